@@ -1,0 +1,1 @@
+"""Bilevel optimisation for social dilemmas and loss weights."""

@@ -1,0 +1,1 @@
+"""What learns below: policies stacked over seeds and agents, returns, surrogate losses, ways to play."""

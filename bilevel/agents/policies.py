@@ -1,0 +1,160 @@
+"""Policies, stacked: one flat tensor [seed, agent, parameter] holds everybody's, no loop over either."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bilevel.errors import require
+
+
+class Policy(Protocol):
+    """What a policy is to the rest of the toolkit: a number of parameters and a function to logits."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of one agent."""
+
+    def initial(self, generator: torch.Generator) -> Tensor:
+        """One agent's first parameters, float64 [parameter]."""
+
+    def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
+        """Unnormalised log-probabilities of every action.
+
+        Args:
+            theta: [..., agent, parameter].
+            observations: [..., agent, sample] of integers or [..., agent, sample, feature] of floats.
+
+        Returns:
+            [..., agent, sample, action].
+        """
+
+
+@dataclass(frozen=True)
+class Tabular:
+    """A table of logits, one row per observation; the last action's logit is 0.
+
+    With two actions the parameter is the log-odds of the first: P(cooperate) = sigmoid(theta), as in the
+    literature on repeated dilemmas (Foerster et al., LOLA, arXiv 1709.04326).
+
+    >>> policy = Tabular(num_observations=5, num_actions=2)
+    >>> policy.probabilities(torch.zeros(2, 5)).shape  # agent, observation, action
+    torch.Size([2, 5, 2])
+    """
+
+    num_observations: int
+    num_actions: int
+    initial_scale: float = 1.0
+    """Standard deviation of the first logits."""
+
+    @property
+    def num_parameters(self) -> int:
+        """One logit per observation and action, but for the last action's."""
+        return self.num_observations * (self.num_actions - 1)
+
+    def initial(self, generator: torch.Generator) -> Tensor:
+        """Independent normal logits, float64 [parameter]."""
+        draw = torch.randn(self.num_parameters, generator=generator, dtype=torch.float64)
+        return draw * self.initial_scale
+
+    def table(self, theta: Tensor) -> Tensor:
+        """Logits [..., observation, action] of theta [..., parameter]."""
+        free = theta.unflatten(-1, (self.num_observations, self.num_actions - 1))
+        return functional.pad(free, (0, 1))
+
+    def probabilities(self, theta: Tensor) -> Tensor:
+        """The whole policy, [..., observation, action], of theta [..., parameter]."""
+        return self.table(theta).softmax(-1)
+
+    def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
+        """Look the rows up: theta [..., agent, parameter], observations integer [..., agent, sample]."""
+        rows = observations.unsqueeze(-1).expand(*observations.shape, self.num_actions)
+        return self.table(theta).gather(-2, rows)
+
+
+@dataclass(frozen=True)
+class MLP:
+    """A multilayer perceptron per agent, tanh between layers, as views of one flat parameter tensor.
+
+    The last layer starts small, so that the first policies are close to uniform.
+
+    >>> policy = MLP(num_features=4, num_actions=3, hidden=(8,))
+    >>> theta = torch.zeros(2, policy.num_parameters)  # two agents
+    >>> policy.logits(theta, torch.zeros(2, 10, 4)).shape  # agent, sample, action
+    torch.Size([2, 10, 3])
+    """
+
+    num_features: int
+    num_actions: int
+    hidden: tuple[int, ...] = (32,)
+    """Units of each hidden layer."""
+    one_hot: bool = False
+    """Whether observations are integers below `num_features`, to be one-hot encoded."""
+    last_layer_scale: float = 0.1
+    """Factor on the last layer's first weights."""
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.hidden) and min(self.hidden) > 0,
+            f"An MLP's hidden layers need 1 unit or more each, but hidden is {self.hidden}.",
+        )
+
+    @property
+    def _layers(self) -> list[tuple[int, int]]:
+        sizes = (self.num_features, *self.hidden, self.num_actions)
+        return list(zip(sizes[:-1], sizes[1:], strict=True))
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights and biases of all layers."""
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self._layers)
+
+    def initial(self, generator: torch.Generator) -> Tensor:
+        """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [parameter]."""
+        parts = []
+        for fan_in, fan_out in self._layers:
+            weights = torch.randn(fan_in * fan_out, generator=generator, dtype=torch.float64)
+            parts += [weights / math.sqrt(fan_in), torch.zeros(fan_out, dtype=torch.float64)]
+        parts[-2] = parts[-2] * self.last_layer_scale
+        return torch.cat(parts)
+
+    def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
+        """Run every agent's network on its own samples (see `Policy.logits`)."""
+        sizes = [size for fan_in, fan_out in self._layers for size in (fan_in * fan_out, fan_out)]
+        parts = theta.split(sizes, -1)
+        layer = observations
+        if self.one_hot:
+            layer = functional.one_hot(observations, self.num_features).to(theta.dtype)
+        for index, (fan_in, fan_out) in enumerate(self._layers):
+            if index:
+                layer = layer.tanh()
+            weights = parts[2 * index].unflatten(-1, (fan_in, fan_out))
+            layer = layer @ weights + parts[2 * index + 1].unsqueeze(-2)
+        return layer
+
+
+def initial_parameters(policy: Policy, *, seed: int, seeds: int, agents: int) -> Tensor:
+    """Everybody's first parameters; those of one seed do not depend on how many seeds there are.
+
+    Args:
+        policy: whose parameters.
+        seed: the run's seed.
+        seeds: how many independent repetitions.
+        agents: how many agents.
+
+    Returns:
+        float64 [seed, agent, parameter].
+    """
+
+    def one(index: int) -> Tensor:
+        state = np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
+        return torch.stack([policy.initial(generator) for _ in range(agents)])
+
+    return torch.stack([one(index) for index in range(seeds)])

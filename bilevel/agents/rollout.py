@@ -1,0 +1,97 @@
+"""Play many episodes of every seed in one batch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bilevel.agents.policies import Policy
+from games.base import Game
+
+
+class Episodes(NamedTuple):
+    """Sampled episodes; after an episode's end its rewards and `alive` are 0."""
+
+    observations: Tensor
+    """[seed, agent, time, episode, *shape]."""
+    actions: Tensor
+    """Integer [seed, agent, time, episode]."""
+    rewards: Tensor
+    """Own rewards before sharing, [seed, agent, time, episode], in the game's units."""
+    alive: Tensor
+    """1 while the episode runs, [seed, 1, time, episode]."""
+    cooperated: Tensor | None
+    """1 where the action cooperates, [seed, agent, time, episode]; None where the word has no meaning."""
+
+
+def draw_actions(logits: Tensor, generator: torch.Generator) -> Tensor:
+    """Sample from softmax policies: logits [..., action] -> integer [...]."""
+    race = torch.empty_like(logits).exponential_(generator=generator)
+    return (logits.softmax(-1) / race).argmax(-1)
+
+
+@torch.no_grad()
+def rollout(
+    game: Game, policy: Policy, theta: Tensor, sharing: Tensor, episodes: int, generator: torch.Generator
+) -> Episodes:
+    """Play `episodes` whole episodes per seed.
+
+    Args:
+        game: any game.
+        policy: any policy of as many features and actions.
+        theta: [seed, agent, parameter].
+        sharing: [seed, giver, receiver]: the game is told what was given (`Game.give`).
+        episodes: per seed.
+        generator: the source of every draw, on theta's device.
+
+    Raises:
+        FloatingPointError: a reward is not a finite number (says at which step, for which seed and agent).
+    """
+    seeds = theta.shape[0]
+    state = game.reset(seeds * episodes, generator)
+    alive = torch.ones(seeds, 1, episodes, dtype=theta.dtype, device=theta.device)
+    steps: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]] = []
+
+    def stack(values: Tensor) -> Tensor:
+        """[seed * episode, agent, ...] -> [seed, agent, episode, ...]."""
+        return values.unflatten(0, (seeds, episodes)).movedim(1, 2)
+
+    for _ in range(game.horizon):
+        seen = stack(game.observe(state))
+        observed = seen.to(theta.dtype) if seen.is_floating_point() else seen
+        actions = draw_actions(policy.logits(theta, observed), generator)
+        joint = actions.movedim(1, 2).flatten(0, 1)
+        cooperated = game.cooperates(state, joint)
+        state, rewards, done = game.step(state, joint, generator)
+        own = stack(rewards).to(theta.dtype) * alive
+        steps.append(
+            (observed, actions, own, alive, None if cooperated is None else stack(cooperated).to(theta.dtype))
+        )
+        gifts = sharing.unsqueeze(1) * own.movedim(1, 2).unsqueeze(-1)  # [seed, episode, giver, receiver]
+        state = game.give(state, gifts.flatten(0, 1))
+        alive = alive * (~done).to(theta.dtype).reshape(seeds, 1, episodes)
+
+    observations, taken, rewards, running, cooperating = zip(*steps, strict=True)
+    together = torch.stack(rewards, 2)
+    _require_finite(together)
+    return Episodes(
+        observations=torch.stack(observations, 2),
+        actions=torch.stack(taken, 2),
+        rewards=together,
+        alive=torch.stack(running, 2),
+        cooperated=None if cooperating[0] is None else torch.stack(cooperating, 2),
+    )
+
+
+def _require_finite(rewards: Tensor) -> None:
+    finite = rewards.isfinite()
+    if not finite.all():
+        seed, agent, time, episode = (~finite).nonzero()[0].tolist()
+        raise FloatingPointError(
+            f"The game gave agent {agent} the reward {float(rewards[seed, agent, time, episode])} in step {time} "
+            f"of an episode of seed {seed}; rewards must be finite numbers."
+        )
+
+

@@ -1,0 +1,99 @@
+"""Surrogate losses: scalars whose derivatives estimate those of an expected return.
+
+The data were drawn from the policies, so they depend on theta, and a surrogate decides who sees that:
+`reinforce` is right when differentiated once; `dice` is right when differentiated again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bilevel.agents.returns import discounts, leave_one_out, returns_to_go
+
+Surrogate = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
+"""(own, joint, rewards, alive, discount) -> estimated return [..., agent]; see `reinforce`."""
+
+
+def magic_box(log_probabilities: Tensor) -> Tensor:
+    """Exp(x - stop_gradient(x)): the value 1, with the derivative of x (Foerster et al., arXiv 1802.05098).
+
+    >>> x = torch.tensor(3.0, requires_grad=True)
+    >>> magic_box(x), torch.autograd.grad(magic_box(x), x)
+    (tensor(1., grad_fn=<ExpBackward0>), (tensor(1.),))
+    """
+    return (log_probabilities - log_probabilities.detach()).exp()
+
+
+def reinforce(own: Tensor, joint: Tensor, rewards: Tensor, alive: Tensor, discount: float) -> Tensor:
+    """The likelihood-ratio surrogate: mean over episodes of sum_t discount^t log pi_t (G_t - b_t).
+
+    Its first derivative in whatever the log-probabilities depend on is unbiased. Differentiated again, it
+    misses that the data depend on theta: a meta-gradient through two or more inner steps is biased.
+
+    Args:
+        own: log-probability of what each agent did, 0 after the end: [..., agent, time, episode]. The
+            derivative is taken through these.
+        joint: not used; `dice` needs it.
+        rewards: those which each agent learns from, [..., agent, time, episode], zero after the end.
+        alive: 1 while the episode runs, broadcasts to `rewards`.
+        discount: per step.
+
+    Returns:
+        [..., agent]; only its derivatives mean something.
+
+    Source:
+        Williams 1992; the leave-one-out baseline: Kool et al. 2019, "Buy 4 REINFORCE samples".
+    """
+    returns = returns_to_go(rewards, discount)
+    advantage = (returns - leave_one_out(returns, alive)) * alive
+    weights = discounts(rewards.shape[-2], discount, rewards).unsqueeze(-1)
+    return (weights * own * advantage).sum(-2).mean(-1)
+
+
+def dice(own: Tensor, joint: Tensor, rewards: Tensor, alive: Tensor, discount: float) -> Tensor:
+    """DiCE: mean over episodes of sum_t discount^t box(sum_{u <= t} log pi_u) r_t, plus its baseline term.
+
+    Every derivative, of any order, is an unbiased estimate of the expected return's. The baseline term
+    sum_t discount^t (1 - box(log pi_t)) b_t lowers the first derivative's variance and is 0 on average.
+
+    Args:
+        own: as in `reinforce`; not used, the joint log-probability holds it.
+        joint: log-probability of what ALL agents did, as the agent in question sees it, 0 after the end:
+            [..., agent, time, episode].
+        rewards: those which each agent learns from, [..., agent, time, episode], zero after the end.
+        alive: 1 while the episode runs, broadcasts to `rewards`.
+        discount: per step.
+
+    Returns:
+        [..., agent]; its value is the mean discounted return.
+
+    Source:
+        Foerster et al., DiCE, arXiv 1802.05098; the baseline term: Mao et al., arXiv 1810.06784, section 2.
+    """
+    weights = discounts(rewards.shape[-2], discount, rewards).unsqueeze(-1)
+    returns = returns_to_go(rewards, discount)
+    baseline = leave_one_out(returns, alive) * alive
+    main = magic_box(joint.cumsum(-2)) * rewards
+    correction = (1 - magic_box(joint)) * baseline
+    return (weights * (main + correction)).sum(-2).mean(-1)
+
+
+SURROGATES: dict[str, Surrogate] = {"reinforce": reinforce, "dice": dice}
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of the softmax policies, in nats: [..., action] -> [...].
+
+    >>> entropy(torch.zeros(2))
+    tensor(0.6931)
+    """
+    log_probabilities = logits.log_softmax(-1)
+    return -(log_probabilities.exp() * log_probabilities).sum(-1)
+
+
+def chosen(logits: Tensor, actions: Tensor) -> Tensor:
+    """Log-probability of the actions taken: logits [..., action], actions integer [...] -> [...]."""
+    return logits.log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)

@@ -1,0 +1,1 @@
+"""Runs: configuration, folders that resume, statistics."""

@@ -1,0 +1,85 @@
+"""What every estimator of an outer gradient is given, and what it gives back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from bilevel.step import Step
+from bilevel.tree import Tree
+
+
+def no_data(*_: Any) -> None:
+    """Give no data: for what is deterministic."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BilevelProblem:
+    """Choose phi so that K steps of inner learning, which phi shapes, end well.
+
+    F(phi) = outer_loss(theta_K, phi), where (theta_k+1, state_k+1) = step(theta_k, state_k, phi, data_k).
+    """
+
+    step: Step
+    """One step of inner learning, a pure function; see `bilevel.step`."""
+    outer_loss: Callable[[Tree, Tree, Tree], Tensor]
+    """(theta_K, phi, outer data) -> the loss to minimise; of any shape, summed, so members of a batch are
+    independent."""
+    inner_data: Callable[[Tree, Tree, int], Tree] = no_data
+    """(theta_k, phi, k) -> the data of step k; called once a step, in order, without gradients."""
+    outer_data: Callable[[Tree, Tree], Tree] = no_data
+    """(theta_K, phi) -> the data of the outer loss; called once, without gradients."""
+    several: bool = False
+    """Whether the first axis of the outer loss counts objectives (one per agent, say), each of which has a
+    gradient of its own."""
+
+    def replay(self, inner_data: tuple[Tree, ...], outer_data: Tree) -> BilevelProblem:
+        """Build the same problem with its data fixed to what was recorded in an `Estimate`."""
+
+        def recorded(theta: Tree, phi: Tree, k: int) -> Tree:
+            return inner_data[k]
+
+        return dataclasses.replace(self, inner_data=recorded, outer_data=lambda theta, phi: outer_data)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An outer gradient, and where inner learning ended."""
+
+    theta: Tree
+    """The inner variables after K steps."""
+    opt_state: Tree
+    """The optimiser's state after K steps."""
+    outer_loss: Tensor
+    """What `outer_loss` gave, detached."""
+    gradient: Tree
+    """d(sum of the outer loss) / d phi, shaped like phi; with several objectives, they are the first axis."""
+    inner_data: tuple[Tree, ...]
+    """The data each step saw."""
+    outer_data: Tree
+    """The data the outer loss saw."""
+
+
+class Hypergradient(Protocol):
+    """A way to estimate d(outer loss) / d phi; its settings are the fields of a frozen dataclass."""
+
+    def __call__(
+        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
+    ) -> Estimate:
+        """Learn for K steps, and estimate the gradient of how that ended.
+
+        Args:
+            problem: the step and the outer loss.
+            theta: the inner variables at the start, a nest of floating tensors.
+            opt_state: the optimiser's state at the start.
+            phi: the outer variables, a nest of floating tensors.
+            steps: K, at least 1.
+
+        Raises:
+            ValueError: bad input, or the outer loss does not depend on phi through the steps at all.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Methods: one file each, a few dozen lines over the same parts."""

@@ -1,0 +1,120 @@
+"""What every method is: settings, and `build`, which wires existing parts into a learner."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from gymnasium import spaces
+
+from bilevel.agents.play import ExactPlay, Play, SampledPlay
+from bilevel.agents.policies import MLP, Policy, Tabular
+from bilevel.agents.surrogates import SURROGATES
+from bilevel.errors import require
+from bilevel.schedule import LinearSchedule
+from games.base import ExactGame, Game
+
+if TYPE_CHECKING:
+    from bilevel.methods.learner import Learner
+
+OptimiserName = Literal["sgd", "momentum", "adam", "adamw", "rmsprop"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How many repetitions a learner holds, in which precision, and where."""
+
+    seeds: int = 1
+    """Independent repetitions, one batch axis."""
+    dtype: torch.dtype = torch.float64
+    """Floating type of everything learned."""
+    device: str = "cpu"
+    """Any torch device."""
+
+    def __post_init__(self) -> None:
+        require(self.seeds >= 1, f"A run needs 1 seed or more, not {self.seeds}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(abc.ABC):
+    """Settings of the inner loop, which every method has; subclasses add their own and wire the parts."""
+
+    inner_optimiser: OptimiserName = "sgd"
+    """How the policies descend their losses."""
+    inner_learning_rate: float = 1.0
+    """Step size of the policies, above 0."""
+    inner_steps: int = 1
+    """Policy updates in each outer step, 1 or more."""
+    exact: bool = True
+    """Use exact values where the game has them (no sampling); off: play episodes."""
+    episodes: int = 64
+    """Episodes per seed that each policy update (and each evaluation) plays, 2 or more; unused when exact."""
+    surrogate: Literal["reinforce", "dice"] = "reinforce"
+    """Whether the policies' sampled gradient sees, when differentiated again, that data depend on policies
+    (dice) or not (reinforce: enough, and less noisy, with one inner step)."""
+    policy: Literal["auto", "tabular", "mlp"] = "auto"
+    """The agents' policy; auto: a table where observations are numbers, else a network."""
+    hidden: tuple[int, ...] = (32,)
+    """Units of each hidden layer of the network."""
+    entropy: float = 0.0
+    """Entropy bonus at the start, reward units per nat, 0 or more."""
+    entropy_end: float = 0.0
+    """Entropy bonus at the end of its annealing."""
+    entropy_steps: int = 0
+    """Outer steps over which the bonus goes from its start to its end; 0: it is the end value all along."""
+
+    def __post_init__(self) -> None:
+        for name in ("inner_learning_rate",):
+            require(getattr(self, name) > 0, f"{name} must be above 0, not {getattr(self, name):g}.")
+        for name, least in (("inner_steps", 1), ("episodes", 2), ("entropy_steps", 0)):
+            require(getattr(self, name) >= least, f"{name} must be {least} or more, not {getattr(self, name)}.")
+        for name in ("entropy", "entropy_end"):
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name):g}.")
+
+    @abc.abstractmethod
+    def build(self, game: Game, placement: Placement) -> Learner:
+        """Wire game, agents, outer variable, step and outer objective into a learner.
+
+        Args:
+            game: what is played.
+            placement: how many seeds, which precision, which device.
+
+        Raises:
+            ValueError: the method does not apply to this game (says why).
+        """
+
+    @property
+    def entropy_schedule(self) -> LinearSchedule:
+        """The entropy bonus over outer steps."""
+        return LinearSchedule(self.entropy, self.entropy_end, self.entropy_steps)
+
+    def play(self, game: Game) -> Play:
+        """How this method plays this game."""
+        policy = self._policy(game)
+        if self.exact and isinstance(game, ExactGame):
+            require(
+                isinstance(policy, Tabular),
+                "Exact values need a tabular policy: leave policy at auto, or switch exact off.",
+            )
+            assert isinstance(policy, Tabular)
+            return ExactPlay(game, policy)
+        return SampledPlay(game, policy, SURROGATES[self.surrogate], self.episodes)
+
+    def _policy(self, game: Game) -> Policy:
+        space, actions = game.observation_space, int(game.action_space.n)
+        if isinstance(space, spaces.Discrete):
+            if self.policy == "mlp":
+                return MLP(int(space.n), actions, self.hidden, one_hot=True)
+            return Tabular(int(space.n), actions)
+        require(
+            self.policy != "tabular",
+            f"A tabular policy needs observations that are numbers, but {type(game).__name__}'s are vectors of "
+            f"shape {space.shape}: use mlp.",
+        )
+        require(
+            len(space.shape) == 1,
+            f"The network takes vectors, but {type(game).__name__}'s observations have shape {space.shape}.",
+        )
+        return MLP(space.shape[0], actions, self.hidden)

@@ -1,0 +1,25 @@
+"""`selfish`: everybody keeps its own reward, the usual independent learners."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bilevel.methods.base import Method, Placement
+from bilevel.methods.learner import Learner
+from bilevel.outer.sharing import identity_sharing
+from games.base import Game
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selfish(Method):
+    """Independent learners, each on its own reward: r~ = r.
+
+    Needs: nothing of the others. Conserves the total. It is the baseline that social dilemmas defeat.
+
+    Source:
+        Naive learners in Foerster et al., LOLA, arXiv 1709.04326.
+    """
+
+    def build(self, game: Game, placement: Placement) -> Learner:
+        """See `Method.build`."""
+        return Learner(self, game, placement, identity_sharing(game.num_agents))

@@ -1,0 +1,1 @@
+"""What is learned above: sharing matrices, what the outer level wants, and what giving costs."""

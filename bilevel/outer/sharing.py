@@ -1,0 +1,171 @@
+"""Sharing matrices: who gets which part of whose reward."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bilevel.errors import require
+
+
+def redistribute(rewards: Tensor, sharing: Tensor) -> Tensor:
+    """`share` for many samples at once and without its checks, for hot paths.
+
+    Args:
+        rewards: [..., giver, sample].
+        sharing: [..., giver, receiver].
+
+    Returns:
+        [..., receiver, sample].
+    """
+    return sharing.mT @ rewards
+
+
+def share(rewards: Tensor, sharing: Tensor) -> Tensor:
+    """Hand out each agent's reward by its row of the sharing matrix.
+
+    r~_j = sum_i T[i, j] r_i: the total is conserved whatever T is.
+
+    Args:
+        rewards: own rewards, [..., giver], in the game's units.
+        sharing: shares, [..., giver, receiver]; each row sums to 1.
+
+    Returns:
+        the rewards that the learners see, [..., receiver].
+
+    Raises:
+        ValueError: a share is negative, or a row misses 1 (says which, and by how much), or a shape is wrong.
+
+    Source:
+        Yi et al., Learning to Share, arXiv 2112.08702.
+
+    >>> share(torch.tensor([1.0, 0.0]), torch.tensor([[0.7, 0.3], [0.0, 1.0]]))
+    tensor([0.7000, 0.3000])
+    """
+    check_sharing(sharing, agents=rewards.shape[-1])
+    return redistribute(rewards.unsqueeze(-1), sharing).squeeze(-1)
+
+
+def check_sharing(sharing: Tensor, *, agents: int) -> None:
+    """Raise ValueError unless this is a sharing matrix of so many agents (see `share`)."""
+    require(
+        sharing.ndim >= 2 and tuple(sharing.shape[-2:]) == (agents, agents),
+        f"A sharing matrix of {agents} agents has shape [..., {agents}, {agents}] (giver, receiver), "
+        f"but this one has {list(sharing.shape)}.",
+    )
+    low = sharing.min()
+    require(
+        bool(low >= 0),
+        f"Shares must be 0 or more, but {_where(sharing == low)} is {float(low):g}.",
+    )
+    miss = sharing.sum(-1) - 1
+    worst = miss.abs().max()
+    tolerance = 1e-4 if sharing.dtype == torch.float32 else 1e-9
+    require(
+        bool(worst <= tolerance),
+        f"Every row of a sharing matrix sums to 1, but {_where(miss.abs() == worst)} misses it by "
+        f"{float(miss.flatten()[miss.abs().argmax()]):+.3g}.",
+    )
+
+
+def _where(mask: Tensor) -> str:
+    return f"the entry at {tuple(mask.nonzero()[0].tolist())}" if mask.any() else "an entry that is not a number"
+
+
+def identity_sharing(agents: int) -> Tensor:
+    """Everybody keeps everything: float64 [giver, receiver]."""
+    return torch.eye(agents, dtype=torch.float64)
+
+
+def self_interest_sharing(neighbours: Tensor, self_interest: float) -> Tensor:
+    """Everybody keeps the same part and splits the rest evenly among its neighbours.
+
+    T_ii = s and T_ij = (1 - s) / (neighbours of i): the reward-transfer rule. s = 1 is selfish; s = 1 / N,
+    with everybody neighbours, is the common reward. An agent without neighbours keeps all.
+
+    Args:
+        neighbours: boolean [giver, receiver], True on the diagonal.
+        self_interest: s, from 0 to 1.
+
+    Returns:
+        float64 [giver, receiver].
+
+    Raises:
+        ValueError: s is outside [0, 1], or the graph is not square or lacks its diagonal.
+
+    Source:
+        Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
+
+    >>> self_interest_sharing(torch.ones(3, 3, dtype=torch.bool), 0.6)[0]
+    tensor([0.6000, 0.2000, 0.2000], dtype=torch.float64)
+    """
+    require(0 <= self_interest <= 1, f"Self-interest is a share from 0 to 1, but it is {self_interest:g}.")
+    graph = check_neighbours(neighbours).double()
+    own = torch.eye(len(graph), dtype=torch.float64)
+    others = graph - own
+    degree = others.sum(-1, keepdim=True)
+    given = (1 - self_interest) * others / degree.clamp(min=1)
+    return given + own * (1 - given.sum(-1, keepdim=True))
+
+
+def check_neighbours(neighbours: Tensor, agents: int | None = None) -> Tensor:
+    """Return the graph if it is one: boolean [agent, agent] with a True diagonal; else raise ValueError."""
+    size = len(neighbours) if agents is None else agents
+    require(
+        neighbours.dtype == torch.bool and tuple(neighbours.shape) == (size, size),
+        f"A sharing graph of {size} agents is boolean [{size}, {size}] (giver, receiver), "
+        f"but this one is {neighbours.dtype} {list(neighbours.shape)}.",
+    )
+    require(
+        bool(neighbours.diagonal().all()),
+        "Every agent may keep its own reward: the diagonal of a sharing graph is True, but it is not for agent "
+        f"{int((~neighbours.diagonal()).int().argmax())}.",
+    )
+    return neighbours
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """A learned sharing matrix: free logits, masked by the neighbour graph, softmax over each giver's row.
+
+    Rows sum to 1 whatever the logits are, so no total is ever created or lost.
+
+    >>> sharing = Sharing(torch.ones(3, 3, dtype=torch.bool), own_share=0.8)
+    >>> sharing.matrix(sharing.initial())[0]
+    tensor([0.8000, 0.1000, 0.1000], dtype=torch.float64)
+
+    Source:
+        Yi et al., Learning to Share, arXiv 2112.08702 (its start: own share .8).
+    """
+
+    neighbours: Tensor
+    """Who may share with whom: boolean [giver, receiver], True on the diagonal."""
+    own_share: float | None = None
+    """The share that everybody keeps at the start, above 0 and below 1; None: equal shares for all neighbours."""
+
+    def __post_init__(self) -> None:
+        check_neighbours(self.neighbours)
+        require(
+            self.own_share is None or 0 < self.own_share < 1,
+            f"The own share at the start is above 0 and below 1 (None: equal shares), not {self.own_share}.",
+        )
+
+    def initial(self) -> Tensor:
+        """The first logits, float64 [giver, receiver]: log(rho / (1 - rho) (k - 1)) on oneself, else 0.
+
+        k counts the neighbours with oneself, rho is the own share.
+        """
+        agents = len(self.neighbours)
+        if self.own_share is None:
+            return torch.zeros(agents, agents, dtype=torch.float64)
+        others = (self.neighbours.sum(-1) - 1).clamp(min=1).double()
+        odds = self.own_share / (1 - self.own_share)
+        return torch.diag(math.log(odds) + others.log())
+
+    def matrix(self, logits: Tensor) -> Tensor:
+        """Shares [..., giver, receiver] of logits of the same shape; exactly 0 between strangers."""
+        graph = self.neighbours.to(logits.device)
+        return logits.masked_fill(~graph, -math.inf).softmax(-1)

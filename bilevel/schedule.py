@@ -1,0 +1,33 @@
+"""Numbers that change while a run goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bilevel.errors import require
+
+
+@dataclass(frozen=True)
+class LinearSchedule:
+    """From `start` to `end` in a straight line over the first `steps` outer steps, then constant.
+
+    Raises:
+        ValueError: steps is negative.
+
+    >>> schedule = LinearSchedule(start=1.0, end=0.0, steps=4)
+    >>> [schedule(step) for step in (0, 1, 4, 100)]
+    [1.0, 0.75, 0.0, 0.0]
+    """
+
+    start: float
+    end: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 0, f"A schedule takes 0 steps or more, not {self.steps}.")
+
+    def __call__(self, step: int) -> float:
+        """The value at this outer step, counted from 0."""
+        if step >= self.steps:
+            return self.end
+        return self.start + (self.end - self.start) * step / self.steps

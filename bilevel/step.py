@@ -1,0 +1,106 @@
+"""Inner learning as a pure function: one step of descent on one loss, or of every agent on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bilevel.errors import require
+from bilevel.tree import Tensors, Tree, split_floating, tree_map
+
+if TYPE_CHECKING:
+    from bilevel.optimisers.torchopt_adaptor import GradientTransformation
+
+Step = Callable[[Tree, Tree, Tree, Tree], tuple[Tree, Tree]]
+"""(theta, opt_state, phi, data) -> (theta', opt_state').
+
+theta: what is learned inside; phi: what is learned above; data: what this step saw, sampled beforehand. A
+step is pure: it changes nothing in place, draws nothing, remembers nothing.
+"""
+
+
+def inner_step(loss: Callable[[Tree, Tree, Tree], Tensor], optimiser: GradientTransformation) -> Step:
+    """Make a step of descent on one loss.
+
+    Args:
+        loss: (theta, phi, data) -> tensor of any shape; it is summed, so members of a batch (seeds) that do
+            not share parameters learn independently.
+        optimiser: one of `bilevel.optimisers`, or any functional transformation of TorchOpt's.
+
+    >>> from bilevel.optimisers import sgd
+    >>> step = inner_step(lambda theta, phi, data: phi * (theta - data) ** 2, sgd(0.5))
+    >>> theta, state = torch.tensor([0.0]), sgd(0.5).init(torch.tensor([0.0]))
+    >>> step(theta, state, torch.tensor([0.1]), torch.tensor([10.0]))[0]
+    tensor([1.])
+    """
+
+    def step(theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
+        flat, rebuild = split_floating(theta)
+
+        def total(flat: Tensors) -> Tensor:
+            return loss(rebuild(flat), phi, data).sum()
+
+        gradient = rebuild(torch.func.grad(total)(flat))
+        return _descend(optimiser, gradient, theta, opt_state)
+
+    return step
+
+
+def inner_step_per_agent(
+    loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optimiser: GradientTransformation
+) -> Step:
+    """Make a step in which every agent descends its own loss, all at once.
+
+    Agent i follows grad of L_i by its own parameters alone. With total(own, others) = sum_i L_i(own_i,
+    others), the gradient by `own`, taken at own = others = theta, is exactly that for every i, and the
+    outer gradient still sees how each agent's step depends on the others. (Descending the sum of losses
+    with own = theta would make every agent care for all; detaching the others would keep the step and spoil
+    the outer gradient.)
+
+    Args:
+        loss: (own, others, phi, data) -> [..., agent], what each agent minimises. Entry i must use `own` for
+            agent i alone and `others` for everybody else. Both have the shapes of theta.
+        optimiser: as for `inner_step`; one that mixes its inputs (clipping by norm) needs its batch axes set.
+
+    Returns:
+        a step whose theta is a nest of tensors [..., agent, *].
+
+    Raises:
+        ValueError: in the step, the loss has no agent axis.
+
+    Source:
+        Foerster et al., Learning with opponent-learning awareness, arXiv 1709.04326, section 3: naive
+        learners.
+
+    >>> from bilevel.optimisers import sgd
+    >>> def loss(own, others, phi, data):  # zero-sum: agent 0 minimises x y, agent 1 maximises it
+    ...     return torch.stack((own[0] * others[1], -others[0] * own[1]))
+    >>> theta = torch.tensor([1.0, 2.0])
+    >>> inner_step_per_agent(loss, sgd(0.1))(theta, sgd(0.1).init(theta), None, None)[0]
+    tensor([0.8000, 2.1000])
+    """
+
+    def step(theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
+        flat, rebuild = split_floating(theta)
+
+        def total(own: Tensors, others: Tensors) -> Tensor:
+            losses = loss(rebuild(own), rebuild(others), phi, data)
+            require(
+                losses.ndim >= 1, "A loss per agent must have shape [..., agent], but it is a single number."
+            )
+            return losses.sum()
+
+        gradient = rebuild(torch.func.grad(total, argnums=0)(flat, flat))
+        return _descend(optimiser, gradient, theta, opt_state)
+
+    return step
+
+
+def _descend(
+    optimiser: GradientTransformation, gradient: Tree, theta: Tree, opt_state: Tree
+) -> tuple[Tree, Tree]:
+    updates, opt_state = optimiser.update(gradient, opt_state, params=theta, inplace=False)
+    return tree_map(torch.add, theta, updates), opt_state

@@ -1,0 +1,220 @@
+"""The contract that every game keeps: batched tensors in, batched tensors out."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import optree
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+State = Any
+"""A NamedTuple of tensors whose first axis is the batch."""
+
+
+class Game(abc.ABC):
+    """A game of N agents who move at the same time, played in many copies at once.
+
+    A game is a frozen dataclass: its fields are its settings, checked in `__post_init__` (ValueError, one
+    sentence). It holds no tensor and no state; all randomness comes from the generator passed in, and every
+    tensor lives on that generator's device.
+
+    Shapes: `batch` counts copies, `agent` runs from 0 to `num_agents - 1`.
+    """
+
+    @property
+    @abc.abstractmethod
+    def num_agents(self) -> int:
+        """How many agents play."""
+
+    @property
+    @abc.abstractmethod
+    def horizon(self) -> int:
+        """The most steps one episode can take."""
+
+    @property
+    @abc.abstractmethod
+    def action_space(self) -> spaces.Discrete:
+        """One agent's actions; the same for all."""
+
+    @property
+    @abc.abstractmethod
+    def observation_space(self) -> spaces.Box | spaces.Discrete:
+        """One agent's observation: a Box of floats, or Discrete where a number says it all."""
+
+    @property
+    def discount(self) -> float:
+        """The discount per step that the game's source uses; 1 where it names none."""
+        return 1.0
+
+    @property
+    def effective_horizon(self) -> float:
+        """What turns an `episode_value` into the discounted sum of rewards that learners ascend.
+
+        1, unless the value is reported per step: then 1 / (1 - discount).
+        """
+        return 1.0
+
+    @property
+    def neighbours(self) -> Tensor:
+        """Who may share with whom: boolean [giver, receiver]; True on the diagonal. Everybody by default."""
+        return torch.ones(self.num_agents, self.num_agents, dtype=torch.bool)
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What each action is called, in order."""
+        return tuple(str(action) for action in range(int(self.action_space.n)))
+
+    @property
+    def best_welfare(self) -> float | None:
+        """The greatest sum of all agents' `episode_value` (the group optimum); None where nobody knows it."""
+        return None
+
+    @property
+    def defection_welfare(self) -> float | None:
+        """The sum of all agents' `episode_value` when everybody defects; None where the word has no meaning.
+
+        It is the zero of "share of the optimum": (welfare - defection) / (best - defection).
+        """
+        return None
+
+    @abc.abstractmethod
+    def reset(self, batch: int, generator: torch.Generator) -> State:
+        """Start `batch` copies."""
+
+    @abc.abstractmethod
+    def observe(self, state: State) -> Tensor:
+        """What each agent sees: float [batch, agent, *shape] for a Box, integer [batch, agent] for Discrete."""
+
+    @abc.abstractmethod
+    def step(
+        self, state: State, actions: Tensor, generator: torch.Generator
+    ) -> tuple[State, Tensor, Tensor]:
+        """Play one step of every copy.
+
+        Args:
+            state: as `reset` or `step` gave it; it is not changed.
+            actions: integer [batch, agent].
+            generator: the source of every draw.
+
+        Returns:
+            the next state; rewards, float [batch, agent], in the game's units; done, boolean [batch], True in
+            the step in which a copy ended, by the game's rules or at the horizon. What a copy does after its
+            end, before `restart`, has no meaning.
+        """
+
+    @abc.abstractmethod
+    def render(self, state: State, index: int = 0) -> np.ndarray:
+        """Draw copy `index` as one frame: uint8 [height, width, 3]."""
+
+    def ended(self, state: State) -> Tensor:
+        """Which copies ended by the rules, rather than at the horizon: boolean [batch]."""
+        first = optree.tree_leaves(state)[0]
+        return torch.zeros(first.shape[0], dtype=torch.bool, device=first.device)
+
+    def cooperates(self, state: State, actions: Tensor) -> Tensor | None:
+        """Which of these actions cooperate: boolean [batch, agent]; None where the word has no meaning."""
+        return None
+
+    def give(self, state: State, gifts: Tensor) -> State:
+        """Tell the game what was given in the last step: [batch, giver, receiver], in reward units.
+
+        Most games do not show gifts to the agents and return the state as it is.
+        """
+        return state
+
+    def episode_value(self, rewards: Tensor) -> Tensor:
+        """The number papers report for an episode: here the undiscounted sum.
+
+        Args:
+            rewards: [time, ..., agent], zero after the end.
+
+        Returns:
+            [..., agent].
+        """
+        return rewards.sum(0)
+
+    def restart(self, state: State, done: Tensor, generator: torch.Generator) -> State:
+        """Replace the copies that are done by fresh ones, so that a batch never waits.
+
+        Args:
+            state: a state of this game.
+            done: boolean [batch].
+            generator: the source of the fresh copies' draws.
+        """
+        fresh = self.reset(done.shape[0], generator)
+
+        def choose(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(done.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+        return optree.tree_map(choose, fresh, state)
+
+
+class ExactGame(Game):
+    """A game whose expected values can be computed, and differentiated, without playing it.
+
+    Its observations are Discrete(`num_observations`), so a policy is a table of probabilities.
+    """
+
+    @property
+    @abc.abstractmethod
+    def num_observations(self) -> int:
+        """How many observations an agent can tell apart."""
+
+    @abc.abstractmethod
+    def values(self, policies: Tensor) -> Tensor:
+        """Each agent's expected `episode_value`.
+
+        Args:
+            policies: probabilities [..., agent, observation, action]; rows sum to 1 (not checked: this is a
+                hot path).
+
+        Returns:
+            [..., agent], differentiable in the policies.
+        """
+
+    @abc.abstractmethod
+    def cooperation(self, policies: Tensor) -> Tensor | None:
+        """Each agent's expected share of cooperating actions, [..., agent]; None where the word has no meaning."""
+
+
+def two_action_policies(cooperate: Tensor) -> Tensor:
+    """Turn probabilities of action 0 (cooperate) into a policy table over two actions.
+
+    Args:
+        cooperate: [..., observation], each in [0, 1].
+
+    Returns:
+        [..., observation, 2].
+
+    >>> two_action_policies(torch.tensor([0.25, 1.0]))
+    tensor([[0.2500, 0.7500],
+            [1.0000, 0.0000]])
+    """
+    return torch.stack((cooperate, 1 - cooperate), -1)
+
+
+def require(condition: bool, sentence: str) -> None:
+    """Raise ValueError with this sentence unless the condition holds."""
+    if not condition:
+        raise ValueError(sentence)
+
+
+def require_names(name: str, known: Sequence[str], kind: str) -> None:
+    """Raise ValueError, naming the nearest ones, unless `name` is known.
+
+    >>> require_names("chickn", ["chicken", "stag-hunt"], "game")
+    Traceback (most recent call last):
+    ValueError: There is no game 'chickn'. Did you mean 'chicken'? Known: chicken, stag-hunt.
+    """
+    import difflib
+
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise ValueError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(known)}.")

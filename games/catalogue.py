@@ -1,0 +1,204 @@
+"""Every game by name, with the settings its source gives it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from games.base import Game, require_names
+from games.escape_room import EscapeRoom
+from games.families import (
+    Circular,
+    ContributionGame,
+    Cyclical,
+    PublicGoods,
+    SymmetricalChicken,
+    SymmetricalPrisonersDilemma,
+    SymmetricalStagHunt,
+    Tycoon,
+)
+from games.matrix import MatrixGame, NormalForm
+from games.repeated import RepeatedGame
+from games.two_agent import SymmetricTwoAgentGame
+
+LOLA = "Foerster et al., Learning with Opponent-Learning Awareness, arXiv 1709.04326"
+M_FOS = "Lu et al., Model-Free Opponent Shaping, arXiv 2205.01447"
+AXELROD = "Axelrod, The Evolution of Cooperation, 1984"
+LASE = "LASE, arXiv 2410.07863"
+MELTING_POT = "Leibo et al., Scalable Evaluation with Melting Pot, arXiv 2107.06857"
+GIFTING = "Wang et al., Emergent Prosociality in Multi-Agent Games Through Gifting, arXiv 2105.06593"
+WILLIS = "Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928"
+FEHR_GAECHTER = "Fehr and Gaechter, Cooperation and Punishment in Public Goods Experiments, AER 90(4), 2000"
+LIO = "Yang et al., Learning to Incentivize Other Learning Agents, arXiv 2006.06051"
+STANDARD = "standard textbook form"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A game of the catalogue."""
+
+    game: Game
+    """The game with its preset settings."""
+    summary: str
+    """What it is about, in one line."""
+    source: str
+    """Where its numbers come from."""
+
+
+def _two(
+    payoffs: tuple[float, float, float, float], names: tuple[str, str] = ("cooperate", "defect")
+) -> SymmetricTwoAgentGame:
+    reward, sucker, temptation, punishment = payoffs
+    return SymmetricTwoAgentGame(
+        reward=reward, sucker=sucker, temptation=temptation, punishment=punishment, names=names
+    )
+
+
+def _coordination(first: tuple[float, float], second: tuple[float, float], *names: str) -> NormalForm:
+    return NormalForm(table=((first, (0, 0)), ((0, 0), second)), names=names)
+
+
+def _zero_sum(own: tuple[tuple[float, ...], ...], *names: str) -> NormalForm:
+    return NormalForm(table=tuple(tuple((x, -x) for x in row) for row in own), names=names)
+
+
+SWERVE = ("swerve", "straight")
+HUNT = ("stag", "hare")
+
+SYMMETRIC: dict[str, Entry] = {
+    "prisoners-dilemma": Entry(
+        _two((-1, -3, 0, -2)), "prisoner's dilemma as opponent shaping plays it: years in prison", LOLA
+    ),
+    "prisoners-dilemma-axelrod": Entry(
+        _two((3, 0, 5, 1)), "prisoner's dilemma with positive payoffs, as in Axelrod's tournament", AXELROD
+    ),
+    "prisoners-dilemma-lase": Entry(
+        _two((4, 0, 5, 1)), "prisoner's dilemma in which cooperation pays nearly as much as defection", LASE
+    ),
+    "chicken": Entry(_two((0, -1, 1, -10), SWERVE), "two cars race at each other: greed, no fear", STANDARD),
+    "chicken-100": Entry(_two((0, -1, 1, -100), SWERVE), "chicken with a deadlier crash", M_FOS),
+    "stag-hunt": Entry(_two((3, 0, 2, 1), HUNT), "hunt the stag together or a hare alone", STANDARD),
+    "stag-hunt-melting-pot": Entry(
+        _two((4, 0, 2, 2), HUNT), "stag hunt in which a hare is worth the same in company", MELTING_POT
+    ),
+    "stag-hunt-gifting": Entry(
+        _two((2, -2, 1, 1), ("hunt", "forage")),
+        "risky stag hunt; the paper also sets sucker to -6 and -10",
+        GIFTING,
+    ),
+    "assurance": Entry(_two((2, 0, 0, 1)), "two conventions, one of them better for both", STANDARD),
+}
+
+GENERAL: dict[str, Entry] = {
+    "battle-of-the-sexes": Entry(
+        _coordination((2, 1), (1, 2), "opera", "football"), "meet, but at whose favourite place?", STANDARD
+    ),
+    "battle-of-the-sexes-3-2": Entry(
+        _coordination((3, 2), (2, 3), "opera", "football"), "battle of the sexes with milder stakes", STANDARD
+    ),
+    "pure-coordination": Entry(
+        _coordination((1, 1), (1, 1), "left", "right"), "two conventions, equally good", STANDARD
+    ),
+    "matching-pennies": Entry(
+        _zero_sum(((1, -1), (-1, 1)), "heads", "tails"),
+        "agent 0 wins when the pennies match: zero-sum",
+        STANDARD,
+    ),
+    "rock-paper-scissors": Entry(
+        _zero_sum(((0, -1, 1), (1, 0, -1), (-1, 1, 0)), "rock", "paper", "scissors"),
+        "each action beats one and loses to one: zero-sum",
+        STANDARD,
+    ),
+    "asymmetric-prisoners-dilemma": Entry(
+        NormalForm(table=(((6, 3), (0, 4)), ((8, 0), (2, 1))), cooperative=True),
+        "prisoner's dilemma in which agent 0 gains twice as much",
+        WILLIS,
+    ),
+}
+
+FAMILIES: dict[str, Entry] = {
+    "symmetrical-prisoners-dilemma": Entry(
+        SymmetricalPrisonersDilemma(), "N-agent prisoner's dilemma, everybody against everybody", WILLIS
+    ),
+    "symmetrical-chicken": Entry(
+        SymmetricalChicken(), "N-agent chicken, everybody against everybody", WILLIS
+    ),
+    "symmetrical-stag-hunt": Entry(
+        SymmetricalStagHunt(), "N-agent stag hunt, everybody against everybody", WILLIS
+    ),
+    "cyclical-prisoners-dilemma": Entry(
+        Cyclical(), "prisoner's dilemma of each agent against the next of a ring", WILLIS
+    ),
+    "tycoon-prisoners-dilemma": Entry(
+        Tycoon(), "prisoner's dilemma of agent 0 against each of the others", WILLIS
+    ),
+    "circular-prisoners-dilemma": Entry(
+        Circular(), "prisoner's dilemma weighted by nearness on a ring", WILLIS
+    ),
+    "public-goods": Entry(PublicGoods(), "keep a unit or put it into a pot that is multiplied", WILLIS),
+    "contribution": Entry(
+        ContributionGame(agents=4), "linear public goods game without endowment", FEHR_GAECHTER
+    ),
+}
+
+SEQUENTIAL: dict[str, Entry] = {
+    "escape-room": Entry(
+        EscapeRoom(), "some must hold the lever so that the others can leave through the door", LIO
+    ),
+}
+
+
+def _repeated(entry: Entry) -> Entry:
+    assert isinstance(entry.game, MatrixGame)
+    return Entry(RepeatedGame(stage=entry.game), f"repeated with memory one: {entry.summary}", entry.source)
+
+
+REPEATED = {f"repeated-{name}": _repeated(entry) for name, entry in SYMMETRIC.items()}
+
+CATALOGUE: dict[str, Entry] = SYMMETRIC | GENERAL | FAMILIES | REPEATED | SEQUENTIAL
+
+
+def names() -> tuple[str, ...]:
+    """Give the name of every game in the catalogue.
+
+    >>> "stag-hunt" in names()
+    True
+    """
+    return tuple(CATALOGUE)
+
+
+def entry(name: str) -> Entry:
+    """Look up a game with its summary and its source.
+
+    Raises:
+        ValueError: there is no such game (names the nearest).
+
+    >>> entry("chicken").summary
+    'two cars race at each other: greed, no fear'
+    """
+    require_names(name, names(), "game")
+    return CATALOGUE[name]
+
+
+def make(name: str, **settings: Any) -> Game:
+    """Make a game by its name, changing some of its preset settings.
+
+    Args:
+        name: one of `names()`.
+        settings: fields of the game's dataclass, with their new values.
+
+    Raises:
+        ValueError: there is no such game or setting (names the nearest), or the game refuses a value.
+
+    >>> make("public-goods", agents=5).num_agents
+    5
+    >>> make("public-goods", agnts=5)
+    Traceback (most recent call last):
+    ValueError: There is no setting of public-goods 'agnts'. Did you mean 'agents'? Known: agents, k.
+    """
+    game: Any = entry(name).game
+    known = [field.name for field in dataclasses.fields(game)]
+    for setting in settings:
+        require_names(setting, known, f"setting of {name}")
+    changed: Game = dataclasses.replace(game, **settings)
+    return changed

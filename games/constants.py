@@ -1,0 +1,59 @@
+"""Constant tensors, made once and kept, whatever transform or mode was active when they were first used."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, cast
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def constant(values: ArrayLike, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Make a tensor that is safe to cache, whatever is going on around the call.
+
+    A tensor made inside `torch.func.grad`, under a tracing mode or in inference mode belongs to that
+    context and breaks later calls when it outlives it. All of these are settings of one thread, so the
+    tensor is made in a thread of its own.
+
+    Args:
+        values: numbers, as a list or a NumPy array.
+        dtype: the tensor's type.
+        device: where it lives.
+
+    >>> constant([[1, 2]], torch.float64, torch.device("cpu"))
+    tensor([[1., 2.]], dtype=torch.float64)
+    """
+    made: list[Tensor] = []
+
+    def make() -> None:
+        made.append(torch.as_tensor(values).to(dtype=dtype, device=device, copy=True))
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    (tensor,) = made
+    return tensor
+
+
+def kept(make: Callable[P, R]) -> Callable[P, R]:
+    """Let a function that returns constants make each of them only once.
+
+    Its arguments must be hashable. `torch.compile` takes what it returns as a constant.
+
+    >>> kept(lambda number: [number])(1)
+    [1]
+    """
+    cached = functools.lru_cache(maxsize=1024)(make)
+
+    def look_up(*args: P.args, **kwargs: P.kwargs) -> R:
+        return cached(*args, **kwargs)
+
+    assume: Callable[[object], object] = torch.compiler.assume_constant_result
+    return cast(Callable[P, R], assume(look_up))

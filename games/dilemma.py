@@ -1,0 +1,175 @@
+"""Is this game a social dilemma? Schelling's diagram as data, and the conditions that are read off it."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from games.base import require
+from games.matrix import MatrixGame, payoff_array
+
+TOLERANCE = 1e-9
+"""Margins up to this share of the largest payoff count as ties: they are rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class SchellingData:
+    """What cooperating and defecting pay, by how many others cooperate.
+
+    Where payoffs depend on which others cooperate, they are averaged over all sets of that size.
+
+    Source:
+        Schelling 1973, Journal of Conflict Resolution 17(3); as used by Hughes et al., Inequity aversion
+        improves cooperation in intertemporal social dilemmas, arXiv 1803.08884.
+    """
+
+    cooperator: NDArray[np.float64]
+    """R_c, the payoff of a cooperator, [agent, m], when m = 0..N-1 of the others cooperate."""
+    defector: NDArray[np.float64]
+    """R_d, the payoff of a defector, [agent, m], when m = 0..N-1 of the others cooperate."""
+    average: NDArray[np.float64]
+    """The payoff averaged over all agents, [n], when n = 0..N of all the agents cooperate."""
+
+
+def schelling(game: MatrixGame) -> SchellingData:
+    """Compute a two-action game's Schelling diagram from its payoff table.
+
+    Args:
+        game: a matrix game whose action 0 cooperates and whose action 1 defects.
+
+    Raises:
+        ValueError: the game has no such reading.
+
+    >>> from games.families import PublicGoods
+    >>> data = schelling(PublicGoods(agents=2, k=1.5))
+    >>> data.cooperator[0], data.defector[0], data.average
+    (array([0.75, 1.5 ]), array([1.  , 1.75]), array([1.  , 1.25, 1.5 ]))
+    """
+    _require_cooperative(game)
+    agents = game.num_agents
+    payoffs = payoff_array(game).reshape(-1, agents).T
+    cooperates = 1 - np.indices((2,) * agents).reshape(agents, -1)
+    total = cooperates.sum(0)
+    others = total - cooperates
+
+    def mean_by_others(role: int) -> NDArray[np.float64]:
+        counts = [(others == m) & (cooperates == role) for m in range(agents)]
+        return np.stack([(payoffs * mask).sum(1) / mask.sum(1) for mask in counts], 1)
+
+    average = np.array([payoffs[:, total == n].mean() for n in range(agents + 1)])
+    return SchellingData(mean_by_others(1), mean_by_others(0), average)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One inequality of the test."""
+
+    name: str
+    """What it says in words."""
+    formula: str
+    """What it says in payoffs."""
+    margin: float
+    """Left side minus right side, in the game's units; the smallest over the agents."""
+    holds: bool
+    """Whether the margin is positive; a tie does not hold."""
+
+
+@dataclass(frozen=True)
+class DilemmaReport:
+    """Which conditions of a social dilemma a game meets; `str` says it in a sentence."""
+
+    required: tuple[Condition, ...]
+    """The conditions that must all hold."""
+    motives: tuple[Condition, ...]
+    """Greed and fear, of which one must hold."""
+    optima: frozenset[tuple[int, ...]]
+    """Every pure profile of actions with the greatest total."""
+
+    @property
+    def failed(self) -> tuple[Condition, ...]:
+        """What stands in the way: required conditions that fail, and both motives if neither holds."""
+        motives = () if any(motive.holds for motive in self.motives) else self.motives
+        return (*(condition for condition in self.required if not condition.holds), *motives)
+
+    @property
+    def is_dilemma(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failed
+
+    def __str__(self) -> str:
+        """Say it in one sentence."""
+        if self.is_dilemma:
+            motives = " and ".join(motive.name for motive in self.motives if motive.holds)
+            return f"A social dilemma, by {motives}."
+        reasons = (
+            f"{condition.formula} fails ({condition.name}: "
+            + ("a tie)" if condition.margin == 0 else f"margin {condition.margin:g})")
+            for condition in self.failed
+        )
+        return f"Not a social dilemma: {'; '.join(reasons)}."
+
+
+def dilemma_test(game: MatrixGame) -> DilemmaReport:
+    """Test whether a two-action matrix game is a social dilemma.
+
+    Mutual cooperation must be better than mutual defection and than cooperating alone; in a two-agent game
+    it must also be better than taking turns at exploiting each other; and there must be greed (defecting pays
+    when all others cooperate) or fear (defecting pays when all others defect). In an asymmetric game each
+    condition must hold for every agent: its margin is the smallest of theirs.
+
+    Args:
+        game: a matrix game whose action 0 cooperates and whose action 1 defects.
+
+    Raises:
+        ValueError: the game has no such reading.
+    Source:
+        Two agents: Leibo et al., Multi-agent reinforcement learning in sequential social dilemmas, arXiv
+        1702.03037. More: Hughes et al., arXiv 1803.08884, whose "sufficiently few" and "sufficiently many"
+        cooperators are taken as none and all of the others.
+
+    >>> from games.two_agent import SymmetricTwoAgentGame
+    >>> print(dilemma_test(SymmetricTwoAgentGame()))
+    A social dilemma, by greed and fear.
+    >>> chicken = dilemma_test(SymmetricTwoAgentGame(reward=0, sucker=-1, temptation=1, punishment=-10))
+    >>> print(chicken)
+    Not a social dilemma: 2R > T + S fails (cooperating beats taking turns: a tie).
+    >>> sorted(chicken.optima)
+    [(0, 0), (0, 1), (1, 0)]
+    """
+    data = schelling(game)
+    reward, sucker = data.cooperator[:, -1], data.cooperator[:, 0]
+    temptation, punishment = data.defector[:, -1], data.defector[:, 0]
+    totals = payoff_array(game).sum(-1)
+    zero = TOLERANCE * np.abs(payoff_array(game)).max()
+
+    def condition(name: str, formulas: tuple[str, str], margins: NDArray[np.float64]) -> Condition:
+        margin = float(margins.min())
+        margin = 0.0 if abs(margin) <= zero else margin
+        return Condition(name, formulas[game.num_agents > 2], margin, margin > 0)
+
+    required = [
+        condition("cooperating beats defecting", ("R > P", "R_c(N-1) > R_d(0)"), reward - punishment),
+        condition("cooperating beats being exploited", ("R > S", "R_c(N-1) > R_c(0)"), reward - sucker),
+    ]
+    if game.num_agents == 2:
+        turns = totals[0, 0] - np.array([totals[0, 1], totals[1, 0]])
+        required.append(condition("cooperating beats taking turns", ("2R > T + S", ""), turns))
+    motives = (
+        condition("greed", ("T > R", "R_d(N-1) > R_c(N-1)"), temptation - reward),
+        condition("fear", ("P > S", "R_d(0) > R_c(0)"), punishment - sucker),
+    )
+    profiles = itertools.product(*map(range, totals.shape))
+    best = totals.max()
+    optima = frozenset(profile for profile in profiles if best - totals[profile] <= zero * game.num_agents)
+    return DilemmaReport(tuple(required), motives, optima)
+
+
+def _require_cooperative(game: MatrixGame) -> None:
+    require(
+        game.cooperative,
+        "The dilemma test needs a game with two actions, 0 cooperating and 1 defecting; this game's actions "
+        f"({', '.join(game.action_names)}) have no such reading.",
+    )

@@ -1,0 +1,192 @@
+"""Escape Room: somebody has to pull the lever, at a cost, so that others can leave by the door."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from games.base import Game, require
+from games.escape_room_frame import draw_places
+
+PLACES = ("lever", "start", "door")
+"""The rooms, in order; an action is the room to go to, so actions carry the same numbers."""
+
+LEVER, START, DOOR = range(len(PLACES))
+ESCAPE_REWARD, MOVE_REWARD = 10.0, -1.0
+
+
+class EscapeRoomState(NamedTuple):
+    """Where everybody stands, and what was given."""
+
+    places: Tensor
+    """Index into `PLACES`, integer [batch, agent]; after a step it is what each agent chose."""
+    given: Tensor
+    """The sum of all gifts so far in this episode, float32 [batch, giver, receiver], in reward units."""
+    time: Tensor
+    """Steps played, integer [batch]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EscapeRoom(Game):
+    """Escape Room ER(N, M): the door opens in a step iff at least M of N agents choose the lever in it.
+
+    Each agent chooses a place, all at the same time. An agent that chooses the door while it is open gets
+    +10 and the episode ends; otherwise staying costs nothing and moving gives -1. Whoever pulls the lever
+    pays for the others' escape, so selfish learners stay near 0 or below.
+
+    An observation is a vector: one's own place (one-hot, 3), the places of the others in increasing index
+    (one-hot each, 3(N-1)), and, with `observe_gifts`, what one has given so far to each of them (N-1), as
+    `give` was told.
+
+    Raises:
+        ValueError: there are fewer than two agents, no lever to pull, or nobody left to go to the door.
+
+    Source:
+        Yang et al., Learning to Incentivize Other Learning Agents, arXiv 2006.06051.
+
+    >>> game = EscapeRoom(agents=2, levers=1)
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> state = game.reset(batch=1, generator=generator)
+    >>> state, rewards, done = game.step(state, torch.tensor([[0, 2]]), generator)
+    >>> rewards, done
+    (tensor([[-1., 10.]]), tensor([True]))
+    """
+
+    agents: int = 2
+    """How many agents play, N; at least 2."""
+    levers: int = 1
+    """How many agents must choose the lever in the same step to open the door, M; from 1 to N - 1."""
+    horizon: int = 5
+    """The most steps of an episode; at least 1."""
+    random_start: bool = False
+    """Whether each agent's first place is drawn uniformly, rather than being the start."""
+    observe_gifts: bool = True
+    """Whether an observation ends with what the agent has given so far to each other agent."""
+
+    def __post_init__(self) -> None:
+        require(self.agents >= 2, f"Escape Room needs at least 2 agents; agents is {self.agents}.")
+        require(self.levers >= 1, f"The lever needs at least 1 agent; levers is {self.levers}.")
+        require(
+            self.levers < self.agents,
+            f"Somebody must be free to go to the door: levers must be below agents = {self.agents}, "
+            f"but it is {self.levers}.",
+        )
+        require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
+
+    @property
+    def num_agents(self) -> int:
+        """How many agents play."""
+        return self.agents
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """The place to go to: 0 the lever, 1 the start, 2 the door."""
+        return spaces.Discrete(len(PLACES))
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The places' names."""
+        return PLACES
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """The vector described above; only what was given is unbounded."""
+        one_hots = len(PLACES) * self.agents
+        gifts = self.agents - 1 if self.observe_gifts else 0
+        low = np.array([0.0] * one_hots + [-np.inf] * gifts, dtype=np.float32)
+        high = np.array([1.0] * one_hots + [np.inf] * gifts, dtype=np.float32)
+        return spaces.Box(low, high, dtype=np.float32)
+
+    @property
+    def best_welfare(self) -> float:
+        """Open the door in the first step: 10(N - M) less one for each agent who must walk to the lever.
+
+        With random starts this is the expectation over them: those who start at the lever need not walk.
+        """
+        walkers = float(self.levers)
+        if self.random_start:
+            walkers = sum(
+                math.comb(self.agents, there) * 2 ** (self.agents - there) * (self.levers - there)
+                for there in range(self.levers)
+            ) / float(3**self.agents)
+        return ESCAPE_REWARD * (self.agents - self.levers) + MOVE_REWARD * walkers
+
+    @property
+    def defection_welfare(self) -> float:
+        """Nobody ever chooses the lever, nor moves without need: 0.
+
+        With random starts those who start at the lever step off it once: -N/3 in expectation.
+        """
+        return MOVE_REWARD * self.agents / len(PLACES) if self.random_start else 0.0
+
+    def reset(self, batch: int, generator: torch.Generator) -> EscapeRoomState:
+        """Start `batch` copies, everybody at the start or, with `random_start`, anywhere."""
+        device = generator.device
+        shape = (batch, self.agents)
+        if self.random_start:
+            places = torch.randint(len(PLACES), shape, generator=generator, device=device)
+        else:
+            places = torch.full(shape, START, device=device)
+        given = torch.zeros(*shape, self.agents, dtype=torch.float32, device=device)
+        return EscapeRoomState(places, given, torch.zeros(batch, dtype=torch.int64, device=device))
+
+    def observe(self, state: EscapeRoomState) -> Tensor:
+        """What each agent sees: float32 [batch, agent, feature], in the order of the class's description."""
+        agents = torch.arange(self.agents, device=state.places.device)
+        others = agents[:-1] + (agents[:-1] >= agents[:, None])  # row i: 0 .. N-1 without i
+        place = state.places[..., None] == torch.arange(len(PLACES), device=state.places.device)
+        parts = [place.float(), place.float()[:, others].flatten(-2)]
+        if self.observe_gifts:
+            parts.append(state.given[:, agents[:, None], others])
+        return torch.cat(parts, -1)
+
+    def step(
+        self, state: EscapeRoomState, actions: Tensor, generator: torch.Generator
+    ) -> tuple[EscapeRoomState, Tensor, Tensor]:
+        """Send every agent to the place it chose; see `Game.step` for the shapes. Nothing is drawn."""
+        after = EscapeRoomState(actions.to(state.places), state.given, state.time + 1)
+        escapes = self.door_open(after)[:, None] & (actions == DOOR)
+        moves = torch.where(actions == state.places, 0.0, MOVE_REWARD)
+        rewards = torch.where(escapes, ESCAPE_REWARD, moves)
+        return after, rewards, escapes.any(-1) | (after.time >= self.horizon)
+
+    def door_open(self, state: EscapeRoomState) -> Tensor:
+        """Whether the door was open in the last step: boolean [batch]; closed before the first."""
+        return ((state.places == LEVER).sum(-1) >= self.levers) & (state.time > 0)
+
+    def ended(self, state: EscapeRoomState) -> Tensor:
+        """Which copies ended because somebody left by the open door: boolean [batch]."""
+        return self.door_open(state) & (state.places == DOOR).any(-1)
+
+    def cooperates(self, state: EscapeRoomState, actions: Tensor) -> Tensor:
+        """Choosing the lever cooperates: boolean [batch, agent]."""
+        return actions == LEVER
+
+    def give(self, state: EscapeRoomState, gifts: Tensor) -> EscapeRoomState:
+        """Add the last step's gifts to what was given so far.
+
+        Observations are data: no gradient flows from them to the gifts.
+
+        Args:
+            state: as `step` gave it.
+            gifts: [batch, giver, receiver], in reward units; the diagonal is never observed.
+
+        Raises:
+            ValueError: the gifts do not have one entry for each giver and receiver of each copy.
+        """
+        expected = tuple(state.given.shape)
+        require(
+            tuple(gifts.shape) == expected,
+            f"Gifts must have the shape [batch, giver, receiver] = {expected}, not {tuple(gifts.shape)}.",
+        )
+        return state._replace(given=state.given + gifts.detach().to(state.given))
+
+    def render(self, state: EscapeRoomState, index: int = 0) -> np.ndarray:
+        """Draw copy `index`: a panel for each place, a numbered disc for each agent, the lever, the door."""
+        return draw_places(PLACES, state.places[index].tolist(), door_open=bool(self.door_open(state)[index]))

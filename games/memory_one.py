@@ -1,0 +1,124 @@
+"""Where memory-one policies lead in a repeated two-action game: the exact discounted share of each outcome.
+
+The state is the last joint action, numbered with agent 0's action as the most significant bit, C = 0, D = 1.
+With s0 the distribution of the first joint action and P the chain's transition matrix, the discounted share
+of the steps in which each joint action is played is the row vector (1 - gamma) s0 (I - gamma P)^-1.
+
+I - gamma P is a diagonally dominant M-matrix, so elimination needs no pivoting: for two agents it is written
+out below, without branches or changes in place, on one tensor per entry. That compiles to a single kernel and
+can be differentiated any number of times. Larger games use the inverse: in torch 2.13 the forward mode of
+`torch.linalg.solve` is silently wrong under `vmap(jacfwd(...))`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from games.constants import constant, kept
+
+
+def observation_weights(agents: int) -> list[list[int]]:
+    """Give what each agent's defection adds to an observer's number for a joint action: [observer][agent].
+
+    The observer's own action is the most significant bit, the others follow in increasing order.
+
+    >>> observation_weights(3)
+    [[4, 2, 1], [2, 4, 1], [2, 1, 4]]
+    """
+    orders = [[me, *(other for other in range(agents) if other != me)] for me in range(agents)]
+    return [[1 << (agents - 1 - order.index(agent)) for agent in range(agents)] for order in orders]
+
+
+def observed_states(agents: int) -> list[list[int]]:
+    """Give the observation (1, 2, ...; 0 is the start) that each joint action makes: [observer][state].
+
+    >>> observed_states(2)
+    [[1, 2, 3, 4], [1, 3, 2, 4]]
+    """
+    states = range(1 << agents)
+    bits = [[state >> (agents - 1 - agent) & 1 for agent in range(agents)] for state in states]
+    return [
+        [1 + sum(weight * bit for weight, bit in zip(weights, row, strict=True)) for row in bits]
+        for weights in observation_weights(agents)
+    ]
+
+
+def two_agent_occupancy(policies: Tensor, discount: float) -> list[Tensor]:
+    """Give the discounted share of CC, CD, DC and DD between two memory-one policies.
+
+    Args:
+        policies: probabilities [..., 2, 5, 2]; observations are start, then (own, other) = CC, CD, DC, DD.
+        discount: per step, in [0, 1).
+
+    Returns:
+        four tensors [...], which sum to 1.
+
+    >>> always = torch.tensor([[1.0, 0.0]]).expand(5, 2)
+    >>> two_agent_occupancy(torch.stack((always, always.flip(-1))), 0.5)
+    [tensor(0.), tensor(1.), tensor(0.), tensor(0.)]
+    """
+    first, second = (
+        [table[seen].unbind(-1) for seen in (0, *order)]
+        for table, order in zip(
+            (policy.unbind(-2) for policy in policies.unbind(-3)), observed_states(2), strict=True
+        )
+    )
+    start, *transitions = (
+        [own * other for own in mine for other in theirs] for mine, theirs in zip(first, second, strict=True)
+    )
+    balance = [
+        [(1.0 if state == after else 0.0) - discount * transitions[state][after] for state in range(4)]
+        for after in range(4)
+    ]
+    return _eliminate(balance, [(1 - discount) * probability for probability in start])
+
+
+def _eliminate(matrix: list[list[Tensor]], right: list[Tensor]) -> list[Tensor]:
+    """Solve matrix x = right for a diagonally dominant matrix, entry by entry, without pivoting."""
+    if len(right) == 1:
+        return [right[0] / matrix[0][0]]
+    (pivot, *head), *rows = matrix
+    scaled = [row[0] / pivot for row in rows]
+    smaller = [
+        [entry - scale * above for entry, above in zip(row[1:], head, strict=True)]
+        for row, scale in zip(rows, scaled, strict=True)
+    ]
+    reduced = [value - scale * right[0] for value, scale in zip(right[1:], scaled, strict=True)]
+    rest = _eliminate(smaller, reduced)
+    known = sum((entry * value for entry, value in zip(head, rest, strict=True)), torch.zeros_like(pivot))
+    return [(right[0] - known) / pivot, *rest]
+
+
+def chain_occupancy(policies: Tensor, discount: float) -> Tensor:
+    """Give the discounted share of each joint action among N memory-one policies, by one 2^N x 2^N inverse.
+
+    Args:
+        policies: probabilities [..., agent, 1 + 2^N, 2].
+        discount: per step, in [0, 1).
+
+    Returns:
+        [..., 2^N], summing to 1.
+
+    >>> chain_occupancy(torch.full((3, 9, 2), 0.5), 0.9)
+    tensor([0.1250, 0.1250, ...])
+    """
+    agents, states = policies.shape[-3], policies.shape[-2] - 1
+    agent_index, seen = _chain_index(agents, policies.device)
+    first, *others = policies[..., agent_index, seen, :].unbind(-3)
+    joint = first
+    for other in others:
+        joint = (joint.unsqueeze(-1) * other.unsqueeze(-2)).flatten(-2)
+    start, transitions = joint[..., 0, :], joint[..., 1:, :]
+    identity = torch.eye(states, dtype=policies.dtype, device=policies.device)
+    inverse = torch.linalg.inv(identity - discount * transitions)
+    shares: Tensor = (1 - discount) * (start.unsqueeze(-1) * inverse).sum(-2)
+    return shares
+
+
+@kept
+def _chain_index(agents: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Give [agent, 1] and [agent, 1 + 2^N]: what each agent observes at the start and in each state."""
+    seen = [[0, *row] for row in observed_states(agents)]
+    rows = [[agent] for agent in range(agents)]
+    return constant(rows, torch.int64, device), constant(seen, torch.int64, device)

@@ -1,0 +1,200 @@
+"""A matrix game played again and again by agents who remember the last joint action."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from games.base import ExactGame, require
+from games.constants import constant, kept
+from games.matrix import MatrixGame, MatrixState, payoff_array, payoff_tensor
+from games.memory_one import chain_occupancy, observation_weights, two_agent_occupancy
+from games.two_agent import SymmetricTwoAgentGame
+
+MOST_EXACT_AGENTS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatedGame(ExactGame):
+    """A two-action stage game repeated with memory one; values are per step, (1 - discount) V.
+
+    An agent observes 0 at the start, then 1 + the last joint action as a binary number, its own action the
+    most significant bit and the others' following in increasing order, C = 0, D = 1. For two agents that is
+    start, then (own, other) = CC, CD, DC, DD: the same outcome CD is 2 to agent 0 and 3 to agent 1.
+
+    `values` is the infinite game's expectation; a sampled episode stops after `horizon` steps, so that its
+    `episode_value` leaves out a share discount^horizon of it.
+
+    Raises:
+        ValueError: the stage has more than two actions, or a number is out of range; from `values` and
+            `cooperation`, when there are more than five agents.
+    Source:
+        Foerster et al., Learning with Opponent-Learning Awareness, arXiv 1709.04326. Unlike in its released
+        code each agent sees its own action first, as in Lu et al., arXiv 2205.01447.
+
+    >>> game = RepeatedGame()
+    >>> game.values(torch.full((2, 5, 2), 0.5))
+    tensor([-1.5000, -1.5000])
+    """
+
+    stage: MatrixGame = SymmetricTwoAgentGame()  # noqa: RUF009 - frozen
+    """The matrix game that is played in every step; it must have two actions."""
+    discount: float = 0.96
+    """The weight of a step relative to the one before it, in [0, 1)."""
+    horizon: int = 150
+    """How many steps a sampled episode lasts, 1 or more; exact values do not depend on it."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        require(isinstance(self.stage, MatrixGame), f"The stage must be a matrix game; it is {self.stage!r}.")
+        actions = int(self.stage.action_space.n)
+        require(actions == 2, f"A repeated game needs a stage with two actions; this one has {actions}.")
+        require(0 <= self.discount < 1, f"The discount must lie in [0, 1); it is {self.discount}.")
+        require(self.horizon >= 1, f"The horizon must be 1 step or more; it is {self.horizon}.")
+
+    @property
+    def num_agents(self) -> int:
+        """How many agents play."""
+        return self.stage.num_agents
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """The stage game's two actions."""
+        return self.stage.action_space
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The stage game's names."""
+        return self.stage.action_names
+
+    @property
+    def neighbours(self) -> Tensor:
+        """The stage game's neighbours."""
+        return self.stage.neighbours
+
+    @property
+    def num_observations(self) -> int:
+        """The start and the 2^N joint actions."""
+        return 1 + (1 << self.num_agents)
+
+    @property
+    def observation_space(self) -> spaces.Discrete:
+        """A number: 0 at the start, else 1 + the last joint action as the agent sees it."""
+        return spaces.Discrete(self.num_observations)
+
+    @property
+    def effective_horizon(self) -> float:
+        """How many steps the discounted sum is worth, 1 / (1 - discount)."""
+        return 1 / (1 - self.discount)
+
+    @property
+    def best_welfare(self) -> float:
+        """The greatest total per step."""
+        return self.stage.best_welfare
+
+    @property
+    def defection_welfare(self) -> float | None:
+        """The total per step when everybody always defects; None where action 1 does not mean defecting."""
+        return self.stage.defection_welfare
+
+    def values(self, policies: Tensor) -> Tensor:
+        """Each agent's expected discounted reward per step, (1 - discount) V.
+
+        Args:
+            policies: probabilities [..., agent, 1 + 2^N, 2].
+
+        Returns:
+            [..., agent].
+        """
+        if self.num_agents == 2:
+            shares = two_agent_occupancy(policies, self.discount)
+            rewards = payoff_array(self.stage).reshape(4, 2).T.tolist()
+            totals = [_weighted_sum(shares, own) for own in rewards]
+            return torch.stack(totals, -1)
+        table = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
+        return (self.occupancy(policies).unsqueeze(-1) * table).sum(-2)
+
+    def cooperation(self, policies: Tensor) -> Tensor | None:
+        """Each agent's discounted share of cooperation, [..., agent]; None where that has no meaning."""
+        if not self.stage.cooperative:
+            return None
+        agents = self.num_agents
+        shares = self.occupancy(policies)
+        shares = shares.reshape(*shares.shape[:-1], *[2] * agents)
+        others = [[axis for axis in range(-agents, 0) if axis != agent - agents] for agent in range(agents)]
+        return torch.stack([shares.sum(axes)[..., 0] for axes in others], -1)
+
+    def occupancy(self, policies: Tensor) -> Tensor:
+        """Give the discounted share of the steps in which each joint action is played.
+
+        Args:
+            policies: probabilities [..., agent, 1 + 2^N, 2].
+
+        Returns:
+            [..., 2^N], summing to 1; agent 0's action is the most significant bit.
+
+        Raises:
+            ValueError: more than five agents play.
+        """
+        if self.num_agents == 2:
+            return torch.stack(two_agent_occupancy(policies, self.discount), -1)
+        require(
+            self.num_agents <= MOST_EXACT_AGENTS,
+            f"Exact values need at most {MOST_EXACT_AGENTS} agents, as the chain has 2^N states; there are "
+            f"{self.num_agents}. Sample the game instead.",
+        )
+        return chain_occupancy(policies, self.discount)
+
+    def reset(self, batch: int, generator: torch.Generator) -> MatrixState:
+        """Start `batch` copies, with nothing played."""
+        return self.stage.reset(batch, generator)
+
+    def observe(self, state: MatrixState) -> Tensor:
+        """Each agent's number for the last joint action, int64 [batch, agent]; 0 at the start."""
+        weights = _observation_weights(self.num_agents, state.actions.device)
+        numbers = 1 + (state.actions.unsqueeze(-2) * weights).sum(-1)
+        return torch.where(state.time.unsqueeze(-1) == 0, 0, numbers)
+
+    def step(
+        self, state: MatrixState, actions: Tensor, generator: torch.Generator
+    ) -> tuple[MatrixState, Tensor, Tensor]:
+        """Play the stage game once more: rewards are the stage's, not discounted."""
+        state, rewards, _ = self.stage.step(state, actions, generator)
+        return state, rewards, state.time >= self.horizon
+
+    def episode_value(self, rewards: Tensor) -> Tensor:
+        """Discount an episode's rewards to a value per step: (1 - discount) sum_t discount^t r_t.
+
+        Args:
+            rewards: [time, ..., agent].
+
+        Returns:
+            [..., agent].
+        """
+        times = torch.arange(rewards.shape[0], dtype=rewards.dtype, device=rewards.device)
+        weights = (1 - self.discount) * self.discount**times
+        value: Tensor = torch.tensordot(weights, rewards, 1)
+        return value
+
+    def cooperates(self, state: MatrixState, actions: Tensor) -> Tensor | None:
+        """Which actions cooperate, as in the stage game."""
+        return self.stage.cooperates(state, actions)
+
+    def render(self, state: MatrixState, index: int = 0) -> np.ndarray:
+        """Draw the stage game with the last joint action marked."""
+        return self.stage.render(state, index)
+
+
+def _weighted_sum(shares: list[Tensor], rewards: list[float]) -> Tensor:
+    first, *others = (share * reward for share, reward in zip(shares, rewards, strict=True))
+    return functools.reduce(torch.add, others, first)
+
+
+@kept
+def _observation_weights(agents: int, device: torch.device) -> Tensor:
+    return constant(observation_weights(agents), torch.int64, device)

@@ -1,0 +1,112 @@
+"""One step: of one loss, and of every agent on its own; the right way and the two wrong ones."""
+
+import pytest
+import torch
+
+from bilevel.hypergradient import BilevelProblem, Unrolled, check_hypergradient
+from bilevel.optimisers import adam, momentum, sgd
+from bilevel.step import inner_step, inner_step_per_agent
+from bilevel.tree import tree_map
+
+RATE, STEPS = 0.1, 4
+
+
+def losses(own, others, phi, data=None):
+    """Two agents, smooth and coupled; agent i sees itself in `own` and the other one in `others`."""
+    a, b = own.unbind(-1)
+    seen_by_b, seen_by_a = others.unbind(-1)
+    return torch.stack(
+        (torch.sin(a * seen_by_a) + phi * a**2 - seen_by_a, (b - phi * seen_by_b) ** 2 + a_cubed(seen_by_b)), -1
+    )
+
+
+def a_cubed(x):
+    return x**3
+
+
+def outer_loss(theta, phi, data=None):
+    return theta[..., 0].cos() * theta[..., 1]
+
+
+def start():
+    return torch.tensor([0.7, -0.4], dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64)
+
+
+def by_autograd(view):
+    """K steps of plain gradient descent in one graph; `view` says what a step sees as (own, others)."""
+    theta, phi = start()
+    phi.requires_grad_()
+    theta.requires_grad_()
+    for _ in range(STEPS):
+        own, others = view(theta)
+        (gradient,) = torch.autograd.grad(losses(own, others, phi).sum(), own, create_graph=True)
+        theta = theta - RATE * gradient
+    (result,) = torch.autograd.grad(outer_loss(theta, phi), phi)
+    return theta.detach(), result
+
+
+def ours():
+    theta, phi = start()
+    problem = BilevelProblem(step=inner_step_per_agent(losses, sgd(RATE)), outer_loss=outer_loss)
+    estimate = Unrolled()(problem, theta, sgd(RATE).init(theta), phi, steps=STEPS)
+    return estimate.theta, estimate.gradient
+
+
+def test_every_agent_follows_its_own_loss():
+    theta, phi = start()
+    after, _ = inner_step_per_agent(losses, sgd(1.0))(theta, sgd(1.0).init(theta), phi, None)
+    x, y, p = 0.7, -0.4, 0.3
+    expected = torch.tensor([x - (y * torch.cos(torch.tensor(x * y)) + 2 * p * x), y - 2 * (y - p * x)])
+    torch.testing.assert_close(after, expected.double(), rtol=1e-6, atol=0)
+
+
+def test_agrees_with_autograd_where_own_is_a_connected_clone():
+    theta, gradient = ours()
+    expected_theta, expected = by_autograd(lambda theta: (theta.clone(), theta))
+    torch.testing.assert_close(theta, expected_theta, rtol=1e-14, atol=0)
+    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=0)
+
+
+def test_own_equal_to_theta_is_another_step():
+    theta, _ = ours()
+    other, _ = by_autograd(lambda theta: (theta, theta))
+    assert (theta - other).norm() > 0.1
+
+
+@pytest.mark.parametrize(
+    "view",
+    [lambda theta: (theta.detach().requires_grad_(), theta), lambda theta: (theta.clone(), theta.detach())],
+    ids=["own detached", "others detached"],
+)
+def test_detaching_keeps_the_step_and_spoils_the_gradient(view):
+    theta, gradient = ours()
+    same, wrong = by_autograd(view)
+    torch.testing.assert_close(theta, same, rtol=1e-14, atol=0)
+    assert abs(wrong / gradient - 1) > 0.1
+
+
+def test_finite_differences_side_with_the_right_way():
+    theta, phi = start()
+    problem = BilevelProblem(step=inner_step_per_agent(losses, momentum(RATE)), outer_loss=outer_loss)
+    result = check_hypergradient(problem, theta, momentum(RATE).init(theta), phi, steps=STEPS)
+    assert result.passed, str(result)
+
+
+def test_a_loss_per_agent_needs_an_agent_axis():
+    theta, phi = start()
+    step = inner_step_per_agent(lambda own, others, phi, data: (own * others).sum(), sgd(0.1))
+    with pytest.raises(ValueError, match=r"shape \[\.\.\., agent\], but it is a single number"):
+        step(theta, sgd(0.1).init(theta), phi, None)
+
+
+def test_a_step_changes_nothing_in_place():
+    optimiser = adam(0.1)
+    theta = {"w": torch.ones(3), "b": (torch.zeros(2), torch.ones(1))}
+    state = optimiser.init(theta)
+    before = tree_map(torch.clone, (theta, state))
+    step = inner_step(lambda theta, phi, data: (phi * theta["w"]).sum() + theta["b"][0].exp().sum(), optimiser)
+    after, new_state = step(theta, state, torch.tensor(2.0), None)
+    tree_map(lambda old, new: torch.testing.assert_close(old, new, rtol=0, atol=0), before, (theta, state))
+    assert list(after) == ["w", "b"]
+    assert not torch.equal(after["w"], theta["w"])
+    assert new_state[1].steps == 1
