@@ -60,6 +60,11 @@ class Game(abc.ABC):
         return 1.0
 
     @property
+    def value_unit(self) -> str:
+        """The unit of `episode_value`, for axes and tables."""
+        return "reward per episode"
+
+    @property
     def neighbours(self) -> Tensor:
         """Who may share with whom: boolean [giver, receiver]; True on the diagonal. Everybody by default."""
         return torch.ones(self.num_agents, self.num_agents, dtype=torch.bool)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import TypeVar, TypeVarTuple, cast
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Arguments = TypeVarTuple("Arguments")
+Made = TypeVar("Made")
 
 
 def constant(values: ArrayLike, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -42,18 +42,19 @@ def constant(values: ArrayLike, dtype: torch.dtype, device: torch.device) -> Ten
     return tensor
 
 
-def kept(make: Callable[P, R]) -> Callable[P, R]:
+def kept(make: Callable[[*Arguments], Made]) -> Callable[[*Arguments], Made]:
     """Let a function that returns constants make each of them only once.
 
-    Its arguments must be hashable. `torch.compile` takes what it returns as a constant.
+    Its arguments must be hashable and are given by position. `torch.compile` takes what it returns as a
+    constant, as long as the cache is hidden from it.
 
     >>> kept(lambda number: [number])(1)
     [1]
     """
-    cached = functools.lru_cache(maxsize=1024)(make)
+    cached: Callable[..., Made] = functools.lru_cache(maxsize=1024)(make)
 
-    def look_up(*args: P.args, **kwargs: P.kwargs) -> R:
-        return cached(*args, **kwargs)
+    def look_up(*arguments: *Arguments) -> Made:
+        return cached(*arguments)
 
     assume: Callable[[object], object] = torch.compiler.assume_constant_result
-    return cast(Callable[P, R], assume(look_up))
+    return cast(Callable[[*Arguments], Made], assume(look_up))

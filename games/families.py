@@ -29,13 +29,12 @@ class Family(MatrixGame):
     def __post_init__(self) -> None:
         """Check the number of agents, and that every other number is finite."""
         require(
-            2 <= self.agents <= MOST_AGENTS,
-            f"agents must lie between 2 and {MOST_AGENTS}, as the payoff table has 2^agents rows; "
-            f"it is {self.agents}.",
+            isinstance(self.agents, int) and 2 <= self.agents <= MOST_AGENTS,
+            f"agents must be a whole number between 2 and {MOST_AGENTS}, as the payoff table has 2^agents "
+            f"rows; it is {self.agents}.",
         )
-        require_finite(
-            **{name: value for name, value in vars(self).items() if isinstance(value, int | float)}
-        )
+        numbers = {name: value for name, value in vars(self).items() if not isinstance(value, MatrixGame)}
+        require_finite(**numbers)
 
     @property
     def num_agents(self) -> int:

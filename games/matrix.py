@@ -50,7 +50,7 @@ class MatrixGame(ExactGame):
     @property
     def num_agents(self) -> int:
         """How many agents play."""
-        return payoff_array(self).ndim - 1
+        return len(_table_shape(self)) - 1
 
     @property
     def horizon(self) -> int:
@@ -60,7 +60,7 @@ class MatrixGame(ExactGame):
     @property
     def action_space(self) -> spaces.Discrete:
         """One agent's actions: the rows of the table."""
-        return spaces.Discrete(payoff_array(self).shape[0])
+        return spaces.Discrete(_table_shape(self)[0])
 
     @property
     def observation_space(self) -> spaces.Discrete:
@@ -146,13 +146,18 @@ class MatrixGame(ExactGame):
         title = f"step {steps}" if steps else "not yet played"
         names, table = self.action_names, payoff_array(self)
         if self.num_agents == 2:
-            cells = [[", ".join(f"{payoff:g}" for payoff in pair) for pair in line] for line in table]
-            rows = [["0 \\ 1", *names], *([name, *line] for name, line in zip(names, cells, strict=True))]
+            cells = [[", ".join(f"{payoff:.4g}" for payoff in pair) for pair in line] for line in table]
+            rows = [
+                ["agent 0 \\ 1", *names],
+                *([name, *line] for name, line in zip(names, cells, strict=True)),
+            ]
             return draw_table(title, rows, {(played[0] + 1, played[1] + 1)} if steps else ())
-        rewards = [f"{payoff:g}" for payoff in table[played]] if steps else ["-"] * self.num_agents
+        rewards = [f"{payoff:.4g}" for payoff in table[played]] if steps else ["-"] * self.num_agents
         moves = [names[action] for action in played] if steps else ["-"] * self.num_agents
         lines = ([str(agent), moves[agent], rewards[agent]] for agent in range(self.num_agents))
-        cooperators = {(agent + 1, 1) for agent, action in enumerate(played) if action == 0}
+        cooperators = {
+            (agent + 1, 1) for agent, action in enumerate(played) if self.cooperative and action == 0
+        }
         return draw_table(title, [["agent", "action", "reward"], *lines], cooperators)
 
 
@@ -162,6 +167,11 @@ def payoff_array(game: MatrixGame) -> NDArray[np.float64]:
     table = game.build_payoffs()
     table.setflags(write=False)
     return table
+
+
+@kept
+def _table_shape(game: MatrixGame) -> tuple[int, ...]:
+    return payoff_array(game).shape
 
 
 @kept
@@ -199,11 +209,12 @@ class NormalForm(MatrixGame):
                 "payoff per agent at the innermost level."
             ) from error
         object.__setattr__(self, "table", _nested_tuples(table.tolist()))
-        agents, actions = table.ndim - 1, table.shape[0]
+        agents, actions = table.ndim - 1, len(np.atleast_1d(table))
+        shape = " x ".join(map(str, table.shape)) or "one number"
         require(
             agents >= 2 and actions >= 2 and table.shape == (actions,) * agents + (agents,),
-            f"A payoff table of N agents (2 or more) with A actions (2 or more) needs the shape "
-            f"A x ... x A x N, with A repeated N times; this one is {' x '.join(map(str, table.shape))}.",
+            "A payoff table of N agents (2 or more) with A actions (2 or more) needs the shape "
+            f"A x ... x A x N, with A repeated N times; this one is {shape}.",
         )
         require(
             bool(np.isfinite(table).all()), "Every payoff must be finite; the table holds one that is not."

@@ -58,14 +58,12 @@ def two_agent_occupancy(policies: Tensor, discount: float) -> list[Tensor]:
     >>> two_agent_occupancy(torch.stack((always, always.flip(-1))), 0.5)
     [tensor(0.), tensor(1.), tensor(0.), tensor(0.)]
     """
-    first, second = (
-        [table[seen].unbind(-1) for seen in (0, *order)]
-        for table, order in zip(
-            (policy.unbind(-2) for policy in policies.unbind(-3)), observed_states(2), strict=True
-        )
-    )
+    by_agent = []
+    for policy, order in zip(policies.unbind(-3), observed_states(2), strict=True):
+        table = policy.unbind(-2)
+        by_agent.append([table[seen].unbind(-1) for seen in (0, *order)])
     start, *transitions = (
-        [own * other for own in mine for other in theirs] for mine, theirs in zip(first, second, strict=True)
+        [own * other for own in mine for other in theirs] for mine, theirs in zip(*by_agent, strict=True)
     )
     balance = [
         [(1.0 if state == after else 0.0) - discount * transitions[state][after] for state in range(4)]
@@ -76,18 +74,22 @@ def two_agent_occupancy(policies: Tensor, discount: float) -> list[Tensor]:
 
 def _eliminate(matrix: list[list[Tensor]], right: list[Tensor]) -> list[Tensor]:
     """Solve matrix x = right for a diagonally dominant matrix, entry by entry, without pivoting."""
-    if len(right) == 1:
-        return [right[0] / matrix[0][0]]
+    if not right:
+        return []
     (pivot, *head), *rows = matrix
-    scaled = [row[0] / pivot for row in rows]
+    inverse = pivot.reciprocal()
+    scales = [row[0] * inverse for row in rows]
     smaller = [
         [entry - scale * above for entry, above in zip(row[1:], head, strict=True)]
-        for row, scale in zip(rows, scaled, strict=True)
+        for row, scale in zip(rows, scales, strict=True)
     ]
-    reduced = [value - scale * right[0] for value, scale in zip(right[1:], scaled, strict=True)]
-    rest = _eliminate(smaller, reduced)
-    known = sum((entry * value for entry, value in zip(head, rest, strict=True)), torch.zeros_like(pivot))
-    return [(right[0] - known) / pivot, *rest]
+    rest = _eliminate(
+        smaller, [value - scale * right[0] for value, scale in zip(right[1:], scales, strict=True)]
+    )
+    first = right[0]
+    for entry, value in zip(head, rest, strict=True):
+        first = first - entry * value
+    return [first * inverse, *rest]
 
 
 def chain_occupancy(policies: Tensor, discount: float) -> Tensor:

@@ -55,7 +55,8 @@ class RepeatedGame(ExactGame):
         actions = int(self.stage.action_space.n)
         require(actions == 2, f"A repeated game needs a stage with two actions; this one has {actions}.")
         require(0 <= self.discount < 1, f"The discount must lie in [0, 1); it is {self.discount}.")
-        require(self.horizon >= 1, f"The horizon must be 1 step or more; it is {self.horizon}.")
+        whole = isinstance(self.horizon, int) and self.horizon >= 1
+        require(whole, f"The horizon must be a whole number of steps, 1 or more; it is {self.horizon}.")
 
     @property
     def num_agents(self) -> int:
@@ -93,6 +94,11 @@ class RepeatedGame(ExactGame):
         return 1 / (1 - self.discount)
 
     @property
+    def value_unit(self) -> str:
+        """Values are normalised by 1 - discount."""
+        return "reward per step"
+
+    @property
     def best_welfare(self) -> float:
         """The greatest total per step."""
         return self.stage.best_welfare
@@ -111,11 +117,11 @@ class RepeatedGame(ExactGame):
         Returns:
             [..., agent].
         """
+        if policies.ndim == 3:  # torch 2.13: jvp(grad) turns 0-dim float32 into float64 beside Python floats
+            return self.values(policies.unsqueeze(0)).squeeze(0)
         if self.num_agents == 2:
             shares = two_agent_occupancy(policies, self.discount)
-            rewards = payoff_array(self.stage).reshape(4, 2).T.tolist()
-            totals = [_weighted_sum(shares, own) for own in rewards]
-            return torch.stack(totals, -1)
+            return torch.stack([_weighted_sum(shares, own) for own in _rewards_by_agent(self.stage)], -1)
         table = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
         return (self.occupancy(policies).unsqueeze(-1) * table).sum(-2)
 
@@ -141,13 +147,15 @@ class RepeatedGame(ExactGame):
         Raises:
             ValueError: more than five agents play.
         """
+        if policies.ndim == 3:  # for the same reason as in `values`
+            return self.occupancy(policies.unsqueeze(0)).squeeze(0)
         if self.num_agents == 2:
             return torch.stack(two_agent_occupancy(policies, self.discount), -1)
-        require(
-            self.num_agents <= MOST_EXACT_AGENTS,
-            f"Exact values need at most {MOST_EXACT_AGENTS} agents, as the chain has 2^N states; there are "
-            f"{self.num_agents}. Sample the game instead.",
-        )
+        if self.num_agents > MOST_EXACT_AGENTS:
+            raise ValueError(
+                f"Exact values need at most {MOST_EXACT_AGENTS} agents, as the chain has 2^N states; "
+                f"there are {self.num_agents}. Sample the game instead."
+            )
         return chain_occupancy(policies, self.discount)
 
     def reset(self, batch: int, generator: torch.Generator) -> MatrixState:
@@ -190,7 +198,13 @@ class RepeatedGame(ExactGame):
         return self.stage.render(state, index)
 
 
-def _weighted_sum(shares: list[Tensor], rewards: list[float]) -> Tensor:
+@kept
+def _rewards_by_agent(stage: MatrixGame) -> tuple[tuple[float, ...], ...]:
+    """Give plain numbers, which a compiled kernel takes as literals: [agent][joint action]."""
+    return tuple(map(tuple, payoff_array(stage).reshape(-1, stage.num_agents).T.tolist()))
+
+
+def _weighted_sum(shares: list[Tensor], rewards: tuple[float, ...]) -> Tensor:
     first, *others = (share * reward for share, reward in zip(shares, rewards, strict=True))
     return functools.reduce(torch.add, others, first)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -56,6 +57,9 @@ class Play(Protocol):
     def measure(self, theta: Tensor, data: Any) -> Measured:
         """Report on the policies that `data` was drawn from."""
 
+    def with_episodes(self, episodes: int) -> Play:
+        """Build the same play with larger or smaller samples; an exact one is as it was."""
+
 
 @dataclass(frozen=True)
 class ExactPlay:
@@ -88,6 +92,10 @@ class ExactPlay:
         """Exact values and cooperation."""
         policies = self.policy.probabilities(theta)
         return Measured(self.game.values(policies), self.game.cooperation(policies))
+
+    def with_episodes(self, episodes: int) -> ExactPlay:
+        """Itself: nothing is sampled."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,10 @@ class SampledPlay:
             return Measured(values, None)
         steps = data.alive.sum((-2, -1))
         return Measured(values, (data.cooperated * data.alive).sum((-2, -1)) / steps)
+
+    def with_episodes(self, episodes: int) -> SampledPlay:
+        """Build the same play with this many episodes per sample."""
+        return dataclasses.replace(self, episodes=episodes)
 
     def _logits(self, theta: Tensor, data: Episodes) -> Tensor:
         """Logits of every observation: [seed, agent, time, episode, action]."""

@@ -23,6 +23,8 @@ class Checkpoint(NamedTuple):
     """The learner's state."""
     metrics_bytes: int
     """How long metrics.csv was."""
+    seconds: float
+    """Seconds spent in training so far."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -31,6 +33,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     content = {
         "format": FORMAT,
         "metrics_bytes": checkpoint.metrics_bytes,
+        "seconds": checkpoint.seconds,
         "names": ["/".join(map(str, path)) for path in paths],
         "leaves": leaves,
     }
@@ -74,4 +77,4 @@ def load_checkpoint(path: Path, like: Any) -> Checkpoint:
             f"{list(new.shape)}.",
         )
     moved = [old.to(new.device) for old, new in zip(saved, leaves, strict=True)]
-    return Checkpoint(optree.tree_unflatten(structure, moved), int(content["metrics_bytes"]))
+    return Checkpoint(optree.tree_unflatten(structure, moved), content["metrics_bytes"], content["seconds"])

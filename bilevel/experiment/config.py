@@ -89,8 +89,8 @@ def default_config(game_name: str, method_name: str) -> RunConfig:
     >>> default_config("escape-room", "tos").game.num_agents
     2
     """
-    game, method, run = preset(game_name, method_name)
-    return RunConfig(game_name=game_name, method_name=method_name, game=game, method=method, **run)
+    game, method = preset(game_name, method_name)
+    return RunConfig(game_name=game_name, method_name=method_name, game=game, method=method)
 
 
 def load_config(path: Path) -> RunConfig:

@@ -80,6 +80,19 @@ class Learner:
             metrics = self._metrics(self.play.measure(theta, self.play.sample(theta, sharing, generator)), sharing)
         return self._next(state, generator, theta=theta, opt_state=opt_state), metrics
 
+    @torch.no_grad()
+    def evaluate(self, state: State, *, episodes: int, seed: int) -> Metrics:
+        """Measure the policies of a state on fresh episodes; the state's own stream of draws is not touched.
+
+        Args:
+            state: from `init` or `update`.
+            episodes: per seed; unused when values are exact.
+            seed: of the episodes.
+        """
+        generator = torch.Generator(self.placement.device).manual_seed(seed)
+        play, theta, sharing = self.play.with_episodes(episodes), state["theta"], self.sharing(state["phi"])
+        return self._metrics(play.measure(theta, play.sample(theta, sharing, generator)), sharing)
+
     def _inner_losses(self, own: Tensor, others: Tensor, phi: Tensor, data: Any) -> Tensor:
         sample, bonus = data
         return self.play.losses(own, others, self.sharing(phi), sample, bonus)

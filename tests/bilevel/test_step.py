@@ -16,7 +16,8 @@ def losses(own, others, phi, data=None):
     a, b = own.unbind(-1)
     seen_by_b, seen_by_a = others.unbind(-1)
     return torch.stack(
-        (torch.sin(a * seen_by_a) + phi * a**2 - seen_by_a, (b - phi * seen_by_b) ** 2 + a_cubed(seen_by_b)), -1
+        (torch.sin(a * seen_by_a) + phi * a**2 - seen_by_a, (b - phi * seen_by_b) ** 2 + a_cubed(seen_by_b)),
+        -1,
     )
 
 
@@ -104,8 +105,11 @@ def test_a_step_changes_nothing_in_place():
     theta = {"w": torch.ones(3), "b": (torch.zeros(2), torch.ones(1))}
     state = optimiser.init(theta)
     before = tree_map(torch.clone, (theta, state))
-    step = inner_step(lambda theta, phi, data: (phi * theta["w"]).sum() + theta["b"][0].exp().sum(), optimiser)
-    after, new_state = step(theta, state, torch.tensor(2.0), None)
+
+    def loss(theta, phi, data):
+        return (phi * theta["w"]).sum() + theta["b"][0].exp().sum()
+
+    after, new_state = inner_step(loss, optimiser)(theta, state, torch.tensor(2.0), None)
     tree_map(lambda old, new: torch.testing.assert_close(old, new, rtol=0, atol=0), before, (theta, state))
     assert list(after) == ["w", "b"]
     assert not torch.equal(after["w"], theta["w"])

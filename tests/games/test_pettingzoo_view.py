@@ -185,7 +185,9 @@ def test_bad_settings_are_refused():
         ParallelView(EscapeRoom(), max_cycles=0)
     with pytest.raises(ValueError, match="There is no game 'escape-rom'"):
         parallel_env("escape-rom")
-    with pytest.raises(ValueError, match=r"Settings \(levers\) need a game's name; EscapeRoom is already made"):
+    with pytest.raises(
+        ValueError, match=r"Settings \(levers\) need a game's name; EscapeRoom is already made"
+    ):
         parallel_env(EscapeRoom(), levers=1)
     view = ParallelView(EscapeRoom())
     view.reset()

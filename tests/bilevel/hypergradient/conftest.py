@@ -62,9 +62,12 @@ def network_setting() -> Setting:
 
 
 def sharing_setting(seeds: Sequence[int] = (1, 2)) -> Setting:
-    """Three agents who contribute to a public good and share rewards by the softmax of phi; [seed, agent]."""
+    """Three agents who contribute to a public good and share rewards by the softmax of phi."""
     draws = [drawer(seed) for seed in seeds]
-    theta = {"trait": torch.stack([draw(3, 2) for draw in draws]), "level": torch.stack([d(3) for d in draws])}
+    theta = {
+        "trait": torch.stack([draw(3, 2) for draw in draws]),
+        "level": torch.stack([draw(3) for draw in draws]),
+    }
     phi = torch.stack([draw(3, 3) for draw in draws])
     data = [torch.stack([draw(3, 2) for draw in draws]) for _ in range(8)]
 

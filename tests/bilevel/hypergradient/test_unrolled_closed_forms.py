@@ -13,6 +13,7 @@ PAYOFFS = (-1.0, -3.0, 0.0, -2.0)
 """R, S, T, P of the one-shot prisoner's dilemma."""
 
 UNIT = st.floats(0, 1)
+RATES = st.floats(0.01, 0.2)
 
 
 def dilemma_values(mine, yours):
@@ -40,7 +41,7 @@ def double(numbers):
     return torch.tensor(numbers, dtype=torch.float64)
 
 
-@given(start=st.tuples(UNIT, UNIT), w=st.tuples(UNIT, UNIT), rate=st.floats(0.01, 0.2), steps=st.integers(1, 6))
+@given(start=st.tuples(UNIT, UNIT), w=st.tuples(UNIT, UNIT), rate=RATES, steps=st.integers(1, 6))
 @settings(max_examples=25, deadline=None)
 def test_prisoners_who_share_rewards(start, w, rate, steps):
     """dV1/dw1 = dV2/dw2 = 3 alpha K and dV2/dw1 = dV1/dw2 = 0, for any start and any w."""
@@ -70,7 +71,7 @@ def test_prisoners_in_numbers(steps, expected):
     torch.testing.assert_close(-gradient, double([expected, expected]), rtol=1e-12, atol=0)
 
 
-@given(start=st.tuples(UNIT, UNIT), incentives=st.tuples(UNIT, UNIT), rate=st.floats(0.01, 0.2))
+@given(start=st.tuples(UNIT, UNIT), incentives=st.tuples(UNIT, UNIT), rate=RATES)
 @settings(max_examples=25, deadline=None)
 def test_incentives_for_the_other_prisoner(start, incentives, rate):
     """LIO (Yang et al., arXiv 2006.06051) on the same game: the giver's gradient is (+2 alpha, -2 alpha)."""
@@ -88,9 +89,7 @@ def test_incentives_for_the_other_prisoner(start, incentives, rate):
     torch.testing.assert_close(-estimate.gradient, double([2 * rate, -2 * rate]), rtol=1e-10, atol=1e-12)
 
 
-@given(
-    agents=st.integers(2, 6), k=st.floats(1.1, 5), rate=st.floats(0.01, 0.2), seed=st.integers(0, 2**31)
-)
+@given(agents=st.integers(2, 6), k=st.floats(1.1, 5), rate=RATES, seed=st.integers(0, 2**31))
 @settings(max_examples=25, deadline=None)
 def test_public_goods_with_kept_shares(agents, k, rate, seed):
     """r_i = 1 - c_i + (k/N) sum c; each keeps s_i and splits the rest evenly: dW/ds_i = -alpha (k - 1)."""
@@ -147,7 +146,10 @@ class Quadratic:
 @given(seed=st.integers(0, 2**31), steps=st.integers(1, 12))
 @settings(max_examples=25, deadline=None)
 def test_quadratic_is_a_matrix_power(seed, steps):
-    """With M = I - alpha H: theta_K = M^K theta_0 + S phi, S = (I - M^K) H^-1 A'B; the gradient is S' (theta_K - c)."""
+    """With M = I - alpha H: theta_K = M^K theta_0 + S phi, S = (I - M^K) H^-1 A'B.
+
+    The gradient is S' (theta_K - c).
+    """
     q = Quadratic(seed)
     power = torch.linalg.matrix_power(torch.eye(4) - q.rate * q.H, steps)
     sensitivity = (torch.eye(4) - power) @ torch.linalg.solve(q.H, q.A.T @ q.B)

@@ -9,7 +9,10 @@ import torchopt
 from bilevel import optimisers
 
 REFUSED = {
-    "negative rate": (lambda: optimisers.sgd(-0.1), "learning_rate must be a finite number of at least 0, not -0.1"),
+    "negative rate": (
+        lambda: optimisers.sgd(-0.1),
+        "learning_rate must be .* at least 0, not -0.1",
+    ),
     "rate not a number": (lambda: optimisers.adam(math.nan), "learning_rate must be a finite number"),
     "decay of 1": (lambda: optimisers.momentum(0.1, 1.0), "decay must be at least 0 and below 1, not 1.0"),
     "beta": (lambda: optimisers.adam(0.1, betas=(0.9, 1.5)), r"betas\[1\] must be at least 0 and below 1"),
@@ -24,7 +27,10 @@ REFUSED = {
     "norm": (lambda: optimisers.clip_by_norm(0.0), "max_norm must be a number above 0, not 0.0"),
     "axes": (lambda: optimisers.clip_by_norm(1.0, batch_dims=-1), "batch_dims must be at least 0, not -1"),
     "limit": (lambda: optimisers.clip_by_value(math.inf), "limit must be a number above 0, not inf"),
-    "members": (lambda: optimisers.per_member(optimisers.sgd(0.1), 0), "batch_dims must be at least 1, not 0"),
+    "members": (
+        lambda: optimisers.per_member(optimisers.sgd(0.1), 0),
+        "batch_dims must be at least 1, not 0",
+    ),
     "name": (lambda: optimisers.make_optimiser("adma"), "no optimiser 'adma'. Did you mean 'adam'"),
     "setting": (lambda: optimisers.make_optimiser("sgd", weight_decy=1), "Did you mean 'weight_decay'"),
 }

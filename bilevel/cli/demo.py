@@ -1,0 +1,104 @@
+"""`bilevel demo`: selfish agents fail, agents that learn to share solve, two dilemmas."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from bilevel.cli.train import follow
+from bilevel.errors import require
+from bilevel.experiment.config import RunConfig, default_config, load_config
+from bilevel.experiment.run import Results, RunFolder, create_run
+from bilevel.experiment.statistics import interquartile_mean
+from bilevel.methods import METHODS
+from bilevel.report.figures import write_overview, write_run_figures
+from bilevel.report.table import percent, results_table, share_of_optimum
+
+GAMES = {
+    "repeated-prisoners-dilemma": "Repeated prisoner's dilemma",
+    "escape-room": "Escape Room ER(2,1)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Two dilemmas under selfish, prosocial, fixed and learned sharing: a table, a sentence, figures."""
+
+    seeds: int = 32
+    """Independent repetitions of everything, 3 or more."""
+    outer_steps: int = 300
+    """Outer steps of every run, 1 or more."""
+    seed: int = 0
+    """Where all randomness starts."""
+    out: Path = Path("runs/demo")
+    """Where the runs and figures go; what is finished there already is used as it is."""
+
+    def __post_init__(self) -> None:
+        require(self.seeds >= 3, f"The demo's intervals need 3 seeds or more, not {self.seeds}.")
+
+
+def demo(arguments: list[str]) -> None:
+    """Run what is missing of the demonstration, then show it."""
+    settings = tyro.cli(Demo, prog="bilevel demo", args=arguments)
+    configs = {(game, method): _config(settings, game, method) for game in GAMES for method in METHODS}
+    folders = {key: _folder(settings.out / "-".join(key), config) for key, config in configs.items()}
+    results = {key: follow(folder) for key, folder in folders.items()}
+    for key, folder in folders.items():
+        write_run_figures(folder, results[key])
+    by_game = {
+        title: {method: results[game, method] for method in METHODS} for game, title in GAMES.items()
+    }
+    picture = write_overview(by_game, settings.out / "overview.png")
+    console = Console(highlight=False)
+    console.print(results_table(list(results.values())))
+    for title, runs in by_game.items():
+        console.print(f"\n{sentence(title, runs)}", soft_wrap=True)
+    console.print(f"\nThe picture: {picture}\nEvery run with its own figures: {settings.out}", soft_wrap=True)
+
+
+def sentence(title: str, runs: dict[str, Results]) -> str:
+    """What was learned on one game, in plain words, from the numbers of its runs.
+
+    Args:
+        title: what to call the game.
+        runs: method name -> run; `selfish` and `tos` are told of.
+    """
+
+    def reached(method: str) -> str:
+        results = runs[method]
+        share = share_of_optimum(results.config.game, interquartile_mean(results.final["welfare"]))
+        assert share is not None
+        return f"{100 * float(share):.0f} %"
+
+    given = percent(interquartile_mean(runs["tos"].final["given_away"]))
+    return (
+        f"{title}: selfish agents reach {reached('selfish')} of the way from everybody defecting to the group's "
+        f"optimum; agents that learned how much to share came to give away {given} of their reward, and reach "
+        f"{reached('tos')}."
+    )
+
+
+def _config(settings: Demo, game: str, method: str) -> RunConfig:
+    return dataclasses.replace(
+        default_config(game, method),
+        seeds=settings.seeds,
+        seed=settings.seed,
+        outer_steps=settings.outer_steps,
+    )
+
+
+def _folder(path: Path, config: RunConfig) -> RunFolder:
+    """A folder for this run: a new one, or the one an earlier, perhaps interrupted, demonstration left."""
+    if not path.exists():
+        return create_run(config, path)
+    folder = RunFolder(path)
+    found = load_config(folder.config)
+    require(
+        found == config,
+        f"{path} holds a run with other settings: give this demonstration another folder with --out.",
+    )
+    return folder

@@ -1,0 +1,86 @@
+"""`bilevel train`: one run, new or resumed."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from bilevel.cli.progress import Progress
+from bilevel.errors import require
+from bilevel.experiment.config import RunConfig, default_config
+from bilevel.experiment.run import Results, RunFolder, create_run, train
+from bilevel.report.figures import write_run_figures
+from bilevel.report.table import results_table
+
+DEFAULT_GAME, DEFAULT_METHOD = "escape-room", "tos"
+
+
+def train_command(arguments: list[str]) -> None:
+    """Train as the arguments say."""
+    chosen, rest = _choose(arguments)
+    if chosen.resume is not None:
+        require(
+            not rest and chosen.game is None and chosen.method is None and chosen.out is None,
+            "--resume takes no other option: the run goes on with the settings in its own config.json.",
+        )
+        folder = RunFolder(chosen.resume)
+    else:
+        game, method = chosen.game or DEFAULT_GAME, chosen.method or DEFAULT_METHOD
+        config = parse(default_config(game, method), rest)
+        name = f"{game}-{method}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder = create_run(config, chosen.out or Path("runs") / name)
+    report(folder, follow(folder))
+
+
+def follow(folder: RunFolder) -> Results:
+    """Train with a progress bar."""
+    with Progress(folder) as progress:
+        return train(folder, progress.show)
+
+
+def report(folder: RunFolder, results: Results) -> None:
+    """Write the figures, print the table and where everything is."""
+    written = write_run_figures(folder, results)
+    console = Console(highlight=False)
+    console.print(results_table([results]))
+    console.print(f"Figures: {', '.join(str(path) for path in written)}", soft_wrap=True)
+    console.print(f"Everything else: {folder.path}", soft_wrap=True)
+
+
+def _choose(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Split off what decides which settings there are at all."""
+    parser = argparse.ArgumentParser(prog="bilevel train", add_help=False, allow_abbrev=False)
+    parser.add_argument("--game")
+    parser.add_argument("--method")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--resume", type=Path)
+    return parser.parse_known_args(arguments)
+
+
+def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
+    """Read the settings of this game and this method from the command line.
+
+    Args:
+        default: the game and method, with their presets.
+        arguments: without --game, --method, --out and --resume.
+
+    Raises:
+        ValueError: a setting is out of range (one sentence).
+        SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
+    """
+    return tyro.cli(
+        RunConfig,
+        prog="bilevel train",
+        description=(
+            f"Train {default.method_name} on {default.game_name}.\n\n"
+            "--game NAME and --method NAME choose others (bilevel games, bilevel methods); the options below "
+            "are those of this pair. --out FOLDER says where the run goes (default: a new folder in runs/); "
+            "--resume FOLDER continues a run that was stopped."
+        ),
+        args=arguments,
+        default=default,
+    )

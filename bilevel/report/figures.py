@@ -1,0 +1,133 @@
+"""The figures of a run and of several runs of one game."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bilevel.experiment.run import Results, RunFolder
+from bilevel.experiment.statistics import interquartile_interval
+from bilevel.report.style import DASHES, colours, save, style
+
+POINTS = 60
+"""A curve is drawn at this many outer steps at most: bootstrap intervals take time, and eyes see no more."""
+
+
+def draw_curves(axes: Axes, runs: Mapping[str, Results], metric: str) -> None:
+    """Draw one metric over training: interquartile mean over seeds, with its 95 % interval from 3 seeds on.
+
+    Args:
+        axes: where.
+        runs: label -> run; labels are method names or start with one.
+        metric: column of metrics.csv.
+    """
+    palette = colours([label.split()[0] for label in runs])
+    for label, results in runs.items():
+        method = label.split()[0]
+        values = results.curves[metric]
+        steps = np.unique(np.linspace(0, len(values) - 1, POINTS).round().astype(int))
+        look = {"color": palette[method], "linestyle": DASHES.get(method, "-"), "label": label}
+        if values.shape[1] < 3:
+            axes.plot(steps + 1, values[steps].mean(-1), **look)
+            continue
+        interval = interquartile_interval(values[steps], resamples=500)
+        axes.plot(steps + 1, interval.estimate, **look)
+        axes.fill_between(steps + 1, interval.low, interval.high, color=palette[method], alpha=0.2, linewidth=0)
+    axes.set_xlabel("outer step")
+    axes.set_xlim(left=0)
+
+
+def draw_welfare(axes: Axes, runs: Mapping[str, Results]) -> None:
+    """Draw `draw_curves` of the welfare, with the group optimum and the line of everybody defecting."""
+    game = next(iter(runs.values())).config.game
+    draw_curves(axes, runs, "welfare")
+    axes.set_ylabel(f"welfare ({game.value_unit}, all agents)")
+    marks = (("group optimum", game.best_welfare, "bottom"), ("all defect", game.defection_welfare, "top"))
+    for text, height, where in marks:
+        if height is not None:
+            axes.axhline(height, color="#666666", linewidth=1, linestyle="--", zorder=1)
+            axes.annotate(
+                f"{text} {height:g}",
+                (1, height),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va=where,
+                fontsize=10,
+                color="#444444",
+            )
+    axes.margins(y=0.12)
+
+
+def draw_cooperation(axes: Axes, runs: Mapping[str, Results]) -> None:
+    """Draw `draw_curves` of the share of cooperating actions."""
+    draw_curves(axes, runs, "cooperation")
+    axes.set_ylabel("cooperating actions")
+    axes.set_ylim(-0.03, 1.03)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+
+
+def draw_sharing(axes: Axes, results: Results) -> None:
+    """Draw the final sharing matrix as a heat map: mean over seeds, and the standard deviation between them."""
+    agents = results.config.game.num_agents
+    shares = np.stack([[results.final[f"share_{i}_{j}"] for j in range(agents)] for i in range(agents)])
+    mean, deviation = shares.mean(-1), shares.std(-1)
+    axes.imshow(mean, vmin=0, vmax=1, cmap="cividis")
+    axes.set_xticks(range(agents))
+    axes.set_yticks(range(agents))
+    axes.grid(visible=False)
+    axes.set_xlabel("receiver (agent)")
+    axes.set_ylabel("giver (agent)")
+    if agents > 8:
+        return
+    for (giver, receiver), value in np.ndenumerate(mean):
+        text = f"{value:.2f}" + (f"\n± {deviation[giver, receiver]:.2f}" if shares.shape[-1] > 1 else "")
+        axes.text(receiver, giver, text, ha="center", va="center", color="white" if value < 0.5 else "black")
+
+
+def write_run_figures(folder: RunFolder, results: Results) -> list[Path]:
+    """Write the figures of a finished run into its `figures/`.
+
+    Returns:
+        the files written: welfare.png, sharing.png and, where the game knows cooperation, cooperation.png.
+    """
+    config = results.config
+    title = f"{config.method_name} on {config.game_name}, {config.seeds} seeds"
+    runs = {config.method_name: results}
+    drawings = {"welfare": lambda axes: draw_welfare(axes, runs), "sharing": lambda axes: draw_sharing(axes, results)}
+    if "cooperation" in results.curves:
+        drawings["cooperation"] = lambda axes: draw_cooperation(axes, runs)
+    written = []
+    for name, draw in drawings.items():
+        with style():
+            figure = Figure(figsize=(6, 4.2))
+            axes = figure.subplots()
+            draw(axes)
+            axes.set_title(title)
+        written.append(save(figure, folder.figures / f"{name}.png"))
+    return written
+
+
+def write_overview(games: Mapping[str, Mapping[str, Results]], path: Path) -> Path:
+    """Write one picture of several games: a row each of welfare, cooperation and the learned sharing.
+
+    Args:
+        games: title -> method name -> run.
+        path: the picture.
+    """
+    with style():
+        figure = Figure(figsize=(14, 4.2 * len(games)))
+        rows = figure.subplots(len(games), 3, squeeze=False, width_ratios=(1.3, 1.3, 1))
+        for axes, (title, runs) in zip(rows, games.items(), strict=True):
+            draw_welfare(axes[0], runs)
+            draw_cooperation(axes[1], runs)
+            draw_sharing(axes[2], runs["tos"])
+            axes[0].set_title(f"{title}: welfare")
+            axes[1].set_title("cooperation")
+            axes[2].set_title("what tos learned to share\n(mean ± deviation over seeds)")
+        handles, labels = rows[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return save(figure, path)

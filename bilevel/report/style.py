@@ -1,0 +1,64 @@
+"""How every figure looks: readable on a slide, and to the colour-blind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from bilevel.experiment.files import write_whole
+
+# Okabe and Ito's palette: told apart with any colour vision.
+COLOURS = {
+    "selfish": "#D55E00",
+    "prosocial": "#0072B2",
+    "fixed": "#E69F00",
+    "tos": "#009E73",
+}
+SPARE_COLOURS = ("#CC79A7", "#56B4E9", "#000000", "#F0E442")
+DASHES: dict[str, Any] = {"selfish": (0, (1, 1)), "prosocial": (0, (5, 2)), "fixed": (0, (3, 1, 1, 1))}
+"""A second sign beside colour; a method that is not here has a solid line."""
+
+SETTINGS = {
+    "font.size": 12,
+    "axes.titlesize": 13,
+    "axes.labelsize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E0E0E0",
+    "lines.linewidth": 2.0,
+    "legend.frameon": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "figure.constrained_layout.use": True,
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """Draw in this style inside the context; nobody else's figures change."""
+    return mpl.rc_context(SETTINGS)
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each method, always the same for the known ones.
+
+    >>> colours(["tos", "mine"])
+    {'tos': '#009E73', 'mine': '#CC79A7'}
+    """
+    unknown = [name for name in names if name not in COLOURS]
+    spare = {name: SPARE_COLOURS[index % len(SPARE_COLOURS)] for index, name in enumerate(unknown)}
+    return {name: COLOURS.get(name) or spare[name] for name in names}
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure whole or not at all; its format is its name's ending."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with style():
+        write_whole(path, lambda file: figure.savefig(file, format=path.suffix[1:]))
+    return path

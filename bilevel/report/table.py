@@ -1,0 +1,90 @@
+"""Runs as rows: interquartile means with 95 % intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich import box
+from rich.console import Group
+from rich.table import Table
+
+from bilevel.experiment.run import Results
+from bilevel.experiment.statistics import interquartile_interval, interquartile_mean
+from games.base import Game
+
+COLUMNS = {"welfare [95 % interval]": 23, "optimum": 8, "cooperation": 11, "given": 7, "seconds": 7}
+"""What a row says, and how wide."""
+
+CAPTION = """\
+Interquartile means over seeds, intervals by bootstrap. Welfare: of all agents.
+Optimum: 0 % is what everybody defecting earns, 100 % the best the group can do.
+Given: the part of its reward that an agent does not keep."""
+
+
+def share_of_optimum(game: Game, welfare: np.ndarray) -> np.ndarray | None:
+    """Where welfare lies between everybody defecting (0) and the group optimum (1).
+
+    Args:
+        game: which knows both ends; None if it does not.
+        welfare: any shape, in the game's units.
+
+    >>> import games
+    >>> float(share_of_optimum(games.make("prisoners-dilemma"), np.array(-3.0)))
+    0.5
+    """
+    best, worst = game.best_welfare, game.defection_welfare
+    if best is None or worst is None or best == worst:
+        return None
+    return (welfare - worst) / (best - worst)
+
+
+def percent(value: float | np.ndarray) -> str:
+    """A share as a percentage.
+
+    >>> percent(0.1234)
+    '12.3 %'
+    """
+    return f"{100 * float(value):.1f} %"
+
+
+def cells(results: Results) -> dict[str, str]:
+    """One run's row: column -> text; a dash where the game does not know the word."""
+    welfare, final = results.final["welfare"], results.final
+    middle = interquartile_mean(welfare)
+    text = f"{float(middle):.3f}"
+    if len(welfare) >= 3:
+        interval = interquartile_interval(welfare)
+        text += f" [{float(interval.low):.3f}, {float(interval.high):.3f}]"
+    share = share_of_optimum(results.config.game, middle)
+    values = (
+        text,
+        "-" if share is None else percent(share),
+        percent(interquartile_mean(final["cooperation"])) if "cooperation" in final else "-",
+        percent(interquartile_mean(final["given_away"])),
+        f"{results.seconds:.1f}",
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def results_table(runs: Sequence[Results]) -> Group:
+    """A table to print, one row per run, a part per game; it fits a terminal of 80 columns.
+
+    Args:
+        runs: those of one game one after the other.
+    """
+    parts: list[Table] = []
+    for results in runs:
+        name = results.config.game_name
+        if not parts or parts[-1].title != name:
+            parts.append(_empty_table(name))
+        parts[-1].add_row(results.config.method_name, *cells(results).values())
+    return Group(*parts, CAPTION)
+
+
+def _empty_table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("method", width=9)
+    for column, width in COLUMNS.items():
+        table.add_column(column, justify="right", width=width, no_wrap=True)
+    return table
