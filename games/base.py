@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -93,12 +92,10 @@ class Game(abc.ABC):
 
     @abc.abstractmethod
     def observe(self, state: State) -> Tensor:
-        """What each agent sees: float [batch, agent, *shape] for a Box, integer [batch, agent] for Discrete."""
+        """What each agent sees: float [batch, agent, *shape] (Box) or integer [batch, agent] (Discrete)."""
 
     @abc.abstractmethod
-    def step(
-        self, state: State, actions: Tensor, generator: torch.Generator
-    ) -> tuple[State, Tensor, Tensor]:
+    def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
         """Play one step of every copy.
 
         Args:
@@ -184,7 +181,7 @@ class ExactGame(Game):
 
     @abc.abstractmethod
     def cooperation(self, policies: Tensor) -> Tensor | None:
-        """Each agent's expected share of cooperating actions, [..., agent]; None where the word has no meaning."""
+        """Each agent's expected share of cooperating actions, [..., agent]; None where that means nothing."""
 
 
 def two_action_policies(cooperate: Tensor) -> Tensor:
@@ -201,25 +198,3 @@ def two_action_policies(cooperate: Tensor) -> Tensor:
             [1.0000, 0.0000]])
     """
     return torch.stack((cooperate, 1 - cooperate), -1)
-
-
-def require(condition: bool, sentence: str) -> None:
-    """Raise ValueError with this sentence unless the condition holds."""
-    if not condition:
-        raise ValueError(sentence)
-
-
-def require_names(name: str, known: Sequence[str], kind: str) -> None:
-    """Raise ValueError, naming the nearest ones, unless `name` is known.
-
-    >>> require_names("chickn", ["chicken", "stag-hunt"], "game")
-    Traceback (most recent call last):
-    ValueError: There is no game 'chickn'. Did you mean 'chicken'? Known: chicken, stag-hunt.
-    """
-    import difflib
-
-    if name in known:
-        return
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise ValueError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(known)}.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from games.base import Game, require_names
+from games.base import Game
+from games.errors import require_name
 from games.escape_room import EscapeRoom
 from games.families import (
     Circular,
@@ -176,7 +177,7 @@ def entry(name: str) -> Entry:
     >>> entry("chicken").summary
     'two cars race at each other: greed, no fear'
     """
-    require_names(name, names(), "game")
+    require_name(name, names(), "game")
     return CATALOGUE[name]
 
 
@@ -199,6 +200,6 @@ def make(name: str, **settings: Any) -> Game:
     game: Any = entry(name).game
     known = [field.name for field in dataclasses.fields(game)]
     for setting in settings:
-        require_names(setting, known, f"setting of {name}")
+        require_name(setting, known, f"setting of {name}")
     changed: Game = dataclasses.replace(game, **settings)
     return changed

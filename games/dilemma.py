@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from games.base import require
+from games.errors import require
 from games.matrix import MatrixGame, payoff_array
 
 TOLERANCE = 1e-9

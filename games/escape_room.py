@@ -11,7 +11,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.base import Game, require
+from games.base import Game
+from games.errors import require
 from games.escape_room_frame import draw_places
 
 PLACES = ("lever", "start", "door")

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.base import require
+from games.errors import require
 from games.matrix import MatrixGame, require_finite
 from games.two_agent import SymmetricTwoAgentGame
 

@@ -13,8 +13,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.base import ExactGame, require
+from games.base import ExactGame
 from games.constants import constant, kept
+from games.errors import require
 from games.table_frame import draw_table
 
 

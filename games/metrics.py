@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from games.base import require
+from games.errors import require
 
 
 def alive_steps(done: Tensor) -> Tensor:

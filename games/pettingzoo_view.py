@@ -13,8 +13,9 @@ from gymnasium.error import ResetNeeded
 from pettingzoo.utils.conversions import parallel_to_aec, parallel_to_aec_wrapper
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
-from games.base import Game, State, require
+from games.base import Game, State
 from games.catalogue import make
+from games.errors import require
 
 Observation = np.ndarray | np.int64
 """An array where the game's observation space is a Box, a NumPy integer where it is Discrete."""

@@ -10,8 +10,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.base import ExactGame, require
+from games.base import ExactGame
 from games.constants import constant, kept
+from games.errors import require
 from games.matrix import MatrixGame, MatrixState, payoff_array, payoff_tensor
 from games.memory_one import chain_occupancy, observation_weights, two_agent_occupancy
 from games.two_agent import SymmetricTwoAgentGame

@@ -75,14 +75,16 @@ class ExactPlay:
     def losses(
         self, own: Tensor, others: Tensor, sharing: Tensor, data: Any, entropy_bonus: Tensor
     ) -> Tensor:
-        """Minus each agent's shared discounted return, minus the bonus times its mean entropy over observations."""
+        """Minus each agent's shared discounted return and its bonus: the mean entropy over observations."""
         agents = self.game.num_agents
         mine = torch.eye(agents, dtype=torch.bool, device=own.device).unsqueeze(-1)
-        profiles = torch.where(mine, own.unsqueeze(-3), others.unsqueeze(-3))  # [seed, learner, agent, parameter]
+        profiles = torch.where(
+            mine, own.unsqueeze(-3), others.unsqueeze(-3)
+        )  # [.., learner, agent, parameter]
         values = self.game.values(self.policy.probabilities(profiles)) * self.game.effective_horizon
         shared = (values * sharing.mT).sum(-1)  # values[learner, giver], sharing[giver, learner]
         bonus = entropy(self.policy.table(own)).mean(-1)
-        return -shared - entropy_bonus * bonus
+        return -(shared + entropy_bonus * bonus)
 
     def values(self, theta: Tensor, data: Any) -> Tensor:
         """Exact values, in the game's units."""
@@ -115,15 +117,15 @@ class SampledPlay:
     def losses(
         self, own: Tensor, others: Tensor, sharing: Tensor, data: Any, entropy_bonus: Tensor
     ) -> Tensor:
-        """Minus the surrogate of the shared discounted return, minus the bonus times the entropy per episode."""
+        """Minus the surrogate of the shared discounted return and the bonus: entropy per episode."""
         logits = self._logits(own, data)
         own_log = chosen(logits, data.actions) * data.alive
         others_log = chosen(self._logits(others, data), data.actions) * data.alive
         joint = own_log + others_log.sum(-3, keepdim=True) - others_log
-        shared = redistribute(data.rewards.flatten(-2), sharing).unflatten(-1, data.rewards.shape[-2:])
-        returns = self.surrogate(own_log, joint, shared, data.alive, self.game.discount)
+        shared = redistribute(data.rewards.flatten(-2), sharing).reshape(data.rewards.shape)
+        returns: Tensor = self.surrogate(own_log, joint, shared, data.alive, self.game.discount)
         bonus = (entropy(logits) * data.alive).sum(-2).mean(-1)
-        return -returns - entropy_bonus * bonus
+        return -(returns + entropy_bonus * bonus)
 
     def values(self, theta: Tensor, data: Any) -> Tensor:
         """DiCE estimates, in the game's units: right in value, and in derivative through every agent."""
@@ -146,5 +148,5 @@ class SampledPlay:
 
     def _logits(self, theta: Tensor, data: Episodes) -> Tensor:
         """Logits of every observation: [seed, agent, time, episode, action]."""
-        flat = data.observations.flatten(2, 3)
-        return self.policy.logits(theta, flat).unflatten(2, data.actions.shape[2:])
+        logits = self.policy.logits(theta, data.observations.flatten(2, 3))
+        return logits.reshape(*data.actions.shape, -1)

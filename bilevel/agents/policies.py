@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Protocol
@@ -108,7 +109,7 @@ class MLP:
     @property
     def _layers(self) -> list[tuple[int, int]]:
         sizes = (self.num_features, *self.hidden, self.num_actions)
-        return list(zip(sizes[:-1], sizes[1:], strict=True))
+        return list(itertools.pairwise(sizes))
 
     @property
     def num_parameters(self) -> int:

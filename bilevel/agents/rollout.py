@@ -56,7 +56,7 @@ def rollout(
 
     def stack(values: Tensor) -> Tensor:
         """[seed * episode, agent, ...] -> [seed, agent, episode, ...]."""
-        return values.unflatten(0, (seeds, episodes)).movedim(1, 2)
+        return values.reshape(seeds, episodes, *values.shape[1:]).movedim(1, 2)
 
     for _ in range(game.horizon):
         seen = stack(game.observe(state))
@@ -73,8 +73,8 @@ def rollout(
         state = game.give(state, gifts.flatten(0, 1))
         alive = alive * (~done).to(theta.dtype).reshape(seeds, 1, episodes)
 
-    observations, taken, rewards, running, cooperating = zip(*steps, strict=True)
-    together = torch.stack(rewards, 2)
+    observations, taken, own_rewards, running, cooperating = zip(*steps, strict=True)
+    together = torch.stack(own_rewards, 2)
     _require_finite(together)
     return Episodes(
         observations=torch.stack(observations, 2),
@@ -90,8 +90,6 @@ def _require_finite(rewards: Tensor) -> None:
     if not finite.all():
         seed, agent, time, episode = (~finite).nonzero()[0].tolist()
         raise FloatingPointError(
-            f"The game gave agent {agent} the reward {float(rewards[seed, agent, time, episode])} in step {time} "
-            f"of an episode of seed {seed}; rewards must be finite numbers."
+            f"The game gave agent {agent} the reward {float(rewards[seed, agent, time, episode])} in step "
+            f"{time} of an episode of seed {seed}; rewards must be finite numbers."
         )
-
-

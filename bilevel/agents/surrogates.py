@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from bilevel.agents.returns import discounts, leave_one_out, returns_to_go

@@ -76,5 +76,3 @@ def usage() -> str:
 def _say(sentence: str, code: int) -> int:
     Console(stderr=True, highlight=False).print(sentence, markup=False, soft_wrap=True)
     return code
-
-

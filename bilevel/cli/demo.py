@@ -49,9 +49,7 @@ def demo(arguments: list[str]) -> None:
     results = {key: follow(folder) for key, folder in folders.items()}
     for key, folder in folders.items():
         write_run_figures(folder, results[key])
-    by_game = {
-        title: {method: results[game, method] for method in METHODS} for game, title in GAMES.items()
-    }
+    by_game = {title: {method: results[game, method] for method in METHODS} for game, title in GAMES.items()}
     picture = write_overview(by_game, settings.out / "overview.png")
     console = Console(highlight=False)
     console.print(results_table(list(results.values())))
@@ -76,9 +74,9 @@ def sentence(title: str, runs: dict[str, Results]) -> str:
 
     given = percent(interquartile_mean(runs["tos"].final["given_away"]))
     return (
-        f"{title}: selfish agents reach {reached('selfish')} of the way from everybody defecting to the group's "
-        f"optimum; agents that learned how much to share came to give away {given} of their reward, and reach "
-        f"{reached('tos')}."
+        f"{title}: selfish agents reach {reached('selfish')} of the way from everybody defecting to the "
+        f"group's optimum; agents that learned how much to share came to give away {given} of their reward, "
+        f"and reach {reached('tos')}."
     )
 
 

@@ -55,7 +55,15 @@ def load_checkpoint(path: Path, like: Any) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"There is no checkpoint {path}.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        KeyError,
+        ValueError,
+        AttributeError,
+    ) as error:
         raise ValueError(
             f"{path} is damaged, or it is not a checkpoint of this toolkit; nothing in it was executed."
         ) from error
@@ -68,13 +76,14 @@ def load_checkpoint(path: Path, like: Any) -> Checkpoint:
     saved = content["leaves"]
     require(
         content["names"] == names and len(saved) == len(leaves),
-        f"{path} belongs to another learner: it holds {', '.join(content['names'])}; this one has {', '.join(names)}.",
+        f"{path} belongs to another learner: it holds {', '.join(content['names'])}; "
+        f"this one has {', '.join(names)}.",
     )
     for name, old, new in zip(names, saved, leaves, strict=True):
         require(
             old.shape == new.shape and old.dtype == new.dtype,
-            f"{path} belongs to another learner: its {name} is {old.dtype} {list(old.shape)}, not {new.dtype} "
-            f"{list(new.shape)}.",
+            f"{path} belongs to another learner: its {name} is {old.dtype} {list(old.shape)}, "
+            f"not {new.dtype} {list(new.shape)}.",
         )
     moved = [old.to(new.device) for old, new in zip(saved, leaves, strict=True)]
     return Checkpoint(optree.tree_unflatten(structure, moved), content["metrics_bytes"], content["seconds"])

@@ -75,7 +75,8 @@ class RunConfig:
         return {
             "format": FORMAT,
             **dataclasses.asdict(self),
-            "versions": {name: version(name) for name in RECORDED_PACKAGES} | {"python": platform.python_version()},
+            "versions": {name: version(name) for name in RECORDED_PACKAGES}
+            | {"python": platform.python_version()},
             "commit": _commit(),
         }
 
@@ -111,9 +112,10 @@ def load_config(path: Path) -> RunConfig:
     try:
         default = default_config(saved["game_name"], saved["method_name"])
         known = {field.name for field in dataclasses.fields(RunConfig)}
-        return _apply(default, {key: value for key, value in saved.items() if key in known})
+        config: RunConfig = _apply(default, {key: value for key, value in saved.items() if key in known})
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a whole configuration: {error}.") from error
+    return config
 
 
 def _apply(default: Any, saved: dict[str, Any]) -> Any:

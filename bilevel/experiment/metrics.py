@@ -56,7 +56,9 @@ class MetricsFile:
         """
         found = self.path.stat().st_size if self.path.exists() else 0
         if found < size:
-            raise ValueError(f"{self.path} has {found} bytes, but its checkpoint was made when it had {size}.")
+            raise ValueError(
+                f"{self.path} has {found} bytes, but its checkpoint was made when it had {size}."
+            )
         with self.path.open("ab") as file:
             file.truncate(size)
 

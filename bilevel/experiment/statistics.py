@@ -46,7 +46,8 @@ def interquartile_interval(values: np.ndarray, *, resamples: int = 2000, seed: i
         ValueError: there are fewer than 3 seeds.
     """
     require(
-        values.shape[-1] >= 3, f"An interval over seeds needs 3 seeds or more, but there are {values.shape[-1]}."
+        values.shape[-1] >= 3,
+        f"An interval over seeds needs 3 seeds or more, but there are {values.shape[-1]}.",
     )
     estimate = interquartile_mean(values)
     if np.all(values == values[..., :1]):  # every resample is the same: the interval is the point

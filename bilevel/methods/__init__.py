@@ -1,7 +1,8 @@
 """Methods: one file each, a few dozen lines over the same parts.
 
 >>> import games
->>> learner = METHODS["tos"](inner_steps=1).build(games.make("repeated-prisoners-dilemma"), Placement(seeds=4))
+>>> game = games.make("repeated-prisoners-dilemma")
+>>> learner = METHODS["tos"](inner_steps=1).build(game, Placement(seeds=4))
 >>> state, metrics = learner.update(learner.init(seed=0))
 >>> metrics["welfare"].shape
 torch.Size([4])

@@ -69,7 +69,9 @@ class Method(abc.ABC):
         for name in ("inner_learning_rate",):
             require(getattr(self, name) > 0, f"{name} must be above 0, not {getattr(self, name):g}.")
         for name, least in (("inner_steps", 1), ("episodes", 2), ("entropy_steps", 0)):
-            require(getattr(self, name) >= least, f"{name} must be {least} or more, not {getattr(self, name)}.")
+            require(
+                getattr(self, name) >= least, f"{name} must be {least} or more, not {getattr(self, name)}."
+            )
         for name in ("entropy", "entropy_end"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name):g}.")
 
@@ -110,8 +112,8 @@ class Method(abc.ABC):
             return Tabular(int(space.n), actions)
         require(
             self.policy != "tabular",
-            f"A tabular policy needs observations that are numbers, but {type(game).__name__}'s are vectors of "
-            f"shape {space.shape}: use mlp.",
+            f"A tabular policy needs observations that are numbers, but {type(game).__name__}'s are vectors "
+            f"of shape {space.shape}: use mlp.",
         )
         require(
             len(space.shape) == 1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import optree
 import torch
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from bilevel.optimisers import GradientTransformation, make_optimiser
 from bilevel.outer.objectives import COSTS, Objective, given_away
 from bilevel.outer.sharing import Sharing
 from bilevel.step import inner_step_per_agent
+from bilevel.tree import detach
 from games.base import Game
 
 State = dict[str, Any]
@@ -77,7 +77,9 @@ class Learner:
                 data = self.play.sample(theta, sharing, generator), bonus
                 theta, opt_state = self.step(theta, opt_state, phi, data)
             require_finite(theta, "A policy", state["outer_step"])
-            metrics = self._metrics(self.play.measure(theta, self.play.sample(theta, sharing, generator)), sharing)
+            metrics = self._metrics(
+                self.play.measure(theta, self.play.sample(theta, sharing, generator)), sharing
+            )
         return self._next(state, generator, theta=theta, opt_state=opt_state), metrics
 
     @torch.no_grad()
@@ -104,10 +106,9 @@ class Learner:
         return generator, torch.tensor(bonus, dtype=self.placement.dtype, device=self.placement.device)
 
     def _next(self, state: State, generator: torch.Generator, **changed: Any) -> State:
-        detached = optree.tree_map(torch.Tensor.detach, changed)
         return {
             **state,
-            **detached,
+            **{name: detach(tree) for name, tree in changed.items()},
             "outer_step": state["outer_step"] + 1,
             "generator": generator.get_state(),
         }
@@ -119,7 +120,9 @@ class Learner:
         if measured.cooperation is not None:
             metrics["cooperation"] = measured.cooperation.mean(-1)
         metrics["given_away"] = given_away(sharing).mean(-1)
-        metrics |= {f"share_{giver}_{taker}": sharing[:, giver, taker] for giver in agents for taker in agents}
+        metrics |= {
+            f"share_{giver}_{taker}": sharing[:, giver, taker] for giver in agents for taker in agents
+        }
         return {name: values.detach() for name, values in metrics.items()}
 
 
@@ -178,13 +181,17 @@ class SharingLearner(Learner):
         """One outer step: train the policies, walk back, move the sharing logits; measure the new policies.
 
         Raises:
-            FloatingPointError: a reward, a policy or a meta-gradient stopped being a finite number (says where);
-                the state passed in is not changed.
+            FloatingPointError: a reward, a policy or a meta-gradient stopped being a finite number (says
+                where); the state passed in is not changed.
         """
         generator, bonus = self._resume(state)
         phi = state["phi"]
         estimate = self.hypergradient(
-            self.problem(generator, bonus), state["theta"], state["opt_state"], phi, steps=self.method.inner_steps
+            self.problem(generator, bonus),
+            state["theta"],
+            state["opt_state"],
+            phi,
+            steps=self.method.inner_steps,
         )
         require_finite(estimate.theta, "A policy", state["outer_step"])
         gradient = self.objective.own_gradient(estimate.gradient)
@@ -211,11 +218,11 @@ class SharingLearner(Learner):
 
 
 def require_finite(values: Tensor, what: str, outer_step: Tensor) -> None:
-    """Raise FloatingPointError naming the first seed and agent of values [seed, agent, ...] that is not finite."""
+    """Raise FloatingPointError naming the first seed and agent of [seed, agent, ...] that is not finite."""
     finite = values.isfinite()
     if not finite.all():
         seed, agent = (~finite).nonzero()[0].tolist()[:2]
         raise FloatingPointError(
-            f"{what} stopped being a finite number in outer step {int(outer_step)}, first for seed {seed}, agent "
-            f"{agent}: try a smaller learning rate."
+            f"{what} stopped being a finite number in outer step {int(outer_step)}, first for seed {seed}, "
+            f"agent {agent}: try a smaller learning rate."
         )

@@ -36,7 +36,8 @@ class ToS(Method):
     objective: Literal["welfare", "own-return"] = "welfare"
     """What the outer level maximises: the sum of all rewards, or, for each giver's row, its own reward."""
     own_share: float | None = None
-    """The share that everybody keeps at the start, above 0 and below 1; None: equal shares for all neighbours."""
+    """The share kept at the start, above 0 and below 1; None: equal shares for all neighbours (docs/starts.md
+    says what it does)."""
     cost: Literal["l1", "kl"] = "l1"
     """What giving is counted by: l1, the share given away; kl, minus the logarithm of the share kept."""
     cost_weight: float = 0.0

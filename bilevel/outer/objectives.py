@@ -37,7 +37,7 @@ COSTS: dict[str, Cost] = {"l1": given_away, "kl": kl_to_keeping}
 
 @dataclass(frozen=True)
 class Objective:
-    """One outer objective: how values and costs become losses, and what part of the gradient each giver gets."""
+    """How values and costs become outer losses, and which part of the gradient each giver gets."""
 
     summary: str
     several: bool
@@ -60,8 +60,7 @@ class Objective:
         """Let each giver's row follow its own objective.
 
         Args:
-            gradient: of the sharing logits, [seed, giver, receiver], or with `several` [objective, seed, giver,
-                receiver].
+            gradient: of the sharing logits, [seed, giver, receiver]; with `several`, the objectives first.
 
         Returns:
             [seed, giver, receiver].

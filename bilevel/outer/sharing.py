@@ -72,7 +72,9 @@ def check_sharing(sharing: Tensor, *, agents: int) -> None:
 
 
 def _where(mask: Tensor) -> str:
-    return f"the entry at {tuple(mask.nonzero()[0].tolist())}" if mask.any() else "an entry that is not a number"
+    return (
+        f"the entry at {tuple(mask.nonzero()[0].tolist())}" if mask.any() else "an entry that is not a number"
+    )
 
 
 def identity_sharing(agents: int) -> Tensor:
@@ -121,8 +123,8 @@ def check_neighbours(neighbours: Tensor, agents: int | None = None) -> Tensor:
     )
     require(
         bool(neighbours.diagonal().all()),
-        "Every agent may keep its own reward: the diagonal of a sharing graph is True, but it is not for agent "
-        f"{int((~neighbours.diagonal()).int().argmax())}.",
+        "Every agent may keep its own reward: the diagonal of a sharing graph is True, but it is not for "
+        f"agent {int((~neighbours.diagonal()).int().argmax())}.",
     )
     return neighbours
 
@@ -144,7 +146,7 @@ class Sharing:
     neighbours: Tensor
     """Who may share with whom: boolean [giver, receiver], True on the diagonal."""
     own_share: float | None = None
-    """The share that everybody keeps at the start, above 0 and below 1; None: equal shares for all neighbours."""
+    """The share kept at the start, above 0 and below 1; None: equal shares for all neighbours."""
 
     def __post_init__(self) -> None:
         check_neighbours(self.neighbours)

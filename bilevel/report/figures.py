@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from bilevel.experiment.statistics import interquartile_interval
 from bilevel.report.style import DASHES, colours, save, style
 
 POINTS = 60
-"""A curve is drawn at this many outer steps at most: bootstrap intervals take time, and eyes see no more."""
+"""A curve is drawn at this many outer steps at most: intervals take time, and eyes see no more."""
 
 
 def draw_curves(axes: Axes, runs: Mapping[str, Results], metric: str) -> None:
@@ -29,16 +29,19 @@ def draw_curves(axes: Axes, runs: Mapping[str, Results], metric: str) -> None:
     for label, results in runs.items():
         method = label.split()[0]
         values = results.curves[metric]
-        steps = np.unique(np.linspace(0, len(values) - 1, POINTS).round().astype(int))
+        steps = np.unique(np.geomspace(1, len(values), POINTS).round().astype(int)) - 1
         look = {"color": palette[method], "linestyle": DASHES.get(method, "-"), "label": label}
         if values.shape[1] < 3:
             axes.plot(steps + 1, values[steps].mean(-1), **look)
             continue
         interval = interquartile_interval(values[steps], resamples=500)
         axes.plot(steps + 1, interval.estimate, **look)
-        axes.fill_between(steps + 1, interval.low, interval.high, color=palette[method], alpha=0.2, linewidth=0)
-    axes.set_xlabel("outer step")
-    axes.set_xlim(left=0)
+        axes.fill_between(
+            steps + 1, interval.low, interval.high, color=palette[method], alpha=0.2, linewidth=0
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel("outer step (log scale)")
 
 
 def draw_welfare(axes: Axes, runs: Mapping[str, Results]) -> None:
@@ -71,11 +74,11 @@ def draw_cooperation(axes: Axes, runs: Mapping[str, Results]) -> None:
 
 
 def draw_sharing(axes: Axes, results: Results) -> None:
-    """Draw the final sharing matrix as a heat map: mean over seeds, and the standard deviation between them."""
+    """Draw the final sharing matrix as a heat map: mean and standard deviation over seeds."""
     agents = results.config.game.num_agents
     shares = np.stack([[results.final[f"share_{i}_{j}"] for j in range(agents)] for i in range(agents)])
     mean, deviation = shares.mean(-1), shares.std(-1)
-    axes.imshow(mean, vmin=0, vmax=1, cmap="cividis")
+    axes.imshow(mean, vmin=0, vmax=1, cmap="Blues")
     axes.set_xticks(range(agents))
     axes.set_yticks(range(agents))
     axes.grid(visible=False)
@@ -85,7 +88,7 @@ def draw_sharing(axes: Axes, results: Results) -> None:
         return
     for (giver, receiver), value in np.ndenumerate(mean):
         text = f"{value:.2f}" + (f"\n± {deviation[giver, receiver]:.2f}" if shares.shape[-1] > 1 else "")
-        axes.text(receiver, giver, text, ha="center", va="center", color="white" if value < 0.5 else "black")
+        axes.text(receiver, giver, text, ha="center", va="center", color="white" if value > 0.55 else "black")
 
 
 def write_run_figures(folder: RunFolder, results: Results) -> list[Path]:
@@ -97,7 +100,10 @@ def write_run_figures(folder: RunFolder, results: Results) -> list[Path]:
     config = results.config
     title = f"{config.method_name} on {config.game_name}, {config.seeds} seeds"
     runs = {config.method_name: results}
-    drawings = {"welfare": lambda axes: draw_welfare(axes, runs), "sharing": lambda axes: draw_sharing(axes, results)}
+    drawings: dict[str, Callable[[Axes], None]] = {
+        "welfare": lambda axes: draw_welfare(axes, runs),
+        "sharing": lambda axes: draw_sharing(axes, results),
+    }
     if "cooperation" in results.curves:
         drawings["cooperation"] = lambda axes: draw_cooperation(axes, runs)
     written = []

@@ -23,7 +23,7 @@ SPARE_COLOURS = ("#CC79A7", "#56B4E9", "#000000", "#F0E442")
 DASHES: dict[str, Any] = {"selfish": (0, (1, 1)), "prosocial": (0, (5, 2)), "fixed": (0, (3, 1, 1, 1))}
 """A second sign beside colour; a method that is not here has a solid line."""
 
-SETTINGS = {
+SETTINGS: Any = {
     "font.size": 12,
     "axes.titlesize": 13,
     "axes.labelsize": 12,
