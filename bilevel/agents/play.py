@@ -124,7 +124,7 @@ class SampledPlay:
         joint = own_log + others_log.sum(-3, keepdim=True) - others_log
         shared = redistribute(data.rewards.flatten(-2), sharing).reshape(data.rewards.shape)
         returns: Tensor = self.surrogate(own_log, joint, shared, data.alive, self.game.discount)
-        bonus = (entropy(logits) * data.alive).sum(-2).mean(-1)
+        bonus: Tensor = (entropy(logits) * data.alive).sum(-2).mean(-1)
         return -(returns + entropy_bonus * bonus)
 
     def values(self, theta: Tensor, data: Any) -> Tensor:
