@@ -1,17 +1,29 @@
-"""For every test: both packages, imported once whichever file is collected first, and what doctests assume."""
+"""For every test. Importing both packages here keeps pytest from importing a module twice."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-import bilevel  # noqa: F401
-import games  # noqa: F401
+from bilevel.methods import METHODS
+from games.catalogue import CATALOGUE
 
 
 @pytest.fixture(autouse=True)
 def _doctest_names(doctest_namespace: dict[str, Any]) -> None:
     doctest_namespace.update(torch=torch, np=np)
+
+
+
+@pytest.fixture(autouse=True)
+def _forget_what_a_test_registers() -> Iterator[None]:
+    tables: tuple[dict[str, Any], ...] = (CATALOGUE, METHODS)
+    before = [dict(table) for table in tables]
+    yield
+    for table, kept in zip(tables, before, strict=True):
+        table.clear()
+        table.update(kept)

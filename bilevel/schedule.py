@@ -20,8 +20,11 @@ class LinearSchedule:
     """
 
     start: float
+    """The value at outer step 0."""
     end: float
+    """The value from outer step `steps` on."""
     steps: int
+    """How many outer steps the way takes, 0 or more; with 0 the value is `end` all along."""
 
     def __post_init__(self) -> None:
         require(self.steps >= 0, f"A schedule takes 0 steps or more, not {self.steps}.")

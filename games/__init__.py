@@ -7,7 +7,7 @@ tensor([-1.5000, -1.5000])
 """
 
 from games.base import ExactGame, Game, two_action_policies
-from games.catalogue import Entry, entry, make, names
+from games.catalogue import Entry, entry, make, names, register
 from games.dilemma import DilemmaReport, SchellingData, dilemma_test, schelling
 from games.escape_room import EscapeRoom
 from games.families import (
@@ -48,6 +48,7 @@ __all__ = [
     "entry",
     "make",
     "names",
+    "register",
     "schelling",
     "two_action_policies",
 ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from games.base import Game
-from games.errors import require_name
+from games.errors import require, require_name
 from games.escape_room import EscapeRoom
 from games.families import (
     Circular,
@@ -154,7 +155,7 @@ def _repeated(entry: Entry) -> Entry:
     return Entry(RepeatedGame(stage=entry.game), f"repeated with memory one: {entry.summary}", entry.source)
 
 
-REPEATED = {f"repeated-{name}": _repeated(entry) for name, entry in SYMMETRIC.items()}
+REPEATED = {f"repeated-{name}": _repeated(entry) for name, entry in (SYMMETRIC | FAMILIES).items()}
 
 CATALOGUE: dict[str, Entry] = SYMMETRIC | GENERAL | FAMILIES | REPEATED | SEQUENTIAL
 
@@ -179,6 +180,30 @@ def entry(name: str) -> Entry:
     """
     require_name(name, names(), "game")
     return CATALOGUE[name]
+
+
+def register(name: str, game: Game, *, summary: str, source: str = "") -> None:
+    """Add a game of one's own, for the rest of the process.
+
+    Args:
+        name: what to call it; lower case, words joined by hyphens.
+        game: with its preset settings.
+        summary: what it is about, in one line.
+        source: where its numbers come from.
+
+    Raises:
+        ValueError: the name is taken, or is no such name.
+
+    >>> register("tame-chicken", make("chicken", punishment=-2), summary="chicken without much to fear")
+    >>> make("tame-chicken").punishment
+    -2
+    """
+    require(
+        re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) is not None,
+        f"A game's name is lower case, its words joined by hyphens; {name!r} is not.",
+    )
+    require(name not in CATALOGUE, f"There is a game {name!r} already.")
+    CATALOGUE[name] = Entry(game, summary, source)
 
 
 def make(name: str, **settings: Any) -> Game:

@@ -63,7 +63,14 @@ class Play(Protocol):
 
 @dataclass(frozen=True)
 class ExactPlay:
-    """Exact values: no sampling, no variance; the policy is a table."""
+    """Exact values: no sampling, no variance; the policy is a table.
+
+    >>> import games
+    >>> play = ExactPlay(games.make("prisoners-dilemma"), Tabular(num_observations=1, num_actions=2))
+    >>> theta = torch.zeros(1, 2, 1)  # seed, agent, parameter: cooperate half of the time
+    >>> play.losses(theta, theta, torch.eye(2), (), torch.tensor(0.0))
+    tensor([[1.5000, 1.5000]])
+    """
 
     game: ExactGame
     policy: Tabular
@@ -78,9 +85,8 @@ class ExactPlay:
         """Minus each agent's shared discounted return and its bonus: the mean entropy over observations."""
         agents = self.game.num_agents
         mine = torch.eye(agents, dtype=torch.bool, device=own.device).unsqueeze(-1)
-        profiles = torch.where(
-            mine, own.unsqueeze(-3), others.unsqueeze(-3)
-        )  # [.., learner, agent, parameter]
+        # [..., learner, agent, parameter]: what each learner takes the policies to be
+        profiles = torch.where(mine, own.unsqueeze(-3), others.unsqueeze(-3))
         values = self.game.values(self.policy.probabilities(profiles)) * self.game.effective_horizon
         shared = (values * sharing.mT).sum(-1)  # values[learner, giver], sharing[giver, learner]
         bonus = entropy(self.policy.table(own)).mean(-1)
@@ -102,11 +108,21 @@ class ExactPlay:
 
 @dataclass(frozen=True)
 class SampledPlay:
-    """Sampled episodes and surrogate losses, for any game and any policy."""
+    """Sampled episodes and surrogate losses, for any game and any policy.
+
+    >>> import games
+    >>> game, policy = games.make("prisoners-dilemma"), Tabular(num_observations=1, num_actions=2)
+    >>> play = SampledPlay(game, policy, dice, episodes=3)
+    >>> theta = torch.full((1, 2, 1), -50.0)  # seed, agent, parameter: always defect
+    >>> episodes = play.sample(theta, torch.eye(2).expand(1, 2, 2), torch.Generator().manual_seed(0))
+    >>> play.values(theta, episodes)
+    tensor([[-2., -2.]])
+    """
 
     game: Game
     policy: Policy
     surrogate: Surrogate
+    """How the policies' gradient is estimated."""
     episodes: int
     """Episodes per seed in each sample."""
 
@@ -117,7 +133,10 @@ class SampledPlay:
     def losses(
         self, own: Tensor, others: Tensor, sharing: Tensor, data: Any, entropy_bonus: Tensor
     ) -> Tensor:
-        """Minus the surrogate of the shared discounted return and the bonus: entropy per episode."""
+        """Minus the surrogate of the shared discounted return and the bonus: entropy per episode.
+
+        The bonus takes the observations as given: it does not see that they depend on the policies.
+        """
         logits = self._logits(own, data)
         own_log = chosen(logits, data.actions) * data.alive
         others_log = chosen(self._logits(others, data), data.actions) * data.alive
@@ -128,13 +147,17 @@ class SampledPlay:
         return -(returns + entropy_bonus * bonus)
 
     def values(self, theta: Tensor, data: Any) -> Tensor:
-        """DiCE estimates, in the game's units: right in value, and in derivative through every agent."""
+        """DiCE estimates of the discounted return: right in value, and in derivative through every agent.
+
+        In the units of `episode_value` (see `Game.effective_horizon`), which it equals, on the sample, where
+        the game does not discount or discounts in its `episode_value`, too.
+        """
         log = chosen(self._logits(theta, data), data.actions) * data.alive
         joint = log.sum(-3, keepdim=True).expand_as(log)
         return dice(log, joint, data.rewards, data.alive, self.game.discount) / self.game.effective_horizon
 
     def measure(self, theta: Tensor, data: Any) -> Measured:
-        """Means over the episodes."""
+        """Means over the episodes; cooperation over all their steps alike, not discounted."""
         by_time = data.rewards.permute(2, 0, 3, 1)  # time, seed, episode, agent
         values = self.game.episode_value(by_time).mean(1)
         if data.cooperated is None:

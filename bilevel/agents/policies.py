@@ -50,7 +50,9 @@ class Tabular:
     """
 
     num_observations: int
+    """How many observations there are; they are the integers from 0."""
     num_actions: int
+    """How many actions there are."""
     initial_scale: float = 1.0
     """Standard deviation of the first logits."""
 
@@ -83,7 +85,10 @@ class Tabular:
 class MLP:
     """A multilayer perceptron per agent, tanh between layers, as views of one flat parameter tensor.
 
-    The last layer starts small, so that the first policies are close to uniform.
+    Agents share no parameters. The last layer starts small, so that the first policies are close to uniform.
+
+    Raises:
+        ValueError: there is no hidden layer, or one without units.
 
     >>> policy = MLP(num_features=4, num_actions=3, hidden=(8,))
     >>> theta = torch.zeros(2, policy.num_parameters)  # two agents
@@ -92,9 +97,11 @@ class MLP:
     """
 
     num_features: int
+    """Length of an observation."""
     num_actions: int
+    """How many actions there are."""
     hidden: tuple[int, ...] = (32,)
-    """Units of each hidden layer."""
+    """Units of each hidden layer, one layer or more."""
     one_hot: bool = False
     """Whether observations are integers below `num_features`, to be one-hot encoded."""
     last_layer_scale: float = 0.1
@@ -150,7 +157,12 @@ def initial_parameters(policy: Policy, *, seed: int, seeds: int, agents: int) ->
         agents: how many agents.
 
     Returns:
-        float64 [seed, agent, parameter].
+        float64 [seed, agent, parameter], on the CPU.
+
+    >>> policy = Tabular(num_observations=1, num_actions=2)
+    >>> few, many = (initial_parameters(policy, seed=0, seeds=seeds, agents=2) for seeds in (2, 5))
+    >>> torch.equal(few, many[:2])
+    True
     """
 
     def one(index: int) -> Tensor:

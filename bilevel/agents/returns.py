@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def discounts(steps: int, discount: float, like: Tensor) -> Tensor:
-    """1, discount, discount^2, ...: [step], in the dtype and on the device of `like`.
+    """1, discount, discount^2, ...: [time], in the dtype and on the device of `like`; 0^0 is 1.
 
     >>> discounts(3, 0.5, torch.zeros(1))
     tensor([1.0000, 0.5000, 0.2500])

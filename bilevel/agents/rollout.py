@@ -12,22 +12,31 @@ from games.base import Game
 
 
 class Episodes(NamedTuple):
-    """Sampled episodes; after an episode's end its rewards and `alive` are 0."""
+    """Sampled episodes; after an episode's end its observations, rewards and `alive` are 0."""
 
     observations: Tensor
-    """[seed, agent, time, episode, *shape]."""
+    """[seed, agent, time, episode, *shape], integer or of theta's dtype."""
     actions: Tensor
-    """Integer [seed, agent, time, episode]."""
+    """Integer [seed, agent, time, episode]; meaningless after the end."""
     rewards: Tensor
     """Own rewards before sharing, [seed, agent, time, episode], in the game's units."""
     alive: Tensor
     """1 while the episode runs, [seed, 1, time, episode]."""
     cooperated: Tensor | None
-    """1 where the action cooperates, [seed, agent, time, episode]; None where the word has no meaning."""
+    """1 where the action cooperates, [seed, agent, time, episode]; meaningless after the end; None where the
+    word has no meaning."""
 
 
 def draw_actions(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """Sample from softmax policies: logits [..., action] -> integer [...]."""
+    """Sample from softmax policies: logits [..., action] -> integer [...].
+
+    The action with the first arrival among exponential clocks of rates p: one draw per entry, no loop, on
+    any device.
+
+    >>> logits = torch.tensor([0.0, -torch.inf]).expand(5, 2)
+    >>> draw_actions(logits, torch.Generator().manual_seed(0))
+    tensor([0, 0, 0, 0, 0])
+    """
     race = torch.empty_like(logits).exponential_(generator=generator)
     return (logits.softmax(-1) / race).argmax(-1)
 
@@ -46,6 +55,10 @@ def rollout(
         episodes: per seed.
         generator: the source of every draw, on theta's device.
 
+    Returns:
+        `game.horizon` steps of every episode. What a copy shows and pays after its end is replaced by 0, so
+        it may be anything, even NaN.
+
     Raises:
         FloatingPointError: a reward is not a finite number (says at which step, for which seed and agent).
     """
@@ -60,12 +73,12 @@ def rollout(
 
     for _ in range(game.horizon):
         seen = stack(game.observe(state))
-        observed = seen.to(theta.dtype) if seen.is_floating_point() else seen
+        observed = _while_alive(seen.to(theta.dtype) if seen.is_floating_point() else seen, alive)
         actions = draw_actions(policy.logits(theta, observed), generator)
         joint = actions.movedim(1, 2).flatten(0, 1)
         cooperated = game.cooperates(state, joint)
         state, rewards, done = game.step(state, joint, generator)
-        own = stack(rewards).to(theta.dtype) * alive
+        own = _while_alive(stack(rewards).to(theta.dtype), alive)
         steps.append(
             (observed, actions, own, alive, None if cooperated is None else stack(cooperated).to(theta.dtype))
         )
@@ -83,6 +96,12 @@ def rollout(
         alive=torch.stack(running, 2),
         cooperated=None if cooperating[0] is None else torch.stack(cooperating, 2),
     )
+
+
+def _while_alive(values: Tensor, alive: Tensor) -> Tensor:
+    """Values [seed, agent, episode, ...] with 0 where the episode is over, alive being [seed, 1, episode]."""
+    running = alive.reshape(*alive.shape, *[1] * (values.ndim - alive.ndim)) > 0
+    return torch.where(running, values, torch.zeros_like(values))
 
 
 def _require_finite(rewards: Tensor) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
 
-INTERRUPTED = 130
+INTERRUPTED = 128 + signal.SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -14,11 +19,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: without the program's name; by default those of the process.
     """
-    try:
-        from bilevel.cli.app import run  # slow to import; Ctrl-C may come meanwhile
+    main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, _leave) if main_thread else None
+    from bilevel.cli.app import run  # slow to import
 
+    if before is not None:
+        signal.signal(signal.SIGINT, before)
+    try:
         code = run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
-        print("Stopped before there was anything to save.", file=sys.stderr)
+        print("Stopped.", file=sys.stderr)
         code = INTERRUPTED
     sys.exit(code)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """Leave at once: a KeyboardInterrupt in the middle of an import may come out as anything."""
+    os.write(2, b"Stopped before anything was done.\n")
+    os._exit(INTERRUPTED)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rich.console import Console
+import torch
 
 import bilevel
 from bilevel.cli.demo import demo
 from bilevel.cli.lists import list_games, list_methods
+from bilevel.cli.stopped import FAILED, Stopped, unusable
 from bilevel.cli.train import train_command
 from bilevel.errors import require_name
-from bilevel.experiment.run import RunInterrupted
+
+CPU_MEMORY = "can't allocate memory"
+"""How torch's RuntimeError says so where there is no CUDA; it has no class of its own."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,9 @@ class Command:
     """One word of the command line."""
 
     run: Callable[[list[str]], object]
+    """Runs it with the arguments after the word."""
     summary: str
+    """What it does, in one line."""
 
 
 COMMANDS = {
@@ -34,25 +41,35 @@ COMMANDS = {
 def run(arguments: list[str]) -> int:
     """Run one command and return the exit code."""
     try:
-        if not arguments or arguments[0] in ("-h", "--help"):
-            print(usage())
-            return 0
-        if arguments[0] == "--version":
-            print(bilevel.__version__)
-            return 0
+        _command(arguments)
+        sys.stdout.flush()
+    except ValueError as error:
+        return _say(str(error), 2)
+    except FloatingPointError as error:
+        return _say(str(error), FAILED)
+    except Stopped as stop:
+        return _say(str(stop), stop.code)
+    except RuntimeError as error:
+        if not (isinstance(error, torch.OutOfMemoryError) or CPU_MEMORY in str(error)):
+            raise
+        return _say("There is not enough memory: fewer seeds, agents or episodes need less.", FAILED)
+    except BrokenPipeError:  # whoever read our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        return _say(unusable(error), FAILED)
+    return 0
+
+
+def _command(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+    elif arguments[0] == "--version":
+        print(bilevel.__version__)
+    else:
         name, *rest = arguments
         require_name(name, COMMANDS, "command")
         COMMANDS[name].run(rest)
-    except ValueError as error:
-        return _say(str(error), 2)
-    except RunInterrupted as stop:
-        return _say(f"{stop} Continue with: bilevel train --resume {stop.folder}", 128 + stop.signal)
-    except FloatingPointError as error:
-        return _say(str(error), 1)
-    except OSError as error:
-        place = f" {error.filename}" if error.filename else ""
-        return _say(f"A file could not be used:{place}: {error.strerror or error}.", 1)
-    return 0
 
 
 def usage() -> str:
@@ -74,5 +91,5 @@ def usage() -> str:
 
 
 def _say(sentence: str, code: int) -> int:
-    Console(stderr=True, highlight=False).print(sentence, markup=False, soft_wrap=True)
+    print(sentence, file=sys.stderr)
     return code

@@ -1,6 +1,8 @@
-"""A progress bar with the time left and the live welfare."""
+"""How a run goes: a bar with the time left and the live welfare, or plain lines where no terminal is."""
 
 from __future__ import annotations
+
+import sys
 
 import rich.progress
 from rich.console import Console
@@ -9,39 +11,65 @@ from bilevel.experiment.config import load_config
 from bilevel.experiment.run import RunFolder
 from bilevel.experiment.statistics import interquartile_mean
 from bilevel.methods.learner import Metrics
+from bilevel.report.table import number
+
+PLAIN_LINES = 10
+"""So many lines tell of a run where there is no terminal."""
 
 
 class Progress:
-    """Shows a run's outer steps on standard error; nothing is drawn where that is no terminal.
+    """Shows a run's outer steps on standard error, from a first line that says what runs.
 
     Args:
         folder: of the run, which has its config.json.
+
+    Raises:
+        ValueError: the folder is no run (says why).
     """
 
     def __init__(self, folder: RunFolder) -> None:
         config = load_config(folder.config)
-        self._bar = rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}"),
-            rich.progress.BarColumn(),
-            rich.progress.MofNCompleteColumn(),
-            rich.progress.TextColumn("welfare {task.fields[welfare]}"),
-            rich.progress.TimeElapsedColumn(),
-            rich.progress.TextColumn("left"),
-            rich.progress.TimeRemainingColumn(),
-            console=Console(stderr=True),
+        self._total = config.outer_steps
+        self._title = f"{config.method_name} on {config.game_name}"
+        self._first_line = (
+            f"{self._title}: {config.seeds} {'seed' if config.seeds == 1 else 'seeds'}, "
+            f"{config.outer_steps} outer {'step' if config.outer_steps == 1 else 'steps'}, in {folder.path}"
         )
-        self._task = self._bar.add_task(
-            f"{config.method_name} on {config.game_name}", total=config.outer_steps, welfare="..."
-        )
+        console = Console(stderr=True)
+        self._bar = _bar(console) if console.is_interactive else None
 
     def __enter__(self) -> Progress:
-        self._bar.__enter__()
+        print(self._first_line, file=sys.stderr, flush=True)
+        if self._bar is not None:
+            self._bar.add_task(self._title, total=self._total, welfare="...")
+            self._bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
     def show(self, done: int, metrics: Metrics) -> None:
         """Tell of an outer step; the welfare shown is the interquartile mean over seeds."""
-        welfare = float(interquartile_mean(metrics["welfare"].cpu().numpy()))
-        self._bar.update(self._task, completed=done, welfare=f"{welfare:.3f}")
+        line = PLAIN_LINES * done // self._total > PLAIN_LINES * (done - 1) // self._total
+        if self._bar is None and not line:
+            return
+        welfare = number(interquartile_mean(metrics["welfare"].cpu().numpy()))
+        if self._bar is None:
+            print(f"outer step {done} of {self._total}: welfare {welfare}", file=sys.stderr, flush=True)
+        else:
+            self._bar.update(self._bar.task_ids[0], completed=done, welfare=welfare)
+
+
+def _bar(console: Console) -> rich.progress.Progress:
+    return rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(bar_width=None),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TextColumn("welfare {task.fields[welfare]}"),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("left"),
+        rich.progress.TimeRemainingColumn(),
+        console=console,
+        expand=True,
+    )

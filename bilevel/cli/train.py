@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 
 from bilevel.cli.progress import Progress
+from bilevel.cli.settings import read_settings
+from bilevel.cli.stopped import resumable
 from bilevel.errors import require
 from bilevel.experiment.config import RunConfig, default_config
-from bilevel.experiment.run import Results, RunFolder, create_run, train
+from bilevel.experiment.run import Results, RunFolder, create_run, load_results, train
 from bilevel.report.figures import write_run_figures
 from bilevel.report.table import results_table
 
@@ -33,11 +35,16 @@ def train_command(arguments: list[str]) -> None:
         config = parse(default_config(game, method), rest)
         name = f"{game}-{method}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         folder = create_run(config, chosen.out or Path("runs") / name)
-    report(folder, follow(folder))
+    with resumable(f"Continue with: bilevel train --resume {shlex.quote(str(folder.path))}", folder):
+        report(folder, follow(folder))
 
 
 def follow(folder: RunFolder) -> Results:
-    """Train with a progress bar."""
+    """Train and show how it goes; of a finished run only say that it is."""
+    if folder.finished:
+        results = load_results(folder)
+        print(f"{folder.path} is finished already; nothing is trained again.")
+        return results
     with Progress(folder) as progress:
         return train(folder, progress.show)
 
@@ -45,10 +52,9 @@ def follow(folder: RunFolder) -> Results:
 def report(folder: RunFolder, results: Results) -> None:
     """Write the figures, print the table and where everything is."""
     written = write_run_figures(folder, results)
-    console = Console(highlight=False)
-    console.print(results_table([results]))
-    console.print(f"Figures: {', '.join(str(path) for path in written)}", soft_wrap=True)
-    console.print(f"Everything else: {folder.path}", soft_wrap=True)
+    Console(highlight=False).print(results_table([results]))
+    print(f"Figures: {', '.join(str(path) for path in written)}")
+    print(f"Everything else: {folder.path}")
 
 
 def _choose(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -72,8 +78,9 @@ def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
         ValueError: a setting is out of range (one sentence).
         SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
     """
-    return tyro.cli(
+    return read_settings(
         RunConfig,
+        arguments,
         prog="bilevel train",
         description=(
             f"Train {default.method_name} on {default.game_name}.\n\n"
@@ -81,6 +88,5 @@ def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
             "are those of this pair. --out FOLDER says where the run goes (default: a new folder in runs/); "
             "--resume FOLDER continues a run that was stopped."
         ),
-        args=arguments,
         default=default,
     )

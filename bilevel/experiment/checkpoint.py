@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import pickle
+import io
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import optree
 import torch
+from torch import Tensor
 
 from bilevel.errors import require
 from bilevel.experiment.files import write_whole
+from bilevel.tree import NAMESPACE, leaves, paths
 
 FORMAT = "bilevel-checkpoint/1"
-NAMESPACE = "torchopt"  # optimiser states of TorchOpt register their nodes there
+CONTENT = {"format": str, "metrics_bytes": int, "seconds": float, "names": list, "leaves": list}
 
 
 class Checkpoint(NamedTuple):
@@ -28,16 +31,21 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, whole or not at all."""
-    paths, leaves, _ = optree.tree_flatten_with_path(checkpoint.state, namespace=NAMESPACE)
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; the one before stays.
+    """
     content = {
         "format": FORMAT,
         "metrics_bytes": checkpoint.metrics_bytes,
         "seconds": checkpoint.seconds,
-        "names": ["/".join(map(str, path)) for path in paths],
-        "leaves": leaves,
+        "names": paths(checkpoint.state),
+        "leaves": leaves(checkpoint.state),
     }
-    write_whole(path, lambda file: torch.save(content, file))
+    memory = io.BytesIO()  # torch.save to a full disk would raise RuntimeError rather than OSError
+    torch.save(content, memory)
+    write_whole(path, lambda file: file.write(memory.getbuffer()))
 
 
 def load_checkpoint(path: Path, like: Any) -> Checkpoint:
@@ -51,39 +59,59 @@ def load_checkpoint(path: Path, like: Any) -> Checkpoint:
         ValueError: there is no such file, it is damaged, it is no checkpoint of ours, or it belongs to
             another learner (says which of these, and where).
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"There is no checkpoint {path}.") from None
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        KeyError,
-        ValueError,
-        AttributeError,
-    ) as error:
-        raise ValueError(
-            f"{path} is damaged, or it is not a checkpoint of this toolkit; nothing in it was executed."
-        ) from error
+    content = _read(path)
+    names, saved, new = paths(like), content["leaves"], leaves(like)
     require(
-        isinstance(content, dict) and content.get("format") == FORMAT,
-        f"{path} is not a checkpoint of the form {FORMAT}; nothing in it was executed.",
-    )
-    paths, leaves, structure = optree.tree_flatten_with_path(like, namespace=NAMESPACE)
-    names = ["/".join(map(str, path)) for path in paths]
-    saved = content["leaves"]
-    require(
-        content["names"] == names and len(saved) == len(leaves),
+        content["names"] == names,
         f"{path} belongs to another learner: it holds {', '.join(content['names'])}; "
         f"this one has {', '.join(names)}.",
     )
-    for name, old, new in zip(names, saved, leaves, strict=True):
+    for name, old, fresh in zip(names, saved, new, strict=True):
         require(
-            old.shape == new.shape and old.dtype == new.dtype,
+            old.shape == fresh.shape and old.dtype == fresh.dtype,
             f"{path} belongs to another learner: its {name} is {old.dtype} {list(old.shape)}, "
-            f"not {new.dtype} {list(new.shape)}.",
+            f"not {fresh.dtype} {list(fresh.shape)}.",
         )
-    moved = [old.to(new.device) for old, new in zip(saved, leaves, strict=True)]
-    return Checkpoint(optree.tree_unflatten(structure, moved), content["metrics_bytes"], content["seconds"])
+    moved = [old.to(fresh.device) for old, fresh in zip(saved, new, strict=True)]
+    state = optree.tree_unflatten(optree.tree_structure(like, namespace=NAMESPACE), moved)
+    return Checkpoint(state, content["metrics_bytes"], content["seconds"])
+
+
+def read_leaf(path: Path, name: str) -> Tensor:
+    """Read one tensor of a checkpoint by its name in the state.
+
+    Raises:
+        ValueError: as `load_checkpoint`; or the checkpoint has no such tensor.
+    """
+    content = _read(path)
+    require(name in content["names"], f"{path} has no {name}; it holds {', '.join(content['names'])}.")
+    leaf: Tensor = content["leaves"][content["names"].index(name)]
+    return leaf
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's content, sure to be of our form."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"There is no checkpoint {path}.") from None
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as parts:  # torch does not compare the check sums
+            whole = parts.testzip() is None
+        content: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True) if whole else {}
+    except Exception as error:  # a damaged file can make the reader fail in any way at all
+        raise ValueError(
+            f"{path} is damaged, or it is not a checkpoint of this toolkit; nothing in it was executed."
+        ) from error
+    require(whole, f"{path} is damaged: its check sums do not fit.")
+    ours: bool = (
+        isinstance(content, dict)
+        and all(isinstance(content.get(key), kind) for key, kind in CONTENT.items())
+        and content["format"] == FORMAT
+        and len(content["names"]) == len(content["leaves"])
+        and all(isinstance(name, str) for name in content["names"])
+        and all(isinstance(leaf, Tensor) for leaf in content["leaves"])
+    )
+    require(ours, f"{path} is not a checkpoint of the form {FORMAT}; nothing in it was executed.")
+    found: dict[str, Any] = content
+    return found

@@ -9,23 +9,34 @@ import subprocess
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import tyro
 
+from bilevel._version import __version__
 from bilevel.errors import require
 from bilevel.experiment.presets import preset
+from bilevel.experiment.restore import restore
 from bilevel.methods.base import Method, Placement
 from games.base import ExactGame, Game
 
 FORMAT = "bilevel-run/1"
-RECORDED_PACKAGES = ("bilevel", "torch", "torchopt", "numpy", "scipy", "gymnasium", "pettingzoo")
+RECORDED_PACKAGES = ("torch", "torchopt", "numpy", "scipy", "gymnasium", "pettingzoo")
+DtypeName = Literal["auto", "float32", "float64"]
+DTYPES: tuple[str, ...] = get_args(DtypeName)
+PROVENANCE = ("format", "versions", "commit")
+"""What config.json says beside the settings."""
+LARGEST_SEED = 2**63 - 2
+"""Generators take 64-bit numbers, and the evaluation's is one more than the run's."""
+
+MOST_THREADS = 1024
+"""OpenMP dies without a word of very many."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides a run's numbers, and where it goes."""
+    """Everything that decides the numbers of a run."""
 
     game_name: Annotated[str, tyro.conf.arg(name="game", metavar="NAME")]
     """What is played; `bilevel games` lists the names."""
@@ -38,30 +49,31 @@ class RunConfig:
     seeds: int = 32
     """Independent repetitions, all in one batch, 1 or more."""
     seed: int = 0
-    """Where all randomness starts: the same seed gives the same bits."""
+    """Where all randomness starts, a whole number from 0: the same seed gives the same bits."""
     outer_steps: int = 300
     """Outer steps, 1 or more (methods that learn nothing above count theirs the same way)."""
     checkpoint_every: int = 50
     """Outer steps between checkpoints, 1 or more."""
     evaluation_episodes: int = 1024
-    """Fresh episodes per seed on which the final policies are measured; unused when values are exact."""
-    dtype: Literal["auto", "float32", "float64"] = "auto"
+    """Fresh episodes per seed on which the final policies are measured, 2 or more; unused when exact."""
+    dtype: DtypeName = "auto"
     """Floating type; auto: float64 for exact values, float32 for sampled episodes."""
     device: str = "cpu"
-    """Any torch device."""
+    """Any torch device that has random generators, for instance cpu or cuda:0."""
     threads: int = 1
-    """CPU threads; sums may round differently with another number."""
+    """CPU threads, from 1 to 1024; sums may round differently with another number."""
 
     def __post_init__(self) -> None:
         for name in ("seeds", "outer_steps", "checkpoint_every", "threads"):
             require(getattr(self, name) >= 1, f"{name} must be 1 or more, not {getattr(self, name)}.")
-        require(self.evaluation_episodes >= 2, "evaluation_episodes must be 2 or more.")
-        require(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
-        try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"There is no device {self.device!r} here: {reason}") from error
+        require(
+            self.evaluation_episodes >= 2,
+            f"evaluation_episodes must be 2 or more, not {self.evaluation_episodes}.",
+        )
+        require(0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
+        require(self.dtype in DTYPES, f"dtype must be {', '.join(DTYPES)}, not {self.dtype!r}.")
+        require(self.threads <= MOST_THREADS, f"threads must be {MOST_THREADS} or fewer, not {self.threads}.")
+        _require_device(self.device)
 
     @property
     def placement(self) -> Placement:
@@ -75,8 +87,8 @@ class RunConfig:
         return {
             "format": FORMAT,
             **dataclasses.asdict(self),
-            "versions": {name: version(name) for name in RECORDED_PACKAGES}
-            | {"python": platform.python_version()},
+            "versions": {"bilevel": __version__, "python": platform.python_version()}
+            | {name: version(name) for name in RECORDED_PACKAGES},
             "commit": _commit(),
         }
 
@@ -109,43 +121,47 @@ def load_config(path: Path) -> RunConfig:
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         found = saved.get("format") if isinstance(saved, dict) else None
         raise ValueError(f"{path} is not a configuration of the form {FORMAT} (it says {found!r}).")
+    settings = {name: value for name, value in saved.items() if name not in PROVENANCE}
     try:
-        default = default_config(saved["game_name"], saved["method_name"])
-        known = {field.name for field in dataclasses.fields(RunConfig)}
-        config: RunConfig = _apply(default, {key: value for key, value in saved.items() if key in known})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a whole configuration: {error}.") from error
+        return from_settings(settings)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a configuration that can be run: {error}") from error
+
+
+def from_settings(settings: dict[str, Any]) -> RunConfig:
+    """Build a configuration from what JSON keeps of `dataclasses.asdict`.
+
+    Raises:
+        ValueError: there is no such game or method, or a setting is missing, unknown, of another type or out
+            of range (says which).
+    """
+    for name in ("game_name", "method_name"):
+        require(isinstance(settings.get(name), str), f"The setting {name} must be a name.")
+    default = default_config(settings["game_name"], settings["method_name"])
+    config: RunConfig = restore(default, settings)
     return config
 
 
-def _apply(default: Any, saved: dict[str, Any]) -> Any:
-    """Replace a dataclass's settings by saved ones, nested dataclasses likewise."""
-
-    def restore(name: str, value: Any) -> Any:
-        before = getattr(default, name)
-        if dataclasses.is_dataclass(before) and isinstance(value, dict):
-            return _apply(before, value)
-        return _tuples(value)
-
-    return dataclasses.replace(default, **{name: restore(name, value) for name, value in saved.items()})
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def _require_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+        torch.Generator(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"There is no device {device!r} here: {reason}.") from error
 
 
 def _commit() -> str | None:
-    """The commit this code runs from, with -dirty if files differ; None outside a repository."""
-    here = Path(__file__).resolve().parent
+    """The commit this code runs from, with -dirty if files differ; None where git does not keep this file."""
+    here = Path(__file__).resolve()
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=here.parent, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
+        git("ls-files", "--error-unmatch", here.name)  # an installed copy may lie within another repository
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None

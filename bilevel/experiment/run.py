@@ -1,25 +1,24 @@
-"""Runs: a folder that holds everything, and resumes to the same bits."""
+"""Training a run to its end, in one go or in many, to the same bits."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from bilevel.errors import require
 from bilevel.experiment.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from bilevel.experiment.config import RunConfig, load_config
-from bilevel.experiment.files import write_text
+from bilevel.experiment.files import claimed, remove_parts, write_text
+from bilevel.experiment.folder import Results, RunFolder, create_run, load_results
 from bilevel.experiment.interruption import Interruption
-from bilevel.experiment.metrics import MetricsFile, read_metrics
-from bilevel.methods import Learner
+from bilevel.experiment.metrics import MetricsFile
 from bilevel.methods.learner import Metrics
+
+__all__ = ["Listener", "Results", "RunFolder", "RunInterrupted", "create_run", "load_results", "train"]
 
 Listener = Callable[[int, Metrics], object]
 """Told of every outer step: (steps done, metrics)."""
@@ -29,157 +28,107 @@ class RunInterrupted(Exception):  # noqa: N818 - not an error: everything is sav
     """A run was stopped by a signal, after saving everything."""
 
     def __init__(self, folder: Path, done: int, total: int, signal: int) -> None:
-        super().__init__(f"Stopped after outer step {done} of {total}; nothing is lost.")
+        super().__init__(f"Stopped after {done} of {total} outer steps; nothing is lost.")
         self.folder, self.signal = folder, signal
 
 
-@dataclass(frozen=True)
-class RunFolder:
-    """The files of one run."""
-
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The whole configuration, versions, commit."""
-        return self.path / "config.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where the run stands."""
-        return self.path / "checkpoint.pt"
-
-    @property
-    def metrics(self) -> Path:
-        """One row per outer step and seed."""
-        return self.path / "metrics.csv"
-
-    @property
-    def evaluation(self) -> Path:
-        """The final policies on fresh episodes: one row per seed; there when the run is finished."""
-        return self.path / "evaluation.csv"
-
-    @property
-    def summary(self) -> Path:
-        """Seconds and steps; there when the run is finished."""
-        return self.path / "summary.json"
-
-    @property
-    def figures(self) -> Path:
-        """The folder of figures."""
-        return self.path / "figures"
-
-    @property
-    def finished(self) -> bool:
-        """Whether training and evaluation are done."""
-        return self.summary.exists()
-
-
-@dataclass(frozen=True)
-class Results:
-    """What a finished run found."""
-
-    config: RunConfig
-    curves: dict[str, np.ndarray]
-    """Metric name -> [outer step, seed]."""
-    final: dict[str, np.ndarray]
-    """Metric name -> [seed], the final policies on fresh episodes."""
-    seconds: float
-    """Spent in training."""
-
-
-def create_run(config: RunConfig, path: Path) -> RunFolder:
-    """Make the folder of a new run, with its config.json.
-
-    Raises:
-        ValueError: the folder exists: nothing is ever overwritten.
-    """
-    folder = RunFolder(path)
-    try:
-        path.mkdir(parents=True, exist_ok=False)
-    except FileExistsError:
-        raise ValueError(
-            f"{path} exists, and a run never overwrites: choose another folder, or continue that run with "
-            f"bilevel train --resume {path}"
-        ) from None
-    write_text(folder.config, json.dumps(config.to_json(), indent=2) + "\n")
-    return folder
-
-
 def train(folder: RunFolder, listener: Listener | None = None) -> Results:
-    """Start or continue a run, to its end.
+    """Start or continue a run, to its end; a finished one is only read.
 
-    An interrupted and continued run gives the same bits as one that never stopped.
+    An interrupted and continued run gives the same bits as one that never stopped, even if it was killed:
+    it goes on from its last checkpoint, and rows of metrics.csv after that are written again.
 
     Args:
         folder: from `create_run`, or of an earlier run.
         listener: told of every outer step.
 
     Raises:
-        ValueError: the folder is no run, or its files are damaged (says which).
+        ValueError: the folder is no run, its files are damaged (says which), or another process trains it.
         RunInterrupted: SIGINT or SIGTERM came; everything is saved.
-        FloatingPointError: learning left the finite numbers (says where); the last checkpoint stays.
-        OSError: a file could not be written; what was written before stays.
+        KeyboardInterrupt: a second signal came, or one during the evaluation; the last checkpoint stays.
+        FloatingPointError: learning left the finite numbers (says where); the last checkpoint stays, and
+            metrics.csv has the steps up to there.
+        OSError: a file could not be written; the last checkpoint stays.
     """
     config = load_config(folder.config)
-    if folder.finished:
-        return load_results(folder)
-    torch.set_num_threads(config.threads)
-    learner = config.method.build(config.game, config.placement)
-    metrics = MetricsFile(folder.metrics)
-    now = _resume(folder, learner, config.seed, metrics)
-    state, began = now.state, time.perf_counter() - now.seconds
-
-    def save() -> None:
-        size = metrics.flush()
-        save_checkpoint(folder.checkpoint, Checkpoint(state, size, time.perf_counter() - began))
-
-    with Interruption() as interruption:
-        for done in range(int(state["outer_step"]) + 1, config.outer_steps + 1):
-            state, measured = learner.update(state)
-            metrics.add(done - 1, measured)
-            if listener is not None:
-                listener(done, measured)
-            if done % config.checkpoint_every == 0 or done == config.outer_steps or interruption.signal:
-                save()
-            if interruption.signal and done < config.outer_steps:
-                raise RunInterrupted(folder.path, done, config.outer_steps, interruption.signal)
-    seconds = time.perf_counter() - began
-    _finish(folder, config, learner, state, seconds)
+    if not folder.finished:
+        with claimed(folder.config) as ours:
+            require(ours, f"Another process is training {folder.path}: wait for it, or stop it.")
+            _Training(folder, config).to_its_end(listener)
     return load_results(folder)
 
 
-def load_results(folder: RunFolder) -> Results:
-    """Read a finished run back.
+class _Training:
+    """A run under way.
 
-    Raises:
-        ValueError: it is no run, is not finished, or a file is damaged.
+    Args:
+        folder: of the run; what it holds is taken up.
+        config: the folder's.
     """
-    config = load_config(folder.config)
-    require(
-        folder.finished,
-        f"{folder.path} is not finished: continue it with bilevel train --resume {folder.path}",
-    )
-    final = {name: values[0] for name, values in read_metrics(folder.evaluation).items()}
-    seconds = json.loads(folder.summary.read_text(encoding="utf-8"))["seconds"]
-    return Results(config, read_metrics(folder.metrics), final, seconds)
 
+    def __init__(self, folder: RunFolder, config: RunConfig) -> None:
+        torch.set_num_threads(config.threads)
+        remove_parts(folder.path)
+        self._folder, self._config = folder, config
+        self._learner = config.method.build(config.game, config.placement)
+        self._metrics = MetricsFile(folder.metrics)
+        now = Checkpoint(self._learner.init(config.seed), 0, 0.0)
+        if folder.checkpoint.exists():
+            now = load_checkpoint(folder.checkpoint, like=now.state)
+        self._metrics.cut(now.metrics_bytes)
+        self._state, self._saved = now.state, int(now.state["outer_step"])
+        require(
+            self._saved <= config.outer_steps,
+            f"{folder.checkpoint} was made after {self._saved} outer steps, but {folder.config} asks for "
+            f"{config.outer_steps} only.",
+        )
+        self._began = time.perf_counter() - now.seconds
 
-def _resume(folder: RunFolder, learner: Learner, seed: int, metrics: MetricsFile) -> Checkpoint:
-    """Where the run stands; a run that never reached a checkpoint starts again."""
-    state = learner.init(seed)
-    now = Checkpoint(state, 0, 0.0)
-    if folder.checkpoint.exists():
-        now = load_checkpoint(folder.checkpoint, like=state)
-    metrics.cut(now.metrics_bytes)
-    return now
+    def to_its_end(self, listener: Listener | None) -> None:
+        """Train what is left, then evaluate."""
+        total = self._config.outer_steps
+        with Interruption() as interruption:
+            while self._done < total and not interruption.signal:
+                self._advance(listener)
+                if self._done % self._config.checkpoint_every == 0:
+                    self._save()
+            if self._saved < self._done:
+                self._save()
+        if interruption.signal:
+            raise RunInterrupted(self._folder.path, self._done, total, interruption.signal)
+        self._finish(seconds=time.perf_counter() - self._began)
 
+    @property
+    def _done(self) -> int:
+        return int(self._state["outer_step"])
 
-def _finish(folder: RunFolder, config: RunConfig, learner: Learner, state: Any, seconds: float) -> None:
-    """Evaluate the final policies; the summary comes last, because it says that all is there."""
-    final = learner.evaluate(state, episodes=config.evaluation_episodes, seed=config.seed + 1)
-    folder.evaluation.unlink(missing_ok=True)
-    evaluation = MetricsFile(folder.evaluation)
-    evaluation.add(config.outer_steps, final)
-    evaluation.flush()
-    write_text(folder.summary, json.dumps({"outer_steps": config.outer_steps, "seconds": seconds}) + "\n")
+    def _advance(self, listener: Listener | None) -> None:
+        try:
+            self._state, measured = self._learner.update(self._state)
+        except FloatingPointError as error:
+            self._metrics.flush()
+            found = f"the last checkpoint, after {self._saved} outer steps, is {self._folder.checkpoint}"
+            raise FloatingPointError(
+                f"{error} The run stopped in outer step {self._done}; "
+                f"{found if self._saved else f'{self._folder.path} has no checkpoint yet'}."
+            ) from error
+        self._metrics.add(self._done - 1, measured)
+        if listener is not None:
+            listener(self._done, measured)
+
+    def _save(self) -> None:
+        size, seconds = self._metrics.flush(), time.perf_counter() - self._began
+        save_checkpoint(self._folder.checkpoint, Checkpoint(self._state, size, seconds))
+        self._saved = self._done
+
+    def _finish(self, seconds: float) -> None:
+        """Evaluate the final policies; the summary comes last, because it says that all is there."""
+        steps = self._config.outer_steps
+        final = self._learner.evaluate(
+            self._state, episodes=self._config.evaluation_episodes, seed=self._config.seed + 1
+        )
+        self._folder.evaluation.unlink(missing_ok=True)
+        evaluation = MetricsFile(self._folder.evaluation)
+        evaluation.add(steps, final)
+        evaluation.flush()
+        write_text(self._folder.summary, json.dumps({"outer_steps": steps, "seconds": seconds}) + "\n")

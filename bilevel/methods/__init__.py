@@ -10,11 +10,13 @@ torch.Size([4])
 
 from __future__ import annotations
 
+from bilevel.errors import require
 from bilevel.methods.base import Method, Placement
 from bilevel.methods.fixed import Fixed
-from bilevel.methods.learner import Learner, SharingLearner
+from bilevel.methods.learner import Learner
 from bilevel.methods.prosocial import Prosocial
 from bilevel.methods.selfish import Selfish
+from bilevel.methods.sharing_learner import SharingLearner
 from bilevel.methods.tos import ToS
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Selfish",
     "SharingLearner",
     "ToS",
+    "register_method",
 ]
 
 METHODS: dict[str, type[Method]] = {
@@ -35,3 +38,21 @@ METHODS: dict[str, type[Method]] = {
     "fixed": Fixed,
     "tos": ToS,
 }
+
+
+def register_method(name: str, method: type[Method]) -> None:
+    """Add a method of one's own, for the rest of the process.
+
+    Args:
+        name: what to call it on the command line and in figures.
+        method: a frozen dataclass whose fields all have defaults.
+
+    Raises:
+        ValueError: the name is taken.
+
+    >>> register_method("tos", ToS)
+    Traceback (most recent call last):
+    ValueError: There is a method 'tos' already.
+    """
+    require(name not in METHODS, f"There is a method {name!r} already.")
+    METHODS[name] = method

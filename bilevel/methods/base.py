@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +13,8 @@ from gymnasium import spaces
 from bilevel.agents.play import ExactPlay, Play, SampledPlay
 from bilevel.agents.policies import MLP, Policy, Tabular
 from bilevel.agents.surrogates import SURROGATES
-from bilevel.errors import require
+from bilevel.errors import require, require_name
+from bilevel.optimisers import OPTIMISERS
 from bilevel.schedule import LinearSchedule
 from games.base import ExactGame, Game
 
@@ -24,10 +26,14 @@ OptimiserName = Literal["sgd", "momentum", "adam", "adamw", "rmsprop"]
 
 @dataclass(frozen=True)
 class Placement:
-    """How many repetitions a learner holds, in which precision, and where."""
+    """How many repetitions a learner holds, in which precision, and where.
+
+    Raises:
+        ValueError: there are no seeds, or the dtype is not floating.
+    """
 
     seeds: int = 1
-    """Independent repetitions, one batch axis."""
+    """Independent repetitions, one batch axis; 1 or more."""
     dtype: torch.dtype = torch.float64
     """Floating type of everything learned."""
     device: str = "cpu"
@@ -35,11 +41,28 @@ class Placement:
 
     def __post_init__(self) -> None:
         require(self.seeds >= 1, f"A run needs 1 seed or more, not {self.seeds}.")
+        require(self.dtype.is_floating_point, f"Policies need a floating dtype, not {self.dtype}.")
+
+
+def require_number(name: str, value: float, *, least: float = -math.inf, above: float = -math.inf) -> None:
+    """Raise ValueError unless a setting is finite, `least` or more, and more than `above`.
+
+    >>> require_number("outer_learning_rate", 0.0, above=0)
+    Traceback (most recent call last):
+    ValueError: outer_learning_rate must be a finite number above 0, not 0.
+    """
+    bound = f"above {above:g}" if above > -math.inf else f"of {least:g} or more"
+    good = math.isfinite(value) and value >= least and value > above
+    require(good, f"{name} must be a finite number {bound}, not {value:g}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method(abc.ABC):
-    """Settings of the inner loop, which every method has; subclasses add their own and wire the parts."""
+    """Settings of the inner loop, which every method has; subclasses add their own and wire the parts.
+
+    Raises:
+        ValueError: a number is out of range, a name is unknown, or the entropy bonus would never be used.
+    """
 
     inner_optimiser: OptimiserName = "sgd"
     """How the policies descend their losses."""
@@ -50,7 +73,8 @@ class Method(abc.ABC):
     exact: bool = True
     """Use exact values where the game has them (no sampling); off: play episodes."""
     episodes: int = 64
-    """Episodes per seed that each policy update (and each evaluation) plays, 2 or more; unused when exact."""
+    """Episodes per seed that each policy update, and the measurement after it, plays, 2 or more; unused when
+    exact."""
     surrogate: Literal["reinforce", "dice"] = "reinforce"
     """Whether the policies' sampled gradient sees, when differentiated again, that data depend on policies
     (dice) or not (reinforce: enough, and less noisy, with one inner step)."""
@@ -59,21 +83,32 @@ class Method(abc.ABC):
     hidden: tuple[int, ...] = (32,)
     """Units of each hidden layer of the network."""
     entropy: float = 0.0
-    """Entropy bonus at the start, reward units per nat, 0 or more."""
+    """Entropy bonus at the start, reward units per nat, 0 or more: of an episode's steps together, or, where
+    values are exact, of an observation on average."""
     entropy_end: float = 0.0
-    """Entropy bonus at the end of its annealing."""
+    """Entropy bonus at the end of its annealing, reward units per nat, 0 or more."""
     entropy_steps: int = 0
     """Outer steps over which the bonus goes from its start to its end; 0: it is the end value all along."""
 
     def __post_init__(self) -> None:
-        for name in ("inner_learning_rate",):
-            require(getattr(self, name) > 0, f"{name} must be above 0, not {getattr(self, name):g}.")
+        for name, known in (
+            ("inner_optimiser", OPTIMISERS),
+            ("surrogate", SURROGATES),
+            ("policy", ("auto", "tabular", "mlp")),
+        ):
+            require_name(getattr(self, name), known, name)
+        require_number("inner_learning_rate", self.inner_learning_rate, above=0)
         for name, least in (("inner_steps", 1), ("episodes", 2), ("entropy_steps", 0)):
-            require(
-                getattr(self, name) >= least, f"{name} must be {least} or more, not {getattr(self, name)}."
-            )
+            value = getattr(self, name)
+            whole = isinstance(value, int) and value >= least
+            require(whole, f"{name} must be a whole number, {least} or more, not {value}.")
         for name in ("entropy", "entropy_end"):
-            require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name):g}.")
+            require_number(name, getattr(self, name), least=0)
+        require(
+            self.entropy_steps > 0 or self.entropy in (0, self.entropy_end),
+            f"With entropy_steps 0 the bonus is entropy_end all along, and entropy {self.entropy:g} would "
+            "never be used: set entropy_steps, or entropy_end alone for a constant bonus.",
+        )
 
     @abc.abstractmethod
     def build(self, game: Game, placement: Placement) -> Learner:
@@ -84,7 +119,7 @@ class Method(abc.ABC):
             placement: how many seeds, which precision, which device.
 
         Raises:
-            ValueError: the method does not apply to this game (says why).
+            ValueError: the method or its policy does not apply to this game (says why).
         """
 
     @property
@@ -93,7 +128,11 @@ class Method(abc.ABC):
         return LinearSchedule(self.entropy, self.entropy_end, self.entropy_steps)
 
     def play(self, game: Game) -> Play:
-        """How this method plays this game."""
+        """How this method plays this game.
+
+        Raises:
+            ValueError: the game has no such policy, or exact values were asked of a network.
+        """
         policy = self._policy(game)
         if self.exact and isinstance(game, ExactGame):
             require(

@@ -15,7 +15,12 @@ from games.base import Game
 class Fixed(Method):
     """Keep the share s and split the rest evenly among the neighbours: T_ii = s, T_ij = (1 - s) / (k_i - 1).
 
+    k_i counts i's neighbours, itself included.
+
     Needs: the neighbours' rewards. Conserves the total.
+
+    Raises:
+        ValueError: a setting is out of range.
 
     Source:
         Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.

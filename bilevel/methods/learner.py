@@ -9,30 +9,51 @@ from torch import Tensor
 
 from bilevel.agents.play import Measured
 from bilevel.agents.policies import initial_parameters
-from bilevel.hypergradient import BilevelProblem, Hypergradient, Unrolled
+from bilevel.errors import require
 from bilevel.methods.base import Method, Placement
-from bilevel.optimisers import GradientTransformation, make_optimiser
-from bilevel.outer.objectives import COSTS, Objective, given_away
-from bilevel.outer.sharing import Sharing
+from bilevel.optimisers import make_optimiser
+from bilevel.outer.objectives import given_away
+from bilevel.outer.sharing import check_sharing
 from bilevel.step import inner_step_per_agent
 from bilevel.tree import detach
 from games.base import Game
 
 State = dict[str, Any]
-"""Everything a learner knows, one pytree of tensors: save it, and nothing is lost."""
+"""Everything a learner knows, one pytree of tensors: save it, and nothing is lost.
+
+outer_step: int64 scalar; theta: policies, [seed, agent, parameter]; opt_state: their optimiser's; phi: outer
+variables, [seed, giver, receiver]; outer_opt_state: theirs, if they learn; generator: the stream of draws.
+"""
 
 Metrics = dict[str, Tensor]
-"""Name -> float [seed]."""
+"""Name -> float [seed].
+
+welfare, return_<agent>: in the game's units of value; cooperation: 0 to 1, where the word has a meaning;
+given_away: the agents' mean, 0 to 1; share_<giver>_<receiver>.
+"""
 
 
 class Learner:
-    """Policies that learn under sharing that does not change.
+    """Policies that learn under sharing that does not change: here phi is the sharing matrix itself.
+
+    Phi is a part of the state all the same, so that every learner's state has the same entries.
 
     Args:
         method: the inner loop's settings.
         game: what is played.
         placement: seeds, precision, device.
         sharing: who gets which part of whose reward, [giver, receiver]; rows sum to 1.
+
+    Raises:
+        ValueError: the method's policy does not fit the game, or this is no sharing matrix of its agents.
+
+    >>> import games
+    >>> from bilevel.methods import Fixed
+    >>> learner = Fixed(self_interest=0.5).build(games.make("prisoners-dilemma"), Placement(seeds=3))
+    >>> before = learner.init(seed=0)
+    >>> after, metrics = learner.update(before)
+    >>> int(before["outer_step"]), int(after["outer_step"]), metrics["welfare"].shape
+    (0, 1, torch.Size([3]))
     """
 
     def __init__(self, method: Method, game: Game, placement: Placement, sharing: Tensor) -> None:
@@ -41,13 +62,19 @@ class Learner:
         self.optimiser = make_optimiser(method.inner_optimiser, learning_rate=method.inner_learning_rate)
         self.step = inner_step_per_agent(self._inner_losses, self.optimiser)
         self._initial_phi = sharing
+        check_sharing(self.sharing(sharing), agents=game.num_agents)
 
     def sharing(self, phi: Tensor) -> Tensor:
-        """The sharing matrices, [seed, giver, receiver], that these outer variables stand for."""
+        """The sharing matrices, [..., giver, receiver], that these outer variables stand for."""
         return phi
 
     def init(self, seed: int) -> State:
-        """The first state; the first policies of repetition i depend on `seed` and i alone."""
+        """The first state; the first policies of repetition i depend on `seed` and i alone.
+
+        Raises:
+            ValueError: the seed is negative.
+        """
+        require(seed >= 0, f"seed must be 0 or more, not {seed}.")
         place = self.placement
         theta = initial_parameters(
             self.play.policy, seed=seed, seeds=place.seeds, agents=self.game.num_agents
@@ -90,6 +117,9 @@ class Learner:
             state: from `init` or `update`.
             episodes: per seed; unused when values are exact.
             seed: of the episodes.
+
+        Raises:
+            FloatingPointError: a reward is not a finite number.
         """
         generator = torch.Generator(self.placement.device).manual_seed(seed)
         play, theta, sharing = self.play.with_episodes(episodes), state["theta"], self.sharing(state["phi"])
@@ -126,99 +156,14 @@ class Learner:
         return {name: values.detach() for name, values in metrics.items()}
 
 
-class SharingLearner(Learner):
-    """Policies and the sharing between them, learned together by a meta-gradient.
-
-    Args:
-        method: the inner loop's settings.
-        game: what is played.
-        placement: seeds, precision, device.
-        sharing: the outer variable.
-        objective: what the outer level wants.
-        cost: name in `COSTS` and its weight, in the objective's units.
-        outer_optimiser: how the logits descend.
-        hypergradient: how the meta-gradient is taken.
-    """
-
-    def __init__(
-        self,
-        method: Method,
-        game: Game,
-        placement: Placement,
-        sharing: Sharing,
-        *,
-        objective: Objective,
-        cost: tuple[str, float],
-        outer_optimiser: GradientTransformation,
-        hypergradient: Hypergradient | None = None,
-    ) -> None:
-        super().__init__(method, game, placement, sharing.initial())
-        self.outer_variable, self.objective = sharing, objective
-        self.cost, self.cost_weight = COSTS[cost[0]], cost[1]
-        self.outer_optimiser = outer_optimiser
-        self.hypergradient = Unrolled() if hypergradient is None else hypergradient
-
-    def sharing(self, phi: Tensor) -> Tensor:
-        """The masked softmax of the logits."""
-        return self.outer_variable.matrix(phi)
-
-    def init(self, seed: int) -> State:
-        """As `Learner.init`, with the outer optimiser's state."""
-        state = super().init(seed)
-        return {**state, "outer_opt_state": self.outer_optimiser.init(state["phi"])}
-
-    def problem(self, generator: torch.Generator, bonus: Tensor) -> BilevelProblem:
-        """This learner's bilevel problem, drawing its data from `generator`."""
-        return BilevelProblem(
-            step=self.step,
-            outer_loss=self._outer_losses,
-            inner_data=lambda theta, phi, _: (self.play.sample(theta, self.sharing(phi), generator), bonus),
-            outer_data=lambda theta, phi: self.play.sample(theta, self.sharing(phi), generator),
-            several=self.objective.several,
-        )
-
-    def update(self, state: State) -> tuple[State, Metrics]:
-        """One outer step: train the policies, walk back, move the sharing logits; measure the new policies.
-
-        Raises:
-            FloatingPointError: a reward, a policy or a meta-gradient stopped being a finite number (says
-                where); the state passed in is not changed.
-        """
-        generator, bonus = self._resume(state)
-        phi = state["phi"]
-        estimate = self.hypergradient(
-            self.problem(generator, bonus),
-            state["theta"],
-            state["opt_state"],
-            phi,
-            steps=self.method.inner_steps,
-        )
-        require_finite(estimate.theta, "A policy", state["outer_step"])
-        gradient = self.objective.own_gradient(estimate.gradient)
-        require_finite(gradient, "A meta-gradient", state["outer_step"])
-        with torch.no_grad():
-            updates, outer_opt_state = self.outer_optimiser.update(
-                gradient, state["outer_opt_state"], params=phi, inplace=False
-            )
-            measured = self.play.measure(estimate.theta, estimate.outer_data)
-            metrics = self._metrics(measured, self.sharing(phi))
-        after = self._next(
-            state,
-            generator,
-            theta=estimate.theta,
-            opt_state=estimate.opt_state,
-            phi=phi + updates,
-            outer_opt_state=outer_opt_state,
-        )
-        return after, metrics
-
-    def _outer_losses(self, theta: Tensor, phi: Tensor, data: Any) -> Tensor:
-        costs = self.cost_weight * self.cost(self.sharing(phi))
-        return self.objective.losses(self.play.values(theta, data), costs)
-
-
 def require_finite(values: Tensor, what: str, outer_step: Tensor) -> None:
-    """Raise FloatingPointError naming the first seed and agent of [seed, agent, ...] that is not finite."""
+    """Raise FloatingPointError naming the first seed and agent of [seed, agent, ...] that is not finite.
+
+    >>> require_finite(torch.tensor([[0.0, torch.nan]]), "A policy", torch.tensor(7))
+    Traceback (most recent call last):
+    FloatingPointError: A policy stopped being a finite number in outer step 7, first for seed 0, agent 1: try
+    a smaller learning rate.
+    """
     finite = values.isfinite()
     if not finite.all():
         seed, agent = (~finite).nonzero()[0].tolist()[:2]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bilevel.errors import require
-from bilevel.methods.base import Method, OptimiserName, Placement
-from bilevel.methods.learner import Learner, SharingLearner
-from bilevel.optimisers import make_optimiser
-from bilevel.outer.objectives import OBJECTIVES
-from bilevel.outer.sharing import Sharing
+from bilevel.errors import require_name
+from bilevel.methods.base import Method, OptimiserName, Placement, require_number
+from bilevel.methods.learner import Learner
+from bilevel.methods.sharing_learner import SharingLearner
+from bilevel.optimisers import OPTIMISERS, make_optimiser
+from bilevel.outer.objectives import COSTS, OBJECTIVES
+from bilevel.outer.sharing import Sharing, check_own_share
 from games.base import Game
 
 
@@ -25,8 +26,19 @@ class ToS(Method):
     Needs: the neighbours' rewards; for the outer step, everybody's policies (a central party, or agents who
     publish theirs). Conserves the total, whatever T is.
 
+    Raises:
+        ValueError: a setting is out of range or a name is unknown.
+
     Source:
         Yi et al., Learning to Share, arXiv 2112.08702: the end-to-end, static form.
+
+    >>> import games
+    >>> learner = ToS(own_share=0.8).build(games.make("prisoners-dilemma"), Placement(seeds=2))
+    >>> state, metrics = learner.update(learner.init(seed=0))
+    >>> metrics["share_0_0"]  # those under which the policies learned
+    tensor([0.8000, 0.8000], dtype=torch.float64)
+    >>> learner.sharing(state["phi"])[0, 0]  # those that come next: giving pays
+    tensor([0.7661, 0.2339], dtype=torch.float64)
     """
 
     outer_optimiser: OptimiserName = "adam"
@@ -41,14 +53,16 @@ class ToS(Method):
     cost: Literal["l1", "kl"] = "l1"
     """What giving is counted by: l1, the share given away; kl, minus the logarithm of the share kept."""
     cost_weight: float = 0.0
-    """What one unit of that cost takes from the giver's side of the objective, in reward units, 0 or more."""
+    """What a unit of that cost takes from the giver's side of the objective, 0 or more, in units of value."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            self.outer_learning_rate > 0, f"outer_learning_rate is above 0, not {self.outer_learning_rate:g}."
-        )
-        require(self.cost_weight >= 0, f"cost_weight is 0 or more, not {self.cost_weight:g}.")
+        require_name(self.outer_optimiser, OPTIMISERS, "outer_optimiser")
+        require_name(self.objective, OBJECTIVES, "objective")
+        require_name(self.cost, COSTS, "cost")
+        require_number("outer_learning_rate", self.outer_learning_rate, above=0)
+        require_number("cost_weight", self.cost_weight, least=0)
+        check_own_share(self.own_share)
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""

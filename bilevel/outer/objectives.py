@@ -23,6 +23,8 @@ def given_away(sharing: Tensor) -> Tensor:
 def kl_to_keeping(sharing: Tensor) -> Tensor:
     """KL(keep everything || T_i) = -log T_ii for each giver, in nats: [..., giver, receiver] -> [..., giver].
 
+    Infinite where nothing is kept, so under it no giver ever gives everything away.
+
     Source:
         the regulariser of D3C, Gemp et al., arXiv 2010.00575.
 
@@ -37,9 +39,20 @@ COSTS: dict[str, Cost] = {"l1": given_away, "kl": kl_to_keeping}
 
 @dataclass(frozen=True)
 class Objective:
-    """How values and costs become outer losses, and which part of the gradient each giver gets."""
+    """How values and costs become outer losses, and which part of the gradient each giver gets.
+
+    Without costs, the two objectives of one seed with the values 1 and 3:
+
+    >>> values, costs = torch.tensor([[1.0, 3.0]]), torch.zeros(1, 2)
+    >>> OBJECTIVES["welfare"].losses(values, costs)
+    tensor([-4.])
+    >>> OBJECTIVES["own-return"].losses(values, costs)
+    tensor([[-1.],
+            [-3.]])
+    """
 
     summary: str
+    """What is maximised, in words."""
     several: bool
     """Whether there is one objective per giver (then losses are [giver, seed]) or one for all ([seed])."""
 
@@ -47,7 +60,7 @@ class Objective:
         """Losses to be minimised.
 
         Args:
-            values: each agent's extrinsic value, [seed, agent].
+            values: each agent's extrinsic value, [seed, agent], in the game's units.
             costs: what giving costs each giver, [seed, agent], in the same units.
 
         Returns:

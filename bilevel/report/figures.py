@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
+from bilevel.experiment.config import RunConfig
 from bilevel.experiment.run import Results, RunFolder
-from bilevel.experiment.statistics import interquartile_interval
+from bilevel.experiment.statistics import FEWEST_SEEDS, interquartile_interval
 from bilevel.report.style import DASHES, colours, save, style
 
 POINTS = 60
 """A curve is drawn at this many outer steps at most: intervals take time, and eyes see no more."""
+MOST_WITH_DEVIATION = 4
+"""Up to so many agents a share is drawn with its deviation over seeds ..."""
+MOST_NUMBERED = 12
+"""... and up to so many with a number at all; the colour bar remains."""
 
 
 def draw_curves(axes: Axes, runs: Mapping[str, Results], metric: str) -> None:
@@ -31,7 +38,9 @@ def draw_curves(axes: Axes, runs: Mapping[str, Results], metric: str) -> None:
         values = results.curves[metric]
         steps = np.unique(np.geomspace(1, len(values), POINTS).round().astype(int)) - 1
         look = {"color": palette[method], "linestyle": DASHES.get(method, "-"), "label": label}
-        if values.shape[1] < 3:
+        if len(steps) == 1:  # a line of one point does not show
+            look["marker"] = "o"
+        if values.shape[1] < FEWEST_SEEDS:
             axes.plot(steps + 1, values[steps].mean(-1), **look)
             continue
         interval = interquartile_interval(values[steps], resamples=500)
@@ -39,8 +48,12 @@ def draw_curves(axes: Axes, runs: Mapping[str, Results], metric: str) -> None:
         axes.fill_between(
             steps + 1, interval.low, interval.high, color=palette[method], alpha=0.2, linewidth=0
         )
+    last = max(len(results.curves[metric]) for results in runs.values())
     axes.set_xscale("log")
+    axes.set_xlim(0.9, 1.1 * max(last, 2))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("outer step (log scale)")
 
 
@@ -61,8 +74,10 @@ def draw_welfare(axes: Axes, runs: Mapping[str, Results]) -> None:
                 va=where,
                 fontsize=10,
                 color="#444444",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
             )
     axes.margins(y=0.12)
+    _widen(axes)
 
 
 def draw_cooperation(axes: Axes, runs: Mapping[str, Results]) -> None:
@@ -74,21 +89,32 @@ def draw_cooperation(axes: Axes, runs: Mapping[str, Results]) -> None:
 
 
 def draw_sharing(axes: Axes, results: Results) -> None:
-    """Draw the final sharing matrix as a heat map: mean and standard deviation over seeds."""
+    """Draw the final sharing matrix as a heat map: mean over seeds, and deviation where there is room."""
     agents = results.config.game.num_agents
     shares = np.stack([[results.final[f"share_{i}_{j}"] for j in range(agents)] for i in range(agents)])
     mean, deviation = shares.mean(-1), shares.std(-1)
-    axes.imshow(mean, vmin=0, vmax=1, cmap="Blues")
-    axes.set_xticks(range(agents))
-    axes.set_yticks(range(agents))
+    image = axes.imshow(mean, vmin=0, vmax=1, cmap="Blues")
+    cast(Figure, axes.figure).colorbar(image, ax=axes, label="share")
+    ticks = range(0, agents, 1 + (agents - 1) // MOST_NUMBERED)
+    axes.set_xticks(ticks)
+    axes.set_yticks(ticks)
     axes.grid(visible=False)
     axes.set_xlabel("receiver (agent)")
     axes.set_ylabel("giver (agent)")
-    if agents > 8:
+    if agents > MOST_NUMBERED:
         return
+    deviates = shares.shape[-1] > 1 and agents <= MOST_WITH_DEVIATION
     for (giver, receiver), value in np.ndenumerate(mean):
-        text = f"{value:.2f}" + (f"\n± {deviation[giver, receiver]:.2f}" if shares.shape[-1] > 1 else "")
-        axes.text(receiver, giver, text, ha="center", va="center", color="white" if value > 0.55 else "black")
+        text = f"{value:.2f}" + (f"\n± {deviation[giver, receiver]:.2f}" if deviates else "")
+        axes.text(
+            receiver,
+            giver,
+            text,
+            ha="center",
+            va="center",
+            fontsize=11 if agents <= MOST_WITH_DEVIATION else 9 if agents <= 8 else 7,
+            color="white" if value > 0.65 else "black",
+        )
 
 
 def write_run_figures(folder: RunFolder, results: Results) -> list[Path]:
@@ -98,7 +124,6 @@ def write_run_figures(folder: RunFolder, results: Results) -> list[Path]:
         the files written: welfare.png, sharing.png and, where the game knows cooperation, cooperation.png.
     """
     config = results.config
-    title = f"{config.method_name} on {config.game_name}, {config.seeds} seeds"
     runs = {config.method_name: results}
     drawings: dict[str, Callable[[Axes], None]] = {
         "welfare": lambda axes: draw_welfare(axes, runs),
@@ -109,10 +134,10 @@ def write_run_figures(folder: RunFolder, results: Results) -> list[Path]:
     written = []
     for name, draw in drawings.items():
         with style():
-            figure = Figure(figsize=(6, 4.2))
+            figure = Figure(figsize=(6, 4.6))
             axes = figure.subplots()
             draw(axes)
-            axes.set_title(title)
+            axes.set_title(f"{config.method_name} on {config.game_name}\n{_shown(name, config)}", fontsize=11)
         written.append(save(figure, folder.figures / f"{name}.png"))
     return written
 
@@ -137,3 +162,21 @@ def write_overview(games: Mapping[str, Mapping[str, Results]], path: Path) -> Pa
         handles, labels = rows[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return save(figure, path)
+
+
+def _shown(name: str, config: RunConfig) -> str:
+    """What a figure shows of the seeds, for its title."""
+    seeds = "1 seed" if config.seeds == 1 else f"{config.seeds} seeds"
+    if name == "sharing":
+        few = config.seeds > 1 and config.game.num_agents <= MOST_WITH_DEVIATION
+        return f"final shares, mean {'± deviation ' if few else ''}over {seeds}"
+    if config.seeds < FEWEST_SEEDS:
+        return f"mean over {seeds}"
+    return f"interquartile mean and 95 % interval, {seeds}"
+
+
+def _widen(axes: Axes) -> None:
+    """Keep an axis of equal values from being drawn at the scale of its rounding errors."""
+    low, high = axes.get_ylim()
+    if high - low < 1e-6 * max(1, abs(low), abs(high)):
+        axes.set_ylim(low - 1, high + 1)

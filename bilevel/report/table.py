@@ -10,10 +10,10 @@ from rich.console import Group
 from rich.table import Table
 
 from bilevel.experiment.run import Results
-from bilevel.experiment.statistics import interquartile_interval, interquartile_mean
+from bilevel.experiment.statistics import FEWEST_SEEDS, interquartile_interval, interquartile_mean
 from games.base import Game
 
-COLUMNS = {"welfare [95 % interval]": 23, "optimum": 8, "cooperation": 11, "given": 7, "seconds": 7}
+COLUMNS = {"welfare [95 % interval]": 26, "optimum": 8, "cooperation": 11, "given": 7, "seconds": 7}
 """What a row says, and how wide."""
 
 CAPTION = """\
@@ -39,23 +39,36 @@ def share_of_optimum(game: Game, welfare: np.ndarray) -> np.ndarray | None:
     return (welfare - worst) / (best - worst)
 
 
+def number(value: float | np.ndarray) -> str:
+    """A number in up to seven signs: three decimals while there is room for them.
+
+    >>> [number(value) for value in (2 / 3, -1e-9, -123.456, 123456.7, -1234567.0)]
+    ['0.667', '0.000', '-123.46', '123457', '-1.2e+06']
+    """
+    size = abs(float(value))
+    if size >= 999_999.5:
+        return f"{float(value):.1e}"
+    places = next((places for places, limit in ((3, 100), (2, 1000), (1, 10_000)) if size < limit), 0)
+    return f"{float(value):z.{places}f}"
+
+
 def percent(value: float | np.ndarray) -> str:
     """A share as a percentage.
 
     >>> percent(0.1234)
     '12.3 %'
     """
-    return f"{100 * float(value):.1f} %"
+    return f"{100 * float(value):z.1f} %"
 
 
 def cells(results: Results) -> dict[str, str]:
     """One run's row: column -> text; a dash where the game does not know the word."""
     welfare, final = results.final["welfare"], results.final
     middle = interquartile_mean(welfare)
-    text = f"{float(middle):.3f}"
-    if len(welfare) >= 3:
+    text = number(middle)
+    if len(welfare) >= FEWEST_SEEDS:
         interval = interquartile_interval(welfare)
-        text += f" [{float(interval.low):.3f}, {float(interval.high):.3f}]"
+        text += f" [{number(interval.low)}, {number(interval.high)}]"
     share = share_of_optimum(results.config.game, middle)
     values = (
         text,
@@ -68,23 +81,26 @@ def cells(results: Results) -> dict[str, str]:
 
 
 def results_table(runs: Sequence[Results]) -> Group:
-    """A table to print, one row per run, a part per game; it fits a terminal of 80 columns.
-
-    Args:
-        runs: those of one game one after the other.
-    """
-    parts: list[Table] = []
+    """A table to print, one row per run, a part per game; it fits a terminal of 80 columns."""
+    tables: dict[str, Table] = {}
     for results in runs:
         name = results.config.game_name
-        if not parts or parts[-1].title != name:
-            parts.append(_empty_table(name))
-        parts[-1].add_row(results.config.method_name, *cells(results).values())
-    return Group(*parts, CAPTION)
+        tables.setdefault(name, _empty_table(name))
+        tables[name].add_row(results.config.method_name, *cells(results).values())
+    return Group(*(part for table in tables.values() for part in (table, "")), CAPTION)
 
 
 def _empty_table(title: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("method", width=9)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("method", overflow="fold")
     for column, width in COLUMNS.items():
-        table.add_column(column, justify="right", width=width, no_wrap=True)
+        table.add_column(column, justify="right", max_width=width, overflow="fold")
     return table

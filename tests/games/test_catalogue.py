@@ -123,3 +123,16 @@ def test_settings_are_given_by_name() -> None:
 
 def test_the_front_door_exports_what_it_lists() -> None:
     assert all(hasattr(games, name) for name in games.__all__)
+
+
+def test_a_registered_game_is_made_by_its_name() -> None:
+    games.register("short-escape", make("escape-room", horizon=2), summary="hurry")
+    assert games.make("short-escape", agents=3).horizon == 2
+    assert entry("short-escape").summary == "hurry"
+
+
+@pytest.mark.parametrize(("name", "sentence"), [("chicken", "already"), ("My Game", "lower case"), ("", "lower")])
+def test_bad_names_are_not_registered(name: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        games.register(name, make("chicken"), summary="")
+    assert "My Game" not in names()

@@ -1,0 +1,146 @@
+"""The folder of a run: its files, how it comes to be, and what a finished one holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bilevel.errors import require
+from bilevel.experiment.checkpoint import read_leaf
+from bilevel.experiment.config import RunConfig, from_settings, load_config
+from bilevel.experiment.files import write_text
+from bilevel.experiment.metrics import read_metrics
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+    """The folder itself."""
+
+    @property
+    def config(self) -> Path:
+        """The whole configuration, versions, commit."""
+        return self.path / "config.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the run stands."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per outer step and seed."""
+        return self.path / "metrics.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        """The final policies on fresh episodes: one row per seed; there when the run is finished."""
+        return self.path / "evaluation.csv"
+
+    @property
+    def summary(self) -> Path:
+        """Seconds and steps; there when the run is finished."""
+        return self.path / "summary.json"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of figures."""
+        return self.path / "figures"
+
+    @property
+    def finished(self) -> bool:
+        """Whether training and evaluation are done."""
+        return self.summary.exists()
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a finished run found."""
+
+    config: RunConfig
+    """The run's whole configuration."""
+    curves: dict[str, np.ndarray]
+    """Metric name -> [outer step, seed]."""
+    final: dict[str, np.ndarray]
+    """Metric name -> [seed], the final policies on fresh episodes."""
+    seconds: float
+    """Spent in training."""
+
+
+def create_run(config: RunConfig, path: Path) -> RunFolder:
+    """Make the folder of a new run, with its config.json; what cannot run makes none.
+
+    Raises:
+        ValueError: the folder exists (nothing is ever overwritten) or cannot be made; or the method does not
+            apply to the game; or config.json could not say what the game is, because `game_name` names a
+            game of another class.
+    """
+    config.method.build(config.game, config.placement)
+    text = json.dumps(config.to_json(), indent=2) + "\n"
+    kept = from_settings(json.loads(json.dumps(dataclasses.asdict(config))))
+    require(
+        kept == config,
+        f"The game or method is not the one that {config.game_name} and {config.method_name} name.",
+    )
+    folder = RunFolder(path)
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        raise ValueError(
+            f"{path} exists, and a run never overwrites: choose another folder, or continue that run with "
+            f"bilevel train --resume {path}"
+        ) from None
+    except OSError as error:
+        raise ValueError(f"The folder {path} cannot be made: {error.strerror}.") from error
+    try:
+        write_text(folder.config, text)
+    except BaseException:
+        path.rmdir()
+        raise
+    return folder
+
+
+def load_results(folder: RunFolder) -> Results:
+    """Read a finished run back.
+
+    Raises:
+        ValueError: it is no run, is not finished, or a file is damaged (says which).
+    """
+    config = load_config(folder.config)
+    require(
+        folder.finished,
+        f"{folder.path} is not finished: continue it with bilevel train --resume {folder.path}",
+    )
+    curves, final = read_metrics(folder.metrics), read_metrics(folder.evaluation)
+    for path, table, steps in ((folder.metrics, curves, config.outer_steps), (folder.evaluation, final, 1)):
+        shape = next(iter(table.values())).shape
+        require(
+            shape == (steps, config.seeds) and table.keys() == curves.keys(),
+            f"{path} does not belong to this run: it has {shape[0]} steps of {shape[1]} seeds with "
+            f"{len(table)} metrics, not {steps} steps of {config.seeds} seeds with {len(curves)} metrics.",
+        )
+    try:
+        seconds = float(json.loads(folder.summary.read_text(encoding="utf-8"))["seconds"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder.summary} is not the summary of a run.") from error
+    return Results(config, curves, {name: values[0] for name, values in final.items()}, seconds)
+
+
+def standing(folder: RunFolder) -> str:
+    """Where a run stands on the disk, in one sentence.
+
+    Raises:
+        ValueError: it is no run, or its checkpoint is damaged.
+    """
+    if folder.finished:
+        return f"{folder.path} is trained and evaluated."
+    if not folder.checkpoint.exists():
+        return f"{folder.path} has no checkpoint yet and would start again."
+    done, total = int(read_leaf(folder.checkpoint, "outer_step")), load_config(folder.config).outer_steps
+    return f"{folder.path} is saved after {done} of {total} outer steps."

@@ -1,0 +1,114 @@
+"""A learner whose sharing is learned with its policies, by a meta-gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bilevel.hypergradient import BilevelProblem, Hypergradient, Unrolled
+from bilevel.methods.base import Method, Placement
+from bilevel.methods.learner import Learner, Metrics, State, require_finite
+from bilevel.optimisers import GradientTransformation
+from bilevel.outer.objectives import COSTS, Objective
+from bilevel.outer.sharing import Sharing
+from games.base import Game
+
+
+class SharingLearner(Learner):
+    """Policies and the sharing between them, learned together by a meta-gradient.
+
+    Args:
+        method: the inner loop's settings.
+        game: what is played.
+        placement: seeds, precision, device.
+        sharing: the outer variable.
+        objective: what the outer level wants.
+        cost: name in `COSTS` and its weight, in the game's units of value.
+        outer_optimiser: how the logits descend.
+        hypergradient: how the meta-gradient is taken; None: `Unrolled`.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        game: Game,
+        placement: Placement,
+        sharing: Sharing,
+        *,
+        objective: Objective,
+        cost: tuple[str, float],
+        outer_optimiser: GradientTransformation,
+        hypergradient: Hypergradient | None = None,
+    ) -> None:
+        self.outer_variable, self.objective = sharing, objective
+        super().__init__(method, game, placement, sharing.initial())
+        self.cost, self.cost_weight = COSTS[cost[0]], cost[1]
+        self.outer_optimiser = outer_optimiser
+        self.hypergradient = Unrolled() if hypergradient is None else hypergradient
+
+    def sharing(self, phi: Tensor) -> Tensor:
+        """The masked softmax of the logits, [..., giver, receiver]."""
+        return self.outer_variable.matrix(phi)
+
+    def init(self, seed: int) -> State:
+        """As `Learner.init`, with the outer optimiser's state."""
+        state = super().init(seed)
+        return {**state, "outer_opt_state": self.outer_optimiser.init(state["phi"])}
+
+    def problem(self, generator: torch.Generator, bonus: Tensor) -> BilevelProblem:
+        """This learner's bilevel problem.
+
+        Args:
+            generator: the source of every draw, on the learner's device.
+            bonus: the entropy bonus, scalar, reward units per nat.
+        """
+        return BilevelProblem(
+            step=self.step,
+            outer_loss=self._outer_losses,
+            inner_data=lambda theta, phi, _: (self.play.sample(theta, self.sharing(phi), generator), bonus),
+            outer_data=lambda theta, phi: self.play.sample(theta, self.sharing(phi), generator),
+            several=self.objective.several,
+        )
+
+    def update(self, state: State) -> tuple[State, Metrics]:
+        """One outer step: train the policies, walk back, move the sharing logits; measure the new policies.
+
+        The metrics show the sharing that these policies learned under; the state holds the next one.
+
+        Raises:
+            FloatingPointError: a reward, a policy or a meta-gradient stopped being a finite number (says
+                where); the state passed in is not changed.
+        """
+        generator, bonus = self._resume(state)
+        phi = state["phi"]
+        estimate = self.hypergradient(
+            self.problem(generator, bonus),
+            state["theta"],
+            state["opt_state"],
+            phi,
+            steps=self.method.inner_steps,
+        )
+        require_finite(estimate.theta, "A policy", state["outer_step"])
+        gradient = self.objective.own_gradient(estimate.gradient)
+        require_finite(gradient, "A meta-gradient", state["outer_step"])
+        with torch.no_grad():
+            updates, outer_opt_state = self.outer_optimiser.update(
+                gradient, state["outer_opt_state"], params=phi, inplace=False
+            )
+            measured = self.play.measure(estimate.theta, estimate.outer_data)
+            metrics = self._metrics(measured, self.sharing(phi))
+        after = self._next(
+            state,
+            generator,
+            theta=estimate.theta,
+            opt_state=estimate.opt_state,
+            phi=phi + updates,
+            outer_opt_state=outer_opt_state,
+        )
+        return after, metrics
+
+    def _outer_losses(self, theta: Tensor, phi: Tensor, data: Any) -> Tensor:
+        costs = self.cost_weight * self.cost(self.sharing(phi))
+        return self.objective.losses(self.play.values(theta, data), costs)

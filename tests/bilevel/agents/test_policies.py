@@ -1,0 +1,137 @@
+"""Stacked policies against plain ones, member by member."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bilevel.agents.policies import MLP, Policy, Tabular, initial_parameters
+
+POLICIES = [
+    Tabular(num_observations=5, num_actions=3),
+    MLP(num_features=4, num_actions=3, hidden=(6, 5)),
+    MLP(num_features=5, num_actions=2, hidden=(4,), one_hot=True),
+]
+SEEDS, AGENTS, SAMPLES = 3, 2, 7
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def observations(policy: Policy) -> torch.Tensor:
+    if isinstance(policy, MLP) and not policy.one_hot:
+        shape = (SEEDS, AGENTS, SAMPLES, policy.num_features)
+        return torch.randn(*shape, generator=generator(1), dtype=torch.float64)
+    return torch.randint(5, (SEEDS, AGENTS, SAMPLES), generator=generator(1))
+
+
+def parameters(policy: Policy) -> torch.Tensor:
+    return initial_parameters(policy, seed=3, seeds=SEEDS, agents=AGENTS)
+
+
+def as_modules(policy: MLP, theta: torch.Tensor) -> torch.nn.Sequential:
+    """One agent's network, built of torch.nn.Linear."""
+    sizes = (policy.num_features, *policy.hidden, policy.num_actions)
+    layers: list[torch.nn.Module] = []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        linear = torch.nn.Linear(fan_in, fan_out, dtype=torch.float64)
+        weights, bias, theta = theta.tensor_split([fan_in * fan_out, (fan_in + 1) * fan_out])
+        with torch.no_grad():
+            linear.weight.copy_(weights.reshape(fan_in, fan_out).T)
+            linear.bias.copy_(bias)
+        layers += [linear, torch.nn.Tanh()]
+    assert theta.numel() == 0
+    return torch.nn.Sequential(*layers[:-1])
+
+
+@pytest.mark.parametrize("policy", POLICIES[1:], ids=repr)
+def test_a_stacked_network_is_a_loop_over_modules(policy: MLP) -> None:
+    theta, seen = parameters(policy), observations(policy)
+    theta = theta + 0.3 * torch.randn(theta.shape, generator=generator(2), dtype=theta.dtype)  # biases, too
+    logits = policy.logits(theta, seen)
+    assert logits.shape == (SEEDS, AGENTS, SAMPLES, policy.num_actions)
+    inputs = torch.nn.functional.one_hot(seen, 5).double() if policy.one_hot else seen
+    for seed in range(SEEDS):
+        for agent in range(AGENTS):
+            expected = as_modules(policy, theta[seed, agent])(inputs[seed, agent])
+            torch.testing.assert_close(logits[seed, agent], expected, rtol=0, atol=1e-13)
+
+
+@given(theta=st.lists(st.floats(-8, 8), min_size=5, max_size=5))
+@settings(max_examples=30, deadline=None)
+def test_with_two_actions_a_parameter_is_the_log_odds_of_the_first(theta: list[float]) -> None:
+    policy = Tabular(num_observations=5, num_actions=2)
+    odds = torch.tensor(theta, dtype=torch.float64)
+    cooperate = policy.probabilities(odds)[:, 0]
+    torch.testing.assert_close(cooperate, odds.sigmoid(), rtol=0, atol=1e-14)
+    seen = torch.tensor([4, 0, 4])
+    looked_up = policy.logits(odds, seen).softmax(-1)[:, 0]
+    torch.testing.assert_close(looked_up, odds.sigmoid()[seen], rtol=0, atol=1e-14)
+
+
+def test_the_rows_of_a_table_are_its_observations() -> None:
+    policy = Tabular(num_observations=2, num_actions=3)
+    theta = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    assert policy.table(theta).tolist() == [[1.0, 2.0, 0.0], [3.0, 4.0, 0.0]]
+    assert policy.logits(theta, torch.tensor([1])).tolist() == [[3.0, 4.0, 0.0]]
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=repr)
+def test_members_of_a_batch_do_not_touch_each_other(policy: Policy) -> None:
+    theta, seen = parameters(policy), observations(policy)
+    logits = policy.logits(theta, seen)
+    for seed in range(SEEDS):
+        alone = policy.logits(theta[seed], seen[seed])
+        torch.testing.assert_close(logits[seed], alone, rtol=0, atol=1e-14)
+    variable = theta.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(policy.logits(variable, seen)[1, 0].square().sum(), variable)
+    assert (gradient[1, 0] != 0).any()
+    gradient[1, 0] = 0
+    assert (gradient == 0).all()  # no agent, and no seed, shares a parameter with another
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=repr)
+def test_first_and_second_derivatives(policy: Policy) -> None:
+    theta, seen = parameters(policy)[:1].requires_grad_(), observations(policy)[:1, :, :2]
+
+    def log_probabilities(theta: torch.Tensor) -> torch.Tensor:
+        return policy.logits(theta, seen).log_softmax(-1)
+
+    assert torch.autograd.gradcheck(log_probabilities, (theta,))
+    assert torch.autograd.gradgradcheck(lambda theta: log_probabilities(theta).square().sum(), (theta,))
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=repr)
+def test_first_parameters_of_a_seed_do_not_depend_on_how_many_there_are(policy: Policy) -> None:
+    many = initial_parameters(policy, seed=3, seeds=9, agents=AGENTS)
+    assert many.shape == (9, AGENTS, policy.num_parameters)
+    assert many.dtype == torch.float64
+    assert torch.equal(many[:SEEDS], parameters(policy))
+    assert many.flatten(0, 1).unique(dim=0).shape[0] == 9 * AGENTS  # nobody starts like another
+    other = initial_parameters(policy, seed=4, seeds=9, agents=AGENTS)
+    assert not (other[..., 0] == many[..., 0]).any()
+
+
+def test_the_scale_of_first_parameters() -> None:
+    """Over 4000 agents: logits N(0, 2^2); weights N(0, 1 / fan in), a tenth of that in the last layer."""
+    table = Tabular(num_observations=5, num_actions=2, initial_scale=2.0)
+    logits = initial_parameters(table, seed=0, seeds=2000, agents=2)
+    assert abs(float(logits.mean())) < 5 * 2 / 20_000**0.5
+    assert abs(float(logits.std()) - 2) < 5 * 2 / 40_000**0.5
+    network = MLP(num_features=4, num_actions=3, hidden=(16,))
+    first, bias, last, last_bias = initial_parameters(network, seed=0, seeds=200, agents=2).split(
+        [64, 16, 48, 3], -1
+    )
+    assert not bias.any()
+    assert not last_bias.any()
+    assert abs(float(first.std()) / 0.5 - 1) < 5 / (2 * first.numel()) ** 0.5
+    assert abs(float(last.std()) / 0.025 - 1) < 5 / (2 * last.numel()) ** 0.5
+
+
+@pytest.mark.parametrize("hidden", [(), (4, 0), (-1,)])
+def test_layers_without_units_are_refused(hidden: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="hidden layers need 1 unit or more each"):
+        MLP(num_features=2, num_actions=2, hidden=hidden)

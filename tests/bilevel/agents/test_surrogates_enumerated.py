@@ -1,0 +1,120 @@
+"""Surrogates averaged over every outcome there is: unbiased means equal, to rounding (derived)."""
+
+import itertools
+
+import torch
+from torch import Tensor
+
+import games
+from bilevel.agents.play import SampledPlay
+from bilevel.agents.policies import Tabular
+from bilevel.agents.rollout import Episodes
+from bilevel.agents.surrogates import Surrogate, chosen, dice, reinforce
+from games.repeated import RepeatedGame
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class Enumerated:
+    """Two steps of the repeated stag hunt, and every outcome that a batch of two episodes can have.
+
+    The expected loss is then a finite sum, so that estimators can be averaged without sampling. The batch's
+    256 outcomes lie along the seed axis.
+    """
+
+    def __init__(self) -> None:
+        stage = games.make("stag-hunt")
+        self.game = RepeatedGame(stage=stage, discount=0.9, horizon=2)
+        self.policy = Tabular(num_observations=5, num_actions=2)
+        self.outcomes = torch.tensor(list(itertools.product((0, 1), repeat=4))).reshape(16, 2, 2)
+        self.observations, self.rewards = self._play()
+        self.theta = 0.7 * draw(5, 2, 5)
+        self.phi = draw(6, 2, 2)
+
+    def _play(self) -> tuple[Tensor, Tensor]:
+        """Each outcome's observations and rewards, [outcome, time, agent]."""
+        generator = torch.Generator()
+        state = self.game.reset(16, generator)
+        seen, rewards = [], []
+        for time in range(2):
+            seen.append(self.game.observe(state))
+            state, reward, _ = self.game.step(state, self.outcomes[:, time], generator)
+            rewards.append(reward.double())
+        return torch.stack(seen, 1), torch.stack(rewards, 1)
+
+    def log_probabilities(self, theta: Tensor) -> Tensor:
+        """Of each outcome, [outcome]."""
+        seen = self.observations.permute(2, 0, 1).flatten(1)
+        actions = self.outcomes.permute(2, 0, 1).flatten(1)
+        return chosen(self.policy.logits(theta, seen), actions).reshape(2, 16, 2).sum((0, 2))
+
+    def true_loss(self, theta: Tensor, phi: Tensor) -> Tensor:
+        """Minus agent 0's expected discounted shared return: differentiable as often as one likes."""
+        shared = self.rewards @ phi.softmax(-1)
+        discounted = shared[:, 0, 0] + 0.9 * shared[:, 1, 0]
+        return -(self.log_probabilities(theta).exp() * discounted).sum()
+
+    def mean_surrogate_loss(self, theta: Tensor, phi: Tensor, surrogate: Surrogate) -> Tensor:
+        """The surrogate loss of agent 0 averaged over all outcomes, whose probabilities are constants."""
+        first, second = (grid.flatten() for grid in torch.meshgrid(*[torch.arange(16)] * 2, indexing="ij"))
+        log = self.log_probabilities(theta.detach())
+        weights = (log[first] + log[second]).exp()
+
+        def batch(values: Tensor) -> Tensor:
+            """[outcome, time, agent] -> [seed, agent, time, episode]."""
+            return torch.stack((values[first], values[second]), -1).transpose(1, 2)
+
+        episodes = Episodes(
+            observations=batch(self.observations),
+            actions=batch(self.outcomes),
+            rewards=batch(self.rewards),
+            alive=torch.ones(256, 1, 2, 2, dtype=torch.float64),
+            cooperated=None,
+        )
+        play = SampledPlay(self.game, self.policy, surrogate, episodes=2)
+        every = theta.expand(256, 2, 5)
+        losses = play.losses(every, every, phi.softmax(-1).expand(256, 2, 2), episodes, torch.zeros(()))
+        return (weights * losses[:, 0]).sum()
+
+    def gradients(self, surrogate: Surrogate) -> tuple[Tensor, Tensor]:
+        """By theta: the surrogate's mean, and the truth; [agent, parameter]."""
+        mean, true = (torch.func.grad(loss) for loss in self._losses(surrogate))
+        return mean(self.theta, self.phi), true(self.theta, self.phi)
+
+    def second_derivatives(self, surrogate: Surrogate, by: int) -> tuple[Tensor, Tensor]:
+        """Of the gradient by theta (by=0) or by phi (by=1): the surrogate's mean, and the truth."""
+        mean, true = (torch.func.jacrev(torch.func.grad(loss), by) for loss in self._losses(surrogate))
+        return mean(self.theta, self.phi), true(self.theta, self.phi)
+
+    def _losses(self, surrogate: Surrogate):
+        return lambda theta, phi: self.mean_surrogate_loss(theta, phi, surrogate), self.true_loss
+
+
+def assert_close(estimate: Tensor, truth: Tensor) -> None:
+    torch.testing.assert_close(estimate, truth, rtol=0, atol=1e-12)
+
+
+def test_dice_is_unbiased_in_first_and_second_derivatives() -> None:
+    """Also where its baseline comes from shared rewards, which depend on the outer variable."""
+    case = Enumerated()
+    assert_close(*case.gradients(dice))
+    for by in (0, 1):
+        assert_close(*case.second_derivatives(dice, by))
+
+
+def test_reinforce_is_right_by_ones_own_policy_and_then_by_the_sharing() -> None:
+    """Which is all that a meta-gradient through one inner step needs."""
+    case = Enumerated()
+    for estimate, truth in (case.gradients(reinforce), case.second_derivatives(reinforce, 1)):
+        assert_close(estimate[0], truth[0])
+        assert float(truth[0].abs().max()) > 0.05
+
+
+def test_reinforce_misses_how_the_data_depend_on_the_policies() -> None:
+    estimate, truth = Enumerated().second_derivatives(reinforce, 0)
+    own, others = (estimate - truth)[0, :, 0], (estimate - truth)[0, :, 1]
+    assert not estimate[0, :, 1].any()  # how one's gradient depends on the other's policy: lost altogether
+    assert float(others.abs().max()) > 0.07
+    assert float(own.abs().max()) > 0.01

@@ -1,0 +1,95 @@
+"""`bilevel demo`: from end to end, again, and interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bilevel.cli import demo as demo_room
+from bilevel.cli.demo import GAMES, METHODS, sentence, way
+from bilevel.experiment.config import default_config
+from bilevel.experiment.folder import Results
+from bilevel.methods.learner import Learner
+
+Call = Callable[..., Any]
+SMALL = ("--seeds", 3, "--outer-steps", 2, "--out", "demo")
+
+
+def made_up(method: str, welfare: float) -> Results:
+    final = {"welfare": np.full(3, welfare), "given_away": np.full(3, 0.25)}
+    config = dataclasses.replace(default_config("prisoners-dilemma", method), seeds=3)
+    return Results(config, {}, final, 0.0)
+
+
+def test_interrupted_then_whole_then_reused(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(demo_room, "write_overview", stop)
+        said = call("demo", *SMALL)
+    assert said.code == 130
+    assert said.err.splitlines()[-1] == "Stopped. Run the same command again: what is done is kept."
+
+    monkeypatch.setattr(Learner, "update", lambda *_: pytest.fail("trained again"))
+    said = call("demo", *SMALL)
+    assert said.code == 0
+    assert said.err == ""
+    assert said.out.count("is finished already") == len(GAMES) * len(METHODS)
+    assert Path("demo/overview.png").exists()
+    assert len(list(Path("demo").glob("*/figures/welfare.png"))) == len(GAMES) * len(METHODS)
+    for title in GAMES.values():
+        assert f"\n{title}: on the way from everybody defecting" in said.out
+
+    said = call("demo", *SMALL, "--seed", 1)
+    assert said.code == 2
+    assert "holds a run with other settings: give this demonstration another folder" in said.sentence()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--seeds", "2"], "The demo's intervals need 3 seeds or more, not 2."),
+        (["--outer-steps", "0"], "outer_steps must be 1 or more, not 0."),
+        (["--seed", "-1"], "seed must be from 0"),
+        (["--out", "/dev/null"], "/dev/null"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words: list[str], says: str, call: Call) -> None:
+    said = call("demo", *words)
+    assert said.code == 2
+    assert says in said.sentence()
+    assert not list(Path().iterdir())
+
+
+def test_help(call: Call) -> None:
+    said = call("demo", "--help")
+    assert said.code == 0
+    for option in ("--seeds", "--outer-steps", "--seed", "--out"):
+        assert option in said.out
+
+
+def test_the_sentence_is_true_of_good_results() -> None:
+    # the prisoner's dilemma: everybody defecting -4, the optimum -2
+    assert sentence("PD", {"selfish": made_up("selfish", -3.9), "tos": made_up("tos", -2.0)}) == (
+        "PD: on the way from everybody defecting (0 %) to the group's optimum (100 %), selfish agents reach "
+        "5 %; agents that learned how much to share reach 100 %, giving away 25.0 % of their reward."
+    )
+
+
+def test_the_sentence_is_true_of_bad_results() -> None:
+    text = sentence("PD", {"selfish": made_up("selfish", -4.5), "tos": made_up("tos", -4.0)})
+    assert "selfish agents end 25 % below the start; " in text
+    assert "agents that learned how much to share stay at the start, giving" in text
+
+
+@pytest.mark.parametrize(
+    ("share", "words"), [(0.004, "stay at the start"), (-0.004, "stay at the start"), (1.0, "reach 100 %")]
+)
+def test_way(share: float, words: str) -> None:
+    assert way(share) == words

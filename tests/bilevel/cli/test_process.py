@@ -1,0 +1,100 @@
+"""The real command line in processes of its own: signals, kill -9, and a pipe that closes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from signal import SIGINT, SIGKILL, SIGTERM, Signals
+
+import pytest
+
+from bilevel.experiment.config import load_config
+from bilevel.experiment.run import RunFolder, create_run, train
+
+TRAIN = ("train", "--game", "escape-room", "--method", "tos", "--method.episodes", "4")
+SMALL = ("--seeds", "2", "--outer-steps", "150", "--checkpoint-every", "7", "--evaluation-episodes", "4")
+
+
+def bilevel(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bilevel", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[Signals, tuple[RunFolder, int, str]]:
+    """Three runs, each stopped by another signal early on: folder, exit code, what it said."""
+    place = tmp_path_factory.mktemp("killed")
+    found = {}
+    for number in (SIGINT, SIGTERM, SIGKILL):
+        folder = RunFolder(place / number.name)
+        with bilevel(*TRAIN, *SMALL, "--out", str(folder.path)) as process:
+            assert process.stderr is not None
+            first = [process.stderr.readline() for _ in range(2)]
+            assert first[1].startswith("outer step 15 of 150: welfare"), first
+            process.send_signal(number)
+            _, said = process.communicate(timeout=60)
+        found[number] = folder, process.returncode, said
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(
+    killed: dict[Signals, tuple[RunFolder, int, str]], tmp_path_factory: pytest.TempPathFactory
+) -> RunFolder:
+    folder = create_run(load_config(killed[SIGINT][0].config), tmp_path_factory.mktemp("whole") / "run")
+    train(folder)
+    return folder
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
+def test_a_signal_ends_in_one_sentence(
+    number: Signals, killed: dict[Signals, tuple[RunFolder, int, str]]
+) -> None:
+    folder, code, said = killed[number]
+    assert code == 128 + number
+    last = said.splitlines()[-1]
+    assert last.startswith(f"Stopped. {folder.path} is saved after ")
+    assert last.endswith(f"Continue with: bilevel train --resume {folder.path}")
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGKILL])
+def test_resumed_is_uninterrupted(
+    number: Signals, killed: dict[Signals, tuple[RunFolder, int, str]], whole: RunFolder
+) -> None:
+    folder, code, _ = killed[number]
+    assert code == (-SIGKILL if number == SIGKILL else 128 + number)
+    assert not folder.finished
+    train(folder)
+    assert folder.metrics.read_bytes() == whole.metrics.read_bytes()
+    assert folder.evaluation.read_bytes() == whole.evaluation.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="watches /proc to see torch being imported")
+def test_ctrl_c_while_torch_is_imported() -> None:
+    with bilevel("games") as process:
+        maps = Path(f"/proc/{process.pid}/maps")
+        while "libtorch" not in maps.read_text():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(SIGINT)
+        out, said = process.communicate(timeout=60)
+    assert (process.returncode, out, said) == (130, "", "Stopped before anything was done.\n")
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    with bilevel("games") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+        process.wait(timeout=60)
+    assert said == ""
+    assert process.returncode == 1

@@ -1,0 +1,243 @@
+"""`bilevel train` in this process: what it writes and prints, and every way it refuses and stops."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bilevel.cli import train as train_room
+from bilevel.experiment import files, run
+from bilevel.experiment.run import RunFolder
+from bilevel.methods.learner import Learner
+
+Call = Callable[..., Any]
+SMALL = ("--seeds", 3, "--outer-steps", 4, "--method.episodes", 4, "--evaluation-episodes", 4)
+SHARING = ("--game", "escape-room", "--method", "tos", *SMALL)
+
+
+def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def full_disk(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def numbers(folder: Path) -> tuple[bytes, bytes]:
+    return (folder / "metrics.csv").read_bytes(), (folder / "evaluation.csv").read_bytes()
+
+
+def test_a_run_from_end_to_end(call: Call) -> None:
+    said = call("train", *SHARING, "--game.agents", 3, "--out", "run")
+    assert said.code == 0
+    assert said.err.splitlines()[0] == "tos on escape-room: 3 seeds, 4 outer steps, in run"
+    assert said.err.splitlines()[-1].startswith("outer step 4 of 4: welfare ")
+    assert "welfare [95 % interval]" in said.out
+    assert "Everything else: run" in said.out
+    assert sorted(path.name for path in Path("run").iterdir()) == [
+        "checkpoint.pt",
+        "config.json",
+        "evaluation.csv",
+        "figures",
+        "metrics.csv",
+        "summary.json",
+    ]
+    assert json.loads(Path("run/config.json").read_text())["game"]["agents"] == 3
+
+
+def test_the_default_folder_says_game_method_and_seed(call: Call) -> None:
+    assert call("train", *SHARING, "--seed", 5).code == 0
+    (folder,) = Path("runs").iterdir()
+    assert folder.name.startswith("escape-room-tos-5-")
+
+
+def test_a_finished_run_is_shown_again_but_not_trained(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    call("train", *SHARING, "--out", "run")
+    before = numbers(Path("run"))
+    monkeypatch.setattr(Learner, "update", lambda *_: pytest.fail("trained again"))
+    said = call("train", "--resume", "run")
+    assert said.code == 0
+    assert said.out.startswith("run is finished already; nothing is trained again.\n")
+    assert "tos" in said.out
+    assert numbers(Path("run")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--game", "escape"], "There is no game 'escape'. Did you mean 'escape-room'"),
+        (["--method", "toss"], "There is no method 'toss'. Did you mean 'tos'"),
+        (["--game.agents", "0"], "Escape Room needs at least 2 agents; agents is 0."),
+        (["--game.levers", "5"], "levers must be below agents = 2, but it is 5."),
+        (["--seeds", "0"], "seeds must be 1 or more, not 0."),
+        (["--outer-steps", "0"], "outer_steps must be 1 or more, not 0."),
+        (["--device", "nonsense"], "There is no device 'nonsense' here: "),
+        (["--method.inner-learning-rate", "-1"], "inner_learning_rate must be"),
+        (["--method.inner-learning-rate", "nan"], "inner_learning_rate must be"),
+        (["--method.policy", "tabular"], "A tabular policy needs observations that are numbers"),
+        (["--game", "repeated-chicken", "--game.discount", "1"], "discount must lie in [0, 1)"),
+        (["--game", "repeated-chicken", "--game.stage.reward", "inf"], "reward"),
+        (["--out", "/dev/null/run"], "The folder /dev/null/run cannot be made: Not a directory."),
+        (["--resume", "nowhere"], "nowhere is not a run folder: it has no config.json."),
+        (["--resume", "nowhere", "--seeds", "3"], "--resume takes no other option"),
+        (["--resume", "nowhere", "--game", "chicken"], "--resume takes no other option"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words: list[str], says: str, call: Call) -> None:
+    said = call("train", *words)
+    assert said.code == 2
+    assert says in said.sentence()
+    assert said.out == ""
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--seeds", "many"], "Error parsing --seeds"),
+        (["--sedes", "3"], "Unrecognized options: --sedes"),
+        (["--method.surrogate", "guess"], "guess"),
+        (["--out"], "argument --out: expected one argument"),
+    ],
+)
+def test_options_that_cannot_be_read(words: list[str], says: str, call: Call) -> None:
+    said = call("train", *words)
+    assert said.code == 2
+    assert says in said.err
+    assert "Traceback" not in said.err
+    assert not list(Path().iterdir())
+
+
+def test_help_says_meaning_unit_and_default_of_everything(call: Call) -> None:
+    said = call("train", "--game", "repeated-chicken", "--help")
+    text = " ".join(said.out.replace("│", " ").split())
+    assert said.code == 0
+    for part in ("Train tos on repeated-chicken.", "--resume FOLDER", "--out FOLDER", "--game NAME"):
+        assert part in text
+    assert "--seeds INT Independent repetitions, all in one batch, 1 or more. (default: 32)" in text
+    for option in ("--game.discount", "--game.stage.sucker", "--method.outer-learning-rate"):
+        _, found, rest = text.partition(f"{option} FLOAT ")
+        assert found
+        assert "(default: " in rest.partition(" --")[0]
+
+
+def test_an_existing_folder_is_never_overwritten(call: Call) -> None:
+    call("train", *SHARING, "--out", "run")
+    before = numbers(Path("run"))
+    said = call("train", *SHARING, "--seed", 1, "--out", "run")
+    assert said.code == 2
+    assert "run exists, and a run never overwrites" in said.sentence()
+    assert numbers(Path("run")) == before
+
+
+@pytest.mark.parametrize(
+    ("room", "name", "stands"),
+    [
+        (run, "load_checkpoint", "run is saved after 4 of 4 outer steps."),
+        (run, "write_text", "run is saved after 4 of 4 outer steps."),
+        (train_room, "write_run_figures", "run is trained and evaluated."),
+    ],
+)
+def test_ctrl_c_outside_training_says_how_to_go_on(
+    room: Any, name: str, stands: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "write_text", interrupt)
+        call("train", *SHARING, "--out", "run")
+        if room is train_room:
+            patched.undo()
+        patched.setattr(room, name, interrupt)
+        said = call("train", "--resume", "run")
+    assert said.code == 130
+    assert said.err.splitlines()[-1] == f"Stopped. {stands} Continue with: bilevel train --resume run"
+    assert call("train", "--resume", "run").code == 0
+    assert Path("run/figures/welfare.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("twice", "stands"), [(False, "run is saved after 1 of"), (True, "run has no checkpoint yet")]
+)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_training(
+    number: signal.Signals, twice: bool, stands: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("train", *SHARING, "--out", "whole")
+
+    def show(*_: Any) -> None:
+        for _ in range(1 + twice):
+            signal.raise_signal(number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train_room.Progress, "show", show)
+        said = call("train", *SHARING, "--out", "run")
+    assert said.code == (130 if twice else 128 + number)
+    assert said.err.splitlines()[-1].startswith(f"Stopped. {stands}")
+    assert said.err.splitlines()[-1].endswith("Continue with: bilevel train --resume run")
+    assert call("train", "--resume", "run").code == 0
+    assert numbers(Path("run")) == numbers(Path("whole"))
+
+
+def test_a_full_disk_says_where_the_run_stands(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    call("train", *SHARING, "--out", "whole")
+    writes, real = [], os.fsync
+
+    def fsync(file: int) -> None:
+        writes.append(file)
+        if len(writes) > 5:  # config.json, then metrics.csv and checkpoint.pt twice
+            full_disk()
+        real(file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, "fsync", fsync)
+        said = call("train", *SHARING, "--checkpoint-every", 1, "--out", "run")
+    assert said.code == 1
+    assert said.err.splitlines()[-1] == (
+        "A file could not be used: No space left on device. run is saved after 2 of 4 outer steps. "
+        "Continue with: bilevel train --resume run"
+    )
+    assert call("train", "--resume", "run").code == 0
+    assert numbers(Path("run")) == numbers(Path("whole"))
+
+
+def test_numbers_that_are_not_finite(call: Call) -> None:
+    said = call("train", *SHARING, "--method.inner-learning-rate", "1e39", "--out", "run")
+    assert said.code == 1
+    last = said.err.splitlines()[-1]
+    for part in ("outer step 0", "seed 0", "agent 0", "smaller learning rate", "run has no checkpoint yet."):
+        assert part in last
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("config.json", b"{", "run/config.json cannot be read as a run's configuration"),
+        ("config.json", b'{"format": "other"}', "run/config.json is not a configuration of the form"),
+        ("checkpoint.pt", b"PK", "run/checkpoint.pt is damaged"),
+        ("metrics.csv", b"outer_step", "run/metrics.csv has 10 bytes, but its checkpoint was made when"),
+    ],
+)
+def test_a_damaged_folder_is_one_sentence(
+    name: str, content: bytes, says: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "write_text", interrupt)
+        assert call("train", *SHARING, "--out", "run").code == 130
+    Path("run", name).write_bytes(content)
+    said = call("train", "--resume", "run")
+    assert said.code == 2
+    assert says in said.err.splitlines()[-1]
+    assert "Traceback" not in said.err
+    assert not RunFolder(Path("run")).finished
+
+
+def test_paths_are_printed_as_they_are(call: Call) -> None:
+    said = call("train", *SHARING, "--out", "[red] a b")
+    assert said.code == 0
+    assert "Everything else: [red] a b\n" in said.out

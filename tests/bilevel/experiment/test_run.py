@@ -1,0 +1,347 @@
+"""A run's folder: what is in it, and that interrupted, killed and starved runs end in the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import errno
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bilevel.experiment import files, run
+from bilevel.experiment.config import RunConfig, default_config
+from bilevel.experiment.files import claimed
+from bilevel.experiment.folder import standing
+from bilevel.experiment.run import RunFolder, RunInterrupted, create_run, load_results, train
+
+STEPS, EVERY = 7, 3
+
+
+def small(game: str = "chicken", method: str = "tos", **changes: Any) -> RunConfig:
+    config = default_config(game, method)
+    settings = {"seeds": 3, "outer_steps": STEPS, "checkpoint_every": EVERY, "evaluation_episodes": 8}
+    return dataclasses.replace(
+        config, method=dataclasses.replace(config.method, episodes=4), **(settings | changes)
+    )
+
+
+def numbers(folder: RunFolder) -> tuple[bytes, bytes]:
+    return folder.metrics.read_bytes(), folder.evaluation.read_bytes()
+
+
+@pytest.fixture(scope="module", params=["chicken", "escape-room"])
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run that was never disturbed: of exact values, and of sampled episodes."""
+    folder = create_run(small(request.param), tmp_path_factory.mktemp("whole") / "run")
+    train(folder)
+    return folder
+
+
+@pytest.fixture
+def fresh(whole: RunFolder, tmp_path: Path) -> RunFolder:
+    """The same run, not begun."""
+    return create_run(load_results(whole).config, tmp_path / "run")
+
+
+def test_what_a_finished_run_holds(whole: RunFolder) -> None:
+    assert sorted(path.name for path in whole.path.iterdir()) == [
+        "checkpoint.pt",
+        "config.json",
+        "evaluation.csv",
+        "metrics.csv",
+        "summary.json",
+    ]
+    table = pd.read_csv(whole.metrics)
+    assert len(table) == STEPS * 3
+    assert list(table.columns[:3]) == ["outer_step", "seed", "welfare"]
+    assert (table.dtypes[:2] == np.int64).all()
+    assert (table.dtypes[2:] == np.float64).all()
+    assert table["outer_step"].tolist() == sorted([*range(STEPS)] * 3)
+    assert table["seed"].tolist() == [0, 1, 2] * STEPS
+    final = pd.read_csv(whole.evaluation)
+    assert final["outer_step"].tolist() == [STEPS] * 3
+    assert json.loads(whole.summary.read_text())["outer_steps"] == STEPS
+
+
+def test_results_are_what_the_files_say(whole: RunFolder) -> None:
+    results = load_results(whole)
+    for found, path in ((results.curves, whole.metrics), (results.final, whole.evaluation)):
+        header, *rows = csv.reader(path.read_text().splitlines())
+        assert found.keys() == set(header) - {"outer_step", "seed"}
+        for column, name in enumerate(header[2:], start=2):
+            assert found[name].ravel().tolist() == [float(row[column]) for row in rows]
+    total = results.final["return_0"] + results.final["return_1"]
+    np.testing.assert_allclose(total, results.final["welfare"], atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
+    whole: RunFolder, fresh: RunFolder, tmp_path: Path
+) -> None:
+    train(fresh)
+    assert numbers(fresh) == numbers(whole)
+    other = create_run(dataclasses.replace(load_results(whole).config, seed=1), tmp_path / "other")
+    train(other)
+    assert all(ours != theirs for ours, theirs in zip(numbers(other), numbers(whole), strict=True))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("at", [1, EVERY, STEPS - 1, STEPS])
+def test_interrupted_and_resumed(at: int, number: signal.Signals, whole: RunFolder, fresh: RunFolder) -> None:
+    def listener(done: int, _: object) -> None:
+        if done == at:
+            signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    with pytest.raises(RunInterrupted, match=f"Stopped after {at} of {STEPS} outer steps") as stopped:
+        train(fresh, listener)
+    assert stopped.value.signal == number
+    assert signal.getsignal(number) == before
+    assert standing(fresh) == f"{fresh.path} is saved after {at} of {STEPS} outer steps."
+    train(fresh)
+    assert numbers(fresh) == numbers(whole)
+
+
+def test_interrupted_again_and_again(whole: RunFolder, fresh: RunFolder) -> None:
+    seen = []
+
+    def listener(done: int, _: object) -> None:
+        seen.append(done)
+        signal.raise_signal(signal.SIGINT)
+
+    for _ in range(STEPS):
+        with pytest.raises(RunInterrupted):
+            train(fresh, listener)
+    train(fresh, listener)
+    assert seen == [*range(1, STEPS + 1)]
+    assert numbers(fresh) == numbers(whole)
+
+
+@pytest.mark.parametrize("at", [1, EVERY + 1, STEPS])
+def test_a_second_signal_leaves_the_last_checkpoint(at: int, whole: RunFolder, fresh: RunFolder) -> None:
+    def listener(done: int, _: object) -> None:
+        if done == at:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(fresh, listener)
+    saved = (at - 1) // EVERY * EVERY
+    found = f"is saved after {saved} of" if saved else "has no checkpoint yet"
+    assert found in standing(fresh)
+    train(fresh)
+    assert numbers(fresh) == numbers(whole)
+
+
+def test_interrupted_in_the_evaluation(
+    whole: RunFolder, fresh: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "write_text", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(fresh)
+    assert fresh.evaluation.exists()
+    assert not fresh.finished
+    train(fresh)
+    assert numbers(fresh) == numbers(whole)
+
+
+def test_rows_after_the_checkpoint_are_cut(
+    whole: RunFolder, fresh: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between metrics.csv and its checkpoint: the rows of two checkpoints, but one of these."""
+    saved: list[int] = []
+
+    def once(path: Path, checkpoint: Any) -> None:
+        if saved:
+            raise SystemExit
+        saved.append(checkpoint.metrics_bytes)
+        save(path, checkpoint)
+
+    save = run.save_checkpoint
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "save_checkpoint", once)
+        with pytest.raises(SystemExit):
+            train(fresh)
+    assert fresh.metrics.stat().st_size > saved[0]
+    with fresh.metrics.open("ab") as file:
+        file.write(b"6,1,0.2")  # half a row
+    fresh.path.joinpath(".checkpoint.pt.1.part").write_bytes(b"half a checkpoint")
+    train(fresh)
+    assert numbers(fresh) == numbers(whole)
+    assert not list(fresh.path.glob(".*"))
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 6, 7, 8])
+def test_a_full_disk_leaves_the_last_checkpoint(
+    after: int, call: str, whole: RunFolder, fresh: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, real = [], getattr(os, call)
+
+    def full(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) > after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, call, full)
+        failed = False
+        try:
+            train(fresh)
+        except OSError as error:
+            failed = error.errno == errno.ENOSPC
+    assert failed == (after < {"fsync": 8, "replace": 4}[call])
+    assert not list(fresh.path.glob(".*"))
+    standing(fresh)
+    train(fresh)
+    assert numbers(fresh) == numbers(whole)
+
+
+def test_learning_that_leaves_the_finite_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small("escape-room")
+    folder = create_run(config, tmp_path / "run")
+    learner = config.method.build(config.game, config.placement)
+    update = type(learner).update
+
+    def explode(self: Any, state: Any) -> Any:
+        if int(state["outer_step"]) == EVERY + 1:
+            state = {**state, "theta": state["theta"].index_fill(0, torch.tensor([1]), torch.nan)}
+        return update(self, state)
+
+    monkeypatch.setattr(type(learner), "update", explode)
+    says = (
+        rf"seed 1, agent 0.* in outer step {EVERY + 1}; "
+        rf"the last checkpoint, after {EVERY} outer steps, is .*checkpoint\.pt"
+    )
+    with pytest.raises(FloatingPointError, match=says):
+        train(folder)
+    assert pd.read_csv(folder.metrics)["outer_step"].max() == EVERY
+    monkeypatch.undo()
+    train(folder)
+    assert folder.finished
+
+
+def test_a_finished_run_is_only_read(whole: RunFolder) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.path.iterdir()}
+    results = train(whole, listener=lambda *_: pytest.fail("trained again"))
+    assert results.seconds == load_results(whole).seconds
+    assert {path: path.stat().st_mtime_ns for path in whole.path.iterdir()} == before
+
+
+def test_two_processes_do_not_train_one_run(fresh: RunFolder) -> None:
+    with claimed(fresh.config) as ours:
+        assert ours
+        with pytest.raises(ValueError, match="Another process is training"):
+            train(fresh)
+    train(fresh)
+
+
+def shorten(folder: RunFolder) -> None:
+    with folder.metrics.open("r+b") as file:
+        file.truncate(40)
+
+
+def other_settings(**changes: Any) -> Callable[[RunFolder], None]:
+    def change(folder: RunFolder) -> None:
+        folder.config.write_text(json.dumps(json.loads(folder.config.read_text()) | changes))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (shorten, r"metrics\.csv has 40 bytes, but its checkpoint was made when it had"),
+        (lambda folder: folder.metrics.unlink(), r"metrics\.csv has 0 bytes"),
+        (lambda folder: folder.checkpoint.write_bytes(b"\x80\x04."), "is damaged"),
+        (lambda folder: folder.config.unlink(), "is not a run folder"),
+        (other_settings(seeds=4), "belongs to another learner: its .* is .*3, 2, 2.*, not .*4, 2, 2"),
+        (other_settings(outer_steps=2), "was made after 3 outer steps, but .* asks for 2 only"),
+    ],
+)
+def test_a_damaged_run_is_refused(damage: Callable[[RunFolder], None], says: str, tmp_path: Path) -> None:
+    folder = create_run(small(), tmp_path / "run")
+    with pytest.raises(RunInterrupted):
+        train(folder, lambda done, _: signal.raise_signal(signal.SIGINT) if done == EVERY else None)
+    damage(folder)
+    with pytest.raises(ValueError, match=says):
+        train(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"seconds": "many"}'])
+def test_a_damaged_summary_is_refused(text: str, fresh: RunFolder) -> None:
+    train(fresh)
+    fresh.summary.write_text(text)
+    with pytest.raises(ValueError, match=r"summary\.json is not the summary of a run"):
+        load_results(fresh)
+
+
+@pytest.mark.parametrize("name", ["metrics", "evaluation"])
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (lambda text: "", "begins with outer_step,seed"),
+        (lambda text: text.partition("\n")[0] + "\n", "ends with a whole row"),
+        (lambda text: text[:-3], "ends with a whole row"),
+        (lambda text: text.rpartition("\n")[0].rpartition("\n")[0] + "\n", "lacks rows|does not belong"),
+        (lambda text: text.replace("0.", "zero."), "is not a table of metrics"),
+        (lambda text: text.replace("\n", ",1\n").replace("_1_1,1", "_1_1"), "lacks rows or columns"),
+        (lambda text: text.replace("given_away", "taken_away"), "does not belong to this run|has 1 steps"),
+    ],
+)
+def test_a_damaged_table_is_refused(
+    name: str, edit: Callable[[str], str], says: str, fresh: RunFolder
+) -> None:
+    train(fresh)
+    path = getattr(fresh, name)
+    path.write_text(edit(path.read_text()))
+    with pytest.raises(ValueError, match=says) as refused:
+        load_results(fresh)
+    assert re.search(r"(metrics|evaluation)\.csv", str(refused.value))
+
+
+def test_an_unfinished_run_has_no_results(fresh: RunFolder) -> None:
+    with pytest.raises(ValueError, match="is not finished: continue it with bilevel train --resume"):
+        load_results(fresh)
+
+
+def test_nothing_is_overwritten(fresh: RunFolder) -> None:
+    before = fresh.config.read_bytes()
+    with pytest.raises(ValueError, match="exists, and a run never overwrites"):
+        create_run(small(seed=5), fresh.path)
+    assert fresh.config.read_bytes() == before
+
+
+def test_what_cannot_run_makes_no_folder(tmp_path: Path) -> None:
+    config = small("escape-room")
+    config = dataclasses.replace(config, method=dataclasses.replace(config.method, policy="tabular"))
+    with pytest.raises(ValueError, match="tabular policy"):
+        create_run(config, tmp_path / "run")
+    tmp_path.joinpath("file").touch()
+    with pytest.raises(ValueError, match=r"The folder .* cannot be made: Not a directory\."):
+        create_run(small(), tmp_path / "file" / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        create_run(small(), tmp_path / "run")
+    assert not list(tmp_path.iterdir())

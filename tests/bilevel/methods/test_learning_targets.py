@@ -1,0 +1,57 @@
+"""The shipped settings reach their targets: selfish agents fail, agents who learn to share solve the game."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import bilevel
+from bilevel.experiment.statistics import interquartile_mean
+
+pytestmark = pytest.mark.slow
+
+
+def final_welfare(game: str, method: str, *, seeds: int, **settings) -> np.ndarray:
+    """Welfare of each seed after 300 outer steps of `bilevel.default_config`, on 1024 fresh episodes."""
+    config = bilevel.default_config(game, method)
+    assert config.outer_steps == 300
+    assert config.evaluation_episodes == 1024
+    config = dataclasses.replace(config, seeds=seeds, game=dataclasses.replace(config.game, **settings))
+    learner = config.method.build(config.game, config.placement)
+    state = learner.init(config.seed)
+    for _ in range(config.outer_steps):
+        state, _ = learner.update(state)
+    measured = learner.evaluate(state, episodes=config.evaluation_episodes, seed=config.seed + 1)
+    return measured["welfare"].double().numpy()
+
+
+def test_selfish_agents_defect_in_the_repeated_dilemma() -> None:
+    """Naive learners end between -2.0 and -1.97 a step (released code of LOLA, arXiv 1709.04326)."""
+    welfare = final_welfare("repeated-prisoners-dilemma", "selfish", seeds=256)
+    assert -2.0 <= welfare.mean() / 2 <= -1.97
+
+
+def test_sharing_agents_cooperate_in_the_repeated_dilemma() -> None:
+    """The group optimum is -1 a step (derived)."""
+    welfare = final_welfare("repeated-prisoners-dilemma", "tos", seeds=256)
+    assert welfare.mean() / 2 >= -1.005
+    assert welfare.min() / 2 > -1.02
+
+
+def test_selfish_agents_do_not_leave_the_room() -> None:
+    """Nobody gains from pulling the lever: 9 is lost."""
+    assert interquartile_mean(final_welfare("escape-room", "selfish", seeds=32)) < 1
+
+
+def test_two_sharing_agents_leave_the_room() -> None:
+    """The group optimum of ER(2, 1) is 9 (exhaustive search)."""
+    welfare = final_welfare("escape-room", "tos", seeds=32)
+    assert interquartile_mean(welfare) >= 8.8
+    assert welfare.min() > 8
+
+
+def test_three_sharing_agents_leave_a_room_with_two_levers() -> None:
+    """The group optimum of ER(3, 2) is 8 (exhaustive search)."""
+    welfare = final_welfare("escape-room", "tos", seeds=32, agents=3, levers=2)
+    assert interquartile_mean(welfare) >= 7.7
+    assert welfare.min() > 7

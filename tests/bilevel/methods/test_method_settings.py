@@ -1,0 +1,166 @@
+"""Settings: what is refused, and with which sentence; which policy and play a method chooses."""
+
+import dataclasses
+import math
+import pickle
+
+import pytest
+import torch
+
+import games
+from bilevel.agents.play import ExactPlay, SampledPlay
+from bilevel.agents.policies import MLP, Tabular
+from bilevel.agents.surrogates import dice
+from bilevel.methods import METHODS, Fixed, Learner, Method, Placement, Selfish, SharingLearner, ToS
+from bilevel.optimisers import sgd
+from bilevel.outer.objectives import OBJECTIVES
+from bilevel.outer.sharing import Sharing
+from bilevel.schedule import LinearSchedule
+from games.base import Game
+from games.escape_room import EscapeRoom
+
+DILEMMA = games.make("prisoners-dilemma")
+REPEATED = games.make("repeated-prisoners-dilemma")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"inner_learning_rate": 0.0}, "inner_learning_rate must be a finite number above 0, not 0"),
+        ({"inner_learning_rate": math.nan}, "inner_learning_rate must be a finite number above 0, not nan"),
+        ({"inner_learning_rate": math.inf}, "inner_learning_rate must be a finite number above 0, not inf"),
+        ({"inner_steps": 0}, "inner_steps must be a whole number, 1 or more, not 0"),
+        ({"inner_steps": 1.5}, "inner_steps must be a whole number, 1 or more, not 1.5"),
+        ({"episodes": 1}, "episodes must be a whole number, 2 or more, not 1"),
+        ({"entropy_steps": -1}, "entropy_steps must be a whole number, 0 or more, not -1"),
+        ({"entropy": -0.1, "entropy_steps": 1}, "entropy must be a finite number of 0 or more, not -0.1"),
+        ({"entropy_end": -1.0}, "entropy_end must be a finite number of 0 or more, not -1"),
+        ({"entropy": 0.1}, "entropy 0.1 would never be used: set entropy_steps, or entropy_end alone"),
+        ({"inner_optimiser": "adm"}, "no inner_optimiser 'adm'. Did you mean 'adam'"),
+        ({"surrogate": "dicee"}, "no surrogate 'dicee'. Did you mean 'dice'"),
+        ({"policy": "table"}, "no policy 'table'. Did you mean 'tabular'"),
+    ],
+)
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_bad_settings_of_the_inner_loop_are_refused(name: str, settings: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        METHODS[name](**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"outer_learning_rate": 0.0}, "outer_learning_rate must be a finite number above 0, not 0"),
+        ({"cost_weight": -1.0}, "cost_weight must be a finite number of 0 or more, not -1"),
+        ({"cost_weight": math.inf}, "cost_weight must be a finite number of 0 or more, not inf"),
+        ({"own_share": 1.0}, "own_share is above 0 and below 1 .*, not 1.0"),
+        ({"outer_optimiser": "sdg"}, "no outer_optimiser 'sdg'. Did you mean 'sgd'"),
+        ({"objective": "welfair"}, "no objective 'welfair'. Did you mean 'welfare'"),
+        ({"cost": "l2"}, "no cost 'l2'. Did you mean 'l1'"),
+    ],
+)
+def test_bad_settings_of_the_outer_loop_are_refused(settings: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        ToS(**settings)
+
+
+@pytest.mark.parametrize("self_interest", [-0.1, 1.1, math.nan])
+def test_a_fixed_share_that_is_none_is_refused(self_interest: float) -> None:
+    with pytest.raises(ValueError, match="self_interest is from 0 to 1, not"):
+        Fixed(self_interest=self_interest)
+
+
+def test_a_placement_needs_seeds_and_a_floating_type() -> None:
+    with pytest.raises(ValueError, match="A run needs 1 seed or more, not 0"):
+        Placement(seeds=0)
+    with pytest.raises(ValueError, match=r"Policies need a floating dtype, not torch\.int64"):
+        Placement(dtype=torch.int64)
+
+
+def test_a_schedule_needs_steps() -> None:
+    with pytest.raises(ValueError, match="A schedule takes 0 steps or more, not -1"):
+        LinearSchedule(1.0, 0.0, -1)
+    assert LinearSchedule(1.0, 0.25, 0)(0) == 0.25
+    assert [LinearSchedule(0.0, 3.0, 3)(step) for step in range(5)] == [0.0, 1.0, 2.0, 3.0, 3.0]
+
+
+def test_the_entropy_bonus_follows_its_schedule() -> None:
+    schedule = Selfish(entropy=1.0, entropy_end=0.5, entropy_steps=2).entropy_schedule
+    assert [schedule(step) for step in range(4)] == [1.0, 0.75, 0.5, 0.5]
+    assert Selfish(entropy_end=0.1).entropy_schedule(0) == 0.1
+
+
+class Picture(EscapeRoom):
+    """A game whose observations are not vectors."""
+
+    @property
+    def observation_space(self) -> games.base.spaces.Box:
+        return games.base.spaces.Box(0, 1, (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("method", "game", "sentence"),
+    [
+        (Selfish(policy="mlp"), REPEATED, "Exact values need a tabular policy: leave policy at auto"),
+        (Selfish(policy="tabular"), EscapeRoom(), r"EscapeRoom's are vectors of shape \(7,\): use mlp"),
+        (Selfish(), Picture(), r"The network takes vectors, but Picture's observations have shape \(3, 4\)"),
+        (Selfish(policy="mlp", hidden=()), EscapeRoom(), "hidden layers need 1 unit or more each"),
+    ],
+)
+def test_a_policy_that_does_not_fit_the_game_is_refused(method: Method, game: Game, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        method.build(game, Placement())
+
+
+def test_a_sharing_that_does_not_fit_the_game_is_refused() -> None:
+    with pytest.raises(ValueError, match="A sharing matrix of 2 agents has shape"):
+        Learner(Selfish(), DILEMMA, Placement(), torch.eye(3))
+    with pytest.raises(ValueError, match="Every row of a sharing matrix sums to 1"):
+        Learner(Selfish(), DILEMMA, Placement(), torch.zeros(2, 2))
+    with pytest.raises(ValueError, match="A sharing matrix of 2 agents has shape"):
+        SharingLearner(
+            ToS(),
+            DILEMMA,
+            Placement(),
+            Sharing(torch.ones(3, 3, dtype=torch.bool)),
+            objective=OBJECTIVES["welfare"],
+            cost=("l1", 0.0),
+            outer_optimiser=sgd(0.1),
+        )
+
+
+def test_a_seed_is_not_negative() -> None:
+    with pytest.raises(ValueError, match="seed must be 0 or more, not -1"):
+        Selfish().build(DILEMMA, Placement()).init(-1)
+
+
+@pytest.mark.parametrize(
+    ("method", "game", "play", "policy"),
+    [
+        (Selfish(), REPEATED, ExactPlay, Tabular),
+        (Selfish(exact=False), REPEATED, SampledPlay, Tabular),
+        (Selfish(exact=False, policy="mlp"), REPEATED, SampledPlay, MLP),
+        (Selfish(), EscapeRoom(), SampledPlay, MLP),
+    ],
+)
+def test_how_a_game_is_played(method: Method, game: Game, play: type, policy: type) -> None:
+    chosen = method.play(game)
+    assert isinstance(chosen, play)
+    assert isinstance(chosen.policy, policy)
+
+
+def test_sampled_play_is_as_it_was_set() -> None:
+    play = ToS(exact=False, surrogate="dice", episodes=17, policy="mlp", hidden=(5, 4)).play(REPEATED)
+    assert isinstance(play, SampledPlay)
+    assert (play.surrogate, play.episodes) == (dice, 17)
+    assert play.policy == MLP(5, 2, (5, 4), one_hot=True)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_settings_travel(name: str) -> None:
+    method = METHODS[name](inner_steps=3)
+    assert pickle.loads(pickle.dumps(method)) == method
+    assert dataclasses.replace(method, inner_steps=1) == METHODS[name]()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        method.inner_steps = 2
+    assert isinstance(method.build(DILEMMA, Placement()), Learner)

@@ -1,0 +1,149 @@
+"""Figures are written for every size of run, without a warning, and say what they should."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from bilevel.experiment.config import default_config
+from bilevel.experiment.folder import Results, RunFolder
+from bilevel.report.figures import (
+    draw_cooperation,
+    draw_sharing,
+    draw_welfare,
+    write_overview,
+    write_run_figures,
+)
+from bilevel.report.style import colours, save, style
+
+
+def made_up(
+    game: str = "chicken",
+    method: str = "tos",
+    seeds: int = 4,
+    steps: int = 5,
+    cooperation: bool = True,
+    **settings: Any,
+) -> Results:
+    """Results of a run that never was: welfare rises, shares are equal."""
+    config = default_config(game, method)
+    config = dataclasses.replace(
+        config,
+        game=dataclasses.replace(config.game, **settings),
+        seeds=seeds,
+        outer_steps=steps,  # type: ignore[type-var]
+    )
+    agents = config.game.num_agents
+    values = np.linspace(-1, 0, steps)[:, None] + np.linspace(0, 0.1, seeds)
+    curves = {"welfare": values, "given_away": np.full_like(values, 0.5)}
+    if cooperation:
+        curves["cooperation"] = values + 1
+    for giver in range(agents):
+        curves |= {f"share_{giver}_{taker}": np.full_like(values, 1 / agents) for taker in range(agents)}
+    return Results(config, curves, {name: curve[-1] for name, curve in curves.items()}, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("results", "names"),
+    [
+        (made_up(seeds=1, steps=1), ["welfare", "sharing", "cooperation"]),
+        (made_up(seeds=2), ["welfare", "sharing", "cooperation"]),
+        (made_up(seeds=3, steps=1), ["welfare", "sharing", "cooperation"]),
+        (made_up("escape-room", seeds=32, steps=300), ["welfare", "sharing", "cooperation"]),
+        (made_up("rock-paper-scissors", cooperation=False), ["welfare", "sharing"]),
+        (made_up("public-goods", agents=12), ["welfare", "sharing", "cooperation"]),
+        (made_up("escape-room", agents=40), ["welfare", "sharing", "cooperation"]),
+    ],
+    ids=lambda value: f"{value.config.game_name}-{value.config.seeds}" if isinstance(value, Results) else "",
+)
+def test_every_run_has_its_figures(results: Results, names: list[str], tmp_path: Path) -> None:
+    written = write_run_figures(RunFolder(tmp_path), results)
+    assert written == [tmp_path / "figures" / f"{name}.png" for name in names]
+    for path in written:
+        with Image.open(path) as picture:
+            assert min(picture.size) > 500
+            assert np.asarray(picture.convert("L")).std() > 5  # something is drawn
+
+
+def test_the_welfare_figure_says_unit_optimum_and_interval() -> None:
+    axes = Figure().subplots()
+    draw_welfare(axes, {"tos": made_up("chicken-100")})
+    assert axes.get_ylabel() == "welfare (reward per episode, all agents)"
+    assert axes.get_xlabel() == "outer step (log scale)"
+    assert [text.get_text() for text in axes.texts] == ["group optimum 0", "all defect -200"]
+    assert len(axes.collections) == 1  # the band
+    x, y = axes.lines[0].get_data()
+    np.testing.assert_array_equal(x, [1, 2, 3, 4, 5])
+    np.testing.assert_allclose(y, np.linspace(-1, 0, 5) + 0.05)  # the interquartile mean of 4 seeds
+
+
+@pytest.mark.parametrize(("seeds", "bands"), [(1, 0), (2, 0), (3, 1)])
+def test_a_band_needs_three_seeds(seeds: int, bands: int) -> None:
+    axes = Figure().subplots()
+    draw_cooperation(axes, {"tos": made_up(seeds=seeds)})
+    assert len(axes.collections) == bands
+
+
+def test_a_single_step_is_a_visible_point() -> None:
+    axes = Figure().subplots()
+    draw_welfare(axes, {"tos": made_up(steps=1)})
+    assert axes.lines[0].get_marker() == "o"
+
+
+def test_rounding_errors_are_not_drawn_as_a_landscape() -> None:
+    results = made_up("matching-pennies", cooperation=False)
+    results.curves["welfare"][:] = 1e-17
+    axes = Figure().subplots()
+    draw_welfare(axes, {"tos": results})
+    low, high = axes.get_ylim()
+    assert high - low > 1
+
+
+@pytest.mark.parametrize(("agents", "texts", "first"), [(2, 4, "0.50\n± 0.00"), (5, 25, "0.20"), (13, 0, "")])
+def test_the_sharing_matrix_has_numbers_where_they_fit(agents: int, texts: int, first: str) -> None:
+    axes = Figure().subplots()
+    draw_sharing(axes, made_up("escape-room", agents=agents))
+    assert len(axes.texts) == texts
+    assert not texts or axes.texts[0].get_text() == first
+    (image,) = axes.images
+    assert image.get_array().shape == (agents, agents)  # type: ignore[union-attr]
+    assert image.get_clim() == (0, 1)
+
+
+def test_the_heat_map_has_givers_in_rows() -> None:
+    results = made_up()
+    results.final["share_0_1"][:] = 0.9
+    axes = Figure().subplots()
+    draw_sharing(axes, results)
+    np.testing.assert_allclose(axes.images[0].get_array(), [[0.5, 0.9], [0.5, 0.5]])  # type: ignore[arg-type]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("receiver (agent)", "giver (agent)")
+
+
+def test_the_overview_of_two_games(tmp_path: Path) -> None:
+    methods = ("selfish", "prosocial", "fixed", "tos")
+    rows = {game: {name: made_up(game, name) for name in methods} for game in ("chicken", "escape-room")}
+    path = write_overview(rows, tmp_path / "overview.png")
+    with Image.open(path) as picture:
+        assert picture.size == (2100, 1260)
+
+
+def test_known_methods_keep_their_colours_and_others_get_spare_ones() -> None:
+    found = colours(["a", "tos", "b", "selfish"])
+    assert len(set(found.values())) == 4
+    assert found["tos"] == colours(["tos"])["tos"]
+
+
+def test_style_changes_nobody_elses_figures(tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    with style():
+        assert mpl.rcParams["axes.grid"] is True
+    save(Figure(), tmp_path / "empty.svg")
+    assert tmp_path.joinpath("empty.svg").read_text().startswith("<?xml")
+    assert dict(mpl.rcParams) == before

@@ -1,0 +1,71 @@
+"""What the documents say: their Python runs, their commands parse, their links and maps lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bilevel.cli.app import COMMANDS
+from bilevel.cli.train import parse, split_arguments
+from bilevel.experiment.config import default_config
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def commands(path: Path) -> list[str]:
+    lines = [line.split("#")[0].strip() for block in blocks(path, "sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith(("bilevel ", "make "))]
+
+
+@pytest.mark.parametrize(
+    ("name", "index"), [(name, i) for name in NAMES for i in range(len(blocks(ROOT / name, "python")))]
+)
+def test_python_runs(name: str, index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = blocks(ROOT / name, "python")[index]
+    exec(compile(code, f"{name}[{index}]", "exec"), {"__name__": "document"})
+
+
+@pytest.mark.parametrize(("name", "line"), [(name, line) for name in NAMES for line in commands(ROOT / name)])
+def test_commands_parse(name: str, line: str) -> None:
+    program, command, *arguments = shlex.split(line)
+    if program == "make":
+        assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE), line
+        return
+    assert command in COMMANDS, line
+    if command == "train" and not {"--help", "--resume", "--load"} & set(arguments):
+        chosen, rest = split_arguments([word for word in arguments if "$" not in word])
+        parse(default_config(chosen.game, chosen.method), rest)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_somewhere(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert target.startswith("https://") or ((ROOT / name).parent / target).exists(), target
+
+
+def test_the_map_is_the_tree() -> None:
+    tree = next(block for block in blocks(ROOT / "README.md", "text") if block.startswith("games/"))
+    folder = ROOT
+    named = set()
+    for line in tree.splitlines():
+        entries = re.split(r"\s{2,}", line.strip())[0].split(", ")
+        if not line.startswith(" "):
+            folder = ROOT / entries[0]
+            assert folder.is_dir(), folder
+            continue
+        for entry in entries:
+            assert (folder / entry).exists(), folder / entry
+            named.add((folder / entry).resolve())
+    rooms = {path.parent for path in (ROOT / "bilevel").glob("*/__init__.py")}
+    assert rooms <= named, f"rooms without a place on the map: {rooms - named}"
