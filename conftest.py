@@ -18,7 +18,6 @@ def _doctest_names(doctest_namespace: dict[str, Any]) -> None:
     doctest_namespace.update(torch=torch, np=np)
 
 
-
 @pytest.fixture(autouse=True)
 def _forget_what_a_test_registers() -> Iterator[None]:
     tables: tuple[dict[str, Any], ...] = (CATALOGUE, METHODS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bilevel.cli.load import load_file
 from bilevel.cli.progress import Progress
 from bilevel.cli.settings import read_settings
 from bilevel.cli.stopped import resumable
@@ -23,11 +24,14 @@ DEFAULT_GAME, DEFAULT_METHOD = "escape-room", "tos"
 
 def train_command(arguments: list[str]) -> None:
     """Train as the arguments say."""
-    chosen, rest = _choose(arguments)
+    chosen, rest = split_arguments(arguments)
+    for path in chosen.load:
+        load_file(path)
     if chosen.resume is not None:
         require(
             not rest and chosen.game is None and chosen.method is None and chosen.out is None,
-            "--resume takes no other option: the run goes on with the settings in its own config.json.",
+            "--resume takes no other option but --load: the run goes on with the settings in its own "
+            "config.json.",
         )
         folder = RunFolder(chosen.resume)
     else:
@@ -35,7 +39,8 @@ def train_command(arguments: list[str]) -> None:
         config = parse(default_config(game, method), rest)
         name = f"{game}-{method}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         folder = create_run(config, chosen.out or Path("runs") / name)
-    with resumable(f"Continue with: bilevel train --resume {shlex.quote(str(folder.path))}", folder):
+    again = ["bilevel", "train", *(f"--load={path}" for path in chosen.load), "--resume", str(folder.path)]
+    with resumable(f"Continue with: {shlex.join(again)}", folder):
         report(folder, follow(folder))
 
 
@@ -57,11 +62,19 @@ def report(folder: RunFolder, results: Results) -> None:
     print(f"Everything else: {folder.path}")
 
 
-def _choose(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Split off what decides which settings there are at all."""
+def split_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Split off what decides which settings there are at all: --game, --method, --out, --resume, --load.
+
+    Returns:
+        these, as attributes, and the other arguments.
+
+    Raises:
+        SystemExit: one of these has no value (code 2).
+    """
     parser = argparse.ArgumentParser(prog="bilevel train", add_help=False, allow_abbrev=False)
     parser.add_argument("--game")
     parser.add_argument("--method")
+    parser.add_argument("--load", type=Path, action="append", default=[])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--resume", type=Path)
     return parser.parse_known_args(arguments)
@@ -72,7 +85,7 @@ def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
 
     Args:
         default: the game and method, with their presets.
-        arguments: without --game, --method, --out and --resume.
+        arguments: what `split_arguments` leaves.
 
     Raises:
         ValueError: a setting is out of range (one sentence).
@@ -86,7 +99,8 @@ def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
             f"Train {default.method_name} on {default.game_name}.\n\n"
             "--game NAME and --method NAME choose others (bilevel games, bilevel methods); the options below "
             "are those of this pair. --out FOLDER says where the run goes (default: a new folder in runs/); "
-            "--resume FOLDER continues a run that was stopped."
+            "--resume FOLDER continues a run that was stopped. --load FILE.py runs a file of yours that adds "
+            "a game or a method."
         ),
         default=default,
     )

@@ -131,7 +131,9 @@ def test_a_registered_game_is_made_by_its_name() -> None:
     assert entry("short-escape").summary == "hurry"
 
 
-@pytest.mark.parametrize(("name", "sentence"), [("chicken", "already"), ("My Game", "lower case"), ("", "lower")])
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("chicken", "already"), ("My Game", "lower case"), ("", "lower")]
+)
 def test_bad_names_are_not_registered(name: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         games.register(name, make("chicken"), summary="")
