@@ -10,7 +10,7 @@ from rich.console import Console
 from bilevel.experiment.config import load_config
 from bilevel.experiment.run import RunFolder
 from bilevel.experiment.statistics import interquartile_mean
-from bilevel.methods.learner import Metrics
+from bilevel.methods import Metrics
 from bilevel.report.table import number
 
 PLAIN_LINES = 10

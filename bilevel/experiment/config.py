@@ -18,7 +18,7 @@ from bilevel._version import __version__
 from bilevel.errors import require
 from bilevel.experiment.presets import preset
 from bilevel.experiment.restore import restore
-from bilevel.methods.base import Method, Placement
+from bilevel.methods import Method, Placement
 from games.base import ExactGame, Game
 
 FORMAT = "bilevel-run/1"

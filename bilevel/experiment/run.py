@@ -16,7 +16,7 @@ from bilevel.experiment.files import claimed, remove_parts, write_text
 from bilevel.experiment.folder import Results, RunFolder, create_run, load_results
 from bilevel.experiment.interruption import Interruption
 from bilevel.experiment.metrics import MetricsFile
-from bilevel.methods.learner import Metrics
+from bilevel.methods import Metrics
 
 __all__ = ["Listener", "Results", "RunFolder", "RunInterrupted", "create_run", "load_results", "train"]
 

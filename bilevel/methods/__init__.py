@@ -11,9 +11,10 @@ torch.Size([4])
 from __future__ import annotations
 
 from bilevel.errors import require
-from bilevel.methods.base import Method, Placement
+from bilevel.methods.base import Method
+from bilevel.methods.contract import Learner, Metrics, Placement, State
 from bilevel.methods.fixed import Fixed
-from bilevel.methods.learner import Learner
+from bilevel.methods.learner import PolicyLearner
 from bilevel.methods.prosocial import Prosocial
 from bilevel.methods.selfish import Selfish
 from bilevel.methods.sharing_learner import SharingLearner
@@ -24,10 +25,13 @@ __all__ = [
     "Fixed",
     "Learner",
     "Method",
+    "Metrics",
     "Placement",
+    "PolicyLearner",
     "Prosocial",
     "Selfish",
     "SharingLearner",
+    "State",
     "ToS",
     "register_method",
 ]

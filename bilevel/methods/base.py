@@ -5,43 +5,20 @@ from __future__ import annotations
 import abc
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-import torch
 from gymnasium import spaces
 
 from bilevel.agents.play import ExactPlay, Play, SampledPlay
 from bilevel.agents.policies import MLP, Policy, Tabular
 from bilevel.agents.surrogates import SURROGATES
 from bilevel.errors import require, require_name
+from bilevel.methods.contract import Learner, Placement
 from bilevel.optimisers import OPTIMISERS
 from bilevel.schedule import LinearSchedule
 from games.base import ExactGame, Game
 
-if TYPE_CHECKING:
-    from bilevel.methods.learner import Learner
-
 OptimiserName = Literal["sgd", "momentum", "adam", "adamw", "rmsprop"]
-
-
-@dataclass(frozen=True)
-class Placement:
-    """How many repetitions a learner holds, in which precision, and where.
-
-    Raises:
-        ValueError: there are no seeds, or the dtype is not floating.
-    """
-
-    seeds: int = 1
-    """Independent repetitions, one batch axis; 1 or more."""
-    dtype: torch.dtype = torch.float64
-    """Floating type of everything learned."""
-    device: str = "cpu"
-    """Any torch device."""
-
-    def __post_init__(self) -> None:
-        require(self.seeds >= 1, f"A run needs 1 seed or more, not {self.seeds}.")
-        require(self.dtype.is_floating_point, f"Policies need a floating dtype, not {self.dtype}.")
 
 
 def require_number(name: str, value: float, *, least: float = -math.inf, above: float = -math.inf) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bilevel.errors import require
-from bilevel.methods.base import Method, Placement
-from bilevel.methods.learner import Learner
+from bilevel.methods.base import Method
+from bilevel.methods.contract import Learner, Placement
+from bilevel.methods.learner import PolicyLearner
 from bilevel.outer.sharing import self_interest_sharing
 from games.base import Game
 
@@ -35,4 +36,6 @@ class Fixed(Method):
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
-        return Learner(self, game, placement, self_interest_sharing(game.neighbours, self.self_interest))
+        return PolicyLearner(
+            self, game, placement, self_interest_sharing(game.neighbours, self.self_interest)
+        )

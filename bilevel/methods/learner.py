@@ -1,4 +1,4 @@
-"""Learners: all seeds of one run, as a state and a pure update of it."""
+"""Policies that learn under sharing that is given."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor
 from bilevel.agents.play import Measured
 from bilevel.agents.policies import initial_parameters
 from bilevel.errors import require
-from bilevel.methods.base import Method, Placement
+from bilevel.methods.base import Method
+from bilevel.methods.contract import Metrics, Placement, State
 from bilevel.optimisers import make_optimiser
 from bilevel.outer.objectives import given_away
 from bilevel.outer.sharing import check_sharing
@@ -18,22 +19,8 @@ from bilevel.step import inner_step_per_agent
 from bilevel.tree import detach
 from games.base import Game
 
-State = dict[str, Any]
-"""Everything a learner knows, one pytree of tensors: save it, and nothing is lost.
 
-outer_step: int64 scalar; theta: policies, [seed, agent, parameter]; opt_state: their optimiser's; phi: outer
-variables, [seed, giver, receiver]; outer_opt_state: theirs, if they learn; generator: the stream of draws.
-"""
-
-Metrics = dict[str, Tensor]
-"""Name -> float [seed].
-
-welfare, return_<agent>: in the game's units of value; cooperation: 0 to 1, where the word has a meaning;
-given_away: the agents' mean, 0 to 1; share_<giver>_<receiver>.
-"""
-
-
-class Learner:
+class PolicyLearner:
     """Policies that learn under sharing that does not change: here phi is the sharing matrix itself.
 
     Phi is a part of the state all the same, so that every learner's state has the same entries.

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from bilevel.methods.base import Method, Placement
-from bilevel.methods.learner import Learner
+from bilevel.methods.base import Method
+from bilevel.methods.contract import Learner, Placement
+from bilevel.methods.learner import PolicyLearner
 from bilevel.outer.sharing import self_interest_sharing
 from games.base import Game
 
@@ -27,4 +28,4 @@ class Prosocial(Method):
         """See `Method.build`."""
         agents = game.num_agents
         everybody = torch.ones(agents, agents, dtype=torch.bool)
-        return Learner(self, game, placement, self_interest_sharing(everybody, 1 / agents))
+        return PolicyLearner(self, game, placement, self_interest_sharing(everybody, 1 / agents))

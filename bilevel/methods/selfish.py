@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bilevel.methods.base import Method, Placement
-from bilevel.methods.learner import Learner
+from bilevel.methods.base import Method
+from bilevel.methods.contract import Learner, Placement
+from bilevel.methods.learner import PolicyLearner
 from bilevel.outer.sharing import identity_sharing
 from games.base import Game
 
@@ -22,4 +23,4 @@ class Selfish(Method):
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
-        return Learner(self, game, placement, identity_sharing(game.num_agents))
+        return PolicyLearner(self, game, placement, identity_sharing(game.num_agents))

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from bilevel.hypergradient import BilevelProblem, Hypergradient, Unrolled
-from bilevel.methods.base import Method, Placement
-from bilevel.methods.learner import Learner, Metrics, State, require_finite
+from bilevel.methods.base import Method
+from bilevel.methods.contract import Metrics, Placement, State
+from bilevel.methods.learner import PolicyLearner, require_finite
 from bilevel.optimisers import GradientTransformation
 from bilevel.outer.objectives import COSTS, Objective
 from bilevel.outer.sharing import Sharing
 from games.base import Game
 
 
-class SharingLearner(Learner):
+class SharingLearner(PolicyLearner):
     """Policies and the sharing between them, learned together by a meta-gradient.
 
     Args:
@@ -53,7 +54,7 @@ class SharingLearner(Learner):
         return self.outer_variable.matrix(phi)
 
     def init(self, seed: int) -> State:
-        """As `Learner.init`, with the outer optimiser's state."""
+        """As `PolicyLearner.init`, with the outer optimiser's state."""
         state = super().init(seed)
         return {**state, "outer_opt_state": self.outer_optimiser.init(state["phi"])}
 

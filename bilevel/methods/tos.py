@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bilevel.errors import require_name
-from bilevel.methods.base import Method, OptimiserName, Placement, require_number
-from bilevel.methods.learner import Learner
+from bilevel.methods.base import Method, OptimiserName, require_number
+from bilevel.methods.contract import Learner, Placement
 from bilevel.methods.sharing_learner import SharingLearner
 from bilevel.optimisers import OPTIMISERS, make_optimiser
 from bilevel.outer.objectives import COSTS, OBJECTIVES

@@ -14,7 +14,7 @@ from bilevel.cli import demo as demo_room
 from bilevel.cli.demo import GAMES, METHODS, sentence, way
 from bilevel.experiment.config import default_config
 from bilevel.experiment.folder import Results
-from bilevel.methods.learner import Learner
+from bilevel.methods.learner import PolicyLearner
 
 Call = Callable[..., Any]
 SMALL = ("--seeds", 3, "--outer-steps", 2, "--out", "demo")
@@ -36,7 +36,7 @@ def test_interrupted_then_whole_then_reused(call: Call, monkeypatch: pytest.Monk
     assert said.code == 130
     assert said.err.splitlines()[-1] == "Stopped. Run the same command again: what is done is kept."
 
-    monkeypatch.setattr(Learner, "update", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(PolicyLearner, "update", lambda *_: pytest.fail("trained again"))
     said = call("demo", *SMALL)
     assert said.code == 0
     assert said.err == ""

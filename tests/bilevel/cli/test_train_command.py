@@ -15,7 +15,7 @@ import pytest
 from bilevel.cli import train as train_room
 from bilevel.experiment import files, run
 from bilevel.experiment.run import RunFolder
-from bilevel.methods.learner import Learner
+from bilevel.methods.learner import PolicyLearner
 
 Call = Callable[..., Any]
 SMALL = ("--seeds", 3, "--outer-steps", 4, "--method.episodes", 4, "--evaluation-episodes", 4)
@@ -61,7 +61,7 @@ def test_the_default_folder_says_game_method_and_seed(call: Call) -> None:
 def test_a_finished_run_is_shown_again_but_not_trained(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     call("train", *SHARING, "--out", "run")
     before = numbers(Path("run"))
-    monkeypatch.setattr(Learner, "update", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(PolicyLearner, "update", lambda *_: pytest.fail("trained again"))
     said = call("train", "--resume", "run")
     assert said.code == 0
     assert said.out.startswith("run is finished already; nothing is trained again.\n")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.methods import METHODS, Learner, Method, Placement, Selfish, ToS
+from bilevel.methods import METHODS, Method, Placement, PolicyLearner, Selfish, ToS
 from bilevel.tree import leaves, tree_map
 from games.base import Game
 from games.escape_room import EscapeRoom
@@ -29,12 +29,12 @@ every_method = pytest.mark.parametrize("name", sorted(METHODS))
 every_game = pytest.mark.parametrize("game", GAMES.values(), ids=GAMES.keys())
 
 
-def build(name: str, game: Game, seeds: int = 3, **settings) -> Learner:
+def build(name: str, game: Game, seeds: int = 3, **settings) -> PolicyLearner:
     small = {"episodes": 4, "inner_optimiser": "adam", "inner_learning_rate": 0.1}
     return METHODS[name](**{**small, **settings}).build(game, Placement(seeds=seeds))
 
 
-def train(learner: Learner, updates: int, seed: int = 0) -> tuple[dict, list[dict[str, Tensor]]]:
+def train(learner: PolicyLearner, updates: int, seed: int = 0) -> tuple[dict, list[dict[str, Tensor]]]:
     state, history = learner.init(seed), []
     for _ in range(updates):
         state, metrics = learner.update(state)

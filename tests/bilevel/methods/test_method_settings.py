@@ -11,7 +11,7 @@ import games
 from bilevel.agents.play import ExactPlay, SampledPlay
 from bilevel.agents.policies import MLP, Tabular
 from bilevel.agents.surrogates import dice
-from bilevel.methods import METHODS, Fixed, Learner, Method, Placement, Selfish, SharingLearner, ToS
+from bilevel.methods import METHODS, Fixed, Method, Placement, PolicyLearner, Selfish, SharingLearner, ToS
 from bilevel.optimisers import sgd
 from bilevel.outer.objectives import OBJECTIVES
 from bilevel.outer.sharing import Sharing
@@ -114,9 +114,9 @@ def test_a_policy_that_does_not_fit_the_game_is_refused(method: Method, game: Ga
 
 def test_a_sharing_that_does_not_fit_the_game_is_refused() -> None:
     with pytest.raises(ValueError, match="A sharing matrix of 2 agents has shape"):
-        Learner(Selfish(), DILEMMA, Placement(), torch.eye(3))
+        PolicyLearner(Selfish(), DILEMMA, Placement(), torch.eye(3))
     with pytest.raises(ValueError, match="Every row of a sharing matrix sums to 1"):
-        Learner(Selfish(), DILEMMA, Placement(), torch.zeros(2, 2))
+        PolicyLearner(Selfish(), DILEMMA, Placement(), torch.zeros(2, 2))
     with pytest.raises(ValueError, match="A sharing matrix of 2 agents has shape"):
         SharingLearner(
             ToS(),
@@ -163,4 +163,4 @@ def test_settings_travel(name: str) -> None:
     assert dataclasses.replace(method, inner_steps=1) == METHODS[name]()
     with pytest.raises(dataclasses.FrozenInstanceError):
         method.inner_steps = 2
-    assert isinstance(method.build(DILEMMA, Placement()), Learner)
+    assert isinstance(method.build(DILEMMA, Placement()), PolicyLearner)

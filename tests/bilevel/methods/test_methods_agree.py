@@ -6,7 +6,7 @@ from torch import Tensor
 
 import games
 from bilevel.methods import Fixed, Method, Placement, Prosocial, Selfish, ToS
-from bilevel.methods.learner import Learner
+from bilevel.methods.learner import PolicyLearner
 from bilevel.outer.sharing import self_interest_sharing
 from games.base import Game
 from games.escape_room import EscapeRoom
@@ -24,11 +24,11 @@ GAMES: dict[str, Game] = {
 }
 
 
-def build(method: Method, game: Game) -> Learner:
+def build(method: Method, game: Game) -> PolicyLearner:
     return method.build(game, Placement(seeds=3))
 
 
-def policies_after(learner: Learner, updates: int = 3) -> Tensor:
+def policies_after(learner: PolicyLearner, updates: int = 3) -> Tensor:
     state = learner.init(0)
     for _ in range(updates):
         state, _ = learner.update(state)

@@ -1,0 +1,62 @@
+"""What every learner is: all seeds of one run, as a state and a pure update of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from bilevel.errors import require
+
+State = dict[str, Any]
+"""Everything a learner knows, one pytree of tensors: save it, and nothing is lost.
+
+outer_step: int64 scalar; theta: policies, [seed, agent, parameter]; opt_state: their optimiser's; phi: outer
+variables, [seed, giver, receiver]; outer_opt_state: theirs, if they learn; generator: the stream of draws.
+"""
+
+Metrics = dict[str, Tensor]
+"""Name -> float [seed].
+
+welfare, return_<agent>: in the game's units of value; cooperation: 0 to 1, where the word has a meaning;
+given_away: the agents' mean, 0 to 1; share_<giver>_<receiver>.
+"""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How many repetitions a learner holds, in which precision, and where.
+
+    Raises:
+        ValueError: there are no seeds, or the dtype is not floating.
+    """
+
+    seeds: int = 1
+    """Independent repetitions, one batch axis; 1 or more."""
+    dtype: torch.dtype = torch.float64
+    """Floating type of everything learned."""
+    device: str = "cpu"
+    """Any torch device."""
+
+    def __post_init__(self) -> None:
+        require(self.seeds >= 1, f"A run needs 1 seed or more, not {self.seeds}.")
+        require(self.dtype.is_floating_point, f"Policies need a floating dtype, not {self.dtype}.")
+
+
+class Learner(Protocol):
+    """How runs drive a method, whatever it learns: all that changes is in the state."""
+
+    def init(self, seed: int) -> State:
+        """Build the first state; the same seed gives the same bits."""
+
+    def update(self, state: State) -> tuple[State, Metrics]:
+        """Take one outer step; the state passed in is not changed.
+
+        Raises:
+            FloatingPointError: something stopped being a finite number (says what and where).
+        """
+
+    def evaluate(self, state: State, *, episodes: int, seed: int) -> Metrics:
+        """Measure a state on fresh episodes, drawn from a stream of their own."""
