@@ -57,12 +57,13 @@ def require_inner_path(problem: BilevelProblem, rollout: Rollout, phi: Tree) -> 
     """Raise ValueError, naming the leaves, unless the step or the outer loss depends on phi.
 
     Args:
-        problem: whose first step and outer loss are looked at.
-        rollout: the steps that were taken.
+        problem: whose step and outer loss are looked at.
+        rollout: the steps that were taken; the first one kept is looked at.
         phi: the outer variables.
     """
     theta = rollout.states[-1][0]
-    through_step = connected(lambda v: problem.step(*rollout.states[0], v, rollout.inner_data[0]), phi)
+    data = rollout.inner_data[rollout.first]
+    through_step = connected(lambda v: problem.step(*rollout.states[0], v, data), phi)
     directly = connected(lambda v: problem.outer_loss(theta, v, rollout.outer_data), phi)
     names = ", ".join(paths(phi))
     require(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from bilevel.errors import require
-from bilevel.hypergradient.base import BilevelProblem
+from bilevel.hypergradient.base import BilevelProblem, no_data
 from bilevel.tree import Tree, detach, is_floating, leaves, paths, structure
 
 
@@ -16,17 +18,28 @@ class Rollout:
     """K steps of inner learning."""
 
     states: list[tuple[Tree, Tree]]
-    """(theta_k, opt_state_k) for k = 0 to K: K + 1 of them."""
+    """(theta_k, opt_state_k) for k = `first` to K."""
     inner_data: tuple[Tree, ...]
     """The data of each step: K of them."""
     outer_data: Tree
     """The data of the outer loss."""
+    first: int = 0
+    """The step that starts from the first state kept."""
 
 
-def roll_out(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int) -> Rollout:
+def roll_out(
+    problem: BilevelProblem,
+    theta: Tree,
+    opt_state: Tree,
+    phi: Tree,
+    steps: int,
+    *,
+    keep: int | None = None,
+    before_step: Callable[[tuple[Tree, Tree], Tree], None] = no_data,
+) -> Rollout:
     """Take K steps without gradients.
 
-    Memory: K + 1 times (theta and the optimiser's state), and the data of each step.
+    Memory: K + 1 times (theta and the optimiser's state), or `keep` + 1 times; and the data of each step.
 
     Args:
         problem: the step, and where data come from.
@@ -34,29 +47,40 @@ def roll_out(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, s
         opt_state: the optimiser's state at the start.
         phi: the outer variables.
         steps: K, at least 1.
+        keep: how many of the last steps can be walked back, at least 1; all of them if None or above K.
+        before_step: told the (theta_k, opt_state_k) and the data of each step, before it is taken.
 
     Raises:
         ValueError: `steps` is below 1, theta or phi is empty or not floating, or the step does not give theta
             and state back in the form it got them.
     """
     require(steps >= 1, f"steps must be at least 1, not {steps}.")
-    _require_floating(theta, "theta")
-    _require_floating(phi, "phi")
-    states = [(detach(theta), detach(opt_state))]
+    require_floating(theta, "theta")
+    require_floating(phi, "phi")
+    state = (detach(theta), detach(opt_state))
+    states = deque([state], maxlen=None if keep is None else keep + 1)
     phi = detach(phi)
     inner_data = []
     with torch.no_grad():
         for k in range(steps):
-            inner_data.append(problem.inner_data(states[k][0], phi, k))
-            states.append(problem.step(*states[k], phi, inner_data[k]))
+            inner_data.append(problem.inner_data(state[0], phi, k))
+            before_step(state, inner_data[k])
+            before, state = state, problem.step(*state, phi, inner_data[k])
+            states.append(state)
             if k == 0:
-                _require_same_form(states[0][0], states[1][0], "theta")
-                _require_same_form(states[0][1], states[1][1], "opt_state")
-        outer_data = problem.outer_data(states[-1][0], phi)
-    return Rollout(states, tuple(inner_data), outer_data)
+                _require_same_form(before[0], state[0], "theta")
+                _require_same_form(before[1], state[1], "opt_state")
+        outer_data = problem.outer_data(state[0], phi)
+    return Rollout(list(states), tuple(inner_data), outer_data, first=steps + 1 - len(states))
 
 
-def _require_floating(tree: Tree, name: str) -> None:
+def require_floating(tree: Tree, name: str) -> None:
+    """Raise ValueError unless a tree holds at least one leaf, and floating tensors only.
+
+    Args:
+        tree: what is looked at.
+        name: what to call it.
+    """
     require(bool(leaves(tree)), f"{name} must hold at least one tensor, but it is empty.")
     for path, leaf in zip(paths(tree), leaves(tree), strict=True):
         kind = getattr(leaf, "dtype", type(leaf).__name__)

@@ -1,0 +1,185 @@
+"""The gradient through the fixed point of inner learning, by one linear solve."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bilevel.errors import require, require_name
+from bilevel.hypergradient.base import BilevelProblem, Estimate
+from bilevel.hypergradient.connection import all_zero, require_inner_path, require_outer_path
+from bilevel.hypergradient.fixed_point import LinearStep, Rows, asymmetry, halve_state, linearise
+from bilevel.hypergradient.pulls import outer_pullback, per_objective, sum_cotangent
+from bilevel.hypergradient.purity import require_pure
+from bilevel.hypergradient.rollout import Rollout, roll_out
+from bilevel.hypergradient.solvers import SOLVERS
+from bilevel.tree import Tree, detach, split_floating
+
+
+@dataclass(frozen=True, kw_only=True)
+class Implicit:
+    """Implicit differentiation: how the point that learning comes to rest at moves with phi.
+
+    With J = d theta'/d theta of one more step at theta_K, the optimiser's state held as it is:
+
+        (I - J)' v = dF/dtheta,   dF/dphi = (partial F/partial phi) + (d theta'/d phi)' v.
+
+    Any step that rests where the true one rests has the same answer, whatever its state: holding the state
+    is exact for momentum, Adam and RMSProp, where it acts as a preconditioner that cancels (while the joint
+    map of theta and Adam's state is degenerate: its second moment dies away at the fixed point). Where the
+    fixed point itself depends on the state (decoupled weight decay beside Adam with a large epsilon) it
+    would be wrong; that is looked for, with the state halved, and refused.
+
+    Bias: of the order of theta's distance from the fixed point, plus the solver's residual times |v|. The
+    step is taken with the last step's data.
+    Cost: K steps, and one or two Jacobian products for each iteration of the solver ("normal-cg": two), for
+    the gradient and, unless `accept_distance` is infinite, once more for the distance.
+    Memory: a few times theta, whatever K, and each step's data; "gmres": `iterations` times theta.
+    Several objectives are solved for in one batch; so are members, each with a residual of its own, if
+    `batch_dims` says which axes count them.
+
+    Source:
+        Rajeswaran et al., Meta-learning with implicit gradients, arXiv 1909.04630; Lorraine et al.,
+        Optimizing millions of hyperparameters by implicit differentiation, arXiv 1911.02590; Grazzi et al.,
+        On the iteration complexity of hypergradient computation, arXiv 2006.16218.
+
+    >>> from bilevel.optimisers import sgd
+    >>> from bilevel.step import inner_step
+    >>> inner = sgd(0.25)
+    >>> problem = BilevelProblem(
+    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
+    ...     outer_loss=lambda theta, phi, data: theta,
+    ... )
+    >>> zero = torch.tensor(0.0)
+    >>> Implicit()(problem, zero, inner.init(zero), torch.tensor(1.0), steps=20).gradient
+    tensor(1.)
+    """
+
+    solver: str = "gmres"
+    """"gmres" or "normal-cg" for any step; "cg" where J is symmetric (one loss, descended by one rate);
+    "neumann" where the step contracts: it takes exactly `iterations` terms, and with an infinite tolerance
+    stops there (at a fixed point that is `Truncated`)."""
+    tolerance: float | None = None
+    """The relative residual that is asked of every system, above 0; None is the dtype's precision to the
+    power 2/3 (4e-11 in float64, 2e-5 in float32)."""
+    iterations: int = 100
+    """The most iterations of the solver, at least 1."""
+    accept_distance: float = 1e-3
+    """How far theta_K may be from the fixed point, in units of theta's norm (the greater of start and end),
+    above 0, judged by a Newton step; infinite accepts anything."""
+    batch_dims: int = 0
+    """How many leading axes of every leaf of theta count members that are independent, at least 0."""
+
+    def __post_init__(self) -> None:
+        require_name(self.solver, SOLVERS, "solver")
+        require(
+            self.tolerance is None or self.tolerance > 0, f"tolerance must be above 0, not {self.tolerance}."
+        )
+        require(self.iterations >= 1, f"iterations must be at least 1, not {self.iterations}.")
+        require(self.accept_distance > 0, f"accept_distance must be above 0, not {self.accept_distance}.")
+        require(self.batch_dims >= 0, f"batch_dims must be at least 0, not {self.batch_dims}.")
+
+    def __call__(
+        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
+    ) -> Estimate:
+        """Learn for K steps and solve; see `Hypergradient` for arguments and errors.
+
+        Raises:
+            ValueError: also if theta_K is far from a fixed point, or that depends on the optimiser's state;
+                if the solver does not suit the step, or did not converge; or if the step is no pure function.
+        """
+        phi = detach(phi)
+        rollout = roll_out(problem, theta, opt_state, phi, steps, keep=1)
+        end = rollout.states[-1]
+        require_pure(problem.step, end, phi, rollout.inner_data[-1])
+        rows = Rows(theta, self.batch_dims)
+        with torch.no_grad():
+            loss, pull = outer_pullback(problem, end, phi, rollout.outer_data)
+            cotangent, gradient = per_objective(pull, problem.several)(sum_cotangent(loss, problem.several))
+            if all_zero(cotangent):
+                require_outer_path(problem, end[0], phi, rollout.outer_data)
+            right = rows.pack(_with_axis(cotangent, problem.several)[: len(split_floating(theta)[0])])
+            linear = linearise(problem.step, end, phi, rollout.inner_data[-1], rows=rows)
+            if self.solver == "cg":
+                _require_symmetric(linear, right)
+            if math.isfinite(self.accept_distance):
+                self._require_near(problem, rollout, phi, rows, linear, theta)
+            through_steps = linear.pull_phi(self._solve(linear, right))
+        gradient = tuple(g + t.reshape(g.shape) for g, t in zip(gradient, through_steps, strict=True))
+        if all_zero(gradient):
+            require_inner_path(problem, rollout, phi)
+        rebuilt = split_floating(phi)[1](gradient)
+        return Estimate(*end, loss, rebuilt, rollout.inner_data, rollout.outer_data)
+
+    def _solve(self, linear: LinearStep, right: Tensor) -> Tensor:
+        """Solve (I - J)' v = right to the tolerance."""
+        system, tolerance = linear.system.transposed(), self._tolerance(right)
+        # Half of it, since rounding parts the residual that a solver updates from the true one.
+        solution = SOLVERS[self.solver](system, right, tolerance / 2, self.iterations)
+        residual = float(system.residual(solution, right).max())
+        require(
+            residual <= tolerance,
+            f"The solver {self.solver} did not converge: after {self.iterations} iterations at most the "
+            f"relative residual is {residual:.2g}, above the tolerance of {tolerance:.2g}; raise iterations, "
+            "or the tolerance.",
+        )
+        return solution
+
+    def _tolerance(self, right: Tensor) -> float:
+        return self.tolerance or torch.finfo(right.dtype).eps ** (2 / 3)
+
+    def _require_near(
+        self,
+        problem: BilevelProblem,
+        rollout: Rollout,
+        phi: Tree,
+        rows: Rows,
+        linear: LinearStep,
+        start: Tree,
+    ) -> None:
+        """Raise ValueError unless a Newton step is short, with the optimiser's state as it is and halved."""
+        theta, opt_state = rollout.states[-1]
+        norms = [
+            rows.pack(tuple(leaf.detach().unsqueeze(0) for leaf in split_floating(tree)[0])).norm(dim=-1)
+            for tree in (start, theta)
+        ]
+        size = torch.maximum(*norms)
+
+        def distance(at: LinearStep) -> float:
+            newton = SOLVERS[self.solver](at.system, at.move, self._tolerance(at.move) / 2, self.iterations)
+            length = newton.norm(dim=-1)
+            return float(torch.where(length == 0, 0, length / size).max())
+
+        found = distance(linear)
+        require(
+            found <= self.accept_distance,
+            f"Implicit needs the step's fixed point, but theta is about {found:.2g} times its own size away "
+            f"from it, and accept_distance is {self.accept_distance:.2g}: take more steps, or accept that.",
+        )
+        halved = halve_state(opt_state)
+        if halved is None:
+            return
+        found = distance(linearise(problem.step, (theta, halved), phi, rollout.inner_data[-1], rows=rows))
+        require(
+            found <= self.accept_distance,
+            "Implicit holds the optimiser's state, but here the fixed point depends on it: with the state "
+            f"halved it lies {found:.2g} times theta's size away (decoupled weight decay does that): use "
+            "Unrolled, or another inner optimiser.",
+        )
+
+
+def _with_axis(cotangent: tuple[Tensor, ...], several: bool) -> tuple[Tensor, ...]:
+    """Give the cotangents of one objective the axis that several have."""
+    return cotangent if several else tuple(leaf.unsqueeze(0) for leaf in cotangent)
+
+
+def _require_symmetric(linear: LinearStep, like: Tensor) -> None:
+    found = float(asymmetry(linear.system, like).max())
+    require(
+        found <= torch.finfo(like.dtype).eps ** 0.5,
+        f"Conjugate gradient needs a symmetric Jacobian, but this step's is not (u'Jw and w'Ju differ by "
+        f'{found:.2g} of their size), as with agents that learn at once: use solver="gmres" or "normal-cg".',
+    )

@@ -1,0 +1,41 @@
+"""Whether a step is a pure function: taken twice from the same start, does it give the same result?"""
+
+from __future__ import annotations
+
+import torch
+
+from bilevel.errors import require
+from bilevel.step import Step
+from bilevel.tree import Tensors, Tree, split_floating
+
+
+def require_pure(step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree) -> None:
+    """Raise ValueError unless a step, taken twice, gives the same result.
+
+    Args:
+        step: the step.
+        state: the (theta, opt_state) to take it from.
+        phi: the outer variables.
+        data: what the step sees.
+    """
+    with torch.no_grad():
+        first, again = (split_floating(step(*state, phi, data))[0] for _ in range(2))
+    require_same(first, again)
+
+
+def require_same(first: Tensors, again: Tensors) -> None:
+    """Raise ValueError unless two runs of one step agree; rounding may differ (compiled, or on a GPU).
+
+    Args:
+        first: the floating leaves of one result.
+        again: those of the other.
+    """
+    for before, after in zip(first, again, strict=True):
+        tolerance = torch.finfo(before.dtype).eps ** 0.5
+        scale = float(before.nan_to_num(nan=0, posinf=0, neginf=0).abs().max())
+        close = torch.allclose(before, after, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
+        require(
+            close,
+            "The step is not a pure function: taken twice from the same start it gave two results, so it "
+            "draws, remembers or changes something in place (draw in inner_data instead).",
+        )

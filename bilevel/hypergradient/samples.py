@@ -1,0 +1,99 @@
+"""Inner learning with many perturbed outer variables in one batch, of which only the ends are kept."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bilevel.errors import require
+from bilevel.hypergradient.base import BilevelProblem
+from bilevel.hypergradient.connection import all_zero
+from bilevel.hypergradient.pulls import outer_pullback
+from bilevel.hypergradient.rollout import Rollout
+from bilevel.tree import Tensors, Tree, leaves, split_floating
+
+
+def learn_samples(
+    problem: BilevelProblem,
+    states: tuple[Tree, Tree],
+    phi: Tree,
+    samples: tuple[Tensors | None, Tensors],
+    inner_data: tuple[Tree, ...],
+    outer_data: Tree,
+) -> tuple[Tensors, Tensor]:
+    """Take the same K steps, on the same data, for many outer variables in one batch (`torch.vmap`).
+
+    Operations that torch cannot batch run one sample after the other, and torch warns of the lost speed: of
+    TorchOpt's optimisers this concerns those with second moments (adam, rmsprop), of ours none.
+
+    Args:
+        problem: the step and the outer loss.
+        states: (theta, opt_state) where all start, unless `samples` holds their own; integer leaves are
+            always these.
+        phi: outer variables, for their form alone.
+        samples: the floating leaves of each sample's (theta, opt_state), or None, and of its phi, all
+            [sample, *leaf].
+        inner_data: the data of each step.
+        outer_data: the data of the outer loss.
+
+    Returns:
+        the floating leaves of every sample's (theta_K, opt_state_K), and its outer loss, [sample, ...].
+
+    >>> def step(theta, opt_state, phi, data):
+    ...     return theta * phi, opt_state
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: -theta)
+    >>> one, two_phi = torch.tensor(1.0), (torch.tensor([2.0, 3.0]),)
+    >>> learn_samples(problem, (one, None), one, (None, two_phi), inner_data=(None, None), outer_data=None)
+    ((tensor([4., 9.]),), tensor([-4., -9.]))
+    """
+    start, rebuild_state = split_floating(states)
+    rebuild_phi = split_floating(phi)[1]
+    own, perturbed = samples
+
+    def run(flat: Tensors, flat_phi: Tensors) -> tuple[Tensors, Tensor]:
+        (theta, opt_state), outer = rebuild_state(flat), rebuild_phi(flat_phi)
+        for data in inner_data:
+            theta, opt_state = problem.step(theta, opt_state, outer, data)
+        return split_floating((theta, opt_state))[0], problem.outer_loss(theta, outer, outer_data)
+
+    with torch.no_grad():
+        result: tuple[Tensors, Tensor] = torch.vmap(run)(own or repeated(start, len(perturbed[0])), perturbed)
+    return result
+
+
+def require_value(problem: BilevelProblem, centre: Rollout, ends: Tensors, phi: Tree) -> None:
+    """Raise ValueError if the outer loss's value is blind to theta on data drawn once, and its slope is not.
+
+    So it is with a surrogate of sampled returns (DiCE): its derivative holds the whole story, its value only
+    what was sampled. An estimator by values would take no notice of inner learning at all.
+
+    Args:
+        problem: whose outer loss is looked at.
+        centre: the unperturbed run.
+        ends: what `learn_samples` gave.
+        phi: the outer variables.
+    """
+    end, data = centre.states[-1], centre.outer_data
+    rebuild = split_floating(end)[1]
+    moved = rebuild([leaf[0] for leaf in ends])[0]
+    if all(map(torch.equal, leaves(end[0]), leaves(moved))):
+        return
+    with torch.no_grad():
+        loss, pull = outer_pullback(problem, (end[0], None), phi, data)
+        if torch.equal(problem.outer_loss(moved, phi, data), loss):
+            slope, _ = pull(torch.ones_like(loss))
+            require(
+                all_zero(slope),
+                "On data drawn once the outer loss has a derivative by theta, but its value does not change "
+                "with theta, as with a surrogate of sampled returns: let every sample draw its own data "
+                "(Evolution(members=True, fresh_data=True)).",
+            )
+
+
+def repeated(flat: Tensors, count: int) -> Tensors:
+    """Show each leaf `count` times along a new first axis, without a copy.
+
+    A state that `torch.vmap` counts as shared is enough for pure steps, but not for optimisers that add to
+    a scaled copy of it in place, as TorchOpt's do.
+    """
+    return tuple(leaf.expand(count, *leaf.shape) for leaf in flat)

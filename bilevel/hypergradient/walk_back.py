@@ -1,0 +1,43 @@
+"""The walk back through the steps that a roll-out kept, one vector-Jacobian product at a time."""
+
+from __future__ import annotations
+
+import torch
+
+from bilevel.hypergradient.base import BilevelProblem, Estimate
+from bilevel.hypergradient.connection import all_zero, require_inner_path, require_outer_path
+from bilevel.hypergradient.pulls import outer_pullback, per_objective, step_pullback, sum_cotangent
+from bilevel.hypergradient.purity import require_same
+from bilevel.hypergradient.rollout import Rollout
+from bilevel.tree import Tree, split_floating
+
+
+def walk_back(problem: BilevelProblem, rollout: Rollout, phi: Tree) -> Estimate:
+    """Add up what phi did in each step that was kept, from the last one back.
+
+    Args:
+        problem: the step and the outer loss.
+        rollout: the steps that were taken; the walk ends at the first state it kept.
+        phi: the outer variables, detached.
+
+    Raises:
+        ValueError: as for `Hypergradient`; or a step, taken again, gives another result: it is then no pure
+            function.
+    """
+    end, outer_data = rollout.states[-1], rollout.outer_data
+    data = rollout.inner_data[rollout.first :]
+    with torch.no_grad():
+        loss, pull = outer_pullback(problem, end, phi, outer_data)
+        cotangent, gradient = per_objective(pull, problem.several)(sum_cotangent(loss, problem.several))
+        if all_zero(cotangent):
+            require_outer_path(problem, end[0], phi, outer_data)
+        for k in reversed(range(len(data))):
+            result, pull = step_pullback(problem.step, rollout.states[k], phi, data[k])
+            if k == 0:
+                require_same(split_floating(rollout.states[1])[0], result)
+            cotangent, through_step = per_objective(pull, problem.several)(cotangent)
+            gradient = tuple(map(torch.add, gradient, through_step))
+    if all_zero(gradient):
+        require_inner_path(problem, rollout, phi)
+    _, rebuild = split_floating(phi)
+    return Estimate(*end, loss, rebuild(gradient), rollout.inner_data, outer_data)
