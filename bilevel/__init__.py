@@ -1,7 +1,7 @@
 """Bilevel optimisation for social dilemmas and loss weights.
 
-The names below load when they are first used, so that `import bilevel`, and with it the command line,
-answers at once.
+The names below load when they are first used, so that `import bilevel` answers at once and the command
+line can be interrupted while the rest loads.
 """
 
 from __future__ import annotations

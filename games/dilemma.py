@@ -169,6 +169,11 @@ def dilemma_test(game: MatrixGame) -> DilemmaReport:
 
 def _require_cooperative(game: MatrixGame) -> None:
     require(
+        isinstance(game, MatrixGame),
+        f"The dilemma test reads a one-shot matrix game's payoffs, and {type(game).__name__} is none "
+        "(of a repeated game, test its stage).",
+    )
+    require(
         game.cooperative,
         "The dilemma test needs a game with two actions, 0 cooperating and 1 defecting; this game's actions "
         f"({', '.join(game.action_names)}) have no such reading.",

@@ -21,6 +21,7 @@ from bilevel.experiment.restore import restore
 from bilevel.methods import Method, Placement
 from games.base import ExactGame, Game
 
+MOST_SEEDS = 1_000_000
 FORMAT = "bilevel-run/1"
 RECORDED_PACKAGES = ("torch", "torchopt", "numpy", "scipy", "gymnasium", "pettingzoo")
 DtypeName = Literal["auto", "float32", "float64"]
@@ -66,6 +67,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         for name in ("seeds", "outer_steps", "checkpoint_every", "threads"):
             require(getattr(self, name) >= 1, f"{name} must be 1 or more, not {getattr(self, name)}.")
+        require(self.seeds <= MOST_SEEDS, f"seeds must be {MOST_SEEDS} or less, not {self.seeds}.")
         require(
             self.evaluation_episodes >= 2,
             f"evaluation_episodes must be 2 or more, not {self.evaluation_episodes}.",

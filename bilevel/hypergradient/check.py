@@ -67,14 +67,22 @@ class HypergradientCheck:
         return name, float(self.estimated.flatten()[place]), float(self.differences.flatten()[place])
 
     @property
+    def drowned(self) -> bool:
+        """Whether the gradient is so small that rounding noise hides if the two agree."""
+        return self.tolerance * self.size < self.error <= 10 * self.noise and self.size <= 10 * self.noise
+
+    @property
     def passed(self) -> bool:
-        """Whether the difference is within the tolerance and the rounding noise; NaN is not."""
-        return self.error <= self.tolerance * self.size + self.noise
+        """Whether the difference is within the tolerance and the rounding noise; drowned or NaN is not."""
+        return self.error <= self.tolerance * self.size + self.noise and not self.drowned
 
     def __str__(self) -> str:
         name, estimated, difference = self.worst
+        verdict = "agrees with" if self.passed else "DIFFERS from"
+        if self.drowned:
+            verdict = f"is too small to be checked (rounding noise is {self.noise:.1e}) by"
         return (
-            f"{self.estimator} {'agrees with' if self.passed else 'DIFFERS from'} finite differences: "
+            f"{self.estimator} {verdict} finite differences: "
             f"relative error {self.relative_error:.1e} over {len(self.directions)} directions "
             f"({self.tolerance:.1e} is allowed), cosine {self.cosine:.6f}, most at {name}: {estimated:.6g} "
             f"against {difference:.6g}."

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from gymnasium import spaces
 
 from bilevel.agents.play import ExactPlay, Play, SampledPlay
@@ -108,7 +109,7 @@ class Method(abc.ABC):
         """How this method plays this game.
 
         Raises:
-            ValueError: the game has no such policy, or exact values were asked of a network.
+            ValueError: the game has no such policy, or no exact values, or these were asked of a network.
         """
         policy = self._policy(game)
         if self.exact and isinstance(game, ExactGame):
@@ -117,7 +118,12 @@ class Method(abc.ABC):
                 "Exact values need a tabular policy: leave policy at auto, or switch exact off.",
             )
             assert isinstance(policy, Tabular)
-            return ExactPlay(game, policy)
+            play = ExactPlay(game, policy)
+            try:
+                play.values(torch.zeros(1, game.num_agents, policy.num_parameters), ())
+            except ValueError as error:
+                raise ValueError(f"{error} (Switch exact off: --method.no-exact.)") from error
+            return play
         return SampledPlay(game, policy, SURROGATES[self.surrogate], self.episodes)
 
     def _policy(self, game: Game) -> Policy:

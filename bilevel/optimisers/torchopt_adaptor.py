@@ -5,7 +5,9 @@ params=None, inplace=True) -> (updates, state)`. Any of TorchOpt's own can be us
 too. What to know of them (0.7.3): Adam's bias correction is computed in the default dtype, so float64
 parameters lose eight digits unless `torch.set_default_dtype(torch.float64)`; Adam at a zero second moment
 has a meta-gradient of NaN; momentum with dampening remembers its first call outside its state, so it is no
-function of its arguments and is refused by `Unrolled`; radam and adamax count in Python numbers. The ones
+function of its arguments and is refused by `Unrolled`; radam and adamax count in Python numbers;
+clip_grad_norm takes its norm without a gradient, so that its meta-gradient is wrong (`check_hypergradient`
+shows it), and over all members at once; adam with use_accelerated_op cannot be differentiated here. The ones
 of this package have none of this.
 """
 

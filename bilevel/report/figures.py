@@ -76,7 +76,7 @@ def draw_welfare(axes: Axes, runs: Mapping[str, Results]) -> None:
                 va="bottom" if points > 0 else "top",
                 fontsize=10,
                 color="#444444",
-                zorder=1.5,  # behind the curves
+                bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
             )
     axes.margins(y=0.12)
     _widen(axes)
@@ -160,7 +160,7 @@ def write_overview(games: Mapping[str, Mapping[str, Results]], path: Path) -> Pa
             draw_sharing(axes[2], runs["tos"])
             axes[0].set_title(f"{title}: welfare")
             axes[1].set_title("cooperation")
-            axes[2].set_title("what tos learned to share\n(mean ± deviation over seeds)")
+            axes[2].set_title("what tos learned to share\n(mean ± standard deviation over seeds)")
         handles, labels = rows[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return save(figure, path)
@@ -171,7 +171,7 @@ def _shown(name: str, config: RunConfig) -> str:
     seeds = "1 seed" if config.seeds == 1 else f"{config.seeds} seeds"
     if name == "sharing":
         few = config.seeds > 1 and config.game.num_agents <= MOST_WITH_DEVIATION
-        return f"final shares, mean {'± deviation ' if few else ''}over {seeds}"
+        return f"final shares, mean {'± standard deviation ' if few else ''}over {seeds}"
     if config.seeds < FEWEST_SEEDS:
         return f"mean over {seeds}"
     return f"interquartile mean and 95 % interval, {seeds}"

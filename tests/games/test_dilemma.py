@@ -129,3 +129,10 @@ def test_a_game_without_cooperation_is_refused() -> None:
     for test in (dilemma_test, schelling):
         with pytest.raises(ValueError, match=r"this game's actions \(heads, tails\) have no such reading"):
             test(matrix_game("matching-pennies"))
+
+
+@pytest.mark.parametrize("name", ["repeated-chicken", "escape-room"])
+def test_only_matrix_games_have_payoffs_to_test(name: str) -> None:
+    for test in (dilemma_test, schelling):
+        with pytest.raises(ValueError, match="one-shot matrix game's payoffs"):
+            test(make(name))

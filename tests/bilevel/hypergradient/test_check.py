@@ -8,7 +8,7 @@ import torch
 import torchopt
 
 from bilevel.hypergradient import BilevelProblem, Unrolled, check_hypergradient
-from bilevel.optimisers import OPTIMISERS, chain, clip_by_norm, make_optimiser, sgd
+from bilevel.optimisers import OPTIMISERS, adam, chain, clip_by_norm, make_optimiser, sgd
 from bilevel.step import inner_step
 from bilevel.tree import tree_map
 
@@ -148,3 +148,26 @@ def test_a_gradient_of_zero_passes():
 def test_bad_settings(network, setting_name, value, sentence):
     with pytest.raises(ValueError, match=sentence):
         check(network, sgd(0.1), **{setting_name: value})
+
+
+@dataclasses.dataclass(frozen=True)
+class Half:
+    """Wrong by a factor of two."""
+
+    def __call__(self, problem, theta, opt_state, phi, *, steps):
+        estimate = Unrolled()(problem, theta, opt_state, phi, steps=steps)
+        return dataclasses.replace(estimate, gradient=estimate.gradient / 2)
+
+
+def test_a_gradient_below_the_rounding_noise_is_not_said_to_agree() -> None:
+    inner = adam(0.1)  # does not see the scale of its loss, but for its epsilon
+    problem = BilevelProblem(
+        step=inner_step(lambda theta, phi, data: (phi * (theta - 1) ** 2).sum(), inner),
+        outer_loss=lambda theta, phi, data: (theta**2).sum(),
+    )
+    theta, phi = torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    for estimator in (Half(), Unrolled()):
+        check = check_hypergradient(problem, theta, inner.init(theta), phi, steps=10, estimator=estimator)
+        assert check.drowned
+        assert not check.passed
+        assert "too small to be checked" in str(check)

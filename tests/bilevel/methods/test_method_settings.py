@@ -164,3 +164,10 @@ def test_settings_travel(name: str) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         method.inner_steps = 2
     assert isinstance(method.build(DILEMMA, Placement()), PolicyLearner)
+
+
+def test_a_game_too_large_for_exact_values_is_refused_when_built() -> None:
+    game = games.make("repeated-public-goods", stage=games.make("public-goods", agents=6))
+    with pytest.raises(ValueError, match=r"at most 5 agents.*--method\.no-exact"):
+        ToS().build(game, Placement())
+    ToS(exact=False, policy="tabular").build(game, Placement())
