@@ -62,21 +62,20 @@ def draw_welfare(axes: Axes, runs: Mapping[str, Results]) -> None:
     game = next(iter(runs.values())).config.game
     draw_curves(axes, runs, "welfare")
     axes.set_ylabel(f"welfare ({game.value_unit}, all agents)")
-    marks = (("group optimum", game.best_welfare, 3), ("all defect", game.defection_welfare, -3))
-    for text, height, points in marks:
+    for text, height in (("group optimum", game.best_welfare), ("all defect", game.defection_welfare)):
         if height is not None:
             axes.axhline(height, color="#666666", linewidth=1, linestyle="--", zorder=1)
             axes.annotate(
                 f"{text} {height:g}",
                 (1, height),
-                (0, points),
+                (0, 3),
                 xycoords=("axes fraction", "data"),
                 textcoords="offset points",
                 ha="right",
-                va="bottom" if points > 0 else "top",
+                va="bottom",
                 fontsize=10,
                 color="#444444",
-                bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
+                zorder=1.5,  # behind the curves
             )
     axes.margins(y=0.12)
     _widen(axes)
