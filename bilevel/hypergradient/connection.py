@@ -61,9 +61,9 @@ def require_inner_path(problem: BilevelProblem, rollout: Rollout, phi: Tree) -> 
         rollout: the steps that were taken; the first one kept is looked at.
         phi: the outer variables.
     """
-    theta = rollout.states[-1][0]
+    start, theta = rollout.kernels.trees(rollout.states[0]), rollout.end[0]
     data = rollout.inner_data[rollout.first]
-    through_step = connected(lambda v: problem.step(*rollout.states[0], v, data), phi)
+    through_step = connected(lambda v: problem.step(*start, v, data), phi)
     directly = connected(lambda v: problem.outer_loss(theta, v, rollout.outer_data), phi)
     names = ", ".join(paths(phi))
     require(

@@ -143,7 +143,7 @@ class Evolution:
         folded = split_floating(phi)[1]([leaf.flatten(0, 1) for leaf in perturbed])
         run = roll_out(problem, theta, opt_state, folded, steps, keep=1)
         with torch.no_grad():
-            losses = problem.outer_loss(run.states[-1][0], folded, run.outer_data)
+            losses = problem.outer_loss(run.end[0], folded, run.outer_data)
         axis, batch = int(problem.several), self.samples * members
         require(
             losses.ndim > axis and losses.shape[axis] == batch,
@@ -151,7 +151,7 @@ class Evolution:
             f"members) in axis {axis}, but its shape is {tuple(losses.shape)}.",
         )
         by_sample = losses.unflatten(axis, (self.samples, members)).movedim(axis, 0)
-        ends = split_floating(run.states[-1])[0]
+        ends = split_floating(run.end)[0]
         return tuple(leaf.unflatten(0, (self.samples, members)) for leaf in ends if leaf.ndim), by_sample
 
 
@@ -176,7 +176,7 @@ def _repeat(tree: Tree, samples: int, members: int) -> Tree:
 def _estimate(
     problem: BilevelProblem, centre: Rollout, phi: Tree, gradient: Tree, error: Tree
 ) -> SampledEstimate:
-    end = centre.states[-1]
+    end = centre.end
     with torch.no_grad():
         loss = problem.outer_loss(end[0], phi, centre.outer_data)
     return SampledEstimate(*end, loss, gradient, centre.inner_data, centre.outer_data, error)

@@ -92,7 +92,7 @@ class FiniteDifference:
         """
         theta, opt_state, phi = detach(theta), detach(opt_state), detach(phi)
         run = roll_out(problem, theta, opt_state, phi, steps, keep=1)
-        end = run.states[-1]
+        end = run.end
         require_pure(problem.step, run.states[-2], phi, run.inner_data[-1])
         members = count_members(self.members, theta, phi)
         flat, rebuild = split_floating(phi)
@@ -133,7 +133,7 @@ def _slopes(
     """
     flat, rebuild = split_floating(phi)
     rebuild_state = split_floating(run.states[-2])[1]
-    ends = split_floating(run.states[-1][0])[0]
+    ends = split_floating(run.end[0])[0]
     along = [v.reshape(-1, members, end.numel() // members) for v, end in zip(cotangent, ends, strict=True)]
     sizes = [leaf.numel() // members for leaf in flat]
 

@@ -83,7 +83,7 @@ class Forward:
             tangents = _push_step(problem.step, state, phi, data, (tangents, directions))
 
         rollout = roll_out(problem, theta, opt_state, phi, steps, keep=1, before_step=carry)
-        end, outer_data = rollout.states[-1], rollout.outer_data
+        end, outer_data = rollout.end, rollout.outer_data
         require_outer_path(problem, end[0], phi, outer_data)
         loss, slopes = _push_outer(problem, end, phi, outer_data, (tangents, directions))
         gradient = self._gradient(problem.several, loss, slopes, directions, phi)

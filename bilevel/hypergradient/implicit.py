@@ -93,7 +93,7 @@ class Implicit:
         """
         phi = detach(phi)
         rollout = roll_out(problem, theta, opt_state, phi, steps, keep=1)
-        end = rollout.states[-1]
+        end = rollout.end
         require_pure(problem.step, end, phi, rollout.inner_data[-1])
         rows = Rows(theta, self.batch_dims)
         with torch.no_grad():
@@ -141,7 +141,7 @@ class Implicit:
         start: Tree,
     ) -> None:
         """Raise ValueError unless a Newton step is short, with the optimiser's state as it is and halved."""
-        theta, opt_state = rollout.states[-1]
+        theta, opt_state = rollout.end
         norms = [
             rows.pack(tuple(leaf.detach().unsqueeze(0) for leaf in split_floating(tree)[0])).norm(dim=-1)
             for tree in (start, theta)

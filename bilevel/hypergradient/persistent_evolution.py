@@ -143,7 +143,7 @@ class PersistentEvolution:
         phi = detach(phi)
         start = particles.theta, particles.opt_state
         centre = roll_out(problem, *start, phi, steps, keep=1)
-        end = centre.states[-1]
+        end = centre.end
         require_pure(problem.step, centre.states[-2], phi, centre.inner_data[-1])
         members = count_members(self.members, particles.theta, phi)
         noise = draw_noise(phi, self.samples // 2, self.seed, particles.theta, particles.windows.double())

@@ -10,6 +10,7 @@ import torch
 
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem, no_data
+from bilevel.hypergradient.kernels import EagerKernels, Kernels, State
 from bilevel.tree import Tree, detach, is_floating, leaves, paths, structure
 
 
@@ -17,14 +18,21 @@ from bilevel.tree import Tree, detach, is_floating, leaves, paths, structure
 class Rollout:
     """K steps of inner learning."""
 
-    states: list[tuple[Tree, Tree]]
-    """(theta_k, opt_state_k) for k = `first` to K."""
+    states: list[State]
+    """(theta_k, opt_state_k) for k = `first` to K, in the form of `kernels`."""
     inner_data: tuple[Tree, ...]
     """The data of each step: K of them."""
     outer_data: Tree
     """The data of the outer loss."""
+    kernels: Kernels
+    """What took the steps."""
     first: int = 0
     """The step that starts from the first state kept."""
+
+    @property
+    def end(self) -> tuple[Tree, Tree]:
+        """(theta_K, opt_state_K)."""
+        return self.kernels.trees(self.states[-1])
 
 
 def roll_out(
@@ -35,7 +43,8 @@ def roll_out(
     steps: int,
     *,
     keep: int | None = None,
-    before_step: Callable[[tuple[Tree, Tree], Tree], None] = no_data,
+    before_step: Callable[[State, Tree], None] = no_data,
+    kernels: Kernels | None = None,
 ) -> Rollout:
     """Take K steps without gradients.
 
@@ -48,7 +57,9 @@ def roll_out(
         phi: the outer variables.
         steps: K, at least 1.
         keep: how many of the last steps can be walked back, at least 1; all of them if None or above K.
-        before_step: told the (theta_k, opt_state_k) and the data of each step, before it is taken.
+        before_step: told the (theta_k, opt_state_k), in the form of the kernels, and the data of each step,
+            before it is taken.
+        kernels: what takes the steps; None: the problem's functions as they are.
 
     Raises:
         ValueError: `steps` is below 1, theta or phi is empty or not floating, or the step does not give theta
@@ -57,21 +68,28 @@ def roll_out(
     require(steps >= 1, f"steps must be at least 1, not {steps}.")
     require_floating(theta, "theta")
     require_floating(phi, "phi")
-    state = (detach(theta), detach(opt_state))
-    states = deque([state], maxlen=None if keep is None else keep + 1)
     phi = detach(phi)
+    kernels = EagerKernels(problem, phi) if kernels is None else kernels
+    start = detach(theta), detach(opt_state)
+    state = kernels.start(*start)
+    states = deque([state], maxlen=None if keep is None else keep + 1)
     inner_data = []
     with torch.no_grad():
         for k in range(steps):
-            inner_data.append(problem.inner_data(state[0], phi, k))
-            before_step(state, inner_data[k])
-            before, state = state, problem.step(*state, phi, inner_data[k])
+            drawn = problem.inner_data is not no_data
+            data = problem.inner_data(kernels.trees(state)[0], phi, k) if drawn else None
+            inner_data.append(data)
+            before_step(state, data)
+            state = kernels.advance(state, data)
             states.append(state)
             if k == 0:
-                _require_same_form(before[0], state[0], "theta")
-                _require_same_form(before[1], state[1], "opt_state")
-        outer_data = problem.outer_data(state[0], phi)
-    return Rollout(list(states), tuple(inner_data), outer_data, first=steps + 1 - len(states))
+                for name, before, after in zip(
+                    ("theta", "opt_state"), start, kernels.trees(state), strict=True
+                ):
+                    _require_same_form(before, after, name)
+        drawn = problem.outer_data is not no_data
+        outer_data = problem.outer_data(kernels.trees(state)[0], phi) if drawn else None
+    return Rollout(list(states), tuple(inner_data), outer_data, kernels, first=steps + 1 - len(states))
 
 
 def require_floating(tree: Tree, name: str) -> None:

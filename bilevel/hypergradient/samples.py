@@ -73,7 +73,7 @@ def require_value(problem: BilevelProblem, centre: Rollout, ends: Tensors, phi: 
         ends: what `learn_samples` gave.
         phi: the outer variables.
     """
-    end, data = centre.states[-1], centre.outer_data
+    end, data = centre.end, centre.outer_data
     rebuild = split_floating(end)[1]
     moved = rebuild([leaf[0] for leaf in ends])[0]
     if all(map(torch.equal, leaves(end[0]), leaves(moved))):

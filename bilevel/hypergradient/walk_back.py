@@ -6,8 +6,6 @@ import torch
 
 from bilevel.hypergradient.base import BilevelProblem, Estimate
 from bilevel.hypergradient.connection import all_zero, require_inner_path, require_outer_path
-from bilevel.hypergradient.pulls import outer_pullback, per_objective, step_pullback, sum_cotangent
-from bilevel.hypergradient.purity import require_same
 from bilevel.hypergradient.rollout import Rollout
 from bilevel.tree import Tree, split_floating
 
@@ -24,19 +22,16 @@ def walk_back(problem: BilevelProblem, rollout: Rollout, phi: Tree) -> Estimate:
         ValueError: as for `Hypergradient`; or a step, taken again, gives another result: it is then no pure
             function.
     """
-    end, outer_data = rollout.states[-1], rollout.outer_data
+    kernels, states, outer_data = rollout.kernels, rollout.states, rollout.outer_data
     data = rollout.inner_data[rollout.first :]
+    end = rollout.end
     with torch.no_grad():
-        loss, pull = outer_pullback(problem, end, phi, outer_data)
-        cotangent, gradient = per_objective(pull, problem.several)(sum_cotangent(loss, problem.several))
+        loss, cotangent, gradient = kernels.outer(states[-1], outer_data)
         if all_zero(cotangent):
             require_outer_path(problem, end[0], phi, outer_data)
         for k in reversed(range(len(data))):
-            result, pull = step_pullback(problem.step, rollout.states[k], phi, data[k])
-            if k == 0:
-                require_same(split_floating(rollout.states[1])[0], result)
-            cotangent, through_step = per_objective(pull, problem.several)(cotangent)
-            gradient = tuple(map(torch.add, gradient, through_step))
+            after = states[1] if k == 0 else None
+            cotangent, gradient = kernels.pull(states[k], data[k], cotangent, gradient, after)
     if all_zero(gradient):
         require_inner_path(problem, rollout, phi)
     _, rebuild = split_floating(phi)

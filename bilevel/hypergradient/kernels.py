@@ -1,0 +1,97 @@
+"""What a walk through inner learning is made of: a step, its pull-back, and the outer loss."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from bilevel.hypergradient.base import BilevelProblem
+from bilevel.hypergradient.pulls import outer_pullback, per_objective, step_pullback, sum_cotangent
+from bilevel.hypergradient.purity import require_same
+from bilevel.tree import Tensors, Tree, split_floating
+
+State = Any
+"""(theta, opt_state) in the form that the kernels work on; `Kernels.trees` gives it back."""
+
+
+class Kernels(Protocol):
+    """One problem at one phi, as the few functions that every walk through its steps calls.
+
+    A cotangent is a tuple like the floating leaves of (theta, opt_state), a gradient one like the leaves of
+    phi; with several objectives these are a first axis of both.
+    """
+
+    def start(self, theta: Tree, opt_state: Tree) -> State:
+        """Bring a state, detached, into the kernels' form."""
+
+    def trees(self, state: State) -> tuple[Tree, Tree]:
+        """Give (theta, opt_state) back as trees."""
+
+    def advance(self, state: State, data: Tree) -> State:
+        """Take one step."""
+
+    def pull(
+        self, state: State, data: Tree, cotangent: Tensors, gradient: Tensors, after: State | None = None
+    ) -> tuple[Tensors, Tensors]:
+        """Pull a cotangent back through one step.
+
+        Args:
+            state: where the step began.
+            data: what it saw.
+            cotangent: of the step's result.
+            gradient: of phi, collected so far.
+            after: the step's result; if given it may be compared with the step taken again.
+
+        Returns:
+            the cotangent of `state`, and the gradient with this step's part added.
+
+        Raises:
+            ValueError: the step, taken again, gives another result.
+        """
+
+    def outer(self, state: State, data: Tree) -> tuple[Tensor, Tensors, Tensors]:
+        """Compute the outer loss, its cotangent by `state` and its gradient by phi with the state held.
+
+        Raises:
+            ValueError: there should be several objectives, but the loss has no axis to count them.
+        """
+
+
+class EagerKernels:
+    """The functions of the problem as they are, operation by operation."""
+
+    def __init__(self, problem: BilevelProblem, phi: Tree) -> None:
+        self.problem, self.phi = problem, phi
+
+    def start(self, theta: Tree, opt_state: Tree) -> State:
+        """See `Kernels`, as for the rest; here a state is the trees themselves."""
+        return theta, opt_state
+
+    def trees(self, state: State) -> tuple[Tree, Tree]:
+        """The trees themselves."""
+        theta, opt_state = state
+        return theta, opt_state
+
+    def advance(self, state: State, data: Tree) -> State:
+        """Take one step."""
+        theta, opt_state = state
+        return self.problem.step(theta, opt_state, self.phi, data)
+
+    def pull(
+        self, state: State, data: Tree, cotangent: Tensors, gradient: Tensors, after: State | None = None
+    ) -> tuple[Tensors, Tensors]:
+        """Take the step again, with its vector-Jacobian product."""
+        result, pull = step_pullback(self.problem.step, state, self.phi, data)
+        if after is not None:
+            require_same(split_floating(after)[0], result)
+        cotangent, through_step = per_objective(pull, self.problem.several)(cotangent)
+        return cotangent, tuple(map(torch.add, gradient, through_step))
+
+    def outer(self, state: State, data: Tree) -> tuple[Tensor, Tensors, Tensors]:
+        """Compute the outer loss and its derivatives."""
+        several = self.problem.several
+        loss, pull = outer_pullback(self.problem, state, self.phi, data)
+        cotangent, gradient = per_objective(pull, several)(sum_cotangent(loss, several))
+        return loss, cotangent, gradient
