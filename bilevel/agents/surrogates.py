@@ -1,16 +1,20 @@
 """Surrogate losses: scalars whose derivatives estimate those of an expected return.
 
 The data were drawn from the policies, so they depend on theta, and a surrogate decides who sees that:
-`reinforce` is right when differentiated once; `dice` is right when differentiated again and again.
+`reinforce` is right when differentiated once; `dice` is right when differentiated again and again, and
+`loaded_dice` is with less noise. docs/sampled.md measures what that means for a meta-gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
+from bilevel.agents.advantages import decayed_sums, generalised_advantages
 from bilevel.agents.returns import discounts, leave_one_out, returns_to_go
+from bilevel.errors import require
 
 Surrogate = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
 """(own, joint, rewards, alive, discount) -> estimated return [..., agent]; see `reinforce`."""
@@ -93,7 +97,87 @@ def dice(own: Tensor, joint: Tensor, rewards: Tensor, alive: Tensor, discount: f
     return (weights * (main + correction)).sum(-2).mean(-1)
 
 
-SURROGATES: dict[str, Surrogate] = {"reinforce": reinforce, "dice": dice}
+@dataclass(frozen=True, kw_only=True)
+class LoadedDice:
+    """Loaded DiCE: DiCE with advantages, whose baseline steadies the derivatives of every order.
+
+    With W_t = sum_{u <= t} lambda^(t - u) log pi_u, lambda being `dependency_decay`, and advantages A_t,
+
+        mean over episodes of V_0 + sum_t discount^t (box(W_t) - box(lambda W_{t-1})) A_t.
+
+    Without a critic A_t = G_t - b_t, b_t the mean return of the other episodes from step t on, and V_0 = G_0.
+    With lambda = 1 every derivative, of any order, is then an unbiased estimate of the expected return's, by
+    whatever the rewards depend on, too: b_t comes from other episodes. Below 1 the first derivative stays as
+    it is; the higher ones lose what lies between steps far apart, with its noise.
+
+    Raises:
+        ValueError: a setting is not from 0 to 1; in a call, `trace` is below 1 without a critic's values.
+
+    Source:
+        Farquhar, Whiteson and Foerster, Loaded DiCE, arXiv 1909.10549; the advantages: Schulman et al.,
+        Generalized advantage estimation, arXiv 1506.02438.
+
+    >>> own = torch.tensor([[[0.5, 0.5]]]).log()  # agent, time, episode
+    >>> LoadedDice()(own, own, torch.tensor([[[1.0, 0.0]]]), torch.ones(1, 1, 2), 1.0)
+    tensor([0.5000])
+    """
+
+    dependency_decay: float = 1.0
+    """The paper's lambda, from 0 to 1: the weight of how a step depends on the step before it; 1: unbiased,
+    0: only dependencies within a step."""
+    trace: float = 1.0
+    """Lambda of generalised advantage estimation, from 0 to 1; 1: sampled returns, no bias; below 1, with a
+    critic only: less variance for the bias of its values."""
+
+    def __post_init__(self) -> None:
+        for name in ("dependency_decay", "trace"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"{name} must be from 0 to 1, not {value}.")
+
+    def __call__(
+        self,
+        own: Tensor,
+        joint: Tensor,
+        rewards: Tensor,
+        alive: Tensor,
+        discount: float,
+        values: Tensor | None = None,
+    ) -> Tensor:
+        """The surrogate; `dice` says what it is given.
+
+        Args:
+            own: not used, the joint log-probability holds it.
+            joint: log-probability of what all agents did, 0 after the end, [..., agent, time, episode].
+            rewards: those which each agent learns from, [..., agent, time, episode], zero after the end.
+            alive: 1 while the episode runs, broadcasts to `rewards`.
+            discount: per step.
+            values: a critic's, of the state each step is taken in, shaped like `rewards`, not depending on
+                that step's action; None: the other episodes' mean returns.
+
+        Returns:
+            [..., agent], in reward units; its value is the mean discounted return, with a critic the mean of
+            its first values.
+        """
+        require(
+            values is not None or self.trace == 1,
+            f"A trace of {self.trace:g}, below 1, leans on a critic's values, and there are none: leave it "
+            "at 1, or pass values.",
+        )
+        returns = returns_to_go(rewards, discount)
+        baseline = (leave_one_out(returns, alive) if values is None else values) * alive
+        advantages = generalised_advantages(rewards, baseline, discount, self.trace)
+        first = (returns if values is None else baseline)[..., 0, :]
+        so_far = decayed_sums(joint, self.dependency_decay)
+        dependencies = magic_box(so_far) - magic_box(so_far - joint)
+        weights = discounts(rewards.shape[-2], discount, rewards).unsqueeze(-1)
+        return (first + (weights * dependencies * advantages).sum(-2)).mean(-1)
+
+
+loaded_dice = LoadedDice()
+"""Loaded DiCE without bias: all dependencies, sampled returns."""
+
+
+SURROGATES: dict[str, Surrogate] = {"reinforce": reinforce, "dice": dice, "loaded-dice": loaded_dice}
 
 
 def entropy(logits: Tensor) -> Tensor:

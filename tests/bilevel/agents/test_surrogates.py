@@ -9,7 +9,16 @@ from torch import Tensor
 import games
 from bilevel.agents.play import ExactPlay, SampledPlay
 from bilevel.agents.policies import Tabular
-from bilevel.agents.surrogates import SURROGATES, Surrogate, chosen, dice, entropy, magic_box, reinforce
+from bilevel.agents.surrogates import (
+    SURROGATES,
+    Surrogate,
+    chosen,
+    dice,
+    entropy,
+    loaded_dice,
+    magic_box,
+    reinforce,
+)
 from games.base import ExactGame
 from games.repeated import RepeatedGame
 
@@ -101,7 +110,7 @@ def test_the_baseline_lowers_the_variance() -> None:
         return (torch.autograd.grad(value.sum(), variable)[0] * score).sum(-1).std()
 
     bare = (score * rewards).mean(-1).std()
-    for surrogate in (reinforce, dice):
+    for surrogate in (reinforce, dice, loaded_dice):
         assert float(noise(surrogate)) < 0.2 * float(bare)
 
 

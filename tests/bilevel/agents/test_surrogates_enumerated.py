@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -9,7 +10,7 @@ import games
 from bilevel.agents.play import SampledPlay
 from bilevel.agents.policies import Tabular
 from bilevel.agents.rollout import Episodes
-from bilevel.agents.surrogates import Surrogate, chosen, dice, reinforce
+from bilevel.agents.surrogates import LoadedDice, Surrogate, chosen, dice, loaded_dice, reinforce
 from games.repeated import RepeatedGame
 
 
@@ -88,6 +89,19 @@ class Enumerated:
         mean, true = (torch.func.jacrev(torch.func.grad(loss), by) for loss in self._losses(surrogate))
         return mean(self.theta, self.phi), true(self.theta, self.phi)
 
+    def third_derivatives(self, surrogate: Surrogate, along: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the loss by theta along one direction: the surrogate's mean, and the truth."""
+
+        def third(loss) -> Tensor:
+            def on_the_line(place: Tensor) -> Tensor:
+                return loss(self.theta + place * along, self.phi)
+
+            thrice = torch.func.grad(torch.func.grad(torch.func.grad(on_the_line)))
+            return thrice(torch.zeros((), dtype=torch.float64))
+
+        mean, true = map(third, self._losses(surrogate))
+        return mean, true
+
     def _losses(self, surrogate: Surrogate):
         return lambda theta, phi: self.mean_surrogate_loss(theta, phi, surrogate), self.true_loss
 
@@ -96,12 +110,46 @@ def assert_close(estimate: Tensor, truth: Tensor) -> None:
     torch.testing.assert_close(estimate, truth, rtol=0, atol=1e-12)
 
 
-def test_dice_is_unbiased_in_first_and_second_derivatives() -> None:
+def with_critic(own: Tensor, joint: Tensor, rewards: Tensor, alive: Tensor, discount: float) -> Tensor:
+    """Loaded DiCE whose baseline is a number for each agent and step, the same in every episode."""
+    values = draw(7, 2, 2, 1).expand(rewards.shape)
+    return loaded_dice(own, joint, rewards, alive, discount, values)
+
+
+UNBIASED: dict[str, Surrogate] = {"dice": dice, "loaded": loaded_dice, "loaded, critic": with_critic}
+
+
+@pytest.mark.parametrize("surrogate", UNBIASED.values(), ids=list(UNBIASED))
+def test_dice_is_unbiased_in_first_second_and_third_derivatives(surrogate: Surrogate) -> None:
     """Also where its baseline comes from shared rewards, which depend on the outer variable."""
     case = Enumerated()
-    assert_close(*case.gradients(dice))
+    assert_close(*case.gradients(surrogate))
     for by in (0, 1):
-        assert_close(*case.second_derivatives(dice, by))
+        assert_close(*case.second_derivatives(surrogate, by))
+    mean, true = case.third_derivatives(surrogate, draw(8, 2, 5))
+    assert_close(mean, true)
+    assert abs(float(true)) > 0.03
+
+
+@pytest.mark.parametrize("surrogate", [dice, loaded_dice], ids=["dice", "loaded"])
+def test_the_mean_of_dice_is_the_expected_loss(surrogate: Surrogate) -> None:
+    case = Enumerated()
+    assert_close(
+        case.mean_surrogate_loss(case.theta, case.phi, surrogate), case.true_loss(case.theta, case.phi)
+    )
+
+
+def test_a_decay_leaves_first_derivatives_and_takes_away_what_links_different_steps() -> None:
+    """With two steps, second derivatives are linear in the decay (derived), and right at 1."""
+    case = Enumerated()
+    found = {}
+    for decay in (0.0, 0.25, 1.0):
+        surrogate = LoadedDice(dependency_decay=decay)
+        assert_close(*case.gradients(surrogate))
+        assert_close(*case.second_derivatives(surrogate, 1))
+        found[decay], _ = case.second_derivatives(surrogate, 0)
+    assert_close(found[0.25], 0.75 * found[0.0] + 0.25 * found[1.0])
+    assert float((found[0.0] - found[1.0]).abs().max()) > 0.05
 
 
 def test_reinforce_is_right_by_ones_own_policy_and_then_by_the_sharing() -> None:
