@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bilevel.hypergradient.base import BilevelProblem, Estimate, Hypergradient
 from bilevel.hypergradient.check import HypergradientCheck, check_hypergradient
+from bilevel.hypergradient.compare import compare_hypergradients
+from bilevel.hypergradient.comparison import HypergradientComparison
 from bilevel.hypergradient.evolution import Evolution
 from bilevel.hypergradient.finite_difference import FiniteDifference
 from bilevel.hypergradient.forward import Forward
@@ -28,6 +30,7 @@ __all__ = [
     "Forward",
     "Hypergradient",
     "HypergradientCheck",
+    "HypergradientComparison",
     "Implicit",
     "OneStep",
     "Particles",
@@ -35,6 +38,7 @@ __all__ = [
     "Truncated",
     "Unrolled",
     "check_hypergradient",
+    "compare_hypergradients",
     "format_hypergradient",
     "make_hypergradient",
     "register_hypergradient",

@@ -1,22 +1,30 @@
-"""Is an outer gradient right? Ask finite differences, on the data that the estimator saw."""
+"""How near an outer gradient is to central finite differences, along directions in phi."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bilevel.errors import require
-from bilevel.hypergradient.base import BilevelProblem, Hypergradient
+from bilevel.hypergradient.base import BilevelProblem, Estimate
 from bilevel.hypergradient.rollout import roll_out
-from bilevel.hypergradient.unrolled import Unrolled
 from bilevel.tree import Tree, cast_floating, detach, leaves, paths, split_floating
 
-_EXACT = Unrolled()
-_RANDOM_DIRECTIONS = 8
+RANDOM_DIRECTIONS = 8
+
+
+class Directions(NamedTuple):
+    """Where in phi derivatives are taken."""
+
+    names: tuple[str, ...]
+    """What each is called."""
+    rows: Tensor
+    """Each as a vector of length 1 over all entries of phi, float64 [direction, entry]."""
 
 
 @dataclass(frozen=True)
@@ -89,47 +97,95 @@ class HypergradientCheck:
         )
 
 
-def _finite_differences(
-    problem: BilevelProblem,
-    start: tuple[Tree, Tree],
-    phi: Tree,
-    directions: Tensor,
-    steps: int,
-    epsilon: float,
-) -> Tensor:
-    """Central differences along each row of `directions`: [direction] or [objective, direction]."""
-    flat, rebuild = split_floating(phi)
-    ends = list(itertools.accumulate(leaf.numel() for leaf in flat))
+@dataclass(frozen=True, kw_only=True)
+class Differences:
+    """Central finite differences of the K steps, on data that are given.
 
-    def outer_loss(shift: Tensor) -> Tensor:
-        parts = shift.tensor_split(ends[:-1])
-        moved = rebuild([leaf + part.view_as(leaf) for leaf, part in zip(flat, parts, strict=True)])
-        rollout = roll_out(problem, *start, moved, steps)
-        with torch.no_grad():
-            loss = problem.outer_loss(rollout.states[-1][0], moved, rollout.outer_data)
-        return _row(loss, problem.several).sum(-1)
+    Raises:
+        ValueError: a setting is out of range.
+    """
 
-    shifts = [epsilon * direction for direction in directions]
-    return torch.stack([(outer_loss(s) - outer_loss(-s)) / (2 * epsilon) for s in shifts], -1)
+    epsilon: float = 1e-5
+    """The step of a difference, in units of phi, above 0. The error is about epsilon^2 times the third
+    derivative: choose it well below the scale on which the steps bend (Adam bends on its own epsilon)."""
+    max_entries: int = 64
+    """Phi is moved entry by entry up to this many, at least 1; beyond, along 8 random directions of length 1,
+    always the same ones."""
+    tolerance: float = 1e-6
+    """The relative error that passes, above 0."""
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "tolerance"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value > 0, f"{name} must be a number above 0, not {value}.")
+        require(self.max_entries >= 1, f"max_entries must be at least 1, not {self.max_entries}.")
+
+    def directions(self, phi: Tree) -> Directions:
+        """Choose unit vectors, or random directions if phi has too many entries."""
+        flat = leaves(phi)
+        size, device = sum(leaf.numel() for leaf in flat), flat[0].device
+        if size <= self.max_entries:
+            entries = (
+                f"{path}{list(index) if index else ''}"
+                for path, leaf in zip(paths(phi), flat, strict=True)
+                for index in itertools.product(*map(range, leaf.shape))
+            )
+            return Directions(tuple(entries), torch.eye(size, dtype=torch.float64, device=device))
+        names = tuple(f"random direction {k}" for k in range(RANDOM_DIRECTIONS))
+        generator = torch.Generator(device).manual_seed(0)
+        draws = torch.randn(len(names), size, generator=generator, dtype=torch.float64, device=device)
+        return Directions(names, draws / draws.norm(dim=1, keepdim=True))
+
+    def take(
+        self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, directions: Tensor, steps: int
+    ) -> Tensor:
+        """Difference the outer loss along each row of `directions`: [direction] or [objective, direction].
+
+        It is a loop over the directions, with 2 K steps for each.
+        """
+        flat, rebuild = split_floating(phi)
+        ends = list(itertools.accumulate(leaf.numel() for leaf in flat))
+
+        def outer_loss(shift: Tensor) -> Tensor:
+            parts = shift.tensor_split(ends[:-1])
+            moved = rebuild([leaf + part.view_as(leaf) for leaf, part in zip(flat, parts, strict=True)])
+            rollout = roll_out(problem, *start, moved, steps)
+            with torch.no_grad():
+                loss = problem.outer_loss(rollout.states[-1][0], moved, rollout.outer_data)
+            return entries_of(loss, problem.several).sum(-1)
+
+        shifts = [self.epsilon * direction for direction in directions]
+        return torch.stack([(outer_loss(s) - outer_loss(-s)) / (2 * self.epsilon) for s in shifts], -1)
+
+    def rounding(self, loss: Tensor) -> float:
+        """What rounding alone may make of one difference of an outer loss of this size."""
+        return 100 * torch.finfo(torch.float64).eps * float(loss.abs().sum()) / self.epsilon
+
+    def check(
+        self,
+        estimate: Estimate,
+        differences: Tensor,
+        directions: Directions,
+        *,
+        estimator: str,
+        several: bool,
+    ) -> HypergradientCheck:
+        """Set an estimate beside differences."""
+        return HypergradientCheck(
+            estimator=estimator,
+            directions=directions.names,
+            estimated=entries_of(estimate.gradient, several) @ directions.rows.T,
+            differences=differences,
+            noise=self.rounding(estimate.outer_loss) * math.sqrt(differences.numel()),
+            tolerance=self.tolerance,
+        )
 
 
-def _row(tree: Tree, several: bool) -> Tensor:
+def in_float64(*trees: Tree) -> tuple[Tree, ...]:
+    """Detach trees and convert their floating tensors to float64."""
+    return tuple(cast_floating(detach(tree), torch.float64) for tree in trees)
+
+
+def entries_of(tree: Tree, several: bool) -> Tensor:
     """Join the leaves to one vector: [entry]; with several objectives [objective, entry]."""
     return torch.cat([leaf.reshape(*leaf.shape[: int(several)], -1) for leaf in leaves(tree)], -1)
-
-
-def _directions(phi: Tree, max_entries: int) -> tuple[tuple[str, ...], Tensor]:
-    """Name the directions and give them as rows: unit vectors, or random ones if phi has too many entries."""
-    flat = leaves(phi)
-    size, device = sum(leaf.numel() for leaf in flat), flat[0].device
-    if size <= max_entries:
-        entries = (
-            f"{path}{list(index) if index else ''}"
-            for path, leaf in zip(paths(phi), flat, strict=True)
-            for index in itertools.product(*map(range, leaf.shape))
-        )
-        return tuple(entries), torch.eye(size, dtype=torch.float64, device=device)
-    names = tuple(f"random direction {k}" for k in range(_RANDOM_DIRECTIONS))
-    generator = torch.Generator(device).manual_seed(0)
-    draws = torch.randn(len(names), size, generator=generator, dtype=torch.float64, device=device)
-    return names, draws / draws.norm(dim=1, keepdim=True)

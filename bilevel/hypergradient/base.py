@@ -13,8 +13,26 @@ from bilevel.step import Step
 from bilevel.tree import Tree
 
 
-def no_data(*_: Any) -> None:
-    """Give no data: for what is deterministic."""
+@dataclass(frozen=True, eq=False)
+class Always:
+    """A source that gives the same data every time: a full batch, or nothing at all.
+
+    Who takes the steps may then leave out what drawing would need.
+
+    >>> Always("batch")(None, None, 3)
+    'batch'
+    """
+
+    data: Tree
+    """What it gives."""
+
+    def __call__(self, *_: Any) -> Tree:
+        """Give the data, whatever the inner variables are."""
+        return self.data
+
+
+no_data = Always(None)
+"""No data: for what is deterministic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +48,8 @@ class BilevelProblem:
     """(theta_K, phi, outer data) -> the loss to minimise; of any shape, summed, so members of a batch are
     independent."""
     inner_data: Callable[[Tree, Tree, int], Tree] = no_data
-    """(theta_k, phi, k) -> the data of step k; called once a step, in order, without gradients."""
+    """(theta_k, phi, k) -> the data of step k; called once a step, in order, without gradients. With data
+    that never change give `Always(data)`."""
     outer_data: Callable[[Tree, Tree], Tree] = no_data
     """(theta_K, phi) -> the data of the outer loss; called once, without gradients."""
     several: bool = False

@@ -1,94 +1,50 @@
-"""Is an outer gradient right? Ask finite differences, on the data that the estimator saw."""
+"""Is an outer gradient right? And which estimator suits this problem? Ask finite differences."""
 
 from __future__ import annotations
 
-import itertools
-import math
-from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from types import EllipsisType
+from typing import Any, overload
 
 from bilevel.errors import require
+from bilevel.hypergradient.agreement import Differences, HypergradientCheck, in_float64
 from bilevel.hypergradient.base import BilevelProblem, Hypergradient
-from bilevel.hypergradient.rollout import roll_out
+from bilevel.hypergradient.compare import Estimators, compare_hypergradients
+from bilevel.hypergradient.comparison import HypergradientComparison
 from bilevel.hypergradient.unrolled import Unrolled
-from bilevel.tree import Tree, cast_floating, detach, leaves, paths, split_floating
+from bilevel.tree import Tree
+
+__all__ = ["HypergradientCheck", "check_hypergradient"]
 
 _EXACT = Unrolled()
-_RANDOM_DIRECTIONS = 8
 
 
-@dataclass(frozen=True)
-class HypergradientCheck:
-    """An outer gradient beside finite differences; `str` says in one sentence how far apart they are."""
-
-    estimator: str
-    """Which estimator was checked."""
-    directions: tuple[str, ...]
-    """Along what the derivatives were taken: entries of phi, or random directions."""
-    estimated: Tensor
-    """Derivatives by the estimator, [direction]; with several objectives [objective, direction]."""
-    differences: Tensor
-    """The same by central finite differences."""
-    noise: float
-    """What rounding alone may make of the norm of their difference."""
-    tolerance: float
-    """The relative error that is allowed."""
-
-    @property
-    def error(self) -> float:
-        """The norm of the difference."""
-        return float((self.estimated - self.differences).norm())
-
-    @property
-    def size(self) -> float:
-        """The greater of the two norms."""
-        return float(torch.maximum(self.estimated.norm(), self.differences.norm()))
-
-    @property
-    def relative_error(self) -> float:
-        """The norm of the difference over the greater of the two norms; 0 where both are 0."""
-        return self.error / self.size if self.size else 0.0
-
-    @property
-    def cosine(self) -> float:
-        """The cosine of the angle between the two; 1 where both are 0, and 0 where one is."""
-        norms = self.estimated.norm() * self.differences.norm()
-        return float((self.estimated * self.differences).sum() / norms) if norms else float(not self.size)
-
-    @property
-    def worst(self) -> tuple[str, float, float]:
-        """Where they differ most: the direction, the estimate, the finite difference."""
-        place = int((self.estimated - self.differences).abs().argmax())
-        name = self.directions[place % len(self.directions)]
-        if self.estimated.ndim > 1:
-            name += f" of objective {place // len(self.directions)}"
-        return name, float(self.estimated.flatten()[place]), float(self.differences.flatten()[place])
-
-    @property
-    def drowned(self) -> bool:
-        """Whether the gradient is so small that rounding noise hides if the two agree."""
-        return self.tolerance * self.size < self.error <= 10 * self.noise and self.size <= 10 * self.noise
-
-    @property
-    def passed(self) -> bool:
-        """Whether the difference is within the tolerance and the rounding noise; drowned or NaN is not."""
-        return self.error <= self.tolerance * self.size + self.noise and not self.drowned
-
-    def __str__(self) -> str:
-        name, estimated, difference = self.worst
-        verdict = "agrees with" if self.passed else "DIFFERS from"
-        if self.drowned:
-            verdict = f"is too small to be checked (rounding noise is {self.noise:.1e}) by"
-        return (
-            f"{self.estimator} {verdict} finite differences: "
-            f"relative error {self.relative_error:.1e} over {len(self.directions)} directions "
-            f"({self.tolerance:.1e} is allowed), cosine {self.cosine:.6f}, most at {name}: {estimated:.6g} "
-            f"against {difference:.6g}."
-        )
-
-
+@overload
+def check_hypergradient(
+    problem: BilevelProblem,
+    theta: Tree,
+    opt_state: Tree,
+    phi: Tree,
+    *,
+    steps: int,
+    estimator: Hypergradient = ...,
+    epsilon: float = ...,
+    max_entries: int = ...,
+    tolerance: float = ...,
+) -> HypergradientCheck: ...
+@overload
+def check_hypergradient(
+    problem: BilevelProblem,
+    theta: Tree,
+    opt_state: Tree,
+    phi: Tree,
+    *,
+    steps: int,
+    estimators: Estimators | None,
+    epsilon: float = ...,
+    max_entries: int = ...,
+    tolerance: float = ...,
+    **comparison: Any,
+) -> HypergradientComparison: ...
 def check_hypergradient(
     problem: BilevelProblem,
     theta: Tree,
@@ -97,11 +53,13 @@ def check_hypergradient(
     *,
     steps: int,
     estimator: Hypergradient = _EXACT,
+    estimators: Estimators | EllipsisType | None = ...,
     epsilon: float = 1e-5,
     max_entries: int = 64,
     tolerance: float = 1e-6,
-) -> HypergradientCheck:
-    """Compare an estimator with central finite differences of the same K steps, in float64.
+    **comparison: Any,
+) -> HypergradientCheck | HypergradientComparison:
+    """Compare an estimator, or several, with central finite differences of the same K steps, in float64.
 
     The estimator runs first, and its data are replayed in every difference. Inputs are converted to float64;
     what the step and the losses close over must be able to follow. It is a loop over the directions, with
@@ -114,15 +72,18 @@ def check_hypergradient(
         phi: the outer variables.
         steps: K, at least 1.
         estimator: what to check.
+        estimators: instead of `estimator`, several of them (None: all there are), whose errors, noise, time
+            and memory are compared: see `compare_hypergradients`, which takes the remaining arguments.
         epsilon: the step of a difference, in units of phi, above 0. The error is about epsilon^2 times the
             third derivative: choose it well below the scale on which the steps bend (Adam bends on its own
             epsilon).
         max_entries: phi is checked entry by entry up to this many, at least 1; beyond, along 8 random
             directions of length 1, always the same ones.
         tolerance: the relative error that is allowed, above 0.
+        comparison: further arguments of `compare_hypergradients`, with `estimators` only.
 
     Raises:
-        ValueError: a setting is out of range, or the estimator refuses the problem.
+        ValueError: a setting is out of range, or the one estimator refuses the problem.
 
     >>> from bilevel.optimisers import momentum
     >>> from bilevel.step import inner_step
@@ -134,67 +95,22 @@ def check_hypergradient(
     >>> theta, phi = torch.tensor(0.5), torch.tensor(1.0)
     >>> check_hypergradient(problem, theta, inner.init(theta), phi, steps=3).passed
     True
+    >>> both = ["unrolled", "truncated(steps=1)"]
+    >>> compared = check_hypergradient(problem, theta, inner.init(theta), phi, steps=3, estimators=both)
+    >>> [row.check.passed for row in compared.measured]
+    [True, False]
     """
-    for name, value in {"epsilon": epsilon, "tolerance": tolerance}.items():
-        require(math.isfinite(value) and value > 0, f"{name} must be a number above 0, not {value}.")
-    require(max_entries >= 1, f"max_entries must be at least 1, not {max_entries}.")
-    theta, opt_state, phi = (cast_floating(detach(tree), torch.float64) for tree in (theta, opt_state, phi))
+    settings: dict[str, Any] = {"epsilon": epsilon, "max_entries": max_entries, "tolerance": tolerance}
+    if not isinstance(estimators, EllipsisType):
+        require(estimator is _EXACT, "Give either estimator or estimators, not both.")
+        return compare_hypergradients(
+            problem, theta, opt_state, phi, steps=steps, estimators=estimators, **settings, **comparison
+        )
+    require(not comparison, f"Only a comparison takes {', '.join(comparison)}: give estimators.")
+    differences = Differences(**settings)
+    theta, opt_state, phi = in_float64(theta, opt_state, phi)
     estimate = estimator(problem, theta, opt_state, phi, steps=steps)
     replay = problem.replay(estimate.inner_data, estimate.outer_data)
-    names, directions = _directions(phi, max_entries)
-    differences = _finite_differences(replay, (theta, opt_state), phi, directions, steps, epsilon)
-    rounding = 100 * torch.finfo(torch.float64).eps * float(estimate.outer_loss.abs().sum()) / epsilon
-    return HypergradientCheck(
-        estimator=repr(estimator),
-        directions=names,
-        estimated=_row(estimate.gradient, problem.several) @ directions.T,
-        differences=differences,
-        noise=rounding * math.sqrt(differences.numel()),
-        tolerance=tolerance,
-    )
-
-
-def _finite_differences(
-    problem: BilevelProblem,
-    start: tuple[Tree, Tree],
-    phi: Tree,
-    directions: Tensor,
-    steps: int,
-    epsilon: float,
-) -> Tensor:
-    """Central differences along each row of `directions`: [direction] or [objective, direction]."""
-    flat, rebuild = split_floating(phi)
-    ends = list(itertools.accumulate(leaf.numel() for leaf in flat))
-
-    def outer_loss(shift: Tensor) -> Tensor:
-        parts = shift.tensor_split(ends[:-1])
-        moved = rebuild([leaf + part.view_as(leaf) for leaf, part in zip(flat, parts, strict=True)])
-        rollout = roll_out(problem, *start, moved, steps)
-        with torch.no_grad():
-            loss = problem.outer_loss(rollout.states[-1][0], moved, rollout.outer_data)
-        return _row(loss, problem.several).sum(-1)
-
-    shifts = [epsilon * direction for direction in directions]
-    return torch.stack([(outer_loss(s) - outer_loss(-s)) / (2 * epsilon) for s in shifts], -1)
-
-
-def _row(tree: Tree, several: bool) -> Tensor:
-    """Join the leaves to one vector: [entry]; with several objectives [objective, entry]."""
-    return torch.cat([leaf.reshape(*leaf.shape[: int(several)], -1) for leaf in leaves(tree)], -1)
-
-
-def _directions(phi: Tree, max_entries: int) -> tuple[tuple[str, ...], Tensor]:
-    """Name the directions and give them as rows: unit vectors, or random ones if phi has too many entries."""
-    flat = leaves(phi)
-    size, device = sum(leaf.numel() for leaf in flat), flat[0].device
-    if size <= max_entries:
-        entries = (
-            f"{path}{list(index) if index else ''}"
-            for path, leaf in zip(paths(phi), flat, strict=True)
-            for index in itertools.product(*map(range, leaf.shape))
-        )
-        return tuple(entries), torch.eye(size, dtype=torch.float64, device=device)
-    names = tuple(f"random direction {k}" for k in range(_RANDOM_DIRECTIONS))
-    generator = torch.Generator(device).manual_seed(0)
-    draws = torch.randn(len(names), size, generator=generator, dtype=torch.float64, device=device)
-    return names, draws / draws.norm(dim=1, keepdim=True)
+    directions = differences.directions(phi)
+    found = differences.take(replay, (theta, opt_state), phi, directions.rows, steps)
+    return differences.check(estimate, found, directions, estimator=repr(estimator), several=problem.several)

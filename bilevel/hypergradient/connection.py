@@ -61,7 +61,7 @@ def require_inner_path(problem: BilevelProblem, rollout: Rollout, phi: Tree) -> 
         rollout: the steps that were taken; the first one kept is looked at.
         phi: the outer variables.
     """
-    start, theta = rollout.kernels.trees(rollout.states[0]), rollout.end[0]
+    start, theta = rollout.begin, rollout.end[0]
     data = rollout.inner_data[rollout.first]
     through_step = connected(lambda v: problem.step(*start, v, data), phi)
     directly = connected(lambda v: problem.outer_loss(theta, v, rollout.outer_data), phi)

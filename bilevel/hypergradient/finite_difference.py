@@ -11,17 +11,19 @@ from torch import Tensor
 
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem, Estimate
+from bilevel.hypergradient.compiled.policy import make_kernels
 from bilevel.hypergradient.connection import all_zero, require_inner_path, require_outer_path
 from bilevel.hypergradient.pulls import outer_pullback, per_objective, sum_cotangent
 from bilevel.hypergradient.purity import require_pure
 from bilevel.hypergradient.rollout import Rollout, roll_out
 from bilevel.hypergradient.samples import repeated
+from bilevel.hypergradient.settings import Compilable
 from bilevel.hypergradient.smoothing import count_members
 from bilevel.tree import Tensors, Tree, detach, split_floating
 
 
-@dataclass(frozen=True, kw_only=True)
-class FiniteDifference:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FiniteDifference(Compilable):
     """DARTS-like: the last step's effect on the outer loss by central differences, for any step.
 
     With v = dF/dtheta_K and S the last step, taken from (theta_K-1, state_K-1), for each entry j of phi:
@@ -73,6 +75,7 @@ class FiniteDifference:
     """How many entries are moved in one batch, at least 1: more takes more memory."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
             self.epsilon is None or (math.isfinite(self.epsilon) and self.epsilon > 0),
             f"epsilon must be a number above 0, or None, not {self.epsilon}.",
@@ -91,9 +94,10 @@ class FiniteDifference:
                 of members, where there should be one, or the step is not pure.
         """
         theta, opt_state, phi = detach(theta), detach(opt_state), detach(phi)
-        run = roll_out(problem, theta, opt_state, phi, steps, keep=1)
+        kernels = make_kernels(problem, phi, self.compile, steps)
+        run = roll_out(problem, theta, opt_state, phi, steps, keep=1, kernels=kernels)
         end = run.end
-        require_pure(problem.step, run.states[-2], phi, run.inner_data[-1])
+        require_pure(problem.step, run.begin, phi, run.inner_data[-1])
         members = count_members(self.members, theta, phi)
         flat, rebuild = split_floating(phi)
         entries = sum(leaf.numel() for leaf in flat) // members
@@ -109,7 +113,7 @@ class FiniteDifference:
                 require_outer_path(problem, end[0], phi, run.outer_data)
             slope = _slopes(problem, run, phi, cotangent, members, self.epsilon)
             index = torch.arange(entries, device=flat[0].device)
-            states = repeated(split_floating(run.states[-2])[0], entries)
+            states = repeated(split_floating(run.begin)[0], entries)
             along = torch.vmap(slope, chunk_size=self.chunk)(index, states)  # [entry, objective, member]
         sizes = [leaf.numel() // members for leaf in flat]
         parts = along.movedim(0, -1).split(sizes, -1)
@@ -132,7 +136,7 @@ def _slopes(
     It gives [objective, member].
     """
     flat, rebuild = split_floating(phi)
-    rebuild_state = split_floating(run.states[-2])[1]
+    rebuild_state = split_floating(run.begin)[1]
     ends = split_floating(run.end[0])[0]
     along = [v.reshape(-1, members, end.numel() // members) for v, end in zip(cotangent, ends, strict=True)]
     sizes = [leaf.numel() // members for leaf in flat]

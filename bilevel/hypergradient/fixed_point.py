@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bilevel.hypergradient.kernels import Kernels, State
 from bilevel.hypergradient.solvers import System
-from bilevel.step import Step
 from bilevel.tree import Tensors, Tree, batch_shape, split_floating
 
 
@@ -44,37 +44,28 @@ class LinearStep:
     """Rows v -> (d theta'/d phi)' v, [system, *leaf.shape] for each leaf of phi."""
 
 
-def linearise(step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree, *, rows: Rows) -> LinearStep:
+def linearise(kernels: Kernels, state: State, data: Tree, *, rows: Rows) -> LinearStep:
     """Take a step and its derivative, holding the optimiser's state.
 
     Args:
-        step: the step.
-        state: (theta, opt_state), the place.
-        phi: the outer variables.
+        kernels: of the problem.
+        state: (theta, opt_state), the place, in the kernels' form.
         data: what the step sees.
         rows: how theta is laid out.
     """
-    flat, rebuild = split_floating(state[0])
-    flat_phi, rebuild_phi = split_floating(phi)
-
-    def advance(flat: Tensors, flat_phi: Tensors) -> Tensors:
-        return split_floating(step(rebuild(flat), state[1], rebuild_phi(flat_phi), data)[0])[0]
-
-    result, pull = torch.func.vjp(advance, flat, flat_phi)[:2]
-    # J v is the transpose of the transpose: it needs no forward mode, which loses float32 in places.
-    push = torch.func.vjp(lambda v: pull(v)[0], tuple(map(torch.zeros_like, result)))[1]
+    held = kernels.hold(state, data)
 
     def times(v: Tensor) -> Tensor:
-        return v - rows.pack(torch.vmap(lambda *flat: push(flat)[0])(*rows.unpack(v)))
+        return v - rows.pack(held.push(rows.unpack(v)))
 
     def times_transpose(v: Tensor) -> Tensor:
-        return v - rows.pack(torch.vmap(lambda *flat: pull(flat)[0])(*rows.unpack(v)))
+        return v - rows.pack(held.pull(rows.unpack(v))[0])
 
     def pull_phi(v: Tensor) -> Tensors:
-        pulled: Tensors = torch.vmap(lambda *flat: pull(flat)[1])(*rows.unpack(v))
-        return pulled
+        return held.pull(rows.unpack(v))[1]
 
-    move = rows.pack(tuple((new - old).unsqueeze(0) for new, old in zip(result, flat, strict=True)))
+    flat, _ = split_floating(kernels.trees(state)[0])
+    move = rows.pack(tuple((new - old).unsqueeze(0) for new, old in zip(held.result, flat, strict=True)))
     return LinearStep(move, System(times, times_transpose), pull_phi)
 
 

@@ -10,16 +10,18 @@ from torch import Tensor
 
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem, Estimate
+from bilevel.hypergradient.compiled.policy import make_kernels
 from bilevel.hypergradient.connection import all_zero, require_inner_path, require_outer_path
+from bilevel.hypergradient.kernels import State
 from bilevel.hypergradient.pulls import require_objectives
 from bilevel.hypergradient.purity import require_pure
 from bilevel.hypergradient.rollout import require_floating, roll_out
-from bilevel.step import Step
+from bilevel.hypergradient.settings import Compilable
 from bilevel.tree import Tensors, Tree, batch_shape, detach, split_floating
 
 
-@dataclass(frozen=True, kw_only=True)
-class Forward:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Forward(Compilable):
     """Forward mode: d z_k / d phi goes with the steps, one tangent for each entry of phi.
 
     With z_k = (theta_k, floating state_k) and z_k+1 = S(z_k, phi):
@@ -56,6 +58,7 @@ class Forward:
     0; the outer loss must have them too, after the axis of its objectives if there are several."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.limit is None or self.limit >= 1, f"limit must be at least 1 or None, not {self.limit}.")
         require(self.batch_dims >= 0, f"batch_dims must be at least 0, not {self.batch_dims}.")
 
@@ -72,20 +75,23 @@ class Forward:
         phi = detach(phi)
         directions = self._directions(phi)
         count = len(directions[0])
-        tangents = tuple(leaf.new_zeros(count, *leaf.shape) for leaf in split_floating((theta, opt_state))[0])
-        started = False
+        kernels = make_kernels(problem, phi, self.compile, steps)
+        zeros = (leaf.new_zeros(count, *leaf.shape) for leaf in split_floating((theta, opt_state))[0])
+        tangents, started = kernels.tangents(tuple(zeros)), False
 
-        def carry(state: tuple[Tree, Tree], data: Tree) -> None:
+        def carry(state: State, data: Tree) -> None:
             nonlocal tangents, started
             if not started:
-                require_pure(problem.step, state, phi, data)
+                require_pure(problem.step, kernels.trees(state), phi, data)
                 started = True
-            tangents = _push_step(problem.step, state, phi, data, (tangents, directions))
+            tangents = kernels.push(state, data, tangents, directions)
 
-        rollout = roll_out(problem, theta, opt_state, phi, steps, keep=1, before_step=carry)
+        rollout = roll_out(problem, theta, opt_state, phi, steps, keep=1, before_step=carry, kernels=kernels)
         end, outer_data = rollout.end, rollout.outer_data
         require_outer_path(problem, end[0], phi, outer_data)
-        loss, slopes = _push_outer(problem, end, phi, outer_data, (tangents, directions))
+        loss, slopes = _push_outer(
+            problem, end, phi, outer_data, (kernels.tangent_leaves(tangents), directions)
+        )
         gradient = self._gradient(problem.several, loss, slopes, directions, phi)
         if all_zero(gradient):
             require_inner_path(problem, rollout, phi)
@@ -138,25 +144,6 @@ class Forward:
         front = slopes.shape[1 : 1 + int(several)]
         parts = by_entry.split(sizes, -1)
         return tuple(p.reshape((*front, *leaf.shape)).to(leaf) for p, leaf in zip(parts, flat, strict=True))
-
-
-def _push_step(
-    step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree, tangents: tuple[Tensors, Tensors]
-) -> Tensors:
-    """Push tangents [direction, *] of (state, phi) through a step."""
-    flat, rebuild = split_floating(state)
-    flat_phi, rebuild_phi = split_floating(phi)
-
-    def advance(flat: Tensors, flat_phi: Tensors) -> Tensors:
-        theta, opt_state = rebuild(flat)
-        return split_floating(step(theta, opt_state, rebuild_phi(flat_phi), data))[0]
-
-    def push(*tangents: Tensors) -> Tensors:
-        pushed: Tensors = torch.func.jvp(advance, (flat, flat_phi), tangents)[1]
-        return tuple(tangent.to(leaf) for tangent, leaf in zip(pushed, flat, strict=True))
-
-    carried: Tensors = torch.vmap(push)(*tangents)
-    return carried
 
 
 def _push_outer(

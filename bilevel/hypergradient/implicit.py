@@ -10,17 +10,19 @@ from torch import Tensor
 
 from bilevel.errors import require, require_name
 from bilevel.hypergradient.base import BilevelProblem, Estimate
+from bilevel.hypergradient.compiled.policy import make_kernels
 from bilevel.hypergradient.connection import all_zero, require_inner_path, require_outer_path
 from bilevel.hypergradient.fixed_point import LinearStep, Rows, asymmetry, halve_state, linearise
 from bilevel.hypergradient.pulls import outer_pullback, per_objective, sum_cotangent
 from bilevel.hypergradient.purity import require_pure
 from bilevel.hypergradient.rollout import Rollout, roll_out
+from bilevel.hypergradient.settings import Compilable
 from bilevel.hypergradient.solvers import SOLVERS
 from bilevel.tree import Tree, detach, split_floating
 
 
-@dataclass(frozen=True, kw_only=True)
-class Implicit:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Implicit(Compilable):
     """Implicit differentiation: how the point that learning comes to rest at moves with phi.
 
     With J = d theta'/d theta of one more step at theta_K, the optimiser's state held as it is:
@@ -74,6 +76,7 @@ class Implicit:
     """How many leading axes of every leaf of theta count members that are independent, at least 0."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_name(self.solver, SOLVERS, "solver")
         require(
             self.tolerance is None or self.tolerance > 0, f"tolerance must be above 0, not {self.tolerance}."
@@ -92,7 +95,8 @@ class Implicit:
                 if the solver does not suit the step, or did not converge; or if the step is no pure function.
         """
         phi = detach(phi)
-        rollout = roll_out(problem, theta, opt_state, phi, steps, keep=1)
+        kernels = make_kernels(problem, phi, self.compile, steps)
+        rollout = roll_out(problem, theta, opt_state, phi, steps, keep=1, kernels=kernels)
         end = rollout.end
         require_pure(problem.step, end, phi, rollout.inner_data[-1])
         rows = Rows(theta, self.batch_dims)
@@ -102,11 +106,11 @@ class Implicit:
             if all_zero(cotangent):
                 require_outer_path(problem, end[0], phi, rollout.outer_data)
             right = rows.pack(_with_axis(cotangent, problem.several)[: len(split_floating(theta)[0])])
-            linear = linearise(problem.step, end, phi, rollout.inner_data[-1], rows=rows)
+            linear = linearise(kernels, rollout.states[-1], rollout.inner_data[-1], rows=rows)
             if self.solver == "cg":
                 _require_symmetric(linear, right)
             if math.isfinite(self.accept_distance):
-                self._require_near(problem, rollout, phi, rows, linear, theta)
+                self._require_near(rollout, rows, linear, theta)
             through_steps = linear.pull_phi(self._solve(linear, right))
         gradient = tuple(g + t.reshape(g.shape) for g, t in zip(gradient, through_steps, strict=True))
         if all_zero(gradient):
@@ -131,15 +135,7 @@ class Implicit:
     def _tolerance(self, right: Tensor) -> float:
         return self.tolerance or torch.finfo(right.dtype).eps ** (2 / 3)
 
-    def _require_near(
-        self,
-        problem: BilevelProblem,
-        rollout: Rollout,
-        phi: Tree,
-        rows: Rows,
-        linear: LinearStep,
-        start: Tree,
-    ) -> None:
+    def _require_near(self, rollout: Rollout, rows: Rows, linear: LinearStep, start: Tree) -> None:
         """Raise ValueError unless a Newton step is short, with the optimiser's state as it is and halved."""
         theta, opt_state = rollout.end
         norms = [
@@ -162,7 +158,8 @@ class Implicit:
         halved = halve_state(opt_state)
         if halved is None:
             return
-        found = distance(linearise(problem.step, (theta, halved), phi, rollout.inner_data[-1], rows=rows))
+        elsewhere = rollout.kernels.start(theta, halved)
+        found = distance(linearise(rollout.kernels, elsewhere, rollout.inner_data[-1], rows=rows))
         require(
             found <= self.accept_distance,
             "Implicit holds the optimiser's state, but here the fixed point depends on it: with the state "

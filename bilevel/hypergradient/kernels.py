@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from bilevel.hypergradient.base import BilevelProblem
-from bilevel.hypergradient.pulls import outer_pullback, per_objective, step_pullback, sum_cotangent
+from bilevel.hypergradient.pulls import (
+    held_pullback,
+    outer_pullback,
+    per_objective,
+    push_step,
+    step_pullback,
+    sum_cotangent,
+)
 from bilevel.hypergradient.purity import require_same
 from bilevel.tree import Tensors, Tree, split_floating
 
 State = Any
 """(theta, opt_state) in the form that the kernels work on; `Kernels.trees` gives it back."""
+
+
+class Held(NamedTuple):
+    """A step at one place, theta -> theta', the optimiser's state held, with J = d theta'/d theta.
+
+    Vectors are like the leaves of theta, several at a time: [vector, *leaf.shape].
+    """
+
+    result: Tensors
+    """The leaves of theta'."""
+    pull: Callable[[Tensors], tuple[Tensors, Tensors]]
+    """v -> J' v and (d theta'/d phi)' v."""
+    push: Callable[[Tensors], Tensors]
+    """v -> J v."""
 
 
 class Kernels(Protocol):
@@ -58,6 +80,31 @@ class Kernels(Protocol):
             ValueError: there should be several objectives, but the loss has no axis to count them.
         """
 
+    def gradient_leaves(self, gradient: Tensors) -> Tensors:
+        """Give a gradient as leaves in the shapes of phi's."""
+
+    def tangents(self, stacked: Tensors) -> Any:
+        """Bring tangents of the state's floating leaves, [direction, *leaf.shape], into the kernels' form."""
+
+    def push(self, state: State, data: Tree, tangents: Any, directions: Tensors) -> Any:
+        """Push tangents of the state, and of phi along `directions`, through one step.
+
+        Args:
+            state: where the step begins.
+            data: what it sees.
+            tangents: of the state, from `tangents` or from here.
+            directions: in which phi moves, [direction, *leaf.shape] for each leaf.
+        """
+
+    def tangent_leaves(self, tangents: Any) -> Tensors:
+        """Give tangents as stacked leaves again."""
+
+    def hold(self, state: State, data: Tree) -> Held:
+        """Take one step, and its derivatives by theta and phi, with the optimiser's state held as it is."""
+
+    def at(self, phi: Tree) -> Kernels:
+        """Build the kernels of the same problem at another phi; they take these cotangents and gradients."""
+
 
 class EagerKernels:
     """The functions of the problem as they are, operation by operation."""
@@ -95,3 +142,38 @@ class EagerKernels:
         loss, pull = outer_pullback(self.problem, state, self.phi, data)
         cotangent, gradient = per_objective(pull, several)(sum_cotangent(loss, several))
         return loss, cotangent, gradient
+
+    def gradient_leaves(self, gradient: Tensors) -> Tensors:
+        """As it is."""
+        return gradient
+
+    def tangents(self, stacked: Tensors) -> Any:
+        """As they are."""
+        return stacked
+
+    def push(self, state: State, data: Tree, tangents: Any, directions: Tensors) -> Any:
+        """Push all directions in one batch."""
+        return push_step(self.problem.step, state, self.phi, data, (tangents, directions))
+
+    def tangent_leaves(self, tangents: Any) -> Tensors:
+        """As they are."""
+        leaves: Tensors = tangents
+        return leaves
+
+    def hold(self, state: State, data: Tree) -> Held:
+        """Take the step once, for all vectors to come."""
+        result, pull, push = held_pullback(self.problem.step, state, self.phi, data)
+
+        def pull_all(v: Tensors) -> tuple[Tensors, Tensors]:
+            pulled: tuple[Tensors, Tensors] = torch.vmap(lambda *flat: pull(flat))(*v)
+            return pulled
+
+        def push_all(v: Tensors) -> Tensors:
+            pushed: Tensors = torch.vmap(lambda *flat: push(flat))(*v)
+            return pushed
+
+        return Held(result, pull_all, push_all)
+
+    def at(self, phi: Tree) -> EagerKernels:
+        """The same functions with another phi."""
+        return EagerKernels(self.problem, phi)

@@ -95,8 +95,8 @@ def format_hypergradient(estimator: str | Hypergradient) -> str:
     names = [name for name, known in ESTIMATORS.items() if known is kind]
     require(
         bool(names),
-        f"{kind.__name__} has no name that text could hold: register_hypergradient(name, {kind.__name__}) "
-        "gives it one.",
+        f"{kind.__name__} has no name by which text (config.json, say) could hold it: "
+        f"register_hypergradient(name, {kind.__name__}) gives it one.",
     )
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     values = {field.name: (getattr(built, field.name), _default(field)) for field in fields}
@@ -160,46 +160,51 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 def _read(text: str) -> tuple[str, dict[str, Any]]:
     """Split a text form into its name and its settings, as literals."""
-    found = re.fullmatch(rf"\s*({NAME})\s*(\(.*\))?\s*", text, re.DOTALL)
-    try:
-        call = ast.parse(f"f{found[2] or '()'}", mode="eval").body if found else None
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        call = None
-    if found is None or not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+    found = re.fullmatch(r"\s*([\w-]+)\s*(\(.*\))?\s*", text, re.DOTALL)
+    if found is None:
         raise ValueError(
             f"{text!r} is not a hypergradient: write its name, or its name with settings, as in "
             "truncated(steps=5)."
+        )
+    source = f"f{found[2] or '()'}"
+    try:
+        call = ast.parse(source, mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        call = None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+        raise ValueError(
+            f"The settings in {text!r} cannot be read: write them as in truncated(steps=5), and strings that "
+            "are more than words in quotes."
         )
     settings: dict[str, Any] = {}
     for word in [*call.args, *call.keywords]:
         if not isinstance(word, ast.keyword) or word.arg is None:
             raise ValueError(
                 f"Settings of a hypergradient have names, as in truncated(steps=5), but {text!r} has "
-                f"{ast.unparse(word)} without one."
+                f"{ast.get_source_segment(source, word)} without one."
             )
         require(word.arg not in settings, f"The setting {word.arg} is given twice in {text!r}.")
-        settings[word.arg] = _literal(word.arg, word.value)
+        settings[word.arg] = _literal(word.arg, word.value, source)
     return found[1], settings
 
 
-def _literal(setting: str, node: ast.expr) -> Any:
+def _literal(setting: str, node: ast.expr, source: str) -> Any:
     """Read a literal, or words joined by hyphens; nothing is looked up."""
+    written = ast.get_source_segment(source, node) or ""
     match node:
         case ast.Constant(value=None | bool() | int() | float() | str() as value):
             return value
-        case ast.Name(id=word):
-            return NUMBERS.get(word, word)
-        case ast.BinOp(op=ast.Sub()) if WORD.fullmatch(ast.unparse(node).replace(" ", "")):
-            return ast.unparse(node).replace(" ", "")
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            value = _literal(setting, operand)
+        case ast.Name() | ast.BinOp() if WORD.fullmatch(written):
+            return NUMBERS.get(written, written)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() | ast.Name() as operand):
+            value = _literal(setting, operand, source)
             if type(value) in (int, float):
                 return -value
         case ast.Tuple(elts=elements):
-            return tuple(_literal(setting, element) for element in elements)
+            return tuple(_literal(setting, element, source) for element in elements)
     raise ValueError(
         f"The setting {setting} must be a literal (a number, a word, a quoted string, True, False, None or a "
-        f"tuple of these), not {ast.unparse(node)}."
+        f"tuple of these), not {written}."
     )
 
 

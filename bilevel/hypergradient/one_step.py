@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bilevel.hypergradient.base import BilevelProblem, Estimate
+from bilevel.hypergradient.compiled.policy import make_kernels
 from bilevel.hypergradient.rollout import roll_out
+from bilevel.hypergradient.settings import Compilable
 from bilevel.hypergradient.walk_back import walk_back
 from bilevel.tree import Tree, detach
 
 
-@dataclass(frozen=True)
-class OneStep:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class OneStep(Compilable):
     """Differentiate the last step and nothing before it: the first-order end of the Neumann series.
 
         dF/dphi ~ (partial F/partial phi) + (d step/d phi)' dF/dtheta_K.
@@ -49,4 +51,6 @@ class OneStep:
             ValueError: also if a step, taken again, gives another result: it is then no pure function.
         """
         phi = detach(phi)
-        return walk_back(problem, roll_out(problem, theta, opt_state, phi, steps, keep=1), phi)
+        kernels = make_kernels(problem, phi, self.compile, steps)
+        run = roll_out(problem, theta, opt_state, phi, steps, keep=1, kernels=kernels)
+        return walk_back(problem, run, phi)

@@ -52,7 +52,7 @@ class _Storages(TorchDispatchMode):
     """Keeps a weak reference to every storage that an operation makes while this mode is on."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._now = 0
         self._alive: dict[int, weakref.ref[torch.UntypedStorage]] = {}

@@ -89,3 +89,51 @@ def sum_cotangent(loss: Tensor, several: bool) -> Tensor:
     count = loss.shape[0]
     chosen = torch.eye(count, dtype=loss.dtype, device=loss.device)
     return chosen.reshape(count, count, *[1] * (loss.ndim - 1)).expand(count, *loss.shape)
+
+
+def push_step(
+    step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree, tangents: tuple[Tensors, Tensors]
+) -> Tensors:
+    """Push tangents of (state, phi), [direction, *leaf.shape], through a step: those of its result.
+
+    torch may give float32 states float64 tangents; they are rounded back.
+    """
+    flat, rebuild = split_floating(state)
+    flat_phi, rebuild_phi = split_floating(phi)
+
+    def advance(flat: Tensors, flat_phi: Tensors) -> Tensors:
+        theta, opt_state = rebuild(flat)
+        return split_floating(step(theta, opt_state, rebuild_phi(flat_phi), data))[0]
+
+    def push(*tangents: Tensors) -> Tensors:
+        pushed: Tensors = torch.func.jvp(advance, (flat, flat_phi), tangents)[1]
+        return tuple(tangent.to(leaf) for tangent, leaf in zip(pushed, flat, strict=True))
+
+    carried: Tensors = torch.vmap(push)(*tangents)
+    return carried
+
+
+def held_pullback(
+    step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree
+) -> tuple[Tensors, Pull, Callable[[Tensors], Tensors]]:
+    """Take one step of theta with the optimiser's state held.
+
+    Args:
+        step: the step.
+        state: (theta, opt_state); the second is a constant.
+        phi: the outer variables.
+        data: what the step sees.
+
+    Returns:
+        the leaves of theta'; v -> (J' v, (d theta'/d phi)' v); and v -> J v, with J = d theta'/d theta.
+    """
+    flat, rebuild = split_floating(state[0])
+    flat_phi, rebuild_phi = split_floating(phi)
+
+    def advance(flat: Tensors, flat_phi: Tensors) -> Tensors:
+        return split_floating(step(rebuild(flat), state[1], rebuild_phi(flat_phi), data)[0])[0]
+
+    result, pull = torch.func.vjp(advance, flat, flat_phi)[:2]
+    # J v is the transpose of the transpose: it needs no forward mode, which loses float32 in places.
+    push = torch.func.vjp(lambda v: pull(v)[0], tuple(map(torch.zeros_like, result)))[1]
+    return result, pull, lambda v: push(v)[0]

@@ -1,16 +1,18 @@
-"""Inner learning for K steps, every state kept."""
+"""Inner learning for K steps, with the states kept that a walk back will need."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from bilevel.errors import require
-from bilevel.hypergradient.base import BilevelProblem, no_data
+from bilevel.hypergradient.base import Always, BilevelProblem, no_data
+from bilevel.hypergradient.bounds import EVERYTHING, Bounds
 from bilevel.hypergradient.kernels import EagerKernels, Kernels, State
+from bilevel.hypergradient.segments import Plan
+from bilevel.hypergradient.storage import Storage
 from bilevel.tree import Tree, detach, is_floating, leaves, paths, structure
 
 
@@ -19,15 +21,28 @@ class Rollout:
     """K steps of inner learning."""
 
     states: list[State]
-    """(theta_k, opt_state_k) for k = `first` to K, in the form of `kernels`."""
+    """(theta_k, opt_state_k) before the steps that `plan` starts at, as `storage` keeps them, then that at
+    the end, in the form of `kernels`. With nothing rounded or offloaded all are in that form."""
     inner_data: tuple[Tree, ...]
     """The data of each step: K of them."""
     outer_data: Tree
     """The data of the outer loss."""
     kernels: Kernels
     """What took the steps."""
-    first: int = 0
-    """The step that starts from the first state kept."""
+    plan: Plan
+    """Which of the last steps' states are kept."""
+    storage: Storage
+    """What keeps them."""
+
+    @property
+    def first(self) -> int:
+        """The step that starts from the first state kept."""
+        return len(self.inner_data) - self.plan.length
+
+    @property
+    def begin(self) -> tuple[Tree, Tree]:
+        """The first (theta_k, opt_state_k) that is kept."""
+        return self.kernels.trees(self.storage.take(self.states[0]))
 
     @property
     def end(self) -> tuple[Tree, Tree]:
@@ -45,10 +60,12 @@ def roll_out(
     keep: int | None = None,
     before_step: Callable[[State, Tree], None] = no_data,
     kernels: Kernels | None = None,
+    bounds: Bounds = EVERYTHING,
 ) -> Rollout:
     """Take K steps without gradients.
 
-    Memory: K + 1 times (theta and the optimiser's state), or `keep` + 1 times; and the data of each step.
+    Memory: K + 1 times (theta and the optimiser's state), or `keep` + 1 times, or what `bounds` says of so
+    many steps; and the data of each step.
 
     Args:
         problem: the step, and where data come from.
@@ -60,10 +77,11 @@ def roll_out(
         before_step: told the (theta_k, opt_state_k), in the form of the kernels, and the data of each step,
             before it is taken.
         kernels: what takes the steps; None: the problem's functions as they are.
+        bounds: which of their states are kept, and in what form.
 
     Raises:
-        ValueError: `steps` is below 1, theta or phi is empty or not floating, or the step does not give theta
-            and state back in the form it got them.
+        ValueError: `steps` is below 1, theta or phi is empty or not floating, the step does not give theta
+            and state back in the form it got them, or `bounds` are too narrow.
     """
     require(steps >= 1, f"steps must be at least 1, not {steps}.")
     require_floating(theta, "theta")
@@ -71,25 +89,26 @@ def roll_out(
     phi = detach(phi)
     kernels = EagerKernels(problem, phi) if kernels is None else kernels
     start = detach(theta), detach(opt_state)
-    state = kernels.start(*start)
-    states = deque([state], maxlen=None if keep is None else keep + 1)
-    inner_data = []
+    storage = Storage(kernels, start, bounds.keep_dtype, offload=bounds.offload)
+    plan = bounds.plan(steps if keep is None else min(keep, steps), storage.state_bytes)
+    kept = {steps - plan.length + begin for begin in plan.starts}
+    state, states, inner_data = kernels.start(*start), [], []
     with torch.no_grad():
         for k in range(steps):
-            drawn = problem.inner_data is not no_data
-            data = problem.inner_data(kernels.trees(state)[0], phi, k) if drawn else None
+            if k in kept:
+                states.append(storage.put(state))
+            draw = problem.inner_data
+            data = draw.data if isinstance(draw, Always) else draw(kernels.trees(state)[0], phi, k)
             inner_data.append(data)
             before_step(state, data)
             state = kernels.advance(state, data)
-            states.append(state)
             if k == 0:
-                for name, before, after in zip(
-                    ("theta", "opt_state"), start, kernels.trees(state), strict=True
-                ):
-                    _require_same_form(before, after, name)
-        drawn = problem.outer_data is not no_data
-        outer_data = problem.outer_data(kernels.trees(state)[0], phi) if drawn else None
-    return Rollout(list(states), tuple(inner_data), outer_data, kernels, first=steps + 1 - len(states))
+                _require_same_forms(start, kernels.trees(state))
+        states.append(state)
+        draw_outer = problem.outer_data
+        last = kernels.trees(state)[0]
+        outer_data = draw_outer.data if isinstance(draw_outer, Always) else draw_outer(last, phi)
+    return Rollout(states, tuple(inner_data), outer_data, kernels, plan, storage)
 
 
 def require_floating(tree: Tree, name: str) -> None:
@@ -103,6 +122,11 @@ def require_floating(tree: Tree, name: str) -> None:
     for path, leaf in zip(paths(tree), leaves(tree), strict=True):
         kind = getattr(leaf, "dtype", type(leaf).__name__)
         require(is_floating(leaf), f"{name} must hold floating tensors only, but leaf {path} is {kind}.")
+
+
+def _require_same_forms(start: tuple[Tree, Tree], after: tuple[Tree, Tree]) -> None:
+    for name, before, now in zip(("theta", "opt_state"), start, after, strict=True):
+        _require_same_form(before, now, name)
 
 
 def _require_same_form(before: Tree, after: Tree, name: str) -> None:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem, Estimate
+from bilevel.hypergradient.bounds import Bounds
+from bilevel.hypergradient.compiled.policy import make_kernels
 from bilevel.hypergradient.rollout import roll_out
+from bilevel.hypergradient.settings import Compilable
 from bilevel.hypergradient.walk_back import walk_back
-from bilevel.tree import Tree, detach
+from bilevel.hypergradient.window import Moment, Window, WindowedEstimate, empty_window, pull_window, slide
+from bilevel.tree import Tensors, Tree, detach, tree_map
 
 
-@dataclass(frozen=True, kw_only=True)
-class Truncated:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Truncated(Bounds, Compilable):
     """Reverse mode through the last k of K steps; the state before them is taken as given.
 
     With a_K and S as in `Unrolled`:
@@ -22,13 +29,26 @@ class Truncated:
     Bias: what phi did before the last k steps. Where a step contracts by a factor q, it is at most of order
     q^k; at a fixed point the estimate is exactly k terms of `Implicit(solver="neumann")`. Steps that do not
     contract (a dilemma's drift, say) forget nothing, and about k / K of the gradient is left.
-    Online, with the inner state carried on from one outer step to the next, it is a window of k steps that
-    slides over all of learning.
     Cost: about K + 2 k steps.
-    Memory: k + 1 times (theta and the optimiser's state), each step's data, and the graph of one step.
+    Memory: k + 1 times (theta and the optimiser's state), each step's data, and the graph of one step; with
+    the settings of `Bounds` less, for more steps.
+
+    With `window`, learning is online: the inner state is carried on from one outer step to the next, and a
+    window of k steps slides over all of it. An outer step that comes every K < k steps walks back through its
+    own K and the k - K before them, each with the phi, the data and the state it was taken with
+    (truncated back-propagation through time, with h = k and h' = K). Those phis were not all the same:
+
+        dF/dphi ~ (partial F/partial phi) + sum_{k' > K - k} (dS/dphi at phi_k')' a_k'
+
+    is the derivative along a shift of all of them at once, given to the present phi as if it had stood still.
+    The bias is then also how far phi moved in k steps.
+    Cost with `window`: about K + 2 k steps, and one.
+    Memory with `window`: k + 1 times (theta and the optimiser's state), and the data of k steps.
 
     Source:
-        Shaban et al., Truncated back-propagation for bilevel optimization, arXiv 1810.10667.
+        Shaban et al., Truncated back-propagation for bilevel optimization, arXiv 1810.10667; Williams and
+        Peng, An efficient gradient-based algorithm for on-line training of recurrent network trajectories,
+        Neural Computation 2, 1990 (the window).
 
     >>> from bilevel.optimisers import sgd
     >>> from bilevel.step import inner_step
@@ -37,24 +57,112 @@ class Truncated:
     ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
     ...     outer_loss=lambda theta, phi, data: theta,
     ... )
-    >>> zero = torch.tensor(0.0)
-    >>> Truncated(steps=2)(problem, zero, inner.init(zero), torch.tensor(1.0), steps=9).gradient
+    >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
+    >>> Truncated(steps=2)(problem, zero, inner.init(zero), one, steps=9).gradient  # 1 - (1 - 0.5)^2
+    tensor(0.7500)
+    >>> online = Truncated(steps=2, window=True)
+    >>> first = online(problem, zero, inner.init(zero), one, steps=1)
+    >>> online(problem, first.theta, first.opt_state, 2 * one, steps=1, past=first.window).gradient
     tensor(0.7500)
     """
 
     steps: int
     """k, how many of the last steps are walked back, at least 1; where there are fewer, all of them."""
+    window: bool = False
+    """Whether steps before this outer step are among them: the inner state must then be carried on from one
+    outer step to the next, and the window of the last estimate with it (past)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.steps >= 1, f"Truncated needs steps of at least 1, not {self.steps}.")
+        require(
+            self.keeps_everything or not self.window,
+            "A window keeps every state of its steps as it is: segments, levels, memory, keep_dtype and "
+            "offload do not go with window=True.",
+        )
 
     def __call__(
-        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
+        self,
+        problem: BilevelProblem,
+        theta: Tree,
+        opt_state: Tree,
+        phi: Tree,
+        *,
+        steps: int,
+        past: Window | None = None,
     ) -> Estimate:
         """Learn for K steps and walk back the last k; see `Hypergradient` for arguments and errors.
 
+        Args:
+            problem: as for `Hypergradient`, like the next four.
+            theta: the inner variables at the start.
+            opt_state: the optimiser's state at the start.
+            phi: the outer variables.
+            steps: K, at least 1.
+            past: the window of the estimate that theta and opt_state are from, or None where learning starts.
+
+        Returns:
+            the estimate; with `window` a `WindowedEstimate`, whose window is the next `past`.
+
         Raises:
-            ValueError: also if a step, taken again, gives another result: it is then no pure function.
+            ValueError: also if a step, taken again, gives another result (it is then no pure function), if
+                the states do not fit in `memory`, or if `past` leads elsewhere or has another length.
         """
+        require(past is None or self.window, "A past is walked back with window=True alone.")
+        if self.window:
+            return self._slide(problem, (theta, opt_state), phi, steps, past)
         phi = detach(phi)
-        return walk_back(problem, roll_out(problem, theta, opt_state, phi, steps, keep=self.steps), phi)
+        kernels = make_kernels(problem, phi, self.compile, steps)
+        run = roll_out(problem, theta, opt_state, phi, steps, keep=self.steps, kernels=kernels, bounds=self)
+        return walk_back(problem, run, phi)
+
+    def empty_window(
+        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
+    ) -> Window:
+        """Make the window with which learning starts, in the form that it will always have.
+
+        It does what no past does, and can stand in a state that is saved and loaded. The data of one step
+        are drawn for their form.
+
+        Args:
+            problem: as for the call, like the rest.
+            theta: the inner variables at the start.
+            opt_state: the optimiser's state at the start.
+            phi: the outer variables.
+            steps: K, at least 1.
+
+        Raises:
+            ValueError: not all that a step depends on are tensors.
+        """
+        with torch.no_grad():
+            data = problem.inner_data(detach(theta), detach(phi), 0)
+        return empty_window(max(self.steps - steps, 0), Moment(theta, opt_state, phi, data))
+
+    def _slide(
+        self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, steps: int, past: Window | None
+    ) -> WindowedEstimate:
+        length = max(self.steps - steps, 0)
+        require(
+            past is None or len(past.moments) == length,
+            f"With K = {steps} a window of {self.steps} steps reaches {length} steps into the past, but the "
+            "one handed in has another length: K and steps must stay what they were.",
+        )
+        start, phi = _copied(start), _copied(phi)  # the window outlives whatever the caller does to them
+        kernels = make_kernels(problem, phi, self.compile, steps)
+        run = roll_out(problem, *start, phi, steps, keep=self.steps, kernels=kernels)
+        data = run.inner_data[run.first :]
+        own = [
+            Moment(*run.kernels.trees(state), phi, seen)
+            for state, seen in zip(run.states[:-1], data, strict=True)
+        ]
+        window = empty_window(length, own[0]) if past is None else past
+
+        def beyond(cotangent: Tensors, gradient: Tensors) -> Tensors:
+            return pull_window(run.kernels, window, start, cotangent, gradient)
+
+        estimate = walk_back(problem, run, phi, beyond)
+        return WindowedEstimate(**vars(estimate), window=slide(window, own))
+
+
+def _copied(tree: Tree) -> Tree:
+    return tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, tree)

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bilevel.hypergradient.base import BilevelProblem, Estimate
+from bilevel.hypergradient.bounds import Bounds
+from bilevel.hypergradient.compiled.kernels import CompiledKernels
+from bilevel.hypergradient.compiled.policy import make_kernels
+from bilevel.hypergradient.compiled.tight import tight_walk
 from bilevel.hypergradient.rollout import roll_out
+from bilevel.hypergradient.settings import Compilable
 from bilevel.hypergradient.walk_back import walk_back
 from bilevel.tree import Tree, detach
 
 
-@dataclass(frozen=True)
-class Unrolled:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Unrolled(Bounds, Compilable):
     """Reverse mode through all K steps, with each step computed again on the way back.
 
     With z_k = (theta_k, floating state_k), z_k+1 = S(z_k, phi):
@@ -21,7 +26,9 @@ class Unrolled:
     Bias: none, for the objective after K steps with the data that were drawn (whether drawing itself
     depends on theta or phi is a matter of the loss).
     Cost: about 3 K steps: K forward, K again with their vector-Jacobian products.
-    Memory: K + 1 times (theta and the optimiser's state), each step's data, and the graph of one step.
+    Memory: K + 1 times (theta and the optimiser's state), each step's data, and the graph of one step. The
+    settings, those of `Bounds`, make it less for more steps: about 2 sqrt(K) times for K more with
+    segments="sqrt". Rounded states (keep_dtype) are the only ones that change the gradient.
     Several objectives share one walk back, batched over their cotangents.
 
     Source:
@@ -39,6 +46,8 @@ class Unrolled:
     >>> zero = torch.tensor(0.0)
     >>> Unrolled()(problem, zero, inner.init(zero), torch.tensor(1.0), steps=2).gradient  # 1 - (1 - 0.5)^2
     tensor(0.7500)
+    >>> Unrolled(segments="sqrt")(problem, zero, inner.init(zero), torch.tensor(1.0), steps=2).gradient
+    tensor(0.7500)
     """
 
     def __call__(
@@ -47,7 +56,14 @@ class Unrolled:
         """Learn for K steps and walk back; see `Hypergradient` for arguments and errors.
 
         Raises:
-            ValueError: also if a step, taken again, gives another result: it is then no pure function.
+            ValueError: also if a step, taken again, gives another result (it is then no pure function), or if
+                the states do not fit in `memory`.
         """
         phi = detach(phi)
-        return walk_back(problem, roll_out(problem, theta, opt_state, phi, steps), phi)
+        kernels = make_kernels(problem, phi, self.compile, steps)
+        if self.keeps_everything and isinstance(kernels, CompiledKernels):
+            estimate = tight_walk(problem, theta, opt_state, phi, steps)
+            if estimate is not None:
+                return estimate
+        run = roll_out(problem, theta, opt_state, phi, steps, kernels=kernels, bounds=self)
+        return walk_back(problem, run, phi)

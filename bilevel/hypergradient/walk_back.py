@@ -1,38 +1,83 @@
-"""The walk back through the steps that a roll-out kept, one vector-Jacobian product at a time."""
+"""The walk back through the steps of a roll-out, one vector-Jacobian product at a time."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from bilevel.hypergradient.base import BilevelProblem, Estimate
 from bilevel.hypergradient.connection import all_zero, require_inner_path, require_outer_path
+from bilevel.hypergradient.purity import require_pure
 from bilevel.hypergradient.rollout import Rollout
-from bilevel.tree import Tree, split_floating
+from bilevel.hypergradient.segments import Plan
+from bilevel.tree import Tensors, Tree, split_floating
+
+Beyond = Callable[[Tensors, Tensors], Tensors]
+"""What lies before the first state kept: (its cotangent, the gradient so far) -> the gradient."""
 
 
-def walk_back(problem: BilevelProblem, rollout: Rollout, phi: Tree) -> Estimate:
-    """Add up what phi did in each step that was kept, from the last one back.
+def walk_back(
+    problem: BilevelProblem, rollout: Rollout, phi: Tree, beyond: Beyond = lambda _, gradient: gradient
+) -> Estimate:
+    """Add up what phi did in each step that can be walked back, from the last one on.
 
     Args:
         problem: the step and the outer loss.
-        rollout: the steps that were taken; the walk ends at the first state it kept.
+        rollout: the steps that were taken; the walk ends at the first state it kept. It is used up: its
+            states are let go as the walk passes them.
         phi: the outer variables, detached.
+        beyond: goes on from there; without it, what came before is taken as given.
 
     Raises:
         ValueError: as for `Hypergradient`; or a step, taken again, gives another result: it is then no pure
             function.
     """
-    kernels, states, outer_data = rollout.kernels, rollout.states, rollout.outer_data
-    data = rollout.inner_data[rollout.first :]
-    end = rollout.end
+    end, outer_data = rollout.end, rollout.outer_data
     with torch.no_grad():
-        loss, cotangent, gradient = kernels.outer(states[-1], outer_data)
+        loss, cotangent, gradient = rollout.kernels.outer(rollout.states[-1], outer_data)
         if all_zero(cotangent):
             require_outer_path(problem, end[0], phi, outer_data)
-        for k in reversed(range(len(data))):
-            after = states[1] if k == 0 else None
-            cotangent, gradient = kernels.pull(states[k], data[k], cotangent, gradient, after)
+        if not rollout.storage.exact:  # rounded states cannot tell
+            require_pure(problem.step, rollout.storage.start, phi, rollout.inner_data[0])
+        pulled = _pull(rollout, rollout.plan, rollout.first, rollout.states, (cotangent, gradient))
+        gradient = beyond(*pulled)
     if all_zero(gradient):
         require_inner_path(problem, rollout, phi)
     _, rebuild = split_floating(phi)
-    return Estimate(*end, loss, rebuild(gradient), rollout.inner_data, outer_data)
+    leaves = rollout.kernels.gradient_leaves(gradient)
+    return Estimate(*end, loss, rebuild(leaves), rollout.inner_data, outer_data)
+
+
+def _pull(
+    rollout: Rollout, plan: Plan, first: int, kept: list[Any], pulled: tuple[Tensors, Tensors]
+) -> tuple[Tensors, Tensors]:
+    """Pull (cotangent, gradient) back through the steps of a plan, of which `first` is the first.
+
+    `kept` are the states at its starts; all but those around the first step of all are let go.
+    """
+    kernels, storage = rollout.kernels, rollout.storage
+    for place in reversed(range(len(plan.starts))):
+        step, segment = first + plan.starts[place], plan.inside(place)
+        if segment.length > 1:
+            pulled = _pull(rollout, segment, step, _run_again(rollout, segment, step, kept[place]), pulled)
+        else:
+            after = kept[1] if step == rollout.first and storage.exact else None
+            state = storage.take(kept[place])
+            pulled = kernels.pull(state, rollout.inner_data[step], *pulled, after)
+        if step > rollout.first + 1:
+            del kept[place]
+    return pulled
+
+
+def _run_again(rollout: Rollout, plan: Plan, first: int, start: Any) -> list[Any]:
+    """Take the steps of a plan again, up to the last one that it starts at, and keep the states there."""
+    kernels, storage = rollout.kernels, rollout.storage
+    kept, starts = [start], set(plan.starts)
+    state = storage.take(start)
+    for k in range(1, plan.starts[-1] + 1):
+        state = kernels.advance(state, rollout.inner_data[first + k - 1])
+        if k in starts:
+            kept.append(storage.put(state))
+    return kept

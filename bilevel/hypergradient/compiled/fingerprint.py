@@ -1,0 +1,169 @@
+"""A name for what a function computes, without tracing it: code, settings and constants, all the way down.
+
+Two processes that build the same problem get the same name, so that the second finds the packages of the
+first at once. Where a name misses something, the package it leads to is compared with the eager result all
+the same before it is used; where it sees too much, the problem is traced again, and no harm is done.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import hashlib
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def fingerprint(*things: Any) -> str:
+    """Name things by what they are made of.
+
+    >>> def scaled(factor):
+    ...     return lambda x: factor * x
+    >>> fingerprint(scaled(2.0)) == fingerprint(scaled(2.0))
+    True
+    >>> fingerprint(scaled(2.0)) == fingerprint(scaled(3.0))
+    False
+    """
+    walk = _Walk()
+    for thing in things:
+        walk.take(thing)
+    return walk.name.hexdigest()
+
+
+class _Walk:
+    """A walk through objects that writes down what it meets; what it has met before it calls by its place."""
+
+    def __init__(self) -> None:
+        self.name = hashlib.blake2b(digest_size=16)
+        self.met: dict[int, int] = {}
+        self.kept: list[Any] = []
+
+    def write(self, *words: Any) -> None:
+        self.name.update(repr(words).encode())
+
+    def take(self, thing: Any) -> None:
+        if thing is None or isinstance(
+            thing, bool | int | float | complex | str | bytes | torch.dtype | torch.device
+        ):
+            self.write(type(thing).__name__, repr(thing))
+            return
+        if id(thing) in self.met:
+            self.write("met", self.met[id(thing)])
+            return
+        self.met[id(thing)] = len(self.met)
+        self.kept.append(thing)
+        self._describe(thing)
+
+    def _describe(self, thing: Any) -> None:
+        match thing:
+            case torch.Tensor():
+                self.write("tensor", tuple(thing.shape), str(thing.dtype), str(thing.device))
+                self.name.update(
+                    thing.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+                )
+            case enum.Enum():
+                self.write("enum", thing.__class__.__qualname__, thing.name)
+            case types.ModuleType():
+                self.write("module", thing.__name__, _module_name(thing.__name__))
+            case type():
+                self.write("class", thing.__module__, thing.__qualname__, _module_name(thing.__module__))
+            case types.MethodType():
+                self.write("method")
+                self.take(thing.__func__)
+                self.take(thing.__self__)
+            case types.FunctionType():
+                self._function(thing)
+            case functools.partial():
+                self.write("partial")
+                for part in (thing.func, thing.args, thing.keywords):
+                    self.take(part)
+            case list() | tuple():
+                self.write(type(thing).__qualname__, len(thing))
+                for part in thing:
+                    self.take(part)
+            case dict():
+                self.write("dict", len(thing))
+                for key, value in thing.items():
+                    self.take(key)
+                    self.take(value)
+            case set() | frozenset():
+                self.write("set", sorted(map(repr, thing)))
+            case _:
+                self._object(thing)
+
+    def _function(self, function: types.FunctionType) -> None:
+        self.write("function", function.__module__, function.__qualname__, _module_name(function.__module__))
+        self._code(function.__code__)
+        for part in (function.__defaults__, function.__kwdefaults__):
+            self.take(part)
+        for cell in function.__closure__ or ():
+            try:
+                self.take(cell.cell_contents)
+            except ValueError:  # a name that is not bound yet
+                self.write("empty cell")
+        if _is_local(function.__module__):
+            for name in function.__code__.co_names:
+                if name in function.__globals__:
+                    self.write("global", name)
+                    self.take(function.__globals__[name])
+
+    def _code(self, code: types.CodeType) -> None:
+        self.write(code.co_code, code.co_names, code.co_varnames)
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                self._code(constant)
+            else:
+                self.write(repr(constant))
+
+    def _object(self, thing: Any) -> None:
+        kind = type(thing)
+        self.write("object", kind.__module__, kind.__qualname__, _module_name(kind.__module__))
+        state = getattr(thing, "__dict__", None)
+        if isinstance(state, dict):
+            for name in sorted(state):
+                self.write("attribute", name)
+                self.take(state[name])
+        elif not isinstance(thing, torch.Generator):
+            self.write(repr(thing))
+
+
+def _is_local(module: str) -> bool:
+    """Whether a module has no file or stands outside any installed package: a script, a notebook."""
+    return _module_name(module).startswith("local")
+
+
+@functools.cache
+def _module_name(module: str) -> str:
+    """An installed package by its version, any other module by what its file and those it imports hold."""
+    loaded = sys.modules.get(module)
+    top = sys.modules.get(module.partition(".")[0])
+    if top is not None and top.__name__ in sys.stdlib_module_names:
+        return "python"
+    version = getattr(top, "__version__", None)
+    if isinstance(version, str) and not _is_ours(module):
+        return f"version {version}"
+    file = getattr(loaded, "__file__", None)
+    if file is None or not Path(file).exists():
+        return "local"
+    if _is_ours(module):
+        return f"ours {_our_sources()}"
+    return "local " + hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest()
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in ("bilevel", "games")
+
+
+@functools.cache
+def _our_sources() -> str:
+    """All source files of this toolkit, so that no package outlives a change of them."""
+    name = hashlib.blake2b(digest_size=8)
+    for top in ("bilevel", "games"):
+        file = getattr(sys.modules.get(top), "__file__", None)
+        for path in sorted(Path(file).parent.rglob("*.py")) if file else ():
+            name.update(path.read_bytes())
+    return name.hexdigest()

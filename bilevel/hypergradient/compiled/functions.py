@@ -1,0 +1,210 @@
+"""A problem's step, pull-back and outer gradient as functions of flat tensors, ready to be traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import optree
+import torch
+from torch import Tensor
+
+from bilevel.hypergradient.pulls import held_pullback, per_objective, sum_cotangent
+from bilevel.step import Step
+from bilevel.tree import NAMESPACE, Tensors, Tree, is_floating, paths
+
+Leaf = TypeVar("Leaf")
+FlatFunction = Callable[..., Tensors]
+"""Tensors, one after the other -> tensors."""
+
+
+class NotCompilableError(Exception):
+    """A problem that has no compiled form; says why."""
+
+
+@dataclass(frozen=True)
+class TreeForm:
+    """A tree's form: everything but its tensors."""
+
+    spec: Any
+    """optree's."""
+    floating: tuple[bool, ...]
+    """Which of its tensors carry gradients."""
+
+    @classmethod
+    def split(cls, tree: Tree, name: str) -> tuple[Tensors, TreeForm]:
+        """Take a tree apart.
+
+        Raises:
+            NotCompilableError: a leaf is no tensor.
+        """
+        flat, spec = optree.tree_flatten(tree, namespace=NAMESPACE)
+        for leaf in flat:
+            if not isinstance(leaf, Tensor):
+                path = paths(tree)[next(i for i, other in enumerate(flat) if other is leaf)]
+                raise NotCompilableError(
+                    f"{name} hold a Python {type(leaf).__name__} (leaf {path}), which a compiled step would "
+                    "take for a constant: make it a tensor"
+                )
+        return tuple(flat), cls(spec, tuple(map(is_floating, flat)))
+
+    def join(self, leaves: Sequence[Tensor]) -> Tree:
+        """Put a tree together again."""
+        return optree.tree_unflatten(self.spec, leaves)
+
+    @property
+    def size(self) -> int:
+        """How many tensors it holds."""
+        return len(self.floating)
+
+    def only_floating(self, leaves: Sequence[Leaf]) -> tuple[Leaf, ...]:
+        """The leaves (or what stands for them, one each) that carry gradients."""
+        return tuple(leaf for leaf, floats in zip(leaves, self.floating, strict=True) if floats)
+
+    def with_floating(self, leaves: Sequence[Tensor], floating: Sequence[Tensor]) -> list[Tensor]:
+        """The leaves with others in the place of those that carry gradients."""
+        others = iter(floating)
+        return [next(others) if floats else leaf for leaf, floats in zip(leaves, self.floating, strict=True)]
+
+
+@dataclass(frozen=True)
+class Forms:
+    """The forms of all that a function of a problem takes."""
+
+    state: TreeForm
+    """Of (theta, opt_state)."""
+    phi: TreeForm
+    data: TreeForm
+
+    def split(self, flat: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Part flat inputs into those of the state, of phi, of the data, and what follows."""
+        ends = [self.state.size, self.state.size + self.phi.size]
+        ends.append(ends[-1] + self.data.size)
+        starts = [0, *ends]
+        return [list(flat[start:end]) for start, end in zip(starts, [*ends, len(flat)], strict=True)]
+
+
+def advance_function(step: Step, forms: Forms) -> FlatFunction:
+    """(state, phi, data) -> the next state."""
+
+    def advance(*flat: Tensor) -> Tensors:
+        state, phi, data, _ = forms.split(flat)
+        theta, opt_state = forms.state.join(state)
+        after, form = TreeForm.split(
+            step(theta, opt_state, forms.phi.join(phi), forms.data.join(data)), "theta and opt_state"
+        )
+        if form != forms.state:
+            raise NotCompilableError("the step gives theta or opt_state back in another form")
+        return after
+
+    return advance
+
+
+def pull_function(step: Step, forms: Forms, several: bool) -> FlatFunction:
+    """(state, phi, data, cotangent, gradient) -> the state's cotangent, and the gradient with its part added.
+
+    The running gradient goes in so that no operation is left between two calls.
+    """
+    advance = advance_function(step, forms)
+
+    def pull(*flat: Tensor) -> Tensors:
+        state, phi, data, rest = forms.split(flat)
+
+        def floating(inner: Tensors, outer: Tensors) -> Tensors:
+            return forms.state.only_floating(advance(*forms.state.with_floating(state, inner), *outer, *data))
+
+        cotangent = tuple(rest[: sum(forms.state.floating)])
+        gradient = rest[len(cotangent) :]
+        back = torch.func.vjp(floating, forms.state.only_floating(state), tuple(phi))[1]
+        cotangent, through_step = per_objective(back, several)(cotangent)
+        return (*cotangent, *map(torch.add, gradient, through_step))
+
+    return pull
+
+
+def push_function(step: Step, forms: Forms) -> FlatFunction:
+    """(state, phi, data, tangent of the state, direction of phi) -> the tangent of the next state."""
+    advance = advance_function(step, forms)
+
+    def push(*flat: Tensor) -> Tensors:
+        state, phi, data, rest = forms.split(flat)
+
+        def floating(inner: Tensors, outer: Tensors) -> Tensors:
+            return forms.state.only_floating(advance(*forms.state.with_floating(state, inner), *outer, *data))
+
+        start = forms.state.only_floating(state)
+        tangent, direction = tuple(rest[: len(start)]), tuple(rest[len(start) :])
+        pushed: Tensors = torch.func.jvp(floating, (start, tuple(phi)), (tangent, direction))[1]
+        return tuple(new.to(leaf) for new, leaf in zip(pushed, start, strict=True))
+
+    return push
+
+
+def held_functions(step: Step, forms: Forms) -> tuple[FlatFunction, FlatFunction]:
+    """(state, phi, data, v) -> (J' v, (d theta'/d phi)' v), and -> J v: see `Held`; v is one vector."""
+
+    def taken(flat: Sequence[Tensor]) -> tuple[Any, Tensors]:
+        state, phi, data, rest = forms.split(flat)
+        trees = forms.state.join(state)
+        found = held_pullback(step, trees, forms.phi.join(phi), forms.data.join(data))
+        return found, tuple(rest)
+
+    def pull(*flat: Tensor) -> Tensors:
+        (_, back, _), v = taken(flat)
+        inner, outer = back(v)
+        return (*inner, *outer)
+
+    def push(*flat: Tensor) -> Tensors:
+        (_, _, forth), v = taken(flat)
+        return tuple(forth(v))
+
+    return pull, push
+
+
+def outer_function(
+    outer_loss: Callable[[Tree, Tree, Tree], Tensor], forms: Forms, several: bool
+) -> FlatFunction:
+    """(state, phi, outer data) -> the outer loss, the state's cotangent and the gradient by phi."""
+
+    def outer(*flat: Tensor) -> Tensors:
+        state, phi, data, _ = forms.split(flat)
+
+        def loss_of(inner: Tensors, outer: Tensors) -> Tensor:
+            theta, _ = forms.state.join(forms.state.with_floating(state, inner))
+            return outer_loss(theta, forms.phi.join(outer), forms.data.join(data))
+
+        loss, back = torch.func.vjp(loss_of, forms.state.only_floating(state), tuple(phi))[:2]
+        cotangent, gradient = per_objective(back, several)(sum_cotangent(loss, several))
+        return (loss, *cotangent, *gradient)
+
+    return outer
+
+
+def whole_function(
+    step: Step,
+    outer_loss: Callable[[Tree, Tree, Tree], Tensor],
+    forms: Forms,
+    outer_data: TreeForm,
+    several: bool,
+    steps: int,
+) -> FlatFunction:
+    """(state, phi, data, outer data) -> the outer loss, the state after all steps, the gradient by phi."""
+    advance = advance_function(step, forms)
+
+    def whole(*flat: Tensor) -> Tensors:
+        state, phi, data, last = forms.split(flat)
+
+        def loss_of(*outer: Tensor) -> tuple[Tensor, Tensors]:
+            after: Tensors = tuple(state)
+            for _ in range(steps):
+                after = advance(*after, *outer, *data)
+            theta, _ = forms.state.join(after)
+            return outer_loss(theta, forms.phi.join(outer), outer_data.join(last)), after
+
+        traced: Any = torch.func.vjp(loss_of, *phi, has_aux=True)
+        loss, back, after = traced
+        gradient = per_objective(back, several)(sum_cotangent(loss, several))
+        return (loss, *after, *gradient)
+
+    return whole

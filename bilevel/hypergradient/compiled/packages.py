@@ -1,0 +1,139 @@
+"""From a traced graph to machine code on disk, and from there to a function: AOTInductor's part."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from bilevel._version import __version__
+from bilevel.hypergradient.compiled import cache
+
+Run = Callable[[list[Tensor]], list[Tensor]]
+"""A loaded package: tensors in, tensors out, no check of either."""
+
+FORMAT = 1
+"""Raised whenever packages of older versions of this room must not be used."""
+
+OPTIONS: dict[str, Any] = {
+    "max_fusion_size": 10_000,
+    "cpp.max_horizontal_fusion_size": 1_000,
+    "cpp.enable_floating_point_contract_flag": "fast",
+}
+"""Inductor's options: long straight-line code in one loop, with fused multiply-adds."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A graph and how it is to be built."""
+
+    graph: fx.GraphModule
+    examples: tuple[Tensor, ...]
+    """Inputs of the right form."""
+    members: bool
+    """Whether the last axis of every input but 0-dim ones may have any length of 2 or more."""
+    threads: int
+
+    @property
+    def key(self) -> str:
+        """Everything that the machine code depends on, as a name."""
+        inputs = [(tuple(leaf.shape), str(leaf.dtype), str(leaf.device.type)) for leaf in self.examples]
+        parts = (environment(), self.graph.code, inputs, self.members, self.threads, sorted(OPTIONS.items()))
+        constants = [
+            (name, hashlib.blake2b(_bytes(value)).hexdigest())
+            for name, value in sorted(vars(self.graph).items())
+            if isinstance(value, Tensor)
+        ] + [(name, hashlib.blake2b(_bytes(value)).hexdigest()) for name, value in self.graph.named_buffers()]
+        return hashlib.blake2b(repr((parts, constants)).encode(), digest_size=16).hexdigest()
+
+
+def environment() -> tuple[str, ...]:
+    """What machine code is made for: versions, processor, instruction set."""
+    return (
+        f"format {FORMAT}",
+        f"bilevel {__version__}",
+        f"torch {torch.__version__}",
+        platform.system(),
+        platform.machine(),
+        torch.backends.cpu.get_cpu_capability(),
+    )
+
+
+def build(plan: Plan, about: str) -> str:
+    """Compile a plan into the cache, unless its package lies there already.
+
+    Args:
+        plan: what to build.
+        about: what it is, in words, for `bilevel cache`.
+
+    Returns:
+        the package's key.
+
+    Raises:
+        Exception: whatever torch raises if it cannot: no compiler, an operation without a lowering.
+        OSError: the cache folder cannot be written.
+    """
+    key = plan.key
+    path = cache.package_path(key)
+    if path.exists():
+        return key
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    part = path.with_name(f"{key}.{os.getpid()}.part.pt2")
+    began = time.perf_counter()
+    try:
+        _compile(plan, part)
+        described = {
+            "about": about,
+            "built": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - began, 1),
+            "operations": len(plan.graph.graph.nodes),
+            "environment": environment(),
+        }
+        cache.write_whole(cache.about_path(path), json.dumps(described, indent=1))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return key
+
+
+def _compile(plan: Plan, path: Path) -> None:
+    dim = torch.export.Dim("members", min=2, max=1 << 30)
+    dynamic = tuple({leaf.ndim - 1: dim} if leaf.ndim else {} for leaf in plan.examples)
+    options = {**OPTIONS, "cpp.threads": plan.threads}
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch 2.13 warns of its own use of a deprecated class in every export.
+        warnings.simplefilter("ignore")
+        program = torch.export.export(
+            plan.graph, plan.examples, dynamic_shapes=dynamic if plan.members else None
+        )
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
+
+
+def load(key: str) -> Run:
+    """Load a package.
+
+    Raises:
+        RuntimeError: the file is damaged.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = torch._inductor.aoti_load_package(str(cache.package_path(key)), run_single_threaded=True)
+    # The model's own call parses its signature anew each time, 10 us; its loader does not.
+    run: Run = model.loader.run
+    return run
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    flat = tensor.detach().cpu().contiguous().view(-1)
+    return bytes(flat.view(torch.uint8).numpy().tobytes()) + repr((tensor.shape, tensor.dtype)).encode()

@@ -1,0 +1,56 @@
+"""Which programs this process knows, and what of a problem tells two apart."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from bilevel.hypergradient.base import BilevelProblem
+from bilevel.hypergradient.compiled.forms import Members
+from bilevel.hypergradient.compiled.functions import TreeForm
+from bilevel.hypergradient.compiled.program import Program
+from bilevel.tree import Tensors
+
+MOST = 64
+"""Programs kept; the one that was not used for longest goes first."""
+
+_programs: OrderedDict[Any, Program] = OrderedDict()
+
+
+def find(problem: BilevelProblem, state: tuple[Tensors, TreeForm], phi: tuple[Tensors, TreeForm]) -> Program:
+    """Find the program of a problem with inputs of these shapes, or begin one."""
+    leaves = (*state[0], *phi[0])
+    key = (
+        identity(problem.step),
+        identity(problem.outer_loss),
+        problem.several,
+        state[1],
+        phi[1],
+        tuple((leaf.shape, leaf.dtype, leaf.device) for leaf in leaves),
+        torch.get_num_threads(),
+    )
+    program = _programs.get(key)
+    if program is None:
+        made_of = (problem.step, problem.outer_loss, problem.several)
+        name = getattr(problem.outer_loss, "__qualname__", type(problem.outer_loss).__name__)
+        program = _programs[key] = Program(name, made_of, Members.of(leaves))
+        while len(_programs) > MOST:
+            _programs.popitem(last=False)
+    return program
+
+
+def forget() -> None:
+    """Forget every program: what is on disk is found again."""
+    _programs.clear()
+
+
+def identity(function: Callable[..., Any]) -> Any:
+    """What tells a function apart: itself, or its place where it cannot be hashed (the program keeps it)."""
+    try:
+        hash(function)
+    except TypeError:
+        return id(function)
+    return function
