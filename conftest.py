@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from bilevel.hypergradient import ESTIMATORS
 from bilevel.methods import METHODS
 from games.catalogue import CATALOGUE
 
@@ -20,7 +21,7 @@ def _doctest_names(doctest_namespace: dict[str, Any]) -> None:
 
 @pytest.fixture(autouse=True)
 def _forget_what_a_test_registers() -> Iterator[None]:
-    tables: tuple[dict[str, Any], ...] = (CATALOGUE, METHODS)
+    tables: tuple[dict[str, Any], ...] = (CATALOGUE, ESTIMATORS, METHODS)
     before = [dict(table) for table in tables]
     yield
     for table, kept in zip(tables, before, strict=True):

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from bilevel.cli.app import COMMANDS
+from bilevel.cli.check import parse_check, split_check_arguments
 from bilevel.cli.train import DEFAULT_METHOD, parse, split_arguments
 from bilevel.experiment.config import default_config
 
@@ -63,6 +64,9 @@ def test_commands_parse(name: str, line: str) -> None:
     if command == "train" and not {"--help", "--resume", "--load"} & set(arguments):
         chosen, rest = split_arguments(arguments)
         parse(default_config(chosen.game, chosen.method or DEFAULT_METHOD), rest)
+    if command == "check":
+        chosen, rest = split_check_arguments(arguments)
+        parse_check(chosen.game, chosen.method, rest)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 
 import bilevel
+from bilevel.cli.check import check_command
 from bilevel.cli.demo import demo
-from bilevel.cli.lists import list_games, list_methods
+from bilevel.cli.lists import list_games, list_hypergradients, list_methods
 from bilevel.cli.stopped import FAILED, Stopped, unusable
 from bilevel.cli.train import train_command
 from bilevel.errors import require_name
@@ -33,8 +34,12 @@ class Command:
 COMMANDS = {
     "train": Command(train_command, "train a method on a game, many seeds at once; or resume a run"),
     "demo": Command(demo, "two dilemmas, four methods: a table and figures in a minute or two"),
+    "check": Command(
+        check_command, "which estimator of the meta-gradient suits a game and a method? a table"
+    ),
     "games": Command(list_games, "list the games"),
     "methods": Command(list_methods, "list the methods"),
+    "hypergradients": Command(list_hypergradients, "list the estimators of the meta-gradient"),
 }
 
 

@@ -1,15 +1,18 @@
-"""`bilevel games` and `bilevel methods`."""
+"""`bilevel games`, `bilevel methods` and `bilevel hypergradients`."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import shutil
 import sys
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
 import games
 from bilevel.errors import require
+from bilevel.hypergradient import ESTIMATORS
 from bilevel.methods import METHODS
 
 
@@ -22,7 +25,27 @@ def list_games(arguments: list[str]) -> None:
 def list_methods(arguments: list[str]) -> None:
     """Print every method with one line."""
     _require_none(arguments, "methods")
-    _print({name: (inspect.getdoc(method) or "").splitlines()[0] for name, method in METHODS.items()})
+    _print({name: _first_line(method) for name, method in METHODS.items()})
+
+
+def list_hypergradients(arguments: list[str]) -> None:
+    """Print every estimator of the meta-gradient with one line, which ends with its settings."""
+    _require_none(arguments, "hypergradients")
+    _print({name: f"{_first_line(kind)} {_settings(kind)}" for name, kind in ESTIMATORS.items()})
+
+
+def _first_line(described: type) -> str:
+    return (inspect.getdoc(described) or "").partition("\n")[0]
+
+
+def _settings(kind: Any) -> str:
+    """A dataclass's settings with their defaults, as its text form has them."""
+    fields = dataclasses.fields(kind)
+    return f"({', '.join(_setting(field) for field in fields)})" if fields else "(no settings)"
+
+
+def _setting(field: dataclasses.Field[Any]) -> str:
+    return field.name if field.default is dataclasses.MISSING else f"{field.name}={field.default}"
 
 
 def _print(rows: Mapping[str, str]) -> None:

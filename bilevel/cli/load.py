@@ -1,4 +1,4 @@
-"""`--load FILE`: games and methods of one's own."""
+"""`--load FILE`: games, methods and estimators of one's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from bilevel.errors import require
 
 
 def load_file(path: Path) -> None:
-    """Run a Python file that registers games (`games.register`) or methods (`register_method`).
+    """Run a Python file that registers what is its own.
+
+    Games (`games.register`), methods (`register_method`) or estimators (`register_hypergradient`).
 
     Only a file that the user names is ever run: a run's folder does not say which one it needs.
 

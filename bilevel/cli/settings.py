@@ -9,6 +9,9 @@ import traceback
 from typing import TypeVar
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from bilevel.hypergradient import ESTIMATORS, Hypergradient
 
 Settings = TypeVar("Settings")
 
@@ -43,6 +46,7 @@ def read_settings(
                 description=description,
                 args=arguments,
                 default=tyro.MISSING_NONPROP if default is None else default,
+                registry=_rules(),
             )
     except SystemExit as leaving:
         refusal = _refusal(leaving)
@@ -52,6 +56,25 @@ def read_settings(
         raise
     finally:
         sys.stderr.write(said.getvalue())
+
+
+def _rules() -> ConstructorRegistry:
+    """How options of the toolkit's own types are read: an estimator by its text form."""
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def read_estimator(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[str] | None:
+        if kind.type != str | Hypergradient:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=f"{{{','.join(ESTIMATORS)}}}[(SETTING=VALUE,...)]",
+            instance_from_str=lambda words: words[0],  # the dataclass refuses what is none, in one sentence
+            is_instance=lambda value: isinstance(value, str),
+            str_from_instance=lambda text: [text],
+        )
+
+    return registry
 
 
 def _refusal(leaving: SystemExit) -> ValueError | None:

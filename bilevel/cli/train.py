@@ -100,7 +100,7 @@ def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
             "--game NAME and --method NAME choose others (bilevel games, bilevel methods); the options below "
             "are those of this pair. --out FOLDER says where the run goes (default: a new folder in runs/); "
             "--resume FOLDER continues a run that was stopped. --load FILE.py runs a file of yours that adds "
-            "a game or a method."
+            "a game, a method or an estimator of the meta-gradient."
         ),
         default=default,
     )

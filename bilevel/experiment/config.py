@@ -18,7 +18,8 @@ from bilevel._version import __version__
 from bilevel.errors import require
 from bilevel.experiment.presets import preset
 from bilevel.experiment.restore import restore
-from bilevel.methods import Method, Placement
+from bilevel.hypergradient import format_hypergradient
+from bilevel.methods import Method, OuterMethod, Placement
 from games.base import ExactGame, Game
 
 MOST_SEEDS = 1_000_000
@@ -84,11 +85,26 @@ class RunConfig:
         name = ("float64" if exact else "float32") if self.dtype == "auto" else self.dtype
         return Placement(seeds=self.seeds, dtype=getattr(torch, name), device=self.device)
 
+    def in_text(self) -> RunConfig:
+        """The same configuration, with an estimator that is an object by its name, as JSON can hold it.
+
+        Raises:
+            ValueError: the estimator has no name (says how to give it one).
+        """
+        if not isinstance(self.method, OuterMethod):
+            return self
+        text = format_hypergradient(self.method.hypergradient)
+        return dataclasses.replace(self, method=dataclasses.replace(self.method, hypergradient=text))
+
     def to_json(self) -> dict[str, Any]:
-        """What config.json holds: every setting, the versions, the commit."""
+        """What config.json holds: every setting, the versions, the commit.
+
+        Raises:
+            ValueError: as `in_text`.
+        """
         return {
             "format": FORMAT,
-            **dataclasses.asdict(self),
+            **dataclasses.asdict(self.in_text()),
             "versions": {"bilevel": __version__, "python": platform.python_version()}
             | {name: version(name) for name in RECORDED_PACKAGES},
             "commit": _commit(),

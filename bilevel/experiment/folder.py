@@ -79,8 +79,9 @@ def create_run(config: RunConfig, path: Path) -> RunFolder:
     Raises:
         ValueError: the folder exists (nothing is ever overwritten) or cannot be made; or the method does not
             apply to the game; or config.json could not say what the game is, because `game_name` names a
-            game of another class.
+            game of another class, or what the estimator is, because its class has no name.
     """
+    config = config.in_text()
     config.method.build(config.game, config.placement)
     text = json.dumps(config.to_json(), indent=2) + "\n"
     kept = from_settings(json.loads(json.dumps(dataclasses.asdict(config))))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from bilevel.errors import require
+from bilevel.setting_types import fits, spelled
 
 
 def restore(default: Any, saved: Any, name: str = "") -> Any:
@@ -45,36 +45,11 @@ def restore(default: Any, saved: Any, name: str = "") -> Any:
         hint = hints[setting]
         require(
             fits(value, hint),
-            f"{_join(name, setting)} must be of the type {_spelled(hint)}, but it is {value!r}.",
+            f"{_join(name, setting)} must be of the type {spelled(hint)}, but it is {value!r}.",
         )
         return value
 
     return dataclasses.replace(default, **{setting: value_of(setting) for setting in saved})
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type, for the types that settings have: numbers, names and tuples of them.
-
-    >>> fits((1, 2), tuple[int, ...]), fits(1, float), fits(True, int), fits(None, float | None)
-    (True, True, False, True)
-    """
-    origin, inner = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
-    if origin is Annotated:
-        return fits(value, inner[0])
-    if origin is Literal:
-        return value in inner
-    if origin in (Union, UnionType):
-        return any(fits(value, one) for one in inner)
-    if origin is tuple:
-        if not isinstance(value, tuple):
-            return False
-        each = inner[:1] * len(value) if inner[1:] == (...,) else inner
-        return len(each) == len(value) and all(map(fits, value, each))
-    if hint is float:
-        return type(value) in (int, float)
-    return type(value) is (NoneType if hint is None else hint)
 
 
 def _tuples(value: Any) -> Any:
@@ -83,11 +58,3 @@ def _tuples(value: Any) -> Any:
 
 def _join(name: str, setting: str) -> str:
     return f"{name}.{setting}" if name else setting
-
-
-def _spelled(hint: Any) -> str:
-    if get_origin(hint) is Annotated:
-        return _spelled(get_args(hint)[0])
-    return (
-        hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
-    )

@@ -15,6 +15,7 @@ from bilevel.methods.base import Method
 from bilevel.methods.contract import Learner, Metrics, Placement, State
 from bilevel.methods.fixed import Fixed
 from bilevel.methods.learner import PolicyLearner
+from bilevel.methods.outer_method import OuterMethod
 from bilevel.methods.prosocial import Prosocial
 from bilevel.methods.selfish import Selfish
 from bilevel.methods.sharing_learner import SharingLearner
@@ -26,6 +27,7 @@ __all__ = [
     "Learner",
     "Method",
     "Metrics",
+    "OuterMethod",
     "Placement",
     "PolicyLearner",
     "Prosocial",

@@ -53,9 +53,10 @@ class Method(abc.ABC):
     episodes: int = 64
     """Episodes per seed that each policy update, and the measurement after it, plays, 2 or more; unused when
     exact."""
-    surrogate: Literal["reinforce", "dice"] = "reinforce"
+    surrogate: Literal["reinforce", "dice", "loaded-dice"] = "reinforce"
     """Whether the policies' sampled gradient sees, when differentiated again, that data depend on policies
-    (dice) or not (reinforce: enough, and less noisy, with one inner step)."""
+    (dice; loaded-dice, with less noise) or not (reinforce: enough with one inner step). docs/sampled.md has
+    the numbers."""
     policy: Literal["auto", "tabular", "mlp"] = "auto"
     """The agents' policy; auto: a table where observations are numbers, else a network."""
     hidden: tuple[int, ...] = (32,)

@@ -63,9 +63,7 @@ class PolicyLearner:
         """
         require(seed >= 0, f"seed must be 0 or more, not {seed}.")
         place = self.placement
-        theta = initial_parameters(
-            self.play.policy, seed=seed, seeds=place.seeds, agents=self.game.num_agents
-        ).to(place.device, place.dtype)
+        theta = self._initial_policies(seed)
         phi = self._initial_phi.to(place.device, place.dtype).expand(place.seeds, -1, -1).clone()
         generator = torch.Generator(place.device).manual_seed(seed)
         return {
@@ -111,6 +109,12 @@ class PolicyLearner:
         generator = torch.Generator(self.placement.device).manual_seed(seed)
         play, theta, sharing = self.play.with_episodes(episodes), state["theta"], self.sharing(state["phi"])
         return self._metrics(play.measure(theta, play.sample(theta, sharing, generator)), sharing)
+
+    def _initial_policies(self, seed: int) -> Tensor:
+        place = self.placement
+        return initial_parameters(
+            self.play.policy, seed=seed, seeds=place.seeds, agents=self.game.num_agents
+        ).to(place.device, place.dtype)
 
     def _inner_losses(self, own: Tensor, others: Tensor, phi: Tensor, data: Any) -> Tensor:
         sample, bonus = data

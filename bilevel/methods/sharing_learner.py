@@ -7,47 +7,54 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bilevel.hypergradient import BilevelProblem, Hypergradient, Unrolled
-from bilevel.methods.base import Method
+from bilevel.hypergradient import BilevelProblem
 from bilevel.methods.contract import Metrics, Placement, State
+from bilevel.methods.fitting import fit_hypergradient
 from bilevel.methods.learner import PolicyLearner, require_finite
-from bilevel.optimisers import GradientTransformation
+from bilevel.methods.outer_method import OuterMethod
+from bilevel.optimisers import make_optimiser
 from bilevel.outer.objectives import COSTS, Objective
 from bilevel.outer.sharing import Sharing
+from bilevel.tree import Tree
 from games.base import Game
+
+DRAWN_SEEDS = 2**63 - 1
+"""New policies are drawn with a seed below this."""
 
 
 class SharingLearner(PolicyLearner):
     """Policies and the sharing between them, learned together by a meta-gradient.
 
     Args:
-        method: the inner loop's settings.
+        method: the settings of both loops.
         game: what is played.
         placement: seeds, precision, device.
         sharing: the outer variable.
         objective: what the outer level wants.
         cost: name in `COSTS` and its weight, in the game's units of value.
-        outer_optimiser: how the logits descend.
-        hypergradient: how the meta-gradient is taken; None: `Unrolled`.
+
+    Raises:
+        ValueError: as `PolicyLearner`; or the method's estimator does not suit how the game is played.
     """
 
     def __init__(
         self,
-        method: Method,
+        method: OuterMethod,
         game: Game,
         placement: Placement,
         sharing: Sharing,
         *,
         objective: Objective,
         cost: tuple[str, float],
-        outer_optimiser: GradientTransformation,
-        hypergradient: Hypergradient | None = None,
     ) -> None:
         self.outer_variable, self.objective = sharing, objective
         super().__init__(method, game, placement, sharing.initial())
         self.cost, self.cost_weight = COSTS[cost[0]], cost[1]
-        self.outer_optimiser = outer_optimiser
-        self.hypergradient = Unrolled() if hypergradient is None else hypergradient
+        self.outer_optimiser = make_optimiser(
+            method.outer_optimiser, learning_rate=method.outer_learning_rate
+        )
+        self.hypergradient = fit_hypergradient(method.hypergradient, self.play)
+        self.starts_anew = method.reset == "each-outer-step"
 
     def sharing(self, phi: Tensor) -> Tensor:
         """The masked softmax of the logits, [..., giver, receiver]."""
@@ -84,12 +91,9 @@ class SharingLearner(PolicyLearner):
         """
         generator, bonus = self._resume(state)
         phi = state["phi"]
+        theta, opt_state = self._start(state, generator)
         estimate = self.hypergradient(
-            self.problem(generator, bonus),
-            state["theta"],
-            state["opt_state"],
-            phi,
-            steps=self.method.inner_steps,
+            self.problem(generator, bonus), theta, opt_state, phi, steps=self.method.inner_steps
         )
         require_finite(estimate.theta, "A policy", state["outer_step"])
         gradient = self.objective.own_gradient(estimate.gradient)
@@ -109,6 +113,15 @@ class SharingLearner(PolicyLearner):
             outer_opt_state=outer_opt_state,
         )
         return after, metrics
+
+    def _start(self, state: State, generator: torch.Generator) -> tuple[Tensor, Tree]:
+        """Where the inner steps begin: at the state's policies, or at new ones, drawn as `init` draws."""
+        if not self.starts_anew:
+            return state["theta"], state["opt_state"]
+        place = self.placement
+        seed = torch.randint(DRAWN_SEEDS, (), generator=generator, device=place.device)
+        theta = self._initial_policies(int(seed))
+        return theta, self.optimiser.init(theta)
 
     def _outer_losses(self, theta: Tensor, phi: Tensor, data: Any) -> Tensor:
         costs = self.cost_weight * self.cost(self.sharing(phi))

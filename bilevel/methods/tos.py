@@ -6,22 +6,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bilevel.errors import require_name
-from bilevel.methods.base import Method, OptimiserName, require_number
+from bilevel.methods.base import require_number
 from bilevel.methods.contract import Learner, Placement
+from bilevel.methods.outer_method import OuterMethod
 from bilevel.methods.sharing_learner import SharingLearner
-from bilevel.optimisers import OPTIMISERS, make_optimiser
 from bilevel.outer.objectives import COSTS, OBJECTIVES
 from bilevel.outer.sharing import Sharing, check_own_share
 from games.base import Game
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToS(Method):
+class ToS(OuterMethod):
     """Learned sharing: a static matrix T of softmax rows, moved by the meta-gradient of the outer objective.
 
     Inside, every agent i descends its own loss on the shared rewards r~_i = sum_j T[j, i] r_j. Outside, the
     logits of T ascend the objective of the policies that these inner steps produce, the derivative taken
-    through the steps. Both levels move together: one outer step after every `inner_steps` inner ones.
+    through the steps. Both levels move together: one outer step after every `inner_steps` inner ones; or, by
+    `reset`, the policies start anew in each outer step (`OuterMethod` says which to take).
 
     Needs: the neighbours' rewards; for the outer step, everybody's policies (a central party, or agents who
     publish theirs). Conserves the total, whatever T is.
@@ -41,10 +42,6 @@ class ToS(Method):
     tensor([0.7661, 0.2339], dtype=torch.float64)
     """
 
-    outer_optimiser: OptimiserName = "adam"
-    """How the sharing logits move."""
-    outer_learning_rate: float = 0.1
-    """Step size of the sharing logits, above 0."""
     objective: Literal["welfare", "own-return"] = "welfare"
     """What the outer level maximises: the sum of all rewards, or, for each giver's row, its own reward."""
     own_share: float | None = None
@@ -57,10 +54,8 @@ class ToS(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_name(self.outer_optimiser, OPTIMISERS, "outer_optimiser")
         require_name(self.objective, OBJECTIVES, "objective")
         require_name(self.cost, COSTS, "cost")
-        require_number("outer_learning_rate", self.outer_learning_rate, above=0)
         require_number("cost_weight", self.cost_weight, least=0)
         check_own_share(self.own_share)
 
@@ -73,5 +68,4 @@ class ToS(Method):
             Sharing(game.neighbours, self.own_share),
             objective=OBJECTIVES[self.objective],
             cost=(self.cost, self.cost_weight),
-            outer_optimiser=make_optimiser(self.outer_optimiser, learning_rate=self.outer_learning_rate),
         )

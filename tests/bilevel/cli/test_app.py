@@ -11,6 +11,7 @@ import pytest
 import bilevel
 import games
 from bilevel.cli import app
+from bilevel.hypergradient import ESTIMATORS
 from bilevel.methods import METHODS
 
 Call = Callable[..., Any]
@@ -38,12 +39,23 @@ def test_an_unknown_command_hears_the_nearest(word: str, near: str, call: Call) 
     assert f"There is no command '{word}'. Did you mean {near}" in said.sentence()
 
 
-def test_games_and_methods_are_listed_one_a_line(call: Call) -> None:
-    for command, names in (("games", games.names()), ("methods", tuple(METHODS))):
+LISTS = {"games": games.names(), "methods": tuple(METHODS), "hypergradients": tuple(ESTIMATORS)}
+
+
+def test_lists_have_one_a_line(call: Call) -> None:
+    for command, names in LISTS.items():
         said = call(command)
         assert said.code == 0
         assert tuple(line.split()[0] for line in said.out.splitlines()) == names
         assert all(len(line.split()) > 2 for line in said.out.splitlines())
+
+
+def test_the_list_of_hypergradients_has_their_settings(call: Call) -> None:
+    lines = call("hypergradients").out.splitlines()
+    found = {line.split()[0]: line.rpartition(" (")[2] for line in lines}
+    assert "steps" in found["truncated"].rstrip(")").split(", ")  # it has no default
+    assert found["implicit"].startswith("solver=gmres, tolerance=None, iterations=100,")
+    assert found["one-step"] == "no settings)"
 
 
 def test_on_a_terminal_lists_are_folded_to_it(
@@ -56,7 +68,7 @@ def test_on_a_terminal_lists_are_folded_to_it(
     assert len(said.out.splitlines()) > len(games.names())
 
 
-@pytest.mark.parametrize("command", ["games", "methods"])
+@pytest.mark.parametrize("command", LISTS)
 def test_lists_take_no_options(command: str, call: Call) -> None:
     said = call(command, "--all")
     assert said.code == 2

@@ -1,4 +1,4 @@
-"""Games and methods of one's own, with the very files that CONTRIBUTING.md shows."""
+"""Games, methods and estimators of one's own, with the very files that CONTRIBUTING.md shows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bilevel.hypergradient import ESTIMATORS
 from games.catalogue import CATALOGUE
 
 Call = Callable[..., Any]
@@ -42,6 +43,19 @@ def test_a_method_of_ones_own_is_trained(call: Call) -> None:
     words = ("--load", "swap.py", "--game", "chicken", "--method", "swap", "--method.part", 0.25, *SMALL)
     assert call("train", *words, "--out", "run").code == 0
     assert ",0.25,0.75," in Path("run/metrics.csv").read_text()
+
+
+def test_an_estimator_of_ones_own_is_trained_and_resumed(call: Call) -> None:
+    Path("last_step.py").write_text(shown("register_hypergradient"))
+    loaded = ("--load", "last_step.py")
+    words = ("--game", "chicken", "--method", "tos", "--method.hypergradient", "last-step", *SMALL)
+    assert call("train", *loaded, *words, "--out", "run").code == 0
+    assert '"hypergradient": "last-step"' in Path("run/config.json").read_text()
+    del ESTIMATORS["last-step"]  # as in another process
+    said = call("train", "--resume", "run")
+    assert said.code == 2
+    assert "There is no hypergradient 'last-step'" in said.sentence()
+    assert call("train", *loaded, "--resume", "run").code == 0
 
 
 @pytest.mark.parametrize(

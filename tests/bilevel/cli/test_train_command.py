@@ -15,6 +15,7 @@ import pytest
 from bilevel.cli import train as train_room
 from bilevel.experiment import files, run
 from bilevel.experiment.run import RunFolder
+from bilevel.hypergradient import ESTIMATORS, OneStep, register_hypergradient
 from bilevel.methods.learner import PolicyLearner
 
 Call = Callable[..., Any]
@@ -82,6 +83,11 @@ def test_a_finished_run_is_shown_again_but_not_trained(call: Call, monkeypatch: 
         (["--method.inner-learning-rate", "-1"], "inner_learning_rate must be"),
         (["--method.inner-learning-rate", "nan"], "inner_learning_rate must be"),
         (["--method.policy", "tabular"], "A tabular policy needs observations that are numbers"),
+        (["--method.hypergradient", "trunc"], "no hypergradient 'trunc'. Did you mean 'truncated'"),
+        (["--method.hypergradient", "truncated"], "'truncated' needs the setting 'steps'"),
+        (["--method.hypergradient", "truncated(5)"], "Settings of a hypergradient have names"),
+        (["--method.hypergradient=implicit(solver=gmers)"], "no solver 'gmers'. Did you mean 'gmres'"),
+        (["--method.hypergradient", "implicit"], "on sampled episodes it never does: use exact values"),
         (["--game", "repeated-chicken", "--game.discount", "1"], "discount must lie in [0, 1)"),
         (["--game", "repeated-chicken", "--game.stage.reward", "inf"], "reward"),
         (["--out", "/dev/null/run"], "The folder /dev/null/run cannot be made: Not a directory."),
@@ -104,6 +110,7 @@ def test_a_mistake_is_one_sentence(words: list[str], says: str, call: Call) -> N
         (["--seeds", "many"], "Error parsing --seeds"),
         (["--sedes", "3"], "Unrecognized options: --sedes"),
         (["--method.surrogate", "guess"], "guess"),
+        (["--method.reset", "always"], "always"),
         (["--out"], "argument --out: expected one argument"),
     ],
 )
@@ -126,6 +133,41 @@ def test_help_says_meaning_unit_and_default_of_everything(call: Call) -> None:
         _, found, rest = text.partition(f"{option} FLOAT ")
         assert found
         assert "(default: " in rest.partition(" --")[0]
+
+
+def test_help_names_every_hypergradient_also_ones_own(call: Call) -> None:
+    register_hypergradient("mine-too", OneStep)
+    words = call("train", "--game", "repeated-chicken", "--help").out.replace("│", " ").split()
+    text = "".join(words)
+    assert f"--method.hypergradient{{{','.join(ESTIMATORS)}}}[(SETTING=VALUE,...)]" in text
+    assert ",mine-too}" in text
+    assert "--method.reset{never,each-outer-step}" in text
+    assert "(default:unrolled)" in text
+
+
+@pytest.mark.parametrize(
+    ("game", "text", "kept"),
+    [
+        ("repeated-chicken", "truncated(steps=3)", "truncated(steps=3)"),
+        ("repeated-chicken", "evolution( samples=8,sigma=0.1 )", "evolution(samples=8, sigma=0.1)"),
+        ("escape-room", "finite-difference", "finite-difference"),
+    ],
+)
+def test_a_hypergradient_is_trained_with_kept_and_resumed(
+    game: str, text: str, kept: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = ("--method.hypergradient", text, "--method.inner-steps", 2)
+    words = ("train", "--game", game, *SMALL, *chosen, "--method.reset", "each-outer-step")
+    assert call(*words, "--out", "whole").code == 0
+    saved = json.loads(Path("whole/config.json").read_text())["method"]
+    assert (saved["hypergradient"], saved["reset"]) == (kept, "each-outer-step")
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "write_text", interrupt)
+        assert call(*words, "--out", "run").code == 130
+    assert call("train", "--resume", "run").code == 0
+    assert numbers(Path("run")) == numbers(Path("whole"))
+    assert call("train", "--game", game, *SMALL, "--method.inner-steps", 2, "--out", "other").code == 0
+    assert numbers(Path("other")) != numbers(Path("whole"))
 
 
 def test_an_existing_folder_is_never_overwritten(call: Call) -> None:

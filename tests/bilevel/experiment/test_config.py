@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +14,9 @@ import pytest
 import games
 from bilevel.experiment.config import LARGEST_SEED, RunConfig, default_config, load_config
 from bilevel.experiment.folder import create_run
-from bilevel.experiment.restore import fits
+from bilevel.hypergradient import ESTIMATORS, Unrolled, make_hypergradient, register_hypergradient
 from bilevel.methods import METHODS
+from bilevel.setting_types import fits
 
 
 def edited(folder: Path, **changes: Any) -> Path:
@@ -64,6 +66,49 @@ def test_nested_settings_come_back(tmp_path: Path) -> None:
     assert load_config(create_run(config, tmp_path / "run").config) == config
 
 
+ESTIMATOR_TEXTS = [
+    "truncated(steps=5)",
+    "implicit(solver=normal-cg, accept_distance=inf)",
+    "one-step",
+    "evolution(samples=8, sigma=0.30000000000000004)",
+]
+
+
+@pytest.mark.parametrize("text", ESTIMATOR_TEXTS)
+def test_every_estimator_comes_back_as_text_or_object(text: str, tmp_path: Path) -> None:
+    for number, given in enumerate((text, make_hypergradient(text))):
+        config = default_config("repeated-chicken", "tos")
+        method = dataclasses.replace(config.method, hypergradient=given, reset="each-outer-step")  # type: ignore[call-arg]
+        config = dataclasses.replace(config, method=method)
+        path = create_run(config, tmp_path / str(number)).config
+        assert load_config(path) == config
+        saved = json.loads(path.read_text())["method"]
+        assert (saved["hypergradient"], saved["reset"]) == (text, "each-outer-step")
+
+
+@dataclass(frozen=True)
+class Mine(Unrolled):
+    """An estimator that has no name, until it is given one."""
+
+    scale: float = 1.0
+
+
+def test_an_estimator_without_a_name_cannot_be_saved(tmp_path: Path) -> None:
+    config = default_config("repeated-chicken", "tos")
+    method = dataclasses.replace(config.method, hypergradient=Mine(scale=2.0))  # type: ignore[call-arg]
+    config = dataclasses.replace(config, method=method)
+    for save in (config.to_json, lambda: create_run(config, tmp_path / "run")):
+        with pytest.raises(ValueError, match=r"Mine has no name .* register_hypergradient\(name, Mine\)"):
+            save()
+    assert not list(tmp_path.iterdir())
+    register_hypergradient("mine", Mine)
+    path = create_run(config, tmp_path / "run").config
+    assert load_config(path) == config.in_text()
+    assert json.loads(path.read_text())["method"]["hypergradient"] == "mine(scale=2.0)"
+    del ESTIMATORS["mine"]  # as in another process
+    assert "There is no hypergradient 'mine'" in refusal(path)
+
+
 def test_provenance_is_recorded(tmp_path: Path) -> None:
     saved = json.loads(create_run(default_config("chicken", "tos"), tmp_path / "run").config.read_text())
     assert saved["versions"].keys() >= {"bilevel", "python", "torch", "numpy"}
@@ -84,6 +129,10 @@ def test_provenance_is_recorded(tmp_path: Path) -> None:
         ("method__inner_learning_rate", -1, "inner_learning_rate must be"),
         ("method__hidden", [32, "x"], "method.hidden must be of the type tuple[int, ...]"),
         ("method__own_share", "half", "method.own_share must be of the type float | None"),
+        ("method__hypergradient", "trunc", "There is no hypergradient 'trunc'. Did you mean 'truncated'"),
+        ("method__hypergradient", "truncated", "needs the setting 'steps'"),
+        ("method__hypergradient", {"steps": 3}, "method.hypergradient must be of the type str | "),
+        ("method__reset", "always", "method.reset must be of the type Literal['never', 'each-outer-step']"),
         ("method__mystery", 1, "There is no setting method.mystery."),
         ("game__stage__punishment", "low", "game.stage.punishment must be of the type float"),
         ("game__stage__names", ["one"], "game.stage.names must be of the type tuple[str, str]"),

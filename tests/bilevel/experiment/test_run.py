@@ -111,6 +111,21 @@ def test_interrupted_and_resumed(at: int, number: signal.Signals, whole: RunFold
     assert numbers(fresh) == numbers(whole)
 
 
+@pytest.mark.parametrize("game", ["chicken", "escape-room"])
+def test_policies_that_start_anew_are_resumed_to_the_same_bytes(game: str, tmp_path: Path) -> None:
+    config = small(game)
+    text = "evolution(samples=4, members=True, fresh_data=True)"
+    anew = {"reset": "each-outer-step", "hypergradient": text, "inner_steps": 2}
+    config = dataclasses.replace(config, method=dataclasses.replace(config.method, **anew))
+    whole, parts = (create_run(config, tmp_path / name) for name in ("whole", "parts"))
+    train(whole)
+    for _ in range(STEPS):
+        with pytest.raises(RunInterrupted):
+            train(parts, lambda *_: signal.raise_signal(signal.SIGINT))
+    train(parts)
+    assert numbers(parts) == numbers(whole)
+
+
 def test_interrupted_again_and_again(whole: RunFolder, fresh: RunFolder) -> None:
     seen = []
 

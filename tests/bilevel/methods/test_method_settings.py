@@ -12,7 +12,6 @@ from bilevel.agents.play import ExactPlay, SampledPlay
 from bilevel.agents.policies import MLP, Tabular
 from bilevel.agents.surrogates import dice
 from bilevel.methods import METHODS, Fixed, Method, Placement, PolicyLearner, Selfish, SharingLearner, ToS
-from bilevel.optimisers import sgd
 from bilevel.outer.objectives import OBJECTIVES
 from bilevel.outer.sharing import Sharing
 from bilevel.schedule import LinearSchedule
@@ -125,7 +124,6 @@ def test_a_sharing_that_does_not_fit_the_game_is_refused() -> None:
             Sharing(torch.ones(3, 3, dtype=torch.bool)),
             objective=OBJECTIVES["welfare"],
             cost=("l1", 0.0),
-            outer_optimiser=sgd(0.1),
         )
 
 

@@ -1,0 +1,114 @@
+"""What a walk back holds in memory: states as promised, and nothing else that grows with the steps."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled
+from bilevel.hypergradient.peak_memory import measure_peak
+from bilevel.hypergradient.segments import cut, fewest_states, most_kept
+from bilevel.optimisers import momentum
+from bilevel.step import inner_step
+
+SIZE = 10_000
+STATE = 2 * 4 * SIZE + 8
+"""Bytes of theta, trace and count in float32."""
+
+
+def peak(estimator, steps):
+    inner = momentum(0.1)
+    problem = BilevelProblem(
+        step=inner_step(lambda theta, phi, data: (theta - phi * data).square(), inner),
+        outer_loss=lambda theta, phi, data: theta.square().sum(),
+        inner_data=lambda theta, phi, k: torch.tensor(1.0 + k),
+    )
+    theta, phi = torch.ones(SIZE), torch.tensor(3.0)
+    start = (problem, theta, inner.init(theta), phi)
+    return measure_peak(lambda: estimator(*start, steps=steps), torch.device("cpu"))[1]
+
+
+WORK = 13 * STATE
+"""A bound on one step with its pull-back and the cotangents, whatever the number of steps."""
+
+
+@pytest.mark.parametrize("steps", [10, 100, 400])
+def test_everything_kept_grows_with_the_steps(steps):
+    assert 0 <= peak(Unrolled(), steps) - steps * STATE <= WORK
+
+
+@pytest.mark.parametrize("steps", [10, 100, 400])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_segments_keep_what_their_plan_says(steps, levels):
+    kept = most_kept(cut(steps, None, levels))
+    assert kept <= (levels + 1) * (steps ** (1 / (levels + 1)) + 1) + 1
+    assert peak(Unrolled(segments="sqrt", levels=levels), steps) <= kept * STATE + WORK
+
+
+@pytest.mark.parametrize("steps", [10, 100, 400])
+def test_memory_is_kept_within(steps):
+    for states in (fewest_states(steps), steps // 2 + 3):
+        budget = states * STATE
+        assert peak(Unrolled(memory=f"{budget}B"), steps) <= budget + WORK
+
+
+def test_half_the_bits_are_half_the_memory():
+    whole, half = peak(Unrolled(), 200), peak(Unrolled(keep_dtype="bfloat16"), 200)
+    assert half <= 100 * STATE + 200 * 8 + WORK < whole
+
+
+def test_truncated_keeps_its_own_steps_alone():
+    assert peak(Truncated(steps=16), 300) <= 17 * STATE + WORK
+    assert peak(Truncated(steps=100, segments="sqrt"), 300) <= 20 * STATE + WORK
+
+
+WEIGHTS = """
+import resource, sys
+import torch
+from bilevel.hypergradient import BilevelProblem, make_hypergradient
+from bilevel.optimisers import sgd
+from bilevel.step import inner_step
+
+torch.set_num_threads(1)
+generator = torch.Generator().manual_seed(0)
+theta = [torch.randn(a, b, generator=generator) / a**0.5 for a, b in ((32, 992), (992, 992), (992, 4))]
+check_x, check_y = torch.randn(16, 32, generator=generator), torch.randn(16, 4, generator=generator)
+
+def predict(theta, x):
+    return ((x @ theta[0]).tanh() @ theta[1]).tanh() @ theta[2]
+
+def loss(theta, phi, x):
+    y = predict(theta, x)
+    return (phi.exp() * torch.stack(((y - 1).square().mean(), y.abs().mean(), y.square().mean()))).sum()
+
+inner = sgd(0.05)
+problem = BilevelProblem(
+    step=inner_step(loss, inner),
+    outer_loss=lambda theta, phi, data: (predict(theta, check_x) - check_y).square().mean(),
+    inner_data=lambda theta, phi, k: torch.randn(16, 32, generator=generator),
+)
+start = (problem, theta, inner.init(theta), torch.zeros(3))
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+make_hypergradient("unrolled")(*start, steps=1)
+before = peak()
+assert bool(make_hypergradient(sys.argv[1])(*start, steps=int(sys.argv[2])).gradient.all())
+print((peak() - before) / 1e6)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+def test_four_hundred_steps_of_a_million_parameters():
+    """Three loss weights, states of 4.1 MB: 1640 MB if all were kept, 40 states with segments.
+
+    It is what the process takes, so what the allocator does not use again comes on top: half as much is room.
+    """
+    arguments = [sys.executable, "-c", WEIGHTS, "unrolled(segments=sqrt)", "400"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    run = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment)
+    assert 100 < float(run.stdout) < 400

@@ -1,0 +1,275 @@
+"""The window that slides: truncated back-propagation through time while phi moves."""
+
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bilevel import optimisers
+from bilevel.experiment.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bilevel.hypergradient import (
+    BilevelProblem,
+    Truncated,
+    Unrolled,
+    check_hypergradient,
+    format_hypergradient,
+    make_hypergradient,
+)
+from bilevel.hypergradient.window import Window, WindowedEstimate
+from bilevel.optimisers import sgd
+from bilevel.step import inner_step
+from bilevel.tree import leaves, tree_map
+
+
+def close(found, expected, tolerance=1e-12):
+    tree_map(lambda a, b: torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance), found, expected)
+
+
+def same_bits(found, expected):
+    tree_map(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0), found, expected)
+
+
+def online(setting, optimiser, phis, estimator, steps, several=False):
+    """Learn without a break, K steps with each phi, the window handed on; each with data of its own."""
+    theta, opt_state, past, estimates = setting.theta, optimiser.init(setting.theta), None, []
+    for turn, phi in enumerate(phis):
+        data = [setting.data[(turn * steps + k) % len(setting.data)] for k in range(steps)]
+        problem = setting._replace(data=data).problem(optimiser, several=several)
+        estimate = estimator(problem, theta, opt_state, phi, steps=steps, past=past)
+        theta, opt_state, past = estimate.theta, estimate.opt_state, estimate.window
+        estimates.append(estimate)
+    return estimates
+
+
+def moving(phi, turns):
+    """Outer variables that move from turn to turn."""
+    return [tree_map(lambda leaf, t=t: leaf + 0.3 * t * torch.cos(leaf), phi) for t in range(turns)]
+
+
+OPTIMISERS = {
+    "sgd": lambda: sgd(0.1),
+    "adam": lambda: optimisers.adam(0.05),
+    "momentum": lambda: optimisers.momentum(0.1),
+}
+
+
+@pytest.mark.parametrize("make", OPTIMISERS.values(), ids=OPTIMISERS)
+@pytest.mark.parametrize(("steps", "window"), [(1, 4), (2, 5), (2, 6), (3, 3), (3, 2), (1, 99), (3, 4)])
+def test_autograd_through_the_last_steps_with_the_phis_they_had(setting, make, steps, window):
+    """One shift, added to the phi of every step in the window; the derivative by it, by one backward pass."""
+    turns, optimiser = 5, make()
+    phis = moving(setting.phi, turns)
+    estimates = online(setting, optimiser, phis, Truncated(steps=window, window=True), steps)
+    states = [(setting.theta, optimiser.init(setting.theta))]
+    step = setting.problem(optimiser).step
+    for t in range(turns * steps):
+        states.append(step(*states[-1], phis[t // steps], setting.data[t % len(setting.data)]))
+    for turn, estimate in enumerate(estimates):
+        end = (turn + 1) * steps
+        first = max(0, end - window)
+        shift = tree_map(lambda leaf: torch.zeros_like(leaf).requires_grad_(), setting.phi)
+        theta, opt_state = states[first]
+        for t in range(first, end):
+            shifted = tree_map(torch.add, phis[t // steps], shift)
+            theta, opt_state = step(theta, opt_state, shifted, setting.data[t % len(setting.data)])
+        total = setting.outer_loss(theta, tree_map(torch.add, phis[turn], shift), None).sum()
+        flat = iter(torch.autograd.grad(total, leaves(shift)))
+        close(estimate.gradient, tree_map(lambda leaf, flat=flat: next(flat), shift), 1e-11)
+        close((estimate.theta, estimate.opt_state), states[end], 1e-13)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_all_of_it_while_phi_stands_still_is_the_whole_unroll(setting, error, steps):
+    optimiser = optimisers.adam(0.05)
+    last = online(setting, optimiser, [setting.phi] * (8 // steps), Truncated(steps=8, window=True), steps)[
+        -1
+    ]
+    whole = Unrolled()(
+        setting.problem(optimiser), setting.theta, optimiser.init(setting.theta), setting.phi, steps=8
+    )
+    assert error(last.gradient, whole.gradient) == 0
+    same_bits(last.theta, whole.theta)
+
+
+RATES = st.floats(0.05, 0.9)
+
+
+@given(
+    rate=RATES,
+    phis=st.lists(st.floats(-2, 2), min_size=1, max_size=7),
+    steps=st.integers(1, 3),
+    window=st.integers(1, 9),
+    start=st.floats(-2, 2),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_quadratic_in_closed_form(rate, phis, steps, window, start):
+    """theta' = theta - a phi (theta - 1): with c_t = a (theta_t - 1) and q_t = 1 - a phi_t (derived),
+
+    d theta_T / d shift = -sum over the window of c_t q_t+1 ... q_T-1.
+    """
+    inner = sgd(rate)
+    problem = BilevelProblem(
+        step=inner_step(lambda theta, phi, data: phi * (theta - 1) ** 2 / 2, inner),
+        outer_loss=lambda theta, phi, data: theta,
+    )
+    estimator, past = Truncated(steps=window, window=True), None
+    theta = torch.tensor(start, dtype=torch.float64)
+    opt_state, slopes, factors = inner.init(theta), [], []
+    for phi in phis:
+        theta_t = float(theta)
+        for _ in range(steps):
+            slopes.append(-rate * (theta_t - 1))
+            factors.append(1 - rate * phi)
+            theta_t -= rate * phi * (theta_t - 1)
+        expected, factor = 0.0, 1.0
+        for slope, q in list(zip(slopes, factors, strict=True))[: -window - 1 : -1]:
+            expected += slope * factor
+            factor *= q
+        phi = torch.tensor(phi, dtype=torch.float64)
+        estimate = estimator(problem, theta, opt_state, phi, steps=steps, past=past)
+        theta, opt_state, past = estimate.theta, estimate.opt_state, estimate.window
+        assert float(theta) == pytest.approx(theta_t, rel=1e-12, abs=1e-12)
+        assert float(estimate.gradient) == pytest.approx(expected, rel=1e-10, abs=1e-10)
+
+
+def test_several_objectives_share_the_window(sharing, error):
+    reference = sharing.outer_loss
+
+    def objectives(theta, phi, data):
+        return torch.stack((reference(theta, phi, data), theta["level"].square().sum(-1)))
+
+    estimator, optimiser, phis = (
+        Truncated(steps=5, window=True),
+        optimisers.adam(0.05),
+        moving(sharing.phi, 4),
+    )
+    both = online(sharing._replace(outer_loss=objectives), optimiser, phis, estimator, 2, several=True)[-1]
+    assert both.gradient.shape == (2, *sharing.phi.shape)
+    for place in range(2):
+        alone = sharing._replace(outer_loss=lambda t, p, d, place=place: objectives(t, p, d)[place])
+        expected = online(alone, optimiser, phis, estimator, 2)[-1]
+        assert error(both.gradient[place], expected.gradient) < 1e-12
+
+
+def test_without_a_past_it_is_plainly_truncated(network):
+    optimiser = optimisers.adam(0.05)
+    start = (network.problem(optimiser), network.theta, optimiser.init(network.theta), network.phi)
+    expected = Truncated(steps=3)(*start, steps=5)
+    found = Truncated(steps=3, window=True)(*start, steps=5)
+    assert isinstance(found, WindowedEstimate)
+    assert found.window.moments == ()
+    same_bits((found.gradient, found.theta), (expected.gradient, expected.theta))
+    empty = Truncated(steps=9, window=True).empty_window(*start, steps=5)
+    same_bits(
+        Truncated(steps=9, window=True)(*start, steps=5, past=empty).gradient,
+        Unrolled()(*start, steps=5).gradient,
+    )
+    assert check_hypergradient(*start, steps=4, estimator=Truncated(steps=4, window=True)).passed
+
+
+def test_the_window_holds_the_last_steps(network):
+    """k = 5, K = 2: three steps, from when they were taken; and nothing of it is the caller's own tensor."""
+    optimiser = optimisers.momentum(0.1)
+    phis = moving(network.phi, 3)
+    estimates = online(network, optimiser, phis, Truncated(steps=5, window=True), 2)
+    assert [int(estimate.window.filled) for estimate in estimates] == [2, 3, 3]
+    assert all(len(estimate.window.moments) == 3 for estimate in estimates)
+    last = estimates[-1].window.moments
+    same_bits([moment.phi for moment in last], [phis[1], phis[2], phis[2]])
+    same_bits([moment.data for moment in last], network.data[3:6])
+    same_bits((last[1].theta, last[1].opt_state), (estimates[1].theta, estimates[1].opt_state))
+    own = {leaf.data_ptr() for leaf in leaves(phis) + leaves([estimate.theta for estimate in estimates])}
+    assert own.isdisjoint(leaf.data_ptr() for moment in last for leaf in leaves((moment.theta, moment.phi)))
+
+
+def test_phi_may_be_changed_in_place():
+    """As an optimiser of torch's does with a Parameter."""
+    inner = sgd(0.3)
+    problem = BilevelProblem(
+        step=inner_step(lambda theta, phi, data: phi * (theta - 1) ** 2 / 2, inner),
+        outer_loss=lambda theta, phi, data: theta.square(),
+    )
+
+    def run(in_place):
+        theta, phi, past = torch.tensor(2.0), torch.nn.Parameter(torch.tensor(0.5)), None
+        opt_state = inner.init(theta)
+        for _ in range(4):
+            estimate = Truncated(steps=3, window=True)(problem, theta, opt_state, phi, steps=1, past=past)
+            past, opt_state = estimate.window, estimate.opt_state
+            with torch.no_grad():
+                if in_place:
+                    theta.copy_(estimate.theta)
+                    phi.sub_(0.1 * estimate.gradient)
+                else:
+                    theta, phi = estimate.theta, phi - 0.1 * estimate.gradient
+        return estimate.gradient
+
+    same_bits(run(in_place=True), run(in_place=False))
+
+
+def test_a_window_is_saved_and_goes_on_to_the_same_bits(network, tmp_path):
+    optimiser, estimator = optimisers.adam(0.05), Truncated(steps=7, window=True)
+    problem, phis = network.problem(optimiser), moving(network.phi, 6)
+
+    def start():
+        opt_state = optimiser.init(network.theta)
+        window = estimator.empty_window(problem, network.theta, opt_state, phis[0], steps=2)
+        return {"theta": network.theta, "opt_state": opt_state, "window": window}
+
+    def go_on(state, turns):
+        gradients = []
+        for phi in turns:
+            past = state["window"]
+            estimate = estimator(problem, state["theta"], state["opt_state"], phi, steps=2, past=past)
+            state = {"theta": estimate.theta, "opt_state": estimate.opt_state, "window": estimate.window}
+            gradients.append(estimate.gradient)
+        return state, gradients
+
+    for stop in (1, 4):
+        state, _ = go_on(start(), phis[:stop])
+        save_checkpoint(tmp_path / "checkpoint", Checkpoint(state, 0, 0.0))
+        loaded = load_checkpoint(tmp_path / "checkpoint", start()).state
+        assert isinstance(loaded["window"], Window)
+        same_bits(go_on(loaded, phis[stop:]), go_on(state, phis[stop:]))
+        same_bits(go_on(pickle.loads(pickle.dumps(state)), phis[stop:]), go_on(state, phis[stop:]))
+
+
+def test_a_past_from_elsewhere_is_refused(network):
+    optimiser, estimator = optimisers.adam(0.05), Truncated(steps=4, window=True)
+    problem, state = network.problem(optimiser), optimiser.init(network.theta)
+    first = estimator(problem, network.theta, state, network.phi, steps=2)
+    with pytest.raises(ValueError, match="The past does not lead to this theta and opt_state"):
+        estimator(problem, network.theta, state, network.phi, steps=2, past=first.window)
+    with pytest.raises(ValueError, match="With K = 3 a window of 4 steps reaches 1 steps into the past"):
+        estimator(problem, first.theta, first.opt_state, network.phi, steps=3, past=first.window)
+    with pytest.raises(ValueError, match="A past is walked back with window=True alone"):
+        Truncated(steps=4)(problem, first.theta, first.opt_state, network.phi, steps=2, past=first.window)
+
+
+def test_steps_are_tensors():
+    inner = sgd(0.1)
+    problem = BilevelProblem(
+        step=inner_step(lambda theta, phi, data: phi * theta * data["scale"], inner),
+        outer_loss=lambda theta, phi, data: theta,
+        inner_data=lambda theta, phi, k: {"scale": 2.0},
+    )
+    one = torch.tensor(1.0)
+    with pytest.raises(ValueError, match="A window holds tensors only, but leaf scale of data is float"):
+        Truncated(steps=4, window=True)(problem, one, inner.init(one), one, steps=2)
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [{"segments": 2}, {"memory": "1MB"}, {"keep_dtype": "float32"}, {"offload": True}],
+)
+def test_a_window_goes_with_no_bounds(bounds):
+    with pytest.raises(ValueError, match="segments, levels, memory, keep_dtype and offload do not go with"):
+        Truncated(steps=4, window=True, **bounds)
+
+
+def test_a_window_is_written_as_text():
+    estimator = make_hypergradient("truncated(steps=20, window=True)")
+    assert estimator == Truncated(steps=20, window=True)
+    assert make_hypergradient(format_hypergradient(estimator)) == estimator

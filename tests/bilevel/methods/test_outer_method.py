@@ -1,0 +1,215 @@
+"""Settings of the outer loop: every estimator learns through `tos`, or says in one sentence why it cannot."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+import games
+from bilevel.hypergradient import (
+    ESTIMATORS,
+    Evolution,
+    Forward,
+    Implicit,
+    OneStep,
+    Truncated,
+    Unrolled,
+    register_hypergradient,
+)
+from bilevel.methods import OuterMethod, Placement, SharingLearner, ToS
+from bilevel.methods.fitting import fit_hypergradient
+from bilevel.tree import leaves
+
+REPEATED = games.make("repeated-prisoners-dilemma")
+STEPS = 3
+SETTINGS: dict[str, str] = {"truncated": "(steps=2)", "evolution": "(samples=8)"}
+TEXTS = [name + SETTINGS.get(name, "") for name in ESTIMATORS]
+
+
+@dataclass(frozen=True)
+class Half:
+    """An estimator of one's own: half of the right gradient."""
+
+    scale: float = 0.5
+
+    def __call__(self, problem: Any, theta: Any, opt_state: Any, phi: Any, *, steps: int) -> Any:
+        estimate = Unrolled()(problem, theta, opt_state, phi, steps=steps)
+        return dataclasses.replace(estimate, gradient=self.scale * estimate.gradient)
+
+
+def learner(hypergradient: Any, seeds: int = 3, game: Any = REPEATED, **settings: Any) -> SharingLearner:
+    small = {"inner_steps": STEPS, "episodes": 4, "inner_learning_rate": 0.5}
+    method = ToS(hypergradient=hypergradient, **{**small, **settings})
+    built = method.build(game, Placement(seeds=seeds))
+    assert isinstance(built, SharingLearner)
+    return built
+
+
+def gradient(built: SharingLearner) -> torch.Tensor:
+    """The meta-gradient of the first outer step."""
+    state = built.init(0)
+    generator, bonus = torch.Generator().manual_seed(0), torch.zeros((), dtype=torch.float64)
+    problem = built.problem(generator, bonus)
+    estimate = built.hypergradient(
+        problem, state["theta"], state["opt_state"], state["phi"], steps=built.method.inner_steps
+    )
+    found: torch.Tensor = estimate.gradient
+    return found
+
+
+@pytest.mark.parametrize("text", [text for text in TEXTS if text != "implicit"])
+@pytest.mark.parametrize("objective", ["welfare", "own-return"])
+def test_exact_values_with_every_estimator(text: str, objective: str) -> None:
+    built = learner(text, objective=objective)
+    state = built.init(0)
+    for _ in range(2):
+        state, metrics = built.update(state)
+    assert metrics["welfare"].isfinite().all()
+    assert not torch.equal(state["phi"], built.init(0)["phi"])
+
+
+@pytest.mark.parametrize("text", [text for text in TEXTS if text not in ("implicit", "evolution(samples=8)")])
+@pytest.mark.parametrize("game", [games.make("prisoners-dilemma"), games.make("escape-room")])
+def test_sampled_episodes_with_every_estimator(text: str, game: Any) -> None:
+    built = learner(text, game=game, exact=False, episodes=16, inner_learning_rate=0.1)
+    state, _ = built.update(built.init(0))
+    state, metrics = built.update(state)
+    assert metrics["welfare"].isfinite().all()
+    assert not torch.equal(state["phi"], built.init(0)["phi"])
+
+
+def test_what_should_agree_does() -> None:
+    expected = gradient(learner("unrolled", inner_optimiser="adam"))
+    for text, tolerance in (("forward", 1e-12), ("truncated(steps=3)", 1e-12), ("truncated(steps=9)", 1e-12)):
+        found = gradient(learner(text, inner_optimiser="adam"))
+        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    last = gradient(learner("one-step"))
+    torch.testing.assert_close(gradient(learner("truncated(steps=1)")), last, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(gradient(learner("finite-difference")), last, rtol=1e-6, atol=1e-9)
+    assert not torch.allclose(last, gradient(learner("unrolled")), rtol=1e-2)
+
+
+def test_evolution_agrees_up_to_its_noise() -> None:
+    expected = gradient(learner("unrolled"))
+    found = gradient(learner("evolution(samples=4000)"))
+    assert float((found - expected).norm() / expected.norm()) < 0.15
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
+def test_implicit_where_learning_comes_to_rest(optimiser: str) -> None:
+    """A strong entropy bonus gives the policies a fixed point; holding Adam's state is exact there."""
+    settings = {
+        "inner_steps": 300,
+        "inner_optimiser": optimiser,
+        "inner_learning_rate": 0.1 if optimiser == "adam" else 0.6,
+    }
+    game = games.make("prisoners-dilemma")
+    built, unrolled = (learner(text, 2, game, **settings) for text in ("implicit", "unrolled"))
+    found, expected = (gradient_with_bonus(one) for one in (built, unrolled))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-8)
+
+
+def gradient_with_bonus(built: SharingLearner) -> torch.Tensor:
+    state = built.init(0)
+    problem = built.problem(torch.Generator(), torch.tensor(1.0, dtype=torch.float64))
+    start = state["theta"], state["opt_state"], state["phi"]
+    found: torch.Tensor = built.hypergradient(problem, *start, steps=built.method.inner_steps).gradient
+    return found
+
+
+def test_implicit_where_it_does_not_is_refused() -> None:
+    built = learner("implicit")
+    with pytest.raises(ValueError, match="Implicit needs the step's fixed point, but theta is about"):
+        built.update(built.init(0))
+
+
+@pytest.mark.parametrize(
+    ("hypergradient", "sentence"),
+    [
+        ("implicit", "on sampled episodes it never does: use exact values"),
+        (Implicit(solver="cg"), "on sampled episodes it never does: use exact values"),
+        (
+            "evolution(samples=8)",
+            r"let every sample play its own, evolution\(members=True, fresh_data=True\)",
+        ),
+        (Evolution(members=True), "let every sample play its own"),
+    ],
+)
+def test_what_sampled_episodes_cannot_give_is_refused_when_built(hypergradient: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        learner(hypergradient, game=games.make("escape-room"))
+    learner(hypergradient)  # exact values are fine
+
+
+def test_evolution_with_episodes_of_its_own() -> None:
+    built = learner("evolution(samples=8, members=True, fresh_data=True)", exact=False)
+    state, metrics = built.update(built.init(0))
+    assert metrics["welfare"].shape == (3,)
+    assert (state["phi"] != built.init(0)["phi"]).flatten(1).any(-1).all()
+    learner(Implicit(accept_distance=float("inf")), exact=False)
+
+
+def test_seeds_are_members() -> None:
+    exact, sampled = (ToS(exact=exact).play(REPEATED) for exact in (True, False))
+    assert fit_hypergradient("implicit", exact) == Implicit(batch_dims=1)
+    assert fit_hypergradient(Evolution(samples=2), exact) == Evolution(samples=2, members=True)
+    for estimator in (Unrolled(), OneStep(), Truncated(steps=2), Half()):
+        assert fit_hypergradient(estimator, sampled) is estimator
+    many = gradient(learner("forward", seeds=40))  # 160 logits, of which one seed has 4: no more than 100
+    torch.testing.assert_close(many, gradient(learner("unrolled", seeds=40)), rtol=1e-12, atol=1e-14)
+    with pytest.raises(ValueError, match="Forward carries one tangent for each entry of phi, and 4"):
+        gradient(learner("forward(limit=3)"))
+
+
+def test_one_form_for_each_estimator() -> None:
+    same = ["truncated(steps=5)", " truncated( steps=5 )", Truncated(steps=5)]
+    assert len({ToS(hypergradient=one) for one in same}) == 1
+    method = ToS(hypergradient=Forward(batch_dims=1))
+    assert method.hypergradient == "forward(batch_dims=1)"
+    assert pickle.loads(pickle.dumps(method)) == method
+    assert ToS(hypergradient=Unrolled()) == ToS() == ToS(hypergradient="unrolled()")
+
+
+def test_an_object_without_a_name_learns_too() -> None:
+    built = learner(Half())
+    assert built.method == dataclasses.replace(built.method, hypergradient=Half(0.5))
+    torch.testing.assert_close(gradient(built), 0.5 * gradient(learner("unrolled")), rtol=1e-14, atol=0)
+    register_hypergradient("half", Half)
+    assert ToS(hypergradient=Half(0.25)).hypergradient == "half(scale=0.25)"
+    torch.testing.assert_close(
+        gradient(learner("half(scale=0.25)")), 0.5 * gradient(built), rtol=1e-14, atol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"hypergradient": "trunc"}, "no hypergradient 'trunc'. Did you mean 'truncated'"),
+        ({"hypergradient": "truncated"}, "'truncated' needs the setting 'steps'"),
+        ({"hypergradient": "truncated(steps=0)"}, "Truncated needs steps of at least 1, not 0"),
+        ({"hypergradient": "truncated(5)"}, "Settings of a hypergradient have names"),
+        ({"hypergradient": 3}, "must be the name of an estimator, or an object with its call, not 3"),
+        ({"hypergradient": None}, "must be the name of an estimator, or an object with its call, not None"),
+        ({"hypergradient": Unrolled}, "must be the name of an estimator, or an object .*, not <class"),
+        ({"reset": "always"}, "no reset 'always'.* Known: never, each-outer-step"),
+        ({"outer_optimiser": "sdg"}, "no outer_optimiser 'sdg'. Did you mean 'sgd'"),
+        ({"outer_learning_rate": 0.0}, "outer_learning_rate must be a finite number above 0, not 0"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        ToS(**settings)
+
+
+def test_nothing_but_the_estimator_changed_in_the_default() -> None:
+    assert issubclass(ToS, OuterMethod)
+    default = ToS()
+    assert (default.outer_optimiser, default.outer_learning_rate) == ("adam", 0.1)
+    assert (default.hypergradient, default.reset) == ("unrolled", "never")
+    assert learner("unrolled").hypergradient == Unrolled()
+    assert all(leaf.shape for leaf in leaves(learner("unrolled").init(0)["theta"]))
