@@ -9,9 +9,11 @@ from torch import Tensor
 
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem
+from bilevel.hypergradient.compiled.policy import make_kernels, settle
 from bilevel.hypergradient.purity import require_pure
 from bilevel.hypergradient.rollout import Rollout, roll_out
-from bilevel.hypergradient.samples import learn_samples, require_value
+from bilevel.hypergradient.samples import learn_compiled, learn_samples, require_value
+from bilevel.hypergradient.settings import Compilable
 from bilevel.hypergradient.smoothing import (
     SampledEstimate,
     centred_ranks,
@@ -27,8 +29,8 @@ from bilevel.hypergradient.smoothing import (
 from bilevel.tree import Tensors, Tree, detach, leaves, paths, split_floating, tree_map
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evolution:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Evolution(Compilable):
     """Gaussian perturbations of phi, all K steps with all of them in one batch, no derivative of anything.
 
     With e ~ N(0, I), it estimates the gradient of the smoothed objective E F(phi + sigma e), which is
@@ -91,6 +93,7 @@ class Evolution:
     """Which stream of draws, any whole number."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_sampling(self.samples, self.sigma, antithetic=self.antithetic)
         require(
             self.members or not self.fresh_data,
@@ -109,8 +112,9 @@ class Evolution:
                 whose value is blind to theta on shared data.
         """
         theta, opt_state, phi = detach(theta), detach(opt_state), detach(phi)
-        centre = roll_out(problem, theta, opt_state, phi, steps, keep=1)
-        require_pure(problem.step, centre.states[-2], phi, centre.inner_data[-1])
+        kernels = make_kernels(problem, phi, self.compile, steps)
+        centre = roll_out(problem, theta, opt_state, phi, steps, keep=1, kernels=kernels)
+        require_pure(problem.step, centre.begin, phi, centre.inner_data[-1])
         members = count_members(self.members, theta, phi)
         draws = self.samples // 2 if self.antithetic else self.samples
         noise = draw_noise(phi, draws, self.seed, theta)
@@ -118,8 +122,7 @@ class Evolution:
         if self.fresh_data:
             ends, losses = self._fold(problem, (theta, opt_state), phi, perturbed, members, steps)
         else:
-            data = centre.inner_data, centre.outer_data
-            ends, losses = learn_samples(problem, (theta, opt_state), phi, (None, perturbed), *data)
+            ends, losses = self._share(problem, (theta, opt_state), phi, perturbed, centre)
             require_value(problem, centre, ends, phi)
         values = total_losses(losses, several=problem.several, members=members if self.members else None)
         require_changes(ends, values, phi)
@@ -128,6 +131,25 @@ class Evolution:
         steepness = slopes(values, self.sigma, antithetic=self.antithetic)
         gradient, error = mean_along(steepness, noise, phi, several=problem.several)
         return _estimate(problem, centre, phi, gradient, error)
+
+    def _share(
+        self,
+        problem: BilevelProblem,
+        start: tuple[Tree, Tree],
+        phi: Tree,
+        perturbed: Tensors,
+        centre: Rollout,
+    ) -> tuple[Tensors, Tensor]:
+        """Learn with all samples on the data of the unperturbed run."""
+        seen = centre.inner_data, centre.outer_data
+        steps = len(centre.inner_data)
+        if not settle(problem, self.compile, steps):
+            return learn_samples(problem, start, phi, (None, perturbed), *seen)
+        if self.members and all(leaf.ndim == 0 for leaf in leaves(seen)):
+            # Samples are then further members, for which the compiled step is that of any other estimator.
+            members = count_members(self.members, start[0], phi)
+            return self._fold(problem.replay(*seen), start, phi, perturbed, members, steps)
+        return learn_compiled(problem, start, phi, perturbed, *seen)
 
     def _fold(
         self,
@@ -141,7 +163,8 @@ class Evolution:
         """Learn with samples as further members: leaves [member, ...] become [sample * member, ...]."""
         theta, opt_state = (_repeat(tree, self.samples, members) for tree in start)
         folded = split_floating(phi)[1]([leaf.flatten(0, 1) for leaf in perturbed])
-        run = roll_out(problem, theta, opt_state, folded, steps, keep=1)
+        kernels = make_kernels(problem, folded, self.compile, steps)
+        run = roll_out(problem, theta, opt_state, folded, steps, keep=1, kernels=kernels)
         with torch.no_grad():
             losses = problem.outer_loss(run.end[0], folded, run.outer_data)
         axis, batch = int(problem.several), self.samples * members

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem
+from bilevel.hypergradient.compiled.policy import make_kernels
 from bilevel.hypergradient.connection import all_zero
 from bilevel.hypergradient.pulls import outer_pullback
 from bilevel.hypergradient.rollout import Rollout
+from bilevel.step import Step
 from bilevel.tree import Tensors, Tree, leaves, split_floating
 
 
@@ -59,6 +65,62 @@ def learn_samples(
     with torch.no_grad():
         result: tuple[Tensors, Tensor] = torch.vmap(run)(own or repeated(start, len(perturbed[0])), perturbed)
     return result
+
+
+def learn_compiled(
+    problem: BilevelProblem,
+    start: tuple[Tree, Tree],
+    phi: Tree,
+    perturbed: Tensors,
+    inner_data: tuple[Tree, ...],
+    outer_data: Tree,
+) -> tuple[Tensors, Tensor]:
+    """Give what `learn_samples` gives where all start alike, with compiled steps."""
+    flat, rebuild_state = split_floating(start)
+    rebuild_phi = split_floating(phi)[1]
+    count = len(perturbed[0])
+    many = dataclasses.replace(problem, step=over_samples(problem.step))
+    with torch.no_grad():
+        kernels = make_kernels(many, rebuild_phi(perturbed), wanted=True, steps=len(inner_data))
+        state = kernels.start(*rebuild_state(repeated(flat, count)))
+        for data in inner_data:
+            state = kernels.advance(state, data)
+        ends = split_floating(kernels.trees(state))[0]
+
+        def outer(flat: Tensors, flat_phi: Tensors) -> Tensor:
+            return problem.outer_loss(rebuild_state(flat)[0], rebuild_phi(flat_phi), outer_data)
+
+        losses: Tensor = torch.vmap(outer)(ends, perturbed)
+    return ends, losses
+
+
+@functools.lru_cache(maxsize=64)
+def over_samples(step: Step) -> Step:
+    """Make a step of many samples: floating leaves have them as their first axis, data serve all.
+
+    One step gives one function, so that what is compiled for it is found again.
+
+    >>> many = over_samples(lambda theta, opt_state, phi, data: (theta * phi + data, opt_state))
+    >>> many(torch.ones(3), None, torch.arange(3.0), torch.tensor(1.0))
+    (tensor([1., 2., 3.]), None)
+    """
+
+    def many(theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
+        flat, rebuild_state = split_floating((theta, opt_state))
+        flat_phi, rebuild_phi = split_floating(phi)
+        rebuild_after: list[Callable[[Tensors], Tree]] = []
+
+        def one(flat: Tensors, flat_phi: Tensors) -> Tensors:
+            theta, opt_state = rebuild_state(flat)
+            floating, rebuild = split_floating(step(theta, opt_state, rebuild_phi(flat_phi), data))
+            rebuild_after.append(rebuild)
+            return floating
+
+        results = torch.vmap(one)(flat, flat_phi)
+        after: tuple[Tree, Tree] = rebuild_after[0](results)
+        return after
+
+    return many
 
 
 def require_value(problem: BilevelProblem, centre: Rollout, ends: Tensors, phi: Tree) -> None:
