@@ -20,6 +20,7 @@ from games.families import (
     SymmetricalStagHunt,
     Tycoon,
 )
+from games.finite_repeated import FiniteRepeatedGame
 from games.matrix import MatrixGame, MatrixState, NormalForm
 from games.repeated import RepeatedGame
 from games.two_agent import SymmetricTwoAgentGame
@@ -32,6 +33,7 @@ __all__ = [
     "Entry",
     "EscapeRoom",
     "ExactGame",
+    "FiniteRepeatedGame",
     "Game",
     "MatrixGame",
     "MatrixState",

@@ -32,6 +32,10 @@ class Play(Protocol):
     def policy(self) -> Policy:
         """The agents' policy."""
 
+    @property
+    def draws(self) -> bool:
+        """Whether `sample` draws anything; where it does not, it gives an empty tuple."""
+
     def sample(self, theta: Tensor, sharing: Tensor, generator: torch.Generator) -> Any:
         """Draw what a loss will need under these policies; an exact game needs nothing."""
 
@@ -74,6 +78,11 @@ class ExactPlay:
 
     game: ExactGame
     policy: Tabular
+
+    @property
+    def draws(self) -> bool:
+        """It never does."""
+        return False
 
     def sample(self, theta: Tensor, sharing: Tensor, generator: torch.Generator) -> tuple[()]:
         """Nothing is drawn."""
@@ -125,6 +134,11 @@ class SampledPlay:
     """How the policies' gradient is estimated."""
     episodes: int
     """Episodes per seed in each sample."""
+
+    @property
+    def draws(self) -> bool:
+        """It always does."""
+        return True
 
     def sample(self, theta: Tensor, sharing: Tensor, generator: torch.Generator) -> Episodes:
         """Play the episodes."""

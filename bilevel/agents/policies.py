@@ -14,6 +14,9 @@ from torch.nn import functional
 
 from bilevel.errors import require
 
+BLOCK = 32
+"""Repetitions that `fresh_parameters` draws together."""
+
 
 class Policy(Protocol):
     """What a policy is to the rest of the toolkit: a number of parameters and a function to logits."""
@@ -22,8 +25,8 @@ class Policy(Protocol):
     def num_parameters(self) -> int:
         """Parameters of one agent."""
 
-    def initial(self, generator: torch.Generator) -> Tensor:
-        """One agent's first parameters, float64 [parameter]."""
+    def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
+        """First parameters of as many agents as the batch has, or of one: float64 [*batch, parameter]."""
 
     def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
         """Unnormalised log-probabilities of every action.
@@ -61,9 +64,9 @@ class Tabular:
         """One logit per observation and action, but for the last action's."""
         return self.num_observations * (self.num_actions - 1)
 
-    def initial(self, generator: torch.Generator) -> Tensor:
-        """Independent normal logits, float64 [parameter]."""
-        draw = torch.randn(self.num_parameters, generator=generator, dtype=torch.float64)
+    def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
+        """Independent normal logits, float64 [*batch, parameter]."""
+        draw = torch.randn(*batch, self.num_parameters, generator=generator, dtype=torch.float64)
         return draw * self.initial_scale
 
     def table(self, theta: Tensor) -> Tensor:
@@ -123,14 +126,14 @@ class MLP:
         """Weights and biases of all layers."""
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in self._layers)
 
-    def initial(self, generator: torch.Generator) -> Tensor:
-        """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [parameter]."""
+    def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
+        """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [*batch, parameter]."""
         parts = []
         for fan_in, fan_out in self._layers:
-            weights = torch.randn(fan_in * fan_out, generator=generator, dtype=torch.float64)
-            parts += [weights / math.sqrt(fan_in), torch.zeros(fan_out, dtype=torch.float64)]
+            weights = torch.randn(*batch, fan_in * fan_out, generator=generator, dtype=torch.float64)
+            parts += [weights / math.sqrt(fan_in), torch.zeros(*batch, fan_out, dtype=torch.float64)]
         parts[-2] = parts[-2] * self.last_layer_scale
-        return torch.cat(parts)
+        return torch.cat(parts, -1)
 
     def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
         """Run every agent's network on its own samples (see `Policy.logits`)."""
@@ -148,7 +151,10 @@ class MLP:
 
 
 def initial_parameters(policy: Policy, *, seed: int, seeds: int, agents: int) -> Tensor:
-    """Everybody's first parameters; those of one seed do not depend on how many seeds there are.
+    """Everybody's first parameters; those of one repetition depend on `seed` and its number alone.
+
+    One generator for each repetition: for the start of a run. What is drawn again and again, draw with
+    `fresh_parameters`.
 
     Args:
         policy: whose parameters.
@@ -166,8 +172,38 @@ def initial_parameters(policy: Policy, *, seed: int, seeds: int, agents: int) ->
     """
 
     def one(index: int) -> Tensor:
-        state = np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
+        generator = _generator(seed, index)
         return torch.stack([policy.initial(generator) for _ in range(agents)])
 
     return torch.stack([one(index) for index in range(seeds)])
+
+
+def fresh_parameters(policy: Policy, *, seed: int, seeds: int, agents: int) -> Tensor:
+    """Draw parameters distributed as `initial_parameters`, for many repetitions at little cost.
+
+    Repetitions are drawn in whole blocks, each with a generator of its own, and the surplus is dropped: here,
+    too, those of one repetition depend on `seed` and its number alone. Other numbers than the first ones.
+
+    Args:
+        policy: whose parameters.
+        seed: names the draws.
+        seeds: how many independent repetitions.
+        agents: how many agents.
+
+    Returns:
+        float64 [seed, agent, parameter], on the CPU.
+
+    >>> policy = Tabular(num_observations=1, num_actions=2)
+    >>> few, many = (fresh_parameters(policy, seed=0, seeds=seeds, agents=2) for seeds in (2, 50))
+    >>> torch.equal(few, many[:2])
+    True
+    """
+    blocks = range(-(-seeds // BLOCK))
+    drawn = [policy.initial(_generator(seed, block), BLOCK, agents) for block in blocks]
+    return torch.cat(drawn)[:seeds]
+
+
+def _generator(seed: int, index: int) -> torch.Generator:
+    """The stream of draws with this number."""
+    state = np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bilevel.hypergradient.base import BilevelProblem, Estimate, Hypergradient
+from bilevel.hypergradient.base import Always, BilevelProblem, Estimate, Hypergradient, Recorded
 from bilevel.hypergradient.check import HypergradientCheck, check_hypergradient
 from bilevel.hypergradient.compare import compare_hypergradients
 from bilevel.hypergradient.comparison import HypergradientComparison
@@ -17,12 +17,14 @@ from bilevel.hypergradient.named import (
     register_hypergradient,
 )
 from bilevel.hypergradient.one_step import OneStep
-from bilevel.hypergradient.persistent_evolution import Particles, PersistentEvolution
+from bilevel.hypergradient.online import OnlineHypergradient
+from bilevel.hypergradient.persistent_evolution import PersistentEvolution
 from bilevel.hypergradient.truncated import Truncated
 from bilevel.hypergradient.unrolled import Unrolled
 
 __all__ = [
     "ESTIMATORS",
+    "Always",
     "BilevelProblem",
     "Estimate",
     "Evolution",
@@ -33,8 +35,9 @@ __all__ = [
     "HypergradientComparison",
     "Implicit",
     "OneStep",
-    "Particles",
+    "OnlineHypergradient",
     "PersistentEvolution",
+    "Recorded",
     "Truncated",
     "Unrolled",
     "check_hypergradient",

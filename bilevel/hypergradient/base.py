@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -31,6 +31,22 @@ class Always:
         return self.data
 
 
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """A source of data that are there before learning begins, one lot for each step.
+
+    >>> Recorded(("first batch", "second batch"))(None, None, 1)
+    'second batch'
+    """
+
+    data: tuple[Tree, ...]
+    """What step k sees, at least K of them."""
+
+    def __call__(self, theta: Tree, phi: Tree, k: int) -> Tree:
+        """Give step k's, whatever the inner variables are."""
+        return self.data[k]
+
+
 no_data = Always(None)
 """No data: for what is deterministic."""
 
@@ -49,7 +65,7 @@ class BilevelProblem:
     independent."""
     inner_data: Callable[[Tree, Tree, int], Tree] = no_data
     """(theta_k, phi, k) -> the data of step k; called once a step, in order, without gradients. With data
-    that never change give `Always(data)`."""
+    that are known beforehand give `Always` or `Recorded`."""
     outer_data: Callable[[Tree, Tree], Tree] = no_data
     """(theta_K, phi) -> the data of the outer loss; called once, without gradients."""
     several: bool = False
@@ -58,11 +74,7 @@ class BilevelProblem:
 
     def replay(self, inner_data: tuple[Tree, ...], outer_data: Tree) -> BilevelProblem:
         """Build the same problem with its data fixed to what was recorded in an `Estimate`."""
-
-        def recorded(theta: Tree, phi: Tree, k: int) -> Tree:
-            return inner_data[k]
-
-        return dataclasses.replace(self, inner_data=recorded, outer_data=lambda theta, phi: outer_data)
+        return dataclasses.replace(self, inner_data=Recorded(inner_data), outer_data=Always(outer_data))
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,8 @@ class Estimate:
     """The data each step saw."""
     outer_data: Tree
     """The data the outer loss saw."""
+    past: Tree = field(default=None, kw_only=True)
+    """What the next outer step is to be handed, from an estimator that remembers (`OnlineHypergradient`)."""
 
 
 class Hypergradient(Protocol):

@@ -16,6 +16,7 @@ from bilevel.hypergradient.finite_difference import FiniteDifference
 from bilevel.hypergradient.forward import Forward
 from bilevel.hypergradient.implicit import Implicit
 from bilevel.hypergradient.one_step import OneStep
+from bilevel.hypergradient.persistent_evolution import PersistentEvolution
 from bilevel.hypergradient.truncated import Truncated
 from bilevel.hypergradient.unrolled import Unrolled
 from bilevel.setting_types import fits, spelled
@@ -28,6 +29,7 @@ ESTIMATORS: dict[str, type[Hypergradient]] = {
     "one-step": OneStep,
     "finite-difference": FiniteDifference,
     "evolution": Evolution,
+    "persistent-evolution": PersistentEvolution,
 }
 """Every estimator by its name: a frozen dataclass whose fields are its settings."""
 

@@ -1,4 +1,4 @@
-"""Evolution strategies whose particles live on from one window of inner learning to the next."""
+"""Evolution strategies whose particles live on from one outer step to the next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem
+from bilevel.hypergradient.online import copied, require_leads_to
 from bilevel.hypergradient.purity import require_pure
 from bilevel.hypergradient.rollout import roll_out
 from bilevel.hypergradient.samples import learn_samples, repeated, require_value
@@ -37,31 +39,29 @@ class Particles(NamedTuple):
     """The floating leaves of (theta, opt_state) of every particle, [sample, *leaf], pairs as in `perturb`."""
     noise: Tensors
     """The sum of each pair's draws since the start, [pair, *leaf] for each leaf of phi, in units of sigma."""
-    windows: Tensor
-    """Windows since the start, int64."""
+    outer_steps: Tensor
+    """Outer steps since the start, int64."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PersistentEvolution:
-    """Gradient of the sum of the losses after each of many short windows, from their values alone.
+    """Gradient of the sum of the losses after every K steps of online learning, from their values alone.
 
-    Each pair of particles keeps its inner state from window to window, and the sum of the perturbations that
-    made it: in window w, with draws e_1, ..., e_w ~ N(0, I), it learns with phi +- sigma e_w, and
+    Each pair of particles keeps its inner state from one outer step to the next, and the sum of the
+    perturbations that made it: in outer step t, with draws e_1, ..., e_t ~ N(0, I), it learns with
+    phi +- sigma e_t, and
 
-        gradient_w = mean over pairs of (e_1 + ... + e_w) (F_w(+) - F_w(-)) / (2 sigma).
+        gradient_t = mean over pairs of (e_1 + ... + e_t) (F_t(+) - F_t(-)) / (2 sigma).
 
-    `Evolution` in windows takes e_w alone, and misses what phi did in the windows before.
+    `Evolution` takes e_t alone, and misses what phi did in the outer steps before. The particles are the past
+    (see `OnlineHypergradient`); without one an estimate is that of `Evolution`.
 
-    It is no `Hypergradient`: what it remembers is in `Particles`, which `init` makes and every call takes and
-    gives back. Begin anew, with `init`, whenever inner learning does.
-
-    Bias: that of smoothing only (none where the losses are quadratic in all draws), however short the
-    windows, as long as phi stands still; one that moves in between is a little behind, as in all online
-    learning.
-    Variance: as of `Evolution`, growing with the number of windows since `init`.
-    Cost: (samples + 1) K steps a window of K, no backward pass.
-    Memory: samples times (theta, the optimiser's state) plus samples / 2 times phi, all kept between windows;
-    the data of each step of one window, drawn along the unperturbed run and shared by all particles.
+    Bias: that of smoothing only (none where the losses are quadratic in all draws), however small K is, as
+    long as phi stands still; one that moves in between is a little behind, as in all online learning.
+    Variance: as of `Evolution`, growing with the number of outer steps since the start.
+    Cost: (samples + 1) K steps, no backward pass.
+    Memory: samples times (theta, the optimiser's state) plus samples / 2 times phi, all kept between outer
+    steps; the data of each of K steps, drawn along the unperturbed run and shared by all particles.
 
     Raises:
         ValueError: a setting is out of range.
@@ -79,17 +79,16 @@ class PersistentEvolution:
     ... )
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
     >>> persistent = PersistentEvolution(samples=2000)
-    >>> particles = persistent.init(zero, inner.init(zero), one)
-    >>> for _ in range(2):
-    ...     estimate, particles = persistent(problem, particles, one, steps=1)
-    >>> bool((estimate.gradient - 0.75).abs() < 3 * estimate.standard_error)  # 1 - (1 - 0.5)^2
+    >>> first = persistent(problem, zero, inner.init(zero), one, steps=1)
+    >>> second = persistent(problem, first.theta, first.opt_state, one, steps=1, past=first.past)
+    >>> bool((second.gradient - 0.75).abs() < 3 * second.standard_error)  # 1 - (1 - 0.5)^2
     True
     """
 
     samples: int = 64
     """Particles, an even number of at least 2."""
     sigma: float = 0.05
-    """Standard deviation of each window's perturbations, above 0, in units of phi."""
+    """Standard deviation of each outer step's perturbations, above 0, in units of phi."""
     members: bool = False
     """Whether the first axis of every leaf of theta and phi counts members that learn independently (seeds),
     each with its own outer loss: each then has its own estimate, without the noise of the others."""
@@ -99,18 +98,22 @@ class PersistentEvolution:
     def __post_init__(self) -> None:
         require_sampling(self.samples, self.sigma, antithetic=True)
 
-    def init(self, theta: Tree, opt_state: Tree, phi: Tree) -> Particles:
+    @property
+    def remembers(self) -> bool:
+        """It always does."""
+        return True
+
+    def begin(
+        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
+    ) -> Particles:
         """Let every particle start from the same inner state, with no perturbation behind it.
 
-        Args:
-            theta: the inner variables at the start.
-            opt_state: the optimiser's state at the start.
-            phi: the outer variables.
+        See `OnlineHypergradient`.
 
         Raises:
             ValueError: theta and phi have no common axis of members, where there should be one.
         """
-        theta, opt_state = detach(theta), detach(opt_state)
+        theta, opt_state = copied(theta), copied(opt_state)
         count_members(self.members, theta, phi)
         flat, flat_phi = split_floating((theta, opt_state))[0], split_floating(phi)[0]
         return Particles(
@@ -122,42 +125,56 @@ class PersistentEvolution:
         )
 
     def __call__(
-        self, problem: BilevelProblem, particles: Particles, phi: Tree, *, steps: int
-    ) -> tuple[SampledEstimate, Particles]:
-        """Learn for one window of K steps.
-
-        Args:
-            problem: as for `Hypergradient`, like the rest; `outer_loss` is this window's.
-            particles: from `init`, or from the window before.
-            phi: the outer variables.
-            steps: K, at least 1.
+        self,
+        problem: BilevelProblem,
+        theta: Tree,
+        opt_state: Tree,
+        phi: Tree,
+        *,
+        steps: int,
+        past: Particles | None = None,
+    ) -> SampledEstimate:
+        """Learn for K steps with every particle; see `OnlineHypergradient` for arguments and errors.
 
         Returns:
-            the estimate of this window's part of the gradient, and the particles to go on with.
+            the estimate of this outer step's part of the gradient; its `past` are the `Particles`.
 
         Raises:
-            ValueError: as for `Hypergradient`; no perturbation changed anything; theta, phi or the outer
-                loss has no axis of members, where there should be one; the step is not pure; or the outer
-                loss is a surrogate whose value is blind to theta on shared data.
+            ValueError: also if no perturbation changed anything, theta, phi or the outer loss has no axis of
+                members, where there should be one, the step is not pure, or the outer loss is a surrogate
+                whose value is blind to theta on shared data.
         """
-        phi = detach(phi)
-        start = particles.theta, particles.opt_state
+        start, phi = (detach(theta), detach(opt_state)), detach(phi)
+        past = self.begin(problem, *start, phi, steps=steps) if past is None else past
+        self._require_fits(past, phi)
+        require_leads_to((past.theta, past.opt_state), start)
         centre = roll_out(problem, *start, phi, steps, keep=1)
-        end = centre.end
+        end, data = centre.end, (centre.inner_data, centre.outer_data)
         require_pure(problem.step, centre.states[-2], phi, centre.inner_data[-1])
-        members = count_members(self.members, particles.theta, phi)
-        noise = draw_noise(phi, self.samples // 2, self.seed, particles.theta, particles.windows.double())
-        samples = particles.samples, perturb(phi, noise, self.sigma, antithetic=True)
-        ends, losses = learn_samples(
-            problem, start, phi, samples, centre.inner_data, outer_data=centre.outer_data
-        )
+        members = count_members(self.members, theta, phi)
+        noise = draw_noise(phi, self.samples // 2, self.seed, start[0], past.outer_steps.double())
+        samples = past.samples, perturb(phi, noise, self.sigma, antithetic=True)
+        ends, losses = learn_samples(problem, start, phi, samples, *data)
         values = total_losses(losses, several=problem.several, members=members if self.members else None)
         require_value(problem, centre, ends, phi)
         require_changes(ends, values, phi)
         steepness = slopes(values, self.sigma, antithetic=True)
-        total = tuple(torch.add(*pair) for pair in zip(particles.noise, noise, strict=True))
+        total = tuple(map(torch.add, past.noise, noise))
         gradient, error = mean_along(steepness, total, phi, several=problem.several)
         with torch.no_grad():
             loss = problem.outer_loss(end[0], phi, centre.outer_data)
-        estimate = SampledEstimate(*end, loss, gradient, centre.inner_data, centre.outer_data, error)
-        return estimate, Particles(*end, ends, total, particles.windows + 1)
+        after = Particles(copied(end[0]), copied(end[1]), ends, total, past.outer_steps + 1)
+        return SampledEstimate(*end, loss, gradient, *data, error, past=after)
+
+    def _require_fits(self, past: Particles, phi: Tree) -> None:
+        require(
+            isinstance(past, Particles),
+            f"What PersistentEvolution remembers are Particles, not {type(past).__name__}.",
+        )
+        expected = [(self.samples // 2, *leaf.shape) for leaf in split_floating(phi)[0]]
+        found = [tuple(leaf.shape) for leaf in past.noise]
+        require(
+            found == expected,
+            f"The past holds draws of shape {found}, but {self.samples} samples of this phi have {expected}: "
+            "samples and the form of phi must stay what they were.",
+        )

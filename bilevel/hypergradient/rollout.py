@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from bilevel.errors import require
-from bilevel.hypergradient.base import Always, BilevelProblem, no_data
+from bilevel.hypergradient.base import Always, BilevelProblem, Recorded, no_data
 from bilevel.hypergradient.bounds import EVERYTHING, Bounds
 from bilevel.hypergradient.kernels import EagerKernels, Kernels, State
 from bilevel.hypergradient.segments import Plan
@@ -98,7 +98,8 @@ def roll_out(
             if k in kept:
                 states.append(storage.put(state))
             draw = problem.inner_data
-            data = draw.data if isinstance(draw, Always) else draw(kernels.trees(state)[0], phi, k)
+            known = isinstance(draw, Always | Recorded)
+            data = draw(None if known else kernels.trees(state)[0], phi, k)
             inner_data.append(data)
             before_step(state, data)
             state = kernels.advance(state, data)
@@ -106,8 +107,8 @@ def roll_out(
                 _require_same_forms(start, kernels.trees(state))
         states.append(state)
         draw_outer = problem.outer_data
-        last = kernels.trees(state)[0]
-        outer_data = draw_outer.data if isinstance(draw_outer, Always) else draw_outer(last, phi)
+        known = isinstance(draw_outer, Always)
+        outer_data = draw_outer(None if known else kernels.trees(state)[0], phi)
     return Rollout(states, tuple(inner_data), outer_data, kernels, plan, storage)
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem, Estimate
 from bilevel.hypergradient.bounds import Bounds
 from bilevel.hypergradient.compiled.policy import make_kernels
+from bilevel.hypergradient.online import copied
 from bilevel.hypergradient.rollout import roll_out
 from bilevel.hypergradient.settings import Compilable
 from bilevel.hypergradient.walk_back import walk_back
-from bilevel.hypergradient.window import Moment, Window, WindowedEstimate, empty_window, pull_window, slide
-from bilevel.tree import Tensors, Tree, detach, tree_map
+from bilevel.hypergradient.window import Moment, Window, empty_window, pull_window, slide
+from bilevel.tree import Tensors, Tree, detach
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -62,7 +63,7 @@ class Truncated(Bounds, Compilable):
     tensor(0.7500)
     >>> online = Truncated(steps=2, window=True)
     >>> first = online(problem, zero, inner.init(zero), one, steps=1)
-    >>> online(problem, first.theta, first.opt_state, 2 * one, steps=1, past=first.window).gradient
+    >>> online(problem, first.theta, first.opt_state, 2 * one, steps=1, past=first.past).gradient
     tensor(0.7500)
     """
 
@@ -70,7 +71,7 @@ class Truncated(Bounds, Compilable):
     """k, how many of the last steps are walked back, at least 1; where there are fewer, all of them."""
     window: bool = False
     """Whether steps before this outer step are among them: the inner state must then be carried on from one
-    outer step to the next, and the window of the last estimate with it (past)."""
+    outer step to the next, and the past of the last estimate with it (see `OnlineHypergradient`)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,16 +100,18 @@ class Truncated(Bounds, Compilable):
             opt_state: the optimiser's state at the start.
             phi: the outer variables.
             steps: K, at least 1.
-            past: the window of the estimate that theta and opt_state are from, or None where learning starts.
+            past: with `window`, that of the estimate that theta and opt_state are from; None where learning
+                starts.
 
         Returns:
-            the estimate; with `window` a `WindowedEstimate`, whose window is the next `past`.
+            the estimate; with `window` its `past` is a `Window`.
 
         Raises:
             ValueError: also if a step, taken again, gives another result (it is then no pure function), if
                 the states do not fit in `memory`, or if `past` leads elsewhere or has another length.
         """
-        require(past is None or self.window, "A past is walked back with window=True alone.")
+        if past is not None:
+            self._require_window()
         if self.window:
             return self._slide(problem, (theta, opt_state), phi, steps, past)
         phi = detach(phi)
@@ -116,38 +119,40 @@ class Truncated(Bounds, Compilable):
         run = roll_out(problem, theta, opt_state, phi, steps, keep=self.steps, kernels=kernels, bounds=self)
         return walk_back(problem, run, phi)
 
-    def empty_window(
+    @property
+    def remembers(self) -> bool:
+        """Whether there is a window."""
+        return self.window
+
+    def begin(
         self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
     ) -> Window:
-        """Make the window with which learning starts, in the form that it will always have.
+        """Make a window into which no step has come; see `OnlineHypergradient`.
 
-        It does what no past does, and can stand in a state that is saved and loaded. The data of one step
-        are drawn for their form.
-
-        Args:
-            problem: as for the call, like the rest.
-            theta: the inner variables at the start.
-            opt_state: the optimiser's state at the start.
-            phi: the outer variables.
-            steps: K, at least 1.
+        The data of one step are drawn for their form.
 
         Raises:
-            ValueError: not all that a step depends on are tensors.
+            ValueError: there is to be no window, or not all that a step depends on are tensors.
         """
+        self._require_window()
         with torch.no_grad():
             data = problem.inner_data(detach(theta), detach(phi), 0)
         return empty_window(max(self.steps - steps, 0), Moment(theta, opt_state, phi, data))
 
     def _slide(
         self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, steps: int, past: Window | None
-    ) -> WindowedEstimate:
+    ) -> Estimate:
         length = max(self.steps - steps, 0)
+        require(
+            past is None or isinstance(past, Window),
+            f"What Truncated remembers is a Window, not {type(past).__name__}.",
+        )
         require(
             past is None or len(past.moments) == length,
             f"With K = {steps} a window of {self.steps} steps reaches {length} steps into the past, but the "
             "one handed in has another length: K and steps must stay what they were.",
         )
-        start, phi = _copied(start), _copied(phi)  # the window outlives whatever the caller does to them
+        start, phi = copied(start), copied(phi)
         kernels = make_kernels(problem, phi, self.compile, steps)
         run = roll_out(problem, *start, phi, steps, keep=self.steps, kernels=kernels)
         data = run.inner_data[run.first :]
@@ -161,8 +166,7 @@ class Truncated(Bounds, Compilable):
             return pull_window(run.kernels, window, start, cotangent, gradient)
 
         estimate = walk_back(problem, run, phi, beyond)
-        return WindowedEstimate(**vars(estimate), window=slide(window, own))
+        return dataclasses.replace(estimate, past=slide(window, own))
 
-
-def _copied(tree: Tree) -> Tree:
-    return tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, tree)
+    def _require_window(self) -> None:
+        require(self.window, "Truncated has a past with window=True alone.")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bilevel.errors import require
-from bilevel.hypergradient.base import Estimate
 from bilevel.hypergradient.kernels import Kernels
-from bilevel.hypergradient.purity import agree
-from bilevel.tree import Tensors, Tree, leaves, paths, split_floating, tree_map
+from bilevel.hypergradient.online import require_leads_to
+from bilevel.tree import Tensors, Tree, leaves, paths, tree_map
 
 
 class Moment(NamedTuple):
@@ -36,14 +34,6 @@ class Window(NamedTuple):
     """Those steps, the oldest first; where learning has only begun, zeros stand before them."""
     filled: Tensor
     """How many of them were taken, int64."""
-
-
-@dataclass(frozen=True)
-class WindowedEstimate(Estimate):
-    """An outer gradient, and the window to hand to the next outer step."""
-
-    window: Window
-    """The last steps before the next outer step."""
 
 
 def empty_window(length: int, moment: Moment) -> Window:
@@ -102,16 +92,6 @@ def pull_window(
         then = kernels.at(moment.phi)
         state = then.start(moment.theta, moment.opt_state)
         if k == len(taken) - 1:
-            _require_leads_to(end, then.trees(then.advance(state, moment.data)))
+            require_leads_to(then.trees(then.advance(state, moment.data)), end)
         cotangent, gradient = then.pull(state, moment.data, cotangent, gradient)
     return gradient
-
-
-def _require_leads_to(end: tuple[Tree, Tree], reached: tuple[Tree, Tree]) -> None:
-    expected, found = (split_floating(state)[0] for state in (end, reached))
-    fits = [leaf.shape for leaf in expected] == [leaf.shape for leaf in found]
-    require(
-        fits and agree(found, expected),
-        "The past does not lead to this theta and opt_state: hand in the window of the estimate that they "
-        "are from, or none where learning starts anew.",
-    )

@@ -14,7 +14,8 @@ State = dict[str, Any]
 """Everything a learner knows, one pytree of tensors: save it, and nothing is lost.
 
 outer_step: int64 scalar; theta: policies, [seed, agent, parameter]; opt_state: their optimiser's; phi: outer
-variables, [seed, giver, receiver]; outer_opt_state: theirs, if they learn; generator: the stream of draws.
+variables, [seed, giver, receiver]; outer_opt_state: theirs, if they learn; past: what their meta-gradient
+remembers, if it does (`OnlineHypergradient`); generator: the stream of draws.
 """
 
 Metrics = dict[str, Tensor]

@@ -7,8 +7,15 @@ import math
 from typing import Any
 
 from bilevel.agents.play import Play, SampledPlay
+from bilevel.agents.surrogates import reinforce
 from bilevel.errors import require
-from bilevel.hypergradient import Evolution, Hypergradient, Implicit, make_hypergradient
+from bilevel.hypergradient import (
+    Evolution,
+    Hypergradient,
+    Implicit,
+    PersistentEvolution,
+    make_hypergradient,
+)
 
 SEEDS = {"members": True, "batch_dims": 1}
 """The settings by which estimators are told that the first axis counts members: here, seeds."""
@@ -26,12 +33,12 @@ def fit_hypergradient(estimator: str | Hypergradient, play: Play) -> Hypergradie
 
     Raises:
         ValueError: as `make_hypergradient`; or the estimator needs the values of an exact game, or draws of
-            its own, and has neither (says what to write instead).
+            its own, or another surrogate, and has none of these (says what to write instead).
 
     >>> import games
     >>> from bilevel.methods import ToS
     >>> fit_hypergradient("forward", ToS().play(games.make("repeated-chicken")))
-    Forward(limit=100, batch_dims=1)
+    Forward(batch_dims=1)
     """
     built: Any = make_hypergradient(estimator)
     _require_suits(built, play)
@@ -50,7 +57,17 @@ def _require_suits(estimator: Hypergradient, play: Play) -> None:
         "policies: let every sample play its own, evolution(members=True, fresh_data=True).",
     )
     require(
+        not isinstance(estimator, PersistentEvolution),
+        "PersistentEvolution compares values, and on episodes that are shared the value does not change with "
+        "the policies: use exact values, or evolution(members=True, fresh_data=True).",
+    )
+    require(
         not isinstance(estimator, Implicit) or math.isinf(estimator.accept_distance),
         "Implicit needs learning that comes to rest, and on sampled episodes it never does: use exact values "
         "or another hypergradient (implicit(accept_distance=inf) goes on regardless).",
+    )
+    require(
+        not isinstance(estimator, Implicit) or play.surrogate is not reinforce,
+        "Implicit solves with how a step depends on the policies, which the surrogate reinforce gets wrong: "
+        "use dice or loaded-dice, or exact values.",
     )

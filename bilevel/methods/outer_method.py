@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bilevel.errors import require, require_name
-from bilevel.hypergradient import ESTIMATORS, Hypergradient, format_hypergradient
+from bilevel.hypergradient import ESTIMATORS, Hypergradient, format_hypergradient, make_hypergradient
+from bilevel.hypergradient.online import online
 from bilevel.methods.base import Method, OptimiserName, require_number
 from bilevel.optimisers import OPTIMISERS
 
@@ -26,7 +27,8 @@ class OuterMethod(Method):
     large enough to learn in: with K = 1 policies are only ever one step away from where they start.
 
     Raises:
-        ValueError: a setting is out of range or a name is unknown.
+        ValueError: a setting is out of range, a name is unknown, or an estimator is to remember what `reset`
+            forgets.
     """
 
     outer_optimiser: OptimiserName = "adam"
@@ -48,6 +50,12 @@ class OuterMethod(Method):
         require_name(self.reset, RESETS, "reset")
         # One form for each estimator, so that settings which mean the same are equal and config.json has it.
         object.__setattr__(self, "hypergradient", _usual_form(self.hypergradient))
+        require(
+            self.reset == "never" or online(make_hypergradient(self.hypergradient)) is None,
+            "With reset each-outer-step nothing goes on from one outer step to the next, and "
+            f"{self.hypergradient} would have nothing to remember: leave reset at never, or choose an "
+            "estimator without a past, as truncated(steps=5) or evolution.",
+        )
 
 
 def _usual_form(estimator: str | Hypergradient) -> str | Hypergradient:

@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bilevel.hypergradient import BilevelProblem
+from bilevel.agents.policies import fresh_parameters
+from bilevel.hypergradient import BilevelProblem, Estimate
+from bilevel.hypergradient.base import Always
+from bilevel.hypergradient.online import online
 from bilevel.methods.contract import Metrics, Placement, State
 from bilevel.methods.fitting import fit_hypergradient
 from bilevel.methods.learner import PolicyLearner, require_finite
@@ -54,6 +57,7 @@ class SharingLearner(PolicyLearner):
             method.outer_optimiser, learning_rate=method.outer_learning_rate
         )
         self.hypergradient = fit_hypergradient(method.hypergradient, self.play)
+        self.online = online(self.hypergradient)
         self.starts_anew = method.reset == "each-outer-step"
 
     def sharing(self, phi: Tensor) -> Tensor:
@@ -61,9 +65,14 @@ class SharingLearner(PolicyLearner):
         return self.outer_variable.matrix(phi)
 
     def init(self, seed: int) -> State:
-        """As `PolicyLearner.init`, with the outer optimiser's state."""
+        """As `PolicyLearner.init`, with the outer optimiser's state and what the estimator remembers."""
         state = super().init(seed)
-        return {**state, "outer_opt_state": self.outer_optimiser.init(state["phi"])}
+        state["outer_opt_state"] = self.outer_optimiser.init(state["phi"])
+        if self.online is not None:
+            problem = self.problem(*self._resume(state))  # what it draws here leaves the state's stream alone
+            start = state["theta"], state["opt_state"], state["phi"]
+            state["past"] = self.online.begin(problem, *start, steps=self.method.inner_steps)
+        return state
 
     def problem(self, generator: torch.Generator, bonus: Tensor) -> BilevelProblem:
         """This learner's bilevel problem.
@@ -72,11 +81,16 @@ class SharingLearner(PolicyLearner):
             generator: the source of every draw, on the learner's device.
             bonus: the entropy bonus, scalar, reward units per nat.
         """
+
+        def sample(theta: Tensor, phi: Tensor) -> Any:
+            return self.play.sample(theta, self.sharing(phi), generator)
+
+        draws = self.play.draws
         return BilevelProblem(
             step=self.step,
             outer_loss=self._outer_losses,
-            inner_data=lambda theta, phi, _: (self.play.sample(theta, self.sharing(phi), generator), bonus),
-            outer_data=lambda theta, phi: self.play.sample(theta, self.sharing(phi), generator),
+            inner_data=(lambda theta, phi, _: (sample(theta, phi), bonus)) if draws else Always(((), bonus)),
+            outer_data=sample if draws else Always(()),
             several=self.objective.several,
         )
 
@@ -92,9 +106,7 @@ class SharingLearner(PolicyLearner):
         generator, bonus = self._resume(state)
         phi = state["phi"]
         theta, opt_state = self._start(state, generator)
-        estimate = self.hypergradient(
-            self.problem(generator, bonus), theta, opt_state, phi, steps=self.method.inner_steps
-        )
+        estimate = self._estimate(self.problem(generator, bonus), theta, opt_state, state)
         require_finite(estimate.theta, "A policy", state["outer_step"])
         gradient = self.objective.own_gradient(estimate.gradient)
         require_finite(gradient, "A meta-gradient", state["outer_step"])
@@ -111,17 +123,26 @@ class SharingLearner(PolicyLearner):
             opt_state=estimate.opt_state,
             phi=phi + updates,
             outer_opt_state=outer_opt_state,
+            **({} if self.online is None else {"past": estimate.past}),
         )
         return after, metrics
 
     def _start(self, state: State, generator: torch.Generator) -> tuple[Tensor, Tree]:
-        """Where the inner steps begin: at the state's policies, or at new ones, drawn as `init` draws."""
+        """Where the inner steps begin: at the state's policies, or at new ones."""
         if not self.starts_anew:
             return state["theta"], state["opt_state"]
         place = self.placement
         seed = torch.randint(DRAWN_SEEDS, (), generator=generator, device=place.device)
-        theta = self._initial_policies(int(seed))
+        theta = fresh_parameters(
+            self.play.policy, seed=int(seed), seeds=place.seeds, agents=self.game.num_agents
+        ).to(place.device, place.dtype)
         return theta, self.optimiser.init(theta)
+
+    def _estimate(self, problem: BilevelProblem, theta: Tensor, opt_state: Tree, state: State) -> Estimate:
+        steps = self.method.inner_steps
+        if self.online is None:
+            return self.hypergradient(problem, theta, opt_state, state["phi"], steps=steps)
+        return self.online(problem, theta, opt_state, state["phi"], steps=steps, past=state["past"])
 
     def _outer_losses(self, theta: Tensor, phi: Tensor, data: Any) -> Tensor:
         costs = self.cost_weight * self.cost(self.sharing(phi))

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.agents.finite_game import FiniteRepeatedGame
 from bilevel.errors import require
 from bilevel.methods import Placement, SharingLearner, ToS
+from games.finite_repeated import FiniteRepeatedGame
 
 MOST_STEPS_AT_ONCE = 400_000
 """Steps of episodes that are in memory together: about half a gigabyte."""

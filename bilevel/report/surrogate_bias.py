@@ -17,11 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from bilevel.agents.finite_game import FiniteRepeatedGame
 from bilevel.errors import require
 from bilevel.methods import ToS
 from bilevel.report.deviation import Deviation, measure_deviation
 from bilevel.report.style import colours, save, style
+from games.finite_repeated import FiniteRepeatedGame
 
 Name = Literal["reinforce", "dice", "loaded-dice"]
 MARKERS = {"reinforce": "o", "dice": "s", "loaded-dice": "D"}

@@ -1,13 +1,14 @@
 """Stacked policies against plain ones, member by member."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bilevel.agents.policies import MLP, Policy, Tabular, initial_parameters
+from bilevel.agents.policies import BLOCK, MLP, Policy, Tabular, fresh_parameters, initial_parameters
 
 POLICIES = [
     Tabular(num_observations=5, num_actions=3),
@@ -15,6 +16,19 @@ POLICIES = [
     MLP(num_features=5, num_actions=2, hidden=(4,), one_hot=True),
 ]
 SEEDS, AGENTS, SAMPLES = 3, 2, 7
+RECORDED_TABLE = [
+    *(0.32948657883770843, -0.841911919779438, 0.10442531618624527, 0.8196374018359789),
+    *(-0.8185847469762704, -0.213394734571688, 0.7480843885570605, 1.482399683137442),
+]
+RECORDED_NETWORK = [
+    -0.5856675368905931,
+    0.028792211768858312,
+    0,
+    -0.21594910291583594,
+    -0.11627066676917618,
+    0,
+    0,
+]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -115,16 +129,36 @@ def test_first_parameters_of_a_seed_do_not_depend_on_how_many_there_are(policy: 
     assert not (other[..., 0] == many[..., 0]).any()
 
 
-def test_the_scale_of_first_parameters() -> None:
+def test_first_parameters_are_those_that_they_were() -> None:
+    """The stream of repetition i: SeedSequence([seed, i]), one draw for each agent (recorded)."""
+    table = initial_parameters(Tabular(num_observations=2, num_actions=2), seed=3, seeds=2, agents=2)
+    assert table.flatten().tolist() == pytest.approx(RECORDED_TABLE, rel=1e-12)
+    network = initial_parameters(MLP(num_features=2, num_actions=2, hidden=(1,)), seed=3, seeds=2, agents=2)
+    assert network[1, 1].tolist() == pytest.approx(RECORDED_NETWORK, rel=1e-12)
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=repr)
+@pytest.mark.parametrize("seeds", [1, 5, BLOCK, 2 * BLOCK + 1])
+def test_fresh_parameters_of_a_repetition_do_not_depend_on_how_many_there_are(
+    policy: Policy, seeds: int
+) -> None:
+    many = fresh_parameters(policy, seed=3, seeds=3 * BLOCK, agents=AGENTS)
+    assert many.dtype == torch.float64
+    assert many.flatten(0, 1).unique(dim=0).shape == (3 * BLOCK * AGENTS, policy.num_parameters)
+    assert torch.equal(fresh_parameters(policy, seed=3, seeds=seeds, agents=AGENTS), many[:seeds])
+    other = fresh_parameters(policy, seed=4, seeds=3 * BLOCK, agents=AGENTS)
+    assert not (other[..., 0] == many[..., 0]).any()
+
+
+@pytest.mark.parametrize("draw", [initial_parameters, fresh_parameters])
+def test_the_scale_of_first_parameters(draw: Callable[..., torch.Tensor]) -> None:
     """Over 4000 agents: logits N(0, 2^2); weights N(0, 1 / fan in), a tenth of that in the last layer."""
     table = Tabular(num_observations=5, num_actions=2, initial_scale=2.0)
-    logits = initial_parameters(table, seed=0, seeds=2000, agents=2)
+    logits = draw(table, seed=0, seeds=2000, agents=2)
     assert abs(float(logits.mean())) < 5 * 2 / 20_000**0.5
     assert abs(float(logits.std()) - 2) < 5 * 2 / 40_000**0.5
     network = MLP(num_features=4, num_actions=3, hidden=(16,))
-    first, bias, last, last_bias = initial_parameters(network, seed=0, seeds=200, agents=2).split(
-        [64, 16, 48, 3], -1
-    )
+    first, bias, last, last_bias = draw(network, seed=0, seeds=200, agents=2).split([64, 16, 48, 3], -1)
     assert not bias.any()
     assert not last_bias.any()
     assert abs(float(first.std()) / 0.5 - 1) < 5 / (2 * first.numel()) ** 0.5

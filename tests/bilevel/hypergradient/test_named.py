@@ -22,6 +22,7 @@ from bilevel.hypergradient import (
     Hypergradient,
     Implicit,
     OneStep,
+    PersistentEvolution,
     Truncated,
     Unrolled,
     format_hypergradient,
@@ -40,6 +41,7 @@ WRITTEN: list[tuple[Hypergradient, str]] = [
     (OneStep(), "one-step"),
     (FiniteDifference(epsilon=0.25, members=True), "finite-difference(epsilon=0.25, members=True)"),
     (Evolution(sigma=0.1 + 0.2, seed=-3), "evolution(sigma=0.30000000000000004, seed=-3)"),
+    (PersistentEvolution(samples=8), "persistent-evolution(samples=8)"),
 ]
 
 
@@ -129,10 +131,7 @@ def test_what_can_be_read(text: str, expected: Hypergradient) -> None:
         (f"evolution(seed={'9' * 5000})", "cannot be read"),
         ("trunc(steps=1)", "There is no hypergradient 'trunc'. Did you mean 'truncated'? Known: unrolled,"),
         ("Forward", "There is no hypergradient 'Forward'. Did you mean 'forward'"),
-        (
-            "persistent-evolution",
-            "There is no hypergradient 'persistent-evolution'. Did you mean 'evolution'",
-        ),
+        ("persistent", "There is no hypergradient 'persistent'."),
         ("truncated", "The hypergradient 'truncated' needs the setting 'steps'."),
         ("truncated(step=1)", "There is no setting of truncated 'step'. Did you mean 'steps'"),
         ("truncated(5)", "have names, as in truncated(steps=5), but 'truncated(5)' has 5 without one."),

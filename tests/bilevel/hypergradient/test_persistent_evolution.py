@@ -1,4 +1,4 @@
-"""PersistentEvolution: windows of one step see what whole runs see."""
+"""PersistentEvolution: outer steps of one step each see what whole runs see."""
 
 import math
 import pickle
@@ -6,9 +6,11 @@ import pickle
 import pytest
 import torch
 
-from bilevel.hypergradient import BilevelProblem, Unrolled, persistent_evolution
+from bilevel.experiment.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled, persistent_evolution
 from bilevel.hypergradient.evolution import Evolution
-from bilevel.hypergradient.persistent_evolution import PersistentEvolution
+from bilevel.hypergradient.online import OnlineHypergradient, online
+from bilevel.hypergradient.persistent_evolution import Particles, PersistentEvolution
 from bilevel.hypergradient.samples import learn_samples
 from bilevel.hypergradient.smoothing import perturb
 from bilevel.optimisers import adam, sgd
@@ -16,7 +18,7 @@ from bilevel.step import inner_step
 from bilevel.tree import split_floating, tree_map
 
 DECAY = 0.9
-WINDOWS = 8
+TURNS = 8
 
 
 def double(numbers):
@@ -30,68 +32,72 @@ def recursion(outer_loss=lambda theta, phi, data: 0.5 * (theta - 2) ** 2):
     )
 
 
-def windows_of(estimator, members):
-    """The sum of the windows' gradients, [member]: independent estimates of one number."""
+def learn_online(estimator, problem, start, phi, turns, steps):
+    """Outer steps one after the other, the past handed on, while phi stands still."""
+    (theta, opt_state), past, estimates = start, None, []
+    for _ in range(turns):
+        estimate = estimator(problem, theta, opt_state, phi, steps=steps, past=past)
+        theta, opt_state, past = estimate.theta, estimate.opt_state, estimate.past
+        estimates.append(estimate)
+    return estimates
+
+
+def sum_of_turns(estimator, members):
+    """The sum of the outer steps' gradients, [member]: independent estimates of one number."""
     theta, phi = torch.zeros(members).double(), torch.full((members,), 0.5).double()
-    particles = estimator.init(theta, None, phi)
-    total = torch.zeros(members).double()
-    for _ in range(WINDOWS):
-        estimate, particles = estimator(recursion(), particles, phi, steps=1)
-        total += estimate.gradient
-    return total
+    estimates = learn_online(estimator, recursion(), (theta, None), phi, TURNS, 1)
+    return sum(estimate.gradient for estimate in estimates)
 
 
 def exact_sum():
     """sum over w of (theta_w - 2) d theta_w / d phi, theta_w = phi (1 - DECAY^w) / (1 - DECAY)."""
-    reach = [(1 - DECAY**w) / (1 - DECAY) for w in range(1, WINDOWS + 1)]
+    reach = [(1 - DECAY**w) / (1 - DECAY) for w in range(1, TURNS + 1)]
     return sum((0.5 * r - 2) * r for r in reach), sum(0.5 * r - 2 for r in reach)
 
 
-def test_windows_are_unbiased_where_truncated_ones_are_not():
+def test_it_is_unbiased_where_evolution_by_single_outer_steps_is_not():
     exact, truncated = exact_sum()
     members = 4000
-    persistent = windows_of(PersistentEvolution(samples=8, sigma=0.3, members=True), members)
+    persistent = sum_of_turns(PersistentEvolution(samples=8, sigma=0.3, members=True), members)
     error = float(persistent.std()) / math.sqrt(members)
     assert abs(float(persistent.mean()) - exact) < 3 * error
     assert abs(truncated - exact) > 20 * error
     theta, phi = torch.zeros(members).double(), torch.full((members,), 0.5).double()
     short = torch.zeros(members).double()
-    for _ in range(WINDOWS):
+    for _ in range(TURNS):
         estimate = Evolution(samples=8, sigma=0.3, members=True)(recursion(), theta, None, phi, steps=1)
         theta, short = estimate.theta, short + estimate.gradient
     assert abs(float(short.mean()) - truncated) < 3 * float(short.std()) / math.sqrt(members)
 
 
-def test_the_exact_gradient_of_a_later_window_lies_in_95_of_100_intervals():
+def test_the_exact_gradient_of_a_later_outer_step_lies_in_95_of_100_intervals():
     members, estimator = 2000, PersistentEvolution(samples=200, sigma=0.3, members=True)
     theta, phi = torch.zeros(members).double(), torch.full((members,), 0.5).double()
-    particles = estimator.init(theta, None, phi)
-    for window in range(1, 5):
-        estimate, particles = estimator(recursion(), particles, phi, steps=2)
-        exact = Unrolled()(recursion(), theta, None, phi, steps=2 * window).gradient
+    for turn, estimate in enumerate(learn_online(estimator, recursion(), (theta, None), phi, 4, 2), 1):
+        exact = Unrolled()(recursion(), theta, None, phi, steps=2 * turn).gradient
         inside = ((estimate.gradient - exact).abs() < 1.96 * estimate.standard_error).double().mean()
         assert abs(float(inside) - 0.95) < 0.025
 
 
-def test_the_first_window_is_evolution(sharing, monkeypatch):
+def test_the_first_outer_step_is_evolution(sharing, monkeypatch):
     noise = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     monkeypatch.setattr("bilevel.hypergradient.evolution.draw_noise", lambda *_: (noise,))
     monkeypatch.setattr(persistent_evolution, "draw_noise", lambda *_: (noise,))
     optimiser = adam(0.05)
     problem, state = sharing.problem(optimiser, several=True), optimiser.init(sharing.theta)
     whole = Evolution(samples=8)(problem, sharing.theta, state, sharing.phi, steps=3)
-    estimator = PersistentEvolution(samples=8)
-    first, particles = estimator(
-        problem, estimator.init(sharing.theta, state, sharing.phi), sharing.phi, steps=3
-    )
+    estimator, start = PersistentEvolution(samples=8), (sharing.theta, state, sharing.phi)
+    first = estimator(problem, *start, steps=3)
     torch.testing.assert_close(first.gradient, whole.gradient, rtol=1e-12, atol=0)
     torch.testing.assert_close(first.standard_error, whole.standard_error, rtol=1e-12, atol=0)
     tree_map(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0), first.theta, whole.theta)
-    assert int(particles.windows) == 1
+    assert int(first.past.outer_steps) == 1
+    begun = estimator(problem, *start, steps=3, past=estimator.begin(problem, *start, steps=3))
+    torch.testing.assert_close(begun.gradient, first.gradient, rtol=0, atol=0)
 
 
 def test_particles_carry_their_own_inner_state(network, monkeypatch):
-    """With the same draws in both windows, two windows of two steps end where one of four does."""
+    """With the same draws in both, two outer steps of two steps end where one of four does."""
     optimiser = adam(0.05)
     noise = tuple(
         torch.randn(3, *leaf.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -100,49 +106,67 @@ def test_particles_carry_their_own_inner_state(network, monkeypatch):
     monkeypatch.setattr(persistent_evolution, "draw_noise", lambda *_: noise)
     problem, start = network.problem(optimiser), (network.theta, optimiser.init(network.theta))
     estimator = PersistentEvolution(samples=6, sigma=0.2)
-    particles = estimator.init(*start, network.phi)
-    for _ in range(2):
-        _, particles = estimator(problem, particles, network.phi, steps=2)
+    particles = learn_online(estimator, problem, start, network.phi, 2, 2)[-1].past
     phis = perturb(network.phi, noise, 0.2, antithetic=True)
     data = tuple(network.data[k] for k in (0, 1, 0, 1))
     ends, _ = learn_samples(problem, start, network.phi, (None, phis), data, None)
-    for windowed, whole in zip(particles.samples, ends, strict=True):
-        torch.testing.assert_close(windowed, whole, rtol=1e-10, atol=1e-12)
+    for carried, whole in zip(particles.samples, ends, strict=True):
+        torch.testing.assert_close(carried, whole, rtol=1e-10, atol=1e-12)
     for total, draw in zip(particles.noise, noise, strict=True):
         torch.testing.assert_close(total, 2 * draw)
 
 
-def test_it_is_pure_and_resumes_to_the_same_bits(sharing):
-    optimiser = sgd(0.1)
-    problem, state = sharing.problem(optimiser), optimiser.init(sharing.theta)
+def test_it_is_pure_and_resumes_to_the_same_bits(sharing, tmp_path):
+    optimiser = adam(0.1)
+    problem, opt_state = sharing.problem(optimiser), optimiser.init(sharing.theta)
     estimator = PersistentEvolution(samples=4, members=True)
-    particles = estimator(problem, estimator.init(sharing.theta, state, sharing.phi), sharing.phi, steps=2)[1]
-    kept = pickle.loads(pickle.dumps(particles))
-    first, after = estimator(problem, particles, sharing.phi, steps=2)
-    again, resumed = estimator(problem, kept, sharing.phi, steps=2)
-    torch.testing.assert_close(again.gradient, first.gradient, rtol=0, atol=0)
-    tree_map(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0), resumed, after)
+    begun = estimator.begin(problem, sharing.theta, opt_state, sharing.phi, steps=2)
+    first = estimator(problem, sharing.theta, opt_state, sharing.phi, steps=2, past=begun)
+    state = {"theta": first.theta, "opt_state": first.opt_state, "past": first.past}
+    save_checkpoint(tmp_path / "checkpoint", Checkpoint(state, 0, 0.0))
+    like = {"theta": sharing.theta, "opt_state": opt_state, "past": begun}
+    loaded = load_checkpoint(tmp_path / "checkpoint", like).state
+    assert isinstance(loaded["past"], Particles)
+    expected = go_on(estimator, problem, state, sharing.phi)
+    for again in (state, loaded, pickle.loads(pickle.dumps(state))):
+        found = go_on(estimator, problem, again, sharing.phi)
+        tree_map(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0), found, expected)
 
 
-def test_each_window_draws_afresh_even_where_nothing_moves():
+def go_on(estimator, problem, state, phi):
+    estimate = estimator(problem, state["theta"], state["opt_state"], phi, steps=2, past=state["past"])
+    return estimate.gradient, estimate.past
+
+
+def test_each_outer_step_draws_afresh_even_where_nothing_moves():
     still = BilevelProblem(
         step=lambda theta, state, phi, data: (theta + 0 * phi, state), outer_loss=lambda t, phi, d: phi.sum()
     )
-    estimator = PersistentEvolution(samples=4)
-    particles = estimator.init(double([0.0]), None, double([1.0]))
-    _, first = estimator(still, particles, double([1.0]), steps=1)
-    _, second = estimator(still, first, double([1.0]), steps=1)
+    start, phi = (double([0.0]), None), double([1.0])
+    first, second = (
+        one.past for one in learn_online(PersistentEvolution(samples=4), still, start, phi, 2, 1)
+    )
     assert not torch.equal(second.noise[0] - first.noise[0], first.noise[0])
+
+
+def test_a_past_outlives_what_becomes_of_its_tensors():
+    """A loop that moves theta in place: the particles' own record of it must not move along."""
+    estimator, phi = PersistentEvolution(samples=4), double([0.5])
+    estimate = estimator(recursion(), double([1.0]), None, phi, steps=1)
+    estimate.theta.add_(1)
+    with pytest.raises(ValueError, match="does not lead to this theta"):
+        estimator(recursion(), estimate.theta, None, phi, steps=1, past=estimate.past)
 
 
 def test_single_precision(sharing):
     single, optimiser = sharing.to(torch.float32), adam(0.05)
-    estimator = PersistentEvolution(samples=4, members=True)
-    particles = estimator.init(single.theta, optimiser.init(single.theta), single.phi)
-    for _ in range(2):
-        estimate, particles = estimator(single.problem(optimiser), particles, single.phi, steps=2)
-    assert estimate.gradient.dtype == torch.float32
-    assert {leaf.dtype for leaf in particles.samples} == {torch.float32}
+    estimator, start = (
+        PersistentEvolution(samples=4, members=True),
+        (single.theta, optimiser.init(single.theta)),
+    )
+    last = learn_online(estimator, single.problem(optimiser), start, single.phi, 2, 2)[-1]
+    assert last.gradient.dtype == torch.float32
+    assert {leaf.dtype for leaf in last.past.samples} == {torch.float32}
 
 
 def test_bad_settings_and_problems_are_refused():
@@ -151,17 +175,39 @@ def test_bad_settings_and_problems_are_refused():
     with pytest.raises(ValueError, match=r"sigma must be a number above 0, not -1\.0"):
         PersistentEvolution(sigma=-1.0)
     with pytest.raises(ValueError, match="must share their first axis"):
-        PersistentEvolution(members=True).init(double([1.0]), None, double([1.0, 2.0]))
+        PersistentEvolution(members=True)(recursion(), double([1.0]), None, double([1.0, 2.0]), steps=1)
     unused = BilevelProblem(
         step=inner_step(lambda theta, phi, data: theta**2, sgd(0.1)), outer_loss=lambda t, p, d: t
     )
-    estimator = PersistentEvolution(samples=4)
-    particles = estimator.init(double(1.0), sgd(0.1).init(double(1.0)), double(1.0))
+    estimator, one = PersistentEvolution(samples=4), double(1.0)
     with pytest.raises(ValueError, match="No perturbation of phi"):
-        estimator(unused, particles, double(1.0), steps=1)
+        estimator(unused, one, sgd(0.1).init(one), one, steps=1)
     with pytest.raises(ValueError, match="steps must be at least 1, not 0"):
-        estimator(unused, particles, double(1.0), steps=0)
+        estimator(unused, one, sgd(0.1).init(one), one, steps=0)
     surrogate = recursion(lambda theta, phi, data: torch.exp(theta - theta.detach()))
-    particles = estimator.init(double(1.0), None, double(1.0))
     with pytest.raises(ValueError, match="its value does not change with theta"):
-        estimator(surrogate, particles, double(1.0), steps=1)
+        estimator(surrogate, one, None, one, steps=1)
+
+
+def test_a_past_from_elsewhere_is_refused(sharing):
+    optimiser, estimator = adam(0.05), PersistentEvolution(samples=4, members=True)
+    problem, opt_state = sharing.problem(optimiser), optimiser.init(sharing.theta)
+    first = estimator(problem, sharing.theta, opt_state, sharing.phi, steps=2)
+    for start in ((sharing.theta, opt_state), (first.theta, opt_state)):
+        with pytest.raises(ValueError, match="The past does not lead to this theta and opt_state"):
+            estimator(problem, *start, sharing.phi, steps=2, past=first.past)
+    start = first.theta, first.opt_state, sharing.phi
+    with pytest.raises(
+        ValueError, match=r"draws of shape \[\(2, 2, 3, 3\)\], but 6 samples of this phi have"
+    ):
+        PersistentEvolution(samples=6, members=True)(problem, *start, steps=2, past=first.past)
+    window = Truncated(steps=4, window=True)(problem, sharing.theta, opt_state, sharing.phi, steps=2).past
+    with pytest.raises(ValueError, match="What PersistentEvolution remembers are Particles, not Window"):
+        estimator(problem, *start, steps=2, past=window)
+
+
+def test_who_remembers():
+    remembering = [PersistentEvolution(), Truncated(steps=2, window=True)]
+    assert [online(one) for one in remembering] == remembering
+    assert all(isinstance(one, OnlineHypergradient) for one in remembering)
+    assert [online(one) for one in (Truncated(steps=2), Unrolled(), Evolution())] == [None] * 3

@@ -17,7 +17,7 @@ from bilevel.hypergradient import (
     format_hypergradient,
     make_hypergradient,
 )
-from bilevel.hypergradient.window import Window, WindowedEstimate
+from bilevel.hypergradient.window import Window
 from bilevel.optimisers import sgd
 from bilevel.step import inner_step
 from bilevel.tree import leaves, tree_map
@@ -38,7 +38,7 @@ def online(setting, optimiser, phis, estimator, steps, several=False):
         data = [setting.data[(turn * steps + k) % len(setting.data)] for k in range(steps)]
         problem = setting._replace(data=data).problem(optimiser, several=several)
         estimate = estimator(problem, theta, opt_state, phi, steps=steps, past=past)
-        theta, opt_state, past = estimate.theta, estimate.opt_state, estimate.window
+        theta, opt_state, past = estimate.theta, estimate.opt_state, estimate.past
         estimates.append(estimate)
     return estimates
 
@@ -129,7 +129,7 @@ def test_a_quadratic_in_closed_form(rate, phis, steps, window, start):
             factor *= q
         phi = torch.tensor(phi, dtype=torch.float64)
         estimate = estimator(problem, theta, opt_state, phi, steps=steps, past=past)
-        theta, opt_state, past = estimate.theta, estimate.opt_state, estimate.window
+        theta, opt_state, past = estimate.theta, estimate.opt_state, estimate.past
         assert float(theta) == pytest.approx(theta_t, rel=1e-12, abs=1e-12)
         assert float(estimate.gradient) == pytest.approx(expected, rel=1e-10, abs=1e-10)
 
@@ -158,10 +158,11 @@ def test_without_a_past_it_is_plainly_truncated(network):
     start = (network.problem(optimiser), network.theta, optimiser.init(network.theta), network.phi)
     expected = Truncated(steps=3)(*start, steps=5)
     found = Truncated(steps=3, window=True)(*start, steps=5)
-    assert isinstance(found, WindowedEstimate)
-    assert found.window.moments == ()
+    assert isinstance(found.past, Window)
+    assert found.past.moments == ()
+    assert expected.past is None
     same_bits((found.gradient, found.theta), (expected.gradient, expected.theta))
-    empty = Truncated(steps=9, window=True).empty_window(*start, steps=5)
+    empty = Truncated(steps=9, window=True).begin(*start, steps=5)
     same_bits(
         Truncated(steps=9, window=True)(*start, steps=5, past=empty).gradient,
         Unrolled()(*start, steps=5).gradient,
@@ -174,9 +175,9 @@ def test_the_window_holds_the_last_steps(network):
     optimiser = optimisers.momentum(0.1)
     phis = moving(network.phi, 3)
     estimates = online(network, optimiser, phis, Truncated(steps=5, window=True), 2)
-    assert [int(estimate.window.filled) for estimate in estimates] == [2, 3, 3]
-    assert all(len(estimate.window.moments) == 3 for estimate in estimates)
-    last = estimates[-1].window.moments
+    assert [int(estimate.past.filled) for estimate in estimates] == [2, 3, 3]
+    assert all(len(estimate.past.moments) == 3 for estimate in estimates)
+    last = estimates[-1].past.moments
     same_bits([moment.phi for moment in last], [phis[1], phis[2], phis[2]])
     same_bits([moment.data for moment in last], network.data[3:6])
     same_bits((last[1].theta, last[1].opt_state), (estimates[1].theta, estimates[1].opt_state))
@@ -197,7 +198,7 @@ def test_phi_may_be_changed_in_place():
         opt_state = inner.init(theta)
         for _ in range(4):
             estimate = Truncated(steps=3, window=True)(problem, theta, opt_state, phi, steps=1, past=past)
-            past, opt_state = estimate.window, estimate.opt_state
+            past, opt_state = estimate.past, estimate.opt_state
             with torch.no_grad():
                 if in_place:
                     theta.copy_(estimate.theta)
@@ -215,15 +216,15 @@ def test_a_window_is_saved_and_goes_on_to_the_same_bits(network, tmp_path):
 
     def start():
         opt_state = optimiser.init(network.theta)
-        window = estimator.empty_window(problem, network.theta, opt_state, phis[0], steps=2)
-        return {"theta": network.theta, "opt_state": opt_state, "window": window}
+        past = estimator.begin(problem, network.theta, opt_state, phis[0], steps=2)
+        return {"theta": network.theta, "opt_state": opt_state, "past": past}
 
     def go_on(state, turns):
         gradients = []
         for phi in turns:
-            past = state["window"]
+            past = state["past"]
             estimate = estimator(problem, state["theta"], state["opt_state"], phi, steps=2, past=past)
-            state = {"theta": estimate.theta, "opt_state": estimate.opt_state, "window": estimate.window}
+            state = {"theta": estimate.theta, "opt_state": estimate.opt_state, "past": estimate.past}
             gradients.append(estimate.gradient)
         return state, gradients
 
@@ -231,7 +232,7 @@ def test_a_window_is_saved_and_goes_on_to_the_same_bits(network, tmp_path):
         state, _ = go_on(start(), phis[:stop])
         save_checkpoint(tmp_path / "checkpoint", Checkpoint(state, 0, 0.0))
         loaded = load_checkpoint(tmp_path / "checkpoint", start()).state
-        assert isinstance(loaded["window"], Window)
+        assert isinstance(loaded["past"], Window)
         same_bits(go_on(loaded, phis[stop:]), go_on(state, phis[stop:]))
         same_bits(go_on(pickle.loads(pickle.dumps(state)), phis[stop:]), go_on(state, phis[stop:]))
 
@@ -241,11 +242,15 @@ def test_a_past_from_elsewhere_is_refused(network):
     problem, state = network.problem(optimiser), optimiser.init(network.theta)
     first = estimator(problem, network.theta, state, network.phi, steps=2)
     with pytest.raises(ValueError, match="The past does not lead to this theta and opt_state"):
-        estimator(problem, network.theta, state, network.phi, steps=2, past=first.window)
+        estimator(problem, network.theta, state, network.phi, steps=2, past=first.past)
     with pytest.raises(ValueError, match="With K = 3 a window of 4 steps reaches 1 steps into the past"):
-        estimator(problem, first.theta, first.opt_state, network.phi, steps=3, past=first.window)
-    with pytest.raises(ValueError, match="A past is walked back with window=True alone"):
-        Truncated(steps=4)(problem, first.theta, first.opt_state, network.phi, steps=2, past=first.window)
+        estimator(problem, first.theta, first.opt_state, network.phi, steps=3, past=first.past)
+    with pytest.raises(ValueError, match="Truncated has a past with window=True alone"):
+        Truncated(steps=4)(problem, first.theta, first.opt_state, network.phi, steps=2, past=first.past)
+    with pytest.raises(ValueError, match="Truncated has a past with window=True alone"):
+        Truncated(steps=4).begin(problem, first.theta, first.opt_state, network.phi, steps=2)
+    with pytest.raises(ValueError, match="What Truncated remembers is a Window, not tuple"):
+        estimator(problem, first.theta, first.opt_state, network.phi, steps=2, past=())
 
 
 def test_steps_are_tensors():

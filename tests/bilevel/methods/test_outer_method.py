@@ -17,6 +17,7 @@ from bilevel.hypergradient import (
     Forward,
     Implicit,
     OneStep,
+    PersistentEvolution,
     Truncated,
     Unrolled,
     register_hypergradient,
@@ -27,7 +28,8 @@ from bilevel.tree import leaves
 
 REPEATED = games.make("repeated-prisoners-dilemma")
 STEPS = 3
-SETTINGS: dict[str, str] = {"truncated": "(steps=2)", "evolution": "(samples=8)"}
+BY_VALUES = ("evolution", "persistent-evolution")
+SETTINGS: dict[str, str] = {"truncated": "(steps=2)", **dict.fromkeys(BY_VALUES, "(samples=8)")}
 TEXTS = [name + SETTINGS.get(name, "") for name in ESTIMATORS]
 
 
@@ -73,7 +75,9 @@ def test_exact_values_with_every_estimator(text: str, objective: str) -> None:
     assert not torch.equal(state["phi"], built.init(0)["phi"])
 
 
-@pytest.mark.parametrize("text", [text for text in TEXTS if text not in ("implicit", "evolution(samples=8)")])
+@pytest.mark.parametrize(
+    "text", [text for text in TEXTS if text.split("(")[0] not in ("implicit", *BY_VALUES)]
+)
 @pytest.mark.parametrize("game", [games.make("prisoners-dilemma"), games.make("escape-room")])
 def test_sampled_episodes_with_every_estimator(text: str, game: Any) -> None:
     built = learner(text, game=game, exact=False, episodes=16, inner_learning_rate=0.1)
@@ -138,6 +142,14 @@ def test_implicit_where_it_does_not_is_refused() -> None:
             r"let every sample play its own, evolution\(members=True, fresh_data=True\)",
         ),
         (Evolution(members=True), "let every sample play its own"),
+        (
+            "persistent-evolution",
+            r"use exact values, or evolution\(members=True, fresh_data=True\)",
+        ),
+        (
+            "implicit(accept_distance=inf)",
+            "which the surrogate reinforce gets wrong: use dice or loaded-dice, or exact values",
+        ),
     ],
 )
 def test_what_sampled_episodes_cannot_give_is_refused_when_built(hypergradient: Any, sentence: str) -> None:
@@ -151,13 +163,19 @@ def test_evolution_with_episodes_of_its_own() -> None:
     state, metrics = built.update(built.init(0))
     assert metrics["welfare"].shape == (3,)
     assert (state["phi"] != built.init(0)["phi"]).flatten(1).any(-1).all()
-    learner(Implicit(accept_distance=float("inf")), exact=False)
+
+
+@pytest.mark.parametrize("surrogate", ["dice", "loaded-dice"])
+def test_implicit_regardless_of_rest(surrogate: str) -> None:
+    built = learner(Implicit(accept_distance=float("inf")), exact=False, surrogate=surrogate, episodes=16)
+    assert gradient(built).isfinite().all()
 
 
 def test_seeds_are_members() -> None:
     exact, sampled = (ToS(exact=exact).play(REPEATED) for exact in (True, False))
     assert fit_hypergradient("implicit", exact) == Implicit(batch_dims=1)
     assert fit_hypergradient(Evolution(samples=2), exact) == Evolution(samples=2, members=True)
+    assert fit_hypergradient("persistent-evolution", exact) == PersistentEvolution(members=True)
     for estimator in (Unrolled(), OneStep(), Truncated(steps=2), Half()):
         assert fit_hypergradient(estimator, sampled) is estimator
     many = gradient(learner("forward", seeds=40))  # 160 logits, of which one seed has 4: no more than 100

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import games
-from bilevel.agents.policies import initial_parameters
+from bilevel.agents.policies import fresh_parameters
 from bilevel.methods import Placement, SharingLearner, ToS
 from bilevel.tree import leaves
 from games.base import Game
@@ -88,7 +88,7 @@ def test_new_policies_come_from_the_generator_of_the_state(monkeypatch: pytest.M
     generator = torch.Generator()
     generator.set_state(learner.init(0)["generator"])
     seed = int(torch.randint(2**63 - 1, (), generator=generator))
-    expected = initial_parameters(learner.play.policy, seed=seed, seeds=4, agents=2)
+    expected = fresh_parameters(learner.play.policy, seed=seed, seeds=4, agents=2)
     assert torch.equal(starts(learner, 1, monkeypatch)[0][0], expected)
 
 

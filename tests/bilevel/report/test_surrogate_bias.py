@@ -8,11 +8,11 @@ import pytest
 import torch
 import tyro
 
-from bilevel.agents.finite_game import FiniteRepeatedGame
 from bilevel.methods import ToS
 from bilevel.report import deviation
 from bilevel.report.deviation import Deviation, measure_deviation
 from bilevel.report.surrogate_bias import Study, main, run_study, table_head, table_row, write_figure
+from games.finite_repeated import FiniteRepeatedGame
 
 ROOT = Path(__file__).resolve().parents[3]
 GAME = FiniteRepeatedGame(discount=0.7, horizon=12)

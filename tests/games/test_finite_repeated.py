@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bilevel.agents.finite_game import FiniteRepeatedGame
 from games.families import Cyclical
+from games.finite_repeated import FiniteRepeatedGame
 from games.matrix import MatrixGame
 from games.repeated import RepeatedGame
 from games.two_agent import SymmetricTwoAgentGame

@@ -1,0 +1,193 @@
+"""Estimators that remember, in a learner: what they carry is a part of its state."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import pickle
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import games
+from bilevel.experiment.config import RunConfig, default_config
+from bilevel.experiment.run import RunFolder, RunInterrupted, create_run, train
+from bilevel.hypergradient import BilevelProblem, Estimate, Truncated, Unrolled
+from bilevel.hypergradient.base import Always
+from bilevel.hypergradient.persistent_evolution import Particles
+from bilevel.hypergradient.window import Window
+from bilevel.methods import Placement, SharingLearner, State, ToS
+from bilevel.tree import leaves, paths
+from games.base import Game
+
+EXACT, SAMPLED = games.make("repeated-prisoners-dilemma"), games.make("escape-room")
+WINDOW, PARTICLES = "truncated(steps=5, window=True)", "persistent-evolution(samples=8)"
+CASES: dict[str, tuple[Game, str]] = {
+    "window, exact": (EXACT, WINDOW),
+    "window, sampled": (SAMPLED, WINDOW),
+    "particles": (EXACT, PARTICLES),
+}
+every_case = pytest.mark.parametrize(("game", "text"), CASES.values(), ids=CASES)
+
+
+def build(game: Game, text: str, seeds: int = 3, **settings: Any) -> SharingLearner:
+    small = {"inner_steps": 2, "episodes": 4, "inner_optimiser": "adam", "inner_learning_rate": 0.1}
+    built = ToS(hypergradient=text, **{**small, **settings}).build(game, Placement(seeds=seeds))
+    assert isinstance(built, SharingLearner)
+    return built
+
+
+def go_on(learner: SharingLearner, state: State, updates: int) -> State:
+    for _ in range(updates):
+        state, _ = learner.update(state)
+    return state
+
+
+def estimates_of(
+    learner: SharingLearner, updates: int, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[Estimate, Any]]:
+    """The estimate of each outer step, and the past that it was handed."""
+    seen: list[tuple[Estimate, Any]] = []
+    estimator, state = learner.online, learner.init(0)
+
+    def spy(*start: Any, steps: int, past: Any) -> Estimate:
+        assert estimator is not None
+        found = estimator(*start, steps=steps, past=past)
+        seen.append((found, past))
+        return found
+
+    monkeypatch.setattr(learner, "online", spy)
+    go_on(learner, state, updates)
+    return seen
+
+
+def assert_same_bits(left: object, right: object) -> None:
+    assert paths(left) == paths(right)
+    for one, other in zip(leaves(left), leaves(right), strict=True):
+        assert torch.equal(one, other)
+
+
+@every_case
+def test_the_past_is_a_part_of_the_state(game: Game, text: str) -> None:
+    learner = build(game, text)
+    first = learner.init(0)
+    later = go_on(learner, first, 3)
+    assert isinstance(later["past"], Window | Particles)
+    assert paths(later) == paths(first)
+    for now, then in zip(leaves(later), leaves(first), strict=True):
+        assert (now.shape, now.dtype, now.requires_grad) == (then.shape, then.dtype, False)
+    turns = later["past"].filled if isinstance(later["past"], Window) else later["past"].outer_steps
+    assert int(turns) == 3  # a window of 5 reaches 3 steps back from one of 2
+
+
+@pytest.mark.parametrize("text", ["unrolled", "truncated(steps=5)", "evolution(samples=8)"])
+def test_others_have_none(text: str) -> None:
+    learner = build(EXACT, text)
+    assert "past" not in go_on(learner, learner.init(0), 1)
+
+
+@every_case
+def test_the_first_past_takes_nothing_from_the_stream_of_draws(game: Game, text: str) -> None:
+    state, plain = build(game, text).init(0), build(game, "unrolled").init(0)
+    assert_same_bits({name: state[name] for name in plain}, plain)
+
+
+@every_case
+def test_each_outer_step_is_handed_what_the_one_before_gave(
+    game: Game, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = estimates_of(build(game, text), 3, monkeypatch)
+    for (before, _), (_, past) in itertools.pairwise(seen):
+        assert_same_bits(past, before.past)
+
+
+def test_a_window_over_everything_is_the_whole_unroll_while_sharing_stands_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    still = {"outer_optimiser": "sgd", "outer_learning_rate": 1e-300, "inner_steps": 2}
+    learner = build(EXACT, "truncated(steps=6, window=True)", **still)
+    state = learner.init(0)
+    last, _ = estimates_of(learner, 3, monkeypatch)[-1]
+    problem = learner.problem(torch.Generator(), torch.zeros((), dtype=torch.float64))
+    start = state["theta"], state["opt_state"], state["phi"]
+    torch.testing.assert_close(
+        last.gradient, Unrolled()(problem, *start, steps=6).gradient, rtol=1e-11, atol=1e-13
+    )
+    short = Truncated(steps=2)(problem, *start, steps=6).gradient
+    assert float((last.gradient - short).norm() / short.norm()) > 0.1
+
+
+def test_a_window_that_slides_makes_learning_less_greedy() -> None:
+    """One inner step each: the window sees what sharing did to the steps before, so the two part."""
+    greedy, sighted = (build(EXACT, text, inner_steps=1) for text in ("unrolled", WINDOW))
+    first, other = (go_on(learner, learner.init(0), 1)["phi"] for learner in (greedy, sighted))
+    assert torch.equal(first, other)  # there is no past yet
+    first, other = (go_on(learner, learner.init(0), 10)["phi"] for learner in (greedy, sighted))
+    assert float((first - other).abs().max()) > 1e-3
+
+
+@every_case
+def test_saved_and_resumed_to_the_same_bits(game: Game, text: str) -> None:
+    learner = build(game, text)
+    state = go_on(learner, learner.init(0), 2)
+    torch.manual_seed(1)
+    whole = go_on(learner, state, 2)
+    torch.manual_seed(2)  # the global stream has no part in it
+    assert_same_bits(go_on(build(game, text), pickle.loads(pickle.dumps(state)), 2), whole)
+
+
+STEPS = 4
+
+
+@pytest.mark.parametrize(
+    ("game", "text"), [("chicken", WINDOW), ("escape-room", WINDOW), ("repeated-chicken", PARTICLES)]
+)
+def test_a_run_that_is_stopped_at_every_step_has_the_same_bytes(game: str, text: str, tmp_path: Path) -> None:
+    config = default_config(game, "tos")
+    method = dataclasses.replace(config.method, hypergradient=text, inner_steps=2, episodes=4)
+    config = dataclasses.replace(
+        config, method=method, seeds=2, outer_steps=STEPS, checkpoint_every=1, evaluation_episodes=4
+    )
+    whole, parts = folders(config, tmp_path)
+    train(whole)
+    for _ in range(STEPS):
+        with pytest.raises(RunInterrupted):
+            train(parts, lambda *_: signal.raise_signal(signal.SIGINT))
+    train(parts)
+    for name in ("metrics", "evaluation"):
+        assert getattr(parts, name).read_bytes() == getattr(whole, name).read_bytes()
+
+
+def folders(config: RunConfig, path: Path) -> list[RunFolder]:
+    return [create_run(config, path / name) for name in ("whole", "parts")]
+
+
+def test_a_seed_with_a_window_does_not_depend_on_how_many_there_are() -> None:
+    few, many = (build(EXACT, WINDOW, seeds=seeds) for seeds in (2, 5))
+    left, right = (go_on(learner, learner.init(0), 4) for learner in (few, many))
+    torch.testing.assert_close(left["phi"], right["phi"][:2], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("text", [WINDOW, PARTICLES])
+def test_what_is_reset_cannot_be_remembered(text: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"With reset each-outer-step nothing goes on .* leave reset at never"
+    ):
+        ToS(hypergradient=text, reset="each-outer-step")
+    ToS(hypergradient="truncated(steps=5)", reset="each-outer-step")
+
+
+def test_exact_play_has_data_that_never_change() -> None:
+    generator, bonus = torch.Generator(), torch.tensor(0.5, dtype=torch.float64)
+    exact, sampled = (build(game, "unrolled").problem(generator, bonus) for game in (EXACT, SAMPLED))
+    inner, outer = exact.inner_data, exact.outer_data
+    assert isinstance(inner, Always)
+    assert isinstance(outer, Always)
+    assert inner.data[0] == outer.data == ()
+    assert inner.data[1] is bonus
+    assert isinstance(sampled, BilevelProblem)
+    assert not isinstance(sampled.inner_data, Always)
+    assert not isinstance(sampled.outer_data, Always)
