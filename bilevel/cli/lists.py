@@ -39,8 +39,9 @@ def _first_line(described: type) -> str:
 
 
 def _settings(kind: Any) -> str:
-    """A dataclass's settings with their defaults, as its text form has them."""
-    fields = dataclasses.fields(kind)
+    """A dataclass's settings with their defaults, as its text form has them: its own, then those shared."""
+    own = inspect.get_annotations(kind)
+    fields = sorted(dataclasses.fields(kind), key=lambda field: field.name not in own)
     return f"({', '.join(_setting(field) for field in fields)})" if fields else "(no settings)"
 
 
