@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 import bilevel
+from bilevel.cli.cache import cache_command
 from bilevel.cli.check import check_command
 from bilevel.cli.demo import demo
 from bilevel.cli.lists import list_games, list_hypergradients, list_methods
@@ -40,6 +41,7 @@ COMMANDS = {
     "games": Command(list_games, "list the games"),
     "methods": Command(list_methods, "list the methods"),
     "hypergradients": Command(list_hypergradients, "list the estimators of the meta-gradient"),
+    "cache": Command(cache_command, "list the packages that steps were compiled into; or delete them"),
 }
 
 

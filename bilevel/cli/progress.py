@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import rich.progress
@@ -15,6 +16,10 @@ from bilevel.report.table import number
 
 PLAIN_LINES = 10
 """So many lines tell of a run where there is no terminal."""
+
+
+COMPILED = logging.getLogger("bilevel.compiled")
+"""Where it is said that steps are compiled."""
 
 
 class Progress:
@@ -37,15 +42,20 @@ class Progress:
         )
         console = Console(stderr=True)
         self._bar = _bar(console) if console.is_interactive else None
+        self._compiling = _FirstLine()
 
     def __enter__(self) -> Progress:
         print(self._first_line, file=sys.stderr, flush=True)
+        COMPILED.addHandler(self._compiling)
+        COMPILED.setLevel(logging.INFO)
         if self._bar is not None:
             self._bar.add_task(self._title, total=self._total, welfare="...")
             self._bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
+        COMPILED.removeHandler(self._compiling)
+        COMPILED.setLevel(logging.NOTSET)
         if self._bar is not None:
             self._bar.stop()
 
@@ -59,6 +69,18 @@ class Progress:
             print(f"outer step {done} of {self._total}: welfare {welfare}", file=sys.stderr, flush=True)
         else:
             self._bar.update(self._bar.task_ids[0], completed=done, welfare=welfare)
+
+
+class _FirstLine(logging.Handler):
+    """Says, once for a run, that steps are being compiled, so that nobody wonders about the first minute."""
+
+    told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the first record; what is compiled after it belongs to the same minute."""
+        if not self.told:
+            self.told = True
+            print(f"{record.getMessage()} (This may take a minute.)", file=sys.stderr, flush=True)
 
 
 def _bar(console: Console) -> rich.progress.Progress:

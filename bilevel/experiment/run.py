@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from bilevel.experiment.files import claimed, remove_parts, write_text
 from bilevel.experiment.folder import Results, RunFolder, create_run, load_results
 from bilevel.experiment.interruption import Interruption
 from bilevel.experiment.metrics import MetricsFile
-from bilevel.methods import Metrics
+from bilevel.hypergradient import make_hypergradient
+from bilevel.hypergradient.compiled.policy import decided
+from bilevel.methods import Method, Metrics, OuterMethod
 
 __all__ = ["Listener", "Results", "RunFolder", "RunInterrupted", "create_run", "load_results", "train"]
 
@@ -58,6 +61,15 @@ def train(folder: RunFolder, listener: Listener | None = None) -> Results:
     return load_results(folder)
 
 
+def _decided(config: RunConfig) -> Method:
+    """The run's method, with whether to compile decided by the length of the run, which it knows."""
+    method = config.method
+    if not isinstance(method, OuterMethod):
+        return method
+    steps = config.outer_steps * method.inner_steps
+    return dataclasses.replace(method, hypergradient=decided(make_hypergradient(method.hypergradient), steps))
+
+
 class _Training:
     """A run under way.
 
@@ -70,7 +82,7 @@ class _Training:
         torch.set_num_threads(config.threads)
         remove_parts(folder.path)
         self._folder, self._config = folder, config
-        self._learner = config.method.build(config.game, config.placement)
+        self._learner = _decided(config).build(config.game, config.placement)
         self._metrics = MetricsFile(folder.metrics)
         now = Checkpoint(self._learner.init(config.seed), 0, 0.0)
         if folder.checkpoint.exists():

@@ -112,7 +112,7 @@ class Evolution(Compilable):
                 whose value is blind to theta on shared data.
         """
         theta, opt_state, phi = detach(theta), detach(opt_state), detach(phi)
-        kernels = make_kernels(problem, phi, self.compile, steps)
+        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
         centre = roll_out(problem, theta, opt_state, phi, steps, keep=1, kernels=kernels)
         require_pure(problem.step, centre.begin, phi, centre.inner_data[-1])
         members = count_members(self.members, theta, phi)
@@ -163,7 +163,7 @@ class Evolution(Compilable):
         """Learn with samples as further members: leaves [member, ...] become [sample * member, ...]."""
         theta, opt_state = (_repeat(tree, self.samples, members) for tree in start)
         folded = split_floating(phi)[1]([leaf.flatten(0, 1) for leaf in perturbed])
-        kernels = make_kernels(problem, folded, self.compile, steps)
+        kernels = make_kernels(problem, (theta, opt_state), folded, self.compile, steps)
         run = roll_out(problem, theta, opt_state, folded, steps, keep=1, kernels=kernels)
         with torch.no_grad():
             losses = problem.outer_loss(run.end[0], folded, run.outer_data)

@@ -94,7 +94,7 @@ class FiniteDifference(Compilable):
                 of members, where there should be one, or the step is not pure.
         """
         theta, opt_state, phi = detach(theta), detach(opt_state), detach(phi)
-        kernels = make_kernels(problem, phi, self.compile, steps)
+        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
         run = roll_out(problem, theta, opt_state, phi, steps, keep=1, kernels=kernels)
         end = run.end
         require_pure(problem.step, run.begin, phi, run.inner_data[-1])

@@ -75,7 +75,7 @@ class Forward(Compilable):
         phi = detach(phi)
         directions = self._directions(phi)
         count = len(directions[0])
-        kernels = make_kernels(problem, phi, self.compile, steps)
+        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
         zeros = (leaf.new_zeros(count, *leaf.shape) for leaf in split_floating((theta, opt_state))[0])
         tangents, started = kernels.tangents(tuple(zeros)), False
 

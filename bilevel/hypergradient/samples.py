@@ -81,8 +81,9 @@ def learn_compiled(
     count = len(perturbed[0])
     many = dataclasses.replace(problem, step=over_samples(problem.step))
     with torch.no_grad():
-        kernels = make_kernels(many, rebuild_phi(perturbed), wanted=True, steps=len(inner_data))
-        state = kernels.start(*rebuild_state(repeated(flat, count)))
+        starts = rebuild_state(repeated(flat, count))
+        kernels = make_kernels(many, starts, rebuild_phi(perturbed), wanted=True, steps=len(inner_data))
+        state = kernels.start(*starts)
         for data in inner_data:
             state = kernels.advance(state, data)
         ends = split_floating(kernels.trees(state))[0]

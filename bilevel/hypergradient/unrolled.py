@@ -60,10 +60,12 @@ class Unrolled(Bounds, Compilable):
                 the states do not fit in `memory`.
         """
         phi = detach(phi)
-        kernels = make_kernels(problem, phi, self.compile, steps)
-        if self.keeps_everything and isinstance(kernels, CompiledKernels):
-            estimate = tight_walk(problem, theta, opt_state, phi, steps)
-            if estimate is not None:
-                return estimate
+        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
+        tight = self.keeps_everything and isinstance(kernels, CompiledKernels)
+        estimate = tight_walk(problem, theta, opt_state, phi, steps) if tight else None
+        if estimate is not None:
+            return estimate
         run = roll_out(problem, theta, opt_state, phi, steps, kernels=kernels, bounds=self)
-        return walk_back(problem, run, phi)
+        estimate = walk_back(problem, run, phi)
+        # Now that every package is there: the first call is to give the same bits as the next.
+        return (tight_walk(problem, theta, opt_state, phi, steps) if tight else None) or estimate

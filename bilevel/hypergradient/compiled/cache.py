@@ -15,6 +15,10 @@ VARIABLE = "BILEVEL_CACHE"
 """The environment variable that names another folder."""
 
 
+PART = ".part"
+"""Marks a file that is being written."""
+
+
 @dataclass(frozen=True)
 class CachedPackage:
     """A package on disk."""
@@ -34,16 +38,17 @@ def folder() -> Path:
 
 
 def packages() -> list[CachedPackage]:
-    """List the packages, the oldest first; none if there is no folder."""
+    """List the packages, the oldest first; none if there is no folder. What is being built is not listed."""
     found = [
         CachedPackage(path, path.stat().st_size + _size(about_path(path)), _read(about_path(path)))
         for path in folder().glob("*.pt2")
+        if PART not in path.suffixes
     ]
     return sorted(found, key=lambda package: (package.about.get("built", ""), package.path.name))
 
 
 def clear() -> list[CachedPackage]:
-    """Delete every package, and what points at them.
+    """Delete every package, what points at them, and what an interrupted build left.
 
     Returns:
         what was deleted.
@@ -52,7 +57,7 @@ def clear() -> list[CachedPackage]:
         OSError: a file cannot be deleted.
     """
     deleted = packages()
-    for pattern in ("*.pt2", "*.json", "index/*.json", "*.part", "index/*.part"):
+    for pattern in ("*.pt2", "*.json", "index/*.json"):
         for path in folder().glob(pattern):
             path.unlink(missing_ok=True)
     return deleted
@@ -66,6 +71,11 @@ def package_path(key: str) -> Path:
 def about_path(package: Path) -> Path:
     """Where a package's description lies."""
     return package.with_suffix(".json")
+
+
+def part_path(path: Path) -> Path:
+    """Where this process writes a file before it takes its place."""
+    return path.with_name(f"{path.stem}.{os.getpid()}{PART}{path.suffix}")
 
 
 def remember(fingerprint: str, key: str) -> None:
@@ -98,7 +108,7 @@ def about(key: str) -> Mapping[str, Any]:
 def write_whole(path: Path, text: str) -> None:
     """Write a file as a whole or not at all, in a folder that is the user's alone."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_suffix(f".{os.getpid()}.part")
+    part = part_path(path)
     part.write_text(text)
     part.replace(path)
 

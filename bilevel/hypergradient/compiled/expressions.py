@@ -91,7 +91,10 @@ class Expressions:
         if simpler is not None:
             return simpler
         operation = Operation(target, args, tuple(sorted(kwargs.items())))
-        return self._number(operation, operation, dtype, shared=all(self.shared[ref.number] for ref in refs))
+        # By text, since 1, 1.0 and True are equal, as are 0.0 and -0.0, but do not give the same.
+        return self._number(
+            repr(operation), operation, dtype, shared=all(self.shared[ref.number] for ref in refs)
+        )
 
     def used(self, numbers: Sequence[int]) -> list[int]:
         """List all that these expressions rest on, each after what it needs."""

@@ -2,7 +2,8 @@
 
 Two processes that build the same problem get the same name, so that the second finds the packages of the
 first at once. Where a name misses something, the package it leads to is compared with the eager result all
-the same before it is used; where it sees too much, the problem is traced again, and no harm is done.
+the same before it is used, and the problem is traced again if they differ; where it sees too much, the
+problem is traced again as well, and no harm is done.
 """
 
 from __future__ import annotations
@@ -77,6 +78,9 @@ class _Walk:
                 self.take(thing.__self__)
             case types.FunctionType():
                 self._function(thing)
+            case types.BuiltinFunctionType():
+                self.write("builtin", thing.__module__, thing.__qualname__)
+                self.take(thing.__self__)
             case functools.partial():
                 self.write("partial")
                 for part in (thing.func, thing.args, thing.keywords):
@@ -106,7 +110,7 @@ class _Walk:
             except ValueError:  # a name that is not bound yet
                 self.write("empty cell")
         if _is_local(function.__module__):
-            for name in function.__code__.co_names:
+            for name in _names(function.__code__):
                 if name in function.__globals__:
                     self.write("global", name)
                     self.take(function.__globals__[name])
@@ -116,6 +120,8 @@ class _Walk:
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self._code(constant)
+            elif isinstance(constant, frozenset):  # in another order in each process
+                self.write("set", sorted(map(repr, constant)))
             else:
                 self.write(repr(constant))
 
@@ -131,6 +137,12 @@ class _Walk:
             self.write(repr(thing))
 
 
+def _names(code: types.CodeType) -> list[str]:
+    """The names that a function, or one that it defines, looks up outside."""
+    inner = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return [*code.co_names, *(name for part in inner for name in _names(part))]
+
+
 def _is_local(module: str) -> bool:
     """Whether a module has no file or stands outside any installed package: a script, a notebook."""
     return _module_name(module).startswith("local")
@@ -138,7 +150,7 @@ def _is_local(module: str) -> bool:
 
 @functools.cache
 def _module_name(module: str) -> str:
-    """An installed package by its version, any other module by what its file and those it imports hold."""
+    """An installed package by its version, this toolkit by all its files, any other module by its file."""
     loaded = sys.modules.get(module)
     top = sys.modules.get(module.partition(".")[0])
     if top is not None and top.__name__ in sys.stdlib_module_names:

@@ -189,18 +189,25 @@ def whole_function(
     several: bool,
     steps: int,
 ) -> FlatFunction:
-    """(state, phi, data, outer data) -> the outer loss, the state after all steps, the gradient by phi."""
+    """(state, phi, data of all steps, outer data) -> the outer loss, the state at the end, phi's gradient.
+
+    Data come once for all steps or once for each, one lot after the other.
+    """
     advance = advance_function(step, forms)
 
     def whole(*flat: Tensor) -> Tensors:
-        state, phi, data, last = forms.split(flat)
+        state, phi, first, rest = forms.split(flat)
+        lots = [first]
+        while len(rest) > outer_data.size:
+            lots.append(rest[: forms.data.size])
+            rest = rest[forms.data.size :]
 
         def loss_of(*outer: Tensor) -> tuple[Tensor, Tensors]:
             after: Tensors = tuple(state)
-            for _ in range(steps):
-                after = advance(*after, *outer, *data)
+            for k in range(steps):
+                after = advance(*after, *outer, *lots[k % len(lots)])
             theta, _ = forms.state.join(after)
-            return outer_loss(theta, forms.phi.join(outer), outer_data.join(last)), after
+            return outer_loss(theta, forms.phi.join(outer), outer_data.join(rest)), after
 
         traced: Any = torch.func.vjp(loss_of, *phi, has_aux=True)
         loss, back, after = traced

@@ -23,7 +23,8 @@ from bilevel.hypergradient.compiled.functions import (
     pull_function,
     push_function,
 )
-from bilevel.hypergradient.compiled.program import Inputs, Package, Program
+from bilevel.hypergradient.compiled.plans import Inputs
+from bilevel.hypergradient.compiled.program import Package, Program
 from bilevel.hypergradient.kernels import EagerKernels, Held
 from bilevel.hypergradient.purity import require_pure
 from bilevel.tree import Tensors, Tree, split_floating
@@ -47,15 +48,8 @@ class CompiledKernels:
         self._data: tuple[Tree, Tensors, TreeForm] = (None, (), TreeForm.split(None, "")[1])
 
     def start(self, theta: Tree, opt_state: Tree) -> Packed:
-        """Take the state apart, and find what is known of this problem.
-
-        Raises:
-            ValueError: a leaf of it is no tensor.
-        """
-        try:
-            state, self._state_form = _take_apart((theta, opt_state), "theta and the optimiser's state")
-        except NotCompilableError as reason:
-            raise ValueError(f"This step cannot be compiled: {reason}, or set compile=False.") from None
+        """Take the state apart, and find what is known of this problem."""
+        state, self._state_form = _take_apart((theta, opt_state), "theta and the optimiser's state")
         self._shapes = _shapes(state)
         self.program = registry.find(self.problem, (state, self._state_form), (self._phi, self._phi_form))
         return state
@@ -80,10 +74,13 @@ class CompiledKernels:
         assert isinstance(gradient, Packed)
         package = self._package("pull", state, data, (cotangent, gradient))
         if package is None:
+            cotangent, gradient = self._several_in_form("plain", cotangent, gradient)
+            # As tuples of no subclass, which torch.func would take for a single leaf.
             found = self.eager.pull(
                 self.trees(state),
                 data,
-                *self._several_in_form("plain", cotangent, gradient),
+                tuple(cotangent),
+                tuple(gradient),
                 None if after is None else self.trees(after),
             )
             return Packed(found[0], "plain"), Packed(found[1], "plain")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
+import itertools
 import json
-import os
 import platform
 import time
 import warnings
@@ -50,11 +51,12 @@ class Plan:
         """Everything that the machine code depends on, as a name."""
         inputs = [(tuple(leaf.shape), str(leaf.dtype), str(leaf.device.type)) for leaf in self.examples]
         parts = (environment(), self.graph.code, inputs, self.members, self.threads, sorted(OPTIONS.items()))
+        held = (vars(self.graph).items(), self.graph.named_parameters(), self.graph.named_buffers())
         constants = [
             (name, hashlib.blake2b(_bytes(value)).hexdigest())
-            for name, value in sorted(vars(self.graph).items())
+            for name, value in itertools.chain(*held)
             if isinstance(value, Tensor)
-        ] + [(name, hashlib.blake2b(_bytes(value)).hexdigest()) for name, value in self.graph.named_buffers()]
+        ]
         return hashlib.blake2b(repr((parts, constants)).encode(), digest_size=16).hexdigest()
 
 
@@ -67,7 +69,17 @@ def environment() -> tuple[str, ...]:
         platform.system(),
         platform.machine(),
         torch.backends.cpu.get_cpu_capability(),
+        _processor(),
     )
+
+
+@functools.cache
+def _processor() -> str:
+    """What this processor can do, all of which machine code uses: one home folder may serve many."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    able = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return hashlib.blake2b(able.encode(), digest_size=8).hexdigest()
 
 
 def build(plan: Plan, about: str) -> str:
@@ -89,7 +101,7 @@ def build(plan: Plan, about: str) -> str:
     if path.exists():
         return key
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_name(f"{key}.{os.getpid()}.part.pt2")
+    part = cache.part_path(path)
     began = time.perf_counter()
     try:
         _compile(plan, part)
@@ -124,11 +136,15 @@ def load(key: str) -> Run:
     """Load a package.
 
     Raises:
-        RuntimeError: the file is damaged.
+        OSError: the file is damaged.
     """
+    path = cache.package_path(key)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = torch._inductor.aoti_load_package(str(cache.package_path(key)), run_single_threaded=True)
+        try:
+            model = torch._inductor.aoti_load_package(str(path), run_single_threaded=True)
+        except Exception as error:  # torch raises what its archive reader does
+            raise OSError(f"the package {path} cannot be read: delete it, and it is built again") from error
     # The model's own call parses its signature anew each time, 10 us; its loader does not.
     run: Run = model.loader.run
     return run

@@ -27,7 +27,6 @@ class Numbers(NamedTuple):
 
 MOVES = frozenset(
     {
-        aten._unsafe_view.default,
         aten.alias.default,
         aten.cat.default,
         aten.clone.default,
@@ -36,6 +35,7 @@ MOVES = frozenset(
         aten.diagonal_scatter.default,
         aten.expand.default,
         aten.flip.default,
+        aten.lift_fresh_copy.default,
         aten.permute.default,
         aten.repeat.default,
         aten.roll.default,
@@ -53,7 +53,6 @@ MOVES = frozenset(
         aten.transpose.int,
         aten.unbind.int,
         aten.unsqueeze.default,
-        aten.view.default,
     }
 )
 """Operations that only move entries."""
@@ -111,9 +110,7 @@ def pointwise(known: Expressions, target: Any, *args: Any, **kwargs: Any) -> Num
 def _reduction(combine: Any) -> Callable[..., Numbers]:
     """Make the rule of an operation that combines entries along some axes, all of them by default."""
 
-    def rule(
-        known: Expressions, x: Numbers, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
-    ) -> Numbers:
+    def rule(known: Expressions, x: Numbers, dim: Any = None, keepdim: bool = False) -> Numbers:
         axes = [dim] if isinstance(dim, int) else list(dim or range(x.ids.ndim))
         axes = sorted(axis % x.ids.ndim for axis in axes)
         kept = [axis for axis in range(x.ids.ndim) if axis not in axes]
@@ -122,7 +119,7 @@ def _reduction(combine: Any) -> Callable[..., Numbers]:
         result = functools.reduce(functools.partial(pointwise, known, combine), terms).ids
         for axis in axes if keepdim else ():
             result = result.unsqueeze(axis)
-        return Numbers(result) if dtype is None else _cast(known, Numbers(result), dtype)
+        return Numbers(result)
 
     return rule
 
@@ -130,8 +127,16 @@ def _reduction(combine: Any) -> Callable[..., Numbers]:
 _add, _largest, _least = map(_reduction, (aten.add.Tensor, aten.maximum.default, aten.minimum.default))
 
 
+def _sum(
+    known: Expressions, x: Numbers, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Numbers:
+    """Add; booleans and integers are counted in int64, as torch does."""
+    counts = dtype is None and not _dtype(known, x).is_floating_point
+    return _add(known, _cast(known, x, torch.int64 if counts else dtype), dim, keepdim)
+
+
 def _mean(known: Expressions, x: Numbers, dim: Any = None, keepdim: bool = False, **rest: Any) -> Numbers:
-    total = _add(known, x, dim, keepdim, **rest)
+    total = _sum(known, x, dim, keepdim, **rest)
     return pointwise(known, aten.mul.Tensor, total, total.ids.numel() / x.ids.numel())
 
 
@@ -198,6 +203,11 @@ def _log_softmax_backward(
     return pointwise(known, aten.sub.Tensor, grad, total)
 
 
+def _view(known: Expressions, x: Numbers, shape: Sequence[int]) -> Numbers:
+    """Numbers may lie otherwise in memory than what they stand for, so that torch's view might refuse."""
+    return Numbers(x.ids.reshape(shape))
+
+
 def _pad(known: Expressions, x: Numbers, pad: Sequence[int], value: float = 0.0) -> Numbers:
     fill = known.constant(float(value), _dtype(known, x))
     return Numbers(aten.constant_pad_nd.default(x.ids, pad, fill))
@@ -240,6 +250,7 @@ RULES: dict[Any, Callable[..., Numbers]] = {
     aten._softmax.default: _softmax,
     aten._softmax_backward_data.default: _softmax_backward,
     aten._to_copy.default: _cast,
+    aten._unsafe_view.default: _view,
     aten.amax.default: _largest,
     aten.amin.default: _least,
     aten.bmm.default: _matrix_product,
@@ -251,8 +262,9 @@ RULES: dict[Any, Callable[..., Numbers]] = {
     aten.mean.default: _mean,
     aten.mean.dim: _mean,
     aten.mm.default: _matrix_product,
-    aten.sum.default: _add,
-    aten.sum.dim_IntList: _add,
+    aten.sum.default: _sum,
+    aten.sum.dim_IntList: _sum,
+    aten.view.default: _view,
 }
 
 

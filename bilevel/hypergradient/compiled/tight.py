@@ -5,17 +5,18 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 from torch import Tensor
 
-from bilevel.hypergradient.base import Always, BilevelProblem, Estimate
+from bilevel.hypergradient.base import Always, BilevelProblem, Estimate, Recorded
 from bilevel.hypergradient.compiled import cache, registry
 from bilevel.hypergradient.compiled.fingerprint import fingerprint
 from bilevel.hypergradient.compiled.functions import Forms, NotCompilableError, TreeForm, whole_function
 from bilevel.hypergradient.compiled.kernels import asked
 from bilevel.hypergradient.compiled.packages import environment
-from bilevel.hypergradient.compiled.program import LOG, Inputs, Package, Program
+from bilevel.hypergradient.compiled.plans import LOG, Inputs
+from bilevel.hypergradient.compiled.program import Package, Program
 from bilevel.hypergradient.connection import all_zero
 from bilevel.tree import Tensors, Tree
 
@@ -26,137 +27,159 @@ Run = Callable[[], tuple[Tensor, list[Tensor], list[Tensor]]]
 """-> the outer loss, the state's leaves at the end, the gradient's leaves, all plain."""
 
 
+class _Taken(NamedTuple):
+    """What a call was given, taken apart."""
+
+    state: tuple[Tensors, TreeForm]
+    phi: tuple[Tensors, TreeForm]
+    lots: list[tuple[Tensors, TreeForm]]
+    """The data of all steps: one lot for all of them, or one for each."""
+    last: tuple[Tensors, TreeForm]
+    """The outer loss's data."""
+    steps: int
+
+    @property
+    def leaves(self) -> Tensors:
+        """All of it, one after the other."""
+        parts = (self.state, self.phi, *self.lots, self.last)
+        return tuple(leaf.detach().contiguous() for flat, _ in parts for leaf in flat)
+
+
 def tight_walk(
     problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int
 ) -> Estimate | None:
-    """Give what `Unrolled` gives, bit for bit as through `CompiledKernels`, or up to rounding as one package.
+    """Give what `Unrolled` gives: bit for bit as through `CompiledKernels`, or up to rounding as one package.
 
     Returns:
-        the estimate; None where data are drawn, a package is missing, or the gradient is zero throughout (the
-        long way then says why).
+        the estimate; None where data are drawn as learning goes on, a package is missing, or the gradient is
+        zero throughout (the long way then says why).
     """
     inner, outer = problem.inner_data, problem.outer_data
-    if steps < 1 or not (isinstance(inner, Always) and isinstance(outer, Always)):
+    if steps < 1 or not (isinstance(inner, Always | Recorded) and isinstance(outer, Always)):
         return None
+    data = (inner.data,) * steps if isinstance(inner, Always) else inner.data[:steps]
+    lots = data[:1] if isinstance(inner, Always) else data
     try:
-        parts = [TreeForm.split(tree, "") for tree in ((theta, opt_state), phi, inner.data, outer.data)]
+        taken = _Taken(
+            TreeForm.split((theta, opt_state), ""),
+            TreeForm.split(phi, ""),
+            [TreeForm.split(lot, "") for lot in lots],
+            TreeForm.split(outer.data, ""),
+            steps,
+        )
     except NotCompilableError:
         return None
-    (state, state_form), (flat_phi, phi_form), (data, _), (last, _) = parts
-    program = registry.find(problem, parts[0], parts[1])
-    found = [
-        program.found.get(asked(kind, *part))
-        for kind, part in (("step", parts[2]), ("pull", parts[2]), ("outer loss", parts[3]))
-    ]
-    if any(package is None or package.form != found[0].form for package in found if found[0]) or not found[0]:
+    program = registry.find(problem, taken.state, taken.phi)
+    found = _packages(program, taken)
+    if found is None or len(data) < steps:
         return None
-    walk = _Walk(program, found, (state, flat_phi, data, last), int(problem.several), steps)
-    run = _choose(program, problem, parts, walk, steps) if found[0].form == "plain" else walk
+    walk = _Walk(program, found, taken, int(problem.several))
+    run = _choose(program, problem, taken, walk) if walk.form == "plain" else walk
     loss, end, gradient = run()
     if all_zero(tuple(gradient)):
         return None
-    end_theta, end_state = state_form.join(end)
-    return Estimate(end_theta, end_state, loss, phi_form.join(gradient), (inner.data,) * steps, outer.data)
+    end_theta, end_state = taken.state[1].join(end)
+    return Estimate(end_theta, end_state, loss, taken.phi[1].join(gradient), data, outer.data)
+
+
+def _packages(program: Program, taken: _Taken) -> tuple[Package, Package, Package] | None:
+    """The packages of step, pull and outer loss; None if one is missing or they differ in form."""
+    key = asked("step", *taken.lots[0])
+    if any(asked("step", *lot) != key for lot in taken.lots[1:]):
+        return None
+    step = program.found.get(key)
+    pull = program.found.get(asked("pull", *taken.lots[0]))
+    outer = program.found.get(asked("outer loss", *taken.last))
+    if step is None or pull is None or outer is None or not step.form == pull.form == outer.form:
+        return None
+    return step, pull, outer
 
 
 class _Walk:
     """K steps forward and back on one set of inputs."""
 
     def __init__(
-        self,
-        program: Program,
-        found: list[Any],
-        inputs: tuple[Tensors, Tensors, Tensors, Tensors],
-        axis: int,
-        steps: int,
+        self, program: Program, found: tuple[Package, Package, Package], taken: _Taken, axis: int
     ) -> None:
-        self.members, self.axis, self.steps = program.members, axis, steps
-        self.found, self.inputs = found, inputs
+        self.members, self.axis, self.taken = program.members, axis, taken
+        self.step, self.pull, self.outer = found
+        self.form = self.step.form
 
     def __call__(self) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        step, pull, outer = self.found
-        state, phi, data, last = (self._bring(leaves) for leaves in self.inputs)
-        advance, back = step.run, pull.run
-        fixed = [*phi, *data]
-        states = [state]
-        for _ in range(self.steps):
-            state = advance(state + fixed)
+        taken, bring = self.taken, self._bring
+        state, phi, last = bring(taken.state), bring(taken.phi), bring(taken.last)
+        fixed = [phi + bring(lot) for lot in taken.lots]
+        seen = fixed * taken.steps if len(fixed) == 1 else fixed
+        advance, back = self.step.run, self.pull.run
+        states = []
+        for given in seen:
             states.append(state)
-        loss, *pulled = outer.run([*state, *phi, *last])
-        states.pop()
-        while states:
-            pulled = back(states.pop() + fixed + pulled)
-        if step.form == "plain":
-            return loss, state, pulled[-len(phi) :]
-        plain, count = self.members.plain, len(phi)
-        end = [plain(leaf, like.shape, 0) for leaf, like in zip(state, self.inputs[0], strict=True)]
-        shapes = outer.shapes[-count:]
-        gradient = [
-            plain(leaf, shape, self.axis) for leaf, shape in zip(pulled[-count:], shapes, strict=True)
-        ]
-        return plain(loss, outer.shapes[0], self.axis), end, gradient
+            state = advance(state + given)
+        loss, *pulled = self.outer.run(state + phi + last)
+        for given in reversed(seen):
+            pulled = back(states.pop() + given + pulled)
+        return self._plain(loss, state, pulled[-len(phi) :])
 
-    def _bring(self, leaves: Tensors) -> list[Tensor]:
-        if self.found[0].form == "plain":
-            return [leaf.detach().contiguous() for leaf in leaves]
+    def _bring(self, part: tuple[Tensors, TreeForm]) -> list[Tensor]:
+        if self.form == "plain":
+            return [leaf.detach().contiguous() for leaf in part[0]]
         rows = self.members.rows
-        return [rows(leaf.detach(), 0) for leaf in leaves]
+        return [rows(leaf.detach(), 0) for leaf in part[0]]
+
+    def _plain(
+        self, loss: Tensor, state: list[Tensor], gradient: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        if self.form == "plain":
+            return loss, state, gradient
+        plain, shapes = self.members.plain, self.outer.shapes
+        end = [plain(leaf, like.shape, 0) for leaf, like in zip(state, self.taken.state[0], strict=True)]
+        by_phi = zip(gradient, shapes[-len(gradient) :], strict=True)
+        return (
+            plain(loss, shapes[0], self.axis),
+            end,
+            [plain(leaf, shape, self.axis) for leaf, shape in by_phi],
+        )
 
 
-def _choose(
-    program: Program,
-    problem: BilevelProblem,
-    parts: list[tuple[Tensors, TreeForm]],
-    walk: _Walk,
-    steps: int,
-) -> Run:
+def _choose(program: Program, problem: BilevelProblem, taken: _Taken, walk: _Walk) -> Run:
     """The walk, or all of it as one package if that is small and was found faster."""
-    key = (steps, asked("whole", *parts[2]), asked("whole", *parts[3]))
+    key = (taken.steps, len(taken.lots), asked("whole", *taken.lots[0]), asked("whole", *taken.last))
     if key not in program.whole:
-        program.whole[key] = _find_whole(program, problem, parts, walk, steps)
+        program.whole[key] = _find_whole(program, problem, taken, walk)
     package = program.whole[key]
-    return walk if package is None else _as_run(package, parts)
+    return walk if package is None else _as_run(package, taken)
 
 
-def _as_run(package: Package, parts: list[tuple[Tensors, TreeForm]]) -> Run:
-    count = len(parts[0][0])
-    leaves = [leaf.detach().contiguous() for flat, _ in parts for leaf in flat]
+def _as_run(package: Package, taken: _Taken) -> Run:
+    count = len(taken.state[0])
 
     def run() -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        loss, *rest = package.run(leaves)
+        loss, *rest = package.run(list(taken.leaves))
         return loss, rest[:count], rest[count:]
 
     return run
 
 
-def _find_whole(
-    program: Program,
-    problem: BilevelProblem,
-    parts: list[tuple[Tensors, TreeForm]],
-    walk: _Walk,
-    steps: int,
-) -> Package | None:
+def _find_whole(program: Program, problem: BilevelProblem, taken: _Taken, walk: _Walk) -> Package | None:
     """Build all steps as one package, if they are few operations, and keep it if it is faster."""
-    operations = cache.about(walk.found[1].key).get("operations")
-    if not isinstance(operations, int) or operations * steps > MOST_WHOLE:
+    operations = cache.about(walk.pull.key).get("operations")
+    if not isinstance(operations, int) or operations * taken.steps > MOST_WHOLE:
         return None
-    inputs = Inputs(
-        tuple(leaf for flat, _ in parts for leaf in flat),
-        tuple(0 for flat, _ in parts for _ in flat),
-        program.members,
-    )
-    name = fingerprint("whole", steps, program.made_of, inputs.kind, program.members.count, environment())
+    inputs = Inputs(taken.leaves, (0,) * len(taken.leaves), program.members)
+    name = fingerprint("whole", taken.steps, program.made_of, inputs.kind("plain"), environment())
     if cache.recall_choice(name) is False:
         return None
-    forms = Forms(parts[0][1], parts[1][1], parts[2][1])
-    function = whole_function(problem.step, problem.outer_loss, forms, parts[3][1], problem.several, steps)
+    forms = Forms(taken.state[1], taken.phi[1], taken.lots[0][1])
+    function = whole_function(
+        problem.step, problem.outer_loss, forms, taken.last[1], problem.several, taken.steps
+    )
     try:
-        package = program.package(f"whole of {steps} steps", function, inputs, 0, ("plain",))
+        package = program.package(f"whole of {taken.steps} steps", function, inputs, 0, ("plain",))
+        if cache.recall_choice(name) is None:
+            cache.remember_choice(name, _seconds(_as_run(package, taken)) < _seconds(walk))
     except Exception as error:  # noqa: BLE001 - the walk does the same, one step at a time
         LOG.info("Not compiled as a whole: %s.", error)
         return None
-    if cache.recall_choice(name) is None:
-        cache.remember_choice(name, _seconds(_as_run(package, parts)) < _seconds(walk))
     return package if cache.recall_choice(name) else None
 
 

@@ -1,0 +1,81 @@
+"""`bilevel cache`: what lies in the folder of compiled packages, and how it is emptied."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bilevel.hypergradient.compiled import cache
+
+Call = Callable[..., Any]
+ABOUT = {
+    "about": "step of dilemma",
+    "built": "2026-03-01T12:34:56+00:00",
+    "seconds": 21.5,
+    "operations": 900,
+    "environment": ["format 1", "torch 2.13.0", "Linux"],
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "packages"
+    monkeypatch.setenv(cache.VARIABLE, str(path))
+    return path
+
+
+def put(name: str, size: int, about: object = ABOUT) -> None:
+    path = cache.package_path(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"x" * size)
+    cache.about_path(path).write_text(json.dumps(about))
+
+
+def test_packages_are_listed_with_their_total(call: Call, folder: Path) -> None:
+    put("a", 2_000_000)
+    put("b", 1_500_000, {**ABOUT, "about": "pull of dilemma", "built": "2026-03-02T00:00:00+00:00"})
+    said = call("cache")
+    assert (said.code, said.err) == (0, "")
+    header, first, second, *rest = said.out.splitlines()
+    assert header.split() == ["package", "size", "built", "seconds", "torch"]
+    assert first.split() == ["step", "of", "dilemma", "2.0", "MB", "2026-03-01", "12:34", "21.5", "2.13.0"]
+    assert second.split()[:5] == ["pull", "of", "dilemma", "1.5", "MB"]
+    assert " ".join(rest) == f"2 packages, 3.5 MB, in {folder}."
+
+
+def test_a_package_without_its_description_is_listed_by_its_file(call: Call) -> None:
+    put("abc", 1000, [])
+    said = call("cache")
+    assert said.out.splitlines()[1].split() == ["abc.pt2", "0.0", "MB", "?", "?", "?"]
+    assert "1 package, " in said.out
+
+
+@pytest.mark.parametrize("words", [["cache"], ["cache", "--clear"]])
+def test_an_empty_folder_is_said_to_be_empty(words: list[str], call: Call, folder: Path) -> None:
+    said = call(*words)
+    assert (said.code, said.out) == (0, f"There are no packages in {folder}.\n")
+
+
+def test_clear_says_how_much_and_deletes(call: Call, folder: Path) -> None:
+    put("a", 2_000_000)
+    cache.remember("name", "a")
+    said = call("cache", "--clear")
+    assert (said.code, said.out) == (0, f"Deleting 1 package, 2.0 MB, in {folder}.\n")
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+def test_an_unknown_option_is_refused(call: Call) -> None:
+    put("a", 10)
+    assert call("cache", "--claer").code == 2
+    assert len(cache.packages()) == 1
+
+
+def test_help_says_what_it_does(call: Call) -> None:
+    said = call("cache", "--help")
+    assert said.code == 0
+    assert "--clear" in said.out
+    assert "BILEVEL_CACHE" in said.out

@@ -1,0 +1,117 @@
+"""Compiled kernels under test: a cache of their own, and graphs that run as they are where that will do."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, fx
+
+from bilevel.hypergradient import BilevelProblem
+from bilevel.hypergradient.compiled import cache, packages, policy, program, registry
+from bilevel.optimisers import GradientTransformation, sgd
+from bilevel.step import inner_step
+from bilevel.tree import Tree
+
+
+class Start(NamedTuple):
+    """A problem and where its learning starts."""
+
+    problem: BilevelProblem
+    theta: Tree
+    opt_state: Tree
+    phi: Tree
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache, and a process that has seen no problem yet."""
+    folder = tmp_path / "packages"
+    monkeypatch.setenv(cache.VARIABLE, str(folder))
+    forget()
+    yield folder
+    forget()
+
+
+def forget() -> None:
+    registry.forget()
+    program._loaded.clear()
+    policy._taken.clear()
+
+
+@pytest.fixture
+def as_new() -> Callable[[], None]:
+    """Make this process forget, as if it were another that shares the cache."""
+    return forget
+
+
+@pytest.fixture
+def shared_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One cache for the whole session: what was built once is built."""
+    folder = tmp_path_factory.getbasetemp() / "shared-packages"
+    monkeypatch.setenv(cache.VARIABLE, str(folder))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
+    return folder
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Run the graphs of packages as they are, without the C++ compiler, and list what would be compiled."""
+    graphs: dict[str, fx.GraphModule] = {}
+    names: list[str] = []
+
+    def compile_(plan: packages.Plan, path: Path) -> None:
+        graphs[plan.key] = plan.graph
+        names.append(plan.key)
+        path.write_text("a package")
+
+    def load(key: str) -> packages.Run:
+        graph = graphs[key]
+
+        def run(leaves: list[Tensor]) -> list[Tensor]:
+            assert all(leaf.is_contiguous() for leaf in leaves)
+            with torch.no_grad():
+                return list(graph(*leaves))
+
+        return run
+
+    monkeypatch.setattr(packages, "_compile", compile_)
+    monkeypatch.setattr(packages, "load", load)
+    yield names
+    shutil.rmtree(cache.folder(), ignore_errors=True)
+
+
+def quadratic(
+    optimiser: GradientTransformation | None = None,
+    *,
+    members: int | None = 3,
+    dtype: torch.dtype = torch.float64,
+    several: bool = False,
+) -> Start:
+    """theta [member, 2] descends a loss in which its two entries meet; phi [member, 3] bends it."""
+    optimiser = optimiser or sgd(0.1)
+    generator = torch.Generator().manual_seed(members or 0)
+    shape = () if members is None else (members,)
+    theta = torch.randn(*shape, 2, generator=generator, dtype=torch.float64).to(dtype)
+    phi = torch.randn(*shape, 3, generator=generator, dtype=torch.float64).to(dtype)
+
+    def loss(theta: Tensor, phi: Tensor, data: None) -> Tensor:
+        u, v = theta.unbind(-1)
+        a, b, c = phi.unbind(-1)
+        return (u - a) ** 2 + (v - b) ** 2 * torch.exp(0.3 * c) + torch.sin(u * v)
+
+    def outer_loss(theta: Tensor, phi: Tensor, data: None) -> Tensor:
+        one = (theta - 1).square().sum(-1) + 0.1 * phi.square().sum(-1)
+        return torch.stack((one, theta.prod(-1))) if several else one
+
+    problem = BilevelProblem(step=inner_step(loss, optimiser), outer_loss=outer_loss, several=several)
+    return Start(problem, theta, optimiser.init(theta), phi)
+
+
+@pytest.fixture(scope="session")
+def start() -> Callable[..., Start]:
+    return quadratic

@@ -1,0 +1,139 @@
+"""Machine code: what is built, loaded and run gives what the functions give, in this process and the next."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bilevel.hypergradient import BilevelProblem, Forward, Unrolled
+from bilevel.hypergradient.compiled import cache, tight
+from bilevel.optimisers import adam, sgd
+from bilevel.step import inner_step
+
+
+def assert_same(estimator: Any, start: Any, tolerance: float, steps: int = 4) -> None:
+    """Three calls: the first builds, the second goes the tight way, the third with what that chose."""
+    problem, *inputs = start
+    expected = dataclasses.replace(estimator, compile=False)(problem, *inputs, steps=steps)
+    for _ in range(3):
+        found = dataclasses.replace(estimator, compile=True)(problem, *inputs, steps=steps)
+        for name in ("gradient", "theta", "outer_loss"):
+            one, other = getattr(found, name), getattr(expected, name)
+            torch.testing.assert_close(one, other, rtol=0, atol=tolerance * float(other.abs().max()))
+
+
+def kinds() -> list[str]:
+    """What the packages in the cache are of."""
+    return sorted(package.about["about"].partition(" of ")[0] for package in cache.packages())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)], ids=["double", "single"]
+)
+def test_written_out_for_any_number_of_members(
+    dtype: torch.dtype, tolerance: float, start: Callable[..., Any], shared_cache: Path
+) -> None:
+    estimator, optimiser = Unrolled(), adam(0.1)
+    assert_same(estimator, start(optimiser, dtype=dtype), tolerance)
+    built = kinds()
+    for members in (2, 5, 300):
+        assert_same(estimator, start(optimiser, members=members, dtype=dtype), tolerance)
+    assert kinds() == built
+
+
+def test_tangents(start: Callable[..., Any], shared_cache: Path) -> None:
+    assert_same(Forward(batch_dims=1), start(adam(0.1)), 1e-12)
+    assert "push" in kinds()
+
+
+def meeting() -> tuple[BilevelProblem, Tensor, Any, Tensor]:
+    """Members that see each other's mean: plain tensors."""
+    generator = torch.Generator().manual_seed(1)
+    theta = torch.randn(4, 2, generator=generator, dtype=torch.float64)
+
+    def loss(theta: Tensor, phi: Tensor, data: None) -> Tensor:
+        return (theta - phi).square().sum(-1) + (theta - theta.mean(0)).pow(4).sum(-1)
+
+    def outer_loss(theta: Tensor, phi: Tensor, data: None) -> Tensor:
+        return (theta.mean() - phi).square().sum()
+
+    problem = BilevelProblem(step=inner_step(loss, sgd(0.05)), outer_loss=outer_loss)
+    return problem, theta, sgd(0.05).init(theta), theta.cos()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_all_steps_as_one_package_where_that_is_faster(
+    whole: bool, shared_cache: Path, monkeypatch: pytest.MonkeyPatch, as_new: Callable[[], None]
+) -> None:
+    for choice in (shared_cache / "index").glob("*.json"):
+        if "choice" in choice.read_text():
+            choice.unlink()
+    as_walk = iter((0.0, 1.0) if whole else (1.0, 0.0))
+    monkeypatch.setattr(tight, "_seconds", lambda run: next(as_walk))
+    assert_same(Unrolled(), meeting(), 1e-12)
+    assert "whole" in kinds()
+    as_new()  # the choice is on disk
+    assert_same(Unrolled(), meeting(), 1e-12)
+
+
+SCRIPT = """
+import sys
+import torch
+from bilevel.hypergradient import BilevelProblem, Unrolled
+from bilevel.hypergradient.compiled import packages
+from bilevel.optimisers import momentum
+from bilevel.step import inner_step
+
+compile_, built = packages._compile, []
+packages._compile = lambda plan, path: (built.append(path), compile_(plan, path))
+optimiser = momentum(0.1, 0.9)
+problem = BilevelProblem(
+    step=inner_step(lambda theta, phi, data: (theta - phi.exp()).square().sum(-1), optimiser),
+    outer_loss=lambda theta, phi, data: theta.square().sum(-1),
+)
+for members in (2, 3):
+    theta = torch.linspace(-1, 1, 2 * members, dtype=torch.float64).reshape(members, 2)
+    found, expected = (
+        Unrolled(compile=choice)(problem, theta, optimiser.init(theta), theta.cos(), steps=3)
+        for choice in (True, False)
+    )
+    torch.testing.assert_close(found.gradient, expected.gradient, rtol=1e-12, atol=1e-12)
+print(len(built))
+"""
+
+
+def test_the_next_process_builds_nothing(shared_cache: Path) -> None:
+    seconds, built = [], []
+    for _ in range(2):
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", SCRIPT],
+            env=dict(os.environ),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        seconds.append(time.perf_counter() - began)
+        built.append(int(done.stdout))
+    assert built == [3, 0]
+    assert seconds[1] < seconds[0]
+
+
+def test_a_package_says_what_it_is(start: Callable[..., Any], shared_cache: Path) -> None:
+    assert_same(Unrolled(), start(adam(0.1)), 1e-12)
+    about = cache.packages()[0].about
+    assert " of " in about["about"]
+    assert f"torch {torch.__version__}" in about["environment"]
+    assert about["seconds"] > 0
+    assert about["operations"] > 0

@@ -1,0 +1,162 @@
+"""The same problem has the same name in every process; another one has another."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from bilevel.hypergradient.compiled.fingerprint import fingerprint
+
+RATE = 0.1
+
+SCRIPT = """
+import functools, operator
+import torch
+from bilevel.hypergradient.compiled.fingerprint import fingerprint
+from bilevel.optimisers import adam
+from bilevel.step import inner_step
+
+RATE = {rate}
+KINDS = {{"red", "green", "blue"}}
+payoffs = torch.tensor([1.0, 2.0])
+
+def make(scale, *, power=2):
+    def loss(theta, phi, data):
+        def term(x):
+            return RATE * x ** power
+        assert "red" in {{"red", "green", "blue"}}
+        return (payoffs * torch.relu(term(theta) - scale * phi)).sum(-1)
+    return loss
+
+print(fingerprint(inner_step(make(0.5), adam(0.1)), functools.partial(operator.add, 1), torch.add, KINDS))
+"""
+
+
+def in_another_process(rate: float) -> str:
+    environment = {**os.environ, "PYTHONHASHSEED": str(int(1000 * rate)), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", SCRIPT.format(rate=rate)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_two_processes_agree_and_a_changed_global_is_seen() -> None:
+    first, again, other = in_another_process(0.1), in_another_process(0.10), in_another_process(0.2)
+    assert first == again != other
+
+
+def scaled(factor: Any, default: Any = 1) -> Callable[..., Any]:
+    def function(x: Any, by: Any = default, *, power: Any = default) -> Any:
+        return factor * x * by**power
+
+    return function
+
+
+@dataclass(frozen=True)
+class Settings:
+    rate: float
+    name: str = "sgd"
+
+
+class Kind(enum.Enum):
+    ONE = 1
+    TWO = 2
+
+
+class Rated:
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def __call__(self, x: Any) -> Any:
+        return self.rate * x
+
+    def method(self, x: Any) -> Any:
+        return x - self.rate
+
+
+MAKERS: dict[str, Callable[[Any], Any]] = {
+    "closure": scaled,
+    "default": functools.partial(scaled, 1.0),
+    "partial": lambda value: functools.partial(scaled(1.0), value),
+    "attribute": Rated,
+    "method": lambda value: Rated(value).method,
+    "settings": Settings,
+    "tensor": lambda value: scaled(torch.full((2,), value)),
+    "list": lambda value: [1, value],
+    "mapping": lambda value: {"a": value},
+    "set": lambda value: {value, 1.5},
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_equal_things_are_named_alike_and_others_are_not(name: str) -> None:
+    make = MAKERS[name]
+    assert fingerprint(make(2.0)) == fingerprint(make(2.0))
+    assert fingerprint(make(2.0)) != fingerprint(make(3.0))
+
+
+def test_weights_of_a_module_count() -> None:
+    one, other = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    assert fingerprint(scaled(one)) != fingerprint(scaled(other))
+    other.load_state_dict(one.state_dict())
+    assert fingerprint(scaled(one)) == fingerprint(scaled(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 1.0),
+        (1, True),
+        (0.0, -0.0),
+        ((1,), [1]),
+        ("1", 1),
+        (Kind.ONE, Kind.TWO),
+        (torch.zeros(2), torch.zeros(2, dtype=torch.float64)),
+        (torch.zeros(2, 1), torch.zeros(1, 2)),
+        (torch.float32, torch.float64),
+        (torch.add, torch.mul),
+        (lambda x: x + 1, lambda x: x + 2),
+        (lambda x: x + 1, lambda x: x - 1),
+        (types.SimpleNamespace(a=1), types.SimpleNamespace(a=2)),
+        (int, float),
+        (enum, functools),
+    ],
+)
+def test_these_are_told_apart(one: Any, other: Any) -> None:
+    assert fingerprint(one) != fingerprint(other)
+
+
+def test_a_function_that_refers_to_itself_has_a_name() -> None:
+    def recursive(n: int) -> int:
+        return 1 if n == 0 else n * recursive(n - 1)
+
+    assert fingerprint(recursive) == fingerprint(recursive)
+
+
+def test_a_name_not_bound_yet_is_no_obstacle() -> None:
+    def early() -> str:
+        def inner() -> str:
+            return later
+
+        name = fingerprint(inner)
+        later = name
+        return inner()
+
+    assert early() == early()
+
+
+def test_globals_of_a_local_function_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rated(x: float) -> Callable[[], float]:
+        return lambda: RATE * x
+
+    before = fingerprint(rated)
+    monkeypatch.setitem(globals(), "RATE", 0.3)
+    assert fingerprint(rated) != before
