@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+JAX := $(VENV)/.jax
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format bench bench-fast clean
 
 demo: $(READY)  ## selfish agents fail, sharing agents solve: two dilemmas, a table and figures
 	$(BIN)/bilevel demo
@@ -21,6 +22,12 @@ format: $(READY)  ## rewrite the files as `make check` wants them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: $(JAX)  ## time against TorchOpt, higher and JAX; writes tests/benchmarks/RESULTS.md (about an hour)
+	$(BIN)/python -m tests.benchmarks
+
+bench-fast: $(JAX)  ## the same with small sizes, into runs/bench-fast: does it work?
+	$(BIN)/python -m tests.benchmarks --fast
+
 clean:  ## remove the virtual environment
 	rm -rf $(VENV)
 
@@ -30,3 +37,8 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+# JAX is only compared with; where it cannot be installed the benchmarks run without it, and say so.
+$(JAX): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]' \
+		&& touch $@ || echo 'JAX cannot be installed here: the benchmarks run without it.'

@@ -1,0 +1,6 @@
+"""What pytest leaves alone: JAX comes with an extra only, and then only in processes of its own.
+
+(It would take threads and warn at every fork of the other tests.)
+"""
+
+collect_ignore_glob = ["peers/*jax*.py"]

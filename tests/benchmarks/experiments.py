@@ -1,0 +1,136 @@
+"""What is measured: every experiment with its cases, in full and in short."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.benchmarks import variants
+from tests.benchmarks.case import Case
+from tests.benchmarks.variants import Variant
+
+MILLION = 960
+"""Units of a hidden layer that give the network of problem 3 a million parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One problem in many sizes, solved by all of its variants."""
+
+    name: str
+    title: str
+    problem: str
+    variants: Sequence[Variant]
+    count: str
+    """What `size` counts."""
+    sizes: Sequence[int]
+    steps: Sequence[int]
+    short_sizes: Sequence[int]
+    short_steps: Sequence[int]
+    two_cores_from: int = 8192
+    """Cases of this size or more may use two cores, smaller ones one."""
+    dtype: str = "float64"
+    """Precision of the timing; gradients are compared in float64."""
+    most_compared_steps: int | None = None
+    """Gradients of longer cases are compared at this K, and those of shorter ones at their own."""
+    memory: bool = False
+    """Whether peak memory is measured for every case, each in a process of its own."""
+    alone_from: int = 300
+    """From this K on, one process at a time: it is started for its visit and ended."""
+    optional: bool = False
+    """Measured only when it is named."""
+
+    def cases(self, *, short: bool) -> list[Case]:
+        """List the cases, smallest first."""
+        sizes, steps = (self.short_sizes, self.short_steps) if short else (self.sizes, self.steps)
+        return [
+            Case(
+                problem=self.problem,
+                size=size,
+                steps=count,
+                dtype=self.dtype,
+                threads=2 if size >= self.two_cores_from else 1,
+            )
+            for count, size in itertools.product(steps, sizes)
+        ]
+
+    def compared(self, case: Case) -> Case:
+        """Give the case in which the gradients are compared before this one is timed."""
+        most = self.most_compared_steps or case.steps
+        return dataclasses.replace(case, dtype="float64", steps=min(case.steps, most))
+
+    def runnable(self, case: Case) -> list[Variant]:
+        """List the variants that take cases of this size and this many steps."""
+        return [v for v in self.variants if case.size <= v.most_size and case.steps <= v.most_steps]
+
+
+def _on_dilemma(
+    name: str, chosen: Sequence[Variant], *, problem: str = "dilemma", least: int = 1
+) -> Experiment:
+    return Experiment(
+        name=name,
+        title=f"Repeated prisoner's dilemma, {name}",
+        problem=problem,
+        variants=chosen,
+        count="seeds",
+        sizes=(1, 64, 1024, 8192),
+        steps=[steps for steps in (1, 10, 100) if steps >= least],
+        short_sizes=(1, 64),
+        short_steps=(10,),
+    )
+
+
+def _network(name: str, *, optional: bool, steps: Sequence[int]) -> Experiment:
+    return Experiment(
+        name=name,
+        title=f"Network of a million parameters, three loss weights ({name.removeprefix('network, ')})",
+        problem=name,
+        variants=variants.NETWORK,
+        count="units",
+        sizes=(MILLION,),
+        steps=steps,
+        short_sizes=(96,),
+        short_steps=(10, 30, 100),
+        two_cores_from=1,
+        dtype="float32",
+        most_compared_steps=10,
+        memory=True,
+        optional=optional,
+    )
+
+
+UNROLLED = dataclasses.replace(
+    _on_dilemma("unrolled", variants.DILEMMA),
+    short_steps=(1, 10),
+    title="Repeated prisoner's dilemma, unrolled",
+)
+POLICIES = Experiment(
+    name="policies",
+    title="Policies of N agents (8-32-32-4), Adam, K = 5",
+    problem="policies",
+    variants=variants.POLICIES,
+    count="agents",
+    sizes=(2, 8, 32, 128),
+    steps=(5,),
+    short_sizes=(2, 8),
+    short_steps=(5,),
+    two_cores_from=32,
+    dtype="float32",
+)
+
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.name: experiment
+    for experiment in (
+        UNROLLED,
+        POLICIES,
+        _on_dilemma("truncated", variants.TRUNCATED),
+        _on_dilemma("forward", variants.FORWARD),
+        _on_dilemma("implicit", variants.IMPLICIT, problem="damped dilemma", least=10),
+        dataclasses.replace(_on_dilemma("evolution", variants.EVOLUTION), sizes=(1, 64, 1024)),
+        _network("network", optional=False, steps=(10, 30, 100, 300, 1000)),
+        _network("network, momentum", optional=True, steps=(10, 30, 100)),
+    )
+}
+"""By name, in the order of measuring: what needs most memory comes last."""

@@ -1,0 +1,107 @@
+"""This toolkit, through its public interface."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+
+from bilevel.hypergradient import (
+    BilevelProblem,
+    Evolution,
+    Forward,
+    Hypergradient,
+    Implicit,
+    Truncated,
+    Unrolled,
+)
+from bilevel.hypergradient.base import Always, Recorded
+from bilevel.methods import Placement, ToS
+from bilevel.methods.sharing_learner import SharingLearner
+from bilevel.optimisers import GradientTransformation, make_optimiser
+from bilevel.step import inner_step_per_agent
+from tests.benchmarks.case import Case, Run
+from tests.benchmarks.peers.draws import SAMPLES, SIGMA
+from tests.benchmarks.problems import dilemma
+from tests.benchmarks.problems.named import make_setting
+from tests.benchmarks.problems.setting import Optimiser, Setting
+
+ESTIMATORS: dict[str, tuple[type, dict[str, Any]]] = {
+    "unrolled": (Unrolled, {}),
+    "truncated": (Truncated, {}),
+    "forward": (Forward, {"batch_dims": 1}),
+    "forward, one member": (Forward, {}),
+    "implicit": (Implicit, {"batch_dims": 1, "accept_distance": math.inf}),
+    "evolution": (Evolution, {"members": True, "samples": SAMPLES, "sigma": SIGMA}),
+}
+
+
+def make_estimator(name: str, *, compiled: bool, **settings: Any) -> Hypergradient:
+    """Build an estimator that is certainly compiled, or certainly not."""
+    make, fixed = ESTIMATORS[name]
+    made: Hypergradient = make(**fixed, **settings, compile=compiled)
+    return made
+
+
+def inner_optimiser(optimiser: Optimiser) -> GradientTransformation:
+    """Build this toolkit's optimiser of a problem."""
+    settings: dict[str, dict[str, Any]] = {
+        "sgd": {},
+        "momentum": {"decay": optimiser.decay},
+        "adam": {"epsilon": optimiser.epsilon, "betas": optimiser.betas},
+    }
+    return make_optimiser(optimiser.name, learning_rate=optimiser.rate, **settings[optimiser.name])
+
+
+def bilevel_problem(setting: Setting, inner: GradientTransformation, steps: int) -> BilevelProblem:
+    """Build a problem as this toolkit takes it, with data for so many steps."""
+    return BilevelProblem(
+        step=inner_step_per_agent(setting.loss, inner),
+        outer_loss=setting.outer_loss,
+        inner_data=source(setting.data, steps),
+    )
+
+
+def source(data: Sequence[Any], steps: int) -> Always | Recorded:
+    """Say that data are known beforehand, as whoever has them all would."""
+    if len(data) == 1:
+        return Always(data[0])
+    return Recorded(tuple(data[k % len(data)] for k in range(steps)))
+
+
+def run(
+    case: Case,
+    *,
+    estimator: str = "unrolled",
+    compiled: bool = False,
+    problem: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Run:
+    """Build one of our variants: an estimator on the problem as functions of tensors.
+
+    Args:
+        case: what is solved.
+        estimator: name in `ESTIMATORS`.
+        compiled: whether the steps are compiled.
+        problem: options of the problem.
+        settings: of the estimator.
+    """
+    setting = make_setting(case, **(problem or {}))
+    inner = inner_optimiser(setting.optimiser)
+    estimate = make_estimator(estimator, compiled=compiled, **settings)
+    solved, state = bilevel_problem(setting, inner, case.steps), inner.init(setting.theta)
+    return lambda: estimate(solved, setting.theta, state, setting.phi, steps=case.steps).gradient
+
+
+def tos(case: Case, *, compiled: bool = False) -> Run:
+    """Build the dilemma through the method `tos`, entropy bonus (of weight 0) and all."""
+    setting = make_setting(case)
+    placement = Placement(seeds=case.size, dtype=getattr(torch, case.dtype))
+    method = ToS(inner_optimiser="sgd", inner_learning_rate=dilemma.RATE, inner_steps=case.steps)
+    learner = cast(SharingLearner, method.build(dilemma.GAME, placement))
+    problem = learner.problem(torch.Generator(), torch.zeros((), dtype=placement.dtype))
+    estimate = make_estimator("unrolled", compiled=compiled)
+    state = learner.optimiser.init(setting.theta)
+    return lambda: estimate(problem, setting.theta, state, setting.phi, steps=case.steps).gradient

@@ -1,0 +1,69 @@
+"""`higher` on modules: its own loop, one inner-loop context for each module."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+import higher
+import torch
+from torch import Tensor, nn
+
+from tests.benchmarks.case import Case, Run
+from tests.benchmarks.problems.named import make_modules
+from tests.benchmarks.problems.setting import Modules, Optimiser
+
+
+def run(case: Case, *, last: int | None = None, **options: Any) -> Run:
+    """Build higher's loop; `last`: only so many of the last steps are tracked."""
+    problem = make_modules(case, **options)
+    optimisers = [torch_optimiser(learner, problem.optimiser) for learner in problem.learners]
+    before = 0 if last is None else max(0, case.steps - last)
+
+    def meta_gradient() -> Tensor:
+        phi = problem.phi.clone().requires_grad_()
+        with _contexts(problem, optimisers) as pairs:
+            _learn(problem, pairs, phi.detach(), range(before))
+            for model, _ in pairs:
+                model.update_params([leaf.detach().requires_grad_() for leaf in model.fast_params])
+            _learn(problem, pairs, phi, range(before, case.steps))
+            return torch.autograd.grad(problem.outer_loss([model for model, _ in pairs], phi), phi)[0]
+
+    return meta_gradient
+
+
+@contextlib.contextmanager
+def _contexts(problem: Modules, optimisers: list[torch.optim.Optimizer]) -> Any:
+    """Open an inner loop for every module; gives (functional module, differentiable optimiser) pairs."""
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(higher.innerloop_ctx(learner, optimiser))
+            for learner, optimiser in zip(problem.learners, optimisers, strict=True)
+        ]
+
+
+def _learn(problem: Modules, pairs: list[Any], phi: Tensor, steps: range) -> None:
+    for k in steps:
+        losses = problem.losses([model for model, _ in pairs], phi, k)
+        for (_, optimiser), loss in zip(pairs, losses, strict=True):
+            optimiser.step(loss, override=same_formula(problem.optimiser, k))
+
+
+def same_formula(optimiser: Optimiser, k: int) -> dict[str, list[float]] | None:
+    """Give higher's Adam the epsilon that makes its formula PyTorch's.
+
+    It adds epsilon to the second moment's root before the bias correction.
+    """
+    if optimiser.name != "adam":
+        return None
+    return {"eps": [optimiser.epsilon * math.sqrt(1 - optimiser.betas[1] ** (k + 1))]}
+
+
+def torch_optimiser(learner: nn.Module, optimiser: Optimiser) -> torch.optim.Optimizer:
+    """Build PyTorch's optimiser, which higher makes differentiable."""
+    parameters = learner.parameters()
+    if optimiser.name == "adam":
+        return torch.optim.Adam(parameters, lr=optimiser.rate, betas=optimiser.betas, eps=optimiser.epsilon)
+    momentum = optimiser.decay if optimiser.name == "momentum" else 0.0
+    return torch.optim.SGD(parameters, lr=optimiser.rate, momentum=momentum)

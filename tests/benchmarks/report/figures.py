@@ -1,0 +1,126 @@
+"""The figures of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from bilevel.report.style import save, style
+from tests.benchmarks.experiments import EXPERIMENTS, MILLION
+from tests.benchmarks.report.results import Results
+from tests.benchmarks.report.targets import OURS, SEGMENTS, fit_square_root
+
+# Okabe and Ito's palette, as in the house's other figures; a marker each is the second sign.
+LIBRARIES: dict[str, dict[str, Any]] = {
+    "ours": {"color": "#009E73", "marker": "o"},
+    "TorchOpt": {"color": "#D55E00", "marker": "s"},
+    "higher": {"color": "#E69F00", "marker": "^"},
+    "JAX": {"color": "#0072B2", "marker": "D"},
+    "autograd": {"color": "#000000", "marker": "x"},
+}
+
+Point = tuple[int, float]
+
+
+def write_figures(results: Results, folder: Path) -> list[Path]:
+    """Draw what there are numbers for: time against seeds, time against K, memory against K."""
+    drawings: dict[str, Callable[[Axes, Results], bool]] = {
+        "time_against_seeds": draw_time_against_seeds,
+        "time_against_steps": draw_time_against_steps,
+        "memory_against_steps": draw_memory,
+    }
+    written = []
+    for name, draw in drawings.items():
+        with style():
+            figure = Figure(figsize=(7, 4.6))
+            drawn = draw(figure.subplots(), results)
+        if drawn:
+            written.append(save(figure, folder / f"{name}.png"))
+    return written
+
+
+def draw_time_against_seeds(axes: Axes, results: Results) -> bool:
+    """Draw problem 1 at the middle K, the fastest variant of each library; False: there are no numbers."""
+    rows = results.rows("unrolled", "times")
+    steps = _middle(row["steps"] for row in rows)
+    chosen = [(row["size"], row) for row in rows if row["steps"] == steps]
+    axes.set_xlabel("seeds")
+    axes.set_title(f"One meta-gradient of the repeated dilemma, K = {steps}")
+    return _draw_times(axes, chosen)
+
+
+def draw_time_against_steps(axes: Axes, results: Results) -> bool:
+    """Draw problem 1 at the next-to-largest number of seeds; False: there are no numbers."""
+    rows = results.rows("unrolled", "times")
+    sizes = sorted({row["size"] for row in rows})
+    size = sizes[max(0, len(sizes) - 2)] if sizes else None
+    chosen = [(row["steps"], row) for row in rows if row["size"] == size]
+    axes.set_xlabel("inner steps K")
+    axes.set_title(f"One meta-gradient of the repeated dilemma, {size} seeds")
+    return _draw_times(axes, chosen)
+
+
+def _draw_times(axes: Axes, rows: list[tuple[int, dict[str, Any]]]) -> bool:
+    for library, look in LIBRARIES.items():
+        best: dict[int, float] = {}
+        for place, row in rows:
+            generic = library != "ours" or row["variant"] == OURS
+            if row["library"] == library and generic:
+                best[place] = min(best.get(place, np.inf), 1e3 * row["median"])
+        _draw_line(axes, sorted(best.items()), {**look, "label": OURS if library == "ours" else library})
+    eager = sorted((place, 1e3 * row["median"]) for place, row in rows if row["variant"] == "ours, eager")
+    _draw_line(axes, eager, {**LIBRARIES["ours"], "linestyle": "--", "label": "ours, eager"})
+    axes.set_ylabel("milliseconds")
+    return _finish(axes, [place for place, _ in rows])
+
+
+def draw_memory(axes: Axes, results: Results) -> bool:
+    """Draw the network's memory with the fit of a + b sqrt(K); False: there are no numbers."""
+    sizes = {row["size"] for row in results.rows("network", "memory")}
+    size = MILLION if MILLION in sizes else max(sizes, default=0)
+    places: list[int] = []
+    for variant in EXPERIMENTS["network"].variants:
+        used = results.memory("network", size, variant.name)
+        places += used
+        dashes = "-" if variant.name in ("TorchOpt", "higher", SEGMENTS) else "--"
+        look = {**LIBRARIES[variant.library], "label": variant.name, "linestyle": dashes}
+        _draw_line(axes, [(k, value / 1e6) for k, value in sorted(used.items())], look)
+    mine = results.memory("network", size, SEGMENTS)
+    fit = fit_square_root(mine)
+    if fit is not None:
+        curve = np.geomspace(min(mine), max(mine), 50)
+        label = f"{fit[0] / 1e6:.0f} + {fit[1] / 1e6:.1f} sqrt(K) MB, R^2 = {fit[2]:.3f}"
+        axes.plot(curve, (fit[0] + fit[1] * np.sqrt(curve)) / 1e6, color="#CC79A7", label=label, zorder=0)
+    axes.set_xlabel("inner steps K")
+    axes.set_ylabel("peak memory above the model, MB")
+    axes.set_title("Unrolling a network, three loss weights")
+    return _finish(axes, places)
+
+
+def _draw_line(axes: Axes, points: list[Point], look: dict[str, Any]) -> None:
+    if points:
+        axes.plot(*zip(*points, strict=True), **look)
+
+
+def _finish(axes: Axes, places: list[int]) -> bool:
+    if not places:
+        return False
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(sorted(set(places))))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=10)
+    return True
+
+
+def _middle(values: Any) -> int | None:
+    ordered = sorted(set(values))
+    return ordered[len(ordered) // 2] if ordered else None

@@ -1,0 +1,109 @@
+"""RESULTS.md: written from the numbers on disk, so that it can be rebuilt without measuring again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.benchmarks.experiments import EXPERIMENTS
+from tests.benchmarks.report.figures import write_figures
+from tests.benchmarks.report.results import Results, measured_experiments
+from tests.benchmarks.report.tables import (
+    compile_table,
+    memory_table,
+    reseed_table,
+    target_table,
+    time_tables,
+)
+
+HOW = """\
+How: each variant runs in a process of its own, bound to one core, or to two where the column says so, which
+also bounds JAX's and PyTorch's thread pools. All take turns in three rounds, A to Z, Z to A, A to Z. A visit
+is one call that is not counted and then 0.3 s of calls, three at least (one, if they take seconds), with the
+garbage collector off; numbers are medians over all rounds. A call is one whole meta-gradient, from phi to its
+gradient; outer optimisers are not part of it. In brackets: times the first row.
+
+Before a case is timed every variant computes its gradient in float64. Who is further than 1e-8, relative to
+the greatest entry, from plain autograd (from ours, eager, where autograd has no such estimator) is not timed;
+*error* is the greatest such distance over all cases.
+
+Libraries are used as their documents show, all seeds in one batch. Each gets the form of the game that is
+fastest for it: the eager ones one LAPACK solve, ours, compiled, the solve written out, JAX both. `higher` is
+given the epsilon that makes its Adam PyTorch's."""
+
+ABOUT_MEMORY = """\
+Memory: the peak of resident memory while one meta-gradient runs, above that of the process with the model and
+everything loaded, each in a fresh process."""
+
+ABOUT_COMPILING = """\
+First calls of ours, compiled, on one core: with an empty folder of packages (tracing, exporting, the C++
+compiler and the first meta-gradient together), and in a second process with the same folder; importing torch
+and the toolkit is not counted. The first row of the second process also loads what every package needs, once
+per process."""
+
+FIGURES = {
+    "time_against_seeds": "Time against seeds",
+    "time_against_steps": "Time against K",
+    "memory_against_steps": "Memory against K",
+}
+
+
+def write_report(results: Results, folder: Path) -> Path:
+    """Write RESULTS.md and its figures into a folder.
+
+    Raises:
+        ValueError: there are no numbers at all.
+    """
+    if not results.parts:
+        raise ValueError(f"There is nothing to report in {folder}: measure first (make bench).")
+    written = {path.stem for path in write_figures(results, folder)}
+    sections = [
+        "# Benchmarks",
+        _about(results),
+        "## Targets\n\n" + target_table(results),
+        HOW,
+        *(f"![{title}]({name}.png)" for name, title in FIGURES.items() if name in written),
+        *(_experiment(results, name) for name in measured_experiments(results)),
+        *_compiling(results),
+        *_notes(results),
+    ]
+    path = folder / "RESULTS.md"
+    path.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    return path
+
+
+def _about(results: Results) -> str:
+    """Where and when; parts that were measured at another time or place say so one by one."""
+    places: dict[str, list[str]] = {}
+    for name, part in results.parts.items():
+        about = part["about"]
+        versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
+        text = (
+            f"`{about['command']}`, {about['date']}, commit {about['commit']}, on {about['cores']} cores of "
+            f"{about['processor']} ({about['instructions']}), {about['memory_gb']:g} GB, {about['system']}; "
+            f"{versions}."
+        )
+        places.setdefault(text, []).append(name)
+    if len(places) == 1:
+        return next(iter(places))
+    return "\n".join(f"* {', '.join(names)}: {text}" for text, names in places.items())
+
+
+def _experiment(results: Results, name: str) -> str:
+    blocks = [f"## {EXPERIMENTS[name].title}", time_tables(results, name)]
+    if results.rows(name, "memory"):
+        blocks += [ABOUT_MEMORY, memory_table(results, name)]
+    return "\n\n".join(blocks)
+
+
+def _compiling(results: Results) -> list[str]:
+    if not results.rows("compiling", "compiling"):
+        return []
+    sections = ["## Compiling", ABOUT_COMPILING, compile_table(results)]
+    if results.rows("compiling", "reseeding"):
+        sections += ["Other numbers of seeds after those, same process:", reseed_table(results)]
+    return sections
+
+
+def _notes(results: Results) -> list[str]:
+    notes = [note for name in results.parts for note in results.rows(name, "notes")]
+    return ["## What was left out\n\n" + "\n".join(f"* {note}" for note in notes)] if notes else []

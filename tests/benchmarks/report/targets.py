@@ -1,0 +1,130 @@
+"""What the toolkit is to reach, and whether it did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tests.benchmarks.experiments import MILLION
+from tests.benchmarks.report.results import Results
+
+OURS = "ours, compiled"
+"""The variant that targets of speed are about: the generic step, through the public interface."""
+SEGMENTS = "ours, segments sqrt(K), compiled"
+PLAIN = ("autograd, one graph", "TorchOpt", "higher")
+"""Who unrolls a network in one graph."""
+LONG = 1000
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target and what was measured for it."""
+
+    text: str
+    bound: float
+    """What is to be reached: at least, or at most."""
+    measured: float | None
+    """None: there is no number."""
+    at_most: bool = False
+    unit: str = "x"
+
+    @property
+    def verdict(self) -> str:
+        """Say "reached", "missed" or "not measured"."""
+        if self.measured is None:
+            return "not measured"
+        good = self.measured <= self.bound if self.at_most else self.measured >= self.bound
+        return "reached" if good else "**missed**"
+
+
+SPEED: list[tuple[str, int, int, dict[str, float]]] = [
+    ("unrolled", 1024, 10, {"TorchOpt": 30, "higher": 30, "JAX": 10}),
+    ("unrolled", 1024, 100, {"TorchOpt": 30, "higher": 30, "JAX": 10}),
+    ("unrolled", 1, 10, {"TorchOpt": 80, "JAX": 1}),
+    ("unrolled", 8192, 10, {"TorchOpt": 30}),
+    ("unrolled", 8192, 100, {"TorchOpt": 30}),
+    ("policies", 8, 5, {"TorchOpt": 25, "TorchOpt stacked": 3.5, "JAX": 0.9}),
+    ("policies", 32, 5, {"TorchOpt": 25, "TorchOpt stacked": 2.2, "JAX": 1.1}),
+    ("policies", 128, 5, {"TorchOpt": 25, "TorchOpt stacked": 1.8, "JAX": 1.3}),
+]
+"""(experiment, size, K, library -> how many times its steps per second at least)."""
+
+
+def targets(results: Results) -> list[Target]:
+    """List every target in turn."""
+    return [*_speed(results), *_memory(results), *_compiling(results), *_accuracy(results)]
+
+
+def _speed(results: Results) -> Iterator[Target]:
+    for experiment, size, steps, bounds in SPEED:
+        count = "agents" if experiment == "policies" else "seeds" if size > 1 else "seed"
+        ours = results.seconds(experiment, size, steps, OURS)
+        for library, bound in bounds.items():
+            theirs = results.fastest(experiment, size, steps, library)
+            ratio = None if ours is None or theirs is None else theirs / ours
+            yield Target(f"{experiment}, K = {steps}, {size} {count}: faster than {library}", bound, ratio)
+
+
+def _memory(results: Results) -> Iterator[Target]:
+    name = f"network, K = {LONG}"
+    ours = results.memory("network", MILLION, SEGMENTS)
+    plain = [results.memory("network", MILLION, variant).get(LONG) for variant in PLAIN]
+    least = min((used for used in plain if used is not None), default=None)
+    mine = ours.get(LONG)
+    ratio = None if mine is None or least is None else least / mine
+    yield Target(f"{name}: less memory than the leanest plain unroll", 30, ratio)
+    yield Target(f"{name}: memory over the model", 600, None if mine is None else mine / 1e6, True, "MB")
+    times = [results.seconds("network", MILLION, LONG, variant) for variant in PLAIN]
+    fastest = min((time for time in times if time is not None), default=None)
+    time = results.seconds("network", MILLION, LONG, SEGMENTS)
+    slower = None if time is None or fastest is None else time / fastest
+    yield Target(f"{name}: time, in times the fastest plain unroll's", 1.3, slower, True)
+    fit = fit_square_root(ours)
+    yield Target("network: R^2 of memory = a + b sqrt(K)", 0.98, None if fit is None else fit[2], unit="")
+
+
+def fit_square_root(memory: dict[int, int]) -> tuple[float, float, float] | None:
+    """Fit memory = a + b sqrt(K) by least squares; None with fewer than three K.
+
+    Returns:
+        a, b, and R^2.
+
+    >>> [round(number, 6) for number in fit_square_root({1: 5, 4: 7, 9: 9})]
+    [3.0, 2.0, 1.0]
+    """
+    if len(memory) < 3:
+        return None
+    roots, used = np.sqrt(list(memory)), np.array(list(memory.values()), dtype=float)
+    design = np.stack((np.ones_like(roots), roots), 1)
+    (constant, slope), *_ = np.linalg.lstsq(design, used, rcond=None)
+    rest = float(np.square(used - design @ (constant, slope)).sum())
+    return float(constant), float(slope), 1 - rest / float(np.square(used - used.mean()).sum())
+
+
+def _compiling(results: Results) -> Iterator[Target]:
+    rows = results.rows("compiling", "compiling")
+    cold = max((row["cold"] for row in rows), default=None)
+    yield Target("compiling: the slowest case, cold", 70, cold, True, "s")
+    first = rows[0]["again"] if rows else None
+    yield Target("compiling: first package of a second process", 3, first, True, "s")
+    further = [1e3 * per_package(row) for row in rows[1:]]
+    yield Target(
+        "compiling: each further package, the slowest case", 20, max(further, default=None), True, "ms"
+    )
+    reseeded = results.rows("compiling", "reseeding")
+    built = sum(row["packages"] for row in reseeded) if reseeded else None
+    yield Target("compiling: packages built for other numbers of seeds", 0, built, True, "")
+
+
+def per_package(row: dict[str, float]) -> float:
+    """Seconds of a first call above a warm one, for each package."""
+    return max(0.0, row["again"] - row["warm"]) / max(1, row["packages"])
+
+
+def _accuracy(results: Results) -> Iterator[Target]:
+    for row in results.rows("accuracy", "accuracy"):
+        text = f"{row['estimator']}: {row['against']}"
+        yield Target(text, row["most"], row["error"] if math.isfinite(row["error"]) else None, True, "")
