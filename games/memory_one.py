@@ -4,10 +4,8 @@ The state is the last joint action, numbered with agent 0's action as the most s
 With s0 the distribution of the first joint action and P the chain's transition matrix, the discounted share
 of the steps in which each joint action is played is the row vector (1 - gamma) s0 (I - gamma P)^-1.
 
-I - gamma P is a diagonally dominant M-matrix, so elimination needs no pivoting: for two agents it is written
-out below, without branches or changes in place, on one tensor per entry. That compiles to a single kernel and
-can be differentiated any number of times. Larger games use the inverse: in torch 2.13 the forward mode of
-`torch.linalg.solve` is silently wrong under `vmap(jacfwd(...))`.
+For two agents this is written out entry by entry in `games.chain_of_two`. Larger games use the inverse: in
+torch 2.13 the forward mode of `torch.linalg.solve` is silently wrong under `vmap(jacfwd(...))`.
 """
 
 from __future__ import annotations
@@ -15,7 +13,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from games.chain_of_two import flow
 from games.constants import constant, kept
+
+NO_FUTURE = 2.0**-60
+"""Discounts below this are lost in rounding, and their inverse might overflow."""
 
 
 def observation_weights(agents: int) -> list[list[int]]:
@@ -58,38 +60,15 @@ def two_agent_occupancy(policies: Tensor, discount: float) -> list[Tensor]:
     >>> two_agent_occupancy(torch.stack((always, always.flip(-1))), 0.5)
     [tensor(0.), tensor(1.), tensor(0.), tensor(0.)]
     """
-    by_agent = []
-    for policy, order in zip(policies.unbind(-3), observed_states(2), strict=True):
-        table = policy.unbind(-2)
-        by_agent.append([table[seen].unbind(-1) for seen in (0, *order)])
-    start, *transitions = (
-        [own * other for own in mine for other in theirs] for mine, theirs in zip(*by_agent, strict=True)
+    first, second = (
+        torch.stack([policy.select(-2, seen) for seen in (0, *order)], -2)
+        for policy, order in zip(policies.unbind(-3), observed_states(2), strict=True)
     )
-    balance = [
-        [(1.0 if state == after else 0.0) - discount * transitions[state][after] for state in range(4)]
-        for after in range(4)
-    ]
-    return _eliminate(balance, [(1 - discount) * probability for probability in start])
-
-
-def _eliminate(matrix: list[list[Tensor]], right: list[Tensor]) -> list[Tensor]:
-    """Solve matrix x = right for a diagonally dominant matrix, entry by entry, without pivoting."""
-    if not right:
-        return []
-    (pivot, *head), *rows = matrix
-    inverse = pivot.reciprocal()
-    scales = [row[0] * inverse for row in rows]
-    smaller = [
-        [entry - scale * above for entry, above in zip(row[1:], head, strict=True)]
-        for row, scale in zip(rows, scales, strict=True)
-    ]
-    rest = _eliminate(
-        smaller, [value - scale * right[0] for value, scale in zip(right[1:], scales, strict=True)]
-    )
-    first = right[0]
-    for entry, value in zip(head, rest, strict=True):
-        first = first - entry * value
-    return [first * inverse, *rest]
+    start = (first[..., 0, :, None] * second[..., 0, None, :]).flatten(-2)
+    if discount < NO_FUTURE:
+        return list(start.unbind(-1))
+    source = (1 - discount) / discount * start
+    return list(flow(first[..., 1:, :], second[..., 1:, :], source, discount).unbind(-1))
 
 
 def chain_occupancy(policies: Tensor, discount: float) -> Tensor:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from bilevel.hypergradient.base import BilevelProblem, Estimate
 from bilevel.hypergradient.bounds import Bounds
-from bilevel.hypergradient.compiled.kernels import CompiledKernels
 from bilevel.hypergradient.compiled.policy import make_kernels
 from bilevel.hypergradient.compiled.tight import tight_walk
 from bilevel.hypergradient.rollout import roll_out
@@ -59,12 +58,12 @@ class Unrolled(Bounds, Compilable):
             ValueError: also if a step, taken again, gives another result (it is then no pure function), or if
                 the states do not fit in `memory`.
         """
-        phi = detach(phi)
-        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
-        tight = self.keeps_everything and isinstance(kernels, CompiledKernels)
+        tight = self.keeps_everything and self.compile is not False
         estimate = tight_walk(problem, theta, opt_state, phi, steps) if tight else None
         if estimate is not None:
             return estimate
+        phi = detach(phi)
+        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
         run = roll_out(problem, theta, opt_state, phi, steps, kernels=kernels, bounds=self)
         estimate = walk_back(problem, run, phi)
         # Now that every package is there: the first call is to give the same bits as the next.

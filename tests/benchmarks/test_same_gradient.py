@@ -10,7 +10,7 @@ from tests.benchmarks.case import Case
 from tests.benchmarks.experiments import EXPERIMENTS, Experiment
 from tests.benchmarks.measure.agreement import SAME, as_array, reference_of, relative_error
 from tests.benchmarks.measure.worker import Worker
-from tests.benchmarks.peers import batch_last, ours
+from tests.benchmarks.peers import ours
 from tests.benchmarks.problems.network import Network
 from tests.benchmarks.variants import Variant
 
@@ -80,13 +80,6 @@ def test_the_problem_is_worth_timing(problem):
         as_array(reference.build(Case(problem=problem, size=size, steps=k))()) for k in (1, steps)
     )
     assert relative_error(one, all_steps) > 1e-2
-
-
-def test_batch_last_is_the_same_problem_before_it_is_compiled():
-    experiment = EXPERIMENTS["unrolled"]
-    case = Case(problem="dilemma", size=3, steps=7)
-    expected = as_array(reference_of(experiment.variants).build(case)())
-    assert relative_error(as_array(batch_last.run(case)()), expected) <= SAME
 
 
 def test_the_method_tos_is_the_same_problem_before_it_is_compiled():

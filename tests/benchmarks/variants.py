@@ -64,7 +64,6 @@ SOLVE = {"values": "solve"}
 
 DILEMMA = [
     *ours(),
-    Variant("ours, compiled, batch last", "ours", "batch_last:run", {"compiled": True}),
     Variant("ours, compiled, method tos", "ours", "ours:tos", {"compiled": True}),
     Variant("ours, eager, game by solve", "ours", "ours:run", {"problem": SOLVE}),
     Variant("autograd, one graph", "autograd", "loop:by_autograd", SOLVE, keeps_graph=True),

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-aten = torch.ops.aten
-
 
 class NotScalarError(Exception):
     """A graph that cannot be written out entry by entry; says why."""
@@ -74,27 +72,18 @@ class Expressions:
         meaning = self.meanings[argument.number]
         return meaning.value if isinstance(meaning, Constant) else None
 
-    def apply(
-        self, target: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
+    def operation(
+        self,
+        target: Callable[..., Any],
+        args: Sequence[Any],
+        dtype: torch.dtype,
+        kwargs: Mapping[str, Any] | None = None,
     ) -> int:
-        """Number a pointwise operation on `Ref`s and plain values, simplified where that is exact.
-
-        Times zero is zero, even for an infinity: what a mask removes is gone.
-        """
-        args, kwargs = tuple(args), dict(kwargs or {})
-        refs = [argument for argument in args if isinstance(argument, Ref)]
-        if all(self.value(ref) is not None for ref in refs):
-            result = target(*(self._as_tensor(argument) for argument in args), **kwargs)
-            return self.constant(result.item(), result.dtype)
-        dtype = self._dtype(target, args, kwargs)
-        simpler = None if kwargs else self._simplify(target, args, dtype)
-        if simpler is not None:
-            return simpler
-        operation = Operation(target, args, tuple(sorted(kwargs.items())))
+        """Number an operation as it is, with a result of this dtype."""
+        operation = Operation(target, tuple(args), tuple(sorted((kwargs or {}).items())))
+        shared = all(self.shared[argument.number] for argument in args if isinstance(argument, Ref))
         # By text, since 1, 1.0 and True are equal, as are 0.0 and -0.0, but do not give the same.
-        return self._number(
-            repr(operation), operation, dtype, shared=all(self.shared[ref.number] for ref in refs)
-        )
+        return self._number(repr(operation), operation, dtype, shared=shared)
 
     def used(self, numbers: Sequence[int]) -> list[int]:
         """List all that these expressions rest on, each after what it needs."""
@@ -110,49 +99,15 @@ class Expressions:
                 waiting.extend(argument.number for argument in meaning.args if isinstance(argument, Ref))
         return sorted(seen)
 
-    def _simplify(self, target: Any, args: tuple[Any, ...], dtype: torch.dtype) -> int | None:
-        """Name what x + 0, x * 1, x * 0, -(-x) and the like come to; None where nothing simpler is known."""
-        values = [self.value(argument) for argument in args]
-
-        def same(place: int) -> int | None:
-            """The argument itself, if it has the result's dtype."""
-            argument = args[place]
-            fits = isinstance(argument, Ref) and self.dtypes[argument.number] == dtype
-            return int(argument.number) if fits else None
-
-        if target is aten.mul.Tensor:
-            for here, there in ((0, 1), (1, 0)):
-                if values[here] == 0:
-                    return self.constant(0.0 if dtype.is_floating_point else 0, dtype)
-                if values[here] == 1:
-                    return same(there)
-                if values[here] == -1 and same(there) is not None:
-                    return self.apply(aten.neg.default, (args[there],))
-        if target is aten.add.Tensor and len(args) == 2:
-            for here, there in ((0, 1), (1, 0)):
-                if values[here] == 0:
-                    return same(there)
-        if target is aten.sub.Tensor and len(args) == 2:
-            if values[1] == 0:
-                return same(0)
-            if values[0] == 0 and same(1) is not None:
-                return self.apply(aten.neg.default, (args[1],))
-        if target is aten.div.Tensor and len(args) == 2 and values[1] == 1:
-            return same(0)
-        if target is aten.neg.default:
-            inner = self.meanings[args[0].number]
-            if isinstance(inner, Operation) and inner.target is aten.neg.default:
-                return int(inner.args[0].number)
-        if target is aten.where.self and values[0] is not None:
-            return same(1 if values[0] else 2)
-        return None
-
-    def _as_tensor(self, argument: Any) -> Any:
+    def as_tensor(self, argument: Any) -> Any:
+        """An argument whose value is known, as torch takes it."""
         if not isinstance(argument, Ref):
             return argument
         return torch.tensor(self.value(argument), dtype=self.dtypes[argument.number])
 
-    def _dtype(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.dtype:
+    def result_dtype(
+        self, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
+    ) -> torch.dtype:
         """Ask torch which dtype the result has; members have an axis, and what they share has none."""
 
         def kind(argument: Any) -> Any:
@@ -162,6 +117,7 @@ class Expressions:
             return shape, self.dtypes[argument.number]
 
         kinds = tuple(map(kind, args))
+        kwargs = dict(kwargs or {})
         key = (target, repr(kinds), repr(sorted(kwargs.items())))
         if key not in self._result_dtypes:
             examples = (

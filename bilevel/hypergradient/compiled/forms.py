@@ -54,7 +54,7 @@ class Members:
         """[entry, member] of a leaf whose members are counted by `axis`; 0-dim ones as they are."""
         if leaf.ndim == 0:
             return leaf
-        if self.count is None:
+        if self.count is None or self.count == 1:
             return leaf.reshape(-1, 1)
         return leaf.movedim(axis, -1).reshape(-1, self.count).contiguous()
 
@@ -62,7 +62,7 @@ class Members:
         """Undo `rows`: a contiguous leaf of this shape."""
         if len(shape) == 0:
             return rows
-        if self.count is None:
+        if self.count is None or self.count == 1:
             return rows.reshape(tuple(shape))
         rest = (*shape[:axis], *shape[axis + 1 :])
         return rows.reshape(*rest, self.count).movedim(-1, axis).contiguous()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import optree
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bilevel.hypergradient.pulls import held_pullback, per_objective, sum_cotangent
 from bilevel.step import Step
-from bilevel.tree import NAMESPACE, Tensors, Tree, is_floating, paths
+from bilevel.tree import NAMESPACE, Tensors, Tree, paths
 
 Leaf = TypeVar("Leaf")
 FlatFunction = Callable[..., Tensors]
@@ -23,8 +23,7 @@ class NotCompilableError(Exception):
     """A problem that has no compiled form; says why."""
 
 
-@dataclass(frozen=True)
-class TreeForm:
+class TreeForm(NamedTuple):
     """A tree's form: everything but its tensors."""
 
     spec: Any
@@ -39,6 +38,8 @@ class TreeForm:
         Raises:
             NotCompilableError: a leaf is no tensor.
         """
+        if tree is None:
+            return (), NOTHING
         flat, spec = optree.tree_flatten(tree, namespace=NAMESPACE)
         for leaf in flat:
             if not isinstance(leaf, Tensor):
@@ -47,7 +48,7 @@ class TreeForm:
                     f"{name} hold a Python {type(leaf).__name__} (leaf {path}), which a compiled step would "
                     "take for a constant: make it a tensor"
                 )
-        return tuple(flat), cls(spec, tuple(map(is_floating, flat)))
+        return tuple(flat), cls(spec, tuple([leaf.is_floating_point() for leaf in flat]))
 
     def join(self, leaves: Sequence[Tensor]) -> Tree:
         """Put a tree together again."""
@@ -66,6 +67,10 @@ class TreeForm:
         """The leaves with others in the place of those that carry gradients."""
         others = iter(floating)
         return [next(others) if floats else leaf for leaf, floats in zip(leaves, self.floating, strict=True)]
+
+
+NOTHING = TreeForm(optree.tree_flatten(cast(Tree, None), namespace=NAMESPACE)[1], ())
+"""The form of no data."""
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,10 @@ def _rows_example(leaf: Tensor, length: int) -> Tensor:
 
 @functools.cache
 def _decompositions() -> dict[Any, Callable[..., Any]]:
-    return dict(core_aten_decompositions())
+    """To core operations, but for one of which `rules` knows better."""
+    table = dict(core_aten_decompositions())
+    del table[torch.ops.aten._softmax_backward_data.default]
+    return table
 
 
 def _trace(function: FlatFunction, leaves: Tensors) -> torch.fx.GraphModule:

@@ -20,23 +20,29 @@ MOST = 64
 _programs: OrderedDict[Any, Program] = OrderedDict()
 
 
-def find(problem: BilevelProblem, state: tuple[Tensors, TreeForm], phi: tuple[Tensors, TreeForm]) -> Program:
+Taken = tuple[Tensors, TreeForm]
+"""A tree taken apart."""
+
+
+def any_known() -> bool:
+    """Whether this process has compiled anything."""
+    return bool(_programs)
+
+
+def known(problem: BilevelProblem, state: Taken, phi: Taken) -> Program | None:
+    """The program of a problem with inputs of these shapes, if there is one."""
+    return _programs.get(_key(problem, state, phi))
+
+
+def find(problem: BilevelProblem, state: Taken, phi: Taken) -> Program:
     """Find the program of a problem with inputs of these shapes, or begin one."""
-    leaves = (*state[0], *phi[0])
-    key = (
-        identity(problem.step),
-        identity(problem.outer_loss),
-        problem.several,
-        state[1],
-        phi[1],
-        tuple((leaf.shape, leaf.dtype, leaf.device) for leaf in leaves),
-        torch.get_num_threads(),
-    )
+    key = _key(problem, state, phi)
     program = _programs.get(key)
     if program is None:
         made_of = (problem.step, problem.outer_loss, problem.several)
         name = getattr(problem.outer_loss, "__qualname__", type(problem.outer_loss).__name__)
-        program = _programs[key] = Program(name, made_of, Members.of(leaves))
+        members = Members.of((*state[0], *phi[0]))
+        program = _programs[key] = Program(name, made_of, members)
         while len(_programs) > MOST:
             _programs.popitem(last=False)
     return program
@@ -54,3 +60,15 @@ def identity(function: Callable[..., Any]) -> Any:
     except TypeError:
         return id(function)
     return function
+
+
+def _key(problem: BilevelProblem, state: Taken, phi: Taken) -> Any:
+    return (
+        identity(problem.step),
+        identity(problem.outer_loss),
+        problem.several,
+        state[1],
+        phi[1],
+        tuple([(leaf.shape, leaf.dtype, leaf.device) for leaf in (*state[0], *phi[0])]),
+        torch.get_num_threads(),
+    )

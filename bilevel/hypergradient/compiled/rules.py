@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from bilevel.hypergradient.compiled.algebra import apply
 from bilevel.hypergradient.compiled.expressions import Expressions, NotScalarError, Ref
 
 aten = torch.ops.aten
@@ -103,7 +104,7 @@ def pointwise(known: Expressions, target: Any, *args: Any, **kwargs: Any) -> Num
     for row in zip(*(tensor.flatten().tolist() for tensor in tensors), strict=True):
         refs = map(Ref, row)
         entries = [next(refs) if isinstance(arg, Numbers) else arg for arg in args]
-        results.append(known.apply(target, entries, kwargs))
+        results.append(apply(known, target, entries, kwargs))
     return _numbers(results, tensors[0].shape)
 
 
@@ -190,6 +191,14 @@ def _on_pairs(known: Expressions, x: Numbers, dim: int, *, logarithm: bool) -> N
 def _softmax_backward(
     known: Expressions, grad: Numbers, output: Numbers, dim: int, input_dtype: Any
 ) -> Numbers:
+    if output.ids.shape[dim] == 2:  # p (g - (p g + q h)) = p q (g - h)
+        product, steepness = (
+            pointwise(known, target, *map(Numbers, x.ids.unbind(dim)))
+            for target, x in ((aten.mul.Tensor, output), (aten.sub.Tensor, grad))
+        )
+        first = pointwise(known, aten.mul.Tensor, product, steepness)
+        second = pointwise(known, aten.neg.default, first)
+        return Numbers(torch.stack((first.ids, second.ids), dim))
     weighted = pointwise(known, aten.mul.Tensor, grad, output)
     total = pointwise(known, aten.mul.Tensor, output, _add(known, weighted, dim, True))
     return pointwise(known, aten.sub.Tensor, weighted, total)

@@ -54,24 +54,23 @@ def tight_walk(
         the estimate; None where data are drawn as learning goes on, a package is missing, or the gradient is
         zero throughout (the long way then says why).
     """
+    if not registry.any_known():
+        return None
     inner, outer = problem.inner_data, problem.outer_data
     if steps < 1 or not (isinstance(inner, Always | Recorded) and isinstance(outer, Always)):
         return None
     data = (inner.data,) * steps if isinstance(inner, Always) else inner.data[:steps]
     lots = data[:1] if isinstance(inner, Always) else data
+    split = TreeForm.split
     try:
-        taken = _Taken(
-            TreeForm.split((theta, opt_state), ""),
-            TreeForm.split(phi, ""),
-            [TreeForm.split(lot, "") for lot in lots],
-            TreeForm.split(outer.data, ""),
-            steps,
-        )
+        state, taken_phi = split((theta, opt_state), ""), split(phi, "")
+        seen = [split(lot, "") for lot in lots]
+        taken = _Taken(state, taken_phi, seen, split(outer.data, ""), steps)
     except NotCompilableError:
         return None
-    program = registry.find(problem, taken.state, taken.phi)
-    found = _packages(program, taken)
-    if found is None or len(data) < steps:
+    program = registry.known(problem, taken.state, taken.phi)
+    found = None if program is None else _packages(program, taken)
+    if program is None or found is None or len(data) < steps:
         return None
     walk = _Walk(program, found, taken, int(problem.several))
     run = _choose(program, problem, taken, walk) if walk.form == "plain" else walk

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from bilevel.hypergradient.compiled.algebra import apply
 from bilevel.hypergradient.compiled.expressions import Expressions, NotScalarError, Ref
 from bilevel.hypergradient.compiled.forms import Members
 from bilevel.hypergradient.compiled.plans import Inputs, make_plan
@@ -162,10 +163,10 @@ def test_times_zero_is_zero_even_for_an_infinity() -> None:
 def test_plain_values_that_are_equal_but_not_the_same_are_two_operations() -> None:
     known = Expressions(10)
     x = Ref(known.entry(0, 0, torch.int64, shared=False))
-    two, other = (known.apply(aten.mul.Tensor, (x, factor)) for factor in (2, 2.0))
+    two, other = (apply(known, aten.mul.Tensor, (x, factor)) for factor in (2, 2.0))
     assert (known.dtypes[two], known.dtypes[other]) == (torch.int64, torch.float32)
     y = Ref(known.entry(1, 0, torch.float64, shared=False))
-    assert known.apply(aten.pow.Tensor_Scalar, (y, 0.0)) != known.apply(aten.pow.Tensor_Scalar, (y, -0.0))
+    assert apply(known, aten.pow.Tensor_Scalar, (y, 0.0)) != apply(known, aten.pow.Tensor_Scalar, (y, -0.0))
 
 
 @pytest.mark.parametrize(

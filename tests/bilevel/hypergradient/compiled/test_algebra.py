@@ -1,0 +1,82 @@
+"""Simplified operations are fewer, and come to the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from bilevel.hypergradient.compiled.scalars import write_out
+
+OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "negated": lambda x, y: -x,
+    "scaled": lambda x, y: x * -2.0,
+    "scaled from the left": lambda x, y: 0.5 * y,
+    "one minus": lambda x, y: 1 - x,
+    "plus": lambda x, y: y + 0.25,
+    "less": lambda x, y: y - 3.0,
+    "times zero": lambda x, y: 0 * x + y,
+    "halved": lambda x, y: x / 1 - y / 2,
+}
+
+
+def counted(function: Callable[..., Tensor]) -> Counter[str]:
+    """What is left of a function of three numbers, by operation."""
+    examples = (torch.ones(1, 3, dtype=torch.float64),)
+    graph = write_out(make_fx(lambda x: (function(*x.unbind(1)),))(*examples), examples, most=1000)
+    names = (str(node.target).split(".")[1] for node in graph.graph.nodes if "aten" in str(node.target))
+    return Counter(name for name in names if name in ("add", "sub", "mul", "neg"))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(OPERATIONS)), st.integers(0, 99), st.integers(0, 99)),
+        min_size=1,
+        max_size=14,
+    ),
+    st.integers(0, 2**32),
+)
+@settings(deadline=None, max_examples=60)
+def test_any_expression_comes_to_the_same(program: list[tuple[str, int, int]], seed: int) -> None:
+    def function(x: Tensor) -> tuple[Tensor]:
+        values = list(x.unbind(1))
+        for name, first, second in program:
+            values.append(OPERATIONS[name](values[first % len(values)], values[second % len(values)]))
+        return (torch.stack(values, 1),)
+
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    graph = write_out(make_fx(function)(x[:1]), (x[:1],), most=1000)
+    (expected,) = function(x)
+    (found,) = graph(x.T.contiguous())
+    torch.testing.assert_close(found.T, expected, rtol=1e-12, atol=1e-12 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("function", "left"),
+    [
+        (lambda x, y, z: x * y - y * x + z * 0, {"mul": 1, "sub": 1}),
+        (lambda x, y, z: -x * y + z, {"mul": 1, "sub": 1}),
+        (lambda x, y, z: (-x) * (-y) * (-z), {"mul": 2, "neg": 1}),
+        (lambda x, y, z: 2 * (3 * (x * -0.5)), {"mul": 1}),
+        (lambda x, y, z: 0.5 * x - 0.5 * y + 0.5 * z, {"mul": 1, "sub": 1, "add": 1}),
+        (lambda x, y, z: -x - y - z, {"add": 2, "neg": 1}),
+        (lambda x, y, z: z - (-x), {"add": 1}),
+    ],
+)
+def test_what_is_left(function: Callable[..., Tensor], left: dict[str, int]) -> None:
+    assert counted(function) == left
+
+
+def test_scales_whose_product_cannot_be_written_stay_apart() -> None:
+    x = torch.tensor([[1e-200]], dtype=torch.float64)
+    graph = write_out(make_fx(lambda x: (x * 1e200 * 1e200,))(x), (x,), most=10)
+    assert graph(x)[0].item() == pytest.approx(1e200)
