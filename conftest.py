@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bilevel.hypergradient import ESTIMATORS
+from bilevel.hypergradient.compiled import cache
 from bilevel.methods import METHODS
 from games.catalogue import CATALOGUE
 
@@ -17,6 +18,12 @@ from games.catalogue import CATALOGUE
 @pytest.fixture(autouse=True)
 def _doctest_names(doctest_namespace: dict[str, Any]) -> None:
     doctest_namespace.update(torch=torch, np=np)
+
+
+@pytest.fixture(autouse=True)
+def _a_cache_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tests compile does not lie among the user's packages."""
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path_factory.getbasetemp() / "packages"))
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,11 @@
 The agents' action probabilities in state s are first[s] and second[s], the chain between states is
 P[s, (a, b)] = first[s, a] second[s, b], and the flow x out of a source b solves (I / discount - P') x = b.
 Its derivatives are those of the solution, not of the way to it: they solve the same system or its transpose
-for another source, and never form the derivative of P. All of these factorise the matrix alike, which a
-compiler finds, so that a gradient of a gradient costs a few substitutions. Everything is written out on one
-tensor per entry, without branches or changes in place, and compiles to a single kernel.
+for another source, and never form the derivative of P.
+
+Eagerly that is one call of LAPACK. Where it is traced, elimination is written out on one tensor per entry,
+without branches or changes in place: it compiles to a single kernel, and a compiler finds that all the
+derivatives factorise the matrix alike, so that a gradient of a gradient costs a few substitutions.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 
 def flow(first: Tensor, second: Tensor, source: Tensor, discount: float) -> Tensor:
@@ -44,10 +47,15 @@ class _Flow(torch.autograd.Function):
 
     @staticmethod
     def forward(first: Tensor, second: Tensor, source: Tensor, discount: float, transposed: bool) -> Tensor:
-        joint = _joint(first, second).unbind(-2)
-        rows = [row.unbind(-1) for row in joint]
-        matrix = [[1 / discount - rows[s][t] if s == t else -rows[s][t] for s in range(4)] for t in range(4)]
-        return torch.stack(_eliminate(matrix, source.unbind(-1), transposed=transposed), -1)
+        joint = _joint(first, second)
+        if not _traced():
+            matrix = torch.eye(4, dtype=joint.dtype, device=joint.device) / discount - joint
+            system = matrix if transposed else matrix.mT
+            solved: Tensor = torch.linalg.solve(system, source.unsqueeze(-1))
+            return solved.squeeze(-1)
+        rows = [row.unbind(-1) for row in joint.unbind(-2)]
+        entries = [[1 / discount - rows[s][t] if s == t else -rows[s][t] for s in range(4)] for t in range(4)]
+        return torch.stack(_eliminate(entries, source.unbind(-1), transposed=transposed), -1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -85,6 +93,11 @@ def _flow(first: Tensor, second: Tensor, source: Tensor, discount: float, *, tra
 def _joint(first: Tensor, second: Tensor) -> Tensor:
     """[..., state, joint action] of two [..., state, action]."""
     return (first.unsqueeze(-1) * second.unsqueeze(-2)).flatten(-2)
+
+
+def _traced() -> bool:
+    """Whether what happens is being written down by a compiler."""
+    return torch.compiler.is_compiling() or get_proxy_mode() is not None
 
 
 def _eliminate(

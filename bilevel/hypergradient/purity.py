@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bilevel.errors import require
 from bilevel.step import Step
 from bilevel.tree import Tensors, Tree, split_floating
 
 
+class ImpureStepError(ValueError):
+    """A step that gives another result when it is taken again."""
+
+
 def require_pure(step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree) -> None:
-    """Raise ValueError unless a step, taken twice, gives the same result.
+    """Raise ImpureStepError unless a step, taken twice, gives the same result.
 
     Args:
         step: the step.
@@ -25,17 +28,17 @@ def require_pure(step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree) ->
 
 
 def require_same(first: Tensors, again: Tensors) -> None:
-    """Raise ValueError unless two runs of one step agree; rounding may differ (compiled, or on a GPU).
+    """Raise ImpureStepError unless two runs of one step agree; rounding may differ (compiled, or on a GPU).
 
     Args:
         first: the floating leaves of one result.
         again: those of the other.
     """
-    require(
-        agree(first, again),
-        "The step is not a pure function: taken twice from the same start it gave two results, so it "
-        "draws, remembers or changes something in place (draw in inner_data instead).",
-    )
+    if not agree(first, again):
+        raise ImpureStepError(
+            "The step is not a pure function: taken twice from the same start it gave two results, so it "
+            "draws, remembers or changes something in place (draw in inner_data instead)."
+        )
 
 
 def agree(first: Tensors, again: Tensors) -> bool:

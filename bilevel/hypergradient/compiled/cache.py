@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,15 +78,25 @@ def part_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.{os.getpid()}{PART}{path.suffix}")
 
 
-def remember(fingerprint: str, key: str) -> None:
-    """Write down which package a fingerprint leads to."""
-    write_whole(_index_path(fingerprint), json.dumps({"package": key}))
+def remember(fingerprint: str, key: str, shapes: Sequence[Sequence[int]]) -> None:
+    """Write down which package a fingerprint leads to, once it was found right.
+
+    Args:
+        fingerprint: of the function and the form of its inputs.
+        key: of the package.
+        shapes: of its results, -1 for the number of members.
+    """
+    content = {"package": key, "shapes": [list(shape) for shape in shapes]}
+    write_whole(_index_path(fingerprint), json.dumps(content))
 
 
-def recall(fingerprint: str) -> str | None:
-    """Give the key of a fingerprint's package, if it is known and the package lies there."""
-    key = _read(_index_path(fingerprint)).get("package")
-    return key if isinstance(key, str) and package_path(key).exists() else None
+def recall(fingerprint: str) -> tuple[str, list[list[int]]] | None:
+    """Give the key of a fingerprint's package and its results' shapes, if it is known and lies there."""
+    content = _read(_index_path(fingerprint))
+    key, shapes = content.get("package"), content.get("shapes")
+    if not isinstance(key, str) or not isinstance(shapes, list) or not package_path(key).exists():
+        return None
+    return key, shapes
 
 
 def remember_choice(fingerprint: str, choice: bool) -> None:

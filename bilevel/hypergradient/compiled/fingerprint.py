@@ -1,9 +1,10 @@
 """A name for what a function computes, without tracing it: code, settings and constants, all the way down.
 
 Two processes that build the same problem get the same name, so that the second finds the packages of the
-first at once. Where a name misses something, the package it leads to is compared with the eager result all
-the same before it is used, and the problem is traced again if they differ; where it sees too much, the
-problem is traced again as well, and no harm is done.
+first at once. A name is certain if everything that was met could be read to the ground. Where it is not (an
+object that shows nothing of itself, a class or a module that a user may change while the program runs), the
+package it leads to is compared with the eager result in every process; where a name sees too much, the
+problem is traced again, and no harm is done.
 """
 
 from __future__ import annotations
@@ -14,9 +15,28 @@ import hashlib
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+
+
+class Name(NamedTuple):
+    """What things are called, and whether nothing that they are made of was missed."""
+
+    text: str
+    certain: bool
+
+
+def name_of(*things: Any) -> Name:
+    """Name things by what they are made of, and say whether that is certain.
+
+    >>> name_of(1.0, torch.add).certain, name_of(object()).certain
+    (True, False)
+    """
+    walk = _Walk()
+    for thing in things:
+        walk.take(thing)
+    return Name(walk.name.hexdigest(), walk.certain)
 
 
 def fingerprint(*things: Any) -> str:
@@ -29,10 +49,7 @@ def fingerprint(*things: Any) -> str:
     >>> fingerprint(scaled(2.0)) == fingerprint(scaled(3.0))
     False
     """
-    walk = _Walk()
-    for thing in things:
-        walk.take(thing)
-    return walk.name.hexdigest()
+    return name_of(*things).text
 
 
 class _Walk:
@@ -42,6 +59,7 @@ class _Walk:
         self.name = hashlib.blake2b(digest_size=16)
         self.met: dict[int, int] = {}
         self.kept: list[Any] = []
+        self.certain = True
 
     def write(self, *words: Any) -> None:
         self.name.update(repr(words).encode())
@@ -69,8 +87,10 @@ class _Walk:
             case enum.Enum():
                 self.write("enum", thing.__class__.__qualname__, thing.name)
             case types.ModuleType():
+                self._doubt(thing.__name__)
                 self.write("module", thing.__name__, _module_name(thing.__name__))
             case type():
+                self._doubt(thing.__module__)
                 self.write("class", thing.__module__, thing.__qualname__, _module_name(thing.__module__))
             case types.MethodType():
                 self.write("method")
@@ -95,6 +115,7 @@ class _Walk:
                     self.take(key)
                     self.take(value)
             case set() | frozenset():
+                self.certain &= all(isinstance(part, bool | int | float | str) for part in thing)
                 self.write("set", sorted(map(repr, thing)))
             case _:
                 self._object(thing)
@@ -108,6 +129,7 @@ class _Walk:
             try:
                 self.take(cell.cell_contents)
             except ValueError:  # a name that is not bound yet
+                self.certain = False
                 self.write("empty cell")
         if _is_local(function.__module__):
             for name in _names(function.__code__):
@@ -127,14 +149,23 @@ class _Walk:
 
     def _object(self, thing: Any) -> None:
         kind = type(thing)
+        self._doubt(kind.__module__)
         self.write("object", kind.__module__, kind.__qualname__, _module_name(kind.__module__))
         state = getattr(thing, "__dict__", None)
         if isinstance(state, dict):
             for name in sorted(state):
                 self.write("attribute", name)
                 self.take(state[name])
-        elif not isinstance(thing, torch.Generator):
+            self.certain &= not any("__slots__" in vars(base) for base in kind.__mro__ if base is not object)
+        elif isinstance(thing, torch.Generator):
+            self.certain = False
+        else:
+            self.certain &= not _is_local(kind.__module__) and "object at 0x" not in repr(thing)
             self.write(repr(thing))
+
+    def _doubt(self, module: str) -> None:
+        """What a user's own module or class holds besides its file is not read."""
+        self.certain &= not _is_local(module)
 
 
 def _names(code: types.CodeType) -> list[str]:

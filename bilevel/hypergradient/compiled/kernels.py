@@ -26,7 +26,7 @@ from bilevel.hypergradient.compiled.functions import (
 from bilevel.hypergradient.compiled.plans import Inputs
 from bilevel.hypergradient.compiled.program import Package, Program
 from bilevel.hypergradient.kernels import EagerKernels, Held
-from bilevel.hypergradient.purity import require_pure
+from bilevel.hypergradient.purity import ImpureStepError, require_pure
 from bilevel.tree import Tensors, Tree, split_floating
 
 Shapes = tuple[torch.Size, ...]
@@ -202,8 +202,6 @@ class CompiledKernels:
             return None
         key = asked(kind, leaves, form)
         if key not in self.program.found:
-            if kind == "step":
-                require_pure(self.problem.step, self.trees(state), self.eager.phi, data)
             self.program.found[key] = self._find(kind, state, (leaves, form), more)
         return self.program.found[key]
 
@@ -216,7 +214,13 @@ class CompiledKernels:
         members = self.program.members
         rows = members.count is None or Members.of(plain) == members
         axes = (*(0 for _ in plain), *(axis for _ in extras))
-        function = self._function(kind, Forms(self._state_form, self._phi_form, data[1]))
+        forms = Forms(self._state_form, self._phi_form, data[1])
+        function = self._function(kind, forms)
+
+        def check() -> None:
+            if kind == "step":
+                require_pure(self.problem.step, self.trees(state), self.eager.phi, data[1].join(data[0]))
+
         try:
             return self.program.package(
                 kind,
@@ -224,7 +228,10 @@ class CompiledKernels:
                 Inputs((*plain, *extras), axes, members),
                 axis,
                 ("rows", "plain") if rows else ("plain",),
+                check,
             )
+        except ImpureStepError:
+            raise
         except Exception as error:  # noqa: BLE001 - torch's compiler raises what it likes; eager needs none of it
             warn_once(self.program, kind, error)
             return None

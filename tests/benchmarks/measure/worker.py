@@ -27,6 +27,10 @@ class WorkerError(RuntimeError):
     """What went wrong inside a worker, in its words."""
 
 
+PATIENCE = 900
+"""Seconds after which a process that does not answer is given up."""
+
+
 class Worker:
     """The near end of a worker process; every method waits for its answer."""
 
@@ -74,6 +78,9 @@ class Worker:
     def _ask(self, *question: Any) -> Any:
         try:
             self._connection.send(question)
+            if not self._connection.poll(PATIENCE):
+                self._process.kill()
+                raise WorkerError(f"it gave no answer for {PATIENCE} s")
             failed, answer = self._connection.recv()
         except (EOFError, ConnectionError) as error:
             self._process.join(10)
@@ -94,6 +101,10 @@ def serve(connection: Connection, threads: int, environment: dict[str, str]) -> 
     """
     os.environ.update(environment)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    if (
+        threads > 1
+    ):  # JAX 0.10's pool, else as large as the cores, waits for itself for ever in a batched solve
+        os.environ.setdefault("NPROC", str(2 * threads))
     bench = Bench(threads)
     while True:
         try:

@@ -62,7 +62,7 @@ def test_an_empty_folder_is_said_to_be_empty(words: list[str], call: Call, folde
 
 def test_clear_says_how_much_and_deletes(call: Call, folder: Path) -> None:
     put("a", 2_000_000)
-    cache.remember("name", "a")
+    cache.remember("name", "a", [[-1, 2], []])
     said = call("cache", "--clear")
     assert (said.code, said.out) == (0, f"Deleting 1 package, 2.0 MB, in {folder}.\n")
     assert [path for path in folder.rglob("*") if path.is_file()] == []

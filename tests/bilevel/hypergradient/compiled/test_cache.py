@@ -54,7 +54,7 @@ def test_a_damaged_description_is_none(content: str) -> None:
 
 def test_clear_deletes_everything_and_says_what() -> None:
     put("a"), put("b")
-    cache.remember("name", "a")
+    cache.remember("name", "a", [[-1, 2], []])
     cache.remember_choice("other", True)
     cache.part_path(cache.package_path("c")).write_text("an interrupted build")
     assert [package.path.stem for package in cache.clear()] == ["a", "b"]
@@ -69,8 +69,8 @@ def test_what_is_being_built_is_no_package_yet() -> None:
 
 def test_a_name_leads_to_its_package_while_that_lies_there() -> None:
     path = put("a")
-    cache.remember("name", "a")
-    assert cache.recall("name") == "a"
+    cache.remember("name", "a", [[-1, 2], []])
+    assert cache.recall("name") == ("a", [[-1, 2], []])
     assert cache.recall("another") is None
     path.unlink()
     assert cache.recall("name") is None
@@ -81,7 +81,7 @@ def test_a_choice_is_remembered() -> None:
     for choice in (True, False):
         cache.remember_choice("name", choice)
         assert cache.recall_choice("name") is choice
-    cache.remember("name", "a")
+    cache.remember("name", "a", [[-1, 2], []])
     assert cache.recall_choice("name") is None
 
 

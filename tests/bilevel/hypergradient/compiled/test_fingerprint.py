@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 import torch
 
-from bilevel.hypergradient.compiled.fingerprint import fingerprint
+from bilevel.hypergradient.compiled.fingerprint import fingerprint, name_of
+from bilevel.optimisers import adam
+from bilevel.step import inner_step
 
 RATE = 0.1
+THIS = sys.modules[__name__]
 
 SCRIPT = """
 import functools, operator
@@ -160,3 +163,28 @@ def test_globals_of_a_local_function_count(monkeypatch: pytest.MonkeyPatch) -> N
     before = fingerprint(rated)
     monkeypatch.setitem(globals(), "RATE", 0.3)
     assert fingerprint(rated) != before
+
+
+class Slotted:
+    __slots__ = ("rate",)
+
+
+@pytest.mark.parametrize(
+    ("thing", "certain"),
+    [
+        (scaled(1.0), True),
+        (scaled(torch.ones(2)), True),
+        (scaled(torch.nn.Linear(2, 1)), True),
+        (inner_step(scaled(1.0), adam(0.1)), True),
+        (functools.partial(torch.add, alpha=2), True),
+        (Rated(1.0), False),
+        (scaled(Settings), False),
+        (Slotted(), False),
+        (THIS, False),
+        (torch.Generator(), False),
+        (object(), False),
+        ({Kind.ONE}, False),
+    ],
+)
+def test_a_name_is_certain_where_everything_could_be_read(thing: Any, certain: bool) -> None:
+    assert name_of(thing).certain is certain
