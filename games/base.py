@@ -122,6 +122,18 @@ class Game(abc.ABC):
         """Which of these actions cooperate: boolean [batch, agent]; None where the word has no meaning."""
         return None
 
+    def scripted(self, state: State, cooperative: Tensor) -> Tensor | None:
+        """What agents do that cooperate, or defect, by the book; None where nobody wrote one.
+
+        Args:
+            state: a state of this game.
+            cooperative: who cooperates, boolean [batch, agent].
+
+        Returns:
+            actions, integer [batch, agent].
+        """
+        return None
+
     def give(self, state: State, gifts: Tensor) -> State:
         """Tell the game what was given in the last step: [batch, giver, receiver], in reward units.
 

@@ -7,6 +7,8 @@ import re
 from typing import Any
 
 from games.base import Game
+from games.cleanup import LIO_7X7, LIO_10X10, Cleanup
+from games.coin_game import CoinGame
 from games.errors import require, require_name
 from games.escape_room import EscapeRoom
 from games.families import (
@@ -19,6 +21,8 @@ from games.families import (
     SymmetricalStagHunt,
     Tycoon,
 )
+from games.harvest import CLOSED, OPEN, Harvest
+from games.lase_cleanup import LaseCleanup
 from games.matrix import MatrixGame, NormalForm
 from games.repeated import RepeatedGame
 from games.two_agent import SymmetricTwoAgentGame
@@ -32,7 +36,26 @@ GIFTING = "Wang et al., Emergent Prosociality in Multi-Agent Games Through Gifti
 WILLIS = "Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928"
 FEHR_GAECHTER = "Fehr and Gaechter, Cooperation and Punishment in Public Goods Experiments, AER 90(4), 2000"
 LIO = "Yang et al., Learning to Incentivize Other Learning Agents, arXiv 2006.06051"
+LERER = "Lerer and Peysakhovich, Maintaining cooperation in complex social dilemmas, arXiv 1707.01068"
+HUGHES = (
+    "Hughes et al., Inequity aversion improves cooperation in intertemporal social dilemmas, arXiv 1803.08884"
+)
 STANDARD = "standard textbook form"
+
+LIO_RULES: dict[str, Any] = {
+    "agents": 2,
+    "horizon": 50,
+    "turning": False,
+    "fining": False,
+    "random_spawn": False,
+}
+MELTING_POT_RULES: dict[str, Any] = {
+    "agents": 7,
+    "view": (9, 5, 1, 5),
+    "fine": 0.0,
+    "fine_cost": 0.0,
+    "radius": 4,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +173,56 @@ SEQUENTIAL: dict[str, Entry] = {
 }
 
 
+GRIDS: dict[str, Entry] = {
+    "coin-game": Entry(CoinGame(), "pick up coins; taking the other's colour costs the other 2", LERER),
+    "coin-game-two-coins": Entry(
+        CoinGame(coins=2, tie="both"), "the coin game with a coin of each colour at all times", M_FOS
+    ),
+    "coin-game-lase": Entry(
+        CoinGame(size=5, colour="random", tie="random", horizon=100, view=2),
+        "the coin game on 5x5 cells, coins of random colours, seen through a window",
+        LASE,
+    ),
+    "cleanup": Entry(Cleanup(), "apples grow only while somebody cleans the river", HUGHES),
+    "cleanup-lio-10x10": Entry(
+        Cleanup(map=LIO_10X10, **LIO_RULES, view=(7, 7, 7, 7), apple_probability=0.3),
+        "cleanup for two on a small map, without turning and fining",
+        LIO,
+    ),
+    "cleanup-lio-7x7": Entry(
+        Cleanup(map=LIO_7X7, **LIO_RULES, view=(4, 4, 4, 4), depletion=0.6, apple_probability=0.5),
+        "cleanup for two on a tiny map, without turning and fining",
+        LIO,
+    ),
+    "cleanup-lase": Entry(LaseCleanup(), "cleanup for four on 8x8 open cells, without beams", LASE),
+    "harvest": Entry(Harvest(), "apples grow beside apples; who fines pays 1, who is hit 50", HUGHES),
+    "harvest-open": Entry(
+        Harvest(
+            map=OPEN,
+            **MELTING_POT_RULES,
+            regrowth=(0.0, 0.0025, 0.005, 0.025),
+            beam_length=3,
+            cooldown=2,
+            time_out=4,
+        ),
+        "harvest in one open field; who is hit by a beam is away for a while",
+        MELTING_POT,
+    ),
+    "harvest-closed": Entry(
+        Harvest(
+            map=CLOSED,
+            **MELTING_POT_RULES,
+            regrowth=(0.0, 0.001, 0.005, 0.025),
+            beam_length=4,
+            cooldown=1,
+            time_out=100,
+        ),
+        "harvest with two rooms that can be defended; who is hit is away for long",
+        MELTING_POT,
+    ),
+}
+
+
 def _repeated(entry: Entry) -> Entry:
     assert isinstance(entry.game, MatrixGame)
     return Entry(RepeatedGame(stage=entry.game), f"repeated with memory one: {entry.summary}", entry.source)
@@ -157,7 +230,7 @@ def _repeated(entry: Entry) -> Entry:
 
 REPEATED = {f"repeated-{name}": _repeated(entry) for name, entry in (SYMMETRIC | FAMILIES).items()}
 
-CATALOGUE: dict[str, Entry] = SYMMETRIC | GENERAL | FAMILIES | REPEATED | SEQUENTIAL
+CATALOGUE: dict[str, Entry] = SYMMETRIC | GENERAL | FAMILIES | REPEATED | SEQUENTIAL | GRIDS
 
 
 def names() -> tuple[str, ...]:

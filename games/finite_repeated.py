@@ -41,7 +41,7 @@ class FiniteRepeatedGame(RepeatedGame):
         """Each agent's expected (1 - discount) sum_{t < horizon} discount^t r_t.
 
         Args:
-            policies: probabilities [..., agent, 1 + 2^N, 2].
+            policies: probabilities [..., agent, 1 + A^N, A].
 
         Returns:
             [..., agent].
@@ -53,10 +53,10 @@ class FiniteRepeatedGame(RepeatedGame):
         """Give the discounted share of the steps played in which each joint action is taken.
 
         Args:
-            policies: probabilities [..., agent, 1 + 2^N, 2].
+            policies: probabilities [..., agent, 1 + A^N, A].
 
         Returns:
-            [..., 2^N], summing to 1; agent 0's action is the most significant bit.
+            [..., A^N], summing to 1; agent 0's action is the most significant digit.
         """
         joint = _joint_probabilities(policies)
         now, transitions = joint[..., :1, :], joint[..., 1:, :]
@@ -73,10 +73,10 @@ class FiniteRepeatedGame(RepeatedGame):
 
 
 def _joint_probabilities(policies: Tensor) -> Tensor:
-    """Of every joint action, at the start and after each one: [..., 1 + 2^N, 2^N]."""
-    agents = policies.shape[-3]
+    """Of every joint action, at the start and after each one: [..., 1 + A^N, A^N]."""
+    agents, _, actions = policies.shape[-3:]
     joint = torch.ones_like(policies[..., 0, :, :1])
-    for agent, order in enumerate(observed_states(agents)):
+    for agent, order in enumerate(observed_states(agents, actions)):
         own = policies[..., agent, [0, *order], :]
         joint = (joint.unsqueeze(-1) * own.unsqueeze(-2)).flatten(-2)
     return joint

@@ -18,6 +18,9 @@ from games.constants import constant, kept
 from games.errors import require
 from games.table_frame import draw_table
 
+WIDEST_PAYOFF = "-8.888e+88"
+"""No payoff that is written with four digits needs more room."""
+
 
 class MatrixState(NamedTuple):
     """What has been played so far."""
@@ -159,7 +162,8 @@ class MatrixGame(ExactGame):
         cooperators = {
             (agent + 1, 1) for agent, action in enumerate(played) if self.cooperative and action == 0
         }
-        return draw_table(title, [["agent", "action", "reward"], *lines], cooperators)
+        room = [["", name, WIDEST_PAYOFF] for name in names]
+        return draw_table(title, [["agent", "action", "reward"], *lines], cooperators, room)
 
 
 @kept

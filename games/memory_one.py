@@ -1,14 +1,18 @@
-"""Where memory-one policies lead in a repeated two-action game: the exact discounted share of each outcome.
+"""Where memory-one policies lead in a repeated game: the exact discounted share of each outcome.
 
-The state is the last joint action, numbered with agent 0's action as the most significant bit, C = 0, D = 1.
-With s0 the distribution of the first joint action and P the chain's transition matrix, the discounted share
-of the steps in which each joint action is played is the row vector (1 - gamma) s0 (I - gamma P)^-1.
+The state is the last joint action, a number to the base A (the number of actions) with agent 0's action as
+the most significant digit. With s0 the distribution of the first joint action and P the chain's transition
+matrix, the discounted share of the steps in which each joint action is played is the row vector
+(1 - gamma) s0 (I - gamma P)^-1.
 
-For two agents this is written out entry by entry in `games.chain_of_two`. Larger games use the inverse: in
-torch 2.13 the forward mode of `torch.linalg.solve` is silently wrong under `vmap(jacfwd(...))`.
+For two agents with two actions this is written out entry by entry in `games.chain_of_two`. Larger games use
+the inverse: in torch 2.13 the forward mode of `torch.linalg.solve` is silently wrong under
+`vmap(jacfwd(...))`.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor
@@ -20,29 +24,31 @@ NO_FUTURE = 2.0**-60
 """Discounts below this are lost in rounding, and their inverse might overflow."""
 
 
-def observation_weights(agents: int) -> list[list[int]]:
-    """Give what each agent's defection adds to an observer's number for a joint action: [observer][agent].
+def observation_weights(agents: int, actions: int = 2) -> list[list[int]]:
+    """Give what a unit of each agent's action adds to an observer's number for it: [observer][agent].
 
-    The observer's own action is the most significant bit, the others follow in increasing order.
+    The observer's own action is the most significant digit, the others follow in increasing order.
 
     >>> observation_weights(3)
     [[4, 2, 1], [2, 4, 1], [2, 1, 4]]
     """
     orders = [[me, *(other for other in range(agents) if other != me)] for me in range(agents)]
-    return [[1 << (agents - 1 - order.index(agent)) for agent in range(agents)] for order in orders]
+    return [[actions ** (agents - 1 - order.index(agent)) for agent in range(agents)] for order in orders]
 
 
-def observed_states(agents: int) -> list[list[int]]:
+def observed_states(agents: int, actions: int = 2) -> list[list[int]]:
     """Give the observation (1, 2, ...; 0 is the start) that each joint action makes: [observer][state].
 
     >>> observed_states(2)
     [[1, 2, 3, 4], [1, 3, 2, 4]]
     """
-    states = range(1 << agents)
-    bits = [[state >> (agents - 1 - agent) & 1 for agent in range(agents)] for state in states]
+    joint_actions = list(itertools.product(range(actions), repeat=agents))
     return [
-        [1 + sum(weight * bit for weight, bit in zip(weights, row, strict=True)) for row in bits]
-        for weights in observation_weights(agents)
+        [
+            1 + sum(weight * action for weight, action in zip(weights, row, strict=True))
+            for row in joint_actions
+        ]
+        for weights in observation_weights(agents, actions)
     ]
 
 
@@ -72,34 +78,34 @@ def two_agent_occupancy(policies: Tensor, discount: float) -> list[Tensor]:
 
 
 def chain_occupancy(policies: Tensor, discount: float) -> Tensor:
-    """Give the discounted share of each joint action among N memory-one policies, by one 2^N x 2^N inverse.
+    """Give the discounted share of each joint action among N memory-one policies, by one A^N x A^N inverse.
 
     Args:
-        policies: probabilities [..., agent, 1 + 2^N, 2].
+        policies: probabilities [..., agent, 1 + A^N, A].
         discount: per step, in [0, 1).
 
     Returns:
-        [..., 2^N], summing to 1.
+        [..., A^N], summing to 1.
 
     >>> chain_occupancy(torch.full((3, 9, 2), 0.5), 0.9)
     tensor([0.1250, 0.1250, ...])
     """
-    agents, states = policies.shape[-3], policies.shape[-2] - 1
-    agent_index, seen = _chain_index(agents, policies.device)
+    agents, observations, actions = policies.shape[-3:]
+    agent_index, seen = _chain_index(agents, actions, policies.device)
     first, *others = policies[..., agent_index, seen, :].unbind(-3)
     joint = first
     for other in others:
         joint = (joint.unsqueeze(-1) * other.unsqueeze(-2)).flatten(-2)
     start, transitions = joint[..., 0, :], joint[..., 1:, :]
-    identity = torch.eye(states, dtype=policies.dtype, device=policies.device)
+    identity = torch.eye(observations - 1, dtype=policies.dtype, device=policies.device)
     inverse = torch.linalg.inv(identity - discount * transitions)
     shares: Tensor = (1 - discount) * (start.unsqueeze(-1) * inverse).sum(-2)
     return shares
 
 
 @kept
-def _chain_index(agents: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Give [agent, 1] and [agent, 1 + 2^N]: what each agent observes at the start and in each state."""
-    seen = [[0, *row] for row in observed_states(agents)]
+def _chain_index(agents: int, actions: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Give [agent, 1] and [agent, 1 + A^N]: what each agent observes at the start and in each state."""
+    seen = [[0, *row] for row in observed_states(agents, actions)]
     rows = [[agent] for agent in range(agents)]
     return constant(rows, torch.int64, device), constant(seen, torch.int64, device)

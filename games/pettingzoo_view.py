@@ -16,14 +16,16 @@ from pettingzoo.utils.env import AECEnv, ParallelEnv
 from games.base import Game, State
 from games.catalogue import make
 from games.errors import require
+from games.window import Window
 
 Observation = np.ndarray | np.int64
 """An array where the game's observation space is a Box, a NumPy integer where it is Discrete."""
 
-Infos = dict[str, dict[str, bool]]
-"""For each agent, after a step, {"cooperated": whether it did}, if the word has a meaning in the game."""
+Infos = dict[str, dict[str, bool | float]]
+"""For each agent, after a step: "cooperated", whether it did, if the word has a meaning in the game; and
+"extrinsic_reward", what the game itself paid, if its rewards are shared or come with gifts."""
 
-RENDER_MODES = ("rgb_array", "ansi")
+RENDER_MODES = ("rgb_array", "ansi", "human")
 
 
 class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  # PettingZoo is untyped
@@ -34,12 +36,14 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
 
     Args:
         game: what is played.
-        render_mode: "rgb_array" for frames, "ansi" for a line of text, None if `render` is never called.
+        render_mode: "rgb_array" for frames, "ansi" for a line of text, "human" for a window that follows the
+            episode by itself, None if `render` is never called.
         max_cycles: the most steps of an episode; the game's horizon by default.
         name: what `metadata["name"]` says; the game's class by default.
 
     Raises:
-        ValueError: the render mode is unknown, or `max_cycles` is below 1.
+        ValueError: the render mode is unknown, there is no window to be had for "human", or `max_cycles` is
+            below 1.
 
     >>> from games.escape_room import EscapeRoom
     >>> view = ParallelView(EscapeRoom(), render_mode="ansi")
@@ -86,6 +90,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         self._state: State | None = None
         self._cycles = 0
         self._last: list[tuple[int, float]] = []
+        self._window = Window(self.metadata["name"]) if render_mode == "human" else None
 
     @property
     def max_cycles(self) -> int:
@@ -123,6 +128,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         self.agents = list(self.possible_agents)
         self._cycles = 0
         self._last = []
+        self._follow()
         return self._observations(), {agent: {} for agent in self.agents}
 
     def step(
@@ -150,17 +156,14 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         self._last = list(zip(chosen[0].tolist(), rewards[0].tolist(), strict=True))
         terminated = bool(self.game.ended(self._state)[0])
         truncated = not terminated and (bool(done[0]) or self._cycles >= self.max_cycles)
-        cooperated = self.game.cooperates(before, chosen)
         results = (
             self._observations(),
             {agent: float(reward) for agent, (_, reward) in zip(self.agents, self._last, strict=True)},
             dict.fromkeys(self.agents, terminated),
             dict.fromkeys(self.agents, truncated),
-            {
-                agent: {} if cooperated is None else {"cooperated": bool(cooperated[0, i])}
-                for i, agent in enumerate(self.agents)
-            },
+            self._infos(before, chosen),
         )
+        self._follow()
         if terminated or truncated:
             self.agents = []
         return results
@@ -173,8 +176,12 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         """
         return self._seen().reshape(-1)
 
-    def render(self) -> np.ndarray | str:
-        """The frame, uint8 [height, width, 3], or a line with the last actions and rewards.
+    def render(self) -> np.ndarray | str | None:
+        """Draw what is going on.
+
+        Returns:
+            the frame, uint8 [height, width, 3]; or a line with the last actions and rewards; or, for "human",
+            None: the window shows the frame.
 
         Raises:
             ResetNeeded: no episode has begun.
@@ -185,6 +192,9 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             self.render_mode is not None,
             f"render() needs a mode: make the environment with render_mode {' or '.join(RENDER_MODES)}.",
         )
+        if self._window is not None:
+            self._window.show(self.game.render(state), seconds=1 / self.metadata["render_fps"])
+            return None
         if self.render_mode == "rgb_array":
             return self.game.render(state)
         names = self.game.action_names
@@ -195,7 +205,14 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         return f"step {self._cycles}: {', '.join(deeds) or 'nobody has acted yet'}"
 
     def close(self) -> None:
-        """Nothing is held open; call it as often as you like."""
+        """Close the window, if there is one; call it as often as you like."""
+        if self._window is not None:
+            self._window.close()
+
+    def _follow(self) -> None:
+        """Show what is going on to whoever watches."""
+        if self._window is not None:
+            self.render()
 
     def _started(self) -> State:
         if self._state is None:
@@ -214,6 +231,18 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
                 space.contains(action),
                 f"{agent}'s action must be an integer from 0 to {space.n - 1}, not {action!r}.",
             )
+
+    def _infos(self, before: State, actions: torch.Tensor) -> Infos:
+        """What may be said of each agent's last step; see `Infos`."""
+        infos: Infos = {agent: {} for agent in self.agents}
+        cooperated = self.game.cooperates(before, actions)
+        extrinsic = getattr(self._state, "extrinsic", None)
+        for position, info in enumerate(infos.values()):
+            if cooperated is not None:
+                info["cooperated"] = bool(cooperated[0, position])
+            if extrinsic is not None:
+                info["extrinsic_reward"] = float(extrinsic[0, position])
+        return infos
 
     def _seen(self) -> np.ndarray:
         """Every agent's observation, [agent, ...], in memory that is nobody else's."""

@@ -17,23 +17,25 @@ from games.matrix import MatrixGame, MatrixState, payoff_array, payoff_tensor
 from games.memory_one import chain_occupancy, observation_weights, two_agent_occupancy
 from games.two_agent import SymmetricTwoAgentGame
 
-MOST_EXACT_AGENTS = 5
+MOST_EXACT_STATES = 32
+"""Larger chains are sampled: five agents with two actions fit, three with three, two with five."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RepeatedGame(ExactGame):
-    """A two-action stage game repeated with memory one; values are per step, (1 - discount) V.
+    """A stage game repeated with memory one; values are per step, (1 - discount) V.
 
-    An agent observes 0 at the start, then 1 + the last joint action as a binary number, its own action the
-    most significant bit and the others' following in increasing order, C = 0, D = 1. For two agents that is
-    start, then (own, other) = CC, CD, DC, DD: the same outcome CD is 2 to agent 0 and 3 to agent 1.
+    An agent observes 0 at the start, then 1 + the last joint action as a number to the base A (the number of
+    actions), its own action the most significant digit and the others' following in increasing order. For two
+    agents who cooperate (C) or defect (D) that is start, then (own, other) = CC, CD, DC, DD: the same outcome
+    CD is 2 to agent 0 and 3 to agent 1.
 
     `values` is the infinite game's expectation; a sampled episode stops after `horizon` steps, so that its
     `episode_value` leaves out a share discount^horizon of it.
 
     Raises:
-        ValueError: the stage has more than two actions, or a number is out of range; from `values` and
-            `cooperation`, when there are more than five agents.
+        ValueError: the stage is no matrix game, or a number is out of range; from `values` and
+            `cooperation`, when there are more than 32 joint actions.
     Source:
         Foerster et al., Learning with Opponent-Learning Awareness, arXiv 1709.04326. Unlike in its released
         code each agent sees its own action first, as in Lu et al., arXiv 2205.01447.
@@ -44,7 +46,7 @@ class RepeatedGame(ExactGame):
     """
 
     stage: MatrixGame = SymmetricTwoAgentGame()  # noqa: RUF009 - frozen
-    """The matrix game that is played in every step; it must have two actions."""
+    """The matrix game that is played in every step."""
     discount: float = 0.96
     """The weight of a step relative to the one before it, in [0, 1)."""
     horizon: int = 150
@@ -53,8 +55,6 @@ class RepeatedGame(ExactGame):
     def __post_init__(self) -> None:
         """Check the settings."""
         require(isinstance(self.stage, MatrixGame), f"The stage must be a matrix game; it is {self.stage!r}.")
-        actions = int(self.stage.action_space.n)
-        require(actions == 2, f"A repeated game needs a stage with two actions; this one has {actions}.")
         require(0 <= self.discount < 1, f"The discount must lie in [0, 1); it is {self.discount}.")
         whole = isinstance(self.horizon, int) and self.horizon >= 1
         require(whole, f"The horizon must be a whole number of steps, 1 or more; it is {self.horizon}.")
@@ -66,7 +66,7 @@ class RepeatedGame(ExactGame):
 
     @property
     def action_space(self) -> spaces.Discrete:
-        """The stage game's two actions."""
+        """The stage game's actions."""
         return self.stage.action_space
 
     @property
@@ -81,8 +81,9 @@ class RepeatedGame(ExactGame):
 
     @property
     def num_observations(self) -> int:
-        """The start and the 2^N joint actions."""
-        return 1 + (1 << self.num_agents)
+        """The start and the A^N joint actions."""
+        joint_actions: int = int(self.action_space.n) ** self.num_agents
+        return 1 + joint_actions
 
     @property
     def observation_space(self) -> spaces.Discrete:
@@ -113,14 +114,14 @@ class RepeatedGame(ExactGame):
         """Each agent's expected discounted reward per step, (1 - discount) V.
 
         Args:
-            policies: probabilities [..., agent, 1 + 2^N, 2].
+            policies: probabilities [..., agent, 1 + A^N, A].
 
         Returns:
             [..., agent].
         """
         if policies.ndim == 3:  # torch 2.13: jvp(grad) turns 0-dim float32 into float64 beside Python floats
             return self.values(policies.unsqueeze(0)).squeeze(0)
-        if self.num_agents == 2:
+        if _two_by_two(policies):
             shares = two_agent_occupancy(policies, self.discount)
             return torch.stack([_weighted_sum(shares, own) for own in _rewards_by_agent(self.stage)], -1)
         table = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
@@ -140,22 +141,23 @@ class RepeatedGame(ExactGame):
         """Give the discounted share of the steps in which each joint action is played.
 
         Args:
-            policies: probabilities [..., agent, 1 + 2^N, 2].
+            policies: probabilities [..., agent, 1 + A^N, A].
 
         Returns:
-            [..., 2^N], summing to 1; agent 0's action is the most significant bit.
+            [..., A^N], summing to 1; agent 0's action is the most significant digit.
 
         Raises:
-            ValueError: more than five agents play.
+            ValueError: there are more than 32 joint actions.
         """
         if policies.ndim == 3:  # for the same reason as in `values`
             return self.occupancy(policies.unsqueeze(0)).squeeze(0)
-        if self.num_agents == 2:
+        if _two_by_two(policies):
             return torch.stack(two_agent_occupancy(policies, self.discount), -1)
-        if self.num_agents > MOST_EXACT_AGENTS:
+        states = policies.shape[-2] - 1
+        if states > MOST_EXACT_STATES:
             raise ValueError(
-                f"Exact values need at most {MOST_EXACT_AGENTS} agents, as the chain has 2^N states; "
-                f"there are {self.num_agents}. Sample the game instead."
+                f"Exact values need at most {MOST_EXACT_STATES} joint actions, as each is a state of the "
+                f"chain; there are {states}. Sample the game instead."
             )
         return chain_occupancy(policies, self.discount)
 
@@ -165,7 +167,7 @@ class RepeatedGame(ExactGame):
 
     def observe(self, state: MatrixState) -> Tensor:
         """Each agent's number for the last joint action, int64 [batch, agent]; 0 at the start."""
-        weights = _observation_weights(self.num_agents, state.actions.device)
+        weights = _observation_weights(self.num_agents, int(self.action_space.n), state.actions.device)
         numbers = 1 + (state.actions.unsqueeze(-2) * weights).sum(-1)
         return torch.where(state.time.unsqueeze(-1) == 0, 0, numbers)
 
@@ -199,6 +201,11 @@ class RepeatedGame(ExactGame):
         return self.stage.render(state, index)
 
 
+def _two_by_two(policies: Tensor) -> bool:
+    """Whether these are two agents' with two actions, whose values are written out."""
+    return policies.shape[-3] == policies.shape[-1] == 2
+
+
 @kept
 def _rewards_by_agent(stage: MatrixGame) -> tuple[tuple[float, ...], ...]:
     """Give plain numbers, which a compiled kernel takes as literals: [agent][joint action]."""
@@ -211,5 +218,5 @@ def _weighted_sum(shares: list[Tensor], rewards: tuple[float, ...]) -> Tensor:
 
 
 @kept
-def _observation_weights(agents: int, device: torch.device) -> Tensor:
-    return constant(observation_weights(agents), torch.int64, device)
+def _observation_weights(agents: int, actions: int, device: torch.device) -> Tensor:
+    return constant(observation_weights(agents, actions), torch.int64, device)

@@ -12,7 +12,10 @@ FONT_SIZE, PADDING = 18, 10
 
 
 def draw_table(
-    title: str, rows: Sequence[Sequence[str]], marked: Collection[tuple[int, int]] = ()
+    title: str,
+    rows: Sequence[Sequence[str]],
+    marked: Collection[tuple[int, int]] = (),
+    room: Sequence[Sequence[str]] = (),
 ) -> np.ndarray:
     """Draw rows of text as a ruled table under a title.
 
@@ -20,6 +23,7 @@ def draw_table(
         title: one line of text.
         rows: the cells' texts, row by row, all rows equally long.
         marked: (row, column) of the cells to highlight.
+        room: rows that are not drawn but would fit, so that several tables have one size.
 
     Returns:
         uint8 [height, width, 3], as large as the text needs.
@@ -28,7 +32,9 @@ def draw_table(
     dtype('uint8')
     """
     font = ImageFont.load_default(size=FONT_SIZE)
-    widths = [int(max(map(font.getlength, column))) + 2 * PADDING for column in zip(*rows, strict=True)]
+    widths = [
+        int(max(map(font.getlength, column))) + 2 * PADDING for column in zip(*rows, *room, strict=True)
+    ]
     height = FONT_SIZE + 2 * PADDING
     width = max(sum(widths), int(font.getlength(title)) + 2 * PADDING)
     image = Image.new("RGB", (width + 1, height * (len(rows) + 1) + 1), PAPER)

@@ -1,10 +1,11 @@
-"""What a game's PettingZoo view must keep to, where PettingZoo's own tests are lenient.
+"""What a game's PettingZoo view must keep to, where PettingZoo's own tests are lenient; and the games asked.
 
 `check_contract(make)` takes a function that makes a fresh environment.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,9 +15,31 @@ import pytest
 import torch
 
 from games.base import Game
+from games.catalogue import make, names
+from games.escape_room import EscapeRoom
 from games.pettingzoo_view import ParallelView
 
 Make = Callable[[], ParallelView]
+
+INFOS = {"cooperated": bool, "extrinsic_reward": float}
+
+LONGEST = 25
+"""Steps that say as much about an environment as a thousand."""
+
+
+def shortened(game: Game) -> Game:
+    """The same with episodes that are not too long to be played many times over."""
+    if not any(field.name == "horizon" for field in dataclasses.fields(game)):
+        return game
+    return dataclasses.replace(game, horizon=min(game.horizon, LONGEST))
+
+
+GAMES: dict[str, Game] = {name: shortened(make(name)) for name in names()} | {
+    "escape-room (random start)": EscapeRoom(agents=3, levers=2, random_start=True),
+    "escape-room (gifts hidden)": EscapeRoom(agents=4, observe_gifts=False),
+}
+
+every_game = pytest.mark.parametrize("game", GAMES.values(), ids=GAMES.keys())
 
 
 def check_contract(make: Make) -> None:
@@ -30,6 +53,7 @@ def check_contract(make: Make) -> None:
         check_equals_the_batch,
         check_truncation,
         check_refusals,
+        check_frames,
         check_close,
     ):
         check(make)
@@ -97,7 +121,7 @@ def check_types_and_keys(make: Make, episodes: int = 3) -> None:
                 assert type(truncations[agent]) is bool
                 assert not (terminations[agent] and truncations[agent])
                 assert type(infos[agent]) is dict
-                assert all(type(value) is bool for value in infos[agent].values())
+                assert all(type(value) is INFOS[key] for key, value in infos[agent].items())
             assert view.state_space.contains(view.state())
             over = any(terminations.values()) or any(truncations.values())
             assert view.agents == ([] if over else everybody)
@@ -214,6 +238,27 @@ def check_refusals(make: Make) -> None:
     refused(lambda: setattr(view, "max_cycles", 0), "max_cycles is 0")
     assert np.array_equal(view.state(), before)
     view.step(legal)
+
+
+def check_frames(make: Make, steps: int = 8) -> None:
+    """Frames of one size, so that an episode can be filmed; drawing them changes nothing."""
+    game = make().game
+    view, draws = ParallelView(game, render_mode="rgb_array"), np.random.default_rng(5)
+    sizes = set()
+    for _ in range(2):
+        view.reset()
+        for _ in range(steps):
+            before = view.state()
+            frame = view.render()
+            assert frame.dtype == np.uint8
+            assert frame.ndim == 3
+            assert frame.shape[2] == 3
+            assert np.array_equal(view.state(), before)
+            sizes.add(frame.shape)
+            if not view.agents:
+                break
+            view.step(random_actions(view, draws))
+    assert len(sizes) == 1
 
 
 def check_close(make: Make) -> None:

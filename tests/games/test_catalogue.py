@@ -10,6 +10,7 @@ from games.catalogue import entry, make, names
 from games.matrix import MatrixGame
 from games.repeated import RepeatedGame
 from games.two_agent import SymmetricTwoAgentGame
+from tests.games.pettingzoo_contract import shortened
 
 # (R, S, T, P) of the symmetric games, as published.
 PAYOFFS = {
@@ -67,6 +68,7 @@ def test_every_game_keeps_the_contract(name: str) -> None:
     assert entry(name).source
     assert len(game.action_names) == game.action_space.n
     assert game.neighbours.diagonal().all()
+    game = shortened(game)
     state = game.reset(3, generator)
     for _ in range(game.horizon):
         seen = game.observe(state)

@@ -8,25 +8,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from games.catalogue import make
 from games.families import Cyclical
 from games.finite_repeated import FiniteRepeatedGame
 from games.matrix import MatrixGame
 from games.repeated import RepeatedGame
 from games.two_agent import SymmetricTwoAgentGame
 
-STAGES: list[MatrixGame] = [SymmetricTwoAgentGame(), Cyclical(agents=3)]
+STAGES: list[MatrixGame] = [SymmetricTwoAgentGame(), Cyclical(agents=3), make("rock-paper-scissors")]
 
 
 def draw_logits(seed: int, game: RepeatedGame, *batch: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    shape = (*batch, game.num_agents, game.num_observations, 2)
+    shape = (*batch, game.num_agents, game.num_observations, int(game.action_space.n))
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def by_enumeration(game: RepeatedGame, policies: Tensor) -> Tensor:
     """Play every sequence of joint actions, and weigh its `episode_value` by its probability."""
     agents, generator = game.num_agents, torch.Generator()
-    joint_actions = list(itertools.product((0, 1), repeat=agents))
+    joint_actions = list(itertools.product(range(int(game.action_space.n)), repeat=agents))
     sequences = torch.tensor(list(itertools.product(joint_actions, repeat=game.horizon)))
     state = game.reset(len(sequences), generator)
     probability, rewards = torch.ones(len(sequences), dtype=torch.float64), []
@@ -39,7 +40,7 @@ def by_enumeration(game: RepeatedGame, policies: Tensor) -> Tensor:
     return (probability.unsqueeze(-1) * game.episode_value(torch.stack(rewards))).sum(0)
 
 
-@pytest.mark.parametrize("stage", STAGES, ids=["two agents", "three agents"])
+@pytest.mark.parametrize("stage", STAGES, ids=["two agents", "three agents", "three actions"])
 @pytest.mark.parametrize("horizon", [1, 3])
 @pytest.mark.parametrize("discount", [0.0, 0.9])
 def test_values_and_their_gradients_are_those_of_all_episodes(
@@ -53,11 +54,12 @@ def test_values_and_their_gradients_are_those_of_all_episodes(
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("stage", STAGES, ids=["two agents", "three agents", "three actions"])
 @given(seed=st.integers(0, 2**31), discount=st.floats(0, 0.5))
 @settings(max_examples=20, deadline=None)
-def test_it_tends_to_the_endless_game(seed: int, discount: float) -> None:
-    finite = FiniteRepeatedGame(discount=discount, horizon=60)
-    endless = RepeatedGame(discount=discount)
+def test_it_tends_to_the_endless_game(stage: MatrixGame, seed: int, discount: float) -> None:
+    finite = FiniteRepeatedGame(stage=stage, discount=discount, horizon=60)
+    endless = RepeatedGame(stage=stage, discount=discount)
     policies = draw_logits(seed, finite, 3).softmax(-1)
     torch.testing.assert_close(finite.values(policies), endless.values(policies), rtol=0, atol=1e-12)
     torch.testing.assert_close(finite.occupancy(policies), endless.occupancy(policies), rtol=0, atol=1e-12)

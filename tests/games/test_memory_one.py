@@ -18,18 +18,18 @@ def random_policies(*shape: int, seed: int = 0) -> Tensor:
     return (2 * torch.randn(shape, generator=generator, dtype=torch.float64)).softmax(-1)
 
 
-def chain(agents: int, *batch: int, seed: int = 0) -> Tensor:
-    return random_policies(*batch, agents, 1 + 2**agents, 2, seed=seed)
+def chain(agents: int, *batch: int, actions: int = 2, seed: int = 0) -> Tensor:
+    return random_policies(*batch, agents, 1 + actions**agents, actions, seed=seed)
 
 
 def occupancy_by_summing(policies: Tensor, discount: float, steps: int) -> Tensor:
     """Follow one tree of joint actions for `steps` steps: slow, and owing nothing to the code under test."""
-    agents = policies.shape[0]
-    profiles = list(itertools.product((0, 1), repeat=agents))
+    agents, _, actions = policies.shape
+    profiles = list(itertools.product(range(actions), repeat=agents))
 
     def observation(agent: int, profile: tuple[int, ...]) -> int:
         own_first = (profile[agent], *profile[:agent], *profile[agent + 1 :])
-        return 1 + int("".join(map(str, own_first)), 2)
+        return 1 + int("".join(map(str, own_first)), actions)
 
     def following(seen: list[int]) -> Tensor:
         return torch.stack(
@@ -54,6 +54,8 @@ def test_the_second_agent_sees_cd_as_dc() -> None:
     assert observed_states(2) == [[1, 2, 3, 4], [1, 3, 2, 4]]
     # Agent 1 of three, after the joint action C D C: own D, others C C.
     assert observed_states(3)[1][0b010] == 1 + 0b100
+    # Agent 1 of two with three actions, after the joint action 0 2: own 2, other 0.
+    assert observed_states(2, 3)[1][0 * 3 + 2] == 1 + 2 * 3 + 0
 
 
 @given(seed=st.integers(0, 999), discount=st.floats(0, 0.8))
@@ -66,9 +68,9 @@ def test_two_agents_agree_with_the_sum_over_time(seed: int, discount: float) -> 
     )
 
 
-@pytest.mark.parametrize("agents", [3, 4])
-def test_the_chain_agrees_with_the_sum_over_time(agents: int) -> None:
-    policies = chain(agents)
+@pytest.mark.parametrize(("agents", "actions"), [(3, 2), (4, 2), (2, 3)])
+def test_the_chain_agrees_with_the_sum_over_time(agents: int, actions: int) -> None:
+    policies = chain(agents, actions=actions)
     expected = occupancy_by_summing(policies, 0.7, 90)
     torch.testing.assert_close(chain_occupancy(policies, 0.7), expected, atol=1e-12, rtol=0)
 

@@ -98,6 +98,41 @@ def test_policies_that_remember_nothing_play_the_one_shot_game(agents: int) -> N
     torch.testing.assert_close(game.cooperation(forgetful), stage.cooperation(single), atol=1e-11, rtol=0)
 
 
+ROCK_PAPER_SCISSORS = make("rock-paper-scissors")
+"""Action a + 1 beats action a."""
+
+
+def one_hot(actions: list[int]) -> Tensor:
+    return torch.nn.functional.one_hot(torch.tensor(actions), 3).double()
+
+
+def test_copying_the_other_against_beating_the_other() -> None:
+    # derived: both start with rock; from then on agent 0 copies agent 1, who beats agent 0's last action and
+    # so wins every second step: 0, -1, 0, -1, ... to agent 0
+    game = RepeatedGame(stage=ROCK_PAPER_SCISSORS, discount=0.9)
+    seen = list(itertools.product(range(3), repeat=2))  # (own, other)
+    copies = one_hot([0, *(other for _, other in seen)])
+    beats = one_hot([0, *((other + 1) % 3 for _, other in seen)])
+    loss = 0.9 / 1.9
+    for first, second, value in ((copies, beats, -loss), (beats, copies, loss)):
+        values = game.values(torch.stack((first, second)))
+        expected = torch.tensor([value, -value], dtype=torch.float64)
+        torch.testing.assert_close(values, expected, atol=1e-12, rtol=0)
+
+
+@given(seed=st.integers(0, 999))
+@settings(max_examples=10, deadline=None)
+def test_three_actions_without_memory_are_the_stage_game(seed: int) -> None:
+    game = RepeatedGame(stage=ROCK_PAPER_SCISSORS)
+    assert game.num_observations == 10
+    generator = torch.Generator().manual_seed(seed)
+    single = torch.randn(4, 2, 1, 3, generator=generator, dtype=torch.float64).softmax(-1)
+    values = game.values(single.expand(4, 2, 10, 3))
+    torch.testing.assert_close(values, ROCK_PAPER_SCISSORS.values(single), atol=1e-12, rtol=0)
+    uniform = torch.full((2, 10, 3), 1 / 3, dtype=torch.float64)
+    assert game.values(uniform).abs().max() < 1e-14
+
+
 def renamed(policies: Tensor, order: tuple[int, ...]) -> Tensor:
     """Let new agent k play what agent order[k] played, its observations translated to its new neighbours."""
     agents = len(order)
@@ -300,7 +335,6 @@ def test_pickling() -> None:
         ({"discount": -0.1}, r"it is -0.1"),
         ({"horizon": 0}, "horizon must be a whole number of steps, 1 or more; it is 0"),
         ({"horizon": 1.5}, "it is 1.5"),
-        ({"stage": make("rock-paper-scissors")}, "needs a stage with two actions; this one has 3"),
         ({"stage": make("escape-room")}, "must be a matrix game"),
     ],
 )
@@ -309,12 +343,12 @@ def test_bad_settings_are_refused(settings: dict, message: str) -> None:
         RepeatedGame(**settings)
 
 
-def test_more_than_five_agents_can_be_sampled_but_not_solved() -> None:
+def test_more_than_32_joint_actions_can_be_sampled_but_not_solved() -> None:
     generator = torch.Generator()
     game = RepeatedGame(stage=PublicGoods(agents=6))
     state = game.reset(2, generator)
     state, _, _ = game.step(state, torch.ones(2, 6, dtype=torch.int64), generator)
     assert game.observe(state).eq(64).all()
     for exact in (game.values, game.cooperation):
-        with pytest.raises(ValueError, match=r"at most 5 agents.* there are 6. Sample the game instead"):
+        with pytest.raises(ValueError, match=r"at most 32 joint actions.* are 64. Sample the game"):
             exact(random_policies(game))

@@ -1,0 +1,320 @@
+"""The coin game: everybody likes every coin, and picking up another's hurts its owner."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from games.constants import constant, kept
+from games.drawn import DrawnGame
+from games.errors import require
+from games.grid.frame import AGENTS, Figure, Thing, draw_grid
+
+MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))
+"""(rows, columns) of each action."""
+NAMES = ("up", "down", "left", "right", "stay")
+PICK_REWARD, THEFT_REWARD = 1.0, -2.0
+COLOURS = ("red", "blue")
+
+
+class CoinState(NamedTuple):
+    """Who and what lies where; cells are numbered row by row."""
+
+    places: Tensor
+    """The agents' cells, integer [batch, agent]; both may share one."""
+    coins: Tensor
+    """The cell of each colour's coin, integer [batch, colour]; -1 where there is none."""
+    time: Tensor
+    """Steps played, integer [batch]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoinGame(DrawnGame):
+    """The coin game on a torus: a red agent (0), a blue agent (1), and coins in their colours.
+
+    Both move at once. Who arrives at a coin picks it up: +1, whatever its colour; where it is the other's,
+    the other gets -2. What lay there then lies elsewhere: with one coin a new one, never on an agent, of the
+    other colour or of a random one; with two coins (one in each colour at all times) the coin that was taken
+    moves to a cell that holds no agent and no coin. If both arrive at one coin in the same step, `tie` says
+    who picks it up; nobody else is then rewarded or hurt for it. All free cells are equally likely.
+
+    An observation is four planes (oneself, the other, red coin, blue coin), the whole torus or, with `view`,
+    the window around oneself that reaches that far, wrapped around the edges.
+
+    Raises:
+        ValueError: the torus is too small, the view is wider than it, or a setting is none of those listed.
+
+    Source:
+        One coin: Lerer and Peysakhovich, arXiv 1707.01068, as in LOLA's released code, arXiv 1709.04326. Two
+        coins (coins=2, tie="both"): M-FOS, arXiv 2205.01447; as Pax plays it: also stay=True, anywhere=True,
+        pay_last=False. LASE, arXiv 2410.07863: size=5, colour="random", tie="random", horizon=100, view=2;
+        that its field is a torus too, without an action to stay, is assumed.
+
+    >>> game = CoinGame()
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> state = game.reset(batch=2, generator=generator)
+    >>> game.observe(state).shape
+    torch.Size([2, 2, 4, 3, 3])
+    """
+
+    size: int = 3
+    """Cells of a side; at least 2."""
+    coins: Literal[1, 2] = 1
+    """How many coins there are at a time: one, whose colour changes, or one in each colour."""
+    colour: Literal["alternate", "random"] = "alternate"
+    """With one coin: the next one's colour is the other one, or drawn."""
+    tie: Literal["red", "random", "both"] = "red"
+    """Who picks a coin up where both arrive: red, one drawn at random, or both (each as if alone)."""
+    stay: bool = False
+    """Whether there is a fifth action, to stay."""
+    anywhere: bool = False
+    """Whether a coin may appear in any cell, also under an agent or the other coin."""
+    pay_last: bool = True
+    """Whether the last step of an episode gives rewards."""
+    horizon: int = 150
+    """Steps of an episode; at least 1."""
+    view: int | None = None
+    """How many cells an agent sees in each direction, at most (size - 1) / 2; None: the whole torus."""
+
+    def __post_init__(self) -> None:
+        require(self.size >= 2, f"The torus needs at least 2 cells a side; size is {self.size}.")
+        require(self.coins in (1, 2), f"There are 1 or 2 coins at a time, not {self.coins}.")
+        require(
+            self.colour in ("alternate", "random"),
+            f"colour must be alternate or random, not {self.colour!r}.",
+        )
+        require(self.tie in ("red", "random", "both"), f"tie must be red, random or both, not {self.tie!r}.")
+        require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
+        require(
+            self.view is None or 0 <= 2 * self.view < self.size,
+            f"A window that reaches {self.view} cells does not fit on a torus of {self.size}: view must be "
+            f"at most {(self.size - 1) // 2}, or None.",
+        )
+
+    @property
+    def num_agents(self) -> int:
+        """Two: red and blue."""
+        return len(COLOURS)
+
+    @property
+    def discount(self) -> float:
+        """LOLA's."""
+        return 0.96
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """Up, down, left, right, and stay if that is an action."""
+        return spaces.Discrete(len(self.action_names))
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The directions' names."""
+        return NAMES if self.stay else NAMES[:-1]
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Four planes: oneself, the other, red coin, blue coin."""
+        return spaces.Box(0.0, 1.0, self._planes, dtype=np.float32)
+
+    @property
+    def defection_welfare(self) -> float:
+        """Who picks up every coin hurts the other by 2 in half the cases: on average nobody gains."""
+        return 0.0
+
+    @property
+    def start_draws(self) -> int:
+        """Two places, the first coin's colour, and the coins' cells."""
+        return 5
+
+    @property
+    def step_draws(self) -> int:
+        """The cells of new coins, who wins a tie, and the next coin's colour: the last two only if drawn."""
+        return self.coins + (self.tie == "random") + (self.coins == 1 and self.colour == "random")
+
+    def begin(self, draws: Tensor) -> CoinState:
+        """Agents anywhere, coins where `anywhere` lets them be."""
+        red, blue = (draws[:, :2] * self.size**2).long().unbind(1)
+        first = self._free((red, blue), draws[:, 3])
+        if self.coins == 1:
+            red_first = draws[:, 2] < 0.5
+            coins = torch.where(torch.stack((red_first, ~red_first)), first, -1)
+        else:
+            coins = torch.stack((first, self._free((red, blue, first), draws[:, 4])))
+        time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
+        return CoinState(torch.stack((red, blue)).T, coins.T, time)
+
+    def advance(self, state: CoinState, actions: Tensor, draws: Tensor) -> tuple[CoinState, Tensor, Tensor]:
+        """Move everybody, hand out coins, lay new ones; see `DrawnGame.advance`."""
+        # The batch comes last from here on: a loop over two agents or two colours is too short to be fast.
+        places, coins = self._move(state.places.T, actions.T), state.coins.T
+        taken = self._settle(places[:, None] == coins, draws)
+        rewards = _payoffs(draws.device) @ taken.flatten(0, 1).view(torch.uint8).float()
+        after = CoinState(places.T, self._lay(places, coins, taken[0] | taken[1], draws).T, state.time + 1)
+        done = after.time >= self.horizon
+        return after, (rewards if self.pay_last else rewards * ~done).T, done
+
+    def observe(self, state: CoinState) -> Tensor:
+        """Planes [batch, agent, 4, row, column]; see the class."""
+        cells = self.size**2
+        places, coins = state.places.T, state.coins.T
+        lying = torch.cat((places, coins, places.flip(0), coins))  # what agent 0 sees, then agent 1
+        index = lying + cells * torch.arange(len(lying), device=lying.device)[:, None]
+        index = torch.where(lying < 0, places[0], index)  # no coin: mark agent 0 in its own plane again
+        planes = torch.zeros(lying.shape[1], len(lying) * cells, dtype=torch.float32, device=lying.device)
+        planes.scatter_(1, index.T, planes.new_ones(1, 1).expand(index.T.shape))
+        if self.view is not None:
+            around = _around(self.size, self.view, lying.device)[state.places]
+            planes = planes.reshape(-1, 2, 4, cells).gather(-1, around[:, :, None].expand(-1, -1, 4, -1))
+        return planes.reshape(-1, self.num_agents, *self._planes)
+
+    def cooperates(self, state: CoinState, actions: Tensor) -> Tensor:
+        """Not stepping onto the other's coin: boolean [batch, agent]."""
+        return self._move(state.places, actions) != state.coins.flip(1)
+
+    def scripted(self, state: CoinState, cooperative: Tensor) -> Tensor:
+        """Take the shortest way to the nearest coin; who cooperates to one's own, and around the other's.
+
+        Args:
+            state: a state of this game.
+            cooperative: who keeps off the other's coins, boolean [batch, agent].
+
+        Returns:
+            actions, integer [batch, agent].
+        """
+        moves = torch.arange(4, device=state.places.device)
+        targets = self._move(state.places[..., None], moves)
+        table = _distances(self.size, state.places.device)
+        far = float(2 * self.size)
+        own, other = (
+            torch.where(coins[..., None] >= 0, table[targets, coins[..., None].clamp_min(0)], far)
+            for coins in (state.coins, state.coins.flip(1))
+        )
+        careful = torch.where(other == 0, 2 * far, own)
+        return torch.where(cooperative[..., None], careful, torch.minimum(own, other)).argmin(-1)
+
+    def render(self, state: CoinState, index: int = 0) -> np.ndarray:
+        """Discs with numbers are agents, diamonds are coins in their colours."""
+        coins = [
+            Thing(cell, AGENTS[colour][0], "diamond")
+            for colour, cell in enumerate(state.coins[index].tolist())
+            if cell >= 0
+        ]
+        agents = [Figure(cell, number) for number, cell in enumerate(state.places[index].tolist())]
+        return draw_grid([["ground"] * self.size] * self.size, coins, agents, scale=60)
+
+    @property
+    def _planes(self) -> tuple[int, int, int]:
+        side = self.size if self.view is None else 2 * self.view + 1
+        return 4, side, side
+
+    def _move(self, places: Tensor, actions: Tensor) -> Tensor:
+        """The cells that these actions lead to."""
+        led: Tensor = _targets(self.size, places.device)[places * len(MOVES) + actions.long()]
+        return led
+
+    def _settle(self, arrived: Tensor, draws: Tensor) -> Tensor:
+        """Who picks up what, of those who arrived at it: boolean [agent, colour, batch]."""
+        red, blue = arrived
+        if self.tie == "both":
+            return arrived
+        if self.tie == "red":
+            return torch.stack((red, blue & ~red))
+        red_wins = draws[:, self.coins] < 0.5
+        return torch.stack((red & (red_wins | ~blue), blue & ~(red_wins & red)))
+
+    def _lay(self, places: Tensor, coins: Tensor, gone: Tensor, draws: Tensor) -> Tensor:
+        """The coins after these are gone, [colour, batch]."""
+        if self.coins == 2:
+            left = torch.where(gone[1], places[0], coins[1])  # where it is gone, an agent stands
+            red = torch.where(gone[0], self._free((*places, left), draws[:, 0]), coins[0])
+            blue = torch.where(gone[1], self._free((*places, red), draws[:, 1]), coins[1])
+            return torch.stack((red, blue))
+        if self.colour == "alternate":
+            row = coins < 0  # where the other colour's coin is not
+        else:
+            red_next = draws[:, -1] < 0.5
+            row = torch.stack((red_next, ~red_next))
+        fresh = self._free(tuple(places), draws[:, 0]).expand(2, -1).masked_fill(~row, -1)
+        return torch.where(gone[0] | gone[1], fresh, coins)
+
+    def _free(self, taken: Sequence[Tensor], draw: Tensor) -> Tensor:
+        """A cell that is none of those taken, all others alike: integer [batch].
+
+        The cell's rank among the free ones is drawn; then what is taken is skipped in increasing order.
+        """
+        cells = self.size**2
+        if self.anywhere:
+            return (draw * cells).long()
+        order = _sorted(taken)
+        another = [high > low for low, high in itertools.pairwise(order)]
+        cell = (draw * (cells - 1 - sum(another))).long()
+        cell = cell + (cell >= order[0])
+        for high, counts in zip(order[1:], another, strict=True):
+            cell = cell + ((cell >= high) & counts)
+        return cell
+
+
+def _sorted(values: Sequence[Tensor]) -> list[Tensor]:
+    """The same numbers, at each position in increasing order."""
+    order = list(values)
+    for last in range(len(order) - 1, 0, -1):
+        for i in range(last):
+            low, high = torch.minimum(order[i], order[i + 1]), torch.maximum(order[i], order[i + 1])
+            order[i], order[i + 1] = low, high
+    return order
+
+
+@kept
+def _payoffs(device: torch.device) -> Tensor:
+    """What agents (rows) get from who picks up what (agent, colour): float32 [2, 4]."""
+    table = [
+        [
+            PICK_REWARD * (picker == agent) + THEFT_REWARD * (agent == colour != picker)
+            for picker in (0, 1)
+            for colour in (0, 1)
+        ]
+        for agent in (0, 1)
+    ]
+    return constant(table, torch.float32, device)
+
+
+@kept
+def _targets(size: int, device: torch.device) -> Tensor:
+    """Where each action leads from each cell: [cell * action]."""
+    led = [
+        (row + down) % size * size + (column + right) % size
+        for row in range(size)
+        for column in range(size)
+        for down, right in MOVES
+    ]
+    return constant(led, torch.int64, device)
+
+
+@kept
+def _around(size: int, view: int, device: torch.device) -> Tensor:
+    """The cells of each cell's window, row by row: [cell, cell of the window]."""
+    reach = range(-view, view + 1)
+    rows = [
+        [(row + down) % size * size + (column + right) % size for down in reach for right in reach]
+        for row in range(size)
+        for column in range(size)
+    ]
+    return constant(rows, torch.int64, device)
+
+
+@kept
+def _distances(size: int, device: torch.device) -> Tensor:
+    """Steps between cells, and of equally many the straighter first: float32 [cell, cell]."""
+    side = np.arange(size)
+    apart = np.abs(side[:, None] - side)
+    apart = np.minimum(apart, size - apart)
+    steps = apart[:, None, :, None] + apart[None, :, None, :]
+    squares = (apart**2)[:, None, :, None] + (apart**2)[None, :, None, :]
+    return constant((steps + squares / size**2).reshape(size**2, size**2), torch.float32, device)

@@ -1,0 +1,1 @@
+"""Environments that others wrote, in many copies, as one game of this toolkit."""

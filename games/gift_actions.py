@@ -1,0 +1,291 @@
+"""Gifts as actions: an agent may reward the others in the same step in which it acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from games.base import Game, State
+from games.errors import require
+from games.gift_rules import GiftRules
+from games.matrix import MatrixGame, MatrixState, payoff_array
+from games.wrapped import WrappedGame
+
+LARGEST_TABLE = 2**20
+"""The most joint actions, of those with and without gifts, that are written out as a payoff table."""
+
+
+class GiftState(NamedTuple):
+    """The game's state, and what has been given."""
+
+    game: State
+    """The game's own state."""
+    extrinsic: Tensor
+    """What the game itself paid each agent in the last step, [batch, agent]; 0 before the first."""
+    given: Tensor
+    """What went from whom to whom in the last step, [batch, giver, receiver]; 0 before the first."""
+    purse: Tensor
+    """What each agent has left to give, [batch, agent]; always 0 where gifts are zero-sum."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GiftGame(WrappedGame):
+    """A game in which every action comes twice: a is the game's action a, and A + a is the same with a gift.
+
+    The game goes on as if there were no gifts, and is told of them (`Game.give`). Observations are the game's
+    own, or, with `observe_purse`, end with what the agent has left to give: one more number behind a vector,
+    one more plane behind planes.
+
+    Raises:
+        ValueError: the purse is to be observed where there is none, or where observations are mere numbers.
+
+    Source:
+        Lupu and Precup, Gifting in Multi-Agent Reinforcement Learning, AAMAS 2020: the three budgets, there
+        with the gift as an action of its own. Wang et al., arXiv 2105.06593: every action with and without.
+        Not checked against the first: that a purse which is nearly empty gives what is left, and that only
+        what the game pays, if it is positive, fills a replenishable one.
+
+    >>> from games.escape_room import EscapeRoom
+    >>> game = GiftGame(game=EscapeRoom(), rules=GiftRules(amount=2.0))
+    >>> game.action_names[-1]
+    'door and give'
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> state, rewards, done = game.step(game.reset(1, generator), torch.tensor([[0, 5]]), generator)
+    >>> state.extrinsic, rewards  # agent 1 leaves by the door, and gives
+    (tensor([[-1., 10.]]), tensor([[1., 8.]]))
+    """
+
+    rules: GiftRules
+    """How large a gift is, who gets it, and where it comes from."""
+    observe_purse: bool = False
+    """Whether an observation ends with what the agent has left to give, in reward units."""
+
+    def __post_init__(self) -> None:
+        """Check what is to be observed."""
+        require(
+            not self.observe_purse or self.rules.source.limited,
+            "Zero-sum gifts come out of the giver's reward, so there is no purse to observe.",
+        )
+        seen = self.game.observation_space
+        require(
+            not self.observe_purse or isinstance(seen, spaces.Box),
+            f"The purse can stand behind a vector or planes, but this game's agents observe {seen}.",
+        )
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """The game's actions without, then with a gift."""
+        return spaces.Discrete(2 * int(self.game.action_space.n))
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The game's names without, then with a gift."""
+        return with_gifts(self.game.action_names)
+
+    @property
+    def observation_space(self) -> spaces.Box | spaces.Discrete:
+        """The game's, with the purse behind it if that is observed."""
+        space = self.game.observation_space
+        if not self.observe_purse or not isinstance(space, spaces.Box):
+            return space
+        most = np.inf if self.rules.source.earns else self.rules.purse
+        one = (1, *space.shape[1:])
+        low = np.concatenate((space.low, np.zeros(one)))
+        high = np.concatenate((space.high, np.full(one, most)))
+        return spaces.Box(low.astype(space.dtype), high.astype(space.dtype), dtype=space.dtype.type)
+
+    @property
+    def best_welfare(self) -> float | None:
+        """The game's where gifts are zero-sum; otherwise they add to it, and nobody knows how much."""
+        return self.game.best_welfare if self.rules.source.pays else None
+
+    def inner(self, state: GiftState) -> State:
+        """Take the game's own state out."""
+        return state.game
+
+    def reset(self, batch: int, generator: torch.Generator) -> GiftState:
+        """Start `batch` copies with fresh purses."""
+        nothing = torch.zeros(batch, self.num_agents, device=generator.device)
+        given = torch.zeros(batch, self.num_agents, self.num_agents, device=generator.device)
+        return GiftState(self.game.reset(batch, generator), nothing, given, nothing + self.rules.purse)
+
+    def observe(self, state: GiftState) -> Tensor:
+        """What each agent sees: float [batch, agent, *shape], or integer [batch, agent]."""
+        seen = self.game.observe(state.game)
+        if not self.observe_purse:
+            return seen
+        purse = state.purse.to(seen).reshape(*state.purse.shape, *[1] * (seen.ndim - 2))
+        return torch.cat((seen, purse.expand(*seen.shape[:2], 1, *seen.shape[3:])), 2)
+
+    def step(
+        self, state: GiftState, actions: Tensor, generator: torch.Generator
+    ) -> tuple[GiftState, Tensor, Tensor]:
+        """Play one step of the game, tell it of the gifts, and pay; see `Game.step`."""
+        own, wanted = self._parts(actions)
+        game, extrinsic, done = self.game.step(state.game, own, generator)
+        split = self.rules.split(self.game, extrinsic.dtype, extrinsic.device)
+        given = self.rules.given(wanted, state.purse.to(extrinsic), split)
+        purse = state.purse - given if self.rules.source.limited else state.purse
+        if self.rules.source.earns:
+            purse = purse + extrinsic.clamp_min(0)
+        gifts = given.unsqueeze(-1) * split
+        after = GiftState(self.game.give(game, gifts), extrinsic, gifts, purse)
+        return after, self.rules.paid(extrinsic, given, split), done
+
+    def cooperates(self, state: GiftState, actions: Tensor) -> Tensor | None:
+        """Which actions cooperate in the game, whether they come with a gift or not."""
+        return self.game.cooperates(state.game, self._parts(actions)[0])
+
+    def give(self, state: GiftState, gifts: Tensor) -> GiftState:
+        """Tell the game of gifts that are no actions."""
+        return state._replace(game=self.game.give(state.game, gifts))
+
+    def restart(self, state: GiftState, done: Tensor, generator: torch.Generator) -> GiftState:
+        """Replace the copies that are done by fresh ones with fresh purses."""
+        return GiftState(
+            self.game.restart(state.game, done, generator),
+            state.extrinsic.masked_fill(done[:, None], 0),
+            state.given.masked_fill(done[:, None, None], 0),
+            state.purse.masked_fill(done[:, None], self.rules.purse),
+        )
+
+    def _parts(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The game's actions, and which of them come with a gift."""
+        own = int(self.game.action_space.n)
+        return actions % own, actions >= own
+
+
+@dataclass(frozen=True, kw_only=True)
+class GiftMatrixGame(MatrixGame):
+    """A matrix game with gifts, which is a matrix game of twice as many actions: its values stay exact.
+
+    Raises:
+        ValueError: the table would have more than 2^20 joint actions, or a replenishable purse is empty: in a
+            game of one step it is never filled.
+
+    Source:
+        Wang et al., arXiv 2105.06593.
+
+    >>> from games.two_agent import SymmetricTwoAgentGame
+    >>> game = GiftMatrixGame(game=SymmetricTwoAgentGame(), rules=GiftRules(amount=1.5))
+    >>> game.payoffs()[0, 3]  # agent 0 cooperates, agent 1 defects and gives
+    tensor([-1.5000, -1.5000], dtype=torch.float64)
+    """
+
+    game: MatrixGame
+    """The matrix game that is played."""
+    rules: GiftRules
+    """How large a gift is, who gets it, and where it comes from."""
+
+    def __post_init__(self) -> None:
+        """Check that there is something to give, and room for the table."""
+        limited = self.rules.source.limited
+        require(
+            not limited or self.rules.purse > 0,
+            "In a game of one step a purse is never filled: give it a purse above 0 to start with.",
+        )
+        profiles = _profiles(self.game)
+        require(
+            profiles <= LARGEST_TABLE,
+            f"A table with gifts holds at most {LARGEST_TABLE} joint actions; this one needs {profiles}.",
+        )
+
+    @property
+    def cooperative(self) -> bool:
+        """No: there are more than two actions."""
+        return False
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The game's names without, then with a gift."""
+        return with_gifts(self.game.action_names)
+
+    @property
+    def neighbours(self) -> Tensor:
+        """As in the game."""
+        return self.game.neighbours
+
+    @property
+    def defection_welfare(self) -> float | None:
+        """As in the game: who defects gives nothing."""
+        return self.game.defection_welfare
+
+    def build_payoffs(self) -> NDArray[np.float64]:
+        """Add what is received, and take what is paid: float64 [2A, ..., 2A, agent]."""
+        agents, own = self.game.num_agents, int(self.game.action_space.n)
+        joint = np.indices((2 * own,) * agents)
+        extrinsic = torch.from_numpy(payoff_array(self.game)[tuple(joint % own)])
+        wanted = torch.from_numpy(np.moveaxis(joint >= own, 0, -1).copy())
+        split = self.rules.split(self.game, torch.float64, torch.device("cpu"))
+        given = self.rules.given(wanted, torch.full_like(extrinsic, self.rules.purse), split)
+        return self.rules.paid(extrinsic, given, split).numpy()
+
+    def cooperation(self, policies: Tensor) -> Tensor | None:
+        """Each agent's probability to cooperate, with a gift or without, [..., agent]."""
+        return self.game.cooperation(policies.unflatten(-1, (2, -1)).sum(-2))
+
+    def cooperates(self, state: MatrixState, actions: Tensor) -> Tensor | None:
+        """Which actions cooperate in the game, whether they come with a gift or not."""
+        return self.game.cooperates(state, actions % int(self.game.action_space.n))
+
+
+def gift_actions(
+    game: Game,
+    amount: float,
+    budget: Literal["zero-sum", "fixed", "replenishable"] = "zero-sum",
+    *,
+    purse: float = 0.0,
+    receivers: Literal["neighbours", "everybody"] = "neighbours",
+    observe_purse: bool = False,
+) -> GiftGame | GiftMatrixGame:
+    """Let every action come with a gift: a + A is a with a gift, A being the number of the game's actions.
+
+    Args:
+        game: any game.
+        amount: what a whole gift is worth, in reward units; above 0.
+        budget: "zero-sum": the giver's reward pays. "fixed": `purse` is free to give until it is used up.
+            "replenishable": what the game pays the agent, if positive, fills the purse after each step.
+        purse: what is in each agent's purse at the start of an episode, in reward units.
+        receivers: among whom a gift is split equally.
+        observe_purse: whether an observation ends with what the agent has left to give.
+
+    Returns:
+        a matrix game for a matrix game of at most 2^20 joint actions with gifts; otherwise a game.
+
+    Raises:
+        ValueError: see `GiftRules`, `GiftGame` and `GiftMatrixGame`.
+
+    Source:
+        Lupu and Precup, Gifting in Multi-Agent Reinforcement Learning, AAMAS 2020; Wang et al., Emergent
+        Prosociality in Multi-Agent Games Through Gifting, arXiv 2105.06593.
+
+    >>> from games.catalogue import make
+    >>> game = gift_actions(make("stag-hunt-gifting"), amount=10)
+    >>> game.action_names
+    ('hunt', 'forage', 'hunt and give', 'forage and give')
+    """
+    rules = GiftRules(amount=amount, budget=budget, purse=purse, receivers=receivers)
+    if isinstance(game, MatrixGame) and not observe_purse and _profiles(game) <= LARGEST_TABLE:
+        return GiftMatrixGame(game=game, rules=rules)
+    return GiftGame(game=game, rules=rules, observe_purse=observe_purse)
+
+
+def with_gifts(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Name actions without, then with a gift.
+
+    >>> with_gifts(("stay", "go"))
+    ('stay', 'go', 'stay and give', 'go and give')
+    """
+    return (*names, *(f"{name} and give" for name in names))
+
+
+def _profiles(game: MatrixGame) -> int:
+    """How many joint actions there are, with gifts."""
+    profiles: int = (2 * int(game.action_space.n)) ** game.num_agents
+    return profiles

@@ -1,0 +1,1 @@
+"""What grid games share: maps, moves, beams, views and frames."""

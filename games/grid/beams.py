@@ -1,0 +1,51 @@
+"""Beams: straight ahead, a few rays side by side, each stopped by what it meets first."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from games.constants import constant, kept
+from games.grid.views import marked
+
+
+def reached(cells: Tensor, stops: Tensor) -> Tensor:
+    """Cut beams off behind the first thing that stops each ray; that thing's own cell is still reached.
+
+    Args:
+        cells: integer [batch, agent, ray, cell from near to far], as `games.grid.tables.beam_table` has them;
+            the number of cells is nowhere.
+        stops: where rays stop, boolean [batch, cell].
+
+    Returns:
+        integer, like `cells`; the number of cells where a ray does not get to.
+
+    >>> reached(torch.tensor([[[[0, 1, 2]]]]), torch.tensor([[False, True, False]]))
+    tensor([[[[0, 1, 3]]]])
+    """
+    rays, length = cells.shape[-2:]
+    hit = pad(stops, (0, 1)).gather(1, cells.flatten(1)).view(torch.uint8)
+    # One product for all rays of a beam: it is quicker than a running sum over a few cells.
+    behind = hit.float().reshape(-1, rays * length) @ _nearer(rays, length, cells.device)
+    return torch.where(behind.reshape(cells.shape) == 0, cells, stops.shape[1])
+
+
+def touched(cells: Tensor, count: int) -> Tensor:
+    """Which of the map's cells are among these: boolean [batch, count].
+
+    Args:
+        cells: integer [batch, ...]; `count` is nowhere.
+        count: cells of the map.
+
+    >>> touched(torch.tensor([[0, 2, 3]]), count=3)
+    tensor([[ True, False,  True]])
+    """
+    return marked(cells.flatten(1), count)
+
+
+@kept
+def _nearer(rays: int, length: int, device: torch.device) -> Tensor:
+    """Which cells of a beam lie before which (columns) on the same ray: float32 [ray * cell, ray * cell]."""
+    return constant(np.kron(np.eye(rays), np.triu(np.ones((length, length)), 1)), torch.float32, device)

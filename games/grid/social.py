@@ -1,0 +1,301 @@
+"""Sequential social dilemmas on a map: agents walk, turn, eat and fire beams; what grows is for each game."""
+
+from __future__ import annotations
+
+import abc
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from games.constants import constant, kept
+from games.drawn import DrawnGame
+from games.errors import require
+from games.grid.beams import reached, touched
+from games.grid.maps import read_map
+from games.grid.moves import resolve_moves
+from games.grid.routes import head_for
+from games.grid.social_state import SocialState, draw, see
+from games.grid.tables import STILL, beam_table, cell_indices, cell_mask, paths, rows_at
+from games.grid.views import occupied, window_shape
+
+BEAM_BREADTH = 3
+WALKS = (3, 1, 0, 2)
+"""Quarter turns from where an agent faces to where it walks: to the left, right, forward, back."""
+WALK_NAMES = {True: ("left", "right", "forward", "back"), False: ("left", "right", "up", "down")}
+"""What the walks are called, by whether agents turn."""
+STAY = len(WALKS)
+TURNS = {"turn right": 1, "turn left": -1}
+"""Quarter turns, clockwise."""
+EAT_REWARD = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SocialGrid(DrawnGame, abc.ABC):
+    """What cleanup and harvest have in common.
+
+    In a step agents turn and walk first (`games.grid.moves` says who gets a contested cell), then eat what
+    they stand on, then fire; then those whose time-out is over come back to a free place to start from, and
+    the map changes. Walks are relative to where an agent faces; without turning everybody faces north. Beams
+    are three cells wide; walls stop them, and the first agent in each ray, who is hit. Everybody fires at
+    once: no beam sees what another changed.
+
+    An observation is a stack of planes (`PLANES`) in a window around the agent, its own direction up; what
+    lies outside the map is wall, and who is away sees zeros only.
+    """
+
+    map: tuple[str, ...]
+    """Rows of symbols, from north to south."""
+    agents: int = 5
+    """How many play; at least 1."""
+    horizon: int = 1000
+    """Steps of an episode; at least 1."""
+    view: tuple[int, int, int, int] = (7, 7, 7, 7)
+    """How many cells an agent sees ahead, to the right, behind and to the left; each 0 or more."""
+    turning: bool = True
+    """Whether agents turn; otherwise they face north all the time."""
+    fining: bool = True
+    """Whether there is a beam that fines whom it hits."""
+    fine_cost: float = 1.0
+    """What firing that beam costs, in reward; 0 or more."""
+    fine: float = 50.0
+    """What being hit by one costs, in reward; 0 or more."""
+    time_out: int = 0
+    """For how many steps who was hit is away; 0 or more."""
+    cooldown: int = 1
+    """An agent may fire that beam in every so-many-th step; trying before does nothing; at least 1."""
+    beam_length: int = 5
+    """Cells of each of a beam's three rays; at least 1."""
+    random_spawn: bool = True
+    """Whether agents start at places drawn anew; otherwise agent i starts at the i-th from below."""
+
+    SYMBOLS: ClassVar[dict[str, str]] = {"@": "wall", "P": "spawn"}
+    PLANES: ClassVar[tuple[str, ...]] = ("oneself", "others", "walls", "apples", "beams")
+
+    def __post_init__(self) -> None:
+        require(self.agents >= 1, f"Somebody has to play: agents is {self.agents}.")
+        require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
+        require(
+            len(self.view) == 4 and min(self.view) >= 0,
+            f"view says how far an agent sees ahead, right, behind and left, four numbers of 0 or more; not "
+            f"{self.view}.",
+        )
+        require(self.beam_length >= 1, f"A beam is at least 1 cell long; beam_length is {self.beam_length}.")
+        require(self.cooldown >= 1, f"cooldown must be at least 1 step, not {self.cooldown}.")
+        for name in ("fine_cost", "fine", "time_out"):
+            value = getattr(self, name)
+            require(value >= 0, f"{name} must be 0 or more, but it is {value}.")
+        self.cells_of("wall")
+
+    @property
+    def layout(self) -> Mapping[str, tuple[int, ...]]:
+        """Where everything lies on the map: cells by meaning."""
+        return _layout(tuple(self.map), tuple(self.SYMBOLS.items()), self.agents)
+
+    def cells_of(self, *meanings: str) -> tuple[int, ...]:
+        """The cells with any of these meanings, in increasing order."""
+        return _cells_of(tuple(self.map), tuple(self.SYMBOLS.items()), self.agents, meanings)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.map), len(self.map[0])
+
+    @property
+    def num_agents(self) -> int:
+        """How many play."""
+        return self.agents
+
+    @property
+    def beams_of_game(self) -> tuple[str, ...]:
+        """The beams that are actions."""
+        return ("fine",) if self.fining else ()
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Walks, staying, turns if there are any, beams."""
+        return (*WALK_NAMES[self.turning], "stay", *(TURNS if self.turning else ()), *self.beams_of_game)
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """One of `action_names`."""
+        return spaces.Discrete(len(self.action_names))
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Planes in a window."""
+        shape = (len(self.PLANES), *window_shape(self.view))
+        return spaces.Box(0.0, 1.0, shape, dtype=np.float32)
+
+    @property
+    def start_draws(self) -> int:
+        """A rank for every place to start from, and where each agent faces."""
+        return len(self.cells_of("spawn")) + self.agents
+
+    @property
+    def step_draws(self) -> int:
+        """A priority for each agent, a rank for each place to come back to, and what the map draws."""
+        return self.agents + self._return_draws + self.map_draws
+
+    @property
+    @abc.abstractmethod
+    def map_draws(self) -> int:
+        """How many uniform numbers the map draws in a step."""
+
+    @abc.abstractmethod
+    def change_map(self, state: SocialState, draws: Tensor) -> SocialState:
+        """Let things grow at the end of a step; draws are uniform, [batch, map_draws]."""
+
+    def begin(self, draws: Tensor) -> SocialState:
+        """Everybody at a place to start from, and on the map what its symbols say."""
+        batch, device = len(draws), draws.device
+        spawn = cell_indices(self.cells_of("spawn"), device)
+        if self.random_spawn:
+            places = spawn[draws[:, : len(spawn)].topk(self.agents).indices]
+        else:
+            places = spawn.flip(0)[: self.agents].repeat(batch, 1)
+        faces = (draws[:, len(spawn) :] * 4).long() * int(self.turning)
+        apples, waste = (
+            cell_mask(self.size, self.cells_of(meaning), device).repeat(batch, 1)
+            for meaning in ("apple", "waste")
+        )
+        none = torch.zeros_like(places)
+        time = torch.zeros(batch, dtype=torch.int64, device=device)
+        return SocialState(places, faces, none, none, apples, waste, torch.zeros_like(apples), time)
+
+    def advance(
+        self, state: SocialState, actions: Tensor, draws: Tensor
+    ) -> tuple[SocialState, Tensor, Tensor]:
+        """Turn and walk, eat, fire, come back, grow; see `DrawnGame.advance`."""
+        present = state.places >= 0
+        actions = torch.where(present, actions.long(), STAY)
+        wanted, faces = self.led_to(state, actions)
+        places = resolve_moves(state.places, wanted, draws[:, : self.agents])
+        eaten = state.apples.gather(1, places.clamp_min(0)) & present
+        state = state._replace(
+            places=places,
+            orientation=faces,
+            apples=state.apples & ~occupied(places, state.apples.shape[1]),
+            beams=torch.zeros_like(state.beams),
+        )
+        rewards = EAT_REWARD * eaten.float()
+        for name in self.beams_of_game:
+            firing = (actions == self.action_names.index(name)) & present
+            state, paid = self.fire(state, name, firing)
+            rewards = rewards + paid
+        rest = draws[:, self.agents :]
+        if self.time_out > 0:
+            state = self._come_back(state, ~present, rest[:, : self._return_draws])
+        state = self.change_map(state, rest[:, self._return_draws :])._replace(time=state.time + 1)
+        return state, rewards, state.time >= self.horizon
+
+    def led_to(self, state: SocialState, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The cells that actions lead to when nobody is in the way, and where agents then face.
+
+        Both are integer [batch, agent]; walls hold back, and who is away stays so.
+        """
+        names, device = self.action_names, actions.device
+        heading, faces = _effects(names, device)[:, state.orientation * len(names) + actions]
+        table = paths(self.size, self.cells_of("wall"), device)
+        led = table.flatten()[heading * table.shape[1] + state.places.clamp_min(0)]
+        return torch.where(state.places < 0, state.places, led), faces
+
+    def fire(self, state: SocialState, name: str, firing: Tensor) -> tuple[SocialState, Tensor]:
+        """Fire one kind of beam.
+
+        Args:
+            state: after everybody walked and ate.
+            name: one of `beams_of_game`.
+            firing: whose action it is, boolean [batch, agent].
+
+        Returns:
+            the state with what the beams changed; each agent's reward from them, float32 [batch, agent].
+        """
+        firing = firing & (state.cooling == 0)
+        cooling = (torch.where(firing, self.cooldown, state.cooling) - 1).clamp_min(0)
+        beams = self.beam_cells(state, firing, occupied(state.places, state.apples.shape[1]))
+        times = (beams.flatten(2)[..., None] == state.places[:, None, None]).any(2).sum(1)
+        rewards = -self.fine_cost * firing.float() - self.fine * times.float()
+        hit = (times > 0) & (self.time_out > 0)
+        state = state._replace(
+            cooling=cooling,
+            beams=state.beams | touched(beams, state.beams.shape[1]),
+            away=torch.where(hit, self.time_out, state.away),
+            places=torch.where(hit, -1, state.places),
+        )
+        return state, rewards
+
+    def beam_cells(self, state: SocialState, firing: Tensor, stops: Tensor) -> Tensor:
+        """The cells that beams reach: integer [batch, agent, ray, cell], the number of cells for nowhere.
+
+        Args:
+            state: where agents stand and face.
+            firing: who fires, boolean [batch, agent].
+            stops: what stops a ray, and is reached, boolean [batch, cell]; walls stop it anyway, and are not.
+        """
+        walls = self.cells_of("wall")
+        table = beam_table(self.size, walls, self.beam_length, BEAM_BREADTH, firing.device)
+        return reached(rows_at(table, state.orientation, torch.where(firing, state.places, -1)), stops)
+
+    def observe(self, state: SocialState) -> Tensor:
+        """Planes in a window around each agent, float32 [batch, agent, plane, row, column]."""
+        return see(state, self.layout, self.size, planes=self.PLANES, reach=self.view, turning=self.turning)
+
+    def render(self, state: SocialState, index: int = 0) -> np.ndarray:
+        """The whole map with everything on it; noses show where agents face."""
+        return draw(state, index, self.layout, self.size, turning=self.turning)
+
+    def walk_to(self, state: SocialState, goals: Tensor, barred: Tensor | None = None) -> Tensor:
+        """The actions that lead agents to the nearest goal; they stay where there is none, or at one.
+
+        Args:
+            state: a state of this game.
+            goals: boolean [batch, agent or 1, cell].
+            barred: cells to keep off, boolean [batch, agent or 1, cell].
+        """
+        heading = head_for(state, goals, self.size, self.cells_of("wall"), barred)
+        walk = cell_indices(tuple(WALKS.index(turn) for turn in range(STILL)), heading.device)
+        return torch.where(heading == STILL, STAY, walk[(heading - state.orientation) % STILL])
+
+    @property
+    def _return_draws(self) -> int:
+        return len(self.cells_of("spawn")) if self.time_out > 0 else 0
+
+    def _come_back(self, state: SocialState, gone: Tensor, draws: Tensor) -> SocialState:
+        """Count the time-outs of those who were gone in this step; whose is over gets a free place."""
+        away = state.away - gone.long()
+        back = gone & (away == 0)
+        spawn = cell_indices(self.cells_of("spawn"), draws.device)
+        taken = occupied(state.places, state.apples.shape[1]).index_select(1, spawn)
+        free = spawn[draws.masked_fill(taken, -1.0).topk(self.agents).indices]
+        mine = free.gather(1, (back.cumsum(1) - 1).clamp_min(0))
+        return state._replace(away=away, places=torch.where(back, mine, state.places))
+
+
+@functools.lru_cache
+def _layout(
+    rows: tuple[str, ...], symbols: tuple[tuple[str, str], ...], agents: int
+) -> Mapping[str, tuple[int, ...]]:
+    return read_map(rows, dict(symbols), agents=agents)
+
+
+@functools.lru_cache
+def _cells_of(
+    rows: tuple[str, ...], symbols: tuple[tuple[str, str], ...], agents: int, meanings: tuple[str, ...]
+) -> tuple[int, ...]:
+    layout = _layout(rows, symbols, agents)
+    return tuple(sorted(cell for meaning in meanings for cell in layout.get(meaning, ())))
+
+
+@kept
+def _effects(names: tuple[str, ...], device: torch.device) -> Tensor:
+    """Where each action leads (a row of `paths`), and where one then faces: [2, orientation * action]."""
+    pairs = [(face, action) for face in range(STILL) for action in range(len(names))]
+    heading = [(face + WALKS[action]) % STILL if action < STAY else STILL for face, action in pairs]
+    faces = [(face + TURNS.get(names[action], 0)) % STILL for face, action in pairs]
+    return constant([heading, faces], torch.int64, device)
