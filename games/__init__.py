@@ -8,7 +8,13 @@ tensor([-1.5000, -1.5000])
 
 from games.base import ExactGame, Game, two_action_policies
 from games.catalogue import Entry, entry, make, names, register
+from games.cleanup import Cleanup
+from games.coin_game import CoinGame
+from games.congestion import Braess, CongestionGame, Pigou
+from games.differentiable import DifferentiableGame
 from games.dilemma import DilemmaReport, SchellingData, dilemma_test, schelling
+from games.drawn import DrawnGame
+from games.equilibrium import exploitability, nash_conv, zero_sum_equilibrium
 from games.escape_room import EscapeRoom
 from games.families import (
     Circular,
@@ -21,26 +27,50 @@ from games.families import (
     Tycoon,
 )
 from games.finite_repeated import FiniteRepeatedGame
+from games.gift_actions import gift_actions
+from games.harvest import Harvest
+from games.jungle import Jungle
+from games.lase_cleanup import LaseCleanup
 from games.matrix import MatrixGame, MatrixState, NormalForm
+from games.prisoner_corridor import PrisonerCorridor
+from games.random_games import random_general_sum, random_zero_sum
 from games.repeated import RepeatedGame
+from games.snowdrift import Snowdrift
+from games.soccer import Soccer
+from games.stag_hunt_grid import StagHuntGrid
 from games.two_agent import SymmetricTwoAgentGame
+from games.zero_sum import zero_sum
 
 __all__ = [
+    "Braess",
     "Circular",
+    "Cleanup",
+    "CoinGame",
+    "CongestionGame",
     "ContributionGame",
     "Cyclical",
+    "DifferentiableGame",
     "DilemmaReport",
+    "DrawnGame",
     "Entry",
     "EscapeRoom",
     "ExactGame",
     "FiniteRepeatedGame",
     "Game",
+    "Harvest",
+    "Jungle",
+    "LaseCleanup",
     "MatrixGame",
     "MatrixState",
     "NormalForm",
+    "Pigou",
+    "PrisonerCorridor",
     "PublicGoods",
     "RepeatedGame",
     "SchellingData",
+    "Snowdrift",
+    "Soccer",
+    "StagHuntGrid",
     "SymmetricTwoAgentGame",
     "SymmetricalChicken",
     "SymmetricalPrisonersDilemma",
@@ -48,9 +78,16 @@ __all__ = [
     "Tycoon",
     "dilemma_test",
     "entry",
+    "exploitability",
+    "gift_actions",
     "make",
     "names",
+    "nash_conv",
+    "random_general_sum",
+    "random_zero_sum",
     "register",
     "schelling",
     "two_action_policies",
+    "zero_sum",
+    "zero_sum_equilibrium",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 from games.base import Game
 from games.cleanup import LIO_7X7, LIO_10X10, Cleanup
 from games.coin_game import CoinGame
+from games.congestion import Braess, Pigou
 from games.errors import require, require_name
 from games.escape_room import EscapeRoom
 from games.families import (
@@ -22,9 +23,14 @@ from games.families import (
     Tycoon,
 )
 from games.harvest import CLOSED, OPEN, Harvest
+from games.jungle import Jungle
 from games.lase_cleanup import LaseCleanup
 from games.matrix import MatrixGame, NormalForm
+from games.prisoner_corridor import PrisonerCorridor
 from games.repeated import RepeatedGame
+from games.snowdrift import Snowdrift
+from games.soccer import Soccer
+from games.stag_hunt_grid import StagHuntGrid
 from games.two_agent import SymmetricTwoAgentGame
 
 LOLA = "Foerster et al., Learning with Opponent-Learning Awareness, arXiv 1709.04326"
@@ -40,6 +46,10 @@ LERER = "Lerer and Peysakhovich, Maintaining cooperation in complex social dilem
 HUGHES = (
     "Hughes et al., Inequity aversion improves cooperation in intertemporal social dilemmas, arXiv 1803.08884"
 )
+LTOS = "Yi et al., Learning to Share in Networked Multi-Agent Reinforcement Learning, arXiv 2112.08702"
+LITTMAN = "Littman, Markov Games as a Framework for Multi-Agent Reinforcement Learning, ICML 1994"
+BRAESS = "Braess, Ueber ein Paradoxon aus der Verkehrsplanung, Unternehmensforschung 12, 1968"
+PIGOU = "Pigou, The Economics of Welfare, 1920"
 STANDARD = "standard textbook form"
 
 LIO_RULES: dict[str, Any] = {
@@ -166,6 +176,11 @@ FAMILIES: dict[str, Entry] = {
     ),
 }
 
+CONGESTION: dict[str, Entry] = {
+    "braess": Entry(Braess(), "a shortcut that makes every driver slower", BRAESS),
+    "pigou": Entry(Pigou(), "a road that everybody may take, and half should", PIGOU),
+}
+
 SEQUENTIAL: dict[str, Entry] = {
     "escape-room": Entry(
         EscapeRoom(), "some must hold the lever so that the others can leave through the door", LIO
@@ -220,6 +235,13 @@ GRIDS: dict[str, Entry] = {
         "harvest with two rooms that can be defended; who is hit is away for long",
         MELTING_POT,
     ),
+    "stag-hunt-grid": Entry(
+        StagHuntGrid(), "a stag takes two who meet at it, a hare is safe and small", LASE
+    ),
+    "snowdrift": Entry(Snowdrift(), "whoever clears a drift pays, and everybody gains", LASE),
+    "prisoner-corridor": Entry(PrisonerCorridor(), "the near goal for one, or the far goals for both", LTOS),
+    "jungle": Entry(Jungle(), "there is food for everybody, but attacking a neighbour pays more", LTOS),
+    "soccer": Entry(Soccer(), "two agents and a ball on 4 x 5 cells: zero-sum", LITTMAN),
 }
 
 
@@ -228,9 +250,10 @@ def _repeated(entry: Entry) -> Entry:
     return Entry(RepeatedGame(stage=entry.game), f"repeated with memory one: {entry.summary}", entry.source)
 
 
-REPEATED = {f"repeated-{name}": _repeated(entry) for name, entry in (SYMMETRIC | FAMILIES).items()}
+ZERO_SUM = {name: GENERAL[name] for name in ("matching-pennies", "rock-paper-scissors")}
+REPEATED = {f"repeated-{name}": _repeated(entry) for name, entry in (SYMMETRIC | FAMILIES | ZERO_SUM).items()}
 
-CATALOGUE: dict[str, Entry] = SYMMETRIC | GENERAL | FAMILIES | REPEATED | SEQUENTIAL | GRIDS
+CATALOGUE: dict[str, Entry] = SYMMETRIC | GENERAL | FAMILIES | REPEATED | CONGESTION | SEQUENTIAL | GRIDS
 
 
 def names() -> tuple[str, ...]:

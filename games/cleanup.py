@@ -10,13 +10,12 @@ from torch import Tensor
 
 from games.constants import constant, kept
 from games.errors import require
-from games.grid.beams import touched
 from games.grid.draws import pick
 from games.grid.routes import on_duty
 from games.grid.social import BEAM_BREADTH, SocialGrid
 from games.grid.social_state import SocialState
 from games.grid.tables import Size, beam_table, cell_indices
-from games.grid.views import occupied
+from games.grid.views import marked, occupied
 
 FULL = (
     "@@@@@@@@@@@@@@@@@@",
@@ -174,7 +173,7 @@ class Cleanup(SocialGrid):
         if name == "fine":
             return super().fire(state, name, firing)
         stops = state.waste | occupied(state.places, state.waste.shape[1])
-        hit = touched(self.beam_cells(state, firing, stops), state.waste.shape[1])
+        hit = marked(self.beam_cells(state, firing, stops), state.waste.shape[1])
         rewards = torch.zeros(firing.shape, dtype=torch.float32, device=firing.device)
         return state._replace(waste=state.waste & ~hit, beams=state.beams | hit), rewards
 

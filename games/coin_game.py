@@ -16,6 +16,7 @@ from games.constants import constant, kept
 from games.drawn import DrawnGame
 from games.errors import require
 from games.grid.frame import AGENTS, Figure, Thing, draw_grid
+from games.grid.tables import look_up
 
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))
 """(rows, columns) of each action."""
@@ -216,8 +217,7 @@ class CoinGame(DrawnGame):
 
     def _move(self, places: Tensor, actions: Tensor) -> Tensor:
         """The cells that these actions lead to."""
-        led: Tensor = _targets(self.size, places.device)[places * len(MOVES) + actions.long()]
-        return led
+        return look_up(_targets(self.size, places.device), places * len(MOVES) + actions.long())
 
     def _settle(self, arrived: Tensor, draws: Tensor) -> Tensor:
         """Who picks up what, of those who arrived at it: boolean [agent, colour, batch]."""

@@ -100,13 +100,15 @@ class MLP:
     """
 
     num_features: int
-    """Length of an observation."""
+    """Numbers of an observation."""
     num_actions: int
     """How many actions there are."""
     hidden: tuple[int, ...] = (32,)
     """Units of each hidden layer, one layer or more."""
     one_hot: bool = False
     """Whether observations are integers below `num_features`, to be one-hot encoded."""
+    observation_axes: int = 1
+    """Axes of an observation that is no integer; more than one (planes of a grid) are taken as one vector."""
     last_layer_scale: float = 0.1
     """Factor on the last layer's first weights."""
 
@@ -139,9 +141,10 @@ class MLP:
         """Run every agent's network on its own samples (see `Policy.logits`)."""
         sizes = [size for fan_in, fan_out in self._layers for size in (fan_in * fan_out, fan_out)]
         parts = theta.split(sizes, -1)
-        layer = observations
         if self.one_hot:
             layer = functional.one_hot(observations, self.num_features).to(theta.dtype)
+        else:
+            layer = observations.flatten(-self.observation_axes)
         for index, (fan_in, fan_out) in enumerate(self._layers):
             if index:
                 layer = layer.tanh()

@@ -135,11 +135,7 @@ class Method(abc.ABC):
             return Tabular(int(space.n), actions)
         require(
             self.policy != "tabular",
-            f"A tabular policy needs observations that are numbers, but {type(game).__name__}'s are vectors "
-            f"of shape {space.shape}: use mlp.",
+            f"A tabular policy needs observations that are numbers, but {type(game).__name__}'s have the "
+            f"shape {space.shape}: use mlp.",
         )
-        require(
-            len(space.shape) == 1,
-            f"The network takes vectors, but {type(game).__name__}'s observations have shape {space.shape}.",
-        )
-        return MLP(space.shape[0], actions, self.hidden)
+        return MLP(math.prod(space.shape), actions, self.hidden, observation_axes=max(1, len(space.shape)))

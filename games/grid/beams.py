@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from games.constants import constant, kept
-from games.grid.views import marked
 
 
 def reached(cells: Tensor, stops: Tensor) -> Tensor:
@@ -30,19 +29,6 @@ def reached(cells: Tensor, stops: Tensor) -> Tensor:
     # One product for all rays of a beam: it is quicker than a running sum over a few cells.
     behind = hit.float().reshape(-1, rays * length) @ _nearer(rays, length, cells.device)
     return torch.where(behind.reshape(cells.shape) == 0, cells, stops.shape[1])
-
-
-def touched(cells: Tensor, count: int) -> Tensor:
-    """Which of the map's cells are among these: boolean [batch, count].
-
-    Args:
-        cells: integer [batch, ...]; `count` is nowhere.
-        count: cells of the map.
-
-    >>> touched(torch.tensor([[0, 2, 3]]), count=3)
-    tensor([[ True, False,  True]])
-    """
-    return marked(cells.flatten(1), count)
 
 
 @kept

@@ -16,13 +16,13 @@ from torch import Tensor
 from games.constants import constant, kept
 from games.drawn import DrawnGame
 from games.errors import require
-from games.grid.beams import reached, touched
+from games.grid.beams import reached
 from games.grid.maps import read_map
 from games.grid.moves import resolve_moves
 from games.grid.routes import head_for
 from games.grid.social_state import SocialState, draw, see
-from games.grid.tables import STILL, beam_table, cell_indices, cell_mask, paths, rows_at
-from games.grid.views import occupied, window_shape
+from games.grid.tables import STILL, beam_table, cell_indices, cell_mask, look_up, paths, rows_at
+from games.grid.views import marked, occupied, window_shape
 
 BEAM_BREADTH = 3
 WALKS = (3, 1, 0, 2)
@@ -200,9 +200,10 @@ class SocialGrid(DrawnGame, abc.ABC):
         Both are integer [batch, agent]; walls hold back, and who is away stays so.
         """
         names, device = self.action_names, actions.device
-        heading, faces = _effects(names, device)[:, state.orientation * len(names) + actions]
+        key = state.orientation * len(names) + actions
+        heading, faces = (look_up(effect, key) for effect in _effects(names, device))
         table = paths(self.size, self.cells_of("wall"), device)
-        led = table.flatten()[heading * table.shape[1] + state.places.clamp_min(0)]
+        led = look_up(table.flatten(), heading * table.shape[1] + state.places.clamp_min(0))
         return torch.where(state.places < 0, state.places, led), faces
 
     def fire(self, state: SocialState, name: str, firing: Tensor) -> tuple[SocialState, Tensor]:
@@ -224,7 +225,7 @@ class SocialGrid(DrawnGame, abc.ABC):
         hit = (times > 0) & (self.time_out > 0)
         state = state._replace(
             cooling=cooling,
-            beams=state.beams | touched(beams, state.beams.shape[1]),
+            beams=state.beams | marked(beams, state.beams.shape[1]),
             away=torch.where(hit, self.time_out, state.away),
             places=torch.where(hit, -1, state.places),
         )

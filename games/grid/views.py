@@ -78,13 +78,13 @@ def marked(cells: Tensor, count: int) -> Tensor:
     """Some of the map's cells as a mask: boolean [batch, count].
 
     Args:
-        cells: integer [batch, some]; `count` is nowhere.
+        cells: integer [batch, ...]; `count` is nowhere.
         count: cells of the map.
 
     >>> marked(torch.tensor([[0, 2, 3]]), count=3)
     tensor([[ True, False,  True]])
     """
-    marks = torch.zeros(len(cells), count + 1, dtype=torch.bool, device=cells.device)
+    index = cells.flatten(1)
+    marks = torch.zeros(len(index), count + 1, dtype=torch.bool, device=cells.device)
     # A tensor of ones, as scattering one number takes three times as long.
-    ones = torch.ones(1, 1, dtype=torch.bool, device=cells.device).expand_as(cells)
-    return marks.scatter_(1, cells, ones)[:, :count]
+    return marks.scatter_(1, index, marks.new_ones(1, 1).expand_as(index))[:, :count]

@@ -24,7 +24,8 @@ from bilevel.hypergradient.compiled.functions import (
     push_function,
 )
 from bilevel.hypergradient.compiled.plans import Inputs
-from bilevel.hypergradient.compiled.program import Package, Program
+from bilevel.hypergradient.compiled.program import Package, Program, Wanted
+from bilevel.hypergradient.compiled.verify import perturbed
 from bilevel.hypergradient.kernels import EagerKernels, Held
 from bilevel.hypergradient.purity import ImpureStepError, require_pure
 from bilevel.tree import Tensors, Tree, split_floating
@@ -39,10 +40,12 @@ class CompileWarning(UserWarning):
 class CompiledKernels:
     """See `Kernels`: what can be compiled is, the rest runs eagerly, with one warning that says why."""
 
-    def __init__(self, problem: BilevelProblem, phi: Tree) -> None:
+    def __init__(self, problem: BilevelProblem, phi: Tree, *, walks_back: bool = False) -> None:
         self.problem, self.eager = problem, EagerKernels(problem, phi)
         self._phi, self._phi_form = _take_apart(phi, "the outer variables")
         self._phi_in: dict[Form, Packed] = {"plain": self._phi}
+        self._walks_back = walks_back
+        self._several_shapes: tuple[Shapes, Shapes] = ((), ())
         self._directions: Tensors | None = None
         self._along_in: dict[Form, list[Packed]] = {}
         self._data: tuple[Tree, Tensors, TreeForm] = (None, (), TreeForm.split(None, "")[1])
@@ -208,33 +211,41 @@ class CompiledKernels:
     def _find(
         self, kind: str, state: Packed, data: tuple[Tensors, TreeForm], more: tuple[Packed, ...]
     ) -> Package | None:
+        try:
+            return self.program.package(self._wanted(kind, state, data, more))
+        except ImpureStepError:
+            raise
+        except Exception as error:  # noqa: BLE001 - torch's compiler raises what it likes; eager needs none of it
+            warn_once(self.program, kind, error)
+            return None
+
+    def _wanted(
+        self, kind: str, state: Packed, data: tuple[Tensors, TreeForm], more: tuple[Packed, ...]
+    ) -> Wanted:
         plain = (*self._in_form(state, "plain", 0, self._shapes), *self._phi, *data[0])
         extras = tuple(leaf for part in self._plain_extras(kind, more) for leaf in part)
         axis = self._axis if kind in ("pull", "outer loss") else 0
         members = self.program.members
         rows = members.count is None or Members.of(plain) == members
         axes = (*(0 for _ in plain), *(axis for _ in extras))
-        forms = Forms(self._state_form, self._phi_form, data[1])
-        function = self._function(kind, forms)
+        function = self._function(kind, Forms(self._state_form, self._phi_form, data[1]))
+        inputs = Inputs((*plain, *extras), axes, members)
 
-        def check() -> None:
+        def prepare() -> None:
             if kind == "step":
                 require_pure(self.problem.step, self.trees(state), self.eager.phi, data[1].join(data[0]))
+                self._foresee(state, data)
 
-        try:
-            return self.program.package(
-                kind,
-                function,
-                Inputs((*plain, *extras), axes, members),
-                axis,
-                ("rows", "plain") if rows else ("plain",),
-                check,
-            )
-        except ImpureStepError:
-            raise
-        except Exception as error:  # noqa: BLE001 - torch's compiler raises what it likes; eager needs none of it
-            warn_once(self.program, kind, error)
-            return None
+        return Wanted(kind, function, inputs, axis, ("rows", "plain") if rows else ("plain",), prepare)
+
+    def _foresee(self, state: Packed, data: tuple[Tensors, TreeForm]) -> None:
+        """Let the pull-back, the largest package, be built while this process builds the step."""
+        if not self._walks_back or self.problem.several:
+            return
+        floating = self._state_form.only_floating(self._in_form(state, "plain", 0, self._shapes))
+        likes = (floating, self._phi)
+        some = tuple(Packed(perturbed([torch.zeros_like(leaf) for leaf in like]), "plain") for like in likes)
+        self.program.foresee(self._wanted("pull", state, data, some))
 
     def _plain_extras(self, kind: str, more: tuple[Packed, ...]) -> tuple[Packed, ...]:
         """What a function takes besides state, phi and data, plain."""

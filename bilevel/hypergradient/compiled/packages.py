@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.export import ExportedProgram
 
 from bilevel._version import __version__
 from bilevel.hypergradient.compiled import cache
@@ -47,6 +48,11 @@ class Plan:
     threads: int
 
     @property
+    def operations(self) -> int:
+        """How many operations the graph has."""
+        return len(self.graph.graph.nodes)
+
+    @functools.cached_property
     def key(self) -> str:
         """Everything that the machine code depends on, as a name."""
         inputs = [(tuple(leaf.shape), str(leaf.dtype), str(leaf.device.type)) for leaf in self.examples]
@@ -97,38 +103,56 @@ def build(plan: Plan, about: str) -> str:
         OSError: the cache folder cannot be written.
     """
     key = plan.key
+    if not cache.package_path(key).exists():
+        keep(export(plan), key, about, threads=plan.threads, operations=plan.operations)
+    return key
+
+
+def export(plan: Plan) -> ExportedProgram:
+    """Say which lengths may change."""
+    dim = torch.export.Dim("members", min=2, max=1 << 30)
+    dynamic = tuple({leaf.ndim - 1: dim} if leaf.ndim else {} for leaf in plan.examples)
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch 2.13 warns of its own use of a deprecated class in every export.
+        warnings.simplefilter("ignore")
+        return torch.export.export(
+            plan.graph, plan.examples, dynamic_shapes=dynamic if plan.members else None
+        )
+
+
+def keep(program: ExportedProgram, key: str, about: str, *, threads: int, operations: int) -> None:
+    """Compile a program and put its package, with a description, into the cache; as a whole or not at all.
+
+    Args:
+        program: what `export` gave.
+        key: the package's name.
+        about: what it is, in words.
+        threads: how many it may use.
+        operations: how many it has, for the description.
+    """
     path = cache.package_path(key)
-    if path.exists():
-        return key
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = cache.part_path(path)
     began = time.perf_counter()
     try:
-        _compile(plan, part)
+        _compile(program, part, threads)
         described = {
             "about": about,
             "built": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - began, 1),
-            "operations": len(plan.graph.graph.nodes),
+            "operations": operations,
             "environment": environment(),
         }
         cache.write_whole(cache.about_path(path), json.dumps(described, indent=1))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    return key
 
 
-def _compile(plan: Plan, path: Path) -> None:
-    dim = torch.export.Dim("members", min=2, max=1 << 30)
-    dynamic = tuple({leaf.ndim - 1: dim} if leaf.ndim else {} for leaf in plan.examples)
-    options = {**OPTIONS, "cpp.threads": plan.threads}
+def _compile(program: ExportedProgram, path: Path, threads: int) -> None:
+    options = {**OPTIONS, "cpp.threads": threads}
     with warnings.catch_warnings(), torch.no_grad():
-        # torch 2.13 warns of its own use of a deprecated class in every export.
         warnings.simplefilter("ignore")
-        program = torch.export.export(
-            plan.graph, plan.examples, dynamic_shapes=dynamic if plan.members else None
-        )
         torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
 
 

@@ -56,7 +56,13 @@ def decided(estimator: Hypergradient, steps: int) -> Hypergradient:
 
 
 def make_kernels(
-    problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, wanted: Compile, steps: int
+    problem: BilevelProblem,
+    start: tuple[Tree, Tree],
+    phi: Tree,
+    wanted: Compile,
+    steps: int,
+    *,
+    walks_back: bool = False,
 ) -> Kernels:
     """Give the kernels of a problem, compiled or not.
 
@@ -68,6 +74,7 @@ def make_kernels(
         phi: the outer variables, detached.
         wanted: see `Compile`.
         steps: how many are about to be taken.
+        walks_back: whether they will be walked back.
 
     Raises:
         ValueError: with compile=True, a leaf of the state or of the outer variables is no tensor.
@@ -76,7 +83,7 @@ def make_kernels(
         return EagerKernels(problem, phi)
     try:
         TreeForm.split(start, "theta and the optimiser's state")
-        return CompiledKernels(problem, phi)
+        return CompiledKernels(problem, phi, walks_back=walks_back)
     except NotCompilableError as reason:
         if wanted != "auto":
             raise ValueError(f"This problem cannot be compiled: {reason}, or set compile=False.") from None

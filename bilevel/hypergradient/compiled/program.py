@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from bilevel.hypergradient.compiled import cache, packages
+from bilevel.hypergradient.compiled import background, cache, packages
 from bilevel.hypergradient.compiled.fingerprint import Name, name_of
 from bilevel.hypergradient.compiled.forms import Form, Members
 from bilevel.hypergradient.compiled.functions import FlatFunction, NotCompilableError
@@ -27,6 +27,23 @@ class Package:
     """How it takes and gives tensors."""
     shapes: tuple[torch.Size, ...]
     """The results' shapes, plain."""
+
+
+class Wanted(NamedTuple):
+    """A function of a problem that is to become a package."""
+
+    kind: str
+    """Which: "step", "pull", ..."""
+    function: FlatFunction
+    """What it computes, on plain leaves."""
+    inputs: Inputs
+    """An example."""
+    out_axis: int
+    """Which axis of every result counts members."""
+    forms: tuple[Form, ...] = ("rows", "plain")
+    """Those to try, in this order."""
+    prepare: Callable[[], None] = lambda: None
+    """Called before it is traced, unless it was found right before."""
 
 
 _loaded: dict[str, packages.Run] = {}
@@ -48,41 +65,25 @@ class Program:
     warned: bool = False
     """Whether the user knows that something runs eagerly."""
 
-    def package(
-        self,
-        kind: str,
-        function: FlatFunction,
-        inputs: Inputs,
-        out_axis: int,
-        forms: tuple[Form, ...] = ("rows", "plain"),
-        check: Callable[[], None] = lambda: None,
-    ) -> Package:
+    def package(self, wanted: Wanted) -> Package:
         """Give the package of a function: from the cache, or traced, built and verified.
-
-        Args:
-            kind: which function of the problem: "step", "pull", ...
-            function: what it computes, on plain leaves.
-            inputs: an example.
-            out_axis: which axis of every result counts members.
-            forms: those to try, in this order.
-            check: what must hold of the function besides; called unless all was found in order before, in
-                this process or another.
 
         Raises:
             NotCompilableError: what it gives is not what the function gives (says how).
-            Exception: it cannot be traced, built or kept: whatever torch or the file system raises.
+            Exception: it cannot be traced, built or kept: whatever torch or the file system raises; or what
+                `wanted.prepare` raises.
         """
-        names = {form: self._name(kind, form, inputs) for form in forms}
-        for form, name in names.items():
-            known = cache.recall(name.text) if name.certain else None
-            if known is not None:
-                return Package(known[0], _load(known[0]), form, _filled(known[1], self.members))
-        check()
-        expected = eagerly(function)
+        kind, inputs, out_axis = wanted.kind, wanted.inputs, wanted.out_axis
+        known = self._known(wanted)
+        if known is not None:
+            return known
+        wanted.prepare()
+        expected = eagerly(wanted.function)
         shapes = tuple(result.shape for result in expected(inputs.leaves))
         reason = f"its {kind} has no form to be compiled in"
-        for form, name in names.items():
-            for key in self._keys(form, name, kind, function, inputs, out_axis):
+        for form in wanted.forms:
+            name = self._name(form, wanted)
+            for key in self._keys(form, name, wanted):
                 run = _load(key)
                 wrong = difference(on_plain(run, form, inputs, shapes, out_axis), expected, inputs.leaves)
                 if wrong is None:
@@ -91,23 +92,46 @@ class Program:
                 reason = f"its {kind} as a package does not give what it gives eagerly ({wrong})"
         raise NotCompilableError(reason)
 
-    def _name(self, kind: str, form: Form, inputs: Inputs) -> Name:
-        about = inputs.kind(form), inputs.threads(form), packages.environment(), torch.get_default_dtype()
-        return name_of(kind, form, self.made_of, *about)
+    def foresee(self, wanted: Wanted) -> None:
+        """Begin to build, in another process, what will be asked for next; errors are told when it is."""
+        if self._known(wanted) is not None:
+            return
+        try:
+            plans = (
+                make_plan(form, wanted.function, wanted.inputs, wanted.out_axis) for form in wanted.forms
+            )
+            plan = next((plan for plan in plans if plan is not None), None)
+            if plan is not None:
+                background.start(plan, f"{wanted.kind} of {self.name}")
+        except Exception as error:  # noqa: BLE001 - as above
+            LOG.debug("Not built in the background: %s: %s.", type(error).__name__, error)
 
-    def _keys(
-        self, form: Form, name: Name, kind: str, function: FlatFunction, inputs: Inputs, out_axis: int
-    ) -> Iterator[str]:
+    def _known(self, wanted: Wanted) -> Package | None:
+        """What was found right before, by this process or another, if there is no doubt what it is of."""
+        for form in wanted.forms:
+            name = self._name(form, wanted)
+            found = cache.recall(name.text) if name.certain else None
+            if found is not None:
+                return Package(found[0], _load(found[0]), form, _filled(found[1], self.members))
+        return None
+
+    def _name(self, form: Form, wanted: Wanted) -> Name:
+        inputs = wanted.inputs
+        about = inputs.kind(form), inputs.threads(form), packages.environment(), torch.get_default_dtype()
+        return name_of(wanted.kind, form, self.made_of, *about)
+
+    def _keys(self, form: Form, name: Name, wanted: Wanted) -> Iterator[str]:
         """Give the package that the function's name leads to; if that will not do, the one of its graph."""
         recalled = cache.recall(name.text)
         if recalled is not None:
             yield recalled[0]
-        plan = make_plan(form, function, inputs, out_axis)
+        plan = make_plan(form, wanted.function, wanted.inputs, wanted.out_axis)
         if plan is None or (recalled is not None and plan.key == recalled[0]):
             return
         if not cache.package_path(plan.key).exists():
-            LOG.info("Compiling the %s of %s, once for all: %s.", kind, self.name, cache.folder())
-        yield packages.build(plan, f"{kind} of {self.name}")
+            LOG.info("Compiling the %s of %s, once for all: %s.", wanted.kind, self.name, cache.folder())
+        background.wait(plan.key)
+        yield packages.build(plan, f"{wanted.kind} of {self.name}")
 
 
 def _with_holes(shapes: Sequence[torch.Size], form: Form, inputs: Inputs, out_axis: int) -> list[list[int]]:

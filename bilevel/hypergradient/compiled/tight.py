@@ -16,7 +16,7 @@ from bilevel.hypergradient.compiled.functions import Forms, NotCompilableError, 
 from bilevel.hypergradient.compiled.kernels import asked
 from bilevel.hypergradient.compiled.packages import environment
 from bilevel.hypergradient.compiled.plans import LOG, Inputs
-from bilevel.hypergradient.compiled.program import Package, Program
+from bilevel.hypergradient.compiled.program import Package, Program, Wanted
 from bilevel.hypergradient.connection import all_zero
 from bilevel.tree import Tensors, Tree
 
@@ -173,7 +173,7 @@ def _find_whole(program: Program, problem: BilevelProblem, taken: _Taken, walk: 
         problem.step, problem.outer_loss, forms, taken.last[1], problem.several, taken.steps
     )
     try:
-        package = program.package(f"whole of {taken.steps} steps", function, inputs, 0, ("plain",))
+        package = program.package(Wanted(f"whole of {taken.steps} steps", function, inputs, 0, ("plain",)))
         if cache.recall_choice(name) is None:
             cache.remember_choice(name, _faster(_as_run(package, taken), walk))
     except Exception as error:  # noqa: BLE001 - the walk does the same, one step at a time

@@ -169,3 +169,11 @@ def test_the_scale_of_first_parameters(draw: Callable[..., torch.Tensor]) -> Non
 def test_layers_without_units_are_refused(hidden: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="hidden layers need 1 unit or more each"):
         MLP(num_features=2, num_actions=2, hidden=hidden)
+
+
+def test_planes_are_one_vector() -> None:
+    planes = torch.randn(2, 7, 4, 3, 3, dtype=torch.float64)
+    flat = MLP(36, 5)
+    theta = torch.randn(2, flat.num_parameters, dtype=torch.float64)
+    found = MLP(36, 5, observation_axes=3).logits(theta, planes)
+    assert torch.equal(found, flat.logits(theta, planes.flatten(-3)))

@@ -16,6 +16,7 @@ from games.families import Cyclical
 from games.repeated import RepeatedGame
 
 GAMES: dict[str, Game] = {
+    "coin game": games.make("coin-game", horizon=6),
     "exact": games.make("repeated-prisoners-dilemma"),
     "sampled": EscapeRoom(),
     "a ring": Cyclical(agents=4),

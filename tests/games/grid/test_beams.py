@@ -1,10 +1,11 @@
-"""What stops a beam, and what it touches."""
+"""What stops a beam, and what it does not reach."""
 
 from __future__ import annotations
 
 import torch
 
-from games.grid.beams import reached, touched
+from games.grid.beams import reached
+from games.grid.views import marked
 
 
 def test_each_ray_ends_at_the_first_thing_and_reaches_it() -> None:
@@ -17,9 +18,9 @@ def test_each_ray_ends_at_the_first_thing_and_reaches_it() -> None:
 def test_a_beam_that_is_not_fired_touches_nothing() -> None:
     rays = torch.full((1, 2, 3, 4), 6)
     assert torch.equal(reached(rays, torch.ones(1, 6, dtype=torch.bool)), rays)
-    assert not touched(rays, 6).any()
+    assert not marked(rays, 6).any()
 
 
 def test_touched_cells_are_those_of_all_agents() -> None:
     rays = torch.tensor([[[[0, 1]], [[1, 3]]]])
-    assert touched(rays, 3).tolist() == [[True, True, False]]
+    assert marked(rays, 3).tolist() == [[True, True, False]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from bilevel.hypergradient import BilevelProblem
-from bilevel.hypergradient.compiled import cache, packages, policy, program, registry
+from bilevel.hypergradient.compiled import background, cache, packages, policy, program, registry
 from bilevel.optimisers import GradientTransformation, sgd
 from bilevel.step import inner_step
 from bilevel.tree import Tree
@@ -64,10 +65,14 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     graphs: dict[str, fx.GraphModule] = {}
     names: list[str] = []
 
-    def compile_(plan: packages.Plan, path: Path) -> None:
-        graphs[plan.key] = plan.graph
-        names.append(plan.key)
-        path.write_text("a package")
+    def build(plan: packages.Plan, about: str) -> str:
+        if plan.key not in graphs or not cache.package_path(plan.key).exists():
+            path = cache.package_path(plan.key)
+            cache.write_whole(path, "a package")
+            cache.write_whole(cache.about_path(path), json.dumps({"operations": plan.operations}))
+            graphs[plan.key] = plan.graph
+            names.append(plan.key)
+        return plan.key
 
     def load(key: str) -> packages.Run:
         graph = graphs[key]
@@ -79,7 +84,8 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
         return run
 
-    monkeypatch.setattr(packages, "_compile", compile_)
+    monkeypatch.setattr(packages, "build", build)
+    monkeypatch.setattr(background, "start", lambda plan, about: None)
     monkeypatch.setattr(packages, "load", load)
     yield names
     shutil.rmtree(cache.folder(), ignore_errors=True)
