@@ -17,8 +17,8 @@ from pettingzoo.utils.wrappers import OrderEnforcingWrapper
 
 from games.base import Game
 from games.escape_room import DOOR, LEVER, START, EscapeRoom
-from games.grid.social import SocialGrid
 from games.pettingzoo_view import ParallelView, env, parallel_env, raw_env
+from games.stag_hunt_grid import StagHuntGrid
 from tests.games.pettingzoo_contract import GAMES, check_contract, draws_nothing, every_game
 
 
@@ -30,7 +30,8 @@ def ignore(*sentences: str) -> None:
 
 def ignore_opinions(game: Game) -> None:
     """PettingZoo warns about what is unusual, not wrong; each of these belongs to a kind of game."""
-    if getattr(game, "time_out", 0) > 0:  # who is away sees nothing
+    if getattr(game, "time_out", 0) > 0 or isinstance(game, StagHuntGrid):
+        # Who is away, or has hunted, sees nothing.
         ignore(r"Observation numpy array is all zeros\.")
     if isinstance(game.observation_space, Discrete):
         # A number says all there is to see, so it is not wrapped in an array.
@@ -45,9 +46,6 @@ def ignore_opinions(game: Game) -> None:
             r"Environment's minimum state space value is -infinity\. This is probably too low\.",
             r"Environment's maximum state space value is infinity\. This is probably too high",
         )
-    elif isinstance(game, SocialGrid) and game.time_out > 0:
-        # Who is away sees nothing.
-        ignore(r"Observation numpy array is all zeros\.")
 
 
 @every_game
