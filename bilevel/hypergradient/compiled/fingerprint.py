@@ -17,7 +17,11 @@ import types
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+
+PLAIN = (slice, range, type(...), torch.layout, torch.memory_format, np.dtype, np.generic)
+"""Objects without attributes whose text says all there is; of any other it may leave something out."""
 
 
 class Name(NamedTuple):
@@ -84,6 +88,10 @@ class _Walk:
                 self.name.update(
                     thing.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
                 )
+            case np.ndarray():
+                self.certain &= not thing.dtype.hasobject
+                self.write("array", thing.shape, thing.dtype.str)
+                self.name.update(thing.tobytes())
             case enum.Enum():
                 self.write("enum", thing.__class__.__qualname__, thing.name)
             case types.ModuleType():
@@ -106,10 +114,12 @@ class _Walk:
                 for part in (thing.func, thing.args, thing.keywords):
                     self.take(part)
             case list() | tuple():
+                self._doubt(type(thing).__module__)
                 self.write(type(thing).__qualname__, len(thing))
                 for part in thing:
                     self.take(part)
             case dict():
+                self._doubt(type(thing).__module__)
                 self.write("dict", len(thing))
                 for key, value in thing.items():
                     self.take(key)
@@ -157,11 +167,10 @@ class _Walk:
                 self.write("attribute", name)
                 self.take(state[name])
             self.certain &= not any("__slots__" in vars(base) for base in kind.__mro__ if base is not object)
-        elif isinstance(thing, torch.Generator):
-            self.certain = False
-        else:
-            self.certain &= not _is_local(kind.__module__) and "object at 0x" not in repr(thing)
+        elif not isinstance(thing, torch.Generator):
             self.write(repr(thing))
+        if not isinstance(state, dict):
+            self.certain &= isinstance(thing, PLAIN)
 
     def _doubt(self, module: str) -> None:
         """What a user's own module or class holds besides its file is not read."""

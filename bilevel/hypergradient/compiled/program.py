@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from bilevel.hypergradient.compiled import background, cache, packages
-from bilevel.hypergradient.compiled.fingerprint import Name, name_of
+from bilevel.hypergradient.compiled.fingerprint import Name, fingerprint, name_of
 from bilevel.hypergradient.compiled.forms import Form, Members
 from bilevel.hypergradient.compiled.functions import FlatFunction, NotCompilableError
 from bilevel.hypergradient.compiled.plans import LOG, Inputs, eagerly, make_plan, on_plain
@@ -115,10 +116,15 @@ class Program:
                 return Package(found[0], _load(found[0]), form, _filled(found[1], self.members))
         return None
 
+    @functools.cached_property
+    def name_of_all(self) -> Name:
+        """What the functions are called together: what they hold is read once, as it is when first asked."""
+        return name_of(self.made_of, packages.environment(), torch.get_default_dtype())
+
     def _name(self, form: Form, wanted: Wanted) -> Name:
-        inputs = wanted.inputs
-        about = inputs.kind(form), inputs.threads(form), packages.environment(), torch.get_default_dtype()
-        return name_of(wanted.kind, form, self.made_of, *about)
+        made, inputs = self.name_of_all, wanted.inputs
+        text = fingerprint(made.text, wanted.kind, form, inputs.kind(form), inputs.threads(form))
+        return Name(text, made.certain)
 
     def _keys(self, form: Form, name: Name, wanted: Wanted) -> Iterator[str]:
         """Give the package that the function's name leads to; if that will not do, the one of its graph."""

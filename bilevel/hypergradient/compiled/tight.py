@@ -14,7 +14,6 @@ from bilevel.hypergradient.compiled import cache, registry
 from bilevel.hypergradient.compiled.fingerprint import fingerprint
 from bilevel.hypergradient.compiled.functions import Forms, NotCompilableError, TreeForm, whole_function
 from bilevel.hypergradient.compiled.kernels import asked
-from bilevel.hypergradient.compiled.packages import environment
 from bilevel.hypergradient.compiled.plans import LOG, Inputs
 from bilevel.hypergradient.compiled.program import Package, Program, Wanted
 from bilevel.hypergradient.connection import all_zero
@@ -165,7 +164,7 @@ def _find_whole(program: Program, problem: BilevelProblem, taken: _Taken, walk: 
     if not isinstance(operations, int) or operations * taken.steps > MOST_WHOLE:
         return None
     inputs = Inputs(taken.leaves, (0,) * len(taken.leaves), program.members)
-    name = fingerprint("whole", taken.steps, program.made_of, inputs.kind("plain"), environment())
+    name = fingerprint("whole", taken.steps, program.name_of_all.text, inputs.kind("plain"))
     if cache.recall_choice(name) is False:
         return None
     forms = Forms(taken.state[1], taken.phi[1], taken.lots[0][1])

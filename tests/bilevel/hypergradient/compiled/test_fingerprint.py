@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import enum
 import functools
 import os
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -165,6 +167,10 @@ def test_globals_of_a_local_function_count(monkeypatch: pytest.MonkeyPatch) -> N
     assert fingerprint(rated) != before
 
 
+class Labelled(dict[str, int]):
+    label = 1
+
+
 class Slotted:
     __slots__ = ("rate",)
 
@@ -184,7 +190,22 @@ class Slotted:
         (torch.Generator(), False),
         (object(), False),
         ({Kind.ONE}, False),
+        (scaled(np.arange(5000.0)), True),
+        (scaled(np.array([object()])), False),
+        (scaled(slice(1, None)), True),
+        (scaled(np.float64(0.5)), True),
+        (collections.deque([1]), False),
+        (np.random.default_rng(0), False),
+        (Labelled(), False),
     ],
 )
 def test_a_name_is_certain_where_everything_could_be_read(thing: Any, certain: bool) -> None:
     assert name_of(thing).certain is certain
+
+
+def test_no_entry_of_a_long_array_is_left_out() -> None:
+    """An array's text leaves out its middle."""
+    one, other = np.zeros(5000), np.zeros(5000)
+    assert fingerprint(scaled(one)) == fingerprint(scaled(other))
+    other[2500] = 1
+    assert fingerprint(scaled(one)) != fingerprint(scaled(other))
