@@ -34,11 +34,20 @@ PATIENCE = 900
 class Worker:
     """The near end of a worker process; every method waits for its answer."""
 
-    def __init__(self, threads: int, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, threads: int, environment: Mapping[str, str] | None = None, *, cores: int | None = None
+    ) -> None:
+        """Start it.
+
+        Args:
+            threads: with how many threads it computes.
+            environment: variables to set before any library loads.
+            cores: on how many cores it may run; None: one for each thread.
+        """
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=serve, args=(theirs, threads, dict(environment or {})), daemon=True
+            target=serve, args=(theirs, threads, cores or threads, dict(environment or {})), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -91,19 +100,19 @@ class Worker:
         return answer
 
 
-def serve(connection: Connection, threads: int, environment: dict[str, str]) -> None:
+def serve(connection: Connection, threads: int, cores: int, environment: dict[str, str]) -> None:
     """Answer questions until the other end closes.
 
     Args:
         connection: questions (name, *arguments) come in, (failed, answer) goes out.
-        threads: on how many cores the process may run.
+        threads: with how many threads it computes.
+        cores: on how many cores the process may run.
         environment: variables to set before any library loads.
     """
     os.environ.update(environment)
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    if (
-        threads > 1
-    ):  # JAX 0.10's pool, else as large as the cores, waits for itself for ever in a batched solve
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    if threads > 1:
+        # JAX 0.10's pool, else as large as the cores, waits for itself for ever in a batched solve.
         os.environ.setdefault("NPROC", str(2 * threads))
     bench = Bench(threads)
     while True:
