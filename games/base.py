@@ -94,6 +94,13 @@ class Game(abc.ABC):
     def observe(self, state: State) -> Tensor:
         """What each agent sees: float [batch, agent, *shape] (Box) or integer [batch, agent] (Discrete)."""
 
+    def action_mask(self, state: State) -> Tensor | None:
+        """Which actions are legal, boolean [batch, agent, action]; None where all of them always are.
+
+        Where there is a mask every agent has a legal action, and `step` refuses the others.
+        """
+        return None
+
     @abc.abstractmethod
     def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
         """Play one step of every copy.
@@ -110,8 +117,17 @@ class Game(abc.ABC):
         """
 
     @abc.abstractmethod
-    def render(self, state: State, index: int = 0) -> np.ndarray:
-        """Draw copy `index` as one frame: uint8 [height, width, 3]."""
+    def render(self, state: State, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        """Draw one copy.
+
+        Args:
+            state: a state of this game.
+            index: of the copy.
+            scale: how many times as large as usual, above 0.
+
+        Returns:
+            one frame, uint8 [height, width, 3].
+        """
 
     def ended(self, state: State) -> Tensor:
         """Which copies ended by the rules, rather than at the horizon: boolean [batch]."""

@@ -15,12 +15,11 @@ from torch import Tensor
 from games.constants import constant, kept
 from games.drawn import DrawnGame
 from games.errors import require
-from games.grid.frame import AGENTS, Figure, Thing, draw_grid
+from games.grid.frame import Figure, Thing, draw_grid
+from games.grid.open_ground import STAY, WALKS
 from games.grid.tables import look_up
+from games.pen import AGENTS
 
-MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))
-"""(rows, columns) of each action."""
-NAMES = ("up", "down", "left", "right", "stay")
 PICK_REWARD, THEFT_REWARD = 1.0, -2.0
 COLOURS = ("red", "blue")
 
@@ -110,14 +109,9 @@ class CoinGame(DrawnGame):
         return 0.96
 
     @property
-    def action_space(self) -> spaces.Discrete:
-        """Up, down, left, right, and stay if that is an action."""
-        return spaces.Discrete(len(self.action_names))
-
-    @property
     def action_names(self) -> tuple[str, ...]:
-        """The directions' names."""
-        return NAMES if self.stay else NAMES[:-1]
+        """Up, down, left, right, and stay if that is an action."""
+        return tuple(WALKS)[: STAY + self.stay]
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -189,7 +183,7 @@ class CoinGame(DrawnGame):
         Returns:
             actions, integer [batch, agent].
         """
-        moves = torch.arange(4, device=state.places.device)
+        moves = torch.arange(STAY, device=state.places.device)
         targets = self._move(state.places[..., None], moves)
         table = _distances(self.size, state.places.device)
         far = float(2 * self.size)
@@ -200,7 +194,7 @@ class CoinGame(DrawnGame):
         careful = torch.where(other == 0, 2 * far, own)
         return torch.where(cooperative[..., None], careful, torch.minimum(own, other)).argmin(-1)
 
-    def render(self, state: CoinState, index: int = 0) -> np.ndarray:
+    def render(self, state: CoinState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """Discs with numbers are agents, diamonds are coins in their colours."""
         coins = [
             Thing(cell, AGENTS[colour][0], "diamond")
@@ -208,7 +202,7 @@ class CoinGame(DrawnGame):
             if cell >= 0
         ]
         agents = [Figure(cell, number) for number, cell in enumerate(state.places[index].tolist())]
-        return draw_grid([["ground"] * self.size] * self.size, coins, agents, scale=60)
+        return draw_grid([["ground"] * self.size] * self.size, coins, agents, cell=60, scale=scale)
 
     @property
     def _planes(self) -> tuple[int, int, int]:
@@ -217,7 +211,7 @@ class CoinGame(DrawnGame):
 
     def _move(self, places: Tensor, actions: Tensor) -> Tensor:
         """The cells that these actions lead to."""
-        return look_up(_targets(self.size, places.device), places * len(MOVES) + actions.long())
+        return look_up(_targets(self.size, places.device), places * len(WALKS) + actions.long())
 
     def _settle(self, arrived: Tensor, draws: Tensor) -> Tensor:
         """Who picks up what, of those who arrived at it: boolean [agent, colour, batch]."""
@@ -292,7 +286,7 @@ def _targets(size: int, device: torch.device) -> Tensor:
         (row + down) % size * size + (column + right) % size
         for row in range(size)
         for column in range(size)
-        for down, right in MOVES
+        for down, right in WALKS.values()
     ]
     return constant(led, torch.int64, device)
 

@@ -130,6 +130,7 @@ def equilibria(network: Network, drivers: int) -> tuple[Traffic, ...]:
 
     Raises:
         ValueError: as for `social_optimum`.
+
     Source:
         Rosenthal, A class of games possessing pure-strategy Nash equilibria, International Journal of Game
         Theory 2, 1973.
@@ -167,6 +168,7 @@ def price_of_anarchy(network: Network, drivers: int) -> float:
 
     Raises:
         ValueError: as for `social_optimum`, or where driving costs nothing.
+
     Source:
         Koutsoupias and Papadimitriou, Worst-case equilibria, STACS 1999; the bound: Christodoulou and
         Koutsoupias, The price of anarchy of finite congestion games, STOC 2005.

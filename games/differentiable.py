@@ -24,6 +24,7 @@ class DifferentiableGame:
     Raises:
         ValueError: there is no agent; from `losses` and `gradients`, parameters or losses do not have one
             entry per agent.
+
     Source:
         Balduzzi et al., The Mechanics of n-Player Differentiable Games, arXiv 1802.05642.
 
@@ -150,6 +151,7 @@ def bilinear(matrix: tuple[tuple[float, ...], ...] = ((1.0,),)) -> Differentiabl
 
     Raises:
         ValueError: the matrix is not square, or not finite.
+
     Source:
         Mescheder et al., The Numerics of GANs, arXiv 1705.10461; Korpelevich, The extragradient method for
         finding saddle points and other problems, Matecon 12, 1976.

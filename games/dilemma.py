@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,15 +79,58 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class DilemmaReport:
+class Rule:
+    """A condition, as a sum of the diagram's corners that must be positive."""
+
+    name: str
+    of_two: str
+    """The condition of a two-agent game."""
+    of_many: str
+    """The condition of a game of more agents; empty where it has no meaning."""
+    weights: tuple[float, float, float, float]
+    """Of R = R_c(N-1), S = R_c(0), T = R_d(N-1) and P = R_d(0)."""
+
+
+TURNS = Rule("cooperating beats taking turns", "2R > T + S", "", (2, -1, -1, 0))
+REQUIRED = (
+    Rule("cooperating beats defecting", "R > P", "R_c(N-1) > R_d(0)", (1, 0, 0, -1)),
+    Rule("cooperating beats being exploited", "R > S", "R_c(N-1) > R_c(0)", (1, -1, 0, 0)),
+    TURNS,
+)
+MOTIVES = (
+    Rule("greed", "T > R", "R_d(N-1) > R_c(N-1)", (-1, 0, 1, 0)),
+    Rule("fear", "P > S", "R_d(0) > R_c(0)", (0, -1, 0, 1)),
+)
+
+
+def rules(agents: int) -> tuple[Rule, ...]:
+    """Those that have a meaning for so many agents."""
+    return tuple(rule for rule in (*REQUIRED, *MOTIVES) if agents == 2 or rule.of_many)
+
+
+def judge(margins: Mapping[Rule, float], agents: int) -> tuple[tuple[Condition, ...], tuple[Condition, ...]]:
+    """Turn margins, 0 for a tie, into the required conditions and the motives."""
+
+    def conditions(chosen: Sequence[Rule]) -> tuple[Condition, ...]:
+        return tuple(
+            Condition(
+                rule.name, rule.of_two if agents == 2 else rule.of_many, margins[rule], margins[rule] > 0
+            )
+            for rule in chosen
+            if rule in margins
+        )
+
+    return conditions(REQUIRED), conditions(MOTIVES)
+
+
+@dataclass(frozen=True)
+class Verdict:
     """Which conditions of a social dilemma a game meets; `str` says it in a sentence."""
 
     required: tuple[Condition, ...]
     """The conditions that must all hold."""
     motives: tuple[Condition, ...]
     """Greed and fear, of which one must hold."""
-    optima: frozenset[tuple[int, ...]]
-    """Every pure profile of actions with the greatest total."""
 
     @property
     def failed(self) -> tuple[Condition, ...]:
@@ -106,10 +150,18 @@ class DilemmaReport:
             return f"A social dilemma, by {motives}."
         reasons = (
             f"{condition.formula} fails ({condition.name}: "
-            + ("a tie)" if condition.margin == 0 else f"margin {condition.margin:g})")
+            + ("a tie)" if condition.margin == 0 else f"margin {condition.margin:.3g})")
             for condition in self.failed
         )
         return f"Not a social dilemma: {'; '.join(reasons)}."
+
+
+@dataclass(frozen=True)
+class DilemmaReport(Verdict):
+    """The verdict on a matrix game."""
+
+    optima: frozenset[tuple[int, ...]]
+    """Every pure profile of actions with the greatest total."""
 
 
 def dilemma_test(game: MatrixGame) -> DilemmaReport:
@@ -125,6 +177,7 @@ def dilemma_test(game: MatrixGame) -> DilemmaReport:
 
     Raises:
         ValueError: the game has no such reading.
+
     Source:
         Two agents: Leibo et al., Multi-agent reinforcement learning in sequential social dilemmas, arXiv
         1702.03037. More: Hughes et al., arXiv 1803.08884, whose "sufficiently few" and "sufficiently many"
@@ -144,27 +197,22 @@ def dilemma_test(game: MatrixGame) -> DilemmaReport:
     temptation, punishment = data.defector[:, -1], data.defector[:, 0]
     totals = payoff_array(game).sum(-1)
     zero = TOLERANCE * np.abs(payoff_array(game)).max()
+    corners = dict.fromkeys(rules(game.num_agents), (reward, sucker, temptation, punishment))
+    if TURNS in corners:  # whoever is tempted exploits the other
+        corners[TURNS] = (reward.mean(), sucker, temptation[::-1], punishment)
 
-    def condition(name: str, formulas: tuple[str, str], margins: NDArray[np.float64]) -> Condition:
-        margin = float(margins.min())
-        margin = 0.0 if abs(margin) <= zero else margin
-        return Condition(name, formulas[game.num_agents > 2], margin, margin > 0)
+    def margin(rule: Rule) -> float:
+        parts = zip(rule.weights, corners[rule], strict=True)
+        return float(np.min(sum(weight * corner for weight, corner in parts)))
 
-    required = [
-        condition("cooperating beats defecting", ("R > P", "R_c(N-1) > R_d(0)"), reward - punishment),
-        condition("cooperating beats being exploited", ("R > S", "R_c(N-1) > R_c(0)"), reward - sucker),
-    ]
-    if game.num_agents == 2:
-        turns = totals[0, 0] - np.array([totals[0, 1], totals[1, 0]])
-        required.append(condition("cooperating beats taking turns", ("2R > T + S", ""), turns))
-    motives = (
-        condition("greed", ("T > R", "R_d(N-1) > R_c(N-1)"), temptation - reward),
-        condition("fear", ("P > S", "R_d(0) > R_c(0)"), punishment - sucker),
+    margins = {rule: margin(rule) for rule in corners}
+    required, motives = judge(
+        {rule: 0.0 if abs(value) <= zero else value for rule, value in margins.items()}, game.num_agents
     )
     profiles = itertools.product(*map(range, totals.shape))
     best = totals.max()
     optima = frozenset(profile for profile in profiles if best - totals[profile] <= zero * game.num_agents)
-    return DilemmaReport(tuple(required), motives, optima)
+    return DilemmaReport(required, motives, optima)
 
 
 def _require_cooperative(game: MatrixGame) -> None:

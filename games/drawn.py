@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from games.base import Game, State
@@ -16,6 +17,16 @@ class DrawnGame(Game):
     Row b of the draws is all the randomness of copy b. So a batch equals its members bit for bit: the copy
     that is played alone on row b goes through the same states, whatever the others do.
     """
+
+    @property
+    @abc.abstractmethod
+    def action_names(self) -> tuple[str, ...]:
+        """What each action is called, in order."""
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """One of `action_names`."""
+        return spaces.Discrete(len(self.action_names))
 
     @property
     @abc.abstractmethod

@@ -43,6 +43,7 @@ def zero_sum_equilibrium(payoffs: Tensor) -> ZeroSumEquilibrium:
     Raises:
         ValueError: the payoffs are no matrix of finite numbers.
         ArithmeticError: the linear programme's answer leaves a gap.
+
     Source:
         von Neumann, Zur Theorie der Gesellschaftsspiele, Mathematische Annalen 100, 1928.
 
@@ -132,6 +133,7 @@ def nash_conv(game: ExactGame, policies: Tensor) -> Tensor:
 
     Raises:
         ValueError: as for `action_values`.
+
     Source:
         Lanctot et al., A Unified Game-Theoretic Approach to Multiagent Reinforcement Learning, arXiv
         1711.00832.
@@ -156,6 +158,7 @@ def exploitability(game: ExactGame, policies: Tensor) -> Tensor:
 
     Raises:
         ValueError: as for `action_values`.
+
     Source:
         Lanctot et al., OpenSpiel: A Framework for Reinforcement Learning in Games, arXiv 1908.09453.
 

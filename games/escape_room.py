@@ -169,6 +169,25 @@ class EscapeRoom(Game):
         """Choosing the lever cooperates: boolean [batch, agent]."""
         return actions == LEVER
 
+    def scripted(self, state: EscapeRoomState, cooperative: Tensor) -> Tensor:
+        """Open the door with as few as it takes, or wait.
+
+        The first `levers` of those that cooperate go to the lever, the other cooperators to the door; who
+        defects goes to the door if enough cooperate to open it, and else stays, though off the lever.
+
+        Args:
+            state: a state of this game.
+            cooperative: who cooperates, boolean [batch, agent].
+
+        Returns:
+            actions, integer [batch, agent].
+        """
+        pulls = cooperative & (cooperative.cumsum(-1) <= self.levers)
+        opens = cooperative.sum(-1, keepdim=True) >= self.levers
+        waits = torch.where(state.places == LEVER, START, state.places)
+        leaves = torch.where(opens | cooperative, DOOR, waits)
+        return torch.where(pulls, LEVER, leaves)
+
     def give(self, state: EscapeRoomState, gifts: Tensor) -> EscapeRoomState:
         """Add the last step's gifts to what was given so far.
 
@@ -188,6 +207,7 @@ class EscapeRoom(Game):
         )
         return state._replace(given=state.given + gifts.detach().to(state.given))
 
-    def render(self, state: EscapeRoomState, index: int = 0) -> np.ndarray:
+    def render(self, state: EscapeRoomState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """Draw copy `index`: a panel for each place, a numbered disc for each agent, the lever, the door."""
-        return draw_places(PLACES, state.places[index].tolist(), door_open=bool(self.door_open(state)[index]))
+        places, door_open = state.places[index].tolist(), bool(self.door_open(state)[index])
+        return draw_places(PLACES, places, door_open=door_open, scale=scale)

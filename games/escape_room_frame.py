@@ -6,31 +6,24 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-WIDTH, HEIGHT = 150, 180  # of one room, in pixels
+from games.pen import AGENTS, INK, Pen
+
+WIDTH, HEIGHT = 150, 180  # of one room
 TITLE, PROP = 26, 52  # heights of the room's name and of the lever or the door
-PAPER, FLOOR, INK, OPEN, SHUT = "#FFFFFF", "#F2F2F2", "#333333", "#FFFFFF", "#8C6D46"
-
-# Okabe and Ito's colours can be told apart by the colour-blind; each with the ink that reads on it.
-DISCS = (
-    ("#0072B2", "white"),
-    ("#E69F00", "black"),
-    ("#009E73", "white"),
-    ("#CC79A7", "black"),
-    ("#56B4E9", "black"),
-    ("#D55E00", "white"),
-    ("#F0E442", "black"),
-)
+FLOOR, OPEN, SHUT = "#F2F2F2", "#FFFFFF", "#8C6D46"
 
 
-def draw_places(names: Sequence[str], places: Sequence[int], *, door_open: bool) -> np.ndarray:
+def draw_places(
+    names: Sequence[str], places: Sequence[int], *, door_open: bool, scale: float = 1.0
+) -> np.ndarray:
     """Draw who stands where.
 
     Args:
         names: the rooms' names; the lever is in the first, the door in the last.
         places: each agent's room, an index into `names`.
         door_open: whether the door is drawn open; the lever is then down.
+        scale: how many times as large as usual.
 
     Returns:
         uint8 [height, width, 3].
@@ -38,40 +31,39 @@ def draw_places(names: Sequence[str], places: Sequence[int], *, door_open: bool)
     >>> draw_places(("lever", "start", "door"), [0, 2], door_open=True).shape
     (180, 450, 3)
     """
-    image = Image.new("RGB", (WIDTH * len(names), HEIGHT), PAPER)
-    pen = ImageDraw.Draw(image)
+    pen = Pen(WIDTH * len(names), HEIGHT, scale=scale)
     for room, name in enumerate(names):
         left = room * WIDTH
-        pen.rectangle((left + 3, 3, left + WIDTH - 4, HEIGHT - 4), fill=FLOOR, outline=INK, width=2)
-        pen.text((left + WIDTH / 2, TITLE / 2 + 5), name, INK, ImageFont.load_default(16), anchor="mm")
+        pen.rectangle((left + 3, 3, left + WIDTH - 4, HEIGHT - 4), fill=FLOOR, line=2)
+        pen.text((left + WIDTH / 2, TITLE / 2 + 5), name, size=16)
         agents = [agent for agent, place in enumerate(places) if place == room]
         _discs(pen, left, agents)
     _lever(pen, WIDTH / 2, down=door_open)
     _door(pen, (len(names) - 0.5) * WIDTH, door_open=door_open)
-    return np.array(image)
+    return pen.picture()
 
 
-def _lever(pen: ImageDraw.ImageDraw, middle: float, *, down: bool) -> None:
+def _lever(pen: Pen, middle: float, *, down: bool) -> None:
     """A pivot and a handle that leans to the left (up) or the right (pulled)."""
     pivot = (middle, TITLE + PROP - 8)
     handle = (middle + (26 if down else -26), pivot[1] - 24)
-    pen.line((pivot, handle), fill=INK, width=5)
-    pen.circle(handle, 6, fill=SHUT, outline=INK, width=2)
+    pen.line((pivot, handle), line=5)
+    pen.circle(handle, 6, fill=SHUT, line=2)
     pen.rectangle((middle - 16, pivot[1] - 4, middle + 16, pivot[1] + 6), fill=INK)
 
 
-def _door(pen: ImageDraw.ImageDraw, middle: float, *, door_open: bool) -> None:
+def _door(pen: Pen, middle: float, *, door_open: bool) -> None:
     """A doorway; shut it is filled by the leaf, open the leaf stands beside it."""
     left, top, right, bottom = middle - 15, TITLE + 4, middle + 15, TITLE + PROP
-    pen.rectangle((left, top, right, bottom), fill=OPEN if door_open else SHUT, outline=INK, width=3)
+    pen.rectangle((left, top, right, bottom), fill=OPEN if door_open else SHUT, line=3)
     if door_open:
         leaf = ((left, top), (left - 16, top + 6), (left - 16, bottom + 6), (left, bottom))
-        pen.polygon(leaf, fill=SHUT, outline=INK, width=2)
+        pen.polygon(leaf, fill=SHUT, outline=INK, line=2)
     else:
         pen.circle((right - 8, (top + bottom) / 2 + 2), 3, fill=INK)
 
 
-def _discs(pen: ImageDraw.ImageDraw, left: float, agents: Sequence[int]) -> None:
+def _discs(pen: Pen, left: float, agents: Sequence[int]) -> None:
     """Numbered discs in the smallest square grid that holds them, below the lever or the door."""
     if not agents:
         return
@@ -82,6 +74,6 @@ def _discs(pen: ImageDraw.ImageDraw, left: float, agents: Sequence[int]) -> None
     for k, agent in enumerate(agents):
         row, column = divmod(k, columns)
         centre = (left + inset + (column + 0.5) * cell, top + (row + 0.5) * cell)
-        colour, ink = DISCS[agent % len(DISCS)]
-        pen.circle(centre, 0.45 * cell, fill=colour, outline=INK, width=2)
-        pen.text(centre, str(agent), ink, ImageFont.load_default(max(0.45 * cell, 6)), anchor="mm")
+        colour, ink = AGENTS[agent % len(AGENTS)]
+        pen.circle(centre, 0.45 * cell, fill=colour, line=2)
+        pen.text(centre, str(agent), size=0.45 * cell, colour=ink)

@@ -123,6 +123,11 @@ class GiftGame(WrappedGame):
         purse = state.purse.to(seen).reshape(*state.purse.shape, *[1] * (seen.ndim - 2))
         return torch.cat((seen, purse.expand(*seen.shape[:2], 1, *seen.shape[3:])), 2)
 
+    def action_mask(self, state: GiftState) -> Tensor | None:
+        """Which actions are legal: those of the game, with and without a gift."""
+        legal = self.game.action_mask(state.game)
+        return None if legal is None else torch.cat((legal, legal), -1)
+
     def step(
         self, state: GiftState, actions: Tensor, generator: torch.Generator
     ) -> tuple[GiftState, Tensor, Tensor]:

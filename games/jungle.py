@@ -7,15 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
-from games.drawn import DrawnGame
 from games.errors import require
-from games.grid.frame import Figure, Thing, draw_grid
+from games.grid.frame import Thing
 from games.grid.moves import resolve_moves
+from games.grid.open_game import SquareGame
 from games.grid.open_ground import STAY, WALKS, beside, distance, look, scatter, toward, walk
-from games.grid.views import mark, window_shape
+from games.grid.views import mark
 
 ATTACK = STAY + 1
 """The first attack, upwards; the others follow in the order of the walks."""
@@ -33,7 +32,7 @@ class JungleState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jungle(DrawnGame):
+class Jungle(SquareGame):
     """The jungle: agents among foods, who may eat, or attack each other for more.
 
     Agents and foods start on cells of their own, drawn anew for each episode; foods are not used up. In a
@@ -71,7 +70,6 @@ class Jungle(DrawnGame):
     foods: int = 12
     """How many foods there are; at least 1."""
     size: int = 30
-    """Cells of a side; at least 2."""
     food_reward: float = 1.0
     """What attacking a food gives."""
     agent_reward: float = 2.0
@@ -85,14 +83,13 @@ class Jungle(DrawnGame):
     horizon: int = 120
     """Steps of an episode; at least 1."""
     view: int = 5
-    """How many cells an agent sees in each direction; 0 or more."""
 
     def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
         require(self.agents >= 2, f"The jungle needs at least 2 agents; agents is {self.agents}.")
         require(self.foods >= 1, f"There must be at least 1 food; foods is {self.foods}.")
-        require(self.size >= 2, f"The ground needs at least 2 cells a side; size is {self.size}.")
-        require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
-        for name in ("harm", "attack_cost", "view"):
+        for name in ("harm", "attack_cost"):
             value = getattr(self, name)
             require(value >= 0, f"{name} must be 0 or more, not {value}.")
         require(
@@ -106,24 +103,14 @@ class Jungle(DrawnGame):
         )
 
     @property
-    def num_agents(self) -> int:
-        """How many agents play."""
-        return self.agents
-
-    @property
     def action_names(self) -> tuple[str, ...]:
         """The walks, then an attack in each direction."""
         return (*WALKS, *(f"attack {direction}" for direction in list(WALKS)[:STAY]))
 
     @property
-    def action_space(self) -> spaces.Discrete:
-        """One of `action_names`."""
-        return spaces.Discrete(len(self.action_names))
-
-    @property
-    def observation_space(self) -> spaces.Box:
-        """Planes in a window: ground, foods, other agents."""
-        return spaces.Box(0.0, 1.0, (3, *window_shape((self.view,) * 4)), dtype=np.float32)
+    def planes(self) -> int:
+        """Ground, foods, other agents."""
+        return 3
 
     @property
     def start_draws(self) -> int:
@@ -152,7 +139,7 @@ class Jungle(DrawnGame):
             - self.harm * hits.sum(1)
             - self.attack_cost * (actions >= ATTACK).float()
         )
-        wanted = walk(state.places, actions.long(), self._extent)
+        wanted = walk(state.places, actions.long(), self.extent)
         barred = (wanted[:, :, None] == state.foods[:, None, :]).any(-1)
         places = resolve_moves(state.places, torch.where(barred, state.places, wanted), draws)
         after = JungleState(places, state.foods, state.time + 1)
@@ -162,7 +149,7 @@ class Jungle(DrawnGame):
         """Planes in a window around each agent, float32 [batch, agent, plane, row, column]; see the class."""
         cells = self.size**2
         things = torch.stack((mark(state.foods, cells).any(1), mark(state.places, cells).any(1)), 1)
-        seen = look(things, state.places, self._extent, self.view)
+        seen = look(things, state.places, self.extent, self.view)
         seen[:, :, 2, self.view, self.view] = 0  # oneself is no other
         return seen
 
@@ -200,27 +187,21 @@ class Jungle(DrawnGame):
         cells = self.size**2
         foods = mark(state.foods, cells).any(1)
         held = foods | mark(state.places, cells).any(1)
-        sides = beside(state.foods, self._extent).flatten(1)
+        sides = beside(state.foods, self.extent).flatten(1)
         apart = distance(state.places[..., None], sides[:, None, :], self.size)
         closest = apart.masked_fill(held.gather(1, sides)[:, None, :], 2 * self.size).argmin(-1)
         victim = state.places.gather(1, self._order(state.places).argmin(-1))
         target = torch.where(cooperative, sides.gather(1, closest), victim)
-        around = beside(state.places, self._extent)
+        around = beside(state.places, self.extent)
         edible = foods.gather(1, around.flatten(1)).unflatten(1, around.shape[1:])
         within = torch.where(cooperative[..., None], edible, around == victim[..., None])
-        walks = toward(state.places, target, self._extent, held[:, None, :].expand(-1, self.agents, -1))
+        walks = toward(state.places, target, self.extent, held[:, None, :].expand(-1, self.agents, -1))
         return torch.where(within.any(-1), ATTACK + within.int().argmax(-1), walks)
 
-    def render(self, state: JungleState, index: int = 0) -> np.ndarray:
+    def render(self, state: JungleState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """Discs with numbers are agents, green diamonds are foods."""
         foods = [Thing(int(cell), "apple", "diamond") for cell in state.foods[index].tolist()]
-        agents = [Figure(int(cell), number) for number, cell in enumerate(state.places[index].tolist())]
-        ground = [["ground"] * self.size] * self.size
-        return draw_grid(ground, foods, agents, scale=max(14, min(48, 640 // self.size)))
-
-    @property
-    def _extent(self) -> tuple[int, int]:
-        return self.size, self.size
+        return self.draw(foods, state.places[index].tolist(), scale)
 
     def _order(self, places: Tensor) -> Tensor:
         """A number for each other agent that grows with its distance, then its index: [batch, agent, other].
@@ -234,7 +215,7 @@ class Jungle(DrawnGame):
     def _attacks(self, state: JungleState, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Who attacks a food, [batch, agent], and who attacks whom, [batch, attacker, target]: boolean."""
         attacking = actions >= ATTACK
-        aimed = walk(state.places, torch.where(attacking, actions.long() - ATTACK, STAY), self._extent)
+        aimed = walk(state.places, torch.where(attacking, actions.long() - ATTACK, STAY), self.extent)
         aimed = aimed.masked_fill(aimed == state.places, -1)  # beyond the border, or no attack
         eaten = (aimed[:, :, None] == state.foods[:, None, :]).any(-1)
         return eaten, aimed[:, :, None] == state.places[:, None, :]

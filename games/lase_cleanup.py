@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
-from games.drawn import DrawnGame
 from games.errors import require
 from games.grid.draws import pick
 from games.grid.frame import Figure, Thing, draw_grid
+from games.grid.moves import outranked
+from games.grid.open_game import OpenGroundGame
 from games.grid.open_ground import WALKS, anywhere, distance, scatter, survey, toward, walk
 from games.grid.routes import on_duty
 from games.grid.tables import cell_mask
@@ -45,7 +45,7 @@ class LaseCleanupState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaseCleanup(DrawnGame):
+class LaseCleanup(OpenGroundGame):
     """Cleanup on 8x8 cells as LASE plays it: the two top rows are a river, the two bottom rows an orchard.
 
     In a step agents walk, clean the waste in their own cell, or pick the apple there: +1; cleaning gives
@@ -73,33 +73,16 @@ class LaseCleanup(DrawnGame):
     (tensor(8), tensor(0))
     """
 
-    agents: int = 4
-    """How many play; at least 1."""
-    horizon: int = 100
-    """Steps of an episode; at least 1."""
-    view: int = 2
-    """How many cells an agent sees in each direction; 0 or more."""
     waste_probability: float = 0.1
     """Of waste in a step, while there is less than at the start; in [0, 1]."""
 
     def __post_init__(self) -> None:
-        require(self.agents >= 1, f"Somebody has to play: agents is {self.agents}.")
-        require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
-        require(self.view >= 0, f"view says how many cells an agent sees, 0 or more; not {self.view}.")
+        """Check the settings."""
+        super().__post_init__()
         require(
             0 <= self.waste_probability <= 1,
             f"waste_probability must lie between 0 and 1, but it is {self.waste_probability}.",
         )
-
-    @property
-    def num_agents(self) -> int:
-        """How many play."""
-        return self.agents
-
-    @property
-    def action_space(self) -> spaces.Discrete:
-        """One of `action_names`."""
-        return spaces.Discrete(len(NAMES))
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -107,10 +90,14 @@ class LaseCleanup(DrawnGame):
         return NAMES
 
     @property
-    def observation_space(self) -> spaces.Box:
-        """Planes in a window."""
-        side = 2 * self.view + 1
-        return spaces.Box(0.0, 1.0, (4 + self.agents, side, side), dtype=np.float32)
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns of the ground."""
+        return SIZE
+
+    @property
+    def planes(self) -> int:
+        """Ground, apples, waste, river, orchard, each other agent."""
+        return 5 + self.agents - 1
 
     @property
     def defection_welfare(self) -> float:
@@ -143,11 +130,7 @@ class LaseCleanup(DrawnGame):
         waste = state.waste & ~occupied(torch.where(actions == CLEAN, places, -1), CELLS)
         wants = (actions == PICK) & state.apples.gather(1, places)
         rivals = wants[:, None] & (places[:, None] == places[..., None])
-        index = torch.arange(self.agents, device=places.device)
-        before = (rank[:, None] > rank[..., None]) | (
-            (rank[:, None] == rank[..., None]) & (index < index[:, None])
-        )
-        picks = wants & ~(rivals & before).any(-1)
+        picks = wants & ~(rivals & outranked(rank.T).movedim(-1, 0)).any(-1)
         apples = state.apples & ~occupied(torch.where(picks, places, -1), CELLS)
         left = waste.sum(1)
         fouls = (more[:, 0] < self.waste_probability) & (left < FULL)
@@ -187,7 +170,7 @@ class LaseCleanup(DrawnGame):
             _use(state.places, state.apples, PICK),
         )
 
-    def render(self, state: LaseCleanupState, index: int = 0) -> np.ndarray:
+    def render(self, state: LaseCleanupState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """The field with waste, apples and agents."""
         rows = ["river"] * 2 + ["ground"] * (SIZE[0] - 4) + ["orchard"] * 2
         things = [
@@ -196,7 +179,7 @@ class LaseCleanup(DrawnGame):
             for cell in cells[index].nonzero().flatten().tolist()
         ]
         agents = [Figure(cell, number) for number, cell in enumerate(state.places[index].tolist())]
-        return draw_grid([[row] * SIZE[1] for row in rows], things, agents, scale=40)
+        return draw_grid([[row] * SIZE[1] for row in rows], things, agents, cell=40, scale=scale)
 
 
 def _add(things: Tensor, allowed: Tensor, appears: Tensor, draw: Tensor) -> Tensor:

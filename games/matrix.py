@@ -143,7 +143,11 @@ class MatrixGame(ExactGame):
         """Which actions are action 0; None where that does not mean cooperating."""
         return actions == 0 if self.cooperative else None
 
-    def render(self, state: MatrixState, index: int = 0) -> np.ndarray:
+    def scripted(self, state: MatrixState, cooperative: Tensor) -> Tensor | None:
+        """Action 0 to cooperate, 1 to defect; None where they do not mean that."""
+        return (~cooperative).long() if self.cooperative else None
+
+    def render(self, state: MatrixState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """Draw the payoff table with the played cell marked; with more than two agents, a row per agent."""
         played = tuple(state.actions[index].tolist())
         steps = int(state.time[index])
@@ -155,7 +159,7 @@ class MatrixGame(ExactGame):
                 ["agent 0 \\ 1", *names],
                 *([name, *line] for name, line in zip(names, cells, strict=True)),
             ]
-            return draw_table(title, rows, {(played[0] + 1, played[1] + 1)} if steps else ())
+            return draw_table(title, rows, {(played[0] + 1, played[1] + 1)} if steps else (), scale=scale)
         rewards = [f"{payoff:.4g}" for payoff in table[played]] if steps else ["-"] * self.num_agents
         moves = [names[action] for action in played] if steps else ["-"] * self.num_agents
         lines = ([str(agent), moves[agent], rewards[agent]] for agent in range(self.num_agents))
@@ -163,7 +167,7 @@ class MatrixGame(ExactGame):
             (agent + 1, 1) for agent, action in enumerate(played) if self.cooperative and action == 0
         }
         room = [["", name, WIDEST_PAYOFF] for name in names]
-        return draw_table(title, [["agent", "action", "reward"], *lines], cooperators, room)
+        return draw_table(title, [["agent", "action", "reward"], *lines], cooperators, room, scale=scale)
 
 
 @kept

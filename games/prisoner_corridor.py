@@ -98,13 +98,8 @@ class PrisonerCorridor(DrawnGame):
         return 2 * (self.near + self.far) + 1
 
     @property
-    def action_space(self) -> spaces.Discrete:
-        """Left, right, and stay if that is an action."""
-        return spaces.Discrete(2 + self.stay)
-
-    @property
     def action_names(self) -> tuple[str, ...]:
-        """The directions' names."""
+        """Left, right, and stay if that is an action."""
         return NAMES[: 2 + self.stay]
 
     @property
@@ -183,12 +178,12 @@ class PrisonerCorridor(DrawnGame):
         outward = self._outward(cooperative.device)
         return torch.where(cooperative, outward, outward.flip(0))
 
-    def render(self, state: CorridorState, index: int = 0) -> np.ndarray:
+    def render(self, state: CorridorState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """Discs with numbers are agents, yellow cells are goals."""
         goals = self._at_goal(torch.arange(self.length)).tolist()
         ground = [["goal" if goal else "ground" for goal in goals]]
         agents = [Figure(int(cell), number) for number, cell in enumerate(state.places[index].tolist())]
-        return draw_grid(ground, (), agents, scale=48)
+        return draw_grid(ground, (), agents, cell=48, scale=scale)
 
     def _at_goal(self, places: Tensor) -> Tensor:
         """Whether a cell is the middle or an end, which lie equally far apart."""

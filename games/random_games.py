@@ -43,6 +43,7 @@ def random_general_sum(actions: int, seed: int, *, agents: int = 2, correlation:
 
     Raises:
         ValueError: there are too few agents or actions, too many payoffs, or no such correlation.
+
     Source:
         The covariant game of Nudelman et al., Run the GAMUT, AAMAS 2004.
 

@@ -36,6 +36,7 @@ class RepeatedGame(ExactGame):
     Raises:
         ValueError: the stage is no matrix game, or a number is out of range; from `values` and
             `cooperation`, when there are more than 32 joint actions.
+
     Source:
         Foerster et al., Learning with Opponent-Learning Awareness, arXiv 1709.04326. Unlike in its released
         code each agent sees its own action first, as in Lu et al., arXiv 2205.01447.
@@ -196,9 +197,13 @@ class RepeatedGame(ExactGame):
         """Which actions cooperate, as in the stage game."""
         return self.stage.cooperates(state, actions)
 
-    def render(self, state: MatrixState, index: int = 0) -> np.ndarray:
+    def scripted(self, state: MatrixState, cooperative: Tensor) -> Tensor | None:
+        """The stage game's script in every step, whatever was played before."""
+        return self.stage.scripted(state, cooperative)
+
+    def render(self, state: MatrixState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """Draw the stage game with the last joint action marked."""
-        return self.stage.render(state, index)
+        return self.stage.render(state, index, scale)
 
 
 def _two_by_two(policies: Tensor) -> bool:

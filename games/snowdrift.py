@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
-from games.drawn import DrawnGame
 from games.errors import require
-from games.grid.frame import Figure, Thing, draw_grid
+from games.grid.frame import Thing
+from games.grid.open_game import SquareGame
 from games.grid.open_ground import STAY, WALKS, anywhere, distance, scatter, survey, toward, walk
-from games.grid.views import mark, window_shape
+from games.grid.views import mark
 
 REMOVE = STAY + 1
 
@@ -32,7 +31,7 @@ class SnowdriftState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snowdrift(DrawnGame):
+class Snowdrift(SquareGame):
     """A sequential snowdrift game: whoever removes a drift pays for it, and everybody gains.
 
     Drifts lie on cells of their own, drawn anew for each episode, and do not come back; agents start
@@ -60,8 +59,6 @@ class Snowdrift(DrawnGame):
     (tensor([[2., 6.]]), tensor([True]))
     """
 
-    agents: int = 4
-    """How many agents play; at least 1."""
     drifts: int = 6
     """How many drifts there are; at least 1."""
     benefit: float = 6.0
@@ -70,19 +67,13 @@ class Snowdrift(DrawnGame):
     """What removing a drift costs; 0 or more."""
     shared_cost: bool = True
     """Whether those who remove one drift in the same step share its cost; otherwise each pays it in full."""
-    size: int = 8
-    """Cells of a side; at least 2."""
     horizon: int = 50
-    """The most steps of an episode; at least 1."""
-    view: int = 2
-    """How many cells an agent sees in each direction; 0 or more."""
 
     def __post_init__(self) -> None:
-        require(self.agents >= 1, f"Somebody has to play: agents is {self.agents}.")
+        """Check the settings."""
+        super().__post_init__()
         require(self.drifts >= 1, f"There must be at least 1 drift; drifts is {self.drifts}.")
-        require(self.size >= 2, f"The ground needs at least 2 cells a side; size is {self.size}.")
-        require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
-        for name in ("benefit", "cost", "view"):
+        for name in ("benefit", "cost"):
             value = getattr(self, name)
             require(value >= 0, f"{name} must be 0 or more, not {value}.")
         require(
@@ -91,25 +82,14 @@ class Snowdrift(DrawnGame):
         )
 
     @property
-    def num_agents(self) -> int:
-        """How many agents play."""
-        return self.agents
-
-    @property
     def action_names(self) -> tuple[str, ...]:
         """The walks and removing."""
         return (*WALKS, "remove")
 
     @property
-    def action_space(self) -> spaces.Discrete:
-        """One of `action_names`."""
-        return spaces.Discrete(len(self.action_names))
-
-    @property
-    def observation_space(self) -> spaces.Box:
-        """Planes in a window: ground, drifts, each other agent."""
-        shape = (2 + self.agents - 1, *window_shape((self.view,) * 4))
-        return spaces.Box(0.0, 1.0, shape, dtype=np.float32)
+    def planes(self) -> int:
+        """Ground, drifts, each other agent."""
+        return 2 + self.agents - 1
 
     @property
     def best_welfare(self) -> float | None:
@@ -151,14 +131,14 @@ class Snowdrift(DrawnGame):
         price = self.cost / (count.clamp_min(1) if self.shared_cost else torch.ones_like(count))
         paid = (removes * price[:, None, :]).sum(-1)
         rewards = self.benefit * removed.sum(-1, keepdim=True) - paid
-        places = walk(state.places, actions.long(), self._extent)
+        places = walk(state.places, actions.long(), self.extent)
         after = SnowdriftState(places, state.drifts.masked_fill(removed, -1), state.time + 1)
         return after, rewards, self.ended(after) | (after.time >= self.horizon)
 
     def observe(self, state: SnowdriftState) -> Tensor:
         """Planes in a window around each agent, float32 [batch, agent, plane, row, column]; see the class."""
         lying = mark(state.drifts, self.size**2).any(1, keepdim=True)
-        return survey(lying, state.places, self._extent, self.view)
+        return survey(lying, state.places, self.extent, self.view)
 
     def ended(self, state: SnowdriftState) -> Tensor:
         """Which copies ended because no drift is left: boolean [batch]."""
@@ -185,18 +165,13 @@ class Snowdrift(DrawnGame):
         own = (number % team == rank) & (state.drifts >= 0)[:, None, :]
         nearest = apart.masked_fill(~own, 2 * self.size).argmin(-1)
         cells = state.drifts.gather(1, nearest).masked_fill(~own.any(-1), -1)
-        works = torch.where(state.places == cells, REMOVE, toward(state.places, cells, self._extent))
+        works = torch.where(state.places == cells, REMOVE, toward(state.places, cells, self.extent))
         return torch.where(cooperative, works, STAY)
 
-    def render(self, state: SnowdriftState, index: int = 0) -> np.ndarray:
+    def render(self, state: SnowdriftState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """Discs with numbers are agents, white squares are drifts."""
         drifts = [Thing(int(cell), "drift", "square") for cell in state.drifts[index].tolist() if cell >= 0]
-        agents = [Figure(int(cell), number) for number, cell in enumerate(state.places[index].tolist())]
-        return draw_grid([["ground"] * self.size] * self.size, drifts, agents, scale=48)
-
-    @property
-    def _extent(self) -> tuple[int, int]:
-        return self.size, self.size
+        return self.draw(drifts, state.places[index].tolist(), scale)
 
     def _removes(self, state: SnowdriftState, actions: Tensor) -> Tensor:
         """Who removes what: boolean [batch, agent, drift]."""

@@ -13,8 +13,9 @@ from torch import Tensor
 from games.constants import constant, kept
 from games.drawn import DrawnGame
 from games.errors import require
-from games.grid.frame import AGENTS, Figure, Thing, draw_grid
+from games.grid.frame import Figure, Thing, draw_grid
 from games.grid.tables import OFFSETS
+from games.pen import AGENTS
 
 ROWS, COLUMNS = 4, 5
 GOAL_ROWS = (1, 2)
@@ -50,13 +51,15 @@ class Soccer(DrawnGame):
     random order. Who moves against the other stays, and the other has the ball from then on. Off the board
     there is no way but for who has the ball into the goal it plays to, the left one for agent 0 and the right
     one for agent 1: that is +1, -1 for the other, and the end of the episode. Every episode starts from the
-    same cells (the paper's picture of them), with the ball given to one of the two at random.
+    same cells, with the ball given to one of the two at random. The cells are those of later implementations
+    of the game; they were not compared with the paper's own picture.
 
     An observation is three planes of 4 x 5: oneself, the other, who has the ball. Both see the board the same
     way up, so that they play to opposite sides.
 
     Raises:
         ValueError: the chance of a draw is none, or there is no step.
+
     Source:
         Littman, Markov Games as a Framework for Multi-Agent Reinforcement Learning, ICML 1994. There the
         board is reset after a goal, which here is the next episode.
@@ -86,11 +89,6 @@ class Soccer(DrawnGame):
     def discount(self) -> float:
         """The paper's 0.9; 1 where draws end games instead, as they do in its evaluation."""
         return 1.0 if self.draw else PAPER_DISCOUNT
-
-    @property
-    def action_space(self) -> spaces.Discrete:
-        """North, east, south, west, stand."""
-        return spaces.Discrete(len(NAMES))
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -150,7 +148,7 @@ class Soccer(DrawnGame):
         """Which copies ended by a goal or a draw: boolean [batch]."""
         return state.over
 
-    def render(self, state: SoccerState, index: int = 0) -> np.ndarray:
+    def render(self, state: SoccerState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """Draw the board between its goals, which have their scorers' colours; the ball is a white square."""
         goals = [
             [AGENTS[side][0] if row in GOAL_ROWS else "wall" for side in range(2)] for row in range(ROWS)
@@ -164,6 +162,7 @@ class Soccer(DrawnGame):
             [Thing(drawn[ball], "#FFFFFF", "square")],
             [Figure(cell, agent) for agent, cell in enumerate(drawn)],
             caption=f"agent {ball} has the ball, step {steps}",
+            scale=scale,
         )
 
 

@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
-from games.drawn import DrawnGame
 from games.errors import require
-from games.grid.frame import Figure, Thing, draw_grid
+from games.grid.frame import Thing
+from games.grid.open_game import SquareGame
 from games.grid.open_ground import STAY, WALKS, anywhere, scatter, survey, toward, walk
-from games.grid.views import mark, window_shape
+from games.grid.views import mark
 
 HUNT = STAY + 1
 STAG_LOOK, HARE_LOOK = ("#C9A66B", "square", "S"), ("#C9C9C9", "diamond", "H")
@@ -32,7 +31,7 @@ class StagHuntState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StagHuntGrid(DrawnGame):
+class StagHuntGrid(SquareGame):
     """A sequential stag hunt: meet at a stag and hunt it together, or take a hare alone and leave.
 
     Prey lies on cells of its own, drawn anew for each episode, and does not move; agents start anywhere, and
@@ -78,22 +77,18 @@ class StagHuntGrid(DrawnGame):
     hunt_action: bool = True
     """Whether hunting is an action of its own; otherwise whoever is on a cell after walking hunts there."""
     size: int = 5
-    """Cells of a side; at least 2."""
     horizon: int = 30
-    """The most steps of an episode; at least 1."""
-    view: int = 2
-    """How many cells an agent sees in each direction; 0 or more."""
 
     def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
         require(self.hunters >= 2, f"A stag takes at least 2 hunters; hunters is {self.hunters}.")
         require(
             self.agents >= self.hunters,
             f"There must be enough agents to hunt a stag: at least {self.hunters}; agents is {self.agents}.",
         )
         require(self.stags >= 1, f"A stag hunt needs at least 1 stag; stags is {self.stags}.")
-        require(self.size >= 2, f"The ground needs at least 2 cells a side; size is {self.size}.")
-        require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
-        for name in ("hares", "stag_reward", "hare_reward", "view"):
+        for name in ("hares", "stag_reward", "hare_reward"):
             value = getattr(self, name)
             require(value >= 0, f"{name} must be 0 or more, not {value}.")
         prey = self.stags + self.hares
@@ -103,25 +98,14 @@ class StagHuntGrid(DrawnGame):
         )
 
     @property
-    def num_agents(self) -> int:
-        """How many agents play."""
-        return self.agents
-
-    @property
     def action_names(self) -> tuple[str, ...]:
         """The walks, and hunting if that is an action."""
         return (*WALKS, "hunt") if self.hunt_action else tuple(WALKS)
 
     @property
-    def action_space(self) -> spaces.Discrete:
-        """One of `action_names`."""
-        return spaces.Discrete(len(self.action_names))
-
-    @property
-    def observation_space(self) -> spaces.Box:
-        """Planes in a window: ground, stags, hares, each other agent."""
-        shape = (3 + self.agents - 1, *window_shape((self.view,) * 4))
-        return spaces.Box(0.0, 1.0, shape, dtype=np.float32)
+    def planes(self) -> int:
+        """Ground, stags, hares, each other agent."""
+        return 3 + self.agents - 1
 
     @property
     def best_welfare(self) -> float | None:
@@ -179,7 +163,7 @@ class StagHuntGrid(DrawnGame):
         """Planes in a window around each agent, float32 [batch, agent, plane, row, column]; see the class."""
         lying = mark(state.prey, self.size**2)
         things = torch.stack((lying[:, : self.stags].any(1), lying[:, self.stags :].any(1)), 1)
-        return survey(things, state.places, self._extent, self.view)
+        return survey(things, state.places, self.extent, self.view)
 
     def ended(self, state: StagHuntState) -> Tensor:
         """Which copies ended because all agents, or all prey, are gone: boolean [batch]."""
@@ -211,25 +195,20 @@ class StagHuntGrid(DrawnGame):
         if not self.hunt_action:
             others = mark(state.prey, self.size**2).any(1)[:, None] & ~mark(cells, self.size**2)
             keep_off = others | mark(state.places, self.size**2)
-            return toward(state.places, cells, self._extent, avoid=keep_off)
+            return toward(state.places, cells, self.extent, avoid=keep_off)
         arrived = here & (state.places == cells)
         missing = (cells[:, :, None] == cells[:, None, :]) & (here & ~arrived)[:, None, :]
-        walks = toward(state.places, cells, self._extent)
+        walks = toward(state.places, cells, self.extent)
         return torch.where(arrived & ~missing.any(-1), HUNT, walks)
 
-    def render(self, state: StagHuntState, index: int = 0) -> np.ndarray:
+    def render(self, state: StagHuntState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """Discs with numbers are agents, S squares are stags, H diamonds are hares."""
         prey = [
             Thing(int(cell), *(STAG_LOOK if number < self.stags else HARE_LOOK))
             for number, cell in enumerate(state.prey[index].tolist())
             if cell >= 0
         ]
-        agents = [Figure(int(cell), number) for number, cell in enumerate(state.places[index].tolist())]
-        return draw_grid([["ground"] * self.size] * self.size, prey, agents, scale=48)
-
-    @property
-    def _extent(self) -> tuple[int, int]:
-        return self.size, self.size
+        return self.draw(prey, state.places[index].tolist(), scale)
 
     @property
     def _free(self) -> bool:
@@ -242,7 +221,7 @@ class StagHuntGrid(DrawnGame):
 
     def _hunts(self, state: StagHuntState, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Where agents are after walking, and who hunts what there, boolean [batch, agent, prey]."""
-        places = walk(state.places, actions.long(), self._extent)
+        places = walk(state.places, actions.long(), self.extent)
         there = (places[:, :, None] == state.prey[:, None, :]) & (state.prey >= 0)[:, None, :]
         if self.hunt_action:
             there = there & (actions == HUNT)[..., None]

@@ -19,6 +19,7 @@ class SymmetricTwoAgentGame(MatrixGame):
 
     Raises:
         ValueError: a payoff is not finite, or there are not two names.
+
     Source:
         Payoffs of the default: Foerster et al., Learning with Opponent-Learning Awareness, arXiv 1709.04326.
 

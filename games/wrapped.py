@@ -95,13 +95,17 @@ class WrappedGame(Game):
         """What each agent sees of the game."""
         return self.game.observe(self.inner(state))
 
+    def action_mask(self, state: State) -> Tensor | None:
+        """Which actions are legal in the game."""
+        return self.game.action_mask(self.inner(state))
+
     def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
         """Play one step of the game; see `Game.step`."""
         return self.game.step(state, actions, generator)
 
-    def render(self, state: State, index: int = 0) -> np.ndarray:
+    def render(self, state: State, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """Draw copy `index` of the game."""
-        return self.game.render(self.inner(state), index)
+        return self.game.render(self.inner(state), index, scale)
 
     def ended(self, state: State) -> Tensor:
         """Which copies ended by the game's rules."""

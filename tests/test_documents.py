@@ -11,12 +11,13 @@ from types import ModuleType
 import pytest
 
 from bilevel.cli.app import COMMANDS
-from bilevel.cli.check import parse_check, split_check_arguments
-from bilevel.cli.train import DEFAULT_METHOD, parse, split_arguments
+from bilevel.cli.check import parse_check
+from bilevel.cli.leading import split_leading
+from bilevel.cli.train import DEFAULT_METHOD, parse
 from bilevel.experiment.config import default_config
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 VALUES = {
     "share": "0.8",
     "entropy": "0.3 0",
@@ -62,10 +63,10 @@ def test_commands_parse(name: str, line: str) -> None:
         return
     assert command in COMMANDS, line
     if command == "train" and not {"--help", "--resume", "--load"} & set(arguments):
-        chosen, rest = split_arguments(arguments)
+        chosen, rest = split_leading("bilevel train", arguments, paths=("out", "resume"))
         parse(default_config(chosen.game, chosen.method or DEFAULT_METHOD), rest)
     if command == "check":
-        chosen, rest = split_check_arguments(arguments)
+        chosen, rest = split_leading("bilevel check", arguments)
         parse_check(chosen.game, chosen.method, rest)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bilevel.agents.policies import Policy, Tabular
-from bilevel.agents.rollout import Episodes, rollout
+from bilevel.agents.rollout import Episodes, allowed, rollout
 from bilevel.agents.surrogates import Surrogate, chosen, dice, entropy
 from bilevel.outer.sharing import redistribute
 from games.base import ExactGame, Game
@@ -184,6 +184,6 @@ class SampledPlay:
         return dataclasses.replace(self, episodes=episodes)
 
     def _logits(self, theta: Tensor, data: Episodes) -> Tensor:
-        """Logits of every observation: [seed, agent, time, episode, action]."""
+        """Logits of every observation, illegal actions left out: [seed, agent, time, episode, action]."""
         logits = self.policy.logits(theta, data.observations.flatten(2, 3))
-        return logits.reshape(*data.actions.shape, -1)
+        return allowed(logits.reshape(*data.actions.shape, -1), data.legal)

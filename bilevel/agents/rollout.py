@@ -25,6 +25,25 @@ class Episodes(NamedTuple):
     cooperated: Tensor | None
     """1 where the action cooperates, [seed, agent, time, episode]; meaningless after the end; None where the
     word has no meaning."""
+    legal: Tensor | None = None
+    """Which actions are legal, boolean [seed, agent, time, episode, action]; None where all are."""
+
+
+ILLEGAL = -1e9
+"""The logit of an illegal action: probability 0, and, being finite, no entropy of 0 x infinity."""
+
+
+def allowed(logits: Tensor, legal: Tensor | None) -> Tensor:
+    """Leave illegal actions out of policies.
+
+    Args:
+        logits: [..., action].
+        legal: boolean, like the logits; None: all are.
+
+    >>> allowed(torch.zeros(3), torch.tensor([True, False, True])).softmax(-1)
+    tensor([0.5000, 0.0000, 0.5000])
+    """
+    return logits if legal is None else logits.masked_fill(~legal, ILLEGAL)
 
 
 def draw_actions(logits: Tensor, generator: torch.Generator) -> Tensor:
@@ -65,28 +84,30 @@ def rollout(
     seeds = theta.shape[0]
     state = game.reset(seeds * episodes, generator)
     alive = torch.ones(seeds, 1, episodes, dtype=theta.dtype, device=theta.device)
-    steps: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]] = []
+    steps: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]] = []
 
     def stack(values: Tensor) -> Tensor:
         """[seed * episode, agent, ...] -> [seed, agent, episode, ...]."""
         return values.reshape(seeds, episodes, *values.shape[1:]).movedim(1, 2)
 
+    def stack_known(values: Tensor | None) -> Tensor | None:
+        return None if values is None else stack(values)
+
     for _ in range(game.horizon):
         seen = stack(game.observe(state))
         observed = _while_alive(seen.to(theta.dtype) if seen.is_floating_point() else seen, alive)
-        actions = draw_actions(policy.logits(theta, observed), generator)
+        legal = stack_known(game.action_mask(state))
+        actions = draw_actions(allowed(policy.logits(theta, observed), legal), generator)
         joint = actions.movedim(1, 2).flatten(0, 1)
-        cooperated = game.cooperates(state, joint)
+        cooperated = stack_known(game.cooperates(state, joint))
         state, rewards, done = game.step(state, joint, generator)
         own = _while_alive(stack(rewards).to(theta.dtype), alive)
-        steps.append(
-            (observed, actions, own, alive, None if cooperated is None else stack(cooperated).to(theta.dtype))
-        )
+        steps.append((observed, actions, own, alive, cooperated, legal))
         gifts = sharing.unsqueeze(1) * own.movedim(1, 2).unsqueeze(-1)  # [seed, episode, giver, receiver]
         state = game.give(state, gifts.flatten(0, 1))
         alive = alive * (~done).to(theta.dtype).reshape(seeds, 1, episodes)
 
-    observations, taken, own_rewards, running, cooperating = zip(*steps, strict=True)
+    observations, taken, own_rewards, running, cooperating, masks = zip(*steps, strict=True)
     together = torch.stack(own_rewards, 2)
     _require_finite(together)
     return Episodes(
@@ -94,7 +115,8 @@ def rollout(
         actions=torch.stack(taken, 2),
         rewards=together,
         alive=torch.stack(running, 2),
-        cooperated=None if cooperating[0] is None else torch.stack(cooperating, 2),
+        cooperated=None if cooperating[0] is None else torch.stack(cooperating, 2).to(theta.dtype),
+        legal=None if masks[0] is None else torch.stack(masks, 2),
     )
 
 

@@ -13,7 +13,9 @@ import bilevel
 from bilevel.cli.cache import cache_command
 from bilevel.cli.check import check_command
 from bilevel.cli.demo import demo
-from bilevel.cli.lists import list_games, list_hypergradients, list_methods
+from bilevel.cli.games import games_command
+from bilevel.cli.lists import list_hypergradients, list_methods
+from bilevel.cli.play import play_command
 from bilevel.cli.stopped import FAILED, Stopped, unusable
 from bilevel.cli.train import train_command
 from bilevel.errors import require_name
@@ -38,7 +40,8 @@ COMMANDS = {
     "check": Command(
         check_command, "which estimator of the meta-gradient suits a game and a method? a table"
     ),
-    "games": Command(list_games, "list the games"),
+    "games": Command(games_command, "list the games; or one game's page, picture and Schelling diagram"),
+    "play": Command(play_command, "write a clip of a game, played at random, by the book or by a run"),
     "methods": Command(list_methods, "list the methods"),
     "hypergradients": Command(list_hypergradients, "list the estimators of the meta-gradient"),
     "cache": Command(cache_command, "list the packages that steps were compiled into; or delete them"),

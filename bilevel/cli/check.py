@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Protocol, runtime_checkable
 
 import torch
@@ -14,6 +12,7 @@ import tyro
 from rich.console import Console
 from torch import Tensor
 
+from bilevel.cli.leading import split_leading
 from bilevel.cli.load import load_file
 from bilevel.cli.settings import read_settings
 from bilevel.errors import require
@@ -107,7 +106,7 @@ class Check:
 
 def check_command(arguments: list[str]) -> None:
     """Compare estimators as the arguments say; print the table, and write a figure and a file if asked to."""
-    chosen, rest = split_check_arguments(arguments)
+    chosen, rest = split_leading("bilevel check", arguments)
     for path in chosen.load:
         load_file(path)
     settings = parse_check(chosen.game or DEFAULT_GAME, chosen.method or DEFAULT_METHOD, rest)
@@ -165,27 +164,13 @@ def compare(settings: Check) -> HypergradientComparison:
     )
 
 
-def split_check_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Split off what decides which settings there are at all, and --out.
-
-    Raises:
-        SystemExit: one of these has no value (code 2).
-    """
-    parser = argparse.ArgumentParser(prog="bilevel check", add_help=False, allow_abbrev=False)
-    parser.add_argument("--game")
-    parser.add_argument("--method")
-    parser.add_argument("--load", type=Path, action="append", default=[])
-    parser.add_argument("--out", type=Path)
-    return parser.parse_known_args(arguments)
-
-
 def parse_check(game_name: str, method_name: str, arguments: list[str]) -> Check:
     """Read the settings from the command line.
 
     Args:
         game_name: what is played.
         method_name: who learns what.
-        arguments: what `split_check_arguments` leaves.
+        arguments: what `split_leading` leaves.
 
     Raises:
         ValueError: a name is unknown, a setting is out of range, or the method learns nothing above.

@@ -1,4 +1,4 @@
-"""`bilevel games`, `bilevel methods` and `bilevel hypergradients`."""
+"""`bilevel methods` and `bilevel hypergradients`."""
 
 from __future__ import annotations
 
@@ -10,28 +10,21 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-import games
 from bilevel.errors import require
 from bilevel.hypergradient import ESTIMATORS
 from bilevel.methods import METHODS
 
 
-def list_games(arguments: list[str]) -> None:
-    """Print every game with one line."""
-    _require_none(arguments, "games")
-    _print({name: games.entry(name).summary for name in games.names()})
-
-
 def list_methods(arguments: list[str]) -> None:
     """Print every method with one line."""
     _require_none(arguments, "methods")
-    _print({name: _first_line(method) for name, method in METHODS.items()})
+    print_rows({name: _first_line(method) for name, method in METHODS.items()})
 
 
 def list_hypergradients(arguments: list[str]) -> None:
     """Print every estimator of the meta-gradient with one line, which ends with its settings."""
     _require_none(arguments, "hypergradients")
-    _print({name: f"{_first_line(kind)} {_settings(kind)}" for name, kind in ESTIMATORS.items()})
+    print_rows({name: f"{_first_line(kind)} {_settings(kind)}" for name, kind in ESTIMATORS.items()})
 
 
 def _first_line(described: type) -> str:
@@ -49,8 +42,8 @@ def _setting(field: dataclasses.Field[Any]) -> str:
     return field.name if field.default is dataclasses.MISSING else f"{field.name}={field.default}"
 
 
-def _print(rows: Mapping[str, str]) -> None:
-    """Two columns, the second folded to the terminal; one line each where no terminal is."""
+def print_rows(rows: Mapping[str, str]) -> None:
+    """Print two columns, the second folded to the terminal; one line each where no terminal is."""
     margin = max(map(len, rows)) + 2
     for name, text in rows.items():
         line = f"{name:<{margin}}{text}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import time
 from pathlib import Path
 
 from rich.console import Console
 
+from bilevel.cli.leading import split_leading
 from bilevel.cli.load import load_file
 from bilevel.cli.progress import Progress
 from bilevel.cli.settings import read_settings
@@ -24,7 +24,7 @@ DEFAULT_GAME, DEFAULT_METHOD = "escape-room", "tos"
 
 def train_command(arguments: list[str]) -> None:
     """Train as the arguments say."""
-    chosen, rest = split_arguments(arguments)
+    chosen, rest = split_leading("bilevel train", arguments, paths=("out", "resume"))
     for path in chosen.load:
         load_file(path)
     if chosen.resume is not None:
@@ -62,30 +62,12 @@ def report(folder: RunFolder, results: Results) -> None:
     print(f"Everything else: {folder.path}")
 
 
-def split_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Split off what decides which settings there are at all: --game, --method, --out, --resume, --load.
-
-    Returns:
-        these, as attributes, and the other arguments.
-
-    Raises:
-        SystemExit: one of these has no value (code 2).
-    """
-    parser = argparse.ArgumentParser(prog="bilevel train", add_help=False, allow_abbrev=False)
-    parser.add_argument("--game")
-    parser.add_argument("--method")
-    parser.add_argument("--load", type=Path, action="append", default=[])
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--resume", type=Path)
-    return parser.parse_known_args(arguments)
-
-
 def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
     """Read the settings of this game and this method from the command line.
 
     Args:
         default: the game and method, with their presets.
-        arguments: what `split_arguments` leaves.
+        arguments: what `split_leading` leaves.
 
     Raises:
         ValueError: a setting is out of range (one sentence).

@@ -12,9 +12,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
-from rich import box
 from rich.console import Group
-from rich.table import Table
 
 from bilevel.experiment.files import write_text
 from bilevel.hypergradient.comparison import (
@@ -25,6 +23,7 @@ from bilevel.hypergradient.comparison import (
     HypergradientComparison,
 )
 from bilevel.report.style import save, style
+from bilevel.report.terminal import empty_table
 
 WIDEST_NAME = 19
 """Longer names of estimators are broken, in signs."""
@@ -91,15 +90,7 @@ def comparison_table(comparison: HypergradientComparison, title: str = "") -> Gr
         comparison: what was measured.
         title: what was compared on.
     """
-    table = Table(
-        title=title or None,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = empty_table(title)
     table.add_column("estimator", overflow="fold", min_width=WIDEST_NAME)
     for column in ("error", "inside", "cosine", "variance", "time", "memory", "calls"):
         table.add_column(column, justify="right", no_wrap=True)

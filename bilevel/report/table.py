@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from rich import box
 from rich.console import Group
 from rich.table import Table
 
 from bilevel.experiment.run import Results
 from bilevel.experiment.statistics import FEWEST_SEEDS, interquartile_interval, interquartile_mean
+from bilevel.report.terminal import empty_table
 from games.base import Game
 
 COLUMNS = {"welfare [95 % interval]": 26, "optimum": 8, "cooperation": 11, "given": 7, "seconds": 7}
@@ -85,21 +85,13 @@ def results_table(runs: Sequence[Results]) -> Group:
     tables: dict[str, Table] = {}
     for results in runs:
         name = results.config.game_name
-        tables.setdefault(name, _empty_table(name))
+        tables.setdefault(name, _new_table(name))
         tables[name].add_row(results.config.method_name, *cells(results).values())
     return Group(*(part for table in tables.values() for part in (table, "")), CAPTION)
 
 
-def _empty_table(title: str) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+def _new_table(title: str) -> Table:
+    table = empty_table(title)
     table.add_column("method", overflow="fold")
     for column, width in COLUMNS.items():
         table.add_column(column, justify="right", max_width=width, overflow="fold")

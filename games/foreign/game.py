@@ -16,6 +16,7 @@ from games.errors import require
 from games.foreign.contract import Description, MakeCopy, Seen
 from games.foreign.pools import LocalCopies, Pool
 from games.foreign.workers import WorkerCopies
+from games.pen import resized
 from games.table_frame import draw_table
 
 SEEDS = 2**31 - 1
@@ -206,7 +207,7 @@ class ForeignGame(Game):
         chosen = [seed if over else None for seed, over in zip(seeds, done.tolist(), strict=True)]
         return self._state(self._pool.start(chosen), state.time.masked_fill(done, 0))
 
-    def render(self, state: ForeignState, index: int = 0) -> np.ndarray:
+    def render(self, state: ForeignState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """Draw copy `index`: the environment's own frame, or its text as a picture.
 
         Raises:
@@ -219,8 +220,9 @@ class ForeignGame(Game):
         )
         picture = self._pool.picture(index)
         if isinstance(picture, str):
-            return draw_table(self.name, [[line] for line in picture.splitlines() or [""]])
-        return picture
+            lines = picture.splitlines() or [""]
+            return draw_table(self.name, [[line] for line in lines], scale=scale)
+        return resized(picture, scale)
 
     def close(self) -> None:
         """Close the environments and end the worker processes; a second time does nothing."""

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-INK = "#333333"
+from games.pen import AGENTS, INK, Pen
+
+RULE = "#DDDDDD"
+CAPTION = 24
+"""How high the line below the map is."""
 COLOURS = {
     "ground": "#F2F2F2",
     "wall": "#5B5B5B",
@@ -23,17 +26,6 @@ COLOURS = {
     "goal": "#F0E442",
 }
 """What cells and things are drawn in."""
-
-AGENTS = (
-    ("#D55E00", "white"),
-    ("#0072B2", "white"),
-    ("#E69F00", "black"),
-    ("#CC79A7", "black"),
-    ("#56B4E9", "black"),
-    ("#009E73", "white"),
-    ("#F0E442", "black"),
-)
-"""Okabe and Ito's colours, which the colour-blind can tell apart, each with the ink that reads on it."""
 
 
 class Thing(NamedTuple):
@@ -56,13 +48,23 @@ class Figure(NamedTuple):
     """Where it faces: 0 north, 1 east, 2 south, 3 west; None where that means nothing."""
 
 
+def fitting(size: tuple[int, int]) -> int:
+    """Choose a cell's side, in pixels, for a map of so many rows and columns.
+
+    >>> fitting((5, 5)), fitting((25, 18))
+    (48, 25)
+    """
+    return max(14, min(48, 640 // max(size)))
+
+
 def draw_grid(
     ground: Sequence[Sequence[str]],
     things: Sequence[Thing] = (),
     agents: Sequence[Figure] = (),
     *,
     caption: str = "",
-    scale: int = 32,
+    cell: int = 32,
+    scale: float = 1.0,
 ) -> np.ndarray:
     """Draw a map, what lies on it, and who stands on it; several agents in one cell share it.
 
@@ -71,40 +73,40 @@ def draw_grid(
         things: drawn in this order.
         agents: drawn last, as numbered discs with a nose.
         caption: a line below the map.
-        scale: pixels of a cell's side.
+        cell: pixels of a cell's side, at the usual size.
+        scale: how many times as large as usual.
 
     Returns:
         uint8 [height, width, 3].
 
-    >>> draw_grid([["ground", "wall"]], [Thing(0, "apple")], [Figure(0, 1)], scale=20).shape
-    (20, 40, 3)
+    >>> draw_grid([["ground", "wall"]], [Thing(0, "apple")], [Figure(0, 1)], cell=20, scale=2).shape
+    (40, 80, 3)
     """
     height, width = len(ground), len(ground[0])
-    below = 24 if caption else 0
-    image = Image.new("RGB", (width * scale, height * scale + below), "#FFFFFF")
-    pen = ImageDraw.Draw(image)
+    below = CAPTION if caption else 0
+    pen = Pen(width * cell, height * cell + below, scale=scale)
     for row, colours in enumerate(ground):
         for column, colour in enumerate(colours):
-            box = (column * scale, row * scale, (column + 1) * scale - 1, (row + 1) * scale - 1)
-            pen.rectangle(box, fill=COLOURS.get(colour, colour), outline="#DDDDDD")
+            box = (column * cell, row * cell, (column + 1) * cell - 1, (row + 1) * cell - 1)
+            pen.rectangle(box, fill=COLOURS.get(colour, colour), outline=RULE)
     for thing in things:
-        _thing(pen, thing, divmod(thing.cell, width), scale)
+        _thing(pen, thing, divmod(thing.cell, width), cell)
     together: dict[int, list[Figure]] = {}
     for agent in agents:
         if agent.cell >= 0:
             together.setdefault(agent.cell, []).append(agent)
-    for cell, figures in together.items():
-        _crowd(pen, figures, divmod(cell, width), scale)
+    for place, figures in together.items():
+        _crowd(pen, figures, divmod(place, width), cell)
     if caption:
-        pen.text((4, height * scale + below / 2), caption, INK, ImageFont.load_default(13), anchor="lm")
-    return np.array(image)
+        pen.text((4, height * cell + below / 2), caption, size=13, anchor="lm")
+    return pen.picture()
 
 
-def _thing(pen: ImageDraw.ImageDraw, thing: Thing, place: tuple[int, int], scale: int) -> None:
-    y, x = ((part + 0.5) * scale for part in place)
-    size, fill = 0.34 * scale, COLOURS.get(thing.colour, thing.colour)
+def _thing(pen: Pen, thing: Thing, place: tuple[int, int], cell: int) -> None:
+    y, x = ((part + 0.5) * cell for part in place)
+    size, fill = 0.34 * cell, COLOURS.get(thing.colour, thing.colour)
     if thing.shape == "disc":
-        pen.circle((x, y), size, fill=fill, outline=INK)
+        pen.circle((x, y), size, fill=fill)
     else:
         corners = {
             "square": ((-1, -1), (1, -1), (1, 1), (-1, 1)),
@@ -113,17 +115,17 @@ def _thing(pen: ImageDraw.ImageDraw, thing: Thing, place: tuple[int, int], scale
         }[thing.shape]
         pen.polygon([(x + size * dx, y + size * dy) for dx, dy in corners], fill=fill, outline=INK)
     if thing.text:
-        pen.text((x, y), thing.text, INK, ImageFont.load_default(max(0.4 * scale, 6)), anchor="mm")
+        pen.text((x, y), thing.text, size=0.4 * cell)
 
 
-def _crowd(pen: ImageDraw.ImageDraw, figures: Sequence[Figure], place: tuple[int, int], scale: int) -> None:
+def _crowd(pen: Pen, figures: Sequence[Figure], place: tuple[int, int], cell: int) -> None:
     """Numbered discs side by side in one cell, in the smallest square that holds them."""
     columns = math.ceil(math.sqrt(len(figures)))
-    room = scale / columns
+    room = cell / columns
     for k, figure in enumerate(figures):
         row, column = divmod(k, columns)
-        x = place[1] * scale + (column + 0.5) * room
-        y = place[0] * scale + (row + 0.5) * room
+        x = place[1] * cell + (column + 0.5) * room
+        y = place[0] * cell + (row + 0.5) * room
         colour, ink = AGENTS[figure.number % len(AGENTS)]
         if figure.orientation is not None:
             angle = math.pi / 2 * (figure.orientation - 1)
@@ -133,5 +135,5 @@ def _crowd(pen: ImageDraw.ImageDraw, figures: Sequence[Figure], place: tuple[int
                 for turn in (-1.2, 1.2)
             ]
             pen.polygon([tip, *sides], fill=INK)
-        pen.circle((x, y), 0.36 * room, fill=colour, outline=INK, width=max(1, scale // 24))
-        pen.text((x, y), str(figure.number), ink, ImageFont.load_default(max(0.36 * room, 6)), anchor="mm")
+        pen.circle((x, y), 0.36 * room, fill=colour, line=cell / 24)
+        pen.text((x, y), str(figure.number), size=0.36 * room, colour=ink)

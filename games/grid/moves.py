@@ -35,9 +35,27 @@ def resolve_moves(places: Tensor, wanted: Tensor, priority: Tensor) -> Tensor:
     others = (index[:, None] != index)[..., None] & (goal >= 0)[:, None]
     rivals = (goal[:, None] == goal) & others
     into = (goal[:, None] == here) & others
-    first = (rank > rank[:, None]) | ((rank == rank[:, None]) & (index < index[:, None])[..., None])
-    moves = (goal != here) & ~(rivals & first).any(1) & ~(into & into.transpose(0, 1)).any(1)
+    moves = (goal != here) & ~(rivals & outranked(rank)).any(1) & ~(into & into.transpose(0, 1)).any(1)
     # A refusal runs back by one agent in each round, and no queue is longer than all agents.
     for _ in range(len(here) - 1):
         moves = moves & ~(into & ~moves).any(1)
     return torch.where(moves, goal, here).T
+
+
+def outranked(priority: Tensor) -> Tensor:
+    """Say which others come first: the higher priority does, and of a tie the lower index.
+
+    Args:
+        priority: [agent, batch].
+
+    Returns:
+        boolean [agent, other, batch].
+
+    >>> outranked(torch.tensor([[0.5], [0.5], [0.9]]))[..., 0].long()
+    tensor([[0, 0, 1],
+            [1, 0, 1],
+            [0, 0, 0]])
+    """
+    index = torch.arange(len(priority), device=priority.device)
+    level = (priority == priority[:, None]) & (index < index[:, None])[..., None]
+    return (priority > priority[:, None]) | level

@@ -19,8 +19,9 @@ def walk(places: Tensor, actions: Tensor, size: tuple[int, int]) -> Tensor:
 
     Args:
         places: cells, numbered row by row, integer [...]; below 0 is nowhere.
-        actions: integer, broadcast against `places`, numbered as in `WALKS`; whatever comes after does not
-        walk. size: rows and columns.
+        actions: integer, broadcast against `places`, numbered as in `WALKS`; whatever comes
+            after does not walk.
+        size: rows and columns.
 
     >>> walk(torch.tensor([4, 0, -1]), torch.tensor([0, 0, 3]), (3, 3))
     tensor([ 1,  0, -1])
@@ -55,9 +56,8 @@ def toward(places: Tensor, targets: Tensor, size: tuple[int, int], avoid: Tensor
         places: cells, integer [batch, agent].
         targets: where to go, like `places`; below 0 is nowhere: stay.
         size: rows and columns.
-        avoid: cells not to step into, boolean [batch, agent, cell]; with one's own among them, an agent whose
-        way
-            is barred goes round rather than wait.
+        avoid: cells not to step into, boolean [batch, agent, cell]; with one's own among them, an
+            agent whose way is barred goes round rather than wait.
 
     Returns:
         actions, integer [batch, agent].
@@ -89,7 +89,8 @@ def scatter(draws: Tensor, count: int) -> Tensor:
     >>> scatter(torch.tensor([[0.9, 0.1, 0.5]]), count=2)
     tensor([[1, 2]])
     """
-    return draws.argsort(dim=-1, stable=True)[:, :count]
+    order = draws.argsort(dim=-1, stable=True)
+    return order[:, :count].contiguous()  # not a view that keeps all of the order alive
 
 
 def anywhere(draws: Tensor, cells: int) -> Tensor:

@@ -122,11 +122,6 @@ class SocialGrid(DrawnGame, abc.ABC):
         return (*WALK_NAMES[self.turning], "stay", *(TURNS if self.turning else ()), *self.beams_of_game)
 
     @property
-    def action_space(self) -> spaces.Discrete:
-        """One of `action_names`."""
-        return spaces.Discrete(len(self.action_names))
-
-    @property
     def observation_space(self) -> spaces.Box:
         """Planes in a window."""
         shape = (len(self.PLANES), *window_shape(self.view))
@@ -247,9 +242,9 @@ class SocialGrid(DrawnGame, abc.ABC):
         """Planes in a window around each agent, float32 [batch, agent, plane, row, column]."""
         return see(state, self.layout, self.size, planes=self.PLANES, reach=self.view, turning=self.turning)
 
-    def render(self, state: SocialState, index: int = 0) -> np.ndarray:
+    def render(self, state: SocialState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """The whole map with everything on it; noses show where agents face."""
-        return draw(state, index, self.layout, self.size, turning=self.turning)
+        return draw(state, index, self.layout, self.size, turning=self.turning, scale=scale)
 
     def walk_to(self, state: SocialState, goals: Tensor, barred: Tensor | None = None) -> Tensor:
         """The actions that lead agents to the nearest goal; they stay where there is none, or at one.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from games.constants import constant, kept
-from games.grid.frame import Figure, Thing, draw_grid
+from games.grid.frame import Figure, Thing, draw_grid, fitting
 from games.grid.tables import Reach, Size, rows_at, window_table
 from games.grid.views import occupied
 
@@ -82,7 +82,13 @@ def see(
 
 
 def draw(
-    state: SocialState, index: int, layout: Mapping[str, tuple[int, ...]], size: Size, *, turning: bool
+    state: SocialState,
+    index: int,
+    layout: Mapping[str, tuple[int, ...]],
+    size: Size,
+    *,
+    turning: bool,
+    scale: float,
 ) -> np.ndarray:
     """Draw the whole map of copy `index` with everything on it: uint8 [height, width, 3]."""
     rows, columns = size
@@ -100,7 +106,7 @@ def draw(
         for number, (cell, face) in enumerate(zip(state.places[index].tolist(), faces, strict=True))
     ]
     ground: Sequence[Sequence[str]] = [colours[row * columns : (row + 1) * columns] for row in range(rows)]
-    return draw_grid(ground, things, figures, scale=max(14, min(48, 640 // max(rows, columns))))
+    return draw_grid(ground, things, figures, cell=fitting(size), scale=scale)
 
 
 def _cells(mask: Tensor) -> list[int]:

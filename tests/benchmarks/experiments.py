@@ -29,6 +29,8 @@ class Experiment:
     steps: Sequence[int]
     short_sizes: Sequence[int]
     short_steps: Sequence[int]
+    agents: int = 2
+    """How many agents each copy of a game has."""
     two_cores_from: int = 8192
     """Cases of this size or more may use two cores, smaller ones one."""
     dtype: str = "float64"
@@ -101,6 +103,22 @@ def _network(name: str, *, optional: bool, steps: Sequence[int]) -> Experiment:
     )
 
 
+def _played(name: str, title: str, chosen: Sequence[Variant]) -> Experiment:
+    return Experiment(
+        name=name,
+        title=title,
+        problem=name,
+        variants=chosen,
+        count="copies",
+        sizes=(4096,),
+        steps=(100,),
+        short_sizes=(64,),
+        short_steps=(10,),
+        two_cores_from=1,
+        dtype="float32",
+    )
+
+
 UNROLLED = dataclasses.replace(
     _on_dilemma("unrolled", variants.DILEMMA),
     short_steps=(1, 10),
@@ -129,6 +147,13 @@ EXPERIMENTS: dict[str, Experiment] = {
         _on_dilemma("forward", variants.FORWARD),
         _on_dilemma("implicit", variants.IMPLICIT, problem="damped dilemma", least=10),
         dataclasses.replace(_on_dilemma("evolution", variants.EVOLUTION), sizes=(1, 64, 1024)),
+        _played("coin game", "The coin game, actions given", variants.COIN_GAME),
+        _played(
+            "coin game, policies",
+            "The coin game, played by policies (36-32-32-4)",
+            variants.COIN_GAME_POLICIES,
+        ),
+        _played("cleanup 7x7", "LIO's cleanup 7x7, played at random", variants.CLEANUP),
         _network("network", optional=False, steps=(10, 30, 100, 300, 1000)),
         _network("network, momentum", optional=True, steps=(10, 30, 100)),
     )

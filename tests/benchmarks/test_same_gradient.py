@@ -14,7 +14,7 @@ from tests.benchmarks.peers import ours
 from tests.benchmarks.problems.network import Network
 from tests.benchmarks.variants import Variant
 
-TINY = {"seeds": (3, 7), "agents": (3, 2), "units": (5, 7)}
+TINY = {"seeds": (3, 7), "agents": (3, 2), "units": (5, 7), "copies": (6, 30)}
 """What `size` counts -> size and K."""
 
 

@@ -126,3 +126,11 @@ EVOLUTION = [
     Variant("TorchOpt, zero_order", "TorchOpt", "torchopt_estimators:evolution", SOLVE, most_size=1),
     Variant("JAX, vmap", "JAX", "with_jax:run", {"estimator": "evolution"}),
 ]
+
+COIN_GAME = [
+    Variant("ours, eager", "ours", "our_games:coin"),
+    Variant("NumPy, one copy at a time", "NumPy", "with_numpy:coin"),
+    Variant("JAX, jit(vmap(scan))", "JAX", "jax_games:coin"),
+]
+COIN_GAME_POLICIES = [Variant("ours, eager", "ours", "our_games:coin_with_policy")]
+CLEANUP = [Variant("ours, eager", "ours", "our_games:random_play", {"game": "cleanup-lio-7x7"})]

@@ -152,7 +152,7 @@ def test_scripted_play_shows_the_dilemma() -> None:
     [
         ({"agents": 0}, "agents is 0"),
         ({"horizon": 0}, "horizon is 0"),
-        ({"view": -1}, "0 or more; not -1"),
+        ({"view": -1}, "0 or more, not -1"),
         ({"waste_probability": 1.5}, "must lie between 0 and 1, but it is 1.5"),
     ],
 )

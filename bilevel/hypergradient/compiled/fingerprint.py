@@ -2,7 +2,7 @@
 
 Two processes that build the same problem get the same name, so that the second finds the packages of the
 first at once. A name is certain if everything that was met could be read to the ground. Where it is not (an
-object that shows nothing of itself, a class or a module that a user may change while the program runs), the
+object that shows nothing of itself, a module of one's own that is looked into while the program runs), the
 package it leads to is compared with the eager result in every process; where a name sees too much, the
 problem is traced again, and no harm is done.
 """
@@ -22,6 +22,29 @@ import torch
 
 PLAIN = (slice, range, type(...), torch.layout, torch.memory_format, np.dtype, np.generic)
 """Objects without attributes whose text says all there is; of any other it may leave something out."""
+
+UNREAD = frozenset(
+    (
+        "__dict__",
+        "__weakref__",
+        "__doc__",
+        "__module__",
+        "__annotations__",
+        "__abstractmethods__",
+        "__parameters__",
+        "__repr__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__orig_bases__",
+        "__annotate_func__",
+        "__annotations_cache__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__match_args__",
+        "_abc_impl",
+    )
+)
+"""Members of a class that say nothing of what its objects compute."""
 
 
 class Name(NamedTuple):
@@ -85,9 +108,9 @@ class _Walk:
         match thing:
             case torch.Tensor():
                 self.write("tensor", tuple(thing.shape), str(thing.dtype), str(thing.device))
-                self.name.update(
-                    thing.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-                )
+                if not thing.is_meta:
+                    plain = thing.detach().cpu().contiguous().view(-1)
+                    self.name.update(plain.view(torch.uint8).numpy().tobytes())
             case np.ndarray():
                 self.certain &= not thing.dtype.hasobject
                 self.write("array", thing.shape, thing.dtype.str)
@@ -95,11 +118,10 @@ class _Walk:
             case enum.Enum():
                 self.write("enum", thing.__class__.__qualname__, thing.name)
             case types.ModuleType():
-                self._doubt(thing.__name__)
+                self.certain &= not _is_local(thing.__name__)  # what it holds besides its file is not read
                 self.write("module", thing.__name__, _module_name(thing.__name__))
             case type():
-                self._doubt(thing.__module__)
-                self.write("class", thing.__module__, thing.__qualname__, _module_name(thing.__module__))
+                self._class(thing)
             case types.MethodType():
                 self.write("method")
                 self.take(thing.__func__)
@@ -109,18 +131,28 @@ class _Walk:
             case types.BuiltinFunctionType():
                 self.write("builtin", thing.__module__, thing.__qualname__)
                 self.take(thing.__self__)
+            case staticmethod() | classmethod():
+                self.write(type(thing).__name__)
+                self.take(thing.__func__)
+            case property():
+                self.write("property")
+                for function in (thing.fget, thing.fset, thing.fdel):
+                    self.take(function)
+            case functools.cached_property():
+                self.write("cached property")
+                self.take(thing.func)
+            case types.GetSetDescriptorType() | types.MemberDescriptorType() | types.WrapperDescriptorType():
+                self.write("descriptor", thing.__qualname__)
             case functools.partial():
                 self.write("partial")
                 for part in (thing.func, thing.args, thing.keywords):
                     self.take(part)
             case list() | tuple():
-                self._doubt(type(thing).__module__)
-                self.write(type(thing).__qualname__, len(thing))
+                self._container(thing, "sequence")
                 for part in thing:
                     self.take(part)
-            case dict():
-                self._doubt(type(thing).__module__)
-                self.write("dict", len(thing))
+            case dict() | types.MappingProxyType():
+                self._container(thing, "mapping")
                 for key, value in thing.items():
                     self.take(key)
                     self.take(value)
@@ -129,6 +161,12 @@ class _Walk:
                 self.write("set", sorted(map(repr, thing)))
             case _:
                 self._object(thing)
+
+    def _container(self, thing: Any, word: str) -> None:
+        self.write(word, len(thing))
+        self.take(type(thing))
+        if getattr(thing, "__dict__", None):
+            self.take(vars(thing))
 
     def _function(self, function: types.FunctionType) -> None:
         self.write("function", function.__module__, function.__qualname__, _module_name(function.__module__))
@@ -159,22 +197,31 @@ class _Walk:
 
     def _object(self, thing: Any) -> None:
         kind = type(thing)
-        self._doubt(kind.__module__)
-        self.write("object", kind.__module__, kind.__qualname__, _module_name(kind.__module__))
+        self.write("object")
+        self.take(kind)
         state = getattr(thing, "__dict__", None)
         if isinstance(state, dict):
             for name in sorted(state):
                 self.write("attribute", name)
                 self.take(state[name])
-            self.certain &= not any("__slots__" in vars(base) for base in kind.__mro__ if base is not object)
+            self.certain &= not any(vars(base).get("__slots__") for base in kind.__mro__)
+        elif kind.__name__ == "_tuplegetter":  # a field of a named tuple: its text holds its address
+            self.write(thing.__reduce__()[1])
         elif not isinstance(thing, torch.Generator):
             self.write(repr(thing))
         if not isinstance(state, dict):
-            self.certain &= isinstance(thing, PLAIN)
+            self.certain &= isinstance(thing, PLAIN) or kind.__name__ == "_tuplegetter"
 
-    def _doubt(self, module: str) -> None:
-        """What a user's own module or class holds besides its file is not read."""
-        self.certain &= not _is_local(module)
+    def _class(self, kind: type) -> None:
+        """An installed class is what its package's version says; a user's own is what it holds now."""
+        self.write("class", kind.__module__, kind.__qualname__, _module_name(kind.__module__))
+        if _is_local(kind.__module__):
+            for base in (type(kind), *kind.__bases__):
+                self.take(base)
+            for name, member in sorted(vars(kind).items()):
+                if name not in UNREAD:
+                    self.write("member", name)
+                    self.take(member)
 
 
 def _names(code: types.CodeType) -> list[str]:

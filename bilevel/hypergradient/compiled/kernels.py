@@ -40,11 +40,11 @@ class CompileWarning(UserWarning):
 class CompiledKernels:
     """See `Kernels`: what can be compiled is, the rest runs eagerly, with one warning that says why."""
 
-    def __init__(self, problem: BilevelProblem, phi: Tree, *, walks_back: bool = False) -> None:
+    def __init__(self, problem: BilevelProblem, phi: Tree, *, then: str = "") -> None:
         self.problem, self.eager = problem, EagerKernels(problem, phi)
         self._phi, self._phi_form = _take_apart(phi, "the outer variables")
         self._phi_in: dict[Form, Packed] = {"plain": self._phi}
-        self._walks_back = walks_back
+        self._then = then
         self._several_shapes: tuple[Shapes, Shapes] = ((), ())
         self._directions: Tensors | None = None
         self._along_in: dict[Form, list[Packed]] = {}
@@ -139,8 +139,7 @@ class CompiledKernels:
 
     def hold(self, state: Packed, data: Tree) -> Held:
         """Packages for J' v and J v, one vector after the other."""
-        theta, _ = self.trees(state)
-        example = Packed((torch.ones_like(leaf) for leaf in split_floating(theta)[0]), "plain")
+        example = self._like_theta(state)
         pull, push = (self._package(kind, state, data, (example,)) for kind in ("held pull", "held push"))
         if pull is None or push is None:
             return self.eager.hold(self.trees(state), data)
@@ -239,13 +238,23 @@ class CompiledKernels:
         return Wanted(kind, function, inputs, axis, ("rows", "plain") if rows else ("plain",), prepare)
 
     def _foresee(self, state: Packed, data: tuple[Tensors, TreeForm]) -> None:
-        """Let the pull-back, the largest package, be built while this process builds the step."""
-        if not self._walks_back or self.problem.several:
+        """Let the largest package, what is pulled back, be built while this process builds the step."""
+        if not self._then or self.problem.several:
             return
-        floating = self._state_form.only_floating(self._in_form(state, "plain", 0, self._shapes))
-        likes = (floating, self._phi)
-        some = tuple(Packed(perturbed([torch.zeros_like(leaf) for leaf in like]), "plain") for like in likes)
-        self.program.foresee(self._wanted("pull", state, data, some))
+        if self._then == "held pull":
+            more: tuple[Packed, ...] = (self._like_theta(state),)
+        else:
+            floating = self._state_form.only_floating(self._in_form(state, "plain", 0, self._shapes))
+            more = tuple(
+                Packed(perturbed([torch.zeros_like(leaf) for leaf in like]), "plain")
+                for like in (floating, self._phi)
+            )
+        self.program.foresee(self._wanted(self._then, state, data, more))
+
+    def _like_theta(self, state: Packed) -> Packed:
+        """An example of a vector that a held step is multiplied by."""
+        theta, _ = self.trees(state)
+        return Packed((torch.ones_like(leaf) for leaf in split_floating(theta)[0]), "plain")
 
     def _plain_extras(self, kind: str, more: tuple[Packed, ...]) -> tuple[Packed, ...]:
         """What a function takes besides state, phi and data, plain."""

@@ -62,7 +62,7 @@ def make_kernels(
     wanted: Compile,
     steps: int,
     *,
-    walks_back: bool = False,
+    then: str = "",
 ) -> Kernels:
     """Give the kernels of a problem, compiled or not.
 
@@ -74,7 +74,7 @@ def make_kernels(
         phi: the outer variables, detached.
         wanted: see `Compile`.
         steps: how many are about to be taken.
-        walks_back: whether they will be walked back.
+        then: the kernel that is asked for after the steps ("pull", "held pull"), to be compiled beside them.
 
     Raises:
         ValueError: with compile=True, a leaf of the state or of the outer variables is no tensor.
@@ -83,7 +83,7 @@ def make_kernels(
         return EagerKernels(problem, phi)
     try:
         TreeForm.split(start, "theta and the optimiser's state")
-        return CompiledKernels(problem, phi, walks_back=walks_back)
+        return CompiledKernels(problem, phi, then=then)
     except NotCompilableError as reason:
         if wanted != "auto":
             raise ValueError(f"This problem cannot be compiled: {reason}, or set compile=False.") from None

@@ -33,8 +33,8 @@ def compiled_cases(*, short: bool) -> list[tuple[str, Variant, Case]]:
     """
     listed = []
     for experiment in EXPERIMENTS.values():
-        variant = next(v for v in experiment.variants if v.options.get("compiled"))
-        if experiment.optional or variant.missing() is not None:
+        variant = next((v for v in experiment.variants if v.options.get("compiled")), None)
+        if experiment.optional or variant is None or variant.missing() is not None:
             continue
         cases = {case.size: case for case in reversed(experiment.cases(short=short)) if case.steps <= 10}
         sizes = sorted(cases)

@@ -57,7 +57,8 @@ def head_losses(found: Tensor, wanted: Tensor) -> Tensor:
 def setting(case: Case, *, optimiser: str = "sgd") -> Setting:
     """Build the problem as functions of a dict of parameters."""
     parameters, phi, batches = start(case)
-    network = Network(case.size)
+    with torch.device("meta"):  # its parameters are always given: it needs none of its own
+        network = Network(case.size)
     names = [name for name, _ in network.named_parameters()]
 
     def losses(theta: Any, batch: tuple[Tensor, Tensor]) -> Tensor:

@@ -10,6 +10,7 @@ from tests.benchmarks.report.results import Results, measured_experiments
 from tests.benchmarks.report.tables import (
     compile_table,
     memory_table,
+    rate_table,
     reseed_table,
     target_table,
     time_tables,
@@ -35,11 +36,17 @@ ABOUT_MEMORY = """\
 Memory: the peak of resident memory while one meta-gradient runs, above that of the process with the model and
 everything loaded, each in a fresh process."""
 
+ABOUT_GAMES = """\
+A call plays K steps of every copy, and observes in every step. The coin game is given its actions and its
+draws, so that all libraries play the same games, and their total rewards and a digest of all observations
+are compared; the other games draw for themselves, in the time that is counted. A copy at a time means plain
+Python and NumPy, on one core."""
+
 ABOUT_COMPILING = """\
-First calls of ours, compiled, on one core: with an empty folder of packages (tracing, exporting, the C++
-compiler and the first meta-gradient together), and in a second process with the same folder; importing torch
-and the toolkit is not counted. The first row of the second process also loads what every package needs, once
-per process."""
+First calls of ours, compiled, with one thread, on two cores, where packages are built two at a time: with an
+empty folder of packages (tracing, exporting, the C++ compiler and the first meta-gradient together), and in a
+second process with the same folder; importing torch and the toolkit is not counted. The first row of the
+second process also loads what every package needs, once per process."""
 
 FIGURES = {
     "time_against_seeds": "Time against seeds",
@@ -91,6 +98,8 @@ def _about(results: Results) -> str:
 
 def _experiment(results: Results, name: str) -> str:
     blocks = [f"## {EXPERIMENTS[name].title}", time_tables(results, name)]
+    if EXPERIMENTS[name].count == "copies":
+        blocks += [ABOUT_GAMES, rate_table(results, name)]
     if results.rows(name, "memory"):
         blocks += [ABOUT_MEMORY, memory_table(results, name)]
     return "\n\n".join(blocks)

@@ -53,6 +53,11 @@ class Results:
             default=None,
         )
 
+    def rate(self, experiment: str, size: int, steps: int, variant: str) -> float | None:
+        """Give the agent steps per second of a variant that plays a game."""
+        seconds = self.seconds(experiment, size, steps, variant)
+        return None if seconds is None else size * steps * EXPERIMENTS[experiment].agents / seconds
+
     def memory(self, experiment: str, size: int, variant: str) -> dict[int, int]:
         """Give the bytes of a variant for each K."""
         rows = self.rows(experiment, "memory")

@@ -75,6 +75,16 @@ def _milliseconds(time: float | None, base: float | None) -> str:
     return number(1e3 * time) + (f" ({number(time / base)})" if base is not None else "")
 
 
+def rate_table(results: Results, name: str) -> str:
+    """Write the million agent steps per second of an experiment that plays a game."""
+    body = []
+    for row in results.rows(name, "times"):
+        rate = results.rate(name, row["size"], row["steps"], row["variant"])
+        assert rate is not None
+        body.append([row["variant"], str(row["size"]), str(row["threads"]), number(rate / 1e6)])
+    return markdown(["million agent steps per second", "copies", "cores", ""], body)
+
+
 def memory_table(results: Results, name: str) -> str:
     """Write the megabytes of an experiment over K, above the process with the model."""
     rows = results.rows(name, "memory")

@@ -53,9 +53,21 @@ SPEED: list[tuple[str, int, int, dict[str, float]]] = [
 """(experiment, size, K, library -> how many times its steps per second at least)."""
 
 
+RATES: dict[str, float] = {"coin game": 20, "coin game, policies": 8, "cleanup 7x7": 2}
+"""Experiment on a game -> million agent steps per second at least."""
+COPIES, PLAYED = 4096, 100
+BESIDE_NUMPY = 50.0
+
+
 def targets(results: Results) -> list[Target]:
     """List every target in turn."""
-    return [*_speed(results), *_memory(results), *_compiling(results), *_accuracy(results)]
+    return [
+        *_speed(results),
+        *_memory(results),
+        *_games(results),
+        *_compiling(results),
+        *_accuracy(results),
+    ]
 
 
 def _speed(results: Results) -> Iterator[Target]:
@@ -84,6 +96,19 @@ def _memory(results: Results) -> Iterator[Target]:
     yield Target(f"{name}: time, in times the fastest plain unroll's", 1.3, slower, True)
     fit = fit_square_root(ours)
     yield Target("network: R^2 of memory = a + b sqrt(K)", 0.98, None if fit is None else fit[2], unit="")
+
+
+def _games(results: Results) -> Iterator[Target]:
+    for name, bound in RATES.items():
+        rate = results.rate(name, COPIES, PLAYED, "ours, eager")
+        text = f"{name}, {COPIES} copies: agent steps per second"
+        yield Target(text, bound, None if rate is None else rate / 1e6, unit="million")
+    mine, one = (
+        results.rate("coin game", COPIES, PLAYED, name)
+        for name in ("ours, eager", "NumPy, one copy at a time")
+    )
+    ratio = None if mine is None or one is None else mine / one
+    yield Target("coin game: faster than NumPy, one copy at a time", BESIDE_NUMPY, ratio)
 
 
 def fit_square_root(memory: dict[int, int]) -> tuple[float, float, float] | None:

@@ -68,7 +68,7 @@ def test_on_a_terminal_lists_are_folded_to_it(
     assert len(said.out.splitlines()) > len(games.names())
 
 
-@pytest.mark.parametrize("command", LISTS)
+@pytest.mark.parametrize("command", ["methods", "hypergradients"])
 def test_lists_take_no_options(command: str, call: Call) -> None:
     said = call(command, "--all")
     assert said.code == 2

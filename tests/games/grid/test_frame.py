@@ -14,9 +14,9 @@ def rgb(colour: str) -> list[int]:
 
 def test_a_frame_has_a_square_for_each_cell_and_a_line_for_a_caption() -> None:
     ground = [["ground", "wall", "#123456"]] * 2
-    assert draw_grid(ground, scale=20).shape == (40, 60, 3)
-    assert draw_grid(ground, scale=20, caption="step 3").shape == (64, 60, 3)
-    frame = draw_grid(ground, scale=20)
+    assert draw_grid(ground, cell=20).shape == (40, 60, 3)
+    assert draw_grid(ground, cell=20, caption="step 3").shape == (64, 60, 3)
+    frame = draw_grid(ground, cell=20)
     assert [frame[10, column].tolist() for column in (10, 30, 50)] == [
         rgb(COLOURS["ground"]), rgb(COLOURS["wall"]), [0x12, 0x34, 0x56]
     ]  # fmt: skip
@@ -24,14 +24,14 @@ def test_a_frame_has_a_square_for_each_cell_and_a_line_for_a_caption() -> None:
 
 @pytest.mark.parametrize("shape", ["disc", "square", "diamond", "triangle"])
 def test_things_lie_in_the_middle_of_their_cell(shape: str) -> None:
-    frame = draw_grid([["ground"] * 2] * 2, [Thing(3, "apple", shape)], scale=40)
+    frame = draw_grid([["ground"] * 2] * 2, [Thing(3, "apple", shape)], cell=40)
     assert frame[60, 60].tolist() == rgb(COLOURS["apple"])
     assert frame[20, 20].tolist() == rgb(COLOURS["ground"])
 
 
 def test_agents_have_colours_of_their_own_and_share_a_cell() -> None:
     assert len({colour for colour, _ in AGENTS}) == len(AGENTS) >= 7
-    frame = draw_grid([["ground"]], agents=[Figure(0, number) for number in range(4)], scale=200)
+    frame = draw_grid([["ground"]], agents=[Figure(0, number) for number in range(4)], cell=200)
     seen = {tuple(colour) for colour in frame.reshape(-1, 3).tolist()}
     assert {tuple(rgb(colour)) for colour, _ in AGENTS[:4]} <= seen
     assert tuple(rgb(AGENTS[4][0])) not in seen

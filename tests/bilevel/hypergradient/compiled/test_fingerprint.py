@@ -11,12 +11,13 @@ import sys
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
+import games
 from bilevel.hypergradient.compiled.fingerprint import fingerprint, name_of
 from bilevel.optimisers import adam
 from bilevel.step import inner_step
@@ -126,6 +127,8 @@ def test_weights_of_a_module_count() -> None:
         (Kind.ONE, Kind.TWO),
         (torch.zeros(2), torch.zeros(2, dtype=torch.float64)),
         (torch.zeros(2, 1), torch.zeros(1, 2)),
+        (torch.zeros(2, device="meta"), torch.zeros(3, device="meta")),
+        (torch.zeros(2, device="meta"), torch.zeros(2)),
         (torch.float32, torch.float64),
         (torch.add, torch.mul),
         (lambda x: x + 1, lambda x: x + 2),
@@ -171,6 +174,26 @@ class Labelled(dict[str, int]):
     label = 1
 
 
+class Pair(NamedTuple):
+    first: float
+    second: int = 1
+
+    @property
+    def total(self) -> float:
+        return self.first + self.second
+
+
+class Network(torch.nn.Module):
+    gain = 2.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gain * self.layer(x)
+
+
 class Slotted:
     __slots__ = ("rate",)
 
@@ -183,8 +206,12 @@ class Slotted:
         (scaled(torch.nn.Linear(2, 1)), True),
         (inner_step(scaled(1.0), adam(0.1)), True),
         (functools.partial(torch.add, alpha=2), True),
-        (Rated(1.0), False),
-        (scaled(Settings), False),
+        (Rated(1.0), True),
+        (scaled(Settings), True),
+        (scaled(Settings(0.5)), True),
+        (Pair(1.0, 2), True),
+        (games.make("chicken"), True),
+        (Network(), True),
         (Slotted(), False),
         (THIS, False),
         (torch.Generator(), False),
@@ -196,11 +223,28 @@ class Slotted:
         (scaled(np.float64(0.5)), True),
         (collections.deque([1]), False),
         (np.random.default_rng(0), False),
-        (Labelled(), False),
+        (Labelled(), True),
     ],
 )
 def test_a_name_is_certain_where_everything_could_be_read(thing: Any, certain: bool) -> None:
     assert name_of(thing).certain is certain
+
+
+def test_what_a_class_of_ones_own_holds_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rated, before = Rated(1.0), fingerprint(Rated(1.0))
+    monkeypatch.setattr(Rated, "__call__", lambda self, x: -self.rate * x)
+    assert fingerprint(rated) != before
+    network = Network()
+    before = fingerprint(network)
+    monkeypatch.setattr(Network, "gain", 3.0)
+    assert fingerprint(network) != before
+
+
+def test_what_a_mapping_of_ones_own_holds_besides_counts() -> None:
+    one, other = Labelled(), Labelled()
+    assert fingerprint(one) == fingerprint(other)
+    other.size = 2  # type: ignore[attr-defined]
+    assert fingerprint(one) != fingerprint(other)
 
 
 def test_no_entry_of_a_long_array_is_left_out() -> None:

@@ -1,0 +1,68 @@
+"""`bilevel games`: the catalogue, one game's page, and both as files."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import games
+from bilevel.cli.lists import print_rows
+from bilevel.cli.load import load_file
+from bilevel.cli.settings import read_settings
+from bilevel.errors import require
+from bilevel.experiment.config import LARGEST_SEED
+from bilevel.report.catalogue import page
+from bilevel.report.catalogue_files import write_catalogue, write_game
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """What there is to play: every game with one line, or, with a name before the options, one game's page.
+
+    A page has its agents, actions, observation, rewards, horizon, source and optimum, where it departs from
+    its source, and its settings.
+    """
+
+    out: Path | None = None
+    """Write a picture there, and where the game has a script its Schelling diagram and the numbers behind it;
+    without a name: a document of all games."""
+    episodes: int = 64
+    """Episodes for each number of cooperators in a Schelling diagram, 2 or more."""
+    seed: int = 0
+    """Where all randomness of pictures and diagrams starts, a whole number from 0."""
+    load: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """A Python file of yours that adds a game; may be repeated."""
+
+    def __post_init__(self) -> None:
+        require(self.episodes >= 2, f"episodes must be 2 or more, not {self.episodes}.")
+        require(0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
+
+
+def games_command(arguments: list[str]) -> None:
+    """List the games, or print one game's page; write files if asked to."""
+    named = arguments[:1] if arguments and not arguments[0].startswith("-") else []
+    settings = read_settings(Catalogue, arguments[len(named) :], prog="bilevel games [GAME]")
+    for path in settings.load:
+        load_file(path)
+    if named:
+        print(page(named[0]).text())
+    elif settings.out is None:
+        print_rows({name: games.entry(name).summary for name in games.names()})
+    if settings.out is None:
+        return
+    if named:
+        written = write_game(named[0], settings.out, episodes=settings.episodes, seed=settings.seed)
+        print(f"\nWritten: {', '.join(map(str, written))}")
+    else:
+        document = write_catalogue(
+            settings.out, episodes=settings.episodes, seed=settings.seed, listener=_tell
+        )
+        print(f"Written: {document} and its pictures")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

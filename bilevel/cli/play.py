@@ -1,0 +1,169 @@
+"""`bilevel play`: watch a game, played at random, by the book, or by what a run has learned."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import games
+from bilevel.agents.actors import Actor, learned_actor, random_actor, scripted_actor
+from bilevel.cli.load import load_file
+from bilevel.cli.settings import read_settings
+from bilevel.errors import require
+from bilevel.experiment.checkpoint import load_checkpoint
+from bilevel.experiment.config import LARGEST_SEED, RunConfig, load_config
+from bilevel.experiment.folder import RunFolder
+from bilevel.methods import PolicyLearner
+from bilevel.report.clip import check_film, film, write_film
+from games.base import Game
+
+RANDOM, SCRIPTED = "random", "scripted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play:
+    """What is played, and how it is filmed."""
+
+    game: Game
+    """The game's settings."""
+    cooperators: int | None = None
+    """By the book: how many agents, the first ones, cooperate, 0 or more; None: all."""
+    repetition: int = 0
+    """Of a run: which of its repetitions plays, counted from 0."""
+    episodes: int = 1
+    """How many, one after the other, 1 or more."""
+    most_steps: int = 200
+    """Longer episodes are cut off here, 1 or more: every step is a picture in memory."""
+    seed: int = 0
+    """Where all randomness starts, a whole number from 0."""
+    frames_per_second: float = 4.0
+    """Steps in a second, above 0."""
+    scale: float = 1.0
+    """How many times as large as usual the pictures are, above 0."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("repetition", 0), ("episodes", 1), ("most_steps", 1)):
+            require(getattr(self, name) >= least, f"{name} must be {least} or more.")
+        for name in ("frames_per_second", "scale"):
+            require(getattr(self, name) > 0, f"{name} must be above 0, not {getattr(self, name)}.")
+        require(0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
+        agents = self.game.num_agents
+        require(
+            self.cooperators is None or 0 <= self.cooperators <= agents,
+            f"cooperators must be from 0 to {agents}, as so many agents play, not {self.cooperators}.",
+        )
+
+
+def play_command(arguments: list[str]) -> None:
+    """Play as the arguments say, and write a film."""
+    named = arguments[:1] if arguments and not arguments[0].startswith("-") else []
+    chosen, rest = _split(arguments[len(named) :])
+    for path in chosen.load:
+        load_file(path)
+    folder = None if chosen.policy in (RANDOM, SCRIPTED) else RunFolder(Path(chosen.policy))
+    config = None if folder is None else _config(folder, named)
+    require(
+        bool(named) or config is not None,
+        "Name the game first (bilevel games lists them): bilevel play escape-room --policy scripted",
+    )
+    name = named[0] if config is None else config.game_name
+    out = chosen.out or Path(f"{name}.gif")
+    check_film(out)
+    settings = _parse(rest, name, games.make(name) if config is None else config.game)
+    actor, sharing = _actor(settings, chosen.policy, folder, config)
+    generator = torch.Generator().manual_seed(settings.seed)
+    frames = film(
+        settings.game,
+        actor,
+        generator,
+        episodes=settings.episodes,
+        most_steps=settings.most_steps,
+        scale=settings.scale,
+        sharing=sharing,
+    )
+    with torch.no_grad():
+        print(f"Written: {write_film(frames, out, frames_per_second=settings.frames_per_second)}")
+
+
+def _split(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Split off what decides which settings there are at all, and --out."""
+    parser = argparse.ArgumentParser(prog="bilevel play", add_help=False, allow_abbrev=False)
+    parser.add_argument("--policy", default=RANDOM)
+    parser.add_argument("--load", type=Path, action="append", default=[])
+    parser.add_argument("--out", type=Path)
+    return parser.parse_known_args(arguments)
+
+
+def _parse(arguments: list[str], name: str, game: Game) -> Play:
+    return read_settings(
+        Play,
+        arguments,
+        prog="bilevel play",
+        description=(
+            f"Watch {name}.\n\n"
+            "--policy random (the default) plays any legal action, --policy scripted plays by the book, "
+            "--policy FOLDER plays what a run has learned. --out NAME says where the film goes and how it is "
+            "written (.gif, .webp, .mp4). --load FILE.py runs a file of yours that adds a game. The options "
+            "below are those of this game."
+        ),
+        default=Play(game=game),
+    )
+
+
+def _config(folder: RunFolder, named: list[str]) -> RunConfig:
+    """The run's configuration, if it plays the game that was named.
+
+    Raises:
+        ValueError: it is no run, or plays another game.
+    """
+    require(
+        folder.config.exists(),
+        f"--policy is {RANDOM}, {SCRIPTED} or the folder of a run; {folder.path} is none of these.",
+    )
+    config = load_config(folder.config)
+    require(
+        named in ([], [config.game_name]),
+        f"{folder.path} learned to play {config.game_name}, not {''.join(named)}.",
+    )
+    return config
+
+
+def _actor(
+    settings: Play, policy: str, folder: RunFolder | None, config: RunConfig | None
+) -> tuple[Actor, Tensor | None]:
+    """Who plays, and which sharing the game is told of, [giver, receiver].
+
+    Raises:
+        ValueError: the run has no checkpoint or no such repetition, learned no policies, or plays a game of
+            other agents, actions or observations.
+    """
+    game = settings.game
+    if folder is None or config is None:
+        count = game.num_agents if settings.cooperators is None else settings.cooperators
+        first = torch.arange(game.num_agents) < count
+        return (random_actor(game) if policy == RANDOM else scripted_actor(game, first)), None
+    same = all(
+        getattr(game, part) == getattr(config.game, part)
+        for part in ("num_agents", "action_space", "observation_space")
+    )
+    require(
+        same,
+        f"{folder.path} learned with other agents, actions or observations than these settings of the game "
+        "have: leave them as they were.",
+    )
+    require(
+        settings.repetition < config.seeds,
+        f"{folder.path} has {config.seeds} repetitions, 0 to {config.seeds - 1}; there is no "
+        f"{settings.repetition}.",
+    )
+    learner = config.method.build(config.game, config.placement)
+    require(isinstance(learner, PolicyLearner), f"{config.method_name} keeps no policies to play with.")
+    assert isinstance(learner, PolicyLearner)
+    state = load_checkpoint(folder.checkpoint, like=learner.init(config.seed)).state
+    theta = state["theta"][settings.repetition].cpu()
+    sharing = learner.sharing(state["phi"])[settings.repetition].detach().cpu()
+    return learned_actor(game, learner.play.policy, theta), sharing

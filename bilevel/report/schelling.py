@@ -1,0 +1,85 @@
+"""Schelling's diagram as a figure and as a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from bilevel.experiment.files import write_text
+from bilevel.report.style import save, style
+from games.scripted_schelling import Estimated, ScriptedSchelling
+
+SURE = 1.96
+"""Standard errors that a 95 % interval reaches to each side."""
+LOOKS = {
+    "cooperator": ("#0072B2", "o", "-"),
+    "defector": ("#D55E00", "s", "--"),
+    "all agents": ("#000000", "D", ":"),
+}
+
+
+def draw_roles(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
+    """Draw what a cooperator and a defector earn, by how many others cooperate, with 95 % intervals."""
+    _draw(axes, data.cooperator, "cooperator")
+    _draw(axes, data.defector, "defector")
+    axes.set_xlabel("others who cooperate")
+    axes.set_ylabel(f"value of one agent\n({unit})")
+    axes.legend()
+
+
+def draw_average(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
+    """Draw what agents earn on average, by how many of them cooperate, with 95 % intervals."""
+    _draw(axes, data.average, "all agents")
+    axes.set_xlabel("agents who cooperate")
+    axes.set_ylabel(f"value, mean over all agents\n({unit})")
+
+
+def write_schelling(data: ScriptedSchelling, folder: Path, title: str, unit: str) -> list[Path]:
+    """Write schelling.png and schelling.csv.
+
+    Args:
+        data: what was measured.
+        folder: where; made if it is not there.
+        title: the game's name.
+        unit: of values (`Game.value_unit`).
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    rows = data.records()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    numbers = folder / "schelling.csv"
+    write_text(numbers, text.getvalue())
+    with style():
+        figure = Figure(figsize=(10, 4.8))
+        roles, average = figure.subplots(1, 2)
+        draw_roles(roles, data, unit)
+        draw_average(average, data, unit)
+        how = f"{title}: agents by the book, means of {data.episodes} episodes each with 95 % intervals"
+        figure.suptitle(f"{how}\n{textwrap.fill(str(data.verdict()), 100)}", fontsize=12)
+    return [save(figure, folder / "schelling.png"), numbers]
+
+
+def _draw(axes: Axes, values: Estimated, label: str) -> None:
+    colour, marker, dashes = LOOKS[label]
+    axes.errorbar(
+        range(len(values.mean)),
+        values.mean,
+        yerr=SURE * values.error,
+        color=colour,
+        marker=marker,
+        linestyle=dashes,
+        capsize=3,
+        label=label,
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

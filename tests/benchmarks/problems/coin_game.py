@@ -1,0 +1,52 @@
+"""Problem 5: many copies of the coin game, played with given actions and draws, and observed in every step.
+
+The 3 x 3 torus with one coin whose colour alternates, red first at ties, four moves (`games.coin_game`). A
+call plays K steps of all copies and gives, for each agent of each copy, its total reward and a digest of all
+that it saw: the sum over steps of its observation's 36 entries, each weighted by its place. So nobody can
+leave an observation out, and all must play the same game.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from games.coin_game import CoinGame
+from tests.benchmarks.case import Case
+
+GAME = CoinGame()
+SIDE = GAME.size
+CELLS = SIDE**2
+WEIGHTS = np.arange(1, 4 * CELLS + 1, dtype=np.float32)
+"""Of an observation's entries; digests stay below 2^24, so that float32 holds them exactly."""
+
+
+class Given(NamedTuple):
+    """What everybody is given."""
+
+    start: np.ndarray
+    """Draws of the start, float32 [copy, start_draws]."""
+    draws: np.ndarray
+    """Draws of the steps, float32 [step, copy, step_draws]."""
+    actions: np.ndarray
+    """int64 [step, copy, agent]."""
+
+
+def given(case: Case) -> Given:
+    """Draw it."""
+    generator = torch.Generator().manual_seed(0)
+    actions = int(GAME.action_space.n)
+    return Given(
+        torch.rand(case.size, GAME.start_draws, generator=generator).numpy(),
+        torch.rand(case.steps, case.size, GAME.step_draws, generator=generator).numpy(),
+        torch.randint(actions, (case.steps, case.size, 2), generator=generator).numpy(),
+    )
+
+
+def targets() -> np.ndarray:
+    """Where each move leads from each cell: int64 [cell, move]."""
+    rows, columns = np.divmod(np.arange(CELLS), SIDE)
+    moves = ((-1, 0), (1, 0), (0, -1), (0, 1))
+    return np.stack([(rows + r) % SIDE * SIDE + (columns + c) % SIDE for r, c in moves], 1)
