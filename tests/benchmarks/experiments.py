@@ -84,12 +84,14 @@ def _on_dilemma(
     )
 
 
-def _network(name: str, *, optional: bool, steps: Sequence[int]) -> Experiment:
+def _network(
+    name: str, *, optional: bool, steps: Sequence[int], chosen: Sequence[Variant] = variants.NETWORK
+) -> Experiment:
     return Experiment(
         name=name,
         title=f"Network of a million parameters, three loss weights ({name.removeprefix('network, ')})",
-        problem=name,
-        variants=variants.NETWORK,
+        problem="network" if chosen is variants.FAR else name,
+        variants=chosen,
         count="units",
         sizes=(MILLION,),
         steps=steps,
@@ -155,6 +157,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
         _played("cleanup 7x7", "LIO's cleanup 7x7, played at random", variants.CLEANUP),
         _network("network", optional=False, steps=(10, 30, 100, 300, 1000)),
+        _network("network, far", optional=False, steps=(1000,), chosen=variants.FAR),
         _network("network, momentum", optional=True, steps=(10, 30, 100)),
     )
 }

@@ -8,8 +8,8 @@ from tests.benchmarks.__main__ import Bench, chosen, main
 from tests.benchmarks.experiments import EXPERIMENTS, MILLION
 from tests.benchmarks.report.page import write_report
 from tests.benchmarks.report.results import Results
-from tests.benchmarks.report.tables import number, time_tables
-from tests.benchmarks.report.targets import OURS, SEGMENTS, Target, fit_square_root, targets
+from tests.benchmarks.report.tables import number, rate_table, time_tables
+from tests.benchmarks.report.targets import LEAN, OURS, SEGMENTS, Target, fit_square_root, targets
 
 ABOUT = {
     "command": "python -m tests.benchmarks",
@@ -42,10 +42,10 @@ def timed(name, size, steps, milliseconds=1.0):
     return rows
 
 
-def remembered(per_root_step):
+def remembered(per_root_step, name="network"):
     rows = []
     for steps in (10, 100, 1000):
-        for variant in EXPERIMENTS["network"].variants:
+        for variant in EXPERIMENTS[name].variants:
             used = 1e7 + per_root_step * steps**0.5 if "segments" in variant.name else 1.6e7 * steps
             rows.append({"size": MILLION, "steps": steps, "variant": variant.name, "bytes": int(used)})
     return rows
@@ -80,6 +80,12 @@ def results():
                 "memory": remembered(5e6),
                 "errors": [],
             },
+            "network, far": {
+                "about": ABOUT,
+                "times": timed("network, far", MILLION, 1000),
+                "memory": remembered(5e6, "network, far"),
+                "errors": [],
+            },
             "compiling": {
                 "about": ABOUT,
                 "compiling": compiling,
@@ -110,12 +116,30 @@ def test_targets_compare_the_fastest_of_each_library_with_ours_compiled(results)
 
 def test_targets_of_memory_and_of_time(results):
     found = verdicts(results)
-    ratio = found["network, K = 1000: less memory than the leanest plain unroll"]
+    ratio = found["network, K = 1000, segments cut again: less memory than the leanest plain unroll"]
     assert ratio.measured == pytest.approx(1.6e10 / (1e7 + 5e6 * 1000**0.5), rel=1e-6)
-    assert found["network, K = 1000: memory over the model"].measured == pytest.approx(
+    assert found["network, K = 1000, segments: memory over the model"].measured == pytest.approx(
         10 + 5 * 1000**0.5, rel=1e-6
     )
     assert found["network: R^2 of memory = a + b sqrt(K)"].measured == pytest.approx(1.0)
+
+
+def test_targets_of_games(results):
+    results.parts["coin game"] = {
+        "about": ABOUT,
+        "errors": [],
+        "times": [
+            {"experiment": "coin game", "size": 4096, "steps": 100, "variant": name, "library": "-"}
+            | {"median": seconds, "threads": 2}
+            for name, seconds in (("ours, eager", 0.02), ("NumPy, one copy at a time", 4.0))
+        ],
+    }
+    found = verdicts(results)
+    rate = found["coin game, 4096 copies: agent steps per second"]
+    assert (rate.measured, rate.verdict) == (pytest.approx(2 * 4096 * 100 / 0.02 / 1e6), "reached")
+    assert found["coin game: faster than NumPy, one copy at a time"].measured == pytest.approx(200)
+    assert found["cleanup 7x7, 4096 copies: agent steps per second"].verdict == "not measured"
+    assert "| 4096 | 2 | 41.0 |" in rate_table(results, "coin game")
 
 
 def test_targets_of_compiling(results):
@@ -214,8 +238,8 @@ def test_numbers_have_three_digits():
     ]
 
 
-def test_the_segments_variant_of_the_targets_exists():
-    names = [variant.name for variant in EXPERIMENTS["network"].variants]
-    assert SEGMENTS in names
+def test_the_segments_variants_of_the_targets_exist():
+    assert SEGMENTS in {variant.name for variant in EXPERIMENTS["network"].variants}
+    assert LEAN in {variant.name for variant in EXPERIMENTS["network, far"].variants}
     for name in ("unrolled", "policies"):
         assert EXPERIMENTS[name].variants[0].name == OURS

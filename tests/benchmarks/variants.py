@@ -104,6 +104,11 @@ NETWORK = [
     Variant("higher", "higher", "with_higher:run", keeps_graph=True),
 ]
 
+FAR = [
+    ours("ours, segments cut again", segments="sqrt", levels=2)[0],
+    *(variant for variant in NETWORK if variant.name in ("autograd, one graph", "TorchOpt", "higher")),
+]
+
 LAST = {"last": 5}
 TRUNCATED = [
     *ours(estimator="truncated", steps=5),
