@@ -11,7 +11,7 @@ demo: $(READY)  ## selfish agents fail, sharing agents solve: two dilemmas, a ta
 	$(BIN)/bilevel demo
 
 test: $(READY)  ## every test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(READY)  ## lint, format and types
 	$(BIN)/ruff check .

@@ -96,7 +96,7 @@ def _network(
         sizes=(MILLION,),
         steps=steps,
         short_sizes=(96,),
-        short_steps=(10, 30, 100),
+        short_steps=(10, 30, 100)[-len(steps) :],
         two_cores_from=1,
         dtype="float32",
         most_compared_steps=10,

@@ -11,7 +11,8 @@ from tests.benchmarks.measure.compiling import CACHE, compiled_cases, measure_co
 class Compiler:
     """A worker whose first call on a problem writes three packages, where they are not there yet."""
 
-    def __init__(self, threads, environment):
+    def __init__(self, threads, environment, *, cores):
+        assert cores > threads
         self.cache = Path(environment[CACHE])
 
     def build(self, variant, case):
@@ -20,6 +21,9 @@ class Compiler:
         for path in missing:
             path.touch()
         return np.ones(1), 40.0 if missing else 0.5
+
+    def find_again(self):
+        return 0.3
 
     def named(self, problem):
         return [self.cache / f"{problem}-{function}.pt2" for function in ("step", "pull", "outer")]
@@ -40,6 +44,7 @@ def test_cold_calls_are_told_from_those_of_a_second_process(monkeypatch):
     rows = {(row["experiment"], row["size"]): row for row in results["compiling"]}
     first = rows["unrolled", 1024]
     assert (first["cold"], first["packages"], first["again"], first["warm"]) == (40.0, 3, 0.5, 0.2)
+    assert first["found"] == 0.3
     assert (rows["unrolled", 1]["cold"], rows["unrolled", 1]["packages"]) == (0.5, 0)
     assert {size for name, size in rows if name == "policies"} == {2, 8, 32, 128}
     assert [row["packages"] for row in results["reseeding"]] == [0, 0]

@@ -47,10 +47,12 @@ class Counted(WrappedGame):
         return state[0]
 
 
-@pytest.mark.parametrize("name", ["observe", "render", "ended", "cooperates", "scripted"])
+@pytest.mark.parametrize("name", ["observe", "action_mask", "render", "ended", "cooperates", "scripted"])
 def test_what_looks_at_a_state_looks_at_the_games_own(name: str) -> None:
     game = Mock(spec=EscapeRoom)
-    more = () if name in ("observe", "ended") else (object(),)
+    more = () if name in ("observe", "action_mask", "ended") else (object(),)
+    if name == "render":
+        more = (*more, 2.0)  # the scale
     getattr(Counted(game=game), name)(("inner", 7), *more)
     getattr(game, name).assert_called_once_with("inner", *more)
 

@@ -140,7 +140,8 @@ class CompiledKernels:
     def hold(self, state: Packed, data: Tree) -> Held:
         """Packages for J' v and J v, one vector after the other."""
         example = self._like_theta(state)
-        pull, push = (self._package(kind, state, data, (example,)) for kind in ("held pull", "held push"))
+        push = self._package("held push", state, data, (example,))  # while another process builds the next
+        pull = self._package("held pull", state, data, (example,))
         if pull is None or push is None:
             return self.eager.hold(self.trees(state), data)
         after = split_floating(self.trees(self.advance(state, data))[0])[0]

@@ -50,6 +50,11 @@ class Wanted(NamedTuple):
 _loaded: dict[str, packages.Run] = {}
 
 
+def unload() -> None:
+    """Forget every package that was loaded: those on disk are loaded again."""
+    _loaded.clear()
+
+
 @dataclass
 class Program:
     """What is known of one problem (one step, one outer loss, inputs of one shape)."""

@@ -49,7 +49,8 @@ def measure_compiling(say: Say, *, short: bool) -> dict[str, list[Any]]:
 
     Returns:
         "compiling": rows with the seconds of the first call when cold ("cold") and in a second process
-        ("again"), those of a warm call ("warm"), and how many packages the cold call wrote ("packages");
+        ("again"), those of a warm call ("warm"), those of a call in that process after it forgot what it had
+        found ("found"), and how many packages the cold call wrote ("packages");
         "reseeding": rows for other numbers of seeds after those; "notes".
     """
     cases = compiled_cases(short=short)
@@ -74,7 +75,8 @@ def measure_compiling(say: Say, *, short: bool) -> dict[str, list[Any]]:
                     continue
                 again = worker.build(variant, case)[1]
                 warm = float(np.median(worker.time(0.2, 3)))
-                row = rows[name, case.size] | {"again": again, "warm": warm}
+                found = float(np.median([worker.find_again() for _ in range(3)]))
+                row = rows[name, case.size] | {"again": again, "warm": warm, "found": found}
                 results["compiling"].append(
                     {"experiment": name, "size": case.size, "steps": case.steps} | row
                 )

@@ -46,7 +46,9 @@ ABOUT_COMPILING = """\
 First calls of ours, compiled, with one thread, on two cores, where packages are built two at a time: with an
 empty folder of packages (tracing, exporting, the C++ compiler and the first meta-gradient together), and in a
 second process with the same folder; importing torch and the toolkit is not counted. The first row of the
-second process also loads what every package needs, once per process."""
+second process also loads what every package needs, once per process. What finding and loading a package takes
+is a call after the process has forgotten its packages, less a warm one: so nothing that torch loads at its
+first use is counted."""
 
 FIGURES = {
     "time_against_seeds": "Time against seeds",

@@ -109,7 +109,7 @@ def compile_table(results: Results) -> str:
         ]
         for row in results.rows("compiling", "compiling")
     ]
-    header = ["first call", "cold, s", "packages", "second process, s", "of it per package, ms"]
+    header = ["first call", "cold, s", "packages", "second process, s", "to find a package, ms"]
     return markdown(header, body)
 
 

@@ -170,9 +170,7 @@ def test_float32_stays_float32(sharing, error, estimator):
         assert error(estimate.gradient.double(), learn(estimator, sharing, optimiser).gradient) < 1e-3
 
 
-@pytest.mark.parametrize(
-    "name", ESTIMATORS.keys() & {"truncated", "one-step", "forward", "implicit", "unrolled"}
-)
+@pytest.mark.parametrize("name", ["truncated", "one-step", "forward", "implicit", "unrolled"])
 def test_estimators_are_made_by_name_and_travel(name):
     estimator = make_hypergradient(name, **({"steps": 2} if name == "truncated" else {}))
     assert isinstance(estimator, ESTIMATORS[name])

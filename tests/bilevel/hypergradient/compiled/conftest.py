@@ -40,7 +40,7 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 
 def forget() -> None:
     registry.forget()
-    program._loaded.clear()
+    program.unload()
     policy._taken.clear()
 
 
