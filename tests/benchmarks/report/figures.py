@@ -25,6 +25,15 @@ LIBRARIES: dict[str, dict[str, Any]] = {
     "autograd": {"color": "#000000", "marker": "x"},
 }
 
+OURS_APART: list[dict[str, Any]] = [
+    {"marker": "o"},
+    {"marker": "o", "markerfacecolor": "white"},
+    {"marker": "v"},
+    {"marker": "v", "markerfacecolor": "white"},
+    {"marker": "P"},
+]
+"""Marks for several variants of ours in one figure."""
+
 Point = tuple[int, float]
 
 
@@ -85,11 +94,14 @@ def draw_memory(axes: Axes, results: Results) -> bool:
     sizes = {row["size"] for row in results.rows("network", "memory")}
     size = MILLION if MILLION in sizes else max(sizes, default=0)
     places: list[int] = []
+    marks = iter(OURS_APART)
     for variant in EXPERIMENTS["network"].variants:
         used = results.memory("network", size, variant.name)
         places += used
         dashes = "-" if variant.name in ("TorchOpt", "higher", SEGMENTS) else "--"
         look = {**LIBRARIES[variant.library], "label": variant.name, "linestyle": dashes}
+        if variant.library == "ours":
+            look |= next(marks)
         _draw_line(axes, [(k, value / 1e6) for k, value in sorted(used.items())], look)
     mine = results.memory("network", size, SEGMENTS)
     fit = fit_square_root(mine)
