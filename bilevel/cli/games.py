@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 import games
+from bilevel.cli.leading import split_game
 from bilevel.cli.lists import print_rows
 from bilevel.cli.load import load_file
 from bilevel.cli.settings import read_settings
@@ -44,18 +45,18 @@ class Catalogue:
 
 def games_command(arguments: list[str]) -> None:
     """List the games, or print one game's page; write files if asked to."""
-    named = arguments[:1] if arguments and not arguments[0].startswith("-") else []
-    settings = read_settings(Catalogue, arguments[len(named) :], prog="bilevel games [GAME]")
+    name, options = split_game(arguments)
+    settings = read_settings(Catalogue, options, prog="bilevel games [GAME]")
     for path in settings.load:
         load_file(path)
-    if named:
-        print(page(named[0]).text())
+    if name is not None:
+        print(page(name).text())
     elif settings.out is None:
-        print_rows({name: games.entry(name).summary for name in games.names()})
+        print_rows({known: games.entry(known).summary for known in games.names()})
     if settings.out is None:
         return
-    if named:
-        written = write_game(named[0], settings.out, episodes=settings.episodes, seed=settings.seed)
+    if name is not None:
+        written = write_game(name, settings.out, episodes=settings.episodes, seed=settings.seed)
         print(f"\nWritten: {', '.join(map(str, written))}")
     else:
         document = write_catalogue(

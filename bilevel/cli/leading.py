@@ -8,14 +8,19 @@ from pathlib import Path
 
 
 def split_leading(
-    prog: str, arguments: Sequence[str], *, paths: Sequence[str] = ("out",)
+    prog: str,
+    arguments: Sequence[str],
+    *,
+    names: Sequence[str] = ("game", "method"),
+    paths: Sequence[str] = ("out",),
 ) -> tuple[argparse.Namespace, list[str]]:
-    """Split off --game, --method, --load (which may be repeated) and options that name a path.
+    """Split off options that name something, --load (which may be repeated), and options that name a path.
 
     Args:
         prog: the command, for what it says of a mistake.
         arguments: the command line after it.
-        paths: the names of options that take a path.
+        names: the options that take a word.
+        paths: the options that take a path.
 
     Returns:
         these, as attributes (None where one is absent, of `load` an empty list), and the other arguments.
@@ -28,9 +33,20 @@ def split_leading(
     ('jungle', None, ['--seeds', '2'])
     """
     parser = argparse.ArgumentParser(prog=prog, add_help=False, allow_abbrev=False)
-    parser.add_argument("--game")
-    parser.add_argument("--method")
+    for name in names:
+        parser.add_argument(f"--{name}")
     parser.add_argument("--load", type=Path, action="append", default=[])
     for name in paths:
         parser.add_argument(f"--{name}", type=Path)
     return parser.parse_known_args(arguments)
+
+
+def split_game(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Split off a game's name, which stands before all options; None where there is none.
+
+    >>> split_game(["jungle", "--seed", "2"]), split_game(["--seed", "2"])
+    (('jungle', ['--seed', '2']), (None, ['--seed', '2']))
+    """
+    if arguments and not arguments[0].startswith("-"):
+        return arguments[0], list(arguments[1:])
+    return None, list(arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 import games
 from bilevel.agents.actors import Actor, learned_actor, random_actor, scripted_actor
+from bilevel.cli.leading import split_game, split_leading
 from bilevel.cli.load import load_file
 from bilevel.cli.settings import read_settings
 from bilevel.errors import require
@@ -60,21 +60,23 @@ class Play:
 
 def play_command(arguments: list[str]) -> None:
     """Play as the arguments say, and write a film."""
-    named = arguments[:1] if arguments and not arguments[0].startswith("-") else []
-    chosen, rest = _split(arguments[len(named) :])
+    named, options = split_game(arguments)
+    chosen, rest = split_leading("bilevel play", options, names=("policy",))
+    policy = chosen.policy or RANDOM
     for path in chosen.load:
         load_file(path)
-    folder = None if chosen.policy in (RANDOM, SCRIPTED) else RunFolder(Path(chosen.policy))
+    folder = None if policy in (RANDOM, SCRIPTED) else RunFolder(Path(policy))
     config = None if folder is None else _config(folder, named)
+    name = named if config is None else config.game_name
     require(
-        bool(named) or config is not None,
+        name is not None,
         "Name the game first (bilevel games lists them): bilevel play escape-room --policy scripted",
     )
-    name = named[0] if config is None else config.game_name
+    assert name is not None
     out = chosen.out or Path(f"{name}.gif")
     check_film(out)
     settings = _parse(rest, name, games.make(name) if config is None else config.game)
-    actor, sharing = _actor(settings, chosen.policy, folder, config)
+    actor, sharing = _actor(settings, policy, folder, config)
     generator = torch.Generator().manual_seed(settings.seed)
     frames = film(
         settings.game,
@@ -87,15 +89,6 @@ def play_command(arguments: list[str]) -> None:
     )
     with torch.no_grad():
         print(f"Written: {write_film(frames, out, frames_per_second=settings.frames_per_second)}")
-
-
-def _split(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Split off what decides which settings there are at all, and --out."""
-    parser = argparse.ArgumentParser(prog="bilevel play", add_help=False, allow_abbrev=False)
-    parser.add_argument("--policy", default=RANDOM)
-    parser.add_argument("--load", type=Path, action="append", default=[])
-    parser.add_argument("--out", type=Path)
-    return parser.parse_known_args(arguments)
 
 
 def _parse(arguments: list[str], name: str, game: Game) -> Play:
@@ -114,7 +107,7 @@ def _parse(arguments: list[str], name: str, game: Game) -> Play:
     )
 
 
-def _config(folder: RunFolder, named: list[str]) -> RunConfig:
+def _config(folder: RunFolder, named: str | None) -> RunConfig:
     """The run's configuration, if it plays the game that was named.
 
     Raises:
@@ -126,8 +119,8 @@ def _config(folder: RunFolder, named: list[str]) -> RunConfig:
     )
     config = load_config(folder.config)
     require(
-        named in ([], [config.game_name]),
-        f"{folder.path} learned to play {config.game_name}, not {''.join(named)}.",
+        named in (None, config.game_name),
+        f"{folder.path} learned to play {config.game_name}, not {named}.",
     )
     return config
 

@@ -91,9 +91,7 @@ def write_catalogue(
         _save_picture(picture(game, torch.Generator().manual_seed(seed)), folder / f"{name}.png")
         if has_diagram(game):
             data = scripted_schelling(game, torch.Generator().manual_seed(seed), episodes=episodes)
-            diagram, numbers = write_schelling(data, folder, name, game.value_unit)
-            diagram.replace(folder / f"{name}-schelling.png")
-            numbers.replace(folder / f"{name}-schelling.csv")
+            write_schelling(data, folder, name, game.value_unit, stem=f"{name}-schelling")
     document = folder / "README.md"
     write_text(document, document_text())
     return document

@@ -40,14 +40,20 @@ def draw_average(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
     axes.set_ylabel(f"value, mean over all agents\n({unit})")
 
 
-def write_schelling(data: ScriptedSchelling, folder: Path, title: str, unit: str) -> list[Path]:
-    """Write schelling.png and schelling.csv.
+def write_schelling(
+    data: ScriptedSchelling, folder: Path, title: str, unit: str, *, stem: str = "schelling"
+) -> list[Path]:
+    """Write the figure and the numbers behind it.
 
     Args:
         data: what was measured.
         folder: where; made if it is not there.
         title: the game's name.
         unit: of values (`Game.value_unit`).
+        stem: what the files are called, before .png and .csv.
+
+    Returns:
+        the files written.
 
     Raises:
         OSError: a file cannot be written.
@@ -58,7 +64,7 @@ def write_schelling(data: ScriptedSchelling, folder: Path, title: str, unit: str
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    numbers = folder / "schelling.csv"
+    numbers = folder / f"{stem}.csv"
     write_text(numbers, text.getvalue())
     with style():
         figure = Figure(figsize=(10, 4.8))
@@ -67,7 +73,7 @@ def write_schelling(data: ScriptedSchelling, folder: Path, title: str, unit: str
         draw_average(average, data, unit)
         how = f"{title}: agents by the book, means of {data.episodes} episodes each with 95 % intervals"
         figure.suptitle(f"{how}\n{textwrap.fill(str(data.verdict()), 100)}", fontsize=12)
-    return [save(figure, folder / "schelling.png"), numbers]
+    return [save(figure, folder / f"{stem}.png"), numbers]
 
 
 def _draw(axes: Axes, values: Estimated, label: str) -> None:
