@@ -91,6 +91,7 @@ def roll_out(
     start = detach(theta), detach(opt_state)
     storage = Storage(kernels, start, bounds.keep_dtype, offload=bounds.offload)
     plan = bounds.plan(steps if keep is None else min(keep, steps), storage.state_bytes)
+    storage.make_room(plan)
     kept = {steps - plan.length + begin for begin in plan.starts}
     state, states, inner_data = kernels.start(*start), [], []
     with torch.no_grad():

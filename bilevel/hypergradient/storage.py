@@ -10,6 +10,8 @@ from torch import Tensor
 
 from bilevel.errors import require
 from bilevel.hypergradient.kernels import Kernels, State
+from bilevel.hypergradient.segments import Plan, most_kept
+from bilevel.hypergradient.slots import Slots, worth_it
 from bilevel.tree import Tree, is_floating, leaves, tree_map
 
 LowPrecision = Literal["float32", "bfloat16", "float16"]
@@ -57,22 +59,39 @@ class Storage:
         """What one kept state takes."""
         self.exact = all(self._dtype_of(leaf) == leaf.dtype for leaf in tensors)
         """Whether states come back as they were put."""
+        self._slots: Slots | None = None
+
+    def make_room(self, plan: Plan) -> None:
+        """Let large states be written over those that a plan lets go, if it takes steps again."""
+        cut = len(plan.starts) < plan.length
+        if cut and self._plain and worth_it(self.start, self.state_bytes):
+            self._slots = Slots(most_kept(plan) - 1)
 
     def put(self, state: State) -> Any:
-        """Keep a state.
+        """Keep a state that nobody will write to.
 
         Raises:
             ValueError: a finite entry is beyond the range of float16.
         """
-        if self.exact and not self.offload:
-            return state
+        if self._plain:
+            return state if self._slots is None else self._slots.keep(state)
         return tree_map(self._put, self.kernels.trees(state))
 
     def take(self, kept: Any) -> State:
         """Give back what `put` kept, in the form of the kernels."""
-        if self.exact and not self.offload:
+        if self._plain:
             return kept
         return self.kernels.start(*tree_map(_restored, kept, self.start))
+
+    def release(self, kept: Any) -> None:
+        """Let go what `put` gave: what `take` gave for it may change from now on."""
+        if self._slots is not None:
+            self._slots.release(kept)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether states are kept in their own form."""
+        return self.exact and not self.offload
 
     def _dtype_of(self, leaf: Tensor) -> torch.dtype:
         """The dtype in which a leaf is kept."""

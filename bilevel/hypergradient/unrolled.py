@@ -59,7 +59,8 @@ class Unrolled(Bounds, Compilable):
                 the states do not fit in `memory`.
         """
         tight = self.keeps_everything and self.compile is not False
-        estimate = tight_walk(problem, theta, opt_state, phi, steps) if tight else None
+        recall = self.compile is True
+        estimate = tight_walk(problem, theta, opt_state, phi, steps, recall=recall) if tight else None
         if estimate is not None:
             return estimate
         phi = detach(phi)
@@ -67,4 +68,5 @@ class Unrolled(Bounds, Compilable):
         run = roll_out(problem, theta, opt_state, phi, steps, kernels=kernels, bounds=self)
         estimate = walk_back(problem, run, phi)
         # Now that every package is there: the first call is to give the same bits as the next.
-        return (tight_walk(problem, theta, opt_state, phi, steps) if tight else None) or estimate
+        whole = tight_walk(problem, theta, opt_state, phi, steps, whole_only=True) if tight else None
+        return whole or estimate

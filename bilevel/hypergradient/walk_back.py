@@ -67,6 +67,8 @@ def _pull(
             state = storage.take(kept[place])
             pulled = kernels.pull(state, rollout.inner_data[step], *pulled, after)
         if step > rollout.first + 1:
+            if place > 0:  # the first one is also the caller's
+                storage.release(kept[place])
             del kept[place]
     return pulled
 

@@ -23,7 +23,7 @@ class Compiler:
         return np.ones(1), 40.0 if missing else 0.5
 
     def find_again(self):
-        return 0.3
+        return 0.3, 2
 
     def named(self, problem):
         return [self.cache / f"{problem}-{function}.pt2" for function in ("step", "pull", "outer")]
@@ -44,7 +44,7 @@ def test_cold_calls_are_told_from_those_of_a_second_process(monkeypatch):
     rows = {(row["experiment"], row["size"]): row for row in results["compiling"]}
     first = rows["unrolled", 1024]
     assert (first["cold"], first["packages"], first["again"], first["warm"]) == (40.0, 3, 0.5, 0.2)
-    assert first["found"] == 0.3
+    assert (first["found"], first["loaded"]) == (0.3, 2)
     assert (rows["unrolled", 1]["cold"], rows["unrolled", 1]["packages"]) == (0.5, 0)
     assert {size for name, size in rows if name == "policies"} == {2, 8, 32, 128}
     assert [row["packages"] for row in results["reseeding"]] == [0, 0]

@@ -105,7 +105,7 @@ NETWORK = [
 ]
 
 FAR = [
-    ours("ours, memory 175 MB", memory="175MB")[0],
+    ours("ours, memory 180 MB", memory="180MB")[0],
     *(variant for variant in NETWORK if variant.name in ("autograd, one graph", "TorchOpt", "higher")),
 ]
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import optree
 import torch
 from torch import Tensor
+
+from bilevel.tree import NAMESPACE
 
 Form = Literal["plain", "rows"]
 """plain: each leaf in its own shape, contiguous. rows: [entry, member], members last and contiguous, so that
@@ -24,6 +27,17 @@ class Packed(tuple[Tensor, ...]):
         packed = super().__new__(cls, leaves)
         packed.form = form
         return packed
+
+
+def _taken_apart(packed: Any) -> tuple[Iterable[Tensor], Form]:
+    return packed, packed.form
+
+
+def _put_together(form: Any, leaves: Iterable[Tensor]) -> Packed:
+    return Packed(leaves, form)
+
+
+optree.register_pytree_node(Packed, _taken_apart, _put_together, namespace=NAMESPACE)
 
 
 @dataclass(frozen=True)

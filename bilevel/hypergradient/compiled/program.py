@@ -50,6 +50,11 @@ class Wanted(NamedTuple):
 _loaded: dict[str, packages.Run] = {}
 
 
+def loaded() -> int:
+    """Count the packages that this process has loaded."""
+    return len(_loaded)
+
+
 def unload() -> None:
     """Forget every package that was loaded: those on disk are loaded again."""
     _loaded.clear()
@@ -80,7 +85,7 @@ class Program:
                 `wanted.prepare` raises.
         """
         kind, inputs, out_axis = wanted.kind, wanted.inputs, wanted.out_axis
-        known = self._known(wanted)
+        known = self.recalled(wanted)
         if known is not None:
             return known
         wanted.prepare()
@@ -100,7 +105,7 @@ class Program:
 
     def foresee(self, wanted: Wanted) -> None:
         """Begin to build, in another process, what will be asked for next; errors are told when it is."""
-        if self._known(wanted) is not None:
+        if self.recalled(wanted) is not None:
             return
         try:
             plans = (
@@ -112,7 +117,7 @@ class Program:
         except Exception as error:  # noqa: BLE001 - as above
             LOG.debug("Not built in the background: %s: %s.", type(error).__name__, error)
 
-    def _known(self, wanted: Wanted) -> Package | None:
+    def recalled(self, wanted: Wanted) -> Package | None:
         """What was found right before, by this process or another, if there is no doubt what it is of."""
         for form in wanted.forms:
             name = self._name(form, wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -45,15 +45,31 @@ class _Taken(NamedTuple):
 
 
 def tight_walk(
-    problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int
+    problem: BilevelProblem,
+    theta: Tree,
+    opt_state: Tree,
+    phi: Tree,
+    steps: int,
+    *,
+    recall: bool = False,
+    whole_only: bool = False,
 ) -> Estimate | None:
     """Give what `Unrolled` gives: bit for bit as through `CompiledKernels`, or up to rounding as one package.
+
+    Args:
+        problem: as for `Hypergradient`, like the next four.
+        theta: the inner variables at the start.
+        opt_state: the optimiser's state at the start.
+        phi: the outer variables.
+        steps: K.
+        recall: whether a package of all steps that another process found fastest may be loaded.
+        whole_only: whether only one package for all steps will do.
 
     Returns:
         the estimate; None where data are drawn as learning goes on, a package is missing, or the gradient is
         zero throughout (the long way then says why).
     """
-    if not registry.any_known():
+    if not recall and not registry.any_known():
         return None
     inner, outer = problem.inner_data, problem.outer_data
     if steps < 1 or not (isinstance(inner, Always | Recorded) and isinstance(outer, Always)):
@@ -67,17 +83,30 @@ def tight_walk(
         taken = _Taken(state, taken_phi, seen, split(outer.data, ""), steps)
     except NotCompilableError:
         return None
-    program = registry.known(problem, taken.state, taken.phi)
-    found = None if program is None else _packages(program, taken)
-    if program is None or found is None or len(data) < steps:
+    if len(data) < steps:
         return None
-    walk = _Walk(program, found, taken, int(problem.several))
-    run = _choose(program, problem, taken, walk) if walk.form == "plain" else walk
+    run = _find_run(problem, taken, recall=recall)
+    if run is None or (whole_only and isinstance(run, _Walk)):
+        return None
     loss, end, gradient = run()
     if all_zero(tuple(gradient)):
         return None
     end_theta, end_state = taken.state[1].join(end)
     return Estimate(end_theta, end_state, loss, taken.phi[1].join(gradient), data, outer.data)
+
+
+def _find_run(problem: BilevelProblem, taken: _Taken, *, recall: bool) -> Run | None:
+    """What gives the results fastest, of what is there."""
+    look = registry.find if recall else registry.known
+    program = look(problem, taken.state, taken.phi)
+    if program is None:
+        return None
+    found = _packages(program, taken)
+    if found is None:
+        package = _recall_whole(program, problem, taken) if recall else None
+        return None if package is None else _as_run(package, taken)
+    walk = _Walk(program, found, taken, int(problem.several))
+    return _choose(program, problem, taken, walk) if walk.form == "plain" else walk
 
 
 def _packages(program: Program, taken: _Taken) -> tuple[Package, Package, Package] | None:
@@ -141,11 +170,41 @@ class _Walk:
 
 def _choose(program: Program, problem: BilevelProblem, taken: _Taken, walk: _Walk) -> Run:
     """The walk, or all of it as one package if that is small and was found faster."""
-    key = (taken.steps, len(taken.lots), asked("whole", *taken.lots[0]), asked("whole", *taken.last))
+    key = _whole_key(taken)
     if key not in program.whole:
         program.whole[key] = _find_whole(program, problem, taken, walk)
     package = program.whole[key]
     return walk if package is None else _as_run(package, taken)
+
+
+def _recall_whole(program: Program, problem: BilevelProblem, taken: _Taken) -> Package | None:
+    """The package of all steps, if it was found faster before, and there is no doubt what it is of."""
+    key = _whole_key(taken)
+    if program.whole.get(key) is None and cache.recall_choice(_choice_name(program, taken)):
+        program.whole[key] = program.recalled(_wanted_whole(problem, program, taken))
+    return program.whole.get(key)
+
+
+def _whole_key(taken: _Taken) -> Any:
+    return (taken.steps, len(taken.lots), asked("whole", *taken.lots[0]), asked("whole", *taken.last))
+
+
+def _inputs(program: Program, taken: _Taken) -> Inputs:
+    return Inputs(taken.leaves, (0,) * len(taken.leaves), program.members)
+
+
+def _choice_name(program: Program, taken: _Taken) -> str:
+    """Under which name the cache says whether one package was faster."""
+    kind = _inputs(program, taken).kind("plain")
+    return fingerprint("whole", taken.steps, program.name_of_all.text, kind)
+
+
+def _wanted_whole(problem: BilevelProblem, program: Program, taken: _Taken) -> Wanted:
+    forms = Forms(taken.state[1], taken.phi[1], taken.lots[0][1])
+    function = whole_function(
+        problem.step, problem.outer_loss, forms, taken.last[1], problem.several, taken.steps
+    )
+    return Wanted(f"whole of {taken.steps} steps", function, _inputs(program, taken), 0, ("plain",))
 
 
 def _as_run(package: Package, taken: _Taken) -> Run:
@@ -163,16 +222,11 @@ def _find_whole(program: Program, problem: BilevelProblem, taken: _Taken, walk: 
     operations = cache.about(walk.pull.key).get("operations")
     if not isinstance(operations, int) or operations * taken.steps > MOST_WHOLE:
         return None
-    inputs = Inputs(taken.leaves, (0,) * len(taken.leaves), program.members)
-    name = fingerprint("whole", taken.steps, program.name_of_all.text, inputs.kind("plain"))
+    name = _choice_name(program, taken)
     if cache.recall_choice(name) is False:
         return None
-    forms = Forms(taken.state[1], taken.phi[1], taken.lots[0][1])
-    function = whole_function(
-        problem.step, problem.outer_loss, forms, taken.last[1], problem.several, taken.steps
-    )
     try:
-        package = program.package(Wanted(f"whole of {taken.steps} steps", function, inputs, 0, ("plain",)))
+        package = program.package(_wanted_whole(problem, program, taken))
         if cache.recall_choice(name) is None:
             cache.remember_choice(name, _faster(_as_run(package, taken), walk))
     except Exception as error:  # noqa: BLE001 - the walk does the same, one step at a time

@@ -50,7 +50,8 @@ def measure_compiling(say: Say, *, short: bool) -> dict[str, list[Any]]:
     Returns:
         "compiling": rows with the seconds of the first call when cold ("cold") and in a second process
         ("again"), those of a warm call ("warm"), those of a call in that process after it forgot what it had
-        found ("found"), and how many packages the cold call wrote ("packages");
+        found ("found") and how many packages that loaded ("loaded"), and how many the cold call wrote
+        ("packages");
         "reseeding": rows for other numbers of seeds after those; "notes".
     """
     cases = compiled_cases(short=short)
@@ -75,8 +76,10 @@ def measure_compiling(say: Say, *, short: bool) -> dict[str, list[Any]]:
                     continue
                 again = worker.build(variant, case)[1]
                 warm = float(np.median(worker.time(0.2, 3)))
-                found = float(np.median([worker.find_again() for _ in range(3)]))
+                finds = [worker.find_again() for _ in range(3)]
+                found = float(np.median([seconds for seconds, _ in finds]))
                 row = rows[name, case.size] | {"again": again, "warm": warm, "found": found}
+                row["loaded"] = finds[-1][1]
                 results["compiling"].append(
                     {"experiment": name, "size": case.size, "steps": case.steps} | row
                 )

@@ -63,9 +63,9 @@ class Worker:
         answer: tuple[Any, float] = self._ask("build", variant, case)
         return answer
 
-    def find_again(self) -> float:
-        """Forget every package that was found, and time the next run of the variant built last."""
-        answer: float = self._ask("find_again")
+    def find_again(self) -> tuple[float, int]:
+        """Forget every package that was found, and run the variant built last: seconds, packages loaded."""
+        answer: tuple[float, int] = self._ask("find_again")
         return answer
 
     def time(self, seconds: float, least: int) -> list[float]:
@@ -156,14 +156,15 @@ class Bench:
         seconds = self._call = time.perf_counter() - start
         return importlib.import_module("tests.benchmarks.measure.agreement").as_array(gradient), seconds
 
-    def find_again(self) -> float:
+    def find_again(self) -> tuple[float, int]:
         """See `Worker`."""
         room = "bilevel.hypergradient.compiled"
+        program = importlib.import_module(f"{room}.program")
         importlib.import_module(f"{room}.registry").forget()
-        importlib.import_module(f"{room}.program").unload()
+        program.unload()
         start = time.perf_counter()
         self._run()
-        return time.perf_counter() - start
+        return time.perf_counter() - start, program.loaded()
 
     def time(self, seconds: float, least: int) -> list[float]:
         """See `Worker`; one call before the clock starts, the garbage collector off.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bilevel.hypergradient import BilevelProblem, Forward, Unrolled
-from bilevel.hypergradient.compiled import cache, tight
+from bilevel.hypergradient.compiled import cache, program, tight
 from bilevel.optimisers import adam, sgd
 from bilevel.step import inner_step
 
@@ -82,6 +82,9 @@ def test_all_steps_as_one_package_where_that_is_faster(
     assert_same(Unrolled(), meeting(), 1e-12)
     assert "whole" in kinds()
     as_new()  # the choice is on disk
+    problem, *inputs = meeting()
+    Unrolled(compile=True)(problem, *inputs, steps=4)
+    assert program.loaded() == (1 if whole else 3)
     assert_same(Unrolled(), meeting(), 1e-12)
 
 

@@ -1,0 +1,100 @@
+"""Memory that kept states are written to again and again, and walks whose states are kept there."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled, slots
+from bilevel.hypergradient.compiled.forms import Packed
+from bilevel.hypergradient.slots import LEAST_BYTES, Slots, worth_it
+from bilevel.optimisers import adam
+from bilevel.step import inner_step
+from bilevel.tree import leaves, tree_map
+
+
+def state(value):
+    return {"w": torch.full((3, 2), value)}, (torch.tensor(int(value)), None, "as it is")
+
+
+def packed(value):
+    return Packed((torch.full((3, 2), value), torch.full((4,), -value)), "rows")
+
+
+def same(a, b):
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def addresses(kept):
+    return {leaf.data_ptr() for leaf in leaves(kept) if isinstance(leaf, torch.Tensor)}
+
+
+@pytest.mark.parametrize("make", [state, packed])
+@given(moves=st.lists(st.booleans(), max_size=30))
+def test_every_state_stays_until_it_is_released(make, moves):
+    """Kept (true) or released (false) in any order: what is kept is never written to."""
+    room, kept, count, seen = Slots(4), [], 0, set()
+    for keeps in moves:
+        if keeps:
+            count += 1
+            kept.append((float(count), room.keep(make(float(count)))))
+            seen |= addresses(kept[-1][1])
+        elif kept:
+            room.release(kept.pop(len(kept) // 2)[1])
+        for value, there in kept:
+            assert all(same(a, b) for a, b in zip(leaves(there), leaves(make(value)), strict=True))
+            assert type(there) is type(make(value))
+    assert len({address for _, there in kept for address in addresses(there)}) == 2 * len(kept)
+    assert len(seen) <= 2 * max(4, sum(moves))
+
+
+def test_the_same_memory_serves_again():
+    room = Slots(1)
+    first = room.keep(state(1.0))
+    room.release(first)
+    assert addresses(room.keep(state(2.0))) == addresses(first)
+
+
+def test_other_forms_get_other_memory():
+    room = Slots(2)
+    rows = room.keep(packed(1.0))
+    plain = room.keep(Packed(packed(2.0), "plain"))
+    wider = room.keep(Packed((torch.ones(9), torch.zeros(2)), "rows"))
+    assert (rows.form, plain.form) == ("rows", "plain")
+    assert [leaf.shape for leaf in wider] == [(9,), (2,)]
+    assert len(addresses(rows) | addresses(plain) | addresses(wider)) == 6
+
+
+def test_only_large_states_are_copied():
+    small, large = (torch.zeros(3), None), (torch.zeros(LEAST_BYTES // 4), None)
+    assert worth_it(large, LEAST_BYTES)
+    assert not worth_it(small, 12)
+    assert not worth_it((large[0].to("meta"), None), LEAST_BYTES)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "bounds", [{"segments": "sqrt"}, {"segments": 2, "levels": 3}, {"memory": "600B"}], ids=str
+)
+def test_walks_give_the_same_bits(monkeypatch, bounds, compiled):
+    """Small states, taken for large ones."""
+    monkeypatch.setattr(slots, "LEAST_BYTES", 1)
+    used = []
+    keep = Slots.keep
+    monkeypatch.setattr(Slots, "keep", lambda self, state: used.append(1) or keep(self, state))
+    inner = adam(0.05)
+    problem = BilevelProblem(
+        step=inner_step(lambda theta, phi, data: (theta - phi * data).square() * phi.exp(), inner),
+        outer_loss=lambda theta, phi, data: theta.square().sum(),
+        inner_data=lambda theta, phi, k: torch.tensor(1.0 + k),
+    )
+    theta, phi = torch.linspace(-1, 1, 5), torch.tensor([0.3])
+    for make in (Unrolled, lambda **more: Truncated(steps=9, **more)):
+        start = (problem, theta, inner.init(theta), phi)
+        expected = make(compile=compiled)(*start, steps=12)
+        assert not used
+        found = make(compile=compiled, **bounds)(*start, steps=12)
+        assert used
+        used.clear()
+        torch.testing.assert_close(found.gradient, expected.gradient, rtol=0, atol=0)
+        tree_map(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0), found.theta, expected.theta)
