@@ -24,6 +24,10 @@ PICK_REWARD, THEFT_REWARD = 1.0, -2.0
 COLOURS = ("red", "blue")
 
 
+Grid = Sequence[Sequence[Tensor]]
+"""What holds of each agent and each colour: [agent][colour], boolean [batch] each."""
+
+
 class CoinState(NamedTuple):
     """Who and what lies where; cells are numbered row by row."""
 
@@ -147,26 +151,29 @@ class CoinGame(DrawnGame):
 
     def advance(self, state: CoinState, actions: Tensor, draws: Tensor) -> tuple[CoinState, Tensor, Tensor]:
         """Move everybody, hand out coins, lay new ones; see `DrawnGame.advance`."""
-        # The batch comes last from here on: a loop over two agents or two colours is too short to be fast.
-        places, coins = self._move(state.places.T, actions.T), state.coins.T
-        taken = self._settle(places[:, None] == coins, draws)
-        rewards = _payoffs(draws.device) @ taken.flatten(0, 1).view(torch.uint8).float()
-        after = CoinState(places.T, self._lay(places, coins, taken[0] | taken[1], draws).T, state.time + 1)
+        # Row by row: along the batch all is fast, over two agents or two colours a loop is too short.
+        places = [self._move(*row) for row in zip(state.places.unbind(1), actions.unbind(1), strict=True)]
+        coins = state.coins.unbind(1)
+        taken = self._settle([[place == coin for coin in coins] for place in places], draws)
+        picked = torch.stack([*taken[0], *taken[1]]).view(torch.uint8).float()
+        rewards = _payoffs(draws.device) @ picked
+        laid = self._lay(places, coins, [red | blue for red, blue in zip(*taken, strict=True)], draws)
+        cells = torch.stack((*places, *laid)).T
+        after = CoinState(cells[:, : len(places)], cells[:, len(places) :], state.time + 1)
         done = after.time >= self.horizon
         return after, (rewards if self.pay_last else rewards * ~done).T, done
 
     def observe(self, state: CoinState) -> Tensor:
         """Planes [batch, agent, 4, row, column]; see the class."""
         cells = self.size**2
-        places, coins = state.places.T, state.coins.T
-        lying = torch.cat((places, coins, places.flip(0), coins))  # what agent 0 sees, then agent 1
-        index = lying + cells * torch.arange(len(lying), device=lying.device)[:, None]
-        index = torch.where(lying < 0, places[0], index)  # no coin: mark agent 0 in its own plane again
-        planes = torch.zeros(lying.shape[1], len(lying) * cells, dtype=torch.float32, device=lying.device)
-        planes.scatter_(1, index.T, planes.new_ones(1, 1).expand(index.T.shape))
+        red, blue = state.places.unbind(1)
+        red_coin, blue_coin = state.coins.unbind(1)
+        coins = _pair(red_coin, blue_coin, cells)
+        pairs = torch.stack((_pair(red, blue, cells), coins, _pair(blue, red, cells), coins), 1)
+        planes = _stamps(cells, pairs.device).index_select(0, pairs.flatten())
         if self.view is not None:
-            around = _around(self.size, self.view, lying.device)[state.places]
-            planes = planes.reshape(-1, 2, 4, cells).gather(-1, around[:, :, None].expand(-1, -1, 4, -1))
+            around = _around(self.size, self.view, planes.device)[state.places]
+            planes = planes.view(-1, 2, 4, cells).gather(-1, around[:, :, None].expand(-1, -1, 4, -1))
         return planes.reshape(-1, self.num_agents, *self._planes)
 
     def cooperates(self, state: CoinState, actions: Tensor) -> Tensor:
@@ -211,32 +218,36 @@ class CoinGame(DrawnGame):
 
     def _move(self, places: Tensor, actions: Tensor) -> Tensor:
         """The cells that these actions lead to."""
-        return look_up(_targets(self.size, places.device), places * len(WALKS) + actions.long())
+        return look_up(_targets(self.size, places.device), torch.add(actions, places, alpha=len(WALKS)))
 
-    def _settle(self, arrived: Tensor, draws: Tensor) -> Tensor:
-        """Who picks up what, of those who arrived at it: boolean [agent, colour, batch]."""
+    def _settle(self, arrived: Grid, draws: Tensor) -> Grid:
+        """Who picks up what, of those who arrived at it."""
         red, blue = arrived
         if self.tie == "both":
             return arrived
         if self.tie == "red":
-            return torch.stack((red, blue & ~red))
+            return [red, [late & ~first for first, late in zip(red, blue, strict=True)]]
         red_wins = draws[:, self.coins] < 0.5
-        return torch.stack((red & (red_wins | ~blue), blue & ~(red_wins & red)))
+        return [
+            [mine & (red_wins | ~other) for mine, other in zip(red, blue, strict=True)],
+            [mine & ~(red_wins & other) for other, mine in zip(red, blue, strict=True)],
+        ]
 
-    def _lay(self, places: Tensor, coins: Tensor, gone: Tensor, draws: Tensor) -> Tensor:
-        """The coins after these are gone, [colour, batch]."""
+    def _lay(
+        self, places: Sequence[Tensor], coins: Sequence[Tensor], gone: Sequence[Tensor], draws: Tensor
+    ) -> list[Tensor]:
+        """Each colour's coin after these are gone, integer [batch]."""
         if self.coins == 2:
             left = torch.where(gone[1], places[0], coins[1])  # where it is gone, an agent stands
             red = torch.where(gone[0], self._free((*places, left), draws[:, 0]), coins[0])
-            blue = torch.where(gone[1], self._free((*places, red), draws[:, 1]), coins[1])
-            return torch.stack((red, blue))
-        if self.colour == "alternate":
-            row = coins < 0  # where the other colour's coin is not
-        else:
-            red_next = draws[:, -1] < 0.5
-            row = torch.stack((red_next, ~red_next))
-        fresh = self._free(tuple(places), draws[:, 0]).expand(2, -1).masked_fill(~row, -1)
-        return torch.where(gone[0] | gone[1], fresh, coins)
+            return [red, torch.where(gone[1], self._free((*places, red), draws[:, 1]), coins[1])]
+        red_next = coins[0] < 0 if self.colour == "alternate" else draws[:, -1] < 0.5
+        fresh, taken = self._free(places, draws[:, 0]), gone[0] | gone[1]
+        red_comes, blue_comes = taken & red_next, taken & ~red_next
+        return [
+            torch.where(red_comes, fresh, coins[0]).masked_fill(blue_comes, -1),
+            torch.where(blue_comes, fresh, coins[1]).masked_fill(red_comes, -1),
+        ]
 
     def _free(self, taken: Sequence[Tensor], draw: Tensor) -> Tensor:
         """A cell that is none of those taken, all others alike: integer [batch].
@@ -248,11 +259,27 @@ class CoinGame(DrawnGame):
             return (draw * cells).long()
         order = _sorted(taken)
         another = [high > low for low, high in itertools.pairwise(order)]
-        cell = (draw * (cells - 1 - sum(another))).long()
+        left: float | Tensor = cells - 1
+        for counts in another:
+            left = left - counts.to(draw.dtype)  # mixed types take twice as long
+        cell = (draw * left).long()
         cell = cell + (cell >= order[0])
         for high, counts in zip(order[1:], another, strict=True):
             cell = cell + ((cell >= high) & counts)
         return cell
+
+
+def _pair(first: Tensor, second: Tensor, cells: int) -> Tensor:
+    """The row of `_stamps` for two cells; -1 is none."""
+    return torch.add(second, first, alpha=cells + 1) + (cells + 2)
+
+
+@kept
+def _stamps(cells: int, device: torch.device) -> Tensor:
+    """Two planes of each pair of cells, none included, with ones where they are: float32 [pair, 2 * cell]."""
+    plane = np.eye(cells + 1, dtype=np.float32)[:, 1:]
+    both = np.concatenate((np.repeat(plane, cells + 1, 0), np.tile(plane, (cells + 1, 1))), 1)
+    return constant(both, torch.float32, device)
 
 
 def _sorted(values: Sequence[Tensor]) -> list[Tensor]:

@@ -49,15 +49,17 @@ def allowed(logits: Tensor, legal: Tensor | None) -> Tensor:
 def draw_actions(logits: Tensor, generator: torch.Generator) -> Tensor:
     """Sample from softmax policies: logits [..., action] -> integer [...].
 
-    The action with the first arrival among exponential clocks of rates p: one draw per entry, no loop, on
-    any device.
+    The cumulated weights of the actions are compared with one uniform draw: an action of probability 0 (a
+    logit of minus infinity) is never taken.
 
     >>> logits = torch.tensor([0.0, -torch.inf]).expand(5, 2)
     >>> draw_actions(logits, torch.Generator().manual_seed(0))
     tensor([0, 0, 0, 0, 0])
     """
-    race = torch.empty_like(logits).exponential_(generator=generator)
-    return (logits.softmax(-1) / race).argmax(-1)
+    weights = (logits - logits.amax(-1, keepdim=True)).exp().cumsum(-1)
+    total = weights[..., -1]
+    drawn = torch.rand(total.shape, generator=generator, dtype=total.dtype, device=total.device) * total
+    return (weights[..., :-1] <= drawn.unsqueeze(-1)).sum(-1)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ REGISTRIES = (pettingzoo.aec_registry, pettingzoo.parallel_registry)
 
 
 @pytest.fixture(autouse=True)
-def _forget_what_a_test_registers() -> Iterator[None]:
+def _forget_environments() -> Iterator[None]:
     before = [dict(registry) for registry in REGISTRIES]
     yield
     for registry, kept in zip(REGISTRIES, before, strict=True):

@@ -155,8 +155,9 @@ def test_a_cost_pulls_the_shares_back(cost: str, slope: float) -> None:
 def test_more_than_two_agents_learn_to_share(exact: bool) -> None:
     """Three agents, exact and sampled, welfare and own return: every giver's row moves, rows sum to 1."""
     game = SymmetricalPrisonersDilemma(agents=3)
+    many = INNER | {"episodes": 60}  # of six, all may come out alike: there is then nothing to learn from
     for objective in ("welfare", "own-return"):
-        learner = build(ToS(objective=objective, exact=exact, **INNER), game)
+        learner = build(ToS(objective=objective, exact=exact, **many), game)
         state, _ = learner.update(learner.init(0))
         shares = learner.sharing(state["phi"])
         torch.testing.assert_close(shares.sum(-1), torch.ones(3, 3).double(), rtol=0, atol=1e-12)
