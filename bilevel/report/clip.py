@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def check_film(path: Path) -> None:
     """Refuse a name that no film can have, before anything is played.
 
     Raises:
-        ValueError: its ending is none of `FORMATS`.
+        ValueError: its ending is none of `FORMATS`, or FFmpeg is needed and not there.
 
     >>> check_film(Path("clip.gif"))
     """
@@ -84,6 +85,11 @@ def check_film(path: Path) -> None:
         path.suffix in FORMATS,
         f"A film's name ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; {path.name} does not.",
     )
+    if path.suffix == ".mp4":
+        try:
+            importlib.import_module("imageio_ffmpeg")
+        except ImportError as error:
+            raise ValueError(NO_MP4) from error
 
 
 def write_film(frames: Iterable[np.ndarray], path: Path, *, frames_per_second: float = 4.0) -> Path:
@@ -109,13 +115,8 @@ def write_film(frames: Iterable[np.ndarray], path: Path, *, frames_per_second: f
     same = np.stack([framed(frame, (size[0], size[1])) for frame in listed])
     how: dict[str, Any] = {"duration": 1000 / frames_per_second, "loop": 0}
     if path.suffix == ".mp4":
-        how = {"fps": frames_per_second}
-    try:
-        film = iio.imwrite("<bytes>", same, extension=path.suffix, **how)
-    except (ImportError, OSError) as error:
-        if path.suffix != ".mp4":
-            raise
-        raise ValueError(NO_MP4) from error
+        how = {"fps": frames_per_second, "macro_block_size": 2}
+    film = iio.imwrite("<bytes>", same, extension=path.suffix, **how)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda file: file.write(film))
     return path

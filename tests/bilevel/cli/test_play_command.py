@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 import pytest
+
+from bilevel.report import clip
 
 Call = Callable[..., Any]
 
@@ -31,6 +35,23 @@ def test_random_play_is_the_default_and_the_seed_decides(call: Call) -> None:
         assert call("play", "jungle", "--most-steps", 4, "--seed", seed, "--out", f"{name}.gif").code == 0
     assert frames("a.gif").shape[0] == 5
     assert Path("a.gif").read_bytes() == Path("b.gif").read_bytes() != Path("c.gif").read_bytes()
+
+
+def test_films_in_mp4_have_even_lengths(call: Call, caplog: pytest.LogCaptureFixture) -> None:
+    ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="FFmpeg is not installed")
+    assert call("play", "coin-game", "--most-steps", 3, "--scale", 0.5, "--out", "coins.mp4").code == 0
+    assert not caplog.records
+    assert ffmpeg.count_frames_and_secs("coins.mp4") == (4, 1.0)
+    with contextlib.closing(ffmpeg.read_frames("coins.mp4")) as reader:
+        width, height = next(reader)["size"]
+    assert width % 2 == height % 2 == 0 < width
+
+
+def test_without_ffmpeg_the_command_says_what_to_install(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    said = call("play", "coin-game", "--most-steps", 3, "--out", "coins.mp4")
+    assert said.sentence() == clip.NO_MP4
+    assert not Path("coins.mp4").exists()
 
 
 def test_settings_of_the_game_and_the_scale_count(call: Call) -> None:
