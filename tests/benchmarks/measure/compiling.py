@@ -21,6 +21,9 @@ CACHE = "BILEVEL_CACHE"
 CORES = 2
 """One thread computes, as a short case does; packages are built two at a time, as on any machine."""
 
+FINDS = 9
+"""How often packages are found again."""
+
 Say = Callable[[str], None]
 
 
@@ -75,15 +78,22 @@ def measure_compiling(say: Say, *, short: bool) -> dict[str, list[Any]]:
                 if (name, case.size) not in rows:
                     continue
                 again = worker.build(variant, case)[1]
-                warm = float(np.median(worker.time(0.2, 3)))
-                finds = [worker.find_again() for _ in range(3)]
-                found = float(np.median([seconds for seconds, _ in finds]))
-                row = rows[name, case.size] | {"again": again, "warm": warm, "found": found}
-                row["loaded"] = finds[-1][1]
+                row = rows[name, case.size] | {"again": again} | _find_again(worker)
                 results["compiling"].append(
                     {"experiment": name, "size": case.size, "steps": case.steps} | row
                 )
     return results
+
+
+def _find_again(worker: Worker) -> dict[str, Any]:
+    """Time warm calls and such that find their packages again, in turn: a long call varies by more than that
+    takes."""
+    warm, found, loaded = [], [], 0
+    for _ in range(FINDS):
+        warm.append(float(np.median(worker.time(0.02, 1))))
+        seconds, loaded = worker.find_again()
+        found.append(seconds)
+    return {"warm": float(np.median(warm)), "found": float(np.median(found)), "loaded": loaded}
 
 
 def packages(cache: Path) -> set[Path]:

@@ -54,15 +54,15 @@ first use is counted."""
 WHY = """\
 Why targets are missed, as far as it is known:
 
-* Memory at K = 1000: 30 times less than the leanest plain unroll leaves about 245 MB, of which the step
-  itself needs up to 100 (the row of K = 10), so that about 36 states of 4 MB may be kept, and with so few
-  most steps are taken three times. Segments sqrt(K) take the plain unroll's time for 15 times less
-  memory; segments cut again (`segments="sqrt", levels=2`), measured with commit f90fa5c, took 43 times
-  less for 1.75 times the time. Each state is allocated anew, and its pages are touched for the first time
-  in every step.
-* Games: a step of the coin game is about 60 operations of PyTorch, each of which costs 5 to 50
-  microseconds for 4096 copies (`torch.profiler`: choosing 16 %, scattering planes 10 %, filling 9 %); JAX
-  compiles them into one loop. With policies, tanh, exponential draws and softmax take half of the time."""
+* Time at K = 1000 in bounded memory: each step is taken forward three times (on the way, again from a kept
+  state, and inside its pull-back), where a plain unroll takes it once and writes 8 to 10 GB of fresh memory
+  instead. Which is dearer depends on how fast the machine's memory is at the time: two runs gave 1.31
+  and 1.37.
+* Games: a step of the coin game is about 60 operations of PyTorch, each of which takes 2 to 15 microseconds
+  for 4096 copies whatever it does (`torch.profiler`); JAX compiles them into one loop. With policies, tanh
+  and the products of 32 units take two thirds of the time. Cleanup writes 18 MB of planes in each step.
+* Compiling: seconds of the C++ compiler, and they vary from run to run by a tenth and more (64.6 s for the
+  slowest case in another)."""
 
 FIGURES = {
     "time_against_seeds": "Time against seeds",
