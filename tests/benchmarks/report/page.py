@@ -61,8 +61,8 @@ Why targets are missed, as far as it is known:
 * Games: a step of the coin game is about 60 operations of PyTorch, each of which takes 2 to 15 microseconds
   for 4096 copies whatever it does (`torch.profiler`); JAX compiles them into one loop. With policies, tanh
   and the products of 32 units take two thirds of the time. Cleanup writes 18 MB of planes in each step.
-* Compiling: seconds of the C++ compiler, and they vary from run to run by a tenth and more (64.6 s for the
-  slowest case in another)."""
+
+Compiling varies with what else the machine does: other runs gave 64.6, 70.9 and 77.0 s for the slowest case, cold."""
 
 FIGURES = {
     "time_against_seeds": "Time against seeds",
