@@ -62,7 +62,8 @@ Why targets are missed, as far as it is known:
   for 4096 copies whatever it does (`torch.profiler`); JAX compiles them into one loop. With policies, tanh
   and the products of 32 units take two thirds of the time. Cleanup writes 18 MB of planes in each step.
 
-Compiling varies with what else the machine does: other runs gave 64.6, 70.9 and 77.0 s for the slowest case, cold."""
+Compiling varies with what else the machine does: other runs gave 64.6, 70.9 and 77.0 s for the slowest case,
+cold."""
 
 FIGURES = {
     "time_against_seeds": "Time against seeds",
