@@ -180,7 +180,8 @@ def _choose(program: Program, problem: BilevelProblem, taken: _Taken, walk: _Wal
 def _recall_whole(program: Program, problem: BilevelProblem, taken: _Taken) -> Package | None:
     """The package of all steps, if it was found faster before, and there is no doubt what it is of."""
     key = _whole_key(taken)
-    if program.whole.get(key) is None and cache.recall_choice(_choice_name(program, taken)):
+    fresh = not program.found  # later, what is missing could not be built: the disk knows nothing new
+    if fresh and program.whole.get(key) is None and cache.recall_choice(_choice_name(program, taken)):
         program.whole[key] = program.recalled(_wanted_whole(problem, program, taken))
     return program.whole.get(key)
 
