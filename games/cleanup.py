@@ -15,7 +15,7 @@ from games.grid.routes import on_duty
 from games.grid.social import BEAM_BREADTH, SocialGrid
 from games.grid.social_state import SocialState
 from games.grid.tables import Size, beam_table, cell_indices
-from games.grid.views import marked, occupied
+from games.grid.views import at, marked, occupied, put
 
 FULL = (
     "@@@@@@@@@@@@@@@@@@",
@@ -154,18 +154,18 @@ class Cleanup(SocialGrid):
         """Grow apples and waste, both at the density as it is before."""
         orchard = cell_indices(self.cells_of("orchard"), draws.device)
         river = cell_indices(self.river, draws.device)
-        waste = state.waste.index_select(1, river)
+        waste = at(state.waste, river)
         apple, dirt = _rates(
             len(self.river), self.depletion, self.restoration, self.waste_probability, self.apple_probability,
             draws.device,
         )[:, waste.sum(1)]  # fmt: skip
-        taken = (occupied(state.places, state.apples.shape[1]) | state.apples).index_select(1, orchard)
+        taken = at(occupied(state.places, state.apples.shape[1]) | state.apples, orchard)
         grown = (draws[:, :-2] < apple[:, None]) & ~taken
         cell = pick(~waste, draws[:, -1]).masked_fill(draws[:, -2] >= dirt, -1)
         fouled = torch.arange(len(river), device=draws.device) == cell[:, None]
         return state._replace(
-            apples=state.apples.index_copy(1, orchard, grown | state.apples.index_select(1, orchard)),
-            waste=state.waste.index_copy(1, river, waste | fouled),
+            apples=put(state.apples, orchard, grown | at(state.apples, orchard)),
+            waste=put(state.waste, river, waste | fouled),
         )
 
     def fire(self, state: SocialState, name: str, firing: Tensor) -> tuple[SocialState, Tensor]:

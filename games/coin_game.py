@@ -12,7 +12,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.constants import constant, kept
+from games.coin_tables import Cells, CoinTables, Sizes, tabulate
+from games.constants import apart, constant, kept
 from games.drawn import DrawnGame
 from games.errors import require
 from games.grid.frame import Figure, Thing, draw_grid
@@ -23,9 +24,8 @@ from games.pen import AGENTS
 PICK_REWARD, THEFT_REWARD = 1.0, -2.0
 COLOURS = ("red", "blue")
 
-
-Grid = Sequence[Sequence[Tensor]]
-"""What holds of each agent and each colour: [agent][colour], boolean [batch] each."""
+MOST_OUTCOMES = 2**20
+"""Of a game that is read off tables: a board of 3 x 3 with one coin has fewer, larger boards have more."""
 
 
 class CoinState(NamedTuple):
@@ -151,30 +151,18 @@ class CoinGame(DrawnGame):
 
     def advance(self, state: CoinState, actions: Tensor, draws: Tensor) -> tuple[CoinState, Tensor, Tensor]:
         """Move everybody, hand out coins, lay new ones; see `DrawnGame.advance`."""
-        # Row by row: along the batch all is fast, over two agents or two colours a loop is too short.
-        places = [self._move(*row) for row in zip(state.places.unbind(1), actions.unbind(1), strict=True)]
-        coins = state.coins.unbind(1)
-        taken = self._settle([[place == coin for coin in coins] for place in places], draws)
-        picked = torch.stack([*taken[0], *taken[1]]).view(torch.uint8).float()
-        rewards = _payoffs(draws.device) @ picked
-        laid = self._lay(places, coins, [red | blue for red, blue in zip(*taken, strict=True)], draws)
-        cells = torch.stack((*places, *laid)).T
-        after = CoinState(cells[:, : len(places)], cells[:, len(places) :], state.time + 1)
+        tables = _tables(self, draws.device)
+        play = self._by_the_rules if tables is None else tables.play
+        cells, rewards = play(_cells(state), actions, draws)
+        after = CoinState(cells[:2].T, cells[2:].T, state.time + 1)
         done = after.time >= self.horizon
         return after, (rewards if self.pay_last else rewards * ~done).T, done
 
     def observe(self, state: CoinState) -> Tensor:
         """Planes [batch, agent, 4, row, column]; see the class."""
-        cells = self.size**2
-        red, blue = state.places.unbind(1)
-        red_coin, blue_coin = state.coins.unbind(1)
-        coins = _pair(red_coin, blue_coin, cells)
-        pairs = torch.stack((_pair(red, blue, cells), coins, _pair(blue, red, cells), coins), 1)
-        planes = _stamps(cells, pairs.device).index_select(0, pairs.flatten())
-        if self.view is not None:
-            around = _around(self.size, self.view, planes.device)[state.places]
-            planes = planes.view(-1, 2, 4, cells).gather(-1, around[:, :, None].expand(-1, -1, 4, -1))
-        return planes.reshape(-1, self.num_agents, *self._planes)
+        tables = _tables(self, state.places.device)
+        look = self._look if tables is None else tables.look
+        return look(_cells(state)).view(-1, self.num_agents, *self._planes)
 
     def cooperates(self, state: CoinState, actions: Tensor) -> Tensor:
         """Not stepping onto the other's coin: boolean [batch, agent]."""
@@ -216,38 +204,57 @@ class CoinGame(DrawnGame):
         side = self.size if self.view is None else 2 * self.view + 1
         return 4, side, side
 
+    def _by_the_rules(self, cells: Cells, actions: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Play a step: cells of agents and coins [4, batch] -> those afterwards, rewards [agent, batch]."""
+        # The batch comes last: along it all is fast, over two agents or two colours a loop is too short.
+        before, coins = torch.stack(tuple(cells)).split(2)
+        places = self._move(before, actions.T)
+        taken = self._settle(places[:, None] == coins, draws)
+        rewards = _payoffs(draws.device) @ taken.flatten(0, 1).view(torch.uint8).float()
+        laid = self._lay(places, coins, taken[0] | taken[1], draws)
+        return torch.cat((places, laid)), rewards
+
+    def _look(self, cells: Cells) -> Tensor:
+        """What agents see, [batch, agent * 4 planes * cell], of cells as for `_by_the_rules`."""
+        count = self.size**2
+        red, blue, red_coin, blue_coin = cells
+        shown = _pair(red_coin, blue_coin, count)
+        pairs = torch.stack((_pair(red, blue, count), shown, _pair(blue, red, count), shown), 1)
+        planes = _stamps(count, pairs.device).index_select(0, (pairs + (count + 2)).flatten())
+        if self.view is None:
+            return planes.reshape(len(red), -1)
+        around = _around(self.size, self.view, planes.device)[torch.stack((red, blue), 1)]
+        planes = planes.view(-1, 2, 4, count).gather(-1, around[:, :, None].expand(-1, -1, 4, -1))
+        return planes.flatten(1)
+
     def _move(self, places: Tensor, actions: Tensor) -> Tensor:
         """The cells that these actions lead to."""
-        return look_up(_targets(self.size, places.device), torch.add(actions, places, alpha=len(WALKS)))
+        return look_up(_targets(self.size, places.device), torch.add(places, actions, alpha=self.size**2))
 
-    def _settle(self, arrived: Grid, draws: Tensor) -> Grid:
-        """Who picks up what, of those who arrived at it."""
-        red, blue = arrived
+    def _settle(self, arrived: Tensor, draws: Tensor) -> Tensor:
+        """Who picks up what, of those who arrived at it: boolean [agent, colour, batch]."""
         if self.tie == "both":
             return arrived
-        if self.tie == "red":
-            return [red, [late & ~first for first, late in zip(red, blue, strict=True)]]
-        red_wins = draws[:, self.coins] < 0.5
-        return [
-            [mine & (red_wins | ~other) for mine, other in zip(red, blue, strict=True)],
-            [mine & ~(red_wins & other) for other, mine in zip(red, blue, strict=True)],
-        ]
+        red, blue = arrived
+        if self.tie == "random":
+            red_wins = draws[:, self.coins] < 0.5
+            red = red & (red_wins | ~blue)
+        return torch.stack((red, blue & ~red))
 
-    def _lay(
-        self, places: Sequence[Tensor], coins: Sequence[Tensor], gone: Sequence[Tensor], draws: Tensor
-    ) -> list[Tensor]:
-        """Each colour's coin after these are gone, integer [batch]."""
+    def _lay(self, places: Tensor, coins: Tensor, gone: Tensor, draws: Tensor) -> Tensor:
+        """Each colour's coin after these are gone, integer [colour, batch]."""
         if self.coins == 2:
             left = torch.where(gone[1], places[0], coins[1])  # where it is gone, an agent stands
             red = torch.where(gone[0], self._free((*places, left), draws[:, 0]), coins[0])
-            return [red, torch.where(gone[1], self._free((*places, red), draws[:, 1]), coins[1])]
-        red_next = coins[0] < 0 if self.colour == "alternate" else draws[:, -1] < 0.5
-        fresh, taken = self._free(places, draws[:, 0]), gone[0] | gone[1]
-        red_comes, blue_comes = taken & red_next, taken & ~red_next
-        return [
-            torch.where(red_comes, fresh, coins[0]).masked_fill(blue_comes, -1),
-            torch.where(blue_comes, fresh, coins[1]).masked_fill(red_comes, -1),
-        ]
+            blue = torch.where(gone[1], self._free((*places, red), draws[:, 1]), coins[1])
+            return torch.stack((red, blue))
+        fresh = self._free(tuple(places), draws[:, 0])
+        if self.colour == "alternate":
+            comes = coins < 0
+        else:
+            red_next = draws[:, -1] < 0.5
+            comes = torch.stack((red_next, ~red_next))
+        return torch.where(gone[0] | gone[1], torch.where(comes, fresh, -1), coins)
 
     def _free(self, taken: Sequence[Tensor], draw: Tensor) -> Tensor:
         """A cell that is none of those taken, all others alike: integer [batch].
@@ -259,19 +266,27 @@ class CoinGame(DrawnGame):
             return (draw * cells).long()
         order = _sorted(taken)
         another = [high > low for low, high in itertools.pairwise(order)]
-        left: float | Tensor = cells - 1
-        for counts in another:
-            left = left - counts.to(draw.dtype)  # mixed types take twice as long
-        cell = (draw * left).long()
+        cell = (draw * _left(cells, another)).long()
         cell = cell + (cell >= order[0])
         for high, counts in zip(order[1:], another, strict=True):
             cell = cell + ((cell >= high) & counts)
         return cell
 
+    def _room(self, places: Tensor) -> Tensor:
+        """How many cells a new coin may lie in, the only one: float32 [batch], of places [agent, batch]."""
+        red, blue = places
+        if self.anywhere:
+            return torch.full((len(red),), float(self.size**2))
+        return _left(self.size**2, [red != blue])
+
+
+def _cells(state: CoinState) -> Cells:
+    return (*state.places.unbind(1), *state.coins.unbind(1))
+
 
 def _pair(first: Tensor, second: Tensor, cells: int) -> Tensor:
-    """The row of `_stamps` for two cells; -1 is none."""
-    return torch.add(second, first, alpha=cells + 1) + (cells + 2)
+    """The row of `_stamps` for two cells, less that for two cells 0; -1 is none."""
+    return torch.add(second, first, alpha=cells + 1)
 
 
 @kept
@@ -282,6 +297,14 @@ def _stamps(cells: int, device: torch.device) -> Tensor:
     return constant(both, torch.float32, device)
 
 
+def _left(cells: int, another: Sequence[Tensor]) -> Tensor:
+    """How many cells are free where one is taken, and another where these say so: float32 [batch]."""
+    left: float | Tensor = cells - 1
+    for counts in another:
+        left = left - counts.float()  # mixed types take twice as long
+    return torch.as_tensor(left)
+
+
 def _sorted(values: Sequence[Tensor]) -> list[Tensor]:
     """The same numbers, at each position in increasing order."""
     order = list(values)
@@ -290,6 +313,16 @@ def _sorted(values: Sequence[Tensor]) -> list[Tensor]:
             low, high = torch.minimum(order[i], order[i + 1]), torch.maximum(order[i], order[i + 1])
             order[i], order[i + 1] = low, high
     return order
+
+
+@kept
+def _tables(game: CoinGame, device: torch.device) -> CoinTables | None:
+    """Everything that can happen, where that is little enough to be written down."""
+    sizes = Sizes(game.size**2, len(game.action_names), game.step_draws - 1)
+    if game.coins == 2 or sizes.outcomes > MOST_OUTCOMES:
+        return None
+    tables = apart(lambda: tabulate(sizes, game._by_the_rules, game._room, game._look))
+    return CoinTables(sizes, *(table.to(device) for table in tables[1:]))
 
 
 @kept
@@ -308,12 +341,12 @@ def _payoffs(device: torch.device) -> Tensor:
 
 @kept
 def _targets(size: int, device: torch.device) -> Tensor:
-    """Where each action leads from each cell: [cell * action]."""
+    """Where each action leads from each cell: [action * cell]."""
     led = [
         (row + down) % size * size + (column + right) % size
+        for down, right in WALKS.values()
         for row in range(size)
         for column in range(size)
-        for down, right in WALKS.values()
     ]
     return constant(led, torch.int64, device)
 

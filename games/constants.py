@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple, cast
 
 import torch
@@ -30,16 +30,17 @@ def constant(values: ArrayLike, dtype: torch.dtype, device: torch.device) -> Ten
     >>> constant([[1, 2]], torch.float64, torch.device("cpu"))
     tensor([[1., 2.]], dtype=torch.float64)
     """
-    made: list[Tensor] = []
+    return apart(lambda: torch.as_tensor(values).to(dtype=dtype, device=device, copy=True))
 
-    def make() -> None:
-        made.append(torch.as_tensor(values).to(dtype=dtype, device=device, copy=True))
 
-    thread = threading.Thread(target=make)
-    thread.start()
-    thread.join()
-    (tensor,) = made
-    return tensor
+def apart(make: Callable[[], Made]) -> Made:
+    """Call a function as if nothing went on around it: in a thread of its own.
+
+    >>> apart(lambda: 1)
+    1
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(make).result()
 
 
 def kept(make: Callable[[*Arguments], Made]) -> Callable[[*Arguments], Made]:

@@ -13,7 +13,7 @@ from games.errors import require
 from games.grid.social import SocialGrid
 from games.grid.social_state import SocialState
 from games.grid.tables import cell_indices
-from games.grid.views import occupied
+from games.grid.views import at, occupied, put
 
 SSD = (
     "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@",
@@ -133,17 +133,17 @@ class Harvest(SocialGrid):
     def change_map(self, state: SocialState, draws: Tensor) -> SocialState:
         """Let apples grow beside apples."""
         orchard = cell_indices(self.cells_of("apple"), draws.device)
-        here = state.apples.index_select(1, orchard)
+        here = at(state.apples, orchard)
         rates = _rates(self.regrowth, draws.device)[self._near(here).clamp_max(3)]
-        taken = occupied(state.places, state.apples.shape[1]).index_select(1, orchard)
+        taken = at(occupied(state.places, state.apples.shape[1]), orchard)
         grown = (draws < rates) & ~taken
-        return state._replace(apples=state.apples.index_copy(1, orchard, here | grown))
+        return state._replace(apples=put(state.apples, orchard, here | grown))
 
     def beside(self, state: SocialState) -> Tensor:
         """How many apples lie near each cell, itself left out: integer [batch, cell]; 0 off the orchard."""
         orchard = cell_indices(self.cells_of("apple"), state.apples.device)
         near = torch.zeros(state.apples.shape, dtype=torch.int64, device=state.apples.device)
-        return near.index_copy(1, orchard, self._near(state.apples.index_select(1, orchard)))
+        return put(near, orchard, self._near(at(state.apples, orchard)))
 
     def spared(self, state: SocialState) -> Tensor:
         """The apples with fewer than two others beside them, which cooperators leave: [batch, cell]."""

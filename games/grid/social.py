@@ -22,7 +22,7 @@ from games.grid.moves import resolve_moves
 from games.grid.routes import head_for
 from games.grid.social_state import SocialState, draw, see
 from games.grid.tables import STILL, beam_table, cell_indices, cell_mask, look_up, paths, rows_at
-from games.grid.views import marked, occupied, window_shape
+from games.grid.views import at, marked, occupied, window_shape
 
 BEAM_BREADTH = 3
 WALKS = (3, 1, 0, 2)
@@ -267,7 +267,7 @@ class SocialGrid(DrawnGame, abc.ABC):
         away = state.away - gone.long()
         back = gone & (away == 0)
         spawn = cell_indices(self.cells_of("spawn"), draws.device)
-        taken = occupied(state.places, state.apples.shape[1]).index_select(1, spawn)
+        taken = at(occupied(state.places, state.apples.shape[1]), spawn)
         free = spawn[draws.masked_fill(taken, -1.0).topk(self.agents).indices]
         mine = free.gather(1, (back.cumsum(1) - 1).clamp_min(0))
         return state._replace(away=away, places=torch.where(back, mine, state.places))

@@ -72,6 +72,7 @@ def see(
     codes = fixed[:-2].expand(len(state.places), -1)
     for bit, name in enumerate(planes):
         if name in shown:
+            # No two planes share a bit, so that adding sets it: one operation instead of two.
             codes = torch.add(codes, shown[name].view(torch.uint8), alpha=1 << bit)
     codes = torch.cat((codes, fixed[-2:].expand(len(codes), -1)), 1)
     window = rows_at(window_table(size, reach, device), state.orientation if turning else None, state.places)

@@ -71,7 +71,7 @@ def occupied(places: Tensor, cells: int) -> Tensor:
     >>> occupied(torch.tensor([[1, -1]]), cells=3)
     tensor([[False,  True, False]])
     """
-    return marked(torch.where(places < 0, cells, places), cells)
+    return _marks(places + 1, cells)[:, 1:]
 
 
 def marked(cells: Tensor, count: int) -> Tensor:
@@ -84,7 +84,39 @@ def marked(cells: Tensor, count: int) -> Tensor:
     >>> marked(torch.tensor([[0, 2, 3]]), count=3)
     tensor([[ True, False,  True]])
     """
+    return _marks(cells, count)[:, :count]
+
+
+def at(values: Tensor, cells: Tensor) -> Tensor:
+    """Values of some of the map's cells, the same in every copy: [batch, some].
+
+    Args:
+        values: [batch, cell].
+        cells: integer [some].
+
+    >>> at(torch.tensor([[5, 6, 7]]), torch.tensor([2, 0]))
+    tensor([[7, 5]])
+    """
+    return values.gather(1, cells.expand(len(values), -1))  # index_select takes three times as long
+
+
+def put(values: Tensor, cells: Tensor, new: Tensor) -> Tensor:
+    """Other values in some of the map's cells, the same in every copy: like `values`.
+
+    Args:
+        values: [batch, cell]; not changed.
+        cells: integer [some], all different.
+        new: [batch, some].
+
+    >>> put(torch.tensor([[5, 6, 7]]), torch.tensor([2]), torch.tensor([[9]]))
+    tensor([[5, 6, 9]])
+    """
+    return values.scatter(1, cells.expand(len(values), -1), new)
+
+
+def _marks(cells: Tensor, last: int) -> Tensor:
+    """True at these numbers from 0 to `last`: boolean [batch, last + 1]."""
     index = cells.flatten(1)
-    marks = torch.zeros(len(index), count + 1, dtype=torch.bool, device=cells.device)
+    marks = torch.zeros(len(index), last + 1, dtype=torch.bool, device=cells.device)
     # A tensor of ones, as scattering one number takes three times as long.
-    return marks.scatter_(1, index, marks.new_ones(1, 1).expand_as(index))[:, :count]
+    return marks.scatter_(1, index, marks.new_ones(1, 1).expand_as(index))

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from games import coin_game
 from games.catalogue import make
 from games.coin_game import CoinGame, CoinState
 
@@ -297,3 +298,39 @@ def test_frames_tell_states_apart() -> None:
     frames = [CoinGame().render(state) for state in states]
     assert all(frame.dtype == np.uint8 and frame.shape == (180, 180, 3) for frame in frames)
     assert len({frame.tobytes() for frame in frames}) == len(frames)
+
+
+@settings(max_examples=60, deadline=None)  # the first call makes the tables
+@given(
+    size=st.sampled_from([2, 3]),
+    colour=st.sampled_from(["alternate", "random"]),
+    tie=st.sampled_from(["red", "random", "both"]),
+    stay=st.booleans(),
+    anywhere=st.booleans(),
+    view=st.sampled_from([None, 0]),
+    seed=st.integers(0, 2**31),
+)
+def test_tables_say_what_the_rules_say(
+    size: int, colour: Any, tie: Any, stay: bool, anywhere: bool, view: int | None, seed: int
+) -> None:
+    game = CoinGame(size=size, colour=colour, tie=tie, stay=stay, anywhere=anywhere, view=view)
+    tables = coin_game._tables(game, torch.device("cpu"))
+    if tables is None:
+        assert (size, stay, game.step_draws) == (3, True, 3)  # the only ones with too many outcomes
+        return
+    generator = torch.Generator().manual_seed(seed)
+    state = game.reset(500, generator)
+    cells = coin_game._cells(state)
+    actions = torch.randint(int(game.action_space.n), (500, 2), generator=generator)
+    draws = torch.rand(500, game.step_draws, generator=generator)
+    for ours, theirs in zip(
+        tables.play(cells, actions, draws), game._by_the_rules(cells, actions, draws), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+        assert ours.dtype == theirs.dtype
+    assert torch.equal(tables.look(cells), game._look(cells))
+
+
+def test_large_boards_and_two_coins_are_played_by_the_rules() -> None:
+    for game in (CoinGame(coins=2, tie="both"), CoinGame(size=5), CoinGame(size=4)):
+        assert coin_game._tables(game, torch.device("cpu")) is None

@@ -1,0 +1,145 @@
+"""A small coin game read off tables: what happens on each board after each choice, by the game's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Cells = Sequence[Tensor] | Tensor
+"""Where things are, integer [thing, batch]; see `CoinTables`."""
+
+Play = Callable[[Cells, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Cells, actions, draws -> the cells after it and rewards; see `CoinTables.play`."""
+
+
+class Sizes(NamedTuple):
+    """How much there is to write down."""
+
+    cells: int
+    """Of the board."""
+    moves: int
+    """Actions of an agent."""
+    flips: int
+    """Draws in a step, after the first, that say yes below 1/2."""
+
+    @property
+    def layouts(self) -> int:
+        """Numbers that tell the boards apart, with room for a few that do not occur."""
+        return self.cells**2 * (2 * self.cells + 1)
+
+    @property
+    def outcomes(self) -> int:
+        """Boards after every choice, every flip and every place of a new coin."""
+        return self.layouts * self.moves**2 * int(2**self.flips) * self.cells
+
+
+class CoinTables(NamedTuple):
+    """All steps and all views of a board with one coin.
+
+    Cells are those of red, blue, red coin and blue coin, -1 for the coin that is not there: integer
+    [4, batch]. Red, blue and the difference of the coins' numbers tell the boards apart.
+    """
+
+    sizes: Sizes
+    rewards: Tensor
+    """Both agents', float32, as one number of 64 bits: [choice]."""
+    room: Tensor
+    """How many cells a new coin may lie in: float32 [choice]."""
+    row: Tensor
+    """Which of the `landings` belongs to a choice, times the number of cells: integer [choice]."""
+    landings: Tensor
+    """The cells afterwards, int16, as one number of 64 bits, for each place of a new coin among those free:
+    [row * rank]."""
+    views: Tensor
+    """What both agents see: float32 [layout, agent * entry]."""
+
+    def play(self, cells: Cells, actions: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Play a step.
+
+        Args:
+            cells: as the class says.
+            actions: integer [batch, agent].
+            draws: uniform in [0, 1): a new coin's place, then the flips; float32 [batch, 1 + flip].
+
+        Returns:
+            the cells afterwards; rewards, float32 [agent, batch].
+        """
+        choice = self._layout(cells)
+        for action in actions.unbind(1):
+            choice = torch.add(action, choice, alpha=self.sizes.moves)
+        for flip in draws.unbind(1)[1:]:
+            choice = torch.add((flip < 0.5).long(), choice, alpha=2)
+        rank = (draws[:, 0] * self.room.index_select(0, choice)).long()
+        after = self.landings.index_select(0, rank + self.row.index_select(0, choice)).view(torch.int16)
+        rewards = self.rewards.index_select(0, choice).view(torch.float32)
+        rows = torch.contiguous_format
+        return after.view(-1, 4).T.to(torch.int64, memory_format=rows), rewards.view(-1, 2).T
+
+    def look(self, cells: Cells) -> Tensor:
+        """What both agents see: float32 [batch, agent * entry]."""
+        return self.views.index_select(0, self._layout(cells))
+
+    def _layout(self, cells: Cells) -> Tensor:
+        red, blue, red_coin, blue_coin = cells
+        count = self.sizes.cells
+        pair = torch.add(blue, red, alpha=count)
+        return torch.add(blue_coin - red_coin + count, pair, alpha=2 * count + 1)
+
+
+def tabulate(
+    sizes: Sizes, play: Play, room: Callable[[Tensor], Tensor], look: Callable[[Cells], Tensor]
+) -> CoinTables:
+    """Write down what the rules say.
+
+    Args:
+        sizes: of the game.
+        play: the rules of a step.
+        room: the number of cells that are free for a new coin, float32 [batch], given the agents' cells
+            after a step [agent, batch].
+        look: what both agents see, [batch, ...], given the cells.
+    """
+    boards = _boards(sizes.cells)
+    board, actions, draws = _choices(sizes, boards.shape[1])
+    cells = boards[:, board]
+    free = room(play(cells, actions, draws)[0][:2])
+    landings = []
+    for rank in range(sizes.cells):
+        draws[:, 0] = (rank + 0.5) / free  # beyond the last free cell nobody will ask
+        after, rewards = play(cells, actions, draws)
+        landings.append(after)
+    packed = _pack(torch.stack(landings).movedim(1, -1).to(torch.int16))
+    kinds, kind = np.unique(packed.T.numpy(), axis=0, return_inverse=True)
+    return CoinTables(
+        sizes,
+        _pack(rewards.T),
+        free,
+        torch.from_numpy(kind * sizes.cells),
+        torch.from_numpy(kinds).flatten(),
+        look(boards).flatten(1),
+    )
+
+
+def _pack(few: Tensor) -> Tensor:
+    """The last axis as one number of 64 bits: to look up one is several times as fast as a row of some."""
+    return few.contiguous().view(torch.int64).squeeze(-1)
+
+
+def _boards(cells: int) -> Tensor:
+    """All boards, as `CoinTables` numbers them: integer [4, layout]."""
+    red, blue, apart = np.indices((cells, cells, 2 * cells + 1)).reshape(3, -1)
+    apart = apart - cells
+    # The coins' difference is never 0; what stands there is not read.
+    coins = np.where(apart > 0, -1, -apart - 1), np.where(apart > 0, apart - 1, -1)
+    return torch.from_numpy(np.stack((red, blue, *coins)))
+
+
+def _choices(sizes: Sizes, boards: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Every board with every choice and flip: its number, actions and draws."""
+    shape = (boards, sizes.moves, sizes.moves, *[2] * sizes.flips)
+    board, red, blue, *flips = torch.from_numpy(np.indices(shape).reshape(len(shape), -1))
+    draws = torch.stack([torch.zeros(len(board)), *(0.75 - 0.5 * flip for flip in flips)], 1)
+    return board, torch.stack((red, blue), 1), draws.float()
