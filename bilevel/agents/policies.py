@@ -145,12 +145,12 @@ class MLP:
             layer = functional.one_hot(observations, self.num_features).to(theta.dtype)
         else:
             layer = observations.flatten(-self.observation_axes)
-        for index, (fan_in, fan_out) in enumerate(self._layers):
-            if index:
-                layer = layer.tanh()
+        for index, (fan_in, fan_out) in enumerate(self._layers[:-1]):
             weights = parts[2 * index].unflatten(-1, (fan_in, fan_out))
-            layer = layer @ weights + parts[2 * index + 1].unsqueeze(-2)
-        return layer
+            layer = (layer @ weights + parts[2 * index + 1].unsqueeze(-2)).tanh()
+        # Few rows are multiplied several times as fast as few columns.
+        weights = parts[-2].unflatten(-1, self._layers[-1])
+        return (weights.mT @ layer.mT + parts[-1].unsqueeze(-1)).mT
 
 
 def initial_parameters(policy: Policy, *, seed: int, seeds: int, agents: int) -> Tensor:

@@ -56,10 +56,11 @@ def draw_actions(logits: Tensor, generator: torch.Generator) -> Tensor:
     >>> draw_actions(logits, torch.Generator().manual_seed(0))
     tensor([0, 0, 0, 0, 0])
     """
-    weights = (logits - logits.amax(-1, keepdim=True)).exp().cumsum(-1)
-    total = weights[..., -1]
+    rows = logits.movedim(-1, 0).contiguous()  # a loop over a few actions is slow, one over all else is not
+    weights = (rows - rows.amax(0)).exp().cumsum(0)
+    total = weights[-1]
     drawn = torch.rand(total.shape, generator=generator, dtype=total.dtype, device=total.device) * total
-    return (weights[..., :-1] <= drawn.unsqueeze(-1)).sum(-1)
+    return (weights[:-1] <= drawn).sum(0)
 
 
 @torch.no_grad()

@@ -152,8 +152,13 @@ EXPERIMENTS: dict[str, Experiment] = {
         _played("coin game", "The coin game, actions given", variants.COIN_GAME),
         _played(
             "coin game, policies",
-            "The coin game, played by policies (36-32-32-4)",
+            "The coin game, played by policies of the usual size (36-32-4)",
             variants.COIN_GAME_POLICIES,
+        ),
+        _played(
+            "coin game, deeper policies",
+            "The coin game, played by policies with two hidden layers (36-32-32-4)",
+            variants.COIN_GAME_DEEPER,
         ),
         _played("cleanup 7x7", "LIO's cleanup 7x7, played at random", variants.CLEANUP),
         _network("network", optional=False, steps=(10, 30, 100, 300, 1000)),

@@ -137,5 +137,8 @@ COIN_GAME = [
     Variant("NumPy, one copy at a time", "NumPy", "with_numpy:coin"),
     Variant("JAX, jit(vmap(scan))", "JAX", "jax_games:coin"),
 ]
-COIN_GAME_POLICIES = [Variant("ours, eager", "ours", "our_games:coin_with_policy")]
+COIN_GAME_POLICIES, COIN_GAME_DEEPER = (
+    [Variant("ours, eager", "ours", "our_games:coin_with_policy", {"hidden": hidden})]
+    for hidden in ((32,), (32, 32))
+)
 CLEANUP = [Variant("ours, eager", "ours", "our_games:random_play", {"game": "cleanup-lio-7x7"})]

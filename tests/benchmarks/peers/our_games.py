@@ -14,8 +14,6 @@ from games.base import Game
 from tests.benchmarks.case import Case, Run
 from tests.benchmarks.problems import coin_game
 
-HIDDEN = (32, 32)
-
 
 def coin(case: Case) -> Run:
     """Build the coin game with given actions and draws."""
@@ -36,11 +34,11 @@ def coin(case: Case) -> Run:
     return run
 
 
-def coin_with_policy(case: Case) -> Run:
+def coin_with_policy(case: Case, *, hidden: tuple[int, ...]) -> Run:
     """Build the coin game with its own draws, played by a multilayer perceptron for each agent."""
     game = games.make("coin-game")
     features = 4 * coin_game.CELLS
-    policy = MLP(num_features=features, num_actions=int(game.action_space.n), hidden=HIDDEN)
+    policy = MLP(num_features=features, num_actions=int(game.action_space.n), hidden=hidden)
     theta = initial_parameters(policy, seed=0, seeds=1, agents=2)[0].float()
 
     @torch.no_grad()

@@ -55,7 +55,12 @@ SPEED: list[tuple[str, int, int, dict[str, float]]] = [
 """(experiment, size, K, library -> how many times its steps per second at least)."""
 
 
-RATES: dict[str, float] = {"coin game": 20, "coin game, policies": 8, "cleanup 7x7": 2}
+RATES: dict[str, float] = {
+    "coin game": 20,
+    "coin game, policies": 8,
+    "coin game, deeper policies": 8,
+    "cleanup 7x7": 2,
+}
 """Experiment on a game -> million agent steps per second at least."""
 COPIES, PLAYED = 4096, 100
 BESIDE_NUMPY = 50.0
