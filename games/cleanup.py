@@ -15,7 +15,7 @@ from games.grid.routes import on_duty
 from games.grid.social import BEAM_BREADTH, SocialGrid
 from games.grid.social_state import SocialState
 from games.grid.tables import Size, beam_table, cell_indices
-from games.grid.views import at, marked, occupied, put
+from games.grid.views import at, occupied, put
 
 FULL = (
     "@@@@@@@@@@@@@@@@@@",
@@ -173,7 +173,7 @@ class Cleanup(SocialGrid):
         if name == "fine":
             return super().fire(state, name, firing)
         stops = state.waste | occupied(state.places, state.waste.shape[1])
-        hit = marked(self.beam_cells(state, firing, stops), state.waste.shape[1])
+        hit = self.beams(state, firing, stops).mark(state.waste)
         rewards = torch.zeros(firing.shape, dtype=torch.float32, device=firing.device)
         return state._replace(waste=state.waste & ~hit, beams=state.beams | hit), rewards
 

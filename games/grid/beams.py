@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,19 +12,41 @@ from torch.nn.functional import pad
 from games.constants import constant, kept
 
 
+class Beams(NamedTuple):
+    """The beams that were fired in a step, in all copies one after the other."""
+
+    copy: Tensor
+    """In which copy, integer [beam]."""
+    cells: Tensor
+    """Where it gets to, integer [beam, ray, cell from near to far]; the number of cells is nowhere."""
+
+    def mark(self, ground: Tensor) -> Tensor:
+        """Where any beam gets to: boolean, like the ground [batch, cell]."""
+        rows, columns = len(ground), ground.shape[1] + 1
+        marks = torch.zeros(rows * columns, dtype=torch.bool, device=ground.device)
+        index = (self.cells.flatten(1) + columns * self.copy[:, None]).flatten()
+        marks.scatter_(0, index, marks.new_ones(1).expand_as(index))
+        return marks.view(rows, columns)[:, :-1]
+
+    def hits(self, places: Tensor) -> Tensor:
+        """How many beams get to each agent: float32 [batch, agent]; places are cells, below 0 nowhere."""
+        met = (self.cells.flatten(1)[..., None] == places[self.copy][:, None]).any(1).float()
+        return torch.zeros(places.shape, device=places.device).index_add(0, self.copy, met)
+
+
 def reached(cells: Tensor, stops: Tensor) -> Tensor:
     """Cut beams off behind the first thing that stops each ray; that thing's own cell is still reached.
 
     Args:
-        cells: integer [batch, agent, ray, cell from near to far], as `games.grid.tables.beam_table` has them;
+        cells: integer [beam, ray, cell from near to far], as `games.grid.tables.beam_table` has them;
             the number of cells is nowhere.
-        stops: where rays stop, boolean [batch, cell].
+        stops: where rays stop, boolean [beam, cell].
 
     Returns:
         integer, like `cells`; the number of cells where a ray does not get to.
 
-    >>> reached(torch.tensor([[[[0, 1, 2]]]]), torch.tensor([[False, True, False]]))
-    tensor([[[[0, 1, 3]]]])
+    >>> reached(torch.tensor([[[0, 1, 2]]]), torch.tensor([[False, True, False]]))
+    tensor([[[0, 1, 3]]])
     """
     rays, length = cells.shape[-2:]
     hit = pad(stops, (0, 1)).gather(1, cells.flatten(1)).view(torch.uint8)

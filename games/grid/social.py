@@ -16,13 +16,13 @@ from torch import Tensor
 from games.constants import constant, kept
 from games.drawn import DrawnGame
 from games.errors import require
-from games.grid.beams import reached
+from games.grid.beams import Beams, reached
 from games.grid.maps import read_map
 from games.grid.moves import resolve_moves
 from games.grid.routes import head_for
 from games.grid.social_state import SocialState, draw, see
 from games.grid.tables import STILL, beam_table, cell_indices, cell_mask, look_up, paths, rows_at
-from games.grid.views import at, marked, occupied, window_shape
+from games.grid.views import at, occupied, window_shape
 
 BEAM_BREADTH = 3
 WALKS = (3, 1, 0, 2)
@@ -214,20 +214,20 @@ class SocialGrid(DrawnGame, abc.ABC):
         """
         firing = firing & (state.cooling == 0)
         cooling = (torch.where(firing, self.cooldown, state.cooling) - 1).clamp_min(0)
-        beams = self.beam_cells(state, firing, occupied(state.places, state.apples.shape[1]))
-        times = (beams.flatten(2)[..., None] == state.places[:, None, None]).any(2).sum(1)
-        rewards = -self.fine_cost * firing.float() - self.fine * times.float()
+        beams = self.beams(state, firing, occupied(state.places, state.apples.shape[1]))
+        times = beams.hits(state.places)
+        rewards = -self.fine_cost * firing.float() - self.fine * times
         hit = (times > 0) & (self.time_out > 0)
         state = state._replace(
             cooling=cooling,
-            beams=state.beams | marked(beams, state.beams.shape[1]),
+            beams=state.beams | beams.mark(state.beams),
             away=torch.where(hit, self.time_out, state.away),
             places=torch.where(hit, -1, state.places),
         )
         return state, rewards
 
-    def beam_cells(self, state: SocialState, firing: Tensor, stops: Tensor) -> Tensor:
-        """The cells that beams reach: integer [batch, agent, ray, cell], the number of cells for nowhere.
+    def beams(self, state: SocialState, firing: Tensor, stops: Tensor) -> Beams:
+        """The beams that agents fire, and where they get to.
 
         Args:
             state: where agents stand and face.
@@ -236,7 +236,9 @@ class SocialGrid(DrawnGame, abc.ABC):
         """
         walls = self.cells_of("wall")
         table = beam_table(self.size, walls, self.beam_length, BEAM_BREADTH, firing.device)
-        return reached(rows_at(table, state.orientation, torch.where(firing, state.places, -1)), stops)
+        copy, agent = firing.nonzero(as_tuple=True)  # few of all fire: the others cost nothing
+        rays = rows_at(table, state.orientation[copy, agent], state.places[copy, agent])
+        return Beams(copy, reached(rays, stops.index_select(0, copy)))
 
     def observe(self, state: SocialState) -> Tensor:
         """Planes in a window around each agent, float32 [batch, agent, plane, row, column]."""

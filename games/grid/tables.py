@@ -118,11 +118,11 @@ def rows_at(table: Tensor, orientation: Tensor | None, places: Tensor) -> Tensor
 
     Args:
         table: [orientation, 1 + cell, ...]; row 0 is for whoever is nowhere.
-        orientation: integer [batch, agent]; None: everybody faces north.
-        places: cells, integer [batch, agent]; below 0 is nowhere.
+        orientation: integer, like the places; None: everybody faces north.
+        places: cells, integer [batch, agent] or [some]; below 0 is nowhere.
 
     Returns:
-        [batch, agent, ...].
+        [*places, ...].
     """
     row = (places + 1).clamp_min(0)
     if orientation is not None:

@@ -71,20 +71,10 @@ def occupied(places: Tensor, cells: int) -> Tensor:
     >>> occupied(torch.tensor([[1, -1]]), cells=3)
     tensor([[False,  True, False]])
     """
-    return _marks(places + 1, cells)[:, 1:]
-
-
-def marked(cells: Tensor, count: int) -> Tensor:
-    """Some of the map's cells as a mask: boolean [batch, count].
-
-    Args:
-        cells: integer [batch, ...]; `count` is nowhere.
-        count: cells of the map.
-
-    >>> marked(torch.tensor([[0, 2, 3]]), count=3)
-    tensor([[ True, False,  True]])
-    """
-    return _marks(cells, count)[:, :count]
+    marks = torch.zeros(len(places), 1 + cells, dtype=torch.bool, device=places.device)
+    index = places + 1
+    # A tensor of ones, as scattering one number takes three times as long.
+    return marks.scatter_(1, index, marks.new_ones(1, 1).expand_as(index))[:, 1:]
 
 
 def at(values: Tensor, cells: Tensor) -> Tensor:
@@ -112,11 +102,3 @@ def put(values: Tensor, cells: Tensor, new: Tensor) -> Tensor:
     tensor([[5, 6, 9]])
     """
     return values.scatter(1, cells.expand(len(values), -1), new)
-
-
-def _marks(cells: Tensor, last: int) -> Tensor:
-    """True at these numbers from 0 to `last`: boolean [batch, last + 1]."""
-    index = cells.flatten(1)
-    marks = torch.zeros(len(index), last + 1, dtype=torch.bool, device=cells.device)
-    # A tensor of ones, as scattering one number takes three times as long.
-    return marks.scatter_(1, index, marks.new_ones(1, 1).expand_as(index))
