@@ -6,6 +6,7 @@
 tensor([-1.5000, -1.5000])
 """
 
+from games.anarchy import Anarchy, Price, price_of_selfishness, pure_equilibria
 from games.base import ExactGame, Game, two_action_policies
 from games.catalogue import Entry, entry, make, names, register
 from games.cleanup import Cleanup
@@ -32,7 +33,9 @@ from games.harvest import Harvest
 from games.jungle import Jungle
 from games.lase_cleanup import LaseCleanup
 from games.matrix import MatrixGame, MatrixState, NormalForm
+from games.minimal_transfer import MinimalTransfer, minimal_transfer
 from games.prisoner_corridor import PrisonerCorridor
+from games.profiles import welfare_optima
 from games.random_games import random_general_sum, random_zero_sum
 from games.repeated import RepeatedGame
 from games.snowdrift import Snowdrift
@@ -42,6 +45,7 @@ from games.two_agent import SymmetricTwoAgentGame
 from games.zero_sum import zero_sum
 
 __all__ = [
+    "Anarchy",
     "Braess",
     "Circular",
     "Cleanup",
@@ -62,8 +66,10 @@ __all__ = [
     "LaseCleanup",
     "MatrixGame",
     "MatrixState",
+    "MinimalTransfer",
     "NormalForm",
     "Pigou",
+    "Price",
     "PrisonerCorridor",
     "PublicGoods",
     "RepeatedGame",
@@ -81,13 +87,17 @@ __all__ = [
     "exploitability",
     "gift_actions",
     "make",
+    "minimal_transfer",
     "names",
     "nash_conv",
+    "price_of_selfishness",
+    "pure_equilibria",
     "random_general_sum",
     "random_zero_sum",
     "register",
     "schelling",
     "two_action_policies",
+    "welfare_optima",
     "zero_sum",
     "zero_sum_equilibrium",
 ]
