@@ -109,7 +109,7 @@ def _choose(optima: tuple[Outcome, ...], wanted: Sequence[int] | None) -> Outcom
     more = f" and {len(optima) - 6} more" if len(optima) > 6 else ""
     require(
         len(match) == 1,
-        f"{' '.join(map(str, profile)) or 'Nothing'} is no welfare optimum, an action of every agent; there "
-        f"{'is' if len(optima) == 1 else 'are'} {shown}{more}.",
+        f"The optimum to make dominant must be one of {shown}{more} (an action's number for each agent); it "
+        f"is {' '.join(map(str, profile)) or 'empty'}.",
     )
     return match[0]

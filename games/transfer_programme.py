@@ -66,9 +66,11 @@ class TransferProgramme:
         self.harmful = np.flatnonzero((found.gains > 0).any(1))  # no sharing makes the others pay
         self.agents, gains = found.agents[self.harmful], found.gains[self.harmful]
         self.sizes = np.abs(gains).max(1)  # divided out, as the solver's tolerances are absolute
-        received = allowed.parts[:, :, self.agents]  # [part, giver, deviation]
-        self.lines = np.einsum("kj,mjk->km", gains / self.sizes[:, None], received)
-        """What one unit of each part gains the deviators, in their line's size: [deviation, part]."""
+        self.lines = np.zeros((len(gains), len(allowed.parts)))
+        """What each part, on its own, gains the deviators, in their line's size: [deviation, part]."""
+        for agent in range(allowed.parts.shape[-1]):
+            own = self.agents == agent
+            self.lines[own] = gains[own] / self.sizes[own, None] @ allowed.parts[:, :, agent].T
         self.together = (allowed.groups == np.arange(allowed.groups.max() + 1)[:, None]).astype(np.float64)
         """Which group a part belongs to, 1 or 0: [group, part]."""
 

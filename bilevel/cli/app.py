@@ -17,6 +17,7 @@ from bilevel.cli.games import games_command
 from bilevel.cli.lists import list_hypergradients, list_methods
 from bilevel.cli.play import play_command
 from bilevel.cli.stopped import FAILED, Stopped, unusable
+from bilevel.cli.theory import theory_command
 from bilevel.cli.train import train_command
 from bilevel.errors import require_name
 
@@ -39,6 +40,9 @@ COMMANDS = {
     "demo": Command(demo, "two dilemmas, four methods: a table and figures in a minute or two"),
     "check": Command(
         check_command, "which estimator of the meta-gradient suits a game and a method? a table"
+    ),
+    "theory": Command(
+        theory_command, "what is best, stable and least to give in a one-shot game, with proofs"
     ),
     "games": Command(games_command, "list the games; or one game's page, picture and Schelling diagram"),
     "play": Command(play_command, "write a clip of a game, played at random, by the book or by a run"),
