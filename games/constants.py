@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple, cast
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -30,7 +31,8 @@ def constant(values: ArrayLike, dtype: torch.dtype, device: torch.device) -> Ten
     >>> constant([[1, 2]], torch.float64, torch.device("cpu"))
     tensor([[1., 2.]], dtype=torch.float64)
     """
-    return apart(lambda: torch.as_tensor(values).to(dtype=dtype, device=device, copy=True))
+    array = np.asarray(values)  # torch would read Python's numbers as float32
+    return apart(lambda: torch.as_tensor(array).to(dtype=dtype, device=device, copy=True))
 
 
 def apart(make: Callable[[], Made]) -> Made:

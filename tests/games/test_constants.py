@@ -36,3 +36,7 @@ def test_kept_makes_each_value_once() -> None:
 
     assert [double(2), double(2), double(3)] == [4, 4, 6]
     assert calls == [2, 3]
+
+
+def test_pythons_numbers_keep_their_digits() -> None:
+    assert constant(((1 / 3,),), torch.float64, torch.device("cpu")).item() == 1 / 3
