@@ -26,7 +26,7 @@ class Transfer(NamedTuple):
     matrix: NDArray[np.float64]
     """T, the share of giver j's reward that goes to receiver i, [giver, receiver]; rows sum to 1."""
     largest_gain: float
-    """The most that anybody gains by leaving its part under T, in the game's units: 0 up to rounding."""
+    """The most that anybody gains by leaving its part under T, in the game's units: not above 0."""
     binding: tuple[Deviation, ...]
     """The deviations that hold the share down: their multipliers prove that it is the greatest."""
     gap: float

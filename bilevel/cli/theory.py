@@ -41,9 +41,8 @@ class Theory:
     def __post_init__(self) -> None:
         require(
             one_shot(self.stage),
-            f"Theory is worked out for one-shot games with exact values, and {self.game_name} is none; of the "
-            f"catalogue these are: {', '.join(filter(_one_shot_entry, games.names()))}; and of every repeated "
-            "game the stage is taken.",
+            f"Theory is worked out for one-shot games with exact values, and {self.game_name} is none; these "
+            f"are: {', '.join(filter(_one_shot_entry, games.names()))}; and the stages of repeated games.",
         )
 
     @property

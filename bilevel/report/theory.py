@@ -138,14 +138,20 @@ def _answer(game: Game, name: str, kind: str, found: Transfer | Impossible) -> l
         "",
         _matrix(found.matrix),
         "",
-        f"Checked: under it the most that anybody gains by leaving is {number(max(found.largest_gain, 0))}. "
-        f"{_binding(game, found)}",
+        f"Checked: {_gain(found.largest_gain)} {_binding(game, found)}",
     ]
+
+
+def _gain(largest: float) -> str:
+    """What leaving is worth under a matrix that makes staying dominant."""
+    if number(largest) == "0":
+        return "under it nobody gains by leaving, and somebody loses nothing by it."
+    return f"under it whoever leaves loses {number(-largest)} or more."
 
 
 def _binding(game: Game, found: Transfer) -> str:
     """What would pay if more were kept."""
-    if not found.binding:
+    if not found.binding or found.share > 1 - 1e-12:
         return "Everything can be kept: nothing need be given."
     if found.share < 1e-12:
         return f"Nothing can be kept: {_deviation(game, found.binding[0])}."

@@ -2,9 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog
 
-from games.catalogue import make
 from games.families import (
     Circular,
     ContributionGame,
@@ -127,72 +125,3 @@ def test_too_few_or_too_many_agents_are_refused(family: type[Family], agents: in
 def test_a_setting_that_is_not_finite_is_refused(family: type[Family], setting: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"{setting} must be a finite number"):
         family(**{setting: value})
-
-
-def deviation_gains(game: MatrixGame) -> np.ndarray:
-    """What each agent j gains when agent i turns from C to D: [constraint, i, j], one row per i and a_-i."""
-    payoffs, agents = game.payoffs().numpy(), game.num_agents
-    rows = []
-    for i in range(agents):
-        gains = np.take(payoffs, 1, axis=i) - np.take(payoffs, 0, axis=i)
-        for gain in gains.reshape(-1, agents):
-            row = np.zeros((agents, agents))
-            row[i] = gain
-            rows.append(row)
-    return np.array(rows)
-
-
-def symmetric_self_interest(game: MatrixGame) -> float:
-    """s*: the greatest s with T_ii = s and T_ij = (1 - s) / (n - 1) that makes cooperation dominant."""
-    agents, gains = game.num_agents, deviation_gains(game)
-    own = np.einsum("kii->k", gains)
-    others = (gains.sum((1, 2)) - own) / (agents - 1)
-    solution = linprog([-1], A_ub=(own - others)[:, None], b_ub=-others, bounds=[(0, 1)])
-    assert solution.status == 0
-    return float(solution.x[0])
-
-
-def general_self_interest(game: MatrixGame) -> float:
-    """g*: the greatest z with z <= T_ii for some transfer matrix T that makes cooperation dominant."""
-    agents, gains = game.num_agents, deviation_gains(game)
-    # Variables are T row by row, then z; agent i receives sum_j T_ji r_j.
-    dominance = np.swapaxes(gains, 1, 2).reshape(len(gains), -1)
-    keeping = -np.eye(agents * agents)[:: agents + 1]
-    upper = np.block([[dominance, np.zeros((len(gains), 1))], [keeping, np.ones((agents, 1))]])
-    rows = np.hstack([np.kron(np.eye(agents), np.ones(agents)), np.zeros((agents, 1))])
-    objective = np.zeros(agents * agents + 1)
-    objective[-1] = -1
-    solution = linprog(objective, upper, np.zeros(len(upper)), rows, np.ones(agents), bounds=(0, 1))
-    assert solution.status == 0
-    return float(solution.x[-1])
-
-
-@pytest.mark.parametrize("agents", [2, 3, 4, 5])
-@pytest.mark.parametrize(
-    ("family", "closed_form"),
-    [
-        (SymmetricalPrisonersDilemma, lambda n: 3 / (3 + (n - 1))),
-        (SymmetricalChicken, lambda n: 2 / (2 + (n - 1))),
-        (SymmetricalStagHunt, lambda n: 2 / (2 + (n - 1))),
-        (lambda agents: PublicGoods(agents=agents, k=1.25), lambda n: 1.25 / n),
-    ],
-)
-def test_minimal_transfers_have_their_closed_forms(family, closed_form, agents: int) -> None:
-    # arXiv 2310.12928; closed forms derived for c = 3, d = 1.
-    game = family(agents=agents)
-    assert symmetric_self_interest(game) == pytest.approx(closed_form(agents), abs=1e-9)
-    assert general_self_interest(game) == pytest.approx(closed_form(agents), abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("name", "share"),
-    [
-        ("prisoners-dilemma", 2 / 3),
-        ("prisoners-dilemma-axelrod", 3 / 5),
-        ("asymmetric-prisoners-dilemma", 3 / 5),
-    ],
-)
-def test_minimal_transfers_of_two_agent_games(name: str, share: float) -> None:
-    game = make(name)
-    assert isinstance(game, MatrixGame)
-    assert symmetric_self_interest(game) == pytest.approx(share, abs=1e-9)

@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import linprog
 from torch import Tensor
 
 import games
 from bilevel.methods import Fixed, Placement, ToS
+from games.minimal_transfer import minimal_transfer
 
 GAME = games.make("prisoners-dilemma")
 INNER = {"inner_steps": 5, "inner_learning_rate": 10.0, "entropy_end": 0.1}
@@ -17,17 +17,10 @@ OUTER = {"outer_learning_rate": 0.02, "own_share": 0.6}
 
 
 def minimal_share_given() -> float:
-    """1 - s*, by the linear programme: keep as much as leaves cooperation dominant.
-
-    With T_ii = s an agent that turns from C to D must not gain: s (own gain) + (1 - s) (the other's) <= 0,
-    whatever the other does. Source: Willis et al., arXiv 2310.12928; for two agents alike s* = g*.
-    """
-    payoffs = GAME.payoffs().numpy()
-    gains = payoffs[1] - payoffs[0]  # [the other's action, agent], when agent 0 turns
-    own, others = gains[:, 0], gains[:, 1]
-    solution = linprog([-1], A_ub=(own - others)[:, None], b_ub=-others, bounds=[(0, 1)])
-    assert solution.status == 0
-    return 1 - float(solution.x[0])
+    """1 - s*, by the linear programme: keep as much as leaves cooperation dominant."""
+    share = minimal_transfer(GAME).s
+    assert share is not None
+    return 1 - share
 
 
 def test_the_programme_agrees_with_the_closed_form() -> None:

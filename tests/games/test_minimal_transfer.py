@@ -1,0 +1,342 @@
+"""Minimal transfers: published and derived answers, laws, and dominance checked in the shared game."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from games.catalogue import make
+from games.equilibrium import action_values
+from games.families import (
+    Circular,
+    Cyclical,
+    Family,
+    PublicGoods,
+    SymmetricalChicken,
+    SymmetricalPrisonersDilemma,
+    SymmetricalStagHunt,
+    Tycoon,
+)
+from games.matrix import MatrixGame, NormalForm
+from games.minimal_transfer import minimal_transfer
+from games.profiles import welfare_optima
+from games.random_games import random_general_sum
+from games.shared import shared
+from games.transfer_programme import Impossible, Transfer
+from games.two_agent import SymmetricTwoAgentGame
+
+CLOSED_FORMS = {  # arXiv 2310.12928; derived, for c = 3 and d = 1
+    SymmetricalPrisonersDilemma: lambda n: 3 / (3 + (n - 1)),
+    SymmetricalChicken: lambda n: 2 / (2 + (n - 1)),
+    SymmetricalStagHunt: lambda n: 2 / (2 + (n - 1)),
+}
+
+
+def largest_gain(game: MatrixGame, optimum: tuple[int, ...], matrix: np.ndarray) -> float:
+    """The most that leaving one's part of the optimum pays in the shared game, whatever the others do."""
+    after, actions = NormalForm(table=(game.payoffs().numpy() @ matrix).tolist()), int(game.action_space.n)
+    gains = []
+    for profile in itertools.product(range(actions), repeat=game.num_agents):
+        one_hot = torch.nn.functional.one_hot(torch.tensor(profile), actions).double()
+        values = action_values(after, one_hot.unsqueeze(-2))
+        gains += [(values[agent] - values[agent, kept]).max().item() for agent, kept in enumerate(optimum)]
+    return max(gains)
+
+
+def lowest_total(game: MatrixGame, proof: Impossible, vertices: list[np.ndarray]) -> float:
+    """The least of the weighted gains over the corners of what is allowed, by the payoff table."""
+    table = game.payoffs().numpy()
+    totals = []
+    for matrix in vertices:
+        total = 0.0
+        for (agent, action, profile), weight in proof.weights:
+            left = (*profile[:agent], action, *profile[agent + 1 :])
+            total += weight * float(((table[left] - table[profile]) @ matrix)[agent])
+        totals.append(total)
+    return min(totals)
+
+
+def corners(agents: int, least: float) -> list[np.ndarray]:
+    """Every way in which each giver keeps its least share and hands the rest to one agent."""
+    rows = np.eye(agents)
+    return [
+        np.stack([least * rows[giver] + (1 - least) * rows[to] for giver, to in enumerate(receivers)])
+        for receivers in itertools.product(range(agents), repeat=agents)
+    ]
+
+
+def ends(agents: int, least: float) -> list[np.ndarray]:
+    """The two ends of one share for all."""
+    return [
+        share * np.eye(agents) + (1 - share) * (1 - np.eye(agents)) / (agents - 1) for share in (least, 1.0)
+    ]
+
+
+def require_proved(game: MatrixGame, least: float = 0.0) -> None:
+    """Whatever the programme answers, for one share or for many, is checked by other means."""
+    found = minimal_transfer(game, least_share=least)
+    agents = game.num_agents
+    for answer, vertices in ((found.symmetric, ends), (found.general, corners)):
+        if isinstance(answer, Transfer):
+            assert largest_gain(game, found.optimum.profile, answer.matrix) == pytest.approx(
+                max(answer.largest_gain, 0), abs=1e-9
+            )
+            assert answer.largest_gain < 1e-8
+            assert abs(answer.gap) < 1e-8
+            np.testing.assert_allclose(answer.matrix.sum(1), 1, atol=1e-12)
+            assert answer.matrix.min() >= 0
+            assert answer.matrix.diagonal().min() == answer.share >= least - 1e-9
+        else:
+            weights = [weight for _, weight in answer.weights]
+            assert min(weights) > 0
+            assert sum(weights) == pytest.approx(1, abs=1e-12)
+            lowest = lowest_total(game, answer, vertices(agents, least))
+            assert lowest == pytest.approx(answer.gain, abs=1e-9)
+            assert lowest > 0
+    if found.s is not None:
+        assert found.g is not None
+        assert found.g >= found.s - 1e-9
+
+
+@pytest.mark.parametrize("agents", [2, 3, 4, 5])
+@pytest.mark.parametrize("family", CLOSED_FORMS)
+def test_symmetrical_families_have_their_closed_forms(family: type[Family], agents: int) -> None:
+    found = minimal_transfer(family(agents=agents))
+    assert found.s == pytest.approx(CLOSED_FORMS[family](agents), abs=1e-12)
+    assert found.g == pytest.approx(CLOSED_FORMS[family](agents), abs=1e-12)
+
+
+@pytest.mark.parametrize("agents", [2, 3, 5, 12])
+@pytest.mark.parametrize(("c", "d"), [(3, 1), (5, 2)])
+def test_the_symmetrical_prisoners_dilemma_with_other_numbers(agents: int, c: float, d: float) -> None:
+    found = minimal_transfer(SymmetricalPrisonersDilemma(agents=agents, c=c, d=d))
+    assert found.s == pytest.approx(c / (c + (agents - 1) * d), abs=1e-12)
+    assert found.g == pytest.approx(c / (c + (agents - 1) * d), abs=1e-12)
+
+
+@pytest.mark.parametrize("agents", [2, 3, 4, 5])
+@pytest.mark.parametrize("k", [1.25, 1.5])
+def test_public_goods(agents: int, k: float) -> None:
+    found = minimal_transfer(PublicGoods(agents=agents, k=k))
+    assert found.s == pytest.approx(k / agents, abs=1e-12)
+    assert found.g == pytest.approx(k / agents, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        ("prisoners-dilemma", 2 / 3),
+        ("prisoners-dilemma-axelrod", 3 / 5),
+        ("prisoners-dilemma-lase", 4 / 5),
+        ("asymmetric-prisoners-dilemma", 3 / 5),
+    ],
+)
+@pytest.mark.parametrize("least", [0.0, 0.5])
+def test_two_agent_games(name: str, share: float, least: float) -> None:
+    found = minimal_transfer(make(name), least_share=least)
+    assert found.s == pytest.approx(share, abs=1e-12)
+    assert found.g == pytest.approx(share, abs=1e-12) or name == "asymmetric-prisoners-dilemma"
+
+
+@pytest.mark.parametrize("payoffs", [(4, 0, 2, 2), (2, -2, 1, 1)])
+def test_stag_hunts_with_equal_punishment_and_temptation(payoffs: tuple[float, ...]) -> None:
+    names = ("reward", "sucker", "temptation", "punishment")
+    game = SymmetricTwoAgentGame(**dict(zip(names, payoffs, strict=True)))
+    swap = minimal_transfer(game)
+    assert swap.s == pytest.approx(0, abs=1e-12)
+    assert swap.g == pytest.approx(0, abs=1e-12)
+    assert isinstance(swap.general, Transfer)
+    np.testing.assert_allclose(swap.general.matrix, [[0, 1], [1, 0]], atol=1e-12)
+    kept = minimal_transfer(game, least_share=0.5)
+    assert kept.s is kept.g is None
+    # whoever hunts alone loses P - S, of which it feels a half, and its partner loses nothing by it
+    loss = (payoffs[3] - payoffs[1]) / 2
+    for answer in (kept.symmetric, kept.general):
+        assert isinstance(answer, Impossible)
+        assert answer.gain == pytest.approx(loss, abs=1e-12)
+        assert all(profile[agent] == 0 and 1 in profile for (agent, _, profile), _ in answer.weights)
+
+
+integers = st.integers(-10, 10)
+
+
+@given(reward=integers, sucker=integers, temptation=integers, punishment=integers, equal=st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_symmetric_games_of_two(
+    reward: int, sucker: int, temptation: int, punishment: int, equal: bool
+) -> None:
+    """s* = min of (R - S) / (T - S) if T > R and (T - P) / (T - S) if P > S (derived)."""
+    assume(temptation > sucker and 2 * reward > temptation + sucker and reward > punishment)
+    game = SymmetricTwoAgentGame(reward=reward, sucker=sucker, temptation=temptation, punishment=punishment)
+    spread = temptation - sucker
+    bounds = [1.0]
+    if temptation > reward:
+        bounds.append((reward - sucker) / spread)
+    if punishment > sucker:
+        bounds.append((temptation - punishment) / spread)
+    least = 0.5 if equal else 0.0
+    found = minimal_transfer(game, least_share=least)
+    assert [outcome.profile for outcome in found.optima] == [(0, 0)]
+    if min(bounds) < least:
+        assert found.s is found.g is None
+    else:
+        assert found.s == pytest.approx(min(bounds), abs=1e-9)
+        assert found.g == pytest.approx(min(bounds), abs=1e-9)
+    require_proved(game, least)
+
+
+@given(table=st.lists(integers, min_size=8, max_size=8), least=st.sampled_from((0.0, 0.3, 0.5, 1.0)))
+@settings(max_examples=80, deadline=None)
+def test_every_answer_for_two_agents_is_proved(table: list[int], least: float) -> None:
+    require_proved(NormalForm(table=np.reshape(table, (2, 2, 2)).tolist()), least)
+
+
+@given(
+    family=st.sampled_from((Circular, Tycoon, Cyclical)),
+    payoffs=st.tuples(integers, integers, integers, integers),
+    least=st.sampled_from((0.0, 1 / 3)),
+)
+@settings(max_examples=40, deadline=None)
+def test_every_answer_for_three_agents_is_proved(
+    family: type[Family], payoffs: tuple[int, ...], least: float
+) -> None:
+    names = ("reward", "sucker", "temptation", "punishment")
+    require_proved(
+        family(agents=3, stage=SymmetricTwoAgentGame(**dict(zip(names, payoffs, strict=True)))), least
+    )
+
+
+@given(seed=st.integers(0, 999), agents=st.integers(2, 3), correlation=st.sampled_from((0.0, 0.9, 1.0)))
+@settings(max_examples=30, deadline=None)
+def test_every_answer_with_three_actions_is_proved(seed: int, agents: int, correlation: float) -> None:
+    require_proved(random_general_sum(3, seed, agents=agents, correlation=correlation))
+
+
+@pytest.mark.parametrize(
+    "game",
+    [
+        make("prisoners-dilemma"),
+        make("asymmetric-prisoners-dilemma"),
+        Cyclical(agents=3),
+        Circular(agents=4),
+        SymmetricalChicken(agents=3),
+        PublicGoods(agents=3, k=2),
+    ],
+    ids=lambda game: type(game).__name__,
+)
+def test_just_above_the_greatest_share_it_is_impossible(game: MatrixGame) -> None:
+    found = minimal_transfer(game)
+    assert found.s is not None
+    assert found.g is not None
+    assert minimal_transfer(game, least_share=found.g - 1e-6).g == pytest.approx(found.g, abs=1e-12)
+    for margin in (1e-6, 1e-3):
+        assert minimal_transfer(game, least_share=found.s + margin).s is None
+        above = minimal_transfer(game, least_share=found.g + margin)
+        assert isinstance(above.general, Impossible)
+        agents = game.num_agents
+        assert lowest_total(game, above.general, corners(agents, found.g + margin)) > 0
+
+
+def test_a_third_action_must_be_worse_too() -> None:
+    # by hand: to leave 0 for 1 costs the other 2 and pays 1; for 2 it costs the other 1 and pays 1
+    own = np.array([[3.0, 1, 2], [4, 2, 3], [4, 2, 3]])
+    table = np.stack((own, own.T), -1)
+    found = minimal_transfer(NormalForm(table=table.tolist()))
+    assert found.optimum.profile == (0, 0)
+    assert found.s == pytest.approx(1 / 2, abs=1e-12)  # s - (1 - s) <= 0; of the first, s <= 2/3
+    assert isinstance(found.symmetric, Transfer)
+    assert {action for _, action, _ in found.symmetric.binding} == {2}
+
+
+def test_a_ring_that_gives_along_its_graph() -> None:
+    """By hand: whoever defects gains 1 and costs 3 to the one before it, which feels the whole of it.
+
+    On a ring of four, one share for all gives half of the rest to either side, of which that agent is one;
+    s - 3 (1 - s) / 2 <= 0, so s = 3/5. With any shares all the rest goes to the right side, and s = 3/4.
+    Among everybody a third of the rest goes there: s - 3 (1 - s) / 3 <= 0, so s = 1/2.
+    """
+    game = Cyclical(agents=4)
+    along, among = minimal_transfer(game, along_graph=True), minimal_transfer(game)
+    assert along.s == pytest.approx(3 / 5, abs=1e-12)
+    assert among.s == pytest.approx(1 / 2, abs=1e-12)
+    for found in (along, among):
+        assert found.g == pytest.approx(3 / 4, abs=1e-12)
+    for answer in (along.symmetric, along.general):
+        assert isinstance(answer, Transfer)
+        assert (answer.matrix[~game.neighbours.numpy()] == 0).all()
+        assert largest_gain(game, (0,) * 4, answer.matrix) < 1e-12
+
+
+def test_a_zero_sum_game_is_settled_by_halves() -> None:
+    # derived: sharing makes it (T_11 - T_21) times the old game, which must be 0
+    for name in ("matching-pennies", "rock-paper-scissors"):
+        found = minimal_transfer(make(name))
+        assert found.s == pytest.approx(1 / 2, abs=1e-12)
+        assert found.g == pytest.approx(1 / 2, abs=1e-12)
+        assert len(found.optima) == int(make(name).action_space.n) ** 2
+
+
+def test_what_is_dominant_already_needs_no_transfer() -> None:
+    found = minimal_transfer(PublicGoods(agents=3, k=4))
+    assert found.s == found.g == 1
+    assert isinstance(found.general, Transfer)
+    np.testing.assert_array_equal(found.general.matrix, np.eye(3))
+    flat = minimal_transfer(NormalForm(table=np.ones((2, 2, 2)).tolist()))
+    assert flat.s == flat.g == 1
+
+
+def test_the_size_and_the_zero_of_payoffs_do_not_matter() -> None:
+    for factor in (1e-12, 1e-3, 1e6):
+        game = SymmetricTwoAgentGame(reward=-factor, sucker=-3 * factor, temptation=0, punishment=-2 * factor)
+        assert minimal_transfer(game).s == pytest.approx(2 / 3, abs=1e-9)
+        coordination = np.zeros((2, 2, 2))
+        coordination[0, 0] = coordination[1, 1] = factor
+        answer = minimal_transfer(NormalForm(table=(coordination + 5 * factor).tolist())).general
+        assert isinstance(answer, Impossible)
+        assert answer.gain == pytest.approx(factor, rel=1e-9)
+    moved = SymmetricTwoAgentGame(reward=99, sucker=97, temptation=100, punishment=98)
+    assert minimal_transfer(moved).s == pytest.approx(2 / 3, abs=1e-12)
+
+
+def test_several_optima_are_told_and_can_be_chosen() -> None:
+    chicken = make("chicken")
+    found = minimal_transfer(chicken)
+    assert [outcome.profile for outcome in found.optima] == [(0, 0), (0, 1), (1, 0)]
+    assert found.optima == welfare_optima(chicken)
+    assert found.optimum == found.optima[0]
+    assert found.s == pytest.approx(1 / 2, abs=1e-12)
+    other = minimal_transfer(chicken, optimum=[0, 1])
+    assert other.optimum.profile == (0, 1)
+    assert other.s is None  # agent 1 should go straight even where both crash
+
+
+def test_a_game_that_is_shared_already() -> None:
+    """It has no table: its profiles are laid out from its exact values."""
+    game = shared(make("prisoners-dilemma"), [[0.5, 0.5], [0.5, 0.5]])
+    assert minimal_transfer(game).s == 1
+    half_way = shared(make("prisoners-dilemma"), [[5 / 6, 1 / 6], [1 / 6, 5 / 6]])
+    # s of what is left and (1 - s) of the other's, where one agent's own share is 2/3: s 5/6 + (1 - s) / 6
+    assert minimal_transfer(half_way).s == pytest.approx(3 / 4, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("chicken", {"optimum": (1, 1)}, r"must be one of 0 0; 0 1; 1 0 \(an action.* it is 1 1"),
+        ("chicken", {"optimum": ()}, "it is empty"),
+        ("matching-pennies", {"least_share": 1.5}, "least share must be from 0 to 1; it is 1.5"),
+        ("repeated-chicken", {}, "one-shot games; RepeatedGame has 150 steps and 5 observations"),
+        ("escape-room", {}, "EscapeRoom does not have: its episodes are sampled"),
+    ],
+)
+def test_bad_input_is_refused(name: str, arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        minimal_transfer(make(name), **arguments)
+
+
+def test_too_many_profiles_are_refused() -> None:
+    with pytest.raises(ValueError, match="up to 100000; 10 agents with 3 actions have 393660"):
+        minimal_transfer(make("braess", agents=10))
