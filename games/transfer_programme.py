@@ -63,14 +63,19 @@ class TransferProgramme:
 
     def __init__(self, allowed: TransferMatrices, found: Deviations, least_share: float) -> None:
         self.allowed, self.found, self.least_share = allowed, found, least_share
-        self.harmful = np.flatnonzero((found.gains > 0).any(1))  # no sharing makes the others pay
-        self.agents, gains = found.agents[self.harmful], found.gains[self.harmful]
-        self.sizes = np.abs(gains).max(1)  # divided out, as the solver's tolerances are absolute
-        self.lines = np.zeros((len(gains), len(allowed.parts)))
-        """What each part, on its own, gains the deviators, in their line's size: [deviation, part]."""
+        self.sizes = np.abs(found.gains).max(1)
+        """The largest of each deviation's gains, divided out: the solver's tolerances are absolute."""
+        lines = np.zeros((len(found.gains), len(allowed.parts)))
         for agent in range(allowed.parts.shape[-1]):
-            own = self.agents == agent
-            self.lines[own] = gains[own] / self.sizes[own, None] @ allowed.parts[:, :, agent].T
+            own = found.agents == agent
+            scaled = found.gains[own] / np.maximum(self.sizes[own, None], np.finfo(float).tiny)
+            lines[own] = scaled @ allowed.parts[:, :, agent].T
+        harmful = np.flatnonzero((found.gains > 0).any(1))  # no sharing makes the others pay
+        _, first = np.unique(lines[harmful].round(12), axis=0, return_index=True)  # many say the same
+        self.used = harmful[np.sort(first)]
+        """The deviations that have a line in the programmes."""
+        self.lines = lines[self.used]
+        """What each part, on its own, gains the deviators, in their line's size: [deviation, part]."""
         self.together = (allowed.groups == np.arange(allowed.groups.max() + 1)[:, None]).astype(np.float64)
         """Which group a part belongs to, 1 or 0: [group, part]."""
 
@@ -95,13 +100,13 @@ class TransferProgramme:
         multipliers = np.maximum(-answer.ineqlin.marginals, 0)
         lines, shares = np.split(multipliers, [len(self.lines)])
         # For every T, min T_ii <= sum_i w_i T_ii - sum_k y_k gain_k(T): the greatest value of the right side.
-        shares = shares / shares.sum()
-        gap = -self.allowed.lowest(self._combine(lines / self.sizes) - np.diag(shares), 0.0) - share
+        costs = self._combine(lines / self.sizes[self.used]) - np.diag(shares / shares.sum())
+        gap = -self.allowed.lowest(costs, 0.0) - share
         gain = float(gains_under(self.found, matrix).max())
         size = float(np.abs(self.found.gains).max()) or 1.0
         if gap > SOLVED or gain > SOLVED * size:
             raise ArithmeticError(f"The linear programme left a gap of {gap:g} and a gain of {gain:g}.")
-        binding = tuple(self.found.at(self.harmful[index]) for index in np.flatnonzero(lines > TOLERANCE))
+        binding = tuple(self.found.at(self.used[index]) for index in np.flatnonzero(lines > TOLERANCE))
         return Transfer(share, matrix, gain, binding, gap)
 
     def refute(self) -> Impossible:
@@ -120,19 +125,19 @@ class TransferProgramme:
         if answer.status == INFEASIBLE:
             raise ArithmeticError("The linear programme and its dual were both found infeasible.")
         found = answer.x[: len(self.lines)]
-        weights = np.where(found > TOLERANCE, found, 0) / self.sizes
+        weights = np.where(found > TOLERANCE, found, 0) / self.sizes[self.used]
         weights = weights / weights.sum()
         gain = self.allowed.lowest(self._combine(weights), self.least_share)
         if gain <= 0:
             raise ArithmeticError(f"The proof that no transfers do multiplies out to {gain:g}, not above 0.")
         used = np.flatnonzero(weights)
-        return Impossible(gain, tuple((self.found.at(self.harmful[k]), float(weights[k])) for k in used))
+        return Impossible(gain, tuple((self.found.at(self.used[k]), float(weights[k])) for k in used))
 
     def _combine(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """The coefficients of T in the weighted sum of the deviators' gains: [giver, receiver]."""
-        weighted = self.found.gains[self.harmful] * weights[:, None]
+        weighted = self.found.gains[self.used] * weights[:, None]
         combined = np.zeros((self.found.gains.shape[1],) * 2)
-        np.add.at(combined.T, self.agents, weighted)
+        np.add.at(combined.T, self.found.agents[self.used], weighted)
         return combined
 
 

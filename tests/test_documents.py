@@ -13,6 +13,7 @@ import pytest
 from bilevel.cli.app import COMMANDS
 from bilevel.cli.check import parse_check
 from bilevel.cli.leading import split_leading
+from bilevel.cli.theory import parse_theory
 from bilevel.cli.train import DEFAULT_METHOD, parse
 from bilevel.experiment.config import default_config
 
@@ -68,6 +69,9 @@ def test_commands_parse(name: str, line: str) -> None:
     if command == "check":
         chosen, rest = split_leading("bilevel check", arguments)
         parse_check(chosen.game, chosen.method, rest)
+    if command == "theory":
+        chosen, rest = split_leading("bilevel theory", arguments, names=("game",), paths=())
+        parse_theory(chosen.game, rest)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,7 +11,7 @@ from games.anarchy import price_of_selfishness, pure_equilibria
 from games.catalogue import make
 from games.congestion import Braess, CongestionGame, Pigou, equilibria, price_of_anarchy, social_optimum
 from games.equilibrium import nash_conv
-from games.families import PublicGoods, SymmetricalChicken
+from games.families import Cyclical, PublicGoods, SymmetricalChicken, SymmetricalPrisonersDilemma
 from games.matrix import NormalForm
 from games.profiles import deviations, payoff_table, welfare_optima
 from games.random_games import random_general_sum
@@ -34,6 +34,8 @@ from games.two_agent import SymmetricTwoAgentGame
         (make("asymmetric-prisoners-dilemma"), 3, 3),
         (make("battle-of-the-sexes"), 1, 1),
         (PublicGoods(agents=5, k=3), 3, 3),
+        (SymmetricalPrisonersDilemma(agents=4, c=5, d=2), 5 / 2, 5 / 2),
+        (Cyclical(agents=4), 3, 3),
     ],
     ids=str,
 )

@@ -141,6 +141,12 @@ def test_two_agent_games(name: str, share: float, least: float) -> None:
     assert found.g == pytest.approx(share, abs=1e-12) or name == "asymmetric-prisoners-dilemma"
 
 
+def test_no_transfers_heal_the_textbooks_roads() -> None:
+    braess, pigou = minimal_transfer(make("braess")), minimal_transfer(make("pigou"))
+    assert braess.s is braess.g is pigou.s is None
+    assert pigou.g == pytest.approx(0, abs=1e-12)
+
+
 @pytest.mark.parametrize("payoffs", [(4, 0, 2, 2), (2, -2, 1, 1)])
 def test_stag_hunts_with_equal_punishment_and_temptation(payoffs: tuple[float, ...]) -> None:
     names = ("reward", "sucker", "temptation", "punishment")

@@ -73,7 +73,7 @@ def test_gains_are_those_of_the_receiver() -> None:
     np.testing.assert_allclose(gains_under(found, matrix), [0.5 - 2 * 0.25] * 2 + [0.75 - 2 * 0.5] * 2)
 
 
-DUALS = SimpleNamespace(marginals=np.array([0, 0, 0, 0, -0.5, -0.5]))
+DUALS = SimpleNamespace(marginals=np.array([0, -0.5, -0.5]))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ DUALS = SimpleNamespace(marginals=np.array([0, 0, 0, 0, -0.5, -0.5]))
         ),
         ([SimpleNamespace(status=2), SimpleNamespace(status=2)], "both found infeasible"),
         (
-            [SimpleNamespace(status=2), SimpleNamespace(status=0, x=np.array([1.0, 0, 0, 0, 0]))],
+            [SimpleNamespace(status=2), SimpleNamespace(status=0, x=np.array([1.0, 0]))],
             "multiplies out to -2, not above 0",
         ),
     ],

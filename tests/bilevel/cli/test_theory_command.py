@@ -1,0 +1,176 @@
+"""`bilevel theory`: what it says of known games, what it refuses, and what the document shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import games
+from bilevel.cli.theory import one_shot
+from games.matrix import MatrixGame
+from games.repeated import RepeatedGame
+
+Call = Callable[..., Any]
+DOCUMENT = Path(__file__).parents[3] / "docs" / "theory.md"
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_the_prisoners_dilemma(call: Call) -> None:
+    said = call("theory", "--game", "prisoners-dilemma")
+    assert said.code == 0
+    assert said.err == ""
+    text = words(said.out)
+    assert text.startswith("prisoners-dilemma: 2 agents; actions cooperate, defect")
+    for sentence in (
+        "optimum all cooperate -2",
+        "pure equilibrium all defect -4",
+        "mixed ones are not enumerated",
+        "Price of anarchy: 2. The equilibrium's cost over the least: 4 / 2.",
+        "Price of stability: 2.",
+        "T_ii >= 1/N was not demanded",
+        "s* = 0.6667 (one share for all, the rest evenly to the others)",
+        "0 0.6667 0.3333 1 0.3333 0.6667",
+        "Checked: under it nobody gains by leaving",
+        'Not everybody can keep more: else agent 0 would leave "all cooperate" to play defect.',
+        "g* = 0.6667 (any matrix): the same, so that the matrix above serves.",
+    ):
+        assert sentence in text, sentence
+
+
+def test_settings_of_the_game_count(call: Call) -> None:
+    text = words(call("theory", "--game", "public-goods", "--game.agents", 4, "--game.k", 3).out)
+    assert "public-goods: 4 agents" in text
+    assert "s* = 0.75 (" in text
+    assert "g* = 0.75 (" in text
+    assert "Price of anarchy: 3. The best welfare over the equilibrium's: 12 / 4." in text
+
+
+def test_braess(call: Call) -> None:
+    text = words(call("theory", "--game", "braess").out)
+    assert "Price of anarchy: 1.231. The equilibrium's cost over the least: 320 / 260." in text
+    assert "6 optima tie; what follows speaks of one (--optimum chooses)" in text
+    assert "s* (one share for all, the rest evenly to the others): impossible." in text
+    assert "g* (any matrix): impossible." in text
+
+
+def test_an_equal_part_can_be_demanded(call: Call) -> None:
+    free = words(call("theory", "--game", "stag-hunt-melting-pot").out)
+    assert "s* = 0 (one share for all" in free
+    assert 'Nothing can be kept: else agent 0 would leave "stag, hare" to play hare.' in free
+    text = words(call("theory", "--game", "stag-hunt-melting-pot", "--at-least-equal").out)
+    assert "T_ii >= 0.5 was demanded" in text
+    assert text.count("impossible. Weigh the deviations below") == 2
+    assert "add up to 1 or more, so that one of them pays. weight agent leaves to play" in text
+
+
+def test_transfers_along_the_graph(call: Call) -> None:
+    said = call("theory", "--game", "cyclical-prisoners-dilemma", "--game.agents", 4, "--along-graph")
+    text = words(said.out)
+    assert "s* = 0.6 (one share for all, the rest evenly to its neighbours)" in text
+    assert "g* = 0.75 (any matrix along the graph). The share" in text
+
+
+def test_another_optimum(call: Call) -> None:
+    text = words(call("theory", "--game", "chicken", "--optimum", 0, 1).out)
+    assert 'part of "swerve, straight"' in text
+    assert "s* (one share for all, the rest evenly to the others): impossible." in text
+    assert "g* = 0 (any matrix)" in text
+
+
+def test_what_needs_no_transfer(call: Call) -> None:
+    text = words(call("theory", "--game", "public-goods", "--game.k", 4).out)
+    assert "s* = 1 (" in text
+    assert "under it whoever leaves loses 0.3333 or more. Everything can be kept: nothing" in text
+
+
+@pytest.mark.parametrize("name", ["matching-pennies", "repeated-matching-pennies"])
+def test_a_zero_sum_game_is_solved(name: str, call: Call) -> None:
+    text = words(call("theory", "--game", name).out)
+    assert ("the stage game, played once" in text) == name.startswith("repeated")
+    assert "pure equilibrium none" in text
+    assert "Price of anarchy: undefined. There is no pure equilibrium." in text
+    assert "Zero-sum: with the probabilities (0.5, 0.5) and (0.5, 0.5)" in text
+    assert "agent 0 then gets 0." in text
+
+
+def test_long_lists_are_cut_and_counted(call: Call) -> None:
+    assert "optimum and 3 more" in words(call("theory", "--game", "rock-paper-scissors").out)
+
+
+ALL = [name for name in games.names() if isinstance(games.make(name), MatrixGame | RepeatedGame)]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_everything_with_a_table_has_a_theory(name: str, call: Call) -> None:
+    said = call("theory", "--game", name)
+    assert (said.code, said.err) == (0, "")
+    for title in ("Price of anarchy: ", "Price of stability: ", "s* ", "g* "):
+        assert title in said.out
+
+
+def test_a_game_of_ones_own(call: Call) -> None:
+    Path("mine.py").write_text(
+        'import games\ngames.register("mild", games.make("prisoners-dilemma", temptation=-0.5), summary="")\n'
+    )
+    text = words(call("theory", "--load", "mine.py", "--game", "mild").out)
+    assert "s* = 0.6 (" in text  # (T - P) / (T - S) = 1.5 / 2.5
+
+
+def test_without_a_name_it_is_the_dilemma_of_the_document(call: Call) -> None:
+    assert call("theory").out == call("theory", "--game", "prisoners-dilemma").out
+
+
+def test_help(call: Call) -> None:
+    said = call("theory", "--game", "braess", "--help")
+    assert said.code == 0
+    for option in ("--game.shortcut", "--at-least-equal", "--along-graph", "--optimum"):
+        assert option in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--game", "prisoners-dilema"), "There is no game 'prisoners-dilema'. Did you mean"),
+        (("--game", "chicken", "--optimum", 1, 1), "must be one of 0 0; 0 1; 1 0 (an action's number"),
+        (("--game", "braess", "--game.agents", 10), "10 agents with 3 actions have 393660"),
+        (("--game", "braess", "--game.slope", -1), "no slope may be negative"),
+        (("--game", "stag-hunt", "--game.reward", "nan"), "reward must be a finite number; it is nan"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments: tuple[object, ...], sentence: str, call: Call) -> None:
+    said = call("theory", *arguments)
+    assert said.code == 2
+    assert sentence in said.sentence()
+    assert said.out == ""
+
+
+@pytest.mark.parametrize("name", [name for name in games.names() if name not in ALL])
+def test_sampled_games_are_refused_with_those_that_work(name: str, call: Call) -> None:
+    said = call("theory", "--game", name)
+    assert said.code == 2
+    assert f"Theory is worked out for one-shot games with exact values, and {name} is none" in said.sentence()
+    for known in games.names():
+        assert (f" {known}," in said.err or f" {known};" in said.err) == one_shot(games.make(known))
+
+
+def test_an_unknown_option_is_refused(call: Call) -> None:
+    said = call("theory", "--game", "braess", "--game.bridges", 2)
+    assert said.code == 2
+    assert "--game.bridges" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_the_document_shows_what_is_printed(call: Call) -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    shown = re.findall(r"^```sh\nbilevel theory ([^\n]*)\n```\n\n```text\n(.*?)^```", text, re.DOTALL | re.M)
+    assert len(shown) >= 2
+    for command, output in shown:
+        lines = [line.rstrip() for line in call("theory", *command.split()).out.splitlines()]
+        assert output.splitlines() == lines, command
