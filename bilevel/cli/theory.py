@@ -12,6 +12,7 @@ import games
 from bilevel.cli.leading import split_leading
 from bilevel.cli.load import load_file
 from bilevel.cli.settings import read_settings
+from bilevel.cli.stopped import FAILED, Stopped
 from bilevel.errors import require
 from bilevel.report.theory import theory_report
 from games.anarchy import price_of_selfishness
@@ -56,6 +57,7 @@ def theory_command(arguments: list[str]) -> None:
 
     Raises:
         ValueError: a name is unknown, a setting is out of range, or the game is not one-shot and exact.
+        Stopped: the linear programme's answer does not stand its check.
     """
     chosen, rest = split_leading("bilevel theory", arguments, names=("game",), paths=())
     for path in chosen.load:
@@ -63,12 +65,15 @@ def theory_command(arguments: list[str]) -> None:
     settings = parse_theory(chosen.game or DEFAULT_GAME, rest)
     game = settings.stage
     anarchy = price_of_selfishness(game)
-    transfer = minimal_transfer(
-        game,
-        optimum=settings.optimum or None,
-        least_share=1 / game.num_agents if settings.at_least_equal else 0.0,
-        along_graph=settings.along_graph,
-    )
+    try:
+        transfer = minimal_transfer(
+            game,
+            optimum=settings.optimum or None,
+            least_share=1 / game.num_agents if settings.at_least_equal else 0.0,
+            along_graph=settings.along_graph,
+        )
+    except ArithmeticError as error:
+        raise Stopped(f"{error} Payoffs of very different sizes can do that.", FAILED) from None
     console = Console(highlight=False, markup=False, emoji=False)
     stage = "" if game is settings.game else "the stage game, played once; "
     actions = ", ".join(game.action_names)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import games
+import games.transfer_programme
 from bilevel.cli.theory import one_shot
 from games.matrix import MatrixGame
 from games.repeated import RepeatedGame
@@ -158,6 +160,14 @@ def test_sampled_games_are_refused_with_those_that_work(name: str, call: Call) -
     assert f"Theory is worked out for one-shot games with exact values, and {name} is none" in said.sentence()
     for known in games.names():
         assert (f" {known}," in said.err or f" {known};" in said.err) == one_shot(games.make(known))
+
+
+def test_an_answer_that_fails_its_check_is_one_sentence(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = SimpleNamespace(status=4, message="numerical trouble.")
+    monkeypatch.setattr(games.transfer_programme, "linprog", lambda *_: failed)
+    said = call("theory")
+    assert said.code == 1
+    assert "not solved: numerical trouble. Payoffs of very different sizes" in said.sentence()
 
 
 def test_an_unknown_option_is_refused(call: Call) -> None:
