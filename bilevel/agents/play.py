@@ -12,7 +12,7 @@ from torch import Tensor
 from bilevel.agents.policies import Policy, Tabular
 from bilevel.agents.rollout import Episodes, allowed, rollout
 from bilevel.agents.surrogates import Surrogate, chosen, dice, entropy
-from bilevel.outer.sharing import redistribute
+from bilevel.outer.transfer import Transfer
 from games.base import ExactGame, Game
 
 
@@ -36,18 +36,18 @@ class Play(Protocol):
     def draws(self) -> bool:
         """Whether `sample` draws anything; where it does not, it gives an empty tuple."""
 
-    def sample(self, theta: Tensor, sharing: Tensor, generator: torch.Generator) -> Any:
+    def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Any:
         """Draw what a loss will need under these policies; an exact game needs nothing."""
 
     def losses(
-        self, own: Tensor, others: Tensor, sharing: Tensor, data: Any, entropy_bonus: Tensor
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor
     ) -> Tensor:
-        """Each agent's inner loss on shared rewards, as a function of its own and of the others' policies.
+        """Each agent's inner loss on the rewards it sees, as a function of its own and the others' policies.
 
         Args:
             own: the policies differentiated: agent i's loss sees own[i] ...
             others: ... and others[j] for every j other than i.
-            sharing: [seed, giver, receiver].
+            transfer: how own rewards become those which are seen.
             data: from `sample`.
             entropy_bonus: scalar, reward units per nat.
 
@@ -70,9 +70,10 @@ class ExactPlay:
     """Exact values: no sampling, no variance; the policy is a table.
 
     >>> import games
+    >>> from bilevel.outer.transfer import SharedBy
     >>> play = ExactPlay(games.make("prisoners-dilemma"), Tabular(num_observations=1, num_actions=2))
     >>> theta = torch.zeros(1, 2, 1)  # seed, agent, parameter: cooperate half of the time
-    >>> play.losses(theta, theta, torch.eye(2), (), torch.tensor(0.0))
+    >>> play.losses(theta, theta, SharedBy(torch.eye(2)[None]), (), torch.tensor(0.0))
     tensor([[1.5000, 1.5000]])
     """
 
@@ -84,12 +85,12 @@ class ExactPlay:
         """It never does."""
         return False
 
-    def sample(self, theta: Tensor, sharing: Tensor, generator: torch.Generator) -> tuple[()]:
+    def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> tuple[()]:
         """Nothing is drawn."""
         return ()
 
     def losses(
-        self, own: Tensor, others: Tensor, sharing: Tensor, data: Any, entropy_bonus: Tensor
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor
     ) -> Tensor:
         """Minus each agent's shared discounted return and its bonus: the mean entropy over observations."""
         agents = self.game.num_agents
@@ -97,7 +98,8 @@ class ExactPlay:
         # [..., learner, agent, parameter]: what each learner takes the policies to be
         profiles = torch.where(mine, own.unsqueeze(-3), others.unsqueeze(-3))
         values = self.game.values(self.policy.probabilities(profiles)) * self.game.effective_horizon
-        shared = (values * sharing.mT).sum(-1)  # values[learner, giver], sharing[giver, learner]
+        assert transfer.matrix is not None  # learners see to it when they are built
+        shared = (values * transfer.matrix.mT).sum(-1)  # values[learner, giver], matrix[giver, learner]
         bonus = entropy(self.policy.table(own)).mean(-1)
         return -(shared + entropy_bonus * bonus)
 
@@ -120,10 +122,12 @@ class SampledPlay:
     """Sampled episodes and surrogate losses, for any game and any policy.
 
     >>> import games
+    >>> from bilevel.outer.transfer import SharedBy
     >>> game, policy = games.make("prisoners-dilemma"), Tabular(num_observations=1, num_actions=2)
     >>> play = SampledPlay(game, policy, dice, episodes=3)
     >>> theta = torch.full((1, 2, 1), -50.0)  # seed, agent, parameter: always defect
-    >>> episodes = play.sample(theta, torch.eye(2).expand(1, 2, 2), torch.Generator().manual_seed(0))
+    >>> keep = SharedBy(torch.eye(2)[None])
+    >>> episodes = play.sample(theta, keep, torch.Generator().manual_seed(0))
     >>> play.values(theta, episodes)
     tensor([[-2., -2.]])
     """
@@ -140,12 +144,12 @@ class SampledPlay:
         """It always does."""
         return True
 
-    def sample(self, theta: Tensor, sharing: Tensor, generator: torch.Generator) -> Episodes:
+    def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Episodes:
         """Play the episodes."""
-        return rollout(self.game, self.policy, theta, sharing, self.episodes, generator)
+        return rollout(self.game, self.policy, theta, transfer, self.episodes, generator)
 
     def losses(
-        self, own: Tensor, others: Tensor, sharing: Tensor, data: Any, entropy_bonus: Tensor
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor
     ) -> Tensor:
         """Minus the surrogate of the shared discounted return and the bonus: entropy per episode.
 
@@ -155,8 +159,8 @@ class SampledPlay:
         own_log = chosen(logits, data.actions) * data.alive
         others_log = chosen(self._logits(others, data), data.actions) * data.alive
         joint = own_log + others_log.sum(-3, keepdim=True) - others_log
-        shared = redistribute(data.rewards.flatten(-2), sharing).reshape(data.rewards.shape)
-        returns: Tensor = self.surrogate(own_log, joint, shared, data.alive, self.game.discount)
+        seen = transfer.rewards(data)
+        returns: Tensor = self.surrogate(own_log, joint, seen, data.alive, self.game.discount)
         bonus: Tensor = (entropy(logits) * data.alive).sum(-2).mean(-1)
         return -(returns + entropy_bonus * bonus)
 

@@ -150,7 +150,8 @@ class MLP:
             layer = (layer @ weights + parts[2 * index + 1].unsqueeze(-2)).tanh()
         # Few rows are multiplied several times as fast as few columns.
         weights = parts[-2].unflatten(-1, self._layers[-1])
-        return (weights.mT @ layer.mT + parts[-1].unsqueeze(-1)).mT
+        rows: Tensor = weights.mT @ layer.mT + parts[-1].unsqueeze(-1)
+        return rows.mT
 
 
 def initial_parameters(policy: Policy, *, seed: int, seeds: int, agents: int) -> Tensor:

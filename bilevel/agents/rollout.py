@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bilevel.agents.policies import Policy
+from bilevel.outer.transfer import Transfer
 from games.base import Game
 
 
@@ -65,7 +66,7 @@ def draw_actions(logits: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def rollout(
-    game: Game, policy: Policy, theta: Tensor, sharing: Tensor, episodes: int, generator: torch.Generator
+    game: Game, policy: Policy, theta: Tensor, transfer: Transfer, episodes: int, generator: torch.Generator
 ) -> Episodes:
     """Play `episodes` whole episodes per seed.
 
@@ -73,7 +74,7 @@ def rollout(
         game: any game.
         policy: any policy of as many features and actions.
         theta: [seed, agent, parameter].
-        sharing: [seed, giver, receiver]: the game is told what was given (`Game.give`).
+        transfer: by what rule agents give: the game is told what was given (`Game.give`).
         episodes: per seed.
         generator: the source of every draw, on theta's device.
 
@@ -87,6 +88,7 @@ def rollout(
     seeds = theta.shape[0]
     state = game.reset(seeds * episodes, generator)
     alive = torch.ones(seeds, 1, episodes, dtype=theta.dtype, device=theta.device)
+    told = type(game).give is not Game.give
     steps: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]] = []
 
     def stack(values: Tensor) -> Tensor:
@@ -106,8 +108,8 @@ def rollout(
         state, rewards, done = game.step(state, joint, generator)
         own = _while_alive(stack(rewards).to(theta.dtype), alive)
         steps.append((observed, actions, own, alive, cooperated, legal))
-        gifts = sharing.unsqueeze(1) * own.movedim(1, 2).unsqueeze(-1)  # [seed, episode, giver, receiver]
-        state = game.give(state, gifts.flatten(0, 1))
+        if told:
+            state = game.give(state, step_gifts(transfer, observed, actions, own, alive))
         alive = alive * (~done).to(theta.dtype).reshape(seeds, 1, episodes)
 
     observations, taken, own_rewards, running, cooperating, masks = zip(*steps, strict=True)
@@ -121,6 +123,27 @@ def rollout(
         cooperated=None if cooperating[0] is None else torch.stack(cooperating, 2).to(theta.dtype),
         legal=None if masks[0] is None else torch.stack(masks, 2),
     )
+
+
+def step_gifts(
+    transfer: Transfer, observed: Tensor, actions: Tensor, rewards: Tensor, alive: Tensor
+) -> Tensor:
+    """What agents gave in one step, as `Game.give` is told.
+
+    Args:
+        transfer: by what rule they give.
+        observed: [seed, agent, episode, *shape].
+        actions: integer [seed, agent, episode].
+        rewards: own ones, [seed, agent, episode].
+        alive: [seed, 1, episode].
+
+    Returns:
+        [seed * episode, giver, receiver], in reward units.
+    """
+    step = Episodes(
+        observed.unsqueeze(2), actions.unsqueeze(2), rewards.unsqueeze(2), alive.unsqueeze(2), cooperated=None
+    )
+    return transfer.gifts(step).squeeze(-2).movedim(-1, 1).flatten(0, 1)
 
 
 def _while_alive(values: Tensor, alive: Tensor) -> Tensor:

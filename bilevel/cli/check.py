@@ -36,7 +36,7 @@ class OuterLearner(Learner, Protocol):
     """A learner that can say which bilevel problem it solves."""
 
     def problem(self, generator: torch.Generator, bonus: Tensor) -> BilevelProblem:
-        """See `SharingLearner.problem`."""
+        """See `OuterLearner.problem`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 import games
 from bilevel.agents.actors import Actor, learned_actor, random_actor, scripted_actor
@@ -18,6 +17,7 @@ from bilevel.experiment.checkpoint import load_checkpoint
 from bilevel.experiment.config import LARGEST_SEED, RunConfig, load_config
 from bilevel.experiment.folder import RunFolder
 from bilevel.methods import PolicyLearner
+from bilevel.outer.transfer import Transfer
 from bilevel.report.clip import check_film, film, write_film
 from games.base import Game
 
@@ -76,7 +76,7 @@ def play_command(arguments: list[str]) -> None:
     out = chosen.out or Path(f"{name}.gif")
     check_film(out)
     settings = _parse(rest, name, games.make(name) if config is None else config.game)
-    actor, sharing = _actor(settings, policy, folder, config)
+    actor, transfer = _actor(settings, policy, folder, config)
     generator = torch.Generator().manual_seed(settings.seed)
     frames = film(
         settings.game,
@@ -85,7 +85,7 @@ def play_command(arguments: list[str]) -> None:
         episodes=settings.episodes,
         most_steps=settings.most_steps,
         scale=settings.scale,
-        sharing=sharing,
+        transfer=transfer,
     )
     with torch.no_grad():
         print(f"Written: {write_film(frames, out, frames_per_second=settings.frames_per_second)}")
@@ -127,8 +127,8 @@ def _config(folder: RunFolder, named: str | None) -> RunConfig:
 
 def _actor(
     settings: Play, policy: str, folder: RunFolder | None, config: RunConfig | None
-) -> tuple[Actor, Tensor | None]:
-    """Who plays, and which sharing the game is told of, [giver, receiver].
+) -> tuple[Actor, Transfer | None]:
+    """Who plays, and by what rule they give, of which the game is told.
 
     Raises:
         ValueError: the run has no checkpoint or no such repetition, learned no policies, or plays a game of
@@ -158,5 +158,5 @@ def _actor(
     assert isinstance(learner, PolicyLearner)
     state = load_checkpoint(folder.checkpoint, like=learner.init(config.seed)).state
     theta = state["theta"][settings.repetition].cpu()
-    sharing = learner.sharing(state["phi"])[settings.repetition].detach().cpu()
-    return learned_actor(game, learner.play.policy, theta), sharing
+    phi = state["phi"][settings.repetition : settings.repetition + 1]
+    return learned_actor(game, learner.play.policy, theta), learner.transfer(phi.detach().cpu())

@@ -15,10 +15,10 @@ from bilevel.methods.base import Method
 from bilevel.methods.contract import Learner, Metrics, Placement, State
 from bilevel.methods.fixed import Fixed
 from bilevel.methods.learner import PolicyLearner
+from bilevel.methods.outer_learner import OuterLearner
 from bilevel.methods.outer_method import OuterMethod
 from bilevel.methods.prosocial import Prosocial
 from bilevel.methods.selfish import Selfish
-from bilevel.methods.sharing_learner import SharingLearner
 from bilevel.methods.tos import ToS
 
 __all__ = [
@@ -27,12 +27,12 @@ __all__ = [
     "Learner",
     "Method",
     "Metrics",
+    "OuterLearner",
     "OuterMethod",
     "Placement",
     "PolicyLearner",
     "Prosocial",
     "Selfish",
-    "SharingLearner",
     "State",
     "ToS",
     "register_method",

@@ -1,38 +1,41 @@
-"""Policies that learn under sharing that is given."""
+"""Policies that learn under a transfer of rewards that is given."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bilevel.agents.play import Measured
+from bilevel.agents.play import Play
 from bilevel.agents.policies import initial_parameters
 from bilevel.errors import require
 from bilevel.methods.base import Method
 from bilevel.methods.contract import Metrics, Placement, State
 from bilevel.optimisers import make_optimiser
-from bilevel.outer.objectives import given_away
-from bilevel.outer.sharing import check_sharing
+from bilevel.outer.transfer import Transfer
+from bilevel.outer.variables import OuterVariable
 from bilevel.step import inner_step_per_agent
 from bilevel.tree import detach
 from games.base import Game
 
 
 class PolicyLearner:
-    """Policies that learn under sharing that does not change: here phi is the sharing matrix itself.
+    """Policies that learn under an outer variable that is not learned.
 
-    Phi is a part of the state all the same, so that every learner's state has the same entries.
+    It is a part of the state all the same, so that every learner's state has the same entries.
 
     Args:
         method: the inner loop's settings.
         game: what is played.
         placement: seeds, precision, device.
-        sharing: who gets which part of whose reward, [giver, receiver]; rows sum to 1.
+        variable: what passes between the agents.
+        schedule: outer step -> the variable's value in it, the same for all seeds; None: as at the start.
 
     Raises:
-        ValueError: the method's policy does not fit the game, or this is no sharing matrix of its agents.
+        ValueError: the method's policy does not fit the game; what passes between agents is for another
+            number of them; or values are exact, and it is more than a matrix.
 
     >>> import games
     >>> from bilevel.methods import Fixed
@@ -43,17 +46,34 @@ class PolicyLearner:
     (0, 1, torch.Size([3]))
     """
 
-    def __init__(self, method: Method, game: Game, placement: Placement, sharing: Tensor) -> None:
+    def __init__(
+        self,
+        method: Method,
+        game: Game,
+        placement: Placement,
+        variable: OuterVariable,
+        *,
+        schedule: Callable[[int], Tensor] | None = None,
+    ) -> None:
         self.method, self.game, self.placement = method, game, placement
         self.play = method.play(game)
         self.optimiser = make_optimiser(method.inner_optimiser, learning_rate=method.inner_learning_rate)
         self.step = inner_step_per_agent(self._inner_losses, self.optimiser)
-        self._initial_phi = sharing
-        check_sharing(self.sharing(sharing), agents=game.num_agents)
+        self.variable, self.schedule = variable, schedule
+        require(
+            variable.agents == game.num_agents,
+            f"{type(game).__name__} has {game.num_agents} agents, but what passes between them is for "
+            f"{variable.agents}.",
+        )
+        require(
+            self.play.draws or variable.exact,
+            f"With exact values agents can only share by a matrix, and {type(method).__name__} does more: "
+            "switch exact off (--method.no-exact).",
+        )
 
-    def sharing(self, phi: Tensor) -> Tensor:
-        """The sharing matrices, [..., giver, receiver], that these outer variables stand for."""
-        return phi
+    def transfer(self, phi: Tensor) -> Transfer:
+        """How own rewards become those that learners see, by these outer variables."""
+        return self.variable.transfer(phi)
 
     def init(self, seed: int) -> State:
         """The first state; the first policies of repetition i depend on `seed` and i alone.
@@ -64,7 +84,7 @@ class PolicyLearner:
         require(seed >= 0, f"seed must be 0 or more, not {seed}.")
         place = self.placement
         theta = self._initial_policies(seed)
-        phi = self._initial_phi.to(place.device, place.dtype).expand(place.seeds, -1, -1).clone()
+        phi = self.variable.initial(seed, place.seeds).to(place.device, place.dtype).clone()
         generator = torch.Generator(place.device).manual_seed(seed)
         return {
             "outer_step": torch.zeros((), dtype=torch.int64),
@@ -82,17 +102,15 @@ class PolicyLearner:
                 passed in is not changed.
         """
         generator, bonus = self._resume(state)
-        theta, opt_state, phi = state["theta"], state["opt_state"], state["phi"]
-        sharing = self.sharing(phi)
+        theta, opt_state, phi = state["theta"], state["opt_state"], self._phi(state)
+        transfer = self.transfer(phi)
         with torch.no_grad():
             for _ in range(self.method.inner_steps):
-                data = self.play.sample(theta, sharing, generator), bonus
+                data = self.play.sample(theta, transfer, generator), bonus
                 theta, opt_state = self.step(theta, opt_state, phi, data)
             require_finite(theta, "A policy", state["outer_step"])
-            metrics = self._metrics(
-                self.play.measure(theta, self.play.sample(theta, sharing, generator)), sharing
-            )
-        return self._next(state, generator, theta=theta, opt_state=opt_state), metrics
+            metrics = self._metrics(self.play, theta, self.play.sample(theta, transfer, generator), transfer)
+        return self._next(state, generator, theta=theta, opt_state=opt_state, phi=phi), metrics
 
     @torch.no_grad()
     def evaluate(self, state: State, *, episodes: int, seed: int) -> Metrics:
@@ -107,8 +125,16 @@ class PolicyLearner:
             FloatingPointError: a reward is not a finite number.
         """
         generator = torch.Generator(self.placement.device).manual_seed(seed)
-        play, theta, sharing = self.play.with_episodes(episodes), state["theta"], self.sharing(state["phi"])
-        return self._metrics(play.measure(theta, play.sample(theta, sharing, generator)), sharing)
+        play, theta = self.play.with_episodes(episodes), state["theta"]
+        transfer = self.transfer(state["phi"])
+        return self._metrics(play, theta, play.sample(theta, transfer, generator), transfer)
+
+    def _phi(self, state: State) -> Tensor:
+        """The outer variables of the outer step that comes."""
+        phi: Tensor = state["phi"]
+        if self.schedule is None:
+            return phi
+        return self.schedule(int(state["outer_step"])).to(phi).expand_as(phi)
 
     def _initial_policies(self, seed: int) -> Tensor:
         place = self.placement
@@ -118,7 +144,7 @@ class PolicyLearner:
 
     def _inner_losses(self, own: Tensor, others: Tensor, phi: Tensor, data: Any) -> Tensor:
         sample, bonus = data
-        return self.play.losses(own, others, self.sharing(phi), sample, bonus)
+        return self.play.losses(own, others, self.transfer(phi), sample, bonus)
 
     def _resume(self, state: State) -> tuple[torch.Generator, Tensor]:
         generator = torch.Generator(self.placement.device)
@@ -134,16 +160,13 @@ class PolicyLearner:
             "generator": generator.get_state(),
         }
 
-    def _metrics(self, measured: Measured, sharing: Tensor) -> Metrics:
-        agents = range(self.game.num_agents)
+    def _metrics(self, play: Play, theta: Tensor, data: Any, transfer: Transfer) -> Metrics:
+        measured, agents = play.measure(theta, data), range(self.game.num_agents)
         metrics = {"welfare": measured.values.sum(-1)}
         metrics |= {f"return_{agent}": measured.values[:, agent] for agent in agents}
         if measured.cooperation is not None:
             metrics["cooperation"] = measured.cooperation.mean(-1)
-        metrics["given_away"] = given_away(sharing).mean(-1)
-        metrics |= {
-            f"share_{giver}_{taker}": sharing[:, giver, taker] for giver in agents for taker in agents
-        }
+        metrics |= transfer.report(data if play.draws else None)
         return {name: values.detach() for name, values in metrics.items()}
 
 

@@ -8,6 +8,7 @@ from bilevel.methods.base import Method
 from bilevel.methods.contract import Learner, Placement
 from bilevel.methods.learner import PolicyLearner
 from bilevel.outer.sharing import identity_sharing
+from bilevel.outer.variables import FixedMatrix
 from games.base import Game
 
 
@@ -23,4 +24,4 @@ class Selfish(Method):
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
-        return PolicyLearner(self, game, placement, identity_sharing(game.num_agents))
+        return PolicyLearner(self, game, placement, FixedMatrix(identity_sharing(game.num_agents)))

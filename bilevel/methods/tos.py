@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from torch import Tensor
 
 from bilevel.errors import require_name
 from bilevel.methods.base import require_number
 from bilevel.methods.contract import Learner, Placement
+from bilevel.methods.outer_learner import OuterLearner
 from bilevel.methods.outer_method import OuterMethod
-from bilevel.methods.sharing_learner import SharingLearner
 from bilevel.outer.objectives import COSTS, OBJECTIVES
 from bilevel.outer.sharing import Sharing, check_own_share
+from bilevel.outer.transfer import Transfer
+from bilevel.outer.variables import LearnedMatrix
 from games.base import Game
 
 
@@ -38,7 +42,7 @@ class ToS(OuterMethod):
     >>> state, metrics = learner.update(learner.init(seed=0))
     >>> metrics["share_0_0"]  # those under which the policies learned
     tensor([0.8000, 0.8000], dtype=torch.float64)
-    >>> learner.sharing(state["phi"])[0, 0]  # those that come next: giving pays
+    >>> learner.transfer(state["phi"]).matrix[0, 0]  # those that come next: giving pays
     tensor([0.7661, 0.2339], dtype=torch.float64)
     """
 
@@ -61,11 +65,15 @@ class ToS(OuterMethod):
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
-        return SharingLearner(
+        return OuterLearner(
             self,
             game,
             placement,
-            Sharing(game.neighbours, self.own_share),
+            LearnedMatrix(Sharing(game.neighbours, self.own_share)),
             objective=OBJECTIVES[self.objective],
-            cost=(self.cost, self.cost_weight),
+            costs=self._costs,
         )
+
+    def _costs(self, transfer: Transfer, data: Any) -> Tensor:
+        assert transfer.matrix is not None
+        return self.cost_weight * COSTS[self.cost](transfer.matrix)

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from bilevel.agents.actors import Actor
+from bilevel.agents.rollout import step_gifts
 from bilevel.errors import require
 from bilevel.experiment.files import write_whole
+from bilevel.outer.transfer import Transfer
 from games.base import Game
 from games.pen import captioned, framed
 
@@ -32,7 +34,7 @@ def film(
     episodes: int = 1,
     most_steps: int | None = None,
     scale: float = 1.0,
-    sharing: Tensor | None = None,
+    transfer: Transfer | None = None,
 ) -> Iterator[np.ndarray]:
     """Play, and draw a frame before the first and after every step.
 
@@ -43,7 +45,7 @@ def film(
         episodes: how many, one after the other, 1 or more.
         most_steps: of an episode; None: until it ends.
         scale: of the frames, above 0.
-        sharing: [giver, receiver]: the game is told what was given; None: nothing is.
+        transfer: by what rule agents give: the game is told what was given; None: nothing is.
 
     Returns:
         frames, uint8 [height, width, 3], of sizes that may differ by their captions' lengths.
@@ -54,12 +56,19 @@ def film(
         yield captioned(game.render(state, 0, scale), f"{title}start", scale)
         total, step, over = 0.0, 0, False
         while not over and (most_steps is None or step < most_steps):
-            state, rewards, done = game.step(state, actor(state, generator), generator)
-            if sharing is not None:
-                state = game.give(state, sharing * rewards.to(sharing).unsqueeze(-1))
+            seen, actions = game.observe(state), actor(state, generator)
+            state, rewards, done = game.step(state, actions, generator)
+            if transfer is not None:
+                state = game.give(state, _gifts(transfer, seen, actions, rewards))
             step, over, total = step + 1, bool(done.item()), total + float(rewards.sum())
             words = f"{title}step {step}: {earned(rewards[0].tolist())}, together so far {total:z.4g}"
             yield captioned(game.render(state, 0, scale), words, scale)
+
+
+def _gifts(transfer: Transfer, seen: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
+    """What was given in a step of one copy, [1, giver, receiver]."""
+    seen, actions, rewards = (each.unsqueeze(2) for each in (seen, actions, rewards))
+    return step_gifts(transfer, seen, actions, rewards, torch.ones_like(rewards[:, :1]))
 
 
 def earned(rewards: list[float]) -> str:

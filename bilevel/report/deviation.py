@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bilevel.errors import require
-from bilevel.methods import Placement, SharingLearner, ToS
+from bilevel.methods import OuterLearner, Placement, ToS
 from games.finite_repeated import FiniteRepeatedGame
 
 MOST_STEPS_AT_ONCE = 400_000
@@ -96,7 +96,7 @@ def _meta_gradients(method: ToS, game: FiniteRepeatedGame, logit: float, samples
     parts = []
     for count in (min(at_once, samples - done) for done in range(0, samples, at_once)):
         learner = method.build(game, Placement(seeds=count))
-        assert isinstance(learner, SharingLearner)
+        assert isinstance(learner, OuterLearner)
         state = learner.init(seed)
         theta = torch.full_like(state["theta"], logit)
         estimate = learner.hypergradient(

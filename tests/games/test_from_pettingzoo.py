@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from bilevel.agents.policies import MLP
 from bilevel.agents.rollout import rollout
+from bilevel.outer.transfer import SharedBy
 from games.catalogue import make
 from games.from_pettingzoo import from_pettingzoo
 from games.pettingzoo_view import env, parallel_env
@@ -105,7 +106,9 @@ def test_learners_play_it() -> None:
     game = from_pettingzoo(functools.partial(parallel_env, "escape-room"), copies=6)
     policy = MLP(num_features=7, num_actions=3, hidden=(4,))
     theta = torch.zeros(2, 2, policy.num_parameters)
-    episodes = rollout(game, policy, theta, torch.eye(2).expand(2, 2, 2), 3, torch.Generator().manual_seed(0))
+    episodes = rollout(
+        game, policy, theta, SharedBy(torch.eye(2).expand(2, 2, 2)), 3, torch.Generator().manual_seed(0)
+    )
     assert episodes.rewards.shape == (2, 2, 5, 3)  # seed, agent, time, episode
     assert set(episodes.rewards.unique().tolist()) <= {-1.0, 0.0, 10.0}
 

@@ -19,7 +19,7 @@ from bilevel.hypergradient import (
 )
 from bilevel.hypergradient.base import Always, Recorded
 from bilevel.methods import Placement, ToS
-from bilevel.methods.sharing_learner import SharingLearner
+from bilevel.methods.outer_learner import OuterLearner
 from bilevel.optimisers import GradientTransformation, make_optimiser
 from bilevel.step import inner_step_per_agent
 from tests.benchmarks.case import Case, Run
@@ -100,7 +100,7 @@ def tos(case: Case, *, compiled: bool = False) -> Run:
     setting = make_setting(case)
     placement = Placement(seeds=case.size, dtype=getattr(torch, case.dtype))
     method = ToS(inner_optimiser="sgd", inner_learning_rate=dilemma.RATE, inner_steps=case.steps)
-    learner = cast(SharingLearner, method.build(dilemma.GAME, placement))
+    learner = cast(OuterLearner, method.build(dilemma.GAME, placement))
     problem = learner.problem(torch.Generator(), torch.zeros((), dtype=placement.dtype))
     estimate = make_estimator("unrolled", compiled=compiled)
     state = learner.optimiser.init(setting.theta)

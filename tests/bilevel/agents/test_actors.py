@@ -15,6 +15,7 @@ from bilevel.agents.play import SampledPlay
 from bilevel.agents.policies import Tabular
 from bilevel.agents.rollout import ILLEGAL, allowed, rollout
 from bilevel.agents.surrogates import chosen, dice, entropy
+from bilevel.outer.transfer import SharedBy
 from games.matrix import MatrixState, NormalForm
 
 
@@ -45,7 +46,7 @@ def test_learned_policies_play_as_in_training_and_never_illegally() -> None:
     actions = learned_actor(GAME, POLICY, theta)(GAME.reset(3000, generator), generator)
     assert set(actions[:, 0].tolist()) == {0, 1}
     assert set(actions[:, 1].tolist()) == {1, 2}
-    episodes = rollout(GAME, POLICY, theta[None], torch.eye(2)[None], 3000, generator)
+    episodes = rollout(GAME, POLICY, theta[None], SharedBy(torch.eye(2)[None]), 3000, generator)
     assert episodes.legal is not None
     assert episodes.legal.shape == (1, 2, 1, 3000, 3)
     assert episodes.legal.gather(-1, episodes.actions[..., None]).all()
@@ -56,8 +57,8 @@ def test_losses_know_what_was_legal() -> None:
     play = SampledPlay(GAME, POLICY, dice, episodes=20_000)
     theta = torch.zeros(1, 2, 2, dtype=torch.float64, requires_grad=True)
     sharing = torch.eye(2, dtype=torch.float64)[None]
-    data = play.sample(theta, sharing, torch.Generator().manual_seed(0))
-    losses = play.losses(theta, theta, sharing, data, torch.tensor(0.1, dtype=torch.float64))
+    data = play.sample(theta, SharedBy(sharing), torch.Generator().manual_seed(0))
+    losses = play.losses(theta, theta, SharedBy(sharing), data, torch.tensor(0.1, dtype=torch.float64))
     (gradient,) = torch.autograd.grad(losses.sum(), theta)
     assert gradient[0, 1, 0] == 0
     assert losses.isfinite().all()

@@ -12,6 +12,7 @@ from bilevel.agents.policies import MLP, Tabular, initial_parameters
 from bilevel.agents.rollout import Episodes
 from bilevel.agents.surrogates import dice, reinforce
 from bilevel.outer.sharing import share
+from bilevel.outer.transfer import SharedBy
 from games.escape_room import EscapeRoom
 from games.families import Cyclical
 from games.repeated import RepeatedGame
@@ -48,10 +49,10 @@ class Setting:
         self.theta = initial_parameters(play.policy, seed=0, seeds=SEEDS, agents=agents)
         self.theta = self.theta + 0.5 * draw(1, *self.theta.shape)
         self.sharing = draw(2, SEEDS, agents, agents).softmax(-1)
-        self.data = play.sample(self.theta, self.sharing, torch.Generator().manual_seed(3))
+        self.data = play.sample(self.theta, SharedBy(self.sharing), torch.Generator().manual_seed(3))
 
     def losses(self, own: Tensor, others: Tensor, bonus: Tensor = BONUS) -> Tensor:
-        return self.play.losses(own, others, self.sharing, self.data, bonus)
+        return self.play.losses(own, others, SharedBy(self.sharing), self.data, bonus)
 
     def loss_of(self, agent: int, theta: Tensor) -> Tensor:
         """One agent's loss, summed over seeds, own = others; if exact, straight from the game."""
@@ -144,7 +145,7 @@ def test_sampled_values_are_the_mean_episode_values(game: games.Game) -> None:
     expected = expected.reshape(SEEDS, 6, -1).mean(1)
     torch.testing.assert_close(measured.values, expected, rtol=1e-12, atol=1e-12)
     dice_losses = SampledPlay(game, policy, dice, 6).losses(
-        setting.theta, setting.theta, setting.sharing, setting.data, torch.zeros(())
+        setting.theta, setting.theta, SharedBy(setting.sharing), setting.data, torch.zeros(())
     )
     shared = share(values * game.effective_horizon, setting.sharing)
     torch.testing.assert_close(dice_losses, -shared, rtol=1e-11, atol=1e-12)

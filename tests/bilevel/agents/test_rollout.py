@@ -13,6 +13,7 @@ from torch import Tensor
 import games
 from bilevel.agents.policies import MLP, Tabular
 from bilevel.agents.rollout import draw_actions, rollout
+from bilevel.outer.transfer import SharedBy
 from games.base import Game
 from games.escape_room import EscapeRoom
 from games.repeated import RepeatedGame
@@ -67,7 +68,9 @@ SHARING = torch.tensor([[[0.75, 0.25], [0.0, 1.0]], [[1.0, 0.0], [0.5, 0.5]]], d
 def play_countdown(**settings: int):
     policy = MLP(5, 2, (3,))
     theta = torch.zeros(2, 2, policy.num_parameters, dtype=torch.float64)
-    return rollout(CountDown(**settings), policy, theta, SHARING, 6, torch.Generator().manual_seed(0))
+    return rollout(
+        CountDown(**settings), policy, theta, SharedBy(SHARING), 6, torch.Generator().manual_seed(0)
+    )
 
 
 def test_episodes_end_when_they_are_done() -> None:
@@ -119,7 +122,7 @@ def test_shapes_and_types(dtype: torch.dtype, one_hot: bool) -> None:
     policy = MLP(5, 2, (3,), one_hot=True) if one_hot else Tabular(5, 2)
     theta = torch.zeros(4, 2, policy.num_parameters, dtype=dtype)
     sharing = torch.eye(2, dtype=dtype).expand(4, 2, 2)
-    episodes = rollout(game, policy, theta, sharing, 3, torch.Generator().manual_seed(0))
+    episodes = rollout(game, policy, theta, SharedBy(sharing), 3, torch.Generator().manual_seed(0))
     for values in (episodes.observations, episodes.actions, episodes.rewards, episodes.cooperated):
         assert values.shape == (4, 2, 5, 3)
     assert episodes.alive.shape == (4, 1, 5, 3)
@@ -135,7 +138,7 @@ def test_shapes_and_types(dtype: torch.dtype, one_hot: bool) -> None:
 def test_a_game_without_cooperation_has_none() -> None:
     game = games.make("rock-paper-scissors")
     theta, sharing = torch.zeros(1, 2, 2), torch.eye(2).expand(1, 2, 2)
-    assert rollout(game, Tabular(1, 3), theta, sharing, 2, torch.Generator()).cooperated is None
+    assert rollout(game, Tabular(1, 3), theta, SharedBy(sharing), 2, torch.Generator()).cooperated is None
 
 
 def test_the_generator_decides_everything() -> None:
@@ -145,7 +148,9 @@ def test_the_generator_decides_everything() -> None:
 
     def actions(seed: int) -> Tensor:
         torch.manual_seed(seed + 100)  # the global stream has no part in it
-        return rollout(game, policy, theta, sharing, 8, torch.Generator().manual_seed(seed % 2)).actions
+        return rollout(
+            game, policy, theta, SharedBy(sharing), 8, torch.Generator().manual_seed(seed % 2)
+        ).actions
 
     assert torch.equal(actions(0), actions(2))
     assert not torch.equal(actions(0), actions(1))

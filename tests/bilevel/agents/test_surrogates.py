@@ -19,6 +19,7 @@ from bilevel.agents.surrogates import (
     magic_box,
     reinforce,
 )
+from bilevel.outer.transfer import SharedBy
 from games.base import ExactGame
 from games.repeated import RepeatedGame
 
@@ -83,10 +84,12 @@ def test_sampled_gradients_agree_with_exact_ones(name: str, game: ExactGame) -> 
     theta = draw(1, 2, policy.num_parameters).expand(TRIALS, -1, -1)
     sharing = draw(2, 2, 2).softmax(-1).expand(TRIALS, -1, -1)
     exact, sampled = ExactPlay(game, policy), SampledPlay(game, policy, SURROGATES[name], EPISODES)
-    data = sampled.sample(theta, sharing, torch.Generator().manual_seed(0))
+    data = sampled.sample(theta, SharedBy(sharing), torch.Generator().manual_seed(0))
 
     def each_agents_gradient(play: ExactPlay | SampledPlay) -> Tensor:
-        return torch.func.grad(lambda own: play.losses(own, theta, sharing, data, NO_BONUS).sum())(theta)
+        return torch.func.grad(lambda own: play.losses(own, theta, SharedBy(sharing), data, NO_BONUS).sum())(
+            theta
+        )
 
     def welfare_gradient(play: ExactPlay | SampledPlay) -> Tensor:
         return torch.func.grad(lambda theta: play.values(theta, data).sum())(theta)

@@ -11,6 +11,7 @@ from bilevel.agents.play import SampledPlay
 from bilevel.agents.policies import Tabular
 from bilevel.agents.rollout import Episodes
 from bilevel.agents.surrogates import LoadedDice, Surrogate, chosen, dice, loaded_dice, reinforce
+from bilevel.outer.transfer import SharedBy
 from games.repeated import RepeatedGame
 
 
@@ -76,7 +77,9 @@ class Enumerated:
         )
         play = SampledPlay(self.game, self.policy, surrogate, episodes=2)
         every = theta.expand(256, 2, 5)
-        losses = play.losses(every, every, phi.softmax(-1).expand(256, 2, 2), episodes, torch.zeros(()))
+        losses = play.losses(
+            every, every, SharedBy(phi.softmax(-1).expand(256, 2, 2)), episodes, torch.zeros(())
+        )
         return (weights * losses[:, 0]).sum()
 
     def gradients(self, surrogate: Surrogate) -> tuple[Tensor, Tensor]:

@@ -61,7 +61,7 @@ def test_an_update_moves_the_policies_and_reports_every_seed(name: str, game: Ga
     returns = torch.stack([metrics[f"return_{agent}"] for agent in agents])
     torch.testing.assert_close(metrics["welfare"], returns.sum(0), rtol=0, atol=1e-12)
     shares = torch.stack([torch.stack([metrics[f"share_{i}_{j}"] for j in agents], -1) for i in agents], -2)
-    torch.testing.assert_close(shares, learner.sharing(start["phi"]), rtol=0, atol=0)
+    torch.testing.assert_close(shares, learner.transfer(start["phi"]).matrix, rtol=0, atol=0)
     given = 1 - shares.diagonal(dim1=-2, dim2=-1).mean(-1)
     torch.testing.assert_close(metrics["given_away"], given, rtol=0, atol=1e-12)
     assert all(values.shape == (3,) and not values.requires_grad for values in metrics.values())
@@ -110,7 +110,9 @@ def test_an_evaluation_does_not_touch_the_state(game: Game) -> None:
     measured = learner.evaluate(state, episodes=16, seed=5)
     assert_same_bits(state, kept)
     assert_same_bits(measured, learner.evaluate(state, episodes=16, seed=5))
-    expected = learner.sharing(state["phi"])[:, 0, 1]  # the sharing of the state, not the one before it
+    expected = learner.transfer(state["phi"]).matrix[
+        :, 0, 1
+    ]  # the sharing of the state, not the one before it
     torch.testing.assert_close(measured["share_0_1"], expected, rtol=0, atol=0)
 
 

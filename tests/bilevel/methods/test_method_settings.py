@@ -11,9 +11,10 @@ import games
 from bilevel.agents.play import ExactPlay, SampledPlay
 from bilevel.agents.policies import MLP, Tabular
 from bilevel.agents.surrogates import dice
-from bilevel.methods import METHODS, Fixed, Method, Placement, PolicyLearner, Selfish, SharingLearner, ToS
+from bilevel.methods import METHODS, Fixed, Method, OuterLearner, Placement, PolicyLearner, Selfish, ToS
 from bilevel.outer.objectives import OBJECTIVES
 from bilevel.outer.sharing import Sharing
+from bilevel.outer.variables import FixedMatrix, LearnedMatrix
 from bilevel.schedule import LinearSchedule
 from games.base import Game
 from games.escape_room import EscapeRoom
@@ -103,18 +104,17 @@ def test_a_policy_that_does_not_fit_the_game_is_refused(method: Method, game: Ga
 
 
 def test_a_sharing_that_does_not_fit_the_game_is_refused() -> None:
-    with pytest.raises(ValueError, match="A sharing matrix of 2 agents has shape"):
-        PolicyLearner(Selfish(), DILEMMA, Placement(), torch.eye(3))
+    with pytest.raises(ValueError, match="has 2 agents, but what passes between them is for 3"):
+        PolicyLearner(Selfish(), DILEMMA, Placement(), FixedMatrix(torch.eye(3)))
     with pytest.raises(ValueError, match="Every row of a sharing matrix sums to 1"):
-        PolicyLearner(Selfish(), DILEMMA, Placement(), torch.zeros(2, 2))
-    with pytest.raises(ValueError, match="A sharing matrix of 2 agents has shape"):
-        SharingLearner(
+        FixedMatrix(torch.zeros(2, 2))
+    with pytest.raises(ValueError, match="has 2 agents, but what passes between them is for 3"):
+        OuterLearner(
             ToS(),
             DILEMMA,
             Placement(),
-            Sharing(torch.ones(3, 3, dtype=torch.bool)),
+            LearnedMatrix(Sharing(torch.ones(3, 3, dtype=torch.bool))),
             objective=OBJECTIVES["welfare"],
-            cost=("l1", 0.0),
         )
 
 

@@ -37,7 +37,7 @@ def policies_after(learner: PolicyLearner, updates: int = 3) -> Tensor:
 
 def sharing_of(method: Method, game: Game) -> Tensor:
     learner = build(method, game)
-    return learner.sharing(learner.init(0)["phi"])[0]
+    return learner.transfer(learner.init(0)["phi"]).matrix[0]
 
 
 @pytest.mark.parametrize("game", GAMES.values(), ids=GAMES.keys())
@@ -87,13 +87,13 @@ def test_sharing_stays_among_neighbours(agents: int) -> None:
     state = learner.init(0)
     for _ in range(3):
         state, _ = learner.update(state)
-    learned = learner.sharing(state["phi"])
+    learned = learner.transfer(state["phi"]).matrix
     strangers = ~game.neighbours
     assert int(strangers.sum()) == {3: 0, 5: 10}[agents]
     assert not learned[:, strangers].any()
     assert not state["phi"][:, strangers].any()  # their logits have no gradient
     assert (learned[:, game.neighbours] > 0).all()
-    assert not torch.equal(learned, learner.sharing(learner.init(0)["phi"]))
+    assert not torch.equal(learned, learner.transfer(learner.init(0)["phi"]).matrix)
 
 
 def payoffs(theta: Tensor) -> Tensor:
@@ -159,6 +159,6 @@ def test_more_than_two_agents_learn_to_share(exact: bool) -> None:
     for objective in ("welfare", "own-return"):
         learner = build(ToS(objective=objective, exact=exact, **many), game)
         state, _ = learner.update(learner.init(0))
-        shares = learner.sharing(state["phi"])
+        shares = learner.transfer(state["phi"]).matrix
         torch.testing.assert_close(shares.sum(-1), torch.ones(3, 3).double(), rtol=0, atol=1e-12)
         assert ((shares - 1 / 3).abs().amax(-1) > 1e-6).all()

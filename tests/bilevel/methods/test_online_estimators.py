@@ -19,7 +19,7 @@ from bilevel.hypergradient import BilevelProblem, Estimate, Truncated, Unrolled
 from bilevel.hypergradient.base import Always
 from bilevel.hypergradient.persistent_evolution import Particles
 from bilevel.hypergradient.window import Window
-from bilevel.methods import Placement, SharingLearner, State, ToS
+from bilevel.methods import OuterLearner, Placement, State, ToS
 from bilevel.tree import leaves, paths
 from games.base import Game
 
@@ -33,21 +33,21 @@ CASES: dict[str, tuple[Game, str]] = {
 every_case = pytest.mark.parametrize(("game", "text"), CASES.values(), ids=CASES)
 
 
-def build(game: Game, text: str, seeds: int = 3, **settings: Any) -> SharingLearner:
+def build(game: Game, text: str, seeds: int = 3, **settings: Any) -> OuterLearner:
     small = {"inner_steps": 2, "episodes": 4, "inner_optimiser": "adam", "inner_learning_rate": 0.1}
     built = ToS(hypergradient=text, **{**small, **settings}).build(game, Placement(seeds=seeds))
-    assert isinstance(built, SharingLearner)
+    assert isinstance(built, OuterLearner)
     return built
 
 
-def go_on(learner: SharingLearner, state: State, updates: int) -> State:
+def go_on(learner: OuterLearner, state: State, updates: int) -> State:
     for _ in range(updates):
         state, _ = learner.update(state)
     return state
 
 
 def estimates_of(
-    learner: SharingLearner, updates: int, monkeypatch: pytest.MonkeyPatch
+    learner: OuterLearner, updates: int, monkeypatch: pytest.MonkeyPatch
 ) -> list[tuple[Estimate, Any]]:
     """The estimate of each outer step, and the past that it was handed."""
     seen: list[tuple[Estimate, Any]] = []

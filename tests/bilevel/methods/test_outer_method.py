@@ -22,7 +22,7 @@ from bilevel.hypergradient import (
     Unrolled,
     register_hypergradient,
 )
-from bilevel.methods import OuterMethod, Placement, SharingLearner, ToS
+from bilevel.methods import OuterLearner, OuterMethod, Placement, ToS
 from bilevel.methods.fitting import fit_hypergradient
 from bilevel.tree import leaves
 
@@ -44,15 +44,15 @@ class Half:
         return dataclasses.replace(estimate, gradient=self.scale * estimate.gradient)
 
 
-def learner(hypergradient: Any, seeds: int = 3, game: Any = REPEATED, **settings: Any) -> SharingLearner:
+def learner(hypergradient: Any, seeds: int = 3, game: Any = REPEATED, **settings: Any) -> OuterLearner:
     small = {"inner_steps": STEPS, "episodes": 4, "inner_learning_rate": 0.5}
     method = ToS(hypergradient=hypergradient, **{**small, **settings})
     built = method.build(game, Placement(seeds=seeds))
-    assert isinstance(built, SharingLearner)
+    assert isinstance(built, OuterLearner)
     return built
 
 
-def gradient(built: SharingLearner) -> torch.Tensor:
+def gradient(built: OuterLearner) -> torch.Tensor:
     """The meta-gradient of the first outer step."""
     state = built.init(0)
     generator, bonus = torch.Generator().manual_seed(0), torch.zeros((), dtype=torch.float64)
@@ -118,7 +118,7 @@ def test_implicit_where_learning_comes_to_rest(optimiser: str) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-8)
 
 
-def gradient_with_bonus(built: SharingLearner) -> torch.Tensor:
+def gradient_with_bonus(built: OuterLearner) -> torch.Tensor:
     state = built.init(0)
     problem = built.problem(torch.Generator(), torch.tensor(1.0, dtype=torch.float64))
     start = state["theta"], state["opt_state"], state["phi"]

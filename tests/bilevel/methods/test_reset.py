@@ -10,7 +10,7 @@ import torch
 
 import games
 from bilevel.agents.policies import fresh_parameters
-from bilevel.methods import Placement, SharingLearner, ToS
+from bilevel.methods import OuterLearner, Placement, ToS
 from bilevel.tree import leaves
 from games.base import Game
 
@@ -21,14 +21,14 @@ GAMES: dict[str, Game] = {
 every_game = pytest.mark.parametrize("game", GAMES.values(), ids=GAMES.keys())
 
 
-def build(game: Game, seeds: int = 3, **settings: Any) -> SharingLearner:
+def build(game: Game, seeds: int = 3, **settings: Any) -> OuterLearner:
     small = {"reset": "each-outer-step", "inner_steps": 2, "episodes": 4, "inner_optimiser": "adam"}
     built = ToS(**{**small, **settings}).build(game, Placement(seeds=seeds))
-    assert isinstance(built, SharingLearner)
+    assert isinstance(built, OuterLearner)
     return built
 
 
-def starts(learner: SharingLearner, updates: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
+def starts(learner: OuterLearner, updates: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
     """The (theta, opt_state) at which the inner steps of each update began."""
     seen: list[tuple[Any, Any]] = []
     estimate = learner.hypergradient
@@ -118,7 +118,7 @@ def test_metrics_are_of_the_policies_that_the_inner_steps_made() -> None:
     after, metrics = learner.update(state)
     values = learner.play.values(after["theta"], ())
     torch.testing.assert_close(metrics["welfare"], values.sum(-1), rtol=0, atol=1e-14)
-    shares = learner.sharing(state["phi"])  # those under which they learned, not the next
+    shares = learner.transfer(state["phi"]).matrix  # those under which they learned, not the next
     torch.testing.assert_close(metrics["share_0_1"], shares[:, 0, 1], rtol=0, atol=0)
     measured = learner.evaluate(after, episodes=2, seed=0)
     torch.testing.assert_close(measured["welfare"], metrics["welfare"], rtol=0, atol=1e-14)

@@ -1,7 +1,8 @@
-"""A learner whose sharing is learned with its policies, by a meta-gradient."""
+"""A learner of two levels: policies, and what passes between agents, by a meta-gradient."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ from bilevel.methods.fitting import fit_hypergradient
 from bilevel.methods.learner import PolicyLearner, require_finite
 from bilevel.methods.outer_method import OuterMethod
 from bilevel.optimisers import make_optimiser
-from bilevel.outer.objectives import COSTS, Objective
-from bilevel.outer.sharing import Sharing
+from bilevel.outer.objectives import Objective
+from bilevel.outer.transfer import Transfer
+from bilevel.outer.variables import OuterVariable
 from bilevel.tree import Tree
 from games.base import Game
 
@@ -25,16 +27,20 @@ DRAWN_SEEDS = 2**63 - 1
 """New policies are drawn with a seed below this."""
 
 
-class SharingLearner(PolicyLearner):
-    """Policies and the sharing between them, learned together by a meta-gradient.
+Costs = Callable[[Transfer, Any], Tensor]
+"""(transfer, sampled play) -> what giving costs each agent, [seed, agent], in the game's units of value."""
+
+
+class OuterLearner(PolicyLearner):
+    """Policies and what passes between them, learned together by a meta-gradient.
 
     Args:
         method: the settings of both loops.
         game: what is played.
         placement: seeds, precision, device.
-        sharing: the outer variable.
+        variable: what is learned above.
         objective: what the outer level wants.
-        cost: name in `COSTS` and its weight, in the game's units of value.
+        costs: what giving costs; None: nothing.
 
     Raises:
         ValueError: as `PolicyLearner`; or the method's estimator does not suit how the game is played.
@@ -45,24 +51,19 @@ class SharingLearner(PolicyLearner):
         method: OuterMethod,
         game: Game,
         placement: Placement,
-        sharing: Sharing,
+        variable: OuterVariable,
         *,
         objective: Objective,
-        cost: tuple[str, float],
+        costs: Costs | None = None,
     ) -> None:
-        self.outer_variable, self.objective = sharing, objective
-        super().__init__(method, game, placement, sharing.initial())
-        self.cost, self.cost_weight = COSTS[cost[0]], cost[1]
+        super().__init__(method, game, placement, variable)
+        self.objective, self.costs = objective, costs
         self.outer_optimiser = make_optimiser(
             method.outer_optimiser, learning_rate=method.outer_learning_rate
         )
         self.hypergradient = fit_hypergradient(method.hypergradient, self.play)
         self.online = online(self.hypergradient)
         self.starts_anew = method.reset == "each-outer-step"
-
-    def sharing(self, phi: Tensor) -> Tensor:
-        """The masked softmax of the logits, [..., giver, receiver]."""
-        return self.outer_variable.matrix(phi)
 
     def init(self, seed: int) -> State:
         """As `PolicyLearner.init`, with the outer optimiser's state and what the estimator remembers."""
@@ -83,7 +84,7 @@ class SharingLearner(PolicyLearner):
         """
 
         def sample(theta: Tensor, phi: Tensor) -> Any:
-            return self.play.sample(theta, self.sharing(phi), generator)
+            return self.play.sample(theta, self.transfer(phi), generator)
 
         draws = self.play.draws
         return BilevelProblem(
@@ -95,9 +96,9 @@ class SharingLearner(PolicyLearner):
         )
 
     def update(self, state: State) -> tuple[State, Metrics]:
-        """One outer step: train the policies, walk back, move the sharing logits; measure the new policies.
+        """One outer step: train the policies, walk back, move the outer variables; measure the new policies.
 
-        The metrics show the sharing that these policies learned under; the state holds the next one.
+        The metrics show the transfer that these policies learned under; the state holds the next one.
 
         Raises:
             FloatingPointError: a reward, a policy or a meta-gradient stopped being a finite number (says
@@ -114,8 +115,7 @@ class SharingLearner(PolicyLearner):
             updates, outer_opt_state = self.outer_optimiser.update(
                 gradient, state["outer_opt_state"], params=phi, inplace=False
             )
-            measured = self.play.measure(estimate.theta, estimate.outer_data)
-            metrics = self._metrics(measured, self.sharing(phi))
+            metrics = self._metrics(self.play, estimate.theta, estimate.outer_data, self.transfer(phi))
         after = self._next(
             state,
             generator,
@@ -145,5 +145,6 @@ class SharingLearner(PolicyLearner):
         return self.online(problem, theta, opt_state, state["phi"], steps=steps, past=state["past"])
 
     def _outer_losses(self, theta: Tensor, phi: Tensor, data: Any) -> Tensor:
-        costs = self.cost_weight * self.cost(self.sharing(phi))
-        return self.objective.losses(self.play.values(theta, data), costs)
+        values = self.play.values(theta, data)
+        costs = torch.zeros_like(values) if self.costs is None else self.costs(self.transfer(phi), data)
+        return self.objective.losses(values, costs)

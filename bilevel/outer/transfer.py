@@ -1,0 +1,91 @@
+"""How own rewards become those that learners see: by a matrix, by networks, by feelings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from bilevel.outer.objectives import given_away
+from bilevel.outer.sharing import redistribute
+
+
+class Happened(Protocol):
+    """What a transfer may depend on: some steps of sampled play; see `bilevel.agents.rollout.Episodes`."""
+
+    @property
+    def observations(self) -> Tensor:
+        """[seed, agent, time, episode, *shape]."""
+
+    @property
+    def actions(self) -> Tensor:
+        """Integer [seed, agent, time, episode]; meaningless after the end."""
+
+    @property
+    def rewards(self) -> Tensor:
+        """Own rewards, [seed, agent, time, episode]; 0 after the end."""
+
+    @property
+    def alive(self) -> Tensor:
+        """1 while the episode runs, [seed, 1, time, episode]."""
+
+
+Report = dict[str, Tensor]
+"""Name -> float [seed]: what a transfer did, for metrics.csv."""
+
+
+class Transfer(Protocol):
+    """A rule for the rewards that learners see, of one value of the outer variables."""
+
+    @property
+    def matrix(self) -> Tensor | None:
+        """The sharing matrix [seed, giver, receiver] that is all of it; None where it takes more to say."""
+
+    def rewards(self, happened: Happened) -> Tensor:
+        """The rewards that learners see, [seed, agent, time, episode], 0 after the end."""
+
+    def gifts(self, happened: Happened) -> Tensor:
+        """What was given, [seed, giver, receiver, time, episode], in reward units."""
+
+    def report(self, happened: Happened | None) -> Report:
+        """What to say of it; None: nothing was sampled, as values are exact."""
+
+
+@dataclass(frozen=True, eq=False)
+class SharedBy:
+    """Everybody gets its part of everybody's reward, by a matrix: r~_j = sum_i T[i, j] r_i.
+
+    Source:
+        Yi et al., Learning to Share, arXiv 2112.08702.
+
+    >>> SharedBy(torch.tensor([[[0.7, 0.3], [0.0, 1.0]]])).report(None)["given_away"]
+    tensor([0.1500])
+    """
+
+    matrix: Tensor
+    """[seed, giver, receiver]; rows sum to 1."""
+
+    def rewards(self, happened: Happened) -> Tensor:
+        """See `Transfer.rewards`; the total is conserved."""
+        own = happened.rewards
+        return redistribute(own.flatten(-2), self.matrix).reshape(own.shape)
+
+    def gifts(self, happened: Happened) -> Tensor:
+        """See `Transfer.gifts`: what one keeps counts as given to oneself."""
+        return self.matrix[..., None, None] * happened.rewards.unsqueeze(2)
+
+    def report(self, happened: Happened | None) -> Report:
+        """The agents' mean share given away, and every share."""
+        return matrix_report(self.matrix)
+
+
+def matrix_report(matrix: Tensor) -> Report:
+    """The agents' mean share given away, and every share, of matrices [seed, giver, receiver].
+
+    >>> list(matrix_report(torch.eye(2)[None]))
+    ['given_away', 'share_0_0', 'share_0_1', 'share_1_0', 'share_1_1']
+    """
+    agents = range(matrix.shape[-1])
+    shares = {f"share_{giver}_{taker}": matrix[:, giver, taker] for giver in agents for taker in agents}
+    return {"given_away": given_away(matrix).mean(-1), **shares}
