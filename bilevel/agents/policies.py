@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bilevel.errors import require
+from bilevel.networks import ActivationName, Perceptron
 
 BLOCK = 32
 """Repetitions that `fresh_parameters` draws together."""
@@ -86,7 +85,7 @@ class Tabular:
 
 @dataclass(frozen=True)
 class MLP:
-    """A multilayer perceptron per agent, tanh between layers, as views of one flat parameter tensor.
+    """A multilayer perceptron per agent.
 
     Agents share no parameters. The last layer starts small, so that the first policies are close to uniform.
 
@@ -111,6 +110,8 @@ class MLP:
     """Axes of an observation that is no integer; more than one (planes of a grid) are taken as one vector."""
     last_layer_scale: float = 0.1
     """Factor on the last layer's first weights."""
+    activation: ActivationName = "tanh"
+    """Between layers."""
 
     def __post_init__(self) -> None:
         require(
@@ -119,39 +120,24 @@ class MLP:
         )
 
     @property
-    def _layers(self) -> list[tuple[int, int]]:
-        sizes = (self.num_features, *self.hidden, self.num_actions)
-        return list(itertools.pairwise(sizes))
+    def network(self) -> Perceptron:
+        """The network that each agent has."""
+        return Perceptron((self.num_features, *self.hidden, self.num_actions), self.activation)
 
     @property
     def num_parameters(self) -> int:
         """Weights and biases of all layers."""
-        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self._layers)
+        return self.network.num_parameters
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
         """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [*batch, parameter]."""
-        parts = []
-        for fan_in, fan_out in self._layers:
-            weights = torch.randn(*batch, fan_in * fan_out, generator=generator, dtype=torch.float64)
-            parts += [weights / math.sqrt(fan_in), torch.zeros(*batch, fan_out, dtype=torch.float64)]
-        parts[-2] = parts[-2] * self.last_layer_scale
-        return torch.cat(parts, -1)
+        return self.network.initial(generator, *batch, last_layer_scale=self.last_layer_scale)
 
     def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
         """Run every agent's network on its own samples (see `Policy.logits`)."""
-        sizes = [size for fan_in, fan_out in self._layers for size in (fan_in * fan_out, fan_out)]
-        parts = theta.split(sizes, -1)
         if self.one_hot:
-            layer = functional.one_hot(observations, self.num_features).to(theta.dtype)
-        else:
-            layer = observations.flatten(-self.observation_axes)
-        for index, (fan_in, fan_out) in enumerate(self._layers[:-1]):
-            weights = parts[2 * index].unflatten(-1, (fan_in, fan_out))
-            layer = (layer @ weights + parts[2 * index + 1].unsqueeze(-2)).tanh()
-        # Few rows are multiplied several times as fast as few columns.
-        weights = parts[-2].unflatten(-1, self._layers[-1])
-        rows: Tensor = weights.mT @ layer.mT + parts[-1].unsqueeze(-1)
-        return rows.mT
+            return self.network(theta, functional.one_hot(observations, self.num_features).to(theta.dtype))
+        return self.network(theta, observations.flatten(-self.observation_axes))
 
 
 def initial_parameters(policy: Policy, *, seed: int, seeds: int, agents: int) -> Tensor:

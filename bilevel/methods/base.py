@@ -15,6 +15,7 @@ from bilevel.agents.policies import MLP, Policy, Tabular
 from bilevel.agents.surrogates import SURROGATES
 from bilevel.errors import require, require_name
 from bilevel.methods.contract import Learner, Placement
+from bilevel.networks import ACTIVATIONS, ActivationName
 from bilevel.optimisers import OPTIMISERS
 from bilevel.schedule import LinearSchedule
 from games.base import ExactGame, Game
@@ -61,6 +62,8 @@ class Method(abc.ABC):
     """The agents' policy; auto: a table where observations are numbers, else a network."""
     hidden: tuple[int, ...] = (32,)
     """Units of each hidden layer of the network."""
+    activation: ActivationName = "tanh"
+    """Between the layers of the network."""
     entropy: float = 0.0
     """Entropy bonus at the start, reward units per nat, 0 or more: of an episode's steps together, or, where
     values are exact, of an observation on average."""
@@ -74,6 +77,7 @@ class Method(abc.ABC):
             ("inner_optimiser", OPTIMISERS),
             ("surrogate", SURROGATES),
             ("policy", ("auto", "tabular", "mlp")),
+            ("activation", ACTIVATIONS),
         ):
             require_name(getattr(self, name), known, name)
         require_number("inner_learning_rate", self.inner_learning_rate, above=0)
@@ -131,11 +135,17 @@ class Method(abc.ABC):
         space, actions = game.observation_space, int(game.action_space.n)
         if isinstance(space, spaces.Discrete):
             if self.policy == "mlp":
-                return MLP(int(space.n), actions, self.hidden, one_hot=True)
+                return MLP(int(space.n), actions, self.hidden, one_hot=True, activation=self.activation)
             return Tabular(int(space.n), actions)
         require(
             self.policy != "tabular",
             f"A tabular policy needs observations that are numbers, but {type(game).__name__}'s have the "
             f"shape {space.shape}: use mlp.",
         )
-        return MLP(math.prod(space.shape), actions, self.hidden, observation_axes=max(1, len(space.shape)))
+        return MLP(
+            math.prod(space.shape),
+            actions,
+            self.hidden,
+            observation_axes=max(1, len(space.shape)),
+            activation=self.activation,
+        )

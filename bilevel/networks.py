@@ -1,0 +1,87 @@
+"""Multilayer perceptrons, stacked: each one's weights are views of one flat parameter vector."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bilevel.errors import require, require_name
+
+ActivationName = Literal["tanh", "relu"]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """A multilayer perceptron as a function of its parameters, so that many run in one call.
+
+    Raises:
+        ValueError: a layer has no unit, or there is no such activation.
+
+    >>> network = Perceptron((4, 8, 3))
+    >>> theta = torch.zeros(2, network.num_parameters)  # two of them
+    >>> network(theta, torch.zeros(2, 10, 4)).shape  # network, sample, output
+    torch.Size([2, 10, 3])
+    """
+
+    sizes: tuple[int, ...]
+    """Inputs, units of each hidden layer, outputs."""
+    activation: ActivationName = "tanh"
+    """Between layers."""
+
+    def __post_init__(self) -> None:
+        require_name(self.activation, ACTIVATIONS, "activation")
+        require(
+            len(self.sizes) >= 2 and min(self.sizes) >= 1,
+            f"Every layer of a network needs 1 unit or more, but they have {self.sizes}.",
+        )
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights and biases of all layers."""
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self._layers)
+
+    def initial(self, generator: torch.Generator, *batch: int, last_layer_scale: float = 1.0) -> Tensor:
+        """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [*batch, parameter].
+
+        Args:
+            generator: the source of the draws.
+            batch: how many of them.
+            last_layer_scale: factor on the last layer's weights.
+        """
+        parts = []
+        for fan_in, fan_out in self._layers:
+            weights = torch.randn(*batch, fan_in * fan_out, generator=generator, dtype=torch.float64)
+            parts += [weights / math.sqrt(fan_in), torch.zeros(*batch, fan_out, dtype=torch.float64)]
+        parts[-2] = parts[-2] * last_layer_scale
+        return torch.cat(parts, -1)
+
+    def __call__(self, theta: Tensor, inputs: Tensor) -> Tensor:
+        """Run every network on its own samples.
+
+        Args:
+            theta: [..., parameter].
+            inputs: [..., sample, input].
+
+        Returns:
+            [..., sample, output].
+        """
+        act = ACTIVATIONS[self.activation]
+        parts = theta.split([size for layer in self._layers for size in (math.prod(layer), layer[1])], -1)
+        units = inputs
+        for index, layer in enumerate(self._layers[:-1]):
+            units = act(units @ parts[2 * index].unflatten(-1, layer) + parts[2 * index + 1].unsqueeze(-2))
+        # Few rows are multiplied several times as fast as few columns.
+        weights = parts[-2].unflatten(-1, self._layers[-1])
+        rows: Tensor = weights.mT @ units.mT + parts[-1].unsqueeze(-1)
+        return rows.mT
+
+    @property
+    def _layers(self) -> list[tuple[int, int]]:
+        return list(itertools.pairwise(self.sizes))
