@@ -88,7 +88,7 @@ def rollout(
     seeds = theta.shape[0]
     state = game.reset(seeds * episodes, generator)
     alive = torch.ones(seeds, 1, episodes, dtype=theta.dtype, device=theta.device)
-    told = type(game).give is not Game.give
+    told = takes_gifts(game)
     steps: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]] = []
 
     def stack(values: Tensor) -> Tensor:
@@ -123,6 +123,16 @@ def rollout(
         cooperated=None if cooperating[0] is None else torch.stack(cooperating, 2).to(theta.dtype),
         legal=None if masks[0] is None else torch.stack(masks, 2),
     )
+
+
+def takes_gifts(game: Game) -> bool:
+    """Whether the game does anything with what agents gave (`Game.give`).
+
+    >>> import games
+    >>> [takes_gifts(games.make(name)) for name in ("escape-room", "coin-game")]
+    [True, False]
+    """
+    return type(game).give is not Game.give
 
 
 def step_gifts(

@@ -24,6 +24,12 @@ INNER: dict[str, dict[str, Any]] = {
 }
 """Game name -> the inner loop's settings, on top of those of its kind."""
 
+PAIRS: dict[tuple[str, str], dict[str, Any]] = {
+    # Incentives take time to learn; meanwhile the lever must go on being tried.
+    ("escape-room", "lio"): {"entropy": 1.0},
+}
+"""(game name, method name) -> settings on top of those."""
+
 
 def preset(game_name: str, method_name: str) -> tuple[Game, Method]:
     """Look up a game and a method with the settings that work for this pair.
@@ -37,6 +43,8 @@ def preset(game_name: str, method_name: str) -> tuple[Game, Method]:
     """
     require_name(method_name, METHODS, "method")
     game = games.make(game_name)
-    kind = EXACT if isinstance(game, ExactGame) else SAMPLED
     method = METHODS[method_name]()
-    return game, dataclasses.replace(method, **{**kind, **INNER.get(game_name, {})})
+    kind = EXACT if method.exact and isinstance(game, ExactGame) else SAMPLED
+    return game, dataclasses.replace(
+        method, **{**kind, **INNER.get(game_name, {}), **PAIRS.get((game_name, method_name), {})}
+    )

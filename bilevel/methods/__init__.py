@@ -14,16 +14,24 @@ from bilevel.errors import require
 from bilevel.methods.base import Method
 from bilevel.methods.contract import Learner, Metrics, Placement, State
 from bilevel.methods.fixed import Fixed
+from bilevel.methods.inequity_aversion import InequityAverse
 from bilevel.methods.learner import PolicyLearner
+from bilevel.methods.lio import LIO
 from bilevel.methods.outer_learner import OuterLearner
 from bilevel.methods.outer_method import OuterMethod
+from bilevel.methods.planner import CentralPlanner
 from bilevel.methods.prosocial import Prosocial
 from bilevel.methods.selfish import Selfish
+from bilevel.methods.svo import SVO
 from bilevel.methods.tos import ToS
 
 __all__ = [
+    "LIO",
     "METHODS",
+    "SVO",
+    "CentralPlanner",
     "Fixed",
+    "InequityAverse",
     "Learner",
     "Method",
     "Metrics",
@@ -43,6 +51,10 @@ METHODS: dict[str, type[Method]] = {
     "prosocial": Prosocial,
     "fixed": Fixed,
     "tos": ToS,
+    "lio": LIO,
+    "planner": CentralPlanner,
+    "inequity-aversion": InequityAverse,
+    "svo": SVO,
 }
 
 

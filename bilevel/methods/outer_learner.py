@@ -17,8 +17,8 @@ from bilevel.methods.fitting import fit_hypergradient
 from bilevel.methods.learner import PolicyLearner, require_finite
 from bilevel.methods.outer_method import OuterMethod
 from bilevel.optimisers import make_optimiser
+from bilevel.optimisers.torchopt_adaptor import GradientTransformation
 from bilevel.outer.objectives import Objective
-from bilevel.outer.transfer import Transfer
 from bilevel.outer.variables import OuterVariable
 from bilevel.tree import Tree
 from games.base import Game
@@ -27,7 +27,7 @@ DRAWN_SEEDS = 2**63 - 1
 """New policies are drawn with a seed below this."""
 
 
-Costs = Callable[[Transfer, Any], Tensor]
+Costs = Callable[[Any, Any], Tensor]
 """(transfer, sampled play) -> what giving costs each agent, [seed, agent], in the game's units of value."""
 
 
@@ -41,6 +41,8 @@ class OuterLearner(PolicyLearner):
         variable: what is learned above.
         objective: what the outer level wants.
         costs: what giving costs; None: nothing.
+        apart: costs that are not part of the objective, and the optimiser that descends them with a state of
+            its own; None: there are none.
 
     Raises:
         ValueError: as `PolicyLearner`; or the method's estimator does not suit how the game is played.
@@ -55,9 +57,10 @@ class OuterLearner(PolicyLearner):
         *,
         objective: Objective,
         costs: Costs | None = None,
+        apart: tuple[Costs, GradientTransformation] | None = None,
     ) -> None:
         super().__init__(method, game, placement, variable)
-        self.objective, self.costs = objective, costs
+        self.objective, self.costs, self.apart = objective, costs, apart
         self.outer_optimiser = make_optimiser(
             method.outer_optimiser, learning_rate=method.outer_learning_rate
         )
@@ -69,6 +72,8 @@ class OuterLearner(PolicyLearner):
         """As `PolicyLearner.init`, with the outer optimiser's state and what the estimator remembers."""
         state = super().init(seed)
         state["outer_opt_state"] = self.outer_optimiser.init(state["phi"])
+        if self.apart is not None:
+            state["cost_opt_state"] = self.apart[1].init(state["phi"])
         if self.online is not None:
             problem = self.problem(*self._resume(state))  # what it draws here leaves the state's stream alone
             start = state["theta"], state["opt_state"], state["phi"]
@@ -115,17 +120,33 @@ class OuterLearner(PolicyLearner):
             updates, outer_opt_state = self.outer_optimiser.update(
                 gradient, state["outer_opt_state"], params=phi, inplace=False
             )
+            descent = self._cost_step(state, estimate.outer_data)
             metrics = self._metrics(self.play, estimate.theta, estimate.outer_data, self.transfer(phi))
         after = self._next(
             state,
             generator,
             theta=estimate.theta,
             opt_state=estimate.opt_state,
-            phi=phi + updates,
+            phi=phi + updates + descent.pop("updates", 0.0),
             outer_opt_state=outer_opt_state,
+            **descent,
             **({} if self.online is None else {"past": estimate.past}),
         )
         return after, metrics
+
+    def _cost_step(self, state: State, data: Any) -> dict[str, Any]:
+        """The updates of phi by the costs that stand apart, and their optimiser's state; {} without any."""
+        if self.apart is None:
+            return {}
+        costs, optimiser = self.apart
+
+        def total(phi: Tensor) -> Tensor:
+            return costs(self.transfer(phi), data).sum()
+
+        updates, opt_state = optimiser.update(
+            torch.func.grad(total)(state["phi"]), state["cost_opt_state"], params=state["phi"], inplace=False
+        )
+        return {"updates": updates, "cost_opt_state": opt_state}
 
     def _start(self, state: State, generator: torch.Generator) -> tuple[Tensor, Tree]:
         """Where the inner steps begin: at the state's policies, or at new ones."""

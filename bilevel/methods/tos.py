@@ -7,26 +7,33 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from bilevel.errors import require_name
+from bilevel.agents.rollout import takes_gifts
+from bilevel.errors import require, require_name
 from bilevel.methods.base import require_number
 from bilevel.methods.contract import Learner, Placement
 from bilevel.methods.outer_learner import OuterLearner
 from bilevel.methods.outer_method import OuterMethod
+from bilevel.networks import ActivationName
+from bilevel.outer.giving import per_step
 from bilevel.outer.objectives import COSTS, OBJECTIVES
 from bilevel.outer.sharing import Sharing, check_own_share
-from bilevel.outer.transfer import Transfer
+from bilevel.outer.sharing_network import SharingNetwork
 from bilevel.outer.variables import LearnedMatrix
 from games.base import Game
+
+SHARING = ("static", "state-dependent")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToS(OuterMethod):
-    """Learned sharing: a static matrix T of softmax rows, moved by the meta-gradient of the outer objective.
+    """Learned sharing: a matrix T of softmax rows, moved by the meta-gradient of the outer objective.
 
-    Inside, every agent i descends its own loss on the shared rewards r~_i = sum_j T[j, i] r_j. Outside, the
-    logits of T ascend the objective of the policies that these inner steps produce, the derivative taken
-    through the steps. Both levels move together: one outer step after every `inner_steps` inner ones; or, by
-    `reset`, the policies start anew in each outer step (`OuterMethod` says which to take).
+    Inside, every agent i descends its own loss on the shared rewards r~_i = sum_j T[j, i] r_j. T is static,
+    or, with `sharing` state-dependent, row j in each step is a network's function of what agent j sees, held
+    for `hold` steps. Outside, the logits of T, or the networks, ascend the objective of the policies that
+    these inner steps produce, the derivative taken through the steps. Both levels move together: one outer
+    step after every `inner_steps` inner ones; or, by `reset`, the policies start anew in each outer step
+    (`OuterMethod` says which to take).
 
     Needs: the neighbours' rewards; for the outer step, everybody's policies (a central party, or agents who
     publish theirs). Conserves the total, whatever T is.
@@ -35,7 +42,7 @@ class ToS(OuterMethod):
         ValueError: a setting is out of range or a name is unknown.
 
     Source:
-        Yi et al., Learning to Share, arXiv 2112.08702: the end-to-end, static form.
+        Yi et al., Learning to Share, arXiv 2112.08702: the end-to-end forms.
 
     >>> import games
     >>> learner = ToS(own_share=0.8).build(games.make("prisoners-dilemma"), Placement(seeds=2))
@@ -46,6 +53,15 @@ class ToS(OuterMethod):
     tensor([0.7661, 0.2339], dtype=torch.float64)
     """
 
+    sharing: Literal["static", "state-dependent"] = "static"
+    """Whether the shares are always the same, or depend on what their giver sees (then episodes are played:
+    exact values are refused)."""
+    sharing_hidden: tuple[int, ...] = (32,)
+    """With state-dependent sharing: units of each hidden layer of a giver's network."""
+    sharing_activation: ActivationName = "tanh"
+    """With state-dependent sharing: between the layers of a giver's network."""
+    hold: int = 1
+    """With state-dependent sharing: for how many steps shares are held, 1 or more."""
     objective: Literal["welfare", "own-return"] = "welfare"
     """What the outer level maximises: the sum of all rewards, or, for each giver's row, its own reward."""
     own_share: float | None = None
@@ -62,6 +78,12 @@ class ToS(OuterMethod):
         require_name(self.cost, COSTS, "cost")
         require_number("cost_weight", self.cost_weight, least=0)
         check_own_share(self.own_share)
+        require_name(self.sharing, SHARING, "sharing")
+        require(
+            self.hold == 1 or (self.hold > 1 and self.sharing == "state-dependent"),
+            f"hold is the number of steps, 1 or more, for which state-dependent shares are held, not "
+            f"{self.hold} with {self.sharing} ones.",
+        )
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
@@ -69,11 +91,26 @@ class ToS(OuterMethod):
             self,
             game,
             placement,
-            LearnedMatrix(Sharing(game.neighbours, self.own_share)),
+            self._variable(game),
             objective=OBJECTIVES[self.objective],
             costs=self._costs,
         )
 
-    def _costs(self, transfer: Transfer, data: Any) -> Tensor:
-        assert transfer.matrix is not None
-        return self.cost_weight * COSTS[self.cost](transfer.matrix)
+    def _variable(self, game: Game) -> LearnedMatrix | SharingNetwork:
+        sharing = Sharing(game.neighbours, self.own_share)
+        if self.sharing == "static":
+            return LearnedMatrix(sharing)
+        require(
+            self.hold == 1 or not takes_gifts(game),
+            f"{type(game).__name__} shows agents what they were given in the last step, so shares in it "
+            "cannot be held for several: leave hold at 1.",
+        )
+        space, act = game.observation_space, self.sharing_activation
+        return SharingNetwork(sharing, space, self.sharing_hidden, act, self.hold)
+
+    def _costs(self, transfer: Any, data: Any) -> Tensor:
+        cost = COSTS[self.cost]
+        if transfer.matrix is not None:
+            return self.cost_weight * cost(transfer.matrix)
+        by_step = cost(transfer.shares(data).permute(0, 3, 4, 1, 2)).permute(0, 3, 1, 2)
+        return self.cost_weight * per_step(by_step, data)

@@ -22,6 +22,8 @@ MOST_WITH_DEVIATION = 4
 """Up to so many agents a share is drawn with its deviation over seeds ..."""
 MOST_NUMBERED = 12
 """... and up to so many with a number at all; the colour bar remains."""
+GIVEN = {"share": "share", "incentive": "reward units per episode"}
+"""What agents give each other: name in the metrics -> unit."""
 
 
 def draw_curves(axes: Axes, runs: Mapping[str, Results], metric: str) -> None:
@@ -90,12 +92,21 @@ def draw_cooperation(axes: Axes, runs: Mapping[str, Results]) -> None:
 
 
 def draw_sharing(axes: Axes, results: Results) -> None:
-    """Draw the final sharing matrix as a heat map: mean over seeds, and deviation where there is room."""
+    """Draw who gave whom how much in the end, as a heat map: mean over seeds, deviation where there is room.
+
+    Args:
+        axes: where.
+        results: of a run whose metrics have shares, or incentives.
+    """
     agents = results.config.game.num_agents
-    shares = np.stack([[results.final[f"share_{i}_{j}"] for j in range(agents)] for i in range(agents)])
+    kind = given(results)
+    assert kind is not None
+    final, nothing = results.final, np.zeros(results.config.seeds)
+    shares = np.stack([[final.get(f"{kind}_{i}_{j}", nothing) for j in range(agents)] for i in range(agents)])
     mean, deviation = shares.mean(-1), shares.std(-1)
-    image = axes.imshow(mean, vmin=0, vmax=1, cmap="Blues")
-    cast(Figure, axes.figure).colorbar(image, ax=axes, label="share")
+    most = 1.0 if kind == "share" else max(float(mean.max()), 1e-12)
+    image = axes.imshow(mean, vmin=0, vmax=most, cmap="Blues")
+    cast(Figure, axes.figure).colorbar(image, ax=axes, label=GIVEN[kind])
     ticks = range(0, agents, 1 + (agents - 1) // MOST_NUMBERED)
     axes.set_xticks(ticks)
     axes.set_yticks(ticks)
@@ -114,22 +125,29 @@ def draw_sharing(axes: Axes, results: Results) -> None:
             ha="center",
             va="center",
             fontsize=11 if agents <= MOST_WITH_DEVIATION else 9 if agents <= 8 else 7,
-            color="white" if value > 0.65 else "black",
+            color="white" if value > 0.65 * most else "black",
         )
+
+
+def given(results: Results) -> str | None:
+    """What agents give each other by this run's method, a key of `GIVEN`; None: nothing."""
+    return next((kind for kind in GIVEN if f"{kind}_0_1" in results.final), None)
 
 
 def write_run_figures(folder: RunFolder, results: Results) -> list[Path]:
     """Write the figures of a finished run into its `figures/`.
 
     Returns:
-        the files written: welfare.png, sharing.png and, where the game knows cooperation, cooperation.png.
+        the files written: welfare.png; where agents give each other something, sharing.png; and where the
+        game knows cooperation, cooperation.png.
     """
     config = results.config
     runs = {config.method_name: results}
     drawings: dict[str, Callable[[Axes], None]] = {
         "welfare": lambda axes: draw_welfare(axes, runs),
-        "sharing": lambda axes: draw_sharing(axes, results),
     }
+    if given(results) is not None:
+        drawings["sharing"] = lambda axes: draw_sharing(axes, results)
     if "cooperation" in results.curves:
         drawings["cooperation"] = lambda axes: draw_cooperation(axes, runs)
     written = []
@@ -138,7 +156,10 @@ def write_run_figures(folder: RunFolder, results: Results) -> list[Path]:
             figure = Figure(figsize=(6, 4.6))
             axes = figure.subplots()
             draw(axes)
-            axes.set_title(f"{config.method_name} on {config.game_name}\n{_shown(name, config)}", fontsize=11)
+            axes.set_title(
+                f"{config.method_name} on {config.game_name}\n{_shown(name, config, given(results))}",
+                fontsize=11,
+            )
         written.append(save(figure, folder.figures / f"{name}.png"))
     return written
 
@@ -165,12 +186,13 @@ def write_overview(games: Mapping[str, Mapping[str, Results]], path: Path) -> Pa
     return save(figure, path)
 
 
-def _shown(name: str, config: RunConfig) -> str:
+def _shown(name: str, config: RunConfig, kind: str | None) -> str:
     """What a figure shows of the seeds, for its title."""
     seeds = "1 seed" if config.seeds == 1 else f"{config.seeds} seeds"
     if name == "sharing":
         few = config.seeds > 1 and config.game.num_agents <= MOST_WITH_DEVIATION
-        return f"final shares, mean {'± standard deviation ' if few else ''}over {seeds}"
+        what = "final shares" if kind == "share" else "incentives in the end"
+        return f"{what}, mean {'± standard deviation ' if few else ''}over {seeds}"
     if config.seeds < FEWEST_SEEDS:
         return f"mean over {seeds}"
     return f"interquartile mean and 95 % interval, {seeds}"

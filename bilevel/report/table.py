@@ -74,7 +74,7 @@ def cells(results: Results) -> dict[str, str]:
         text,
         "-" if share is None else percent(share),
         percent(interquartile_mean(final["cooperation"])) if "cooperation" in final else "-",
-        percent(interquartile_mean(final["given_away"])),
+        percent(interquartile_mean(final["given_away"])) if "given_away" in final else "-",
         f"{results.seconds:.1f}",
     )
     return dict(zip(COLUMNS, values, strict=True))

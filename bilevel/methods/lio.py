@@ -1,0 +1,96 @@
+"""`lio`: learn to incentivise the others."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+from bilevel.errors import require, require_name
+from bilevel.methods.base import require_number
+from bilevel.methods.contract import Learner, Placement
+from bilevel.methods.outer_learner import Costs, OuterLearner
+from bilevel.methods.outer_method import OuterMethod
+from bilevel.networks import ActivationName
+from bilevel.optimisers import make_optimiser
+from bilevel.outer.incentives import Incentives, incentive_costs
+from bilevel.outer.objectives import OBJECTIVES
+from games.base import Game
+
+COST_FORMS = ("separate", "objective", "charged")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LIO(OuterMethod):
+    """Learned incentives: each agent rewards the others by a network, for the sake of its own reward.
+
+    Inside, every agent j descends its loss on r~_j = r_j + sum_i r_eta_i(o_i, a_-i)_j. Outside, each network
+    eta_i ascends agent i's own, extrinsic return under the policies that these inner steps produce, on fresh
+    episodes: one meta-gradient for each giver. What giving costs (its discounted L1 norm) enters by `cost`.
+
+    Needs: the others' actions; for the outer step, the others' policies (the paper's decentralised form, with
+    models of them, is not here). Conserves nothing: incentives come on top of the rewards; with cost
+    "charged" the givers pay for them, and the total is conserved.
+
+    Raises:
+        ValueError: a setting is out of range or a name is unknown; at build, the game has one agent.
+
+    Source:
+        Yang et al., Learning to Incentivize Other Learning Agents, arXiv 2006.06051. Its Escape Room settings
+        are plain gradient steps of 1e-4 on one episode each; the defaults here suit many episodes per step.
+
+    >>> import games
+    >>> learner = LIO(entropy_end=0.1).build(games.make("escape-room"), Placement(seeds=2))
+    >>> state, metrics = learner.update(learner.init(seed=0))
+    >>> metrics["incentive_0_1"].shape
+    torch.Size([2])
+    """
+
+    exact: bool = False
+    """Incentives depend on what is seen and done, so episodes are played: exact values are refused."""
+    outer_learning_rate: float = 0.03
+    """Step size of the incentive networks, above 0."""
+    most: float = 2.0
+    """The most that an agent can give another in a step, above 0, in reward units."""
+    incentive_hidden: tuple[int, ...] = (32,)
+    """Units of each hidden layer of an incentive network."""
+    incentive_activation: ActivationName = "tanh"
+    """Between the layers of an incentive network."""
+    cost: Literal["separate", "objective", "charged"] = "separate"
+    """How givers feel what they give: separate, descended by an optimiser of its own, as released; objective,
+    taken from each giver's return above; charged, paid out of the reward that the giver learns from."""
+    cost_weight: float = 0.1
+    """With cost objective: what a unit given takes from the giver's objective, 0 or more."""
+    cost_learning_rate: float = 0.001
+    """With cost separate: step size of Adam on what is given, 0 or more."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_name(self.cost, COST_FORMS, "cost")
+        require_number("most", self.most, above=0)
+        for name in ("cost_weight", "cost_learning_rate"):
+            require_number(name, getattr(self, name), least=0)
+
+    def build(self, game: Game, placement: Placement) -> Learner:
+        """See `Method.build`."""
+        require(game.num_agents >= 2, f"{type(game).__name__} has one agent: there is nobody to incentivise.")
+        costs: Costs = functools.partial(incentive_costs, discount=game.discount)
+        weight = self.cost_weight
+        apart = self.cost == "separate" and self.cost_learning_rate > 0
+        return OuterLearner(
+            self,
+            game,
+            placement,
+            Incentives(
+                game.neighbours,
+                game.observation_space,
+                int(game.action_space.n),
+                self.most,
+                self.incentive_hidden,
+                self.incentive_activation,
+                charged=self.cost == "charged",
+            ),
+            objective=OBJECTIVES["own-return"],
+            costs=(lambda *given: weight * costs(*given)) if self.cost == "objective" else None,
+            apart=(costs, make_optimiser("adam", learning_rate=self.cost_learning_rate)) if apart else None,
+        )

@@ -1,0 +1,64 @@
+"""What networks that give look at: observations, and what the others did."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from bilevel.outer.transfer import Happened
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """Turns what happened into the inputs of stacked networks, one for each agent.
+
+    >>> Sight(spaces.Box(0, 1, (4, 3)), agents=3, actions=2).features
+    12
+    """
+
+    space: spaces.Box | spaces.Discrete
+    """One agent's observations."""
+    agents: int
+    """How many there are."""
+    actions: int
+    """How many each of them has."""
+
+    @property
+    def features(self) -> int:
+        """Numbers of one agent's observation."""
+        return int(self.space.n) if isinstance(self.space, spaces.Discrete) else math.prod(self.space.shape)
+
+    @property
+    def acted(self) -> int:
+        """Numbers that say what all the others did."""
+        return (self.agents - 1) * self.actions
+
+    def seen(self, happened: Happened, like: Tensor) -> Tensor:
+        """Observations as numbers, [seed, agent, time, episode, feature], in the dtype of `like`."""
+        if isinstance(self.space, spaces.Discrete):
+            return one_hot(happened.observations, self.features).to(like.dtype)
+        return happened.observations.flatten(4).to(like.dtype)
+
+    def done_by_others(self, happened: Happened, like: Tensor) -> Tensor:
+        """What the others did, in order and one-hot: [seed, agent, time, episode, other * action]."""
+        index = torch.arange(self.agents, device=happened.actions.device)
+        others = index[:-1] + (index[:-1] >= index[:, None])  # row i: 0 .. N-1 without i
+        actions = one_hot(happened.actions, self.actions).to(like.dtype)[:, others]
+        return actions.movedim(2, -2).flatten(-2)
+
+
+def per_episode(values: Tensor, happened: Happened) -> Tensor:
+    """Sum over an episode's steps, mean over episodes: [seed, ..., time, episode] -> [seed, ...]."""
+    alive = happened.alive.flatten(0, 1).reshape(len(values), *[1] * (values.ndim - 3), *values.shape[-2:])
+    return (values * alive).sum(-2).mean(-1)
+
+
+def per_step(values: Tensor, happened: Happened) -> Tensor:
+    """Mean over all steps of all episodes: [seed, ..., time, episode] -> [seed, ...]."""
+    steps = happened.alive.sum((-3, -2, -1)) / happened.alive.shape[-1]
+    return per_episode(values, happened) / steps.reshape(-1, *[1] * (values.ndim - 3))

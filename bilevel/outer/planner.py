@@ -1,0 +1,123 @@
+"""A planner above the agents, who pays and taxes them within a budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from bilevel.errors import require
+from bilevel.networks import ActivationName, Perceptron
+from bilevel.outer.giving import Sight, per_episode
+from bilevel.outer.sharing_network import first_parameters
+from bilevel.outer.transfer import Happened, Report
+
+
+@dataclass(frozen=True, eq=False)
+class Planner:
+    """A central network of all observations and actions pays agent j budget / N * tanh(output_j) in a step.
+
+    So all payments and taxes of a step together are at most the budget, in absolute value; and if they are
+    balanced (each less their mean), they are still, and add up to 0.
+
+    Raises:
+        ValueError: a layer has no unit, or the budget is not above 0.
+
+    Source:
+        Baumann, Graepel and Shawe-Taylor, Adaptive mechanism design, arXiv 1806.04067; Yang et al., Adaptive
+        incentive design, arXiv 2112.10859.
+
+    >>> Planner(spaces.Discrete(5), agents=2, actions=2).initial(seed=0, seeds=3).shape
+    torch.Size([3, 1, 546])
+    """
+
+    space: spaces.Box | spaces.Discrete
+    """One agent's observations."""
+    agents: int
+    """How many there are."""
+    actions: int
+    """How many each has."""
+    budget: float = 2.0
+    """The most that payments and taxes of a step add up to, above 0, in reward units."""
+    balanced: bool = False
+    """Whether what is paid is taken from the others: nothing is created."""
+    hidden: tuple[int, ...] = (32,)
+    """Units of each hidden layer."""
+    activation: ActivationName = "tanh"
+    """Between layers."""
+
+    def __post_init__(self) -> None:
+        require(self.budget > 0, f"A planner's budget must be above 0, not {self.budget:g}.")
+        self.network.num_parameters  # noqa: B018 - refuses bad layers
+
+    @property
+    def exact(self) -> bool:
+        """It does not: it depends on what is seen and done."""
+        return False
+
+    @property
+    def sight(self) -> Sight:
+        """What the network looks at."""
+        return Sight(self.space, self.agents, self.actions)
+
+    @property
+    def network(self) -> Perceptron:
+        """What everybody sees and does -> a number for each agent."""
+        inputs = self.agents * (self.sight.features + self.actions)
+        return Perceptron((inputs, *self.hidden, self.agents), self.activation)
+
+    def initial(self, seed: int, seeds: int) -> Tensor:
+        """First parameters, float64 [seed, 1, parameter]: little is paid at first."""
+        return first_parameters(self.network, seed, seeds, 1)
+
+    def transfer(self, phi: Tensor) -> Planned:
+        """Payments by this network."""
+        return Planned(self, phi)
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """Payments with given parameters: r~_j = r_j + payment_j."""
+
+    variable: Planner
+    phi: Tensor
+    """[seed, 1, parameter]."""
+
+    @property
+    def matrix(self) -> None:
+        """Payments are no shares of a reward."""
+
+    def payments(self, happened: Happened) -> Tensor:
+        """What each agent gets or, below 0, pays: [seed, agent, time, episode]; 0 after the end."""
+        planner = self.variable
+        acted = one_hot(happened.actions, planner.actions).to(self.phi.dtype)
+        inputs = torch.cat((planner.sight.seen(happened, self.phi), acted), -1).movedim(1, -2).flatten(-2)
+        out = planner.network(self.phi[:, 0], inputs.flatten(1, 2)).unflatten(1, inputs.shape[1:3])
+        paid = planner.budget / planner.agents * out.tanh().movedim(-1, 1)
+        if planner.balanced:
+            paid = paid - paid.mean(1, keepdim=True)
+        payments: Tensor = paid * happened.alive
+        return payments
+
+    def rewards(self, happened: Happened) -> Tensor:
+        """See `Transfer.rewards`."""
+        return happened.rewards + self.payments(happened)
+
+    def gifts(self, happened: Happened) -> Tensor:
+        """Agents give each other nothing: zeros."""
+        own = happened.rewards
+        return torch.zeros_like(own).unsqueeze(2).expand(-1, -1, own.shape[1], -1, -1)
+
+    def report(self, happened: Happened | None) -> Report:
+        """What the planner moves in an episode, and what each agent gets or pays, in reward units."""
+        assert happened is not None
+        payments = self.payments(happened)
+        paid = per_episode(payments, happened)
+        agents = range(self.variable.agents)
+        return {
+            "moved": per_episode(payments.abs(), happened).sum(-1),
+            **{f"paid_{agent}": paid[:, agent] for agent in agents},
+        }

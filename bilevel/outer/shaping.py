@@ -1,0 +1,143 @@
+"""Feelings about rewards: each agent learns from what it makes of everybody's, and nothing changes hands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bilevel.errors import require
+from bilevel.outer.transfer import Happened, Report
+
+
+class Feeling(Protocol):
+    """What agents make of everybody's rewards."""
+
+    def __call__(self, rewards: Tensor) -> Tensor:
+        """Own rewards -> those that learners see, both [seed, agent, time, episode]."""
+
+
+@dataclass(frozen=True)
+class InequityAversion:
+    """Envy and guilt: u_i = r_i - a / (N-1) sum_j max(e_j - e_i, 0) - b / (N-1) sum_j max(e_i - e_j, 0).
+
+    The rewards compared are smoothed over time: e_t = discount trace e_t-1 + r_t.
+
+    Raises:
+        ValueError: a weight is negative, or the trace or the discount is not from 0 to 1.
+
+    Source:
+        Hughes et al., Inequity aversion improves cooperation in intertemporal social dilemmas, arXiv
+        1803.08884, equations 2 and 3.
+
+    >>> rewards = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
+    >>> InequityAversion(envy=5.0, guilt=0.05)(rewards).flatten()
+    tensor([ 0.9500, -5.0000])
+    """
+
+    envy: float = 5.0
+    """Weight of having less, a, 0 or more."""
+    guilt: float = 0.05
+    """Weight of having more, b, 0 or more."""
+    trace: float = 0.95
+    """How long rewards are remembered, lambda, from 0 to 1."""
+    discount: float = 0.99
+    """Per step, from 0 to 1."""
+
+    def __post_init__(self) -> None:
+        for name in ("envy", "guilt"):
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name):g}.")
+        for name in ("trace", "discount"):
+            require(0 <= getattr(self, name) <= 1, f"{name} is from 0 to 1, not {getattr(self, name):g}.")
+
+    def __call__(self, rewards: Tensor) -> Tensor:
+        """See `Feeling`."""
+        time = torch.arange(rewards.shape[-2], device=rewards.device)
+        past = (time[:, None] - time).to(rewards.dtype)
+        weights = (self.discount * self.trace) ** past.clamp(min=0) * (past >= 0)
+        smoothed = weights @ rewards
+        more = smoothed.unsqueeze(1) - smoothed.unsqueeze(
+            2
+        )  # [seed, agent, other, ...]: what others have more
+        others = max(rewards.shape[1] - 1, 1)
+        return (
+            rewards
+            - self.envy / others * more.clamp(min=0).sum(2)
+            - self.guilt / others * (-more).clamp(min=0).sum(2)
+        )
+
+
+@dataclass(frozen=True)
+class SocialValueOrientation:
+    """Keep to an angle between one's own reward and the others': u_i = r_i - w |angle_i - target|.
+
+    angle_i = atan2(mean of the others' rewards, own reward), in each step; where nobody got anything it is 0.
+
+    Raises:
+        ValueError: the weight is negative, or the target is not from -180 to 180 degrees.
+
+    Source:
+        McKee et al., Social diversity and social preferences in mixed-motive reinforcement learning, arXiv
+        2002.02325, equation 3.
+
+    >>> rewards = torch.tensor([1.0, 1.0]).reshape(1, 2, 1, 1)
+    >>> SocialValueOrientation(target=45.0)(rewards).flatten()
+    tensor([1., 1.])
+    """
+
+    weight: float = 0.2
+    """Of the distance from the target, 0 or more, in reward units per radian."""
+    target: float = 45.0
+    """The angle to keep to, in degrees: 0 is selfish, 45 prosocial, 90 altruistic."""
+
+    def __post_init__(self) -> None:
+        require(self.weight >= 0, f"The weight must be 0 or more, not {self.weight:g}.")
+        require(-180 <= self.target <= 180, f"The target is an angle from -180 to 180, not {self.target:g}.")
+
+    def __call__(self, rewards: Tensor) -> Tensor:
+        """See `Feeling`."""
+        agents = rewards.shape[1]
+        others = (rewards.sum(1, keepdim=True) - rewards) / max(agents - 1, 1)
+        return rewards - self.weight * (torch.atan2(others, rewards) - math.radians(self.target)).abs()
+
+
+@dataclass(frozen=True, eq=False)
+class Felt:
+    """A feeling as an outer variable that holds nothing, and as its transfer."""
+
+    feeling: Feeling
+    agents: int
+    """How many there are."""
+
+    @property
+    def exact(self) -> bool:
+        """It does not: feelings are not linear in rewards."""
+        return False
+
+    @property
+    def matrix(self) -> None:
+        """Nothing is shared."""
+
+    def initial(self, seed: int, seeds: int) -> Tensor:
+        """Nothing: float64 [seed, 0]."""
+        return torch.zeros(seeds, 0, dtype=torch.float64)
+
+    def transfer(self, phi: Tensor) -> Felt:
+        """Itself."""
+        return self
+
+    def rewards(self, happened: Happened) -> Tensor:
+        """See `Transfer.rewards`."""
+        return self.feeling(happened.rewards) * happened.alive
+
+    def gifts(self, happened: Happened) -> Tensor:
+        """Nobody gives anything: zeros."""
+        own = happened.rewards
+        return torch.zeros_like(own).unsqueeze(2).expand(-1, -1, own.shape[1], -1, -1)
+
+    def report(self, happened: Happened | None) -> Report:
+        """Nothing to say."""
+        return {}

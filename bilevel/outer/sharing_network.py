@@ -1,0 +1,125 @@
+"""Sharing that depends on what agents see: a network for each giver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from bilevel.errors import require
+from bilevel.networks import ActivationName, Perceptron
+from bilevel.outer.giving import Sight, per_step
+from bilevel.outer.sharing import Sharing
+from bilevel.outer.transfer import Happened, Report, matrix_report
+
+STREAM = 1
+"""Policies start from the same seeds, in a stream of their own."""
+
+
+@dataclass(frozen=True, eq=False)
+class SharingNetwork:
+    """Each giver's row of the sharing matrix is the softmax of a network of its own observation.
+
+    Rows sum to 1 in every step, whatever the networks say, and shares between strangers are exactly 0.
+
+    Raises:
+        ValueError: the graph or the own share is none (see `Sharing`), a layer has no unit, or weights are
+            held for less than a step.
+
+    Source:
+        Yi et al., Learning to Share, arXiv 2112.08702, section 4: the weights of the high level, held for
+        several decisions of the low one; here trained end to end.
+
+    >>> network = SharingNetwork(Sharing(torch.ones(2, 2, dtype=torch.bool)), spaces.Discrete(5))
+    >>> network.initial(seed=0, seeds=3).shape  # seed, giver, parameter
+    torch.Size([3, 2, 258])
+    """
+
+    sharing: Sharing
+    """The graph, and the share kept at the start, on average over networks."""
+    space: spaces.Box | spaces.Discrete
+    """One agent's observations."""
+    hidden: tuple[int, ...] = (32,)
+    """Units of each hidden layer."""
+    activation: ActivationName = "tanh"
+    """Between layers."""
+    hold: int = 1
+    """For how many steps a row is held, 1 or more."""
+
+    def __post_init__(self) -> None:
+        require(self.hold >= 1, f"Shares are held for 1 step or more, not {self.hold}.")
+        self.network.num_parameters  # noqa: B018 - refuses bad layers
+
+    @property
+    def agents(self) -> int:
+        """As many as the graph has."""
+        return len(self.sharing.neighbours)
+
+    @property
+    def exact(self) -> bool:
+        """It does not: it depends on what is seen."""
+        return False
+
+    @property
+    def sight(self) -> Sight:
+        """What the networks look at."""
+        return Sight(self.space, self.agents, actions=1)
+
+    @property
+    def network(self) -> Perceptron:
+        """The network that each giver has: its observation -> a logit for each receiver."""
+        return Perceptron((self.sight.features, *self.hidden, self.agents), self.activation)
+
+    def initial(self, seed: int, seeds: int) -> Tensor:
+        """First parameters, float64 [seed, giver, parameter]; rows are nearly those of the own share."""
+        return first_parameters(self.network, seed, seeds, self.agents)
+
+    def transfer(self, phi: Tensor) -> SharedByNetwork:
+        """Sharing by these networks."""
+        return SharedByNetwork(self, phi)
+
+
+def first_parameters(network: Perceptron, seed: int, seeds: int, agents: int) -> Tensor:
+    """Small outputs at first: float64 [seed, agent, parameter]; repetition i depends on `seed` and i."""
+    seeds_of = [np.random.SeedSequence([seed, index, STREAM]) for index in range(seeds)]
+    words = [int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)) for sequence in seeds_of]
+    streams = [torch.Generator().manual_seed(word) for word in words]
+    return torch.stack([network.initial(stream, agents, last_layer_scale=0.1) for stream in streams])
+
+
+@dataclass(frozen=True, eq=False)
+class SharedByNetwork:
+    """Sharing by networks with given parameters: r~_j = sum_i T_ij(o_i) r_i; conserves the total."""
+
+    variable: SharingNetwork
+    phi: Tensor
+    """[seed, giver, parameter]."""
+
+    @property
+    def matrix(self) -> None:
+        """There is not one for all steps."""
+
+    def shares(self, happened: Happened) -> Tensor:
+        """T in every step, [seed, giver, receiver, time, episode]."""
+        seen = self.variable.sight.seen(happened, self.phi)
+        time, hold = torch.arange(seen.shape[2], device=seen.device), self.variable.hold
+        chosen = seen[:, :, time // hold * hold] if hold > 1 else seen
+        logits = self.variable.network(self.phi, chosen.flatten(2, 3)).unflatten(2, chosen.shape[2:4])
+        start = self.variable.sharing.initial().to(logits)
+        return self.variable.sharing.matrix(logits.permute(0, 2, 3, 1, 4) + start).permute(0, 3, 4, 1, 2)
+
+    def rewards(self, happened: Happened) -> Tensor:
+        """See `Transfer.rewards`."""
+        return self.gifts(happened).sum(1)
+
+    def gifts(self, happened: Happened) -> Tensor:
+        """See `Transfer.gifts`: what one keeps counts as given to oneself."""
+        return self.shares(happened) * happened.rewards.unsqueeze(2)
+
+    def report(self, happened: Happened | None) -> Report:
+        """The agents' mean share given away, and every share: means over all steps."""
+        assert happened is not None
+        return matrix_report(per_step(self.shares(happened), happened))
