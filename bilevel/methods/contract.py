@@ -22,7 +22,8 @@ Metrics = dict[str, Tensor]
 """Name -> float [seed].
 
 welfare, return_<agent>: in the game's units of value; cooperation: 0 to 1, where the word has a meaning;
-given_away: the agents' mean, 0 to 1; share_<giver>_<receiver>.
+given_away: the agents' mean, 0 to 1, and share_<giver>_<receiver>, where rewards are shared; given and
+incentive_<giver>_<receiver>, moved and paid_<agent>: reward units per episode, where they are added to.
 """
 
 
