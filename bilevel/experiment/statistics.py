@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,8 @@ from bilevel.errors import require
 
 FEWEST_SEEDS = 3
 """With fewer there is no interval over seeds to speak of."""
+RESAMPLES = 2000
+"""How often seeds are drawn again for an interval."""
 
 
 class Interval(NamedTuple):
@@ -42,34 +45,62 @@ def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.asarray(stats.trim_mean(values, 0.25, axis=axis))
 
 
-def interquartile_interval(values: np.ndarray, *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """The interquartile mean with its 95 % percentile bootstrap interval over seeds.
+def require_seeds(seeds: int) -> None:
+    """Raise ValueError where there are too few seeds for an interval.
+
+    >>> require_seeds(2)
+    Traceback (most recent call last):
+    ValueError: An interval over seeds needs 3 seeds or more, but there are 2.
+    """
+    require(
+        seeds >= FEWEST_SEEDS,
+        f"An interval over seeds needs {FEWEST_SEEDS} seeds or more, but there are {seeds}.",
+    )
+
+
+def bootstrap_interval(
+    samples: Sequence[np.ndarray],
+    statistic: Callable[..., np.ndarray],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """A statistic of one or several samples of seeds, with its 95 % percentile bootstrap interval.
+
+    The seeds of each sample are drawn again by themselves: samples are independent, and where a sample stands
+    for a game this is the stratified bootstrap.
 
     Args:
-        values: [..., seed], 3 seeds or more, finite.
+        samples: each [..., seed], finite, 3 seeds or more; numbers of seeds may differ, the leading axes not.
+        statistic: of the samples, over their last axis: arrays [..., seed] -> [...].
         resamples: bootstrap samples, 1 or more.
         seed: of the bootstrap: the same seed gives the same interval.
 
-    With few seeds the interval is too short, as every bootstrap's: with 8 normal ones it covers the truth
-    about 9 times in 10.
+    With few seeds the interval is too short, as every bootstrap's: with 8 normal ones, that of the
+    interquartile mean covers the truth about 9 times in 10.
 
     Raises:
-        ValueError: there are fewer than 3 seeds.
+        ValueError: there are fewer than 3 seeds, or a value is not finite.
 
-    >>> interval = interquartile_interval(np.arange(8.0))
-    >>> float(interval.estimate), bool(interval.low < 3.5 < interval.high)
-    (3.5, True)
+    Source:
+        Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
+
+    >>> values = np.arange(8.0)
+    >>> interval = bootstrap_interval((values, values), lambda one, other: one.mean(-1) - other.mean(-1))
+    >>> float(interval.estimate), bool(interval.low < 0 < interval.high)
+    (0.0, True)
     """
-    require(
-        values.shape[-1] >= FEWEST_SEEDS,
-        f"An interval over seeds needs {FEWEST_SEEDS} seeds or more, but there are {values.shape[-1]}.",
-    )
-    estimate = interquartile_mean(values)
-    if np.all(values == values[..., :1]):  # every resample is the same: the interval is the point
+    for sample in samples:
+        require_seeds(sample.shape[-1])
+        require(
+            bool(np.isfinite(sample).all()), "An interval over seeds needs finite numbers, but some are not."
+        )
+    estimate = np.asarray(statistic(*samples))
+    if all(np.all(sample == sample[..., :1]) for sample in samples):  # every resample is the same
         return Interval(estimate, estimate, estimate)
     found = stats.bootstrap(
-        (values,),
-        interquartile_mean,
+        samples,
+        lambda *drawn, axis: statistic(*drawn),
         axis=-1,
         n_resamples=resamples,
         method="percentile",
@@ -78,3 +109,53 @@ def interquartile_interval(values: np.ndarray, *, resamples: int = 2000, seed: i
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return Interval(estimate, np.asarray(found.low), np.asarray(found.high))
+
+
+def interquartile_interval(values: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """The interquartile mean with its 95 % percentile bootstrap interval over seeds.
+
+    Args:
+        values: [..., seed], 3 seeds or more, finite.
+        resamples: bootstrap samples, 1 or more.
+        seed: of the bootstrap: the same seed gives the same interval.
+
+    Raises:
+        ValueError: as `bootstrap_interval`.
+
+    >>> interval = interquartile_interval(np.arange(8.0))
+    >>> float(interval.estimate), bool(interval.low < 3.5 < interval.high)
+    (3.5, True)
+    """
+    return bootstrap_interval((values,), interquartile_mean, resamples=resamples, seed=seed)
+
+
+def stratified_interval(
+    scores: Sequence[np.ndarray], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """One number for several games: the interquartile mean over all their seeds, with its 95 % interval.
+
+    Seeds are drawn again within each game (a stratified bootstrap), so the games are taken as they are: the
+    interval says how sure the number is for these games, not for others.
+
+    Args:
+        scores: of each game, [seed], made comparable beforehand, for instance as shares of the optimum; 3
+            seeds or more of each. A game with more seeds counts for more.
+        resamples: bootstrap samples, 1 or more.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: there is no game; or as `bootstrap_interval`.
+
+    Source:
+        Agarwal et al., arXiv 2108.13264, with games for tasks.
+
+    >>> float(stratified_interval([np.array([0.0, 0.25, 0.5]), np.full(3, 1.0)]).estimate)
+    0.6875
+    """
+    require(len(scores) > 0, "An aggregate over games needs the scores of 1 game or more.")
+    return bootstrap_interval(
+        scores,
+        lambda *games: interquartile_mean(np.concatenate(games, axis=-1)),
+        resamples=resamples,
+        seed=seed,
+    )

@@ -1,0 +1,212 @@
+"""Several methods on one game under the same conditions, in one folder that is taken up where it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bilevel.errors import require
+from bilevel.experiment.config import RunConfig, load_config
+from bilevel.experiment.folder import Results, RunFolder, create_run, load_results
+from bilevel.experiment.presets import preset
+from bilevel.experiment.statistics import require_seeds
+from bilevel.methods import METHODS, Placement
+from games.base import Game
+
+USUAL = ("selfish", "prosocial", "fixed", "tos")
+"""What is compared where nobody says what."""
+CONDITIONS = ("game_name", "game", "seeds", "evaluation_episodes")
+"""What must be the same for methods to be compared; a game's settings have its horizon."""
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""A label is also the name of a folder, and stands before a dot on the command line."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run for each method, all under the same conditions.
+
+    Raises:
+        ValueError: there is one method only, a label is no word, there are too few seeds for an interval, the
+            runs differ in what they must share, or a method does not apply to the game (says why, and which
+            do).
+
+    >>> from bilevel.experiment.config import default_config
+    >>> configs = {name: default_config("chicken", name) for name in ("selfish", "tos")}
+    >>> list(Comparison(configs).configs)
+    ['selfish', 'tos']
+    """
+
+    configs: Mapping[str, RunConfig]
+    """Label -> run; what the others are compared with comes first."""
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.configs) >= 2,
+            f"A comparison needs 2 methods or more, not {len(self.configs) or 'none'}.",
+        )
+        for label in self.configs:
+            require(
+                LABEL.fullmatch(label) is not None,
+                f"A method is called by letters, digits, - and _, not {label!r}: choose a label, as in "
+                "mine=NAME.",
+            )
+        require_comparable(self.configs)
+        for label, config in self.configs.items():
+            _require_applies(label, config)
+
+    def folders(self, path: Path) -> dict[str, RunFolder]:
+        """A folder for each run, in one: those that an earlier comparison left, and new ones.
+
+        Args:
+            path: the folder of the comparison.
+
+        Raises:
+            ValueError: a folder holds a run with other settings (says which; nothing is made), or none, or
+                cannot be made.
+        """
+        for label, config in self.configs.items():
+            if (path / label).exists():
+                require_same_run(path / label, config)
+        return {label: find_or_create(path / label, config) for label, config in self.configs.items()}
+
+
+def find_or_create(path: Path, config: RunConfig) -> RunFolder:
+    """A folder for this run: a new one, or the one that an earlier, perhaps interrupted, command left.
+
+    Raises:
+        ValueError: as `create_run`; or the folder holds no run, or one with other settings (says which).
+    """
+    if not path.exists():
+        return create_run(config, path)
+    require_same_run(path, config)
+    return RunFolder(path)
+
+
+def require_same_run(path: Path, config: RunConfig) -> None:
+    """Raise ValueError, naming the settings, unless the folder holds a run with exactly these."""
+    found = differences(load_config(RunFolder(path).config), config)
+    require(
+        not found,
+        f"{path} holds a run with other settings ({_listed(found, '{0} there, {1} here')}): nothing is "
+        "overwritten, so choose another folder with --out.",
+    )
+
+
+def differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two runs differ: name, dotted -> (value of one, value of the other).
+
+    A setting that only one of them has, because games or methods differ, is None in the other.
+
+    >>> from bilevel.experiment.config import default_config
+    >>> config = default_config("chicken", "tos")
+    >>> differences(config, dataclasses.replace(config, seeds=8))
+    {'seeds': (32, 8)}
+    """
+    before, after = (_flat(dataclasses.asdict(config.in_text())) for config in (one, other))
+    names = list(dict.fromkeys([*before, *after]))
+    return {
+        name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)
+    }
+
+
+def require_comparable(configs: Mapping[str, RunConfig]) -> None:
+    """Raise ValueError unless runs may be compared: enough seeds, and the same game, seeds and evaluation.
+
+    Args:
+        configs: label -> run; the first is what the others are compared with.
+
+    >>> from bilevel.experiment.config import default_config
+    >>> one, other = default_config("chicken", "selfish"), default_config("chicken", "tos")
+    >>> require_comparable({"selfish": one, "tos": dataclasses.replace(other, seeds=8)})
+    Traceback (most recent call last):
+    ValueError: tos cannot be compared with selfish: they differ in seeds (8, not 32).
+    """
+    (first, config), *others = configs.items()
+    for label, against in others:
+        found = {
+            name: values
+            for name, values in differences(against, config).items()
+            if name.partition(".")[0] in CONDITIONS
+        }
+        require(
+            not found,
+            f"{label} cannot be compared with {first}: they differ in {_listed(found, '({0}, not {1})')}.",
+        )
+    require_seeds(config.seeds)
+
+
+def load_comparison(paths: list[Path]) -> dict[str, Results]:
+    """Read finished runs of one game that may be compared.
+
+    Args:
+        paths: their folders; the first is what the others are compared with.
+
+    Returns:
+        label -> run. The label is the method's name, or the folder's where runs share a method.
+
+    Raises:
+        ValueError: there is one run only, or one twice, a folder holds no finished run, or the runs cannot be
+            compared (says why).
+    """
+    places = [path.resolve() for path in paths]
+    require(len(paths) >= 2, f"A comparison needs 2 runs or more, not {len(paths)}.")
+    for path, place in zip(paths, places, strict=True):
+        require(places.count(place) == 1, f"{path} is named twice: name every run once.")
+    runs = [load_results(RunFolder(path)) for path in paths]
+    labels: list[str] = [run.config.method_name for run in runs]
+    for other in ([place.name for place in places], [str(path) for path in paths]):
+        labels = labels if len(set(labels)) == len(labels) else other
+    found = dict(zip(labels, runs, strict=True))
+    require_comparable({label: run.config for label, run in found.items()})
+    return found
+
+
+def applicable_methods(game_name: str, game: Game) -> list[str]:
+    """The methods that apply to a game with their usual settings.
+
+    Args:
+        game_name: what it is called, for its presets.
+        game: with its settings.
+
+    >>> import games
+    >>> applicable_methods("chicken", games.make("chicken"))[:2]
+    ['selfish', 'prosocial']
+    """
+    return [name for name in METHODS if not _refusal(game_name, game, name)]
+
+
+def _refusal(game_name: str, game: Game, method_name: str) -> str:
+    try:
+        preset(game_name, method_name)[1].build(game, Placement())
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _require_applies(label: str, config: RunConfig) -> None:
+    try:
+        config.method.build(config.game, config.placement)
+    except ValueError as error:
+        fitting = ", ".join(applicable_methods(config.game_name, config.game)) or "none"
+        raise ValueError(
+            f"{label} does not apply to {config.game_name}: {error} Methods that apply: {fitting}."
+        ) from error
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
+    return flat
+
+
+def _listed(found: Mapping[str, tuple[Any, Any]], form: str) -> str:
+    """The first few differences, in words."""
+    shown = [f"{name} {form.format(*values)}" for name, values in list(found.items())[:3]]
+    more = len(found) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

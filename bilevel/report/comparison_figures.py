@@ -1,0 +1,159 @@
+"""The figures of a comparison: learning, how many seeds get how far, what is shared, and how fairly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bilevel.experiment.profiles import performance_profile
+from bilevel.experiment.run import Results
+from bilevel.experiment.statistics import Interval
+from bilevel.report.figures import draw_cooperation, draw_sharing, draw_welfare
+from bilevel.report.measures import Compared
+from bilevel.report.style import looks, save, style
+
+THRESHOLDS = 201
+"""A profile is drawn at so many thresholds."""
+ACROSS = 4
+"""So many sharing matrices stand in a row."""
+MARKERS = "osD^vP*X"
+
+Runs = Mapping[str, Results]
+
+
+def draw_profiles(axes: Axes, runs: Runs) -> None:
+    """Draw each method's share of seeds with more welfare than tau, with its pointwise 95 % band.
+
+    Args:
+        axes: where.
+        runs: label -> run of one game, 3 seeds or more.
+    """
+    pooled = np.concatenate([results.final["welfare"] for results in runs.values()])
+    low, high = float(pooled.min()), float(pooled.max())
+    margin = 0.05 * (high - low) or 0.05 * max(1.0, abs(high))
+    thresholds = np.linspace(low - margin, high + margin, THRESHOLDS)
+    for label, look in looks(list(runs)).items():
+        profile = performance_profile(runs[label].final["welfare"], thresholds)
+        axes.plot(thresholds, profile.estimate, label=label, **look)
+        axes.fill_between(thresholds, profile.low, profile.high, color=look["color"], alpha=0.2, linewidth=0)
+    axes.set_xlabel(f"tau: welfare ({_unit(runs)})")
+    axes.set_ylabel("seeds with more welfare than tau")
+    axes.set_ylim(-0.03, 1.03)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+
+
+def draw_equality(axes: Axes, rows: Sequence[Compared]) -> None:
+    """Draw equality against welfare, interquartile means with their 95 % intervals; who has none is left out.
+
+    Args:
+        axes: where.
+        rows: of `compare_runs`.
+    """
+    of_label = looks([row.label for row in rows])
+    for place, row in enumerate(rows):
+        if "equality" not in row.intervals:
+            continue
+        welfare, equality = row.intervals["welfare"], row.intervals["equality"]
+        axes.errorbar(
+            welfare.estimate,
+            equality.estimate,
+            xerr=_bars(welfare),
+            yerr=_bars(equality),
+            fmt=MARKERS[place % len(MARKERS)],
+            color=of_label[row.label]["color"],
+            capsize=4,
+            markersize=8,
+            label=row.label,
+        )
+    axes.set_xlabel(f"efficiency: welfare ({_unit({row.label: row.results for row in rows})})")
+    axes.set_ylabel("equality (1 less the Gini coefficient)")
+    axes.margins(0.1)
+
+
+def write_comparison_figures(rows: Sequence[Compared], folder: Path) -> list[Path]:
+    """Write the figures of a comparison.
+
+    Args:
+        rows: of `compare_runs`.
+        folder: where; made if it is not there.
+
+    Returns:
+        the files written: curves.png, profile.png and, where some method has what they show, sharing.png and
+        equality.png.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    runs = {row.label: row.results for row in rows}
+    config = rows[0].results.config
+    how = f"interquartile means and 95 % intervals, {config.seeds} seeds"
+    figures = {"curves": _curves(runs, f"{config.game_name}: {how}")}
+    with style():
+        title = f"{config.game_name}: welfare of {config.seeds} seeds, pointwise 95 % bands"
+        figures["profile"] = _one(lambda axes: draw_profiles(axes, runs), title)
+    sharing = {label: results for label, results in runs.items() if "share_0_0" in results.final}
+    if sharing:
+        figures["sharing"] = _matrices(
+            sharing, f"{config.game_name}: final shares, over {config.seeds} seeds"
+        )
+    without = [row.label for row in rows if "equality" not in row.intervals]
+    if len(without) < len(rows):
+        note = f"\n(not defined for {', '.join(without)})" if without else ""
+        with style():
+            title = f"{config.game_name}: {how}{note}"
+            figures["equality"] = _one(lambda axes: draw_equality(axes, rows), title)
+    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+
+
+def _one(draw: Callable[[Axes], None], title: str) -> Figure:
+    """A figure of one part, its legend at the side so that it hides nothing."""
+    figure = Figure(figsize=(8.4, 4.8))
+    axes = figure.subplots()
+    draw(axes)
+    axes.set_title(title, fontsize=12)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def _curves(runs: Runs, title: str) -> Figure:
+    knowing = {label: results for label, results in runs.items() if "cooperation" in results.curves}
+    with style():
+        figure = Figure(figsize=(12, 4.8) if knowing else (8.4, 4.8))
+        parts = figure.subplots(1, 2 if knowing else 1, squeeze=False)[0]
+        draw_welfare(parts[0], runs)
+        if knowing:
+            draw_cooperation(parts[1], knowing)
+        handles, labels = parts[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper")
+        figure.suptitle(title, fontsize=12)
+    return figure
+
+
+def _matrices(runs: Runs, title: str) -> Figure:
+    across = min(ACROSS, len(runs))
+    down = -(-len(runs) // across)
+    with style():
+        figure = Figure(figsize=(1.4 + 3.2 * across, 0.8 + 3.5 * down))
+        parts = figure.subplots(down, across, squeeze=False).ravel()
+        for axes, (label, results) in zip(parts, runs.items(), strict=False):
+            draw_sharing(axes, results, colour_bar=False)
+            axes.set_title(label)
+        for axes in parts[len(runs) :]:
+            axes.remove()
+        drawn = list(parts[: len(runs)])
+        figure.colorbar(drawn[0].images[0], ax=drawn, label="share (mean)")
+        figure.suptitle(title, fontsize=12)
+    return figure
+
+
+def _unit(runs: Runs) -> str:
+    return f"{next(iter(runs.values())).config.game.value_unit}, all agents"
+
+
+def _bars(interval: Interval) -> np.ndarray:
+    """What reaches below and above the estimate, [2, 1]."""
+    return np.array([[interval.estimate - interval.low], [interval.high - interval.estimate]]).clip(min=0)

@@ -1,0 +1,110 @@
+"""A comparison as a table to print: what each method reaches, and how it stands against the first."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Group
+from rich.table import Table
+
+from bilevel.experiment.statistics import RESAMPLES, Interval
+from bilevel.report.measures import Compared
+from bilevel.report.table import number, percent
+from bilevel.report.terminal import empty_table
+
+WIDTH = 80
+"""What is said below the table is folded to this many signs."""
+MISSING = "-"
+
+Columns = Mapping[str, Callable[[Compared], str]]
+
+
+def with_interval(interval: Interval | None) -> str:
+    """An estimate with its interval.
+
+    >>> import numpy as np
+    >>> with_interval(Interval(np.array(1.0), np.array(-0.5), np.array(2.0)))
+    '1.000 [-0.500, 2.000]'
+    """
+    if interval is None:
+        return MISSING
+    return f"{number(interval.estimate)} [{number(interval.low)}, {number(interval.high)}]"
+
+
+def _measure(name: str, form: Callable[[Interval], str]) -> Callable[[Compared], str]:
+    def cell(row: Compared) -> str:
+        return form(row.intervals[name]) if name in row.intervals else MISSING
+
+    return cell
+
+
+REACHED: Columns = {
+    "welfare [95 % interval]": _measure("welfare", with_interval),
+    "optimum": _measure("optimum", lambda interval: percent(interval.estimate)),
+    "equality": _measure("equality", lambda interval: number(interval.estimate)),
+    "cooperation": _measure("cooperation", lambda interval: percent(interval.estimate)),
+    "given": _measure("given_away", lambda interval: percent(interval.estimate)),
+}
+AGAINST: Columns = {
+    "better [95 % interval]": lambda row: with_interval(row.better),
+    "difference [95 % interval]": lambda row: with_interval(row.difference),
+    "steps": lambda row: str(row.results.config.outer_steps),
+    "seconds": lambda row: f"{row.results.seconds:.1f}",
+}
+
+
+def comparison_table(rows: Sequence[Compared]) -> Group:
+    """A table to print in two parts, with what its words mean below; it fits a terminal of 80 columns.
+
+    Args:
+        rows: of `compare_runs`.
+    """
+    config = rows[0].results.config
+    return Group(
+        _table(f"{config.game_name}, {config.seeds} seeds", REACHED, rows),
+        "",
+        _table(f"Against {rows[0].label}", AGAINST, rows),
+        "",
+        caption(rows),
+    )
+
+
+def caption(rows: Sequence[Compared]) -> str:
+    """What the table's words and intervals mean, and why it has dashes."""
+    config, first = rows[0].results.config, rows[0].label
+    sentences = [
+        f"Welfare: of all agents, {config.game.value_unit}. Interquartile means over {config.seeds} seeds; "
+        f"brackets are 95 % percentile bootstrap intervals, seeds drawn again {RESAMPLES} times, each "
+        "method's by themselves, with no correction for looking at several.",
+        "Optimum: 0 % is what everybody defecting earns, 100 % the best the group can do. Equality: 1 less "
+        "the Gini coefficient of the agents' mean returns. Given: the part of its reward that an agent does "
+        "not keep.",
+        f"Better: the chance that a seed of the method has more welfare than one of {first}, ties counting half. "
+        f"Difference: of the interquartile means, method less {first}. Steps: outer steps.",
+        *undefined_notes(rows),
+    ]
+    return "\n".join(textwrap.fill(sentence, WIDTH) for sentence in sentences)
+
+
+def undefined_notes(rows: Sequence[Compared]) -> list[str]:
+    """A sentence for each measure that some seeds leave undefined: for which methods, in how many seeds."""
+    counts: dict[str, list[str]] = {}
+    for row in rows:
+        for name, count in row.undefined.items():
+            counts.setdefault(name, []).append(f"{row.label} ({count} of {row.results.config.seeds} seeds)")
+    reasons = {"equality": " (returns that sum to 0 or less have none)"}
+    return [
+        f"A dash: {name} is not defined{reasons.get(name, '')} for {', '.join(labels)}."
+        for name, labels in counts.items()
+    ]
+
+
+def _table(title: str, columns: Columns, rows: Sequence[Compared]) -> Table:
+    table = empty_table(title)
+    table.add_column("method", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", overflow="fold")
+    for row in rows:
+        table.add_row(row.label, *(cell(row) for cell in columns.values()))
+    return table
