@@ -80,8 +80,8 @@ def caption(rows: Sequence[Compared]) -> str:
         "Optimum: 0 % is what everybody defecting earns, 100 % the best the group can do. Equality: 1 less "
         "the Gini coefficient of the agents' mean returns. Given: the part of its reward that an agent does "
         "not keep.",
-        f"Better: the chance that a seed of the method has more welfare than one of {first}, ties counting half. "
-        f"Difference: of the interquartile means, method less {first}. Steps: outer steps.",
+        f"Better: the chance that a seed of the method has more welfare than one of {first}, ties counting "
+        f"half. Difference: of the interquartile means, method less {first}. Steps: outer steps.",
         *undefined_notes(rows),
     ]
     return "\n".join(textwrap.fill(sentence, WIDTH) for sentence in sentences)

@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from bilevel.experiment.config import RunConfig
 from bilevel.experiment.run import Results, RunFolder
 from bilevel.experiment.statistics import FEWEST_SEEDS, interquartile_interval
-from bilevel.report.style import DASHES, colours, save, style
+from bilevel.report.style import looks, save, style
 
 POINTS = 60
 """A curve is drawn at this many outer steps at most: intervals take time, and eyes see no more."""
@@ -31,15 +31,14 @@ def draw_curves(axes: Axes, runs: Mapping[str, Results], metric: str) -> None:
 
     Args:
         axes: where.
-        runs: label -> run; labels are method names or start with one.
+        runs: label -> run; one that is a method's name has its colour.
         metric: column of metrics.csv.
     """
-    palette = colours([label.split()[0] for label in runs])
+    of_label = looks(list(runs))
     for label, results in runs.items():
-        method = label.split()[0]
         values = results.curves[metric]
         steps = np.unique(np.geomspace(1, len(values), POINTS).round().astype(int)) - 1
-        look = {"color": palette[method], "linestyle": DASHES.get(method, "-"), "label": label}
+        look = {**of_label[label], "label": label}
         if len(steps) == 1:  # a line of one point does not show
             look["marker"] = "o"
         if values.shape[1] < FEWEST_SEEDS:
@@ -47,9 +46,7 @@ def draw_curves(axes: Axes, runs: Mapping[str, Results], metric: str) -> None:
             continue
         interval = interquartile_interval(values[steps], resamples=500)
         axes.plot(steps + 1, interval.estimate, **look)
-        axes.fill_between(
-            steps + 1, interval.low, interval.high, color=palette[method], alpha=0.2, linewidth=0
-        )
+        axes.fill_between(steps + 1, interval.low, interval.high, color=look["color"], alpha=0.2, linewidth=0)
     last = max(len(results.curves[metric]) for results in runs.values())
     axes.set_xscale("log")
     axes.set_xlim(0.9, 1.1 * max(last, 2))
@@ -91,12 +88,13 @@ def draw_cooperation(axes: Axes, runs: Mapping[str, Results]) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
 
 
-def draw_sharing(axes: Axes, results: Results) -> None:
+def draw_sharing(axes: Axes, results: Results, *, colour_bar: bool = True) -> None:
     """Draw who gave whom how much in the end, as a heat map: mean over seeds, deviation where there is room.
 
     Args:
         axes: where.
         results: of a run whose metrics have shares, or incentives.
+        colour_bar: whether there is one beside it.
     """
     agents = results.config.game.num_agents
     kind = given(results)
@@ -106,7 +104,8 @@ def draw_sharing(axes: Axes, results: Results) -> None:
     mean, deviation = shares.mean(-1), shares.std(-1)
     most = 1.0 if kind == "share" else max(float(mean.max()), 1e-12)
     image = axes.imshow(mean, vmin=0, vmax=most, cmap="Blues")
-    cast(Figure, axes.figure).colorbar(image, ax=axes, label=GIVEN[kind])
+    if colour_bar:
+        cast(Figure, axes.figure).colorbar(image, ax=axes, label=GIVEN[kind])
     ticks = range(0, agents, 1 + (agents - 1) // MOST_NUMBERED)
     axes.set_xticks(ticks)
     axes.set_yticks(ticks)

@@ -39,7 +39,7 @@ MEASURES: dict[str, Callable[[Results], np.ndarray | None]] = {
     "cooperation": lambda results: results.final.get("cooperation"),
     "given_away": lambda results: results.final.get("given_away"),
 }
-"""Name -> [seed], the final policies on fresh episodes; None where the game or the method does not know it."""
+"""Name -> [seed], of the final policies on fresh episodes; None where game or method do not know it."""
 
 
 class Compared(NamedTuple):

@@ -21,7 +21,9 @@ COLOURS = {
 }
 SPARE_COLOURS = ("#CC79A7", "#56B4E9", "#000000", "#F0E442")
 DASHES: dict[str, Any] = {"selfish": (0, (1, 1)), "prosocial": (0, (5, 2)), "fixed": (0, (3, 1, 1, 1))}
-"""A second sign beside colour; a method that is not here has a solid line."""
+"""A second sign beside colour; a method that is not here has a solid line ..."""
+SPARE_DASHES: tuple[Any, ...] = ("-", (0, (6, 2, 1, 2)), (0, (2, 2)))
+"""... or, where the spare colours have come round, one of these."""
 
 SETTINGS: Any = {
     "font.size": 12,
@@ -54,6 +56,23 @@ def colours(names: Sequence[str]) -> dict[str, str]:
     unknown = [name for name in names if name not in COLOURS]
     spare = {name: SPARE_COLOURS[index % len(SPARE_COLOURS)] for index, name in enumerate(unknown)}
     return {name: COLOURS.get(name) or spare[name] for name in names}
+
+
+def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour and dashes of each method's line, as Matplotlib's settings; up to twelve unknown ones differ.
+
+    >>> looks(["tos", "mine"])["mine"]
+    {'color': '#CC79A7', 'linestyle': '-'}
+    """
+    unknown = [name for name in names if name not in COLOURS]
+    rounds = {name: index // len(SPARE_COLOURS) for index, name in enumerate(unknown)}
+    return {
+        name: {
+            "color": colour,
+            "linestyle": DASHES.get(name, SPARE_DASHES[rounds.get(name, 0) % len(SPARE_DASHES)]),
+        }
+        for name, colour in colours(names).items()
+    }
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -62,7 +62,7 @@ def percent(value: float | np.ndarray) -> str:
 
 
 def cells(results: Results) -> dict[str, str]:
-    """One run's row: column -> text; a dash where the game does not know the word."""
+    """One run's row: column -> text; a dash where the game or the method does not know the word."""
     welfare, final = results.final["welfare"], results.final
     middle = interquartile_mean(welfare)
     text = number(middle)
@@ -70,11 +70,15 @@ def cells(results: Results) -> dict[str, str]:
         interval = interquartile_interval(welfare)
         text += f" [{number(interval.low)}, {number(interval.high)}]"
     share = share_of_optimum(results.config.game, middle)
+    cooperation, given = (
+        percent(interquartile_mean(final[name])) if name in final else "-"
+        for name in ("cooperation", "given_away")
+    )
     values = (
         text,
         "-" if share is None else percent(share),
-        percent(interquartile_mean(final["cooperation"])) if "cooperation" in final else "-",
-        percent(interquartile_mean(final["given_away"])) if "given_away" in final else "-",
+        cooperation,
+        given,
         f"{results.seconds:.1f}",
     )
     return dict(zip(COLUMNS, values, strict=True))
