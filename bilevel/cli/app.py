@@ -12,6 +12,7 @@ import torch
 import bilevel
 from bilevel.cli.cache import cache_command
 from bilevel.cli.check import check_command
+from bilevel.cli.compare import compare_command
 from bilevel.cli.demo import demo
 from bilevel.cli.games import games_command
 from bilevel.cli.lists import list_hypergradients, list_methods
@@ -38,6 +39,7 @@ class Command:
 COMMANDS = {
     "train": Command(train_command, "train a method on a game, many seeds at once; or resume a run"),
     "demo": Command(demo, "two dilemmas, four methods: a table and figures in a minute or two"),
+    "compare": Command(compare_command, "compare methods on a game: a table with intervals, figures, files"),
     "check": Command(
         check_command, "which estimator of the meta-gradient suits a game and a method? a table"
     ),

@@ -13,8 +13,9 @@ from bilevel.cli.settings import read_settings
 from bilevel.cli.stopped import resumable
 from bilevel.cli.train import follow
 from bilevel.errors import require
-from bilevel.experiment.config import RunConfig, default_config, load_config
-from bilevel.experiment.run import Results, RunFolder, create_run
+from bilevel.experiment.comparison import USUAL, find_or_create
+from bilevel.experiment.config import RunConfig, default_config
+from bilevel.experiment.run import Results
 from bilevel.experiment.statistics import interquartile_mean
 from bilevel.report.figures import write_overview, write_run_figures
 from bilevel.report.table import percent, results_table, share_of_optimum
@@ -23,7 +24,7 @@ GAMES = {
     "repeated-prisoners-dilemma": "Repeated prisoner's dilemma",
     "escape-room": "Escape Room ER(2,1)",
 }
-METHODS = ("selfish", "prosocial", "fixed", "tos")
+METHODS = USUAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ def demo(arguments: list[str]) -> None:
     """
     settings = read_settings(Demo, arguments, prog="bilevel demo")
     configs = {(game, method): _config(settings, game, method) for game in GAMES for method in METHODS}
-    folders = {key: _folder(settings.out / "-".join(key), config) for key, config in configs.items()}
+    folders = {key: find_or_create(settings.out / "-".join(key), config) for key, config in configs.items()}
     with resumable("Run the same command again: what is done is kept."):
         results = {key: follow(folder) for key, folder in folders.items()}
         for key, folder in folders.items():
@@ -108,16 +109,3 @@ def _config(settings: Demo, game: str, method: str) -> RunConfig:
         seed=settings.seed,
         outer_steps=settings.outer_steps,
     )
-
-
-def _folder(path: Path, config: RunConfig) -> RunFolder:
-    """A folder for this run: a new one, or the one an earlier, perhaps interrupted, demonstration left."""
-    if not path.exists():
-        return create_run(config, path)
-    folder = RunFolder(path)
-    found = load_config(folder.config)
-    require(
-        found == config,
-        f"{path} holds a run with other settings: give this demonstration another folder with --out.",
-    )
-    return folder

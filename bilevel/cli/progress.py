@@ -27,15 +27,16 @@ class Progress:
 
     Args:
         folder: of the run, which has its config.json.
+        place: of the run among several, in words; what is shown begins with it.
 
     Raises:
         ValueError: the folder is no run (says why).
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, place: str = "") -> None:
         config = load_config(folder.config)
         self._total = config.outer_steps
-        self._title = f"{config.method_name} on {config.game_name}"
+        self._title = (f"{place}: " if place else "") + f"{config.method_name} on {config.game_name}"
         self._first_line = (
             f"{self._title}: {config.seeds} {'seed' if config.seeds == 1 else 'seeds'}, "
             f"{config.outer_steps} outer {'step' if config.outer_steps == 1 else 'steps'}, in {folder.path}"

@@ -6,7 +6,8 @@ import contextlib
 import io
 import sys
 import traceback
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -23,6 +24,7 @@ def read_settings(
     prog: str,
     description: str | None = None,
     default: Settings | None = None,
+    config: Sequence[Any] = (),
 ) -> Settings:
     """Read a dataclass of settings from the command line.
 
@@ -32,6 +34,7 @@ def read_settings(
         prog: the command, for its help.
         description: what the help says first; None: the dataclass's docstring.
         default: the settings that no option changes; None: the dataclass's own.
+        config: markers of `tyro.conf`, for all settings.
 
     Raises:
         ValueError: a setting is out of range: the sentence of the `__post_init__` that refused it.
@@ -47,6 +50,7 @@ def read_settings(
                 args=arguments,
                 default=tyro.MISSING_NONPROP if default is None else default,
                 registry=_rules(),
+                config=tuple(config),
             )
     except SystemExit as leaving:
         refusal = _refusal(leaving)

@@ -44,13 +44,18 @@ def train_command(arguments: list[str]) -> None:
         report(folder, follow(folder))
 
 
-def follow(folder: RunFolder) -> Results:
-    """Train and show how it goes; of a finished run only say that it is."""
+def follow(folder: RunFolder, place: str = "") -> Results:
+    """Train and show how it goes; of a finished run only say that it is.
+
+    Args:
+        folder: of the run.
+        place: among several, in words.
+    """
     if folder.finished:
         results = load_results(folder)
         print(f"{folder.path} is finished already; nothing is trained again.")
         return results
-    with Progress(folder) as progress:
+    with Progress(folder, place) as progress:
         return train(folder, progress.show)
 
 

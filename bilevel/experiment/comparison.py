@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ def require_comparable(configs: Mapping[str, RunConfig]) -> None:
     require_seeds(config.seeds)
 
 
-def load_comparison(paths: list[Path]) -> dict[str, Results]:
+def load_comparison(paths: Sequence[Path]) -> dict[str, Results]:
     """Read finished runs of one game that may be compared.
 
     Args:

@@ -14,6 +14,8 @@ FEWEST_SEEDS = 3
 """With fewer there is no interval over seeds to speak of."""
 RESAMPLES = 2000
 """How often seeds are drawn again for an interval."""
+TAILS = (0.025, 0.975)
+"""The ends of a 95 % percentile interval."""
 
 
 class Interval(NamedTuple):
@@ -103,6 +105,7 @@ def bootstrap_interval(
         lambda *drawn, axis: statistic(*drawn),
         axis=-1,
         n_resamples=resamples,
+        confidence_level=TAILS[1] - TAILS[0],
         method="percentile",
         vectorized=True,
         batch=200,

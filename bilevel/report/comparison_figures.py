@@ -16,10 +16,9 @@ from bilevel.report.figures import draw_cooperation, draw_sharing, draw_welfare
 from bilevel.report.measures import Compared
 from bilevel.report.style import looks, save, style
 
-THRESHOLDS = 201
-"""A profile is drawn at so many thresholds."""
 ACROSS = 4
 """So many sharing matrices stand in a row."""
+FIGURES = ("curves", "profile", "sharing", "equality")
 MARKERS = "osD^vP*X"
 
 Runs = Mapping[str, Results]
@@ -32,14 +31,15 @@ def draw_profiles(axes: Axes, runs: Runs) -> None:
         axes: where.
         runs: label -> run of one game, 3 seeds or more.
     """
-    pooled = np.concatenate([results.final["welfare"] for results in runs.values()])
-    low, high = float(pooled.min()), float(pooled.max())
-    margin = 0.05 * (high - low) or 0.05 * max(1.0, abs(high))
-    thresholds = np.linspace(low - margin, high + margin, THRESHOLDS)
+    steps = np.unique([results.final["welfare"] for results in runs.values()])
+    margin = 0.05 * (steps[-1] - steps[0]) or 0.05 * max(1.0, abs(steps[-1]))
+    thresholds = np.array([steps[0] - margin, *steps, steps[-1] + margin])
     for label, look in looks(list(runs)).items():
         profile = performance_profile(runs[label].final["welfare"], thresholds)
-        axes.plot(thresholds, profile.estimate, label=label, **look)
-        axes.fill_between(thresholds, profile.low, profile.high, color=look["color"], alpha=0.2, linewidth=0)
+        axes.plot(thresholds, profile.estimate, drawstyle="steps-post", label=label, **look)
+        axes.fill_between(
+            thresholds, profile.low, profile.high, step="post", color=look["color"], alpha=0.2, linewidth=0
+        )
     axes.set_xlabel(f"tau: welfare ({_unit(runs)})")
     axes.set_ylabel("seeds with more welfare than tau")
     axes.set_ylim(-0.03, 1.03)
@@ -75,7 +75,7 @@ def draw_equality(axes: Axes, rows: Sequence[Compared]) -> None:
 
 
 def write_comparison_figures(rows: Sequence[Compared], folder: Path) -> list[Path]:
-    """Write the figures of a comparison.
+    """Write the figures of a comparison; one that an earlier comparison left and this one has not is removed.
 
     Args:
         rows: of `compare_runs`.
@@ -102,10 +102,13 @@ def write_comparison_figures(rows: Sequence[Compared], folder: Path) -> list[Pat
         )
     without = [row.label for row in rows if "equality" not in row.intervals]
     if len(without) < len(rows):
-        note = f"\n(not defined for {', '.join(without)})" if without else ""
+        note = f"\n(equality is not defined for {', '.join(without)})" if without else ""
         with style():
             title = f"{config.game_name}: {how}{note}"
             figures["equality"] = _one(lambda axes: draw_equality(axes, rows), title)
+    for name in FIGURES:
+        if name not in figures:
+            (folder / f"{name}.png").unlink(missing_ok=True)
     return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 

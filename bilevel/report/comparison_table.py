@@ -93,10 +93,11 @@ def undefined_notes(rows: Sequence[Compared]) -> list[str]:
     for row in rows:
         for name, count in row.undefined.items():
             counts.setdefault(name, []).append(f"{row.label} ({count} of {row.results.config.seeds} seeds)")
+    everybody = {name: ["all methods"] for name, labels in counts.items() if len(labels) == len(rows)}
     reasons = {"equality": " (returns that sum to 0 or less have none)"}
     return [
         f"A dash: {name} is not defined{reasons.get(name, '')} for {', '.join(labels)}."
-        for name, labels in counts.items()
+        for name, labels in (counts | everybody).items()
     ]
 
 

@@ -48,7 +48,7 @@ def test_interrupted_then_whole_then_reused(call: Call, monkeypatch: pytest.Monk
 
     said = call("demo", *SMALL, "--seed", 1)
     assert said.code == 2
-    assert "holds a run with other settings: give this demonstration another folder" in said.sentence()
+    assert "holds a run with other settings (seed 0 there, 1 here): nothing is overwritten" in said.sentence()
 
 
 @pytest.mark.parametrize(
