@@ -21,8 +21,9 @@ USUAL = ("selfish", "prosocial", "fixed", "tos")
 """What is compared where nobody says what."""
 CONDITIONS = ("game_name", "game", "seeds", "evaluation_episodes")
 """What must be the same for methods to be compared; a game's settings have its horizon."""
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-"""A label is also the name of a folder, and stands before a dot on the command line."""
+LABEL = re.compile(r"[a-z0-9][a-z0-9_-]*")
+"""A label is also the name of a folder, and stands before a dot on the command line; some file systems, and
+marl-eval, take capitals for small letters."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,13 @@ class Comparison:
     """Label -> run; what the others are compared with comes first."""
 
     def __post_init__(self) -> None:
-        require(
-            len(self.configs) >= 2,
-            f"A comparison needs 2 methods or more, not {len(self.configs) or 'none'}.",
-        )
+        count = len(self.configs)
+        require(count >= 2, f"A comparison needs 2 methods or more, not {count}.")
         for label in self.configs:
             require(
                 LABEL.fullmatch(label) is not None,
-                f"A method is called by letters, digits, - and _, not {label!r}: choose a label, as in "
-                "mine=NAME.",
+                f"A method is called by small letters, digits, - and _, not {label!r}: choose a label, as "
+                "in mine=NAME.",
             )
         require_comparable(self.configs)
         for label, config in self.configs.items():

@@ -1,0 +1,76 @@
+"""The figures of a comparison: which there are, and what they show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from bilevel.experiment.folder import Results
+from bilevel.report.comparison_figures import draw_equality, draw_profiles, write_comparison_figures
+from bilevel.report.measures import compare_runs
+from bilevel.report.style import COLOURS, looks
+from tests.bilevel.report.compared import made_up
+
+POOR = ((-1.0, 0.5), (2.0, 2.0), (-1.0, 1.0), (0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("runs", "names"),
+    [
+        ({"selfish": made_up(), "tos": made_up()}, ["curves", "profile", "sharing", "equality"]),
+        (
+            {"a": made_up(returns=POOR), "b": made_up(sharing=False)},
+            ["curves", "profile", "sharing", "equality"],
+        ),
+        (
+            {name: made_up(returns=POOR, sharing=False, cooperation=False) for name in "abc"},
+            ["curves", "profile"],
+        ),
+        ({f"m{i}": made_up(steps=1 + i) for i in range(9)}, ["curves", "profile", "sharing", "equality"]),
+        (
+            {name: made_up(returns=((1.0, 1.0),) * 3) for name in "ab"},
+            ["curves", "profile", "sharing", "equality"],
+        ),
+    ],
+)
+def test_which_figures_there_are(runs: dict[str, Results], names: list[str], tmp_path: Path) -> None:
+    (tmp_path / "equality.png").write_bytes(b"of another comparison")
+    written = write_comparison_figures(compare_runs(runs), tmp_path)
+    assert written == [tmp_path / f"{name}.png" for name in names]
+    assert sorted(tmp_path.iterdir()) == sorted(written)
+    for path in written:
+        with Image.open(path) as picture:
+            assert min(picture.size) > 500
+            assert np.asarray(picture.convert("L")).std() > 5  # something is drawn
+
+
+def test_a_profile_steps_down_at_every_score() -> None:
+    axes = Figure().subplots()
+    draw_profiles(axes, {"a": made_up(), "tos": made_up(returns=((1.0, 1.0),) * 4)})
+    taus, shares = axes.lines[0].get_data()
+    np.testing.assert_allclose(taus, [2 - 0.35, 2, 8, 9, 9 + 0.35])
+    np.testing.assert_allclose(shares, [1, 1, 0.75, 0, 0])
+    assert axes.lines[0].get_drawstyle() == "steps-post"
+    assert axes.get_xlabel() == "tau: welfare (reward per episode, all agents)"
+    assert axes.lines[1].get_color() == COLOURS["tos"]
+
+
+def test_equality_against_welfare_with_intervals_and_without_who_has_none() -> None:
+    axes = Figure().subplots()
+    rows = compare_runs({"a": made_up(), "b": made_up(returns=POOR)})
+    draw_equality(axes, rows)
+    (drawn,) = axes.containers
+    interval = rows[0].intervals["equality"]
+    point, _, (_, upright) = drawn.lines
+    assert point.get_data() == (rows[0].intervals["welfare"].estimate, interval.estimate)
+    (segment,) = upright.get_segments()
+    np.testing.assert_allclose(segment[:, 1], [interval.low, interval.high])
+
+
+def test_twelve_methods_without_colours_of_their_own_look_different() -> None:
+    found = looks([*COLOURS, *(f"mine-{i}" for i in range(12))])
+    assert len({(str(look["color"]), str(look["linestyle"])) for look in found.values()}) == len(found)
