@@ -12,6 +12,7 @@ import pytest
 
 from bilevel.cli.app import COMMANDS
 from bilevel.cli.check import parse_check
+from bilevel.cli.compare import parse_compare
 from bilevel.cli.leading import split_leading
 from bilevel.cli.theory import parse_theory
 from bilevel.cli.train import DEFAULT_METHOD, parse
@@ -66,6 +67,9 @@ def test_commands_parse(name: str, line: str) -> None:
     if command == "train" and not {"--help", "--resume", "--load"} & set(arguments):
         chosen, rest = split_leading("bilevel train", arguments, paths=("out", "resume"))
         parse(default_config(chosen.game, chosen.method or DEFAULT_METHOD), rest)
+    if command == "compare" and "--runs" not in arguments:
+        chosen, rest = split_leading("bilevel compare", arguments, names=("game",))
+        assert parse_compare(chosen.game, rest).comparison.configs
     if command == "check":
         chosen, rest = split_leading("bilevel check", arguments)
         parse_check(chosen.game, chosen.method, rest)

@@ -34,9 +34,10 @@ def draw_profiles(axes: Axes, runs: Runs) -> None:
     steps = np.unique([results.final["welfare"] for results in runs.values()])
     margin = 0.05 * (steps[-1] - steps[0]) or 0.05 * max(1.0, abs(steps[-1]))
     thresholds = np.array([steps[0] - margin, *steps, steps[-1] + margin])
-    for label, look in looks(list(runs)).items():
+    for place, (label, look) in enumerate(looks(list(runs)).items()):
         profile = performance_profile(runs[label].final["welfare"], thresholds)
-        axes.plot(thresholds, profile.estimate, drawstyle="steps-post", label=label, **look)
+        above = 3 - place / len(runs)  # where lines coincide, dashes lie above what is drawn through
+        axes.plot(thresholds, profile.estimate, drawstyle="steps-post", label=label, zorder=above, **look)
         axes.fill_between(
             thresholds, profile.low, profile.high, step="post", color=look["color"], alpha=0.2, linewidth=0
         )
@@ -72,6 +73,7 @@ def draw_equality(axes: Axes, rows: Sequence[Compared]) -> None:
     axes.set_xlabel(f"efficiency: welfare ({_unit({row.label: row.results for row in rows})})")
     axes.set_ylabel("equality (1 less the Gini coefficient)")
     axes.margins(0.1)
+    axes.locator_params(nbins=6)
 
 
 def write_comparison_figures(rows: Sequence[Compared], folder: Path) -> list[Path]:

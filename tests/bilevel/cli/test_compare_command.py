@@ -1,0 +1,244 @@
+"""`bilevel compare`: from end to end, again, interrupted, of finished runs; and every way it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bilevel.cli import compare as compare_room
+from bilevel.cli import train as train_room
+from bilevel.experiment import run
+from bilevel.methods.learner import PolicyLearner
+
+Call = Callable[..., Any]
+SMALL = ("--seeds", 4, "--outer-steps", 5)
+DILEMMA = ("compare", "--game", "prisoners-dilemma", *SMALL)
+PAIR = (*DILEMMA, "--methods", "selfish", "tos")
+FOLDER = Path("runs/compare/prisoners-dilemma")
+FILES = ["curves.png", "profile.png", "sharing.png", "table.csv", "seeds.csv", "marl-eval.json"]
+
+
+def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PolicyLearner, "update", lambda *_: pytest.fail("trained again"))
+
+
+def numbers(label: str) -> tuple[bytes, bytes]:
+    folder = FOLDER / label
+    return (folder / "metrics.csv").read_bytes(), (folder / "evaluation.csv").read_bytes()
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with (FOLDER / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_runs_then_reuses_then_adds_a_method(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = call(*PAIR)
+    assert said.code == 0
+    lines = said.err.splitlines()
+    assert (
+        lines[0] == f"run 1 of 2: selfish on prisoners-dilemma: 4 seeds, 5 outer steps, in {FOLDER}/selfish"
+    )
+    assert any(line.startswith("run 2 of 2: tos on") for line in lines)
+    assert "prisoners-dilemma, 4 seeds" in said.out
+    assert "Against selfish" in said.out
+    assert "equality is not defined" in " ".join(said.out.split())  # the returns are negative
+    assert said.out.splitlines()[-1] == f"Written to {FOLDER}: {', '.join(FILES)}"
+    assert sorted(path.name for path in FOLDER.iterdir()) == sorted([*FILES, "selfish", "tos"])
+
+    with monkeypatch.context() as patched:
+        no_training(patched)
+        again = call(*PAIR)
+    assert (again.code, again.err) == (0, "")
+    assert again.out.count("is finished already; nothing is trained again.") == 2
+    assert again.out.endswith(said.out)
+
+    before = numbers("selfish"), numbers("tos")
+    said = call(*PAIR, "generous=fixed", "--set", "generous.self-interest=0.3")
+    assert said.code == 0
+    assert [line for line in said.err.splitlines() if line.startswith("run ")] == [
+        f"run 3 of 3: fixed on prisoners-dilemma: 4 seeds, 5 outer steps, in {FOLDER}/generous"
+    ]
+    assert (numbers("selfish"), numbers("tos")) == before
+    assert [row["method"] for row in rows("table.csv")] == ["selfish", "tos", "generous"]
+    assert json.loads((FOLDER / "generous/config.json").read_text())["method"]["self_interest"] == 0.3
+
+
+def test_the_files_hold_what_the_runs_found(call: Call) -> None:
+    assert call(*PAIR).code == 0
+    seeds = rows("seeds.csv")
+    with (FOLDER / "tos/evaluation.csv").open(newline="") as file:
+        evaluated = list(csv.DictReader(file))
+    assert [row["welfare"] for row in seeds if row["method"] == "tos"] == [
+        row["welfare"] for row in evaluated
+    ]
+    data = json.loads((FOLDER / "marl-eval.json").read_text())["bilevel"]["prisoners-dilemma"]
+    final = data["tos"]["seed_3"]["absolute_metrics"]
+    assert final["welfare"] == [float(evaluated[3]["welfare"])]
+    assert data["selfish"]["seed_0"]["step_4"]["step_count"] == 5
+    (first, second) = rows("table.csv")
+    assert (first["better"], first["difference"]) == ("", "")
+    assert 0 <= float(second["better_low"]) <= float(second["better"]) <= float(second["better_high"]) <= 1
+
+
+@pytest.mark.parametrize("when", ["training", "evaluation", "figures"])
+def test_ctrl_c_leaves_what_the_same_command_takes_up(
+    when: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(*PAIR, "--out", "whole").code == 0
+    with monkeypatch.context() as patched:
+        if when == "training":
+            real = PolicyLearner.update
+
+            def update(learner: PolicyLearner, state: Any) -> Any:
+                if learner.method.__class__.__name__ == "Selfish" and int(state["outer_step"]) == 3:
+                    raise KeyboardInterrupt
+                return real(learner, state)
+
+            patched.setattr(PolicyLearner, "update", update)
+        elif when == "evaluation":
+            patched.setattr(run, "write_text", interrupt)
+        else:
+            patched.setattr(compare_room, "write_comparison_figures", interrupt)
+        said = call(*PAIR, "--checkpoint-every", 50)
+    assert said.code == 130
+    assert said.err.splitlines()[-1] == "Stopped. Run the same command again: what is done is kept."
+    assert "Traceback" not in said.err
+    assert call(*PAIR).code == 0
+    for label in ("selfish", "tos"):
+        assert (FOLDER / label / "metrics.csv").read_bytes() == Path(
+            "whole", label, "metrics.csv"
+        ).read_bytes()
+
+
+def test_a_checkpoint_is_taken_up(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = (*PAIR, "--checkpoint-every", 2)
+    assert call(*words, "--out", "whole").code == 0
+    done: list[int] = []
+
+    def show(_: Any, step: int, __: Any) -> None:
+        done.append(step)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train_room.Progress, "show", show)
+        assert call(*words).code == 130
+        assert call(*words).code == 0
+    assert done[:6] == [1, 2, 3, 3, 4, 5]  # from the checkpoint after step 2
+    assert (FOLDER / "selfish/metrics.csv").read_bytes() == Path("whole/selfish/metrics.csv").read_bytes()
+
+
+def test_other_settings_under_the_same_name_are_refused(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call(*PAIR).code == 0
+    before = {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}
+    no_training(monkeypatch)
+    for words, which in (
+        (("--seed", 1), "selfish holds a run with other settings (seed 0 there, 1 here)"),
+        (
+            ("--set", "tos.own-share=0.9"),
+            "tos holds a run with other settings (method.own_share None there, 0.9",
+        ),
+        (("--game.punishment", "-1.5"), "selfish holds a run with other settings (game.punishment"),
+    ):
+        said = call(*PAIR, *words)
+        assert said.code == 2
+        assert which in said.sentence()
+        assert "nothing is overwritten, so choose another folder with --out." in said.sentence()
+        assert {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()} == before
+
+
+def test_finished_runs_are_compared_without_training(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = call(*PAIR).out
+    for name, seeds in (("other", 5), ("open", 4)):
+        words = ("--game", "prisoners-dilemma", "--method", "fixed", "--seeds", seeds, "--outer-steps", 2)
+        assert call("train", *words, "--out", name).code == 0
+    Path("open/summary.json").unlink()
+    no_training(monkeypatch)
+    folders = (FOLDER / "selfish", FOLDER / "tos")
+    said = call("compare", "--runs", *folders)
+    assert (said.code, said.err) == (0, "")
+    assert table.startswith(said.out.rstrip("\n"))
+    said = call("compare", "--runs", *folders, "--out", "figures")
+    assert said.out.splitlines()[-1] == f"Written to figures: {', '.join(FILES)}"
+    for words, says in (
+        (("--runs", FOLDER / "tos"), "A comparison needs 2 runs or more, not 1."),
+        (
+            ("--runs", *folders, "other"),
+            "fixed cannot be compared with selfish: they differ in seeds (5, not 4).",
+        ),
+        (("--runs", *folders, "open"), "open is not finished: continue it with bilevel train --resume open"),
+        (("--runs", *folders, "nowhere"), "nowhere is not a run folder: it has no config.json."),
+        (("--runs", *folders, "--seeds", 5), "--runs takes no other option but --out and --load"),
+        (("--runs", *folders, "--game", "chicken"), "--runs takes no other option but --out and --load"),
+    ):
+        said = call("compare", *words)
+        assert said.code == 2
+        assert says in said.sentence()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--game", "prisoner"), "There is no game 'prisoner'. Did you mean"),
+        (("--methods", "selfish", "toss"), "There is no method 'toss'. Did you mean 'tos'"),
+        (("--methods", "selfish"), "A comparison needs 2 methods or more, not 1."),
+        (("--methods", "tos", "tos"), "tos is there twice: give one of them a label"),
+        (("--methods", "tos", "a/b=tos"), "letters, digits, - and _, not 'a/b'"),
+        (("--seeds", 2), "An interval over seeds needs 3 seeds or more, but there are 2."),
+        (("--outer-steps", 0), "outer_steps must be 1 or more, not 0."),
+        (("--seed", -1), "seed must be from 0"),
+        (("--set", "own-share=0.8"), "There is no setting of selfish 'own-share'"),
+        (("--set", "a=1", "--set", "b=2"), "--set is there 2 times: put everything after one --set."),
+        (("--set", "tos.policy=mlp"), "tos does not apply to prisoners-dilemma: Exact values need a tabular"),
+        (("--game.reward", "nan"), "reward"),
+        (("--out", "/dev/null/here"), "/dev/null/here/selfish cannot be made"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words: tuple[object, ...], says: str, call: Call) -> None:
+    said = call(*DILEMMA, *words)
+    assert said.code == 2
+    assert says in said.sentence()
+    assert said.out == ""
+    assert not list(Path().iterdir())
+
+
+def test_what_does_not_apply_says_which_methods_do(call: Call) -> None:
+    said = call(*PAIR, "--set", "tos.hypergradient=implicit", "exact=False")
+    assert said.code == 2
+    assert said.sentence().startswith("tos does not apply to prisoners-dilemma: Implicit needs")
+    assert "Methods that apply: selfish, prosocial, fixed, tos" in said.sentence()
+    assert not Path("runs").exists()
+
+
+def test_options_that_cannot_be_read(call: Call) -> None:
+    for words, says in ((("--sedes", 3), "--sedes"), (("--set", "tos.inner-steps=many"), "--inner-steps")):
+        said = call(*PAIR, *words)
+        assert said.code == 2
+        assert says in said.err
+        assert not Path("runs").exists()
+
+
+def test_help(call: Call) -> None:
+    said = call("compare", "--game", "chicken", "--help")
+    assert said.code == 0
+    for part in (
+        "--methods",
+        "--set",
+        "--runs",
+        "--out",
+        "--seeds",
+        "--outer-steps",
+        "--game.",
+        "on chicken",
+    ):
+        assert part in said.out
