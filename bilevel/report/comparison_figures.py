@@ -142,7 +142,9 @@ def _matrices(runs: Runs, title: str) -> Figure:
     across = min(ACROSS, len(runs))
     down = -(-len(runs) // across)
     with style():
-        figure = Figure(figsize=(1.4 + 3.2 * across, 0.8 + 3.5 * down))
+        agents = next(iter(runs.values())).config.game.num_agents
+        side = min(max(3.2, agents / 2), 5.0)  # inches: numbers need room
+        figure = Figure(figsize=(1.4 + side * across, 0.8 + (side + 0.3) * down))
         parts = figure.subplots(down, across, squeeze=False).ravel()
         for axes, (label, results) in zip(parts, runs.items(), strict=False):
             draw_sharing(axes, results, colour_bar=False)
