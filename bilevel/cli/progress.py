@@ -38,7 +38,8 @@ class Progress:
         self._total = config.outer_steps
         self._title = (f"{place}: " if place else "") + config.method_name
         self._first_line = (
-            f"{self._title} on {config.game_name}: {config.seeds} {'seed' if config.seeds == 1 else 'seeds'}, "
+            f"{self._title} on {config.game_name}: "
+            f"{config.seeds} {'seed' if config.seeds == 1 else 'seeds'}, "
             f"{config.outer_steps} outer {'step' if config.outer_steps == 1 else 'steps'}, in {folder.path}"
         )
         console = Console(stderr=True)
