@@ -76,6 +76,12 @@ class RunConfig:
         require(0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
         require(self.dtype in DTYPES, f"dtype must be {', '.join(DTYPES)}, not {self.dtype!r}.")
         require(self.threads <= MOST_THREADS, f"threads must be {MOST_THREADS} or fewer, not {self.threads}.")
+        if isinstance(self.method, OuterMethod):
+            require(
+                self.method.outer_stage < self.outer_steps,
+                "outer_stage must leave outer steps to train policies in, but it is "
+                f"{self.method.outer_stage} of {self.outer_steps}.",
+            )
         _require_device(self.device)
 
     @property

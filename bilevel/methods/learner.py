@@ -17,7 +17,7 @@ from bilevel.optimisers import make_optimiser
 from bilevel.outer.transfer import Transfer
 from bilevel.outer.variables import OuterVariable
 from bilevel.step import inner_step_per_agent
-from bilevel.tree import detach
+from bilevel.tree import Tree, detach
 from games.base import Game
 
 
@@ -105,9 +105,7 @@ class PolicyLearner:
         theta, opt_state, phi = state["theta"], state["opt_state"], self._phi(state)
         transfer = self.transfer(phi)
         with torch.no_grad():
-            for _ in range(self.method.inner_steps):
-                data = self.play.sample(theta, transfer, generator), bonus
-                theta, opt_state = self.step(theta, opt_state, phi, data)
+            theta, opt_state = self._learn(theta, opt_state, phi, generator, bonus)
             require_finite(theta, "A policy", state["outer_step"])
             metrics = self._metrics(self.play, theta, self.play.sample(theta, transfer, generator), transfer)
         return self._next(state, generator, theta=theta, opt_state=opt_state, phi=phi), metrics
@@ -129,6 +127,17 @@ class PolicyLearner:
         transfer = self.transfer(state["phi"])
         return self._metrics(play, theta, play.sample(theta, transfer, generator), transfer)
 
+    @torch.no_grad()
+    def _learn(
+        self, theta: Tensor, opt_state: Tree, phi: Tensor, generator: torch.Generator, bonus: Tensor
+    ) -> tuple[Tensor, Tree]:
+        """A round of inner steps."""
+        transfer = self.transfer(phi)
+        for _ in range(self.method.inner_steps):
+            data = self.play.sample(theta, transfer, generator), bonus
+            theta, opt_state = self.step(theta, opt_state, phi, data)
+        return theta, opt_state
+
     def _phi(self, state: State) -> Tensor:
         """The outer variables of the outer step that comes."""
         phi: Tensor = state["phi"]
@@ -149,8 +158,12 @@ class PolicyLearner:
     def _resume(self, state: State) -> tuple[torch.Generator, Tensor]:
         generator = torch.Generator(self.placement.device)
         generator.set_state(state["generator"])
-        bonus = self.method.entropy_schedule(int(state["outer_step"]))
+        bonus = self.method.entropy_schedule(self._learned_for(state))
         return generator, torch.tensor(bonus, dtype=self.placement.dtype, device=self.placement.device)
+
+    def _learned_for(self, state: State) -> int:
+        """For how many outer steps these policies have learned."""
+        return int(state["outer_step"])
 
     def _next(self, state: State, generator: torch.Generator, **changed: Any) -> State:
         return {

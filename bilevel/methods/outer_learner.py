@@ -60,7 +60,7 @@ class OuterLearner(PolicyLearner):
         apart: tuple[Costs, GradientTransformation] | None = None,
     ) -> None:
         super().__init__(method, game, placement, variable)
-        self.objective, self.costs, self.apart = objective, costs, apart
+        self.outer, self.objective, self.costs, self.apart = method, objective, costs, apart
         self.outer_optimiser = make_optimiser(
             method.outer_optimiser, learning_rate=method.outer_learning_rate
         )
@@ -109,9 +109,13 @@ class OuterLearner(PolicyLearner):
             FloatingPointError: a reward, a policy or a meta-gradient stopped being a finite number (says
                 where); the state passed in is not changed.
         """
+        if self._stage_over(state):
+            return super().update(self._from_scratch(state))
         generator, bonus = self._resume(state)
         phi = state["phi"]
         theta, opt_state = self._start(state, generator)
+        for _ in range(self.outer.inner_rounds):
+            theta, opt_state = self._learn(theta, opt_state, phi, generator, bonus)
         estimate = self._estimate(self.problem(generator, bonus), theta, opt_state, state)
         require_finite(estimate.theta, "A policy", state["outer_step"])
         gradient = self.objective.own_gradient(estimate.gradient)
@@ -150,8 +154,25 @@ class OuterLearner(PolicyLearner):
 
     def _start(self, state: State, generator: torch.Generator) -> tuple[Tensor, Tree]:
         """Where the inner steps begin: at the state's policies, or at new ones."""
-        if not self.starts_anew:
-            return state["theta"], state["opt_state"]
+        return self._new_policies(generator) if self.starts_anew else (state["theta"], state["opt_state"])
+
+    def _stage_over(self, state: State) -> bool:
+        """Whether the outer variables have been learned for as long as they are to be."""
+        return 0 < self.outer.outer_stage <= int(state["outer_step"])
+
+    def _from_scratch(self, state: State) -> State:
+        """The same state, with new policies if this is the first outer step after the stage."""
+        if int(state["outer_step"]) > self.outer.outer_stage:
+            return state
+        generator, _ = self._resume(state)
+        theta, opt_state = self._new_policies(generator)
+        return {**state, "theta": theta, "opt_state": opt_state, "generator": generator.get_state()}
+
+    def _learned_for(self, state: State) -> int:
+        return int(state["outer_step"]) - (self.outer.outer_stage if self._stage_over(state) else 0)
+
+    def _new_policies(self, generator: torch.Generator) -> tuple[Tensor, Tree]:
+        """Fresh draws, with a fresh optimiser."""
         place = self.placement
         seed = torch.randint(DRAWN_SEEDS, (), generator=generator, device=place.device)
         theta = fresh_parameters(

@@ -12,6 +12,9 @@ from bilevel.methods.base import Method, OptimiserName, require_number
 from bilevel.optimisers import OPTIMISERS
 
 RESETS = ("never", "each-outer-step")
+TRAINING = ("joint", "alternating", "staged")
+TRAINING_SETTINGS = {"inner_rounds": "alternating", "outer_stage": "staged"}
+"""Setting -> the training that it belongs to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +29,15 @@ class OuterMethod(Method):
     each-outer-step: every outer step asks about a whole course of learning, from its start. So K must be
     large enough to learn in: with K = 1 policies are only ever one step away from where they start.
 
+    And how do the two levels take turns (`training`)? Joint: both move together. Alternating: policies first
+    take `inner_rounds` rounds of `inner_steps` under outer variables that stand still, and only the round
+    after them is looked through. Staged: the outer variables are learned in the first `outer_stage` outer
+    steps, and stay; policies then start from scratch under them, with an entropy bonus that starts again,
+    too.
+
     Raises:
-        ValueError: a setting is out of range, a name is unknown, or an estimator is to remember what `reset`
-            forgets.
+        ValueError: a setting is out of range or would not be used, a name is unknown, or an estimator is to
+            remember what `reset` forgets.
     """
 
     outer_optimiser: OptimiserName = "adam"
@@ -43,6 +52,16 @@ class OuterMethod(Method):
     """When policies start anew: never (online learning; short-sighted with few inner steps), or in each outer
     step, from fresh draws (needs enough inner steps to learn in)."""
 
+    training: Literal["joint", "alternating", "staged"] = "joint"
+    """How the two levels take turns: together; several inner rounds to an outer step; or the outer level
+    first, then new policies under what it found."""
+    inner_rounds: int = 0
+    """With alternating training: rounds of inner steps before the one that an outer step looks through, 1 or
+    more."""
+    outer_stage: int = 0
+    """With staged training: outer steps in which the outer variables learn, 1 or more, and fewer than the
+    run's."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_name(self.outer_optimiser, OPTIMISERS, "outer_optimiser")
@@ -55,6 +74,24 @@ class OuterMethod(Method):
             "With reset each-outer-step nothing goes on from one outer step to the next, and "
             f"{self.hypergradient} would have nothing to remember: leave reset at never, or choose an "
             "estimator without a past, as truncated(steps=5) or evolution.",
+        )
+        require_name(self.training, TRAINING, "training")
+        for name, training in TRAINING_SETTINGS.items():
+            value, used = getattr(self, name), self.training == training
+            require(
+                isinstance(value, int) and (value >= 1 if used else value == 0),
+                f"{name} is a whole number, 1 or more, with {training} training, and 0 without; it is "
+                f"{value} with {self.training} training.",
+            )
+        require(
+            self.training != "alternating" or self.reset == "never",
+            "With reset each-outer-step there is no learning between outer steps to alternate with: leave "
+            "reset at never.",
+        )
+        require(
+            self.training == "joint" or online(make_hypergradient(self.hypergradient)) is None,
+            f"{self.hypergradient} remembers every step that was taken, and {self.training} training takes "
+            "steps that it does not see: choose an estimator without a past, as truncated(steps=5).",
         )
 
 

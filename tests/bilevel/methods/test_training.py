@@ -1,0 +1,121 @@
+"""How the two levels take turns: together, in rounds, or one after the other."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+import torch
+
+import games
+from bilevel.experiment.config import default_config, from_settings
+from bilevel.methods import LIO, CentralPlanner, Metrics, OuterLearner, OuterMethod, Placement, State, ToS
+from bilevel.tree import leaves
+from games.base import Game
+from games.escape_room import EscapeRoom
+
+REPEATED = games.make("repeated-prisoners-dilemma")
+ROOM = EscapeRoom()
+
+
+def build(method: OuterMethod, game: Game = REPEATED) -> OuterLearner:
+    learner = method.build(game, Placement(seeds=3))
+    assert isinstance(learner, OuterLearner)
+    return learner
+
+
+def train(learner: OuterLearner, updates: int) -> tuple[list[State], list[Metrics]]:
+    states, history = [learner.init(0)], []
+    for _ in range(updates):
+        state, metrics = learner.update(states[-1])
+        states.append(state)
+        history.append(metrics)
+    return states, history
+
+
+def test_a_round_is_plain_learning_and_the_outer_step_looks_through_the_last() -> None:
+    """By hand: the rounds under phi, then a joint outer step from there."""
+    alternating = build(ToS(training="alternating", inner_rounds=2, inner_steps=3))
+    joint = build(ToS(inner_steps=3))
+    state = alternating.init(0)
+    after, _ = alternating.update(state)
+    theta, opt_state = state["theta"], state["opt_state"]
+    data = ((), torch.zeros((), dtype=theta.dtype))
+    for _ in range(2 * 3):
+        theta, opt_state = joint.step(theta, opt_state, state["phi"], data)
+    expected, _ = joint.update({**state, "theta": theta, "opt_state": opt_state})
+    for name in ("theta", "phi"):
+        torch.testing.assert_close(after[name], expected[name], rtol=0, atol=1e-12)
+
+
+def test_after_the_stage_the_outer_variables_stay_and_policies_start_from_scratch() -> None:
+    staged, joint = build(ToS(training="staged", outer_stage=3)), build(ToS())
+    states, _ = train(staged, 6)
+    first, _ = train(joint, 3)
+    for ours, theirs in zip(leaves(states[3]), leaves(first[3]), strict=True):
+        assert torch.equal(ours, theirs)
+    assert not torch.equal(states[3]["phi"], states[2]["phi"])
+    for state in states[4:]:
+        assert torch.equal(state["phi"], states[3]["phi"])
+    # New policies are spread like those of the start; one exact step from there they still are.
+    assert states[4]["theta"].std() > 0.2
+    assert (states[4]["theta"] - states[3]["theta"]).abs().max() > 1
+    assert not torch.equal(states[5]["theta"], states[4]["theta"])
+
+
+def test_the_entropy_bonus_starts_again_with_the_policies() -> None:
+    staged = build(ToS(training="staged", outer_stage=3, entropy=0.4, entropy_end=0.2, entropy_steps=2))
+    states, _ = train(staged, 5)
+    bonuses = [float(staged._resume(state)[1]) for state in states]
+    assert bonuses == pytest.approx([0.4, 0.3, 0.2, 0.4, 0.3, 0.2])
+
+
+@pytest.mark.parametrize(
+    "settings", [{"training": "alternating", "inner_rounds": 2}, {"training": "staged", "outer_stage": 2}]
+)
+@pytest.mark.parametrize("kind", [ToS, LIO, CentralPlanner])
+def test_every_outer_method_can_be_trained_so_and_goes_on_from_what_was_saved(
+    kind: type[OuterMethod], settings: dict[str, Any]
+) -> None:
+    learner = build(kind(episodes=4, **settings), ROOM)
+    states, _ = train(learner, 4)
+    state = pickle.loads(pickle.dumps(states[2]))
+    for _ in range(2):
+        state, _ = build(kind(episodes=4, **settings), ROOM).update(state)
+    for ours, theirs in zip(leaves(state), leaves(states[4]), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"training": "apart"}, "no training 'apart'"),
+        (
+            {"inner_rounds": 3},
+            "with alternating training, and 0 without; it is 3 with joint",
+        ),
+        ({"training": "alternating"}, "inner_rounds is a whole number, 1 or more"),
+        ({"training": "staged"}, "outer_stage is a whole number, 1 or more"),
+        ({"training": "staged", "outer_stage": 2, "inner_rounds": 1}, "it is 1 with staged training"),
+        (
+            {"training": "alternating", "inner_rounds": 2, "reset": "each-outer-step"},
+            "no learning between outer steps",
+        ),
+        (
+            {"training": "staged", "outer_stage": 2, "hypergradient": "truncated(steps=4, window=True)"},
+            "remembers every step",
+        ),
+    ],
+)
+def test_training_that_makes_no_sense_is_refused(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        ToS(**settings)
+
+
+def test_a_stage_must_leave_steps() -> None:
+    settings = default_config("prisoners-dilemma", "tos").to_json()
+    kept = {name: settings[name] for name in settings if name not in ("format", "versions", "commit")}
+    kept["method"] = {**kept["method"], "training": "staged", "outer_stage": 300}
+    with pytest.raises(ValueError, match=r"outer_stage must leave outer steps .* 300 of 300"):
+        from_settings(kept)
