@@ -124,24 +124,24 @@ class OuterLearner(PolicyLearner):
             updates, outer_opt_state = self.outer_optimiser.update(
                 gradient, state["outer_opt_state"], params=phi, inplace=False
             )
-            descent = self._cost_step(state, estimate.outer_data)
+            cheaper, cost_state = self._cost_step(state, estimate.outer_data)
             metrics = self._metrics(self.play, estimate.theta, estimate.outer_data, self.transfer(phi))
         after = self._next(
             state,
             generator,
             theta=estimate.theta,
             opt_state=estimate.opt_state,
-            phi=phi + updates + descent.pop("updates", 0.0),
+            phi=phi + updates + cheaper,
             outer_opt_state=outer_opt_state,
-            **descent,
+            **cost_state,
             **({} if self.online is None else {"past": estimate.past}),
         )
         return after, metrics
 
-    def _cost_step(self, state: State, data: Any) -> dict[str, Any]:
-        """The updates of phi by the costs that stand apart, and their optimiser's state; {} without any."""
+    def _cost_step(self, state: State, data: Any) -> tuple[Tensor | float, State]:
+        """How phi moves by the costs that stand apart, and what the state then says of their optimiser."""
         if self.apart is None:
-            return {}
+            return 0.0, {}
         costs, optimiser = self.apart
 
         def total(phi: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class OuterLearner(PolicyLearner):
         updates, opt_state = optimiser.update(
             torch.func.grad(total)(state["phi"]), state["cost_opt_state"], params=state["phi"], inplace=False
         )
-        return {"updates": updates, "cost_opt_state": opt_state}
+        return updates, {"cost_opt_state": opt_state}
 
     def _start(self, state: State, generator: torch.Generator) -> tuple[Tensor, Tree]:
         """Where the inner steps begin: at the state's policies, or at new ones."""
