@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,8 +12,23 @@ from bilevel.agents.rollout import allowed, draw_actions
 from bilevel.errors import require
 from games.base import Game, State
 
-Actor = Callable[[State, torch.Generator], Tensor]
-"""(state, generator) -> actions, integer [batch, agent]."""
+
+class Actor(Protocol):
+    """What decides for all agents, a step at a time."""
+
+    def __call__(
+        self, state: State, generator: torch.Generator, memory: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Take a step.
+
+        Args:
+            state: of the game.
+            generator: the source of every draw.
+            memory: what the actor gave back in the step before; None: the episode starts.
+
+        Returns:
+            actions, integer [batch, agent]; what is to be remembered, None where nothing is.
+        """
 
 
 def random_actor(game: Game) -> Actor:
@@ -21,14 +36,16 @@ def random_actor(game: Game) -> Actor:
 
     >>> import games
     >>> game, generator = games.make("chicken"), torch.Generator().manual_seed(0)
-    >>> random_actor(game)(game.reset(3, generator), generator).shape
+    >>> random_actor(game)(game.reset(3, generator), generator)[0].shape
     torch.Size([3, 2])
     """
 
-    def act(state: State, generator: torch.Generator) -> Tensor:
+    def act(
+        state: State, generator: torch.Generator, memory: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         batch = len(game.observe(state))
         logits = torch.zeros(batch, game.num_agents, int(game.action_space.n), device=generator.device)
-        return draw_actions(allowed(logits, game.action_mask(state)), generator)
+        return draw_actions(allowed(logits, game.action_mask(state)), generator), None
 
     return act
 
@@ -46,10 +63,12 @@ def scripted_actor(game: Game, cooperative: Tensor) -> Actor:
     >>> import games
     >>> game, generator = games.make("chicken"), torch.Generator().manual_seed(0)
     >>> scripted_actor(game, torch.tensor([True, False]))(game.reset(1, generator), generator)
-    tensor([[0, 1]])
+    (tensor([[0, 1]]), None)
     """
 
-    def act(state: State, generator: torch.Generator) -> Tensor:
+    def act(
+        state: State, generator: torch.Generator, memory: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         batch = len(game.observe(state))
         actions = game.scripted(state, cooperative.expand(batch, -1))
         require(
@@ -58,7 +77,7 @@ def scripted_actor(game: Game, cooperative: Tensor) -> Actor:
             "folder of a run.",
         )
         assert actions is not None
-        return actions
+        return actions, None
 
     return act
 
@@ -72,10 +91,13 @@ def learned_actor(game: Game, policy: Policy, theta: Tensor) -> Actor:
         theta: [agent, parameter].
     """
 
-    def act(state: State, generator: torch.Generator) -> Tensor:
+    def act(
+        state: State, generator: torch.Generator, memory: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         seen = game.observe(state)
         seen = seen.to(theta.dtype) if seen.is_floating_point() else seen
-        logits = policy.logits(theta, seen.movedim(0, 1)).movedim(0, 1)  # samples are the copies
-        return draw_actions(allowed(logits, game.action_mask(state)), generator)
+        memory = policy.memory(theta, len(seen)) if memory is None else memory
+        logits, memory = policy.step(theta, seen.movedim(0, 1), memory)  # samples are the copies
+        return draw_actions(allowed(logits.movedim(0, 1), game.action_mask(state)), generator), memory
 
     return act

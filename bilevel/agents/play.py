@@ -189,5 +189,4 @@ class SampledPlay:
 
     def _logits(self, theta: Tensor, data: Episodes) -> Tensor:
         """Logits of every observation, illegal actions left out: [seed, agent, time, episode, action]."""
-        logits = self.policy.logits(theta, data.observations.flatten(2, 3))
-        return allowed(logits.reshape(*data.actions.shape, -1), data.legal)
+        return allowed(self.policy.unroll(theta, data.observations), data.legal)

@@ -88,6 +88,7 @@ def rollout(
     seeds = theta.shape[0]
     state = game.reset(seeds * episodes, generator)
     alive = torch.ones(seeds, 1, episodes, dtype=theta.dtype, device=theta.device)
+    memory = policy.memory(theta, episodes)
     told = takes_gifts(game)
     steps: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]] = []
 
@@ -102,7 +103,8 @@ def rollout(
         seen = stack(game.observe(state))
         observed = _while_alive(seen.to(theta.dtype) if seen.is_floating_point() else seen, alive)
         legal = stack_known(game.action_mask(state))
-        actions = draw_actions(allowed(policy.logits(theta, observed), legal), generator)
+        logits, memory = policy.step(theta, observed, memory)
+        actions = draw_actions(allowed(logits, legal), generator)
         joint = actions.movedim(1, 2).flatten(0, 1)
         cooperated = stack_known(game.cooperates(state, joint))
         state, rewards, done = game.step(state, joint, generator)

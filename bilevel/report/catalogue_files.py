@@ -37,7 +37,7 @@ def picture(game: Game, generator: torch.Generator) -> np.ndarray:
     """Draw a game in the midst of an episode of random actions: uint8 [height, width, 3]."""
     state, act = game.reset(1, generator), random_actor(game)
     for _ in range(min(PICTURED_AFTER, game.horizon)):
-        after, _, done = game.step(state, act(state, generator), generator)
+        after, _, done = game.step(state, act(state, generator)[0], generator)
         if done.item() and game.horizon > 1:
             break
         state = after

@@ -54,9 +54,10 @@ def film(
         state = game.reset(1, generator)
         title = f"episode {episode}, " if episodes > 1 else ""
         yield captioned(game.render(state, 0, scale), f"{title}start", scale)
-        total, step, over = 0.0, 0, False
+        total, step, over, memory = 0.0, 0, False, None
         while not over and (most_steps is None or step < most_steps):
-            seen, actions = game.observe(state), actor(state, generator)
+            seen = game.observe(state)
+            actions, memory = actor(state, generator, memory)
             state, rewards, done = game.step(state, actions, generator)
             if transfer is not None:
                 state = game.give(state, _gifts(transfer, seen, actions, rewards))

@@ -35,7 +35,7 @@ POLICY = Tabular(num_observations=1, num_actions=3)
 
 def test_random_agents_take_every_legal_action_and_no_other() -> None:
     generator = torch.Generator().manual_seed(0)
-    actions = random_actor(GAME)(GAME.reset(3000, generator), generator)
+    actions = random_actor(GAME)(GAME.reset(3000, generator), generator)[0]
     counts = torch.stack([torch.bincount(column, minlength=3) for column in actions.T]) / 3000
     assert counts.numpy() == pytest.approx(np.array([[0.5, 0.5, 0], [0, 0.5, 0.5]]), abs=0.05)
 
@@ -43,7 +43,7 @@ def test_random_agents_take_every_legal_action_and_no_other() -> None:
 def test_learned_policies_play_as_in_training_and_never_illegally() -> None:
     generator = torch.Generator().manual_seed(0)
     theta = torch.tensor([[0.0, 0.0], [5.0, 0.0]])  # agent 1 would love its illegal first action
-    actions = learned_actor(GAME, POLICY, theta)(GAME.reset(3000, generator), generator)
+    actions = learned_actor(GAME, POLICY, theta)(GAME.reset(3000, generator), generator)[0]
     assert set(actions[:, 0].tolist()) == {0, 1}
     assert set(actions[:, 1].tolist()) == {1, 2}
     episodes = rollout(GAME, POLICY, theta[None], SharedBy(torch.eye(2)[None]), 3000, generator)

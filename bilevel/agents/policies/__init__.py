@@ -1,0 +1,16 @@
+"""Policies, stacked: one flat tensor [seed, agent, parameter] holds everybody's, no loop over either.
+
+>>> policy = MLP(num_features=4, num_actions=3)
+>>> theta = initial_parameters(policy, seed=0, seeds=2, agents=5)
+>>> policy.logits(theta, torch.zeros(2, 5, 10, 4, dtype=torch.float64)).shape  # seed, agent, sample, action
+torch.Size([2, 5, 10, 3])
+"""
+
+from __future__ import annotations
+
+from bilevel.agents.policies.mlp import MLP
+from bilevel.agents.policies.protocol import FeedForward, Policy
+from bilevel.agents.policies.starts import BLOCK, fresh_parameters, initial_parameters
+from bilevel.agents.policies.tabular import Tabular
+
+__all__ = ["BLOCK", "MLP", "FeedForward", "Policy", "Tabular", "fresh_parameters", "initial_parameters"]
