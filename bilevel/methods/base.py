@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from gymnasium import spaces
 
 from bilevel.agents.play import ExactPlay, Play, SampledPlay
-from bilevel.agents.policies import MLP, Policy, Tabular
+from bilevel.agents.policies import Tabular
 from bilevel.agents.surrogates import SURROGATES
 from bilevel.errors import require, require_name
 from bilevel.methods.contract import Learner, Placement
-from bilevel.networks import ACTIVATIONS, ActivationName
+from bilevel.methods.policy_settings import PolicySettings
 from bilevel.optimisers import OPTIMISERS
 from bilevel.schedule import LinearSchedule
 from games.base import ExactGame, Game
@@ -36,7 +35,7 @@ def require_number(name: str, value: float, *, least: float = -math.inf, above: 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(abc.ABC):
+class Method(PolicySettings, abc.ABC):
     """Settings of the inner loop, which every method has; subclasses add their own and wire the parts.
 
     Raises:
@@ -58,12 +57,6 @@ class Method(abc.ABC):
     """Whether the policies' sampled gradient sees, when differentiated again, that data depend on policies
     (dice; loaded-dice, with less noise) or not (reinforce: enough with one inner step). docs/sampled.md has
     the numbers."""
-    policy: Literal["auto", "tabular", "mlp"] = "auto"
-    """The agents' policy; auto: a table where observations are numbers, else a network."""
-    hidden: tuple[int, ...] = (32,)
-    """Units of each hidden layer of the network."""
-    activation: ActivationName = "tanh"
-    """Between the layers of the network."""
     entropy: float = 0.0
     """Entropy bonus at the start, reward units per nat, 0 or more: of an episode's steps together, or, where
     values are exact, of an observation on average."""
@@ -73,12 +66,8 @@ class Method(abc.ABC):
     """Outer steps over which the bonus goes from its start to its end; 0: it is the end value all along."""
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("inner_optimiser", OPTIMISERS),
-            ("surrogate", SURROGATES),
-            ("policy", ("auto", "tabular", "mlp")),
-            ("activation", ACTIVATIONS),
-        ):
+        super().__post_init__()
+        for name, known in (("inner_optimiser", OPTIMISERS), ("surrogate", SURROGATES)):
             require_name(getattr(self, name), known, name)
         require_number("inner_learning_rate", self.inner_learning_rate, above=0)
         for name, least in (("inner_steps", 1), ("episodes", 2), ("entropy_steps", 0)):
@@ -116,7 +105,7 @@ class Method(abc.ABC):
         Raises:
             ValueError: the game has no such policy, or no exact values, or these were asked of a network.
         """
-        policy = self._policy(game)
+        policy = self.policy_for(game)
         if self.exact and isinstance(game, ExactGame):
             require(
                 isinstance(policy, Tabular),
@@ -130,22 +119,3 @@ class Method(abc.ABC):
                 raise ValueError(f"{error} (Switch exact off: --method.no-exact.)") from error
             return play
         return SampledPlay(game, policy, SURROGATES[self.surrogate], self.episodes)
-
-    def _policy(self, game: Game) -> Policy:
-        space, actions = game.observation_space, int(game.action_space.n)
-        if isinstance(space, spaces.Discrete):
-            if self.policy == "mlp":
-                return MLP(int(space.n), actions, self.hidden, one_hot=True, activation=self.activation)
-            return Tabular(int(space.n), actions)
-        require(
-            self.policy != "tabular",
-            f"A tabular policy needs observations that are numbers, but {type(game).__name__}'s have the "
-            f"shape {space.shape}: use mlp.",
-        )
-        return MLP(
-            math.prod(space.shape),
-            actions,
-            self.hidden,
-            observation_axes=max(1, len(space.shape)),
-            activation=self.activation,
-        )

@@ -8,9 +8,21 @@ torch.Size([2, 5, 10, 3])
 
 from __future__ import annotations
 
+from bilevel.agents.policies.convolutional import Convolutional
+from bilevel.agents.policies.gru import GRU
 from bilevel.agents.policies.mlp import MLP
 from bilevel.agents.policies.protocol import FeedForward, Policy
 from bilevel.agents.policies.starts import BLOCK, fresh_parameters, initial_parameters
 from bilevel.agents.policies.tabular import Tabular
 
-__all__ = ["BLOCK", "MLP", "FeedForward", "Policy", "Tabular", "fresh_parameters", "initial_parameters"]
+__all__ = [
+    "BLOCK",
+    "GRU",
+    "MLP",
+    "Convolutional",
+    "FeedForward",
+    "Policy",
+    "Tabular",
+    "fresh_parameters",
+    "initial_parameters",
+]

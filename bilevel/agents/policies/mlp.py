@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from bilevel.agents.policies.encoding import as_vectors, require_layers
 from bilevel.agents.policies.protocol import FeedForward
-from bilevel.errors import require
 from bilevel.networks import ActivationName, Perceptron
 
 
@@ -44,10 +43,7 @@ class MLP(FeedForward):
     """Between layers."""
 
     def __post_init__(self) -> None:
-        require(
-            bool(self.hidden) and min(self.hidden) > 0,
-            f"An MLP's hidden layers need 1 unit or more each, but hidden is {self.hidden}.",
-        )
+        require_layers("An MLP's", self.hidden)
 
     @property
     def network(self) -> Perceptron:
@@ -65,6 +61,7 @@ class MLP(FeedForward):
 
     def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
         """Run every agent's network on its own samples (see `FeedForward.logits`)."""
-        if self.one_hot:
-            return self.network(theta, functional.one_hot(observations, self.num_features).to(theta.dtype))
-        return self.network(theta, observations.flatten(-self.observation_axes))
+        one_hot = self.num_features if self.one_hot else 0
+        return self.network(
+            theta, as_vectors(observations, theta, one_hot=one_hot, axes=self.observation_axes)
+        )

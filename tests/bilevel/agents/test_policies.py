@@ -8,12 +8,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bilevel.agents.policies import BLOCK, MLP, Policy, Tabular, fresh_parameters, initial_parameters
+from bilevel.agents.policies import (
+    BLOCK,
+    GRU,
+    MLP,
+    Convolutional,
+    FeedForward,
+    Policy,
+    Tabular,
+    fresh_parameters,
+    initial_parameters,
+)
 
 POLICIES = [
     Tabular(num_observations=5, num_actions=3),
     MLP(num_features=4, num_actions=3, hidden=(6, 5)),
     MLP(num_features=5, num_actions=2, hidden=(4,), one_hot=True),
+    Convolutional((2, 3, 3), num_actions=3, channels=(2,), hidden=(4,)),
+]
+RECURRENT = [
+    GRU(num_features=4, num_actions=3, hidden=(3,), units=2),
+    GRU(num_features=5, num_actions=2, hidden=(3, 2), units=3, one_hot=True),
 ]
 SEEDS, AGENTS, SAMPLES = 3, 2, 7
 RECORDED_TABLE = [
@@ -36,10 +51,11 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def observations(policy: Policy) -> torch.Tensor:
-    if isinstance(policy, MLP) and not policy.one_hot:
-        shape = (SEEDS, AGENTS, SAMPLES, policy.num_features)
-        return torch.randn(*shape, generator=generator(1), dtype=torch.float64)
-    return torch.randint(5, (SEEDS, AGENTS, SAMPLES), generator=generator(1))
+    """[seed, agent, sample, *shape]."""
+    if isinstance(policy, Tabular) or (isinstance(policy, MLP) and policy.one_hot):
+        return torch.randint(5, (SEEDS, AGENTS, SAMPLES), generator=generator(1))
+    shape = policy.planes if isinstance(policy, Convolutional) else (4,)
+    return torch.randn(SEEDS, AGENTS, SAMPLES, *shape, generator=generator(1), dtype=torch.float64)
 
 
 def parameters(policy: Policy) -> torch.Tensor:
@@ -61,7 +77,7 @@ def as_modules(policy: MLP, theta: torch.Tensor) -> torch.nn.Sequential:
     return torch.nn.Sequential(*layers[:-1])
 
 
-@pytest.mark.parametrize("policy", POLICIES[1:], ids=repr)
+@pytest.mark.parametrize("policy", POLICIES[1:3], ids=repr)
 def test_a_stacked_network_is_a_loop_over_modules(policy: MLP) -> None:
     theta, seen = parameters(policy), observations(policy)
     theta = theta + 0.3 * torch.randn(theta.shape, generator=generator(2), dtype=theta.dtype)  # biases, too
@@ -94,7 +110,7 @@ def test_the_rows_of_a_table_are_its_observations() -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=repr)
-def test_members_of_a_batch_do_not_touch_each_other(policy: Policy) -> None:
+def test_members_of_a_batch_do_not_touch_each_other(policy: FeedForward) -> None:
     theta, seen = parameters(policy), observations(policy)
     logits = policy.logits(theta, seen)
     for seed in range(SEEDS):
@@ -108,7 +124,7 @@ def test_members_of_a_batch_do_not_touch_each_other(policy: Policy) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=repr)
-def test_first_and_second_derivatives(policy: Policy) -> None:
+def test_first_and_second_derivatives(policy: FeedForward) -> None:
     theta, seen = parameters(policy)[:1].requires_grad_(), observations(policy)[:1, :, :2]
 
     def log_probabilities(theta: torch.Tensor) -> torch.Tensor:
@@ -119,6 +135,22 @@ def test_first_and_second_derivatives(policy: Policy) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=repr)
+def test_the_steps_of_episodes_are_samples_where_nothing_is_remembered(policy: FeedForward) -> None:
+    theta, samples = parameters(policy), observations(policy)
+    logits = policy.logits(theta, samples)
+    memory = policy.memory(theta, SAMPLES)
+    assert memory.numel() == 0
+    stepped, after = policy.step(theta, samples, memory)
+    assert torch.equal(stepped, logits)
+    assert after is memory
+    episodes = torch.stack((samples, samples.flip(2)), 2)  # two steps
+    unrolled = policy.unroll(theta, episodes)
+    assert unrolled.shape == (SEEDS, AGENTS, 2, SAMPLES, policy.num_actions)
+    torch.testing.assert_close(unrolled[:, :, 0], logits, rtol=0, atol=1e-14)
+    torch.testing.assert_close(unrolled[:, :, 1], logits.flip(2), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("policy", [*POLICIES, *RECURRENT], ids=repr)
 def test_first_parameters_of_a_seed_do_not_depend_on_how_many_there_are(policy: Policy) -> None:
     many = initial_parameters(policy, seed=3, seeds=9, agents=AGENTS)
     assert many.shape == (9, AGENTS, policy.num_parameters)
@@ -137,7 +169,7 @@ def test_first_parameters_are_those_that_they_were() -> None:
     assert network[1, 1].tolist() == pytest.approx(RECORDED_NETWORK, rel=1e-12)
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=repr)
+@pytest.mark.parametrize("policy", [*POLICIES, *RECURRENT], ids=repr)
 @pytest.mark.parametrize("seeds", [1, 5, BLOCK, 2 * BLOCK + 1])
 def test_fresh_parameters_of_a_repetition_do_not_depend_on_how_many_there_are(
     policy: Policy, seeds: int
@@ -167,8 +199,24 @@ def test_the_scale_of_first_parameters(draw: Callable[..., torch.Tensor]) -> Non
 
 @pytest.mark.parametrize("hidden", [(), (4, 0), (-1,)])
 def test_layers_without_units_are_refused(hidden: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="hidden layers need 1 unit or more each"):
+    with pytest.raises(ValueError, match="An MLP's hidden layers need 1 unit or more each"):
         MLP(num_features=2, num_actions=2, hidden=hidden)
+    with pytest.raises(ValueError, match="A GRU's hidden layers need 1 unit or more each"):
+        GRU(num_features=2, num_actions=2, hidden=hidden)
+    with pytest.raises(ValueError, match="A convolutional policy's hidden layers need 1 unit or more each"):
+        Convolutional((1, 3, 3), num_actions=2, hidden=hidden)
+
+
+def test_convolutions_come_before_the_perceptron() -> None:
+    """Each agent's logits are its perceptron's of what its convolutions give, laid end to end."""
+    policy = Convolutional((2, 4, 5), 3, (3, 2), kernel=2, stride=2, hidden=(4,), activation="relu")
+    theta = torch.randn(SEEDS, AGENTS, policy.num_parameters, generator=generator(), dtype=torch.float64)
+    planes = torch.randn(SEEDS, AGENTS, SAMPLES, 2, 4, 5, generator=generator(1), dtype=torch.float64)
+    first, last = theta.tensor_split([policy.convolutions.num_parameters], -1)
+    vectors = policy.convolutions(first, planes).flatten(3)
+    assert vectors.shape[-1] == 2 * 1 * 2
+    expected = MLP(4, 3, (4,), activation="relu").logits(last, vectors)
+    assert torch.equal(policy.logits(theta, planes), expected)
 
 
 def test_planes_are_one_vector() -> None:

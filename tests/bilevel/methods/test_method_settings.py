@@ -9,7 +9,7 @@ import torch
 
 import games
 from bilevel.agents.play import ExactPlay, SampledPlay
-from bilevel.agents.policies import MLP, Tabular
+from bilevel.agents.policies import GRU, MLP, Convolutional, Tabular
 from bilevel.agents.surrogates import dice
 from bilevel.methods import METHODS, Fixed, Method, OuterLearner, Placement, PolicyLearner, Selfish, ToS
 from bilevel.outer.objectives import OBJECTIVES
@@ -21,6 +21,7 @@ from games.escape_room import EscapeRoom
 
 DILEMMA = games.make("prisoners-dilemma")
 REPEATED = games.make("repeated-prisoners-dilemma")
+COINS = games.make("coin-game")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,8 @@ REPEATED = games.make("repeated-prisoners-dilemma")
         ({"inner_optimiser": "adm"}, "no inner_optimiser 'adm'. Did you mean 'adam'"),
         ({"surrogate": "dicee"}, "no surrogate 'dicee'. Did you mean 'dice'"),
         ({"policy": "table"}, "no policy 'table'. Did you mean 'tabular'"),
+        ({"activation": "rely"}, "no activation 'rely'. Did you mean 'relu'"),
+        ({"padding": "sam"}, "no padding 'sam'. Did you mean 'same'"),
     ],
 )
 @pytest.mark.parametrize("name", sorted(METHODS))
@@ -96,6 +99,21 @@ def test_the_entropy_bonus_follows_its_schedule() -> None:
         (Selfish(policy="mlp"), REPEATED, "Exact values need a tabular policy: leave policy at auto"),
         (Selfish(policy="tabular"), EscapeRoom(), r"EscapeRoom's have the shape \(7,\): use mlp"),
         (Selfish(policy="mlp", hidden=()), EscapeRoom(), "hidden layers need 1 unit or more each"),
+        (Selfish(policy="gru"), REPEATED, "Exact values need a tabular policy: leave policy at auto"),
+        (Selfish(policy="gru", memory=0), EscapeRoom(), "A GRU remembers with 1 unit or more, not 0"),
+        (
+            Selfish(policy="conv"),
+            EscapeRoom(),
+            r"planes of a grid \[plane, row, column\], but EscapeRoom's are of the shape \(7,\): use mlp",
+        ),
+        (Selfish(policy="conv"), REPEATED, "but RepeatedGame's are numbers: use tabular, mlp or gru"),
+        (Selfish(policy="conv", channels=()), COINS, r"1 layer or more, .* but channels is \(\)"),
+        (Selfish(policy="conv", kernel=0), COINS, "Planes, kernel and stride are 1 or more"),
+        (
+            Selfish(policy="conv", kernel=5, padding="valid"),
+            COINS,
+            "A kernel of 5 without padding does not fit into the 3 x 3 planes that reach layer 0",
+        ),
     ],
 )
 def test_a_policy_that_does_not_fit_the_game_is_refused(method: Method, game: Game, sentence: str) -> None:
@@ -130,6 +148,10 @@ def test_a_seed_is_not_negative() -> None:
         (Selfish(exact=False), REPEATED, SampledPlay, Tabular),
         (Selfish(exact=False, policy="mlp"), REPEATED, SampledPlay, MLP),
         (Selfish(), EscapeRoom(), SampledPlay, MLP),
+        (Selfish(), COINS, SampledPlay, MLP),
+        (Selfish(policy="conv"), COINS, SampledPlay, Convolutional),
+        (Selfish(policy="gru"), COINS, SampledPlay, GRU),
+        (Selfish(exact=False, policy="gru"), REPEATED, SampledPlay, GRU),
     ],
 )
 def test_how_a_game_is_played(method: Method, game: Game, play: type, policy: type) -> None:
@@ -143,6 +165,19 @@ def test_sampled_play_is_as_it_was_set() -> None:
     assert isinstance(play, SampledPlay)
     assert (play.surrogate, play.episodes) == (dice, 17)
     assert play.policy == MLP(5, 2, (5, 4), one_hot=True)
+
+
+def test_settings_of_a_policy_reach_it() -> None:
+    settings = {"hidden": (5, 4), "activation": "relu"}
+    shape = {"channels": (3, 2), "kernel": 2, "stride": 2, "padding": "valid"}
+    conv = Selfish(policy="conv", **shape, **settings).play(games.make("coin-game-lase")).policy
+    assert conv == Convolutional((4, 5, 5), 4, **shape, **settings)
+    assert Selfish(policy="gru", memory=7, **settings).play(COINS).policy == GRU(
+        36, 4, (5, 4), 7, observation_axes=3, activation="relu"
+    )
+    assert Selfish(policy="gru", exact=False, **settings).play(REPEATED).policy == GRU(
+        5, 2, (5, 4), one_hot=True, activation="relu"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

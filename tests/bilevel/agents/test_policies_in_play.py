@@ -1,0 +1,175 @@
+"""Policies in the whole loop: learned from is what was played, and memory helps where it is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+import games
+from bilevel.agents.actors import learned_actor
+from bilevel.agents.play import SampledPlay
+from bilevel.agents.policies import GRU, Convolutional, Policy, initial_parameters
+from bilevel.agents.rollout import allowed, draw_actions, rollout
+from bilevel.agents.surrogates import dice
+from bilevel.methods import Placement, Selfish
+from bilevel.optimisers import sgd
+from bilevel.outer.transfer import SharedBy
+from bilevel.step import inner_step_per_agent
+from games.base import Game
+from games.escape_room import EscapeRoom
+from games.repeated import RepeatedGame
+
+SEEDS, EPISODES = 2, 5
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def parameters(policy: Policy, seeds: int, agents: int) -> Tensor:
+    theta = initial_parameters(policy, seed=0, seeds=seeds, agents=agents)
+    return theta + 0.3 * draw(1, *theta.shape)  # biases, too
+
+
+PLAYED = [
+    (EscapeRoom(agents=3, levers=2, random_start=True), GRU(11, 3, (4,), 3)),
+    (RepeatedGame(horizon=6), GRU(5, 2, (4,), 3, one_hot=True)),
+    (games.make("coin-game", horizon=4), GRU(36, 4, (4,), 3, observation_axes=3)),
+    (games.make("coin-game", horizon=4), Convolutional((4, 3, 3), 4, (3,), hidden=(4,))),
+]
+
+
+class Recorded:
+    """A policy that writes down which logits it played with."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.said = policy, []
+
+    def memory(self, theta: Tensor, samples: int) -> Tensor:
+        return self.policy.memory(theta, samples)
+
+    def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        logits, memory = self.policy.step(theta, observations, memory)
+        self.said.append(logits)
+        return logits, memory
+
+
+@pytest.mark.parametrize(("game", "policy"), PLAYED, ids=repr)
+def test_losses_see_the_probabilities_that_were_played(game: Game, policy: Policy) -> None:
+    agents = game.num_agents
+    theta = parameters(policy, SEEDS, agents)
+    keep = SharedBy(torch.eye(agents, dtype=torch.float64).expand(SEEDS, -1, -1))
+    recorded = Recorded(policy)
+    data = rollout(game, recorded, theta, keep, EPISODES, generator(4))
+    play = SampledPlay(game, policy, dice, EPISODES)
+    played = allowed(torch.stack(recorded.said, 2), data.legal)
+    running = data.alive.bool().expand_as(data.actions)
+    learned = play._logits(theta, data)
+    torch.testing.assert_close(learned[running], played[running], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("game", "policy"), PLAYED, ids=repr)
+def test_a_step_and_its_derivatives_are_those_of_one_agent_at_a_time(game: Game, policy: Policy) -> None:
+    """The batched step of all agents, differentiated by what is shared, against loops over agents."""
+    agents = game.num_agents
+    theta = parameters(policy, 1, agents)
+    shared = (draw(5, 1, agents, agents)).softmax(-1)
+    play, bonus = SampledPlay(game, policy, dice, EPISODES), torch.tensor(0.1, dtype=torch.float64)
+    data = play.sample(theta, SharedBy(shared), generator(4))
+    step = inner_step_per_agent(
+        lambda own, others, phi, data: play.losses(own, others, SharedBy(phi), data, bonus), sgd(0.5)
+    )
+
+    def outer(phi: Tensor) -> Tensor:
+        return play.values(step(theta, sgd(0.5).init(theta), phi, data)[0], data).sum()
+
+    def by_hand(phi: Tensor) -> Tensor:
+        rows = []
+        for agent in range(agents):
+            own = theta[:, agent].clone().requires_grad_()
+            together = torch.stack([own if other == agent else theta[:, other] for other in range(agents)], 1)
+            loss = play.losses(together, together, SharedBy(phi), data, bonus)[0, agent]
+            rows.append(own - 0.5 * torch.autograd.grad(loss, own, create_graph=True)[0])
+        return play.values(torch.stack(rows, 1), data).sum()
+
+    found = torch.func.grad(outer)(shared)
+    variable = shared.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(by_hand(variable), variable)
+    assert expected.any()
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_an_actor_remembers_within_an_episode_and_forgets_between() -> None:
+    game, policy = RepeatedGame(horizon=6), GRU(5, 2, (4,), 3, one_hot=True)
+    theta = parameters(policy, 1, 2)[0]
+    state = game.reset(EPISODES, generator())
+    act, seen = learned_actor(game, policy, theta), []
+    memory, draws = None, generator(7)
+    for time in range(3):
+        seen.append(game.observe(state).T)
+        before = draws.get_state()
+        actions, memory = act(state, draws, memory)
+        logits = policy.unroll(theta, torch.stack(seen, 1))[:, time]
+        same = torch.Generator()
+        same.set_state(before)
+        assert torch.equal(actions, draw_actions(logits.movedim(0, 1), same))
+        state, _, _ = game.step(state, actions, generator())
+    assert memory is not None
+    assert memory.shape == (2, 3, EPISODES)
+    _, first = act(game.reset(EPISODES, generator()), generator(7))
+    _, later = act(game.reset(EPISODES, generator()), generator(7), memory)
+    assert not torch.allclose(first, later)
+
+
+class Cue(NamedTuple):
+    time: Tensor
+    cue: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Recall(Game):
+    """Each agent sees 1 or 2 in the first step and 0 from then on; in the third it gets 1 for naming it."""
+
+    num_agents: int = 2
+    horizon: int = 3
+    action_space = spaces.Discrete(2)
+    observation_space = spaces.Discrete(3)
+
+    def reset(self, batch: int, generator: torch.Generator) -> Cue:
+        return Cue(torch.zeros(batch), torch.randint(2, (batch, self.num_agents), generator=generator))
+
+    def observe(self, state: Cue) -> Tensor:
+        return torch.where(state.time[:, None] == 0, 1 + state.cue, 0)
+
+    def step(self, state: Cue, actions: Tensor, generator: torch.Generator) -> tuple[Cue, Tensor, Tensor]:
+        rewards = ((actions == state.cue) & (state.time[:, None] == self.horizon - 1)).float()
+        state = state._replace(time=state.time + 1)
+        return state, rewards, state.time >= self.horizon
+
+    def render(self, state: Cue, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        return np.zeros((1, 1, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("policy", "least", "most"), [("gru", 1.9, 2.0), ("mlp", 0.8, 1.2)])
+def test_what_needs_memory_is_learned_by_who_has_it(policy: str, least: float, most: float) -> None:
+    """Of 2, what both get together: without memory nobody can do better than a guess, which pays 1."""
+    method = Selfish(
+        policy=policy, hidden=(8,), memory=8, inner_optimiser="adam", inner_learning_rate=0.03, episodes=64
+    )
+    learner = method.build(Recall(), Placement(seeds=3))
+    state = learner.init(seed=0)
+    for _ in range(150):
+        state, _ = learner.update(state)
+    welfare = learner.evaluate(state, episodes=500, seed=1)["welfare"]
+    assert least <= float(welfare.min())
+    assert float(welfare.max()) <= most
