@@ -77,6 +77,23 @@ def test_a_run_plays_what_it_learned(call: Call) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ("--game", "escape-room", "--method.policy", "gru", "--method.memory", 3),
+        ("--game", "coin-game", "--game.horizon", 3, "--method.policy", "conv", "--method.channels", 3, 2),
+    ],
+)
+def test_every_kind_of_policy_learns_and_plays(words: tuple[object, ...], call: Call) -> None:
+    run = ("--seeds", 2, "--outer-steps", 2, "--method.episodes", 4, "--evaluation-episodes", 4)
+    said = call("train", *words, "--method", "tos", *run, "--out", "run")
+    assert said.code == 0, said.err
+    said = call("play", "--policy", "run", "--episodes", 2, "--out", "clip.gif")
+    assert said.code == 0, said.err
+    assert frames("clip.gif").shape[0] >= 4
+    assert call("train", "--resume", "run").out.startswith("run is finished already")
+
+
+@pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ((), "Name the game first"),

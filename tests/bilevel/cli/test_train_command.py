@@ -83,6 +83,8 @@ def test_a_finished_run_is_shown_again_but_not_trained(call: Call, monkeypatch: 
         (["--method.inner-learning-rate", "-1"], "inner_learning_rate must be"),
         (["--method.inner-learning-rate", "nan"], "inner_learning_rate must be"),
         (["--method.policy", "tabular"], "A tabular policy needs observations that are numbers"),
+        (["--method.policy", "conv"], "A conv policy needs observations that are planes of a grid"),
+        (["--method.policy", "gru", "--method.memory", "0"], "A GRU remembers with 1 unit or more, not 0."),
         (["--method.hypergradient", "trunc"], "no hypergradient 'trunc'. Did you mean 'truncated'"),
         (["--method.hypergradient", "truncated"], "'truncated' needs the setting 'steps'"),
         (["--method.hypergradient", "truncated(5)"], "Settings of a hypergradient have names"),
