@@ -13,7 +13,7 @@ from bilevel.agents.policies import initial_parameters
 from bilevel.errors import require
 from bilevel.methods.base import Method
 from bilevel.methods.contract import Metrics, Placement, State
-from bilevel.optimisers import make_optimiser
+from bilevel.optimisers import make_optimiser, tied
 from bilevel.outer.transfer import Transfer
 from bilevel.outer.variables import OuterVariable
 from bilevel.step import inner_step_per_agent
@@ -57,7 +57,8 @@ class PolicyLearner:
     ) -> None:
         self.method, self.game, self.placement = method, game, placement
         self.play = method.play(game)
-        self.optimiser = make_optimiser(method.inner_optimiser, learning_rate=method.inner_learning_rate)
+        optimiser = make_optimiser(method.inner_optimiser, learning_rate=method.inner_learning_rate)
+        self.optimiser = tied(optimiser) if method.share_parameters else optimiser
         self.step = inner_step_per_agent(self._inner_losses, self.optimiser)
         self.variable, self.schedule = variable, schedule
         require(
@@ -148,7 +149,11 @@ class PolicyLearner:
     def _initial_policies(self, seed: int) -> Tensor:
         place = self.placement
         return initial_parameters(
-            self.play.policy, seed=seed, seeds=place.seeds, agents=self.game.num_agents
+            self.play.policy,
+            seed=seed,
+            seeds=place.seeds,
+            agents=self.game.num_agents,
+            alike=self.method.share_parameters,
         ).to(place.device, place.dtype)
 
     def _inner_losses(self, own: Tensor, others: Tensor, phi: Tensor, data: Any) -> Tensor:

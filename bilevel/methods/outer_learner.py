@@ -176,7 +176,11 @@ class OuterLearner(PolicyLearner):
         place = self.placement
         seed = torch.randint(DRAWN_SEEDS, (), generator=generator, device=place.device)
         theta = fresh_parameters(
-            self.play.policy, seed=int(seed), seeds=place.seeds, agents=self.game.num_agents
+            self.play.policy,
+            seed=int(seed),
+            seeds=place.seeds,
+            agents=self.game.num_agents,
+            alike=self.method.share_parameters,
         ).to(place.device, place.dtype)
         return theta, self.optimiser.init(theta)
 

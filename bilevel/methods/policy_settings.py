@@ -7,13 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from gymnasium import spaces
 
-from bilevel.agents.policies import GRU, MLP, Convolutional, Policy, Tabular
+from bilevel.agents.policies import GRU, MLP, Convolutional, Numbered, Policy, Tabular
 from bilevel.convolutions import PADDINGS, PaddingName
 from bilevel.errors import require, require_name
 from bilevel.networks import ACTIVATIONS, ActivationName
 from games.base import Game
+
+Space = spaces.Box | spaces.Discrete
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,9 @@ class PolicySettings:
     or not (valid)."""
     memory: int = 32
     """Of gru: numbers that an agent remembers, 1 or more."""
+    share_parameters: bool = False
+    """Whether all agents have the same parameters, of a network, and are told their number: all then descend
+    the mean of their own gradients."""
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -62,13 +68,28 @@ class PolicySettings:
         >>> PolicySettings().policy_for(games.make("prisoners-dilemma"))
         Tabular(num_observations=1, num_actions=2, initial_scale=1.0)
         """
-        discrete = isinstance(game.observation_space, spaces.Discrete)
+        space = game.observation_space
+        discrete = isinstance(space, spaces.Discrete)
         name = self.policy if self.policy != "auto" else "tabular" if discrete else "mlp"
-        return POLICIES[name](self, game)
+        policy = POLICIES[name](self, game, space)
+        if not self.share_parameters:
+            return policy
+        require(
+            name != "tabular",
+            "Agents that share parameters need a network, which is told their number; in a table each would "
+            "have rows of its own. Choose mlp, conv or gru (and --method.no-exact where values are exact), or "
+            "leave share_parameters off.",
+        )
+        features, one_hot, axes = _vectors(space)
+        planes = name == "conv"
+        shape = space.shape if planes else (features,)
+        assert shape is not None
+        numbered = spaces.Box(-np.inf, np.inf, (shape[0] + game.num_agents, *shape[1:]))
+        policy = POLICIES[name](self, game, numbered)
+        return Numbered(policy, features if one_hot else 0, axes, planes)
 
 
-def _tabular(settings: PolicySettings, game: Game) -> Policy:
-    space = game.observation_space
+def _tabular(settings: PolicySettings, game: Game, space: Space) -> Policy:
     require(
         isinstance(space, spaces.Discrete),
         f"A tabular policy needs observations that are numbers, but {type(game).__name__}'s have the "
@@ -78,8 +99,8 @@ def _tabular(settings: PolicySettings, game: Game) -> Policy:
     return Tabular(int(space.n), int(game.action_space.n))
 
 
-def _mlp(settings: PolicySettings, game: Game) -> Policy:
-    features, one_hot, axes = _vectors(game)
+def _mlp(settings: PolicySettings, game: Game, space: Space) -> Policy:
+    features, one_hot, axes = _vectors(space)
     return MLP(
         features,
         int(game.action_space.n),
@@ -90,8 +111,7 @@ def _mlp(settings: PolicySettings, game: Game) -> Policy:
     )
 
 
-def _conv(settings: PolicySettings, game: Game) -> Policy:
-    space = game.observation_space
+def _conv(settings: PolicySettings, game: Game, space: Space) -> Policy:
     discrete = isinstance(space, spaces.Discrete)
     shown = "numbers: use tabular, mlp or gru" if discrete else f"of the shape {space.shape}: use mlp or gru"
     require(
@@ -113,8 +133,8 @@ def _conv(settings: PolicySettings, game: Game) -> Policy:
     )
 
 
-def _gru(settings: PolicySettings, game: Game) -> Policy:
-    features, one_hot, axes = _vectors(game)
+def _gru(settings: PolicySettings, game: Game, space: Space) -> Policy:
+    features, one_hot, axes = _vectors(space)
     return GRU(
         features,
         int(game.action_space.n),
@@ -126,15 +146,14 @@ def _gru(settings: PolicySettings, game: Game) -> Policy:
     )
 
 
-def _vectors(game: Game) -> tuple[int, bool, int]:
+def _vectors(space: Space) -> tuple[int, bool, int]:
     """Length of an observation as a vector, whether it is one-hot encoded, and how many axes it has."""
-    space = game.observation_space
     if isinstance(space, spaces.Discrete):
         return int(space.n), True, 1
     return math.prod(space.shape), False, max(1, len(space.shape))
 
 
-POLICIES: dict[str, Callable[[PolicySettings, Game], Policy]] = {
+POLICIES: dict[str, Callable[[PolicySettings, Game, Space], Policy]] = {
     "tabular": _tabular,
     "mlp": _mlp,
     "conv": _conv,

@@ -15,6 +15,7 @@ from bilevel.optimisers.clipping import clip_by_norm, clip_by_value
 from bilevel.optimisers.first_order import momentum, sgd
 from bilevel.optimisers.members import per_member
 from bilevel.optimisers.scaling import LearningRate
+from bilevel.optimisers.tied import tied
 from bilevel.optimisers.torchopt_adaptor import GradientTransformation, chain
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "per_member",
     "rmsprop",
     "sgd",
+    "tied",
 ]
 
 OPTIMISERS: dict[str, Callable[..., GradientTransformation]] = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bilevel.agents.policies.convolutional import Convolutional
 from bilevel.agents.policies.gru import GRU
 from bilevel.agents.policies.mlp import MLP
+from bilevel.agents.policies.numbered import Numbered
 from bilevel.agents.policies.protocol import FeedForward, Policy
 from bilevel.agents.policies.starts import BLOCK, fresh_parameters, initial_parameters
 from bilevel.agents.policies.tabular import Tabular
@@ -21,6 +22,7 @@ __all__ = [
     "MLP",
     "Convolutional",
     "FeedForward",
+    "Numbered",
     "Policy",
     "Tabular",
     "fresh_parameters",

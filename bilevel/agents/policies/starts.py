@@ -12,7 +12,7 @@ BLOCK = 32
 """Repetitions that `fresh_parameters` draws together."""
 
 
-def initial_parameters(policy: Policy, *, seed: int, seeds: int, agents: int) -> Tensor:
+def initial_parameters(policy: Policy, *, seed: int, seeds: int, agents: int, alike: bool = False) -> Tensor:
     """Everybody's first parameters; those of one repetition depend on `seed` and its number alone.
 
     One generator for each repetition: for the start of a run. What is drawn again and again, draw with
@@ -23,6 +23,7 @@ def initial_parameters(policy: Policy, *, seed: int, seeds: int, agents: int) ->
         seed: the run's seed.
         seeds: how many independent repetitions.
         agents: how many agents.
+        alike: whether the agents of a repetition all start with the same ones.
 
     Returns:
         float64 [seed, agent, parameter], on the CPU.
@@ -36,12 +37,12 @@ def initial_parameters(policy: Policy, *, seed: int, seeds: int, agents: int) ->
 
     def one(index: int) -> Tensor:
         generator = _generator(seed, index)
-        return torch.stack([policy.initial(generator) for _ in range(agents)])
+        return torch.stack([policy.initial(generator) for _ in range(1 if alike else agents)])
 
-    return torch.stack([one(index) for index in range(seeds)])
+    return _for_all(torch.stack([one(index) for index in range(seeds)]), agents)
 
 
-def fresh_parameters(policy: Policy, *, seed: int, seeds: int, agents: int) -> Tensor:
+def fresh_parameters(policy: Policy, *, seed: int, seeds: int, agents: int, alike: bool = False) -> Tensor:
     """Draw parameters distributed as `initial_parameters`, for many repetitions at little cost.
 
     Repetitions are drawn in whole blocks, each with a generator of its own, and the surplus is dropped: here,
@@ -52,6 +53,7 @@ def fresh_parameters(policy: Policy, *, seed: int, seeds: int, agents: int) -> T
         seed: names the draws.
         seeds: how many independent repetitions.
         agents: how many agents.
+        alike: whether the agents of a repetition all start with the same ones.
 
     Returns:
         float64 [seed, agent, parameter], on the CPU.
@@ -63,8 +65,13 @@ def fresh_parameters(policy: Policy, *, seed: int, seeds: int, agents: int) -> T
     True
     """
     blocks = range(-(-seeds // BLOCK))
-    drawn = [policy.initial(_generator(seed, block), BLOCK, agents) for block in blocks]
-    return torch.cat(drawn)[:seeds]
+    drawn = [policy.initial(_generator(seed, block), BLOCK, 1 if alike else agents) for block in blocks]
+    return _for_all(torch.cat(drawn)[:seeds], agents)
+
+
+def _for_all(drawn: Tensor, agents: int) -> Tensor:
+    """[seed, agent or 1, parameter] -> [seed, agent, parameter]."""
+    return drawn.expand(-1, agents, -1).contiguous()
 
 
 def _generator(seed: int, index: int) -> torch.Generator:

@@ -183,6 +183,15 @@ def test_fresh_parameters_of_a_repetition_do_not_depend_on_how_many_there_are(
 
 
 @pytest.mark.parametrize("draw", [initial_parameters, fresh_parameters])
+def test_agents_that_start_alike_have_the_first_agents_parameters(draw: Callable[..., torch.Tensor]) -> None:
+    many = draw(POLICIES[1], seed=3, seeds=5, agents=3, alike=True)
+    assert many.shape == (5, 3, POLICIES[1].num_parameters)
+    assert torch.equal(many, many[:, :1].expand_as(many))
+    assert many[:, 0].unique(dim=0).shape[0] == 5  # repetitions are not alike
+    assert torch.equal(many[:2], draw(POLICIES[1], seed=3, seeds=2, agents=3, alike=True))
+
+
+@pytest.mark.parametrize("draw", [initial_parameters, fresh_parameters])
 def test_the_scale_of_first_parameters(draw: Callable[..., torch.Tensor]) -> None:
     """Over 4000 agents: logits N(0, 2^2); weights N(0, 1 / fan in), a tenth of that in the last layer."""
     table = Tabular(num_observations=5, num_actions=2, initial_scale=2.0)

@@ -99,6 +99,7 @@ def test_the_entropy_bonus_follows_its_schedule() -> None:
         (Selfish(policy="mlp"), REPEATED, "Exact values need a tabular policy: leave policy at auto"),
         (Selfish(policy="tabular"), EscapeRoom(), r"EscapeRoom's have the shape \(7,\): use mlp"),
         (Selfish(policy="mlp", hidden=()), EscapeRoom(), "hidden layers need 1 unit or more each"),
+        (Selfish(share_parameters=True), REPEATED, "need a network, which is told their number"),
         (Selfish(policy="gru"), REPEATED, "Exact values need a tabular policy: leave policy at auto"),
         (Selfish(policy="gru", memory=0), EscapeRoom(), "A GRU remembers with 1 unit or more, not 0"),
         (
