@@ -29,8 +29,8 @@ class PolicySettings:
 
     policy: Literal["auto", "tabular", "mlp", "conv", "gru"] = "auto"
     """The agents' policy: a table (tabular), a perceptron (mlp), convolutions and a perceptron (conv: for
-    planes of a grid), or one that remembers (gru); auto: a table where observations are numbers, else a
-    perceptron."""
+    planes of a grid, [plane, row, column]), or one that remembers (gru); auto: a table where observations
+    are numbers, else a perceptron."""
     hidden: tuple[int, ...] = (32,)
     """Units of each hidden layer of the perceptron; of gru: of each layer in front of the memory."""
     activation: ActivationName = "tanh"
@@ -77,8 +77,8 @@ class PolicySettings:
         require(
             name != "tabular",
             "Agents that share parameters need a network, which is told their number; in a table each would "
-            "have rows of its own. Choose mlp, conv or gru (and --method.no-exact where values are exact), or "
-            "leave share_parameters off.",
+            "have rows of its own. Choose mlp, conv or gru (with --method.no-exact where values are exact), "
+            "or leave share_parameters off.",
         )
         features, one_hot, axes = _vectors(space)
         planes = name == "conv"
