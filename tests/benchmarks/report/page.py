@@ -58,9 +58,9 @@ Why targets are missed, as far as it is known:
   state, and inside its pull-back), where a plain unroll takes it once and writes 8 to 10 GB of fresh memory
   instead. Which is dearer depends on how fast the machine's memory is at the time: two runs gave 1.31
   and 1.37.
-* Games: a step of the coin game is about 60 operations of PyTorch, each of which takes 2 to 15 microseconds
-  for 4096 copies whatever it does (`torch.profiler`); JAX compiles them into one loop. With policies, tanh
-  and the products of 32 units take two thirds of the time. Cleanup writes 18 MB of planes in each step.
+* Games: of policies with two hidden layers of 32 units, tanh takes nearly half of the time (timed by itself),
+  draws of actions and the game's own steps a fifth. Cleanup writes 18 MB of planes in each step. All of
+  these vary by a factor of 1.5 and more with what else the machine does; so does JAX's coin game.
 
 Compiling varies with what else the machine does: other runs gave 64.6, 70.9 and 77.0 s for the slowest case,
 cold."""
