@@ -59,8 +59,9 @@ Why targets are missed, as far as it is known:
   instead. Which is dearer depends on how fast the machine's memory is at the time: two runs gave 1.31
   and 1.37.
 * Games: of policies with two hidden layers of 32 units, tanh takes nearly half of the time (timed by itself),
-  draws of actions and the game's own steps a fifth. Cleanup writes 18 MB of planes in each step. All of
-  these vary by a factor of 1.5 and more with what else the machine does; so does JAX's coin game.
+  draws of actions and the game's own steps a fifth. Cleanup writes 18 MB of planes in each step. All of these
+  depend on what else the machine does: five runs of one day gave 23.9 to 27.0 million for the coin game (JAX
+  23.5 to 37.7), 2.8 to 6.2 with policies, 2.7 to 4.1 with deeper ones, and 1.06 to 2.00 for cleanup.
 
 Compiling varies with what else the machine does: other runs gave 64.6, 70.9 and 77.0 s for the slowest case,
 cold."""
