@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bilevel.errors import require, require_name
-from bilevel.networks import ACTIVATIONS, ActivationName
+from bilevel.networks import ACTIVATIONS, ActivationName, first_layers, num_parameters, split_layers
 
 PaddingName = Literal["same", "valid"]
 PADDINGS = ("same", "valid")
@@ -95,15 +95,11 @@ class Convolutions:
     @property
     def num_parameters(self) -> int:
         """Weights and biases of all layers."""
-        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self._layers)
+        return num_parameters(self._layers)
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
         """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [*batch, parameter]."""
-        parts = []
-        for fan_in, fan_out in self._layers:
-            weights = torch.randn(*batch, fan_in * fan_out, generator=generator, dtype=torch.float64)
-            parts += [weights / math.sqrt(fan_in), torch.zeros(*batch, fan_out, dtype=torch.float64)]
-        return torch.cat(parts, -1)
+        return torch.cat(first_layers(self._layers, generator, *batch), -1)
 
     def __call__(self, theta: Tensor, planes: Tensor) -> Tensor:
         """Run every network on its own samples.
@@ -116,7 +112,7 @@ class Convolutions:
             [..., sample, channel, row, column].
         """
         act = ACTIVATIONS[self.activation]
-        parts = theta.split([size for layer in self._layers for size in (math.prod(layer), layer[1])], -1)
+        parts = split_layers(theta, self._layers)
         units = planes.movedim(-4, -1)  # samples last: planes are shifted in whole rows of them
         for layer, (fan_in, fan_out) in enumerate(self._layers):
             seen = self._seen(units)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,31 @@ from bilevel.errors import require, require_name
 
 ActivationName = Literal["tanh", "relu"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
+
+Layers = Sequence[tuple[int, int]]
+"""Fan in and fan out of each; flat parameters hold one layer's weights, then its biases, then the next's."""
+
+
+def num_parameters(layers: Layers) -> int:
+    """Weights and biases of all layers."""
+    return sum((fan_in + 1) * fan_out for fan_in, fan_out in layers)
+
+
+def split_layers(theta: Tensor, layers: Layers) -> tuple[Tensor, ...]:
+    """Cut [..., parameter] into weights [..., fan in * fan out] and biases [..., fan out], layer by layer."""
+    parts: tuple[Tensor, ...] = theta.split(
+        [size for layer in layers for size in (math.prod(layer), layer[1])], -1
+    )
+    return parts
+
+
+def first_layers(layers: Layers, generator: torch.Generator, *batch: int) -> list[Tensor]:
+    """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: as `split_layers`, in float64."""
+    parts = []
+    for fan_in, fan_out in layers:
+        weights = torch.randn(*batch, fan_in * fan_out, generator=generator, dtype=torch.float64)
+        parts += [weights / math.sqrt(fan_in), torch.zeros(*batch, fan_out, dtype=torch.float64)]
+    return parts
 
 
 @dataclass(frozen=True)
@@ -45,7 +70,7 @@ class Perceptron:
     @property
     def num_parameters(self) -> int:
         """Weights and biases of all layers."""
-        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self._layers)
+        return num_parameters(self._layers)
 
     def initial(self, generator: torch.Generator, *batch: int, last_layer_scale: float = 1.0) -> Tensor:
         """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [*batch, parameter].
@@ -55,10 +80,7 @@ class Perceptron:
             batch: how many of them.
             last_layer_scale: factor on the last layer's weights.
         """
-        parts = []
-        for fan_in, fan_out in self._layers:
-            weights = torch.randn(*batch, fan_in * fan_out, generator=generator, dtype=torch.float64)
-            parts += [weights / math.sqrt(fan_in), torch.zeros(*batch, fan_out, dtype=torch.float64)]
+        parts = first_layers(self._layers, generator, *batch)
         parts[-2] = parts[-2] * last_layer_scale
         return torch.cat(parts, -1)
 
@@ -73,7 +95,7 @@ class Perceptron:
             [..., sample, output].
         """
         act = ACTIVATIONS[self.activation]
-        parts = theta.split([size for layer in self._layers for size in (math.prod(layer), layer[1])], -1)
+        parts = split_layers(theta, self._layers)
         units = inputs
         for index, layer in enumerate(self._layers[:-1]):
             units = act(units @ parts[2 * index].unflatten(-1, layer) + parts[2 * index + 1].unsqueeze(-2))

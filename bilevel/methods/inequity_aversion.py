@@ -22,8 +22,8 @@ class InequityAverse(Method):
         ValueError: a setting is out of range.
 
     Source:
-        Hughes et al., arXiv 1803.08884. The defaults of envy, guilt and trace are theirs for advantageous and
-        disadvantageous aversion together, as SocialJax has them; the discount is the game's.
+        Hughes et al., arXiv 1803.08884. The defaults of envy, guilt and trace are SocialJax's; the discount
+        is the game's.
 
     >>> import games
     >>> learner = InequityAverse().build(games.make("escape-room"), Placement(seeds=2))

@@ -93,7 +93,7 @@ class ToS(OuterMethod):
             placement,
             self._variable(game),
             objective=OBJECTIVES[self.objective],
-            costs=self._costs,
+            costs=self._costs if self.cost_weight else None,
         )
 
     def _variable(self, game: Game) -> LearnedMatrix | SharingNetwork:

@@ -10,7 +10,13 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from bilevel.encoding import as_vectors
+from bilevel.networks import Perceptron
 from bilevel.outer.transfer import Happened
+from bilevel.streams import stream
+
+STREAM = 1
+"""Policies start from the same seeds, in a stream of their own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +46,10 @@ class Sight:
 
     def seen(self, happened: Happened, like: Tensor) -> Tensor:
         """Observations as numbers, [seed, agent, time, episode, feature], in the dtype of `like`."""
-        if isinstance(self.space, spaces.Discrete):
-            return one_hot(happened.observations, self.features).to(like.dtype)
-        return happened.observations.flatten(4).to(like.dtype)
+        discrete = isinstance(self.space, spaces.Discrete)
+        axes = happened.observations.ndim - happened.actions.ndim
+        seen = as_vectors(happened.observations, like, one_hot=self.features if discrete else 0, axes=axes)
+        return seen.to(like.dtype)
 
     def done_by_others(self, happened: Happened, like: Tensor) -> Tensor:
         """What the others did, in order and one-hot: [seed, agent, time, episode, other * action]."""
@@ -50,6 +57,18 @@ class Sight:
         others = index[:-1] + (index[:-1] >= index[:, None])  # row i: 0 .. N-1 without i
         actions = one_hot(happened.actions, self.actions).to(like.dtype)[:, others]
         return actions.movedim(2, -2).flatten(-2)
+
+
+def first_parameters(network: Perceptron, seed: int, seeds: int, agents: int) -> Tensor:
+    """Small outputs at first: float64 [seed, agent, parameter]; repetition i depends on `seed` and i."""
+    streams = [stream(seed, index, STREAM) for index in range(seeds)]
+    return torch.stack([network.initial(each, agents, last_layer_scale=0.1) for each in streams])
+
+
+def no_gifts(happened: Happened) -> Tensor:
+    """What agents give who give nothing: zeros, [seed, giver, receiver, time, episode]."""
+    own = happened.rewards
+    return torch.zeros_like(own).unsqueeze(2).expand(-1, -1, own.shape[1], -1, -1)
 
 
 def per_episode(values: Tensor, happened: Happened) -> Tensor:

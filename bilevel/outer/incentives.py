@@ -10,9 +10,8 @@ from torch import Tensor
 
 from bilevel.errors import require
 from bilevel.networks import ActivationName, Perceptron
-from bilevel.outer.giving import Sight, per_episode
+from bilevel.outer.giving import Sight, first_parameters, per_episode
 from bilevel.outer.sharing import check_neighbours
-from bilevel.outer.sharing_network import first_parameters
 from bilevel.outer.transfer import Happened, Report
 
 
@@ -24,7 +23,7 @@ class Incentives:
         ValueError: the graph is none, a layer has no unit, or `most` is not above 0.
 
     Source:
-        Yang et al., Learning to Incentivize Other Learning Agents (LIO), arXiv 2006.06051, section 3.2.
+        Yang et al., Learning to Incentivize Other Learning Agents (LIO), arXiv 2006.06051.
 
     >>> graph = torch.ones(2, 2, dtype=torch.bool)
     >>> Incentives(graph, spaces.Discrete(5), actions=2).initial(seed=0, seeds=3).shape

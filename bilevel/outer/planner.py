@@ -11,8 +11,7 @@ from torch.nn.functional import one_hot
 
 from bilevel.errors import require
 from bilevel.networks import ActivationName, Perceptron
-from bilevel.outer.giving import Sight, per_episode
-from bilevel.outer.sharing_network import first_parameters
+from bilevel.outer.giving import Sight, first_parameters, no_gifts, per_episode
 from bilevel.outer.transfer import Happened, Report
 
 
@@ -108,8 +107,7 @@ class Planned:
 
     def gifts(self, happened: Happened) -> Tensor:
         """Agents give each other nothing: zeros."""
-        own = happened.rewards
-        return torch.zeros_like(own).unsqueeze(2).expand(-1, -1, own.shape[1], -1, -1)
+        return no_gifts(happened)
 
     def report(self, happened: Happened | None) -> Report:
         """What the planner moves in an episode, and what each agent gets or pays, in reward units."""

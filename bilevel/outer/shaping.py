@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bilevel.errors import require
+from bilevel.outer.giving import no_gifts
 from bilevel.outer.transfer import Happened, Report
 
 
@@ -31,7 +32,7 @@ class InequityAversion:
 
     Source:
         Hughes et al., Inequity aversion improves cooperation in intertemporal social dilemmas, arXiv
-        1803.08884, equations 2 and 3.
+        1803.08884.
 
     >>> rewards = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
     >>> InequityAversion(envy=5.0, guilt=0.05)(rewards).flatten()
@@ -81,7 +82,7 @@ class SocialValueOrientation:
 
     Source:
         McKee et al., Social diversity and social preferences in mixed-motive reinforcement learning, arXiv
-        2002.02325, equation 3.
+        2002.02325.
 
     >>> rewards = torch.tensor([1.0, 1.0]).reshape(1, 2, 1, 1)
     >>> SocialValueOrientation(target=45.0)(rewards).flatten()
@@ -135,8 +136,7 @@ class Felt:
 
     def gifts(self, happened: Happened) -> Tensor:
         """Nobody gives anything: zeros."""
-        own = happened.rewards
-        return torch.zeros_like(own).unsqueeze(2).expand(-1, -1, own.shape[1], -1, -1)
+        return no_gifts(happened)
 
     def report(self, happened: Happened | None) -> Report:
         """Nothing to say."""

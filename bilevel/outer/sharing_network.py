@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
 from bilevel.errors import require
 from bilevel.networks import ActivationName, Perceptron
-from bilevel.outer.giving import Sight, per_step
+from bilevel.outer.giving import Sight, first_parameters, per_step
 from bilevel.outer.sharing import Sharing
 from bilevel.outer.transfer import Happened, Report, matrix_report
-
-STREAM = 1
-"""Policies start from the same seeds, in a stream of their own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +26,7 @@ class SharingNetwork:
             held for less than a step.
 
     Source:
-        Yi et al., Learning to Share, arXiv 2112.08702, section 4: the weights of the high level, held for
+        Yi et al., Learning to Share, arXiv 2112.08702: the weights of the high level, held for
         several decisions of the low one; here trained end to end.
 
     >>> network = SharingNetwork(Sharing(torch.ones(2, 2, dtype=torch.bool)), spaces.Discrete(5))
@@ -80,14 +76,6 @@ class SharingNetwork:
     def transfer(self, phi: Tensor) -> SharedByNetwork:
         """Sharing by these networks."""
         return SharedByNetwork(self, phi)
-
-
-def first_parameters(network: Perceptron, seed: int, seeds: int, agents: int) -> Tensor:
-    """Small outputs at first: float64 [seed, agent, parameter]; repetition i depends on `seed` and i."""
-    seeds_of = [np.random.SeedSequence([seed, index, STREAM]) for index in range(seeds)]
-    words = [int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)) for sequence in seeds_of]
-    streams = [torch.Generator().manual_seed(word) for word in words]
-    return torch.stack([network.initial(stream, agents, last_layer_scale=0.1) for stream in streams])
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.agents.policies.encoding import require_layers
+from bilevel.agents.policies.layers import require_layers
 from bilevel.agents.policies.protocol import FeedForward
 from bilevel.convolutions import Convolutions, PaddingName
 from bilevel.networks import ActivationName, Perceptron

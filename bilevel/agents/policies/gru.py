@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.agents.policies.encoding import as_vectors, require_layers
+from bilevel.agents.policies.layers import require_layers
+from bilevel.encoding import as_vectors
 from bilevel.errors import require
 from bilevel.networks import ACTIVATIONS, ActivationName, Perceptron
 from bilevel.recurrent import GatedCell

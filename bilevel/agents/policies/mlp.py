@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.agents.policies.encoding import as_vectors, require_layers
+from bilevel.agents.policies.layers import require_layers
 from bilevel.agents.policies.protocol import FeedForward
+from bilevel.encoding import as_vectors
 from bilevel.networks import ActivationName, Perceptron
 
 

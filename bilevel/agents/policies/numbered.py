@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.agents.policies.encoding import as_vectors
 from bilevel.agents.policies.protocol import Policy
+from bilevel.encoding import as_vectors
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bilevel.agents.policies.protocol import Policy
+from bilevel.streams import stream
 
 BLOCK = 32
 """Repetitions that `fresh_parameters` draws together."""
@@ -36,7 +36,7 @@ def initial_parameters(policy: Policy, *, seed: int, seeds: int, agents: int, al
     """
 
     def one(index: int) -> Tensor:
-        generator = _generator(seed, index)
+        generator = stream(seed, index)
         return torch.stack([policy.initial(generator) for _ in range(1 if alike else agents)])
 
     return _for_all(torch.stack([one(index) for index in range(seeds)]), agents)
@@ -65,16 +65,10 @@ def fresh_parameters(policy: Policy, *, seed: int, seeds: int, agents: int, alik
     True
     """
     blocks = range(-(-seeds // BLOCK))
-    drawn = [policy.initial(_generator(seed, block), BLOCK, 1 if alike else agents) for block in blocks]
+    drawn = [policy.initial(stream(seed, block), BLOCK, 1 if alike else agents) for block in blocks]
     return _for_all(torch.cat(drawn)[:seeds], agents)
 
 
 def _for_all(drawn: Tensor, agents: int) -> Tensor:
     """[seed, agent or 1, parameter] -> [seed, agent, parameter]."""
     return drawn.expand(-1, agents, -1).contiguous()
-
-
-def _generator(seed: int, index: int) -> torch.Generator:
-    """The stream of draws with this number."""
-    state = np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from bilevel.errors import require
-
 
 def as_vectors(observations: Tensor, like: Tensor, *, one_hot: int = 0, axes: int = 1) -> Tensor:
     """One-hot encode numbers; lay the planes of a grid end to end.
@@ -27,16 +25,3 @@ def as_vectors(observations: Tensor, like: Tensor, *, one_hot: int = 0, axes: in
     if one_hot:
         return functional.one_hot(observations, one_hot).to(like.dtype)
     return observations.flatten(-axes)
-
-
-def require_layers(whose: str, hidden: tuple[int, ...]) -> None:
-    """Raise ValueError unless there is a hidden layer, and each has units.
-
-    >>> require_layers("An MLP's", ())
-    Traceback (most recent call last):
-    ValueError: An MLP's hidden layers need 1 unit or more each, but hidden is ().
-    """
-    require(
-        bool(hidden) and min(hidden) > 0,
-        f"{whose} hidden layers need 1 unit or more each, but hidden is {hidden}.",
-    )
