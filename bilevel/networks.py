@@ -108,16 +108,39 @@ class Perceptron:
         Returns:
             [..., sample, output].
         """
-        act = ACTIVATIONS[self.activation]
-        parts = split_layers(theta, self._layers)
+        core = torch.sigmoid if self.activation == "tanh" else torch.relu
+        *hidden, (weights, bias) = self._affine_maps(theta)
         units = inputs
-        for index, layer in enumerate(self._layers[:-1]):
-            units = act(units @ parts[2 * index].unflatten(-1, layer) + parts[2 * index + 1].unsqueeze(-2))
+        for hidden_weights, hidden_bias in hidden:
+            units = core(_affine(units, hidden_weights, hidden_bias))
         # Few rows are multiplied several times as fast as few columns.
-        weights = parts[-2].unflatten(-1, self._layers[-1])
-        rows: Tensor = weights.mT @ units.mT + parts[-1].unsqueeze(-1)
-        return rows.mT
+        return _affine(weights.mT, units.mT, bias.mT).mT
+
+    def _affine_maps(self, theta: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Weights [..., fan in, fan out] and biases [..., 1, fan out] of each layer.
+
+        Those of tanh carry its -2 before the sigmoid and its 1 - 2 sigmoid after it (see `tanh`), so that
+        no pass over the samples is spent on either.
+        """
+        flat = split_layers(theta, self._layers)
+        maps = []
+        for index, layer in enumerate(self._layers):
+            weights, bias = flat[2 * index].unflatten(-1, layer), flat[2 * index + 1].unsqueeze(-2)
+            if self.activation == "tanh":
+                if index > 0:
+                    weights, bias = -2 * weights, bias + weights.sum(-2, keepdim=True)
+                if index < len(self._layers) - 1:
+                    weights, bias = -2 * weights, -2 * bias
+            maps.append((weights, bias))
+        return maps
 
     @property
     def _layers(self) -> list[tuple[int, int]]:
         return list(itertools.pairwise(self.sizes))
+
+
+def _affine(left: Tensor, right: Tensor, bias: Tensor) -> Tensor:
+    """left @ right + bias, in one pass where there is one batch axis."""
+    if left.dim() == right.dim() == bias.dim() == 3 and len(left) == len(right):
+        return torch.baddbmm(bias, left, right)
+    return left @ right + bias

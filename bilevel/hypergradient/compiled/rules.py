@@ -146,6 +146,10 @@ def _matrix_product(known: Expressions, a: Numbers, b: Numbers) -> Numbers:
     return _add(known, pointwise(known, aten.mul.Tensor, left, right), -2)
 
 
+def _affine(known: Expressions, bias: Numbers, a: Numbers, b: Numbers) -> Numbers:
+    return pointwise(known, aten.add.Tensor, bias, _matrix_product(known, a, b))
+
+
 def _scores(known: Expressions, x: Numbers, dim: int) -> tuple[Numbers, Numbers, Numbers]:
     """Subtract the maximum; then take exp, and the sum of that."""
     centred = pointwise(known, aten.sub.Tensor, x, _largest(known, x, dim, True))
@@ -262,6 +266,7 @@ RULES: dict[Any, Callable[..., Numbers]] = {
     aten._unsafe_view.default: _view,
     aten.amax.default: _largest,
     aten.amin.default: _least,
+    aten.baddbmm.default: _affine,
     aten.bmm.default: _matrix_product,
     aten.constant_pad_nd.default: _pad,
     aten.full_like.default: _full_like,
