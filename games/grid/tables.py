@@ -61,7 +61,7 @@ def window_table(size: Size, reach: Reach, device: torch.device) -> Tensor:
     forward, right, back, left = reach
     ahead, side = np.arange(forward, -back - 1, -1)[:, None], np.arange(-left, right + 1)
     seen = _turned(size, ahead, side)
-    return constant(_with_nowhere(seen, size[0] * size[1] + 1), torch.int64, device)
+    return constant(_with_nowhere(seen, size[0] * size[1] + 1), torch.int32, device)
 
 
 @kept
