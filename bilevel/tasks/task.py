@@ -1,4 +1,4 @@
-"""What a task is: a real, small problem with several losses, and the ways in which their weights may be set."""
+"""What a task is: a real, small problem with several losses, and ways to set their weights."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class Task(Protocol):
     """A problem with several losses.
 
     A task knows its data, model, losses and validation objective; whatever is set from outside is in its
-    settings, a frozen dataclass with a docstring below each field. All randomness of a trial comes from its seed.
+    settings, a frozen dataclass with a docstring below each field. All randomness of a trial comes from its
+    seed.
     """
 
     @property
@@ -54,7 +55,7 @@ class Task(Protocol):
 
     @property
     def weightings(self) -> Mapping[str, str]:
-        """The ways to set the weights, each with a line of what it does; the first is what others are compared with."""
+        """The ways to set the weights, with a line on each; others are compared with the first."""
 
     @property
     def settings(self) -> type[Any]:
