@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from bilevel.errors import require
-from bilevel.tree import Tree, tree_map
+from bilevel.tree import Tree, split_floating
 from bilevel.tuning.lifted import LiftedOptimiser, Params
 from bilevel.tuning.world import Draws, World
 
@@ -20,6 +20,15 @@ Loss = Callable[[], Tensor]
 
 TrainLosses = Callable[[], Tree]
 """The training losses of the model as it is: what the weights take."""
+
+
+class Own(NamedTuple):
+    """What the model itself computed for the step that it is about to take: the first virtual step's, too."""
+
+    losses: list[Tree]
+    """Of the parts of the batch, functions of the model's own parameters."""
+    draws: Draws
+    """Where the random streams were before that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +47,22 @@ class LookAhead:
     """To be low after the steps."""
     outer: Sequence[Tensor]
     """What the meta-gradient is taken in."""
+    own: Own | None = None
+    """What is there already of the first step; None: nothing."""
 
     def start(self) -> Params:
-        """Copies of the model's parameters, to be differentiated."""
+        """The parameters to start from, to be differentiated: the model's own or copies; not to be changed."""
+        if self.own is not None:
+            return list(self.world.trained)
         return [p.detach().clone().requires_grad_(p.requires_grad) for p in self.world.trained]
 
     def total(self, step: int, params: Params, buffers: dict[str, Tensor]) -> Tensor:
         """The weighted training loss of a step, with these parameters and buffers."""
-        losses = [self.weigh(self.world.run(part, params, buffers)) for part in self.losses[step]]
+        if step == 0 and self.own is not None and _are(params, self.world.trained):
+            found = self.own.losses
+        else:
+            found = [self.world.run(part, params, buffers) for part in self.losses[step]]
+        losses = [self.weigh(each) for each in found]
         return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
     def outcome(self, params: Params, buffers: dict[str, Tensor]) -> Tensor:
@@ -115,6 +132,7 @@ def finite_difference(ahead: LookAhead) -> MetaGradient:
     pulled = _pull_back(ahead)
     if not pulled.counts:
         return MetaGradient(pulled.direct, pulled.loss)
+    read = ahead.own is None  # whether losses may read what is learned
     norm = torch.stack([u.square().sum() for u in pulled.direction if u is not None]).sum().sqrt()
     length = 0.01 / norm.clamp(min=torch.finfo(norm.dtype).tiny ** 0.5)
 
@@ -125,15 +143,13 @@ def finite_difference(ahead: LookAhead) -> MetaGradient:
             for p, u in zip(pulled.params, pulled.direction, strict=True)
         ]
         buffers = ahead.world.buffers_now()
-        with ahead.world.drawing_from(pulled.draws):
+        with ahead.world.drawing_from(pulled.draws), torch.set_grad_enabled(read):
             return [ahead.world.run(part, params, buffers) for part in ahead.losses[0]]
 
     slopes = []
     for on, back in zip(shifted(1), shifted(-1), strict=True):
         # Differences of losses, not of what is weighed: weights may read a loss without being its function.
-        with forward_ad.dual_level():
-            duals = tree_map(lambda a, b: forward_ad.make_dual((a + b) / 2, (a - b) / (2 * length)), on, back)
-            slopes.append(forward_ad.unpack_dual(ahead.weigh(duals)).tangent)
+        slopes.append(_slope(ahead.weigh, on, back, 2 * length))
     return _joined(torch.stack(slopes).mean(), pulled, ahead)
 
 
@@ -167,15 +183,15 @@ class _PulledBack(NamedTuple):
 def _pull_back(ahead: LookAhead) -> _PulledBack:
     """Take the step, and pull the validation loss's gradient back through the optimiser's arithmetic."""
     params, buffers = ahead.start(), ahead.world.buffers_now()
-    draws = ahead.world.draws_now()
+    draws = ahead.world.draws_now() if ahead.own is None else ahead.own.draws
     total = ahead.total(0, params, buffers)
     free = [index for index, p in enumerate(params) if p.requires_grad]
-    found = torch.autograd.grad(total, [params[index] for index in free], allow_unused=True)
+    keep = ahead.own is not None
+    found = torch.autograd.grad(total, [params[i] for i in free], allow_unused=True, retain_graph=keep)
     # Who has no gradient is left alone by optimisers, whatever its decay or its momentum: so it stays out.
     leaves = {i: g.detach().requires_grad_() for i, g in zip(free, found, strict=True) if g is not None}
-    # A loss whose gradient is `leaves`: the step is then a function of these alone.
-    linear = torch.stack([(params[index] * leaf).sum() for index, leaf in leaves.items()]).sum()
-    loss = ahead.outcome(ahead.optimiser(linear, params), buffers)
+    after = ahead.optimiser.along([leaves.get(i) for i in range(len(params))], [p.detach() for p in params])
+    loss = ahead.outcome(after, buffers)
     pulled = torch.autograd.grad(loss, [*leaves.values(), *ahead.outer], allow_unused=True)
     direction = dict(zip(leaves, pulled, strict=False))
     return _PulledBack(
@@ -185,6 +201,21 @@ def _pull_back(ahead: LookAhead) -> _PulledBack:
         loss=loss.detach(),
         draws=draws,
     )
+
+
+def _slope(weigh: Callable[[Tree], Tensor], on: Tree, back: Tree, apart: Tensor) -> Tensor:
+    """How steeply the weighted loss rises from one place to another, whose losses are so far apart."""
+    ends, _ = split_floating(on)
+    begins, rebuild = split_floating(back)
+    middle = [(a + b) / 2 for a, b in zip(ends, begins, strict=True)]
+    middle = [m if m.requires_grad else m.requires_grad_() for m in middle]
+    steepness = torch.autograd.grad(weigh(rebuild(middle)), middle, create_graph=True)
+    rises = [(s * (a - b)).sum() for s, a, b in zip(steepness, ends, begins, strict=True)]
+    return (rises[0] if len(rises) == 1 else torch.stack(rises).sum()) / apart
+
+
+def _are(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return all(one is other for one, other in zip(some, others, strict=True))
 
 
 def _joined(slope: Tensor, pulled: _PulledBack, ahead: LookAhead) -> MetaGradient:

@@ -16,8 +16,9 @@ from bilevel.tuning.checks import require_learnable
 from bilevel.tuning.clipping import Clipping
 from bilevel.tuning.history import History
 from bilevel.tuning.lifted import LiftedOptimiser, check_lifts, parameters_of
-from bilevel.tuning.meta_gradients import ESTIMATORS, ONE_STEP, LookAhead, Loss, TrainLosses
-from bilevel.tuning.world import World
+from bilevel.tree import leaves
+from bilevel.tuning.meta_gradients import ESTIMATORS, ONE_STEP, LookAhead, Loss, Own, TrainLosses
+from bilevel.tuning.world import Moment, World
 
 EstimatorName = Literal["unrolled", "directional", "finite-difference"]
 
@@ -149,10 +150,16 @@ class LossWeightTuner:
             FloatingPointError: a loss or a meta-gradient is not a finite number; nothing was changed.
         """
         batches = self._batches(train_losses)
-        looked = None
+        looked = own = None
         if self.steps % self.every == 0:
-            looked = self._look_ahead(batches, validation_loss)
-        loss = self._train(batches[0])
+            before = self.world.now()
+            try:
+                own = self._own(batches[0], before)
+                looked = self._look_ahead(batches, validation_loss, own)
+            except BaseException:
+                self.world.go_back(before)
+                raise
+        loss = self._train(batches[0], own)
         self.steps += 1
         for module in self._known():
             module.advance()
@@ -180,14 +187,29 @@ class LossWeightTuner:
         self.steps = int(state["steps"])
         self.history.load_state_dict(state["history"])
 
-    def _look_ahead(self, batches: list[list[TrainLosses]], validation_loss: Loss) -> Tensor:
+    def _own(self, parts: list[TrainLosses], before: Moment) -> Own | None:
+        """What the model computes for its own step, if that will not change with what is learned."""
+        if len(self.learned) > 1 + (self.learning_rate is not None):
+            return None  # losses read hyper-parameters
+        with torch.enable_grad():
+            losses = [self.world.run_itself(functools.partial(self._checked, part)) for part in parts]
+        roots = [loss.sum() for each in losses for loss in leaves(each)]
+        read = torch.autograd.grad(roots, self.outer, retain_graph=True, allow_unused=True)
+        if any(gradient is not None for gradient in read):
+            self.world.go_back(before)
+            return None
+        return Own(losses, before.draws)
+
+    def _look_ahead(
+        self, batches: list[list[TrainLosses]], validation_loss: Loss, own: Own | None
+    ) -> Tensor:
         checked = [[functools.partial(self._checked, part) for part in parts] for parts in batches]
         groups = len(self.optimiser.param_groups)
         rates = None if self.learning_rate is None else [self.learning_rate()] * groups
         lifted = LiftedOptimiser(self.optimiser, clip=self.clipping.differentiable, learning_rates=rates)
         with self.world.drawing_from(self.world.draws_now()), torch.enable_grad():
             gradient, loss = self.estimator(
-                LookAhead(self.world, lifted, checked, self._weigh, validation_loss, self.outer)
+                LookAhead(self.world, lifted, checked, self._weigh, validation_loss, self.outer, own)
             )
         require(
             any(g is not None for g in gradient),
@@ -208,7 +230,7 @@ class LossWeightTuner:
             module.project_()
         return loss
 
-    def _train(self, parts: list[TrainLosses]) -> Tensor:
+    def _train(self, parts: list[TrainLosses], own: Own | None) -> Tensor:
         """The model's own step, in which nothing flows to the weights."""
         if self.learning_rate is not None:
             for group in self.optimiser.param_groups:
@@ -218,8 +240,9 @@ class LossWeightTuner:
         flags = [parameter.requires_grad for parameter in self.outer]
         try:
             self.learned.requires_grad_(False)
-            for part in parts:
-                loss = self._weigh(self._checked(part)) / len(parts)
+            for index, part in enumerate(parts):
+                losses = self._checked(part) if own is None else own.losses[index]
+                loss = self._weigh(losses) / len(parts)
                 loss.backward()
                 total = total.to(loss) + loss.detach()
         finally:
