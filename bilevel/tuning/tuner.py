@@ -113,11 +113,6 @@ class LossWeightTuner:
             estimator not in ONE_STEP or virtual_steps == 1,
             f"The estimator {estimator} looks through one virtual step, not {virtual_steps}: use unrolled.",
         )
-        require(
-            not also or estimator != "directional",
-            "The estimator directional cannot look through hyper-parameters that losses read (`also`), as "
-            "torch lacks the derivatives: use unrolled, or finite-difference.",
-        )
         check_lifts(optimiser)
         self.world = World([model] if isinstance(model, nn.Module) else model, optimiser)
         self.optimiser, self.weights, self.outer_optimiser = optimiser, weights, outer_optimiser
