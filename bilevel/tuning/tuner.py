@@ -113,6 +113,12 @@ class LossWeightTuner:
             estimator not in ONE_STEP or virtual_steps == 1,
             f"The estimator {estimator} looks through one virtual step, not {virtual_steps}: use unrolled.",
         )
+        require(
+            not also or estimator != "directional",
+            "The estimator directional cannot look through hyper-parameters that losses read (`also`), as "
+            "torch cannot differentiate its forward mode of some losses (cross-entropy is one): use unrolled, "
+            "or finite-difference.",
+        )
         check_lifts(optimiser)
         self.world = World([model] if isinstance(model, nn.Module) else model, optimiser)
         self.optimiser, self.weights, self.outer_optimiser = optimiser, weights, outer_optimiser

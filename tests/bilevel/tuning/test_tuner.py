@@ -161,7 +161,7 @@ def test_a_hyper_parameter_that_losses_read_is_learned() -> None:
     task = regression()
     scale = HyperParameter("scale", 1.5).double()
     found = []
-    for estimator in ("unrolled", "finite-difference", "directional"):
+    for estimator in ("unrolled", "finite-difference"):
         own, knob, weights = copy.deepcopy(task), copy.deepcopy(scale), two_weights()
         tuner = LossWeightTuner(
             own.model,
@@ -175,7 +175,6 @@ def test_a_hyper_parameter_that_losses_read_is_learned() -> None:
         found.append(knob.free.item())
         assert list(tuner.history.values) == [*NAMES, "scale"]
     assert found[0] == pytest.approx(found[1], rel=1e-3)
-    assert found[0] == pytest.approx(found[2], rel=1e-10)
     assert abs(found[0] - scale.free.item()) > 1e-6
 
 

@@ -38,6 +38,10 @@ def build(task: Regression, **changed: Any) -> LossWeightTuner:
             {"estimator": "directional", "virtual_steps": 2},
             "The estimator directional looks through one virtual step, not 2: use unrolled",
         ),
+        (
+            {"estimator": "directional", "also": [HyperParameter("temperature", 1.0)]},
+            "The estimator directional cannot look through hyper-parameters that losses read",
+        ),
         ({"max_norm": 0.0}, r"max_norm must be a number above 0, or None, not 0\.0"),
         ({"max_value": float("nan")}, "max_value must be a number above 0, or None, not nan"),
     ],
