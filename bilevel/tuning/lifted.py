@@ -10,7 +10,7 @@ from higher.optim import DifferentiableOptimizer
 from torch import Tensor
 
 from bilevel.errors import require
-from bilevel.tuning.torch_steps import RULES
+from bilevel.tuning.torch_steps import RULES, Group
 
 Params = list[Tensor]
 ClipGradients = Callable[[Sequence[Tensor | None]], list[Tensor | None]]
@@ -30,7 +30,7 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
     Args:
         optimiser: one of `LIFTED`; not changed.
         clip: what happens to the gradients before each step; None: nothing.
-        learning_rates: one for each parameter group, to be differentiated; None: the optimiser's own.
+        groups: parameter groups in the place of its own, with a learning rate that is to be differentiated.
 
     Raises:
         ValueError: the optimiser cannot be lifted (lists those that can), or ascends.
@@ -48,18 +48,19 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         optimiser: torch.optim.Optimizer,
         *,
         clip: ClipGradients | None = None,
-        learning_rates: Sequence[Tensor] | None = None,
+        groups: Sequence[Group] | None = None,
     ) -> None:
         check_lifts(optimiser)
-        self._rule = RULES[type(optimiser)]
-        self.param_groups = [{**group, "params": [None] * len(group["params"])} for group in groups_of(optimiser, learning_rates)]
+        self.rule = RULES[type(optimiser)]
+        groups = optimiser.param_groups if groups is None else groups
+        self.param_groups = [{**group, "params": [None] * len(group["params"])} for group in groups]
         self.state = [
-            dict(enumerate(self._rule.read(p, optimiser.state.get(p, {}), group) for p in group["params"]))
-            for group in groups_of(optimiser, learning_rates)
+            dict(enumerate(self.rule.read(p, optimiser.state.get(p, {}), group) for p in group["params"]))
+            for group in groups
         ]
         places = iter(range(len(parameters_of(optimiser))))
         self._group_to_param_list = [[next(places) for _ in group["params"]] for group in self.param_groups]
-        self._grad_callback = clip
+        self.clip = self._grad_callback = clip
         self._fmodel, self._track_higher_grads = None, True
 
     def __call__(self, loss: Tensor, params: Sequence[Tensor]) -> Params:
@@ -76,7 +77,7 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
 
     def along(self, gradients: Sequence[Tensor | None], params: Sequence[Tensor]) -> Params:
         """Take one step along gradients that are there already, None for a parameter that is to stay."""
-        clipped = gradients if self._grad_callback is None else self._grad_callback(gradients)
+        clipped = gradients if self.clip is None else self.clip(gradients)
         for group, places in zip(self.param_groups, self._group_to_param_list, strict=True):
             group["params"] = [params[place] for place in places]
         self._update([[clipped[place] for place in places] for places in self._group_to_param_list])
@@ -86,18 +87,8 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         for group, states, grads in zip(self.param_groups, self.state, grouped_grads, strict=True):
             for index, gradient in enumerate(grads):
                 if gradient is not None:  # who has no gradient is left alone, whatever its decay
-                    moved = self._rule.move(group["params"][index], gradient, states[index], group)
+                    moved = self.rule.move(group["params"][index], gradient, states[index], group)
                     group["params"][index], states[index] = moved
-
-
-def groups_of(
-    optimiser: torch.optim.Optimizer, learning_rates: Sequence[Tensor] | None = None
-) -> list[dict[str, Any]]:
-    """The parameter groups of an optimiser, with other learning rates if any are given; none is copied."""
-    groups = optimiser.param_groups
-    if learning_rates is None:
-        return groups
-    return [{**group, "lr": rate} for group, rate in zip(groups, learning_rates, strict=True)]
 
 
 def parameters_of(optimiser: torch.optim.Optimizer) -> Params:

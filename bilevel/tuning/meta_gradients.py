@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from bilevel.errors import require
@@ -49,6 +49,10 @@ class LookAhead:
     """What the meta-gradient is taken in."""
     own: Own | None = None
     """What is there already of the first step; None: nothing."""
+    learned: nn.Module | None = None
+    """The modules whose parameters `outer` are."""
+    groups: Callable[[], list[dict[str, Any]]] = list
+    """Gives the optimiser's parameter groups, with the learning rate that is learned."""
 
     def start(self) -> Params:
         """The parameters to start from, to be differentiated: the model's own or copies; not to be changed."""
@@ -77,17 +81,27 @@ class LookAhead:
         Raises:
             ValueError: it is not one number, or does not depend on the model.
         """
-        loss = self.world.run(self.validation, params, buffers)
-        require(
-            isinstance(loss, Tensor) and loss.ndim == 0,
-            "The validation loss must be one number, a tensor without axes: take its mean.",
-        )
+        loss = self.number(self.world.run(self.validation, params, buffers))
         require(
             loss.requires_grad,
             "The validation loss does not reach the model's parameters, so no weight can change it: it is "
             "detached, or computed under torch.no_grad().",
         )
         return loss
+
+    @staticmethod
+    def number(loss: Any) -> Tensor:
+        """The validation loss.
+
+        Raises:
+            ValueError: it is not one number.
+        """
+        require(
+            isinstance(loss, Tensor) and loss.ndim == 0,
+            "The validation loss must be one number, a tensor without axes: take its mean.",
+        )
+        number: Tensor = loss
+        return number
 
 
 class MetaGradient(NamedTuple):
@@ -165,6 +179,8 @@ ESTIMATORS: dict[str, Callable[[LookAhead], MetaGradient]] = {
 }
 ONE_STEP = ("directional", "finite-difference")
 """Those that look through one virtual step only."""
+SHARING = tuple(ESTIMATORS)
+"""Those that can start from what the model itself computed for its own step."""
 
 
 class _PulledBack(NamedTuple):

@@ -114,7 +114,7 @@ def _asgd(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, M
     """The averages are left out: no step depends on them."""
     g, count, size = _decayed(p, g, group), memory["step"] + 1, _as(memory["eta"], p)
     eta = group["lr"] / (1 + group["lambd"] * group["lr"] * _as(count, p)) ** group["alpha"]
-    return p * (1 - group["lambd"] * size) - size * g, {"step": count, "eta": eta}
+    return p * (1 - group["lambd"] * size) - size * g, {"step": count, "eta": _as(eta, p)}
 
 
 RULES: dict[type[torch.optim.Optimizer], Rule] = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bilevel.errors import require, require_name
+from bilevel.errors import require
+from bilevel.hypergradient.base import Hypergradient
 from bilevel.outer.hyper_parameter import HyperParameter
 from bilevel.outer.learned import Learned
 from bilevel.tuning.checks import require_learnable
@@ -17,11 +18,9 @@ from bilevel.tuning.clipping import Clipping
 from bilevel.tuning.history import History
 from bilevel.tuning.lifted import LiftedOptimiser, check_lifts, parameters_of
 from bilevel.tree import leaves
-from bilevel.tuning.meta_gradients import ESTIMATORS, ONE_STEP, LookAhead, Loss, Own, TrainLosses
+from bilevel.tuning.meta_gradients import ONE_STEP, SHARING, LookAhead, Loss, Own, TrainLosses
+from bilevel.tuning.through_step import make_estimator
 from bilevel.tuning.world import Moment, World
-
-EstimatorName = Literal["unrolled", "directional", "finite-difference"]
-
 
 class StepResult(NamedTuple):
     """What happened in a step."""
@@ -58,7 +57,8 @@ class LossWeightTuner:
         max_norm: gradients are scaled down to this norm; None: they are not.
         max_value: each entry of a gradient is cut off at plus and minus this; None: it is not.
         estimator: how the meta-gradient is taken: unrolled, exact for any number of steps; directional, exact
-            and cheaper for one; finite-difference.
+            and cheaper in memory for one; finite-difference; or one of `bilevel.hypergradient`, by its name,
+            with settings as in "truncated(steps=5)", or itself.
 
     Raises:
         ValueError: a setting is out of range, the optimiser cannot be lifted, the outer optimiser moves
@@ -101,14 +101,14 @@ class LossWeightTuner:
         accumulate: int = 1,
         max_norm: float | None = None,
         max_value: float | None = None,
-        estimator: EstimatorName = "unrolled",
+        estimator: str | Hypergradient = "unrolled",
     ) -> None:
         for name, value in (("virtual_steps", virtual_steps), ("every", every), ("accumulate", accumulate)):
             require(
                 isinstance(value, int) and value >= 1,
                 f"{name} must be a whole number, 1 or more, not {value}.",
             )
-        require_name(estimator, ESTIMATORS, "estimator")
+        chosen = make_estimator(estimator)
         require(
             estimator not in ONE_STEP or virtual_steps == 1,
             f"The estimator {estimator} looks through one virtual step, not {virtual_steps}: use unrolled.",
@@ -126,7 +126,8 @@ class LossWeightTuner:
         self.learned = nn.ModuleList([weights, *also, *([learning_rate] if learning_rate else [])])
         self.virtual_steps, self.every, self.accumulate = virtual_steps, every, accumulate
         self.clipping = Clipping(max_norm, max_value)
-        self.estimator = ESTIMATORS[estimator]
+        self.estimator = chosen
+        self.shares = estimator in SHARING
         self.outer = parameters_of(outer_optimiser)
         self.steps = 0
         self.history = History()
@@ -190,7 +191,7 @@ class LossWeightTuner:
 
     def _own(self, parts: list[TrainLosses], before: Moment) -> Own | None:
         """What the model computes for its own step, if that will not change with what is learned."""
-        if len(self.learned) > 1 + (self.learning_rate is not None):
+        if not self.shares or len(self.learned) > 1 + (self.learning_rate is not None):
             return None  # losses read hyper-parameters
         with torch.enable_grad():
             losses = [self.world.run_itself(functools.partial(self._checked, part)) for part in parts]
@@ -205,13 +206,20 @@ class LossWeightTuner:
         self, batches: list[list[TrainLosses]], validation_loss: Loss, own: Own | None
     ) -> Tensor:
         checked = [[functools.partial(self._checked, part) for part in parts] for parts in batches]
-        groups = len(self.optimiser.param_groups)
-        rates = None if self.learning_rate is None else [self.learning_rate()] * groups
-        lifted = LiftedOptimiser(self.optimiser, clip=self.clipping.differentiable, learning_rates=rates)
+        lifted = LiftedOptimiser(self.optimiser, groups=self._groups(), clip=self.clipping.differentiable)
         with self.world.drawing_from(self.world.draws_now()), torch.enable_grad():
-            gradient, loss = self.estimator(
-                LookAhead(self.world, lifted, checked, self._weigh, validation_loss, self.outer, own)
+            ahead = LookAhead(
+                self.world,
+                lifted,
+                checked,
+                self._weigh,
+                validation_loss,
+                self.outer,
+                own,
+                self.learned,
+                self._groups,
             )
+            gradient, loss = self.estimator(ahead)
         require(
             any(g is not None for g in gradient),
             "The validation loss depends on none of the learned weights: it must be computed with the model "
@@ -252,6 +260,11 @@ class LossWeightTuner:
         self.clipping.in_place(self.world.trained)
         self.optimiser.step()
         return total
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The optimiser's parameter groups, with the learning rate that is learned."""
+        groups = self.optimiser.param_groups
+        return groups if self.learning_rate is None else [{**g, "lr": self.learning_rate()} for g in groups]
 
     def _checked(self, train_losses: TrainLosses) -> Any:
         """The losses, if the model can learn from each."""

@@ -86,7 +86,7 @@ class World(nn.Module):
         """Bring buffers and random streams back to where they were."""
         for (module, key, buffer), copied in zip(moment.buffers, moment.copies, strict=True):
             module._buffers[key] = buffer if buffer is None or copied is None else buffer.copy_(copied)
-        self._draw_from(moment.draws)
+        self.draw_from(moment.draws)
 
     def buffers_now(self) -> dict[str, Tensor]:
         """Copies of the buffers, as batch norm's running means, that may be written to."""
@@ -125,17 +125,18 @@ class World(nn.Module):
     def drawing_from(self, start: Draws) -> Iterator[None]:
         """Draw from there inside, and leave the streams where they were."""
         before = self.draws_now()
-        self._draw_from(start)
+        self.draw_from(start)
         try:
             yield
         finally:
-            self._draw_from(before)
+            self.draw_from(before)
 
     def forward(self, function: Callable[[], Result]) -> Result:
         """Call the function; `run` says with which parameters."""
         return function()
 
-    def _draw_from(self, draws: Draws) -> None:
+    def draw_from(self, draws: Draws) -> None:
+        """Draw from there from now on."""
         on_cpu, on_device = draws
         torch.set_rng_state(on_cpu)
         if on_device is not None:
@@ -145,10 +146,11 @@ class World(nn.Module):
         for name, parameter, version in zip(self.names, params, versions, strict=True):
             require(
                 parameter._version == version,
-                f"{self._owner(name)} changes its parameter {name.rpartition('.')[2]!r} in place when it is "
+                f"{self.owner(name)} changes its parameter {name.rpartition('.')[2]!r} in place when it is "
                 "called, and a step that does so cannot be differentiated: change it after the step instead.",
             )
 
-    def _owner(self, name: str) -> str:
+    def owner(self, name: str) -> str:
+        """The module that has a parameter or buffer of this name, for a sentence."""
         path = name.rpartition(".")[0]
         return f"The module {path.removeprefix('model.')!r} ({type(self.get_submodule(path)).__name__})"

@@ -70,7 +70,8 @@ def test_groups_keep_their_settings_and_learning_rates_can_be_learned() -> None:
     params = start()
     optimiser = torch.optim.SGD([{"params": params[:1], "lr": 0.1}, {"params": params[1:], "lr": 0.2}])
     rates = [torch.tensor(rate, dtype=torch.float64, requires_grad=True) for rate in (0.1, 0.2)]
-    step = LiftedOptimiser(optimiser, learning_rates=rates)
+    groups = [{**g, "lr": rate} for g, rate in zip(optimiser.param_groups, rates, strict=True)]
+    step = LiftedOptimiser(optimiser, groups=groups)
     first, second = step(params[0].sum() + 3 * params[1].sum(), params)
     torch.testing.assert_close(first, params[0] - 0.1, rtol=0, atol=1e-15)
     torch.testing.assert_close(second, params[1] - 0.6, rtol=0, atol=1e-15)
