@@ -84,8 +84,8 @@ class ThroughStep:
         except (RuntimeError, NotImplementedError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(
-                f"The estimator {self.estimator!r} cannot take these losses as a pure function: {reason} "
-                "(unrolled can)."
+                f"The estimator {type(self.estimator).__name__} cannot take these losses as a pure function "
+                f"({reason}); unrolled can."
             ) from error
         found = dict(zip(map(id, step.learned.parameters()), estimate.gradient.values(), strict=True))
         return MetaGradient([found[id(p)] for p in ahead.outer], estimate.outer_loss.detach())
@@ -163,8 +163,8 @@ class PureStep:
         for name, buffer in before.items():
             require(
                 torch.equal(buffer, buffers[name]),
-                f"The estimator takes the model as a pure function, but {world.owner(name)} changes its "
-                f"buffer {name.rpartition('.')[2]!r} when it is called: use unrolled, or put it into eval mode.",
+                f"{world.owner(name)} changes its buffer {name.rpartition('.')[2]!r} when it is called, and "
+                "this estimator takes the model as a pure function: use unrolled, or put it into eval mode.",
             )
         chosen = [self.start[place] for place in self.places]
         found = torch.autograd.grad(total, chosen, allow_unused=True)

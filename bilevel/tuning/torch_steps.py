@@ -98,7 +98,7 @@ def _rmsprop(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor
 def _adagrad(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
     g, count = _decayed(p, g, group), memory["step"] + 1
     total = memory["sum"] + g * g
-    size = group["lr"] / _as(1 + (count - 1) * group["lr_decay"], p)
+    size = group["lr"] / (1 + (_as(count, p) - 1) * group["lr_decay"])
     return p - size * (g / (_root(total) + group["eps"])), {"sum": total, "step": count}
 
 

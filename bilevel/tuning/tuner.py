@@ -22,6 +22,7 @@ from bilevel.tuning.meta_gradients import ONE_STEP, SHARING, LookAhead, Loss, Ow
 from bilevel.tuning.through_step import make_estimator
 from bilevel.tuning.world import Moment, World
 
+
 class StepResult(NamedTuple):
     """What happened in a step."""
 
@@ -202,9 +203,7 @@ class LossWeightTuner:
             return None
         return Own(losses, before.draws)
 
-    def _look_ahead(
-        self, batches: list[list[TrainLosses]], validation_loss: Loss, own: Own | None
-    ) -> Tensor:
+    def _look_ahead(self, batches: list[list[TrainLosses]], validation_loss: Loss, own: Own | None) -> Tensor:
         checked = [[functools.partial(self._checked, part) for part in parts] for parts in batches]
         lifted = LiftedOptimiser(self.optimiser, groups=self._groups(), clip=self.clipping.differentiable)
         with self.world.drawing_from(self.world.draws_now()), torch.enable_grad():
