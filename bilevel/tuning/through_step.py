@@ -123,9 +123,9 @@ class PureStep:
 
         def total(theta: Tensors) -> Tensor:
             self.ahead.world.draw_from(draws)
-            return self._reader.read(
-                phi, lambda: self.ahead.total(index, self._all(theta), self.ahead.world.buffers_now())
-            )
+            buffers, params = self.ahead.world.buffers_now(), self._all(theta)
+            loss: Tensor = self._reader.read(phi, lambda: self.ahead.total(index, params, buffers))
+            return loss
 
         found = dict(zip(self.places, torch.func.grad(total)(theta), strict=True))
         gradients = [found[p] if p in self._moved[index] else None for p in range(len(self.start))]
@@ -145,9 +145,10 @@ class PureStep:
         """The validation loss."""
         self.ahead.world.draw_from(data)
         world, buffers = self.ahead.world, self.ahead.world.buffers_now()
-        return self._reader.read(
+        loss: Tensor = self._reader.read(
             phi, lambda: self.ahead.number(world.run(self.ahead.validation, self._all(theta), buffers))
         )
+        return loss
 
     def _all(self, theta: Tensors) -> list[Tensor]:
         """Every parameter of the optimiser, the frozen ones as they are."""

@@ -15,7 +15,7 @@ Group = Mapping[str, Any]
 Memory = dict[str, Any]
 """What is remembered of one parameter: tensors like it, and numbers, Python's or tensors without axes."""
 Move = Callable[[Tensor, Tensor, Memory, Group], tuple[Tensor, Memory]]
-"""(parameter, gradient, memory, group) -> the new parameter, and its new memory. Nothing is changed in place."""
+"""(parameter, gradient, memory, group) -> the new parameter and memory. Nothing is changed in place."""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from bilevel.errors import require
 from bilevel.hypergradient.base import Hypergradient
 from bilevel.outer.hyper_parameter import HyperParameter
 from bilevel.outer.learned import Learned
+from bilevel.tree import leaves
 from bilevel.tuning.checks import require_learnable
 from bilevel.tuning.clipping import Clipping
 from bilevel.tuning.history import History
 from bilevel.tuning.lifted import LiftedOptimiser, check_lifts, parameters_of
-from bilevel.tree import leaves
 from bilevel.tuning.meta_gradients import ONE_STEP, SHARING, LookAhead, Loss, Own, TrainLosses
 from bilevel.tuning.through_step import make_estimator
 from bilevel.tuning.world import Moment, World
@@ -117,8 +117,8 @@ class LossWeightTuner:
         require(
             not also or estimator != "directional",
             "The estimator directional cannot look through hyper-parameters that losses read (`also`), as "
-            "torch cannot differentiate its forward mode of some losses (cross-entropy is one): use unrolled, "
-            "or finite-difference.",
+            "torch cannot differentiate its forward mode of some losses (of cross-entropy, say): use "
+            "unrolled, or finite-difference.",
         )
         check_lifts(optimiser)
         self.world = World([model] if isinstance(model, nn.Module) else model, optimiser)
