@@ -55,7 +55,7 @@ class LookAhead:
     """Gives the optimiser's parameter groups, with the learning rate that is learned."""
 
     def start(self) -> Params:
-        """The parameters to start from, the model's own or copies, to be differentiated, not to be changed."""
+        """The model's own parameters or copies, to start from: to be differentiated, not to be changed."""
         if self.own is not None:
             return list(self.world.trained)
         return [p.detach().clone().requires_grad_(p.requires_grad) for p in self.world.trained]

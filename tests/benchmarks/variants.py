@@ -140,14 +140,15 @@ TUNER = [
     Variant("ours, unrolled", "ours", "weighing:ours"),
     Variant("ours, directional", "ours", "weighing:ours", {"estimator": "directional"}),
     Variant(
-        "ours, finite-difference", "ours", "weighing:ours", {"estimator": "finite-difference"}, same=1e-2
+        "ours, finite-difference", "ours", "weighing:ours", {"estimator": "finite-difference"}, same=5e-2
     ),
     Variant("autograd, by hand", "autograd", "weighing:by_autograd"),
     Variant("higher, by hand", "higher", "weighing:with_higher"),
     Variant("TorchOpt, modules", "TorchOpt", "weighing:with_torchopt"),
     Variant("AuxiLearn's way, by hand", "AuxiLearn", "weighing:implicitly", same=math.inf),
 ]
-"""One step of training with weights of samples that are learned; the first is what it is held against."""
+"""One step of training with weights of samples that are learned; the first is what it is held against. The
+network has kinks, so a difference over a finite way misses a few per cent."""
 
 COIN_GAME = [
     Variant("ours, eager", "ours", "our_games:coin"),

@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.benchmarks.variants import Variant
 
+
 def as_array(gradient: Any) -> np.ndarray:
     """Copy a library's array into a NumPy array."""
     return np.asarray(gradient).copy()

@@ -1,4 +1,4 @@
-"""Training steps on noisy digits: plain, by this toolkit's tuner, and written by hand with what there is else.
+"""Training steps on noisy digits: plain, by this toolkit's tuner, and by hand with what there is else.
 
 Each gives what the weights moved by under plain descent, and starts where the last one did: parameters are
 copied back, and momentum is forgotten, in the time that is counted; so it is for all of them.
@@ -100,7 +100,7 @@ def implicitly(case: Case) -> Run:
     """Build the loop with AuxiLearn's gradient: implicit differentiation, the inverse by a Neumann series.
 
     Source:
-        Navon et al., Auxiliary learning by implicit differentiation, arXiv 2007.02693; it is another gradient.
+        Navon et al., Auxiliary learning by implicit differentiation, arXiv 2007.02693: another gradient.
     """
 
     def meta(problem: Digits, _: torch.optim.Optimizer) -> Tensor:

@@ -8,6 +8,7 @@ ahead by one step, move the weights, take the step; K is always 1. It gives what
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -57,7 +58,7 @@ def digits(case: Case) -> Digits:
     wrong = torch.rand(samples, generator=generator) < FALSE
     model, weights = network(64, [case.size] * layers, 10, dtype, generator), SampleWeights().to(dtype)
     with torch.no_grad():
-        weights.theta += 0.1 * torch.randn(weights.theta.shape, generator=generator).to(dtype)
+        weights.theta.copy_(0.3 * torch.randn(weights.theta.shape, generator=generator))
     given = torch.where(wrong, drawn, truth[train])
     return Digits(model, weights, (inputs[train], given), (inputs[validation], truth[validation]))
 
@@ -68,7 +69,7 @@ def network(
     """A multilayer perceptron."""
     sizes = [inputs, *hidden, outputs]
     layers: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in itertools.pairwise(sizes):
         layer = nn.Linear(before, after)
         with torch.no_grad():
             layer.weight.copy_(torch.randn(after, before, generator=generator) / before**0.5)
