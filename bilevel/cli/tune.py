@@ -131,8 +131,8 @@ def parse_tune(name: str, arguments: list[str]) -> tuple[Study, int]:
         description=(
             f"{task.summary}\n\nWays to set the weights (--weights):\n{ways}\n\n"
             f"--out FOLDER says where trials, table and figure go (default: runs/tune/{name}): trials "
-            "that are there, with the same settings, are used as they are. --load FILE.py runs a file of yours that "
-            "adds a task. docs/tasks.md says more."
+            "that are there, with the same settings, are used as they are. --load FILE.py runs a file of "
+            "yours that adds a task. docs/tasks.md says more."
         ),
         default=Tune(settings=defaults),
     )

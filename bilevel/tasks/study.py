@@ -30,7 +30,7 @@ ALMOST = 0.999
 """As far as a trial says that it is done: it is not before it is written."""
 
 Listener = Callable[[str, int, float], object]
-"""Told how a trial goes: (way to set the weights, seed, which part is done; 1 is said once, when it is kept)."""
+"""Told how a trial goes: (way to set the weights, seed, which part is done). 1 is said when it is written."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,11 +55,16 @@ def summarise(measures: Sequence[Measure], trials: Mapping[str, Sequence[Finishe
             against = None if name == first else _difference(values, scores[first])
             seconds = float(np.mean([finished.seconds for finished in trials[name]]))
             undefined = int(np.isnan(values).sum())
-            rows.append(Row(measure, name, _interval(values), against, len(values), undefined, seconds))
+            rows.append(Row(measure, name, over_seeds(values), against, len(values), undefined, seconds))
     return rows
 
 
-def _interval(values: np.ndarray) -> Interval | None:
+def over_seeds(values: np.ndarray) -> Interval | None:
+    """The interquartile mean with its interval; with few seeds its ends are NaN; None where a value is.
+
+    Args:
+        values: [seed].
+    """
     if np.isnan(values).any():
         return None
     if len(values) < FEWEST_SEEDS:

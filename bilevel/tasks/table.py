@@ -24,7 +24,6 @@ from bilevel.tasks.trial_files import Finished
 COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "mean [95 %]": lambda row: _text(row.interval),
     "difference [95 %]": lambda row: _text(row.difference),
-    "seeds": lambda row: str(row.seeds),
     "seconds": lambda row: f"{row.seconds:.1f}",
 }
 """What a row says beside the way to set the weights."""
@@ -39,7 +38,7 @@ def task_table(title: str, rows: Sequence[Row]) -> Group:
     """
     parts: list[Any] = []
     for measure, some in _by_measure(rows):
-        table = empty_table(f"{title}: {heading(measure)}")
+        table = empty_table(f"{title}, {_seeds(rows)}: {heading(measure)}")
         table.add_column("weights", overflow="fold")
         for column in COLUMNS:
             table.add_column(column, justify="right", overflow="fold")
@@ -70,7 +69,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
     sentences = [
         f"{measure.name[:1].upper()}{measure.name[1:]}: {measure.text}" for measure, _ in _by_measure(rows)
     ]
-    sentences.append(f"Interquartile means over {seeds} {'seed' if seeds == 1 else 'seeds'}; {intervals}")
+    sentences.append(f"Interquartile means over {_seeds(rows)}; {intervals}")
     if any(row.difference is not None for row in rows):
         sentences.append(
             f"Difference: from {first}; a seed means the same data for all, and is drawn again for both at "
@@ -149,6 +148,10 @@ def write_tables(
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]
+
+
+def _seeds(rows: Sequence[Row]) -> str:
+    return f"{rows[0].seeds} {'seed' if rows[0].seeds == 1 else 'seeds'}"
 
 
 def _by_measure(rows: Sequence[Row]) -> list[tuple[Measure, list[Row]]]:

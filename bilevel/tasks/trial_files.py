@@ -77,7 +77,7 @@ def write_trial(path: Path, finished: Finished, weighting: str, seed: int) -> No
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     arrays = {f"array {place}": array for place, array in enumerate(trial.arrays.values())}
     memory = io.BytesIO()
-    np.savez_compressed(memory, **{HEADER: text}, **arrays)
+    np.savez_compressed(memory, allow_pickle=False, **{HEADER: text}, **arrays)
     write_whole(path, lambda file: file.write(memory.getbuffer()))
 
 
@@ -94,7 +94,7 @@ def read_trial(path: Path, names: list[str], weighting: str, seed: int) -> Finis
         ValueError: the file is damaged, or holds another trial (says which).
     """
     try:
-        with np.load(path, allow_pickle=False) as entries:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as entries:
             header = json.loads(entries[HEADER].tobytes())
             arrays = {name: entries[f"array {place}"] for place, name in enumerate(header["arrays"])}
         finished = Finished(Trial(header["measures"], header["courses"], arrays), float(header["seconds"]))
