@@ -3,10 +3,12 @@
 from bilevel.outer.hyper_parameter import HyperParameter
 from bilevel.outer.loss_weights import LossWeights, ScheduledLossWeights
 from bilevel.outer.sample_weights import SampleWeights
+from bilevel.tuning.implicit import Implicit
 from bilevel.tuning.tuner import LossWeightTuner, StepResult
 
 __all__ = [
     "HyperParameter",
+    "Implicit",
     "LossWeightTuner",
     "LossWeights",
     "SampleWeights",

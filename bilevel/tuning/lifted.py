@@ -107,6 +107,20 @@ class LiftedOptimiser:
         """
         return list(self._lifted.step(loss, params=list(params), override=self._override()))
 
+    @property
+    def rates(self) -> list[float]:
+        """The learning rate of each parameter, the optimiser's own."""
+        return [float(group["lr"]) for group in self._groups for _ in group["params"]]
+
+    @property
+    def decays(self) -> list[float]:
+        """The weight decay of each parameter that is added to its gradient; 0 where it is decoupled."""
+        return [self._decay(group) for group in self._groups for _ in group["params"]]
+
+    def _decay(self, group: dict[str, Any]) -> float:
+        decoupled = isinstance(self._lifted, _DifferentiableAdamW) or group.get("decoupled_weight_decay")
+        return 0.0 if decoupled else float(group.get("weight_decay", 0.0))
+
     def _override(self) -> dict[str, list[Any]] | None:
         override: dict[str, list[Any]] = {}
         if self._learning_rates is not None:

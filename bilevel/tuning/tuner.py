@@ -15,11 +15,12 @@ from bilevel.outer.learned import Learned
 from bilevel.tuning.checks import require_learnable
 from bilevel.tuning.clipping import Clipping
 from bilevel.tuning.history import History
+from bilevel.tuning.implicit import Implicit
 from bilevel.tuning.lifted import LiftedOptimiser, check_lifts, parameters_of
 from bilevel.tuning.meta_gradients import ESTIMATORS, ONE_STEP, LookAhead, Loss, TrainLosses
 from bilevel.tuning.world import World
 
-EstimatorName = Literal["unrolled", "directional", "finite-difference"]
+EstimatorName = Literal["unrolled", "directional", "finite-difference", "implicit"]
 
 
 class StepResult(NamedTuple):
@@ -28,7 +29,7 @@ class StepResult(NamedTuple):
     loss: Tensor
     """The weighted training loss that was descended; detached."""
     validation_loss: Tensor | None
-    """After the virtual steps; None in steps between two outer ones."""
+    """After the virtual steps, if there are any; None in steps between two outer ones."""
 
 
 class LossWeightTuner:
@@ -57,7 +58,8 @@ class LossWeightTuner:
         max_norm: gradients are scaled down to this norm; None: they are not.
         max_value: each entry of a gradient is cut off at plus and minus this; None: it is not.
         estimator: how the meta-gradient is taken: unrolled, exact for any number of steps; directional, exact
-            and cheaper for one; finite-difference.
+            and cheaper for one; finite-difference; implicit, at the model as it is, or `Implicit` with other
+            settings than three terms of a Neumann series.
 
     Raises:
         ValueError: a setting is out of range, the optimiser cannot be lifted, the outer optimiser moves
@@ -100,14 +102,22 @@ class LossWeightTuner:
         accumulate: int = 1,
         max_norm: float | None = None,
         max_value: float | None = None,
-        estimator: EstimatorName = "unrolled",
+        estimator: EstimatorName | Implicit = "unrolled",
     ) -> None:
         for name, value in (("virtual_steps", virtual_steps), ("every", every), ("accumulate", accumulate)):
             require(
                 isinstance(value, int) and value >= 1,
                 f"{name} must be a whole number, 1 or more, not {value}.",
             )
-        require_name(estimator, ESTIMATORS, "estimator")
+        if estimator == "implicit":
+            estimator = Implicit()
+        if not isinstance(estimator, Implicit):
+            require_name(estimator, [*ESTIMATORS, "implicit"], "estimator")
+        require(
+            not isinstance(estimator, Implicit) or (virtual_steps == 1 and learning_rate is None),
+            "The estimator implicit takes no virtual step, so that virtual_steps is 1; and where training "
+            "comes to rest depends on no learning rate, so that it learns none: use unrolled.",
+        )
         require(
             estimator not in ONE_STEP or virtual_steps == 1,
             f"The estimator {estimator} looks through one virtual step, not {virtual_steps}: use unrolled.",
@@ -124,7 +134,7 @@ class LossWeightTuner:
         self.learned = nn.ModuleList([weights, *also, *([learning_rate] if learning_rate else [])])
         self.virtual_steps, self.every, self.accumulate = virtual_steps, every, accumulate
         self.clipping = Clipping(max_norm, max_value)
-        self.estimator = ESTIMATORS[estimator]
+        self.estimator = estimator if isinstance(estimator, Implicit) else ESTIMATORS[estimator]
         self.outer = parameters_of(outer_optimiser)
         self.steps = 0
         self.history = History()
