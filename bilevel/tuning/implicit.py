@@ -120,8 +120,9 @@ class Implicit:
         growth = (float(term.norm()) / max(float(right.norm()), 1e-300)) ** (1 / max(self.terms, 1))
         require(
             not growth > _GROWTH,
-            f"The Neumann series does not converge: each of its terms is {growth:.2g} times as long as the one "
-            'before. Use a scale below 2 over the greatest curvature of the training loss, or solver="normal-cg".',
+            f"The Neumann series does not converge: each of its terms is {growth:.2g} times as long as the "
+            "one before. Use a scale below 2 over the greatest curvature of the training loss, or "
+            'solver="normal-cg".',
         )
         return scale * found
 
