@@ -13,8 +13,8 @@ LOOK_AHEAD: dict[str, Callable[[int], int]] = {
     "implicit": lambda steps: 10,
 }
 """Estimator -> gradients that one look ahead over so many virtual steps takes. A gradient of a loss counts 1,
-that of the validation loss too; a gradient that is differentiated again 2 more; a pass in forward mode, or one
-more call of the losses, 1. Of implicit, with its three terms."""
+that of the validation loss too; a gradient that is differentiated again 2 more; a pass in forward mode, or a
+call of the losses, 1. Of implicit, with its three terms."""
 
 
 def gradient_evaluations(

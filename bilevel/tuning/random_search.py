@@ -29,7 +29,7 @@ class Found(Generic[Trained]):
     trained: Trained
     """What the best training left."""
     tried: list[tuple[dict[str, float], float]]
-    """Weights in the order tried, with the validation losses they led to; infinite where training diverged."""
+    """Weights in the order tried, with the validation losses they led to; infinite where it diverged."""
 
 
 def random_search(
