@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bilevel.tasks.auxiliary_digits import LOSSES, AuxiliaryDigitsSettings, Data, Training
+from bilevel.tasks.auxiliary_training import LOSSES, AuxiliaryDigitsSettings, Data, Training
 from bilevel.tasks.task import Advance
 from bilevel.tuning import LossWeights, LossWeightTuner
 from bilevel.tuning.cost import gradient_evaluations
@@ -63,9 +63,7 @@ def _by_rule(make: Callable[[Training], Rule], *, more: bool = False) -> Train:
         rule = make(training)
         own = list(rule.parameters())
         rule_optimiser = torch.optim.Adam(own, lr=settings.outer_learning_rate) if own else None
-        return _follow(
-            training, Trainer(training.optimiser, rule, rule_optimiser), rule.as_dict(), advance
-        )
+        return _follow(training, Trainer(training.optimiser, rule, rule_optimiser), rule.as_dict(), advance)
 
     return train
 
