@@ -119,6 +119,13 @@ def _searched(
     return found.trained, courses
 
 
+def _upgrad(training: Training) -> Rule:
+    try:
+        return Aggregated(list(LOSSES), by="upgrad")
+    except ModuleNotFoundError as missing:
+        raise ValueError(f"{missing} Or leave upgrad out.") from None
+
+
 def _line(training: Training) -> Rule:
     steps = training.settings.steps
     return Linear({name: (0.1, 1.0, steps) if name == "digit" else (1.0, 0.1, steps) for name in LOSSES})
@@ -153,7 +160,7 @@ WAYS: Mapping[str, Way] = {
     ),
     "upgrad": Way(
         "no weights: a direction in which no loss rises (needs torchjd)",
-        _by_rule(lambda _: Aggregated(list(LOSSES), by="upgrad")),
+        _by_rule(_upgrad),
     ),
     "random-search": Way(
         "the best by validation loss of as many whole trainings as learning one took gradients",
