@@ -36,7 +36,7 @@ def draw_figure(trials: Mapping[str, Sequence[Trial]], path: Path) -> Path:
     """
     shown = next((way for way in SHOWN if way in trials), None)
     with style():
-        figure = Figure(figsize=(14, 5) if shown else (7, 5))
+        figure = Figure(figsize=(14, 6) if shown else (7, 5))
         axes = figure.subplots(1, 2 if shown else 1, squeeze=False)[0]
         if shown:
             _weights(axes[0], shown, trials[shown])
@@ -61,7 +61,7 @@ def _weights(axes: Any, way: str, trials: Sequence[Trial]) -> None:
     axes.set_xlabel("step of training")
     axes.set_ylabel("weight (% of its start)")
     axes.set_title(f"weights, {way}: median and middle 80 % of seeds")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 0.02))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncol=2)
 
 
 def _errors(axes: Any, trials: Mapping[str, Sequence[Trial]]) -> None:
@@ -75,7 +75,7 @@ def _errors(axes: Any, trials: Mapping[str, Sequence[Trial]]) -> None:
     axes.set_yticks(range(len(trials)), list(trials))
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50, 100]))
+    axes.xaxis.set_major_locator(FixedLocator([1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100]))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("test error (%)")
