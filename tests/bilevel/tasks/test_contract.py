@@ -21,6 +21,15 @@ from bilevel.tasks.trial_files import Finished, check_trial, read_trial, write_t
 from tests.bilevel.tasks.coin import Coin
 
 TINY: dict[str, dict[str, Any]] = {
+    "auxiliary-digits": {
+        "labelled": 20,
+        "pool": 40,
+        "validation": 20,
+        "hidden": 4,
+        "steps": 6,
+        "batch": 16,
+        "epoch": 2,
+    },
     "noisy-digits": {"train": 40, "clean": 10, "hidden": 4, "steps": 6, "batch": 10, "burn_in": 2},
 }
 """Task -> settings with which a trial takes a second or less."""
