@@ -83,6 +83,16 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         self._update([[clipped[place] for place in places] for places in self._group_to_param_list])
         return [p for group in self.param_groups for p in group["params"]]
 
+    @property
+    def rates(self) -> list[float]:
+        """The learning rate of each parameter."""
+        return [float(group["lr"]) for group in self.param_groups for _ in group["params"]]
+
+    @property
+    def decays(self) -> list[float]:
+        """The weight decay of each parameter that is added to its gradient; 0 where it is decoupled."""
+        return [_added_decay(group) for group in self.param_groups for _ in group["params"]]
+
     def _update(self, grouped_grads: list[list[Tensor | None]], **_: Any) -> None:
         for group, states, grads in zip(self.param_groups, self.state, grouped_grads, strict=True):
             for index, gradient in enumerate(grads):
@@ -109,3 +119,7 @@ def check_lifts(optimiser: torch.optim.Optimizer) -> None:
             f"This {type(optimiser).__name__} ascends (maximize=True): leave it off, and minimise minus "
             "what you want to be large.",
         )
+
+
+def _added_decay(group: Group) -> float:
+    return 0.0 if group.get("decoupled_weight_decay", False) else float(group.get("weight_decay", 0.0))

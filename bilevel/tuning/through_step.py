@@ -16,6 +16,7 @@ from bilevel.hypergradient.named import ESTIMATORS as HYPERGRADIENTS
 from bilevel.hypergradient.named import make_hypergradient
 from bilevel.hypergradient.online import online
 from bilevel.tree import Tensors, Tree
+from bilevel.tuning.implicit import Implicit
 from bilevel.tuning.meta_gradients import ESTIMATORS, LookAhead, MetaGradient
 from bilevel.tuning.torch_steps import Memory
 
@@ -23,21 +24,27 @@ Phi = dict[str, Tensor]
 """What is learned, by the names of the parameters."""
 
 
-def make_estimator(estimator: str | Hypergradient) -> Callable[[LookAhead], MetaGradient]:
+LOOP_ESTIMATORS: dict[str, Callable[[LookAhead], MetaGradient]] = {**ESTIMATORS, "implicit": Implicit()}
+"""Those around a loop that is already there; a bare name means one of these first."""
+
+
+def make_estimator(estimator: str | Implicit | Hypergradient) -> Callable[[LookAhead], MetaGradient]:
     """Find a way to take the meta-gradient: one for torch's modules, or one of `bilevel.hypergradient`.
 
     Args:
-        estimator: a name in `ESTIMATORS`; or a name of `bilevel.hypergradient`, settings in parentheses if it
-            is to have any, or such an estimator itself: these go through the step.
+        estimator: a name in `LOOP_ESTIMATORS`; an `Implicit`; or a name of `bilevel.hypergradient`, settings
+            in parentheses if it is to have any, or such an estimator itself: these go through the step.
 
     Raises:
         ValueError: there is none of that name; a setting is wrong; it is to be compiled; or it carries a past
             from one outer step to the next.
     """
     if isinstance(estimator, str):
-        if estimator in ESTIMATORS:
-            return ESTIMATORS[estimator]
-        require_name(estimator.partition("(")[0].strip(), {**ESTIMATORS, **HYPERGRADIENTS}, "estimator")
+        if estimator in LOOP_ESTIMATORS:
+            return LOOP_ESTIMATORS[estimator]
+        require_name(estimator.partition("(")[0].strip(), {**LOOP_ESTIMATORS, **HYPERGRADIENTS}, "estimator")
+    elif isinstance(estimator, Implicit):
+        return estimator
     built: Any = make_hypergradient(estimator)
     require(
         online(built) is None,

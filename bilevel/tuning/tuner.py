@@ -17,6 +17,7 @@ from bilevel.tree import leaves
 from bilevel.tuning.checks import require_learnable
 from bilevel.tuning.clipping import Clipping
 from bilevel.tuning.history import History
+from bilevel.tuning.implicit import Implicit
 from bilevel.tuning.lifted import LiftedOptimiser, check_lifts, parameters_of
 from bilevel.tuning.meta_gradients import ONE_STEP, SHARING, LookAhead, Loss, Own, TrainLosses
 from bilevel.tuning.through_step import make_estimator
@@ -29,7 +30,7 @@ class StepResult(NamedTuple):
     loss: Tensor
     """The weighted training loss that was descended; detached."""
     validation_loss: Tensor | None
-    """After the virtual steps; None in steps between two outer ones."""
+    """After the virtual steps, if there are any; None in steps between two outer ones."""
 
 
 class LossWeightTuner:
@@ -58,8 +59,9 @@ class LossWeightTuner:
         max_norm: gradients are scaled down to this norm; None: they are not.
         max_value: each entry of a gradient is cut off at plus and minus this; None: it is not.
         estimator: how the meta-gradient is taken: unrolled, exact for any number of steps; directional, exact
-            and cheaper in memory for one; finite-difference; or one of `bilevel.hypergradient`, by its name,
-            with settings as in "truncated(steps=5)", or itself.
+            and cheaper in memory for one; finite-difference; implicit, at the model as it is, or `Implicit`
+            with other settings than three terms of a Neumann series; or one of `bilevel.hypergradient`, by
+            its name with settings, as in "truncated(steps=5)", or itself.
 
     Raises:
         ValueError: a setting is out of range, the optimiser cannot be lifted, the outer optimiser moves
@@ -102,7 +104,7 @@ class LossWeightTuner:
         accumulate: int = 1,
         max_norm: float | None = None,
         max_value: float | None = None,
-        estimator: str | Hypergradient = "unrolled",
+        estimator: str | Implicit | Hypergradient = "unrolled",
     ) -> None:
         for name, value in (("virtual_steps", virtual_steps), ("every", every), ("accumulate", accumulate)):
             require(
@@ -110,6 +112,11 @@ class LossWeightTuner:
                 f"{name} must be a whole number, 1 or more, not {value}.",
             )
         chosen = make_estimator(estimator)
+        require(
+            not isinstance(chosen, Implicit) or (virtual_steps == 1 and learning_rate is None),
+            "The estimator implicit takes no virtual step, so that virtual_steps is 1; and where training "
+            "comes to rest depends on no learning rate, so that it learns none: use unrolled.",
+        )
         require(
             estimator not in ONE_STEP or virtual_steps == 1,
             f"The estimator {estimator} looks through one virtual step, not {virtual_steps}: use unrolled.",
