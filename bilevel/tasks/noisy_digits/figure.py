@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from bilevel.experiment.statistics import interquartile_mean
 from bilevel.report.style import looks, style
+from bilevel.tasks.noisy_digits.ways import WAYS
 from bilevel.tasks.summary import over_seeds
 from bilevel.tasks.task import Trial
 
@@ -62,19 +63,22 @@ def _draw_weights(axes: Axes, name: str, trials: Sequence[Trial]) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("weight (1: the mean of its batch)")
     axes.set_ylabel("samples of the kind (%)")
-    axes.set_title(name)
-    axes.legend()
+    axes.set_title(f"{name}: the samples of all seeds")
+    axes.legend(loc="upper center", frameon=True, framealpha=1, edgecolor="none")
 
 
 def _draw_course(axes: Axes, trials: Trials) -> None:
-    """Interquartile means over seeds along training."""
+    """Interquartile means over seeds along training; who stops early goes the way of uniform."""
     for name, look in looks(list(trials)).items():
+        if WAYS[name].stops_early and len(trials) > 1:
+            continue
         steps = np.asarray(trials[name][0].courses[f"{ACCURACY} at"])
         values = np.array([trial.courses[ACCURACY] for trial in trials[name]])
         axes.plot(steps, interquartile_mean(values, axis=0), label=name, **look)
     axes.set_xlabel("training step")
     axes.set_ylabel(ACCURACY)
     axes.set_title("on the way (interquartile mean over seeds)")
+    axes.legend(fontsize=10)
 
 
 def _draw_final(axes: Axes, trials: Trials) -> None:
