@@ -197,7 +197,7 @@ def test_a_task_of_ones_own(call: Call) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("noisy-digit",), "There is no task 'noisy-digit'. Did you mean 'noisy-digits'?"),
+        (("noisy-digit",), "There is no task 'noisy-digit'. Did you mean 'noisy-digits'"),
         (("--seeds", 3), "The task comes first, as in bilevel tune noisy-digits --seeds 3"),
         (
             ("coin", "--weights", "fare"),
