@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from bilevel.agents.actors import Actor, learned_actor
+from bilevel.agents.loss_terms import TermWeights, weighted
 from bilevel.agents.play import Measured, Play
 from bilevel.agents.policies import initial_parameters
 from bilevel.errors import require
 from bilevel.methods.base import Method
 from bilevel.methods.contract import Metrics, Placement, State
 from bilevel.optimisers import GradientTransformation, LearningRate, make_optimiser, tied
+from bilevel.outer.learned_loss_weights import TERMS, WithLossWeights
 from bilevel.outer.transfer import Report, Transfer
 from bilevel.outer.variables import OuterVariable
 from bilevel.step import in_parts, inner_step_per_agent
@@ -36,7 +38,8 @@ class PolicyLearner:
 
     Raises:
         ValueError: the method's policy does not fit the game; what passes between agents is for another
-            number of them; or values are exact, and it is more than a matrix.
+            number of them; values are exact, and it is more than a matrix; or loss weights are to be learned,
+            and the variable has none.
 
     >>> import games
     >>> from bilevel.methods import Fixed
@@ -67,6 +70,12 @@ class PolicyLearner:
         )
         self.step = in_parts(step, self._parts)
         self.variable, self.schedule = variable, schedule
+        self.loss_weights = variable if isinstance(variable, WithLossWeights) else None
+        require(
+            not method.learn_loss_weights or self.loss_weights is not None,
+            f"{type(method).__name__} takes no gradient through its policies' steps, by which loss weights "
+            "are learned: leave learn_loss_weights off.",
+        )
         require(
             variable.agents == game.num_agents,
             f"{type(game).__name__} has {game.num_agents} agents, but what passes between them is for "
@@ -126,6 +135,7 @@ class PolicyLearner:
             theta, opt_state = self._learn(steps, theta, opt_state, phi, generator, *now)
             require_finite(theta, "A policy", state["outer_step"])
             metrics = self._metrics(self.play, theta, self.play.sample(theta, transfer, generator), transfer)
+            metrics |= self._weight_metrics(state)
         return self._next(state, generator, theta=theta, opt_state=opt_state, phi=phi), metrics
 
     @torch.no_grad()
@@ -143,7 +153,8 @@ class PolicyLearner:
         generator = torch.Generator(self.placement.device).manual_seed(seed)
         play, theta = self.play.with_episodes(episodes), state["theta"]
         transfer = self.transfer(state["phi"])
-        return self._metrics(play, theta, play.sample(theta, transfer, generator), transfer)
+        metrics = self._metrics(play, theta, play.sample(theta, transfer, generator), transfer)
+        return metrics | self._weight_metrics(state)
 
     def actor(self, game: Game, state: State, repetition: int) -> tuple[Actor, Transfer]:
         """See `Playable.actor`."""
@@ -172,7 +183,10 @@ class PolicyLearner:
         phi: Tensor = state["phi"]
         if self.schedule is None:
             return phi
-        return self.schedule(int(state["outer_step"])).to(phi).expand_as(phi)
+        given = self.schedule(int(state["outer_step"])).to(phi)
+        if self.loss_weights is None:
+            return given.expand_as(phi)
+        return self.loss_weights.joined(given.expand(len(phi), -1, -1), self.loss_weights.parts(phi)[1])
 
     def _initial_policies(self, seed: int) -> Tensor:
         place = self.placement
@@ -191,7 +205,17 @@ class PolicyLearner:
 
     def _inner_losses(self, own: Tensor, others: Tensor, phi: Tensor, data: Any) -> Tensor:
         sample, bonus, *_ = data
-        return self.play.losses(own, others, self.transfer(phi), sample, bonus)
+        transfer = self.transfer(phi)
+        if self.loss_weights is None:
+            return self.play.losses(own, others, transfer, sample, bonus)
+        terms = self.play.terms(own, others, transfer, sample)
+        return weighted(terms, TermWeights(*self._term_weights(self.loss_weights, phi, bonus)))
+
+    def _term_weights(self, learned: WithLossWeights, phi: Tensor, bonus: Tensor) -> tuple[Tensor, ...]:
+        """What the settings say of each of `TERMS`, times the learned factors: [seed, agent] each."""
+        policy, value, entropy = learned.factors(phi).unbind(-1)
+        method = self.method
+        return method.policy_weight * policy, method.value_weight * value, bonus * entropy
 
     def _descent(self, learning_rate: LearningRate) -> GradientTransformation:
         optimiser = make_optimiser(self.method.inner_optimiser, learning_rate=learning_rate)
@@ -217,6 +241,17 @@ class PolicyLearner:
 
     def _metrics(self, play: Play, theta: Tensor, data: Any, transfer: Transfer) -> Metrics:
         return metrics_of(play.measure(theta, data), transfer.report(data if play.draws else None))
+
+    def _weight_metrics(self, state: State) -> Metrics:
+        """The loss weights of the outer step that comes, <term>_weight_<agent>, if they are learned."""
+        if self.loss_weights is None:
+            return {}
+        weights = self._term_weights(self.loss_weights, state["phi"], self._value("entropy", state))
+        return {
+            f"{term}_weight_{agent}": values.detach()
+            for term, of_agents in zip(TERMS, weights, strict=True)
+            for agent, values in enumerate(of_agents.unbind(-1))
+        }
 
 
 def metrics_of(measured: Measured, report: Report) -> Metrics:
