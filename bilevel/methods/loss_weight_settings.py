@@ -39,7 +39,7 @@ class LossWeightSettings(InnerLearnerSettings):
     steps or more to show; an entropy bonus of 0 stays 0.)"""
     loss_weight_objective: Literal["own-return", "welfare"] = "own-return"
     """What learned loss weights are for: each agent's own reward, or the sum of all."""
-    loss_weight_learning_rate: Scheduled = 0.01
+    loss_weight_learning_rate: Scheduled = 0.03
     """Step size of learned loss weights, 0 or more; or a schedule of it. They are moved by the outer level's
     optimiser and estimator; where nothing else is learned above, by adam and unrolled."""
     loss_weight_range: float = 10.0
