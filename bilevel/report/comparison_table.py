@@ -33,6 +33,10 @@ REACHED: Columns = {
     "given": _measure("given_away", lambda interval: percent(interval.estimate)),
 }
 LEARNED: Columns = {f"{term} [95 % interval]": _measure(f"{term}_weight", with_interval) for term in TERMS}
+WEIGHTS = (
+    "Learned weights: at the end, what the settings then say of the policy's, the value's and the entropy's "
+    "term, times what was learned (of a bonus that is annealed to 0 nothing is left)."
+)
 AGAINST: Columns = {
     "better [95 % interval]": lambda row: with_interval(row.better),
     "difference [95 % interval]": lambda row: with_interval(row.difference),
@@ -51,9 +55,8 @@ def comparison_table(rows: Sequence[Compared], theory: Theory | str | None = Non
         theory: of the game, or why there is none, to stand below; None: nothing is said of it.
     """
     config = rows[0].results.config
-    weighed = any("policy_weight" in row.intervals for row in rows)
     learned: list[Table | str] = (
-        [_table("Learned weights of losses, mean over agents", LEARNED, rows), ""] if weighed else []
+        [_table("Learned weights of losses, mean over agents", LEARNED, rows), ""] if _weighed(rows) else []
     )
     return Group(
         _table(f"{config.game_name}, {config.seeds} seeds", REACHED, rows),
@@ -78,6 +81,7 @@ def caption(rows: Sequence[Compared]) -> str:
         "not keep.",
         f"Better: the chance that a seed of the method has more welfare than one of {first}, ties counting "
         f"half. Difference: of the interquartile means, method less {first}. Steps: outer steps.",
+        *([WEIGHTS] if _weighed(rows) else []),
         *undefined_notes(rows),
     ]
     return "\n".join(textwrap.fill(sentence, WIDTH) for sentence in sentences)
@@ -95,6 +99,11 @@ def undefined_notes(rows: Sequence[Compared]) -> list[str]:
         f"A dash: {name} is not defined{reasons.get(name, '')} for {', '.join(labels)}."
         for name, labels in (counts | everybody).items()
     ]
+
+
+def _weighed(rows: Sequence[Compared]) -> bool:
+    """Whether some method learned the weights of its losses."""
+    return any("policy_weight" in row.intervals for row in rows)
 
 
 def _table(title: str, columns: Columns, rows: Sequence[Compared]) -> Table:

@@ -67,7 +67,7 @@ def go_on(built: PolicyLearner, updates: int = 2) -> tuple[State, dict[str, Tens
 @every_learner
 @pytest.mark.parametrize("name", NAMES)
 def test_every_method_learns_them(name: str, learner: str) -> None:
-    built = outer(name, inner_learner=learner)
+    built = outer(name, inner_learner=learner, inner_learning_rate=0.01, episodes=16)
     start, (state, metrics) = built.init(0), go_on(built)
     assert (weights_part(built, state["phi"]) != 0).all()  # of every seed, agent and term
     moved = own_part(built, state["phi"]) != own_part(built, start["phi"])
