@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from bilevel.agents.actors import Actor, learned_actor
-from bilevel.agents.loss_terms import TermWeights, weighted
+from bilevel.agents.loss_terms import weighted
 from bilevel.agents.play import Measured, Play
 from bilevel.agents.policies import initial_parameters
 from bilevel.errors import require
 from bilevel.methods.base import Method
 from bilevel.methods.contract import Metrics, Placement, State
+from bilevel.methods.term_weights import term_weights, weight_metrics
 from bilevel.optimisers import GradientTransformation, LearningRate, make_optimiser, tied
-from bilevel.outer.learned_loss_weights import TERMS, WithLossWeights
+from bilevel.outer.learned_loss_weights import WithLossWeights
 from bilevel.outer.transfer import Report, Transfer
 from bilevel.outer.variables import OuterVariable
 from bilevel.step import in_parts, inner_step_per_agent
@@ -209,13 +210,7 @@ class PolicyLearner:
         if self.loss_weights is None:
             return self.play.losses(own, others, transfer, sample, bonus)
         terms = self.play.terms(own, others, transfer, sample)
-        return weighted(terms, TermWeights(*self._term_weights(self.loss_weights, phi, bonus)))
-
-    def _term_weights(self, learned: WithLossWeights, phi: Tensor, bonus: Tensor) -> tuple[Tensor, ...]:
-        """What the settings say of each of `TERMS`, times the learned factors: [seed, agent] each."""
-        policy, value, entropy = learned.factors(phi).unbind(-1)
-        method = self.method
-        return method.policy_weight * policy, method.value_weight * value, bonus * entropy
+        return weighted(terms, term_weights(self.method, self.loss_weights, phi, bonus))
 
     def _descent(self, learning_rate: LearningRate) -> GradientTransformation:
         optimiser = make_optimiser(self.method.inner_optimiser, learning_rate=learning_rate)
@@ -243,15 +238,11 @@ class PolicyLearner:
         return metrics_of(play.measure(theta, data), transfer.report(data if play.draws else None))
 
     def _weight_metrics(self, state: State) -> Metrics:
-        """The loss weights of the outer step that comes, <term>_weight_<agent>, if they are learned."""
+        """The loss weights of the outer step that comes, if they are learned."""
         if self.loss_weights is None:
             return {}
-        weights = self._term_weights(self.loss_weights, state["phi"], self._value("entropy", state))
-        return {
-            f"{term}_weight_{agent}": values.detach()
-            for term, of_agents in zip(TERMS, weights, strict=True)
-            for agent, values in enumerate(of_agents.unbind(-1))
-        }
+        bonus = self._value("entropy", state)
+        return weight_metrics(term_weights(self.method, self.loss_weights, state["phi"], bonus))
 
 
 def metrics_of(measured: Measured, report: Report) -> Metrics:
