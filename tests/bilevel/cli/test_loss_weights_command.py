@@ -58,7 +58,7 @@ def test_estimators_are_checked_with_them(call: Call) -> None:
 def test_the_list_and_the_help_tell_of_them(call: Call) -> None:
     said = call("methods")
     assert said.code == 0
-    assert "each of them but ltos, d3c, lase may also learn the weights of its agents' losses" in said.out
+    assert "each of them but ltos, d3c and lase may also learn the weights of its agents' losses" in said.out
     assert said.out.rstrip().endswith("--method.learn-loss-weights.")
     helped = call("train", "--game", "escape-room", "--method", "selfish", "--help").out
     for setting in ("learn-loss-weights", "loss-weight-objective", "loss-weight-learning-rate"):
