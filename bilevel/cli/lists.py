@@ -16,9 +16,15 @@ from bilevel.methods import METHODS
 
 
 def list_methods(arguments: list[str]) -> None:
-    """Print every method with one line."""
+    """Print every method with one line, and which may learn the weights of their losses, too."""
     _require_none(arguments, "methods")
     print_rows({name: _first_line(method) for name, method in METHODS.items()})
+    *most, last = [name for name, method in METHODS.items() if method.no_loss_weights]
+    print(
+        f"\nWith a critic inside (--method.inner-learner actor-critic or ppo) each of them but "
+        f"{', '.join(most)} and {last} may also learn the weights of its agents' losses: "
+        "--method.learn-loss-weights."
+    )
 
 
 def list_hypergradients(arguments: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 
@@ -13,9 +13,10 @@ from bilevel.agents.play import ExactPlay, Play
 from bilevel.agents.policies import Tabular
 from bilevel.agents.surrogates import SURROGATES
 from bilevel.errors import require, require_name
+from bilevel.hypergradient import Hypergradient, Unrolled
 from bilevel.methods.contract import Learner, Placement
 from bilevel.methods.course import Course
-from bilevel.methods.inner_learner_settings import InnerLearnerSettings
+from bilevel.methods.loss_weight_settings import LossWeightSettings
 from bilevel.methods.phases import Phase
 from bilevel.optimisers import OPTIMISERS
 from bilevel.ranges import Range, require_number
@@ -27,15 +28,30 @@ __all__ = ["Method", "OptimiserName", "require_number"]
 OptimiserName = Literal["sgd", "momentum", "adam", "adamw", "rmsprop"]
 
 
+class OuterLevel(NamedTuple):
+    """How the outer level moves, and of what learning."""
+
+    optimiser: OptimiserName
+    """What moves it."""
+    hypergradient: str | Hypergradient
+    """The estimator of its meta-gradient."""
+    reset: str
+    """When policies start anew: never, or each-outer-step."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Method(InnerLearnerSettings, abc.ABC):
+class Method(LossWeightSettings, abc.ABC):
     """Settings of the inner loop, which every method has; subclasses add their own and wire the parts.
 
     Raises:
         ValueError: a number is out of range, a name is unknown, or the entropy bonus would never be used.
     """
 
-    ranges: ClassVar[Mapping[str, Range]] = {"entropy": Range(least=0), "inner_learning_rate": Range(above=0)}
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "entropy": Range(least=0),
+        "inner_learning_rate": Range(above=0),
+        "loss_weight_learning_rate": Range(least=0),
+    }
     """Settings that may change on the way -> where their values lie."""
 
     inner_optimiser: OptimiserName = "sgd"
@@ -103,7 +119,12 @@ class Method(InnerLearnerSettings, abc.ABC):
         return Course(read | {"entropy": self.entropy_schedule}, self._phases(), self.inner_steps)
 
     def _phases(self) -> tuple[Phase, ...]:
-        return (Phase(begin=0, moves="policies"),)
+        return (Phase(begin=0, moves="both" if self.learn_loss_weights else "policies"),)
+
+    @property
+    def outer_level(self) -> OuterLevel:
+        """How what is learned above moves: here, the weights of losses, if they are learned."""
+        return OuterLevel("adam", Unrolled(compile=False), "never")
 
     def played(self, game: Game) -> Game:
         """The game as this method's agents play it: the same, unless the method adds actions to it.

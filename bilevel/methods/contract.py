@@ -17,10 +17,11 @@ State = dict[str, Any]
 """Everything a learner knows, one pytree of tensors: save it, and nothing is lost.
 
 outer_step: int64 scalar; theta: policies, [seed, agent, parameter]; opt_state: their optimiser's; phi: outer
-variables, [seed, giver, receiver]; outer_opt_state: theirs, if they learn; past: what their meta-gradient
-remembers, if it does (`OnlineHypergradient`); models: of the others' policies, where agents have them
-(`ModellingLearner`); critic_opt_state, perspective_opt_state: of what agents learn beside their policies
-(`Empathy`), if they do; generator: the stream of draws.
+variables, [seed, giver, receiver] (with learned loss weights as `WithLossWeights` has it); outer_opt_state:
+theirs, if they learn; past: what their meta-gradient remembers, if it does (`OnlineHypergradient`); models:
+of the others' policies, where agents have them (`ModellingLearner`); critic_opt_state,
+perspective_opt_state: of what agents learn beside their policies (`Empathy`), if they do; generator: the
+stream of draws.
 """
 
 Metrics = dict[str, Tensor]
@@ -29,8 +30,9 @@ Metrics = dict[str, Tensor]
 welfare, return_<agent>: in the game's units of value; cooperation: 0 to 1, where the word has a meaning;
 given_away: the agents' mean, 0 to 1, and share_<giver>_<receiver>, where rewards are shared; given and
 incentive_<giver>_<receiver>, moved and paid_<agent>: reward units per episode, where they are added to (of
-exact values: in the game's units of value); imbalance and anarchy: of `d3c` (`MixedBy`, `D3CLearner`);
-model_loss: nats per step, of models of others.
+exact values: in the game's units of value); policy_weight_<agent>, value_weight_<agent> and
+entropy_weight_<agent>: where weights of losses are learned; imbalance and anarchy: of `d3c` (`MixedBy`,
+`D3CLearner`); model_loss: nats per step, of models of others.
 """
 
 

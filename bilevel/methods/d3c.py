@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bilevel.errors import require
 from bilevel.hypergradient.smoothing import require_sampling
@@ -57,6 +58,11 @@ class D3C(Method):
     >>> bool((learner.transfer(state["phi"]).weights[:, 0, 1] > 0.01).all())  # defection harms: shift
     True
     """
+
+    no_loss_weights: ClassVar[str] = (
+        "moves what it learns above by a bound of its own, not by a gradient through its policies' steps, by "
+        "which loss weights are learned"
+    )
 
     loss_bound: float | None = None
     """What no agent's value comes up to, in the game's units of value: losses are this less the value. None:

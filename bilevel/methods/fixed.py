@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bilevel.methods.base import Method
 from bilevel.methods.contract import Learner, Placement
-from bilevel.methods.learner import PolicyLearner
+from bilevel.methods.held import policy_learner
 from bilevel.outer.sharing import self_interest_sharing
 from bilevel.outer.variables import FixedMatrix
 from bilevel.ranges import Range
@@ -47,4 +47,4 @@ class Fixed(Method):
             return self_interest_sharing(graph, course.value("self_interest", outer_step))
 
         variable = FixedMatrix(matrix(0))
-        return PolicyLearner(self, game, placement, variable, schedule=matrix)
+        return policy_learner(self, game, placement, variable, schedule=matrix)

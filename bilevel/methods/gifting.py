@@ -15,6 +15,7 @@ from bilevel.agents.policies import Policy, Tabular
 from bilevel.errors import require
 from bilevel.methods.base import Method
 from bilevel.methods.contract import Learner, Metrics, Placement
+from bilevel.methods.held import policy_learner
 from bilevel.methods.learner import PolicyLearner
 from bilevel.outer.gifts import ChosenGifts
 from bilevel.outer.transfer import Transfer, given_report
@@ -111,7 +112,10 @@ class Gifting(Method):
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
-        return GiftLearner(self, game, placement, ChosenGifts(self.played(game)))
+        gifts = ChosenGifts(self.played(game))
+        if self.learn_loss_weights:  # which needs episodes, of which gifts are reported anyway
+            return policy_learner(self, game, placement, gifts)
+        return GiftLearner(self, game, placement, gifts)
 
 
 class GiftLearner(PolicyLearner):

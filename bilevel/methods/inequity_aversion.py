@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bilevel.methods.base import Method
 from bilevel.methods.contract import Learner, Placement
-from bilevel.methods.learner import PolicyLearner
+from bilevel.methods.held import policy_learner
 from bilevel.outer.shaping import Felt, InequityAversion
 from games.base import Game
 
@@ -46,7 +46,7 @@ class InequityAverse(Method):
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
-        return PolicyLearner(self, game, placement, Felt(self._feeling(game.discount), game.num_agents))
+        return policy_learner(self, game, placement, Felt(self._feeling(game.discount), game.num_agents))
 
     def _feeling(self, discount: float) -> InequityAversion:
         return InequityAversion(self.envy, self.guilt, self.trace, discount)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from gymnasium import spaces
@@ -60,6 +60,10 @@ class LASE(Method):
     >>> metrics["share_0_1"].shape
     torch.Size([2])
     """
+
+    no_loss_weights: ClassVar[str] = (
+        "shares by rule, and takes no gradient through its policies' steps, by which loss weights are learned"
+    )
 
     exact: bool = False
     """Off: play episodes. On: in one-shot games the payoff table takes the critic's place and every joint

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from bilevel.agents.actors import Actor, learned_actor
+from bilevel.agents.loss_terms import weighted
 from bilevel.agents.play import Measured, Play
 from bilevel.agents.policies import initial_parameters
 from bilevel.errors import require
 from bilevel.methods.base import Method
 from bilevel.methods.contract import Metrics, Placement, State
+from bilevel.methods.term_weights import term_weights, weight_metrics
 from bilevel.optimisers import GradientTransformation, LearningRate, make_optimiser, tied
+from bilevel.outer.learned_loss_weights import WithLossWeights
 from bilevel.outer.transfer import Report, Transfer
 from bilevel.outer.variables import OuterVariable
 from bilevel.step import in_parts, inner_step_per_agent
@@ -36,7 +39,8 @@ class PolicyLearner:
 
     Raises:
         ValueError: the method's policy does not fit the game; what passes between agents is for another
-            number of them; or values are exact, and it is more than a matrix.
+            number of them; values are exact, and it is more than a matrix; or loss weights are to be learned,
+            and the variable has none.
 
     >>> import games
     >>> from bilevel.methods import Fixed
@@ -67,6 +71,12 @@ class PolicyLearner:
         )
         self.step = in_parts(step, self._parts)
         self.variable, self.schedule = variable, schedule
+        self.loss_weights = variable if isinstance(variable, WithLossWeights) else None
+        require(
+            not method.learn_loss_weights or self.loss_weights is not None,
+            f"{type(method).__name__} takes no gradient through its policies' steps, by which loss weights "
+            "are learned: leave learn_loss_weights off.",
+        )
         require(
             variable.agents == game.num_agents,
             f"{type(game).__name__} has {game.num_agents} agents, but what passes between them is for "
@@ -126,6 +136,7 @@ class PolicyLearner:
             theta, opt_state = self._learn(steps, theta, opt_state, phi, generator, *now)
             require_finite(theta, "A policy", state["outer_step"])
             metrics = self._metrics(self.play, theta, self.play.sample(theta, transfer, generator), transfer)
+            metrics |= self._weight_metrics(state)
         return self._next(state, generator, theta=theta, opt_state=opt_state, phi=phi), metrics
 
     @torch.no_grad()
@@ -143,7 +154,8 @@ class PolicyLearner:
         generator = torch.Generator(self.placement.device).manual_seed(seed)
         play, theta = self.play.with_episodes(episodes), state["theta"]
         transfer = self.transfer(state["phi"])
-        return self._metrics(play, theta, play.sample(theta, transfer, generator), transfer)
+        metrics = self._metrics(play, theta, play.sample(theta, transfer, generator), transfer)
+        return metrics | self._weight_metrics(state)
 
     def actor(self, game: Game, state: State, repetition: int) -> tuple[Actor, Transfer]:
         """See `Playable.actor`."""
@@ -172,7 +184,10 @@ class PolicyLearner:
         phi: Tensor = state["phi"]
         if self.schedule is None:
             return phi
-        return self.schedule(int(state["outer_step"])).to(phi).expand_as(phi)
+        given = self.schedule(int(state["outer_step"])).to(phi)
+        if self.loss_weights is None:
+            return given.expand_as(phi)
+        return self.loss_weights.joined(given.expand(len(phi), -1, -1), self.loss_weights.parts(phi)[1])
 
     def _initial_policies(self, seed: int) -> Tensor:
         place = self.placement
@@ -191,7 +206,11 @@ class PolicyLearner:
 
     def _inner_losses(self, own: Tensor, others: Tensor, phi: Tensor, data: Any) -> Tensor:
         sample, bonus, *_ = data
-        return self.play.losses(own, others, self.transfer(phi), sample, bonus)
+        transfer = self.transfer(phi)
+        if self.loss_weights is None:
+            return self.play.losses(own, others, transfer, sample, bonus)
+        terms = self.play.terms(own, others, transfer, sample)
+        return weighted(terms, term_weights(self.method, self.loss_weights, phi, bonus))
 
     def _descent(self, learning_rate: LearningRate) -> GradientTransformation:
         optimiser = make_optimiser(self.method.inner_optimiser, learning_rate=learning_rate)
@@ -217,6 +236,13 @@ class PolicyLearner:
 
     def _metrics(self, play: Play, theta: Tensor, data: Any, transfer: Transfer) -> Metrics:
         return metrics_of(play.measure(theta, data), transfer.report(data if play.draws else None))
+
+    def _weight_metrics(self, state: State) -> Metrics:
+        """The loss weights of the outer step that comes, if they are learned."""
+        if self.loss_weights is None:
+            return {}
+        bonus = self._value("entropy", state)
+        return weight_metrics(term_weights(self.method, self.loss_weights, state["phi"], bonus))
 
 
 def metrics_of(measured: Measured, report: Report) -> Metrics:

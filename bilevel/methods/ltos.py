@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from gymnasium import spaces
 
@@ -72,6 +72,10 @@ class LToS(Method):
     >>> metrics["share_0_1"].shape
     torch.Size([2])
     """
+
+    no_loss_weights: ClassVar[str] = (
+        "learns values by Q-learning, and has no actor-critic inside whose losses could be weighed"
+    )
 
     exact: bool = False
     """Values are learned from episodes: exact ones are refused."""

@@ -153,7 +153,7 @@ def _for_each(episodes: Episodes, agents: int) -> Episodes:
 
 
 def _require_can_model(learner: ModellingLearner) -> None:
-    method, estimator = learner.outer, learner.hypergradient
+    method, estimator = learner.method, learner.hypergradient
     require(
         isinstance(learner.play, SampledPlay),
         "Models of others are fitted to what they do in episodes: switch exact off (--method.no-exact).",
@@ -168,7 +168,12 @@ def _require_can_model(learner: ModellingLearner) -> None:
         "Agents that share parameters know the others': leave share_parameters off, or opponents at known.",
     )
     require(
-        method.reset == "never",
+        not method.learn_loss_weights,
+        "Nobody sees the weights in another's loss, by which modelled steps would be taken: leave "
+        "learn_loss_weights off, or opponents at known.",
+    )
+    require(
+        learner.outer.reset == "never",
         "Models follow policies that go on learning: leave reset at never, or opponents at known.",
     )
     require(

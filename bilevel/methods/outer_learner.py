@@ -12,14 +12,15 @@ from bilevel.agents.policies import fresh_parameters
 from bilevel.hypergradient import BilevelProblem, Estimate
 from bilevel.hypergradient.base import Always
 from bilevel.hypergradient.online import online
+from bilevel.methods.base import Method
 from bilevel.methods.contract import Metrics, Placement, State
 from bilevel.methods.fitting import fit_hypergradient
 from bilevel.methods.learner import PolicyLearner, require_finite
-from bilevel.methods.outer_method import OuterMethod
 from bilevel.methods.phases import Phase
 from bilevel.optimisers import make_optimiser
 from bilevel.optimisers.torchopt_adaptor import GradientTransformation
-from bilevel.outer.objectives import Objective
+from bilevel.outer.learned_loss_weights import PartedObjective, WithLossWeights
+from bilevel.outer.objectives import OBJECTIVES, Objective
 from bilevel.outer.variables import OuterVariable
 from bilevel.tree import Tree
 from games.base import Game
@@ -51,10 +52,11 @@ class OuterLearner(PolicyLearner):
         game: what is played.
         placement: seeds, precision, device.
         variable: what is learned above.
-        objective: what the outer level wants.
+        objective: what the outer level wants of the variable; None: it stays, and loss weights alone learn.
         costs: what giving costs; None: nothing.
         cost_weight: the setting that costs are multiplied by; None: they are as they are.
         apart: costs that are not part of the objective; None: there are none.
+        schedule: as of `PolicyLearner`, of a variable that stays.
 
     Raises:
         ValueError: as `PolicyLearner`; or the method's estimator does not suit how the game is played.
@@ -62,24 +64,29 @@ class OuterLearner(PolicyLearner):
 
     def __init__(
         self,
-        method: OuterMethod,
+        method: Method,
         game: Game,
         placement: Placement,
         variable: OuterVariable,
         *,
-        objective: Objective,
+        objective: Objective | None,
         costs: Costs | None = None,
         cost_weight: str | None = None,
         apart: Apart | None = None,
+        schedule: Callable[[int], Tensor] | None = None,
     ) -> None:
-        super().__init__(method, game, placement, variable)
-        self.outer, self.objective, self.apart = method, objective, apart
+        if method.learn_loss_weights:
+            variable = WithLossWeights(variable, method.loss_weight_range)
+        super().__init__(method, game, placement, variable, schedule=schedule)
+        self.outer, self.apart = method.outer_level, apart
+        self.objective = self._wanted(objective)
+        self.rate = "loss_weight_learning_rate" if objective is None else "outer_learning_rate"
         self.costs = costs if cost_weight is None or self.course.ever(cost_weight) else None
         self.cost_weight = cost_weight
         self.weighed = self.costs is not None and cost_weight is not None and self.course.changes(cost_weight)
-        self.hypergradient = fit_hypergradient(method.hypergradient, self.play)
+        self.hypergradient = fit_hypergradient(self.outer.hypergradient, self.play)
         self.online = online(self.hypergradient)
-        self.starts_anew = method.reset == "each-outer-step"
+        self.starts_anew = self.outer.reset == "each-outer-step"
 
     def init(self, seed: int) -> State:
         """As `PolicyLearner.init`, with the outer optimiser's state and what the estimator remembers."""
@@ -148,7 +155,8 @@ class OuterLearner(PolicyLearner):
         if phase.moves == "policies":
             return super().update(state)
         generator, *now = self._resume(state)
-        phi, steps = state["phi"], self.course.steps(int(state["outer_step"]))
+        phi, steps = self._phi(state), self.course.steps(int(state["outer_step"]))
+        state = {**state, "phi": phi}
         theta, opt_state = self._start(state, generator)
         for _ in range(phase.inner_rounds):
             theta, opt_state = self._learn(steps, theta, opt_state, phi, generator, *now)
@@ -167,6 +175,7 @@ class OuterLearner(PolicyLearner):
                 theta, opt_state = state["theta"], state["opt_state"]
                 sample = self.play.sample(theta, self.transfer(phi), generator)
             metrics = self._metrics(self.play, theta, sample, self.transfer(phi))
+            metrics |= self._weight_metrics(state)
         after = self._next(
             state,
             generator,
@@ -203,8 +212,21 @@ class OuterLearner(PolicyLearner):
 
     def _ascent(self, state: State) -> GradientTransformation:
         """What moves the outer variables in the outer step that comes."""
-        rate = self._value("outer_learning_rate", state)
-        return make_optimiser(self.outer.outer_optimiser, learning_rate=rate)
+        rate = self._value(self.rate, state)
+        if self.loss_weights is not None:
+            own, free = self.loss_weights.parts(torch.ones_like(state["phi"][0]))
+            weights = self._value("loss_weight_learning_rate", state)
+            rate = self.loss_weights.joined(rate * own, weights * free)
+        return make_optimiser(self.outer.optimiser, learning_rate=rate)
+
+    def _wanted(self, objective: Objective | None) -> Objective:
+        """The objective, or, with loss weights, theirs beside it; those that never move want nothing."""
+        if self.loss_weights is None:
+            assert objective is not None
+            return objective
+        moves = objective is None or self.course.ever("loss_weight_learning_rate")
+        weights = OBJECTIVES[self.method.loss_weight_objective] if moves else None
+        return PartedObjective.of(self.loss_weights, objective, weights)
 
     def _apart_descent(self, apart: Apart, state: State) -> GradientTransformation:
         return make_optimiser(apart.optimiser, learning_rate=self._value(apart.learning_rate, state))

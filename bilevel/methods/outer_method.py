@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 from bilevel.errors import require, require_name
 from bilevel.hypergradient import ESTIMATORS, Hypergradient, format_hypergradient, make_hypergradient
 from bilevel.hypergradient.online import online
-from bilevel.methods.base import Method, OptimiserName
+from bilevel.methods.base import Method, OptimiserName, OuterLevel
+from bilevel.methods.course import Course
 from bilevel.methods.phases import Phase, read_phases, write_phases
 from bilevel.optimisers import OPTIMISERS
 from bilevel.ranges import Range
@@ -108,6 +109,11 @@ class OuterMethod(Method):
             "reset at never.",
         )
 
+    @property
+    def outer_level(self) -> OuterLevel:
+        """As the settings say."""
+        return OuterLevel(self.outer_optimiser, self.hypergradient, self.reset)
+
     def _phases(self) -> tuple[Phase, ...]:
         return TRAINING[self.training](self)
 
@@ -119,7 +125,7 @@ def _staged(method: OuterMethod) -> tuple[Phase, ...]:
 
 def _curriculum(method: OuterMethod) -> tuple[Phase, ...]:
     return read_phases(
-        method.phases, method.ranges, [name for name in method.ranges if name not in Method.ranges]
+        method.phases, method.ranges, [name for name in method.ranges if name not in Course.inner]
     )
 
 

@@ -8,7 +8,7 @@ import torch
 
 from bilevel.methods.base import Method
 from bilevel.methods.contract import Learner, Placement
-from bilevel.methods.learner import PolicyLearner
+from bilevel.methods.held import policy_learner
 from bilevel.outer.sharing import self_interest_sharing
 from bilevel.outer.variables import FixedMatrix
 from games.base import Game
@@ -29,4 +29,5 @@ class Prosocial(Method):
         """See `Method.build`."""
         agents = game.num_agents
         everybody = torch.ones(agents, agents, dtype=torch.bool)
-        return PolicyLearner(self, game, placement, FixedMatrix(self_interest_sharing(everybody, 1 / agents)))
+        common = FixedMatrix(self_interest_sharing(everybody, 1 / agents))
+        return policy_learner(self, game, placement, common)

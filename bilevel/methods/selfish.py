@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bilevel.methods.base import Method
 from bilevel.methods.contract import Learner, Placement
-from bilevel.methods.learner import PolicyLearner
+from bilevel.methods.held import policy_learner
 from bilevel.outer.sharing import identity_sharing
 from bilevel.outer.variables import FixedMatrix
 from games.base import Game
@@ -24,4 +24,4 @@ class Selfish(Method):
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
-        return PolicyLearner(self, game, placement, FixedMatrix(identity_sharing(game.num_agents)))
+        return policy_learner(self, game, placement, FixedMatrix(identity_sharing(game.num_agents)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bilevel.methods.base import Method
 from bilevel.methods.contract import Learner, Placement
-from bilevel.methods.learner import PolicyLearner
+from bilevel.methods.held import policy_learner
 from bilevel.outer.shaping import Felt, SocialValueOrientation
 from games.base import Game
 
@@ -44,7 +44,7 @@ class SVO(Method):
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
-        return PolicyLearner(self, game, placement, Felt(self._feeling(), game.num_agents))
+        return policy_learner(self, game, placement, Felt(self._feeling(), game.num_agents))
 
     def _feeling(self) -> SocialValueOrientation:
         return SocialValueOrientation(self.weight, self.target)

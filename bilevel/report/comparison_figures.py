@@ -13,15 +13,17 @@ from matplotlib.figure import Figure
 from bilevel.experiment.profiles import performance_profile
 from bilevel.experiment.run import Results
 from bilevel.experiment.statistics import Interval
-from bilevel.report.figures import Level, draw_cooperation, draw_curves, draw_levels, draw_welfare
+from bilevel.report.curves import draw_curves
+from bilevel.report.figures import Level, draw_cooperation, draw_levels, draw_welfare
 from bilevel.report.given import Given, draw_given, given, limits
+from bilevel.report.loss_weight_curves import loss_weight_figure, weights_of_methods
 from bilevel.report.measures import Compared
 from bilevel.report.style import looks, save, style
 from bilevel.report.theory_beside import Theory, share_levels, theory_levels
 
 ACROSS = 4
 """So many heat maps stand in a row."""
-FIGURES = ("curves", "profile", "sharing", "incentives", "equality")
+FIGURES = ("curves", "profile", "sharing", "incentives", "equality", "loss_weights")
 MARKERS = "osD^vP*X"
 
 Runs = Mapping[str, Results]
@@ -114,7 +116,7 @@ def write_comparison_figures(
 
     Returns:
         the files written: curves.png, profile.png and, where some method has what they show, sharing.png,
-        incentives.png and equality.png.
+        incentives.png, equality.png and loss_weights.png.
 
     Raises:
         OSError: a file cannot be written.
@@ -142,6 +144,10 @@ def write_comparison_figures(
         with style():
             title = f"{config.game_name}: {how}{note}"
             figures["equality"] = _one(lambda axes: draw_equality(axes, rows), title)
+    learned = weights_of_methods(runs)
+    if learned:
+        title = f"{config.game_name}: learned weights of losses, mean over agents; {how}"
+        figures["loss_weights"] = loss_weight_figure(learned, title)
     for name in FIGURES:
         if name not in figures:
             (folder / f"{name}.png").unlink(missing_ok=True)

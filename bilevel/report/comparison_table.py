@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.table import Table
 
 from bilevel.experiment.statistics import RESAMPLES, Interval
+from bilevel.outer.learned_loss_weights import TERMS
 from bilevel.report.measures import Compared
 from bilevel.report.table import MISSING, number, percent, with_interval
 from bilevel.report.terminal import WIDTH, empty_table
@@ -31,6 +32,11 @@ REACHED: Columns = {
     "cooperation": _measure("cooperation", lambda interval: percent(interval.estimate)),
     "given": _measure("given_away", lambda interval: percent(interval.estimate)),
 }
+LEARNED: Columns = {f"{term} [95 % interval]": _measure(f"{term}_weight", with_interval) for term in TERMS}
+WEIGHTS = (
+    "Learned weights: at the end, what the settings then say of the policy's, the value's and the entropy's "
+    "term, times what was learned (of a bonus that is annealed to 0 nothing is left)."
+)
 AGAINST: Columns = {
     "better [95 % interval]": lambda row: with_interval(row.better),
     "difference [95 % interval]": lambda row: with_interval(row.difference),
@@ -42,16 +48,22 @@ AGAINST: Columns = {
 def comparison_table(rows: Sequence[Compared], theory: Theory | str | None = None) -> Group:
     """A table to print in two parts, with what its words mean below; it fits a terminal of 80 columns.
 
+    There is a third part where a method learned the weights of its losses.
+
     Args:
         rows: of `compare_runs`.
         theory: of the game, or why there is none, to stand below; None: nothing is said of it.
     """
     config = rows[0].results.config
+    learned: list[Table | str] = (
+        [_table("Learned weights of losses, mean over agents", LEARNED, rows), ""] if _weighed(rows) else []
+    )
     return Group(
         _table(f"{config.game_name}, {config.seeds} seeds", REACHED, rows),
         "",
         _table(f"Against {rows[0].label}", AGAINST, rows),
         "",
+        *learned,
         caption(rows),
         *([] if theory is None else ["", *theory_parts(theory, rows)]),
     )
@@ -69,6 +81,7 @@ def caption(rows: Sequence[Compared]) -> str:
         "not keep.",
         f"Better: the chance that a seed of the method has more welfare than one of {first}, ties counting "
         f"half. Difference: of the interquartile means, method less {first}. Steps: outer steps.",
+        *([WEIGHTS] if _weighed(rows) else []),
         *undefined_notes(rows),
     ]
     return "\n".join(textwrap.fill(sentence, WIDTH) for sentence in sentences)
@@ -86,6 +99,11 @@ def undefined_notes(rows: Sequence[Compared]) -> list[str]:
         f"A dash: {name} is not defined{reasons.get(name, '')} for {', '.join(labels)}."
         for name, labels in (counts | everybody).items()
     ]
+
+
+def _weighed(rows: Sequence[Compared]) -> bool:
+    """Whether some method learned the weights of its losses."""
+    return any("policy_weight" in row.intervals for row in rows)
 
 
 def _table(title: str, columns: Columns, rows: Sequence[Compared]) -> Table:

@@ -9,16 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
 
 from bilevel.experiment.config import RunConfig
 from bilevel.experiment.run import Results, RunFolder
-from bilevel.experiment.statistics import FEWEST_SEEDS, interquartile_interval
+from bilevel.experiment.statistics import FEWEST_SEEDS
+from bilevel.report.curves import POINTS, draw_curves
 from bilevel.report.given import KINDS, MOST_WITH_DEVIATION, Given, draw_given, given
-from bilevel.report.style import looks, save, style
+from bilevel.report.loss_weight_curves import loss_weight_figure, weights_of_agents
+from bilevel.report.style import save, style
 
-POINTS = 60
-"""A curve is drawn at this many outer steps at most: intervals take time, and eyes see no more."""
 SAME = 1e-9
 """Levels that differ by less, or by less than this share of their height, are one."""
 CROWDED = 0.08
@@ -28,42 +27,6 @@ LATE = POINTS // 2
 
 Level = tuple[str, float]
 """What a height means, in words, and the height."""
-
-
-def draw_curves(axes: Axes, runs: Mapping[str, Results], metric: str, *, log: bool = True) -> None:
-    """Draw one metric over training: interquartile mean over seeds, with its 95 % interval from 3 seeds on.
-
-    Args:
-        axes: where.
-        runs: label -> run; one that is a method's name has its colour.
-        metric: column of metrics.csv.
-        log: whether outer steps are on a logarithmic axis; else they begin at 0.
-    """
-    of_label = looks(list(runs))
-    for label, results in runs.items():
-        values = results.curves[metric]
-        space = np.geomspace if log else np.linspace
-        steps = np.unique(space(1, len(values), POINTS).round().astype(int)) - 1
-        look = {**of_label[label], "label": label}
-        if len(steps) == 1:  # a line of one point does not show
-            look["marker"] = "o"
-        if values.shape[1] < FEWEST_SEEDS:
-            axes.plot(steps + 1, values[steps].mean(-1), **look)
-            continue
-        interval = interquartile_interval(values[steps], resamples=500)
-        axes.plot(steps + 1, interval.estimate, **look)
-        axes.fill_between(steps + 1, interval.low, interval.high, color=look["color"], alpha=0.2, linewidth=0)
-    last = max(len(results.curves[metric]) for results in runs.values())
-    if not log:
-        axes.set_xlim(0, last)
-        axes.set_xlabel("outer step")
-        return
-    axes.set_xscale("log")
-    axes.set_xlim(0.9, 1.1 * max(last, 2))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("outer step (log scale)")
 
 
 def draw_welfare(
@@ -135,8 +98,8 @@ def write_run_figures(folder: RunFolder, results: Results) -> list[Path]:
     """Write the figures of a finished run into its `figures/`.
 
     Returns:
-        the files written: welfare.png; where agents give each other something, sharing.png; and where the
-        game knows cooperation, cooperation.png.
+        the files written: welfare.png; where agents give each other something, sharing.png; where the game
+        knows cooperation, cooperation.png; and where loss weights were learned, loss_weights.png.
     """
     config = results.config
     runs = {config.method_name: results}
@@ -149,16 +112,19 @@ def write_run_figures(folder: RunFolder, results: Results) -> list[Path]:
     if "cooperation" in results.curves:
         drawings["cooperation"] = lambda axes: draw_cooperation(axes, runs)
     written = []
+    title = f"{config.method_name} on {config.game_name}"
     for name, draw in drawings.items():
         with style():
             figure = Figure(figsize=(6, 4.6))
             axes = figure.subplots()
             draw(axes)
-            axes.set_title(
-                f"{config.method_name} on {config.game_name}\n{_shown(name, config, shared)}",
-                fontsize=11,
-            )
+            axes.set_title(f"{title}\n{_shown(name, config, shared)}", fontsize=11)
         written.append(save(figure, folder.figures / f"{name}.png"))
+    learned = weights_of_agents(results)
+    if learned:
+        shown = _shown("loss_weights", config, None)
+        figure = loss_weight_figure(learned, f"{title}: learned weights of each agent's loss, {shown}")
+        written.append(save(figure, folder.figures / "loss_weights.png"))
     return written
 
 

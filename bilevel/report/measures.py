@@ -11,6 +11,8 @@ import torch
 from bilevel.experiment.improvement import difference_interval, improvement_interval
 from bilevel.experiment.run import Results
 from bilevel.experiment.statistics import Interval, interquartile_interval
+from bilevel.outer.learned_loss_weights import TERMS
+from bilevel.report.loss_weight_curves import mean_weight
 from bilevel.report.table import share_of_optimum
 from games.metrics import equality
 
@@ -32,12 +34,18 @@ def equality_of_returns(results: Results) -> np.ndarray | None:
     return np.asarray(equality(torch.from_numpy(returns)).numpy())
 
 
+def _mean_weight(term: str) -> Callable[[Results], np.ndarray | None]:
+    """The agents' mean of the learned weight of a term."""
+    return lambda results: mean_weight(results.final, term, results.config.game.num_agents)
+
+
 MEASURES: dict[str, Callable[[Results], np.ndarray | None]] = {
     "welfare": lambda results: results.final["welfare"],
     "optimum": lambda results: share_of_optimum(results.config.game, results.final["welfare"]),
     "equality": equality_of_returns,
     "cooperation": lambda results: results.final.get("cooperation"),
     "given_away": lambda results: results.final.get("given_away"),
+    **{f"{term}_weight": _mean_weight(term) for term in TERMS},
 }
 """Name -> [seed], of the final policies on fresh episodes; None where game or method do not know it."""
 

@@ -20,7 +20,8 @@ from bilevel.errors import require, require_name
 from bilevel.experiment.comparison import require_comparable
 from bilevel.experiment.folder import Results, RunFolder, load_results
 from bilevel.experiment.statistics import interquartile_interval
-from bilevel.report.figures import draw_curves, draw_welfare
+from bilevel.report.curves import draw_curves
+from bilevel.report.figures import draw_welfare
 from bilevel.report.style import save, style
 
 FORMATS = (".png", ".pdf", ".svg")

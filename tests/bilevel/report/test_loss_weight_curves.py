@@ -1,0 +1,75 @@
+"""Learned loss weights in figures and tables: which runs have them, and what is shown of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bilevel.experiment.folder import Results, RunFolder
+from bilevel.outer.learned_loss_weights import TERMS
+from bilevel.report.comparison_figures import write_comparison_figures
+from bilevel.report.comparison_files import table_records
+from bilevel.report.comparison_table import LEARNED
+from bilevel.report.figures import write_run_figures
+from bilevel.report.loss_weight_curves import loss_weight_figure, weights_of_agents, weights_of_methods
+from bilevel.report.measures import compare_runs
+from tests.bilevel.report.compared import made_up
+from tests.bilevel.report.test_comparison_table import printed
+
+
+def with_weights() -> Results:
+    """Agent 0's weights rise in a line to 2, 1 and 0.2, the same in all seeds; agent 1's are double."""
+    results = made_up(steps=4)
+    ends = {"policy": 2.0, "value": 1.0, "entropy": 0.2}
+    final = {f"{term}_weight_{i}": np.full(4, (1 + i) * ends[term]) for term in TERMS for i in (0, 1)}
+    way = np.linspace(0.25, 1, 4)[:, None]
+    curves = {name: way * values for name, values in final.items()}
+    return dataclasses.replace(results, curves={**results.curves, **curves}, final={**results.final, **final})
+
+
+def test_a_run_shows_each_agents_and_a_comparison_their_mean() -> None:
+    results = with_weights()
+    for shown, heights in (
+        (weights_of_agents(results), {"agent 0": 1.0, "agent 1": 2.0}),
+        (weights_of_methods({"plain": made_up(), "learned": results}), {"learned": 1.5}),
+    ):
+        figure = loss_weight_figure(shown, "title")
+        assert [axes.get_title() for axes in figure.axes] == [f"{term}'s term" for term in TERMS]
+        value = figure.axes[1]
+        lines = {line.get_label(): np.asarray(line.get_ydata()) for line in value.lines}
+        assert set(lines) == set(heights)
+        for label, height in heights.items():
+            np.testing.assert_allclose(lines[label], height * np.linspace(0.25, 1, 4))
+        assert value.get_ylim()[0] == 0
+        assert value.get_xlabel() == "outer step"
+
+
+def test_files_are_written_where_weights_were_learned_and_only_there(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.figures.mkdir(parents=True)
+    for results, there in ((made_up(), False), (with_weights(), True)):
+        path = folder.figures / "loss_weights.png"
+        assert (path in write_run_figures(folder, results)) == there
+        assert path.exists() == there
+    rows = compare_runs({"plain": made_up(), "learned": with_weights()})
+    written = write_comparison_figures(rows, tmp_path)
+    assert written[-1] == tmp_path / "loss_weights.png"
+    with Image.open(written[-1]) as picture:
+        assert np.asarray(picture.convert("L")).std() > 5
+    write_comparison_figures(compare_runs({"a": made_up(), "b": made_up()}), tmp_path)
+    assert not written[-1].exists()
+
+
+def test_tables_have_the_agents_mean() -> None:
+    rows = compare_runs({"plain": made_up(), "learned": with_weights()})
+    plain, learned = table_records(rows)
+    assert (plain["policy_weight"], learned["policy_weight"]) == ("", 3.0)
+    assert LEARNED["value [95 % interval]"](rows[1]) == "1.500 [1.500, 1.500]"
+    text = printed(rows)
+    assert "Learned weights of losses, mean over agents" in text
+    assert "Learned weights: at the end" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "Learned weights" not in printed(compare_runs({"a": made_up(), "b": made_up()}))
