@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JAX := $(VENV)/.jax
 
-.PHONY: demo test check format bench bench-fast clean
+.PHONY: demo test check format notebooks bench bench-fast clean
 
 demo: $(READY)  ## selfish agents fail, sharing agents solve: two dilemmas, a table and figures
 	$(BIN)/bilevel demo
@@ -21,6 +21,9 @@ check: $(READY)  ## lint, format and types
 format: $(READY)  ## rewrite the files as `make check` wants them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+notebooks: $(READY)  ## execute every lesson and rewrite what it shows (under 3 minutes each)
+	$(BIN)/python notebooks/build.py
 
 bench: $(JAX)  ## time against TorchOpt, higher and JAX; writes tests/benchmarks/RESULTS.md (about an hour)
 	$(BIN)/python -m tests.benchmarks

@@ -1,0 +1,133 @@
+"""Scripts into notebooks: the same every time, whole or not at all; answers in the place of exercises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import build
+import nbformat
+import pytest
+from nbclient.exceptions import CellExecutionError
+
+LESSON = """\
+# %% [markdown]
+# # A lesson
+
+# %%
+from lesson import size
+
+print(size(3, fast=1))
+
+# %% tags=["exercise-1"]
+answer = ...
+
+# %% tags=["check-1"]
+from grading import close, expect, graded
+
+
+@graded("Exercise 1")
+def check_1(answer):
+    expect(close(answer, 2), "It is not 1 + 1.")
+    return "So it is."
+
+
+check_1(answer)
+"""
+SOLUTIONS = """\
+# %% tags=["wrong-1"]
+answer = 3
+
+# %% tags=["solution-1"]
+answer = 2
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PYTHONPATH", str(build.FOLDER), prepend=":")
+    path = tmp_path / "00_a_lesson.py"
+    path.write_text(LESSON, encoding="utf-8")
+    return path
+
+
+def parsed(text: str, tmp_path: Path):
+    path = tmp_path / "answers.py"
+    path.write_text(text, encoding="utf-8")
+    return build.read(path)
+
+
+@pytest.mark.parametrize(("mode", "shown"), [("full", "3"), ("fast", "1")])
+def test_a_mode_changes_sizes(script: Path, mode: str, shown: str) -> None:
+    notebook = build.execute(build.read(script), mode=mode, folder=script.parent)
+    assert build.texts(notebook) == [
+        f"stdout: {shown}\n",
+        "stdout: ○ Exercise 1: not done yet. Put your answer in the place of the dots.\n",
+    ]
+
+
+def test_the_same_script_gives_the_same_bits(script: Path) -> None:
+    once, again = (
+        nbformat.writes(build.execute(build.read(script), mode="fast", folder=script.parent))
+        for _ in range(2)
+    )
+    assert once == again
+    assert "iopub" not in once
+
+
+def test_answers_take_the_place_of_exercises(script: Path, tmp_path: Path) -> None:
+    notebook = build.solved(build.read(script), parsed(SOLUTIONS, tmp_path))
+    shown = build.texts(build.execute(notebook, mode="fast", folder=script.parent))
+    assert [text.split(".")[0] for text in shown[1:]] == [
+        "stdout: ✗ Exercise 1: not yet",
+        "stdout: ✓ Exercise 1: right",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ("# %%\n1", "Exercise 1 has no cell tagged solution-1."),
+        (
+            SOLUTIONS + '\n# %% tags=["solution-2"]\nanswer = 2',
+            "The cell tagged solution-2 answers no exercise.",
+        ),
+    ],
+)
+def test_answers_and_exercises_match(script: Path, tmp_path: Path, answers: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        build.solved(build.read(script), parsed(answers, tmp_path))
+
+
+def test_an_error_leaves_what_was_there(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = script.with_suffix(".ipynb")
+    kept.write_text("before", encoding="utf-8")
+    script.write_text(LESSON.replace("print(", "prnt("), encoding="utf-8")
+    monkeypatch.setattr(build, "FOLDER", script.parent)
+    monkeypatch.setattr(build, "lessons", lambda beginnings: [script])
+    with pytest.raises(CellExecutionError, match="prnt"):
+        build.main([])
+    assert kept.read_text(encoding="utf-8") == "before"
+    assert sorted(path.name for path in script.parent.iterdir()) == ["00_a_lesson.ipynb", "00_a_lesson.py"]
+
+
+def test_a_check_compares_what_is_printed(
+    script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build, "lessons", lambda beginnings: [script])
+    assert build.main([]) == 0
+    assert build.main(["--check"]) == 0
+    script.write_text(LESSON.replace("size(3", "size(4"), encoding="utf-8")
+    assert build.main(["--check"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "00_a_lesson.ipynb: written",
+        "00_a_lesson.ipynb: the same",
+        "00_a_lesson.ipynb: differs",
+    ]
+
+
+def test_bad_input(script: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="A mode is full or fast, not 'quick'"):
+        build.execute(build.read(script), mode="quick")
+    with pytest.raises(SystemExit, match="2"):
+        build.main(["99"])
+    assert "No lesson begins with '99'." in capsys.readouterr().err
