@@ -129,7 +129,7 @@ def execute(notebook: Any, *, mode: str, folder: Path = FOLDER) -> Any:
 
 
 def texts(notebook: Any) -> list[str]:
-    """All words that a notebook shows: what it printed, and the text form of what else it shows but figures."""
+    """What a notebook shows in words: what it printed, and the text form of all else but figures."""
     found = []
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         if output.output_type == "stream":
