@@ -118,6 +118,7 @@ def execute(notebook: Any, *, mode: str, folder: Path = FOLDER) -> Any:
         record_timing=False,
         store_widget_state=False,
         coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(folder)}},
     )
     with TemporaryDirectory() as own, patch.dict(os.environ, {VARIABLE: mode, "IPYTHONDIR": own}):
