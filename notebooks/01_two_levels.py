@@ -334,8 +334,8 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# The truncated ones come past the best knob and leave it again: where they stop, their own slope is zero, and F's is
-# not. `implicit` drives towards the best knob for a pupil who learns for ever.
+# The truncated ones come past the best knob and leave it again: where they stop, their own slope is zero,
+# and F's is not. `implicit` drives towards the best knob for a pupil who learns for ever.
 #
 # ## Play
 #

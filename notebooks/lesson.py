@@ -98,6 +98,35 @@ def explore(draw: Callable[..., None], **ranges: tuple[Any, ...]) -> None:
     ipywidgets.interact(draw, **{name: _slider(ipywidgets, *values) for name, values in ranges.items()})
 
 
+def press(react: Callable[[str], None], *names: str) -> None:
+    """Show a button for each name; a press shows what `react(name)` prints and draws. Nothing in saved outputs.
+
+    Args:
+        react: what happens; takes the button's name.
+        names: of the buttons, one or more.
+
+    Raises:
+        ValueError: there are no names.
+    """
+    require(bool(names), "press needs the name of one button or more.")
+    if mode() is not None:
+        return
+    import ipywidgets  # noqa: PLC0415 - as above
+    from IPython.display import display  # noqa: PLC0415 - as above
+
+    shown = ipywidgets.Output()
+
+    def pressed(button: Any) -> None:
+        shown.clear_output(wait=True)
+        with shown:
+            react(button.description)
+
+    buttons = [ipywidgets.Button(description=name) for name in names]
+    for button in buttons:
+        button.on_click(pressed)
+    display(ipywidgets.VBox([ipywidgets.HBox(buttons), shown]))
+
+
 def _slider(ipywidgets: Any, least: Any, greatest: Any, step: Any, start: Any) -> Any:
     whole = all(isinstance(value, int) for value in (least, greatest, step, start))
     kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider

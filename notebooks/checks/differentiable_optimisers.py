@@ -67,7 +67,7 @@ def check_2(step: Callable[..., Any], start: dict[str, Tensor], problem_of: Call
     )
     expect(
         close(slope, true.gradient, within=1e-9),
-        "The weights are right and the derivative is not: something between the steps was cut off.",
+        "The weights are right, the derivative is not: something between the steps was cut off.",
     )
     return "Right weights, and a derivative that nothing got lost from."
 

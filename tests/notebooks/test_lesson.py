@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 
 import grading
+import IPython.display
 import ipywidgets
 import lesson
 import numpy as np
@@ -89,6 +90,23 @@ def test_programs_see_the_start_and_readers_a_slider(monkeypatch: pytest.MonkeyP
         ("IntSlider", 3, 9),
         ("FloatSlider", 0.5, 1.0),
     ]
+
+
+def test_buttons_react(monkeypatch: pytest.MonkeyPatch) -> None:
+    pressed: list[str] = []
+    shown: list[ipywidgets.VBox] = []
+    monkeypatch.setattr(IPython.display, "display", shown.append)
+    monkeypatch.setenv(lesson.VARIABLE, "full")
+    lesson.press(pressed.append, "cooperate", "defect")
+    assert shown == []
+    monkeypatch.delenv(lesson.VARIABLE)
+    lesson.press(pressed.append, "cooperate", "defect")
+    row, _ = shown[0].children
+    for button in (*row.children, row.children[0]):
+        button.click()
+    assert pressed == ["cooperate", "defect", "cooperate"]
+    with pytest.raises(ValueError, match="one button or more"):
+        lesson.press(pressed.append)
 
 
 @pytest.mark.parametrize(
