@@ -48,8 +48,8 @@ def validation_loss(predicted):
 # ## A picture of the answer
 #
 # The curve is the validation loss after ten steps of gradient descent, for each weight $\varphi$; the dot
-# stands at $\varphi = 0.5$. A line through it shows each slope that somebody computed. Three libraries that
-# were made for it agree. The loop that everybody writes, with `torch.optim`, finds no slope at all.
+# stands at $\varphi = 0.5$. Somebody who takes the derivative *through* the ten steps finds the curve's
+# slope there. The loop that everybody writes, with `torch.optim`, finds none.
 
 # %%
 RATE, STEPS, HALF = 0.1, 10, torch.tensor(0.5)
@@ -294,8 +294,9 @@ plt.show()
 
 one_here = with_ours(adam(ADAM_RATE, epsilon=1e-2), steps=1)
 one_there = with_higher(lambda weights: torch.optim.Adam(weights, lr=ADAM_RATE, eps=1e-2), 1)
+ratio = one_there / one_here
 print(
-    f"One step, epsilon = 0.01: {one_here:.4f} here, {one_there:.4f} with higher: {one_there / one_here:.0f} times it."
+    f"One step, epsilon = 0.01: {one_here:.4f} here, {one_there:.4f} with higher: {ratio:.0f} times as much."
 )
 
 # %% [markdown]

@@ -33,36 +33,32 @@ torch.set_default_dtype(torch.float64)
 # %%
 from games.catalogue import make
 
-NAMED = {
-    "prisoners-dilemma": "prisoner's dilemma\n(years in prison)",
-    "prisoners-dilemma-axelrod": "prisoner's dilemma\n(Axelrod's)",
-    "stag-hunt": "stag hunt",
-    "chicken": "chicken",
-    "assurance": "assurance",
+NAMED = {  # words, and where they stand beside the point
+    "prisoners-dilemma": ("prisoner's dilemma\n(years in prison)", (-8, -6), "right"),
+    "prisoners-dilemma-axelrod": ("prisoner's dilemma\n(Axelrod's)", (0, -8), "center"),
+    "stag-hunt": ("stag hunt", (8, -6), "left"),
+    "chicken": ("chicken", (6, -8), "left"),
+    "assurance": ("assurance", (8, -6), "left"),
 }
 
-figure, axes = plt.subplots(figsize=(8, 6))
+figure, axes = plt.subplots(figsize=(9, 6))
 for low, high, left, right, colour, words in (
-    (1, 2.4, -1.6, 0, RED, "greed and fear"),
-    (1, 2.4, 0, 1.4, AMBER, "greed only"),
-    (-1.4, 1, -1.6, 0, SKY, "fear only"),
-    (-1.4, 1, 0, 1.4, GREEN, "neither: no dilemma"),
+    (1, 2.5, -2, 0, RED, "greed and fear"),
+    (1, 2.5, 0, 1.5, AMBER, "greed only"),
+    (-1.4, 1, -2, 0, SKY, "fear only"),
+    (-1.4, 1, 0, 1.5, GREEN, "neither: no dilemma"),
 ):
     axes.fill_between([left, right], low, high, color=colour, alpha=0.25, linewidth=0)
-    axes.text((left + right) / 2, low + 0.15 if low < 0 else high - 0.2, words, ha="center", weight="bold")
-for name, words in NAMED.items():
+    axes.text((left + right) / 2, low + 0.1, words, ha="center", weight="bold")
+for name, (words, offset, side) in NAMED.items():
     game = make(name)
-    s, t = (
-        (value - game.punishment) / (game.reward - game.punishment)
-        for value in (game.sucker, game.temptation)
-    )
+    worth = game.reward - game.punishment
+    s, t = ((value - game.punishment) / worth for value in (game.sucker, game.temptation))
     axes.plot(s, t, "o", color=BLACK)
-    axes.annotate(words, (s, t), (7, -3), textcoords="offset points", fontsize=10, va="top")
-axes.plot([-0.4, 1.4], [2.4, 0.6], color=GREY, linestyle="--", linewidth=1)
-axes.annotate(
-    "above: taking turns beats\ncooperating, T + S > 2R", (0.32, 1.72), (0.5, 1.95), fontsize=10, color=GREY
-)
-axes.set(xlim=(-1.6, 1.4), ylim=(-1.4, 2.4), aspect="equal")
+    axes.annotate(words, (s, t), offset, textcoords="offset points", fontsize=11, va="top", ha=side)
+axes.plot([-0.5, 1.5], [2.5, 0.5], color=GREY, linestyle="--", linewidth=1)
+axes.text(0.4, 2.05, "above the line taking turns\nbeats cooperating: T + S > 2R", fontsize=11, color=GREY)
+axes.set(xlim=(-2, 1.5), ylim=(-1.4, 2.5))
 axes.set_xlabel("S: cooperating alone (if R = 1, P = 0)")
 axes.set_ylabel("T: defecting alone (if R = 1, P = 0)")
 axes.grid(visible=False)
@@ -253,7 +249,7 @@ def draw_match(mine, theirs, rewards):
     plt.show()
 
 
-MINE = "CCCDDCCCCC"
+MINE = "CCCDCCCCCC"
 draw_match(*play_match(lambda own, others: MINE[len(own)], grudger))
 
 # %%
@@ -283,7 +279,7 @@ press(move, "cooperate", "defect")
 
 
 def selfish_step(p, q, S, T):
-    """How both probabilities move: p (1 - p) is the slope of the logistic function, squared by learning."""
+    """How p and q move. p (1 - p), the logistic slope, counts twice: payoff to number, number to p."""
     gain_p = q * (1 - T) + (1 - q) * S  # cooperating instead of defecting, against q
     gain_q = p * (1 - T) + (1 - p) * S
     return (p * (1 - p)) ** 2 * gain_p, (q * (1 - q)) ** 2 * gain_q
@@ -372,8 +368,8 @@ check_2(dilemma_between)
 # %% [markdown]
 # **Exercise 3 (a way out).** Two agents agree to hand over the part $s$ of whatever they get: each keeps $1
 # - s$ of its own and receives $s$ of the other's. Which four numbers do they play for now? (Then find out,
-# for the prisoner's dilemma in years, from which $s$ on greed and fear are gone. The next lesson is about
-# that.)
+#   for the prisoner's dilemma in years, from which $s$ on greed and fear are gone. The next lesson is about
+#   that.)
 
 
 # %% tags=["exercise-3"]

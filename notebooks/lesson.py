@@ -99,7 +99,9 @@ def explore(draw: Callable[..., None], **ranges: tuple[Any, ...]) -> None:
 
 
 def press(react: Callable[[str], None], *names: str) -> None:
-    """Show a button for each name; a press shows what `react(name)` prints and draws. Nothing in saved outputs.
+    """Show a button for each name; a press shows what `react(name)` prints and draws.
+
+    In saved outputs there are no buttons, and nothing is shown.
 
     Args:
         react: what happens; takes the button's name.

@@ -63,11 +63,11 @@ def check_2(step: Callable[..., Any], start: dict[str, Tensor], problem_of: Call
     )
     expect(
         all(close(theta[name], true.theta[name], within=1e-9) for name in start),
-        "The weights after ten steps are not those of momentum. Is mu on the trace, and the rate on the move?",
+        "The weights after ten steps are not those of momentum. Is mu on the trace, the rate on the move?",
     )
     expect(
         close(slope, true.gradient, within=1e-9),
-        "The weights are right, the derivative is not: something between the steps was cut off.",
+        "The weights are right, the derivative is not: something was cut off.",
     )
     return "Right weights, and a derivative that nothing got lost from."
 
