@@ -24,7 +24,7 @@ use_style()
 
 
 def train(method, seeds=16):
-    """What two agents get together in the repeated prisoner's dilemma while they learn, [outer step, seed]."""
+    """What two agents get together in a repeated prisoner's dilemma, as they learn: [outer step, seed]."""
     config = bilevel.default_config("repeated-prisoners-dilemma", method)
     config = dataclasses.replace(config, seeds=seeds, outer_steps=size(50, fast=2))
     with tempfile.TemporaryDirectory() as folder:

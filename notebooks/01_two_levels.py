@@ -286,6 +286,9 @@ print(
     f"So after 10 lessons {kept[0] ** 10:.3f} and {kept[1] ** 10:.3f} of it are left, and after 100 lessons"
 )
 print(f"{kept[0] ** 100:.1e} and {kept[1] ** 100:.1e}: by then the pupil is at rest, and implicit is right.")
+ends, moves = learn(phi, 10)[-1], jacrev(lambda knob: learn(knob, 10)[-1])(phi)
+by_x, by_y = (ends - C) * moves
+print(f"Of the slope {by_x + by_y:.3f} after 10 lessons x brings {by_x:+.3f} and y {by_y:+.3f}.")
 rest = resting_point(phi)
 all_of_it = jacrev(resting_point)(phi)
 for last in (3, 10, 30):

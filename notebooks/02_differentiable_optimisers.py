@@ -331,9 +331,8 @@ for name, (colour, dashes, run) in ways.items():
 axes.set(xscale="log", yscale="log", xlabel="steps K", ylabel="most memory at once (KiB)")
 axes.legend()
 plt.show()
-print(
-    f"At K = {counts[-1]}: " + ", ".join(f"{name} {peak[-1]:.0f} KiB" for name, peak in peaks.items()) + "."
-)
+for name, peak in peaks.items():
+    print(f"K = {counts[-1]}: {name:23}{peak[-1]:6.0f} KiB")
 
 # %% [markdown]
 # ## Where a gradient gets lost
@@ -393,10 +392,10 @@ for name, found, true in rows:
     print(f"{name:32}{'None' if found is None else f'{found:.6f}':>12}   truth {true:.6f}")
 
 # %% [markdown]
-# *Detached between steps* leaves the last step's part alone: lesson 1's `truncated` to 1, by accident.
-# *Norm detached* is how TorchOpt's `clip_grad_norm` is written. With several agents there is one more, the
-# worst: an agent's own weights detached from those that the others see. The steps are right to the last bit
-# and the meta-gradient is not; lesson 4 meets it.
+# Rounding does no harm here. *Detached between steps* leaves the last step's part alone: lesson 1's
+# `truncated` to 1, by accident. *Norm detached* is how TorchOpt's `clip_grad_norm` is written. With several
+# agents there is one more, the worst: an agent's own weights detached from those that the others see. The
+# steps are right to the last bit and the meta-gradient is not; lesson 4 meets it.
 #
 # How to catch what gives a number? **Ask finite differences.** They turn $\varphi$ a little, learn again,
 # and look; they cannot lose a gradient since they take none. The library's check, first of its own

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from checks.social_dilemmas import check_1, check_2, check_3, check_4
+from checks.social_dilemmas import STRANGERS, check_1, check_2, check_3, check_4
 from lesson import AMBER, BLACK, BLUE, GREEN, GREY, RED, SKY, explore, press, size, use_style
 
 use_style()
@@ -49,7 +49,7 @@ for low, high, left, right, colour, words in (
     (-1.4, 1, 0, 1.5, GREEN, "neither: no dilemma"),
 ):
     axes.fill_between([left, right], low, high, color=colour, alpha=0.25, linewidth=0)
-    axes.text((left + right) / 2, low + 0.1, words, ha="center", weight="bold")
+    axes.text(left + 0.08, low + 0.1, words, weight="bold")
 for name, (words, offset, side) in NAMED.items():
     game = make(name)
     worth = game.reward - game.punishment
@@ -206,9 +206,10 @@ explore(draw_pot, agents=(2, 6, 1, 4), k=(0.6, 7.0, 0.2, 2.0))
 # %% [markdown]
 # ## Play a few rounds yourself
 #
-# You and another agent are in the prisoner's dilemma of the first picture, in years of prison: $R = -1$, $S
-# = -3$, $T = 0$, $P = -2$. Ten rounds. The other one plays by a rule; which? Write your moves into `MINE`,
-# `C` or `D` each, or run the cell below for buttons.
+# You and a stranger are in the prisoner's dilemma of the first picture, in years of prison: $R = -1$, $S =
+# -3$, $T = 0$, $P = -2$. Ten rounds. The stranger plays by a rule; which? Write your moves into `MINE`, `C`
+# or `D` each, or run the second cell below for buttons. (A strategy sees its own moves so far, and the
+# other's.)
 
 # %%
 YEARS = {"CC": (-1, -1), "CD": (-3, 0), "DC": (0, -3), "DD": (-2, -2)}
@@ -216,11 +217,6 @@ YEARS = {"CC": (-1, -1), "CD": (-3, 0), "DC": (0, -3), "DD": (-2, -2)}
 
 def always_defect(own, others):
     return "D"
-
-
-def grudger(own, others):
-    """Cooperates until the other one defects once; then never again."""
-    return "D" if "D" in others else "C"
 
 
 def sorry(own, others):
@@ -250,23 +246,24 @@ def draw_match(mine, theirs, rewards):
 
 
 MINE = "CCCDCCCCCC"
-draw_match(*play_match(lambda own, others: MINE[len(own)], grudger))
+draw_match(*play_match(lambda own, others: MINE[len(own)], STRANGERS[0]))
 
 # %%
-yours = ""  # run this cell again to start again
+OTHER, yours = STRANGERS[1], ""  # run this cell again to start again; there is a third one, too
 
 
 def move(name):
     global yours
     yours = yours + name[0].upper() if len(yours) < 10 else name[0].upper()
-    draw_match(*play_match(lambda own, others: yours[len(own)], grudger, len(yours)))
+    draw_match(*play_match(lambda own, others: yours[len(own)], OTHER, len(yours)))
 
 
 press(move, "cooperate", "defect")
 
 # %% [markdown]
-# One defection, and the grudger never forgives. In the one-shot game nothing can be answered, and so there
-# is nothing to be afraid of: that is why it is the harder dilemma.
+# Who were they? `checks/social_dilemmas.py` tells. In a repeated game the other can *answer*: after one
+# defection here the stranger did, and what was gained in one round was lost in the next ones. In the
+# one-shot game nothing can be answered: that is why it is the harder dilemma.
 #
 # ## Where selfish learning ends
 #
@@ -381,10 +378,10 @@ def after_sharing(R, S, T, P, s):
 check_3(after_sharing)
 
 # %% [markdown]
-# **Exercise 4 (a strategy).** The grudger never forgives, which costs it much against `sorry`. Write a
-# strategy for ten rounds that (a) cooperates with itself throughout, (b) is exploited by `always_defect` no
-# more than once, and (c) finds back to cooperation with `sorry` by the sixth round. It sees its own moves
-# and the other's so far, as strings of `C` and `D`.
+# **Exercise 4 (a strategy).** Who never forgives pays for it against `sorry`. Write a strategy for ten
+# rounds that (a) cooperates with itself throughout, (b) is exploited by `always_defect` no more than once,
+# and (c) finds back to cooperation with `sorry` by the sixth round. It sees its own moves and the other's
+# so far, as strings of `C` and `D`.
 
 
 # %% tags=["exercise-4"]

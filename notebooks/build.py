@@ -68,10 +68,10 @@ def tagged(notebook: Any) -> dict[str, Any]:
 
 
 def solved(notebook: Any, solutions: Any) -> Any:
-    """The notebook with answers put into its exercises: first the wrong ones, if any, then the right one.
+    """The notebook with answers put in after its exercises: first the wrong ones, if any, then the right one.
 
-    Every `exercise-N` gives way to `wrong-N` and its check, then to `solution-N`, which the check that
-    follows in the notebook grades.
+    After every `exercise-N`, as it stands, come its check and `wrong-N`, then the check again and `solution-N`,
+    which the check that follows in the notebook grades.
 
     Raises:
         ValueError: an exercise has no solution or no check, or a solution or a wrong answer no exercise.
@@ -86,13 +86,11 @@ def solved(notebook: Any, solutions: Any) -> Any:
     result = nbformat.from_dict({**notebook, "cells": []})
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
-        asked = [tag.removeprefix("exercise-") for tag in tags if tag.startswith("exercise-")]
-        if not asked:
-            result.cells.append(cell)
-        for number in asked:
-            if f"wrong-{number}" in answers:
-                result.cells += [answers[f"wrong-{number}"], _again(cells[f"check-{number}"])]
-            result.cells.append(answers[f"solution-{number}"])
+        result.cells.append(cell)
+        for number in (tag.removeprefix("exercise-") for tag in tags if tag.startswith("exercise-")):
+            for tag in (f"wrong-{number}", f"solution-{number}"):
+                if tag in answers:
+                    result.cells += [_again(cells[f"check-{number}"]), _again(answers[tag])]
     for index, cell in enumerate(result.cells):
         cell.id = f"cell-{index:03d}"
     return result
@@ -136,7 +134,8 @@ def texts(notebook: Any) -> list[str]:
         if output.output_type == "stream":
             found.append(f"{output.name}: {output.text}")
         elif "image/png" not in output.get("data", {}):
-            found.append(str(output.get("data", {}).get("text/plain", output.output_type)))
+            shown = output.get("data", {})
+            found.append(str(shown.get("text/markdown", shown.get("text/plain", output.output_type))))
     return found
 
 

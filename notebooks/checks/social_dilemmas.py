@@ -1,4 +1,4 @@
-"""Checks of `03_social_dilemmas`."""
+"""Checks of `03_social_dilemmas`, and the strangers that one meets there."""
 
 from __future__ import annotations
 
@@ -94,3 +94,24 @@ def check_4(
         f"(c) fails: against sorry yours plays {one}. How long must a defection be remembered?",
     )
     return "Friendly, quick to answer, quick to forgive."
+
+
+def stranger_1(own: str, others: str) -> str:
+    """Never forgives: defects from the round after the first defection on."""
+    return "D" if "D" in others else "C"
+
+
+def stranger_2(own: str, others: str) -> str:
+    """Does what the other one did last."""
+    return others[-1] if others else "C"
+
+
+def stranger_3(own: str, others: str) -> str:
+    """Repeats its move where the other one cooperated, and changes it where not: win, stay; lose, shift."""
+    if not own:
+        return "C"
+    return own[-1] if others[-1] == "C" else {"C": "D", "D": "C"}[own[-1]]
+
+
+STRANGERS = (stranger_1, stranger_2, stranger_3)
+"""Strategies: own moves and the other's so far, as strings of C and D -> the next move."""

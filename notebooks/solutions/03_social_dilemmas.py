@@ -49,7 +49,7 @@ def after_sharing(R, S, T, P, s):
 
 # %% [markdown]
 # **Exercise 4.** Do what the other did last, and begin friendly: *tit for tat*, the winner of Axelrod's
-# tournaments. (The grudger passes (a) and (b), and fails (c).)
+# tournaments. (Who never forgives passes (a) and (b), and fails (c).)
 
 
 # %% tags=["wrong-4"]

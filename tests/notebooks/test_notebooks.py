@@ -34,7 +34,9 @@ def no_warnings(notebook) -> None:
 
 
 def answers(script: Path):
-    return build.read(script.parent / "solutions" / script.name)
+    """The solutions' cells; none where a lesson has no exercises."""
+    path = script.parent / "solutions" / script.name
+    return build.read(path) if numbers(script) else nbformat.v4.new_notebook()
 
 
 @EVERY
@@ -63,16 +65,8 @@ def test_what_is_kept_was_executed_and_shows_no_warning_and_no_path(script: Path
 
 
 @EVERY
-def test_it_executes_and_its_exercises_are_not_done(script: Path) -> None:
-    notebook = build.execute(build.read(script), mode="fast")
-    no_warnings(notebook)
-    assert grades(notebook) == [(number, OPEN) for number in numbers(script)]
-
-
-@EVERY
-def test_solutions_pass_and_common_mistakes_do_not(script: Path) -> None:
-    if not numbers(script):
-        pytest.skip("no exercises")
+def test_it_executes_and_grades_dots_mistakes_and_solutions(script: Path) -> None:
+    """In one go, as starting is what takes long; that no later cell needs an answer shows in what is kept."""
     solutions = answers(script)
     notebook = build.execute(build.solved(build.read(script), solutions), mode="fast")
     no_warnings(notebook)
@@ -80,9 +74,15 @@ def test_solutions_pass_and_common_mistakes_do_not(script: Path) -> None:
     expected = [
         (number, mark)
         for number in numbers(script)
-        for mark in ([WRONG] if number in wrong else []) + [RIGHT]
+        for mark in (OPEN, *([WRONG] if number in wrong else []), RIGHT)
     ]
     assert grades(notebook) == expected, "\n".join(build.texts(notebook))
+
+
+@EVERY
+def test_what_is_kept_is_not_solved(script: Path) -> None:
+    kept = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    assert grades(kept) == [(number, OPEN) for number in numbers(script)]
 
 
 def test_every_solution_belongs_to_a_lesson() -> None:
