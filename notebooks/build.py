@@ -70,7 +70,7 @@ def tagged(notebook: Any) -> dict[str, Any]:
 def solved(notebook: Any, solutions: Any) -> Any:
     """The notebook with answers put in after its exercises: first the wrong ones, if any, then the right one.
 
-    After every `exercise-N`, as it stands, come its check and `wrong-N`, then the check again and `solution-N`,
+    After every `exercise-N`, as it stands, come its check and `wrong-N`; its check again and `solution-N`,
     which the check that follows in the notebook grades.
 
     Raises:
