@@ -143,10 +143,10 @@ plt.show()
 # \Big(\frac{\partial S}{\partial \varphi}(\theta_k, \varphi)\Big)^{\!\top} a_{k+1}\ }$$
 #
 # *Unrolled* is this sum; *truncated* its last terms; *forward* the same sum started from the other end,
-# $z_{k+1} = \frac{\partial S}{\partial \theta} z_k + \frac{\partial S}{\partial \varphi}$ with $z_k =
-# d\theta_k / d\varphi$ and $z_0 = 0$. *Implicit* sets $\theta_{k+1} = \theta_k$ in it: then $z =
-# \frac{\partial S}{\partial \theta} z + \frac{\partial S}{\partial \varphi}$, which can be solved for $z$
-# at once.
+# $z_{k+1} = \frac{\partial S}{\partial \theta} z_k + \frac{\partial S}{\partial \varphi}$ with
+# $z_k = d\theta_k / d\varphi$ and $z_0 = 0$. *Implicit* sets $\theta_{k+1} = \theta_k$ in it: then
+# $z = \frac{\partial S}{\partial \theta} z + \frac{\partial S}{\partial \varphi}$, which can be solved for
+# $z$ at once.
 
 # %% [markdown]
 # ## From scratch
@@ -393,9 +393,9 @@ check_1(share_left)
 
 # %% [markdown]
 # **Exercise 2 (the walk back).** Write the boxed equation as a loop. `torch.func.vjp(step, theta, phi)`
-# gives the step's value and a function `pull`; `pull(a)` is the pair $\big(\frac{\partial
-# S}{\partial\theta}^{\!\top} a,\ \frac{\partial S}{\partial\varphi}^{\!\top} a\big)$. This is what the
-# library does. It never builds one big graph.
+# gives the step's value and a function `pull`; `pull(a)` is the pair
+# $\big(\frac{\partial S}{\partial\theta}^{\!\top} a,\ \frac{\partial S}{\partial\varphi}^{\!\top} a\big)$.
+# This is what the library does. It never builds one big graph.
 
 
 # %% tags=["exercise-2"]
@@ -414,10 +414,11 @@ def walk_back(phi, steps):
 check_2(walk_back, unrolled)
 
 # %% [markdown]
-# **Exercise 3 (a bridge).** `implicit` solves $(I - J)^\top v = \partial f/\partial\theta$ with $J =
-# \partial S/\partial\theta$. If steps contract, $v = \sum_{j=0}^{\infty} (J^\top)^j\, \partial
-# f/\partial\theta$ (a *Neumann series*). Stop after `terms` terms, and compute the slope at `theta` from
-# them. Then compare with `truncated`, at rest: what do you notice?
+# **Exercise 3 (a bridge).** `implicit` solves $(I - J)^\top v = \partial f/\partial\theta$ with
+# $J = \partial S/\partial\theta$. If steps contract,
+# $v = \sum_{j=0}^{\infty} (J^\top)^j\, \partial f/\partial\theta$ (a *Neumann series*). Stop after `terms`
+# terms, and compute the slope at `theta` from them. Then compare with `truncated`, at rest: what do you
+# notice?
 
 
 # %% tags=["exercise-3"]

@@ -235,8 +235,8 @@ print(f"{'':18}this toolkit {with_ours(adam(ADAM_RATE)):.10f}")
 # %% [markdown]
 # With gradient descent all agree to the last digit. With Adam `higher` leaves the others in the seventh. It
 # has no bug: it adds $\varepsilon$ to $\sqrt{v'}$ *before* the correction by $1 - \beta_2^t$, the others
-# after it. In the first step that makes its $\varepsilon$ larger by a factor of $1/\sqrt{1 - \beta_2}
-# \approx 32$. Is that as harmless as it looks?
+# after it. In the first step that makes its $\varepsilon$ larger by a factor of
+# $1/\sqrt{1 - \beta_2} \approx 32$. Is that as harmless as it looks?
 #
 # ## Adam's epsilon
 
@@ -444,6 +444,9 @@ explore(play, phi=(0.05, 0.95, 0.05, 0.5), steps=(1, 30, 1, 3), log10_epsilon=(-
 # %% [markdown]
 # ## Exercises
 #
+# Put your answer in the place of the dots and run the cell below it. The solutions are in
+# `solutions/02_differentiable_optimisers.py`.
+#
 # **Exercise 1 (warm up).** RMSProp's first update is $u(g) = g / (\sqrt{(1 - \beta)\, g^2} + \varepsilon)$,
 # since it has no correction. Differentiate it by hand, for any $g$, also below 0.
 
@@ -457,10 +460,10 @@ def rmsprop_slope(g, beta, epsilon):
 check_1(rmsprop_slope)
 
 # %% [markdown]
-# **Exercise 2 (a step that loses nothing).** Momentum keeps a trace: $b' = \mu\, b + g$, $\theta' = \theta
-# - r\, b'$, with $\mu$ (mu) the part that is kept. Write it as a function that overwrites nothing. `theta`
-#   and `trace` are dictionaries as above; `mapped` helps. The check looks at the weights *and* at the
-#   derivative through ten steps.
+# **Exercise 2 (a step that loses nothing).** Momentum keeps a trace $b$, of which a part $\mu$ (mu) is kept:
+# $b' = \mu\, b + g$, and $\theta' = \theta - r\, b'$. Write it as a function that overwrites nothing. `theta` and
+# `trace` are dictionaries as above; `mapped` helps. The check looks at the weights *and* at the derivative
+# through ten steps.
 
 
 # %% tags=["exercise-2"]

@@ -37,7 +37,7 @@ NAMED = {  # words, and where they stand beside the point
     "prisoners-dilemma": ("prisoner's dilemma\n(years in prison)", (-8, -6), "right"),
     "prisoners-dilemma-axelrod": ("prisoner's dilemma\n(Axelrod's)", (0, -8), "center"),
     "stag-hunt": ("stag hunt", (8, -6), "left"),
-    "chicken": ("chicken", (6, -8), "left"),
+    "chicken": ("chicken", (-8, -4), "right"),
     "assurance": ("assurance", (8, -6), "left"),
 }
 
@@ -99,8 +99,8 @@ plt.show()
 # ## From scratch
 #
 # A **public good**: everybody has one unit and keeps it, or puts it into a pot. What is in the pot is
-# multiplied by $k$ and shared by all $N$. So who puts in gets $k (m + 1) / N$, and who keeps gets $1 + k m
-# / N$.
+# multiplied by $k$ and shared by all $N$. So who puts in gets $k (m + 1) / N$, and who keeps gets
+# $1 + k m / N$.
 
 # %%
 
@@ -206,10 +206,10 @@ explore(draw_pot, agents=(2, 6, 1, 4), k=(0.6, 7.0, 0.2, 2.0))
 # %% [markdown]
 # ## Play a few rounds yourself
 #
-# You and a stranger are in the prisoner's dilemma of the first picture, in years of prison: $R = -1$, $S =
-# -3$, $T = 0$, $P = -2$. Ten rounds. The stranger plays by a rule; which? Write your moves into `MINE`, `C`
-# or `D` each, or run the second cell below for buttons. (A strategy sees its own moves so far, and the
-# other's.)
+# You and a stranger are in the prisoner's dilemma of the first picture, in years of prison: $R = -1$,
+# $S = -3$, $T = 0$, $P = -2$. Ten rounds. The stranger plays by a rule; which? Write your moves into
+# `MINE`, `C` or `D` each, or run the second cell below for buttons. (A strategy sees its own moves so far,
+# and the other's.)
 
 # %%
 YEARS = {"CC": (-1, -1), "CD": (-3, 0), "DC": (0, -3), "DD": (-2, -2)}
@@ -336,6 +336,9 @@ for name in ("prisoners-dilemma", "stag-hunt", "chicken"):
 # %% [markdown]
 # ## Exercises
 #
+# Put your answer in the place of the dots and run the cell below it. Solutions:
+# `solutions/03_social_dilemmas.py`.
+#
 # **Exercise 1 (warm up).** Which motives to defect does a two-agent game have? Give a pair of true or
 # false, greed first.
 
@@ -363,10 +366,10 @@ def dilemma_between(N):
 check_2(dilemma_between)
 
 # %% [markdown]
-# **Exercise 3 (a way out).** Two agents agree to hand over the part $s$ of whatever they get: each keeps $1
-# - s$ of its own and receives $s$ of the other's. Which four numbers do they play for now? (Then find out,
-#   for the prisoner's dilemma in years, from which $s$ on greed and fear are gone. The next lesson is about
-#   that.)
+# **Exercise 3 (a way out).** Two agents agree to hand over the part $s$ of whatever they get, and to keep
+# the rest. So each has $(1 - s)$ times its own payoff and $s$ times the other's. Which four numbers do they
+# play for now? (Then find out, for the prisoner's dilemma in years, from which $s$ on greed and fear are
+# gone. The next lesson is about that.)
 
 
 # %% tags=["exercise-3"]
@@ -402,7 +405,7 @@ check_4(my_strategy, play_match, always_defect, sorry)
 # ## What to read
 #
 # * Schelling, *Hockey helmets, concealed weapons, and daylight saving*, Journal of Conflict Resolution
-#   17(3), 1973: the diagram, and thirty examples.
+#   17(3), 1973: the diagram.
 # * Leibo and others, *Multi-agent reinforcement learning in sequential social dilemmas*, arXiv 1702.03037;
 #   Hughes and others, *Inequity aversion improves cooperation in intertemporal social dilemmas*, arXiv
 #   1803.08884: greed, fear, and games that take time.

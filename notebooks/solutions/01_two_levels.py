@@ -45,10 +45,10 @@ def walk_back(phi, steps):
 
 
 # %% [markdown]
-# **Exercise 3.** `v` sums the terms, and each term is $J^\top$ times the one before. At rest all $\partial
-# S / \partial \theta$ along the path are the same $J$: the boxed sum over the last $n$ lessons *is* the
-# series' first $n$ terms. So truncated and implicit are one thing, stopped early or summed up. The mistake
-# here moves the term on before it is added.
+# **Exercise 3.** `v` sums the terms, and each term is $J^\top$ times the one before. At rest all
+# $\partial S / \partial \theta$ along the path are the same $J$: the boxed sum over the last $n$ lessons
+# *is* the series' first $n$ terms. So truncated and implicit are one thing, stopped early or summed up. The
+# mistake here moves the term on before it is added.
 
 
 # %% tags=["wrong-3"]

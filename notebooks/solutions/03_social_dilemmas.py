@@ -17,8 +17,8 @@ def greed_and_fear(R, S, T, P):
 
 # %% [markdown]
 # **Exercise 2.** $R = R_c(N - 1) = k$ and $P = R_d(0) = 1$, so that $R > P$ means $k > 1$; $R > S = k / N$
-# holds for any $k > 0$. Greed: $T - R = 1 + k (N - 1) / N - k = 1 - k / N > 0$ means $k < N$; fear, $P - S
-# = 1 - k / N$, is the same. So $1 < k < N$.
+# holds for any $k > 0$. Greed: $T - R = 1 + k (N - 1) / N - k = 1 - k / N > 0$ means $k < N$; fear,
+# $P - S = 1 - k / N$, is the same. So $1 < k < N$.
 
 
 # %% tags=["wrong-2"]

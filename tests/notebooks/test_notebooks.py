@@ -85,6 +85,20 @@ def test_what_is_kept_is_not_solved(script: Path) -> None:
     assert grades(kept) == [(number, OPEN) for number in numbers(script)]
 
 
+@EVERY
+def test_formulas_within_text_stay_on_their_line(script: Path) -> None:
+    """Else Markdown takes a minus at the start of a line for a list."""
+    for cell in (cell for cell in build.read(script).cells if cell.cell_type == "markdown"):
+        text = re.sub(r"\$\$.*?\$\$|`[^`]*`", "", cell.source, flags=re.DOTALL)
+        assert [line for line in text.splitlines() if line.count("$") % 2] == []
+
+
 def test_every_solution_belongs_to_a_lesson() -> None:
     names = {path.name for path in SCRIPTS}
     assert {path.name for path in (build.FOLDER / "solutions").glob("*.py")} <= names
+
+
+def test_the_map_names_every_lesson() -> None:
+    start, *others = SCRIPTS
+    text = start.read_text(encoding="utf-8")
+    assert [path.stem for path in others if f'"{path.stem}"' not in text and path.stem != "teacher"] == []
