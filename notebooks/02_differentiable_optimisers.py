@@ -460,10 +460,10 @@ def rmsprop_slope(g, beta, epsilon):
 check_1(rmsprop_slope)
 
 # %% [markdown]
-# **Exercise 2 (a step that loses nothing).** Momentum keeps a trace $b$, of which a part $\mu$ (mu) is kept:
-# $b' = \mu\, b + g$, and $\theta' = \theta - r\, b'$. Write it as a function that overwrites nothing. `theta` and
-# `trace` are dictionaries as above; `mapped` helps. The check looks at the weights *and* at the derivative
-# through ten steps.
+# **Exercise 2 (a step that loses nothing).** Momentum keeps a trace $b$, of which a part $\mu$ (mu) is
+# kept: $b' = \mu\, b + g$, and $\theta' = \theta - r\, b'$. Write it as a function that overwrites nothing.
+# `theta` and `trace` are dictionaries as above; `mapped` helps. The check looks at the weights *and* at the
+# derivative through ten steps.
 
 
 # %% tags=["exercise-2"]
