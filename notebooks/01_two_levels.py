@@ -299,7 +299,7 @@ for last in (3, 10, 30):
 # * `implicit` errs by how far learning is from its end: its error falls as $q^K$ does.
 # * `truncated` errs by what it leaves out. At rest that is a share of $q^k$ of what the knob does to a
 #   skill, $k$ the lessons walked back: a *slow* skill (with $q$ near 1) forgets slowly, and needs many. The
-#   share is not the same for all skills. Here the head's slope is the small difference of two large
+#   share is not the same for all skills. Here the head's slope is the difference of two larger
 #   effects, so that leaving out more of the one than of the other turns its sign.
 # * What looks like an error may answer another question. The implicit slope is the one for a pupil who
 #   would go on for ever. If your pupil sits an exam after 10 lessons, that is the wrong question.
