@@ -64,6 +64,7 @@ def test_what_is_kept_was_executed_and_shows_no_warning_and_no_path(script: Path
     assert "widget-view" not in text
 
 
+@pytest.mark.slow
 @EVERY
 def test_it_executes_and_grades_dots_mistakes_and_solutions(script: Path) -> None:
     """In one go, as starting is what takes long; that no later cell needs an answer shows in what is kept."""
