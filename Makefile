@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JAX := $(VENV)/.jax
 
-.PHONY: demo test check format bench bench-fast clean
+.PHONY: demo test check format notebooks lab bench bench-fast clean
 
 demo: $(READY)  ## selfish agents fail, sharing agents solve: two dilemmas, a table and figures
 	$(BIN)/bilevel demo
@@ -21,6 +21,13 @@ check: $(READY)  ## lint, format and types
 format: $(READY)  ## rewrite the files as `make check` wants them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+notebooks: $(READY)  ## execute every lesson and rewrite what it shows (under 3 minutes each)
+	$(BIN)/python notebooks/build.py
+
+lab: $(READY)  ## open the lessons in JupyterLab
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt jupyterlab
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
 bench: $(JAX)  ## time against TorchOpt, higher and JAX; writes tests/benchmarks/RESULTS.md (about an hour)
 	$(BIN)/python -m tests.benchmarks

@@ -19,7 +19,7 @@ from bilevel.cli.train import DEFAULT_METHOD, parse
 from bilevel.experiment.config import default_config
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("notebooks/*.md")])
 VALUES = {
     "share": "0.8",
     "entropy": "0.3 0",

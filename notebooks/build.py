@@ -1,0 +1,171 @@
+"""Notebooks from their scripts: `python notebooks/build.py` executes them all and rewrites what they show.
+
+python notebooks/build.py              # every lesson
+python notebooks/build.py 01 03        # those whose names begin so
+python notebooks/build.py --check 01   # write nothing; does the notebook beside the script say the same?
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+import jupytext
+import nbformat
+from lesson import MODES, VARIABLE
+from nbclient import NotebookClient
+
+from bilevel.errors import require
+from bilevel.experiment.files import write_text
+
+FOLDER = Path(__file__).resolve().parent
+SCRIPTS = "[0-9][0-9]_*.py"
+ALONE = ("teacher.py",)
+"""Lessons whose names have no number."""
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
+}
+"""The same on every machine."""
+
+
+def lessons(folder: Path = FOLDER, beginnings: Iterable[str] = ()) -> list[Path]:
+    """The scripts, in order; those alone whose names begin so, where beginnings are given.
+
+    Raises:
+        ValueError: no script begins so.
+    """
+    found = sorted([*folder.glob(SCRIPTS), *(folder / name for name in ALONE if (folder / name).exists())])
+    wanted = tuple(beginnings)
+    for beginning in wanted:
+        require(
+            any(path.name.startswith(beginning) for path in found), f"No lesson begins with {beginning!r}."
+        )
+    return [path for path in found if path.name.startswith(wanted or "")]
+
+
+def read(script: Path) -> Any:
+    """A percent script as a notebook without outputs, the same to the bit wherever it is read."""
+    notebook = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for index, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{index:03d}"
+        cell.metadata = nbformat.from_dict(
+            {key: cell.metadata[key] for key in ("tags",) if key in cell.metadata}
+        )
+    return notebook
+
+
+def tagged(notebook: Any) -> dict[str, Any]:
+    """The cells that have a tag, by their tag."""
+    return {tag: cell for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
+
+
+def solved(notebook: Any, solutions: Any) -> Any:
+    """The notebook with answers put in after its exercises: first the wrong ones, if any, then the right one.
+
+    After every `exercise-N`, as it stands, come its check and `wrong-N`; its check again and `solution-N`,
+    which the check that follows in the notebook grades.
+
+    Raises:
+        ValueError: an exercise has no solution or no check, or a solution or a wrong answer no exercise.
+    """
+    cells, answers = tagged(notebook), tagged(solutions)
+    numbers = {tag.removeprefix("exercise-") for tag in cells if tag.startswith("exercise-")}
+    for number in sorted(numbers):
+        require(f"solution-{number}" in answers, f"Exercise {number} has no cell tagged solution-{number}.")
+        require(f"check-{number}" in cells, f"Exercise {number} has no cell tagged check-{number}.")
+    for tag in answers:
+        require(tag.rpartition("-")[2] in numbers, f"The cell tagged {tag} answers no exercise.")
+    result = nbformat.from_dict({**notebook, "cells": []})
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        result.cells.append(cell)
+        for number in (tag.removeprefix("exercise-") for tag in tags if tag.startswith("exercise-")):
+            for tag in (f"wrong-{number}", f"solution-{number}"):
+                if tag in answers:
+                    result.cells += [_again(cells[f"check-{number}"]), _again(answers[tag])]
+    for index, cell in enumerate(result.cells):
+        cell.id = f"cell-{index:03d}"
+    return result
+
+
+def execute(notebook: Any, *, mode: str, folder: Path = FOLDER) -> Any:
+    """Execute a notebook in a fresh kernel, in place, and return it.
+
+    Args:
+        notebook: what to execute.
+        mode: `full` or `fast` (`lesson.size`).
+        folder: where the kernel starts.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell raised.
+        ValueError: there is no such mode.
+    """
+    require(mode in MODES, f"A mode is full or fast, not {mode!r}.")
+    client = NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],
+        resources={"metadata": {"path": str(folder)}},
+    )
+    with TemporaryDirectory() as own, patch.dict(os.environ, {VARIABLE: mode, "IPYTHONDIR": own}):
+        client.execute()
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    return notebook
+
+
+def texts(notebook: Any) -> list[str]:
+    """What a notebook shows in words: what it printed, and the text form of all else but figures."""
+    found = []
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        if output.output_type == "stream":
+            found.append(f"{output.name}: {output.text}")
+        elif "image/png" not in output.get("data", {}):
+            shown = output.get("data", {})
+            found.append(str(shown.get("text/markdown", shown.get("text/plain", output.output_type))))
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Build or check the lessons asked for; 1 if a check failed, else 0."""
+    parser = argparse.ArgumentParser(prog="notebooks/build.py", description=__doc__.splitlines()[0])
+    parser.add_argument("beginnings", nargs="*", help="which lessons; all, if none is given")
+    parser.add_argument("--check", action="store_true", help="write nothing; compare what is printed")
+    options = parser.parse_args(arguments)
+    try:
+        chosen = lessons(beginnings=options.beginnings)
+    except ValueError as error:
+        parser.error(str(error))
+    differ = []
+    for script in chosen:
+        kept = script.with_suffix(".ipynb")
+        notebook = execute(read(script), mode="full")
+        if not options.check:
+            write_text(kept, nbformat.writes(notebook) + "\n")
+        elif texts(nbformat.read(kept, as_version=4)) != texts(notebook):
+            differ.append(kept.name)
+        print(
+            f"{kept.name}: {'differs' if kept.name in differ else 'the same' if options.check else 'written'}"
+        )
+    return 1 if differ else 0
+
+
+def _again(cell: Any) -> Any:
+    return nbformat.from_dict({**cell, "metadata": {}})
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

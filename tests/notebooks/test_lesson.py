@@ -1,0 +1,148 @@
+"""What lessons import: sizes by mode, grades for any answer, sliders that redraw."""
+
+from __future__ import annotations
+
+import doctest
+
+import grading
+import IPython.display
+import ipywidgets
+import lesson
+import numpy as np
+import pytest
+import torch
+from grading import close, expect, graded
+from matplotlib.figure import Figure
+
+
+@graded("Exercise 7")
+def check(double):
+    expect(close(double(2.0), 4.0), "It does not double.")
+    return "It doubles."
+
+
+def dotted_inside(x):
+    return x * ...
+
+
+def dotted(x):
+    return ...
+
+
+def half_done(x):
+    y = ...  # it never gets far enough to return them
+    return x.forget(y)
+
+
+def with_dots_of_its_own(x):
+    return 2 * torch.tensor([x])[..., 0]
+
+
+def silent(x):
+    """No return yet."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (lambda x: 2 * x, "✓ Exercise 7: right. It doubles."),
+        (lambda x: x, "✗ Exercise 7: not yet. It does not double."),
+        (
+            lambda x: x / 0,
+            "✗ Exercise 7: not yet. Your code stopped with ZeroDivisionError: float division by zero",
+        ),
+        (..., "○ Exercise 7: not done yet. Put your answer in the place of the dots."),
+        (dotted, "○ Exercise 7: not done yet. Put your answer in the place of the dots."),
+        (half_done, "○ Exercise 7: not done yet. Put your answer in the place of the dots."),
+        (with_dots_of_its_own, "✓ Exercise 7: right. It doubles."),
+        (dotted_inside, "○ Exercise 7: not done yet. Put your answer in the place of the dots."),
+        (silent, "○ Exercise 7: not done yet. Put your answer in the place of the dots."),
+    ],
+)
+def test_any_answer_gets_a_sentence(answer, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    check(answer)
+    assert capsys.readouterr().out == shown + "\n"
+
+
+@pytest.mark.parametrize("answer", [[1.0, 2.0 + 1e-3], [1.0], [[1.0, 2.0]], "words", [float("nan"), 2.0]])
+def test_what_is_not_close(answer) -> None:
+    assert close(torch.tensor([1.0, 2.0]), [1.0, 2.0])
+    assert not close(answer, torch.tensor([1.0, 2.0]))
+
+
+@pytest.mark.parametrize(("value", "steps"), [(None, 200), ("full", 200), ("fast", 5)])
+def test_sizes(value: str | None, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(lesson.VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(lesson.VARIABLE, value)
+    assert lesson.size(200, fast=5) == steps
+
+
+def test_an_unknown_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(lesson.VARIABLE, "quick")
+    with pytest.raises(ValueError, match="must be full or fast, or not be set at all; it is 'quick'"):
+        lesson.size(200, fast=5)
+
+
+def test_programs_see_the_start_and_readers_a_slider(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[int, float]] = []
+
+    def draw(steps: int, rate: float) -> None:
+        drawn.append((steps, rate))
+
+    monkeypatch.setenv(lesson.VARIABLE, "full")
+    lesson.explore(draw, steps=(1, 9, 1, 3), rate=(0.0, 1.0, 0.1, 0.5))
+    assert drawn == [(3, 0.5)]
+    monkeypatch.delenv(lesson.VARIABLE)
+    sliders: list[ipywidgets.Widget] = []
+    monkeypatch.setattr(ipywidgets, "interact", lambda draw, **found: sliders.extend(found.values()))
+    lesson.explore(draw, steps=(1, 9, 1, 3), rate=(0.0, 1.0, 0.1, 0.5))
+    assert [(type(slider).__name__, slider.value, slider.max) for slider in sliders] == [
+        ("IntSlider", 3, 9),
+        ("FloatSlider", 0.5, 1.0),
+    ]
+
+
+def test_buttons_react(monkeypatch: pytest.MonkeyPatch) -> None:
+    pressed: list[str] = []
+    shown: list[ipywidgets.VBox] = []
+    monkeypatch.setattr(IPython.display, "display", shown.append)
+    monkeypatch.setenv(lesson.VARIABLE, "full")
+    lesson.press(pressed.append, "cooperate", "defect")
+    assert shown == []
+    monkeypatch.delenv(lesson.VARIABLE)
+    lesson.press(pressed.append, "cooperate", "defect")
+    row, _ = shown[0].children
+    for button in (*row.children, row.children[0]):
+        button.click()
+    assert pressed == ["cooperate", "defect", "cooperate"]
+    with pytest.raises(ValueError, match="one button or more"):
+        lesson.press(pressed.append)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((0, 1, 0.1), r"rate needs \(least, greatest, step, start\)"),
+        ((0, 1, 0.1, 2), "rate starts at 2, outside 0 to 1"),
+    ],
+)
+def test_ranges_that_make_no_slider(values, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        lesson.explore(lambda rate: None, rate=values)
+
+
+def test_a_band_holds_its_line() -> None:
+    axes = Figure().subplots()
+    samples = torch.arange(30.0).reshape(3, 10)
+    line = lesson.draw_band(axes, [0, 1, 2], samples, label="mean", colour=lesson.BLUE)
+    band = axes.collections[0].get_paths()[0].vertices
+    np.testing.assert_allclose(line.get_ydata(), [4.5, 14.5, 24.5])
+    assert band[:, 1].min() < 4.5 < 24.5 < band[:, 1].max()
+    with pytest.raises(ValueError, match="needs 3 seeds or more, but there are 2"):
+        lesson.draw_band(axes, [0], samples[:1, :2], label="mean", colour=lesson.BLUE)
+
+
+@pytest.mark.parametrize("module", [lesson, grading])
+def test_examples(module) -> None:
+    assert doctest.testmod(module, extraglobs={"torch": torch}).failed == 0

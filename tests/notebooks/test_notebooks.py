@@ -1,0 +1,105 @@
+"""Every lesson: what is kept beside its script, what executing it shows, how its exercises are graded."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import build
+import nbformat
+import pytest
+from grading import OPEN, RIGHT, WRONG
+
+SCRIPTS = build.lessons()
+ROOT = build.FOLDER.parent
+EVERY = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+
+
+def grades(notebook) -> list[tuple[str, str]]:
+    """(number, mark) of every check that spoke, in order."""
+    shown = "\n".join(text.removeprefix("stdout: ") for text in build.texts(notebook))
+    return [
+        (number, mark)
+        for mark, number in re.findall(rf"^([{OPEN}{RIGHT}{WRONG}]) Exercise (\w+):", shown, re.MULTILINE)
+    ]
+
+
+def numbers(script: Path) -> list[str]:
+    tags = build.tagged(build.read(script))
+    return [tag.removeprefix("exercise-") for tag in tags if tag.startswith("exercise-")]
+
+
+def no_warnings(notebook) -> None:
+    assert [text for text in build.texts(notebook) if text.startswith("stderr: ")] == []
+
+
+def answers(script: Path):
+    """The solutions' cells; none where a lesson has no exercises."""
+    path = script.parent / "solutions" / script.name
+    return build.read(path) if numbers(script) else nbformat.v4.new_notebook()
+
+
+@EVERY
+def test_what_is_kept_is_the_script(script: Path) -> None:
+    kept = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    nbformat.validate(kept)
+    source = build.read(script)
+    assert [(cell.cell_type, cell.source) for cell in kept.cells] == [
+        (cell.cell_type, cell.source) for cell in source.cells
+    ], "make notebooks"
+    assert kept.metadata == source.metadata
+    assert [cell.metadata for cell in kept.cells] == [cell.metadata for cell in source.cells]
+
+
+@EVERY
+def test_what_is_kept_was_executed_and_shows_no_warning_and_no_path(script: Path) -> None:
+    text = script.with_suffix(".ipynb").read_text(encoding="utf-8")
+    kept = nbformat.reads(text, as_version=4)
+    code = [cell for cell in kept.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert all(output.output_type != "error" for cell in code for output in cell.outputs)
+    no_warnings(kept)
+    assert str(ROOT) not in text
+    assert str(Path.home()) + "/" not in "\n".join(build.texts(kept))
+    assert "widget-view" not in text
+
+
+@pytest.mark.slow
+@EVERY
+def test_it_executes_and_grades_dots_mistakes_and_solutions(script: Path) -> None:
+    """In one go, as starting is what takes long; that no later cell needs an answer shows in what is kept."""
+    solutions = answers(script)
+    notebook = build.execute(build.solved(build.read(script), solutions), mode="fast")
+    no_warnings(notebook)
+    wrong = [tag.removeprefix("wrong-") for tag in build.tagged(solutions) if tag.startswith("wrong-")]
+    expected = [
+        (number, mark)
+        for number in numbers(script)
+        for mark in (OPEN, *([WRONG] if number in wrong else []), RIGHT)
+    ]
+    assert grades(notebook) == expected, "\n".join(build.texts(notebook))
+
+
+@EVERY
+def test_what_is_kept_is_not_solved(script: Path) -> None:
+    kept = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    assert grades(kept) == [(number, OPEN) for number in numbers(script)]
+
+
+@EVERY
+def test_formulas_within_text_stay_on_their_line(script: Path) -> None:
+    """Else Markdown takes a minus at the start of a line for a list."""
+    for cell in (cell for cell in build.read(script).cells if cell.cell_type == "markdown"):
+        text = re.sub(r"\$\$.*?\$\$|`[^`]*`", "", cell.source, flags=re.DOTALL)
+        assert [line for line in text.splitlines() if line.count("$") % 2] == []
+
+
+def test_every_solution_belongs_to_a_lesson() -> None:
+    names = {path.name for path in SCRIPTS}
+    assert {path.name for path in (build.FOLDER / "solutions").glob("*.py")} <= names
+
+
+def test_the_map_names_every_lesson() -> None:
+    start, *others = SCRIPTS
+    text = start.read_text(encoding="utf-8")
+    assert [path.stem for path in others if f'"{path.stem}"' not in text and path.stem != "teacher"] == []
