@@ -151,11 +151,13 @@ def test_without_torchjd_upgrad_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_the_harmful_weight_goes_to_about_0_and_what_counts_is_no_worse() -> None:
-    """The target, on seeds of its own; 20 seeds are in docs/tasks.md."""
+    """In the middle of fresh seeds, as docs/tasks.md has it for 20; not in each, as it says too."""
     seeds, settings = range(100, 105), AuxiliaryDigitsSettings()
     learned = [run("learned", settings, seed) for seed in seeds]
     single = [run("single", settings, seed) for seed in seeds]
-    assert np.mean([trial.measures["shifted weight (% of start)"] for trial in learned]) < 5
+    weights = [trial.measures["shifted weight (% of start)"] for trial in learned]
+    assert np.median(weights) < 5
+    assert max(weights) < 25
     error = "test error (%)"
     gains = [a.measures[error] - b.measures[error] for a, b in zip(learned, single, strict=True)]
     assert np.mean(gains) <= 0
