@@ -1,0 +1,126 @@
+"""One training of the world model, by one of the ways."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bilevel.outer.loss_weights import LossWeights
+from bilevel.tasks.task import Advance
+from bilevel.tasks.world_model.losses import Batch, held_out_loss, inside, losses, of_copies, prepare
+from bilevel.tasks.world_model.pictures import PixelEnvironment
+from bilevel.tasks.world_model.rollouts import Actor, RollOut, episode_returns
+from bilevel.tasks.world_model.settings import WorldModelSettings
+from bilevel.tasks.world_model.ways import GRID, Phase, phases, schedule
+from bilevel.tasks.world_model.world_model import PARTS, WorldModel
+from bilevel.tuning.rules import Fixed, Linear
+from bilevel.tuning.trainer import Trainer
+from bilevel.tuning.tuner import LossWeightTuner
+
+Training = Trainer | LossWeightTuner
+
+
+@dataclass
+class Course:
+    """How a training went; every list goes with `steps`."""
+
+    steps: list[int] = field(default_factory=list)
+    """In the environment."""
+    returns: list[float] = field(default_factory=list)
+    """Mean over fresh episodes."""
+    weight_steps: list[int] = field(default_factory=list)
+    """In the environment, of the weights."""
+    weights: dict[str, list[float]] = field(default_factory=dict)
+    """Of each loss, after each batch of roll-outs."""
+
+
+class Session:
+    """A model, its environment, its optimiser, and how they are trained together.
+
+    Args:
+        settings: of the task.
+        way: one of `WEIGHTINGS`.
+        seed: where all randomness starts.
+    """
+
+    def __init__(self, settings: WorldModelSettings, way: str, seed: int) -> None:
+        self.settings, self.seed = settings, seed
+        self.generator = torch.Generator().manual_seed(seed)
+        self.environment = PixelEnvironment(settings, settings.copies, self._draw_seed())
+        self.fresh = PixelEnvironment(settings, settings.evaluation_episodes, self._draw_seed())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._draw_seed())
+            self.model = WorldModel(settings, self.environment.actions)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate)
+        self.actor = Actor(self.environment, self.model, self.generator)
+        self.updates = settings.batches * settings.epochs * 2
+        joint = Phase(PARTS, settings.losses)
+        turns = way in ("staged", "alternating")
+        self.plan = phases(way, settings.batches, settings.losses) if turns else [joint] * settings.batches
+        self._trainers = {phase: self._trainer(way, phase) for phase in dict.fromkeys(self.plan)}
+        self.course = Course()
+        self.last: RollOut | None = None
+
+    def train(self, advance: Advance) -> Course:
+        """Train through the plan, and test on fresh episodes on the way."""
+        batches = self.settings.batches
+        tests = {round((k + 1) * batches / self.settings.evaluations) for k in range(self.settings.evaluations)}
+        self._test(0)
+        for number, phase in enumerate(self.plan, start=1):
+            self.train_batch(phase)
+            if number in tests:
+                self._test(number)
+            advance(number / batches)
+        return self.course
+
+    def train_batch(self, phase: Phase) -> None:
+        """Play a window in every copy, and train on it."""
+        settings, trainer = self.settings, self._trainers[phase]
+        self.last = roll_out = self.actor.play(settings.window, at_random=phase.at_random)
+        self.model.train_only(phase.parts)
+        batch = prepare(self.model, roll_out, settings, self.generator)
+        half = settings.copies // 2
+        halves = [of_copies(batch, slice(half)), of_copies(batch, slice(half, None))]
+        for _ in range(settings.epochs):
+            for here, there in (halves, halves[::-1]):
+                trainer.step(self._losses(here, phase), functools.partial(held_out_loss, self.model, there, settings))
+        self._write_weights(trainer)
+
+    def test(self) -> Tensor:
+        """Returns of fresh episodes, [episode]."""
+        return episode_returns(self.fresh, self.model, self.generator)
+
+    def _losses(self, batch: Batch, phase: Phase) -> Callable[[], dict[str, Tensor]]:
+        return functools.partial(losses, self.model, batch, self.settings, phase.losses)
+
+    def _test(self, batches: int) -> None:
+        self.course.steps.append(batches * self.settings.copies * self.settings.window)
+        self.course.returns.append(float(self.test().mean()))
+
+    def _write_weights(self, trainer: Training) -> None:
+        steps = len(self.course.weight_steps) + 1
+        self.course.weight_steps.append(steps * self.settings.copies * self.settings.window)
+        for name, values in trainer.history.values.items():
+            self.course.weights.setdefault(name, []).append(values[-1])
+
+    def _trainer(self, way: str, phase: Phase) -> Training:
+        s = self.settings
+        if way == "learned":
+            weights = LossWeights(phase.losses)
+            outer = torch.optim.Adam(weights.parameters(), lr=s.weights_learning_rate)
+            return LossWeightTuner(
+                self.model, self.optimiser, weights, outer,
+                max_norm=s.max_norm, max_value=s.max_value, estimator=s.estimator,
+            )
+        if way == "schedule":
+            rule = Linear(schedule(self.updates, phase.losses))
+        else:
+            rule = Fixed({name: GRID.get(way, {}).get(name, 1.0) for name in phase.losses})
+        return Trainer(self.optimiser, rule, max_norm=s.max_norm, max_value=s.max_value)
+
+    def _draw_seed(self) -> int:
+        return int(torch.randint(2**31, (), generator=self.generator))
