@@ -18,15 +18,15 @@ from bilevel.tasks.world_model.cart_pole_picture import CartPolePicture
 from bilevel.tasks.world_model.settings import WorldModelSettings
 
 Pixels = NDArray[np.float32]
-MOTION = 4.0
-"""How much the change of a pixel counts beside its darkness: pictures change little in a step."""
+FADING = 0.3
+"""Which part of the trail, a running mean of an episode's pictures, a new picture replaces."""
 
 
 class Seen(NamedTuple):
     """What the copies show after a step; each [copy], the picture [copy, pixel]."""
 
     picture: Tensor
-    """Darkness from 0 to 1 of each pixel, then its change since the last picture, times `MOTION`."""
+    """Darkness of each pixel, then its difference from the trail; both times the contrast."""
     reward: Tensor
     ended: Tensor
     """Whether the episode came to its end in this step."""
@@ -66,7 +66,7 @@ class PixelEnvironment:
         self._settings, self._seed = settings, seed
         plain = self._copies.unwrapped
         self._drawer = CartPolePicture(settings) if isinstance(plain, CartPoleVectorEnv) else None
-        self._last: Pixels = np.zeros((copies, int(np.prod(settings.picture))), np.float32)
+        self._trail: Pixels = np.zeros((copies, int(np.prod(settings.picture))), np.float32)
         self._stopped = np.zeros(copies, bool)
 
     def reset(self) -> Tensor:
@@ -90,9 +90,10 @@ class PixelEnvironment:
 
     def _look(self, first: NDArray[np.bool_]) -> Tensor:
         now = self._pictures()
-        change = np.where(first[:, None], np.float32(0), MOTION * (now - self._last))
-        self._last = now
-        return torch.from_numpy(np.concatenate((now, change), 1))
+        self._trail = np.where(first[:, None], now, self._trail)
+        change = now - self._trail
+        self._trail = self._trail + FADING * change
+        return self._settings.contrast * torch.from_numpy(np.concatenate((now, change), 1))
 
     def _pictures(self) -> Pixels:
         if self._drawer is not None:

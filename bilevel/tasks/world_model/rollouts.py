@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from torch.nn.functional import one_hot
 from bilevel.tasks.world_model.latents import gumbel
 from bilevel.tasks.world_model.pictures import PixelEnvironment
 from bilevel.tasks.world_model.world_model import WorldModel
+
+
+How = Literal["drawn", "likeliest", "at random"]
 
 
 class RollOut(NamedTuple):
@@ -60,12 +63,12 @@ class Actor:
         self.memory = torch.zeros(copies, model.dynamics.cell.hidden_size)
 
     @torch.no_grad()
-    def play(self, steps: int, *, at_random: bool = False) -> RollOut:
+    def play(self, steps: int, how: How = "drawn") -> RollOut:
         """Play so many steps in every copy.
 
         Args:
             steps: 1 or more.
-            at_random: by uniform actions, whatever the controller says.
+            how: by actions drawn from the policy; by its likeliest ones; or at random, whatever it says.
         """
         start, seen = self.memory, []
         pictures, first = [self.picture], [self.first]
@@ -73,8 +76,9 @@ class Actor:
             latents = self.model.features(self.picture)
             self.memory = self.memory * ~self.first[:, None]
             logits = self.model.controller(latents, self.memory)
-            logits = torch.zeros_like(logits) if at_random else logits
-            chosen = (logits + gumbel(tuple(logits.shape), self.generator)).argmax(-1)
+            logits = torch.zeros_like(logits) if how == "at random" else logits
+            noise = 0 if how == "likeliest" else gumbel(tuple(logits.shape), self.generator)
+            chosen = (logits + noise).argmax(-1)
             action = one_hot(chosen, logits.shape[-1]).float()
             self.memory = self.model.dynamics.remember(self.memory, latents, action)
             after = self.environment.step(chosen)
@@ -87,14 +91,12 @@ class Actor:
         return RollOut(torch.stack(pictures), torch.stack(first), *columns, start)
 
 
-def episode_returns(
-    environment: PixelEnvironment, model: WorldModel, generator: torch.Generator
-) -> Tensor:
-    """The return of the first episode of every copy, [copy], in the environment's rewards."""
+def episode_returns(environment: PixelEnvironment, model: WorldModel, generator: torch.Generator) -> Tensor:
+    """The return of the first episode of every copy by the likeliest actions, [copy], in rewards."""
     actor = Actor(environment, model, generator)
     returns, playing = torch.zeros(len(actor.picture)), torch.ones(len(actor.picture), dtype=torch.bool)
     while playing.any():
-        step = actor.play(1)
+        step = actor.play(1, "likeliest")
         returns = returns + playing * step.rewards[0]
         playing = playing & ~step.stopped[0]
     return returns

@@ -21,15 +21,17 @@ class WorldModelSettings:
         ValueError: a setting is out of range.
 
     >>> WorldModelSettings(latents="categorical", truncate=8).latent_size
-    8
+    16
     """
 
     environment: str = "CartPole-v1"
     """A Gymnasium environment with discrete actions that renders as `rgb_array`."""
-    crop: tuple[int, int, int, int] = (170, 320, 0, 600)
+    crop: tuple[int, int, int, int] = (170, 290, 0, 600)
     """What is seen of a rendered picture: first row, end of rows, first column, end of columns."""
     shrink: int = 15
     """So many pixels a side are averaged into one; both sides of the crop are multiples of it."""
+    contrast: float = 3.0
+    """What darkness, from 0 to 1, is multiplied with."""
     environment_steps: int = 20_000
     """Steps in the environment that a training may take, over all copies."""
     copies: int = 8
@@ -41,7 +43,7 @@ class WorldModelSettings:
 
     latents: Literal["gaussian", "categorical"] = "gaussian"
     """Reparameterised Gaussians, or one-hot categories with straight-through gradients."""
-    latent_size: int = 8
+    latent_size: int = 16
     """Gaussian numbers, or categorical variables, of a latent."""
     classes: int = 8
     """Classes of each categorical variable."""
@@ -66,7 +68,7 @@ class WorldModelSettings:
     temperature: float = 0.1
     """Of InfoNCE."""
 
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     """Of Adam, for the whole model."""
     max_norm: float | None = 1.0
     """The greatest norm of a gradient; None: any."""
@@ -80,7 +82,7 @@ class WorldModelSettings:
     """How far the policy may move from the one that acted before its gradient stops, as PPO has it."""
     entropy: float = 0.01
     """What the policy's entropy is worth, beside advantages of size one."""
-    divergence: float = 0.1
+    divergence: float = 0.01
     """What the latents' divergence from their prior costs, beside squared errors of pixels."""
     weights_learning_rate: float = 0.02
     """Of Adam, for learned weights."""
@@ -108,7 +110,7 @@ class WorldModelSettings:
         )
         require(self.copies % 2 == 0, f"copies must be an even number, not {self.copies}: half validate.")
         require(self.evaluations % 4 == 0, f"evaluations must be a multiple of 4, not {self.evaluations}.")
-        for name in ("temperature", "learning_rate"):
+        for name in ("temperature", "contrast", "learning_rate"):
             value = getattr(self, name)
             require(math.isfinite(value) and value > 0, f"{name} must be above 0, not {value}.")
         for name in ("entropy", "divergence", "weights_learning_rate", "clip_ratio"):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bilevel.outer.loss_weights import LossWeights
 from bilevel.tasks.task import Advance
-from bilevel.tasks.world_model.losses import Batch, held_out_loss, inside, losses, of_copies, prepare
+from bilevel.tasks.world_model.losses import Batch, held_out_loss, losses, of_copies, prepare
 from bilevel.tasks.world_model.pictures import PixelEnvironment
 from bilevel.tasks.world_model.rollouts import Actor, RollOut, episode_returns
 from bilevel.tasks.world_model.settings import WorldModelSettings
@@ -32,6 +32,8 @@ class Course:
     """In the environment."""
     returns: list[float] = field(default_factory=list)
     """Mean over fresh episodes."""
+    last_returns: list[float] = field(default_factory=list)
+    """Of each fresh episode of the last test."""
     weight_steps: list[int] = field(default_factory=list)
     """In the environment, of the weights."""
     weights: dict[str, list[float]] = field(default_factory=dict)
@@ -80,7 +82,7 @@ class Session:
     def train_batch(self, phase: Phase) -> None:
         """Play a window in every copy, and train on it."""
         settings, trainer = self.settings, self._trainers[phase]
-        self.last = roll_out = self.actor.play(settings.window, at_random=phase.at_random)
+        self.last = roll_out = self.actor.play(settings.window, "at random" if phase.at_random else "drawn")
         self.model.train_only(phase.parts)
         batch = prepare(self.model, roll_out, settings, self.generator)
         half = settings.copies // 2
@@ -94,12 +96,31 @@ class Session:
         """Returns of fresh episodes, [episode]."""
         return episode_returns(self.fresh, self.model, self.generator)
 
+    @torch.no_grad()
+    def last_losses(self) -> dict[str, float]:
+        """Reconstruction (of the likeliest latents) and dynamics on the last roll-outs."""
+        assert self.last is not None
+        batch = prepare(self.model, self.last, self.settings, self.generator)
+        latents = self.model.features(self.last.pictures)
+        error = self.model.autoencoder.error(self.last.pictures, latents).mean()
+        return {
+            "reconstruction": float(error),
+            "dynamics": float(losses(self.model, batch, self.settings, ["dynamics"])["dynamics"]),
+        }
+
+    def close(self) -> None:
+        """Give back what the environments hold."""
+        self.environment.close()
+        self.fresh.close()
+
     def _losses(self, batch: Batch, phase: Phase) -> Callable[[], dict[str, Tensor]]:
         return functools.partial(losses, self.model, batch, self.settings, phase.losses)
 
     def _test(self, batches: int) -> None:
         self.course.steps.append(batches * self.settings.copies * self.settings.window)
-        self.course.returns.append(float(self.test().mean()))
+        returns = self.test()
+        self.course.returns.append(float(returns.mean()))
+        self.course.last_returns = returns.tolist()
 
     def _write_weights(self, trainer: Training) -> None:
         steps = len(self.course.weight_steps) + 1
