@@ -35,7 +35,6 @@ class CartPolePicture:
         self._rows, self._columns = slice(HEIGHT - bottom, HEIGHT - top), slice(left, right)
         self._surface = pygame.Surface((WIDTH, HEIGHT), depth=32)
         self._window = pygame.Rect(left, HEIGHT - bottom, right - left, bottom - top)
-        self._surface.set_clip(self._window)
 
     def __call__(self, position: float, angle: float) -> NDArray[np.float32]:
         """Darkness of each pixel of the down-scaled picture, [pixel], row by row, from 0 to 1.

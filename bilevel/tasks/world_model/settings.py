@@ -32,7 +32,7 @@ class WorldModelSettings:
     """So many pixels a side are averaged into one; both sides of the crop are multiples of it."""
     contrast: float = 3.0
     """What darkness, from 0 to 1, is multiplied with."""
-    environment_steps: int = 20_000
+    environment_steps: int = 15_360
     """Steps in the environment that a training may take, over all copies."""
     copies: int = 8
     """Copies of the environment that are played at once; an even number."""
@@ -74,9 +74,9 @@ class WorldModelSettings:
     """The greatest norm of a gradient; None: any."""
     max_value: float | None = None
     """The greatest absolute value of a gradient's entry; None: any."""
-    discount: float = 0.97
+    discount: float = 0.98
     """Of later rewards, per step."""
-    trace: float = 0.9
+    trace: float = 0.95
     """Of later advantages, per step, with a value head: lambda of generalised advantage estimation."""
     clip_ratio: float = 0.2
     """How far the policy may move from the one that acted before its gradient stops, as PPO has it."""
@@ -110,6 +110,12 @@ class WorldModelSettings:
         )
         require(self.copies % 2 == 0, f"copies must be an even number, not {self.copies}: half validate.")
         require(self.evaluations % 4 == 0, f"evaluations must be a multiple of 4, not {self.evaluations}.")
+        least = self.copies * self.window * self.evaluations
+        require(
+            self.environment_steps >= least,
+            f"environment_steps must be copies x window x evaluations = {least} or more, not "
+            f"{self.environment_steps}: there is at least one roll-out between two tests.",
+        )
         for name in ("temperature", "contrast", "learning_rate"):
             value = getattr(self, name)
             require(math.isfinite(value) and value > 0, f"{name} must be above 0, not {value}.")
@@ -141,7 +147,7 @@ class WorldModelSettings:
     @property
     def batches(self) -> int:
         """Roll-outs of all copies that fit into the environment's steps."""
-        return max(self.environment_steps // (self.copies * self.window), 1)
+        return self.environment_steps // (self.copies * self.window)
 
     @property
     def long_return(self) -> float:

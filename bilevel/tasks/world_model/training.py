@@ -37,7 +37,7 @@ class Course:
     weight_steps: list[int] = field(default_factory=list)
     """In the environment, of the weights."""
     weights: dict[str, list[float]] = field(default_factory=dict)
-    """Of each loss, after each batch of roll-outs."""
+    """Of each loss, after each batch of roll-outs; 0 where it is not trained on."""
 
 
 class Session:
@@ -125,8 +125,9 @@ class Session:
     def _write_weights(self, trainer: Training) -> None:
         steps = len(self.course.weight_steps) + 1
         self.course.weight_steps.append(steps * self.settings.copies * self.settings.window)
-        for name, values in trainer.history.values.items():
-            self.course.weights.setdefault(name, []).append(values[-1])
+        now = {name: values[-1] for name, values in trainer.history.values.items()}
+        for name in self.settings.losses:
+            self.course.weights.setdefault(name, []).append(now.get(name, 0.0))
 
     def _trainer(self, way: str, phase: Phase) -> Training:
         s = self.settings

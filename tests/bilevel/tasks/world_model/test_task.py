@@ -1,0 +1,117 @@
+"""The task as a whole, on runs of a second."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bilevel.tasks.world_model import WorldModelTask
+from bilevel.tasks.world_model.training import Session
+from bilevel.tasks.world_model.ways import WEIGHTINGS
+from tests.bilevel.tasks.world_model.tiny import TINY, tiny
+
+TASK = WorldModelTask()
+
+
+def run(settings=TINY, way="fixed", seed=0):
+    return TASK.run(settings, way, seed, lambda part: None)
+
+
+@pytest.mark.parametrize("way", list(WEIGHTINGS))
+def test_every_way_ends_with_every_measure(way):
+    parts = []
+    trial = TASK.run(TINY, way, 0, parts.append)
+    assert list(trial.measures) == [measure.name for measure in TASK.measures]
+    assert all(math.isfinite(value) for value in trial.measures.values())
+    assert parts == sorted(parts)
+    assert parts[-1] == 1
+    for name, course in trial.courses.items():
+        if not name.endswith(" at"):
+            assert len(course) == len(trial.courses[f"{name} at"])
+    assert trial.courses["return at"][-1] == TINY.environment_steps
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"latents": "categorical"},
+        {"truncate": 3},
+        {"policy_gradient": "imagined"},
+        {"policy_gradient": "both", "latents": "categorical"},
+        {"value_head": False},
+        {"contrastive": True},
+        {"controller_hidden": 0},
+        {"max_norm": None, "max_value": 0.1},
+        {"estimator": "unrolled"},
+        {"estimator": "finite-difference"},
+    ],
+    ids=str,
+)
+def test_every_option_learns_weights(changes):
+    settings = tiny(**changes)
+    trial = run(settings, "learned")
+    for name in settings.losses:
+        assert len(trial.courses[f"weight of {name}"]) == settings.batches
+    assert all(math.isfinite(value) for value in trial.measures.values())
+
+
+@pytest.mark.parametrize("way", ["fixed", "learned", "staged"])
+def test_the_same_seed_gives_the_same_numbers(way):
+    again = []
+    for _ in range(2):
+        torch.manual_seed(len(again))  # what went before does not count
+        again.append(run(way=way, seed=3))
+    assert again[0].measures == again[1].measures
+    assert again[0].courses == again[1].courses
+    assert np.array_equal(*(trial.arrays["returns at the end"] for trial in again))
+    assert run(way=way, seed=4).measures != again[0].measures
+
+
+def test_estimators_of_the_gradient_in_the_weights_agree():
+    ends = [
+        run(tiny(estimator=name, max_norm=None), "learned").courses["weight of policy"][-1]
+        for name in ("unrolled", "directional")
+    ]
+    assert ends[0] == pytest.approx(ends[1], abs=1e-4)
+    assert ends[0] != 1
+
+
+@pytest.mark.parametrize("way", ["staged", "alternating"])
+def test_parts_that_are_frozen_do_not_move(way):
+    session = Session(tiny(environment_steps=128), way, 0)
+    for phase in session.plan:
+        before = {name: p.clone() for name, p in session.model.named_parameters()}
+        session.train_batch(phase)
+        moved = {name for name, p in session.model.named_parameters() if not torch.equal(p, before[name])}
+        assert {name.partition(".")[0] for name in moved} == set(phase.parts)
+    session.close()
+
+
+@pytest.mark.parametrize(("limit", "greatest"), [({"max_norm": 1e-3}, None), ({"max_value": 1e-5}, 1e-5)])
+def test_gradients_are_clipped(limit, greatest):
+    settings = tiny(**({"max_norm": None} | limit))
+    session = Session(settings, "fixed", 0)
+    session.train_batch(session.plan[0])
+    gradients = torch.cat([p.grad.flatten() for p in session.model.parameters() if p.grad is not None])
+    if greatest is None:
+        assert gradients.norm().item() <= settings.max_norm * (1 + 1e-4)
+    else:
+        assert gradients.abs().max().item() <= greatest
+    assert gradients.any()
+    session.close()
+
+
+def test_an_unknown_way_is_refused():
+    with pytest.raises(ValueError, match="Did you mean 'learned'"):
+        run(way="learnd")
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_figure_is_drawn(tmp_path, seeds):
+    trials = {way: [run(way=way, seed=seed) for seed in range(seeds)] for way in ("fixed", "learned")}
+    TASK.draw(trials, tmp_path / "figure.png")
+    TASK.draw({"fixed": trials["fixed"]}, tmp_path / "alone.png")
+    assert (tmp_path / "figure.png").stat().st_size > (tmp_path / "alone.png").stat().st_size > 0
