@@ -31,7 +31,9 @@ def draw_trials(trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
             _line(panels[0], trials[name], "return", name, look)
         panels[0].set_ylabel("return of fresh episodes")
         if learned:
-            names = [name for name in learned[0].courses if name.startswith(PREFIX) and not name.endswith(" at")]
+            names = [
+                name for name in learned[0].courses if name.startswith(PREFIX) and not name.endswith(" at")
+            ]
             for name, look in looks(names).items():
                 _line(panels[1], learned, name, name.removeprefix(PREFIX), look)
             panels[1].set_ylabel("learned weight")

@@ -85,9 +85,7 @@ def inside(model: WorldModel, roll_out: RollOut, truncate: int | None) -> Inner:
     """Encode the pictures, and run the recurrent network over them."""
     statistics = model.autoencoder(roll_out.pictures)
     latents = model.latents.mode(statistics)
-    memory = model.dynamics.unroll(
-        roll_out.memory, latents[:-1], roll_out.actions, roll_out.first, truncate
-    )
+    memory = model.dynamics.unroll(roll_out.memory, latents[:-1], roll_out.actions, roll_out.first, truncate)
     return Inner(statistics, latents, memory)
 
 

@@ -54,14 +54,18 @@ class PixelEnvironment:
         try:
             self._copies = gymnasium.make_vec(settings.environment, copies, render_mode="rgb_array")
         except gymnasium.error.Error as error:
-            raise ValueError(f"Gymnasium cannot make the environment {settings.environment!r}: {error}") from None
+            raise ValueError(
+                f"Gymnasium cannot make the environment {settings.environment!r}: {error}"
+            ) from None
         space = self._copies.single_action_space
         require(
             isinstance(space, gymnasium.spaces.Discrete),
             f"The controller chooses among discrete actions, but {settings.environment} has {space}.",
         )
         mode = self._copies.metadata["autoreset_mode"]
-        require(mode == AutoresetMode.NEXT_STEP, f"Finished copies must start again a step later, not by {mode}.")
+        require(
+            mode == AutoresetMode.NEXT_STEP, f"Finished copies must start again a step later, not by {mode}."
+        )
         self.actions = int(space.n)
         self._settings, self._seed = settings, seed
         plain = self._copies.unwrapped

@@ -32,7 +32,7 @@ class WorldModelSettings:
     """So many pixels a side are averaged into one; both sides of the crop are multiples of it."""
     contrast: float = 3.0
     """What darkness, from 0 to 1, is multiplied with."""
-    environment_steps: int = 15_360
+    environment_steps: int = 12_288
     """Steps in the environment that a training may take, over all copies."""
     copies: int = 8
     """Copies of the environment that are played at once; an even number."""

@@ -70,7 +70,9 @@ class Session:
     def train(self, advance: Advance) -> Course:
         """Train through the plan, and test on fresh episodes on the way."""
         batches = self.settings.batches
-        tests = {round((k + 1) * batches / self.settings.evaluations) for k in range(self.settings.evaluations)}
+        tests = {
+            round((k + 1) * batches / self.settings.evaluations) for k in range(self.settings.evaluations)
+        }
         self._test(0)
         for number, phase in enumerate(self.plan, start=1):
             self.train_batch(phase)
@@ -89,7 +91,9 @@ class Session:
         halves = [of_copies(batch, slice(half)), of_copies(batch, slice(half, None))]
         for _ in range(settings.epochs):
             for here, there in (halves, halves[::-1]):
-                trainer.step(self._losses(here, phase), functools.partial(held_out_loss, self.model, there, settings))
+                trainer.step(
+                    self._losses(here, phase), functools.partial(held_out_loss, self.model, there, settings)
+                )
         self._write_weights(trainer)
 
     def test(self) -> Tensor:
@@ -135,8 +139,13 @@ class Session:
             weights = LossWeights(phase.losses)
             outer = torch.optim.Adam(weights.parameters(), lr=s.weights_learning_rate)
             return LossWeightTuner(
-                self.model, self.optimiser, weights, outer,
-                max_norm=s.max_norm, max_value=s.max_value, estimator=s.estimator,
+                self.model,
+                self.optimiser,
+                weights,
+                outer,
+                max_norm=s.max_norm,
+                max_value=s.max_value,
+                estimator=s.estimator,
             )
         if way == "schedule":
             rule = Linear(schedule(self.updates, phase.losses))

@@ -58,5 +58,7 @@ def test_the_loss_is_likelihood_reward_and_end(latents):
     predicted = model.dynamics.predict(memory)
     chance = predicted.end_logit.sigmoid()
     ends = -torch.where(after.ended == 1, chance.log(), (1 - chance).log())
-    expected = (ends - predicted.latent.log_likelihood(latent) + (predicted.reward - after.reward) ** 2).mean()
+    expected = (
+        ends - predicted.latent.log_likelihood(latent) + (predicted.reward - after.reward) ** 2
+    ).mean()
     torch.testing.assert_close(model.dynamics.loss(memory, after), expected, rtol=1e-12, atol=1e-12)

@@ -17,7 +17,9 @@ from tests.bilevel.tasks.world_model.tiny import tiny
 WHOLE = WorldModelSettings(crop=(0, 400, 0, 600), shrink=20)
 
 
-@pytest.mark.parametrize("settings", [WorldModelSettings(), WHOLE, WorldModelSettings(crop=(200, 320, 90, 450))])
+@pytest.mark.parametrize(
+    "settings", [WorldModelSettings(), WHOLE, WorldModelSettings(crop=(200, 320, 90, 450))]
+)
 def test_cart_poles_picture_is_gymnasiums_to_the_last_bit(settings):
     environment = gymnasium.make("CartPole-v1", render_mode="rgb_array").unwrapped
     environment.reset(seed=0)

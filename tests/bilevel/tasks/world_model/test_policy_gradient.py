@@ -62,7 +62,9 @@ def test_where_the_policy_acted_itself_the_gradient_is_reinforces():
     logits = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
     actions, advantages = torch.tensor([0, 1, 2, 0, 1, 2]), torch.randn(6, dtype=torch.float64)
     taken = logits.log_softmax(-1)[torch.arange(6), actions]
-    (found,) = torch.autograd.grad(reinforce(taken, taken.detach(), advantages, 0.2), logits, retain_graph=True)
+    (found,) = torch.autograd.grad(
+        reinforce(taken, taken.detach(), advantages, 0.2), logits, retain_graph=True
+    )
     (expected,) = torch.autograd.grad(-(taken * advantages).mean(), logits)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
