@@ -47,7 +47,8 @@ class Autoencoder(nn.Module):
 
     def error(self, pictures: Tensor, latents: Tensor) -> Tensor:
         """Squared error of what is decoded, summed over pixels, [...]."""
-        return (self.decoder(latents) - pictures).square().sum(-1)
+        decoded: Tensor = self.decoder(latents)
+        return (decoded - pictures).square().sum(-1)
 
 
 def info_nce(anchors: Tensor, positives: Tensor, temperature: float) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pygame
 from numpy.typing import NDArray
@@ -65,8 +67,9 @@ class CartPolePicture:
         rows, columns = self._settings.picture
         size = self._settings.shrink
         # Rows from below; four bytes a pixel, of which three are colours.
-        packed = np.frombuffer(self._surface.get_buffer(), np.uint8).reshape(HEIGHT, 4 * WIDTH)
+        memory: Any = self._surface.get_buffer()
+        packed = np.frombuffer(memory, np.uint8).reshape(HEIGHT, 4 * WIDTH)
         by_rows = packed[self._rows].reshape(rows, size, -1).sum(1, dtype=np.uint32)
         colours = by_rows.reshape(rows, WIDTH, 4)[:, self._columns, :3]
         sums = colours.reshape(rows, columns, -1).sum(2)[::-1]
-        return (1 - sums / np.float32(255 * size * size * 3)).astype(np.float32).reshape(-1)
+        return np.asarray(1 - sums / np.float32(255 * size * size * 3), np.float32).reshape(-1)

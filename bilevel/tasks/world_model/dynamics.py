@@ -74,7 +74,8 @@ class Dynamics(nn.Module):
             memory: before the first latent, [batch, unit].
             latents: [time, batch, latent].
             actions: one-hot, [time, batch, action].
-            first: whether a latent is the first of an episode, which starts without memory: [time + 1, batch].
+            first: whether a latent is the first of an episode, which starts without memory,
+                [time + 1, batch].
             truncate: gradients are cut after so many steps; None: nowhere.
 
         Returns:

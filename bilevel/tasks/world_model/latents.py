@@ -128,7 +128,8 @@ class Categorical:
 
     def grouped(self, flat: Tensor) -> Tensor:
         """[..., size] -> [..., variable, class]."""
-        return flat.unflatten(-1, (self.variables, self.classes))
+        grouped: Tensor = flat.unflatten(-1, (self.variables, self.classes))
+        return grouped
 
 
 def straight_through(logits: Tensor, noise: Tensor) -> Tensor:
@@ -146,7 +147,8 @@ def straight_through(logits: Tensor, noise: Tensor) -> Tensor:
     """
     chosen = torch.nn.functional.one_hot((logits + noise).detach().argmax(-1), logits.shape[-1])
     probabilities = logits.softmax(-1)
-    return chosen + (probabilities - probabilities.detach())
+    result: Tensor = chosen + (probabilities - probabilities.detach())
+    return result
 
 
 def gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -75,10 +75,16 @@ def of_copies(batch: Batch, copies: slice) -> Batch:
     count = batch.roll_out.rewards.shape[1]
 
     def some(drawn: Tensor) -> Tensor:
-        return drawn.unflatten(1, (-1, count))[:, :, copies].flatten(1, 2)
+        starts: Tensor = drawn.unflatten(1, (-1, count))
+        return starts[:, :, copies].flatten(1, 2)
 
-    rest = (x[:, copies] for x in (batch.advantages, batch.targets, batch.noise))
-    return Batch(batch.roll_out.of_copies(copies), *rest, Dream(*map(some, batch.dream)))
+    return Batch(
+        batch.roll_out.of_copies(copies),
+        batch.advantages[:, copies],
+        batch.targets[:, copies],
+        batch.noise[:, copies],
+        Dream(*map(some, batch.dream)),
+    )
 
 
 def inside(model: WorldModel, roll_out: RollOut, truncate: int | None) -> Inner:
@@ -145,7 +151,7 @@ def _policy(model: WorldModel, batch: Batch, inner: Inner, settings: WorldModelS
 def _real(
     model: WorldModel, batch: Batch, inner: Inner, settings: WorldModelSettings, entropy: float
 ) -> Tensor:
-    log_policy = model.controller(inner.latents[:-1], inner.memory[:-1]).log_softmax(-1)
+    log_policy: Tensor = model.controller(inner.latents[:-1], inner.memory[:-1]).log_softmax(-1)
     roll_out, counts = batch.roll_out, batch.roll_out.counts
     taken = (log_policy * roll_out.actions).sum(-1)[counts]
     surrogate = reinforce(taken, roll_out.log_policy[counts], batch.advantages[counts], settings.clip_ratio)

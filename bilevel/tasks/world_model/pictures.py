@@ -33,7 +33,7 @@ class Seen(NamedTuple):
     stopped: Tensor
     """Whether it ended or ran out of time."""
     first: Tensor
-    """Whether the picture is the first of an episode: then the action was not used, nor was there a reward."""
+    """Whether the picture is the first of an episode: then the action was not used, and not rewarded."""
 
 
 class PixelEnvironment:
@@ -58,10 +58,10 @@ class PixelEnvironment:
                 f"Gymnasium cannot make the environment {settings.environment!r}: {error}"
             ) from None
         space = self._copies.single_action_space
-        require(
-            isinstance(space, gymnasium.spaces.Discrete),
-            f"The controller chooses among discrete actions, but {settings.environment} has {space}.",
-        )
+        if not isinstance(space, gymnasium.spaces.Discrete):
+            raise ValueError(
+                f"The controller chooses among discrete actions, but {settings.environment} has {space}."
+            )
         mode = self._copies.metadata["autoreset_mode"]
         require(
             mode == AutoresetMode.NEXT_STEP, f"Finished copies must start again a step later, not by {mode}."
@@ -130,5 +130,4 @@ def darkness(frame: NDArray[np.uint8], settings: WorldModelSettings) -> Pixels:
     size = settings.shrink
     seen = frame[top:bottom, left:right].reshape(rows, size, columns * size * frame.shape[2])
     sums = seen.sum(1, dtype=np.uint32).reshape(rows, columns, -1).sum(2)
-    grey = 1 - sums / np.float32(255 * size * size * frame.shape[2])
-    return grey.astype(np.float32).reshape(-1)
+    return np.asarray(1 - sums / np.float32(255 * size * size * frame.shape[2]), np.float32).reshape(-1)

@@ -12,7 +12,6 @@ from bilevel.tasks.world_model.latents import gumbel
 from bilevel.tasks.world_model.pictures import PixelEnvironment
 from bilevel.tasks.world_model.world_model import WorldModel
 
-
 How = Literal["drawn", "likeliest", "at random"]
 
 
@@ -43,7 +42,8 @@ class RollOut(NamedTuple):
 
     def of_copies(self, copies: slice) -> RollOut:
         """Only these copies."""
-        return RollOut(*(x[:, copies] for x in self[:-1]), self.memory[copies])
+        sequences = {name: getattr(self, name)[:, copies] for name in self._fields if name != "memory"}
+        return RollOut(**sequences, memory=self.memory[copies])
 
 
 class Actor:
@@ -87,8 +87,9 @@ class Actor:
             first.append(self.first)
             log_policy = (logits.log_softmax(-1) * action).sum(-1)
             seen.append((action, log_policy, after.reward, after.ended.float(), after.stopped))
-        columns = (torch.stack(column) for column in zip(*seen, strict=True))
-        return RollOut(torch.stack(pictures), torch.stack(first), *columns, start)
+        names = ("actions", "log_policy", "rewards", "ended", "stopped")
+        columns = dict(zip(names, map(torch.stack, zip(*seen, strict=True)), strict=True))
+        return RollOut(pictures=torch.stack(pictures), first=torch.stack(first), memory=start, **columns)
 
 
 def episode_returns(environment: PixelEnvironment, model: WorldModel, generator: torch.Generator) -> Tensor:

@@ -139,18 +139,11 @@ class Session:
             weights = LossWeights(phase.losses)
             outer = torch.optim.Adam(weights.parameters(), lr=s.weights_learning_rate)
             return LossWeightTuner(
-                self.model,
-                self.optimiser,
-                weights,
-                outer,
-                max_norm=s.max_norm,
-                max_value=s.max_value,
-                estimator=s.estimator,
-            )
-        if way == "schedule":
-            rule = Linear(schedule(self.updates, phase.losses))
-        else:
-            rule = Fixed({name: GRID.get(way, {}).get(name, 1.0) for name in phase.losses})
+                self.model, self.optimiser, weights, outer,
+                max_norm=s.max_norm, max_value=s.max_value, estimator=s.estimator,
+            )  # fmt: skip
+        by_hand = {name: GRID.get(way, {}).get(name, 1.0) for name in phase.losses}
+        rule = Linear(schedule(self.updates, phase.losses)) if way == "schedule" else Fixed(by_hand)
         return Trainer(self.optimiser, rule, max_norm=s.max_norm, max_value=s.max_value)
 
     def _draw_seed(self) -> int:

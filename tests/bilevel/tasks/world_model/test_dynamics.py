@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.bilevel.tasks.world_model.tiny import a_model, tiny
 
 from bilevel.tasks.world_model.dynamics import After
+from tests.bilevel.tasks.world_model.tiny import a_model, tiny
 
 
 def unrolled(truncate, steps=6, first=None):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.bilevel.tasks.world_model.tiny import a_model, reached, tiny
 
 from bilevel.tasks.world_model.imagination import Dream, imagined_return
+from tests.bilevel.tasks.world_model.tiny import a_model, reached, tiny
 
 
 def imagined(model, steps=3, discount=0.9, seed=0):

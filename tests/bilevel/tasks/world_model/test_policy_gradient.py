@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.bilevel.tasks.world_model.tiny import a_roll_out
 
 from bilevel.tasks.world_model.policy_gradient import (
     advantages_with_values,
@@ -12,6 +11,7 @@ from bilevel.tasks.world_model.policy_gradient import (
     normalised,
     reinforce,
 )
+from tests.bilevel.tasks.world_model.tiny import a_roll_out
 
 
 def test_with_trace_one_advantages_are_discounted_sums_less_the_value():
