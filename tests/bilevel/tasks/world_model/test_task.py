@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -58,18 +57,6 @@ def test_every_option_learns_weights(changes):
     assert all(math.isfinite(value) for value in trial.measures.values())
 
 
-@pytest.mark.parametrize("way", ["fixed", "learned", "staged"])
-def test_the_same_seed_gives_the_same_numbers(way):
-    again = []
-    for _ in range(2):
-        torch.manual_seed(len(again))  # what went before does not count
-        again.append(run(way=way, seed=3))
-    assert again[0].measures == again[1].measures
-    assert again[0].courses == again[1].courses
-    assert np.array_equal(*(trial.arrays["returns at the end"] for trial in again))
-    assert run(way=way, seed=4).measures != again[0].measures
-
-
 def test_estimators_of_the_gradient_in_the_weights_agree():
     ends = [
         run(tiny(estimator=name, max_norm=None), "learned").courses["weight of policy"][-1]
@@ -107,11 +94,3 @@ def test_gradients_are_clipped(limit, greatest):
 def test_an_unknown_way_is_refused():
     with pytest.raises(ValueError, match="Did you mean 'learned'"):
         run(way="learnd")
-
-
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_the_figure_is_drawn(tmp_path, seeds):
-    trials = {way: [run(way=way, seed=seed) for seed in range(seeds)] for way in ("fixed", "learned")}
-    TASK.draw(trials, tmp_path / "figure.png")
-    TASK.draw({"fixed": trials["fixed"]}, tmp_path / "alone.png")
-    assert (tmp_path / "figure.png").stat().st_size > (tmp_path / "alone.png").stat().st_size > 0
