@@ -17,7 +17,7 @@ PREFIX = "weight of "
 
 
 def draw_trials(trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
-    """Draw both panels; bands are 95 % intervals over seeds, where there are 3 or more.
+    """Draw returns, weights by hand apart from other ways, and learned weights; bands are 95 % intervals over seeds, where there are 3 or more.
 
     Args:
         trials: way to set the weights -> its trials, seed by seed.

@@ -67,7 +67,8 @@ class PixelEnvironment:
             mode == AutoresetMode.NEXT_STEP, f"Finished copies must start again a step later, not by {mode}."
         )
         self.actions = int(space.n)
-        self._settings, self._seed = settings, seed
+        self._settings = settings
+        self._seed: int | None = seed
         plain = self._copies.unwrapped
         self._drawer = CartPolePicture(settings) if isinstance(plain, CartPoleVectorEnv) else None
         self._trail: Pixels = np.zeros((copies, int(np.prod(settings.picture))), np.float32)
@@ -76,6 +77,7 @@ class PixelEnvironment:
     def reset(self) -> Tensor:
         """Start all copies anew; gives their pictures, [copy, pixel]."""
         self._copies.reset(seed=self._seed)
+        self._seed = None  # later starts go on drawing
         self._stopped[:] = False
         return self._look(np.ones_like(self._stopped))
 

@@ -84,13 +84,13 @@ class WorldModelSettings:
     """What the policy's entropy is worth, beside advantages of size one."""
     divergence: float = 0.01
     """What the latents' divergence from their prior costs, beside squared errors of pixels."""
-    weights_learning_rate: float = 0.02
+    weights_learning_rate: float = 0.05
     """Of Adam, for learned weights."""
     estimator: EstimatorName = "directional"
     """Of the gradient in the weights."""
-    evaluations: int = 8
+    evaluations: int = 16
     """How often, in even steps, the policy is tested on fresh episodes; a multiple of 4."""
-    evaluation_episodes: int = 16
+    evaluation_episodes: int = 8
     """Fresh episodes of each test."""
 
     def __post_init__(self) -> None:

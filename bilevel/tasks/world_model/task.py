@@ -15,7 +15,8 @@ from bilevel.tasks.world_model.settings import WorldModelSettings
 from bilevel.tasks.world_model.training import Session
 from bilevel.tasks.world_model.ways import WEIGHTINGS
 
-QUARTERS = ("after a quarter", "after half", "after three quarters")
+QUARTERS = ("first quarter", "second quarter", "third quarter")
+TESTED = "mean return of fresh episodes, by the likeliest actions, in the tests of"
 
 
 class WorldModelTask:
@@ -30,12 +31,9 @@ class WorldModelTask:
 
     summary = "A world model (autoencoder, recurrent dynamics, controller) learns CartPole from pixels."
     measures: Sequence[Measure] = (
-        Measure("return", "Mean return of fresh episodes, by the likeliest actions, at the end.", "higher"),
-        *(
-            Measure(f"return {part}", f"The same, {part} of the environment's steps.", "higher")
-            for part in QUARTERS
-        ),
-        Measure("reconstruction", "Squared error of the last pictures, summed over pixels.", "lower"),
+        Measure("return", f"{TESTED} the last quarter of the steps.", "higher"),
+        *(Measure(f"return, {part}", f"{TESTED} the {part} of the steps.", "higher") for part in QUARTERS),
+        Measure("reconstruction", "squared error of the last pictures, summed over pixels.", "lower"),
         Measure("dynamics", "-log likelihood of the last latents, rewards and ends, per step.", "neither"),
     )
     weightings: Mapping[str, str] = WEIGHTINGS
@@ -61,9 +59,11 @@ class WorldModelTask:
             seen = session.last_losses()
         finally:
             session.close()
-        quarters = [course.returns[quarter * settings.evaluations // 4] for quarter in (4, 1, 2, 3)]
+        tests = np.array(course.returns[1:]).reshape(4, -1).mean(1)
         names = [measure.name for measure in self.measures]
-        measures = dict(zip(names, [*quarters, seen["reconstruction"], seen["dynamics"]], strict=True))
+        measures = dict(
+            zip(names, [tests[3], *tests[:3], seen["reconstruction"], seen["dynamics"]], strict=True)
+        )
         weights = {f"weight of {name}": values for name, values in course.weights.items()}
         courses: dict[str, Sequence[float]] = {"return": course.returns, "return at": course.steps}
         for name, values in weights.items():

@@ -27,7 +27,7 @@ SMALL = (
 def test_two_ways_are_trained_and_compared(call: Call) -> None:
     said = call("tune", "world-model", *SMALL, "--seeds", 1, "--weights", "fixed", "learned")
     assert said.code == 0, said.err
-    assert "return after a quarter" in said.out
+    assert "return, first quarter" in said.out
     folder = Path("runs/tune/world-model")
     assert (folder / "figure.png").exists()
     assert (folder / "learned" / "seed-0.npz").exists()
@@ -36,4 +36,4 @@ def test_two_ways_are_trained_and_compared(call: Call) -> None:
 def test_too_few_steps_are_refused(call: Call) -> None:
     said = call("tune", "world-model", "--environment-steps", 100)
     assert said.code == 2
-    assert "copies x window x evaluations = 2048 or more, not 100" in said.sentence()
+    assert "copies x window x evaluations = 4096 or more, not 100" in said.sentence()

@@ -13,7 +13,7 @@ from bilevel.tasks.world_model.settings import WorldModelSettings
         ({"latents": "gausian"}, "Did you mean 'gaussian'"),
         ({"policy_gradient": "dreamt"}, "policy gradient"),
         ({"copies": 5}, "copies must be an even number, not 5"),
-        ({"environment_steps": 2000}, "copies x window x evaluations = 2048 or more, not 2000"),
+        ({"environment_steps": 2000}, "copies x window x evaluations = 4096 or more, not 2000"),
         ({"window": 0}, "window must be 1 or more, not 0"),
         ({"truncate": 0}, "truncate must be 1 step or more, or None"),
         ({"evaluations": 6}, "evaluations must be a multiple of 4, not 6"),
