@@ -12,7 +12,7 @@ from bilevel.errors import require_name
 from bilevel.tasks.task import Advance, Measure, Trial
 from bilevel.tasks.world_model.figure import draw_trials
 from bilevel.tasks.world_model.settings import WorldModelSettings
-from bilevel.tasks.world_model.training import Session
+from bilevel.tasks.world_model.training import Training
 from bilevel.tasks.world_model.ways import WEIGHTINGS
 
 QUARTERS = ("first quarter", "second quarter", "third quarter")
@@ -53,12 +53,12 @@ class WorldModelTask:
             FloatingPointError: a loss became infinite or undefined.
         """
         require_name(weighting, self.weightings, "way to set the weights")
-        session = Session(settings, weighting, seed)
+        training = Training(settings, weighting, seed)
         try:
-            course = session.train(advance)
-            seen = session.last_losses()
+            course = training.train(advance)
+            seen = training.last_losses()
         finally:
-            session.close()
+            training.close()
         tests = np.array(course.returns[1:]).reshape(4, -1).mean(1)
         names = [measure.name for measure in self.measures]
         measures = dict(

@@ -21,7 +21,7 @@ from bilevel.tuning.rules import Fixed, Linear
 from bilevel.tuning.trainer import Trainer
 from bilevel.tuning.tuner import LossWeightTuner
 
-Training = Trainer | LossWeightTuner
+Stepper = Trainer | LossWeightTuner
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Course:
     """Of each loss, after each batch of roll-outs; 0 where it is not trained on."""
 
 
-class Session:
+class Training:
     """A model, its environment, its optimiser, and how they are trained together.
 
     Args:
@@ -126,14 +126,14 @@ class Session:
         self.course.returns.append(float(returns.mean()))
         self.course.last_returns = returns.tolist()
 
-    def _write_weights(self, trainer: Training) -> None:
+    def _write_weights(self, trainer: Stepper) -> None:
         steps = len(self.course.weight_steps) + 1
         self.course.weight_steps.append(steps * self.settings.copies * self.settings.window)
         now = {name: values[-1] for name, values in trainer.history.values.items()}
         for name in self.settings.losses:
             self.course.weights.setdefault(name, []).append(now.get(name, 0.0))
 
-    def _trainer(self, way: str, phase: Phase) -> Training:
+    def _trainer(self, way: str, phase: Phase) -> Stepper:
         s = self.settings
         if way == "learned":
             weights = LossWeights(phase.losses)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bilevel.tasks.world_model import WorldModelTask
-from bilevel.tasks.world_model.training import Session
+from bilevel.tasks.world_model.training import Training
 from bilevel.tasks.world_model.ways import WEIGHTINGS
 from tests.bilevel.tasks.world_model.tiny import TINY, tiny
 
@@ -68,27 +68,27 @@ def test_estimators_of_the_gradient_in_the_weights_agree():
 
 @pytest.mark.parametrize("way", ["staged", "alternating"])
 def test_parts_that_are_frozen_do_not_move(way):
-    session = Session(tiny(environment_steps=128), way, 0)
-    for phase in session.plan:
-        before = {name: p.clone() for name, p in session.model.named_parameters()}
-        session.train_batch(phase)
-        moved = {name for name, p in session.model.named_parameters() if not torch.equal(p, before[name])}
+    training = Training(tiny(environment_steps=128), way, 0)
+    for phase in training.plan:
+        before = {name: p.clone() for name, p in training.model.named_parameters()}
+        training.train_batch(phase)
+        moved = {name for name, p in training.model.named_parameters() if not torch.equal(p, before[name])}
         assert {name.partition(".")[0] for name in moved} == set(phase.parts)
-    session.close()
+    training.close()
 
 
 @pytest.mark.parametrize(("limit", "greatest"), [({"max_norm": 1e-3}, None), ({"max_value": 1e-5}, 1e-5)])
 def test_gradients_are_clipped(limit, greatest):
     settings = tiny(**({"max_norm": None} | limit))
-    session = Session(settings, "fixed", 0)
-    session.train_batch(session.plan[0])
-    gradients = torch.cat([p.grad.flatten() for p in session.model.parameters() if p.grad is not None])
+    training = Training(settings, "fixed", 0)
+    training.train_batch(training.plan[0])
+    gradients = torch.cat([p.grad.flatten() for p in training.model.parameters() if p.grad is not None])
     if greatest is None:
         assert gradients.norm().item() <= settings.max_norm * (1 + 1e-4)
     else:
         assert gradients.abs().max().item() <= greatest
     assert gradients.any()
-    session.close()
+    training.close()
 
 
 def test_an_unknown_way_is_refused():
