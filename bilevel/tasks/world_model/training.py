@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from bilevel.outer.loss_weights import LossWeights
 from bilevel.tasks.task import Advance
-from bilevel.tasks.world_model.losses import Batch, held_out_loss, losses, of_copies, prepare
+from bilevel.tasks.world_model.losses import held_out_loss, losses, of_copies, prepare
 from bilevel.tasks.world_model.pictures import PixelEnvironment
 from bilevel.tasks.world_model.rollouts import Actor, RollOut, episode_returns
 from bilevel.tasks.world_model.settings import WorldModelSettings
@@ -26,18 +25,18 @@ Stepper = Trainer | LossWeightTuner
 
 @dataclass
 class Course:
-    """How a training went; every list goes with `steps`."""
+    """How a training went."""
 
     steps: list[int] = field(default_factory=list)
-    """In the environment."""
+    """In the environment, before each test."""
     returns: list[float] = field(default_factory=list)
-    """Mean over fresh episodes."""
+    """Of each test: the mean over fresh episodes."""
     last_returns: list[float] = field(default_factory=list)
     """Of each fresh episode of the last test."""
     weight_steps: list[int] = field(default_factory=list)
-    """In the environment, of the weights."""
+    """In the environment, after each batch of roll-outs."""
     weights: dict[str, list[float]] = field(default_factory=dict)
-    """Of each loss, after each batch of roll-outs; 0 where it is not trained on."""
+    """Of each loss, then; 0 where it is not trained on."""
 
 
 class Training:
@@ -50,7 +49,7 @@ class Training:
     """
 
     def __init__(self, settings: WorldModelSettings, way: str, seed: int) -> None:
-        self.settings, self.seed = settings, seed
+        self.settings = settings
         self.generator = torch.Generator().manual_seed(seed)
         self.environment = PixelEnvironment(settings, settings.copies, self._draw_seed())
         self.fresh = PixelEnvironment(settings, settings.evaluation_episodes, self._draw_seed())
@@ -69,10 +68,8 @@ class Training:
 
     def train(self, advance: Advance) -> Course:
         """Train through the plan, and test on fresh episodes on the way."""
-        batches = self.settings.batches
-        tests = {
-            round((k + 1) * batches / self.settings.evaluations) for k in range(self.settings.evaluations)
-        }
+        batches, count = self.settings.batches, self.settings.evaluations
+        tests = {round((number + 1) * batches / count) for number in range(count)}
         self._test(0)
         for number, phase in enumerate(self.plan, start=1):
             self.train_batch(phase)
@@ -91,9 +88,8 @@ class Training:
         halves = [of_copies(batch, slice(half)), of_copies(batch, slice(half, None))]
         for _ in range(settings.epochs):
             for here, there in (halves, halves[::-1]):
-                trainer.step(
-                    self._losses(here, phase), functools.partial(held_out_loss, self.model, there, settings)
-                )
+                held_out = functools.partial(held_out_loss, self.model, there, settings)
+                trainer.step(functools.partial(losses, self.model, here, settings, phase.losses), held_out)
         self._write_weights(trainer)
 
     def test(self) -> Tensor:
@@ -116,9 +112,6 @@ class Training:
         """Give back what the environments hold."""
         self.environment.close()
         self.fresh.close()
-
-    def _losses(self, batch: Batch, phase: Phase) -> Callable[[], dict[str, Tensor]]:
-        return functools.partial(losses, self.model, batch, self.settings, phase.losses)
 
     def _test(self, batches: int) -> None:
         self.course.steps.append(batches * self.settings.copies * self.settings.window)
