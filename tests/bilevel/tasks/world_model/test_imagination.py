@@ -62,3 +62,21 @@ def test_the_value_head_is_what_comes_after():
         model.dynamics.outcome.bias.copy_(torch.tensor([0.0, -100.0]))
     expected = torch.full((6,), 0.5**3 * model.value.scale)
     torch.testing.assert_close(imagined(model, steps=3, discount=0.5), expected)
+
+
+def test_the_controller_learns_the_action_that_is_foretold_to_pay():
+    model = a_model(tiny(value_head=False))
+    cell, size = model.dynamics.cell, model.latents.size
+    with torch.no_grad():
+        for parameter in model.dynamics.parameters():
+            parameter.zero_()
+        # The new memory is (1 - 1/2) tanh(+-1) by action, + 1/2 of the old; the reward is its sum.
+        cell.weight_ih[-5:, size:] = torch.tensor([-1.0, 1.0])
+        model.dynamics.outcome.weight[0] = 1
+    optimiser = torch.optim.Adam(model.controller.parameters(), lr=0.05)
+    for seed in range(60):
+        optimiser.zero_grad()
+        (-imagined(model, seed=seed).mean()).backward()
+        optimiser.step()
+    chances = model.controller(torch.rand(6, size), torch.rand(6, 5)).softmax(-1)
+    assert chances[:, 1].min() > 0.9

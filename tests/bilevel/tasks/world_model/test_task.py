@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from bilevel.tasks.world_model import WorldModelTask
+from bilevel.tasks.world_model import WorldModelSettings, WorldModelTask
 from bilevel.tasks.world_model.training import Training
 from bilevel.tasks.world_model.ways import WEIGHTINGS
 from tests.bilevel.tasks.world_model.tiny import TINY, tiny
@@ -57,9 +57,14 @@ def test_every_option_learns_weights(changes):
     assert all(math.isfinite(value) for value in trial.measures.values())
 
 
-def test_estimators_of_the_gradient_in_the_weights_agree():
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"policy_gradient": "both"}, {"latents": "categorical"}, {"truncate": 3, "contrastive": True}],
+    ids=str,
+)
+def test_estimators_of_the_gradient_in_the_weights_agree(changes):
     ends = [
-        run(tiny(estimator=name, max_norm=None), "learned").courses["weight of policy"][-1]
+        run(tiny(estimator=name, max_norm=None, **changes), "learned").courses["weight of policy"][-1]
         for name in ("unrolled", "directional")
     ]
     assert ends[0] == pytest.approx(ends[1], abs=1e-4)
@@ -94,3 +99,11 @@ def test_gradients_are_clipped(limit, greatest):
 def test_an_unknown_way_is_refused():
     with pytest.raises(ValueError, match="Did you mean 'learned'"):
         run(way="learnd")
+
+
+@pytest.mark.slow
+def test_the_pole_is_held_longer_than_by_chance():
+    settings = WorldModelSettings(environment_steps=8192)
+    trial = run(settings, "fixed-policy-high")
+    assert trial.courses["return"][0] < 25
+    assert trial.measures["return"] > 40  # by chance: 22
