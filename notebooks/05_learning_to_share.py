@@ -4,14 +4,15 @@
 # **What does "end to end" mean when agents learn to share *while* they learn what to do, and does it
 # matter who learns when?**
 #
-# Five gardens lie on a slope round a pond, in a ring. Everybody may dig a ditch. It costs the digger 1,
-# and waters the garden of the neighbour on the *left*, to whom it is worth 3. Digging is good for the
-# group, and never for the digger. Nobody can order anybody about. But everybody may pass on shares of
-# its harvest to its two neighbours, and harvests are all that anybody looks at when deciding whether to
-# dig.
+# Five gardens lie in a ring. Each has a harvest of 1 to begin with, and everybody may dig a ditch. It
+# costs the digger 1, and waters the garden of the neighbour on the *left*, to whom it is worth 3.
+# Digging is good for the group, and never for the digger. Nobody can order anybody about. But everybody
+# may pass on shares of its harvest to its two neighbours, and harvests are all that anybody looks at
+# when deciding whether to dig.
 #
 # Nobody tells them who should give how much to whom. In lesson 4 that was one number, and theory knew
-# it. Here it is a matrix with a graph, and it is learned, from a start at which nobody digs.
+# it. Here it is a matrix with a graph, and it is learned, from a start under which digging does not
+# pay.
 
 # %%
 import matplotlib.pyplot as plt
@@ -169,8 +170,8 @@ print(f"To who waters me {over_seeds(right_way)}, to the other side {over_seeds(
 #    sharing (*alternating*), learn the sharing first and then start policies anew under it (*staged*),
 #    or let a *curriculum* say what moves, and what counts, when.
 #
-# The first is necessary here; we shall cut it, and nothing is left. The second is a choice. What it
-# changes is an experiment.
+# The first is necessary here (or something learned that stands in for it); we shall cut it, and nothing
+# is left. The second is a choice. What it changes is an experiment.
 
 # %% [markdown]
 # ## The key equation
@@ -213,8 +214,8 @@ print("cut:                ", [round(number, 4) + 0.0 for number in cut[0].tolis
 # %% [markdown]
 # ## The library's version
 #
-# The ring is a game of the catalogue, `ToS` the learner of both levels. Every learner has `init` and
-# `update`.
+# The ring is a game of the catalogue (a prisoner's dilemma of each agent against the next), `ToS` the
+# learner of both levels. Every learner has `init` and `update`.
 
 # %%
 import dataclasses
@@ -263,8 +264,9 @@ print(theory.general.matrix[0].round(3))
 #
 # Beside the ring we take a game that is *sampled*. In the **escape room** two agents have a lever and a
 # door. Who pulls the lever pays 1, and the other can leave by the door and gets 10. Policies are small
-# networks that learn by policy gradients from 64 episodes at a time. Everybody starts by keeping 0.95,
-# which is too much: pulling the lever then costs 0.95 of what one sees, and brings back 0.5.
+# networks that learn by policy gradients from 64 episodes at a time, with a bonus for trying things
+# that fades out after two thirds of the time. Everybody starts by keeping 0.95, which is too much:
+# pulling the lever then costs 0.95 of what one sees, and brings back 0.5.
 
 # %%
 UPDATES = size(120, fast=10)
@@ -389,9 +391,10 @@ for (sight, plan), (welfare, given, _) in ENDS.items():
 #   has two hills (lesson 4): "give nothing", and one where just enough is given. Later, sharing starts
 #   on the far side and comes down to the second one, and stays. *New policies dig under it, too.*
 # * **Short-sighted: the curriculum only puts off the end.** Halfway through it looks like a miracle:
-#   next to nothing is given, and all dig. But they dig from habit. Policies that are nearly certain
-#   learn slowly. The new ones stop at once, and the old ones in the end. To an outer level that sees
-#   one small update, habit hides that giving does anything, and there is no second hill to stay on.
+#   next to nothing is given, and all dig. But they dig from habit: policies that are nearly certain
+#   learn slowly. An outer level that looks through one small update sees what giving costs, and not
+#   what it is good for, since within one update hardly anything would change; when policies begin to
+#   waver, sharing is long gone. New policies stop at once, the old ones in the end.
 # * So **a curriculum changes the path, and so the hill on which you end. It does not change where the
 #   hills are.** Before you believe a curriculum: run on for longer, and let new policies learn under
 #   what it found.
@@ -505,3 +508,4 @@ check_3(least_giving)
 #   ring, $s^*$ and $g^*$.
 # * In this toolkit: `docs/training.md` (four ways of training, seven curricula, four games),
 #   `docs/starts.md` (where sharing starts), `docs/ltos.md` (LToS as released).
+# * Next: `06_incentives_and_empathy`.

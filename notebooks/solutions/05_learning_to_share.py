@@ -58,10 +58,11 @@ def staged(theta, phi, outer, stage, learn, look, new):
 
 
 # %% [markdown]
-# **Exercise 3.** Agent $i$ digs if $3\,T_{i-1,i} \ge T_{ii}$. If all keep $z$ and give the rest, $1 -
-# z$, to the one who waters them, that is $3 (1 - z) \ge z$, so $z = 3/4$. More is not possible: keeping
-# more than $3/4$ leaves less than $1/4$ for the one who waters you, who would have to keep less than
-# $3/4$ itself to dig. The common mistake gives to both sides alike: $3 (1 - z)/2 \ge z$, and $z = 3/5$.
+# **Exercise 3.** Agent $i$ digs if $3\,T_{i-1,i} \ge T_{ii}$. If all keep $z$ and give the rest,
+# $1 - z$, to the one who waters them, that is $3 (1 - z) \ge z$, so $z = 3/4$. More is not possible:
+# keeping more than $3/4$ leaves less than $1/4$ for the one who waters you, who would have to keep less
+# than $3/4$ itself to dig. The common mistake gives to both sides alike: $3 (1 - z)/2 \ge z$, and
+# $z = 3/5$.
 
 
 # %% tags=["wrong-3"]
