@@ -101,10 +101,12 @@ def learn_to_share(costs, steps, own=0.5, rate=0.02, outer=OUTER, optimiser=torc
 
 # %% [markdown]
 # ## A picture of the answer
+#
 # Left: policies learn under a sharing that stands still, with and without a bonus for trying things (20
 # starts each; with the bonus nobody becomes quite sure). Right: sharing learns, too. Told to make the
 # group better off and no more, it goes far beyond what is needed, and how far is a matter of its step
-# size. Told that giving is dear, it settles near the least share, whatever the step size.
+# size. Told that giving is dear, it settles near the least share, and at the same place for both step
+# sizes.
 
 # %%
 THEORY = COST / (COST + HELP)
@@ -139,12 +141,12 @@ plt.show()
 #   column for each receiver. Every row sums to 1: what you do not keep somebody else gets. So the sum
 #   of all rewards is what it was. *Conservation* is what tells sharing from paying people out of thin
 #   air, and from taxing them.
-# * Sharing changes nobody's *total*, but everybody's *reasons*. Cleaning costs me 1, of which I now
-#   bear only the part I keep; and it saves you 2, of which I now get the part that you give. If the
-#   second is more than the first I clean, for my own good.
+# * Sharing leaves the group's *total* as it is, and changes everybody's *reasons*. Cleaning costs me 1,
+#   of which I now bear only the part I keep; and it saves you 2, of which I now get the part that you
+#   give. If the second is more than the first I clean, for my own good.
 # * **The minimal transfer** is the least that all must give so that doing their part in the group's
 #   optimum is best for each, *whatever the others do*. A linear programme finds it for any table of
-#   payoffs.
+#   payoffs, or shows that there is none.
 # * A **learner of sharing** knows nothing of that. It asks: if I shift the sharing a little, how much
 #   better off is the group after the policies' next updates? That is the meta-gradient of lesson 1,
 #   with the sharing as the knob.

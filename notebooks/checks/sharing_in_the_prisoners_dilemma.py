@@ -57,10 +57,8 @@ def check_2(matrix: Callable[[int, float], Tensor], greatest: Callable[[int], fl
         )
         expect(close(T.sum(-1), torch.ones(n)), "Every row must sum to 1: nothing is created, nothing lost.")
         expect(close(T.diagonal(), torch.full((n,), s)), "Everybody keeps s: that is the diagonal.")
-        expect(
-            close(T, T.mT) and close(T.sort(-1).values[:, : n - 1].std(), 0.0) if n > 2 else True,
-            "What is not kept is divided evenly among the others.",
-        )
+        even = torch.full((n, n), (1 - s) / (n - 1)).fill_diagonal_(s)
+        expect(close(T, even), "What is not kept is divided evenly among the others.")
     expect(
         close(greatest(2), 2 / 3),
         "The matrix is right. With two agents the greatest share kept must be what theory said above.",
