@@ -434,6 +434,8 @@ for steps, (given, cleans) in runs.items():
     last = f"{given[-1][stays][-1].mean():.3f} is given and {cleans[-1][stays][-1].mean():.2f} clean"
     print(f"K = {steps:2}: sharing stays up to a cost of {costs[stays].max():.1f}, where {last}.")
     print(f"        There it is {far[-1]:.4f} from theory; at smaller costs up to {far.max():.4f}.")
+    late = (given[-1] - given[-len(given) // 3])[stays].abs().mean(-1)
+    print(f"        In the last third it moved by {late[-1]:.4f}; at smaller costs up to {late.max():.4f}.")
 print(f"By theory nothing stops it from a cost of {most:.1f} on.")
 
 # %% [markdown]
@@ -444,8 +446,7 @@ print(f"By theory nothing stops it from a cost of {most:.1f} on.")
 #   lets go too early. It sees the sharing's effect on the *next five* updates and takes that for all of
 #   it: the short-sightedness of `truncated` in lesson 1. To such a learner giving looks less useful
 #   than it is, and at small costs even 25 are too few: policies that clean nearly always move slowly
-#   ($p(1-p)$ is small). (With 5, and giving cheap, sharing has not come to rest yet: it still wanders
-#   by a few hundredths.)
+#   ($p(1-p)$ is small). (With 5, and giving cheap, sharing has not quite come to rest either.)
 # * Left, as long as giving is not too dear, a curve has *two* hills: one at "give nothing", and one
 #   past a third. A gradient finds the one it starts on. All runs with a cost start at equal shares, the
 #   good side. Try `own=0.8` and see.
