@@ -1,0 +1,113 @@
+"""Checks of `04_sharing_in_the_prisoners_dilemma`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from grading import close, expect, graded
+from torch import Tensor
+
+DILEMMAS = [(-1, -3, 0, -2), (3, 0, 4, 1), (3, 0, 5, 1), (4, 0, 5, 3), (2, -1, 2.5, 0)]
+"""Reward, sucker, temptation, punishment."""
+
+
+@graded("Exercise 1")
+def check_1(least: Callable[[float, float, float, float], float]) -> str:
+    """1 - w is the lesser of (R - S) / (T - S) and (T - P) / (T - S)."""
+    expect(
+        close(least(-1, -3, 0, -2), 1 / 3),
+        "The kitchen has reward -1, sucker -3, temptation 0, punishment -2, and there it is a third.",
+    )
+    met, left = [], []
+    for case in DILEMMAS:
+        reward, sucker, temptation, punishment = case
+        met.append(close(least(*case), (temptation - reward) / (temptation - sucker)))
+        left.append(close(least(*case), (punishment - sucker) / (temptation - sucker)))
+    expect(
+        not all(met),
+        "Right if the other cooperates. What if it defects? Only in the kitchen is that the same.",
+    )
+    expect(
+        not all(left),
+        "Right if the other defects. What if it cooperates? Only in the kitchen is that the same.",
+    )
+    expect(
+        all(one or two for one, two in zip(met, left, strict=True)),
+        "Right for the kitchen, not for all. Write down what leaving gains in each of the two cases.",
+    )
+    for case in DILEMMAS:
+        reward, sucker, temptation, punishment = case
+        both = max(temptation - reward, punishment - sucker) / (temptation - sucker)
+        expect(
+            close(least(*case), both),
+            f"For {case} your share is enough in one of the two cases, but not in the other.",
+        )
+    return "One case for each thing the other may do, and the worse one decides."
+
+
+@graded("Exercise 2")
+def check_2(matrix: Callable[[int, float], Tensor], greatest: Callable[[int], float]) -> str:
+    """T_ii = s, T_ij = (1 - s) / (n - 1); s* = 2 / 3 whatever n is."""
+    for n, s in ((2, 0.7), (5, 0.6)):
+        T = matrix(n, s)
+        expect(
+            isinstance(T, Tensor) and tuple(T.shape) == (n, n),
+            f"For {n} agents the matrix needs {n} rows and {n} columns.",
+        )
+        expect(close(T.sum(-1), torch.ones(n)), "Every row must sum to 1: nothing is created, nothing lost.")
+        expect(close(T.diagonal(), torch.full((n,), s)), "Everybody keeps s: that is the diagonal.")
+        even = torch.full((n, n), (1 - s) / (n - 1)).fill_diagonal_(s)
+        expect(close(T, even), "What is not kept is divided evenly among the others.")
+    expect(
+        close(greatest(2), 2 / 3),
+        "The matrix is right. With two agents the greatest share kept must be what theory said above.",
+    )
+    expect(
+        not close(greatest(5), 2 / 6) and not close(greatest(5), 2 / 18),
+        "Right for two. Who cleans gets something back from how many others, and how much from all together?",
+    )
+    expect(
+        all(close(greatest(n), 2 / 3) for n in (3, 5, 50)),
+        "Right for two, not for more. Add up what cleaning changes for one agent: its cost, and n - 1 gifts.",
+    )
+    return "Each gives a smaller part to me, but more of them do: it does not get harder."
+
+
+@graded("Exercise 3")
+def check_3(slope: Callable[[Tensor, Tensor, float], Tensor]) -> str:
+    """Alpha [p0' (1 - p0') p0 (1 - p0) + 2 p1' (1 - p1') p1 (1 - p1)]."""
+    generator = torch.Generator().manual_seed(4)
+    cases = [
+        (torch.randn(2, generator=generator), torch.rand(2, generator=generator), alpha)
+        for alpha in (0.1, 1.0, 5.0)
+    ]
+
+    def parts(theta: Tensor, w: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+        spread = theta.sigmoid() * (1 - theta.sigmoid())
+        after = (theta + alpha * spread * (2 * w.flip(0) - (1 - w))).sigmoid()
+        return alpha * after * (1 - after) * spread, alpha * spread
+
+    given = [slope(*case) for case in cases]
+    told = [parts(*case) for case in cases]
+
+    def all_close(truths: list[Tensor]) -> bool:
+        return all(close(one, two, within=1e-8) for one, two in zip(given, truths, strict=True))
+
+    expect(
+        not all_close([full[0] for full, _ in told]),
+        "That is what it does to agent 0. Agent 1 gets what is given: what does that change?",
+    )
+    expect(
+        not all_close([full.sum() for full, _ in told]),
+        "Nearly. A share more given takes a cost of 1 from agent 0. How much help does it hand to agent 1?",
+    )
+    expect(
+        not all_close([bare[0] + 2 * bare[1] for _, bare in told]),
+        "That is how the log-odds move. F has probabilities in it, and these at the new log-odds.",
+    )
+    expect(
+        all_close([full[0] + 2 * full[1] for full, _ in told]),
+        "Not the derivative. Chain rule: F by the new log-odds (at the new policies), those by w[0].",
+    )
+    return "Only positive factors: whatever the policies do, one more bit of giving looks good."
