@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bilevel.errors import require, require_name
-from bilevel.tuning.tuner import EstimatorName
 
 LATENTS = ("gaussian", "categorical")
 GRADIENTS = ("real", "imagined", "both")
+EstimatorName = Literal["unrolled", "directional", "finite-difference"]
 
 
 @dataclass(frozen=True, kw_only=True)
