@@ -70,6 +70,7 @@ def caption(rows: Sequence[Compared]) -> str:
         f"Better: the chance that a seed of the method has more welfare than one of {first}, ties counting "
         f"half. Difference: of the interquartile means, method less {first}. Steps: outer steps.",
         *undefined_notes(rows),
+        *low_equality_notes(rows),
     ]
     return "\n".join(textwrap.fill(sentence, WIDTH) for sentence in sentences)
 
@@ -85,6 +86,19 @@ def undefined_notes(rows: Sequence[Compared]) -> list[str]:
     return [
         f"A dash: {name} is not defined{reasons.get(name, '')} for {', '.join(labels)}."
         for name, labels in (counts | everybody).items()
+    ]
+
+
+def low_equality_notes(rows: Sequence[Compared]) -> list[str]:
+    """A sentence for the methods whose equality lies below 0, which it does not for returns of 0 or more."""
+    labels = [
+        row.label for row in rows if "equality" in row.intervals and row.intervals["equality"].estimate < 0
+    ]
+    if not labels:
+        return []
+    return [
+        "Equality is from 1 over the number of agents to 1 where no return is negative. It is below 0 for "
+        f"{', '.join(labels)}: there agents end below 0 whose group does not."
     ]
 
 
