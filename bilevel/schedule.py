@@ -18,33 +18,6 @@ EXAMPLE = "write a number, or values at outer steps, as in 0:0.3, 200:0.1"
 
 
 @dataclass(frozen=True)
-class GeometricSchedule:
-    """From `start`, multiplied by `decay` in every outer step, but never below `least`.
-
-    Raises:
-        ValueError: decay is not above 0 and at most 1.
-
-    >>> schedule = GeometricSchedule(start=0.4, decay=0.5, least=0.15)
-    >>> [schedule(step) for step in (0, 1, 2)]
-    [0.4, 0.2, 0.15]
-    """
-
-    start: float
-    """The value at outer step 0."""
-    decay: float
-    """What is kept of it from one outer step to the next, above 0 and at most 1."""
-    least: float = 0.0
-    """What it does not fall below."""
-
-    def __post_init__(self) -> None:
-        require(0 < self.decay <= 1, f"A decay is above 0 and at most 1, not {self.decay}.")
-
-    def __call__(self, step: int) -> float:
-        """The value at this outer step, counted from 0."""
-        return max(self.start * self.decay**step, self.least)
-
-
-@dataclass(frozen=True)
 class Schedule:
     """A value for every outer step: straight lines between knots, constant before and after all of them.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,7 +26,37 @@ from bilevel.agents.rollout import Episodes
 from bilevel.agents.surrogates import chosen
 from bilevel.errors import require
 from bilevel.outer.transfer import Transfer
+from bilevel.ranges import Range
 from bilevel.tree import tree_map
+
+RANGES: Mapping[str, Range] = {
+    "trace": Range(least=0, most=1),
+    "policy_weight": Range(above=0),
+    "value_weight": Range(above=0),
+    "clip_range": Range(above=0),
+    "value_clip": Range(above=0),
+}
+"""Numbers of these learners -> where they lie."""
+
+
+def check_numbers(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError unless numbers of these learners lie where they may.
+
+    Args:
+        settings: name in `RANGES`, or epochs or minibatches -> its value; a value_clip of None is not used,
+            and tensors, which may be learned, are not looked at.
+
+    >>> check_numbers({"trace": 1.5})
+    Traceback (most recent call last):
+    ValueError: trace must be a finite number from 0 to 1, not 1.5.
+    """
+    for name, value in settings.items():
+        if name in RANGES:
+            unused = name == "value_clip" and value is None
+            if not unused and not isinstance(value, Tensor):
+                RANGES[name].require(name, value)
+        else:
+            require(isinstance(value, int) and value >= 1, f"{name} is a whole number from 1, not {value}.")
 
 
 class Judged(NamedTuple):
@@ -62,7 +92,7 @@ class CriticPlay(SampledPlay):
     mean over times; a trace near 1 leans on it least. A recurrent critic's loss unrolls the whole horizon.
 
     Raises:
-        ValueError: the policy has no critic.
+        ValueError: the policy has no critic, or a number is out of range.
 
     Source:
         Schulman et al., Generalized advantage estimation, arXiv 1506.02438; Mnih et al., A3C, arXiv
@@ -90,6 +120,8 @@ class CriticPlay(SampledPlay):
 
     def __post_init__(self) -> None:
         require(isinstance(self.policy, ActorCritic), "Actor-critic and PPO need a policy with a critic.")
+        weights = {"policy_weight": self.weights.policy, "value_weight": self.weights.value}
+        check_numbers({"trace": self.trace, **weights})
 
     def parts(self, theta: Tensor, transfer: Transfer, data: Episodes) -> Sequence[Any]:
         """One gradient step, on all episodes, judged by these critics."""
@@ -143,7 +175,8 @@ class PPOPlay(CriticPlay):
     Where a ratio is clipped nothing goes through that action, neither in the step nor in the meta-gradient.
 
     Raises:
-        ValueError: the policy has no critic.
+        ValueError: the policy has no critic, or a number is out of range; in a step, there are more
+            minibatches than episodes.
 
     Source:
         Schulman et al., Proximal policy optimization algorithms, arXiv 1707.06347.
@@ -161,6 +194,11 @@ class PPOPlay(CriticPlay):
     """How far values may go from those before the steps and still count, above 0, in reward units; None: as
     far as they like."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = ("clip_range", "epochs", "minibatches", "value_clip")
+        check_numbers({name: getattr(self, name) for name in names})
+
     def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Episodes:
         """Play the episodes, and write down how likely each action was."""
         data = super().sample(theta, transfer, generator)
@@ -172,6 +210,7 @@ class PPOPlay(CriticPlay):
         """Every minibatch of every epoch, judged by the critics before the first."""
         (judged,) = super().parts(theta, transfer, data)
         count = data.actions.shape[-1]
+        check_minibatches(self.minibatches, count)
         bounds = [count * place // self.minibatches for place in range(self.minibatches + 1)]
         return [_episodes(judged, *ends) for ends in itertools.pairwise(bounds)] * self.epochs
 
@@ -194,6 +233,19 @@ class PPOPlay(CriticPlay):
         else:
             value = clipped_value_losses(values, targets, alive, old, self.value_clip)
         return LossTerms(-(steps * gains).sum(-2).mean(-1), value, self._entropy(logits, episodes))
+
+
+def check_minibatches(minibatches: int, episodes: int) -> None:
+    """Raise ValueError unless so many episodes can be cut into minibatches.
+
+    >>> check_minibatches(4, episodes=3)
+    Traceback (most recent call last):
+    ValueError: 3 episodes cannot be cut into 4 minibatches: play more of them.
+    """
+    require(
+        minibatches <= episodes,
+        f"{episodes} episodes cannot be cut into {minibatches} minibatches: play more of them.",
+    )
 
 
 def _episodes(data: Judged, first: int, end: int) -> Judged:

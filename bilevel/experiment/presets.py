@@ -64,6 +64,17 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 """Method name -> settings of a method that learns otherwise than by its policies' gradient, in place of those
 above."""
 
+GRIDS = (
+    "prisoner-corridor",
+    "coin-game",
+    "cleanup-lio-7x7",
+    "cleanup-lio-10x10",
+    "stag-hunt-grid",
+    "snowdrift",
+    "jungle",
+)
+"""The games of docs/dilemmas.md that are played on a grid."""
+
 PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     # Incentives take time to learn; meanwhile the lever must go on being tried.
     ("escape-room", "lio"): {"entropy": 1.0},
@@ -75,18 +86,9 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     ("escape-room", "d3c"): {"loss_bound": 12.0, "own_weight": 0.9},
     # Where policies have learned, meta-gradients are noise, and sharing wanders by its step size.
     ("clans", "tos"): {"outer_learning_rate": 0.01},
-    **{
-        (game, "tos"): {"outer_learning_rate": 0.02}
-        for game in (
-            "prisoner-corridor",
-            "coin-game",
-            "cleanup-lio-7x7",
-            "cleanup-lio-10x10",
-            "stag-hunt-grid",
-            "snowdrift",
-            "jungle",
-        )
-    },
+    **{(game, "tos"): {"outer_learning_rate": 0.02} for game in GRIDS},
+    # Gifts of 1, the default, drown rewards that are seldom more (tried on the coin game).
+    **{(game, "gifting"): {"amount": 0.3, "budget": "replenishable"} for game in GRIDS},
 }
 """(game name, method name) -> settings on top of those."""
 

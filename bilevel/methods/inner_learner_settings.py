@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bilevel.agents.critic_play import CriticPlay, PPOPlay
+from bilevel.agents.critic_play import RANGES, CriticPlay, PPOPlay, check_minibatches, check_numbers
 from bilevel.agents.loss_terms import TermWeights
 from bilevel.agents.play import SampledPlay
 from bilevel.agents.policies import ActorCritic, Policy
@@ -56,14 +55,7 @@ class InnerLearnerSettings(PolicySettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_name(self.inner_learner, INNER_LEARNERS, "inner_learner")
-        require(0 <= self.trace <= 1, f"trace must be from 0 to 1, not {self.trace:g}.")
-        for name in ("policy_weight", "value_weight", "clip_range", "value_clip"):
-            value = getattr(self, name)
-            good = value is None or (math.isfinite(value) and value > 0)
-            require(good, f"{name} must be a finite number above 0, not {value}.")
-        for name in ("epochs", "minibatches"):
-            value = getattr(self, name)
-            require(isinstance(value, int) and value >= 1, f"{name} is a whole number from 1, not {value}.")
+        check_numbers({name: getattr(self, name) for name in (*RANGES, "epochs", "minibatches")})
 
     @property
     def needs_episodes(self) -> bool:
@@ -100,10 +92,7 @@ class InnerLearnerSettings(PolicySettings):
         }
         if self.inner_learner == "actor-critic":
             return CriticPlay(**common)
-        require(
-            self.minibatches <= episodes,
-            f"{episodes} episodes cannot be cut into {self.minibatches} minibatches: play more of them.",
-        )
+        check_minibatches(self.minibatches, episodes)
         return PPOPlay(
             **common,
             clip_range=self.clip_range,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,10 +15,10 @@ from bilevel.methods.contract import Learner, Placement
 from bilevel.methods.ltos_learner import LToSLearner
 from bilevel.networks import ActivationName
 from bilevel.optimisers import OPTIMISERS
-from bilevel.outer.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from bilevel.outer.sharing import Sharing, check_own_share
 from bilevel.outer.sharing_network import SharingNetwork
-from bilevel.schedule import GeometricSchedule
+from bilevel.ranges import Range
+from bilevel.schedule import Scheduled
 from games.base import Game
 
 UNUSED: dict[str, Any] = {
@@ -76,6 +77,12 @@ class LToS(Method):
     no_loss_weights: ClassVar[str] = (
         "learns values by Q-learning, and has no actor-critic inside whose losses could be weighed"
     )
+    ranges: ClassVar[Mapping[str, Range]] = {
+        **Method.ranges,
+        "outer_learning_rate": Range(above=0),
+        "exploration": Range(least=0, most=1),
+        "noise": Range(least=0),
+    }
 
     exact: bool = False
     """Values are learned from episodes: exact ones are refused."""
@@ -85,8 +92,8 @@ class LToS(Method):
     """Between the layers of an agent's values."""
     inner_optimiser: OptimiserName = "rmsprop"
     """How values descend their errors."""
-    inner_learning_rate: float = 0.001
-    """Step size of the values, above 0."""
+    inner_learning_rate: Scheduled = 0.001
+    """Step size of the values, above 0; or a schedule of it in rounds, times what the decay leaves."""
     inner_steps: int = 100
     """Batches that values learn from in a round, 1 or more (the release: up to 3500)."""
     episodes: int = 4
@@ -101,8 +108,9 @@ class LToS(Method):
     """By which part target networks move towards the others in a round, above 0 and at most 1."""
     learning_rate_decay: float = 0.95
     """What both step sizes keep from one round to the next, above 0 and at most 1."""
-    exploration: float = 0.4
-    """In the first round, with which probability agents take any action, from 0 to 1."""
+    exploration: Scheduled = 0.4
+    """In the first round, with which probability agents take any action, from 0 to 1; or a schedule of it in
+    rounds, times what exploration_decay leaves."""
     exploration_decay: float = 0.9
     """What is kept of that probability from one round to the next, above 0 and at most 1."""
     exploration_least: float = 0.05
@@ -117,14 +125,15 @@ class LToS(Method):
     """For how many steps what the sharing networks say is held, 1 or more."""
     outer_optimiser: OptimiserName = "adam"
     """How the sharing networks ascend the values."""
-    outer_learning_rate: float = 0.001
-    """Step size of the sharing networks, above 0."""
+    outer_learning_rate: Scheduled = 0.001
+    """Step size of the sharing networks, above 0; or a schedule of it, as that of the values."""
     outer_every: int = 5
     """Sharing networks move in each so-many-th round, 1 or more."""
     outer_updates: int = 50
     """Batches that they learn from in such a round, 1 or more (the release: 250)."""
-    noise: float = 0.25
-    """Sigma of the noise on what the sharing networks say, times the probability of exploring; 0 or more."""
+    noise: Scheduled = 0.25
+    """Sigma of the noise on what the sharing networks say, times the probability of exploring; 0 or more, or
+    a schedule of it in rounds."""
     noise_always: bool = False
     """Whether there is noise in every round, rather than only in those in which sharing networks move."""
     smoothing: float = 0.1
@@ -143,11 +152,6 @@ class LToS(Method):
             f"The networks of ltos are perceptrons: leave policy at auto, or say mlp, not {self.policy}.",
         )
         require_name(self.outer_optimiser, OPTIMISERS, "outer_optimiser")
-        require_number("outer_learning_rate", self.outer_learning_rate, above=0)
-        constant = isinstance(self.inner_learning_rate, int | float)
-        require(
-            constant, f"The rates of ltos do not change on the way, and {self.inner_learning_rate!r} would."
-        )
         for name, least in WHOLE.items():
             value = getattr(self, name)
             whole = isinstance(value, int) and value >= least
@@ -155,11 +159,9 @@ class LToS(Method):
         for name in PARTS:
             value = getattr(self, name)
             require(0 < value <= 1, f"{name} is above 0 and at most 1, not {value}.")
-        for name in ("exploration", "exploration_least"):
-            value = getattr(self, name)
-            require(0 <= value <= 1, f"{name} is a probability from 0 to 1, not {value}.")
-        for name in ("noise", "smoothing"):
-            require_number(name, getattr(self, name), least=0)
+        floor = self.exploration_least
+        require(0 <= floor <= 1, f"exploration_least is a probability from 0 to 1, not {floor}.")
+        require_number("smoothing", self.smoothing, least=0)
         require(
             self.discount is None or 0 <= self.discount <= 1,
             f"discount is from 0 to 1 (None: the game's), not {self.discount}.",
@@ -171,15 +173,14 @@ class LToS(Method):
         )
         check_own_share(self.own_share)
 
-    @property
-    def exploration_schedule(self) -> GeometricSchedule:
-        """The probability of taking any action over rounds."""
-        return GeometricSchedule(self.exploration, self.exploration_decay, self.exploration_least)
+    def exploration_at(self, count: int) -> float:
+        """The probability of taking any action in a round, counted from 0.
 
-    @property
-    def ornstein_uhlenbeck(self) -> OrnsteinUhlenbeck:
-        """The noise on what the sharing networks say."""
-        return OrnsteinUhlenbeck(sigma=self.noise)
+        >>> [LToS(exploration_decay=0.5, exploration_least=0.15).exploration_at(count) for count in (0, 1, 2)]
+        [0.4, 0.2, 0.15]
+        """
+        left = self.course.value("exploration", count) * self.exploration_decay**count
+        return max(left, self.exploration_least)
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""

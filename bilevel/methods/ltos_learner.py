@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,8 +17,9 @@ from bilevel.agents.transitions import Transitions, transitions_of
 from bilevel.errors import require
 from bilevel.methods.contract import Metrics, Placement, State
 from bilevel.methods.learner import metrics_of, require_finite
-from bilevel.optimisers import make_optimiser
+from bilevel.optimisers import GradientTransformation, make_optimiser
 from bilevel.outer.handed_back import incoming, sharing_gradient
+from bilevel.outer.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from bilevel.outer.sharing_network import SharingNetwork
 from bilevel.outer.transfer import Transfer
 from bilevel.outer.varying_shares import GivenShares
@@ -55,10 +56,7 @@ class LToSLearner:
         self.method, self.game, self.placement = method, game, placement
         self.variable, self.network = variable, network
         self.discount = game.discount if method.discount is None else method.discount
-        self.optimiser = make_optimiser(method.inner_optimiser, learning_rate=method.inner_learning_rate)
-        self.outer_optimiser = make_optimiser(
-            method.outer_optimiser, learning_rate=method.outer_learning_rate
-        )
+        self.course = method.course
 
     def transfer(self, phi: Tensor) -> Transfer:
         """How own rewards become those that learners see, when nobody explores."""
@@ -82,10 +80,10 @@ class LToSLearner:
         return {
             "outer_step": torch.zeros((), dtype=torch.int64),
             "theta": theta,
-            "opt_state": self.optimiser.init(theta),
+            "opt_state": self._descent(0).init(theta),
             "target_theta": theta.clone(),
             "phi": phi,
-            "outer_opt_state": self.outer_optimiser.init(phi),
+            "outer_opt_state": self._ascent(0).init(phi),
             "target_phi": phi.clone(),
             "replay": empty_ring(example, self.method.buffer),
             "generator": kept,
@@ -102,8 +100,9 @@ class LToSLearner:
         generator = torch.Generator(self.placement.device)
         generator.set_state(state["generator"])
         turn = self.is_turn(count)
-        noise = method.ornstein_uhlenbeck if method.noise and (turn or method.noise_always) else None
-        exploration = Exploration(method.exploration_schedule(count), noise)
+        sigma = self.course.value("noise", count) if turn or method.noise_always else 0.0
+        noise = OrnsteinUhlenbeck(sigma=sigma) if sigma else None
+        exploration = Exploration(method.exploration_at(count), noise)
         played = self._play(state["theta"], state["phi"], exploration, method.episodes, generator)
         ring = add(state["replay"], *transitions_of(*played, self.variable.sight))
         theta, opt_state = self._learn_values(state, ring, generator)
@@ -169,12 +168,13 @@ class LToSLearner:
     def _learn_values(self, state: State, ring: Ring, generator: torch.Generator) -> tuple[Tensor, Tree]:
         """A round of batches below, towards targets that stand still."""
         theta, opt_state, size = state["theta"], state["opt_state"], self.method.batch_size
+        optimiser = self._descent(int(state["outer_step"]))
         drawn: Transitions = draw(ring, self.method.inner_steps * size, generator)
         with torch.no_grad():
             wanted = self._targets(state["target_theta"], state["target_phi"], drawn, generator)
         for batch, goal in zip(split(drawn, size), wanted.split(size, -1), strict=True):
             gradient = torch.func.grad(self._errors)(theta, batch, goal)
-            theta, opt_state = self._move(self.optimiser, gradient, opt_state, theta, state)
+            theta, opt_state = self._move(optimiser, gradient, opt_state, theta, state)
         return theta, opt_state
 
     def _learn_to_share(
@@ -182,6 +182,7 @@ class LToSLearner:
     ) -> tuple[Tensor, Tree]:
         """A round of batches above, by what is handed back through the values."""
         phi, opt_state, size = state["phi"], state["outer_opt_state"], self.method.batch_size
+        optimiser = self._ascent(int(state["outer_step"]))
         drawn: Transitions = draw(ring, self.method.outer_updates * size, generator)
         for batch in split(drawn, size):
             seen = batch.seen.movedim(1, 2)
@@ -191,7 +192,7 @@ class LToSLearner:
                 return best_value(self.network(theta, seen, w_in), legal)
 
             gradient = -sharing_gradient(self.variable, phi, seen, batch.graph, critic)
-            phi, opt_state = self._move(self.outer_optimiser, gradient, opt_state, phi, state)
+            phi, opt_state = self._move(optimiser, gradient, opt_state, phi, state)
         return phi, opt_state
 
     def _targets(self, theta: Tensor, phi: Tensor, batch: Transitions, generator: torch.Generator) -> Tensor:
@@ -209,10 +210,25 @@ class LToSLearner:
         values = self.network(theta, batch.seen.movedim(1, 2), batch.told.movedim(1, 2))
         return squared_errors(values, batch.actions.mT, wanted).sum()
 
+    def _descent(self, count: int) -> GradientTransformation:
+        """What moves the values in a round, but for the decay."""
+        rate = self.course.value("inner_learning_rate", count)
+        return make_optimiser(self.method.inner_optimiser, learning_rate=rate)
+
+    def _ascent(self, count: int) -> GradientTransformation:
+        """What moves the sharing networks, likewise."""
+        rate = self.course.value("outer_learning_rate", count)
+        return make_optimiser(self.method.outer_optimiser, learning_rate=rate)
+
     def _move(
-        self, optimiser: Any, gradient: Tensor, opt_state: Tree, params: Tensor, state: State
+        self,
+        optimiser: GradientTransformation,
+        gradient: Tensor,
+        opt_state: Tree,
+        params: Tensor,
+        state: State,
     ) -> tuple[Tensor, Tree]:
-        """A step of an optimiser, with the step size of this round."""
+        """A step of an optimiser, as far as the decay has left it in this round."""
         updates, opt_state = optimiser.update(gradient, opt_state, params=params, inplace=False)
         kept: float = self.method.learning_rate_decay ** int(state["outer_step"])
         return params + kept * updates, opt_state

@@ -83,6 +83,7 @@ def caption(rows: Sequence[Compared]) -> str:
         f"half. Difference: of the interquartile means, method less {first}. Steps: outer steps.",
         *([WEIGHTS] if _weighed(rows) else []),
         *undefined_notes(rows),
+        *low_equality_notes(rows),
     ]
     return "\n".join(textwrap.fill(sentence, WIDTH) for sentence in sentences)
 
@@ -104,6 +105,19 @@ def undefined_notes(rows: Sequence[Compared]) -> list[str]:
 def _weighed(rows: Sequence[Compared]) -> bool:
     """Whether some method learned the weights of its losses."""
     return any("policy_weight" in row.intervals for row in rows)
+
+
+def low_equality_notes(rows: Sequence[Compared]) -> list[str]:
+    """A sentence for the methods whose equality lies below 0, which it does not for returns of 0 or more."""
+    labels = [
+        row.label for row in rows if "equality" in row.intervals and row.intervals["equality"].estimate < 0
+    ]
+    if not labels:
+        return []
+    return [
+        "Equality is from 1 over the number of agents to 1 where no return is negative. It is below 0 for "
+        f"{', '.join(labels)}: there agents end below 0 whose group does not."
+    ]
 
 
 def _table(title: str, columns: Columns, rows: Sequence[Compared]) -> Table:

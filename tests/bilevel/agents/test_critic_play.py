@@ -1,5 +1,7 @@
 """Actor-critic losses: against plain torch, agent by agent; what is a constant, and what is not."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -136,3 +138,25 @@ def test_a_policy_without_a_critic_is_refused(kind: type[CriticPlay]) -> None:
     game, policy = PLAYED["table"]
     with pytest.raises(ValueError, match="Actor-critic and PPO need a policy with a critic"):
         kind(game, policy, reinforce, 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"trace": 1.5}, "trace must be a finite number from 0 to 1, not 1.5"),
+        ({"trace": float("nan")}, "trace must be a finite number from 0 to 1, not nan"),
+        ({"weights": TermWeights(policy=0.0)}, "policy_weight must be a finite number above 0, not 0"),
+        ({"weights": TermWeights(value=-1.0)}, "value_weight must be a finite number above 0, not -1"),
+    ],
+)
+@pytest.mark.parametrize("kind", [CriticPlay, PPOPlay])
+def test_numbers_out_of_range_are_refused(
+    kind: type[CriticPlay], settings: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Case("table", kind, **settings)
+
+
+def test_weights_that_may_be_learned_are_tensors_of_any_value() -> None:
+    weights = TermWeights(policy=torch.zeros(SEEDS, 1), value=torch.tensor(-1.0))
+    assert Case("table", weights=weights).play.weights == weights

@@ -187,3 +187,24 @@ def test_graphs_that_change_are_cut_with_their_episodes() -> None:
     together = torch.cat([part.episodes.neighbours for part in parts[:2]], -1)
     assert torch.equal(together, graph)
     assert all(part.episodes.neighbours.shape[-1] == part.episodes.actions.shape[-1] for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"clip_range": 0.0}, "clip_range must be a finite number above 0, not 0"),
+        ({"value_clip": -0.1}, "value_clip must be a finite number above 0, not -0.1"),
+        ({"epochs": 0}, "epochs is a whole number from 1, not 0"),
+        ({"minibatches": 1.5}, "minibatches is a whole number from 1, not 1.5"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        ppo("table", **settings)
+
+
+def test_more_minibatches_than_episodes_are_refused_in_a_step() -> None:
+    """Not before: policies may be measured on fewer episodes than they learn from."""
+    case = ppo("table", minibatches=7, episodes=6)
+    with pytest.raises(ValueError, match="6 episodes cannot be cut into 7 minibatches"):
+        case.parts(case.theta, case.phi, case.data)

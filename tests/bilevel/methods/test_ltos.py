@@ -187,8 +187,31 @@ def test_the_step_size_decays_with_the_rounds() -> None:
 
 
 def test_exploration_falls_by_its_schedule() -> None:
-    schedule = LToS().exploration_schedule
-    assert [schedule(count) for count in (0, 1, 2, 100)] == pytest.approx([0.4, 0.36, 0.324, 0.05])
+    found = [LToS().exploration_at(count) for count in (0, 1, 2, 100)]
+    assert found == pytest.approx([0.4, 0.36, 0.324, 0.05])
+    line = LToS(exploration="0:1, 4:0", exploration_decay=0.5, exploration_least=0.0)
+    assert [line.exploration_at(count) for count in (0, 2, 4)] == pytest.approx([1, 0.5 * 0.25, 0])
+
+
+def test_rates_and_noise_follow_their_schedules() -> None:
+    """A rate that jumps in round 2 leaves the rounds before it as they are, and is that of round 2."""
+    plain, fast = build(outer_every=1), build(outer_every=1, inner_learning_rate="0:0.03, 2:0.03, 2:0.3")
+    before = train(plain, 2)[-1]
+    assert_same_bits(train(fast, 2)[-1], before)
+    after, rates = {}, {"inner_learning_rate": 0.3}
+    for name, learner in {"jump": fast, "all along": build(outer_every=1, **rates), "no": plain}.items():
+        after[name] = learner.update(before)[0]["theta"]
+    assert torch.equal(after["jump"], after["all along"])
+    assert not torch.equal(after["jump"], after["no"])
+
+    for name, text in {
+        "outer_learning_rate": "0:0.03, 2:0.03, 2:0.3",
+        "noise": "0:0.25, 2:0.25, 2:0",
+    }.items():
+        learner = build(outer_every=1, **{name: text})
+        states = train(learner, 3)
+        assert_same_bits(states[2], before)
+        assert not torch.equal(states[3]["phi"], train(plain, 3)[-1]["phi"])
 
 
 def test_a_discount_of_its_own_takes_the_games_place() -> None:
@@ -286,7 +309,7 @@ class Alone(EscapeRoom):
         ({"target_rate": 0.0}, "target_rate is above 0 and at most 1, not 0"),
         ({"learning_rate_decay": 1.1}, "learning_rate_decay is above 0 and at most 1, not 1.1"),
         ({"exploration_decay": 0.0}, "exploration_decay is above 0 and at most 1, not 0"),
-        ({"exploration": 1.5}, "exploration is a probability from 0 to 1, not 1.5"),
+        ({"exploration": 1.5}, "exploration must be a finite number from 0 to 1, not 1.5"),
         ({"exploration_least": -0.1}, "exploration_least is a probability from 0 to 1, not -0.1"),
         ({"noise": -1.0}, "noise must be a finite number of 0 or more, not -1"),
         ({"smoothing": math.inf}, "smoothing must be a finite number of 0 or more, not inf"),

@@ -83,6 +83,14 @@ def test_the_caption_says_what_the_intervals_are_and_why_there_are_dashes() -> N
     assert "A dash" not in caption(compare_runs({"a": made_up(), "b": made_up()}))
 
 
+def test_equality_below_0_is_explained() -> None:
+    rows = compare_runs({"a": made_up(returns=((-1.0, 1.5),) * 4), "b": made_up()})
+    assert rows[0].intervals["equality"].estimate == 1 - 2 * 2.5 / (2 * 2 * 0.5)  # derived: the sum is 0.5
+    text = " ".join(caption(rows).split())
+    assert "It is below 0 for a: there agents end below 0 whose group does not." in text
+    assert "below 0" not in caption(compare_runs({"a": made_up(), "b": made_up()}))
+
+
 def test_it_fits_80_columns_and_nothing_is_cut() -> None:
     high, low = ((499.99, 499.99),) * 3, ((-499.99, -499.99), (-499.98, -499.99), (-499.97, -499.99))
     rows = compare_runs({"prosocial": made_up(returns=high), "generous": made_up(returns=low)})
