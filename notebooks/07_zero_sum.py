@@ -50,10 +50,10 @@ def learn(payoffs, logits, steps, rate=0.1):
 # %% [markdown]
 # ## A picture of the answer
 #
-# Each path starts at the dot and shows what the two learn, as the chance that each goes to the first café.
-# Left, zero-sum: they chase each other in circles. Sharing changes how fast, and which way round, and
-# nothing else. Right, with a bonus: a little sharing does no more than that, but enough of it leads to a
-# corner where they meet. Nobody gains or loses on the left; on the right everybody does.
+# Each path goes from the dot to its square and shows what the two learn, as the chance that each goes to
+# the first café. Left, zero-sum: they chase each other in circles. Sharing changes how fast, and which way
+# round, and nothing else; at a half (black) nothing moves. Right, with a bonus: a little sharing does no
+# more than that, but enough of it leads to a corner, where they meet, and both together are better off.
 
 # %%
 START = torch.tensor([[0.75, -0.75], [0.4, -0.4]])  # logits [agent, cafe]
@@ -62,9 +62,9 @@ START = torch.tensor([[0.75, -0.75], [0.4, -0.4]])  # logits [agent, cafe]
 def draw_paths(axes, bonus, steps, parts):
     for part, (colour, dashes) in parts.items():
         path = learn(share(cafes(bonus), part), START, steps)[..., 0]
-        label = f"each gives {part:.0%}"
+        label = f"each gives {100 * part:.0f} %"
         axes.plot(*path.T, color=colour, linestyle=dashes, label=label, alpha=0.9)
-        axes.plot(*path[-1], marker="s", color=colour, markersize=8)
+        axes.plot(*path[-1], marker="s", color=colour, markersize=8, clip_on=False)
     axes.plot(*START.softmax(-1)[:, 0], "o", color=BLACK, zorder=5)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="seeker: chance of the first café")
     axes.set_ylabel("hider: chance of the first café")
@@ -82,9 +82,9 @@ plt.show()
 # ## The idea in words
 #
 # **Why circles?** The seeker goes where the hider often is; so the hider moves; so the seeker follows. Each
-# follows its own slope downhill, and the two slopes are perpendicular: there is no hill that both walk on.
-# Only where both choose at random with equal chances has nobody a reason to move, and learning does not
-# get there: it goes round it.
+# climbs a slope of its own, and there is no hill that both are on. Only where both choose at random with
+# equal chances has nobody a reason to move, and learning does not get there: every step is at a right angle
+# to the way there.
 #
 # **Then what is learned?** A policy is good here if nobody can make use of it. **Exploitability** measures
 # that: how much an agent would gain by the best answer to the other's policy, on average over agents. It is
@@ -225,6 +225,7 @@ from games.random_games import random_general_sum, random_zero_sum
 GAMES, LONG = size(40, fast=4), size(1000, fast=10)
 rivals = torch.stack([random_zero_sum(3, seed).payoffs() for seed in range(GAMES)])
 starts = torch.randn(GAMES, 2, 3, generator=torch.Generator().manual_seed(0))
+pure = rivals[..., 0].amin(2).amax(1) == rivals[..., 0].amax(1).amin(1)  # an equilibrium without chance
 path = learn(rivals, starts, LONG, rate=0.3)
 average = path.cumsum(0) / torch.arange(1, LONG + 2)[:, None, None, None]
 shown = torch.unique(torch.logspace(0, torch.tensor(LONG).log10(), 30).long())
@@ -259,11 +260,15 @@ print(f"{GAMES} games, {LONG} steps; exploitability, interquartile mean and 95 %
 print("the policy in the end:", between(exploitability(rivals, path[-1])))
 print("the average policy:   ", between(exploitability(rivals, average[-1])))
 for part in (0.4, 0.5, 1.0):
-    print(f"if each gives {part:.0%}:".ljust(22), between(tested[(PARTS - part).abs().argmin()]))
+    print(f"if each gives {100 * part:.0f} %:".ljust(22), between(tested[(PARTS - part).abs().argmin()]))
+stuck = exploitability(rivals, path[-1]) > 0.05
+print(f"{int(pure.sum())} games have an equilibrium without chance; above 0.05 in the end are", end=" ")
+print(f"{int((stuck & pure).sum())} of these, and {int((stuck & ~pure).sum())} of the others.")
 
 # %% [markdown]
-# * The policy of the moment goes on circling; its average gets ever harder to exploit. (It is a theorem: with
-#   small steps, no agent of this kind regrets much, and in zero-sum games regret bounds exploitability.)
+# * Where an equilibrium needs no chance, learning finds it. Elsewhere the policy of the moment goes on
+#   circling; its average gets ever harder to exploit. (It is a theorem: with small steps, no agent of this
+#   kind regrets much, and in zero-sum games regret bounds exploitability.)
 # * To give less than half is to learn more slowly, no more: $\kappa$ is a learning rate.
 # * At a half nothing is learned. Above a half everybody learns to *lose*: the opponent's reward weighs more
 #   than one's own, and to be exploited is what one aims for.
@@ -297,8 +302,12 @@ left.plot(PARTS, predicted, color=GREY, label="the formula")
 left.plot(PARTS, measured, "o", color=BLUE, label="measured")
 left.set(ylabel="correlation of what is learned from", ylim=(-1.1, 1.1))
 left.legend(loc="lower center")
-middle.plot(PARTS, unsettled.double().mean(1), color=RED, marker="o", linestyle="--")
-middle.set(ylabel="games in which learning goes on moving", ylim=(-0.02, 1))
+moving = unsettled.double().mean(1)
+z = 1.96**2 / GAMES  # Wilson's 95 % interval of a proportion
+centre, half = (moving + z / 2) / (1 + z), (z * moving * (1 - moving) + z**2 / 4).sqrt() / (1 + z)
+middle.fill_between(PARTS, centre - half, centre + half, color=RED, alpha=0.2, linewidth=0)
+middle.plot(PARTS, moving, color=RED, marker="o", linestyle="--")
+middle.set(ylabel="share of games that never come to rest", ylim=(-0.02, 1))
 draw_band(right, PARTS, welfare, label="learned", colour=GREEN, marker="o")
 draw_band(right, PARTS, best.expand(len(PARTS), -1), label="the best outcome", colour=BLACK, linestyle=":")
 right.set(ylabel="welfare (reward of both)")
@@ -308,14 +317,16 @@ for axes in (left, middle, right):
 plt.show()
 for part in (0.0, 0.5, 1.0):
     row = (PARTS - part).abs().argmin()
-    lost, moving = welfare[len(PARTS) // 2] - welfare[row], int(unsettled[row].sum())
-    print(f"each gives {part:4.0%}: welfare {between(welfare[row])}; moving on in {moving} of {GAMES}")
-    print(f"    less than with a half by {between(lost)}, game by game")
+    print(f"each gives {100 * part:3.0f} %: welfare {between(welfare[row])};", end=" ")
+    print(f"never at rest: {int(unsettled[row].sum())} of {GAMES}")
+gained, found = welfare[len(PARTS) // 2] - welfare[0], best - welfare[len(PARTS) // 2] < 0.02
+print(f"a half instead of nothing gains {between(gained)}, game by game;", end=" ")
+print(f"the best outcome is found in {int(found.sum())} of {GAMES}")
 
 # %% [markdown]
 # One knob, and at its middle rivals have become a team: almost all learning comes to rest, and welfare is at
-# its greatest. Not at the best outcome in every game, though: a team can get stuck, too (the stag hunt of
-# lesson 3 is one). Beyond the middle the two halves mirror each other: to live for the other's reward is as
+# its greatest. Not at the best outcome in every game, though: a team can get stuck, too (lesson 3's stag
+# hunt is a team in trouble). Beyond the middle the picture turns back: to live for the other's reward is as
 # opposed as to live for one's own.
 #
 # ## What an outer level sees
@@ -334,10 +345,12 @@ def slope(part, steps, bonus):
 figure, axes = plt.subplots()
 for bonus, part, colour, dashes in ((0.0, 0.1, GREY, "-"), (0.5, 0.1, AMBER, "--"), (0.5, 0.4, GREEN, "-.")):
     slopes = torch.stack([slope(part, int(steps), bonus) for steps in lengths])
-    axes.plot(lengths, slopes, color=colour, linestyle=dashes, label=f"b = {bonus}, each gives {part:.0%}")
+    axes.plot(
+        lengths, slopes, color=colour, linestyle=dashes, label=f"b = {bonus}, each gives {100 * part:.0f} %"
+    )
     signs = [sign for sign, seen in (("+", slopes > 1e-9), ("-", slopes < -1e-9)) if seen.any()]
     words = f"signs {' and '.join(signs) or 'none'}, at most {slopes.abs().max():.3g}"
-    print(f"b = {bonus}, each gives {part:.0%}: {words}")
+    print(f"b = {bonus}, each gives {100 * part:.0f} %: {words}")
 axes.set(xlabel="steps of learning, K", ylabel="d welfare / d g (reward)")
 axes.legend()
 plt.show()
@@ -381,9 +394,13 @@ for name, method, colour, dashes in (
     late = welfare[-rounds // 3 :].mean(0)
     print(f"bonus 0.5: {name} gets {between(late)} in the last third, of 1 at best")
 left.set(xlabel="outer step", ylabel="welfare (reward of both)")
-right.set(xlabel="outer step", ylabel="part given away", ylim=(0, 1))
+right.set(xlabel="outer step", ylabel="part given away", ylim=(-0.02, 1))
 left.legend()
 plt.show()
+
+# %% [markdown]
+# Selfish learners go round for ever and get nothing on average. `tos` finds sharing, and the two meet. It
+# goes well beyond a half and comes back: too much is as opposed as too little.
 
 # %% [markdown]
 # ## Play
