@@ -430,14 +430,14 @@ for perspective in ("own", "true"):
 # %%
 NEEDS = {  # who chooses, what it depends on, whether the total is conserved, what must be known
     "selfish": ("-", "-", "yes", "nothing"),
-    "gifting": ("the policy", "what the giver does", "yes; not if a purse pays", "that gifts arrive"),
-    "d3c": ("each receiver", "nothing", "no", "others' rewards; if exact, all gradients"),
+    "gifting": ("the policy", "what the giver does", "yes; no from a purse", "that gifts arrive"),
+    "d3c": ("each receiver", "nothing", "no", "others' rewards; here all gradients, too"),
     "lase": ("a rule", "what all just did", "yes", "others' actions, a critic of one's own"),
     "lio": ("each giver", "what the receiver did", "no; yes if givers pay", "others' actions and policies"),
     "tos": ("all, for the welfare", "nothing", "yes", "others' rewards and policies"),
 }
 rows = [
-    "| method | who chooses | depends on | total conserved | needs to know | created | welfare | 6 less, + 12 |",
+    "| method | who chooses | depends on | total conserved | must know | created | welfare | 6 less, + 12 |",
     "|---|---|---|---|---|---|---|---|",
 ]
 for name, words in NEEDS.items():
