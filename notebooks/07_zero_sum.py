@@ -266,8 +266,8 @@ print(f"{int(pure.sum())} games have an equilibrium without chance; above 0.05 i
 print(f"{int((stuck & pure).sum())} of these, and {int((stuck & ~pure).sum())} of the others.")
 
 # %% [markdown]
-# * Where an equilibrium needs no chance, learning finds it. Elsewhere the policy of the moment mostly
-#   goes on circling; its average gets ever harder to exploit. (It is a theorem: with small steps, no agent of this
+# * Where an equilibrium needs no chance, learning finds it. Elsewhere the policy of the moment mostly goes on
+#   circling; its average gets ever harder to exploit. (It is a theorem: with small steps, no agent of this
 #   kind regrets much, and in zero-sum games regret bounds exploitability.)
 # * To give less than half is to learn more slowly, no more: $\kappa$ is a learning rate.
 # * At a half nothing is learned. Above a half everybody learns to *lose*: the opponent's reward weighs more
