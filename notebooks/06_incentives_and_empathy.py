@@ -349,8 +349,11 @@ for words, name, settings in (
     print(f"{words:32} both hunt in {share:.1%} of seeds [{centre - half:.1%}, {centre + half:.1%}]", given)
 
 # %% [markdown]
-# Agents who can give end up giving nothing, and yet more of them hunt: on the way there, foraging *with* a
-# gift is unlearned at once, so that each is more likely to meet a hunter. It works only if the giver pays.
+# Agents who can give end up giving nothing, and yet, where givers pay, more of them hunt. One way to see it:
+# the slope of an action's logit is its chance times its *advantage* over the average. Giving is so dear that
+# beside it both hunting and foraging without a gift have a great advantage; both grow, the likelier one
+# faster, before the difference between the two is felt. So the end depends more on where one starts, and
+# less on fear.
 # (The brackets are Wilson's 95 % intervals. Agents with gifts have four numbers to start from, not two, so
 # the fair comparison is of the last two lines.)
 #
