@@ -104,14 +104,18 @@ left.legend(loc="upper left", bbox_to_anchor=(0, 1.28), ncols=2)
 right.set(xlabel="felt by both beyond what is paid (reward)", yticks=range(len(runs)), yticklabels=list(runs))
 right.invert_yaxis()
 plt.show()
+for name in ("d3c", "lase", "lio"):
+    both = torch.stack((runs[name]["return_0"][-1], runs[name]["return_1"][-1]))
+    more, less = ("{:.2f} [{:.2f}, {:.2f}]".format(*middle(side)) for side in (both.amax(0), both.amin(0)))
+    print(f"{name:5} in the end one agent gets {more}, the other {less}")
 
 # %% [markdown]
 # (Interquartile means over 16 seeds, and 95 % intervals. The most that two can get is 8; if both defect they
 # get 2. Do not compare speeds: LIO learns from episodes and explores, the others know expected values.)
 #
 # Gifts do nothing here: a gift rewards the other whatever it did, and who gives soon learns not to. Gratitude
-# and fellow suffering bring half of what could be had, one of the two cooperating. Prices for what the other
-# does, and shares, bring nearly all of it.
+# and fellow suffering bring half of what could be had: one of the two cooperates, and the other lives on it.
+# Prices for what the other does, and shares, bring nearly all of it to both.
 #
 # ## The idea in words
 #
@@ -346,7 +350,8 @@ for words, name, settings in (
     share, z = float((metrics["welfare"] > 3.5).double().mean()), 1.96**2 / HUNTERS
     centre, half = (share + z / 2) / (1 + z), (z * share * (1 - share) + z**2 / 4) ** 0.5 / (1 + z)
     given = f"given in the end {metrics['given'].mean():.2f}" if "given" in metrics else ""
-    print(f"{words:32} both hunt in {share:.1%} of seeds [{centre - half:.1%}, {centre + half:.1%}]", given)
+    low, high = 100 * (centre - half), 100 * (centre + half)
+    print(f"{words:32} both hunt in {100 * share:.1f} % of seeds [{low:.1f}, {high:.1f}]", given)
 
 # %% [markdown]
 # Agents who can give end up giving nothing, and yet, where givers pay, more of them hunt. One way to see it:

@@ -220,7 +220,15 @@ print(f"d welfare / d part, 30 steps:            {ours:.8f}, from scratch {scrat
 # during learning; afterwards its average policy is tested in the game *as it was*, without sharing.
 
 # %%
+from bilevel.experiment.statistics import interquartile_interval
 from games.random_games import random_general_sum, random_zero_sum
+
+
+def between(samples):
+    """The interquartile mean over games or seeds, and its 95 % interval."""
+    found = interquartile_interval(samples.reshape(1, -1).numpy(), resamples=500)
+    return f"{found.estimate[0]:.3f} [{found.low[0]:.3f}, {found.high[0]:.3f}]"
+
 
 GAMES, LONG = size(40, fast=4), size(1000, fast=10)
 rivals = torch.stack([random_zero_sum(3, seed).payoffs() for seed in range(GAMES)])
@@ -246,15 +254,6 @@ right.set(
     xlabel="part that each hands over, g", ylabel="exploitability in the game as it was", ylim=(0, None)
 )
 plt.show()
-
-from bilevel.experiment.statistics import interquartile_interval
-
-
-def between(samples):
-    """The interquartile mean over games or seeds, and its 95 % interval."""
-    found = interquartile_interval(samples.reshape(1, -1).numpy(), resamples=500)
-    return f"{found.estimate[0]:.3f} [{found.low[0]:.3f}, {found.high[0]:.3f}]"
-
 
 print(f"{GAMES} games, {LONG} steps; exploitability, interquartile mean and 95 % interval:")
 print("the policy in the end:", between(exploitability(rivals, path[-1])))
@@ -420,7 +419,9 @@ def play(bonus, part):
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
     dp, dq = p * (1 - p) * push[..., 0], q * (1 - q) * push[..., 1]
     if push.abs().max() > 1e-9:
-        left.streamplot(grid.numpy(), grid.numpy(), dp.numpy(), dq.numpy(), color="#BBBBBB", density=0.7)
+        left.streamplot(
+            grid.numpy(), grid.numpy(), dp.numpy(), dq.numpy(), color="#BBBBBB", density=0.7, linewidth=1
+        )
     left.plot(*path[..., 0].T, color=BLUE)
     left.plot(*path[0, :, 0], "o", color=BLACK)
     left.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"$\\kappa$ = {1 - 2 * part:.2f}")
