@@ -104,6 +104,7 @@ left.legend(loc="upper left", bbox_to_anchor=(0, 1.28), ncols=2)
 right.set(xlabel="felt by both beyond what is paid (reward)", yticks=range(len(runs)), yticklabels=list(runs))
 right.invert_yaxis()
 plt.show()
+print(f"gifting: given in the end {middle(runs['gifting']['given'][-1])[0]:.2f} per agent")
 for name in ("d3c", "lase", "lio"):
     both = torch.stack((runs[name]["return_0"][-1], runs[name]["return_1"][-1]))
     more, less = ("{:.2f} [{:.2f}, {:.2f}]".format(*middle(side)) for side in (both.amax(0), both.amin(0)))
@@ -150,13 +151,21 @@ for name in ("d3c", "lase", "lio"):
 # | LASE | $\max(w_{ij}, 0)$; the rest is kept | 0 | a rule (below) |
 # | D3C | $A_{ji}$: the *receiver's* weight | 0 | each receiver, by the slope of a bound of its harm |
 #
-# LASE's $w_{ij} = (Q_i(a) - b_{ij})\, /\, (\max Q_i - \min Q_i)$, with $Q_i$ what $i$ expects to get,
-# $b_{ij}$ the mean of $Q_i$ over what $i$ takes $j$'s policy to be, and max and min over $j$'s actions. LIO's
-# slope is lesson 1's chain rule with one step: $V_i$ is $i$'s expected reward (not counting payments),
-# $\theta_j'$ is $j$'s policy after a step, and
+# LIO's $\eta_i(a_j)$ (eta) is $i$'s price for $a_j$. Its slope is lesson 1's chain rule with one step: $V_i$
+# is $i$'s expected reward (not counting payments), $\theta_j'$ is $j$'s policy after a step, and
 #
 # $$\frac{dV_i}{d\eta_i} = \frac{\partial V_i}{\partial \theta_j'} \cdot \frac{\partial \theta_j'}{\partial
 # \eta_i}: \quad \text{what your change is worth to me} \times \text{how my list changes you}.$$
+#
+# LASE's $w_{ij} = (Q_i(a) - b_{ij})\, /\, (\max Q_i - \min Q_i)$, with $Q_i$ what $i$ expects to get,
+# $b_{ij}$ the mean of $Q_i$ over what $i$ takes $j$'s policy to be, and max and min over $j$'s actions.
+#
+# D3C counts in losses $f_j = \text{bound} - V_j$, which are above 0, and mixes them:
+# $f_i^A = \sum_j A_{ij} f_j$ (rows of $A$ sum to 1). The row $A_i$ descends $\rho_i$ (rho), a bound of what
+# selfishness costs here:
+#
+# $$\rho_i = 1 + \max\Big(0,\ \frac{\text{how fast the others' learning makes } f_i^A \text{ grow}}{f_i^A}
+# \Big).$$
 
 # %% [markdown]
 # ## From scratch
@@ -261,6 +270,7 @@ for name, table in felt.items():
 
 # %%
 from bilevel import BilevelProblem, Unrolled, inner_step_per_agent
+from bilevel.methods.loss_bound import loss_bound
 from bilevel.optimisers import sgd
 from bilevel.outer.anarchy_bound import anarchy_bound
 from bilevel.outer.empathy import gift_weights, relationships
@@ -276,11 +286,13 @@ shares = gift_weights(
     relationships(values, chance[:, None].expand(2, 2, 2), torch.tensor([0, 1])),
     torch.ones(2, 2, dtype=torch.bool),
 )
-print("LASE, what is felt after C, D:", torch.allclose(pay[0, 1] @ shares, with_thanks(pay, chance)[0, 1]))
+print("LASE, felt after C, D:   ", torch.allclose(pay[0, 1] @ shares, with_thanks(pay, chance)[0, 1]))
 
 logits = torch.stack((chance[:, 0].logit(), torch.zeros(2)), -1)
 jacobian = -torch.func.jacrev(expected)(logits, pay)[None, ..., :1]
-theirs = anarchy_bound(weights[None], 10 - expected(logits, pay)[None], jacobian).slope[0]
+bound = loss_bound(game, None)
+print(f"D3C, the library's bound:  {bound:g}")
+theirs = anarchy_bound(weights[None], bound - expected(logits, pay)[None], jacobian).slope[0]
 print("D3C, the slope of weights:", torch.allclose(theirs, d3c_slope(pay, logits, weights)))
 
 
@@ -298,7 +310,7 @@ def outer_loss(theta, lists, data):
 inner, lists = sgd(1.0), torch.tensor([[1.2, 0.1], [0.7, 0.3]])
 problem = BilevelProblem(step=inner_step_per_agent(inner_loss, inner), outer_loss=outer_loss)
 theirs = -Unrolled()(problem, logits[:, 0], inner.init(logits[:, 0]), lists, steps=1).gradient[0]
-print("LIO, agent 0's meta-gradient:", torch.allclose(theirs, lio_slope(lists, logits, pay)[0]))
+print("LIO, the meta-gradient:  ", torch.allclose(theirs, lio_slope(lists, logits, pay)[0]))
 
 
 def run(name, state, rounds):
@@ -332,8 +344,9 @@ for name in ("gifting", "lase", "d3c"):
 #
 # ## Where gifts help
 #
-# In the stag hunt there is only fear: hunting is best beside a hunter. Here it is $(R, S, T, P) = (2, -2, 1,
-# 1)$, and a gift is worth 10, paid by who gives, or out of a purse that costs nobody anything.
+# In the stag hunt there is only fear: hunting is best beside a hunter. Here it is
+# $(R, S, T, P) = (2, -2, 1, 1)$, and a gift is worth 10, paid by who gives, or out of a purse that costs
+# nobody anything.
 
 # %%
 HUNTERS, hunt = size(400, fast=4), SymmetricTwoAgentGame(reward=2, sucker=-2, temptation=1, punishment=1)

@@ -274,10 +274,10 @@ print(f"{int((stuck & pure).sum())} of these, and {int((stuck & ~pure).sum())} o
 #
 # ## From rivals to a team
 #
-# Now games that are neither: payoffs drawn at random, where those of one outcome are *correlated* between
-# the two agents. The correlation $\rho$ (rho) is 1 for a team and $-1$ for rivals; here it is $-0.5$. What
-# is shared out has another correlation, by the key equation (the variances of $c$ and $d$ are $(1 + \rho) /
-# 2$ and $(1 - \rho) / 2$):
+# Now games that are neither: payoffs drawn at random, where those of one outcome are *correlated* between the
+# two agents. The correlation $\rho$ (rho) is 1 for a team and $-1$ for rivals; here it is $-0.5$. What is
+# shared out has another correlation, by the key equation (the variances of $c$ and $d$ are $(1 + \rho) / 2$
+# and $(1 - \rho) / 2$):
 #
 # $$\tilde\rho = \frac{(1 + \rho) - \kappa^2 (1 - \rho)}{(1 + \rho) + \kappa^2 (1 - \rho)}.$$
 
@@ -453,10 +453,11 @@ def factor(N, s):
 check_1(factor)
 
 # %% [markdown]
-# **Exercise 2 (where the circle breaks up).** For two actions let $a_i = r_i(0,0) - r_i(0,1) - r_i(1,0) +
-# r_i(1,1)$: above 0 if $i$ would rather do what the other does, below if rather not. Learning goes round in
-# circles only where $\tilde a_1$ and $\tilde a_2$ have opposite signs. Which is the least part that each must
-# hand over, so that they have not? `payoffs` is [action, action, agent]. (If they agree from the start: 0.)
+# **Exercise 2 (where the circle breaks up).** For two actions let
+# $a_i = r_i(0,0) - r_i(0,1) - r_i(1,0) + r_i(1,1)$: above 0 if $i$ would rather do what the other does, below
+# if rather not. Learning goes round in circles only where $\tilde a_1$ and $\tilde a_2$ have opposite signs.
+# Which is the least part that each must hand over, so that they have not? `payoffs` is [action, action,
+# agent]. (If they agree from the start: 0.)
 
 
 # %% tags=["exercise-2"]
@@ -484,8 +485,8 @@ check_3(optimistic_push, action_values, exploitability)
 
 # %% [markdown]
 # **Exercise 4 (who should give?).** So far both gave the same part. Let the seeker give the part $x$ and the
-# hider the part $y$, and find the pair that makes meeting no worse for either ($\tilde a_1 \ge 0$ and $\tilde
-# a_2 \ge 0$) with the least $x + y$, for a bonus $0 < b < 1$.
+# hider the part $y$, and find the pair that makes meeting no worse for either ($\tilde a_1 \ge 0$ and
+# $\tilde a_2 \ge 0$) with the least $x + y$, for a bonus $0 < b < 1$.
 
 
 # %% tags=["exercise-4"]

@@ -56,9 +56,10 @@ def meta_gradient(R, S, T, P, p, rate):
 # %% [markdown]
 # **Exercise 4.** The other's cooperating is better for me whatever I do. If it cooperates, that is better
 # than I expected by $1 - p$ of what it can change, so I give it $1 - p$ of my reward; if it defects, nothing.
-# And I receive $1 - p$ of its reward if I cooperate. So cooperating feels like $p\,(p R + (1 - p) R) + (1 -
-# p)(S + (1 - p)\, T)$ and defecting like $p \cdot p\, T + (1 - p) P$. They are the same at $p = (T + S - P) /
-# (2T + S - P - R)$. The mistake looks for the mixture of a game without thanks.
+# And I receive $1 - p$ of its reward if I cooperate. So cooperating feels like
+# $p\,(p R + (1 - p) R) + (1 - p)(S + (1 - p)\, T)$ and defecting like $p \cdot p\, T + (1 - p) P$. They are
+# the same at $p = (T + S - P) / (2T + S - P - R)$. The mistake looks for the mixture of a game without
+# thanks.
 
 
 # %% tags=["wrong-4"]

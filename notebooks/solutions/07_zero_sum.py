@@ -51,9 +51,9 @@ def optimistic_push(now, before):
 # %% [markdown]
 # **Exercise 4.** What the seeker learns from is $(1 - x)(b + 1) + y (b - 1)$ times 1 or $-1$, what the hider
 # learns from $x (b + 1) + (1 - y)(b - 1)$. The second must be 0 or more: $x (1 + b) + y (1 - b) \ge 1 - b$. A
-# part that the seeker gives counts $1 + b$ there, one that the hider gives only $1 - b$: so $y = 0$ and $x =
-# (1 - b) / (1 + b)$, and the first is $2b > 0$. Two who give the same part need $(1 - b) / 2$ each (exercise
-# 2), and that is the mistake here: together it is more.
+# part that the seeker gives counts $1 + b$ there, one that the hider gives only $1 - b$: so $y = 0$ and
+# $x = (1 - b) / (1 + b)$, and the first is $2b > 0$. Two who give the same part need $(1 - b) / 2$ each
+# (exercise 2), and that is the mistake here: together it is more.
 
 
 # %% tags=["wrong-4"]
