@@ -101,7 +101,7 @@ def check_4(cheapest: Callable[[float], tuple[float, float]], cafes: Callable[[f
             x + y < least + 1e-6,
             f"For b = {b} they meet, and x + y is {x + y:.3f}: less will do. To whom is meeting worth more?",
         )
-    return "Who wants the meeting pays for it; what the hider gives would only make it worse."
+    return "Who wants the meeting pays for it: what the hider gives counts for less."
 
 
 def _pulls(payoffs: Tensor) -> Tensor:
