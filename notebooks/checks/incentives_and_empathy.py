@@ -70,8 +70,8 @@ def check_3(meta_gradient: Callable[..., tuple[float, float]]) -> str:
         )
         expect(
             close(found, _nudged(R, S, T, P, p, 0.1)),
-            f"Something is off for (R, S, T, P) = {(R, S, T, P)}, p = {p}: what is it worth to the giver that the "
-            "other cooperates, where the giver itself cooperates, and where it defects?",
+            f"Something is off for (R, S, T, P) = {(R, S, T, P)}, p = {p}: what is it worth to the "
+            "giver that the other cooperates, where the giver itself cooperates, and where it defects?",
         )
     return "A price is worth what the change that it buys is worth."
 
