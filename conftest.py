@@ -12,6 +12,7 @@ import torch
 from bilevel.hypergradient import ESTIMATORS
 from bilevel.hypergradient.compiled import cache
 from bilevel.methods import METHODS
+from bilevel.tasks.registry import TASKS
 from games.catalogue import CATALOGUE
 
 
@@ -28,7 +29,7 @@ def _a_cache_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch:
 
 @pytest.fixture(autouse=True)
 def _forget_what_a_test_registers() -> Iterator[None]:
-    tables: tuple[dict[str, Any], ...] = (CATALOGUE, ESTIMATORS, METHODS)
+    tables: tuple[dict[str, Any], ...] = (CATALOGUE, ESTIMATORS, METHODS, TASKS)
     before = [dict(table) for table in tables]
     yield
     for table, kept in zip(tables, before, strict=True):

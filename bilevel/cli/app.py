@@ -20,6 +20,7 @@ from bilevel.cli.play import play_command
 from bilevel.cli.stopped import FAILED, Stopped, unusable
 from bilevel.cli.theory import theory_command
 from bilevel.cli.train import train_command
+from bilevel.cli.tune import tune_command
 from bilevel.errors import require_name
 
 CPU_MEMORY = "can't allocate memory"
@@ -40,6 +41,9 @@ COMMANDS = {
     "train": Command(train_command, "train a method on a game, many seeds at once; or resume a run"),
     "demo": Command(demo, "two dilemmas, four methods: a table and figures in a minute or two"),
     "compare": Command(compare_command, "compare methods on a game: a table with intervals, figures, files"),
+    "tune": Command(
+        tune_command, "learn the weights of a task's losses; a table against other ways, or a list of tasks"
+    ),
     "check": Command(
         check_command, "which estimator of the meta-gradient suits a game and a method? a table"
     ),

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 import games
-from bilevel.cli.leading import split_game
+from bilevel.cli.leading import split_name
 from bilevel.cli.lists import print_rows
 from bilevel.cli.load import load_file
 from bilevel.cli.settings import read_settings
@@ -45,7 +45,7 @@ class Catalogue:
 
 def games_command(arguments: list[str]) -> None:
     """List the games, or print one game's page; write files if asked to."""
-    name, options = split_game(arguments)
+    name, options = split_name(arguments)
     settings = read_settings(Catalogue, options, prog="bilevel games [GAME]")
     for path in settings.load:
         load_file(path)

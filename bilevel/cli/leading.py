@@ -41,10 +41,10 @@ def split_leading(
     return parser.parse_known_args(arguments)
 
 
-def split_game(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Split off a game's name, which stands before all options; None where there is none.
+def split_name(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Split off the name, of a game or a task, that stands before all options; None where there is none.
 
-    >>> split_game(["jungle", "--seed", "2"]), split_game(["--seed", "2"])
+    >>> split_name(["jungle", "--seed", "2"]), split_name(["--seed", "2"])
     (('jungle', ['--seed', '2']), (None, ['--seed', '2']))
     """
     if arguments and not arguments[0].startswith("-"):

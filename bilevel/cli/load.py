@@ -13,7 +13,8 @@ from bilevel.errors import require
 def load_file(path: Path) -> None:
     """Run a Python file that registers what is its own.
 
-    Games (`games.register`), methods (`register_method`) or estimators (`register_hypergradient`).
+    Games (`games.register`), methods (`register_method`), estimators (`register_hypergradient`) or tasks
+    (`register_task`).
 
     Only a file that the user names is ever run: a run's folder does not say which one it needs.
 

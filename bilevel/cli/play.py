@@ -9,7 +9,7 @@ import torch
 
 import games
 from bilevel.agents.actors import Actor, random_actor, scripted_actor
-from bilevel.cli.leading import split_game, split_leading
+from bilevel.cli.leading import split_leading, split_name
 from bilevel.cli.load import load_file
 from bilevel.cli.settings import read_settings
 from bilevel.errors import require
@@ -60,7 +60,7 @@ class Play:
 
 def play_command(arguments: list[str]) -> None:
     """Play as the arguments say, and write a film."""
-    named, options = split_game(arguments)
+    named, options = split_name(arguments)
     chosen, rest = split_leading("bilevel play", options, names=("policy",))
     policy = chosen.policy or RANDOM
     for path in chosen.load:

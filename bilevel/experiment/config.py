@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
-import subprocess
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import torch
 import tyro
 
-from bilevel._version import __version__
 from bilevel.errors import require
 from bilevel.experiment.presets import preset
+from bilevel.experiment.provenance import PROVENANCE, provenance
 from bilevel.experiment.restore import restore
 from bilevel.hypergradient import format_hypergradient
 from bilevel.methods import Method, OuterMethod, Placement
@@ -25,10 +22,9 @@ from games.base import ExactGame, Game
 
 MOST_SEEDS = 1_000_000
 FORMAT = "bilevel-run/1"
-RECORDED_PACKAGES = ("torch", "torchopt", "numpy", "scipy", "gymnasium", "pettingzoo")
 DtypeName = Literal["auto", "float32", "float64"]
 DTYPES: tuple[str, ...] = get_args(DtypeName)
-PROVENANCE = ("format", "versions", "commit")
+BESIDE = ("format", *PROVENANCE)
 """What config.json says beside the settings."""
 UNKNOWN = ("There is no game ", "There is no method ", "There is no hypergradient ")
 """How a refusal begins of what may be somebody's own, which only --load brings."""
@@ -119,9 +115,7 @@ class RunConfig:
         return {
             "format": FORMAT,
             **dataclasses.asdict(self.in_text()),
-            "versions": {"bilevel": __version__, "python": platform.python_version()}
-            | {name: version(name) for name in RECORDED_PACKAGES},
-            "commit": _commit(),
+            **provenance(),
         }
 
 
@@ -153,7 +147,7 @@ def load_config(path: Path) -> RunConfig:
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         found = saved.get("format") if isinstance(saved, dict) else None
         raise ValueError(f"{path} is not a configuration of the form {FORMAT} (it says {found!r}).")
-    settings = {name: value for name, value in saved.items() if name not in PROVENANCE}
+    settings = {name: value for name, value in saved.items() if name not in BESIDE}
     try:
         return from_settings(settings)
     except ValueError as error:
@@ -182,19 +176,3 @@ def _require_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(f"There is no device {device!r} here: {reason}.") from error
-
-
-def _commit() -> str | None:
-    """The commit this code runs from, with -dirty if files differ; None where git does not keep this file."""
-    here = Path(__file__).resolve()
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=here.parent, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", here.name)  # an installed copy may lie within another repository
-        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None
-    except (OSError, subprocess.SubprocessError):
-        return None

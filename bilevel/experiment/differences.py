@@ -19,7 +19,16 @@ def differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
     >>> differences(config, dataclasses.replace(config, seeds=8))
     {'seeds': (32, 8)}
     """
-    before, after = (_flat(dataclasses.asdict(config.in_text())) for config in (one, other))
+    return between(*(dataclasses.asdict(config.in_text()) for config in (one, other)))
+
+
+def between(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two nested mappings differ, as `differences`.
+
+    >>> between({"game": {"agents": 2}}, {"game": {"agents": 3}, "seeds": 8})
+    {'game.agents': (2, 3), 'seeds': (None, 8)}
+    """
+    before, after = _flat(one), _flat(other)
     names = list(dict.fromkeys([*before, *after]))
     return {
         name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)

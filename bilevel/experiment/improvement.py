@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
+from bilevel.errors import require
 from bilevel.experiment.statistics import RESAMPLES, Interval, bootstrap_interval, interquartile_mean
 
 
@@ -83,6 +84,39 @@ def difference_interval(
     return bootstrap_interval(
         (one, other),
         lambda drawn, against: interquartile_mean(drawn) - interquartile_mean(against),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def paired_difference_interval(
+    one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """The difference of two interquartile means, A minus B, where seed i of both met the same data.
+
+    As `difference_interval`, but a seed is drawn again with both of its scores, so that what a seed does to
+    both falls out of the interval.
+
+    Args:
+        one: [seed], the scores of A, 3 seeds or more.
+        other: [seed], those of B, seed by seed.
+        resamples: bootstrap samples, 1 or more.
+        seed: of the bootstrap.
+
+    Returns:
+        in the units of the scores.
+
+    Raises:
+        ValueError: as `bootstrap_interval`; or the numbers of seeds differ.
+
+    >>> paired = paired_difference_interval(np.arange(8.0) + 1, np.arange(8.0))
+    >>> [float(part) for part in paired]
+    [1.0, 1.0, 1.0]
+    """
+    require(one.shape == other.shape, f"Pairs need as many seeds, but there are {one.size} and {other.size}.")
+    return bootstrap_interval(
+        (np.stack((one, other)),),
+        lambda both: interquartile_mean(both[0]) - interquartile_mean(both[1]),
         resamples=resamples,
         seed=seed,
     )

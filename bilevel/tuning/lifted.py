@@ -2,66 +2,35 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import higher.optim
 import torch
-from higher.optim import DifferentiableAdam, DifferentiableOptimizer
+from higher.optim import DifferentiableOptimizer
 from torch import Tensor
 
 from bilevel.errors import require
+from bilevel.tuning.torch_steps import RULES, Group
 
 Params = list[Tensor]
 ClipGradients = Callable[[Sequence[Tensor | None]], list[Tensor | None]]
 
 
-class _DifferentiableAdamW(DifferentiableAdam):  # type: ignore[misc]  # higher has no types
-    """Adam with decoupled weight decay, which `higher` lacks."""
-
-    def _update(self, grouped_grads: list[list[Tensor | None]], **kwargs: Any) -> None:
-        decays = [group["weight_decay"] for group in self.param_groups]
-        for group, grads in zip(self.param_groups, grouped_grads, strict=True):
-            shrink = 1 - group["lr"] * group["weight_decay"]
-            group["params"] = [
-                p if g is None else shrink * p for p, g in zip(group["params"], grads, strict=True)
-            ]
-            group["weight_decay"] = 0.0
-        super()._update(grouped_grads, **kwargs)
-        for group, decay in zip(self.param_groups, decays, strict=True):
-            group["weight_decay"] = decay
-
-
-higher.optim.register_optim(torch.optim.AdamW, _DifferentiableAdamW)
-
-LIFTED: tuple[type[torch.optim.Optimizer], ...] = (
-    torch.optim.SGD,
-    torch.optim.Adam,
-    torch.optim.AdamW,
-    torch.optim.Adamax,
-    torch.optim.RMSprop,
-    torch.optim.Adagrad,
-    torch.optim.Adadelta,
-    torch.optim.ASGD,
-)
+LIFTED = tuple(RULES)
 """Optimisers whose steps can be differentiated. Rprop is not one: it follows the gradient's sign alone."""
 
 
-COUNTS = ("step", "eta", "mu")
-"""What optimisers remember of a parameter that is one number whatever its shape."""
+class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher has no types
+    """An optimiser, with its state as it is, whose steps are differentiable functions.
 
-
-class LiftedOptimiser:
-    """A copy of an optimiser, with its state as it is, whose steps are differentiable functions.
-
-    Its steps are those that torch's optimiser would take. (`higher` alone would add Adam's epsilon to the
-    uncorrected second moment; here epsilon is scaled in each step so that both agree.)
+    `higher` differentiates a loss and keeps the graph; what is done with the gradients are torch's own steps
+    (`bilevel.tuning.torch_steps`: `higher` itself lacks AdamW, and adds Adam's epsilon elsewhere). Nothing of
+    the optimiser is copied, so take these steps before it takes its own.
 
     Args:
         optimiser: one of `LIFTED`; not changed.
         clip: what happens to the gradients before each step; None: nothing.
-        learning_rates: one for each parameter group, to be differentiated; None: the optimiser's own.
+        groups: parameter groups in the place of its own, with a learning rate that is to be differentiated.
 
     Raises:
         ValueError: the optimiser cannot be lifted (lists those that can), or ascends.
@@ -79,21 +48,20 @@ class LiftedOptimiser:
         optimiser: torch.optim.Optimizer,
         *,
         clip: ClipGradients | None = None,
-        learning_rates: Sequence[Tensor] | None = None,
+        groups: Sequence[Group] | None = None,
     ) -> None:
         check_lifts(optimiser)
-        self._groups = optimiser.param_groups
-        self._learning_rates = learning_rates
-        with warnings.catch_warnings():
-            # It warns of RMSprop in general; the tests hold its derivatives against differences.
-            warnings.filterwarnings("ignore", message="Differentiable RMSprop", category=UserWarning)
-            self._lifted: DifferentiableOptimizer = higher.optim.get_diff_optim(
-                optimiser, parameters_of(optimiser), grad_callback=clip
-            )
-        # Torch counts steps in tensors of float32; powers of them would be no better than that.
-        for states in self._lifted.state:
-            for index, state in states.items():
-                states[index] = state | {key: float(state[key]) for key in COUNTS if key in state}
+        self.rule = RULES[type(optimiser)]
+        groups = optimiser.param_groups if groups is None else groups
+        self.param_groups = [{**group, "params": [None] * len(group["params"])} for group in groups]
+        self.state = [
+            dict(enumerate(self.rule.read(p, optimiser.state.get(p, {}), group) for p in group["params"]))
+            for group in groups
+        ]
+        places = iter(range(len(parameters_of(optimiser))))
+        self._group_to_param_list = [[next(places) for _ in group["params"]] for group in self.param_groups]
+        self.clip = self._grad_callback = clip
+        self._fmodel, self._track_higher_grads = None, True
 
     def __call__(self, loss: Tensor, params: Sequence[Tensor]) -> Params:
         """Take one step on a loss.
@@ -105,21 +73,32 @@ class LiftedOptimiser:
         Returns:
             the new parameters, functions of the old ones and of whatever the loss depends on.
         """
-        return list(self._lifted.step(loss, params=list(params), override=self._override()))
+        return list(self.step(loss, params=list(params)))
 
-    def _override(self) -> dict[str, list[Any]] | None:
-        override: dict[str, list[Any]] = {}
-        if self._learning_rates is not None:
-            override["lr"] = list(self._learning_rates)
-        if isinstance(self._lifted, DifferentiableAdam):
-            override["eps"] = [self._epsilon(index) for index in range(len(self._groups))]
-        return override or None
+    def along(self, gradients: Sequence[Tensor | None], params: Sequence[Tensor]) -> Params:
+        """Take one step along gradients that are there already, None for a parameter that is to stay."""
+        clipped = gradients if self.clip is None else self.clip(gradients)
+        for group, places in zip(self.param_groups, self._group_to_param_list, strict=True):
+            group["params"] = [params[place] for place in places]
+        self._update([[clipped[place] for place in places] for places in self._group_to_param_list])
+        return [p for group in self.param_groups for p in group["params"]]
 
-    def _epsilon(self, index: int) -> float:
-        """What `higher` must add to the uncorrected root of the second moment in the step that comes."""
-        group, states = self._groups[index], self._lifted.state[index]
-        steps = max((float(state["step"]) for state in states.values() if state), default=0.0) + 1
-        return float(group["eps"] * (1 - group["betas"][1] ** steps) ** 0.5)
+    @property
+    def rates(self) -> list[float]:
+        """The learning rate of each parameter."""
+        return [float(group["lr"]) for group in self.param_groups for _ in group["params"]]
+
+    @property
+    def decays(self) -> list[float]:
+        """The weight decay of each parameter that is added to its gradient; 0 where it is decoupled."""
+        return [_added_decay(group) for group in self.param_groups for _ in group["params"]]
+
+    def _update(self, grouped_grads: list[list[Tensor | None]], **_: Any) -> None:
+        for group, states, grads in zip(self.param_groups, self.state, grouped_grads, strict=True):
+            for index, gradient in enumerate(grads):
+                if gradient is not None:  # who has no gradient is left alone, whatever its decay
+                    moved = self.rule.move(group["params"][index], gradient, states[index], group)
+                    group["params"][index], states[index] = moved
 
 
 def parameters_of(optimiser: torch.optim.Optimizer) -> Params:
@@ -140,3 +119,7 @@ def check_lifts(optimiser: torch.optim.Optimizer) -> None:
             f"This {type(optimiser).__name__} ascends (maximize=True): leave it off, and minimise minus "
             "what you want to be large.",
         )
+
+
+def _added_decay(group: Group) -> float:
+    return 0.0 if group.get("decoupled_weight_decay", False) else float(group.get("weight_decay", 0.0))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from bilevel.errors import require
-from bilevel.tree import Tree, tree_map
+from bilevel.tree import Tensors, Tree, split_floating
 from bilevel.tuning.lifted import LiftedOptimiser, Params
 from bilevel.tuning.world import Draws, World
 
@@ -20,6 +20,15 @@ Loss = Callable[[], Tensor]
 
 TrainLosses = Callable[[], Tree]
 """The training losses of the model as it is: what the weights take."""
+
+
+class Own(NamedTuple):
+    """What the model itself computed for the step that it is about to take: the first virtual step's, too."""
+
+    losses: list[Tree]
+    """Of the parts of the batch, functions of the model's own parameters."""
+    draws: Draws
+    """Where the random streams were before that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +47,33 @@ class LookAhead:
     """To be low after the steps."""
     outer: Sequence[Tensor]
     """What the meta-gradient is taken in."""
+    own: Own | None = None
+    """What is there already of the first step; None: nothing."""
+    learned: nn.Module | None = None
+    """The modules whose parameters `outer` are."""
+    groups: Callable[[], list[dict[str, Any]]] = list
+    """Gives the optimiser's parameter groups, with the learning rate that is learned."""
 
     def start(self) -> Params:
-        """Copies of the model's parameters, to be differentiated."""
+        """The model's own parameters or copies, to start from: to be differentiated, not to be changed."""
+        if self.own is not None:
+            return list(self.world.trained)
         return [p.detach().clone().requires_grad_(p.requires_grad) for p in self.world.trained]
+
+    def training(self, step: int, params: Params, buffers: dict[str, Tensor]) -> list[Tree]:
+        """The training losses of a step, part by part, with these parameters and buffers."""
+        if step == 0 and self.own is not None and _are(params, self.world.trained):
+            return self.own.losses
+        return [self.world.run(part, params, buffers) for part in self.losses[step]]
+
+    def weighed(self, parts: Sequence[Tree]) -> Tensor:
+        """The mean of the parts' weighted losses."""
+        losses = [self.weigh(each) for each in parts]
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
     def total(self, step: int, params: Params, buffers: dict[str, Tensor]) -> Tensor:
         """The weighted training loss of a step, with these parameters and buffers."""
-        losses = [self.weigh(self.world.run(part, params, buffers)) for part in self.losses[step]]
-        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        return self.weighed(self.training(step, params, buffers))
 
     def outcome(self, params: Params, buffers: dict[str, Tensor]) -> Tensor:
         """The validation loss.
@@ -54,17 +81,27 @@ class LookAhead:
         Raises:
             ValueError: it is not one number, or does not depend on the model.
         """
-        loss = self.world.run(self.validation, params, buffers)
-        require(
-            isinstance(loss, Tensor) and loss.ndim == 0,
-            "The validation loss must be one number, a tensor without axes: take its mean.",
-        )
+        loss = self.number(self.world.run(self.validation, params, buffers))
         require(
             loss.requires_grad,
             "The validation loss does not reach the model's parameters, so no weight can change it: it is "
             "detached, or computed under torch.no_grad().",
         )
         return loss
+
+    @staticmethod
+    def number(loss: Any) -> Tensor:
+        """The validation loss.
+
+        Raises:
+            ValueError: it is not one number.
+        """
+        require(
+            isinstance(loss, Tensor) and loss.ndim == 0,
+            "The validation loss must be one number, a tensor without axes: take its mean.",
+        )
+        number: Tensor = loss
+        return number
 
 
 class MetaGradient(NamedTuple):
@@ -99,8 +136,9 @@ def directional(ahead: LookAhead) -> MetaGradient:
             p if u is None else forward_ad.make_dual(p, u)
             for p, u in zip(pulled.params, pulled.direction, strict=True)
         ]
-        slope = forward_ad.unpack_dual(ahead.total(0, duals, ahead.world.buffers_now())).tangent
-    return _joined(slope, pulled, ahead)
+        found = ahead.training(0, duals, ahead.world.buffers_now())
+        rises = [forward_ad.unpack_dual(loss).tangent for loss in split_floating(found)[0]]
+    return _joined(rises, pulled, ahead)
 
 
 def finite_difference(ahead: LookAhead) -> MetaGradient:
@@ -118,23 +156,20 @@ def finite_difference(ahead: LookAhead) -> MetaGradient:
     norm = torch.stack([u.square().sum() for u in pulled.direction if u is not None]).sum().sqrt()
     length = 0.01 / norm.clamp(min=torch.finfo(norm.dtype).tiny ** 0.5)
 
-    def shifted(sign: int) -> list[Tree]:
+    def shifted(sign: int) -> Tensors:
         """The losses of all parts, a little way on, or back."""
         params = [
-            p if u is None else p + sign * length * u
+            p if u is None else torch.addcmul(p, u, length, value=sign)
             for p, u in zip(pulled.params, pulled.direction, strict=True)
         ]
-        buffers = ahead.world.buffers_now()
-        with ahead.world.drawing_from(pulled.draws):
-            return [ahead.world.run(part, params, buffers) for part in ahead.losses[0]]
+        # What the model computed itself does not read what is learned, and needs no graph.
+        graph = torch.set_grad_enabled(ahead.own is None)
+        with ahead.world.drawing_from(pulled.draws), graph:
+            return split_floating(ahead.training(0, params, ahead.world.buffers_now()))[0]
 
-    slopes = []
-    for on, back in zip(shifted(1), shifted(-1), strict=True):
-        # Differences of losses, not of what is weighed: weights may read a loss without being its function.
-        with forward_ad.dual_level():
-            duals = tree_map(lambda a, b: forward_ad.make_dual((a + b) / 2, (a - b) / (2 * length)), on, back)
-            slopes.append(forward_ad.unpack_dual(ahead.weigh(duals)).tangent)
-    return _joined(torch.stack(slopes).mean(), pulled, ahead)
+    # Differences of losses, not of what is weighed: weights may read a loss without being its function.
+    rises = [(on - back) / (2 * length) for on, back in zip(shifted(1), shifted(-1), strict=True)]
+    return _joined(rises, pulled, ahead)
 
 
 ESTIMATORS: dict[str, Callable[[LookAhead], MetaGradient]] = {
@@ -144,6 +179,8 @@ ESTIMATORS: dict[str, Callable[[LookAhead], MetaGradient]] = {
 }
 ONE_STEP = ("directional", "finite-difference")
 """Those that look through one virtual step only."""
+SHARING = tuple(ESTIMATORS)
+"""Those that can start from what the model itself computed for its own step."""
 
 
 class _PulledBack(NamedTuple):
@@ -157,6 +194,8 @@ class _PulledBack(NamedTuple):
     """After the step, detached."""
     draws: Draws
     """Where the random streams were before the step."""
+    steepness: Sequence[Tensor | None]
+    """d(weighted training loss)/d(training loss), a function of what is learned, one for each of these."""
 
     @property
     def counts(self) -> bool:
@@ -167,32 +206,49 @@ class _PulledBack(NamedTuple):
 def _pull_back(ahead: LookAhead) -> _PulledBack:
     """Take the step, and pull the validation loss's gradient back through the optimiser's arithmetic."""
     params, buffers = ahead.start(), ahead.world.buffers_now()
-    draws = ahead.world.draws_now()
-    total = ahead.total(0, params, buffers)
+    draws = ahead.world.draws_now() if ahead.own is None else ahead.own.draws
+    parts = ahead.training(0, params, buffers)
+    losses = split_floating(parts)[0]
+    steepness = torch.autograd.grad(ahead.weighed(parts), losses, create_graph=True, allow_unused=True)
+    weighed = [(loss, s.detach()) for loss, s in zip(losses, steepness, strict=True) if s is not None]
     free = [index for index, p in enumerate(params) if p.requires_grad]
-    found = torch.autograd.grad(total, [params[index] for index in free], allow_unused=True)
+    found = torch.autograd.grad(
+        [loss for loss, _ in weighed],
+        [params[index] for index in free],
+        [s for _, s in weighed],
+        allow_unused=True,
+        retain_graph=True,
+    )
     # Who has no gradient is left alone by optimisers, whatever its decay or its momentum: so it stays out.
     leaves = {i: g.detach().requires_grad_() for i, g in zip(free, found, strict=True) if g is not None}
-    # A loss whose gradient is `leaves`: the step is then a function of these alone.
-    linear = torch.stack([(params[index] * leaf).sum() for index, leaf in leaves.items()]).sum()
-    loss = ahead.outcome(ahead.optimiser(linear, params), buffers)
+    start = [p.detach() for p in params]
+    loss = ahead.outcome(ahead.optimiser.along([leaves.get(i) for i in range(len(params))], start), buffers)
     pulled = torch.autograd.grad(loss, [*leaves.values(), *ahead.outer], allow_unused=True)
     direction = dict(zip(leaves, pulled, strict=False))
     return _PulledBack(
-        params=[p.detach() for p in params],
+        params=start,
         direction=[direction.get(index) for index in range(len(params))],
         direct=list(pulled[len(leaves) :]),
         loss=loss.detach(),
         draws=draws,
+        steepness=steepness,
     )
 
 
-def _joined(slope: Tensor, pulled: _PulledBack, ahead: LookAhead) -> MetaGradient:
+def _joined(rises: Sequence[Tensor], pulled: _PulledBack, ahead: LookAhead) -> MetaGradient:
+    """The derivative of how steeply the weighted loss rises, with these rises of the losses themselves."""
+    pairs = zip(pulled.steepness, rises, strict=True)
+    products = [(s * rise).sum() for s, rise in pairs if s is not None]
+    slope = products[0] if len(products) == 1 else torch.stack(products).sum()
     none: list[Tensor | None] = [None] * len(ahead.outer)
     through = _gradients(slope, ahead.outer) if slope.requires_grad else none
     both = zip(through, pulled.direct, strict=True)
     total = [a if b is None else b if a is None else a + b for a, b in both]
     return MetaGradient(total, pulled.loss)
+
+
+def _are(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return all(one is other for one, other in zip(some, others, strict=True))
 
 
 def _gradients(loss: Tensor, outer: Sequence[Tensor]) -> list[Tensor | None]:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bilevel.errors import require, require_name
+from bilevel.errors import require
+from bilevel.hypergradient.base import Hypergradient
 from bilevel.outer.hyper_parameter import HyperParameter
 from bilevel.outer.learned import Learned
+from bilevel.tree import leaves
 from bilevel.tuning.checks import require_learnable
 from bilevel.tuning.clipping import Clipping
 from bilevel.tuning.history import History
+from bilevel.tuning.implicit import Implicit
 from bilevel.tuning.lifted import LiftedOptimiser, check_lifts, parameters_of
-from bilevel.tuning.meta_gradients import ESTIMATORS, ONE_STEP, LookAhead, Loss, TrainLosses
-from bilevel.tuning.world import World
-
-EstimatorName = Literal["unrolled", "directional", "finite-difference"]
+from bilevel.tuning.meta_gradients import ONE_STEP, SHARING, LookAhead, Loss, Own, TrainLosses
+from bilevel.tuning.through_step import make_estimator
+from bilevel.tuning.world import Moment, World
 
 
 class StepResult(NamedTuple):
@@ -28,7 +30,7 @@ class StepResult(NamedTuple):
     loss: Tensor
     """The weighted training loss that was descended; detached."""
     validation_loss: Tensor | None
-    """After the virtual steps; None in steps between two outer ones."""
+    """After the virtual steps, if there are any; None in steps between two outer ones."""
 
 
 class LossWeightTuner:
@@ -57,7 +59,9 @@ class LossWeightTuner:
         max_norm: gradients are scaled down to this norm; None: they are not.
         max_value: each entry of a gradient is cut off at plus and minus this; None: it is not.
         estimator: how the meta-gradient is taken: unrolled, exact for any number of steps; directional, exact
-            and cheaper for one; finite-difference.
+            and cheaper in memory for one; finite-difference; implicit, at the model as it is, or `Implicit`
+            with other settings than three terms of a Neumann series; or one of `bilevel.hypergradient`, by
+            its name with settings, as in "truncated(steps=5)", or itself.
 
     Raises:
         ValueError: a setting is out of range, the optimiser cannot be lifted, the outer optimiser moves
@@ -100,14 +104,19 @@ class LossWeightTuner:
         accumulate: int = 1,
         max_norm: float | None = None,
         max_value: float | None = None,
-        estimator: EstimatorName = "unrolled",
+        estimator: str | Implicit | Hypergradient = "unrolled",
     ) -> None:
         for name, value in (("virtual_steps", virtual_steps), ("every", every), ("accumulate", accumulate)):
             require(
                 isinstance(value, int) and value >= 1,
                 f"{name} must be a whole number, 1 or more, not {value}.",
             )
-        require_name(estimator, ESTIMATORS, "estimator")
+        chosen = make_estimator(estimator)
+        require(
+            not isinstance(chosen, Implicit) or (virtual_steps == 1 and learning_rate is None),
+            "The estimator implicit takes no virtual step, so that virtual_steps is 1; and where training "
+            "comes to rest depends on no learning rate, so that it learns none: use unrolled.",
+        )
         require(
             estimator not in ONE_STEP or virtual_steps == 1,
             f"The estimator {estimator} looks through one virtual step, not {virtual_steps}: use unrolled.",
@@ -115,7 +124,8 @@ class LossWeightTuner:
         require(
             not also or estimator != "directional",
             "The estimator directional cannot look through hyper-parameters that losses read (`also`), as "
-            "torch lacks the derivatives: use unrolled, or finite-difference.",
+            "torch cannot differentiate its forward mode of some losses (of cross-entropy, say): use "
+            "unrolled, or finite-difference.",
         )
         check_lifts(optimiser)
         self.world = World([model] if isinstance(model, nn.Module) else model, optimiser)
@@ -124,7 +134,8 @@ class LossWeightTuner:
         self.learned = nn.ModuleList([weights, *also, *([learning_rate] if learning_rate else [])])
         self.virtual_steps, self.every, self.accumulate = virtual_steps, every, accumulate
         self.clipping = Clipping(max_norm, max_value)
-        self.estimator = ESTIMATORS[estimator]
+        self.estimator = chosen
+        self.shares = estimator in SHARING
         self.outer = parameters_of(outer_optimiser)
         self.steps = 0
         self.history = History()
@@ -149,10 +160,16 @@ class LossWeightTuner:
             FloatingPointError: a loss or a meta-gradient is not a finite number; nothing was changed.
         """
         batches = self._batches(train_losses)
-        looked = None
+        looked = own = None
         if self.steps % self.every == 0:
-            looked = self._look_ahead(batches, validation_loss)
-        loss = self._train(batches[0])
+            before = self.world.now()
+            try:
+                own = self._own(batches[0], before)
+                looked = self._look_ahead(batches, validation_loss, own)
+            except BaseException:
+                self.world.go_back(before)
+                raise
+        loss = self._train(batches[0], own)
         self.steps += 1
         for module in self._known():
             module.advance()
@@ -180,15 +197,35 @@ class LossWeightTuner:
         self.steps = int(state["steps"])
         self.history.load_state_dict(state["history"])
 
-    def _look_ahead(self, batches: list[list[TrainLosses]], validation_loss: Loss) -> Tensor:
+    def _own(self, parts: list[TrainLosses], before: Moment) -> Own | None:
+        """What the model computes for its own step, if that will not change with what is learned."""
+        if not self.shares or len(self.learned) > 1 + (self.learning_rate is not None):
+            return None  # losses read hyper-parameters
+        with torch.enable_grad():
+            losses = [self.world.run_itself(functools.partial(self._checked, part)) for part in parts]
+        roots = [loss.sum() for each in losses for loss in leaves(each)]
+        read = torch.autograd.grad(roots, self.outer, retain_graph=True, allow_unused=True)
+        if any(gradient is not None for gradient in read):
+            self.world.go_back(before)
+            return None
+        return Own(losses, before.draws)
+
+    def _look_ahead(self, batches: list[list[TrainLosses]], validation_loss: Loss, own: Own | None) -> Tensor:
         checked = [[functools.partial(self._checked, part) for part in parts] for parts in batches]
-        groups = len(self.optimiser.param_groups)
-        rates = None if self.learning_rate is None else [self.learning_rate()] * groups
-        lifted = LiftedOptimiser(self.optimiser, clip=self.clipping.differentiable, learning_rates=rates)
+        lifted = LiftedOptimiser(self.optimiser, groups=self._groups(), clip=self.clipping.differentiable)
         with self.world.drawing_from(self.world.draws_now()), torch.enable_grad():
-            gradient, loss = self.estimator(
-                LookAhead(self.world, lifted, checked, self._weigh, validation_loss, self.outer)
+            ahead = LookAhead(
+                self.world,
+                lifted,
+                checked,
+                self._weigh,
+                validation_loss,
+                self.outer,
+                own,
+                self.learned,
+                self._groups,
             )
+            gradient, loss = self.estimator(ahead)
         require(
             any(g is not None for g in gradient),
             "The validation loss depends on none of the learned weights: it must be computed with the model "
@@ -208,7 +245,7 @@ class LossWeightTuner:
             module.project_()
         return loss
 
-    def _train(self, parts: list[TrainLosses]) -> Tensor:
+    def _train(self, parts: list[TrainLosses], own: Own | None) -> Tensor:
         """The model's own step, in which nothing flows to the weights."""
         if self.learning_rate is not None:
             for group in self.optimiser.param_groups:
@@ -218,8 +255,9 @@ class LossWeightTuner:
         flags = [parameter.requires_grad for parameter in self.outer]
         try:
             self.learned.requires_grad_(False)
-            for part in parts:
-                loss = self._weigh(self._checked(part)) / len(parts)
+            for index, part in enumerate(parts):
+                losses = self._checked(part) if own is None else own.losses[index]
+                loss = self._weigh(losses) / len(parts)
                 loss.backward()
                 total = total.to(loss) + loss.detach()
         finally:
@@ -228,6 +266,11 @@ class LossWeightTuner:
         self.clipping.in_place(self.world.trained)
         self.optimiser.step()
         return total
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The optimiser's parameter groups, with the learning rate that is learned."""
+        groups = self.optimiser.param_groups
+        return groups if self.learning_rate is None else [{**g, "lr": self.learning_rate()} for g in groups]
 
     def _checked(self, train_losses: TrainLosses) -> Any:
         """The losses, if the model can learn from each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,17 @@ from bilevel.tuning.lifted import parameters_of
 Result = TypeVar("Result")
 Draws = tuple[Tensor, Tensor | None]
 """The states of the random streams of the CPU and of the device, if that is another."""
+
+
+class Moment(NamedTuple):
+    """What calling a model changes, as it was."""
+
+    buffers: list[tuple[nn.Module, str, Tensor | None]]
+    """The module, the name and the tensor itself."""
+    copies: list[Tensor | None]
+    """What these held."""
+    draws: Draws
+    """Where the random streams were."""
 
 
 class World(nn.Module):
@@ -52,6 +63,31 @@ class World(nn.Module):
         """Whether whatever runs now is to be differentiated in the model's parameters by reverse mode."""
         self.names = [names[id(parameter)] for parameter in self.trained]
 
+    def run_itself(self, function: Callable[[], Result]) -> Result:
+        """Call the function with the model as it is.
+
+        Raises:
+            ValueError: as `run`.
+        """
+        versions = [parameter._version for parameter in self.trained]
+        result = function()
+        self._require_unchanged(self.trained, versions)
+        return result
+
+    def now(self) -> Moment:
+        """What calling the model changes, to go back to."""
+        places = [(module, key) for module in self.modules() for key in module._buffers]
+        buffers = [(module, key, module._buffers[key]) for module, key in places]
+        copies = [None if buffer is None else buffer.clone() for *_, buffer in buffers]
+        return Moment(buffers, copies, self.draws_now())
+
+    @torch.no_grad()
+    def go_back(self, moment: Moment) -> None:
+        """Bring buffers and random streams back to where they were."""
+        for (module, key, buffer), copied in zip(moment.buffers, moment.copies, strict=True):
+            module._buffers[key] = buffer if buffer is None or copied is None else buffer.copy_(copied)
+        self.draw_from(moment.draws)
+
     def buffers_now(self) -> dict[str, Tensor]:
         """Copies of the buffers, as batch norm's running means, that may be written to."""
         return {name: buffer.clone() for name, buffer in self.named_buffers()}
@@ -76,12 +112,7 @@ class World(nn.Module):
             result: Result = functional_call(self, values, (function,))
         finally:
             self.differentiated = True
-        for name, parameter, version in zip(self.names, params, versions, strict=True):
-            require(
-                parameter._version == version,
-                f"{self._owner(name)} changes its parameter {name.rpartition('.')[2]!r} in place when it is "
-                "called, and a step that does so cannot be differentiated: change it after the step instead.",
-            )
+        self._require_unchanged(params, versions)
         return result
 
     def draws_now(self) -> Draws:
@@ -93,17 +124,33 @@ class World(nn.Module):
     @contextmanager
     def drawing_from(self, start: Draws) -> Iterator[None]:
         """Draw from there inside, and leave the streams where they were."""
-        device, (on_cpu, on_device) = self.trained[0].device, start
-        with torch.random.fork_rng(devices=[device] if on_device is not None else []):
-            torch.set_rng_state(on_cpu)
-            if on_device is not None:
-                torch.cuda.set_rng_state(on_device, device)
+        before = self.draws_now()
+        self.draw_from(start)
+        try:
             yield
+        finally:
+            self.draw_from(before)
 
     def forward(self, function: Callable[[], Result]) -> Result:
         """Call the function; `run` says with which parameters."""
         return function()
 
-    def _owner(self, name: str) -> str:
+    def draw_from(self, draws: Draws) -> None:
+        """Draw from there from now on."""
+        on_cpu, on_device = draws
+        torch.set_rng_state(on_cpu)
+        if on_device is not None:
+            torch.cuda.set_rng_state(on_device, self.trained[0].device)
+
+    def _require_unchanged(self, params: Sequence[Tensor], versions: Sequence[int]) -> None:
+        for name, parameter, version in zip(self.names, params, versions, strict=True):
+            require(
+                parameter._version == version,
+                f"{self.owner(name)} changes its parameter {name.rpartition('.')[2]!r} in place when it is "
+                "called, and a step that does so cannot be differentiated: change it after the step instead.",
+            )
+
+    def owner(self, name: str) -> str:
+        """The module that has a parameter or buffer of this name, for a sentence."""
         path = name.rpartition(".")[0]
         return f"The module {path.removeprefix('model.')!r} ({type(self.get_submodule(path)).__name__})"

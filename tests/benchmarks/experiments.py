@@ -121,6 +121,22 @@ def _played(name: str, title: str, chosen: Sequence[Variant]) -> Experiment:
     )
 
 
+def _tuner(name: str, *, sizes: Sequence[int], memory: bool) -> Experiment:
+    return Experiment(
+        name=name,
+        title=f"A training step with learned weights of samples ({name})",
+        problem="noisy digits",
+        variants=variants.TUNER,
+        count="units",
+        sizes=sizes,
+        steps=(1,),
+        short_sizes=(32,) if not memory else (128,),
+        short_steps=(1,),
+        dtype="float32",
+        memory=memory,
+    )
+
+
 UNROLLED = dataclasses.replace(
     _on_dilemma("unrolled", variants.DILEMMA),
     short_steps=(1, 10),
@@ -161,6 +177,8 @@ EXPERIMENTS: dict[str, Experiment] = {
             variants.COIN_GAME_DEEPER,
         ),
         _played("cleanup 7x7", "LIO's cleanup 7x7, played at random", variants.CLEANUP),
+        _tuner("tuner", sizes=(32, 256), memory=False),
+        _tuner("tuner, memory", sizes=(1024,), memory=True),
         _network("network", optional=False, steps=(10, 30, 100, 300, 1000)),
         _network("network, far", optional=False, steps=(1000,), chosen=variants.FAR),
         _network("network, momentum", optional=True, steps=(10, 30, 100)),

@@ -29,6 +29,9 @@ class Variant:
     """It is left out of larger cases ..."""
     most_steps: float = math.inf
     """... and of those with more inner steps."""
+    same: float = 1e-8
+    """The greatest difference from the reference's gradient, relative to its greatest entry; infinite where
+    something else is computed: it is then timed and not compared."""
     keeps_graph: bool = False
     """Whether all K steps' activations stay in memory."""
 
@@ -131,6 +134,21 @@ EVOLUTION = [
     Variant("TorchOpt, zero_order", "TorchOpt", "torchopt_estimators:evolution", SOLVE, most_size=1),
     Variant("JAX, vmap", "JAX", "with_jax:run", {"estimator": "evolution"}),
 ]
+
+TUNER = [
+    Variant("plain loop, nothing learned above", "plain", "weighing:plain", same=math.inf),
+    Variant("ours, unrolled", "ours", "weighing:ours"),
+    Variant("ours, directional", "ours", "weighing:ours", {"estimator": "directional"}),
+    Variant(
+        "ours, finite-difference", "ours", "weighing:ours", {"estimator": "finite-difference"}, same=5e-2
+    ),
+    Variant("autograd, by hand", "autograd", "weighing:by_autograd"),
+    Variant("higher, by hand", "higher", "weighing:with_higher"),
+    Variant("TorchOpt, modules", "TorchOpt", "weighing:with_torchopt"),
+    Variant("AuxiLearn's way, by hand", "AuxiLearn", "weighing:implicitly", same=math.inf),
+]
+"""One step of training with weights of samples that are learned; the first is what it is held against. The
+network has kinks, so a difference over a finite way misses a few per cent."""
 
 COIN_GAME = [
     Variant("ours, eager", "ours", "our_games:coin"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,12 +38,13 @@ class GradNorm(Weighing):
     first: Tensor
 
     def __init__(
-        self, names: Sequence[str], shared: Sequence[nn.Parameter], *, asymmetry: float = 1.5
+        self, names: Sequence[str], shared: Iterable[nn.Parameter], *, asymmetry: float = 1.5
     ) -> None:
         super().__init__(names)
-        require(len(shared) > 0, "GradNorm compares gradients in shared parameters, and there are none.")
+        self.shared = tuple(shared)
+        require(len(self.shared) > 0, "GradNorm compares gradients in shared parameters, and there are none.")
         require(asymmetry >= 0, f"asymmetry must be 0 or more, not {asymmetry}.")
-        self.shared, self.asymmetry = tuple(shared), asymmetry
+        self.asymmetry = asymmetry
         self.free = nn.Parameter(torch.ones(len(self.names)))
         self.register_buffer("first", torch.zeros(len(self.names)))
 

@@ -9,9 +9,6 @@ import numpy as np
 
 from tests.benchmarks.variants import Variant
 
-SAME = 1e-8
-"""The greatest difference from the reference's gradient, relative to its greatest entry."""
-
 
 def as_array(gradient: Any) -> np.ndarray:
     """Copy a library's array into a NumPy array."""

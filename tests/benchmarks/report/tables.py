@@ -64,8 +64,8 @@ def _time_table(results: Results, experiment: Experiment, columns: Sequence[tupl
             time = results.seconds(experiment.name, size, steps, variant.name)
             cells.append(_milliseconds(time, mine))
         error = results.worst_error(experiment.name, variant.name)
-        if error is not None:
-            body.append([variant.name, *cells, f"{error:.0e}"])
+        if any(cell != "-" for cell in cells) or error is not None:
+            body.append([variant.name, *cells, "-" if error is None else f"{error:.0e}"])
     return markdown(["ms", *(title for *_, title in columns), "error"], body)
 
 

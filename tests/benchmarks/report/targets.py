@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.benchmarks.experiments import MILLION
+from tests.benchmarks.experiments import EXPERIMENTS, MILLION
 from tests.benchmarks.report.results import Results
 
 OURS = "ours, compiled"
@@ -62,6 +62,9 @@ RATES: dict[str, float] = {
     "cleanup 7x7": 2,
 }
 """Experiment on a game -> million agent steps per second at least."""
+PLAIN_LOOP, TUNED, BY_HIGHER = "plain loop, nothing learned above", "ours, unrolled", "higher, by hand"
+STEP_COST: dict[str, float] = {TUNED: 3.5, "ours, finite-difference": 3.0}
+"""Variant of the tuner -> how many plain steps one of its training steps may cost."""
 COPIES, PLAYED = 4096, 100
 BESIDE_NUMPY = 50.0
 
@@ -72,6 +75,7 @@ def targets(results: Results) -> list[Target]:
         *_speed(results),
         *_memory(results),
         *_games(results),
+        *_weighing(results),
         *_compiling(results),
         *_accuracy(results),
     ]
@@ -119,6 +123,23 @@ def _games(results: Results) -> Iterator[Target]:
     )
     ratio = None if mine is None or one is None else mine / one
     yield Target("coin game: faster than NumPy, one copy at a time", BESIDE_NUMPY, ratio)
+
+
+def _weighing(results: Results) -> Iterator[Target]:
+    """A training step with weights that are learned, in times the plain loop's, and beside higher."""
+    for size in EXPERIMENTS["tuner"].sizes:
+        plain, higher = (results.seconds("tuner", size, 1, name) for name in (PLAIN_LOOP, BY_HIGHER))
+        for name, bound in STEP_COST.items():
+            time = results.seconds("tuner", size, 1, name)
+            cost = None if time is None or plain is None else time / plain
+            yield Target(f"tuner, {size} units: {name}, in plain steps", bound, cost, True)
+        time = results.seconds("tuner", size, 1, TUNED)
+        ratio = None if time is None or higher is None else higher / time
+        yield Target(f"tuner, {size} units: faster than higher by hand", 1, ratio)
+    for size in EXPERIMENTS["tuner, memory"].sizes:
+        ours, theirs = (results.memory("tuner, memory", size, name).get(1) for name in (TUNED, BY_HIGHER))
+        ratio = None if not ours or not theirs else ours / theirs
+        yield Target(f"tuner, {size} units: memory, in times higher's by hand", 1.1, ratio, True)
 
 
 def fit_square_root(memory: dict[int, int]) -> tuple[float, float, float] | None:

@@ -70,7 +70,8 @@ def test_groups_keep_their_settings_and_learning_rates_can_be_learned() -> None:
     params = start()
     optimiser = torch.optim.SGD([{"params": params[:1], "lr": 0.1}, {"params": params[1:], "lr": 0.2}])
     rates = [torch.tensor(rate, dtype=torch.float64, requires_grad=True) for rate in (0.1, 0.2)]
-    step = LiftedOptimiser(optimiser, learning_rates=rates)
+    groups = [{**g, "lr": rate} for g, rate in zip(optimiser.param_groups, rates, strict=True)]
+    step = LiftedOptimiser(optimiser, groups=groups)
     first, second = step(params[0].sum() + 3 * params[1].sum(), params)
     torch.testing.assert_close(first, params[0] - 0.1, rtol=0, atol=1e-15)
     torch.testing.assert_close(second, params[1] - 0.6, rtol=0, atol=1e-15)
@@ -83,3 +84,41 @@ def test_what_cannot_be_lifted_is_refused() -> None:
         LiftedOptimiser(torch.optim.Rprop(start()))
     with pytest.raises(ValueError, match=r"This SGD ascends \(maximize=True\)"):
         LiftedOptimiser(torch.optim.SGD(start(), lr=0.1, maximize=True))
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_a_parameter_that_joined_later_has_a_count_of_its_own(name: str) -> None:
+    params = start()
+    optimiser = warmed(name, params, 2)
+    optimiser.state.pop(params[1], None)  # as if it had no gradient until now
+    if name == "adagrad":
+        optimiser.state[params[1]] = {"step": torch.tensor(0.0), "sum": torch.zeros_like(params[1])}
+    step = LiftedOptimiser(optimiser)
+    fast = [p.detach().clone().requires_grad_() for p in params]
+    for _ in range(2):
+        fast = step(loss(fast, torch.tensor(1.5)), fast)
+        optimiser.zero_grad()
+        loss(params, torch.tensor(1.5)).backward()
+        optimiser.step()
+    for ours, theirs in zip(fast, params, strict=True):
+        torch.testing.assert_close(
+            ours, theirs, rtol=0, atol=1e-7 if name == "asgd" else 1e-13, check_dtype=True
+        )
+
+
+def test_adams_flag_of_decoupled_decay_is_seen() -> None:
+    params = start()
+    optimiser = torch.optim.Adam(params, lr=0.1, weight_decay=0.5, decoupled_weight_decay=True)
+    found = LiftedOptimiser(optimiser)(loss(params, torch.tensor(1.0)), params)
+    loss(params, torch.tensor(1.0)).backward()
+    optimiser.step()
+    for ours, theirs in zip(found, params, strict=True):
+        torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=0, atol=1e-14)
+
+
+def test_where_nothing_was_descended_the_derivative_is_finite() -> None:
+    """Adam's root at 0, as of inputs that are always 0."""
+    p, w = torch.zeros(2, requires_grad=True), torch.ones((), requires_grad=True)
+    (after,) = LiftedOptimiser(torch.optim.Adam([p], lr=0.1))(w * p[0], [p])
+    (gradient,) = torch.autograd.grad(after.sum(), w)
+    assert gradient.isfinite()

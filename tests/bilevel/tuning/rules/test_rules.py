@@ -34,7 +34,7 @@ RULES: dict[str, Callable[[Regression], Rule]] = {
     "linear": lambda task: Linear({"square": (0.1, 1.0, 3), "large": (1.0, 0.0, 5)}),
     "uncertainty": lambda task: Uncertainty(NAMES),
     "dynamic average": lambda task: DynamicAverage(NAMES, epoch=2),
-    "gradnorm": lambda task: GradNorm(NAMES, list(task.model[0].parameters())),  # type: ignore[index]
+    "gradnorm": lambda task: GradNorm(NAMES, task.model[0].parameters()),  # type: ignore[index]
     **{name: lambda task, name=name: Aggregated(NAMES, by=name) for name in AGGREGATORS},  # type: ignore[misc]
 }
 
@@ -193,7 +193,10 @@ def test_no_loss_rises_along_upgrads_direction() -> None:
         (lambda: Linear({"a": (-1.0, 0.0, 5)}), "The line of 'a' is"),
         (lambda: DynamicAverage(["a"], epoch=0), "epoch must be 1 step or more, not 0"),
         (lambda: DynamicAverage(["a"], epoch=5, temperature=0.0), "temperature must be above 0, not 0"),
-        (lambda: GradNorm(["a"], []), "GradNorm compares gradients in shared parameters, and there are none"),
+        (
+            lambda: GradNorm(["a"], iter([])),
+            "GradNorm compares gradients in shared parameters, and there are none",
+        ),
         (lambda: Aggregated(["a"], by="upgrade"), "There is no aggregator 'upgrade'. Did you mean 'upgrad'"),
     ],
 )

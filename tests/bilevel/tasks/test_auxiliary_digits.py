@@ -1,0 +1,161 @@
+"""`auxiliary-digits`: its data, its losses, every way to set its weights, and what they are learned to be."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from bilevel.tasks.auxiliary_digits import AuxiliaryDigits
+from bilevel.tasks.auxiliary_training import LOSSES, AuxiliaryDigitsSettings, Training, draw_data
+from bilevel.tasks.auxiliary_ways import WAYS
+from bilevel.tasks.task import Task, Trial
+
+SMALL = AuxiliaryDigitsSettings(labelled=20, pool=40, validation=20, hidden=8, steps=12, batch=16, epoch=4)
+TASK = AuxiliaryDigits()
+
+
+def run(weighting: str, settings: AuxiliaryDigitsSettings = SMALL, seed: int = 0) -> Trial:
+    parts: list[float] = []
+    trial = TASK.run(settings, weighting, seed, parts.append)
+    assert parts == sorted(parts)
+    assert all(0 <= part <= 1 for part in parts)
+    return trial
+
+
+@pytest.fixture(scope="module")
+def trials() -> dict[str, list[Trial]]:
+    """A seed of every way, and three of one, small."""
+    seeds = {"learned": 3}
+    return {name: [run(name, seed=seed) for seed in range(seeds.get(name, 1))] for name in WAYS}
+
+
+def test_it_keeps_the_contract(trials: dict[str, list[Trial]]) -> None:
+    task: Task = TASK
+    assert list(task.weightings) == list(WAYS)
+    names = [measure.name for measure in task.measures]
+    assert names[0] == "test error (%)"
+    for some in trials.values():
+        for trial in some:
+            assert list(trial.measures) == names
+            assert 0 <= trial.measures["test error (%)"] <= 100
+            for name in trial.courses:
+                if not name.endswith(" at"):
+                    steps = trial.courses[f"{name} at"]
+                    assert len(trial.courses[name]) == len(steps)
+                    assert (steps[0], steps[-1]) in {(0, SMALL.steps), (0, SMALL.steps - 1)}
+
+
+def test_the_parts_of_the_data_are_apart() -> None:
+    data = draw_data(SMALL, torch.Generator().manual_seed(0))
+    parts = [data.labelled, data.pool, data.validation, data.test]
+    assert [len(part.digits) for part in parts] == [20, 40, 20, 1797 - 80]
+    sums = torch.cat([part.pixels for part in parts]).sum(0)
+    again = draw_data(SMALL, torch.Generator().manual_seed(1))
+    others = [again.labelled, again.pool, again.validation, again.test]
+    torch.testing.assert_close(torch.cat([part.pixels for part in others]).sum(0), sums)  # the same images
+    assert not torch.equal(again.labelled.pixels, data.labelled.pixels)
+    assert len(data.with_validation().labelled.digits) == 40
+    assert sums.max() <= 1797
+
+
+def test_losses_are_what_they_say() -> None:
+    """A head that is sure of its target has no loss, one that is sure of another a large one."""
+    training = Training(draw_data(SMALL, torch.Generator().manual_seed(0)), SMALL, 0)
+    digits = training.data.pool.digits[training.batch]
+
+    def sure(targets: torch.Tensor, classes: int) -> torch.Tensor:
+        return 50 * torch.nn.functional.one_hot(targets, classes).float()
+
+    def network(pixels: torch.Tensor, *heads: str) -> list[torch.Tensor]:
+        if len(heads) == 1:
+            return [sure(training.data.labelled.digits, 10)]
+        noise = sure(training.data.noise[training.batch], 10)
+        return [sure((digits + 1) % 10, 10), sure(digits // 2, 5), noise]
+
+    training.network = network  # type: ignore[assignment]
+    for name, loss in training.losses().items():
+        assert float(loss) < 1e-6, name
+    training.shifted = training.data.pool.digits
+    assert float(training.losses()["shifted"]) == pytest.approx(50, rel=1e-3)
+
+
+def test_a_seed_is_one_trial_and_leaves_torchs_random_stream_alone() -> None:
+    state = torch.get_rng_state()
+    one, again, other = run("learned"), run("learned"), run("learned", seed=1)
+    assert one.courses == again.courses
+    assert one.measures == again.measures
+    assert one.courses != other.courses
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_fixed_weights_stay_and_lines_end_where_they_should(trials: dict[str, list[Trial]]) -> None:
+    for trial in trials["equal"]:
+        assert all(trial.measures[f"{name} weight (% of start)"] == 100 for name in LOSSES)
+    for trial in trials["linear"]:
+        shares = [trial.measures[f"{name} weight (% of start)"] for name in LOSSES]
+        assert shares == pytest.approx([1000, 10, 10, 10], rel=1e-4)
+    for trial in trials["single"]:
+        assert math.isnan(trial.measures["pair weight (% of start)"])
+    for trial in trials["simplex"]:
+        assert sum(trial.courses[name][-1] for name in LOSSES) == pytest.approx(1, abs=1e-5)
+    assert trials["upgrad"][0].courses == {}
+
+
+def test_random_search_keeps_its_ranges_and_the_digits_weight(trials: dict[str, list[Trial]]) -> None:
+    for trial in trials["random-search"]:
+        assert trial.courses["digit"] == [1.0, 1.0]
+        for name in ("pair", "noise", "shifted"):
+            assert SMALL.least <= trial.courses[name][-1] <= SMALL.greatest
+
+
+def test_a_figure_is_drawn_of_all_ways_and_of_one(trials: dict[str, list[Trial]], tmp_path: Path) -> None:
+    sizes = []
+    for name, some in (("all.png", trials), ("one.png", {"single": trials["single"][:1]})):
+        TASK.draw(some, tmp_path / name)
+        picture = imread(tmp_path / name)
+        sizes.append(picture.shape[1])
+        assert np.ptp(picture) > 0.5
+    assert sizes[0] > sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"labelled": 0}, "labelled must be 1 or more, not 0"),
+        ({"pool": 1700}, "must leave some of the 1797 images to test on, but they take 2000"),
+        ({"learning_rate": 0.0}, r"learning_rate must be above 0, not 0\.0"),
+        ({"momentum": 1.0}, r"momentum must be from 0 up to 1, not 1\.0"),
+        ({"weight_decay": -1.0}, r"weight_decay must be 0 or more, not -1\.0"),
+        ({"outer_learning_rate": -0.1}, r"outer_learning_rate must be 0 or more, not -0\.1"),
+        ({"least": 2.0, "greatest": 1.0}, "least and greatest are two weights above 0 in order"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changed: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        AuxiliaryDigitsSettings(**changed)
+
+
+def test_without_torchjd_upgrad_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchjd", None)
+    monkeypatch.setitem(sys.modules, "torchjd.aggregation", None)
+    with pytest.raises(ValueError, match=r"pip install .*'bilevel\[rivals\]'\. Or leave upgrad out"):
+        run("upgrad")
+
+
+@pytest.mark.slow
+def test_the_harmful_weight_goes_to_about_0_and_what_counts_is_no_worse() -> None:
+    """The target, on seeds of its own; 20 seeds are in docs/tasks.md."""
+    seeds, settings = range(100, 105), AuxiliaryDigitsSettings()
+    learned = [run("learned", settings, seed) for seed in seeds]
+    single = [run("single", settings, seed) for seed in seeds]
+    assert np.mean([trial.measures["shifted weight (% of start)"] for trial in learned]) < 5
+    error = "test error (%)"
+    gains = [a.measures[error] - b.measures[error] for a, b in zip(learned, single, strict=True)]
+    assert np.mean(gains) <= 0
