@@ -13,6 +13,7 @@ from bilevel.tasks.task import Task
 TASKS: dict[str, str | Task] = {
     "noisy-digits": "bilevel.tasks.noisy_digits:NoisyDigits",
     "auxiliary-digits": "bilevel.tasks.auxiliary_digits:AuxiliaryDigits",
+    "world-model": "bilevel.tasks.world_model:WorldModelTask",
 }
 """Name -> the task, or "module:class", called without arguments, of one that is not imported yet."""
 PACKAGES = {

@@ -31,6 +31,19 @@ TINY: dict[str, dict[str, Any]] = {
         "epoch": 2,
     },
     "noisy-digits": {"train": 40, "clean": 10, "hidden": 4, "steps": 6, "batch": 10, "burn_in": 2},
+    "world-model": {
+        "shrink": 60,
+        "environment_steps": 32,
+        "copies": 2,
+        "window": 4,
+        "epochs": 1,
+        "latent_size": 2,
+        "hidden": 4,
+        "memory": 3,
+        "controller_hidden": 0,
+        "evaluations": 4,
+        "evaluation_episodes": 1,
+    },
 }
 """Task -> settings with which a trial takes a second or less."""
 NAMES = sorted(registry.TASKS)

@@ -1,0 +1,100 @@
+"""The losses of the whole model: who learns from which, and that copies' losses stand for themselves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bilevel.tasks.world_model.losses import held_out_loss, losses, of_copies
+from bilevel.tasks.world_model.ways import phases
+from bilevel.tasks.world_model.world_model import PARTS
+from tests.bilevel.tasks.world_model.tiny import a_batch, a_model, reached, tiny
+
+ALL = tiny(contrastive=True)
+REACHES = {
+    "reconstruction": {"autoencoder"},
+    "dynamics": {"autoencoder", "dynamics"},
+    "policy": {"autoencoder", "dynamics", "controller"},
+    "value": {"autoencoder", "dynamics", "value"},
+    "contrastive": {"autoencoder"},
+}
+
+
+@pytest.mark.parametrize("latents", ["gaussian", "categorical"])
+@pytest.mark.parametrize("name", list(REACHES))
+def test_who_learns_from_which_loss(name, latents):
+    settings = tiny(contrastive=True, latents=latents)
+    model = a_model(settings)
+    losses(model, a_batch(model, settings), settings, [name])[name].backward()
+    assert {part for part in PARTS if reached(getattr(model, part))} == REACHES[name]
+
+
+@pytest.mark.parametrize("gradient", ["real", "imagined", "both"])
+def test_every_policy_gradient_reaches_the_controller(gradient):
+    settings = tiny(policy_gradient=gradient)
+    model = a_model(settings)
+    losses(model, a_batch(model, settings), settings, ["policy"])["policy"].backward()
+    assert reached(model.controller)
+    # What is imagined starts from constants, so pictures' latents learn from real roll-outs alone.
+    assert reached(model.autoencoder) == (gradient != "imagined")
+
+
+def test_both_policy_gradients_are_the_sum():
+    model = a_model()
+    value = {}
+    for gradient in ("real", "imagined", "both"):
+        settings = tiny(policy_gradient=gradient)
+        value[gradient] = losses(model, a_batch(model, settings), settings, ["policy"])["policy"].item()
+    assert value["both"] == pytest.approx(value["real"] + value["imagined"], rel=1e-5)
+
+
+@pytest.mark.parametrize("way", ["staged", "alternating"])
+def test_freezing_freezes(way):
+    model = a_model(ALL)
+    batch = a_batch(model, ALL)
+    for phase in dict.fromkeys(phases(way, 3, ALL.losses)):
+        model.train_only(phase.parts)
+        model.zero_grad()
+        sum(losses(model, batch, ALL, phase.losses).values()).backward()
+        assert {part for part in PARTS if reached(getattr(model, part))} == set(phase.parts)
+        frozen = set(PARTS) - set(phase.parts)
+        assert all(p.grad is None for part in frozen for p in getattr(model, part).parameters())
+
+
+def test_the_whole_loss_is_the_mean_of_the_halves_where_all_steps_count():
+    settings = tiny()
+    model = a_model()
+    batch = a_batch(model)
+    halves = [of_copies(batch, slice(2)), of_copies(batch, slice(2, None))]
+    whole = losses(model, batch, settings, ["reconstruction"])["reconstruction"]
+    parts = [losses(model, half, settings, ["reconstruction"])["reconstruction"] for half in halves]
+    torch.testing.assert_close(whole, sum(parts) / 2)
+
+
+def test_half_of_the_copies_keep_their_own_dream():
+    batch = a_batch(a_model())
+    half = of_copies(batch, slice(2, None))
+    starts = batch.dream.latent.unflatten(1, (-1, 4))
+    assert torch.equal(half.dream.latent, starts[:, :, 2:].flatten(1, 2))
+    assert torch.equal(half.roll_out.memory, batch.roll_out.memory[2:])
+
+
+def test_truncation_shortens_what_the_policy_teaches_the_recurrent_network():
+    def gradient(truncate):
+        settings = tiny(truncate=truncate)
+        model = a_model(settings)
+        losses(model, a_batch(model, settings), settings, ["policy"])["policy"].backward()
+        return model.dynamics.cell.weight_hh.grad
+
+    torch.testing.assert_close(gradient(8), gradient(None))
+    assert not torch.allclose(gradient(2), gradient(None))
+
+
+def test_what_weights_are_learned_from_is_the_policys_loss_without_entropy():
+    settings = tiny(entropy=0.0)
+    model = a_model()
+    batch = a_batch(model)
+    torch.testing.assert_close(
+        held_out_loss(model, batch, tiny(entropy=0.5)),
+        losses(model, batch, settings, ["policy"])["policy"],
+    )

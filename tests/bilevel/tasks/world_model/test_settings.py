@@ -1,0 +1,41 @@
+"""Settings out of range are refused in one sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from bilevel.tasks.world_model.settings import WorldModelSettings
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"latents": "gausian"}, "Did you mean 'gaussian'"),
+        ({"policy_gradient": "dreamt"}, "policy gradient"),
+        ({"copies": 5}, "copies must be an even number, not 5"),
+        ({"environment_steps": 2000}, "copies x window x evaluations = 4096 or more, not 2000"),
+        ({"window": 0}, "window must be 1 or more, not 0"),
+        ({"truncate": 0}, "truncate must be 1 step or more, or None"),
+        ({"evaluations": 6}, "evaluations must be a multiple of 4, not 6"),
+        ({"crop": (0, 100, 0, 600)}, "its sides multiples of shrink, 15"),
+        ({"crop": (30, 0, 0, 600)}, "crop is"),
+        ({"discount": 1.5}, "discount must be from 0 to 1"),
+        ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"entropy": -1.0}, "entropy must be 0 or more"),
+        ({"max_norm": 0.0}, "max_norm must be above 0, or None"),
+        ({"controller_hidden": -1}, "controller_hidden must be 0"),
+    ],
+)
+def test_refused(change, sentence):
+    with pytest.raises(ValueError, match=sentence.replace("(", r"\(").replace(")", r"\)")):
+        WorldModelSettings(**change)
+
+
+def test_losses_follow_the_options():
+    assert WorldModelSettings(value_head=False).losses == ("reconstruction", "dynamics", "policy")
+    assert WorldModelSettings(contrastive=True).losses[3:] == ("value", "contrastive")
+
+
+def test_a_long_return_is_that_of_the_discount_or_of_the_window():
+    assert WorldModelSettings(discount=0.9).long_return == pytest.approx(10)
+    assert WorldModelSettings(discount=1.0, window=16).long_return == 16
