@@ -22,8 +22,8 @@ PLANS = {  # what, minutes
     "two hours,\na class": [("0", 10), ("1", 30), ("3", 35), ("break", 5), ("4", 30), ("5: pictures", 10)],
     "a model with\nseveral losses": [("1", 30), ("2", 35), ("break", 10), ("8", 45)],
     "a day,\na workshop": [
-        ("0", 10), ("1", 35), ("3", 35), ("break", 15), ("4", 35), ("5", 45), ("lunch", 60), ("6", 40), ("7", 35),
-        ("break", 15), ("9: own games", 75),
+        ("0", 10), ("1", 35), ("3", 35), ("break", 15), ("4", 35), ("5", 45), ("lunch", 60), ("6", 40),
+        ("7", 35), ("break", 15), ("9: own games", 75),
     ],
 }  # fmt: skip
 COLOURS = dict(zip("01234567", (GREY, BLUE, SKY, RED, GREEN, GREEN, AMBER, PURPLE), strict=True))
@@ -52,15 +52,15 @@ for name, parts in PLANS.items():
 #
 # | minute | what | who |
 # |---|---|---|
-# | 0 | Lesson 0: the first picture. Ask what could be learned *besides* what to do. Everybody runs one cell. | you |
-# | 10 | Lesson 1: picture; which way would *you* turn the knob? Vote, then the four estimators. | you |
-# | 25 | Lesson 1: play with the sliders until `implicit` points uphill; exercise 1. | pairs |
-# | 40 | Lesson 3: ten rounds against the unknown other, before any theory. | pairs |
-# | 50 | Lesson 3: greed and fear, where selfish learning ends; exercise 1. | you, pairs |
-# | 75 | Break. Leave the picture of lesson 4 on the wall. | |
-# | 80 | Lesson 4: who cleans the kitchen? Guess the share, derive $w > 1/3$ together, then why it overshoots. | you |
-# | 100 | Lesson 4: exercise 1, or the sliders. | pairs |
-# | 110 | Lesson 5: the two pictures. One question on a slip of paper as they leave (below). | all |
+# | 0 | Lesson 0: the first picture; everybody runs one cell | you |
+# | 10 | Lesson 1: which way would *you* turn the knob? Vote; then the four estimators | you |
+# | 25 | Lesson 1: sliders, until `implicit` points uphill; exercise 1 | pairs |
+# | 40 | Lesson 3: ten rounds against the unknown other, before any theory | pairs |
+# | 50 | Lesson 3: greed, fear, and where selfish learning ends; exercise 1 | you, pairs |
+# | 75 | Break, with the picture of lesson 4 on the wall | |
+# | 80 | Lesson 4: guess the share, derive $w > 1/3$ together; why learning overshoots | you |
+# | 100 | Lesson 4: exercise 1, or the sliders | pairs |
+# | 110 | Lesson 5: the two pictures; the slip below, on the way out | all |
 #
 # *The slip:* "An agent gives half of its reward away. Why is the group not poorer, and why might it be
 # richer?"
@@ -88,11 +88,13 @@ for name, parts in PLANS.items():
 # **Time.** Picture and words 10, equation 5, from scratch 10, playing and exercise 1: 10. Exercises 2 and
 # 3 are homework.
 #
-# | They say | Ask |
-# |---|---|
-# | "The goal does not contain the knob, so its slope is 0." | Through what does the knob act? |
-# | "Implicit is the exact one, unrolled an approximation." | Exact for which question: an exam after 10 lessons, or after infinitely many? |
-# | "Truncation only makes the gradient smaller." | Look at the printed numbers: which sign? Which effects are left out of the difference? |
+# **They say, and you ask.**
+#
+# * "The goal does not contain the knob, so its slope is 0." → Through what does the knob act?
+# * "Implicit is the exact one, unrolled an approximation." → Exact for which question: an exam after 10
+#   lessons, or after infinitely many?
+# * "Truncation only makes the gradient smaller." → Look at the printed numbers: which sign? Which effects
+#   are left out of the difference?
 #
 # **Exam.** (1) $g = \frac12(\theta - \varphi)^2$, $f = \frac12(\theta - 1)^2$, rate 0.5, $\theta_0 = 0$,
 # $\varphi = 1$, two steps. Give $dF/d\varphi$, what truncation to one step finds, and what implicit
@@ -125,11 +127,13 @@ print(f"by autograd     {torch.func.grad(end)(torch.tensor(1.0)):+.4f}")
 #
 # **Time.** Picture 5, words and equation 10, three libraries 10, lost gradients 10, exercise 1: 5.
 #
-# | They say | Ask |
-# |---|---|
-# | "`None` is a bug of PyTorch." | What did `step()` do to the old weights? |
-# | "If training works, the meta-gradient is right." | Which of the variants trained well and gave a wrong number? |
-# | "Epsilon is there for division by zero and does not matter." | What is the slope of $g / (\lvert g\rvert + \varepsilon)$ at $g = 1$? |
+# **They say, and you ask.**
+#
+# * "`None` is a bug of PyTorch." → What did `step()` do to the old weights?
+# * "If training works, the meta-gradient is right." → Which of the variants trained well and gave a wrong
+#   number?
+# * "Epsilon is there for division by zero and does not matter." → What is the slope of
+#   $g / (\lvert g\rvert + \varepsilon)$ at $g = 1$?
 #
 # **Exam.** (1) What is the slope of Adam's first update at $g = 0.3$, for $\varepsilon = 10^{-8}$ and for
 # 0.1? What follows for a weight that is learned through one step of Adam? (2) A loop trains well, and the
@@ -153,11 +157,13 @@ for epsilon in (1e-8, 0.1):
 #
 # **Time.** Ten rounds first: 10. Picture and words 10, diagram and pot 5, exercises 1 and 2: 10.
 #
-# | They say | Ask |
-# |---|---|
-# | "A dilemma is when people are bad." | Which of the four payoffs would you change to make good people defect? |
-# | "The equilibrium is the best outcome." | Best for whom, given what? What would both rather have? |
-# | "In the stag hunt everybody should cooperate." | If you are sure of me. What if there is a chance of 1 in 3 that I am not? |
+# **They say, and you ask.**
+#
+# * "A dilemma is when people are bad." → Which of the four payoffs would you change to make good people
+#   defect?
+# * "The equilibrium is the best outcome." → Best for whom, given what? What would both rather have?
+# * "In the stag hunt everybody should cooperate." → If you are sure of me. What if there is a chance of 1
+#   in 3 that I am not?
 #
 # **Exam.** (1) Five people, a pot whose content is multiplied by 3. Is it a dilemma, of which kind, and
 # what is the price of anarchy? (2) $(R, S, T, P) = (4, 1, 3, 2)$: greed, fear, both, none?
@@ -184,11 +190,13 @@ print(f"(4, 1, 3, 2): greed {T > R}, fear {P > S}")
 #
 # **Time.** Guess and derive the share 10, picture 5, why it overshoots 10, playing and exercise 1: 10.
 #
-# | They say | Ask |
-# |---|---|
-# | "Giving makes the giver poorer, and the group too." | What do the columns of the matrix sum to? And all of it? |
-# | "The learner gives 0.9, so 0.9 is needed." | What in its objective says that less would be better? |
-# | "Differentiate the sum of all shared rewards." | By conservation that is the group's reward. Whose gradient does *one* agent follow? |
+# **They say, and you ask.**
+#
+# * "Giving makes the giver poorer, and the group too." → What does each row of the matrix sum to? And all
+#   of it?
+# * "The learner gives 0.9, so 0.9 is needed." → What in its objective says that less would be better?
+# * "Differentiate the sum of all shared rewards." → By conservation that is the group's reward. Whose
+#   gradient does *one* agent follow?
 #
 # **Exam.** (1) Cleaning costs 1 and saves the *other* 5. From which share on do both clean? (2) Two teams
 # learn sharing by the same welfare, with step sizes 0.1 and 0.01, and report shares of 0.8 and 0.5. Who
@@ -211,11 +219,13 @@ print(f"the least share at which cleaning pays: {shares[cleans][0]:.4f}; 1/6 is 
 # **Time.** Picture and words 10, key equation and the cut gradient 10, three orders 10, curriculum 10,
 # exercise 1: 5.
 #
-# | They say | Ask |
-# |---|---|
-# | "End to end means that both train at the same time." | What happens if you cut the gradient and still train both at once? |
-# | "The curriculum found a cheaper solution." | Do *new* policies find it, too? Did you run on for long enough? |
-# | "The arrows mean friendship." | Many sharings reach the best. What would another start have given? |
+# **They say, and you ask.**
+#
+# * "End to end means that both train at the same time." → What happens if you cut the gradient and still
+#   train both at once?
+# * "The curriculum found a cheaper solution." → Do *new* policies find it, too? Did you run on for long
+#   enough?
+# * "The arrows mean friendship." → Many sharings reach the best. What would another start have given?
 #
 # **Exam.** (1) In the ring digging costs 1 and is worth 3 to one neighbour. Which share must each give if it
 # goes to the one who waters it, and which if it is split evenly between both neighbours? (2) Why is
@@ -237,11 +247,11 @@ for words, part in (("to the one who waters it", 1.0), ("split evenly", 0.5)):
 #
 # **Time.** Picture and words 15, from scratch 10, where is zero 5, exercises 1 and 2: 10.
 #
-# | They say | Ask |
-# |---|---|
-# | "Gifts make others cooperate." | Does the gift depend on what the other did? |
-# | "LIO solves it, so it is the best." | Where does the money come from? Would it still, if givers paid? |
-# | "Empathy is always good." | What does gratitude hand over, if what I got is a loss? |
+# **They say, and you ask.**
+#
+# * "Gifts make others cooperate." → Does the gift depend on what the other did?
+# * "LIO solves it, so it is the best." → Where does the money come from? Would it still, if givers paid?
+# * "Empathy is always good." → What does gratitude hand over, if what I got is a loss?
 #
 # **Exam.** (1) $(R, S, T, P) = (4, 0, 5, 1)$: the least payment for cooperating that makes it as good as
 # defecting, whatever the other does? (2) Of gifting with paying givers, LIO, LASE and D3C: which conserve
@@ -261,11 +271,11 @@ print("the least payment:", max(T - R, P - S))
 #
 # **Time.** Picture 5, words and equation 10, unexploitable? 5, rivals to a team 5, exercises 1 and 2: 10.
 #
-# | They say | Ask |
-# |---|---|
-# | "It does not converge, so nothing was learned." | What of the average policy? |
-# | "Sharing always helps." | What is there to have in common if the total is 0? |
-# | "An exploitability of 0 means that one wins." | Against whom? What does it promise against a bad opponent? |
+# **They say, and you ask.**
+#
+# * "It does not converge, so nothing was learned." → What of the average policy?
+# * "Sharing always helps." → What is there to have in common if the total is 0?
+# * "An exploitability of 0 means that one wins." → Against whom? What does it promise against a bad opponent?
 #
 # **Exam.** (1) Three agents, zero-sum; each keeps 0.6 and splits the rest. What happens to everybody's
 # reward? (2) What is the slope of welfare in the part that is shared, in a zero-sum game?
@@ -286,11 +296,11 @@ print("rewards", rewards.tolist(), "become", [round(float(r), 6) for r in reward
 # **Time.** Picture and box 10, the tuner 5, rivals 10, noisy labels 10, exercise 1: 5. The world model as
 # long as there is time.
 #
-# | They say | Ask |
-# |---|---|
-# | "Learned weights are optimal." | For what, how far ahead, and on which data? Which rival beat them here? |
-# | "A loss that is easy to fit deserves weight." | Which sensor was easy to fit, and what was wrong with it? |
-# | "The validation set stays untouched, we do not train on it." | What were the weights learned from? |
+# **They say, and you ask.**
+#
+# * "Learned weights are optimal." → For what, how far ahead, and on which data? Which rival beat them here?
+# * "A loss that is easy to fit deserves weight." → Which sensor was easy to fit, and what was wrong with it?
+# * "The validation set stays untouched, we do not train on it." → What were the weights learned from?
 #
 # **Exam.** (1) $\nabla V = (1, 0)$, $\nabla L_1 = (2, 1)$, $\nabla L_2 = (-1, 3)$, rate 0.1. Which weight
 # rises? (2) A colleague reports 93 % with learned weights and 75 % without, having 100 checked images.
@@ -314,11 +324,11 @@ print("slopes of V in both weights:", [round(float(slope), 6) for slope in -0.1 
 # is a good project for teams of two: a game on one page, its dilemma shown by `selfish`, one method, one
 # interval.
 #
-# | They say | Ask |
-# |---|---|
-# | "My method wins, 5 seeds of 5." | With whose settings? What does the simplest rival reach, tuned as long? |
-# | "It runs, so the game is right." | Which number do you know without running it? |
-# | "The interval holds 0, so both are equal." | Or are there too few seeds to tell? |
+# **They say, and you ask.**
+#
+# * "My method wins, 5 seeds of 5." → With whose settings? What does the simplest rival reach, tuned as long?
+# * "It runs, so the game is right." → Which number do you know without running it?
+# * "The interval holds 0, so both are equal." → Or are there too few seeds to tell?
 #
 # **Exam.** (1) A tax of 0.3 among 4 agents: which part of its reward goes to others? (2) The difference
 # of two methods over 8 seeds is 0.4, with the 95 % interval from -0.2 to 0.9. Write one honest sentence.
