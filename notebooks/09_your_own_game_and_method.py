@@ -396,7 +396,7 @@ from bilevel.report.table import with_interval
 SEEDS, STEPS = size(16, fast=3), size(200, fast=2)
 runs = {method: train(method, SEEDS, STEPS) for method in ("selfish", "fixed", "tax", "tos")}
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
-LOOKS = looks(["selfish", "fixed", "tos"]) | {"tax": {"color": BLUE, "linestyle": "-"}}
+LOOKS = looks(["selfish", "fixed", "tos"]) | {"tax": {"color": BLUE, "linestyle": "--"}}
 for method, results in runs.items():
     look = {"colour": LOOKS[method]["color"], "linestyle": LOOKS[method]["linestyle"]}
     for axes, name in ((left, "welfare"), (right, "given_away")):
@@ -457,10 +457,11 @@ fish, rate = runs["tax"].final["welfare"].mean(), learned.mean()
 print(f"Learned: {fish:.2f} fish on average, with a tax of {rate:.3g}, found by one training.")
 
 # %% [markdown]
-# So learning found a good rate, and no miracle: where everything goes into one pot (a tax of 1, the common
-# reward) as much is caught. Who knows that needs no meta-gradient; who does not saves the other trainings.
-# And half of the tax would have bought most of the fish: the learned rate *overshoots*, since nothing tells
-# it that a tax is dear. `tos` has a `cost_weight` for that, and `docs/theory.md` says what the least is.
+# So learning found a good rate, and no miracle: where everything goes into one pot (a tax of 1, the
+# common reward) at least as much is caught. Who knows that needs no meta-gradient; who does not saves the
+# other trainings. And half of the tax would have bought most of the fish: the learned rate *overshoots*,
+# since nothing tells it that a tax is dear. `tos` has a `cost_weight` for that, and `docs/theory.md` says
+# what the least is.
 #
 # ## Play
 #

@@ -19,7 +19,7 @@ torch.set_default_dtype(torch.float64)
 
 # %%
 PLANS = {  # what, minutes
-    "two hours,\na class": [("0", 10), ("1", 30), ("3", 35), ("break", 5), ("4", 30), ("5: pictures", 10)],
+    "two hours,\na class": [("0", 10), ("1", 30), ("3", 35), ("break", 5), ("4", 30), ("5", 10)],
     "a model with\nseveral losses": [("1", 30), ("2", 35), ("break", 10), ("8", 45)],
     "a day,\na workshop": [
         ("0", 10), ("1", 35), ("3", 35), ("break", 15), ("4", 35), ("5", 45), ("lunch", 60), ("6", 40),

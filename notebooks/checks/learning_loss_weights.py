@@ -12,7 +12,8 @@ from torch import Tensor
 @graded("Exercise 1")
 def check_1(slopes: Callable[[Tensor, Tensor, float], Tensor]) -> str:
     """Minus the rate times a dot product."""
-    validation, losses = torch.tensor([1.0, 0.0]), torch.tensor([[1.0, 0.0], [-2.0, 5.0], [0.0, 3.0]])
+    validation = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    losses = torch.tensor([[1.0, 0.0], [-2.0, 5.0], [0.0, 3.0]], dtype=torch.float64)
     answer = slopes(validation, losses, 1.0)
     expect(isinstance(answer, Tensor) and answer.shape == (3,), "Three losses have three slopes.")
     expect(close(answer[2], 0.0), "A loss whose pull stands at a right angle to the wish changes nothing.")
@@ -23,8 +24,8 @@ def check_1(slopes: Callable[[Tensor, Tensor, float], Tensor]) -> str:
     expect(close(answer, [-1.0, 2.0, 0.0]), "With rate 1 the slope is minus a dot product, for each loss.")
     expect(close(slopes(validation, losses, 0.5), [-0.5, 1.0, 0.0]), "A shorter step has a smaller effect.")
     generator = torch.Generator().manual_seed(0)
-    v, g = torch.randn(7, generator=generator), torch.randn(4, 7, generator=generator)
-    expect(close(slopes(v, g, 0.3), -0.3 * g @ v), "Right for two parameters, not for seven.")
+    v, g = torch.randn(5, 7, generator=generator, dtype=torch.float64).split((1, 4))
+    expect(close(slopes(v[0], g, 0.3), -0.3 * g @ v[0]), "Right for two parameters, not for seven.")
     return "A loss earns weight by pulling where the validation loss wants to go."
 
 
@@ -49,7 +50,7 @@ def check_2(reweight: Callable[[Tensor], Tensor]) -> str:
         close(reweight(torch.tensor([-1e-6, -3e-6])), [0.25, 0.75]),
         "Small slopes count the same after dividing.",
     )
-    return "With one sample as a loss, this is the way `reweight` of the noisy digits."
+    return "With samples in the place of losses this is the way `reweight` of the noisy digits."
 
 
 @graded("Exercise 3")
