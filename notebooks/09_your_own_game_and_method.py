@@ -82,14 +82,10 @@ class Pond(games.Game):
         return (~cooperative).long()
 
     def render(self, state, index=0, scale=1.0):
-        side = max(round(24 * scale), 4)
+        side, orange = max(round(24 * scale), 8), (230, 120, 0)
         frame = np.full((side, side * self.capacity, 3), (200, 225, 245), dtype=np.uint8)
-        for place in range(int(state.fish[index])):
-            frame[side // 4 : -(side // 4), place * side + side // 8 : (place + 1) * side - side // 8] = (
-                230,
-                120,
-                0,
-            )
+        for left in range(0, side * int(state.fish[index]), side):
+            frame[side // 4 : -side // 4, left + side // 8 : left + side - side // 8] = orange
         return frame
 
 
