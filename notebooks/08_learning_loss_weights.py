@@ -1,0 +1,431 @@
+# %% [markdown]
+# # 8. Learning loss weights
+#
+# **A model is trained on the sum of several losses. Who says how much each of them counts?**
+#
+# Mostly somebody who tried three numbers. But often there is a small set of data on which one can see what is
+# *really* wanted: measurements checked by hand, labels that an expert looked at, the return of a policy. Then
+# the weights can be learned from it, while the model trains, by the meta-gradient of lessons 1 and 2.
+#
+# The example: a quantity is read by two sensors. One is *noisy*, its mean so far somewhat low; the other
+# is steady, but *shifted*: it reads too much. A few measurements were checked by hand. How much should
+# each count?
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from checks.learning_loss_weights import check_1, check_2, check_3
+from lesson import AMBER, BLACK, BLUE, GREEN, GREY, PURPLE, RED, draw_band, explore, size, use_style
+
+from bilevel.tuning import LossWeights, LossWeightTuner
+
+use_style()
+torch.set_default_dtype(torch.float64)
+
+NOISY, SHIFTED, CHECKED = -0.3, 1.0, 0.0  # means of what both sensors read, and of what was checked by hand
+
+
+def losses_of(theta, noisy=NOISY, shifted=SHIFTED):
+    """Two training losses of one number: the distance from each sensor."""
+    return torch.stack(((theta - noisy) ** 2, (theta - shifted) ** 2)) / 2
+
+
+def validation_of(theta):
+    """What is really wanted."""
+    return (theta - CHECKED) ** 2 / 2
+
+
+def learn(steps, rate=0.3, outer_rate=2.0, noisy=NOISY, shifted=SHIFTED):
+    """Train and learn the weights, from equal ones on: all theta, [steps], and all weights, [steps, 2]."""
+    theta, phi, path = torch.tensor(1.5), torch.zeros(2), []
+
+    def ahead(phi):
+        """The validation loss after one step with these weights."""
+        weights = phi.softmax(0)
+        pull = torch.func.grad(lambda at: weights @ losses_of(at, noisy, shifted))(theta)
+        return validation_of(theta - rate * pull)
+
+    for _ in range(steps):
+        path.append((theta, phi.softmax(0)))
+        phi = phi - outer_rate * torch.func.grad(ahead)(phi)  # first the weights, by looking ahead,
+        weights = phi.softmax(0)
+        pull = torch.func.grad(lambda at: weights @ losses_of(at, noisy, shifted))(theta)
+        theta = theta - rate * pull  # then the model, with the new weights
+    thetas, weights = zip(*path, strict=True)
+    return torch.stack(thetas), torch.stack(weights)
+
+
+# %% [markdown]
+# ## A picture of the answer
+#
+# Left: what the checked measurements say of every mix, if the model is trained to its end with it. Nobody
+# computes this curve; a training for each point would be too dear. Dots: one single training, whose weights
+# go down that curve by themselves. Right: the weights on the way.
+
+
+# %%
+def draw(noisy, shifted, outer_rate, steps=size(120, fast=10)):
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
+    mix = torch.linspace(0, 1, 101)
+    left.plot(mix, validation_of(mix * noisy + (1 - mix) * shifted), color=GREY, label="trained to the end")
+    thetas, weights = learn(steps, outer_rate=outer_rate, noisy=noisy, shifted=shifted)
+    ends = weights @ torch.tensor([noisy, shifted])
+    left.plot(
+        weights[::2, 0], validation_of(ends)[::2], "o", color=BLUE, label="weights on the way", markersize=5
+    )
+    left.set(xlabel="weight of the noisy sensor", ylabel="validation loss", ylim=(-0.02, 0.6))
+    left.legend()
+    right.plot(weights[:, 0], color=BLUE, label="weight: noisy sensor")
+    right.plot(weights[:, 1], color=AMBER, linestyle="--", label="weight: shifted sensor")
+    right.plot(thetas, color=BLACK, linestyle=":", label="the model's number (wanted: 0)")
+    right.set(xlabel="training step", ylabel="weight, or the model's number", ylim=(-0.8, 1.6))
+    right.legend(loc="upper right")
+    plt.show()
+
+
+draw(NOISY, SHIFTED, outer_rate=0.5)
+_, weights = learn(size(400, fast=10))
+print(f"learned: {weights[-1, 0]:.4f}; the best mix is (shifted - checked) / (shifted - noisy) =", end=" ")
+print(f"{(SHIFTED - CHECKED) / (SHIFTED - NOISY):.4f}")
+
+# %% [markdown]
+# ## The idea in words
+#
+# Each loss pulls the model somewhere, and the training step is the sum of the pulls. Before a step is taken,
+# *look ahead*: take it on a copy, and ask the validation loss how it liked that. A loss that pulled the copy
+# to where the validation loss wants it gets more weight, one that pulled it away gets less. Then the model
+# takes the step with the new weights. It is the meta-gradient through $K = 1$ step, taken at every step.
+#
+# ## The key equation
+#
+# $\theta$ (theta) is the model, $r$ its learning rate, $L_k$ the training losses, $w_k$ their weights,
+# $V$ the validation loss. Looking ahead is $\theta' = \theta - r \sum_k w_k \nabla L_k(\theta)$. The
+# chain rule gives
+#
+# $$\boxed{\ \frac{\partial V(\theta')}{\partial w_k} = -\,r\;\nabla V(\theta') \cdot \nabla L_k(\theta)\ }$$
+#
+# A dot product of two gradients: *does this loss pull where the validation loss wants to go?* If the
+# weights are themselves functions of free numbers $\varphi$ (phi), so that they stay positive (softplus)
+# or sum to 1 (softmax, as here), the chain rule goes on:
+# $\partial V / \partial \varphi_j = \sum_k (\partial V / \partial w_k) (\partial w_k / \partial \varphi_j)$.
+#
+# ## From scratch
+#
+# `learn` above is the whole algorithm: ten lines. Here is its gradient by hand, at the start:
+
+# %%
+theta, rate = torch.tensor(1.5), 0.3
+weights = torch.zeros(2).softmax(0)
+pulls = torch.func.jacrev(losses_of)(theta)  # the gradient of each loss
+ahead = theta - rate * weights @ pulls
+by_hand = -rate * torch.func.grad(validation_of)(ahead) * pulls
+by_autograd = torch.func.grad(lambda w: validation_of(theta - rate * w @ pulls))(weights)
+print("by the box: ", [round(float(value), 12) for value in by_hand])
+print("by autograd:", [round(float(value), 12) for value in by_autograd])
+
+# %% [markdown]
+# Both are negative: from 1.5 either sensor pulls downwards, and that is where the checked ones are. The noisy
+# one pulls harder.
+#
+# ## The library's version
+#
+# `LossWeightTuner` goes around a loop that is there already: any `nn.Module`, any optimiser of torch's.
+# Losses are given as functions, because they are looked at twice.
+
+
+# %%
+class Number(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.theta = torch.nn.Parameter(torch.tensor(1.5))
+
+
+model = Number()
+weights = LossWeights(["noisy", "shifted"], 0.5, "simplex")
+tuner = LossWeightTuner(
+    model,
+    torch.optim.SGD(model.parameters(), lr=0.3),
+    weights,
+    torch.optim.SGD(weights.parameters(), lr=2.0),
+)
+found = []
+for _ in range(50):
+    found.append((model.theta.item(), weights.as_dict()["noisy"]))
+    tuner.step(
+        lambda: dict(zip(["noisy", "shifted"], losses_of(model.theta), strict=True)),
+        lambda: validation_of(model.theta),
+    )
+thetas, ours = learn(50)
+scratch = torch.stack((thetas, ours[:, 0]), -1)
+print(f"after 49 steps: model {found[-1][0]:.10f}, weight {found[-1][1]:.10f}")
+print(f"from scratch:   model {scratch[-1, 0]:.10f}, weight {scratch[-1, 1]:.10f}")
+print("the same all the way:", torch.allclose(torch.tensor(found), scratch, atol=1e-9))
+
+# %% [markdown]
+# ## Play
+#
+# Move the sensors, and the rate at which the weights learn. What happens when *both* read too much? When both
+# are exact? Can weights learn too fast?
+
+# %%
+explore(draw, noisy=(-1.0, 1.0, 0.1, 0.2), shifted=(0.0, 1.5, 0.1, 1.0), outer_rate=(0.0, 20.0, 0.5, 0.5))
+
+# %% [markdown]
+# No mix reaches the truth if it does not lie between the sensors; then the weight goes to the end, and on
+# and on. And note what was used up: the checked measurements have chosen the weights, so that a *third*
+# set is needed to say how good the model is.
+#
+# ## Who else could have set the weights?
+#
+# Now a network of 97 parameters on 4 inputs, fresh batches from both sensors, 50 checked measurements; the
+# error is that on other, fresh data. The rivals: weights by hand, a schedule by hand (a straight line from
+# the steady sensor to the noisy one), and *uncertainty weighting*, a well-known rule that looks at the
+# training losses alone.
+
+# %%
+from torch.nn.functional import mse_loss
+
+from bilevel.experiment.statistics import interquartile_interval
+from bilevel.outer.loss_weights import ScheduledLossWeights
+from bilevel.tuning.rules import Fixed, Linear, Uncertainty
+from bilevel.tuning.trainer import Trainer
+
+NAMES, STEPS, SEEDS = ["noisy", "shifted"], size(300, fast=4), size(5, fast=3)
+WAYS = {
+    "equal": lambda: Fixed({"noisy": 0.5, "shifted": 0.5}),
+    "noisy alone": lambda: Fixed({"noisy": 1.0, "shifted": 0.0}),
+    "schedule by hand": lambda: Linear({"noisy": (0.0, 1.0, STEPS), "shifted": (1.0, 0.0, STEPS)}),
+    "uncertainty": lambda: Uncertainty(NAMES),
+    "learned": lambda: LossWeights(NAMES, 0.5, "simplex"),
+    "learned schedule": lambda: ScheduledLossWeights(NAMES, (0, STEPS // 2, STEPS), 0.5, "simplex"),
+}
+
+
+def sensors(seed, noise=1.0, shift=1.0):
+    """A function that draws batches, the checked measurements, and fresh data to report on."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    first, second = normal(4, 8), normal(8, 1)
+
+    def truth(x):
+        return (x @ first / 2).tanh() @ second / 2
+
+    def batch():
+        x = normal(64, 4)
+        return x, {"noisy": truth(x) + noise * normal(64, 1), "shifted": truth(x) + shift}
+
+    checked, fresh = normal(50, 4), normal(500, 4)
+    return batch, (checked, truth(checked)), (fresh, truth(fresh))
+
+
+def train(way, seed):
+    """The error on fresh data in the end, and the noisy sensor's part of the weights on the way."""
+    batch, checked, fresh = sensors(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # torch's layers take no generator
+        model = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+    optimiser, weights = torch.optim.Adam(model.parameters(), lr=0.02), WAYS[way]()
+    own = list(weights.parameters())
+    outer = torch.optim.Adam(own, lr=0.05) if own else None
+    if "learned" in way:
+        trainer = LossWeightTuner(model, optimiser, weights, outer, estimator="directional")
+    else:
+        trainer = Trainer(optimiser, weights, outer)
+    parts = []
+    for _ in range(STEPS):
+        x, read = batch()
+        values = weights.as_dict()
+        parts.append(values["noisy"] / sum(values.values()))
+        trainer.step(
+            lambda: {name: mse_loss(model(x), read[name]) for name in NAMES},
+            lambda: mse_loss(model(checked[0]), checked[1]),
+        )
+    return mse_loss(model(fresh[0]), fresh[1]).item(), parts
+
+
+runs = {way: [train(way, seed) for seed in range(SEEDS)] for way in WAYS}
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
+COLOURS = dict(zip(WAYS, (GREY, BLACK, AMBER, RED, BLUE, GREEN), strict=True))
+DASHES = dict(zip(WAYS, (":", "-.", "--", "-.", "-", "--"), strict=True))
+for place, way in enumerate(WAYS):
+    errors = np.array([error for error, _ in runs[way]])
+    left.plot(errors, [place] * SEEDS, "|", color=COLOURS[way], markersize=14)
+    parts = np.array([parts for _, parts in runs[way]]).T
+    draw_band(right, range(STEPS), parts, label=way, colour=COLOURS[way], linestyle=DASHES[way])
+left.set(yticks=range(len(WAYS)), yticklabels=list(WAYS), xscale="log")
+left.set(xlabel="mean squared error on fresh data (lines: seeds)")
+left.invert_yaxis()
+right.set(xlabel="training step", ylabel="part of the noisy sensor", ylim=(-0.05, 1.65))
+right.legend(ncols=2, fontsize=11, loc="upper center")
+plt.show()
+for way in WAYS:
+    interval = interquartile_interval(np.array([error for error, _ in runs[way]]))
+    print(f"{way:17} error {interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]")
+
+# %% [markdown]
+# (Interquartile means over 5 seeds with 95 % intervals.) Three things to read:
+#
+# * A rule that sees the training losses alone cannot know that a sensor is *wrong*. Uncertainty weighting
+#   trusts what is easy to fit, which is the steady sensor, and ends where the shift is.
+# * Learned weights find out that the noisy sensor is the better one, and end near `noisy alone`, which nobody
+#   told them.
+# * They do not beat a schedule from somebody who knows the problem: first the steady sensor (a good
+#   start), then the honest one. A learned schedule has that freedom, and does not use it: it looks one
+#   step ahead, sees no reason to begin with the shifted sensor, and goes the same way as the learned
+#   weights.
+#
+# ## Noisy labels: a weight for each sample
+#
+# One weight for each of two losses is little to learn. Now a weight for *each sample*: scikit-learn's digits,
+# of whose 1000 training labels 400 are wrong. 100 images were checked by hand. A small network turns the loss
+# of a sample into its weight (Meta-Weight-Net), and is learned by the same look ahead.
+
+# %%
+from bilevel.tasks.noisy_digits import NoisyDigits
+from bilevel.tasks.noisy_digits.settings import NoisyDigitsSettings
+
+torch.set_default_dtype(torch.float32)
+digits, settings = NoisyDigits(), NoisyDigitsSettings(steps=size(500, fast=60))
+LABELS = ("uniform", "early-stopping", "clean-set-alone", "learned", "clean")
+trials = {
+    way: [digits.run(settings, way, seed, lambda part: None) for seed in range(size(4, fast=3))]
+    for way in LABELS
+}
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
+kept = [trial.arrays for trial in trials["learned"]]
+wrong = np.concatenate([arrays["wrong"] for arrays in kept])
+weight = np.concatenate([arrays["weights"] for arrays in kept])
+for mask, colour, words in ((~wrong, GREEN, "right labels"), (wrong, RED, "wrong labels")):
+    some = weight[mask & ~np.isnan(weight)]
+    bins = np.linspace(0, 3, 31)
+    part = np.full(len(some), 100 / len(some))
+    left.hist(some.clip(max=3), bins, weights=part, color=colour, alpha=0.6, label=words)
+left.set(xlabel="learned weight (1: the mean of its batch)", ylabel="samples of that kind (%)", yscale="log")
+left.legend()
+ACCURACY = "test accuracy (%)"
+for way, colour, dashes in (("uniform", RED, ":"), ("clean-set-alone", AMBER, "--"), ("learned", BLUE, "-")):
+    at = trials[way][0].courses[f"{ACCURACY} at"]
+    curve = np.array([trial.courses[ACCURACY] for trial in trials[way]]).T
+    draw_band(right, at, curve, label=way, colour=colour, linestyle=dashes)
+right.set(xlabel="training step", ylabel=ACCURACY, ylim=(60, 100))
+right.legend(loc="lower right")
+plt.show()
+for way in LABELS:
+    interval = interquartile_interval(np.array([trial.measures[ACCURACY] for trial in trials[way]]))
+    print(
+        f"{way:16} {interval.estimate:5.1f} % [{interval.low:.1f}, {interval.high:.1f}] right on test images"
+    )
+
+# %% [markdown]
+# `uniform` learns wrong labels by heart: its curve rises, and falls. `learned` sees 100 images more than
+# `uniform`, so that this would be no fair comparison; the fair ones are with what else can be done with these
+# 100: train on them alone, or use them to stop early. `clean` is the ceiling: somebody told which labels are
+# wrong. The table of 20 seeds, with two more rivals, stands in `docs/tasks.md`; its command is `bilevel tune
+# noisy-digits --seeds 20`.
+#
+# ## A world model, end to end
+#
+# The last case has losses that are of different kinds: an agent sees pictures of a pole on a cart. An
+# autoencoder makes *latents* of them (a reconstruction loss), a recurrent network foretells the next ones (a
+# dynamics loss), a controller acts on both (a policy loss, and one of its value estimate). All share what is
+# learned below. How much should each count? What is really wanted is the *return*. So the validation loss is
+# the policy's, on roll-outs that the step did not see.
+#
+# This run is tiny, so that it fits into a lesson: watch the weights, and believe no return.
+
+# %%
+from bilevel.tasks.world_model import WorldModelTask
+from bilevel.tasks.world_model.settings import WorldModelSettings
+
+tiny = WorldModelSettings(
+    environment_steps=size(1024, fast=128),
+    copies=size(4, fast=2),
+    window=size(32, fast=16),
+    evaluations=4,
+    evaluation_episodes=size(4, fast=1),
+)
+world = WorldModelTask()
+worlds = [world.run(tiny, "learned", seed, lambda part: None) for seed in range(3)]
+figure, axes = plt.subplots()
+LINES = zip(tiny.losses, (GREEN, PURPLE, BLUE, AMBER), ("-", "--", "-.", ":"), strict=True)
+for name, colour, dashes in LINES:
+    at = worlds[0].courses[f"weight of {name} at"]
+    course = np.array([trial.courses[f"weight of {name}"] for trial in worlds]).T
+    draw_band(axes, at, course, label=name, colour=colour, linestyle=dashes)
+axes.set(xlabel="steps in the environment", ylabel="learned weight")
+axes.legend(title="loss", ncols=2)
+plt.show()
+
+# %% [markdown]
+# `bilevel tune world-model --seed 1 --seeds 10` trains for 12 times as long, beside weights set by hand,
+# a published schedule and training in stages; the table stands in `docs/world_model.md`. In short:
+# learned weights were clearly better than equal ones, and came second after the best row of a grid set by
+# hand (the interval of that difference has 0 in it). What they found is what that row has: a low weight
+# of the dynamics. Nobody told them; and the schedule, which turns down the reconstruction, did no better
+# than equal weights.
+#
+# ## Exercises
+#
+# **Exercise 1 (the box).** `validation_gradient` is $\nabla V(\theta')$, [parameter]; `loss_gradients`
+# are the $\nabla L_k(\theta)$, [loss, parameter]; `rate` is $r$. Give the slope of $V(\theta')$ in each
+# weight, [loss].
+
+
+# %% tags=["exercise-1"]
+def slopes(validation_gradient, loss_gradients, rate):
+    return ...
+
+
+# %% tags=["check-1"]
+check_1(slopes)
+
+# %% [markdown]
+# **Exercise 2 (Learning to Reweight).** No memory, no network: weigh each loss by how much it would help
+# *now*. Start from weights 0, go one step of size 1 down the slopes, cut off what is negative, and divide
+# by the sum, so that weights sum to 1. If no loss helps, all weights are 0.
+
+
+# %% tags=["exercise-2"]
+def reweight(slopes):
+    return ...
+
+
+# %% tags=["check-2"]
+check_2(reweight)
+
+# %% [markdown]
+# **Exercise 3 (which sample is wrong?).** Linear regression: $\theta$ has shape [input]; sample $i$ has
+# the loss $\frac12 (x_i \cdot \theta - y_i)^2$, and the step descends the *sum* of $w_i$ times that. $V$
+# is the mean of the same loss over checked samples. Give the slope of $V(\theta')$ in each $w_i$ at
+# $w = 0$, [sample]. Then think: what has a sample with a wrong label in it?
+
+
+# %% tags=["exercise-3"]
+def sample_slopes(theta, x, y, x_checked, y_checked, rate):
+    return ...
+
+
+# %% tags=["check-3"]
+check_3(sample_slopes)
+
+# %% [markdown]
+# **For discussion.** (a) An auxiliary loss teaches features that are of use only a thousand steps later. What
+# weight will it get, and which estimator of lesson 1 would do better? (b) Adam divides each gradient by its
+# size. What does a weight mean that multiplies *all* losses? (c) You have 100 checked images. How many would
+# you learn weights from, how many train on, and how many report on?
+#
+# ## What to read
+#
+# * `docs/loss_weights.md`: five lines around your own loop, all options, and what it does not do.
+#   `docs/tasks.md`: noisy digits, and a task of your own.
+# * Ren and others, *Learning to reweight examples for robust deep learning*, arXiv 1803.09050. Shu and
+#   others, *Meta-Weight-Net*, arXiv 1902.07379. Liu and others, *DARTS*, arXiv 1806.09055: the same look
+#   ahead.
+# * Kendall and others, *Multi-task learning using uncertainty*, arXiv 1705.07115: the rival above.
+# * Wu and others, *Understanding short-horizon bias*, arXiv 1803.02021: what one step ahead cannot see.
+# * Ha and Schmidhuber, *World models*, arXiv 1803.10122.
+# * Next: `09_your_own_game_and_method`.

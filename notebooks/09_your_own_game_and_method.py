@@ -1,0 +1,586 @@
+# %% [markdown]
+# # 9. Your own game and method
+#
+# **You have a dilemma that nobody has written down yet, and an idea that might solve it. How do you get from
+# there to a figure that you can defend?**
+#
+# The dilemma: three neighbours fish in one pond. What they leave in it doubles by tomorrow; what they take
+# today is theirs. The idea: a *tax on catch*, handed out again evenly, whose rate nobody sets by hand. It is
+# learned, by the meta-gradient of the neighbours' welfare.
+#
+# The answer takes two classes. Here they are, as they would stand in a file of yours; run them now, and read
+# them later.
+
+# %%
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from checks.your_own_game_and_method import check_1, check_2, check_3, check_4
+from lesson import AMBER, BLUE, GREEN, GREY, RED, draw_band, explore, size, use_style
+
+import bilevel
+from bilevel.report.style import looks
+
+use_style()
+
+# %% tags=["pond.py"]
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+import games
+
+
+class PondState(NamedTuple):
+    fish: torch.Tensor  # [batch], whole numbers
+    day: torch.Tensor  # [batch], from 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pond(games.Game):
+    """A pond with two fish for each agent. Whoever spares asks for one, whoever grabs for two; then what is
+    left doubles, as far as there is room."""
+
+    agents: int = 3
+    """How many agents fish."""
+    horizon: int = 5
+    """Days of an episode."""
+
+    capacity = property(lambda self: 2 * self.agents)
+    num_agents = property(lambda self: self.agents)
+    action_space = property(lambda self: spaces.Discrete(2))
+    action_names = property(lambda self: ("spare", "grab"))
+    observation_space = property(lambda self: spaces.Discrete((self.horizon + 1) * (self.capacity + 1)))
+    best_welfare = property(lambda self: float(self.agents * (self.horizon + 1)))
+    defection_welfare = property(lambda self: float(self.capacity))
+
+    def reset(self, batch, generator):
+        day = torch.zeros(batch, dtype=torch.int64, device=generator.device)
+        return PondState(day + self.capacity, day)
+
+    def observe(self, state):
+        """The day and the fish, as one number; the same for all."""
+        return (state.day * (self.capacity + 1) + state.fish)[:, None].expand(-1, self.agents)
+
+    def step(self, state, actions, generator):
+        asked = actions + 1
+        total = asked.sum(-1)
+        caught = asked * (state.fish / total).clamp(max=1)[:, None]  # too few: everybody gets its part
+        left = (state.fish - total).clamp(min=0)
+        state = PondState((2 * left).clamp(max=self.capacity), state.day + 1)
+        return state, caught, state.day >= self.horizon
+
+    def cooperates(self, state, actions):
+        return actions == 0
+
+    def scripted(self, state, cooperative):
+        return (~cooperative).long()
+
+    def render(self, state, index=0, scale=1.0):
+        side, orange = max(round(24 * scale), 8), (230, 120, 0)
+        frame = np.full((side, side * self.capacity, 3), (200, 225, 245), dtype=np.uint8)
+        for left in range(0, side * int(state.fish[index]), side):
+            frame[side // 4 : -side // 4, left + side // 8 : left + side - side // 8] = orange
+        return frame
+
+
+games.register("pond", Pond(), summary="leave enough fish for tomorrow")
+
+# %% tags=["pond.py"]
+from bilevel.methods import OuterLearner, OuterMethod, register_method
+from bilevel.outer.objectives import OBJECTIVES
+from bilevel.outer.transfer import SharedBy
+
+
+@dataclass(frozen=True)
+class Tax:
+    """The outer variable: one number for each seed, whose logistic function is the tax rate."""
+
+    agents: int
+    start: float
+    exact = True
+
+    def initial(self, seed, seeds):
+        return torch.full((seeds, 1), self.start, dtype=torch.float64).logit()
+
+    def transfer(self, phi):
+        rate = phi.sigmoid()[..., None]  # [seed, 1, 1]
+        keep_all, split_all = torch.eye(self.agents).to(phi), 1 / self.agents
+        return SharedBy((1 - rate) * keep_all + rate * split_all)  # [seed, giver, receiver]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedTax(OuterMethod):
+    """Everybody pays the same part of its reward into a pot, which is split evenly; the part is learned."""
+
+    start: float = 0.1
+    """The tax rate at the start, above 0 and below 1."""
+
+    def build(self, game, placement):
+        return OuterLearner(
+            self, game, placement, Tax(game.num_agents, self.start), objective=OBJECTIVES["welfare"]
+        )
+
+
+register_method("tax", LearnedTax)
+
+# %% [markdown]
+# ## A picture of the answer
+#
+# Selfish neighbours empty the pond on the first day. With the tax they learn to leave enough, and the tax
+# rate comes from learning, too.
+
+
+# %%
+def configuration(method, seeds, steps, game=Pond(), **settings):
+    """A run's configuration; what a game of the toolkit finds in a table of presets we choose ourselves."""
+    config = bilevel.default_config("pond", method)
+    learning = {"inner_learning_rate": 1.0, "episodes": 32, **settings}
+    config = dataclasses.replace(config, game=game, method=dataclasses.replace(config.method, **learning))
+    return dataclasses.replace(config, seeds=seeds, outer_steps=steps, evaluation_episodes=256)
+
+
+def train(*arguments, **settings):
+    """Train all seeds in one batch, in a folder that is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        return bilevel.train(bilevel.create_run(configuration(*arguments, **settings), Path(folder) / "run"))
+
+
+def draw_goals(axes, game=Pond()):
+    goals = ((game.best_welfare, "the most there is", 4), (game.defection_welfare, "all grab", -14))
+    for height, words, above in goals:
+        axes.axhline(height, color=GREY, linestyle=":", linewidth=1)
+        end = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
+        axes.annotate(words, (0.99, height), (0, above), color=GREY, fontsize=11, **end)
+
+
+first = {method: train(method, size(8, fast=3), size(120, fast=2)) for method in ("selfish", "tax")}
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
+for method, colour, dashes in (("selfish", RED, ":"), ("tax", BLUE, "-")):
+    curve = first[method].curves["welfare"]
+    draw_band(left, range(len(curve)), curve, label=method, colour=colour, linestyle=dashes)
+draw_goals(left)
+rates = first["tax"].curves["given_away"] * 3 / 2  # of a rate t an agent gets t / 3 back
+draw_band(right, range(len(rates)), rates, label="tax", colour=BLUE)
+left.set(xlabel="outer step", ylabel="fish caught by all (per episode)", ylim=(0, 20))
+right.set(xlabel="outer step", ylabel="tax rate", ylim=(0, 1.05))
+left.legend(loc="center right")
+plt.show()
+
+# %% [markdown]
+# (Lines are interquartile means over 8 seeds, bands their 95 % intervals.)
+#
+# ## The idea in words
+#
+# An hour of research, in seven steps. Each has its section below.
+#
+# 1. **Write the game** as a function from a state and actions to a state and rewards, for a whole batch.
+# 2. **Try to break it**: rewards worked out by hand; a second program that must agree; the best possible
+#    outcome by brute force. A wrong game gives beautiful results.
+# 3. **Write the method**: what is learned above, and what it does to the rewards that agents learn from.
+# 4. **Check its gradient** before you look at what it learns.
+# 5. **Compare**: the same seeds and steps for all, what is simplest first, intervals.
+# 6. **Look for a simpler reason.** Would a tax set by hand have done?
+# 7. **Hand it on**: a file and a command that somebody else can run.
+#
+# ## The key equation
+#
+# $N$ agents; $r_j$ is the reward of agent $j$, $\tau$ (tau) the tax rate, $\varphi$ (phi) the number that is
+# learned. Agent $i$ learns from
+#
+# $$\tilde r_i = (1 - \tau)\, r_i + \frac{\tau}{N} \sum_{j=1}^N r_j, \qquad
+# \tau = \frac{1}{1 + e^{-\varphi}}.$$
+#
+# Nothing is lost: $\sum_i \tilde r_i = \sum_i r_i$. With $\theta_i$ (theta) agent $i$'s policy, $V_i$ the
+# value of its own rewards, $\tilde V_i$ of the taxed ones and $\alpha$ (alpha) the learning rate, an agent
+# learns by $\theta_i' = \theta_i + \alpha\, \partial \tilde V_i / \partial \theta_i$, and the tax by the
+# welfare *after* that:
+#
+# $$\boxed{\ \frac{dW}{d\varphi} = \frac{d\tau}{d\varphi}\; \sum_{i=1}^N
+# \frac{\partial W}{\partial \theta_i}(\theta')\; \alpha\, \frac{\partial}{\partial \tau}
+# \frac{\partial \tilde V_i}{\partial \theta_i}(\theta), \qquad W = \sum_{j=1}^N V_j\ }$$
+#
+# ## From scratch
+#
+# First the game: the rule again, in plain Python for one pond, and the best that three neighbours can do, by
+# trying everything.
+
+# %%
+from functools import cache
+from itertools import product
+
+
+def one_day(fish, actions, capacity):
+    """Fish tomorrow, and what each catches today."""
+    asked = [1 + action for action in actions]
+    if sum(asked) >= fish:
+        return 0, [fish * mine / sum(asked) for mine in asked]
+    return min(2 * (fish - sum(asked)), capacity), asked
+
+
+@cache
+def most(fish, days, agents=3):
+    """The greatest catch of all together in so many days (dynamic programming)."""
+    if days == 0:
+        return 0.0
+    outcomes = (one_day(fish, actions, 2 * agents) for actions in product((0, 1), repeat=agents))
+    return max(sum(caught) + most(tomorrow, days - 1, agents) for tomorrow, caught in outcomes)
+
+
+for days in (1, 3, 5):
+    says = Pond(horizon=days).best_welfare
+    print(f"{days} days: at most {most(6, days):g} fish by trying everything; best_welfare says {says:g}")
+
+generator = torch.Generator().manual_seed(0)
+state, same = (
+    PondState(torch.randint(7, (500,), generator=generator), torch.zeros(500, dtype=torch.int64)),
+    True,
+)
+actions = torch.randint(2, (500, 3), generator=generator)
+after, caught, _ = Pond().step(state, actions, generator)
+for i in range(500):
+    tomorrow, catch = one_day(int(state.fish[i]), actions[i].tolist(), 6)
+    same &= tomorrow == int(after.fish[i]) and torch.allclose(
+        caught[i], torch.tensor(catch, dtype=caught.dtype)
+    )
+print(f"500 random ponds, batch against plain Python: the same: {same}")
+
+# %% [markdown]
+# Then the method. Its gradient is easiest to check where values are exact: in the one-shot prisoner's
+# dilemma of lesson 3, whose policy is one number, the log-odds of cooperating.
+
+# %%
+R, S, T, P = -1.0, -3.0, 0.0, -2.0  # minus years of prison
+
+
+def values(theta):
+    """Both agents' expected payoff, from their log-odds of cooperating."""
+    p = theta.sigmoid()
+    q = p.flip(0)  # the other's
+    return p * q * R + p * (1 - q) * S + (1 - p) * q * T + (1 - p) * (1 - q) * P
+
+
+def taxed(theta, phi):
+    own, rate = values(theta), phi.sigmoid()
+    return (1 - rate) * own + rate / 2 * own.sum()
+
+
+def welfare_after(phi, theta, alpha=1.0):
+    """Both learn for one step under this tax; then what do both get?"""
+    uphill = torch.func.jacrev(taxed)(theta, phi).diagonal()  # each follows its own value
+    return values(theta + alpha * uphill).sum()
+
+
+game = games.make("prisoners-dilemma")
+method = LearnedTax(inner_learning_rate=1.0, outer_optimiser="sgd", outer_learning_rate=1.0)
+learner = method.build(game, bilevel.Placement(seeds=3))
+state = learner.init(seed=0)
+theta, phi = state["theta"][..., 0], state["phi"][:, 0]
+from_scratch = torch.func.vmap(torch.func.grad(welfare_after))(phi, theta)
+
+# %% [markdown]
+# ## The library's version
+#
+# `learner.update` takes one outer step. With plain gradient ascent of rate 1, what it adds to $\varphi$ is
+# the gradient. And the toolkit checks it by finite differences, as it does for any problem.
+
+# %%
+moved = (learner.update(state)[0]["phi"] - state["phi"])[:, 0]
+for seed in range(3):
+    print(f"seed {seed}: from scratch {from_scratch[seed]:.10f}, the library {moved[seed]:.10f}")
+print("the same:", torch.allclose(from_scratch, moved, atol=1e-12))
+problem = learner.problem_at(state, torch.Generator().manual_seed(0))
+print(bilevel.check_hypergradient(problem, state["theta"], state["opt_state"], state["phi"], steps=1))
+
+# %% [markdown]
+# ## A game from outside
+#
+# Perhaps your game exists already, as a [PettingZoo](https://pettingzoo.farama.org) environment. Suppose a
+# colleague wrote the pond that way. One line brings it in; then it is a game like any other, and the best
+# test of ours: the same actions must give the same fish.
+
+# %%
+from pettingzoo.utils.env import ParallelEnv
+
+from games.from_pettingzoo import from_pettingzoo
+
+
+class ColleaguesPond(ParallelEnv):
+    metadata, render_mode = {"name": "pond", "render_modes": []}, None
+
+    def __init__(self):
+        self.possible_agents = ["Ada", "Ben", "Cem"]
+
+    def action_space(self, agent):
+        return spaces.Discrete(2)
+
+    def observation_space(self, agent):
+        return spaces.Discrete(42)
+
+    def seen(self):
+        return dict.fromkeys(self.possible_agents, 7 * self.day + self.fish)
+
+    def reset(self, seed=None, options=None):
+        self.agents, self.fish, self.day = list(self.possible_agents), 6, 0
+        return self.seen(), {agent: {} for agent in self.agents}
+
+    def step(self, actions):
+        everybody = self.agents
+        self.fish, caught = one_day(self.fish, [actions[agent] for agent in everybody], 6)
+        self.day += 1
+        cut_off = dict.fromkeys(everybody, self.day == 5)
+        self.agents = [] if self.day == 5 else everybody
+        rewards = dict(zip(everybody, caught, strict=True))
+        return self.seen(), rewards, dict.fromkeys(everybody, False), cut_off, {}
+
+
+foreign, ours = from_pettingzoo(ColleaguesPond, copies=50, horizon=5), Pond()
+theirs, mine, same = foreign.reset(50, generator), ours.reset(50, generator), True
+for _ in range(5):
+    actions = torch.randint(2, (50, 3), generator=generator)
+    theirs, their_fish, _ = foreign.step(theirs, actions, generator)
+    mine, my_fish, _ = ours.step(mine, actions, generator)
+    same &= torch.allclose(their_fish, my_fish) and bool(
+        (foreign.observe(theirs) == ours.observe(mine)).all()
+    )
+print(f"50 episodes, ours against the colleague's: the same fish: {same}")
+
+# %% [markdown]
+# Methods learn in it as it is. (The environment has as many copies as there are seeds times episodes. The
+# draws are others than in ours, so the numbers are not the same.)
+
+# %%
+settings = {"inner_learning_rate": 1.0, "episodes": 8}
+for name, played in (
+    ("ours", ours),
+    ("the colleague's", from_pettingzoo(ColleaguesPond, copies=24, horizon=5)),
+):
+    learner = LearnedTax(**settings).build(played, bilevel.Placement(seeds=3))
+    state = learner.init(seed=0)
+    for _ in range(size(40, fast=2)):
+        state, metrics = learner.update(state)
+    print(f"{name:16}fish in the last step, by seed:", [round(float(fish), 2) for fish in metrics["welfare"]])
+
+# %% [markdown]
+# The packages `pettingzoo` and `mpe2` have dozens of such environments; those in which agents act in turn
+# come in by `from_aec`, OpenSpiel's games by `games.openspiel`. For instance, three agents that are to cover
+# three landmarks:
+
+# %%
+from mpe2 import simple_spread_v3
+
+spread = from_pettingzoo(lambda: simple_spread_v3.parallel_env(max_cycles=10), copies=2)
+print(f"{spread.name}: {spread.num_agents} agents, {spread.action_space.n} actions, each sees", end=" ")
+print(f"{spread.observation_space.shape[0]} numbers, {spread.horizon} steps")
+
+# %% [markdown]
+# ## The comparison
+#
+# Four methods under the same conditions. `selfish` says that there is a problem; `fixed` (keep 80 %) is what
+# one would try first; `tos` learns a whole matrix of shares, 9 numbers, where the tax learns one. If the tax
+# is not better than all of these at something, there is no paper.
+
+# %%
+from bilevel.report.measures import compare_runs
+from bilevel.report.table import with_interval
+
+SEEDS, STEPS = size(16, fast=3), size(200, fast=2)
+runs = {method: train(method, SEEDS, STEPS) for method in ("selfish", "fixed", "tax", "tos")}
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
+LOOKS = looks(["selfish", "fixed", "tos"]) | {"tax": {"color": BLUE, "linestyle": "--"}}
+for method, results in runs.items():
+    look = {"colour": LOOKS[method]["color"], "linestyle": LOOKS[method]["linestyle"]}
+    for axes, name in ((left, "welfare"), (right, "given_away")):
+        draw_band(axes, range(STEPS), results.curves[name], label=method, **look)
+draw_goals(left)
+left.set(xlabel="outer step", ylabel="fish caught by all (per episode)", ylim=(0, 20))
+right.set(xlabel="outer step", ylabel="part of the catch given away", ylim=(-0.05, 1.05))
+right.legend(loc="center right", ncols=2, bbox_to_anchor=(1.0, 0.42))
+plt.show()
+
+print(f"{'':8} fish [95 % interval]    better than selfish  given away")
+for row in compare_runs(runs):
+    fish, given = with_interval(row.intervals["welfare"]), row.intervals["given_away"].estimate
+    print(f"{row.label:8} {fish:22}  {with_interval(row.better):19}  {given:.2f}")
+
+# %%
+tax = compare_runs({"tos": runs["tos"], "tax": runs["tax"]})[1]
+shown = tax.difference.low * tax.difference.high > 0
+verdict = "the interval leaves out 0" if shown else "the interval has 0 in it: no difference was shown"
+print(f"Fish with the tax, less fish with tos: {with_interval(tax.difference)}; {verdict}.")
+print(f"A seed of the tax beats a seed of tos with a chance of {with_interval(tax.better)}.")
+
+# %% [markdown]
+# "Better" is the chance that a seed of the method has more fish than a seed of the first one; 0.5 is no
+# difference. Read the figure with suspicion, too. `tos` starts where everybody gives two thirds away, the tax
+# at a tenth, so that part of the race to the top is the start. And what is learned differs more than what is
+# caught: under `tos` neighbours come to give nearly *everything* away, and live on what they are given. The
+# tax cannot do that; its end is the even split.
+#
+# ## Look for a simpler reason
+#
+# Was learning needed? A hand-set tax is the strongest rival of a learned one. Train under 9 of them. (With a
+# tax of $\tau$ among $N$ agents each keeps $1 - \tau + \tau / N$ of its own, so `fixed` can play the part.)
+
+# %%
+RATES = torch.linspace(0, 1, size(9, fast=2)).tolist()
+
+
+def under_tax(rate, seeds, steps, agents=3):
+    game = Pond(agents=agents)
+    return train("fixed", seeds, steps, game=game, self_interest=1 - rate + rate / agents).final["welfare"]
+
+
+by_hand = np.stack([under_tax(rate, SEEDS, STEPS) for rate in RATES])
+figure, axes = plt.subplots()
+draw_band(axes, RATES, by_hand, label="tax set by hand", colour=AMBER, linestyle="--", marker="o")
+learned = runs["tax"].final["given_away"] * 3 / 2
+axes.plot(learned, runs["tax"].final["welfare"], "+", color=BLUE, markersize=9, label="learned, each seed")
+draw_goals(axes)
+axes.set(xlabel="tax rate", ylabel="fish caught by all (per episode)", ylim=(0, 20), xlim=(-0.03, 1.03))
+axes.legend(loc="center right")
+plt.show()
+
+best = int(by_hand.mean(-1).argmax())
+fish, rate = by_hand[best].mean(), RATES[best]
+print(f"By hand: {fish:.2f} fish on average, with a tax of {rate:.3g}, found by {len(RATES)} trainings.")
+fish, rate = runs["tax"].final["welfare"].mean(), learned.mean()
+print(f"Learned: {fish:.2f} fish on average, with a tax of {rate:.3g}, found by one training.")
+
+# %% [markdown]
+# So learning found a good rate, and no miracle: where everything goes into one pot (a tax of 1, the
+# common reward) at least as much is caught. Who knows that needs no meta-gradient; who does not saves the
+# other trainings. And half of the tax would have bought most of the fish: the learned rate *overshoots*,
+# since nothing tells it that a tax is dear. `tos` has a `cost_weight` for that, and `docs/theory.md` says
+# what the least is.
+#
+# ## Play
+#
+# Your own experiment: more neighbours, another tax. Each setting trains anew (8 seeds, 100 steps). From which
+# rate on does the pond survive with 2 neighbours, and with 5? First write down your guess.
+
+
+# %%
+def draw_pond(agents, tax):
+    game = Pond(agents=agents)
+    results = train(
+        "fixed", size(8, fast=3), size(100, fast=2), game=game, self_interest=1 - tax + tax / agents
+    )
+    curve = results.curves["welfare"]
+    figure, axes = plt.subplots()
+    draw_band(axes, range(len(curve)), curve, label=f"{agents} neighbours, tax {tax:.2f}", colour=GREEN)
+    draw_goals(axes, game)
+    axes.set(
+        xlabel="training step", ylabel="fish caught by all (per episode)", ylim=(0, 1.15 * game.best_welfare)
+    )
+    axes.legend(loc="lower right")
+    plt.show()
+
+
+explore(draw_pond, agents=(2, 5, 1, 3), tax=(0.0, 1.0, 0.05, 0.5))
+
+# %% [markdown]
+# ## Hand it on
+#
+# Put the two cells of the game and the method into a file `pond.py`. Then anybody can repeat, doubt and
+# extend it, without a notebook:
+#
+# ```sh
+# bilevel compare --load pond.py --game pond --methods selfish fixed tax tos --seeds 16 --outer-steps 200 \
+#   --set inner-learning-rate=1 episodes=32
+# bilevel check --load pond.py --game pond --method tax     # which estimator of the meta-gradient?
+# bilevel train --load pond.py --game pond --game.agents 5 --method tax
+# bilevel play pond --load pond.py --policy random --out pond.gif
+# ```
+#
+# `compare` writes the figures, a table and every seed's numbers into one folder. The game's frames (`render`)
+# are what `play` films:
+
+# %%
+figure, rows = plt.subplots(2, 5, figsize=(11, 2.0))
+for row, words, action in zip(rows, ("all spare", "one grabs"), ([0, 0, 0], [1, 0, 0]), strict=True):
+    state = Pond().reset(1, generator)
+    for day, axes in enumerate(row):
+        axes.imshow(Pond().render(state))
+        axes.set(xticks=[], yticks=[], title=f"day {day + 1}" if action == [0, 0, 0] else None)
+        state, _, _ = Pond().step(state, torch.tensor([action]), generator)
+    row[0].set_ylabel(words, rotation=0, ha="right", va="center")
+plt.show()
+
+# %% [markdown]
+# ## Exercises
+#
+# **Exercise 1 (warm up).** With a tax of $\tau$ and $N$ agents, which part of its own reward goes to
+# *others*? (`given_away` in the figure above.)
+
+
+# %% tags=["exercise-1"]
+def goes_to_others(tax, N):
+    return ...
+
+
+# %% tags=["check-1"]
+check_1(goes_to_others)
+
+# %% [markdown]
+# **Exercise 2 (the game).** Make breeding uncertain: each of the fish that are left has one young with the
+# probability `chance`, independently; more than `capacity` fish do not fit. `left` has shape [batch]. All
+# randomness must come from the generator: then the same seed gives the same pond, and nothing else in your
+# program can change it. (`torch.binomial` takes a generator.)
+
+
+# %% tags=["exercise-2"]
+def breed(left, chance, capacity, generator):
+    return ...
+
+
+# %% tags=["check-2"]
+check_2(breed)
+
+# %% [markdown]
+# **Exercise 3 (the method).** Let every agent have a tax rate of its own: `phi` has the shape [seed, agent],
+# and agent $i$ pays the part $\tau_i = 1 / (1 + e^{-\varphi_i})$ of *its* reward into the pot. Give the
+# sharing matrix, [seed, giver, receiver], differentiable in `phi`. Each giver's row sums to 1.
+
+
+# %% tags=["exercise-3"]
+def own_rates(phi):
+    return ...
+
+
+# %% tags=["check-3"]
+check_3(own_rates)
+
+# %% [markdown]
+# **Exercise 4 (yours).** Write a game of your own, and put an instance of it in the place of the dots. The
+# check plays it: shapes, draws, ends, and whether `best_welfare` can be beaten at random. Start from `Pond`,
+# or from a dilemma of your town.
+
+# %% tags=["exercise-4"]
+my_game = ...
+
+# %% tags=["check-4"]
+check_4(my_game)
+
+# %% [markdown]
+# **For discussion.** (a) We chose the learning rate 1 for all methods because it worked. For whom did it
+# work best, and what would a fair choice be? (b) The tax learns what is good for the sum of all catches. Who
+# is that, in a village? What if each agent moved the rate by its *own* reward? (c) An interval over 16 seeds
+# says how sure we are of this pond, with these settings. What does it not say?
+
+# %% [markdown]
+# ## What to read
+#
+# * `CONTRIBUTING.md`: how to add a game, a method or an estimator to the toolkit, and which tests they need.
+# * `docs/comparing.md`: tables of papers, and what their intervals mean; `docs/choosing.md`: which estimator.
+# * Agarwal and others, *Deep reinforcement learning at the edge of the statistical precipice*, arXiv
+#   2108.13264: how few seeds mislead. Henderson and others, *Deep reinforcement learning that matters*, arXiv
+#   1709.06560.
+# * Zheng and others, *The AI Economist*, arXiv 2004.13332: taxes that are learned, on a larger scale.
+#   Terry and others, *PettingZoo*, arXiv 2009.14471.
+# * Ostrom, *Governing the commons*, 1990: ponds, and what villages did about them.

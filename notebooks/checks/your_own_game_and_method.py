@@ -1,0 +1,166 @@
+"""Checks of `09_your_own_game_and_method`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from grading import close, expect, graded
+from torch import Generator, Tensor
+
+from games.base import Game, State
+
+Breed = Callable[[Tensor, float, int, Generator], Tensor]
+
+
+@graded("Exercise 1")
+def check_1(goes_to_others: Callable[[float, int], float]) -> str:
+    """Of what is paid, an N-th comes back."""
+    expect(close(goes_to_others(0.0, 3), 0.0), "Without a tax nothing goes to others.")
+    expect(
+        close(goes_to_others(1.0, 2), 0.5),
+        "Two agents, everything into the pot: how much of my own fish do I get back from it?",
+    )
+    cases = [(0.3, 2), (0.5, 3), (1.0, 10), (0.2, 1)]
+    expect(
+        all(close(goes_to_others(tax, n), tax * (1 - 1 / n)) for tax, n in cases),
+        "Right for the simplest cases, not for all. Pay first, then take your part of your own payment back.",
+    )
+    return "Even a tax of 100 % leaves everybody an N-th of its own."
+
+
+@graded("Exercise 2")
+def check_2(breed: Breed) -> str:
+    """A binomial number of young, drawn from the generator alone, capped."""
+
+    def generator() -> Generator:
+        return torch.Generator().manual_seed(1)
+
+    left = torch.full((20000,), 10)
+    certain = breed(left, 1.0, 100, generator())
+    expect(
+        isinstance(certain, Tensor) and certain.shape == left.shape, "Give one number of fish for each pond."
+    )
+    expect(close(certain, 20 * torch.ones(20000)), "If the chance is 1 the fish double, as they did before.")
+    expect(
+        close(breed(left, 0.0, 100, generator()), left), "If the chance is 0 there are as many as were left."
+    )
+    expect(
+        int(breed(left, 1.0, 12, generator()).max()) == 12,
+        "There is room for 12, and you have more or fewer.",
+    )
+    once = breed(left, 0.3, 100, generator())
+    torch.rand(())
+    expect(
+        torch.equal(once, breed(left, 0.3, 100, generator())),
+        "The same seed gave two different ponds: do all your draws come from the generator?",
+    )
+    young = (once - left).double()
+    expect(young.std() > 0, "All ponds had the same number of young: each pond draws for itself.")
+    expect(
+        abs(float(young.mean()) - 3) < 0.1,
+        "Ten fish with a chance of 0.3 have 3 young on average; yours do not.",
+    )
+    expect(
+        abs(float(young.var()) - 2.1) < 0.2,
+        "The mean is right, the spread is not: does every *fish* draw for itself?",
+    )
+    expect(
+        not once.is_floating_point(), "Fish are whole numbers: the state that you give back has to be, too."
+    )
+    return "The same seed, the same pond: now a surprising result can be repeated."
+
+
+@graded("Exercise 3")
+def check_3(own_rates: Callable[[Tensor], Tensor]) -> str:
+    """T_ij = (1 - tau_i) [i = j] + tau_i / N."""
+    phi = torch.tensor([[0.0, 2.0, -1.0], [40.0, -40.0, 0.0]], dtype=torch.float64)
+    sharing = own_rates(phi)
+    expect(
+        isinstance(sharing, Tensor) and tuple(sharing.shape) == (2, 3, 3),
+        "With 2 seeds and 3 agents the matrix has the shape [2, 3, 3]: seed, giver, receiver.",
+    )
+    expect(
+        not close(sharing.sum(-2), torch.ones(2, 3)) or close(sharing.sum(-1), torch.ones(2, 3)),
+        "Your columns sum to 1, and your rows do not: is the giver the first of the two axes?",
+    )
+    expect(close(sharing.sum(-1), torch.ones(2, 3)), "A row does not sum to 1: reward is created, or lost.")
+    third, eye = torch.full((3,), 1 / 3), torch.eye(3)
+    expect(
+        close(sharing[1, 0], third) and close(sharing[1, 1], eye[1]),
+        "In the second seed agent 0 pays everything and agent 1 nothing: what does each keep?",
+    )
+    rates = phi.sigmoid()[..., None]
+    expect(
+        close(sharing, (1 - rates) * eye + rates / 3), "Right where all or nothing is paid, not in between."
+    )
+    slope = torch.func.jacrev(own_rates)(phi)[0, 1, 1, 0]
+    expect(
+        bool(slope[1] < 0) and not slope[0],
+        "Agent 1's share must depend on its own phi, and on nobody else's.",
+    )
+    return "Put it into `transfer`, start phi at [seed, agent], and you have another method."
+
+
+@graded("Exercise 4")
+def check_4(game: Game) -> str:
+    """The contract of games, played at random."""
+    expect(isinstance(game, Game), "Give an instance of your game, as MyGame(); it derives from games.Game.")
+    agents, actions, copies = game.num_agents, int(game.action_space.n), 64
+    expect(agents >= 2, "A dilemma needs two agents or more.")
+    draws = torch.Generator().manual_seed(0)
+    first = _episode(game, copies, draws.manual_seed(1), actions)
+    again = _episode(game, copies, draws.manual_seed(1), actions)
+    expect(
+        torch.equal(first, again),
+        "The same seed and actions gave other rewards: all randomness must come from the generator.",
+    )
+    total = float(game.episode_value(first).sum(-1).max())
+    best = game.best_welfare
+    expect(best is not None, "Tell the best that all can get together: best_welfare.")
+    assert best is not None
+    expect(
+        total <= best + 1e-4,
+        f"Playing at random, all together got {total:g}, and best_welfare says {best:g} is the most.",
+    )
+    state = game.reset(copies, draws)
+    everything = torch.arange(actions).expand(copies, agents, actions)
+    judged = [game.cooperates(state, everything[..., action]) for action in range(actions)]
+    expect(
+        all(isinstance(answer, Tensor) and answer.dtype == torch.bool for answer in judged)
+        and any(bool(answer.any()) for answer in judged if answer is not None)
+        and not all(bool(answer.all()) for answer in judged if answer is not None),
+        "cooperates must say of some actions that they cooperate, and of others that they do not.",
+    )
+    return f"{agents} agents, {actions} actions, {game.horizon} steps: now compare methods on it."
+
+
+def _episode(game: Game, copies: int, generator: Generator, actions: int) -> Tensor:
+    """Rewards of an episode of random actions, [time, copy, agent], 0 after the end."""
+    state: State = game.reset(copies, generator)
+    alive, rewards = torch.ones(copies, dtype=torch.bool), []
+    for _ in range(game.horizon):
+        seen = game.observe(state)
+        expect(
+            tuple(seen.shape[:2]) == (copies, game.num_agents),
+            f"observe must give [batch, agent]: {[copies, game.num_agents]}, not {list(seen.shape)}.",
+        )
+        chosen = torch.randint(actions, (copies, game.num_agents), generator=generator)
+        before = [leaf.clone() for leaf in state]
+        after, paid, done = game.step(state, chosen, generator)
+        expect(
+            all(torch.equal(old, new) for old, new in zip(before, state, strict=True)),
+            "step changed the state that it was given: make a new one.",
+        )
+        expect(
+            tuple(paid.shape) == (copies, game.num_agents) and paid.is_floating_point(),
+            "Rewards must be floats of shape [batch, agent].",
+        )
+        expect(
+            tuple(done.shape) == (copies,) and done.dtype == torch.bool,
+            "done must be true or false, [batch].",
+        )
+        rewards.append(paid * alive[:, None])
+        state, alive = after, alive & ~done
+    expect(not alive.any(), "After `horizon` steps every copy must be done.")
+    return torch.stack(rewards)
