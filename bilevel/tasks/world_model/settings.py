@@ -86,7 +86,7 @@ class WorldModelSettings:
     """What the latents' divergence from their prior costs, beside squared errors of pixels."""
     weights_learning_rate: float = 0.05
     """Of Adam, for learned weights."""
-    estimator: str = "directional"
+    estimator: EstimatorName = "directional"
     """Of the gradient in the weights."""
     evaluations: int = 16
     """How often, in even steps, the policy is tested on fresh episodes; a multiple of 4."""
