@@ -325,8 +325,8 @@ print(f"the best outcome is found in {int(found.sum())} of {GAMES}")
 # %% [markdown]
 # One knob, and at its middle rivals have become a team: almost all learning comes to rest, and welfare is at
 # its greatest. Not at the best outcome in every game, though: a team gets stuck where two would have to
-# change together, and neither gains by changing alone. Beyond the middle the picture turns back: to live for the
-# other's reward is as opposed as to live for one's own.
+# change together, and neither gains by changing alone. Beyond the middle the picture turns back: to live for
+# the other's reward is as opposed as to live for one's own.
 #
 # ## What an outer level sees
 #
