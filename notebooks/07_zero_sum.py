@@ -324,9 +324,9 @@ print(f"the best outcome is found in {int(found.sum())} of {GAMES}")
 
 # %% [markdown]
 # One knob, and at its middle rivals have become a team: almost all learning comes to rest, and welfare is at
-# its greatest. Not at the best outcome in every game, though: a team can get stuck, too (lesson 3's stag
-# hunt is a team in trouble). Beyond the middle the picture turns back: to live for the other's reward is as
-# opposed as to live for one's own.
+# its greatest. Not at the best outcome in every game, though: a team gets stuck where two would have to
+# change together, and neither gains by changing alone. Beyond the middle the picture turns back: to live for
+# the other's reward is as opposed as to live for one's own.
 #
 # ## What an outer level sees
 #
@@ -399,7 +399,7 @@ plt.show()
 
 # %% [markdown]
 # Selfish learners go round for ever and get nothing on average. `tos` finds sharing, and the two meet. It
-# goes well beyond a half and comes back: too much is as opposed as too little.
+# goes beyond three quarters, where $\kappa < -b$ and they are opposed again, and comes back.
 
 # %% [markdown]
 # ## Play
