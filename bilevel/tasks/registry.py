@@ -60,7 +60,7 @@ def make_task(name: str) -> Task:
 
     >>> make_task("noisy-digit")
     Traceback (most recent call last):
-    ValueError: There is no task 'noisy-digit'. Did you mean 'noisy-digits'? Known: noisy-digits...
+    ValueError: There is no task 'noisy-digit'. Did you mean 'noisy-digits'...
     """
     require_name(name, TASKS, "task")
     found = TASKS[name]

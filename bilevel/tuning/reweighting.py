@@ -166,5 +166,6 @@ def normalised_positive(values: Tensor) -> Tensor:
     tensor([0.2500, 0.0000, 0.7500])
     """
     positive = values.clamp(min=0)
-    total = positive.sum()
-    return torch.where(total > 0, positive / total.clamp(min=torch.finfo(total.dtype).tiny), 0.0)
+    greatest = positive.max()
+    shares = positive / torch.where(greatest > 0, greatest, 1)  # at most 1, however small all of them are
+    return shares / shares.sum().clamp(min=1)

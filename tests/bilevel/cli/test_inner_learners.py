@@ -72,7 +72,7 @@ def test_estimators_are_checked_through_its_steps(call: Call) -> None:
         ),
         (["--method.epochs", "0"], "epochs is a whole number from 1, not 0."),
         (["--method.surrogate", "loaded-dice"], "PPO has a surrogate of its own, and loaded-dice would not"),
-        (["--method.trace", "2"], "trace must be from 0 to 1, not 2."),
+        (["--method.trace", "2"], "trace must be a finite number from 0 to 1, not 2."),
         (["--method.minibatches", "65"], "64 episodes cannot be cut into 65 minibatches: play more of them."),
     ],
 )
