@@ -1,4 +1,4 @@
-"""What every trainer asks of training losses."""
+"""What trainers ask of training losses, and of settings together."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from bilevel.errors import require
+from bilevel.tuning.meta_gradients import ONE_STEP, SHARING
+
+FIRST = ("weights", "model")
+"""What may move first in an outer step."""
 
 
 def require_learnable(losses: Any, *, differentiated: bool = True) -> None:
@@ -29,3 +33,45 @@ def require_learnable(losses: Any, *, differentiated: bool = True) -> None:
             f"The loss {name!r} does not depend on the model's parameters: it is detached, or computed "
             "under torch.no_grad().",
         )
+
+
+def require_fitting(
+    estimator: str, *, implicit: bool, virtual_steps: int, learns_rate: bool, also: bool, model_first: bool
+) -> None:
+    """Raise ValueError unless an estimator can do what is asked of it.
+
+    Args:
+        estimator: its name.
+        implicit: whether it takes no virtual step.
+        virtual_steps: how many it is to look through.
+        learns_rate: whether the learning rate is learned.
+        also: whether losses read hyper-parameters that are learned.
+        model_first: whether the model is to take the first virtual step.
+
+    >>> require_fitting(
+    ...     "directional", implicit=False, virtual_steps=2, learns_rate=False, also=False, model_first=False
+    ... )
+    Traceback (most recent call last):
+    ValueError: The estimator directional looks through one virtual step, not 2: use unrolled.
+    """
+    require(
+        not implicit or (virtual_steps == 1 and not learns_rate),
+        "The estimator implicit takes no virtual step, so that virtual_steps is 1; and where training "
+        "comes to rest depends on no learning rate, so that it learns none: use unrolled.",
+    )
+    require(
+        estimator not in ONE_STEP or virtual_steps == 1,
+        f"The estimator {estimator} looks through one virtual step, not {virtual_steps}: use unrolled.",
+    )
+    require(
+        not also or estimator != "directional",
+        "The estimator directional cannot look through hyper-parameters that losses read (`also`), as "
+        "torch cannot differentiate its forward mode of some losses (of cross-entropy, say): use "
+        "unrolled, or finite-difference.",
+    )
+    require(
+        not model_first or estimator in SHARING,
+        "The model can move first where the gradient of the first virtual step is kept, which "
+        f"{', '.join(SHARING[:-1])} and {SHARING[-1]} do, and {estimator} does not: use one of them, or "
+        'first="weights".',
+    )

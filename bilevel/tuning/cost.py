@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bilevel.errors import require, require_name
+from bilevel.tuning.checks import FIRST
 
 LOOK_AHEAD: dict[str, Callable[[int], int]] = {
     "unrolled": lambda steps: 3 * steps + 1,
@@ -18,7 +19,12 @@ call of the losses, 1. Of implicit, with its three terms."""
 
 
 def gradient_evaluations(
-    steps: int, estimator: str = "unrolled", *, virtual_steps: int = 1, every: int = 1
+    steps: int,
+    estimator: str = "unrolled",
+    *,
+    virtual_steps: int = 1,
+    first: str = "weights",
+    every: int = 1,
 ) -> int:
     """How many gradients a training takes whose weights are learned, about.
 
@@ -26,13 +32,14 @@ def gradient_evaluations(
         steps: of the model, 1 or more; each takes a gradient of its own.
         estimator: as of `LossWeightTuner`; one of `LOOK_AHEAD`.
         virtual_steps: as of `LossWeightTuner`.
+        first: as of `LossWeightTuner`; a model that moves first needs no other gradient for its own step.
         every: as of `LossWeightTuner`.
 
     Returns:
         gradients of one batch's weighted loss.
 
     Raises:
-        ValueError: a number is below 1, or the estimator is not counted.
+        ValueError: a number is below 1, the estimator is not counted, or nothing moves first by that name.
 
     >>> gradient_evaluations(100), gradient_evaluations(100, "implicit", every=10)
     (500, 200)
@@ -40,4 +47,5 @@ def gradient_evaluations(
     for name, value in (("steps", steps), ("virtual_steps", virtual_steps), ("every", every)):
         require(value >= 1, f"{name} must be 1 or more, not {value}.")
     require_name(estimator, LOOK_AHEAD, "counted estimator")
-    return steps + -(-steps // every) * LOOK_AHEAD[estimator](virtual_steps)
+    require_name(first, FIRST, "value of first,")
+    return steps + -(-steps // every) * (LOOK_AHEAD[estimator](virtual_steps) - (first == "model"))

@@ -60,7 +60,9 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         ]
         places = iter(range(len(parameters_of(optimiser))))
         self._group_to_param_list = [[next(places) for _ in group["params"]] for group in self.param_groups]
-        self.clip = self._grad_callback = clip
+        self.clip, self._grad_callback = clip, self._keep_and_clip
+        self.descended: list[Tensor | None] = []
+        """The gradients of the last step, before clipping; None for a parameter that stayed."""
         self._fmodel, self._track_higher_grads = None, True
 
     def __call__(self, loss: Tensor, params: Sequence[Tensor]) -> Params:
@@ -77,7 +79,7 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
 
     def along(self, gradients: Sequence[Tensor | None], params: Sequence[Tensor]) -> Params:
         """Take one step along gradients that are there already, None for a parameter that is to stay."""
-        clipped = gradients if self.clip is None else self.clip(gradients)
+        clipped = self._keep_and_clip(gradients)
         for group, places in zip(self.param_groups, self._group_to_param_list, strict=True):
             group["params"] = [params[place] for place in places]
         self._update([[clipped[place] for place in places] for places in self._group_to_param_list])
@@ -92,6 +94,10 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
     def decays(self) -> list[float]:
         """The weight decay of each parameter that is added to its gradient; 0 where it is decoupled."""
         return [_added_decay(group) for group in self.param_groups for _ in group["params"]]
+
+    def _keep_and_clip(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+        self.descended = list(gradients)
+        return self.descended if self.clip is None else self.clip(gradients)
 
     def _update(self, grouped_grads: list[list[Tensor | None]], **_: Any) -> None:
         for group, states, grads in zip(self.param_groups, self.state, grouped_grads, strict=True):

@@ -29,6 +29,17 @@ class Own(NamedTuple):
     """Of the parts of the batch, functions of the model's own parameters."""
     draws: Draws
     """Where the random streams were before that."""
+    reads: bool = False
+    """Whether these losses are functions of what is learned, too."""
+
+
+class Descended(NamedTuple):
+    """What the first virtual step went down."""
+
+    loss: Tensor
+    """The weighted training loss: a number, detached."""
+    gradient: list[Tensor | None]
+    """In the parameters, before clipping, detached; None where the loss does not depend on one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,15 +122,20 @@ class MetaGradient(NamedTuple):
     """Of the validation loss, like the outer parameters; None where it does not depend on one."""
     validation_loss: Tensor
     """After the virtual steps: a number, detached."""
+    descended: Descended | None = None
+    """In the first virtual step; None where the estimator does not keep it."""
 
 
 def unrolled(ahead: LookAhead) -> MetaGradient:
     """Exact, for any number of steps: the graph of all steps is kept, and differentiated a second time."""
     params, buffers = ahead.start(), ahead.world.buffers_now()
+    first: Descended | None = None
     for step in range(len(ahead.losses)):
-        params = ahead.optimiser(ahead.total(step, params, buffers), params)
+        total = ahead.total(step, params, buffers)
+        params = ahead.optimiser(total, params)
+        first = first or _descended(total, ahead.optimiser.descended)
     loss = ahead.outcome(params, buffers)
-    return MetaGradient(_gradients(loss, ahead.outer), loss.detach())
+    return MetaGradient(_gradients(loss, ahead.outer), loss.detach(), first)
 
 
 def directional(ahead: LookAhead) -> MetaGradient:
@@ -130,7 +146,7 @@ def directional(ahead: LookAhead) -> MetaGradient:
     """
     pulled = _pull_back(ahead)
     if not pulled.counts:
-        return MetaGradient(pulled.direct, pulled.loss)
+        return MetaGradient(pulled.direct, pulled.loss, pulled.descended)
     with ahead.world.drawing_from(pulled.draws), forward_ad.dual_level():
         duals = [
             p if u is None else forward_ad.make_dual(p, u)
@@ -152,7 +168,7 @@ def finite_difference(ahead: LookAhead) -> MetaGradient:
     """
     pulled = _pull_back(ahead)
     if not pulled.counts:
-        return MetaGradient(pulled.direct, pulled.loss)
+        return MetaGradient(pulled.direct, pulled.loss, pulled.descended)
     norm = torch.stack([u.square().sum() for u in pulled.direction if u is not None]).sum().sqrt()
     length = 0.01 / norm.clamp(min=torch.finfo(norm.dtype).tiny ** 0.5)
 
@@ -162,8 +178,8 @@ def finite_difference(ahead: LookAhead) -> MetaGradient:
             p if u is None else torch.addcmul(p, u, length, value=sign)
             for p, u in zip(pulled.params, pulled.direction, strict=True)
         ]
-        # What the model computed itself does not read what is learned, and needs no graph.
-        graph = torch.set_grad_enabled(ahead.own is None)
+        # Losses that do not read what is learned need no graph here.
+        graph = torch.set_grad_enabled(ahead.own is None or ahead.own.reads)
         with ahead.world.drawing_from(pulled.draws), graph:
             return split_floating(ahead.training(0, params, ahead.world.buffers_now()))[0]
 
@@ -194,6 +210,8 @@ class _PulledBack(NamedTuple):
     """After the step, detached."""
     draws: Draws
     """Where the random streams were before the step."""
+    descended: Descended
+    """In the step."""
     steepness: Sequence[Tensor | None]
     """d(weighted training loss)/d(training loss), a function of what is learned, one for each of these."""
 
@@ -209,7 +227,8 @@ def _pull_back(ahead: LookAhead) -> _PulledBack:
     draws = ahead.world.draws_now() if ahead.own is None else ahead.own.draws
     parts = ahead.training(0, params, buffers)
     losses = split_floating(parts)[0]
-    steepness = torch.autograd.grad(ahead.weighed(parts), losses, create_graph=True, allow_unused=True)
+    weighted = ahead.weighed(parts)
+    steepness = torch.autograd.grad(weighted, losses, create_graph=True, allow_unused=True)
     weighed = [(loss, s.detach()) for loss, s in zip(losses, steepness, strict=True) if s is not None]
     free = [index for index, p in enumerate(params) if p.requires_grad]
     found = torch.autograd.grad(
@@ -231,6 +250,7 @@ def _pull_back(ahead: LookAhead) -> _PulledBack:
         direct=list(pulled[len(leaves) :]),
         loss=loss.detach(),
         draws=draws,
+        descended=_descended(weighted, ahead.optimiser.descended),
         steepness=steepness,
     )
 
@@ -244,7 +264,11 @@ def _joined(rises: Sequence[Tensor], pulled: _PulledBack, ahead: LookAhead) -> M
     through = _gradients(slope, ahead.outer) if slope.requires_grad else none
     both = zip(through, pulled.direct, strict=True)
     total = [a if b is None else b if a is None else a + b for a, b in both]
-    return MetaGradient(total, pulled.loss)
+    return MetaGradient(total, pulled.loss, pulled.descended)
+
+
+def _descended(loss: Tensor, gradient: Sequence[Tensor | None]) -> Descended:
+    return Descended(loss.detach(), [None if g is None else g.detach() for g in gradient])
 
 
 def _are(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:

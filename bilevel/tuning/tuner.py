@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bilevel.errors import require
+from bilevel.errors import require, require_name
 from bilevel.hypergradient.base import Hypergradient
 from bilevel.outer.hyper_parameter import HyperParameter
 from bilevel.outer.learned import Learned
 from bilevel.tree import leaves
-from bilevel.tuning.checks import require_learnable
+from bilevel.tuning.checks import FIRST, require_fitting, require_learnable
 from bilevel.tuning.clipping import Clipping
 from bilevel.tuning.history import History
 from bilevel.tuning.implicit import Implicit
 from bilevel.tuning.lifted import LiftedOptimiser, check_lifts, parameters_of
-from bilevel.tuning.meta_gradients import ONE_STEP, SHARING, LookAhead, Loss, Own, TrainLosses
+from bilevel.tuning.meta_gradients import (
+    SHARING,
+    Descended,
+    LookAhead,
+    Loss,
+    MetaGradient,
+    Own,
+    TrainLosses,
+)
 from bilevel.tuning.through_step import make_estimator
 from bilevel.tuning.world import Moment, World
 
@@ -42,6 +50,9 @@ class LossWeightTuner:
     that use the model as they always did; they are called once more for the look ahead, with its parameters
     exchanged, and with the same random draws.
 
+    Or the other way round: with `first="model"` the model takes the first virtual step for its own, and the
+    weights move after it, for the next one. That costs one gradient less in every outer step.
+
     With outer learning rate 0 the model learns what it would have learned without the tuner, bit for bit.
 
     Args:
@@ -54,6 +65,8 @@ class LossWeightTuner:
         also: learned hyper-parameters that the training losses read, as a temperature.
         learning_rate: a learned learning rate, in the place of the optimiser's, in every group.
         virtual_steps: how many steps the look ahead takes, 1 or more.
+        first: what moves first in an outer step, the weights or the model. The model can where an estimator
+            keeps the gradient of the first virtual step: unrolled, directional and finite-difference do.
         every: the weights move in every so-many-th step, 1 or more.
         accumulate: parts of a batch whose gradients are averaged for a step, 1 or more.
         max_norm: gradients are scaled down to this norm; None: they are not.
@@ -69,6 +82,7 @@ class LossWeightTuner:
 
     Source:
         The virtual step: Liu et al., DARTS, arXiv 1806.09055; Shu et al., Meta-Weight-Net, arXiv 1902.07379.
+        The model first: Luketina et al., Scalable gradient-based tuning, arXiv 1511.06727.
 
     Weights of two targets, one right and one wrong; what counts is the right one:
 
@@ -100,6 +114,7 @@ class LossWeightTuner:
         also: Sequence[nn.Module] = (),
         learning_rate: HyperParameter | None = None,
         virtual_steps: int = 1,
+        first: Literal["weights", "model"] = "weights",
         every: int = 1,
         accumulate: int = 1,
         max_norm: float | None = None,
@@ -111,21 +126,15 @@ class LossWeightTuner:
                 isinstance(value, int) and value >= 1,
                 f"{name} must be a whole number, 1 or more, not {value}.",
             )
+        require_name(first, FIRST, "value of first,")
         chosen = make_estimator(estimator)
-        require(
-            not isinstance(chosen, Implicit) or (virtual_steps == 1 and learning_rate is None),
-            "The estimator implicit takes no virtual step, so that virtual_steps is 1; and where training "
-            "comes to rest depends on no learning rate, so that it learns none: use unrolled.",
-        )
-        require(
-            estimator not in ONE_STEP or virtual_steps == 1,
-            f"The estimator {estimator} looks through one virtual step, not {virtual_steps}: use unrolled.",
-        )
-        require(
-            not also or estimator != "directional",
-            "The estimator directional cannot look through hyper-parameters that losses read (`also`), as "
-            "torch cannot differentiate its forward mode of some losses (of cross-entropy, say): use "
-            "unrolled, or finite-difference.",
+        require_fitting(
+            estimator if isinstance(estimator, str) else type(estimator).__name__,
+            implicit=isinstance(chosen, Implicit),
+            virtual_steps=virtual_steps,
+            learns_rate=learning_rate is not None,
+            also=bool(also),
+            model_first=first == "model",
         )
         check_lifts(optimiser)
         self.world = World([model] if isinstance(model, nn.Module) else model, optimiser)
@@ -133,6 +142,7 @@ class LossWeightTuner:
         self.learning_rate = learning_rate
         self.learned = nn.ModuleList([weights, *also, *([learning_rate] if learning_rate else [])])
         self.virtual_steps, self.every, self.accumulate = virtual_steps, every, accumulate
+        self.model_first = first == "model"
         self.clipping = Clipping(max_norm, max_value)
         self.estimator = chosen
         self.shares = estimator in SHARING
@@ -146,7 +156,7 @@ class LossWeightTuner:
         train_losses: TrainLosses | Sequence[TrainLosses],
         validation_loss: Loss,
     ) -> StepResult:
-        """Look ahead, move the weights, and train the model by one step.
+        """Look ahead, move the weights, and train the model by one step, in the order that `first` says.
 
         Args:
             train_losses: gives the losses on a batch. With several virtual steps, or parts of a batch, a list
@@ -160,22 +170,16 @@ class LossWeightTuner:
             FloatingPointError: a loss or a meta-gradient is not a finite number; nothing was changed.
         """
         batches = self._batches(train_losses)
-        looked = own = None
-        if self.steps % self.every == 0:
-            before = self.world.now()
-            try:
-                own = self._own(batches[0], before)
-                looked = self._look_ahead(batches, validation_loss, own)
-            except BaseException:
-                self.world.go_back(before)
-                raise
-        loss = self._train(batches[0], own)
+        if self.steps % self.every:
+            result = StepResult(self._train(batches[0], None), None)
+        else:
+            result = self._outer_step(batches, validation_loss)
         self.steps += 1
         for module in self._known():
             module.advance()
-        if looked is not None:
-            self.history.add(self.steps, self.learned_values(), float(looked))
-        return StepResult(loss, looked)
+        if result.validation_loss is not None:
+            self.history.add(self.steps, self.learned_values(), float(result.validation_loss))
+        return result
 
     def learned_values(self) -> dict[str, float]:
         """What is learned, as it is now: name -> value."""
@@ -197,20 +201,41 @@ class LossWeightTuner:
         self.steps = int(state["steps"])
         self.history.load_state_dict(state["history"])
 
+    def _outer_step(self, batches: list[list[TrainLosses]], validation_loss: Loss) -> StepResult:
+        before = self.world.now()
+        try:
+            own = self._own(batches[0], before)
+            found = self._look_ahead(batches, validation_loss, own)
+        except BaseException:
+            self.world.go_back(before)
+            raise
+        if self.model_first:
+            assert found.descended is not None, "the estimator keeps no gradient"
+            loss = self._follow(found.descended)
+            self._move_weights(found.gradient)
+        else:
+            self._move_weights(found.gradient)
+            loss = self._train(batches[0], own)
+        return StepResult(loss, found.validation_loss)
+
     def _own(self, parts: list[TrainLosses], before: Moment) -> Own | None:
         """What the model computes for its own step, if that will not change with what is learned."""
-        if not self.shares or len(self.learned) > 1 + (self.learning_rate is not None):
-            return None  # losses read hyper-parameters
+        known = len(self.learned) > 1 + (self.learning_rate is not None)  # losses read hyper-parameters
+        if not self.shares or (known and not self.model_first):
+            return None
         with torch.enable_grad():
             losses = [self.world.run_itself(functools.partial(self._checked, part)) for part in parts]
         roots = [loss.sum() for each in losses for loss in leaves(each)]
-        read = torch.autograd.grad(roots, self.outer, retain_graph=True, allow_unused=True)
-        if any(gradient is not None for gradient in read):
+        found = torch.autograd.grad(roots, self.outer, retain_graph=True, allow_unused=True)
+        reads = any(gradient is not None for gradient in found)
+        if reads and not self.model_first:
             self.world.go_back(before)
             return None
-        return Own(losses, before.draws)
+        return Own(losses, before.draws, reads)
 
-    def _look_ahead(self, batches: list[list[TrainLosses]], validation_loss: Loss, own: Own | None) -> Tensor:
+    def _look_ahead(
+        self, batches: list[list[TrainLosses]], validation_loss: Loss, own: Own | None
+    ) -> MetaGradient:
         checked = [[functools.partial(self._checked, part) for part in parts] for parts in batches]
         lifted = LiftedOptimiser(self.optimiser, groups=self._groups(), clip=self.clipping.differentiable)
         with self.world.drawing_from(self.world.draws_now()), torch.enable_grad():
@@ -225,31 +250,37 @@ class LossWeightTuner:
                 self.learned,
                 self._groups,
             )
-            gradient, loss = self.estimator(ahead)
+            found = self.estimator(ahead)
         require(
-            any(g is not None for g in gradient),
+            any(g is not None for g in found.gradient),
             "The validation loss depends on none of the learned weights: it must be computed with the model "
             "that the training losses train.",
         )
-        for value in (loss, *gradient):
+        for value in (found.validation_loss, *found.gradient):
             if value is not None and not value.isfinite().all():
                 raise FloatingPointError(
                     f"The validation loss or its gradient in the weights is not finite in step {self.steps}: "
                     "try a smaller learning rate, or clip the gradients."
                 )
+        return found
+
+    def _move_weights(self, gradient: Sequence[Tensor | None]) -> None:
         for parameter, g in zip(self.outer, gradient, strict=True):
             parameter.grad = g
         self.outer_optimiser.step()
         self.outer_optimiser.zero_grad()
         for module in self._known():
             module.project_()
-        return loss
+
+    def _follow(self, descended: Descended) -> Tensor:
+        """The model's own step, along the gradient that the look ahead found."""
+        for parameter, g in zip(self.world.trained, descended.gradient, strict=True):
+            parameter.grad = None if g is None else g.clone()  # two parameters may have one gradient
+        self._descend()
+        return descended.loss
 
     def _train(self, parts: list[TrainLosses], own: Own | None) -> Tensor:
         """The model's own step, in which nothing flows to the weights."""
-        if self.learning_rate is not None:
-            for group in self.optimiser.param_groups:
-                group["lr"] = float(self.learning_rate().detach())
         self.optimiser.zero_grad()
         total = torch.zeros(())
         flags = [parameter.requires_grad for parameter in self.outer]
@@ -263,9 +294,16 @@ class LossWeightTuner:
         finally:
             for parameter, flag in zip(self.outer, flags, strict=True):
                 parameter.requires_grad_(flag)
+        self._descend()
+        return total
+
+    def _descend(self) -> None:
+        """Let the optimiser take its step along the gradients that are there."""
+        if self.learning_rate is not None:
+            for group in self.optimiser.param_groups:
+                group["lr"] = float(self.learning_rate().detach())
         self.clipping.in_place(self.world.trained)
         self.optimiser.step()
-        return total
 
     def _groups(self) -> list[dict[str, Any]]:
         """The optimiser's parameter groups, with the learning rate that is learned."""

@@ -177,7 +177,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             variants.COIN_GAME_DEEPER,
         ),
         _played("cleanup 7x7", "LIO's cleanup 7x7, played at random", variants.CLEANUP),
-        _tuner("tuner", sizes=(32, 256), memory=False),
+        _tuner("tuner", sizes=(32, 256, 1024), memory=False),
         _tuner("tuner, memory", sizes=(1024,), memory=True),
         _network("network", optional=False, steps=(10, 30, 100, 300, 1000)),
         _network("network, far", optional=False, steps=(1000,), chosen=variants.FAR),

@@ -142,6 +142,14 @@ TUNER = [
     Variant(
         "ours, finite-difference", "ours", "weighing:ours", {"estimator": "finite-difference"}, same=5e-2
     ),
+    Variant("ours, unrolled, the model first", "ours", "weighing:ours", {"first": "model"}),
+    Variant(
+        "ours, finite-difference, the model first",
+        "ours",
+        "weighing:ours",
+        {"estimator": "finite-difference", "first": "model"},
+        same=5e-2,
+    ),
     Variant("autograd, by hand", "autograd", "weighing:by_autograd"),
     Variant("higher, by hand", "higher", "weighing:with_higher"),
     Variant("TorchOpt, modules", "TorchOpt", "weighing:with_torchopt"),

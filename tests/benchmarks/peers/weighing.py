@@ -7,6 +7,7 @@ copied back, and momentum is forgotten, in the time that is counted; so it is fo
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import higher
 import torch
@@ -37,7 +38,7 @@ def plain(case: Case) -> Run:
     return _again(problem, step)
 
 
-def ours(case: Case, *, estimator: str = "unrolled") -> Run:
+def ours(case: Case, *, estimator: str = "unrolled", first: Literal["weights", "model"] = "weights") -> Run:
     """Build this toolkit's tuner."""
     problem = digits(case)
     tuners: list[LossWeightTuner] = []
@@ -45,7 +46,9 @@ def ours(case: Case, *, estimator: str = "unrolled") -> Run:
     def step(optimiser: torch.optim.Optimizer, outer: torch.optim.Optimizer) -> None:
         if not tuners:
             tuners.append(
-                LossWeightTuner(problem.model, optimiser, problem.weights, outer, estimator=estimator)
+                LossWeightTuner(
+                    problem.model, optimiser, problem.weights, outer, estimator=estimator, first=first
+                )
             )
         tuners[0].step(lambda: problem.each(problem.model), lambda: problem.outcome(problem.model))
 

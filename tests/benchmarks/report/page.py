@@ -45,9 +45,10 @@ Python and NumPy, on one core."""
 
 ABOUT_WEIGHING = """\
 A call is one whole training step on noisy digits with weights of samples (`SampleWeights`, 100 hidden units):
-look ahead by one step, move the weights, take the model's step. Units up to 64 mean one hidden layer and
-batches of 64, more two layers and batches of as many samples. The plain loop learns no weights; AuxiLearn's
-way, implicit differentiation by a Neumann series, is another gradient: both are timed and not compared."""
+look ahead by one step, move the weights, take the model's step; where the model is first, it takes the step
+that was looked at, and the weights move after it. Units up to 64 mean one hidden layer and batches of 64,
+more two layers and batches of as many samples. The plain loop learns no weights; AuxiLearn's way, implicit
+differentiation by a Neumann series, is another gradient: both are timed and not compared."""
 
 ABOUT_COMPILING = """\
 First calls of ours, compiled, with one thread, on two cores, where packages are built two at a time: with an
