@@ -147,6 +147,7 @@ class LossWeightTuner:
         self.estimator = chosen
         self.shares = estimator in SHARING
         self.outer = parameters_of(outer_optimiser)
+        self._known = [module for module in self.learned.modules() if isinstance(module, Learned)]
         self.steps = 0
         self.history = History()
         self._check_parameters()
@@ -175,7 +176,7 @@ class LossWeightTuner:
         else:
             result = self._outer_step(batches, validation_loss)
         self.steps += 1
-        for module in self._known():
+        for module in self._known:
             module.advance()
         if result.validation_loss is not None:
             self.history.add(self.steps, self.learned_values(), float(result.validation_loss))
@@ -183,7 +184,7 @@ class LossWeightTuner:
 
     def learned_values(self) -> dict[str, float]:
         """What is learned, as it is now: name -> value."""
-        return {name: value for module in self._known() for name, value in module.as_dict().items()}
+        return {name: value for module in self._known for name, value in module.as_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the tuner adds to a run; the model's and its optimiser's are saved beside it."""
@@ -269,7 +270,7 @@ class LossWeightTuner:
             parameter.grad = g
         self.outer_optimiser.step()
         self.outer_optimiser.zero_grad()
-        for module in self._known():
+        for module in self._known:
             module.project_()
 
     def _follow(self, descended: Descended) -> Tensor:
@@ -333,9 +334,6 @@ class LossWeightTuner:
         )
         size = self.accumulate
         return [given[start : start + size] for start in range(0, wanted, size)]
-
-    def _known(self) -> list[Learned]:
-        return [module for module in self.learned.modules() if isinstance(module, Learned)]
 
     def _check_parameters(self) -> None:
         learned, outer = {id(p) for p in self.learned.parameters()}, {id(p) for p in self.outer}

@@ -62,6 +62,11 @@ class World(nn.Module):
         self.differentiated = True
         """Whether whatever runs now is to be differentiated in the model's parameters by reverse mode."""
         self.names = [names[id(parameter)] for parameter in self.trained]
+        held: dict[int, list[tuple[nn.Module, str]]] = {id(parameter): [] for parameter in self.trained}
+        for module in self.modules():
+            for key, own in module._parameters.items():
+                held.get(id(own), []).append((module, key))
+        self._places = [held[id(parameter)] for parameter in self.trained]
 
     def run_itself(self, function: Callable[[], Result]) -> Result:
         """Call the function with the model as it is.
@@ -107,13 +112,30 @@ class World(nn.Module):
         """
         self.differentiated = any(parameter.requires_grad for parameter in params)
         versions = [parameter._version for parameter in params]
-        values = {**dict(zip(self.names, params, strict=True)), **buffers}
         try:
-            result: Result = functional_call(self, values, (function,))
+            with self._exchanged(params):
+                result: Result = functional_call(self, buffers, (function,)) if buffers else function()
         finally:
             self.differentiated = True
         self._require_unchanged(params, versions)
         return result
+
+    @contextmanager
+    def _exchanged(self, params: Sequence[Tensor]) -> Iterator[None]:
+        """Hold these inside, in every module that holds the model's own.
+
+        `functional_call` would look for them by name and for ties at each call, which takes longer than a
+        small model does.
+        """
+        for places, value in zip(self._places, params, strict=True):
+            for module, key in places:
+                module._parameters[key] = value  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            for places, own in zip(self._places, self.trained, strict=True):
+                for module, key in places:
+                    module._parameters[key] = own  # type: ignore[assignment]
 
     def draws_now(self) -> Draws:
         """Where torch's random streams are."""
@@ -144,11 +166,12 @@ class World(nn.Module):
 
     def _require_unchanged(self, params: Sequence[Tensor], versions: Sequence[int]) -> None:
         for name, parameter, version in zip(self.names, params, versions, strict=True):
-            require(
-                parameter._version == version,
-                f"{self.owner(name)} changes its parameter {name.rpartition('.')[2]!r} in place when it is "
-                "called, and a step that does so cannot be differentiated: change it after the step instead.",
-            )
+            if parameter._version != version:
+                raise ValueError(
+                    f"{self.owner(name)} changes its parameter {name.rpartition('.')[2]!r} in place when it "
+                    "is called, and a step that does so cannot be differentiated: change it after the step "
+                    "instead."
+                )
 
     def owner(self, name: str) -> str:
         """The module that has a parameter or buffer of this name, for a sentence."""
