@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +20,7 @@ from bilevel.hypergradient.comparison import (
     EstimatorRefused,
     HypergradientComparison,
 )
+from bilevel.report.csv_text import csv_text
 from bilevel.report.style import save, style
 from bilevel.report.terminal import empty_table
 
@@ -155,12 +154,8 @@ def write_comparison(comparison: HypergradientComparison, folder: Path, title: s
         OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(comparison.records())
     numbers = folder / "estimators.csv"
-    write_text(numbers, text.getvalue())
+    write_text(numbers, csv_text(comparison.records(), COLUMNS))
     with style():
         figure = Figure(figsize=(14, 1.9 + 0.5 * len(comparison.rows)))
         row = figure.subplots(1, len(PANELS), sharey=True)

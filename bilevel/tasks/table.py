@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +13,7 @@ from rich.console import Group
 
 from bilevel.experiment.files import write_text
 from bilevel.experiment.statistics import FEWEST_SEEDS, RESAMPLES, Interval
+from bilevel.report.csv_text import csv_text
 from bilevel.report.table import MISSING, number, with_interval
 from bilevel.report.terminal import WIDTH, empty_table
 from bilevel.tasks.summary import Row
@@ -141,9 +140,9 @@ def write_tables(
         OSError: a file cannot be written.
     """
     texts = {
-        "table.csv": _csv(records(rows)),
+        "table.csv": csv_text(records(rows)),
         "table.md": markdown(rows),
-        "seeds.csv": _csv(seed_records(trials, first_seed)),
+        "seeds.csv": csv_text(seed_records(trials, first_seed)),
     }
     for name, text in texts.items():
         write_text(folder / name, text)
@@ -171,11 +170,3 @@ def _ends(name: str, interval: Interval | None) -> dict[str, float | str]:
 
 def _number(value: float) -> float | str:
     return "" if math.isnan(value) else value
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
