@@ -13,6 +13,7 @@ from bilevel.experiment.run import RunFolder
 from bilevel.experiment.statistics import interquartile_mean
 from bilevel.methods import Metrics
 from bilevel.report.table import number
+from bilevel.report.terminal import counted
 
 COMPILED = logging.getLogger("bilevel.compiled")
 """Where it is said that steps are compiled."""
@@ -35,8 +36,7 @@ class Progress:
         self._title = (f"{place}: " if place else "") + config.method_name
         self._first_line = (
             f"{self._title} on {config.game_name}: "
-            f"{config.seeds} {'seed' if config.seeds == 1 else 'seeds'}, "
-            f"{config.outer_steps} outer {'step' if config.outer_steps == 1 else 'steps'}, in {folder.path}"
+            f"{counted(config.seeds, 'seed')}, {counted(config.outer_steps, 'outer step')}, in {folder.path}"
         )
         self._bar = make_bar(MofNCompleteColumn(), TextColumn("welfare {task.fields[welfare]}"))
         self._compiling = _FirstLine()

@@ -22,7 +22,7 @@ from bilevel.hypergradient.comparison import (
 )
 from bilevel.report.csv_text import csv_text
 from bilevel.report.style import save, style
-from bilevel.report.terminal import empty_table
+from bilevel.report.terminal import counted, empty_table
 
 WIDEST_NAME = 19
 """Longer names of estimators are broken, in signs."""
@@ -162,7 +162,7 @@ def write_comparison(comparison: HypergradientComparison, folder: Path, title: s
         for axes, panel in zip(row, PANELS, strict=True):
             draw_comparison(axes, comparison, panel)
         row[0].set_yticks(range(len(comparison.rows)), [_broken(row.estimator) for row in comparison.rows])
-        steps = f"K = {comparison.steps} inner {'step' if comparison.steps == 1 else 'steps'}"
+        steps = f"K = {counted(comparison.steps, 'inner step')}"
         figure.suptitle(f"{title}, {steps}" if title else steps)
     return [save(figure, folder / "estimators.png"), numbers]
 

@@ -17,6 +17,7 @@ from bilevel.report.curves import POINTS, draw_curves
 from bilevel.report.given import KINDS, MOST_WITH_DEVIATION, Given, draw_given, given
 from bilevel.report.loss_weight_curves import loss_weight_figure, weights_of_agents
 from bilevel.report.style import save, style
+from bilevel.report.terminal import counted
 
 SAME = 1e-9
 """Levels that differ by less, or by less than this share of their height, are one."""
@@ -154,7 +155,7 @@ def write_overview(games: Mapping[str, Mapping[str, Results]], path: Path) -> Pa
 
 def _shown(name: str, config: RunConfig, shared: Given | None) -> str:
     """What a figure shows of the seeds, for its title."""
-    seeds = "1 seed" if config.seeds == 1 else f"{config.seeds} seeds"
+    seeds = counted(config.seeds, "seed")
     if name == "sharing" and shared is not None:
         few = config.seeds > 1 and config.game.num_agents <= MOST_WITH_DEVIATION
         return f"{KINDS[shared.kind][1]}, mean {'± standard deviation ' if few else ''}over {seeds}"

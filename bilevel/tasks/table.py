@@ -15,7 +15,7 @@ from bilevel.experiment.files import write_text
 from bilevel.experiment.statistics import FEWEST_SEEDS, RESAMPLES, Interval
 from bilevel.report.csv_text import csv_text
 from bilevel.report.table import MISSING, number, with_interval
-from bilevel.report.terminal import WIDTH, empty_table
+from bilevel.report.terminal import WIDTH, counted, empty_table
 from bilevel.tasks.summary import Row
 from bilevel.tasks.task import Measure
 from bilevel.tasks.trial_files import Finished
@@ -37,7 +37,7 @@ def task_table(title: str, rows: Sequence[Row]) -> Group:
     """
     parts: list[Any] = []
     for measure, some in _by_measure(rows):
-        table = empty_table(f"{title}, {_seeds(rows)}: {heading(measure)}")
+        table = empty_table(f"{title}, {counted(rows[0].seeds, 'seed')}: {heading(measure)}")
         table.add_column("weights", overflow="fold")
         for column in COLUMNS:
             table.add_column(column, justify="right", overflow="fold")
@@ -68,7 +68,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
     sentences = [
         f"{measure.name[:1].upper()}{measure.name[1:]}: {measure.text}" for measure, _ in _by_measure(rows)
     ]
-    sentences.append(f"Interquartile means over {_seeds(rows)}; {intervals}")
+    sentences.append(f"Interquartile means over {counted(seeds, 'seed')}; {intervals}")
     if any(row.difference is not None for row in rows):
         sentences.append(
             f"Difference: from {first}; a seed means the same data for all, and is drawn again for both at "
@@ -76,7 +76,9 @@ def notes(rows: Sequence[Row]) -> list[str]:
         )
     undefined: dict[str, list[str]] = {}
     for measure, some in _by_measure([row for row in rows if row.undefined]):
-        listed = ", ".join(f"{row.weighting} ({row.undefined} of {row.seeds} seeds)" for row in some)
+        listed = ", ".join(
+            f"{row.weighting} ({row.undefined} of {counted(row.seeds, 'seed')})" for row in some
+        )
         undefined.setdefault(listed, []).append(measure.name)
     sentences += [
         f"A dash: {' and '.join(names)} not defined for {listed}." for listed, names in undefined.items()
@@ -147,10 +149,6 @@ def write_tables(
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]
-
-
-def _seeds(rows: Sequence[Row]) -> str:
-    return f"{rows[0].seeds} {'seed' if rows[0].seeds == 1 else 'seeds'}"
 
 
 def _by_measure(rows: Sequence[Row]) -> list[tuple[Measure, list[Row]]]:
