@@ -6,9 +6,7 @@ import math
 from dataclasses import dataclass
 
 from bilevel.errors import require
-
-IMAGES = 1797
-"""So many digits scikit-learn has."""
+from bilevel.tasks.digits import IMAGES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,10 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
+from bilevel.tasks.digits import IMAGES, Images
 from bilevel.tasks.noisy_digits import NoisyDigits
-from bilevel.tasks.noisy_digits.data import Images, draw_data
-from bilevel.tasks.noisy_digits.settings import IMAGES, NoisyDigitsSettings
+from bilevel.tasks.noisy_digits.data import draw_data
+from bilevel.tasks.noisy_digits.settings import NoisyDigitsSettings
 from bilevel.tasks.noisy_digits.task import tell_apart
 from bilevel.tasks.noisy_digits.ways import WAYS, Classifier
 from bilevel.tasks.task import Trial
