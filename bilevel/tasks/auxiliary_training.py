@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bilevel.errors import require
+from bilevel.ranges import require_number
 from bilevel.tasks.digits import CLASSES, IMAGES, PIXELS, Images, split_digits
 
 PAIRS = CLASSES // 2
@@ -67,10 +68,10 @@ class AuxiliaryDigitsSettings:
             f"labelled, pool and validation must leave some of the {IMAGES} images to test on, but they take "
             f"{taken}.",
         )
-        require(self.learning_rate > 0, f"learning_rate must be above 0, not {self.learning_rate}.")
+        require_number("learning_rate", self.learning_rate, above=0)
         require(0 <= self.momentum < 1, f"momentum must be from 0 up to 1, not {self.momentum}.")
         for name in ("weight_decay", "outer_learning_rate"):
-            require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}.")
+            require_number(name, getattr(self, name), least=0)
         require(
             0 < self.least <= self.greatest < float("inf"),
             f"least and greatest are two weights above 0 in order, not {self.least} and {self.greatest}.",

@@ -130,10 +130,18 @@ def test_a_figure_is_drawn_of_all_ways_and_of_one(trials: dict[str, list[Trial]]
     [
         ({"labelled": 0}, "labelled must be 1 or more, not 0"),
         ({"pool": 1700}, "must leave some of the 1797 images to test on, but they take 2000"),
-        ({"learning_rate": 0.0}, r"learning_rate must be above 0, not 0\.0"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0, not 0"),
+        ({"learning_rate": math.inf}, "learning_rate must be a finite number above 0, not inf"),
         ({"momentum": 1.0}, r"momentum must be from 0 up to 1, not 1\.0"),
-        ({"weight_decay": -1.0}, r"weight_decay must be 0 or more, not -1\.0"),
-        ({"outer_learning_rate": -0.1}, r"outer_learning_rate must be 0 or more, not -0\.1"),
+        ({"weight_decay": -1.0}, "weight_decay must be a finite number of 0 or more, not -1"),
+        (
+            {"outer_learning_rate": -0.1},
+            r"outer_learning_rate must be a finite number of 0 or more, not -0\.1",
+        ),
+        (
+            {"outer_learning_rate": math.inf},
+            "outer_learning_rate must be a finite number of 0 or more, not inf",
+        ),
         ({"least": 2.0, "greatest": 1.0}, "least and greatest are two weights above 0 in order"),
     ],
 )
