@@ -13,16 +13,14 @@ from matplotlib.lines import Line2D
 
 from bilevel.errors import require
 from bilevel.experiment.statistics import interquartile_interval
-from bilevel.report.style import COLOURS, SETTINGS, SPARE_COLOURS
+from bilevel.report.style import AMBER, BLACK, BLUE, GREEN, GREY, PURPLE, RED, SETTINGS, SKY, YELLOW
+
+__all__ = ["AMBER", "BLACK", "BLUE", "GREEN", "GREY", "MODES", "PURPLE", "RED", "SKY", "VARIABLE", "YELLOW"]
+__all__ += ["draw_band", "explore", "mode", "press", "size", "use_style"]
 
 VARIABLE = "BILEVEL_NOTEBOOKS"
 """Set while notebooks are executed by a program: `full` for the outputs that are kept, `fast` for tests."""
 MODES = ("full", "fast")
-
-BLUE, RED, GREEN, AMBER = (COLOURS[name] for name in ("prosocial", "selfish", "tos", "fixed"))
-PURPLE, SKY, BLACK, YELLOW = SPARE_COLOURS
-GREY = "#666666"
-"""The palette of this project's figures (Okabe and Ito's), by name: told apart with any colour vision."""
 
 
 def mode() -> str | None:

@@ -21,12 +21,12 @@ from bilevel.hypergradient.comparison import (
     HypergradientComparison,
 )
 from bilevel.report.csv_text import csv_text
-from bilevel.report.style import save, style
+from bilevel.report.style import BLUE, save, style
 from bilevel.report.terminal import counted, empty_table
 
 WIDEST_NAME = 19
 """Longer names of estimators are broken, in signs."""
-MEASURED_COLOUR, REFUSED_COLOUR = "#0072B2", "#767676"
+MEASURED_COLOUR, REFUSED_COLOUR = BLUE, "#767676"
 
 CAPTION = """\
 Relative error: of the greater of the two norms. Inside: the part of directions

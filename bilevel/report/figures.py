@@ -16,7 +16,7 @@ from bilevel.experiment.statistics import FEWEST_SEEDS
 from bilevel.report.curves import POINTS, draw_curves
 from bilevel.report.given import KINDS, MOST_WITH_DEVIATION, Given, draw_given, given
 from bilevel.report.loss_weight_curves import loss_weight_figure, weights_of_agents
-from bilevel.report.style import save, style
+from bilevel.report.style import GREY, save, style
 from bilevel.report.terminal import counted
 
 SAME = 1e-9
@@ -72,7 +72,7 @@ def draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
         higher, lower = (int(((gap >= 0) & (gap < room)).sum()) for gap in (curves - height, height - curves))
         below = higher > lower or above - height < room
         above = height
-        axes.axhline(height, color="#666666", linewidth=1, linestyle="--", zorder=1)
+        axes.axhline(height, color=GREY, linewidth=1, linestyle="--", zorder=1)
         axes.annotate(
             f"{', '.join(words)} {height:.4g}",
             (1, height),

@@ -11,15 +11,15 @@ from matplotlib.ticker import MaxNLocator
 
 from bilevel.experiment.files import write_text
 from bilevel.report.csv_text import csv_text
-from bilevel.report.style import save, style
+from bilevel.report.style import BLACK, BLUE, RED, save, style
 from games.scripted_schelling import Estimated, ScriptedSchelling
 
 SURE = 1.96
 """Standard errors that a 95 % interval reaches to each side."""
 LOOKS = {
-    "cooperator": ("#0072B2", "o", "-"),
-    "defector": ("#D55E00", "s", "--"),
-    "all agents": ("#000000", "D", ":"),
+    "cooperator": (BLUE, "o", "-"),
+    "defector": (RED, "s", "--"),
+    "all agents": (BLACK, "D", ":"),
 }
 
 

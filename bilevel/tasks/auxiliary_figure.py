@@ -11,17 +11,30 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from bilevel.experiment.statistics import FEWEST_SEEDS, interquartile_interval
-from bilevel.report.style import save, style
+from bilevel.report.style import (
+    AMBER,
+    BLACK,
+    BLUE,
+    DASH_DOTTED,
+    DASHED,
+    DOTTED,
+    GREEN,
+    GREY,
+    RED,
+    SHORT_DASHED,
+    save,
+    style,
+)
 from bilevel.tasks.task import Trial
 
 SHOWN = ("learned", "implicit", "uncertainty", "gradnorm")
 """Whose weights are drawn, the first of these that is there."""
 KINDS = {"digit": "what counts", "pair": "helpful", "noise": "useless", "shifted": "harmful"}
 LOOKS: Mapping[str, Mapping[str, Any]] = {
-    "digit": {"color": "#000000", "linestyle": "-"},
-    "pair": {"color": "#009E73", "linestyle": (0, (5, 2))},
-    "noise": {"color": "#E69F00", "linestyle": (0, (3, 1, 1, 1))},
-    "shifted": {"color": "#D55E00", "linestyle": (0, (1, 1))},
+    "digit": {"color": BLACK, "linestyle": "-"},
+    "pair": {"color": GREEN, "linestyle": DASHED},
+    "noise": {"color": AMBER, "linestyle": DASH_DOTTED},
+    "shifted": {"color": RED, "linestyle": DOTTED},
 }
 FLOOR = 0.1
 """Shares below this, in per cent, are drawn at it."""
@@ -52,10 +65,8 @@ def _weights(axes: Any, way: str, trials: Sequence[Trial]) -> None:
         axes.plot(steps, np.median(shares, axis=0), label=f"{name} ({KINDS[name]})", **look)
         low, high = np.quantile(shares, (0.1, 0.9), axis=0)
         axes.fill_between(steps, low, high, color=look["color"], alpha=0.15, linewidth=0)
-    axes.axhline(5, color="#666666", linewidth=1, linestyle=(0, (2, 2)))
-    axes.annotate(
-        "5 % of start", (0, 5), xytext=(4, 3), textcoords="offset points", fontsize=10, color="#666666"
-    )
+    axes.axhline(5, color=GREY, linewidth=1, linestyle=SHORT_DASHED)
+    axes.annotate("5 % of start", (0, 5), xytext=(4, 3), textcoords="offset points", fontsize=10, color=GREY)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("step of training")
@@ -71,7 +82,7 @@ def _errors(axes: Any, trials: Mapping[str, Sequence[Trial]]) -> None:
         if len(errors) >= FEWEST_SEEDS:
             found = interquartile_interval(errors)
             ends = [[found.estimate - found.low], [found.high - found.estimate]]
-            axes.errorbar([found.estimate], [place], xerr=ends, fmt="o", color="#0072B2", capsize=4, zorder=2)
+            axes.errorbar([found.estimate], [place], xerr=ends, fmt="o", color=BLUE, capsize=4, zorder=2)
     axes.set_yticks(range(len(trials)), list(trials))
     axes.invert_yaxis()
     axes.set_xscale("log")

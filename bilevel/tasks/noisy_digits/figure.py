@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bilevel.experiment.statistics import interquartile_mean
-from bilevel.report.style import looks, style
+from bilevel.report.style import BLACK, BLUE, RED, looks, style
 from bilevel.tasks.noisy_digits.ways import WAYS
 from bilevel.tasks.summary import over_seeds
 from bilevel.tasks.task import Trial
 
 ACCURACY = "test accuracy (%)"
 BINS = 40
-KINDS = {"right labels": ("#0072B2", False), "wrong labels": ("#D55E00", True)}
+KINDS = {"right labels": (BLUE, False), "wrong labels": (RED, True)}
 """Name -> colour, and what `wrong` says of them."""
 
 Trials = Mapping[str, Sequence[Trial]]
@@ -59,7 +59,7 @@ def _draw_weights(axes: Axes, name: str, trials: Sequence[Trial]) -> None:
                 alpha=0.6,
                 label=kind,
             )
-    axes.axvline(1.0, color="#000000", linestyle=":", linewidth=1.5, label="uniform")
+    axes.axvline(1.0, color=BLACK, linestyle=":", linewidth=1.5, label="uniform")
     axes.set_yscale("log")
     axes.set_xlabel("weight (1: the mean of its batch)")
     axes.set_ylabel("samples of the kind (%)")

@@ -10,14 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bilevel.experiment.statistics import FEWEST_SEEDS, interquartile_interval, interquartile_mean
-from bilevel.report.style import COLOURS, looks, save, style
+from bilevel.report.style import GREEN, looks, save, style
 from bilevel.tasks.task import Trial
 from bilevel.tasks.world_model.ways import GRID
 
 PREFIX = "weight of "
 FIRST, LEARNED = "fixed", "learned"
 """The two ways that are in every panel of returns."""
-EMPHASIS = {"color": COLOURS["tos"], "linestyle": "-", "linewidth": 3.0}
+EMPHASIS = {"color": GREEN, "linestyle": "-", "linewidth": 3.0}
 
 
 def draw_trials(trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
