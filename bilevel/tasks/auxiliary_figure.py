@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from bilevel.experiment.statistics import FEWEST_SEEDS, interquartile_interval
 from bilevel.report.style import (
     AMBER,
     BLACK,
@@ -25,6 +24,7 @@ from bilevel.report.style import (
     save,
     style,
 )
+from bilevel.tasks.seeds_figure import Marks, draw_final
 from bilevel.tasks.task import Trial
 
 SHOWN = ("learned", "implicit", "uncertainty", "gradnorm")
@@ -36,6 +36,7 @@ LOOKS: Mapping[str, Mapping[str, Any]] = {
     "noise": {"color": AMBER, "linestyle": DASH_DOTTED},
     "shifted": {"color": RED, "linestyle": DOTTED},
 }
+MARKS = Marks({"marker": "o", "color": "#B0B0B0", "markersize": 3, "zorder": 1}, {"color": BLUE})
 FLOOR = 0.1
 """Shares below this, in per cent, are drawn at it."""
 
@@ -76,18 +77,9 @@ def _weights(axes: Any, way: str, trials: Sequence[Trial]) -> None:
 
 
 def _errors(axes: Any, trials: Mapping[str, Sequence[Trial]]) -> None:
-    for place, some in enumerate(trials.values()):
-        errors = np.array([trial.measures["test error (%)"] for trial in some])
-        axes.plot(errors, np.full(len(errors), place), "o", color="#B0B0B0", markersize=3, zorder=1)
-        if len(errors) >= FEWEST_SEEDS:
-            found = interquartile_interval(errors)
-            ends = [[found.estimate - found.low], [found.high - found.estimate]]
-            axes.errorbar([found.estimate], [place], xerr=ends, fmt="o", color=BLUE, capsize=4, zorder=2)
-    axes.set_yticks(range(len(trials)), list(trials))
-    axes.invert_yaxis()
+    draw_final(axes, trials, "test error (%)", lambda way: MARKS)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator([1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100]))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("test error (%)")
     axes.set_title("seeds, and their interquartile mean with 95 % interval")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from bilevel.experiment.statistics import FEWEST_SEEDS, interquartile_interval, interquartile_mean
+from bilevel.report.curves import draw_band
 from bilevel.report.style import GREEN, looks, save, style
 from bilevel.tasks.task import Trial
 from bilevel.tasks.world_model.ways import GRID
@@ -66,7 +66,4 @@ def panels_of(names: Sequence[str]) -> list[list[str]]:
 def _line(axis: Any, trials: Sequence[Trial], course: str, label: str, look: Mapping[str, Any]) -> None:
     steps = np.asarray(trials[0].courses[f"{course} at"])
     values = np.array([trial.courses[course] for trial in trials]).T
-    axis.plot(steps, interquartile_mean(values), label=label, **look)
-    if len(trials) >= FEWEST_SEEDS:
-        interval = interquartile_interval(values)
-        axis.fill_between(steps, interval.low, interval.high, color=look["color"], alpha=0.15, linewidth=0)
+    draw_band(axis, steps, values, {**look, "label": label}, alpha=0.15)
