@@ -12,17 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from bilevel.errors import require
-from bilevel.experiment.statistics import interquartile_interval
-from bilevel.report.style import COLOURS, SETTINGS, SPARE_COLOURS
+from bilevel.experiment.statistics import require_seeds
+from bilevel.report import curves
+from bilevel.report.style import AMBER, BLACK, BLUE, GREEN, GREY, PURPLE, RED, SETTINGS, SKY, YELLOW
+
+__all__ = ["AMBER", "BLACK", "BLUE", "GREEN", "GREY", "MODES", "PURPLE", "RED", "SKY", "VARIABLE", "YELLOW"]
+__all__ += ["draw_band", "explore", "mode", "press", "size", "use_style"]
 
 VARIABLE = "BILEVEL_NOTEBOOKS"
 """Set while notebooks are executed by a program: `full` for the outputs that are kept, `fast` for tests."""
 MODES = ("full", "fast")
-
-BLUE, RED, GREEN, AMBER = (COLOURS[name] for name in ("prosocial", "selfish", "tos", "fixed"))
-PURPLE, SKY, BLACK, YELLOW = SPARE_COLOURS
-GREY = "#666666"
-"""The palette of this project's figures (Okabe and Ito's), by name: told apart with any colour vision."""
 
 
 def mode() -> str | None:
@@ -70,10 +69,10 @@ def draw_band(axes: Axes, x: Any, samples: Any, *, label: str, colour: str, **li
     Raises:
         ValueError: there are fewer than 3 seeds, or a value is not finite.
     """
-    interval = interquartile_interval(np.asarray(samples, dtype=float), resamples=500)
-    axes.fill_between(np.asarray(x), interval.low, interval.high, color=colour, alpha=0.2, linewidth=0)
-    (drawn,) = axes.plot(np.asarray(x), interval.estimate, color=colour, label=label, **line)
-    return drawn
+    values = np.asarray(samples, dtype=float)
+    require_seeds(values.shape[-1])
+    look = {"color": colour, "label": label, **line}
+    return curves.draw_band(axes, np.asarray(x), values, look, resamples=500)
 
 
 def explore(draw: Callable[..., None], **ranges: tuple[Any, ...]) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from bilevel.cli.settings import read_settings
 from bilevel.hypergradient.compiled import cache
+from bilevel.report.terminal import counted
 
 MEGABYTE = 1e6
 
@@ -47,8 +48,8 @@ def cache_command(arguments: list[str]) -> None:
 
 
 def _total(found: list[cache.CachedPackage]) -> str:
-    count = f"{len(found)} package{'' if len(found) == 1 else 's'}"
-    return f"{count}, {_size(sum(package.size for package in found))}, in {cache.folder()}"
+    size = _size(sum(package.size for package in found))
+    return f"{counted(len(found), 'package')}, {size}, in {cache.folder()}"
 
 
 def _table(found: list[cache.CachedPackage]) -> Table:

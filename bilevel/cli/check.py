@@ -24,6 +24,7 @@ from bilevel.hypergradient.comparison import HypergradientComparison
 from bilevel.methods import METHODS, Learner, Method, OuterMethod, PolicyLearner, State
 from bilevel.methods.fitting import fit_hypergradient
 from bilevel.report.estimators import comparison_table, write_comparison
+from bilevel.report.terminal import counted
 from bilevel.tree import Tree
 from games.base import ExactGame, Game
 
@@ -98,9 +99,9 @@ class Check:
     @property
     def title(self) -> str:
         """What is compared on, in words."""
-        trained = f", after {self.outer_steps_before} outer steps" if self.outer_steps_before else ""
-        seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
-        return f"{self.method_name} on {self.game_name}{trained}, {seeds}"
+        before = self.outer_steps_before
+        trained = f", after {counted(before, 'outer step')}" if before else ""
+        return f"{self.method_name} on {self.game_name}{trained}, {counted(self.seeds, 'seed')}"
 
 
 def check_command(arguments: list[str]) -> None:
@@ -112,7 +113,7 @@ def check_command(arguments: list[str]) -> None:
     if chosen.out is not None:
         chosen.out.mkdir(parents=True, exist_ok=True)  # better told now than after the work
     comparison = compare(settings)
-    steps = f"K = {comparison.steps} inner {'step' if comparison.steps == 1 else 'steps'}"
+    steps = f"K = {counted(comparison.steps, 'inner step')}"
     Console(highlight=False).print(comparison_table(comparison, f"{settings.title}, {steps}"))
     if chosen.out is not None:
         written = write_comparison(comparison, chosen.out, settings.title)

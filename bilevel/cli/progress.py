@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 
-import rich.progress
-from rich.console import Console
+from rich.progress import MofNCompleteColumn, TextColumn
 
+from bilevel.cli.bars import line_due, make_bar
 from bilevel.experiment.config import load_config
 from bilevel.experiment.run import RunFolder
 from bilevel.experiment.statistics import interquartile_mean
 from bilevel.methods import Metrics
 from bilevel.report.table import number
-
-PLAIN_LINES = 10
-"""So many lines tell of a run where there is no terminal."""
-
+from bilevel.report.terminal import counted
 
 COMPILED = logging.getLogger("bilevel.compiled")
 """Where it is said that steps are compiled."""
@@ -39,11 +36,9 @@ class Progress:
         self._title = (f"{place}: " if place else "") + config.method_name
         self._first_line = (
             f"{self._title} on {config.game_name}: "
-            f"{config.seeds} {'seed' if config.seeds == 1 else 'seeds'}, "
-            f"{config.outer_steps} outer {'step' if config.outer_steps == 1 else 'steps'}, in {folder.path}"
+            f"{counted(config.seeds, 'seed')}, {counted(config.outer_steps, 'outer step')}, in {folder.path}"
         )
-        console = Console(stderr=True)
-        self._bar = _bar(console) if console.is_interactive else None
+        self._bar = make_bar(MofNCompleteColumn(), TextColumn("welfare {task.fields[welfare]}"))
         self._compiling = _FirstLine()
 
     def __enter__(self) -> Progress:
@@ -63,8 +58,7 @@ class Progress:
 
     def show(self, done: int, metrics: Metrics) -> None:
         """Tell of an outer step; the welfare shown is the interquartile mean over seeds."""
-        line = PLAIN_LINES * done // self._total > PLAIN_LINES * (done - 1) // self._total
-        if self._bar is None and not line:
+        if self._bar is None and not line_due(done, self._total):
             return
         welfare = number(interquartile_mean(metrics["welfare"].cpu().numpy()))
         if self._bar is None:
@@ -83,17 +77,3 @@ class _FirstLine(logging.Handler):
         if not self.told:
             self.told = True
             print(f"{record.getMessage()} (This may take a minute.)", file=sys.stderr, flush=True)
-
-
-def _bar(console: Console) -> rich.progress.Progress:
-    return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(bar_width=None),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TextColumn("welfare {task.fields[welfare]}"),
-        rich.progress.TimeElapsedColumn(),
-        rich.progress.TextColumn("left"),
-        rich.progress.TimeRemainingColumn(),
-        console=console,
-        expand=True,
-    )

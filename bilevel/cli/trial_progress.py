@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-import rich.progress
-from rich.console import Console
+from rich.progress import TextColumn
 
-from bilevel.cli.progress import PLAIN_LINES
+from bilevel.cli.bars import line_due, make_bar
 
 
 class TrialProgress:
@@ -21,8 +20,7 @@ class TrialProgress:
 
     def __init__(self, first_line: str, total: int, done: int) -> None:
         self._first_line, self._total, self._done, self._before = first_line, total, done, done
-        console = Console(stderr=True)
-        self._bar = _bar(console) if console.is_interactive else None
+        self._bar = make_bar(TextColumn("{task.fields[done]}/{task.fields[of]} trials"))
 
     def __enter__(self) -> TrialProgress:
         print(self._first_line, file=sys.stderr, flush=True)
@@ -46,7 +44,7 @@ class TrialProgress:
         """
         self._done += part >= 1
         if self._bar is None:
-            if part >= 1 and self._tells():
+            if part >= 1 and line_due(self._done - self._before, self._total - self._before):
                 print(
                     f"trial {self._done} of {self._total}: {weighting}, seed {seed}",
                     file=sys.stderr,
@@ -56,20 +54,3 @@ class TrialProgress:
         left = self._done - self._before + (part if part < 1 else 0.0)
         words = f"{weighting}, seed {seed}"
         self._bar.update(self._bar.task_ids[0], completed=left, done=self._done, description=words)
-
-    def _tells(self) -> bool:
-        total, done = self._total - self._before, self._done - self._before
-        return PLAIN_LINES * done // total > PLAIN_LINES * (done - 1) // total
-
-
-def _bar(console: Console) -> rich.progress.Progress:
-    return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(bar_width=None),
-        rich.progress.TextColumn("{task.fields[done]}/{task.fields[of]} trials"),
-        rich.progress.TimeElapsedColumn(),
-        rich.progress.TextColumn("left"),
-        rich.progress.TimeRemainingColumn(),
-        console=console,
-        expand=True,
-    )

@@ -18,6 +18,7 @@ from bilevel.cli.stopped import resumable
 from bilevel.cli.trial_progress import TrialProgress
 from bilevel.errors import require
 from bilevel.experiment.config import MOST_THREADS
+from bilevel.report.terminal import counted
 from bilevel.tasks.registry import TASKS, MissingPackage, make_task
 from bilevel.tasks.study import Study, open_folder, run_study
 from bilevel.tasks.summary import summarise
@@ -87,7 +88,8 @@ def run(study: Study, out: Path) -> None:
     total = len(study.trials)
     done = total - len(study.missing(out))
     there = f" ({done} of {total} trials are there already)" if done else ""
-    line = f"{study.task_name}: {', '.join(study.weightings)}; {_seeds(study)} each, in {out}{there}"
+    seeds = counted(study.seeds, "seed")
+    line = f"{study.task_name}: {', '.join(study.weightings)}; {seeds} each, in {out}{there}"
     with TrialProgress(line, total, done) as progress:
         trials = run_study(study, out, progress.show)
     rows = summarise(study.task.measures, trials)
@@ -152,7 +154,3 @@ def _summary(name: str) -> str:
         return make_task(name).summary
     except MissingPackage as missing:
         return str(missing)
-
-
-def _seeds(study: Study) -> str:
-    return f"{study.seeds} {'seed' if study.seeds == 1 else 'seeds'}"

@@ -14,6 +14,7 @@ import torch
 from gymnasium import spaces
 
 import games
+from bilevel.report.terminal import counted
 from games.base import ExactGame, Game
 from games.dilemma import dilemma_test
 from games.matrix import MatrixGame
@@ -105,7 +106,7 @@ def _facts(game: Game, source: str) -> dict[str, str]:
         "agents": str(game.num_agents),
         "actions": ", ".join(game.action_names),
         "observation": _seen(game.observation_space),
-        "horizon": f"{game.horizon} step{'' if game.horizon == 1 else 's'} at most",
+        "horizon": f"{counted(game.horizon, 'step')} at most",
         "discount": f"{game.discount:g}",
         "value": game.value_unit,
         "group optimum": _welfare(game.best_welfare, game.value_unit),

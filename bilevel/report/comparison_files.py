@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 from bilevel.experiment.files import write_text
 from bilevel.experiment.run import Results
 from bilevel.experiment.statistics import Interval
+from bilevel.report.csv_text import csv_text
 from bilevel.report.measures import MEASURES, Compared
 from bilevel.report.theory_beside import Theory, theory_record
 
@@ -120,8 +119,8 @@ def write_comparison_files(
     folder.mkdir(parents=True, exist_ok=True)
     data = marl_eval_data({row.label: row.results for row in rows})
     texts = {
-        "table.csv": _csv(table_records(rows)),
-        "seeds.csv": _csv(seed_records(rows)),
+        "table.csv": csv_text(table_records(rows)),
+        "seeds.csv": csv_text(seed_records(rows)),
         "marl-eval.json": json.dumps(data, allow_nan=False) + "\n",
     }
     if isinstance(theory, Theory):
@@ -155,11 +154,3 @@ def _steps(results: Results, names: Sequence[str], seed: int, count: int) -> dic
         for index, place in enumerate(places)
     }
     return steps | {"absolute_metrics": {name: [float(results.final[name][seed])] for name in names}}
-
-
-def _csv(records: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +20,13 @@ from bilevel.hypergradient.comparison import (
     EstimatorRefused,
     HypergradientComparison,
 )
-from bilevel.report.style import save, style
-from bilevel.report.terminal import empty_table
+from bilevel.report.csv_text import csv_text
+from bilevel.report.style import BLUE, save, style
+from bilevel.report.terminal import counted, empty_table
 
 WIDEST_NAME = 19
 """Longer names of estimators are broken, in signs."""
-MEASURED_COLOUR, REFUSED_COLOUR = "#0072B2", "#767676"
+MEASURED_COLOUR, REFUSED_COLOUR = BLUE, "#767676"
 
 CAPTION = """\
 Relative error: of the greater of the two norms. Inside: the part of directions
@@ -155,19 +154,15 @@ def write_comparison(comparison: HypergradientComparison, folder: Path, title: s
         OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(comparison.records())
     numbers = folder / "estimators.csv"
-    write_text(numbers, text.getvalue())
+    write_text(numbers, csv_text(comparison.records(), COLUMNS))
     with style():
         figure = Figure(figsize=(14, 1.9 + 0.5 * len(comparison.rows)))
         row = figure.subplots(1, len(PANELS), sharey=True)
         for axes, panel in zip(row, PANELS, strict=True):
             draw_comparison(axes, comparison, panel)
         row[0].set_yticks(range(len(comparison.rows)), [_broken(row.estimator) for row in comparison.rows])
-        steps = f"K = {comparison.steps} inner {'step' if comparison.steps == 1 else 'steps'}"
+        steps = f"K = {counted(comparison.steps, 'inner step')}"
         figure.suptitle(f"{title}, {steps}" if title else steps)
     return [save(figure, folder / "estimators.png"), numbers]
 

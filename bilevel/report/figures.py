@@ -16,7 +16,8 @@ from bilevel.experiment.statistics import FEWEST_SEEDS
 from bilevel.report.curves import POINTS, draw_curves
 from bilevel.report.given import KINDS, MOST_WITH_DEVIATION, Given, draw_given, given
 from bilevel.report.loss_weight_curves import loss_weight_figure, weights_of_agents
-from bilevel.report.style import save, style
+from bilevel.report.style import GREY, save, style
+from bilevel.report.terminal import counted
 
 SAME = 1e-9
 """Levels that differ by less, or by less than this share of their height, are one."""
@@ -71,7 +72,7 @@ def draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
         higher, lower = (int(((gap >= 0) & (gap < room)).sum()) for gap in (curves - height, height - curves))
         below = higher > lower or above - height < room
         above = height
-        axes.axhline(height, color="#666666", linewidth=1, linestyle="--", zorder=1)
+        axes.axhline(height, color=GREY, linewidth=1, linestyle="--", zorder=1)
         axes.annotate(
             f"{', '.join(words)} {height:.4g}",
             (1, height),
@@ -154,7 +155,7 @@ def write_overview(games: Mapping[str, Mapping[str, Results]], path: Path) -> Pa
 
 def _shown(name: str, config: RunConfig, shared: Given | None) -> str:
     """What a figure shows of the seeds, for its title."""
-    seeds = "1 seed" if config.seeds == 1 else f"{config.seeds} seeds"
+    seeds = counted(config.seeds, "seed")
     if name == "sharing" and shared is not None:
         few = config.seeds > 1 and config.game.num_agents <= MOST_WITH_DEVIATION
         return f"{KINDS[shared.kind][1]}, mean {'± standard deviation ' if few else ''}over {seeds}"

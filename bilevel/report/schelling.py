@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
 from pathlib import Path
 
@@ -12,15 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bilevel.experiment.files import write_text
-from bilevel.report.style import save, style
+from bilevel.report.csv_text import csv_text
+from bilevel.report.style import BLACK, BLUE, RED, save, style
 from games.scripted_schelling import Estimated, ScriptedSchelling
 
 SURE = 1.96
 """Standard errors that a 95 % interval reaches to each side."""
 LOOKS = {
-    "cooperator": ("#0072B2", "o", "-"),
-    "defector": ("#D55E00", "s", "--"),
-    "all agents": ("#000000", "D", ":"),
+    "cooperator": (BLUE, "o", "-"),
+    "defector": (RED, "s", "--"),
+    "all agents": (BLACK, "D", ":"),
 }
 
 
@@ -59,13 +58,8 @@ def write_schelling(
         OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    rows = data.records()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     numbers = folder / f"{stem}.csv"
-    write_text(numbers, text.getvalue())
+    write_text(numbers, csv_text(data.records()))
     with style():
         figure = Figure(figsize=(10, 4.8))
         roles, average = figure.subplots(1, 2)

@@ -12,17 +12,23 @@ from matplotlib.figure import Figure
 
 from bilevel.experiment.files import write_whole
 
-# Okabe and Ito's palette: told apart with any colour vision.
-COLOURS = {
-    "selfish": "#D55E00",
-    "prosocial": "#0072B2",
-    "fixed": "#E69F00",
-    "tos": "#009E73",
-}
-SPARE_COLOURS = ("#CC79A7", "#56B4E9", "#000000", "#F0E442")
-DASHES: dict[str, Any] = {"selfish": (0, (1, 1)), "prosocial": (0, (5, 2)), "fixed": (0, (3, 1, 1, 1))}
-"""A second sign beside colour; a method that is not here has a solid line ..."""
-SPARE_DASHES: tuple[Any, ...] = ("-", (0, (6, 2, 1, 2)), (0, (2, 2)))
+BLUE, RED, GREEN, AMBER = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+PURPLE, SKY, BLACK, YELLOW = "#CC79A7", "#56B4E9", "#000000", "#F0E442"
+"""Okabe and Ito's palette: told apart with any colour vision."""
+GREY = "#666666"
+"""Of what stands behind the data: levels and their names."""
+DOTTED: Any = (0, (1, 1))
+DASHED: Any = (0, (5, 2))
+SHORT_DASHED: Any = (0, (2, 2))
+DASH_DOTTED: Any = (0, (3, 1, 1, 1))
+LONG_DASH_DOTTED: Any = (0, (6, 2, 1, 2))
+"""Dashes of lines, a second sign beside colour."""
+
+COLOURS = {"selfish": RED, "prosocial": BLUE, "fixed": AMBER, "tos": GREEN}
+SPARE_COLOURS = (PURPLE, SKY, BLACK, YELLOW)
+DASHES: dict[str, Any] = {"selfish": DOTTED, "prosocial": DASHED, "fixed": DASH_DOTTED}
+"""A method that is not here has a solid line ..."""
+SPARE_DASHES: tuple[Any, ...] = ("-", LONG_DASH_DOTTED, SHORT_DASHED)
 """... or, where the spare colours have come round, one of these."""
 
 SETTINGS: Any = {

@@ -20,7 +20,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from bilevel.errors import require
 from bilevel.methods import ToS
 from bilevel.report.deviation import Deviation, measure_deviation
-from bilevel.report.style import colours, save, style
+from bilevel.report.style import GREY, colours, save, style
+from bilevel.report.terminal import counted
 from games.finite_repeated import FiniteRepeatedGame
 
 Name = Literal["reinforce", "dice", "loaded-dice"]
@@ -136,7 +137,7 @@ def write_figure(found: Sequence[Deviation], path: Path) -> Path:
             cases = [one for one in found if one.inner_steps == count]
             _draw_bias(rows[0, column], cases)
             _draw_noise(rows[1, column], cases)
-            rows[0, column].set_title(f"{count} inner step" + "s" * (count > 1))
+            rows[0, column].set_title(counted(count, "inner step"))
             rows[1, column].set_xlabel("episodes per update (log scale)")
         rows[0, 0].set_ylabel("bias\n(exact length = 100 %)")
         rows[1, 0].set_ylabel("standard deviation\n(same unit, log scale)")
@@ -146,7 +147,7 @@ def write_figure(found: Sequence[Deviation], path: Path) -> Path:
 
 
 def _draw_bias(axes: Axes, cases: Sequence[Deviation]) -> None:
-    axes.axhline(0, color="#666666", linewidth=1, linestyle="--", zorder=1)
+    axes.axhline(0, color=GREY, linewidth=1, linestyle="--", zorder=1)
     for index, (name, color, own) in enumerate(_by_surrogate(cases)):
         # side by side, as the intervals of one case would cover each other
         places = [one.episodes * 1.12 ** (index - 1) for one in own]

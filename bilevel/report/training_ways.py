@@ -22,11 +22,11 @@ from bilevel.experiment.folder import Results, RunFolder, load_results
 from bilevel.experiment.statistics import interquartile_interval
 from bilevel.report.curves import draw_curves
 from bilevel.report.figures import draw_welfare
-from bilevel.report.style import save, style
+from bilevel.report.style import DASHED, DOTTED, save, style
 
 FORMATS = (".png", ".pdf", ".svg")
 Runs = Mapping[str, Results]
-DASHES: tuple[Any, ...] = ("-", (0, (1, 1)), (0, (5, 2)), (3, (5, 5)))
+DASHES: tuple[Any, ...] = ("-", DOTTED, DASHED, (3, (5, 5)))
 
 
 @dataclass(frozen=True, kw_only=True)

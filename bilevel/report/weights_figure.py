@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bilevel.errors import require
-from bilevel.report.style import looks, save, style
+from bilevel.report.style import BLACK, looks, save, style
 from bilevel.tuning.history import History
 
 _HEIGHTS: dict[bool, dict[str, Any]] = {True: {"height_ratios": (2, 1)}, False: {}}
@@ -38,7 +38,7 @@ def write_weights_figure(history: History, path: Path) -> Path:
         above.set_ylabel("learned value")
         above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         if learned_from:
-            below.plot(history.steps, np.array(history.validation_loss, dtype=float), color="#000000")
+            below.plot(history.steps, np.array(history.validation_loss, dtype=float), color=BLACK)
             below.set_ylabel("validation loss\nafter the look ahead")
         below.set_xlabel("step of training")
     return save(figure, path)

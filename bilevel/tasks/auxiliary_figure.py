@@ -10,19 +10,33 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from bilevel.experiment.statistics import FEWEST_SEEDS, interquartile_interval
-from bilevel.report.style import save, style
+from bilevel.report.style import (
+    AMBER,
+    BLACK,
+    BLUE,
+    DASH_DOTTED,
+    DASHED,
+    DOTTED,
+    GREEN,
+    GREY,
+    RED,
+    SHORT_DASHED,
+    save,
+    style,
+)
+from bilevel.tasks.seeds_figure import Marks, draw_final
 from bilevel.tasks.task import Trial
 
 SHOWN = ("learned", "implicit", "uncertainty", "gradnorm")
 """Whose weights are drawn, the first of these that is there."""
 KINDS = {"digit": "what counts", "pair": "helpful", "noise": "useless", "shifted": "harmful"}
 LOOKS: Mapping[str, Mapping[str, Any]] = {
-    "digit": {"color": "#000000", "linestyle": "-"},
-    "pair": {"color": "#009E73", "linestyle": (0, (5, 2))},
-    "noise": {"color": "#E69F00", "linestyle": (0, (3, 1, 1, 1))},
-    "shifted": {"color": "#D55E00", "linestyle": (0, (1, 1))},
+    "digit": {"color": BLACK, "linestyle": "-"},
+    "pair": {"color": GREEN, "linestyle": DASHED},
+    "noise": {"color": AMBER, "linestyle": DASH_DOTTED},
+    "shifted": {"color": RED, "linestyle": DOTTED},
 }
+MARKS = Marks({"marker": "o", "color": "#B0B0B0", "markersize": 3, "zorder": 1}, {"color": BLUE})
 FLOOR = 0.1
 """Shares below this, in per cent, are drawn at it."""
 
@@ -52,10 +66,8 @@ def _weights(axes: Any, way: str, trials: Sequence[Trial]) -> None:
         axes.plot(steps, np.median(shares, axis=0), label=f"{name} ({KINDS[name]})", **look)
         low, high = np.quantile(shares, (0.1, 0.9), axis=0)
         axes.fill_between(steps, low, high, color=look["color"], alpha=0.15, linewidth=0)
-    axes.axhline(5, color="#666666", linewidth=1, linestyle=(0, (2, 2)))
-    axes.annotate(
-        "5 % of start", (0, 5), xytext=(4, 3), textcoords="offset points", fontsize=10, color="#666666"
-    )
+    axes.axhline(5, color=GREY, linewidth=1, linestyle=SHORT_DASHED)
+    axes.annotate("5 % of start", (0, 5), xytext=(4, 3), textcoords="offset points", fontsize=10, color=GREY)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("step of training")
@@ -65,18 +77,9 @@ def _weights(axes: Any, way: str, trials: Sequence[Trial]) -> None:
 
 
 def _errors(axes: Any, trials: Mapping[str, Sequence[Trial]]) -> None:
-    for place, some in enumerate(trials.values()):
-        errors = np.array([trial.measures["test error (%)"] for trial in some])
-        axes.plot(errors, np.full(len(errors), place), "o", color="#B0B0B0", markersize=3, zorder=1)
-        if len(errors) >= FEWEST_SEEDS:
-            found = interquartile_interval(errors)
-            ends = [[found.estimate - found.low], [found.high - found.estimate]]
-            axes.errorbar([found.estimate], [place], xerr=ends, fmt="o", color="#0072B2", capsize=4, zorder=2)
-    axes.set_yticks(range(len(trials)), list(trials))
-    axes.invert_yaxis()
+    draw_final(axes, trials, "test error (%)", lambda way: MARKS)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator([1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100]))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("test error (%)")
     axes.set_title("seeds, and their interquartile mean with 95 % interval")

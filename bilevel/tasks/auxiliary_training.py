@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import NamedTuple
 
 import torch
@@ -12,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bilevel.errors import require
+from bilevel.ranges import require_number
+from bilevel.tasks.digits import CLASSES, IMAGES, PIXELS, Images, split_digits
 
-CLASSES, IMAGES, PIXELS = 10, 1797, 64
-"""Of scikit-learn's digits: 8 x 8 pixels, each from 0 to 16."""
 PAIRS = CLASSES // 2
 """The coarse label says which of these a digit is of: 0 or 1, 2 or 3, and so on."""
 LOSSES: Mapping[str, str] = {
@@ -69,23 +68,14 @@ class AuxiliaryDigitsSettings:
             f"labelled, pool and validation must leave some of the {IMAGES} images to test on, but they take "
             f"{taken}.",
         )
-        require(self.learning_rate > 0, f"learning_rate must be above 0, not {self.learning_rate}.")
+        require_number("learning_rate", self.learning_rate, above=0)
         require(0 <= self.momentum < 1, f"momentum must be from 0 up to 1, not {self.momentum}.")
         for name in ("weight_decay", "outer_learning_rate"):
-            require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}.")
+            require_number(name, getattr(self, name), least=0)
         require(
             0 < self.least <= self.greatest < float("inf"),
             f"least and greatest are two weights above 0 in order, not {self.least} and {self.greatest}.",
         )
-
-
-class Images(NamedTuple):
-    """Images with their digits."""
-
-    pixels: Tensor
-    """[image, pixel], from 0 to 1."""
-    digits: Tensor
-    """[image], int64."""
 
 
 class Data(NamedTuple):
@@ -100,19 +90,25 @@ class Data(NamedTuple):
 
     def with_validation(self) -> Data:
         """The same, the validation images labelled ones, too."""
-        both = [torch.cat(pair) for pair in zip(self.labelled, self.validation, strict=True)]
-        return self._replace(labelled=Images(*both))
+        return self._replace(labelled=self.labelled.with_others(self.validation))
 
 
 def draw_data(settings: AuxiliaryDigitsSettings, generator: torch.Generator) -> Data:
-    """Split the digits."""
-    bunch = import_module("sklearn.datasets").load_digits()
-    pixels, digits = torch.tensor(bunch.data).float() / 16, torch.tensor(bunch.target).long()
-    order = torch.randperm(len(digits), generator=generator)
-    sizes = torch.tensor([settings.labelled, settings.pool, settings.validation]).cumsum(0)
-    labelled, pool, validation, test = (
-        Images(pixels[index], digits[index]) for index in order.tensor_split(sizes)
-    )
+    """Split the digits, and draw labels that mean nothing.
+
+    Args:
+        settings: how many of what.
+        generator: the source of the draws.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+
+    >>> data = draw_data(AuxiliaryDigitsSettings(), torch.Generator().manual_seed(0))
+    >>> [len(part.labels) for part in (data.labelled, data.pool, data.validation, data.test)]
+    [100, 800, 200, 697]
+    """
+    sizes = (settings.labelled, settings.pool, settings.validation)
+    labelled, pool, validation, test = split_digits(sizes, generator)
     noise = torch.randint(CLASSES, (settings.pool,), generator=generator)
     return Data(labelled, pool, noise, validation, test)
 
@@ -158,7 +154,7 @@ class Training:
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
         )
-        self.shifted = (data.pool.digits + 1) % CLASSES
+        self.shifted = (data.pool.labels + 1) % CLASSES
         self.draw_batch()
 
     def draw_batch(self) -> None:
@@ -172,8 +168,8 @@ class Training:
         (own,) = self.network(self.data.labelled.pixels, "digit")
         digit, pair, noise = self.network(pool.pixels[batch], "digit", "pair", "noise")
         return {
-            "digit": cross_entropy(own, self.data.labelled.digits),
-            "pair": cross_entropy(pair, pool.digits[batch] // 2),
+            "digit": cross_entropy(own, self.data.labelled.labels),
+            "pair": cross_entropy(pair, pool.labels[batch] // 2),
             "noise": cross_entropy(noise, self.data.noise[batch]),
             "shifted": cross_entropy(digit, self.shifted[batch]),
         }
@@ -181,10 +177,10 @@ class Training:
     def validation(self) -> Tensor:
         """The mean cross-entropy of the digit on the validation images."""
         (logits,) = self.network(self.data.validation.pixels, "digit")
-        return cross_entropy(logits, self.data.validation.digits)
+        return cross_entropy(logits, self.data.validation.labels)
 
     def test_error(self) -> float:
         """The part of the test images whose digit is wrong, in per cent."""
         with torch.no_grad():
             (logits,) = self.network(self.data.test.pixels, "digit")
-        return 100 * float((logits.argmax(-1) != self.data.test.digits).double().mean())
+        return 100 * float((logits.argmax(-1) != self.data.test.labels).double().mean())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +13,9 @@ from rich.console import Group
 
 from bilevel.experiment.files import write_text
 from bilevel.experiment.statistics import FEWEST_SEEDS, RESAMPLES, Interval
+from bilevel.report.csv_text import csv_text
 from bilevel.report.table import MISSING, number, with_interval
-from bilevel.report.terminal import WIDTH, empty_table
+from bilevel.report.terminal import WIDTH, counted, empty_table
 from bilevel.tasks.summary import Row
 from bilevel.tasks.task import Measure
 from bilevel.tasks.trial_files import Finished
@@ -38,7 +37,7 @@ def task_table(title: str, rows: Sequence[Row]) -> Group:
     """
     parts: list[Any] = []
     for measure, some in _by_measure(rows):
-        table = empty_table(f"{title}, {_seeds(rows)}: {heading(measure)}")
+        table = empty_table(f"{title}, {counted(rows[0].seeds, 'seed')}: {heading(measure)}")
         table.add_column("weights", overflow="fold")
         for column in COLUMNS:
             table.add_column(column, justify="right", overflow="fold")
@@ -69,7 +68,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
     sentences = [
         f"{measure.name[:1].upper()}{measure.name[1:]}: {measure.text}" for measure, _ in _by_measure(rows)
     ]
-    sentences.append(f"Interquartile means over {_seeds(rows)}; {intervals}")
+    sentences.append(f"Interquartile means over {counted(seeds, 'seed')}; {intervals}")
     if any(row.difference is not None for row in rows):
         sentences.append(
             f"Difference: from {first}; a seed means the same data for all, and is drawn again for both at "
@@ -77,7 +76,9 @@ def notes(rows: Sequence[Row]) -> list[str]:
         )
     undefined: dict[str, list[str]] = {}
     for measure, some in _by_measure([row for row in rows if row.undefined]):
-        listed = ", ".join(f"{row.weighting} ({row.undefined} of {row.seeds} seeds)" for row in some)
+        listed = ", ".join(
+            f"{row.weighting} ({row.undefined} of {counted(row.seeds, 'seed')})" for row in some
+        )
         undefined.setdefault(listed, []).append(measure.name)
     sentences += [
         f"A dash: {' and '.join(names)} not defined for {listed}." for listed, names in undefined.items()
@@ -141,17 +142,13 @@ def write_tables(
         OSError: a file cannot be written.
     """
     texts = {
-        "table.csv": _csv(records(rows)),
+        "table.csv": csv_text(records(rows)),
         "table.md": markdown(rows),
-        "seeds.csv": _csv(seed_records(trials, first_seed)),
+        "seeds.csv": csv_text(seed_records(trials, first_seed)),
     }
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]
-
-
-def _seeds(rows: Sequence[Row]) -> str:
-    return f"{rows[0].seeds} {'seed' if rows[0].seeds == 1 else 'seeds'}"
 
 
 def _by_measure(rows: Sequence[Row]) -> list[tuple[Measure, list[Row]]]:
@@ -171,11 +168,3 @@ def _ends(name: str, interval: Interval | None) -> dict[str, float | str]:
 
 def _number(value: float) -> float | str:
     return "" if math.isnan(value) else value
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

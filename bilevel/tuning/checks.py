@@ -1,13 +1,15 @@
-"""What trainers ask of training losses, and of settings together."""
+"""What trainers ask of losses, of optimisers, and of their own settings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bilevel.errors import require
+from bilevel.tuning.lifted import parameters_of
 from bilevel.tuning.meta_gradients import ONE_STEP, SHARING
 
 FIRST = ("weights", "model")
@@ -74,4 +76,39 @@ def require_fitting(
         "The model can move first where the gradient of the first virtual step is kept, which "
         f"{', '.join(SHARING[:-1])} and {SHARING[-1]} do, and {estimator} does not: use one of them, or "
         'first="weights".',
+    )
+
+
+def require_counts(**settings: object) -> None:
+    """Raise ValueError, naming the setting, unless each is a whole number from 1.
+
+    >>> require_counts(virtual_steps=0)
+    Traceback (most recent call last):
+    ValueError: virtual_steps must be a whole number, 1 or more, not 0.
+    """
+    for name, value in settings.items():
+        require(
+            isinstance(value, int) and value >= 1, f"{name} must be a whole number, 1 or more, not {value}."
+        )
+
+
+def require_moved(outer_optimiser: torch.optim.Optimizer, learned: Iterable[Tensor], owners: str) -> None:
+    """Raise ValueError unless an outer optimiser moves what is learned, all of it and nothing else.
+
+    Args:
+        outer_optimiser: any of torch's.
+        learned: the parameters.
+        owners: whose they are, in words.
+
+    >>> one, other = torch.zeros(2, requires_grad=True), torch.zeros(3, requires_grad=True)
+    >>> require_moved(torch.optim.SGD([one, other], lr=0.1), [one], "the weights")
+    Traceback (most recent call last):
+    ValueError: The outer optimiser moves 2 parameters, and 1 are learned: give it those of the weights, and
+    no others.
+    """
+    moved, own = {id(p) for p in parameters_of(outer_optimiser)}, {id(p) for p in learned}
+    require(
+        moved == own,
+        f"The outer optimiser moves {len(moved)} parameters, and {len(own)} are learned: give it those of "
+        f"{owners}, and no others.",
     )

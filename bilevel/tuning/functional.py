@@ -17,7 +17,7 @@ from bilevel.optimisers import GradientTransformation
 from bilevel.outer.learned import Learned
 from bilevel.step import inner_step
 from bilevel.tree import Tree
-from bilevel.tuning.lifted import parameters_of
+from bilevel.tuning.checks import require_counts, require_moved
 
 
 class Learner(NamedTuple):
@@ -77,22 +77,14 @@ class FunctionalTuner:
         virtual_steps: int = 1,
         estimator: str | Hypergradient = "unrolled",
     ) -> None:
-        require(
-            isinstance(virtual_steps, int) and virtual_steps >= 1,
-            f"virtual_steps must be a whole number, 1 or more, not {virtual_steps}.",
-        )
+        require_counts(virtual_steps=virtual_steps)
         buffers = [name for name, _ in weights.named_buffers()]
         require(
             not buffers,
             f"{type(weights).__name__} has the buffer {buffers[:1]}, which a pure step would not see change: "
             "use weights without buffers, or LossWeightTuner.",
         )
-        own, moved = {id(p) for p in weights.parameters()}, {id(p) for p in parameters_of(outer_optimiser)}
-        require(
-            own == moved,
-            f"The outer optimiser moves {len(moved)} parameters, and {len(own)} are learned: give it those "
-            "of the weights, and no others.",
-        )
+        require_moved(outer_optimiser, weights.parameters(), "the weights")
         self.optimiser, self.weights, self.outer_optimiser = optimiser, weights, outer_optimiser
         self.virtual_steps, self.estimator = virtual_steps, make_hypergradient(estimator)
 

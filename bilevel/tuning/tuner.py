@@ -14,7 +14,13 @@ from bilevel.hypergradient.base import Hypergradient
 from bilevel.outer.hyper_parameter import HyperParameter
 from bilevel.outer.learned import Learned
 from bilevel.tree import leaves
-from bilevel.tuning.checks import FIRST, require_fitting, require_learnable
+from bilevel.tuning.checks import (
+    FIRST,
+    require_counts,
+    require_fitting,
+    require_learnable,
+    require_moved,
+)
 from bilevel.tuning.clipping import Clipping
 from bilevel.tuning.history import History
 from bilevel.tuning.implicit import Implicit
@@ -121,11 +127,7 @@ class LossWeightTuner:
         max_value: float | None = None,
         estimator: str | Implicit | Hypergradient = "unrolled",
     ) -> None:
-        for name, value in (("virtual_steps", virtual_steps), ("every", every), ("accumulate", accumulate)):
-            require(
-                isinstance(value, int) and value >= 1,
-                f"{name} must be a whole number, 1 or more, not {value}.",
-            )
+        require_counts(virtual_steps=virtual_steps, every=every, accumulate=accumulate)
         require_name(first, FIRST, "value of first,")
         chosen = make_estimator(estimator)
         require_fitting(
@@ -336,13 +338,9 @@ class LossWeightTuner:
         return [given[start : start + size] for start in range(0, wanted, size)]
 
     def _check_parameters(self) -> None:
-        learned, outer = {id(p) for p in self.learned.parameters()}, {id(p) for p in self.outer}
+        owners = "the weights, of what is in `also`, and of the learning rate"
+        require_moved(self.outer_optimiser, self.learned.parameters(), owners)
         require(
-            outer == learned,
-            f"The outer optimiser moves {len(outer)} parameters, and {len(learned)} are learned: give it "
-            "those of the weights, of what is in `also`, and of the learning rate, and no others.",
-        )
-        require(
-            not outer & {id(p) for p in self.world.trained},
+            not {id(p) for p in self.outer} & {id(p) for p in self.world.trained},
             "A learned weight is also moved by the model's optimiser: leave it out there.",
         )

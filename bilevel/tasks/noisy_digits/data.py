@@ -2,45 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
+from bilevel.tasks.digits import CLASSES, Images, split_digits
 from bilevel.tasks.noisy_digits.settings import NoisyDigitsSettings
-
-CLASSES, PIXELS = 10, 64
-"""Digits, and 8 x 8 pixels."""
-BRIGHTEST = 16
-"""Pixels are whole numbers from 0 to this."""
-
-
-class Images(NamedTuple):
-    """Images with labels."""
-
-    pixels: Tensor
-    """[image, pixel], float32 from 0 to 1."""
-    labels: Tensor
-    """[image], int64 from 0 to 9."""
-
-    def chosen(self, index: Tensor) -> Images:
-        """Some of them, by their places or by a mask."""
-        return Images(self.pixels[index], self.labels[index])
-
-    def with_others(self, others: Images) -> Images:
-        """These, and others after them."""
-        return Images(torch.cat((self.pixels, others.pixels)), torch.cat((self.labels, others.labels)))
-
-    def losses(self, model: nn.Module) -> Tensor:
-        """The cross-entropy of each, [image]."""
-        return cross_entropy(model(self.pixels), self.labels, reduction="none")
-
-    def accuracy(self, model: nn.Module) -> float:
-        """How many of them a model gets right, in per cent."""
-        with torch.no_grad():
-            return 100 * float((model(self.pixels).argmax(-1) == self.labels).double().mean())
 
 
 class Data(NamedTuple):
@@ -67,18 +35,13 @@ def draw_data(settings: NoisyDigitsSettings, generator: torch.Generator) -> Data
         ModuleNotFoundError: scikit-learn is not installed.
 
     Source:
-        Alpaydin and Kaynak, optical recognition of handwritten digits (UCI), the test part, as in
-        scikit-learn. Uniform noise as in Shu et al., Meta-Weight-Net, arXiv 1902.07379.
+        Uniform noise as in Shu et al., Meta-Weight-Net, arXiv 1902.07379.
 
     >>> data = draw_data(NoisyDigitsSettings(), torch.Generator().manual_seed(0))
     >>> len(data.train.labels), int(data.wrong.sum()), len(data.clean.labels), len(data.test.labels)
     (1000, 400, 100, 697)
     """
-    bunch = import_module("sklearn.datasets").load_digits()  # an extra: nobody else needs it
-    every = Images(torch.tensor(bunch.data).float() / BRIGHTEST, torch.tensor(bunch.target).long())
-    order = torch.randperm(len(every.labels), generator=generator)
-    cuts = [settings.train, settings.train + settings.clean]
-    train, clean, test = map(every.chosen, order.tensor_split(cuts))
+    train, clean, test = split_digits((settings.train, settings.clean), generator)
     wrong = torch.zeros(settings.train, dtype=torch.bool)
     replaced = torch.randperm(settings.train, generator=generator)[: round(settings.noise * settings.train)]
     wrong[replaced] = True

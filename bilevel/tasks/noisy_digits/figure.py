@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bilevel.experiment.statistics import interquartile_mean
-from bilevel.report.style import looks, style
+from bilevel.report.style import BLACK, BLUE, RED, looks, style
 from bilevel.tasks.noisy_digits.ways import WAYS
-from bilevel.tasks.summary import over_seeds
+from bilevel.tasks.seeds_figure import Marks, draw_final
 from bilevel.tasks.task import Trial
 
 ACCURACY = "test accuracy (%)"
 BINS = 40
-KINDS = {"right labels": ("#0072B2", False), "wrong labels": ("#D55E00", True)}
+KINDS = {"right labels": (BLUE, False), "wrong labels": (RED, True)}
 """Name -> colour, and what `wrong` says of them."""
 
 Trials = Mapping[str, Sequence[Trial]]
@@ -59,7 +59,7 @@ def _draw_weights(axes: Axes, name: str, trials: Sequence[Trial]) -> None:
                 alpha=0.6,
                 label=kind,
             )
-    axes.axvline(1.0, color="#000000", linestyle=":", linewidth=1.5, label="uniform")
+    axes.axvline(1.0, color=BLACK, linestyle=":", linewidth=1.5, label="uniform")
     axes.set_yscale("log")
     axes.set_xlabel("weight (1: the mean of its batch)")
     axes.set_ylabel("samples of the kind (%)")
@@ -83,22 +83,12 @@ def _draw_course(axes: Axes, trials: Trials) -> None:
 
 def _draw_final(axes: Axes, trials: Trials) -> None:
     """Where each way ends: the interquartile mean with its interval, and every seed."""
-    for place, (name, look) in enumerate(looks(list(trials)).items()):
-        values = np.array([trial.measures[ACCURACY] for trial in trials[name]])
-        interval = over_seeds(values)
-        axes.plot(values, np.full(len(values), place), "|", color=look["color"], alpha=0.5, markersize=10)
-        if interval is not None:
-            ends = np.nan_to_num([[interval.estimate - interval.low], [interval.high - interval.estimate]])
-            axes.errorbar(
-                float(interval.estimate),
-                place,
-                xerr=ends,
-                fmt="o",
-                color=look["color"],
-                capsize=4,
-                markersize=7,
-            )
-    axes.set_yticks(range(len(trials)), list(trials))
-    axes.invert_yaxis()
-    axes.set_xlabel(ACCURACY)
+    of_way = looks(list(trials))
+
+    def marks(way: str) -> Marks:
+        colour = of_way[way]["color"]
+        seeds = {"marker": "|", "color": colour, "alpha": 0.5, "markersize": 10}
+        return Marks(seeds, {"color": colour, "markersize": 7})
+
+    draw_final(axes, trials, ACCURACY, marks)
     axes.set_title("at the end (95 % interval; lines: seeds)")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from bilevel.errors import require
-
-IMAGES = 1797
-"""So many digits scikit-learn has."""
+from bilevel.ranges import Range, require_number
+from bilevel.tasks.digits import IMAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +45,12 @@ class NoisyDigitsSettings:
         for name in ("train", "clean", "hidden", "steps", "batch", "weight_hidden"):
             require(getattr(self, name) >= 1, f"{name} must be 1 or more, not {getattr(self, name)}.")
         require(self.burn_in >= 0, f"burn_in must be 0 or more, not {self.burn_in}.")
-        require(0 <= self.noise <= 1, f"noise must be from 0 to 1, not {self.noise}.")
+        Range(least=0, most=1).require("noise", self.noise)
         require(
             self.train + self.clean < IMAGES,
             f"train and clean must leave some of the {IMAGES} images to test on, but they take "
             f"{self.train + self.clean}.",
         )
-        require(
-            0 < self.learning_rate < math.inf, f"learning_rate must be above 0, not {self.learning_rate}."
-        )
+        require_number("learning_rate", self.learning_rate, above=0)
         require(0 <= self.momentum < 1, f"momentum must be from 0 up to 1, not {self.momentum}.")
-        require(
-            0 <= self.outer_learning_rate < math.inf,
-            f"outer_learning_rate must be 0 or more, not {self.outer_learning_rate}.",
-        )
+        require_number("outer_learning_rate", self.outer_learning_rate, least=0)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from bilevel.experiment.improvement import probability_of_improvement
 from bilevel.report.style import save
-from bilevel.tasks.noisy_digits.data import CLASSES, PIXELS, Images, draw_data
+from bilevel.tasks.digits import CLASSES, PIXELS, Images
+from bilevel.tasks.noisy_digits.data import draw_data
 from bilevel.tasks.noisy_digits.figure import ACCURACY, noisy_digits_figure
 from bilevel.tasks.noisy_digits.settings import NoisyDigitsSettings
 from bilevel.tasks.noisy_digits.ways import WAYS, Classifier

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bilevel.tasks.noisy_digits.data import Data, Images
+from bilevel.tasks.digits import Images
+from bilevel.tasks.noisy_digits.data import Data
 from bilevel.tasks.noisy_digits.settings import NoisyDigitsSettings
 from bilevel.tuning import LossWeightTuner, SampleWeights
 from bilevel.tuning.reweighting import Reweighter

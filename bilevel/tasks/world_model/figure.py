@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from bilevel.experiment.statistics import FEWEST_SEEDS, interquartile_interval, interquartile_mean
-from bilevel.report.style import COLOURS, looks, save, style
+from bilevel.report.curves import draw_band
+from bilevel.report.style import GREEN, looks, save, style
 from bilevel.tasks.task import Trial
 from bilevel.tasks.world_model.ways import GRID
 
 PREFIX = "weight of "
 FIRST, LEARNED = "fixed", "learned"
 """The two ways that are in every panel of returns."""
-EMPHASIS = {"color": COLOURS["tos"], "linestyle": "-", "linewidth": 3.0}
+EMPHASIS = {"color": GREEN, "linestyle": "-", "linewidth": 3.0}
 
 
 def draw_trials(trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
@@ -66,7 +66,4 @@ def panels_of(names: Sequence[str]) -> list[list[str]]:
 def _line(axis: Any, trials: Sequence[Trial], course: str, label: str, look: Mapping[str, Any]) -> None:
     steps = np.asarray(trials[0].courses[f"{course} at"])
     values = np.array([trial.courses[course] for trial in trials]).T
-    axis.plot(steps, interquartile_mean(values), label=label, **look)
-    if len(trials) >= FEWEST_SEEDS:
-        interval = interquartile_interval(values)
-        axis.fill_between(steps, interval.low, interval.high, color=look["color"], alpha=0.15, linewidth=0)
+    draw_band(axis, steps, values, {**look, "label": label}, alpha=0.15)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from bilevel.errors import require, require_name
+from bilevel.ranges import Range, require_number
 
 LATENTS = ("gaussian", "categorical")
 GRADIENTS = ("real", "imagined", "both")
@@ -117,14 +117,11 @@ class WorldModelSettings:
             f"{self.environment_steps}: there is at least one roll-out between two tests.",
         )
         for name in ("temperature", "contrast", "learning_rate"):
-            value = getattr(self, name)
-            require(math.isfinite(value) and value > 0, f"{name} must be above 0, not {value}.")
+            require_number(name, getattr(self, name), above=0)
         for name in ("entropy", "divergence", "weights_learning_rate", "clip_ratio"):
-            value = getattr(self, name)
-            require(math.isfinite(value) and value >= 0, f"{name} must be 0 or more, not {value}.")
+            require_number(name, getattr(self, name), least=0)
         for name in ("discount", "trace"):
-            value = getattr(self, name)
-            require(0 <= value <= 1, f"{name} must be from 0 to 1, not {value}.")
+            Range(least=0, most=1).require(name, getattr(self, name))
         top, bottom, left, right = self.crop
         require(
             0 <= top < bottom

@@ -11,19 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from bilevel.report.style import save, style
+from bilevel.report.style import AMBER, BLACK, BLUE, GREEN, PURPLE, RED, save, style
 from tests.benchmarks.experiments import EXPERIMENTS, MILLION
 from tests.benchmarks.report.results import Results
 from tests.benchmarks.report.targets import OURS, SEGMENTS, fit_square_root
 
-# Okabe and Ito's palette, as in the house's other figures; a marker each is the second sign.
 LIBRARIES: dict[str, dict[str, Any]] = {
-    "ours": {"color": "#009E73", "marker": "o"},
-    "TorchOpt": {"color": "#D55E00", "marker": "s"},
-    "higher": {"color": "#E69F00", "marker": "^"},
-    "JAX": {"color": "#0072B2", "marker": "D"},
-    "autograd": {"color": "#000000", "marker": "x"},
+    "ours": {"color": GREEN, "marker": "o"},
+    "TorchOpt": {"color": RED, "marker": "s"},
+    "higher": {"color": AMBER, "marker": "^"},
+    "JAX": {"color": BLUE, "marker": "D"},
+    "autograd": {"color": BLACK, "marker": "x"},
 }
+"""A marker each is the second sign beside colour."""
 
 OURS_APART: list[dict[str, Any]] = [
     {"marker": "o"},
@@ -108,7 +108,7 @@ def draw_memory(axes: Axes, results: Results) -> bool:
     if fit is not None:
         curve = np.geomspace(min(mine), max(mine), 50)
         label = f"{fit[0] / 1e6:.0f} + {fit[1] / 1e6:.1f} sqrt(K) MB, R^2 = {fit[2]:.3f}"
-        axes.plot(curve, (fit[0] + fit[1] * np.sqrt(curve)) / 1e6, color="#CC79A7", label=label, zorder=0)
+        axes.plot(curve, (fit[0] + fit[1] * np.sqrt(curve)) / 1e6, color=PURPLE, label=label, zorder=0)
     axes.set_xlabel("inner steps K")
     axes.set_ylabel("peak memory above the model, MB")
     axes.set_title("Unrolling a network, three loss weights")

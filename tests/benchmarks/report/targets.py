@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bilevel.report.terminal import counted
 from tests.benchmarks.experiments import EXPERIMENTS, MILLION
 from tests.benchmarks.report.results import Results
 
@@ -88,12 +89,12 @@ def targets(results: Results) -> list[Target]:
 
 def _speed(results: Results) -> Iterator[Target]:
     for experiment, size, steps, bounds in SPEED:
-        count = "agents" if experiment == "policies" else "seeds" if size > 1 else "seed"
+        learners = counted(size, "agent" if experiment == "policies" else "seed")
         ours = results.seconds(experiment, size, steps, OURS)
         for library, bound in bounds.items():
             theirs = results.fastest(experiment, size, steps, library)
             ratio = None if ours is None or theirs is None else theirs / ours
-            yield Target(f"{experiment}, K = {steps}, {size} {count}: faster than {library}", bound, ratio)
+            yield Target(f"{experiment}, K = {steps}, {learners}: faster than {library}", bound, ratio)
 
 
 def _memory(results: Results) -> Iterator[Target]:

@@ -55,34 +55,34 @@ def test_it_keeps_the_contract(trials: dict[str, list[Trial]]) -> None:
 def test_the_parts_of_the_data_are_apart() -> None:
     data = draw_data(SMALL, torch.Generator().manual_seed(0))
     parts = [data.labelled, data.pool, data.validation, data.test]
-    assert [len(part.digits) for part in parts] == [20, 40, 20, 1797 - 80]
+    assert [len(part.labels) for part in parts] == [20, 40, 20, 1797 - 80]
     sums = torch.cat([part.pixels for part in parts]).sum(0)
     again = draw_data(SMALL, torch.Generator().manual_seed(1))
     others = [again.labelled, again.pool, again.validation, again.test]
     torch.testing.assert_close(torch.cat([part.pixels for part in others]).sum(0), sums)  # the same images
     assert not torch.equal(again.labelled.pixels, data.labelled.pixels)
-    assert len(data.with_validation().labelled.digits) == 40
+    assert len(data.with_validation().labelled.labels) == 40
     assert sums.max() <= 1797
 
 
 def test_losses_are_what_they_say() -> None:
     """A head that is sure of its target has no loss, one that is sure of another a large one."""
     training = Training(draw_data(SMALL, torch.Generator().manual_seed(0)), SMALL, 0)
-    digits = training.data.pool.digits[training.batch]
+    digits = training.data.pool.labels[training.batch]
 
     def sure(targets: torch.Tensor, classes: int) -> torch.Tensor:
         return 50 * torch.nn.functional.one_hot(targets, classes).float()
 
     def network(pixels: torch.Tensor, *heads: str) -> list[torch.Tensor]:
         if len(heads) == 1:
-            return [sure(training.data.labelled.digits, 10)]
+            return [sure(training.data.labelled.labels, 10)]
         noise = sure(training.data.noise[training.batch], 10)
         return [sure((digits + 1) % 10, 10), sure(digits // 2, 5), noise]
 
     training.network = network  # type: ignore[assignment]
     for name, loss in training.losses().items():
         assert float(loss) < 1e-6, name
-    training.shifted = training.data.pool.digits
+    training.shifted = training.data.pool.labels
     assert float(training.losses()["shifted"]) == pytest.approx(50, rel=1e-3)
 
 
@@ -130,10 +130,18 @@ def test_a_figure_is_drawn_of_all_ways_and_of_one(trials: dict[str, list[Trial]]
     [
         ({"labelled": 0}, "labelled must be 1 or more, not 0"),
         ({"pool": 1700}, "must leave some of the 1797 images to test on, but they take 2000"),
-        ({"learning_rate": 0.0}, r"learning_rate must be above 0, not 0\.0"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0, not 0"),
+        ({"learning_rate": math.inf}, "learning_rate must be a finite number above 0, not inf"),
         ({"momentum": 1.0}, r"momentum must be from 0 up to 1, not 1\.0"),
-        ({"weight_decay": -1.0}, r"weight_decay must be 0 or more, not -1\.0"),
-        ({"outer_learning_rate": -0.1}, r"outer_learning_rate must be 0 or more, not -0\.1"),
+        ({"weight_decay": -1.0}, "weight_decay must be a finite number of 0 or more, not -1"),
+        (
+            {"outer_learning_rate": -0.1},
+            r"outer_learning_rate must be a finite number of 0 or more, not -0\.1",
+        ),
+        (
+            {"outer_learning_rate": math.inf},
+            "outer_learning_rate must be a finite number of 0 or more, not inf",
+        ),
         ({"least": 2.0, "greatest": 1.0}, "least and greatest are two weights above 0 in order"),
     ],
 )

@@ -12,9 +12,10 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
+from bilevel.tasks.digits import IMAGES, Images
 from bilevel.tasks.noisy_digits import NoisyDigits
-from bilevel.tasks.noisy_digits.data import Images, draw_data
-from bilevel.tasks.noisy_digits.settings import IMAGES, NoisyDigitsSettings
+from bilevel.tasks.noisy_digits.data import draw_data
+from bilevel.tasks.noisy_digits.settings import NoisyDigitsSettings
 from bilevel.tasks.noisy_digits.task import tell_apart
 from bilevel.tasks.noisy_digits.ways import WAYS, Classifier
 from bilevel.tasks.task import Trial
@@ -138,15 +139,18 @@ def test_accuracy_is_in_per_cent() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"noise": 1.1}, "noise must be from 0 to 1, not 1.1"),
-        ({"noise": math.nan}, "noise must be from 0 to 1, not nan"),
+        ({"noise": 1.1}, "noise must be a finite number from 0 to 1, not 1.1"),
+        ({"noise": math.nan}, "noise must be a finite number from 0 to 1, not nan"),
         ({"train": 1700}, "must leave some of the 1797 images to test on, but they take 1800"),
         ({"clean": 0}, "clean must be 1 or more, not 0"),
         ({"steps": 0}, "steps must be 1 or more"),
         ({"burn_in": -1}, "burn_in must be 0 or more"),
-        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0, not 0"),
         ({"momentum": 1.0}, "momentum must be from 0 up to 1"),
-        ({"outer_learning_rate": math.inf}, "outer_learning_rate must be 0 or more"),
+        (
+            {"outer_learning_rate": math.inf},
+            "outer_learning_rate must be a finite number of 0 or more, not inf",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(change: dict[str, float], sentence: str) -> None:
