@@ -46,14 +46,15 @@ def dilemma(shift=0.0):
     )
 
 
-def build(name, shift=0.0):
+def build(name, shift=0.0, **changes):
     method = bilevel.default_config("prisoners-dilemma-lase", name).method
-    return dataclasses.replace(method, **METHODS[name][3]).build(dilemma(shift), Placement(seeds=SEEDS))
+    method = dataclasses.replace(method, **METHODS[name][3], **changes)
+    return method.build(dilemma(shift), Placement(seeds=SEEDS))
 
 
-def train(name, shift=0.0):
+def train(name, shift=0.0, **changes):
     """Metrics while learning: name -> [round, seed]."""
-    learner = build(name, shift)
+    learner = build(name, shift, **changes)
     state, rows = learner.init(seed=0), []
     for _ in range(ROUNDS):
         state, metrics = learner.update(state)
@@ -74,7 +75,8 @@ def middle(samples):
 # %% [markdown]
 # ## A picture of the answer
 #
-# A prisoner's dilemma with $(R, S, T, P) = (4, 0, 5, 1)$. Left: what both get together while they learn.
+# A prisoner's dilemma with $(R, S, T, P) = (4, 0, 5, 1)$: what one gets if both cooperate, if one alone does,
+# if one alone defects, and if both defect. Left: what both get together while they learn.
 # Right: how much more the two *feel* that they get, in the end, than the game pays. Some methods only move
 # rewards about; others create them.
 
@@ -101,7 +103,11 @@ for row, (name, found) in enumerate(runs.items()):
     right.errorbar(estimate, row, xerr=[[estimate - low], [high - estimate]], color=BLACK, capsize=4)
 left.set(xlabel="rounds of learning", ylabel="welfare (reward of both)", ylim=(1.5, 8.3))
 left.legend(loc="upper left", bbox_to_anchor=(0, 1.28), ncols=2)
-right.set(xlabel="felt by both beyond what is paid (reward)", yticks=range(len(runs)), yticklabels=list(runs))
+right.set(
+    xlabel="felt by both beyond what is paid (reward; no bar: 0)",
+    yticks=range(len(runs)),
+    yticklabels=list(runs),
+)
 right.invert_yaxis()
 plt.show()
 print(f"gifting: given in the end {middle(runs['gifting']['given'][-1])[0]:.2f} per agent")
@@ -115,7 +121,8 @@ for name in ("d3c", "lase", "lio"):
 # get 2. Do not compare speeds: LIO learns from episodes and explores, the others know expected values.)
 #
 # Gifts do nothing here: a gift rewards the other whatever it did, and who gives soon learns not to. Gratitude
-# and fellow suffering bring half of what could be had: one of the two cooperates, and the other lives on it.
+# and fellow suffering bring about half of what cooperation could add: one of the two cooperates, and the
+# other lives on it.
 # Prices for what the other does, and shares, bring nearly all of it to both.
 #
 # ## The idea in words
@@ -141,15 +148,16 @@ for name in ("d3c", "lase", "lio"):
 # $$\boxed{\ \tilde r_j = \sum_i W_{ij}(a)\, r_i + \sum_{i \ne j} G_{ij}(a) - \text{what } j \text{ gave, if
 # givers pay}\ }$$
 #
-# with a *share* $W_{ij}$ of $i$'s reward that $j$ feels and a *payment* $G_{ij}$ from $i$ to $j$. The total
-# is conserved where rows of $W$ sum to 1 and payments are paid for.
+# with a *share* $W_{ij}$ of $i$'s reward that $j$ feels (lesson 5's $T_{ij}$; here $T$ is the temptation) and
+# a *payment* $G_{ij}$ from $i$ to $j$. The total is conserved where rows of $W$ sum to 1 and payments are
+# paid for.
 #
 # | | $W_{ij}$ | $G_{ij}$ | chosen by |
 # |---|---|---|---|
 # | gifting | own reward only | $g$ if $i$ gives | $i$'s policy |
 # | LIO | own reward only | $\eta_i(a_j)$, from 0 to 2 | the slope of $i$'s own return *after* $j$ learned |
 # | LASE | $\max(w_{ij}, 0)$; the rest is kept | 0 | a rule (below) |
-# | D3C | $A_{ji}$: the *receiver's* weight | 0 | each receiver, by the slope of a bound of its harm |
+# | D3C | $A_{ji}$: the *receiver's* weight | 0 | each receiver, by the slope of a bound of its own harm |
 #
 # LIO's $\eta_i(a_j)$ (eta) is $i$'s price for $a_j$. Its slope is lesson 1's chain rule with one step: $V_i$
 # is $i$'s expected reward (not counting payments), $\theta_j'$ is $j$'s policy after a step, and
@@ -160,7 +168,7 @@ for name in ("d3c", "lase", "lio"):
 # LASE's $w_{ij} = (Q_i(a) - b_{ij})\, /\, (\max Q_i - \min Q_i)$, with $Q_i$ what $i$ expects to get,
 # $b_{ij}$ the mean of $Q_i$ over what $i$ takes $j$'s policy to be, and max and min over $j$'s actions.
 #
-# D3C counts in losses $f_j = \text{bound} - V_j$, which are above 0, and mixes them:
+# D3C counts in losses $f_j = \text{bound} - V_j$, above 0 as no value comes up to the bound, and mixes them:
 # $f_i^A = \sum_j A_{ij} f_j$ (rows of $A$ sum to 1). The row $A_i$ descends $\rho_i$ (rho), a bound of what
 # selfishness costs here:
 #
@@ -344,9 +352,9 @@ for name in ("gifting", "lase", "d3c"):
 #
 # ## Where gifts help
 #
-# In the stag hunt there is only fear: hunting is best beside a hunter. Here it is
-# $(R, S, T, P) = (2, -2, 1, 1)$, and a gift is worth 10, paid by who gives, or out of a purse that costs
-# nobody anything.
+# In the stag hunt there is only fear: hunting the stag is best beside a hunter, and who does not hunt
+# *forages*, for the same 1 whatever the other does. Here it is $(R, S, T, P) = (2, -2, 1, 1)$, and a gift is
+# worth 10, paid by who gives, or out of a purse that costs nobody anything.
 
 # %%
 HUNTERS, hunt = size(400, fast=4), SymmetricTwoAgentGame(reward=2, sucker=-2, temptation=1, punishment=1)
@@ -412,7 +420,8 @@ plt.show()
 # %% [markdown]
 # ## Play: gratitude
 #
-# How does LASE learn, from everywhere? Arrows: where a learning step takes both agents. Left, what each
+# How does LASE learn, from everywhere? Arrows: where a learning step takes both agents; coloured: two paths,
+# each from its dot to its square. Left, what each
 # expects of the other is its *own* policy (perspective taking, the method as it is); right, it knows the
 # other's (`--method.perspective true-policy`). Shift the payoffs, or make the temptation greater.
 
@@ -437,9 +446,9 @@ def draw_gratitude(shift, temptation):
         axes.streamplot(
             points, points, *moves.movedim(-1, 0).numpy(), color="#999999", density=0.8, linewidth=1
         )
-        for start, colour in (((0.6, 0.5), BLUE), ((0.2, 0.3), PURPLE)):
+        for start, colour, dashes in (((0.6, 0.5), BLUE, "-"), ((0.2, 0.3), PURPLE, "--")):
             path = gratitude(table, torch.tensor(start).logit(), perspective, size(300, fast=5))
-            axes.plot(*path.T, color=colour)
+            axes.plot(*path.T, color=colour, linestyle=dashes)
             axes.plot(*path[0], "o", color=colour)
             axes.plot(*path[-1], "s", color=colour, markersize=9, clip_on=False)
         axes.set(
@@ -486,7 +495,7 @@ NEEDS = {  # who chooses, what it depends on, whether the total is conserved, wh
     "selfish": ("-", "-", "yes", "nothing"),
     "gifting": ("the policy", "what the giver does", "yes; no from a purse", "that gifts arrive"),
     "d3c": ("each receiver", "nothing", "no", "others' rewards; here all gradients, too"),
-    "lase": ("a rule", "what all just did", "yes", "others' actions, a critic of one's own"),
+    "lase": ("a rule", "what all just did", "yes", "others' actions, what each is worth to oneself"),
     "lio": ("each giver", "what the receiver did", "no; yes if givers pay", "others' actions and policies"),
     "tos": ("all, for the welfare", "nothing", "yes", "others' rewards and policies"),
 }
@@ -499,12 +508,17 @@ for name, words in NEEDS.items():
     shown = ("{:.2f} [{:.2f}, {:.2f}]".format(*middle(number)) for number in numbers)
     rows.append(f"| {name} | {' | '.join(words)} | {' | '.join(shown)} |")
 display(Markdown("\n".join(rows)))
+charged = middle(train("lio", cost="charged")["welfare"][-1])
+print("lio, if givers pay for what they give: welfare {:.2f} [{:.2f}, {:.2f}]".format(*charged))
 
 # %% [markdown]
 # ("Created": felt by both beyond what the game pays, in the end. "6 less, + 12": the welfare with 6 less for
 # each, counted from the same zero. Interquartile means over seeds with 95 % intervals. The numbers are this
 # game's, with these settings and lengths; `docs/comparing.md` and `docs/dilemmas.md` have other games, on
 # some of which the order is another.)
+#
+# The last line: what LIO creates is not what makes it work here. What a giver pays depends on what the
+# *other* does, and so changes no reason of its own.
 #
 # ## Exercises
 #

@@ -88,8 +88,8 @@ plt.show()
 #
 # **Then what is learned?** A policy is good here if nobody can make use of it. **Exploitability** measures
 # that: how much an agent would gain by the best answer to the other's policy, on average over agents. It is
-# 0 in an equilibrium. The circles' exploitability stays large. But *on average over time* they pass
-# everywhere equally often, and the average policy becomes unexploitable.
+# 0 in an equilibrium. The circles' exploitability stays large. But who goes round and round is on every side
+# equally often, so that the policy *on average over time* becomes unexploitable.
 #
 # **What can sharing do?** Split any game of two in a part that both have in common and a part in which they
 # are opposed. Sharing leaves the first and shrinks the second. One knob goes all the way from rivals to a
@@ -306,7 +306,7 @@ z = 1.96**2 / GAMES  # Wilson's 95 % interval of a proportion
 centre, half = (moving + z / 2) / (1 + z), (z * moving * (1 - moving) + z**2 / 4).sqrt() / (1 + z)
 middle.fill_between(PARTS, centre - half, centre + half, color=RED, alpha=0.2, linewidth=0)
 middle.plot(PARTS, moving, color=RED, marker="o", linestyle="--")
-middle.set(ylabel="share of games that never come to rest", ylim=(-0.02, 1))
+middle.set(ylabel="share of games still moving at the end", ylim=(-0.02, 1))
 draw_band(right, PARTS, welfare, label="learned", colour=GREEN, marker="o")
 draw_band(right, PARTS, best.expand(len(PARTS), -1), label="the best outcome", colour=BLACK, linestyle=":")
 right.set(ylabel="welfare (reward of both)")
@@ -317,12 +317,14 @@ plt.show()
 for part in (0.0, 0.5, 1.0):
     row = (PARTS - part).abs().argmin()
     print(f"each gives {100 * part:3.0f} %: welfare {between(welfare[row])};", end=" ")
-    print(f"never at rest: {int(unsettled[row].sum())} of {GAMES}")
+    print(f"still moving: {int(unsettled[row].sum())} of {GAMES}")
 gained, found = welfare[len(PARTS) // 2] - welfare[0], best - welfare[len(PARTS) // 2] < 0.02
 print(f"a half instead of nothing gains {between(gained)}, game by game;", end=" ")
 print(f"the best outcome is found in {int(found.sum())} of {GAMES}")
 
 # %% [markdown]
+# (Still moving: exploitability, in the game that is learned, above 0.01 at some time in the last quarter.)
+#
 # One knob, and at its middle rivals have become a team: almost all learning comes to rest, and welfare is at
 # its greatest. Not at the best outcome in every game, though: a team gets stuck where two would have to
 # change together, and neither gains by changing alone. Beyond the middle the picture turns back: to live for
@@ -398,7 +400,7 @@ left.legend()
 plt.show()
 
 # %% [markdown]
-# Selfish learners go round for ever and get nothing on average. `tos` finds sharing, and the two meet. It
+# Selfish learners go on going round, and get nothing on average. `tos` finds sharing, and the two meet. It
 # goes beyond three quarters, where $\kappa < -b$ and they are opposed again, and comes back.
 
 # %% [markdown]
@@ -470,9 +472,10 @@ check_2(breaks_up_at, cafes, share)
 
 # %% [markdown]
 # **Exercise 3 (a learner that comes to rest).** The circles come from reacting to where the other *was*. Be
-# **optimistic**: expect that values will change in the next step as they did in the last one. Write what is
-# added to the logits, given the actions' values `now` and one step `before`. The check runs it on games
-# like the cafés and looks at the last policy, not at the average.
+# **optimistic**: expect that values will change in the next step just as they did in the last one. Write the
+# values that are then expected, given the actions' values `now` and one step `before`. The check adds them
+# to the logits, times a learning rate, in games like the cafés, and looks at the last policy, not at the
+# average.
 
 
 # %% tags=["exercise-3"]

@@ -364,7 +364,10 @@ for name, played in (
     state = learner.init(seed=0)
     for _ in range(size(40, fast=2)):
         state, metrics = learner.update(state)
-    print(f"{name:16}fish in the last step, by seed:", [round(float(fish), 2) for fish in metrics["welfare"]])
+    print(
+        f"{name:16}fish per episode in the last outer step, by seed:",
+        [round(float(fish), 2) for fish in metrics["welfare"]],
+    )
 
 # %% [markdown]
 # The packages `pettingzoo` and `mpe2` have dozens of such environments; those in which agents act in turn
@@ -403,10 +406,10 @@ right.set(xlabel="outer step", ylabel="part of the catch given away", ylim=(-0.0
 right.legend(loc="center right", ncols=2, bbox_to_anchor=(1.0, 0.42))
 plt.show()
 
-print(f"{'':8} fish [95 % interval]    better than selfish  given away")
+print(f"{'':8} {'fish [95 % interval]':24}  better than selfish   given away")
 for row in compare_runs(runs):
     fish, given = with_interval(row.intervals["welfare"]), row.intervals["given_away"].estimate
-    print(f"{row.label:8} {fish:22}  {with_interval(row.better):19}  {given:.2f}")
+    print(f"{row.label:8} {fish:24}  {with_interval(row.better):20}  {given:.2f}")
 
 # %%
 tax = compare_runs({"tos": runs["tos"], "tax": runs["tax"]})[1]
@@ -419,8 +422,8 @@ print(f"A seed of the tax beats a seed of tos with a chance of {with_interval(ta
 # "Better" is the chance that a seed of the method has more fish than a seed of the first one; 0.5 is no
 # difference. Read the figure with suspicion, too. `tos` starts where everybody gives two thirds away, the tax
 # at a tenth, so that part of the race to the top is the start. And what is learned differs more than what is
-# caught: under `tos` neighbours come to give nearly *everything* away, and live on what they are given. The
-# tax cannot do that; its end is the even split.
+# caught: under `tos` neighbours give nearly *everything* away for most of the run, and live on what they are
+# given. The tax cannot do that; its end is the even split.
 #
 # ## Look for a simpler reason
 #

@@ -60,7 +60,7 @@ for name, parts in PLANS.items():
 # | 75 | Break, with the picture of lesson 4 on the wall | |
 # | 80 | Lesson 4: guess the share, derive $w > 1/3$ together; why learning overshoots | you |
 # | 100 | Lesson 4: exercise 1, or the sliders | pairs |
-# | 110 | Lesson 5: the two pictures; the slip below, on the way out | all |
+# | 110 | Lesson 5: its first two pictures; the slip below, on the way out | all |
 #
 # *The slip:* "An agent gives half of its reward away. Why is the group not poorer, and why might it be
 # richer?"
@@ -71,6 +71,9 @@ for name, parts in PLANS.items():
 #   PyTorch installed first keeps that small.
 # * `make notebooks` executes all lessons anew: do that if you changed something; otherwise what is saved
 #   will do.
+# * Run all cells before you talk. Nearly all take seconds, and sliders redraw in a few; the long ones take up
+#   to a minute on two cores: in lesson 5 the three orders, in 6 the first picture and the shifted payoffs, in
+#   8 the rivals, the digits and the world model, in 9 the comparison and the taxes by hand.
 # * Without sliders (a viewer on the web) every figure is there at its start.
 # * Weak machines: the first number in `size(2000, fast=20)` is the one to lower; `BILEVEL_NOTEBOOKS=fast`
 #   lowers all, but then what the text says of the figures is no longer so.
@@ -98,8 +101,8 @@ for name, parts in PLANS.items():
 #
 # **Exam.** (1) $g = \frac12(\theta - \varphi)^2$, $f = \frac12(\theta - 1)^2$, rate 0.5, $\theta_0 = 0$,
 # $\varphi = 1$, two steps. Give $dF/d\varphi$, what truncation to one step finds, and what implicit
-# differentiation finds at $\theta_2$. (2) You have one number to learn above, and a network that needs 10
-# 000 steps below. Which estimator?
+# differentiation finds at $\theta_2$. (2) You have one number to learn above, and a network that needs
+# 10,000 steps below. Which estimator?
 #
 # **Answers.** (1) $\theta_2 = \frac34 \varphi$, so that $d\theta_2 / d\varphi$ is 3/4, 1/2 by the last
 # step alone, and 1 at rest; times $\theta_2 - 1$. (2) Forward: exact, and its memory does not grow with
@@ -194,7 +197,7 @@ print(f"(4, 1, 3, 2): greed {T > R}, fear {P > S}")
 #
 # * "Giving makes the giver poorer, and the group too." → What does each row of the matrix sum to? And all
 #   of it?
-# * "The learner gives 0.9, so 0.9 is needed." → What in its objective says that less would be better?
+# * "The learner gives 0.8, so 0.8 is needed." → What in its objective says that less would be better?
 # * "Differentiate the sum of all shared rewards." → By conservation that is the group's reward. Whose
 #   gradient does *one* agent follow?
 #
@@ -250,7 +253,8 @@ for words, part in (("to the one who waters it", 1.0), ("split evenly", 0.5)):
 # **They say, and you ask.**
 #
 # * "Gifts make others cooperate." → Does the gift depend on what the other did?
-# * "LIO solves it, so it is the best." → Where does the money come from? Would it still, if givers paid?
+# * "LIO solves it, so it is the best." → Where does the money come from? Would it work if givers paid?
+#   (Here it would: see the line under the lesson's table.) What must it know?
 # * "Empathy is always good." → What does gratitude hand over, if what I got is a loss?
 #
 # **Exam.** (1) $(R, S, T, P) = (4, 0, 5, 1)$: the least payment for cooperating that makes it as good as
@@ -298,7 +302,8 @@ print("rewards", rewards.tolist(), "become", [round(float(r), 6) for r in reward
 #
 # **They say, and you ask.**
 #
-# * "Learned weights are optimal." → For what, how far ahead, and on which data? Which rival beat them here?
+# * "Learned weights are optimal." → For what, how far ahead, and on which data? Which rivals did they not
+#   beat?
 # * "A loss that is easy to fit deserves weight." → Which sensor was easy to fit, and what was wrong with it?
 # * "The validation set stays untouched, we do not train on it." → What were the weights learned from?
 #

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from grading import close, expect, graded
@@ -10,12 +11,12 @@ from torch import Tensor
 
 
 @graded("Exercise 1")
-def check_1(slopes: Callable[[Tensor, Tensor, float], Tensor]) -> str:
+def check_1(slopes: Callable[[Tensor, Tensor, float], Any]) -> str:
     """Minus the rate times a dot product."""
     validation = torch.tensor([1.0, 0.0], dtype=torch.float64)
     losses = torch.tensor([[1.0, 0.0], [-2.0, 5.0], [0.0, 3.0]], dtype=torch.float64)
-    answer = slopes(validation, losses, 1.0)
-    expect(isinstance(answer, Tensor) and answer.shape == (3,), "Three losses have three slopes.")
+    answer = torch.as_tensor(slopes(validation, losses, 1.0))
+    expect(answer.shape == (3,), "Three losses have three slopes.")
     expect(close(answer[2], 0.0), "A loss whose pull stands at a right angle to the wish changes nothing.")
     expect(
         not close(answer, [1.0, -2.0, 0.0]),
@@ -30,20 +31,20 @@ def check_1(slopes: Callable[[Tensor, Tensor, float], Tensor]) -> str:
 
 
 @graded("Exercise 2")
-def check_2(reweight: Callable[[Tensor], Tensor]) -> str:
+def check_2(reweight: Callable[[Tensor], Any]) -> str:
     """The positive part of minus the slopes, normalised."""
     expect(
         close(reweight(torch.tensor([-1.0, -3.0])), [0.25, 0.75]),
         "Slopes of -1 and -3: both help; how much each?",
     )
-    answer = reweight(torch.tensor([-1.0, 2.0, -1.0]))
+    answer = torch.as_tensor(reweight(torch.tensor([-1.0, 2.0, -1.0])))
     expect(
         bool((answer >= 0).all()), "A weight must not be negative: who would pull the model the wrong way?"
     )
     expect(
         close(answer, [0.5, 0.0, 0.5]), "Slopes of -1, 2 and -1: the second loss harms. Cut off, then divide."
     )
-    nothing = reweight(torch.tensor([1.0, 0.0]))
+    nothing = torch.as_tensor(reweight(torch.tensor([1.0, 0.0])))
     expect(not bool(nothing.isnan().any()), "If no loss helps the sum is 0, and you divided by it.")
     expect(close(nothing, [0.0, 0.0]), "If no loss helps all weights are 0.")
     expect(
@@ -54,7 +55,7 @@ def check_2(reweight: Callable[[Tensor], Tensor]) -> str:
 
 
 @graded("Exercise 3")
-def check_3(sample_slopes: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]) -> str:
+def check_3(sample_slopes: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Any]) -> str:
     """-r grad V . (x_i theta - y_i) x_i, at theta."""
     generator = torch.Generator().manual_seed(0)
 
@@ -69,8 +70,8 @@ def check_3(sample_slopes: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, flo
         return (x_checked @ ahead - y_checked).square().mean() / 2
 
     expected = torch.func.grad(validation)(torch.zeros(6, dtype=torch.float64), 0.1)
-    answer = sample_slopes(theta, x, y, x_checked, y_checked, 0.1)
-    expect(isinstance(answer, Tensor) and answer.shape == (6,), "Six samples have six slopes.")
+    answer = torch.as_tensor(sample_slopes(theta, x, y, x_checked, y_checked, 0.1))
+    expect(answer.shape == (6,), "Six samples have six slopes.")
     expect(not close(answer, -expected), "The signs are turned.")
     expect(
         not close(answer, 50 * expected) and not close(answer, 2 * expected),

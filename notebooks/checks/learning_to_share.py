@@ -70,7 +70,7 @@ def check_2(alternating: Callable[..., Any], staged: Callable[..., Any]) -> str:
 
     found = alternating("start", 0, 2, 2, learn, look)
     expect(
-        isinstance(found, tuple) and len(found) == 2,
+        isinstance(found, (tuple, list)) and len(found) == 2,
         "alternating should return the pair (policies, sharing).",
     )
     expect(
@@ -78,7 +78,7 @@ def check_2(alternating: Callable[..., Any], staged: Callable[..., Any]) -> str:
         f"alternating with 2 outer steps and 2 rounds made of the policies: {found[0]}. Count them.",
     )
     expect(
-        found == ("start learn0 learn0 look0 learn1 learn1 look1", 2),
+        tuple(found) == ("start learn0 learn0 look0 learn1 learn1 look1", 2),
         f"alternating did this: {found[0]}, and the sharing was moved to {found[1]}. Mind the order.",
     )
     drawn: list[str] = []
@@ -88,7 +88,10 @@ def check_2(alternating: Callable[..., Any], staged: Callable[..., Any]) -> str:
         return "new"
 
     found = staged("start", 0, 5, 2, learn, look, new)
-    expect(isinstance(found, tuple) and len(found) == 2, "staged should return the pair (policies, sharing).")
+    expect(
+        isinstance(found, (tuple, list)) and len(found) == 2,
+        "staged should return the pair (policies, sharing).",
+    )
     expect(
         found[1] == 2, f"staged moved the sharing {found[1]} times; its first stage has 2 outer steps here."
     )
@@ -104,12 +107,12 @@ def check_2(alternating: Callable[..., Any], staged: Callable[..., Any]) -> str:
 
 
 @graded("Exercise 3")
-def check_3(least_giving: Callable[[int], Tensor]) -> str:
+def check_3(least_giving: Callable[[int], Any]) -> str:
     """T_ii = 3 / 4, T_i,i+1 = 1 / 4."""
     for n in (4, 5, 7):
-        T = least_giving(n)
+        T = torch.as_tensor(least_giving(n))
         expect(
-            isinstance(T, Tensor) and tuple(T.shape) == (n, n),
+            tuple(T.shape) == (n, n),
             f"For {n} agents it needs {n} rows and columns.",
         )
         expect(close(T.sum(-1), torch.ones(n)) and (T >= 0).all(), "Rows sum to 1, and no share is below 0.")

@@ -106,6 +106,10 @@ def check_3(own_rates: Callable[[Tensor], Tensor]) -> str:
 def check_4(game: Game) -> str:
     """The contract of games, played at random."""
     expect(isinstance(game, Game), "Give an instance of your game, as MyGame(); it derives from games.Game.")
+    expect(
+        type(game).__name__ != "Pond" and not type(game).__module__.startswith("games."),
+        f"{type(game).__name__} is here already: change its rules, and give it a name of its own.",
+    )
     agents, actions, copies = game.num_agents, int(game.action_space.n), 64
     expect(agents >= 2, "A dilemma needs two agents or more.")
     draws = torch.Generator().manual_seed(0)
@@ -132,7 +136,7 @@ def check_4(game: Game) -> str:
         and not all(bool(answer.all()) for answer in judged if answer is not None),
         "cooperates must say of some actions that they cooperate, and of others that they do not.",
     )
-    return f"{agents} agents, {actions} actions, {game.horizon} steps: now compare methods on it."
+    return f"{agents} agents, {actions} actions, horizon {game.horizon}: now compare methods on it."
 
 
 def _episode(game: Game, copies: int, generator: Generator, actions: int) -> Tensor:

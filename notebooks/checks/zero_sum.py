@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from grading import close, expect, graded
@@ -67,6 +68,11 @@ def check_3(
     rising = push(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.0]))
     expect(isinstance(rising, Tensor) and rising.shape == (2,), "Give one number for each action.")
     expect(float(rising[0]) > 1, "A value that has just risen from 0 to 1 will rise on, says the optimist.")
+    expect(
+        close(rising, [2.0, 0.0]),
+        f"A value rose from 0 to 1, and you expect {float(rising[0]):g}. Expect the same change again, no "
+        "more and no less.",
+    )
     drawn = 0.5 + torch.rand(10, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     signed = drawn * torch.tensor([[1.0, -1.0], [-1.0, 1.0]])  # no equilibrium without chance
     games = torch.stack((signed, -signed), -1)
@@ -81,11 +87,11 @@ def check_3(
 
 
 @graded("Exercise 4")
-def check_4(cheapest: Callable[[float], tuple[float, float]], cafes: Callable[[float], Tensor]) -> str:
+def check_4(cheapest: Callable[[float], Any], cafes: Callable[[float], Tensor]) -> str:
     """The seeker gives (1 - b) / (1 + b), the hider nothing."""
     for b in (0.5, 0.2, 0.8):
         answer = cheapest(b)
-        expect(isinstance(answer, (tuple, list)) and len(answer) == 2, "Give a pair, (x, y).")
+        expect(torch.as_tensor(answer).shape == (2,), "Give a pair, (x, y).")
         x, y = (float(part) for part in answer)
         expect(
             0 <= x <= 1 and 0 <= y <= 1, f"Parts lie between 0 and 1; for b = {b} they are {x:g} and {y:g}."

@@ -1,0 +1,83 @@
+"""Checks of lessons 5 to 9: right answers in another form pass, and answers that are plainly wrong do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import build
+import numpy as np
+import pytest
+import torch
+from checks import (
+    incentives_and_empathy,
+    learning_loss_weights,
+    learning_to_share,
+    your_own_game_and_method,
+    zero_sum,
+)
+from grading import RIGHT, WRONG
+
+import games
+
+
+@pytest.fixture(autouse=True)
+def digits_of_the_lessons() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def functions_of(lesson: str, *names: str) -> list[Callable[..., Any]]:
+    """Functions that a lesson defines from scratch, without the rest of their cell."""
+    (script,) = build.lessons(beginnings=[lesson])
+    cells = [cell.source for cell in build.read(script).cells if cell.cell_type == "code"]
+    space: dict[str, Any] = {"torch": torch}
+    for name in names:
+        parts = (part.strip() for cell in cells for part in cell.split("\n\n\n"))
+        (text,) = [part for part in parts if part.startswith(f"def {name}(")]
+        exec(text, space)
+    return [space[name] for name in names]
+
+
+def least_giving(n: int) -> list[list[float]]:
+    rows = [[0.0] * n for _ in range(n)]
+    for i in range(n):
+        rows[i][i], rows[i][(i + 1) % n] = 0.75, 0.25
+    return rows
+
+
+def test_lists_arrays_and_tensors_are_answers_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    learning_to_share.check_3(least_giving)
+    learning_to_share.check_3(lambda n: np.array(least_giving(n)))
+    learning_loss_weights.check_1(lambda wish, pulls, rate: [-rate * float(pull @ wish) for pull in pulls])
+    (cafes,) = functions_of("07", "cafes")
+    zero_sum.check_4(lambda b: torch.tensor([(1 - b) / (1 + b), 0.0], dtype=torch.float64), cafes)
+    grades = capsys.readouterr().out.splitlines()
+    assert len(grades) == 4
+    assert all(grade.startswith(RIGHT) for grade in grades), grades
+
+
+@pytest.mark.parametrize("p", [1e-7, 1 - 1e-9])
+def test_nearly_certain_agents_do_not_pass_for_agents_at_rest(
+    p: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = functions_of("06", "with_thanks", "learn_step")
+    incentives_and_empathy.check_4(lambda R, S, T, P: p, *parts)
+    incentives_and_empathy.check_4(lambda R, S, T, P: (T + S - P) / (2 * T + S - P - R), *parts)
+    fooled, right = capsys.readouterr().out.splitlines()
+    assert fooled.startswith(WRONG)
+    assert "would still learn" in fooled
+    assert right.startswith(RIGHT)
+
+
+@pytest.mark.parametrize("beyond", [0.5, 2.0])
+def test_optimism_is_the_same_change_again(beyond: float, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = functions_of("07", "action_values", "exploitability")
+    zero_sum.check_3(lambda now, before: now + beyond * (now - before), *parts)
+    assert capsys.readouterr().out.startswith(WRONG)
+
+
+def test_a_game_of_the_catalogue_is_not_one_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    your_own_game_and_method.check_4(games.make("escape-room"))
+    assert "is here already" in capsys.readouterr().out
