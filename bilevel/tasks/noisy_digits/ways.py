@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,12 +45,18 @@ def uniform(classifier: Classifier, data: Data, settings: NoisyDigitsSettings) -
     return step
 
 
-def learned(classifier: Classifier, data: Data, settings: NoisyDigitsSettings) -> Step:
+def learned(
+    classifier: Classifier,
+    data: Data,
+    settings: NoisyDigitsSettings,
+    *,
+    first: Literal["weights", "model"] = "weights",
+) -> Step:
     """A network weighs each image by its loss, and learns that from the clean set's loss a step later."""
     model, optimiser = classifier
     weights = SampleWeights((settings.weight_hidden,))
     outer_optimiser = torch.optim.Adam(weights.parameters(), lr=settings.outer_learning_rate)
-    tuner = LossWeightTuner(model, optimiser, weights, outer_optimiser)
+    tuner = LossWeightTuner(model, optimiser, weights, outer_optimiser, first=first)
     plain, past = uniform(classifier, data, settings), itertools.count()
 
     def step(batch: Images) -> Tensor | None:
@@ -97,6 +104,10 @@ class Way(NamedTuple):
 WAYS = {
     "uniform": Way("every sample counts the same"),
     "learned": Way("by a network that reads each sample's loss (Meta-Weight-Net)", begin=learned),
+    "learned-after": Way(
+        "the same, but the model steps first, by the step that the network then learns from",
+        begin=functools.partial(learned, first="model"),
+    ),
     "reweight": Way("by each gradient along the clean set's (Learning to Reweight)", begin=reweighted),
     "early-stopping": Way("uniform; of all models on the way the best on the clean set", stops_early=True),
     "clean-set-added": Way(

@@ -65,6 +65,7 @@ def test_what_each_way_trains_on() -> None:
     assert sizes == {
         "uniform": 50,
         "learned": 50,
+        "learned-after": 50,
         "reweight": 50,
         "early-stopping": 50,
         "clean-set-added": 70,
@@ -96,7 +97,7 @@ def test_early_stopping_takes_a_model_on_the_way() -> None:
 
 
 def test_a_loss_that_explodes_is_said() -> None:
-    for way in ("uniform", "learned", "reweight"):
+    for way in ("uniform", "learned", "learned-after", "reweight"):
         with pytest.raises(FloatingPointError, match="not finite"):
             run(way, learning_rate=1e30, steps=20, burn_in=1)
 
