@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bilevel.cli.settings import read_settings
 from bilevel.hypergradient.compiled import cache
-from bilevel.report.terminal import counted
+from bilevel.words import counted
 
 MEGABYTE = 1e6
 

@@ -24,8 +24,8 @@ from bilevel.hypergradient.comparison import HypergradientComparison
 from bilevel.methods import METHODS, Learner, Method, OuterMethod, PolicyLearner, State
 from bilevel.methods.fitting import fit_hypergradient
 from bilevel.report.estimators import comparison_table, write_comparison
-from bilevel.report.terminal import counted
 from bilevel.tree import Tree
+from bilevel.words import counted
 from games.base import ExactGame, Game
 
 DEFAULT_GAME, DEFAULT_METHOD = "repeated-prisoners-dilemma", "tos"

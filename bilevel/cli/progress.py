@@ -13,7 +13,7 @@ from bilevel.experiment.run import RunFolder
 from bilevel.experiment.statistics import interquartile_mean
 from bilevel.methods import Metrics
 from bilevel.report.table import number
-from bilevel.report.terminal import counted
+from bilevel.words import counted
 
 COMPILED = logging.getLogger("bilevel.compiled")
 """Where it is said that steps are compiled."""

@@ -18,11 +18,11 @@ from bilevel.cli.stopped import resumable
 from bilevel.cli.trial_progress import TrialProgress
 from bilevel.errors import require
 from bilevel.experiment.config import MOST_THREADS
-from bilevel.report.terminal import counted
 from bilevel.tasks.registry import TASKS, MissingPackage, make_task
 from bilevel.tasks.study import Study, open_folder, run_study
 from bilevel.tasks.summary import summarise
 from bilevel.tasks.table import task_table, write_tables
+from bilevel.words import counted
 
 OWN = ("weights", "seeds", "seed", "threads", "out", "load")
 """Options of the command itself, which no setting of a task may be called."""

@@ -14,6 +14,7 @@ from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem, Estimate
 from bilevel.hypergradient.rollout import roll_out
 from bilevel.tree import Tree, cast_floating, detach, leaves, paths, split_floating
+from bilevel.words import counted
 
 RANDOM_DIRECTIONS = 8
 
@@ -91,9 +92,9 @@ class HypergradientCheck:
             verdict = f"is too small to be checked (rounding noise is {self.noise:.1e}) by"
         return (
             f"{self.estimator} {verdict} finite differences: "
-            f"relative error {self.relative_error:.1e} over {len(self.directions)} directions "
-            f"({self.tolerance:.1e} is allowed), cosine {self.cosine:.6f}, most at {name}: {estimated:.6g} "
-            f"against {difference:.6g}."
+            f"relative error {self.relative_error:.1e} over {counted(len(self.directions), 'direction')} "
+            f"({self.tolerance:.1e} is allowed), cosine {self.cosine:.6f}, furthest apart at {name}: "
+            f"{estimated:.6g} against {difference:.6g}."
         )
 
 
@@ -127,7 +128,7 @@ class Differences:
         if size <= self.max_entries:
             entries = (
                 f"{path}{list(index) if index else ''}"
-                for path, leaf in zip(paths(phi), flat, strict=True)
+                for path, leaf in zip(_names(phi), flat, strict=True)
                 for index in itertools.product(*map(range, leaf.shape))
             )
             return Directions(tuple(entries), torch.eye(size, dtype=torch.float64, device=device))
@@ -189,3 +190,8 @@ def in_float64(*trees: Tree) -> tuple[Tree, ...]:
 def entries_of(tree: Tree, several: bool) -> Tensor:
     """Join the leaves to one vector: [entry]; with several objectives [objective, entry]."""
     return torch.cat([leaf.reshape(*leaf.shape[: int(several)], -1) for leaf in leaves(tree)], -1)
+
+
+def _names(phi: Tree) -> list[str]:
+    """Of the leaves of phi; a phi that is one tensor is called phi."""
+    return ["phi"] if isinstance(phi, Tensor) else paths(phi)

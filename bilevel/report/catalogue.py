@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 
 import games
-from bilevel.report.terminal import counted
+from bilevel.words import counted
 from games.base import ExactGame, Game
 from games.dilemma import dilemma_test
 from games.matrix import MatrixGame

@@ -22,7 +22,8 @@ from bilevel.hypergradient.comparison import (
 )
 from bilevel.report.csv_text import csv_text
 from bilevel.report.style import BLUE, save, style
-from bilevel.report.terminal import counted, empty_table
+from bilevel.report.terminal import empty_table
+from bilevel.words import counted
 
 WIDEST_NAME = 19
 """Longer names of estimators are broken, in signs."""

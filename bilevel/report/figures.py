@@ -17,7 +17,7 @@ from bilevel.report.curves import POINTS, draw_curves
 from bilevel.report.given import KINDS, MOST_WITH_DEVIATION, Given, draw_given, given
 from bilevel.report.loss_weight_curves import loss_weight_figure, weights_of_agents
 from bilevel.report.style import GREY, save, style
-from bilevel.report.terminal import counted
+from bilevel.words import counted
 
 SAME = 1e-9
 """Levels that differ by less, or by less than this share of their height, are one."""

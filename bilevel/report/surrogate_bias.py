@@ -21,7 +21,7 @@ from bilevel.errors import require
 from bilevel.methods import ToS
 from bilevel.report.deviation import Deviation, measure_deviation
 from bilevel.report.style import GREY, colours, save, style
-from bilevel.report.terminal import counted
+from bilevel.words import counted
 from games.finite_repeated import FiniteRepeatedGame
 
 Name = Literal["reinforce", "dice", "loaded-dice"]

@@ -15,10 +15,11 @@ from bilevel.experiment.files import write_text
 from bilevel.experiment.statistics import FEWEST_SEEDS, RESAMPLES, Interval
 from bilevel.report.csv_text import csv_text
 from bilevel.report.table import MISSING, number, with_interval
-from bilevel.report.terminal import WIDTH, counted, empty_table
+from bilevel.report.terminal import WIDTH, empty_table
 from bilevel.tasks.summary import Row
 from bilevel.tasks.task import Measure
 from bilevel.tasks.trial_files import Finished
+from bilevel.words import counted
 
 COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "mean [95 %]": lambda row: _text(row.interval),

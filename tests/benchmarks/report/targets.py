@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bilevel.report.terminal import counted
+from bilevel.words import counted
 from tests.benchmarks.experiments import EXPERIMENTS, MILLION
 from tests.benchmarks.report.results import Results
 

@@ -94,7 +94,7 @@ def test_a_large_phi_is_checked_along_random_directions(sharing):
     assert result.directions[0] == "random direction 0"
     assert result.passed
     assert not check(sharing, sgd(0.5), max_entries=17, estimator=LastStepOnly()).passed
-    assert check(sharing, sgd(0.5), max_entries=18).directions[-1] == "(itself)[1, 2, 2]"
+    assert check(sharing, sgd(0.5), max_entries=18).directions[-1] == "phi[1, 2, 2]"
 
 
 def test_sampled_data_are_replayed():
