@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from descriptions import add_descriptions
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -47,7 +48,11 @@ def size(full: int, *, fast: int) -> int:
 
 
 def use_style() -> None:
-    """Draw all figures of this notebook in the project's one style; call it in the first cell."""
+    """Draw all figures of this notebook in the project's one style, and give each an alternative text.
+
+    Call it in the first cell.
+    """
+    add_descriptions()
     mpl.rcParams.update(SETTINGS)
     mpl.rcParams.update({"figure.figsize": (8, 4.5), "figure.max_open_warning": 0})
 

@@ -1,0 +1,61 @@
+"""Figures in words, for readers who do not see them: the alternative text of each picture in a notebook."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+
+
+def describe(figure: Figure) -> str:
+    """Say what a figure shows, from its own titles, axes and legends.
+
+    >>> figure = Figure()
+    >>> axes = figure.subplots()
+    >>> _ = axes.plot([0, 1], [0, 2], label="selfish")
+    >>> _ = axes.set(title="Two agents", xlabel="outer steps", ylabel="welfare")
+    >>> _ = axes.legend()
+    >>> describe(figure)
+    'Figure. Two agents: welfare against outer steps; legend: selfish.'
+    """
+    whole = [_line(figure.get_suptitle()), _legend(figure.legends)]
+    parts = [text for axes in figure.axes if (text := _part(axes))]
+    return " ".join(f"{text}." for text in ("Figure", *filter(None, whole), *parts))
+
+
+def add_descriptions() -> None:
+    """Have the notebook that runs show its figures with their alternative text; elsewhere, do nothing."""
+    from IPython import get_ipython  # noqa: PLC0415 - readers outside of notebooks need none
+
+    shell = get_ipython()
+    if shell is None:
+        return
+    formatter = shell.display_formatter.formatters["image/png"]
+    shell.run_line_magic("matplotlib", "inline")
+    draw = formatter.lookup_by_type(Figure)
+
+    def drawn(figure: Figure) -> Any:
+        picture = draw(figure)
+        return picture if picture is None else (picture, {"alt": describe(figure)})
+
+    formatter.for_type(Figure, drawn)
+
+
+def _part(axes: Axes) -> str:
+    title = next((text for where in ("center", "left", "right") if (text := axes.get_title(where))), "")
+    across, up = _line(axes.get_xlabel()), _line(axes.get_ylabel())
+    what = f"{up} against {across}" if across and up else up or across
+    named = ": ".join(filter(None, (_line(title), what)))
+    legend = axes.get_legend()
+    return "; ".join(filter(None, (named, _legend([legend] if legend else []))))
+
+
+def _legend(legends: list[Legend]) -> str:
+    names = [_line(text.get_text()) for legend in legends for text in legend.get_texts()]
+    return f"legend: {', '.join(names)}" if names else ""
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

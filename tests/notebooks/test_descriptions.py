@@ -1,0 +1,48 @@
+"""Every figure in a notebook has an alternative text, which says what its titles, axes and legends say."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+import descriptions
+import matplotlib.pyplot as plt
+import nbformat
+import pytest
+from descriptions import add_descriptions, describe
+
+KEPT = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+
+def test_its_example() -> None:
+    assert doctest.testmod(descriptions).failed == 0
+
+
+def test_every_part_is_named_and_line_breaks_are_not() -> None:
+    figure, (left, right) = plt.subplots(1, 2)
+    figure.suptitle("Two\ngames")
+    left.set_title("chicken", loc="left")
+    left.set_ylabel("value\n(reward per step)")
+    right.plot([0, 1], label="selfish")
+    figure.legend()
+    assert describe(figure) == "Figure. Two games. legend: selfish. chicken: value (reward per step)."
+    plt.close(figure)
+
+
+def test_outside_of_a_notebook_nothing_happens() -> None:
+    add_descriptions()
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.stem)
+def test_saved_pictures_have_one(kept: Path) -> None:
+    outputs = [
+        output
+        for cell in nbformat.read(kept, as_version=4).cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert outputs
+    for output in outputs:
+        text = output.metadata["image/png"]["alt"]
+        assert text.startswith("Figure. ")
+        assert len(text) > len("Figure. ") + 10
