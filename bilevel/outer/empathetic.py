@@ -12,9 +12,13 @@ from bilevel.outer.giving import STREAM
 from bilevel.outer.joint_critic import JointCritic
 from bilevel.outer.perspective import Perspective
 from bilevel.outer.sharing import check_neighbours
+from bilevel.outer.some_episodes import in_parts
 from bilevel.outer.transfer import Happened
 from bilevel.outer.varying_shares import VaryingShares
 from bilevel.streams import stream
+
+MOST_NUMBERS = 2**26
+"""So many numbers of imagined views are held at once, about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +97,20 @@ class Empathetic(VaryingShares):
             legal,
         )
 
+    @torch.no_grad()
     def shares(self, happened: Happened) -> Tensor:
-        """See `VaryingShares.shares`; no derivative is taken through them."""
+        """See `VaryingShares.shares`; no derivative is taken through them.
+
+        Many episodes are judged part by part: each agent imagines what every other one sees.
+        """
+        episodes = happened.actions.shape[-1]
+        views = happened.observations.numel() // episodes * self.variable.agents
+        parts = in_parts(happened, max(1, MOST_NUMBERS // views))
+        return torch.cat([self._shares(part) for part in parts], -1)
+
+    def _shares(self, happened: Happened) -> Tensor:
         graph = self.variable.neighbours
         if happened.neighbours is not None:
             graph = happened.neighbours.permute(0, 3, 4, 1, 2)
-        weights = gift_weights(self.relationships(happened).detach(), graph)
+        weights = gift_weights(self.relationships(happened), graph)
         return weights.permute(0, 3, 4, 1, 2)

@@ -11,6 +11,7 @@ from torch import Tensor
 import games
 from bilevel.experiment.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from bilevel.methods import LASE, Placement, Selfish
+from bilevel.outer import empathetic
 from bilevel.tree import leaves
 from games.base import Game
 from games.escape_room import EscapeRoom
@@ -219,6 +220,22 @@ def test_who_is_a_stranger_in_a_step_gets_nothing_in_it() -> None:
     assert not shares[~graph].any()
     torch.testing.assert_close(shares.sum(2), torch.ones_like(shares.sum(2)), rtol=0, atol=1e-12)
     assert (graph != graph[..., :1, :]).any()  # it does change
+
+
+@pytest.mark.parametrize("game", ["jungle", "coin-game", "repeated-prisoners-dilemma"])
+def test_many_episodes_are_judged_part_by_part(game: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = build(games.make(game, horizon=6), seeds=2, episodes=5, exact=False)
+    state, _ = train(learner, 1)
+    transfer = learner.transfer(state["phi"])
+    happened = learner.play.sample(state["theta"], transfer, torch.Generator().manual_seed(0))
+    whole = transfer.shares(happened)
+    each = happened.observations.numel() // 5 * learner.game.num_agents
+    for most in (1, 2 * each):
+        monkeypatch.setattr(empathetic, "MOST_NUMBERS", most)
+        torch.testing.assert_close(transfer.shares(happened), whole, rtol=0, atol=1e-12)
+    monkeypatch.setattr(empathetic, "gift_weights", lambda w, _: torch.zeros(w.shape).double())
+    monkeypatch.setattr(empathetic, "in_parts", lambda happened, episodes: [happened] * (7 - episodes))
+    assert transfer.shares(happened).shape[-1] == 5 * 5  # it was to be two episodes at a time
 
 
 def test_without_relationships_it_is_selfish() -> None:
