@@ -35,8 +35,12 @@ def train(method, seeds=16):
 # ## A picture of the answer
 #
 # Two agents play the prisoner's dilemma again and again. Each learns to do what is best for *itself*, and
-# both end where both are worst off: at defection. Now let them also learn **how much of their reward to
-# give to each other**. Nothing else changes, and they end at the best that the two can reach.
+# the two end where they are, together, worst off: at defection. Now let them also learn **how much of their
+# reward to give to each other**. Nothing else changes, and they end at the best that the two can reach.
+#
+# In the picture time goes to the right. One *outer step* is a step of learning to play and, for those who
+# learn what to share, too, a step of the sharing. A line is the mean of the middle half of 16 seeds (the
+# *interquartile mean*), a seed being a start of its own; the band is its 95 % interval.
 
 # %%
 WORDS = {"selfish": "learn what is best for oneself", "tos": "learn what to share, too"}
@@ -45,24 +49,22 @@ for method, look in looks(list(WORDS)).items():
     welfare = train(method)
     steps = range(1, len(welfare) + 1)
     draw_band(axes, steps, welfare, label=WORDS[method], colour=look["color"], linestyle=look["linestyle"])
-for height, words in ((-2, "both always cooperate"), (-4, "both always defect")):
+for height, words, side in ((-2, "both always cooperate", "bottom"), (-4, "both always defect", "top")):
     axes.axhline(height, color=GREY, linestyle="--", linewidth=1)
-    axes.annotate(
-        words, (1, height), (0, 4), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right"
-    )
+    beside = height + (0.04 if side == "bottom" else -0.04)
+    axes.text(0.98, beside, words, transform=axes.get_yaxis_transform(), ha="right", va=side)
 axes.set(
     xlabel="outer step (log scale)",
     ylabel="reward of both together (per round)",
     ylim=(-4.3, -1.5),
     xscale="log",
 )
+axes.set_xticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
+axes.minorticks_off()
 axes.legend(loc="center right")
 plt.show()
 
 # %% [markdown]
-# (Lines are interquartile means over 16 seeds, that is, over 16 independent starts; bands are their 95 %
-# intervals.)
-#
 # ## The idea in words
 #
 # There are two levels. The *inner* one learns: a policy, a network's weights. The *outer* one sets what the
@@ -139,13 +141,17 @@ rows.append(
 )
 display(Markdown("\n".join(rows)))
 
+# %% [markdown]
+# The same as a picture. An arrow says: this one before that one.
+
 # %%
 PLACES = {
     "01": (0, 2), "02": (1, 3), "08": (2, 3), "03": (0, 0.5), "04": (1, 1.2), "05": (2, 1.2),
     "06": (3, 1.8), "09": (3, 0.6), "07": (1, 0),
 }  # fmt: skip
 figure, axes = plt.subplots(figsize=(11, 4.5))
-for name, _, _, after in LESSONS:
+boxes = {}
+for name, _, _, _ in LESSONS:
     number, words = name[:2], name[3:].replace("_", " ")
     x, y = PLACES[number]
     box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": BLACK}
@@ -153,12 +159,16 @@ for name, _, _, after in LESSONS:
         "sharing in the ", "sharing in the\n"
     )
     lines = lines.replace("own game ", "own game\n").replace("learning loss ", "learning\nloss ")
-    lines = lines.replace("incentives ", "incentives\n")
-    axes.text(x, y, f"{number}\n{lines}", ha="center", va="center", bbox=box, fontsize=11)
+    lines = lines.replace("incentives ", "incentives\n").replace("prisoners", "prisoner's")
+    boxes[number] = axes.text(x, y, f"{number}\n{lines}", ha="center", va="center", bbox=box, fontsize=11)
+for name, _, _, after in LESSONS:
     for before in after:
         axes.annotate(
-            "", (x, y), PLACES[before],
-            arrowprops={"arrowstyle": "->", "color": GREY, "shrinkA": 52, "shrinkB": 62, "linewidth": 1.5},
+            "", PLACES[name[:2]], PLACES[before],
+            arrowprops={
+                "arrowstyle": "->", "color": GREY, "linewidth": 1.5, "shrinkA": 2, "shrinkB": 2,
+                "patchA": boxes[before].get_bbox_patch(), "patchB": boxes[name[:2]].get_bbox_patch(),
+            },
         )  # fmt: skip
 axes.set(xlim=(-0.5, 3.6), ylim=(-0.5, 3.6))
 axes.axis("off")

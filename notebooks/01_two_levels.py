@@ -17,7 +17,7 @@
 import matplotlib.pyplot as plt
 import torch
 from checks.two_levels import check_1, check_2, check_3
-from lesson import AMBER, BLACK, BLUE, GREEN, GREY, PURPLE, RED, explore, size, use_style
+from lesson import AMBER, BLACK, BLUE, GREEN, GREY, PURPLE, RED, SKY, explore, size, use_style
 
 use_style()
 torch.set_default_dtype(torch.float64)  # 16 digits: exact enough to compare with
@@ -53,8 +53,10 @@ def learn(phi, steps, theta=START):
 # %% [markdown]
 # ## A picture of the answer
 #
-# Left: what the pupil does, for one setting of the knob. Right: what the head sees. The head's curve
-# depends on *how long* the pupil learns, and so does the best setting.
+# Left: what the pupil does, for one setting of the knob. Each dot is a lesson; along a grey line the inner
+# loss is the same, and the middle of those lines is where the lessons pull. Right: what the head sees, how
+# far the pupil ends from the goal, by the knob. The head's curve depends on *how long* the pupil learns, and
+# so does the best setting. (After 3 lessons the best is the smallest knob that was tried.)
 
 # %%
 KNOBS = torch.linspace(0.02, 0.98, size(97, fast=13))
@@ -69,7 +71,7 @@ def resting_point(phi):
 
 def draw_plane(axes, phi, steps):
     """The inner problem: hills of the inner loss, the pupil's path, and all points where it could end."""
-    x, y = torch.meshgrid(torch.linspace(-1.6, 2.4, 60), torch.linspace(-1.4, 2.6, 60), indexing="xy")
+    x, y = torch.meshgrid(torch.linspace(-1.6, 2.9, 60), torch.linspace(-1.4, 2.6, 60), indexing="xy")
     height = torch.func.vmap(lambda point: inner_loss(point, phi))(torch.stack((x, y), -1).reshape(-1, 2))
     axes.contour(x, y, height.reshape(x.shape), levels=14, colors="#BBBBBB", linewidths=0.8)
     ends = torch.stack([resting_point(knob) for knob in torch.linspace(0, 1, 101)])
@@ -128,8 +130,8 @@ plt.show()
 # ## The key equation
 #
 # $\theta_k$ (theta) is the pupil after $k$ lessons, a vector; $\varphi$ the knob; $g$ the inner loss, $f$
-# the outer one; $r$ the learning rate; $K$ the number of lessons. One lesson is a function, the **step**
-# $S$:
+# the outer one; $r$ the learning rate; $K$ the number of lessons. (In the code: `inner_loss`, `outer_loss`,
+# `RATE`, `steps`.) One lesson is a function, the **step** $S$:
 #
 # $$\theta_{k+1} = S(\theta_k, \varphi) = \theta_k - r\,\frac{\partial g}{\partial \theta}(\theta_k, \varphi),
 # \qquad F(\varphi) = f(\theta_K).$$
@@ -191,9 +193,9 @@ for name, found in {
 
 # %% [markdown]
 # Two agree to the last digit; the other two have another sign: they would turn the knob the other way. Who
-# is right? This problem has a closed form. Each skill decays towards its resting point $\theta^*$ by the
-# same factor $q = 1 - r m$ in every lesson, where $m$ is how firmly both teachers together pull it:
-# $\theta_K = \theta^* + q^K (\theta_0 - \theta^*)$. Differentiate that by hand:
+# is right? This problem has a closed form. Each skill decays towards its resting point $\theta^*$ by a
+# factor $q = 1 - r m$ of its own, the same in every lesson, where $m$ is how firmly both teachers together
+# pull it: $\theta_K = \theta^* + q^K (\theta_0 - \theta^*)$. Differentiate that by hand:
 
 # %%
 
@@ -257,7 +259,9 @@ except ValueError as refusal:
 # %% [markdown]
 # ## Why they differ
 #
-# Longer learning mends `implicit` and spoils `truncated`:
+# Left, what each one says after $K$ lessons; right, how far that is from the closed form. Longer learning
+# mends `implicit`. `truncated` is exact as long as it walks back through *all* lessons, and is off from
+# there on, however long the pupil learns:
 
 # %%
 lengths = torch.unique(torch.logspace(0.5, 2.2, size(40, fast=5)).long())
@@ -294,17 +298,29 @@ all_of_it = jacrev(resting_point)(phi)
 for last in (3, 10, 30):
     x, y = 100 * jacrev(lambda knob: learn(knob, last, rest)[-1])(phi) / all_of_it
     print(f"At rest, the last {last:2} lessons hold {x:.0f} % of how the knob moves x, and {y:.0f} % for y.")
+by_x, by_y = (rest - C) * all_of_it
+print(f"There the slope is {by_x + by_y:.4f}: {by_x:+.4f} by x and {by_y:+.4f} by y.")
+for last in (3, 10):
+    x, y = (rest - C) * (jacrev(lambda knob: learn(knob, last, rest)[-1])(phi) - all_of_it)
+    print(f"Truncated to {last:2} it errs by {x:+.4f} in x and {y:+.4f} in y, together {x + y:+.4f}.")
+late = [float(implicit(phi, n) - closed_form(phi, n)) for n in (120, 121)]
+print(f"From lesson 120 to 121 implicit's error falls by a factor of {late[1] / late[0]:.3f}.")
 
 # %% [markdown]
-# * `implicit` errs by how far learning is from its end: its error falls as $q^K$ does.
+# * `implicit` errs by how far learning is from its end. In the long run its error shrinks in every lesson
+#   by about the larger $q$, the slow skill's: it falls as $K q^K$ does.
 # * `truncated` errs by what it leaves out. At rest that is a share of $q^k$ of what the knob does to a
 #   skill, $k$ the lessons walked back: a *slow* skill (with $q$ near 1) forgets slowly, and needs many. The
 #   share is not the same for all skills. Here the head's slope is the difference of two larger
 #   effects, so that leaving out more of the one than of the other turns its sign.
-# * What looks like an error may answer another question. The implicit slope is the one for a pupil who
-#   would go on for ever. If your pupil sits an exam after 10 lessons, that is the wrong question.
+# * In the figure `truncated` to 3 ends nearer to the truth than `truncated` to 10. That is luck: it leaves
+#   out more of both effects, and what it leaves out happens to cancel.
+# * What looks like an error may answer another question. At rest, the implicit slope is the one for a pupil
+#   who goes on for ever. If your pupil sits an exam after 10 lessons, that is the wrong question; and asked
+#   10 lessons in, long before rest, it does not answer that one either.
 #
-# Does it matter? Let the head go downhill by each of them, with an exam after 10 lessons:
+# Does it matter? Let the head go downhill by each of them, with an exam after 10 lessons. The lines show the
+# outer loss at that exam, round by round:
 
 # %%
 
@@ -336,15 +352,25 @@ axes.set(xlabel="rounds of turning the knob", ylabel="outer loss F after 10 less
 axes.legend()
 plt.show()
 
+fine = torch.linspace(0.02, 0.98, 961)
+at_exam, at_rest = how_far(fine, 10), torch.func.vmap(lambda knob: outer_loss(resting_point(knob)))(fine)
+best = fine[at_rest.argmin()]
+print(f"The best knob after 10 lessons is {fine[at_exam.argmin()]:.3f}, and at rest {best:.3f}.")
+early, late = implicit(best, 10), implicit(best, 1000)
+print(f"At the latter implicit's slope is {early:.2f} after 10 lessons and {late:.2f} at rest.")
+
 # %% [markdown]
-# The truncated ones come past the best knob and leave it again: where they stop, their own slope is zero,
-# and F's is not. `implicit` drives towards the best knob for a pupil who learns for ever.
+# The truncated ones come past the best knob and leave it again: they head for a place where their own slope
+# is zero, and F's is not. `implicit`, taken after 10 lessons, stops at a knob that is best for nobody: not
+# for the pupil with the exam, and not for one who learns for ever. Only at rest is its slope 0 at the best
+# knob of the latter.
 #
 # ## Play
 #
 # Move the knob, the number of lessons, and how many of them are walked back. The lines on the right are the
 # slopes that each estimator believes in, drawn where the knob stands. (Run the cell to get sliders. Without
-# them it shows their start.) Find a setting where `implicit` points *uphill*.
+# them it shows their start.) Find a setting where `implicit` points *uphill*: where its slope has the wrong
+# sign, so that whoever goes down by it goes up.
 
 # %%
 
@@ -357,14 +383,16 @@ def play(phi, steps, walked_back):
     right.plot(KNOBS, how_far(KNOBS, steps), color=GREY, label=f"F after {steps} lessons")
     right.plot(knob, here, "o", color=BLACK)
     reach = torch.tensor([-0.12, 0.12])
-    for label, colour, dashes, slope in (
-        ("unrolled, forward", BLUE, "-", unrolled(knob, steps)),
-        ("implicit", GREEN, "--", implicit(knob, steps)),
-        (f"truncated to {walked_back}", RED, ":", truncated(knob, steps, walked_back)),
+    for label, look, slope in (
+        ("unrolled, forward", {"color": SKY, "linewidth": 5}, unrolled(knob, steps)),
+        ("implicit", {"color": GREEN, "linestyle": "--"}, implicit(knob, steps)),
+        (
+            f"truncated to {walked_back}",
+            {"color": RED, "linestyle": ":"},
+            truncated(knob, steps, walked_back),
+        ),
     ):
-        right.plot(
-            knob + reach, here + slope * reach, color=colour, linestyle=dashes, label=f"{label}: {slope:+.3f}"
-        )
+        right.plot(knob + reach, here + slope * reach, label=f"{label}: {slope:+.3f}", **look)
     right.set(xlabel="knob $\\varphi$", ylabel="outer loss F", xlim=(0, 1), ylim=(-0.1, 2.2))
     right.legend()
     plt.show()

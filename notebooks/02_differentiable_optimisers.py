@@ -93,7 +93,11 @@ axes.plot(0.5, here, "o", color=BLACK)
 reach = torch.tensor([-0.25, 0.25])
 axes.plot(0.5 + reach, here + slope * reach, color=BLUE, label=f"slope through the steps: {slope:.4f}")
 axes.plot(
-    0.5 + reach, here + 0 * reach, color=RED, linestyle=":", label=f"the usual loop finds: {usual_loop()}"
+    0.5 + reach,
+    here + 0 * reach,
+    color=RED,
+    linestyle=":",
+    label=f"the usual loop finds: {usual_loop()} (drawn flat)",
 )
 axes.set(xlabel="weight of the noisy sensor, $\\varphi$", ylabel="validation loss")
 axes.legend()
@@ -122,19 +126,19 @@ plt.show()
 #
 # Let $g_k$ be the gradient of the training loss in the weights $\theta_k$, $r$ the learning rate. Gradient
 # descent is $\theta_{k+1} = \theta_k - r g_k$. Adam keeps a mean $m$ of the gradients and a mean $v$ of
-# their squares, and a count $t$; $\beta_1, \beta_2$ say how much of a mean is kept, and $\varepsilon$
-# (epsilon) keeps the quotient finite:
+# their squares, each for every weight by itself, and a count $t$ of the steps; $\beta_1, \beta_2$ say how
+# much of a mean is kept, and $\varepsilon$ (epsilon) keeps the quotient finite. What is new has a prime:
 #
 # $$m' = \beta_1 m + (1 - \beta_1)\, g, \qquad v' = \beta_2 v + (1 - \beta_2)\, g^2, \qquad
 # \theta' = \theta - r\, \frac{m' / (1 - \beta_1^t)}{\sqrt{v' / (1 - \beta_2^t)} + \varepsilon}.$$
 #
-# In the first step the corrected means are $g$ and $g^2$ themselves. So Adam's first update $u$ and its
-# slope are
+# In the first step the corrected means are $g$ and $g^2$ themselves. So Adam's first update $u$ (what $-r$
+# multiplies) and its slope are
 #
 # $$u(g) = \frac{g}{|g| + \varepsilon}, \qquad
 # \boxed{\ \frac{du}{dg} = \frac{\varepsilon}{(|g| + \varepsilon)^2}\ }$$
 #
-# Look at the right one. Where $|g|$ is much larger than $\varepsilon$ the slope is nearly 0: the update is
+# Look at the boxed one. Where $|g|$ is much larger than $\varepsilon$ the slope is nearly 0: the update is
 # $\pm 1$ whatever the size of the gradient. Where $|g|$ is as small as $\varepsilon$ the slope is about
 # $1/\varepsilon$: a hundred million, if $\varepsilon$ is the usual $10^{-8}$. A meta-gradient is built from
 # such slopes. The constant that nobody looks at decides.
@@ -182,7 +186,8 @@ for name, after in (("gradient descent", after_sgd), ("Adam", after_adam)):
 # %% [markdown]
 # ## Three libraries, side by side
 #
-# The same problem, the same start, ten steps. Note what each one asks of you.
+# The same problem, the same start, ten steps. Note what each one asks of you. (`make` builds an optimiser
+# for weights or for a module.)
 
 # %%
 from bilevel import BilevelProblem, Unrolled, inner_step
@@ -239,6 +244,9 @@ print(f"{'':18}this toolkit {with_ours(adam(ADAM_RATE)):.10f}")
 # $1/\sqrt{1 - \beta_2} \approx 32$. Is that as harmless as it looks?
 #
 # ## Adam's epsilon
+#
+# Left, the boxed slope, by the size of the gradient. Right, the validation loss after a single step of Adam,
+# for every weight $\varphi$. Three $\varepsilon$ each:
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
@@ -272,8 +280,9 @@ plt.show()
 # %% [markdown]
 # With a tiny $\varepsilon$ the right curve is a staircase: flat while no weight's gradient changes its
 # sign, then a jump. Its slope says 0 nearly everywhere, rightly, and helps nobody. A larger $\varepsilon$
-# makes ramps of the jumps. So the place and the size of $\varepsilon$ change a meta-gradient by as much as
-# the meta-gradient is:
+# makes ramps of the jumps. So both the size of $\varepsilon$ and its place, before or after the correction,
+# can change a meta-gradient by more than the meta-gradient is. Here it is at $\varphi = 0.5$, for every
+# $\varepsilon$, with both places, after one step and after ten:
 
 # %%
 epsilons = torch.logspace(-8, 0, size(17, fast=3))
@@ -307,8 +316,9 @@ print(
 #
 # `higher` and TorchOpt build one graph over all steps and keep everything that was computed in it. Walking
 # back step by step keeps the weights between steps, and computes the rest again. Keeping only some of those
-# (segments), or carrying the derivative along (forward), takes less still. This counts bytes of tensors,
-# the most that are alive at once:
+# (segments), or carrying the derivative along (forward), takes less still when steps are many. The picture
+# counts bytes of tensors, the most that are alive at once, by the number of steps; the lines of TorchOpt
+# and `higher` nearly cover each other:
 
 # %%
 from bilevel.hypergradient.peak_memory import measure_peak
@@ -395,11 +405,12 @@ for name, found, true in rows:
 # Rounding does no harm here. *Detached between steps* leaves the last step's part alone: lesson 1's
 # `truncated` to 1, by accident. *Norm detached* is how TorchOpt's `clip_grad_norm` is written. With several
 # agents there is one more, the worst: an agent's own weights detached from those that the others see. The
-# steps are right to the last bit and the meta-gradient is not; lesson 4 meets it.
+# steps are right to the last bit and the meta-gradient is not. (One learner alone cannot show it.)
 #
 # How to catch what gives a number? **Ask finite differences.** They turn $\varphi$ a little, learn again,
 # and look; they cannot lose a gradient since they take none. The library's check, first of its own
-# clipping, then of TorchOpt's:
+# clipping, then of TorchOpt's. (Its *cosine* is that of the angle between the two gradients. With one knob
+# it says only that the signs agree.)
 
 # %%
 from torchopt.clip import clip_grad_norm
@@ -479,9 +490,9 @@ check_2(momentum_step, START, problem_of)
 
 # %% [markdown]
 # **Exercise 3 (less memory).** Keep only every `every`-th of the weights on the way, and on the way back
-# compute those between them again. What is missing is one line: the list of weights from `theta_first` up
-# to, not including, the next kept one (or the end), computed from `kept[first]`. (More than one line is
-# fine.)
+# compute those between them again. What is missing is `segment`: the list of the weights before step `first`,
+# before step `first + 1`, and so on, up to, but not including, the next kept ones (or the end). Compute
+# them from `kept[first]`. (More than one line is fine.)
 
 
 # %% tags=["exercise-3"]
@@ -520,3 +531,4 @@ check_3(segmented, lambda phi, steps: grad(lambda value: after_sgd(value, steps)
 # * Chen and others, *Training deep nets with sublinear memory cost*, arXiv 1604.06174: segments.
 # * In this toolkit: `docs/loss_weights.md` does this lesson's task around a training loop of your own, in
 #   five new lines; `tests/benchmarks/RESULTS.md` has times and memory beside all three.
+# * Next: `08_learning_loss_weights` with this lesson's tools, or `03_social_dilemmas`, which needs none.

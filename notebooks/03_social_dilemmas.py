@@ -26,9 +26,9 @@ torch.set_default_dtype(torch.float64)
 # %% [markdown]
 # ## A picture of the answer
 #
-# Move and stretch the payoffs until $R = 1$ and $P = 0$; nobody's choice changes. What is left are two
-# numbers, $S$ and $T$, and so every such game is a point in a plane. **Greed**: defecting pays although the
-# other cooperates, $T > R$. **Fear**: defecting pays when the other defects, $P > S$.
+# Let $R > P$. Move and stretch the payoffs until $R = 1$ and $P = 0$; nobody's choice changes. What is left
+# are two numbers, $S$ and $T$, and so every such game is a point in a plane. **Greed**: defecting pays
+# although the other cooperates, $T > R$. **Fear**: defecting pays when the other defects, $P > S$.
 
 # %%
 from games.catalogue import make
@@ -37,7 +37,7 @@ NAMED = {  # words, and where they stand beside the point
     "prisoners-dilemma": ("prisoner's dilemma\n(years in prison)", (-8, -6), "right"),
     "prisoners-dilemma-axelrod": ("prisoner's dilemma\n(Axelrod's)", (0, -8), "center"),
     "stag-hunt": ("stag hunt", (8, -6), "left"),
-    "chicken": ("chicken", (-8, -4), "right"),
+    "chicken": ("chicken", (8, 16), "left"),
     "assurance": ("assurance", (8, -6), "left"),
 }
 
@@ -90,10 +90,13 @@ plt.show()
 # $$\underbrace{R > P, \qquad R > S}_{\text{cooperation is good}} \qquad \text{and} \qquad
 # \boxed{\ \underbrace{T > R}_{\text{greed}} \quad \text{or} \quad \underbrace{P > S}_{\text{fear}}\ }$$
 #
-# and, with two agents, $2R > T + S$: else the best would be to take turns. If payoffs are not negative, the
+# and, with two agents, $2R > T + S$: else the best would be to take turns. If no payoff is negative, the
 # price of anarchy is
 #
 # $$\frac{\text{greatest total of all payoffs}}{\text{total in the worst equilibrium}} \ \ge\ 1.$$
+#
+# If all are losses, as years in prison are, it is turned round: the loss in the worst equilibrium over the
+# least total loss.
 
 # %% [markdown]
 # ## From scratch
@@ -175,8 +178,9 @@ print("price of anarchy:", prices.price_of_anarchy.value, "-", prices.price_of_a
 #
 # ## Play with the pot
 #
-# When is a public good a dilemma? Left, its diagram: *greed* is the gap at the right end, *fear* at the
-# left. Right, what selfishness may cost, for every multiplier $k$.
+# When is a public good a dilemma? Left, Schelling's diagram of it, payoffs by how many of the others put in:
+# *greed* is the gap at the right end, *fear* at the left. Right, what selfishness may cost, for every
+# multiplier $k$; the black dot is the $k$ of the left side.
 
 # %%
 
@@ -208,8 +212,8 @@ explore(draw_pot, agents=(2, 6, 1, 4), k=(0.6, 7.0, 0.2, 2.0))
 #
 # You and a stranger are in the prisoner's dilemma of the first picture, in years of prison: $R = -1$,
 # $S = -3$, $T = 0$, $P = -2$. Ten rounds. The stranger plays by a rule; which? Write your moves into
-# `MINE`, `C` or `D` each, or run the second cell below for buttons. (A strategy sees its own moves so far,
-# and the other's.)
+# `MINE`, `C` or `D` each, or run the second cell below for buttons. The figure adds up what each of the two
+# has got, round by round. (A strategy sees its own moves so far, and the other's.)
 
 # %%
 YEARS = {"CC": (-1, -1), "CD": (-3, 0), "DC": (0, -3), "DD": (-2, -2)}
@@ -240,7 +244,7 @@ def draw_match(mine, theirs, rewards):
     axes.plot(rounds, total[:, 0], color=BLUE, marker="o", label=f"you:   {mine}")
     axes.plot(rounds, total[:, 1], color=RED, marker="s", linestyle="--", label=f"other: {theirs}")
     axes.plot(rounds, [-r for r in rounds], color=GREY, linestyle=":", label="had both cooperated")
-    axes.set(xlabel="round", ylabel="years in prison so far (as a loss)", xticks=rounds)
+    axes.set(xlabel="round", ylabel="payoff so far (years, below 0)", xticks=rounds)
     axes.legend(prop={"family": "monospace"})
     plt.show()
 
@@ -261,16 +265,17 @@ def move(name):
 press(move, "cooperate", "defect")
 
 # %% [markdown]
-# Who were they? `checks/social_dilemmas.py` tells. In a repeated game the other can *answer*: after one
-# defection here the stranger did, and what was gained in one round was lost in the next ones. In the
-# one-shot game nothing can be answered: that is why it is the harder dilemma.
+# Who were they? Guess first; `print(STRANGERS[0].__doc__)` tells, and so for 1 and 2. In a repeated game the
+# other can *answer*: after one defection here the stranger did, and what was gained in one round was lost in
+# the next ones. In the one-shot game nothing can be answered: that is why it is the harder dilemma.
 #
 # ## Where selfish learning ends
 #
 # An agent that learns does not compute equilibria; it follows the gradient of its own payoff. Let $p$ and
 # $q$ be the probabilities with which the two cooperate, each the logistic function of a number that its
 # agent learns. The arrows show where a small learning step takes them both, in four games with $R = 1$ and
-# $P = 0$.
+# $P = 0$: defection of both is the lower left corner, cooperation of both the upper right one. The titles say
+# from how many of 625 starts, spread evenly over the square, learning ends near the latter.
 
 # %%
 
@@ -304,9 +309,10 @@ for axes, (name, (S, T)) in zip(all_axes, FOUR.items(), strict=True):
     dp, dq = selfish_step(p, q, S, T)
     axes.streamplot(grid.numpy(), grid.numpy(), dp.numpy(), dq.numpy(), color=BLUE, density=0.8, linewidth=1)
     share = both_cooperate(S, T, steps=size(5000, fast=50))
-    axes.set(title=f"{name}\nS = {S}, T = {T}: {100 * share:.0f} % end\ncooperating", xlabel="p (agent 0)")
+    axes.set(title=f"{name}\nS = {S}, T = {T}\nboth cooperate: {100 * share:.0f} %")
+    axes.set_xlabel("p: chance that 0 cooperates", fontsize=11)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-all_axes[0].set_ylabel("q (agent 1)")
+all_axes[0].set_ylabel("q: chance that 1 cooperates", fontsize=11)
 plt.show()
 
 # %% [markdown]
@@ -329,9 +335,8 @@ for name in ("prisoners-dilemma", "stag-hunt", "chicken"):
         "none": cooperating < 0.2,
     }
     counts = ", ".join(f"{words} in {int(seeds.sum())}" for words, seeds in ends.items())
-    print(
-        f"{name:18} of {len(cooperating)} seeds: {counts}; welfare {final['welfare'].mean():.2f} on average"
-    )
+    together = final["welfare"].mean()
+    print(f"{name:18} of {len(cooperating)} seeds: {counts}; together they get {together:.2f} on average")
 
 # %% [markdown]
 # ## Exercises
@@ -396,10 +401,10 @@ def my_strategy(own, others):
 check_4(my_strategy, play_match, always_defect, sorry)
 
 # %% [markdown]
-# **For discussion.** (a) Chicken has $T + S = 2R$ here, and `dilemma_test` says that it is no dilemma. Do
-# you agree? (b) Name a dilemma of your town with fear and no greed. (c) The price of anarchy of the
-# prisoner's dilemma in years is 2. What becomes of it if everybody gets 10 years less, that is, a payoff of
-# 10 more? Is it a good measure?
+# **For discussion.** (a) The library's chicken has $T + S = 2R$ (it lies on the line of the first picture),
+# and `dilemma_test` says that it is no dilemma. Do you agree? (b) Name a dilemma of your town with fear and
+# no greed. (c) The price of anarchy of the prisoner's dilemma in years is 2: 4 years in all for 2. What
+# becomes of it if everybody gets a payoff of 10 more? Is it a good measure?
 
 # %% [markdown]
 # ## What to read

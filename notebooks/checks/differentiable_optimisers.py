@@ -43,22 +43,30 @@ def check_2(step: Callable[..., Any], start: dict[str, Tensor], problem_of: Call
     library = momentum(rate, mu)
     problem: BilevelProblem = problem_of(library)
     true = Unrolled()(problem, start, library.init(start), half, steps=10)
-    before = {name: weight.clone() for name, weight in start.items()}
+
+    def first_of_all() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        weights = {name: weight.clone() for name, weight in start.items()}
+        return weights, {name: torch.zeros_like(weight) for name, weight in start.items()}
 
     def ten(phi: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        theta, trace = dict(start), {name: torch.zeros_like(weight) for name, weight in start.items()}
+        theta, trace = first_of_all()
         for _ in range(10):
             theta, trace = step(theta, trace, phi, rate, mu)
         return problem.outer_loss(theta, phi, None), theta
 
-    first, _ = step(dict(start), {name: torch.zeros_like(w) for name, w in start.items()}, half, rate, mu)
-    slope, theta = torch.func.grad(ten, has_aux=True)(half)
+    weights, trace = first_of_all()
+    first, _ = step(weights, trace, half, rate, mu)
     expect(
-        all(torch.equal(before[name], weight) for name, weight in start.items()),
+        all(torch.equal(start[name], weight) for name, weight in weights.items()),
         "Your step overwrites the weights that it was given. Build new ones.",
     )
     expect(
-        all(not torch.equal(before[name], weight) for name, weight in first.items()),
+        all(not weight.any() for weight in trace.values()),
+        "Your step overwrites the trace that it was given. Build a new one.",
+    )
+    slope, theta = torch.func.grad(ten, has_aux=True)(half)
+    expect(
+        all(not torch.equal(start[name], weight) for name, weight in first.items()),
         "After the first step some weights are where they were: does theta move along the new trace?",
     )
     expect(

@@ -53,7 +53,7 @@ def check_2(matrix: Callable[[int, float], Tensor], greatest: Callable[[int], fl
         T = matrix(n, s)
         expect(
             isinstance(T, Tensor) and tuple(T.shape) == (n, n),
-            f"For {n} agents the matrix needs {n} rows and {n} columns.",
+            f"For {n} agents the matrix must be a torch tensor of {n} rows and {n} columns.",
         )
         expect(close(T.sum(-1), torch.ones(n)), "Every row must sum to 1: nothing is created, nothing lost.")
         expect(close(T.diagonal(), torch.full((n,), s)), "Everybody keeps s: that is the diagonal.")

@@ -69,6 +69,10 @@ def check_3(after_sharing: Callable[[float, float, float, float, float], Four]) 
     )
     R, S, T, P = after_sharing(-1, -3, 0, -2, 1 / 3)
     expect(close(T, R) and close(S, P), "Something is off at s = 1/3.")
+    expect(
+        close(list(after_sharing(3, 0, 5, 1, 0.2)), [3.0, 1.0, 4.0, 1.0]),
+        "Right for the prisoner's dilemma in years, not for the payoffs (3, 0, 5, 1): use all four letters.",
+    )
     return "From s = 1/3 on neither greed nor fear is left in the prisoner's dilemma in years."
 
 

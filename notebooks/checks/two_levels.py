@@ -73,4 +73,7 @@ def check_3(
         close(neumann(rest, phi, 600), implicit(phi, 600), within=1e-9),
         "With many terms it should be the implicit slope, and it is not.",
     )
-    return "At rest, n terms are truncated to n lessons, and all of them are implicit."
+    return (
+        "At rest, n terms are truncated to n lessons, and all of them are implicit. "
+        "(Here x and y do not mix, so that J is its own transpose; where they do, only J.T is right.)"
+    )
