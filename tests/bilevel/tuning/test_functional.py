@@ -29,10 +29,8 @@ def start() -> Theta:
 
 
 def data(step: int) -> tuple[Tensor, Tensor]:
-    return drawn(SEEDS, SAMPLES, 3, seed=2 * step), drawn(SEEDS, SAMPLES, 2, seed=2 * step + 1)
-
-
-HELD_OUT = data(1000)
+    inputs, outputs = NETWORK[0].in_features, NETWORK[-1].out_features
+    return drawn(SEEDS, SAMPLES, inputs, seed=2 * step), drawn(SEEDS, SAMPLES, outputs, seed=2 * step + 1)
 
 
 def squares(theta: Theta, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -55,7 +53,7 @@ def run(tuner: FunctionalTuner, virtual_steps: int) -> tuple[Theta, list[Tensor]
     learner, seen = tuner.begin(start()), []
     for step in range(STEPS):
         batches = [data(step + ahead) for ahead in range(virtual_steps)]
-        learner, validation = tuner.step(learner, batches, HELD_OUT)
+        learner, validation = tuner.step(learner, batches, data(1000))
         seen.append(validation)
     return learner.theta, seen
 
@@ -93,7 +91,11 @@ def test_seeds_at_once_are_tuners_one_by_one(virtual_steps: int) -> None:
 
 
 @pytest.mark.slow
-def test_compiled_it_learns_the_same() -> None:
+def test_compiled_it_learns_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In small: every multiplication of every sample becomes a line of C++."""
+    small = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1)).double()
+    monkeypatch.setitem(globals(), "NETWORK", small)
+    monkeypatch.setitem(globals(), "SAMPLES", 2)
     found = []
     for compiled in (False, True):
         tuner, weights = functional(estimator=Unrolled(compile=compiled))
@@ -115,4 +117,4 @@ def test_what_is_refused() -> None:
         FunctionalTuner(losses, squares, adam(0.1), weights, torch.optim.Adam(NETWORK.parameters()))
     tuner, _ = functional(virtual_steps=3)
     with pytest.raises(ValueError, match="one batch for each of the 3 virtual steps, or one for all"):
-        tuner.step(tuner.begin(start()), [data(0), data(1)], HELD_OUT)
+        tuner.step(tuner.begin(start()), [data(0), data(1)], data(1000))

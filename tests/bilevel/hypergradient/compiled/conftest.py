@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from bilevel.hypergradient import BilevelProblem
-from bilevel.hypergradient.compiled import background, cache, packages, policy, program, registry
+from bilevel.hypergradient.compiled import cache, packages, policy, program, registry
 from bilevel.optimisers import GradientTransformation, sgd
 from bilevel.step import inner_step
 from bilevel.tree import Tree
@@ -85,7 +85,6 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return run
 
     monkeypatch.setattr(packages, "build", build)
-    monkeypatch.setattr(background, "start", lambda plan, about: None)
     monkeypatch.setattr(packages, "load", load)
     yield names
     shutil.rmtree(cache.folder(), ignore_errors=True)
