@@ -570,7 +570,7 @@ check_3(slope)
 #
 # * Willis and others, *Resolving social dilemmas with minimal reward transfer*, arXiv 2310.12928: the
 #   linear programme, and its answer for many games.
-# * Yi and others, *Learning to share in networked multi-agent reinforcement learning*, arXiv
+# * Yi and others, *Learning to share in multi-agent reinforcement learning*, arXiv
 #   2112.08702: the learner of sharing.
 # * Yang and others, *Learning to incentivize other learning agents*, arXiv 2006.06051: paying instead
 #   of sharing.
