@@ -49,7 +49,9 @@ def _part(axes: Axes) -> str:
     what = f"{up} against {across}" if across and up else up or across
     named = ": ".join(filter(None, (_line(title), what)))
     legend = axes.get_legend()
-    return "; ".join(filter(None, (named, _legend([legend] if legend else []))))
+    words = [] if named else [_line(text.get_text()) for text in axes.texts]
+    drawn = f"drawn with the words: {', '.join(filter(None, words))}" if any(words) else ""
+    return "; ".join(filter(None, (named, drawn, _legend([legend] if legend else []))))
 
 
 def _legend(legends: list[Legend]) -> str:

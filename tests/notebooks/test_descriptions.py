@@ -29,6 +29,15 @@ def test_every_part_is_named_and_line_breaks_are_not() -> None:
     plt.close(figure)
 
 
+def test_a_picture_of_words_alone_says_them() -> None:
+    figure, axes = plt.subplots()
+    axes.text(0, 0, "two\nlevels")
+    axes.annotate("", (0, 0), (1, 1))
+    axes.text(1, 0, "games")
+    assert describe(figure) == "Figure. drawn with the words: two levels, games."
+    plt.close(figure)
+
+
 def test_outside_of_a_notebook_nothing_happens() -> None:
     add_descriptions()
 

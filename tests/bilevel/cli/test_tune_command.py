@@ -82,7 +82,7 @@ def test_from_end_to_end_and_again(call: Call, monkeypatch: pytest.MonkeyPatch) 
     assert max(map(len, said.out.splitlines())) <= 80
     lines = said.err.splitlines()
     assert lines[0].endswith(f"clean; 3 seeds each, in {FOLDER}")
-    assert lines[-1] == "trial 21 of 21: clean, seed 2"
+    assert lines[-1] == "trial 24 of 24: clean, seed 2"
     found = {(row["measure"], row["weights"]): row for row in rows(FOLDER / "table.csv")}
     assert len(found) == 3 * len(NoisyDigits.weightings)
     seeds = rows(FOLDER / "seeds.csv")
@@ -111,7 +111,7 @@ def test_from_end_to_end_and_again(call: Call, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(NoisyDigits, "run", None)
     again = call(*TUNE)
     assert (again.code, again.out) == (0, said.out)
-    assert again.err.rstrip().endswith("(21 of 21 trials are there already)")
+    assert again.err.rstrip().endswith("(24 of 24 trials are there already)")
 
 
 def test_some_ways_and_fewer_seeds_than_an_interval_takes(call: Call, coin: Coin) -> None:
