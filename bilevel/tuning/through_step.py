@@ -194,9 +194,9 @@ class _Reader(nn.Module):
 
 
 def _as_tensors(memory: Memory, parameter: Tensor) -> Memory:
-    """Numbers as tensors: counts whole, others in the parameter's precision."""
+    """Numbers as tensors: counts whole, others in the parameter's precision; zeros with room of their own."""
     return {
-        name: value
+        name: value.contiguous()
         if isinstance(value, Tensor) and value.shape == parameter.shape
         else torch.as_tensor(
             value, dtype=torch.int64 if name == "step" else parameter.dtype, device=parameter.device

@@ -30,7 +30,7 @@ class Rule:
     """Names of the numbers that it remembers."""
 
     def read(self, parameter: Tensor, state: Mapping[str, Any], group: Group) -> Memory:
-        """What an optimiser remembers of a parameter as it is; nothing is copied.
+        """What an optimiser remembers of a parameter as it is; nothing is copied, and zeros take no room.
 
         Args:
             parameter: for the form of what is not there yet.
@@ -39,7 +39,7 @@ class Rule:
         """
         kept = {name: state.get(name) for name in self.remembers(group)}
         memory: Memory = {
-            name: torch.zeros_like(parameter) if value is None else value.detach()
+            name: parameter.new_zeros(()).expand_as(parameter) if value is None else value.detach()
             for name, value in kept.items()
         }
         for name in self.decides_by:
@@ -52,10 +52,14 @@ def _sgd(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Me
     g = _decayed(p, g, group)
     if group["momentum"] != 0:
         damped = g * (1 - group["dampening"]) if group["dampening"] != 0 else g
-        trace = memory["momentum_buffer"] * group["momentum"] + _either(memory["step"] == 0, g, damped)
-        memory = {"momentum_buffer": trace, "step": memory["step"] + 1}
-        g = g + group["momentum"] * trace if group["nesterov"] else trace
-    return p - group["lr"] * g, memory
+        count, before = memory["step"], memory["momentum_buffer"]
+        if isinstance(count, Tensor):
+            trace = torch.add(torch.where(count == 0, g, damped), before, alpha=group["momentum"])
+        else:
+            trace = torch.add(damped, before, alpha=group["momentum"]) if count else g
+        memory = {"momentum_buffer": trace, "step": count + 1}
+        g = torch.add(g, trace, alpha=group["momentum"]) if group["nesterov"] else trace
+    return _down(p, g, group["lr"]), memory
 
 
 def _adam(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
@@ -150,10 +154,9 @@ def _root(square: Tensor) -> Tensor:
     return square.clamp(min=torch.finfo(square.dtype).tiny).sqrt()
 
 
-def _either(first: Any, one: Tensor, other: Tensor) -> Tensor:
-    if isinstance(first, Tensor):
-        return torch.where(first, one, other)
-    return one if first else other
+def _down(p: Tensor, move: Tensor, rate: float | Tensor) -> Tensor:
+    """Without room for the product, where the rate is a number."""
+    return p - rate * move if isinstance(rate, Tensor) else torch.sub(p, move, alpha=rate)
 
 
 def _as(number: Any, p: Tensor) -> Any:
