@@ -71,6 +71,13 @@ Why targets are missed, as far as it is known:
   for cleanup. Before tanh went through the sigmoid and planes were bytes, five runs gave 2.8 to 6.2 with
   policies, 2.7 to 4.1 with deeper ones, 1.06 to 2.00 for cleanup, 23.9 to 27.0 for the coin game (JAX 23.5
   to 37.7).
+* The tuner: a plain step is three passes through the model, one forward and two back. A look ahead and the
+  step after it are ten of them (forward, back, three for the validation batch, which is as large, two for the
+  meta-gradient, two for the step), and eight where the model is first: 3.3 and 2.7 times, as large networks
+  show. In small ones calls cost more than passes, for autograd written out by hand as well. Three ways to
+  save passes that were tried are in: losses shared by the look ahead and the step, pure rules in the place of
+  lifted state, and parameters exchanged where they are held. Peaks of memory differ from run to run: another
+  run gave 1.17 times higher's, before steps did without room for zeros.
 
 Compiling varies with what else the machine does: other runs gave 64.6, 70.9 and 77.0 s for the slowest case,
 cold."""
