@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -26,21 +28,26 @@ def describe(figure: Figure) -> str:
 
 
 def add_descriptions() -> None:
-    """Have the notebook that runs show its figures with their alternative text; elsewhere, do nothing."""
+    """Have the notebook that runs show its figures with their alternative text; elsewhere, do nothing.
+
+    It may be called again, as readers do who run a first cell twice.
+    """
     from IPython import get_ipython  # noqa: PLC0415 - readers outside of notebooks need none
 
     shell = get_ipython()
-    if shell is None:
-        return
+    if getattr(shell, "kernel", None) is None:
+        return  # a script, or IPython in a terminal, whose windows are left alone
     formatter = shell.display_formatter.formatters["image/png"]
-    shell.run_line_magic("matplotlib", "inline")
+    shell.run_line_magic("matplotlib", "inline")  # who calls it first brings the formatter
     draw = formatter.lookup_by_type(Figure)
+    if getattr(draw, "func", None) is not _drawn:
+        formatter.for_type(Figure, functools.partial(_drawn, draw))
 
-    def drawn(figure: Figure) -> Any:
-        picture = draw(figure)
-        return picture if picture is None else (picture, {"alt": describe(figure)})
 
-    formatter.for_type(Figure, drawn)
+def _drawn(draw: Callable[[Figure], Any], figure: Figure) -> Any:
+    """A picture as the formatter makes it, with its alternative text."""
+    picture = draw(figure)
+    return picture if picture is None else (picture, {"alt": describe(figure)})
 
 
 def _part(axes: Axes) -> str:

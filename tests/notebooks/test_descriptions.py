@@ -9,6 +9,7 @@ import descriptions
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
+from build import execute
 from descriptions import add_descriptions, describe
 
 KEPT = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
@@ -36,6 +37,19 @@ def test_a_picture_of_words_alone_says_them() -> None:
     axes.text(1, 0, "games")
     assert describe(figure) == "Figure. drawn with the words: two levels, games."
     plt.close(figure)
+
+
+def test_a_first_cell_that_is_run_again_changes_nothing() -> None:
+    first = "import matplotlib.pyplot as plt\nfrom lesson import use_style\nuse_style()"
+    draw = "plt.subplots()[1].set_title('a title')\nplt.show()"
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(code) for code in (first, first, draw, f"{first}\n{draw}")]
+    )
+    execute(notebook, mode="fast")
+    for cell in notebook.cells[2:]:
+        (output,) = cell.outputs
+        assert output.metadata["image/png"]["alt"] == "Figure. a title."
+        assert "image/png" in output.data
 
 
 def test_outside_of_a_notebook_nothing_happens() -> None:
