@@ -27,7 +27,6 @@ from bilevel.agents.surrogates import chosen
 from bilevel.errors import require
 from bilevel.outer.transfer import Transfer
 from bilevel.ranges import Range
-from bilevel.tree import tree_map
 
 RANGES: Mapping[str, Range] = {
     "trace": Range(least=0, most=1),
@@ -250,8 +249,5 @@ def check_minibatches(minibatches: int, episodes: int) -> None:
 
 def _episodes(data: Judged, first: int, end: int) -> Judged:
     """Some of the episodes: [seed, agent, time, episode, ...] of everything."""
-    graph = data.episodes.neighbours  # its episodes come last: [seed, giver, receiver, time, episode]
-    rest = data._replace(episodes=data.episodes._replace(neighbours=None))
-    some: Judged = tree_map(lambda leaf: leaf[:, :, :, first:end], rest)
-    shown = None if graph is None else graph[..., first:end]
-    return some._replace(episodes=some.episodes._replace(neighbours=shown))
+    which = slice(first, end)
+    return Judged(data.episodes.some(which), data.rewards[..., which], data.values[..., which])

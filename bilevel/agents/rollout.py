@@ -36,6 +36,12 @@ class Episodes(NamedTuple):
     """Of what was done, under the policies that did it, [seed, agent, time, episode], in nats; None where
     nobody asks."""
 
+    def some(self, which: slice) -> Episodes:
+        """Some of the episodes; see `Happened.some`."""
+        graph = self.neighbours  # its episodes come last, all others' fourth
+        parts = (None if part is None else part[:, :, :, which] for part in self._replace(neighbours=None))
+        return Episodes._make(parts)._replace(neighbours=None if graph is None else graph[..., which])
+
 
 class Seen(NamedTuple):
     """What agents can act on in one step of all episodes; after an episode's end it is 0."""

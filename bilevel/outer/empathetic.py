@@ -12,7 +12,6 @@ from bilevel.outer.giving import STREAM
 from bilevel.outer.joint_critic import JointCritic
 from bilevel.outer.perspective import Perspective
 from bilevel.outer.sharing import check_neighbours
-from bilevel.outer.some_episodes import in_parts
 from bilevel.outer.transfer import Happened
 from bilevel.outer.varying_shares import VaryingShares
 from bilevel.streams import stream
@@ -105,8 +104,9 @@ class Empathetic(VaryingShares):
         """
         episodes = happened.actions.shape[-1]
         views = happened.observations.numel() // episodes * self.variable.agents
-        parts = in_parts(happened, max(1, MOST_NUMBERS // views))
-        return torch.cat([self._shares(part) for part in parts], -1)
+        size = max(1, MOST_NUMBERS // views)
+        parts = (slice(start, start + size) for start in range(0, episodes, size))
+        return torch.cat([self._shares(happened.some(part)) for part in parts], -1)
 
     def _shares(self, happened: Happened) -> Tensor:
         graph = self.variable.neighbours

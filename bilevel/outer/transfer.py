@@ -41,6 +41,9 @@ class Happened(Protocol):
     def legal(self) -> Tensor | None:
         """Which actions are legal, boolean [seed, agent, time, episode, action]; None where all are."""
 
+    def some(self, which: slice) -> Happened:
+        """Some of the episodes, by their places."""
+
 
 Report = dict[str, Tensor]
 """Name -> float [seed]: what a transfer did, for metrics.csv."""

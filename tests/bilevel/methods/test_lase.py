@@ -230,12 +230,17 @@ def test_many_episodes_are_judged_part_by_part(game: str, monkeypatch: pytest.Mo
     happened = learner.play.sample(state["theta"], transfer, torch.Generator().manual_seed(0))
     whole = transfer.shares(happened)
     each = happened.observations.numel() // 5 * learner.game.num_agents
+    judge, sizes = empathetic.Empathetic._shares, []
+
+    def noted(transfer: Any, part: Any) -> Tensor:
+        sizes.append(part.actions.shape[-1])
+        return judge(transfer, part)
+
+    monkeypatch.setattr(empathetic.Empathetic, "_shares", noted)
     for most in (1, 2 * each):
         monkeypatch.setattr(empathetic, "MOST_NUMBERS", most)
         torch.testing.assert_close(transfer.shares(happened), whole, rtol=0, atol=1e-12)
-    monkeypatch.setattr(empathetic, "gift_weights", lambda w, _: torch.zeros(w.shape).double())
-    monkeypatch.setattr(empathetic, "in_parts", lambda happened, episodes: [happened] * (7 - episodes))
-    assert transfer.shares(happened).shape[-1] == 5 * 5  # it was to be two episodes at a time
+    assert sizes == [1, 1, 1, 1, 1, 2, 2, 1]
 
 
 def test_without_relationships_it_is_selfish() -> None:
