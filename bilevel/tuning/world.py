@@ -166,7 +166,7 @@ class World(nn.Module):
 
     def _require_unchanged(self, params: Sequence[Tensor], versions: Sequence[int]) -> None:
         for name, parameter, version in zip(self.names, params, versions, strict=True):
-            if parameter._version != version:
+            if parameter._version != version:  # not `require`: the sentence takes longest of all to write
                 raise ValueError(
                     f"{self.owner(name)} changes its parameter {name.rpartition('.')[2]!r} in place when it "
                     "is called, and a step that does so cannot be differentiated: change it after the step "

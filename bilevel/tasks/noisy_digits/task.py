@@ -26,8 +26,8 @@ LOOKS = 60
 class NoisyDigits:
     """A weight for each sample of digits of which many are labelled wrongly; a small set is labelled right.
 
-    The clean set is the validation objective. It is seen by `learned`, `reweight` and `early-stopping`, which
-    do not train on it otherwise, and by the two ways that do.
+    The clean set is the validation objective. It is seen by `learned`, `learned-after`, `reweight` and
+    `early-stopping`, which do not train on it otherwise, and by the two ways that do.
 
     Source:
         The kind of task: Shu et al., Meta-Weight-Net, arXiv 1902.07379, there on CIFAR.

@@ -43,13 +43,18 @@ def meta_gradient(tuner: LossWeightTuner, train: object, validation: Callable[[]
     return before - parameters(tuner.weights)
 
 
+@pytest.mark.parametrize("first", ["weights", "model"])
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
-def test_with_outer_learning_rate_0_nothing_but_the_weights_steps_is_added(optimiser: str) -> None:
+def test_with_outer_learning_rate_0_nothing_but_the_weights_steps_is_added(
+    optimiser: str, first: str
+) -> None:
     """Dropout, batch norm, clipping and a warm optimiser, too, to the last bit."""
     tuned = regression(nn.BatchNorm1d(4), nn.Dropout(0.3))
     plain = copy.deepcopy(tuned)
     weights = two_weights()
-    tuner = tuner_of(tuned, weights, optimiser, rate=0.0, max_norm=0.5, max_value=0.2, virtual_steps=2)
+    tuner = tuner_of(
+        tuned, weights, optimiser, rate=0.0, max_norm=0.5, max_value=0.2, virtual_steps=2, first=first
+    )
     own = OPTIMISERS[optimiser](list(plain.model.parameters()))
     torch.manual_seed(1)
     for index in (0, 1, 2):
