@@ -32,7 +32,8 @@ def loss_bound(game: Game, asked: float | None) -> float:
         require(
             asked is not None,
             f"Losses are bound - value and must stay above 0, and nobody knows what value an agent can reach "
-            f"in {type(game).__name__}: say a number above it, --method.loss-bound.",
+            f"in {type(game).__name__}: say a number above it, --method.loss-bound (in compare: --set "
+            "d3c.loss-bound=NUMBER).",
         )
         assert asked is not None
         return asked
