@@ -76,6 +76,15 @@ class Game(abc.ABC):
         """
         return None
 
+    def present(self, state: State) -> Tensor | None:
+        """Which agents still take part in this state, boolean [batch, agent]; None where all always do.
+
+        An agent that has left stays away until its copy starts anew: the game pays it nothing, and its
+        actions do not count. Nor does sharing reach it: the share of a reward that would go to an agent that
+        has left stays with its giver (see `games.presence.share_among_present`).
+        """
+        return None
+
     @property
     def action_names(self) -> tuple[str, ...]:
         """What each action is called, in order."""

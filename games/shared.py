@@ -14,6 +14,7 @@ from torch import Tensor
 from games.base import ExactGame, Game, State
 from games.constants import constant, kept
 from games.errors import require
+from games.presence import both_present, share_among_present
 from games.shared_environment import EnvironmentIncentives, SharedParallelEnv
 from games.sharing_matrix import MATRICES_ALWAYS_PAY, SharingLike, SharingRows, sharing_rows
 from games.wrapped import WrappedExactGame, WrappedGame
@@ -86,8 +87,9 @@ class RewardingGame(WrappedGame, abc.ABC):
 class SharedGame(RewardingGame):
     """A game in which giver i hands the share T_ij of what the game pays it to receiver j.
 
-    r~_j = sum_i T_ij r_i, so that the total is the game's own. What the game itself paid stands in the
-    state's `extrinsic`, and the game is told what was given (`Game.give`).
+    r~_j = sum_i T_ij r_i, so that the total is the game's own. What would go to an agent that has left stays
+    with its giver (`games.presence`). What the game itself paid stands in the state's `extrinsic`, and the
+    game is told what was given (`Game.give`).
 
     Raises:
         ValueError: the matrix is none of this many agents, a share is negative or goes to an agent that is
@@ -120,7 +122,8 @@ class SharedGame(RewardingGame):
 
     def pay(self, before: State, actions: Tensor, extrinsic: Tensor) -> tuple[Tensor, Tensor]:
         """Hand out every reward by its giver's row."""
-        given = extrinsic.unsqueeze(-1) * _matrix(self.sharing, extrinsic.dtype, extrinsic.device)
+        shares = _matrix(self.sharing, extrinsic.dtype, extrinsic.device)
+        given = extrinsic.unsqueeze(-1) * share_among_present(shares, self.game.present(before))
         return given, given.sum(-2)
 
 
@@ -147,9 +150,9 @@ class SharedExactGame(SharedGame, WrappedExactGame):
 class IncentiveGame(RewardingGame):
     """A game in which each agent may add to the others' rewards, by what it sees and what they did.
 
-    What would go to oneself, or to an agent that is not a neighbour, is not paid. What the game itself paid
-    stands in the state's `extrinsic`, what was added in its `given`, whose rows sum to what it cost or would
-    cost each giver.
+    What would go to oneself, to an agent that is not a neighbour, or to or from one that has left, is not
+    paid. What the game itself paid stands in the state's `extrinsic`, what was added in its `given`, whose
+    rows sum to what it cost or would cost each giver.
 
     Source:
         Yang et al., Learning to Incentivize Other Learning Agents, arXiv 2006.06051: there the giver's cost
@@ -193,6 +196,8 @@ class IncentiveGame(RewardingGame):
             f"Incentives must have shape [batch, giver, receiver] = {expected}, not {tuple(gifts.shape)}.",
         )
         allowed = self.neighbours.to(extrinsic.device).clone().fill_diagonal_(False)
+        present = self.game.present(before)
+        allowed = allowed if present is None else allowed & both_present(present)
         given = torch.where(allowed, gifts.to(extrinsic), 0)
         rewards = extrinsic + given.sum(-2)
         return given, rewards - given.sum(-1) if self.givers_pay else rewards

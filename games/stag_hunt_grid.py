@@ -165,6 +165,10 @@ class StagHuntGrid(SquareGame):
         things = torch.stack((lying[:, : self.stags].any(1), lying[:, self.stags :].any(1)), 1)
         return survey(things, state.places, self.extent, self.view)
 
+    def present(self, state: StagHuntState) -> Tensor:
+        """Who has not hunted yet: boolean [batch, agent]."""
+        return state.places >= 0
+
     def ended(self, state: StagHuntState) -> Tensor:
         """Which copies ended because all agents, or all prey, are gone: boolean [batch]."""
         return (state.places < 0).all(-1) | (state.prey < 0).all(-1)

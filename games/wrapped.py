@@ -72,6 +72,10 @@ class WrappedGame(Game):
         """Who may share with whom in this state of the game."""
         return self.game.neighbours_now(self.inner(state))
 
+    def present(self, state: State) -> Tensor | None:
+        """Which agents still take part in the game."""
+        return self.game.present(self.inner(state))
+
     @property
     def action_names(self) -> tuple[str, ...]:
         """As in the game."""

@@ -125,6 +125,9 @@ class ZeroSumGame(WrappedGame):
         state, rewards, done = self.game.step(state, actions, generator)
         return state, relative_rewards(rewards), done
 
+    def present(self, state: State) -> None:
+        """None: nobody leaves, as what the others earn still counts against those who left the game."""
+
     def cooperates(self, state: State, actions: Tensor) -> Tensor | None:
         """None: nobody can do good to all."""
         return None

@@ -35,6 +35,13 @@ class Episodes(NamedTuple):
     log_probabilities: Tensor | None = None
     """Of what was done, under the policies that did it, [seed, agent, time, episode], in nats; None where
     nobody asks."""
+    present: Tensor | None = None
+    """Which agents took part in each step, boolean [seed, agent, time, episode]; None where all always do."""
+
+    @property
+    def acting(self) -> Tensor:
+        """1 in the steps in which an agent's action counts, [seed, agent or 1, time, episode]."""
+        return self.alive if self.present is None else self.alive * self.present
 
     def some(self, which: slice) -> Episodes:
         """Some of the episodes; see `Happened.some`."""
@@ -52,6 +59,8 @@ class Seen(NamedTuple):
     """Which actions are legal, boolean [seed, agent, episode, action]; None where all are."""
     neighbours: Tensor | None
     """Who may share with whom, boolean [seed, giver, receiver, episode]; None where that does not change."""
+    present: Tensor | None = None
+    """Which agents still take part, boolean [seed, agent, episode]; None where all always do."""
 
 
 Act = Callable[[Seen], Tensor]
@@ -123,7 +132,9 @@ def rollout(
         return draw_actions(allowed(logits, seen.legal), generator)
 
     def give(seen: Seen, actions: Tensor, own: Tensor, alive: Tensor) -> Tensor:
-        return step_gifts(transfer, seen.observed, actions, own, alive, seen.neighbours, seen.legal)
+        return step_gifts(
+            transfer, seen.observed, actions, own, alive, seen.neighbours, seen.legal, seen.present
+        )
 
     alive = torch.ones(theta.shape[0], 1, episodes, dtype=theta.dtype, device=theta.device)
     return play_out(game, act, give, alive, generator)
@@ -159,6 +170,7 @@ def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.G
             observed,
             stack_known(game.action_mask(state)),
             None if graph is None else graph.movedim(2, -1),
+            stack_known(game.present(state)),
         )
         actions = act(seen)
         joint = actions.movedim(1, 2).flatten(0, 1)
@@ -171,7 +183,7 @@ def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.G
         alive = alive * (~done).to(alive.dtype).reshape(seeds, 1, episodes)
 
     sights, taken, own_rewards, running, cooperating = zip(*steps, strict=True)
-    observations, masks, graphs = zip(*sights, strict=True)
+    observations, masks, graphs, here = zip(*sights, strict=True)
     together = torch.stack(own_rewards, 2)
     _require_finite(together)
     return Episodes(
@@ -182,6 +194,7 @@ def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.G
         cooperated=None if cooperating[0] is None else torch.stack(cooperating, 2).to(alive.dtype),
         legal=None if masks[0] is None else torch.stack(masks, 2),
         neighbours=None if graphs[0] is None else torch.stack(graphs, -2),
+        present=None if here[0] is None else torch.stack(here, 2),
     )
 
 
@@ -203,6 +216,7 @@ def step_gifts(
     alive: Tensor,
     neighbours: Tensor | None = None,
     legal: Tensor | None = None,
+    present: Tensor | None = None,
 ) -> Tensor:
     """What agents gave in one step, as `Game.give` is told.
 
@@ -214,6 +228,7 @@ def step_gifts(
         alive: [seed, 1, episode].
         neighbours: boolean [seed, giver, receiver, episode]; None: the graph does not change.
         legal: which actions are, boolean [seed, agent, episode, action]; None: all.
+        present: who takes part, boolean [seed, agent, episode]; None: all.
 
     Returns:
         [seed * episode, giver, receiver], in reward units.
@@ -226,6 +241,7 @@ def step_gifts(
         cooperated=None,
         legal=None if legal is None else legal.unsqueeze(2),
         neighbours=None if neighbours is None else neighbours.unsqueeze(-2),
+        present=None if present is None else present.unsqueeze(2),
     )
     return transfer.gifts(step).squeeze(-2).movedim(-1, 1).flatten(0, 1)
 

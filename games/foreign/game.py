@@ -174,6 +174,10 @@ class ForeignGame(Game):
         """Which actions are legal, boolean [batch, agent, action]; `step` refuses the others."""
         return state.action_mask
 
+    def present(self, state: ForeignState) -> Tensor:
+        """Which agents still take part, boolean [batch, agent]."""
+        return state.present
+
     def ended(self, state: ForeignState) -> Tensor:
         """Which copies are over by the environment's rules, rather than cut off: boolean [batch]."""
         return state.over_by_rules

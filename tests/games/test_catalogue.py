@@ -70,6 +70,8 @@ def test_every_game_keeps_the_contract(name: str) -> None:
     assert game.neighbours.diagonal().all()
     game = shortened(game)
     state = game.reset(3, generator)
+    here = torch.ones(3, game.num_agents, dtype=torch.bool)
+    over = torch.zeros(3, 1, dtype=torch.bool)
     for _ in range(game.horizon):
         seen = game.observe(state)
         assert seen.shape[:2] == (3, game.num_agents)
@@ -81,10 +83,17 @@ def test_every_game_keeps_the_contract(name: str) -> None:
             assert now.shape == (3, *game.neighbours.shape)
             assert now.diagonal(dim1=1, dim2=2).all()
             assert not (now & ~game.neighbours).any()
+        present = game.present(state)
+        if present is not None:  # who has left stays away
+            assert present.shape == here.shape
+            assert not (present & ~here & ~over).any()
+            here = present
         actions = torch.randint(int(game.action_space.n), (3, game.num_agents), generator=generator)
         state, rewards, done = game.step(state, actions, generator)
         assert rewards.shape == (3, game.num_agents)
         assert rewards.is_floating_point()
+        assert (rewards[~here & ~over] == 0).all()
+        over = over | done[:, None]
     assert done.all()
 
 
