@@ -1,0 +1,71 @@
+"""Write docs/tuner_scenarios.md from what is found: `python -m tests.bilevel.tuning.scenario_page`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.bilevel.tuning.reference import ESTIMATORS, SCENARIOS, STEPS, Cell, found
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "tuner_scenarios.md"
+HEAD = """# Scenarios of the tuner: right, or refused
+
+Each row is a training loop as users write them, each column an estimator of `LossWeightTuner`, for 1 virtual
+step and for 3. **right**: the hypergradient is within 1e-6, relative to its largest entry, of five-point
+central differences taken in float64 through torch's own optimizer on the user's own model, and with an outer
+learning rate of 0 the model, its optimizer and the random streams are, bit for bit, those of the plain loop.
+**refused**: one sentence, listed below the table, and nothing has changed. `implicit` is compared with
+differences of its own formula at the model as it is, and `one-step` and `finite-difference()` with what the
+last step alone contributes: that is what they promise. `evolution` is a random estimate, and is tested by its
+statistics elsewhere.
+
+A test finds every cell anew and compares it with this page, which is written by
+
+```sh
+python -m tests.bilevel.tuning.scenario_page
+```
+
+"""
+NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.])")
+
+
+def cells(name: str) -> dict[str, list[Cell]]:
+    """Estimator -> the outcome for each number of steps."""
+    return {estimator: [found(name, estimator, steps) for steps in STEPS] for estimator in ESTIMATORS}
+
+
+def row(name: str, outcomes: dict[str, list[Cell]]) -> str:
+    """The line of the table."""
+    return (
+        f"| {name} | " + " | ".join(", ".join(c.outcome for c in each) for each in outcomes.values()) + " |"
+    )
+
+
+def refusals(outcomes: dict[str, dict[str, list[Cell]]]) -> list[str]:
+    """Each sentence once; two that differ in a number are one."""
+    all_cells = [cell for of in outcomes.values() for each in of.values() for cell in each]
+    said = {NUMBER.sub("N", cell.detail) for cell in all_cells if cell.outcome == "refused"}
+    return [f"- {sentence}" for sentence in sorted(said)]
+
+
+def page(outcomes: dict[str, dict[str, list[Cell]]]) -> str:
+    """The whole page."""
+    top = ["| Scenario | " + " | ".join(f"`{e}`" if "," not in e else e for e in ESTIMATORS) + " |"]
+    top.append("|---" * (len(ESTIMATORS) + 1) + "|")
+    rows = [row(name, of) for name, of in outcomes.items()]
+    return HEAD + "\n".join([*top, *rows, "", "## What refusals say", "", *refusals(outcomes)]) + "\n"
+
+
+def main() -> None:
+    """Write the page, and print what is neither right nor refused."""
+    outcomes = {name: cells(name) for name in sorted(SCENARIOS)}
+    for name, of in outcomes.items():
+        for estimator, each in of.items():
+            for steps, cell in zip(STEPS, each, strict=True):
+                if cell.outcome not in ("right", "refused"):
+                    print(f"{name}, {estimator}, {steps} steps: {cell.outcome}: {cell.detail}")
+    PAGE.write_text(page(outcomes), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

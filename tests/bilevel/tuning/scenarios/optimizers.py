@@ -1,0 +1,27 @@
+"""Every optimizer, in the middle of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from tests.bilevel.tuning.loops import OPTIMISERS
+from tests.bilevel.tuning.scenarios import Loop, plain_step, scenario
+from tests.bilevel.tuning.scenarios.data import loop_of
+
+
+def of_optimizer(make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]) -> Callable[[], Loop]:
+    """Builder of a loop with this optimizer, after one step."""
+
+    def build() -> Loop:
+        loop = loop_of(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), make)
+        plain_step(loop, 3)
+        return loop
+
+    return build
+
+
+for _name, _make in OPTIMISERS.items():
+    scenario(f"optimizer: {_name}")(of_optimizer(_make))
