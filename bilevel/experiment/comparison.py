@@ -10,7 +10,7 @@ from pathlib import Path
 from bilevel.errors import require
 from bilevel.experiment.config import RunConfig, load_config
 from bilevel.experiment.differences import differences, listed
-from bilevel.experiment.folder import Results, RunFolder, create_run, load_results
+from bilevel.experiment.folder import Results, RunFolder, create_run, is_new, load_results
 from bilevel.experiment.presets import preset
 from bilevel.experiment.statistics import require_seeds
 from bilevel.methods import METHODS, Placement
@@ -67,7 +67,7 @@ class Comparison:
                 cannot be made.
         """
         for label, config in self.configs.items():
-            if (path / label).exists():
+            if not is_new(path / label):
                 require_same_run(path / label, config)
         return {label: find_or_create(path / label, config) for label, config in self.configs.items()}
 
@@ -78,7 +78,7 @@ def find_or_create(path: Path, config: RunConfig) -> RunFolder:
     Raises:
         ValueError: as `create_run`; or the folder holds no run, or one with other settings (says which).
     """
-    if not path.exists():
+    if is_new(path):
         return create_run(config, path)
     require_same_run(path, config)
     return RunFolder(path)

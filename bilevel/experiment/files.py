@@ -1,9 +1,11 @@
-"""Files that are written whole or not at all, and files that one process holds alone."""
+"""Files and folders that are written whole or not at all, and files that one process holds alone."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ from typing import BinaryIO
 if sys.platform != "win32":
     import fcntl
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""A disk is full: no fault of the place that was chosen."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -20,6 +24,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file beside its place, bring it to the disk, then move it into place.
 
     A reader, or a crash, or a full disk never sees half a file; what stood there before stays until then.
+    Parts of the same file that killed processes left beside it are removed.
 
     Args:
         path: the file.
@@ -28,7 +33,9 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         OSError: the file cannot be written; what stood there before still does.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    for part in abandoned_parts(path):
+        part.unlink(missing_ok=True)
+    beside = _part(path)
     try:
         with beside.open("wb") as file:
             write(file)
@@ -44,10 +51,99 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda file: file.write(text.encode()))
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove what `write_whole` left beside its files when its process was killed."""
-    for part in folder.glob(".*.part"):
-        part.unlink(missing_ok=True)
+def make_folder(path: Path, name: str, text: str) -> None:
+    """Make a folder that holds its first file from the moment it is there; a vacant one is taken over.
+
+    Args:
+        path: the folder; parents are made.
+        name: of the file.
+        text: of the file, written as UTF-8.
+
+    Raises:
+        FileExistsError: there is something at this place, and it is not `vacant`.
+        OSError: the folder or the file cannot be made; nothing is left of them.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise _error(errno.ENOTDIR, path.parent) from None
+    if not vacant(path, name):
+        raise _error(errno.EEXIST, path)
+    if path.exists():
+        write_text(path / name, text)
+        return
+    for part in abandoned_parts(path):
+        _remove_folder(part, name)
+    beside = _part(path)
+    try:
+        beside.mkdir()
+        write_text(beside / name, text)
+        beside.rename(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
+            raise _error(errno.EEXIST, path) from None
+        raise
+    finally:
+        _remove_folder(beside, name)
+
+
+def vacant(path: Path, name: str) -> bool:
+    """Whether a folder with this first file can be made here: nothing is there, or an empty folder.
+
+    A folder whose making was cut short is empty, or holds a part of its first file.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     vacant(Path(folder), "config.json"), vacant(Path(folder, "new"), "config.json")
+    (True, True)
+    """
+    if not path.is_dir():
+        return not path.exists() and not path.is_symlink()
+    return set(path.iterdir()) <= set(abandoned_parts(path / name))
+
+
+def abandoned_parts(path: Path) -> list[Path]:
+    """What processes that are gone left beside a file or folder while they wrote it.
+
+    Only names that `write_whole` and `make_folder` themselves give for this very file are listed: whatever
+    else lies in the folder belongs to somebody else.
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.part", re.ASCII)
+    found = [(place, name.fullmatch(place.name)) for place in path.parent.glob(".*.part")]
+    return [place for place, fits in found if fits and not _running(int(fits[1]))]
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _running(process: int) -> bool:
+    """Whether another process of this number is there; this one has nothing half written."""
+    if process == os.getpid():
+        return False
+    if sys.platform == "win32":
+        return True  # os.kill would end it
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _remove_folder(folder: Path, name: str) -> None:
+    """Remove a folder with its first file, and parts of that; with anything else in it, it stays."""
+    if folder.is_dir():
+        for file in (folder / name, *abandoned_parts(folder / name)):
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _error(number: int, path: Path) -> OSError:
+    """The OSError, of its own class, that the system gives this number to."""
+    return OSError(number, os.strerror(number), str(path))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 from bilevel.errors import require
 from bilevel.experiment.checkpoint import read_leaf
 from bilevel.experiment.config import RunConfig, from_settings, load_config
-from bilevel.experiment.files import write_text
+from bilevel.experiment.files import FULL, make_folder, vacant
 from bilevel.experiment.metrics import read_metrics
 
 
@@ -60,8 +60,8 @@ class RunFolder:
         return self.summary.exists()
 
     def discard(self) -> None:
-        """Remove the folder of a run that was never begun, with all that such a run has."""
-        for file in (self.config, self.metrics):
+        """Remove the folder of a run that was never begun, with all that such a run has; config.json last."""
+        for file in (self.metrics, self.config):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # somebody else's files stay
             self.path.rmdir()
@@ -99,20 +99,22 @@ def create_run(config: RunConfig, path: Path) -> RunFolder:
     )
     folder = RunFolder(path)
     try:
-        path.mkdir(parents=True)
+        make_folder(path, folder.config.name, text)
     except FileExistsError:
         raise ValueError(
             f"{path} exists, and a run never overwrites: choose another folder, or continue that run with "
             f"bilevel train --resume {path}"
         ) from None
     except OSError as error:
+        if error.errno in FULL:
+            raise
         raise ValueError(f"The folder {path} cannot be made: {error.strerror}.") from error
-    try:
-        write_text(folder.config, text)
-    except BaseException:
-        path.rmdir()
-        raise
     return folder
+
+
+def is_new(path: Path) -> bool:
+    """Whether `create_run` can make a run here: there is nothing, or an empty folder."""
+    return vacant(path, RunFolder(path).config.name)
 
 
 def load_results(folder: RunFolder) -> Results:

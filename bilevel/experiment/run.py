@@ -14,7 +14,7 @@ from bilevel.errors import require
 from bilevel.experiment.checkpoint import Checkpoint, load_checkpoint, read_settings, save_checkpoint
 from bilevel.experiment.config import RunConfig, from_settings, load_config
 from bilevel.experiment.differences import differences, listed
-from bilevel.experiment.files import claimed, remove_parts, write_text
+from bilevel.experiment.files import claimed, write_text
 from bilevel.experiment.folder import Results, RunFolder, create_run, load_results
 from bilevel.experiment.interruption import Interruption
 from bilevel.experiment.metrics import MetricsFile
@@ -102,7 +102,6 @@ class _Training:
 
     def __init__(self, folder: RunFolder, config: RunConfig) -> None:
         torch.set_num_threads(config.threads)
-        remove_parts(folder.path)
         self._folder, self._config = folder, config
         self._learner = _decided(config).build(config.game, config.placement)
         self._metrics = MetricsFile(folder.metrics)

@@ -16,7 +16,7 @@ import torch
 from bilevel.errors import require, require_name
 from bilevel.experiment.config import LARGEST_SEED
 from bilevel.experiment.differences import between, listed
-from bilevel.experiment.files import claimed, remove_parts, write_text
+from bilevel.experiment.files import FULL, claimed, make_folder
 from bilevel.experiment.provenance import provenance
 from bilevel.tasks.registry import extra
 from bilevel.tasks.task import Task
@@ -114,14 +114,18 @@ def open_folder(study: Study, folder: Path) -> None:
             "overwritten, so choose another folder with --out.",
         )
         return
+    text = json.dumps({"format": FORMAT, **here, **provenance()}, indent=2) + "\n"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_parts(folder)
-        full = any(folder.iterdir())
+        make_folder(folder, path.name, text)
+    except FileExistsError:
+        raise ValueError(
+            f"{folder} holds other files, and no settings.json, or is no folder: choose another folder with "
+            "--out."
+        ) from None
     except OSError as error:
+        if error.errno in FULL:
+            raise
         raise ValueError(f"The folder {folder} cannot be made: {error.strerror}.") from error
-    require(not full, f"{folder} holds other files, and no settings.json: choose another folder with --out.")
-    write_text(path, json.dumps({"format": FORMAT, **here, **provenance()}, indent=2) + "\n")
 
 
 def run_study(
@@ -162,7 +166,6 @@ def run_study(
 
 def _do(study: Study, path: Path, weighting: str, seed: int, listener: Listener | None) -> None:
     path.parent.mkdir(exist_ok=True)
-    remove_parts(path.parent)
 
     def advance(part: float) -> None:
         if listener is not None:

@@ -9,6 +9,8 @@ from bilevel.experiment.config import RunConfig, default_config
 
 STEPS, EVERY = 7, 3
 """Outer steps, and between how many of them a checkpoint is written."""
+GONE = 99_999_999
+"""The number of no process: beyond what systems give."""
 
 
 def small(game: str = "chicken", method: str = "tos", **changes: Any) -> RunConfig:

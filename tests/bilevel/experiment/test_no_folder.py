@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from bilevel.experiment import files
-from bilevel.experiment.config import RunConfig
+from bilevel.experiment.comparison import find_or_create
+from bilevel.experiment.config import RunConfig, load_config
 from bilevel.experiment.run import create_run, train
-from tests.bilevel.experiment.small_runs import EVERY, small
+from tests.bilevel.experiment.kills import killed
+from tests.bilevel.experiment.small_runs import EVERY, GONE, small
 
 
 def refuse(at: int, monkeypatch: pytest.MonkeyPatch, config: RunConfig) -> None:
@@ -58,6 +60,35 @@ def test_what_cannot_run_makes_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"The folder .* cannot be made: Not a directory\."):
         create_run(small(), tmp_path / "file" / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("litter", [[], [f".config.json.{GONE}.part"]])
+def test_an_empty_folder_is_taken_over(litter: list[str], tmp_path: Path) -> None:
+    """As a kill while it was made left it, or its owner made it."""
+    for make in (create_run, lambda config, path: find_or_create(path, config)):
+        path = tmp_path / make.__name__
+        path.mkdir()
+        for name in litter:
+            (path / name).write_text("half")
+        make(small(), path)
+        assert [file.name for file in path.iterdir()] == ["config.json"]
+
+
+def test_a_folder_is_never_there_without_its_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at any operation, the folder is whole or absent, and the same command makes it then."""
+    at = 0
+    while True:
+        path = tmp_path / f"kill-{at}" / "run"
+        if not killed(at, lambda path=path: create_run(small(), path), tmp_path):
+            break
+        assert not path.exists() or load_config(path / "config.json") == small().in_text()
+        assert find_or_create(path, small()).config.exists()
+        assert [file.name for file in path.parent.iterdir()] == ["run"]
+        assert [file.name for file in path.iterdir()] == ["config.json"]
+        at += 1
+    assert at > 4
 
 
 def test_a_full_disk_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from bilevel.experiment import files, run
 from bilevel.experiment.files import claimed
 from bilevel.experiment.folder import standing
 from bilevel.experiment.run import RunFolder, RunInterrupted, create_run, load_results, train
-from tests.bilevel.experiment.small_runs import EVERY, STEPS, small
+from tests.bilevel.experiment.small_runs import EVERY, GONE, STEPS, small
 
 
 def numbers(folder: RunFolder) -> tuple[bytes, bytes]:
@@ -183,10 +183,21 @@ def test_rows_after_the_checkpoint_are_cut(
     assert fresh.metrics.stat().st_size > saved[0]
     with fresh.metrics.open("ab") as file:
         file.write(b"6,1,0.2")  # half a row
-    fresh.path.joinpath(".checkpoint.pt.1.part").write_bytes(b"half a checkpoint")
+    fresh.path.joinpath(f".checkpoint.pt.{GONE}.part").write_bytes(b"half a checkpoint")
     train(fresh)
     assert numbers(fresh) == numbers(whole)
     assert not list(fresh.path.glob(".*"))
+
+
+def test_parts_of_other_peoples_files_are_left_alone(fresh: RunFolder) -> None:
+    """What ends like a part is one only if it has the name of a file of ours and no process writes it."""
+    theirs = [".film.7.part", f".metrics.csv.{GONE}.part.gz", f".checkpoint.pt.{os.getppid()}.part"]
+    for name in theirs:
+        (fresh.path / name).write_text(name)
+    train(fresh)
+    assert {name: (fresh.path / name).read_text() for name in theirs} == dict(
+        zip(theirs, theirs, strict=True)
+    )
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])

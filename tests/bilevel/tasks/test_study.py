@@ -13,6 +13,7 @@ from bilevel.experiment.files import claimed
 from bilevel.tasks.study import Study, open_folder, run_study
 from bilevel.tasks.task import Trial
 from bilevel.tasks.trial_files import Finished, check_trial, read_trial, write_trial
+from tests.bilevel.experiment.small_runs import GONE
 from tests.bilevel.tasks.coin import Coin, study
 
 ALL = [("fair", 0), ("loaded", 0), ("fair", 1), ("loaded", 1), ("fair", 2), ("loaded", 2)]
@@ -58,12 +59,22 @@ def test_a_stop_loses_the_trial_under_way_alone(stop: BaseException, tmp_path: P
     coin.fails["loaded", 1] = stop
     with pytest.raises(type(stop)):
         run(study(coin), tmp_path)
-    (tmp_path / "loaded" / ".seed-1.npz.123.part").write_bytes(b"half")  # as kill -9 leaves it
+    (tmp_path / "loaded" / f".seed-1.npz.{GONE}.part").write_bytes(b"half")  # as kill -9 leaves it
     coin.fails.clear()
     coin.done.clear()
     run(study(coin), tmp_path)
     assert coin.done == ALL[3:]
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_folder_that_was_not_finished_making_is_taken_over(tmp_path: Path) -> None:
+    for litter in ([], [f".settings.json.{GONE}.part"]):
+        folder = tmp_path / str(len(litter))
+        folder.mkdir()
+        for name in litter:
+            (folder / name).write_bytes(b"half")
+        run(study(Coin()), folder)
+        assert not list(folder.glob(".*"))
 
 
 def test_an_infinite_loss_says_where(tmp_path: Path) -> None:
@@ -97,6 +108,8 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("dear")
     with pytest.raises(ValueError, match=r"holds other files, and no settings\.json"):
         open_folder(study(Coin()), tmp_path)
+    with pytest.raises(ValueError, match=r"thesis\.tex holds other files, .* or is no folder"):
+        open_folder(study(Coin()), tmp_path / "thesis.tex")
     with pytest.raises(ValueError, match="cannot be made"):
         open_folder(study(Coin()), tmp_path / "thesis.tex" / "runs")
 
