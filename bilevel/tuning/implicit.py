@@ -75,10 +75,10 @@ class Implicit:
     def __call__(self, ahead: LookAhead) -> MetaGradient:
         """Solve, at the model's parameters as they are, with the step's batch."""
         params = ahead.start()
+        total = ahead.total(0, params, ahead.world.buffers_now())
         loss = ahead.outcome(params, ahead.world.buffers_now())
         free = [index for index, p in enumerate(params) if p.requires_grad]
         pulled = torch.autograd.grad(loss, [*(params[i] for i in free), *ahead.outer], allow_unused=True)
-        total = ahead.total(0, params, ahead.world.buffers_now())
         slopes = torch.autograd.grad(total, [params[i] for i in free], create_graph=True, allow_unused=True)
         # Who has no gradient is left alone by optimisers, and where it rests depends on nothing.
         moved = [place for place, slope in enumerate(slopes) if slope is not None and slope.requires_grad]

@@ -12,8 +12,9 @@ from torch.autograd import forward_ad
 
 from bilevel.errors import require
 from bilevel.tree import Tensors, Tree, split_floating
+from bilevel.tuning.draws import Draws, drawing_from
 from bilevel.tuning.lifted import LiftedOptimiser, Params
-from bilevel.tuning.world import Draws, World
+from bilevel.tuning.world import World
 
 Loss = Callable[[], Tensor]
 """A loss of the model as it is: one number."""
@@ -147,7 +148,7 @@ def directional(ahead: LookAhead) -> MetaGradient:
     pulled = _pull_back(ahead)
     if not pulled.counts:
         return MetaGradient(pulled.direct, pulled.loss, pulled.descended)
-    with ahead.world.drawing_from(pulled.draws), forward_ad.dual_level():
+    with drawing_from(pulled.draws), forward_ad.dual_level():
         duals = [
             p if u is None else forward_ad.make_dual(p, u)
             for p, u in zip(pulled.params, pulled.direction, strict=True)
@@ -180,7 +181,7 @@ def finite_difference(ahead: LookAhead) -> MetaGradient:
         ]
         # Losses that do not read what is learned need no graph here.
         graph = torch.set_grad_enabled(ahead.own is None or ahead.own.reads)
-        with ahead.world.drawing_from(pulled.draws), graph:
+        with drawing_from(pulled.draws), graph:
             return split_floating(ahead.training(0, params, ahead.world.buffers_now()))[0]
 
     # Differences of losses, not of what is weighed: weights may read a loss without being its function.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bilevel.errors import require
 from bilevel.tuning.checks import require_learnable
 from bilevel.tuning.clipping import Clipping
+from bilevel.tuning.draws import drawing_from, validation_seed
 from bilevel.tuning.history import History
 from bilevel.tuning.tuner import StepResult
 from bilevel.tuning.world import World
@@ -60,6 +61,8 @@ class Reweighter:
         self.world = World([model] if isinstance(model, nn.Module) else model, optimiser)
         self.optimiser, self.clipping = optimiser, Clipping(max_norm, max_value)
         self.history, self.steps = History(), 0
+        self.validation_seed: int | None = None
+        """As of `LossWeightTuner`."""
         self.weights = torch.zeros(0)
         """Of the last batch, [sample]: 0 or more, of sum 1, or all 0."""
 
@@ -69,7 +72,7 @@ class Reweighter:
         Args:
             train_losses: gives one loss for each sample, [sample]: no mean is taken yet (reduction="none").
             validation_loss: gives the loss on clean data, one number; what it does to buffers, as batch
-                norm's, and to torch's random stream is undone.
+                norm's, is undone, and it draws from a random stream of its own.
 
         Returns:
             the weighted training loss, and the validation loss of the model before the step.
@@ -108,11 +111,17 @@ class Reweighter:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that this adds to a run; the model's and its optimiser's are saved beside it."""
-        return {"steps": self.steps, "weights": self.weights.clone(), "history": self.history.state_dict()}
+        return {
+            "steps": self.steps,
+            "validation_seed": self.validation_seed,
+            "weights": self.weights.clone(),
+            "history": self.history.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where a state was saved."""
-        self.steps, self.weights = int(state["steps"]), state["weights"].clone()
+        self.steps, self.validation_seed = int(state["steps"]), state.get("validation_seed")
+        self.weights = state["weights"].clone()
         self.history.load_state_dict(state["history"])
 
     def _validation_gradient(
@@ -120,8 +129,11 @@ class Reweighter:
     ) -> tuple[list[Tensor | None], Tensor]:
         """The gradient of the validation loss in the model as it is, and the loss, detached."""
         world = self.world
-        with world.drawing_from(world.draws_now()), torch.enable_grad():
-            loss = world.run(validation_loss, world.trained, world.buffers_now())
+        if self.validation_seed is None:
+            self.validation_seed = validation_seed()
+        seeded = world.seeded(validation_loss, self.validation_seed, self.steps)
+        with drawing_from(world.draws_now()), torch.enable_grad():
+            loss = world.run(seeded, world.trained, world.buffers_now())
         require(
             isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad,
             "The validation loss must be one number, a tensor without axes that depends on the model.",

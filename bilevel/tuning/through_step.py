@@ -16,6 +16,7 @@ from bilevel.hypergradient.named import ESTIMATORS as HYPERGRADIENTS
 from bilevel.hypergradient.named import make_hypergradient
 from bilevel.hypergradient.online import online
 from bilevel.tree import Tensors, Tree
+from bilevel.tuning.draws import draw_from, drawing_from
 from bilevel.tuning.implicit import Implicit
 from bilevel.tuning.meta_gradients import ESTIMATORS, LookAhead, MetaGradient
 from bilevel.tuning.torch_steps import Memory
@@ -84,7 +85,6 @@ class ThroughStep:
             step=step,
             outer_loss=step.outcome,
             inner_data=lambda theta, phi, k: (k, ahead.world.draws_now()),
-            outer_data=lambda theta, phi: ahead.world.draws_now(),
         )
         try:
             estimate = self.estimator(problem, step.theta, step.memory, step.phi, steps=len(ahead.losses))
@@ -129,7 +129,7 @@ class PureStep:
         index, draws = data
 
         def total(theta: Tensors) -> Tensor:
-            self.ahead.world.draw_from(draws)
+            draw_from(draws)
             buffers, params = self.ahead.world.buffers_now(), self._all(theta)
             loss: Tensor = self._reader.read(phi, lambda: self.ahead.total(index, params, buffers))
             return loss
@@ -150,11 +150,11 @@ class PureStep:
 
     def outcome(self, theta: Tree, phi: Tree, data: Tree) -> Tensor:
         """The validation loss."""
-        self.ahead.world.draw_from(data)
         world, buffers = self.ahead.world, self.ahead.world.buffers_now()
-        loss: Tensor = self._reader.read(
-            phi, lambda: self.ahead.number(world.run(self.ahead.validation, self._all(theta), buffers))
-        )
+        with drawing_from(world.draws_now()):
+            loss: Tensor = self._reader.read(
+                phi, lambda: self.ahead.number(world.run(self.ahead.validation, self._all(theta), buffers))
+            )
         return loss
 
     def _all(self, theta: Tensors) -> list[Tensor]:
@@ -166,7 +166,7 @@ class PureStep:
         """Find the parameters that have a gradient in a step: torch leaves the others alone."""
         world = self.ahead.world
         before, buffers = world.buffers_now(), world.buffers_now()
-        with world.drawing_from(world.draws_now()):
+        with drawing_from(world.draws_now()):
             total = self.ahead.total(index, self.start, buffers)
         for name, buffer in before.items():
             require(

@@ -22,6 +22,7 @@ from bilevel.tuning.checks import (
     require_moved,
 )
 from bilevel.tuning.clipping import Clipping
+from bilevel.tuning.draws import drawing_from, validation_seed
 from bilevel.tuning.history import History
 from bilevel.tuning.implicit import Implicit
 from bilevel.tuning.lifted import LiftedOptimiser, check_lifts, parameters_of
@@ -150,8 +151,9 @@ class LossWeightTuner:
         self.shares = estimator in SHARING
         self.outer = parameters_of(outer_optimiser)
         self._known = [module for module in self.learned.modules() if isinstance(module, Learned)]
-        self.steps = 0
-        self.history = History()
+        self.steps, self.history = 0, History()
+        self.validation_seed: int | None = None
+        """Of the random draws of validation losses; None before the first outer step."""
         self._check_parameters()
 
     def step(
@@ -165,7 +167,9 @@ class LossWeightTuner:
             train_losses: gives the losses on a batch. With several virtual steps, or parts of a batch, a list
                 of `virtual_steps` times `accumulate` such functions, step by step; the model itself takes the
                 first step.
-            validation_loss: gives the loss that the weights are to lower: one number.
+            validation_loss: gives the loss that the weights are to lower: one number. Its random draws come
+                from a stream of its own, which goes on from step to step; training draws what it draws in
+                a plain loop.
 
         Raises:
             ValueError: the wrong number of functions; a loss is detached or not one number; the validation
@@ -194,6 +198,7 @@ class LossWeightTuner:
             "learned": self.learned.state_dict(),
             "outer_optimiser": self.outer_optimiser.state_dict(),
             "steps": self.steps,
+            "validation_seed": self.validation_seed,
             "history": self.history.state_dict(),
         }
 
@@ -201,11 +206,12 @@ class LossWeightTuner:
         """Go on from where a state was saved."""
         self.learned.load_state_dict(state["learned"])
         self.outer_optimiser.load_state_dict(state["outer_optimiser"])
-        self.steps = int(state["steps"])
+        self.steps, self.validation_seed = int(state["steps"]), state.get("validation_seed")
         self.history.load_state_dict(state["history"])
 
     def _outer_step(self, batches: list[list[TrainLosses]], validation_loss: Loss) -> StepResult:
         before = self.world.now()
+        self._seed()
         try:
             own = self._own(batches[0], before)
             found = self._look_ahead(batches, validation_loss, own)
@@ -220,6 +226,12 @@ class LossWeightTuner:
             self._move_weights(found.gradient)
             loss = self._train(batches[0], own)
         return StepResult(loss, found.validation_loss)
+
+    def _seed(self) -> int:
+        """Of the stream that validation draws from: it follows from where torch's stream first was."""
+        if self.validation_seed is None:
+            self.validation_seed = validation_seed()
+        return self.validation_seed
 
     def _own(self, parts: list[TrainLosses], before: Moment) -> Own | None:
         """What the model computes for its own step, if that will not change with what is learned."""
@@ -241,13 +253,13 @@ class LossWeightTuner:
     ) -> MetaGradient:
         checked = [[functools.partial(self._checked, part) for part in parts] for parts in batches]
         lifted = LiftedOptimiser(self.optimiser, groups=self._groups(), clip=self.clipping.differentiable)
-        with self.world.drawing_from(self.world.draws_now()), torch.enable_grad():
+        with drawing_from(self.world.draws_now()), torch.enable_grad():
             ahead = LookAhead(
                 self.world,
                 lifted,
                 checked,
                 self._weigh,
-                validation_loss,
+                self.world.seeded(validation_loss, self._seed(), self.steps),
                 self.outer,
                 own,
                 self.learned,

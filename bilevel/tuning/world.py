@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bilevel.errors import require
+from bilevel.tuning import draws
+from bilevel.tuning.draws import Draws
 from bilevel.tuning.lifted import parameters_of
 
 Result = TypeVar("Result")
-Draws = tuple[Tensor, Tensor | None]
-"""The states of the random streams of the CPU and of the device, if that is another."""
 
 
 class Moment(NamedTuple):
@@ -91,7 +91,7 @@ class World(nn.Module):
         """Bring buffers and random streams back to where they were."""
         for (module, key, buffer), copied in zip(moment.buffers, moment.copies, strict=True):
             module._buffers[key] = buffer if buffer is None or copied is None else buffer.copy_(copied)
-        self.draw_from(moment.draws)
+        draws.draw_from(moment.draws)
 
     def buffers_now(self) -> dict[str, Tensor]:
         """Copies of the buffers, as batch norm's running means, that may be written to."""
@@ -137,32 +137,28 @@ class World(nn.Module):
                 for module, key in places:
                     module._parameters[key] = own  # type: ignore[assignment]
 
-    def draws_now(self) -> Draws:
-        """Where torch's random streams are."""
-        device = self.trained[0].device
-        on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        return torch.get_rng_state(), on_device
+    @property
+    def devices(self) -> list[torch.device]:
+        """The accelerators that hold parameters: their random streams are restored, too."""
+        found = dict.fromkeys(parameter.device for parameter in self.trained)
+        return [device for device in found if device.type not in ("cpu", "meta")]
 
-    @contextmanager
-    def drawing_from(self, start: Draws) -> Iterator[None]:
-        """Draw from there inside, and leave the streams where they were."""
-        before = self.draws_now()
-        self.draw_from(start)
-        try:
-            yield
-        finally:
-            self.draw_from(before)
+    def draws_now(self) -> Draws:
+        """Where the random streams are."""
+        return draws.draws_now(self.devices)
+
+    def seeded(self, function: Callable[[], Result], seed: int, step: int) -> Callable[[], Result]:
+        """The same function with draws that a seed and a step name; the streams are left where it ends."""
+
+        def drawing() -> Result:
+            draws.seed_validation(seed, step, self.devices)
+            return function()
+
+        return drawing
 
     def forward(self, function: Callable[[], Result]) -> Result:
         """Call the function; `run` says with which parameters."""
         return function()
-
-    def draw_from(self, draws: Draws) -> None:
-        """Draw from there from now on."""
-        on_cpu, on_device = draws
-        torch.set_rng_state(on_cpu)
-        if on_device is not None:
-            torch.cuda.set_rng_state(on_device, self.trained[0].device)
 
     def _require_unchanged(self, params: Sequence[Tensor], versions: Sequence[int]) -> None:
         for name, parameter, version in zip(self.names, params, versions, strict=True):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bilevel.tuning import LossWeightTuner
+from bilevel.tuning.draws import seed_validation, validation_seed
 from tests.bilevel.tuning.scenarios import SCENARIOS, Loop, load_all, plain_step
 
 load_all()
@@ -87,11 +88,13 @@ def reference(name: str, steps: int, *, last: bool = False) -> Tensor:
         with streams():
             loop = build(name)
             loop.change()
+            seed = validation_seed()
             for index in range(steps):
                 if index == (steps - 1 if last else 0):
                     with torch.no_grad():
                         loop.learned()[place].view(-1)[entry] += shift
                 plain_step(loop, index)
+            seed_validation(seed, 0)
             return float(loop.validation().detach())
 
     return torch.tensor([_slope(functools.partial(after, *each)) for each in _entries(name)]).double()
@@ -112,6 +115,8 @@ def implicit_reference(name: str, terms: int = 3) -> Tensor:
                 if shift is not None:
                     for p, part in zip(trained, shift.split([p.numel() for p in trained]), strict=True):
                         p.add_(part.view_as(p))
+            if not training:
+                seed_validation(validation_seed(), 0)
             count = loop.settings.get("accumulate", 1)
             parts = [loop.weights(loop.losses(part)) for part in range(count)] if training else []
             loss = torch.stack(parts).mean() if training else loop.validation()
