@@ -6,9 +6,10 @@ line can be interrupted while the rest loads.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bilevel._version import __version__
+from bilevel.lazy import lazy_names
 
 if TYPE_CHECKING:
     from bilevel.experiment.config import RunConfig, default_config
@@ -17,16 +18,6 @@ if TYPE_CHECKING:
     from bilevel.methods import METHODS, Method, Placement
     from bilevel.outer.sharing import Sharing, share
     from bilevel.step import inner_step, inner_step_per_agent
-
-_ROOMS = {
-    "bilevel.experiment.config": ("RunConfig", "default_config"),
-    "bilevel.experiment.run": ("Results", "RunFolder", "create_run", "load_results", "train"),
-    "bilevel.hypergradient": ("BilevelProblem", "Estimate", "Unrolled", "check_hypergradient"),
-    "bilevel.methods": ("METHODS", "Method", "Placement"),
-    "bilevel.outer.sharing": ("Sharing", "share"),
-    "bilevel.step": ("inner_step", "inner_step_per_agent"),
-}
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "METHODS",
@@ -51,13 +42,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'bilevel' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "bilevel._version": ("__version__",),
+        "bilevel.experiment.config": ("RunConfig", "default_config"),
+        "bilevel.experiment.run": ("Results", "RunFolder", "create_run", "load_results", "train"),
+        "bilevel.hypergradient": ("BilevelProblem", "Estimate", "Unrolled", "check_hypergradient"),
+        "bilevel.methods": ("METHODS", "Method", "Placement"),
+        "bilevel.outer.sharing": ("Sharing", "share"),
+        "bilevel.step": ("inner_step", "inner_step_per_agent"),
+    },
+)
