@@ -19,6 +19,8 @@ Losses = Mapping[str, Tensor]
 class LossWeights(Learned):
     """Weights lambda of losses: called with the losses it gives sum_k lambda_k L_k.
 
+    They stay on the device where they are, and their values follow the losses' device.
+
     Args:
         names: what the losses are called.
         init: the first weights: one for all, or one for each name.
@@ -84,7 +86,7 @@ class LossWeights(Learned):
         """
         self.check(losses)
         stacked = torch.stack([losses[name] for name in self.names], -1)
-        return (stacked * self.values().to(stacked.dtype)).sum(-1)
+        return (stacked * self.values().to(stacked)).sum(-1)
 
     def check(self, losses: Losses) -> None:
         """Raise ValueError unless there is one loss for each weight, as `forward` wants it."""

@@ -16,7 +16,8 @@ class SampleWeights(Learned):
     """Meta-Weight-Net: the weight of a sample is a network of its loss, sigmoid(MLP(L_i)).
 
     Called with the losses of a batch it gives their weighted mean, sum_i w_i L_i / n; or, normalised,
-    sum_i w_i L_i / sum_i w_i, as the paper's code does.
+    sum_i w_i L_i / sum_i w_i, as the paper's code does. The network stays on the device where it is, and is
+    evaluated on the losses'.
 
     Args:
         hidden: units of each hidden layer; the paper has one layer of 100.
@@ -55,7 +56,7 @@ class SampleWeights(Learned):
             losses: [..., sample].
         """
         read = losses.detach().unsqueeze(-1).to(self.theta.dtype)
-        return self.network(self.theta, read).squeeze(-1).sigmoid()
+        return self.network(self.theta.to(losses.device), read).squeeze(-1).sigmoid()
 
     def forward(self, losses: Tensor) -> Tensor:
         """The weighted mean of a batch.

@@ -37,6 +37,39 @@ def require_learnable(losses: Any, *, differentiated: bool = True) -> None:
         )
 
 
+def require_function(name: str, given: object) -> None:
+    """Raise ValueError unless losses come as a function, which can be called on other parameters.
+
+    Args:
+        name: of the argument.
+        given: what was passed.
+
+    >>> require_function("validation_loss", torch.tensor(1.0))
+    Traceback (most recent call last):
+    ValueError: validation_loss must be a function of no arguments, because it is called on other parameters
+    too, and this is a Tensor: wrap what computes it in `lambda:`.
+    """
+    require(
+        callable(given),
+        f"{name} must be a function of no arguments, because it is called on other parameters too, and this "
+        f"is a {type(given).__name__}: wrap what computes it in `lambda:`.",
+    )
+
+
+def require_differentiable_mode() -> None:
+    """Raise ValueError under torch.inference_mode(), whose tensors no gradient can be taken of.
+
+    >>> with torch.inference_mode():
+    ...     require_differentiable_mode()
+    Traceback (most recent call last):
+    ValueError: A training step cannot be taken under torch.inference_mode(): call step outside it.
+    """
+    require(
+        not torch.is_inference_mode_enabled(),
+        "A training step cannot be taken under torch.inference_mode(): call step outside it.",
+    )
+
+
 def require_fitting(
     estimator: str, *, implicit: bool, virtual_steps: int, learns_rate: bool, also: bool, model_first: bool
 ) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bilevel.errors import require
-from bilevel.tuning.checks import require_learnable
+from bilevel.tuning.checks import require_differentiable_mode, require_function, require_learnable
 from bilevel.tuning.clipping import Clipping
 from bilevel.tuning.draws import drawing_from, validation_seed
 from bilevel.tuning.history import History
@@ -81,6 +81,13 @@ class Reweighter:
             ValueError: losses have another shape or are detached.
             FloatingPointError: a loss is not a finite number; no parameter was changed.
         """
+        require_function("train_losses", train_losses)
+        require_function("validation_loss", validation_loss)
+        require_differentiable_mode()
+        with torch.enable_grad():
+            return self._step(train_losses, validation_loss)
+
+    def _step(self, train_losses: Callable[[], Tensor], validation_loss: Callable[[], Tensor]) -> StepResult:
         params = [parameter for parameter in self.world.trained if parameter.requires_grad]
         direction, outcome = self._validation_gradient(validation_loss, params)
         losses = train_losses()
@@ -132,7 +139,7 @@ class Reweighter:
         if self.validation_seed is None:
             self.validation_seed = validation_seed()
         seeded = world.seeded(validation_loss, self.validation_seed, self.steps)
-        with drawing_from(world.draws_now()), torch.enable_grad():
+        with drawing_from(world.draws_now()):
             loss = world.run(seeded, world.trained, world.buffers_now())
         require(
             isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bilevel.errors import require
 from bilevel.outer.loss_weights import Losses
-from bilevel.tuning.checks import require_learnable
+from bilevel.tuning.checks import require_differentiable_mode, require_function, require_learnable
 from bilevel.tuning.clipping import Clipping
 from bilevel.tuning.history import History
 from bilevel.tuning.lifted import parameters_of
@@ -73,6 +73,12 @@ class Trainer:
             ValueError: losses are for other names, not numbers, or detached.
             FloatingPointError: a loss is not a finite number; nothing was changed.
         """
+        require_function("train_losses", train_losses)
+        require_differentiable_mode()
+        with torch.enable_grad():
+            return self._step(train_losses)
+
+    def _step(self, train_losses: Callable[[], Losses]) -> StepResult:
         losses = train_losses()
         require_learnable(losses)
         for name, loss in losses.items():

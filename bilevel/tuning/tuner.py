@@ -17,7 +17,9 @@ from bilevel.tree import leaves
 from bilevel.tuning.checks import (
     FIRST,
     require_counts,
+    require_differentiable_mode,
     require_fitting,
+    require_function,
     require_learnable,
     require_moved,
 )
@@ -177,6 +179,12 @@ class LossWeightTuner:
             FloatingPointError: a loss or a meta-gradient is not a finite number; nothing was changed.
         """
         batches = self._batches(train_losses)
+        require_function("validation_loss", validation_loss)
+        require_differentiable_mode()
+        with torch.enable_grad():
+            return self._step(batches, validation_loss)
+
+    def _step(self, batches: list[list[TrainLosses]], validation_loss: Loss) -> StepResult:
         if self.steps % self.every:
             result = StepResult(self._train(batches[0], None), None)
         else:
@@ -337,12 +345,17 @@ class LossWeightTuner:
         return total
 
     def _batches(self, train_losses: TrainLosses | Sequence[TrainLosses]) -> list[list[TrainLosses]]:
-        given = [train_losses] if callable(train_losses) else list(train_losses)
+        if not isinstance(train_losses, list | tuple):
+            require_function("train_losses", train_losses)
+            train_losses = [train_losses]  # type: ignore[list-item]  # a function
+        given: list[TrainLosses] = list(train_losses)
+        for each in given:
+            require_function("train_losses", each)
         wanted = self.virtual_steps * self.accumulate
         if len(given) == 1 and self.accumulate == 1:
             given = given * wanted  # the same batch in every virtual step
         require(
-            len(given) == wanted and all(map(callable, given)),
+            len(given) == wanted,
             f"train_losses is a list of {wanted} functions of no arguments, virtual_steps = "
             f"{self.virtual_steps} times accumulate = {self.accumulate}; these are {len(given)}.",
         )

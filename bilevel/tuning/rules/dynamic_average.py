@@ -61,7 +61,7 @@ class DynamicAverage(Weighing):
             f"Rates of falling need losses above 0, but they are {values.tolist()}.",
         )
         total = super().descend(losses, parameters)
-        self.sums += values.double()
+        self.sums += values.to(self.sums)
         return total
 
     def advance(self) -> None:

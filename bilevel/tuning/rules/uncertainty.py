@@ -37,6 +37,8 @@ class Uncertainty(Rule):
 
     def descend(self, losses: Losses, parameters: Sequence[Tensor]) -> Tensor:
         """Gradients for the model and for every s_k."""
-        total = ((-self.log_variance).exp() * self.stacked(losses) + self.log_variance).sum() / 2
+        stacked = self.stacked(losses)
+        log_variance = self.log_variance.to(stacked.device)
+        total = ((-log_variance).exp() * stacked + log_variance).sum() / 2
         total.backward()
         return total.detach()

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bilevel.tuning import HyperParameter, LossWeights, LossWeightTuner
+from bilevel.tuning.reweighting import Reweighter
+from bilevel.tuning.rules import Fixed
+from bilevel.tuning.trainer import Trainer
 from tests.bilevel.tuning.loops import Regression, regression
 
 NAMES = ("square", "large")
@@ -162,3 +165,74 @@ def test_a_module_that_changes_its_parameters_is_named() -> None:
         ValueError, match=r"The module '0\.2' \(Shrinking\) changes its parameter 'scale' in place"
     ):
         build(task).step(task.losses, task.validation)
+
+
+def everything(task: Regression, weights: nn.Module) -> list[Tensor]:
+    return [value.clone() for value in [*task.model.state_dict().values(), *weights.state_dict().values()]]
+
+
+def test_values_in_the_place_of_functions() -> None:
+    task, weights = regression(), LossWeights(NAMES).double()
+    tuner, before = build(task, weights=weights), everything(task, weights)
+    cases: list[tuple[Any, Any, str, str]] = [
+        (task.losses(), task.validation, "train_losses", "dict"),
+        (task.each(), task.validation, "train_losses", "Tensor"),
+        ([task.losses()], task.validation, "train_losses", "dict"),
+        (task.losses, task.validation(), "validation_loss", "Tensor"),
+        (task.losses, 3.0, "validation_loss", "float"),
+        (task.losses, None, "validation_loss", "NoneType"),
+    ]
+    rivals = [
+        Reweighter(task.model, tuner.optimiser),
+        Trainer(tuner.optimiser, Fixed(dict.fromkeys(NAMES, 1.0))),
+    ]
+    for train, validation, name, kind in cases:
+        steps = (
+            [tuner.step, rivals[0].step]
+            if name == "validation_loss"
+            else [tuner.step, *(r.step for r in rivals)]
+        )
+        if isinstance(train, list):
+            steps = steps[:1]
+        for step in steps:
+            with pytest.raises(
+                ValueError,
+                match=f"^{name} must be a function of no arguments.*this is a {kind}: wrap .* in `lambda:`",
+            ):
+                step(train, validation)
+    assert all(torch.equal(a, b) for a, b in zip(before, everything(task, weights), strict=True))
+
+
+@pytest.mark.parametrize(
+    "estimator", ["unrolled", "directional", "finite-difference", "implicit", "one-step"]
+)
+def test_a_step_under_no_grad_is_a_step(estimator: str) -> None:
+    found = []
+    for context in (torch.enable_grad, torch.no_grad):
+        task, weights = regression(), LossWeights(NAMES).double()
+        tuner = build(task, weights=weights, estimator=estimator, every=2)
+        with context():
+            for _ in range(3):
+                tuner.step(task.losses, task.validation)
+        found.append(everything(task, weights))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_rivals_step_under_no_grad_too() -> None:
+    task = regression()
+    optimiser = torch.optim.SGD(task.model.parameters(), lr=0.1)
+    with torch.no_grad():
+        Reweighter(task.model, optimiser).step(task.each, task.validation)
+        Trainer(optimiser, Fixed(dict.fromkeys(NAMES, 1.0))).step(task.losses)
+
+
+def test_inference_mode_is_refused() -> None:
+    task, weights = regression(), LossWeights(NAMES).double()
+    tuner, before = build(task, weights=weights), everything(task, weights)
+    for step in (tuner.step, Reweighter(task.model, tuner.optimiser).step):
+        with (
+            torch.inference_mode(),
+            pytest.raises(ValueError, match=r"under torch.inference_mode\(\): call step"),
+        ):
+            step(task.losses, task.validation)
+    assert all(torch.equal(a, b) for a, b in zip(before, everything(task, weights), strict=True))
