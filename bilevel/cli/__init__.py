@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -9,6 +10,8 @@ import threading
 from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
+
+from bilevel.cli.streams import lenient_streams
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -19,6 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: without the program's name; by default those of the process.
     """
+    with lenient_streams():
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
     main_thread = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, _leave) if main_thread else None
     from bilevel.cli.app import run  # slow to import
@@ -26,14 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if before is not None:
         signal.signal(signal.SIGINT, before)
     try:
-        code = run(list(sys.argv[1:] if arguments is None else arguments))
+        return run(arguments)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
-        code = INTERRUPTED
-    sys.exit(code)
+        return INTERRUPTED
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
     """Leave at once: a KeyboardInterrupt in the middle of an import may come out as anything."""
-    os.write(2, b"Stopped before anything was done.\n")
+    with contextlib.suppress(OSError):
+        os.write(2, b"Stopped before anything was done.\n")
     os._exit(INTERRUPTED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,7 +73,6 @@ def run(arguments: list[str]) -> int:
             raise
         return _say("There is not enough memory: fewer seeds, agents or episodes need less.", FAILED)
     except BrokenPipeError:  # whoever read our output has left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
         return _say(unusable(error), FAILED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def follow(folder: RunFolder, place: str = "") -> Results:
     """
     if folder.finished:
         results = load_results(folder)
-        print(f"{folder.path} is finished already; nothing is trained again.")
+        print(f"{folder.path} is finished already; nothing is trained again.", file=sys.stderr)
         return results
     with Progress(folder, place) as progress:
         return train(folder, progress.show)

@@ -63,7 +63,7 @@ def test_runs_then_reuses_then_adds_a_method(call: Call, monkeypatch: pytest.Mon
         no_training(patched)
         again = call(*PAIR)
     assert (again.code, again.err) == (0, "")
-    assert again.out.count("is finished already; nothing is trained again.") == 2
+    assert again.err.count("is finished already; nothing is trained again.") == 2
     assert again.out.endswith(said.out)
 
     before = numbers("selfish"), numbers("tos")

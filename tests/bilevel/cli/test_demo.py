@@ -40,7 +40,7 @@ def test_interrupted_then_whole_then_reused(call: Call, monkeypatch: pytest.Monk
     said = call("demo", *SMALL)
     assert said.code == 0
     assert said.err == ""
-    assert said.out.count("is finished already") == len(GAMES) * len(METHODS)
+    assert said.err.count("is finished already") == len(GAMES) * len(METHODS)
     assert Path("demo/overview.png").exists()
     assert len(list(Path("demo").glob("*/figures/welfare.png"))) == len(GAMES) * len(METHODS)
     for title in GAMES.values():

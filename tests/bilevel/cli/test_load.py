@@ -35,7 +35,7 @@ def test_a_game_of_ones_own_is_trained_and_resumed(call: Call) -> None:
     del CATALOGUE["volunteer"]  # as in another process
     again = call("train", *loaded, "--resume", "run")
     assert again.code == 0
-    assert "finished already" in again.out
+    assert "finished already" in again.err
 
 
 def test_a_method_of_ones_own_is_trained(call: Call) -> None:

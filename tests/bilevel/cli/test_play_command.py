@@ -90,7 +90,7 @@ def test_every_kind_of_policy_learns_and_plays(words: tuple[object, ...], call: 
     said = call("play", "--policy", "run", "--episodes", 2, "--out", "clip.gif")
     assert said.code == 0, said.err
     assert frames("clip.gif").shape[0] >= 4
-    assert call("train", "--resume", "run").out.startswith("run is finished already")
+    assert call("train", "--resume", "run").err.startswith("run is finished already")
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from signal import SIGINT, SIGKILL, SIGTERM, Signals
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
 
 import pytest
 
@@ -29,10 +31,10 @@ def bilevel(*words: str) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[Signals, tuple[RunFolder, int, str]]:
-    """Three runs, each stopped by another signal early on: folder, exit code, what it said."""
+    """Four runs, each stopped by another signal early on: folder, exit code, what it said."""
     place = tmp_path_factory.mktemp("killed")
     found = {}
-    for number in (SIGINT, SIGTERM, SIGKILL):
+    for number in (SIGINT, SIGTERM, SIGHUP, SIGKILL):
         folder = RunFolder(place / number.name)
         with bilevel(*TRAIN, *SMALL, "--out", str(folder.path)) as process:
             assert process.stderr is not None
@@ -53,19 +55,23 @@ def whole(
     return folder
 
 
-@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP])
 def test_a_signal_ends_in_one_sentence(
     number: Signals, killed: dict[Signals, tuple[RunFolder, int, str]]
 ) -> None:
     folder, code, said = killed[number]
     assert code == 128 + number
-    last = said.splitlines()[-1]
+    *_, first, last = said.splitlines()
+    name = "Ctrl-C" if number == SIGINT else number.name
+    assert first.startswith(
+        f"{name}: stopping after this outer step, and saving it. A second one stops at once"
+    )
     assert last.startswith(f"Stopped. {folder.path} is saved after ")
     assert last.endswith(f"Continue with: bilevel train --resume {folder.path}")
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGKILL])
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP, SIGKILL])
 def test_resumed_is_uninterrupted(
     number: Signals, killed: dict[Signals, tuple[RunFolder, int, str]], whole: RunFolder
 ) -> None:
@@ -98,3 +104,53 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         process.wait(timeout=60)
     assert said == ""
     assert process.returncode == 1
+
+
+def readers_leave(*words: str) -> tuple[int, str]:
+    """As `2>&1 | head -1`: the first line of progress is read, and nothing after it."""
+    with bilevel(*words) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        process.stderr.close()
+        process.stdout.close()
+        process.wait(timeout=120)
+    return process.returncode, first
+
+
+def redirected(how: str) -> Callable[..., tuple[int, str]]:
+    """By a shell; what can still be read is returned."""
+
+    def run(*words: str) -> tuple[int, str]:
+        shell = ["sh", "-c", f'exec "$@" {how}', "sh", sys.executable, "-m", "bilevel", *words]
+        done = subprocess.run(shell, capture_output=True, text=True, check=False, timeout=120)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("start", "code", "says"),
+    [
+        (readers_leave, 1, r"tos on escape-room: .*\n"),
+        pytest.param(
+            redirected("2>/dev/full"),
+            0,
+            r"(?s).*Everything else: .*",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here"),
+        ),
+        (redirected("<&- >&- 2>&-"), 0, ""),
+    ],
+)
+def test_no_run_ends_by_what_nobody_reads(
+    start: Callable[..., tuple[int, str]], code: int, says: str, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    found, said = start(*TRAIN, *SMALL, "--outer-steps", "20", "--out", str(folder.path))
+    assert (found, re.fullmatch(says, said) is not None) == (code, True), said
+    assert folder.finished
+    whole = create_run(load_config(folder.config), tmp_path / "whole")
+    train(whole)
+    assert folder.metrics.read_bytes() == whole.metrics.read_bytes()
+    assert folder.evaluation.read_bytes() == whole.evaluation.read_bytes()
+    assert (folder.figures / "welfare.png").exists()

@@ -65,7 +65,7 @@ def test_a_finished_run_is_shown_again_but_not_trained(call: Call, monkeypatch: 
     monkeypatch.setattr(PolicyLearner, "update", lambda *_: pytest.fail("trained again"))
     said = call("train", "--resume", "run")
     assert said.code == 0
-    assert said.out.startswith("run is finished already; nothing is trained again.\n")
+    assert said.err == "run is finished already; nothing is trained again.\n"
     assert "tos" in said.out
     assert numbers(Path("run")) == before
 

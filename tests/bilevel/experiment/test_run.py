@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
     assert all(ours != theirs for ours, theirs in zip(numbers(other), numbers(whole), strict=True))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("at", [1, EVERY, STEPS - 1, STEPS])
 def test_interrupted_and_resumed(at: int, number: signal.Signals, whole: RunFolder, fresh: RunFolder) -> None:
     def listener(done: int, _: object) -> None:
@@ -144,6 +144,43 @@ def test_a_second_signal_leaves_the_last_checkpoint(at: int, whole: RunFolder, f
     found = f"is saved after {saved} of" if saved else "has no checkpoint yet"
     assert found in standing(fresh)
     train(fresh)
+    assert numbers(fresh) == numbers(whole)
+
+
+def test_the_first_signal_says_at_once_what_a_second_does(
+    fresh: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+
+    def listener(done: int, _: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        said.append(capsys.readouterr().err)
+
+    with pytest.raises(RunInterrupted):
+        train(fresh, listener)
+    assert said == [
+        "Ctrl-C: stopping after this outer step, and saving it. A second one stops at once: what came after "
+        "the last checkpoint is then trained again.\n"
+    ]
+
+
+@pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGTERM])
+def test_a_terminal_that_closes_may_say_so_twice(first: signal.Signals, fresh: RunFolder) -> None:
+    def listener(done: int, _: object) -> None:
+        signal.raise_signal(first)
+        signal.raise_signal(signal.SIGHUP)
+
+    with pytest.raises(RunInterrupted, match="Stopped after 1"):
+        train(fresh, listener)
+
+
+def test_a_signal_that_is_ignored_stays_ignored(whole: RunFolder, fresh: RunFolder) -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        train(fresh, lambda *_: signal.raise_signal(signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert numbers(fresh) == numbers(whole)
 
 
