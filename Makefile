@@ -42,7 +42,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bilevel needs Python 3.11 or later; set one with: make PYTHON=/path/to/python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,environments,films,learners,notebooks,openspiel,rivals,tasks]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,environments,films,learners,lightning,notebooks,openspiel,rivals,tasks,transformers]'
 	touch $@
 
 # JAX is only compared with; where it cannot be installed the benchmarks run without it, and say so.

@@ -9,15 +9,11 @@ import torch
 from higher.optim import DifferentiableOptimizer
 from torch import Tensor
 
-from bilevel.errors import require
-from bilevel.tuning.torch_steps import RULES, Group
+from bilevel.tuning.supported import check_lifts, rule_of, unwrapped
+from bilevel.tuning.torch_steps import Group, Rule
 
 Params = list[Tensor]
 ClipGradients = Callable[[Sequence[Tensor | None]], list[Tensor | None]]
-
-
-LIFTED = tuple(RULES)
-"""Optimisers whose steps can be differentiated. Rprop is not one: it follows the gradient's sign alone."""
 
 
 class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher has no types
@@ -28,7 +24,7 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
     the optimiser is copied, so take these steps before it takes its own.
 
     Args:
-        optimiser: one of `LIFTED`; not changed.
+        optimiser: one of `bilevel.tuning.supported.LIFTED`; not changed.
         clip: what happens to the gradients before each step; None: nothing.
         groups: parameter groups in the place of its own, with a learning rate that is to be differentiated.
 
@@ -51,7 +47,8 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         groups: Sequence[Group] | None = None,
     ) -> None:
         check_lifts(optimiser)
-        self.rule = RULES[type(optimiser)]
+        optimiser = unwrapped(optimiser)
+        self.rule = rule_of(optimiser)
         groups = optimiser.param_groups if groups is None else groups
         self.param_groups = [{**group, "params": [None] * len(group["params"])} for group in groups]
         self.state = [
@@ -93,7 +90,7 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
     @property
     def decays(self) -> list[float]:
         """The weight decay of each parameter that is added to its gradient; 0 where it is decoupled."""
-        return [_added_decay(group) for group in self.param_groups for _ in group["params"]]
+        return [_added_decay(self.rule, group) for group in self.param_groups for _ in group["params"]]
 
     def _keep_and_clip(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
         self.descended = list(gradients)
@@ -112,20 +109,6 @@ def parameters_of(optimiser: torch.optim.Optimizer) -> Params:
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
-def check_lifts(optimiser: torch.optim.Optimizer) -> None:
-    """Raise ValueError unless the optimiser's steps can be differentiated."""
-    names = ", ".join(cls.__name__ for cls in LIFTED)
-    require(
-        type(optimiser) in LIFTED,
-        f"The steps of {type(optimiser).__name__} cannot be differentiated; those of {names} can.",
-    )
-    for group in optimiser.param_groups:
-        require(
-            not group.get("maximize", False),
-            f"This {type(optimiser).__name__} ascends (maximize=True): leave it off, and minimise minus "
-            "what you want to be large.",
-        )
-
-
-def _added_decay(group: Group) -> float:
-    return 0.0 if group.get("decoupled_weight_decay", False) else float(group.get("weight_decay", 0.0))
+def _added_decay(rule: Rule, group: Group) -> float:
+    decoupled = rule.decoupled or group.get("decoupled_weight_decay", False)
+    return 0.0 if decoupled else float(group.get("weight_decay", 0.0))

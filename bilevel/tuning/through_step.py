@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -120,7 +120,8 @@ class PureStep:
         self.phi: Phi = {name: p.detach() for name, p in self.learned.named_parameters()}
         lifted = ahead.optimiser
         memories = [memory for states in lifted.state for memory in states.values()]
-        self.memory = tuple(_as_tensors(memories[place], self.start[place]) for place in self.places)
+        numbers = lifted.rule.decides_by
+        self.memory = tuple(_as_tensors(memories[place], self.start[place], numbers) for place in self.places)
         self._group_of = [index for index, group in enumerate(lifted.param_groups) for _ in group["params"]]
         self._moved = [self._who_moves(index) for index in range(len(ahead.losses))]
 
@@ -193,13 +194,13 @@ class _Reader(nn.Module):
         return function()
 
 
-def _as_tensors(memory: Memory, parameter: Tensor) -> Memory:
+def _as_tensors(memory: Memory, parameter: Tensor, numbers: Sequence[str]) -> Memory:
     """Numbers as tensors: counts whole, others in the parameter's precision; zeros with room of their own."""
     return {
-        name: value.contiguous()
-        if isinstance(value, Tensor) and value.shape == parameter.shape
-        else torch.as_tensor(
+        name: torch.as_tensor(
             value, dtype=torch.int64 if name == "step" else parameter.dtype, device=parameter.device
         ).detach()
+        if name in numbers
+        else value.contiguous()
         for name, value in memory.items()
     }

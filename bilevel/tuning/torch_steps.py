@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,13 @@ class Rule:
     move: Move
     """Its step."""
     remembers: Callable[[Group], tuple[str, ...]] = lambda group: ()
-    """Names, torch's own, of the tensors that begin as zeros."""
+    """Names, torch's own, of the tensors like the parameter that begin as zeros."""
     decides_by: tuple[str, ...] = ("step",)
     """Names of the numbers that it remembers."""
+    factors: Callable[[Tensor], Mapping[str, Sequence[int]]] = lambda parameter: {}
+    """Name -> shape of further tensors that begin as zeros."""
+    decoupled: bool = False
+    """Whether weight decay is never added to the gradient."""
 
     def read(self, parameter: Tensor, state: Mapping[str, Any], group: Group) -> Memory:
         """What an optimiser remembers of a parameter as it is; nothing is copied, and zeros take no room.
@@ -37,14 +41,16 @@ class Rule:
             state: torch's, empty before the first step.
             group: of the parameter.
         """
-        kept = {name: state.get(name) for name in self.remembers(group)}
+        shapes = {**dict.fromkeys(self.remembers(group), parameter.shape), **self.factors(parameter)}
+        kept = {name: state.get(name) for name in shapes}
         memory: Memory = {
-            name: parameter.new_zeros(()).expand_as(parameter) if value is None else value.detach()
+            name: parameter.new_zeros(()).expand(shapes[name]) if value is None else value.detach()
             for name, value in kept.items()
         }
+        begun = float(any(value is not None for value in kept.values()))
+        first = {"step": begun, "eta": group["lr"], "mu_product": 1.0}
         for name in self.decides_by:
-            begun = float(any(value is not None for value in kept.values()))
-            memory[name] = float(state[name]) if name in state else begun if name == "step" else group["lr"]
+            memory[name] = float(state[name]) if name in state else first[name]
         return memory
 
 
@@ -62,20 +68,110 @@ def _sgd(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Me
     return _down(p, g, group["lr"]), memory
 
 
-def _adam(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
-    count, (first_decay, second_decay) = memory["step"] + 1, group["betas"]
+def _moments(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Tensor, Memory]:
+    """Decay, and average the gradient and its square: the decayed parameter, the gradient, the new memory."""
+    first_decay, second_decay = group["betas"]
     if group.get("decoupled_weight_decay", False):
-        p = p * (1 - group["lr"] * group["weight_decay"]) if group["weight_decay"] != 0 else p
+        p = _shrunk(p, group)
     else:
         g = _decayed(p, g, group)
     first = torch.lerp(memory["exp_avg"], g, 1 - first_decay)
     second = memory["exp_avg_sq"] * second_decay + (1 - second_decay) * (g * g)
-    memory = memory | {"exp_avg": first, "exp_avg_sq": second, "step": count}
+    return p, g, memory | {"exp_avg": first, "exp_avg_sq": second, "step": memory["step"] + 1}
+
+
+def _adam(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
+    p, _, memory = _moments(p, g, memory, group)
+    count, (first_decay, second_decay) = memory["step"], group["betas"]
+    first, second = memory["exp_avg"], memory["exp_avg_sq"]
     if group["amsgrad"]:
         second = memory["max_exp_avg_sq"] = torch.maximum(memory["max_exp_avg_sq"], second)
     correction = _one_minus_power(second_decay, count, p) ** 0.5
     size = group["lr"] / _one_minus_power(first_decay, count, p)
     return p - size * (first / (_root(second) / correction + group["eps"])), memory
+
+
+def _nadam(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
+    p, g, memory = _moments(p, g, memory, group)
+    count, (first_decay, second_decay) = memory["step"], group["betas"]
+
+    def momentum(step: Any) -> Any:
+        return first_decay * (1 - 0.5 * 0.96 ** (_as(step, p) * group["momentum_decay"]))
+
+    product = _stored(memory["mu_product"], momentum(count))
+    size = _root(memory["exp_avg_sq"] / _one_minus_power(second_decay, count, p)) + group["eps"]
+    now = (1 - momentum(count)) / (1 - product)
+    before = momentum(count + 1) / (1 - product * momentum(count + 1))
+    move = now * (g / size) + before * (memory["exp_avg"] / size)
+    return p - group["lr"] * move, memory | {"mu_product": product}
+
+
+def _radam(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
+    p, _, memory = _moments(p, g, memory, group)
+    count, (first_decay, second_decay) = memory["step"], group["betas"]
+    first = memory["exp_avg"] / _one_minus_power(first_decay, count, p)
+    left = _one_minus_power(second_decay, count, p)
+    longest = 2 / (1 - second_decay) - 1
+    length = longest - 2 * _as(count, p) * (1 - left) / left
+    if longest <= 5 or not (isinstance(count, Tensor) or length > 5):
+        return p - group["lr"] * first, memory
+    squared = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+    rectified = squared.clamp(min=0) ** 0.5 if isinstance(squared, Tensor) else squared**0.5
+    scale = rectified * left**0.5 / (_root(memory["exp_avg_sq"]) + group["eps"])
+    if isinstance(count, Tensor):
+        scale = torch.where(length > 5, scale, 1)
+    return p - group["lr"] * (first * scale), memory
+
+
+def _adafactor(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
+    count, rate, (least, least_scale) = memory["step"] + 1, group["lr"], group["eps"]
+    least = torch.finfo(p.dtype).eps if least is None else least
+    part, most = _as(count, p) ** group["beta2_decay"], _as(count, p) ** -0.5
+    if isinstance(rate, Tensor) or isinstance(most, Tensor):
+        rate_now = torch.minimum(*(torch.as_tensor(x, dtype=p.dtype, device=p.device) for x in (rate, most)))
+    else:
+        rate_now = min(rate, most)
+    size = (_norm(p) / p.numel() ** 0.5).clamp(min=least_scale) * rate_now
+    square = g * g
+    if g.ndim > 1:
+        row = torch.lerp(memory["row_var"], square.mean(-1, keepdim=True), part)
+        column = torch.lerp(memory["col_var"], square.mean(-2, keepdim=True), part)
+        variance = row @ column / row.mean(-2, keepdim=True).clamp(min=least)
+        memory = {"row_var": row, "col_var": column, "step": count}
+    else:
+        variance = torch.lerp(memory["variance"], square, part)
+        memory = {"variance": variance, "step": count}
+    move = variance.clamp(min=least**2).rsqrt() * g
+    clipped = (_norm(move) / (move.numel() ** 0.5 * group["d"])).clamp(min=1)
+    return _shrunk(p, group) - size / clipped * move, memory
+
+
+def _muon(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
+    """Torch iterates in bfloat16: the value is that, the derivative that of the same without rounding."""
+    trace = torch.lerp(memory["momentum_buffer"], g, 1 - group["momentum"])
+    move = torch.lerp(g, trace, group["momentum"]) if group["nesterov"] else trace
+    if p.dtype is torch.bfloat16 and not group["nesterov"]:  # torch then divides the trace itself
+        trace = trace / trace.norm().clamp(min=group["eps"])
+    smooth = _orthogonal(move, group)
+    rounded = _orthogonal(move.detach().bfloat16(), group)
+    height, width = p.shape
+    ratio = {
+        "match_rms_adamw": 0.2 * math.sqrt(max(height, width)),
+        "original": math.sqrt(max(1, height / width)),
+    }[group["adjust_lr_fn"] or "original"]
+    step = smooth + (rounded.to(smooth.dtype) - smooth).detach()
+    return _shrunk(p, group) - group["lr"] * ratio * step, {"momentum_buffer": trace}
+
+
+def _orthogonal(matrix: Tensor, group: Group) -> Tensor:
+    """Newton and Schulz's iteration towards the nearest orthogonal matrix, as torch's Muon has it."""
+    a, b, c = group["ns_coefficients"]
+    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    wide = wide / wide.norm().clamp(min=group["eps"])
+    for _ in range(group["ns_steps"]):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return wide.T if matrix.shape[0] > matrix.shape[1] else wide
 
 
 def _adamax(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
@@ -140,13 +236,37 @@ RULES: dict[type[torch.optim.Optimizer], Rule] = {
     torch.optim.Adagrad: Rule(_adagrad, lambda group: ("sum",)),
     torch.optim.Adadelta: Rule(_adadelta, lambda group: ("square_avg", "acc_delta"), decides_by=()),
     torch.optim.ASGD: Rule(_asgd, decides_by=("step", "eta")),
+    torch.optim.NAdam: Rule(
+        _nadam, lambda group: ("exp_avg", "exp_avg_sq"), decides_by=("step", "mu_product")
+    ),
+    torch.optim.RAdam: Rule(_radam, lambda group: ("exp_avg", "exp_avg_sq")),
+    torch.optim.Adafactor: Rule(
+        _adafactor,
+        factors=lambda p: (
+            {"row_var": [*p.shape[:-1], 1], "col_var": [*p.shape[:-2], 1, p.shape[-1]]}
+            if p.ndim > 1
+            else {"variance": p.shape}
+        ),
+        decoupled=True,
+    ),
 }
 RULES[torch.optim.AdamW] = RULES[torch.optim.Adam]
 """Torch's optimiser -> its rule; a group says whether Adam's weight decay is decoupled."""
+if hasattr(torch.optim, "Muon"):  # since torch 2.9
+    RULES[torch.optim.Muon] = Rule(_muon, lambda group: ("momentum_buffer",), decides_by=(), decoupled=True)
 
 
 def _decayed(p: Tensor, g: Tensor, group: Group) -> Tensor:
     return g + group["weight_decay"] * p if group["weight_decay"] != 0 else g
+
+
+def _shrunk(p: Tensor, group: Group) -> Tensor:
+    """Decoupled weight decay."""
+    return p * (1 - group["lr"] * group["weight_decay"]) if group["weight_decay"] != 0 else p
+
+
+def _norm(values: Tensor) -> Tensor:
+    return _root(values.square().sum())
 
 
 def _root(square: Tensor) -> Tensor:
@@ -162,6 +282,14 @@ def _down(p: Tensor, move: Tensor, rate: float | Tensor) -> Tensor:
 def _as(number: Any, p: Tensor) -> Any:
     """A number, in the precision of a parameter if it is a tensor."""
     return number.to(p.dtype) if isinstance(number, Tensor) else number
+
+
+def _stored(number: Any, factor: Any) -> Any:
+    """A product, rounded as torch keeps it between steps, in the default precision or float32."""
+    if isinstance(number, Tensor):
+        return number * factor
+    kept = torch.float64 if torch.get_default_dtype() is torch.float64 else torch.float32
+    return float(torch.tensor(number, dtype=kept) * factor)
 
 
 def _one_minus_power(decay: float, count: Any, p: Tensor) -> Any:

@@ -27,7 +27,7 @@ from bilevel.tuning.clipping import Clipping
 from bilevel.tuning.draws import drawing_from, validation_seed
 from bilevel.tuning.history import History
 from bilevel.tuning.implicit import Implicit
-from bilevel.tuning.lifted import LiftedOptimiser, check_lifts, parameters_of
+from bilevel.tuning.lifted import LiftedOptimiser, parameters_of
 from bilevel.tuning.meta_gradients import (
     SHARING,
     Descended,
@@ -37,6 +37,7 @@ from bilevel.tuning.meta_gradients import (
     Own,
     TrainLosses,
 )
+from bilevel.tuning.supported import check_lifts, refusing_scalers
 from bilevel.tuning.through_step import make_estimator
 from bilevel.tuning.world import Moment, World
 
@@ -66,8 +67,8 @@ class LossWeightTuner:
 
     Args:
         model: the module that the losses use; several as a list.
-        optimiser: of the model's parameters, one of torch's (`bilevel.tuning.lifted.LIFTED`), also in the
-            middle of a run.
+        optimiser: of the model's parameters, one of torch's (`bilevel.tuning.supported.LIFTED`) or a subclass
+            that leaves the step as it is, also as Accelerate or Lightning wraps it, in the middle of a run.
         weights: `LossWeights`, `SampleWeights`, or any module that turns what the training losses give into
             one number.
         outer_optimiser: of the weights' parameters, any of torch's.
@@ -158,6 +159,7 @@ class LossWeightTuner:
         """Of the random draws of validation losses; None before the first outer step."""
         self._check_parameters()
 
+    @refusing_scalers()
     def step(
         self,
         train_losses: TrainLosses | Sequence[TrainLosses],
@@ -178,6 +180,7 @@ class LossWeightTuner:
                 loss depends on no weight; a module changes parameters in place (says which).
             FloatingPointError: a loss or a meta-gradient is not a finite number; nothing was changed.
         """
+        check_lifts(self.optimiser)
         batches = self._batches(train_losses)
         require_function("validation_loss", validation_loss)
         require_differentiable_mode()

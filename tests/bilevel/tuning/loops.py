@@ -64,5 +64,8 @@ OPTIMISERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
     "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.05, lr_decay=0.1, weight_decay=0.1),
     "adadelta": lambda p: torch.optim.Adadelta(p, lr=0.5, weight_decay=0.1, eps=1e-3),
     "asgd": lambda p: torch.optim.ASGD(p, lr=0.05, weight_decay=0.1),
+    "nadam": lambda p: torch.optim.NAdam(p, lr=0.05, weight_decay=0.1, momentum_decay=0.1, eps=1e-3),
+    "radam": lambda p: torch.optim.RAdam(p, lr=0.05, betas=(0.8, 0.9), weight_decay=0.1, eps=1e-3),
+    "adafactor": lambda p: torch.optim.Adafactor(p, lr=0.2, weight_decay=0.1),
 }
-"""Every lifted optimiser, with what its steps may depend on."""
+"""Every lifted optimiser but Muon, which takes matrices alone, with what its steps may depend on."""

@@ -130,7 +130,8 @@ def implicit_reference(name: str, terms: int = 3) -> Tensor:
     with streams():
         loop = build(name)
         loop.change()
-        decoupled = [group.get("decoupled_weight_decay", False) for group in loop.optimizer.param_groups]
+        always = isinstance(loop.optimizer, torch.optim.Adafactor | torch.optim.Muon)
+        decoupled = [group.get("decoupled_weight_decay", always) for group in loop.optimizer.param_groups]
         rates, decays = [], []
         for group, apart in zip(loop.optimizer.param_groups, decoupled, strict=True):
             rates += [torch.full_like(p, float(group["lr"])) for p in group["params"]]

@@ -12,12 +12,15 @@ from tests.bilevel.tuning.scenarios import Loop, plain_step, scenario
 from tests.bilevel.tuning.scenarios.data import loop_of
 
 
-def of_optimizer(make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]) -> Callable[[], Loop]:
-    """Builder of a loop with this optimizer, after one step."""
+def of_optimizer(
+    make: Callable[[list[nn.Parameter]], torch.optim.Optimizer], steps: int = 1
+) -> Callable[[], Loop]:
+    """Builder of a loop with this optimizer, after so many steps."""
 
     def build() -> Loop:
         loop = loop_of(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), make)
-        plain_step(loop, 3)
+        for _ in range(steps):
+            plain_step(loop, 3)
         return loop
 
     return build
@@ -25,3 +28,5 @@ def of_optimizer(make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]) ->
 
 for _name, _make in OPTIMISERS.items():
     scenario(f"optimizer: {_name}")(of_optimizer(_make))
+
+scenario("optimizer: radam, rectified")(of_optimizer(OPTIMISERS["radam"], steps=6))
