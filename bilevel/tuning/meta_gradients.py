@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn.utils import get_total_norm
 
 from bilevel.errors import require
 from bilevel.tree import Tensors, Tree, split_floating
@@ -16,6 +19,7 @@ from bilevel.tuning.draws import Draws, drawing_from
 from bilevel.tuning.lifted import LiftedOptimiser, Params
 from bilevel.tuning.world import World
 
+Result = TypeVar("Result")
 Loss = Callable[[], Tensor]
 """A loss of the model as it is: one number."""
 
@@ -148,45 +152,114 @@ def directional(ahead: LookAhead) -> MetaGradient:
     pulled = _pull_back(ahead)
     if not pulled.counts:
         return MetaGradient(pulled.direct, pulled.loss, pulled.descended)
-    with drawing_from(pulled.draws), forward_ad.dual_level():
-        duals = [
-            p if u is None else forward_ad.make_dual(p, u)
-            for p, u in zip(pulled.params, pulled.direction, strict=True)
-        ]
-        found = ahead.training(0, duals, ahead.world.buffers_now())
-        rises = [forward_ad.unpack_dual(loss).tangent for loss in split_floating(found)[0]]
-    return _joined(rises, pulled, ahead)
+    return _joined(_tangents(ahead, pulled), pulled, ahead)
 
 
 def finite_difference(ahead: LookAhead) -> MetaGradient:
-    """As `directional`, the derivative in the direction u by a central difference of length 0.01 / |u|.
+    """As `directional`, the derivative in the direction u by central differences of the training losses.
 
-    No derivative of the training loss in the model but the step's own is needed. Its error shrinks with the
-    square of that length, and with float32's rounding grows as it shrinks.
+    No derivative of the training losses in the model but the step's own is needed. The parameters move by
+    eps^(1/3) of their norm, eps being the precision of their dtype: there rounding and the third derivative
+    weigh about the same. The error is estimated at no cost: the differences, weighted, must add up to the
+    weighted loss's derivative along u, which its gradient gives exactly. Where they do not, as a ReLU network
+    changes pieces or losses are flat, other lengths are tried, and then forward mode.
+
+    Raises:
+        ValueError: the parameters have fewer digits than float32; or the estimated error is above 5 % at
+            every length, and torch has no forward mode of these losses.
 
     Source:
-        Liu et al., DARTS, arXiv 1806.09055, for plain gradient steps; here for every lifted optimiser.
+        Liu et al., DARTS, arXiv 1806.09055, for plain gradient steps; here for every lifted optimizer.
     """
     pulled = _pull_back(ahead)
     if not pulled.counts:
         return MetaGradient(pulled.direct, pulled.loss, pulled.descended)
-    norm = torch.stack([u.square().sum() for u in pulled.direction if u is not None]).sum().sqrt()
-    length = 0.01 / norm.clamp(min=torch.finfo(norm.dtype).tiny ** 0.5)
+    moved = [(p, u) for p, u in zip(pulled.params, pulled.direction, strict=True) if u is not None]
+    coarsest = max((p.dtype for p, _ in moved), key=lambda dtype: torch.finfo(dtype).eps)
+    precision, least = torch.finfo(coarsest).eps, torch.finfo(coarsest).tiny
+    require(
+        precision < 1e-4,
+        f"The estimator finite-difference takes differences of losses, for which {coarsest} has too few "
+        "digits: use directional or unrolled.",
+    )
+    size, norm = (get_total_norm(list(of)) for of in zip(*moved, strict=True))
+    length = precision ** (1 / 3) * torch.where(size > 0, size, 1) / norm.clamp(min=least**0.5)
+    best: tuple[float, list[Tensor]] = (math.inf, [])
+    for factor in _LENGTHS:
+        rises = _differences(ahead, pulled, factor * length)
+        pairs = zip(pulled.steepness, rises, strict=True)
+        parts = torch.cat([(s * rise).detach().flatten() for s, rise in pairs if s is not None])
+        error = float((parts.sum() - pulled.slope).abs() / parts.abs().sum().clamp(min=least))
+        best = min(best, (error, rises), key=lambda each: each[0])
+        if error <= 10 * precision**0.5:
+            break
+    if best[0] <= _LARGEST_ERROR:
+        return _joined(best[1], pulled, ahead)
+    try:
+        return _joined(_tangents(ahead, pulled), pulled, ahead)
+    except RuntimeError as missing:
+        raise ValueError(
+            f"The differences of the training losses are off by an estimated {best[0]:.0%} at every length "
+            f"tried (losses with jumps, or too flat for {coarsest}), and torch has no forward mode of these "
+            "losses: use unrolled, or float64."
+        ) from missing
 
-    def shifted(sign: int) -> Tensors:
-        """The losses of all parts, a little way on, or back."""
-        params = [
-            p if u is None else torch.addcmul(p, u, length, value=sign)
-            for p, u in zip(pulled.params, pulled.direction, strict=True)
+
+_LENGTHS = (1.0, 1 / 8, 8.0, 1 / 64)
+"""Of the differences, in the order in which they are tried, times the cube root of the precision."""
+_LARGEST_ERROR = 0.05
+"""Of the differences, as estimated: where it is larger, forward mode is asked."""
+
+
+def _tangents(ahead: LookAhead, pulled: _PulledBack) -> list[Tensor]:
+    """The derivatives of the training losses in the direction u, by forward mode."""
+
+    def along(params: Params) -> list[Tensor]:
+        with forward_ad.dual_level():
+            duals = [
+                p if u is None else forward_ad.make_dual(p, u)
+                for p, u in zip(params, pulled.direction, strict=True)
+            ]
+            found = ahead.training(0, duals, ahead.world.buffers_now())
+            return [forward_ad.unpack_dual(loss).tangent for loss in split_floating(found)[0]]
+
+    return _called_again(ahead, pulled, along)
+
+
+def _differences(ahead: LookAhead, pulled: _PulledBack, length: Tensor) -> list[Tensor]:
+    """The same by central differences, over the length times u to each side.
+
+    Of losses, not of what is weighed: weights may read a loss without being its function.
+    """
+
+    def shifted(params: Params, sign: int) -> Tensors:
+        found = [
+            p if u is None else torch.addcmul(p, u, length.to(u), value=sign)
+            for p, u in zip(params, pulled.direction, strict=True)
         ]
+        losses = split_floating(ahead.training(0, found, ahead.world.buffers_now()))[0]
         # Losses that do not read what is learned need no graph here.
-        graph = torch.set_grad_enabled(ahead.own is None or ahead.own.reads)
-        with drawing_from(pulled.draws), graph:
-            return split_floating(ahead.training(0, params, ahead.world.buffers_now()))[0]
+        reads = ahead.own is None or ahead.own.reads
+        return losses if reads else tuple(loss.detach() for loss in losses)
 
-    # Differences of losses, not of what is weighed: weights may read a loss without being its function.
-    rises = [(on - back) / (2 * length) for on, back in zip(shifted(1), shifted(-1), strict=True)]
-    return _joined(rises, pulled, ahead)
+    on, back = (_called_again(ahead, pulled, functools.partial(shifted, sign=sign)) for sign in (1, -1))
+    return [(one - other) / (2 * length.to(one)) for one, other in zip(on, back, strict=True)]
+
+
+def _called_again(ahead: LookAhead, pulled: _PulledBack, function: Callable[[Params], Result]) -> Result:
+    """Call a function of the parameters before the step, with the step's draws.
+
+    They require no gradient, so that no graph is kept; unless losses differentiate in them themselves.
+    """
+    with drawing_from(pulled.draws):
+        try:
+            return function(pulled.params)
+        except RuntimeError:
+            if not any(p.requires_grad for p in ahead.world.trained):
+                raise
+    owns = zip(pulled.params, ahead.world.trained, strict=True)
+    with drawing_from(pulled.draws):
+        return function([p.detach().requires_grad_(own.requires_grad) for p, own in owns])
 
 
 ESTIMATORS: dict[str, Callable[[LookAhead], MetaGradient]] = {
@@ -215,6 +288,8 @@ class _PulledBack(NamedTuple):
     """In the step."""
     steepness: Sequence[Tensor | None]
     """d(weighted training loss)/d(training loss), a function of what is learned, one for each of these."""
+    slope: Tensor
+    """The derivative of the weighted training loss in that direction: a number, detached."""
 
     @property
     def counts(self) -> bool:
@@ -245,6 +320,7 @@ def _pull_back(ahead: LookAhead) -> _PulledBack:
     loss = ahead.outcome(ahead.optimiser.along([leaves.get(i) for i in range(len(params))], start), buffers)
     pulled = torch.autograd.grad(loss, [*leaves.values(), *ahead.outer], allow_unused=True)
     direction = dict(zip(leaves, pulled, strict=False))
+    products = [(leaves[i].detach() * u).sum() for i, u in direction.items() if u is not None]
     return _PulledBack(
         params=start,
         direction=[direction.get(index) for index in range(len(params))],
@@ -253,6 +329,7 @@ def _pull_back(ahead: LookAhead) -> _PulledBack:
         draws=draws,
         descended=_descended(weighted, ahead.optimiser.descended),
         steepness=steepness,
+        slope=torch.stack(products).sum() if products else torch.zeros_like(loss.detach()),
     )
 
 
