@@ -54,8 +54,9 @@ class LossNetwork(LossWeights):
             one number.
 
         Raises:
-            ValueError: as of `LossWeights`.
+            ValueError: as of `LossWeights`; or a loss is absent.
         """
+        self.check(losses, complete=True)
         total = super().forward(losses)
         stacked = torch.stack([losses[name] for name in self.names])
         inward, shift, outward = (part.to(stacked) for part in (self.inward, self.shift, self.outward))

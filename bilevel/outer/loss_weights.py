@@ -19,7 +19,8 @@ Losses = Mapping[str, Tensor]
 class LossWeights(Learned):
     """Weights lambda of losses: called with the losses it gives sum_k lambda_k L_k.
 
-    They stay on the device where they are, and their values follow the losses' device.
+    They stay on the device where they are, and their values follow the losses' device. A loss may be absent
+    from a batch: its weight then is out of the sum, and a tuner leaves it as it is.
 
     Args:
         names: what the losses are called.
@@ -76,31 +77,39 @@ class LossWeights(Learned):
         """The weighted sum.
 
         Args:
-            losses: name -> [*batch].
+            losses: name -> [*batch]; those that a batch lacks are left out.
 
         Returns:
             [*batch].
 
         Raises:
-            ValueError: a weight has no loss, or a loss no weight; or a loss has another shape.
+            ValueError: there is no loss, or one without a weight; or a loss has another shape.
         """
         self.check(losses)
-        stacked = torch.stack([losses[name] for name in self.names], -1)
-        return (stacked * self.values().to(stacked)).sum(-1)
+        present = [index for index, name in enumerate(self.names) if name in losses]
+        stacked = torch.stack([losses[self.names[index]] for index in present], -1)
+        values = self.values() if len(present) == len(self.names) else self.values()[..., present]
+        return (stacked * values.to(stacked)).sum(-1)
 
-    def check(self, losses: Losses) -> None:
-        """Raise ValueError unless there is one loss for each weight, as `forward` wants it."""
+    def check(self, losses: Losses, *, complete: bool = False) -> None:
+        """Raise ValueError unless the losses are those of the weights, as `forward` wants it.
+
+        Args:
+            losses: name -> loss.
+            complete: whether each weight needs a loss.
+        """
         require(
             isinstance(losses, Mapping),
             f"Losses are a dictionary, name -> loss, for {_listed(self.names)}; these are a "
             f"{type(losses).__name__}.",
         )
+        known, given = set(self.names), set(losses)
         require(
-            set(losses) == set(self.names),
-            f"There are weights for {_listed(self.names)}, but losses for {_listed(losses)}: each weight "
-            "needs a loss, and each loss a weight.",
+            len(given) > 0 and given <= known and (given == known or not complete),
+            f"There are weights for {_listed(self.names)}, but losses for {_listed(losses)}: each loss needs "
+            f"a weight, and {'each weight a loss' if complete else 'there must be a loss'}.",
         )
-        for name in self.names:
+        for name in losses:
             require(
                 tuple(losses[name].shape) == self.batch,
                 f"The loss {name!r} must have the shape {list(self.batch)}, but it has "

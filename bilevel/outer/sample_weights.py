@@ -68,8 +68,13 @@ class SampleWeights(Learned):
             [...].
 
         Raises:
-            ValueError: the losses are one number.
+            ValueError: the losses are one number, or a dictionary.
         """
+        require(
+            isinstance(losses, Tensor),
+            f"Samples are weighted one by one, but the losses are a {type(losses).__name__}: use "
+            "torch.cat(list(losses.values())), whatever the size of each task's batch.",
+        )
         require(
             losses.ndim >= 1,
             'Samples are weighted one by one, but the loss is one number: use reduction="none".',

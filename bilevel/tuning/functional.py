@@ -15,6 +15,7 @@ from bilevel.hypergradient.base import Always, BilevelProblem, Hypergradient, Re
 from bilevel.hypergradient.named import make_hypergradient
 from bilevel.optimisers import GradientTransformation
 from bilevel.outer.learned import Learned
+from bilevel.outer.loss_weights import LossWeights
 from bilevel.step import inner_step
 from bilevel.tree import Tree
 from bilevel.tuning.checks import require_counts, require_moved
@@ -89,7 +90,10 @@ class FunctionalTuner:
         self.virtual_steps, self.estimator = virtual_steps, make_hypergradient(estimator)
 
         def weighed(theta: Tree, phi: Tree, batch: Tree) -> Tensor:
-            total: Tensor = functional_call(weights, phi, (losses(theta, batch),))
+            given = losses(theta, batch)
+            if isinstance(weights, LossWeights):  # what is absent from one batch would be so from all
+                weights.check(given, complete=True)
+            total: Tensor = functional_call(weights, phi, (given,))
             return total
 
         self.problem = BilevelProblem(

@@ -14,6 +14,7 @@ from bilevel.hypergradient.base import Hypergradient
 from bilevel.outer.hyper_parameter import HyperParameter
 from bilevel.outer.learned import Learned
 from bilevel.tree import leaves
+from bilevel.tuning.absent import Seen, noting_losses, step_present
 from bilevel.tuning.checks import (
     FIRST,
     require_counts,
@@ -155,6 +156,7 @@ class LossWeightTuner:
         self.outer = parameters_of(outer_optimiser)
         self._known = [module for module in self.learned.modules() if isinstance(module, Learned)]
         self.steps, self.history = 0, History()
+        self._seen: Seen = {}
         self.validation_seed: int | None = None
         """Of the random draws of validation losses; None before the first outer step."""
         self._check_parameters()
@@ -225,7 +227,8 @@ class LossWeightTuner:
         self._seed()
         try:
             own = self._own(batches[0], before)
-            found = self._look_ahead(batches, validation_loss, own)
+            with noting_losses(self._known) as self._seen:
+                found = self._look_ahead(batches, validation_loss, own)
         except BaseException:
             self.world.go_back(before)
             raise
@@ -293,7 +296,7 @@ class LossWeightTuner:
     def _move_weights(self, gradient: Sequence[Tensor | None]) -> None:
         for parameter, g in zip(self.outer, gradient, strict=True):
             parameter.grad = g
-        self.outer_optimiser.step()
+        step_present(self.outer_optimiser, self._seen)
         self.outer_optimiser.zero_grad()
         for module in self._known:
             module.project_()

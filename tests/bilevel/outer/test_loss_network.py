@@ -68,5 +68,5 @@ def test_bad_settings_are_refused() -> None:
         LossNetwork(NAMES, 0, generator=generator)
     with pytest.raises(ValueError, match="'a' comes twice"):
         LossNetwork(["a", "a"], generator=generator)
-    with pytest.raises(ValueError, match="each weight needs a loss"):
+    with pytest.raises(ValueError, match="each loss needs a weight, and each weight a loss"):
         network()({"square": torch.tensor(1.0)})

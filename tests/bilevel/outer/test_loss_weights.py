@@ -84,7 +84,7 @@ def test_many_learners_are_weighed_at_once() -> None:
 @pytest.mark.parametrize(
     ("losses", "sentence"),
     [
-        ({"a": torch.tensor(1.0)}, "There are weights for 'a', 'b', but losses for 'a'"),
+        ({}, "There are weights for 'a', 'b', but losses for nothing"),
         (
             {n: torch.tensor(1.0) for n in "abc"},
             "There are weights for 'a', 'b', but losses for 'a', 'b', 'c'",

@@ -88,7 +88,11 @@ def test_a_generator_of_parameters_is_used_up_only_once() -> None:
 
 
 LOSSES: list[tuple[Callable[[Regression], Any], str]] = [
-    (lambda task: {"square": task.losses()["square"]}, "but losses for 'square': each weight needs a loss"),
+    (
+        lambda task: {"squared": task.losses()["square"]},
+        "There are weights for 'square', 'large', but losses for 'squared': each loss needs a weight",
+    ),
+    (lambda task: {}, "but losses for nothing: each loss needs a weight, and there must be a loss"),
     (
         lambda task: {**task.losses(), "large": task.losses()["large"].detach()},
         "The loss 'large' does not depend on the model's parameters: it is detached",
