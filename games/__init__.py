@@ -41,6 +41,7 @@ from games.repeated import RepeatedGame
 from games.snowdrift import Snowdrift
 from games.soccer import Soccer
 from games.stag_hunt_grid import StagHuntGrid
+from games.streams import uniform
 from games.two_agent import SymmetricTwoAgentGame
 from games.zero_sum import zero_sum
 
@@ -97,6 +98,7 @@ __all__ = [
     "register",
     "schelling",
     "two_action_policies",
+    "uniform",
     "welfare_optima",
     "zero_sum",
     "zero_sum_equilibrium",

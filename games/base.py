@@ -20,7 +20,9 @@ class Game(abc.ABC):
 
     A game is a frozen dataclass: its fields are its settings, checked in `__post_init__` (ValueError, one
     sentence). It holds no tensor and no state; all randomness comes from the generator passed in, and every
-    tensor lives on that generator's device.
+    tensor lives on that generator's device. What is drawn from it has the batch as its first axis, so that
+    each seed of a batch has a stream of its own: `games.uniform((batch, ...), generator)`, or torch's own
+    functions, as `torch.randint(3, (batch,), generator=generator)`.
 
     Shapes: `batch` counts copies, `agent` runs from 0 to `num_agents - 1`.
     """
@@ -84,6 +86,15 @@ class Game(abc.ABC):
         has left stays with its giver (see `games.presence.share_among_present`).
         """
         return None
+
+    @property
+    def draws_by_rows(self) -> bool:
+        """Whether all that is drawn is drawn with `games.uniform`, or nothing is.
+
+        Such a game is played a little faster with many seeds. Other games may draw with torch's functions
+        from the generator that they are passed, everything with the batch as its first axis.
+        """
+        return False
 
     @property
     def action_names(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.base import Game, State
+from games.streams import uniform
 
 
 class DrawnGame(Game):
@@ -27,6 +28,11 @@ class DrawnGame(Game):
     def action_space(self) -> spaces.Discrete:
         """One of `action_names`."""
         return spaces.Discrete(len(self.action_names))
+
+    @property
+    def draws_by_rows(self) -> bool:
+        """It does."""
+        return True
 
     @property
     @abc.abstractmethod
@@ -58,12 +64,8 @@ class DrawnGame(Game):
 
     def reset(self, batch: int, generator: torch.Generator) -> State:
         """Start `batch` copies with fresh draws."""
-        return self.begin(_uniform(batch, self.start_draws, generator))
+        return self.begin(uniform((batch, self.start_draws), generator))
 
     def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
         """Play one step of every copy with fresh draws; see `Game.step`."""
-        return self.advance(state, actions, _uniform(len(actions), self.step_draws, generator))
-
-
-def _uniform(batch: int, count: int, generator: torch.Generator) -> Tensor:
-    return torch.rand(batch, count, generator=generator, device=generator.device)
+        return self.advance(state, actions, uniform((len(actions), self.step_draws), generator))

@@ -14,6 +14,7 @@ from torch import Tensor
 from games.base import Game
 from games.errors import require
 from games.escape_room_frame import draw_places
+from games.streams import uniform
 
 PLACES = ("lever", "start", "door")
 """The rooms, in order; an action is the room to go to, so actions carry the same numbers."""
@@ -105,6 +106,11 @@ class EscapeRoom(Game):
         return spaces.Box(low, high, dtype=np.float32)
 
     @property
+    def draws_by_rows(self) -> bool:
+        """It does."""
+        return True
+
+    @property
     def best_welfare(self) -> float:
         """Open the door in the first step: 10(N - M) less one for each agent who must walk to the lever.
 
@@ -131,7 +137,7 @@ class EscapeRoom(Game):
         device = generator.device
         shape = (batch, self.agents)
         if self.random_start:
-            places = torch.randint(len(PLACES), shape, generator=generator, device=device)
+            places = (len(PLACES) * uniform(shape, generator)).long()
         else:
             places = torch.full(shape, START, device=device)
         given = torch.zeros(*shape, self.agents, dtype=torch.float32, device=device)

@@ -82,6 +82,11 @@ class MatrixGame(ExactGame):
         return ("cooperate", "defect") if self.cooperative else super().action_names
 
     @property
+    def draws_by_rows(self) -> bool:
+        """It draws nothing."""
+        return True
+
+    @property
     def best_welfare(self) -> float:
         """The greatest total over pure profiles, which no mixture exceeds."""
         return float(payoff_array(self).sum(-1).max())

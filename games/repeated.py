@@ -102,6 +102,11 @@ class RepeatedGame(ExactGame):
         return "reward per step"
 
     @property
+    def draws_by_rows(self) -> bool:
+        """As the stage game."""
+        return self.stage.draws_by_rows
+
+    @property
     def best_welfare(self) -> float:
         """The greatest total per step."""
         return self.stage.best_welfare

@@ -77,6 +77,11 @@ class WrappedGame(Game):
         return self.game.present(self.inner(state))
 
     @property
+    def draws_by_rows(self) -> bool:
+        """As in the game."""
+        return self.game.draws_by_rows
+
+    @property
     def action_names(self) -> tuple[str, ...]:
         """As in the game."""
         return self.game.action_names

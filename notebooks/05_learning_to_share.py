@@ -293,7 +293,7 @@ def escape(name, updates=1, anneal=UPDATES * 2 // 3, **settings):
         state, metrics = learner.update(state)
         welfare.append(metrics["welfare"])
         given.append(metrics["given_away"])
-    final = learner.evaluate(state, episodes=200, seed=1)["welfare"]
+    final = learner.evaluate(state, episodes=200)["welfare"]
     return torch.stack(welfare), torch.stack(given), final
 
 

@@ -13,11 +13,8 @@ from bilevel.agents.surrogates import chosen
 from bilevel.errors import require
 from bilevel.optimisers import GradientTransformation
 from bilevel.outer.giving import per_step
-from bilevel.streams import stream
+from bilevel.streams import Purpose, first_draws
 from bilevel.tree import Tree
-
-STREAM = 2
-"""Policies and networks that give start from the same seeds, in streams of their own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +50,14 @@ class OpponentModels:
     def initial(self, seed: int, seeds: int, agents: int) -> Tensor:
         """The first models, float64 [seed, observer, modelled agent, parameter], on the CPU.
 
-        Those of a repetition depend on `seed` and its number alone; the entry of an observer's model of
+        Those of repetition i depend on the random seed `seed` + i alone; the entry of an observer's model of
         itself is never used.
         """
-        draws = (self.policy.initial(stream(seed, index, STREAM), agents, agents) for index in range(seeds))
-        return torch.stack(list(draws))
+        return first_draws(
+            lambda generator: self.policy.initial(generator, agents, agents),
+            range(seed, seed + seeds),
+            Purpose.MODELS,
+        )
 
     def cross_entropy(self, models: Tensor, episodes: Episodes) -> Tensor:
         """How badly models foretell what agents did: nats per step, [seed, observer, modelled agent].

@@ -10,6 +10,7 @@ from torch import Tensor
 from bilevel.agents.rollout import allowed, draw_actions
 from bilevel.errors import require
 from bilevel.networks import ActivationName, Perceptron
+from games.streams import uniform
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def epsilon_greedy(
     if epsilon == 0:
         return best
     anything = draw_actions(allowed(torch.zeros_like(values), legal), generator)
-    explores = torch.rand(best.shape, generator=generator, device=best.device) < epsilon
+    explores = uniform(best.shape, generator) < epsilon
     return torch.where(explores, anything, best)
 
 

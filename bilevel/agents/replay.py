@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bilevel.errors import require
 from bilevel.tree import Tree, leaves, tree_map
+from games.streams import uniform
 
 
 class Ring(NamedTuple):
@@ -91,8 +92,7 @@ def draw(ring: Ring, samples: int, generator: torch.Generator) -> Tree:
     """
     there = ring.written.clamp(max=capacity_of(ring))[:, None]
     size = (len(ring.written), samples)
-    uniform = torch.rand(size, generator=generator, dtype=torch.float64, device=there.device)
-    place = (uniform * there).long().minimum(there - 1)
+    place = (uniform(size, generator, torch.float64) * there).long().minimum(there - 1)
     seed = torch.arange(size[0], device=there.device)[:, None]
     return tree_map(lambda leaf: leaf[seed, place], ring.items)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from bilevel.agents.policies import Policy
 from bilevel.outer.transfer import Transfer
 from games.base import Game
+from games.streams import for_members, require_separated, separated, uniform
 
 
 class Episodes(NamedTuple):
@@ -99,7 +100,7 @@ def draw_actions(logits: Tensor, generator: torch.Generator) -> Tensor:
     rows = logits.movedim(-1, 0).contiguous()  # a loop over a few actions is slow, one over all else is not
     weights = (rows - rows.amax(0)).exp().cumsum(0)
     total = weights[-1]
-    drawn = torch.rand(total.shape, generator=generator, dtype=total.dtype, device=total.device) * total
+    drawn = uniform(total.shape, generator, total.dtype) * total
     return (weights[:-1] <= drawn).sum(0)
 
 
@@ -115,7 +116,7 @@ def rollout(
         theta: [seed, agent, parameter].
         transfer: by what rule agents give: the game is told what was given (`Game.give`).
         episodes: per seed.
-        generator: the source of every draw, on theta's device.
+        generator: the source of every draw, on theta's device; of `games.streams.Streams`, each seed's own.
 
     Returns:
         `game.horizon` steps of every episode. What a copy shows and pays after its end is replaced by 0, so
@@ -124,7 +125,7 @@ def rollout(
     Raises:
         FloatingPointError: a reward is not a finite number (says at which step, for which seed and agent).
     """
-    memory = policy.memory(theta, episodes)
+    memory, generator = policy.memory(theta, episodes), for_members(generator, len(theta))
 
     def act(seen: Seen) -> Tensor:
         nonlocal memory
@@ -152,7 +153,9 @@ def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.G
         generator: the source of the game's draws, on the same device.
     """
     seeds, _, episodes = alive.shape
-    state, told = game.reset(seeds * episodes, generator), takes_gifts(game)
+    generator, told = for_members(generator, seeds), takes_gifts(game)
+    with separated(game, generator, seeds * episodes):
+        state = game.reset(seeds * episodes, generator)
     steps: list[tuple[Seen, Tensor, Tensor, Tensor, Tensor | None]] = []
 
     def stack(values: Tensor) -> Tensor:
@@ -175,13 +178,15 @@ def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.G
         actions = act(seen)
         joint = actions.movedim(1, 2).flatten(0, 1)
         cooperated = stack_known(game.cooperates(state, joint))
-        state, rewards, done = game.step(state, joint, generator)
+        with separated(game, generator, seeds * episodes):
+            state, rewards, done = game.step(state, joint, generator)
         own = _while_alive(stack(rewards).to(alive.dtype), alive)
         steps.append((seen, actions, own, alive, cooperated))
         if told:
             state = game.give(state, give(seen, actions, own, alive))
         alive = alive * (~done).to(alive.dtype).reshape(seeds, 1, episodes)
 
+    require_separated(game, generator)
     sights, taken, own_rewards, running, cooperating = zip(*steps, strict=True)
     observations, masks, graphs, here = zip(*sights, strict=True)
     together = torch.stack(own_rewards, 2)

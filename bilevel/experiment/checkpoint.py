@@ -15,7 +15,9 @@ from bilevel.errors import require
 from bilevel.experiment.files import write_whole
 from bilevel.tree import NAMESPACE, leaves, paths
 
-FORMAT = "bilevel-checkpoint/2"
+FORMAT = "bilevel-checkpoint/3"
+EARLIER = ("bilevel-checkpoint/1", "bilevel-checkpoint/2")
+"""Formats of versions that drew all seeds from one stream."""
 CONTENT = {
     "format": str,
     "metrics_bytes": int,
@@ -124,6 +126,11 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} is damaged, or it is not a checkpoint of this toolkit; nothing in it was executed."
         ) from error
     require(whole, f"{path} is damaged: its check sums do not fit.")
+    require(
+        not isinstance(content, dict) or content.get("format") not in EARLIER,
+        f"{path} was made by an earlier version, which drew all seeds from one random stream, and cannot be "
+        "gone on from to the same numbers: train the run anew in another folder.",
+    )
     ours: bool = (
         isinstance(content, dict)
         and all(isinstance(content.get(key), kind) for key, kind in CONTENT.items())

@@ -28,8 +28,8 @@ BESIDE = ("format", *PROVENANCE)
 """What config.json says beside the settings."""
 UNKNOWN = ("There is no game ", "There is no method ", "There is no hypergradient ")
 """How a refusal begins of what may be somebody's own, which only --load brings."""
-LARGEST_SEED = 2**63 - 2
-"""Generators take 64-bit numbers, and the evaluation's is one more than the run's."""
+LARGEST_SEED = 2**63 - MOST_SEEDS
+"""Random seeds are 64-bit numbers, the last one of a run, too."""
 
 MOST_THREADS = 1024
 """OpenMP dies without a word of very many."""

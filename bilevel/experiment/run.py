@@ -164,9 +164,7 @@ class _Training:
     def _finish(self, seconds: float) -> None:
         """Evaluate the final policies; the summary comes last, because it says that all is there."""
         steps = self._config.outer_steps
-        final = self._learner.evaluate(
-            self._state, episodes=self._config.evaluation_episodes, seed=self._config.seed + 1
-        )
+        final = self._learner.evaluate(self._state, episodes=self._config.evaluation_episodes)
         self._folder.evaluation.unlink(missing_ok=True)
         evaluation = MetricsFile(self._folder.evaluation)
         evaluation.add(steps, final)

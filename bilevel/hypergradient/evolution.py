@@ -117,7 +117,7 @@ class Evolution(Compilable):
         require_pure(problem.step, centre.begin, phi, centre.inner_data[-1])
         members = count_members(self.members, theta, phi)
         draws = self.samples // 2 if self.antithetic else self.samples
-        noise = draw_noise(phi, draws, self.seed, theta)
+        noise = draw_noise(phi, draws, self.seed, theta, members=members if self.members else None)
         perturbed = perturb(phi, noise, self.sigma, antithetic=self.antithetic)
         if self.fresh_data:
             ends, losses = self._fold(problem, (theta, opt_state), phi, perturbed, members, steps)

@@ -83,8 +83,11 @@ def asymmetry(system: System, like: Tensor) -> Tensor:
         like: rows of the shape and dtype to try.
     """
     generator = torch.Generator(like.device).manual_seed(0)
-    u, w = (
-        torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device) for _ in range(2)
+    u, w = (  # the same for all rows, so that none of them depends on how many there are
+        torch.randn(like.shape[-1:], generator=generator, dtype=like.dtype, device=like.device).expand_as(
+            like
+        )
+        for _ in range(2)
     )
     u_image, w_image = system.apply(u), system.apply(w)
     difference = ((u * w_image).sum(-1) - (w * u_image).sum(-1)).abs()

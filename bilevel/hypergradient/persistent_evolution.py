@@ -152,7 +152,10 @@ class PersistentEvolution:
         end, data = centre.end, (centre.inner_data, centre.outer_data)
         require_pure(problem.step, centre.states[-2], phi, centre.inner_data[-1])
         members = count_members(self.members, theta, phi)
-        noise = draw_noise(phi, self.samples // 2, self.seed, start[0], past.outer_steps.double())
+        named = start[0], past.outer_steps.double()
+        noise = draw_noise(
+            phi, self.samples // 2, self.seed, *named, members=members if self.members else None
+        )
         samples = past.samples, perturb(phi, noise, self.sigma, antithetic=True)
         ends, losses = learn_samples(problem, start, phi, samples, *data)
         values = total_losses(losses, several=problem.several, members=members if self.members else None)

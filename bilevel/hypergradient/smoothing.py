@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from bilevel.errors import require
 from bilevel.hypergradient.base import Estimate
 from bilevel.hypergradient.connection import all_zero
+from bilevel.streams import stream
 from bilevel.tree import Tensors, Tree, batch_shape, leaves, paths, split_floating
 
 
@@ -59,18 +61,19 @@ def count_members(members: bool, theta: Tree, phi: Tree) -> int:
     return batch_shape((theta, phi), 1)[0]
 
 
-def draw_noise(phi: Tree, count: int, seed: int, *also: Tree) -> Tensors:
+def draw_noise(phi: Tree, count: int, seed: int, *also: Tree, members: int | None = None) -> Tensors:
     """Draw standard normal noise for every leaf of phi: [draw, *leaf] each.
 
     The stream is named by `seed` and by the bits of phi and of `also`. So draws are fresh whenever any of
     these has moved, nothing has to be remembered between calls, and a resumed run draws what it would have
-    drawn.
+    drawn. Each member has a stream of its own, named by its own bits: it draws what it would draw alone.
 
     Args:
         phi: what is to be perturbed.
         count: how many draws.
         seed: one stream among many for the same phi.
-        also: what else names the stream.
+        also: what else names the stream; single numbers name it for every member.
+        members: the length of the first axis of every leaf, if it counts members; None: it does not.
 
     >>> phi = torch.zeros(2)
     >>> torch.equal(draw_noise(phi, 4, 0)[0], draw_noise(phi, 4, 0)[0])
@@ -78,11 +81,31 @@ def draw_noise(phi: Tree, count: int, seed: int, *also: Tree) -> Tensors:
     >>> torch.equal(draw_noise(phi, 4, 0)[0], draw_noise(phi, 4, 1)[0])
     False
     """
-    name = hashlib.blake2b(repr(seed).encode(), digest_size=7)
-    for leaf in split_floating((phi, *also))[0]:
-        name.update(leaf.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy().tobytes())
+    named = [leaf.detach().cpu() for leaf in split_floating((phi, *also))[0]]
     flat = split_floating(phi)[0]
-    generator = torch.Generator(flat[0].device).manual_seed(int.from_bytes(name.digest()))
+    if members is None:
+        return _normals(flat, count, _name(seed, named))
+    of_each = [
+        _normals(
+            [leaf[member] for leaf in flat],
+            count,
+            _name(seed, [leaf[member] if leaf.ndim else leaf for leaf in named]),
+        )
+        for member in range(members)
+    ]
+    return tuple(torch.stack(draws, 1) for draws in zip(*of_each, strict=True))
+
+
+def _name(seed: int, leaves: Sequence[Tensor]) -> int:
+    """A number of 64 bits that names these bits."""
+    name = hashlib.blake2b(repr(seed).encode(), digest_size=8)
+    for leaf in leaves:
+        name.update(leaf.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return int.from_bytes(name.digest())
+
+
+def _normals(flat: Sequence[Tensor], count: int, name: int) -> Tensors:
+    generator = stream(name, device=flat[0].device)
     return tuple(
         torch.randn(count, *leaf.shape, generator=generator, dtype=leaf.dtype, device=leaf.device)
         for leaf in flat

@@ -16,12 +16,13 @@ from games.base import Game
 State = dict[str, Any]
 """Everything a learner knows, one pytree of tensors: save it, and nothing is lost.
 
-outer_step: int64 scalar; theta: policies, [seed, agent, parameter]; opt_state: their optimiser's; phi: outer
-variables, [seed, giver, receiver] (with learned loss weights as `WithLossWeights` has it); outer_opt_state:
-theirs, if they learn; past: what their meta-gradient remembers, if it does (`OnlineHypergradient`); models:
-of the others' policies, where agents have them (`ModellingLearner`); critic_opt_state,
-perspective_opt_state: of what agents learn beside their policies (`Empathy`), if they do; generator: the
-stream of draws.
+outer_step: int64 scalar; random_seeds: int64 [seed], which with the outer step name every stream of draws
+(`bilevel.streams`), so that no generator has to be kept; theta: policies, [seed, agent, parameter];
+opt_state: their optimiser's; phi: outer variables, [seed, giver, receiver] (with learned loss weights as
+`WithLossWeights` has it); outer_opt_state: theirs, if they learn; past: what their meta-gradient remembers,
+if it does (`OnlineHypergradient`); models: of the others' policies, where agents have them
+(`ModellingLearner`); critic_opt_state, perspective_opt_state: of what agents learn beside their policies
+(`Empathy`), if they do.
 """
 
 Metrics = dict[str, Tensor]
@@ -61,7 +62,7 @@ class Learner(Protocol):
     """How runs drive a method, whatever it learns: all that changes is in the state."""
 
     def init(self, seed: int) -> State:
-        """Build the first state; the same seed gives the same bits."""
+        """Build the first state; member i of the batch is random seed `seed` + i, and equals it alone."""
 
     def update(self, state: State) -> tuple[State, Metrics]:
         """Take one outer step; the state passed in is not changed.
@@ -70,8 +71,8 @@ class Learner(Protocol):
             FloatingPointError: something stopped being a finite number (says what and where).
         """
 
-    def evaluate(self, state: State, *, episodes: int, seed: int) -> Metrics:
-        """Measure a state on fresh episodes, drawn from a stream of their own."""
+    def evaluate(self, state: State, *, episodes: int) -> Metrics:
+        """Measure a state on fresh episodes, each seed's drawn from a stream of their own."""
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from bilevel.outer.anarchy_bound import AnarchyBound, anarchy_bound, identity_sl
 from bilevel.outer.mixing import MixedBy, Mixing
 from bilevel.outer.objectives import OBJECTIVES
 from bilevel.outer.transfer import Transfer
+from bilevel.streams import Purpose
 from bilevel.tree import Tree
 from games.base import Game
 
@@ -61,14 +62,14 @@ class D3CLearner(PolicyLearner):
             FloatingPointError: a reward or a policy stopped being a finite number, or a loss being above 0
                 (says where); the state passed in is not changed.
         """
-        generator, *now = self._resume(state)
+        generator, now = self.streams(state, Purpose.TRAINING), self.now(state)
         step = self._exact if isinstance(self.play, ExactPlay) else self._sampled
         theta, opt_state, data, slope = step(state, generator, *now)
         phi, least = state["phi"], self.settings.least_log_weight
         with torch.no_grad():
             metrics = self._metrics(self.play, theta, data, self.transfer(phi))
             moved = mirror_step(self.mixing.weights(phi).log(), slope, self.rate, least)
-        return self._next(state, generator, theta=theta, opt_state=opt_state, phi=moved), metrics
+        return self._next(state, theta=theta, opt_state=opt_state, phi=moved), metrics
 
     def bound_at(self, theta: Tensor, weights: Tensor) -> AnarchyBound:
         """The bound and its analytic slope where values are exact, of losses as the policies descend them.

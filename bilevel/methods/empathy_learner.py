@@ -16,6 +16,7 @@ from bilevel.methods.learner import PolicyLearner, require_finite
 from bilevel.optimisers import make_optimiser
 from bilevel.outer.empathetic import Empathy
 from bilevel.outer.perspective import Imagined
+from bilevel.streams import Purpose
 from bilevel.tree import Tree
 from games.base import Game
 
@@ -108,7 +109,7 @@ class EmpathyLearner(PolicyLearner):
             FloatingPointError: a reward, a policy, a critic or a perspective stopped being a finite number
                 (says where); the state passed in is not changed.
         """
-        generator, *told = self._resume(state)
+        generator, told = self.streams(state, Purpose.TRAINING), self.now(state)
         learned = {name: state[name] for name in LEARNED}
         for _ in range(self.course.steps(int(state["outer_step"]))):
             theta, phi = learned["theta"], learned["phi"]
@@ -120,7 +121,7 @@ class EmpathyLearner(PolicyLearner):
         require_finite(learned["phi"], "A critic or a perspective", state["outer_step"])
         transfer = self.transfer(learned["phi"])
         metrics = self._metrics(self.play, theta, self.play.sample(theta, transfer, generator), transfer)
-        return self._next(state, generator, **learned), metrics
+        return self._next(state, **learned), metrics
 
     def _judge(self, learned: State, episodes: Episodes, theta: Tensor) -> State:
         """Critics and perspectives learn from what happened; then agents judge by the policies `theta`."""

@@ -21,8 +21,10 @@ from bilevel.outer.learned_loss_weights import WithLossWeights
 from bilevel.outer.transfer import Report, Transfer
 from bilevel.outer.variables import OuterVariable
 from bilevel.step import in_parts, inner_step_per_agent
+from bilevel.streams import Purpose, random_seeds_of, streams_of
 from bilevel.tree import Tree, detach
 from games.base import Game
+from games.streams import Streams
 
 
 class PolicyLearner:
@@ -104,22 +106,21 @@ class PolicyLearner:
         return tuple(self._value(name, state) for name in self.told)
 
     def init(self, seed: int) -> State:
-        """The first state; the first policies of repetition i depend on `seed` and i alone.
+        """The first state; repetition i is random seed `seed` + i, on which alone all depends that it does.
 
         Raises:
             ValueError: the seed is negative.
         """
-        require(seed >= 0, f"seed must be 0 or more, not {seed}.")
         place = self.placement
+        random_seeds = random_seeds_of(seed, place.seeds)
         theta = self._initial_policies(seed)
         phi = self.variable.initial(seed, place.seeds).to(place.device, place.dtype).clone()
-        generator = torch.Generator(place.device).manual_seed(seed)
         return {
             "outer_step": torch.zeros((), dtype=torch.int64),
+            "random_seeds": random_seeds,
             "theta": theta,
             "opt_state": self.optimiser.init(theta),
             "phi": phi,
-            "generator": generator.get_state(),
         }
 
     def update(self, state: State) -> tuple[State, Metrics]:
@@ -129,7 +130,7 @@ class PolicyLearner:
             FloatingPointError: a reward or a policy stopped being a finite number (says where); the state
                 passed in is not changed.
         """
-        generator, *now = self._resume(state)
+        generator, now = self.streams(state, Purpose.TRAINING), self.now(state)
         theta, opt_state, phi = state["theta"], state["opt_state"], self._phi(state)
         transfer, steps = self.transfer(phi), self.course.steps(int(state["outer_step"]))
         with torch.no_grad():
@@ -137,21 +138,20 @@ class PolicyLearner:
             require_finite(theta, "A policy", state["outer_step"])
             metrics = self._metrics(self.play, theta, self.play.sample(theta, transfer, generator), transfer)
             metrics |= self._weight_metrics(state)
-        return self._next(state, generator, theta=theta, opt_state=opt_state, phi=phi), metrics
+        return self._next(state, theta=theta, opt_state=opt_state, phi=phi), metrics
 
     @torch.no_grad()
-    def evaluate(self, state: State, *, episodes: int, seed: int) -> Metrics:
-        """Measure the policies of a state on fresh episodes; the state's own stream of draws is not touched.
+    def evaluate(self, state: State, *, episodes: int) -> Metrics:
+        """Measure the policies of a state on episodes that they have not learned from.
 
         Args:
             state: from `init` or `update`.
             episodes: per seed; unused when values are exact.
-            seed: of the episodes.
 
         Raises:
             FloatingPointError: a reward is not a finite number.
         """
-        generator = torch.Generator(self.placement.device).manual_seed(seed)
+        generator = self.streams(state, Purpose.EVALUATION)
         play, theta = self.play.with_episodes(episodes), state["theta"]
         transfer = self.transfer(state["phi"])
         metrics = self._metrics(play, theta, play.sample(theta, transfer, generator), transfer)
@@ -189,7 +189,12 @@ class PolicyLearner:
             return given.expand_as(phi)
         return self.loss_weights.joined(given.expand(len(phi), -1, -1), self.loss_weights.parts(phi)[1])
 
-    def _initial_policies(self, seed: int) -> Tensor:
+    def streams(self, state: State, purpose: Purpose) -> Streams:
+        """Each seed's own stream of draws for one purpose in the outer step that comes."""
+        return streams_of(state["random_seeds"], purpose, state["outer_step"], self.placement.device)
+
+    def _initial_policies(self, seed: int, outer_step: int = 0) -> Tensor:
+        """New policies in an outer step, of random seeds from `seed` on."""
         place = self.placement
         return initial_parameters(
             self.play.policy,
@@ -197,6 +202,7 @@ class PolicyLearner:
             seeds=place.seeds,
             agents=self.game.num_agents,
             alike=self.method.share_parameters,
+            outer_step=outer_step,
         ).to(place.device, place.dtype)
 
     def _parts(self, theta: Tensor, phi: Tensor, data: Any) -> list[Any]:
@@ -216,22 +222,16 @@ class PolicyLearner:
         optimiser = make_optimiser(self.method.inner_optimiser, learning_rate=learning_rate)
         return tied(optimiser) if self.method.share_parameters else optimiser
 
-    def _resume(self, state: State) -> tuple[torch.Generator, *tuple[Tensor, ...]]:
-        generator = torch.Generator(self.placement.device)
-        generator.set_state(state["generator"])
-        return generator, *self.now(state)
-
     def _value(self, name: str, state: State) -> Tensor:
         """What a setting is in the outer step that comes, scalar."""
         value = self.course.value(name, int(state["outer_step"]))
         return torch.tensor(value, dtype=self.placement.dtype, device=self.placement.device)
 
-    def _next(self, state: State, generator: torch.Generator, **changed: Any) -> State:
+    def _next(self, state: State, **changed: Any) -> State:
         return {
             **state,
             **{name: detach(tree) for name, tree in changed.items()},
             "outer_step": state["outer_step"] + 1,
-            "generator": generator.get_state(),
         }
 
     def _metrics(self, play: Play, theta: Tensor, data: Any, transfer: Transfer) -> Metrics:

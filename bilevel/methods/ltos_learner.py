@@ -14,7 +14,6 @@ from bilevel.agents.replay import Ring, add, draw, empty_ring, split
 from bilevel.agents.rollout import Episodes, play_out
 from bilevel.agents.sharers import GREEDY, Exploration, Sharers, SharingActor
 from bilevel.agents.transitions import Transitions, transitions_of
-from bilevel.errors import require
 from bilevel.methods.contract import Metrics, Placement, State
 from bilevel.methods.learner import metrics_of, require_finite
 from bilevel.optimisers import GradientTransformation, make_optimiser
@@ -23,9 +22,10 @@ from bilevel.outer.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from bilevel.outer.sharing_network import SharingNetwork
 from bilevel.outer.transfer import Transfer
 from bilevel.outer.varying_shares import GivenShares
-from bilevel.streams import stream
+from bilevel.streams import Purpose, first_draws, random_seeds_of, streams_of
 from bilevel.tree import Tree, detach
 from games.base import Game
+from games.streams import Streams, normal
 
 if TYPE_CHECKING:
     from bilevel.methods.ltos import LToS
@@ -63,22 +63,24 @@ class LToSLearner:
         return self.variable.transfer(phi)
 
     def init(self, seed: int) -> State:
-        """The first state; the first networks of repetition i depend on `seed` and i alone.
+        """The first state; repetition i is random seed `seed` + i, on which alone all depends that it does.
 
         Raises:
             ValueError: the seed is negative.
         """
-        require(seed >= 0, f"seed must be 0 or more, not {seed}.")
         place, agents = self.placement, self.game.num_agents
-        theta = torch.stack(
-            [self.network.network.initial(stream(seed, index), agents) for index in range(place.seeds)]
+        random_seeds = random_seeds_of(seed, place.seeds)
+        theta = first_draws(
+            lambda generator: self.network.network.initial(generator, agents),
+            range(seed, seed + place.seeds),
+            Purpose.POLICIES,
         ).to(place.device, place.dtype)
         phi = self.variable.initial(seed, place.seeds).to(place.device, place.dtype)
-        generator = torch.Generator(place.device).manual_seed(seed)
-        kept = generator.get_state()
+        generator = streams_of(random_seeds, Purpose.BEGINNING, device=place.device)
         example, _ = transitions_of(*self._play(theta, phi, GREEDY, 1, generator), self.variable.sight)
         return {
             "outer_step": torch.zeros((), dtype=torch.int64),
+            "random_seeds": random_seeds,
             "theta": theta,
             "opt_state": self._descent(0).init(theta),
             "target_theta": theta.clone(),
@@ -86,7 +88,6 @@ class LToSLearner:
             "outer_opt_state": self._ascent(0).init(phi),
             "target_phi": phi.clone(),
             "replay": empty_ring(example, self.method.buffer),
-            "generator": kept,
         }
 
     def update(self, state: State) -> tuple[State, Metrics]:
@@ -97,8 +98,7 @@ class LToSLearner:
                 where); the state passed in is not changed.
         """
         method, count = self.method, int(state["outer_step"])
-        generator = torch.Generator(self.placement.device)
-        generator.set_state(state["generator"])
+        generator = self._streams(state, Purpose.TRAINING)
         turn = self.is_turn(count)
         sigma = self.course.value("noise", count) if turn or method.noise_always else 0.0
         noise = OrnsteinUhlenbeck(sigma=sigma) if sigma else None
@@ -121,21 +121,20 @@ class LToSLearner:
             "target_phi": soft_update(state["target_phi"], phi, method.target_rate),
             "replay": ring,
         }
-        counted = {"outer_step": state["outer_step"] + 1, "generator": generator.get_state()}
-        return {**state, **{name: detach(tree) for name, tree in after.items()}, **counted}, metrics
+        after["outer_step"] = state["outer_step"] + 1
+        return {**state, **{name: detach(tree) for name, tree in after.items()}}, metrics
 
-    def evaluate(self, state: State, *, episodes: int, seed: int) -> Metrics:
+    def evaluate(self, state: State, *, episodes: int) -> Metrics:
         """Measure the values and sharing networks of a state on fresh episodes, without exploring.
 
         Args:
-            state: from `init` or `update`; its own stream of draws is not touched.
+            state: from `init` or `update`.
             episodes: per seed.
-            seed: of the episodes.
 
         Raises:
             FloatingPointError: a reward is not a finite number.
         """
-        generator = torch.Generator(self.placement.device).manual_seed(seed)
+        generator = self._streams(state, Purpose.EVALUATION)
         return self._metrics(*self._play(state["theta"], state["phi"], GREEDY, episodes, generator))
 
     def actor(self, game: Game, state: State, repetition: int) -> tuple[Actor, Transfer]:
@@ -147,6 +146,9 @@ class LToSLearner:
     def is_turn(self, count: int) -> bool:
         """Whether the sharing networks move in this round, counted from 0."""
         return (count + 1) % self.method.outer_every == 0
+
+    def _streams(self, state: State, purpose: Purpose) -> Streams:
+        return streams_of(state["random_seeds"], purpose, state["outer_step"], self.placement.device)
 
     @torch.no_grad()
     def _play(
@@ -199,7 +201,7 @@ class LToSLearner:
         """What the values of a batch are to be, [seed, agent, sample], by these target networks."""
         seen = batch.following.movedim(1, 2)
         said = self.variable.logits(phi, seen)
-        noise = torch.randn(said.shape, generator=generator, dtype=said.dtype, device=said.device)
+        noise = normal(said.shape, generator, said.dtype)
         shares = self.variable.matrices(said + self.method.smoothing * noise, batch.following_graph)
         legal = None if batch.following_legal is None else batch.following_legal.movedim(1, 2)
         following = best_value(self.network(theta, seen, incoming(shares)), legal)

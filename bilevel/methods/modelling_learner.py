@@ -85,9 +85,9 @@ class ModellingLearner(OuterLearner):
         after, metrics = super().update(state)
         return after, {**metrics, "model_loss": after["models"]["loss"]}
 
-    def evaluate(self, state: State, *, episodes: int, seed: int) -> Metrics:
+    def evaluate(self, state: State, *, episodes: int) -> Metrics:
         """As `OuterLearner.evaluate`; `model_loss` is that of the last fit."""
-        metrics = super().evaluate(state, episodes=episodes, seed=seed)
+        metrics = super().evaluate(state, episodes=episodes)
         return {**metrics, "model_loss": state["models"]["loss"]}
 
     def _estimate(

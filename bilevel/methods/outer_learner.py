@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bilevel.agents.policies import fresh_parameters
 from bilevel.hypergradient import BilevelProblem, Estimate
 from bilevel.hypergradient.base import Always
 from bilevel.hypergradient.online import online
@@ -22,12 +21,9 @@ from bilevel.optimisers.torchopt_adaptor import GradientTransformation
 from bilevel.outer.learned_loss_weights import PartedObjective, WithLossWeights
 from bilevel.outer.objectives import OBJECTIVES, Objective
 from bilevel.outer.variables import OuterVariable
+from bilevel.streams import Purpose
 from bilevel.tree import Tree
 from games.base import Game
-
-DRAWN_SEEDS = 2**63 - 1
-"""New policies are drawn with a seed below this."""
-
 
 Costs = Callable[[Any, Any], Tensor]
 """(transfer, sampled play) -> what giving costs each agent, [seed, agent], in the game's units of value."""
@@ -95,8 +91,7 @@ class OuterLearner(PolicyLearner):
         if self.apart is not None:
             state["cost_opt_state"] = self._apart_descent(self.apart, state).init(state["phi"])
         if self.online is not None:
-            generator, *_ = self._resume(state)  # what is drawn here leaves the state's stream alone
-            problem = self.problem_at(state, generator)
+            problem = self.problem_at(state, self.streams(state, Purpose.BEGINNING))
             start = state["theta"], state["opt_state"], state["phi"]
             state["past"] = self.online.begin(problem, *start, steps=self.method.inner_steps)
         return state
@@ -154,10 +149,10 @@ class OuterLearner(PolicyLearner):
         state = self._begun(state, phase)
         if phase.moves == "policies":
             return super().update(state)
-        generator, *now = self._resume(state)
+        generator, now = self.streams(state, Purpose.TRAINING), self.now(state)
         phi, steps = self._phi(state), self.course.steps(int(state["outer_step"]))
         state = {**state, "phi": phi}
-        theta, opt_state = self._start(state, generator)
+        theta, opt_state = self._start(state)
         for _ in range(phase.inner_rounds):
             theta, opt_state = self._learn(steps, theta, opt_state, phi, generator, *now)
         estimate = self._estimate(self.problem_at(state, generator), theta, opt_state, state, steps)
@@ -178,7 +173,6 @@ class OuterLearner(PolicyLearner):
             metrics |= self._weight_metrics(state)
         after = self._next(
             state,
-            generator,
             theta=theta,
             opt_state=opt_state,
             phi=phi + updates + cheaper,
@@ -206,9 +200,9 @@ class OuterLearner(PolicyLearner):
         )
         return updates, {"cost_opt_state": opt_state}
 
-    def _start(self, state: State, generator: torch.Generator) -> tuple[Tensor, Tree]:
+    def _start(self, state: State) -> tuple[Tensor, Tree]:
         """Where the inner steps begin: at the state's policies, or at new ones."""
-        return self._new_policies(generator) if self.starts_anew else (state["theta"], state["opt_state"])
+        return self._new_policies(state) if self.starts_anew else (state["theta"], state["opt_state"])
 
     def _ascent(self, state: State) -> GradientTransformation:
         """What moves the outer variables in the outer step that comes."""
@@ -235,21 +229,12 @@ class OuterLearner(PolicyLearner):
         """The same state, with new policies if a phase that asks for them begins."""
         if phase.policies == "kept" or int(state["outer_step"]) > phase.begin:
             return state
-        generator, *_ = self._resume(state)
-        theta, opt_state = self._new_policies(generator)
-        return {**state, "theta": theta, "opt_state": opt_state, "generator": generator.get_state()}
+        theta, opt_state = self._new_policies(state)
+        return {**state, "theta": theta, "opt_state": opt_state}
 
-    def _new_policies(self, generator: torch.Generator) -> tuple[Tensor, Tree]:
+    def _new_policies(self, state: State) -> tuple[Tensor, Tree]:
         """Fresh draws, with a fresh optimiser."""
-        place = self.placement
-        seed = torch.randint(DRAWN_SEEDS, (), generator=generator, device=place.device)
-        theta = fresh_parameters(
-            self.play.policy,
-            seed=int(seed),
-            seeds=place.seeds,
-            agents=self.game.num_agents,
-            alike=self.method.share_parameters,
-        ).to(place.device, place.dtype)
+        theta = self._initial_policies(int(state["random_seeds"][0]), int(state["outer_step"]))
         return theta, self.optimiser.init(theta)
 
     def _estimate(

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from bilevel.outer.empathy import gift_weights, relationships
-from bilevel.outer.giving import STREAM
 from bilevel.outer.joint_critic import JointCritic
 from bilevel.outer.perspective import Perspective
 from bilevel.outer.sharing import check_neighbours
 from bilevel.outer.transfer import Happened
 from bilevel.outer.varying_shares import VaryingShares
-from bilevel.streams import stream
+from bilevel.streams import Purpose, first_draws
 
 MOST_NUMBERS = 2**26
 """So many numbers of imagined views are held at once, about."""
@@ -58,12 +57,11 @@ class Empathy:
     def initial(self, seed: int, seeds: int) -> Tensor:
         """First critics and perspectives, float64 [seed, agent, parameter]; policies are left at 0."""
 
-        def one(index: int) -> Tensor:
-            draws = stream(seed, index, STREAM)
-            critics = self.critic.initial(draws, self.agents)
-            return torch.cat((critics, self.perspective.initial(draws, self.agents)), -1)
+        def draw(generator: torch.Generator) -> Tensor:
+            critics = self.critic.initial(generator, self.agents)
+            return torch.cat((critics, self.perspective.initial(generator, self.agents)), -1)
 
-        known = torch.stack([one(index) for index in range(seeds)])
+        known = first_draws(draw, range(seed, seed + seeds), Purpose.OUTER_VARIABLES)
         return torch.nn.functional.pad(known, (0, self.policy_parameters))
 
     def parts(self, phi: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,10 +13,7 @@ from torch.nn.functional import one_hot
 from bilevel.encoding import as_vectors
 from bilevel.networks import Perceptron
 from bilevel.outer.transfer import Happened
-from bilevel.streams import stream
-
-STREAM = 1
-"""Policies start from the same seeds, in a stream of their own."""
+from bilevel.streams import Purpose, first_draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +60,12 @@ class Sight:
 
 
 def first_parameters(network: Perceptron, seed: int, seeds: int, agents: int) -> Tensor:
-    """Small outputs at first: float64 [seed, agent, parameter]; repetition i depends on `seed` and i."""
-    streams = [stream(seed, index, STREAM) for index in range(seeds)]
-    return torch.stack([network.initial(each, agents, last_layer_scale=0.1) for each in streams])
+    """Small outputs at first: float64 [seed, agent, parameter]; repetition i depends on `seed` + i alone."""
+    return first_draws(
+        lambda generator: network.initial(generator, agents, last_layer_scale=0.1),
+        range(seed, seed + seeds),
+        Purpose.OUTER_VARIABLES,
+    )
 
 
 def no_gifts(happened: Happened) -> Tensor:

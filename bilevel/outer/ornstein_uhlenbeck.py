@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bilevel.errors import require
+from games.streams import normal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +60,9 @@ class OrnsteinUhlenbeck:
             like: has their shape, dtype and device.
             generator: the source of the draws.
         """
-        return self.sigma * _normal(like, generator)
+        return self.sigma * normal(like.shape, generator, like.dtype)
 
     def step(self, noise: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
         """One step from `noise`, towards `mean`, of the same shape."""
-        pushed = self.sigma * math.sqrt(self.dt) * _normal(noise, generator)
+        pushed = self.sigma * math.sqrt(self.dt) * normal(noise.shape, generator, noise.dtype)
         return noise + self.theta * self.dt * (mean - noise) + pushed
-
-
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)

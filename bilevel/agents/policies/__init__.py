@@ -14,11 +14,10 @@ from bilevel.agents.policies.gru import GRU
 from bilevel.agents.policies.mlp import MLP
 from bilevel.agents.policies.numbered import Numbered
 from bilevel.agents.policies.protocol import FeedForward, Policy
-from bilevel.agents.policies.starts import BLOCK, fresh_parameters, initial_parameters
+from bilevel.agents.policies.starts import initial_parameters
 from bilevel.agents.policies.tabular import Tabular
 
 __all__ = [
-    "BLOCK",
     "GRU",
     "MLP",
     "ActorCritic",
@@ -29,6 +28,5 @@ __all__ = [
     "Tabular",
     "ValueTable",
     "critic_like",
-    "fresh_parameters",
     "initial_parameters",
 ]

@@ -192,6 +192,6 @@ def test_what_needs_memory_is_learned_by_who_has_it(policy: str, least: float, m
     state = learner.init(seed=0)
     for _ in range(150):
         state, _ = learner.update(state)
-    welfare = learner.evaluate(state, episodes=500, seed=1)["welfare"]
+    welfare = learner.evaluate(state, episodes=500)["welfare"]
     assert least <= float(welfare.min())
     assert float(welfare.max()) <= most

@@ -22,7 +22,7 @@ from bilevel.tree import leaves
 STATE = {
     "theta": torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(0)),
     "opt": [torch.tensor(7), None, (torch.full((2,), torch.nan, dtype=torch.float64),)],
-    "generator": torch.Generator().manual_seed(3).get_state(),
+    "random_seeds": torch.tensor([3, 4, 5]),
 }
 
 
@@ -52,7 +52,7 @@ def test_it_comes_back_to_the_same_bits(saved: Path) -> None:
     assert found.metrics_bytes == 12
     assert found.seconds == 3.5
     assert found.settings == read_settings(saved) == "{}"
-    for name in ("theta", "generator"):
+    for name in ("theta", "random_seeds"):
         assert torch.equal(found.state[name], STATE[name])  # type: ignore[arg-type]
     step, nothing, (nan,) = found.state["opt"]
     assert step == 7
@@ -86,7 +86,7 @@ def test_every_damaged_byte_is_refused_or_harmless(saved: Path) -> None:
 @pytest.mark.parametrize("write", [torch.save, pickle_plainly])
 def test_nothing_in_a_foreign_file_runs(write: Any, tmp_path: Path) -> None:
     trap, path = Trap(tmp_path / "sprung"), tmp_path / "checkpoint.pt"
-    write({"format": "bilevel-checkpoint/2", "leaves": trap}, path)
+    write({"format": "bilevel-checkpoint/3", "leaves": trap}, path)
     with pytest.raises(ValueError, match=r"nothing in it was executed\."):
         load_checkpoint(path, like=STATE)
     assert not trap.path.exists()
@@ -101,9 +101,9 @@ def test_nothing_in_a_foreign_file_runs(write: Any, tmp_path: Path) -> None:
         3,
         {},
         {"format": "bilevel-checkpoint/9"},
-        {"format": "bilevel-checkpoint/2"},
+        {"format": "bilevel-checkpoint/3"},
         {
-            "format": "bilevel-checkpoint/2",
+            "format": "bilevel-checkpoint/3",
             "metrics_bytes": 1,
             "seconds": 0.0,
             "settings": "",
@@ -111,7 +111,7 @@ def test_nothing_in_a_foreign_file_runs(write: Any, tmp_path: Path) -> None:
             "leaves": [],
         },
         {
-            "format": "bilevel-checkpoint/2",
+            "format": "bilevel-checkpoint/3",
             "metrics_bytes": 1,
             "seconds": 0.0,
             "settings": "",
@@ -122,14 +122,26 @@ def test_nothing_in_a_foreign_file_runs(write: Any, tmp_path: Path) -> None:
 )
 def test_another_form_is_refused(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "checkpoint.pt")
-    with pytest.raises(ValueError, match="is not a checkpoint of the form bilevel-checkpoint/2"):
+    with pytest.raises(ValueError, match="is not a checkpoint of the form bilevel-checkpoint/3"):
         load_checkpoint(tmp_path / "checkpoint.pt", like=STATE)
+
+
+@pytest.mark.parametrize("form", ["bilevel-checkpoint/1", "bilevel-checkpoint/2"])
+def test_one_of_an_earlier_version_is_refused(form: str, tmp_path: Path) -> None:
+    """Those versions drew all seeds from one generator, which they kept in the state."""
+    path, kept = tmp_path / "checkpoint.pt", torch.Generator().get_state()
+    content = {"format": form, "metrics_bytes": 1, "seconds": 0.0, "settings": "", "names": ["generator"]}
+    torch.save({**content, "leaves": [kept]}, path)
+    with pytest.raises(
+        ValueError, match=r"was made by an earlier version, .*: train the run anew in another"
+    ):
+        load_checkpoint(path, like=STATE)
 
 
 @pytest.mark.parametrize(
     ("like", "says"),
     [
-        ({"theta": STATE["theta"]}, "it holds generator, opt/0, opt/2/0, theta; this one has theta"),
+        ({"theta": STATE["theta"]}, "it holds opt/0, opt/2/0, random_seeds, theta; this one has theta"),
         (
             {**STATE, "theta": torch.zeros(3, 2, 6)},
             r"its theta is torch.float32 \[3, 2, 5\], not torch.float32",
@@ -148,5 +160,5 @@ def test_a_missing_one_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_leaf_is_refused(saved: Path) -> None:
-    with pytest.raises(ValueError, match="has no phi; it holds generator"):
+    with pytest.raises(ValueError, match="has no phi; it holds opt/0"):
         read_leaf(saved, "phi")

@@ -21,5 +21,5 @@ def final_welfare(
     state = learner.init(config.seed)
     for _ in range(config.outer_steps):
         state, _ = learner.update(state)
-    measured = learner.evaluate(state, episodes=config.evaluation_episodes, seed=config.seed + 1)
+    measured = learner.evaluate(state, episodes=config.evaluation_episodes)
     return measured["welfare"].double().numpy()

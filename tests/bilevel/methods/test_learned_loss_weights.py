@@ -72,7 +72,7 @@ def test_every_method_learns_them(name: str, learner: str) -> None:
     assert (weights_part(built, state["phi"]) != 0).all()  # of every seed, agent and term
     moved = own_part(built, state["phi"]) != own_part(built, start["phi"])
     assert bool(moved.any()) == (name not in HELD)
-    final = built.evaluate(state, episodes=4, seed=1)
+    final = built.evaluate(state, episodes=4)
     for term, said in zip(TERMS, (1.0, 0.5, 0.1), strict=True):
         for agent in range(2):
             now = metrics[f"{term}_weight_{agent}"]  # under which the last update learned
@@ -188,7 +188,6 @@ def test_with_a_step_size_of_0_nothing_changes_to_the_bit(name: str, settings: d
     assert torch.equal(plain["theta"], kept["theta"])
     assert torch.equal(plain["phi"], own_part(still, kept["phi"]))
     assert not weights_part(still, kept["phi"]).any()
-    assert torch.equal(plain["generator"], kept["generator"])
     assert all(torch.equal(values, metrics[metric]) for metric, values in plainly.items())
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import games
-from bilevel.agents.policies import fresh_parameters
+from bilevel.agents.policies import initial_parameters
 from bilevel.methods import OuterLearner, Placement, ToS
 from bilevel.tree import leaves
 from games.base import Game
@@ -75,7 +75,7 @@ def test_never_goes_on_from_where_it_was(game: Game, monkeypatch: pytest.MonkeyP
 def test_new_policies_are_distributed_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Means and standard deviations of every parameter of a network over 2000 seeds, at 5 standard errors."""
     learner = build(GAMES["sampled"], seeds=2000, hidden=(2,), inner_steps=1, episodes=2)
-    (new, _), *_ = starts(learner, 1, monkeypatch)
+    _, (new, _) = starts(learner, 2, monkeypatch)
     first = learner.init(0)["theta"]
     assert not torch.equal(new, first)
     spread = first.std(0)
@@ -83,13 +83,11 @@ def test_new_policies_are_distributed_as_the_first(monkeypatch: pytest.MonkeyPat
     assert ((new.std(0) - spread).abs() <= 5 * spread / 2000**0.5).all()
 
 
-def test_new_policies_come_from_the_generator_of_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_policies_follow_from_the_random_seed_and_the_outer_step(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = build(GAMES["exact"], seeds=4)
-    generator = torch.Generator()
-    generator.set_state(learner.init(0)["generator"])
-    seed = int(torch.randint(2**63 - 1, (), generator=generator))
-    expected = fresh_parameters(learner.play.policy, seed=seed, seeds=4, agents=2)
-    assert torch.equal(starts(learner, 1, monkeypatch)[0][0], expected)
+    for step, (theta, _) in enumerate(starts(learner, 2, monkeypatch)):
+        expected = initial_parameters(learner.play.policy, seed=0, seeds=4, agents=2, outer_step=step)
+        assert torch.equal(theta, expected)
 
 
 @every_game
@@ -120,7 +118,7 @@ def test_metrics_are_of_the_policies_that_the_inner_steps_made() -> None:
     torch.testing.assert_close(metrics["welfare"], values.sum(-1), rtol=0, atol=1e-14)
     shares = learner.transfer(state["phi"]).matrix  # those under which they learned, not the next
     torch.testing.assert_close(metrics["share_0_1"], shares[:, 0, 1], rtol=0, atol=0)
-    measured = learner.evaluate(after, episodes=2, seed=0)
+    measured = learner.evaluate(after, episodes=2)
     torch.testing.assert_close(measured["welfare"], metrics["welfare"], rtol=0, atol=1e-14)
 
 

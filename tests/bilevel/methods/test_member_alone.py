@@ -1,0 +1,94 @@
+"""Member i of a batch of seeds is random seed `seed` + i: it equals that seed alone, bit for bit."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import games
+from bilevel.experiment.presets import preset
+from bilevel.methods import METHODS, Learner, Method, Placement, ToS
+from bilevel.tree import leaves, paths
+from games import EscapeRoom, Game
+
+SEEDS = 3
+COIN = dataclasses.replace(games.make("coin-game"), horizon=4)
+EXACT = games.make("repeated-chicken")
+STAGE = games.make("prisoners-dilemma")
+ROOM = EscapeRoom(random_start=True)
+FEW: dict[str, Any] = {"exact": False, "episodes": 4, "inner_steps": 2}
+
+
+def run(learner: Learner, seed: int) -> Any:
+    """Everything that a run of two outer steps comes to: the state, all metrics, and an evaluation."""
+    state, metrics = learner.init(seed), []
+    for _ in range(2):
+        state, measured = learner.update(state)
+        metrics.append(measured)
+    return state, metrics, learner.evaluate(state, episodes=3)
+
+
+def member(leaf: Tensor, alone: Tensor, index: int) -> Tensor:
+    """Member `index` of a leaf of a batch, in the form that it has alone; single numbers serve all."""
+    if leaf.shape == alone.shape:
+        return leaf
+    (axis,) = (axis for axis, length in enumerate(alone.shape) if leaf.shape[axis] != length)
+    assert (leaf.shape[axis], alone.shape[axis]) == (SEEDS, 1)
+    return leaf.narrow(axis, index, 1)
+
+
+def assert_members_equal_seeds_alone(game: Game, method: Method, dtype: torch.dtype = torch.float32) -> None:
+    batch = run(method.build(game, Placement(seeds=SEEDS, dtype=dtype)), 5)
+    for index in range(SEEDS):
+        alone = run(method.build(game, Placement(dtype=dtype)), 5 + index)
+        for path, found, expected in zip(paths(batch), leaves(batch), leaves(alone), strict=True):
+            ours = member(found, expected, index)
+            torch.testing.assert_close(
+                ours, expected, rtol=0, atol=0, equal_nan=True, msg=lambda text, path=path: f"{path}: {text}"
+            )
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("game", [ROOM, EXACT], ids=["sampled", "exact"])
+def test_every_method(name: str, game: Game) -> None:
+    method = preset("escape-room" if game is ROOM else "repeated-chicken", name)[1]
+    assert_members_equal_seeds_alone(game, dataclasses.replace(method, episodes=4))
+
+
+@pytest.mark.parametrize(
+    ("policy", "game"),
+    [("mlp", COIN), ("gru", COIN), ("conv", COIN), ("tabular", STAGE), ("mlp", STAGE)],
+)
+def test_every_policy(policy: str, game: Game) -> None:
+    assert_members_equal_seeds_alone(game, ToS(policy=policy, **FEW))
+
+
+@pytest.mark.parametrize("inner_learner", ["actor-critic", "ppo"])
+@pytest.mark.parametrize("share", [False, True])
+def test_every_inner_learner(inner_learner: str, share: bool) -> None:
+    method = ToS(inner_learner=inner_learner, share_parameters=share, **FEW)
+    assert_members_equal_seeds_alone(COIN, method)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hypergradient": "evolution(members=True, fresh_data=True, samples=4)"},
+        {"hypergradient": "implicit(accept_distance=inf)", "surrogate": "dice"},
+        {"hypergradient": "forward"},
+        {"surrogate": "loaded-dice"},
+        {"reset": "each-outer-step"},
+        {"training": "staged", "outer_stage": 1},
+        {"training": "curriculum", "phases": "0-1(moves=outer), 1-2(policies=new)"},
+    ],
+    ids=lambda settings: " ".join(map(str, settings.values())),
+)
+def test_every_estimator_and_training(settings: dict[str, Any]) -> None:
+    assert_members_equal_seeds_alone(ROOM, ToS(**{**FEW, **settings}))
+
+
+@pytest.mark.parametrize("estimator", ["evolution(samples=4)", "persistent-evolution(samples=4)"])
+def test_perturbations_of_exact_values(estimator: str) -> None:
+    assert_members_equal_seeds_alone(EXACT, ToS(hypergradient=estimator, inner_steps=2), torch.float64)
