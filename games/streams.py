@@ -329,7 +329,7 @@ Resized = Callable[[tuple[int, ...]], tuple[tuple[Any, ...], dict[str, Any]]]
 def _shape_of(
     name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[int, ...] | None, Resized | None]:
-    """The shape of what a random function draws, if known, and, unless it is a tensor's, a way to change it."""
+    """The shape that a random function draws, if known, and how to change it, unless a tensor has it."""
     if "size" in kwargs:
         return tuple(kwargs["size"]), lambda shape: (args, {**kwargs, "size": shape})
     if name in ("rand", "randn") and args and isinstance(args[0], int):

@@ -76,7 +76,6 @@ def test_every_inner_learner(inner_learner: str, share: bool) -> None:
     "settings",
     [
         {"hypergradient": "evolution(members=True, fresh_data=True, samples=4)"},
-        {"hypergradient": "implicit(accept_distance=inf)", "surrogate": "dice"},
         {"hypergradient": "forward"},
         {"surrogate": "loaded-dice"},
         {"reset": "each-outer-step"},
@@ -89,6 +88,8 @@ def test_every_estimator_and_training(settings: dict[str, Any]) -> None:
     assert_members_equal_seeds_alone(ROOM, ToS(**{**FEW, **settings}))
 
 
-@pytest.mark.parametrize("estimator", ["evolution(samples=4)", "persistent-evolution(samples=4)"])
-def test_perturbations_of_exact_values(estimator: str) -> None:
+@pytest.mark.parametrize(
+    "estimator", ["evolution(samples=4)", "persistent-evolution(samples=4)", "implicit(accept_distance=inf)"]
+)
+def test_every_estimator_of_exact_values(estimator: str) -> None:
     assert_members_equal_seeds_alone(EXACT, ToS(hypergradient=estimator, inner_steps=2), torch.float64)
