@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bilevel.hypergradient import ESTIMATORS
-from bilevel.hypergradient.compiled import background, cache
+from bilevel.hypergradient.compiled import cache
 from bilevel.methods import METHODS
 from bilevel.tasks.registry import TASKS
 from games.catalogue import CATALOGUE
@@ -25,15 +25,6 @@ def _doctest_names(doctest_namespace: dict[str, Any]) -> None:
 def _a_cache_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """What tests compile does not lie among the user's packages."""
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path_factory.getbasetemp() / "packages"))
-
-
-@pytest.fixture(autouse=True)
-def _build_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No package is built in a process beside this one: there it takes about 19 seconds of CPU time, here 8.
-
-    Programs that tests start do build so (`test_the_next_process_builds_nothing`).
-    """
-    monkeypatch.setattr(background, "start", lambda plan, about: None)
 
 
 @pytest.fixture(autouse=True)

@@ -24,27 +24,25 @@ class CacheOptions:
     """
 
     clear: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Delete all of them."""
+    """Delete all of them, and no other file."""
 
 
 def cache_command(arguments: list[str]) -> None:
     """List the packages, or delete them.
 
     Raises:
-        OSError: a file cannot be deleted.
+        OSError: the folder is no cache of packages, or a file cannot be deleted.
         SystemExit: help was asked for (code 0), or an option is unknown (code 2; says which).
     """
     options = read_settings(CacheOptions, arguments, prog="bilevel cache")
-    found = cache.packages()
+    found = cache.clear() if options.clear else cache.packages()
     if not found:
         print(f"There are no packages in {cache.folder()}.")
-    elif not options.clear:
+    elif options.clear:
+        print(f"Deleted {_total(found)}.")
+    else:
         Console(highlight=False).print(_table(found))
         print(f"{_total(found)}.")
-    else:
-        print(f"Deleting {_total(found)}.")
-    if options.clear:
-        cache.clear()
 
 
 def _total(found: list[cache.CachedPackage]) -> str:

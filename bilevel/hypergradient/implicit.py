@@ -95,7 +95,7 @@ class Implicit(Compilable):
                 if the solver does not suit the step, or did not converge; or if the step is no pure function.
         """
         phi = detach(phi)
-        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps, then="held pull")
+        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
         rollout = roll_out(problem, theta, opt_state, phi, steps, keep=1, kernels=kernels)
         end = rollout.end
         require_pure(problem.step, end, phi, rollout.inner_data[-1])

@@ -51,6 +51,6 @@ class OneStep(Compilable):
             ValueError: also if a step, taken again, gives another result: it is then no pure function.
         """
         phi = detach(phi)
-        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps, then="pull")
+        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
         run = roll_out(problem, theta, opt_state, phi, steps, keep=1, kernels=kernels)
         return walk_back(problem, run, phi)

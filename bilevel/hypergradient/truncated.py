@@ -115,7 +115,7 @@ class Truncated(Bounds, Compilable):
         if self.window:
             return self._slide(problem, (theta, opt_state), phi, steps, past)
         phi = detach(phi)
-        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps, then="pull")
+        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
         run = roll_out(problem, theta, opt_state, phi, steps, keep=self.steps, kernels=kernels, bounds=self)
         return walk_back(problem, run, phi)
 
@@ -153,7 +153,7 @@ class Truncated(Bounds, Compilable):
             "one handed in has another length: K and steps must stay what they were.",
         )
         start, phi = copied(start), copied(phi)
-        kernels = make_kernels(problem, start, phi, self.compile, steps, then="pull")
+        kernels = make_kernels(problem, start, phi, self.compile, steps)
         run = roll_out(problem, *start, phi, steps, keep=self.steps, kernels=kernels)
         data = run.inner_data[run.first :]
         own = [

@@ -64,7 +64,7 @@ class Unrolled(Bounds, Compilable):
         if estimate is not None:
             return estimate
         phi = detach(phi)
-        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps, then="pull")
+        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
         run = roll_out(problem, theta, opt_state, phi, steps, kernels=kernels, bounds=self)
         estimate = walk_back(problem, run, phi)
         # Now that every package is there: the first call is to give the same bits as the next.

@@ -1,7 +1,7 @@
 """Compiled kernels: packages of machine code that take a problem's steps; nothing else knows how.
 
 `expressions`, `rules` and `scalars` write small graphs out entry by entry; `functions` makes flat functions
-of a problem; `plans` traces, `packages` builds and loads, `verify` compares, `cache` and `fingerprint`
-remember; `program` does all of that once for each problem; `kernels` puts it behind the contract of
+of a problem; `operations` names a graph, `plans` traces it, `packages` builds and loads, `verify` compares,
+`cache` keeps; `program` does all of that once for each problem; `kernels` puts it behind the contract of
 `bilevel.hypergradient.kernels`, `tight` leaves out what lies between two calls, and `policy` says when.
 """

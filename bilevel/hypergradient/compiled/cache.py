@@ -1,10 +1,21 @@
-"""The folder of compiled packages: what lies there, how large it is, how to clear it."""
+"""The folder of compiled packages: found, written and cleared, in a folder that is the user's alone.
+
+Packages are machine code and run in this process. So nothing is read from a folder or a file that somebody
+else owns or may write to, nothing outside the folder is followed, and nothing but what was written here is
+deleted.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +25,17 @@ import platformdirs
 VARIABLE = "BILEVEL_CACHE"
 """The environment variable that names another folder."""
 
+TAG = "CACHEDIR.TAG"
+"""Marks a folder as this cache (https://bford.info/cachedir/)."""
+SIGNATURE = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# Steps compiled by bilevel; to clear them: bilevel cache --clear\n"
+)
 
-PART = ".part"
-"""Marks a file that is being written."""
+BUILD = "build-"
+"""How the name of a folder begins in which a package is being built."""
+NAMES = re.compile(r"[0-9a-f]{32}\.(pt2|json|choice)(\.[0-9]+\.part)?")
+"""The names of this cache's own files."""
 
 
 @dataclass(frozen=True)
@@ -34,32 +53,120 @@ class CachedPackage:
 def folder() -> Path:
     """The folder of packages: `$BILEVEL_CACHE`, or the user's cache folder on this system."""
     named = os.environ.get(VARIABLE)
-    return Path(named) if named else Path(platformdirs.user_cache_dir("bilevel")) / "packages"
+    return Path(named) if named else Path(platformdirs.user_cache_dir("bilevel")) / "compiled"
+
+
+def ready() -> Path:
+    """Give the folder, made if there is none.
+
+    Raises:
+        OSError: it cannot be made; or it is not this cache's, or not the user's alone (says which).
+    """
+    path = folder()
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not any(path.iterdir()):
+        _require_private(path)
+        _write(path / TAG, lambda file: file.write_text(SIGNATURE))
+    require_own(path)
+    return path
+
+
+def require_own(path: Path) -> None:
+    """Raise OSError unless a folder is this cache's and nobody but the user may write to it."""
+    _require_private(path)
+    tag = path / TAG
+    if tag.is_symlink() or not tag.is_file() or tag.read_text(errors="replace") != SIGNATURE:
+        raise OSError(
+            f"{path} is not a cache of compiled packages (it has no {TAG} of this toolkit): let {VARIABLE} "
+            "name an empty folder, or one that is not there yet"
+        )
+
+
+def find(key: str) -> Path | None:
+    """Give the path of a package, if it lies there whole; a damaged one is deleted.
+
+    Raises:
+        OSError: the folder is not this cache's, or the folder or the file is not the user's alone.
+    """
+    if not folder().exists():
+        return None
+    require_own(folder())
+    path = package_path(key)
+    if not os.path.lexists(path):
+        return None
+    _require_private(path, directory=False)
+    if about(key).get("digest") != _digest(path):
+        discard(key)
+        return None
+    return path
+
+
+def discard(key: str) -> None:
+    """Delete a package and its description."""
+    for path in (package_path(key), about_path(package_path(key))):
+        path.unlink(missing_ok=True)
+
+
+def keep(key: str, build: Callable[[Path], None], about: Mapping[str, Any]) -> None:
+    """Build a package and put it, with a description, into the cache; as a whole or not at all.
+
+    Args:
+        key: the package's name, 32 hexadecimal digits.
+        build: writes the package to a path.
+        about: its description; when it was built and its digest are added.
+
+    Raises:
+        Exception: whatever `build` raises.
+        OSError: as `ready`, or a file cannot be written.
+    """
+    path = package_path(key)
+    with building() as scratch:
+        part = scratch / path.name
+        build(part)
+        part.chmod(0o600)
+        built = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        described = {**about, "built": built, "digest": _digest(part)}
+        text = json.dumps(described, indent=1)
+        _write(about_path(path), lambda file: file.write_text(text))
+        part.replace(path)
+
+
+@contextlib.contextmanager
+def building() -> Iterator[Path]:
+    """A folder for a build inside the cache, in which the compiler works, too; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=BUILD, dir=ready(), ignore_cleanup_errors=True) as scratch:
+        yield Path(scratch)
 
 
 def packages() -> list[CachedPackage]:
     """List the packages, the oldest first; none if there is no folder. What is being built is not listed."""
     found = [
-        CachedPackage(path, path.stat().st_size + _size(about_path(path)), _read(about_path(path)))
+        CachedPackage(path, _size(path) + _size(about_path(path)), _read(about_path(path)))
         for path in folder().glob("*.pt2")
-        if PART not in path.suffixes
+        if NAMES.fullmatch(path.name)
     ]
     return sorted(found, key=lambda package: (package.about.get("built", ""), package.path.name))
 
 
 def clear() -> list[CachedPackage]:
-    """Delete every package, what points at them, and what an interrupted build left.
+    """Delete every package, and what an interrupted build left; other files stay.
 
     Returns:
         what was deleted.
 
     Raises:
-        OSError: a file cannot be deleted.
+        OSError: the folder is not this cache's, or a file cannot be deleted.
     """
+    path = folder()
+    if not path.exists():
+        return []
+    require_own(path)
     deleted = packages()
-    for pattern in ("*.pt2", "*.json", "index/*.json"):
-        for path in folder().glob(pattern):
-            path.unlink(missing_ok=True)
+    for entry in list(path.iterdir()):
+        if NAMES.fullmatch(entry.name) and (entry.is_symlink() or entry.is_file()):
+            entry.unlink(missing_ok=True)
+        elif entry.name.startswith(BUILD) and entry.is_dir() and not entry.is_symlink():
+            _remove_build(entry)
     return deleted
 
 
@@ -73,58 +180,58 @@ def about_path(package: Path) -> Path:
     return package.with_suffix(".json")
 
 
-def part_path(path: Path) -> Path:
-    """Where this process writes a file before it takes its place."""
-    return path.with_name(f"{path.stem}.{os.getpid()}{PART}{path.suffix}")
-
-
-def remember(fingerprint: str, key: str, shapes: Sequence[Sequence[int]]) -> None:
-    """Write down which package a fingerprint leads to, once it was found right.
-
-    Args:
-        fingerprint: of the function and the form of its inputs.
-        key: of the package.
-        shapes: of its results, -1 for the number of members.
-    """
-    content = {"package": key, "shapes": [list(shape) for shape in shapes]}
-    write_whole(_index_path(fingerprint), json.dumps(content))
-
-
-def recall(fingerprint: str) -> tuple[str, list[list[int]]] | None:
-    """Give the key of a fingerprint's package and its results' shapes, if it is known and lies there."""
-    content = _read(_index_path(fingerprint))
-    key, shapes = content.get("package"), content.get("shapes")
-    if not isinstance(key, str) or not isinstance(shapes, list) or not package_path(key).exists():
-        return None
-    return key, shapes
-
-
-def remember_choice(fingerprint: str, choice: bool) -> None:
-    """Write down what a measurement decided."""
-    write_whole(_index_path(fingerprint), json.dumps({"choice": choice}))
-
-
-def recall_choice(fingerprint: str) -> bool | None:
-    """Give what a measurement decided; None if there was none."""
-    choice = _read(_index_path(fingerprint)).get("choice")
-    return choice if isinstance(choice, bool) else None
-
-
 def about(key: str) -> Mapping[str, Any]:
     """Give what was written down when a package was built."""
     return _read(about_path(package_path(key)))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all, in a folder that is the user's alone."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = part_path(path)
-    part.write_text(text)
+def remember_choice(key: str, choice: bool) -> None:
+    """Write down what a measurement decided."""
+    _write(ready() / f"{key}.choice", lambda file: file.write_text(json.dumps({"choice": choice})))
+
+
+def recall_choice(key: str) -> bool | None:
+    """Give what a measurement decided; None if there was none."""
+    choice = _read(folder() / f"{key}.choice").get("choice")
+    return choice if isinstance(choice, bool) else None
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file, whole or not at all, that only the user may read or write."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    write(part)
     part.replace(path)
 
 
-def _index_path(fingerprint: str) -> Path:
-    return folder() / "index" / f"{fingerprint}.json"
+def _require_private(path: Path, *, directory: bool = True) -> None:
+    """Raise OSError unless a folder or file is what it says, the user's own, and not writable by others."""
+    found = path.stat() if directory else path.lstat()  # the user may name the folder by a link
+    if not (stat.S_ISDIR if directory else stat.S_ISREG)(found.st_mode):
+        raise OSError(f"{path} is not a {'folder' if directory else 'plain file'}")
+    if not hasattr(os, "geteuid"):
+        return  # on Windows a user's folder is the user's by its access list
+    if found.st_uid != os.geteuid():
+        raise OSError(
+            f"{path} belongs to another user, who could put any program there: let {VARIABLE} name another "
+            "folder"
+        )
+    if found.st_mode & 0o022:
+        raise OSError(
+            f"{path} can be written to by other users, who could put any program there: chmod go-w {path}"
+        )
+
+
+def _remove_build(path: Path) -> None:
+    """Remove a folder of a build; links in it are removed, not followed."""
+    for root, folders, files in os.walk(path, topdown=False):
+        for name in files:
+            (Path(root) / name).unlink()
+        for name in folders:
+            inner = Path(root) / name
+            inner.unlink() if inner.is_symlink() else inner.rmdir()
+    path.rmdir()
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -134,6 +241,10 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def _size(path: Path) -> int:

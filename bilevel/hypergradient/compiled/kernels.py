@@ -25,7 +25,6 @@ from bilevel.hypergradient.compiled.functions import (
 )
 from bilevel.hypergradient.compiled.plans import Inputs
 from bilevel.hypergradient.compiled.program import Package, Program, Wanted
-from bilevel.hypergradient.compiled.verify import perturbed
 from bilevel.hypergradient.kernels import EagerKernels, Held
 from bilevel.hypergradient.purity import ImpureStepError, require_pure
 from bilevel.tree import Tensors, Tree, split_floating
@@ -40,11 +39,10 @@ class CompileWarning(UserWarning):
 class CompiledKernels:
     """See `Kernels`: what can be compiled is, the rest runs eagerly, with one warning that says why."""
 
-    def __init__(self, problem: BilevelProblem, phi: Tree, *, then: str = "") -> None:
+    def __init__(self, problem: BilevelProblem, phi: Tree) -> None:
         self.problem, self.eager = problem, EagerKernels(problem, phi)
         self._phi, self._phi_form = _take_apart(phi, "the outer variables")
         self._phi_in: dict[Form, Packed] = {"plain": self._phi}
-        self._then = then
         self._several_shapes: tuple[Shapes, Shapes] = ((), ())
         self._directions: Tensors | None = None
         self._along_in: dict[Form, list[Packed]] = {}
@@ -140,7 +138,7 @@ class CompiledKernels:
     def hold(self, state: Packed, data: Tree) -> Held:
         """Packages for J' v and J v, one vector after the other."""
         example = self._like_theta(state)
-        push = self._package("held push", state, data, (example,))  # while another process builds the next
+        push = self._package("held push", state, data, (example,))
         pull = self._package("held pull", state, data, (example,))
         if pull is None or push is None:
             return self.eager.hold(self.trees(state), data)
@@ -234,23 +232,8 @@ class CompiledKernels:
         def prepare() -> None:
             if kind == "step":
                 require_pure(self.problem.step, self.trees(state), self.eager.phi, data[1].join(data[0]))
-                self._foresee(state, data)
 
         return Wanted(kind, function, inputs, axis, ("rows", "plain") if rows else ("plain",), prepare)
-
-    def _foresee(self, state: Packed, data: tuple[Tensors, TreeForm]) -> None:
-        """Let the largest package, what is pulled back, be built while this process builds the step."""
-        if not self._then or self.problem.several:
-            return
-        if self._then == "held pull":
-            more: tuple[Packed, ...] = (self._like_theta(state),)
-        else:
-            floating = self._state_form.only_floating(self._in_form(state, "plain", 0, self._shapes))
-            more = tuple(
-                Packed(perturbed([torch.zeros_like(leaf) for leaf in like]), "plain")
-                for like in (floating, self._phi)
-            )
-        self.program.foresee(self._wanted(self._then, state, data, more))
 
     def _like_theta(self, state: Packed) -> Packed:
         """An example of a vector that a held step is multiplied by."""

@@ -1,16 +1,15 @@
-"""From a traced graph to machine code on disk, and from there to a function: AOTInductor's part."""
+"""Machine code from a traced graph, kept on disk and loaded as a function: AOTInductor's part."""
 
 from __future__ import annotations
 
-import datetime
+import contextlib
 import functools
 import hashlib
-import itertools
-import json
+import os
 import platform
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,17 @@ from bilevel.hypergradient.compiled import cache
 Run = Callable[[list[Tensor]], list[Tensor]]
 """A loaded package: tensors in, tensors out, no check of either."""
 
-FORMAT = 1
-"""Raised whenever packages of older versions of this room must not be used."""
+COMPILER_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+"""The environment variable by which a user names another folder for the compiler's own files."""
 
 OPTIONS: dict[str, Any] = {
     "max_fusion_size": 10_000,
     "cpp.max_horizontal_fusion_size": 1_000,
     "cpp.enable_floating_point_contract_flag": "fast",
+    "aot_inductor.precompile_headers": False,
 }
-"""Inductor's options: long straight-line code in one loop, with fused multiply-adds."""
+"""Inductor's options: long straight-line code in one loop, with fused multiply-adds; no precompiled headers,
+which Inductor would keep, 280 MB of them, in a folder under /tmp whose name anybody can foresee."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +53,12 @@ class Plan:
         """How many operations the graph has."""
         return len(self.graph.graph.nodes)
 
-    @functools.cached_property
-    def key(self) -> str:
-        """Everything that the machine code depends on, as a name."""
-        inputs = [(tuple(leaf.shape), str(leaf.dtype), str(leaf.device.type)) for leaf in self.examples]
-        parts = (environment(), self.graph.code, inputs, self.members, self.threads, sorted(OPTIONS.items()))
-        held = (vars(self.graph).items(), self.graph.named_parameters(), self.graph.named_buffers())
-        constants = [
-            (name, hashlib.blake2b(_bytes(value)).hexdigest())
-            for name, value in itertools.chain(*held)
-            if isinstance(value, Tensor)
-        ]
-        return hashlib.blake2b(repr((parts, constants)).encode(), digest_size=16).hexdigest()
-
 
 def environment() -> tuple[str, ...]:
     """What machine code is made for: versions, processor, instruction set."""
     return (
-        f"format {FORMAT}",
         f"bilevel {__version__}",
+        f"compiler {_sources()}",
         f"torch {torch.__version__}",
         platform.system(),
         platform.machine(),
@@ -88,27 +76,43 @@ def _processor() -> str:
     return hashlib.blake2b(able.encode(), digest_size=8).hexdigest()
 
 
-def build(plan: Plan, about: str) -> str:
-    """Compile a plan into the cache, unless its package lies there already.
+@functools.cache
+def _sources() -> str:
+    """The source of this package, so that no compiled package outlives a change of how graphs are written."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def build(plan: Plan, key: str, about: str) -> None:
+    """Compile a plan into the cache.
 
     Args:
         plan: what to build.
+        key: the package's name in the cache.
         about: what it is, in words, for `bilevel cache`.
-
-    Returns:
-        the package's key.
 
     Raises:
         Exception: whatever torch raises if it cannot: no compiler, an operation without a lowering.
         OSError: the cache folder cannot be written.
     """
-    key = plan.key
-    if not cache.package_path(key).exists():
-        keep(export(plan), key, about, threads=plan.threads, operations=plan.operations)
-    return key
+    began = time.perf_counter()
+    described: dict[str, Any] = {
+        "about": about,
+        "operations": plan.operations,
+        "environment": environment(),
+    }
+
+    def write(path: Path) -> None:
+        with _compiling_in(path.parent):
+            _compile(_export(plan), path, plan.threads)
+        described["seconds"] = round(time.perf_counter() - began, 1)
+
+    cache.keep(key, write, described)
 
 
-def export(plan: Plan) -> ExportedProgram:
+def _export(plan: Plan) -> ExportedProgram:
     """Say which lengths may change."""
     dim = torch.export.Dim("members", min=2, max=1 << 30)
     dynamic = tuple({leaf.ndim - 1: dim} if leaf.ndim else {} for leaf in plan.examples)
@@ -120,35 +124,6 @@ def export(plan: Plan) -> ExportedProgram:
         )
 
 
-def keep(program: ExportedProgram, key: str, about: str, *, threads: int, operations: int) -> None:
-    """Compile a program and put its package, with a description, into the cache; as a whole or not at all.
-
-    Args:
-        program: what `export` gave.
-        key: the package's name.
-        about: what it is, in words.
-        threads: how many it may use.
-        operations: how many it has, for the description.
-    """
-    path = cache.package_path(key)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = cache.part_path(path)
-    began = time.perf_counter()
-    try:
-        _compile(program, part, threads)
-        described = {
-            "about": about,
-            "built": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "seconds": round(time.perf_counter() - began, 1),
-            "operations": operations,
-            "environment": environment(),
-        }
-        cache.write_whole(cache.about_path(path), json.dumps(described, indent=1))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _compile(program: ExportedProgram, path: Path, threads: int) -> None:
     options = {**OPTIONS, "cpp.threads": threads}
     with warnings.catch_warnings(), torch.no_grad():
@@ -156,24 +131,34 @@ def _compile(program: ExportedProgram, path: Path, threads: int) -> None:
         torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
 
 
+@contextlib.contextmanager
+def _compiling_in(folder: Path) -> Iterator[None]:
+    """Let Inductor keep its files there: its own choice has a name that anybody can foresee, under /tmp."""
+    if COMPILER_FOLDER in os.environ:
+        yield
+        return
+    os.environ[COMPILER_FOLDER] = str(folder / "inductor")
+    try:
+        yield
+    finally:
+        os.environ.pop(COMPILER_FOLDER, None)
+
+
 def load(key: str) -> Run:
     """Load a package.
 
     Raises:
-        OSError: the file is damaged.
+        OSError: it is not there, or cannot be read.
     """
-    path = cache.package_path(key)
+    path = cache.find(key)
+    if path is None:
+        raise OSError(f"the package {cache.package_path(key)} is gone")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             model = torch._inductor.aoti_load_package(str(path), run_single_threaded=True)
         except Exception as error:  # torch raises what its archive reader does
-            raise OSError(f"the package {path} cannot be read: delete it, and it is built again") from error
+            raise OSError(f"the package {path} cannot be loaded") from error
     # The model's own call parses its signature anew each time, 10 us; its loader does not.
     run: Run = model.loader.run
     return run
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    flat = tensor.detach().cpu().contiguous().view(-1)
-    return bytes(flat.view(torch.uint8).numpy().tobytes()) + repr((tensor.shape, tensor.dtype)).encode()

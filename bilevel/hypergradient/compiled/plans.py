@@ -89,7 +89,7 @@ def make_plan(form: Form, function: FlatFunction, inputs: Inputs, out_axis: int)
         Exception: as plain tensors, whatever torch raises on a function that it cannot trace.
     """
     if form == "plain":
-        leaves = tuple(_fresh(leaf) for leaf in inputs.leaves)
+        function, leaves = traceable(form, function, inputs)
         return Plan(_trace(function, leaves), leaves, members=False, threads=inputs.threads(form))
     try:
         return _plan_rows(function, inputs, out_axis)
@@ -98,6 +98,15 @@ def make_plan(form: Form, function: FlatFunction, inputs: Inputs, out_axis: int)
     except Exception as error:  # noqa: BLE001 - one member alone may break any assumption of the function's
         LOG.debug("Not written out entry by entry: %s: %s.", type(error).__name__, error)
     return None
+
+
+def traceable(form: Form, function: FlatFunction, inputs: Inputs) -> tuple[FlatFunction, Tensors]:
+    """The function to trace in this form, and its inputs: all members, or as rows one member alone."""
+    if form == "plain":
+        return function, tuple(_fresh(leaf) for leaf in inputs.leaves)
+    members = inputs.members
+    one = tuple(members.first(leaf, axis) for leaf, axis in zip(inputs.leaves, inputs.axes, strict=True))
+    return _as_one_member(function, members), one
 
 
 def on_plain(
@@ -141,8 +150,8 @@ def _plan_rows(function: FlatFunction, inputs: Inputs, out_axis: int) -> Plan:
     members, threads = inputs.members, inputs.threads("rows")
     if sum(leaf.numel() for leaf in inputs.leaves) // (members.count or 1) > MOST_SCALARS:
         raise NotScalarError("one member has too many entries")
-    one = tuple(members.first(leaf, axis) for leaf, axis in zip(inputs.leaves, inputs.axes, strict=True))
-    graph = write_out(_trace(_as_one_member(function, members), one), one, most=MOST_SCALARS)
+    alone, one = traceable("rows", function, inputs)
+    graph = write_out(_trace(alone, one), one, most=MOST_SCALARS)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     _require_independent(graph, function, inputs, out_axis)

@@ -61,8 +61,6 @@ def make_kernels(
     phi: Tree,
     wanted: Compile,
     steps: int,
-    *,
-    then: str = "",
 ) -> Kernels:
     """Give the kernels of a problem, compiled or not.
 
@@ -74,7 +72,6 @@ def make_kernels(
         phi: the outer variables, detached.
         wanted: see `Compile`.
         steps: how many are about to be taken.
-        then: the kernel that is asked for after the steps ("pull", "held pull"), to be compiled beside them.
 
     Raises:
         ValueError: with compile=True, a leaf of the state or of the outer variables is no tensor.
@@ -83,7 +80,7 @@ def make_kernels(
         return EagerKernels(problem, phi)
     try:
         TreeForm.split(start, "theta and the optimiser's state")
-        return CompiledKernels(problem, phi, then=then)
+        return CompiledKernels(problem, phi)
     except NotCompilableError as reason:
         if wanted != "auto":
             raise ValueError(f"This problem cannot be compiled: {reason}, or set compile=False.") from None

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 
-from bilevel.hypergradient.compiled import background, cache, packages
-from bilevel.hypergradient.compiled.fingerprint import Name, fingerprint, name_of
+from bilevel.hypergradient.compiled import cache, packages
 from bilevel.hypergradient.compiled.forms import Form, Members
 from bilevel.hypergradient.compiled.functions import FlatFunction, NotCompilableError
-from bilevel.hypergradient.compiled.plans import LOG, Inputs, eagerly, make_plan, on_plain
+from bilevel.hypergradient.compiled.operations import TooManyOperationsError, operations_digest
+from bilevel.hypergradient.compiled.plans import LOG, Inputs, eagerly, make_plan, on_plain, traceable
 from bilevel.hypergradient.compiled.verify import difference
 
 
@@ -44,7 +44,7 @@ class Wanted(NamedTuple):
     forms: tuple[Form, ...] = ("rows", "plain")
     """Those to try, in this order."""
     prepare: Callable[[], None] = lambda: None
-    """Called before it is traced, unless it was found right before."""
+    """Called before anything else is done with it."""
 
 
 _loaded: dict[str, packages.Run] = {}
@@ -66,8 +66,6 @@ class Program:
 
     name: str
     """What it is called where packages are listed."""
-    made_of: tuple[Any, ...]
-    """The functions it is made of, for its fingerprint."""
     members: Members
     found: dict[Any, Package | None] = field(default_factory=dict)
     """By what was asked; None is what cannot be compiled."""
@@ -77,89 +75,79 @@ class Program:
     """Whether the user knows that something runs eagerly."""
 
     def package(self, wanted: Wanted) -> Package:
-        """Give the package of a function: from the cache, or traced, built and verified.
+        """Give the package of a function: from the cache, or traced and built; compared with it either way.
 
         Raises:
             NotCompilableError: what it gives is not what the function gives (says how).
             Exception: it cannot be traced, built or kept: whatever torch or the file system raises; or what
                 `wanted.prepare` raises.
         """
-        kind, inputs, out_axis = wanted.kind, wanted.inputs, wanted.out_axis
-        known = self.recalled(wanted)
-        if known is not None:
-            return known
         wanted.prepare()
         expected = eagerly(wanted.function)
-        shapes = tuple(result.shape for result in expected(inputs.leaves))
-        reason = f"its {kind} has no form to be compiled in"
-        for form in wanted.forms:
-            name = self._name(form, wanted)
-            for key in self._keys(form, name, wanted):
+        shapes = tuple(result.shape for result in expected(wanted.inputs.leaves))
+        keys = {form: package_key(form, wanted) for form in wanted.forms}
+        reason = f"its {wanted.kind} has no form to be compiled in"
+        # One that was built before, in any form; else the first form that can be built.
+        kept = [form for form in wanted.forms if keys[form] is not None and _lies_there(keys[form])]
+        for form in (*kept, *(form for form in wanted.forms if form not in kept)):
+            key = keys[form]
+            if key is None or (form not in kept and not self._build(form, key, wanted)):
+                continue
+            try:
                 run = _load(key)
-                wrong = difference(on_plain(run, form, inputs, shapes, out_axis), expected, inputs.leaves)
-                if wrong is None:
-                    cache.remember(name.text, key, _with_holes(shapes, form, inputs, out_axis))
-                    return Package(key, run, form, shapes)
-                reason = f"its {kind} as a package does not give what it gives eagerly ({wrong})"
+            except OSError:  # whole, and yet not to be loaded: built again, once
+                cache.discard(key)
+                if not self._build(form, key, wanted):
+                    continue
+                run = _load(key)
+            found = on_plain(run, form, wanted.inputs, shapes, wanted.out_axis)
+            wrong = difference(found, expected, wanted.inputs.leaves)
+            if wrong is None:
+                return Package(key, run, form, shapes)
+            reason = f"its {wanted.kind} as a package does not give what it gives eagerly ({wrong})"
         raise NotCompilableError(reason)
 
-    def foresee(self, wanted: Wanted) -> None:
-        """Begin to build, in another process, what will be asked for next; errors are told when it is."""
-        if self.recalled(wanted) is not None:
-            return
-        try:
-            plans = (
-                make_plan(form, wanted.function, wanted.inputs, wanted.out_axis) for form in wanted.forms
-            )
-            plan = next((plan for plan in plans if plan is not None), None)
-            if plan is not None:
-                background.start(plan, f"{wanted.kind} of {self.name}")
-        except Exception as error:  # noqa: BLE001 - as above
-            LOG.debug("Not built in the background: %s: %s.", type(error).__name__, error)
-
-    def recalled(self, wanted: Wanted) -> Package | None:
-        """What was found right before, by this process or another, if there is no doubt what it is of."""
-        for form in wanted.forms:
-            name = self._name(form, wanted)
-            found = cache.recall(name.text) if name.certain else None
-            if found is not None:
-                return Package(found[0], _load(found[0]), form, _filled(found[1], self.members))
-        return None
-
-    @functools.cached_property
-    def name_of_all(self) -> Name:
-        """What the functions are called together: what they hold is read once, as it is when first asked."""
-        return name_of(self.made_of, packages.environment(), torch.get_default_dtype())
-
-    def _name(self, form: Form, wanted: Wanted) -> Name:
-        made, inputs = self.name_of_all, wanted.inputs
-        text = fingerprint(made.text, wanted.kind, form, inputs.kind(form), inputs.threads(form))
-        return Name(text, made.certain)
-
-    def _keys(self, form: Form, name: Name, wanted: Wanted) -> Iterator[str]:
-        """Give the package that the function's name leads to; if that will not do, the one of its graph."""
-        recalled = cache.recall(name.text)
-        if recalled is not None:
-            yield recalled[0]
+    def _build(self, form: Form, key: str, wanted: Wanted) -> bool:
+        """Build a function's package in this form, if it has one."""
         plan = make_plan(form, wanted.function, wanted.inputs, wanted.out_axis)
-        if plan is None or (recalled is not None and plan.key == recalled[0]):
-            return
-        if not cache.package_path(plan.key).exists():
-            LOG.info("Compiling the %s of %s, once for all: %s.", wanted.kind, self.name, cache.folder())
-        background.wait(plan.key)
-        yield packages.build(plan, f"{wanted.kind} of {self.name}")
+        if plan is None:
+            return False
+        LOG.info("Compiling the %s of %s, once for all: %s.", wanted.kind, self.name, cache.folder())
+        packages.build(plan, key, f"{wanted.kind} of {self.name}")
+        return True
 
 
-def _with_holes(shapes: Sequence[torch.Size], form: Form, inputs: Inputs, out_axis: int) -> list[list[int]]:
-    """Shapes with -1 for the number of members, where a package serves any."""
-    if form == "plain" or not inputs.many:
-        return [list(shape) for shape in shapes]
-    return [[*shape[:out_axis], -1, *shape[out_axis + 1 :]] if shape else [] for shape in shapes]
+def package_key(form: Form, wanted: Wanted, *, max_operations: int | None = None) -> str | None:
+    """Name a function's package by all that its machine code depends on: its operations and its constants.
+
+    Args:
+        form: the package's form.
+        wanted: the function, and an example of its inputs.
+        max_operations: the most operations to look through; None: no limit.
+
+    Returns:
+        32 hexadecimal digits; None if the function cannot be called in this form.
+
+    Raises:
+        TooManyOperationsError: the function takes more operations than `max_operations`.
+        Exception: as plain tensors, whatever the function raises.
+    """
+    function, leaves = traceable(form, wanted.function, wanted.inputs)
+    try:
+        operations = operations_digest(function, leaves, max_operations=max_operations)
+    except TooManyOperationsError:
+        raise
+    except Exception:
+        if form == "plain":
+            raise
+        return None  # one member alone may break any assumption of the function's
+    inputs = wanted.inputs
+    parts = (packages.environment(), operations, form, inputs.many, inputs.threads(form))
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
-def _filled(shapes: Sequence[Sequence[int]], members: Members) -> tuple[torch.Size, ...]:
-    count = members.count or 1
-    return tuple(torch.Size([count if size == -1 else size for size in shape]) for shape in shapes)
+def _lies_there(key: str | None) -> bool:
+    return key is not None and (key in _loaded or cache.find(key) is not None)
 
 
 def _load(key: str) -> packages.Run:

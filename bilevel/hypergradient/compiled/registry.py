@@ -39,10 +39,9 @@ def find(problem: BilevelProblem, state: Taken, phi: Taken) -> Program:
     key = _key(problem, state, phi)
     program = _programs.get(key)
     if program is None:
-        made_of = (problem.step, problem.outer_loss, problem.several)
         name = getattr(problem.outer_loss, "__qualname__", type(problem.outer_loss).__name__)
         members = Members.of((*state[0], *phi[0]))
-        program = _programs[key] = Program(name, made_of, members)
+        program = _programs[key] = Program(name, members)
         while len(_programs) > MOST:
             _programs.popitem(last=False)
     return program

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from bilevel.hypergradient.base import Always, BilevelProblem, Estimate, Recorded
 from bilevel.hypergradient.compiled import cache, registry
-from bilevel.hypergradient.compiled.fingerprint import fingerprint
 from bilevel.hypergradient.compiled.functions import Forms, NotCompilableError, TreeForm, whole_function
 from bilevel.hypergradient.compiled.kernels import asked
 from bilevel.hypergradient.compiled.plans import LOG, Inputs
-from bilevel.hypergradient.compiled.program import Package, Program, Wanted
+from bilevel.hypergradient.compiled.program import Package, Program, Wanted, package_key
 from bilevel.hypergradient.connection import all_zero
 from bilevel.tree import Tensors, Tree
 
@@ -178,11 +177,17 @@ def _choose(program: Program, problem: BilevelProblem, taken: _Taken, walk: _Wal
 
 
 def _recall_whole(program: Program, problem: BilevelProblem, taken: _Taken) -> Package | None:
-    """The package of all steps, if it was found faster before, and there is no doubt what it is of."""
+    """The package of all steps, if it was found faster before."""
     key = _whole_key(taken)
     fresh = not program.found  # later, what is missing could not be built: the disk knows nothing new
-    if fresh and program.whole.get(key) is None and cache.recall_choice(_choice_name(program, taken)):
-        program.whole[key] = program.recalled(_wanted_whole(problem, program, taken))
+    if fresh and program.whole.get(key) is None:
+        wanted = _wanted_whole(problem, program, taken)
+        try:
+            name = package_key("plain", wanted, max_operations=MOST_WHOLE)
+            if name is not None and cache.recall_choice(name):
+                program.whole[key] = program.package(wanted)
+        except Exception as error:  # noqa: BLE001 - the long way tells
+            LOG.debug("Not taken as a whole: %s: %s.", type(error).__name__, error)
     return program.whole.get(key)
 
 
@@ -192,12 +197,6 @@ def _whole_key(taken: _Taken) -> Any:
 
 def _inputs(program: Program, taken: _Taken) -> Inputs:
     return Inputs(taken.leaves, (0,) * len(taken.leaves), program.members)
-
-
-def _choice_name(program: Program, taken: _Taken) -> str:
-    """Under which name the cache says whether one package was faster."""
-    kind = _inputs(program, taken).kind("plain")
-    return fingerprint("whole", taken.steps, program.name_of_all.text, kind)
 
 
 def _wanted_whole(problem: BilevelProblem, program: Program, taken: _Taken) -> Wanted:
@@ -223,17 +222,14 @@ def _find_whole(program: Program, problem: BilevelProblem, taken: _Taken, walk: 
     operations = cache.about(walk.pull.key).get("operations")
     if not isinstance(operations, int) or operations * taken.steps > MOST_WHOLE:
         return None
-    name = _choice_name(program, taken)
-    if cache.recall_choice(name) is False:
-        return None
     try:
         package = program.package(_wanted_whole(problem, program, taken))
-        if cache.recall_choice(name) is None:
-            cache.remember_choice(name, _faster(_as_run(package, taken), walk))
+        if cache.recall_choice(package.key) is None:
+            cache.remember_choice(package.key, _faster(_as_run(package, taken), walk))
     except Exception as error:  # noqa: BLE001 - the walk does the same, one step at a time
         LOG.info("Not compiled as a whole: %s.", error)
         return None
-    return package if cache.recall_choice(name) else None
+    return package if cache.recall_choice(package.key) else None
 
 
 def _faster(one: Run, other: Run) -> bool:

@@ -19,7 +19,7 @@ CACHE = "BILEVEL_CACHE"
 """The environment variable that names the folder of compiled packages."""
 
 CORES = 2
-"""One thread computes, as a short case does; packages are built two at a time, as on any machine."""
+"""One thread computes, as a short case does."""
 
 FINDS = 9
 """How often packages are found again."""

@@ -51,7 +51,7 @@ more two layers and batches of as many samples. The plain loop learns no weights
 differentiation by a Neumann series, is another gradient: both are timed and not compared."""
 
 ABOUT_COMPILING = """\
-First calls of ours, compiled, with one thread, on two cores, where packages are built two at a time: with an
+First calls of ours, compiled, with one thread, where packages are built one after the other: with an
 empty folder of packages (tracing, exporting, the C++ compiler and the first meta-gradient together), and in a
 second process with the same folder; importing torch and the toolkit is not counted. The first row of the
 second process also loads what every package needs, once per process. What finding and loading a package takes

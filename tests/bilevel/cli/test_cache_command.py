@@ -28,16 +28,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def put(name: str, size: int, about: object = ABOUT) -> None:
-    path = cache.package_path(name)
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(b"x" * size)
-    cache.about_path(path).write_text(json.dumps(about))
+A, B = "a" * 32, "b" * 32
+
+
+def put(key: str, size: int, about: object = ABOUT) -> None:
+    cache.keep(key, lambda path: path.write_bytes(b"x" * size), {})
+    cache.about_path(cache.package_path(key)).write_text(json.dumps(about))
 
 
 def test_packages_are_listed_with_their_total(call: Call, folder: Path) -> None:
-    put("a", 2_000_000)
-    put("b", 1_500_000, {**ABOUT, "about": "pull of dilemma", "built": "2026-03-02T00:00:00+00:00"})
+    put(A, 2_000_000)
+    put(B, 1_500_000, {**ABOUT, "about": "pull of dilemma", "built": "2026-03-02T00:00:00+00:00"})
     said = call("cache")
     assert (said.code, said.err) == (0, "")
     header, first, second, *rest = said.out.splitlines()
@@ -48,9 +49,9 @@ def test_packages_are_listed_with_their_total(call: Call, folder: Path) -> None:
 
 
 def test_a_package_without_its_description_is_listed_by_its_file(call: Call) -> None:
-    put("abc", 1000, [])
+    put(A, 1000, [])
     said = call("cache")
-    assert said.out.splitlines()[1].split() == ["abc.pt2", "0.0", "MB", "?", "?", "?"]
+    assert said.out.splitlines()[1].split() == [f"{A}.pt2", "0.0", "MB", "?", "?", "?"]
     assert "1 package, " in said.out
 
 
@@ -61,15 +62,25 @@ def test_an_empty_folder_is_said_to_be_empty(words: list[str], call: Call, folde
 
 
 def test_clear_says_how_much_and_deletes(call: Call, folder: Path) -> None:
-    put("a", 2_000_000)
-    cache.remember("name", "a", [[-1, 2], []])
+    put(A, 2_000_000)
+    (folder / "thesis.json").write_text("{}")
     said = call("cache", "--clear")
-    assert (said.code, said.out) == (0, f"Deleting 1 package, 2.0 MB, in {folder}.\n")
-    assert [path for path in folder.rglob("*") if path.is_file()] == []
+    assert (said.code, said.out) == (0, f"Deleted 1 package, 2.0 MB, in {folder}.\n")
+    assert sorted(path.name for path in folder.iterdir()) == [cache.TAG, "thesis.json"]
+
+
+def test_a_folder_that_is_no_cache_is_not_cleared(call: Call, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "results.json").write_text("{}")
+    said = call("cache", "--clear")
+    assert said.code != 0
+    assert "is not a cache of compiled packages" in said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert [path.name for path in folder.iterdir()] == ["results.json"]
 
 
 def test_an_unknown_option_is_refused(call: Call) -> None:
-    put("a", 10)
+    put(A, 10)
     assert call("cache", "--claer").code == 2
     assert len(cache.packages()) == 1
 

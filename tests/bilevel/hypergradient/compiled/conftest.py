@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,7 +54,6 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     """One cache for the whole session: what was built once is built."""
     folder = tmp_path_factory.getbasetemp() / "shared-packages"
     monkeypatch.setenv(cache.VARIABLE, str(folder))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
     return folder
 
 
@@ -65,16 +63,13 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     graphs: dict[str, fx.GraphModule] = {}
     names: list[str] = []
 
-    def build(plan: packages.Plan, about: str) -> str:
-        if plan.key not in graphs or not cache.package_path(plan.key).exists():
-            path = cache.package_path(plan.key)
-            cache.write_whole(path, "a package")
-            cache.write_whole(cache.about_path(path), json.dumps({"operations": plan.operations}))
-            graphs[plan.key] = plan.graph
-            names.append(plan.key)
-        return plan.key
+    def build(plan: packages.Plan, key: str, about: str) -> None:
+        cache.keep(key, lambda path: path.write_text("a package"), {"operations": plan.operations})
+        graphs[key] = plan.graph
+        names.append(key)
 
     def load(key: str) -> packages.Run:
+        assert cache.find(key) is not None
         graph = graphs[key]
 
         def run(leaves: list[Tensor]) -> list[Tensor]:

@@ -1,22 +1,25 @@
-"""The folder of packages: listed, sized, cleared, and never half written."""
+"""The folder of compiled packages: private, never half written, and cleared of its own files alone."""
 
 from __future__ import annotations
 
-import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bilevel.hypergradient.compiled import cache
 
+A, B, C = ("0123456789abcdef" * 2, "b" * 32, "c" * 32)
 
-def put(name: str, *, built: str | None = "2026-01-01T00:00:00+00:00", size: int = 10) -> Path:
-    path = cache.package_path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"x" * size)
-    if built is not None:
-        cache.write_whole(cache.about_path(path), json.dumps({"about": f"step of {name}", "built": built}))
-    return path
+
+def put(key: str, *, content: str = "machine code", **about: object) -> Path:
+    cache.keep(key, lambda path: path.write_text(content), about)
+    return cache.package_path(key)
+
+
+def contents(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 def test_the_folder_is_named_by_the_variable_or_is_the_users(
@@ -24,82 +27,150 @@ def test_the_folder_is_named_by_the_variable_or_is_the_users(
 ) -> None:
     assert cache.folder() == cache_folder
     monkeypatch.delenv(cache.VARIABLE)
-    assert cache.folder().parts[-2:] == ("bilevel", "packages")
+    assert cache.folder().parts[-2:] == ("bilevel", "compiled")
 
 
 def test_no_folder_is_no_packages() -> None:
     assert cache.packages() == []
+    assert cache.find(A) is None
     assert cache.clear() == []
 
 
-def test_packages_are_listed_the_oldest_first_with_their_size() -> None:
-    put("b", built="2026-01-02")
-    path = put("a", built="2026-01-03", size=1000)
-    put("c", built=None, size=5)
-    listed = cache.packages()
-    assert [package.path.stem for package in listed] == ["c", "b", "a"]
-    assert listed[2].size == 1000 + cache.about_path(path).stat().st_size
-    assert listed[0].size == 5
-    assert listed[0].about == {}
-    assert listed[2].about["about"] == "step of a"
+def test_a_package_is_found_listed_and_described(cache_folder: Path) -> None:
+    path = put(A, content="x" * 1000, about="step of a", operations=3)
+    assert cache.find(A) == path
+    assert cache.find(B) is None
+    (listed,) = cache.packages()
+    assert listed.path == path
+    assert listed.size == 1000 + cache.about_path(path).stat().st_size
+    assert (listed.about["about"], cache.about(A)["operations"]) == ("step of a", 3)
+    assert contents(cache_folder) == {path.name, cache.about_path(path).name, cache.TAG}
+
+
+def test_packages_are_listed_the_oldest_first(cache_folder: Path) -> None:
+    for key in (C, A, B):
+        put(key)
+    for key, built in ((A, "2026-01-03"), (B, "2026-01-02")):
+        cache.about_path(cache.package_path(key)).write_text(f'{{"built": "{built}"}}')
+    cache.about_path(cache.package_path(C)).unlink()
+    assert [package.path.stem for package in cache.packages()] == [C, B, A]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "\xff\xfe"])
-def test_a_damaged_description_is_none(content: str) -> None:
-    about = cache.about_path(put("a"))
-    about.write_text(content, encoding="latin-1")
+def test_without_its_description_a_package_is_built_again(content: str) -> None:
+    path = put(A)
+    cache.about_path(path).write_text(content, encoding="latin-1")
     assert cache.packages()[0].about == {}
-    assert cache.about("a") == {}
+    assert cache.find(A) is None
+    assert not path.exists()
 
 
-def test_clear_deletes_everything_and_says_what() -> None:
-    put("a"), put("b")
-    cache.remember("name", "a", [[-1, 2], []])
-    cache.remember_choice("other", True)
-    cache.part_path(cache.package_path("c")).write_text("an interrupted build")
-    assert [package.path.stem for package in cache.clear()] == ["a", "b"]
-    assert [path for path in cache.folder().rglob("*") if path.is_file()] == []
+def test_a_damaged_package_is_built_again() -> None:
+    path = put(A)
+    path.write_text("machine c0de")
+    assert cache.find(A) is None
+    assert cache.find(A) is None
+    put(A)
+    assert cache.find(A) == path
 
 
-def test_what_is_being_built_is_no_package_yet() -> None:
-    put("a")
-    cache.part_path(cache.package_path("b")).write_text("half of it")
-    assert [package.path.stem for package in cache.packages()] == ["a"]
+def test_a_failed_build_leaves_nothing(cache_folder: Path) -> None:
+    def fails(path: Path) -> None:
+        path.write_text("half of it")
+        raise RuntimeError("no compiler")
 
-
-def test_a_name_leads_to_its_package_while_that_lies_there() -> None:
-    path = put("a")
-    cache.remember("name", "a", [[-1, 2], []])
-    assert cache.recall("name") == ("a", [[-1, 2], []])
-    assert cache.recall("another") is None
-    path.unlink()
-    assert cache.recall("name") is None
+    with pytest.raises(RuntimeError, match="no compiler"):
+        cache.keep(A, fails, {})
+    assert contents(cache_folder) == {cache.TAG}
 
 
 def test_a_choice_is_remembered() -> None:
-    assert cache.recall_choice("name") is None
+    assert cache.recall_choice(A) is None
     for choice in (True, False):
-        cache.remember_choice("name", choice)
-        assert cache.recall_choice("name") is choice
-    cache.remember("name", "a", [[-1, 2], []])
-    assert cache.recall_choice("name") is None
+        cache.remember_choice(A, choice)
+        assert cache.recall_choice(A) is choice
 
 
-def test_a_file_is_written_as_a_whole_or_not_at_all(
-    cache_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = cache_folder / "a.json"
-    cache.write_whole(path, "old")
-
-    def full(self: Path, text: str) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="no space"):
-        cache.write_whole(path, "new")
-    assert path.read_text() == "old"
-
-
-def test_the_folder_is_the_users_alone(cache_folder: Path) -> None:
-    cache.write_whole(cache_folder / "a.json", "{}")
+def test_everything_is_the_users_alone(cache_folder: Path) -> None:
+    put(A)
+    cache.remember_choice(B, True)
     assert cache_folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in cache_folder.iterdir()} == {0o600}
+
+
+def test_clear_deletes_what_was_written_here_and_nothing_else(cache_folder: Path, tmp_path: Path) -> None:
+    put(A), put(B)
+    cache.remember_choice(C, True)
+    (cache_folder / f"{C}.json.17.part").write_text("an interrupted write")
+    (cache_folder / "build-x" / "inductor").mkdir(parents=True)
+    (cache_folder / "build-x" / "inductor" / "main.cpp").write_text("an interrupted build")
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "thesis.json").write_text("{}")
+    (cache_folder / "build-x" / "link").symlink_to(others)
+    (cache_folder / "build-y").symlink_to(others)
+    kept = {"results.json", "model.pt2", "index", "index/0.json", "build-y", cache.TAG}
+    (cache_folder / "index").mkdir()
+    for name in ("results.json", "model.pt2", "index/0.json"):
+        (cache_folder / name).write_text("{}")
+    assert {package.path.stem for package in cache.clear()} == {A, B}
+    assert contents(cache_folder) == kept
+    assert (others / "thesis.json").exists()
+
+
+@pytest.mark.parametrize("act", [cache.clear, cache.ready, lambda: cache.find(A), lambda: put(B)])
+def test_a_folder_of_other_files_is_refused(cache_folder: Path, act: Callable[[], object]) -> None:
+    cache_folder.mkdir(mode=0o700)
+    (cache_folder / f"{A}.json").write_text("{}")
+    with pytest.raises(OSError, match=r"is not a cache of compiled packages .* name an empty folder"):
+        act()
+    assert contents(cache_folder) == {f"{A}.json"}
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o702])
+def test_a_folder_that_others_may_write_to_is_refused(cache_folder: Path, mode: int) -> None:
+    put(A)
+    cache_folder.chmod(mode)
+    for act in (cache.clear, cache.ready, lambda: cache.find(A)):
+        with pytest.raises(OSError, match=r"can be written to by other users.*chmod go-w"):
+            act()
+
+
+def test_an_empty_folder_that_others_may_write_to_is_not_marked(cache_folder: Path) -> None:
+    cache_folder.mkdir()
+    cache_folder.chmod(0o777)
+    with pytest.raises(OSError, match="can be written to by other users"):
+        cache.ready()
+    assert contents(cache_folder) == set()
+
+
+def test_a_folder_of_another_user_is_refused(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(A)
+    monkeypatch.setattr(os, "geteuid", lambda: cache_folder.stat().st_uid + 1)
+    for act in (cache.clear, cache.ready, lambda: cache.find(A)):
+        with pytest.raises(OSError, match="belongs to another user"):
+            act()
+
+
+def test_a_package_that_others_may_write_to_is_refused() -> None:
+    put(A).chmod(0o666)
+    with pytest.raises(OSError, match=r"pt2 can be written to by other users"):
+        cache.find(A)
+
+
+def test_a_link_is_not_followed_out_of_the_folder(cache_folder: Path, tmp_path: Path) -> None:
+    path = put(A)
+    elsewhere = tmp_path / "elsewhere.pt2"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    with pytest.raises(OSError, match="is not a plain file"):
+        cache.find(A)
+
+
+def test_a_link_that_the_user_names_is_the_users_choice(
+    cache_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(A)
+    (tmp_path / "link").symlink_to(cache_folder)
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "link"))
+    assert cache.find(A) is not None

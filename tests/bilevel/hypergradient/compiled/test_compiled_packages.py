@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bilevel.hypergradient import BilevelProblem, Forward, Unrolled
-from bilevel.hypergradient.compiled import cache, program, tight
+from bilevel.hypergradient.compiled import cache, packages, program, tight
 from bilevel.optimisers import adam, sgd
 from bilevel.step import inner_step
 
@@ -75,9 +75,8 @@ def meeting() -> tuple[BilevelProblem, Tensor, Any, Tensor]:
 def test_all_steps_as_one_package_where_that_is_faster(
     whole: bool, shared_cache: Path, monkeypatch: pytest.MonkeyPatch, as_new: Callable[[], None]
 ) -> None:
-    for choice in (shared_cache / "index").glob("*.json"):
-        if "choice" in choice.read_text():
-            choice.unlink()
+    for choice in shared_cache.glob("*.choice"):
+        choice.unlink()
     monkeypatch.setattr(tight, "_faster", lambda one, other: whole)
     assert_same(Unrolled(), meeting(), 1e-12)
     assert "whole" in kinds()
@@ -113,13 +112,16 @@ print(len(cache.packages()) - before)
 """
 
 
-def test_the_next_process_builds_nothing(shared_cache: Path) -> None:
+def test_the_next_process_builds_nothing_and_no_process_uses_a_folder_of_foreseeable_name(
+    shared_cache: Path, tmp_path: Path
+) -> None:
     seconds, built = [], []
+    environment = {name: value for name, value in os.environ.items() if name != packages.COMPILER_FOLDER}
     for _ in range(2):
         began = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", SCRIPT],
-            env=dict(os.environ),
+            env={**environment, "TMPDIR": str(tmp_path)},
             capture_output=True,
             text=True,
             check=False,
@@ -129,6 +131,7 @@ def test_the_next_process_builds_nothing(shared_cache: Path) -> None:
         built.append(int(done.stdout))
     assert built == [3, 0]
     assert seconds[1] < seconds[0]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_package_says_what_it_is(start: Callable[..., Any], shared_cache: Path) -> None:

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from bilevel.hypergradient import Forward, Implicit, Truncated, Unrolled
+from bilevel.hypergradient import BilevelProblem, Forward, Implicit, Truncated, Unrolled
 from bilevel.hypergradient.base import Always
 from bilevel.hypergradient.compiled import cache, packages
 from bilevel.hypergradient.compiled.kernels import CompileWarning
+from bilevel.optimisers import sgd
+from bilevel.step import inner_step
 
 
 def assert_falls_back(estimator: Any, start: Any, reason: str) -> None:
@@ -88,11 +90,76 @@ def test_no_folder_to_keep_packages_in(
     assert built == []
 
 
-def test_a_damaged_package_says_which_file_to_delete(start: Callable[..., Any], cache_folder: Path) -> None:
-    cache_folder.mkdir()
-    (cache_folder / "damaged.pt2").write_bytes(b"PK\x03\x04 half an archive")
-    with pytest.raises(OSError, match=r"damaged\.pt2 cannot be read: delete it"):
-        packages.load("damaged")
+def test_a_package_that_cannot_be_loaded_is_built_again(
+    start: Callable[..., Any],
+    built: list[str],
+    as_new: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem, *inputs = start()
+    Unrolled(compile=True)(problem, *inputs, steps=2)
+    as_new()
+    right, failed = packages.load, set[str]()
+
+    def load(key: str) -> packages.Run:
+        if key not in failed:
+            failed.add(key)
+            raise OSError(f"the package {key} cannot be loaded")
+        return right(key)
+
+    monkeypatch.setattr(packages, "load", load)
+    first = list(built)
+    found = Unrolled(compile=True)(problem, *inputs, steps=2)
+    assert sorted(built) == sorted(2 * first)
+    expected = Unrolled(compile=False)(problem, *inputs, steps=2)
+    torch.testing.assert_close(found.gradient, expected.gradient, rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_no_package_is_said_to_be_none(cache_folder: Path) -> None:
+    key = "d" * 32
+    cache.keep(key, lambda path: path.write_bytes(b"PK\x03\x04 half an archive"), {})
+    with pytest.raises(OSError, match=r"d\.pt2 cannot be loaded"):
+        packages.load(key)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775])
+def test_a_folder_that_others_may_write_to_runs_nothing(
+    mode: int, start: Callable[..., Any], built: list[str], as_new: Callable[[], None], cache_folder: Path
+) -> None:
+    problem, *inputs = start()
+    Unrolled(compile=True)(problem, *inputs, steps=2)
+    as_new()
+    cache_folder.chmod(mode)
+    assert_falls_back(Unrolled(), start(), "can be written to by other users")
+
+
+def scaled(theta: Any, phi: Any, data: Any) -> Any:
+    return scaled.scale * (theta - phi).square().sum(-1)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("estimator", [Unrolled(), Forward()], ids=["unrolled", "forward"])
+def test_the_next_process_sees_what_the_loss_reads_now(
+    estimator: Any, built: list[str], as_new: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = sgd(0.1)
+    theta, phi = torch.linspace(-1, 1, 6).reshape(3, 2), torch.linspace(1, 2, 6).reshape(3, 2)
+    found = []
+    for value in (1.0, 3.0, 1.0):
+        as_new()
+        scaled.scale = value  # type: ignore[attr-defined]
+        problem = BilevelProblem(
+            step=inner_step(scaled, inner), outer_loss=lambda theta, phi, data: theta.sum(-1)
+        )
+        gradients = [
+            dataclasses.replace(estimator, compile=choice)(
+                problem, theta, inner.init(theta), phi, steps=2
+            ).gradient
+            for choice in (True, False)
+        ]
+        torch.testing.assert_close(*gradients, rtol=1e-5, atol=0)
+        found.append((gradients[0], len(built)))
+    assert not torch.allclose(found[0][0], found[1][0])
+    assert found[2][1] == found[1][1] > found[0][1]  # the first one's packages serve the third
 
 
 NO_COMPILER = """
@@ -119,12 +186,8 @@ print(*(f"{warning.category.__name__}: {warning.message}" for warning in said), 
 """
 
 
-def test_a_machine_without_a_compiler(cache_folder: Path, tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor"),
-        "OMP_NUM_THREADS": "1",
-    }
+def test_a_machine_without_a_compiler(cache_folder: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", NO_COMPILER], env=environment, capture_output=True, text=True, check=False
     )
