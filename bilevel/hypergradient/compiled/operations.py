@@ -55,7 +55,7 @@ class _Record(TorchDispatchMode):
     """The operations that run inside, tensors numbered in order of appearance."""
 
     def __init__(self, inputs: Sequence[Tensor], max_operations: int | None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[Any] = [_form(tensor) for tensor in inputs]
         self._most = len(inputs) + max_operations if max_operations is not None else None
         self._seen: list[Tensor] = list(inputs)  # kept alive, so that no id is used twice

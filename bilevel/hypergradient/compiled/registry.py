@@ -12,6 +12,7 @@ from bilevel.hypergradient.base import BilevelProblem
 from bilevel.hypergradient.compiled.forms import Members
 from bilevel.hypergradient.compiled.functions import TreeForm
 from bilevel.hypergradient.compiled.program import Program
+from bilevel.step import Step
 from bilevel.tree import Tensors
 
 MOST = 64
@@ -45,6 +46,16 @@ def find(problem: BilevelProblem, state: Taken, phi: Taken) -> Program:
         while len(_programs) > MOST:
             _programs.popitem(last=False)
     return program
+
+
+def runs_compiled(step: Step) -> bool:
+    """Whether a package takes this step, or all steps and the way back, in this process."""
+    return any(
+        package is not None
+        for key, program in _programs.items()
+        if key[0] == identity(step)
+        for package in (*program.found.values(), *program.whole.values())
+    )
 
 
 def forget() -> None:
