@@ -13,7 +13,7 @@ from bilevel.lazy import lazy_names
 
 if TYPE_CHECKING:
     from bilevel.experiment.config import RunConfig, default_config
-    from bilevel.experiment.run import Results, RunFolder, create_run, load_results, train
+    from bilevel.experiment.run import Results, RunFolder, create_run, extend_run, load_results, train
     from bilevel.hypergradient import BilevelProblem, Estimate, Unrolled, check_hypergradient
     from bilevel.methods import METHODS, Method, Placement
     from bilevel.outer.sharing import Sharing, share
@@ -34,6 +34,7 @@ __all__ = [
     "check_hypergradient",
     "create_run",
     "default_config",
+    "extend_run",
     "inner_step",
     "inner_step_per_agent",
     "load_results",
@@ -47,7 +48,14 @@ __getattr__, __dir__ = lazy_names(
     {
         "bilevel._version": ("__version__",),
         "bilevel.experiment.config": ("RunConfig", "default_config"),
-        "bilevel.experiment.run": ("Results", "RunFolder", "create_run", "load_results", "train"),
+        "bilevel.experiment.run": (
+            "Results",
+            "RunFolder",
+            "create_run",
+            "extend_run",
+            "load_results",
+            "train",
+        ),
         "bilevel.hypergradient": ("BilevelProblem", "Estimate", "Unrolled", "check_hypergradient"),
         "bilevel.methods": ("METHODS", "Method", "Placement"),
         "bilevel.outer.sharing": ("Sharing", "share"),

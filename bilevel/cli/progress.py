@@ -9,6 +9,7 @@ from rich.progress import MofNCompleteColumn, TextColumn
 
 from bilevel.cli.bars import line_due, make_bar
 from bilevel.experiment.config import load_config
+from bilevel.experiment.metrics import array_path
 from bilevel.experiment.run import RunFolder
 from bilevel.experiment.statistics import interquartile_mean
 from bilevel.methods import Metrics
@@ -40,6 +41,7 @@ class Progress:
         )
         self._bar = make_bar(MofNCompleteColumn(), TextColumn("welfare {task.fields[welfare]}"))
         self._compiling = _FirstLine()
+        self._metrics, self._told = folder.metrics, False
 
     def __enter__(self) -> Progress:
         print(self._first_line, file=sys.stderr, flush=True)
@@ -57,7 +59,17 @@ class Progress:
             self._bar.stop()
 
     def show(self, done: int, metrics: Metrics) -> None:
-        """Tell of an outer step; the welfare shown is the interquartile mean over seeds."""
+        """Tell of an outer step; the welfare shown is the interquartile mean over seeds.
+
+        Metrics that are arrays, which no column of metrics.csv has, are told of once.
+        """
+        if not self._told:
+            self._told = True
+            for name, values in metrics.items():
+                if values.dim() > 1:
+                    shape = " x ".join(map(str, values.shape[1:]))
+                    place = array_path(self._metrics, name)
+                    print(f"{name}, {shape} for each seed, goes to {place}, not to columns.", file=sys.stderr)
         if self._bar is None and not line_due(done, self._total):
             return
         welfare = number(interquartile_mean(metrics["welfare"].cpu().numpy()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import sys
 import time
@@ -16,7 +17,7 @@ from bilevel.cli.settings import read_settings
 from bilevel.cli.stopped import resumable
 from bilevel.errors import require
 from bilevel.experiment.config import RunConfig, default_config
-from bilevel.experiment.run import Results, RunFolder, create_run, load_results, train
+from bilevel.experiment.run import Results, RunFolder, create_run, extend_run, load_results, train
 from bilevel.report.figures import write_run_figures
 from bilevel.report.table import results_table
 
@@ -29,12 +30,15 @@ def train_command(arguments: list[str]) -> None:
     for path in chosen.load:
         load_file(path)
     if chosen.resume is not None:
+        steps, others = _split_steps(rest)
         require(
-            not rest and chosen.game is None and chosen.method is None and chosen.out is None,
-            "--resume takes no other option but --load: the run goes on with the settings in its own "
-            "config.json.",
+            not others and chosen.game is None and chosen.method is None and chosen.out is None,
+            "--resume takes no other option but --load and --outer-steps: the run goes on with the settings "
+            "in its own config.json.",
         )
         folder = RunFolder(chosen.resume)
+        if steps is not None:
+            extend_run(folder, steps)
     else:
         game, method = chosen.game or DEFAULT_GAME, chosen.method or DEFAULT_METHOD
         config = parse(default_config(game, method), rest)
@@ -43,6 +47,14 @@ def train_command(arguments: list[str]) -> None:
     again = ["bilevel", "train", *(f"--load={path}" for path in chosen.load), "--resume", str(folder.path)]
     with resumable(f"Continue with: {shlex.join(again)}", folder):
         report(folder, follow(folder))
+
+
+def _split_steps(arguments: list[str]) -> tuple[int | None, list[str]]:
+    """Split off --outer-steps; None where it is absent."""
+    parser = argparse.ArgumentParser(prog="bilevel train --resume", add_help=False, allow_abbrev=False)
+    parser.add_argument("--outer-steps", "--outer_steps", type=int)
+    chosen, others = parser.parse_known_args(arguments)
+    return chosen.outer_steps, others
 
 
 def follow(folder: RunFolder, place: str = "") -> Results:
@@ -87,8 +99,9 @@ def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
             f"Train {default.method_name} on {default.game_name}.\n\n"
             "--game NAME and --method NAME choose others (bilevel games, bilevel methods); the options below "
             "are those of this pair. --out FOLDER says where the run goes (default: a new folder in runs/); "
-            "--resume FOLDER continues a run that was stopped. --load FILE.py runs a file of yours that adds "
-            "a game, a method or an estimator of the meta-gradient."
+            "--resume FOLDER continues a run that was stopped, or, with --outer-steps N, any run until it "
+            "has N in all. --load FILE.py runs a file of yours that adds a game, a method or an estimator of "
+            "the meta-gradient."
         ),
         default=default,
     )

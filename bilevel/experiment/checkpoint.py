@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,15 +12,19 @@ import torch
 from torch import Tensor
 
 from bilevel.errors import require
+from bilevel.experiment.appended import Mark
 from bilevel.experiment.files import write_whole
+from bilevel.experiment.metrics import Marks
 from bilevel.tree import NAMESPACE, leaves, paths
 
 FORMAT = "bilevel-checkpoint/3"
 EARLIER = ("bilevel-checkpoint/1", "bilevel-checkpoint/2")
 """Formats of versions that drew all seeds from one stream."""
+UNSEALED, SEALED = b"\x00\x00", b"\x40\x00"
+"""How a zip file ends that has no comment, and what stands before a comment of 64 letters: its length."""
 CONTENT = {
     "format": str,
-    "metrics_bytes": int,
+    "marks": dict,
     "seconds": float,
     "settings": str,
     "names": list,
@@ -33,8 +37,8 @@ class Checkpoint(NamedTuple):
 
     state: Any
     """The learner's state."""
-    metrics_bytes: int
-    """How long metrics.csv was."""
+    marks: Marks
+    """How far each file of metrics was written, with its check sum."""
     seconds: float
     """Seconds spent in training so far."""
     settings: str = ""
@@ -49,7 +53,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     content = {
         "format": FORMAT,
-        "metrics_bytes": checkpoint.metrics_bytes,
+        "marks": {name: tuple(mark) for name, mark in checkpoint.marks.items()},
         "seconds": checkpoint.seconds,
         "settings": checkpoint.settings,
         "names": paths(checkpoint.state),
@@ -57,7 +61,23 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     memory = io.BytesIO()  # torch.save to a full disk would raise RuntimeError rather than OSError
     torch.save(content, memory)
-    write_whole(path, lambda file: file.write(memory.getbuffer()))
+    sealed = seal(memory.getvalue())
+    write_whole(path, lambda file: file.write(sealed))
+
+
+def seal(data: bytes) -> bytes:
+    """Give a zip file without a comment the SHA-256 sum of itself as its comment; it stays a zip file.
+
+    The sums within a zip file cover its entries alone, and not where these begin.
+    """
+    body = data[: -len(UNSEALED)]
+    return body + SEALED + hashlib.sha256(body).hexdigest().encode()
+
+
+def _is_sealed(data: bytes) -> bool:
+    """Whether data is what `seal` gave, to the last bit."""
+    body = data[: -len(SEALED) - 2 * hashlib.sha256().digest_size]
+    return seal(body + UNSEALED) == data
 
 
 def load_checkpoint(path: Path, like: Any) -> Checkpoint:
@@ -86,7 +106,8 @@ def load_checkpoint(path: Path, like: Any) -> Checkpoint:
         )
     moved = [old.to(fresh.device) for old, fresh in zip(saved, new, strict=True)]
     state = optree.tree_unflatten(optree.tree_structure(like, namespace=NAMESPACE), moved)
-    return Checkpoint(state, content["metrics_bytes"], content["seconds"], content["settings"])
+    marks = {name: Mark(*mark) for name, mark in content["marks"].items()}
+    return Checkpoint(state, marks, content["seconds"], content["settings"])
 
 
 def read_leaf(path: Path, name: str) -> Tensor:
@@ -111,21 +132,29 @@ def read_settings(path: Path) -> str:
     return settings
 
 
+def _is_mark(found: object) -> bool:
+    if not (isinstance(found, tuple) and len(found) == 2):
+        return False
+    size, digest = found
+    return type(size) is int and size >= 0 and isinstance(digest, str)
+
+
 def _read(path: Path) -> dict[str, Any]:
     """The file's content, sure to be of our form."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"There is no checkpoint {path}.") from None
+    require(
+        _is_sealed(data) or data[-len(UNSEALED) :] == UNSEALED,  # torch.save alone, of something else
+        f"{path} is damaged: its check sum does not fit; nothing in it was executed.",
+    )
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as parts:  # torch does not compare the check sums
-            whole = parts.testzip() is None
-        content: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True) if whole else {}
+        content: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can make the reader fail in any way at all
         raise ValueError(
             f"{path} is damaged, or it is not a checkpoint of this toolkit; nothing in it was executed."
         ) from error
-    require(whole, f"{path} is damaged: its check sums do not fit.")
     require(
         not isinstance(content, dict) or content.get("format") not in EARLIER,
         f"{path} was made by an earlier version, which drew all seeds from one random stream, and cannot be "
@@ -138,6 +167,7 @@ def _read(path: Path) -> dict[str, Any]:
         and len(content["names"]) == len(content["leaves"])
         and all(isinstance(name, str) for name in content["names"])
         and all(isinstance(leaf, Tensor) for leaf in content["leaves"])
+        and all(isinstance(name, str) and _is_mark(mark) for name, mark in content["marks"].items())
     )
     require(ours, f"{path} is not a checkpoint of the form {FORMAT}; nothing in it was executed.")
     found: dict[str, Any] = content

@@ -7,6 +7,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from bilevel.errors import require
 from bilevel.experiment.checkpoint import read_leaf
 from bilevel.experiment.config import RunConfig, from_settings, load_config
 from bilevel.experiment.files import FULL, make_folder, vacant
-from bilevel.experiment.metrics import read_metrics
+from bilevel.experiment.metrics import is_array, read_metrics
+from bilevel.experiment.provenance import PROVENANCE, RESUMPTIONS, resumptions
+from bilevel.experiment.summary import read_summary, require_unharmed
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Results:
     """Metric name -> [seed], the final policies on fresh episodes."""
     seconds: float
     """Spent in training."""
+    provenance: tuple[dict[str, Any], ...] = ()
+    """From which outer step on, under which versions and commit: how it began, then each resumption."""
 
 
 def create_run(config: RunConfig, path: Path) -> RunFolder:
@@ -128,19 +133,43 @@ def load_results(folder: RunFolder) -> Results:
         folder.finished,
         f"{folder.path} is not finished: continue it with bilevel train --resume {folder.path}",
     )
-    curves, final = read_metrics(folder.metrics), read_metrics(folder.evaluation)
+    seconds, files = read_summary(folder.summary)
+    for name, digest in files.items():
+        _require_unharmed(folder, name, digest)
+    curves, final = (
+        read_metrics(path, [name for name in files if is_array(path, name)])
+        for path in (folder.metrics, folder.evaluation)
+    )
     for path, table, steps in ((folder.metrics, curves, config.outer_steps), (folder.evaluation, final, 1)):
         shape = next(iter(table.values())).shape
+        same = all(values.shape[:2] == (steps, config.seeds) for values in table.values())
         require(
-            shape == (steps, config.seeds) and table.keys() == curves.keys(),
+            same and table.keys() == curves.keys(),
             f"{path} does not belong to this run: it has {shape[0]} steps of {shape[1]} seeds with "
             f"{len(table)} metrics, not {steps} steps of {config.seeds} seeds with {len(curves)} metrics.",
         )
-    try:
-        seconds = float(json.loads(folder.summary.read_text(encoding="utf-8"))["seconds"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder.summary} is not the summary of a run.") from error
-    return Results(config, curves, {name: values[0] for name, values in final.items()}, seconds)
+    last = {name: values[0] for name, values in final.items()}
+    return Results(config, curves, last, seconds, _provenance(folder))
+
+
+def _require_unharmed(folder: RunFolder, name: str, digest: str) -> None:
+    """Raise ValueError, saying what to do, unless a file of a finished run is what it was."""
+    again = f"bilevel train --resume {folder.path}"
+    delete, does = "summary.json", "evaluates"
+    if name == folder.metrics.name or is_array(folder.metrics, name):
+        delete, does = "summary.json and checkpoint.pt", "trains"
+    elif name == RESUMPTIONS:
+        delete = "it and summary.json"
+    else:
+        known = name in (folder.config.name, folder.evaluation.name) or is_array(folder.evaluation, name)
+        require(known, f"{folder.summary} speaks of {name!r}, which is no file of a run.")
+    advice = f"put back a copy of it, or delete {delete}, and {again} {does} the run again"
+    require_unharmed(folder.path / name, digest, advice)
+
+
+def _provenance(folder: RunFolder) -> tuple[dict[str, Any], ...]:
+    began = json.loads(folder.config.read_text(encoding="utf-8"))
+    return {"outer_step": 0, **{name: began.get(name) for name in PROVENANCE}}, *resumptions(folder.path)
 
 
 def standing(folder: RunFolder) -> str:

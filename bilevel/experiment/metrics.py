@@ -1,80 +1,171 @@
-"""metrics.csv: one row per outer step and seed, readable by pandas as it is."""
+"""Metrics on the disk: a CSV file of numbers, and beside it a file for each metric that is an array.
+
+metrics.csv has one row per outer step and seed, readable by pandas as it is. A metric that has more than one
+number per seed, as the sharing matrix of many agents, goes to metrics.NAME.array: one line of JSON that says
+the type and the shape of one outer step, [seed, ...], then these arrays, one after the other, in C order.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from bilevel.errors import require
+from bilevel.experiment.appended import AppendedFile, Mark
 
 KEYS = ("outer_step", "seed")
+FORMAT = "bilevel-array/1"
+NAME = re.compile(r"\w+", re.ASCII)
+"""A metric that is an array stands in the name of its file."""
+
+Marks = Mapping[str, Mark]
+"""Name of a file -> how far it was written."""
 
 
 class MetricsFile:
-    """Rows wait in memory until `flush`, which a checkpoint follows; `cut` goes back to a checkpoint.
+    """Metrics on their way to the disk, where they are after `flush`; `go_back` goes back to a checkpoint.
 
     Numbers are written so that they are read back to the same bits.
 
     Args:
-        path: the file; created by the first `flush`, with one line that names the columns.
+        path: the CSV file; created by the first `flush`, with one line that names the columns.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows = io.StringIO()
-        self._writer = csv.writer(self._rows, lineterminator="\n")
-        self._columns: list[str] | None = None
+        self._table = AppendedFile(path)
+        self._arrays: dict[str, AppendedFile] = {}
 
     def add(self, outer_step: int, metrics: Mapping[str, Tensor]) -> None:
-        """Add one row per seed: metrics of one outer step, counted from 0, each float [seed]."""
-        if self._columns is None:
-            self._columns = [*KEYS, *metrics]
-            if not self.path.exists() or not self.path.stat().st_size:
-                self._writer.writerow(self._columns)
-        columns = [values.tolist() for values in metrics.values()]
+        """Add one row per seed: metrics of one outer step, counted from 0, each float [seed, ...].
+
+        Raises:
+            OSError: there was much to write, and it cannot be written.
+        """
+        numbers = {name: values for name, values in metrics.items() if values.dim() == 1}
+        rows = io.StringIO()
+        writer = csv.writer(rows, lineterminator="\n")
+        if self._table.empty:
+            writer.writerow([*KEYS, *numbers])
+        columns = [values.tolist() for values in numbers.values()]
         for seed, row in enumerate(zip(*columns, strict=True)):
-            self._writer.writerow((outer_step, seed, *row))
+            writer.writerow((outer_step, seed, *row))
+        self._table.write(rows.getvalue().encode())
+        for name, values in metrics.items():
+            if name not in numbers:
+                self._add_array(name, values.cpu().numpy())
 
-    def flush(self) -> int:
-        """Bring all rows to the disk; returns how many bytes the file has now.
+    @property
+    def marks(self) -> dict[str, Mark]:
+        """How far each file is written."""
+        return {file.path.name: file.mark for file in (self._table, *self._arrays.values())}
+
+    def flush(self) -> None:
+        """Bring everything to the disk.
 
         Raises:
-            OSError: they cannot be written; some may have been, which `cut` takes away again.
+            OSError: it cannot be written; a part may have been, which `go_back` takes away again.
         """
-        with self.path.open("ab") as file:
-            file.write(self._rows.getvalue().encode())
+        for file in (self._table, *self._arrays.values()):
             file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-        self._rows.seek(0)
-        self._rows.truncate()
-        return size
 
-    def cut(self, size: int) -> None:
-        """Forget what was written after the first `size` bytes.
+    def go_back(self, marks: Marks) -> None:
+        """Forget what was written after these marks; without any, all of it.
 
         Raises:
-            ValueError: the file is shorter than that, or is not there.
+            ValueError: a file is not what was written up to its mark (says which), or a mark is of a file of
+                another name; nothing is lost then but what was to be forgotten anyway.
         """
-        found = self.path.stat().st_size if self.path.exists() else 0
-        require(
-            found >= size, f"{self.path} has {found} bytes, but its checkpoint was made when it had {size}."
-        )
-        with self.path.open("ab") as file:
-            file.truncate(size)
+        for name in marks:
+            require(self._ours(name), f"{name!r} is no file of metrics beside {self.path}.")
+        self._table.go_back(marks.get(self.path.name))
+        self._arrays = {}
+        for name in sorted(marks.keys() - {self.path.name}):
+            file = AppendedFile(self.path.with_name(name))
+            file.go_back(marks[name])
+            self._arrays[name.split(".")[1]] = file
+        for path in self.path.parent.glob(f"{self.path.stem}.*.array"):
+            if path.name not in marks and self._ours(path.name):
+                path.unlink()
+
+    def _add_array(self, name: str, values: np.ndarray) -> None:
+        if name not in self._arrays:
+            require(
+                NAME.fullmatch(name) is not None,
+                f"A metric that is an array names a file, so call it by letters, digits and _, not {name!r}.",
+            )
+            self._arrays[name] = AppendedFile(array_path(self.path, name))
+        file, data = self._arrays[name], values.astype(values.dtype.newbyteorder("<"), order="C")
+        if file.empty:
+            header = {"format": FORMAT, "dtype": data.dtype.str, "shape": data.shape}
+            file.write(json.dumps(header).encode() + b"\n")
+        file.write(data.tobytes())
+
+    def _ours(self, name: str) -> bool:
+        """Whether this is the name of the CSV file, or of an array beside it."""
+        return name == self.path.name or is_array(self.path, name)
 
 
-def read_metrics(path: Path) -> dict[str, np.ndarray]:
-    """Read metrics.csv into arrays [outer step, seed], one per column; the keys themselves are left out.
+def array_path(path: Path, name: str) -> Path:
+    """The file of a metric that is an array, beside a CSV file.
+
+    >>> array_path(Path("run/metrics.csv"), "share").name
+    'metrics.share.array'
+    """
+    return path.with_name(f"{path.stem}.{name}.array")
+
+
+def is_array(path: Path, name: str) -> bool:
+    """Whether this is the name of the file of an array beside a CSV file.
+
+    >>> is_array(Path("run/metrics.csv"), "metrics.share.array"), is_array(Path("metrics.csv"), "../x.array")
+    (True, False)
+    """
+    first, _, rest = name.partition(".")
+    metric, _, ending = rest.partition(".")
+    return first == path.stem and ending == "array" and NAME.fullmatch(metric) is not None
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Read metrics.NAME.array: [outer step, seed, ...], mapped from the disk rather than copied.
 
     Raises:
-        ValueError: the file is missing or empty, or its rows do not form a full table: every seed in every
+        ValueError: the file is missing, or it is no such array, or not a whole number of outer steps.
+    """
+    try:
+        with path.open("rb") as file:
+            line = file.readline(1000)
+            size = path.stat().st_size - len(line)
+        header: dict[str, Any] = json.loads(line)
+        dtype, shape = np.dtype(header["dtype"]), tuple(map(int, header["shape"]))
+        step = dtype.itemsize * int(np.prod(shape))
+        whole = (
+            header["format"] == FORMAT and dtype.kind == "f" and step > 0 and size > 0 and size % step == 0
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not an array of metrics: {error}.") from error
+    require(whole, f"{path} is not a whole array of metrics of the form {FORMAT}.")
+    found: np.ndarray = np.memmap(path, dtype, "r", offset=len(line), shape=(size // step, *shape))
+    return found
+
+
+def read_metrics(path: Path, arrays: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Read metrics.csv into arrays [outer step, seed], one per column; the keys themselves are left out.
+
+    Args:
+        path: of the CSV file.
+        arrays: names of files beside it; each is one metric more, [outer step, seed, ...].
+
+    Raises:
+        ValueError: a file is missing or empty, or its rows do not form a full table: every seed in every
             outer step, in order.
     """
     try:
@@ -98,4 +189,5 @@ def read_metrics(path: Path) -> dict[str, np.ndarray]:
         and np.array_equal(steps, np.repeat(steps[0] + np.arange(len(table) // seeds), seeds))
     )
     require(full, f"{path} is not a whole table of metrics: it lacks rows or columns.")
-    return {name: table[:, place].reshape(-1, seeds) for place, name in enumerate(columns) if place >= 2}
+    found = {name: table[:, place].reshape(-1, seeds) for place, name in enumerate(columns) if place >= 2}
+    return found | {name.split(".")[1]: read_array(path.with_name(name)) for name in arrays}

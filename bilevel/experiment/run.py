@@ -11,18 +11,36 @@ from pathlib import Path
 import torch
 
 from bilevel.errors import require
-from bilevel.experiment.checkpoint import Checkpoint, load_checkpoint, read_settings, save_checkpoint
+from bilevel.experiment.appended import digest_of
+from bilevel.experiment.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    read_leaf,
+    read_settings,
+    save_checkpoint,
+)
 from bilevel.experiment.config import RunConfig, from_settings, load_config
 from bilevel.experiment.differences import differences, listed
 from bilevel.experiment.files import claimed, write_text
 from bilevel.experiment.folder import Results, RunFolder, create_run, load_results
 from bilevel.experiment.interruption import Interruption
 from bilevel.experiment.metrics import MetricsFile
+from bilevel.experiment.provenance import RESUMPTIONS, note_resumption
+from bilevel.experiment.summary import write_summary
 from bilevel.hypergradient import make_hypergradient
 from bilevel.hypergradient.compiled.policy import decided
 from bilevel.methods import Method, Metrics, OuterMethod
 
-__all__ = ["Listener", "Results", "RunFolder", "RunInterrupted", "create_run", "load_results", "train"]
+__all__ = [
+    "Listener",
+    "Results",
+    "RunFolder",
+    "RunInterrupted",
+    "create_run",
+    "extend_run",
+    "load_results",
+    "train",
+]
 
 MAY_CHANGE = ("outer_steps", "checkpoint_every", "device", "threads")
 """Settings that a run may go on with changed: how far, how safely and where."""
@@ -52,7 +70,7 @@ def train(folder: RunFolder, listener: Listener | None = None) -> Results:
     Raises:
         ValueError: the folder is no run, its files are damaged (says which), config.json is no longer what it
             was, or another process trains it; or the first outer step is refused: then no folder is left.
-        RunInterrupted: SIGINT or SIGTERM came; everything is saved.
+        RunInterrupted: SIGINT, SIGTERM or SIGHUP came; everything is saved.
         KeyboardInterrupt: a second signal came, or one during the evaluation; the last checkpoint stays.
         FloatingPointError: learning left the finite numbers (says where); the last checkpoint stays, and
             metrics.csv has the steps up to there.
@@ -90,6 +108,50 @@ def _require_unchanged(folder: RunFolder, config: RunConfig) -> None:
         f"{folder.config} was changed after the run began ({listed(found, '{0} then, {1} now')}): put back "
         "what it said, or train a new run with the other settings.",
     )
+    require(
+        _decided(before) == _decided(config),
+        f"{folder.path} would decide anew, with {config.outer_steps} outer steps in place of "
+        f"{before.outer_steps}, whether its steps are compiled, which rounds differently: train a new run of "
+        'this length, or one with a fixed choice, as --method.hypergradient "unrolled(compile=False)", which '
+        "goes on to any.",
+    )
+
+
+def extend_run(folder: RunFolder, outer_steps: int) -> None:
+    """Give a run, finished or not, another number of outer steps in all; `train` then takes those it lacks.
+
+    It ends in the same bits as a run that had this number from the start. What was made at its first end,
+    evaluation, summary and figures, is made again.
+
+    Args:
+        folder: of the run.
+        outer_steps: in all, not fewer than it has taken.
+
+    Raises:
+        ValueError: the folder is no run, its files are damaged (says which), or another process trains it; it
+            has taken more outer steps already; or a run of this length would have learned otherwise (says
+            why). Then nothing has changed.
+        OSError: a file could not be written; the run stays, or can be resumed, as it was.
+    """
+    config = load_config(folder.config)
+    if outer_steps == config.outer_steps:
+        return
+    longer = dataclasses.replace(config, outer_steps=outer_steps)
+    with claimed(folder.config) as ours:
+        require(ours, f"Another process is training {folder.path}: wait for it, or stop it.")
+        if folder.finished:
+            load_results(folder)
+        if folder.checkpoint.exists():
+            done = int(read_leaf(folder.checkpoint, "outer_step"))
+            require(
+                outer_steps >= done,
+                f"{folder.path} has taken {done} outer steps already: it can go on to more, not to "
+                f"{outer_steps}.",
+            )
+            _require_unchanged(folder, longer)
+        settings = json.loads(folder.config.read_text(encoding="utf-8")) | {"outer_steps": outer_steps}
+        folder.summary.unlink(missing_ok=True)  # first: killed in between, the run ends as it did
+        write_text(folder.config, json.dumps(settings, indent=2) + "\n")
 
 
 class _Training:
@@ -105,17 +167,19 @@ class _Training:
         self._folder, self._config = folder, config
         self._learner = _decided(config).build(config.game, config.placement)
         self._metrics = MetricsFile(folder.metrics)
-        now = Checkpoint(self._learner.init(config.seed), 0, 0.0)
+        self._files = {folder.config.name: digest_of(folder.config)}
+        now = Checkpoint(self._learner.init(config.seed), {}, 0.0)
         if folder.checkpoint.exists():
             _require_unchanged(folder, config)
             now = load_checkpoint(folder.checkpoint, like=now.state)
-        self._metrics.cut(now.metrics_bytes)
         self._state, self._saved = now.state, int(now.state["outer_step"])
         require(
             self._saved <= config.outer_steps,
             f"{folder.checkpoint} was made after {self._saved} outer steps, but {folder.config} asks for "
             f"{config.outer_steps} only.",
         )
+        self._metrics.go_back(now.marks)
+        note_resumption(folder.path, json.loads(folder.config.read_text()), "outer_step", self._saved)
         self._began = time.perf_counter() - now.seconds
 
     def to_its_end(self, listener: Listener | None) -> None:
@@ -156,17 +220,27 @@ class _Training:
             listener(self._done, measured)
 
     def _save(self) -> None:
-        size, seconds = self._metrics.flush(), time.perf_counter() - self._began
-        settings = json.dumps(dataclasses.asdict(self._config))
-        save_checkpoint(self._folder.checkpoint, Checkpoint(self._state, size, seconds, settings))
+        self._metrics.flush()
+        now = Checkpoint(
+            self._state,
+            self._metrics.marks,
+            time.perf_counter() - self._began,
+            json.dumps(dataclasses.asdict(self._config)),
+        )
+        save_checkpoint(self._folder.checkpoint, now)
         self._saved = self._done
 
     def _finish(self, seconds: float) -> None:
         """Evaluate the final policies; the summary comes last, because it says that all is there."""
         steps = self._config.outer_steps
         final = self._learner.evaluate(self._state, episodes=self._config.evaluation_episodes)
-        self._folder.evaluation.unlink(missing_ok=True)
         evaluation = MetricsFile(self._folder.evaluation)
+        evaluation.go_back({})
         evaluation.add(steps, final)
         evaluation.flush()
-        write_text(self._folder.summary, json.dumps({"outer_steps": steps, "seconds": seconds}) + "\n")
+        marks = self._metrics.marks | evaluation.marks
+        files = self._files | {name: mark.digest for name, mark in marks.items()}
+        record = self._folder.path / RESUMPTIONS
+        if record.exists():
+            files[record.name] = digest_of(record)
+        write_summary(self._folder.summary, steps, seconds, files)

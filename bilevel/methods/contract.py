@@ -26,7 +26,8 @@ if it does (`OnlineHypergradient`); models: of the others' policies, where agent
 """
 
 Metrics = dict[str, Tensor]
-"""Name -> float [seed].
+"""Name -> float [seed]; of more than `transfer.MOST_NAMED` agents, share and incentive are matrices, [seed,
+giver, receiver], in place of a name for each entry.
 
 welfare, return_<agent>: in the game's units of value; cooperation: 0 to 1, where the word has a meaning;
 given_away: the agents' mean, 0 to 1, and share_<giver>_<receiver>, where rewards are shared; given and

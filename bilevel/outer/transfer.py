@@ -46,7 +46,10 @@ class Happened(Protocol):
 
 
 Report = dict[str, Tensor]
-"""Name -> float [seed]: what a transfer did, for metrics.csv."""
+"""Name -> float [seed], or [seed, ...] (see `matrix_report`): what a transfer did, for metrics.csv."""
+
+MOST_NAMED = 16
+"""Up to so many agents each entry of a matrix has a name; of more, the matrix has one."""
 
 
 class Transfer(Protocol):
@@ -97,20 +100,32 @@ class SharedBy:
 def matrix_report(matrix: Tensor) -> Report:
     """The agents' mean share given away, and every share, of matrices [seed, giver, receiver].
 
+    Of more than `MOST_NAMED` agents the shares are one entry, "share", [seed, giver, receiver].
+
     >>> list(matrix_report(torch.eye(2)[None]))
     ['given_away', 'share_0_0', 'share_0_1', 'share_1_0', 'share_1_1']
+    >>> {name: list(values.shape) for name, values in matrix_report(torch.eye(17)[None]).items()}
+    {'given_away': [1], 'share': [1, 17, 17]}
     """
     agents = range(matrix.shape[-1])
-    shares = {f"share_{giver}_{taker}": matrix[:, giver, taker] for giver in agents for taker in agents}
+    if len(agents) > MOST_NAMED:
+        shares = {"share": matrix}
+    else:
+        shares = {f"share_{giver}_{taker}": matrix[:, giver, taker] for giver in agents for taker in agents}
     return {"given_away": given_away(matrix).mean(-1), **shares}
 
 
 def given_report(given: Tensor) -> Report:
     """What agents give, of [seed, giver, receiver] in reward units: on average, and each to each other.
 
+    Of more than `MOST_NAMED` agents what they give is one entry, "incentive", [seed, giver, receiver].
+
     >>> given_report(torch.tensor([[[0.0, 3.0], [1.0, 0.0]]]))
     {'given': tensor([2.]), 'incentive_0_1': tensor([3.]), 'incentive_1_0': tensor([1.])}
     """
     agents = range(given.shape[-1])
-    names = {f"incentive_{i}_{j}": given[:, i, j] for i in agents for j in agents if i != j}
-    return {"given": given.sum(-1).mean(-1), **names}
+    if len(agents) > MOST_NAMED:
+        named = {"incentive": given}
+    else:
+        named = {f"incentive_{i}_{j}": given[:, i, j] for i in agents for j in agents if i != j}
+    return {"given": given.sum(-1).mean(-1), **named}

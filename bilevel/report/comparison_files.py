@@ -25,10 +25,13 @@ MOST_STEPS = 200
 def seed_records(rows: Sequence[Compared]) -> list[dict[str, Any]]:
     """A record for each method and seed: `MEASURES`, then all other metrics; "" where there is none.
 
+    Matrices of many agents are left out: they are in the files of each run.
+
     Args:
         rows: of `compare_runs`.
     """
-    names = list(dict.fromkeys([*MEASURES, *(name for row in rows for name in row.results.final)]))
+    numbers = (name for row in rows for name, values in row.results.final.items() if values.ndim == 1)
+    names = list(dict.fromkeys([*MEASURES, *numbers]))
 
     def value(row: Compared, name: str, seed: int) -> float | str:
         values = row.measures.get(name, row.results.final.get(name))
@@ -70,7 +73,7 @@ def marl_eval_data(runs: Mapping[str, Results]) -> dict[str, Any]:
     {metric: [..]}}}}}}, every list with one number, which is a mean over episodes already. Here `step_count`
     counts outer steps, and `absolute_metrics` are the final policies on fresh episodes (the protocol takes
     the best ones instead). As marl-eval asks, all methods have the same metrics, those that all of them know
-    and that are finite throughout (shares are left out), and the same number of steps.
+    and that are finite throughout (shares and matrices are left out), and the same number of steps.
 
     Args:
         runs: label -> run of one game.
@@ -138,7 +141,7 @@ def _columns(name: str, interval: Interval | None) -> dict[str, float | str]:
 
 
 def _finite(results: Results, name: str) -> bool:
-    known = name in results.curves and name in results.final
+    known = name in results.curves and name in results.final and results.final[name].ndim == 1
     return known and bool(np.isfinite(results.curves[name]).all() and np.isfinite(results.final[name]).all())
 
 

@@ -45,12 +45,14 @@ def given(results: Results) -> Given | None:
     Args:
         results: of a finished run.
     """
-    kind = next((kind for kind, (metric, _) in KINDS.items() if metric in results.final), None)
+    final, config = results.final, results.config
+    kind = next((kind for kind, (metric, _) in KINDS.items() if metric in final or kind in final), None)
     if kind is None:
         return None
-    config, final = results.config, results.final
     agents, nothing = range(config.game.num_agents), np.zeros(config.seeds)
-    if kind == "payment":
+    if kind in final:  # a matrix of many agents
+        values = np.moveaxis(final[kind], 0, -1)
+    elif kind == "payment":
         values = np.stack([final[f"paid_{agent}"] for agent in agents])[None]
     else:
         values = np.stack([[final.get(f"{kind}_{i}_{j}", nothing) for j in agents] for i in agents])

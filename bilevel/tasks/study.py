@@ -17,7 +17,7 @@ from bilevel.errors import require, require_name
 from bilevel.experiment.config import LARGEST_SEED
 from bilevel.experiment.differences import between, listed
 from bilevel.experiment.files import FULL, claimed, make_folder
-from bilevel.experiment.provenance import provenance
+from bilevel.experiment.provenance import note_resumption, provenance
 from bilevel.tasks.registry import extra
 from bilevel.tasks.task import Task
 from bilevel.tasks.trial_files import Finished, check_trial, read_trial, write_trial
@@ -153,6 +153,9 @@ def run_study(
     if missing:
         with claimed(folder / "settings.json") as ours:
             require(ours, f"Another process works in {folder}: wait for it, or stop it.")
+            note_resumption(
+                folder, _read_record(folder / "settings.json"), "trials", len(study.trials) - len(missing)
+            )
             for weighting, seed in missing:
                 _do(study, study.path_of(folder, weighting, seed), weighting, seed, listener)
     names, seeds = study.measure_names, range(study.seed, study.seed + study.seeds)

@@ -114,7 +114,7 @@ def test_ctrl_c_leaves_what_the_same_command_takes_up(
 
             patched.setattr(PolicyLearner, "update", update)
         elif when == "evaluation":
-            patched.setattr(run, "write_text", interrupt)
+            patched.setattr(run, "write_summary", interrupt)
         else:
             patched.setattr(compare_room, "write_comparison_figures", interrupt)
         said = call(*PAIR, "--checkpoint-every", 50)
@@ -255,3 +255,14 @@ def test_help(call: Call) -> None:
         "on chicken",
     ):
         assert part in said.out
+
+
+def test_matrices_of_many_agents_are_compared_by_their_files(call: Call) -> None:
+    small = ("--seeds", 3, "--outer-steps", 2, "--evaluation-episodes", 2, "--set", "episodes=2")
+    said = call("compare", "--game.agents", 17, "--game.levers", 1, "--methods", "fixed", "tos", *small)
+    assert said.code == 0, said.err
+    assert said.err.count("share, 17 x 17 for each seed, goes to runs/compare/escape-room/") == 2
+    assert Path("runs/compare/escape-room/tos/metrics.share.array").exists()
+    header = Path("runs/compare/escape-room/seeds.csv").read_text().partition("\n")[0].split(",")
+    assert "given_away" in header
+    assert not [name for name in header if name.startswith("share")]

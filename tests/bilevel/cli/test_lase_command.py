@@ -58,7 +58,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     words = ("train", "--game", game, "--method", "lase", *TINY, "--checkpoint-every", 1)
     assert call(*words, "--out", "whole").code == 0
     with monkeypatch.context() as patched:
-        patched.setattr(run, "write_text", interrupt)
+        patched.setattr(run, "write_summary", interrupt)
         assert call(*words, "--out", "run").code == 130
     assert call("train", "--resume", "run").code == 0
     for name in ("metrics.csv", "evaluation.csv"):

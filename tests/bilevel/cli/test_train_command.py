@@ -96,6 +96,8 @@ def test_a_finished_run_is_shown_again_but_not_trained(call: Call, monkeypatch: 
         (["--resume", "nowhere"], "nowhere is not a run folder: it has no config.json."),
         (["--resume", "nowhere", "--seeds", "3"], "--resume takes no other option"),
         (["--resume", "nowhere", "--game", "chicken"], "--resume takes no other option"),
+        (["--resume", "nowhere", "--outer-steps", "9", "--seed=1"], "--resume takes no other option"),
+        (["--resume", "nowhere", "--outer-steps", "9"], "nowhere is not a run folder"),
     ],
 )
 def test_a_mistake_is_one_sentence(words: list[str], says: str, call: Call) -> None:
@@ -165,12 +167,27 @@ def test_a_hypergradient_is_trained_with_kept_and_resumed(
     saved = json.loads(Path("whole/config.json").read_text())["method"]
     assert (saved["hypergradient"], saved["reset"]) == (kept, "each-outer-step")
     with monkeypatch.context() as patched:
-        patched.setattr(run, "write_text", interrupt)
+        patched.setattr(run, "write_summary", interrupt)
         assert call(*words, "--out", "run").code == 130
     assert call("train", "--resume", "run").code == 0
     assert numbers(Path("run")) == numbers(Path("whole"))
     assert call("train", "--game", game, *SMALL, "--method.inner-steps", 2, "--out", "other").code == 0
     assert numbers(Path("other")) != numbers(Path("whole"))
+
+
+def test_a_finished_run_goes_on_to_more_outer_steps(call: Call) -> None:
+    call("train", *SHARING, "--outer-steps", 6, "--out", "whole")
+    call("train", *SHARING, "--out", "run")
+    before = Path("run/figures/welfare.png").read_bytes()
+    said = call("train", "--resume", "run", "--outer-steps", 6)
+    assert said.code == 0
+    assert said.err.splitlines()[-1].startswith("outer step 6 of 6: welfare ")
+    assert "welfare [95 % interval]" in said.out
+    assert numbers(Path("run")) == numbers(Path("whole"))
+    assert Path("run/figures/welfare.png").read_bytes() != before
+    said = call("train", "--resume", "run", "--outer-steps", 5)
+    assert said.code == 2
+    assert said.sentence() == "run has taken 6 outer steps already: it can go on to more, not to 5."
 
 
 def test_an_existing_folder_is_never_overwritten(call: Call) -> None:
@@ -186,7 +203,7 @@ def test_an_existing_folder_is_never_overwritten(call: Call) -> None:
     ("room", "name", "stands"),
     [
         (run, "load_checkpoint", "run is saved after 4 of 4 outer steps."),
-        (run, "write_text", "run is saved after 4 of 4 outer steps."),
+        (run, "write_summary", "run is saved after 4 of 4 outer steps."),
         (train_room, "write_run_figures", "run is trained and evaluated."),
     ],
 )
@@ -194,7 +211,7 @@ def test_ctrl_c_outside_training_says_how_to_go_on(
     room: Any, name: str, stands: str, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(run, "write_text", interrupt)
+        patched.setattr(run, "write_summary", interrupt)
         call("train", *SHARING, "--out", "run")
         if room is train_room:
             patched.undo()
@@ -272,7 +289,7 @@ def test_a_damaged_folder_is_one_sentence(
     name: str, content: bytes, says: str, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(run, "write_text", interrupt)
+        patched.setattr(run, "write_summary", interrupt)
         assert call("train", *SHARING, "--out", "run").code == 130
     Path("run", name).write_bytes(content)
     said = call("train", "--resume", "run")

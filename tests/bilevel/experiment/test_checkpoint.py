@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from bilevel.experiment.appended import Mark
 from bilevel.experiment.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -24,6 +25,7 @@ STATE = {
     "opt": [torch.tensor(7), None, (torch.full((2,), torch.nan, dtype=torch.float64),)],
     "random_seeds": torch.tensor([3, 4, 5]),
 }
+MARKS = {"metrics.csv": Mark(12, "ab"), "metrics.share.array": Mark(7, "cd")}
 
 
 class Trap:
@@ -43,13 +45,13 @@ def pickle_plainly(content: Any, path: Path) -> None:
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, Checkpoint(STATE, 12, 3.5, "{}"))
+    save_checkpoint(path, Checkpoint(STATE, MARKS, 3.5, "{}"))
     return path
 
 
 def test_it_comes_back_to_the_same_bits(saved: Path) -> None:
     found = load_checkpoint(saved, like=STATE)
-    assert found.metrics_bytes == 12
+    assert found.marks == MARKS
     assert found.seconds == 3.5
     assert found.settings == read_settings(saved) == "{}"
     for name in ("theta", "random_seeds"):
@@ -78,7 +80,7 @@ def test_every_damaged_byte_is_refused_or_harmless(saved: Path) -> None:
             found = load_checkpoint(saved, like=STATE)
         except ValueError:
             continue
-        assert found[1:] == (12, 3.5, "{}")
+        assert found[1:] == (MARKS, 3.5, "{}")
         for old, new in zip(leaves(STATE), leaves(found.state), strict=True):
             torch.testing.assert_close(new, old, rtol=0, atol=0, equal_nan=True)
 
@@ -104,7 +106,7 @@ def test_nothing_in_a_foreign_file_runs(write: Any, tmp_path: Path) -> None:
         {"format": "bilevel-checkpoint/3"},
         {
             "format": "bilevel-checkpoint/3",
-            "metrics_bytes": 1,
+            "marks": {},
             "seconds": 0.0,
             "settings": "",
             "names": ["a"],
@@ -112,12 +114,23 @@ def test_nothing_in_a_foreign_file_runs(write: Any, tmp_path: Path) -> None:
         },
         {
             "format": "bilevel-checkpoint/3",
-            "metrics_bytes": 1,
+            "marks": {},
             "seconds": 0.0,
             "settings": "",
             "names": ["a"],
             "leaves": [1],
         },
+        *(
+            {
+                "format": "bilevel-checkpoint/3",
+                "marks": marks,
+                "seconds": 0.0,
+                "settings": "",
+                "names": [],
+                "leaves": [],
+            }
+            for marks in ({"metrics.csv": 3}, {"metrics.csv": ("a", 3)}, {3: (3, "a")}, {"a": (-1, "a")})
+        ),
     ],
 )
 def test_another_form_is_refused(content: Any, tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ import pytest
 import torch
 
 from bilevel.experiment import files, run
+from bilevel.experiment.appended import digest_of
 from bilevel.experiment.files import claimed
 from bilevel.experiment.folder import standing
 from bilevel.experiment.run import RunFolder, RunInterrupted, create_run, load_results, train
+from bilevel.experiment.summary import UncheckedWarning, write_summary
 from tests.bilevel.experiment.small_runs import EVERY, GONE, STEPS, small
 
 
@@ -191,7 +193,7 @@ def test_interrupted_in_the_evaluation(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(run, "write_text", stop)
+        patched.setattr(run, "write_summary", stop)
         with pytest.raises(KeyboardInterrupt):
             train(fresh)
     assert fresh.evaluation.exists()
@@ -209,7 +211,7 @@ def test_rows_after_the_checkpoint_are_cut(
     def once(path: Path, checkpoint: Any) -> None:
         if saved:
             raise SystemExit
-        saved.append(checkpoint.metrics_bytes)
+        saved.append(checkpoint.marks["metrics.csv"].size)
         save(path, checkpoint)
 
     save = run.save_checkpoint
@@ -349,12 +351,18 @@ def test_a_run_may_go_on_further_and_elsewhere(whole: RunFolder, fresh: RunFolde
     assert pd.read_csv(fresh.metrics)["outer_step"].max() == STEPS + 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"seconds": "many"}'])
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "3", '{"seconds": "many"}'])
 def test_a_damaged_summary_is_refused(text: str, fresh: RunFolder) -> None:
     train(fresh)
     fresh.summary.write_text(text)
     with pytest.raises(ValueError, match=r"summary\.json is not the summary of a run"):
         load_results(fresh)
+
+
+def reseal(folder: RunFolder) -> None:
+    """Let the summary say that the files are as they should be."""
+    names = ("config.json", "metrics.csv", "evaluation.csv")
+    write_summary(folder.summary, STEPS, 1.0, {name: digest_of(folder.path / name) for name in names})
 
 
 @pytest.mark.parametrize("name", ["metrics", "evaluation"])
@@ -376,9 +384,56 @@ def test_a_damaged_table_is_refused(
     train(fresh)
     path = getattr(fresh, name)
     path.write_text(edit(path.read_text()))
+    again = "trains" if name == "metrics" else "evaluates"
+    advice = (
+        rf"{name}\.csv is damaged.*: put back .* bilevel train --resume {fresh.path} {again} the run again"
+    )
+    with pytest.raises(ValueError, match=advice):
+        load_results(fresh)
+    reseal(fresh)
     with pytest.raises(ValueError, match=says) as refused:
         load_results(fresh)
     assert re.search(r"(metrics|evaluation)\.csv", str(refused.value))
+
+
+def test_a_change_of_the_configuration_of_a_finished_run_is_found(fresh: RunFolder) -> None:
+    train(fresh)
+    other_settings(seed=1)(fresh)
+    with pytest.raises(
+        ValueError, match=r"config\.json is damaged, or was changed after the run ended: put back"
+    ):
+        load_results(fresh)
+
+
+def test_a_summary_without_check_sums_is_read_with_a_warning(fresh: RunFolder) -> None:
+    """As versions before wrote it."""
+    whole = train(fresh)
+    fresh.summary.write_text(json.dumps({"outer_steps": STEPS, "seconds": 2.5}))
+    with pytest.warns(UncheckedWarning, match=r"summary\.json is of a version that kept no check sums"):
+        found = load_results(fresh)
+    assert found.seconds == 2.5
+    np.testing.assert_array_equal(found.curves["welfare"], whole.curves["welfare"])
+
+
+def test_what_a_refusal_advises_works(whole: RunFolder, fresh: RunFolder) -> None:
+    with pytest.raises(RunInterrupted):
+        train(fresh, lambda done, _: signal.raise_signal(signal.SIGINT) if done == EVERY else None)
+    text = fresh.metrics.read_text()
+    fresh.metrics.write_text(text.replace("0.", "1.", 1))
+    with pytest.raises(ValueError, match=r"metrics\.csv is damaged.*or delete checkpoint\.pt"):
+        train(fresh)
+    fresh.checkpoint.unlink()
+    train(fresh)
+    assert numbers(fresh) == numbers(whole)
+
+
+def test_a_run_writes_into_no_file_elsewhere(fresh: RunFolder, tmp_path: Path) -> None:
+    theirs = tmp_path / "thesis.txt"
+    theirs.write_text("dear")
+    fresh.metrics.symlink_to(theirs)
+    with pytest.raises(ValueError, match=r"metrics\.csv is a link"):
+        train(fresh)
+    assert theirs.read_text() == "dear"
 
 
 def test_an_unfinished_run_has_no_results(fresh: RunFolder) -> None:

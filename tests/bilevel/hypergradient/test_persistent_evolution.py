@@ -123,7 +123,7 @@ def test_it_is_pure_and_resumes_to_the_same_bits(sharing, tmp_path):
     begun = estimator.begin(problem, sharing.theta, opt_state, sharing.phi, steps=2)
     first = estimator(problem, sharing.theta, opt_state, sharing.phi, steps=2, past=begun)
     state = {"theta": first.theta, "opt_state": first.opt_state, "past": first.past}
-    save_checkpoint(tmp_path / "checkpoint", Checkpoint(state, 0, 0.0))
+    save_checkpoint(tmp_path / "checkpoint", Checkpoint(state, {}, 0.0))
     like = {"theta": sharing.theta, "opt_state": opt_state, "past": begun}
     loaded = load_checkpoint(tmp_path / "checkpoint", like).state
     assert isinstance(loaded["past"], Particles)

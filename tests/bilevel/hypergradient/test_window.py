@@ -230,7 +230,7 @@ def test_a_window_is_saved_and_goes_on_to_the_same_bits(network, tmp_path):
 
     for stop in (1, 4):
         state, _ = go_on(start(), phis[:stop])
-        save_checkpoint(tmp_path / "checkpoint", Checkpoint(state, 0, 0.0))
+        save_checkpoint(tmp_path / "checkpoint", Checkpoint(state, {}, 0.0))
         loaded = load_checkpoint(tmp_path / "checkpoint", start()).state
         assert isinstance(loaded["past"], Window)
         same_bits(go_on(loaded, phis[stop:]), go_on(state, phis[stop:]))

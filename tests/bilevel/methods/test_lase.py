@@ -190,7 +190,7 @@ def test_saved_is_resumed_to_the_same_bits(game: Game, tmp_path: Any) -> None:
     settings = {"episodes": 4, "inner_steps": 2, "inner_optimiser": "adam"}
     whole, _ = train(build(game, **settings), 4)
     half, _ = train(build(game, **settings), 2)
-    save_checkpoint(tmp_path / "checkpoint.pt", Checkpoint(half, 0, 0.0))
+    save_checkpoint(tmp_path / "checkpoint.pt", Checkpoint(half, {}, 0.0))
     again = build(game, **settings)
     loaded = load_checkpoint(tmp_path / "checkpoint.pt", again.init(0)).state
     resumed, _ = train(again, 2, loaded)

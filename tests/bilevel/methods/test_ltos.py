@@ -165,7 +165,7 @@ def test_seeds_do_not_touch_each_other() -> None:
 def test_a_saved_learner_goes_on_to_the_same_bits(game: Game, tmp_path: Path) -> None:
     learner = build(game, outer_every=2)
     middle, last = (train(learner, 5)[rounds] for rounds in (3, 5))
-    save_checkpoint(tmp_path / "saved", Checkpoint(middle, 0, 0.0))
+    save_checkpoint(tmp_path / "saved", Checkpoint(middle, {}, 0.0))
     other = build(game, outer_every=2)
     state = load_checkpoint(tmp_path / "saved", like=other.init(0)).state
     for _ in range(2):

@@ -114,6 +114,23 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
         open_folder(study(Coin()), tmp_path / "thesis.tex" / "runs")
 
 
+def test_every_damaged_byte_of_a_trial_is_refused_or_harmless(tmp_path: Path) -> None:
+    whole = run(study(Coin(), seeds=1), tmp_path)["fair"][0]
+    path = tmp_path / "fair" / "seed-0.npz"
+    data = path.read_bytes()
+    names = [measure.name for measure in Coin().measures]
+    for place in range(0, len(data), 7):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x11]) + data[place + 1 :])
+        try:
+            found = read_trial(path, names, "fair", 0)
+        except ValueError:
+            continue
+        np.testing.assert_equal(found.trial.measures, whole.trial.measures)
+        assert found.trial.courses == whole.trial.courses
+        np.testing.assert_equal(found.trial.arrays, whole.trial.arrays)
+        assert found.seconds == whole.seconds
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     open_folder(study(Coin()), tmp_path)
     with (
