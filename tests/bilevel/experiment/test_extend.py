@@ -78,7 +78,11 @@ def curriculum(**changes: Any) -> Any:
         ),
         (small(), 0, "outer_steps must be 1 or more, not 0"),
         (curriculum(), MORE, f"phases end at outer step {STEPS}, but the run has {MORE}: nothing says"),
-        (small(outer_steps=STEPS + 1), 10**4, "would decide anew whether its steps are compiled"),
+        (
+            small(outer_steps=STEPS + 1),
+            10**4,
+            "would decide anew, with 10000 outer steps in place of 8, whether",
+        ),
     ],
 )
 def test_what_would_not_be_the_same_run_is_refused(
