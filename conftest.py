@@ -15,6 +15,9 @@ from bilevel.methods import METHODS
 from bilevel.tasks.registry import TASKS
 from games.catalogue import CATALOGUE
 
+collect_ignore = ["bilevel/tuning/lightning_callback.py", "bilevel/tuning/transformers_trainer.py"]
+"""They have no doctests, and import what is large or not installed."""
+
 
 @pytest.fixture(autouse=True)
 def _doctest_names(doctest_namespace: dict[str, Any]) -> None:

@@ -59,5 +59,5 @@ def step_present(optimizer: torch.optim.Optimizer, seen: Seen) -> None:
             kept.append((free, name, value[..., absent].clone(), absent))
     optimizer.step()
     for free, name, before, absent in kept:
-        now = optimizer.state[free][name] if name else free
+        now: Tensor = optimizer.state[free][name] if name else free
         now[..., absent] = before

@@ -52,22 +52,29 @@ def unwrapped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     trainer's counters go on.
 
     Raises:
-        ValueError: a wrapper scales gradients, or would skip the step because it gathers gradients.
+        ValueError: a wrapper scales gradients.
     """
     while any(cls.__module__ in _WRAPPERS for cls in type(optimizer).__mro__):
-        precision = getattr(getattr(optimizer, "_strategy", None), "precision_plugin", None)
-        require(
-            all(getattr(each, "scaler", None) is None for each in (optimizer, precision)),
-            _SCALER,
-        )
-        gathering = getattr(optimizer, "gradient_state", None)
-        require(
-            gathering is None or gathering.sync_gradients,
-            "Accelerate skips this optimizer's step while accelerator.accumulate gathers gradients: call "
-            "tuner.step outside of it, with accumulate=N and a list of N functions, one for each part.",
-        )
+        require_unscaled(optimizer)
+        strategy = getattr(optimizer, "_strategy", None)
+        require_unscaled(getattr(strategy, "precision_plugin", getattr(strategy, "precision", None)))
         optimizer = optimizer.optimizer  # type: ignore[attr-defined]
     return optimizer
+
+
+def require_unscaled(holder: object) -> None:
+    """Raise ValueError if a wrapper or a trainer's plugin scales gradients by the `scaler` that it holds."""
+    require(getattr(holder, "scaler", None) is None, _SCALER)
+
+
+def require_stepping(optimizer: torch.optim.Optimizer) -> None:
+    """Raise ValueError if the wrapper of an optimizer would skip the step because it gathers gradients."""
+    gathering = getattr(optimizer, "gradient_state", None)
+    require(
+        gathering is None or gathering.sync_gradients,
+        "Accelerate skips this optimizer's step while accelerator.accumulate gathers gradients: call "
+        "tuner.step outside of it, with accumulate=N and a list of N functions, one for each part.",
+    )
 
 
 def rule_of(optimizer: torch.optim.Optimizer) -> Rule:

@@ -38,7 +38,7 @@ from bilevel.tuning.meta_gradients import (
     Own,
     TrainLosses,
 )
-from bilevel.tuning.supported import check_lifts, refusing_scalers
+from bilevel.tuning.supported import check_lifts, refusing_scalers, require_stepping
 from bilevel.tuning.through_step import make_estimator
 from bilevel.tuning.world import Moment, World
 
@@ -183,6 +183,7 @@ class LossWeightTuner:
             FloatingPointError: a loss or a meta-gradient is not a finite number; nothing was changed.
         """
         check_lifts(self.optimiser)
+        require_stepping(self.optimiser)
         batches = self._batches(train_losses)
         require_function("validation_loss", validation_loss)
         require_differentiable_mode()
@@ -194,12 +195,59 @@ class LossWeightTuner:
             result = StepResult(self._train(batches[0], None), None)
         else:
             result = self._outer_step(batches, validation_loss)
-        self.steps += 1
-        for module in self._known:
-            module.advance()
+        self.advance()
         if result.validation_loss is not None:
             self.history.add(self.steps, self.learned_values(), float(result.validation_loss))
         return result
+
+    @refusing_scalers()
+    def look_ahead(
+        self, train_losses: TrainLosses | Sequence[TrainLosses], validation_loss: Loss
+    ) -> Tensor | None:
+        """Look ahead and move the weights, and leave the model's own step to the caller.
+
+        For trainers that take every step themselves (`bilevel.tuning.lightning_callback`, and
+        `bilevel.tuning.transformers_trainer`): they weigh the losses with the weights as they then are, take
+        the step, and call `advance`. Losses are called once more than in `step`.
+
+        Args:
+            train_losses: as of `step`.
+            validation_loss: as of `step`.
+
+        Returns:
+            the validation loss after the virtual steps; None in a step between two outer ones.
+
+        Raises:
+            ValueError: as `step`; or the model is to move first.
+            FloatingPointError: as `step`.
+        """
+        require(
+            not self.model_first,
+            'look_ahead leaves the model\'s step to you, and so does its place: leave out first="model".',
+        )
+        check_lifts(self.optimiser)
+        batches = self._batches(train_losses)
+        require_function("validation_loss", validation_loss)
+        require_differentiable_mode()
+        if self.steps % self.every:
+            return None
+        before = self.world.now()
+        self._seed()
+        try:
+            with torch.enable_grad(), noting_losses(self._known) as self._seen:
+                found = self._look_ahead(batches, validation_loss, None)
+        finally:
+            self.world.go_back(before)
+        self._move_weights(found.gradient)
+        self._set_rate()
+        self.history.add(self.steps + 1, self.learned_values(), float(found.validation_loss))
+        return found.validation_loss
+
+    def advance(self) -> None:
+        """Count a step of the model; `step` does so itself."""
+        self.steps += 1
+        for module in self._known:
+            module.advance()
 
     def learned_values(self) -> dict[str, float]:
         """What is learned, as it is now: name -> value."""
@@ -328,11 +376,14 @@ class LossWeightTuner:
 
     def _descend(self) -> None:
         """Let the optimiser take its step along the gradients that are there."""
+        self._set_rate()
+        self.clipping.in_place(self.world.trained)
+        self.optimiser.step()
+
+    def _set_rate(self) -> None:
         if self.learning_rate is not None:
             for group in self.optimiser.param_groups:
                 group["lr"] = float(self.learning_rate().detach())
-        self.clipping.in_place(self.world.trained)
-        self.optimiser.step()
 
     def _groups(self) -> list[dict[str, Any]]:
         """The optimiser's parameter groups, with the learning rate that is learned."""

@@ -40,7 +40,10 @@ def penalty() -> Loop:
     def losses(index: int) -> dict[str, Tensor]:
         found = fit(index)
         gradients = torch.autograd.grad(found["square"], list(model.parameters()), create_graph=True)
-        return {**found, "cosh": found["cosh"] + 0.1 * torch.stack([g.square().sum() for g in gradients]).sum()}
+        return {
+            **found,
+            "cosh": found["cosh"] + 0.1 * torch.stack([g.square().sum() for g in gradients]).sum(),
+        }
 
     loop.losses = losses
     return loop
