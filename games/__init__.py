@@ -28,12 +28,16 @@ from games.families import (
     Tycoon,
 )
 from games.finite_repeated import FiniteRepeatedGame
+from games.foreign.game import ForeignGame
+from games.from_gymnasium import from_gymnasium
+from games.from_pettingzoo import from_pettingzoo
 from games.gift_actions import gift_actions
 from games.harvest import Harvest
 from games.jungle import Jungle
 from games.lase_cleanup import LaseCleanup
 from games.matrix import MatrixGame, MatrixState, NormalForm
 from games.minimal_transfer import MinimalTransfer, minimal_transfer
+from games.openspiel import from_openspiel
 from games.prisoner_corridor import PrisonerCorridor
 from games.profiles import welfare_optima
 from games.random_games import random_general_sum, random_zero_sum
@@ -61,6 +65,7 @@ __all__ = [
     "EscapeRoom",
     "ExactGame",
     "FiniteRepeatedGame",
+    "ForeignGame",
     "Game",
     "Harvest",
     "Jungle",
@@ -86,6 +91,9 @@ __all__ = [
     "dilemma_test",
     "entry",
     "exploitability",
+    "from_gymnasium",
+    "from_openspiel",
+    "from_pettingzoo",
     "gift_actions",
     "make",
     "minimal_transfer",

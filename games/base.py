@@ -11,6 +11,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from games.errors import require
+
 State = Any
 """A NamedTuple of tensors whose first axis is the batch."""
 
@@ -39,8 +41,20 @@ class Game(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def action_space(self) -> spaces.Discrete:
-        """One agent's actions; the same for all."""
+    def action_space(self) -> spaces.Discrete | spaces.Box:
+        """One agent's actions, the same for all: Discrete, or a Box of one axis with finite bounds.
+
+        In a Box actions are floats [batch, agent, number], there is no mask, and no action cooperates.
+        """
+
+    @property
+    def num_actions(self) -> int:
+        """How many Discrete actions there are.
+
+        Raises:
+            ValueError: actions are continuous.
+        """
+        return numbered_actions(self, "What was asked for")
 
     @property
     @abc.abstractmethod
@@ -98,8 +112,9 @@ class Game(abc.ABC):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """What each action is called, in order."""
-        return tuple(str(action) for action in range(int(self.action_space.n)))
+        """What each action is called, in order; in a Box, what each number of an action is called."""
+        space = self.action_space
+        return tuple(map(str, range(int(space.n) if isinstance(space, spaces.Discrete) else space.shape[0])))
 
     @property
     def best_welfare(self) -> float | None:
@@ -135,7 +150,7 @@ class Game(abc.ABC):
 
         Args:
             state: as `reset` or `step` gave it; it is not changed.
-            actions: integer [batch, agent].
+            actions: integer [batch, agent]; in a Box, float [batch, agent, number].
             generator: the source of every draw.
 
         Returns:
@@ -238,6 +253,25 @@ class ExactGame(Game):
     @abc.abstractmethod
     def cooperation(self, policies: Tensor) -> Tensor | None:
         """Each agent's expected share of cooperating actions, [..., agent]; None where that means nothing."""
+
+
+def numbered_actions(game: Game, whose: str) -> int:
+    """How many Discrete actions a game has.
+
+    Args:
+        game: any game.
+        whose: what needs them, as a sentence begins.
+
+    Raises:
+        ValueError: actions are continuous (says who cannot do with that).
+    """
+    space = game.action_space
+    require(
+        isinstance(space, spaces.Discrete),
+        f"{whose} needs Discrete actions, but {type(game).__name__}'s are {space}.",
+    )
+    assert isinstance(space, spaces.Discrete)
+    return int(space.n)
 
 
 def two_action_policies(cooperate: Tensor) -> Tensor:

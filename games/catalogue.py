@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from typing import Any
 
@@ -281,17 +282,18 @@ def entry(name: str) -> Entry:
     return CATALOGUE[name]
 
 
-def register(name: str, game: Game, *, summary: str, source: str = "") -> None:
+def register(name: str, game: Game, *, summary: str = "", source: str = "") -> None:
     """Add a game of one's own, for the rest of the process.
 
     Args:
         name: what to call it; lower case, words joined by hyphens.
         game: with its preset settings.
-        summary: what it is about, in one line.
+        summary: what it is about, in one line; by default the first line of its class's docstring.
         source: where its numbers come from.
 
     Raises:
-        ValueError: the name is taken, or is no such name.
+        ValueError: the name is taken, or is no such name; or what is registered is no game (as an environment
+            of others is before `from_pettingzoo`, `from_gymnasium` or `from_openspiel`).
 
     >>> register("tame-chicken", make("chicken", punishment=-2), summary="chicken without much to fear")
     >>> make("tame-chicken").punishment
@@ -302,7 +304,14 @@ def register(name: str, game: Game, *, summary: str, source: str = "") -> None:
         f"A game's name is lower case, its words joined by hyphens; {name!r} is not.",
     )
     require(name not in CATALOGUE, f"There is a game {name!r} already.")
-    CATALOGUE[name] = Entry(game, summary, source)
+    is_game: bool = isinstance(game, Game)  # whatever was promised
+    require(
+        is_game and dataclasses.is_dataclass(game),
+        f"A game is a dataclass derived from games.Game, and {game!r} is none: an environment of others "
+        "becomes one by from_pettingzoo, from_gymnasium or from_openspiel.",
+    )
+    documented = (inspect.getdoc(type(game)) or name).partition("\n")[0].rstrip(".")
+    CATALOGUE[name] = Entry(game, summary or documented, source)
 
 
 def make(name: str, **settings: Any) -> Game:

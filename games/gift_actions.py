@@ -83,7 +83,7 @@ class GiftGame(WrappedGame):
     @property
     def action_space(self) -> spaces.Discrete:
         """The game's actions without, then with a gift."""
-        return spaces.Discrete(2 * int(self.game.action_space.n))
+        return spaces.Discrete(2 * self.game.num_actions)
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ class GiftGame(WrappedGame):
 
     def _parts(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """The game's actions, and which of them come with a gift."""
-        own = int(self.game.action_space.n)
+        own = self.game.num_actions
         return actions % own, actions >= own
 
 
@@ -219,7 +219,7 @@ class GiftMatrixGame(MatrixGame):
 
     def build_payoffs(self) -> NDArray[np.float64]:
         """Add what is received, and take what is paid: float64 [2A, ..., 2A, agent]."""
-        agents, own = self.game.num_agents, int(self.game.action_space.n)
+        agents, own = self.game.num_agents, self.game.num_actions
         joint = np.indices((2 * own,) * agents)
         extrinsic = torch.from_numpy(payoff_array(self.game)[tuple(joint % own)])
         wanted = torch.from_numpy(np.moveaxis(joint >= own, 0, -1).copy())
@@ -233,7 +233,7 @@ class GiftMatrixGame(MatrixGame):
 
     def cooperates(self, state: MatrixState, actions: Tensor) -> Tensor | None:
         """Which actions cooperate in the game, whether they come with a gift or not."""
-        return self.game.cooperates(state, actions % int(self.game.action_space.n))
+        return self.game.cooperates(state, actions % self.game.num_actions)
 
 
 def gift_actions(
@@ -298,5 +298,5 @@ def without_gifts(policies: Tensor) -> Tensor:
 
 def _profiles(game: MatrixGame) -> int:
     """How many joint actions there are, with gifts."""
-    profiles: int = (2 * int(game.action_space.n)) ** game.num_agents
+    profiles: int = (2 * game.num_actions) ** game.num_agents
     return profiles

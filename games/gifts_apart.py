@@ -131,7 +131,7 @@ def observation_shares(game: RepeatedGame, policies: Tensor) -> Tensor:
     >>> observation_shares(RepeatedGame(discount=0.5), torch.full((2, 5, 2), 0.5))[0]
     tensor([0.5000, 0.1250, 0.1250, 0.1250, 0.1250])
     """
-    seen = _state_behind(game.num_agents, int(game.action_space.n), policies.device)
+    seen = _state_behind(game.num_agents, game.num_actions, policies.device)
     later = game.discount * game.occupancy(policies)[..., seen]
     return torch.cat((torch.full_like(later[..., :1], 1 - game.discount), later), -1)
 

@@ -78,7 +78,7 @@ def minimal_transfer(
     >>> round(found.s, 9), found.symmetric.matrix.round(3).tolist()
     (0.666666667, [[0.667, 0.333], [0.333, 0.667]])
     """
-    agents, actions = game.num_agents, int(game.action_space.n)
+    agents, actions = game.num_agents, game.num_actions
     require(agents >= 2, f"Transfers need at least 2 agents; this game has {agents}.")
     require(0 <= least_share <= 1, f"The least share must be from 0 to 1; it is {least_share}.")
     ways = agents * (actions - 1) * actions ** (agents - 1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,8 +14,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from games.errors import require, require_name
+from games.foreign.constructors import Parameters
 from games.foreign.contract import Copy, Description, Seen, suitable
-from games.foreign.game import ForeignGame
+from games.foreign.game import ForeignGame, foreign_game
+from games.foreign.source import Source
 
 INSTALL = "pip install open_spiel"
 
@@ -42,12 +46,14 @@ class SpielCopy(Copy):
             self._shape = (int(np.prod(self._shape)),)
         self._agents = range(game.num_players())
         self._waits = kind.dynamics.name == "SEQUENTIAL"
+        self._width = game.num_distinct_actions() + self._waits
         self._description = Description(
             name=name,
             agents=tuple(f"agent_{agent}" for agent in self._agents),
             observation_space=spaces.Box(-np.inf, np.inf, self._shape, dtype=np.float32),
-            num_actions=game.num_distinct_actions() + self._waits,
+            action_space=spaces.Discrete(self._width),
             horizon=int(game.max_game_length()),
+            render_modes=("ansi",),
         )
 
     @property
@@ -63,7 +69,7 @@ class SpielCopy(Copy):
         self._pass_chance()
         return self._seen()
 
-    def play(self, actions: Sequence[int]) -> Seen:
+    def play(self, actions: Sequence[Any]) -> Seen:
         """Apply the joint action, or that of the agent to move."""
         state = self._state
         if state.is_simultaneous_node():
@@ -106,7 +112,7 @@ class SpielCopy(Copy):
 
     def _legal(self) -> NDArray[np.bool_]:
         """Legal actions, [agent, action]; who has nothing to choose waits, or is free where nobody waits."""
-        legal = np.zeros((len(self._agents), self._description.num_actions), dtype=np.bool_)
+        legal = np.zeros((len(self._agents), self._width), dtype=np.bool_)
         for agent in self._agents:
             legal[agent, self._state.legal_actions(agent)] = True
         idle = ~legal.any(-1)
@@ -114,15 +120,32 @@ class SpielCopy(Copy):
         return legal
 
 
+@dataclass(frozen=True)
+class SpielLoader:
+    """OpenSpiel's own constructor of a game, by the name that was given, parameters in it included."""
+
+    name: str
+
+    def __call__(self, **parameters: Any) -> Any:
+        """Load the game, with these parameters changed."""
+        pyspiel = _pyspiel()
+        game = pyspiel.load_game(self.name)
+        own = game.get_parameters()
+        if all(own.get(name) == value for name, value in parameters.items()):
+            return game
+        return pyspiel.load_game(game.get_type().short_name, {**own, **parameters})
+
+
 def from_openspiel(
     game: str | Any,
-    copies: int,
     *,
-    parameters: Mapping[str, Any] | None = None,
     observe: Observe = "auto",
     flat: bool = False,
+    discount: float = 1.0,
+    workers: int = 0,
+    **parameters: Any,
 ) -> ForeignGame:
-    """Play an OpenSpiel game as a game of this toolkit.
+    """Turn an OpenSpiel game into a game of this toolkit, whose settings are OpenSpiel's parameters.
 
     At a simultaneous node everybody's action counts. In a turn-based game there is one more action, the
     last: to wait. `action_mask` allows the agent to move its legal actions, and the others only to wait.
@@ -130,40 +153,55 @@ def from_openspiel(
 
     Args:
         game: a name, with parameters in OpenSpiel's way if there are any ("goofspiel(num_cards=4)"), or a
-            `pyspiel.Game`, which is used as it is.
-        copies: how many, at least 1; the batch is always all of them.
-        parameters: of a game given by its name.
+            `pyspiel.Game`, which is used as it is and has no settings.
         observe: which of OpenSpiel's tensors agents see; "auto" takes the information state (everything an
             agent knows) where the game has one, or else the observation (what it sees at the moment).
         flat: whether observations are laid out as vectors, whatever their shape.
+        discount: per step, from 0 to 1.
+        workers: how many processes play; 0: this one does.
+        parameters: with other values than the game's own.
 
     Raises:
         ModuleNotFoundError: OpenSpiel is not installed (says how to install it).
-        ValueError: there is no such game; parameters come with a game already made; the game has no such
-            tensor, is a mean-field game, or draws its chance events itself.
-        CopyError: OpenSpiel refused something (says in which copy).
+        ValueError: there is no such game or parameter, or OpenSpiel refuses a value; parameters come with a
+            game already made; the game has no such tensor, is a mean-field game, or draws its chance events
+            itself.
 
     Source:
         Lanctot et al., OpenSpiel, arXiv 1908.09453.
     """
-    loaded = _load(game, dict(parameters or {})) if isinstance(game, str) else game
-    require(
-        isinstance(game, str) or not parameters,
-        f"Parameters ({', '.join(parameters or ())}) need a game's name; {loaded} is already made.",
+    if isinstance(game, str):
+        require_name(game.partition("(")[0], _pyspiel().registered_names(), "OpenSpiel game")
+        source = Source(make_env=SpielLoader(game), copy_of=_copy(observe, flat), parameters=_parameters)
+        name = game.partition("(")[0]
+    else:
+        require(
+            not parameters,
+            f"Parameters ({', '.join(parameters)}) need a game's name; {game} is already made.",
+        )
+        source, name = Source(make_env=lambda: game, copy_of=_copy(observe, flat)), str(game)
+    return foreign_game(
+        dataclasses.replace(source, discount=discount, workers=workers, reuse=True), parameters, name
     )
-    return ForeignGame(functools.partial(SpielCopy, loaded, observe=observe, flat=flat), copies=copies)
 
 
-def _load(name: str, parameters: dict[str, Any]) -> Any:
+def _copy(observe: Observe, flat: bool) -> Callable[[Any], Copy]:
+    return functools.partial(SpielCopy, observe=observe, flat=flat)
+
+
+def _parameters(load: Callable[..., Any], game: Any) -> Parameters:
+    """What OpenSpiel says of a game's parameters, which it cannot do of a game that must be given some."""
     try:
-        pyspiel = importlib.import_module("pyspiel")
+        return Parameters({}, dict((game or load()).get_parameters()), complete=True)
+    except _pyspiel().SpielError:
+        return Parameters({}, {}, complete=False)
+
+
+def _pyspiel() -> Any:
+    try:
+        return importlib.import_module("pyspiel")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"OpenSpiel is not installed: {INSTALL}") from error
-    require_name(name.partition("(")[0], pyspiel.registered_names(), "OpenSpiel game")
-    try:
-        return pyspiel.load_game(name, parameters) if parameters else pyspiel.load_game(name)
-    except pyspiel.SpielError as error:
-        raise ValueError(f"OpenSpiel refuses {name} with parameters {parameters}: {error}") from error
 
 
 def _tensor_kind(kind: Any, observe: Observe) -> str:

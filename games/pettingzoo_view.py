@@ -13,7 +13,7 @@ from gymnasium.error import ResetNeeded
 from pettingzoo.utils.conversions import parallel_to_aec, parallel_to_aec_wrapper
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
-from games.base import Game, State
+from games.base import Game, State, numbered_actions
 from games.catalogue import make
 from games.errors import require
 from games.window import Window
@@ -84,7 +84,8 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         self._observation_spaces = {
             agent: copy.deepcopy(game.observation_space) for agent in self.possible_agents
         }
-        self._action_spaces = {agent: copy.deepcopy(game.action_space) for agent in self.possible_agents}
+        actions = numbered_actions(game, "PettingZoo's view of a game")
+        self._action_spaces = {agent: spaces.Discrete(actions) for agent in self.possible_agents}
         self._generator = torch.Generator()
         self._generator.seed()  # fresh entropy, until `reset` is given a seed
         self._state: State | None = None

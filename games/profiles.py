@@ -90,7 +90,7 @@ def payoff_table(game: Game) -> NDArray[np.float64]:
         f"Profiles are laid out of one-shot games; {kind} has {game.horizon} steps and "
         f"{game.num_observations} observations.",
     )
-    agents, actions = game.num_agents, int(game.action_space.n)
+    agents, actions = game.num_agents, game.num_actions
     payoffs = agents * actions**agents
     require(
         payoffs <= MOST_PAYOFFS,

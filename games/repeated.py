@@ -83,7 +83,7 @@ class RepeatedGame(ExactGame):
     @property
     def num_observations(self) -> int:
         """The start and the A^N joint actions."""
-        joint_actions: int = int(self.action_space.n) ** self.num_agents
+        joint_actions: int = self.num_actions**self.num_agents
         return 1 + joint_actions
 
     @property
@@ -173,7 +173,7 @@ class RepeatedGame(ExactGame):
 
     def observe(self, state: MatrixState) -> Tensor:
         """Each agent's number for the last joint action, int64 [batch, agent]; 0 at the start."""
-        weights = _observation_weights(self.num_agents, int(self.action_space.n), state.actions.device)
+        weights = _observation_weights(self.num_agents, self.num_actions, state.actions.device)
         numbers = 1 + (state.actions.unsqueeze(-2) * weights).sum(-1)
         return torch.where(state.time.unsqueeze(-1) == 0, 0, numbers)
 

@@ -39,7 +39,7 @@ class WrappedGame(Game):
         return self.game.horizon
 
     @property
-    def action_space(self) -> spaces.Discrete:
+    def action_space(self) -> spaces.Discrete | spaces.Box:
         """As in the game."""
         return self.game.action_space
 

@@ -44,7 +44,7 @@ def random_actor(game: Game) -> Actor:
         state: State, generator: torch.Generator, memory: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         batch = len(game.observe(state))
-        logits = torch.zeros(batch, game.num_agents, int(game.action_space.n), device=generator.device)
+        logits = torch.zeros(batch, game.num_agents, game.num_actions, device=generator.device)
         return draw_actions(allowed(logits, game.action_mask(state)), generator), None
 
     return act

@@ -21,6 +21,7 @@ from bilevel.cli.theory import theory_command
 from bilevel.cli.train import train_command
 from bilevel.cli.tune import tune_command
 from bilevel.errors import require_name
+from games.foreign.contract import CopyError
 
 CPU_MEMORY = "can't allocate memory"
 """How torch's RuntimeError says so where there is no CUDA; it has no class of its own."""
@@ -64,8 +65,8 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
     except ValueError as error:
         return _say(str(error), 2)
-    except FloatingPointError as error:
-        return _say(str(error), FAILED)
+    except (FloatingPointError, CopyError) as error:
+        return _say(" ".join(str(error).split()), FAILED)
     except Stopped as stop:
         return _say(str(stop), stop.code)
     except RuntimeError as error:

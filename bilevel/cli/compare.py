@@ -20,7 +20,7 @@ from bilevel.cli.train import follow
 from bilevel.errors import require
 from bilevel.experiment.comparison import USUAL, Comparison, load_comparison
 from bilevel.experiment.config import DtypeName, RunConfig
-from bilevel.experiment.presets import preset
+from bilevel.experiment.presets import preset, sizes
 from bilevel.experiment.statistics import require_seeds
 from bilevel.report.comparison_figures import write_comparison_figures
 from bilevel.report.comparison_files import write_comparison_files
@@ -174,5 +174,5 @@ def parse_compare(game_name: str, arguments: list[str]) -> Compare:
             "same settings, are used as they are, interrupted ones go on. --load FILE.py runs a file of "
             "yours that adds a game, a method or an estimator. docs/comparing.md says how to read the table."
         ),
-        default=Compare(game_name=game_name, game=game),
+        default=Compare(game_name=game_name, game=game, **sizes(game)),
     )

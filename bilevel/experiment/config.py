@@ -12,7 +12,7 @@ import torch
 import tyro
 
 from bilevel.errors import require
-from bilevel.experiment.presets import preset
+from bilevel.experiment.presets import preset, sizes
 from bilevel.experiment.provenance import PROVENANCE, provenance
 from bilevel.experiment.restore import restore
 from bilevel.hypergradient import format_hypergradient
@@ -129,7 +129,7 @@ def default_config(game_name: str, method_name: str) -> RunConfig:
     2
     """
     game, method = preset(game_name, method_name)
-    return RunConfig(game_name=game_name, method_name=method_name, game=game, method=method)
+    return RunConfig(game_name=game_name, method_name=method_name, game=game, method=method, **sizes(game))
 
 
 def load_config(path: Path) -> RunConfig:

@@ -9,6 +9,7 @@ import games
 from bilevel.errors import require_name
 from bilevel.methods import METHODS, Method
 from games.base import ExactGame, Game
+from games.foreign.game import ForeignGame
 
 EXACT: dict[str, Any] = {"inner_learning_rate": 1.0}
 
@@ -28,6 +29,17 @@ GRID: dict[str, Any] = {
     "entropy_steps": 100,
 }
 """Of games whose observations are planes of a grid."""
+
+FOREIGN: dict[str, Any] = {
+    "inner_optimiser": "adam",
+    "inner_learning_rate": 0.01,
+    # Each is an environment of its own, stepped one after the other.
+    "episodes": 8,
+}
+"""Of environments of others (`games.ForeignGame`), whose rewards and observations have no usual size."""
+
+FEW: dict[str, int] = {"seeds": 4, "evaluation_episodes": 16}
+"""Settings of their runs, for the same reason."""
 
 INNER: dict[str, dict[str, Any]] = {
     # More levers than one are seldom pulled together by chance: explore longer (docs/starts.md).
@@ -93,6 +105,15 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
 """(game name, method name) -> settings on top of those."""
 
 
+def sizes(game: Game) -> dict[str, Any]:
+    """Settings of a run that a game needs to be other than usual: how many seeds and episodes.
+
+    >>> sizes(games.make("chicken"))
+    {}
+    """
+    return dict(FEW) if isinstance(game, ForeignGame) else {}
+
+
 def preset(game_name: str, method_name: str) -> tuple[Game, Method]:
     """Look up a game and a method with the settings that work for this pair.
 
@@ -107,5 +128,6 @@ def preset(game_name: str, method_name: str) -> tuple[Game, Method]:
     game = games.make(game_name)
     method = METHODS[method_name]()
     kind = EXACT if method.exact and isinstance(game, ExactGame) else SAMPLED
+    kind = FOREIGN if isinstance(game, ForeignGame) else kind
     usual = OTHERWISE.get(method_name, kind | INNER.get(game_name, {}))
     return game, dataclasses.replace(method, **(usual | PAIRS.get((game_name, method_name), {})))

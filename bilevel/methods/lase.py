@@ -21,7 +21,7 @@ from bilevel.outer.empathetic import Empathy
 from bilevel.outer.giving import Sight
 from bilevel.outer.joint_critic import MOST_ENTRIES, JointCritic, KnownPayoffs, NetworkCritic, TableCritic
 from bilevel.outer.perspective import Imagined, Perspective, TrueObservation, TruePolicy
-from games.base import Game
+from games.base import Game, numbered_actions
 from games.profiles import payoff_table
 
 PERSPECTIVES = ("taking", "true-observation", "true-policy")
@@ -130,7 +130,8 @@ class LASE(Method):
         """See `Method.build`."""
         require(game.num_agents >= 2, f"{type(game).__name__} has one agent: there is nobody to share with.")
         play = self.play(game)
-        sight = Sight(game.observation_space, game.num_agents, int(game.action_space.n))
+        actions = numbered_actions(game, "LASE, whose critic compares what agents could have done,")
+        sight = Sight(game.observation_space, game.num_agents, actions)
         variable = Empathy(
             game.neighbours,
             self._critic(game, play, sight),

@@ -19,7 +19,7 @@ from bilevel.outer.incentives import Incentives, incentive_costs
 from bilevel.outer.objectives import OBJECTIVES
 from bilevel.ranges import Range
 from bilevel.schedule import Scheduled
-from games.base import Game
+from games.base import Game, numbered_actions
 
 COST_FORMS = ("separate", "objective", "charged")
 OPPONENTS = ("known", "modelled")
@@ -109,7 +109,7 @@ class LIO(OuterMethod):
         variable = Incentives(
             game.neighbours,
             game.observation_space,
-            int(game.action_space.n),
+            numbered_actions(game, "LIO, which pays for actions,"),
             self.most,
             self.incentive_hidden,
             self.incentive_activation,

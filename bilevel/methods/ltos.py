@@ -207,7 +207,7 @@ class LToS(Method):
         network = QNetwork(
             sharing.sight.features,
             game.num_agents,
-            int(game.action_space.n),
+            game.num_actions,
             self.hidden,
             self.activation,
         )

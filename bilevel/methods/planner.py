@@ -18,7 +18,7 @@ from bilevel.outer.objectives import OBJECTIVES
 from bilevel.outer.planner import Planned, Planner
 from bilevel.ranges import Range
 from bilevel.schedule import Scheduled
-from games.base import Game
+from games.base import Game, numbered_actions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class CentralPlanner(OuterMethod):
         variable = Planner(
             game.observation_space,
             game.num_agents,
-            int(game.action_space.n),
+            numbered_actions(game, "The planner, which sees what was done,"),
             self.budget,
             self.balanced,
             self.planner_hidden,

@@ -96,14 +96,14 @@ def _tabular(settings: PolicySettings, game: Game, space: Space) -> Policy:
         f"shape {space.shape}: use mlp.",
     )
     assert isinstance(space, spaces.Discrete)
-    return Tabular(int(space.n), int(game.action_space.n))
+    return Tabular(int(space.n), game.num_actions)
 
 
 def _mlp(settings: PolicySettings, game: Game, space: Space) -> Policy:
     features, one_hot, axes = _vectors(space)
     return MLP(
         features,
-        int(game.action_space.n),
+        game.num_actions,
         settings.hidden,
         one_hot=one_hot,
         observation_axes=axes,
@@ -123,7 +123,7 @@ def _conv(settings: PolicySettings, game: Game, space: Space) -> Policy:
     planes, rows, columns = space.shape
     return Convolutional(
         (planes, rows, columns),
-        int(game.action_space.n),
+        game.num_actions,
         settings.channels,
         settings.kernel,
         settings.stride,
@@ -137,7 +137,7 @@ def _gru(settings: PolicySettings, game: Game, space: Space) -> Policy:
     features, one_hot, axes = _vectors(space)
     return GRU(
         features,
-        int(game.action_space.n),
+        game.num_actions,
         settings.hidden,
         settings.memory,
         one_hot=one_hot,

@@ -60,7 +60,7 @@ class ChosenGifts:
         Purses are reckoned from the episodes' first steps on, as the game does.
         """
         rules, rewards = self.game.rules, happened.rewards.movedim(1, -1)  # [seed, time, episode, agent]
-        with_gift = happened.actions >= int(self.game.game.action_space.n)
+        with_gift = happened.actions >= self.game.game.num_actions
         wanted = (with_gift & (happened.alive > 0)).movedim(1, -1)
         split = self._split(happened)
         purse = torch.full_like(rewards[:, 0], rules.purse)

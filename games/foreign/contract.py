@@ -23,9 +23,9 @@ class CopyError(RuntimeError):
 def suitable(condition: bool, sentence: str) -> None:
     """Raise UnsuitableEnvironmentError with this sentence unless the condition holds.
 
-    >>> suitable(False, "my_env_v0 takes continuous actions.")
+    >>> suitable(False, "my_env_v0 takes actions of two kinds.")
     Traceback (most recent call last):
-    games.foreign.contract.UnsuitableEnvironmentError: my_env_v0 takes continuous actions.
+    games.foreign.contract.UnsuitableEnvironmentError: my_env_v0 takes actions of two kinds.
     """
     if not condition:
         raise UnsuitableEnvironmentError(sentence)
@@ -41,10 +41,12 @@ class Description:
     """Names, in the order of the agent axis."""
     observation_space: spaces.Box | spaces.Discrete
     """One agent's observation, float32 where it is a Box; the same for all."""
-    num_actions: int
-    """Actions of one agent, those that only some agents have included."""
+    action_space: spaces.Discrete | spaces.Box
+    """One agent's actions, those that only some agents have included; a Box has one axis and is float32."""
     horizon: int | None
     """The most steps of an episode; None where the environment does not say."""
+    render_modes: tuple[str, ...] = ()
+    """How it can draw itself, if it is constructed to."""
 
 
 class Seen(NamedTuple):
@@ -53,7 +55,8 @@ class Seen(NamedTuple):
     observations: NDArray[Any]
     """[agent, *shape], float32 or int64; of an agent that has left, the last one."""
     legal: NDArray[np.bool_]
-    """Which actions may be chosen now, [agent, action]; meaningless for agents that have left."""
+    """Which actions may be chosen now, [agent, action]; meaningless for agents that have left. Where actions
+    are continuous it has one entry an agent and means nothing."""
     rewards: NDArray[np.float64]
     """[agent]; 0 for an agent that had left before the step."""
     present: NDArray[np.bool_]
@@ -78,11 +81,12 @@ class Copy(abc.ABC):
         """Start an episode whose every draw follows from the seed; rewards are 0."""
 
     @abc.abstractmethod
-    def play(self, actions: Sequence[int]) -> Seen:
+    def play(self, actions: Sequence[Any]) -> Seen:
         """Play one step of an episode that is not over.
 
         Args:
-            actions: one for each agent, legal as last seen; those of agents that have left do not count.
+            actions: one for each agent, legal as last seen, whole numbers or (in a Box) lists of numbers;
+                those of agents that have left do not count.
         """
 
     @abc.abstractmethod

@@ -28,6 +28,17 @@ class View:
     encode: Encode
 
 
+@dataclass(frozen=True)
+class Acting:
+    """One agent's actions: the space that all agents share, and how to turn one into the environment's."""
+
+    space: spaces.Discrete | spaces.Box
+    count: int
+    """How many of the Discrete actions the agent has; 1 in a Box."""
+    decode: Callable[[Any], Any]
+    """From an action of the common space to what the environment takes from this agent."""
+
+
 def lay_out(
     observed: Mapping[Any, spaces.Space[Any]], name: str, flat: bool, channels_last: bool
 ) -> list[View]:
@@ -81,18 +92,87 @@ def lay_out(
     return [View(common, view.encode) for view in boxes]
 
 
-def discrete_actions(acting: Mapping[Any, spaces.Space[Any]], name: str) -> list[spaces.Discrete]:
-    """Give every agent's actions.
+def lay_out_actions(acting: Mapping[Any, spaces.Space[Any]], name: str, waits: bool = False) -> list[Acting]:
+    """Find one space in which every agent's actions fit.
+
+    * Discrete stays Discrete, counted from 0, with as many actions as the agent with the most.
+    * Box becomes a vector. Where agents' Boxes are equal, it has their bounds. Where they differ, it is as
+      long as the longest, each number from -1 to 1: an agent's own numbers come first, are stretched to its
+      own bounds, and the others do nothing.
+
+    Args:
+        acting: each agent's action space.
+        name: the environment's, for refusals.
+        waits: whether agents with Discrete actions have one more, the last: to wait for their turn.
+
+    Returns:
+        the actions of each agent, in order; all have equal spaces.
 
     Raises:
-        UnsuitableEnvironmentError: some are not Discrete (says whose).
+        UnsuitableEnvironmentError: actions are neither all Discrete nor all Boxes of finite bounds and
+            floating type (says whose).
+
+    >>> short, long = spaces.Box(0, 10, (1,)), spaces.Box(-1, 1, (2,))
+    >>> actions = lay_out_actions({"a": short, "b": long}, "my_env_v0")
+    >>> actions[0].decode([0.5, 1.0]), actions[1].decode([0.5, 1.0])
+    (array([7.5], dtype=float32), array([0.5, 1. ], dtype=float32))
     """
     for agent, space in acting.items():
         suitable(
-            isinstance(space, spaces.Discrete),
-            f"{name} cannot be played here: the actions of {agent} are {space}, but they must be Discrete.",
+            isinstance(space, spaces.Discrete | spaces.Box),
+            f"{name} cannot be played here: the actions of {agent} are {space}, but they must be Discrete or "
+            "a Box.",
         )
-    return [space for space in acting.values() if isinstance(space, spaces.Discrete)]
+    discrete = [space for space in acting.values() if isinstance(space, spaces.Discrete)]
+    if len(discrete) == len(acting):
+        most = spaces.Discrete(max(int(space.n) for space in discrete) + waits)
+        return [Acting(most, int(space.n), _numbered(int(space.start))) for space in discrete]
+    suitable(
+        not discrete,
+        f"{name} cannot be played here: some of its agents have Discrete actions and some a Box "
+        f"({', '.join(f'{agent}: {space}' for agent, space in acting.items())}).",
+    )
+    for agent, space in acting.items():
+        floating = np.issubdtype(space.dtype, np.floating)
+        bounded = isinstance(space, spaces.Box) and space.is_bounded()
+        suitable(
+            bool(floating and bounded),
+            f"{name} cannot be played here: the actions of {agent} are {space}, but a Box needs finite "
+            "bounds and a floating type: wrap the environment in one that has them.",
+        )
+    boxes = [space for space in acting.values() if isinstance(space, spaces.Box)]
+    length = max(int(np.prod(space.shape)) for space in boxes)
+    if all(space == boxes[0] for space in boxes):
+        low, high = (bound.reshape(length).astype(np.float32) for bound in (boxes[0].low, boxes[0].high))
+        return [Acting(spaces.Box(low, high, dtype=np.float32), 1, _clipped(box)) for box in boxes]
+    unit = spaces.Box(-1.0, 1.0, (length,), dtype=np.float32)
+    return [Acting(unit, 1, _stretched(box)) for box in boxes]
+
+
+def _numbered(first: int) -> Callable[[Any], Any]:
+    return lambda action: int(action) + first
+
+
+def _clipped(box: spaces.Box) -> Callable[[Any], Any]:
+    """Numbers in a Box as it wants them; rounding may have put them just outside."""
+
+    def decode(action: Any) -> NDArray[Any]:
+        given: NDArray[Any] = np.asarray(action, dtype=box.dtype).reshape(box.shape)
+        return given.clip(box.low, box.high)
+
+    return decode
+
+
+def _stretched(box: spaces.Box) -> Callable[[Any], Any]:
+    """The first numbers, from -1 to 1, stretched to the Box's bounds."""
+    clip, size = _clipped(box), int(np.prod(box.shape))
+
+    def decode(action: Any) -> NDArray[Any]:
+        share = (np.asarray(action[:size], dtype=np.float64).reshape(box.shape) + 1) / 2
+        stretched: NDArray[Any] = clip(box.low + share * (box.high.astype(np.float64) - box.low))
+        return stretched
+
+    return decode
 
 
 def legal_actions(observation: Any, info: Any, actions: int, width: int) -> NDArray[np.bool_]:

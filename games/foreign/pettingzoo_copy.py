@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from games.foreign.contract import Copy, Description, Seen, suitable
-from games.foreign.layout import discrete_actions, lay_out, legal_actions
+from games.foreign.layout import lay_out, lay_out_actions, legal_actions
 
 PICTURES = ("rgb_array", "ansi")
 """Render modes that can be drawn here."""
@@ -21,7 +22,7 @@ class PettingZooCopy(Copy):
     Args:
         env: the environment.
         steps: how many steps of the game one cycle of the environment takes.
-        waits: whether there is one more action, the last: to wait for one's turn.
+        waits: whether there is one more action, the last: to wait for one's turn; not in a Box.
         flat: see `lay_out`.
         channels_last: see `lay_out`.
     """
@@ -35,8 +36,11 @@ class PettingZooCopy(Copy):
             f"{self.name} cannot be played here: it does not say who its agents will be (possible_agents).",
         )
         self.agents: list[Any] = list(agents or ())
-        self.actions = discrete_actions({agent: env.action_space(agent) for agent in self.agents}, self.name)
-        self.width = max(int(space.n) for space in self.actions) + waits
+        self.actions = lay_out_actions(
+            {agent: env.action_space(agent) for agent in self.agents}, self.name, waits
+        )
+        space = self.actions[0].space
+        self.width = int(space.n) if isinstance(space, spaces.Discrete) else 1
         self.views = lay_out(
             {agent: env.observation_space(agent) for agent in self.agents}, self.name, flat, channels_last
         )
@@ -45,8 +49,9 @@ class PettingZooCopy(Copy):
             name=self.name,
             agents=tuple(map(str, self.agents)),
             observation_space=self.views[0].space,
-            num_actions=self.width,
+            action_space=space,
             horizon=None if cycles is None else int(cycles) * steps,
+            render_modes=render_modes_of(env),
         )
         blank = np.zeros(self.views[0].space.shape or (), dtype=self.views[0].space.dtype)
         self._shown: list[NDArray[Any]] = [blank] * len(self.agents)
@@ -71,10 +76,6 @@ class PettingZooCopy(Copy):
     def close(self) -> None:
         """Close the environment."""
         self.env.close()
-
-    def number(self, agent: int, action: int) -> int:
-        """The environment's own number of an action counted from 0."""
-        return action + int(self.actions[agent].start)
 
     def require_everybody(self) -> None:
         """Refuse an environment that starts without some of its agents, as they may appear later."""
@@ -105,7 +106,7 @@ class PettingZooCopy(Copy):
         for i, agent in enumerate(self.agents):
             if agent not in observations:
                 continue
-            observation, count = observations[agent], int(self.actions[i].n)
+            observation, count = observations[agent], self.actions[i].count
             self._shown[i] = self.views[i].encode(observation)
             self._legal[i] = legal_actions(observation, infos.get(agent), count, self.width)
         return Seen(
@@ -121,6 +122,12 @@ def name_of(env: Any) -> str:
     """What an environment calls itself, or the name of its class."""
     metadata: Mapping[str, Any] = getattr(env, "metadata", None) or {}
     return str(metadata.get("name", type(env).__name__))
+
+
+def render_modes_of(env: Any) -> tuple[str, ...]:
+    """How an environment can draw itself."""
+    metadata: Mapping[str, Any] = getattr(env, "metadata", None) or {}
+    return tuple(metadata.get("render_modes", ()))
 
 
 def cut_off(agents: Sequence[Any], terminations: Mapping[Any, Any], truncations: Mapping[Any, Any]) -> bool:

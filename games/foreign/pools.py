@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from games.foreign.contract import (
@@ -32,11 +31,8 @@ class Pool(Protocol):
     def start(self, seeds: Sequence[int | None]) -> Seen:
         """Start an episode in each copy that has a seed; the others stay where they are."""
 
-    def play(self, actions: NDArray[np.int64]) -> Seen:
-        """Step each copy that is not over; actions are [copy, agent]."""
-
-    def picture(self, index: int) -> NDArray[np.uint8] | str:
-        """What one copy looks like."""
+    def play(self, actions: NDArray[Any]) -> Seen:
+        """Step each copy that is not over; actions are [copy, agent] or, in a Box, [copy, agent, number]."""
 
     def close(self) -> None:
         """Close every copy; a second time does nothing."""
@@ -81,17 +77,13 @@ class LocalCopies:
                 self._seen[number] = self._guarded(number, copy.start, seed)
         return self._all_seen()
 
-    def play(self, actions: NDArray[np.int64]) -> Seen:
+    def play(self, actions: NDArray[Any]) -> Seen:
         """Step each copy that is not over; see `Pool`."""
         for number, copy, chosen in zip(self._numbers, self._copies, actions.tolist(), strict=True):
             last = self._seen[number]
             running = bool(last.present.any())
             self._seen[number] = self._guarded(number, copy.play, chosen) if running else at_rest(last)
         return self._all_seen()
-
-    def picture(self, index: int) -> NDArray[np.uint8] | str:
-        """What the copy at this position looks like."""
-        return self._guarded(self._numbers[index], self._copies[index].picture)
 
     def close(self) -> None:
         """Close every copy; a second time does nothing."""

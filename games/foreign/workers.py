@@ -63,18 +63,11 @@ class WorkerCopies:
             worker.ask("start", [seeds[number] for number in worker.numbers])
         return joined(self._answers())
 
-    def play(self, actions: NDArray[np.int64]) -> Seen:
+    def play(self, actions: NDArray[Any]) -> Seen:
         """Step each copy that is not over; see `Pool`."""
         for worker in self._workers:
             worker.ask("play", actions[worker.numbers])
         return joined(self._answers())
-
-    def picture(self, index: int) -> NDArray[np.uint8] | str:
-        """What one copy looks like."""
-        worker = next(worker for worker in self._workers if index in worker.numbers)
-        worker.ask("picture", worker.numbers.index(index))
-        picture: NDArray[np.uint8] | str = _checked(worker.answer())
-        return picture
 
     def close(self) -> None:
         """End the processes; a second time does nothing."""

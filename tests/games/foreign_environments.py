@@ -71,7 +71,7 @@ class StandIn(ParallelEnv):
 def started(
     make_env: Callable[[], Any], copies: int = 1, **how: Any
 ) -> tuple[ForeignGame, Any, torch.Generator]:
-    game = from_pettingzoo(make_env, copies, **how)
+    game = from_pettingzoo(make_env, **how)
     generator = torch.Generator().manual_seed(0)
     return game, game.reset(copies, generator), generator
 
@@ -83,4 +83,4 @@ def seeds(copies: int, generator: torch.Generator) -> list[int]:
 
 def random_actions(game: ForeignGame, state: Any, generator: torch.Generator) -> torch.Tensor:
     allowed = game.action_mask(state).float().flatten(0, 1)
-    return torch.multinomial(allowed, 1, generator=generator).reshape(game.copies, game.num_agents)
+    return torch.multinomial(allowed, 1, generator=generator).reshape(-1, game.num_agents)

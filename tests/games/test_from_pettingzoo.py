@@ -13,7 +13,7 @@ from bilevel.agents.rollout import rollout
 from bilevel.outer.transfer import SharedBy
 from games.catalogue import make
 from games.from_pettingzoo import from_pettingzoo
-from games.pettingzoo_view import env, parallel_env
+from games.pettingzoo_view import parallel_env
 from tests.games.foreign_environments import UNIT, StandIn, seeds, started
 
 # What comes through is what the environment does.
@@ -103,7 +103,7 @@ def test_a_horizon_below_the_environments_cuts_the_episode_off() -> None:
 
 
 def test_learners_play_it() -> None:
-    game = from_pettingzoo(functools.partial(parallel_env, "escape-room"), copies=6)
+    game = from_pettingzoo(functools.partial(parallel_env, "escape-room"))
     policy = MLP(num_features=7, num_actions=3, hidden=(4,))
     theta = torch.zeros(2, 2, policy.num_parameters)
     episodes = rollout(
@@ -177,7 +177,15 @@ def test_only_the_latest_state_of_the_game_itself_can_be_played() -> None:
     [
         (
             lambda: StandIn(acting={"a": spaces.Discrete(2), "b": spaces.Box(-1.0, 1.0, (1,))}),
-            r"stand_in_v0 cannot be played here: the actions of b are Box.*must be Discrete",
+            r"stand_in_v0 cannot be played here: some of its agents have Discrete actions and some a Box",
+        ),
+        (
+            lambda: StandIn(acting={"a": spaces.MultiDiscrete([2, 2])}, observed={"a": UNIT}),
+            r"stand_in_v0 cannot be played here: the actions of a are MultiDiscrete.*Discrete or a Box",
+        ),
+        (
+            lambda: StandIn(acting={"a": spaces.Box(0.0, np.inf, (1,))}, observed={"a": UNIT}),
+            r"stand_in_v0 cannot be played here: the actions of a are Box.*needs finite bounds",
         ),
         (
             lambda: StandIn({"a": UNIT, "b": spaces.Sequence(UNIT)}),
@@ -191,13 +199,12 @@ def test_only_the_latest_state_of_the_game_itself_can_be_played() -> None:
             lambda: StandIn({"a": spaces.Dict({"action_mask": UNIT}), "b": UNIT}),
             "stand_in_v0 cannot be played here: its observations are action masks and nothing else",
         ),
-        (lambda: env("prisoners-dilemma"), "agents act in turn.*open it with from_aec"),
         (lambda: StandIn(max_cycles=None), "stand_in_v0 does not say how long.*pass horizon"),
     ],
 )
 def test_unsuitable_environments_are_refused_by_name(build: Callable[[], Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        from_pettingzoo(build, copies=1)
+        from_pettingzoo(build)
 
 
 class Latecomers(StandIn):
@@ -226,30 +233,29 @@ def test_agents_that_appear_in_mid_episode_are_refused() -> None:
     class Returning(Latecomers):
         late = False
 
-    game, state, generator = started(lambda: Returning(lives={"b": 1}))
-    state, _, _ = game.step(state, torch.zeros(1, 2, dtype=torch.int64), generator)
     with pytest.raises(ValueError, match="latecomers_v0 cannot be played here: b appeared in mid-episode"):
-        game.step(state, torch.zeros(1, 2, dtype=torch.int64), generator)
+        started(lambda: Returning(lives={"b": 1}))
 
 
 def test_copies_that_differ_are_refused() -> None:
-    cycles = iter((3, 4))
+    cycles = iter((3, 3, 3, 4))
+    game = from_pettingzoo(lambda: StandIn(max_cycles=next(cycles)))
     with pytest.raises(ValueError, match="The copies of stand_in_v0 differ"):
-        from_pettingzoo(lambda: StandIn(max_cycles=next(cycles)), copies=2)
+        game.reset(2, torch.Generator())
 
 
 def test_bad_numbers_are_refused() -> None:
     for how, words in (
-        ({"copies": 0}, "at least 1 copy; copies is 0"),
-        ({"copies": 2, "workers": 3}, "from 0 to the number of copies, 2.*it is 3"),
-        ({"copies": 2, "workers": -1}, "it is -1"),
-        ({"copies": 1, "horizon": 0}, "horizon is 0"),
+        ({"workers": -1}, "workers must be 0 or more, not -1"),
+        ({"horizon": 0}, "horizon is 0"),
+        ({"discount": 1.5}, "discount must be from 0 to 1, not 1.5"),
+        ({"copies": 2}, "There is no setting of the environment 'copies'"),
     ):
         with pytest.raises(ValueError, match=words):
             from_pettingzoo(StandIn, **how)
     game, state, generator = started(StandIn, copies=2)
-    with pytest.raises(ValueError, match="copies=2, so the batch must be that; it is 3"):
-        game.reset(3, generator)
+    with pytest.raises(ValueError, match="at least 1 copy; batch is 0"):
+        game.reset(0, generator)
     for actions in (torch.zeros(2, 2), torch.zeros(2, 3, dtype=torch.int64)):
         with pytest.raises(ValueError, match=r"integers \[batch, agent\] = \(2, 2\)"):
             game.step(state, actions, generator)
@@ -272,7 +278,7 @@ def test_text_is_drawn_and_nothing_to_draw_is_refused() -> None:
 
 
 def test_a_pickled_game_has_environments_of_its_own() -> None:
-    game = from_pettingzoo(functools.partial(parallel_env, "escape-room"), copies=2, horizon=3)
+    game = from_pettingzoo(functools.partial(parallel_env, "escape-room"), horizon=3)
     twin = pickle.loads(pickle.dumps(game))
     assert repr(twin) == repr(game)
     states = [each.reset(2, torch.Generator().manual_seed(5)) for each in (game, twin)]

@@ -42,6 +42,9 @@ class DiceGame:
     def get_type(self):
         return self.type
 
+    def get_parameters(self):
+        return {"turns": self.turns}
+
     def num_players(self):
         return 2
 
@@ -144,7 +147,7 @@ class JointState(DiceState):
 def started(
     game: Any, copies: int = 1, seed: int = 0, **how: Any
 ) -> tuple[ForeignGame, Any, torch.Generator]:
-    opened = from_openspiel(game, copies, **how)
+    opened = from_openspiel(game, **how)
     generator = torch.Generator().manual_seed(seed)
     return opened, opened.reset(copies, generator), generator
 
@@ -153,15 +156,15 @@ def check_returns(
     game: ForeignGame, state: Any, generator: torch.Generator, actions_seed: int = 0
 ) -> torch.Tensor:
     """Play at random to the end: what was paid is what OpenSpiel says; gives it, [batch, agent]."""
-    draws, totals = torch.Generator().manual_seed(actions_seed), torch.zeros(game.copies, game.num_agents)
-    done = torch.zeros(game.copies, dtype=torch.bool)
+    draws, totals = torch.Generator().manual_seed(actions_seed), torch.zeros(len(state.time), game.num_agents)
+    done = torch.zeros(len(state.time), dtype=torch.bool)
     steps = 0
     while not done.all():
         state, rewards, done = game.step(state, random_actions(game, state, draws), generator)
         totals, steps = totals + rewards, steps + 1
         assert steps <= game.horizon
     assert game.ended(state).all()
-    said = [copy._state.returns() for copy in game._pool._copies]
+    said = [copy._state.returns() for copy in game._copies[len(done)].pool._copies]
     torch.testing.assert_close(totals, torch.tensor(said, dtype=torch.float32), atol=1e-5, rtol=0)
     return totals
 
@@ -224,12 +227,12 @@ def test_what_agents_see_can_be_chosen() -> None:
         game, state, _ = started(both, observe=observe)
         assert game.observation_space.shape == shape
         assert second is None or state.observations[0, 1].flatten().tolist() == second
-    assert from_openspiel(both, 1, flat=True).observation_space.shape == (2,)
+    assert from_openspiel(both, flat=True).observation_space.shape == (2,)
     with pytest.raises(ValueError, match="its information_state tensor, but it offers observation"):
-        from_openspiel(DiceGame(), 1, observe="information_state")
+        from_openspiel(DiceGame(), observe="information_state")
     both.type = kind(tensors=())
     with pytest.raises(ValueError, match=r"stand_in cannot be played here.* but it offers none"):
-        from_openspiel(both, 1)
+        from_openspiel(both)
 
 
 def test_the_state_is_drawn_as_text() -> None:
@@ -249,13 +252,13 @@ def test_games_that_cannot_be_seeded_or_stepped_are_refused(changes: dict[str, s
     game = DiceGame()
     game.type = kind(**changes)
     with pytest.raises(ValueError, match=f"stand_in cannot be played here: it .*{words}"):
-        from_openspiel(game, 1)
+        from_openspiel(game)
 
 
 def test_a_missing_extra_is_refused_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyspiel", None)
     with pytest.raises(ModuleNotFoundError, match=r"OpenSpiel is not installed: pip install open_spiel$"):
-        from_openspiel("matrix_rps", 1)
+        from_openspiel("matrix_rps")
 
 
 def test_names_and_parameters_go_to_openspiel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,23 +266,25 @@ def test_names_and_parameters_go_to_openspiel(monkeypatch: pytest.MonkeyPatch) -
         pass
 
     def load_game(name, parameters=None):
-        if parameters == {"bad": 1}:
-            raise SpielError("Unknown parameter 'bad'")
+        if parameters == {"turns": 0}:
+            raise SpielError("No turns")
         game = DiceGame()
         game.turns = (parameters or {"turns": 3})["turns"]
         return game
 
     stand_in = SimpleNamespace(registered_names=lambda: ["dice"], load_game=load_game, SpielError=SpielError)
     monkeypatch.setitem(sys.modules, "pyspiel", stand_in)
-    assert from_openspiel("dice", 1).horizon == 3
-    assert from_openspiel("dice", 1, parameters={"turns": 5}).horizon == 5
-    assert from_openspiel("dice(turns=3)", 1).horizon == 3
+    assert from_openspiel("dice").horizon == 3
+    assert from_openspiel("dice", turns=5).horizon == 5
+    assert from_openspiel("dice(turns=3)").horizon == 3
     with pytest.raises(ValueError, match=r"no OpenSpiel game 'dise'. Did you mean 'dice'"):
-        from_openspiel("dise", 1)
-    with pytest.raises(ValueError, match=r"OpenSpiel refuses dice.*Unknown parameter 'bad'"):
-        from_openspiel("dice", 1, parameters={"bad": 1})
+        from_openspiel("dise")
+    with pytest.raises(ValueError, match=r"no setting of dice 'bad'\. Known: turns"):
+        from_openspiel("dice", bad=1)
+    with pytest.raises(ValueError, match="dice cannot be opened with turns=0: SpielError: No turns"):
+        from_openspiel("dice", turns=0)
     with pytest.raises(ValueError, match=r"Parameters \(turns\) need a game's name"):
-        from_openspiel(DiceGame(), 1, parameters={"turns": 5})
+        from_openspiel(DiceGame(), turns=5)
 
 
 # The real thing.
@@ -332,14 +337,14 @@ def test_returns_are_openspiels(name: str) -> None:
 
 def test_parameters_are_kept() -> None:
     pyspiel = real()
-    named = from_openspiel("goofspiel", 1, parameters={"num_cards": 5, "players": 3})
-    loaded = from_openspiel(pyspiel.load_game("goofspiel(num_cards=5,players=3)"), 1)
+    named = from_openspiel("goofspiel", num_cards=5, players=3)
+    loaded = from_openspiel(pyspiel.load_game("goofspiel(num_cards=5,players=3)"))
     for game in (named, loaded):
         assert (game.num_agents, int(game.action_space.n), game.horizon) == (3, 5, 5)
-    with pytest.raises(ValueError, match=r"OpenSpiel refuses goofspiel with parameters \{'cards': 5\}"):
-        from_openspiel("goofspiel", 1, parameters={"cards": 5})
+    with pytest.raises(ValueError, match=r"no setting of goofspiel 'cards'\. Did you mean 'num_cards'"):
+        from_openspiel("goofspiel", cards=5)
     with pytest.raises(ValueError, match=r"no OpenSpiel game 'gofspiel'\. Did you mean 'goofspiel'"):
-        from_openspiel("gofspiel", 1)
+        from_openspiel("gofspiel")
 
 
 def test_cards_are_dealt_by_the_generator() -> None:
@@ -359,4 +364,4 @@ def test_games_that_draw_for_themselves_are_refused() -> None:
     ]
     assert drawing
     with pytest.raises(ValueError, match="draws its chance events itself"):
-        from_openspiel(drawing[0], 1)
+        from_openspiel(drawing[0])

@@ -77,7 +77,7 @@ def test_knights_archers_zombies_whose_agents_die_early() -> None:
     game, left_early = check_against_the_environment(build)
     assert left_early
     assert (game.num_agents, game.observation_space.shape) == (4, (27, 5))
-    assert from_pettingzoo(build, 1, flat=True).observation_space.shape == (135,)
+    assert from_pettingzoo(build, flat=True).observation_space.shape == (135,)
 
 
 def test_cooperative_pong_is_seen_as_an_image() -> None:
@@ -87,12 +87,18 @@ def test_cooperative_pong_is_seen_as_an_image() -> None:
     assert game.observation_space == spaces.Box(0.0, 1.0, (channels, height, width), dtype=np.float32)
 
 
-def test_continuous_pistons_are_refused_by_name() -> None:
-    build = environment("pettingzoo.butterfly.pistonball_v6", continuous=True)
-    with pytest.raises(
-        ValueError, match="pistonball_v6 cannot be played here: the actions of piston_0 are Box"
-    ):
-        from_pettingzoo(build, copies=1)
+def test_continuous_pistons_move_as_they_are_told() -> None:
+    build = environment("pettingzoo.butterfly.pistonball_v6", continuous=True, n_pistons=3, max_cycles=2)
+    game, state, generator = started(build, flat=True)
+    assert game.action_space == spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
+    assert game.action_mask(state) is None
+    single = build()
+    single.reset(seed=seeds(1, torch.Generator().manual_seed(0))[0])
+    actions = torch.tensor([[[0.25], [-1.0], [1.0]]])
+    _, rewards, _ = game.step(state, actions, generator)
+    told = {agent: actions[0, i].numpy() for i, agent in enumerate(single.possible_agents)}
+    paid = single.step(told)[1]
+    assert torch.equal(rewards[0], torch.tensor([float(paid[agent]) for agent in single.possible_agents]))
 
 
 @pytest.mark.parametrize(("name", "features"), [("simple_spread_v3", 18), ("simple_tag_v3", 16)])

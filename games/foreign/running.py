@@ -1,0 +1,93 @@
+"""Copies that run: their latest state, and what it takes to draw one of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from games.foreign.contract import Copy, Seen
+from games.foreign.pools import Pool
+
+MOMENTS = itertools.count()
+"""Numbers for states: no two of this process have the same."""
+
+NOTHING = -1
+"""The moment of copies that have no state, because they have not been started or failed in a step."""
+
+
+class RunningCopies:
+    """A pool of copies with the moment they are in.
+
+    Drawing is done by one more copy, which is opened when it is first wanted, and plays the same episode from
+    its seed: the copies that learn need not carry what it takes to draw.
+
+    Args:
+        pool: of the copies.
+        make_drawing: opens the copy that draws.
+    """
+
+    def __init__(self, pool: Pool, make_drawing: Callable[[], Copy]) -> None:
+        self.pool = pool
+        self.moment = NOTHING
+        self._make_drawing = make_drawing
+        self._drawing: Copy | None = None
+        self._drawn: tuple[int, int, int] | None = None  # copy, the episode's number, steps drawn
+        self._seeds: list[int] = []
+        self._began: list[int] = []
+        self._steps: list[NDArray[Any]] = []
+        self._episodes: list[int] = []
+
+    def start(self, seeds: list[int | None]) -> Seen:
+        """Start an episode in each copy that has a seed; the others stay where they are."""
+        self.moment = NOTHING
+        seen = self.pool.start(seeds)
+        if not self._seeds or all(seed is not None for seed in seeds):
+            self._seeds, self._began = [0] * len(seeds), [0] * len(seeds)
+            self._episodes, self._steps = [0] * len(seeds), []
+            self._drawn = None
+        for copy, seed in enumerate(seeds):
+            if seed is not None:
+                self._seeds[copy], self._began[copy] = seed, len(self._steps)
+                self._episodes[copy] += 1
+        unused = min(self._began)
+        del self._steps[:unused]
+        self._began = [began - unused for began in self._began]
+        self.moment = next(MOMENTS)
+        return seen
+
+    def play(self, actions: NDArray[Any]) -> Seen:
+        """Step each copy that is not over; actions are [copy, agent] or [copy, agent, number]."""
+        self.moment = NOTHING  # if the environment fails, there is no latest state any more
+        seen = self.pool.play(actions)
+        self._steps.append(actions)
+        self.moment = next(MOMENTS)
+        return seen
+
+    def picture(self, copy: int) -> NDArray[np.uint8] | str:
+        """Draw a copy: what it looks like now."""
+        if self._drawing is None:
+            self._drawing = self._make_drawing()
+        steps = self._steps[self._began[copy] :]
+        done = 0
+        if self._drawn is not None and self._drawn[:2] == (copy, self._episodes[copy]):
+            done = self._drawn[2]
+        else:
+            self._last = self._drawing.start(self._seeds[copy])
+        for actions in steps[done:]:
+            if self._last.present.any():
+                self._last = self._drawing.play(actions[copy].tolist())
+        self._drawn = copy, self._episodes[copy], len(steps)
+        return self._drawing.picture()
+
+    def close(self) -> None:
+        """Close every copy; a second time does nothing."""
+        self.moment = NOTHING
+        self.pool.close()
+        if self._drawing is not None:
+            self._drawing.close()
+            self._drawing = None
+            self._drawn = None
