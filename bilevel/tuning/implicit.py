@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bilevel.errors import require, require_name
 from bilevel.hypergradient.solvers import SOLVERS, System
+from bilevel.tuning.kernels import require_second_derivative
 from bilevel.tuning.meta_gradients import LookAhead, MetaGradient
 
 _GROWTH = 2.0
@@ -76,6 +77,8 @@ class Implicit:
         """Solve, at the model's parameters as they are, with the step's batch."""
         params = ahead.start()
         total = ahead.total(0, params, ahead.world.buffers_now())
+        if ahead.inspect:
+            require_second_derivative(total)
         loss = ahead.outcome(params, ahead.world.buffers_now())
         free = [index for index, p in enumerate(params) if p.requires_grad]
         pulled = torch.autograd.grad(loss, [*(params[i] for i in free), *ahead.outer], allow_unused=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -16,6 +15,7 @@ from torch.nn.utils import get_total_norm
 from bilevel.errors import require
 from bilevel.tree import Tensors, Tree, split_floating
 from bilevel.tuning.draws import Draws, drawing_from
+from bilevel.tuning.kernels import composite_kernels, lacks_derivative, require_second_derivative
 from bilevel.tuning.lifted import LiftedOptimiser, Params
 from bilevel.tuning.world import World
 
@@ -69,6 +69,8 @@ class LookAhead:
     """The modules whose parameters `outer` are."""
     groups: Callable[[], list[dict[str, Any]]] = list
     """Gives the optimiser's parameter groups, with the learning rate that is learned."""
+    inspect: bool = False
+    """Whether graphs that are to be differentiated twice are looked through for what torch does not say."""
 
     def start(self) -> Params:
         """The model's own parameters or copies, to start from: to be differentiated, not to be changed."""
@@ -137,6 +139,8 @@ def unrolled(ahead: LookAhead) -> MetaGradient:
     first: Descended | None = None
     for step in range(len(ahead.losses)):
         total = ahead.total(step, params, buffers)
+        if ahead.inspect:
+            require_second_derivative(total)
         params = ahead.optimiser(total, params)
         first = first or _descended(total, ahead.optimiser.descended)
     loss = ahead.outcome(params, buffers)
@@ -158,15 +162,15 @@ def directional(ahead: LookAhead) -> MetaGradient:
 def finite_difference(ahead: LookAhead) -> MetaGradient:
     """As `directional`, the derivative in the direction u by central differences of the training losses.
 
-    No derivative of the training losses in the model but the step's own is needed. The parameters move by
-    eps^(1/3) of their norm, eps being the precision of their dtype: there rounding and the third derivative
-    weigh about the same. The error is estimated at no cost: the differences, weighted, must add up to the
-    weighted loss's derivative along u, which its gradient gives exactly. Where they do not, as a ReLU network
-    changes pieces or losses are flat, other lengths are tried, and then forward mode.
+    The parameters move by eps^(1/3) of their norm, eps being the precision of their dtype: there rounding and
+    the third derivative weigh about the same. The error is estimated at no cost: the differences, weighted,
+    must add up to the weighted loss's derivative along u, which its gradient gives exactly. Where they do
+    not, as a ReLU network changes pieces, or losses are flat for their precision, forward mode is asked, and
+    where torch has none other lengths are tried.
 
     Raises:
-        ValueError: the parameters have fewer digits than float32; or the estimated error is above 5 % at
-            every length, and torch has no forward mode of these losses.
+        ValueError: the parameters have fewer digits than float32; or torch has no forward mode of these
+            losses, and the estimated error is above 5 % at every length.
 
     Source:
         Liu et al., DARTS, arXiv 1806.09055, for plain gradient steps; here for every lifted optimizer.
@@ -175,40 +179,54 @@ def finite_difference(ahead: LookAhead) -> MetaGradient:
     if not pulled.counts:
         return MetaGradient(pulled.direct, pulled.loss, pulled.descended)
     moved = [(p, u) for p, u in zip(pulled.params, pulled.direction, strict=True) if u is not None]
-    coarsest = max((p.dtype for p, _ in moved), key=lambda dtype: torch.finfo(dtype).eps)
-    precision, least = torch.finfo(coarsest).eps, torch.finfo(coarsest).tiny
+    precision = max((torch.finfo(p.dtype) for p, _ in moved), key=lambda each: each.eps)
     require(
-        precision < 1e-4,
-        f"The estimator finite-difference takes differences of losses, for which {coarsest} has too few "
-        "digits: use directional or unrolled.",
+        precision.eps < 1e-4,
+        f"The estimator finite-difference takes differences of losses, for which torch.{precision.dtype} has "
+        "too few digits: use directional or unrolled.",
     )
     size, norm = (get_total_norm(list(of)) for of in zip(*moved, strict=True))
-    length = precision ** (1 / 3) * torch.where(size > 0, size, 1) / norm.clamp(min=least**0.5)
-    best: tuple[float, list[Tensor]] = (math.inf, [])
-    for factor in _LENGTHS:
-        rises = _differences(ahead, pulled, factor * length)
-        pairs = zip(pulled.steepness, rises, strict=True)
-        parts = torch.cat([(s * rise).detach().flatten() for s, rise in pairs if s is not None])
-        error = float((parts.sum() - pulled.slope).abs() / parts.abs().sum().clamp(min=least))
-        best = min(best, (error, rises), key=lambda each: each[0])
-        if error <= 10 * precision**0.5:
-            break
-    if best[0] <= _LARGEST_ERROR:
-        return _joined(best[1], pulled, ahead)
+    length = precision.eps ** (1 / 3) * torch.where(size > 0, size, 1) / norm.clamp(min=precision.tiny**0.5)
+    first = _differences(ahead, pulled, length)
+    if first.error <= 10 * precision.eps**0.5:
+        return _joined(first.rises, pulled, ahead)
     try:
-        return _joined(_tangents(ahead, pulled), pulled, ahead)
-    except RuntimeError as missing:
-        raise ValueError(
-            f"The differences of the training losses are off by an estimated {best[0]:.0%} at every length "
-            f"tried (losses with jumps, or too flat for {coarsest}), and torch has no forward mode of these "
-            "losses: use unrolled, or float64."
-        ) from missing
+        with composite_kernels():
+            return _joined(_tangents(ahead, pulled), pulled, ahead)
+    except RuntimeError as error:
+        if not lacks_derivative(error):
+            raise
+    tried = [first, *(_differences(ahead, pulled, factor * length) for factor in (1 / 8, 8.0, 1 / 64))]
+
+    def uncertain(each: _Differences) -> float:
+        """The estimated error, or how far the nearest of the others is, if that is more."""
+        return max(each.error, min(each.apart(other) for other in tried if other is not each))
+
+    best = min(tried, key=uncertain)
+    require(
+        uncertain(best) <= 0.05,
+        "The differences of the training losses are off by an estimated "
+        f"{uncertain(best):.0%} at every length tried (losses with jumps, or too flat for "
+        f"torch.{precision.dtype}), and torch has no forward mode of them: use unrolled, or float64.",
+    )
+    return _joined(best.rises, pulled, ahead)
 
 
-_LENGTHS = (1.0, 1 / 8, 8.0, 1 / 64)
-"""Of the differences, in the order in which they are tried, times the cube root of the precision."""
-_LARGEST_ERROR = 0.05
-"""Of the differences, as estimated: where it is larger, forward mode is asked."""
+class _Differences(NamedTuple):
+    rises: list[Tensor]
+    """The derivatives of the training losses in a direction, by differences."""
+    weighted: Tensor
+    """These, each times its weight: flat, detached."""
+    error: float
+    """Of these, relative to their norm, as estimated."""
+
+    def apart(self, other: _Differences) -> float:
+        """How far other differences are, relative to the norm."""
+        return _ratio((self.weighted - other.weighted).norm(), self.weighted.norm())
+
+
+def _ratio(part: Tensor, whole: Tensor) -> float:
+    return float(part.abs() / whole.clamp(min=torch.finfo(whole.dtype).tiny))
 
 
 def _tangents(ahead: LookAhead, pulled: _PulledBack) -> list[Tensor]:
@@ -226,7 +244,7 @@ def _tangents(ahead: LookAhead, pulled: _PulledBack) -> list[Tensor]:
     return _called_again(ahead, pulled, along)
 
 
-def _differences(ahead: LookAhead, pulled: _PulledBack, length: Tensor) -> list[Tensor]:
+def _differences(ahead: LookAhead, pulled: _PulledBack, length: Tensor) -> _Differences:
     """The same by central differences, over the length times u to each side.
 
     Of losses, not of what is weighed: weights may read a loss without being its function.
@@ -243,7 +261,10 @@ def _differences(ahead: LookAhead, pulled: _PulledBack, length: Tensor) -> list[
         return losses if reads else tuple(loss.detach() for loss in losses)
 
     on, back = (_called_again(ahead, pulled, functools.partial(shifted, sign=sign)) for sign in (1, -1))
-    return [(one - other) / (2 * length.to(one)) for one, other in zip(on, back, strict=True)]
+    rises = [(one - other) / (2 * length.to(one)) for one, other in zip(on, back, strict=True)]
+    pairs = zip(pulled.steepness, rises, strict=True)
+    weighted = torch.cat([(s * rise).detach().flatten() for s, rise in pairs if s is not None])
+    return _Differences(rises, weighted, _ratio(weighted.sum() - pulled.slope, weighted.norm()))
 
 
 def _called_again(ahead: LookAhead, pulled: _PulledBack, function: Callable[[Params], Result]) -> Result:
@@ -270,7 +291,9 @@ ESTIMATORS: dict[str, Callable[[LookAhead], MetaGradient]] = {
 ONE_STEP = ("directional", "finite-difference")
 """Those that look through one virtual step only."""
 SHARING = tuple(ESTIMATORS)
-"""Those that can start from what the model itself computed for its own step."""
+"""Those that can start from what the model itself computed for its own step, and keep its gradient."""
+CALLS_ONCE = ("unrolled", "implicit")
+"""Those that then call each loss once in a step."""
 
 
 class _PulledBack(NamedTuple):

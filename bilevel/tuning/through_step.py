@@ -18,6 +18,7 @@ from bilevel.hypergradient.online import online
 from bilevel.tree import Tensors, Tree
 from bilevel.tuning.draws import draw_from, drawing_from
 from bilevel.tuning.implicit import Implicit
+from bilevel.tuning.kernels import require_second_derivative
 from bilevel.tuning.meta_gradients import ESTIMATORS, LookAhead, MetaGradient
 from bilevel.tuning.torch_steps import Memory
 
@@ -77,8 +78,8 @@ class ThroughStep:
         """Look ahead.
 
         Raises:
-            ValueError: a module changes its buffers when it is called (says which); the estimator refuses, or
-                batches what cannot be batched, as random draws.
+            ValueError: a module changes its buffers when it is called (says which); the estimator refuses.
+            RuntimeError: torch cannot batch or differentiate something, as random draws.
         """
         step = PureStep(ahead)
         problem = BilevelProblem(
@@ -86,14 +87,7 @@ class ThroughStep:
             outer_loss=step.outcome,
             inner_data=lambda theta, phi, k: (k, ahead.world.draws_now()),
         )
-        try:
-            estimate = self.estimator(problem, step.theta, step.memory, step.phi, steps=len(ahead.losses))
-        except (RuntimeError, NotImplementedError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(
-                f"The estimator {type(self.estimator).__name__} cannot take these losses as a pure function "
-                f"({reason}); unrolled can."
-            ) from error
+        estimate = self.estimator(problem, step.theta, step.memory, step.phi, steps=len(ahead.losses))
         found = dict(zip(map(id, step.learned.parameters()), estimate.gradient.values(), strict=True))
         return MetaGradient([found[id(p)] for p in ahead.outer], estimate.outer_loss.detach())
 
@@ -169,6 +163,7 @@ class PureStep:
         before, buffers = world.buffers_now(), world.buffers_now()
         with drawing_from(world.draws_now()):
             total = self.ahead.total(index, self.start, buffers)
+        require_second_derivative(total)
         for name, buffer in before.items():
             require(
                 torch.equal(buffer, buffers[name]),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,12 @@ from bilevel.tuning.clipping import Clipping
 from bilevel.tuning.draws import drawing_from, validation_seed
 from bilevel.tuning.history import History
 from bilevel.tuning.implicit import Implicit
+from bilevel.tuning.kernels import composite_kernels, lacks_derivative
 from bilevel.tuning.lifted import LiftedOptimiser, parameters_of
 from bilevel.tuning.meta_gradients import (
+    CALLS_ONCE,
+    ESTIMATORS,
+    ONE_STEP,
     SHARING,
     Descended,
     LookAhead,
@@ -38,8 +43,9 @@ from bilevel.tuning.meta_gradients import (
     Own,
     TrainLosses,
 )
+from bilevel.tuning.repeatable import require_no_autocast, require_repeatable
 from bilevel.tuning.supported import check_lifts, refusing_scalers, require_stepping
-from bilevel.tuning.through_step import make_estimator
+from bilevel.tuning.through_step import ThroughStep, make_estimator
 from bilevel.tuning.world import Moment, World
 
 
@@ -135,8 +141,15 @@ class LossWeightTuner:
         require_counts(virtual_steps=virtual_steps, every=every, accumulate=accumulate)
         require_name(first, FIRST, "value of first,")
         chosen = make_estimator(estimator)
+        named = (
+            "implicit"
+            if isinstance(chosen, Implicit)
+            else estimator
+            if isinstance(estimator, str)
+            else type(estimator).__name__
+        )
         require_fitting(
-            estimator if isinstance(estimator, str) else type(estimator).__name__,
+            named,
             implicit=isinstance(chosen, Implicit),
             virtual_steps=virtual_steps,
             learns_rate=learning_rate is not None,
@@ -151,8 +164,11 @@ class LossWeightTuner:
         self.virtual_steps, self.every, self.accumulate = virtual_steps, every, accumulate
         self.model_first = first == "model"
         self.clipping = Clipping(max_norm, max_value)
-        self.estimator = chosen
-        self.shares = estimator in SHARING
+        self.estimator, self.estimator_name = chosen, named
+        self.shares = named in SHARING or named in CALLS_ONCE
+        self.composite = isinstance(chosen, ThroughStep)
+        """Whether look-aheads do without fused kernels, as attention's, that lack a derivative: found out."""
+        self._checked_calls = False
         self.outer = parameters_of(outer_optimiser)
         self._known = [module for module in self.learned.modules() if isinstance(module, Learned)]
         self.steps, self.history = 0, History()
@@ -274,20 +290,100 @@ class LossWeightTuner:
         before = self.world.now()
         self._seed()
         try:
-            own = self._own(batches[0], before)
             with noting_losses(self._known) as self._seen:
-                found = self._look_ahead(batches, validation_loss, own)
+                own, found = self._find(batches, validation_loss, before)
         except BaseException:
             self.world.go_back(before)
             raise
         if self.model_first:
-            assert found.descended is not None, "the estimator keeps no gradient"
-            loss = self._follow(found.descended)
+            if own is None:
+                loss = self._train(batches[0], None)
+            else:
+                assert found.descended is not None, "the estimator keeps no gradient"
+                loss = self._follow(found.descended)
             self._move_weights(found.gradient)
         else:
             self._move_weights(found.gradient)
             loss = self._train(batches[0], own)
         return StepResult(loss, found.validation_loss)
+
+    def _find(
+        self, batches: list[list[TrainLosses]], validation_loss: Loss, before: Moment
+    ) -> tuple[Own | None, MetaGradient]:
+        """The hypergradient, and what the model computed for its own step if both could share it.
+
+        Where torch lacks a derivative of a fused kernel (attention, a compiled model), the look ahead is
+        computed without them from then on, and the model's own step with them, as in a plain loop.
+        """
+        if not (self.composite or self.world.compiled):
+            own = self._own(batches[0], before)
+            try:
+                self._check_calls(batches, validation_loss, before, own)
+                return own, self._look_ahead(batches, validation_loss, own)
+            except RuntimeError as error:
+                if not self._may_lack(error):
+                    raise
+                self.world.go_back(before)
+        with composite_kernels():
+            try:
+                self._check_calls(batches, validation_loss, before, None)
+                found = self._look_ahead(batches, validation_loss, None)
+            except RuntimeError as error:
+                if not self._may_lack(error):
+                    raise
+                self._refuse(batches, validation_loss, error)
+        self.composite = True
+        return None, found
+
+    def _may_lack(self, error: RuntimeError) -> bool:
+        """Whether this says that the estimator cannot differentiate the losses, though others might."""
+        return lacks_derivative(error) or isinstance(self.estimator, ThroughStep)
+
+    def _refuse(
+        self, batches: list[list[TrainLosses]], validation_loss: Loss, error: RuntimeError
+    ) -> NoReturn:
+        """Raise ValueError that names the estimators which can differentiate these losses: they are tried."""
+
+        def those_that_can(virtual: list[list[TrainLosses]]) -> list[str]:
+            able = []
+            for name, estimator in ESTIMATORS.items():
+                if len(virtual) == 1 or name not in ONE_STEP:
+                    with suppress(RuntimeError, ValueError, FloatingPointError):
+                        self._look_ahead(virtual, validation_loss, None, estimator)
+                        able.append(name)
+            return able
+
+        able, where = those_that_can(batches), ""
+        if not able and len(batches) > 1:
+            able, where = those_that_can(batches[:1]), " with virtual_steps=1"
+        if not able and not lacks_derivative(error):
+            raise error  # of the losses themselves
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ValueError(
+            f"The estimator {self.estimator_name} cannot differentiate these losses ({reason}); "
+            + (f"{', '.join(able)} can{where}." if able else "no other can, either.")
+        ) from error
+
+    def _check_calls(
+        self, batches: list[list[TrainLosses]], validation_loss: Loss, before: Moment, own: Own | None
+    ) -> None:
+        """Once, if losses are called several times a step: they must give the same values again."""
+        parts = [part for parts in batches for part in parts]
+        once = (
+            own is not None and self.estimator_name in CALLS_ONCE and len(set(map(id, parts))) == len(parts)
+        )
+        if self._checked_calls or once:
+            return
+        through = isinstance(self.estimator, ThroughStep)
+        losses = [functools.partial(self._checked, part) for part in (parts if through else batches[0])]
+        name = f"the estimator {self.estimator_name}"
+        require_repeatable(losses, self.world, before.draws, name, "training loss")
+        if through:
+            seeded = self.world.seeded(validation_loss, self._seed(), self.steps)
+            require_repeatable([seeded], self.world, before.draws, name, "validation loss")
+        if self.estimator_name == "finite-difference":
+            require_no_autocast(losses[0], self.world, before.draws)
+        self._checked_calls = True
 
     def _seed(self) -> int:
         """Of the stream that validation draws from: it follows from where torch's stream first was."""
@@ -311,7 +407,11 @@ class LossWeightTuner:
         return Own(losses, before.draws, reads)
 
     def _look_ahead(
-        self, batches: list[list[TrainLosses]], validation_loss: Loss, own: Own | None
+        self,
+        batches: list[list[TrainLosses]],
+        validation_loss: Loss,
+        own: Own | None,
+        estimator: Callable[[LookAhead], MetaGradient] | None = None,
     ) -> MetaGradient:
         checked = [[functools.partial(self._checked, part) for part in parts] for parts in batches]
         lifted = LiftedOptimiser(self.optimiser, groups=self._groups(), clip=self.clipping.differentiable)
@@ -326,8 +426,9 @@ class LossWeightTuner:
                 own,
                 self.learned,
                 self._groups,
+                inspect=not self.history.steps,
             )
-            found = self.estimator(ahead)
+            found = (estimator or self.estimator)(ahead)
         require(
             any(g is not None for g in found.gradient),
             "The validation loss depends on none of the learned weights: it must be computed with the model "

@@ -138,6 +138,14 @@ class World(nn.Module):
                     module._parameters[key] = own  # type: ignore[assignment]
 
     @property
+    def compiled(self) -> bool:
+        """Whether torch.compile has made a module of the model."""
+        return any(
+            module._compiled_call_impl is not None or type(module).__name__ == "OptimizedModule"
+            for module in self.modules()
+        )
+
+    @property
     def devices(self) -> list[torch.device]:
         """The accelerators that hold parameters: their random streams are restored, too."""
         found = dict.fromkeys(parameter.device for parameter in self.trained)

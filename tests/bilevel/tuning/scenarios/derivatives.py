@@ -40,10 +40,8 @@ def penalty() -> Loop:
     def losses(index: int) -> dict[str, Tensor]:
         found = fit(index)
         gradients = torch.autograd.grad(found["square"], list(model.parameters()), create_graph=True)
-        return {
-            **found,
-            "cosh": found["cosh"] + 0.1 * torch.stack([g.square().sum() for g in gradients]).sum(),
-        }
+        squares = torch.stack([g.square().sum() for g in gradients])
+        return {**found, "cosh": found["cosh"] + 0.1 * squares.sum()}
 
     loop.losses = losses
     return loop
