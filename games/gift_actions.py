@@ -136,8 +136,9 @@ class GiftGame(WrappedGame):
         """Play one step of the game, tell it of the gifts, and pay; see `Game.step`."""
         own, wanted = self._parts(actions)
         game, extrinsic, done = self.game.step(state.game, own, generator)
-        split = self.rules.split(self.game, extrinsic.dtype, extrinsic.device)
-        given = self.rules.given(wanted, state.purse.to(extrinsic), split)
+        everybody = self.rules.split(self.game, extrinsic.dtype, extrinsic.device)
+        split, part = self.rules.split_now(everybody, self.game.present(state.game))
+        given = part * self.rules.given(wanted, state.purse.to(extrinsic), split)
         purse = self.rules.left(state.purse, given, extrinsic)
         gifts = given.unsqueeze(-1) * split
         after = GiftState(self.game.give(game, gifts), extrinsic, gifts, purse)

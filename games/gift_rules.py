@@ -13,6 +13,7 @@ from games.base import Game
 from games.constants import constant, kept
 from games.errors import require, require_name
 from games.matrix import require_finite
+from games.presence import both_present
 
 
 class Budget(NamedTuple):
@@ -37,8 +38,9 @@ BUDGETS: dict[str, Budget] = {
 class GiftRules:
     """The settings of gifts as actions.
 
-    A gift is split equally among its receivers; an agent without receivers gives nothing. Out of a purse that
-    holds less than a whole gift, what is left is given. Gifts that are received fill no purse.
+    A gift is split equally among its receivers; an agent without receivers gives nothing. The part of a
+    receiver that has left stays with the giver, in its reward or its purse (`games.presence`). Out of a purse
+    that holds less than a whole gift, what is left is given. Gifts that are received fill no purse.
 
     Raises:
         ValueError: the amount is not above 0, or the purse does not go with the kind of budget.
@@ -100,6 +102,29 @@ class GiftRules:
         tensor([0.0000, 0.5000, 0.5000])
         """
         return _split(game, self.receivers, dtype, device)
+
+    def split_now(self, split: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor | float]:
+        """The same among the agents present, and the part of a gift that is given to them.
+
+        Args:
+            split: among everybody, [giver, receiver].
+            present: which agents take part, boolean [..., agent]; None: all of them.
+
+        Returns:
+            [..., giver, receiver], rows summing to 1 or 0; and, from 0 to 1, [..., giver].
+
+        >>> everybody = torch.tensor([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
+        >>> GiftRules(amount=1.0).split_now(everybody, torch.tensor([True, True, False]))
+        (tensor([[0., 1., 0.],
+                [1., 0., 0.],
+                [0., 0., 0.]]), tensor([0.5000, 0.5000, 0.0000]))
+        """
+        if present is None:
+            return split, 1.0
+        there = (split > 0) & both_present(present)
+        count = there.sum(-1).to(split.dtype)
+        part = count / (split > 0).sum(-1).clamp(min=1)
+        return there / count.clamp(min=1).unsqueeze(-1), part
 
     def given(self, wanted: Tensor, purse: Tensor, split: Tensor) -> Tensor:
         """What each agent gives: [..., agent], of who wants to (boolean) and what the purses hold."""

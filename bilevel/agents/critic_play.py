@@ -124,7 +124,7 @@ class CriticPlay(SampledPlay):
 
     def parts(self, theta: Tensor, transfer: Transfer, data: Episodes) -> Sequence[Any]:
         """One gradient step, on all episodes, judged by these critics."""
-        values = self.policy.values(theta, data.observations) * data.alive
+        values = self.policy.values(theta, data.observations) * data.acting
         return (Judged(data, transfer.rewards(data), values),)
 
     def losses(
@@ -139,9 +139,9 @@ class CriticPlay(SampledPlay):
         episodes, rewards, values = data
         logits = self._logits(own, episodes)
         own_log, joint = self._log_probabilities(logits, others, episodes)
-        returns = self.surrogate(own_log, joint, rewards, episodes.alive, self.game.discount, values)
+        returns = self.surrogate(own_log, joint, rewards, episodes.acting, self.game.discount, values)
         value = value_losses(
-            self.policy.values(own, episodes.observations), self._targets(data), episodes.alive
+            self.policy.values(own, episodes.observations), self._targets(data), episodes.acting
         )
         return LossTerms(-returns, value, self._entropy(logits, episodes))
 
@@ -202,7 +202,7 @@ class PPOPlay(CriticPlay):
         """Play the episodes, and write down how likely each action was."""
         data = super().sample(theta, transfer, generator)
         with torch.no_grad():
-            log_probabilities = chosen(self._logits(theta, data), data.actions) * data.alive
+            log_probabilities = chosen(self._logits(theta, data), data.actions) * data.acting
         return data._replace(log_probabilities=log_probabilities)
 
     def parts(self, theta: Tensor, transfer: Transfer, data: Episodes) -> Sequence[Any]:
@@ -216,21 +216,21 @@ class PPOPlay(CriticPlay):
     def terms(self, own: Tensor, others: Tensor, transfer: Transfer, data: Judged) -> LossTerms:
         """The policy's, the critic's and the entropy's term; see the class."""
         episodes, rewards, old = data
-        alive, drawn = episodes.alive, episodes.log_probabilities
+        acting, drawn = episodes.acting, episodes.log_probabilities
         require(drawn is not None, "PPO needs to know how likely actions were when they were drawn.")
         assert drawn is not None
         advantages, targets = self._advantages(data), self._targets(data)
-        advantages = normalised(advantages, alive) if self.normalise else advantages
+        advantages = normalised(advantages, acting) if self.normalise else advantages
         logits = self._logits(own, episodes)
-        ratio = (chosen(logits, episodes.actions) * alive - drawn).exp()
+        ratio = (chosen(logits, episodes.actions) * acting - drawn).exp()
         held = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
         gains = torch.minimum(ratio * advantages, held * advantages)
         steps = discounts(rewards.shape[-2], self.game.discount, rewards).unsqueeze(-1)
         values = self.policy.values(own, episodes.observations)
         if self.value_clip is None:
-            value = value_losses(values, targets, alive)
+            value = value_losses(values, targets, acting)
         else:
-            value = clipped_value_losses(values, targets, alive, old, self.value_clip)
+            value = clipped_value_losses(values, targets, acting, old, self.value_clip)
         return LossTerms(-(steps * gains).sum(-2).mean(-1), value, self._entropy(logits, episodes))
 
 

@@ -72,7 +72,11 @@ class OpponentModels:
 
         legal = None if episodes.legal is None else for_all(episodes.legal)
         logits = allowed(self.policy.unroll(models, for_all(episodes.observations)), legal)
-        return -per_step(chosen(logits, for_all(episodes.actions)), episodes)
+        found = chosen(logits, for_all(episodes.actions))
+        if episodes.present is None:
+            return -per_step(found, episodes)
+        weight = episodes.acting.unsqueeze(1)
+        return -(found * weight).sum((-2, -1)) / weight.sum((-2, -1))
 
     @torch.no_grad()
     def fit(self, models: Tensor, opt_state: Tree, episodes: Episodes) -> tuple[Tensor, Tree, Tensor]:

@@ -198,7 +198,7 @@ class SampledPlay:
         logits = self._logits(own, data)
         own_log, joint = self._log_probabilities(logits, others, data)
         seen = transfer.rewards(data)
-        returns = self.surrogate(own_log, joint, seen, data.alive, self.game.discount)
+        returns = self.surrogate(own_log, joint, seen, data.acting, self.game.discount)
         return LossTerms(-returns, None, self._entropy(logits, data))
 
     def values(self, theta: Tensor, data: Any) -> Tensor:
@@ -207,9 +207,9 @@ class SampledPlay:
         In the units of `episode_value` (see `Game.effective_horizon`), which it equals, on the sample, where
         the game does not discount or discounts in its `episode_value`, too.
         """
-        log = chosen(self._logits(theta, data), data.actions) * data.alive
+        log = chosen(self._logits(theta, data), data.actions) * data.acting
         joint = log.sum(-3, keepdim=True).expand_as(log)
-        return dice(log, joint, data.rewards, data.alive, self.game.discount) / self.game.effective_horizon
+        return dice(log, joint, data.rewards, data.acting, self.game.discount) / self.game.effective_horizon
 
     def measure(self, theta: Tensor, data: Any) -> Measured:
         """Means over the episodes; see `measure_episodes`."""
@@ -221,13 +221,13 @@ class SampledPlay:
 
     def _log_probabilities(self, logits: Tensor, others: Tensor, data: Episodes) -> tuple[Tensor, Tensor]:
         """Of what each agent did, and of what all did as each one sees it: [seed, agent, time, episode]."""
-        own = chosen(logits, data.actions) * data.alive
-        theirs = chosen(self._logits(others, data), data.actions) * data.alive
+        own = chosen(logits, data.actions) * data.acting
+        theirs = chosen(self._logits(others, data), data.actions) * data.acting
         return own, own + theirs.sum(-3, keepdim=True) - theirs
 
     def _entropy(self, logits: Tensor, data: Episodes) -> Tensor:
         """Of an episode's steps together, mean over episodes: [seed, agent], in nats."""
-        whole: Tensor = (entropy(logits) * data.alive).sum(-2).mean(-1)
+        whole: Tensor = (entropy(logits) * data.acting).sum(-2).mean(-1)
         return whole
 
     def _logits(self, theta: Tensor, data: Episodes) -> Tensor:
@@ -236,10 +236,10 @@ class SampledPlay:
 
 
 def measure_episodes(game: Game, data: Episodes) -> Measured:
-    """Means over episodes of a game; cooperation over all their steps alike, not discounted."""
+    """Means over episodes of a game; cooperation over all steps of an agent alike, not discounted."""
     by_time = data.rewards.permute(2, 0, 3, 1)  # time, seed, episode, agent
     values = game.episode_value(by_time).mean(1)
     if data.cooperated is None:
         return Measured(values, None)
-    steps = data.alive.sum((-2, -1))
-    return Measured(values, (data.cooperated * data.alive).sum((-2, -1)) / steps)
+    steps = data.acting.sum((-2, -1))
+    return Measured(values, (data.cooperated * data.acting).sum((-2, -1)) / steps)

@@ -68,7 +68,8 @@ class Sharers:
         if len(self.shares) % self.variable.hold == 0:
             self._said = self._explored(self.variable.logits(self.phi, features))
         graph = None if seen.neighbours is None else seen.neighbours.movedim(-1, 1)
-        shares = self.variable.matrices(self._said, graph)
+        present = None if seen.present is None else seen.present.movedim(-1, 1)
+        shares = self.variable.matrices(self._said, graph, present)
         self.shares.append(shares.movedim(1, -1))
         values = self.network(self.theta, features, incoming(shares))
         return epsilon_greedy(values, seen.legal, self.exploration.epsilon, self.generator)
@@ -119,11 +120,12 @@ class SharingActor:
         if memory is None or self._playing is None:
             self._playing = Sharers(*self._parts, GREEDY, generator)
         shown, graph = self.game.observe(state), self.game.neighbours_now(state)
-        legal = self.game.action_mask(state)
+        legal, present = self.game.action_mask(state), self.game.present(state)
         seen = Seen(
             shown.movedim(0, 1)[None],
             None if legal is None else legal.movedim(0, 1)[None],
             None if graph is None else graph.movedim(0, -1)[None],
+            None if present is None else present.T[None],
         )
         with torch.no_grad():
             actions = self._playing.act(seen)

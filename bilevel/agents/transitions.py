@@ -27,7 +27,7 @@ class Transitions(NamedTuple):
     following: Tensor
     """What is seen next, [seed, sample, agent, feature]; meaningless where the episode ended."""
     continues: Tensor
-    """1 where the episode went on, else 0, [seed, sample, 1]."""
+    """1 where the episode went on for an agent, else 0, [seed, sample, agent or 1]."""
     legal: Tensor | None
     """Boolean [seed, sample, agent, action]."""
     following_legal: Tensor | None
@@ -35,6 +35,10 @@ class Transitions(NamedTuple):
     graph: Tensor | None
     """Who may share with whom, boolean [seed, sample, giver, receiver]."""
     following_graph: Tensor | None
+    """The same of what is seen next."""
+    present: Tensor | None
+    """Which agents took part, boolean [seed, sample, agent]."""
+    following_present: Tensor | None
     """The same of what is seen next."""
 
 
@@ -50,7 +54,8 @@ def transitions_of(happened: Episodes, given: GivenShares, sight: Sight) -> tupl
         every step as a sample; and which of them were played, boolean [seed, sample].
     """
     seen = sight.seen(happened, happened.alive)
-    goes_on = torch.cat((happened.alive[:, :, 1:], torch.zeros_like(happened.alive[:, :, :1])), 2)
+    acting, present = happened.acting, happened.present
+    goes_on = torch.cat((acting[:, :, 1:], torch.zeros_like(acting[:, :, :1])), 2)
     shares = given.given.flatten(-2).movedim(-1, 1)
     graph, legal = happened.neighbours, happened.legal
     following = None if graph is None else graph.roll(-1, -2)
@@ -65,6 +70,8 @@ def transitions_of(happened: Episodes, given: GivenShares, sight: Sight) -> tupl
         following_legal=None if legal is None else _samples(legal.roll(-1, 2)),
         graph=None if graph is None else graph.flatten(-2).movedim(-1, 1),
         following_graph=None if following is None else following.flatten(-2).movedim(-1, 1),
+        present=None if present is None else _samples(present),
+        following_present=None if present is None else _samples(present.roll(-1, 2)),
     )
     return transitions, happened.alive.flatten(1) > 0
 

@@ -151,13 +151,13 @@ class EmpathyLearner(PolicyLearner):
         Returns:
             [seed, agent, time, episode]; 0 after the end.
         """
-        values = self.empathy.critic.values(critics, episodes) * episodes.alive
+        values = self.empathy.critic.values(critics, episodes) * episodes.acting
         return values + generalised_advantages(episodes.rewards, values, self.discount, self.trace)
 
     def _critic_loss(self, critics: Tensor, targets: Tensor, episodes: Episodes) -> Tensor:
         """The mean squared error over steps, added up over agents and seeds: they share no parameters."""
-        error = (self.empathy.critic.values(critics, episodes) - targets) * episodes.alive
-        return (error.square().sum((2, 3)) / episodes.alive.sum((2, 3))).sum()
+        error = (self.empathy.critic.values(critics, episodes) - targets) * episodes.acting
+        return (error.square().sum((2, 3)) / episodes.acting.sum((2, 3))).sum()
 
     def _perspective_loss(self, perspectives: Tensor, minds: Tensor, episodes: Episodes) -> Tensor:
         perspective = self.empathy.perspective

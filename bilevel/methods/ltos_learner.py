@@ -193,7 +193,7 @@ class LToSLearner:
             def critic(w_in: Tensor, seen: Tensor = seen, legal: Tensor | None = legal) -> Tensor:
                 return best_value(self.network(theta, seen, w_in), legal)
 
-            gradient = -sharing_gradient(self.variable, phi, seen, batch.graph, critic)
+            gradient = -sharing_gradient(self.variable, phi, seen, batch.graph, critic, batch.present)
             phi, opt_state = self._move(optimiser, gradient, opt_state, phi, state)
         return phi, opt_state
 
@@ -202,7 +202,9 @@ class LToSLearner:
         seen = batch.following.movedim(1, 2)
         said = self.variable.logits(phi, seen)
         noise = normal(said.shape, generator, said.dtype)
-        shares = self.variable.matrices(said + self.method.smoothing * noise, batch.following_graph)
+        shares = self.variable.matrices(
+            said + self.method.smoothing * noise, batch.following_graph, batch.following_present
+        )
         legal = None if batch.following_legal is None else batch.following_legal.movedim(1, 2)
         following = best_value(self.network(theta, seen, incoming(shares)), legal)
         return targets(batch.rewards.mT, following, batch.continues.mT, self.discount)

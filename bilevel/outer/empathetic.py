@@ -95,8 +95,8 @@ class Empathetic(VaryingShares):
         )
 
     @torch.no_grad()
-    def shares(self, happened: Happened) -> Tensor:
-        """See `VaryingShares.shares`; no derivative is taken through them.
+    def stated(self, happened: Happened) -> Tensor:
+        """See `VaryingShares.stated`; no derivative is taken through them.
 
         Many episodes are judged part by part: each agent imagines what every other one sees.
         """

@@ -57,37 +57,41 @@ class ChosenGifts:
     def given(self, happened: Happened) -> Tensor:
         """What each agent gives, [seed, agent, time, episode], in reward units; 0 after the end.
 
-        Purses are reckoned from the episodes' first steps on, as the game does.
+        The part of a gift whose receiver has left is not given. Purses are reckoned from the episodes' first
+        steps on, as the game does.
         """
         rules, rewards = self.game.rules, happened.rewards.movedim(1, -1)  # [seed, time, episode, agent]
         with_gift = happened.actions >= self.game.game.num_actions
         wanted = (with_gift & (happened.alive > 0)).movedim(1, -1)
-        split = self._split(happened)
+        split, part = self._split(happened)
         purse = torch.full_like(rewards[:, 0], rules.purse)
         if not rules.source.limited:
-            return rules.given(wanted, purse, split).movedim(-1, 1)
+            return (part * rules.given(wanted, purse, split)).movedim(-1, 1)
         steps = []
-        for now, earned in zip(wanted.unbind(1), rewards.unbind(1), strict=True):
-            steps.append(rules.given(now, purse, split))
+        for time, (now, earned) in enumerate(zip(wanted.unbind(1), rewards.unbind(1), strict=True)):
+            there, whole = (split, part) if isinstance(part, float) else (split[:, time], part[:, time])
+            steps.append(whole * rules.given(now, purse, there))
             purse = rules.left(purse, steps[-1], earned)
         return torch.stack(steps, 1).movedim(-1, 1)
 
     def rewards(self, happened: Happened) -> Tensor:
         """See `Transfer.rewards`."""
         own, given = happened.rewards.movedim(1, -1), self.given(happened).movedim(1, -1)
-        return self.game.rules.paid(own, given, self._split(happened)).movedim(-1, 1)
+        return self.game.rules.paid(own, given, self._split(happened)[0]).movedim(-1, 1)
 
     def gifts(self, happened: Happened) -> Tensor:
         """See `Transfer.gifts`."""
-        return self.given(happened).unsqueeze(2) * self._split(happened)[..., None, None]
+        given = self.given(happened).movedim(1, -1).unsqueeze(-1)
+        return (given * self._split(happened)[0]).permute(0, 3, 4, 1, 2)
 
     def report(self, happened: Happened | None) -> Report:
         """What agents give in an episode, in reward units; of exact values the learner reports itself."""
         if happened is None:
             return {}
-        given = per_episode(self.given(happened), happened)
-        return given_report(given.unsqueeze(-1) * self._split(happened))
+        return given_report(per_episode(self.gifts(happened), happened))
 
-    def _split(self, happened: Happened) -> Tensor:
-        own = happened.rewards
-        return self.game.rules.split(self.game.game, own.dtype, own.device)
+    def _split(self, happened: Happened) -> tuple[Tensor, Tensor | float]:
+        """See `GiftRules.split_now`: [giver, receiver], or [seed, time, episode, giver, receiver]."""
+        rules, own, present = self.game.rules, happened.rewards, happened.present
+        everybody = rules.split(self.game.game, own.dtype, own.device)
+        return rules.split_now(everybody, None if present is None else present.movedim(1, -1))

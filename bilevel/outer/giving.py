@@ -55,8 +55,12 @@ class Sight:
         """What the others did, in order and one-hot: [seed, agent, time, episode, other * action]."""
         index = torch.arange(self.agents, device=happened.actions.device)
         others = index[:-1] + (index[:-1] >= index[:, None])  # row i: 0 .. N-1 without i
-        actions = one_hot(happened.actions, self.actions).to(like.dtype)[:, others]
-        return actions.movedim(2, -2).flatten(-2)
+        return self.done(happened, like)[:, others].movedim(2, -2).flatten(-2)
+
+    def done(self, happened: Happened, like: Tensor) -> Tensor:
+        """What each agent did, one-hot, zeros once it has left: [seed, agent, time, episode, action]."""
+        acted = one_hot(happened.actions, self.actions).to(like.dtype)
+        return acted if happened.present is None else acted * happened.present.unsqueeze(-1)
 
 
 def first_parameters(network: Perceptron, seed: int, seeds: int, agents: int) -> Tensor:

@@ -49,7 +49,12 @@ def handed_back(critic: Critic, shares: Tensor) -> Tensor:
 
 
 def sharing_gradient(
-    variable: SharingNetwork, phi: Tensor, seen: Tensor, graph: Tensor | None, critic: Critic
+    variable: SharingNetwork,
+    phi: Tensor,
+    seen: Tensor,
+    graph: Tensor | None,
+    critic: Critic,
+    present: Tensor | None = None,
 ) -> Tensor:
     """d (sum_i V_i) / d phi, the mean over samples, by what is handed back.
 
@@ -63,6 +68,7 @@ def sharing_gradient(
         graph: who may share with whom, boolean [seed, sample, giver, receiver]; None: the one that does not
             change.
         critic: values by incoming shares; see `handed_back`.
+        present: which agents take part, boolean [seed, sample, agent]; None: all of them.
 
     Returns:
         like phi; a step along it makes the values larger.
@@ -72,7 +78,7 @@ def sharing_gradient(
     """
 
     def shares_of(phi: Tensor) -> Tensor:
-        return variable.matrices(variable.logits(phi, seen), graph)
+        return variable.matrices(variable.logits(phi, seen), graph, present)
 
     shares, pull = cast(tuple[Tensor, Callable[[Tensor], tuple[Tensor]]], torch.func.vjp(shares_of, phi))
     return pull(handed_back(critic, shares) / shares.shape[1])[0]

@@ -12,7 +12,7 @@ from bilevel.errors import require
 from bilevel.networks import ActivationName, Perceptron
 from bilevel.outer.giving import Sight, first_parameters, per_episode
 from bilevel.outer.sharing import check_neighbours
-from bilevel.outer.transfer import Happened, Report, given_report
+from bilevel.outer.transfer import Happened, Report, given_report, only_among_present
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,14 +93,13 @@ class Incentivised:
         """Incentives are no shares of a reward."""
 
     def gifts(self, happened: Happened) -> Tensor:
-        """See `Transfer.gifts`; 0 after the end."""
+        """See `Transfer.gifts`; 0 after the end, and to and from agents that have left."""
         sight = self.variable.sight
         inputs = torch.cat((sight.seen(happened, self.phi), sight.done_by_others(happened, self.phi)), -1)
         out = self.variable.network(self.phi, inputs.flatten(2, 3)).unflatten(2, inputs.shape[2:4])
         graph = self.variable.neighbours.to(self.phi.device).clone().fill_diagonal_(False)
         given = self.variable.most * out.sigmoid().movedim(-1, 2)
-        gifts: Tensor = given * graph[..., None, None] * happened.alive.unsqueeze(1)
-        return gifts
+        return only_among_present(given * graph[..., None, None] * happened.alive.unsqueeze(1), happened)
 
     def rewards(self, happened: Happened) -> Tensor:
         """See `Transfer.rewards`."""

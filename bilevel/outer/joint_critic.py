@@ -7,7 +7,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from bilevel.errors import require
 from bilevel.networks import ACTIVATIONS, ActivationName, Perceptron
@@ -180,7 +179,7 @@ class NetworkCritic:
     def had_others_done(self, theta: Tensor, happened: Happened) -> Tensor:
         """See `JointCritic.had_others_done`."""
         sight, layer = self.sight, self.first.sizes
-        acted = one_hot(happened.actions, sight.actions).to(theta.dtype).flatten(2, 3)
+        acted = sight.done(happened, theta).flatten(2, 3)
         weights = theta[..., : layer[0] * layer[1]].unflatten(-1, layer)[..., sight.features :, :]
         rows = weights.unflatten(-2, (sight.agents, sight.actions))  # seed, agent, other, action, unit
         taken = torch.einsum("sjxa,sijah->sixjh", acted, rows)  # x: steps of episodes
@@ -193,7 +192,7 @@ class NetworkCritic:
     def _begin(self, theta: Tensor, happened: Happened) -> Tensor:
         """The first layer before its activation, [seed, agent, time * episode, unit]."""
         seen = self.sight.seen(happened, theta).flatten(2, 3)
-        acted = one_hot(happened.actions, self.sight.actions).to(theta.dtype).movedim(1, -2).flatten(-2)
+        acted = self.sight.done(happened, theta).movedim(1, -2).flatten(-2)
         acted = acted.flatten(1, 2).unsqueeze(1).expand(-1, self.sight.agents, -1, -1)
         return self.first(theta[..., : self.first.num_parameters], torch.cat((seen, acted), -1))
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from bilevel.outer.giving import no_gifts
-from bilevel.outer.sharing import Sharing, redistribute
-from bilevel.outer.transfer import Happened, Report, matrix_report
+from bilevel.outer.sharing import Sharing
+from bilevel.outer.transfer import Happened, Report, among_present, matrix_report, redistributed
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +83,15 @@ class MixedBy:
         return self.weights.mT
 
     def rewards(self, happened: Happened) -> Tensor:
-        """See `Transfer.rewards`; the total is not conserved."""
-        own = happened.rewards
-        return redistribute(own.flatten(-2), self.matrix).reshape(own.shape)
+        """See `Transfer.rewards`; the total is not conserved.
+
+        Of agents that have left no reward is felt, and they feel none: their weight goes to one's own reward,
+        so that each row still sums to 1.
+        """
+        if happened.present is None:
+            return redistributed(happened, self.matrix)
+        weights = among_present(self.weights[..., None, None], happened)
+        return (weights * happened.rewards.unsqueeze(1)).sum(2)
 
     def gifts(self, happened: Happened) -> Tensor:
         """Nobody gives anything: zeros."""

@@ -13,6 +13,7 @@ from torch.nn.functional import one_hot
 from bilevel.networks import ActivationName, Perceptron
 from bilevel.outer.giving import Sight
 from bilevel.outer.transfer import Happened
+from games.presence import both_present
 
 
 class Acts(Protocol):
@@ -172,6 +173,8 @@ class Imagined:
         oneself = torch.eye(neighbours.shape[-1], dtype=torch.bool, device=theta.device)
         graph = (neighbours.to(theta.device) & ~oneself).to(theta.dtype)
         weight = happened.alive.squeeze(1)[..., None, None] * graph
+        if happened.present is not None:
+            weight = weight * both_present(happened.present.permute(0, 2, 3, 1))
         total: Tensor = (loss * weight).sum((1, 2, 4))
         return total / weight.sum((1, 2, 4)).clamp(min=1)
 

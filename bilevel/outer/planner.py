@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from gymnasium import spaces
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from bilevel.errors import require
 from bilevel.networks import ActivationName, Perceptron
@@ -90,15 +89,21 @@ class Planned:
         """Payments are no shares of a reward."""
 
     def payments(self, happened: Happened) -> Tensor:
-        """What each agent gets or, below 0, pays: [seed, agent, time, episode]; 0 after the end."""
-        planner = self.variable
-        acted = one_hot(happened.actions, planner.actions).to(self.phi.dtype)
+        """What each agent gets or, below 0, pays: [seed, agent, time, episode]; 0 after the end.
+
+        Agents that have left get and pay nothing; balanced payments are balanced among those present.
+        """
+        planner, acting = self.variable, happened.acting
+        acted = planner.sight.done(happened, self.phi)
         inputs = torch.cat((planner.sight.seen(happened, self.phi), acted), -1).movedim(1, -2).flatten(-2)
         out = planner.network(self.phi[:, 0], inputs.flatten(1, 2)).unflatten(1, inputs.shape[1:3])
         paid = planner.budget / planner.agents * out.tanh().movedim(-1, 1)
-        if planner.balanced:
+        if planner.balanced and happened.present is None:
             paid = paid - paid.mean(1, keepdim=True)
-        payments: Tensor = paid * happened.alive
+        elif planner.balanced:
+            here = acting.sum(1, keepdim=True).clamp(min=1)
+            paid = paid - (paid * acting).sum(1, keepdim=True) / here
+        payments: Tensor = paid * acting
         return payments
 
     def rewards(self, happened: Happened) -> Tensor:

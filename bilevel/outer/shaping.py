@@ -17,8 +17,11 @@ from bilevel.outer.transfer import Happened, Report
 class Feeling(Protocol):
     """What agents make of everybody's rewards."""
 
-    def __call__(self, rewards: Tensor) -> Tensor:
-        """Own rewards -> those that learners see, both [seed, agent, time, episode]."""
+    def __call__(self, rewards: Tensor, present: Tensor | None = None) -> Tensor:
+        """Own rewards -> those that learners see, both [seed, agent, time, episode].
+
+        Agents compare themselves with the others that are `present`, boolean of the same shape; None: all.
+        """
 
 
 @dataclass(frozen=True)
@@ -54,16 +57,16 @@ class InequityAversion:
         for name in ("trace", "discount"):
             require(0 <= getattr(self, name) <= 1, f"{name} is from 0 to 1, not {getattr(self, name):g}.")
 
-    def __call__(self, rewards: Tensor) -> Tensor:
+    def __call__(self, rewards: Tensor, present: Tensor | None = None) -> Tensor:
         """See `Feeling`."""
         time = torch.arange(rewards.shape[-2], device=rewards.device)
         past = (time[:, None] - time).to(rewards.dtype)
         weights = (self.discount * self.trace) ** past.clamp(min=0) * (past >= 0)
         smoothed = weights @ rewards
-        more = smoothed.unsqueeze(1) - smoothed.unsqueeze(
-            2
-        )  # [seed, agent, other, ...]: what others have more
-        others = max(rewards.shape[1] - 1, 1)
+        more = smoothed.unsqueeze(1) - smoothed.unsqueeze(2)  # [seed, agent, other, ...]: others have more
+        if present is not None:
+            more = more * present.unsqueeze(1)
+        others = _others(rewards, present)
         return (
             rewards
             - self.envy / others * more.clamp(min=0).sum(2)
@@ -98,11 +101,18 @@ class SocialValueOrientation:
         require(self.weight >= 0, f"The weight must be 0 or more, not {self.weight:g}.")
         require(-180 <= self.target <= 180, f"The target is an angle from -180 to 180, not {self.target:g}.")
 
-    def __call__(self, rewards: Tensor) -> Tensor:
+    def __call__(self, rewards: Tensor, present: Tensor | None = None) -> Tensor:
         """See `Feeling`."""
-        agents = rewards.shape[1]
-        others = (rewards.sum(1, keepdim=True) - rewards) / max(agents - 1, 1)
+        total = (rewards if present is None else rewards * present).sum(1, keepdim=True)
+        others = (total - rewards) / _others(rewards, present)
         return rewards - self.weight * (torch.atan2(others, rewards) - math.radians(self.target)).abs()
+
+
+def _others(rewards: Tensor, present: Tensor | None) -> Tensor | int:
+    """With how many others an agent compares itself, 1 or more: [seed, 1, time, episode], or a number."""
+    if present is None:
+        return max(rewards.shape[1] - 1, 1)
+    return (present.sum(1, keepdim=True) - 1).clamp(min=1).to(rewards.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +141,8 @@ class Felt:
         return self
 
     def rewards(self, happened: Happened) -> Tensor:
-        """See `Transfer.rewards`."""
-        return self.feeling(happened.rewards) * happened.alive
+        """See `Transfer.rewards`; who has left feels nothing, and nobody compares itself with it."""
+        return self.feeling(happened.rewards, happened.present) * happened.acting
 
     def gifts(self, happened: Happened) -> Tensor:
         """Nobody gives anything: zeros."""

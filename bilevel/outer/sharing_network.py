@@ -14,6 +14,7 @@ from bilevel.outer.giving import Sight, first_parameters
 from bilevel.outer.sharing import Sharing
 from bilevel.outer.transfer import Happened
 from bilevel.outer.varying_shares import VaryingShares
+from games.presence import share_among_present
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,18 +89,19 @@ class SharingNetwork:
         """
         return self.network(phi, seen).movedim(1, 2)
 
-    def matrices(self, logits: Tensor, graph: Tensor | None = None) -> Tensor:
+    def matrices(self, logits: Tensor, graph: Tensor | None = None, present: Tensor | None = None) -> Tensor:
         """Sharing matrices of what the networks say, the start's logits added.
 
         Args:
             logits: [..., giver, receiver].
             graph: boolean, who may share with whom, of the same shape; None: the graph that does not change.
+            present: which agents take part, boolean [..., agent]; None: all of them.
 
         Returns:
             [..., giver, receiver]; rows sum to 1.
         """
         start = self.sharing.initial() if graph is None else self.sharing.start(graph)
-        return self.sharing.matrix(logits + start.to(logits), graph)
+        return share_among_present(self.sharing.matrix(logits + start.to(logits), graph), present)
 
     def transfer(self, phi: Tensor) -> SharedByNetwork:
         """Sharing by these networks."""
@@ -114,8 +116,8 @@ class SharedByNetwork(VaryingShares):
     phi: Tensor
     """[seed, giver, parameter]."""
 
-    def shares(self, happened: Happened) -> Tensor:
-        """T in every step, [seed, giver, receiver, time, episode]."""
+    def stated(self, happened: Happened) -> Tensor:
+        """What the networks say in every step, [seed, giver, receiver, time, episode]."""
         seen, graph = self.variable.sight.seen(happened, self.phi), happened.neighbours
         time, hold = torch.arange(seen.shape[2], device=seen.device), self.variable.hold
         chosen = seen[:, :, time // hold * hold] if hold > 1 else seen

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bilevel.outer.objectives import given_away
 from bilevel.outer.sharing import redistribute
+from games.presence import both_present, share_among_present
 
 
 class Happened(Protocol):
@@ -38,6 +39,14 @@ class Happened(Protocol):
         """
 
     @property
+    def present(self) -> Tensor | None:
+        """Which agents took part in each step, boolean [seed, agent, time, episode]; None: all always do."""
+
+    @property
+    def acting(self) -> Tensor:
+        """1 in the steps in which an agent's action counts, [seed, agent or 1, time, episode]."""
+
+    @property
     def legal(self) -> Tensor | None:
         """Which actions are legal, boolean [seed, agent, time, episode, action]; None where all are."""
 
@@ -53,7 +62,11 @@ MOST_NAMED = 16
 
 
 class Transfer(Protocol):
-    """A rule for the rewards that learners see, of one value of the outer variables."""
+    """A rule for the rewards that learners see, of one value of the outer variables.
+
+    Nothing goes to or from an agent that has left the game (`Happened.present`): the share of a reward that
+    would go to it stays with its giver.
+    """
 
     @property
     def matrix(self) -> Tensor | None:
@@ -85,16 +98,50 @@ class SharedBy:
 
     def rewards(self, happened: Happened) -> Tensor:
         """See `Transfer.rewards`; the total is conserved."""
-        own = happened.rewards
-        return redistribute(own.flatten(-2), self.matrix).reshape(own.shape)
+        return redistributed(happened, self.matrix)
 
     def gifts(self, happened: Happened) -> Tensor:
         """See `Transfer.gifts`: what one keeps counts as given to oneself."""
-        return self.matrix[..., None, None] * happened.rewards.unsqueeze(2)
+        return among_present(self.matrix[..., None, None], happened) * happened.rewards.unsqueeze(2)
 
     def report(self, happened: Happened | None) -> Report:
         """The agents' mean share given away, and every share."""
         return matrix_report(self.matrix)
+
+
+def redistributed(happened: Happened, matrix: Tensor) -> Tensor:
+    """Own rewards by one matrix [seed, giver, receiver] for all steps, among the agents present in each.
+
+    Returns:
+        [seed, agent, time, episode].
+    """
+    own = happened.rewards
+    if happened.present is None:
+        return redistribute(own.flatten(-2), matrix).reshape(own.shape)
+    return (among_present(matrix[..., None, None], happened) * own.unsqueeze(2)).sum(1)
+
+
+def among_present(shares: Tensor, happened: Happened) -> Tensor:
+    """Keep the shares of agents that have left with their givers; see `share_among_present`.
+
+    Args:
+        shares: [seed, giver, receiver, time or 1, episode or 1].
+        happened: says who was present.
+
+    Returns:
+        [seed, giver, receiver, time, episode]; the shares as they are where all always are.
+    """
+    if happened.present is None:
+        return shares
+    by_step = shares.permute(0, 3, 4, 1, 2)
+    return share_among_present(by_step, happened.present.permute(0, 2, 3, 1)).permute(0, 3, 4, 1, 2)
+
+
+def only_among_present(amounts: Tensor, happened: Happened) -> Tensor:
+    """Drop what would go to or from agents that have left: [seed, giver, receiver, time, episode]."""
+    if happened.present is None:
+        return amounts
+    return amounts * both_present(happened.present.permute(0, 2, 3, 1)).permute(0, 3, 4, 1, 2)
 
 
 def matrix_report(matrix: Tensor) -> Report:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from bilevel.outer.giving import per_step
-from bilevel.outer.transfer import Happened, Report, matrix_report
+from bilevel.outer.transfer import Happened, Report, among_present, matrix_report
 
 
 class VaryingShares(abc.ABC):
@@ -18,8 +18,12 @@ class VaryingShares(abc.ABC):
     """
 
     @abc.abstractmethod
+    def stated(self, happened: Happened) -> Tensor:
+        """The shares of every step as if nobody had left, [seed, giver, receiver, time, episode]."""
+
     def shares(self, happened: Happened) -> Tensor:
-        """T in every step, [seed, giver, receiver, time, episode]."""
+        """T in every step, among the agents present in it: [seed, giver, receiver, time, episode]."""
+        return among_present(self.stated(happened), happened)
 
     @property
     def matrix(self) -> Tensor | None:
@@ -51,6 +55,6 @@ class GivenShares(VaryingShares):
     given: Tensor
     """[seed, giver, receiver, time, episode]; a giver's shares sum to 1."""
 
-    def shares(self, happened: Happened) -> Tensor:
+    def stated(self, happened: Happened) -> Tensor:
         """As they were given."""
         return self.given

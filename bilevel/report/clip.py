@@ -57,10 +57,11 @@ def film(
         total, step, over, memory = 0.0, 0, False, None
         while not over and (most_steps is None or step < most_steps):
             seen, graph, legal = game.observe(state), game.neighbours_now(state), game.action_mask(state)
+            present = game.present(state)
             actions, memory = actor(state, generator, memory)
             state, rewards, done = game.step(state, actions, generator)
             if transfer is not None:
-                state = game.give(state, _gifts(transfer, seen, actions, rewards, graph, legal))
+                state = game.give(state, _gifts(transfer, seen, actions, rewards, graph, legal, present))
             step, over, total = step + 1, bool(done.item()), total + float(rewards.sum())
             words = f"{title}step {step}: {earned(rewards[0].tolist())}, together so far {total:z.4g}"
             yield captioned(game.render(state, 0, scale), words, scale)
@@ -73,13 +74,15 @@ def _gifts(
     rewards: Tensor,
     graph: Tensor | None,
     legal: Tensor | None,
+    present: Tensor | None,
 ) -> Tensor:
     """What was given in a step of one copy, [1, giver, receiver]."""
     seen, actions, rewards = (each.unsqueeze(2) for each in (seen, actions, rewards))
     neighbours = None if graph is None else graph.unsqueeze(-1)
     allowed = None if legal is None else legal.unsqueeze(2)
     alive = torch.ones_like(rewards[:, :1])
-    return step_gifts(transfer, seen, actions, rewards, alive, neighbours, allowed)
+    there = None if present is None else present.unsqueeze(2)
+    return step_gifts(transfer, seen, actions, rewards, alive, neighbours, allowed, there)
 
 
 def earned(rewards: list[float]) -> str:
