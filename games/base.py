@@ -193,6 +193,17 @@ class Game(abc.ABC):
         """
         return None
 
+    def measures(self, state: State) -> dict[str, Tensor]:
+        """What users may want to know of each agent's last step, beside its reward.
+
+        Args:
+            state: as `step` gave it.
+
+        Returns:
+            name -> numbers, [batch, agent]; nothing by default.
+        """
+        return {}
+
     def give(self, state: State, gifts: Tensor) -> State:
         """Tell the game what was given in the last step: [batch, giver, receiver], in reward units.
 

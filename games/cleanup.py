@@ -173,9 +173,15 @@ class Cleanup(SocialGrid):
         if name == "fine":
             return super().fire(state, name, firing)
         stops = state.waste | occupied(state.places, state.waste.shape[1])
-        hit = self.beams(state, firing, stops).mark(state.waste)
+        beams = self.beams(state, firing, stops)
+        hit = beams.mark(state.waste)
         rewards = torch.zeros(firing.shape, dtype=torch.float32, device=firing.device)
-        return state._replace(waste=state.waste & ~hit, beams=state.beams | hit), rewards
+        cleaned = state.cleaned.masked_scatter(firing, beams.count(state.waste))
+        return state._replace(waste=state.waste & ~hit, beams=state.beams | hit, cleaned=cleaned), rewards
+
+    def measures(self, state: SocialState) -> dict[str, Tensor]:
+        """How much waste each agent cleaned in the last step; a cell that two beams reach counts for both."""
+        return {"cleaned": state.cleaned}
 
     def cooperates(self, state: SocialState, actions: Tensor) -> Tensor:
         """Cleaning cooperates: boolean [batch, agent]."""

@@ -15,7 +15,7 @@ from games.base import Game, State
 from games.errors import require
 from games.gift_rules import GiftRules
 from games.matrix import MatrixGame, MatrixState, payoff_array
-from games.wrapped import WrappedGame
+from games.wrapped import WrappedGame, measures_of_gifts
 
 LARGEST_TABLE = 2**20
 """The most joint actions, of those with and without gifts, that are written out as a payoff table."""
@@ -147,6 +147,10 @@ class GiftGame(WrappedGame):
     def cooperates(self, state: GiftState, actions: Tensor) -> Tensor | None:
         """Which actions cooperate in the game, whether they come with a gift or not."""
         return self.game.cooperates(state.game, self._parts(actions)[0])
+
+    def measures(self, state: GiftState) -> dict[str, Tensor]:
+        """What the game measures, and what it paid itself, what was given, and what was received."""
+        return {**super().measures(state), **measures_of_gifts(state.extrinsic, state.given)}
 
     def give(self, state: GiftState, gifts: Tensor) -> GiftState:
         """Tell the game of gifts that are no actions."""

@@ -42,6 +42,8 @@ class LaseCleanupState(NamedTuple):
     """boolean [batch, cell]; in the river only."""
     time: Tensor
     """Steps played, integer [batch]."""
+    cleaned: Tensor
+    """How many cells of waste each agent cleaned in the last step, integer [batch, agent]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,7 @@ class LaseCleanup(OpenGroundGame):
         places = anywhere(draws[:, : self.agents], CELLS)
         waste = occupied(scatter(draws[:, self.agents :], FULL), CELLS)
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
-        return LaseCleanupState(places, torch.zeros_like(waste), waste, time)
+        return LaseCleanupState(places, torch.zeros_like(waste), waste, time, torch.zeros_like(places))
 
     def advance(
         self, state: LaseCleanupState, actions: Tensor, draws: Tensor
@@ -127,6 +129,7 @@ class LaseCleanup(OpenGroundGame):
         """Walk, clean and pick; then waste and an apple may appear; see `DrawnGame.advance`."""
         rank, more = draws[:, : self.agents], draws[:, self.agents :]
         places = walk(state.places, actions, SIZE)
+        cleaned = (actions == CLEAN) & state.waste.gather(1, places)
         waste = state.waste & ~occupied(torch.where(actions == CLEAN, places, -1), CELLS)
         wants = (actions == PICK) & state.apples.gather(1, places)
         rivals = wants[:, None] & (places[:, None] == places[..., None])
@@ -137,8 +140,12 @@ class LaseCleanup(OpenGroundGame):
         waste = _add(waste, ~waste & cell_mask(SIZE, RIVER, places.device), fouls, more[:, 1])
         grows = more[:, 2] < 1 - left / FULL
         apples = _add(apples, ~apples & cell_mask(SIZE, ORCHARD, places.device), grows, more[:, 3])
-        after = LaseCleanupState(places, apples, waste, state.time + 1)
+        after = LaseCleanupState(places, apples, waste, state.time + 1, cleaned.long())
         return after, APPLE_REWARD * picks.float(), after.time >= self.horizon
+
+    def measures(self, state: LaseCleanupState) -> dict[str, Tensor]:
+        """How much waste each agent cleaned in the last step; a cell that two clean counts for both."""
+        return {"cleaned": state.cleaned}
 
     def observe(self, state: LaseCleanupState) -> Tensor:
         """Planes in a window around each agent, float32 [batch, agent, plane, row, column]; see the class."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,21 +18,30 @@ from games.catalogue import make
 from games.errors import require
 from games.window import Window
 
-Observation = np.ndarray | np.int64
-"""An array where the game's observation space is a Box, a NumPy integer where it is Discrete."""
+Observation = np.ndarray | np.int64 | dict[str, np.ndarray | np.int64]
+"""An array where the game's observation space is a Box, a NumPy integer where it is Discrete; where actions
+are masked, a dict of "observation" and "action_mask"."""
 
-Infos = dict[str, dict[str, bool | float]]
-"""For each agent, after a step: "cooperated", whether it did, if the word has a meaning in the game; and
-"extrinsic_reward", what the game itself paid, if its rewards are shared or come with gifts."""
+Infos = dict[str, dict[str, Any]]
+"""For each agent: "action_mask", int8 [action], 1 where an action is legal, if the game masks actions; after
+a step also "cooperated", whether it did, if the word has a meaning in the game, and every number that the
+game measures (`Game.measures`), such as "extrinsic_reward", "given" and "received"."""
 
+MASK = "action_mask"
+"""The key under which PettingZoo's environments say which actions are legal."""
+BYTE = 255
 RENDER_MODES = ("rgb_array", "ansi", "human")
 
 
 class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  # PettingZoo is untyped
     """One copy of a game, on the CPU, behind PettingZoo's parallel interface.
 
-    Agents are called "agent_0", "agent_1", ... All leave together: terminated when the game's rules end the
-    episode (`Game.ended`), truncated when only the horizon or `max_cycles` does.
+    Agents are called "agent_0", "agent_1", ... An agent that leaves before the others (`Game.present`) is
+    terminated then. The others leave together: terminated when the game's rules end the episode
+    (`Game.ended`), truncated when only the horizon or `max_cycles` does.
+
+    Where a game masks actions, observations are dicts of "observation" and "action_mask" (int8, 1 where an
+    action is legal), PettingZoo's convention, and infos hold the same "action_mask".
 
     Args:
         game: what is played.
@@ -40,6 +49,8 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             episode by itself, None if `render` is never called.
         max_cycles: the most steps of an episode; the game's horizon by default.
         name: what `metadata["name"]` says; the game's class by default.
+        flat: show every observation as a float32 vector, for learners without image encoders: images and
+            planes are flattened, bytes become fractions of 255, and numbers are one-hot.
 
     Raises:
         ValueError: the render mode is unknown, there is no window to be had for "human", or `max_cycles` is
@@ -68,6 +79,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         render_mode: str | None = None,
         max_cycles: int | None = None,
         name: str | None = None,
+        flat: bool = False,
     ) -> None:
         require(
             render_mode is None or render_mode in RENDER_MODES,
@@ -79,18 +91,22 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         self.metadata = {**type(self).metadata, "name": name or type(game).__name__}  # type: ignore[misc]
         self.possible_agents = [f"agent_{agent}" for agent in range(game.num_agents)]
         self.agents: list[str] = []
+        self.flat = flat
         self.state_space = _stacked(game.observation_space, game.num_agents)
-        # One object for each agent, so that sampling from one does not move another's stream.
-        self._observation_spaces = {
-            agent: copy.deepcopy(game.observation_space) for agent in self.possible_agents
-        }
         actions = numbered_actions(game, "PettingZoo's view of a game")
+        self._masks = game.action_mask(game.reset(1, torch.Generator().manual_seed(0))) is not None
+        space: Any = _flat_space(game.observation_space) if flat else game.observation_space
+        if self._masks:
+            mask = spaces.MultiBinary(actions)
+            space = spaces.Dict({"observation": space, MASK: mask})
+        # One object for each agent, so that sampling from one does not move another's stream.
+        self._observation_spaces = {agent: copy.deepcopy(space) for agent in self.possible_agents}
         self._action_spaces = {agent: spaces.Discrete(actions) for agent in self.possible_agents}
         self._generator = torch.Generator()
         self._generator.seed()  # fresh entropy, until `reset` is given a seed
         self._state: State | None = None
         self._cycles = 0
-        self._last: list[tuple[int, float]] = []
+        self._last: dict[str, tuple[int, float]] = {}
         self._window = Window(self.metadata["name"]) if render_mode == "human" else None
 
     @property
@@ -103,7 +119,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         require(cycles >= 1, f"An episode needs at least 1 step; max_cycles is {cycles}.")
         self._max_cycles = cycles
 
-    def observation_space(self, agent: str) -> spaces.Box | spaces.Discrete:
+    def observation_space(self, agent: str) -> spaces.Box | spaces.Discrete | spaces.Dict:
         """What `agent` may see: the same object at each call."""
         return self._observation_spaces[agent]
 
@@ -121,16 +137,16 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             options: part of PettingZoo's interface; no game has any, so they are not read.
 
         Returns:
-            observations and (empty) infos, by agent.
+            observations and infos, by agent; infos are empty but for the masks of actions.
         """
         if seed is not None:
             self._generator.manual_seed(int(seed))
         self._state = self.game.reset(1, self._generator)
         self.agents = list(self.possible_agents)
         self._cycles = 0
-        self._last = []
+        self._last = {}
         self._follow()
-        return self._observations(), {agent: {} for agent in self.agents}
+        return self._observations(self.agents), self._infos(self.agents)
 
     def step(
         self, actions: Mapping[str, int]
@@ -138,10 +154,10 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         """Play one step.
 
         Args:
-            actions: one for each agent, by name.
+            actions: one for each agent that has not left, by name.
 
         Returns:
-            observations, rewards, terminations, truncations and infos, by agent.
+            observations, rewards, terminations, truncations and infos, of each of these agents.
 
         Raises:
             ResetNeeded: the episode has ended, or none has begun.
@@ -150,24 +166,21 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         before = self._started()
         if not self.agents:
             raise ResetNeeded("The episode has ended: call reset() before step().")
-        self._check(actions)
-        chosen = torch.tensor([[int(actions[agent]) for agent in self.agents]])
+        chosen = self._joint(before, actions)
         self._state, rewards, done = self.game.step(before, chosen, self._generator)
         self._cycles += 1
-        self._last = list(zip(chosen[0].tolist(), rewards[0].tolist(), strict=True))
-        terminated = bool(self.game.ended(self._state)[0])
-        truncated = not terminated and (bool(done[0]) or self._cycles >= self.max_cycles)
-        results = (
-            self._observations(),
-            {agent: float(reward) for agent, (_, reward) in zip(self.agents, self._last, strict=True)},
-            dict.fromkeys(self.agents, terminated),
-            dict.fromkeys(self.agents, truncated),
-            self._infos(before, chosen),
-        )
+        acted, paid = self.agents, self._by_agent(rewards)
+        self._last = {agent: (int(actions[agent]), paid[agent]) for agent in acted}
+        over = bool(self.game.ended(self._state)[0])
+        cut = not over and (bool(done[0]) or self._cycles >= self.max_cycles)
+        gone = self._gone()
+        terminations = {agent: over or agent in gone for agent in acted}
+        truncations = {agent: cut and agent not in gone for agent in acted}
+        self.agents = [agent for agent in acted if not (terminations[agent] or truncations[agent])]
+        infos = self._infos(acted, before, chosen)
         self._follow()
-        if terminated or truncated:
-            self.agents = []
-        return results
+        rewarded = {agent: paid[agent] for agent in acted}
+        return self._observations(acted), rewarded, terminations, truncations, infos
 
     def state(self) -> np.ndarray:
         """All agents' observations, one after the other: a vector in `state_space`.
@@ -199,10 +212,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         if self.render_mode == "rgb_array":
             return self.game.render(state)
         names = self.game.action_names
-        deeds = (
-            f"{agent} {names[action]} {reward:g}"
-            for agent, (action, reward) in zip(self.possible_agents, self._last, strict=False)
-        )
+        deeds = (f"{agent} {names[action]} {reward:g}" for agent, (action, reward) in self._last.items())
         return f"step {self._cycles}: {', '.join(deeds) or 'nobody has acted yet'}"
 
     def close(self) -> None:
@@ -220,41 +230,96 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             raise ResetNeeded("No episode has begun: call reset() first.")
         return self._state
 
-    def _check(self, actions: Mapping[str, int]) -> None:
+    def _joint(self, before: State, actions: Mapping[str, int]) -> torch.Tensor:
+        """Everybody's action, integer [1, agent]; of agents that have left a legal one, which does not count.
+
+        Raises:
+            ValueError: an agent has no action or one that is not legal, or there is no such agent.
+        """
         require(
             set(actions) == set(self.agents),
             f"step() needs one action for each of {', '.join(self.agents)}; it got actions for "
             f"{', '.join(map(str, actions)) or 'nobody'}.",
         )
-        for agent, action in actions.items():
-            space = self._action_spaces[agent]
+        mask = self.game.action_mask(before)
+        joint = (
+            torch.zeros(1, self.game.num_agents, dtype=torch.int64) if mask is None else mask.int().argmax(-1)
+        )
+        for position, agent in enumerate(self.possible_agents):
+            if agent in actions:
+                self._require_legal(agent, actions[agent], None if mask is None else mask[0, position])
+                joint[0, position] = int(actions[agent])
+        return joint
+
+    def _require_legal(self, agent: str, action: Any, mask: torch.Tensor | None) -> None:
+        space = self._action_spaces[agent]
+        require(
+            space.contains(action),
+            f"{agent}'s action must be an integer from 0 to {space.n - 1}, not {action!r}.",
+        )
+        if mask is not None:
+            legal = mask.nonzero().flatten().tolist()
             require(
-                space.contains(action),
-                f"{agent}'s action must be an integer from 0 to {space.n - 1}, not {action!r}.",
+                int(action) in legal,
+                f"{agent} may not choose action {int(action)} now; it may choose "
+                f"{', '.join(map(str, legal))}: see the action_mask of its observation.",
             )
 
-    def _infos(self, before: State, actions: torch.Tensor) -> Infos:
-        """What may be said of each agent's last step; see `Infos`."""
-        infos: Infos = {agent: {} for agent in self.agents}
-        cooperated = self.game.cooperates(before, actions)
-        extrinsic = getattr(self._state, "extrinsic", None)
-        for position, info in enumerate(infos.values()):
+    def _infos(
+        self, agents: Sequence[str], before: State | None = None, actions: torch.Tensor | None = None
+    ) -> Infos:
+        """What may be said of these agents: their masks and, after a step, their deeds; see `Infos`."""
+        infos: Infos = {agent: {} for agent in agents}
+        told: dict[str, dict[str, Any]] = {}
+        if self._masks:
+            told[MASK] = self._masks_now()
+        if actions is not None:
+            cooperated = self.game.cooperates(before, actions)
             if cooperated is not None:
-                info["cooperated"] = bool(cooperated[0, position])
-            if extrinsic is not None:
-                info["extrinsic_reward"] = float(extrinsic[0, position])
+                told["cooperated"] = self._by_agent(cooperated)
+            told |= {name: self._by_agent(values) for name, values in self.game.measures(self._state).items()}
+        for name, values in told.items():
+            for agent, info in infos.items():
+                info[name] = values[agent]
         return infos
+
+    def _by_agent(self, values: torch.Tensor) -> dict[str, Any]:
+        """Python numbers by agent, of a tensor [1, agent]."""
+        return dict(zip(self.possible_agents, values[0].tolist(), strict=True))
+
+    def _masks_now(self) -> dict[str, np.ndarray]:
+        """Which actions are legal now, by agent: int8 [action], in memory that is nobody else's."""
+        mask = self.game.action_mask(self._started())
+        assert mask is not None  # a game that masks does so in every state
+        return dict(zip(self.possible_agents, mask[0].numpy().astype(np.int8), strict=True))
+
+    def _gone(self) -> set[str]:
+        """Who has left before the others; nobody where all have, as the episode is over then."""
+        present = self.game.present(self._started())
+        if present is None or not present.any():
+            return set()
+        return {agent for agent, here in self._by_agent(present).items() if not here}
 
     def _seen(self) -> np.ndarray:
         """Every agent's observation, [agent, ...], in memory that is nobody else's."""
         return self.game.observe(self._started())[0].numpy().astype(self.state_space.dtype)
 
-    def _observations(self) -> dict[str, Observation]:
-        return dict(zip(self.possible_agents, self._seen(), strict=True))
+    def _observations(self, agents: Sequence[str]) -> dict[str, Observation]:
+        seen = self._seen()
+        seen = _flat(seen, self.game.observation_space) if self.flat else seen
+        shown: dict[str, Any] = dict(zip(self.possible_agents, seen, strict=True))
+        if self._masks:
+            masks = self._masks_now()
+            shown = {agent: {"observation": own, MASK: masks[agent]} for agent, own in shown.items()}
+        return {agent: shown[agent] for agent in agents}
 
 
 def parallel_env(
-    game: str | Game, render_mode: str | None = None, max_cycles: int | None = None, **settings: Any
+    game: str | Game,
+    render_mode: str | None = None,
+    max_cycles: int | None = None,
+    flat: bool = False,
+    **settings: Any,
 ) -> ParallelView:
     """Make a game's parallel environment.
 
@@ -262,6 +327,7 @@ def parallel_env(
         game: a name in the catalogue, or a game already made.
         render_mode: see `ParallelView`.
         max_cycles: see `ParallelView`.
+        flat: see `ParallelView`.
         settings: the game's settings, if it is named.
 
     Raises:
@@ -275,22 +341,50 @@ def parallel_env(
             not settings,
             f"Settings ({', '.join(settings)}) need a game's name; {type(game).__name__} is already made.",
         )
-        return ParallelView(game, render_mode, max_cycles)
-    return ParallelView(make(game, **settings), render_mode, max_cycles, name=game)
+        return ParallelView(game, render_mode, max_cycles, flat=flat)
+    return ParallelView(make(game, **settings), render_mode, max_cycles, name=game, flat=flat)
 
 
 def raw_env(
-    game: str | Game, render_mode: str | None = None, max_cycles: int | None = None, **settings: Any
+    game: str | Game,
+    render_mode: str | None = None,
+    max_cycles: int | None = None,
+    flat: bool = False,
+    **settings: Any,
 ) -> AECEnv[str, Observation, int]:
     """The same where agents act in turn (PettingZoo's AEC), and nothing guards the order of calls."""
-    return parallel_to_aec_wrapper(parallel_env(game, render_mode, max_cycles, **settings))
+    return parallel_to_aec_wrapper(parallel_env(game, render_mode, max_cycles, flat, **settings))
 
 
 def env(
-    game: str | Game, render_mode: str | None = None, max_cycles: int | None = None, **settings: Any
+    game: str | Game,
+    render_mode: str | None = None,
+    max_cycles: int | None = None,
+    flat: bool = False,
+    **settings: Any,
 ) -> AECEnv[str, Observation, int]:
     """The same as `raw_env`, behind PettingZoo's wrapper that refuses calls in the wrong order."""
-    return parallel_to_aec(parallel_env(game, render_mode, max_cycles, **settings))
+    return parallel_to_aec(parallel_env(game, render_mode, max_cycles, flat, **settings))
+
+
+def _flat_space(space: spaces.Box | spaces.Discrete) -> spaces.Box:
+    """The space of one agent's observation as a float32 vector; see `ParallelView`."""
+    if isinstance(space, spaces.Discrete):
+        return spaces.Box(0.0, 1.0, (int(space.n),), dtype=np.float32)
+    low, high = (bound.astype(np.float32).reshape(-1) / _unit(space) for bound in (space.low, space.high))
+    return spaces.Box(low, high, dtype=np.float32)
+
+
+def _flat(seen: np.ndarray, space: spaces.Box | spaces.Discrete) -> np.ndarray:
+    """Every agent's observation in `_flat_space`: [agent, ...] -> float32 [agent, number]."""
+    if isinstance(space, spaces.Discrete):
+        return np.eye(int(space.n), dtype=np.float32)[seen - int(space.start)]
+    return (seen.astype(np.float32) / _unit(space)).reshape(len(seen), -1)
+
+
+def _unit(space: spaces.Box) -> np.float32:
+    """What numbers are divided by: 255 where they are bytes up to that, as in pictures."""
+    return np.float32(BYTE if space.dtype == np.uint8 and space.high.max() == BYTE else 1)
 
 
 def _stacked(space: spaces.Box | spaces.Discrete, agents: int) -> spaces.Box:

@@ -17,7 +17,7 @@ from games.errors import require
 from games.presence import both_present, share_among_present
 from games.shared_environment import EnvironmentIncentives, SharedParallelEnv
 from games.sharing_matrix import MATRICES_ALWAYS_PAY, SharingLike, SharingRows, sharing_rows
-from games.wrapped import WrappedExactGame, WrappedGame
+from games.wrapped import WrappedExactGame, WrappedGame, measures_of_gifts
 
 Incentives = Callable[[Tensor, Tensor], Tensor]
 """From observations [batch, agent, *shape] and actions [batch, agent] to gifts [batch, giver, receiver]."""
@@ -69,6 +69,10 @@ class RewardingGame(WrappedGame, abc.ABC):
         game, extrinsic, done = self.game.step(state.game, actions, generator)
         given, rewards = self.pay(state.game, actions, extrinsic)
         return SharedState(self.game.give(game, given), extrinsic, given), rewards, done
+
+    def measures(self, state: SharedState) -> dict[str, Tensor]:
+        """What the game measures, and what it paid itself, what went to others, and what came from them."""
+        return {**super().measures(state), **measures_of_gifts(state.extrinsic, state.given)}
 
     def give(self, state: SharedState, gifts: Tensor) -> SharedState:
         """Tell the game of gifts beyond its own sharing."""

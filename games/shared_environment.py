@@ -21,9 +21,10 @@ StepResult = tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, 
 class SharedParallelEnv(BaseParallelWrapper[str, Any, Any]):  # type: ignore[misc]  # PettingZoo is untyped
     """A parallel environment whose agents get a share of each other's rewards, or incentives on top of them.
 
-    What the environment itself paid stands in `infos[agent]["extrinsic_reward"]`. Agents that are not there
-    neither give nor receive: whoever would have given them a share keeps it, so that the total of those who
-    are there stays the same.
+    What the environment itself paid stands in `infos[agent]["extrinsic_reward"]`, what the agent gave to
+    others and received from them in "given" and "received". Agents that are not there neither give nor
+    receive: whoever would have given them a share keeps it, so that the total of those who are there stays
+    the same.
 
     Args:
         env: the environment; its `possible_agents` name the rows and columns, in this order.
@@ -92,14 +93,20 @@ class SharedParallelEnv(BaseParallelWrapper[str, Any, Any]):  # type: ignore[mis
         here = [agent for agent in own if agent in before or agent in self.env.agents]
         extrinsic = np.array([float(own[agent]) for agent in here])
         if self._incentives is None:
-            received = extrinsic @ self._shares_of(here)
+            passed = extrinsic[:, None] * self._shares_of(here)
+            shared = passed.sum(0)
+            np.fill_diagonal(passed, 0)  # what is kept is no gift
         else:
-            gifts = self._gifts(self._incentives(self._seen, actions), here)
-            received = extrinsic + gifts.sum(0) - self.givers_pay * gifts.sum(1)
+            passed = self._gifts(self._incentives(self._seen, actions), here)
+            shared = extrinsic + passed.sum(0) - self.givers_pay * passed.sum(1)
         self._seen = observations
         rewards = {agent: float(reward) for agent, reward in own.items()}
-        rewards |= dict(zip(here, received.tolist(), strict=True))
-        told = {agent: {**infos.get(agent, {}), "extrinsic_reward": float(own[agent])} for agent in own}
+        rewards |= dict(zip(here, shared.tolist(), strict=True))
+        told: dict[str, dict[str, Any]] = {
+            agent: {**infos.get(agent, {}), "extrinsic_reward": float(own[agent])} for agent in own
+        }
+        for agent, given, received in zip(here, passed.sum(1).tolist(), passed.sum(0).tolist(), strict=True):
+            told[agent] |= {"given": given, "received": received}
         return observations, rewards, terminations, truncations, {**infos, **told}
 
     def _shares_of(self, here: list[str]) -> np.ndarray:

@@ -132,6 +132,10 @@ class WrappedGame(Game):
         """What agents do in the game by the book."""
         return self.game.scripted(self.inner(state), cooperative)
 
+    def measures(self, state: State) -> dict[str, Tensor]:
+        """What the game measures of each agent's last step."""
+        return self.game.measures(self.inner(state))
+
     def give(self, state: State, gifts: Tensor) -> State:
         """Tell the game what was given."""
         return self.game.give(state, gifts)
@@ -169,3 +173,14 @@ class WrappedExactGame(WrappedGame, ExactGame):
     def cooperation(self, policies: Tensor) -> Tensor | None:
         """Each agent's expected share of cooperating actions in the game."""
         return self.game.cooperation(policies)
+
+
+def measures_of_gifts(extrinsic: Tensor, given: Tensor) -> dict[str, Tensor]:
+    """What the game paid each agent, what it gave others, and what others gave it: [batch, agent] each.
+
+    Args:
+        extrinsic: what the game paid, [batch, agent].
+        given: what went from whom to whom, [batch, giver, receiver]; what is kept does not count.
+    """
+    others = given - torch.diag_embed(given.diagonal(dim1=-2, dim2=-1))
+    return {"extrinsic_reward": extrinsic, "given": others.sum(-1), "received": others.sum(-2)}

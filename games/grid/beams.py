@@ -28,6 +28,10 @@ class Beams(NamedTuple):
         marks.scatter_(0, index, marks.new_ones(1).expand_as(index))
         return marks.view(rows, columns)[:, :-1]
 
+    def count(self, ground: Tensor) -> Tensor:
+        """How many marked cells each beam gets to: integer [beam], of boolean marks [batch, cell]."""
+        return pad(ground, (0, 1))[self.copy].gather(1, self.cells.flatten(1)).sum(1)
+
     def hits(self, places: Tensor) -> Tensor:
         """How many beams get to each agent: float32 [batch, agent]; places are cells, below 0 nowhere."""
         met = (self.cells.flatten(1)[..., None] == places[self.copy][:, None]).any(1).float()

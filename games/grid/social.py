@@ -161,7 +161,7 @@ class SocialGrid(DrawnGame, abc.ABC):
         )
         none = torch.zeros_like(places)
         time = torch.zeros(batch, dtype=torch.int64, device=device)
-        return SocialState(places, faces, none, none, apples, waste, torch.zeros_like(apples), time)
+        return SocialState(places, faces, none, none, apples, waste, torch.zeros_like(apples), time, none)
 
     def advance(
         self, state: SocialState, actions: Tensor, draws: Tensor
@@ -177,6 +177,7 @@ class SocialGrid(DrawnGame, abc.ABC):
             orientation=faces,
             apples=state.apples & ~occupied(places, state.apples.shape[1]),
             beams=torch.zeros_like(state.beams),
+            cleaned=torch.zeros_like(state.cleaned),
         )
         rewards = EAT_REWARD * eaten.float()
         for name in self.beams_of_game:

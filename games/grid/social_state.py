@@ -40,6 +40,8 @@ class SocialState(NamedTuple):
     """Where beams went in the last step, boolean [batch, cell]."""
     time: Tensor
     """Steps played, integer [batch]."""
+    cleaned: Tensor
+    """How many cells of waste each agent's beam cleaned in the last step, integer [batch, agent]."""
 
 
 def see(

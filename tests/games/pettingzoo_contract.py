@@ -21,7 +21,7 @@ from games.pettingzoo_view import ParallelView
 
 Make = Callable[[], ParallelView]
 
-INFOS = {"cooperated": bool, "extrinsic_reward": float}
+INFOS = {"cooperated": bool, "extrinsic_reward": float, "given": float, "received": float, "cleaned": int}
 
 LONGEST = 25
 """Steps that say as much about an environment as a thousand."""
@@ -109,11 +109,12 @@ def check_types_and_keys(make: Make, episodes: int = 3) -> None:
         assert view.agents == list(observations) == list(infos) == everybody
         assert all(view.observation_space(agent).contains(observations[agent]) for agent in everybody)
         while view.agents:
+            acting = view.agents
             observations, rewards, terminations, truncations, infos = view.step(random_actions(view, draws))
             for answer in (observations, rewards, terminations, truncations, infos):
                 assert type(answer) is dict
-                assert list(answer) == everybody
-            for agent in everybody:
+                assert list(answer) == acting
+            for agent in acting:
                 assert view.observation_space(agent).contains(observations[agent])
                 assert type(rewards[agent]) is float
                 assert np.isfinite(rewards[agent])
@@ -123,8 +124,9 @@ def check_types_and_keys(make: Make, episodes: int = 3) -> None:
                 assert type(infos[agent]) is dict
                 assert all(type(value) is INFOS[key] for key, value in infos[agent].items())
             assert view.state_space.contains(view.state())
-            over = any(terminations.values()) or any(truncations.values())
-            assert view.agents == ([] if over else everybody)
+            left = [agent for agent in acting if terminations[agent] or truncations[agent]]
+            assert view.agents == [agent for agent in acting if agent not in left]
+            assert leaves_one_by_one(view.game) or left in ([], everybody)
 
 
 def check_seeds(make: Make) -> None:
@@ -151,6 +153,17 @@ def stack(values: dict[str, Any]) -> np.ndarray:
     return np.stack([np.asarray(value) for value in values.values()])
 
 
+def seen(game: Game, state: Any, agents: list[int]) -> np.ndarray:
+    shown: np.ndarray = game.observe(state)[0, agents].numpy()
+    return shown
+
+
+def leaves_one_by_one(game: Game) -> bool:
+    """Whether agents may leave before the others."""
+    generator = torch.Generator().manual_seed(0)
+    return game.present(game.reset(1, generator)) is not None
+
+
 def check_equals_the_game(make: Make) -> None:
     """Bit for bit what the tensor game gives from the same seed, over several episodes."""
     view, draws = make(), np.random.default_rng(1)
@@ -159,18 +172,25 @@ def check_equals_the_game(make: Make) -> None:
         observations, _ = view.reset(seed=seed)
         state, done = game.reset(1, generator), torch.zeros(1, dtype=torch.bool)
         while not done:
-            assert np.array_equal(stack(observations), game.observe(state)[0].numpy())
+            acting = [view.possible_agents.index(agent) for agent in view.agents]
+            assert np.array_equal(
+                stack({i: observations[f"agent_{i}"] for i in acting}), seen(game, state, acting)
+            )
             actions = random_actions(view, draws)
-            joint = torch.tensor([list(actions.values())])
+            joint = torch.zeros(1, game.num_agents, dtype=torch.int64)
+            joint[0, acting] = torch.tensor(list(actions.values()))
             cooperates = game.cooperates(state, joint)
             state, expected, done = game.step(state, joint, generator)
             observations, rewards, terminations, truncations, infos = view.step(actions)
-            assert list(rewards.values()) == expected[0].tolist()
-            assert set(terminations.values()) == {bool(game.ended(state))}
-            assert set(truncations.values()) == {bool(done & ~game.ended(state))}
+            assert list(rewards.values()) == expected[0, acting].tolist()
+            present = game.present(state)
+            stays = torch.ones(len(acting), dtype=torch.bool) if present is None else present[0, acting]
+            over = bool(game.ended(state))
+            assert list(terminations.values()) == [over or not here for here in stays.tolist()]
+            assert list(truncations.values()) == [bool(done) and not over and here for here in stays.tolist()]
             told = [info.get("cooperated") for info in infos.values()]
-            assert told == ([None] * game.num_agents if cooperates is None else cooperates[0].tolist())
-        assert np.array_equal(stack(observations), game.observe(state)[0].numpy())
+            assert told == ([None] * len(acting) if cooperates is None else cooperates[0, acting].tolist())
+        assert np.array_equal(stack(observations), seen(game, state, acting))
 
 
 def draws_nothing(game: Game) -> bool:
@@ -185,7 +205,7 @@ def check_equals_the_batch(make: Make, batch: int = 4) -> None:
     """As many views as copies, side by side; only where nothing is drawn, as a batch shares one stream."""
     views, draws = [make() for _ in range(batch)], np.random.default_rng(2)
     game, generator = views[0].game, torch.Generator()
-    if not draws_nothing(game):
+    if not draws_nothing(game) or leaves_one_by_one(game):
         return
     state = game.reset(batch, generator)
     for view in views:
@@ -212,7 +232,7 @@ def check_truncation(make: Make) -> None:
         steps = list(play(view, [0]))[1:]
         *_, terminations, truncations, _, _ = steps[-1]
         assert len(steps) <= min(cycles, horizon)
-        assert all(truncations.values()) != all(terminations.values())
+        assert all(truncations[agent] != terminations[agent] for agent in truncations)
         assert all(terminations.values()) or len(steps) == min(cycles, horizon)
 
 

@@ -18,7 +18,13 @@ UP, DOWN, LEFT, RIGHT, STAY = range(5)
 
 def lay(places: list[int], waste: list[int], apples: list[int]) -> LaseCleanupState:
     foul, ripe = (torch.tensor([[cell in some for cell in range(CELLS)]]) for some in (waste, apples))
-    return LaseCleanupState(torch.tensor([places]), ripe, foul, torch.zeros(1, dtype=torch.int64))
+    return LaseCleanupState(
+        torch.tensor([places]),
+        ripe,
+        foul,
+        torch.zeros(1, dtype=torch.int64),
+        torch.zeros(1, len(places)).long(),
+    )
 
 
 def lying(things: torch.Tensor) -> list[int]:

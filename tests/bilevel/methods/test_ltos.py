@@ -258,6 +258,8 @@ def test_an_actor_plays_what_was_learned_and_gives_by_it(game: Game) -> None:
 class _One:
     """One step of what happened, as far as gifts need it."""
 
+    present = None
+
     def __init__(self, rewards: Tensor) -> None:
         self.rewards = rewards
 
