@@ -264,7 +264,8 @@ def test_the_view_tells_what_the_game_itself_paid() -> None:
     view.reset(seed=0)
     _, rewards, _, _, infos = view.step({"agent_0": 0, "agent_1": 1})
     assert rewards == {"agent_0": -1.5, "agent_1": -1.5}
-    assert infos["agent_0"] == {"cooperated": True, "extrinsic_reward": -3.0}
+    told = {"cooperated": True, "extrinsic_reward": -3.0, "given": -1.5, "received": 0.0}
+    assert infos["agent_0"] == told
 
 
 @pytest.mark.parametrize(

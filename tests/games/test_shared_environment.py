@@ -114,7 +114,8 @@ def test_sharing_a_view_is_viewing_a_shared_game() -> None:
             actions = {agent: int(draws.integers(3)) for agent in one.agents}
             mine, theirs = one.step(actions), other.step(actions)
             assert mine[1] == pytest.approx(theirs[1], abs=1e-6)
-            assert mine[2:] == theirs[2:]
+            assert mine[2:4] == theirs[2:4]
+            assert all(mine[4][agent] == pytest.approx(theirs[4][agent], abs=1e-6) for agent in mine[4])
             assert all(np.array_equal(mine[0][agent], theirs[0][agent]) for agent in mine[0])
         assert not other.agents
 
