@@ -10,7 +10,7 @@ import torch
 from bilevel.agents.actors import random_actor
 from bilevel.agents.play import measure_episodes
 from bilevel.agents.rollout import Episodes
-from bilevel.agents.sharers import GREEDY
+from bilevel.agents.sharers import Exploration
 from bilevel.methods import METHODS, LToS, Placement, ToS
 from bilevel.report.clip import film
 from games.stag_hunt_grid import HUNT, StagHuntGrid
@@ -37,7 +37,7 @@ def played(learner: Any, state: Any) -> tuple[Episodes, torch.Tensor]:
     """What was played by the state's policies, and the rewards that its learners see."""
     generator = torch.Generator().manual_seed(1)
     if isinstance(learner.method, LToS):
-        episodes, transfer = learner._play(state["theta"], state["phi"], GREEDY, 5, generator)
+        episodes, transfer = learner._play(state["theta"], state["phi"], Exploration(1.0), 5, generator)
     else:
         transfer = learner.transfer(state["phi"])
         episodes = learner.play.sample(state["theta"], transfer, generator)
