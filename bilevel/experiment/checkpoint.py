@@ -27,6 +27,7 @@ CONTENT = {
     "marks": dict,
     "seconds": float,
     "settings": str,
+    "steps_run": str,
     "names": list,
     "leaves": list,
 }
@@ -43,6 +44,8 @@ class Checkpoint(NamedTuple):
     """Seconds spent in training so far."""
     settings: str = ""
     """The settings it was made with, as JSON; "" where nobody will ask."""
+    steps_run: str = ""
+    """How its steps ran where they were to be compiled, "compiled" or "eagerly"; "" where they were not."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -56,6 +59,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "marks": {name: tuple(mark) for name, mark in checkpoint.marks.items()},
         "seconds": checkpoint.seconds,
         "settings": checkpoint.settings,
+        "steps_run": checkpoint.steps_run,
         "names": paths(checkpoint.state),
         "leaves": leaves(checkpoint.state),
     }
@@ -107,7 +111,7 @@ def load_checkpoint(path: Path, like: Any) -> Checkpoint:
     moved = [old.to(fresh.device) for old, fresh in zip(saved, new, strict=True)]
     state = optree.tree_unflatten(optree.tree_structure(like, namespace=NAMESPACE), moved)
     marks = {name: Mark(*mark) for name, mark in content["marks"].items()}
-    return Checkpoint(state, marks, content["seconds"], content["settings"])
+    return Checkpoint(state, marks, content["seconds"], content["settings"], content["steps_run"])
 
 
 def read_leaf(path: Path, name: str) -> Tensor:

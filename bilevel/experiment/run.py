@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,10 +26,11 @@ from bilevel.experiment.files import claimed, write_text
 from bilevel.experiment.folder import Results, RunFolder, create_run, load_results
 from bilevel.experiment.interruption import Interruption
 from bilevel.experiment.metrics import MetricsFile
-from bilevel.experiment.provenance import RESUMPTIONS, note_resumption
+from bilevel.experiment.provenance import RESUMPTIONS, ProvenanceWarning, note_resumption
 from bilevel.experiment.summary import write_summary
 from bilevel.hypergradient import make_hypergradient
 from bilevel.hypergradient.compiled.policy import decided
+from bilevel.hypergradient.compiled.registry import how_it_runs
 from bilevel.methods import Method, Metrics, OuterMethod
 
 __all__ = [
@@ -173,6 +175,7 @@ class _Training:
             _require_unchanged(folder, config)
             now = load_checkpoint(folder.checkpoint, like=now.state)
         self._state, self._saved = now.state, int(now.state["outer_step"])
+        self._ran_before = now.steps_run
         require(
             self._saved <= config.outer_steps,
             f"{folder.checkpoint} was made after {self._saved} outer steps, but {folder.config} asks for "
@@ -221,11 +224,22 @@ class _Training:
 
     def _save(self) -> None:
         self._metrics.flush()
+        ran = how_it_runs(getattr(self._learner, "step", None))
+        if ran and self._ran_before and ran != self._ran_before:
+            warnings.warn(
+                f"The steps of {self._folder.path} ran {self._ran_before} before, and now run {ran}, which "
+                "rounds differently: from here on its numbers differ in their last digits from those of a "
+                "run that was not stopped.",
+                ProvenanceWarning,
+                stacklevel=2,
+            )
+        self._ran_before = ran or self._ran_before
         now = Checkpoint(
             self._state,
             self._metrics.marks,
             time.perf_counter() - self._began,
             json.dumps(dataclasses.asdict(self._config)),
+            self._ran_before,
         )
         save_checkpoint(self._folder.checkpoint, now)
         self._saved = self._done

@@ -48,14 +48,16 @@ def find(problem: BilevelProblem, state: Taken, phi: Taken) -> Program:
     return program
 
 
-def runs_compiled(step: Step) -> bool:
-    """Whether a package takes this step, or all steps and the way back, in this process."""
-    return any(
-        package is not None
-        for key, program in _programs.items()
-        if key[0] == identity(step)
-        for package in (*program.found.values(), *program.whole.values())
-    )
+def how_it_runs(step: Step | None) -> str:
+    """How a step that was to be compiled ran in this process: "compiled", "eagerly", or "", if there was none.
+
+    A step with packages for some of its functions only ran eagerly.
+    """
+    programs = [program for key, program in _programs.items() if key[0] == identity(step)]
+    if any(program.warned for program in programs):
+        return "eagerly"
+    found = (package for each in programs for package in (*each.found.values(), *each.whole.values()))
+    return "compiled" if any(found) else ""
 
 
 def forget() -> None:

@@ -16,9 +16,10 @@ import pytest
 from bilevel.cli.progress import COMPILED
 from bilevel.cli.train import follow
 from bilevel.experiment.config import RunConfig, default_config
+from bilevel.experiment.provenance import ProvenanceWarning
 from bilevel.experiment.run import RunFolder, RunInterrupted, create_run, train
 from bilevel.hypergradient import make_hypergradient
-from bilevel.hypergradient.compiled import cache, packages, policy
+from bilevel.hypergradient.compiled import cache, packages, policy, program, registry
 from bilevel.hypergradient.compiled.kernels import CompileWarning
 from bilevel.methods import ToS
 
@@ -33,6 +34,8 @@ def no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "_compile", refuse)
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "packages"))
     monkeypatch.setattr(policy, "WORTH", 12)
+    registry.forget()
+    program.unload()
 
 
 def config(**more: Any) -> RunConfig:
@@ -110,3 +113,39 @@ def test_the_command_line_says_so_on_one_line(tmp_path: Path, capsys: pytest.Cap
     assert "Compiling the step of " in lines[0]
     assert str(cache.folder()) in lines[0]
     assert COMPILED.handlers == []
+
+
+def compile_by_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let packages be built after all: they run the graphs that would be compiled."""
+    graphs: dict[str, Any] = {}
+    monkeypatch.setattr(packages, "build", lambda plan, key, about: graphs.update({key: plan.graph}))
+    monkeypatch.setattr(packages, "load", lambda key: lambda leaves: list(graphs[key](*leaves)))
+
+
+def test_a_run_that_goes_on_compiled_where_it_ran_eagerly_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = create_run(config(hypergradient="unrolled(compile=True)"), tmp_path / "run")
+    assert compiles(folder, stop_after(1))
+    assert compiles(folder, stop_after(2))  # eagerly, as before: nothing more to say
+    compile_by_the_graph(monkeypatch)
+    registry.forget()
+    with pytest.warns(ProvenanceWarning, match=r"ran eagerly before, and now run compiled") as said:
+        train(folder)
+    assert len(said) == 1
+
+
+def test_a_run_that_goes_on_without_a_compiler_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = create_run(config(hypergradient="unrolled(compile=True)"), tmp_path / "run")
+    with monkeypatch.context() as patch:
+        compile_by_the_graph(patch)
+        assert not compiles(folder, stop_after(2))
+    registry.forget()
+    program.unload()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        train(folder)
+    assert [warning.category for warning in said] == [CompileWarning, ProvenanceWarning]
+    assert "ran compiled before, and now run eagerly" in str(said[1].message)
