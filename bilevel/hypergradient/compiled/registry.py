@@ -49,7 +49,7 @@ def find(problem: BilevelProblem, state: Taken, phi: Taken) -> Program:
 
 
 def how_it_runs(step: Step | None) -> str:
-    """How a step that was to be compiled ran in this process: "compiled", "eagerly", or "", if there was none.
+    """How a step that was to be compiled ran in this process: "compiled", "eagerly", or "" (there is none).
 
     A step with packages for some of its functions only ran eagerly.
     """
