@@ -58,6 +58,6 @@ def step_present(optimizer: torch.optim.Optimizer, seen: Seen) -> None:
         for name, value in {"": free, **alike}.items():
             kept.append((free, name, value[..., absent].clone(), absent))
     optimizer.step()
-    for free, name, before, absent in kept:
-        now: Tensor = optimizer.state[free][name] if name else free
+    for parameter, name, before, absent in kept:
+        now: Tensor = optimizer.state[parameter][name] if name else parameter
         now[..., absent] = before

@@ -62,17 +62,25 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         """The gradients of the last step, before clipping; None for a parameter that stayed."""
         self._fmodel, self._track_higher_grads = None, True
 
-    def __call__(self, loss: Tensor, params: Sequence[Tensor]) -> Params:
+    def __call__(self, loss: Tensor | Sequence[Tensor], params: Sequence[Tensor]) -> Params:
         """Take one step on a loss.
 
         Args:
-            loss: one number, a function of the parameters.
+            loss: one number, a function of the parameters; or several to be added, whose gradients are then
+                accumulated in their order, bit for bit as by one `backward` after the other.
             params: in the order of `parameters_of` the optimiser.
 
         Returns:
             the new parameters, functions of the old ones and of whatever the loss depends on.
         """
-        return list(self.step(loss, params=list(params)))
+        parts = [loss] if isinstance(loss, Tensor) else loss
+        if len(parts) == 1:
+            return list(self.step(parts[0], params=list(params)))
+        free = [place for place, p in enumerate(params) if p.requires_grad]
+        leaves = [params[place] for place in free]
+        found = [torch.autograd.grad(part, leaves, create_graph=True, allow_unused=True) for part in parts]
+        gradients = dict(zip(free, accumulated(found), strict=True))
+        return self.along([gradients.get(place) for place in range(len(params))], params)
 
     def along(self, gradients: Sequence[Tensor | None], params: Sequence[Tensor]) -> Params:
         """Take one step along gradients that are there already, None for a parameter that is to stay."""
@@ -107,6 +115,19 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
 def parameters_of(optimiser: torch.optim.Optimizer) -> Params:
     """All parameters of an optimiser, group by group."""
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def accumulated(gradients: Sequence[Sequence[Tensor | None]]) -> list[Tensor | None]:
+    """Add the gradients of several losses in their order, as `backward` does; None counts as nothing.
+
+    >>> accumulated([[torch.ones(1), None, None], [torch.ones(1), torch.ones(1), None]])
+    [tensor([2.]), tensor([1.]), None]
+    """
+    first, *rest = gradients
+    total = list(first)
+    for more in rest:
+        total = [a if b is None else b if a is None else a + b for a, b in zip(total, more, strict=True)]
+    return total
 
 
 def _added_decay(rule: Rule, group: Group) -> float:

@@ -16,7 +16,7 @@ from bilevel.errors import require
 from bilevel.tree import Tensors, Tree, split_floating
 from bilevel.tuning.draws import Draws, drawing_from
 from bilevel.tuning.kernels import composite_kernels, lacks_derivative, require_second_derivative
-from bilevel.tuning.lifted import LiftedOptimiser, Params
+from bilevel.tuning.lifted import LiftedOptimiser, Params, accumulated
 from bilevel.tuning.world import World
 
 Result = TypeVar("Result")
@@ -84,14 +84,14 @@ class LookAhead:
             return self.own.losses
         return [self.world.run(part, params, buffers) for part in self.losses[step]]
 
-    def weighed(self, parts: Sequence[Tree]) -> Tensor:
-        """The mean of the parts' weighted losses."""
+    def weighed(self, parts: Sequence[Tree]) -> list[Tensor]:
+        """The weighted loss of each part, divided by the number of parts."""
         losses = [self.weigh(each) for each in parts]
-        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        return losses if len(losses) == 1 else [loss / len(losses) for loss in losses]
 
     def total(self, step: int, params: Params, buffers: dict[str, Tensor]) -> Tensor:
         """The weighted training loss of a step, with these parameters and buffers."""
-        return self.weighed(self.training(step, params, buffers))
+        return _sum(self.weighed(self.training(step, params, buffers)))
 
     def outcome(self, params: Params, buffers: dict[str, Tensor]) -> Tensor:
         """The validation loss.
@@ -138,10 +138,11 @@ def unrolled(ahead: LookAhead) -> MetaGradient:
     params, buffers = ahead.start(), ahead.world.buffers_now()
     first: Descended | None = None
     for step in range(len(ahead.losses)):
-        total = ahead.total(step, params, buffers)
+        parts = ahead.weighed(ahead.training(step, params, buffers))
+        total = _sum(parts)
         if ahead.inspect:
             require_second_derivative(total)
-        params = ahead.optimiser(total, params)
+        params = ahead.optimiser(parts, params)
         first = first or _descended(total, ahead.optimiser.descended)
     loss = ahead.outcome(params, buffers)
     return MetaGradient(_gradients(loss, ahead.outer), loss.detach(), first)
@@ -325,18 +326,24 @@ def _pull_back(ahead: LookAhead) -> _PulledBack:
     params, buffers = ahead.start(), ahead.world.buffers_now()
     draws = ahead.world.draws_now() if ahead.own is None else ahead.own.draws
     parts = ahead.training(0, params, buffers)
-    losses = split_floating(parts)[0]
-    weighted = ahead.weighed(parts)
-    steepness = torch.autograd.grad(weighted, losses, create_graph=True, allow_unused=True)
-    weighed = [(loss, s.detach()) for loss, s in zip(losses, steepness, strict=True) if s is not None]
+    weighted, gradients = ahead.weighed(parts), []
+    steepness: list[Tensor | None] = []
     free = [index for index, p in enumerate(params) if p.requires_grad]
-    found = torch.autograd.grad(
-        [loss for loss, _ in weighed],
-        [params[index] for index in free],
-        [s for _, s in weighed],
-        allow_unused=True,
-        retain_graph=True,
-    )
+    for part, total in zip(parts, weighted, strict=True):
+        losses = split_floating(part)[0]
+        steep = torch.autograd.grad(total, losses, create_graph=True, allow_unused=True)
+        weighed = [(loss, s.detach()) for loss, s in zip(losses, steep, strict=True) if s is not None]
+        steepness += steep
+        gradients.append(
+            torch.autograd.grad(
+                [loss for loss, _ in weighed],
+                [params[index] for index in free],
+                [s for _, s in weighed],
+                allow_unused=True,
+                retain_graph=True,
+            )
+        )
+    found = accumulated(gradients)
     # Who has no gradient is left alone by optimisers, whatever its decay or its momentum: so it stays out.
     leaves = {i: g.detach().requires_grad_() for i, g in zip(free, found, strict=True) if g is not None}
     start = [p.detach() for p in params]
@@ -350,7 +357,7 @@ def _pull_back(ahead: LookAhead) -> _PulledBack:
         direct=list(pulled[len(leaves) :]),
         loss=loss.detach(),
         draws=draws,
-        descended=_descended(weighted, ahead.optimiser.descended),
+        descended=_descended(_sum(weighted), ahead.optimiser.descended),
         steepness=steepness,
         slope=torch.stack(products).sum() if products else torch.zeros_like(loss.detach()),
     )
@@ -370,6 +377,10 @@ def _joined(rises: Sequence[Tensor], pulled: _PulledBack, ahead: LookAhead) -> M
 
 def _descended(loss: Tensor, gradient: Sequence[Tensor | None]) -> Descended:
     return Descended(loss.detach(), [None if g is None else g.detach() for g in gradient])
+
+
+def _sum(losses: Sequence[Tensor]) -> Tensor:
+    return losses[0] if len(losses) == 1 else torch.stack(list(losses)).sum()
 
 
 def _are(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:

@@ -29,7 +29,7 @@ class TwoHeads(nn.Module):
         return found
 
 
-@scenario("tasks: two heads, batches of different sizes")
+@scenario("tasks: two heads, batches of different sizes, in parts")
 def sizes() -> Loop:
     model = TwoHeads().double()
     true = {"depth": torch.randn(3, 1).double(), "normal": torch.randn(3, 2).double()}
@@ -50,4 +50,5 @@ def sizes() -> Loop:
         lambda index: {task: loss(task, pair) for task, pair in batches[index].items()},
         lambda: loss("depth", held_out),
         LossWeights(["depth", "normal"]).double(),
+        settings={"accumulate": 2},
     )
