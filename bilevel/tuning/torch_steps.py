@@ -48,9 +48,13 @@ class Rule:
             for name, value in kept.items()
         }
         begun = float(any(value is not None for value in kept.values()))
-        first = {"step": begun, "eta": group["lr"], "mu_product": 1.0}
+        kept_as = torch.float64 if torch.get_default_dtype() is torch.float64 else torch.float32
+        first = {"step": begun, "eta": group["lr"], "mu_product": torch.ones((), dtype=kept_as)}
         for name in self.decides_by:
-            memory[name] = float(state[name]) if name in state else first[name]
+            if name in state:
+                memory[name] = state[name].detach() if name == "mu_product" else float(state[name])
+            else:
+                memory[name] = first[name]
         return memory
 
 
@@ -98,12 +102,13 @@ def _nadam(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, 
     def momentum(step: Any) -> Any:
         return first_decay * (1 - 0.5 * 0.96 ** (_as(step, p) * group["momentum_decay"]))
 
-    product = _stored(memory["mu_product"], momentum(count))
+    stored = memory["mu_product"] * momentum(count)  # rounded as torch keeps it
+    product = stored if isinstance(count, Tensor) else float(stored)
     size = _root(memory["exp_avg_sq"] / _one_minus_power(second_decay, count, p)) + group["eps"]
     now = (1 - momentum(count)) / (1 - product)
     before = momentum(count + 1) / (1 - product * momentum(count + 1))
     move = now * (g / size) + before * (memory["exp_avg"] / size)
-    return p - group["lr"] * move, memory | {"mu_product": product}
+    return p - group["lr"] * move, memory | {"mu_product": stored}
 
 
 def _radam(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
@@ -282,14 +287,6 @@ def _down(p: Tensor, move: Tensor, rate: float | Tensor) -> Tensor:
 def _as(number: Any, p: Tensor) -> Any:
     """A number, in the precision of a parameter if it is a tensor."""
     return number.to(p.dtype) if isinstance(number, Tensor) else number
-
-
-def _stored(number: Any, factor: Any) -> Any:
-    """A product, rounded as torch keeps it between steps, in the default precision or float32."""
-    if isinstance(number, Tensor):
-        return number * factor
-    kept = torch.float64 if torch.get_default_dtype() is torch.float64 else torch.float32
-    return float(torch.tensor(number, dtype=kept) * factor)
 
 
 def _one_minus_power(decay: float, count: Any, p: Tensor) -> Any:

@@ -83,6 +83,21 @@ def test_muon_in_bfloat16_divides_its_trace_as_torch_does() -> None:
         )
 
 
+def test_a_loaded_nadam_goes_on_in_the_precision_that_torch_loads() -> None:
+    params = parameters(torch.optim.NAdam)
+    saved = torch.optim.NAdam(params, lr=0.05)
+    descend(saved, params, 1.0, 2)
+    optimizer = torch.optim.NAdam(params, lr=0.05)
+    optimizer.load_state_dict(saved.state_dict())
+    assert optimizer.state[params[0]]["mu_product"].dtype is torch.float64
+    step, fast = LiftedOptimiser(optimizer), [p.detach().clone().requires_grad_() for p in params]
+    for _ in range(3):
+        fast = step(loss(fast, torch.tensor(1.5)), fast)  # type: ignore[arg-type, assignment]
+    descend(optimizer, params, 1.5, 3)
+    for ours, theirs in zip(fast, params, strict=True):
+        torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=1e-13, atol=1e-14)
+
+
 def muon_loop() -> Loop:
     net = nn.Sequential(nn.Linear(3, 4, bias=False), nn.Tanh(), nn.Linear(4, 2, bias=False))
     loop = loop_of(net, lambda p: torch.optim.Muon(p, lr=0.1))
