@@ -251,7 +251,7 @@ class LossWeightTuner:
         self._seed()
         try:
             with torch.enable_grad(), noting_losses(self._known) as self._seen:
-                found = self._look_ahead(batches, validation_loss, None)
+                _, found = self._find(batches, validation_loss, before)
         finally:
             self.world.go_back(before)
         self._move_weights(found.gradient)

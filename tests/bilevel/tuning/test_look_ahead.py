@@ -6,7 +6,8 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from bilevel.tuning import HyperParameter, LossWeightTuner, ScheduledLossWeights
 from tests.bilevel.tuning.loops import regression
@@ -58,6 +59,21 @@ def test_nothing_but_what_is_learned_changes() -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(model.values(), task.model.state_dict().values(), strict=True)
     )
+
+
+def test_attention_needs_nothing_of_the_caller() -> None:
+    """Torch has no second derivative of its fused kernel; the look ahead does without it by itself."""
+    task = regression()
+
+    def losses() -> dict[str, Tensor]:
+        rows = task.model(task.batches[0][0]).view(1, 1, 6, 2)
+        attended = scaled_dot_product_attention(rows, rows, rows)
+        return {"square": attended.square().mean(), "large": (attended - 1).square().mean()}
+
+    tuner = tuner_of(task, two_weights())
+    before = parameters(tuner.weights)
+    tuner.look_ahead(losses, task.validation)
+    assert (parameters(tuner.weights) != before).all()
 
 
 def test_a_learned_rate_is_there_for_the_step() -> None:

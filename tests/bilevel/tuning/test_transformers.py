@@ -24,7 +24,7 @@ def model_of(**changed: Any) -> Any:
     torch.manual_seed(0)
     config = transformers.BertConfig(
         vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        max_position_embeddings=8, num_labels=2, attn_implementation="eager", **changed,
+        max_position_embeddings=8, num_labels=2, **changed,
     )  # fmt: skip
     return transformers.BertForSequenceClassification(config)
 
