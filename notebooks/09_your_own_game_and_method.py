@@ -307,7 +307,7 @@ print(bilevel.check_hypergradient(problem, state["theta"], state["opt_state"], s
 # %%
 from pettingzoo.utils.env import ParallelEnv
 
-from games.from_pettingzoo import from_pettingzoo
+from games import from_pettingzoo
 
 
 class ColleaguesPond(ParallelEnv):
@@ -339,7 +339,7 @@ class ColleaguesPond(ParallelEnv):
         return self.seen(), rewards, dict.fromkeys(everybody, False), cut_off, {}
 
 
-foreign, ours = from_pettingzoo(ColleaguesPond, copies=50, horizon=5), Pond()
+foreign, ours = from_pettingzoo(ColleaguesPond, horizon=5), Pond()
 theirs, mine, same = foreign.reset(50, generator), ours.reset(50, generator), True
 for _ in range(5):
     actions = torch.randint(2, (50, 3), generator=generator)
@@ -351,14 +351,14 @@ for _ in range(5):
 print(f"50 episodes, ours against the colleague's: the same fish: {same}")
 
 # %% [markdown]
-# Methods learn in it as it is. (The environment has as many copies as there are seeds times episodes. The
-# draws are others than in ours, so the numbers are not the same.)
+# Methods learn in it as it is. (As many environments are open as there are seeds times episodes. The draws
+# are others than in ours, so the numbers are not the same.)
 
 # %%
 settings = {"inner_learning_rate": 1.0, "episodes": 8}
 for name, played in (
     ("ours", ours),
-    ("the colleague's", from_pettingzoo(ColleaguesPond, copies=24, horizon=5)),
+    ("the colleague's", foreign),
 ):
     learner = LearnedTax(**settings).build(played, bilevel.Placement(seeds=3))
     state = learner.init(seed=0)
@@ -370,15 +370,16 @@ for name, played in (
     )
 
 # %% [markdown]
-# The packages `pettingzoo` and `mpe2` have dozens of such environments; those in which agents act in turn
-# come in by `from_aec`, OpenSpiel's games by `games.openspiel`. For instance, three agents that are to cover
-# three landmarks:
+# The packages `pettingzoo` and `mpe2` have dozens of such environments, parallel and turn-based; OpenSpiel's
+# games come in by `from_openspiel`, Gymnasium's environments by `from_gymnasium`. What is registered,
+# `games.register("spread", ...)`, every command of `bilevel` plays, with the constructor's settings as
+# options. For instance, three agents that are to cover three landmarks:
 
 # %%
 from mpe2 import simple_spread_v3
 
-spread = from_pettingzoo(lambda: simple_spread_v3.parallel_env(max_cycles=10), copies=2)
-print(f"{spread.name}: {spread.num_agents} agents, {spread.action_space.n} actions, each sees", end=" ")
+spread = from_pettingzoo(simple_spread_v3.parallel_env, max_cycles=10)
+print(f"{spread.name}: {spread.num_agents} agents, {spread.num_actions} actions, each sees", end=" ")
 print(f"{spread.observation_space.shape[0]} numbers, {spread.horizon} steps")
 
 # %% [markdown]

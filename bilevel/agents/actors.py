@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
+from bilevel.agents.distributions import allowed, distribution_of, draw_actions
 from bilevel.agents.policies import Policy
-from bilevel.agents.rollout import allowed, draw_actions
 from bilevel.errors import require
 from games.base import Game, State
+from games.streams import uniform
 
 
 class Actor(Protocol):
@@ -27,12 +29,12 @@ class Actor(Protocol):
             memory: what the actor gave back in the step before; None: the episode starts.
 
         Returns:
-            actions, integer [batch, agent]; what is to be remembered, None where nothing is.
+            actions as the game takes them; what is to be remembered, None where nothing is.
         """
 
 
 def random_actor(game: Game) -> Actor:
-    """Every legal action is equally likely.
+    """Every legal action is equally likely; in a Box, every point.
 
     >>> import games
     >>> game, generator = games.make("chicken"), torch.Generator().manual_seed(0)
@@ -43,7 +45,10 @@ def random_actor(game: Game) -> Actor:
     def act(
         state: State, generator: torch.Generator, memory: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        batch = len(game.observe(state))
+        batch, space = len(game.observe(state)), game.action_space
+        if isinstance(space, spaces.Box):
+            low, high = (torch.as_tensor(bound, device=generator.device) for bound in (space.low, space.high))
+            return low + (high - low) * uniform((batch, game.num_agents, *space.shape), generator), None
         logits = torch.zeros(batch, game.num_agents, game.num_actions, device=generator.device)
         return draw_actions(allowed(logits, game.action_mask(state)), generator), None
 
@@ -90,6 +95,7 @@ def learned_actor(game: Game, policy: Policy, theta: Tensor) -> Actor:
         policy: what the parameters mean.
         theta: [agent, parameter].
     """
+    distribution = distribution_of(game)
 
     def act(
         state: State, generator: torch.Generator, memory: Tensor | None = None
@@ -98,6 +104,7 @@ def learned_actor(game: Game, policy: Policy, theta: Tensor) -> Actor:
         seen = seen.to(theta.dtype) if seen.is_floating_point() else seen
         memory = policy.memory(theta, len(seen)) if memory is None else memory
         logits, memory = policy.step(theta, seen.movedim(0, 1), memory)  # samples are the copies
-        return draw_actions(allowed(logits.movedim(0, 1), game.action_mask(state)), generator), memory
+        drawn = distribution.draw(allowed(logits.movedim(0, 1), game.action_mask(state)), generator)
+        return distribution.acted(drawn), memory
 
     return act

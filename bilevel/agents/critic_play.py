@@ -23,7 +23,6 @@ from bilevel.agents.play import SampledPlay
 from bilevel.agents.policies import ActorCritic
 from bilevel.agents.returns import discounts
 from bilevel.agents.rollout import Episodes
-from bilevel.agents.surrogates import chosen
 from bilevel.errors import require
 from bilevel.outer.transfer import Transfer
 from bilevel.ranges import Range
@@ -202,13 +201,13 @@ class PPOPlay(CriticPlay):
         """Play the episodes, and write down how likely each action was."""
         data = super().sample(theta, transfer, generator)
         with torch.no_grad():
-            log_probabilities = chosen(self._logits(theta, data), data.actions) * data.acting
+            log_probabilities = self._chosen(self._logits(theta, data), data)
         return data._replace(log_probabilities=log_probabilities)
 
     def parts(self, theta: Tensor, transfer: Transfer, data: Episodes) -> Sequence[Any]:
         """Every minibatch of every epoch, judged by the critics before the first."""
         (judged,) = super().parts(theta, transfer, data)
-        count = data.actions.shape[-1]
+        count = data.rewards.shape[-1]
         check_minibatches(self.minibatches, count)
         bounds = [count * place // self.minibatches for place in range(self.minibatches + 1)]
         return [_episodes(judged, *ends) for ends in itertools.pairwise(bounds)] * self.epochs
@@ -222,7 +221,7 @@ class PPOPlay(CriticPlay):
         advantages, targets = self._advantages(data), self._targets(data)
         advantages = normalised(advantages, acting) if self.normalise else advantages
         logits = self._logits(own, episodes)
-        ratio = (chosen(logits, episodes.actions) * acting - drawn).exp()
+        ratio = (self._chosen(logits, episodes) - drawn).exp()
         held = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
         gains = torch.minimum(ratio * advantages, held * advantages)
         steps = discounts(rewards.shape[-2], self.game.discount, rewards).unsqueeze(-1)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bilevel.agents.distributions import allowed
 from bilevel.agents.policies import Policy
-from bilevel.agents.rollout import Episodes, allowed
+from bilevel.agents.rollout import Episodes
 from bilevel.agents.surrogates import chosen
 from bilevel.errors import require
 from bilevel.optimisers import GradientTransformation

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from bilevel.agents.distributions import Distribution, allowed, distribution_of
 from bilevel.agents.loss_terms import LossTerms, TermWeights, weighted
 from bilevel.agents.policies import Policy, Tabular
-from bilevel.agents.rollout import Episodes, allowed, rollout
-from bilevel.agents.surrogates import Surrogate, chosen, dice, entropy
+from bilevel.agents.rollout import Episodes, rollout
+from bilevel.agents.surrogates import Surrogate, dice, entropy
 from bilevel.outer.transfer import Transfer
 from games.base import ExactGame, Game
 
@@ -176,6 +177,11 @@ class SampledPlay:
         """It always does."""
         return True
 
+    @property
+    def distribution(self) -> Distribution:
+        """What the policy's outputs mean."""
+        return distribution_of(self.game)
+
     def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Episodes:
         """Play the episodes."""
         return rollout(self.game, self.policy, theta, transfer, self.episodes, generator)
@@ -207,7 +213,7 @@ class SampledPlay:
         In the units of `episode_value` (see `Game.effective_horizon`), which it equals, on the sample, where
         the game does not discount or discounts in its `episode_value`, too.
         """
-        log = chosen(self._logits(theta, data), data.actions) * data.acting
+        log = self._chosen(self._logits(theta, data), data)
         joint = log.sum(-3, keepdim=True).expand_as(log)
         return dice(log, joint, data.rewards, data.acting, self.game.discount) / self.game.effective_horizon
 
@@ -221,17 +227,20 @@ class SampledPlay:
 
     def _log_probabilities(self, logits: Tensor, others: Tensor, data: Episodes) -> tuple[Tensor, Tensor]:
         """Of what each agent did, and of what all did as each one sees it: [seed, agent, time, episode]."""
-        own = chosen(logits, data.actions) * data.acting
-        theirs = chosen(self._logits(others, data), data.actions) * data.acting
+        own, theirs = self._chosen(logits, data), self._chosen(self._logits(others, data), data)
         return own, own + theirs.sum(-3, keepdim=True) - theirs
 
     def _entropy(self, logits: Tensor, data: Episodes) -> Tensor:
         """Of an episode's steps together, mean over episodes: [seed, agent], in nats."""
-        whole: Tensor = (entropy(logits) * data.acting).sum(-2).mean(-1)
+        whole: Tensor = (self.distribution.entropy(logits) * data.acting).sum(-2).mean(-1)
         return whole
 
+    def _chosen(self, logits: Tensor, data: Episodes) -> Tensor:
+        """Log-probability of what each agent did, 0 where it did not count: [seed, agent, time, episode]."""
+        return self.distribution.log_probability(logits, data.actions) * data.acting
+
     def _logits(self, theta: Tensor, data: Episodes) -> Tensor:
-        """Logits of every observation, illegal actions left out: [seed, agent, time, episode, action]."""
+        """Outputs for every observation, illegal actions left out: [seed, agent, time, episode, output]."""
         return allowed(self.policy.unroll(theta, data.observations), data.legal)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.agents.rollout import allowed, draw_actions
+from bilevel.agents.distributions import allowed, draw_actions
 from bilevel.errors import require
 from bilevel.networks import ActivationName, Perceptron
 from games.streams import uniform

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bilevel.agents.distributions import allowed, distribution_of
 from bilevel.agents.policies import Policy
 from bilevel.outer.transfer import Transfer
 from games.base import Game
-from games.streams import for_members, require_separated, separated, uniform
+from games.streams import for_members, require_separated, separated
 
 
 class Episodes(NamedTuple):
@@ -20,7 +21,8 @@ class Episodes(NamedTuple):
     observations: Tensor
     """[seed, agent, time, episode, *shape], integer or of theta's dtype."""
     actions: Tensor
-    """Integer [seed, agent, time, episode]; meaningless after the end."""
+    """Integer [seed, agent, time, episode]; meaningless after the end. Where actions are continuous, float
+    [seed, agent, time, episode, number], before they are squashed (`distributions.SquashedGaussian`)."""
     rewards: Tensor
     """Own rewards before sharing, [seed, agent, time, episode], in the game's units."""
     alive: Tensor
@@ -65,43 +67,9 @@ class Seen(NamedTuple):
 
 
 Act = Callable[[Seen], Tensor]
-"""What was seen -> actions, integer [seed, agent, episode]."""
+"""What was seen -> actions as `Episodes` record them: integer [seed, agent, episode] if they are Discrete."""
 Give = Callable[[Seen, Tensor, Tensor, Tensor], Tensor]
 """(what was seen, actions, own rewards, alive) of one step -> what was given in it, as `step_gifts` says."""
-
-
-ILLEGAL = -1e9
-"""The logit of an illegal action: probability 0, and, being finite, no entropy of 0 x infinity."""
-
-
-def allowed(logits: Tensor, legal: Tensor | None) -> Tensor:
-    """Leave illegal actions out of policies.
-
-    Args:
-        logits: [..., action].
-        legal: boolean, like the logits; None: all are.
-
-    >>> allowed(torch.zeros(3), torch.tensor([True, False, True])).softmax(-1)
-    tensor([0.5000, 0.0000, 0.5000])
-    """
-    return logits if legal is None else logits.masked_fill(~legal, ILLEGAL)
-
-
-def draw_actions(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """Sample from softmax policies: logits [..., action] -> integer [...].
-
-    The cumulated weights of the actions are compared with one uniform draw: an action of probability 0 (a
-    logit of minus infinity) is never taken.
-
-    >>> logits = torch.tensor([0.0, -torch.inf]).expand(5, 2)
-    >>> draw_actions(logits, torch.Generator().manual_seed(0))
-    tensor([0, 0, 0, 0, 0])
-    """
-    rows = logits.movedim(-1, 0).contiguous()  # a loop over a few actions is slow, one over all else is not
-    weights = (rows - rows.amax(0)).exp().cumsum(0)
-    total = weights[-1]
-    drawn = uniform(total.shape, generator, total.dtype) * total
-    return (weights[:-1] <= drawn).sum(0)
 
 
 @torch.no_grad()
@@ -126,11 +94,12 @@ def rollout(
         FloatingPointError: a reward is not a finite number (says at which step, for which seed and agent).
     """
     memory, generator = policy.memory(theta, episodes), for_members(generator, len(theta))
+    distribution = distribution_of(game)
 
     def act(seen: Seen) -> Tensor:
         nonlocal memory
-        logits, memory = policy.step(theta, seen.observed, memory)
-        return draw_actions(allowed(logits, seen.legal), generator)
+        outputs, memory = policy.step(theta, seen.observed, memory)
+        return distribution.draw(allowed(outputs, seen.legal), generator)
 
     def give(seen: Seen, actions: Tensor, own: Tensor, alive: Tensor) -> Tensor:
         return step_gifts(
@@ -153,6 +122,7 @@ def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.G
         generator: the source of the game's draws, on the same device.
     """
     seeds, _, episodes = alive.shape
+    acted = distribution_of(game).acted
     generator, told = for_members(generator, seeds), takes_gifts(game)
     with separated(game, generator, seeds * episodes):
         state = game.reset(seeds * episodes, generator)
@@ -176,7 +146,7 @@ def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.G
             stack_known(game.present(state)),
         )
         actions = act(seen)
-        joint = actions.movedim(1, 2).flatten(0, 1)
+        joint = acted(actions.movedim(1, 2).flatten(0, 1))
         cooperated = stack_known(game.cooperates(state, joint))
         with separated(game, generator, seeds * episodes):
             state, rewards, done = game.step(state, joint, generator)

@@ -10,11 +10,12 @@ from typing import Literal
 import numpy as np
 from gymnasium import spaces
 
-from bilevel.agents.policies import GRU, MLP, Convolutional, Numbered, Policy, Tabular
+from bilevel.agents.distributions import distribution_of
+from bilevel.agents.policies import GRU, MLP, Convolutional, Gaussian, Numbered, Policy, Tabular
 from bilevel.convolutions import PADDINGS, PaddingName
 from bilevel.errors import require, require_name
 from bilevel.networks import ACTIVATIONS, ActivationName
-from games.base import Game
+from games.base import Game, numbered_actions
 
 Space = spaces.Box | spaces.Discrete
 
@@ -68,12 +69,15 @@ class PolicySettings:
         >>> PolicySettings().policy_for(games.make("prisoners-dilemma"))
         Tabular(num_observations=1, num_actions=2, initial_scale=1.0, every_logit=False)
         """
+        space, actions = game.observation_space, game.action_space
+        table = isinstance(space, spaces.Discrete) and isinstance(actions, spaces.Discrete)
+        name = self.policy if self.policy != "auto" else "tabular" if table else "mlp"
+        policy = self._shared(name, game) if self.share_parameters else POLICIES[name](self, game, space)
+        return Gaussian(policy, actions.shape[0]) if isinstance(actions, spaces.Box) else policy
+
+    def _shared(self, name: str, game: Game) -> Policy:
+        """A policy that is told its agent's number."""
         space = game.observation_space
-        discrete = isinstance(space, spaces.Discrete)
-        name = self.policy if self.policy != "auto" else "tabular" if discrete else "mlp"
-        policy = POLICIES[name](self, game, space)
-        if not self.share_parameters:
-            return policy
         require(
             name != "tabular",
             "Agents that share parameters need a network, which is told their number; in a table each would "
@@ -96,14 +100,14 @@ def _tabular(settings: PolicySettings, game: Game, space: Space) -> Policy:
         f"shape {space.shape}: use mlp.",
     )
     assert isinstance(space, spaces.Discrete)
-    return Tabular(int(space.n), game.num_actions)
+    return Tabular(int(space.n), numbered_actions(game, "A tabular policy (use mlp)"))
 
 
 def _mlp(settings: PolicySettings, game: Game, space: Space) -> Policy:
     features, one_hot, axes = _vectors(space)
     return MLP(
         features,
-        game.num_actions,
+        distribution_of(game).outputs,
         settings.hidden,
         one_hot=one_hot,
         observation_axes=axes,
@@ -123,7 +127,7 @@ def _conv(settings: PolicySettings, game: Game, space: Space) -> Policy:
     planes, rows, columns = space.shape
     return Convolutional(
         (planes, rows, columns),
-        game.num_actions,
+        distribution_of(game).outputs,
         settings.channels,
         settings.kernel,
         settings.stride,
@@ -137,7 +141,7 @@ def _gru(settings: PolicySettings, game: Game, space: Space) -> Policy:
     features, one_hot, axes = _vectors(space)
     return GRU(
         features,
-        game.num_actions,
+        distribution_of(game).outputs,
         settings.hidden,
         settings.memory,
         one_hot=one_hot,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from games.foreign.contract import Copy, Seen
+from games.foreign.contract import Copy, CopyError, Seen, UnsuitableEnvironmentError
 from games.foreign.pools import Pool
 
 MOMENTS = itertools.count()
@@ -81,7 +81,15 @@ class RunningCopies:
             if self._last.present.any():
                 self._last = self._drawing.play(actions[copy].tolist())
         self._drawn = copy, self._episodes[copy], len(steps)
-        return self._drawing.picture()
+        try:
+            return self._drawing.picture()
+        except (UnsuitableEnvironmentError, CopyError):
+            raise
+        except NotImplementedError as error:
+            name = self._drawing.description.name
+            raise UnsuitableEnvironmentError(f"{name} draws nothing that can be shown here.") from error
+        except Exception as error:
+            raise CopyError(f"Copy {copy} could not be drawn: {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         """Close every copy; a second time does nothing."""

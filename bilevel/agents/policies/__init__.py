@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bilevel.agents.policies.actor_critic import ActorCritic, ValueTable, critic_like
 from bilevel.agents.policies.convolutional import Convolutional
+from bilevel.agents.policies.gaussian import Gaussian
 from bilevel.agents.policies.gru import GRU
 from bilevel.agents.policies.mlp import MLP
 from bilevel.agents.policies.numbered import Numbered
@@ -23,6 +24,7 @@ __all__ = [
     "ActorCritic",
     "Convolutional",
     "FeedForward",
+    "Gaussian",
     "Numbered",
     "Policy",
     "Tabular",

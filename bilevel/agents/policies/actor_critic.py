@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bilevel.agents.policies.gaussian import Gaussian
 from bilevel.agents.policies.numbered import Numbered
 from bilevel.agents.policies.protocol import FeedForward, Policy
 from bilevel.agents.policies.tabular import Tabular
@@ -56,6 +57,8 @@ def critic_like(policy: Policy) -> Policy:
     """
     if isinstance(policy, Tabular):
         return ValueTable(policy.num_observations)
+    if isinstance(policy, Gaussian):
+        return critic_like(policy.policy)
     if isinstance(policy, Numbered):
         return dataclasses.replace(policy, policy=critic_like(policy.policy))
     network: Any = policy

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 import games
+from bilevel.agents.distributions import draw_actions
 from bilevel.agents.policies import MLP, initial_parameters
-from bilevel.agents.rollout import draw_actions
 from games.base import Game
 from tests.benchmarks.case import Case, Run
 from tests.benchmarks.problems import coin_game

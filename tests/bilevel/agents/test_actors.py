@@ -11,9 +11,10 @@ from torch import Tensor
 
 import games
 from bilevel.agents.actors import learned_actor, random_actor, scripted_actor
+from bilevel.agents.distributions import ILLEGAL, allowed
 from bilevel.agents.play import SampledPlay
 from bilevel.agents.policies import Tabular
-from bilevel.agents.rollout import ILLEGAL, allowed, rollout
+from bilevel.agents.rollout import rollout
 from bilevel.agents.surrogates import chosen, dice, entropy
 from bilevel.outer.transfer import SharedBy
 from games.matrix import MatrixState, NormalForm

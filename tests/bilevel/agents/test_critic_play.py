@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from bilevel.agents.critic_play import CriticPlay, Judged, PPOPlay
+from bilevel.agents.distributions import allowed
 from bilevel.agents.loss_terms import TermWeights, weighted
 from bilevel.agents.play import SampledPlay
-from bilevel.agents.rollout import allowed
 from bilevel.agents.surrogates import Reinforce, chosen, reinforce
 from tests.bilevel.agents.critic_cases import BONUS, PLAYED, SEEDS, SURROGATES, TRACE, Case, draw
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 import games
 from bilevel.agents.actors import learned_actor
+from bilevel.agents.distributions import allowed, draw_actions
 from bilevel.agents.play import SampledPlay
 from bilevel.agents.policies import GRU, MLP, Convolutional, Numbered, Policy, initial_parameters
-from bilevel.agents.rollout import allowed, draw_actions, rollout
+from bilevel.agents.rollout import rollout
 from bilevel.agents.surrogates import dice
 from bilevel.methods import Placement, Selfish
 from bilevel.optimisers import sgd

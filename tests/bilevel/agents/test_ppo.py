@@ -8,8 +8,8 @@ from torch import Tensor
 
 import games
 from bilevel.agents.critic_play import CriticPlay, PPOPlay
+from bilevel.agents.distributions import allowed
 from bilevel.agents.policies import ActorCritic, Tabular
-from bilevel.agents.rollout import allowed
 from bilevel.agents.surrogates import LoadedDice, Reinforce
 from bilevel.optimisers import sgd
 from bilevel.outer.transfer import SharedBy

@@ -11,8 +11,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 import games
+from bilevel.agents.distributions import draw_actions
 from bilevel.agents.policies import MLP, Tabular
-from bilevel.agents.rollout import draw_actions, rollout, step_gifts
+from bilevel.agents.rollout import rollout, step_gifts
 from bilevel.outer.sharing import Sharing
 from bilevel.outer.sharing_network import SharingNetwork
 from bilevel.outer.transfer import SharedBy

@@ -21,7 +21,7 @@ FILE = Path(__file__).with_name("foreign_file.py")
 LOAD = ("--load", FILE)
 SMALL = ("--outer-steps", 2, "--evaluation-episodes", 2)
 TINY = (*SMALL, "--seeds", 2, "--method.episodes", 2)
-NAMES = ["meeting", "in-turn", "pole", "tic-tac-toe"]
+NAMES = ["meeting", "in-turn", "pole", "aim", "tic-tac-toe"]
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def test_settings_of_the_constructor_are_options_and_are_kept(call: Call) -> Non
     kept = json.loads(Path("run/config.json").read_text())["game"]
     assert kept == {"wind": 0.25, "max_cycles": 2}
     assert "--game.max-cycles INT" in call("train", "--game", "meeting", "--help").out
-    for name in {*NAMES, "aim"} & CATALOGUE.keys():  # as in a new process
+    for name in CATALOGUE.keys() & {*NAMES}:  # as in a new process
         del CATALOGUE[name]
     assert "comes with --load FILE.py" in call("train", "--resume", "run").sentence()
     again = call("train", *LOAD, "--resume", "run")
