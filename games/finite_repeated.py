@@ -58,7 +58,7 @@ class FiniteRepeatedGame(RepeatedGame):
         Returns:
             [..., A^N], summing to 1; agent 0's action is the most significant digit.
         """
-        joint = _joint_probabilities(policies)
+        joint = _joint_probabilities(self.carried_out(policies))
         now, transitions = joint[..., :1, :], joint[..., 1:, :]
         total, weight = now, 1.0
         for _ in range(self.horizon - 1):

@@ -15,6 +15,7 @@ from games.constants import constant, kept
 from games.errors import require
 from games.matrix import MatrixGame, MatrixState, payoff_array, payoff_tensor
 from games.memory_one import chain_occupancy, observation_weights, two_agent_occupancy
+from games.streams import uniform
 from games.two_agent import SymmetricTwoAgentGame
 
 MOST_EXACT_STATES = 32
@@ -33,13 +34,20 @@ class RepeatedGame(ExactGame):
     `values` is the infinite game's expectation; a sampled episode stops after `horizon` steps, so that its
     `episode_value` leaves out a share discount^horizon of it.
 
+    With `noise` hands tremble: each action that an agent chooses is, with this probability and independently,
+    carried out as another one, all others being equally likely; with two actions it is flipped. Everybody
+    remembers what was carried out, one's own action too. A policy p so plays (1 - noise) p + noise (1 - p) /
+    (A - 1), in exact values and in samples; exact shares of cooperation count what was carried out.
+
     Raises:
         ValueError: the stage is no matrix game, or a number is out of range; from `values` and
             `cooperation`, when there are more than 32 joint actions.
 
     Source:
         Foerster et al., Learning with Opponent-Learning Awareness, arXiv 1709.04326. Unlike in its released
-        code each agent sees its own action first, as in Lu et al., arXiv 2205.01447.
+        code each agent sees its own action first, as in Lu et al., arXiv 2205.01447. Noise: Wu and Axelrod,
+        How to cope with noise in the iterated prisoner's dilemma, Journal of Conflict Resolution 39(1), 1995;
+        in Selten's trembling hand (1975) the action that was chosen is among those drawn, too.
 
     >>> game = RepeatedGame()
     >>> game.values(torch.full((2, 5, 2), 0.5))
@@ -52,12 +60,15 @@ class RepeatedGame(ExactGame):
     """The weight of a step relative to the one before it, in [0, 1)."""
     horizon: int = 150
     """How many steps a sampled episode lasts, 1 or more; exact values do not depend on it."""
+    noise: float = 0.0
+    """The probability that an action is carried out as another one (a trembling hand), in [0, 1]."""
 
     def __post_init__(self) -> None:
         """Check the settings."""
         require(isinstance(self.stage, MatrixGame), f"The stage must be a matrix game; it is {self.stage!r}.")
         require(0 <= self.discount < 1, f"The discount must lie in [0, 1); it is {self.discount}.")
         whole = isinstance(self.horizon, int) and self.horizon >= 1
+        require(0 <= self.noise <= 1, f"noise is a probability, from 0 to 1; it is {self.noise}.")
         require(whole, f"The horizon must be a whole number of steps, 1 or more; it is {self.horizon}.")
 
     @property
@@ -107,6 +118,11 @@ class RepeatedGame(ExactGame):
         return self.stage.draws_by_rows
 
     @property
+    def symmetric(self) -> bool:
+        """As in the stage game."""
+        return self.stage.symmetric
+
+    @property
     def best_welfare(self) -> float:
         """The greatest total per step."""
         return self.stage.best_welfare
@@ -128,7 +144,7 @@ class RepeatedGame(ExactGame):
         if policies.ndim == 3:  # torch 2.13: jvp(grad) turns 0-dim float32 into float64 beside Python floats
             return self.values(policies.unsqueeze(0)).squeeze(0)
         if _two_by_two(policies):
-            shares = two_agent_occupancy(policies, self.discount)
+            shares = two_agent_occupancy(self.carried_out(policies), self.discount)
             return torch.stack([_weighted_sum(shares, own) for own in _rewards_by_agent(self.stage)], -1)
         table = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
         return (self.occupancy(policies).unsqueeze(-1) * table).sum(-2)
@@ -142,6 +158,20 @@ class RepeatedGame(ExactGame):
         shares = shares.reshape(*shares.shape[:-1], *[2] * agents)
         others = [[axis for axis in range(-agents, 0) if axis != agent - agents] for agent in range(agents)]
         return torch.stack([shares.sum(axes)[..., 0] for axes in others], -1)
+
+    def carried_out(self, policies: Tensor) -> Tensor:
+        """Give the probabilities of what agents do, hands trembling, for those of what they choose.
+
+        Args:
+            policies: probabilities [..., A].
+
+        >>> RepeatedGame(noise=0.25).carried_out(torch.tensor([1.0, 0.0]))
+        tensor([0.7500, 0.2500])
+        """
+        if self.noise == 0:
+            return policies
+        other = self.noise / (policies.shape[-1] - 1)
+        return other + (1 - self.noise - other) * policies
 
     def occupancy(self, policies: Tensor) -> Tensor:
         """Give the discounted share of the steps in which each joint action is played.
@@ -157,6 +187,7 @@ class RepeatedGame(ExactGame):
         """
         if policies.ndim == 3:  # for the same reason as in `values`
             return self.occupancy(policies.unsqueeze(0)).squeeze(0)
+        policies = self.carried_out(policies)
         if _two_by_two(policies):
             return torch.stack(two_agent_occupancy(policies, self.discount), -1)
         states = policies.shape[-2] - 1
@@ -180,7 +211,15 @@ class RepeatedGame(ExactGame):
     def step(
         self, state: MatrixState, actions: Tensor, generator: torch.Generator
     ) -> tuple[MatrixState, Tensor, Tensor]:
-        """Play the stage game once more: rewards are the stage's, not discounted."""
+        """Play the stage game once more: rewards are the stage's, not discounted.
+
+        Actions are what agents choose; the state holds what was carried out.
+        """
+        if self.noise > 0:
+            draws = uniform((*actions.shape, 2), generator)
+            count = int(self.action_space.n)
+            others = (actions + 1 + (draws[..., 1] * (count - 1)).to(actions.dtype)) % count
+            actions = torch.where(draws[..., 0] < self.noise, others, actions)
         state, rewards, _ = self.stage.step(state, actions, generator)
         return state, rewards, state.time >= self.horizon
 

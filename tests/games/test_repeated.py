@@ -11,6 +11,7 @@ from torch import Tensor
 from games.base import two_action_policies
 from games.catalogue import make
 from games.families import PublicGoods, SymmetricalPrisonersDilemma, Tycoon
+from games.finite_repeated import FiniteRepeatedGame
 from games.matrix import MatrixGame, MatrixState, NormalForm
 from games.repeated import RepeatedGame
 from games.two_agent import SymmetricTwoAgentGame
@@ -352,3 +353,94 @@ def test_more_than_32_joint_actions_can_be_sampled_but_not_solved() -> None:
     for exact in (game.values, game.cooperation):
         with pytest.raises(ValueError, match=r"at most 32 joint actions.* are 64. Sample the game"):
             exact(random_policies(game))
+
+
+def closed_form_of_two_tits_for_tats(noise: float, discount: float = 0.96) -> float:
+    """Each copies the other, and slips: P(cooperate at t) = (1 + (1 - 2 noise)^(t + 1)) / 2."""
+    keeps = 1 - 2 * noise
+    share = 0.5 + 0.5 * (1 - discount) * keeps / (1 - discount * keeps)
+    return -2 + share
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.05, 0.3, 0.5, 1.0])
+def test_two_tits_for_tats_with_trembling_hands_have_a_closed_form(noise: float) -> None:
+    game = RepeatedGame(noise=noise)
+    expected = torch.full((2,), closed_form_of_two_tits_for_tats(noise), dtype=torch.float64)
+    policies = table(TIT_FOR_TAT, TIT_FOR_TAT)
+    torch.testing.assert_close(game.values(policies), expected, atol=1e-12, rtol=0)
+    cooperation = game.cooperation(policies)
+    assert cooperation is not None
+    torch.testing.assert_close(cooperation, expected + 2, atol=1e-12, rtol=0)
+
+
+@given(noise=st.floats(0, 1), discount=st.floats(0, 0.99), seed=st.integers(0, 999))
+@settings(max_examples=20, deadline=None)
+def test_noise_is_the_noiseless_game_of_the_policies_that_tremble(
+    noise: float, discount: float, seed: int
+) -> None:
+    """Whatever chain computes the values: of two agents with two actions, of three, and of three actions."""
+    for stage in (SymmetricTwoAgentGame(), PublicGoods(agents=3), ROCK_PAPER_SCISSORS):
+        assert isinstance(stage, MatrixGame)
+        plain, noisy = (RepeatedGame(stage=stage, discount=discount, noise=each) for each in (0.0, noise))
+        actions = int(plain.action_space.n)
+        generator = torch.Generator().manual_seed(seed)
+        shape = (plain.num_agents, plain.num_observations, actions)
+        policies = torch.randn(shape, generator=generator, dtype=torch.float64).softmax(-1)
+        tremble = (1 - noise) * torch.eye(actions, dtype=torch.float64)
+        tremble += noise / (actions - 1) * (1 - torch.eye(actions, dtype=torch.float64))
+        torch.testing.assert_close(
+            noisy.values(policies), plain.values(policies @ tremble), atol=1e-10, rtol=0
+        )
+        torch.testing.assert_close(
+            noisy.occupancy(policies), plain.occupancy(policies @ tremble), atol=1e-10, rtol=0
+        )
+
+
+@pytest.mark.parametrize("name", ["prisoners-dilemma", "public-goods", "rock-paper-scissors"])
+def test_sampled_noise_agrees_with_exact_noise(name: str) -> None:
+    """20 000 episodes of 12 steps against the exact finite game, within 5 standard errors."""
+    stage = make(name)
+    assert isinstance(stage, MatrixGame)
+    game = FiniteRepeatedGame(stage=stage, discount=0.8, horizon=12, noise=0.2)
+    generator = torch.Generator().manual_seed(0)
+    shape = (game.num_agents, game.num_observations, int(game.action_space.n))
+    policies = (3 * torch.randn(shape, generator=generator)).softmax(-1)
+    copies = 20_000
+    state, paid = game.reset(copies, generator), []
+    for _ in range(game.horizon):
+        seen = game.observe(state)
+        chosen = [
+            torch.multinomial(policies[agent, seen[:, agent]], 1, generator=generator)
+            for agent in range(game.num_agents)
+        ]
+        state, rewards, _ = game.step(state, torch.cat(chosen, 1), generator)
+        paid.append(rewards)
+    values = game.episode_value(torch.stack(paid))
+    error = values.std(0) / copies**0.5
+    assert ((values.mean(0) - game.values(policies)).abs() < 5 * error).all()
+    quiet = FiniteRepeatedGame(stage=stage, discount=0.8, horizon=12).values(policies)
+    assert ((values.mean(0) - quiet).abs() > 5 * error).any()  # it can tell
+
+
+def test_a_hand_that_trembles_does_another_thing_each_equally_often() -> None:
+    game = RepeatedGame(stage=ROCK_PAPER_SCISSORS, noise=0.3)
+    generator = torch.Generator().manual_seed(0)
+    state, _, _ = game.step(
+        game.reset(30_000, generator), torch.ones(30_000, 2, dtype=torch.int64), generator
+    )
+    shares = state.actions.flatten().bincount(minlength=3) / 60_000
+    assert shares.tolist() == pytest.approx([0.15, 0.7, 0.15], abs=0.01)  # 5 standard errors
+
+
+def test_without_noise_nothing_more_is_drawn() -> None:
+    game, generator = RepeatedGame(), torch.Generator().manual_seed(0)
+    state = game.reset(3, generator)
+    before = generator.get_state()
+    game.step(state, torch.zeros(3, 2, dtype=torch.int64), generator)
+    assert torch.equal(before, generator.get_state())
+
+
+@pytest.mark.parametrize("noise", [-0.1, 1.5, float("nan")])
+def test_noise_is_a_probability(noise: float) -> None:
+    with pytest.raises(ValueError, match="noise is a probability, from 0 to 1; it is"):
+        RepeatedGame(noise=noise)
