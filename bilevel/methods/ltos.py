@@ -65,7 +65,8 @@ class LToS(Method):
             use for.
 
     Source:
-        Yi et al., Learning to Share, arXiv 2112.08702; their code for traffic signals (in RoadnetSZ).
+        Yi et al., Learning to Share in Networked Multi-Agent Reinforcement Learning, NeurIPS 2022, arXiv
+        2112.08702; their code for traffic signals (in RoadnetSZ).
 
     >>> import games
     >>> learner = LToS(episodes=2, inner_steps=2).build(games.make("escape-room"), Placement(seeds=2))

@@ -44,7 +44,8 @@ class ToS(OuterMethod):
         ValueError: a setting is out of range or a name is unknown.
 
     Source:
-        Yi et al., Learning to Share, arXiv 2112.08702: the end-to-end forms.
+        Yi et al., Learning to Share in Networked Multi-Agent Reinforcement Learning, NeurIPS 2022, arXiv
+        2112.08702: the end-to-end forms.
 
     >>> import games
     >>> learner = ToS(own_share=0.8).build(games.make("prisoners-dilemma"), Placement(seeds=2))

@@ -37,7 +37,7 @@ def handed_back(critic: Critic, shares: Tensor) -> Tensor:
         d sum_i V_i / d shares, of the same shape.
 
     Source:
-        Yi et al., Learning to Share, arXiv 2112.08702.
+        Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702.
 
     >>> shares = torch.tensor([[[[0.7, 0.3], [0.0, 1.0]]]])
     >>> handed_back(lambda w_in: torch.tensor([[[2.0], [3.0]]]) * w_in.sum(-1), shares)
@@ -74,7 +74,7 @@ def sharing_gradient(
         like phi; a step along it makes the values larger.
 
     Source:
-        Yi et al., Learning to Share, arXiv 2112.08702.
+        Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702.
     """
 
     def shares_of(phi: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def share(rewards: Tensor, sharing: Tensor) -> Tensor:
             is wrong.
 
     Source:
-        Yi et al., Learning to Share, arXiv 2112.08702.
+        Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702.
 
     >>> share(torch.tensor([1.0, 0.0]), torch.tensor([[0.7, 0.3], [0.0, 1.0]]))
     tensor([0.7000, 0.3000])
@@ -186,7 +186,8 @@ class Sharing:
     tensor([0.8000, 0.1000, 0.1000], dtype=torch.float64)
 
     Source:
-        Yi et al., Learning to Share, arXiv 2112.08702 (its start: own share .8).
+        Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702: it starts at
+        an own share of .8.
     """
 
     neighbours: Tensor

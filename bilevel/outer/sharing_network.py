@@ -30,8 +30,8 @@ class SharingNetwork:
             held for less than a step.
 
     Source:
-        Yi et al., Learning to Share, arXiv 2112.08702: the weights of the high level, held for
-        several decisions of the low one; here trained end to end.
+        Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702: the weights
+        of the high level, held for several decisions of the low one; here trained end to end.
 
     >>> network = SharingNetwork(Sharing(torch.ones(2, 2, dtype=torch.bool)), spaces.Discrete(5))
     >>> network.initial(seed=0, seeds=3).shape  # seed, giver, parameter

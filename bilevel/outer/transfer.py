@@ -87,7 +87,7 @@ class SharedBy:
     """Everybody gets its part of everybody's reward, by a matrix: r~_j = sum_i T[i, j] r_i.
 
     Source:
-        Yi et al., Learning to Share, arXiv 2112.08702.
+        Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702.
 
     >>> SharedBy(torch.tensor([[[0.7, 0.3], [0.0, 1.0]]])).report(None)["given_away"]
     tensor([0.1500])
