@@ -80,6 +80,16 @@ class Game(abc.ABC):
         return "reward per episode"
 
     @property
+    def symmetric(self) -> bool:
+        """Whether all agents play the same part: False unless a game says so.
+
+        True promises that some exchange of agents takes any one to the place of any other and leaves the
+        game as it is: agents who exchange their policies exchange the distributions of their returns. Then
+        one policy can play every seat, and means over agents hide nothing.
+        """
+        return False
+
+    @property
     def neighbours(self) -> Tensor:
         """Who may share with whom: boolean [giver, receiver]; True on the diagonal. Everybody by default."""
         return torch.ones(self.num_agents, self.num_agents, dtype=torch.bool)

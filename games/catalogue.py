@@ -9,7 +9,7 @@ from typing import Any
 
 from games.base import Game
 from games.clans import Clans
-from games.cleanup import LIO_7X7, LIO_10X10, Cleanup
+from games.cleanup import FOULER, LIO_7X7, LIO_10X10, Cleanup
 from games.coin_game import CoinGame
 from games.congestion import Braess, Pigou
 from games.errors import require, require_name
@@ -44,11 +44,15 @@ GIFTING = "Wang et al., Emergent Prosociality in Multi-Agent Games Through Gifti
 WILLIS = "Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928"
 FEHR_GAECHTER = "Fehr and Gaechter, Cooperation and Punishment in Public Goods Experiments, AER 90(4), 2000"
 LIO = "Yang et al., Learning to Incentivize Other Learning Agents, arXiv 2006.06051"
+LOLA_DICE = "Foerster et al., DiCE: The Infinitely Differentiable Monte-Carlo Estimator, arXiv 1802.05098"
 LERER = "Lerer and Peysakhovich, Maintaining cooperation in complex social dilemmas, arXiv 1707.01068"
 HUGHES = (
     "Hughes et al., Inequity aversion improves cooperation in intertemporal social dilemmas, arXiv 1803.08884"
 )
-LTOS = "Yi et al., Learning to Share in Networked Multi-Agent Reinforcement Learning, arXiv 2112.08702"
+LTOS = (
+    "Yi et al., Learning to Share in Networked Multi-Agent Reinforcement Learning, NeurIPS 2022, "
+    "arXiv 2112.08702"
+)
 LITTMAN = "Littman, Markov Games as a Framework for Multi-Agent Reinforcement Learning, ICML 1994"
 BRAESS = "Braess, Ueber ein Paradoxon aus der Verkehrsplanung, Unternehmensforschung 12, 1968"
 PIGOU = "Pigou, The Economics of Welfare, 1920"
@@ -68,6 +72,7 @@ MELTING_POT_RULES: dict[str, Any] = {
     "fine": 0.0,
     "fine_cost": 0.0,
     "radius": 4,
+    "under_agents": True,
 }
 
 
@@ -193,9 +198,15 @@ SEQUENTIAL: dict[str, Entry] = {
 
 
 GRIDS: dict[str, Entry] = {
-    "coin-game": Entry(CoinGame(), "pick up coins; taking the other's colour costs the other 2", LERER),
+    "coin-game": Entry(
+        CoinGame(),
+        "pick up coins; taking the other's colour costs the other 2",
+        f"{LERER}; rules as in the code released with {LOLA_DICE}",
+    ),
     "coin-game-two-coins": Entry(
-        CoinGame(coins=2, tie="both"), "the coin game with a coin of each colour at all times", M_FOS
+        CoinGame(coins=2, anywhere=True, pay_last=False, horizon=16),
+        "the coin game with a coin of each colour at all times",
+        M_FOS,
     ),
     "coin-game-lase": Entry(
         CoinGame(size=5, colour="random", tie="random", horizon=100, view=2),
@@ -203,6 +214,11 @@ GRIDS: dict[str, Entry] = {
         LASE,
     ),
     "cleanup": Entry(Cleanup(), "apples grow only while somebody cleans the river", HUGHES),
+    "cleanup-more-waste": Entry(
+        Cleanup(map=FOULER),
+        "cleanup on a map with more waste: 23 cells must be cleaned before the first apple, not 9",
+        f"{HUGHES}; map of pull request 203 to sequential_social_dilemma_games, which was not merged",
+    ),
     "cleanup-lio-10x10": Entry(
         Cleanup(map=LIO_10X10, **LIO_RULES, view=(7, 7, 7, 7), apple_probability=0.3),
         "cleanup for two on a small map, without turning and fining",
@@ -221,7 +237,7 @@ GRIDS: dict[str, Entry] = {
             **MELTING_POT_RULES,
             regrowth=(0.0, 0.0025, 0.005, 0.025),
             beam_length=3,
-            cooldown=2,
+            cooldown=3,
             time_out=4,
         ),
         "harvest in one open field; who is hit by a beam is away for a while",
@@ -233,7 +249,7 @@ GRIDS: dict[str, Entry] = {
             **MELTING_POT_RULES,
             regrowth=(0.0, 0.001, 0.005, 0.025),
             beam_length=4,
-            cooldown=1,
+            cooldown=2,
             time_out=100,
         ),
         "harvest with two rooms that can be defended; who is hit is away for long",

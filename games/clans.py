@@ -107,6 +107,11 @@ class Clans(DrawnGame):
         return clan[:, None] == clan
 
     @property
+    def symmetric(self) -> bool:
+        """Partners may change places, and so may the clans."""
+        return True
+
+    @property
     def best_welfare(self) -> float:
         """Everybody helps in peace, if that pays, and rests in a feud."""
         return self._in_peace(max(0.0, self.benefit - self.cost))

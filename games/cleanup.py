@@ -19,6 +19,34 @@ from games.grid.views import at, occupied, put
 
 FULL = (
     "@@@@@@@@@@@@@@@@@@",
+    "@RRRRRR     BBBBB@",
+    "@HHHHHH      BBBB@",
+    "@RRRRRR     BBBBB@",
+    "@RRRRR  P    BBBB@",
+    "@RRRRR    P BBBBB@",
+    "@HHHHH       BBBB@",
+    "@RRRRR      BBBBB@",
+    "@HHHHHHSSSSSSBBBB@",
+    "@HHHHHHSSSSSSBBBB@",
+    "@RRRRR   P P BBBB@",
+    "@HHHHH   P  BBBBB@",
+    "@RRRRRR    P BBBB@",
+    "@HHHHHH P   BBBBB@",
+    "@RRRRR       BBBB@",
+    "@HHHH    P  BBBBB@",
+    "@RRRRR       BBBB@",
+    "@HHHHH  P P BBBBB@",
+    "@RRRRR       BBBB@",
+    "@HHHH       BBBBB@",
+    "@RRRRR       BBBB@",
+    "@HHHHH      BBBBB@",
+    "@RRRRR       BBBB@",
+    "@HHHH       BBBBB@",
+    "@@@@@@@@@@@@@@@@@@",
+)
+"""The map of the open reimplementation: waste in 56 of 119 cells of the river, apples once 9 are cleaned."""
+FOULER = (
+    "@@@@@@@@@@@@@@@@@@",
     "@HHHHHH     BBBBB@",
     "@RRRRRR      BBBB@",
     "@HHHHHH     BBBBB@",
@@ -44,6 +72,7 @@ FULL = (
     "@RRRR       BBBBB@",
     "@@@@@@@@@@@@@@@@@@",
 )
+"""The map of that project's pull request 203, unmerged: waste in 70 cells, apples once 23 are cleaned."""
 LIO_10X10 = (
     "@@@@@@@@@@",
     "@HH   P B@",
@@ -87,8 +116,9 @@ class Cleanup(SocialGrid):
 
     Source:
         Hughes et al., arXiv 1803.08884; map, rates and the order of events from the open reimplementation by
-        Vinitsky et al. (sequential_social_dilemma_games). LIO's small maps and rates, arXiv 2006.06051 and
-        its released code: no turning (everybody faces north), no fining.
+        Vinitsky et al. (sequential_social_dilemma_games), in its master branch; `games.cleanup.FOULER` is the
+        map of one of its pull requests. LIO's small maps and rates, arXiv 2006.06051 and its released code:
+        no turning (everybody faces north), no fining.
 
     >>> game = Cleanup(map=LIO_7X7, agents=2, turning=False, fining=False, view=(4, 4, 4, 4), horizon=50)
     >>> game.action_names

@@ -47,19 +47,25 @@ class CoinGame(DrawnGame):
     the other gets -2. What lay there then lies elsewhere: with one coin a new one, never on an agent, of the
     other colour or of a random one; with two coins (one in each colour at all times) the coin that was taken
     moves to a cell that holds no agent and no coin. If both arrive at one coin in the same step, `tie` says
-    who picks it up; nobody else is then rewarded or hurt for it. All free cells are equally likely.
+    who picks it up; nobody else is then rewarded or hurt for it. Agents start on different cells. All free
+    cells are equally likely. With `anywhere`, agents and coins may lie on one cell, at the start and later.
 
-    An observation is four planes (oneself, the other, red coin, blue coin), the whole torus or, with `view`,
-    the window around oneself that reaches that far, wrapped around the edges.
+    An observation is four planes (oneself, the other agent, one's own coin, the other agent's coin), the
+    whole torus or, with `view`, the window around oneself that reaches that far, wrapped around the edges. So
+    both agents see the game from the same side, and one policy can play either; the sources' code shows both
+    agents the same picture (red agent, blue agent, red coin, blue coin), and their policies know their seat.
 
     Raises:
         ValueError: the torus is too small, the view is wider than it, or a setting is none of those listed.
 
     Source:
-        One coin: Lerer and Peysakhovich, arXiv 1707.01068, as in LOLA's released code, arXiv 1709.04326. Two
-        coins (coins=2, tie="both"): M-FOS, arXiv 2205.01447; as Pax plays it: also stay=True, anywhere=True,
-        pay_last=False. LASE, arXiv 2410.07863: size=5, colour="random", tie="random", horizon=100, view=2;
-        that its field is a torus too, without an action to stay, is assumed.
+        One coin: Lerer and Peysakhovich, arXiv 1707.01068, as in the code released with LOLA-DiCE, arXiv
+        1802.05098. The code released with LOLA, arXiv 1709.04326, differs in tie="red": there red gains on
+        average 99 in an episode of two agents who pick up all they can, and blue loses as much. Two coins:
+        M-FOS, arXiv 2205.01447, whose released code has coins=2, anywhere=True, pay_last=False, and a horizon
+        of 16 (32 without shaping); Pax adds stay=True. LASE, arXiv 2410.07863: size=5, colour="random",
+        tie="random", horizon=100, view=2; that its field is a torus too, without an action to stay, is
+        assumed.
 
     >>> game = CoinGame()
     >>> generator = torch.Generator().manual_seed(0)
@@ -74,12 +80,12 @@ class CoinGame(DrawnGame):
     """How many coins there are at a time: one, whose colour changes, or one in each colour."""
     colour: Literal["alternate", "random"] = "alternate"
     """With one coin: the next one's colour is the other one, or drawn."""
-    tie: Literal["red", "random", "both"] = "red"
-    """Who picks a coin up where both arrive: red, one drawn at random, or both (each as if alone)."""
+    tie: Literal["red", "random", "both"] = "both"
+    """Who picks a coin up where both arrive: both (each as if alone), one drawn at random, or always red."""
     stay: bool = False
     """Whether there is a fifth action, to stay."""
     anywhere: bool = False
-    """Whether a coin may appear in any cell, also under an agent or the other coin."""
+    """Whether agents may start, and coins appear, in any cell, also one that is taken."""
     pay_last: bool = True
     """Whether the last step of an episode gives rewards."""
     horizon: int = 150
@@ -94,7 +100,7 @@ class CoinGame(DrawnGame):
             self.colour in ("alternate", "random"),
             f"colour must be alternate or random, not {self.colour!r}.",
         )
-        require(self.tie in ("red", "random", "both"), f"tie must be red, random or both, not {self.tie!r}.")
+        require(self.tie in ("red", "random", "both"), f"tie must be both, random or red, not {self.tie!r}.")
         require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
         require(
             self.view is None or 0 <= 2 * self.view < self.size,
@@ -119,8 +125,13 @@ class CoinGame(DrawnGame):
 
     @property
     def observation_space(self) -> spaces.Box:
-        """Four planes: oneself, the other, red coin, blue coin."""
+        """Four planes: oneself, the other agent, one's own coin, the other agent's coin."""
         return spaces.Box(0.0, 1.0, self._planes, dtype=np.float32)
+
+    @property
+    def symmetric(self) -> bool:
+        """Unless red wins ties."""
+        return self.tie != "red"
 
     @property
     def defection_welfare(self) -> float:
@@ -138,8 +149,9 @@ class CoinGame(DrawnGame):
         return self.coins + (self.tie == "random") + (self.coins == 1 and self.colour == "random")
 
     def begin(self, draws: Tensor) -> CoinState:
-        """Agents anywhere, coins where `anywhere` lets them be."""
-        red, blue = (draws[:, :2] * self.size**2).long().unbind(1)
+        """Agents and coins on cells of their own, or with `anywhere` on any."""
+        red = (draws[:, 0] * self.size**2).long()
+        blue = self._free((red,), draws[:, 1])
         first = self._free((red, blue), draws[:, 3])
         if self.coins == 1:
             red_first = draws[:, 2] < 0.5
@@ -165,11 +177,14 @@ class CoinGame(DrawnGame):
         return look(_cells(state)).view(-1, self.num_agents, *self._planes)
 
     def cooperates(self, state: CoinState, actions: Tensor) -> Tensor:
-        """Not stepping onto the other's coin: boolean [batch, agent]."""
-        return self._move(state.places, actions) != state.coins.flip(1)
+        """Not stepping onto the other's coin, unless one's own lies there, too: boolean [batch, agent]."""
+        places = self._move(state.places, actions)
+        return (places != state.coins.flip(1)) | (places == state.coins)
 
     def scripted(self, state: CoinState, cooperative: Tensor) -> Tensor:
         """Take the shortest way to the nearest coin; who cooperates to one's own, and around the other's.
+
+        With `anywhere` both coins may lie in one cell; then cooperators, too, go there.
 
         Args:
             state: a state of this game.
@@ -186,7 +201,7 @@ class CoinGame(DrawnGame):
             torch.where(coins[..., None] >= 0, table[targets, coins[..., None].clamp_min(0)], far)
             for coins in (state.coins, state.coins.flip(1))
         )
-        careful = torch.where(other == 0, 2 * far, own)
+        careful = torch.where((other == 0) & (own > 0), 2 * far, own)
         return torch.where(cooperative[..., None], careful, torch.minimum(own, other)).argmin(-1)
 
     def render(self, state: CoinState, index: int = 0, scale: float = 1.0) -> np.ndarray:
@@ -218,8 +233,8 @@ class CoinGame(DrawnGame):
         """What agents see, [batch, agent * 4 planes * cell], of cells as for `_by_the_rules`."""
         count = self.size**2
         red, blue, red_coin, blue_coin = cells
-        shown = _pair(red_coin, blue_coin, count)
-        pairs = torch.stack((_pair(red, blue, count), shown, _pair(blue, red, count), shown), 1)
+        seen = ((red, blue), (red_coin, blue_coin), (blue, red), (blue_coin, red_coin))
+        pairs = torch.stack([_pair(own, other, count) for own, other in seen], 1)
         planes = _stamps(count, pairs.device).index_select(0, (pairs + (count + 2)).flatten())
         if self.view is None:
             return planes.reshape(len(red), -1)

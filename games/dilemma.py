@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,29 @@ def rules(agents: int) -> tuple[Rule, ...]:
     return tuple(rule for rule in (*REQUIRED, *MOTIVES) if agents == 2 or rule.of_many)
 
 
+def corners(
+    rule: Rule, cooperator: NDArray[np.float64], defector: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The payoffs that a rule weighs, R, S, T and P, for each agent.
+
+    Whoever is tempted exploits the other agent: where taking turns is at stake, R is the mean over agents and
+    T the other agent's.
+
+    Args:
+        rule: which one.
+        cooperator: payoffs [agent, m] when m of the others cooperate; one row stands for agents who are all
+            alike.
+        defector: the same of a defector.
+
+    Returns:
+        [4, agent].
+    """
+    reward, temptation = cooperator[:, -1], defector[:, -1]
+    if rule == TURNS:
+        reward, temptation = np.full_like(reward, reward.mean()), temptation[::-1]
+    return np.stack((reward, cooperator[:, 0], temptation, defector[:, 0]))
+
+
 def judge(margins: Mapping[Rule, float], agents: int) -> tuple[tuple[Condition, ...], tuple[Condition, ...]]:
     """Turn margins, 0 for a tie, into the required conditions and the motives."""
 
@@ -132,6 +156,9 @@ class Verdict:
     motives: tuple[Condition, ...]
     """Greed and fear, of which one must hold."""
 
+    TIE: ClassVar[str] = "a tie"
+    """What a margin of 0 is called."""
+
     @property
     def failed(self) -> tuple[Condition, ...]:
         """What stands in the way: required conditions that fail, and both motives if neither holds."""
@@ -146,14 +173,22 @@ class Verdict:
     def __str__(self) -> str:
         """Say it in one sentence."""
         if self.is_dilemma:
-            motives = " and ".join(motive.name for motive in self.motives if motive.holds)
-            return f"A social dilemma, by {motives}."
-        reasons = (
+            return f"A social dilemma, by {self.motive}."
+        return f"Not a social dilemma: {self.reasons}."
+
+    @property
+    def motive(self) -> str:
+        """What holds of greed and fear, in words."""
+        return " and ".join(motive.name for motive in self.motives if motive.holds)
+
+    @property
+    def reasons(self) -> str:
+        """What failed, in words."""
+        return "; ".join(
             f"{condition.formula} fails ({condition.name}: "
-            + ("a tie)" if condition.margin == 0 else f"margin {condition.margin:.3g})")
+            + (f"{self.TIE})" if condition.margin == 0 else f"margin {condition.margin:.3g})")
             for condition in self.failed
         )
-        return f"Not a social dilemma: {'; '.join(reasons)}."
 
 
 @dataclass(frozen=True)
@@ -193,19 +228,12 @@ def dilemma_test(game: MatrixGame) -> DilemmaReport:
     [(0, 0), (0, 1), (1, 0)]
     """
     data = schelling(game)
-    reward, sucker = data.cooperator[:, -1], data.cooperator[:, 0]
-    temptation, punishment = data.defector[:, -1], data.defector[:, 0]
     totals = payoff_array(game).sum(-1)
     zero = TOLERANCE * np.abs(payoff_array(game)).max()
-    corners = dict.fromkeys(rules(game.num_agents), (reward, sucker, temptation, punishment))
-    if TURNS in corners:  # whoever is tempted exploits the other
-        corners[TURNS] = (reward.mean(), sucker, temptation[::-1], punishment)
-
-    def margin(rule: Rule) -> float:
-        parts = zip(rule.weights, corners[rule], strict=True)
-        return float(np.min(sum(weight * corner for weight, corner in parts)))
-
-    margins = {rule: margin(rule) for rule in corners}
+    margins = {
+        rule: float((rule.weights @ corners(rule, data.cooperator, data.defector)).min())
+        for rule in rules(game.num_agents)
+    }
     required, motives = judge(
         {rule: 0.0 if abs(value) <= zero else value for rule, value in margins.items()}, game.num_agents
     )

@@ -111,6 +111,11 @@ class EscapeRoom(Game):
         return True
 
     @property
+    def symmetric(self) -> bool:
+        """Everybody has the same choices, for the same rewards."""
+        return True
+
+    @property
     def best_welfare(self) -> float:
         """Open the door in the first step: 10(N - M) less one for each agent who must walk to the lever.
 

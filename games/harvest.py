@@ -86,7 +86,8 @@ class Harvest(SocialGrid):
     In each step, after everybody moved, ate and fired, every cell of the orchard without an apple and without
     an agent grows one with probability regrowth[min(n, 3)], n the apples within a squared distance of
     `radius` (the cell itself, which has none, left out). All cells look at the apples as they were before any
-    grew.
+    grew. With `under_agents` apples grow under agents, too, who eat them at once; not in the cell where an
+    agent has eaten in the same step.
 
     Differences from the sources: observations are planes, not pictures. In Melting Pot (`OPEN`, `CLOSED`) two
     of the agents start inside (Q; here everybody starts anywhere), episodes end at random after step 1000
@@ -113,6 +114,8 @@ class Harvest(SocialGrid):
     """Probability of an apple beside 0, 1, 2, and 3 or more apples; each in [0, 1]."""
     radius: int = 2
     """Squared distance within which apples count: 2 is the eight cells around; 4 also two straight on."""
+    under_agents: bool = False
+    """Whether apples grow under agents, too, who eat them in the same step, as in Melting Pot."""
 
     SYMBOLS: ClassVar[dict[str, str]] = {"@": "wall", "P": "spawn", "Q": "spawn", "A": "apple"}
 
@@ -130,13 +133,24 @@ class Harvest(SocialGrid):
         """One for each cell of the orchard."""
         return len(self.cells_of("apple"))
 
+    def advance(
+        self, state: SocialState, actions: Tensor, draws: Tensor
+    ) -> tuple[SocialState, Tensor, Tensor]:
+        """Play a step as in every such game; what grows under agents is eaten at once."""
+        after, rewards, done = super().advance(state, actions, draws)
+        if self.under_agents:
+            _, fresh = self.eat(after._replace(apples=after.apples & ~state.apples))
+            after, rewards = self.eat(after)[0], rewards + fresh
+        return after, rewards, done
+
     def change_map(self, state: SocialState, draws: Tensor) -> SocialState:
         """Let apples grow beside apples."""
         orchard = cell_indices(self.cells_of("apple"), draws.device)
         here = at(state.apples, orchard)
         rates = _rates(self.regrowth, draws.device)[self._near(here).clamp_max(3)]
-        taken = at(occupied(state.places, state.apples.shape[1]), orchard)
-        grown = (draws < rates) & ~taken
+        grown = draws < rates
+        if not self.under_agents:
+            grown &= ~at(occupied(state.places, state.apples.shape[1]), orchard)
         return state._replace(apples=put(state.apples, orchard, here | grown))
 
     def beside(self, state: SocialState) -> Tensor:

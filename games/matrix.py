@@ -87,6 +87,13 @@ class MatrixGame(ExactGame):
         return True
 
     @property
+    def symmetric(self) -> bool:
+        """Whether the payoffs stay the same when every agent takes the next one's place."""
+        table = payoff_array(self)
+        moved = np.roll(np.moveaxis(table, 0, -2), -1, -1)
+        return bool(np.allclose(moved, table, rtol=0, atol=1e-9 * float(np.abs(table).max())))
+
+    @property
     def best_welfare(self) -> float:
         """The greatest total over pure profiles, which no mixture exceeds."""
         return float(payoff_array(self).sum(-1).max())

@@ -39,6 +39,11 @@ class SharedState(NamedTuple):
 class RewardingGame(WrappedGame, abc.ABC):
     """The base of games whose agents get something other than what the game pays them."""
 
+    @property
+    def symmetric(self) -> bool:
+        """No: what agents are paid may depend on who they are."""
+        return False
+
     @abc.abstractmethod
     def pay(self, before: State, actions: Tensor, extrinsic: Tensor) -> tuple[Tensor, Tensor]:
         """Turn what the game paid into what went from whom to whom, and what each agent gets.

@@ -64,6 +64,11 @@ class WrappedGame(Game):
         return self.game.value_unit
 
     @property
+    def symmetric(self) -> bool:
+        """As in the game."""
+        return self.game.symmetric
+
+    @property
     def neighbours(self) -> Tensor:
         """As in the game."""
         return self.game.neighbours

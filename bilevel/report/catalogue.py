@@ -104,6 +104,7 @@ def _facts(game: Game, source: str) -> dict[str, str]:
     facts = {
         "source": source or "its author's own",
         "agents": str(game.num_agents),
+        "interchangeable": "yes" if game.symmetric else "no: some have other parts than others, or may have",
         "actions": ", ".join(game.action_names),
         "observation": _seen(game.observation_space),
         "horizon": f"{counted(game.horizon, 'step')} at most",

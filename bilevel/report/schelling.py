@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from bilevel.experiment.files import write_text
 from bilevel.report.csv_text import csv_text
 from bilevel.report.style import BLACK, BLUE, RED, save, style
-from games.scripted_schelling import Estimated, ScriptedSchelling
+from games.scripted_schelling import EVERYBODY, Estimated, ScriptedSchelling
 
 SURE = 1.96
 """Standard errors that a 95 % interval reaches to each side."""
@@ -24,9 +24,15 @@ LOOKS = {
 
 
 def draw_roles(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
-    """Draw what a cooperator and a defector earn, by how many others cooperate, with 95 % intervals."""
-    _draw(axes, data.cooperator, "cooperator")
-    _draw(axes, data.defector, "defector")
+    """Draw what a cooperator and a defector earn, by how many others cooperate, with 95 % intervals.
+
+    Agents who are not interchangeable have lines of their own, the later the paler.
+    """
+    for role, values in (("cooperator", data.cooperator), ("defector", data.defector)):
+        for row, agent in enumerate(data.agents):
+            one = Estimated(values.mean[row], values.error[row])
+            label = role if agent == EVERYBODY else f"{role}, agent {agent}"
+            _draw(axes, one, role, label, opacity=1 - 0.7 * row / len(data.agents))
     axes.set_xlabel("others who cooperate")
     axes.set_ylabel(f"value of one agent\n({unit})")
     axes.legend()
@@ -34,7 +40,7 @@ def draw_roles(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
 
 def draw_average(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
     """Draw what agents earn on average, by how many of them cooperate, with 95 % intervals."""
-    _draw(axes, data.average, "all agents")
+    _draw(axes, data.average, "all agents", "all agents")
     axes.set_xlabel("agents who cooperate")
     axes.set_ylabel(f"value, mean over all agents\n({unit})")
 
@@ -65,13 +71,13 @@ def write_schelling(
         roles, average = figure.subplots(1, 2)
         draw_roles(roles, data, unit)
         draw_average(average, data, unit)
-        how = f"{title}: agents by the book, means of {data.episodes} episodes each with 95 % intervals"
+        how = f"{title}: scripted agents, means of {data.episodes} episodes each with 95 % intervals"
         figure.suptitle(f"{how}\n{textwrap.fill(str(data.verdict()), 100)}", fontsize=12)
     return [save(figure, folder / f"{stem}.png"), numbers]
 
 
-def _draw(axes: Axes, values: Estimated, label: str) -> None:
-    colour, marker, dashes = LOOKS[label]
+def _draw(axes: Axes, values: Estimated, look: str, label: str, opacity: float = 1.0) -> None:
+    colour, marker, dashes = LOOKS[look]
     axes.errorbar(
         range(len(values.mean)),
         values.mean,
@@ -80,6 +86,7 @@ def _draw(axes: Axes, values: Estimated, label: str) -> None:
         marker=marker,
         linestyle=dashes,
         capsize=3,
+        alpha=opacity,
         label=label,
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -51,6 +51,11 @@ class OpenGroundGame(DrawnGame, abc.ABC):
         return self.agents
 
     @property
+    def symmetric(self) -> bool:
+        """Places to start from, and who gets a contested cell, are drawn."""
+        return True
+
+    @property
     def observation_space(self) -> spaces.Box:
         """Planes in a window."""
         return spaces.Box(0.0, 1.0, (self.planes, *window_shape((self.view,) * 4)), dtype=np.float32)

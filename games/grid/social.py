@@ -68,7 +68,8 @@ class SocialGrid(DrawnGame, abc.ABC):
     time_out: int = 0
     """For how many steps who was hit is away; 0 or more."""
     cooldown: int = 1
-    """An agent may fire that beam in every so-many-th step; trying before does nothing; at least 1."""
+    """An agent may fire that beam in every so-many-th step; trying before does nothing; at least 1. It is one
+    more than Melting Pot's `cooldownTime`, which counts the steps in between."""
     beam_length: int = 5
     """Cells of each of a beam's three rays; at least 1."""
     random_spawn: bool = True
@@ -110,6 +111,11 @@ class SocialGrid(DrawnGame, abc.ABC):
     def num_agents(self) -> int:
         """How many play."""
         return self.agents
+
+    @property
+    def symmetric(self) -> bool:
+        """Where places to start from are drawn: otherwise each agent has its own."""
+        return self.random_spawn
 
     @property
     def beams_of_game(self) -> tuple[str, ...]:
@@ -171,15 +177,13 @@ class SocialGrid(DrawnGame, abc.ABC):
         actions = torch.where(present, actions.long(), STAY)
         wanted, faces = self.led_to(state, actions)
         places = resolve_moves(state.places, wanted, draws[:, : self.agents])
-        eaten = state.apples.gather(1, places.clamp_min(0)) & present
         state = state._replace(
             places=places,
             orientation=faces,
-            apples=state.apples & ~occupied(places, state.apples.shape[1]),
             beams=torch.zeros_like(state.beams),
             cleaned=torch.zeros_like(state.cleaned),
         )
-        rewards = EAT_REWARD * eaten.float()
+        state, rewards = self.eat(state)
         for name in self.beams_of_game:
             firing = (actions == self.action_names.index(name)) & present
             state, paid = self.fire(state, name, firing)
@@ -189,6 +193,12 @@ class SocialGrid(DrawnGame, abc.ABC):
             state = self._come_back(state, ~present, rest[:, : self._return_draws])
         state = self.change_map(state, rest[:, self._return_draws :])._replace(time=state.time + 1)
         return state, rewards, state.time >= self.horizon
+
+    def eat(self, state: SocialState) -> tuple[SocialState, Tensor]:
+        """Let agents eat the apples in their cells: the state afterwards; rewards, float32 [batch, agent]."""
+        eaten = state.apples.gather(1, state.places.clamp_min(0)) & (state.places >= 0)
+        apples = state.apples & ~occupied(state.places, state.apples.shape[1])
+        return state._replace(apples=apples), EAT_REWARD * eaten.float()
 
     def led_to(self, state: SocialState, actions: Tensor) -> tuple[Tensor, Tensor]:
         """The cells that actions lead to when nobody is in the way, and where agents then face.
@@ -215,6 +225,7 @@ class SocialGrid(DrawnGame, abc.ABC):
         """
         firing = firing & (state.cooling == 0)
         cooling = (torch.where(firing, self.cooldown, state.cooling) - 1).clamp_min(0)
+        cooling = torch.where(state.places < 0, state.cooling, cooling)  # time stands still for who is away
         beams = self.beams(state, firing, occupied(state.places, state.apples.shape[1]))
         times = beams.hits(state.places)
         rewards = -self.fine_cost * firing.float() - self.fine * times

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from games.catalogue import make
-from games.cleanup import FULL, LIO_7X7, LIO_10X10, Cleanup
+from games.cleanup import FOULER, FULL, LIO_7X7, LIO_10X10, Cleanup
 from games.grid.social_state import SocialState
 
 RULES = {"agents": 2, "turning": False, "fining": False, "random_spawn": False, "view": (1, 1, 1, 1)}
@@ -83,6 +85,27 @@ def test_rates_by_the_density_of_waste(waste: int, apple: float, dirt: float) ->
         after = game.change_map(state, draws)
         assert after.apples.sum().item() == (below and apple > 0)
         assert after.waste.sum().item() == waste + (below and dirt > 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "waste", "clean", "needed"),
+    [("cleanup", 56, 63, 9), ("cleanup-more-waste", 70, 49, 23), ("cleanup-lio-10x10", 8, 8, 2)],
+)
+def test_so_many_cells_must_be_cleaned_before_the_first_apple(
+    name: str, waste: int, clean: int, needed: int
+) -> None:
+    """56 and 63 are the counts of the source's master branch: (56 - 9) / 119 is just below 0.4."""
+    game = make(name)
+    assert isinstance(game, Cleanup)
+    assert (len(game.cells_of("waste")), len(game.cells_of("river"))) == (waste, clean)
+    assert (waste - needed) / (waste + clean) < game.depletion <= (waste - needed + 1) / (waste + clean)
+    state = game.begin(torch.zeros(1, game.start_draws))
+    foul = torch.tensor(game.cells_of("waste"))
+    draws = torch.zeros(1, game.map_draws)
+    draws[:, -2] = 1.0  # no new waste
+    for cleaned in range(needed + 1):
+        left = state._replace(waste=state.waste.index_fill(1, foul[:cleaned], False))
+        assert game.change_map(left, draws).apples.any() == (cleaned == needed)
 
 
 def test_waste_appears_in_one_clean_cell_all_alike() -> None:
@@ -163,6 +186,7 @@ def test_presets_are_those_of_their_sources() -> None:
     assert isinstance(ten, Cleanup)
     assert isinstance(seven, Cleanup)
     assert (full.map, ten.map, seven.map) == (FULL, LIO_10X10, LIO_7X7)
+    assert make("cleanup-more-waste") == dataclasses.replace(full, map=FOULER)
     assert (full.size, ten.size, seven.size) == ((25, 18), (10, 10), (7, 7))
     rates = [
         (game.depletion, game.restoration, game.waste_probability, game.apple_probability)

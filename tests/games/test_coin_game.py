@@ -16,11 +16,13 @@ from games.catalogue import make
 from games.coin_game import CoinGame, CoinState
 
 UP, DOWN, LEFT, RIGHT, STAY = range(5)
-TWO = {"coins": 2, "tie": "both"}
+TWO = {"coins": 2}
 VERSIONS: dict[str, dict[str, Any]] = {
     "one coin": {},
+    "LOLA": {"tie": "red"},
     "two coins": TWO,
-    "Pax": {**TWO, "stay": True, "anywhere": True, "pay_last": False},
+    "M-FOS": {**TWO, "anywhere": True, "pay_last": False, "horizon": 16},
+    "Pax": {**TWO, "stay": True, "anywhere": True, "pay_last": False, "horizon": 16},
     "LASE": {"size": 5, "colour": "random", "tie": "random", "horizon": 100, "view": 2},
 }
 every_version = pytest.mark.parametrize("version", VERSIONS.values(), ids=VERSIONS.keys())
@@ -45,8 +47,8 @@ ONE_COIN = {
     "red takes blue's": ([1, 8], [-1, 4], [DOWN, LEFT], [1, -2], [4, 7]),
     "blue takes its own": ([0, 3], [-1, 4], [RIGHT, RIGHT], [0, 1], [1, 4]),
     "blue takes red's": ([0, 3], [4, -1], [RIGHT, RIGHT], [-2, 1], [1, 4]),
-    "red wins its own coin": ([1, 3], [4, -1], [DOWN, RIGHT], [1, 0], [4, 4]),
-    "red wins blue's coin": ([1, 3], [-1, 4], [DOWN, RIGHT], [1, -2], [4, 4]),
+    "both take red's": ([1, 3], [4, -1], [DOWN, RIGHT], [-1, 1], [4, 4]),
+    "both take blue's": ([1, 3], [-1, 4], [DOWN, RIGHT], [1, -1], [4, 4]),
     "around the edges": ([0, 0], [6, -1], [UP, LEFT], [1, 0], [6, 2]),
     "down and right around the edges": ([8, 8], [-1, 2], [RIGHT, DOWN], [0, 1], [6, 2]),
 }
@@ -66,6 +68,11 @@ def test_one_coin_by_hand(
         assert state.coins[0].tolist() == coins
 
 
+@pytest.mark.parametrize(("coins", "rewards"), [([4, -1], [1, 0]), ([-1, 4], [1, -2])])
+def test_red_wins_ties_if_it_is_said(coins: list[int], rewards: list[float]) -> None:
+    assert play(CoinGame(tie="red"), lay([1, 3], coins), [DOWN, RIGHT])[1] == rewards
+
+
 TWO_COINS = {
     "each its own": ([1, 7], [4, 8], [DOWN, RIGHT], [1, 1]),
     "each the other's": ([1, 7], [8, 4], [DOWN, RIGHT], [-1, -1]),
@@ -79,7 +86,7 @@ TWO_COINS = {
 def test_two_coins_by_hand(
     places: list[int], coins: list[int], actions: list[int], rewards: list[float]
 ) -> None:
-    state, paid, _ = play(CoinGame(coins=2, tie="both"), lay(places, coins), actions)
+    state, paid, _ = play(CoinGame(coins=2), lay(places, coins), actions)
     assert paid == rewards
     taken = [coin in state.places[0].tolist() for coin in coins]
     kept = [after == before for after, before in zip(state.coins[0].tolist(), coins, strict=True)]
@@ -97,7 +104,7 @@ def test_a_drawn_tie() -> None:
 
 
 def test_the_version_says_what_is_drawn() -> None:
-    assert [CoinGame(**version).step_draws for version in VERSIONS.values()] == [1, 2, 2, 3]
+    assert [CoinGame(**version).step_draws for version in VERSIONS.values()] == [1, 1, 2, 2, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +123,7 @@ def test_a_new_coin_lies_where_nobody_is_and_all_such_cells_are_alike(
 
 
 def test_a_moved_coin_avoids_agents_and_the_other_coin() -> None:
-    game = CoinGame(coins=2, tie="both", stay=True)
+    game = CoinGame(coins=2, stay=True)
     for coins, free in (
         ([4, 7], {0, 2, 3, 5, 6, 8}),
         ([4, 1], {0, 2, 3, 5, 6, 7, 8}),
@@ -152,14 +159,14 @@ def test_observations_by_hand() -> None:
     seen = CoinGame().observe(lay([1, 8], [-1, 4]))[0]
     assert seen.shape == (2, 4, 3, 3)
     where = [[plane.flatten().nonzero().flatten().tolist() for plane in agent] for agent in seen]
-    assert where == [[[1], [8], [], [4]], [[8], [1], [], [4]]]
+    assert where == [[[1], [8], [], [4]], [[8], [1], [4], []]]  # the coin is blue: agent 1's own
 
 
 def test_a_window_is_centred_on_oneself_and_wraps() -> None:
     game = CoinGame(size=5, view=1, coins=2)
     seen = game.observe(lay([0, 4], [24, 12]))[0]  # 0 is a corner: 24 is up and left of it, 4 to its left
     where = [[np.argwhere(plane.numpy()).tolist() for plane in agent] for agent in seen]
-    assert where == [[[[1, 1]], [[1, 0]], [[0, 0]], []], [[[1, 1]], [[1, 2]], [[0, 1]], []]]
+    assert where == [[[[1, 1]], [[1, 0]], [[0, 0]], []], [[[1, 1]], [[1, 2]], [], [[0, 1]]]]
 
 
 @every_version
@@ -197,6 +204,8 @@ def test_starts_lie_inside_and_apart(version: dict[str, Any]) -> None:
     assert share.tolist() == pytest.approx([game.coins / 2] * 2, abs=0.04)  # 5 standard errors
     counts = state.places.flatten().bincount(minlength=game.size**2) / 8000
     assert (counts - 1 / game.size**2).abs().max() < 0.018  # 5 standard errors
+    together = (state.places[:, 0] == state.places[:, 1]).float().mean()
+    assert together == pytest.approx(1 / game.size**2 if game.anywhere else 0, abs=0.025)  # 5 standard errors
     if not game.anywhere:
         assert not (state.coins[:, None] == state.places[..., None]).any()
         assert game.coins == 1 or (state.coins[:, 0] != state.coins[:, 1]).all()
@@ -209,11 +218,20 @@ def test_cooperating_is_keeping_off_the_others_coin() -> None:
     assert game.cooperates(state, torch.tensor([[UP, STAY]])).tolist() == [[True, True]]
 
 
+def test_cooperators_take_two_coins_that_lie_in_one_cell() -> None:
+    """Nobody else would, and nothing more would ever be picked up."""
+    game = CoinGame(coins=2, anywhere=True)
+    state = lay([1, 8], [4, 4])
+    actions = game.scripted(state, torch.ones(1, 2, dtype=torch.bool))
+    assert actions[0, 0] == DOWN
+    assert game.cooperates(state, actions).all()
+
+
 @pytest.mark.parametrize("size", [2, 3, 5, 7])
 @pytest.mark.parametrize("coins", [1, 2])
 def test_scripted_agents_go_the_shortest_way(size: int, coins: int) -> None:
     """A defector takes the nearest coin in as many steps as it is away; a cooperator never the other's."""
-    game = CoinGame(size=size, coins=coins, tie="both")  # type: ignore[arg-type]
+    game = CoinGame(size=size, coins=coins)  # type: ignore[arg-type]
     draws = torch.Generator().manual_seed(0)
     state = game.reset(200, draws)
     apart = (state.coins[:, None] // size - state.places[..., None] // size).abs()
@@ -233,7 +251,7 @@ def test_scripted_agents_go_the_shortest_way(size: int, coins: int) -> None:
 
 @pytest.mark.parametrize("size", [3, 5, 7])
 def test_a_cooperator_gets_its_own_coin_around_the_others(size: int) -> None:
-    game = CoinGame(size=size, coins=2, tie="both")
+    game = CoinGame(size=size, coins=2)
     cells = torch.cartesian_prod(*[torch.arange(size**2)] * 3)
     cells = cells[(cells[:, 0] != cells[:, 1]) & (cells[:, 0] != cells[:, 2]) & (cells[:, 1] != cells[:, 2])]
     place, own, other = cells.T
@@ -251,7 +269,7 @@ def test_a_cooperator_gets_its_own_coin_around_the_others(size: int) -> None:
 
 def totals(name: str, cooperators: int) -> tuple[float, float]:
     """Mean return of cooperators and of defectors, 400 copies; who they are takes turns."""
-    game = make(name)
+    game = make(name, horizon=150)
     draws = torch.Generator().manual_seed(cooperators)
     cooperative = (torch.arange(2) + torch.arange(400)[:, None]) % 2 < cooperators
     state, returns = game.reset(400, draws), torch.zeros(400, 2)
@@ -264,7 +282,7 @@ def totals(name: str, cooperators: int) -> tuple[float, float]:
 @pytest.mark.parametrize("name", ["coin-game", "coin-game-two-coins", "coin-game-lase"])
 def test_scripted_play_shows_the_dilemma(name: str) -> None:
     both, (keeps_off, takes), neither = totals(name, 2)[0], totals(name, 1), totals(name, 0)[1]
-    assert neither == pytest.approx(0, abs=2)  # the welfare of defection, up to noise and red's first pick
+    assert neither == pytest.approx(0, abs=2)  # the welfare of defection, up to noise
     assert both > neither + 5
     assert takes > both
     assert keeps_off < neither
@@ -276,7 +294,7 @@ def test_scripted_play_shows_the_dilemma(name: str) -> None:
         ({"size": 1}, "size is 1"),
         ({"coins": 3}, "1 or 2 coins at a time, not 3"),
         ({"colour": "green"}, "colour must be alternate or random, not 'green'"),
-        ({"tie": "blue"}, "tie must be red, random or both, not 'blue'"),
+        ({"tie": "blue"}, "tie must be both, random or red, not 'blue'"),
         ({"horizon": 0}, "horizon is 0"),
         ({"size": 4, "view": 2}, "view must be at most 1, or None"),
         ({"view": -1}, "reaches -1 cells"),
@@ -285,6 +303,11 @@ def test_scripted_play_shows_the_dilemma(name: str) -> None:
 def test_bad_settings_are_refused(setting: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         CoinGame(**setting)
+
+
+def test_two_coins_are_those_of_the_code_released_with_m_fos() -> None:
+    """Everything anywhere; 16 steps, of which the last, a new start there, pays nothing."""
+    assert make("coin-game-two-coins") == CoinGame(**VERSIONS["M-FOS"])
 
 
 @every_version

@@ -142,11 +142,69 @@ def test_presets_are_those_of_their_sources() -> None:
     )
     assert (opened.regrowth, opened.radius) == ((0, 0.0025, 0.005, 0.025), 4)
     assert (closed.regrowth, closed.radius) == ((0, 0.001, 0.005, 0.025), 4)
-    assert (opened.time_out, opened.cooldown, opened.beam_length) == (4, 2, 3)
-    assert (closed.time_out, closed.cooldown, closed.beam_length) == (100, 1, 4)
+    assert (opened.time_out, opened.cooldown, opened.beam_length) == (4, 3, 3)
+    assert (closed.time_out, closed.cooldown, closed.beam_length) == (100, 2, 4)
+    assert (ssd.under_agents, opened.under_agents, closed.under_agents) == (False, True, True)
     assert opened.num_agents == closed.num_agents == 7
     assert opened.observation_space.shape == (5, 11, 11)
     assert len(opened.action_names) == 8
+
+
+@pytest.mark.parametrize(("name", "every"), [("harvest", 1), ("harvest-open", 3), ("harvest-closed", 2)])
+def test_the_beam_cools_as_long_as_in_the_sources(name: str, every: int) -> None:
+    """Melting Pot's cooldownTime is 2 in the open and 1 in the closed form: the steps between two beams."""
+    game = make(name, agents=1)
+    assert isinstance(game, Harvest)
+    generator = torch.Generator().manual_seed(0)
+    state, fired = game.reset(1, generator), []
+    for _ in range(7):
+        state, _, _ = game.step(state, torch.tensor([[game.action_names.index("fine")]]), generator)
+        fired.append(bool(state.beams.any()))
+    assert fired == [step % every == 0 for step in range(7)]
+
+
+def test_a_beam_does_not_cool_while_its_owner_is_away() -> None:
+    game = Harvest(map=PATCH, agents=2, cooldown=3, time_out=4, fine=0.0, fine_cost=0.0)
+    state = game.begin(torch.zeros(1, game.start_draws))
+    state = state._replace(places=torch.tensor([[33, -1]]), away=torch.tensor([[0, 4]]))
+    state = state._replace(cooling=torch.tensor([[2, 2]]))
+    stay = torch.full((1, 2), game.action_names.index("stay"))
+    after, _, _ = game.advance(state, stay, torch.zeros(1, game.step_draws))
+    assert after.cooling.tolist() == [[1, 2]]
+
+
+def test_what_grows_under_an_agent_is_eaten_at_once() -> None:
+    """As Melting Pot's apples, which may regrow where an agent stands and then call what eating calls."""
+    game = Harvest(map=("PAAA",), agents=1, radius=1, regrowth=(0.0, 0.5, 0.5, 0.5), under_agents=True)
+    stay = torch.tensor([[game.action_names.index("stay")]])
+    for draw, reward in ((0.25, 1.0), (0.75, 0.0)):
+        draws = torch.cat((torch.zeros(1, 1), torch.full((1, game.map_draws), draw)), 1)
+        after, rewards, _ = game.advance(with_apples(game, [1], [2]), stay, draws)
+        assert rewards.item() == reward
+        assert after.apples[0].tolist() == [False, True, False, False]
+        # An apple that was there is eaten as ever, and does not come back in the same step.
+        after, rewards, _ = game.advance(with_apples(game, [1, 2], [2]), stay, draws)
+        assert rewards.item() == 1.0
+        assert after.apples[0].tolist() == [False, True, False, False]
+
+
+def test_an_agent_that_stands_in_the_orchard_of_melting_pot_is_fed() -> None:
+    """At a rate of 0.025 a step among three apples and more; nobody else is there to eat these."""
+    game = make("harvest-open", agents=1, horizon=200)
+    assert isinstance(game, Harvest)
+    generator = torch.Generator().manual_seed(0)
+    cell = 1 * game.size[1] + 1  # a corner of the orchard with five apples around
+    copies = 100
+    state = game.reset(copies, generator)._replace(places=torch.full((copies, 1), cell))
+    stay = torch.full((copies, 1), game.action_names.index("stay"))
+    state, first, _ = game.step(state, stay, generator)
+    assert (first == 1).all()
+    total = torch.zeros(copies)
+    for _ in range(game.horizon - 1):
+        state, rewards, _ = game.step(state, stay, generator)
+        total += rewards[:, 0]
+    rate = 0.025 * 199
+    assert total.mean().item() == pytest.approx(rate, abs=5 * (rate / copies) ** 0.5)
 
 
 @pytest.mark.parametrize(

@@ -37,15 +37,16 @@ def free(places: Array, draw: Array) -> Array:
 
 def begin(draws: Array) -> Copy:
     """Start one copy."""
-    places = (draws[:2] * jnp.float32(CELLS)).astype(jnp.int32)
+    red = (draws[0] * jnp.float32(CELLS)).astype(jnp.int32)
+    blue = (draws[1] * jnp.float32(CELLS - 1)).astype(jnp.int32)
+    places = jnp.stack((red, blue + (blue >= red)))
     return Copy(places, free(places, draws[3]), draws[2] < 0.5)
 
 
 def advance(copy: Copy, actions: Array, draw: Array) -> tuple[Copy, Array]:
     """Play one step; gives the rewards, float32 [agent]."""
     places = jnp.asarray(coin_game.targets(), dtype=jnp.int32)[copy.places, actions]
-    arrived = places == copy.coin
-    takes = jnp.stack((arrived[0], arrived[1] & ~arrived[0]))
+    takes = places == copy.coin
     owner = jnp.stack((copy.red, ~copy.red))
     stolen = owner & takes[::-1]
     taken = takes.any()
@@ -60,7 +61,7 @@ def observe(copy: Copy) -> Array:
     at = (copy.places[:, None] == cells).astype(jnp.float32)
     coin = (copy.coin == cells).astype(jnp.float32)
     red, blue = coin * copy.red, coin * ~copy.red
-    return jnp.stack((jnp.concatenate((at[0], at[1], red, blue)), jnp.concatenate((at[1], at[0], red, blue))))
+    return jnp.stack((jnp.concatenate((at[0], at[1], red, blue)), jnp.concatenate((at[1], at[0], blue, red))))
 
 
 def coin(case: Case) -> Run:

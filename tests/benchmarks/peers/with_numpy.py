@@ -15,7 +15,8 @@ class CoinGameOfOne:
     """One copy."""
 
     def __init__(self, draws: np.ndarray) -> None:
-        self.places = [int(draw * np.float32(CELLS)) for draw in draws[:2]]
+        self.places = [int(draws[0] * np.float32(CELLS))]
+        self.places.append(self._free(draws[1]))
         self.red = bool(draws[2] < 0.5)
         self.coin = self._free(draws[3])
 
@@ -26,24 +27,24 @@ class CoinGameOfOne:
             down, right = MOVES[actions[agent]]
             self.places[agent] = (row + down) % SIDE * SIDE + (column + right) % SIDE
         rewards = [0.0, 0.0]
+        owner = 0 if self.red else 1
         for agent in range(2):
             if self.places[agent] == self.coin:
                 rewards[agent] += 1.0
-                owner = 0 if self.red else 1
                 if owner != agent:
                     rewards[owner] -= 2.0
-                self.red = not self.red
-                self.coin = self._free(draw)
-                break
+        if self.coin in self.places:
+            self.red = not self.red
+            self.coin = self._free(draw)
         return rewards[0], rewards[1]
 
     def observe(self) -> np.ndarray:
-        """Each agent's four planes: oneself, the other, red coin, blue coin."""
+        """Each agent's four planes: oneself, the other, one's own coin, the other's coin."""
         planes = np.zeros((2, 4, CELLS), dtype=np.float32)
         for agent in range(2):
             planes[agent, 0, self.places[agent]] = 1
             planes[agent, 1, self.places[1 - agent]] = 1
-            planes[agent, 2 if self.red else 3, self.coin] = 1
+            planes[agent, 2 if self.red == (agent == 0) else 3, self.coin] = 1
         return planes
 
     def _free(self, draw: np.float32) -> int:
