@@ -97,7 +97,7 @@ def test_exact_values_are_exchanged_with_the_policies_or_not(name: str) -> None:
 
 def exchanged_state(state: State, order: list[int]) -> State:
     fields = {}
-    for field in ("places", "orientation", "away", "cooling", "coins", "given"):
+    for field in ("places", "orientation", "away", "cooling", "coins", "cleaned", "given"):
         if hasattr(state, field):
             fields[field] = getattr(state, field)[:, order]
     if "given" in fields:
