@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from bilevel.cli.streams import lenient_streams
+from bilevel.cli.streams import lenient_streams, one_line_warnings
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: without the program's name; by default those of the process.
     """
-    with lenient_streams():
+    with lenient_streams(), one_line_warnings():
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
     sys.exit(code)
 

@@ -1,10 +1,11 @@
-"""Standard streams that may fail: what a run says of its progress is never worth the run."""
+"""What a command says: on streams that may fail, as progress is never worth a run, and in whole sentences."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
@@ -61,6 +62,32 @@ def lenient_streams() -> Iterator[None]:
         sys.stderr = errors
         for stream in (sys.stdout, errors):
             _give_up_what_fails(stream)
+
+
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """While entered, the toolkit's own warnings are shown as their sentence alone, not with a line of code.
+
+    >>> class OwnWarning(UserWarning):
+    ...     __module__ = "bilevel.own"
+    >>> with one_line_warnings():
+    ...     warnings.formatwarning("Mind this.", OwnWarning, "file.py", 3)
+    'Warning: Mind this.\\n'
+    """
+    before = warnings.formatwarning
+
+    def shown(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if category.__module__.partition(".")[0] in ("bilevel", "games"):
+            return f"Warning: {message}\n"
+        return before(message, category, filename, lineno, line)
+
+    warnings.formatwarning = shown
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _give_up_what_fails(stream: TextIO) -> None:

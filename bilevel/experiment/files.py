@@ -33,8 +33,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         OSError: the file cannot be written; what stood there before still does.
     """
-    for part in abandoned_parts(path):
-        part.unlink(missing_ok=True)
+    remove_parts(path)
     beside = _part(path)
     try:
         with beside.open("wb") as file:
@@ -49,6 +48,12 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """`write_whole` for UTF-8 text."""
     write_whole(path, lambda file: file.write(text.encode()))
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what killed processes left beside a file while they wrote it."""
+    for part in abandoned_parts(path):
+        part.unlink(missing_ok=True)
 
 
 def make_folder(path: Path, name: str, text: str) -> None:
@@ -135,8 +140,8 @@ def _running(process: int) -> bool:
 def _remove_folder(folder: Path, name: str) -> None:
     """Remove a folder with its first file, and parts of that; with anything else in it, it stays."""
     if folder.is_dir():
-        for file in (folder / name, *abandoned_parts(folder / name)):
-            file.unlink(missing_ok=True)
+        remove_parts(folder / name)
+        (folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             folder.rmdir()
 

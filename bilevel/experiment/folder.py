@@ -64,7 +64,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove the folder of a run that was never begun, with all that such a run has; config.json last."""
-        for file in (self.metrics, self.config):
+        for file in (self.metrics, self.path / RESUMPTIONS, self.config):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # somebody else's files stay
             self.path.rmdir()

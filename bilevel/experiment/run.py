@@ -22,7 +22,7 @@ from bilevel.experiment.checkpoint import (
 )
 from bilevel.experiment.config import RunConfig, from_settings, load_config
 from bilevel.experiment.differences import differences, listed
-from bilevel.experiment.files import claimed, write_text
+from bilevel.experiment.files import claimed, remove_parts, write_text
 from bilevel.experiment.folder import Results, RunFolder, create_run, load_results
 from bilevel.experiment.interruption import Interruption
 from bilevel.experiment.metrics import MetricsFile
@@ -82,6 +82,7 @@ def train(folder: RunFolder, listener: Listener | None = None) -> Results:
     if not folder.finished:
         with claimed(folder.config) as ours:
             require(ours, f"Another process is training {folder.path}: wait for it, or stop it.")
+            remove_parts(folder.config)  # of `extend_run`; all other files are written again
             training = _Training(folder, config)
             try:
                 training.to_its_end(listener)

@@ -13,7 +13,9 @@ WRITING = os.O_WRONLY | os.O_RDWR
 CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate")
 
 
-def killed(at: int, call: Callable[[], object], root: Path, *, kept: float = 1.0) -> bool:
+def killed(
+    at: int, call: Callable[[], object], root: Path, *, kept: float = 1.0, counted: Path | None = None
+) -> bool:
     """Whether a process that makes this call was killed before its operation `at`, or ended before that.
 
     Opening a file to write, renaming, making, removing, truncating and fsync count, below one folder, from
@@ -25,11 +27,12 @@ def killed(at: int, call: Callable[[], object], root: Path, *, kept: float = 1.0
         root: the folder.
         kept: which part of what was written since a file was opened is on the disk, where the kill comes
             before its fsync.
+        counted: a file that the number of operations is written to, if the call ends well.
     """
     child = _fork()
     if child == 0:
-        _Watch(at, root, kept).begin()
-        code = 1
+        watch, code = _Watch(at, root, kept), 1
+        watch.begin()
         try:
             call()
             code = 0
@@ -40,6 +43,8 @@ def killed(at: int, call: Callable[[], object], root: Path, *, kept: float = 1.0
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
+            if counted is not None:
+                counted.write_text(str(watch.count))
             os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert code in (0, KILLED), f"the call ended with {code}"
