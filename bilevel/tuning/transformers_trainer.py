@@ -118,6 +118,8 @@ class LossWeightTrainer(Trainer):  # type: ignore[misc]  # not followed by mypy
             return self.validation_loss(model)
 
     def _tuner(self) -> LossWeightTuner:
+        if self.tuner is not None and self.tuner.optimiser is not self.optimizer:  # `train` was called again
+            self._loaded, self.tuner = self.tuner.state_dict(), None
         if self.tuner is None:
             require(
                 not (self.is_deepspeed_enabled or self.is_fsdp_enabled),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from bilevel.tuning import LossWeights, LossWeightTuner
+from tests.bilevel.tuning.loops import regression
 
 lightning = pytest.importorskip("lightning")
 from bilevel.tuning.lightning_callback import LossWeightCallback  # noqa: E402
@@ -173,3 +174,33 @@ def test_what_the_callback_cannot_do_is_refused(
     with pytest.raises(ValueError, match=sentence):
         fit(module, tmp_path, callback_of(module), **{"gradient_clip_val": None, **settings})
     assert all(torch.equal(p, b) for p, b in zip(module.parameters(), before, strict=True))
+
+
+def test_fabrics_wrapper_steps_as_the_optimizer_inside() -> None:
+    found = []
+    for wrapped in (False, True):
+        task = regression()
+        task.model = task.model.float()
+        optimizer: Any = torch.optim.Adam(task.model.parameters(), lr=0.1)
+        if wrapped:
+            fabric = lightning.Fabric(accelerator="cpu", devices=1)
+            task.model, optimizer = fabric.setup(task.model, optimizer)
+        pairs = [(x.float(), y.float()) for x, y in task.batches]
+        task.batches, (x, y) = pairs, task.held_out
+        task.held_out = x.float(), y.float()
+        weights = LossWeights(["square", "large"])
+        outer = torch.optim.Adam(weights.parameters(), lr=0.1)
+        tuner = LossWeightTuner(task.model, optimizer, weights, outer)
+        for index in range(2):
+            tuner.step(task.loss_of(index), task.validation)
+        found.append([p.detach().clone() for p in (*task.model.parameters(), *weights.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_a_scaler_of_lightning_is_refused() -> None:
+    module, callback = module_of(), callback_of(module_of())
+    trainer = lightning.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+    trainer.strategy._optimizers = [torch.optim.SGD(module.parameters(), lr=0.1)]
+    trainer.strategy.precision_plugin.scaler = torch.amp.GradScaler("cpu")
+    with pytest.raises(ValueError, match="A GradScaler cannot be used with learned weights"):
+        callback.on_train_start(trainer, module)

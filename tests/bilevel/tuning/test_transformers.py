@@ -133,6 +133,9 @@ def test_the_right_labels_come_to_count_more(tmp_path: Path) -> None:
     logged = [row for row in trainer.state.log_history if "weights/right" in row]
     assert [row["step"] for row in logged] == list(range(2, 21, 2))
     assert logged[-1]["weights/right"] == learned["right"]
+    trainer.train()
+    assert trainer.tuner.steps == 40
+    assert len(trainer.tuner.history.steps) == 40
 
 
 def test_a_checkpoint_goes_on_bit_for_bit(tmp_path: Path) -> None:
