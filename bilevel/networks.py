@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bilevel.errors import require, require_name
+from bilevel.rounding import sigmoid
 
 ActivationName = Literal["tanh", "relu"]
 
@@ -25,7 +26,7 @@ def tanh(values: Tensor) -> Tensor:
     >>> tanh(torch.tensor([0.0, 100.0]))
     tensor([0., 1.])
     """
-    return torch.rsub(torch.sigmoid(-2 * values), 1, alpha=2)
+    return torch.rsub(sigmoid(-2 * values), 1, alpha=2)
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": tanh, "relu": torch.relu}
@@ -108,7 +109,11 @@ class Perceptron:
         Returns:
             [..., sample, output].
         """
-        core = torch.sigmoid if self.activation == "tanh" else torch.relu
+        if theta.dim() > 1 and theta[..., 0].numel() == inputs[..., 0, 0].numel() == 1:
+            # Of a single pair of matrices torch takes another product, which rounds otherwise.
+            twice: Tensor = self(*(part.expand(2, *part.shape[1:]) for part in (theta, inputs)))
+            return twice[:1]
+        core = sigmoid if self.activation == "tanh" else torch.relu
         *hidden, (weights, bias) = self._affine_maps(theta)
         units = inputs
         for hidden_weights, hidden_bias in hidden:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bilevel.errors import require
 from bilevel.networks import tanh
+from bilevel.rounding import sigmoid
 
 
 class GatedWeights(NamedTuple):
@@ -111,7 +112,7 @@ class GatedCell:
             the new memory, [..., unit, sample].
         """
         recalled = weights.memory @ memory + weights.memory_bias
-        reset, update = (driven + recalled)[..., : 2 * self.units, :].sigmoid().split(self.units, -2)
+        reset, update = sigmoid((driven + recalled)[..., : 2 * self.units, :]).split(self.units, -2)
         new = tanh(driven[..., 2 * self.units :, :] + reset * recalled[..., 2 * self.units :, :])
         after: Tensor = new + update * (memory - new)
         return after

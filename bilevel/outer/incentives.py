@@ -13,6 +13,7 @@ from bilevel.networks import ActivationName, Perceptron
 from bilevel.outer.giving import Sight, first_parameters, per_episode
 from bilevel.outer.sharing import check_neighbours
 from bilevel.outer.transfer import Happened, Report, given_report, only_among_present
+from bilevel.rounding import sigmoid
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,7 @@ class Incentivised:
         inputs = torch.cat((sight.seen(happened, self.phi), sight.done_by_others(happened, self.phi)), -1)
         out = self.variable.network(self.phi, inputs.flatten(2, 3)).unflatten(2, inputs.shape[2:4])
         graph = self.variable.neighbours.to(self.phi.device).clone().fill_diagonal_(False)
-        given = self.variable.most * out.sigmoid().movedim(-1, 2)
+        given = self.variable.most * sigmoid(out).movedim(-1, 2)
         return only_among_present(given * graph[..., None, None] * happened.alive.unsqueeze(1), happened)
 
     def rewards(self, happened: Happened) -> Tensor:
