@@ -112,6 +112,14 @@ class Game(abc.ABC):
         return None
 
     @property
+    def truncates(self) -> bool:
+        """Whether an episode that does not end by the rules (`ended`) is cut off, and would go on.
+
+        Critics then learn to value what would come. Here it is not: the horizon is a rule of most games.
+        """
+        return False
+
+    @property
     def draws_by_rows(self) -> bool:
         """Whether all that is drawn is drawn with `games.uniform`, or nothing is.
 

@@ -82,6 +82,11 @@ class WrappedGame(Game):
         return self.game.present(self.inner(state))
 
     @property
+    def truncates(self) -> bool:
+        """As in the game."""
+        return self.game.truncates
+
+    @property
     def draws_by_rows(self) -> bool:
         """As in the game."""
         return self.game.draws_by_rows

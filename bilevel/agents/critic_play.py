@@ -62,7 +62,8 @@ class Judged(NamedTuple):
 
     episodes: Episodes
     rewards: Tensor
-    """Those which each agent sees, [seed, agent, time, episode], 0 after the end; differentiable in phi."""
+    """Those which each agent sees, [seed, agent, time, episode], 0 after the end; differentiable in phi. The
+    last of an episode that was cut off has the discounted value of what would have come."""
     values: Tensor
     """Each critic's, like the rewards; differentiable in theta before these steps."""
 
@@ -85,6 +86,9 @@ class CriticPlay(SampledPlay):
       steps led to: what phi made critics learn, and what that makes policies learn, is all there. Whether it
       sees that episodes depend on policies is the surrogate's matter, as without a critic.
     * The extrinsic `values` above do not use critics, who know other rewards.
+
+    Where an episode was cut off that would have gone on (`Episodes.cut`), its last reward has the critic's
+    value of what is seen then, discounted, in addition; where it ended by the rules nothing comes.
 
     Where an observation does not show the time and episodes end after some steps, a critic can only learn a
     mean over times; a trace near 1 leans on it least. A recurrent critic's loss unrolls the whole horizon.
@@ -124,7 +128,12 @@ class CriticPlay(SampledPlay):
     def parts(self, theta: Tensor, transfer: Transfer, data: Episodes) -> Sequence[Any]:
         """One gradient step, on all episodes, judged by these critics."""
         values = self.policy.values(theta, data.observations) * data.acting
-        return (Judged(data, transfer.rewards(data), values),)
+        rewards = transfer.rewards(data)
+        if data.cut is not None and data.following is not None:
+            seen = torch.cat((data.observations[:, :, :1], data.following), 2)  # one step more
+            beyond = self.policy.values(theta, seen)[:, :, 1:]
+            rewards = rewards + self.game.discount * beyond * data.cut * data.acting
+        return (Judged(data, rewards, values),)
 
     def losses(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor

@@ -40,6 +40,12 @@ class Episodes(NamedTuple):
     nobody asks."""
     present: Tensor | None = None
     """Which agents took part in each step, boolean [seed, agent, time, episode]; None where all always do."""
+    cut: Tensor | None = None
+    """1 in the step after which an episode was cut off that would have gone on, [seed, 1, time, episode];
+    None where the game's horizon is a rule (`Game.truncates`)."""
+    following: Tensor | None = None
+    """What was seen after each step, like `observations`, 0 after an end by the rules; None where `cut`
+    is."""
 
     @property
     def acting(self) -> Tensor:
@@ -127,6 +133,8 @@ def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.G
     with separated(game, generator, seeds * episodes):
         state = game.reset(seeds * episodes, generator)
     steps: list[tuple[Seen, Tensor, Tensor, Tensor, Tensor | None]] = []
+    cuts: list[Tensor] = []
+    after: list[Tensor] = []
 
     def stack(values: Tensor) -> Tensor:
         """[seed * episode, agent, ...] -> [seed, agent, episode, ...]."""
@@ -135,9 +143,12 @@ def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.G
     def stack_known(values: Tensor | None) -> Tensor | None:
         return None if values is None else stack(values)
 
-    for _ in range(game.horizon):
+    def stack_shown(visible: Tensor) -> Tensor:
         shown = stack(game.observe(state))
-        observed = _while_alive(shown.to(alive.dtype) if shown.is_floating_point() else shown, alive)
+        return _while_alive(shown.to(alive.dtype) if shown.is_floating_point() else shown, visible)
+
+    for _ in range(game.horizon):
+        observed = stack_shown(alive)
         graph = stack_known(game.neighbours_now(state))
         seen = Seen(
             observed,
@@ -154,7 +165,12 @@ def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.G
         steps.append((seen, actions, own, alive, cooperated))
         if told:
             state = game.give(state, give(seen, actions, own, alive))
-        alive = alive * (~done).to(alive.dtype).reshape(seeds, 1, episodes)
+        goes_on = alive * (~done).to(alive.dtype).reshape(seeds, 1, episodes)
+        if game.truncates:
+            cut = (alive - goes_on) * (~game.ended(state)).to(alive.dtype).reshape(seeds, 1, episodes)
+            cuts.append(cut)
+            after.append(stack_shown(goes_on + cut))
+        alive = goes_on
 
     require_separated(game, generator)
     sights, taken, own_rewards, running, cooperating = zip(*steps, strict=True)
@@ -170,6 +186,8 @@ def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.G
         legal=None if masks[0] is None else torch.stack(masks, 2),
         neighbours=None if graphs[0] is None else torch.stack(graphs, -2),
         present=None if here[0] is None else torch.stack(here, 2),
+        cut=torch.stack(cuts, 2) if cuts else None,
+        following=torch.stack(after, 2) if after else None,
     )
 
 

@@ -56,24 +56,43 @@ def transitions_of(happened: Episodes, given: GivenShares, sight: Sight) -> tupl
     seen = sight.seen(happened, happened.alive)
     acting, present = happened.acting, happened.present
     goes_on = torch.cat((acting[:, :, 1:], torch.zeros_like(acting[:, :, :1])), 2)
+    seen_next = seen.roll(-1, 2)
+    if happened.cut is not None and happened.following is not None:  # which would have gone on
+        goes_on = goes_on + happened.cut * acting
+        seen_next = sight.seen(happened._replace(observations=happened.following), happened.alive)
     shares = given.given.flatten(-2).movedim(-1, 1)
     graph, legal = happened.neighbours, happened.legal
-    following = None if graph is None else graph.roll(-1, -2)
+    following = None if graph is None else _next(graph, happened.cut, -2)
     transitions = Transitions(
         seen=_samples(seen),
         told=incoming(shares).movedim(1, 2),
         actions=_samples(happened.actions),
         rewards=_samples(given.rewards(happened)),
-        following=_samples(seen.roll(-1, 2)),
+        following=_samples(seen_next),
         continues=_samples(goes_on),
         legal=None if legal is None else _samples(legal),
-        following_legal=None if legal is None else _samples(legal.roll(-1, 2)),
+        following_legal=None if legal is None else _samples(_next(legal, happened.cut, 2)),
         graph=None if graph is None else graph.flatten(-2).movedim(-1, 1),
         following_graph=None if following is None else following.flatten(-2).movedim(-1, 1),
         present=None if present is None else _samples(present),
-        following_present=None if present is None else _samples(present.roll(-1, 2)),
+        following_present=None if present is None else _samples(_next(present, happened.cut, 2)),
     )
     return transitions, happened.alive.flatten(1) > 0
+
+
+def _next(values: Tensor, cut: Tensor | None, time: int) -> Tensor:
+    """What is so in the next step; where the episode was cut off, what was so in the last.
+
+    Args:
+        values: boolean [seed, agent, time, episode, ...] or [seed, agent, agent, time, episode].
+        cut: [seed, 1, time, episode].
+        time: the axis of the steps, 2 or -2.
+    """
+    shifted = values.roll(-1, time)
+    if cut is None:
+        return shifted
+    here = cut.unsqueeze(1) if time < 0 else cut.reshape(*cut.shape, *[1] * (values.ndim - cut.ndim))
+    return torch.where(here > 0, values, shifted)
 
 
 def _samples(values: Tensor) -> Tensor:

@@ -134,6 +134,11 @@ class ForeignGame(Game):
         return self.source.discount
 
     @property
+    def truncates(self) -> bool:
+        """It does: environments say what ends by their rules, and what a limit of time cuts off."""
+        return True
+
+    @property
     def action_space(self) -> spaces.Discrete | spaces.Box:
         """One agent's actions, those that only some agents have included; `action_mask` tells."""
         return self.description.action_space

@@ -13,7 +13,10 @@ from games.escape_room import EscapeRoom
 from games.repeated import RepeatedGame
 from games.wrapped import WrappedExactGame, WrappedGame
 
-PROPERTIES = sorted(name for name, member in vars(Game).items() if isinstance(member, property))
+PROPERTIES = sorted(
+    name for name, member in vars(Game).items() if isinstance(member, property) and name != "num_actions"
+)
+"""All that does not follow from another one, as the number of actions does."""
 
 
 def methods(kind: type) -> list[str]:
