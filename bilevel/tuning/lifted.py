@@ -26,6 +26,7 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
     Args:
         optimiser: one of `bilevel.tuning.supported.LIFTED`; not changed.
         clip: what happens to the gradients before each step; None: nothing.
+        reduce: what happens to them before that, as an average over processes; None: nothing.
         groups: parameter groups in the place of its own, with a learning rate that is to be differentiated.
 
     Raises:
@@ -44,6 +45,7 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         optimiser: torch.optim.Optimizer,
         *,
         clip: ClipGradients | None = None,
+        reduce: ClipGradients | None = None,
         groups: Sequence[Group] | None = None,
     ) -> None:
         check_lifts(optimiser)
@@ -57,7 +59,7 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         ]
         places = iter(range(len(parameters_of(optimiser))))
         self._group_to_param_list = [[next(places) for _ in group["params"]] for group in self.param_groups]
-        self.clip, self._grad_callback = clip, self._keep_and_clip
+        self.clip, self.reduce, self._grad_callback = clip, reduce, self._keep_and_clip
         self.descended: list[Tensor | None] = []
         """The gradients of the last step, before clipping; None for a parameter that stayed."""
         self._fmodel, self._track_higher_grads = None, True
@@ -101,8 +103,8 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         return [_added_decay(self.rule, group) for group in self.param_groups for _ in group["params"]]
 
     def _keep_and_clip(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-        self.descended = list(gradients)
-        return self.descended if self.clip is None else self.clip(gradients)
+        self.descended = list(gradients) if self.reduce is None else self.reduce(gradients)
+        return self.descended if self.clip is None else self.clip(self.descended)
 
     def _update(self, grouped_grads: list[list[Tensor | None]], **_: Any) -> None:
         for group, states, grads in zip(self.param_groups, self.state, grouped_grads, strict=True):

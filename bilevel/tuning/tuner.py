@@ -26,6 +26,7 @@ from bilevel.tuning.checks import (
     require_moved,
 )
 from bilevel.tuning.clipping import Clipping
+from bilevel.tuning.distributed import Processes
 from bilevel.tuning.draws import drawing_from, validation_seed
 from bilevel.tuning.history import History
 from bilevel.tuning.implicit import Implicit
@@ -157,7 +158,14 @@ class LossWeightTuner:
             model_first=first == "model",
         )
         check_lifts(optimiser)
-        self.world = World([model] if isinstance(model, nn.Module) else model, optimiser)
+        models = [model] if isinstance(model, nn.Module) else list(model)
+        self.processes = Processes(models)
+        require(
+            not self.processes or named in SHARING,
+            f"The estimator {named} does not average over the processes of DistributedDataParallel; "
+            f"{', '.join(SHARING)} do.",
+        )
+        self.world = World(models, optimiser)
         self.optimiser, self.weights, self.outer_optimiser = optimiser, weights, outer_optimiser
         self.learning_rate = learning_rate
         self.learned = nn.ModuleList([weights, *also, *([learning_rate] if learning_rate else [])])
@@ -173,9 +181,11 @@ class LossWeightTuner:
         self._known = [module for module in self.learned.modules() if isinstance(module, Learned)]
         self.steps, self.history = 0, History()
         self._seen: Seen = {}
+        self._rate: float | None = None  # the learned one, as it was last written into the optimizer
         self.validation_seed: int | None = None
         """Of the random draws of validation losses; None before the first outer step."""
         self._check_parameters()
+        self.processes.begin([*self.learned.parameters(), *self.learned.buffers()])
 
     @refusing_scalers()
     def step(
@@ -203,6 +213,7 @@ class LossWeightTuner:
         batches = self._batches(train_losses)
         require_function("validation_loss", validation_loss)
         require_differentiable_mode()
+        self._require_own_rate()
         with torch.enable_grad():
             return self._step(batches, validation_loss)
 
@@ -245,6 +256,7 @@ class LossWeightTuner:
         batches = self._batches(train_losses)
         require_function("validation_loss", validation_loss)
         require_differentiable_mode()
+        self._require_own_rate()
         if self.steps % self.every:
             return None
         before = self.world.now()
@@ -284,6 +296,7 @@ class LossWeightTuner:
         self.learned.load_state_dict(state["learned"])
         self.outer_optimiser.load_state_dict(state["outer_optimiser"])
         self.steps, self.validation_seed = int(state["steps"]), state.get("validation_seed")
+        self._rate = None  # the optimizer's own state is loaded, too
         self.history.load_state_dict(state["history"])
 
     def _outer_step(self, batches: list[list[TrainLosses]], validation_loss: Loss) -> StepResult:
@@ -374,6 +387,12 @@ class LossWeightTuner:
         )
         if self._checked_calls or once:
             return
+        with self.processes.apart():
+            self._compare_calls(batches, validation_loss, before)
+        self._checked_calls = True
+
+    def _compare_calls(self, batches: list[list[TrainLosses]], validation_loss: Loss, before: Moment) -> None:
+        parts = [part for parts in batches for part in parts]
         through = isinstance(self.estimator, ThroughStep)
         losses = [functools.partial(self._checked, part) for part in (parts if through else batches[0])]
         name = f"the estimator {self.estimator_name}"
@@ -383,7 +402,6 @@ class LossWeightTuner:
             require_repeatable([seeded], self.world, before.draws, name, "validation loss")
         if self.estimator_name == "finite-difference":
             require_no_autocast(losses[0], self.world, before.draws)
-        self._checked_calls = True
 
     def _seed(self) -> int:
         """Of the stream that validation draws from: it follows from where torch's stream first was."""
@@ -414,8 +432,14 @@ class LossWeightTuner:
         estimator: Callable[[LookAhead], MetaGradient] | None = None,
     ) -> MetaGradient:
         checked = [[functools.partial(self._checked, part) for part in parts] for parts in batches]
-        lifted = LiftedOptimiser(self.optimiser, groups=self._groups(), clip=self.clipping.differentiable)
-        with drawing_from(self.world.draws_now()), torch.enable_grad():
+        reduce = functools.partial(self.processes.mean_of_trained, trained=self.world.trained)
+        lifted = LiftedOptimiser(
+            self.optimiser,
+            groups=self._groups(),
+            clip=self.clipping.differentiable,
+            reduce=reduce if self.processes else None,
+        )
+        with drawing_from(self.world.draws_now()), torch.enable_grad(), self.processes.apart():
             ahead = LookAhead(
                 self.world,
                 lifted,
@@ -429,6 +453,11 @@ class LossWeightTuner:
                 inspect=not self.history.steps,
             )
             found = (estimator or self.estimator)(ahead)
+        if self.processes:
+            values, like = [*found.gradient, found.validation_loss], [*self.outer, found.validation_loss]
+            *gradient, loss = self.processes.mean(values, like)
+            assert loss is not None
+            found = found._replace(gradient=gradient, validation_loss=loss)
         require(
             any(g is not None for g in found.gradient),
             "The validation loss depends on none of the learned weights: it must be computed with the model "
@@ -483,8 +512,19 @@ class LossWeightTuner:
 
     def _set_rate(self) -> None:
         if self.learning_rate is not None:
+            self._rate = float(self.learning_rate().detach())
             for group in self.optimiser.param_groups:
-                group["lr"] = float(self.learning_rate().detach())
+                group["lr"] = self._rate
+
+    def _require_own_rate(self) -> None:
+        """Raise ValueError if something else has moved the learning rate that is learned."""
+        for number, group in enumerate(self.optimiser.param_groups):
+            require(
+                self._rate is None or float(group["lr"]) == self._rate,
+                f"The learning rate is learned, but since the last step that of group {number} was changed "
+                f"from {self._rate} to {float(group['lr'])}, as schedulers do, which would have no effect: "
+                "leave out the scheduler, or learning_rate.",
+            )
 
     def _groups(self) -> list[dict[str, Any]]:
         """The optimiser's parameter groups, with the learning rate that is learned."""
