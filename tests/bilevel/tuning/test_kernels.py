@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch import Tensor
 
 from tests.bilevel.tuning.loops import Regression, regression
-from tests.bilevel.tuning.scenarios.derivatives import Attention
+from tests.bilevel.tuning.scenarios.derivatives import Attention, Sine
 from tests.bilevel.tuning.test_through_step import Smooth, smooth
 from tests.bilevel.tuning.test_tuner import meta_gradient, parameters, tuner_of, two_weights
 
@@ -105,32 +104,10 @@ def test_compiled_models_with_every_estimator() -> None:
     torch.compiler.reset()
 
 
-class Once(torch.autograd.Function):
-    """A sine with a first derivative by reverse mode, and no other."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        found: Tensor = gradient * x.cos()
-        return found
-
-
-class Sampler(nn.Module):
-    def forward(self, hidden: Tensor) -> Tensor:
-        found: Tensor = Once.apply(hidden)
-        return found
-
-
 def test_refusals_name_the_estimators_that_can() -> None:
     """They are tried, so that the sentence is true."""
     for estimator in ("unrolled", "directional", "implicit", "truncated(steps=1)", "unrolled(segments=sqrt)"):
-        task = regression(Sampler())
+        task = regression(Sine())
         before = copy.deepcopy(task.model.state_dict())
         with pytest.raises(
             ValueError,
@@ -139,7 +116,7 @@ def test_refusals_name_the_estimators_that_can() -> None:
         ):
             tuner_of(task, two_weights(), estimator=estimator).step(task.losses, task.validation)
         assert all(torch.equal(v, before[name]) for name, v in task.model.state_dict().items())
-    task = regression(Sampler())
+    task = regression(Sine())
     with pytest.raises(ValueError, match=r"finite-difference can with virtual_steps=1\.$"):
         tuner_of(task, two_weights(), virtual_steps=2).step(task.losses, task.validation)
     tuner_of(task, two_weights(), estimator="finite-difference").step(task.losses, task.validation)

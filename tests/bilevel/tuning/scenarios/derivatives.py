@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from tests.bilevel.tuning.scenarios import Loop, plain_step, scenario
@@ -80,3 +83,30 @@ def transformer() -> Loop:
     layer = nn.TransformerEncoderLayer(3, 1, 4, dropout=0.1, activation="gelu", batch_first=True)
     model = nn.Sequential(nn.Unflatten(1, (1, 3)), layer, nn.Flatten(), nn.Linear(3, 2))
     return loop_of(model)
+
+
+class Once(torch.autograd.Function):
+    """A sine with a first derivative by reverse mode, and no other."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        found: Tensor = gradient * x.cos()
+        return found
+
+
+class Sine(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = Once.apply(x)
+        return found
+
+
+@scenario("derivatives: an autograd function marked with once_differentiable")
+def once() -> Loop:
+    return loop_of(net(Sine))

@@ -57,3 +57,21 @@ def augmentation() -> Loop:
     losses = loop.losses
     loop.losses = lambda index: {n: loss * (1 + np.random.rand()) for n, loss in losses(index).items()}
     return loop
+
+
+@scenario("draws: the next batch of an iterator in the training losses")
+def iterator() -> Loop:
+    loop = loop_of(net())
+    losses, order = loop.losses, iter(range(100))
+    loop.losses = lambda index: losses(next(order))
+    return loop
+
+
+@scenario("draws: noise of an own torch.Generator in the training losses")
+def generator() -> Loop:
+    loop = loop_of(net())
+    losses, own = loop.losses, torch.Generator().manual_seed(0)
+    loop.losses = lambda index: {
+        name: loss * (1 + torch.rand((), generator=own).double()) for name, loss in losses(index).items()
+    }
+    return loop
