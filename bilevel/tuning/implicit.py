@@ -79,13 +79,23 @@ class Implicit:
         total = ahead.total(0, params, ahead.world.buffers_now())
         if ahead.inspect:
             require_second_derivative(total)
-        loss = ahead.outcome(params, ahead.world.buffers_now())
+            ahead.require_own_unread()
+        buffers = ahead.world.buffers_now()
+        ahead.rewind(buffers)
+        loss = ahead.outcome(params, buffers)
         free = [index for index, p in enumerate(params) if p.requires_grad]
         pulled = torch.autograd.grad(loss, [*(params[i] for i in free), *ahead.outer], allow_unused=True)
         slopes = torch.autograd.grad(total, [params[i] for i in free], create_graph=True, allow_unused=True)
+        by_place = dict(zip(free, slopes, strict=True))
+        hooked = ahead.optimiser.hooked([by_place.get(place) for place in range(len(params))])
+        slopes = tuple(hooked[place] for place in free)
         # Who has no gradient is left alone by optimisers, and where it rests depends on nothing.
         moved = [place for place, slope in enumerate(slopes) if slope is not None and slope.requires_grad]
         leaves = [params[free[place]] for place in moved]
+        require(
+            bool(leaves),
+            "The training losses depend on no parameter of the optimizer: give it those that the model has.",
+        )
         slope = _flat([slopes[place] for place in moved], leaves)
         right = _flat([pulled[place] for place in moved], leaves).unsqueeze(0)
 

@@ -26,6 +26,7 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
     Args:
         optimiser: one of `bilevel.tuning.supported.LIFTED`; not changed.
         clip: what happens to the gradients before each step; None: nothing.
+        hooked: what hooks on parameters do to their gradients before that.
         reduce: what happens to them before that, as an average over processes; None: nothing.
         groups: parameter groups in the place of its own, with a learning rate that is to be differentiated.
 
@@ -45,6 +46,7 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         optimiser: torch.optim.Optimizer,
         *,
         clip: ClipGradients | None = None,
+        hooked: ClipGradients = list,
         reduce: ClipGradients | None = None,
         groups: Sequence[Group] | None = None,
     ) -> None:
@@ -59,9 +61,10 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         ]
         places = iter(range(len(parameters_of(optimiser))))
         self._group_to_param_list = [[next(places) for _ in group["params"]] for group in self.param_groups]
-        self.clip, self.reduce, self._grad_callback = clip, reduce, self._keep_and_clip
+        self.clip, self.hooked, self.reduce = clip, hooked, reduce
+        self._grad_callback = self._keep_and_clip
         self.descended: list[Tensor | None] = []
-        """The gradients of the last step, before clipping; None for a parameter that stayed."""
+        """The gradients of the last step, hooked, before clipping; None for a parameter that stayed."""
         self._fmodel, self._track_higher_grads = None, True
 
     def __call__(self, loss: Tensor | Sequence[Tensor], params: Sequence[Tensor]) -> Params:
@@ -103,7 +106,8 @@ class LiftedOptimiser(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         return [_added_decay(self.rule, group) for group in self.param_groups for _ in group["params"]]
 
     def _keep_and_clip(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-        self.descended = list(gradients) if self.reduce is None else self.reduce(gradients)
+        hooked = self.hooked(gradients)
+        self.descended = hooked if self.reduce is None else self.reduce(hooked)
         return self.descended if self.clip is None else self.clip(self.descended)
 
     def _update(self, grouped_grads: list[list[Tensor | None]], **_: Any) -> None:

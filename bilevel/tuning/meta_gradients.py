@@ -14,10 +14,12 @@ from torch.nn.utils import get_total_norm
 
 from bilevel.errors import require
 from bilevel.tree import Tensors, Tree, split_floating
+from bilevel.tuning.attributes import differing
+from bilevel.tuning.carried import require_attributes_unread, require_pure
 from bilevel.tuning.draws import Draws, drawing_from
 from bilevel.tuning.kernels import composite_kernels, lacks_derivative, require_second_derivative
 from bilevel.tuning.lifted import LiftedOptimiser, Params, accumulated
-from bilevel.tuning.world import World
+from bilevel.tuning.world import Buffers, Moment, World
 
 Result = TypeVar("Result")
 Loss = Callable[[], Tensor]
@@ -71,6 +73,8 @@ class LookAhead:
     """Gives the optimiser's parameter groups, with the learning rate that is learned."""
     inspect: bool = False
     """Whether graphs that are to be differentiated twice are looked through for what torch does not say."""
+    before: Moment | None = None
+    """What calling the model changes, as it was before the first step; None: as it is."""
 
     def start(self) -> Params:
         """The model's own parameters or copies, to start from: to be differentiated, not to be changed."""
@@ -78,22 +82,66 @@ class LookAhead:
             return list(self.world.trained)
         return [p.detach().clone().requires_grad_(p.requires_grad) for p in self.world.trained]
 
-    def training(self, step: int, params: Params, buffers: dict[str, Tensor]) -> list[Tree]:
+    def training(self, step: int, params: Params, buffers: Buffers) -> list[Tree]:
         """The training losses of a step, part by part, with these parameters and buffers."""
         if step == 0 and self.own is not None and _are(params, self.world.trained):
+            self.world.stay(buffers)
             return self.own.losses
+        if step == 0:
+            self.rewind(buffers)
         return [self.world.run(part, params, buffers) for part in self.losses[step]]
+
+    def differentiated_by(self, estimator: Callable[[LookAhead], MetaGradient]) -> MetaGradient:
+        """Take the hypergradient.
+
+        Raises:
+            ValueError: something that is saved for the backward pass is written to before it; or the
+                estimator refuses.
+        """
+        try:
+            return estimator(self)
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+            raise ValueError(
+                "A tensor that the gradient needs is written to in place before the gradient is taken: take "
+                "one virtual step, if those are running statistics in a checkpoint; or have the module that "
+                "writes to it make a new tensor."
+            ) from error
+
+    def rewind(self, buffers: Buffers | None = None) -> None:
+        """Bring plain attributes, and copies of buffers, back to where they were before the first step."""
+        if self.before is not None:
+            self.before.attributes.restore()
+            if buffers is not None and self.own is not None:
+                buffers[:] = self.world.buffers_at(self.before)
+
+    def require_own_unread(self) -> None:
+        """Raise ValueError if the model's own losses write to a buffer without a gradient, and read it."""
+        if self.own is not None and self.before is not None:
+            self.world.require_own_unread(self.before, lambda: [part() for part in self.losses[0]])
+
+    def require_pure(self, params: Params) -> None:
+        """Raise ValueError if training losses leave in plain attributes what a call then reads."""
+        if self.before is None:
+            return
+        attributes = self.before.attributes
+        left = attributes.now()
+        attributes.restore()
+        if not self.world.harmless.issuperset(differing(attributes.now(), left)):
+            parts = [part for each in self.losses for part in each]
+            require_pure(self.world, attributes, params, parts, self.validation)
 
     def weighed(self, parts: Sequence[Tree]) -> list[Tensor]:
         """The weighted loss of each part, divided by the number of parts."""
         losses = [self.weigh(each) for each in parts]
         return losses if len(losses) == 1 else [loss / len(losses) for loss in losses]
 
-    def total(self, step: int, params: Params, buffers: dict[str, Tensor]) -> Tensor:
+    def total(self, step: int, params: Params, buffers: Buffers) -> Tensor:
         """The weighted training loss of a step, with these parameters and buffers."""
         return _sum(self.weighed(self.training(step, params, buffers)))
 
-    def outcome(self, params: Params, buffers: dict[str, Tensor]) -> Tensor:
+    def outcome(self, params: Params, buffers: Buffers) -> Tensor:
         """The validation loss.
 
         Raises:
@@ -140,12 +188,21 @@ def unrolled(ahead: LookAhead) -> MetaGradient:
     for step in range(len(ahead.losses)):
         parts = ahead.weighed(ahead.training(step, params, buffers))
         total = _sum(parts)
+        if step == 1:
+            _require_unread(ahead, params)
         if ahead.inspect:
             require_second_derivative(total)
         params = ahead.optimiser(parts, params)
         first = first or _descended(total, ahead.optimiser.descended)
     loss = ahead.outcome(params, buffers)
     return MetaGradient(_gradients(loss, ahead.outer), loss.detach(), first)
+
+
+def _require_unread(ahead: LookAhead, params: Params) -> None:
+    """Refuse plain attributes that carry what follows from the parameters from one step to the next."""
+    require_attributes_unread(
+        ahead.world, params, lambda: [part() for part in ahead.losses[1]], ahead.validation
+    )
 
 
 def directional(ahead: LookAhead) -> MetaGradient:
@@ -157,7 +214,17 @@ def directional(ahead: LookAhead) -> MetaGradient:
     pulled = _pull_back(ahead)
     if not pulled.counts:
         return MetaGradient(pulled.direct, pulled.loss, pulled.descended)
-    return _joined(_tangents(ahead, pulled), pulled, ahead)
+    rises = _tangents(ahead, pulled)
+    pairs = zip(pulled.steepness, rises, strict=True)
+    slopes = torch.cat([(s * rise).detach().flatten() for s, rise in pairs if s is not None])
+    off = _ratio(slopes.sum() - pulled.slope, slopes.abs().sum())
+    require(
+        off <= 0.05,
+        f"Forward and reverse mode differ by {off:.0%} in the derivative of the training losses, so that "
+        "one of them is not their derivative (it has a backward pass of its own, say, or a buffer is "
+        "written to without a gradient): use unrolled.",
+    )
+    return _joined(rises, pulled, ahead)
 
 
 def finite_difference(ahead: LookAhead) -> MetaGradient:

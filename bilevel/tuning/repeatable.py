@@ -25,7 +25,7 @@ def require_repeatable(
 
     Args:
         functions: of no arguments.
-        world: of the model; each call begins with its buffers as they are.
+        world: of the model; each call begins with its buffers and plain attributes as they are.
         draws: where the global random streams begin at each call.
         estimator: name, for the sentence.
         name: of the losses, for the sentence.
@@ -53,8 +53,12 @@ def require_no_autocast(function: Callable[[], Any], world: World, draws: Draws)
 
 
 def _values(function: Callable[[], Any], world: World, draws: Draws) -> tuple[torch.Tensor, ...]:
-    with drawing_from(draws):
-        found = world.run(function, world.trained, world.buffers_now())
+    attributes = world.attributes_now()
+    try:
+        with drawing_from(draws):
+            found = world.run(function, world.trained, world.buffers_now())
+    finally:
+        attributes.restore()
     return tuple(value.detach() for value in split_floating(found)[0])
 
 

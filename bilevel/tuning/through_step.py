@@ -118,6 +118,7 @@ class PureStep:
         self.memory = tuple(_as_tensors(memories[place], self.start[place], numbers) for place in self.places)
         self._group_of = [index for index, group in enumerate(lifted.param_groups) for _ in group["params"]]
         self._moved = [self._who_moves(index) for index in range(len(ahead.losses))]
+        ahead.require_pure(self.start)
 
     def __call__(self, theta: Tree, memory: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
         """Take the step."""
@@ -125,6 +126,7 @@ class PureStep:
 
         def total(theta: Tensors) -> Tensor:
             draw_from(draws)
+            self.ahead.rewind()
             buffers, params = self.ahead.world.buffers_now(), self._all(theta)
             loss: Tensor = self._reader.read(phi, lambda: self.ahead.total(index, params, buffers))
             return loss
@@ -132,6 +134,7 @@ class PureStep:
         found = dict(zip(self.places, torch.func.grad(total)(theta), strict=True))
         gradients = [found[p] if p in self._moved[index] else None for p in range(len(self.start))]
         clip, rule = self.ahead.optimiser.clip, self.ahead.optimiser.rule
+        gradients = self.ahead.optimiser.hooked(gradients)
         gradients = gradients if clip is None else clip(gradients)
         groups = self._reader.read(phi, self.ahead.groups)
         result = []
@@ -146,6 +149,7 @@ class PureStep:
     def outcome(self, theta: Tree, phi: Tree, data: Tree) -> Tensor:
         """The validation loss."""
         world, buffers = self.ahead.world, self.ahead.world.buffers_now()
+        self.ahead.rewind()
         with drawing_from(world.draws_now()):
             loss: Tensor = self._reader.read(
                 phi, lambda: self.ahead.number(world.run(self.ahead.validation, self._all(theta), buffers))
@@ -161,15 +165,16 @@ class PureStep:
         """Find the parameters that have a gradient in a step: torch leaves the others alone."""
         world = self.ahead.world
         before, buffers = world.buffers_now(), world.buffers_now()
+        self.ahead.rewind()
         with drawing_from(world.draws_now()):
             total = self.ahead.total(index, self.start, buffers)
         require_second_derivative(total)
-        for name, buffer in before.items():
-            require(
-                torch.equal(buffer, buffers[name]),
-                f"{world.owner(name)} changes its buffer {name.rpartition('.')[2]!r} when it is called, and "
-                "this estimator takes the model as a pure function: use unrolled, or put it into eval mode.",
-            )
+        changed = world.changed_buffer(before, buffers)
+        require(
+            changed is None,
+            f"{changed} when it is called, and this estimator takes the model as a pure function: use "
+            "unrolled, or put it into eval mode.",
+        )
         chosen = [self.start[place] for place in self.places]
         found = torch.autograd.grad(total, chosen, allow_unused=True)
         return {place for place, gradient in zip(self.places, found, strict=True) if gradient is not None}

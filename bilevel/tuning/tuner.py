@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -16,6 +17,7 @@ from bilevel.outer.hyper_parameter import HyperParameter
 from bilevel.outer.learned import Learned
 from bilevel.tree import leaves
 from bilevel.tuning.absent import Seen, noting_losses, step_present
+from bilevel.tuning.attributes import outer_now
 from bilevel.tuning.checks import (
     FIRST,
     require_counts,
@@ -218,10 +220,20 @@ class LossWeightTuner:
             return self._step(batches, validation_loss)
 
     def _step(self, batches: list[list[TrainLosses]], validation_loss: Loss) -> StepResult:
-        if self.steps % self.every:
-            result = StepResult(self._train(batches[0], None), None)
-        else:
-            result = self._outer_step(batches, validation_loss)
+        self.world.look_again()
+        before, outer = self.world.now(), self.steps % self.every == 0
+        learned = outer_now(self.outer_optimiser) if outer else None
+        try:
+            if outer:
+                result = self._outer_step(batches, validation_loss, before)
+            else:
+                result = StepResult(self._train(batches[0], None), None)
+        except BaseException:
+            self.world.go_back(before)
+            self.optimiser.zero_grad()
+            if learned is not None:
+                learned()
+            raise
         self.advance()
         if result.validation_loss is not None:
             self.history.add(self.steps, self.learned_values(), float(result.validation_loss))
@@ -259,6 +271,7 @@ class LossWeightTuner:
         self._require_own_rate()
         if self.steps % self.every:
             return None
+        self.world.look_again()
         before = self.world.now()
         self._seed()
         try:
@@ -299,15 +312,12 @@ class LossWeightTuner:
         self._rate = None  # the optimizer's own state is loaded, too
         self.history.load_state_dict(state["history"])
 
-    def _outer_step(self, batches: list[list[TrainLosses]], validation_loss: Loss) -> StepResult:
-        before = self.world.now()
+    def _outer_step(
+        self, batches: list[list[TrainLosses]], validation_loss: Loss, before: Moment
+    ) -> StepResult:
         self._seed()
-        try:
-            with noting_losses(self._known) as self._seen:
-                own, found = self._find(batches, validation_loss, before)
-        except BaseException:
-            self.world.go_back(before)
-            raise
+        with noting_losses(self._known) as self._seen:
+            own, found = self._find(batches, validation_loss, before)
         if self.model_first:
             if own is None:
                 loss = self._train(batches[0], None)
@@ -332,7 +342,7 @@ class LossWeightTuner:
             own = self._own(batches[0], before)
             try:
                 self._check_calls(batches, validation_loss, before, own)
-                return own, self._look_ahead(batches, validation_loss, own)
+                return own, self._look_ahead(batches, validation_loss, own, before)
             except RuntimeError as error:
                 if not self._may_lack(error):
                     raise
@@ -340,11 +350,11 @@ class LossWeightTuner:
         with composite_kernels():
             try:
                 self._check_calls(batches, validation_loss, before, None)
-                found = self._look_ahead(batches, validation_loss, None)
+                found = self._look_ahead(batches, validation_loss, None, before)
             except RuntimeError as error:
                 if not self._may_lack(error):
                     raise
-                self._refuse(batches, validation_loss, error)
+                self._refuse(batches, validation_loss, before, error)
         self.composite = True
         return None, found
 
@@ -353,7 +363,11 @@ class LossWeightTuner:
         return lacks_derivative(error) or isinstance(self.estimator, ThroughStep)
 
     def _refuse(
-        self, batches: list[list[TrainLosses]], validation_loss: Loss, error: RuntimeError
+        self,
+        batches: list[list[TrainLosses]],
+        validation_loss: Loss,
+        before: Moment,
+        error: RuntimeError,
     ) -> NoReturn:
         """Raise ValueError that names the estimators which can differentiate these losses: they are tried."""
 
@@ -362,7 +376,7 @@ class LossWeightTuner:
             for name, estimator in ESTIMATORS.items():
                 if len(virtual) == 1 or name not in ONE_STEP:
                     with suppress(RuntimeError, ValueError, FloatingPointError):
-                        self._look_ahead(virtual, validation_loss, None, estimator)
+                        self._look_ahead(virtual, validation_loss, None, before, estimator)
                         able.append(name)
             return able
 
@@ -429,17 +443,23 @@ class LossWeightTuner:
         batches: list[list[TrainLosses]],
         validation_loss: Loss,
         own: Own | None,
+        before: Moment,
         estimator: Callable[[LookAhead], MetaGradient] | None = None,
     ) -> MetaGradient:
+        self.world.require_followed()
+        self.world.several = self.virtual_steps > 1
         checked = [[functools.partial(self._checked, part) for part in parts] for parts in batches]
         reduce = functools.partial(self.processes.mean_of_trained, trained=self.world.trained)
         lifted = LiftedOptimiser(
             self.optimiser,
             groups=self._groups(),
             clip=self.clipping.differentiable,
+            hooked=self.world.hooked,
             reduce=reduce if self.processes else None,
         )
-        with drawing_from(self.world.draws_now()), torch.enable_grad(), self.processes.apart():
+        attributes = self.world.attributes_now() if own else before.attributes
+        drawing, staying = drawing_from(self.world.draws_now()), self.world.staying()
+        with drawing, staying, torch.enable_grad(), self.processes.apart():
             ahead = LookAhead(
                 self.world,
                 lifted,
@@ -450,9 +470,14 @@ class LossWeightTuner:
                 own,
                 self.learned,
                 self._groups,
+                before=before,
                 inspect=not self.history.steps,
             )
-            found = (estimator or self.estimator)(ahead)
+            found = ahead.differentiated_by(estimator or self.estimator)
+        attributes.restore()
+        self.world.require_unhooked()
+        if self.model_first:
+            self.world.require_not_recomputed()
         if self.processes:
             values, like = [*found.gradient, found.validation_loss], [*self.outer, found.validation_loss]
             *gradient, loss = self.processes.mean(values, like)
@@ -483,7 +508,7 @@ class LossWeightTuner:
         """The model's own step, along the gradient that the look ahead found."""
         for parameter, g in zip(self.world.trained, descended.gradient, strict=True):
             parameter.grad = None if g is None else g.clone()  # two parameters may have one gradient
-        self._descend()
+        self._descend(descended.loss)
         return descended.loss
 
     def _train(self, parts: list[TrainLosses], own: Own | None) -> Tensor:
@@ -501,11 +526,23 @@ class LossWeightTuner:
         finally:
             for parameter, flag in zip(self.outer, flags, strict=True):
                 parameter.requires_grad_(flag)
-        self._descend()
+        self._descend(total)
         return total
 
-    def _descend(self) -> None:
-        """Let the optimiser take its step along the gradients that are there."""
+    def _descend(self, loss: Tensor) -> None:
+        """Let the optimiser take its step along the gradients that are there.
+
+        Raises:
+            FloatingPointError: the loss or a gradient is not finite.
+        """
+        gradients = [p.grad for p in self.world.trained if p.grad is not None]
+        strided = [g if g.layout is torch.strided else g.coalesce().values() for g in gradients]
+        greatest = nn.utils.get_total_norm(strided, math.inf) if strided else loss
+        if not (loss.isfinite() & greatest.to(loss.device).isfinite()):
+            raise FloatingPointError(
+                f"The training loss or its gradient is not finite in step {self.steps}: try a smaller "
+                "learning rate, or clip the gradients."
+            )
         self._set_rate()
         self.clipping.in_place(self.world.trained)
         self.optimiser.step()

@@ -19,11 +19,13 @@ differences of its own formula at the model as it is, and `one-step` and `finite
 last step alone contributes: that is what they promise. `evolution` is a random estimate, and is tested by its
 statistics elsewhere.
 
-A test finds every cell anew and compares it with this page, which is written by
+The page is written from what is found by
 
 ```sh
 python -m tests.bilevel.tuning.scenario_page
 ```
+
+and a test finds the cells in which estimators differ anew, every time.
 
 """
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.])")
@@ -41,11 +43,15 @@ def row(name: str, outcomes: dict[str, list[Cell]]) -> str:
     )
 
 
+def sentence_of(cell: Cell) -> str:
+    """The line of the list for a refusal; two that differ in a number are one."""
+    return f"- {NUMBER.sub('N', cell.detail)}"
+
+
 def refusals(outcomes: dict[str, dict[str, list[Cell]]]) -> list[str]:
-    """Each sentence once; two that differ in a number are one."""
+    """Each sentence once."""
     all_cells = [cell for of in outcomes.values() for each in of.values() for cell in each]
-    said = {NUMBER.sub("N", cell.detail) for cell in all_cells if cell.outcome == "refused"}
-    return [f"- {sentence}" for sentence in sorted(said)]
+    return sorted({sentence_of(cell) for cell in all_cells if cell.outcome == "refused"})
 
 
 def page(outcomes: dict[str, dict[str, list[Cell]]]) -> str:

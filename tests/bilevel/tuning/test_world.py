@@ -55,6 +55,6 @@ def test_the_models_own_parameters_are_back_afterwards_also_after_an_error() -> 
         raise KeyError("lost")
 
     with pytest.raises(KeyError, match="lost"):
-        world.run(failing, others, {})
+        world.run(failing, others, world.buffers_now())
     assert all(one is two for one, two in zip(model.parameters(), own, strict=True))
     assert model.second.weight is model.first.weight is own[0]

@@ -30,6 +30,8 @@ class Loop:
     """Further settings of the tuner: max_norm, max_value, accumulate."""
     change: Callable[[], None] = lambda: None
     """What the user does to the model or the optimizer once the tuner has been built."""
+    symmetric: bool = True
+    """Whether the step's gradient is that of a loss, so that its derivative is symmetric: hooks change it."""
 
     def learned(self) -> list[nn.Parameter]:
         """The outer parameters."""
@@ -45,8 +47,8 @@ def scenario(name: str) -> Callable[[Callable[[], Loop]], Callable[[], Loop]]:
     """Register a builder; torch's, NumPy's and Python's random streams are seeded before each call of it."""
 
     def register(build: Callable[[], Loop]) -> Callable[[], Loop]:
-        assert name not in SCENARIOS, name
-        SCENARIOS[name] = build
+        known = SCENARIOS.setdefault(name, build)
+        assert known.__code__.co_filename == build.__code__.co_filename, name  # pytest imports modules again
         return build
 
     return register
