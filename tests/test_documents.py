@@ -64,7 +64,9 @@ def test_commands_parse(name: str, line: str) -> None:
         assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE), line
         return
     assert command in COMMANDS, line
-    if command == "train" and not {"--help", "--resume", "--load"} & set(arguments):
+    if "--load" in arguments:  # what a file registers is tested with the file
+        return
+    if command == "train" and not {"--help", "--resume"} & set(arguments):
         chosen, rest = split_leading("bilevel train", arguments, paths=("out", "resume"))
         parse(default_config(chosen.game, chosen.method or DEFAULT_METHOD), rest)
     if command == "compare" and "--runs" not in arguments:

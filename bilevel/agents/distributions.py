@@ -158,7 +158,8 @@ class SquashedGaussian:
     def _log_slope(self, actions: Tensor) -> Tensor:
         """Log |da / du| of each number, without rounding where tanh is flat."""
         low, high = self._bounds(actions)
-        flat = 2 * (math.log(2.0) - actions - functional.softplus(-2 * actions))
+        # Not softplus, which rounds the end of a tensor otherwise: a member of a batch is that seed alone.
+        flat = 2 * (math.log(2.0) - actions + functional.logsigmoid(2 * actions))
         return ((high - low) / 2).log() + flat
 
     def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -52,13 +52,16 @@ def test_an_interruption_changes_no_bit(tmp_path: Path, method: str) -> None:
     assert_an_interruption_changes_nothing("meeting", method, tmp_path)
 
 
-def test_a_member_of_a_batch_is_that_seed_alone(call: Call) -> None:
-    words = ("--game", "meeting", "--method", "selfish", *SMALL, "--method.episodes", 2)
-    assert call("train", *LOAD, *words, "--seeds", 2, "--seed", 4, "--out", "both").code == 0
+@pytest.mark.parametrize("name", ["meeting", "aim"])
+def test_a_member_of_a_batch_is_that_seed_alone(call: Call, name: str) -> None:
+    words = ("--game", name, "--method", "selfish", "--outer-steps", 4, "--method.episodes", 3)
+    words = (*words, "--method.inner-learner", "ppo", "--evaluation-episodes", 2)
+    assert call("train", *LOAD, *words, "--seeds", 3, "--seed", 4, "--out", "batch").code == 0
     assert call("train", *words, "--seeds", 1, "--seed", 5, "--out", "alone").code == 0
-    both, alone = (pandas.read_csv(f"{run}/evaluation.csv") for run in ("both", "alone"))
-    assert both.welfare[1] == alone.welfare[0]
-    assert both.welfare[0] != alone.welfare[0]
+    for table in ("metrics", "evaluation"):
+        batch, alone = (pandas.read_csv(f"{run}/{table}.csv") for run in ("batch", "alone"))
+        assert batch[batch.seed == 1].welfare.tolist() == alone.welfare.tolist()
+        assert batch.welfare.nunique() > 2
 
 
 def test_settings_of_the_constructor_are_options_and_are_kept(call: Call) -> None:
@@ -89,6 +92,7 @@ def test_estimators_are_checked_on_one(call: Call) -> None:
     assert "truncated" in said.out
 
 
+@pytest.mark.parametrize("name", ["meeting", "pole", "aim"])
 def test_each_is_watched_at_random_and_as_it_was_learned(call: Call, name: str) -> None:
     if name == "aim":
         assert "draws nothing that can be shown" in call("play", name, *LOAD).sentence()
