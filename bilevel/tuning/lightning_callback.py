@@ -33,7 +33,8 @@ class LossWeightCallback(Callback):  # type: ignore[misc]  # not followed by myp
 
     Raises:
         ValueError: when training starts: optimization is manual, there is not one optimizer, batches are
-            accumulated, devices are several, gradients are scaled, or the module clips gradients by itself.
+            accumulated, gradients are scaled, the module clips gradients by itself, or parameters are sharded
+            (several devices are one run in DistributedDataParallel).
     """
 
     def __init__(
@@ -69,11 +70,6 @@ class LossWeightCallback(Callback):  # type: ignore[misc]  # not followed by myp
             "LossWeightTuner(..., accumulate=N).",
         )
         require(
-            trainer.world_size == 1,
-            f"Lightning trains on {trainer.world_size} devices, and each would learn weights of its own: use "
-            "devices=1.",
-        )
-        require(
             not is_overridden("configure_gradient_clipping", pl_module),
             "The module clips gradients by itself, which virtual steps do not: use the Trainer's "
             "gradient_clip_val.",
@@ -82,7 +78,7 @@ class LossWeightCallback(Callback):  # type: ignore[misc]  # not followed by myp
         clip = "max_value" if trainer.gradient_clip_algorithm == "value" else "max_norm"
         settings = {clip: trainer.gradient_clip_val or None, **self.settings}
         self.tuner = LossWeightTuner(
-            pl_module, trainer.optimizers[0], self.weights, self.outer_optimizer, **settings
+            trainer.model, trainer.optimizers[0], self.weights, self.outer_optimizer, **settings
         )
         if self._loaded:
             self.tuner.load_state_dict(self._loaded)

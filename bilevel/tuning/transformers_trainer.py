@@ -127,8 +127,8 @@ class LossWeightTrainer(Trainer):  # type: ignore[misc]  # not followed by mypy
             )
             require(
                 self.args.world_size == 1 and self.args.n_gpu <= 1,
-                f"The Trainer trains on {max(self.args.world_size, self.args.n_gpu)} devices, and each would "
-                "learn weights of its own: use one (CUDA_VISIBLE_DEVICES=0).",
+                f"The Trainer trains on {max(self.args.world_size, self.args.n_gpu)} devices: use one "
+                "(CUDA_VISIBLE_DEVICES=0), or Accelerate and LossWeightTuner, which averages over them.",
             )
             clip = {"max_norm": self.args.max_grad_norm or None, **self.tuner_settings}
             model, outer = self.accelerator.unwrap_model(self.model), self.outer_optimizer

@@ -136,6 +136,36 @@ def test_the_right_sensor_comes_to_count_more(tmp_path: Path) -> None:
     assert learned["right"] > 2 * learned["shifted"]
 
 
+class InOrder(Sensor):
+    """Without random draws; each process has its share of every batch of 8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def train_dataloader(self) -> Any:
+        processes, rank = self.trainer.world_size, self.trainer.global_rank
+        rows = TensorDataset(*(each[rank::processes] for each in loader().dataset.tensors))  # type: ignore[attr-defined]
+        return DataLoader(rows, 8 // processes)
+
+
+def test_two_processes_learn_what_one_learns_on_the_union_of_their_batches(tmp_path: Path) -> None:
+    found = []
+    for devices in (1, 2):
+        module = module_of(InOrder)
+        trainer = lightning.Trainer(
+            accelerator="cpu", devices=devices, strategy="ddp_fork" if devices > 1 else "auto", max_steps=3,
+            logger=False, enable_checkpointing=False, callbacks=[callback_of(module)],
+            enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+            use_distributed_sampler=False, precision="64-true",
+        )  # fmt: skip
+        trainer.fit(module)
+        found.append([p.detach().float() for p in module.parameters()])  # as Lightning gives back forks'
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-7)
+    assert module.weights.as_dict() != module_of(InOrder).weights.as_dict()
+
+
 def test_a_checkpoint_keeps_what_was_learned_and_goes_on(tmp_path: Path) -> None:
     first, second = module_of(), module_of()
     before = callback_of(first, every=2)
