@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import os
 import platform
 import time
@@ -133,15 +134,23 @@ def _compile(program: ExportedProgram, path: Path, threads: int) -> None:
 
 @contextlib.contextmanager
 def _compiling_in(folder: Path) -> Iterator[None]:
-    """Let Inductor keep its files there: its own choice has a name that anybody can foresee, under /tmp."""
-    if COMPILER_FOLDER in os.environ:
+    """Let Inductor keep its files there, unless the user named a folder for them.
+
+    Its own choice, which it writes into the environment when it is imported, lies under /tmp, and anybody can
+    foresee its name.
+    """
+    foreseeable = importlib.import_module("torch._inductor.runtime.cache_dir_utils").default_cache_dir()
+    named = os.environ.get(COMPILER_FOLDER)
+    if named is not None and Path(named) != Path(foreseeable):
         yield
         return
     os.environ[COMPILER_FOLDER] = str(folder / "inductor")
     try:
         yield
     finally:
-        os.environ.pop(COMPILER_FOLDER, None)
+        os.environ.pop(COMPILER_FOLDER)
+        if named is not None:
+            os.environ[COMPILER_FOLDER] = named
 
 
 def load(key: str) -> Run:

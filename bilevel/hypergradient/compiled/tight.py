@@ -222,8 +222,12 @@ def _find_whole(program: Program, problem: BilevelProblem, taken: _Taken, walk: 
     operations = cache.about(walk.pull.key).get("operations")
     if not isinstance(operations, int) or operations * taken.steps > MOST_WHOLE:
         return None
+    wanted = _wanted_whole(problem, program, taken)
     try:
-        package = program.package(_wanted_whole(problem, program, taken))
+        name = package_key("plain", wanted)
+        if name is None or cache.recall_choice(name) is False:
+            return None
+        package = program.package(wanted)
         if cache.recall_choice(package.key) is None:
             cache.remember_choice(package.key, _faster(_as_run(package, taken), walk))
     except Exception as error:  # noqa: BLE001 - the walk does the same, one step at a time
