@@ -13,6 +13,7 @@ from bilevel.lazy import lazy_names
 
 if TYPE_CHECKING:
     from bilevel.experiment.config import RunConfig, default_config
+    from bilevel.experiment.joining import join_results
     from bilevel.experiment.run import Results, RunFolder, create_run, extend_run, load_results, train
     from bilevel.hypergradient import BilevelProblem, Estimate, Unrolled, check_hypergradient
     from bilevel.methods import METHODS, Method, Placement
@@ -37,6 +38,7 @@ __all__ = [
     "extend_run",
     "inner_step",
     "inner_step_per_agent",
+    "join_results",
     "load_results",
     "share",
     "train",
@@ -48,6 +50,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "bilevel._version": ("__version__",),
         "bilevel.experiment.config": ("RunConfig", "default_config"),
+        "bilevel.experiment.joining": ("join_results",),
         "bilevel.experiment.run": (
             "Results",
             "RunFolder",

@@ -62,9 +62,9 @@ class Compare:
     runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER ...")] = ()
     """Finished runs of one game to compare instead of training; files are written only with --out."""
     seeds: int = RunConfig.seeds
-    """Independent repetitions of every method, all in one batch, 3 or more."""
+    """Independent repetitions of every method, all in one batch, 3 or more: seed, seed + 1, ..."""
     seed: int = RunConfig.seed
-    """Where all randomness starts, a whole number from 0."""
+    """The first random seed, a whole number from 0: each gives the same bits, alone or beside others."""
     outer_steps: int = RunConfig.outer_steps
     """Outer steps of every run, 1 or more."""
     checkpoint_every: int = RunConfig.checkpoint_every

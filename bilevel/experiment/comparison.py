@@ -11,6 +11,7 @@ from bilevel.errors import require
 from bilevel.experiment.config import RunConfig, load_config
 from bilevel.experiment.differences import differences, listed
 from bilevel.experiment.folder import Results, RunFolder, create_run, is_new, load_results
+from bilevel.experiment.joining import join_results, joined_where_possible
 from bilevel.experiment.presets import preset
 from bilevel.experiment.statistics import require_seeds
 from bilevel.methods import METHODS, Placement
@@ -124,6 +125,8 @@ def require_comparable(configs: Mapping[str, RunConfig]) -> None:
 def load_comparison(paths: Sequence[Path]) -> dict[str, Results]:
     """Read finished runs of one game that may be compared.
 
+    Runs of the same settings whose seeds follow one another are joined into one (`join_results`).
+
     Args:
         paths: their folders; the first is what the others are compared with.
 
@@ -138,10 +141,15 @@ def load_comparison(paths: Sequence[Path]) -> dict[str, Results]:
     require(len(paths) >= 2, f"A comparison needs 2 runs or more, not {len(paths)}.")
     for path, place in zip(paths, places, strict=True):
         require(places.count(place) == 1, f"{path} is named twice: name every run once.")
-    runs = [load_results(RunFolder(path)) for path in paths]
+    parts = [load_results(RunFolder(path)) for path in paths]
+    groups = joined_where_possible(parts)
+    runs = [join_results([parts[place] for place in group]) for group in groups]
+    require(
+        len(runs) >= 2, "A comparison needs 2 runs or more, and these are one: they differ in seeds alone."
+    )
     labels: list[str] = [run.config.method_name for run in runs]
-    for other in ([place.name for place in places], [str(path) for path in paths]):
-        labels = labels if len(set(labels)) == len(labels) else other
+    for names in ([place.name for place in places], [str(path) for path in paths]):
+        labels = labels if len(set(labels)) == len(labels) else [names[group[0]] for group in groups]
     found = dict(zip(labels, runs, strict=True))
     require_comparable({label: run.config for label, run in found.items()})
     return found

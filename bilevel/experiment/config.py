@@ -48,9 +48,9 @@ class RunConfig:
     method: Method
     """The method's settings."""
     seeds: int = 32
-    """Independent repetitions, all in one batch, 1 or more."""
+    """Independent repetitions, all in one batch, 1 or more: the random seeds seed, seed + 1, ..."""
     seed: int = 0
-    """Where all randomness starts, a whole number from 0: the same seed gives the same bits."""
+    """The first random seed, a whole number from 0: each gives the same bits, alone or beside others."""
     outer_steps: int = 300
     """Outer steps, 1 or more (methods that learn nothing above count theirs the same way)."""
     checkpoint_every: int = 50
