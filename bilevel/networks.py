@@ -109,10 +109,6 @@ class Perceptron:
         Returns:
             [..., sample, output].
         """
-        if theta.dim() > 1 and theta[..., 0].numel() == inputs[..., 0, 0].numel() == 1:
-            # Of a single pair of matrices torch takes another product, which rounds otherwise.
-            twice: Tensor = self(*(part.expand(2, *part.shape[1:]) for part in (theta, inputs)))
-            return twice[:1]
         core = sigmoid if self.activation == "tanh" else torch.relu
         *hidden, (weights, bias) = self._affine_maps(theta)
         units = inputs

@@ -131,7 +131,6 @@ class Streams(torch.Generator):
 
     _source: _Source
     _tiles: int
-    _untouched: Tensor
 
     def __new__(cls, names: Sequence[Name], device: str | torch.device = "cpu") -> Streams:
         """Make a generator that is never drawn from: the streams are."""
@@ -139,7 +138,7 @@ class Streams(torch.Generator):
 
     @classmethod
     def _of(cls, source: _Source, tiles: int) -> Streams:
-        made = super().__new__(cls, source.device)
+        made = super().__new__(cls, source.device)  # type: ignore[call-arg]
         made._source, made._tiles = source, tiles
         return made
 

@@ -40,20 +40,33 @@ def member(leaf: Tensor, alone: Tensor, index: int) -> Tensor:
     return leaf.narrow(axis, index, 1)
 
 
-def assert_members_equal_seeds_alone(game: Game, method: Method, dtype: torch.dtype = torch.float32) -> None:
+def assert_members_equal_seeds_alone(
+    game: Game, method: Method, dtype: torch.dtype = torch.float32, atol: float = 0
+) -> None:
     batch = run(method.build(game, Placement(seeds=SEEDS, dtype=dtype)), 5)
     for index in range(SEEDS):
         alone = run(method.build(game, Placement(dtype=dtype)), 5 + index)
         for path, found, expected in zip(paths(batch), leaves(batch), leaves(alone), strict=True):
             ours = member(found, expected, index)
             torch.testing.assert_close(
-                ours, expected, rtol=0, atol=0, equal_nan=True, msg=lambda text, path=path: f"{path}: {text}"
+                ours,
+                expected,
+                rtol=0,
+                atol=atol,
+                equal_nan=True,
+                msg=lambda text, path=path: f"{path}: {text}",
             )
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"planner"}))
 def test_every_method(name: str) -> None:
     assert_members_equal_seeds_alone(ROOM, dataclasses.replace(preset("escape-room", name)[1], episodes=4))
+
+
+def test_a_planner_but_for_rounding() -> None:
+    """A seed has one network, and torch multiplies one pair of matrices by another kernel than several."""
+    method = dataclasses.replace(preset("escape-room", "planner")[1], episodes=4)
+    assert_members_equal_seeds_alone(ROOM, method, torch.float64, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", sorted(name for name, method in METHODS.items() if method().exact))
