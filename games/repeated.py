@@ -217,7 +217,7 @@ class RepeatedGame(ExactGame):
         """
         if self.noise > 0:
             draws = uniform((*actions.shape, 2), generator)
-            count = int(self.action_space.n)
+            count = self.num_actions
             others = (actions + 1 + (draws[..., 1] * (count - 1)).to(actions.dtype)) % count
             actions = torch.where(draws[..., 0] < self.noise, others, actions)
         state, rewards, _ = self.stage.step(state, actions, generator)

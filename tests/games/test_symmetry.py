@@ -69,7 +69,7 @@ def rotated(game: ExactGame, policies: Tensor) -> Tensor:
     """Every agent's policy at the next agent's seat, where the same joint action is another observation."""
     if not isinstance(game, RepeatedGame):
         return policies.roll(1, 0)
-    agents, actions = game.num_agents, int(game.action_space.n)
+    agents, actions = game.num_agents, game.num_actions
     seen = observed_states(agents, actions)
     joint = list(itertools.product(range(actions), repeat=agents))
     moved = torch.empty_like(policies)
@@ -87,7 +87,7 @@ def test_exact_values_are_exchanged_with_the_policies_or_not(name: str) -> None:
     game = make(name)
     assert isinstance(game, ExactGame)
     generator = torch.Generator().manual_seed(3)
-    shape = (game.num_agents, game.num_observations, int(game.action_space.n))
+    shape = (game.num_agents, game.num_observations, game.num_actions)
     policies = torch.rand(shape, generator=generator, dtype=torch.float64)
     policies = policies / policies.sum(-1, keepdim=True)
     values, moved = game.values(policies), game.values(rotated(game, policies))
@@ -133,7 +133,7 @@ def test_a_step_of_exchanged_agents_is_the_exchanged_step(name: str, seed: int) 
     state = game.reset(batch, generator)
     apart = game.num_agents == 2 and isinstance(game, CoinGame) and game.coins == 2 and not game.anywhere
     for _ in range(min(game.horizon, 12)):
-        actions = torch.randint(int(game.action_space.n), (batch, game.num_agents), generator=generator)
+        actions = torch.randint(game.num_actions, (batch, game.num_agents), generator=generator)
         draws = torch.rand(batch, game.step_draws if isinstance(game, DrawnGame) else 0, generator=generator)
         after, rewards, done = advance(game, state, actions, draws)
         for order in exchanges(name, game.num_agents):
@@ -160,7 +160,7 @@ def test_exchanged_agents_see_what_the_others_saw(name: str) -> None:
         for order in exchanges(name, game.num_agents):
             seen = game.observe(exchanged_state(state, order))
             assert torch.equal(seen, game.observe(state)[:, order])
-        actions = torch.randint(int(game.action_space.n), (16, game.num_agents), generator=generator)
+        actions = torch.randint(game.num_actions, (16, game.num_agents), generator=generator)
         state, *_ = game.step(state, actions, generator)
 
 
