@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds files in /proc")
 def test_killed_commands_go_on_to_the_same_numbers() -> None:
-    words = ["--cases", "5", "--scenarios", "train", "extend"]
+    words = ["--cases", "4", "--scenarios", "train", "extend"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.bilevel.experiment.kill_cases", *words],
         cwd=ROOT,
