@@ -34,6 +34,8 @@ SIGNATURE = (
 
 BUILD = "build-"
 """How the name of a folder begins in which a package is being built."""
+COMPILER = "compiler"
+"""The name of the folder in which the compiler keeps what it needs to load packages."""
 NAMES = re.compile(r"[0-9a-f]{32}\.(pt2|json|choice)(\.[0-9]+\.part)?")
 """The names of this cache's own files."""
 
@@ -165,7 +167,7 @@ def clear() -> list[CachedPackage]:
     for entry in list(path.iterdir()):
         if NAMES.fullmatch(entry.name) and (entry.is_symlink() or entry.is_file()):
             entry.unlink(missing_ok=True)
-        elif entry.name.startswith(BUILD) and entry.is_dir() and not entry.is_symlink():
+        elif _is_build(entry):
             _remove_build(entry)
     return deleted
 
@@ -221,6 +223,12 @@ def _require_private(path: Path, *, directory: bool = True) -> None:
         raise OSError(
             f"{path} can be written to by other users, who could put any program there: chmod go-w {path}"
         )
+
+
+def _is_build(entry: Path) -> bool:
+    """Whether an entry of the folder is one that builds made, and a folder."""
+    named = entry.name == COMPILER or entry.name.startswith(BUILD)
+    return named and entry.is_dir() and not entry.is_symlink()
 
 
 def _remove_build(path: Path) -> None:

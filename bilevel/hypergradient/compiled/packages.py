@@ -106,7 +106,7 @@ def build(plan: Plan, key: str, about: str) -> None:
     }
 
     def write(path: Path) -> None:
-        with _compiling_in(path.parent):
+        with _inductor_in(path.parent / "inductor"):
             _compile(_export(plan), path, plan.threads)
         described["seconds"] = round(time.perf_counter() - began, 1)
 
@@ -133,7 +133,7 @@ def _compile(program: ExportedProgram, path: Path, threads: int) -> None:
 
 
 @contextlib.contextmanager
-def _compiling_in(folder: Path) -> Iterator[None]:
+def _inductor_in(folder: Path) -> Iterator[None]:
     """Let Inductor keep its files there, unless the user named a folder for them.
 
     Its own choice, which it writes into the environment when it is imported, lies under /tmp, and anybody can
@@ -144,7 +144,7 @@ def _compiling_in(folder: Path) -> Iterator[None]:
     if named is not None and Path(named) != Path(foreseeable):
         yield
         return
-    os.environ[COMPILER_FOLDER] = str(folder / "inductor")
+    os.environ[COMPILER_FOLDER] = str(folder)
     try:
         yield
     finally:
@@ -162,7 +162,8 @@ def load(key: str) -> Run:
     path = cache.find(key)
     if path is None:
         raise OSError(f"the package {cache.package_path(key)} is gone")
-    with warnings.catch_warnings():
+    # Loading asks what the processor can do, of a program that is compiled for that, once, and kept.
+    with warnings.catch_warnings(), _inductor_in(path.parent / cache.COMPILER):
         warnings.simplefilter("ignore")
         try:
             model = torch._inductor.aoti_load_package(str(path), run_single_threaded=True)

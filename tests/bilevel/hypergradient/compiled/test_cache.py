@@ -104,6 +104,7 @@ def test_clear_deletes_what_was_written_here_and_nothing_else(cache_folder: Path
     (cache_folder / f"{C}.json.17.part").write_text("an interrupted write")
     (cache_folder / "build-x" / "inductor").mkdir(parents=True)
     (cache_folder / "build-x" / "inductor" / "main.cpp").write_text("an interrupted build")
+    (cache_folder / cache.COMPILER).mkdir()
     others = tmp_path / "others"
     others.mkdir()
     (others / "thesis.json").write_text("{}")
