@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,7 +67,8 @@ def draw_noise(phi: Tree, count: int, seed: int, *also: Tree, members: int | Non
 
     The stream is named by `seed` and by the bits of phi and of `also`. So draws are fresh whenever any of
     these has moved, nothing has to be remembered between calls, and a resumed run draws what it would have
-    drawn. Each member has a stream of its own, named by its own bits: it draws what it would draw alone.
+    drawn. Each member has a stream of its own, named by its own bits: it draws what it would draw
+    alone, but for members that are equal to the bit, whose draws differ.
 
     Args:
         phi: what is to be perturbed.
@@ -85,14 +87,12 @@ def draw_noise(phi: Tree, count: int, seed: int, *also: Tree, members: int | Non
     flat = split_floating(phi)[0]
     if members is None:
         return _normals(flat, count, _name(seed, named))
-    of_each = [
-        _normals(
-            [leaf[member] for leaf in flat],
-            count,
-            _name(seed, [leaf[member] if leaf.ndim else leaf for leaf in named]),
-        )
-        for member in range(members)
-    ]
+    twins: Counter[int] = Counter()
+    of_each = []
+    for member in range(members):
+        name = _name(seed, [leaf[member] if leaf.ndim else leaf for leaf in named])
+        of_each.append(_normals([leaf[member] for leaf in flat], count, name, twins[name]))
+        twins[name] += 1
     return tuple(torch.stack(draws, 1) for draws in zip(*of_each, strict=True))
 
 
@@ -104,8 +104,8 @@ def _name(seed: int, leaves: Sequence[Tensor]) -> int:
     return int.from_bytes(name.digest())
 
 
-def _normals(flat: Sequence[Tensor], count: int, name: int) -> Tensors:
-    generator = stream(name, device=flat[0].device)
+def _normals(flat: Sequence[Tensor], count: int, name: int, twin: int = 0) -> Tensors:
+    generator = stream(name, twin, device=flat[0].device)
     return tuple(
         torch.randn(count, *leaf.shape, generator=generator, dtype=leaf.dtype, device=leaf.device)
         for leaf in flat
