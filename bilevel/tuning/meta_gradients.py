@@ -344,11 +344,11 @@ def _called_again(ahead: LookAhead, pulled: _PulledBack, function: Callable[[Par
         try:
             return function(pulled.params)
         except RuntimeError:
-            if not any(p.requires_grad for p in ahead.world.trained):
+            if not any(ahead.world.free):
                 raise
-    owns = zip(pulled.params, ahead.world.trained, strict=True)
+    both = zip(pulled.params, ahead.world.free, strict=True)
     with drawing_from(pulled.draws):
-        return function([p.detach().requires_grad_(own.requires_grad) for p, own in owns])
+        return function([p.detach().requires_grad_(free) for p, free in both])
 
 
 ESTIMATORS: dict[str, Callable[[LookAhead], MetaGradient]] = {

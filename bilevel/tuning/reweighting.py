@@ -72,7 +72,7 @@ class Reweighter:
         Args:
             train_losses: gives one loss for each sample, [sample]: no mean is taken yet (reduction="none").
             validation_loss: gives the loss on clean data, one number; what it does to buffers, as batch
-                norm's, is undone, and it draws from a random stream of its own.
+                norm's, and to plain attributes is undone, and it draws from a random stream of its own.
 
         Returns:
             the weighted training loss, and the validation loss of the model before the step.
@@ -88,9 +88,11 @@ class Reweighter:
             return self._step(train_losses, validation_loss)
 
     def _step(self, train_losses: Callable[[], Tensor], validation_loss: Callable[[], Tensor]) -> StepResult:
+        self.world.look_again()
         params = [parameter for parameter in self.world.trained if parameter.requires_grad]
         direction, outcome = self._validation_gradient(validation_loss, params)
-        losses = train_losses()
+        with self.world.watching():
+            losses = train_losses()
         require_learnable(losses)
         require(
             losses.ndim == 1,
@@ -139,8 +141,10 @@ class Reweighter:
         if self.validation_seed is None:
             self.validation_seed = validation_seed()
         seeded = world.seeded(validation_loss, self.validation_seed, self.steps)
-        with drawing_from(world.draws_now()):
+        attributes = world.attributes_now()
+        with drawing_from(world.draws_now()), world.watching():
             loss = world.run(seeded, world.trained, world.buffers_now())
+        attributes.restore()
         require(
             isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad,
             "The validation loss must be one number, a tensor without axes that depends on the model.",

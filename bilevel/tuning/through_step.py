@@ -107,6 +107,7 @@ class PureStep:
 
     def __init__(self, ahead: LookAhead) -> None:
         assert ahead.learned is not None, "nothing is learned"
+        ahead.world.require_no_backward_hooks()
         self.ahead, self.learned, self._reader = ahead, ahead.learned, _Reader(ahead.learned)
         self.start = ahead.start()
         self.places = [place for place, p in enumerate(self.start) if p.requires_grad]

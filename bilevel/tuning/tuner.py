@@ -208,7 +208,9 @@ class LossWeightTuner:
         Raises:
             ValueError: the wrong number of functions; a loss is detached or not one number; the validation
                 loss depends on no weight; a module changes parameters in place (says which).
-            FloatingPointError: a loss or a meta-gradient is not a finite number; nothing was changed.
+                It may also be that a hook, a buffer or an attribute cannot be followed (says which).
+            FloatingPointError: a loss, a gradient of the model or a hypergradient is not finite, in this step
+                or, where the weights rest, in the model's own; nothing was changed.
         """
         check_lifts(self.optimiser)
         require_stepping(self.optimiser)
@@ -428,6 +430,8 @@ class LossWeightTuner:
         known = len(self.learned) > 1 + (self.learning_rate is not None)  # losses read hyper-parameters
         if not self.shares or (known and not self.model_first):
             return None
+        if self.world.weight_norm and isinstance(self.estimator, Implicit):
+            return None  # its second derivative is not that of torch's fused kernel
         with torch.enable_grad():
             losses = [self.world.run_itself(functools.partial(self._checked, part)) for part in parts]
         roots = [loss.sum() for each in losses for loss in leaves(each)]

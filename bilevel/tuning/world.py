@@ -102,14 +102,16 @@ class World(nn.Module):
         held: dict[int, list[tuple[nn.Module, str]]] = {id(parameter): [] for parameter in self.trained}
         self.modules_now = [module for module in self.modules() if module is not self]
         self._buffer_places: list[tuple[nn.Module, str]] = []
-        self._weight_norm = False
+        self.weight_norm = False
         for module in self.modules_now:
             for key, own in module._parameters.items():
                 if (places := held.get(id(own))) is not None:
                     places.append((module, key))
             self._buffer_places += [(module, key) for key in module._buffers]
-            self._weight_norm = self._weight_norm or _normalizes_weights(module)
+            self.weight_norm = self.weight_norm or _normalizes_weights(module)
         self._places = [held[id(parameter)] for parameter in self.trained]
+        self.free = [parameter.requires_grad for parameter in self.trained]
+        """Whether each is trained at all, and not frozen."""
         self._hooks = [parameter._backward_hooks or {} for parameter in self.trained]
 
     def require_followed(self) -> None:
@@ -253,7 +255,7 @@ class World(nn.Module):
         self._own_hooks = [dict(hooks) for hooks in self._hooks]
         for own in self._hooks:
             own.clear()
-        self._exact = self._weight_norm or (self.several and bool(self._buffer_places))
+        self._exact = self.weight_norm or (self.several and bool(self._buffer_places))
         try:
             with self.watching():
                 yield
@@ -269,6 +271,15 @@ class World(nn.Module):
         """Have checkpoints be differentiable twice, and watch hooks, inside."""
         with without_reentrance(), hooks.watching(self.modules_now, self._changing.append):
             yield
+
+    def require_no_backward_hooks(self) -> None:
+        """Raise ValueError if a module has backward hooks, which torch.func does not take."""
+        for module in self.modules_now:
+            if module._backward_hooks or module._backward_pre_hooks:
+                raise ValueError(
+                    f"{self.owner(module)} has a backward hook, which this estimator cannot follow: use "
+                    "unrolled, or remove the hook."
+                )
 
     def require_unhooked(self) -> None:
         """Raise ValueError if a backward hook changed a gradient while hooks were watched."""

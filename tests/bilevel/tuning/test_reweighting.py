@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bilevel.tuning.reweighting import Reweighter, normalised_positive
 from tests.bilevel.tuning.loops import OPTIMISERS, Regression, regression
@@ -138,3 +139,31 @@ def test_what_cannot_be_weighed_is_refused_before_the_model_moves() -> None:
     with pytest.raises(ValueError, match="is none of the model's"):
         Reweighter(task.model, torch.optim.SGD(other.model.parameters(), lr=0.1))
     assert torch.equal(parameters(task), before)
+
+
+class Moody(nn.Module):
+    """Counts its calls, and adds their number to what it computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.calls = nn.Linear(3, 1).double(), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        out: Tensor = checkpoint(self.layer, x.clone().requires_grad_(), use_reentrant=True) + self.calls
+        return out.squeeze(-1)
+
+
+def test_validation_leaves_attributes_and_mode_as_they_were_and_reentrant_checkpoints_count() -> None:
+    torch.manual_seed(0)
+    model, x, y = Moody(), torch.randn(6, 3).double(), torch.randn(6).double()
+    reweighter = Reweighter(model, torch.optim.SGD(model.parameters(), lr=0.1))
+
+    def validation() -> Tensor:
+        model.eval()
+        return (model(x) - y).square().mean()
+
+    reweighter.step(lambda: (model(x) - y).square(), validation)
+    assert model.calls == 1
+    assert model.training
+    assert reweighter.weights.sum().item() == pytest.approx(1.0)

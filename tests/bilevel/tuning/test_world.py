@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointFunction, checkpoint
 
 from bilevel.tuning.world import World
 
@@ -58,3 +59,52 @@ def test_the_models_own_parameters_are_back_afterwards_also_after_an_error() -> 
         world.run(failing, others, world.buffers_now())
     assert all(one is two for one, two in zip(model.parameters(), own, strict=True))
     assert model.second.weight is model.first.weight is own[0]
+
+
+class Forgetful(nn.Module):
+    """Batch norm in a reentrant checkpoint, with a hook, whose caller fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = checkpoint(self.inner, x.requires_grad_(), use_reentrant=True)
+        out.register_hook(lambda g: None)
+        return out
+
+
+def test_nothing_of_torch_or_the_model_stays_exchanged_after_an_error() -> None:
+    own = torch.batch_norm, torch.Tensor.register_hook, CheckpointFunction.apply
+    model = Forgetful()
+    hook = model.inner.register_full_backward_hook(lambda module, into, out: None)
+    model.inner[0].weight.register_hook(lambda g: None)
+    held, world = list(model.parameters()), world_of(model)
+    kept, hooks = dict(model.inner._backward_hooks), [dict(p._backward_hooks or {}) for p in held]
+    world.several = True
+    others = [p.detach().clone().requires_grad_() for p in held]
+
+    def failing() -> None:
+        with world.staying():
+            world.run(lambda: model(torch.ones(4, 3)).sum(), others, world.buffers_now())
+            assert type(held[0]) is not nn.Parameter
+            raise KeyError("lost")
+
+    with pytest.raises(KeyError, match="lost"):
+        failing()
+    assert (torch.batch_norm, torch.Tensor.register_hook, CheckpointFunction.apply) == own
+    assert all(type(p) is nn.Parameter and not vars(p) for p in held)
+    assert all(one is two for one, two in zip(model.parameters(), held, strict=True))
+    assert dict(model.inner._backward_hooks) == kept
+    assert [dict(p._backward_hooks or {}) for p in held] == hooks
+    hook.remove()
+
+
+def test_an_outside_list_stands_for_other_values_while_something_runs() -> None:
+    model = nn.Linear(2, 1, bias=False)
+    held, world = list(model.parameters()), world_of(model)
+    value = torch.tensor([[3.0, 4.0]], requires_grad=True)
+    norm = world.run(lambda: held[0].square().sum() + sum(p.sum() for p in held), [value], [])
+    assert norm.item() == 32
+    torch.testing.assert_close(torch.autograd.grad(norm, value)[0], 2 * value.detach() + 1)
+    assert type(held[0]) is nn.Parameter
