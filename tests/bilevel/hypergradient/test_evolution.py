@@ -106,7 +106,7 @@ def test_rank_shaping_ignores_rising_transforms_and_points_downhill():
 @pytest.mark.parametrize("rank_shaping", [True, False])
 def test_a_batch_equals_its_members(sharing_of, monkeypatch, fresh_data, several, rank_shaping):
     def estimate(seeds, noise):
-        monkeypatch.setattr(evolution, "draw_noise", lambda *_: (noise,))
+        monkeypatch.setattr(evolution, "draw_noise", lambda *_, **__: (noise,))
         setting = sharing_of(seeds)
         problem = setting.problem(adam(0.05), several=several)
         if several:

@@ -81,8 +81,8 @@ def test_the_exact_gradient_of_a_later_outer_step_lies_in_95_of_100_intervals():
 
 def test_the_first_outer_step_is_evolution(sharing, monkeypatch):
     noise = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    monkeypatch.setattr("bilevel.hypergradient.evolution.draw_noise", lambda *_: (noise,))
-    monkeypatch.setattr(persistent_evolution, "draw_noise", lambda *_: (noise,))
+    monkeypatch.setattr("bilevel.hypergradient.evolution.draw_noise", lambda *_, **__: (noise,))
+    monkeypatch.setattr(persistent_evolution, "draw_noise", lambda *_, **__: (noise,))
     optimiser = adam(0.05)
     problem, state = sharing.problem(optimiser, several=True), optimiser.init(sharing.theta)
     whole = Evolution(samples=8)(problem, sharing.theta, state, sharing.phi, steps=3)
@@ -103,7 +103,7 @@ def test_particles_carry_their_own_inner_state(network, monkeypatch):
         torch.randn(3, *leaf.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         for leaf in split_floating(network.phi)[0]
     )
-    monkeypatch.setattr(persistent_evolution, "draw_noise", lambda *_: noise)
+    monkeypatch.setattr(persistent_evolution, "draw_noise", lambda *_, **__: noise)
     problem, start = network.problem(optimiser), (network.theta, optimiser.init(network.theta))
     estimator = PersistentEvolution(samples=6, sigma=0.2)
     particles = learn_online(estimator, problem, start, network.phi, 2, 2)[-1].past
