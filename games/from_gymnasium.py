@@ -35,7 +35,7 @@ class VectorSource(Source):
 
     def pool(self, settings: Mapping[str, Any], copies: int) -> Pool:
         """Open a vector of so many environments."""
-        make = functools.partial(self.make_vector, **self.fixed, **settings, num_envs=copies)
+        make = functools.partial(self.make_vector, **self.told(settings), num_envs=copies)
         again = None if self.reuse else make
         return VectorCopies(make(), again, flat=self.flat, channels_last=self.channels_last)
 

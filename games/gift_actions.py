@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.base import Game, State
+from games.base import Game, State, numbered_actions
 from games.errors import require
 from games.gift_rules import GiftRules
 from games.matrix import MatrixGame, MatrixState, payoff_array
@@ -83,7 +83,7 @@ class GiftGame(WrappedGame):
     @property
     def action_space(self) -> spaces.Discrete:
         """The game's actions without, then with a gift."""
-        return spaces.Discrete(2 * self.game.num_actions)
+        return spaces.Discrete(2 * numbered_actions(self.game, "A game with gifts among its actions"))
 
     @property
     def action_names(self) -> tuple[str, ...]:

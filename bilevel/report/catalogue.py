@@ -105,7 +105,7 @@ def _facts(game: Game, source: str) -> dict[str, str]:
         "source": source or "its author's own",
         "agents": str(game.num_agents),
         "interchangeable": "yes" if game.symmetric else "no: some have other parts than others, or may have",
-        "actions": ", ".join(game.action_names),
+        "actions": _acting(game),
         "observation": _seen(game.observation_space),
         "horizon": f"{counted(game.horizon, 'step')} at most",
         "discount": f"{game.discount:g}",
@@ -120,6 +120,16 @@ def _facts(game: Game, source: str) -> dict[str, str]:
     if not game.neighbours.all():
         facts["neighbours"] = "not all agents may share with each other"
     return facts
+
+
+def _acting(game: Game) -> str:
+    """What an agent can do, in words."""
+    space = game.action_space
+    if isinstance(space, spaces.Discrete):
+        return ", ".join(game.action_names)
+    bounds = [f"{low:g} to {high:g}" for low, high in zip(space.low, space.high, strict=True)]
+    numbers = "a number" if len(bounds) == 1 else f"{len(bounds)} numbers"
+    return f"{numbers} from {', '.join(dict.fromkeys(bounds))}"
 
 
 def _seen(space: spaces.Space[Any]) -> str:

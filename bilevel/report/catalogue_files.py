@@ -15,6 +15,7 @@ from bilevel.experiment.files import write_text, write_whole
 from bilevel.report.catalogue import page
 from bilevel.report.schelling import write_schelling
 from games.base import Game
+from games.foreign.game import ForeignGame
 from games.matrix import MatrixGame
 from games.repeated import RepeatedGame
 from games.scripted_schelling import scripted_schelling
@@ -37,12 +38,15 @@ are not interchangeable each has lines of its own. Pictures are drawn after at m
 def picture(game: Game, generator: torch.Generator) -> np.ndarray:
     """Draw a game in the midst of an episode of random actions: uint8 [height, width, 3]."""
     state, act = game.reset(1, generator), random_actor(game)
+    frame = None
     for _ in range(min(PICTURED_AFTER, game.horizon)):
+        if isinstance(game, ForeignGame):  # whose earlier states cannot be drawn
+            frame = game.render(state)
         after, _, done = game.step(state, act(state, generator)[0], generator)
         if done.item() and game.horizon > 1:
             break
-        state = after
-    return game.render(state)
+        state, frame = after, None
+    return game.render(state) if frame is None else frame
 
 
 def write_game(name: str, folder: Path, *, episodes: int, seed: int) -> list[Path]:

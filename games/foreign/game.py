@@ -343,9 +343,11 @@ def foreign_game(source: Source, settings: Mapping[str, Any], name: str | None =
     known = source.parameters(source.make_env, env)
     options = known.options(settings, RESERVED)
     fixed = {key: value for key, value in settings.items() if key not in options}
+    lists = (key for key in options if isinstance((known.defaults | dict(settings))[key], list))
     source = dataclasses.replace(
         source,
         fixed={**source.fixed, **fixed},
+        lists=frozenset(lists),
         drawable=RENDER_MODE in known.defaults and RENDER_MODE not in fixed,
     )
     defaults = {key: option.default for key, option in options.items()}

@@ -93,6 +93,8 @@ class Source:
     """Turns an environment into a copy."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Settings of every game made of it, which no command line changes."""
+    lists: frozenset[str] = frozenset()
+    """Settings that are tuples in the game, and lists to the constructor."""
     drawable: bool = False
     """Whether the constructor takes a render mode."""
     reuse: bool = False
@@ -114,6 +116,11 @@ class Source:
         )
         require(0 <= self.discount <= 1, f"discount must be from 0 to 1, not {self.discount}.")
 
+    def told(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What the constructor is told, with settings of the game in addition to those which are fixed."""
+        lists = {name: list(value) for name, value in settings.items() if name in self.lists}
+        return {**self.fixed, **settings, **lists}
+
     def opened(self, settings: Mapping[str, Any], *, render_mode: str | None = None) -> Opened:
         """How a copy with these settings is made.
 
@@ -122,7 +129,7 @@ class Source:
             render_mode: what to draw with, if the constructor takes one; None: its own default.
         """
         mode = {RENDER_MODE: render_mode} if self.drawable and render_mode else {}
-        return Opened(self.make_env, {**self.fixed, **settings, **mode}, self.copy_of, self.reuse)
+        return Opened(self.make_env, {**self.told(settings), **mode}, self.copy_of, self.reuse)
 
     def pool(self, settings: Mapping[str, Any], copies: int) -> Pool:
         """Open so many copies.
@@ -154,7 +161,7 @@ class Source:
             ValueError: the constructor refuses these settings (says what it says).
         """
         try:
-            return self.make_env(**self.fixed, **settings)
+            return self.make_env(**self.told(settings))
         except Exception as error:
             told = [f"{key}={value!r}" for key, value in settings.items() if usual.get(key, ...) != value]
             how = f"with {', '.join(told)}" if told else "as it is"
