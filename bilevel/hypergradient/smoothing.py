@@ -14,7 +14,6 @@ from torch import Tensor
 from bilevel.errors import require
 from bilevel.hypergradient.base import Estimate
 from bilevel.hypergradient.connection import all_zero
-from bilevel.streams import stream
 from bilevel.tree import Tensors, Tree, batch_shape, leaves, paths, split_floating
 
 
@@ -105,6 +104,8 @@ def _name(seed: int, leaves: Sequence[Tensor]) -> int:
 
 
 def _normals(flat: Sequence[Tensor], count: int, name: int, twin: int = 0) -> Tensors:
+    from bilevel.streams import stream  # noqa: PLC0415  # it loads the games, and no other estimator does
+
     generator = stream(name, twin, device=flat[0].device)
     return tuple(
         torch.randn(count, *leaf.shape, generator=generator, dtype=leaf.dtype, device=leaf.device)
