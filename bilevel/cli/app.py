@@ -23,8 +23,16 @@ from bilevel.cli.tune import tune_command
 from bilevel.errors import require_name
 from games.foreign.contract import CopyError
 
-CPU_MEMORY = "can't allocate memory"
-"""How torch's RuntimeError says so where there is no CUDA; it has no class of its own."""
+TORCH_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "Storage size calculation overflowed",
+    "integer multiplication overflow",
+)
+"""How torch's RuntimeErrors say so where there is no CUDA; they have no class of their own."""
+NO_MEMORY = "There is not enough memory: fewer seeds, agents, episodes, steps or units need less."
+LONGEST = 1500
+"""Characters of a refusal; of a longer one, which repeats what it was given, the middle is left out."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +77,13 @@ def run(arguments: list[str]) -> int:
         return _say(" ".join(str(error).split()), FAILED)
     except Stopped as stop:
         return _say(str(stop), stop.code)
+    except MemoryError:  # Python's and NumPy's
+        return _say(NO_MEMORY, FAILED)
     except RuntimeError as error:
-        if not (isinstance(error, torch.OutOfMemoryError) or CPU_MEMORY in str(error)):
+        memory = isinstance(error, torch.OutOfMemoryError) or any(said in str(error) for said in TORCH_MEMORY)
+        if not memory:
             raise
-        return _say("There is not enough memory: fewer seeds, agents or episodes need less.", FAILED)
+        return _say(NO_MEMORY, FAILED)
     except BrokenPipeError:  # whoever read our output has left, as `head` does
         return FAILED
     except OSError as error:
@@ -110,5 +121,7 @@ def usage() -> str:
 
 
 def _say(sentence: str, code: int) -> int:
+    if len(sentence) > LONGEST:
+        sentence = f"{sentence[: LONGEST // 2]} [...] {sentence[-LONGEST // 2 :]}"
     print(sentence, file=sys.stderr)
     return code

@@ -22,6 +22,8 @@ from bilevel.report.clip import check_film, film, write_film
 from games.base import Game
 
 RANDOM, SCRIPTED = "random", "scripted"
+RANGES = {"frames_per_second": (0.01, 100.0), "scale": (0.1, 20.0)}
+"""Where these lie: formats hold a frame for some minutes at most, in hundredths of a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +43,16 @@ class Play:
     seed: int = 0
     """Where all randomness starts, a whole number from 0."""
     frames_per_second: float = 4.0
-    """Steps in a second, above 0."""
+    """Steps in a second, from 0.01 to 100."""
     scale: float = 1.0
-    """How many times as large as usual the pictures are, above 0."""
+    """How many times as large as usual the pictures are, from 0.1 to 20."""
 
     def __post_init__(self) -> None:
         for name, least in (("repetition", 0), ("episodes", 1), ("most_steps", 1)):
             require(getattr(self, name) >= least, f"{name} must be {least} or more.")
-        for name in ("frames_per_second", "scale"):
-            require(getattr(self, name) > 0, f"{name} must be above 0, not {getattr(self, name)}.")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            require(least <= value <= most, f"{name} must be from {least:g} to {most:g}, not {value:g}.")
         require(0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
         agents = self.game.num_agents
         require(

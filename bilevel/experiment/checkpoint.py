@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,7 +110,7 @@ def load_checkpoint(path: Path, like: Any) -> Checkpoint:
             f"{path} belongs to another learner: its {name} is {old.dtype} {list(old.shape)}, "
             f"not {fresh.dtype} {list(fresh.shape)}.",
         )
-    moved = [old.to(fresh.device) for old, fresh in zip(saved, new, strict=True)]
+    moved = [old.to(fresh.device).contiguous() for old, fresh in zip(saved, new, strict=True)]
     state = optree.tree_unflatten(optree.tree_structure(like, namespace=NAMESPACE), moved)
     marks = {name: Mark(*mark) for name, mark in content["marks"].items()}
     return Checkpoint(state, marks, content["seconds"], content["settings"], content["steps_run"])
@@ -126,6 +128,26 @@ def read_leaf(path: Path, name: str) -> Tensor:
     return leaf
 
 
+def read_outer_step(path: Path) -> int:
+    """Read after how many outer steps a checkpoint was made.
+
+    Raises:
+        ValueError: as `load_checkpoint`; or the checkpoint does not say.
+    """
+    return outer_step_of(path, read_leaf(path, "outer_step"))
+
+
+def outer_step_of(path: Path, leaf: Tensor) -> int:
+    """How many outer steps a state has taken, as a checkpoint says.
+
+    Raises:
+        ValueError: it is no whole number from 0.
+    """
+    fits = leaf.shape == () and leaf.dtype == torch.int64 and int(leaf) >= 0
+    require(fits, f"{path} does not say after how many outer steps it was made.")
+    return int(leaf)
+
+
 def read_settings(path: Path) -> str:
     """Read the settings that a checkpoint was made with, as JSON.
 
@@ -134,6 +156,16 @@ def read_settings(path: Path) -> str:
     """
     settings: str = _read(path)["settings"]
     return settings
+
+
+def _is_plain(leaf: object) -> bool:
+    """Whether this is a tensor of numbers on the CPU, and not sparse, quantized or a parameter."""
+    return (
+        type(leaf) is Tensor
+        and leaf.device.type == "cpu"
+        and leaf.layout == torch.strided
+        and not (leaf.is_quantized or leaf.requires_grad or leaf.is_conj() or leaf.is_neg())
+    )
 
 
 def _is_mark(found: object) -> bool:
@@ -154,7 +186,9 @@ def _read(path: Path) -> dict[str, Any]:
         f"{path} is damaged: its check sum does not fit; nothing in it was executed.",
     )
     try:
-        content: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(io.BytesIO(data)) as parts:  # what is not compressed is no larger in memory
+            stored = all(part.compress_type == zipfile.ZIP_STORED for part in parts.infolist())
+        content: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True) if stored else None
     except Exception as error:  # a damaged file can make the reader fail in any way at all
         raise ValueError(
             f"{path} is damaged, or it is not a checkpoint of this toolkit; nothing in it was executed."
@@ -170,7 +204,8 @@ def _read(path: Path) -> dict[str, Any]:
         and content["format"] == FORMAT
         and len(content["names"]) == len(content["leaves"])
         and all(isinstance(name, str) for name in content["names"])
-        and all(isinstance(leaf, Tensor) for leaf in content["leaves"])
+        and all(map(_is_plain, content["leaves"]))
+        and 0 <= content["seconds"] < math.inf
         and all(isinstance(name, str) and _is_mark(mark) for name, mark in content["marks"].items())
     )
     require(ours, f"{path} is not a checkpoint of the form {FORMAT}; nothing in it was executed.")

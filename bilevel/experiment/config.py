@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -12,6 +11,7 @@ import torch
 import tyro
 
 from bilevel.errors import require
+from bilevel.experiment.files import parse_json, require_regular
 from bilevel.experiment.presets import preset, sizes
 from bilevel.experiment.provenance import PROVENANCE, provenance
 from bilevel.experiment.restore import restore
@@ -138,11 +138,12 @@ def load_config(path: Path) -> RunConfig:
     Raises:
         ValueError: there is no such file, or it is not a configuration of a run (says why).
     """
+    require_regular(path.parent)
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise ValueError(f"{path.parent} is not a run folder: it has no {path.name}.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as a run's configuration: {error}.") from error
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         found = saved.get("format") if isinstance(saved, dict) else None
@@ -155,13 +156,14 @@ def load_config(path: Path) -> RunConfig:
         raise ValueError(f"{path} is not a configuration that can be run: {error}{hint}") from error
 
 
-def from_settings(settings: dict[str, Any]) -> RunConfig:
+def from_settings(settings: Any) -> RunConfig:
     """Build a configuration from what JSON keeps of `dataclasses.asdict`.
 
     Raises:
         ValueError: there is no such game or method, or a setting is missing, unknown, of another type or out
             of range (says which).
     """
+    require(isinstance(settings, dict), f"Settings are an object of names and values, not {settings!r}.")
     for name in ("game_name", "method_name"):
         require(isinstance(settings.get(name), str), f"The setting {name} must be a name.")
     default = default_config(settings["game_name"], settings["method_name"])
@@ -173,6 +175,16 @@ def _require_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
         torch.Generator(device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ValueError(f"There is no device {device!r} here: {reason}.") from error
+    except Exception as error:  # torch's backends have many ways to say no, most of them long
+        raise ValueError(
+            f"There is no device {device!r} here to train on; there is {', '.join(_devices())}."
+        ) from error
+
+
+def _devices() -> list[str]:
+    """The devices of this machine that have random generators."""
+    if not torch.accelerator.is_available():
+        return ["cpu"]
+    kind = torch.accelerator.current_accelerator()
+    assert kind is not None
+    return ["cpu", *(f"{kind.type}:{index}" for index in range(torch.accelerator.device_count()))]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from bilevel.errors import require
 
 if sys.platform != "win32":
     import fcntl
@@ -43,6 +47,41 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def require_regular(folder: Path) -> None:
+    """Refuse a folder that holds something else than files and folders.
+
+    Reading a pipe waits for somebody to write, and reading a device may never end.
+
+    Raises:
+        ValueError: it holds a pipe, a device or a link to one (says which).
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            kind = path.stat().st_mode
+        except OSError:  # a link that leads nowhere is refused when it is read
+            continue
+        require(
+            stat.S_ISREG(kind) or stat.S_ISDIR(kind),
+            f"{path} is a pipe or a device, not a file: nothing was read from it; remove it.",
+        )
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON holds.
+
+    Raises:
+        ValueError: it is no JSON, in UTF-8, or is nested too deeply.
+
+    >>> parse_json("[" * 100_000)
+    Traceback (most recent call last):
+    ValueError: it is nested too deeply
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_text(path: Path, text: str) -> None:

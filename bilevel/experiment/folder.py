@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bilevel.errors import require
-from bilevel.experiment.checkpoint import read_leaf
+from bilevel.experiment.checkpoint import read_outer_step
 from bilevel.experiment.config import RunConfig, from_settings, load_config
 from bilevel.experiment.files import FULL, make_folder, vacant
 from bilevel.experiment.metrics import is_array, read_metrics
@@ -182,5 +182,5 @@ def standing(folder: RunFolder) -> str:
         return f"{folder.path} is trained and evaluated."
     if not folder.checkpoint.exists():
         return f"{folder.path} has no checkpoint yet and would start again."
-    done, total = int(read_leaf(folder.checkpoint, "outer_step")), load_config(folder.config).outer_steps
+    done, total = read_outer_step(folder.checkpoint), load_config(folder.config).outer_steps
     return f"{folder.path} is saved after {done} of {total} outer steps."

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bilevel.errors import require
 from bilevel.experiment.appended import AppendedFile, Mark
+from bilevel.experiment.files import parse_json
 
 KEYS = ("outer_step", "seed")
 FORMAT = "bilevel-array/1"
@@ -144,7 +145,7 @@ def read_array(path: Path) -> np.ndarray:
         with path.open("rb") as file:
             line = file.readline(1000)
             size = path.stat().st_size - len(line)
-        header: dict[str, Any] = json.loads(line)
+        header: dict[str, Any] = parse_json(line)
         dtype, shape = np.dtype(header["dtype"]), tuple(map(int, header["shape"]))
         step = dtype.itemsize * int(np.prod(shape))
         whole = (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bilevel._version import __version__
-from bilevel.experiment.files import write_text
+from bilevel.experiment.files import parse_json, write_text
 
 PACKAGES = ("torch", "torchopt", "numpy", "scipy", "gymnasium", "pettingzoo")
 OPTIONAL = ("scikit-learn",)
@@ -77,7 +77,7 @@ def resumptions(folder: Path) -> list[dict[str, Any]]:
     """
     path = folder / RESUMPTIONS
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes())
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:

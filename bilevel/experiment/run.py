@@ -16,13 +16,14 @@ from bilevel.experiment.appended import digest_of
 from bilevel.experiment.checkpoint import (
     Checkpoint,
     load_checkpoint,
-    read_leaf,
+    outer_step_of,
+    read_outer_step,
     read_settings,
     save_checkpoint,
 )
 from bilevel.experiment.config import RunConfig, from_settings, load_config
 from bilevel.experiment.differences import differences, listed
-from bilevel.experiment.files import claimed, remove_parts, write_text
+from bilevel.experiment.files import claimed, parse_json, remove_parts, write_text
 from bilevel.experiment.folder import Results, RunFolder, create_run, load_results
 from bilevel.experiment.interruption import Interruption
 from bilevel.experiment.metrics import MetricsFile
@@ -87,7 +88,7 @@ def train(folder: RunFolder, listener: Listener | None = None) -> Results:
             try:
                 training.to_its_end(listener)
             except ValueError:
-                if not training.begun:
+                if not (training.begun or folder.checkpoint.exists()):
                     folder.discard()
                 raise
     return load_results(folder)
@@ -102,9 +103,22 @@ def _decided(config: RunConfig) -> Method:
     return dataclasses.replace(method, hypergradient=decided(make_hypergradient(method.hypergradient), steps))
 
 
+def _settings_of(checkpoint: Path) -> RunConfig:
+    """The settings that a checkpoint was made with.
+
+    Raises:
+        ValueError: it is damaged, or what it holds are none (says why).
+    """
+    text = read_settings(checkpoint)
+    try:
+        return from_settings(parse_json(text))
+    except ValueError as error:
+        raise ValueError(f"{checkpoint} holds settings that cannot be run: {error}") from error
+
+
 def _require_unchanged(folder: RunFolder, config: RunConfig) -> None:
     """Raise ValueError, naming the settings, if config.json no longer says what the checkpoint began with."""
-    before = from_settings(json.loads(read_settings(folder.checkpoint)))
+    before = _settings_of(folder.checkpoint)
     found = {name: values for name, values in differences(before, config).items() if name not in MAY_CHANGE}
     require(
         not found,
@@ -145,7 +159,7 @@ def extend_run(folder: RunFolder, outer_steps: int) -> None:
         if folder.finished:
             load_results(folder)
         if folder.checkpoint.exists():
-            done = int(read_leaf(folder.checkpoint, "outer_step"))
+            done = read_outer_step(folder.checkpoint)
             require(
                 outer_steps >= done,
                 f"{folder.path} has taken {done} outer steps already: it can go on to more, not to "
@@ -175,7 +189,7 @@ class _Training:
         if folder.checkpoint.exists():
             _require_unchanged(folder, config)
             now = load_checkpoint(folder.checkpoint, like=now.state)
-        self._state, self._saved = now.state, int(now.state["outer_step"])
+        self._state, self._saved = now.state, outer_step_of(folder.checkpoint, now.state["outer_step"])
         self._ran_before = now.steps_run
         require(
             self._saved <= config.outer_steps,

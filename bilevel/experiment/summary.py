@@ -11,7 +11,7 @@ from typing import Any
 
 from bilevel.errors import require
 from bilevel.experiment.appended import digest_of
-from bilevel.experiment.files import write_text
+from bilevel.experiment.files import parse_json, write_text
 
 FORMAT = "bilevel-summary/1"
 BEFORE = {"outer_steps", "seconds"}
@@ -51,7 +51,7 @@ def read_summary(path: Path) -> tuple[float, dict[str, str]]:
     advice = f"delete it, and bilevel train --resume {path.parent} evaluates the run again"
     refusal = f"{path} is not the summary of a run, or it is damaged: {advice}."
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = parse_json(path.read_bytes())
         if set(content) == BEFORE:
             warnings.warn(f"{path} is of a version that kept no check sums.", UncheckedWarning, stacklevel=3)
             return float(content["seconds"]), {}

@@ -14,6 +14,7 @@ from bilevel.agents.replay import Ring, add, draw, empty_ring, split
 from bilevel.agents.rollout import Episodes, play_out
 from bilevel.agents.sharers import GREEDY, Exploration, Sharers, SharingActor
 from bilevel.agents.transitions import Transitions, transitions_of
+from bilevel.errors import require
 from bilevel.methods.contract import Metrics, Placement, State
 from bilevel.methods.learner import metrics_of, require_finite
 from bilevel.optimisers import GradientTransformation, make_optimiser
@@ -29,6 +30,9 @@ from games.streams import Streams, normal
 
 if TYPE_CHECKING:
     from bilevel.methods.ltos import LToS
+
+MOST_WRITTEN = 2**53
+"""More items than any replay buffer was ever given."""
 
 
 class LToSLearner:
@@ -96,7 +100,9 @@ class LToSLearner:
         Raises:
             FloatingPointError: a reward, a value or a sharing network stopped being a finite number (says
                 where); the state passed in is not changed.
+            ValueError: the replay buffer holds what was never done, as that of a forged checkpoint may.
         """
+        self._require_sound(state["replay"])
         method, count = self.method, int(state["outer_step"])
         generator = self._streams(state, Purpose.TRAINING)
         turn = self.is_turn(count)
@@ -123,6 +129,16 @@ class LToSLearner:
         }
         after["outer_step"] = state["outer_step"] + 1
         return {**state, **{name: detach(tree) for name, tree in after.items()}}, metrics
+
+    def _require_sound(self, ring: Ring) -> None:
+        actions, written = ring.items.actions, ring.written
+        sound = (
+            int(actions.min()) >= 0
+            and int(actions.max()) < self.game.num_actions
+            and int(written.min()) >= 0
+            and int(written.max()) < MOST_WRITTEN
+        )
+        require(sound, "The replay buffer holds actions or counts that no game of this run can have had.")
 
     def evaluate(self, state: State, *, episodes: int) -> Metrics:
         """Measure the values and sharing networks of a state on fresh episodes, without exploring.

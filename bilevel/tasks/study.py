@@ -16,7 +16,7 @@ import torch
 from bilevel.errors import require, require_name
 from bilevel.experiment.config import LARGEST_SEED
 from bilevel.experiment.differences import between, listed
-from bilevel.experiment.files import FULL, claimed, make_folder
+from bilevel.experiment.files import FULL, claimed, make_folder, parse_json, require_regular
 from bilevel.experiment.provenance import note_resumption, provenance
 from bilevel.tasks.registry import extra
 from bilevel.tasks.task import Task
@@ -201,8 +201,9 @@ def _record(study: Study) -> dict[str, Any]:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
+    require_regular(path.parent)
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as the settings of trials: {error}.") from error
     whole = (

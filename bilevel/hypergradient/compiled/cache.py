@@ -53,9 +53,18 @@ class CachedPackage:
 
 
 def folder() -> Path:
-    """The folder of packages: `$BILEVEL_CACHE`, or the user's cache folder on this system."""
+    """The folder of packages: `$BILEVEL_CACHE`, or the user's cache folder on this system.
+
+    Raises:
+        OSError: neither is there, as the user has no home.
+    """
     named = os.environ.get(VARIABLE)
-    return Path(named) if named else Path(platformdirs.user_cache_dir("bilevel")) / "compiled"
+    if named:
+        return Path(named)
+    try:
+        return Path(platformdirs.user_cache_dir("bilevel")) / "compiled"
+    except RuntimeError as error:  # no HOME, and no entry among the system's users
+        raise OSError(f"there is no home folder to keep packages in: name a folder in {VARIABLE}") from error
 
 
 def ready() -> Path:
