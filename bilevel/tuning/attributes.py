@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -159,8 +160,7 @@ def _inside(value: Any) -> Restore | None:
     if isinstance(value, tuple):
         return _all(_found(value))
     if isinstance(value, torch.Generator):
-        state = value.get_state()
-        return lambda: value.set_state(state) and None
+        return functools.partial(_set_state, value, value.get_state())
     if isinstance(value, np.random.Generator):
         bits, where = value.bit_generator, value.bit_generator.state
         return lambda: setattr(bits, "state", where)
@@ -168,6 +168,10 @@ def _inside(value: Any) -> Restore | None:
         drawn = value.getstate()
         return lambda: value.setstate(drawn)
     return None
+
+
+def _set_state(generator: torch.Generator, state: Tensor) -> None:
+    generator.set_state(state)
 
 
 def _tensor(value: Tensor) -> Restore | None:

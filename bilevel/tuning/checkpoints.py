@@ -19,12 +19,13 @@ def without_reentrance() -> Iterator[None]:
     no part of the graph, and it would be left out without a word. The values and gradients of the two forms
     are the same.
     """
-    CheckpointFunction.apply = staticmethod(_not_reentrant)
+    reentrant: Any = CheckpointFunction
+    reentrant.apply = staticmethod(_not_reentrant)
     try:
         yield
     finally:
-        if "apply" in vars(CheckpointFunction):
-            del CheckpointFunction.apply
+        if "apply" in vars(reentrant):
+            del reentrant.apply
 
 
 def _not_reentrant(function: Callable[..., Any], preserve_rng_state: bool, *args: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
@@ -27,9 +29,10 @@ def use_exact_norms(exact: bool) -> None:
     >>> torch.autograd.grad(mean.sum(), x)[0].flatten()
     tensor([0.0500, 0.0500])
     """
-    torch.batch_norm = _batch_norm if exact else _BATCH_NORM
-    torch.instance_norm = _instance_norm if exact else _INSTANCE_NORM
-    torch._weight_norm = _weight_norm if exact else _WEIGHT_NORM
+    library: Any = torch
+    library.batch_norm = _batch_norm if exact else _BATCH_NORM
+    library.instance_norm = _instance_norm if exact else _INSTANCE_NORM
+    library._weight_norm = _weight_norm if exact else _WEIGHT_NORM
 
 
 def _batch_norm(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-register_hook = torch.Tensor.register_hook
+register_hook: Callable[..., Any] = torch.Tensor.register_hook
 """As torch has it, whatever is watched."""
 
 Report = Callable[[nn.Module | None], None]
@@ -46,11 +46,12 @@ def watching(modules: Iterable[nn.Module], report: Report) -> Iterator[None]:
             if hooks:
                 replaced.append((hooks, dict(hooks)))
                 hooks.update({key: _watched(hook, report, module) for key, hook in hooks.items()})
-    torch.Tensor.register_hook = lambda tensor, hook: register_hook(tensor, _watched(hook, report))  # type: ignore[method-assign, assignment]
+    tensors: Any = torch.Tensor
+    tensors.register_hook = lambda tensor, hook: register_hook(tensor, _watched(hook, report))
     try:
         yield
     finally:
-        torch.Tensor.register_hook = register_hook  # type: ignore[method-assign]
+        tensors.register_hook = register_hook
         for hooks, own in replaced:
             hooks.update(own)
 

@@ -117,7 +117,7 @@ class World(nn.Module):
     def require_followed(self) -> None:
         """Raise ValueError where a parameter has a hook that no gradient by `torch.autograd.grad` meets."""
         for places, parameter in zip(self._places, self.trained, strict=True):
-            if getattr(parameter, "_post_accumulate_grad_hooks", None):
+            if places and getattr(parameter, "_post_accumulate_grad_hooks", None):
                 module, key = places[0]
                 raise ValueError(
                     f"{self.owner(module)} has a post-accumulate-grad hook on its parameter {key!r}, which a "
@@ -393,7 +393,7 @@ class World(nn.Module):
 
     def _require_unchanged(self, params: Sequence[Tensor], versions: Sequence[int]) -> None:
         for places, parameter, version in zip(self._places, params, versions, strict=True):
-            if parameter._version != version:  # not `require`: the sentence takes longest of all to write
+            if places and parameter._version != version:
                 module, key = places[0]
                 raise ValueError(
                     f"{self.owner(module)} changes its parameter {key!r} in place when it is called, and a "
