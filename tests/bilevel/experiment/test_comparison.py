@@ -62,6 +62,7 @@ def test_a_run_with_other_settings_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "tos").mkdir()
+    (tmp_path / "tos" / "thesis.tex").touch()
     with pytest.raises(ValueError, match="is not a run folder"):
         find_or_create(tmp_path / "tos", config())
     assert not list((tmp_path / "tos").iterdir())
