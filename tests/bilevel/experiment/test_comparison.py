@@ -65,7 +65,7 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "tos" / "thesis.tex").touch()
     with pytest.raises(ValueError, match="is not a run folder"):
         find_or_create(tmp_path / "tos", config())
-    assert not list((tmp_path / "tos").iterdir())
+    assert [path.name for path in (tmp_path / "tos").iterdir()] == ["thesis.tex"]
 
 
 @pytest.mark.parametrize(
