@@ -105,7 +105,7 @@ def muon_loop() -> Loop:
     return loop
 
 
-@pytest.mark.parametrize("estimator", sorted(set(ESTIMATORS) - {"finite-difference"}))
+@pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_muon_without_its_rounding_is_right_or_refused(
     estimator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
