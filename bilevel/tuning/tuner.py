@@ -397,10 +397,7 @@ class LossWeightTuner:
         self, batches: list[list[TrainLosses]], validation_loss: Loss, before: Moment, own: Own | None
     ) -> None:
         """Once, if losses are called several times a step: they must give the same values again."""
-        parts = [part for parts in batches for part in parts]
-        once = (
-            own is not None and self.estimator_name in CALLS_ONCE and len(set(map(id, parts))) == len(parts)
-        )
+        once = own is not None and self.estimator_name in CALLS_ONCE and self.virtual_steps == 1
         if self._checked_calls or once:
             return
         with self.processes.apart():
