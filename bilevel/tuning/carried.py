@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bilevel.tuning.world import Buffers, World
 
 Places = list[tuple[nn.Module, str]]
+Values = dict[tuple[nn.Module, str], Any]
+"""Attributes, comparable."""
 Versions = list[tuple[Tensor | None, int]]
 
 
@@ -70,41 +72,48 @@ def require_unread(
 
 
 def require_attributes_unread(
-    world: World, params: Sequence[Tensor], training: Callable[[], Any], validation: Callable[[], Any]
+    world: World,
+    start: Attributes,
+    before: Values,
+    params: Sequence[Tensor],
+    training: Callable[[], Any],
+    validation: Callable[[], Any],
 ) -> None:
     """Raise ValueError if a plain attribute carries what follows from the parameters to the next call.
 
+    Losses are called again only where an attribute has changed, once in a tuner's life for each.
+
     Args:
         world: of the model.
-        params: to call the functions with.
-        training: the losses of a step that is not the first.
+        start: the attributes before a step that is not the first.
+        before: their values.
+        params: of that step.
+        training: its losses, which have been called.
         validation: what comes after it.
     """
-    plain = [_primal(p) for p in params]
-    start = Attributes(world.modules_now)
-    before = start.now()
-    _called(world, training, plain, world.buffers_now(), keep=True)
     after, left = start.now(), Attributes(world.modules_now)
     changed = [place for place in differing(before, after) if place not in world.harmless]
-    if changed:
-        start.restore()
-        _called(world, training, _moved(plain), world.buffers_now(), keep=True)
-        dependent = set(differing(after, start.now()))
-        suspects = [place for place in changed if place in dependent]
-        for function in (training, validation) if suspects else ():
-            results = []
-            for state in (start, left):
-                state.restore()
-                results.append(_called(world, function, plain, world.buffers_now())[0])
-            module, name = suspects[0]
-            require(
-                all(map(_equal, *map(leaves, results))),
-                f"{world.owner(module)} keeps {name!r} from one call to the next, without a gradient, and "
-                "reads it, so that the hypergradient through several virtual steps would be wrong: take one "
-                "virtual step, or reset it in each loss.",
-            )
-        world.harmless.update(changed)
+    if not changed:
+        return
+    plain = [_primal(p) for p in params]
     start.restore()
+    _called(world, training, _moved(plain), world.buffers_now(), keep=True)
+    dependent = set(differing(after, start.now()))
+    suspects = [place for place in changed if place in dependent]
+    for function in (training, validation) if suspects else ():
+        results = []
+        for state in (start, left):
+            state.restore()
+            results.append(_called(world, function, plain, world.buffers_now())[0])
+        module, name = suspects[0]
+        require(
+            all(map(_equal, *map(leaves, results))),
+            f"{world.owner(module)} keeps {name!r} from one call to the next, without a gradient, and "
+            "reads it, so that the hypergradient through several virtual steps would be wrong: take one "
+            "virtual step, or reset it in each loss.",
+        )
+    left.restore()
+    world.harmless.update(changed)
 
 
 def require_pure(

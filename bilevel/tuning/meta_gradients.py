@@ -186,10 +186,13 @@ def unrolled(ahead: LookAhead) -> MetaGradient:
     params, buffers = ahead.start(), ahead.world.buffers_now()
     first: Descended | None = None
     for step in range(len(ahead.losses)):
+        start = ahead.world.attributes_now() if step == 1 else None
+        values = start.now() if start else {}
         parts = ahead.weighed(ahead.training(step, params, buffers))
         total = _sum(parts)
-        if step == 1:
-            _require_unread(ahead, params)
+        if start:
+            training = functools.partial(_all, ahead.losses[1])
+            require_attributes_unread(ahead.world, start, values, params, training, ahead.validation)
         if ahead.inspect:
             require_second_derivative(total)
         params = ahead.optimiser(parts, params)
@@ -198,11 +201,8 @@ def unrolled(ahead: LookAhead) -> MetaGradient:
     return MetaGradient(_gradients(loss, ahead.outer), loss.detach(), first)
 
 
-def _require_unread(ahead: LookAhead, params: Params) -> None:
-    """Refuse plain attributes that carry what follows from the parameters from one step to the next."""
-    require_attributes_unread(
-        ahead.world, params, lambda: [part() for part in ahead.losses[1]], ahead.validation
-    )
+def _all(parts: Sequence[TrainLosses]) -> list[Tree]:
+    return [part() for part in parts]
 
 
 def directional(ahead: LookAhead) -> MetaGradient:
