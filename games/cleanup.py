@@ -206,7 +206,7 @@ class Cleanup(SocialGrid):
         beams = self.beams(state, firing, stops)
         hit = beams.mark(state.waste)
         rewards = torch.zeros(firing.shape, dtype=torch.float32, device=firing.device)
-        cleaned = state.cleaned.masked_scatter(firing, beams.count(state.waste))
+        cleaned = state.cleaned.masked_scatter(firing, beams.marked(state.waste))
         return state._replace(waste=state.waste & ~hit, beams=state.beams | hit, cleaned=cleaned), rewards
 
     def measures(self, state: SocialState) -> dict[str, Tensor]:

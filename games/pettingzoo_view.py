@@ -121,7 +121,8 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
 
     def observation_space(self, agent: str) -> spaces.Box | spaces.Discrete | spaces.Dict:
         """What `agent` may see: the same object at each call."""
-        return self._observation_spaces[agent]
+        space: spaces.Box | spaces.Discrete | spaces.Dict = self._observation_spaces[agent]
+        return space
 
     def action_space(self, agent: str) -> spaces.Discrete:
         """What `agent` may do: the same object at each call."""
@@ -378,8 +379,10 @@ def _flat_space(space: spaces.Box | spaces.Discrete) -> spaces.Box:
 def _flat(seen: np.ndarray, space: spaces.Box | spaces.Discrete) -> np.ndarray:
     """Every agent's observation in `_flat_space`: [agent, ...] -> float32 [agent, number]."""
     if isinstance(space, spaces.Discrete):
-        return np.eye(int(space.n), dtype=np.float32)[seen - int(space.start)]
-    return (seen.astype(np.float32) / _unit(space)).reshape(len(seen), -1)
+        one_hot: np.ndarray = np.eye(int(space.n), dtype=np.float32)[seen - int(space.start)]
+        return one_hot
+    vectors: np.ndarray = (seen.astype(np.float32) / _unit(space)).reshape(len(seen), -1)
+    return vectors
 
 
 def _unit(space: spaces.Box) -> np.float32:

@@ -50,9 +50,12 @@ class Play:
     def __post_init__(self) -> None:
         for name, least in (("repetition", 0), ("episodes", 1), ("most_steps", 1)):
             require(getattr(self, name) >= least, f"{name} must be {least} or more.")
-        for name, (least, most) in RANGES.items():
+        for name, (smallest, largest) in RANGES.items():
             value = getattr(self, name)
-            require(least <= value <= most, f"{name} must be from {least:g} to {most:g}, not {value:g}.")
+            require(
+                smallest <= value <= largest,
+                f"{name} must be from {smallest:g} to {largest:g}, not {value:g}.",
+            )
         require(0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
         agents = self.game.num_agents
         require(

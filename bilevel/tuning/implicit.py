@@ -85,8 +85,8 @@ class Implicit:
         loss = ahead.outcome(params, buffers)
         free = [index for index, p in enumerate(params) if p.requires_grad]
         pulled = torch.autograd.grad(loss, [*(params[i] for i in free), *ahead.outer], allow_unused=True)
-        slopes = torch.autograd.grad(total, [params[i] for i in free], create_graph=True, allow_unused=True)
-        by_place = dict(zip(free, slopes, strict=True))
+        found = torch.autograd.grad(total, [params[i] for i in free], create_graph=True, allow_unused=True)
+        by_place = dict(zip(free, found, strict=True))
         hooked = ahead.optimiser.hooked([by_place.get(place) for place in range(len(params))])
         slopes = tuple(hooked[place] for place in free)
         # Who has no gradient is left alone by optimisers, and where it rests depends on nothing.

@@ -28,7 +28,7 @@ class Beams(NamedTuple):
         marks.scatter_(0, index, marks.new_ones(1).expand_as(index))
         return marks.view(rows, columns)[:, :-1]
 
-    def count(self, ground: Tensor) -> Tensor:
+    def marked(self, ground: Tensor) -> Tensor:
         """How many marked cells each beam gets to: integer [beam], of boolean marks [batch, cell]."""
         return pad(ground, (0, 1))[self.copy].gather(1, self.cells.flatten(1)).sum(1)
 

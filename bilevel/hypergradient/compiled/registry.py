@@ -53,7 +53,8 @@ def how_it_runs(step: Step | None) -> str:
 
     A step with packages for some of its functions only ran eagerly.
     """
-    programs = [program for key, program in _programs.items() if key[0] == identity(step)]
+    wanted = None if step is None else identity(step)
+    programs = [program for key, program in _programs.items() if key[0] == wanted]
     if any(program.warned for program in programs):
         return "eagerly"
     found = (package for each in programs for package in (*each.found.values(), *each.whole.values()))
