@@ -88,15 +88,15 @@ class Implicit:
         found = torch.autograd.grad(total, [params[i] for i in free], create_graph=True, allow_unused=True)
         by_place = dict(zip(free, found, strict=True))
         hooked = ahead.optimiser.hooked([by_place.get(place) for place in range(len(params))])
-        slopes = tuple(hooked[place] for place in free)
+        followed = [hooked[place] for place in free]
         # Who has no gradient is left alone by optimisers, and where it rests depends on nothing.
-        moved = [place for place, slope in enumerate(slopes) if slope is not None and slope.requires_grad]
+        moved = [place for place, slope in enumerate(followed) if slope is not None and slope.requires_grad]
         leaves = [params[free[place]] for place in moved]
         require(
             bool(leaves),
             "The training losses depend on no parameter of the optimizer: give it those that the model has.",
         )
-        slope = _flat([slopes[place] for place in moved], leaves)
+        slope = _flat([followed[place] for place in moved], leaves)
         right = _flat([pulled[place] for place in moved], leaves).unsqueeze(0)
 
         def spread(each: list[float]) -> Tensor:
