@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -34,11 +35,24 @@ def _run(arguments: list[str]) -> int:
 
     if before is not None:
         signal.signal(signal.SIGINT, before)
+    reported, sys.unraisablehook = sys.unraisablehook, _interrupt_again
     try:
         return run(arguments)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        sys.unraisablehook = reported
+
+
+def _interrupt_again(ignored: sys.UnraisableHookArgs) -> None:
+    """Interrupt once more where Python had to ignore it, as in the callback of a weak reference."""
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        again = threading.Timer(0.01, _thread.interrupt_main)  # not at once: here it would be ignored, too
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

@@ -15,6 +15,8 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from bilevel.hypergradient import ESTIMATORS, Hypergradient
 from bilevel.schedule import Scheduled
 
+LONGEST = 3500
+"""Characters of what is said of a mistake."""
 Settings = TypeVar("Settings")
 
 
@@ -60,7 +62,12 @@ def read_settings(
             raise refusal from None
         raise
     finally:
-        sys.stderr.write(said.getvalue())
+        sys.stderr.write(_shortened(said.getvalue()))
+
+
+def _shortened(text: str) -> str:
+    """What was said of a mistake, without the middle of a very long argument that it repeats."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}\n[...]\n{text[-LONGEST // 2 :]}"
 
 
 def _rules() -> ConstructorRegistry:

@@ -30,7 +30,8 @@ class Beams(NamedTuple):
 
     def marked(self, ground: Tensor) -> Tensor:
         """How many marked cells each beam gets to: integer [beam], of boolean marks [batch, cell]."""
-        return pad(ground, (0, 1))[self.copy].gather(1, self.cells.flatten(1)).sum(1)
+        found: Tensor = pad(ground, (0, 1))[self.copy].gather(1, self.cells.flatten(1)).sum(1)
+        return found
 
     def hits(self, places: Tensor) -> Tensor:
         """How many beams get to each agent: float32 [batch, agent]; places are cells, below 0 nowhere."""

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import weakref
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -265,3 +266,25 @@ def test_pipes_and_devices_in_a_run_folder(run: Path, file: str, kind: str) -> N
 def test_configurations_that_cannot_be_read(run: Path, text: str) -> None:
     (run / "config.json").write_text(text)
     refused(ask(["train", "--resume", "run"]), "run/config.json")
+
+
+def test_an_interrupt_in_a_callback_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python ignores what is raised in the callback of a weak reference, and prints a traceback of it."""
+
+    class Thing:
+        pass
+
+    def run(arguments: list[str]) -> None:
+        def gone(_: object) -> None:
+            raise KeyboardInterrupt
+
+        thing = Thing()
+        reference = weakref.ref(thing, gone)
+        del thing
+        while reference() is None:
+            pass
+
+    monkeypatch.setitem(app.COMMANDS, "train", app.Command(run, ""))
+    answer = ask(["train"])
+    assert answer.code == 130
+    assert answer.err == "Stopped.\n"
