@@ -50,7 +50,9 @@ def test_it_does_what_the_environment_does() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [CartPoleEnv, POLE, SAME_STEP, functools.partial(SyncVectorEnv, [CartPoleEnv])], ids=str
+    "make",
+    [CartPoleEnv, POLE, SAME_STEP, functools.partial(SyncVectorEnv, [CartPoleEnv])],
+    ids=["class", "vector", "vector restarting in the same step", "vector of a class"],
 )
 def test_classes_and_vectors_are_the_same_game(make: Any) -> None:
     if isinstance(make, functools.partial) and make.func is SyncVectorEnv:
