@@ -59,7 +59,7 @@ def test_after_the_stage_the_outer_variables_stay_and_policies_start_from_scratc
 def test_the_entropy_bonus_starts_again_with_the_policies() -> None:
     staged = build(ToS(training="staged", outer_stage=3, entropy=0.4, entropy_end=0.2, entropy_steps=2))
     states, _ = train(staged, 5)
-    bonuses = [float(staged._resume(state)[1]) for state in states]
+    bonuses = [float(staged.now(state)[0]) for state in states]
     assert bonuses == pytest.approx([0.4, 0.3, 0.2, 0.4, 0.3, 0.2])
 
 
