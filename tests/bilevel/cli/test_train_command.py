@@ -79,7 +79,7 @@ def test_a_finished_run_is_shown_again_but_not_trained(call: Call, monkeypatch: 
         (["--game.levers", "5"], "levers must be below agents = 2, but it is 5."),
         (["--seeds", "0"], "seeds must be 1 or more, not 0."),
         (["--outer-steps", "0"], "outer_steps must be 1 or more, not 0."),
-        (["--device", "nonsense"], "There is no device 'nonsense' here: "),
+        (["--device", "nonsense"], "There is no device 'nonsense' here to train on; there is "),
         (["--method.inner-learning-rate", "-1"], "inner_learning_rate must be"),
         (["--method.inner-learning-rate", "nan"], "inner_learning_rate must be"),
         (["--method.policy", "tabular"], "A tabular policy needs observations that are numbers"),
@@ -132,7 +132,7 @@ def test_help_says_meaning_unit_and_default_of_everything(call: Call) -> None:
     assert said.code == 0
     for part in ("Train tos on repeated-chicken.", "--resume FOLDER", "--out FOLDER", "--game NAME"):
         assert part in text
-    assert "--seeds INT Independent repetitions, all in one batch, 1 or more. (default: 32)" in text
+    assert "all in one batch, 1 or more: the random seeds seed, seed + 1, ... (default: 32)" in text
     kinds = {"--game.discount": "FLOAT", "--game.stage.sucker": "FLOAT"}
     for option, kind in {**kinds, "--method.outer-learning-rate": "NUMBER|STEP:NUMBER,..."}.items():
         _, found, rest = text.partition(f"{option} {kind} ")
