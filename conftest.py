@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from bilevel.compile import cache
 from bilevel.hypergradient import ESTIMATORS
-from bilevel.hypergradient.compiled import cache
 from bilevel.methods import METHODS
 from bilevel.tasks.registry import TASKS
 from games.catalogue import CATALOGUE

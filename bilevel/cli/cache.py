@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bilevel.cli.settings import read_settings
-from bilevel.hypergradient.compiled import cache
+from bilevel.compile import cache
 from bilevel.words import counted
 
 MEGABYTE = 1e6

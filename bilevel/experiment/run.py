@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from bilevel.compile.policy import decided
+from bilevel.compile.registry import how_it_runs
 from bilevel.errors import require
 from bilevel.experiment.appended import digest_of
 from bilevel.experiment.checkpoint import (
@@ -30,8 +32,6 @@ from bilevel.experiment.metrics import MetricsFile
 from bilevel.experiment.provenance import RESUMPTIONS, ProvenanceWarning, note_resumption
 from bilevel.experiment.summary import write_summary
 from bilevel.hypergradient import make_hypergradient
-from bilevel.hypergradient.compiled.policy import decided
-from bilevel.hypergradient.compiled.registry import how_it_runs
 from bilevel.methods import Method, Metrics, OuterMethod
 
 __all__ = [

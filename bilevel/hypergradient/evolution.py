@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bilevel.compile.policy import make_kernels, settle
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem
-from bilevel.hypergradient.compiled.policy import make_kernels, settle
 from bilevel.hypergradient.purity import require_pure
 from bilevel.hypergradient.rollout import Rollout, roll_out
 from bilevel.hypergradient.samples import learn_compiled, learn_samples, require_value

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bilevel.compile.policy import make_kernels
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem, Estimate
-from bilevel.hypergradient.compiled.policy import make_kernels
 from bilevel.hypergradient.connection import all_zero, require_inner_path, require_outer_path
 from bilevel.hypergradient.pulls import outer_pullback, per_objective, sum_cotangent
 from bilevel.hypergradient.purity import require_pure

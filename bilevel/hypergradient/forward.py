@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bilevel.compile.policy import make_kernels
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem, Estimate
-from bilevel.hypergradient.compiled.policy import make_kernels
 from bilevel.hypergradient.connection import all_zero, require_inner_path, require_outer_path
 from bilevel.hypergradient.kernels import State
 from bilevel.hypergradient.pulls import require_objectives

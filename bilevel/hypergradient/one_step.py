@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bilevel.compile.policy import make_kernels
 from bilevel.hypergradient.base import BilevelProblem, Estimate
-from bilevel.hypergradient.compiled.policy import make_kernels
 from bilevel.hypergradient.rollout import roll_out
 from bilevel.hypergradient.settings import Compilable
 from bilevel.hypergradient.walk_back import walk_back

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bilevel.compile.policy import make_kernels
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem
-from bilevel.hypergradient.compiled.policy import make_kernels
 from bilevel.hypergradient.connection import all_zero
 from bilevel.hypergradient.pulls import outer_pullback
 from bilevel.hypergradient.rollout import Rollout

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
+from bilevel.compile.policy import make_kernels
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem, Estimate
 from bilevel.hypergradient.bounds import Bounds
-from bilevel.hypergradient.compiled.policy import make_kernels
 from bilevel.hypergradient.online import copied
 from bilevel.hypergradient.rollout import roll_out
 from bilevel.hypergradient.settings import Compilable

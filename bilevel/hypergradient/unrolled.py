@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bilevel.compile.policy import make_kernels
+from bilevel.compile.tight import tight_walk
 from bilevel.hypergradient.base import BilevelProblem, Estimate
 from bilevel.hypergradient.bounds import Bounds
-from bilevel.hypergradient.compiled.policy import make_kernels
-from bilevel.hypergradient.compiled.tight import tight_walk
 from bilevel.hypergradient.rollout import roll_out
 from bilevel.hypergradient.settings import Compilable
 from bilevel.hypergradient.walk_back import walk_back

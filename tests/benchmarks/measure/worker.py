@@ -158,7 +158,7 @@ class Bench:
 
     def find_again(self) -> tuple[float, int]:
         """See `Worker`."""
-        room = "bilevel.hypergradient.compiled"
+        room = "bilevel.compile"
         program = importlib.import_module(f"{room}.program")
         importlib.import_module(f"{room}.registry").forget()
         program.unload()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bilevel.hypergradient.compiled import cache
+from bilevel.compile import cache
 
 Call = Callable[..., Any]
 ABOUT = {

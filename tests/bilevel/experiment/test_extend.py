@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from bilevel.compile import policy
 from bilevel.experiment import run
 from bilevel.experiment.run import RunFolder, RunInterrupted, create_run, extend_run, load_results, train
-from bilevel.hypergradient.compiled import policy
 from tests.bilevel.experiment.small_runs import EVERY, STEPS, small
 
 MORE = STEPS + 5

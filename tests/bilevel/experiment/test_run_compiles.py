@@ -15,12 +15,12 @@ import pytest
 
 from bilevel.cli.progress import COMPILED
 from bilevel.cli.train import follow
+from bilevel.compile import cache, packages, policy, program, registry
+from bilevel.compile.kernels import CompileWarning
 from bilevel.experiment.config import RunConfig, default_config
 from bilevel.experiment.provenance import ProvenanceWarning
 from bilevel.experiment.run import RunFolder, RunInterrupted, create_run, train
 from bilevel.hypergradient import make_hypergradient
-from bilevel.hypergradient.compiled import cache, packages, policy, program, registry
-from bilevel.hypergradient.compiled.kernels import CompileWarning
 from bilevel.methods import ToS
 
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bilevel.compile.forms import Packed
 from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled, slots
-from bilevel.hypergradient.compiled.forms import Packed
 from bilevel.hypergradient.slots import LEAST_BYTES, Slots, worth_it
 from bilevel.optimisers import adam
 from bilevel.step import inner_step

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.hypergradient.compiled.operations import TooManyOperationsError, operations_digest
+from bilevel.compile.operations import TooManyOperationsError, operations_digest
 from bilevel.optimisers import adam
 from bilevel.step import inner_step
 
@@ -149,8 +149,8 @@ def game_step() -> Callable[..., tuple[Tensor, ...]]:
 
 SCRIPT = """
 import torch
-from tests.bilevel.hypergradient.compiled.test_operations import game_step
-from bilevel.hypergradient.compiled.operations import operations_digest
+from tests.bilevel.compile.test_operations import game_step
+from bilevel.compile.operations import operations_digest
 print(operations_digest(game_step(), (torch.zeros(2, 5), torch.ones(2))))
 """
 

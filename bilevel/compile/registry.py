@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from bilevel.compile.forms import Members
+from bilevel.compile.functions import TreeForm
+from bilevel.compile.program import Program
 from bilevel.hypergradient.base import BilevelProblem
-from bilevel.hypergradient.compiled.forms import Members
-from bilevel.hypergradient.compiled.functions import TreeForm
-from bilevel.hypergradient.compiled.program import Program
 from bilevel.step import Step
 from bilevel.tree import Tensors
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torchopt
 
+from bilevel.compile import policy
+from bilevel.compile.kernels import CompileWarning
+from bilevel.compile.policy import WORTH, decide, settle
 from bilevel.hypergradient import OneStep, Unrolled
-from bilevel.hypergradient.compiled import policy
-from bilevel.hypergradient.compiled.kernels import CompileWarning
-from bilevel.hypergradient.compiled.policy import WORTH, decide, settle
 
 
 @pytest.mark.parametrize(

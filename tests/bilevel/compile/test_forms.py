@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bilevel.hypergradient.compiled.forms import Members, Packed
+from bilevel.compile.forms import Members, Packed
 
 
 @given(

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from bilevel.hypergradient.compiled import cache, packages
-from bilevel.hypergradient.compiled.forms import Form, Members
-from bilevel.hypergradient.compiled.functions import FlatFunction, NotCompilableError
-from bilevel.hypergradient.compiled.operations import TooManyOperationsError, operations_digest
-from bilevel.hypergradient.compiled.plans import LOG, Inputs, eagerly, make_plan, on_plain, traceable
-from bilevel.hypergradient.compiled.verify import difference
+from bilevel.compile import cache, packages
+from bilevel.compile.forms import Form, Members
+from bilevel.compile.functions import FlatFunction, NotCompilableError
+from bilevel.compile.operations import TooManyOperationsError, operations_digest
+from bilevel.compile.plans import LOG, Inputs, eagerly, make_plan, on_plain, traceable
+from bilevel.compile.verify import difference
 
 
 @dataclass(frozen=True)

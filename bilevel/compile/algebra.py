@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from bilevel.hypergradient.compiled.expressions import Expressions, Operation, Ref
+from bilevel.compile.expressions import Expressions, Operation, Ref
 
 aten = torch.ops.aten
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from bilevel.hypergradient.compiled.expressions import (
+from bilevel.compile.expressions import (
     Constant,
     Entry,
     Expressions,
@@ -23,7 +23,7 @@ from bilevel.hypergradient.compiled.expressions import (
     Operation,
     Ref,
 )
-from bilevel.hypergradient.compiled.rules import Numbers, constants, rewrite
+from bilevel.compile.rules import Numbers, constants, rewrite
 
 aten = torch.ops.aten
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from bilevel.hypergradient.compiled.algebra import apply
-from bilevel.hypergradient.compiled.expressions import Expressions, NotScalarError, Ref
-from bilevel.hypergradient.compiled.forms import Members
-from bilevel.hypergradient.compiled.plans import Inputs, make_plan
-from bilevel.hypergradient.compiled.scalars import write_out
+from bilevel.compile.algebra import apply
+from bilevel.compile.expressions import Expressions, NotScalarError, Ref
+from bilevel.compile.forms import Members
+from bilevel.compile.plans import Inputs, make_plan
+from bilevel.compile.scalars import write_out
 
 aten = torch.ops.aten
 TABLE = torch.tensor([[2, 0, 1], [1, 1, 0]])

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 
+from bilevel.compile import cache, packages
+from bilevel.compile.kernels import CompileWarning
 from bilevel.hypergradient import BilevelProblem, Forward, Implicit, Truncated, Unrolled
 from bilevel.hypergradient.base import Always
-from bilevel.hypergradient.compiled import cache, packages
-from bilevel.hypergradient.compiled.kernels import CompileWarning
 from bilevel.optimisers import sgd
 from bilevel.step import inner_step
 

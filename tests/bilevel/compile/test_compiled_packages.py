@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from bilevel.compile import cache, packages, program, tight
 from bilevel.hypergradient import BilevelProblem, Forward, Unrolled
-from bilevel.hypergradient.compiled import cache, packages, program, tight
 from bilevel.optimisers import adam, sgd
 from bilevel.step import inner_step
 
@@ -91,7 +91,7 @@ SCRIPT = """
 import sys
 import torch
 from bilevel.hypergradient import BilevelProblem, Unrolled
-from bilevel.hypergradient.compiled import cache
+from bilevel.compile import cache
 from bilevel.optimisers import momentum
 from bilevel.step import inner_step
 

@@ -14,6 +14,8 @@ import torch
 import torchopt
 from torch import Tensor
 
+from bilevel.compile import registry, tight
+from bilevel.compile.functions import TreeForm
 from bilevel.hypergradient import (
     BilevelProblem,
     Estimate,
@@ -24,8 +26,6 @@ from bilevel.hypergradient import (
     Unrolled,
 )
 from bilevel.hypergradient.base import Always
-from bilevel.hypergradient.compiled import registry, tight
-from bilevel.hypergradient.compiled.functions import TreeForm
 from bilevel.optimisers import (
     adam,
     adamw,

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from bilevel.hypergradient.compiled.algebra import apply
-from bilevel.hypergradient.compiled.expressions import Expressions, NotScalarError, Ref
+from bilevel.compile.algebra import apply
+from bilevel.compile.expressions import Expressions, NotScalarError, Ref
 
 aten = torch.ops.aten
 

@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bilevel.hypergradient.base import BilevelProblem
-from bilevel.hypergradient.compiled import registry
-from bilevel.hypergradient.compiled.forms import Form, Members, Packed
-from bilevel.hypergradient.compiled.functions import (
+from bilevel.compile import registry
+from bilevel.compile.forms import Form, Members, Packed
+from bilevel.compile.functions import (
     FlatFunction,
     Forms,
     NotCompilableError,
@@ -23,8 +22,9 @@ from bilevel.hypergradient.compiled.functions import (
     pull_function,
     push_function,
 )
-from bilevel.hypergradient.compiled.plans import Inputs
-from bilevel.hypergradient.compiled.program import Package, Program, Wanted
+from bilevel.compile.plans import Inputs
+from bilevel.compile.program import Package, Program, Wanted
+from bilevel.hypergradient.base import BilevelProblem
 from bilevel.hypergradient.kernels import EagerKernels, Held
 from bilevel.hypergradient.purity import ImpureStepError, require_pure
 from bilevel.tree import Tensors, Tree, split_floating

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from bilevel.hypergradient.compiled.expressions import NotScalarError
-from bilevel.hypergradient.compiled.forms import Form, Members
-from bilevel.hypergradient.compiled.functions import FlatFunction
-from bilevel.hypergradient.compiled.packages import Plan
-from bilevel.hypergradient.compiled.scalars import write_out
-from bilevel.hypergradient.compiled.verify import difference
+from bilevel.compile.expressions import NotScalarError
+from bilevel.compile.forms import Form, Members
+from bilevel.compile.functions import FlatFunction
+from bilevel.compile.packages import Plan
+from bilevel.compile.scalars import write_out
+from bilevel.compile.verify import difference
 from bilevel.tree import Tensors
 
 LOG = logging.getLogger("bilevel.compiled")

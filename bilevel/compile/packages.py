@@ -20,7 +20,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 from bilevel._version import __version__
-from bilevel.hypergradient.compiled import cache
+from bilevel.compile import cache
 
 Run = Callable[[list[Tensor]], list[Tensor]]
 """A loaded package: tensors in, tensors out, no check of either."""

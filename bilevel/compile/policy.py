@@ -8,11 +8,11 @@ import warnings
 from collections import OrderedDict
 from typing import Any, cast
 
+from bilevel.compile.functions import NotCompilableError, TreeForm
+from bilevel.compile.kernels import CompiledKernels, CompileWarning
+from bilevel.compile.plans import LOG
+from bilevel.compile.registry import identity
 from bilevel.hypergradient.base import BilevelProblem, Hypergradient
-from bilevel.hypergradient.compiled.functions import NotCompilableError, TreeForm
-from bilevel.hypergradient.compiled.kernels import CompiledKernels, CompileWarning
-from bilevel.hypergradient.compiled.plans import LOG
-from bilevel.hypergradient.compiled.registry import identity
 from bilevel.hypergradient.kernels import EagerKernels, Kernels
 from bilevel.hypergradient.settings import Compile
 from bilevel.tree import Tree

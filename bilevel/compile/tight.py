@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from bilevel.compile import cache, registry
+from bilevel.compile.functions import Forms, NotCompilableError, TreeForm, whole_function
+from bilevel.compile.kernels import asked
+from bilevel.compile.plans import LOG, Inputs
+from bilevel.compile.program import Package, Program, Wanted, package_key
 from bilevel.hypergradient.base import Always, BilevelProblem, Estimate, Recorded
-from bilevel.hypergradient.compiled import cache, registry
-from bilevel.hypergradient.compiled.functions import Forms, NotCompilableError, TreeForm, whole_function
-from bilevel.hypergradient.compiled.kernels import asked
-from bilevel.hypergradient.compiled.plans import LOG, Inputs
-from bilevel.hypergradient.compiled.program import Package, Program, Wanted, package_key
 from bilevel.hypergradient.connection import all_zero
 from bilevel.tree import Tensors, Tree
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bilevel.hypergradient.compiled import cache
+from bilevel.compile import cache
 
 A, B, C = ("0123456789abcdef" * 2, "b" * 32, "c" * 32)
 

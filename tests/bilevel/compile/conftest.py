@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, fx
 
+from bilevel.compile import cache, packages, policy, program, registry
 from bilevel.hypergradient import BilevelProblem
-from bilevel.hypergradient.compiled import cache, packages, policy, program, registry
 from bilevel.optimisers import GradientTransformation, sgd
 from bilevel.step import inner_step
 from bilevel.tree import Tree
