@@ -3,4 +3,4 @@
 (It would take threads and warn at every fork of the other tests.)
 """
 
-collect_ignore_glob = ["peers/*jax*.py"]
+collect_ignore_glob = ["peers/*jax*.py", "peers/scripts/*jax*.py"]

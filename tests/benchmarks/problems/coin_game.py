@@ -43,10 +43,3 @@ def given(case: Case) -> Given:
         torch.rand(case.steps, case.size, GAME.step_draws, generator=generator).numpy(),
         torch.randint(actions, (case.steps, case.size, 2), generator=generator).numpy(),
     )
-
-
-def targets() -> np.ndarray:
-    """Where each move leads from each cell: int64 [cell, move]."""
-    rows, columns = np.divmod(np.arange(CELLS), SIDE)
-    moves = ((-1, 0), (1, 0), (0, -1), (0, 1))
-    return np.stack([(rows + r) % SIDE * SIDE + (columns + c) % SIDE for r, c in moves], 1)
