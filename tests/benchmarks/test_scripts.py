@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import importlib
 import importlib.util
-import runpy
 import subprocess
 import sys
 
@@ -167,7 +166,7 @@ def test_a_script_writes_our_columns(name, tmp_path, monkeypatch):
     options = ["--out", str(out), "--outer-steps", "3", "--seeds", "2", *SHORT[name]]
     monkeypatch.setattr(sys, "argv", ["script", *options])
     with torch.random.fork_rng():
-        runpy.run_module(f"tests.benchmarks.peers.scripts.torch_{name}", run_name="__main__")
+        importlib.import_module(f"tests.benchmarks.peers.scripts.torch_{name}").main()
     check_columns(out)
 
 

@@ -59,5 +59,10 @@ TASK = Task(
 )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Train."""
     train(TASK, arguments("Escape Room by hand, in JAX.", episodes=64, horizon=5))
+
+
+if __name__ == "__main__":
+    main()

@@ -91,5 +91,10 @@ TASK = Task(
 )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Train."""
     train(TASK, arguments("The coin game by hand, in PyTorch.", episodes=32, horizon=150))
+
+
+if __name__ == "__main__":
+    main()

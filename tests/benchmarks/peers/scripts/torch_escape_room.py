@@ -62,5 +62,10 @@ TASK = Task(
 )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Train."""
     train(TASK, arguments("Escape Room by hand, in PyTorch.", episodes=64, horizon=5))
+
+
+if __name__ == "__main__":
+    main()
