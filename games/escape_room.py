@@ -12,6 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.base import Game
+from games.constants import constant, kept
 from games.errors import require
 from games.escape_room_frame import draw_places
 from games.streams import uniform
@@ -150,27 +151,29 @@ class EscapeRoom(Game):
 
     def observe(self, state: EscapeRoomState) -> Tensor:
         """What each agent sees: float32 [batch, agent, feature], in the order of the class's description."""
-        agents = torch.arange(self.agents, device=state.places.device)
-        others = agents[:-1] + (agents[:-1] >= agents[:, None])  # row i: 0 .. N-1 without i
-        place = state.places[..., None] == torch.arange(len(PLACES), device=state.places.device)
-        parts = [place.float(), place.float()[:, others].flatten(-2)]
-        if self.observe_gifts:
-            parts.append(state.given[:, agents[:, None], others])
-        return torch.cat(parts, -1)
+        device, batch = state.places.device, len(state.places)
+        order, places = _order(self.agents, device), _one_hot(device)
+        shown = state.places.gather(1, order.expand(batch, -1)).flatten()
+        seen = places.index_select(0, shown).view(batch, self.agents, -1)
+        if not self.observe_gifts:
+            return seen
+        pairs = _others(self.agents, device).expand(batch, -1)
+        given = state.given.flatten(1).gather(1, pairs).view(batch, self.agents, -1)
+        return torch.cat((seen, given), -1)
 
     def step(
         self, state: EscapeRoomState, actions: Tensor, generator: torch.Generator
     ) -> tuple[EscapeRoomState, Tensor, Tensor]:
         """Send every agent to the place it chose; see `Game.step` for the shapes. Nothing is drawn."""
         after = EscapeRoomState(actions.to(state.places), state.given, state.time + 1)
-        escapes = self.door_open(after)[:, None] & (actions == DOOR)
-        moves = torch.where(actions == state.places, 0.0, MOVE_REWARD)
-        rewards = torch.where(escapes, ESCAPE_REWARD, moves)
+        escapes = self._enough(actions)[:, None] & (actions == DOOR)
+        stays = (actions == state.places).to(torch.get_default_dtype())
+        rewards = (stays + MOVE_REWARD).masked_fill(escapes, ESCAPE_REWARD)
         return after, rewards, escapes.any(-1) | (after.time >= self.horizon)
 
     def door_open(self, state: EscapeRoomState) -> Tensor:
         """Whether the door was open in the last step: boolean [batch]; closed before the first."""
-        return ((state.places == LEVER).sum(-1) >= self.levers) & (state.time > 0)
+        return self._enough(state.places) & (state.time > 0)
 
     def ended(self, state: EscapeRoomState) -> Tensor:
         """Which copies ended because somebody left by the open door: boolean [batch]."""
@@ -222,3 +225,31 @@ class EscapeRoom(Game):
         """Draw copy `index`: a panel for each place, a numbered disc for each agent, the lever, the door."""
         places, door_open = state.places[index].tolist(), bool(self.door_open(state)[index])
         return draw_places(PLACES, places, door_open=door_open, scale=scale)
+
+    def _enough(self, places: Tensor) -> Tensor:
+        """Whether as many as it takes are at the lever: boolean [batch], of places [batch, agent]."""
+        return (places == LEVER).sum(-1) >= self.levers
+
+
+def _in_order(agents: int) -> list[list[int]]:
+    """Each agent, then the others in increasing order: [observer][agent]."""
+    return [[me, *(other for other in range(agents) if other != me)] for me in range(agents)]
+
+
+@kept
+def _order(agents: int, device: torch.device) -> Tensor:
+    """Whose place each observer sees, one observer after the other: integer [observer * agent]."""
+    return constant(_in_order(agents), torch.int64, device).flatten()
+
+
+@kept
+def _others(agents: int, device: torch.device) -> Tensor:
+    """The entries of a matrix [giver, receiver] beside its diagonal: integer [giver * (agents - 1)]."""
+    pairs = [[me * agents + other for other in others] for me, *others in _in_order(agents)]
+    return constant(pairs, torch.int64, device).flatten()
+
+
+@kept
+def _one_hot(device: torch.device) -> Tensor:
+    """A row for each place: float32 [place, place]."""
+    return constant(np.eye(len(PLACES)), torch.float32, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from pettingzoo.utils.env import AECEnv, ParallelEnv
 from games.base import Game, State, numbered_actions
 from games.catalogue import make
 from games.errors import require
-from games.window import Window
+from games.flat_observations import flat_space, flatten
 
 Observation = np.ndarray | np.int64 | dict[str, np.ndarray | np.int64]
 """An array where the game's observation space is a Box, a NumPy integer where it is Discrete; where actions
@@ -29,7 +29,6 @@ game measures (`Game.measures`), such as "extrinsic_reward", "given" and "receiv
 
 MASK = "action_mask"
 """The key under which PettingZoo's environments say which actions are legal."""
-BYTE = 255
 RENDER_MODES = ("rgb_array", "ansi", "human")
 
 
@@ -92,22 +91,28 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         self.possible_agents = [f"agent_{agent}" for agent in range(game.num_agents)]
         self.agents: list[str] = []
         self.flat = flat
-        self.state_space = _stacked(game.observation_space, game.num_agents)
-        actions = numbered_actions(game, "PettingZoo's view of a game")
+        self._seen_space = game.observation_space
+        self.state_space = _stacked(self._seen_space, game.num_agents)
+        self._num_actions = numbered_actions(game, "PettingZoo's view of a game")
         self._masks = game.action_mask(game.reset(1, torch.Generator().manual_seed(0))) is not None
-        space: Any = _flat_space(game.observation_space) if flat else game.observation_space
+        space: Any = flat_space(self._seen_space) if flat else self._seen_space
         if self._masks:
-            mask = spaces.MultiBinary(actions)
+            mask = spaces.MultiBinary(self._num_actions)
             space = spaces.Dict({"observation": space, MASK: mask})
         # One object for each agent, so that sampling from one does not move another's stream.
         self._observation_spaces = {agent: copy.deepcopy(space) for agent in self.possible_agents}
-        self._action_spaces = {agent: spaces.Discrete(actions) for agent in self.possible_agents}
+        self._action_spaces = {agent: spaces.Discrete(self._num_actions) for agent in self.possible_agents}
         self._generator = torch.Generator()
         self._generator.seed()  # fresh entropy, until `reset` is given a seed
         self._state: State | None = None
+        self._legal: np.ndarray | None = None
         self._cycles = 0
-        self._last: dict[str, tuple[int, float]] = {}
-        self._window = Window(self.metadata["name"]) if render_mode == "human" else None
+        self._last: tuple[Mapping[str, int], Mapping[str, float]] = ({}, {})
+        self._window: Any = None
+        if render_mode == "human":
+            from games.window import Window  # noqa: PLC0415 - it loads Matplotlib
+
+            self._window = Window(self.metadata["name"])
 
     @property
     def max_cycles(self) -> int:
@@ -142,12 +147,12 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         """
         if seed is not None:
             self._generator.manual_seed(int(seed))
-        self._state = self.game.reset(1, self._generator)
+        self._enter(self.game.reset(1, self._generator))
         self.agents = list(self.possible_agents)
         self._cycles = 0
-        self._last = {}
+        self._last = ({}, {})
         self._follow()
-        return self._observations(self.agents), self._infos(self.agents)
+        return self._observations(self.agents), self._infos(self.agents, {})
 
     def step(
         self, actions: Mapping[str, int]
@@ -165,23 +170,29 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             ValueError: an agent has no action or one that is not legal, or there is no such agent.
         """
         before = self._started()
-        if not self.agents:
+        acted = self.agents
+        if not acted:
             raise ResetNeeded("The episode has ended: call reset() before step().")
-        chosen = self._joint(before, actions)
-        self._state, rewards, done = self.game.step(before, chosen, self._generator)
+        chosen = self._joint(actions)
+        after, rewards, done = self.game.step(before, chosen, self._generator)
+        self._enter(after)
         self._cycles += 1
-        acted, paid = self.agents, self._by_agent(rewards)
-        self._last = {agent: (int(actions[agent]), paid[agent]) for agent in acted}
-        over = bool(self.game.ended(self._state)[0])
-        cut = not over and (bool(done[0]) or self._cycles >= self.max_cycles)
+        paid = self._by_agent(rewards)
+        finished = bool(done.tolist()[0])
+        over = finished and bool(self.game.ended(after).tolist()[0])
+        cut = not over and (finished or self._cycles >= self._max_cycles)
         gone = self._gone()
         terminations = {agent: over or agent in gone for agent in acted}
         truncations = {agent: cut and agent not in gone for agent in acted}
         self.agents = [agent for agent in acted if not (terminations[agent] or truncations[agent])]
-        infos = self._infos(acted, before, chosen)
+        told = {name: self._by_agent(values) for name, values in self.game.measures(after).items()}
+        cooperated = self.game.cooperates(before, chosen)
+        if cooperated is not None:
+            told = {"cooperated": self._by_agent(cooperated), **told}
+        rewarded = paid if len(acted) == len(paid) else {agent: paid[agent] for agent in acted}
+        self._last = (dict(actions), rewarded)
         self._follow()
-        rewarded = {agent: paid[agent] for agent in acted}
-        return self._observations(acted), rewarded, terminations, truncations, infos
+        return self._observations(acted), rewarded, terminations, truncations, self._infos(acted, told)
 
     def state(self) -> np.ndarray:
         """All agents' observations, one after the other: a vector in `state_space`.
@@ -213,7 +224,8 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         if self.render_mode == "rgb_array":
             return self.game.render(state)
         names = self.game.action_names
-        deeds = (f"{agent} {names[action]} {reward:g}" for agent, (action, reward) in self._last.items())
+        actions, rewards = self._last
+        deeds = (f"{agent} {names[actions[agent]]} {reward:g}" for agent, reward in rewards.items())
         return f"step {self._cycles}: {', '.join(deeds) or 'nobody has acted yet'}"
 
     def close(self) -> None:
@@ -231,88 +243,87 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             raise ResetNeeded("No episode has begun: call reset() first.")
         return self._state
 
-    def _joint(self, before: State, actions: Mapping[str, int]) -> torch.Tensor:
+    def _enter(self, state: State) -> None:
+        """Go on from this state, and look up once what is legal in it."""
+        self._state = state
+        if self._masks:
+            mask = self.game.action_mask(state)
+            assert mask is not None  # a game that masks does so in every state
+            self._legal = mask[0].numpy()
+
+    def _joint(self, actions: Mapping[str, int]) -> torch.Tensor:
         """Everybody's action, integer [1, agent]; of agents that have left a legal one, which does not count.
 
         Raises:
             ValueError: an agent has no action or one that is not legal, or there is no such agent.
         """
-        require(
-            set(actions) == set(self.agents),
-            f"step() needs one action for each of {', '.join(self.agents)}; it got actions for "
-            f"{', '.join(map(str, actions)) or 'nobody'}.",
-        )
-        mask = self.game.action_mask(before)
-        joint = (
-            torch.zeros(1, self.game.num_agents, dtype=torch.int64) if mask is None else mask.int().argmax(-1)
-        )
+        acting, legal = self.agents, self._legal
+        if len(actions) != len(acting) or not all(agent in actions for agent in acting):
+            raise ValueError(
+                f"step() needs one action for each of {', '.join(acting)}; it got actions for "
+                f"{', '.join(map(str, actions)) or 'nobody'}."
+            )
+        joint: list[int] = [0] * len(self.possible_agents)
+        if legal is not None and len(acting) < len(joint):
+            joint = legal.argmax(-1).tolist()
         for position, agent in enumerate(self.possible_agents):
             if agent in actions:
-                self._require_legal(agent, actions[agent], None if mask is None else mask[0, position])
-                joint[0, position] = int(actions[agent])
-        return joint
+                action = actions[agent]
+                # What `Discrete.contains` says, at a tenth of its cost.
+                if not isinstance(action, int | np.integer) or not 0 <= action < self._num_actions:
+                    action = self._number(agent, action)
+                if legal is not None and not legal[position, action]:
+                    raise ValueError(
+                        f"{agent} may not choose action {int(action)} now; it may choose "
+                        f"{', '.join(map(str, legal[position].nonzero()[0]))}: see the action_mask of its "
+                        "observation."
+                    )
+                joint[position] = int(action)
+        return torch.from_numpy(np.array([joint]))
 
-    def _require_legal(self, agent: str, action: Any, mask: torch.Tensor | None) -> None:
+    def _number(self, agent: str, action: Any) -> int:
+        """An action that is neither a Python nor a NumPy integer, such as an array without axes."""
         space = self._action_spaces[agent]
         require(
             space.contains(action),
             f"{agent}'s action must be an integer from 0 to {space.n - 1}, not {action!r}.",
         )
-        if mask is not None:
-            legal = mask.nonzero().flatten().tolist()
-            require(
-                int(action) in legal,
-                f"{agent} may not choose action {int(action)} now; it may choose "
-                f"{', '.join(map(str, legal))}: see the action_mask of its observation.",
-            )
+        return int(action)
 
-    def _infos(
-        self, agents: Sequence[str], before: State | None = None, actions: torch.Tensor | None = None
-    ) -> Infos:
-        """What may be said of these agents: their masks and, after a step, their deeds; see `Infos`."""
-        infos: Infos = {agent: {} for agent in agents}
-        told: dict[str, dict[str, Any]] = {}
+    def _infos(self, agents: Sequence[str], told: Mapping[str, Mapping[str, Any]]) -> Infos:
+        """What may be said of these agents: their masks, and what is told of each; see `Infos`."""
         if self._masks:
-            told[MASK] = self._masks_now()
-        if actions is not None:
-            cooperated = self.game.cooperates(before, actions)
-            if cooperated is not None:
-                told["cooperated"] = self._by_agent(cooperated)
-            told |= {name: self._by_agent(values) for name, values in self.game.measures(self._state).items()}
-        for name, values in told.items():
-            for agent, info in infos.items():
-                info[name] = values[agent]
-        return infos
+            told = {MASK: self._masks_now(), **told}
+        return {agent: {name: values[agent] for name, values in told.items()} for agent in agents}
 
     def _by_agent(self, values: torch.Tensor) -> dict[str, Any]:
         """Python numbers by agent, of a tensor [1, agent]."""
-        return dict(zip(self.possible_agents, values[0].tolist(), strict=True))
+        return dict(zip(self.possible_agents, values.tolist()[0], strict=True))
 
     def _masks_now(self) -> dict[str, np.ndarray]:
         """Which actions are legal now, by agent: int8 [action], in memory that is nobody else's."""
-        mask = self.game.action_mask(self._started())
-        assert mask is not None  # a game that masks does so in every state
-        return dict(zip(self.possible_agents, mask[0].numpy().astype(np.int8), strict=True))
+        assert self._legal is not None
+        return dict(zip(self.possible_agents, self._legal.astype(np.int8), strict=True))
 
-    def _gone(self) -> set[str]:
+    def _gone(self) -> Collection[str]:
         """Who has left before the others; nobody where all have, as the episode is over then."""
         present = self.game.present(self._started())
-        if present is None or not present.any():
-            return set()
-        return {agent for agent, here in self._by_agent(present).items() if not here}
+        if present is None:
+            return ()
+        here = self._by_agent(present)
+        return {agent for agent, stays in here.items() if not stays} if any(here.values()) else ()
 
     def _seen(self) -> np.ndarray:
         """Every agent's observation, [agent, ...], in memory that is nobody else's."""
-        return self.game.observe(self._started())[0].numpy().astype(self.state_space.dtype)
+        return self.game.observe(self._started()).numpy()[0].astype(self._seen_space.dtype)
 
     def _observations(self, agents: Sequence[str]) -> dict[str, Observation]:
-        seen = self._seen()
-        seen = _flat(seen, self.game.observation_space) if self.flat else seen
+        seen = flatten(self._seen(), self._seen_space) if self.flat else self._seen()
         shown: dict[str, Any] = dict(zip(self.possible_agents, seen, strict=True))
         if self._masks:
             masks = self._masks_now()
             shown = {agent: {"observation": own, MASK: masks[agent]} for agent, own in shown.items()}
-        return {agent: shown[agent] for agent in agents}
+        return shown if len(agents) == len(shown) else {agent: shown[agent] for agent in agents}
 
 
 def parallel_env(
@@ -366,28 +377,6 @@ def env(
 ) -> AECEnv[str, Observation, int]:
     """The same as `raw_env`, behind PettingZoo's wrapper that refuses calls in the wrong order."""
     return parallel_to_aec(parallel_env(game, render_mode, max_cycles, flat, **settings))
-
-
-def _flat_space(space: spaces.Box | spaces.Discrete) -> spaces.Box:
-    """The space of one agent's observation as a float32 vector; see `ParallelView`."""
-    if isinstance(space, spaces.Discrete):
-        return spaces.Box(0.0, 1.0, (int(space.n),), dtype=np.float32)
-    low, high = (bound.astype(np.float32).reshape(-1) / _unit(space) for bound in (space.low, space.high))
-    return spaces.Box(low, high, dtype=np.float32)
-
-
-def _flat(seen: np.ndarray, space: spaces.Box | spaces.Discrete) -> np.ndarray:
-    """Every agent's observation in `_flat_space`: [agent, ...] -> float32 [agent, number]."""
-    if isinstance(space, spaces.Discrete):
-        one_hot: np.ndarray = np.eye(int(space.n), dtype=np.float32)[seen - int(space.start)]
-        return one_hot
-    vectors: np.ndarray = (seen.astype(np.float32) / _unit(space)).reshape(len(seen), -1)
-    return vectors
-
-
-def _unit(space: spaces.Box) -> np.float32:
-    """What numbers are divided by: 255 where they are bytes up to that, as in pictures."""
-    return np.float32(BYTE if space.dtype == np.uint8 and space.high.max() == BYTE else 1)
 
 
 def _stacked(space: spaces.Box | spaces.Discrete, agents: int) -> spaces.Box:
