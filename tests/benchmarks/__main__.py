@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tyro
 
 from tests.benchmarks.experiments import EXPERIMENTS
 from tests.benchmarks.measure.compiling import measure_compiling
+from tests.benchmarks.measure.growth import measure_growth
 from tests.benchmarks.measure.machine import describe
 from tests.benchmarks.measure.rounds import Effort, measure
+from tests.benchmarks.measure.whole_runs import Where, measure_whole_runs
 from tests.benchmarks.measure.worker import Worker
 from tests.benchmarks.report.page import write_report
 from tests.benchmarks.report.results import Results
+from tests.benchmarks.whole_runs import WHOLE_RUNS
 
 HERE = Path(__file__).parent
 FAST = Path("runs") / "bench-fast"
 
-Part = dict[str, list[Any]]
+Part = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +35,13 @@ class Bench:
     fast: bool = False
     """Small sizes and short visits: does everything work? The numbers mean little."""
     only: tuple[str, ...] = ()
-    """Which parts to measure (experiments, compiling, accuracy), replacing theirs in the numbers on disk; all
-    but the optional ones if none is named."""
+    """Which parts to measure (experiments, whole runs, growth, compiling, accuracy), replacing theirs in the
+    numbers on disk; all but the optional ones if none is named."""
+    before: Path | None = None
+    """A checkout of another commit, whose whole runs are timed beside this one's."""
+    budget: float = float("inf")
+    """Seconds after which no further round of whole runs is begun; the same command at the same commit then
+    measures what is missing."""
     out: Path | None = None
     """The folder of results.json, RESULTS.md and the figures; the benchmarks' own, with --fast
     runs/bench-fast."""
@@ -47,8 +56,9 @@ def main(bench: Bench) -> int:
     folder = bench.out or (FAST if bench.fast else HERE)
     path = folder / "results.json"
     results = Results.load(path)
-    for name, run in {} if bench.report else chosen(bench).items():
-        results.parts[name] = {"about": describe(command()), **run()}
+    about = describe(command())
+    for name, run in {} if bench.report else chosen(bench, begun(results, about)).items():
+        results.parts[name] = {"about": about, **run()}
         results.save(path)
     say(f"written: {write_report(results, folder)}")
     wrong = [
@@ -59,8 +69,24 @@ def main(bench: Bench) -> int:
     return 1 if wrong else 0
 
 
-def chosen(bench: Bench) -> dict[str, Callable[[], Part]]:
+def begun(results: Results, about: dict[str, Any]) -> dict[str, list[Any]]:
+    """Whole runs on disk that this commit has made: an earlier call's budget was used up."""
+    commit = about["commit"]
+    return {
+        name: part["runs"]
+        for name, part in results.parts.items()
+        if "runs" in part and part["about"]["commit"] == commit and not commit.endswith("+")
+    }
+
+
+def chosen(
+    bench: Bench, done: Mapping[str, list[Any]] = MappingProxyType({})
+) -> dict[str, Callable[[], Part]]:
     """Give what is to be measured, by name, in order.
+
+    Args:
+        bench: what was asked for.
+        done: rows of whole runs that need not be measured again.
 
     Raises:
         ValueError: a name is unknown.
@@ -72,6 +98,12 @@ def chosen(bench: Bench) -> dict[str, Callable[[], Part]]:
     }
     for name, experiment in EXPERIMENTS.items():
         parts[name] = lambda experiment=experiment: measure(experiment, effort, say, short=bench.fast)  # type: ignore[misc]
+    where = Where(caches=FAST.parent / "bench-caches", before=bench.before, budget=bench.budget)
+    for name, runs in WHOLE_RUNS.items():
+        parts[name] = lambda runs=runs, name=name: measure_whole_runs(  # type: ignore[misc]
+            runs, say, where, [] if bench.fast else list(done.get(name, [])), short=bench.fast
+        )
+    parts["growth"] = lambda: measure_growth(say, short=bench.fast)
     for name in bench.only:
         if name not in parts:
             raise ValueError(f"There is nothing called {name!r} to measure; there are {', '.join(parts)}.")

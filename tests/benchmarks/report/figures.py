@@ -14,7 +14,19 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from bilevel.report.style import AMBER, BLACK, BLUE, GREEN, PURPLE, RED, save, style
 from tests.benchmarks.experiments import EXPERIMENTS, MILLION
 from tests.benchmarks.report.results import Results
-from tests.benchmarks.report.targets import OURS, SEGMENTS, fit_square_root
+from tests.benchmarks.report.targets import (
+    BEFORE,
+    BY_HAND,
+    BY_JAX,
+    DEFAULT,
+    NEVER,
+    OURS,
+    PACKAGED,
+    SEGMENTS,
+    fit_square_root,
+)
+from tests.benchmarks.report.whole_runs import of_command, seconds_by_round
+from tests.benchmarks.whole_runs import COLUMNS
 
 LIBRARIES: dict[str, dict[str, Any]] = {
     "ours": {"color": GREEN, "marker": "o"},
@@ -38,11 +50,12 @@ Point = tuple[int, float]
 
 
 def write_figures(results: Results, folder: Path) -> list[Path]:
-    """Draw what there are numbers for: time against seeds, time against K, memory against K."""
+    """Draw what there are numbers for: times against seeds and K, memory against K, whole runs."""
     drawings: dict[str, Callable[[Axes, Results], bool]] = {
         "time_against_seeds": draw_time_against_seeds,
         "time_against_steps": draw_time_against_steps,
         "memory_against_steps": draw_memory,
+        "run_against_outer_steps": draw_whole_runs,
     }
     written = []
     for name, draw in drawings.items():
@@ -113,6 +126,34 @@ def draw_memory(axes: Axes, results: Results) -> bool:
     axes.set_ylabel("peak memory above the model, MB")
     axes.set_title("Unrolling a network, three loss weights")
     return _finish(axes, places)
+
+
+RUN_LOOKS: dict[str, dict[str, Any]] = {
+    DEFAULT: LIBRARIES["ours"],
+    PACKAGED: {**LIBRARIES["ours"], "marker": "v", "markerfacecolor": "white"},
+    NEVER: {**LIBRARIES["ours"], "marker": "P", "linestyle": "--"},
+    BEFORE: {"color": PURPLE, "marker": "^", "linestyle": ":"},
+    BY_HAND: LIBRARIES["autograd"],
+    BY_JAX: LIBRARIES["JAX"],
+}
+
+
+def draw_whole_runs(axes: Axes, results: Results) -> bool:
+    """Draw how long whole runs of the repeated dilemma take; False: there are no numbers."""
+    name = "run: repeated dilemma"
+    drawn = False
+    for command, look in RUN_LOOKS.items():
+        rows = of_command(results, name, command)
+        found = {steps: seconds_by_round(rows, steps) for steps in COLUMNS}
+        points = [
+            (steps, float(np.median(list(values.values())))) for steps, values in found.items() if values
+        ]
+        _draw_line(axes, points, {**look, "label": command})
+        drawn = drawn or bool(points)
+    axes.set_xlabel("outer steps")
+    axes.set_ylabel("seconds, from the start of the process")
+    axes.set_title("Whole runs of the repeated dilemma")
+    return _finish(axes, list(COLUMNS) if drawn else [])
 
 
 def _draw_line(axes: Axes, points: list[Point], look: dict[str, Any]) -> None:

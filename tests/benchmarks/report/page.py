@@ -16,6 +16,8 @@ from tests.benchmarks.report.tables import (
     time_tables,
 )
 from tests.benchmarks.report.targets import targets
+from tests.benchmarks.report.whole_runs import ABOUT_GROWTH, ABOUT_RUNS, growth_table, run_table
+from tests.benchmarks.whole_runs import SHORT, WHOLE_RUNS
 
 HOW = """\
 How: each variant runs in a process of its own, bound to one core, or to two where the column says so, which
@@ -86,6 +88,7 @@ FIGURES = {
     "time_against_seeds": "Time against seeds",
     "time_against_steps": "Time against K",
     "memory_against_steps": "Memory against K",
+    "run_against_outer_steps": "Whole runs against outer steps",
 }
 
 
@@ -105,6 +108,8 @@ def write_report(results: Results, folder: Path) -> Path:
         *([WHY] if any("missed" in target.verdict for target in targets(results)) else []),
         HOW,
         *(f"![{title}]({name}.png)" for name, title in FIGURES.items() if name in written),
+        *_whole_runs(results),
+        *_growth(results),
         *(_experiment(results, name) for name in measured_experiments(results)),
         *_compiling(results),
         *_notes(results),
@@ -140,6 +145,27 @@ def _experiment(results: Results, name: str) -> str:
     if results.rows(name, "memory"):
         blocks += [ABOUT_MEMORY, memory_table(results, name)]
     return "\n\n".join(blocks)
+
+
+def _whole_runs(results: Results) -> list[str]:
+    names = [name for name in WHOLE_RUNS if results.rows(name, "runs")]
+    if not names:
+        return []
+    before = {results.parts[name].get("before") for name in names} - {None}
+    limits = sorted({WHOLE_RUNS[name].limit for name in names})
+    about = ABOUT_RUNS.format(
+        short=SHORT,
+        limit=" or ".join(f"{limit:g}" for limit in limits),
+        before=" or ".join(sorted(before)) or "of another time",
+    )
+    tables = [f"### {WHOLE_RUNS[name].title}\n\n{run_table(results, name)}" for name in names]
+    return ["## Whole runs, from the start of the process", about, *tables]
+
+
+def _growth(results: Results) -> list[str]:
+    if not results.rows("growth", "growth"):
+        return []
+    return ["## How an outer step grows", ABOUT_GROWTH, growth_table(results)]
 
 
 def _compiling(results: Results) -> list[str]:

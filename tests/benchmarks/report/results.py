@@ -11,7 +11,8 @@ from typing import Any
 from tests.benchmarks.experiments import EXPERIMENTS
 
 Part = dict[str, Any]
-"""One experiment's (or "compiling"'s, "accuracy"'s) lists of rows, and under "about" where and when."""
+"""Lists of rows of an experiment, of whole runs, of "growth", "compiling" or "accuracy", and, under "about",
+where and when they were measured."""
 
 
 @dataclass

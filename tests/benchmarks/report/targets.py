@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ import numpy as np
 from bilevel.words import counted
 from tests.benchmarks.experiments import EXPERIMENTS, MILLION
 from tests.benchmarks.report.results import Results
+from tests.benchmarks.report.whole_runs import of_command, ratio, seconds_by_round, step_by_round
+from tests.benchmarks.whole_runs import SHORT
 
 OURS = "ours, compiled"
 """The variant that targets of speed are about: the generic step, through the public interface."""
@@ -75,9 +78,41 @@ COPIES, PLAYED = 4096, 100
 BESIDE_NUMPY = 50.0
 
 
+DEFAULT, PACKAGED = "ours, default", "ours, default, package in the cache"
+NEVER, FIRST = "ours, eager", "ours, compiled, nothing in the cache"
+BEFORE, BY_HAND, BY_JAX = "ours, before", "PyTorch by hand", "JAX by hand"
+RUNS: list[tuple[str, str, int, str, float]] = [
+    ("run: repeated dilemma", DEFAULT, 300, BY_HAND, 1.3),
+    ("run: repeated dilemma", DEFAULT, 300, BY_JAX, 1.5),
+    ("run: repeated dilemma", DEFAULT, 3000, BY_HAND, 1.0),
+    ("run: repeated dilemma", DEFAULT, 30_000, BY_JAX, 1.5),
+    ("run: repeated dilemma", PACKAGED, 30_000, BY_JAX, 1.0),
+]
+"""(runs, command, outer steps, another command, how many times the other's time at most)."""
+FASTER: dict[str, float] = {"run: escape room": 1.8, "run: coin game": 1.8, "run: cleanup 7x7": 1.5}
+"""Runs of 300 outer steps -> how many times faster than before at least."""
+WHOLE_STEP: dict[str, str] = {
+    "run: repeated dilemma": NEVER,
+    "run: escape room": NEVER,
+    "run: coin game": DEFAULT,
+}
+"""Runs -> the command whose outer step is held against that by hand."""
+COMPILING: dict[str, float] = {"run: repeated dilemma": 15, "run: escape room": 20}
+"""Runs -> CPU seconds that compiling their steps may take."""
+GRAPHS: dict[str, str] = {
+    "unrolled": "ours, eager",
+    "truncated": "ours, eager",
+    "policies": "ours, eager",
+    "network": "ours, all states, eager",
+}
+"""Experiment with autograd written by hand -> the estimator by default, which is held against it."""
+
+
 def targets(results: Results) -> list[Target]:
     """List every target in turn."""
     return [
+        *_runs(results),
+        *_graphs(results),
         *_speed(results),
         *_memory(results),
         *_games(results),
@@ -85,6 +120,47 @@ def targets(results: Results) -> list[Target]:
         *_compiling(results),
         *_accuracy(results),
     ]
+
+
+def _runs(results: Results) -> Iterator[Target]:
+    """Whole runs, as users start them."""
+    for name, command, steps, other, bound in RUNS:
+        ours, theirs = (seconds_by_round(of_command(results, name, who), steps) for who in (command, other))
+        text = f"{name}, {steps} outer steps: {command}, in times {other}"
+        yield Target(text, bound, ratio(ours, theirs), True)
+    for name, bound in FASTER.items():
+        ours, theirs = (seconds_by_round(of_command(results, name, who), 300) for who in (DEFAULT, BEFORE))
+        yield Target(f"{name}, 300 outer steps: faster than before", bound, ratio(theirs, ours))
+    for name, command in WHOLE_STEP.items():
+        ours, theirs = (step_by_round(of_command(results, name, who)) for who in (command, BY_HAND))
+        yield Target(f"{name}: an outer step, eager, in times {BY_HAND}", 1.15, ratio(ours, theirs), True)
+    packaged = step_by_round(of_command(results, "run: repeated dilemma", PACKAGED))
+    step = 1e3 * statistics.median(packaged.values()) if packaged else None
+    yield Target("run: repeated dilemma: an outer step, compiled", 1.0, step, True, "ms")
+    for name, bound in COMPILING.items():
+        first, never = (
+            [row["cpu"] for row in of_command(results, name, who) if row["outer_steps"] <= SHORT]
+            for who in (FIRST, NEVER)
+        )
+        cpu = statistics.median(first) - statistics.median(never) if first and never else None
+        yield Target(f"{name}: compiling its steps, CPU time", bound, cpu, True, "s")
+
+
+def _graphs(results: Results) -> Iterator[Target]:
+    """Estimators by default, eager, against autograd through one graph of the same steps."""
+    for experiment, variant in GRAPHS.items():
+        rows = results.rows(experiment, "times")
+        worst = max(
+            (
+                row["median"] / theirs
+                for row in rows
+                if row["variant"] == variant
+                and (theirs := results.fastest(experiment, row["size"], row["steps"], "autograd"))
+            ),
+            default=None,
+        )
+        text = f"{experiment}: {variant}, in times one graph by autograd, the worst case"
+        yield Target(text, 1.1, worst, True)
 
 
 def _speed(results: Results) -> Iterator[Target]:

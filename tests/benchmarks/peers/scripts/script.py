@@ -44,6 +44,7 @@ class Table:
     """A CSV file with a row for each outer step and seed."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w", encoding="utf-8", newline="")
         self._writer = csv.writer(self._file)

@@ -1,0 +1,80 @@
+"""Time an outer step, and measure its peak of memory, while one setting grows."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import gc
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from bilevel.experiment.config import RunConfig, default_config
+from tests.benchmarks.growth import AXES, Axis
+from tests.benchmarks.measure.worker import Worker, WorkerError, peak, reset_peak
+
+Say = Callable[[str], None]
+
+
+def measure_growth(say: Say, *, short: bool) -> dict[str, list[Any]]:
+    """Measure every point of every axis, each in a process of its own on one core.
+
+    Returns:
+        "growth": rows with the axis, its value, seconds and bytes; "notes": what failed.
+    """
+    results: dict[str, list[Any]] = {"growth": [], "notes": []}
+    for axis in AXES[:1] if short else AXES:
+        for value in axis.values[:2] if short else axis.values:
+            say(f"growth: {axis.name}, {value}")
+            try:
+                with Worker(1) as worker:
+                    found = worker.call(
+                        "tests.benchmarks.measure.growth:point", axis, value, 0.05 if short else 0.7
+                    )
+            except WorkerError as error:
+                results["notes"].append(f"growth: {axis.name} = {value} was not measured: {error}")
+                continue
+            results["growth"].append({"axis": axis.name, "value": value, **found})
+    return results
+
+
+def point(axis: Axis, value: int, seconds: float) -> dict[str, float]:
+    """Measure one point, in a fresh process.
+
+    Args:
+        axis: what grows.
+        value: how large it is.
+        seconds: for how long outer steps are timed; three at least.
+
+    Returns:
+        "seconds" of an outer step, the median; "bytes", the peak of resident memory above the process with
+        the learner's state.
+    """
+    config = with_settings(default_config(axis.game, "tos"), {**axis.fixed, axis.setting: value})
+    learner = config.method.build(config.game, config.placement)
+    state, _ = learner.update(learner.init(0))  # loads what loads late
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    before = reset_peak()
+    durations: list[float] = []
+    began = time.perf_counter()
+    while len(durations) < 3 or time.perf_counter() - began < seconds:
+        start = time.perf_counter()
+        state, _ = learner.update(state)
+        durations.append(time.perf_counter() - start)
+    return {"seconds": float(np.median(durations)), "bytes": peak() - before}
+
+
+def with_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
+    """Replace settings by the command line's names.
+
+    >>> with_settings(default_config("escape-room", "tos"), {"game.agents": 4, "seeds": 2}).game.agents
+    4
+    """
+    for name, value in settings.items():
+        head, _, tail = name.partition(".")
+        changed = dataclasses.replace(getattr(config, head), **{tail: value}) if tail else value
+        config = dataclasses.replace(config, **{head: changed})
+    return config

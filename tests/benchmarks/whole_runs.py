@@ -1,0 +1,133 @@
+"""Whole runs that are timed: which games, by which commands, over how many outer steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+COLUMNS = (100, 300, 3000, 30_000)
+"""Outer steps of the tables."""
+SHORT = 10
+"""Outer steps of a run that is short enough to be whole everywhere: it tells what the end of a run costs."""
+EAGER = ("--method.hypergradient", "unrolled(compile=False)")
+"""Options of `bilevel train` that keep steps from being compiled ..."""
+COMPILED = ("--method.hypergradient", "unrolled(compile=True)")
+"""... and those that make them be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One way to make the same run."""
+
+    name: str
+    library: str
+    """ours, before (an older commit of ours), by hand, or JAX: targets compare these."""
+    script: str | None = None
+    """A module of `peers.scripts`; None: `bilevel train`."""
+    options: tuple[str, ...] = ()
+    cache: Literal["empty", "filled", "fill"] = "empty"
+    """The folder of compiled packages: an empty one, one that a run has filled, or this run fills it."""
+    lengths: tuple[int, ...] = (SHORT, 300, 3000)
+    """Outer steps of the runs that are made; other lengths are computed from these."""
+
+    def missing(self) -> str | None:
+        """Say why it cannot run here; None: it can."""
+        if self.library == "JAX" and importlib.util.find_spec("jax") is None:
+            return "JAX is not installed (make bench installs it)"
+        return None
+
+
+DEFAULT = Command(name="ours, default", library="ours", lengths=(SHORT, *COLUMNS[1:]))
+"""As users start it; whether its steps are compiled depends on how many there are."""
+CACHED = dataclasses.replace(DEFAULT, name="ours, default, package in the cache", cache="filled")
+NEVER_COMPILED = Command(name="ours, eager", library="ours", options=EAGER)
+FIRST_COMPILED = Command(
+    name="ours, compiled, nothing in the cache", library="ours", options=COMPILED, cache="fill", lengths=(1,)
+)
+"""What compiling costs; its packages are those that `CACHED` finds."""
+
+
+BEFORE = Command(name="ours, before", library="before", lengths=(SHORT, 300))
+"""The command line of another checkout, which `--before` names."""
+
+
+def by_hand(script: str) -> list[Command]:
+    """Make the two scripts of a game."""
+    return [
+        Command(name="PyTorch by hand", library="by hand", script=f"torch_{script}"),
+        Command(name="JAX by hand", library="JAX", script=f"jax_{script}"),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeRuns:
+    """One game, trained by all commands."""
+
+    name: str
+    title: str
+    game: str
+    commands: Sequence[Command]
+    options: tuple[str, ...] = ()
+    """More options, of `bilevel train`."""
+    short_options: tuple[str, ...] = ()
+    """Options that make the game small, of `bilevel train`, where only the harness is tried."""
+    short_script_options: tuple[str, ...] = ()
+    """The same of the scripts."""
+    limit: float = 15.0
+    """Seconds after which a run is stopped; what it would have taken is computed from its measured steps."""
+    rounds: int = 3
+
+
+def _public_goods(agents: int) -> WholeRuns:
+    return WholeRuns(
+        name=f"run: public goods, {agents} agents",
+        title=f"Public goods with {agents} agents",
+        game="public-goods",
+        commands=[DEFAULT, BEFORE] if agents <= 12 else [DEFAULT],
+        options=("--game.agents", str(agents)),
+        short_options=("--game.agents", "3"),
+        limit=6.0,
+        rounds=2,
+    )
+
+
+SAMPLED_SHORT = ("--evaluation-episodes", "8")
+WHOLE_RUNS: dict[str, WholeRuns] = {
+    runs.name: runs
+    for runs in (
+        WholeRuns(
+            name="run: repeated dilemma",
+            title="The repeated prisoner's dilemma, exact",
+            game="repeated-prisoners-dilemma",
+            commands=[FIRST_COMPILED, DEFAULT, CACHED, NEVER_COMPILED, BEFORE, *by_hand("dilemma")],
+        ),
+        WholeRuns(
+            name="run: escape room",
+            title="Escape Room",
+            game="escape-room",
+            commands=[FIRST_COMPILED, DEFAULT, CACHED, NEVER_COMPILED, BEFORE, *by_hand("escape_room")],
+            short_options=(*SAMPLED_SHORT, "--method.episodes", "4"),
+            short_script_options=(*SAMPLED_SHORT, "--episodes", "4"),
+        ),
+        WholeRuns(
+            name="run: coin game",
+            title="The coin game",
+            game="coin-game",
+            commands=[DEFAULT, BEFORE, *by_hand("coin_game")],
+            short_options=(*SAMPLED_SHORT, "--method.episodes", "4", "--game.horizon", "5"),
+            short_script_options=(*SAMPLED_SHORT, "--episodes", "4", "--horizon", "5"),
+        ),
+        WholeRuns(
+            name="run: cleanup 7x7",
+            title="LIO's cleanup 7x7",
+            game="cleanup-lio-7x7",
+            commands=[DEFAULT, BEFORE],
+            short_options=(*SAMPLED_SHORT, "--method.episodes", "4", "--game.horizon", "5"),
+        ),
+        *(_public_goods(agents) for agents in (8, 16, 128, 1024)),
+    )
+}
+"""By name, in the order of measuring."""
