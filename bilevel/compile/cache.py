@@ -36,7 +36,7 @@ BUILD = "build-"
 """How the name of a folder begins in which a package is being built."""
 COMPILER = "compiler"
 """The name of the folder in which the compiler keeps what it needs to load packages."""
-NAMES = re.compile(r"[0-9a-f]{32}\.(pt2|json|choice)(\.[0-9]+\.part)?")
+NAMES = re.compile(r"[0-9a-f]{32}\.(so|pt2|json|choice)(\.[0-9]+\.part)?")
 """The names of this cache's own files."""
 
 
@@ -122,7 +122,7 @@ def keep(key: str, build: Callable[[Path], None], about: Mapping[str, Any]) -> N
     """Build a package and put it, with a description, into the cache; as a whole or not at all.
 
     Args:
-        key: the package's name, 32 hexadecimal digits.
+        key: the package's name, 32 hexadecimal digits and the suffix so or pt2.
         build: writes the package to a path.
         about: its description; when it was built and its digest are added.
 
@@ -153,8 +153,8 @@ def packages() -> list[CachedPackage]:
     """List the packages, the oldest first; none if there is no folder. What is being built is not listed."""
     found = [
         CachedPackage(path, _size(path) + _size(about_path(path)), _read(about_path(path)))
-        for path in folder().glob("*.pt2")
-        if NAMES.fullmatch(path.name)
+        for path in folder().glob("*")
+        if path.suffix in (".so", ".pt2") and NAMES.fullmatch(path.name)
     ]
     return sorted(found, key=lambda package: (package.about.get("built", ""), package.path.name))
 
@@ -183,7 +183,7 @@ def clear() -> list[CachedPackage]:
 
 def package_path(key: str) -> Path:
     """Where the package of this key lies."""
-    return folder() / f"{key}.pt2"
+    return folder() / key
 
 
 def about_path(package: Path) -> Path:
@@ -198,12 +198,12 @@ def about(key: str) -> Mapping[str, Any]:
 
 def remember_choice(key: str, choice: bool) -> None:
     """Write down what a measurement decided."""
-    _write(ready() / f"{key}.choice", lambda file: file.write_text(json.dumps({"choice": choice})))
+    _write(ready() / f"{key[:32]}.choice", lambda file: file.write_text(json.dumps({"choice": choice})))
 
 
 def recall_choice(key: str) -> bool | None:
     """Give what a measurement decided; None if there was none."""
-    choice = _read(folder() / f"{key}.choice").get("choice")
+    choice = _read(folder() / f"{key[:32]}.choice").get("choice")
     return choice if isinstance(choice, bool) else None
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from bilevel.compile import cache, packages
+from bilevel.compile.c_compiler import CFunction
+from bilevel.compile.expressions import NotScalarError
 from bilevel.compile.forms import Form, Members
 from bilevel.compile.functions import FlatFunction, NotCompilableError
 from bilevel.compile.operations import TooManyOperationsError, operations_digest
-from bilevel.compile.plans import LOG, Inputs, eagerly, make_plan, on_plain, traceable
+from bilevel.compile.plans import LOG, Inputs, ListFunction, Source, eagerly, make_source, traceable
 from bilevel.compile.verify import difference
 
 
@@ -24,10 +27,10 @@ class Package:
     key: str
     """Its name in the cache."""
     run: packages.Run
-    form: Form
-    """How it takes and gives tensors."""
+    """Plain leaves -> plain results."""
     shapes: tuple[torch.Size, ...]
-    """The results' shapes, plain."""
+    """The results' shapes."""
+    form: Form = "plain"
 
 
 class Wanted(NamedTuple):
@@ -45,9 +48,13 @@ class Wanted(NamedTuple):
     """Those to try, in this order."""
     prepare: Callable[[], None] = lambda: None
     """Called before anything else is done with it."""
+    write: Callable[[Sequence[Tensor]], Source] | None = None
+    """Its results -> how it is written in C, if that is not simply the function entry by entry."""
+    sizes: Mapping[str, int] = {}
+    """What else its package is called with."""
 
 
-_loaded: dict[str, packages.Run] = {}
+_loaded: dict[str, Any] = {}
 
 
 def loaded() -> int:
@@ -84,36 +91,48 @@ class Program:
         """
         wanted.prepare()
         expected = eagerly(wanted.function)
-        shapes = tuple(result.shape for result in expected(wanted.inputs.leaves))
+        results = expected(wanted.inputs.leaves)
         keys = {form: package_key(form, wanted) for form in wanted.forms}
         reason = f"its {wanted.kind} has no form to be compiled in"
         # One that was built before, in any form; else the first form that can be built.
-        kept = [form for form in wanted.forms if keys[form] is not None and _lies_there(keys[form])]
+        kept = [form for form in wanted.forms if _lies_there(keys[form])]
         for form in (*kept, *(form for form in wanted.forms if form not in kept)):
             key = keys[form]
-            if key is None or (form not in kept and not self._build(form, key, wanted)):
+            if key is None or (form not in kept and not self._build(form, key, wanted, results)):
                 continue
             try:
-                run = _load(key)
+                run = _load(form, key, wanted, results)
             except OSError:  # whole, and yet not to be loaded: built again, once
                 cache.discard(key)
-                if not self._build(form, key, wanted):
+                if not self._build(form, key, wanted, results):
                     continue
-                run = _load(key)
-            found = on_plain(run, form, wanted.inputs, shapes, wanted.out_axis)
-            wrong = difference(found, expected, wanted.inputs.leaves)
+                run = _load(form, key, wanted, results)
+            wrong = difference(_on_any(run, wanted.sizes), expected, wanted.inputs.leaves)
             if wrong is None:
-                return Package(key, run, form, shapes)
+                return Package(key, run, tuple(result.shape for result in results))
             reason = f"its {wanted.kind} as a package does not give what it gives eagerly ({wrong})"
         raise NotCompilableError(reason)
 
-    def _build(self, form: Form, key: str, wanted: Wanted) -> bool:
+    def _build(self, form: Form, key: str, wanted: Wanted, results: Sequence[Tensor]) -> bool:
         """Build a function's package in this form, if it has one."""
-        plan = make_plan(form, wanted.function, wanted.inputs, wanted.out_axis)
-        if plan is None:
-            return False
-        LOG.info("Compiling the %s of %s, once for all: %s.", wanted.kind, self.name, cache.folder())
-        packages.build(plan, key, f"{wanted.kind} of {self.name}")
+        about = f"{wanted.kind} of {self.name}"
+        LOG.info("Compiling the %s, once for all: %s.", about, cache.folder())
+        if form == "rows":
+            try:
+                source = (
+                    make_source(wanted.function, wanted.inputs, results, wanted.out_axis)
+                    if wanted.write is None
+                    else wanted.write(results)
+                )
+            except NotScalarError as error:
+                LOG.debug("Not written out entry by entry: %s.", error)
+                return False
+            packages.build_library(source.text, key, about, source.operations)
+            return True
+        from bilevel.compile.aoti import make_plan  # noqa: PLC0415  # seconds of imports
+
+        plan = make_plan(wanted.function, wanted.inputs)
+        packages.build_graph(plan, key, about)
         return True
 
 
@@ -126,7 +145,7 @@ def package_key(form: Form, wanted: Wanted, *, max_operations: int | None = None
         max_operations: the most operations to look through; None: no limit.
 
     Returns:
-        32 hexadecimal digits; None if the function cannot be called in this form.
+        32 hexadecimal digits and a suffix; None if the function cannot be called in this form.
 
     Raises:
         TooManyOperationsError: the function takes more operations than `max_operations`.
@@ -142,15 +161,26 @@ def package_key(form: Form, wanted: Wanted, *, max_operations: int | None = None
             raise
         return None  # one member alone may break any assumption of the function's
     inputs = wanted.inputs
-    parts = (packages.environment(), operations, form, inputs.many, inputs.threads(form))
-    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+    parts = (packages.environment(), operations, form, inputs.many, form == "plain" and inputs.threads(form))
+    name = hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+    return f"{name}.{'so' if form == 'rows' else 'pt2'}"
 
 
 def _lies_there(key: str | None) -> bool:
     return key is not None and (key in _loaded or cache.find(key) is not None)
 
 
-def _load(key: str) -> packages.Run:
+def _load(form: Form, key: str, wanted: Wanted, results: Sequence[Tensor]) -> packages.Run:
+    load: Callable[[str], Any] = packages.load_library if form == "rows" else packages.load_graph
     if key not in _loaded:
-        _loaded[key] = packages.load(key)
-    return _loaded[key]
+        _loaded[key] = load(key)
+    if form == "plain":
+        run: packages.Run = _loaded[key]
+        return run
+    inputs, kinds = wanted.inputs, [(result.shape, result.dtype) for result in results]
+    return CFunction(_loaded[key], kinds, inputs.members.count or 1, inputs.threads(form))
+
+
+def _on_any(run: packages.Run, sizes: Mapping[str, int]) -> ListFunction:
+    """A package for leaves that need not be contiguous."""
+    return lambda leaves: run([leaf.contiguous() for leaf in leaves], **sizes)

@@ -1,124 +1,169 @@
-"""The straight-line form of a small graph: every entry of every tensor becomes a value of its own.
+"""The straight-line form of a small function: every entry of every tensor becomes a value of its own.
 
 A tiny exact kernel (a repeated game between two agents, say) is hundreds of operations on tensors of a few
-entries. Written out entry by entry, each a vector over the members of the batch, it fuses to one loop without
-memory traffic; the zeros and ones of its masks fold away; and no shape is left in it, so that one graph
+entries. Written out entry by entry for one member of the batch, it is one straight-line program without
+memory traffic; the zeros and ones of its masks fold away; and no shape is left in it, so that one program
 serves any number of members.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from bilevel.compile.expressions import (
-    Constant,
-    Entry,
-    Expressions,
-    NotScalarError,
-    Operation,
-    Ref,
-)
-from bilevel.compile.rules import Numbers, constants, rewrite
-
-aten = torch.ops.aten
+from bilevel.compile.c_operations import has_c_form
+from bilevel.compile.expressions import Expressions, NotScalarError
+from bilevel.compile.rules import MOVES, RULES, Numbers, constants, rewrite
+from bilevel.tree import Tensors
 
 
-def write_out(traced: fx.GraphModule, examples: Sequence[Tensor], *, most: int) -> fx.GraphModule:
-    """Write a graph out entry by entry.
+class Formulas(NamedTuple):
+    """What a function computes, entry by entry."""
+
+    known: Expressions
+    """Numbered expressions of the entries of its inputs."""
+    results: tuple[Tensor, ...]
+    """The expressions' numbers, int64, in the shape of each result."""
+
+
+def write_out(
+    function: Callable[..., Tensors], examples: Sequence[Tensor], *, shared: Sequence[bool], most: int
+) -> Formulas:
+    """Run a function of one member, and write down what happens to every entry.
 
     Args:
-        traced: aten operations, traced on `examples`.
-        examples: inputs of ONE member, whose axis of length 1 is anywhere in their shape; 0-dim inputs are
-            shared by all members. That members are independent of each other is for the caller to verify.
-        most: how many operations there may be.
-
-    Returns:
-        the same function of inputs [entry, member] (0-dim where shared), with results [entry, member], or
-        0-dim where they were.
+        function: flat tensors -> flat tensors, in aten operations of any kind; `torch.func` may be in it.
+        examples: inputs of ONE member, no two of them the same object. That members are independent of each
+            other is for the caller to verify.
+        shared: which inputs are the same for all members.
+        most: how many expressions there may be.
 
     Raises:
         NotScalarError: an operation has no such form, or there would be too many.
+
+    >>> x, scale = torch.ones(2), torch.ones(())
+    >>> known, (total,) = write_out(lambda x, s: ((s * x).sum(),), (x, scale), shared=(False, True), most=9)
+    >>> known.meanings[int(total)].target
+    <OpOverload(op='aten.add', overload='Tensor')>
     """
-    known = Expressions(most)
-    values: dict[fx.Node, Any] = {}
-    leaves = iter(enumerate(examples))
     if sum(example.numel() for example in examples) > most:
         raise NotScalarError(f"written out it would be more than {most} operations")
+    known = Expressions(most)
+    writer = _Writer(known)
+    for leaf, (example, same) in enumerate(zip(examples, shared, strict=True)):
+        places = range(example.numel())
+        numbers = [known.entry(leaf, place, example.dtype, shared=same) for place in places]
+        writer.bind(example, Numbers(torch.tensor(numbers, dtype=torch.int64).reshape(example.shape)))
+    # Functions that have another form for compilers ask whether one is at work.
+    with torch.no_grad(), torch.compiler._compile_session_context(), writer:
+        results = function(*examples)
+    return Formulas(known, tuple(writer.numbers(result).ids for result in results))
 
-    def argument(node: fx.Node) -> Any:
-        return values[node]
 
-    for node in traced.graph.nodes:
-        args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), argument)
-        if node.op == "placeholder":
-            values[node] = _entries(known, *next(leaves))
-        elif node.op == "get_attr":
-            values[node] = constants(known, getattr(traced, str(node.target)))
-        elif node.op == "output":
-            outputs = [result.ids for result in args[0]]
-        elif node.target is operator.getitem:
-            values[node] = args[0][args[1]]
+class _Writer(TorchDispatchMode):
+    """Writes down every operation that depends on an input; the others are computed, and are constants."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: that would import torch's compiler, one second, to keep it away."""
+        return False
+
+    def __init__(self, known: Expressions) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.known = known
+        self._numbers: dict[int, Numbers] = {}
+        self._kept: list[Tensor] = []  # alive, so that no id is used twice
+        self._storages: Counter[int] = Counter()
+        """How many of them lie in the same memory."""
+
+    def bind(self, tensor: Tensor, numbers: Numbers) -> None:
+        """Say what a tensor stands for."""
+        self._numbers[id(tensor)] = numbers
+        self._kept.append(tensor)
+        self._storages[_storage(tensor)] += 1
+
+    def numbers(self, tensor: Tensor) -> Numbers:
+        """What a tensor stands for: if it depends on no input, its own entries."""
+        found = self._numbers.get(id(tensor))
+        return constants(self.known, tensor) if found is None else found
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        leaves = pytree.tree_leaves((args, kwargs))
+        if not any(isinstance(leaf, Tensor) and id(leaf) in self._numbers for leaf in leaves):
+            return func(*args, **kwargs)
+        if func._schema.is_mutable:
+            return self._change(func, args, kwargs)
+        if not _has_rule(func):
+            with self:
+                results = _decomposed(func, args, kwargs)
+            if results is not NotImplemented:
+                return results
+        read_args, read_kwargs = pytree.tree_map(self._read, (args, kwargs))
+        written = rewrite(self.known, func, read_args, read_kwargs)
+        results = func(*args, **kwargs)
+        if isinstance(results, Tensor):
+            self.bind(results, written)
         else:
-            values[node] = rewrite(known, node.target, args, kwargs)
-    return fx.GraphModule(torch.nn.Module(), _emit(known, outputs, examples))
+            for result, numbers in zip(results, written, strict=True):
+                self.bind(result, numbers)
+        return results
+
+    def _change(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Write down a change in place as what the tensor is from there on; refused if others see it, too."""
+        name, overload = func._schema.name.partition("::")[2], func._overloadname
+        whole = getattr(getattr(torch.ops.aten, name.removesuffix("_"), None), overload, None)
+        changed = args[0]
+        seen = self._storages[_storage(changed)] if id(changed) in self._numbers else None
+        if whole is None or not name.endswith("_") or seen != 1:
+            raise NotScalarError(f"{func} changes a tensor in place")
+        before = changed.clone()
+        self.bind(before, self.numbers(changed))
+        with self:
+            after = whole(before, *args[1:], **kwargs).to(changed.dtype).expand_as(changed)
+        self._numbers[id(changed)] = self.numbers(after)
+        return func(*args, **kwargs)
+
+    def _read(self, leaf: Any) -> Any:
+        return self.numbers(leaf) if isinstance(leaf, Tensor) else leaf
 
 
-def _entries(known: Expressions, leaf: int, example: Tensor) -> Numbers:
-    shared = example.ndim == 0
-    numbers = [known.entry(leaf, place, example.dtype, shared=shared) for place in range(example.numel())]
-    return Numbers(torch.tensor(numbers, dtype=torch.int64).reshape(example.shape))
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
-def _emit(known: Expressions, outputs: Sequence[Tensor], examples: Sequence[Tensor]) -> fx.Graph:
-    """Write what the outputs rest on as a graph."""
-    graph = fx.Graph()
-    inputs = [graph.placeholder(f"leaf_{place}") for place in range(len(examples))]
-    rows: dict[int, fx.Node] = {}
-    nodes: dict[int, fx.Node] = {}
+def _has_rule(func: Any) -> bool:
+    return func in MOVES or func in RULES or (torch.Tag.pointwise in func.tags and has_c_form(func))
 
-    def row(leaf: int, place: int) -> fx.Node:
-        if examples[leaf].ndim == 0:
-            return inputs[leaf]
-        if leaf not in rows:
-            rows[leaf] = graph.call_function(aten.unbind.int, (inputs[leaf], 0))
-        return graph.call_function(operator.getitem, (rows[leaf], place))
 
-    numbers = [number for ids in outputs for number in ids.flatten().tolist()]
-    for number in known.used(numbers):
-        match known.meanings[number]:
-            case Constant(value):
-                nodes[number] = graph.call_function(
-                    aten.full.default, ([], value), {"dtype": known.dtypes[number]}
-                )
-            case Entry(leaf, place):
-                nodes[number] = row(leaf, place)
-            case Operation(target, args, kwargs):
-                plain = tuple(nodes[arg.number] if isinstance(arg, Ref) else arg for arg in args)
-                nodes[number] = graph.call_function(target, plain, dict(kwargs))
+def _decomposed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run an operation as several simpler ones; NotImplemented where none are known."""
+    decomposition = _decompositions().get(func)
+    if decomposition is not None:
+        return decomposition(*args, **kwargs)
+    return func.decompose(*args, **kwargs)
 
-    like = next((place for place, example in enumerate(examples) if example.ndim), None)
 
-    def over_members(number: int) -> fx.Node:
-        if not known.shared[number] or like is None:
-            return nodes[number]
-        first = graph.call_function(aten.select.int, (inputs[like], 0, 0))
-        zeros = graph.call_function(aten.zeros_like.default, (first,), {"dtype": known.dtypes[number]})
-        return graph.call_function(aten.add.Tensor, (zeros, nodes[number]))
+@functools.cache
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    """To core operations, and what else is pointwise."""
+    from torch._decomp import (  # noqa: PLC0415  # half a second of imports
+        core_aten_decompositions,
+        decomposition_table,
+    )
 
-    def result(ids: Tensor) -> fx.Node:
-        if ids.ndim:
-            parts = [over_members(number) for number in ids.flatten().tolist()]
-            return graph.call_function(aten.stack.default, (parts, 0))
-        number = int(ids)
-        # A single number that depends on members: their sum, as in a total loss or a gradient they share.
-        return (
-            nodes[number] if known.shared[number] else graph.call_function(aten.sum.default, (nodes[number],))
-        )
-
-    graph.output(tuple(map(result, outputs)))
-    return graph
+    table = {
+        func: how
+        for func, how in decomposition_table.items()
+        if isinstance(func, torch._ops.OpOverload) and torch.Tag.pointwise in func.tags
+    }
+    return {**table, **core_aten_decompositions()}

@@ -105,7 +105,7 @@ def _find_run(problem: BilevelProblem, taken: _Taken, *, recall: bool) -> Run | 
         package = _recall_whole(program, problem, taken) if recall else None
         return None if package is None else _as_run(package, taken)
     walk = _Walk(program, found, taken, int(problem.several))
-    return _choose(program, problem, taken, walk) if walk.form == "plain" else walk
+    return _choose(program, problem, taken, walk) if walk.step.key.endswith(".pt2") else walk
 
 
 def _packages(program: Program, taken: _Taken) -> tuple[Package, Package, Package] | None:

@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-A, B = "a" * 32, "b" * 32
+A, B = f"{'a' * 32}.so", f"{'b' * 32}.pt2"
 
 
 def put(key: str, size: int, about: object = ABOUT) -> None:
@@ -51,7 +51,7 @@ def test_packages_are_listed_with_their_total(call: Call, folder: Path) -> None:
 def test_a_package_without_its_description_is_listed_by_its_file(call: Call) -> None:
     put(A, 1000, [])
     said = call("cache")
-    assert said.out.splitlines()[1].split() == [f"{A}.pt2", "0.0", "MB", "?", "?", "?"]
+    assert said.out.splitlines()[1].split() == [A, "0.0", "MB", "?", "?", "?"]
     assert "1 package, " in said.out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -59,16 +59,21 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Run the graphs of packages as they are, without the C++ compiler, and list what would be compiled."""
+    """List what is compiled; graphs of plain tensors run as they are, without the C++ compiler."""
     graphs: dict[str, fx.GraphModule] = {}
     names: list[str] = []
+    compile_in_c = packages.build_library
 
-    def build(plan: packages.Plan, key: str, about: str) -> None:
+    def build_library(source: str, key: str, about: str, operations: int) -> None:
+        compile_in_c(source, key, about, operations)
+        names.append(key)
+
+    def build_graph(plan: Any, key: str, about: str) -> None:
         cache.keep(key, lambda path: path.write_text("a package"), {"operations": plan.operations})
         graphs[key] = plan.graph
         names.append(key)
 
-    def load(key: str) -> packages.Run:
+    def load_graph(key: str) -> packages.Run:
         assert cache.find(key) is not None
         graph = graphs[key]
 
@@ -79,8 +84,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
         return run
 
-    monkeypatch.setattr(packages, "build", build)
-    monkeypatch.setattr(packages, "load", load)
+    monkeypatch.setattr(packages, "build_library", build_library)
+    monkeypatch.setattr(packages, "build_graph", build_graph)
+    monkeypatch.setattr(packages, "load_graph", load_graph)
     yield names
     shutil.rmtree(cache.folder(), ignore_errors=True)
 

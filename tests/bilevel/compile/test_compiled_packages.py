@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bilevel.compile import cache, packages, program, tight
+from bilevel.compile import aoti, cache, program, tight
 from bilevel.hypergradient import BilevelProblem, Forward, Unrolled
 from bilevel.optimisers import adam, sgd
 from bilevel.step import inner_step
@@ -116,7 +116,7 @@ def test_the_next_process_builds_nothing_and_no_process_uses_a_folder_of_foresee
     shared_cache: Path, tmp_path: Path
 ) -> None:
     seconds, built = [], []
-    environment = {name: value for name, value in os.environ.items() if name != packages.COMPILER_FOLDER}
+    environment = {name: value for name, value in os.environ.items() if name != aoti.COMPILER_FOLDER}
     for _ in range(2):
         began = time.perf_counter()
         done = subprocess.run(

@@ -1,21 +1,20 @@
-"""Graphs written out entry by entry give what the functions give, whatever the number of members."""
+"""Functions written out entry by entry, in C, give what they give eagerly, whatever the number of members."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, fx
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch import Tensor
 
 from bilevel.compile.algebra import apply
-from bilevel.compile.expressions import Expressions, NotScalarError, Ref
-from bilevel.compile.forms import Members
-from bilevel.compile.plans import Inputs, make_plan
-from bilevel.compile.scalars import write_out
+from bilevel.compile.expressions import Expressions, NotScalarError, Operation, Ref
+from bilevel.compile.scalars import Formulas, write_out
+from tests.bilevel.compile.in_c import library
 
 aten = torch.ops.aten
 TABLE = torch.tensor([[2, 0, 1], [1, 1, 0]])
@@ -71,6 +70,7 @@ FUNCTIONS: dict[str, Function] = {
     "integers and floats alike": lambda x, y: (x > 0).to(torch.int64) * 2 + (x > 0).to(torch.int64) * 2.0,
     "clamp and powers": lambda x, y: x.clamp(-0.5, 0.5).abs().pow(1.5) + x**2,
     "logical": lambda x, y: (x > 0) & (y.unsqueeze(1) < 0.5) | (x == 0),
+    "in place": lambda x, y: (x * 2).add_(y.unsqueeze(1)).clamp_(max=1).mul_(3),
     "nothing of the input": lambda x, y: torch.full_like(y, 2.0),
 }
 
@@ -101,63 +101,89 @@ def drawn(members: int, seed: int) -> tuple[Tensor, Tensor]:
     return torch.where(x.abs() < 0.1, 0.0, x), y  # some zeros
 
 
-@pytest.fixture(scope="module")
-def graph_of() -> Callable[[str], fx.GraphModule]:
-    """The graph of a case, traced on one member of two."""
-    graphs: dict[str, fx.GraphModule] = {}
+Compiled = Callable[[str, int], Callable[..., list[Tensor]]]
 
-    def find(name: str) -> fx.GraphModule:
-        if name not in graphs:
-            inputs = Inputs(drawn(2, 0), (0, 0), Members(2))
-            plan = make_plan("rows", lambda x, y: (CASES[name](x, y),), inputs, 0)
-            assert plan is not None, "not written out"
-            graphs[name] = plan.graph
-        return graphs[name]
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """A case, compiled for one member or for any number of them."""
+    folder = tmp_path_factory.mktemp("libraries")
+    found: dict[tuple[str, bool], Callable[..., list[Tensor]]] = {}
+
+    def find(name: str, members: int) -> Callable[..., list[Tensor]]:
+        key = name, members > 1
+        if key not in found:
+            leaves = drawn(min(members, 2), 0)
+            found[key] = library(folder, lambda x, y: (CASES[name](x, y),), leaves)
+        return found[key]
 
     return find
 
 
 @pytest.mark.parametrize("name", CASES)
-@given(members=st.integers(1, 5), seed=st.integers(0, 2**32))
+@given(members=st.integers(1, 11), seed=st.integers(0, 2**32))
 @settings(max_examples=5, deadline=None)
-def test_written_out_it_is_the_function(
-    name: str, members: int, seed: int, graph_of: Callable[[str], fx.GraphModule]
-) -> None:
-    of, leaves = Members(members), drawn(members, seed)
+def test_written_out_it_is_the_function(name: str, members: int, seed: int, compiled: Compiled) -> None:
+    leaves = drawn(members, seed)
     expected = CASES[name](*leaves)
-    (rows,) = graph_of(name)(*(of.rows(leaf, 0) for leaf in leaves))
-    found = of.plain(rows, expected.shape, 0)
+    (found,) = compiled(name, members)(*leaves)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-def written(function: Callable[..., Tensor], *examples: Tensor, most: int = 1000) -> fx.GraphModule:
-    traced = make_fx(lambda *leaves: (function(*leaves),))(*examples)
-    return write_out(traced, examples, most=most)
+def written(function: Callable[..., Tensor], *examples: Tensor, most: int = 1000) -> Formulas:
+    shared = [example.ndim == 0 for example in examples]
+    return write_out(lambda *leaves: (function(*leaves),), examples, shared=shared, most=most)
 
 
-def test_a_shared_number_is_summed_over_members() -> None:
-    graph = written(lambda x, s: (s * x).sum(), torch.ones(1, 2), torch.tensor(1.0))
-    (total,) = graph(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), torch.tensor(2.0))
-    assert total == 42
-    assert total.ndim == 0
+def targets(formulas: Formulas) -> list[object]:
+    """The operations that are left."""
+    known = formulas.known
+    numbers = [number for ids in formulas.results for number in ids.flatten().tolist()]
+    left = (known.meanings[number] for number in known.used(numbers))
+    return [meaning.target for meaning in left if isinstance(meaning, Operation)]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_shared_number_is_summed_over_members(threads: int, tmp_path: Path) -> None:
+    x, scale = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), torch.tensor(2.0)
+    compiled = library(tmp_path, lambda x, s: ((s * x).sum(), s + 1, s * x), (x, scale))
+    total, more, each = compiled(x, scale, threads=threads)
+    assert (total.item(), more.item(), total.ndim) == (42, 3, 0)
+    assert torch.equal(each, 2 * x)
 
 
 def test_what_is_said_twice_is_computed_once() -> None:
-    graph = written(lambda x: torch.stack((x.exp(), x.exp() + 1)), torch.ones(1))
-    targets = [node.target for node in graph.graph.nodes]
-    assert targets.count(aten.exp.default) == 1
+    formulas = written(lambda x: torch.stack((x.exp(), x.exp() + 1)), torch.ones(1))
+    assert targets(formulas).count(aten.exp.default) == 1
 
 
 def test_masks_fold_away() -> None:
     mask = torch.eye(3, dtype=torch.float64)
-    graph = written(lambda x: (x.unsqueeze(-1) * mask).sum(-1), torch.ones(1, 3, dtype=torch.float64))
-    assert {aten.mul.Tensor, aten.add.Tensor}.isdisjoint(node.target for node in graph.graph.nodes)
+    formulas = written(lambda x: (x.unsqueeze(-1) * mask).sum(-1), torch.ones(1, 3, dtype=torch.float64))
+    assert targets(formulas) == []
 
 
-def test_times_zero_is_zero_even_for_an_infinity() -> None:
-    graph = written(lambda x: x * torch.zeros(1), torch.ones(1))
-    (found,) = graph(torch.tensor([[torch.inf, 1.0]]))
-    assert found.tolist() == [[0.0, 0.0]]
+def test_times_zero_is_zero_even_for_an_infinity(tmp_path: Path) -> None:
+    x = torch.tensor([[torch.inf], [1.0]])
+    (found,) = library(tmp_path, lambda x: (x * torch.zeros(1),), (x,))(x)
+    assert found.tolist() == [[0.0], [0.0]]
+
+
+def test_constants_may_be_made_in_place_and_what_others_see_not_changed() -> None:
+    def masked(x: Tensor) -> Tensor:
+        mask = torch.zeros(3)
+        mask[1] = 2.0
+        return x * mask
+
+    known, (ids,) = written(masked, torch.ones(1, 3))
+    assert [known.value(Ref(number)) for number in ids.flatten().tolist()] == [0.0, None, 0.0]
+    for seen_elsewhere in (
+        lambda x: torch.ones(1, 3).mul_(x) * 2,
+        lambda x: x.clone()[:, 1].add_(x[:, 0]),
+        lambda x: x.view(3).add_(1),
+    ):
+        with pytest.raises(NotScalarError, match="changes a tensor in place"):
+            written(seen_elsewhere, torch.ones(1, 3))
 
 
 def test_plain_values_that_are_equal_but_not_the_same_are_two_operations() -> None:
@@ -175,8 +201,9 @@ def test_plain_values_that_are_equal_but_not_the_same_are_two_operations() -> No
         (lambda x: x[:, x[0].argsort()], "has no entry-by-entry form"),
         (lambda x: x.index_select(1, (x[0] > 0).to(torch.int64)), "an index depends on the input"),
         (lambda x: torch.linalg.inv(x.view(2, 2)), "has no entry-by-entry form"),
+        (lambda x: x * float(x.sum()), "has no entry-by-entry form"),
     ],
-    ids=["sorting", "index", "inverse"],
+    ids=["sorting", "index", "inverse", "value"],
 )
 def test_what_has_no_such_form_says_why(function: Callable[[Tensor], Tensor], reason: str) -> None:
     with pytest.raises(NotScalarError, match=reason):

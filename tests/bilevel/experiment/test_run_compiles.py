@@ -15,7 +15,7 @@ import pytest
 
 from bilevel.cli.progress import COMPILED
 from bilevel.cli.train import follow
-from bilevel.compile import cache, packages, policy, program, registry
+from bilevel.compile import c_compiler, cache, policy, program, registry
 from bilevel.compile.kernels import CompileWarning
 from bilevel.experiment.config import RunConfig, default_config
 from bilevel.experiment.provenance import ProvenanceWarning
@@ -28,10 +28,7 @@ from bilevel.methods import ToS
 def no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is to be compiled says so and runs eagerly."""
 
-    def refuse(plan: object, path: object) -> None:
-        raise RuntimeError("No compiler here")
-
-    monkeypatch.setattr(packages, "_compile", refuse)
+    monkeypatch.setenv(c_compiler.VARIABLE, "/nowhere/cc")
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "packages"))
     monkeypatch.setattr(policy, "WORTH", 12)
     registry.forget()
@@ -115,20 +112,13 @@ def test_the_command_line_says_so_on_one_line(tmp_path: Path, capsys: pytest.Cap
     assert COMPILED.handlers == []
 
 
-def compile_by_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let packages be built after all: they run the graphs that would be compiled."""
-    graphs: dict[str, Any] = {}
-    monkeypatch.setattr(packages, "build", lambda plan, key, about: graphs.update({key: plan.graph}))
-    monkeypatch.setattr(packages, "load", lambda key: lambda leaves: list(graphs[key](*leaves)))
-
-
 def test_a_run_that_goes_on_compiled_where_it_ran_eagerly_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = create_run(config(hypergradient="unrolled(compile=True)"), tmp_path / "run")
     assert compiles(folder, stop_after(1))
     assert compiles(folder, stop_after(2))  # eagerly, as before: nothing more to say
-    compile_by_the_graph(monkeypatch)
+    monkeypatch.delenv(c_compiler.VARIABLE)
     registry.forget()
     with pytest.warns(ProvenanceWarning, match=r"ran eagerly before, and now run compiled") as said:
         train(folder)
@@ -140,8 +130,9 @@ def test_a_run_that_goes_on_without_a_compiler_says_so(
 ) -> None:
     folder = create_run(config(hypergradient="unrolled(compile=True)"), tmp_path / "run")
     with monkeypatch.context() as patch:
-        compile_by_the_graph(patch)
+        patch.delenv(c_compiler.VARIABLE)
         assert not compiles(folder, stop_after(2))
+    cache.clear()
     registry.forget()
     program.unload()
     with warnings.catch_warnings(record=True) as said:
