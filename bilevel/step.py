@@ -48,7 +48,7 @@ def inner_step(loss: Callable[[Tree, Tree, Tree], Tensor], optimiser: Optimiser)
         def total(flat: Tensors) -> Tensor:
             return loss(rebuild(flat), phi, data).sum()
 
-        gradient = rebuild(torch.func.grad(total)(flat))
+        gradient = rebuild(gradient_of(total, flat))
         return _descend(optimiser, gradient, theta, opt_state, data)
 
     return step
@@ -89,17 +89,56 @@ def inner_step_per_agent(loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optim
     def step(theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
         flat, rebuild = split_floating(theta)
 
-        def total(own: Tensors, others: Tensors) -> Tensor:
-            losses = loss(rebuild(own), rebuild(others), phi, data)
+        def total(own: Tensors) -> Tensor:
+            losses = loss(rebuild(own), theta, phi, data)
             require(
                 losses.ndim >= 1, "A loss per agent must have shape [..., agent], but it is a single number."
             )
             return losses.sum()
 
-        gradient = rebuild(torch.func.grad(total, argnums=0)(flat, flat))
+        gradient = rebuild(gradient_of(total, flat))
         return _descend(optimiser, gradient, theta, opt_state, data)
 
     return step
+
+
+def gradient_of(total: Callable[[Tensors], Tensor], flat: Tensors) -> Tensors:
+    """Differentiate a number by tensors, in a way that can be differentiated again.
+
+    Inside a transform of `torch.func`, or where operations are recorded, that is `torch.func.grad`. Elsewhere
+    it is `torch.autograd.grad`, which gives the same with less to do for each small operation.
+
+    Args:
+        total: flat -> a tensor of no dimensions.
+        flat: where the gradient is taken.
+
+    Returns:
+        one tensor for each of `flat`; zeros for those that `total` does not depend on.
+
+    >>> gradient_of(lambda flat: (flat[0] ** 2).sum(), (torch.tensor([3.0]), torch.tensor([1.0])))
+    (tensor([6.]), tensor([0.]))
+    """
+    again = torch.is_grad_enabled()
+    # With inputs that carry no gradient, nobody knows here whether the result should: torch.func does.
+    if under_transform() or (again and not all(leaf.requires_grad for leaf in flat)):
+        gradient: Tensors = torch.func.grad(total)(flat)
+        return gradient
+    with torch.enable_grad():
+        # Aliases, so that what `total` sees of the same tensors in other places stays apart.
+        inputs = tuple(leaf.view_as(leaf) if again else leaf.detach().requires_grad_() for leaf in flat)
+        value = total(inputs)
+        if not value.requires_grad:
+            return tuple(torch.zeros_like(leaf) for leaf in flat)
+        return torch.autograd.grad(
+            value, inputs, create_graph=again, allow_unused=True, materialize_grads=True
+        )
+
+
+def under_transform() -> bool:
+    """Whether a transform of `torch.func` is at work, or something records operations as they run."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None or torch._C._len_torch_dispatch_stack() > 0
+    )
 
 
 def in_parts(step: Step, parts: Callable[[Tree, Tree, Tree], Iterable[Tree]]) -> Step:

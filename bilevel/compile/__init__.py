@@ -3,5 +3,23 @@
 `expressions`, `rules` and `scalars` write small graphs out entry by entry; `functions` makes flat functions
 of a problem; `operations` names a graph, `plans` traces it, `packages` builds and loads, `verify` compares,
 `cache` keeps; `program` does all of that once for each problem; `kernels` puts it behind the contract of
-`bilevel.hypergradient.kernels`, `tight` leaves out what lies between two calls, and `policy` says when.
+`bilevel.hypergradient.kernels`, `tight` leaves out what lies between two calls, and `compiled` wraps an
+estimator.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bilevel.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from bilevel.compile.compiled import Compiled
+    from bilevel.compile.kernels import CompileWarning
+
+__all__ = ["CompileWarning", "Compiled"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {"bilevel.compile.compiled": ("Compiled",), "bilevel.compile.kernels": ("CompileWarning",)},
+)

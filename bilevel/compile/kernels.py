@@ -25,7 +25,7 @@ from bilevel.compile.functions import (
 from bilevel.compile.plans import Inputs
 from bilevel.compile.program import Package, Program, Wanted
 from bilevel.hypergradient.base import BilevelProblem
-from bilevel.hypergradient.kernels import EagerKernels, Held
+from bilevel.hypergradient.kernels import EagerKernels, Held, PullBack
 from bilevel.hypergradient.purity import ImpureStepError, require_pure
 from bilevel.tree import Tensors, Tree, split_floating
 
@@ -66,6 +66,15 @@ class CompiledKernels:
         if package is None:
             return _take_apart(self.eager.advance(self.trees(state), data), "the state")[0]
         return Packed(package.run(self._inputs(package.form, state, data)), package.form)
+
+    def vjp(self, state: Packed, data: Tree) -> tuple[Packed, PullBack]:
+        """Take the step; its product takes it again, which costs less than to keep what it needs."""
+        after = self.advance(state, data)
+        return after, lambda cotangent, gradient: self.pull(state, data, cotangent, gradient, after)
+
+    def vjp_bytes(self, state: Packed, data: Tree) -> int:
+        """No graph is kept."""
+        return 0
 
     def pull(
         self, state: Packed, data: Tree, cotangent: Tensors, gradient: Tensors, after: Packed | None = None

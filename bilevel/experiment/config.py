@@ -22,6 +22,8 @@ from games.base import ExactGame, Game
 
 MOST_SEEDS = 1_000_000
 FORMAT = "bilevel-run/1"
+CompileChoice = Literal["auto", "always", "never"]
+COMPILE: tuple[str, ...] = get_args(CompileChoice)
 DtypeName = Literal["auto", "float32", "float64"]
 DTYPES: tuple[str, ...] = get_args(DtypeName)
 BESIDE = ("format", *PROVENANCE)
@@ -63,6 +65,9 @@ class RunConfig:
     """Any torch device that has random generators, for instance cpu or cuda:0."""
     threads: int = 1
     """CPU threads, from 1 to 1024; sums may round differently with another number."""
+    compile: CompileChoice = "auto"
+    """Whether the hypergradient's steps are compiled, which rounds differently: always, never, or auto, where
+    the run measures its first steps and compiles if that saves time (docs/compiled.md)."""
 
     def __post_init__(self) -> None:
         for name in ("seeds", "outer_steps", "checkpoint_every", "threads", "evaluation_episodes", "seed"):
@@ -77,6 +82,7 @@ class RunConfig:
         )
         require(0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
         require(self.dtype in DTYPES, f"dtype must be {', '.join(DTYPES)}, not {self.dtype!r}.")
+        require(self.compile in COMPILE, f"compile must be {', '.join(COMPILE)}, not {self.compile!r}.")
         require(self.threads <= MOST_THREADS, f"threads must be {MOST_THREADS} or fewer, not {self.threads}.")
         if isinstance(self.method, OuterMethod):
             require(
@@ -93,7 +99,12 @@ class RunConfig:
         """Seeds, precision and device, for `Method.build`."""
         exact = self.method.exact and isinstance(self.game, ExactGame)
         name = ("float64" if exact else "float32") if self.dtype == "auto" else self.dtype
-        return Placement(seeds=self.seeds, dtype=getattr(torch, name), device=self.device)
+        return Placement(
+            seeds=self.seeds,
+            dtype=getattr(torch, name),
+            device=self.device,
+            compile=self.compile == "always",
+        )
 
     def in_text(self) -> RunConfig:
         """The same configuration, with an estimator that is an object by its name, as JSON can hold it.
@@ -167,7 +178,7 @@ def from_settings(settings: Any) -> RunConfig:
     for name in ("game_name", "method_name"):
         require(isinstance(settings.get(name), str), f"The setting {name} must be a name.")
     default = default_config(settings["game_name"], settings["method_name"])
-    config: RunConfig = restore(default, settings)
+    config: RunConfig = restore(default, {"compile": "auto", **settings})  # which earlier runs do not name
     return config
 
 

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import torch
 
-from bilevel.compile.policy import decided
-from bilevel.compile.registry import how_it_runs
 from bilevel.errors import require
 from bilevel.experiment.appended import digest_of
 from bilevel.experiment.checkpoint import (
@@ -23,6 +21,7 @@ from bilevel.experiment.checkpoint import (
     read_settings,
     save_checkpoint,
 )
+from bilevel.experiment.compiling import DECIDED_AFTER, how_steps_run, worth_compiling
 from bilevel.experiment.config import RunConfig, from_settings, load_config
 from bilevel.experiment.differences import differences, listed
 from bilevel.experiment.files import claimed, parse_json, remove_parts, write_text
@@ -31,8 +30,7 @@ from bilevel.experiment.interruption import Interruption
 from bilevel.experiment.metrics import MetricsFile
 from bilevel.experiment.provenance import RESUMPTIONS, ProvenanceWarning, note_resumption
 from bilevel.experiment.summary import write_summary
-from bilevel.hypergradient import make_hypergradient
-from bilevel.methods import Method, Metrics, OuterMethod
+from bilevel.methods import Learner, Metrics
 
 __all__ = [
     "Listener",
@@ -45,7 +43,7 @@ __all__ = [
     "train",
 ]
 
-MAY_CHANGE = ("outer_steps", "checkpoint_every", "device", "threads")
+MAY_CHANGE = ("outer_steps", "checkpoint_every", "device", "threads", "compile")
 """Settings that a run may go on with changed: how far, how safely and where."""
 
 Listener = Callable[[int, Metrics], object]
@@ -94,15 +92,6 @@ def train(folder: RunFolder, listener: Listener | None = None) -> Results:
     return load_results(folder)
 
 
-def _decided(config: RunConfig) -> Method:
-    """The run's method, with whether to compile decided by the length of the run, which it knows."""
-    method = config.method
-    if not isinstance(method, OuterMethod):
-        return method
-    steps = method.course.inner_steps_of(config.outer_steps)
-    return dataclasses.replace(method, hypergradient=decided(make_hypergradient(method.hypergradient), steps))
-
-
 def _settings_of(checkpoint: Path) -> RunConfig:
     """The settings that a checkpoint was made with.
 
@@ -124,13 +113,6 @@ def _require_unchanged(folder: RunFolder, config: RunConfig) -> None:
         not found,
         f"{folder.config} was changed after the run began ({listed(found, '{0} then, {1} now')}): put back "
         "what it said, or train a new run with the other settings.",
-    )
-    require(
-        _decided(before) == _decided(config),
-        f"{folder.path} would decide anew, with {config.outer_steps} outer steps in place of "
-        f"{before.outer_steps}, whether its steps are compiled, which rounds differently: train a new run of "
-        'this length, or one with a fixed choice, as --method.hypergradient "unrolled(compile=False)", which '
-        "goes on to any.",
     )
 
 
@@ -182,7 +164,7 @@ class _Training:
     def __init__(self, folder: RunFolder, config: RunConfig) -> None:
         torch.set_num_threads(config.threads)
         self._folder, self._config = folder, config
-        self._learner = _decided(config).build(config.game, config.placement)
+        self._learner = config.method.build(config.game, config.placement)
         self._metrics = MetricsFile(folder.metrics)
         self._files = {folder.config.name: digest_of(folder.config)}
         now = Checkpoint(self._learner.init(config.seed), {}, 0.0)
@@ -191,6 +173,8 @@ class _Training:
             now = load_checkpoint(folder.checkpoint, like=now.state)
         self._state, self._saved = now.state, outer_step_of(folder.checkpoint, now.state["outer_step"])
         self._ran_before = now.steps_run
+        if config.compile == "auto" and self._ran_before == "compiled":
+            self._learner = self._compiled()
         require(
             self._saved <= config.outer_steps,
             f"{folder.checkpoint} was made after {self._saved} outer steps, but {folder.config} asks for "
@@ -223,7 +207,15 @@ class _Training:
     def _done(self) -> int:
         return int(self._state["outer_step"])
 
+    def _compiled(self) -> Learner:
+        placement = dataclasses.replace(self._config.placement, compile=True)
+        return self._config.method.build(self._config.game, placement)
+
     def _advance(self, listener: Listener | None) -> None:
+        if self._done == DECIDED_AFTER and self._config.compile == "auto" and not self._ran_before:
+            worth = worth_compiling(self._learner, self._state, self._config.outer_steps)
+            self._learner = self._compiled() if worth else self._learner
+            self._ran_before = "" if worth else "eagerly"
         try:
             self._state, measured = self._learner.update(self._state)
         except FloatingPointError as error:
@@ -239,7 +231,7 @@ class _Training:
 
     def _save(self) -> None:
         self._metrics.flush()
-        ran = how_it_runs(getattr(self._learner, "step", None))
+        ran = how_steps_run(self._learner)
         if ran and self._ran_before and ran != self._ran_before:
             warnings.warn(
                 f"The steps of {self._folder.path} ran {self._ran_before} before, and now run {ran}, which "

@@ -68,6 +68,9 @@ class BilevelProblem:
     that are known beforehand give `Always` or `Recorded`."""
     outer_data: Callable[[Tree, Tree], Tree] = no_data
     """(theta_K, phi) -> the data of the outer loss; called once, without gradients."""
+    kernels: Callable[[BilevelProblem, Tree], Any] | None = None
+    """(the problem, phi) -> what takes its steps and their derivatives (`bilevel.hypergradient.kernels`);
+    None: torch, operation by operation. Estimators give the same with any, but for rounding."""
     several: bool = False
     """Whether the first axis of the outer loss counts objectives (one per agent, say), each of which has a
     gradient of its own."""

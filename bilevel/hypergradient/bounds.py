@@ -1,8 +1,9 @@
-"""The settings by which a walk back bounds its memory."""
+"""The settings by which reverse mode trades memory for time."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,21 +12,29 @@ from bilevel.hypergradient.segments import Plan, cut, fewest_states, fit, keep_a
 from bilevel.hypergradient.settings import Settings
 from bilevel.hypergradient.storage import DTYPES, LowPrecision, format_bytes, parse_bytes
 
+GRAPH_BYTES = 1 << 30
+"""What the graph of all steps may take where nothing else is said: 1 GiB."""
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Bounds(Settings):
-    """How many states a walk back over n steps keeps, and in what form.
+    """What reverse mode over n steps keeps of them, and what it computes again.
+
+    By default the graph of all n steps is kept, as `torch.autograd` would, while it takes at most 1 GiB, and
+    always at n = 1. Beyond that, or with recompute=True, only the states between the steps are kept, and the
+    reverse sweep computes each step again together with its vector-Jacobian product: the same bits, in about
+    a third more time. The other settings keep even fewer states, and imply recompute=True:
 
     | settings                  | states kept, the end included                | steps taken again |
     |---------------------------|----------------------------------------------|-------------------|
-    | none                      | n + 1                                        | none              |
+    | recompute=True            | n + 1                                        | none              |
     | segments=s                | about s + n / s                              | n at most         |
     | segments="sqrt"           | about 2 sqrt(n)                              | n at most         |
     | segments="sqrt", levels=l | about (l + 1) times the (l + 1)-th root of n | l n at most       |
     | memory="512MB"            | what fits                                    | as few as can be  |
 
     Every step is taken forward once besides, and once more with its vector-Jacobian product. A step that is
-    taken again sees the data that it saw, so the gradient is the same to the last bit (if the device computes
+    taken again uses the data that it used, so the gradient is the same bit for bit (if the device computes
     alike twice). Data are not counted here: they are there for every step.
 
     Source:
@@ -36,6 +45,9 @@ class Bounds(Settings):
     Bounds(memory='2GB')
     """
 
+    recompute: Literal["auto"] | bool = "auto"
+    """Whether steps are computed again in the reverse sweep: True; False, so that the graph of all of them is
+    kept, whatever it takes; or auto, as it fits 1 GiB. Packages of compiled steps keep no graph at all."""
     segments: int | Literal["sqrt"] | None = None
     """Into how many segments the steps are cut, at least 1, of which only the starts are kept; sqrt: as many
     as makes the kept states fewest; None: every state is kept."""
@@ -56,6 +68,15 @@ class Bounds(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(
+            self.recompute == "auto" or isinstance(self.recompute, bool),
+            f"recompute must be auto, True or False, not {self.recompute!r}.",
+        )
+        require(
+            self.recompute is not False or self.keeps_states,
+            "recompute=False keeps the graph of every step: segments, memory, keep_dtype and offload, which "
+            "keep less than their states, do not go with it.",
+        )
         if isinstance(self.segments, str):
             require_name(self.segments, ("sqrt",), "choice of segments")
         elif self.segments is not None:
@@ -75,9 +96,26 @@ class Bounds(Settings):
             require_name(self.keep_dtype, DTYPES, "keep_dtype")
 
     @property
-    def keeps_everything(self) -> bool:
+    def keeps_states(self) -> bool:
         """Whether every state is kept, as it is."""
-        return all(getattr(self, field.name) == field.default for field in dataclasses.fields(Bounds))
+        kept = [field for field in dataclasses.fields(Bounds) if field.name != "recompute"]
+        return all(getattr(self, field.name) == field.default for field in kept)
+
+    @property
+    def may_keep_graph(self) -> bool:
+        """Whether the graph of the steps is kept if it is small enough."""
+        return self.keeps_states and self.recompute is not True
+
+    def keeps_graph(self, length: int, step_bytes: Callable[[], int]) -> bool:
+        """Choose between keeping the graph of the steps and computing them again.
+
+        Args:
+            length: how many steps are differentiated, at least 1.
+            step_bytes: measures the graph of one; called only where the choice depends on it.
+        """
+        if not self.may_keep_graph or self.recompute is False:
+            return self.may_keep_graph
+        return length == 1 or length * step_bytes() <= GRAPH_BYTES
 
     def plan(self, length: int, state_bytes: int) -> Plan:
         """Choose which states are kept.
@@ -106,5 +144,7 @@ class Bounds(Settings):
         return fit(length, states)
 
 
-EVERYTHING = Bounds()
-"""Every state kept, as it is."""
+STATES = Bounds(recompute=True)
+"""Every state kept, as it is, and no graph."""
+GRAPH = Bounds(recompute=False)
+"""The graph of every step kept."""

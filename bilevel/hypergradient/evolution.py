@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.compile.policy import make_kernels, settle
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem
 from bilevel.hypergradient.purity import require_pure
 from bilevel.hypergradient.rollout import Rollout, roll_out
-from bilevel.hypergradient.samples import learn_compiled, learn_samples, require_value
-from bilevel.hypergradient.settings import Compilable
+from bilevel.hypergradient.samples import learn_samples, require_value
+from bilevel.hypergradient.settings import Settings
 from bilevel.hypergradient.smoothing import (
     SampledEstimate,
     centred_ranks,
@@ -30,7 +29,7 @@ from bilevel.tree import Tensors, Tree, detach, leaves, paths, split_floating, t
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Evolution(Compilable):
+class Evolution(Settings):
     """Gaussian perturbations of phi, all K steps with all of them in one batch, no derivative of anything.
 
     With e ~ N(0, I), it estimates the gradient of the smoothed objective E F(phi + sigma e), which is
@@ -112,8 +111,7 @@ class Evolution(Compilable):
                 whose value is blind to theta on shared data.
         """
         theta, opt_state, phi = detach(theta), detach(opt_state), detach(phi)
-        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
-        centre = roll_out(problem, theta, opt_state, phi, steps, keep=1, kernels=kernels)
+        centre = roll_out(problem, theta, opt_state, phi, steps, keep=1)
         require_pure(problem.step, centre.begin, phi, centre.inner_data[-1])
         members = count_members(self.members, theta, phi)
         draws = self.samples // 2 if self.antithetic else self.samples
@@ -143,13 +141,11 @@ class Evolution(Compilable):
         """Learn with all samples on the data of the unperturbed run."""
         seen = centre.inner_data, centre.outer_data
         steps = len(centre.inner_data)
-        if not settle(problem, self.compile, steps):
-            return learn_samples(problem, start, phi, (None, perturbed), *seen)
         if self.members and all(leaf.ndim == 0 for leaf in leaves(seen)):
-            # Samples are then further members, for which the compiled step is that of any other estimator.
+            # Samples are then further members of the batch, and need no transform.
             members = count_members(self.members, start[0], phi)
             return self._fold(problem.replay(*seen), start, phi, perturbed, members, steps)
-        return learn_compiled(problem, start, phi, perturbed, *seen)
+        return learn_samples(problem, start, phi, (None, perturbed), *seen)
 
     def _fold(
         self,
@@ -163,8 +159,7 @@ class Evolution(Compilable):
         """Learn with samples as further members: leaves [member, ...] become [sample * member, ...]."""
         theta, opt_state = (_repeat(tree, self.samples, members) for tree in start)
         folded = split_floating(phi)[1]([leaf.flatten(0, 1) for leaf in perturbed])
-        kernels = make_kernels(problem, (theta, opt_state), folded, self.compile, steps)
-        run = roll_out(problem, theta, opt_state, folded, steps, keep=1, kernels=kernels)
+        run = roll_out(problem, theta, opt_state, folded, steps, keep=1)
         with torch.no_grad():
             losses = problem.outer_loss(run.end[0], folded, run.outer_data)
         axis, batch = int(problem.several), self.samples * members

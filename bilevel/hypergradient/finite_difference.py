@@ -9,21 +9,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.compile.policy import make_kernels
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem, Estimate
 from bilevel.hypergradient.connection import all_zero, require_inner_path, require_outer_path
-from bilevel.hypergradient.pulls import outer_pullback, per_objective, sum_cotangent
+from bilevel.hypergradient.pulls import outer_gradients
 from bilevel.hypergradient.purity import require_pure
 from bilevel.hypergradient.rollout import Rollout, roll_out
 from bilevel.hypergradient.samples import repeated
-from bilevel.hypergradient.settings import Compilable
+from bilevel.hypergradient.settings import Settings
 from bilevel.hypergradient.smoothing import count_members
 from bilevel.tree import Tensors, Tree, detach, split_floating
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class FiniteDifference(Compilable):
+class FiniteDifference(Settings):
     """DARTS-like: the last step's effect on the outer loss by central differences, for any step.
 
     With v = dF/dtheta_K and S the last step, taken from (theta_K-1, state_K-1), for each entry j of phi:
@@ -94,8 +93,7 @@ class FiniteDifference(Compilable):
                 of members, where there should be one, or the step is not pure.
         """
         theta, opt_state, phi = detach(theta), detach(opt_state), detach(phi)
-        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
-        run = roll_out(problem, theta, opt_state, phi, steps, keep=1, kernels=kernels)
+        run = roll_out(problem, theta, opt_state, phi, steps, keep=1)
         end = run.end
         require_pure(problem.step, run.begin, phi, run.inner_data[-1])
         members = count_members(self.members, theta, phi)
@@ -107,8 +105,7 @@ class FiniteDifference(Compilable):
             f"{self.max_entries}: raise it, or walk back (Unrolled).",
         )
         with torch.no_grad():
-            loss, pull = outer_pullback(problem, (end[0], None), phi, run.outer_data)
-            cotangent, direct = per_objective(pull, problem.several)(sum_cotangent(loss, problem.several))
+            loss, cotangent, direct = outer_gradients(problem, (end[0], None), phi, run.outer_data)
             if all_zero(cotangent):
                 require_outer_path(problem, end[0], phi, run.outer_data)
             slope = _slopes(problem, run, phi, cotangent, members, self.epsilon)

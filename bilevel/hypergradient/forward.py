@@ -8,20 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bilevel.compile.policy import make_kernels
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem, Estimate
 from bilevel.hypergradient.connection import all_zero, require_inner_path, require_outer_path
-from bilevel.hypergradient.kernels import State
+from bilevel.hypergradient.kernels import State, make_kernels
 from bilevel.hypergradient.pulls import require_objectives
 from bilevel.hypergradient.purity import require_pure
 from bilevel.hypergradient.rollout import require_floating, roll_out
-from bilevel.hypergradient.settings import Compilable
+from bilevel.hypergradient.settings import Settings
 from bilevel.tree import Tensors, Tree, batch_shape, detach, split_floating
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Forward(Compilable):
+class Forward(Settings):
     """Forward mode: d z_k / d phi goes with the steps, one tangent for each entry of phi.
 
     With z_k = (theta_k, floating state_k) and z_k+1 = S(z_k, phi):
@@ -75,7 +74,7 @@ class Forward(Compilable):
         phi = detach(phi)
         directions = self._directions(phi)
         count = len(directions[0])
-        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
+        kernels = make_kernels(problem, phi)
         zeros = (leaf.new_zeros(count, *leaf.shape) for leaf in split_floating((theta, opt_state))[0])
         tangents, started = kernels.tangents(tuple(zeros)), False
 

@@ -8,21 +8,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.compile.policy import make_kernels
 from bilevel.errors import require, require_name
 from bilevel.hypergradient.base import BilevelProblem, Estimate
 from bilevel.hypergradient.connection import all_zero, require_inner_path, require_outer_path
 from bilevel.hypergradient.fixed_point import LinearStep, Rows, asymmetry, halve_state, linearise
-from bilevel.hypergradient.pulls import outer_pullback, per_objective, sum_cotangent
+from bilevel.hypergradient.pulls import outer_gradients
 from bilevel.hypergradient.purity import require_pure
 from bilevel.hypergradient.rollout import Rollout, roll_out
-from bilevel.hypergradient.settings import Compilable
+from bilevel.hypergradient.settings import Settings
 from bilevel.hypergradient.solvers import SOLVERS
 from bilevel.tree import Tree, detach, split_floating
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Implicit(Compilable):
+class Implicit(Settings):
     """Implicit differentiation: how the point that learning comes to rest at moves with phi.
 
     With J = d theta'/d theta of one more step at theta_K, the optimiser's state held as it is:
@@ -95,18 +94,16 @@ class Implicit(Compilable):
                 if the solver does not suit the step, or did not converge; or if the step is no pure function.
         """
         phi = detach(phi)
-        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
-        rollout = roll_out(problem, theta, opt_state, phi, steps, keep=1, kernels=kernels)
+        rollout = roll_out(problem, theta, opt_state, phi, steps, keep=1)
         end = rollout.end
         require_pure(problem.step, end, phi, rollout.inner_data[-1])
         rows = Rows(theta, self.batch_dims)
         with torch.no_grad():
-            loss, pull = outer_pullback(problem, end, phi, rollout.outer_data)
-            cotangent, gradient = per_objective(pull, problem.several)(sum_cotangent(loss, problem.several))
+            loss, cotangent, gradient = outer_gradients(problem, end, phi, rollout.outer_data)
             if all_zero(cotangent):
                 require_outer_path(problem, end[0], phi, rollout.outer_data)
             right = rows.pack(_with_axis(cotangent, problem.several)[: len(split_floating(theta)[0])])
-            linear = linearise(kernels, rollout.states[-1], rollout.inner_data[-1], rows=rows)
+            linear = linearise(rollout.kernels, rollout.states[-1], rollout.inner_data[-1], rows=rows)
             if self.solver == "cg":
                 _require_symmetric(linear, right)
             if math.isfinite(self.accept_distance):

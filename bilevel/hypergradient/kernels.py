@@ -9,19 +9,17 @@ import torch
 from torch import Tensor
 
 from bilevel.hypergradient.base import BilevelProblem
-from bilevel.hypergradient.pulls import (
-    held_pullback,
-    outer_pullback,
-    per_objective,
-    push_step,
-    step_pullback,
-    sum_cotangent,
-)
+from bilevel.hypergradient.peak_memory import measure_kept
+from bilevel.hypergradient.pulls import held_pullback, outer_gradients, push_step, step_vjp
 from bilevel.hypergradient.purity import require_same
 from bilevel.tree import Tensors, Tree, split_floating
 
 State = Any
 """(theta, opt_state) in the form that the kernels work on; `Kernels.trees` gives it back."""
+
+
+PullBack = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
+"""(cotangent of a step's result, gradient of phi so far) -> (cotangent of its start, gradient)."""
 
 
 class Held(NamedTuple):
@@ -54,10 +52,21 @@ class Kernels(Protocol):
     def advance(self, state: State, data: Tree) -> State:
         """Take one step."""
 
+    def vjp(self, state: State, data: Tree) -> tuple[State, PullBack]:
+        """Take one step, and keep what its vector-Jacobian product needs; that is taken once, if at all.
+
+        Returns:
+            the next state; and (cotangent of it, gradient of phi collected so far) -> (cotangent of `state`,
+            the gradient with this step's part added).
+        """
+
+    def vjp_bytes(self, state: State, data: Tree) -> int:
+        """Measure what `vjp` keeps of one step, in bytes."""
+
     def pull(
         self, state: State, data: Tree, cotangent: Tensors, gradient: Tensors, after: State | None = None
     ) -> tuple[Tensors, Tensors]:
-        """Pull a cotangent back through one step.
+        """Pull a cotangent back through one step of which only its beginning was kept.
 
         Args:
             state: where the step began.
@@ -126,22 +135,32 @@ class EagerKernels:
         theta, opt_state = state
         return self.problem.step(theta, opt_state, self.phi, data)
 
+    def vjp(self, state: State, data: Tree) -> tuple[State, PullBack]:
+        """Take the step and keep its graph."""
+        after, pull_step = step_vjp(self.problem.step, state, self.phi, data, several=self.problem.several)
+
+        def pull(cotangent: Tensors, gradient: Tensors) -> tuple[Tensors, Tensors]:
+            cotangent, through_step = pull_step(cotangent)
+            return cotangent, tuple(map(torch.add, gradient, through_step))
+
+        return after, pull
+
+    def vjp_bytes(self, state: State, data: Tree) -> int:
+        """Watch the tensors of one step."""
+        return measure_kept(lambda: self.vjp(state, data))
+
     def pull(
         self, state: State, data: Tree, cotangent: Tensors, gradient: Tensors, after: State | None = None
     ) -> tuple[Tensors, Tensors]:
-        """Take the step again, with its vector-Jacobian product."""
-        result, pull = step_pullback(self.problem.step, state, self.phi, data)
+        """Take the step again, with its graph."""
+        result, pull = self.vjp(state, data)
         if after is not None:
-            require_same(split_floating(after)[0], result)
-        cotangent, through_step = per_objective(pull, self.problem.several)(cotangent)
-        return cotangent, tuple(map(torch.add, gradient, through_step))
+            require_same(split_floating(after)[0], split_floating(result)[0])
+        return pull(cotangent, gradient)
 
     def outer(self, state: State, data: Tree) -> tuple[Tensor, Tensors, Tensors]:
         """Compute the outer loss and its derivatives."""
-        several = self.problem.several
-        loss, pull = outer_pullback(self.problem, state, self.phi, data)
-        cotangent, gradient = per_objective(pull, several)(sum_cotangent(loss, several))
-        return loss, cotangent, gradient
+        return outer_gradients(self.problem, state, self.phi, data)
 
     def gradient_leaves(self, gradient: Tensors) -> Tensors:
         """As it is."""
@@ -177,3 +196,8 @@ class EagerKernels:
     def at(self, phi: Tree) -> EagerKernels:
         """The same functions with another phi."""
         return EagerKernels(self.problem, phi)
+
+
+def make_kernels(problem: BilevelProblem, phi: Tree) -> Kernels:
+    """Build the kernels of a problem at these outer variables: those that it names, else eager ones."""
+    return (problem.kernels or EagerKernels)(problem, phi)

@@ -139,6 +139,11 @@ def register_hypergradient(name: str, estimator: type[Hypergradient]) -> None:
 def _build(name: str, settings: dict[str, Any]) -> Hypergradient:
     kind = ESTIMATORS[name]
     fields, hints = dataclasses.fields(kind), get_type_hints(kind)  # type: ignore[arg-type]
+    require(
+        "compile" not in settings or "compile" in hints,
+        "An estimator has no setting compile: whether steps are compiled is a setting of a run (bilevel "
+        f"train --compile always), or, in Python, Compiled({kind.__name__}(...)) of bilevel.compile.",
+    )
     for setting, value in settings.items():
         require_name(setting, [field.name for field in fields], f"setting of {name}")
         hint = hints[setting]

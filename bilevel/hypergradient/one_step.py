@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bilevel.compile.policy import make_kernels
 from bilevel.hypergradient.base import BilevelProblem, Estimate
+from bilevel.hypergradient.bounds import GRAPH
 from bilevel.hypergradient.rollout import roll_out
-from bilevel.hypergradient.settings import Compilable
+from bilevel.hypergradient.settings import Settings
 from bilevel.hypergradient.walk_back import walk_back
 from bilevel.tree import Tree, detach
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class OneStep(Compilable):
+class OneStep(Settings):
     """Differentiate the last step and nothing before it: the first-order end of the Neumann series.
 
         dF/dphi ~ (partial F/partial phi) + (d step/d phi)' dF/dtheta_K.
@@ -51,6 +51,5 @@ class OneStep(Compilable):
             ValueError: also if a step, taken again, gives another result: it is then no pure function.
         """
         phi = detach(phi)
-        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
-        run = roll_out(problem, theta, opt_state, phi, steps, keep=1, kernels=kernels)
+        run = roll_out(problem, theta, opt_state, phi, steps, keep=1, bounds=GRAPH)
         return walk_back(problem, run, phi)

@@ -1,8 +1,8 @@
-"""Vector-Jacobian products of one step and of the outer loss: what every reverse walk is made of."""
+"""Products with the derivatives of one step and of the outer loss: what every estimator is made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,63 +10,130 @@ from torch import Tensor
 
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem
-from bilevel.step import Step
+from bilevel.step import Step, under_transform
 from bilevel.tree import Tensors, Tree, split_floating
 
-Pull = Callable[..., tuple[Tensors, Tensors]]
-"""A vector-Jacobian product: cotangents of a result -> cotangents of (the state, phi)."""
+Pull = Callable[[Tensors], Tensors]
+"""Cotangents of a result -> cotangents of the inputs; several objectives are a first axis of all."""
 
 
-def step_pullback(step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree) -> tuple[Tensors, Pull]:
-    """Take one step together with its vector-Jacobian product.
+def vjp(
+    function: Callable[[Tensors], Tensors], inputs: Tensors, *, several: bool = False, again: bool = False
+) -> tuple[Tensors, Pull]:
+    """Call a function, and make its vector-Jacobian product.
+
+    By `torch.autograd`, which keeps the graph until the product is taken; inside a transform of `torch.func`,
+    or where operations are recorded, by `torch.func.vjp`. Both give the same.
+
+    Args:
+        function: tensors -> tensors.
+        inputs: floating tensors.
+        several: whether cotangents have a further first axis.
+        again: whether the product is taken more than once.
+
+    Returns:
+        the function's results, detached, and the product.
+
+    >>> results, pull = vjp(lambda flat: (flat[0] * flat[1],), (torch.tensor(2.0), torch.tensor(3.0)))
+    >>> results, pull((torch.tensor(1.0),))
+    ((tensor(6.),), (tensor(3.), tensor(2.)))
+    """
+    if under_transform():
+        results, pull = torch.func.vjp(lambda *flat: function(flat), *inputs)[:2]
+        return results, torch.vmap(pull) if several else pull
+    with torch.enable_grad():
+        variables = tuple(leaf.detach().requires_grad_() for leaf in inputs)
+        outputs = function(variables)
+    places = [place for place, output in enumerate(outputs) if output.requires_grad]
+    reached = [outputs[place] for place in places]
+
+    def pull_back(cotangents: Tensors) -> Tensors:
+        if not reached:
+            found: Sequence[Tensor | None] = [None] * len(variables)
+        else:
+            found = torch.autograd.grad(
+                reached,
+                variables,
+                [cotangents[place] for place in places],
+                retain_graph=again,
+                allow_unused=True,
+                is_grads_batched=several,
+            )
+        count = (len(cotangents[0]),) if several else ()
+        return tuple(
+            leaf.new_zeros((*count, *leaf.shape)) if gradient is None else gradient
+            for leaf, gradient in zip(variables, found, strict=True)
+        )
+
+    return tuple(output.detach() for output in outputs), pull_back
+
+
+def step_vjp(
+    step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree, *, several: bool = False
+) -> tuple[tuple[Tree, Tree], Callable[[Tensors], tuple[Tensors, Tensors]]]:
+    """Take one step, and make its vector-Jacobian product.
 
     Args:
         step: the step.
-        state: (theta, opt_state); integer leaves of the optimiser's state are constants.
+        state: (theta, opt_state); integer leaves of the optimizer's state are constants.
         phi: the outer variables.
-        data: what the step sees; a constant.
+        data: what the step uses; a constant.
+        several: whether cotangents have an axis of objectives in front.
 
     Returns:
-        the floating leaves of (theta', opt_state'), and the map from their cotangents to those of the
-        floating leaves of (theta, opt_state) and of phi.
+        (theta', opt_state'), detached; and the map from the cotangents of their floating leaves to those of
+        the floating leaves of (theta, opt_state), and of phi. It is taken once: then the graph is gone.
     """
     flat, rebuild = split_floating(state)
     flat_phi, rebuild_phi = split_floating(phi)
+    count = len(flat)
+    rebuild_after: list[Callable[[Tensors], Tree]] = []
 
-    def advance(flat: Tensors, flat_phi: Tensors) -> Tensors:
-        theta, opt_state = rebuild(flat)
-        return split_floating(step(theta, opt_state, rebuild_phi(flat_phi), data))[0]
+    def advance(inputs: Tensors) -> Tensors:
+        theta, opt_state = rebuild(inputs[:count])
+        floating, rebuilt = split_floating(step(theta, opt_state, rebuild_phi(inputs[count:]), data))
+        rebuild_after.append(rebuilt)
+        return floating
 
-    result, pull = torch.func.vjp(advance, flat, flat_phi)[:2]
-    return result, pull
+    result, pull = vjp(advance, (*flat, *flat_phi), several=several)
+    after: tuple[Tree, Tree] = rebuild_after.pop()(result)
+
+    def pull_step(cotangent: Tensors) -> tuple[Tensors, Tensors]:
+        found = pull(cotangent)
+        return found[:count], found[count:]
+
+    return after, pull_step
 
 
-def outer_pullback(
+def outer_gradients(
     problem: BilevelProblem, state: tuple[Tree, Tree], phi: Tree, data: Tree
-) -> tuple[Tensor, Pull]:
-    """Compute the outer loss together with its vector-Jacobian product.
+) -> tuple[Tensor, Tensors, Tensors]:
+    """Compute the outer loss and its gradients.
 
     Args:
         problem: whose outer loss.
-        state: (theta_K, opt_state_K); the second has no part in the loss, so its cotangents are zero.
+        state: (theta_K, opt_state_K); the second has no part in the loss, so its gradients are zero.
         phi: the outer variables.
-        data: what the outer loss sees; a constant.
+        data: what the outer loss uses; a constant.
 
     Returns:
-        the loss, and the map from its cotangent to those of the floating leaves of the state and of phi.
+        the loss; the gradients by the floating leaves of the state; those by phi with the state held. With
+        several objectives both have them as first axis.
 
     Raises:
         ValueError: there should be several objectives, but the loss has no axis to count them.
     """
     flat, rebuild = split_floating(state)
     flat_phi, rebuild_phi = split_floating(phi)
+    count = len(flat)
 
-    def outer(flat: Tensors, flat_phi: Tensors) -> Tensor:
-        return problem.outer_loss(rebuild(flat)[0], rebuild_phi(flat_phi), data)
+    def outer(inputs: Tensors) -> Tensors:
+        return (problem.outer_loss(rebuild(inputs[:count])[0], rebuild_phi(inputs[count:]), data),)
 
-    loss, pull = torch.func.vjp(outer, flat, flat_phi)[:2]
+    (loss,), pull = vjp(outer, (*flat, *flat_phi), several=problem.several)
     require_objectives(loss, problem.several)
-    return loss, pull
+    found = pull((sum_cotangent(loss, problem.several),))
+    return loss, found[:count], found[count:]
 
 
 def require_objectives(loss: Tensor, several: bool) -> None:
@@ -115,14 +182,14 @@ def push_step(
 
 def held_pullback(
     step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree
-) -> tuple[Tensors, Pull, Callable[[Tensors], Tensors]]:
-    """Take one step of theta with the optimiser's state held.
+) -> tuple[Tensors, Callable[[Tensors], tuple[Tensors, Tensors]], Callable[[Tensors], Tensors]]:
+    """Take one step of theta with the optimizer's state held, and its derivatives, by `torch.func`.
 
     Args:
         step: the step.
         state: (theta, opt_state); the second is a constant.
         phi: the outer variables.
-        data: what the step sees.
+        data: what the step uses; a constant.
 
     Returns:
         the leaves of theta'; v -> (J' v, (d theta'/d phi)' v); and v -> J v, with J = d theta'/d theta.

@@ -2,29 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+from weakref import WeakKeyDictionary
+
 import torch
 from torch import Tensor
 
 from bilevel.step import Step
-from bilevel.tree import Tensors, Tree, split_floating
+from bilevel.tree import Tensors, Tree, leaves, split_floating
+
+_found: WeakKeyDictionary[Step, dict[Hashable, int]] = WeakKeyDictionary()
+"""What `once` found out of each step that is still in use."""
 
 
 class ImpureStepError(ValueError):
     """A step that gives another result when it is taken again."""
 
 
+def once(what: str, step: Step, inputs: Tree, find: Callable[[], int]) -> int:
+    """Find something out about a step once for each form of its inputs, as long as the step is in use.
+
+    Args:
+        what: what is found out.
+        step: the step.
+        inputs: what it is called with; shapes, dtypes and devices of their tensors matter.
+        find: finds it out.
+
+    >>> def step(theta, opt_state, phi, data): ...
+    >>> [once("example", step, torch.zeros(size), lambda: print("found") or size) for size in (1, 1, 2)]
+    found
+    found
+    [1, 1, 2]
+    """
+    tensors = [leaf for leaf in leaves(inputs) if isinstance(leaf, Tensor)]
+    form = (what, *((leaf.shape, leaf.dtype, leaf.device) for leaf in tensors))
+    try:
+        known = _found.setdefault(step, {})
+    except TypeError:  # neither hashed nor referred to weakly: nothing is kept of it
+        return find()
+    if form not in known:
+        known[form] = find()
+    return known[form]
+
+
 def require_pure(step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree) -> None:
-    """Raise ImpureStepError unless a step, taken twice, gives the same result.
+    """Raise ImpureStepError unless a step, taken twice, gives the same result; looked at `once`.
 
     Args:
         step: the step.
         state: the (theta, opt_state) to take it from.
         phi: the outer variables.
-        data: what the step sees.
+        data: what the step uses.
     """
-    with torch.no_grad():
-        first, again = (split_floating(step(*state, phi, data))[0] for _ in range(2))
-    require_same(first, again)
+
+    def look() -> int:
+        with torch.no_grad():
+            first, again = (split_floating(step(*state, phi, data))[0] for _ in range(2))
+        require_same(first, again)
+        return 1
+
+    once("purity", step, (state, phi, data), look)
 
 
 def require_same(first: Tensors, again: Tensors) -> None:

@@ -9,8 +9,9 @@ import torch
 
 from bilevel.errors import require
 from bilevel.hypergradient.base import Always, BilevelProblem, Recorded, no_data
-from bilevel.hypergradient.bounds import EVERYTHING, Bounds
-from bilevel.hypergradient.kernels import EagerKernels, Kernels, State
+from bilevel.hypergradient.bounds import STATES, Bounds
+from bilevel.hypergradient.kernels import Kernels, PullBack, State, make_kernels
+from bilevel.hypergradient.purity import once, require_pure
 from bilevel.hypergradient.segments import Plan
 from bilevel.hypergradient.storage import Storage
 from bilevel.tree import Tree, detach, is_floating, leaves, paths, structure
@@ -33,6 +34,8 @@ class Rollout:
     """Which of the last steps' states are kept."""
     storage: Storage
     """What keeps them."""
+    pulls: tuple[PullBack, ...] | None = None
+    """The vector-Jacobian products of the steps of `plan`, where their graph is kept."""
 
     @property
     def first(self) -> int:
@@ -60,11 +63,11 @@ def roll_out(
     keep: int | None = None,
     before_step: Callable[[State, Tree], None] = no_data,
     kernels: Kernels | None = None,
-    bounds: Bounds = EVERYTHING,
+    bounds: Bounds = STATES,
 ) -> Rollout:
-    """Take K steps without gradients.
+    """Take K steps, and keep of them what `bounds` say.
 
-    Memory: K + 1 times (theta and the optimiser's state), or `keep` + 1 times, or what `bounds` says of so
+    Memory: K + 1 times (theta and the optimizer's state), or `keep` + 1 times, or what `bounds` say of so
     many steps; and the data of each step.
 
     Args:
@@ -76,24 +79,25 @@ def roll_out(
         keep: how many of the last steps can be walked back, at least 1; all of them if None or above K.
         before_step: told the (theta_k, opt_state_k), in the form of the kernels, and the data of each step,
             before it is taken.
-        kernels: what takes the steps; None: the problem's functions as they are.
-        bounds: which of their states are kept, and in what form.
+        kernels: what takes the steps; None: those that the problem names.
+        bounds: whether their graph is kept, or which of their states, and in what form.
 
     Raises:
-        ValueError: `steps` is below 1, theta or phi is empty or not floating, the step does not give theta
-            and state back in the form it got them, or `bounds` are too narrow.
+        ValueError: `steps` is below 1, theta or phi is empty or not floating, the step is no pure function or
+            does not give theta and state back in the form it got them, or `bounds` are too narrow.
     """
     require(steps >= 1, f"steps must be at least 1, not {steps}.")
     require_floating(theta, "theta")
     require_floating(phi, "phi")
     phi = detach(phi)
-    kernels = EagerKernels(problem, phi) if kernels is None else kernels
+    kernels = make_kernels(problem, phi) if kernels is None else kernels
     start = detach(theta), detach(opt_state)
     storage = Storage(kernels, start, bounds.keep_dtype, offload=bounds.offload)
     plan = bounds.plan(steps if keep is None else min(keep, steps), storage.state_bytes)
     storage.make_room(plan)
     kept = {steps - plan.length + begin for begin in plan.starts}
     state, states, inner_data = kernels.start(*start), [], []
+    pulls: list[PullBack] | None = None
     with torch.no_grad():
         for k in range(steps):
             if k in kept:
@@ -103,14 +107,39 @@ def roll_out(
             data = draw(None if known else kernels.trees(state)[0], phi, k)
             inner_data.append(data)
             before_step(state, data)
-            state = kernels.advance(state, data)
+            if k == steps - plan.length and _keeps_graph(problem, kernels, state, (phi, data), plan, bounds):
+                pulls = []
+            if pulls is None:
+                state = kernels.advance(state, data)
+            else:
+                state, pull = kernels.vjp(state, data)
+                pulls.append(pull)
             if k == 0:
                 _require_same_forms(start, kernels.trees(state))
         states.append(state)
         draw_outer = problem.outer_data
         known = isinstance(draw_outer, Always)
         outer_data = draw_outer(None if known else kernels.trees(state)[0], phi)
-    return Rollout(states, tuple(inner_data), outer_data, kernels, plan, storage)
+    kept_pulls = None if pulls is None else tuple(pulls)
+    return Rollout(states, tuple(inner_data), outer_data, kernels, plan, storage, kept_pulls)
+
+
+def _keeps_graph(
+    problem: BilevelProblem,
+    kernels: Kernels,
+    state: State,
+    inputs: tuple[Tree, Tree],
+    plan: Plan,
+    bounds: Bounds,
+) -> bool:
+    """Whether the graph of the steps from this one on is kept; where it is, no second call tells purity."""
+    if not bounds.may_keep_graph:
+        return False
+    (phi, data), step, trees = inputs, problem.step, kernels.trees(state)
+    require_pure(step, trees, phi, data)
+    return bounds.keeps_graph(
+        plan.length, lambda: once("bytes", step, (trees, phi, data), lambda: kernels.vjp_bytes(state, data))
+    )
 
 
 def require_floating(tree: Tree, name: str) -> None:

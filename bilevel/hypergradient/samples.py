@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bilevel.compile.policy import make_kernels
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem
 from bilevel.hypergradient.connection import all_zero
-from bilevel.hypergradient.pulls import outer_pullback
+from bilevel.hypergradient.kernels import make_kernels
+from bilevel.hypergradient.pulls import outer_gradients
 from bilevel.hypergradient.rollout import Rollout
 from bilevel.step import Step
 from bilevel.tree import Tensors, Tree, leaves, split_floating
@@ -33,7 +33,7 @@ def learn_samples(
     TorchOpt's optimisers this concerns those with second moments (adam, rmsprop), of ours none.
 
     Args:
-        problem: the step and the outer loss.
+        problem: the step, the outer loss, and what takes the steps.
         states: (theta, opt_state) where all start, unless `samples` holds their own; integer leaves are
             always these.
         phi: outer variables, for their form alone.
@@ -52,38 +52,13 @@ def learn_samples(
     >>> learn_samples(problem, (one, None), one, (None, two_phi), inner_data=(None, None), outer_data=None)
     ((tensor([4., 9.]),), tensor([-4., -9.]))
     """
-    start, rebuild_state = split_floating(states)
+    flat, rebuild_state = split_floating(states)
     rebuild_phi = split_floating(phi)[1]
     own, perturbed = samples
-
-    def run(flat: Tensors, flat_phi: Tensors) -> tuple[Tensors, Tensor]:
-        (theta, opt_state), outer = rebuild_state(flat), rebuild_phi(flat_phi)
-        for data in inner_data:
-            theta, opt_state = problem.step(theta, opt_state, outer, data)
-        return split_floating((theta, opt_state))[0], problem.outer_loss(theta, outer, outer_data)
-
+    many = dataclasses.replace(problem, step=OverSamples(problem.step))
     with torch.no_grad():
-        result: tuple[Tensors, Tensor] = torch.vmap(run)(own or repeated(start, len(perturbed[0])), perturbed)
-    return result
-
-
-def learn_compiled(
-    problem: BilevelProblem,
-    start: tuple[Tree, Tree],
-    phi: Tree,
-    perturbed: Tensors,
-    inner_data: tuple[Tree, ...],
-    outer_data: Tree,
-) -> tuple[Tensors, Tensor]:
-    """Give what `learn_samples` gives where all start alike, with compiled steps."""
-    flat, rebuild_state = split_floating(start)
-    rebuild_phi = split_floating(phi)[1]
-    count = len(perturbed[0])
-    many = dataclasses.replace(problem, step=over_samples(problem.step))
-    with torch.no_grad():
-        starts = rebuild_state(repeated(flat, count))
-        kernels = make_kernels(many, starts, rebuild_phi(perturbed), wanted=True, steps=len(inner_data))
-        state = kernels.start(*starts)
+        kernels = make_kernels(many, rebuild_phi(perturbed))
+        state = kernels.start(*rebuild_state(own or repeated(flat, len(perturbed[0]))))
         for data in inner_data:
             state = kernels.advance(state, data)
         ends = split_floating(kernels.trees(state))[0]
@@ -95,33 +70,33 @@ def learn_compiled(
     return ends, losses
 
 
-@functools.lru_cache(maxsize=64)
-def over_samples(step: Step) -> Step:
-    """Make a step of many samples: floating leaves have them as their first axis, data serve all.
+@dataclass(frozen=True)
+class OverSamples:
+    """A step of many samples: floating leaves have them as their first axis, data serve all.
 
-    One step gives one function, so that what is compiled for it is found again.
-
-    >>> many = over_samples(lambda theta, opt_state, phi, data: (theta * phi + data, opt_state))
+    >>> many = OverSamples(lambda theta, opt_state, phi, data: (theta * phi + data, opt_state))
     >>> many(torch.ones(3), None, torch.arange(3.0), torch.tensor(1.0))
     (tensor([1., 2., 3.]), None)
     """
 
-    def many(theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
+    step: Step
+    """The step of one sample."""
+
+    def __call__(self, theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
+        """Take the step for all samples in one batch."""
         flat, rebuild_state = split_floating((theta, opt_state))
         flat_phi, rebuild_phi = split_floating(phi)
         rebuild_after: list[Callable[[Tensors], Tree]] = []
 
         def one(flat: Tensors, flat_phi: Tensors) -> Tensors:
             theta, opt_state = rebuild_state(flat)
-            floating, rebuild = split_floating(step(theta, opt_state, rebuild_phi(flat_phi), data))
+            floating, rebuild = split_floating(self.step(theta, opt_state, rebuild_phi(flat_phi), data))
             rebuild_after.append(rebuild)
             return floating
 
         results = torch.vmap(one)(flat, flat_phi)
         after: tuple[Tree, Tree] = rebuild_after[0](results)
         return after
-
-    return many
 
 
 def require_value(problem: BilevelProblem, centre: Rollout, ends: Tensors, phi: Tree) -> None:
@@ -142,9 +117,8 @@ def require_value(problem: BilevelProblem, centre: Rollout, ends: Tensors, phi: 
     if all(map(torch.equal, leaves(end[0]), leaves(moved))):
         return
     with torch.no_grad():
-        loss, pull = outer_pullback(problem, (end[0], None), phi, data)
+        loss, slope, _ = outer_gradients(problem, (end[0], None), phi, data)
         if torch.equal(problem.outer_loss(moved, phi, data), loss):
-            slope, _ = pull(torch.ones_like(loss))
             require(
                 all_zero(slope),
                 "On data drawn once the outer loss has a derivative by theta, but its value does not change "

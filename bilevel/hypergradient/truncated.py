@@ -7,20 +7,18 @@ from dataclasses import dataclass
 
 import torch
 
-from bilevel.compile.policy import make_kernels
 from bilevel.errors import require
 from bilevel.hypergradient.base import BilevelProblem, Estimate
 from bilevel.hypergradient.bounds import Bounds
 from bilevel.hypergradient.online import copied
 from bilevel.hypergradient.rollout import roll_out
-from bilevel.hypergradient.settings import Compilable
 from bilevel.hypergradient.walk_back import walk_back
 from bilevel.hypergradient.window import Moment, Window, empty_window, pull_window, slide
 from bilevel.tree import Tensors, Tree, detach
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Truncated(Bounds, Compilable):
+class Truncated(Bounds):
     """Reverse mode through the last k of K steps; the state before them is taken as given.
 
     With a_K and S as in `Unrolled`:
@@ -30,9 +28,9 @@ class Truncated(Bounds, Compilable):
     Bias: what phi did before the last k steps. Where a step contracts by a factor q, it is at most of order
     q^k; at a fixed point the estimate is exactly k terms of `Implicit(solver="neumann")`. Steps that do not
     contract (a dilemma's drift, say) forget nothing, and about k / K of the gradient is left.
-    Cost: about K + 2 k steps.
-    Memory: k + 1 times (theta and the optimiser's state), each step's data, and the graph of one step; with
-    the settings of `Bounds` less, for more steps.
+    Cost: about K + k steps where the graph of the last k is kept, K + 2 k where they are computed again.
+    Memory: the graph of k steps, or k + 1 times (theta and the optimizer's state), each step's data, and the
+    graph of one step; with the settings of `Bounds` less, for more steps.
 
     With `window`, learning is online: the inner state is carried on from one outer step to the next, and a
     window of k steps slides over all of it. An outer step that comes every K < k steps walks back through its
@@ -77,7 +75,7 @@ class Truncated(Bounds, Compilable):
         super().__post_init__()
         require(self.steps >= 1, f"Truncated needs steps of at least 1, not {self.steps}.")
         require(
-            self.keeps_everything or not self.window,
+            self.keeps_states or not self.window,
             "A window keeps every state of its steps as it is: segments, levels, memory, keep_dtype and "
             "offload do not go with window=True.",
         )
@@ -115,8 +113,7 @@ class Truncated(Bounds, Compilable):
         if self.window:
             return self._slide(problem, (theta, opt_state), phi, steps, past)
         phi = detach(phi)
-        kernels = make_kernels(problem, (theta, opt_state), phi, self.compile, steps)
-        run = roll_out(problem, theta, opt_state, phi, steps, keep=self.steps, kernels=kernels, bounds=self)
+        run = roll_out(problem, theta, opt_state, phi, steps, keep=self.steps, bounds=self)
         return walk_back(problem, run, phi)
 
     @property
@@ -153,8 +150,7 @@ class Truncated(Bounds, Compilable):
             "one handed in has another length: K and steps must stay what they were.",
         )
         start, phi = copied(start), copied(phi)
-        kernels = make_kernels(problem, start, phi, self.compile, steps)
-        run = roll_out(problem, *start, phi, steps, keep=self.steps, kernels=kernels)
+        run = roll_out(problem, *start, phi, steps, keep=self.steps, bounds=self)
         data = run.inner_data[run.first :]
         own = [
             Moment(*run.kernels.trees(state), phi, seen)

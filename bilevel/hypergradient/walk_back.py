@@ -41,7 +41,12 @@ def walk_back(
             require_outer_path(problem, end[0], phi, outer_data)
         if not rollout.storage.exact:  # rounded states cannot tell
             require_pure(problem.step, rollout.storage.start, phi, rollout.inner_data[0])
-        pulled = _pull(rollout, rollout.plan, rollout.first, rollout.states, (cotangent, gradient))
+        if rollout.pulls is None:
+            pulled = _pull(rollout, rollout.plan, rollout.first, rollout.states, (cotangent, gradient))
+        else:
+            pulled = cotangent, gradient
+            for pull in reversed(rollout.pulls):
+                pulled = pull(*pulled)
         gradient = beyond(*pulled)
     if all_zero(gradient):
         require_inner_path(problem, rollout, phi)

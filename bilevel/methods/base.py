@@ -124,7 +124,7 @@ class Method(LossWeightSettings, abc.ABC):
     @property
     def outer_level(self) -> OuterLevel:
         """How what is learned above moves: here, the weights of losses, if they are learned."""
-        return OuterLevel("adam", Unrolled(compile=False), "never")
+        return OuterLevel("adam", Unrolled(), "never")
 
     def played(self, game: Game) -> Game:
         """The game as this method's agents play it: the same, unless the method adds actions to it.

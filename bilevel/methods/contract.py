@@ -52,6 +52,8 @@ class Placement:
     """Floating type of everything learned."""
     device: str = "cpu"
     """Any torch device."""
+    compile: bool = False
+    """Whether the hypergradient's steps are compiled (`bilevel.compile`)."""
 
     def __post_init__(self) -> None:
         whole = type(self.seeds) is int and self.seeds >= 1

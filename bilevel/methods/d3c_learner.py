@@ -48,9 +48,7 @@ class D3CLearner(PolicyLearner):
         asked = method.outer_learning_rate
         usual = EXACT_RATE if isinstance(self.play, ExactPlay) else SAMPLED_RATE
         self.rate = usual if asked is None else asked
-        self.evolution = Evolution(
-            samples=method.samples, sigma=method.sigma, members=True, fresh_data=True, compile=False
-        )
+        self.evolution = Evolution(samples=method.samples, sigma=method.sigma, members=True, fresh_data=True)
 
     def update(self, state: State) -> tuple[State, Metrics]:
         """One outer step: train the policies on mixed losses, then shift the weights by the bound.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bilevel.compile import Compiled
 from bilevel.hypergradient import BilevelProblem, Estimate
 from bilevel.hypergradient.base import Always
 from bilevel.hypergradient.online import online
@@ -80,7 +81,8 @@ class OuterLearner(PolicyLearner):
         self.costs = costs if cost_weight is None or self.course.ever(cost_weight) else None
         self.cost_weight = cost_weight
         self.weighed = self.costs is not None and cost_weight is not None and self.course.changes(cost_weight)
-        self.hypergradient = fit_hypergradient(self.outer.hypergradient, self.play)
+        fitted = fit_hypergradient(self.outer.hypergradient, self.play)
+        self.hypergradient = Compiled(fitted) if placement.compile else fitted
         self.online = online(self.hypergradient)
         self.starts_anew = self.outer.reset == "each-outer-step"
 

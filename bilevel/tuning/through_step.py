@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bilevel.compile import Compiled
 from bilevel.errors import require, require_name
 from bilevel.hypergradient.base import BilevelProblem, Hypergradient
 from bilevel.hypergradient.named import ESTIMATORS as HYPERGRADIENTS
@@ -53,13 +54,11 @@ def make_estimator(estimator: str | Implicit | Hypergradient) -> Callable[[LookA
         f"The estimator {built!r} carries a past from one outer step to the next, but each look ahead starts "
         "anew, where the model is: use one without a past.",
     )
-    if hasattr(built, "compile"):
-        require(
-            built.compile is not True,
-            "Losses that use a model as it is cannot be compiled: leave compile out, or write them as pure "
-            "functions (docs/functional_loss_weights.md).",
-        )
-        built = dataclasses.replace(built, compile=False)
+    require(
+        not isinstance(built, Compiled),
+        "Losses that use a model as it is cannot be compiled: leave Compiled out, or write them as pure "
+        "functions (docs/functional_loss_weights.md).",
+    )
     return ThroughStep(built)
 
 

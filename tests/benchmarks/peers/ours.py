@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 
+from bilevel.compile import Compiled
 from bilevel.hypergradient import (
     BilevelProblem,
     Evolution,
@@ -41,8 +42,8 @@ ESTIMATORS: dict[str, tuple[type, dict[str, Any]]] = {
 def make_estimator(name: str, *, compiled: bool, **settings: Any) -> Hypergradient:
     """Build an estimator that is certainly compiled, or certainly not."""
     make, fixed = ESTIMATORS[name]
-    made: Hypergradient = make(**fixed, **settings, compile=compiled)
-    return made
+    made: Hypergradient = make(**fixed, **settings)
+    return Compiled(made) if compiled else made
 
 
 def inner_optimiser(optimiser: Optimiser) -> GradientTransformation:

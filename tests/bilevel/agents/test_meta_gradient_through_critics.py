@@ -83,7 +83,7 @@ def test_what_phi_made_critics_learn_is_there(kind: str) -> None:
 
     whole, without = problem_of(case, sgd(0.2)), problem_of(case, sgd(0.2), cut)
     start = case.theta, sgd(0.2).init(case.theta), case.phi
-    ends = [Unrolled(compile=False)(problem, *start, steps=STEPS) for problem in (whole, without)]
+    ends = [Unrolled()(problem, *start, steps=STEPS) for problem in (whole, without)]
     assert torch.equal(ends[0].theta, ends[1].theta)
     difference = (ends[0].gradient - ends[1].gradient).norm() / ends[0].gradient.norm()
     assert difference > 0.01

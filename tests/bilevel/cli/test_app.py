@@ -56,7 +56,7 @@ def test_the_list_of_hypergradients_has_their_settings(call: Call) -> None:
     found = {line.split()[0]: line.rpartition(" (")[2] for line in lines}
     assert "steps" in found["truncated"].rstrip(")").split(", ")  # it has no default
     assert found["implicit"].startswith("solver=gmres, tolerance=None, iterations=100,")
-    assert found["one-step"] == "compile=auto)"
+    assert found["one-step"] == "no settings)"
 
 
 def test_on_a_terminal_lists_are_folded_to_it(

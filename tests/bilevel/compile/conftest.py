@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, fx
 
-from bilevel.compile import cache, packages, policy, program, registry
+from bilevel.compile import cache, packages, program, registry
 from bilevel.hypergradient import BilevelProblem
 from bilevel.optimisers import GradientTransformation, sgd
 from bilevel.step import inner_step
@@ -40,7 +40,6 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 def forget() -> None:
     registry.forget()
     program.unload()
-    policy._taken.clear()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""compile=True gives what compile=False gives, for every estimator, optimiser, form of data and of members.
+"""Compiled estimators give what eager ones give, for every estimator, optimiser, form of data and of members.
 
 Graphs of plain tensors are run as they are here; that their machine code agrees too is for
 `test_compiled_packages`.
@@ -15,7 +15,7 @@ import torch
 import torchopt
 from torch import Tensor
 
-from bilevel.compile import registry, tight
+from bilevel.compile import Compiled, registry, tight
 from bilevel.compile.functions import TreeForm
 from bilevel.hypergradient import (
     BilevelProblem,
@@ -87,7 +87,7 @@ def begin(problem: BilevelProblem, theta: Any, phi: Any, opt_state: Any = ()) ->
 def both(estimator: Any, start: Any, steps: int = 4) -> tuple[Estimate, Estimate]:
     """What an estimator gives with and without compiling."""
     found = [
-        dataclasses.replace(estimator, compile=choice)(
+        (Compiled(estimator) if choice else estimator)(
             start.problem, start.theta, start.opt_state, start.phi, steps=steps
         )
         for choice in (True, False)
@@ -137,7 +137,7 @@ def test_a_window_slides(start: Callable[..., Any]) -> None:
     problem, theta, opt_state, phi = start(adam(0.1))
     gradients = []
     for choice in (True, False):
-        estimator = Truncated(steps=5, window=True, compile=choice)
+        estimator = Compiled(Truncated(steps=5, window=True)) if choice else Truncated(steps=5, window=True)
         first = estimator(problem, theta, opt_state, phi, steps=2)
         second = estimator(problem, first.theta, first.opt_state, phi + 0.1, steps=2, past=first.past)
         gradients.append(second.gradient)
@@ -147,7 +147,7 @@ def test_a_window_slides(start: Callable[..., Any]) -> None:
 def test_no_package_is_built_for_another_number_of_members(
     start: Callable[..., Any], built: list[str], as_new: Callable[[], None]
 ) -> None:
-    estimator = Unrolled(compile=True)
+    estimator = Compiled(Unrolled())
     for members in (3, 8, 5, 200):
         assert_same(*both(estimator, start(adam(0.1), members=members)))
         assert len(built) == 3
@@ -162,7 +162,7 @@ def test_what_is_plain_has_a_package_for_each_number_of_members(
     """Members that a plain package was not made for would be read from beyond its tensors."""
     monkeypatch.setattr(tight, "MOST_WHOLE", 0)
     for count, members in ((3, 2), (6, 3), (6, 2)):
-        assert_same(*both(Unrolled(compile=True), coupled(members)), 1e-12)
+        assert_same(*both(Unrolled(), coupled(members)), 1e-12)
         assert sum(name.endswith(".pt2") for name in built) == count
 
 
@@ -296,9 +296,9 @@ def test_inputs_may_lie_anyhow_in_memory(start: Callable[..., Any]) -> None:
 def test_python_numbers_in_the_state_are_refused(name: str, start: Callable[..., Any]) -> None:
     problem, theta, opt_state, phi = start(getattr(torchopt, name)(0.1))
     with pytest.raises(
-        ValueError, match=r"cannot be compiled: .* hold a Python int .*compile=False"
+        ValueError, match=r"cannot be compiled: .* hold a Python int .*leave it uncompiled"
     ) as error:
-        Unrolled(compile=True)(problem, theta, opt_state, phi, steps=2)
+        Compiled(Unrolled())(problem, theta, opt_state, phi, steps=2)
     assert str(error.value).count(".") <= 3
     assert "\n" not in str(error.value)
 
@@ -314,7 +314,7 @@ def test_a_step_that_is_no_pure_function_is_refused(estimator: Any, start: Calla
     impure = dataclasses.replace(problem, step=noisy)
     for _ in range(2):
         with pytest.raises(ValueError, match="not a pure function"):
-            dataclasses.replace(estimator, compile=True)(impure, theta, opt_state, phi, steps=2)
+            Compiled(estimator)(impure, theta, opt_state, phi, steps=2)
 
 
 def test_what_changes_gets_a_package_of_its_own(built: list[str], as_new: Callable[[], None]) -> None:
@@ -348,4 +348,4 @@ def test_an_outer_loss_that_does_not_depend_on_theta_says_so(start: Callable[...
     problem, theta, opt_state, phi = start()
     blind = dataclasses.replace(problem, outer_loss=lambda theta, phi, data: phi.sum(-1))
     with pytest.raises(ValueError, match="outer loss does not depend on theta"):
-        Unrolled(compile=True)(blind, theta, opt_state, phi, steps=2)
+        Compiled(Unrolled())(blind, theta, opt_state, phi, steps=2)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bilevel.agents.policies import GRU, MLP, Convolutional, Policy, initial_parameters
+from bilevel.compile import Compiled
 from bilevel.hypergradient import BilevelProblem, Unrolled
 from bilevel.hypergradient.base import Always
 from bilevel.optimisers import sgd
@@ -40,7 +41,7 @@ def test_a_compiled_network_is_the_eager_one(policy: Policy, built: list[str]) -
     )
     theta = initial_parameters(policy, seed=0, seeds=2, agents=3)
     eager, compiled = (
-        Unrolled(compile=choice)(problem, theta, sgd(0.5).init(theta), phi, steps=2)
+        (Compiled(Unrolled()) if choice else Unrolled())(problem, theta, sgd(0.5).init(theta), phi, steps=2)
         for choice in (False, True)
     )
     assert built
@@ -59,7 +60,9 @@ def test_a_compiled_step_with_critics_is_the_eager_one(kind: Callable[..., Case]
         inner_data=Always(case.data),
     )
     start = problem, case.theta, sgd(0.2).init(case.theta), case.phi
-    eager, compiled = (Unrolled(compile=choice)(*start, steps=2) for choice in (False, True))
+    eager, compiled = (
+        (Compiled(Unrolled()) if choice else Unrolled())(*start, steps=2) for choice in (False, True)
+    )
     assert built
     assert eager.gradient.any()
     torch.testing.assert_close(compiled.gradient, eager.gradient, rtol=1e-11, atol=1e-12)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bilevel.compile import aoti, cache, program, tight
+from bilevel.compile import Compiled, aoti, cache, program, tight
 from bilevel.hypergradient import BilevelProblem, Forward, Unrolled
 from bilevel.optimisers import adam, sgd
 from bilevel.step import inner_step
@@ -24,9 +23,9 @@ from bilevel.step import inner_step
 def assert_same(estimator: Any, start: Any, tolerance: float, steps: int = 4) -> None:
     """Three calls: the first builds, the second goes the tight way, the third with what that chose."""
     problem, *inputs = start
-    expected = dataclasses.replace(estimator, compile=False)(problem, *inputs, steps=steps)
+    expected = estimator(problem, *inputs, steps=steps)
     for _ in range(3):
-        found = dataclasses.replace(estimator, compile=True)(problem, *inputs, steps=steps)
+        found = Compiled(estimator)(problem, *inputs, steps=steps)
         for name in ("gradient", "theta", "outer_loss"):
             one, other = getattr(found, name), getattr(expected, name)
             torch.testing.assert_close(one, other, rtol=0, atol=tolerance * float(other.abs().max()))
@@ -82,7 +81,7 @@ def test_all_steps_as_one_package_where_that_is_faster(
     assert "whole" in kinds()
     as_new()  # the choice is on disk
     problem, *inputs = meeting()
-    Unrolled(compile=True)(problem, *inputs, steps=4)
+    Compiled(Unrolled())(problem, *inputs, steps=4)
     assert program.loaded() == (1 if whole else 3)
     assert_same(Unrolled(), meeting(), 1e-12)
 
@@ -104,8 +103,8 @@ problem = BilevelProblem(
 for members in (2, 3):
     theta = torch.linspace(-1, 1, 2 * members, dtype=torch.float64).reshape(members, 2)
     found, expected = (
-        Unrolled(compile=choice)(problem, theta, optimiser.init(theta), theta.cos(), steps=3)
-        for choice in (True, False)
+        estimator(problem, theta, optimiser.init(theta), theta.cos(), steps=3)
+        for estimator in (Compiled(Unrolled()), Unrolled())
     )
     torch.testing.assert_close(found.gradient, expected.gradient, rtol=1e-12, atol=1e-12)
 print(len(cache.packages()) - before)

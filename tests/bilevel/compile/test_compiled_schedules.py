@@ -12,10 +12,8 @@ from bilevel.methods import OuterLearner, Placement, ToS
 
 
 def build(compiled: bool, **settings: Any) -> OuterLearner:
-    method = ToS(
-        hypergradient=f"unrolled(compile={compiled})", inner_steps=3, outer_optimiser="sgd", **settings
-    )
-    learner = method.build(games.make("prisoners-dilemma"), Placement(seeds=3))
+    method = ToS(inner_steps=3, outer_optimiser="sgd", **settings)
+    learner = method.build(games.make("prisoners-dilemma"), Placement(seeds=3, compile=compiled))
     assert isinstance(learner, OuterLearner)
     return learner
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from bilevel.compile import cache, packages
+from bilevel.compile import Compiled, cache, packages
 from bilevel.compile.c_compiler import CFunction
 from bilevel.compile.kernels import CompileWarning
 from bilevel.hypergradient import BilevelProblem, Forward, Implicit, Truncated, Unrolled
@@ -26,11 +26,11 @@ from bilevel.step import inner_step
 def assert_falls_back(estimator: Any, start: Any, reason: str) -> None:
     """Two calls warn once, and give what they give eagerly."""
     problem, *inputs = start
-    expected = dataclasses.replace(estimator, compile=False)(problem, *inputs, steps=3)
+    expected = estimator(problem, *inputs, steps=3)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         for _ in range(2):
-            found = dataclasses.replace(estimator, compile=True)(problem, *inputs, steps=3)
+            found = Compiled(estimator)(problem, *inputs, steps=3)
             torch.testing.assert_close(found.gradient, expected.gradient, rtol=1e-12, atol=1e-12)
             torch.testing.assert_close(found.theta, expected.theta, rtol=1e-12, atol=1e-12)
     assert [warning.category for warning in said] == [CompileWarning]
@@ -99,7 +99,7 @@ def test_a_package_that_cannot_be_loaded_is_built_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     problem, *inputs = start()
-    Unrolled(compile=True)(problem, *inputs, steps=2)
+    Compiled(Unrolled())(problem, *inputs, steps=2)
     as_new()
     right, failed = packages.load_library, set[str]()
 
@@ -111,10 +111,10 @@ def test_a_package_that_cannot_be_loaded_is_built_again(
 
     monkeypatch.setattr(packages, "load_library", load)
     first = list(built)
-    found = Unrolled(compile=True)(problem, *inputs, steps=2)
+    found = Compiled(Unrolled())(problem, *inputs, steps=2)
     libraries = [sorted(name for name in names if name.endswith(".so")) for names in (first, built)]
     assert libraries[1] == sorted(2 * libraries[0])
-    expected = Unrolled(compile=False)(problem, *inputs, steps=2)
+    expected = Unrolled()(problem, *inputs, steps=2)
     torch.testing.assert_close(found.gradient, expected.gradient, rtol=1e-12, atol=1e-12)
 
 
@@ -137,7 +137,7 @@ def test_a_folder_that_others_may_write_to_runs_nothing(
     mode: int, start: Callable[..., Any], built: list[str], as_new: Callable[[], None], cache_folder: Path
 ) -> None:
     problem, *inputs = start()
-    Unrolled(compile=True)(problem, *inputs, steps=2)
+    Compiled(Unrolled())(problem, *inputs, steps=2)
     as_new()
     cache_folder.chmod(mode)
     assert_falls_back(Unrolled(), start(), "can be written to by other users")
@@ -161,7 +161,7 @@ def test_the_next_process_sees_what_the_loss_reads_now(
             step=inner_step(scaled, inner), outer_loss=lambda theta, phi, data: theta.sum(-1)
         )
         gradients = [
-            dataclasses.replace(estimator, compile=choice)(
+            (Compiled(estimator) if choice else estimator)(
                 problem, theta, inner.init(theta), phi, steps=2
             ).gradient
             for choice in (True, False)
@@ -176,6 +176,7 @@ NO_COMPILER = """
 import os, sys, warnings
 os.environ["PATH"] = "/nowhere"
 import torch
+from bilevel.compile import Compiled
 from bilevel.hypergradient import BilevelProblem, Unrolled
 from bilevel.optimisers import sgd
 from bilevel.step import inner_step
@@ -188,7 +189,7 @@ zeros, ones = torch.zeros(2, 1), torch.ones(2, 1)
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     for _ in range(2):
-        found = Unrolled(compile=True)(problem, zeros, sgd(0.25).init(zeros), ones, steps=2)
+        found = Compiled(Unrolled())(problem, zeros, sgd(0.25).init(zeros), ones, steps=2)
 assert found.gradient.tolist() == [[0.75], [0.75]], found.gradient
 print(*(f"{warning.category.__name__}: {warning.message}" for warning in said), sep="\\n")
 """

@@ -1,4 +1,4 @@
-"""A run knows its length: whether it compiles does not depend on what its process did before."""
+"""A run decides once whether its steps are compiled, and keeps to it when it goes on."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pytest
 
 from bilevel.cli.progress import COMPILED
 from bilevel.cli.train import follow
-from bilevel.compile import c_compiler, cache, policy, program, registry
+from bilevel.compile import c_compiler, cache, program, registry
 from bilevel.compile.kernels import CompileWarning
+from bilevel.experiment import run
 from bilevel.experiment.config import RunConfig, default_config
 from bilevel.experiment.provenance import ProvenanceWarning
 from bilevel.experiment.run import RunFolder, RunInterrupted, create_run, train
-from bilevel.hypergradient import make_hypergradient
 from bilevel.methods import ToS
 
 
@@ -30,16 +30,14 @@ def no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv(c_compiler.VARIABLE, "/nowhere/cc")
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "packages"))
-    monkeypatch.setattr(policy, "WORTH", 12)
     registry.forget()
     program.unload()
 
 
 def config(**more: Any) -> RunConfig:
-    """4 outer steps with 3 inner ones: 12 in all."""
     chosen = default_config("chicken", "tos")
-    method = dataclasses.replace(chosen.method, inner_steps=3, **more)
-    return dataclasses.replace(chosen, method=method, seeds=2, outer_steps=4, checkpoint_every=1)
+    method = dataclasses.replace(chosen.method, inner_steps=3)
+    return dataclasses.replace(chosen, method=method, seeds=2, outer_steps=8, checkpoint_every=1, **more)
 
 
 def compiles(folder: RunFolder, listener: Callable[..., object] | None = None) -> bool:
@@ -61,47 +59,47 @@ def stop_after(done: int) -> Callable[..., object]:
     return listener
 
 
-@pytest.mark.parametrize(("worth", "expected"), [(12, True), (13, False)])
-def test_a_run_decides_by_its_length_and_again_when_resumed(
-    worth: int, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("worth", [True, False])
+def test_auto_decides_once_and_keeps_to_it_when_resumed(
+    worth: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy, "WORTH", worth)
+    asked = []
+    monkeypatch.setattr(run, "worth_compiling", lambda learner, state, steps: asked.append(steps) or worth)
+    monkeypatch.delenv(c_compiler.VARIABLE)
+    whole, halves = (create_run(config(), tmp_path / name) for name in ("whole", "halves"))
+    train(whole)
+    for stop in (2, 6, 9):
+        with contextlib.suppress(RunInterrupted):
+            train(halves, stop_after(stop))
+    assert asked == [8, 8]
+    for name in ("metrics.csv", "evaluation.csv"):
+        assert (halves.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+@pytest.mark.parametrize("choice", ["always", "never"])
+def test_what_is_set_stays(choice: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "worth_compiling", lambda *_: pytest.fail("nobody is to ask"))
+    folder = create_run(config(compile=choice), tmp_path / "run")
+    assert compiles(folder) is (choice == "always")
+    assert json.loads(folder.config.read_text())["compile"] == choice
+
+
+def test_a_run_of_a_version_without_the_setting_goes_on(tmp_path: Path) -> None:
     folder = create_run(config(), tmp_path / "run")
-    assert compiles(folder, stop_after(3)) is expected
-    assert not folder.finished
-    assert compiles(folder) is expected  # one step is left
+    settings = json.loads(folder.config.read_text())
+    del settings["compile"]
+    folder.config.write_text(json.dumps(settings))
+    train(folder)
     assert folder.finished
 
 
-@pytest.mark.parametrize("choice", [True, False])
-def test_what_is_set_stays(choice: bool, tmp_path: Path) -> None:
-    folder = create_run(config(hypergradient=f"unrolled(compile={choice})"), tmp_path / "run")
-    assert compiles(folder) is choice
-
-
-def test_the_configuration_keeps_what_was_written(tmp_path: Path) -> None:
-    folder = create_run(config(), tmp_path / "run")
-    before = folder.config.read_text()
-    assert json.loads(before)["method"]["hypergradient"] == "unrolled"
-    compiles(folder)
-    assert folder.config.read_text() == before
-    method = config().method
-    assert isinstance(method, ToS)
-    assert make_hypergradient(method.hypergradient).compile == "auto"  # type: ignore[attr-defined]
-
-
-def test_an_estimator_without_the_setting_is_left_alone() -> None:
-    def own(*inputs: Any, steps: int) -> Any:
-        raise AssertionError
-
-    assert policy.decided(own, 10**9) is own
-    assert repr(policy.decided(make_hypergradient("truncated(steps=3)"), 11)) == (
-        "Truncated(steps=3, compile=False)"
-    )
+def test_an_estimator_that_is_to_be_compiled_names_the_new_form() -> None:
+    with pytest.raises(ValueError, match=r"no setting compile: .*--compile always"):
+        ToS(hypergradient="unrolled(compile=True)")
 
 
 def test_the_command_line_says_so_on_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = create_run(config(), tmp_path / "run")
+    folder = create_run(config(compile="always"), tmp_path / "run")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CompileWarning)
         follow(folder)
@@ -115,7 +113,7 @@ def test_the_command_line_says_so_on_one_line(tmp_path: Path, capsys: pytest.Cap
 def test_a_run_that_goes_on_compiled_where_it_ran_eagerly_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = create_run(config(hypergradient="unrolled(compile=True)"), tmp_path / "run")
+    folder = create_run(config(compile="always"), tmp_path / "run")
     assert compiles(folder, stop_after(1))
     assert compiles(folder, stop_after(2))  # eagerly, as before: nothing more to say
     monkeypatch.delenv(c_compiler.VARIABLE)
@@ -128,7 +126,7 @@ def test_a_run_that_goes_on_compiled_where_it_ran_eagerly_says_so(
 def test_a_run_that_goes_on_without_a_compiler_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = create_run(config(hypergradient="unrolled(compile=True)"), tmp_path / "run")
+    folder = create_run(config(compile="always"), tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.delenv(c_compiler.VARIABLE)
         assert not compiles(folder, stop_after(2))

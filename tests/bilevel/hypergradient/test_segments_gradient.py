@@ -122,8 +122,8 @@ class Counted:
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 37])
 def test_the_steps_that_were_promised(steps):
-    """K forward, K pulled back, and what the plan takes again: K - (number of segments) with one level."""
-    assert Counted().run(Unrolled(), steps) == 2 * steps
+    """K forward, K again, and what the plan takes again: K - (number of segments) with one level."""
+    assert Counted().run(Unrolled(recompute=True), steps) == 2 * steps
     plan = cut(steps, None)
     assert steps_again(plan) == (steps - len(plan.starts) if steps > 2 else 0)
     assert Counted().run(Unrolled(segments="sqrt"), steps) == 2 * steps + steps_again(plan)
@@ -132,6 +132,15 @@ def test_the_steps_that_were_promised(steps):
     assert Counted().run(Truncated(steps=5, segments=2), steps) == (
         steps + min(5, steps) + steps_again(cut(min(5, steps), 2))
     )
+
+
+@pytest.mark.parametrize("steps", [1, 2, 37])
+def test_a_graph_that_is_kept_takes_every_step_once(steps):
+    """Besides two that tell whether the step is pure, and one whose graph is measured: once for each form."""
+    counted = Counted()
+    assert counted.run(Unrolled(), steps) == steps + 2 + (steps > 1)
+    assert counted.run(Unrolled(), steps) == 2 * steps + 2 + (steps > 1)
+    assert counted.run(Truncated(steps=1), steps) == 3 * steps + 2 + (steps > 1)
 
 
 def test_data_are_drawn_once_all_the_same():

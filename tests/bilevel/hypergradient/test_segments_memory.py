@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled
+from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled, bounds
 from bilevel.hypergradient.peak_memory import measure_peak
 from bilevel.hypergradient.segments import cut, fewest_states, most_kept
 from bilevel.optimisers import momentum
@@ -36,7 +36,18 @@ WORK = 13 * STATE
 
 @pytest.mark.parametrize("steps", [10, 100, 400])
 def test_everything_kept_grows_with_the_steps(steps):
-    assert 0 <= peak(Unrolled(), steps) - steps * STATE <= WORK
+    assert 0 <= peak(Unrolled(recompute=True), steps) - steps * STATE <= WORK
+
+
+def test_a_graph_is_kept_within_its_budget_alone(monkeypatch):
+    """Of one step it takes about 1.5 states here: 100 steps in 200 states, and not in 100."""
+    kept, states = peak(Unrolled(recompute=False), 100), peak(Unrolled(recompute=True), 100)
+    assert 1.2 * states < kept < 2 * states
+    for budget, expected in ((200 * STATE, kept), (100 * STATE, states)):
+        monkeypatch.setattr(bounds, "GRAPH_BYTES", budget)
+        assert peak(Unrolled(), 100) == pytest.approx(expected, rel=0.01)
+    monkeypatch.setattr(bounds, "GRAPH_BYTES", 1)
+    assert peak(Unrolled(), 1) == pytest.approx(peak(Unrolled(recompute=False), 1), abs=16)
 
 
 @pytest.mark.parametrize("steps", [10, 100, 400])
@@ -55,12 +66,12 @@ def test_memory_is_kept_within(steps):
 
 
 def test_half_the_bits_are_half_the_memory():
-    whole, half = peak(Unrolled(), 200), peak(Unrolled(keep_dtype="bfloat16"), 200)
+    whole, half = peak(Unrolled(recompute=True), 200), peak(Unrolled(keep_dtype="bfloat16"), 200)
     assert half <= 100 * STATE + 200 * 8 + WORK < whole
 
 
 def test_truncated_keeps_its_own_steps_alone():
-    assert peak(Truncated(steps=16), 300) <= 17 * STATE + WORK
+    assert peak(Truncated(steps=16, recompute=True), 300) <= 17 * STATE + WORK
     assert peak(Truncated(steps=100, segments="sqrt"), 300) <= 20 * STATE + WORK
 
 

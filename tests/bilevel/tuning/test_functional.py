@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bilevel.compile import Compiled
 from bilevel.hypergradient import Unrolled
 from bilevel.optimisers import adam
 from bilevel.tuning import FunctionalTuner, LossWeights, LossWeightTuner, ScheduledLossWeights
@@ -98,7 +99,7 @@ def test_compiled_it_learns_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "SAMPLES", 2)
     found = []
     for compiled in (False, True):
-        tuner, weights = functional(estimator=Unrolled(compile=compiled))
+        tuner, weights = functional(estimator=Compiled(Unrolled()) if compiled else Unrolled())
         theta, _ = run(tuner, 1)
         found.append((weights.values().detach(), *theta.values()))
     for one, other in zip(*found, strict=True):

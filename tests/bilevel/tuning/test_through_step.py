@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bilevel.compile import Compiled
 from bilevel.hypergradient import Implicit, Unrolled
 from bilevel.hypergradient.named import ESTIMATORS
 from bilevel.tuning import HyperParameter, LossWeights, LossWeightTuner, SampleWeights
@@ -195,7 +196,8 @@ def test_what_an_estimator_cannot_do_is_one_sentence() -> None:
     refused = {
         "persistent-evolution": "carries a past from one outer step to the next",
         "truncated(steps=2, window=True)": "carries a past from one outer step to the next",
-        "unrolled(compile=True)": "Losses that use a model as it is cannot be compiled",
+        Compiled(Unrolled()): "Losses that use a model as it is cannot be compiled",
+        "unrolled(compile=True)": "An estimator has no setting compile",
         "truncated": "The hypergradient 'truncated' needs the setting 'steps'",
         "truncatd(steps=2)": r"There is no estimator 'truncatd'\. Did you mean 'truncated'",
     }

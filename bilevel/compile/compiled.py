@@ -1,0 +1,68 @@
+"""An estimator whose steps are compiled."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from bilevel.compile.functions import NotCompilableError, TreeForm
+from bilevel.hypergradient.base import BilevelProblem, Estimate, Hypergradient
+from bilevel.hypergradient.online import online
+from bilevel.hypergradient.unrolled import Unrolled
+from bilevel.tree import Tree, detach
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """An estimator that takes its steps, and their derivatives, as packages of machine code.
+
+    The packages are found on disk, or built at the first call, for which it takes some seconds. The estimate
+    is the same but for rounding. What cannot be compiled runs eagerly, with one `CompileWarning` that says
+    why.
+
+    >>> from bilevel.hypergradient import Unrolled
+    >>> Compiled(Unrolled())
+    Compiled(estimator=Unrolled())
+    """
+
+    estimator: Hypergradient
+    """Any of `bilevel.hypergradient`; `persistent-evolution` too, whose particles are then compiled."""
+
+    def __call__(
+        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int, **past: Any
+    ) -> Estimate:
+        """Learn for K steps, and estimate the gradient of how that ended; see `Hypergradient`.
+
+        Raises:
+            ValueError: as the estimator; or a leaf of the state or of the outer variables is no tensor.
+        """
+        # The compiler's modules take as long to load as torch itself: not before they are needed.
+        from bilevel.compile.kernels import CompiledKernels
+        from bilevel.compile.tight import tight_walk
+
+        try:
+            TreeForm.split((detach(theta), detach(opt_state)), "theta and the optimizer's state")
+            TreeForm.split(phi, "the outer variables")
+        except NotCompilableError as reason:
+            raise ValueError(f"This problem cannot be compiled: {reason}, or leave it uncompiled.") from None
+        whole = isinstance(self.estimator, Unrolled) and self.estimator.keeps_states
+        found = tight_walk(problem, theta, opt_state, phi, steps, recall=True) if whole else None
+        if found is not None:
+            return found
+        compiled = dataclasses.replace(problem, kernels=CompiledKernels)
+        estimate = self.estimator(compiled, theta, opt_state, phi, steps=steps, **past)
+        # Now that every package is there: the first call is to give the same bits as the next.
+        again = tight_walk(problem, theta, opt_state, phi, steps, whole_only=True) if whole else None
+        return again or estimate
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the estimator carries anything from one outer step to the next."""
+        return online(self.estimator) is not None
+
+    def begin(self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int) -> Tree:
+        """Make the past with which learning starts; see `OnlineHypergradient`."""
+        estimator = online(self.estimator)
+        assert estimator is not None, "an estimator without a past has none to begin with"
+        return estimator.begin(problem, theta, opt_state, phi, steps=steps)
