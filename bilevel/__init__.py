@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bilevel._version import __version__
-from bilevel.lazy import lazy_names
+from games.lazy import lazy_names
 
 if TYPE_CHECKING:
     from bilevel.experiment.config import RunConfig, default_config

@@ -1,36 +1,5 @@
-"""How bad input is refused: one sentence, raised early.
+"""How bad input is refused: one sentence, raised early."""
 
-The same two functions stand in `games.errors` (a test compares them): the games need nothing of this
-package, and this package's parts that know of no game must not load the games.
-"""
+from games.errors import require, require_name
 
-from __future__ import annotations
-
-import difflib
-from collections.abc import Iterable
-
-
-def require(condition: bool, sentence: str) -> None:
-    """Raise ValueError with this sentence unless the condition holds.
-
-    >>> require(2 < 1, "steps must be at least 1, not 0.")
-    Traceback (most recent call last):
-    ValueError: steps must be at least 1, not 0.
-    """
-    if not condition:
-        raise ValueError(sentence)
-
-
-def require_name(name: str, known: Iterable[str], kind: str) -> None:
-    """Raise ValueError, naming the nearest ones, unless `name` is known.
-
-    >>> require_name("adm", ["adam", "sgd"], "optimiser")
-    Traceback (most recent call last):
-    ValueError: There is no optimiser 'adm'. Did you mean 'adam'? Known: adam, sgd.
-    """
-    names = list(known)
-    if name in names:
-        return
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise ValueError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+__all__ = ["require", "require_name"]

@@ -6,8 +6,9 @@ import os
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn.functional import pad
+
+from games.tracing import traced
 
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 """MKL's products then round alike wherever in memory a matrix lies; MKL reads it at its first product."""
@@ -30,7 +31,7 @@ def sigmoid(values: Tensor) -> Tensor:
     """
     count = values.shape[1:].numel() if values.dim() else 0
     missing = -count % LANES
-    if not missing or not values.is_cpu or get_proxy_mode() is not None:  # a compiler has rules of its own
+    if not missing or not values.is_cpu or traced():  # a compiler has rules of its own
         return torch.sigmoid(values)
     whole = torch.sigmoid(pad(values.reshape(len(values), count), (0, missing)))
     return whole[:, :count].contiguous().view(values.shape)

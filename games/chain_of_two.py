@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+from games.tracing import traced
 
 
 def flow(first: Tensor, second: Tensor, source: Tensor, discount: float) -> Tensor:
@@ -48,7 +49,7 @@ class _Flow(torch.autograd.Function):
     @staticmethod
     def forward(first: Tensor, second: Tensor, source: Tensor, discount: float, transposed: bool) -> Tensor:
         joint = _joint(first, second)
-        if not _traced():
+        if not traced():
             matrix = torch.eye(4, dtype=joint.dtype, device=joint.device) / discount - joint
             system = matrix if transposed else matrix.mT
             solved: Tensor = torch.linalg.solve(system, source.unsqueeze(-1))
@@ -93,11 +94,6 @@ def _flow(first: Tensor, second: Tensor, source: Tensor, discount: float, *, tra
 def _joint(first: Tensor, second: Tensor) -> Tensor:
     """[..., state, joint action] of two [..., state, action]."""
     return (first.unsqueeze(-1) * second.unsqueeze(-2)).flatten(-2)
-
-
-def _traced() -> bool:
-    """Whether what happens is being written down by a compiler."""
-    return torch.compiler.is_compiling() or get_proxy_mode() is not None
 
 
 def _eliminate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, TypeVarTuple, cast
+from typing import TypeVar, TypeVarTuple
 
 import numpy as np
 import torch
@@ -49,7 +49,8 @@ def kept(make: Callable[[*Arguments], Made]) -> Callable[[*Arguments], Made]:
     """Let a function that returns constants make each of them only once.
 
     Its arguments must be hashable and are given by position. `torch.compile` takes what it returns as a
-    constant, as long as the cache is hidden from it.
+    constant, as long as the cache is hidden from it: `torch.compiler.assume_constant_result` sets the same
+    attribute, but loads the compiler, which takes longer than loading all the games.
 
     >>> kept(lambda number: [number])(1)
     [1]
@@ -59,5 +60,5 @@ def kept(make: Callable[[*Arguments], Made]) -> Callable[[*Arguments], Made]:
     def look_up(*arguments: *Arguments) -> Made:
         return cached(*arguments)
 
-    assume: Callable[[object], object] = torch.compiler.assume_constant_result
-    return cast(Callable[[*Arguments], Made], assume(look_up))
+    look_up._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return look_up

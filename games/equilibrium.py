@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 from torch import Tensor
 
 from games.base import ExactGame
@@ -173,7 +173,7 @@ def _maximin(payoffs: NDArray[np.float64]) -> NDArray[np.float64]:
     """The rows' mixture that secures most: max v such that x' A >= v in every column, sum(x) = 1, x >= 0."""
     rows, columns = payoffs.shape
     scaled = (payoffs - payoffs.min()) / (np.ptp(payoffs) or 1.0)  # the solver's tolerances are absolute
-    answer: Any = linprog(
+    answer: Any = scipy.optimize.linprog(
         c=[0.0] * rows + [-1.0],
         A_ub=np.hstack((-scaled.T, np.ones((columns, 1)))),
         b_ub=np.zeros(columns),

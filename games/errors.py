@@ -30,3 +30,7 @@ def require_name(name: str, known: Iterable[str], kind: str) -> None:
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise ValueError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+
+
+class CopyError(RuntimeError):
+    """The code of an environment from outside failed; the sentence says in which copy."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from games._gift_actions import GiftGame, GiftState, without_gifts
 from games.base import ExactGame, Game
 from games.constants import constant, kept
 from games.errors import require
-from games.gift_actions import GiftGame, GiftState, without_gifts
 from games.memory_one import observed_states
 from games.repeated import RepeatedGame
 from games.wrapped import WrappedExactGame

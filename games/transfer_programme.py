@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 
 from games.profiles import TOLERANCE, Deviation, Deviations
 from games.transfer_matrices import TransferMatrices
@@ -150,7 +150,7 @@ def _linprog(
     bounds: list[tuple[float | None, float | None]],
 ) -> Any:
     """Minimise; every equality's right side is 1."""
-    answer: Any = linprog(objective, upper, limits, equal, np.ones(len(equal)), bounds)
+    answer: Any = scipy.optimize.linprog(objective, upper, limits, equal, np.ones(len(equal)), bounds)
     if answer.status not in (0, INFEASIBLE):
         raise ArithmeticError(f"The linear programme was not solved: {answer.message}")
     return answer

@@ -282,7 +282,7 @@ from bilevel.methods.loss_bound import loss_bound
 from bilevel.optimisers import sgd
 from bilevel.outer.anarchy_bound import anarchy_bound
 from bilevel.outer.empathy import gift_weights, relationships
-from games.gift_actions import gift_actions
+from games import gift_actions
 
 game = dilemma()
 print(

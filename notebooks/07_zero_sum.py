@@ -171,10 +171,9 @@ for name, policies in (
 # %%
 from bilevel import BilevelProblem, Unrolled, inner_step_per_agent
 from bilevel.optimisers import sgd
-from games import equilibrium
+from games import equilibrium, zero_sum
 from games.matrix import NormalForm
 from games.shared import shared
-from games.zero_sum import zero_sum
 
 pennies, bonus_game = (NormalForm(table=tuple(cafes(bonus).tolist())) for bonus in (0.0, 0.5))
 ours = shared(bonus_game, T).values(path[-1].unsqueeze(1))
@@ -517,6 +516,6 @@ check_4(cheapest, cafes)
 # * Daskalakis and others, *Training GANs with optimism*, arXiv 1711.00141: exercise 3.
 # * Lanctot and others, *A unified game-theoretic approach to multiagent reinforcement learning*, arXiv
 #   1711.00832: exploitability as a measure of learners.
-# * In this toolkit: `games/zero_sum.py` turns any game into the opposed part, `games/soccer.py` is zero-sum
+# * In this toolkit: `games/_zero_sum.py` turns any game into the opposed part, `games/soccer.py` is zero-sum
 #   play on a grid.
 # * Next: `08_learning_loss_weights`.

@@ -5,23 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
+from importlib import import_module
 
 import bilevel
-from bilevel.cli.cache import cache_command
-from bilevel.cli.check import check_command
-from bilevel.cli.compare import compare_command
-from bilevel.cli.demo import demo
-from bilevel.cli.games import games_command
-from bilevel.cli.lists import list_hypergradients, list_methods
-from bilevel.cli.play import play_command
+from bilevel.cli.interrupted import leaving_at_once
 from bilevel.cli.stopped import FAILED, Stopped, unusable
-from bilevel.cli.theory import theory_command
-from bilevel.cli.train import train_command
-from bilevel.cli.tune import tune_command
 from bilevel.errors import require_name
-from games.foreign.contract import CopyError
+from games.errors import CopyError
 
 TORCH_MEMORY = (
     "can't allocate memory",
@@ -30,6 +20,8 @@ TORCH_MEMORY = (
     "integer multiplication overflow",
 )
 """How torch's RuntimeErrors say so where there is no CUDA; they have no class of their own."""
+CUDA_MEMORY = "OutOfMemoryError"
+"""The name of the class of torch's that do have one; torch itself is loaded only by commands that need it."""
 NO_MEMORY = "There is not enough memory: fewer seeds, agents, episodes, steps or units need less."
 LONGEST = 1500
 """Characters of a refusal; of a longer one, which repeats what it was given, the middle is left out."""
@@ -45,24 +37,57 @@ class Command:
     """What it does, in one line."""
 
 
+def _command_of(module: str, name: str) -> Callable[[list[str]], object]:
+    """A function of a module of this package, which loads when it is called."""
+
+    def run(arguments: list[str]) -> object:
+        with leaving_at_once():  # torch takes seconds to load
+            command: Callable[[list[str]], object] = getattr(import_module(f"bilevel.cli.{module}"), name)
+        return command(arguments)
+
+    return run
+
+
 COMMANDS = {
-    "train": Command(train_command, "train a method on a game, many seeds at once; or resume a run"),
-    "demo": Command(demo, "two dilemmas, four methods: a table and figures in a minute or two"),
-    "compare": Command(compare_command, "compare methods on a game: a table with intervals, figures, files"),
+    "train": Command(
+        _command_of("train", "train_command"), "train a method on a game, many seeds at once; or resume a run"
+    ),
+    "demo": Command(
+        _command_of("demo", "demo"),
+        "two dilemmas, four methods: a table and figures in a minute or two",
+    ),
+    "compare": Command(
+        _command_of("compare", "compare_command"),
+        "compare methods on a game: a table with intervals, figures, files",
+    ),
     "tune": Command(
-        tune_command, "learn the weights of a task's losses; a table against other ways, or a list of tasks"
+        _command_of("tune", "tune_command"),
+        "learn the weights of a task's losses; a table against other ways, or a list of tasks",
     ),
     "check": Command(
-        check_command, "which estimator of the meta-gradient suits a game and a method? a table"
+        _command_of("check", "check_command"),
+        "which estimator of the meta-gradient suits a game and a method? a table",
     ),
     "theory": Command(
-        theory_command, "what is best, stable and least to give in a one-shot game, with proofs"
+        _command_of("theory", "theory_command"),
+        "what is best, stable and least to give in a one-shot game, with proofs",
     ),
-    "games": Command(games_command, "list the games; or one game's page, picture and Schelling diagram"),
-    "play": Command(play_command, "write a clip of a game, played at random, by the book or by a run"),
-    "methods": Command(list_methods, "list the methods"),
-    "hypergradients": Command(list_hypergradients, "list the estimators of the meta-gradient"),
-    "cache": Command(cache_command, "list the packages that steps were compiled into; or delete them"),
+    "games": Command(
+        _command_of("games", "games_command"),
+        "list the games; or one game's page, picture and Schelling diagram",
+    ),
+    "play": Command(
+        _command_of("play", "play_command"),
+        "write a clip of a game, played at random, by the book or by a run",
+    ),
+    "methods": Command(_command_of("lists", "list_methods"), "list the methods"),
+    "hypergradients": Command(
+        _command_of("lists", "list_hypergradients"), "list the estimators of the meta-gradient"
+    ),
+    "cache": Command(
+        _command_of("cache", "cache_command"),
+        "list the packages that steps were compiled into; or delete them",
+    ),
 }
 
 
@@ -80,7 +105,7 @@ def run(arguments: list[str]) -> int:
     except MemoryError:  # Python's and NumPy's
         return _say(NO_MEMORY, FAILED)
     except RuntimeError as error:
-        memory = isinstance(error, torch.OutOfMemoryError) or any(said in str(error) for said in TORCH_MEMORY)
+        memory = type(error).__name__ == CUDA_MEMORY or any(said in str(error) for said in TORCH_MEMORY)
         if not memory:
             raise
         return _say(NO_MEMORY, FAILED)

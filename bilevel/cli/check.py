@@ -11,8 +11,10 @@ import torch
 import tyro
 from rich.console import Console
 
+from bilevel import report
 from bilevel.cli.leading import split_leading
 from bilevel.cli.load import load_file
+from bilevel.cli.method_rules import method_rules
 from bilevel.cli.settings import read_settings
 from bilevel.errors import require
 from bilevel.experiment.config import DtypeName, RunConfig
@@ -23,7 +25,7 @@ from bilevel.hypergradient.compare import compare_hypergradients
 from bilevel.hypergradient.comparison import HypergradientComparison
 from bilevel.methods import METHODS, Learner, Method, OuterMethod, PolicyLearner, State
 from bilevel.methods.fitting import fit_hypergradient
-from bilevel.report.estimators import comparison_table, write_comparison
+from bilevel.report.estimators import comparison_table
 from bilevel.tree import Tree
 from bilevel.words import counted
 from games.base import ExactGame, Game
@@ -116,7 +118,7 @@ def check_command(arguments: list[str]) -> None:
     steps = f"K = {counted(comparison.steps, 'inner step')}"
     Console(highlight=False).print(comparison_table(comparison, f"{settings.title}, {steps}"))
     if chosen.out is not None:
-        written = write_comparison(comparison, chosen.out, settings.title)
+        written = report.write_comparison(comparison, chosen.out, settings.title)
         print(f"\nWritten: {', '.join(map(str, written))}")
 
 
@@ -190,6 +192,7 @@ def parse_check(game_name: str, method_name: str, arguments: list[str]) -> Check
             "how to read the table."
         ),
         default=Check(game_name=game_name, method_name=method_name, game=game, method=method),
+        rules=method_rules(),
     )
 
 

@@ -11,19 +11,18 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from bilevel import report
 from bilevel.cli.leading import split_leading
 from bilevel.cli.load import load_file
 from bilevel.cli.method_settings import labelled_methods, methods_with_settings
+from bilevel.cli.resumable import resumable
 from bilevel.cli.settings import read_settings
-from bilevel.cli.stopped import resumable
 from bilevel.cli.train import follow
 from bilevel.errors import require
 from bilevel.experiment.comparison import USUAL, Comparison, load_comparison
 from bilevel.experiment.config import DtypeName, RunConfig
 from bilevel.experiment.presets import preset, sizes
 from bilevel.experiment.statistics import require_seeds
-from bilevel.report.comparison_figures import write_comparison_figures
-from bilevel.report.comparison_files import write_comparison_files
 from bilevel.report.comparison_table import comparison_table
 from bilevel.report.measures import Compared, compare_runs
 from bilevel.report.theory_beside import theory_of
@@ -138,9 +137,11 @@ def show(rows: Sequence[Compared], out: Path | None) -> None:
         rows: of `compare_runs`.
         out: the folder.
     """
-    theory, written = theory_of(rows[0].results.config.game), []
+    theory = theory_of(rows[0].results.config.game)
+    written: list[Path] = []
     if out is not None:
-        written = [*write_comparison_figures(rows, out, theory), *write_comparison_files(rows, out, theory)]
+        written = report.write_comparison_figures(rows, out, theory)
+        written += report.write_comparison_files(rows, out, theory)
     Console(highlight=False).print(comparison_table(rows, theory))
     if out is not None:
         print(f"\nWritten to {out}: {', '.join(path.name for path in written)}")

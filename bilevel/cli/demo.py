@@ -9,15 +9,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bilevel import report
+from bilevel.cli.resumable import resumable
 from bilevel.cli.settings import read_settings
-from bilevel.cli.stopped import resumable
 from bilevel.cli.train import follow
 from bilevel.errors import require
 from bilevel.experiment.comparison import USUAL, find_or_create
 from bilevel.experiment.config import RunConfig, default_config
 from bilevel.experiment.run import Results
 from bilevel.experiment.statistics import interquartile_mean
-from bilevel.report.figures import write_overview, write_run_figures
 from bilevel.report.table import percent, results_table, share_of_optimum
 
 GAMES = {
@@ -57,11 +57,11 @@ def demo(arguments: list[str]) -> None:
     with resumable("Run the same command again: what is done is kept."):
         results = {key: follow(folder) for key, folder in folders.items()}
         for key, folder in folders.items():
-            write_run_figures(folder, results[key])
+            report.write_run_figures(folder, results[key])
         by_game = {
             title: {method: results[game, method] for method in METHODS} for game, title in GAMES.items()
         }
-        picture = write_overview(by_game, settings.out / "overview.png")
+        picture = report.write_overview(by_game, settings.out / "overview.png")
         Console(highlight=False).print(results_table(list(results.values())))
         for title, runs in by_game.items():
             print(f"\n{sentence(title, runs)}")

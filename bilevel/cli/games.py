@@ -10,14 +10,13 @@ from typing import Annotated
 import tyro
 
 import games
+from bilevel import report
 from bilevel.cli.leading import split_name
-from bilevel.cli.lists import print_rows
 from bilevel.cli.load import load_file
+from bilevel.cli.rows import print_rows
 from bilevel.cli.settings import read_settings
 from bilevel.errors import require
-from bilevel.experiment.config import LARGEST_SEED
-from bilevel.report.catalogue import page
-from bilevel.report.catalogue_files import write_catalogue, write_game
+from bilevel.experiment.limits import LARGEST_SEED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +49,16 @@ def games_command(arguments: list[str]) -> None:
     for path in settings.load:
         load_file(path)
     if name is not None:
-        print(page(name).text())
+        print(report.page(name).text())
     elif settings.out is None:
         print_rows({known: games.entry(known).summary for known in games.names()})
     if settings.out is None:
         return
     if name is not None:
-        written = write_game(name, settings.out, episodes=settings.episodes, seed=settings.seed)
+        written = report.write_game(name, settings.out, episodes=settings.episodes, seed=settings.seed)
         print(f"\nWritten: {', '.join(map(str, written))}")
     else:
-        document = write_catalogue(
+        document = report.write_catalogue(
             settings.out, episodes=settings.episodes, seed=settings.seed, listener=_tell
         )
         print(f"Written: {document} and its pictures")

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import shutil
-import sys
-import textwrap
-from collections.abc import Mapping
 from typing import Any
 
+from bilevel.cli.rows import print_rows
 from bilevel.errors import require
 from bilevel.hypergradient import ESTIMATORS
 from bilevel.methods import METHODS
@@ -46,17 +43,6 @@ def _settings(kind: Any) -> str:
 
 def _setting(field: dataclasses.Field[Any]) -> str:
     return field.name if field.default is dataclasses.MISSING else f"{field.name}={field.default}"
-
-
-def print_rows(rows: Mapping[str, str]) -> None:
-    """Print two columns, the second folded to the terminal; one line each where no terminal is."""
-    margin = max(map(len, rows)) + 2
-    for name, text in rows.items():
-        line = f"{name:<{margin}}{text}"
-        if sys.stdout.isatty():
-            columns = max(shutil.get_terminal_size().columns, margin + 20)
-            line = textwrap.fill(line, columns, subsequent_indent=" " * margin, break_on_hyphens=False)
-        print(line)
 
 
 def _require_none(arguments: list[str], command: str) -> None:

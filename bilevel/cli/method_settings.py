@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import tyro
 
+from bilevel.cli.method_rules import method_rules
 from bilevel.cli.settings import read_settings
 from bilevel.errors import require, require_name
 from bilevel.experiment.presets import preset
@@ -97,4 +98,5 @@ def _changed(label: str, method: Method, options: list[str]) -> Method:
         prog=f"bilevel compare, settings of {label}",
         default=method,
         config=(tyro.conf.FlagConversionOff,),
+        rules=method_rules(),
     )

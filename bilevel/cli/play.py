@@ -8,17 +8,18 @@ from pathlib import Path
 import torch
 
 import games
+from bilevel import report
 from bilevel.agents.actors import Actor, random_actor, scripted_actor
 from bilevel.cli.leading import split_leading, split_name
 from bilevel.cli.load import load_file
 from bilevel.cli.settings import read_settings
 from bilevel.errors import require
 from bilevel.experiment.checkpoint import load_checkpoint
-from bilevel.experiment.config import LARGEST_SEED, RunConfig, load_config
+from bilevel.experiment.config import RunConfig, load_config
 from bilevel.experiment.folder import RunFolder
+from bilevel.experiment.limits import LARGEST_SEED
 from bilevel.methods import Playable
 from bilevel.outer.transfer import Transfer
-from bilevel.report.clip import check_film, film, write_film
 from games.base import Game
 
 RANDOM, SCRIPTED = "random", "scripted"
@@ -80,11 +81,11 @@ def play_command(arguments: list[str]) -> None:
     )
     assert name is not None
     out = chosen.out or Path(f"{name}.gif")
-    check_film(out)
+    report.check_film(out)
     settings = _parse(rest, name, games.make(name) if config is None else config.game)
     game, actor, transfer = _actor(settings, policy, folder, config)
     generator = torch.Generator().manual_seed(settings.seed)
-    frames = film(
+    frames = report.film(
         game,
         actor,
         generator,
@@ -94,7 +95,7 @@ def play_command(arguments: list[str]) -> None:
         transfer=transfer,
     )
     with torch.no_grad():
-        print(f"Written: {write_film(frames, out, frames_per_second=settings.frames_per_second)}")
+        print(f"Written: {report.write_film(frames, out, frames_per_second=settings.frames_per_second)}")
 
 
 def _parse(arguments: list[str], name: str, game: Game) -> Play:

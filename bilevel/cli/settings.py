@@ -10,10 +10,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import tyro
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
-
-from bilevel.hypergradient import ESTIMATORS, Hypergradient
-from bilevel.schedule import Scheduled
+from tyro.constructors import ConstructorRegistry
 
 LONGEST = 3500
 """Characters of what is said of a mistake."""
@@ -28,6 +25,7 @@ def read_settings(
     description: str | None = None,
     default: Settings | None = None,
     config: Sequence[Any] = (),
+    rules: ConstructorRegistry | None = None,
 ) -> Settings:
     """Read a dataclass of settings from the command line.
 
@@ -38,6 +36,7 @@ def read_settings(
         description: what the help says first; None: the dataclass's docstring.
         default: the settings that no option changes; None: the dataclass's own.
         config: markers of `tyro.conf`, for all settings.
+        rules: how options of the toolkit's own types are read; None: there are none.
 
     Raises:
         ValueError: a setting is out of range: the sentence of the `__post_init__` that refused it.
@@ -52,7 +51,7 @@ def read_settings(
                 description=description,
                 args=arguments,
                 default=tyro.MISSING_NONPROP if default is None else default,
-                registry=_rules(),
+                registry=rules,
                 config=tuple(config),
             )
     except SystemExit as leaving:
@@ -68,45 +67,6 @@ def read_settings(
 def _shortened(text: str) -> str:
     """What was said of a mistake, without the middle of a very long argument that it repeats."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}\n[...]\n{text[-LONGEST // 2 :]}"
-
-
-def _rules() -> ConstructorRegistry:
-    """How options of the toolkit's own types are read: estimators and schedules by their text forms."""
-    registry = ConstructorRegistry()
-
-    @registry.primitive_rule
-    def read_estimator(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[str] | None:
-        if kind.type != str | Hypergradient:
-            return None
-        return PrimitiveConstructorSpec(
-            nargs=1,
-            metavar=f"{{{','.join(ESTIMATORS)}}}[(SETTING=VALUE,...)]",
-            instance_from_str=lambda words: words[0],  # the dataclass refuses what is none, in one sentence
-            is_instance=lambda value: isinstance(value, str),
-            str_from_instance=lambda text: [text],
-        )
-
-    @registry.primitive_rule
-    def read_schedule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Scheduled] | None:
-        if kind.type != Scheduled:
-            return None
-        return PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="NUMBER|STEP:NUMBER,...",
-            instance_from_str=lambda words: _number(words[0]),
-            is_instance=lambda value: isinstance(value, int | float | str),
-            str_from_instance=lambda value: [str(value)],
-        )
-
-    return registry
-
-
-def _number(word: str) -> Scheduled:
-    """A number, or the word for the dataclass to read, or to refuse in one sentence."""
-    try:
-        return float(word)
-    except ValueError:
-        return word
 
 
 def _refusal(leaving: SystemExit) -> ValueError | None:

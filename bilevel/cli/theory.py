@@ -15,9 +15,9 @@ from bilevel.cli.settings import read_settings
 from bilevel.cli.stopped import FAILED, Stopped
 from bilevel.errors import require
 from bilevel.report.theory import stage_of, theory_report
+from games._minimal_transfer import minimal_transfer
 from games.anarchy import price_of_selfishness
 from games.base import ExactGame, Game
-from games.minimal_transfer import minimal_transfer
 
 DEFAULT_GAME = "prisoners-dilemma"
 

@@ -10,15 +10,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bilevel import report
 from bilevel.cli.leading import split_leading
 from bilevel.cli.load import load_file
+from bilevel.cli.method_rules import method_rules
 from bilevel.cli.progress import Progress
+from bilevel.cli.resumable import resumable
 from bilevel.cli.settings import read_settings
-from bilevel.cli.stopped import resumable
 from bilevel.errors import require
 from bilevel.experiment.config import RunConfig, default_config
 from bilevel.experiment.run import Results, RunFolder, create_run, extend_run, load_results, train
-from bilevel.report.figures import write_run_figures
 from bilevel.report.table import results_table
 
 DEFAULT_GAME, DEFAULT_METHOD = "escape-room", "tos"
@@ -46,7 +47,7 @@ def train_command(arguments: list[str]) -> None:
         folder = create_run(config, chosen.out or Path("runs") / name)
     again = ["bilevel", "train", *(f"--load={path}" for path in chosen.load), "--resume", str(folder.path)]
     with resumable(f"Continue with: {shlex.join(again)}", folder):
-        report(folder, follow(folder))
+        show(folder, follow(folder))
 
 
 def _split_steps(arguments: list[str]) -> tuple[int | None, list[str]]:
@@ -72,9 +73,9 @@ def follow(folder: RunFolder, place: str = "") -> Results:
         return train(folder, progress.show)
 
 
-def report(folder: RunFolder, results: Results) -> None:
+def show(folder: RunFolder, results: Results) -> None:
     """Write the figures, print the table and where everything is."""
-    written = write_run_figures(folder, results)
+    written = report.write_run_figures(folder, results)
     Console(highlight=False).print(results_table([results]))
     print(f"Figures: {', '.join(str(path) for path in written)}")
     print(f"Everything else: {folder.path}")
@@ -104,4 +105,5 @@ def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
             "the meta-gradient."
         ),
         default=default,
+        rules=method_rules(),
     )

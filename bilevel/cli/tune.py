@@ -11,13 +11,13 @@ import tyro
 from rich.console import Console
 
 from bilevel.cli.leading import split_leading, split_name
-from bilevel.cli.lists import print_rows
 from bilevel.cli.load import load_file
+from bilevel.cli.resumable import resumable
+from bilevel.cli.rows import print_rows
 from bilevel.cli.settings import read_settings
-from bilevel.cli.stopped import resumable
 from bilevel.cli.trial_progress import TrialProgress
 from bilevel.errors import require
-from bilevel.experiment.config import MOST_THREADS
+from bilevel.experiment.limits import MOST_THREADS
 from bilevel.tasks.registry import TASKS, MissingPackage, make_task
 from bilevel.tasks.study import Study, open_folder, run_study
 from bilevel.tasks.summary import summarise

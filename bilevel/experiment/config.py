@@ -12,6 +12,7 @@ import tyro
 
 from bilevel.errors import require
 from bilevel.experiment.files import parse_json, require_regular
+from bilevel.experiment.limits import LARGEST_SEED, MOST_SEEDS, MOST_THREADS
 from bilevel.experiment.presets import preset, sizes
 from bilevel.experiment.provenance import PROVENANCE, provenance
 from bilevel.experiment.restore import restore
@@ -20,7 +21,6 @@ from bilevel.methods import Method, OuterMethod, Placement
 from bilevel.methods.phases import require_end
 from games.base import ExactGame, Game
 
-MOST_SEEDS = 1_000_000
 FORMAT = "bilevel-run/1"
 CompileChoice = Literal["auto", "always", "never"]
 COMPILE: tuple[str, ...] = get_args(CompileChoice)
@@ -30,11 +30,6 @@ BESIDE = ("format", *PROVENANCE)
 """What config.json says beside the settings."""
 UNKNOWN = ("There is no game ", "There is no method ", "There is no hypergradient ")
 """How a refusal begins of what may be somebody's own, which only --load brings."""
-LARGEST_SEED = 2**63 - MOST_SEEDS
-"""Random seeds are 64-bit numbers, the last one of a run, too."""
-
-MOST_THREADS = 1024
-"""OpenMP dies without a word of very many."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from bilevel.errors import require
 from bilevel.experiment.statistics import RESAMPLES, Interval, bootstrap_interval, interquartile_mean
@@ -29,7 +29,7 @@ def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> np.ndarray
     0.625
     """
     seeds, others = one.shape[-1], other.shape[-1]
-    ranks = stats.rankdata(np.concatenate((one, other), axis=-1), axis=-1)[..., :seeds]
+    ranks = scipy.stats.rankdata(np.concatenate((one, other), axis=-1), axis=-1)[..., :seeds]
     return np.asarray((ranks.sum(-1) - seeds * (seeds + 1) / 2) / (seeds * others))
 
 

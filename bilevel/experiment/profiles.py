@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from bilevel.errors import require
 from bilevel.experiment.statistics import TAILS, Interval, require_seeds
@@ -40,5 +40,5 @@ def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> Interval:
     seeds = len(scores)
     require_seeds(seeds)
     share = (scores > thresholds[:, None]).mean(-1)
-    low, high = (stats.binom.ppf(tail, seeds, share) / seeds for tail in TAILS)
+    low, high = (scipy.stats.binom.ppf(tail, seeds, share) / seeds for tail in TAILS)
     return Interval(share, low, high)

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import scipy
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from bilevel.errors import require
@@ -197,7 +197,7 @@ class _Trial:
         errors = None
         if self.reference.name == "given":
             check = dataclasses.replace(check, estimated=gradients.mean(0) @ directions.rows.T)
-            reach = float(stdtrit(self.resamples - 1, 0.975)) / math.sqrt(self.resamples)
+            reach = float(scipy.special.stdtrit(self.resamples - 1, 0.975)) / math.sqrt(self.resamples)
             errors = reach * variances.sqrt() if variances.any() else None
         elif isinstance(exact, SampledEstimate):
             errors = NORMAL_QUANTILE * entries_of(exact.standard_error, several)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bilevel.outer.giving import per_episode
 from bilevel.outer.transfer import Happened, Report, given_report
-from games.gift_actions import GiftGame
+from games._gift_actions import GiftGame
 
 
 @dataclass(frozen=True, eq=False)

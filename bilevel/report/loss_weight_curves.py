@@ -5,37 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from bilevel.experiment.folder import Results
 from bilevel.outer.learned_loss_weights import TERMS
 from bilevel.report.curves import draw_curves
+from bilevel.report.measures import mean_weight
 from bilevel.report.style import style
 
 UNITS = {"policy": "of minus the return", "value": "of the critic's error", "entropy": "reward units per nat"}
 """Term -> what a weight of 1 counts, for axes."""
-
-
-def mean_weight(numbers: Mapping[str, np.ndarray], term: str, agents: int) -> np.ndarray | None:
-    """The agents' mean of a learned weight.
-
-    Args:
-        numbers: the metrics of a run, name -> [..., seed].
-        term: one of `TERMS`.
-        agents: how many there are.
-
-    Returns:
-        [..., seed]; None where no loss weights were learned.
-
-    >>> numbers = {"value_weight_0": np.array([0.5]), "value_weight_1": np.array([1.5])}
-    >>> mean_weight(numbers, "value", agents=2), mean_weight({}, "value", agents=2)
-    (array([1.]), None)
-    """
-    names = [f"{term}_weight_{agent}" for agent in range(agents)]
-    if not all(name in numbers for name in names):
-        return None
-    return np.asarray(np.mean([numbers[name] for name in names], axis=0))
 
 
 def weights_of_agents(results: Results) -> dict[str, Results]:

@@ -12,7 +12,6 @@ from bilevel.experiment.improvement import difference_interval, improvement_inte
 from bilevel.experiment.run import Results
 from bilevel.experiment.statistics import Interval, interquartile_interval
 from bilevel.outer.learned_loss_weights import TERMS
-from bilevel.report.loss_weight_curves import mean_weight
 from bilevel.report.table import share_of_optimum
 from games.metrics import equality
 
@@ -32,6 +31,27 @@ def equality_of_returns(results: Results) -> np.ndarray | None:
         return None
     returns = np.stack([results.final[name] for name in names], axis=-1)
     return np.asarray(equality(torch.from_numpy(returns)).numpy())
+
+
+def mean_weight(numbers: Mapping[str, np.ndarray], term: str, agents: int) -> np.ndarray | None:
+    """The agents' mean of a learned weight.
+
+    Args:
+        numbers: the metrics of a run, name -> [..., seed].
+        term: one of `TERMS`.
+        agents: how many there are.
+
+    Returns:
+        [..., seed]; None where no loss weights were learned.
+
+    >>> numbers = {"value_weight_0": np.array([0.5]), "value_weight_1": np.array([1.5])}
+    >>> mean_weight(numbers, "value", agents=2), mean_weight({}, "value", agents=2)
+    (array([1.]), None)
+    """
+    names = [f"{term}_weight_{agent}" for agent in range(agents)]
+    if not all(name in numbers for name in names):
+        return None
+    return np.asarray(np.mean([numbers[name] for name in names], axis=0))
 
 
 def _mean_weight(term: str) -> Callable[[Results], np.ndarray | None]:

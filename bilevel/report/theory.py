@@ -11,10 +11,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from bilevel.report.terminal import empty_table
+from games._minimal_transfer import MinimalTransfer
 from games.anarchy import Anarchy
 from games.base import ExactGame, Game
 from games.equilibrium import zero_sum_equilibrium
-from games.minimal_transfer import MinimalTransfer
 from games.profiles import Deviation, Outcome, Profile, payoff_table, rounding
 from games.repeated import RepeatedGame
 from games.transfer_programme import Impossible, Transfer

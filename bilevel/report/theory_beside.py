@@ -14,9 +14,9 @@ from bilevel.report.measures import Compared
 from bilevel.report.table import number, with_interval
 from bilevel.report.terminal import WIDTH, empty_table
 from bilevel.report.theory import stage_of
+from games._minimal_transfer import MinimalTransfer, minimal_transfer
 from games.anarchy import Anarchy, Price, price_of_selfishness
 from games.base import Game
-from games.minimal_transfer import MinimalTransfer, minimal_transfer
 from games.repeated import RepeatedGame
 
 

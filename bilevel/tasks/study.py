@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from bilevel.errors import require, require_name
-from bilevel.experiment.config import LARGEST_SEED
 from bilevel.experiment.differences import between, listed
 from bilevel.experiment.files import FULL, claimed, make_folder, parse_json, require_regular
+from bilevel.experiment.limits import LARGEST_SEED
 from bilevel.experiment.provenance import note_resumption, provenance
 from bilevel.tasks.registry import extra
 from bilevel.tasks.task import Task

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bilevel.lazy import lazy_names
+from games.lazy import lazy_names
 
 if TYPE_CHECKING:
     from bilevel.outer.hyper_parameter import HyperParameter

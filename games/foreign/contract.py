@@ -16,10 +16,6 @@ class UnsuitableEnvironmentError(ValueError):
     """The environment cannot be a game here; the sentence names it and says why."""
 
 
-class CopyError(RuntimeError):
-    """The environment's own code failed; the sentence says in which copy."""
-
-
 def suitable(condition: bool, sentence: str) -> None:
     """Raise UnsuitableEnvironmentError with this sentence unless the condition holds.
 

@@ -15,9 +15,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.base import Game
-from games.errors import require
+from games.errors import CopyError, require
 from games.foreign.constructors import RENDER_MODE
-from games.foreign.contract import CopyError, Description, Seen
+from games.foreign.contract import Description, Seen
 from games.foreign.running import RunningCopies
 from games.foreign.source import Source
 from games.pen import resized

@@ -8,9 +8,9 @@ from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
+from games.errors import CopyError
 from games.foreign.contract import (
     Copy,
-    CopyError,
     Description,
     MakeCopy,
     Seen,

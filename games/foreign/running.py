@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from games.foreign.contract import Copy, CopyError, Seen, UnsuitableEnvironmentError
+from games.errors import CopyError
+from games.foreign.contract import Copy, Seen, UnsuitableEnvironmentError
 from games.foreign.pools import Pool
 
 MOMENTS = itertools.count()

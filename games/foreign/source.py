@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from games.errors import require
+from games.errors import CopyError, require
 from games.foreign.constructors import RENDER_MODE, Parameters, parameters_of
-from games.foreign.contract import Copy, CopyError, Description, Seen, UnsuitableEnvironmentError
+from games.foreign.contract import Copy, Description, Seen, UnsuitableEnvironmentError
 from games.foreign.pools import LocalCopies, Pool
 from games.foreign.workers import WorkerCopies
 

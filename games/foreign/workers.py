@@ -17,7 +17,8 @@ import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper
 from numpy.typing import NDArray
 
-from games.foreign.contract import CopyError, Description, MakeCopy, Seen, UnsuitableEnvironmentError, joined
+from games.errors import CopyError
+from games.foreign.contract import Description, MakeCopy, Seen, UnsuitableEnvironmentError, joined
 from games.foreign.pools import LocalCopies
 
 PATIENCE = 5.0

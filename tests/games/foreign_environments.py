@@ -8,8 +8,8 @@ import torch
 from gymnasium import spaces
 from pettingzoo.utils.env import ParallelEnv
 
+from games._from_pettingzoo import from_pettingzoo
 from games.foreign.game import SEEDS, ForeignGame
-from games.from_pettingzoo import from_pettingzoo
 
 UNIT = spaces.Box(0.0, 1.0, (1,), dtype=np.float32)
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import pytest
 
+from games._from_pettingzoo import from_pettingzoo
 from games.catalogue import CATALOGUE, make, register
 from games.foreign.constructors import parameters_of
-from games.from_pettingzoo import from_pettingzoo
 from tests.games.foreign_environments import StandIn
 
 

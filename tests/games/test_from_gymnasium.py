@@ -13,8 +13,8 @@ from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorEnv
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from games._from_gymnasium import from_gymnasium
 from games.foreign.game import ForeignGame
-from games.from_gymnasium import from_gymnasium
 from tests.games.foreign_environments import seeds
 
 POLE = functools.partial(gymnasium.make_vec, "CartPole-v1", vectorization_mode="sync")

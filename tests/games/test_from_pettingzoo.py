@@ -11,8 +11,8 @@ from gymnasium import spaces
 from bilevel.agents.policies import MLP
 from bilevel.agents.rollout import rollout
 from bilevel.outer.transfer import SharedBy
+from games._from_pettingzoo import from_pettingzoo
 from games.catalogue import make
-from games.from_pettingzoo import from_pettingzoo
 from games.pettingzoo_view import parallel_env
 from tests.games.foreign_environments import UNIT, StandIn, seeds, started
 

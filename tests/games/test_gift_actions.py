@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from games._gift_actions import LARGEST_TABLE, GiftGame, GiftMatrixGame, GiftState, gift_actions
 from games.base import Game
 from games.catalogue import make
 from games.coin_game import CoinGame
 from games.escape_room import DOOR, LEVER, START, EscapeRoom
-from games.gift_actions import LARGEST_TABLE, GiftGame, GiftMatrixGame, GiftState, gift_actions
 from games.gift_rules import GiftRules
 from games.matrix import MatrixGame, payoff_array
 from games.pettingzoo_view import ParallelView

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from games._gift_actions import GiftGame, GiftMatrixGame, without_gifts
 from games.base import ExactGame
 from games.catalogue import make
 from games.escape_room import DOOR, LEVER, EscapeRoom
 from games.finite_repeated import FiniteRepeatedGame
-from games.gift_actions import GiftGame, GiftMatrixGame, without_gifts
 from games.gift_rules import GiftRules
 from games.gifts_apart import GiftsApartExactGame, GiftsApartGame, observation_shares
 from games.matrix import MatrixGame

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from games._minimal_transfer import minimal_transfer
 from games.catalogue import make
 from games.families import (
     Cyclical,
@@ -13,7 +14,6 @@ from games.families import (
     SymmetricalStagHunt,
 )
 from games.matrix import NormalForm
-from games.minimal_transfer import minimal_transfer
 from games.profiles import welfare_optima
 from games.shared import shared
 from games.transfer_programme import Impossible, Transfer

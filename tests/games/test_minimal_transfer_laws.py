@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from games._minimal_transfer import minimal_transfer
 from games.catalogue import make
 from games.families import (
     Circular,
@@ -15,7 +16,6 @@ from games.families import (
     Tycoon,
 )
 from games.matrix import MatrixGame, NormalForm
-from games.minimal_transfer import minimal_transfer
 from games.random_games import random_general_sum
 from games.transfer_programme import Impossible
 from games.two_agent import SymmetricTwoAgentGame

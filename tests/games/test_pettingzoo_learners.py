@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test
 from pettingzoo.utils.conversions import parallel_to_aec
 
+from games._gift_actions import gift_actions
 from games.catalogue import make
 from games.cleanup import Cleanup
-from games.gift_actions import gift_actions
 from games.pettingzoo_view import ParallelView, env, parallel_env
 from games.shared import shared
 from games.snowdrift import Snowdrift

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from games._zero_sum import zero_sum
 from games.catalogue import make
 from games.presence import share_among_present
 from games.shared import shared
 from games.stag_hunt_grid import HUNT, StagHuntGrid, StagHuntState
-from games.zero_sum import zero_sum
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from games._from_pettingzoo import from_pettingzoo
 from games.foreign.game import ForeignGame
 from games.foreign.layout import lay_out
-from games.from_pettingzoo import from_pettingzoo
 from tests.games.foreign_environments import random_actions, seeds, started
 
 

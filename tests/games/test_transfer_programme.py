@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import games.transfer_programme
+from games._minimal_transfer import minimal_transfer
 from games.catalogue import make
 from games.families import Tycoon
-from games.minimal_transfer import minimal_transfer
 from games.profiles import deviations, payoff_table
 from games.transfer_matrices import any_shares, one_share
 from games.transfer_programme import gains_under

@@ -8,9 +8,9 @@ from gymnasium import spaces
 from pettingzoo.utils.agent_selector import AgentSelector
 from pettingzoo.utils.env import AECEnv
 
+from games._from_pettingzoo import from_pettingzoo
 from games.catalogue import make
 from games.foreign.game import SEEDS, ForeignGame
-from games.from_pettingzoo import from_pettingzoo
 from games.pettingzoo_view import env
 from tests.games.foreign_environments import random_actions
 

@@ -9,10 +9,10 @@ import torch
 from gymnasium import spaces
 from pettingzoo.utils.env import ParallelEnv
 
+from games._from_pettingzoo import from_pettingzoo
 from games.catalogue import make
-from games.foreign.contract import CopyError
+from games.errors import CopyError
 from games.foreign.game import ForeignGame
-from games.from_pettingzoo import from_pettingzoo
 from games.pettingzoo_view import parallel_env
 from tests.games.foreign_environments import random_actions, started
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from games._zero_sum import relative_rewards, zero_sum
 from games.base import ExactGame, Game
 from games.escape_room import EscapeRoom
 from games.families import PublicGoods, Tycoon
@@ -17,7 +18,6 @@ from games.random_games import random_general_sum
 from games.repeated import RepeatedGame
 from games.two_agent import SymmetricTwoAgentGame
 from games.wrapped import WrappedGame
-from games.zero_sum import relative_rewards, zero_sum
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

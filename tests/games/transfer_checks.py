@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from games._minimal_transfer import minimal_transfer
 from games.equilibrium import action_values
 from games.matrix import MatrixGame, NormalForm
-from games.minimal_transfer import minimal_transfer
 from games.transfer_programme import Impossible, Transfer
 
 

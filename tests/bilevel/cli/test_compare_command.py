@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from bilevel.cli import compare as compare_room
 from bilevel.cli import train as train_room
 from bilevel.experiment import run
 from bilevel.methods import METHODS
 from bilevel.methods.learner import PolicyLearner
+from bilevel.report import comparison_figures
 
 Call = Callable[..., Any]
 SMALL = ("--seeds", 4, "--outer-steps", 5)
@@ -116,7 +116,7 @@ def test_ctrl_c_leaves_what_the_same_command_takes_up(
         elif when == "evaluation":
             patched.setattr(run, "write_summary", interrupt)
         else:
-            patched.setattr(compare_room, "write_comparison_figures", interrupt)
+            patched.setattr(comparison_figures, "write_comparison_figures", interrupt)
         said = call(*PAIR, "--checkpoint-every", 50)
     assert said.code == 130
     assert said.err.splitlines()[-1] == "Stopped. Run the same command again: what is done is kept."

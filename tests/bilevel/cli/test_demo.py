@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bilevel.cli import demo as demo_room
 from bilevel.cli.demo import GAMES, METHODS, sentence, way
 from bilevel.experiment.config import default_config
 from bilevel.experiment.folder import Results
 from bilevel.methods.learner import PolicyLearner
+from bilevel.report import figures
 
 Call = Callable[..., Any]
 SMALL = ("--seeds", 3, "--outer-steps", 2, "--out", "demo")
@@ -31,7 +31,7 @@ def test_interrupted_then_whole_then_reused(call: Call, monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(demo_room, "write_overview", stop)
+        patched.setattr(figures, "write_overview", stop)
         said = call("demo", *SMALL)
     assert said.code == 130
     assert said.err.splitlines()[-1] == "Stopped. Run the same command again: what is done is kept."

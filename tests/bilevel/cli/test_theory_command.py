@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import scipy
 
 import games
-import games.transfer_programme
 from bilevel.report.theory import stage_of
 from games.matrix import MatrixGame
 from games.repeated import RepeatedGame
@@ -165,7 +165,7 @@ def test_sampled_games_are_refused_with_those_that_work(name: str, call: Call) -
 
 def test_an_answer_that_fails_its_check_is_one_sentence(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = SimpleNamespace(status=4, message="numerical trouble.")
-    monkeypatch.setattr(games.transfer_programme, "linprog", lambda *_: failed)
+    monkeypatch.setattr(scipy.optimize, "linprog", lambda *_: failed)
     said = call("theory")
     assert said.code == 1
     assert "not solved: numerical trouble. Payoffs of very different sizes" in said.sentence()

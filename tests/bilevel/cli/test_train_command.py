@@ -17,6 +17,7 @@ from bilevel.experiment import files, run
 from bilevel.experiment.run import RunFolder
 from bilevel.hypergradient import ESTIMATORS, OneStep, register_hypergradient
 from bilevel.methods.learner import PolicyLearner
+from bilevel.report import figures
 
 Call = Callable[..., Any]
 SMALL = ("--seeds", 3, "--outer-steps", 4, "--method.episodes", 4, "--evaluation-episodes", 4)
@@ -204,7 +205,7 @@ def test_an_existing_folder_is_never_overwritten(call: Call) -> None:
     [
         (run, "load_checkpoint", "run is saved after 4 of 4 outer steps."),
         (run, "write_summary", "run is saved after 4 of 4 outer steps."),
-        (train_room, "write_run_figures", "run is trained and evaluated."),
+        (figures, "write_run_figures", "run is trained and evaluated."),
     ],
 )
 def test_ctrl_c_outside_training_says_how_to_go_on(
@@ -213,7 +214,7 @@ def test_ctrl_c_outside_training_says_how_to_go_on(
     with monkeypatch.context() as patched:
         patched.setattr(run, "write_summary", interrupt)
         call("train", *SHARING, "--out", "run")
-        if room is train_room:
+        if room is figures:
             patched.undo()
         patched.setattr(room, name, interrupt)
         said = call("train", "--resume", "run")

@@ -193,7 +193,8 @@ def _warm_up() -> None:
 
     Figures are drawn, but not rendered, which takes longer than all else: files are what matters here.
     """
-    importlib.import_module("bilevel.cli.app")
+    for command in ("train", "compare", "tune"):
+        importlib.import_module(f"bilevel.cli.{command}")
     provenance()
     Figure.savefig = lambda figure, file, **how: file.write(b"picture")
 

@@ -12,8 +12,9 @@ from typing import Any, Literal
 import pytest
 
 import games
-from bilevel.experiment.config import LARGEST_SEED, RunConfig, default_config, load_config
+from bilevel.experiment.config import RunConfig, default_config, load_config
 from bilevel.experiment.folder import create_run
+from bilevel.experiment.limits import LARGEST_SEED
 from bilevel.hypergradient import ESTIMATORS, Unrolled, make_hypergradient, register_hypergradient
 from bilevel.methods import METHODS
 from bilevel.setting_types import fits

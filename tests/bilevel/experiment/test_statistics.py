@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
 from bilevel.experiment.statistics import (
+    bootstrap_interval,
     interquartile_interval,
     interquartile_mean,
     stratified_interval,
@@ -108,3 +110,32 @@ def test_an_aggregate_needs_a_game_and_seeds() -> None:
         stratified_interval([])
     with pytest.raises(ValueError, match="needs 3 seeds or more, but there are 2"):
         stratified_interval([np.zeros(5), np.zeros(2)])
+
+
+@given(arrays(np.float64, (3, 9), elements=st.floats(-100, 100)), st.integers(0, 2))
+def test_the_interquartile_mean_is_scipys_trimmed_mean(values: np.ndarray, axis: int) -> None:
+    axis = min(axis, values.ndim - 1)
+    expected = stats.trim_mean(values, 0.25, axis=axis)
+    np.testing.assert_allclose(interquartile_mean(values, axis=axis), expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("resamples", [1, 199, 450])
+def test_the_bootstrap_is_scipys(resamples: int) -> None:
+    draws = np.random.default_rng(3)
+    samples = (draws.normal(size=(4, 8)), draws.normal(size=(4, 5)))
+
+    def difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return interquartile_mean(one) - interquartile_mean(other)
+
+    found = bootstrap_interval(samples, difference, resamples=resamples, seed=7)
+    expected = stats.bootstrap(
+        samples,
+        lambda one, other, axis: difference(one, other),
+        n_resamples=resamples,
+        axis=-1,
+        method="percentile",
+        vectorized=True,
+        batch=200,
+        rng=np.random.default_rng(7),
+    ).confidence_interval
+    np.testing.assert_allclose((found.low, found.high), (expected.low, expected.high), rtol=1e-13)

@@ -21,9 +21,9 @@ from bilevel.experiment.comparison import applicable_methods
 from bilevel.methods import Gifting, Method, Placement, Selfish
 from bilevel.methods.learner import PolicyLearner
 from bilevel.outer.gifts import ChosenGifts
+from games._gift_actions import gift_actions, without_gifts
 from games.base import Game
 from games.escape_room import EscapeRoom
-from games.gift_actions import gift_actions, without_gifts
 from games.matrix import MatrixGame, payoff_array
 from games.repeated import RepeatedGame
 

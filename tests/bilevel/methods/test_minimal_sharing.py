@@ -9,7 +9,7 @@ from torch import Tensor
 
 import games
 from bilevel.methods import Fixed, Placement, ToS
-from games.minimal_transfer import minimal_transfer
+from games._minimal_transfer import minimal_transfer
 
 GAME = games.make("prisoners-dilemma")
 INNER = {"inner_steps": 5, "inner_learning_rate": 10.0, "entropy_end": 0.1}

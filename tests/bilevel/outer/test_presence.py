@@ -18,7 +18,7 @@ from bilevel.outer.sharing import Sharing
 from bilevel.outer.sharing_network import SharingNetwork
 from bilevel.outer.transfer import SharedBy
 from bilevel.outer.variables import FixedMatrix, LearnedMatrix, OuterVariable
-from games.gift_actions import GiftGame
+from games._gift_actions import GiftGame
 from games.gift_rules import GiftRules
 from games.stag_hunt_grid import StagHuntGrid
 from tests.bilevel.outer.test_transfers import (

@@ -16,14 +16,8 @@ from rich.console import Console
 
 from bilevel.hypergradient import HypergradientCheck, HypergradientComparison
 from bilevel.hypergradient.comparison import COLUMNS, REFERENCES, EstimatorMeasured, EstimatorRefused
-from bilevel.report.estimators import (
-    PANELS,
-    comparison_table,
-    draw_comparison,
-    duration,
-    memory,
-    write_comparison,
-)
+from bilevel.report.estimators import comparison_table, duration, memory
+from bilevel.report.estimators_figure import PANELS, draw_comparison, write_comparison
 
 FRESH = "evolution(members=True, fresh_data=True)"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from bilevel.report.theory_beside import (
     theory_parts,
     theory_record,
 )
+from games import _minimal_transfer
 from games.base import Game
 from games.finite_repeated import FiniteRepeatedGame
 from tests.bilevel.report.compared import made_up
@@ -156,8 +156,7 @@ def test_where_theory_does_not_apply_a_sentence_says_so(game: Game, tmp_path: Pa
 
 
 def test_games_that_are_too_large_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules["games.minimal_transfer"]  # in games the name is the function's
-    monkeypatch.setattr(module, "MOST_DEVIATIONS", 3)
+    monkeypatch.setattr(_minimal_transfer, "MOST_DEVIATIONS", 3)
     reason = theory_of(games.make("prisoners-dilemma"))
     assert isinstance(reason, str)
     assert reason.startswith("No theory stands beside this. Transfers are checked against every way to leave")
