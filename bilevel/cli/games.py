@@ -9,7 +9,6 @@ from typing import Annotated
 
 import tyro
 
-import games
 from bilevel import report
 from bilevel.cli.leading import split_name
 from bilevel.cli.load import load_file
@@ -17,6 +16,7 @@ from bilevel.cli.rows import print_rows
 from bilevel.cli.settings import read_settings
 from bilevel.errors import require
 from bilevel.experiment.limits import LARGEST_SEED
+from games import catalogue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def games_command(arguments: list[str]) -> None:
     if name is not None:
         print(report.page(name).text())
     elif settings.out is None:
-        print_rows({known: games.entry(known).summary for known in games.names()})
+        print_rows({known: catalogue.entry(known).summary for known in catalogue.names()})
     if settings.out is None:
         return
     if name is not None:
