@@ -29,7 +29,7 @@ lab: $(READY)  ## open the lessons in JupyterLab
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt jupyterlab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
-bench: $(JAX)  ## time against TorchOpt, higher and JAX; writes tests/benchmarks/RESULTS.md (about an hour)
+bench: $(JAX)  ## time against loops by hand, TorchOpt, higher and JAX; writes tests/benchmarks/RESULTS.md (about two hours)
 	$(BIN)/python -m tests.benchmarks
 
 bench-fast: $(JAX)  ## the same with small sizes, into runs/bench-fast: does it work?

@@ -68,6 +68,7 @@ SOLVE = {"values": "solve"}
 DILEMMA = [
     *ours(),
     Variant("ours, compiled, method tos", "ours", "ours:tos", {"compiled": True}),
+    Variant("ours, eager, method tos", "ours", "ours:tos"),
     Variant("ours, eager, game by solve", "ours", "ours:run", {"problem": SOLVE}),
     Variant("autograd, one graph", "autograd", "loop:by_autograd", SOLVE, keeps_graph=True),
     Variant("TorchOpt, modules", "TorchOpt", "with_torchopt:run", SOLVE, keeps_graph=True),
@@ -108,7 +109,7 @@ NETWORK = [
 ]
 
 FAR = [
-    ours("ours, memory 180 MB", memory="180MB")[0],
+    *ours("ours, memory 180 MB", memory="180MB"),
     *(variant for variant in NETWORK if variant.name in ("autograd, one graph", "TorchOpt", "higher")),
 ]
 

@@ -98,7 +98,7 @@ def _find_again(worker: Worker) -> dict[str, Any]:
 
 def packages(cache: Path) -> set[Path]:
     """List the compiled packages in a cache folder."""
-    return set(cache.rglob("*.pt2"))
+    return {path for path in cache.rglob("*") if path.suffix in (".so", ".pt2")}
 
 
 def _first_call(worker: Worker, variant: Variant, case: Case, name: str, notes: list[str]) -> float | None:
