@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bilevel.lazy import lazy_names
+from games.lazy import lazy_names
 
 if TYPE_CHECKING:
     from bilevel.compile.compiled import Compiled
