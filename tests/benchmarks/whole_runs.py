@@ -12,9 +12,9 @@ COLUMNS = (100, 300, 3000, 30_000)
 """Outer steps of the tables."""
 SHORT = 10
 """Outer steps of a run that is short enough to be whole everywhere: it tells what the end of a run costs."""
-EAGER = ("--method.hypergradient", "unrolled(compile=False)")
+EAGER = ("--compile", "never")
 """Options of `bilevel train` that keep steps from being compiled ..."""
-COMPILED = ("--method.hypergradient", "unrolled(compile=True)")
+COMPILED = ("--compile", "always")
 """... and those that make them be."""
 
 
