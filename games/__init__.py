@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from games.stag_hunt_grid import StagHuntGrid
     from games.streams import uniform
     from games.two_agent import SymmetricTwoAgentGame
+    from games.vector_view import vector_env
 
 __all__ = [
     "Anarchy",
@@ -117,6 +118,7 @@ __all__ = [
     "schelling",
     "two_action_policies",
     "uniform",
+    "vector_env",
     "welfare_optima",
     "zero_sum",
     "zero_sum_equilibrium",
@@ -205,5 +207,6 @@ __getattr__, __dir__ = lazy_names(
         "games.stag_hunt_grid": ("StagHuntGrid",),
         "games.streams": ("uniform",),
         "games.two_agent": ("SymmetricTwoAgentGame",),
+        "games.vector_view": ("vector_env",),
     },
 )

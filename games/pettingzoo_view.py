@@ -315,7 +315,8 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
 
     def _seen(self) -> np.ndarray:
         """Every agent's observation, [agent, ...], in memory that is nobody else's."""
-        return self.game.observe(self._started()).numpy()[0].astype(self._seen_space.dtype)
+        seen: np.ndarray = self.game.observe(self._started()).numpy()[0].astype(self._seen_space.dtype)
+        return seen
 
     def _observations(self, agents: Sequence[str]) -> dict[str, Observation]:
         seen = flatten(self._seen(), self._seen_space) if self.flat else self._seen()
