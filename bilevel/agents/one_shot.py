@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bilevel.agents.play import ExactPlay
+from bilevel.agents.play import ExactPlay, Measured
 from bilevel.agents.rollout import Episodes
 from bilevel.agents.surrogates import entropy
-from bilevel.outer.transfer import Transfer
+from bilevel.outer.transfer import Report, Transfer
 from games.profiles import payoff_table
 
 
@@ -80,9 +80,12 @@ class OneShotPlay(ExactPlay):
         shared = (likely * transfer.rewards(data).squeeze(2)).sum(-1)
         return -(shared + entropy_bonus * entropy(self.policy.table(own)).mean(-1))
 
-    def with_episodes(self, episodes: int) -> OneShotPlay:
-        """Itself: nothing is left to chance."""
-        return self
+    def evaluate(
+        self, theta: Tensor, transfer: Transfer, generator: torch.Generator, episodes: int
+    ) -> tuple[Measured, Report]:
+        """See `ExactPlay.evaluate`; the transfer reports on all joint actions."""
+        data = self.sample(theta, transfer, generator)
+        return self.measure(theta, data), transfer.report(data)
 
     def _likely(self, theta: Tensor) -> Tensor:
         return profile_probabilities(self.policy.probabilities(theta).squeeze(-2))

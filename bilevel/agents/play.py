@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bilevel.agents.distributions import Distribution, allowed, distribution_of
 from bilevel.agents.loss_terms import LossTerms, TermWeights, weighted
 from bilevel.agents.policies import Policy, Tabular
-from bilevel.agents.rollout import Episodes, rollout
+from bilevel.agents.rollout import Episodes, concatenated, rollout, rollout_blocks
 from bilevel.agents.surrogates import Surrogate, dice, entropy
-from bilevel.outer.transfer import Transfer
+from bilevel.outer.transfer import Report, Reporting, Transfer, combine_reports
 from games.base import ExactGame, Game
 
 
@@ -76,8 +76,10 @@ class Play(Protocol):
     def measure(self, theta: Tensor, data: Any) -> Measured:
         """Report on the policies that `data` was drawn from."""
 
-    def with_episodes(self, episodes: int) -> Play:
-        """Build the same play with larger or smaller samples; an exact one is as it was."""
+    def evaluate(
+        self, theta: Tensor, transfer: Transfer, generator: torch.Generator, episodes: int
+    ) -> tuple[Measured, Report]:
+        """Measure policies on this many fresh episodes per seed, and report on the transfer."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +147,11 @@ class ExactPlay:
         policies = self.policy.probabilities(theta)
         return Measured(self.game.values(policies), self.game.cooperation(policies))
 
-    def with_episodes(self, episodes: int) -> ExactPlay:
-        """Itself: nothing is sampled."""
-        return self
+    def evaluate(
+        self, theta: Tensor, transfer: Transfer, generator: torch.Generator, episodes: int
+    ) -> tuple[Measured, Report]:
+        """Exact values and cooperation; `generator` and `episodes` are not used."""
+        return self.measure(theta, ()), transfer.report(None)
 
 
 @dataclass(frozen=True)
@@ -221,9 +225,17 @@ class SampledPlay:
         """Means over the episodes; see `measure_episodes`."""
         return measure_episodes(self.game, data)
 
-    def with_episodes(self, episodes: int) -> SampledPlay:
-        """Build the same play with this many episodes per sample."""
-        return dataclasses.replace(self, episodes=episodes)
+    def evaluate(
+        self, theta: Tensor, transfer: Transfer, generator: torch.Generator, episodes: int
+    ) -> tuple[Measured, Report]:
+        """Means over the episodes, of which blocks of time steps are in memory, one at a time.
+
+        A block has as many observations as a training sample, or one step, of these seeds.
+        """
+        reporting = transfer.reporting
+        steps = block_length(self.game.horizon, self.episodes, episodes, reporting)
+        blocks = rollout_blocks(self.game, self.policy, theta, transfer, episodes, generator, steps)
+        return measure_blocks(self.game, blocks, transfer.report, reporting)
 
     def _log_probabilities(self, logits: Tensor, others: Tensor, data: Episodes) -> tuple[Tensor, Tensor]:
         """Of what each agent did, and of what all did as each one sees it: [seed, agent, time, episode]."""
@@ -242,6 +254,69 @@ class SampledPlay:
     def _logits(self, theta: Tensor, data: Episodes) -> Tensor:
         """Outputs for every observation, illegal actions left out: [seed, agent, time, episode, output]."""
         return allowed(self.policy.unroll(theta, data.observations), data.legal)
+
+
+def seed_groups(seeds: int, training: int, episodes: int, horizon: int) -> list[slice]:
+    """Which seeds are evaluated together, so that a time step has no more observations than training.
+
+    Args:
+        seeds: how many there are.
+        training: episodes per seed of a training sample.
+        episodes: per seed, of the evaluation.
+        horizon: of the game, in steps.
+
+    Returns:
+        Slices of all seeds, in order, whose lengths differ by 1 at most; every seed alone, where even one
+        has more observations in a step than training in all.
+
+    >>> seed_groups(32, training=8, episodes=1024, horizon=50)
+    [slice(0, 11, None), slice(11, 22, None), slice(22, 32, None)]
+    """
+    most = max(1, min(seeds, seeds * training * horizon // episodes))
+    groups = np.array_split(np.arange(seeds), -(-seeds // most))
+    return [slice(int(group[0]), int(group[-1]) + 1) for group in groups]
+
+
+def block_length(horizon: int, training: int, episodes: int, reporting: Reporting | None) -> int:
+    """How many time steps of `episodes` have as many observations as the episodes of training.
+
+    Args:
+        horizon: of the game, in steps.
+        training: episodes per seed of a training sample.
+        episodes: per seed, of the evaluation.
+        reporting: says of what length blocks must be multiples.
+
+    >>> block_length(150, 32, 1024, None), block_length(5, 64, 1024, Reporting("steps", 2))
+    (4, 2)
+    """
+    hold = 1 if reporting is None else reporting.hold
+    return min(horizon, max(hold, horizon * training // episodes // hold * hold))
+
+
+def measure_blocks(
+    game: Game,
+    blocks: Iterable[Episodes],
+    report: Callable[[Episodes], Report],
+    reporting: Reporting | None,
+) -> tuple[Measured, Report]:
+    """Measure episodes that come in blocks of successive time steps, and keep no observations.
+
+    Args:
+        game: what is played.
+        blocks: of `rollout_blocks` or `play_blocks`.
+        report: of the transfer, on a block.
+        reporting: how reports on blocks combine; None: `report` is asked once, for the whole episodes.
+    """
+    outcomes, reports, steps = [], [], []
+    for block in blocks:
+        outcomes.append(block.outcome)
+        if reporting is not None:
+            reports.append(report(block))
+            steps.append(block.alive.sum((-3, -2, -1)))
+        del block  # before the next one is made
+    whole = concatenated(outcomes)
+    measured = measure_episodes(game, whole)
+    return measured, report(whole) if reporting is None else combine_reports(reports, steps, reporting)
 
 
 def measure_episodes(game: Game, data: Episodes) -> Measured:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,6 +58,22 @@ class Episodes(NamedTuple):
         parts = (None if part is None else part[:, :, :, which] for part in self._replace(neighbours=None))
         return Episodes._make(parts)._replace(neighbours=None if graph is None else graph[..., which])
 
+    @property
+    def outcome(self) -> Episodes:
+        """The same episodes without what agents saw: actions, rewards and who took part.
+
+        Observations have no features; legal actions, graphs and what follows a truncation are None. Integer
+        actions are int32 and `cooperated` is boolean, as there may be many episodes.
+        """
+        return self._replace(
+            observations=self.rewards.new_empty(*self.rewards.shape, 0),
+            actions=self.actions if self.actions.is_floating_point() else self.actions.int(),
+            cooperated=None if self.cooperated is None else self.cooperated.bool(),
+            legal=None,
+            neighbours=None,
+            following=None,
+        )
+
 
 class Seen(NamedTuple):
     """What agents can act on in one step of all episodes; after an episode's end it is 0."""
@@ -99,6 +115,35 @@ def rollout(
     Raises:
         FloatingPointError: a reward is not a finite number (says at which step, for which seed and agent).
     """
+    (whole,) = rollout_blocks(game, policy, theta, transfer, episodes, generator, game.horizon)
+    return whole
+
+
+def rollout_blocks(
+    game: Game,
+    policy: Policy,
+    theta: Tensor,
+    transfer: Transfer,
+    episodes: int,
+    generator: torch.Generator,
+    steps: int,
+) -> Iterator[Episodes]:
+    """Play as `rollout`, and yield blocks of successive time steps: only one is in memory at a time.
+
+    The draws, and so the episodes, are the same for every block length.
+
+    Args:
+        game: any game; this and all other arguments are those of `rollout`.
+        policy: any policy of as many features and actions.
+        theta: [seed, agent, parameter].
+        transfer: by what rule agents give.
+        episodes: per seed.
+        generator: the source of every draw.
+        steps: time steps per block, 1 or more; the last block may be shorter.
+
+    Raises:
+        FloatingPointError: a reward is not a finite number.
+    """
     memory, generator = policy.memory(theta, episodes), for_members(generator, len(theta))
     distribution = distribution_of(game)
 
@@ -113,10 +158,9 @@ def rollout(
         )
 
     alive = torch.ones(theta.shape[0], 1, episodes, dtype=theta.dtype, device=theta.device)
-    return play_out(game, act, give, alive, generator)
+    return play_blocks(game, act, give, alive, generator, steps)
 
 
-@torch.no_grad()
 def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.Generator) -> Episodes:
     """Play whole episodes, whoever acts and gives; `rollout` says what comes back, and what is raised.
 
@@ -127,14 +171,20 @@ def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.G
         alive: 1s, [seed, 1, episode], in the dtype and on the device of what is wanted.
         generator: the source of the game's draws, on the same device.
     """
+    (whole,) = play_blocks(game, act, give, alive, generator, game.horizon)
+    return whole
+
+
+@torch.no_grad()
+def play_blocks(
+    game: Game, act: Act, give: Give, alive: Tensor, generator: torch.Generator, steps: int
+) -> Iterator[Episodes]:
+    """Play as `play_out`, and yield blocks of successive time steps, as `rollout_blocks`."""
     seeds, _, episodes = alive.shape
     acted = distribution_of(game).acted
     generator, told = for_members(generator, seeds), takes_gifts(game)
     with separated(game, generator, seeds * episodes):
         state = game.reset(seeds * episodes, generator)
-    steps: list[tuple[Seen, Tensor, Tensor, Tensor, Tensor | None]] = []
-    cuts: list[Tensor] = []
-    after: list[Tensor] = []
 
     def stack(values: Tensor) -> Tensor:
         """[seed * episode, agent, ...] -> [seed, agent, episode, ...]."""
@@ -143,52 +193,87 @@ def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.G
     def stack_known(values: Tensor | None) -> Tensor | None:
         return None if values is None else stack(values)
 
-    def stack_shown(visible: Tensor) -> Tensor:
+    def observe(state: Any) -> Tensor:
         shown = stack(game.observe(state))
-        return _while_alive(shown.to(alive.dtype) if shown.is_floating_point() else shown, visible)
+        return shown.to(alive.dtype) if shown.is_floating_point() else shown
 
-    for _ in range(game.horizon):
-        observed = stack_shown(alive)
+    def play_step(block: _Block, time: int, state: Any, alive: Tensor) -> tuple[Any, Tensor]:
+        """Play and record one step: the next state, and which episodes go on."""
+        observed = block.write_while("observations", time, observe(state), alive)
         graph = stack_known(game.neighbours_now(state))
         seen = Seen(
             observed,
-            stack_known(game.action_mask(state)),
-            None if graph is None else graph.movedim(2, -1),
-            stack_known(game.present(state)),
+            block.write("legal", time, stack_known(game.action_mask(state))),
+            block.write("neighbours", time, None if graph is None else graph.movedim(2, -1)),
+            block.write("present", time, stack_known(game.present(state))),
         )
         actions = act(seen)
+        block.write("actions", time, actions)
         joint = acted(actions.movedim(1, 2).flatten(0, 1))
-        cooperated = stack_known(game.cooperates(state, joint))
+        block.write("cooperated", time, stack_known(game.cooperates(state, joint)), alive.dtype)
         with separated(game, generator, seeds * episodes):
             state, rewards, done = game.step(state, joint, generator)
-        own = _while_alive(stack(rewards).to(alive.dtype), alive)
-        steps.append((seen, actions, own, alive, cooperated))
+        own = block.write_while("rewards", time, stack(rewards).to(alive.dtype), alive)
+        block.write("alive", time, alive)
         if told:
             state = game.give(state, give(seen, actions, own, alive))
         goes_on = alive * (~done).to(alive.dtype).reshape(seeds, 1, episodes)
         if game.truncates:
             cut = (alive - goes_on) * (~game.ended(state)).to(alive.dtype).reshape(seeds, 1, episodes)
-            cuts.append(cut)
-            after.append(stack_shown(goes_on + cut))
-        alive = goes_on
+            block.write("cut", time, cut)
+            block.write_while("following", time, observe(state), goes_on + cut)
+        return state, goes_on
 
-    require_separated(game, generator)
-    sights, taken, own_rewards, running, cooperating = zip(*steps, strict=True)
-    observations, masks, graphs, here = zip(*sights, strict=True)
-    together = torch.stack(own_rewards, 2)
-    _require_finite(together)
-    return Episodes(
-        observations=torch.stack(observations, 2),
-        actions=torch.stack(taken, 2),
-        rewards=together,
-        alive=torch.stack(running, 2),
-        cooperated=None if cooperating[0] is None else torch.stack(cooperating, 2).to(alive.dtype),
-        legal=None if masks[0] is None else torch.stack(masks, 2),
-        neighbours=None if graphs[0] is None else torch.stack(graphs, -2),
-        present=None if here[0] is None else torch.stack(here, 2),
-        cut=torch.stack(cuts, 2) if cuts else None,
-        following=torch.stack(after, 2) if after else None,
-    )
+    for begin in range(0, game.horizon, steps):
+        block = _Block(min(steps, game.horizon - begin))
+        for time in range(block.steps):
+            state, alive = play_step(block, time, state, alive)
+        require_separated(game, generator)
+        _require_finite(block.written["rewards"], begin)
+        happened = Episodes(**{"cooperated": None, **block.written})
+        del block  # so that no two blocks are in memory at a time
+        yield happened
+        del happened
+
+
+class _Block:
+    """Preallocated tensors for so many time steps, each made when its first step is written."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.written: dict[str, Tensor] = {}
+
+    def slot(self, name: str, time: int, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Where a step is written: of the shape of `like`, [seed, agent, episode, ...].
+
+        Time is the axis before the episodes: the last but one of graphs, else the third.
+        """
+        axis = like.ndim - 1 if name == "neighbours" else 2
+        if name not in self.written:
+            shape = (*like.shape[:axis], self.steps, *like.shape[axis:])
+            self.written[name] = torch.empty(shape, dtype=dtype or like.dtype, device=like.device)
+        return self.written[name].select(axis, time)
+
+    def write(
+        self, name: str, time: int, values: Tensor | None, dtype: torch.dtype | None = None
+    ) -> Tensor | None:
+        """Copy a step, and return the copy; nothing is written of None."""
+        return None if values is None else self.slot(name, time, values, dtype).copy_(values)
+
+    def write_while(self, name: str, time: int, values: Tensor, alive: Tensor) -> Tensor:
+        """Copy a step with 0 where the episode is over, `alive` being [seed, 1, episode]; return the copy."""
+        running = alive.reshape(*alive.shape, *[1] * (values.ndim - alive.ndim)) > 0
+        return torch.where(running, values, values.new_zeros(()), out=self.slot(name, time, values))
+
+
+def concatenated(blocks: Sequence[Episodes]) -> Episodes:
+    """Join blocks of successive time steps of the same episodes (see `Episodes.outcome`)."""
+
+    def joined(name: str) -> Tensor | None:
+        known = [part for block in blocks if (part := getattr(block, name)) is not None]
+        return torch.cat(known, -2 if name == "neighbours" else 2) if known else None
+
+    return Episodes(**{name: joined(name) for name in Episodes._fields})
 
 
 def takes_gifts(game: Game) -> bool:
@@ -239,17 +324,12 @@ def step_gifts(
     return transfer.gifts(step).squeeze(-2).movedim(-1, 1).flatten(0, 1)
 
 
-def _while_alive(values: Tensor, alive: Tensor) -> Tensor:
-    """Values [seed, agent, episode, ...] with 0 where the episode is over, alive being [seed, 1, episode]."""
-    running = alive.reshape(*alive.shape, *[1] * (values.ndim - alive.ndim)) > 0
-    return torch.where(running, values, torch.zeros_like(values))
-
-
-def _require_finite(rewards: Tensor) -> None:
+def _require_finite(rewards: Tensor, begin: int) -> None:
+    """Raise FloatingPointError unless rewards, whose first step is `begin`, are finite."""
     finite = rewards.isfinite()
     if not finite.all():
         seed, agent, time, episode = (~finite).nonzero()[0].tolist()
         raise FloatingPointError(
             f"The game gave agent {agent} the reward {float(rewards[seed, agent, time, episode])} in step "
-            f"{time} of an episode of seed {seed}; rewards must be finite numbers."
+            f"{begin + time} of an episode of seed {seed}; rewards must be finite numbers."
         )

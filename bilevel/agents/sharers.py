@@ -12,7 +12,7 @@ from bilevel.agents.rollout import Seen
 from bilevel.outer.handed_back import incoming
 from bilevel.outer.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from bilevel.outer.sharing_network import SharingNetwork
-from bilevel.outer.transfer import Happened, Report
+from bilevel.outer.transfer import Happened, Report, Reporting
 from bilevel.outer.varying_shares import GivenShares
 from games.base import Game, State
 
@@ -59,14 +59,16 @@ class Sharers:
         self.variable, self.network, self.theta, self.phi = variable, network, theta, phi
         self.exploration, self.generator = exploration, generator
         self.shares: list[Tensor] = []
-        """Of each step so far, [seed, giver, receiver, episode]."""
+        """Of each step since `transfer` was last called, [seed, giver, receiver, episode]."""
+        self._steps = 0
         self._said = self._noise = self._mean = theta.new_zeros(())
 
     def act(self, seen: Seen) -> Tensor:
         """Take a step: integer [seed, agent, episode]; see `bilevel.agents.rollout.Act`."""
         features = self.variable.sight.numbers(seen.observed, self.theta)
-        if len(self.shares) % self.variable.hold == 0:
+        if self._steps % self.variable.hold == 0:
             self._said = self._explored(self.variable.logits(self.phi, features))
+        self._steps += 1
         graph = None if seen.neighbours is None else seen.neighbours.movedim(-1, 1)
         present = None if seen.present is None else seen.present.movedim(-1, 1)
         shares = self.variable.matrices(self._said, graph, present)
@@ -79,15 +81,16 @@ class Sharers:
         return (self.shares[-1] * own.unsqueeze(2)).movedim(-1, 1).flatten(0, 1)
 
     def transfer(self) -> GivenShares:
-        """The shares of all steps so far."""
-        return GivenShares(torch.stack(self.shares, -2))
+        """The shares of all steps since this was last called."""
+        shares, self.shares = self.shares, []
+        return GivenShares(torch.stack(shares, -2))
 
     def _explored(self, logits: Tensor) -> Tensor:
         """What the networks say, with noise if there is any."""
         noise = self.exploration.noise
         if noise is None:
             return logits
-        if not self.shares:
+        if self._steps == 0:
             self._mean = self._noise = noise.start(logits, self.generator)
         self._noise = noise.step(self._noise, self._mean, self.generator)
         return logits + self.exploration.epsilon * self._noise
@@ -146,6 +149,11 @@ class SharingActor:
     def report(self, happened: Happened | None) -> Report:
         """What to say of the shares of that step."""
         return self._last().report(happened)
+
+    @property
+    def reporting(self) -> Reporting:
+        """Shares are means over steps."""
+        return Reporting("steps")
 
     def _last(self) -> GivenShares:
         assert self._playing is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from bilevel.allocator import keep_freed_memory
 from bilevel.errors import require
 from bilevel.experiment.appended import digest_of
 from bilevel.experiment.checkpoint import (
@@ -163,6 +164,7 @@ class _Training:
 
     def __init__(self, folder: RunFolder, config: RunConfig) -> None:
         torch.set_num_threads(config.threads)
+        keep_freed_memory()
         self._folder, self._config = folder, config
         self._learner = config.method.build(config.game, config.placement)
         self._metrics = MetricsFile(folder.metrics)

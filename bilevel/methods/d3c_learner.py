@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bilevel.agents.play import ExactPlay, Play
+from bilevel.agents.play import ExactPlay, Measured
 from bilevel.hypergradient import BilevelProblem, Evolution
 from bilevel.methods.contract import Metrics, Placement, State
 from bilevel.methods.learner import PolicyLearner, require_finite
@@ -15,7 +15,7 @@ from bilevel.methods.loss_bound import loss_bound, positive_losses
 from bilevel.outer.anarchy_bound import AnarchyBound, anarchy_bound, identity_slope, mirror_step
 from bilevel.outer.mixing import MixedBy, Mixing
 from bilevel.outer.objectives import OBJECTIVES
-from bilevel.outer.transfer import Transfer
+from bilevel.outer.transfer import Report, Transfer
 from bilevel.streams import Purpose
 from bilevel.tree import Tree
 from games.base import Game
@@ -65,7 +65,7 @@ class D3CLearner(PolicyLearner):
         theta, opt_state, data, slope = step(state, generator, *now)
         phi, least = state["phi"], self.settings.least_log_weight
         with torch.no_grad():
-            metrics = self._metrics(self.play, theta, data, self.transfer(phi))
+            metrics = self._measured(theta, self.transfer(phi), data)
             moved = mirror_step(self.mixing.weights(phi).log(), slope, self.rate, least)
         return self._next(state, theta=theta, opt_state=opt_state, phi=moved), metrics
 
@@ -85,9 +85,9 @@ class D3CLearner(PolicyLearner):
         losses, steps = positive_losses(found, self.bound), self.game.effective_horizon
         return anarchy_bound(weights, steps * losses, -steps * jacobian.movedim(0, 1))
 
-    def _metrics(self, play: Play, theta: Tensor, data: Any, transfer: Transfer) -> Metrics:
-        metrics = super()._metrics(play, theta, data, transfer)
-        if isinstance(play, ExactPlay):
+    def _metrics(self, theta: Tensor, transfer: Transfer, measured: Measured, report: Report) -> Metrics:
+        metrics = super()._metrics(theta, transfer, measured, report)
+        if isinstance(self.play, ExactPlay):
             assert isinstance(transfer, MixedBy)
             metrics["anarchy"] = self.bound_at(theta, transfer.weights).bound.amax(-1)
         return metrics

@@ -120,7 +120,7 @@ class EmpathyLearner(PolicyLearner):
         require_finite(theta, "A policy", state["outer_step"])
         require_finite(learned["phi"], "A critic or a perspective", state["outer_step"])
         transfer = self.transfer(learned["phi"])
-        metrics = self._metrics(self.play, theta, self.play.sample(theta, transfer, generator), transfer)
+        metrics = self._measured(theta, transfer, self.play.sample(theta, transfer, generator))
         return self._next(state, **learned), metrics
 
     def _judge(self, learned: State, episodes: Episodes, theta: Tensor) -> State:

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from bilevel.agents.gift_play import ExactGiftPlay
-from bilevel.agents.play import ExactPlay, Play
+from bilevel.agents.play import ExactPlay, Measured, Play
 from bilevel.agents.policies import Policy, Tabular
 from bilevel.errors import require
 from bilevel.methods.base import Method
@@ -18,7 +18,7 @@ from bilevel.methods.contract import Learner, Metrics, Placement
 from bilevel.methods.held import policy_learner
 from bilevel.methods.learner import PolicyLearner
 from bilevel.outer.gifts import ChosenGifts
-from bilevel.outer.transfer import Transfer, given_report
+from bilevel.outer.transfer import Report, Transfer, given_report
 from games.base import ExactGame, Game
 from games.gift_rules import BUDGETS, GiftRules
 from games.gifts_apart import GiftsApartExactGame, GiftsApartGame
@@ -121,8 +121,8 @@ class Gifting(Method):
 class GiftLearner(PolicyLearner):
     """Policies that learn to act and to give; what is given is reported whether it is sampled or exact."""
 
-    def _metrics(self, play: Play, theta: Tensor, data: Any, transfer: Transfer) -> Metrics:
-        metrics = super()._metrics(play, theta, data, transfer)
-        if isinstance(play, ExactGiftPlay):
-            metrics |= given_report(play.gifts(theta).detach())
+    def _metrics(self, theta: Tensor, transfer: Transfer, measured: Measured, report: Report) -> Metrics:
+        metrics = super()._metrics(theta, transfer, measured, report)
+        if isinstance(self.play, ExactGiftPlay):
+            metrics |= given_report(self.play.gifts(theta).detach())
         return metrics

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bilevel.agents.actors import Actor, learned_actor
 from bilevel.agents.loss_terms import weighted
-from bilevel.agents.play import Measured, Play
+from bilevel.agents.play import Measured, SampledPlay, seed_groups
 from bilevel.agents.policies import initial_parameters
 from bilevel.errors import require
 from bilevel.methods.base import Method
@@ -136,13 +136,17 @@ class PolicyLearner:
         with torch.no_grad():
             theta, opt_state = self._learn(steps, theta, opt_state, phi, generator, *now)
             require_finite(theta, "A policy", state["outer_step"])
-            metrics = self._metrics(self.play, theta, self.play.sample(theta, transfer, generator), transfer)
+            metrics = self._measured(theta, transfer, self.play.sample(theta, transfer, generator))
             metrics |= self._weight_metrics(state)
         return self._next(state, theta=theta, opt_state=opt_state, phi=phi), metrics
 
     @torch.no_grad()
     def evaluate(self, state: State, *, episodes: int) -> Metrics:
         """Measure the policies of a state on episodes that they have not learned from.
+
+        Seeds are played in groups, and observations are kept in blocks of time steps, so that there are no
+        more of them at a time than in training, if a step of a single seed's episodes has no more. Neither
+        changes what is drawn.
 
         Args:
             state: from `init` or `update`.
@@ -151,11 +155,10 @@ class PolicyLearner:
         Raises:
             FloatingPointError: a reward is not a finite number.
         """
-        generator = self.streams(state, Purpose.EVALUATION)
-        play, theta = self.play.with_episodes(episodes), state["theta"]
-        transfer = self.transfer(state["phi"])
-        metrics = self._metrics(play, theta, play.sample(theta, transfer, generator), transfer)
-        return metrics | self._weight_metrics(state)
+        groups, play = [slice(None)], self.play
+        if isinstance(play, SampledPlay):
+            groups = seed_groups(len(state["theta"]), play.episodes, episodes, self.game.horizon)
+        return joined_metrics([self._evaluated(seeds_of(state, group), episodes) for group in groups])
 
     def actor(self, game: Game, state: State, repetition: int) -> tuple[Actor, Transfer]:
         """See `Playable.actor`."""
@@ -234,8 +237,20 @@ class PolicyLearner:
             "outer_step": state["outer_step"] + 1,
         }
 
-    def _metrics(self, play: Play, theta: Tensor, data: Any, transfer: Transfer) -> Metrics:
-        return metrics_of(play.measure(theta, data), transfer.report(data if play.draws else None))
+    def _evaluated(self, state: State, episodes: int) -> Metrics:
+        generator = self.streams(state, Purpose.EVALUATION)
+        theta, transfer = state["theta"], self.transfer(state["phi"])
+        measured, report = self.play.evaluate(theta, transfer, generator, episodes)
+        return self._metrics(theta, transfer, measured, report) | self._weight_metrics(state)
+
+    def _measured(self, theta: Tensor, transfer: Transfer, data: Any) -> Metrics:
+        """Metrics of the policies, and of the transfer, on a sample of these policies."""
+        report = transfer.report(data if self.play.draws else None)
+        return self._metrics(theta, transfer, self.play.measure(theta, data), report)
+
+    def _metrics(self, theta: Tensor, transfer: Transfer, measured: Measured, report: Report) -> Metrics:
+        """What is written down of policies and a transfer that were measured."""
+        return metrics_of(measured, report)
 
     def _weight_metrics(self, state: State) -> Metrics:
         """The loss weights of the outer step that comes, if they are learned."""
@@ -252,6 +267,16 @@ def metrics_of(measured: Measured, report: Report) -> Metrics:
     if measured.cooperation is not None:
         metrics["cooperation"] = measured.cooperation.mean(-1)
     return {name: values.detach() for name, values in (metrics | report).items()}
+
+
+def seeds_of(state: State, group: slice) -> State:
+    """Some seeds of what a state says of policies and outer variables."""
+    return {**state, **{name: state[name][group] for name in ("random_seeds", "theta", "phi")}}
+
+
+def joined_metrics(groups: Sequence[Metrics]) -> Metrics:
+    """Metrics of all seeds, of those of groups of them."""
+    return {name: torch.cat([metrics[name] for metrics in groups]) for name in groups[0]}
 
 
 def require_finite(values: Tensor, what: str, outer_step: Tensor) -> None:

@@ -8,20 +8,20 @@ import torch
 from torch import Tensor
 
 from bilevel.agents.actors import Actor
-from bilevel.agents.play import measure_episodes
+from bilevel.agents.play import block_length, measure_blocks, measure_episodes, seed_groups
 from bilevel.agents.q_learning import QNetwork, best_value, soft_update, squared_errors, targets
 from bilevel.agents.replay import Ring, add, draw, empty_ring, split
-from bilevel.agents.rollout import Episodes, play_out
+from bilevel.agents.rollout import Episodes, play_blocks, play_out
 from bilevel.agents.sharers import GREEDY, Exploration, Sharers, SharingActor
 from bilevel.agents.transitions import Transitions, transitions_of
 from bilevel.errors import require
 from bilevel.methods.contract import Metrics, Placement, State
-from bilevel.methods.learner import metrics_of, require_finite
+from bilevel.methods.learner import joined_metrics, metrics_of, require_finite, seeds_of
 from bilevel.optimisers import GradientTransformation, make_optimiser
 from bilevel.outer.handed_back import incoming, sharing_gradient
 from bilevel.outer.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from bilevel.outer.sharing_network import SharingNetwork
-from bilevel.outer.transfer import Transfer
+from bilevel.outer.transfer import Reporting, Transfer
 from bilevel.outer.varying_shares import GivenShares
 from bilevel.streams import Purpose, first_draws, random_seeds_of, streams_of
 from bilevel.tree import Tree, detach
@@ -117,7 +117,8 @@ class LToSLearner:
         if turn:
             phi, outer_opt_state = self._learn_to_share(state, theta, ring, generator)
             require_finite(phi, "A sharing network", state["outer_step"])
-        metrics = self._metrics(*self._play(theta, phi, GREEDY, method.episodes, generator))
+        happened, given = self._play(theta, phi, GREEDY, method.episodes, generator)
+        metrics = metrics_of(measure_episodes(self.game, happened), given.report(happened))
         after = {
             "theta": theta,
             "opt_state": opt_state,
@@ -140,6 +141,7 @@ class LToSLearner:
         )
         require(sound, "The replay buffer holds actions or counts that no game of this run can have had.")
 
+    @torch.no_grad()
     def evaluate(self, state: State, *, episodes: int) -> Metrics:
         """Measure the values and sharing networks of a state on fresh episodes, without exploring.
 
@@ -150,8 +152,19 @@ class LToSLearner:
         Raises:
             FloatingPointError: a reward is not a finite number.
         """
-        generator = self._streams(state, Purpose.EVALUATION)
-        return self._metrics(*self._play(state["theta"], state["phi"], GREEDY, episodes, generator))
+        groups = seed_groups(len(state["theta"]), self.method.episodes, episodes, self.game.horizon)
+        return joined_metrics([self._evaluated(seeds_of(state, group), episodes) for group in groups])
+
+    def _evaluated(self, state: State, episodes: int) -> Metrics:
+        generator, theta = self._streams(state, Purpose.EVALUATION), state["theta"]
+        sharers = Sharers(self.variable, self.network, theta, state["phi"], GREEDY, generator)
+        steps = block_length(self.game.horizon, self.method.episodes, episodes, None)
+        alive = torch.ones(len(theta), 1, episodes, dtype=theta.dtype, device=theta.device)
+        blocks = play_blocks(self.game, sharers.act, sharers.give, alive, generator, steps)
+        measured, report = measure_blocks(
+            self.game, blocks, lambda block: sharers.transfer().report(block), Reporting("steps")
+        )
+        return metrics_of(measured, report)
 
     def actor(self, game: Game, state: State, repetition: int) -> tuple[Actor, Transfer]:
         """See `Playable.actor`: one that never explores."""
@@ -179,9 +192,6 @@ class LToSLearner:
         alive = torch.ones(len(theta), 1, episodes, dtype=theta.dtype, device=theta.device)
         happened = play_out(self.game, sharers.act, sharers.give, alive, generator)
         return happened, sharers.transfer()
-
-    def _metrics(self, happened: Episodes, given: GivenShares) -> Metrics:
-        return metrics_of(measure_episodes(self.game, happened), given.report(happened))
 
     def _learn_values(self, state: State, ring: Ring, generator: torch.Generator) -> tuple[Tensor, Tree]:
         """A round of batches below, towards targets that stand still."""

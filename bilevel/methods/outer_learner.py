@@ -171,7 +171,7 @@ class OuterLearner(PolicyLearner):
             if phase.moves == "outer":
                 theta, opt_state = state["theta"], state["opt_state"]
                 sample = self.play.sample(theta, self.transfer(phi), generator)
-            metrics = self._metrics(self.play, theta, sample, self.transfer(phi))
+            metrics = self._measured(theta, self.transfer(phi), sample)
             metrics |= self._weight_metrics(state)
         after = self._next(
             state,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bilevel.outer.giving import per_episode
-from bilevel.outer.transfer import Happened, Report, given_report
+from bilevel.outer.transfer import Happened, Report, Reporting, given_report
 from games._gift_actions import GiftGame
 
 
@@ -88,7 +88,15 @@ class ChosenGifts:
         """What agents give in an episode, in reward units; of exact values the learner reports itself."""
         if happened is None:
             return {}
-        return given_report(per_episode(self.gifts(happened), happened))
+        if happened.present is not None:
+            return given_report(per_episode(self.gifts(happened), happened))
+        given = per_episode(self.given(happened), happened)  # without an entry for each pair and step
+        return given_report(given.unsqueeze(-1) * self._split(happened)[0])
+
+    @property
+    def reporting(self) -> Reporting | None:
+        """Gifts add up over an episode; what is left in a purse follows from all of its steps."""
+        return None if self.game.rules.source.limited else Reporting("episodes")
 
     def _split(self, happened: Happened) -> tuple[Tensor, Tensor | float]:
         """See `GiftRules.split_now`: [giver, receiver], or [seed, time, episode, giver, receiver]."""

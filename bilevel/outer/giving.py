@@ -85,6 +85,7 @@ def per_episode(values: Tensor, happened: Happened) -> Tensor:
 
 
 def per_step(values: Tensor, happened: Happened) -> Tensor:
-    """Mean over all steps of all episodes: [seed, ..., time, episode] -> [seed, ...]."""
+    """Mean over all steps of all episodes, 0 of none: [seed, ..., time, episode] -> [seed, ...]."""
     steps = happened.alive.sum((-3, -2, -1)) / happened.alive.shape[-1]
+    steps = steps.where(steps > 0, 1)
     return per_episode(values, happened) / steps.reshape(-1, *[1] * (values.ndim - 3))

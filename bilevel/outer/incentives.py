@@ -12,7 +12,7 @@ from bilevel.errors import require
 from bilevel.networks import ActivationName, Perceptron
 from bilevel.outer.giving import Sight, first_parameters, per_episode
 from bilevel.outer.sharing import check_neighbours
-from bilevel.outer.transfer import Happened, Report, given_report, only_among_present
+from bilevel.outer.transfer import Happened, Report, Reporting, given_report, only_among_present
 from bilevel.rounding import sigmoid
 
 
@@ -112,6 +112,11 @@ class Incentivised:
         """What agents give in an episode, in reward units: on average, and each to each other."""
         assert happened is not None
         return given_report(per_episode(self.gifts(happened), happened))
+
+    @property
+    def reporting(self) -> Reporting:
+        """What is given adds up over an episode."""
+        return Reporting("episodes")
 
 
 def incentive_costs(transfer: Incentivised, happened: Happened, discount: float) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from bilevel.errors import require
 from bilevel.networks import ActivationName, Perceptron
 from bilevel.outer.giving import Sight, first_parameters, no_gifts, per_episode
-from bilevel.outer.transfer import Happened, Report
+from bilevel.outer.transfer import Happened, Report, Reporting
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,3 +124,8 @@ class Planned:
             "moved": per_episode(payments.abs(), happened).sum(-1),
             **{f"paid_{agent}": paid[:, agent] for agent in agents},
         }
+
+    @property
+    def reporting(self) -> Reporting:
+        """Payments add up over an episode."""
+        return Reporting("episodes")

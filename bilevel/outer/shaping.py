@@ -151,3 +151,7 @@ class Felt:
     def report(self, happened: Happened | None) -> Report:
         """Nothing to say."""
         return {}
+
+    @property
+    def reporting(self) -> None:
+        """There is nothing to report."""

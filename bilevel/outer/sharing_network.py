@@ -12,7 +12,7 @@ from bilevel.errors import require
 from bilevel.networks import ActivationName, Perceptron
 from bilevel.outer.giving import Sight, first_parameters
 from bilevel.outer.sharing import Sharing
-from bilevel.outer.transfer import Happened
+from bilevel.outer.transfer import Happened, Reporting
 from bilevel.outer.varying_shares import VaryingShares
 from games.presence import share_among_present
 
@@ -124,3 +124,8 @@ class SharedByNetwork(VaryingShares):
         logits = self.variable.logits(self.phi, chosen.flatten(2, 3)).unflatten(1, chosen.shape[2:4])
         now = None if graph is None else graph.permute(0, 3, 4, 1, 2)
         return self.variable.matrices(logits, now).permute(0, 3, 4, 1, 2)
+
+    @property
+    def reporting(self) -> Reporting:
+        """Shares are means over steps, and depend on what was seen when they were stated."""
+        return Reporting("steps", self.variable.hold)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from bilevel.outer.objectives import given_away
@@ -61,6 +63,41 @@ MOST_NAMED = 16
 """Up to so many agents each entry of a matrix has a name; of more, the matrix has one."""
 
 
+class Reporting(NamedTuple):
+    """How reports of successive blocks of time steps combine into that of the whole episodes."""
+
+    mean_over: Literal["steps", "episodes"]
+    """What is reported: means over all steps, or sums over an episode's steps, averaged over episodes."""
+    hold: int = 1
+    """Blocks begin at multiples of this many steps."""
+
+
+def combine_reports(reports: Sequence[Report], steps: Sequence[Tensor], reporting: Reporting) -> Report:
+    """The report on whole episodes, of reports on successive blocks of their time steps.
+
+    Args:
+        reports: one per block.
+        steps: how many steps were played in each, over all episodes, [seed].
+        reporting: what the reports are means over.
+
+    >>> first, second = {"moved": torch.tensor([1.0])}, {"moved": torch.tensor([4.0])}
+    >>> played = [torch.tensor([2.0]), torch.tensor([1.0])]
+    >>> [combine_reports([first, second], played, Reporting(over))["moved"] for over in ("steps", "episodes")]
+    [tensor([2.]), tensor([5.])]
+    """
+    if len(reports) == 1:
+        return reports[0]
+    if reporting.mean_over == "episodes":
+        return {name: torch.stack([report[name] for report in reports]).sum(0) for name in reports[0]}
+    weights = torch.stack(tuple(steps)) / torch.stack(tuple(steps)).sum(0)
+
+    def mean(values: list[Tensor]) -> Tensor:
+        shape = *weights.shape, *[1] * (values[0].ndim - 1)
+        return (torch.stack(values) * weights.reshape(shape)).sum(0)
+
+    return {name: mean([report[name] for report in reports]) for name in reports[0]}
+
+
 class Transfer(Protocol):
     """A rule for the rewards that learners see, of one value of the outer variables.
 
@@ -80,6 +117,13 @@ class Transfer(Protocol):
 
     def report(self, happened: Happened | None) -> Report:
         """What to say of it; None: nothing was sampled, as values are exact."""
+
+    @property
+    def reporting(self) -> Reporting | None:
+        """How reports of blocks of time steps combine; None: a report depends on no observation or graph.
+
+        Evaluation then asks for one report, on whole episodes without these (`Episodes.outcome`).
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +151,10 @@ class SharedBy:
     def report(self, happened: Happened | None) -> Report:
         """The agents' mean share given away, and every share."""
         return matrix_report(self.matrix)
+
+    @property
+    def reporting(self) -> None:
+        """The matrix says it all."""
 
 
 def redistributed(happened: Happened, matrix: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from bilevel.outer.giving import per_step
-from bilevel.outer.transfer import Happened, Report, among_present, matrix_report
+from bilevel.outer.transfer import Happened, Report, Reporting, among_present, matrix_report
 
 
 class VaryingShares(abc.ABC):
@@ -42,6 +42,11 @@ class VaryingShares(abc.ABC):
         """The agents' mean share given away, and every share: means over all steps."""
         assert happened is not None
         return matrix_report(per_step(self.shares(happened), happened))
+
+    @property
+    def reporting(self) -> Reporting:
+        """Shares are means over steps."""
+        return Reporting("steps")
 
 
 @dataclass(frozen=True, eq=False)

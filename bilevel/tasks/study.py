@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from bilevel.allocator import keep_freed_memory
 from bilevel.errors import require, require_name
 from bilevel.experiment.differences import between, listed
 from bilevel.experiment.files import FULL, claimed, make_folder, parse_json, require_regular
@@ -151,6 +152,7 @@ def run_study(
     """
     missing = study.missing(folder)
     if missing:
+        keep_freed_memory()
         with claimed(folder / "settings.json") as ours:
             require(ours, f"Another process works in {folder}: wait for it, or stop it.")
             note_resumption(

@@ -78,7 +78,10 @@ def test_what_cannot_be_laid_out_is_refused() -> None:
         OneShotPlay(game, Tabular(5, 2))
 
 
-def test_more_episodes_are_the_same() -> None:
-    play, _, _ = plays(GAMES["two agents"])
-    assert play.with_episodes(7) is play
-    assert play.draws
+def test_an_evaluation_lays_out_all_joint_actions_too() -> None:
+    play, _, theta = plays(GAMES["two agents"])
+    transfer = SharedBy(torch.eye(2).double().expand(SEEDS, 2, 2))
+    measured, report = play.evaluate(theta, transfer, torch.Generator(), 7)
+    data = play.sample(theta, transfer, torch.Generator())
+    assert torch.equal(measured.values, play.measure(theta, data).values)
+    assert all(torch.equal(report[name], values) for name, values in transfer.report(data).items())

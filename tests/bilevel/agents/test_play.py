@@ -118,7 +118,8 @@ def test_exact_losses_are_minus_the_shared_discounted_return(name: str) -> None:
     torch.testing.assert_close(measured.values, values / game.effective_horizon, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(setting.play.values(setting.theta, ()), measured.values, rtol=0, atol=0)
     assert (measured.cooperation is None) == (name == "rock paper scissors")
-    assert setting.play.with_episodes(7) is setting.play
+    evaluated, _ = setting.play.evaluate(setting.theta, SharedBy(setting.sharing), torch.Generator(), 7)
+    assert torch.equal(evaluated.values, measured.values)
 
 
 def test_exact_cooperation_is_the_probability_of_cooperating() -> None:
@@ -185,11 +186,3 @@ def test_the_sampled_bonus_is_the_entropy_per_episode() -> None:
     assert steps.min() < ROOM.horizon  # some episodes end early
     expected = (BONUS * math.log(3) * steps).expand_as(bonus)
     torch.testing.assert_close(bonus, expected, rtol=0, atol=1e-12)
-
-
-def test_more_episodes_are_the_same_play_otherwise() -> None:
-    play = PLAYS["dice"]
-    more = play.with_episodes(9)
-    setting = Setting(more)
-    assert setting.data.actions.shape == (SEEDS, 2, 6, 9)
-    assert (more.game, more.policy, more.surrogate) == (play.game, play.policy, play.surrogate)

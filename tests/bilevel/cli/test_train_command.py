@@ -304,3 +304,10 @@ def test_paths_are_printed_as_they_are(call: Call) -> None:
     said = call("train", *SHARING, "--out", "[red] a b")
     assert said.code == 0
     assert "Everything else: [red] a b\n" in said.out
+
+
+def test_who_manages_memory_is_keep_or_system(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BILEVEL_MALLOC", "jemalloc")
+    said = call("train", *SHARING, "--out", "run")
+    assert said.code == 2
+    assert said.err.splitlines()[-1] == "BILEVEL_MALLOC is keep or system, not 'jemalloc'."

@@ -100,7 +100,7 @@ def test_models_are_part_of_the_state_and_come_to_fit() -> None:
         state, metrics = learner.update(state)
         assert not torch.equal(before, state["models"]["theta"])
     # On episodes that no model was fitted to: how well they do on their own batch says little.
-    play, theta = learner.play.with_episodes(256), state["theta"]
+    play, theta = dataclasses.replace(learner.play, episodes=256), state["theta"]
     fresh = play.sample(theta, learner.transfer(state["phi"]), torch.Generator().manual_seed(0))
     others = ~torch.eye(2, dtype=torch.bool)
     start, end = (

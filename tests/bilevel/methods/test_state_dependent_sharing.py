@@ -38,9 +38,8 @@ def welfare(learner, state) -> np.ndarray:
 def by_season(learner, state) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
     """The share given away, and how often agents help, in each season: [seed]."""
     transfer = learner.transfer(state["phi"])
-    episodes = learner.play.with_episodes(1024).sample(
-        state["theta"], transfer, torch.Generator().manual_seed(5)
-    )
+    play = dataclasses.replace(learner.play, episodes=1024)
+    episodes = play.sample(state["theta"], transfer, torch.Generator().manual_seed(5))
     given = 1 - transfer.shares(episodes).diagonal(dim1=1, dim2=2).movedim(-1, 1)
     helps = (episodes.actions == HELP).float()
     now = {season: (episodes.observations == season).float() for season in (PEACE, FEUD)}
