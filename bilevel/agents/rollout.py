@@ -230,7 +230,9 @@ def play_blocks(
             state, alive = play_step(block, time, state, alive)
         require_separated(game, generator)
         _require_finite(block.written["rewards"], begin)
-        happened = Episodes(**{"cooperated": None, **block.written})
+        parts: dict[str, Any] = {"cooperated": None, **block.written}
+        happened = Episodes(**parts)
+        parts.clear()
         del block  # so that no two blocks are in memory at a time
         yield happened
         del happened
@@ -273,7 +275,8 @@ def concatenated(blocks: Sequence[Episodes]) -> Episodes:
         known = [part for block in blocks if (part := getattr(block, name)) is not None]
         return torch.cat(known, -2 if name == "neighbours" else 2) if known else None
 
-    return Episodes(**{name: joined(name) for name in Episodes._fields})
+    parts: dict[str, Any] = {name: joined(name) for name in Episodes._fields}
+    return Episodes(**parts)
 
 
 def takes_gifts(game: Game) -> bool:
