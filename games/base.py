@@ -283,6 +283,10 @@ class ExactGame(Game):
     def cooperation(self, policies: Tensor) -> Tensor | None:
         """Each agent's expected share of cooperating actions, [..., agent]; None where that means nothing."""
 
+    def values_and_cooperation(self, policies: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`values` and `cooperation` of the same policies, which may have work in common."""
+        return self.values(policies), self.cooperation(policies)
+
 
 def numbered_actions(game: Game, whose: str) -> int:
     """How many Discrete actions a game has.

@@ -5,9 +5,10 @@ P[s, (a, b)] = first[s, a] second[s, b], and the flow x out of a source b solves
 Its derivatives are those of the solution, not of the way to it: they solve the same system or its transpose
 for another source, and never form the derivative of P.
 
-Eagerly that is one call of LAPACK. Where it is traced, elimination is written out on one tensor per entry,
-without branches or changes in place: it compiles to a single kernel, and a compiler finds that all the
-derivatives factorise the matrix alike, so that a gradient of a gradient costs a few substitutions.
+It is for steps that are traced: elimination is written out on one tensor per entry, without branches or
+changes in place. That compiles to a single kernel, and a compiler finds that all the derivatives factorise
+the matrix alike, so that a gradient of a gradient costs a few substitutions. Operation by operation it is
+slow; there `games.memory_one.chain_occupancy` takes its place.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-from games.tracing import traced
 
 
 def flow(first: Tensor, second: Tensor, source: Tensor, discount: float) -> Tensor:
@@ -49,11 +48,6 @@ class _Flow(torch.autograd.Function):
     @staticmethod
     def forward(first: Tensor, second: Tensor, source: Tensor, discount: float, transposed: bool) -> Tensor:
         joint = _joint(first, second)
-        if not traced():
-            matrix = torch.eye(4, dtype=joint.dtype, device=joint.device) / discount - joint
-            system = matrix if transposed else matrix.mT
-            solved: Tensor = torch.linalg.solve(system, source.unsqueeze(-1))
-            return solved.squeeze(-1)
         rows = [row.unbind(-1) for row in joint.unbind(-2)]
         entries = [[1 / discount - rows[s][t] if s == t else -rows[s][t] for s in range(4)] for t in range(4)]
         return torch.stack(_eliminate(entries, source.unbind(-1), transposed=transposed), -1)

@@ -49,6 +49,11 @@ class FiniteRepeatedGame(RepeatedGame):
         table = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
         return self._played * (self.occupancy(policies).unsqueeze(-1) * table).sum(-2)
 
+    def values_and_cooperation(self, policies: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Both of one walk through the horizon."""
+        each_step, cooperation = super().values_and_cooperation(policies)
+        return self._played * each_step, cooperation
+
     def occupancy(self, policies: Tensor) -> Tensor:
         """Give the discounted share of the steps played in which each joint action is taken.
 

@@ -5,15 +5,16 @@ the most significant digit. With s0 the distribution of the first joint action a
 matrix, the discounted share of the steps in which each joint action is played is the row vector
 (1 - gamma) s0 (I - gamma P)^-1.
 
-For two agents with two actions this is written out entry by entry in `games.chain_of_two`. Larger games use
-the inverse: in torch 2.13 the forward mode of `torch.linalg.solve` is silently wrong under
-`vmap(jacfwd(...))`.
+That takes the inverse: in torch 2.13 the forward mode of `torch.linalg.solve` is silently wrong under
+`vmap(jacfwd(...))`. For compilers, two agents with two actions are written out entry by entry in
+`games.chain_of_two`.
 """
 
 from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -90,22 +91,26 @@ def chain_occupancy(policies: Tensor, discount: float) -> Tensor:
     >>> chain_occupancy(torch.full((3, 9, 2), 0.5), 0.9)
     tensor([0.1250, 0.1250, ...])
     """
-    agents, observations, actions = policies.shape[-3:]
-    agent_index, seen = _chain_index(agents, actions, policies.device)
-    first, *others = policies[..., agent_index, seen, :].unbind(-3)
-    joint = first
-    for other in others:
-        joint = (joint.unsqueeze(-1) * other.unsqueeze(-2)).flatten(-2)
+    agents, _, actions = policies.shape[-3:]
+    joint, *others = policies.unbind(-3)  # the first agent's observations number the states
+    indices = _seen_by_others(agents, actions, policies.device).unbind(0)
+    for other, seen in zip(others, indices, strict=True):
+        joint = (joint.unsqueeze(-1) * other.index_select(-2, seen).unsqueeze(-2)).flatten(-2)
     start, transitions = joint[..., 0, :], joint[..., 1:, :]
-    identity = torch.eye(observations - 1, dtype=policies.dtype, device=policies.device)
+    identity = _identity(agents, actions, policies.dtype, policies.device)
     inverse = torch.linalg.inv(identity - discount * transitions)
     shares: Tensor = (1 - discount) * (start.unsqueeze(-1) * inverse).sum(-2)
     return shares
 
 
 @kept
-def _chain_index(agents: int, actions: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Give [agent, 1] and [agent, 1 + A^N]: what each agent observes at the start and in each state."""
-    seen = [[0, *row] for row in observed_states(agents, actions)]
-    rows = [[agent] for agent in range(agents)]
-    return constant(rows, torch.int64, device), constant(seen, torch.int64, device)
+def _seen_by_others(agents: int, actions: int, device: torch.device) -> Tensor:
+    """What each agent but the first observes at the start and in each state: [other, 1 + A^N]."""
+    _, *others = observed_states(agents, actions)
+    return constant([[0, *row] for row in others], torch.int64, device)
+
+
+@kept
+def _identity(agents: int, actions: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One row and one column for each joint action."""
+    return constant(np.eye(actions**agents), dtype, device)

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.base import ExactGame
+from games.tracing import traced
 from games.constants import constant, kept
 from games.errors import require
 from games.matrix import MatrixGame, MatrixState, payoff_array, payoff_tensor
@@ -143,21 +144,27 @@ class RepeatedGame(ExactGame):
         """
         if policies.ndim == 3:  # torch 2.13: jvp(grad) turns 0-dim float32 into float64 beside Python floats
             return self.values(policies.unsqueeze(0)).squeeze(0)
-        if _two_by_two(policies):
+        if _written_out(policies):
             shares = two_agent_occupancy(self.carried_out(policies), self.discount)
             return torch.stack([_weighted_sum(shares, own) for own in _rewards_by_agent(self.stage)], -1)
         table = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
-        return (self.occupancy(policies).unsqueeze(-1) * table).sum(-2)
+        return _expected(self.occupancy(policies), table)
 
     def cooperation(self, policies: Tensor) -> Tensor | None:
         """Each agent's discounted share of cooperation, [..., agent]; None where that has no meaning."""
         if not self.stage.cooperative:
             return None
-        agents = self.num_agents
+        table = _cooperators(self.num_agents, policies.dtype, policies.device)
+        return _expected(self.occupancy(policies), table)
+
+    def values_and_cooperation(self, policies: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Both of one solution of the chain."""
+        payoffs = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
         shares = self.occupancy(policies)
-        shares = shares.reshape(*shares.shape[:-1], *[2] * agents)
-        others = [[axis for axis in range(-agents, 0) if axis != agent - agents] for agent in range(agents)]
-        return torch.stack([shares.sum(axes)[..., 0] for axes in others], -1)
+        values = _expected(shares, payoffs)
+        if not self.stage.cooperative:
+            return values, None
+        return values, _expected(shares, _cooperators(self.num_agents, policies.dtype, policies.device))
 
     def carried_out(self, policies: Tensor) -> Tensor:
         """Give the probabilities of what agents do, hands trembling, for those of what they choose.
@@ -188,7 +195,7 @@ class RepeatedGame(ExactGame):
         if policies.ndim == 3:  # for the same reason as in `values`
             return self.occupancy(policies.unsqueeze(0)).squeeze(0)
         policies = self.carried_out(policies)
-        if _two_by_two(policies):
+        if _written_out(policies):
             return torch.stack(two_agent_occupancy(policies, self.discount), -1)
         states = policies.shape[-2] - 1
         if states > MOST_EXACT_STATES:
@@ -250,9 +257,12 @@ class RepeatedGame(ExactGame):
         return self.stage.render(state, index, scale)
 
 
-def _two_by_two(policies: Tensor) -> bool:
-    """Whether these are two agents' with two actions, whose values are written out."""
-    return policies.shape[-3] == policies.shape[-1] == 2
+def _written_out(policies: Tensor) -> bool:
+    """Whether a compiler is told every operation: of two agents with two actions, where it makes one kernel.
+
+    Operation by operation that is several times as slow as a call of LAPACK.
+    """
+    return policies.shape[-3] == policies.shape[-1] == 2 and traced()
 
 
 @kept
@@ -261,9 +271,20 @@ def _rewards_by_agent(stage: MatrixGame) -> tuple[tuple[float, ...], ...]:
     return tuple(map(tuple, payoff_array(stage).reshape(-1, stage.num_agents).T.tolist()))
 
 
+def _expected(shares: Tensor, table: Tensor) -> Tensor:
+    """The mean of a table [joint action, agent] under an occupancy [..., joint action]: [..., agent]."""
+    return (shares.unsqueeze(-1) * table).sum(-2)
+
+
 def _weighted_sum(shares: list[Tensor], rewards: tuple[float, ...]) -> Tensor:
     first, *others = (share * reward for share, reward in zip(shares, rewards, strict=True))
     return functools.reduce(torch.add, others, first)
+
+
+@kept
+def _cooperators(agents: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """1 where an agent takes the first of two actions, [joint action, agent]."""
+    return constant(1 - np.indices((2,) * agents).reshape(agents, -1).T, dtype, device)
 
 
 @kept
