@@ -59,7 +59,8 @@ def streams_of(
         outer_step: counted from 0.
         device: where they draw.
     """
-    return Streams([(seed, int(purpose), int(outer_step)) for seed in random_seeds.tolist()], device)
+    name = int(purpose), int(outer_step)
+    return Streams([(seed, *name) for seed in random_seeds.tolist()], device)
 
 
 def first_draws(

@@ -11,12 +11,12 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.base import ExactGame
-from games.tracing import traced
 from games.constants import constant, kept
 from games.errors import require
 from games.matrix import MatrixGame, MatrixState, payoff_array, payoff_tensor
 from games.memory_one import chain_occupancy, observation_weights, two_agent_occupancy
 from games.streams import uniform
+from games.tracing import traced
 from games.two_agent import SymmetricTwoAgentGame
 
 MOST_EXACT_STATES = 32

@@ -136,13 +136,15 @@ class CriticPlay(SampledPlay):
         return (Judged(data, rewards, values),)
 
     def losses(
-        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
     ) -> Tensor:
         """The weighted sum of `terms`."""
-        weights = self.weights._replace(entropy=entropy_bonus)
-        return weighted(self.terms(own, others, transfer, data), weights)
+        terms = self.terms(own, others, transfer, data, regularised=entropy_bonus is not None)
+        return weighted(terms, self.weights._replace(entropy=0.0 if entropy_bonus is None else entropy_bonus))
 
-    def terms(self, own: Tensor, others: Tensor, transfer: Transfer, data: Judged) -> LossTerms:
+    def terms(
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Judged, *, regularised: bool = True
+    ) -> LossTerms:
         """The policy's, the critic's and the entropy's term; see the class."""
         episodes, rewards, values = data
         logits = self._logits(own, episodes)
@@ -151,7 +153,7 @@ class CriticPlay(SampledPlay):
         value = value_losses(
             self.policy.values(own, episodes.observations), self._targets(data), episodes.acting
         )
-        return LossTerms(-returns, value, self._entropy(logits, episodes))
+        return LossTerms(-returns, value, self._entropy(logits, episodes) if regularised else None)
 
     def _advantages(self, data: Judged) -> Tensor:
         return generalised_advantages(data.rewards, data.values, self.game.discount, self.trace)
@@ -221,7 +223,9 @@ class PPOPlay(CriticPlay):
         bounds = [count * place // self.minibatches for place in range(self.minibatches + 1)]
         return [_episodes(judged, *ends) for ends in itertools.pairwise(bounds)] * self.epochs
 
-    def terms(self, own: Tensor, others: Tensor, transfer: Transfer, data: Judged) -> LossTerms:
+    def terms(
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Judged, *, regularised: bool = True
+    ) -> LossTerms:
         """The policy's, the critic's and the entropy's term; see the class."""
         episodes, rewards, old = data
         acting, drawn = episodes.acting, episodes.log_probabilities
@@ -239,7 +243,8 @@ class PPOPlay(CriticPlay):
             value = value_losses(values, targets, acting)
         else:
             value = clipped_value_losses(values, targets, acting, old, self.value_clip)
-        return LossTerms(-(steps * gains).sum(-2).mean(-1), value, self._entropy(logits, episodes))
+        nats = self._entropy(logits, episodes) if regularised else None
+        return LossTerms(-(steps * gains).sum(-2).mean(-1), value, nats)
 
 
 def check_minibatches(minibatches: int, episodes: int) -> None:

@@ -15,9 +15,9 @@ class LossTerms(NamedTuple):
     """Minus the surrogate of the return that the agent sees, in reward units."""
     value: Tensor | None
     """Half the critic's mean squared error, in squared reward units; None: there is no critic."""
-    entropy: Tensor
+    entropy: Tensor | None
     """Of the policy, in nats: of an episode's steps together, or, where values are exact, of an observation
-    on average. More of it is better."""
+    on average. More of it is better. None: nobody asks, as it counts nothing."""
 
 
 class TermWeights(NamedTuple):
@@ -43,10 +43,11 @@ def weighted(terms: LossTerms, weights: TermWeights) -> Tensor:
     >>> weighted(LossTerms(policy=-3 * one, value=4 * one, entropy=one), TermWeights(1.0, 0.5, 0.1))
     tensor([[-1.1000, -1.1000]])
     """
-    total = weights.policy * terms.policy
+    counted = isinstance(weights.policy, Tensor) or weights.policy != 1
+    total = weights.policy * terms.policy if counted else terms.policy
     if terms.value is not None:
         total = total + weights.value * terms.value
-    return total - weights.entropy * terms.entropy
+    return total if terms.entropy is None else total - weights.entropy * terms.entropy
 
 
 def value_losses(values: Tensor, targets: Tensor, alive: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bilevel.agents.play import ExactPlay, Measured
+from bilevel.agents.play import ExactPlay, Measured, profiles_of_learners
 from bilevel.agents.rollout import Episodes
 from bilevel.agents.surrogates import entropy
 from bilevel.outer.transfer import Report, Transfer
@@ -71,13 +71,13 @@ class OneShotPlay(ExactPlay):
         )
 
     def losses(
-        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
     ) -> Tensor:
         """Minus each agent's expected shared reward and its bonus: its policy's entropy."""
-        mine = torch.eye(self.game.num_agents, dtype=torch.bool, device=own.device).unsqueeze(-1)
-        # [..., learner, agent, parameter]: what each learner takes the policies to be
-        likely = self._likely(torch.where(mine, own.unsqueeze(-3), others.unsqueeze(-3)))
+        likely = self._likely(profiles_of_learners(own, others))
         shared = (likely * transfer.rewards(data).squeeze(2)).sum(-1)
+        if entropy_bonus is None:
+            return -shared
         return -(shared + entropy_bonus * entropy(self.policy.table(own)).mean(-1))
 
     def evaluate(

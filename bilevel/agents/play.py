@@ -17,6 +17,7 @@ from bilevel.agents.rollout import Episodes, concatenated, rollout, rollout_bloc
 from bilevel.agents.surrogates import Surrogate, dice, entropy
 from bilevel.outer.transfer import Report, Reporting, Transfer, combine_reports
 from games.base import ExactGame, Game
+from games.constants import constant, kept
 
 
 class Measured(NamedTuple):
@@ -52,7 +53,7 @@ class Play(Protocol):
         """
 
     def losses(
-        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
     ) -> Tensor:
         """Each agent's inner loss on the rewards it sees, as a function of its own and the others' policies.
 
@@ -61,14 +62,19 @@ class Play(Protocol):
             others: ... and others[j] for every j other than i.
             transfer: how own rewards become those which are seen.
             data: one of `parts`.
-            entropy_bonus: scalar, reward units per nat.
+            entropy_bonus: scalar, reward units per nat; None: there is none, which costs nothing.
 
         Returns:
             [seed, agent].
         """
 
-    def terms(self, own: Tensor, others: Tensor, transfer: Transfer, data: Any) -> LossTerms:
-        """The terms that `losses` adds up, for whoever weighs them otherwise; the arguments are its own."""
+    def terms(
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, *, regularised: bool = True
+    ) -> LossTerms:
+        """The terms that `losses` adds up, for whoever weighs them otherwise; the arguments are its own.
+
+        The entropy is computed if the loss is `regularised` by it.
+        """
 
     def values(self, theta: Tensor, data: Any) -> Tensor:
         """Each agent's extrinsic value, [seed, agent], whose derivative in theta is the policy gradient."""
@@ -111,19 +117,20 @@ class ExactPlay:
         return (data,)
 
     def losses(
-        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
     ) -> Tensor:
         """The weighted sum of `terms`."""
-        return weighted(self.terms(own, others, transfer, data), TermWeights(entropy=entropy_bonus))
+        terms = self.terms(own, others, transfer, data, regularised=entropy_bonus is not None)
+        return weighted(terms, TermWeights(entropy=0.0 if entropy_bonus is None else entropy_bonus))
 
-    def terms(self, own: Tensor, others: Tensor, transfer: Transfer, data: Any) -> LossTerms:
+    def terms(
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, *, regularised: bool = True
+    ) -> LossTerms:
         """Minus each agent's shared discounted return, and the mean entropy over observations."""
-        agents = self.game.num_agents
-        mine = torch.eye(agents, dtype=torch.bool, device=own.device).unsqueeze(-1)
-        # [..., learner, agent, parameter]: what each learner takes the policies to be
-        profiles = torch.where(mine, own.unsqueeze(-3), others.unsqueeze(-3))
-        shared = self.seen(self.policy.probabilities(profiles), transfer) * self.game.effective_horizon
-        return LossTerms(-shared, None, entropy(self.policy.table(own)).mean(-1))
+        profiles = profiles_of_learners(own, others)
+        seen = self.seen(self.policy.probabilities(profiles), transfer)
+        nats = entropy(self.policy.table(own)).mean(-1) if regularised else None
+        return LossTerms(seen * -self.game.effective_horizon, None, nats)
 
     def seen(self, policies: Tensor, transfer: Transfer) -> Tensor:
         """What each learner's episodes are worth to it, in the game's units.
@@ -144,8 +151,7 @@ class ExactPlay:
 
     def measure(self, theta: Tensor, data: Any) -> Measured:
         """Exact values and cooperation."""
-        policies = self.policy.probabilities(theta)
-        return Measured(self.game.values(policies), self.game.cooperation(policies))
+        return Measured(*self.game.values_and_cooperation(self.policy.probabilities(theta)))
 
     def evaluate(
         self, theta: Tensor, transfer: Transfer, generator: torch.Generator, episodes: int
@@ -195,12 +201,15 @@ class SampledPlay:
         return (data,)
 
     def losses(
-        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
     ) -> Tensor:
         """The weighted sum of `terms`."""
-        return weighted(self.terms(own, others, transfer, data), TermWeights(entropy=entropy_bonus))
+        terms = self.terms(own, others, transfer, data, regularised=entropy_bonus is not None)
+        return weighted(terms, TermWeights(entropy=0.0 if entropy_bonus is None else entropy_bonus))
 
-    def terms(self, own: Tensor, others: Tensor, transfer: Transfer, data: Any) -> LossTerms:
+    def terms(
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, *, regularised: bool = True
+    ) -> LossTerms:
         """Minus the surrogate of the shared discounted return, and the entropy per episode.
 
         The entropy takes the observations as given: it does not see that they depend on the policies.
@@ -209,7 +218,7 @@ class SampledPlay:
         own_log, joint = self._log_probabilities(logits, others, data)
         seen = transfer.rewards(data)
         returns = self.surrogate(own_log, joint, seen, data.acting, self.game.discount)
-        return LossTerms(-returns, None, self._entropy(logits, data))
+        return LossTerms(-returns, None, self._entropy(logits, data) if regularised else None)
 
     def values(self, theta: Tensor, data: Any) -> Tensor:
         """DiCE estimates of the discounted return: right in value, and in derivative through every agent.
@@ -218,7 +227,7 @@ class SampledPlay:
         the game does not discount or discounts in its `episode_value`, too.
         """
         log = self._chosen(self._logits(theta, data), data)
-        joint = log.sum(-3, keepdim=True).expand_as(log)
+        joint = log.sum(-3, keepdim=True)
         return dice(log, joint, data.rewards, data.acting, self.game.discount) / self.game.effective_horizon
 
     def measure(self, theta: Tensor, data: Any) -> Measured:
@@ -238,8 +247,14 @@ class SampledPlay:
         return measure_blocks(self.game, blocks, transfer.report, reporting)
 
     def _log_probabilities(self, logits: Tensor, others: Tensor, data: Episodes) -> tuple[Tensor, Tensor]:
-        """Of what each agent did, and of what all did as each one sees it: [seed, agent, time, episode]."""
-        own, theirs = self._chosen(logits, data), self._chosen(self._logits(others, data), data)
+        """Of what each agent did, and of what all did as each one sees it: [seed, agent, time, episode].
+
+        To a surrogate that makes no use of the second, the first is given twice.
+        """
+        own = self._chosen(logits, data)
+        if not getattr(self.surrogate, "uses_joint", True):
+            return own, own
+        theirs = self._chosen(self._logits(others, data), data)
         return own, own + theirs.sum(-3, keepdim=True) - theirs
 
     def _entropy(self, logits: Tensor, data: Episodes) -> Tensor:
@@ -317,6 +332,29 @@ def measure_blocks(
     whole = concatenated(outcomes)
     measured = measure_episodes(game, whole)
     return measured, report(whole) if reporting is None else combine_reports(reports, steps, reporting)
+
+
+def profiles_of_learners(own: Tensor, others: Tensor) -> Tensor:
+    """What each learner takes everybody's policies to be: its own, and the others'.
+
+    Args:
+        own: [..., agent, parameter].
+        others: of the same shape.
+
+    Returns:
+        [..., learner, agent, parameter].
+
+    >>> profiles_of_learners(torch.ones(2, 1), torch.zeros(2, 1)).squeeze(-1)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+    return torch.where(_oneself(own.shape[-2], own.device), own.unsqueeze(-3), others.unsqueeze(-3))
+
+
+@kept
+def _oneself(agents: int, device: torch.device) -> Tensor:
+    """Which agent is which learner, boolean [learner, agent, 1]."""
+    return constant(np.eye(agents, dtype=bool)[..., None], torch.bool, device)
 
 
 def measure_episodes(game: Game, data: Episodes) -> Measured:

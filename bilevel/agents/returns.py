@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from games.constants import apart, kept
+
 
 def discounts(steps: int, discount: float, like: Tensor) -> Tensor:
     """1, discount, discount^2, ...: [time], in the dtype and on the device of `like`; 0^0 is 1.
@@ -28,11 +30,23 @@ def returns_to_go(rewards: Tensor, discount: float) -> Tensor:
     >>> returns_to_go(torch.tensor([[1.0], [0.0], [4.0]]), 0.5).squeeze(-1)
     tensor([2., 2., 4.])
     """
-    steps = rewards.shape[-2]
-    time = torch.arange(steps, device=rewards.device)
-    ahead = time[None, :] - time[:, None]
-    weights = discount ** ahead.clamp(min=0).to(rewards.dtype) * (ahead >= 0)
+    learned = isinstance(discount, Tensor)
+    weights = (_weights if learned else _kept_weights)(
+        rewards.shape[-2], discount, rewards.dtype, rewards.device
+    )
     return weights @ rewards
+
+
+def _weights(steps: int, discount: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What each reward counts in the return from each step on: [time, time of the reward]."""
+    time = torch.arange(steps, device=device)
+    ahead = time[None, :] - time[:, None]
+    return discount ** ahead.clamp(min=0).to(dtype) * (ahead >= 0)
+
+
+@kept
+def _kept_weights(steps: int, discount: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return apart(lambda: _weights(steps, discount, dtype, device))
 
 
 def leave_one_out(returns: Tensor, alive: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ The data were drawn from the policies, so they depend on theta, and a surrogate 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
@@ -34,7 +34,8 @@ class Surrogate(Protocol):
         Args:
             own: log-probability of what each agent did, 0 after the end: [..., agent, time, episode].
             joint: log-probability of what ALL agents did, as the agent in question sees it, 0 after the end:
-                [..., agent, time, episode].
+                [..., agent, time, episode]. A surrogate that does not use it has an attribute `uses_joint`
+                that is False, and is handed `own` again, which saves the others' policies.
             rewards: those which each agent learns from, [..., agent, time, episode], zero after the end.
             alive: 1 while the episode runs, broadcasts to `rewards`.
             discount: per step.
@@ -93,6 +94,8 @@ class Reinforce:
     (tensor(0.5000),)
     """
 
+    uses_joint: ClassVar[bool] = False
+    """Others' policies have no part in the likelihood ratio of one's own."""
     trace: float = 1.0
     """Lambda of generalised advantage estimation, from 0 to 1; see `LoadedDice`."""
 
@@ -237,8 +240,8 @@ def entropy(logits: Tensor) -> Tensor:
     >>> entropy(torch.zeros(2))
     tensor(0.6931)
     """
-    log_probabilities = logits.log_softmax(-1)
-    return -(log_probabilities.exp() * log_probabilities).sum(-1)
+    log_probabilities = _log_probabilities(logits)
+    return -(log_probabilities.exp() * log_probabilities).sum(0)
 
 
 def chosen(logits: Tensor, actions: Tensor) -> Tensor:
@@ -247,4 +250,12 @@ def chosen(logits: Tensor, actions: Tensor) -> Tensor:
     >>> chosen(torch.zeros(2, 4), torch.tensor([0, 3]))
     tensor([-1.3863, -1.3863])
     """
-    return logits.log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    return _log_probabilities(logits).gather(0, actions.unsqueeze(0)).squeeze(0)
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    """Log-softmax with the actions first: [..., action] -> [action, ...].
+
+    Over a few actions that lie next to one another it would take several times as long.
+    """
+    return logits.movedim(-1, 0).log_softmax(0)

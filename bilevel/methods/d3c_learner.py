@@ -93,7 +93,7 @@ class D3CLearner(PolicyLearner):
         return metrics
 
     def _exact(
-        self, state: State, generator: torch.Generator, *now: Tensor
+        self, state: State, generator: torch.Generator, *now: Tensor | None
     ) -> tuple[Tensor, Tree, Any, Tensor]:
         """New policies, their optimiser's state, their episodes, and the slope by weights."""
         phi, steps = state["phi"], self.course.steps(int(state["outer_step"]))
@@ -104,7 +104,7 @@ class D3CLearner(PolicyLearner):
         return theta, opt_state, (), slope + self.settings.identity_weight * identity_slope(weights)
 
     def _sampled(
-        self, state: State, generator: torch.Generator, *now: Tensor
+        self, state: State, generator: torch.Generator, *now: Tensor | None
     ) -> tuple[Tensor, Tree, Any, Tensor]:
         """As `_exact`, but for an estimate of the slope by log-weights."""
         theta, phi = state["theta"], state["phi"]
@@ -118,7 +118,9 @@ class D3CLearner(PolicyLearner):
         slope = own + self.settings.identity_weight * divergence
         return found.theta, found.opt_state, found.outer_data, slope
 
-    def problem(self, theta: Tensor, phi: Tensor, generator: torch.Generator, *now: Tensor) -> BilevelProblem:
+    def problem(
+        self, theta: Tensor, phi: Tensor, generator: torch.Generator, *now: Tensor | None
+    ) -> BilevelProblem:
         """What evolution strategies compare: for each agent, rho_i - 1 over the inner steps.
 
         Its members are seeds, or samples of them, sample by sample.

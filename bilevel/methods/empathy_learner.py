@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from bilevel.agents.rollout import Episodes
 from bilevel.methods.base import Method
 from bilevel.methods.contract import Metrics, Placement, State
 from bilevel.methods.learner import PolicyLearner, require_finite
-from bilevel.optimisers import make_optimiser
+from bilevel.optimisers import GradientTransformation, make_optimiser
 from bilevel.outer.empathetic import Empathy
 from bilevel.outer.perspective import Imagined
 from bilevel.streams import Purpose
@@ -33,9 +34,14 @@ class Apprentice:
     steps: int
     """In each inner step, 1 or more."""
 
+    @functools.cached_property
+    def optimiser(self) -> GradientTransformation:
+        """Adam at this learning rate, made once."""
+        return make_optimiser("adam", learning_rate=self.learning_rate)
+
     def init(self, parameters: Tensor) -> Tree:
         """The optimiser's first state."""
-        return make_optimiser("adam", learning_rate=self.learning_rate).init(parameters)
+        return self.optimiser.init(parameters)
 
     def learn(
         self, parameters: Tensor, opt_state: Tree, loss: Callable[[Tensor], Tensor]
@@ -43,10 +49,9 @@ class Apprentice:
         """Take its steps down a loss, a scalar; nothing where there are no parameters."""
         if not parameters.shape[-1]:
             return parameters, opt_state
-        optimiser = make_optimiser("adam", learning_rate=self.learning_rate)
         for _ in range(self.steps):
             gradient = torch.func.grad(loss)(parameters)
-            updates, opt_state = optimiser.update(gradient, opt_state, params=parameters, inplace=False)
+            updates, opt_state = self.optimiser.update(gradient, opt_state, params=parameters, inplace=False)
             parameters = parameters + updates
         return parameters, opt_state
 

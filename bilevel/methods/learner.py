@@ -16,7 +16,7 @@ from bilevel.errors import require
 from bilevel.methods.base import Method
 from bilevel.methods.contract import Metrics, Placement, State
 from bilevel.methods.term_weights import term_weights, weight_metrics
-from bilevel.optimisers import GradientTransformation, LearningRate, make_optimiser, tied
+from bilevel.optimisers import GradientTransformation, at_learning_rate, make_optimiser, tied
 from bilevel.outer.learned_loss_weights import WithLossWeights
 from bilevel.outer.transfer import Report, Transfer
 from bilevel.outer.variables import OuterVariable
@@ -65,15 +65,21 @@ class PolicyLearner:
         self.method, self.game, self.placement = method, game, placement
         self.play = method.play(game)
         self.course = method.course
-        self.optimiser = self._descent(self.course.value("inner_learning_rate", 0))
         paced = self.course.changes("inner_learning_rate")
+        rate = 1.0 if paced else self.course.value("inner_learning_rate", 0)
+        made = make_optimiser(method.inner_optimiser, learning_rate=rate)
+        self.optimiser = self._together(made)
         self.told = ("entropy", "inner_learning_rate") if paced else ("entropy",)
-        step = inner_step_per_agent(
-            self._inner_losses, (lambda data: self._descent(data[-1])) if paced else self.optimiser
+        self.step = in_parts(
+            inner_step_per_agent(
+                self._inner_losses,
+                (lambda data: self._together(at_learning_rate(made, data[-1]))) if paced else self.optimiser,
+            ),
+            self._parts,
         )
-        self.step = in_parts(step, self._parts)
         self.variable, self.schedule = variable, schedule
         self.loss_weights = variable if isinstance(variable, WithLossWeights) else None
+        self.regularised = self.course.ever("entropy") or self.loss_weights is not None
         require(
             not method.learn_loss_weights or self.loss_weights is not None,
             f"{type(method).__name__} takes no gradient through its policies' steps, by which loss weights "
@@ -94,16 +100,18 @@ class PolicyLearner:
         """How own rewards become those that learners see, by these outer variables."""
         return self.variable.transfer(phi)
 
-    def now(self, state: State) -> tuple[Tensor, ...]:
+    def now(self, state: State) -> tuple[Tensor | None, ...]:
         """What inner steps see beside their sample: the entropy bonus, and a learning rate that changes.
 
         Args:
             state: from `init` or `update`.
 
         Returns:
-            scalars, of the outer step that comes: the bonus in reward units per nat.
+            scalars, of the outer step that comes: the bonus in reward units per nat, None if there never is
+            one.
         """
-        return tuple(self._value(name, state) for name in self.told)
+        bonus, *rate = (self._value(name, state) for name in self.told)
+        return (bonus if self.regularised else None, *rate)
 
     def init(self, seed: int) -> State:
         """The first state; repetition i is random seed `seed` + i, on which alone all depends that it does.
@@ -173,7 +181,7 @@ class PolicyLearner:
         opt_state: Tree,
         phi: Tensor,
         generator: torch.Generator,
-        *now: Tensor,
+        *now: Tensor | None,
     ) -> tuple[Tensor, Tree]:
         """A round of inner steps; `now` is what they see beside their sample."""
         transfer = self.transfer(phi)
@@ -221,8 +229,7 @@ class PolicyLearner:
         terms = self.play.terms(own, others, transfer, sample)
         return weighted(terms, term_weights(self.method, self.loss_weights, phi, bonus))
 
-    def _descent(self, learning_rate: LearningRate) -> GradientTransformation:
-        optimiser = make_optimiser(self.method.inner_optimiser, learning_rate=learning_rate)
+    def _together(self, optimiser: GradientTransformation) -> GradientTransformation:
         return tied(optimiser) if self.method.share_parameters else optimiser
 
     def _value(self, name: str, state: State) -> Tensor:

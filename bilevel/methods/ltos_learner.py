@@ -17,7 +17,7 @@ from bilevel.agents.transitions import Transitions, transitions_of
 from bilevel.errors import require
 from bilevel.methods.contract import Metrics, Placement, State
 from bilevel.methods.learner import joined_metrics, metrics_of, require_finite, seeds_of
-from bilevel.optimisers import GradientTransformation, make_optimiser
+from bilevel.optimisers import GradientTransformation, at_learning_rate, make_optimiser
 from bilevel.outer.handed_back import incoming, sharing_gradient
 from bilevel.outer.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from bilevel.outer.sharing_network import SharingNetwork
@@ -61,6 +61,8 @@ class LToSLearner:
         self.variable, self.network = variable, network
         self.discount = game.discount if method.discount is None else method.discount
         self.course = method.course
+        self.descent = make_optimiser(method.inner_optimiser, learning_rate=1.0)
+        self.ascent = make_optimiser(method.outer_optimiser, learning_rate=1.0)
 
     def transfer(self, phi: Tensor) -> Transfer:
         """How own rewards become those that learners see, when nobody explores."""
@@ -86,10 +88,10 @@ class LToSLearner:
             "outer_step": torch.zeros((), dtype=torch.int64),
             "random_seeds": random_seeds,
             "theta": theta,
-            "opt_state": self._descent(0).init(theta),
+            "opt_state": self.descent.init(theta),
             "target_theta": theta.clone(),
             "phi": phi,
-            "outer_opt_state": self._ascent(0).init(phi),
+            "outer_opt_state": self.ascent.init(phi),
             "target_phi": phi.clone(),
             "replay": empty_ring(example, self.method.buffer),
         }
@@ -196,7 +198,7 @@ class LToSLearner:
     def _learn_values(self, state: State, ring: Ring, generator: torch.Generator) -> tuple[Tensor, Tree]:
         """A round of batches below, towards targets that stand still."""
         theta, opt_state, size = state["theta"], state["opt_state"], self.method.batch_size
-        optimiser = self._descent(int(state["outer_step"]))
+        optimiser = self._at_rate(self.descent, "inner_learning_rate", state)
         drawn: Transitions = draw(ring, self.method.inner_steps * size, generator)
         with torch.no_grad():
             wanted = self._targets(state["target_theta"], state["target_phi"], drawn, generator)
@@ -210,7 +212,7 @@ class LToSLearner:
     ) -> tuple[Tensor, Tree]:
         """A round of batches above, by what is handed back through the values."""
         phi, opt_state, size = state["phi"], state["outer_opt_state"], self.method.batch_size
-        optimiser = self._ascent(int(state["outer_step"]))
+        optimiser = self._at_rate(self.ascent, "outer_learning_rate", state)
         drawn: Transitions = draw(ring, self.method.outer_updates * size, generator)
         for batch in split(drawn, size):
             seen = batch.seen.movedim(1, 2)
@@ -240,15 +242,11 @@ class LToSLearner:
         values = self.network(theta, batch.seen.movedim(1, 2), batch.told.movedim(1, 2))
         return squared_errors(values, batch.actions.mT, wanted).sum()
 
-    def _descent(self, count: int) -> GradientTransformation:
-        """What moves the values in a round, but for the decay."""
-        rate = self.course.value("inner_learning_rate", count)
-        return make_optimiser(self.method.inner_optimiser, learning_rate=rate)
-
-    def _ascent(self, count: int) -> GradientTransformation:
-        """What moves the sharing networks, likewise."""
-        rate = self.course.value("outer_learning_rate", count)
-        return make_optimiser(self.method.outer_optimiser, learning_rate=rate)
+    def _at_rate(
+        self, optimiser: GradientTransformation, setting: str, state: State
+    ) -> GradientTransformation:
+        """An optimiser at the learning rate that a setting is in the round that comes."""
+        return at_learning_rate(optimiser, self.course.value(setting, int(state["outer_step"])))
 
     def _move(
         self,

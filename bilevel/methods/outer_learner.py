@@ -17,7 +17,7 @@ from bilevel.methods.contract import Metrics, Placement, State
 from bilevel.methods.fitting import fit_hypergradient
 from bilevel.methods.learner import PolicyLearner, require_finite
 from bilevel.methods.phases import Phase
-from bilevel.optimisers import make_optimiser
+from bilevel.optimisers import at_learning_rate, make_optimiser
 from bilevel.optimisers.torchopt_adaptor import GradientTransformation
 from bilevel.outer.learned_loss_weights import PartedObjective, WithLossWeights
 from bilevel.outer.objectives import OBJECTIVES, Objective
@@ -76,6 +76,8 @@ class OuterLearner(PolicyLearner):
             variable = WithLossWeights(variable, method.loss_weight_range)
         super().__init__(method, game, placement, variable, schedule=schedule)
         self.outer, self.apart = method.outer_level, apart
+        self.ascent = make_optimiser(self.outer.optimiser, learning_rate=1.0)
+        self.apart_descent = None if apart is None else make_optimiser(apart.optimiser, learning_rate=1.0)
         self.objective = self._wanted(objective)
         self.rate = "loss_weight_learning_rate" if objective is None else "outer_learning_rate"
         self.costs = costs if cost_weight is None or self.course.ever(cost_weight) else None
@@ -89,9 +91,9 @@ class OuterLearner(PolicyLearner):
     def init(self, seed: int) -> State:
         """As `PolicyLearner.init`, with the outer optimiser's state and what the estimator remembers."""
         state = super().init(seed)
-        state["outer_opt_state"] = self._ascent(state).init(state["phi"])
-        if self.apart is not None:
-            state["cost_opt_state"] = self._apart_descent(self.apart, state).init(state["phi"])
+        state["outer_opt_state"] = self.ascent.init(state["phi"])
+        if self.apart_descent is not None:
+            state["cost_opt_state"] = self.apart_descent.init(state["phi"])
         if self.online is not None:
             problem = self.problem_at(state, self.streams(state, Purpose.BEGINNING))
             start = state["theta"], state["opt_state"], state["phi"]
@@ -109,7 +111,7 @@ class OuterLearner(PolicyLearner):
         return self.problem(generator, *self.now(state), cost_weight=weight)
 
     def problem(
-        self, generator: torch.Generator, *now: Tensor, cost_weight: Tensor | None = None
+        self, generator: torch.Generator, *now: Tensor | None, cost_weight: Tensor | None = None
     ) -> BilevelProblem:
         """This learner's bilevel problem, with what changes on the way as it is told.
 
@@ -190,14 +192,15 @@ class OuterLearner(PolicyLearner):
 
     def _cost_step(self, state: State, data: Any) -> tuple[Tensor | float, State]:
         """How phi moves by the costs that stand apart, and what the state then says of their optimiser."""
-        if self.apart is None:
+        if self.apart is None or self.apart_descent is None:
             return 0.0, {}
         apart = self.apart
+        descent = at_learning_rate(self.apart_descent, self._value(apart.learning_rate, state))
 
         def total(phi: Tensor) -> Tensor:
             return apart.costs(self.transfer(phi), data).sum()
 
-        updates, opt_state = self._apart_descent(apart, state).update(
+        updates, opt_state = descent.update(
             torch.func.grad(total)(state["phi"]), state["cost_opt_state"], params=state["phi"], inplace=False
         )
         return updates, {"cost_opt_state": opt_state}
@@ -213,7 +216,7 @@ class OuterLearner(PolicyLearner):
             own, free = self.loss_weights.parts(torch.ones_like(state["phi"][0]))
             weights = self._value("loss_weight_learning_rate", state)
             rate = self.loss_weights.joined(rate * own, weights * free)
-        return make_optimiser(self.outer.optimiser, learning_rate=rate)
+        return at_learning_rate(self.ascent, rate)
 
     def _wanted(self, objective: Objective | None) -> Objective:
         """The objective, or, with loss weights, theirs beside it; those that never move want nothing."""
@@ -223,9 +226,6 @@ class OuterLearner(PolicyLearner):
         moves = objective is None or self.course.ever("loss_weight_learning_rate")
         weights = OBJECTIVES[self.method.loss_weight_objective] if moves else None
         return PartedObjective.of(self.loss_weights, objective, weights)
-
-    def _apart_descent(self, apart: Apart, state: State) -> GradientTransformation:
-        return make_optimiser(apart.optimiser, learning_rate=self._value(apart.learning_rate, state))
 
     def _begun(self, state: State, phase: Phase) -> State:
         """The same state, with new policies if a phase that asks for them begins."""

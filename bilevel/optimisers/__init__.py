@@ -14,7 +14,7 @@ from bilevel.optimisers.adaptive import adam, adamw, rmsprop
 from bilevel.optimisers.clipping import clip_by_norm, clip_by_value
 from bilevel.optimisers.first_order import momentum, sgd
 from bilevel.optimisers.members import per_member
-from bilevel.optimisers.scaling import LearningRate
+from bilevel.optimisers.scaling import LearningRate, at_learning_rate
 from bilevel.optimisers.tied import tied
 from bilevel.optimisers.torchopt_adaptor import GradientTransformation, chain
 
@@ -24,6 +24,7 @@ __all__ = [
     "LearningRate",
     "adam",
     "adamw",
+    "at_learning_rate",
     "chain",
     "clip_by_norm",
     "clip_by_value",

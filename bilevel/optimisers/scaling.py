@@ -95,9 +95,36 @@ def scale_by_learning_rate(learning_rate: LearningRate) -> GradientTransformatio
     return GradientTransformation(init, update)
 
 
-def _descend(updates: Tree, rate: Tensor | float) -> Tree:
-    def scale(update: Tensor) -> Tensor:
-        # A float64 rate must not turn float32 parameters into float64 ones.
-        return update * (-rate.to(update.dtype) if isinstance(rate, Tensor) else -rate)
+def at_learning_rate(
+    optimiser: GradientTransformation, learning_rate: Tensor | float
+) -> GradientTransformation:
+    """Give a transformation that was made with a learning rate of 1 another one, for a single update.
 
-    return tree_map(scale, updates)
+    The transformation is made, and its settings are checked, once; where the rate changes from step to step
+    this is all that is made anew. Both have the same states, and the updates are the same bits as those of a
+    transformation made with this rate.
+
+    Args:
+        optimiser: one of this package, made with `learning_rate=1.0`.
+        learning_rate: a number or a tensor; it is not checked.
+
+    >>> from bilevel.optimisers.first_order import sgd
+    >>> optimiser = at_learning_rate(sgd(1.0), torch.tensor(0.5))
+    >>> optimiser.update(torch.tensor([2.0]), optimiser.init(torch.tensor([5.0])))[0]
+    tensor([-1.])
+    """
+
+    def update(updates: Tree, state: Tree, *, params: Tree = None, inplace: bool = True) -> tuple[Tree, Tree]:
+        updates, state = optimiser.update(updates, state, params=params, inplace=False)
+        return tree_map(lambda moved: moved * _like(learning_rate, moved), updates), state
+
+    return GradientTransformation(optimiser.init, update)
+
+
+def _descend(updates: Tree, rate: Tensor | float) -> Tree:
+    return tree_map(lambda update: update * -_like(rate, update), updates)
+
+
+def _like(rate: Tensor | float, update: Tensor) -> Tensor | float:
+    """The rate, as it may multiply: a float64 one must not turn float32 parameters into float64 ones."""
+    return rate.to(update.dtype) if isinstance(rate, Tensor) else rate
