@@ -58,6 +58,8 @@ def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     >>> tree_map(lambda x, y: x + y, {"a": 1, "b": 2}, {"a": 10, "b": 20})
     {'a': 11, 'b': 22}
     """
+    if isinstance(tree, Tensor):  # most trees here: taking them apart would cost more than small operations
+        return function(tree, *others)
     return optree.tree_map(function, tree, *others, namespace=NAMESPACE)
 
 

@@ -65,11 +65,10 @@ class PolicyLearner:
         self.method, self.game, self.placement = method, game, placement
         self.play = method.play(game)
         self.course = method.course
-        paced = self.course.changes("inner_learning_rate")
+        self.paced = paced = self.course.changes("inner_learning_rate")
         rate = 1.0 if paced else self.course.value("inner_learning_rate", 0)
         made = make_optimiser(method.inner_optimiser, learning_rate=rate)
         self.optimiser = self._together(made)
-        self.told = ("entropy", "inner_learning_rate") if paced else ("entropy",)
         self.step = in_parts(
             inner_step_per_agent(
                 self._inner_losses,
@@ -110,8 +109,8 @@ class PolicyLearner:
             scalars, of the outer step that comes: the bonus in reward units per nat, None if there never is
             one.
         """
-        bonus, *rate = (self._value(name, state) for name in self.told)
-        return (bonus if self.regularised else None, *rate)
+        bonus = self._value("entropy", state) if self.regularised else None
+        return (bonus, self._value("inner_learning_rate", state)) if self.paced else (bonus,)
 
     def init(self, seed: int) -> State:
         """The first state; repetition i is random seed `seed` + i, on which alone all depends that it does.

@@ -107,8 +107,13 @@ class OuterLearner(PolicyLearner):
             state: from `init` or `update`.
             generator: the source of every draw, on the learner's device.
         """
+        return self._problem_at(state, generator, self.now(state))
+
+    def _problem_at(
+        self, state: State, generator: torch.Generator, now: tuple[Tensor | None, ...]
+    ) -> BilevelProblem:
         weight = self._value(self.cost_weight, state) if self.weighed and self.cost_weight else None
-        return self.problem(generator, *self.now(state), cost_weight=weight)
+        return self.problem(generator, *now, cost_weight=weight)
 
     def problem(
         self, generator: torch.Generator, *now: Tensor | None, cost_weight: Tensor | None = None
@@ -159,7 +164,7 @@ class OuterLearner(PolicyLearner):
         theta, opt_state = self._start(state)
         for _ in range(phase.inner_rounds):
             theta, opt_state = self._learn(steps, theta, opt_state, phi, generator, *now)
-        estimate = self._estimate(self.problem_at(state, generator), theta, opt_state, state, steps)
+        estimate = self._estimate(self._problem_at(state, generator, now), theta, opt_state, state, steps)
         sample, _ = self._outer(estimate.outer_data)
         require_finite(estimate.theta, "A policy", state["outer_step"])
         gradient = self.objective.own_gradient(estimate.gradient)
