@@ -81,8 +81,8 @@ def play_command(arguments: list[str]) -> None:
     )
     assert name is not None
     out = chosen.out or Path(f"{name}.gif")
-    report.check_film(out)
     settings = _parse(rest, name, games.make(name) if config is None else config.game)
+    report.check_film(out)
     game, actor, transfer = _actor(settings, policy, folder, config)
     generator = torch.Generator().manual_seed(settings.seed)
     frames = report.film(

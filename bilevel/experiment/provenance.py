@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import platform
@@ -32,14 +33,7 @@ def provenance() -> dict[str, Any]:
     >>> sorted(provenance())
     ['commit', 'versions']
     """
-    versions = {"bilevel": __version__, "python": platform.python_version()}
-    versions |= {name: version(name) for name in PACKAGES}
-    for name in OPTIONAL:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {"versions": versions, "commit": _commit()}
+    return {"versions": dict(_installed()), "commit": _commit()}
 
 
 def note_resumption(folder: Path, began: dict[str, Any], unit: str, done: int) -> None:
@@ -100,6 +94,16 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def _versions(record: dict[str, Any]) -> dict[str, Any]:
     found = record.get("versions")
     return found if isinstance(found, dict) else {}
+
+
+@functools.cache
+def _installed() -> dict[str, str]:
+    versions = {"bilevel": __version__, "python": platform.python_version()}
+    versions |= {name: version(name) for name in PACKAGES}
+    for name in OPTIONAL:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 @functools.cache

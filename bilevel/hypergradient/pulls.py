@@ -48,17 +48,14 @@ def vjp(
     reached = [outputs[place] for place in places]
 
     def pull_back(cotangents: Tensors) -> Tensors:
-        if not reached:
-            found: Sequence[Tensor | None] = [None] * len(variables)
-        else:
+        found: Sequence[Tensor | None] = [None] * len(variables)
+        chosen = tuple(cotangents[place] for place in places)
+        if reached and several:
             found = torch.autograd.grad(
-                reached,
-                variables,
-                [cotangents[place] for place in places],
-                retain_graph=again,
-                allow_unused=True,
-                is_grads_batched=several,
+                reached, variables, chosen, retain_graph=again, allow_unused=True, is_grads_batched=True
             )
+        elif reached:
+            found = _run_backward(reached, chosen, variables, keep=again)
         count = (len(cotangents[0]),) if several else ()
         return tuple(
             leaf.new_zeros((*count, *leaf.shape)) if gradient is None else gradient
@@ -66,6 +63,21 @@ def vjp(
         )
 
     return tuple(output.detach() for output in outputs), pull_back
+
+
+def _run_backward(
+    outputs: Sequence[Tensor], cotangents: Tensors, inputs: Tensors, *, keep: bool
+) -> tuple[Tensor | None, ...]:
+    """Call what `torch.autograd.grad` calls, without its check of the cotangents' shapes.
+
+    That check takes as long as some operations of a small game, and its first use loads SymPy: 0.6 s of every
+    run. The engine itself refuses a cotangent of another shape.
+    """
+    engine: Any = torch.autograd.Variable._execution_engine
+    found: tuple[Tensor | None, ...] = engine.run_backward(
+        tuple(outputs), cotangents, keep, False, inputs, allow_unreachable=True, accumulate_grad=False
+    )
+    return found
 
 
 def step_vjp(

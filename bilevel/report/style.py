@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bilevel.experiment.files import write_whole
@@ -46,6 +47,8 @@ SETTINGS: Any = {
     "savefig.dpi": 150,
     "figure.constrained_layout.use": True,
 }
+QUICKLY: Any = {"compress_level": 1}
+"""Of pictures of lines and flat areas: a few kilobytes more, in a third of the time."""
 
 
 def style() -> AbstractContextManager[None]:
@@ -82,8 +85,16 @@ def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure whole or not at all; its format is its name's ending."""
+    """Write a figure whole or not at all; its format is its name's ending.
+
+    `savefig` draws everything twice where a layout is computed, the first time for nothing else. Where pixels
+    are written once is enough.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with style():
-        write_whole(path, lambda file: figure.savefig(file, format=path.suffix[1:]))
+        if path.suffix == ".png":
+            figure.set_dpi(SETTINGS["savefig.dpi"])
+            write_whole(path, lambda file: FigureCanvasAgg(figure).print_png(file, pil_kwargs=QUICKLY))
+        else:
+            write_whole(path, lambda file: figure.savefig(file, format=path.suffix[1:]))
     return path

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from matplotlib.figure import Figure
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from bilevel.cli import main
 from bilevel.experiment.provenance import provenance
@@ -196,7 +196,7 @@ def _warm_up() -> None:
     for command in ("train", "compare", "tune"):
         importlib.import_module(f"bilevel.cli.{command}")
     provenance()
-    Figure.savefig = lambda figure, file, **how: file.write(b"picture")
+    FigureCanvasAgg.print_png = lambda canvas, file, **how: file.write(b"picture")
 
 
 def _numbers(place: Path) -> dict[str, bytes]:
