@@ -129,6 +129,15 @@ class Game(abc.ABC):
         return False
 
     @property
+    def pure(self) -> bool:
+        """Whether everything here is a function of its arguments and the generator's draws, now and later.
+
+        Not so a game that asks a network that learns, or another program. What a pure game computed once may
+        be kept, as the PettingZoo view does.
+        """
+        return False
+
+    @property
     def action_names(self) -> tuple[str, ...]:
         """What each action is called, in order; in a Box, what each number of an action is called."""
         space = self.action_space

@@ -35,6 +35,11 @@ class DrawnGame(Game):
         return True
 
     @property
+    def pure(self) -> bool:
+        """It is."""
+        return True
+
+    @property
     @abc.abstractmethod
     def start_draws(self) -> int:
         """How many uniform numbers one copy's start takes."""

@@ -112,6 +112,11 @@ class EscapeRoom(Game):
         return True
 
     @property
+    def pure(self) -> bool:
+        """It is."""
+        return True
+
+    @property
     def symmetric(self) -> bool:
         """Everybody has the same choices, for the same rewards."""
         return True

@@ -87,6 +87,11 @@ class MatrixGame(ExactGame):
         return True
 
     @property
+    def pure(self) -> bool:
+        """It is."""
+        return True
+
+    @property
     def symmetric(self) -> bool:
         """Whether the payoffs stay the same when every agent takes the next one's place."""
         table = payoff_array(self)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import optree
 import torch
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
@@ -30,6 +32,37 @@ game measures (`Game.measures`), such as "extrinsic_reward", "given" and "receiv
 MASK = "action_mask"
 """The key under which PettingZoo's environments say which actions are legal."""
 RENDER_MODES = ("rgb_array", "ansi", "human")
+MOST_KEPT = 4096
+"""Outcomes of steps that a view keeps at most: a few kilobytes each."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Moment:
+    """A state, and what is said of it."""
+
+    state: State
+    seen: np.ndarray
+    """What agents observe, [agent, ...]."""
+    legal: np.ndarray | None
+    """Which actions are legal, boolean [agent, action]; None where all are."""
+    gone: Collection[str]
+    """Who has left before the others; nobody where all have, as the episode is over then."""
+    outcomes: dict[tuple[int, ...], Outcome] = dataclasses.field(default_factory=dict)
+    """By joint action, what is known to come of it."""
+
+
+class Outcome(NamedTuple):
+    """What comes of a step."""
+
+    after: Moment
+    paid: dict[str, float]
+    """The rewards, by agent."""
+    over: bool
+    """Whether the rules end the episode."""
+    done: bool
+    """Whether the episode ends, by the rules or at the horizon."""
+    told: dict[str, dict[str, Any]]
+    """What infos say, by name and agent."""
 
 
 class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  # PettingZoo is untyped
@@ -38,6 +71,9 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
     Agents are called "agent_0", "agent_1", ... An agent that leaves before the others (`Game.present`) is
     terminated then. The others leave together: terminated when the game's rules end the episode
     (`Game.ended`), truncated when only the horizon or `max_cycles` does.
+
+    A step of a pure game (`Game.pure`) that drew nothing is computed once: the view keeps up to `MOST_KEPT`
+    outcomes, which take some microseconds to tell again.
 
     Where a game masks actions, observations are dicts of "observation" and "action_mask" (int8, 1 where an
     action is legal), PettingZoo's convention, and infos hold the same "action_mask".
@@ -104,8 +140,10 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         self._action_spaces = {agent: spaces.Discrete(self._num_actions) for agent in self.possible_agents}
         self._generator = torch.Generator()
         self._generator.seed()  # fresh entropy, until `reset` is given a seed
-        self._state: State | None = None
-        self._legal: np.ndarray | None = None
+        self._now: Moment | None = None
+        self._start: Moment | None = None
+        self._moments: dict[bytes, Moment] = {}
+        self._kept, self._keeps_start, self._keeps_steps = 0, game.pure, game.pure
         self._cycles = 0
         self._last: tuple[Mapping[str, int], Mapping[str, float]] = ({}, {})
         self._window: Any = None
@@ -147,12 +185,12 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         """
         if seed is not None:
             self._generator.manual_seed(int(seed))
-        self._enter(self.game.reset(1, self._generator))
+        self._now = self._start or self._begin()
         self.agents = list(self.possible_agents)
         self._cycles = 0
         self._last = ({}, {})
         self._follow()
-        return self._observations(self.agents), self._infos(self.agents, {})
+        return self._observations(self._now, self.agents), self._infos(self._now, self.agents, {})
 
     def step(
         self, actions: Mapping[str, int]
@@ -169,30 +207,22 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             ResetNeeded: the episode has ended, or none has begun.
             ValueError: an agent has no action or one that is not legal, or there is no such agent.
         """
-        before = self._started()
-        acted = self.agents
+        now, acted = self._started(), self.agents
         if not acted:
             raise ResetNeeded("The episode has ended: call reset() before step().")
-        chosen = self._joint(actions)
-        after, rewards, done = self.game.step(before, chosen, self._generator)
-        self._enter(after)
+        joint = self._joint(now, actions)
+        after, paid, over, done, told = now.outcomes.get(joint) or self._play(now, joint)
+        self._now = after
         self._cycles += 1
-        paid = self._by_agent(rewards)
-        finished = bool(done.tolist()[0])
-        over = finished and bool(self.game.ended(after).tolist()[0])
-        cut = not over and (finished or self._cycles >= self._max_cycles)
-        gone = self._gone()
-        terminations = {agent: over or agent in gone for agent in acted}
-        truncations = {agent: cut and agent not in gone for agent in acted}
+        cut = not over and (done or self._cycles >= self._max_cycles)
+        terminations = {agent: over or agent in after.gone for agent in acted}
+        truncations = {agent: cut and agent not in after.gone for agent in acted}
         self.agents = [agent for agent in acted if not (terminations[agent] or truncations[agent])]
-        told = {name: self._by_agent(values) for name, values in self.game.measures(after).items()}
-        cooperated = self.game.cooperates(before, chosen)
-        if cooperated is not None:
-            told = {"cooperated": self._by_agent(cooperated), **told}
-        rewarded = paid if len(acted) == len(paid) else {agent: paid[agent] for agent in acted}
-        self._last = (dict(actions), rewarded)
+        rewards = {agent: paid[agent] for agent in acted}
+        self._last = ({agent: int(actions[agent]) for agent in acted}, paid)
         self._follow()
-        return self._observations(acted), rewarded, terminations, truncations, self._infos(acted, told)
+        infos = self._infos(after, acted, told)
+        return self._observations(after, acted), rewards, terminations, truncations, infos
 
     def state(self) -> np.ndarray:
         """All agents' observations, one after the other: a vector in `state_space`.
@@ -200,7 +230,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         Raises:
             ResetNeeded: no episode has begun.
         """
-        return self._seen().reshape(-1)
+        return self._started().seen.flatten()
 
     def render(self) -> np.ndarray | str | None:
         """Draw what is going on.
@@ -213,7 +243,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             ResetNeeded: no episode has begun.
             ValueError: the environment was made without a render mode.
         """
-        state = self._started()
+        state = self._started().state
         require(
             self.render_mode is not None,
             f"render() needs a mode: make the environment with render_mode {' or '.join(RENDER_MODES)}.",
@@ -224,8 +254,8 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         if self.render_mode == "rgb_array":
             return self.game.render(state)
         names = self.game.action_names
-        actions, rewards = self._last
-        deeds = (f"{agent} {names[actions[agent]]} {reward:g}" for agent, reward in rewards.items())
+        actions, paid = self._last
+        deeds = (f"{agent} {names[action]} {paid[agent]:g}" for agent, action in actions.items())
         return f"step {self._cycles}: {', '.join(deeds) or 'nobody has acted yet'}"
 
     def close(self) -> None:
@@ -238,26 +268,72 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         if self._window is not None:
             self.render()
 
-    def _started(self) -> State:
-        if self._state is None:
-            raise ResetNeeded("No episode has begun: call reset() first.")
-        return self._state
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what can be computed again."""
+        now = None if self._now is None else dataclasses.replace(self._now, outcomes={})
+        return {**self.__dict__, "_now": now, "_start": None, "_moments": {}, "_kept": 0}
 
-    def _enter(self, state: State) -> None:
-        """Go on from this state, and look up once what is legal in it."""
-        self._state = state
+    def _started(self) -> Moment:
+        if self._now is None:
+            raise ResetNeeded("No episode has begun: call reset() first.")
+        return self._now
+
+    def _begin(self) -> Moment:
+        """Start an episode; the start is kept if nothing was drawn."""
+        before = self._generator.get_state() if self._keeps_start else None
+        moment = self._moment(self.game.reset(1, self._generator))
+        if before is not None:
+            self._keeps_start = torch.equal(before, self._generator.get_state())
+            self._start = moment if self._keeps_start else None
+        return moment
+
+    def _play(self, now: Moment, joint: tuple[int, ...]) -> Outcome:
+        """Play a step; its outcome is kept if nothing was drawn."""
+        game, actions = self.game, torch.from_numpy(np.array([joint]))
+        before = self._generator.get_state() if self._keeps_steps else None
+        state, rewards, done = game.step(now.state, actions, self._generator)
+        if before is not None:
+            self._keeps_steps = torch.equal(before, self._generator.get_state())
+        told = {name: self._by_agent(values) for name, values in game.measures(state).items()}
+        cooperated = game.cooperates(now.state, actions)
+        if cooperated is not None:
+            told = {"cooperated": self._by_agent(cooperated), **told}
+        ends = bool(done.tolist()[0])
+        over = ends and bool(game.ended(state).tolist()[0])
+        outcome = Outcome(self._moment(state), self._by_agent(rewards), over, ends, told)
+        if self._keeps_steps and self._kept < MOST_KEPT:
+            self._kept += 1
+            now.outcomes[joint] = outcome
+        return outcome
+
+    def _moment(self, state: State) -> Moment:
+        """What is said of a state; of one that is known already, the same object."""
+        key = b""
+        if self._keeps_steps:
+            key = b"".join(leaf.numpy().tobytes() for leaf in optree.tree_leaves(state))
+            if key in self._moments:
+                return self._moments[key]
+        seen = self.game.observe(state).numpy()[0].astype(self._seen_space.dtype)
+        legal = None
         if self._masks:
             mask = self.game.action_mask(state)
             assert mask is not None  # a game that masks does so in every state
-            self._legal = mask[0].numpy()
+            legal = mask[0].numpy()
+        present = self.game.present(state)
+        here = {} if present is None else self._by_agent(present)
+        gone = {agent for agent, stays in here.items() if not stays} if any(here.values()) else ()
+        moment = Moment(state, seen, legal, gone)
+        if self._keeps_steps and len(self._moments) < MOST_KEPT:
+            self._moments[key] = moment
+        return moment
 
-    def _joint(self, actions: Mapping[str, int]) -> torch.Tensor:
-        """Everybody's action, integer [1, agent]; of agents that have left a legal one, which does not count.
+    def _joint(self, now: Moment, actions: Mapping[str, int]) -> tuple[int, ...]:
+        """Everybody's action; of agents that have left a legal one, which does not count.
 
         Raises:
             ValueError: an agent has no action or one that is not legal, or there is no such agent.
         """
-        acting, legal = self.agents, self._legal
+        acting, legal = self.agents, now.legal
         if len(actions) != len(acting) or not all(agent in actions for agent in acting):
             raise ValueError(
                 f"step() needs one action for each of {', '.join(acting)}; it got actions for "
@@ -279,7 +355,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
                         "observation."
                     )
                 joint[position] = int(action)
-        return torch.from_numpy(np.array([joint]))
+        return tuple(joint)
 
     def _number(self, agent: str, action: Any) -> int:
         """An action that is neither a Python nor a NumPy integer, such as an array without axes."""
@@ -290,39 +366,26 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         )
         return int(action)
 
-    def _infos(self, agents: Sequence[str], told: Mapping[str, Mapping[str, Any]]) -> Infos:
-        """What may be said of these agents: their masks, and what is told of each; see `Infos`."""
-        if self._masks:
-            told = {MASK: self._masks_now(), **told}
-        return {agent: {name: values[agent] for name, values in told.items()} for agent in agents}
-
     def _by_agent(self, values: torch.Tensor) -> dict[str, Any]:
         """Python numbers by agent, of a tensor [1, agent]."""
         return dict(zip(self.possible_agents, values.tolist()[0], strict=True))
 
-    def _masks_now(self) -> dict[str, np.ndarray]:
-        """Which actions are legal now, by agent: int8 [action], in memory that is nobody else's."""
-        assert self._legal is not None
-        return dict(zip(self.possible_agents, self._legal.astype(np.int8), strict=True))
+    def _infos(self, now: Moment, agents: Sequence[str], told: Mapping[str, Mapping[str, Any]]) -> Infos:
+        """What may be said of these agents: their masks, and what is told of each; see `Infos`."""
+        if now.legal is not None:
+            told = {MASK: self._masks_of(now.legal), **told}
+        return {agent: {name: values[agent] for name, values in told.items()} for agent in agents}
 
-    def _gone(self) -> Collection[str]:
-        """Who has left before the others; nobody where all have, as the episode is over then."""
-        present = self.game.present(self._started())
-        if present is None:
-            return ()
-        here = self._by_agent(present)
-        return {agent for agent, stays in here.items() if not stays} if any(here.values()) else ()
+    def _masks_of(self, legal: np.ndarray) -> dict[str, np.ndarray]:
+        """Which actions are legal, by agent: int8 [action], in memory that is nobody else's."""
+        return dict(zip(self.possible_agents, legal.astype(np.int8), strict=True))
 
-    def _seen(self) -> np.ndarray:
-        """Every agent's observation, [agent, ...], in memory that is nobody else's."""
-        seen: np.ndarray = self.game.observe(self._started()).numpy()[0].astype(self._seen_space.dtype)
-        return seen
-
-    def _observations(self, agents: Sequence[str]) -> dict[str, Observation]:
-        seen = flatten(self._seen(), self._seen_space) if self.flat else self._seen()
+    def _observations(self, now: Moment, agents: Sequence[str]) -> dict[str, Observation]:
+        """What these agents see, in memory that is nobody else's."""
+        seen = flatten(now.seen, self._seen_space) if self.flat else now.seen.copy()
         shown: dict[str, Any] = dict(zip(self.possible_agents, seen, strict=True))
-        if self._masks:
-            masks = self._masks_now()
+        if now.legal is not None:
+            masks = self._masks_of(now.legal)
             shown = {agent: {"observation": own, MASK: masks[agent]} for agent, own in shown.items()}
         return shown if len(agents) == len(shown) else {agent: shown[agent] for agent in agents}
 

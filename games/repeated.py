@@ -119,6 +119,11 @@ class RepeatedGame(ExactGame):
         return self.stage.draws_by_rows
 
     @property
+    def pure(self) -> bool:
+        """As the stage game."""
+        return self.stage.pure
+
+    @property
     def symmetric(self) -> bool:
         """As in the stage game."""
         return self.stage.symmetric

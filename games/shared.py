@@ -183,6 +183,11 @@ class IncentiveGame(RewardingGame):
     """Whether what is given is taken from its giver's reward, so that the total is the game's own."""
 
     @property
+    def pure(self) -> bool:
+        """No: incentives may come from a network that learns."""
+        return False
+
+    @property
     def best_welfare(self) -> float | None:
         """The game's, if givers pay; otherwise incentives add to it, and nobody knows how much."""
         return self.game.best_welfare if self.givers_pay else None

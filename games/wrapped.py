@@ -92,6 +92,11 @@ class WrappedGame(Game):
         return self.game.draws_by_rows
 
     @property
+    def pure(self) -> bool:
+        """As in the game."""
+        return self.game.pure
+
+    @property
     def action_names(self) -> tuple[str, ...]:
         """As in the game."""
         return self.game.action_names

@@ -164,10 +164,10 @@ def test_infos_tell_what_was_cleaned_and_given():
     draws = np.random.default_rng(0)
     view.reset(seed=1)
     cleaned = np.zeros(game.num_agents)
-    before, clean = view._state.waste.sum(), game.action_names.index("clean")
+    before, clean = view._now.state.waste.sum(), game.action_names.index("clean")
     appeared = 0
     while view.agents and view._cycles < 40:
-        waste = view._state.waste.clone()
+        waste = view._now.state.waste.clone()
         actions = {agent: clean if draws.random() < 0.5 else int(draws.integers(4)) for agent in view.agents}
         *_, infos = view.step(actions)
         told = [info["cleaned"] for info in infos.values()]
@@ -175,12 +175,12 @@ def test_infos_tell_what_was_cleaned_and_given():
         assert all(
             number == 0 for number, action in zip(told, actions.values(), strict=True) if action != clean
         )
-        gone = int((waste & ~view._state.waste).sum())
+        gone = int((waste & ~view._now.state.waste).sum())
         assert gone <= sum(told)
-        appeared += int((~waste & view._state.waste).sum())
+        appeared += int((~waste & view._now.state.waste).sum())
         cleaned += told
     assert cleaned.sum() > 0
-    assert int(before) + appeared - cleaned.sum() <= int(view._state.waste.sum())
+    assert int(before) + appeared - cleaned.sum() <= int(view._now.state.waste.sum())
     gifts = ParallelView(gift_actions(make("escape-room"), 2.0))
     gifts.reset(seed=0)
     *_, infos = gifts.step({"agent_0": 0, "agent_1": 5})  # agent 1 leaves by the door, and gives
