@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +41,9 @@ class Bench:
     numbers on disk; all but the optional ones if none is named."""
     before: Path | None = None
     """A checkout of another commit, whose whole runs are timed beside this one's."""
-    budget: float = float("inf")
-    """Seconds after which no further round of whole runs is begun; the same command at the same commit then
-    measures what is missing."""
+    budget: float = math.inf
+    """Seconds after which no further part, round of whole runs or setting of growth is begun; the same
+    command, with a budget at the same commit, then measures what is missing."""
     out: Path | None = None
     """The folder of results.json, RESULTS.md and the figures; the benchmarks' own, with --fast
     runs/bench-fast."""
@@ -56,8 +58,11 @@ def main(bench: Bench) -> int:
     folder = bench.out or (FAST if bench.fast else HERE)
     path = folder / "results.json"
     results = Results.load(path)
-    about = describe(command())
-    for name, run in {} if bench.report else chosen(bench, begun(results, about)).items():
+    about, deadline = describe(command()), time.perf_counter() + bench.budget
+    done = begun(results, about)
+    for name, run in {} if bench.report else chosen(bench, done, deadline).items():
+        if time.perf_counter() > deadline or (bench.budget < math.inf and name in done and not done[name]):
+            continue
         results.parts[name] = {"about": about, **run()}
         results.save(path)
     say(f"written: {write_report(results, folder)}")
@@ -70,23 +75,27 @@ def main(bench: Bench) -> int:
 
 
 def begun(results: Results, about: dict[str, Any]) -> dict[str, list[Any]]:
-    """Whole runs on disk that this commit has made: an earlier call's budget was used up."""
+    """What this very commit has measured: the rows of whole runs and of growth, which may be gone on with.
+
+    Other parts are whole: of these there are no rows.
+    """
     commit = about["commit"]
     return {
-        name: part["runs"]
+        name: part.get("runs", part.get("growth", []))
         for name, part in results.parts.items()
-        if "runs" in part and part["about"]["commit"] == commit and not commit.endswith("+")
+        if part["about"]["commit"] == commit and not commit.endswith("+")
     }
 
 
 def chosen(
-    bench: Bench, done: Mapping[str, list[Any]] = MappingProxyType({})
+    bench: Bench, done: Mapping[str, list[Any]] = MappingProxyType({}), deadline: float = math.inf
 ) -> dict[str, Callable[[], Part]]:
     """Give what is to be measured, by name, in order.
 
     Args:
         bench: what was asked for.
-        done: rows of whole runs that need not be measured again.
+        done: rows of whole runs, and of growth, that need not be measured again.
+        deadline: when, by `time.perf_counter`, no further one of these is begun.
 
     Raises:
         ValueError: a name is unknown.
@@ -98,12 +107,17 @@ def chosen(
     }
     for name, experiment in EXPERIMENTS.items():
         parts[name] = lambda experiment=experiment: measure(experiment, effort, say, short=bench.fast)  # type: ignore[misc]
-    where = Where(caches=FAST.parent / "bench-caches", before=bench.before, budget=bench.budget)
+    where = Where(
+        caches=FAST.parent.resolve() / "bench-caches",
+        before=bench.before and bench.before.resolve(),
+        deadline=deadline,
+    )
     for name, runs in WHOLE_RUNS.items():
         parts[name] = lambda runs=runs, name=name: measure_whole_runs(  # type: ignore[misc]
             runs, say, where, [] if bench.fast else list(done.get(name, [])), short=bench.fast
         )
-    parts["growth"] = lambda: measure_growth(say, short=bench.fast)
+    grown = [] if bench.fast else done.get("growth", [])
+    parts["growth"] = lambda: measure_growth(say, grown, deadline, short=bench.fast)
     for name in bench.only:
         if name not in parts:
             raise ValueError(f"There is nothing called {name!r} to measure; there are {', '.join(parts)}.")

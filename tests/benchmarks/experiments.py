@@ -84,6 +84,23 @@ def _on_dilemma(
     )
 
 
+def _one_graph(name: str, title: str, chosen: Sequence[Variant], *, steps: Sequence[int]) -> Experiment:
+    problem = name.partition(",")[0]
+    sizes = {"dilemma": (32, 1024), "policies": (2, 32), "network": (MILLION,)}[problem]
+    return Experiment(
+        name=f"one graph: {name}",
+        title=f"{title}: estimators by default, eager, and one graph by hand",
+        problem=problem,
+        variants=chosen,
+        count={"dilemma": "seeds", "policies": "agents", "network": "units"}[problem],
+        sizes=sizes,
+        steps=steps,
+        short_sizes=sizes[:1] if problem != "network" else (96,),
+        short_steps=steps[:1],
+        dtype="float64" if problem == "dilemma" else "float32",
+    )
+
+
 def _network(
     name: str, *, optional: bool, steps: Sequence[int], chosen: Sequence[Variant] = variants.NETWORK
 ) -> Experiment:
@@ -161,6 +178,15 @@ EXPERIMENTS: dict[str, Experiment] = {
     for experiment in (
         UNROLLED,
         POLICIES,
+        _one_graph("dilemma", "The repeated dilemma", variants.ONE_GRAPH, steps=(1, 10, 100)),
+        _one_graph(
+            "dilemma, truncated",
+            "The repeated dilemma, truncated",
+            variants.ONE_GRAPH_TRUNCATED,
+            steps=(10, 100),
+        ),
+        _one_graph("policies", "Policies of N agents", variants.ONE_GRAPH_STACKED, steps=(1, 5)),
+        _one_graph("network", "A network of a million parameters", variants.ONE_GRAPH_STACKED, steps=(1, 10)),
         _on_dilemma("truncated", variants.TRUNCATED),
         _on_dilemma("forward", variants.FORWARD),
         _on_dilemma("implicit", variants.IMPLICIT, problem="damped dilemma", least=10),

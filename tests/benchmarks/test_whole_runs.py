@@ -21,10 +21,11 @@ from tests.benchmarks.report.whole_runs import (
     step_by_round,
 )
 from tests.benchmarks.test_report_page import ABOUT
-from tests.benchmarks.whole_runs import CACHED, DEFAULT, SHORT, WHOLE_RUNS
+from tests.benchmarks.whole_runs import CACHED, DEFAULT, WHOLE_RUNS
 
 DILEMMA = WHOLE_RUNS["run: repeated dilemma"]
 BY_HAND = next(command for command in DILEMMA.commands if command.name == "PyTorch by hand")
+SHORT = DILEMMA.short
 linux = pytest.mark.skipif(sys.platform != "linux", reason="runs are bound to a core")
 
 
@@ -89,11 +90,11 @@ def test_what_an_earlier_call_has_measured_is_not_measured_again(tmp_path, monke
     few = dataclasses.replace(DILEMMA, commands=[DEFAULT, BY_HAND], rounds=1)
     done = [made(DEFAULT.name, 10), made(BY_HAND.name, 300)]
     results = measure_whole_runs(few, lambda text: None, Where(caches=tmp_path), done, short=False)
-    assert len(results["runs"]) == len(done) + len(asked) == 7
+    assert len(results["runs"]) == len(done) + len(asked) == 7  # 10, 300, 3000, and ours 30000
     assert all(
         (job.command.name, job.outer_steps) not in ((DEFAULT.name, 10), (BY_HAND.name, 300)) for job in asked
     )
-    spent = Where(caches=tmp_path, budget=-1.0)
+    spent = Where(caches=tmp_path, deadline=0.0)
     results = measure_whole_runs(few, lambda text: None, spent, done, short=False)
     assert results["runs"] == done
     assert "rounds are missing" in results["notes"][0]
@@ -104,6 +105,7 @@ def test_only_runs_of_this_very_commit_are_kept():
         {"run: coin game": {"about": {"commit": "abc"}, "runs": [1]}, "unrolled": {"about": ABOUT}}
     )
     assert begun(results, {"commit": "abc"}) == {"run: coin game": [1]}
+    assert begun(results, ABOUT) == {"unrolled": []}
     assert begun(results, {"commit": "abd"}) == {}
     changed = Results({"run: coin game": {"about": {"commit": "abc+"}, "runs": [1]}})
     assert begun(changed, {"commit": "abc+"}) == {}

@@ -136,6 +136,24 @@ EVOLUTION = [
     Variant("JAX, vmap", "JAX", "with_jax:run", {"estimator": "evolution"}),
 ]
 
+ONE_GRAPH = [
+    Variant("autograd, one graph", "autograd", "loop:by_autograd", SOLVE, keeps_graph=True),
+    Variant("ours, eager, the same steps", "ours", "ours:run", {"problem": SOLVE}),
+    Variant("ours, eager", "ours", "ours:run"),
+    Variant("ours, eager, method tos", "ours", "ours:tos"),
+]
+ONE_GRAPH_TRUNCATED = [
+    Variant("autograd, last steps", "autograd", "loop:by_autograd", {**SOLVE, **LAST}),
+    Variant(
+        "ours, eager, the same steps",
+        "ours",
+        "ours:run",
+        {"estimator": "truncated", "steps": 5, "problem": SOLVE},
+    ),
+]
+ONE_GRAPH_STACKED = [REFERENCE, Variant("ours, eager", "ours", "ours:run")]
+"""Estimators as they are by default, beside what they cost by hand."""
+
 TUNER = [
     Variant("plain loop, nothing learned above", "plain", "weighing:plain", same=math.inf),
     Variant("ours, unrolled", "ours", "weighing:ours"),

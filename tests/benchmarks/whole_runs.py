@@ -10,8 +10,7 @@ from typing import Literal
 
 COLUMNS = (100, 300, 3000, 30_000)
 """Outer steps of the tables."""
-SHORT = 10
-"""Outer steps of a run that is short enough to be whole everywhere: it tells what the end of a run costs."""
+FEW = 300
 EAGER = ("--compile", "never")
 """Options of `bilevel train` that keep steps from being compiled ..."""
 COMPILED = ("--compile", "always")
@@ -30,8 +29,8 @@ class Command:
     options: tuple[str, ...] = ()
     cache: Literal["empty", "filled", "fill"] = "empty"
     """The folder of compiled packages: an empty one, one that a run has filled, or this run fills it."""
-    lengths: tuple[int, ...] = (SHORT, 300, 3000)
-    """Outer steps of the runs that are made; other lengths are computed from these."""
+    lengths: tuple[int, ...] = (300, 3000)
+    """Outer steps of the runs that are made, beside a short one; other lengths are computed from these."""
 
     def missing(self) -> str | None:
         """Say why it cannot run here; None: it can."""
@@ -40,7 +39,7 @@ class Command:
         return None
 
 
-DEFAULT = Command(name="ours, default", library="ours", lengths=(SHORT, *COLUMNS[1:]))
+DEFAULT = Command(name="ours, default", library="ours", lengths=COLUMNS[1:])
 """As users start it; whether its steps are compiled depends on how many there are."""
 CACHED = dataclasses.replace(DEFAULT, name="ours, default, package in the cache", cache="filled")
 NEVER_COMPILED = Command(name="ours, eager", library="ours", options=EAGER)
@@ -48,9 +47,7 @@ FIRST_COMPILED = Command(
     name="ours, compiled, nothing in the cache", library="ours", options=COMPILED, cache="fill", lengths=(1,)
 )
 """What compiling costs; its packages are those that `CACHED` finds."""
-
-
-BEFORE = Command(name="ours, before", library="before", lengths=(SHORT, 300))
+BEFORE = Command(name="ours, before", library="before", lengths=(300,))
 """The command line of another checkout, which `--before` names."""
 
 
@@ -76,9 +73,14 @@ class WholeRuns:
     """Options that make the game small, of `bilevel train`, where only the harness is tried."""
     short_script_options: tuple[str, ...] = ()
     """The same of the scripts."""
+    short: int = 10
+    """Outer steps of a run that always goes to its end, once: it tells what the end of a run costs."""
+    longest: int = COLUMNS[-1]
+    """Longer runs are not made, but computed."""
     limit: float = 15.0
-    """Seconds after which a run is stopped; what it would have taken is computed from its measured steps."""
+    """Seconds after which any other run is stopped; its time is then computed from its measured steps."""
     rounds: int = 3
+    """Of runs of up to `FEW` outer steps; longer ones have one."""
 
 
 def _public_goods(agents: int) -> WholeRuns:
@@ -90,7 +92,8 @@ def _public_goods(agents: int) -> WholeRuns:
         options=("--game.agents", str(agents)),
         short_options=("--game.agents", "3"),
         limit=6.0,
-        rounds=2,
+        rounds=1,
+        longest=FEW,
     )
 
 
@@ -109,6 +112,9 @@ WHOLE_RUNS: dict[str, WholeRuns] = {
             title="Escape Room",
             game="escape-room",
             commands=[FIRST_COMPILED, DEFAULT, CACHED, NEVER_COMPILED, BEFORE, *by_hand("escape_room")],
+            limit=11.0,
+            rounds=2,
+            longest=3000,
             short_options=(*SAMPLED_SHORT, "--method.episodes", "4"),
             short_script_options=(*SAMPLED_SHORT, "--episodes", "4"),
         ),
@@ -117,6 +123,10 @@ WHOLE_RUNS: dict[str, WholeRuns] = {
             title="The coin game",
             game="coin-game",
             commands=[DEFAULT, BEFORE, *by_hand("coin_game")],
+            short=2,
+            limit=14.0,
+            rounds=2,
+            longest=FEW,
             short_options=(*SAMPLED_SHORT, "--method.episodes", "4", "--game.horizon", "5"),
             short_script_options=(*SAMPLED_SHORT, "--episodes", "4", "--horizon", "5"),
         ),
@@ -125,6 +135,10 @@ WHOLE_RUNS: dict[str, WholeRuns] = {
             title="LIO's cleanup 7x7",
             game="cleanup-lio-7x7",
             commands=[DEFAULT, BEFORE],
+            short=2,
+            limit=14.0,
+            rounds=2,
+            longest=FEW,
             short_options=(*SAMPLED_SHORT, "--method.episodes", "4", "--game.horizon", "5"),
         ),
         *(_public_goods(agents) for agents in (8, 16, 128, 1024)),

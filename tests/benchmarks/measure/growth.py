@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import gc
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,20 +19,34 @@ from tests.benchmarks.measure.worker import Worker, WorkerError, peak, reset_pea
 Say = Callable[[str], None]
 
 
-def measure_growth(say: Say, *, short: bool) -> dict[str, list[Any]]:
+def measure_growth(
+    say: Say, done: Sequence[Mapping[str, Any]], deadline: float = math.inf, *, short: bool
+) -> dict[str, list[Any]]:
     """Measure every point of every axis, each in a process of its own on one core.
+
+    Args:
+        say: told of every point.
+        done: rows of an earlier call, which stay.
+        deadline: when, by `time.perf_counter`, no further axis is begun.
+        short: only a few points: does it work?
 
     Returns:
         "growth": rows with the axis, its value, seconds and bytes; "notes": what failed.
     """
-    results: dict[str, list[Any]] = {"growth": [], "notes": []}
+    results: dict[str, list[Any]] = {"growth": list(done), "notes": []}
+    measured = {row["axis"] for row in done}
     for axis in AXES[:1] if short else AXES:
+        if axis.name in measured:
+            continue
+        if time.perf_counter() > deadline:
+            results["notes"].append("growth: settings are missing; the same command measures them.")
+            break
         for value in axis.values[:2] if short else axis.values:
             say(f"growth: {axis.name}, {value}")
             try:
                 with Worker(1) as worker:
                     found = worker.call(
-                        "tests.benchmarks.measure.growth:point", axis, value, 0.05 if short else 0.7
+                        "tests.benchmarks.measure.growth:point", axis, value, 0.05 if short else 0.5
                     )
             except WorkerError as error:
                 results["notes"].append(f"growth: {axis.name} = {value} was not measured: {error}")

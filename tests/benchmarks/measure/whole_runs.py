@@ -17,10 +17,11 @@ from typing import Any
 
 from tests.benchmarks.measure import probe
 from tests.benchmarks.measure.machine import commit_of
-from tests.benchmarks.whole_runs import SHORT, Command, WholeRuns
+from tests.benchmarks.whole_runs import FEW, Command, WholeRuns
 
 Say = Callable[[str], None]
 Row = dict[str, Any]
+ROOT = Path(__file__).parents[3]
 SMALL = ("--seeds", "2")
 """Options of a short measurement, of `bilevel train` and of the scripts alike."""
 
@@ -33,8 +34,8 @@ class Where:
     """The folder of the warm caches."""
     before: Path | None = None
     """A checkout of another commit, which "ours, before" runs."""
-    budget: float = float("inf")
-    """Seconds after which no further round is begun."""
+    deadline: float = math.inf
+    """When, by `time.perf_counter`, no further round is begun."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +48,27 @@ class Job:
 
 
 def rounds_of(runs: WholeRuns, *, short: bool) -> Iterator[list[Job]]:
-    """List the jobs of each round of each length, forth and back in turn."""
-    lengths = sorted({length for command in runs.commands for length in command.lengths})
-    lengths = [SHORT] if short else lengths
-    for turn in range(1 if short else runs.rounds):
-        for length in lengths:
-            jobs = [Job(command, length, turn) for command in runs.commands if length in command.lengths]
-            if turn == 0 or any(job.command.cache != "fill" for job in jobs):
+    """List the jobs of each round: what fills caches, short runs, then each length, forth and back."""
+    filling, others = (
+        [command for command in runs.commands if (command.cache == "fill") == fills]
+        for fills in (True, False)
+    )
+    if short:
+        yield [Job(command, runs.short, 0) for command in others]
+        return
+    yield [Job(command, length, 0) for command in filling for length in command.lengths]
+    yield [Job(command, runs.short, 0) for command in others]
+    for length in sorted({length for command in others for length in command.lengths}):
+        for turn in range(runs.rounds if length <= FEW else 1):
+            jobs = [Job(command, length, turn) for command in others if length in command.lengths]
+            if length <= runs.longest:
                 yield jobs if turn % 2 == 0 else jobs[::-1]
 
 
 def measure_whole_runs(
     runs: WholeRuns, say: Say, where: Where, done: list[Row], *, short: bool
 ) -> dict[str, Any]:
-    """Make what is missing of the runs, as far as the budget allows.
+    """Make what is missing of the runs, until the deadline.
 
     Args:
         runs: which.
@@ -82,14 +90,13 @@ def measure_whole_runs(
             present.append(command)
         elif reason is not None:
             notes.append(f"{runs.name}: {command.name} left out: {reason}.")
-    began = time.perf_counter()
     for jobs in rounds_of(runs, short=short):
         wanted = [
             job
             for job in jobs
             if job.command in present and (job.command.name, job.outer_steps, job.round) not in known
         ]
-        if wanted and time.perf_counter() - began > where.budget:
+        if wanted and time.perf_counter() > where.deadline:
             notes.append(f"{runs.name}: rounds are missing; the same command measures them.")
             break
         for job in wanted:
@@ -130,7 +137,7 @@ def run(runs: WholeRuns, job: Job, where: Where, *, short: bool) -> Row:
         RunError: it failed.
     """
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = Path(name).resolve()
         notes, log = folder / "notes.json", folder / "log.txt"
         cache = prepared_cache(runs, job.command, where, folder)
         environment = {
@@ -138,10 +145,10 @@ def run(runs: WholeRuns, job: Job, where: Where, *, short: bool) -> Row:
             "OMP_NUM_THREADS": "1",
             "BILEVEL_CACHE": str(cache),
             probe.NOTES: str(notes),
-            probe.LIMIT: str(math.inf if job.command.cache == "fill" else runs.limit),
+            probe.LIMIT: str(math.inf if job.outer_steps <= runs.short else runs.limit),
         }
-        if job.command.library == "before":
-            environment["PYTHONPATH"] = str(where.before)
+        here = where.before if job.command.library == "before" else ROOT
+        environment["PYTHONPATH"] = str(here)
         arguments = command_line(runs, job, folder, short=short)
         core = min(os.sched_getaffinity(0))
         with log.open("wb") as output:
@@ -152,6 +159,7 @@ def run(runs: WholeRuns, job: Job, where: Where, *, short: bool) -> Row:
                 stdout=output,
                 stderr=output,
                 env=environment,
+                cwd=here,  # `python -m` looks there first
                 preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # before any library counts the cores
             )
             _, status, usage = os.wait4(process.pid, 0)
