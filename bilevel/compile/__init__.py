@@ -3,7 +3,7 @@
 `expressions`, `rules` and `scalars` write small graphs out entry by entry; `functions` makes flat functions
 of a problem; `operations` names a graph, `plans` traces it, `packages` builds and loads, `verify` compares,
 `cache` keeps; `program` does all of that once for each problem; `kernels` puts it behind the contract of
-`bilevel.hypergradient.kernels`, `tight` leaves out what lies between two calls, and `compiled` wraps an
+`bilevel.hypergradient.kernels`, `solve` takes all steps in one call, and `compiled` wraps an
 estimator.
 """
 

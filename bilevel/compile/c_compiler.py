@@ -105,7 +105,7 @@ def open_library(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     if not (hasattr(library, "run") and hasattr(library, "summed")):
         raise OSError(f"{path} is no library of this toolkit's")
-    library.run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 5]
+    library.run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 6]
     library.run.restype = ctypes.c_int
     return library
 
@@ -132,13 +132,13 @@ class CFunction:
         flags = (ctypes.c_int * len(results)).in_dll(library, "summed")
         self._summed = [place for place, summed in enumerate(flags) if summed]
 
-    def __call__(self, leaves: Sequence[Tensor], steps: int = 1, lots: int = 1) -> list[Tensor]:
+    def __call__(self, leaves: Sequence[Tensor], *sizes: int) -> list[Tensor]:
         """Compute the results.
 
         Args:
             leaves: contiguous, of the shapes that the library was made for.
-            steps: how many are taken, by a whole solve.
-            lots: how many steps' data are among the leaves, by a whole solve: one, or one for each step.
+            sizes: of a whole solve: how many steps are taken; how many of them have data of their own among
+                the leaves (1: all share one); how many of the last ones are pulled back through.
 
         Raises:
             MemoryError: there is not enough for the states of the steps.
@@ -149,20 +149,20 @@ class CFunction:
             for shape, dtype in self._results
         ]
         if self._threads == 1:
-            self._part(given, results, (0, self._members), steps, lots)
+            self._part(given, results, (0, self._members), sizes or (1, 1, 1))
         else:
-            self._in_threads(given, results, steps, lots)
+            self._in_threads(given, results, sizes or (1, 1, 1))
         return results
 
     def _part(
-        self, given: Any, results: Sequence[Tensor], members: tuple[int, int], steps: int, lots: int
+        self, given: Any, results: Sequence[Tensor], members: tuple[int, int], sizes: Sequence[int]
     ) -> None:
         """Compute some members' part of the results."""
         taken = (ctypes.c_void_p * len(results))(*[result.data_ptr() for result in results])
-        if self._function(given, taken, *members, self._members, steps, lots):
-            raise MemoryError(f"There is not enough memory for the states of {steps} steps.")
+        if self._function(given, taken, *members, self._members, *sizes):
+            raise MemoryError(f"There is not enough memory for the states of {sizes[0]} steps.")
 
-    def _in_threads(self, given: Any, results: list[Tensor], steps: int, lots: int) -> None:
+    def _in_threads(self, given: Any, results: list[Tensor], sizes: Sequence[int]) -> None:
         """Let threads share the members; what members add up is added up in their order."""
         share = -(-self._members // self._threads)
         parts = []
@@ -170,7 +170,7 @@ class CFunction:
             own = list(results)
             for place in self._summed:
                 own[place] = torch.zeros_like(results[place])
-            parts.append((given, own, (first, min(first + share, self._members)), steps, lots))
+            parts.append((given, own, (first, min(first + share, self._members)), sizes))
         with ThreadPoolExecutor(len(parts)) as pool:
             for future in [pool.submit(self._part, *part) for part in parts]:
                 future.result()

@@ -196,17 +196,6 @@ def about(key: str) -> Mapping[str, Any]:
     return _read(about_path(package_path(key)))
 
 
-def remember_choice(key: str, choice: bool) -> None:
-    """Write down what a measurement decided."""
-    _write(ready() / f"{key[:32]}.choice", lambda file: file.write_text(json.dumps({"choice": choice})))
-
-
-def recall_choice(key: str) -> bool | None:
-    """Give what a measurement decided; None if there was none."""
-    choice = _read(folder() / f"{key[:32]}.choice").get("choice")
-    return choice if isinstance(choice, bool) else None
-
-
 def _write(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file, whole or not at all, that only the user may read or write."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")

@@ -8,9 +8,12 @@ from typing import Any
 
 from bilevel.compile.functions import NotCompilableError, TreeForm
 from bilevel.hypergradient.base import BilevelProblem, Estimate, Hypergradient
+from bilevel.hypergradient.forward import Forward
+from bilevel.hypergradient.one_step import OneStep
 from bilevel.hypergradient.online import online
+from bilevel.hypergradient.truncated import Truncated
 from bilevel.hypergradient.unrolled import Unrolled
-from bilevel.tree import Tree, detach
+from bilevel.tree import Tree, detach, split_floating
 
 
 @dataclass(frozen=True)
@@ -39,22 +42,19 @@ class Compiled:
         """
         # The compiler's modules take as long to load as torch itself: not before they are needed.
         from bilevel.compile.kernels import CompiledKernels
-        from bilevel.compile.tight import tight_walk
+        from bilevel.compile.solve import solve
 
         try:
             TreeForm.split((detach(theta), detach(opt_state)), "theta and the optimizer's state")
             TreeForm.split(phi, "the outer variables")
         except NotCompilableError as reason:
             raise ValueError(f"This problem cannot be compiled: {reason}, or leave it uncompiled.") from None
-        whole = isinstance(self.estimator, Unrolled) and self.estimator.keeps_states
-        found = tight_walk(problem, theta, opt_state, phi, steps, recall=True) if whole else None
+        pulled = _pulled(self.estimator, phi, steps)
+        found = None if pulled is None else solve(problem, theta, opt_state, phi, steps, pulled)
         if found is not None:
             return found
         compiled = dataclasses.replace(problem, kernels=CompiledKernels)
-        estimate = self.estimator(compiled, theta, opt_state, phi, steps=steps, **past)
-        # Now that every package is there: the first call is to give the same bits as the next.
-        again = tight_walk(problem, theta, opt_state, phi, steps, whole_only=True) if whole else None
-        return again or estimate
+        return self.estimator(compiled, theta, opt_state, phi, steps=steps, **past)
 
     @property
     def remembers(self) -> bool:
@@ -66,3 +66,21 @@ class Compiled:
         estimator = online(self.estimator)
         assert estimator is not None, "an estimator without a past has none to begin with"
         return estimator.begin(problem, theta, opt_state, phi, steps=steps)
+
+
+def _pulled(estimator: Hypergradient, phi: Tree, steps: int) -> int | None:
+    """Through how many of the last steps an estimator differentiates; None: it does something else, too.
+
+    Forward mode gives the same derivative as reverse mode, which costs less here.
+    """
+    if type(estimator) is Unrolled and estimator.keeps_states:
+        return steps
+    if type(estimator) is Truncated and estimator.keeps_states and not estimator.window:
+        return min(estimator.steps, steps)
+    if type(estimator) is OneStep:
+        return 1
+    if type(estimator) is Forward:
+        leaves = [leaf[(0,) * estimator.batch_dims] for leaf in split_floating(phi)[0]]
+        entries = sum(leaf.numel() for leaf in leaves)
+        return steps if estimator.limit is None or entries <= estimator.limit else None
+    return None

@@ -54,6 +54,11 @@ def operations_digest(
 class _Record(TorchDispatchMode):
     """The operations that run inside, tensors numbered in order of appearance."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: that would import torch's compiler, one second, to keep it away."""
+        return False
+
     def __init__(self, inputs: Sequence[Tensor], max_operations: int | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[Any] = [_form(tensor) for tensor in inputs]

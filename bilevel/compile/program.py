@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from bilevel.compile.c_compiler import CFunction
 from bilevel.compile.expressions import NotScalarError
 from bilevel.compile.forms import Form, Members
 from bilevel.compile.functions import FlatFunction, NotCompilableError
-from bilevel.compile.operations import TooManyOperationsError, operations_digest
+from bilevel.compile.operations import operations_digest
 from bilevel.compile.plans import LOG, Inputs, ListFunction, Source, eagerly, make_source, traceable
 from bilevel.compile.verify import difference
 
@@ -50,7 +50,7 @@ class Wanted(NamedTuple):
     """Called before anything else is done with it."""
     write: Callable[[Sequence[Tensor]], Source] | None = None
     """Its results -> how it is written in C, if that is not simply the function entry by entry."""
-    sizes: Mapping[str, int] = {}
+    sizes: tuple[int, ...] = ()
     """What else its package is called with."""
 
 
@@ -76,8 +76,6 @@ class Program:
     members: Members
     found: dict[Any, Package | None] = field(default_factory=dict)
     """By what was asked; None is what cannot be compiled."""
-    whole: dict[Any, Package | None] = field(default_factory=dict)
-    """All steps and the way back in one package, by what was asked; None where it is not worth it."""
     warned: bool = False
     """Whether the user knows that something runs eagerly."""
 
@@ -136,26 +134,22 @@ class Program:
         return True
 
 
-def package_key(form: Form, wanted: Wanted, *, max_operations: int | None = None) -> str | None:
+def package_key(form: Form, wanted: Wanted) -> str | None:
     """Name a function's package by all that its machine code depends on: its operations and its constants.
 
     Args:
         form: the package's form.
         wanted: the function, and an example of its inputs.
-        max_operations: the most operations to look through; None: no limit.
 
     Returns:
         32 hexadecimal digits and a suffix; None if the function cannot be called in this form.
 
     Raises:
-        TooManyOperationsError: the function takes more operations than `max_operations`.
         Exception: as plain tensors, whatever the function raises.
     """
     function, leaves = traceable(form, wanted.function, wanted.inputs)
     try:
-        operations = operations_digest(function, leaves, max_operations=max_operations)
-    except TooManyOperationsError:
-        raise
+        operations = operations_digest(function, leaves)
     except Exception:
         if form == "plain":
             raise
@@ -181,6 +175,6 @@ def _load(form: Form, key: str, wanted: Wanted, results: Sequence[Tensor]) -> pa
     return CFunction(_loaded[key], kinds, inputs.members.count or 1, inputs.threads(form))
 
 
-def _on_any(run: packages.Run, sizes: Mapping[str, int]) -> ListFunction:
+def _on_any(run: packages.Run, sizes: tuple[int, ...]) -> ListFunction:
     """A package for leaves that need not be contiguous."""
-    return lambda leaves: run([leaf.contiguous() for leaf in leaves], **sizes)
+    return lambda leaves: run([leaf.contiguous() for leaf in leaves], *sizes)

@@ -25,16 +25,6 @@ Taken = tuple[Tensors, TreeForm]
 """A tree taken apart."""
 
 
-def any_known() -> bool:
-    """Whether this process has compiled anything."""
-    return bool(_programs)
-
-
-def known(problem: BilevelProblem, state: Taken, phi: Taken) -> Program | None:
-    """The program of a problem with inputs of these shapes, if there is one."""
-    return _programs.get(_key(problem, state, phi))
-
-
 def find(problem: BilevelProblem, state: Taken, phi: Taken) -> Program:
     """Find the program of a problem with inputs of these shapes, or begin one."""
     key = _key(problem, state, phi)
@@ -57,8 +47,7 @@ def how_it_runs(step: Step | None) -> str:
     programs = [program for key, program in _programs.items() if key[0] == wanted]
     if any(program.warned for program in programs):
         return "eagerly"
-    found = (package for each in programs for package in (*each.found.values(), *each.whole.values()))
-    return "compiled" if any(found) else ""
+    return "compiled" if any(package for each in programs for package in each.found.values()) else ""
 
 
 def forget() -> None:

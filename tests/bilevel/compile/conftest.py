@@ -111,7 +111,7 @@ def quadratic(
 
     def outer_loss(theta: Tensor, phi: Tensor, data: None) -> Tensor:
         one = (theta - 1).square().sum(-1) + 0.1 * phi.square().sum(-1)
-        return torch.stack((one, theta.prod(-1))) if several else one
+        return torch.stack((one, theta[..., 0] * theta[..., 1])) if several else one
 
     problem = BilevelProblem(step=inner_step(loss, optimiser), outer_loss=outer_loss, several=several)
     return Start(problem, theta, optimiser.init(theta), phi)

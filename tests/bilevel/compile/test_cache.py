@@ -84,23 +84,15 @@ def test_a_failed_build_leaves_nothing(cache_folder: Path) -> None:
     assert contents(cache_folder) == {cache.TAG}
 
 
-def test_a_choice_is_remembered() -> None:
-    assert cache.recall_choice(A) is None
-    for choice in (True, False):
-        cache.remember_choice(A, choice)
-        assert cache.recall_choice(A) is choice
-
-
 def test_everything_is_the_users_alone(cache_folder: Path) -> None:
     put(A)
-    cache.remember_choice(B, True)
     assert cache_folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in cache_folder.iterdir()} == {0o600}
 
 
 def test_clear_deletes_what_was_written_here_and_nothing_else(cache_folder: Path, tmp_path: Path) -> None:
     put(A), put(B)
-    cache.remember_choice(C, True)
+    (cache_folder / f"{C[:32]}.choice").write_text("of an earlier version")
     (cache_folder / f"{C[:32]}.json.17.part").write_text("an interrupted write")
     (cache_folder / "build-x" / "inductor").mkdir(parents=True)
     (cache_folder / "build-x" / "inductor" / "main.cpp").write_text("an interrupted build")

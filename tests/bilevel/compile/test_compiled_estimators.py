@@ -15,7 +15,7 @@ import torch
 import torchopt
 from torch import Tensor
 
-from bilevel.compile import Compiled, registry, tight
+from bilevel.compile import Compiled, registry, solve
 from bilevel.compile.functions import TreeForm
 from bilevel.hypergradient import (
     BilevelProblem,
@@ -116,9 +116,9 @@ def test_every_estimator(name: str, several: bool, start: Callable[..., Any], bu
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_every_optimiser(name: str, start: Callable[..., Any], built: list[str]) -> None:
     problem = start(OPTIMISERS[name]())
-    for _ in range(2):  # the second goes the tight way
+    for _ in range(2):
         assert_same(*both(Unrolled(), problem))
-    assert len(built) >= 3
+    assert built
 
 
 @pytest.mark.parametrize("name", ["unrolled", "forward", "truncated"])
@@ -150,17 +150,17 @@ def test_no_package_is_built_for_another_number_of_members(
     estimator = Compiled(Unrolled())
     for members in (3, 8, 5, 200):
         assert_same(*both(estimator, start(adam(0.1), members=members)))
-        assert len(built) == 3
+        assert len(built) == 1
     as_new()
     assert_same(*both(estimator, start(adam(0.1), members=4)))
-    assert len(built) == 3
+    assert len(built) == 1
 
 
 def test_what_is_plain_has_a_package_for_each_number_of_members(
     built: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Members that a plain package was not made for would be read from beyond its tensors."""
-    monkeypatch.setattr(tight, "MOST_WHOLE", 0)
+    monkeypatch.setattr(solve, "MOST_WHOLE", 0)
     for count, members in ((3, 2), (6, 3), (6, 2)):
         assert_same(*both(Unrolled(), coupled(members)), 1e-12)
         assert sum(name.endswith(".pt2") for name in built) == count
@@ -273,13 +273,13 @@ def test_integer_data_that_pick_entries_go_as_plain_tensors(built: list[str]) ->
     problem = BilevelProblem(
         step=inner_step(loss, sgd(0.1)),
         outer_loss=lambda theta, phi, data: theta.square().sum(-1),
-        inner_data=Always(actions),
+        inner_data=lambda theta, phi, k: actions,
     )
     assert_same(*both(Unrolled(), begin(problem, theta, theta[:, :2].exp())))
     found = registry.find(
         problem, *(TreeForm.split(tree, "") for tree in ((theta, SGD.init(theta)), theta[:, :2].exp()))
     ).found
-    assert {key[0]: package.key.partition(".")[2] for key, package in found.items()} == {
+    assert {key[0]: package.key.partition(".")[2] for key, package in found.items() if package} == {
         "step": "pt2", "pull": "pt2", "outer loss": "so",
     }  # fmt: skip
 
@@ -341,7 +341,7 @@ def test_what_changes_gets_a_package_of_its_own(built: list[str], as_new: Callab
         box["factor"] = torch.full((2,), factor, dtype=torch.float64)
         as_new()
         assert_same(*both(Unrolled(), start))
-    assert len(built) == 5  # the outer loss is the same
+    assert len(built) == 2
 
 
 def test_an_outer_loss_that_does_not_depend_on_theta_says_so(start: Callable[..., Any]) -> None:

@@ -77,7 +77,7 @@ def test_a_package_that_gives_something_else(
     start: Callable[..., Any], built: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = CFunction.__call__
-    monkeypatch.setattr(CFunction, "__call__", lambda self, leaves: [2 * x for x in right(self, leaves)])
+    monkeypatch.setattr(CFunction, "__call__", lambda self, *given: [2 * x for x in right(self, *given)])
     monkeypatch.setattr(packages, "load_graph", lambda key: lambda leaves: [2 * x for x in leaves])
     assert_falls_back(Unrolled(), start(), "does not give what it gives eagerly (")
 
@@ -203,5 +203,5 @@ def test_a_machine_without_a_compiler(cache_folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 1, done.stdout
-    assert lines[0].startswith("CompileWarning: The step of ")
+    assert lines[0].startswith("CompileWarning: The solve of ")
     assert "there is no C compiler on this machine (cc, gcc or clang are not to be found)" in lines[0]

@@ -105,7 +105,7 @@ def test_the_command_line_says_so_on_one_line(tmp_path: Path, capsys: pytest.Cap
         follow(folder)
     lines = [line for line in capsys.readouterr().err.splitlines() if "Compiling" in line]
     assert len(lines) == 1
-    assert "Compiling the step of " in lines[0]
+    assert "Compiling the solve of " in lines[0]
     assert str(cache.folder()) in lines[0]
     assert COMPILED.handlers == []
 

@@ -1,0 +1,244 @@
+"""All steps of a problem and the way back as one call of machine code, where it can be written out as C."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bilevel.compile import registry
+from bilevel.compile.c_solve import Solve
+from bilevel.compile.c_source import Function
+from bilevel.compile.expressions import NotScalarError
+from bilevel.compile.forms import Members
+from bilevel.compile.functions import (
+    FlatFunction,
+    Forms,
+    NotCompilableError,
+    TreeForm,
+    advance_function,
+    outer_function,
+    pull_function,
+    whole_function,
+)
+from bilevel.compile.kernels import warn_once
+from bilevel.compile.operations import operations_digest
+from bilevel.compile.plans import LOG, Inputs, Source, eagerly, make_function, make_library
+from bilevel.compile.program import Package, Program, Wanted
+from bilevel.hypergradient.base import Always, BilevelProblem, Estimate, Recorded
+from bilevel.hypergradient.connection import all_zero, require_outer_path
+from bilevel.hypergradient.purity import require_pure
+from bilevel.tree import Tensors, Tree
+
+MOST_WHOLE = 4_000
+"""Operations that a graph of all steps and the way back may have: one package then instead of three, and it
+was 1.4 to 1.7 times faster (small networks, five steps)."""
+VERIFIED = 2
+"""Steps of the solve that is compared with eager mode: enough for a cotangent to pass from one to another."""
+
+
+class Given(NamedTuple):
+    """What a solve is given, taken apart."""
+
+    problem: BilevelProblem
+    forms: Forms
+    last: TreeForm
+    """The form of the outer loss's data."""
+    state: Tensors
+    phi: Tensors
+    outer_data: Tensors
+    lots: list[Tensors]
+    """The data of steps: one lot for all of them, or one for each."""
+
+    @property
+    def shared(self) -> Tensors:
+        """All leaves but the data of steps."""
+        return (*self.state, *self.phi, *self.outer_data)
+
+
+def solve(
+    problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int, pulled: int | None = None
+) -> Estimate | None:
+    """Give what `Unrolled` (or `Truncated`) gives, up to rounding, by one call of machine code.
+
+    Args:
+        problem: as for `Hypergradient`, like the next four.
+        theta: the inner variables at the start.
+        opt_state: the optimiser's state at the start.
+        phi: the outer variables.
+        steps: K.
+        pulled: through how many of the last steps the gradient goes; None: all of them.
+
+    Returns:
+        the estimate; None where data are drawn as learning goes on, the problem cannot be written out as C,
+        or the gradient is zero throughout (the long way then says why). That there is no C compiler, or no
+        folder to keep packages in, is said in one warning.
+
+    Raises:
+        ValueError: the step is no pure function, or the outer loss does not depend on theta.
+    """
+    given = _take_apart(problem, theta, opt_state, phi, steps)
+    if given is None:
+        return None
+    program = registry.find(problem, (given.state, given.forms.state), (given.phi, given.forms.phi))
+    pulled = steps if pulled is None else pulled
+    leaves = [leaf for part in (given.shared, *given.lots) for leaf in part]
+    package = _package(program, given)
+    if package is not None:
+        loss, *rest = package.run(leaves, steps, len(given.lots), pulled)
+    else:
+        package = _graph(program, given, steps) if pulled == steps and not program.warned else None
+        if package is None:
+            return None
+        loss, *rest = package.run(leaves)
+    end, gradient = rest[: len(given.state)], rest[len(given.state) :]
+    if all_zero(tuple(gradient)):
+        return None
+    end_theta, end_state = given.forms.state.join(end)
+    inner = problem.inner_data
+    data = (inner.data,) * steps if isinstance(inner, Always) else inner.data[:steps]
+    return Estimate(end_theta, end_state, loss, given.forms.phi.join(gradient), data, problem.outer_data.data)
+
+
+def _take_apart(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int) -> Given | None:
+    """None where data are drawn as learning goes on, or a leaf is no tensor."""
+    inner, outer = problem.inner_data, problem.outer_data
+    if steps < 1 or not (isinstance(inner, Always | Recorded) and isinstance(outer, Always)):
+        return None
+    lots = (inner.data,) if isinstance(inner, Always) else inner.data[:steps]
+    if isinstance(inner, Recorded) and len(lots) < steps:
+        return None
+    try:
+        state, state_form = _split((theta, opt_state))
+        phi_leaves, phi_form = _split(phi)
+        outer_data, last = _split(outer.data)
+        seen = [_split(lot) for lot in lots]
+    except NotCompilableError:
+        return None
+    leaves, form = seen[0]
+    if any(other != form or _kinds(lot) != _kinds(leaves) for lot, other in seen[1:]):
+        return None
+    forms = Forms(state_form, phi_form, form)
+    return Given(problem, forms, last, state, phi_leaves, outer_data, [lot for lot, _ in seen])
+
+
+def _split(tree: Tree) -> tuple[Tensors, TreeForm]:
+    leaves, form = TreeForm.split(tree, "the inputs")
+    return tuple([leaf.detach().contiguous() for leaf in leaves]), form
+
+
+def _kinds(leaves: Tensors) -> list[tuple[torch.Size, torch.dtype]]:
+    return [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+
+def _package(program: Program, given: Given) -> Package | None:
+    """The package of a solve; None where it has none."""
+    forms = given.forms
+    several_lots = len(given.lots) > 1
+    key = ("solve", several_lots, forms.data, given.last, *_kinds(given.lots[0]), *_kinds(given.outer_data))
+    if key not in program.found:
+        program.found[key] = _find(program, given)
+    return program.found[key]
+
+
+def _graph(program: Program, given: Given, steps: int) -> Package | None:
+    """The package of so many steps as one graph of tensors; None where that would be large."""
+    key = ("whole", steps, len(given.lots), *_kinds(given.lots[0]), *_kinds(given.outer_data))
+    if key not in program.found:
+        leaves = (*given.shared, *(leaf for lot in given.lots for leaf in lot))
+        inputs = Inputs(leaves, (0,) * len(leaves), program.members)
+        whole = _reference(given, steps)
+        try:
+            operations_digest(whole, leaves, max_operations=MOST_WHOLE)
+            wanted = Wanted(f"solve of {steps} steps", whole, inputs, 0, ("plain",))
+            program.found[key] = program.package(wanted)
+        except Exception as error:  # noqa: BLE001 - step by step, each of its functions says what it cannot
+            LOG.debug("Not compiled as a whole: %s: %s.", type(error).__name__, error)
+            program.found[key] = None
+    return program.found[key]
+
+
+def _find(program: Program, given: Given) -> Package | None:
+    problem, forms = given.problem, given.forms
+    start, phi = forms.state.join(given.state), forms.phi.join(given.phi)
+    require_pure(problem.step, start, phi, forms.data.join(given.lots[0]))
+    require_outer_path(problem, start[0], phi, given.last.join(given.outer_data))
+    lots = given.lots[:VERIFIED]
+    leaves = (*given.shared, *(leaf for lot in lots for leaf in lot))
+    members = program.members
+    if members.count is not None and Members.of(leaves) != members:
+        return None
+    inputs = Inputs(leaves, (0,) * len(leaves), members)
+
+    def write(results: Sequence[Tensor]) -> Source:
+        return _source(given, members)
+
+    sizes = (VERIFIED, len(lots), VERIFIED)
+    wanted = Wanted("solve", _reference(given, VERIFIED), inputs, 0, ("rows",), write=write, sizes=sizes)
+    try:
+        return program.package(wanted)
+    except NotCompilableError:
+        return None
+    except OSError as error:
+        warn_once(program, "solve", error)
+        return None
+
+
+def _reference(given: Given, steps: int) -> FlatFunction:
+    """The same, eagerly: (state, phi, outer data, data of steps) -> what a solve gives."""
+    problem, forms = given.problem, given.forms
+    whole = whole_function(problem.step, problem.outer_loss, forms, given.last, problem.several, steps)
+    start, end = len(given.state) + len(given.phi), len(given.shared)
+
+    def reference(*flat: Tensor) -> Tensors:
+        return whole(*flat[:start], *flat[end:], *flat[start:end])
+
+    return reference
+
+
+def _source(given: Given, members: Members) -> Source:
+    """Write the step, the outer loss and the pull-back, and what calls them."""
+    problem, forms, axis = given.problem, given.forms, int(given.problem.several)
+    if any(leaf.ndim == 0 and leaf.is_floating_point() for leaf in given.state) and members.count:
+        raise NotScalarError("all members share a number that is learned")
+    outer_forms = Forms(forms.state, forms.phi, given.last)
+    taken = (*given.state, *given.phi, *given.lots[0])
+    last = (*given.state, *given.phi, *given.outer_data)
+    outer = outer_function(problem.outer_loss, outer_forms, problem.several)
+    pull = pull_function(problem.step, forms, problem.several)
+    count = sum(forms.state.floating)
+    derivatives = eagerly(outer)(last)[1:]
+    cotangent, gradient = derivatives[:count], derivatives[count:]
+
+    def pulled(*flat: Tensor) -> Tensors:
+        """Without what was collected before, which C adds to."""
+        zeros = [torch.zeros_like(leaf) for leaf in like(flat)]
+        return pull(*flat, *zeros)
+
+    def like(flat: Sequence[Tensor]) -> list[Tensor]:
+        """The gradient's leaves as of phi, with an axis for several objectives."""
+        size = len(given.state)
+        leaves = list(flat[size : size + len(given.phi)])
+        if not problem.several:
+            return leaves
+        objectives = gradient[0].shape[0]
+        return [leaf.unsqueeze(0).expand(objectives, *leaf.shape) for leaf in leaves]
+
+    def written(
+        name: str, function: FlatFunction, leaves: Tensors, axes: tuple[int, ...], out: int
+    ) -> Function:
+        inputs = Inputs(leaves, axes, members)
+        return make_function(name, function, inputs, eagerly(function)(leaves), out)
+
+    by_step = (0,) * len(taken)
+    parts = Solve(
+        written("step", advance_function(problem.step, forms), taken, by_step, 0),
+        written("outer", outer, last, (0,) * len(last), axis),
+        written("pull", pulled, (*taken, *cotangent), (*by_step, *(axis for _ in cotangent)), axis),
+        len(given.phi),
+        len(given.lots[0]),
+    )
+    functions = (parts.step, parts.outer, parts.pull)
+    return make_library(parts.source(), functions, many=members.count is not None and members.count > 1)
