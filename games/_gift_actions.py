@@ -196,10 +196,10 @@ class GiftMatrixGame(MatrixGame):
     def __post_init__(self) -> None:
         """Check that there is something to give, and room for the table."""
         self.rules.check_fits(self.game)
-        profiles = _profiles(self.game)
         require(
-            profiles <= LARGEST_TABLE,
-            f"A table with gifts holds at most {LARGEST_TABLE} joint actions; this one needs {profiles}.",
+            _profiles(self.game) <= LARGEST_TABLE,
+            f"A table with gifts holds at most {LARGEST_TABLE} joint actions; this one needs "
+            f"{2 * self.game.num_actions}^{self.game.num_agents}.",
         )
 
     @property

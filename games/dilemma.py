@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,9 +11,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from games.counted import CountedFamily, count_array, welfare_by_count
 from games.errors import require
 from games.matrix import MatrixGame, payoff_array
 
+MOST_OPTIMA = 2**16
 TOLERANCE = 1e-9
 """Margins up to this share of the largest payoff count as ties: they are rounding."""
 
@@ -52,6 +55,9 @@ def schelling(game: MatrixGame) -> SchellingData:
     """
     _require_cooperative(game)
     agents = game.num_agents
+    if isinstance(game, CountedFamily):
+        cooperator, defector = (np.broadcast_to(row, (agents, agents)) for row in count_array(game))
+        return SchellingData(cooperator, defector, welfare_by_count(game) / agents)
     payoffs = payoff_array(game).reshape(-1, agents).T
     cooperates = 1 - np.indices((2,) * agents).reshape(agents, -1)
     total = cooperates.sum(0)
@@ -228,8 +234,12 @@ def dilemma_test(game: MatrixGame) -> DilemmaReport:
     [(0, 0), (0, 1), (1, 0)]
     """
     data = schelling(game)
-    totals = payoff_array(game).sum(-1)
-    zero = TOLERANCE * np.abs(payoff_array(game)).max()
+    zero = TOLERANCE * max(np.abs(data.cooperator).max(), np.abs(data.defector).max())
+    if isinstance(game, CountedFamily):
+        optima = _counted_optima(game, zero)
+    else:
+        zero = TOLERANCE * np.abs(payoff_array(game)).max()
+        optima = _optima(payoff_array(game).sum(-1), zero)
     margins = {
         rule: float((rule.weights @ corners(rule, data.cooperator, data.defector)).min())
         for rule in rules(game.num_agents)
@@ -237,10 +247,34 @@ def dilemma_test(game: MatrixGame) -> DilemmaReport:
     required, motives = judge(
         {rule: 0.0 if abs(value) <= zero else value for rule, value in margins.items()}, game.num_agents
     )
-    profiles = itertools.product(*map(range, totals.shape))
-    best = totals.max()
-    optima = frozenset(profile for profile in profiles if best - totals[profile] <= zero * game.num_agents)
     return DilemmaReport(required, motives, optima)
+
+
+def _optima(totals: NDArray[np.float64], zero: float) -> frozenset[tuple[int, ...]]:
+    """The profiles with the greatest of these totals, [A, ..., A], but for rounding of each payoff."""
+    found = np.argwhere(totals.max() - totals <= zero * totals.ndim)
+    return frozenset(tuple(map(int, profile)) for profile in found)
+
+
+def _counted_optima(game: CountedFamily, zero: float) -> frozenset[tuple[int, ...]]:
+    """The same, by how many cooperate.
+
+    Raises:
+        ValueError: there are too many to name.
+    """
+    agents, totals = game.num_agents, welfare_by_count(game)
+    counts = np.flatnonzero(totals.max() - totals <= zero * agents).tolist()
+    number = sum(math.comb(agents, count) for count in counts)
+    require(
+        number <= MOST_OPTIMA,
+        f"The best profiles are named one by one, up to {MOST_OPTIMA}; of {agents} agents, among whom "
+        f"{' or '.join(map(str, counts))} cooperate, there are more: choose fewer agents.",
+    )
+    return frozenset(
+        tuple(0 if agent in chosen else 1 for agent in range(agents))
+        for count in counts
+        for chosen in map(frozenset, itertools.combinations(range(agents), count))
+    )
 
 
 def _require_cooperative(game: MatrixGame) -> None:

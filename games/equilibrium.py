@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from games.base import ExactGame
+from games.counted import CountedFamily
 from games.errors import require
 
 TOLERANCE = 1e-7
@@ -94,6 +95,8 @@ def action_values(game: ExactGame, policies: Tensor) -> Tensor:
         f"Best responses are found action by action in one-shot games; {type(game).__name__} has "
         f"{game.horizon} steps and {game.num_observations} observations.",
     )
+    if isinstance(game, CountedFamily):
+        return game.action_values(policies)
     agents, actions = policies.shape[-3], policies.shape[-1]
     deviator = torch.eye(agents, dtype=torch.bool, device=policies.device)[:, None, :, None, None]
     pure = torch.eye(actions, dtype=policies.dtype, device=policies.device)[:, None, None, :]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from games.counted import CountedFamily
 from games.errors import require
 from games.matrix import MatrixGame, require_finite
 from games.two_agent import SymmetricTwoAgentGame
@@ -85,12 +86,8 @@ class PairwiseFamily(Family):
         return cooperates * cooperator + defects * defector
 
 
-def _everyone(agents: int) -> NDArray[np.float64]:
-    return (1 - np.eye(agents)) / (agents - 1)
-
-
 @dataclass(frozen=True, kw_only=True)
-class SymmetricalFamily(PairwiseFamily):
+class SymmetricalFamily(CountedFamily):
     """Everybody plays everybody; payoffs are divided by the N - 1 opponents met.
 
     Source: Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
@@ -102,9 +99,23 @@ class SymmetricalFamily(PairwiseFamily):
     """What the alternative to mutual cooperation is worth, in the game's units; any finite number."""
 
     @property
-    def weights(self) -> NDArray[np.float64]:
-        """The complete graph, 1 / (N - 1) on every edge."""
-        return _everyone(self.agents)
+    @abc.abstractmethod
+    def pair_game(self) -> SymmetricTwoAgentGame:
+        """The game that every pair plays."""
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The pair game's names."""
+        return self.pair_game.action_names
+
+    def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The mean over the opponents met."""
+        game, cooperators = self.pair_game, others / (self.agents - 1)
+        defectors = (self.agents - 1 - others) / (self.agents - 1)
+        return (
+            game.reward * cooperators + game.sucker * defectors,
+            game.temptation * cooperators + game.punishment * defectors,
+        )
 
 
 class SymmetricalPrisonersDilemma(SymmetricalFamily):
@@ -213,7 +224,7 @@ class Circular(GraphFamily):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublicGoods(Family):
+class PublicGoods(CountedFamily):
     """A cooperator hands its unit to the pot and a defector keeps it: 1 + k n_C / n or k n_C / n.
 
     A dilemma for 1 < k < n. Source: Willis et al., arXiv 2310.12928; the default of k is ours.
@@ -225,14 +236,13 @@ class PublicGoods(Family):
     k: float = 2
     """By how much the pot is multiplied; any finite number, a dilemma for 1 < k < agents."""
 
-    def profile_payoffs(self, cooperates: NDArray[np.float64]) -> NDArray[np.float64]:
+    def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """1 - c_i + k n_C / n."""
-        share: NDArray[np.float64] = cooperates.mean(0)
-        return 1 - cooperates + self.k * share
+        return self.k * ((others + 1) / self.agents), 1 + self.k * (others / self.agents)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContributionGame(Family):
+class ContributionGame(CountedFamily):
     """Contribute one unit or nothing, r_i = k sum(c) / n - c_i: public goods with nothing to start from.
 
     Source: the linear public goods experiment, Fehr and Gaechter 2000, American Economic Review 90(4): four
@@ -245,7 +255,6 @@ class ContributionGame(Family):
     k: float = 1.6
     """By how much the pot is multiplied; any finite number, a dilemma for 1 < k < agents."""
 
-    def profile_payoffs(self, cooperates: NDArray[np.float64]) -> NDArray[np.float64]:
+    def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """k n_C / n - c_i."""
-        share: NDArray[np.float64] = cooperates.mean(0)
-        return self.k * share - cooperates
+        return self.k * ((others + 1) / self.agents) - 1, self.k * (others / self.agents)

@@ -130,6 +130,11 @@ class MatrixGame(ExactGame):
             expected = (policy.unsqueeze(-1) * table).sum(-2)
         return expected
 
+    def payoffs_of(self, profile: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Each agent's payoff in joint actions, both [..., agent]."""
+        found: NDArray[np.float64] = payoff_array(self)[tuple(np.moveaxis(profile, -1, 0))]
+        return found
+
     def cooperation(self, policies: Tensor) -> Tensor | None:
         """Each agent's probability of action 0, [..., agent]; None where that does not mean cooperating."""
         return policies[..., 0, 0] if self.cooperative else None
@@ -169,15 +174,18 @@ class MatrixGame(ExactGame):
         played = tuple(state.actions[index].tolist())
         steps = int(state.time[index])
         title = f"step {steps}" if steps else "not yet played"
-        names, table = self.action_names, payoff_array(self)
+        names = self.action_names
         if self.num_agents == 2:
+            table = payoff_array(self)
             cells = [[", ".join(f"{payoff:.4g}" for payoff in pair) for pair in line] for line in table]
             rows = [
                 ["agent 0 \\ 1", *names],
                 *([name, *line] for name, line in zip(names, cells, strict=True)),
             ]
             return draw_table(title, rows, {(played[0] + 1, played[1] + 1)} if steps else (), scale=scale)
-        rewards = [f"{payoff:.4g}" for payoff in table[played]] if steps else ["-"] * self.num_agents
+        rewards = ["-"] * self.num_agents
+        if steps:
+            rewards = [f"{payoff:.4g}" for payoff in self.payoffs_of(state.actions[index].numpy())]
         moves = [names[action] for action in played] if steps else ["-"] * self.num_agents
         lines = ([str(agent), moves[agent], rewards[agent]] for agent in range(self.num_agents))
         cooperators = {

@@ -91,11 +91,10 @@ def payoff_table(game: Game) -> NDArray[np.float64]:
         f"{game.num_observations} observations.",
     )
     agents, actions = game.num_agents, game.num_actions
-    payoffs = agents * actions**agents
     require(
-        payoffs <= MOST_PAYOFFS,
+        agents * actions**agents <= MOST_PAYOFFS,
         f"Profiles are laid out one by one, up to {MOST_PAYOFFS} payoffs; {agents} agents with {actions} "
-        f"actions have {payoffs}.",
+        f"actions have {agents} x {actions}^{agents}.",
     )
     if isinstance(game, MatrixGame):
         return payoff_array(game)

@@ -19,6 +19,7 @@ from games.streams import uniform
 from games.tracing import traced
 from games.two_agent import SymmetricTwoAgentGame
 
+MOST_JOINT_ACTIONS = 2**16
 MOST_EXACT_STATES = 32
 """Larger chains are sampled: five agents with two actions fit, three with three, two with five."""
 
@@ -67,6 +68,12 @@ class RepeatedGame(ExactGame):
     def __post_init__(self) -> None:
         """Check the settings."""
         require(isinstance(self.stage, MatrixGame), f"The stage must be a matrix game; it is {self.stage!r}.")
+        agents, actions = self.stage.num_agents, self.stage.num_actions
+        require(
+            actions**agents <= MOST_JOINT_ACTIONS,
+            f"Agents of a repeated game remember the last joint action, one of {MOST_JOINT_ACTIONS} at most; "
+            f"{agents} agents with {actions} actions have {actions}^{agents}: choose a smaller stage.",
+        )
         require(0 <= self.discount < 1, f"The discount must lie in [0, 1); it is {self.discount}.")
         whole = isinstance(self.horizon, int) and self.horizon >= 1
         require(0 <= self.noise <= 1, f"noise is a probability, from 0 to 1; it is {self.noise}.")

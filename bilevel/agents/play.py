@@ -18,6 +18,7 @@ from bilevel.agents.surrogates import Surrogate, dice, entropy
 from bilevel.outer.transfer import Report, Reporting, Transfer, combine_reports
 from games.base import ExactGame, Game
 from games.constants import constant, kept
+from games.counted import CountedFamily
 
 
 class Measured(NamedTuple):
@@ -127,10 +128,19 @@ class ExactPlay:
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, *, regularised: bool = True
     ) -> LossTerms:
         """Minus each agent's shared discounted return, and the mean entropy over observations."""
-        profiles = profiles_of_learners(own, others)
-        seen = self.seen(self.policy.probabilities(profiles), transfer)
+        seen = self._counted(own, others, transfer)
+        if seen is None:
+            profiles = profiles_of_learners(own, others)
+            seen = self.seen(self.policy.probabilities(profiles), transfer)
         nats = entropy(self.policy.table(own)).mean(-1) if regularised else None
         return LossTerms(seen * -self.game.effective_horizon, None, nats)
+
+    def _counted(self, own: Tensor, others: Tensor, transfer: Transfer) -> Tensor | None:
+        """As `seen`, without laying out what each learner takes each policy to be, where the game can."""
+        if not isinstance(self.game, CountedFamily) or transfer.matrix is None:
+            return None
+        policies = self.policy.probabilities(own), self.policy.probabilities(others)
+        return self.game.shared_values(*policies, transfer.matrix)
 
     def seen(self, policies: Tensor, transfer: Transfer) -> Tensor:
         """What each learner's episodes are worth to it, in the game's units.

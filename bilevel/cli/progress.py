@@ -9,7 +9,7 @@ from rich.progress import MofNCompleteColumn, TextColumn
 
 from bilevel.cli.bars import line_due, make_bar
 from bilevel.experiment.config import load_config
-from bilevel.experiment.metrics import array_path
+from bilevel.experiment.metrics import array_path, in_every_step
 from bilevel.experiment.run import RunFolder
 from bilevel.experiment.statistics import interquartile_mean
 from bilevel.methods import Metrics
@@ -41,7 +41,7 @@ class Progress:
         )
         self._bar = make_bar(MofNCompleteColumn(), TextColumn("welfare {task.fields[welfare]}"))
         self._compiling = _FirstLine()
-        self._metrics, self._told = folder.metrics, False
+        self._folder, self._told = folder, False
 
     def __enter__(self) -> Progress:
         print(self._first_line, file=sys.stderr, flush=True)
@@ -68,7 +68,8 @@ class Progress:
             for name, values in metrics.items():
                 if values.dim() > 1:
                     shape = " x ".join(map(str, values.shape[1:]))
-                    place = array_path(self._metrics, name)
+                    table = self._folder.metrics if in_every_step(values.shape) else self._folder.evaluation
+                    place = array_path(table, name)
                     print(f"{name}, {shape} for each seed, goes to {place}, not to columns.", file=sys.stderr)
         if self._bar is None and not line_due(done, self._total):
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from bilevel.errors import require
 from bilevel.experiment.checkpoint import read_outer_step
 from bilevel.experiment.config import RunConfig, from_settings, load_config
 from bilevel.experiment.files import FULL, make_folder, vacant
-from bilevel.experiment.metrics import is_array, read_metrics
+from bilevel.experiment.metrics import in_every_step, is_array, read_metrics
 from bilevel.experiment.provenance import PROVENANCE, RESUMPTIONS, resumptions
 from bilevel.experiment.summary import read_summary, require_unharmed
 
@@ -144,12 +145,16 @@ def load_results(folder: RunFolder) -> Results:
         shape = next(iter(table.values())).shape
         same = all(values.shape[:2] == (steps, config.seeds) for values in table.values())
         require(
-            same and table.keys() == curves.keys(),
+            same and _of_every_step(table) == curves.keys(),
             f"{path} does not belong to this run: it has {shape[0]} steps of {shape[1]} seeds with "
             f"{len(table)} metrics, not {steps} steps of {config.seeds} seeds with {len(curves)} metrics.",
         )
     last = {name: values[0] for name, values in final.items()}
     return Results(config, curves, last, seconds, _provenance(folder))
+
+
+def _of_every_step(table: Mapping[str, np.ndarray]) -> set[str]:
+    return {name for name, values in table.items() if in_every_step(values.shape[1:])}
 
 
 def _require_unharmed(folder: RunFolder, name: str, digest: str) -> None:

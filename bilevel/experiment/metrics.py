@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,9 @@ KEYS = ("outer_step", "seed")
 FORMAT = "bilevel-array/1"
 NAME = re.compile(r"\w+", re.ASCII)
 """A metric that is an array stands in the name of its file."""
+
+MOST_IN_EVERY_STEP = 64 * 64
+"""So many numbers per seed a metric may have to be recorded in every outer step."""
 
 Marks = Mapping[str, Mark]
 """Name of a file -> how far it was written."""
@@ -113,6 +117,17 @@ class MetricsFile:
     def _ours(self, name: str) -> bool:
         """Whether this is the name of the CSV file, or of an array beside it."""
         return name == self.path.name or is_array(self.path, name)
+
+
+def in_every_step(shape: Sequence[int]) -> bool:
+    """Whether a metric, [seed, ...], is recorded in every outer step, or of the final policies alone.
+
+    The sharing matrix of more than 64 agents would take more room than all else that a run writes.
+
+    >>> in_every_step((32,)), in_every_step((32, 64, 64)), in_every_step((32, 65, 65))
+    (True, True, False)
+    """
+    return math.prod(shape[1:]) <= MOST_IN_EVERY_STEP
 
 
 def array_path(path: Path, name: str) -> Path:

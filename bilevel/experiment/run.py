@@ -28,7 +28,7 @@ from bilevel.experiment.differences import differences, listed
 from bilevel.experiment.files import claimed, parse_json, remove_parts, write_text
 from bilevel.experiment.folder import Results, RunFolder, create_run, load_results
 from bilevel.experiment.interruption import Interruption
-from bilevel.experiment.metrics import MetricsFile
+from bilevel.experiment.metrics import MetricsFile, in_every_step
 from bilevel.experiment.provenance import RESUMPTIONS, ProvenanceWarning, note_resumption
 from bilevel.experiment.summary import write_summary
 from bilevel.methods import Learner, Metrics
@@ -227,7 +227,8 @@ class _Training:
                 f"{error} The run stopped in outer step {self._done}; "
                 f"{found if self._saved else f'{self._folder.path} has no checkpoint yet'}."
             ) from error
-        self._metrics.add(self._done - 1, measured)
+        recorded = {name: values for name, values in measured.items() if in_every_step(values.shape)}
+        self._metrics.add(self._done - 1, recorded)
         if listener is not None:
             listener(self._done, measured)
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from bilevel.errors import require
 from games.base import Game
+from games.counted import CountedFamily, count_array
 from games.matrix import MatrixGame, payoff_array
 from games.repeated import RepeatedGame
 
@@ -37,7 +38,7 @@ def loss_bound(game: Game, asked: float | None) -> float:
         )
         assert asked is not None
         return asked
-    payoffs = payoff_array(stage)
+    payoffs = count_array(stage) if isinstance(stage, CountedFamily) else payoff_array(stage)
     greatest, least = float(payoffs.max()), float(payoffs.min())
     require(
         asked is None or asked > greatest,

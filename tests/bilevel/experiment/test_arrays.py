@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+import games
 from bilevel.experiment.config import RunConfig
+from bilevel.experiment.joining import join_results
 from bilevel.experiment.metrics import MetricsFile, read_array, read_metrics
 from bilevel.experiment.run import RunFolder, RunInterrupted, create_run, extend_run, load_results, train
 from bilevel.report.figures import write_run_figures
@@ -61,6 +63,22 @@ def test_up_to_16_agents_have_columns_and_more_an_array(whole: RunFolder, tmp_pa
         np.testing.assert_allclose(numbers["share"].sum(-1), 1, rtol=1e-5)
         kept = np.diagonal(numbers["share"], axis1=-2, axis2=-1)
         np.testing.assert_allclose(1 - kept.mean(-1), numbers["given_away"], rtol=1e-4)
+
+
+def test_beyond_64_agents_the_matrix_is_that_of_the_final_policies_alone(tmp_path: Path) -> None:
+    game = games.make("public-goods", agents=65)
+    config = dataclasses.replace(crowd(), game_name="public-goods", game=game)
+    folder = create_run(config, tmp_path / "run")
+    results = train(folder)
+    assert "share" not in results.curves
+    assert results.final["share"].shape == (2, 65, 65)
+    assert [path.name for path in folder.path.glob("*.array")] == ["evaluation.share.array"]
+    shared = given(results)
+    assert shared is not None
+    assert shared.values.shape == (65, 65, 2)
+    longer = create_run(dataclasses.replace(config, seed=2), tmp_path / "longer")
+    joined = join_results([results, train(longer)])
+    assert joined.final["share"].shape == (4, 65, 65)
 
 
 def test_an_array_has_the_bits_and_says_its_form(tmp_path: Path) -> None:
