@@ -221,7 +221,7 @@ def test_a_table_that_would_be_too_large_is_not_made() -> None:
     large = make("public-goods", agents=11)
     assert LARGEST_TABLE < 4**11
     assert isinstance(gift_actions(large, 1.0), GiftGame)
-    with pytest.raises(ValueError, match=f"at most {LARGEST_TABLE} joint actions; this one needs {4**11}"):
+    with pytest.raises(ValueError, match=rf"at most {LARGEST_TABLE} joint actions; this one needs 4\^11"):
         GiftMatrixGame(game=large, rules=GiftRules(amount=1.0))
 
 
