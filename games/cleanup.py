@@ -202,10 +202,12 @@ class Cleanup(SocialGrid):
         """Clean, for nothing, or fine."""
         if name == "fine":
             return super().fire(state, name, firing)
+        rewards = torch.zeros(firing.shape, dtype=torch.float32, device=firing.device)
+        if not firing.any():
+            return state, rewards
         stops = state.waste | occupied(state.places, state.waste.shape[1])
         beams = self.beams(state, firing, stops)
         hit = beams.mark(state.waste)
-        rewards = torch.zeros(firing.shape, dtype=torch.float32, device=firing.device)
         cleaned = state.cleaned.masked_scatter(firing, beams.marked(state.waste))
         return state._replace(waste=state.waste & ~hit, beams=state.beams | hit, cleaned=cleaned), rewards
 

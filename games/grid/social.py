@@ -226,12 +226,14 @@ class SocialGrid(DrawnGame, abc.ABC):
         firing = firing & (state.cooling == 0)
         cooling = (torch.where(firing, self.cooldown, state.cooling) - 1).clamp_min(0)
         cooling = torch.where(state.places < 0, state.cooling, cooling)  # time stands still for who is away
+        state = state._replace(cooling=cooling)
+        if not firing.any():
+            return state, torch.zeros(firing.shape, dtype=torch.float32, device=firing.device)
         beams = self.beams(state, firing, occupied(state.places, state.apples.shape[1]))
         times = beams.hits(state.places)
         rewards = -self.fine_cost * firing.float() - self.fine * times
         hit = (times > 0) & (self.time_out > 0)
         state = state._replace(
-            cooling=cooling,
             beams=state.beams | beams.mark(state.beams),
             away=torch.where(hit, self.time_out, state.away),
             places=torch.where(hit, -1, state.places),
