@@ -1,9 +1,12 @@
-"""`bilevel cache`: the compiled packages on disk, listed and cleared."""
+"""`bilevel cache`: the compiled packages on disk, listed, cleared, and built ahead."""
 
 from __future__ import annotations
 
+import dataclasses
+import time
+import warnings
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
@@ -11,7 +14,11 @@ from rich.table import Table
 
 from bilevel.cli.settings import read_settings
 from bilevel.compile import cache
+from bilevel.errors import require
 from bilevel.words import counted
+
+if TYPE_CHECKING:
+    from bilevel.experiment.config import RunConfig
 
 MEGABYTE = 1e6
 
@@ -25,16 +32,25 @@ class CacheOptions:
 
     clear: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Delete all of them, and no other file."""
+    build: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[GAME ...]")] = None
+    """Build the packages of these games' default runs ahead; with no name, of all games with exact values."""
+    method: str = "tos"
+    """The method whose runs packages are built ahead for."""
 
 
 def cache_command(arguments: list[str]) -> None:
-    """List the packages, or delete them.
+    """List the packages, delete them, or build some ahead.
 
     Raises:
+        ValueError: there is no such game or method, or the method compiles no steps.
         OSError: the folder is no cache of packages, or a file cannot be deleted.
         SystemExit: help was asked for (code 0), or an option is unknown (code 2; says which).
     """
     options = read_settings(CacheOptions, arguments, prog="bilevel cache")
+    require(not options.clear or options.build is None, "Give --clear or --build, not both.")
+    if options.build is not None:
+        _build_ahead(options.build, options.method)
+        return
     found = cache.clear() if options.clear else cache.packages()
     if not found:
         print(f"There are no packages in {cache.folder()}.")
@@ -43,6 +59,38 @@ def cache_command(arguments: list[str]) -> None:
     else:
         Console(highlight=False).print(_table(found))
         print(f"{_total(found)}.")
+
+
+def _build_ahead(games: tuple[str, ...], method: str) -> None:
+    """Take one compiled outer step of each game's default run, and say what that built."""
+    from bilevel.experiment.config import default_config  # noqa: PLC0415  # torch, methods and games
+    from bilevel.methods import OuterMethod  # noqa: PLC0415
+    from games import ExactGame, names  # noqa: PLC0415
+
+    configs = [default_config(game, method) for game in games or names()]
+    if not games:
+        configs = [config for config in configs if isinstance(config.game, ExactGame)]
+    require(
+        all(isinstance(config.method, OuterMethod) for config in configs),
+        f"The method {method} differentiates through no inner steps, so there is nothing to compile: name "
+        "one that does, such as tos.",
+    )
+    for place, config in enumerate(configs, 1):
+        print(f"{place}/{len(configs)} {config.game_name}: {_build(config)}", flush=True)
+
+
+def _build(config: RunConfig) -> str:
+    """Take the first outer step, and say what came of it in words."""
+    before, began = {package.path for package in cache.packages()}, time.perf_counter()
+    placement = dataclasses.replace(config.placement, compile=True)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        learner = config.method.build(config.game, placement)
+        learner.update(learner.init(config.seed))
+    built = [package for package in cache.packages() if package.path not in before]
+    what = f"{counted(len(built), 'package')} built" if built else "nothing to build"
+    reasons = [str(each.message) for each in said]
+    return " ".join([f"{what}, {time.perf_counter() - began:.1f} s.", *reasons])
 
 
 def _total(found: list[cache.CachedPackage]) -> str:

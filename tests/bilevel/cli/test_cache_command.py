@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bilevel.compile import cache
+import games
+from bilevel.compile import cache, program, registry
 
 Call = Callable[..., Any]
 ABOUT = {
@@ -25,6 +27,8 @@ ABOUT = {
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "packages"
     monkeypatch.setenv(cache.VARIABLE, str(path))
+    registry.forget()
+    program.unload()
     return path
 
 
@@ -90,3 +94,43 @@ def test_help_says_what_it_does(call: Call) -> None:
     assert said.code == 0
     assert "--clear" in said.out
     assert "BILEVEL_CACHE" in said.out
+
+
+def test_build_compiles_the_default_run_of_each_game_once(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        games, "names", lambda: ["escape-room", "chicken"]
+    )  # the first one has no exact values
+    first, again = call("cache", "--build"), call("cache", "--build", "chicken", "--method", "tos")
+    assert (first.code, first.err) == (0, "")
+    assert re.fullmatch(r"1/1 chicken: 1 package built, \d+\.\d s\.\n", first.out)
+    assert re.fullmatch(r"1/1 chicken: nothing to build, \d+\.\d s\.\n", again.out)
+    assert [package.about["about"].split()[0] for package in cache.packages()] == ["solve"]
+
+
+def test_build_says_what_could_not_be_compiled(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    said = call("cache", "--build", "chicken")
+    assert said.code == 0
+    assert "nothing to build" in said.out
+    assert (
+        "runs eagerly, not compiled: there is no C compiler on this machine (/nowhere/cc, which CC"
+        in said.out
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--build", "chickn"], "no game 'chickn'"),
+        (["--build", "chicken", "--method", "toss"], "no method 'toss'"),
+        (["--build", "chicken", "--method", "selfish"], "differentiates through no inner steps"),
+        (["--build", "--clear"], "Give --clear or --build, not both"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_one_sentence(words: list[str], reason: str, call: Call) -> None:
+    said = call("cache", *words)
+    assert said.code != 0
+    assert reason in said.err
+    assert said.out == ""
