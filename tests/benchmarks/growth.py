@@ -36,7 +36,7 @@ FEW = {"seeds": 8}
 AXES = (
     Axis(game="repeated-prisoners-dilemma", setting="seeds", label="seeds", values=(256, 1024, 4096, 16_384)),
     Axis(game="escape-room", setting="seeds", label="seeds", values=(8, 32, 128, 512)),
-    Axis(game="public-goods", setting="game.agents", label="agents", values=(4, 6, 8, 10), fixed=FEW),
+    Axis(game="public-goods", setting="game.agents", label="agents", values=(64, 128, 256, 512), fixed=FEW),
     Axis(game="escape-room", setting="game.agents", label="agents", values=(4, 8, 16, 32), fixed=FEW),
     Axis(
         game="repeated-prisoners-dilemma",

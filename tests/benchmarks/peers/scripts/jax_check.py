@@ -40,9 +40,10 @@ def sampled(
         )[0]
 
     arrays = [Episodes(*map(jnp.asarray, sample)) for sample in samples]
-    return np.asarray(jax.vmap(of_seed)(jnp.asarray(phi), list(map(jnp.asarray, theta)), arrays))
+    return np.asarray(jax.jit(jax.vmap(of_seed))(jnp.asarray(phi), list(map(jnp.asarray, theta)), arrays))
 
 
 def dilemma(theta: np.ndarray, phi: np.ndarray, inner_steps: int) -> np.ndarray:
     """The hypergradient of the repeated dilemma's script."""
-    return np.asarray(jax_dilemma.hypergradient(jnp.asarray(phi), jnp.asarray(theta), inner_steps)[0])
+    estimate = jax.jit(jax_dilemma.hypergradient, static_argnums=2)
+    return np.asarray(estimate(jnp.asarray(phi), jnp.asarray(theta), inner_steps)[0])
