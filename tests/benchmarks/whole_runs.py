@@ -83,14 +83,15 @@ class WholeRuns:
     """Of runs of up to `FEW` outer steps; longer ones have one."""
 
 
-def _public_goods(agents: int) -> WholeRuns:
+def _public_goods(agents: int, seeds: int = 32) -> WholeRuns:
     return WholeRuns(
         name=f"run: public goods, {agents} agents",
-        title=f"Public goods with {agents} agents",
+        title=f"Public goods with {agents} agents, {seeds} seeds",
         game="public-goods",
         commands=[DEFAULT, BEFORE] if agents <= 12 else [DEFAULT],
-        options=("--game.agents", str(agents)),
+        options=("--game.agents", str(agents), "--seeds", str(seeds)),
         short_options=("--game.agents", "3"),
+        short=3,
         limit=6.0,
         rounds=1,
         longest=FEW,
@@ -141,7 +142,8 @@ WHOLE_RUNS: dict[str, WholeRuns] = {
             longest=FEW,
             short_options=(*SAMPLED_SHORT, "--method.episodes", "4", "--game.horizon", "5"),
         ),
-        *(_public_goods(agents) for agents in (8, 16, 128, 1024)),
+        *(_public_goods(agents) for agents in (8, 16, 128)),
+        _public_goods(1024, seeds=2),
     )
 }
 """By name, in the order of measuring."""
