@@ -360,6 +360,5 @@ def _apart(values: Tensor, state: State) -> Tensor:
 def _of_rows(values: NDArray[Any], which: NDArray[np.bool_]) -> NDArray[Any]:
     """An object for each row, as Gymnasium has it: the values of these rows, None for the others."""
     objects = np.full(len(values), None, dtype=object)
-    for row in which.nonzero()[0].tolist():
-        objects[row] = values[row]
+    objects[which] = np.fromiter(values[which], dtype=object)
     return objects
