@@ -134,6 +134,17 @@ def gradient_of(total: Callable[[Tensors], Tensor], flat: Tensors) -> Tensors:
         )
 
 
+def gradient_at(point: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
+    """Differentiate a number by one tensor, once: `gradient_of` for a gradient that nothing differentiates.
+
+    >>> gradient_at(torch.tensor([3.0]), lambda x: (x**2).sum())
+    tensor([6.])
+    """
+    with torch.no_grad():
+        (gradient,) = gradient_of(lambda flat: total(flat[0]), (point,))
+    return gradient
+
+
 def under_transform() -> bool:
     """Whether a transform of `torch.func` is at work, or something records operations as they run."""
     return (

@@ -14,6 +14,7 @@ from bilevel.agents.surrogates import chosen
 from bilevel.errors import require
 from bilevel.optimisers import GradientTransformation
 from bilevel.outer.giving import per_step
+from bilevel.step import gradient_at
 from bilevel.streams import Purpose, first_draws
 from bilevel.tree import Tree
 
@@ -98,7 +99,7 @@ class OpponentModels:
             return self.cross_entropy(models, episodes)[:, others]
 
         for _ in range(self.steps):
-            gradient = torch.func.grad(lambda models: loss(models).sum())(models)
+            gradient = gradient_at(models, lambda models: loss(models).sum())
             updates, opt_state = self.optimiser.update(gradient, opt_state, params=models, inplace=False)
             models = models + updates
         return models, opt_state, loss(models).mean(-1)

@@ -17,6 +17,7 @@ from bilevel.methods.learner import PolicyLearner, require_finite
 from bilevel.optimisers import GradientTransformation, make_optimiser
 from bilevel.outer.empathetic import Empathy
 from bilevel.outer.perspective import Imagined
+from bilevel.step import gradient_at
 from bilevel.streams import Purpose
 from bilevel.tree import Tree
 from games.base import Game
@@ -50,7 +51,7 @@ class Apprentice:
         if not parameters.shape[-1]:
             return parameters, opt_state
         for _ in range(self.steps):
-            gradient = torch.func.grad(loss)(parameters)
+            gradient = gradient_at(parameters, loss)
             updates, opt_state = self.optimiser.update(gradient, opt_state, params=parameters, inplace=False)
             parameters = parameters + updates
         return parameters, opt_state

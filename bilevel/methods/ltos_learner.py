@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +24,7 @@ from bilevel.outer.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from bilevel.outer.sharing_network import SharingNetwork
 from bilevel.outer.transfer import Reporting, Transfer
 from bilevel.outer.varying_shares import GivenShares
+from bilevel.step import gradient_at
 from bilevel.streams import Purpose, first_draws, random_seeds_of, streams_of
 from bilevel.tree import Tree, detach
 from games.base import Game
@@ -203,7 +205,7 @@ class LToSLearner:
         with torch.no_grad():
             wanted = self._targets(state["target_theta"], state["target_phi"], drawn, generator)
         for batch, goal in zip(split(drawn, size), wanted.split(size, -1), strict=True):
-            gradient = torch.func.grad(self._errors)(theta, batch, goal)
+            gradient = gradient_at(theta, functools.partial(self._errors, batch=batch, wanted=goal))
             theta, opt_state = self._move(optimiser, gradient, opt_state, theta, state)
         return theta, opt_state
 

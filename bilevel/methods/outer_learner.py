@@ -22,6 +22,7 @@ from bilevel.optimisers.torchopt_adaptor import GradientTransformation
 from bilevel.outer.learned_loss_weights import PartedObjective, WithLossWeights
 from bilevel.outer.objectives import OBJECTIVES, Objective
 from bilevel.outer.variables import OuterVariable
+from bilevel.step import gradient_at
 from bilevel.streams import Purpose
 from bilevel.tree import Tree
 from games.base import Game
@@ -206,7 +207,7 @@ class OuterLearner(PolicyLearner):
             return apart.costs(self.transfer(phi), data).sum()
 
         updates, opt_state = descent.update(
-            torch.func.grad(total)(state["phi"]), state["cost_opt_state"], params=state["phi"], inplace=False
+            gradient_at(state["phi"], total), state["cost_opt_state"], params=state["phi"], inplace=False
         )
         return updates, {"cost_opt_state": opt_state}
 

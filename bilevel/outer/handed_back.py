@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
-import torch
 from torch import Tensor
 
+from bilevel.hypergradient.pulls import vjp
 from bilevel.outer.sharing_network import SharingNetwork
+from bilevel.step import gradient_at
 
 Critic = Callable[[Tensor], Tensor]
 """Incoming shares [seed, receiver, sample, giver] -> each receiver's value, [seed, receiver, sample]."""
@@ -44,7 +44,7 @@ def handed_back(critic: Critic, shares: Tensor) -> Tensor:
     tensor([[[[2., 3.],
               [2., 3.]]]])
     """
-    g_in: Tensor = torch.func.grad(lambda w_in: critic(w_in).sum())(incoming(shares))
+    g_in = gradient_at(incoming(shares), lambda w_in: critic(w_in).sum())
     return g_in.permute(0, 2, 3, 1)
 
 
@@ -80,5 +80,6 @@ def sharing_gradient(
     def shares_of(phi: Tensor) -> Tensor:
         return variable.matrices(variable.logits(phi, seen), graph, present)
 
-    shares, pull = cast(tuple[Tensor, Callable[[Tensor], tuple[Tensor]]], torch.func.vjp(shares_of, phi))
-    return pull(handed_back(critic, shares) / shares.shape[1])[0]
+    (shares,), pull = vjp(lambda flat: (shares_of(flat[0]),), (phi,))
+    (gradient,) = pull((handed_back(critic, shares) / shares.shape[1],))
+    return gradient

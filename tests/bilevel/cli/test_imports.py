@@ -37,7 +37,8 @@ atexit.register(lambda: print(json.dumps(sorted(sys.modules))))
 from bilevel.cli import main
 main(sys.argv[1:])
 """
-TRAIN = "train --game repeated-prisoners-dilemma --method tos --seeds 3 --outer-steps 2 --out run"
+PAIRS = ("repeated-prisoners-dilemma tos", "escape-room ltos")
+TRAIN = "train --game {} --method {} --seeds 3 --outer-steps 2 --evaluation-episodes 2 --out run"
 
 
 def loaded_by(program: str, line: str, folder: Path) -> set[str]:
@@ -71,8 +72,9 @@ def test_a_command_loads_what_it_needs(line: str, unwanted: set[str], tmp_path: 
     assert not loaded_by(LISTING, line, tmp_path) & unwanted
 
 
-def test_a_run_loads_no_compiler_and_no_figures(tmp_path: Path) -> None:
-    loaded = loaded_by(PROGRAM, TRAIN, tmp_path)
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_run_loads_no_compiler_and_no_figures(pair: str, tmp_path: Path) -> None:
+    loaded = loaded_by(PROGRAM, TRAIN.format(*pair.split()), tmp_path)
     assert "torch" in loaded
     assert (tmp_path / "run" / "summary.json").exists()
     assert not loaded & (UNWANTED | FIGURES | {"scipy"})
