@@ -18,6 +18,7 @@ from tests.benchmarks.report.targets import (
     BEFORE,
     BY_HAND,
     BY_JAX,
+    COMPILED,
     DEFAULT,
     NEVER,
     OURS,
@@ -131,7 +132,8 @@ def draw_memory(axes: Axes, results: Results) -> bool:
 RUN_LOOKS: dict[str, dict[str, Any]] = {
     DEFAULT: LIBRARIES["ours"],
     PACKAGED: {**LIBRARIES["ours"], "marker": "v", "markerfacecolor": "white"},
-    NEVER: {**LIBRARIES["ours"], "marker": "P", "linestyle": "--"},
+    COMPILED: {**LIBRARIES["ours"], "marker": "P"},
+    NEVER: {**LIBRARIES["ours"], "marker": "P", "markerfacecolor": "white", "linestyle": "--"},
     BEFORE: {"color": PURPLE, "marker": "^", "linestyle": ":"},
     BY_HAND: LIBRARIES["autograd"],
     BY_JAX: LIBRARIES["JAX"],
