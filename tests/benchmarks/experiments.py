@@ -178,12 +178,12 @@ EXPERIMENTS: dict[str, Experiment] = {
     for experiment in (
         UNROLLED,
         POLICIES,
-        _one_graph("dilemma", "The repeated dilemma", variants.ONE_GRAPH, steps=(1, 10, 100)),
+        _one_graph("dilemma", "The repeated dilemma", variants.ONE_GRAPH, steps=(1, 10)),
         _one_graph(
             "dilemma, truncated",
             "The repeated dilemma, truncated",
             variants.ONE_GRAPH_TRUNCATED,
-            steps=(10, 100),
+            steps=(10,),
         ),
         _one_graph("policies", "Policies of N agents", variants.ONE_GRAPH_STACKED, steps=(1, 5)),
         _one_graph("network", "A network of a million parameters", variants.ONE_GRAPH_STACKED, steps=(1, 10)),
