@@ -60,11 +60,15 @@ def main(bench: Bench) -> int:
     results = Results.load(path)
     about, deadline = describe(command()), time.perf_counter() + bench.budget
     done = begun(results, about)
-    for name, run in {} if bench.report else chosen(bench, done, deadline).items():
+
+    def keep(name: str, part: Part) -> None:
+        results.parts[name] = {"about": about, **part}
+        results.save(path)
+
+    for name, run in {} if bench.report else chosen(bench, done, deadline, keep).items():
         if time.perf_counter() > deadline or (bench.budget < math.inf and name in done and not done[name]):
             continue
-        results.parts[name] = {"about": about, **run()}
-        results.save(path)
+        keep(name, run())
     say(f"written: {write_report(results, folder)}")
     wrong = [
         note for name in results.parts for note in results.rows(name, "notes") if "ANOTHER GRADIENT" in note
@@ -88,7 +92,10 @@ def begun(results: Results, about: dict[str, Any]) -> dict[str, list[Any]]:
 
 
 def chosen(
-    bench: Bench, done: Mapping[str, list[Any]] = MappingProxyType({}), deadline: float = math.inf
+    bench: Bench,
+    done: Mapping[str, list[Any]] = MappingProxyType({}),
+    deadline: float = math.inf,
+    keep: Callable[[str, Part], None] = lambda name, part: None,
 ) -> dict[str, Callable[[], Part]]:
     """Give what is to be measured, by name, in order.
 
@@ -96,6 +103,7 @@ def chosen(
         bench: what was asked for.
         done: rows of whole runs, and of growth, that need not be measured again.
         deadline: when, by `time.perf_counter`, no further one of these is begun.
+        keep: is told of whole runs as they are made: (part, its rows so far).
 
     Raises:
         ValueError: a name is unknown.
@@ -114,7 +122,12 @@ def chosen(
     )
     for name, runs in WHOLE_RUNS.items():
         parts[name] = lambda runs=runs, name=name: measure_whole_runs(  # type: ignore[misc]
-            runs, say, where, [] if bench.fast else list(done.get(name, [])), short=bench.fast
+            runs,
+            say,
+            where,
+            [] if bench.fast else list(done.get(name, [])),
+            short=bench.fast,
+            keep=lambda part: keep(name, part),
         )
     grown = [] if bench.fast else done.get("growth", [])
     parts["growth"] = lambda: measure_growth(say, grown, deadline, short=bench.fast)

@@ -66,7 +66,13 @@ def rounds_of(runs: WholeRuns, *, short: bool) -> Iterator[list[Job]]:
 
 
 def measure_whole_runs(
-    runs: WholeRuns, say: Say, where: Where, done: list[Row], *, short: bool
+    runs: WholeRuns,
+    say: Say,
+    where: Where,
+    done: list[Row],
+    *,
+    short: bool,
+    keep: Callable[[dict[str, Any]], object] = dict,
 ) -> dict[str, Any]:
     """Make what is missing of the runs, until the deadline.
 
@@ -76,6 +82,7 @@ def measure_whole_runs(
         where: what they need.
         done: rows of an earlier call, which stay.
         short: one round of small games over a few outer steps: does it work?
+        keep: is told of what there is after each run, so that nothing is lost if this process is ended.
 
     Returns:
         "runs": a row for each run; "notes": what failed, what is left out, and whether rounds are missing;
@@ -90,6 +97,7 @@ def measure_whole_runs(
             present.append(command)
         elif reason is not None:
             notes.append(f"{runs.name}: {command.name} left out: {reason}.")
+    before = {} if where.before is None else {"before": commit_of(where.before)}
     for jobs in rounds_of(runs, short=short):
         wanted = [
             job
@@ -105,8 +113,8 @@ def measure_whole_runs(
                 rows.append(run(runs, job, where, short=short))
             except RunError as error:
                 notes.append(f"{runs.name}: {job.command.name}, {job.outer_steps} steps: {error}")
-    made = {"runs": rows, "notes": list(dict.fromkeys(notes))}
-    return made if where.before is None else made | {"before": commit_of(where.before)}
+            keep({"runs": rows, "notes": notes, **before})
+    return {"runs": rows, "notes": list(dict.fromkeys(notes)), **before}
 
 
 def missing(command: Command, where: Where) -> str | None:
