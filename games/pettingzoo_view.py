@@ -32,8 +32,10 @@ game measures (`Game.measures`), such as "extrinsic_reward", "given" and "receiv
 MASK = "action_mask"
 """The key under which PettingZoo's environments say which actions are legal."""
 RENDER_MODES = ("rgb_array", "ansi", "human")
-MOST_KEPT = 4096
-"""Outcomes of steps that a view keeps at most: a few kilobytes each."""
+MOST_KEPT = 2**24
+"""Bytes of outcomes of steps that a view keeps, about."""
+OUTCOME_SIZE = 1024
+"""What the entries of one of them take, in bytes, without what agents then see."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,8 +74,8 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
     terminated then. The others leave together: terminated when the game's rules end the episode
     (`Game.ended`), truncated when only the horizon or `max_cycles` does.
 
-    A step of a pure game (`Game.pure`) that drew nothing is computed once: the view keeps up to `MOST_KEPT`
-    outcomes, which take some microseconds to tell again.
+    A step of a pure game (`Game.pure`) that drew nothing is computed once: the view keeps some megabytes of
+    outcomes (`MOST_KEPT`), which take some microseconds to tell again.
 
     Where a game masks actions, observations are dicts of "observation" and "action_mask" (int8, 1 where an
     action is legal), PettingZoo's convention, and infos hold the same "action_mask".
@@ -302,7 +304,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         over = ends and bool(game.ended(state).tolist()[0])
         outcome = Outcome(self._moment(state), self._by_agent(rewards), over, ends, told)
         if self._keeps_steps and self._kept < MOST_KEPT:
-            self._kept += 1
+            self._kept += OUTCOME_SIZE
             now.outcomes[joint] = outcome
         return outcome
 
@@ -323,7 +325,8 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         here = {} if present is None else self._by_agent(present)
         gone = {agent for agent, stays in here.items() if not stays} if any(here.values()) else ()
         moment = Moment(state, seen, legal, gone)
-        if self._keeps_steps and len(self._moments) < MOST_KEPT:
+        if self._keeps_steps and self._kept < MOST_KEPT:
+            self._kept += len(key) + seen.nbytes
             self._moments[key] = moment
         return moment
 

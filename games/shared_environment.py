@@ -62,6 +62,8 @@ class SharedParallelEnv(BaseParallelWrapper[str, Any, Any]):  # type: ignore[mis
         self._position = {agent: position for position, agent in enumerate(everybody)}
         self._incentives: EnvironmentIncentives | None = None
         self._shares = np.eye(len(everybody))
+        self._here: list[str] = []
+        self._among = self._shares[:0, :0]
         self._seen: Mapping[str, Any] = {}
         if callable(sharing):
             self._incentives = sharing
@@ -111,9 +113,11 @@ class SharedParallelEnv(BaseParallelWrapper[str, Any, Any]):  # type: ignore[mis
 
     def _shares_of(self, here: list[str]) -> np.ndarray:
         """The matrix of those who are there: what would go to others stays with its giver."""
-        rows = [self._place(agent) for agent in here]
-        shares = self._shares[np.ix_(rows, rows)]
-        return shares + np.diag(self._shares[rows].sum(1) - shares.sum(1))
+        if here != self._here:
+            rows = [self._place(agent) for agent in here]
+            shares = self._shares[np.ix_(rows, rows)]
+            self._here, self._among = here, shares + np.diag(self._shares[rows].sum(1) - shares.sum(1))
+        return self._among
 
     def _gifts(self, given: Mapping[str, Mapping[str, float]], here: list[str]) -> np.ndarray:
         """Gifts among those who are there, [giver, receiver]."""
