@@ -187,7 +187,8 @@ def others_cooperating(cooperate: Tensor) -> Tensor:
     one = torch.ones_like(factors[..., :1, :])
     before = torch.cat((one, factors[..., :-1, :]), -2).cumprod(-2)
     after = torch.cat((one, factors[..., 1:, :].flip(-2)), -2).cumprod(-2).flip(-2)
-    return torch.fft.ifft(before * after).real
+    distribution: Tensor = torch.fft.ifft(before * after).real
+    return distribution
 
 
 @kept
