@@ -42,7 +42,7 @@ class Bench:
     before: Path | None = None
     """A checkout of another commit, whose whole runs are timed beside this one's."""
     budget: float = math.inf
-    """Seconds after which no further part, round of whole runs or setting of growth is begun; the same
+    """Seconds after which no further part, whole run or setting of growth is begun; the same
     command, with a budget at the same commit, then measures what is missing."""
     out: Path | None = None
     """The folder of results.json, RESULTS.md and the figures; the benchmarks' own, with --fast

@@ -97,7 +97,7 @@ def test_what_an_earlier_call_has_measured_is_not_measured_again(tmp_path, monke
     spent = Where(caches=tmp_path, deadline=0.0)
     results = measure_whole_runs(few, lambda text: None, spent, done, short=False)
     assert results["runs"] == done
-    assert "rounds are missing" in results["notes"][0]
+    assert "runs are missing" in results["notes"][0]
 
 
 def test_only_runs_of_this_very_commit_are_kept():

@@ -35,7 +35,7 @@ class Where:
     before: Path | None = None
     """A checkout of another commit, which "ours, before" runs."""
     deadline: float = math.inf
-    """When, by `time.perf_counter`, no further round is begun."""
+    """When, by `time.perf_counter`, no further run is begun."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ def measure_whole_runs(
             for job in jobs
             if job.command in present and (job.command.name, job.outer_steps, job.round) not in known
         ]
-        if wanted and time.perf_counter() > where.deadline:
-            notes.append(f"{runs.name}: rounds are missing; the same command measures them.")
-            break
         for job in wanted:
+            if time.perf_counter() > where.deadline:
+                notes.append(f"{runs.name}: runs are missing; the same command makes them.")
+                break
             say(f"{runs.name}: {job.command.name}, {job.outer_steps} outer steps, round {job.round + 1}")
             try:
                 rows.append(run(runs, job, where, short=short))
