@@ -15,6 +15,7 @@ from tests.benchmarks.report.targets import targets
 from tests.benchmarks.report.whole_runs import (
     growth_table,
     measured_whole,
+    of_command,
     ratio,
     run_table,
     seconds_by_round,
@@ -61,7 +62,7 @@ def made(command, steps, turn=0, *, seconds=None, done=None, last=1.0, step=0.01
         "outer_steps": steps,
         "round": turn,
         "seconds": seconds,
-        "cpu": 3.0,
+        "cpu": 12.0,
         "peak": 2e8,
         "steps": done,
         "marks": {"1": 0.5, **more},
@@ -126,6 +127,14 @@ def test_a_long_run_is_extended_by_its_later_steps():
     assert seconds_by_round([], 300) == seconds_by_round(rows[2:], 300) == {}
     assert ratio({0: 2.0, 1: 9.0, 2: 4.0}, {0: 1.0, 1: 3.0}) == 2.5
     assert ratio({}, {0: 1.0}) is None
+
+
+def test_a_run_that_waited_for_its_core_is_left_out(results):
+    rows = results.rows(DILEMMA.name, "runs")
+    assert of_command(results, DILEMMA.name, "ours, default") != []
+    for row in rows:
+        row["cpu"] = 0.8 * (row["seconds"] or row["last"])
+    assert of_command(results, DILEMMA.name, "ours, default") == []
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from tests.benchmarks.whole_runs import COLUMNS, WHOLE_RUNS
 
 Row = dict[str, Any]
 BY_HAND = "PyTorch by hand"
+LEAST_COMPUTING = 0.85
+"""Of a run's time; one that computed less is left out."""
 
 ABOUT_RUNS = """\
 A run is a process of its own, bound to one core, from its start to its end: imports, configuration, training,
@@ -22,7 +24,8 @@ the evaluation of the final policies, and, of ours, figures, summary and checkpo
 line, `bilevel train --method tos`, with the game's preset (32 seeds, K = 1). The loops by hand
 (`tests/benchmarks/peers/scripts/`) write the same metrics of every outer step and the same evaluation, but
 no figures; in float64 they give the same hypergradient as ours on the same samples. Commands take turns in
-rounds, forth and back; numbers are medians over rounds, ratios medians of the ratios within a round.
+rounds, forth and back; numbers are medians over rounds, ratios medians of the ratios within a round. Runs
+that computed for less than 85 % of their time, because others used the machine, are left out.
 
 A run that would take more than {limit} s is stopped. What it would have taken is then computed, and
 marked ~: the time until it was stopped, the remaining outer steps at the mean time of those in the later half
@@ -89,8 +92,14 @@ def ratio(ours: dict[int, float], theirs: dict[int, float]) -> float | None:
 
 
 def of_command(results: Results, name: str, command: str) -> list[Row]:
-    """The runs of one command of one game."""
-    return [row for row in results.rows(name, "runs") if row["variant"] == command]
+    """The runs of one command of one game, without those that had to wait for their core."""
+    return [row for row in results.rows(name, "runs") if row["variant"] == command and undisturbed(row)]
+
+
+def undisturbed(row: Row) -> bool:
+    """Whether a run computed for most of its time: a process on one core that waits is held up by others."""
+    elapsed = row["last"] if row["seconds"] is None else row["seconds"]
+    return elapsed is None or bool(row["cpu"] >= LEAST_COMPUTING * elapsed)
 
 
 def run_table(results: Results, name: str) -> str:
