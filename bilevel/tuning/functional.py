@@ -44,7 +44,7 @@ class FunctionalTuner:
         outer_optimiser: of the weights' parameters, any of torch's; those that work entry by entry, as Adam,
             keep seeds apart.
         virtual_steps: how many steps the look ahead takes, 1 or more.
-        estimator: one of `bilevel.hypergradient`, by name or itself, as `Unrolled(compile=True)`.
+        estimator: one of `bilevel.hypergradient`, by name or itself, as `Compiled(Unrolled())`.
 
     Raises:
         ValueError: a setting is out of range, weights have buffers, or the outer optimiser moves something
