@@ -233,7 +233,8 @@ class CompiledKernels:
         extras = tuple(leaf for part in self._plain_extras(kind, more) for leaf in part)
         axis = self._axis if kind in ("pull", "outer loss") else 0
         members = self.program.members
-        rows = members.count is None or Members.of(plain) == members
+        if Members.of(plain) != members:  # no axis in common: all of it is one member
+            members = Members(None)
         axes = (*(0 for _ in plain), *(axis for _ in extras))
         function = self._function(kind, Forms(self._state_form, self._phi_form, data[1]))
         inputs = Inputs((*plain, *extras), axes, members)
@@ -242,7 +243,7 @@ class CompiledKernels:
             if kind == "step":
                 require_pure(self.problem.step, self.trees(state), self.eager.phi, data[1].join(data[0]))
 
-        return Wanted(kind, function, inputs, axis, ("rows", "plain") if rows else ("plain",), prepare)
+        return Wanted(kind, function, inputs, axis, ("rows", "plain"), prepare)
 
     def _like_theta(self, state: Packed) -> Packed:
         """An example of a vector that a held step is multiplied by."""

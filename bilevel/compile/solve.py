@@ -167,23 +167,28 @@ def _find(program: Program, given: Given) -> Package | None:
     require_outer_path(problem, start[0], phi, given.last.join(given.outer_data))
     lots = given.lots[:VERIFIED]
     leaves = (*given.shared, *(leaf for lot in lots for leaf in lot))
-    members = program.members
-    if members.count is not None and Members.of(leaves) != members:
-        return None
-    inputs = Inputs(leaves, (0,) * len(leaves), members)
-
-    def write(results: Sequence[Tensor]) -> Source:
-        return _source(given, members)
-
-    sizes = (VERIFIED, len(lots), VERIFIED)
-    wanted = Wanted("solve", _reference(given, VERIFIED), inputs, 0, ("rows",), write=write, sizes=sizes)
-    try:
-        return program.package(wanted)
-    except NotCompilableError:
-        return None
-    except OSError as error:
-        warn_once(program, "solve", error)
-        return None
+    alone = Members(None)
+    shared_axis = Members.of(leaves) == program.members and program.members != alone
+    # Where members have no axis in common, or meet each other, all of it is one member.
+    for members in (program.members, alone) if shared_axis else (alone,):
+        inputs = Inputs(leaves, (0,) * len(leaves), members)
+        wanted = Wanted(
+            "solve",
+            _reference(given, VERIFIED),
+            inputs,
+            0,
+            ("rows",),
+            write=lambda _, members=members: _source(given, members),
+            sizes=(VERIFIED, len(lots), VERIFIED),
+        )
+        try:
+            return program.package(wanted)
+        except NotCompilableError as reason:
+            LOG.debug("Not solved as a whole in C: %s.", reason)
+        except OSError as error:
+            warn_once(program, "solve", error)
+            return None
+    return None
 
 
 def _reference(given: Given, steps: int) -> FlatFunction:

@@ -10,7 +10,7 @@ import torch
 import torchopt
 from torch import Tensor
 
-from bilevel.compile import Compiled
+from bilevel.compile import Compiled, plans
 from bilevel.compile import solve as solving
 from bilevel.compile.solve import solve
 from bilevel.hypergradient import BilevelProblem, Forward, OneStep, Truncated, Unrolled
@@ -128,8 +128,8 @@ def test_data_that_are_drawn_go_step_by_step(built: list[str]) -> None:
     assert built == []
 
 
-def test_members_that_meet_are_not_written_out(
-    start: Callable[..., Any], built: list[str], monkeypatch: pytest.MonkeyPatch, as_new: Callable[[], None]
+def test_members_that_meet_or_have_no_axis_in_common_are_one(
+    start: Callable[..., Any], built: list[str]
 ) -> None:
     problem, theta, opt_state, phi = start()
 
@@ -137,12 +137,30 @@ def test_members_that_meet_are_not_written_out(
         after, opt_state = problem.step(theta, opt_state, phi, data)
         return after - 0.1 * theta.mean(0), opt_state
 
-    together = BilevelProblem(step=meeting, outer_loss=problem.outer_loss), theta, opt_state, phi
-    assert_solved(together, 3)
-    assert [name.partition(".")[2] for name in built] == ["so", "pt2"]
+    assert_solved((BilevelProblem(step=meeting, outer_loss=problem.outer_loss), theta, opt_state, phi), 3)
+    x, y = torch.randn(2, 5, 3, dtype=torch.float64), torch.randn(2, 5, dtype=torch.float64)
+    ridge = BilevelProblem(
+        step=inner_step(
+            lambda theta, phi, data: ((data @ theta - y[0]) ** 2).mean() + (phi.exp() * theta**2).sum(),
+            sgd(0.1),
+        ),
+        outer_loss=lambda theta, phi, data: ((x[1] @ theta - y[1]) ** 2).mean(),
+        inner_data=Always(x[0]),
+    )
+    weights = torch.zeros(3, dtype=torch.float64)
+    assert_solved((ridge, weights, sgd(0.1).init(weights), weights - 1), 4)
+    assert {name.partition(".")[2] for name in built} == {"so"}
+
+
+def test_what_is_too_large_for_c_is_one_graph_if_that_is_small(
+    start: Callable[..., Any], built: list[str], monkeypatch: pytest.MonkeyPatch, as_new: Callable[[], None]
+) -> None:
+    monkeypatch.setattr(plans, "MOST_SCALARS", 10)
+    assert_solved(start(), 3)
+    assert [name.partition(".")[2] for name in built] == ["pt2"]
     as_new()
     monkeypatch.setattr(solving, "MOST_WHOLE", 10)
-    assert solve(*together, 3) is None
+    assert solve(*start(), 3) is None
 
 
 def test_a_gradient_of_zero_is_left_to_the_long_way(start: Callable[..., Any]) -> None:
