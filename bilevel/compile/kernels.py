@@ -70,14 +70,25 @@ class CompiledKernels:
     def vjp(self, state: Packed, data: Tree) -> tuple[Packed, PullBack]:
         """Take the step; its product takes it again, which costs less than to keep what it needs."""
         after = self.advance(state, data)
-        return after, lambda cotangent, gradient: self.pull(state, data, cotangent, gradient, after)
+
+        def pull(cotangent: Tensors, gradient: Tensors, *, first: bool = False) -> tuple[Tensors, Tensors]:
+            return self.pull(state, data, cotangent, gradient, after)
+
+        return after, pull
 
     def vjp_bytes(self, state: Packed, data: Tree) -> int:
         """No graph is kept."""
         return 0
 
     def pull(
-        self, state: Packed, data: Tree, cotangent: Tensors, gradient: Tensors, after: Packed | None = None
+        self,
+        state: Packed,
+        data: Tree,
+        cotangent: Tensors,
+        gradient: Tensors,
+        after: Packed | None = None,
+        *,
+        first: bool = False,
     ) -> tuple[Tensors, Tensors]:
         """Pull back through one step; both tuples are `Packed`, `gradient_leaves` unpacks the second."""
         assert isinstance(cotangent, Packed)

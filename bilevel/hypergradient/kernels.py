@@ -18,8 +18,23 @@ State = Any
 """(theta, opt_state) in the form that the kernels work on; `Kernels.trees` gives it back."""
 
 
-PullBack = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
-"""(cotangent of a step's result, gradient of phi so far) -> (cotangent of its start, gradient)."""
+class PullBack(Protocol):
+    """The vector-Jacobian product of one step."""
+
+    def __call__(
+        self, cotangent: Tensors, gradient: Tensors, *, first: bool = False
+    ) -> tuple[Tensors, Tensors]:
+        """Take it.
+
+        Args:
+            cotangent: of the step's result.
+            gradient: of phi, collected so far.
+            first: whether no step before this one is differentiated, so that nobody asks for the cotangent of
+                its start: that may then be missing.
+
+        Returns:
+            the cotangent of the step's start, and the gradient with this step's part added.
+        """
 
 
 class Held(NamedTuple):
@@ -56,15 +71,21 @@ class Kernels(Protocol):
         """Take one step, and keep what its vector-Jacobian product needs; that is taken once, if at all.
 
         Returns:
-            the next state; and (cotangent of it, gradient of phi collected so far) -> (cotangent of `state`,
-            the gradient with this step's part added).
+            the next state, and the product.
         """
 
     def vjp_bytes(self, state: State, data: Tree) -> int:
         """Measure what `vjp` keeps of one step, in bytes."""
 
     def pull(
-        self, state: State, data: Tree, cotangent: Tensors, gradient: Tensors, after: State | None = None
+        self,
+        state: State,
+        data: Tree,
+        cotangent: Tensors,
+        gradient: Tensors,
+        after: State | None = None,
+        *,
+        first: bool = False,
     ) -> tuple[Tensors, Tensors]:
         """Pull a cotangent back through one step of which only its beginning was kept.
 
@@ -74,6 +95,7 @@ class Kernels(Protocol):
             cotangent: of the step's result.
             gradient: of phi, collected so far.
             after: the step's result; if given it may be compared with the step taken again.
+            first: as for `PullBack`.
 
         Returns:
             the cotangent of `state`, and the gradient with this step's part added.
@@ -139,8 +161,8 @@ class EagerKernels:
         """Take the step and keep its graph."""
         after, pull_step = step_vjp(self.problem.step, state, self.phi, data, several=self.problem.several)
 
-        def pull(cotangent: Tensors, gradient: Tensors) -> tuple[Tensors, Tensors]:
-            cotangent, through_step = pull_step(cotangent)
+        def pull(cotangent: Tensors, gradient: Tensors, *, first: bool = False) -> tuple[Tensors, Tensors]:
+            cotangent, through_step = pull_step(cotangent, first)
             return cotangent, tuple(map(torch.add, gradient, through_step))
 
         return after, pull
@@ -150,13 +172,20 @@ class EagerKernels:
         return measure_kept(lambda: self.vjp(state, data))
 
     def pull(
-        self, state: State, data: Tree, cotangent: Tensors, gradient: Tensors, after: State | None = None
+        self,
+        state: State,
+        data: Tree,
+        cotangent: Tensors,
+        gradient: Tensors,
+        after: State | None = None,
+        *,
+        first: bool = False,
     ) -> tuple[Tensors, Tensors]:
         """Take the step again, with its graph."""
         result, pull = self.vjp(state, data)
         if after is not None:
             require_same(split_floating(after)[0], split_floating(result)[0])
-        return pull(cotangent, gradient)
+        return pull(cotangent, gradient, first=first)
 
     def outer(self, state: State, data: Tree) -> tuple[Tensor, Tensors, Tensors]:
         """Compute the outer loss and its derivatives."""

@@ -13,8 +13,9 @@ from bilevel.hypergradient.base import BilevelProblem
 from bilevel.step import Step, under_transform
 from bilevel.tree import Tensors, Tree, split_floating
 
-Pull = Callable[[Tensors], Tensors]
-"""Cotangents of a result -> cotangents of the inputs; several objectives are a first axis of all."""
+Pull = Callable[[Tensors, int], Tensors]
+"""(cotangents of a result, how many inputs to pass over) -> cotangents of the other inputs; several objectives
+are a first axis of all."""
 
 
 def vjp(
@@ -35,31 +36,33 @@ def vjp(
         the function's results, detached, and the product.
 
     >>> results, pull = vjp(lambda flat: (flat[0] * flat[1],), (torch.tensor(2.0), torch.tensor(3.0)))
-    >>> results, pull((torch.tensor(1.0),))
+    >>> results, pull((torch.tensor(1.0),), 0)
     ((tensor(6.),), (tensor(3.), tensor(2.)))
     """
     if under_transform():
-        results, pull = torch.func.vjp(lambda *flat: function(flat), *inputs)[:2]
-        return results, torch.vmap(pull) if several else pull
+        results, taken = torch.func.vjp(lambda *flat: function(flat), *inputs)[:2]
+        batched = torch.vmap(taken) if several else taken
+        return results, lambda cotangents, skip: batched(cotangents)[skip:]
     with torch.enable_grad():
         variables = tuple(leaf.detach().requires_grad_() for leaf in inputs)
         outputs = function(variables)
     places = [place for place, output in enumerate(outputs) if output.requires_grad]
     reached = [outputs[place] for place in places]
 
-    def pull_back(cotangents: Tensors) -> Tensors:
-        found: Sequence[Tensor | None] = [None] * len(variables)
+    def pull_back(cotangents: Tensors, skip: int) -> Tensors:
+        wanted = variables[skip:]
+        found: Sequence[Tensor | None] = [None] * len(wanted)
         chosen = tuple(cotangents[place] for place in places)
         if reached and several:
             found = torch.autograd.grad(
-                reached, variables, chosen, retain_graph=again, allow_unused=True, is_grads_batched=True
+                reached, wanted, chosen, retain_graph=again, allow_unused=True, is_grads_batched=True
             )
         elif reached:
-            found = _run_backward(reached, chosen, variables, keep=again)
+            found = _run_backward(reached, chosen, wanted, keep=again)
         count = (len(cotangents[0]),) if several else ()
         return tuple(
             leaf.new_zeros((*count, *leaf.shape)) if gradient is None else gradient
-            for leaf, gradient in zip(variables, found, strict=True)
+            for leaf, gradient in zip(wanted, found, strict=True)
         )
 
     return tuple(output.detach() for output in outputs), pull_back
@@ -82,7 +85,7 @@ def _run_backward(
 
 def step_vjp(
     step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree, *, several: bool = False
-) -> tuple[tuple[Tree, Tree], Callable[[Tensors], tuple[Tensors, Tensors]]]:
+) -> tuple[tuple[Tree, Tree], Callable[[Tensors, bool], tuple[Tensors, Tensors]]]:
     """Take one step, and make its vector-Jacobian product.
 
     Args:
@@ -93,8 +96,9 @@ def step_vjp(
         several: whether cotangents have an axis of objectives in front.
 
     Returns:
-        (theta', opt_state'), detached; and the map from the cotangents of their floating leaves to those of
-        the floating leaves of (theta, opt_state), and of phi. It is taken once: then the graph is gone.
+        (theta', opt_state'), detached; and (cotangents of their floating leaves, whether only phi's are asked
+        for) -> those of the floating leaves of (theta, opt_state), none where they are not asked for, and of
+        phi. It is taken once: then the graph is gone.
     """
     flat, rebuild = split_floating(state)
     flat_phi, rebuild_phi = split_floating(phi)
@@ -110,9 +114,9 @@ def step_vjp(
     result, pull = vjp(advance, (*flat, *flat_phi), several=several)
     after: tuple[Tree, Tree] = rebuild_after.pop()(result)
 
-    def pull_step(cotangent: Tensors) -> tuple[Tensors, Tensors]:
-        found = pull(cotangent)
-        return found[:count], found[count:]
+    def pull_step(cotangent: Tensors, first: bool) -> tuple[Tensors, Tensors]:
+        found = pull(cotangent, count if first else 0)
+        return ((), found) if first else (found[:count], found[count:])
 
     return after, pull_step
 
@@ -144,7 +148,7 @@ def outer_gradients(
 
     (loss,), pull = vjp(outer, (*flat, *flat_phi), several=problem.several)
     require_objectives(loss, problem.several)
-    found = pull((sum_cotangent(loss, problem.several),))
+    found = pull((sum_cotangent(loss, problem.several),), 0)
     return loss, found[:count], found[count:]
 
 

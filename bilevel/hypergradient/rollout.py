@@ -150,9 +150,12 @@ def require_floating(tree: Tree, name: str) -> None:
         name: what to call it.
     """
     require(bool(leaves(tree)), f"{name} must hold at least one tensor, but it is empty.")
-    for path, leaf in zip(paths(tree), leaves(tree), strict=True):
-        kind = getattr(leaf, "dtype", type(leaf).__name__)
-        require(is_floating(leaf), f"{name} must hold floating tensors only, but leaf {path} is {kind}.")
+    for place, leaf in enumerate(leaves(tree)):
+        if not is_floating(leaf):
+            kind = getattr(leaf, "dtype", type(leaf).__name__)
+            raise ValueError(
+                f"{name} must hold floating tensors only, but leaf {paths(tree)[place]} is {kind}."
+            )
 
 
 def _require_same_forms(start: tuple[Tree, Tree], after: tuple[Tree, Tree]) -> None:
@@ -161,17 +164,15 @@ def _require_same_forms(start: tuple[Tree, Tree], after: tuple[Tree, Tree]) -> N
 
 
 def _require_same_form(before: Tree, after: Tree, name: str) -> None:
-    require(
-        structure(before) == structure(after),
-        f"step must give {name} back in the form it got it: {structure(before)}, not {structure(after)}.",
-    )
-    for path, old, new in zip(paths(before), leaves(before), leaves(after), strict=True):
-        if not is_floating(old):
+    found, expected = structure(after), structure(before)
+    if found != expected:
+        raise ValueError(f"step must give {name} back in the form it got it: {expected}, not {found}.")
+    for place, (old, new) in enumerate(zip(leaves(before), leaves(after), strict=True)):
+        if not is_floating(old) or (is_floating(new) and new.shape == old.shape and new.dtype == old.dtype):
             continue
-        require(
-            is_floating(new) and new.shape == old.shape and new.dtype == old.dtype,
-            f"step must give {name} back in the form it got it, but leaf {path} went from {_form(old)} to "
-            f"{_form(new)}.",
+        raise ValueError(
+            f"step must give {name} back in the form it got it, but leaf {paths(before)[place]} went from "
+            f"{_form(old)} to {_form(new)}."
         )
 
 

@@ -15,12 +15,10 @@ from bilevel.hypergradient.segments import Plan
 from bilevel.tree import Tensors, Tree, split_floating
 
 Beyond = Callable[[Tensors, Tensors], Tensors]
-"""What lies before the first state kept: (its cotangent, the gradient so far) -> the gradient."""
+"""The reverse sweep before the first state kept: (its cotangent, the gradient so far) -> the gradient."""
 
 
-def walk_back(
-    problem: BilevelProblem, rollout: Rollout, phi: Tree, beyond: Beyond = lambda _, gradient: gradient
-) -> Estimate:
+def walk_back(problem: BilevelProblem, rollout: Rollout, phi: Tree, beyond: Beyond | None = None) -> Estimate:
     """Add up what phi did in each step that can be walked back, from the last one on.
 
     Args:
@@ -42,12 +40,13 @@ def walk_back(
         if not rollout.storage.exact:  # rounded states cannot tell
             require_pure(problem.step, rollout.storage.start, phi, rollout.inner_data[0])
         if rollout.pulls is None:
-            pulled = _pull(rollout, rollout.plan, rollout.first, rollout.states, (cotangent, gradient))
+            begin = rollout.first if beyond is None else None
+            pulled = _pull(rollout, rollout.plan, rollout.first, rollout.states, (cotangent, gradient), begin)
         else:
             pulled = cotangent, gradient
-            for pull in reversed(rollout.pulls):
-                pulled = pull(*pulled)
-        gradient = beyond(*pulled)
+            for k in reversed(range(len(rollout.pulls))):
+                pulled = rollout.pulls[k](*pulled, first=k == 0 and beyond is None)
+        gradient = pulled[1] if beyond is None else beyond(*pulled)
     if all_zero(gradient):
         require_inner_path(problem, rollout, phi)
     _, rebuild = split_floating(phi)
@@ -56,21 +55,28 @@ def walk_back(
 
 
 def _pull(
-    rollout: Rollout, plan: Plan, first: int, kept: list[Any], pulled: tuple[Tensors, Tensors]
+    rollout: Rollout,
+    plan: Plan,
+    first: int,
+    kept: list[Any],
+    pulled: tuple[Tensors, Tensors],
+    begin: int | None,
 ) -> tuple[Tensors, Tensors]:
     """Pull (cotangent, gradient) back through the steps of a plan, of which `first` is the first.
 
-    `kept` are the states at its starts; all but those around the first step of all are let go.
+    `kept` are the states at its starts; all but those around the first step of all are let go. Before step
+    `begin` nothing is differentiated.
     """
     kernels, storage = rollout.kernels, rollout.storage
     for place in reversed(range(len(plan.starts))):
         step, segment = first + plan.starts[place], plan.inside(place)
         if segment.length > 1:
-            pulled = _pull(rollout, segment, step, _run_again(rollout, segment, step, kept[place]), pulled)
+            again = _run_again(rollout, segment, step, kept[place])
+            pulled = _pull(rollout, segment, step, again, pulled, begin)
         else:
             after = kept[1] if step == rollout.first and storage.exact else None
             state = storage.take(kept[place])
-            pulled = kernels.pull(state, rollout.inner_data[step], *pulled, after)
+            pulled = kernels.pull(state, rollout.inner_data[step], *pulled, after, first=step == begin)
         if step > rollout.first + 1:
             if place > 0:  # the first one is also the caller's
                 storage.release(kept[place])
