@@ -35,6 +35,8 @@ def leaves(tree: Tree) -> list[Any]:
     >>> leaves({"b": 1, "a": (2, None)})
     [2, 1]
     """
+    if isinstance(tree, Tensor):  # most trees here: taking them apart would cost more than small operations
+        return [tree]
     return optree.tree_leaves(tree, namespace=NAMESPACE)
 
 
@@ -58,7 +60,7 @@ def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     >>> tree_map(lambda x, y: x + y, {"a": 1, "b": 2}, {"a": 10, "b": 20})
     {'a': 11, 'b': 22}
     """
-    if isinstance(tree, Tensor):  # most trees here: taking them apart would cost more than small operations
+    if isinstance(tree, Tensor):
         return function(tree, *others)
     return optree.tree_map(function, tree, *others, namespace=NAMESPACE)
 
@@ -79,6 +81,8 @@ def split_floating(tree: Tree) -> tuple[Tensors, Callable[[Sequence[Tensor]], Tr
     >>> rebuild([2 * floating[0]])
     {'count': tensor(3), 'trace': tensor(2.)}
     """
+    if is_floating(tree):
+        return (tree,), _only
     flat, spec = optree.tree_flatten(cast(Any, tree), namespace=NAMESPACE)
     places = [place for place, leaf in enumerate(flat) if is_floating(leaf)]
 
@@ -89,6 +93,12 @@ def split_floating(tree: Tree) -> tuple[Tensors, Callable[[Sequence[Tensor]], Tr
         return optree.tree_unflatten(spec, filled)
 
     return tuple(flat[place] for place in places), rebuild
+
+
+def _only(floating: Sequence[Tensor]) -> Tree:
+    """The tree that is a single leaf."""
+    (leaf,) = floating
+    return leaf
 
 
 def batch_shape(tree: Tree, batch_dims: int) -> tuple[int, ...]:

@@ -98,8 +98,13 @@ class Bounds(Settings):
     @property
     def keeps_states(self) -> bool:
         """Whether every state is kept, as it is."""
-        kept = [field for field in dataclasses.fields(Bounds) if field.name != "recompute"]
-        return all(getattr(self, field.name) == field.default for field in kept)
+        return (
+            self.segments is None
+            and self.levels == 1
+            and self.memory is None
+            and self.keep_dtype is None
+            and not self.offload
+        )
 
     @property
     def may_keep_graph(self) -> bool:

@@ -14,7 +14,7 @@ from bilevel.step import Step, under_transform
 from bilevel.tree import Tensors, Tree, split_floating
 
 Pull = Callable[[Tensors, int], Tensors]
-"""(cotangents of a result, how many inputs to pass over) -> cotangents of the other inputs; several objectives
+"""(cotangents of a result, how many inputs to pass over) -> cotangents of the others; several objectives
 are a first axis of all."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 from bilevel.step import Step
 from bilevel.tree import Tensors, Tree, leaves, split_floating
 
-_found: WeakKeyDictionary[Step, dict[Hashable, int]] = WeakKeyDictionary()
+Found = TypeVar("Found")
+
+_found: WeakKeyDictionary[Step, dict[Hashable, Any]] = WeakKeyDictionary()
 """What `once` found out of each step that is still in use."""
 
 
@@ -19,7 +22,7 @@ class ImpureStepError(ValueError):
     """A step that gives another result when it is taken again."""
 
 
-def once(what: str, step: Step, inputs: Tree, find: Callable[[], int]) -> int:
+def once(what: str, step: Step, inputs: Tree, find: Callable[[], Found]) -> Found:
     """Find something out about a step once for each form of its inputs, as long as the step is in use.
 
     Args:
@@ -42,7 +45,8 @@ def once(what: str, step: Step, inputs: Tree, find: Callable[[], int]) -> int:
         return find()
     if form not in known:
         known[form] = find()
-    return known[form]
+    found: Found = known[form]
+    return found
 
 
 def require_pure(step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree) -> None:
@@ -55,11 +59,10 @@ def require_pure(step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree) ->
         data: what the step uses.
     """
 
-    def look() -> int:
+    def look() -> None:
         with torch.no_grad():
             first, again = (split_floating(step(*state, phi, data))[0] for _ in range(2))
         require_same(first, again)
-        return 1
 
     once("purity", step, (state, phi, data), look)
 

@@ -115,7 +115,8 @@ def roll_out(
                 state, pull = kernels.vjp(state, data)
                 pulls.append(pull)
             if k == 0:
-                _require_same_forms(start, kernels.trees(state))
+                after = kernels.trees(state)
+                once("forms", problem.step, (start, phi, data), lambda: _require_same_forms(start, after))
         states.append(state)
         draw_outer = problem.outer_data
         known = isinstance(draw_outer, Always)
