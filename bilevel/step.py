@@ -105,7 +105,7 @@ def inner_step_per_agent(loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optim
 def gradient_of(total: Callable[[Tensors], Tensor], flat: Tensors) -> Tensors:
     """Differentiate a number by tensors, in a way that can be differentiated again.
 
-    Inside a transform of `torch.func`, or where operations are recorded, that is `torch.func.grad`. Elsewhere
+    Inside a transform of `torch.func`, or where a graph is traced, that is `torch.func.grad`. Elsewhere
     it is `torch.autograd.grad`, which gives the same with less to do for each small operation.
 
     Args:
@@ -146,9 +146,10 @@ def gradient_at(point: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def under_transform() -> bool:
-    """Whether a transform of `torch.func` is at work, or something records operations as they run."""
+    """Whether a transform of `torch.func` is at work, or a graph is traced (`make_fx`)."""
     return (
-        torch._C._functorch.peek_interpreter_stack() is not None or torch._C._len_torch_dispatch_stack() > 0
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
     )
 
 

@@ -230,16 +230,17 @@ class CompiledKernels:
         self, kind: str, state: Packed, data: tuple[Tensors, TreeForm], more: tuple[Packed, ...]
     ) -> Package | None:
         try:
-            return self.program.package(self._wanted(kind, state, data, more))
+            return self.program.package(self.wanted(kind, state, data, more))
         except ImpureStepError:
             raise
         except Exception as error:  # noqa: BLE001 - torch's compiler raises what it likes; eager needs none of it
             warn_once(self.program, kind, error)
             return None
 
-    def _wanted(
+    def wanted(
         self, kind: str, state: Packed, data: tuple[Tensors, TreeForm], more: tuple[Packed, ...]
     ) -> Wanted:
+        """Say what a function's package is to compute."""
         plain = (*self._in_form(state, "plain", 0, self._shapes), *self._phi, *data[0])
         extras = tuple(leaf for part in self._plain_extras(kind, more) for leaf in part)
         axis = self._axis if kind in ("pull", "outer loss") else 0

@@ -51,6 +51,19 @@ def operations_digest(
     return record.digest(results)
 
 
+def count_operations(run: Callable[[], object]) -> int:
+    """Run something, and count its operations.
+
+    >>> x = torch.ones(2)
+    >>> count_operations(lambda: 2 * x + 1)
+    2
+    """
+    record = _Record((), None)
+    with torch.no_grad(), record:
+        run()
+    return len(record.operations)
+
+
 class _Record(TorchDispatchMode):
     """The operations that run inside, tensors numbered in order of appearance."""
 

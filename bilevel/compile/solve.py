@@ -79,7 +79,7 @@ def solve(
     Raises:
         ValueError: the step is no pure function, or the outer loss does not depend on theta.
     """
-    given = _take_apart(problem, theta, opt_state, phi, steps)
+    given = take_apart(problem, theta, opt_state, phi, steps)
     if given is None:
         return None
     program = registry.find(problem, (given.state, given.forms.state), (given.phi, given.forms.phi))
@@ -102,8 +102,8 @@ def solve(
     return Estimate(end_theta, end_state, loss, given.forms.phi.join(gradient), data, problem.outer_data.data)
 
 
-def _take_apart(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int) -> Given | None:
-    """None where data are drawn as learning goes on, or a leaf is no tensor."""
+def take_apart(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int) -> Given | None:
+    """Take inputs apart; None where data are drawn as learning goes on, or a leaf is no tensor."""
     inner, outer = problem.inner_data, problem.outer_data
     if steps < 1 or not (isinstance(inner, Always | Recorded) and isinstance(outer, Always)):
         return None
@@ -165,22 +165,7 @@ def _find(program: Program, given: Given) -> Package | None:
     start, phi = forms.state.join(given.state), forms.phi.join(given.phi)
     require_pure(problem.step, start, phi, forms.data.join(given.lots[0]))
     require_outer_path(problem, start[0], phi, given.last.join(given.outer_data))
-    lots = given.lots[:VERIFIED]
-    leaves = (*given.shared, *(leaf for lot in lots for leaf in lot))
-    alone = Members(None)
-    shared_axis = Members.of(leaves) == program.members and program.members != alone
-    # Where members have no axis in common, or meet each other, all of it is one member.
-    for members in (program.members, alone) if shared_axis else (alone,):
-        inputs = Inputs(leaves, (0,) * len(leaves), members)
-        wanted = Wanted(
-            "solve",
-            _reference(given, VERIFIED),
-            inputs,
-            0,
-            ("rows",),
-            write=lambda _, members=members: _source(given, members),
-            sizes=(VERIFIED, len(lots), VERIFIED),
-        )
+    for wanted in wanted_solves(given, program.members):
         try:
             return program.package(wanted)
         except NotCompilableError as reason:
@@ -189,6 +174,28 @@ def _find(program: Program, given: Given) -> Package | None:
             warn_once(program, "solve", error)
             return None
     return None
+
+
+def wanted_solves(given: Given, members: Members) -> list[Wanted]:
+    """Say what a solve's package is to compute: the forms to try, in this order.
+
+    Where members have no axis in common, or meet each other, all of it is one member.
+    """
+    lots, alone = given.lots[:VERIFIED], Members(None)
+    leaves = (*given.shared, *(leaf for lot in lots for leaf in lot))
+    shared_axis = Members.of(leaves) == members and members != alone
+    return [
+        Wanted(
+            "solve",
+            _reference(given, VERIFIED),
+            Inputs(leaves, (0,) * len(leaves), found),
+            0,
+            ("rows",),
+            write=lambda _, found=found: _source(given, found),
+            sizes=(VERIFIED, len(lots), VERIFIED),
+        )
+        for found in ((members, alone) if shared_axis else (alone,))
+    ]
 
 
 def _reference(given: Given, steps: int) -> FlatFunction:

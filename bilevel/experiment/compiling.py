@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
+import time
+
 from bilevel.compile import Compiled
 from bilevel.methods import Learner, OuterLearner, State
+from bilevel.streams import Purpose
 
 DECIDED_AFTER = 5
 """Outer steps after which a run decides whether compiling saves time: the first ones are slower."""
+LOADING = 1.5
+"""Seconds that a process takes to load what compiled steps need, packages that are there included: most of
+them go to modules of torch's that a plain run does without."""
 
 
 def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:
     """Whether compiled steps will save more time over the rest of a run than it takes to compile them.
+
+    Two estimates are taken and thrown away, the second of them timed, without its draws; what compiling
+    costs is told by `forecast`. Packages that are there already cost nothing but loading them.
 
     Args:
         learner: one whose steps are not compiled.
         state: where it stands.
         outer_steps: how many the run takes in all.
     """
-    return False
+    if not isinstance(learner, OuterLearner):
+        return False
+    done, phase = int(state["outer_step"]), learner.course.phase
+    left = sum(phase(step).moves != "policies" for step in range(done, outer_steps))
+    problem = learner.problem_at(state, learner.streams(state, Purpose.TRAINING))
+    start = state["theta"], state["opt_state"], state["phi"]
+    steps, past = learner.course.steps(done), {"past": state["past"]} if "past" in state else {}
+    estimate = learner.hypergradient(problem, *start, steps=steps, **past)
+    replay = problem.replay(estimate.inner_data, estimate.outer_data)
+    began = time.perf_counter()
+    learner.hypergradient(replay, *start, steps=steps, **past)
+    spent = left * (time.perf_counter() - began)
+    if spent < LOADING:
+        return False
+    from bilevel.compile.forecast import built_before, forecast  # the compiler, loaded where it is used
+
+    expected = forecast(problem, *start)
+    gain = 0.0 if expected is None else expected.saved * spent - LOADING
+    if expected is None or gain <= 0:
+        return False
+    return gain > expected.seconds or built_before(problem, *start)
 
 
 def how_steps_run(learner: Learner) -> str:

@@ -24,7 +24,7 @@ def vjp(
     """Call a function, and make its vector-Jacobian product.
 
     By `torch.autograd`, which keeps the graph until the product is taken; inside a transform of `torch.func`,
-    or where operations are recorded, by `torch.func.vjp`. Both give the same.
+    or where a graph is traced, by `torch.func.vjp`. Both give the same.
 
     Args:
         function: tensors -> tensors.

@@ -14,6 +14,7 @@ from bilevel.hypergradient.kernels import Kernels, PullBack, State, make_kernels
 from bilevel.hypergradient.purity import once, require_pure
 from bilevel.hypergradient.segments import Plan
 from bilevel.hypergradient.storage import Storage
+from bilevel.step import Step
 from bilevel.tree import Tree, detach, is_floating, leaves, paths, structure
 
 
@@ -115,8 +116,7 @@ def roll_out(
                 state, pull = kernels.vjp(state, data)
                 pulls.append(pull)
             if k == 0:
-                after = kernels.trees(state)
-                once("forms", problem.step, (start, phi, data), lambda: _require_same_forms(start, after))
+                _require_forms_once(problem.step, (start, phi, data), kernels.trees(state))
         states.append(state)
         draw_outer = problem.outer_data
         known = isinstance(draw_outer, Always)
@@ -157,6 +157,12 @@ def require_floating(tree: Tree, name: str) -> None:
             raise ValueError(
                 f"{name} must hold floating tensors only, but leaf {paths(tree)[place]} is {kind}."
             )
+
+
+def _require_forms_once(
+    step: Step, inputs: tuple[tuple[Tree, Tree], Tree, Tree], after: tuple[Tree, Tree]
+) -> None:
+    once("forms", step, inputs, lambda: _require_same_forms(inputs[0], after))
 
 
 def _require_same_forms(start: tuple[Tree, Tree], after: tuple[Tree, Tree]) -> None:

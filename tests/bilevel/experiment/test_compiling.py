@@ -1,0 +1,73 @@
+"""Compiled where the time saved over the rest of a run exceeds what compiling costs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from bilevel.compile import forecast as forecasts
+from bilevel.compile.forecast import Forecast
+from bilevel.experiment import compiling
+from bilevel.experiment.compiling import LOADING, how_steps_run, worth_compiling
+from bilevel.experiment.config import default_config
+
+
+def learner(method: str = "tos", **more: Any) -> Any:
+    chosen = default_config("chicken", method)
+    return dataclasses.replace(chosen.method, **more).build(chosen.game, chosen.placement)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An estimate takes a second."""
+    times = iter(range(1000))
+    monkeypatch.setattr(compiling.time, "perf_counter", lambda: float(next(times)))
+
+
+def expect(monkeypatch: pytest.MonkeyPatch, expected: Forecast | None, *, there: bool = False) -> None:
+    monkeypatch.setattr(forecasts, "forecast", lambda *_: expected)
+    monkeypatch.setattr(forecasts, "built_before", lambda *_: there)
+
+
+@pytest.mark.parametrize(
+    ("outer_steps", "seconds", "there", "expected"),
+    [
+        (100, 48.0, False, True),  # half of 100 s, but for loading, is more than 48 s
+        (100, 49.0, False, False),
+        (100, 49.0, True, True),
+        (3, 0.0, True, False),  # half of 3 s does not pay for loading
+        (4, 0.0, False, True),
+    ],
+)
+def test_it_is_won_back_in_what_is_left_of_the_run(
+    outer_steps: int,
+    seconds: float,
+    there: bool,
+    expected: bool,
+    clock: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert LOADING == 1.5
+    expect(monkeypatch, Forecast(seconds, 0.5), there=there)
+    tos = learner()
+    state = tos.init(0)
+    assert worth_compiling(tos, state, outer_steps) is expected
+    later = {**state, "outer_step": torch.tensor(outer_steps)}
+    assert not worth_compiling(tos, later, outer_steps)
+
+
+def test_steps_without_a_hypergradient_are_not_counted(clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    expect(monkeypatch, Forecast(10.0, 0.5))
+    staged = learner(training="staged", outer_stage=20)
+    assert not worth_compiling(staged, staged.init(0), 1000)
+    assert not worth_compiling(learner("selfish"), learner("selfish").init(0), 1000)
+
+
+def test_what_cannot_be_compiled_is_not(clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    expect(monkeypatch, None)
+    tos = learner()
+    assert not worth_compiling(tos, tos.init(0), 10**6)
+    assert how_steps_run(tos) == how_steps_run(learner("selfish")) == ""
