@@ -56,7 +56,7 @@ def measure_kept(run: Callable[[], object]) -> int:
     """
     with _Storages() as storages:
         kept = run()
-        size = storages.now
+        size: int = storages.now
     del kept
     return size
 
