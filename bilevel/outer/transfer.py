@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -206,8 +207,19 @@ def matrix_report(matrix: Tensor) -> Report:
     if len(agents) > MOST_NAMED:
         shares = {"share": matrix}
     else:
-        shares = {f"share_{giver}_{taker}": matrix[:, giver, taker] for giver in agents for taker in agents}
+        shares = {f"share_{giver}_{taker}": values for giver, taker, values in entries(matrix)}
     return {"given_away": given_away(matrix).mean(-1), **shares}
+
+
+def entries(matrix: Tensor) -> list[tuple[int, int, Tensor]]:
+    """Rows, columns and entries of square matrices [seed, row, column], cut in one call.
+
+    >>> [(row, column, int(entry)) for row, column, entry in entries(torch.tensor([[[1, 2], [3, 4]]]))]
+    [(0, 0, 1), (0, 1, 2), (1, 0, 3), (1, 1, 4)]
+    """
+    places = itertools.product(range(matrix.shape[-1]), repeat=2)
+    cut = matrix.flatten(1).unbind(1)
+    return [(row, column, entry) for (row, column), entry in zip(places, cut, strict=True)]
 
 
 def given_report(given: Tensor) -> Report:
@@ -222,5 +234,5 @@ def given_report(given: Tensor) -> Report:
     if len(agents) > MOST_NAMED:
         named = {"incentive": given}
     else:
-        named = {f"incentive_{i}_{j}": given[:, i, j] for i in agents for j in agents if i != j}
+        named = {f"incentive_{i}_{j}": values for i, j, values in entries(given) if i != j}
     return {"given": given.sum(-1).mean(-1), **named}
