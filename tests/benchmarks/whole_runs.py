@@ -78,11 +78,14 @@ class WholeRuns:
     short_script_options: tuple[str, ...] = ()
     """The same of the scripts."""
     short: int = 10
-    """Outer steps of a run that always goes to its end, once: it tells what the end of a run costs."""
+    """Outer steps of a run that always goes to its end, once: it tells what the end of a run costs. 0: none, as
+    runs of `FEW` outer steps go to their end."""
     longest: int = COLUMNS[-1]
     """Longer runs are not made, but computed."""
     limit: float = 15.0
     """Seconds after which any other run is stopped; its time is then computed from its measured steps."""
+    long_limit: float = 12.0
+    """The same of runs of more than `FEW` outer steps."""
     rounds: int = 3
     """Of runs of up to `FEW` outer steps; longer ones have one."""
 
@@ -111,6 +114,9 @@ WHOLE_RUNS: dict[str, WholeRuns] = {
             title="The repeated prisoner's dilemma, exact",
             game="repeated-prisoners-dilemma",
             commands=[*COMPILED_OR_NOT, BEFORE, *by_hand("dilemma")],
+            short=0,
+            limit=30.0,
+            rounds=2,
         ),
         WholeRuns(
             name="run: escape room",

@@ -54,10 +54,10 @@ def rounds_of(runs: WholeRuns, *, short: bool) -> Iterator[list[Job]]:
         for fills in (True, False)
     )
     if short:
-        yield [Job(command, runs.short, 0) for command in others]
+        yield [Job(command, runs.short or 3, 0) for command in others]
         return
     yield [Job(command, length, 0) for command in filling for length in command.lengths]
-    yield [Job(command, runs.short, 0) for command in others]
+    yield [Job(command, runs.short, 0) for command in others if runs.short]
     for length in sorted({length for command in others for length in command.lengths}):
         for turn in range(runs.rounds if length <= FEW else 1):
             jobs = [Job(command, length, turn) for command in others if length in command.lengths]
@@ -153,7 +153,7 @@ def run(runs: WholeRuns, job: Job, where: Where, *, short: bool) -> Row:
             "OMP_NUM_THREADS": "1",
             "BILEVEL_CACHE": str(cache),
             probe.NOTES: str(notes),
-            probe.LIMIT: str(math.inf if job.outer_steps <= runs.short else runs.limit),
+            probe.LIMIT: str(limit_of(runs, job)),
         }
         here = where.before if job.command.library == "before" else ROOT
         environment["PYTHONPATH"] = str(here)
@@ -188,6 +188,13 @@ def run(runs: WholeRuns, job: Job, where: Where, *, short: bool) -> Row:
         "peak": 1024 * usage.ru_maxrss,
         **{name: noted[name] for name in ("steps", "marks", "last", "step")},
     }
+
+
+def limit_of(runs: WholeRuns, job: Job) -> float:
+    """Seconds after which a run is stopped."""
+    if job.outer_steps <= runs.short or job.command.cache == "fill":
+        return math.inf
+    return runs.limit if job.outer_steps <= FEW else runs.long_limit
 
 
 def command_line(runs: WholeRuns, job: Job, folder: Path, *, short: bool) -> list[str]:

@@ -17,7 +17,7 @@ from tests.benchmarks.report.tables import (
 )
 from tests.benchmarks.report.targets import targets
 from tests.benchmarks.report.whole_runs import ABOUT_GROWTH, ABOUT_RUNS, growth_table, run_table
-from tests.benchmarks.whole_runs import WHOLE_RUNS
+from tests.benchmarks.whole_runs import FEW, WHOLE_RUNS
 
 HOW = """\
 How: each variant runs in a process of its own, bound to one core, or to two where the column says so, which
@@ -152,9 +152,11 @@ def _whole_runs(results: Results) -> list[str]:
     if not names:
         return []
     before = {results.parts[name].get("before") for name in names} - {None}
-    limits = sorted({WHOLE_RUNS[name].limit for name in names})
+    limits = sorted(
+        {limit for name in names for limit in (WHOLE_RUNS[name].limit, WHOLE_RUNS[name].long_limit)}
+    )
     about = ABOUT_RUNS.format(
-        short=" or ".join(str(short) for short in sorted({WHOLE_RUNS[name].short for name in names})),
+        short=" or ".join(str(short) for short in sorted({WHOLE_RUNS[name].short or FEW for name in names})),
         limit=" or ".join(f"{limit:g}" for limit in limits),
         before=" or ".join(sorted(before)) or "of another time",
     )

@@ -13,7 +13,7 @@ from bilevel.words import counted
 from tests.benchmarks.experiments import EXPERIMENTS, MILLION
 from tests.benchmarks.report.results import Results
 from tests.benchmarks.report.whole_runs import of_command, ratio, seconds_by_round, step_by_round
-from tests.benchmarks.whole_runs import WHOLE_RUNS
+from tests.benchmarks.whole_runs import FEW, WHOLE_RUNS
 
 OURS = "ours, compiled"
 """The variant that targets of speed are about: the generic step, through the public interface."""
@@ -142,8 +142,8 @@ def _runs(results: Results) -> Iterator[Target]:
         first, never = (
             [
                 row["cpu"]
-                for row in of_command(results, name, who)
-                if row["outer_steps"] <= WHOLE_RUNS[name].short
+                for row in results.rows(name, "runs")
+                if row["variant"] == who and row["outer_steps"] <= (WHOLE_RUNS[name].short or FEW)
             ]
             for who in (FIRST, NEVER)
         )
