@@ -78,8 +78,8 @@ class WholeRuns:
     short_script_options: tuple[str, ...] = ()
     """The same of the scripts."""
     short: int = 10
-    """Outer steps of a run that always goes to its end, once: it tells what the end of a run costs. 0: none, as
-    runs of `FEW` outer steps go to their end."""
+    """Outer steps of a run that always goes to its end, once: it tells what the end of a run costs. 0: none,
+    as runs of `FEW` outer steps go to their end."""
     longest: int = COLUMNS[-1]
     """Longer runs are not made, but computed."""
     limit: float = 15.0

@@ -57,7 +57,8 @@ def rounds_of(runs: WholeRuns, *, short: bool) -> Iterator[list[Job]]:
         yield [Job(command, runs.short or 3, 0) for command in others]
         return
     yield [Job(command, length, 0) for command in filling for length in command.lengths]
-    yield [Job(command, runs.short, 0) for command in others if runs.short]
+    if runs.short:
+        yield [Job(command, runs.short, 0) for command in others]
     for length in sorted({length for command in others for length in command.lengths}):
         for turn in range(runs.rounds if length <= FEW else 1):
             jobs = [Job(command, length, turn) for command in others if length in command.lengths]
