@@ -64,10 +64,15 @@ def seconds_by_round(rows: Sequence[Row], steps: int) -> dict[int, float]:
             found[row["round"]] = row["seconds"]
         elif str(steps) in row["marks"]:
             found[row["round"]] = row["marks"][str(steps)] + statistics.median(ends)
-        elif row["steps"] < steps and row["step"] is not None:
+        elif row["steps"] < steps and steady(row):
             rest = (steps - row["steps"]) * row["step"]
             found[row["round"]] = row["last"] + rest + statistics.median(ends)
     return found
+
+
+def steady(row: Row) -> bool:
+    """Whether a run tells what a later step takes: it was stopped, or is not one of the short ones."""
+    return row["step"] is not None and (row["seconds"] is None or row["steps"] >= COLUMNS[0])
 
 
 def measured_whole(rows: Sequence[Row], steps: int) -> bool:
@@ -80,7 +85,7 @@ def step_by_round(rows: Sequence[Row]) -> dict[int, float]:
     """Seconds of a later outer step in each round, from the run that took most of them."""
     found: dict[int, tuple[int, float]] = {}
     for row in rows:
-        if row["step"] is not None:
+        if steady(row):
             found[row["round"]] = max(found.get(row["round"], (0, 0.0)), (row["steps"], row["step"]))
     return {turn: step for turn, (_, step) in found.items()}
 
