@@ -81,5 +81,5 @@ def sharing_gradient(
         return variable.matrices(variable.logits(phi, seen), graph, present)
 
     (shares,), pull = vjp(lambda flat: (shares_of(flat[0]),), (phi,))
-    (gradient,) = pull((handed_back(critic, shares) / shares.shape[1],))
+    (gradient,) = pull((handed_back(critic, shares) / shares.shape[1],), 0)
     return gradient
