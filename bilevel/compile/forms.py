@@ -1,43 +1,17 @@
-"""The two forms in which tensors go through a package: as they are, or as rows of entries over members."""
+"""The two forms of packages, and which axis of a problem's tensors counts members."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import optree
 import torch
 from torch import Tensor
 
-from bilevel.tree import NAMESPACE
-
 Form = Literal["plain", "rows"]
-"""plain: each leaf in its own shape, contiguous. rows: [entry, member], members last and contiguous, so that
-straight-line code reads whole vectors; 0-dim leaves stay so."""
-
-
-class Packed(tuple[Tensor, ...]):
-    """Leaves in one of the forms."""
-
-    form: Form
-
-    def __new__(cls, leaves: Iterable[Tensor], form: Form) -> Packed:
-        """Make them from leaves that have this form."""
-        packed = super().__new__(cls, leaves)
-        packed.form = form
-        return packed
-
-
-def _taken_apart(packed: Any) -> tuple[Iterable[Tensor], Form]:
-    return packed, packed.form
-
-
-def _put_together(form: Any, leaves: Iterable[Tensor]) -> Packed:
-    return Packed(leaves, form)
-
-
-optree.register_pytree_node(Packed, _taken_apart, _put_together, namespace=NAMESPACE)
+"""rows: in C, entry by entry, a loop over the members. plain: a graph of whole tensors. Both take and give
+contiguous leaves in their own shapes."""
 
 
 @dataclass(frozen=True)
@@ -63,37 +37,3 @@ class Members:
             return leaf.clone()
         one = leaf.unsqueeze(0) if self.count is None else leaf.narrow(axis, 0, 1)
         return torch.empty(one.shape, dtype=one.dtype, device=one.device).copy_(one)
-
-    def rows(self, leaf: Tensor, axis: int) -> Tensor:
-        """[entry, member] of a leaf whose members are counted by `axis`; 0-dim ones as they are."""
-        if leaf.ndim == 0:
-            return leaf
-        if self.count is None or self.count == 1:
-            return leaf.reshape(-1, 1)
-        return leaf.movedim(axis, -1).reshape(-1, self.count).contiguous()
-
-    def plain(self, rows: Tensor, shape: Sequence[int], axis: int) -> Tensor:
-        """Undo `rows`: a contiguous leaf of this shape."""
-        if len(shape) == 0:
-            return rows
-        if self.count is None or self.count == 1:
-            return rows.reshape(tuple(shape))
-        rest = (*shape[:axis], *shape[axis + 1 :])
-        return rows.reshape(*rest, self.count).movedim(-1, axis).contiguous()
-
-    def in_form(self, packed: Packed, form: Form, axis: int, shapes: Sequence[Sequence[int]]) -> Packed:
-        """Leaves in a form: as they are if they have it, else brought into it.
-
-        Args:
-            packed: the leaves.
-            form: the form that is wanted.
-            axis: which axis of each counts members.
-            shapes: their shapes when plain; unused otherwise.
-        """
-        if packed.form == form:
-            return packed
-        if form == "rows":
-            return Packed((self.rows(leaf, axis) for leaf in packed), form)
-        return Packed(
-            (self.plain(leaf, shape, axis) for leaf, shape in zip(packed, shapes, strict=True)), form
-        )

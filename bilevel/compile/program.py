@@ -30,7 +30,6 @@ class Package:
     """Plain leaves -> plain results."""
     shapes: tuple[torch.Size, ...]
     """The results' shapes."""
-    form: Form = "plain"
 
 
 class Wanted(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -51,6 +52,10 @@ class Given(NamedTuple):
     outer_data: Tensors
     lots: list[Tensors]
     """The data of steps: one lot for all of them, or one for each."""
+    seen: tuple[Tree, ...]
+    """The same as they were given, for each step."""
+    outer: Tree
+    """The outer loss's data, as they were given."""
 
     @property
     def shared(self) -> Tensors:
@@ -97,9 +102,7 @@ def solve(
     if all_zero(tuple(gradient)):
         return None
     end_theta, end_state = given.forms.state.join(end)
-    inner = problem.inner_data
-    data = (inner.data,) * steps if isinstance(inner, Always) else inner.data[:steps]
-    return Estimate(end_theta, end_state, loss, given.forms.phi.join(gradient), data, problem.outer_data.data)
+    return Estimate(end_theta, end_state, loss, given.forms.phi.join(gradient), given.seen, given.outer)
 
 
 def take_apart(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int) -> Given | None:
@@ -121,7 +124,10 @@ def take_apart(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree,
     if any(other != form or _kinds(lot) != _kinds(leaves) for lot, other in seen[1:]):
         return None
     forms = Forms(state_form, phi_form, form)
-    return Given(problem, forms, last, state, phi_leaves, outer_data, [lot for lot, _ in seen])
+    trees = (inner.data,) * steps if isinstance(inner, Always) else lots
+    return Given(
+        problem, forms, last, state, phi_leaves, outer_data, [lot for lot, _ in seen], trees, outer.data
+    )
 
 
 def _split(tree: Tree) -> tuple[Tensors, TreeForm]:
@@ -191,7 +197,7 @@ def wanted_solves(given: Given, members: Members) -> list[Wanted]:
             Inputs(leaves, (0,) * len(leaves), found),
             0,
             ("rows",),
-            write=lambda _, found=found: _source(given, found),
+            write=partial(_source, given, found),
             sizes=(VERIFIED, len(lots), VERIFIED),
         )
         for found in ((members, alone) if shared_axis else (alone,))
@@ -210,7 +216,7 @@ def _reference(given: Given, steps: int) -> FlatFunction:
     return reference
 
 
-def _source(given: Given, members: Members) -> Source:
+def _source(given: Given, members: Members, results: Sequence[Tensor]) -> Source:
     """Write the step, the outer loss and the pull-back, and what calls them."""
     problem, forms, axis = given.problem, given.forms, int(given.problem.several)
     if any(leaf.ndim == 0 and leaf.is_floating_point() for leaf in given.state) and members.count:

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bilevel.compile import Compiled
-from bilevel.compile.forms import Packed
 from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled, slots
 from bilevel.hypergradient.slots import LEAST_BYTES, Slots, worth_it
 from bilevel.optimisers import adam
@@ -19,7 +18,7 @@ def state(value):
 
 
 def packed(value):
-    return Packed((torch.full((3, 2), value), torch.full((4,), -value)), "rows")
+    return torch.full((3, 2), value), torch.full((4,), -value)
 
 
 def same(a, b):
@@ -59,12 +58,11 @@ def test_the_same_memory_serves_again():
 
 def test_other_forms_get_other_memory():
     room = Slots(2)
-    rows = room.keep(packed(1.0))
-    plain = room.keep(Packed(packed(2.0), "plain"))
-    wider = room.keep(Packed((torch.ones(9), torch.zeros(2)), "rows"))
-    assert (rows.form, plain.form) == ("rows", "plain")
+    pair = room.keep(packed(1.0))
+    tree = room.keep(list(packed(2.0)))
+    wider = room.keep((torch.ones(9), torch.zeros(2)))
     assert [leaf.shape for leaf in wider] == [(9,), (2,)]
-    assert len(addresses(rows) | addresses(plain) | addresses(wider)) == 6
+    assert len(addresses(pair) | addresses(tree) | addresses(wider)) == 6
 
 
 def test_only_large_states_are_copied():
