@@ -11,10 +11,12 @@ import numpy as np
 from tests.benchmarks.growth import AXES
 from tests.benchmarks.report.layout import markdown, number
 from tests.benchmarks.report.results import Results
-from tests.benchmarks.whole_runs import COLUMNS, WHOLE_RUNS
+from tests.benchmarks.whole_runs import CACHED, COLUMNS, DEFAULT, FEW, WHOLE_RUNS
 
 Row = dict[str, Any]
 BY_HAND = "PyTorch by hand"
+DECIDING = (DEFAULT.name, CACHED.name)
+"""Commands that compile long runs alone: of these a run of few outer steps says nothing."""
 LEAST_COMPUTING = 0.85
 """Of a run's time; one that computed less is left out."""
 
@@ -56,6 +58,8 @@ def seconds_by_round(rows: Sequence[Row], steps: int) -> dict[int, float]:
     if not ends or not rows:
         return {}
     nearest = min(longer, default=lengths(rows)[-1])
+    if rows[0]["variant"] in DECIDING and nearest <= FEW < steps:
+        return {}
     found = {}
     for row in rows:
         if row["outer_steps"] != nearest:
