@@ -64,7 +64,7 @@ WHY = """\
 Why targets are missed, as far as it is known:
 
 * Whole runs of the dilemma: an eager step does the arithmetic of the loop by hand, and checks, streams and
-  metrics beside it; what a compiled step spends on these was not taken apart. There is one round of these
+  metrics beside it; what a compiled step spends on these was not taken apart. There are two rounds of these
   runs so far, on a machine whose speed changes. Targets that say "not measured" wait for the runs that the
   notes at the end name.
 * Time at K = 1000 in bounded memory: each step is taken forward three times (on the way, again from a kept
