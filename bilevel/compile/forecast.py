@@ -17,8 +17,8 @@ from bilevel.tree import Tree
 SMALL_ENTRIES = 200
 """Entries of one member up to which a problem is expected to be written out as C."""
 FIXED, EACH = 0.3, 0.003
-"""Seconds of CPU to trace and compile a step and its derivatives, and for each of their operations: measured on
-exact games of the catalogue (243 to 442 operations, 0.5 to 2.1 s); other machines are within a factor of 3."""
+"""Seconds of CPU to trace and compile a step and its derivatives, and for each of their operations: measured
+on exact games of the catalogue (243 to 442 operations, 0.5 to 2.1 s); others are within a factor of 3."""
 SAVED = 0.8
 """The share of an estimate's time that C saves: 0.8 to 0.99 on exact games."""
 

@@ -10,7 +10,7 @@ import optree
 import torch
 from torch import Tensor
 
-from bilevel.hypergradient.pulls import held_pullback, per_objective, sum_cotangent
+from bilevel.hypergradient.pulls import held_pullback, sum_cotangent, vjp
 from bilevel.step import Step
 from bilevel.tree import NAMESPACE, Tensors, Tree, paths
 
@@ -116,14 +116,16 @@ def pull_function(step: Step, forms: Forms, several: bool) -> FlatFunction:
     def pull(*flat: Tensor) -> Tensors:
         state, phi, data, rest = forms.split(flat)
 
-        def floating(inner: Tensors, outer: Tensors) -> Tensors:
-            return forms.state.only_floating(advance(*forms.state.with_floating(state, inner), *outer, *data))
+        count = sum(forms.state.floating)
 
-        cotangent = tuple(rest[: sum(forms.state.floating)])
-        gradient = rest[len(cotangent) :]
-        back = torch.func.vjp(floating, forms.state.only_floating(state), tuple(phi))[1]
-        cotangent, through_step = per_objective(back, several)(cotangent)
-        return (*cotangent, *map(torch.add, gradient, through_step))
+        def floating(inputs: Tensors) -> Tensors:
+            before = forms.state.with_floating(state, inputs[:count])
+            return forms.state.only_floating(advance(*before, *inputs[count:], *data))
+
+        cotangent, gradient = tuple(rest[:count]), rest[count:]
+        back = vjp(floating, (*forms.state.only_floating(state), *phi), several=several)[1]
+        found = back(cotangent, 0)
+        return (*found[:count], *map(torch.add, gradient, found[count:]))
 
     return pull
 
@@ -175,13 +177,14 @@ def outer_function(
     def outer(*flat: Tensor) -> Tensors:
         state, phi, data, _ = forms.split(flat)
 
-        def loss_of(inner: Tensors, outer: Tensors) -> Tensor:
-            theta, _ = forms.state.join(forms.state.with_floating(state, inner))
-            return outer_loss(theta, forms.phi.join(outer), forms.data.join(data))
+        count = sum(forms.state.floating)
 
-        loss, back = torch.func.vjp(loss_of, forms.state.only_floating(state), tuple(phi))[:2]
-        cotangent, gradient = per_objective(back, several)(sum_cotangent(loss, several))
-        return (loss, *cotangent, *gradient)
+        def loss_of(inputs: Tensors) -> Tensors:
+            theta, _ = forms.state.join(forms.state.with_floating(state, inputs[:count]))
+            return (outer_loss(theta, forms.phi.join(inputs[count:]), forms.data.join(data)),)
+
+        (loss,), back = vjp(loss_of, (*forms.state.only_floating(state), *phi), several=several)
+        return (loss, *back((sum_cotangent(loss, several),), 0))
 
     return outer
 
@@ -207,16 +210,18 @@ def whole_function(
             lots.append(rest[: forms.data.size])
             rest = rest[forms.data.size :]
 
-        def loss_of(*outer: Tensor) -> tuple[Tensor, Tensors]:
-            after: Tensors = tuple(state)
+        count = sum(forms.state.floating)
+
+        def ends(inputs: Tensors) -> Tensors:
+            outer, after = inputs[count:], tuple(forms.state.with_floating(state, inputs[:count]))
             for k in range(steps):
                 after = advance(*after, *outer, *lots[k % len(lots)])
             theta, _ = forms.state.join(after)
-            return outer_loss(theta, forms.phi.join(outer), outer_data.join(rest)), after
+            return (outer_loss(theta, forms.phi.join(outer), outer_data.join(rest)), *after)
 
-        traced: Any = torch.func.vjp(loss_of, *phi, has_aux=True)
-        loss, back, after = traced
-        gradient = per_objective(back, several)(sum_cotangent(loss, several))
+        inputs = (*forms.state.only_floating(state), *phi)
+        (loss, *after), back = vjp(ends, inputs, several=several, beside=len(state))
+        gradient = back((sum_cotangent(loss, several),), count)
         return (loss, *after, *gradient)
 
     return whole

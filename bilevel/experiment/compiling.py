@@ -10,9 +10,8 @@ from bilevel.streams import Purpose
 
 DECIDED_AFTER = 5
 """Outer steps after which a run decides whether compiling saves time: the first ones are slower."""
-LOADING = 1.5
-"""Seconds that a process takes to load what compiled steps need, packages that are there included: most of
-them go to modules of torch's that a plain run does without."""
+LOADING = 0.2
+"""Seconds that a process takes to load what compiled steps need, packages that are there included."""
 
 
 def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:

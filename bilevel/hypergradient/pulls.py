@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,13 +13,22 @@ from bilevel.hypergradient.base import BilevelProblem
 from bilevel.step import Step, under_transform
 from bilevel.tree import Tensors, Tree, split_floating
 
-Pull = Callable[[Tensors, int], Tensors]
-"""(cotangents of a result, how many inputs to pass over) -> cotangents of the others; several objectives
-are a first axis of all."""
+
+class Pull(Protocol):
+    """A vector-Jacobian product; with several objectives, they are a first axis of all."""
+
+    def __call__(self, cotangents: Tensors, skip: int = 0) -> Tensors:
+        """Take it: cotangents of the results -> those of the inputs, but for the first `skip` of them."""
+        ...
 
 
 def vjp(
-    function: Callable[[Tensors], Tensors], inputs: Tensors, *, several: bool = False, again: bool = False
+    function: Callable[[Tensors], Tensors],
+    inputs: Tensors,
+    *,
+    several: bool = False,
+    again: bool = False,
+    beside: int = 0,
 ) -> tuple[Tensors, Pull]:
     """Call a function, and make its vector-Jacobian product.
 
@@ -31,6 +40,7 @@ def vjp(
         inputs: floating tensors.
         several: whether cotangents have a further first axis.
         again: whether the product is taken more than once.
+        beside: how many of the last results have no cotangents: they are given, and not differentiated.
 
     Returns:
         the function's results, detached, and the product.
@@ -40,16 +50,23 @@ def vjp(
     ((tensor(6.),), (tensor(3.), tensor(2.)))
     """
     if under_transform():
-        results, taken = torch.func.vjp(lambda *flat: function(flat), *inputs)[:2]
+
+        def parted(*flat: Tensor) -> tuple[Tensors, Tensors]:
+            found = function(flat)
+            return found[: len(found) - beside], found[len(found) - beside :]
+
+        pulled: Any = torch.func.vjp(parted, *inputs, has_aux=True)
+        results, taken, rest = pulled
         batched = torch.vmap(taken) if several else taken
-        return results, lambda cotangents, skip: batched(cotangents)[skip:]
+        return (*results, *rest), lambda cotangents, skip=0: batched(cotangents)[skip:]
     with torch.enable_grad():
         variables = tuple(leaf.detach().requires_grad_() for leaf in inputs)
         outputs = function(variables)
-    places = [place for place, output in enumerate(outputs) if output.requires_grad]
+    differentiated = outputs[: len(outputs) - beside]
+    places = [place for place, output in enumerate(differentiated) if output.requires_grad]
     reached = [outputs[place] for place in places]
 
-    def pull_back(cotangents: Tensors, skip: int) -> Tensors:
+    def pull_back(cotangents: Tensors, skip: int = 0) -> Tensors:
         wanted = variables[skip:]
         found: Sequence[Tensor | None] = [None] * len(wanted)
         chosen = tuple(cotangents[place] for place in places)

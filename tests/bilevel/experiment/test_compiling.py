@@ -35,11 +35,11 @@ def expect(monkeypatch: pytest.MonkeyPatch, expected: Forecast | None, *, there:
 @pytest.mark.parametrize(
     ("outer_steps", "seconds", "there", "expected"),
     [
-        (100, 48.0, False, True),  # half of 100 s, but for loading, is more than 48 s
-        (100, 49.0, False, False),
-        (100, 49.0, True, True),
-        (3, 0.0, True, False),  # half of 3 s does not pay for loading
-        (4, 0.0, False, True),
+        (100, 49.7, False, True),  # half of 100 s, but for loading, is more than 49.7 s
+        (100, 49.9, False, False),
+        (100, 49.9, True, True),
+        (1, 0.4, True, True),  # half of a second pays for loading
+        (1, 0.4, False, False),
     ],
 )
 def test_it_is_won_back_in_what_is_left_of_the_run(
@@ -50,7 +50,7 @@ def test_it_is_won_back_in_what_is_left_of_the_run(
     clock: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert LOADING == 1.5
+    assert LOADING == 0.2
     expect(monkeypatch, Forecast(seconds, 0.5), there=there)
     tos = learner()
     state = tos.init(0)
