@@ -126,7 +126,15 @@ class CriticPlay(SampledPlay):
         check_numbers({"trace": self.trace, **weights})
 
     def parts(self, theta: Tensor, transfer: Transfer, data: Episodes) -> Sequence[Any]:
-        """One gradient step, on all episodes, judged by these critics."""
+        """Judge one sample, for each of the gradient steps that are taken on it; `losses` takes each.
+
+        Here one gradient step, on all episodes, judged by the critics as they are before it.
+
+        Args:
+            theta: the policies before these steps.
+            transfer: how own rewards become those which are seen.
+            data: from `sample`.
+        """
         values = self.policy.values(theta, data.observations) * data.acting
         rewards = transfer.rewards(data)
         if data.cut is not None and data.following is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -44,15 +44,6 @@ class Play(Protocol):
     def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Any:
         """Draw what a loss will need under these policies; an exact game needs nothing."""
 
-    def parts(self, theta: Tensor, transfer: Transfer, data: Any) -> Sequence[Any]:
-        """What the gradient steps that one sample is worth see, one after the other; `losses` takes each.
-
-        Args:
-            theta: the policies before these steps.
-            transfer: how own rewards become those which are seen.
-            data: from `sample`.
-        """
-
     def losses(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
     ) -> Tensor:
@@ -62,7 +53,7 @@ class Play(Protocol):
             own: the policies differentiated: agent i's loss sees own[i] ...
             others: ... and others[j] for every j other than i.
             transfer: how own rewards become those which are seen.
-            data: one of `parts`.
+            data: from `sample`; of a critic, one of its `parts`.
             entropy_bonus: scalar, reward units per nat; None: there is none, which costs nothing.
 
         Returns:
@@ -112,10 +103,6 @@ class ExactPlay:
     def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> tuple[()]:
         """Nothing is drawn."""
         return ()
-
-    def parts(self, theta: Tensor, transfer: Transfer, data: Any) -> tuple[Any]:
-        """One gradient step, on nothing."""
-        return (data,)
 
     def losses(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
@@ -205,10 +192,6 @@ class SampledPlay:
     def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Episodes:
         """Play the episodes."""
         return rollout(self.game, self.policy, theta, transfer, self.episodes, generator)
-
-    def parts(self, theta: Tensor, transfer: Transfer, data: Episodes) -> Sequence[Any]:
-        """One gradient step, on all episodes."""
-        return (data,)
 
     def losses(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None

@@ -49,7 +49,13 @@ def once(what: str, step: Step, inputs: Tree, find: Callable[[], Found]) -> Foun
     return found
 
 
-def require_pure(step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree) -> None:
+def require_pure(
+    step: Step,
+    state: tuple[Tree, Tree],
+    phi: Tree,
+    data: Tree,
+    check: Callable[[tuple[Tree, Tree]], None] = lambda _: None,
+) -> None:
     """Raise ImpureStepError unless a step, taken twice, gives the same result; looked at `once`.
 
     Args:
@@ -57,14 +63,16 @@ def require_pure(step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree) ->
         state: the (theta, opt_state) to take it from.
         phi: the outer variables.
         data: what the step uses.
+        check: also looks at the result, (theta', opt_state').
     """
 
     def look() -> None:
         with torch.no_grad():
-            first, again = (split_floating(step(*state, phi, data))[0] for _ in range(2))
-        require_same(first, again)
+            first, again = (step(*state, phi, data) for _ in range(2))
+        check(first)
+        require_same(split_floating(first)[0], split_floating(again)[0])
 
-    once("purity", step, (state, phi, data), look)
+    once("pure", step, (state, phi, data), look)
 
 
 def require_same(first: Tensors, again: Tensors) -> None:

@@ -115,7 +115,7 @@ def roll_out(
             else:
                 state, pull = kernels.vjp(state, data)
                 pulls.append(pull)
-            if k == 0:
+            if k == 0 and pulls is None:
                 _require_forms_once(problem.step, (start, phi, data), kernels.trees(state))
         states.append(state)
         draw_outer = problem.outer_data
@@ -137,7 +137,7 @@ def _keeps_graph(
     if not bounds.may_keep_graph:
         return False
     (phi, data), step, trees = inputs, problem.step, kernels.trees(state)
-    require_pure(step, trees, phi, data)
+    require_pure(step, trees, phi, data, lambda after: _require_same_forms(trees, after))
     return bounds.keeps_graph(
         plan.length, lambda: once("bytes", step, (trees, phi, data), lambda: kernels.vjp_bytes(state, data))
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bilevel.agents.actors import Actor, learned_actor
+from bilevel.agents.critic_play import CriticPlay
 from bilevel.agents.loss_terms import weighted
 from bilevel.agents.play import Measured, SampledPlay, seed_groups
 from bilevel.agents.policies import initial_parameters
@@ -69,12 +71,13 @@ class PolicyLearner:
         rate = 1.0 if paced else self.course.value("inner_learning_rate", 0)
         made = make_optimiser(method.inner_optimiser, learning_rate=rate)
         self.optimiser = self._together(made)
-        self.step = in_parts(
-            inner_step_per_agent(
-                self._inner_losses,
-                (lambda data: self._together(at_learning_rate(made, data[-1]))) if paced else self.optimiser,
-            ),
-            self._parts,
+        step = inner_step_per_agent(
+            self._inner_losses,
+            (lambda data: self._together(at_learning_rate(made, data[-1]))) if paced else self.optimiser,
+        )
+        play = self.play
+        self.step = (
+            in_parts(step, functools.partial(self._parts, play)) if isinstance(play, CriticPlay) else step
         )
         self.variable, self.schedule = variable, schedule
         self.loss_weights = variable if isinstance(variable, WithLossWeights) else None
@@ -215,10 +218,10 @@ class PolicyLearner:
             outer_step=outer_step,
         ).to(place.device, place.dtype)
 
-    def _parts(self, theta: Tensor, phi: Tensor, data: Any) -> list[Any]:
-        """What the gradient steps of one inner step see."""
+    def _parts(self, play: CriticPlay, theta: Tensor, phi: Tensor, data: Any) -> list[Any]:
+        """What the gradient steps of one inner step use."""
         sample, *told = data
-        return [(part, *told) for part in self.play.parts(theta, self.transfer(phi), sample)]
+        return [(part, *told) for part in play.parts(theta, self.transfer(phi), sample)]
 
     def _inner_losses(self, own: Tensor, others: Tensor, phi: Tensor, data: Any) -> Tensor:
         sample, bonus, *_ = data
