@@ -17,25 +17,23 @@ LOADING = 0.2
 def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:
     """Whether compiled steps will save more time over the rest of a run than it takes to compile them.
 
-    Two estimates are taken and thrown away, the second of them timed, without its draws; what compiling
-    costs is told by `forecast`. Packages that are there already cost nothing but loading them.
+    One estimate more is timed and thrown away; what compiling costs is told by `forecast`. Packages that are
+    there already cost nothing but loading them. Games played in episodes are never compiled by themselves.
 
     Args:
         learner: one whose steps are not compiled.
         state: where it stands.
         outer_steps: how many the run takes in all.
     """
-    if not isinstance(learner, OuterLearner):
-        return False
+    if not isinstance(learner, OuterLearner) or learner.play.draws:
+        return False  # no hypergradient, or episodes, of which there is no forecast
     done, phase = int(state["outer_step"]), learner.course.phase
     left = sum(phase(step).moves != "policies" for step in range(done, outer_steps))
     problem = learner.problem_at(state, learner.streams(state, Purpose.TRAINING))
     start = state["theta"], state["opt_state"], state["phi"]
     steps, past = learner.course.steps(done), {"past": state["past"]} if "past" in state else {}
-    estimate = learner.hypergradient(problem, *start, steps=steps, **past)
-    replay = problem.replay(estimate.inner_data, estimate.outer_data)
     began = time.perf_counter()
-    learner.hypergradient(replay, *start, steps=steps, **past)
+    learner.hypergradient(problem, *start, steps=steps, **past)
     spent = left * (time.perf_counter() - began)
     if spent < LOADING:
         return False

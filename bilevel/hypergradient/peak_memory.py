@@ -64,6 +64,11 @@ def measure_kept(run: Callable[[], object]) -> int:
 class _Storages(TorchDispatchMode):
     """Keeps a weak reference to every storage that an operation makes while this mode is on."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: that would import torch's compiler, one second, to keep it away."""
+        return False
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0

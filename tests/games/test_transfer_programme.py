@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.optimize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import games.transfer_programme
 from games._minimal_transfer import minimal_transfer
 from games.catalogue import make
 from games.families import Tycoon
@@ -99,6 +99,6 @@ def test_a_wrong_answer_is_not_passed_on(
     answers: list[SimpleNamespace], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_out = iter(answers)
-    monkeypatch.setattr(games.transfer_programme, "linprog", lambda *_: next(given_out))
+    monkeypatch.setattr(scipy.optimize, "linprog", lambda *_: next(given_out))
     with pytest.raises(ArithmeticError, match=message):
         minimal_transfer(make("prisoners-dilemma"))

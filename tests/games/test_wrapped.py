@@ -23,9 +23,24 @@ def methods(kind: type) -> list[str]:
     return sorted(name for name, member in vars(kind).items() if callable(member) and name[0] != "_")
 
 
+OF_EXACT_GAMES = [name for name in methods(ExactGame) if name != "values_and_cooperation"]
+"""A wrapper may have values of its own, so both together are made of the wrapper's, as by default."""
+
+
+def test_values_and_cooperation_are_the_wrappers_own() -> None:
+    class Doubled(WrappedExactGame):
+        def values(self, policies: torch.Tensor) -> torch.Tensor:
+            return 2 * self.game.values(policies)
+
+    game, policies = RepeatedGame(), torch.full((1, 2, 5, 2), 0.5)
+    values, cooperation = Doubled(game=game).values_and_cooperation(policies)
+    assert torch.equal(values, 2 * game.values(policies))
+    assert torch.equal(cooperation, game.cooperation(policies))
+
+
 def test_nothing_is_left_to_the_defaults_of_game() -> None:
     assert {*PROPERTIES, *methods(Game)} <= set(vars(WrappedGame))
-    assert {"num_observations", *methods(ExactGame)} <= set(vars(WrappedExactGame))
+    assert {"num_observations", *OF_EXACT_GAMES} <= set(vars(WrappedExactGame))
 
 
 @pytest.mark.parametrize("name", PROPERTIES)
@@ -34,7 +49,7 @@ def test_properties_are_the_games_own(name: str) -> None:
     assert getattr(WrappedGame(game=SimpleNamespace(**{name: answer})), name) is answer  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", [*methods(Game), *methods(ExactGame)])
+@pytest.mark.parametrize("name", [*methods(Game), *OF_EXACT_GAMES])
 def test_methods_are_the_games_own(name: str) -> None:
     game = Mock(spec=RepeatedGame)
     takes = len(inspect.signature(getattr(WrappedExactGame, name)).parameters) - 1  # besides self

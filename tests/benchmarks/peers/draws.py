@@ -13,7 +13,7 @@ SAMPLES, SIGMA = 64, 0.05
 
 
 def of_evolution(case: Case) -> np.ndarray:
-    """Give what `bilevel.hypergradient.Evolution` draws by default: [pair, *phi]."""
+    """Give what `bilevel.hypergradient.Evolution` draws by default: [pair, *phi], seed by seed."""
     setting = make_setting(case)
-    (draws,) = draw_noise(setting.phi, SAMPLES // 2, 0, setting.theta)
+    (draws,) = draw_noise(setting.phi, SAMPLES // 2, 0, setting.theta, members=len(setting.phi))
     return np.asarray(draws)
