@@ -63,11 +63,12 @@ first use is counted."""
 WHY = """\
 Why targets are missed, as far as it is known:
 
-* Whole runs of the dilemma, compiled: the hypergradient is one call of C, a tenth of the outer step; a fifth is
-  32 seeds' metrics as text, and the rest the outer optimizer, the metrics themselves and checks. That is what
-  is left to do at 30 000 outer steps.
+* Whole runs of the dilemma, compiled: the hypergradient is one call of C, a tenth of the outer step; a fifth
+  is 32 seeds' metrics as text, and the rest the outer optimizer, the metrics themselves and checks. That is
+  what is left to do at 30 000 outer steps.
 * Escape Room, compiling: PyTorch's compiler takes 22 s in Python alone for its three functions, and its C++
-  takes the rest. Compiled, an outer step takes as long as it does eagerly, so that no run compiles it by itself.
+  takes the rest. Compiled, an outer step takes as long as it does eagerly, so that no run compiles it by
+  itself.
 * Targets that say "not measured" wait for the runs that the notes at the end name.
 * Time at K = 1000 in bounded memory: each step is taken forward three times (on the way, again from a kept
   state, and inside its pull-back), where a plain unroll takes it once and writes 8 to 10 GB of fresh memory
