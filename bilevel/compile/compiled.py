@@ -20,9 +20,9 @@ from bilevel.tree import Tree, detach, split_floating
 class Compiled:
     """An estimator that takes its steps, and their derivatives, as packages of machine code.
 
-    The packages are found on disk, or built at the first call, for which it takes some seconds. The estimate
-    is the same but for rounding. What cannot be compiled runs eagerly, with one `CompileWarning` that says
-    why.
+    The packages are found on disk, or built at the first call: in a second or two where the problem can be
+    written out in C, in a minute or more otherwise. The estimate is the same but for rounding. What cannot be
+    compiled runs eagerly, with one `CompileWarning` that says why.
 
     >>> from bilevel.hypergradient import Unrolled
     >>> Compiled(Unrolled())
@@ -40,7 +40,7 @@ class Compiled:
         Raises:
             ValueError: as the estimator; or a leaf of the state or of the outer variables is no tensor.
         """
-        # The compiler's modules take as long to load as torch itself: not before they are needed.
+        # Loaded where something is compiled: learners import this module, and most runs compile nothing.
         from bilevel.compile.kernels import CompiledKernels
         from bilevel.compile.solve import solve
 

@@ -1,4 +1,4 @@
-"""What compiling a problem would cost and save, before anything is built."""
+"""Forecast of what compiling a problem costs and saves, before anything is built."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bilevel.hypergradient.kernels import EagerKernels
 from bilevel.tree import Tree
 
 SMALL_ENTRIES = 200
-"""Entries of one member up to which a problem is expected to be written out as C."""
+"""Entries of one member up to which a problem is expected to be written out in C."""
 FIXED, EACH = 0.3, 0.003
 """Seconds of CPU to trace and compile a step and its derivatives, and for each of their operations: measured
 on exact games of the catalogue (243 to 442 operations, 0.5 to 2.1 s); others are within a factor of 3."""
@@ -33,11 +33,11 @@ class Forecast(NamedTuple):
 
 
 def forecast(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -> Forecast | None:
-    """Expect what compiling a problem costs and saves; nothing is built, traced or loaded.
+    """Estimate what compiling a problem costs and saves, without building, tracing or loading anything.
 
-    Problems with known data and few entries for each member can be written out as C, which pays soon. Others,
-    as games played in episodes, go to PyTorch's own compiler: a minute or more, which Escape Room, for one,
-    does not win back at all.
+    Problems with known data and few entries for each member can be written out in C, which pays off soon.
+    Others, such as games played in episodes, go to PyTorch's own compiler: a minute or more, which Escape
+    Room, for one, never recovers.
 
     Args:
         problem: the step and the outer loss.
@@ -46,7 +46,7 @@ def forecast(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -
         phi: the outer variables.
 
     Returns:
-        the forecast; None where the problem is not expected to be written out as C, or this machine has no C
+        the forecast; None where the problem is not expected to be written out in C, or this machine has no C
         compiler.
     """
     given = take_apart(problem, theta, opt_state, phi, 1)
@@ -71,7 +71,7 @@ def forecast(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -
 
 
 def built_before(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -> bool:
-    """Whether the package of a problem, of which there is a `forecast`, lies in the cache.
+    """Whether the package of a problem that has a `forecast` is in the cache already.
 
     Args:
         problem: as for `forecast`, like the rest.

@@ -104,10 +104,6 @@ class CompiledKernels:
         loss, *rest = package.run(self._inputs(state, data))
         return loss, tuple(rest[:count]), tuple(rest[count:])
 
-    def gradient_leaves(self, gradient: Tensors) -> Tensors:
-        """Leaves like those of phi."""
-        return gradient
-
     def tangents(self, stacked: Tensors) -> list[Tensors]:
         """One tuple for each direction."""
         return [_contiguous(leaves) for leaves in zip(*(leaf.unbind() for leaf in stacked), strict=True)]

@@ -1,4 +1,4 @@
-"""All steps of a problem and the way back as one call of machine code, where it can be written out as C."""
+"""All steps of a problem and the way back as one call of machine code, where it can be written out in C."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def solve(
         pulled: through how many of the last steps the gradient goes; None: all of them.
 
     Returns:
-        the estimate; None where data are drawn as learning goes on, the problem cannot be written out as C,
+        the estimate; None where data are drawn as learning goes on, the problem cannot be written out in C,
         or the gradient is zero throughout (the long way then says why). That there is no C compiler, or no
         folder to keep packages in, is said in one warning.
 

@@ -1,4 +1,4 @@
-"""Whether a run's steps are compiled, and how they ran."""
+"""The decision whether a run's steps are compiled, and the record of how they ran."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LOADING = 0.2
 def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:
     """Whether compiled steps will save more time over the rest of a run than it takes to compile them.
 
-    One estimate more is timed and thrown away; what compiling costs is told by `forecast`. Packages that are
-    there already cost nothing but loading them. Games played in episodes are never compiled by themselves.
+    One more estimate is timed and thrown away; `forecast` gives the cost of compiling. Packages that are in
+    the cache only have to be loaded. Games played in episodes are compiled on request alone.
 
     Args:
         learner: one whose steps are not compiled.

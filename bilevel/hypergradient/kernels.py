@@ -111,9 +111,6 @@ class Kernels(Protocol):
             ValueError: there should be several objectives, but the loss has no axis to count them.
         """
 
-    def gradient_leaves(self, gradient: Tensors) -> Tensors:
-        """Give a gradient as leaves in the shapes of phi's."""
-
     def tangents(self, stacked: Tensors) -> Any:
         """Bring tangents of the state's floating leaves, [direction, *leaf.shape], into the kernels' form."""
 
@@ -190,10 +187,6 @@ class EagerKernels:
     def outer(self, state: State, data: Tree) -> tuple[Tensor, Tensors, Tensors]:
         """Compute the outer loss and its derivatives."""
         return outer_gradients(self.problem, state, self.phi, data)
-
-    def gradient_leaves(self, gradient: Tensors) -> Tensors:
-        """As it is."""
-        return gradient
 
     def tangents(self, stacked: Tensors) -> Any:
         """As they are."""

@@ -177,11 +177,6 @@ def require_objectives(loss: Tensor, several: bool) -> None:
     )
 
 
-def per_objective(function: Callable[..., Any], several: bool) -> Callable[..., Any]:
-    """Run a function once for each objective (a first axis of all its arguments), or once if there is one."""
-    return torch.vmap(function) if several else function
-
-
 def sum_cotangent(loss: Tensor, several: bool) -> Tensor:
     """Give the cotangent of a sum; with several objectives, one of each sum: [objective, *loss.shape]."""
     if not several:

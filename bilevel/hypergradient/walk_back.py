@@ -50,8 +50,7 @@ def walk_back(problem: BilevelProblem, rollout: Rollout, phi: Tree, beyond: Beyo
     if all_zero(gradient):
         require_inner_path(problem, rollout, phi)
     _, rebuild = split_floating(phi)
-    leaves = rollout.kernels.gradient_leaves(gradient)
-    return Estimate(*end, loss, rebuild(leaves), rollout.inner_data, outer_data)
+    return Estimate(*end, loss, rebuild(gradient), rollout.inner_data, outer_data)
 
 
 def _pull(
