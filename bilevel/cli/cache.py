@@ -33,7 +33,7 @@ class CacheOptions:
     clear: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Delete all of them, and no other file."""
     build: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[GAME ...]")] = None
-    """Build the packages of these games' default runs ahead; with no name, of all games with exact values."""
+    """Build the packages of these games' default runs ahead; with no name, of all that are written in C."""
     method: str = "tos"
     """The method whose runs packages are built ahead for."""
 
@@ -76,17 +76,26 @@ def _build_ahead(games: tuple[str, ...], method: str) -> None:
         "one that does, such as tos.",
     )
     for place, config in enumerate(configs, 1):
-        print(f"{place}/{len(configs)} {config.game_name}: {_build(config)}", flush=True)
+        print(f"{place}/{len(configs)} {config.game_name}: {_build(config, named=bool(games))}", flush=True)
 
 
-def _build(config: RunConfig) -> str:
-    """Take the first outer step, and say what came of it in words."""
+def _build(config: RunConfig, *, named: bool) -> str:
+    """Take the first outer step, and say what came of it in words; a game that was named may take minutes."""
+    from bilevel.compile.solve import build_solve  # noqa: PLC0415  # torch, and the compiler
+    from bilevel.methods import OuterLearner  # noqa: PLC0415
+    from bilevel.streams import Purpose  # noqa: PLC0415
+
     before, began = {package.path for package in cache.packages()}, time.perf_counter()
     placement = dataclasses.replace(config.placement, compile=True)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         learner = config.method.build(config.game, placement)
-        learner.update(learner.init(config.seed))
+        state = learner.init(config.seed)
+        assert isinstance(learner, OuterLearner)
+        problem = learner.problem_at(state, learner.streams(state, Purpose.TRAINING))
+        if not named and not build_solve(problem, state["theta"], state["opt_state"], state["phi"]):
+            return "not built, as it is too large for C: name the game to have PyTorch's compiler build it."
+        learner.update(state)
     built = [package for package in cache.packages() if package.path not in before]
     what = f"{counted(len(built), 'package')} built" if built else "nothing to build"
     reasons = [str(each.message) for each in said]

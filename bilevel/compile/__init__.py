@@ -15,11 +15,16 @@ from games.lazy import lazy_names
 
 if TYPE_CHECKING:
     from bilevel.compile.compiled import Compiled
+    from bilevel.compile.compiled_function import CompiledFunction
     from bilevel.compile.kernels import CompileWarning
 
-__all__ = ["CompileWarning", "Compiled"]
+__all__ = ["CompileWarning", "Compiled", "CompiledFunction"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
-    {"bilevel.compile.compiled": ("Compiled",), "bilevel.compile.kernels": ("CompileWarning",)},
+    {
+        "bilevel.compile.compiled": ("Compiled",),
+        "bilevel.compile.compiled_function": ("CompiledFunction",),
+        "bilevel.compile.kernels": ("CompileWarning",),
+    },
 )

@@ -49,7 +49,7 @@ class Compiled:
             TreeForm.split(phi, "the outer variables")
         except NotCompilableError as reason:
             raise ValueError(f"This problem cannot be compiled: {reason}, or leave it uncompiled.") from None
-        pulled = _pulled(self.estimator, phi, steps)
+        pulled = differentiated_steps(self.estimator, phi, steps)
         found = None if pulled is None else solve(problem, theta, opt_state, phi, steps, pulled)
         if found is not None:
             return found
@@ -68,7 +68,7 @@ class Compiled:
         return estimator.begin(problem, theta, opt_state, phi, steps=steps)
 
 
-def _pulled(estimator: Hypergradient, phi: Tree, steps: int) -> int | None:
+def differentiated_steps(estimator: Hypergradient, phi: Tree, steps: int) -> int | None:
     """Through how many of the last steps an estimator differentiates; None: it does something else, too.
 
     Forward mode gives the same derivative as reverse mode, which costs less here.

@@ -16,9 +16,9 @@ from bilevel.tree import Tree
 
 SMALL_ENTRIES = 200
 """Entries of one member up to which a problem is expected to be written out in C."""
-FIXED, EACH = 0.3, 0.003
-"""Seconds of CPU to trace and compile a step and its derivatives, and for each of their operations: measured
-on exact games of the catalogue (243 to 442 operations, 0.5 to 2.1 s); others are within a factor of 3."""
+FIXED, EACH = 0.1, 0.005
+"""Seconds of CPU to trace and compile a solve and an outer update, and for each operation of a step and its
+derivatives: measured on the catalogue's exact games (174 to 317 operations, 0.5 to 2.0 s)."""
 SAVED = 0.8
 """The share of an estimate's time that C saves: 0.8 to 0.99 on exact games."""
 

@@ -105,6 +105,25 @@ def solve(
     return Estimate(end_theta, end_state, loss, given.forms.phi.join(gradient), given.seen, given.outer)
 
 
+def build_solve(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -> bool:
+    """Build the library of a problem's solve, and say whether there is one; what else there is, is not built.
+
+    Args:
+        problem: the step, the outer loss, and known data.
+        theta: the inner variables at the start.
+        opt_state: the optimizer's state at the start.
+        phi: the outer variables.
+
+    Raises:
+        ValueError: as `solve`.
+    """
+    given = take_apart(problem, theta, opt_state, phi, 1)
+    if given is None:
+        return False
+    program = registry.find(problem, (given.state, given.forms.state), (given.phi, given.forms.phi))
+    return _package(program, given) is not None
+
+
 def take_apart(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int) -> Given | None:
     """Take inputs apart; None where data are drawn as learning goes on, or a leaf is no tensor."""
     inner, outer = problem.inner_data, problem.outer_data

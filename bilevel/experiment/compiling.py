@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from bilevel.compile import Compiled
+from bilevel.compile import Compiled, CompiledFunction
+from bilevel.compile.compiled import differentiated_steps
 from bilevel.methods import Learner, OuterLearner, State
 from bilevel.streams import Purpose
 
@@ -18,7 +19,8 @@ def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:
     """Whether compiled steps will save more time over the rest of a run than it takes to compile them.
 
     One more estimate is timed and thrown away; `forecast` gives the cost of compiling. Packages that are in
-    the cache only have to be loaded. Games played in episodes are compiled on request alone.
+    the cache only have to be loaded. Only whole solves in C are compiled unasked, so the library is built
+    here: what turns out to be too large for C stays as it is, since PyTorch's compiler takes a minute.
 
     Args:
         learner: one whose steps are not compiled.
@@ -28,12 +30,14 @@ def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:
     if not isinstance(learner, OuterLearner) or learner.play.draws:
         return False  # no hypergradient, or episodes, of which there is no forecast
     done, phase = int(state["outer_step"]), learner.course.phase
+    steps = learner.course.steps(done)
+    if differentiated_steps(learner.hypergradient, state["phi"], steps) is None:
+        return False  # an estimator that takes its steps one by one
     left = sum(phase(step).moves != "policies" for step in range(done, outer_steps))
     problem = learner.problem_at(state, learner.streams(state, Purpose.TRAINING))
     start = state["theta"], state["opt_state"], state["phi"]
-    steps, past = learner.course.steps(done), {"past": state["past"]} if "past" in state else {}
     began = time.perf_counter()
-    learner.hypergradient(problem, *start, steps=steps, **past)
+    learner.hypergradient(problem, *start, steps=steps)
     spent = left * (time.perf_counter() - began)
     if spent < LOADING:
         return False
@@ -43,7 +47,11 @@ def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:
     gain = 0.0 if expected is None else expected.saved * spent - LOADING
     if expected is None or gain <= 0:
         return False
-    return gain > expected.seconds or built_before(problem, *start)
+    if gain <= expected.seconds:
+        return built_before(problem, *start)
+    from bilevel.compile.solve import build_solve
+
+    return build_solve(problem, *start)
 
 
 def how_steps_run(learner: Learner) -> str:
@@ -55,4 +63,6 @@ def how_steps_run(learner: Learner) -> str:
         return ""
     from bilevel.compile.registry import how_it_runs  # the compiler, loaded where it is used
 
+    if isinstance(learner.outer_update, CompiledFunction) and learner.outer_update.failed:
+        return "eagerly"
     return how_it_runs(learner.step)

@@ -7,7 +7,6 @@ the type and the shape of one outer step, [seed, ...], then these arrays, one af
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -56,14 +55,13 @@ class MetricsFile:
             OSError: there was much to write, and it cannot be written.
         """
         numbers = {name: values for name, values in metrics.items() if values.dim() == 1}
-        rows = io.StringIO()
-        writer = csv.writer(rows, lineterminator="\n")
-        if self._table.empty:
-            writer.writerow([*KEYS, *numbers])
+        rows = [",".join((*KEYS, *numbers))] if self._table.empty else []
         columns = [values.tolist() for values in numbers.values()]
-        for seed, row in enumerate(zip(*columns, strict=True)):
-            writer.writerow((outer_step, seed, *row))
-        self._table.write(rows.getvalue().encode())
+        rows += [
+            f"{outer_step},{seed},{','.join(map(repr, row))}"
+            for seed, row in enumerate(zip(*columns, strict=True))
+        ]
+        self._table.write("".join(f"{row}\n" for row in rows).encode())
         for name, values in metrics.items():
             if name not in numbers:
                 self._add_array(name, values.cpu().numpy())

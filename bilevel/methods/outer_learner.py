@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from bilevel.compile import Compiled
+from bilevel.compile import Compiled, CompiledFunction
 from bilevel.hypergradient import BilevelProblem, Estimate
 from bilevel.hypergradient.base import Always
 from bilevel.hypergradient.online import online
@@ -18,7 +19,6 @@ from bilevel.methods.fitting import fit_hypergradient
 from bilevel.methods.learner import PolicyLearner, require_finite
 from bilevel.methods.phases import Phase
 from bilevel.optimisers import at_learning_rate, make_optimiser
-from bilevel.optimisers.torchopt_adaptor import GradientTransformation
 from bilevel.outer.learned_loss_weights import PartedObjective, WithLossWeights
 from bilevel.outer.objectives import OBJECTIVES, Objective
 from bilevel.outer.variables import OuterVariable
@@ -86,6 +86,10 @@ class OuterLearner(PolicyLearner):
         self.weighed = self.costs is not None and cost_weight is not None and self.course.changes(cost_weight)
         fitted = fit_hypergradient(self.outer.hypergradient, self.play)
         self.hypergradient = Compiled(fitted) if placement.compile else fitted
+        compiled = placement.compile and not self.play.draws
+        self.outer_update = (
+            CompiledFunction(self._outer_update, "outer update") if compiled else self._outer_update
+        )
         self.online = online(self.hypergradient)
         self.starts_anew = self.outer.reset == "each-outer-step"
 
@@ -171,21 +175,20 @@ class OuterLearner(PolicyLearner):
         gradient = self.objective.own_gradient(estimate.gradient)
         require_finite(gradient, "A meta-gradient", state["outer_step"])
         with torch.no_grad():
-            updates, outer_opt_state = self._ascent(state).update(
-                gradient, state["outer_opt_state"], params=phi, inplace=False
-            )
             cheaper, cost_state = self._cost_step(state, sample)
             theta, opt_state = estimate.theta, estimate.opt_state
             if phase.moves == "outer":
                 theta, opt_state = state["theta"], state["opt_state"]
                 sample = self.play.sample(theta, self.transfer(phi), generator)
-            metrics = self._measured(theta, self.transfer(phi), sample)
+            moved, outer_opt_state, metrics = self.outer_update(
+                phi, gradient, state["outer_opt_state"], self._outer_rate(state), theta, sample
+            )
             metrics |= self._weight_metrics(state)
         after = self._next(
             state,
             theta=theta,
             opt_state=opt_state,
-            phi=phi + updates + cheaper,
+            phi=moved + cheaper,
             outer_opt_state=outer_opt_state,
             **cost_state,
             **self._carried(estimate),
@@ -215,14 +218,23 @@ class OuterLearner(PolicyLearner):
         """Where the inner steps begin: at the state's policies, or at new ones."""
         return self._new_policies(state) if self.starts_anew else (state["theta"], state["opt_state"])
 
-    def _ascent(self, state: State) -> GradientTransformation:
-        """What moves the outer variables in the outer step that comes."""
+    def _outer_update(
+        self, phi: Tensor, gradient: Tensor, opt_state: Tree, rate: Tensor, theta: Tensor, sample: Any
+    ) -> tuple[Tensor, Tree, Metrics]:
+        """Move the outer variables along the hypergradient, and measure the policies under the old ones."""
+        ascent = at_learning_rate(self.ascent, rate)
+        updates, opt_state = ascent.update(gradient, opt_state, params=phi, inplace=False)
+        metrics = self._measured(theta, self.transfer(phi), sample)
+        return phi + updates, opt_state, OrderedDict(metrics)  # a tree sorts the keys of a plain dict
+
+    def _outer_rate(self, state: State) -> Tensor:
+        """The outer learning rate of the outer step that comes, scalar or by outer variable."""
         rate = self._value(self.rate, state)
-        if self.loss_weights is not None:
-            own, free = self.loss_weights.parts(torch.ones_like(state["phi"][0]))
-            weights = self._value("loss_weight_learning_rate", state)
-            rate = self.loss_weights.joined(rate * own, weights * free)
-        return at_learning_rate(self.ascent, rate)
+        if self.loss_weights is None:
+            return rate
+        own, free = self.loss_weights.parts(torch.ones_like(state["phi"][0]))
+        weights = self._value("loss_weight_learning_rate", state)
+        return self.loss_weights.joined(rate * own, weights * free)
 
     def _wanted(self, objective: Objective | None) -> Objective:
         """The objective, or, with loss weights, theirs beside it; those that never move want nothing."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from bilevel.compile import cache, packages
 from bilevel.compile import forecast as forecasts
+from bilevel.compile import solve as solving
 from bilevel.compile.forecast import Forecast
 from bilevel.experiment import compiling
 from bilevel.experiment.compiling import LOADING, how_steps_run, worth_compiling
 from bilevel.experiment.config import default_config
 
 
-def learner(method: str = "tos", **more: Any) -> Any:
-    chosen = default_config("chicken", method)
+def learner(method: str = "tos", *, game: str = "chicken", **more: Any) -> Any:
+    chosen = default_config(game, method)
     return dataclasses.replace(chosen.method, **more).build(chosen.game, chosen.placement)
 
 
@@ -30,6 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def expect(monkeypatch: pytest.MonkeyPatch, expected: Forecast | None, *, there: bool = False) -> None:
     monkeypatch.setattr(forecasts, "forecast", lambda *_: expected)
     monkeypatch.setattr(forecasts, "built_before", lambda *_: there)
+    monkeypatch.setattr(solving, "build_solve", lambda *_: True)
 
 
 @pytest.mark.parametrize(
@@ -71,3 +75,25 @@ def test_what_cannot_be_compiled_is_not(clock: None, monkeypatch: pytest.MonkeyP
     tos = learner()
     assert not worth_compiling(tos, tos.init(0), 10**6)
     assert how_steps_run(tos) == how_steps_run(learner("selfish")) == ""
+
+
+@pytest.mark.parametrize("estimator", ["evolution", "finite-difference", "persistent-evolution"])
+def test_estimators_that_step_one_by_one_are_compiled_on_request_alone(
+    estimator: str, clock: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expect(monkeypatch, Forecast(0.0, 1.0), there=True)
+    tos = learner(hypergradient=estimator)
+    assert not worth_compiling(tos, tos.init(0), 10**6)
+
+
+@pytest.mark.parametrize(
+    ("game", "expected"), [("chicken", True), ("repeated-public-goods", False), ("braess", False)]
+)
+def test_what_is_too_large_for_c_stays_eager(
+    game: str, expected: bool, clock: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All three are forecast to be small; PyTorch's compiler takes half a minute for the last two."""
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "packages"))
+    monkeypatch.setattr(packages, "build_graph", None)
+    tos = learner(game=game)
+    assert worth_compiling(tos, tos.init(0), 10**6) is expected
