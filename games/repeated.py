@@ -285,7 +285,7 @@ def _rewards_by_agent(stage: MatrixGame) -> tuple[tuple[float, ...], ...]:
 
 def _expected(shares: Tensor, table: Tensor) -> Tensor:
     """The mean of a table [joint action, agent] under an occupancy [..., joint action]: [..., agent]."""
-    return (shares.unsqueeze(-1) * table).sum(-2)
+    return torch.tensordot(shares, table, 1)
 
 
 def _weighted_sum(shares: list[Tensor], rewards: tuple[float, ...]) -> Tensor:
