@@ -24,9 +24,9 @@ class CompiledFunction:
         function: trees of tensors -> a tree of tensors, by its arguments alone.
         name: what it is called where packages are listed.
 
-    >>> double = CompiledFunction(lambda pair: {"twice": 2 * pair[0], "sum": pair[0] + pair[1]}, "example")
-    >>> double((torch.ones(2), torch.zeros(2)))
-    {'sum': tensor([1., 1.]), 'twice': tensor([2., 2.])}
+    >>> both = CompiledFunction(lambda pair: (2 * pair[0], pair[0] + pair[1]), "example")
+    >>> both((torch.ones(2), torch.zeros(2)))
+    (tensor([2., 2.]), tensor([1., 1.]))
     """
 
     def __init__(self, function: Callable[..., Tree], name: str) -> None:

@@ -50,8 +50,6 @@ class Tabular(FeedForward):
 
     def probabilities(self, theta: Tensor) -> Tensor:
         """The whole policy, [..., observation, action], of theta [..., parameter]."""
-        if self._free == 1:  # the same, and faster: tensors whose last axis is short are slow
-            return torch.stack((theta, -theta), -1).sigmoid()
         return self.table(theta).softmax(-1)
 
     def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
