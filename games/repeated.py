@@ -285,7 +285,8 @@ def _rewards_by_agent(stage: MatrixGame) -> tuple[tuple[float, ...], ...]:
 
 def _expected(shares: Tensor, table: Tensor) -> Tensor:
     """The mean of a table [joint action, agent] under an occupancy [..., joint action]: [..., agent]."""
-    return torch.tensordot(shares, table, 1)
+    mean: Tensor = torch.tensordot(shares, table, 1)
+    return mean
 
 
 def _weighted_sum(shares: list[Tensor], rewards: tuple[float, ...]) -> Tensor:
