@@ -40,7 +40,7 @@ class Progress:
             f"{counted(config.seeds, 'seed')}, {counted(config.outer_steps, 'outer step')}, in {folder.path}"
         )
         self._bar = make_bar(MofNCompleteColumn(), TextColumn("welfare {task.fields[welfare]}"))
-        self._compiling = _FirstLine()
+        self._compiling = _FirstLines()
         self._folder, self._told = folder, False
 
     def __enter__(self) -> Progress:
@@ -80,13 +80,15 @@ class Progress:
             self._bar.update(self._bar.task_ids[0], completed=done, welfare=welfare)
 
 
-class _FirstLine(logging.Handler):
-    """Says, once for a run, that steps are being compiled, so that nobody wonders about the first minute."""
+class _FirstLines(logging.Handler):
+    """Says, once for a run, that steps are being compiled, and once that this takes long."""
 
-    told = False
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the first record; what is compiled after it belongs to the same minute."""
-        if not self.told:
-            self.told = True
-            print(f"{record.getMessage()} (This may take a minute.)", file=sys.stderr, flush=True)
+        """Print the first record of each kind."""
+        if record.msg not in self._told:
+            self._told.add(record.msg)
+            print(record.getMessage(), file=sys.stderr, flush=True)

@@ -68,6 +68,6 @@ class CompiledFunction:
         try:
             return program.package(Wanted(self.name, flat, inputs, 0, ("rows",))), results[1]
         except (NotCompilableError, OSError) as reason:
-            LOG.info("The %s runs eagerly: %s.", self.name, reason)
+            LOG.debug("The %s runs eagerly: %s.", self.name, reason)
             self.failed = isinstance(reason, OSError)
             return None

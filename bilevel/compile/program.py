@@ -113,8 +113,8 @@ class Program:
     def _build(self, form: Form, key: str, wanted: Wanted, results: Sequence[Tensor]) -> bool:
         """Build a function's package in this form, if it has one."""
         about = f"{wanted.kind} of {self.name}"
-        LOG.info("Compiling the %s, once for all: %s.", about, cache.folder())
         if form == "rows":
+            LOG.info("Compiling the %s, once for all: %s.", about, cache.folder())
             try:
                 source = (
                     make_source(wanted.function, wanted.inputs, results, wanted.out_axis)
@@ -126,6 +126,7 @@ class Program:
                 return False
             packages.build_library(source.text, key, about, source.operations)
             return True
+        LOG.info("Compiling the %s, once for all, which may take a minute: %s.", about, cache.folder())
         from bilevel.compile.aoti import make_plan  # noqa: PLC0415  # seconds of imports
 
         plan = make_plan(wanted.function, wanted.inputs)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bilevel.allocator import keep_freed_memory
 from bilevel.errors import require
 from bilevel.experiment.checkpoint import read_outer_step
 from bilevel.experiment.config import RunConfig, from_settings, load_config
@@ -93,8 +94,10 @@ def create_run(config: RunConfig, path: Path) -> RunFolder:
     Raises:
         ValueError: the folder exists (nothing is ever overwritten) or cannot be made; or the method does not
             apply to the game; or config.json could not say what the game is, because `game_name` names a
-            game of another class, or what the estimator is, because its class has no name.
+            game of another class, or what the estimator is, because its class has no name; or BILEVEL_MALLOC
+            is neither keep nor system.
     """
+    keep_freed_memory()
     config = config.in_text()
     config.method.build(config.game, config.placement)
     text = json.dumps(config.to_json(), indent=2) + "\n"

@@ -6,10 +6,11 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from bilevel import allocator
+from bilevel import allocator, create_run, default_config
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 
@@ -69,3 +70,12 @@ def test_without_glibc_nothing_is_called(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(allocator.ctypes, "CDLL", None)
     assert not allocator.keep_freed_memory()
+
+
+def test_another_choice_is_refused_before_a_run_has_a_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BILEVEL_MALLOC", "sytem")
+    with pytest.raises(ValueError, match="BILEVEL_MALLOC is keep or system, not 'sytem'"):
+        create_run(default_config("chicken", "tos"), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
