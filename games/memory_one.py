@@ -95,9 +95,9 @@ def chain_occupancy(policies: Tensor, discount: float) -> Tensor:
     own, *others = policies.unbind(-3)  # the first agent's observations number the states
     seen_by_others = _seen_by_others(agents, actions, policies.device).unbind(0)
     spread, *others_spread = _spread(agents, actions, policies.dtype, policies.device).unbind(0)
-    joint = torch.tensordot(own, spread, 1)
+    joint = own.contiguous() @ spread
     for other, seen, spread in zip(others, seen_by_others, others_spread, strict=True):
-        joint = joint * torch.tensordot(other.index_select(-2, seen), spread, 1)
+        joint = joint * (other.index_select(-2, seen) @ spread)
     start, transitions = joint[..., :1, :], joint[..., 1:, :]
     identity = _identity(agents, actions, policies.dtype, policies.device)
     shares: Tensor = (start @ torch.linalg.inv(identity - discount * transitions)).squeeze(-2)

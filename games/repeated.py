@@ -285,8 +285,7 @@ def _rewards_by_agent(stage: MatrixGame) -> tuple[tuple[float, ...], ...]:
 
 def _expected(shares: Tensor, table: Tensor) -> Tensor:
     """The mean of a table [joint action, agent] under an occupancy [..., joint action]: [..., agent]."""
-    mean: Tensor = torch.tensordot(shares, table, 1)
-    return mean
+    return shares @ table
 
 
 def _weighted_sum(shares: list[Tensor], rewards: tuple[float, ...]) -> Tensor:
