@@ -141,7 +141,17 @@ class Perceptron:
         return list(itertools.pairwise(self.sizes))
 
 
-def _affine(left: Tensor, right: Tensor, bias: Tensor) -> Tensor:
+def _affine(weights: Tensor, units: Tensor, bias: Tensor) -> Tensor:
+    """weights @ units + bias, of units [..., fan in, sample].
+
+    Few rows are multiplied several times as fast as few columns, so fewer samples than outputs go first.
+    """
+    if units.shape[-1] < weights.shape[-2]:
+        return _product(units.mT, weights.mT, bias.mT).mT
+    return _product(weights, units, bias)
+
+
+def _product(left: Tensor, right: Tensor, bias: Tensor) -> Tensor:
     """left @ right + bias, in one pass where there is one batch axis."""
     if left.dim() == right.dim() == bias.dim() == 3 and len(left) == len(right):
         return torch.baddbmm(bias, left, right)
