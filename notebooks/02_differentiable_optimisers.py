@@ -314,8 +314,9 @@ print(
 #
 # ## Memory
 #
-# `higher` and TorchOpt build one graph over all steps and keep everything that was computed in it. Walking
-# back step by step keeps the weights between steps, and computes the rest again. Keeping only some of those
+# `higher` and TorchOpt build one graph over all steps and keep everything that was computed in it; so does
+# `Unrolled` while that takes less than 1 GiB, since it is faster. With `recompute=True` it walks back step by
+# step: it keeps the weights between steps, and computes the rest again. Keeping only some of those
 # (segments), or carrying the derivative along (forward), takes less still when steps are many. The picture
 # counts bytes of tensors, the most that are alive at once, by the number of steps; the lines of TorchOpt
 # and `higher` nearly cover each other:
@@ -329,7 +330,7 @@ counts = [2**power for power in range(1, lengths.bit_length())]
 ways = {
     "TorchOpt": (RED, ":", lambda n: with_torchopt(lambda module: torchopt.MetaSGD(module, lr=RATE), n)),
     "higher": (AMBER, "-.", lambda n: with_higher(lambda w: torch.optim.SGD(w, lr=RATE), n)),
-    "step by step": (BLUE, "-", lambda n: with_ours(sgd(RATE), steps=n)),
+    "step by step": (BLUE, "-", lambda n: with_ours(sgd(RATE), Unrolled(recompute=True), n)),
     "step by step, segments": (GREEN, "--", lambda n: with_ours(sgd(RATE), Unrolled(segments="sqrt"), n)),
     "forward (one knob)": (PURPLE, (0, (6, 2, 1, 2)), lambda n: with_ours(sgd(RATE), Forward(), n)),
 }
