@@ -423,7 +423,7 @@ check_1(share_left)
 # **Exercise 2 (the walk back).** Write the boxed equation as a loop. `torch.func.vjp(step, theta, phi)`
 # gives the step's value and a function `pull`; `pull(a)` is the pair
 # $\big(\frac{\partial S}{\partial\theta}^{\!\top} a,\ \frac{\partial S}{\partial\varphi}^{\!\top} a\big)$.
-# This is what the library does. It never builds one big graph.
+# This is what the library does where one graph of all steps would take more than 1 GiB.
 
 
 # %% tags=["exercise-2"]

@@ -118,8 +118,8 @@ plt.show()
 #   not overwrite.
 # * **TorchOpt** has optimisers of its own: as functions (`init`, `update`) or as `MetaSGD`, `MetaAdam` for
 #   modules.
-# * **This toolkit** uses TorchOpt's functional form, and never builds the big graph over all steps: it
-#   keeps the weights between steps and walks back one step at a time.
+# * **This toolkit** uses TorchOpt's functional form, and keeps the graph over all steps while it is small:
+#   beyond 1 GiB it keeps the weights between steps and walks back one step at a time.
 
 # %% [markdown]
 # ## The key equation

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,10 +113,9 @@ assert not [name for name in sys.modules if name.startswith(("torch._inductor", 
 def test_the_next_process_builds_nothing_and_no_process_uses_a_folder_of_foreseeable_name(
     shared_cache: Path, tmp_path: Path
 ) -> None:
-    seconds, built = [], []
+    built = []
     environment = {name: value for name, value in os.environ.items() if name != aoti.COMPILER_FOLDER}
     for _ in range(2):
-        began = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", SCRIPT],
             env={**environment, "TMPDIR": str(tmp_path)},
@@ -126,10 +124,8 @@ def test_the_next_process_builds_nothing_and_no_process_uses_a_folder_of_foresee
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        seconds.append(time.perf_counter() - began)
         built.append(int(done.stdout))
     assert built == [1, 0]
-    assert seconds[1] < seconds[0]
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
