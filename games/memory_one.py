@@ -94,9 +94,9 @@ def chain_occupancy(policies: Tensor, discount: float) -> Tensor:
     agents, _, actions = policies.shape[-3:]
     own, *others = policies.unbind(-3)  # the first agent's observations number the states
     seen_by_others = _seen_by_others(agents, actions, policies.device).unbind(0)
-    spread, *others_spread = _spread(agents, actions, policies.dtype, policies.device).unbind(0)
-    joint = own.contiguous() @ spread
-    for other, seen, spread in zip(others, seen_by_others, others_spread, strict=True):
+    own_spread, *spreads = _spread(agents, actions, policies.dtype, policies.device).unbind(0)
+    joint = own.contiguous() @ own_spread
+    for other, seen, spread in zip(others, seen_by_others, spreads, strict=True):
         joint = joint * (other.index_select(-2, seen) @ spread)
     start, transitions = joint[..., :1, :], joint[..., 1:, :]
     identity = _identity(agents, actions, policies.dtype, policies.device)

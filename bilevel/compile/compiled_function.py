@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from bilevel.compile.forms import Members
-from bilevel.compile.functions import NotCompilableError, TreeForm
+from bilevel.compile.functions import NotCompilableError, TreeForm, plain_leaves
 from bilevel.compile.plans import LOG, Inputs
 from bilevel.compile.program import Package, Program, Wanted
 from bilevel.tree import Tensors, Tree, detach
@@ -41,8 +41,7 @@ class CompiledFunction:
         Raises:
             NotCompilableError: a leaf is no tensor.
         """
-        leaves, form = TreeForm.split(trees, f"the inputs of the {self.name}")
-        leaves = tuple([leaf.detach().contiguous() for leaf in leaves])
+        leaves, form = plain_leaves(trees, f"the inputs of the {self.name}")
         kinds = tuple([(leaf.shape, leaf.dtype, leaf.device) for leaf in leaves])
         key = form, kinds, torch.get_num_threads()
         if key not in self._found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -67,6 +67,21 @@ class TreeForm(NamedTuple):
         """The leaves with others in the place of those that carry gradients."""
         others = iter(floating)
         return [next(others) if floats else leaf for leaf, floats in zip(leaves, self.floating, strict=True)]
+
+
+def contiguous(leaves: Iterable[Tensor]) -> Tensors:
+    """Detach leaves, and lay them out as packages take them."""
+    return tuple([leaf.detach().contiguous() for leaf in leaves])
+
+
+def plain_leaves(tree: Tree, name: str) -> tuple[Tensors, TreeForm]:
+    """Take a tree apart into leaves as packages take them.
+
+    Raises:
+        NotCompilableError: a leaf is no tensor.
+    """
+    leaves, form = TreeForm.split(tree, name)
+    return contiguous(leaves), form
 
 
 NOTHING = TreeForm(optree.tree_flatten(cast(Tree, None), namespace=NAMESPACE)[1], ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,8 +17,10 @@ from bilevel.compile.functions import (
     NotCompilableError,
     TreeForm,
     advance_function,
+    contiguous,
     held_functions,
     outer_function,
+    plain_leaves,
     pull_function,
     push_function,
 )
@@ -42,12 +44,12 @@ class CompiledKernels:
 
     def __init__(self, problem: BilevelProblem, phi: Tree) -> None:
         self.problem, self.eager = problem, EagerKernels(problem, phi)
-        self._phi, self._phi_form = _take_apart(phi, "the outer variables")
+        self._phi, self._phi_form = plain_leaves(phi, "the outer variables")
         self._data: tuple[Tree, Tensors, TreeForm] = (None, (), TreeForm.split(None, "")[1])
 
     def start(self, theta: Tree, opt_state: Tree) -> Tensors:
         """Take the state apart, and find what is known of this problem."""
-        state, self._state_form = _take_apart((theta, opt_state), "theta and the optimiser's state")
+        state, self._state_form = plain_leaves((theta, opt_state), "theta and the optimiser's state")
         self.program = registry.find(self.problem, (state, self._state_form), (self._phi, self._phi_form))
         return state
 
@@ -60,7 +62,7 @@ class CompiledKernels:
         """Take one step."""
         package = self._package("step", state, data)
         if package is None:
-            return _take_apart(self.eager.advance(self.trees(state), data), "the state")[0]
+            return plain_leaves(self.eager.advance(self.trees(state), data), "the state")[0]
         return tuple(package.run(self._inputs(state, data)))
 
     def vjp(self, state: Tensors, data: Tree) -> tuple[Tensors, PullBack]:
@@ -99,14 +101,14 @@ class CompiledKernels:
         package = self._package("outer loss", state, data)
         if package is None:
             loss, cotangent, gradient = self.eager.outer(self.trees(state), data)
-            return loss, _contiguous(cotangent), _contiguous(gradient)
+            return loss, contiguous(cotangent), contiguous(gradient)
         count = sum(self._state_form.floating)
         loss, *rest = package.run(self._inputs(state, data))
         return loss, tuple(rest[:count]), tuple(rest[count:])
 
     def tangents(self, stacked: Tensors) -> list[Tensors]:
         """One tuple for each direction."""
-        return [_contiguous(leaves) for leaves in zip(*(leaf.unbind() for leaf in stacked), strict=True)]
+        return [contiguous(leaves) for leaves in zip(*(leaf.unbind() for leaf in stacked), strict=True)]
 
     def push(self, state: Tensors, data: Tree, tangents: list[Tensors], directions: Tensors) -> list[Tensors]:
         """Push one direction after the other: a graph of all of them would be long."""
@@ -156,7 +158,7 @@ class CompiledKernels:
 
     def _split(self, data: Tree) -> tuple[Tensors, TreeForm]:
         if data is not self._data[0]:
-            self._data = (data, *_take_apart(data, "the data"))
+            self._data = (data, *plain_leaves(data, "the data"))
         return self._data[1], self._data[2]
 
     def _package(self, kind: str, state: Tensors, data: Tree, more: Tensors = ()) -> Package | None:
@@ -229,13 +231,3 @@ def warn_once(program: Program, kind: str, reason: Exception) -> None:
         CompileWarning,
         stacklevel=2,
     )
-
-
-def _take_apart(tree: Tree, name: str) -> tuple[Tensors, TreeForm]:
-    leaves, form = TreeForm.split(tree, name)
-    return _contiguous(leaves), form
-
-
-def _contiguous(leaves: Iterable[Tensor]) -> Tensors:
-    """Leaves as packages take them."""
-    return tuple([leaf.detach().contiguous() for leaf in leaves])

@@ -21,6 +21,7 @@ from bilevel.compile.functions import (
     TreeForm,
     advance_function,
     outer_function,
+    plain_leaves,
     pull_function,
     whole_function,
 )
@@ -133,10 +134,10 @@ def take_apart(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree,
     if isinstance(inner, Recorded) and len(lots) < steps:
         return None
     try:
-        state, state_form = _split((theta, opt_state))
-        phi_leaves, phi_form = _split(phi)
-        outer_data, last = _split(outer.data)
-        seen = [_split(lot) for lot in lots]
+        state, state_form = plain_leaves((theta, opt_state), "the inputs")
+        phi_leaves, phi_form = plain_leaves(phi, "the inputs")
+        outer_data, last = plain_leaves(outer.data, "the inputs")
+        seen = [plain_leaves(lot, "the inputs") for lot in lots]
     except NotCompilableError:
         return None
     leaves, form = seen[0]
@@ -147,11 +148,6 @@ def take_apart(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree,
     return Given(
         problem, forms, last, state, phi_leaves, outer_data, [lot for lot, _ in seen], trees, outer.data
     )
-
-
-def _split(tree: Tree) -> tuple[Tensors, TreeForm]:
-    leaves, form = TreeForm.split(tree, "the inputs")
-    return tuple([leaf.detach().contiguous() for leaf in leaves]), form
 
 
 def _kinds(leaves: Tensors) -> list[tuple[torch.Size, torch.dtype]]:
