@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from bilevel.compile import cache
+from bilevel.compile import _cache as cache
 from bilevel.hypergradient import ESTIMATORS
 from bilevel.methods import METHODS
-from bilevel.tasks.registry import TASKS
-from games.catalogue import CATALOGUE
+from bilevel.tasks import TASKS
+from games._catalogue import CATALOGUE
 
 collect_ignore = [
-    "bilevel/tuning/lightning_callback.py",
-    "bilevel/tuning/transformers_trainer.py",
+    "bilevel/loss_weights/_lightning.py",
+    "bilevel/loss_weights/_transformers.py",
     "tests/bilevel/cli/foreign_file.py",  # registers games, which is what commands load it for
 ]
 """They have no doctests, and import what is large or not installed."""

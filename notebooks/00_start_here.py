@@ -15,10 +15,10 @@ import matplotlib.pyplot as plt
 import torch
 from checks.start_here import check_1
 from IPython.display import Markdown, display
-from lesson import BLACK, GREY, draw_band, size, use_style
+from lesson import BLACK, GRAY, draw_band, size, use_style
 
 import bilevel
-from bilevel.report.style import looks
+from bilevel.report import looks
 
 use_style()
 
@@ -48,9 +48,9 @@ figure, axes = plt.subplots()
 for method, look in looks(list(WORDS)).items():
     welfare = train(method)
     steps = range(1, len(welfare) + 1)
-    draw_band(axes, steps, welfare, label=WORDS[method], colour=look["color"], linestyle=look["linestyle"])
+    draw_band(axes, steps, welfare, label=WORDS[method], color=look["color"], linestyle=look["linestyle"])
 for height, words, side in ((-2, "both always cooperate", "bottom"), (-4, "both always defect", "top")):
-    axes.axhline(height, color=GREY, linestyle="--", linewidth=1)
+    axes.axhline(height, color=GRAY, linestyle="--", linewidth=1)
     beside = height + (0.04 if side == "bottom" else -0.04)
     axes.text(0.98, beside, words, transform=axes.get_yaxis_transform(), ha="right", va=side)
 axes.set(
@@ -99,7 +99,7 @@ def end(phi, steps=5, rate=0.2):
 phi = torch.tensor(1.0, requires_grad=True)
 (from_scratch,) = torch.autograd.grad((end(phi) - 1) ** 2, phi)
 
-from bilevel.optimisers import sgd
+from bilevel.optimizers import sgd
 
 inner = sgd(0.2)
 problem = bilevel.BilevelProblem(
@@ -120,8 +120,8 @@ print(f"the library says           {by_library:.6f}")
 LESSONS = [  # name, question, minutes, comes after
     ("01_two_levels", "How do you turn a knob through somebody else's learning?", 35, []),
     (
-        "02_differentiable_optimisers",
-        "How do you differentiate an optimiser, and where do gradients get lost?",
+        "02_differentiable_optimizers",
+        "How do you differentiate an optimizer, and where do gradients get lost?",
         40,
         ["01"],
     ),
@@ -166,7 +166,7 @@ for name, _, _, after in LESSONS:
         axes.annotate(
             "", PLACES[name[:2]], PLACES[before],
             arrowprops={
-                "arrowstyle": "->", "color": GREY, "linewidth": 1.5, "shrinkA": 2, "shrinkB": 2,
+                "arrowstyle": "->", "color": GRAY, "linewidth": 1.5, "shrinkA": 2, "shrinkB": 2,
                 "patchA": boxes[before].get_bbox_patch(), "patchB": boxes[name[:2]].get_bbox_patch(),
             },
         )  # fmt: skip

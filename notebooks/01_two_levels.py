@@ -8,7 +8,7 @@
 # first teacher's share of the lessons. The head wants neither $A$ nor $B$ but the goal $C$, and cannot
 # teach. All the head can do is turn the knob, let the pupil learn, look at the result, and turn again.
 #
-# That is *bilevel optimisation*: an outer problem (choose $\varphi$) around an inner one (learn, given
+# That is *bilevel optimization*: an outer problem (choose $\varphi$) around an inner one (learn, given
 # $\varphi$). With a million skills and a network as the pupil it is how rewards are shared, losses are
 # weighted and learning rates are set in the rest of these lessons. Here it has a closed form, so that
 # nothing has to be believed.
@@ -17,7 +17,7 @@
 import matplotlib.pyplot as plt
 import torch
 from checks.two_levels import check_1, check_2, check_3
-from lesson import AMBER, BLACK, BLUE, GREEN, GREY, PURPLE, RED, SKY, explore, size, use_style
+from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, SKY, explore, size, use_style
 
 use_style()
 torch.set_default_dtype(torch.float64)  # 16 digits: exact enough to compare with
@@ -53,7 +53,7 @@ def learn(phi, steps, theta=START):
 # %% [markdown]
 # ## A picture of the answer
 #
-# Left: what the pupil does, for one setting of the knob. Each dot is a lesson; along a grey line the inner
+# Left: what the pupil does, for one setting of the knob. Each dot is a lesson; along a gray line the inner
 # loss is the same, and the middle of those lines is where the lessons pull. Right: what the head sees, how
 # far the pupil ends from the goal, by the knob. The head's curve depends on *how long* the pupil learns, and
 # so does the best setting. (After 3 lessons the best is the smallest knob that was tried.)
@@ -94,10 +94,10 @@ def how_far(knobs, steps):
 
 def draw_outer(axes):
     """The outer problem: how far from the goal the pupil ends, for every knob."""
-    for steps, (colour, dashes) in LESSONS.items():
+    for steps, (color, dashes) in LESSONS.items():
         far = how_far(KNOBS, steps)
-        axes.plot(KNOBS, far, color=colour, linestyle=dashes, label=f"after {steps} lessons")
-        axes.plot(KNOBS[far.argmin()], far.min(), "o", color=colour)
+        axes.plot(KNOBS, far, color=color, linestyle=dashes, label=f"after {steps} lessons")
+        axes.plot(KNOBS[far.argmin()], far.min(), "o", color=color)
     axes.set(xlabel="knob $\\varphi$ (share of the first teacher)", ylabel="outer loss F", ylim=(-0.1, 2.2))
     axes.legend()
 
@@ -228,7 +228,7 @@ print(f"differences {differences:.12f}   (turn the knob by 0.00001 and look)")
 # %%
 from bilevel import BilevelProblem, Unrolled, inner_step
 from bilevel.hypergradient import Forward, Implicit, Truncated
-from bilevel.optimisers import sgd
+from bilevel.optimizers import sgd
 
 inner = sgd(RATE)
 problem = BilevelProblem(
@@ -267,15 +267,15 @@ except ValueError as refusal:
 lengths = torch.unique(torch.logspace(0.5, 2.2, size(40, fast=5)).long())
 truth = torch.stack([closed_form(phi, int(n)) for n in lengths])
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
-for label, colour, dashes, estimate in (
+for label, color, dashes, estimate in (
     ("unrolled, forward", BLUE, "-", unrolled),
     ("implicit", GREEN, "--", implicit),
     ("truncated to 3", AMBER, "-.", lambda knob, n: truncated(knob, n, 3)),
     ("truncated to 10", RED, ":", lambda knob, n: truncated(knob, n, min(n, 10))),
 ):
     found = torch.stack([estimate(phi, int(n)) for n in lengths])
-    left.plot(lengths, found, color=colour, linestyle=dashes, label=label)
-    right.plot(lengths, (found - truth).abs().clamp(min=1e-17), color=colour, linestyle=dashes, label=label)
+    left.plot(lengths, found, color=color, linestyle=dashes, label=label)
+    right.plot(lengths, (found - truth).abs().clamp(min=1e-17), color=color, linestyle=dashes, label=label)
 left.set(xscale="log", xlabel="lessons K", ylabel="estimate of dF/d$\\varphi$", title="what each one says")
 right.set(
     xscale="log", yscale="log", xlabel="lessons K", ylabel="distance from the closed form", title="its error"
@@ -335,7 +335,7 @@ def descend(estimate, rounds=size(200, fast=3), rate=0.05):
 
 
 figure, axes = plt.subplots()
-for label, colour, dashes, estimate in (
+for label, color, dashes, estimate in (
     ("unrolled, forward", BLUE, "-", lambda knob: unrolled(knob, 10)),
     ("implicit", GREEN, "--", lambda knob: implicit(knob, 10)),
     ("truncated to 3", AMBER, "-.", lambda knob: truncated(knob, 10, 3)),
@@ -344,7 +344,7 @@ for label, colour, dashes, estimate in (
     knob, losses = descend(estimate)
     axes.plot(
         losses,
-        color=colour,
+        color=color,
         linestyle=dashes,
         label=f"{label}: ends at knob {knob:.3f}, F = {losses[-1]:.4f}",
     )
@@ -380,7 +380,7 @@ def play(phi, steps, walked_back):
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
     draw_plane(left, knob, steps)
     here = outer_loss(learn(knob, steps)[-1])
-    right.plot(KNOBS, how_far(KNOBS, steps), color=GREY, label=f"F after {steps} lessons")
+    right.plot(KNOBS, how_far(KNOBS, steps), color=GRAY, label=f"F after {steps} lessons")
     right.plot(knob, here, "o", color=BLACK)
     reach = torch.tensor([-0.12, 0.12])
     for label, look, slope in (
@@ -479,4 +479,4 @@ check_3(neumann, implicit, truncated, learn)
 #   1911.02590; Rajeswaran and others, *Meta-learning with implicit gradients*, arXiv 1909.04630.
 # * In this toolkit: `docs/choosing.md`, a list to go down until a line fits your problem, and
 #   `bilevel.check_hypergradient`, which compares all estimators on it.
-# * Next: `02_differentiable_optimisers`, where the pupil learns with Adam and things get lost.
+# * Next: `02_differentiable_optimizers`, where the pupil learns with Adam and things get lost.

@@ -18,7 +18,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 from checks.social_dilemmas import STRANGERS, check_1, check_2, check_3, check_4
-from lesson import AMBER, BLACK, BLUE, GREEN, GREY, RED, SKY, explore, press, size, use_style
+from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, RED, SKY, explore, press, size, use_style
 
 use_style()
 torch.set_default_dtype(torch.float64)
@@ -31,7 +31,7 @@ torch.set_default_dtype(torch.float64)
 # although the other cooperates, $T > R$. **Fear**: defecting pays when the other defects, $P > S$.
 
 # %%
-from games.catalogue import make
+from games import make
 
 NAMED = {  # words, and where they stand beside the point
     "prisoners-dilemma": ("prisoner's dilemma\n(years in prison)", (-8, -6), "right"),
@@ -42,13 +42,13 @@ NAMED = {  # words, and where they stand beside the point
 }
 
 figure, axes = plt.subplots(figsize=(9, 6))
-for low, high, left, right, colour, words in (
+for low, high, left, right, color, words in (
     (1, 2.5, -2, 0, RED, "greed and fear"),
     (1, 2.5, 0, 1.5, AMBER, "greed only"),
     (-1.4, 1, -2, 0, SKY, "fear only"),
     (-1.4, 1, 0, 1.5, GREEN, "neither: no dilemma"),
 ):
-    axes.fill_between([left, right], low, high, color=colour, alpha=0.25, linewidth=0)
+    axes.fill_between([left, right], low, high, color=color, alpha=0.25, linewidth=0)
     axes.text(left + 0.08, low + 0.1, words, weight="bold")
 for name, (words, offset, side) in NAMED.items():
     game = make(name)
@@ -56,8 +56,8 @@ for name, (words, offset, side) in NAMED.items():
     s, t = ((value - game.punishment) / worth for value in (game.sucker, game.temptation))
     axes.plot(s, t, "o", color=BLACK)
     axes.annotate(words, (s, t), offset, textcoords="offset points", fontsize=11, va="top", ha=side)
-axes.plot([-0.5, 1.5], [2.5, 0.5], color=GREY, linestyle="--", linewidth=1)
-axes.text(0.4, 2.05, "above the line taking turns\nbeats cooperating: T + S > 2R", fontsize=11, color=GREY)
+axes.plot([-0.5, 1.5], [2.5, 0.5], color=GRAY, linestyle="--", linewidth=1)
+axes.text(0.4, 2.05, "above the line taking turns\nbeats cooperating: T + S > 2R", fontsize=11, color=GRAY)
 axes.set(xlim=(-2, 1.5), ylim=(-1.4, 2.5))
 axes.set_xlabel("S: cooperating alone (if R = 1, P = 0)")
 axes.set_ylabel("T: defecting alone (if R = 1, P = 0)")
@@ -159,9 +159,8 @@ print("price of anarchy:", price_of_anarchy(good, 4))
 # ## The library's version
 
 # %%
-from games.anarchy import price_of_selfishness
-from games.dilemma import dilemma_test, schelling
-from games.families import PublicGoods
+from games.matrix import PublicGoods
+from games.theory import dilemma_test, price_of_selfishness, schelling
 
 game = PublicGoods(agents=4, k=2)
 data, prices = schelling(game), price_of_selfishness(game)
@@ -198,7 +197,7 @@ def draw_pot(agents, k):
     left.legend()
     multipliers = torch.arange(0.55, agents + 1.5, 0.1).tolist()
     prices = [price_of_anarchy(lambda actions: public_good(actions, value), agents) for value in multipliers]
-    right.plot(multipliers, prices, ".", color=GREY)
+    right.plot(multipliers, prices, ".", color=GRAY)
     right.plot(k, price_of_anarchy(payoffs, agents), "o", color=BLACK, label=f"k = {k:g}")
     right.set(xlabel="multiplier k", ylabel="price of anarchy", ylim=(0.5, agents + 0.5))
     right.legend()
@@ -243,7 +242,7 @@ def draw_match(mine, theirs, rewards):
     total, rounds = rewards.cumsum(0), range(1, len(rewards) + 1)
     axes.plot(rounds, total[:, 0], color=BLUE, marker="o", label=f"you:   {mine}")
     axes.plot(rounds, total[:, 1], color=RED, marker="s", linestyle="--", label=f"other: {theirs}")
-    axes.plot(rounds, [-r for r in rounds], color=GREY, linestyle=":", label="had both cooperated")
+    axes.plot(rounds, [-r for r in rounds], color=GRAY, linestyle=":", label="had both cooperated")
     axes.set(xlabel="round", ylabel="payoff so far (years, below 0)", xticks=rounds)
     axes.legend(prop={"family": "monospace"})
     plt.show()

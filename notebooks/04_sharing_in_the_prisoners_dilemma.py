@@ -22,9 +22,9 @@
 import matplotlib.pyplot as plt
 import torch
 from checks.sharing_in_the_prisoners_dilemma import check_1, check_2, check_3
-from lesson import BLACK, BLUE, GREEN, GREY, PURPLE, RED, draw_band, explore, size, use_style
+from lesson import BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
 
-from bilevel.experiment.statistics import interquartile_interval
+from bilevel.experiments import interquartile_interval
 
 use_style()
 torch.set_default_dtype(torch.float64)
@@ -77,18 +77,18 @@ def start(*batch, seed=0):
     return torch.randn(*batch, 2, generator=torch.Generator().manual_seed(seed))
 
 
-def learn_to_share(costs, steps, own=0.5, rate=0.02, outer=OUTER, optimiser=torch.optim.Adam):
+def learn_to_share(costs, steps, own=0.5, rate=0.02, outer=OUTER, optimizer=torch.optim.Adam):
     """Both levels: after every few policy updates sharing moves, by the gradient through these updates.
 
     costs: what giving everything away is made to cost each agent; a run for each entry. own: the share that
-    both keep at first. rate: of the sharing, which `optimiser` moves, for so many outer steps.
+    both keep at first. rate: of the sharing, which `optimizer` moves, for so many outer steps.
     Returns the share given and how often agents clean, [outer step, cost, seed].
     """
     theta = start(SEEDS).expand(len(costs), -1, -1).clone()
     phi = torch.zeros(len(costs), SEEDS, 2, 2)  # logits: a softmax makes rows that sum to 1
     phi += torch.eye(2) * torch.tensor(own / (1 - own)).log()
     phi.requires_grad_()
-    mover = optimiser([phi], lr=rate)
+    mover = optimizer([phi], lr=rate)
     given, cleans = [], []
     for _ in range(outer):
         T = phi.softmax(-1)
@@ -117,18 +117,18 @@ TRIED = torch.linspace(0.2, 0.5, size(61, fast=4))
 OBJECTIVES = (("welfare alone", RED), ("giving costs 4", GREEN))
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
-for bonus, colour, dashes in ((0.0, PURPLE, "--"), (BONUS, BLUE, "-")):
+for bonus, color, dashes in ((0.0, PURPLE, "--"), (BONUS, BLUE, "-")):
     ends = [learn(start(20), sharing(w, w), size(1000, fast=20), bonus).sigmoid().mean(-1) for w in TRIED]
-    draw_band(left, TRIED, torch.stack(ends), label=f"bonus {bonus:g}", colour=colour, linestyle=dashes)
+    draw_band(left, TRIED, torch.stack(ends), label=f"bonus {bonus:g}", color=color, linestyle=dashes)
 left.axvline(THEORY, color=BLACK, linewidth=1, label=f"theory: {THEORY:.3f}")
 left.set(xlabel="share w that both give away", ylabel="chance of cleaning", title="sharing stands still")
 left.legend(loc="center right")
 print(f"After {OUTER} outer steps, {SEEDS} seeds (interquartile mean and 95 % interval):")
 for rate, dashes in ((0.1, "-"), (0.02, ":")):
     given, cleans = learn_to_share([0.0, 4.0], steps=25, rate=rate)
-    for row, (label, colour) in enumerate(OBJECTIVES):
+    for row, (label, color) in enumerate(OBJECTIVES):
         draw_band(
-            right, range(OUTER), given[:, row], label=f"{label}, step {rate}", colour=colour, linestyle=dashes
+            right, range(OUTER), given[:, row], label=f"{label}, step {rate}", color=color, linestyle=dashes
         )
         print(f"{label:15} step {rate:.2f}  gives {over_seeds(given[-1, row])}, ", end="")
         print(f"cleans with chance {over_seeds(cleans[-1, row])}")
@@ -148,7 +148,7 @@ plt.show()
 #   of which I now bear only the part I keep; and it saves you 2, of which I now get the part that you
 #   give. If the second is more than the first I clean, for my own good.
 # * **The minimal transfer** is the least that all must give so that doing their part in the group's
-#   optimum is best for each, *whatever the others do*. A linear programme finds it for any table of
+#   optimum is best for each, *whatever the others do*. A linear program finds it for any table of
 #   payoffs, or shows that there is none.
 # * A **learner of sharing** knows nothing of that. It asks: if I shift the sharing a little, how much
 #   better off is the group after the policies' next updates? That is the meta-gradient of lesson 1,
@@ -280,7 +280,7 @@ print(f"through the updates {meta_gradient.tolist()}, closed form {3 * alpha * u
 # %% [markdown]
 # ## The library's version
 #
-# `share` hands out rewards, `minimal_transfer` is the linear programme, and `ToS` learns both levels.
+# `share` hands out rewards, `minimal_transfer` is the linear program, and `ToS` learns both levels.
 
 # %%
 import bilevel
@@ -292,8 +292,8 @@ print("share       ", bilevel.share(KITCHEN[1, 0], sharing(0.4, 0.1)))
 print("from scratch", KITCHEN[1, 0] @ sharing(0.4, 0.1))
 for name in ("prisoners-dilemma", "prisoners-dilemma-axelrod", "chicken", "stag-hunt"):
     game = games.make(name)
-    programme, halving = 1 - games.minimal_transfer(game).s, least_share(game.payoffs())
-    print(f"{name:26} least share {programme:.6f} by linear programme, {halving:.6f} by halving")
+    program, halving = 1 - games.minimal_transfer(game).s, least_share(game.payoffs())
+    print(f"{name:26} least share {program:.6f} by linear program, {halving:.6f} by halving")
 
 # %%
 method = ToS(
@@ -347,10 +347,10 @@ def welfare_and_slope(w, steps, bonus=0.0):
 
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
-for steps, colour, dashes in ((2, PURPLE, ":"), (10, BLUE, "-."), (50, GREEN, "--"), (250, RED, "-")):
+for steps, color, dashes in ((2, PURPLE, ":"), (10, BLUE, "-."), (50, GREEN, "--"), (250, RED, "-")):
     welfare, slope = welfare_and_slope(shares, size(steps, fast=2))
-    left.plot(shares, welfare, color=colour, linestyle=dashes, label=f"K = {steps}")
-    right.plot(shares, slope, color=colour, linestyle=dashes, label=f"K = {steps}")
+    left.plot(shares, welfare, color=color, linestyle=dashes, label=f"K = {steps}")
+    right.plot(shares, slope, color=color, linestyle=dashes, label=f"K = {steps}")
     beyond = slope[shares >= 0.6][0]
     print(f"K = {steps:3}: the least slope anywhere is {slope.min():.1e}; at w = 0.6 it is {beyond:.1e}")
 for axes in (left, right):
@@ -376,7 +376,7 @@ for name, settings in {
     "Adam, step 0.1, K = 25": {"steps": 25, "rate": 0.1},
     "Adam, step 0.1, K = 1": {"steps": 1, "rate": 0.1},
     "the same, but 0.8 kept at first": {"steps": 1, "rate": 0.1, "own": 0.8},
-    "plain gradient, step 0.1, K = 25": {"steps": 25, "rate": 0.1, "optimiser": torch.optim.SGD},
+    "plain gradient, step 0.1, K = 25": {"steps": 25, "rate": 0.1, "optimizer": torch.optim.SGD},
 }.items():
     given, cleans = learn_to_share([0.0], **settings)
     print(f"{name:33} {over_seeds(given[-1, 0])}   cleans with chance {cleans[-1].min():.3f} or more")
@@ -414,11 +414,11 @@ most = (COST + HELP) / (4 * BONUS)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
 w = torch.linspace(0, 0.7, 300)
-for cost, colour, dashes in ((0.0, RED, "-"), (2.0, PURPLE, ":"), (5.0, GREEN, "-."), (9.0, GREY, "--")):
-    left.plot(w, at_rest(w, cost), color=colour, linestyle=dashes, label=f"giving costs {cost:g}")
+for cost, color, dashes in ((0.0, RED, "-"), (2.0, PURPLE, ":"), (5.0, GREEN, "-."), (9.0, GRAY, "--")):
+    left.plot(w, at_rest(w, cost), color=color, linestyle=dashes, label=f"giving costs {cost:g}")
     if 0 < cost < most:
         there = stops_at(torch.tensor(cost))
-        left.plot(there, at_rest(there, cost), "o", color=colour)
+        left.plot(there, at_rest(there, cost), "o", color=color)
 left.axvline(THEORY, color=BLACK, linestyle="--", linewidth=1, label="least share")
 left.set(
     xlabel="share w that both give", ylabel="outer objective at rest", title="theory (dots: where it stops)"
@@ -426,9 +426,9 @@ left.set(
 left.legend(loc="lower left", fontsize=10)
 fine = torch.linspace(0.05, most, 200)
 right.plot(fine, stops_at(fine), color=BLACK, label="theory, policies at rest")
-for (steps, (given, _)), colour, marker in zip(runs.items(), (BLUE, GREEN), "so", strict=True):
+for (steps, (given, _)), color, marker in zip(runs.items(), (BLUE, GREEN), "so", strict=True):
     draw_band(
-        right, costs, given[-1], label=f"learner, K = {steps}", colour=colour, marker=marker, markersize=5
+        right, costs, given[-1], label=f"learner, K = {steps}", color=color, marker=marker, markersize=5
     )
 right.axhline(THEORY, color=BLACK, linestyle="--", linewidth=1, label="least share")
 right.set(xlabel="cost c of giving everything", ylabel="share given at the end", title="theory and learner")
@@ -491,7 +491,7 @@ def play(given_by_0, given_by_1):
         (0.02, 0.65, "only 0"),
         (0.6, 0.05, "only 1"),
     ):
-        right.text(x, y, words, color=GREY)
+        right.text(x, y, words, color=GRAY)
     right.plot(given_by_0, given_by_1, "o", color=RED, markersize=10, label="here")
     right.set(xlabel="share that 0 gives", ylabel="share that 1 gives", title="theory: who cleans")
     right.legend(loc="upper right")
@@ -569,7 +569,7 @@ check_3(slope)
 # ## What to read
 #
 # * Willis and others, *Resolving social dilemmas with minimal reward transfer*, arXiv 2310.12928: the
-#   linear programme, and its answer for many games.
+#   linear program, and its answer for many games.
 # * Yi and others, *Learning to share in multi-agent reinforcement learning*, arXiv
 #   2112.08702: the learner of sharing.
 # * Yang and others, *Learning to incentivize other learning agents*, arXiv 2006.06051: paying instead

@@ -18,9 +18,9 @@
 import matplotlib.pyplot as plt
 import torch
 from checks.learning_to_share import check_1, check_2, check_3
-from lesson import AMBER, BLACK, BLUE, GREEN, GREY, PURPLE, RED, draw_band, explore, size, use_style
+from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
 
-from bilevel.experiment.statistics import interquartile_interval
+from bilevel.experiments import interquartile_interval
 
 use_style()
 torch.set_default_dtype(torch.float64)
@@ -133,7 +133,7 @@ def draw_ring(axes, T, title):
                         "linestyle": "-" if j == (i + 1) % AGENTS else "--",
                     },
                 )
-        axes.plot(*place[i], "o", color=GREY, markersize=24)
+        axes.plot(*place[i], "o", color=GRAY, markersize=24)
         axes.text(*place[i], str(i), ha="center", va="center", color="white", weight="bold")
     axes.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), title=title, aspect="equal")
     axes.axis("off")
@@ -146,8 +146,8 @@ theta, plain = start(), []
 for _ in range(OUTER):
     theta = learn(theta, keep, 1)
     plain.append(rewards(theta.sigmoid()).sum(-1))
-draw_band(right, range(OUTER), welfare, label="sharing learns, too", colour=GREEN)
-draw_band(right, range(OUTER), torch.stack(plain), label="0.8 kept for ever", colour=AMBER, linestyle="-.")
+draw_band(right, range(OUTER), welfare, label="sharing learns, too", color=GREEN)
+draw_band(right, range(OUTER), torch.stack(plain), label="0.8 kept for ever", color=AMBER, linestyle="-.")
 right.axhline(AGENTS * HELP, color=BLACK, linewidth=1, label="all dig")
 right.set(xlabel="policy updates", ylabel="welfare of all", title=f"{SEEDS} seeds")
 right.legend(loc="center right", fontsize=10)
@@ -247,7 +247,7 @@ print(f"library      {over_seeds(metrics['welfare'])}")
 print(f"from scratch {over_seeds(scratch[-1])}   the same welfare: {same[0]}, the same shares: {same[1]}")
 
 # %% [markdown]
-# And theory (lesson 4's linear programme, along the graph): what is the least that must be given?
+# And theory (lesson 4's linear program, along the graph): what is the least that must be given?
 
 # %%
 theory = games.minimal_transfer(ring, along_graph=True)
@@ -309,10 +309,10 @@ for way, (updates, settings, scratch) in WAYS.items():
 figure, panels = plt.subplots(2, 2, figsize=(11, 7), sharex=True)
 for column, (game, runs) in zip(panels.T, (("escape room", rooms), ("ring", rings)), strict=True):
     for way, (updates, welfare, given, _) in runs.items():
-        colour, dashes = LOOKS[way]
+        color, dashes = LOOKS[way]
         x = torch.arange(1, len(welfare) + 1) * updates
         for axes, values in zip(column, (welfare, given), strict=True):
-            draw_band(axes, x, values, label=way, colour=colour, linestyle=dashes)
+            draw_band(axes, x, values, label=way, color=color, linestyle=dashes)
     column[0].set(title=game, ylabel="welfare of all")
     column[1].set(xlabel="policy updates", ylabel="share given away", ylim=(0, 1.02))
 panels[1, 0].legend(loc="upper left", fontsize=10)
@@ -370,11 +370,11 @@ for column, (sight, (cost, outer, settings)) in zip(panels.T, SIGHTS.items(), st
         "later": (GREEN, "-", {"cost": from_step(cost, begins)}),
         "later, and new policies": (PURPLE, ":", {"cost": from_step(cost, begins), "new_at": outer // 2}),
     }
-    for plan, (colour, dashes, changes) in plans.items():
+    for plan, (color, dashes, changes) in plans.items():
         welfare, given, T = train(outer, **settings, **changes)
         ENDS[sight, plan] = welfare, given, T
-        draw_band(column[0], range(outer), welfare, label=plan, colour=colour, linestyle=dashes)
-        draw_band(column[1], range(outer), given, label=plan, colour=colour, linestyle=dashes)
+        draw_band(column[0], range(outer), welfare, label=plan, color=color, linestyle=dashes)
+        draw_band(column[1], range(outer), given, label=plan, color=color, linestyle=dashes)
     for axes in column:
         axes.axvline(begins, color=BLACK, linewidth=1)
     column[0].set(title=sight, ylabel="welfare of all", ylim=(0, 16))
@@ -420,13 +420,13 @@ def play(cost, begins, K, rate):
     outer = size(200, fast=8)
     settings = {"K": K, "rate": rate, "outer_rate": 0.02, "cost": from_step(cost, begins)}
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
-    for label, colour, dashes, changes in (
+    for label, color, dashes, changes in (
         ("policies go on", GREEN, "-", {}),
         ("new policies, sharing of halfway", PURPLE, "--", {"new_at": outer // 2}),
     ):
         welfare, given, _ = train(outer, **settings, **changes)
-        draw_band(left, range(outer), welfare, label=label, colour=colour, linestyle=dashes)
-        draw_band(right, range(outer), given, label=label, colour=colour, linestyle=dashes)
+        draw_band(left, range(outer), welfare, label=label, color=color, linestyle=dashes)
+        draw_band(right, range(outer), given, label=label, color=color, linestyle=dashes)
     right.axhline(1 - theory.g, color=BLACK, linewidth=1, label="least, by theory (with a direction)")
     left.set(xlabel="outer steps", ylabel="welfare of all", ylim=(0, 16))
     right.set(xlabel="outer steps", ylabel="share given away", ylim=(0, 1.02))

@@ -19,9 +19,9 @@ from IPython.display import Markdown, display
 from lesson import AMBER, BLACK, BLUE, GREEN, PURPLE, RED, SKY, draw_band, explore, size, use_style
 
 import bilevel
-from bilevel.experiment.statistics import interquartile_interval
-from bilevel.methods.contract import Placement
-from games.two_agent import SymmetricTwoAgentGame
+from bilevel.experiments import interquartile_interval
+from bilevel.methods import Placement
+from games.matrix import SymmetricTwoAgentGame
 
 use_style()
 torch.set_default_dtype(torch.float64)
@@ -29,7 +29,7 @@ torch.set_default_dtype(torch.float64)
 R, S, T, P = 4.0, 0.0, 5.0, 1.0  # both cooperate, I alone do, I alone defect, both defect
 SEEDS, ROUNDS = size(16, fast=3), size(80, fast=2)
 EXACT = {"exact": True, "inner_learning_rate": 1.0, "entropy": 0.0, "entropy_end": 0.0, "entropy_steps": 0}
-METHODS = {  # colour, dashes, words, settings that are not the library's presets
+METHODS = {  # color, dashes, words, settings that are not the library's presets
     "selfish": (RED, (0, (1, 1)), "selfish", {}),
     "gifting": (PURPLE, (0, (5, 2)), "gifts as actions", {}),
     "d3c": (SKY, "-.", "D3C: suffer with the other", {}),
@@ -96,10 +96,10 @@ def created(name, found):
 runs = {name: train(name) for name in METHODS}
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.6), width_ratios=(3, 2))
 for row, (name, found) in enumerate(runs.items()):
-    colour, dashes, words, _ = METHODS[name]
-    draw_band(left, range(1, ROUNDS + 1), found["welfare"], label=words, colour=colour, linestyle=dashes)
+    color, dashes, words, _ = METHODS[name]
+    draw_band(left, range(1, ROUNDS + 1), found["welfare"], label=words, color=color, linestyle=dashes)
     estimate, low, high = middle(created(name, found))
-    right.barh(row, estimate, color=colour, height=0.6)
+    right.barh(row, estimate, color=color, height=0.6)
     right.errorbar(estimate, row, xerr=[[estimate - low], [high - estimate]], color=BLACK, capsize=4)
 left.set(xlabel="rounds of learning", ylabel="welfare (reward of both)", ylim=(1.5, 8.3))
 left.legend(loc="upper left", bbox_to_anchor=(0, 1.28), ncols=2)
@@ -278,10 +278,8 @@ for name, table in felt.items():
 
 # %%
 from bilevel import BilevelProblem, Unrolled, inner_step_per_agent
-from bilevel.methods.loss_bound import loss_bound
-from bilevel.optimisers import sgd
-from bilevel.outer.anarchy_bound import anarchy_bound
-from bilevel.outer.empathy import gift_weights, relationships
+from bilevel.methods import anarchy_bound, gift_weights, loss_bound, relationships
+from bilevel.optimizers import sgd
 from games import gift_actions
 
 game = dilemma()
@@ -369,9 +367,9 @@ for words, name, settings in (
     for _ in range(ROUNDS):
         state, metrics = learner.update(state)
     share, z = float((metrics["welfare"] > 3.5).double().mean()), 1.96**2 / HUNTERS
-    centre, half = (share + z / 2) / (1 + z), (z * share * (1 - share) + z**2 / 4) ** 0.5 / (1 + z)
+    center, half = (share + z / 2) / (1 + z), (z * share * (1 - share) + z**2 / 4) ** 0.5 / (1 + z)
     given = f"given in the end {metrics['given'].mean():.2f}" if "given" in metrics else ""
-    low, high = 100 * (centre - half), 100 * (centre + half)
+    low, high = 100 * (center - half), 100 * (center + half)
     print(f"{words:32} both hunt in {100 * share:.1f} % of seeds [{low:.1f}, {high:.1f}]", given)
 
 # %% [markdown]
@@ -392,13 +390,11 @@ for words, name, settings in (
 LOWER = -6.0
 lower = {name: train(name, LOWER) for name in METHODS}
 figure, axes = plt.subplots()
-for row, (name, (colour, *_)) in enumerate(METHODS.items()):
+for row, (name, (color, *_)) in enumerate(METHODS.items()):
     for found, shift, marker, offset in ((runs, 0.0, "o", -0.12), (lower, LOWER, "s", 0.12)):
         estimate, low, high = middle((found[name]["welfare"][-1] - 2 * shift - 2 * P) / (2 * R - 2 * P))
         error = [[estimate - low], [high - estimate]]
-        axes.errorbar(
-            estimate, row + offset, xerr=error, color=colour, marker=marker, capsize=4, markersize=8
-        )
+        axes.errorbar(estimate, row + offset, xerr=error, color=color, marker=marker, capsize=4, markersize=8)
 for marker, words in (("o", "payoffs as they were"), ("s", "6 less each")):
     axes.plot([], [], marker, color=BLACK, label=words)
 axes.set(
@@ -420,7 +416,7 @@ plt.show()
 # %% [markdown]
 # ## Play: gratitude
 #
-# How does LASE learn, from everywhere? Arrows: where a learning step takes both agents; coloured: two paths,
+# How does LASE learn, from everywhere? Arrows: where a learning step takes both agents; colored: two paths,
 # each from its dot to its square. Left, what each
 # expects of the other is its *own* policy (perspective taking, the method as it is); right, it knows the
 # other's (`--method.perspective true-policy`). Shift the payoffs, or make the temptation greater.
@@ -446,11 +442,11 @@ def draw_gratitude(shift, temptation):
         axes.streamplot(
             points, points, *moves.movedim(-1, 0).numpy(), color="#999999", density=0.8, linewidth=1
         )
-        for start, colour, dashes in (((0.6, 0.5), BLUE, "-"), ((0.2, 0.3), PURPLE, "--")):
+        for start, color, dashes in (((0.6, 0.5), BLUE, "-"), ((0.2, 0.3), PURPLE, "--")):
             path = gratitude(table, torch.tensor(start).logit(), perspective, size(300, fast=5))
-            axes.plot(*path.T, color=colour, linestyle=dashes)
-            axes.plot(*path[0], "o", color=colour)
-            axes.plot(*path[-1], "s", color=colour, markersize=9, clip_on=False)
+            axes.plot(*path.T, color=color, linestyle=dashes)
+            axes.plot(*path[0], "o", color=color)
+            axes.plot(*path[-1], "s", color=color, markersize=9, clip_on=False)
         axes.set(
             xlim=(0, 1), ylim=(0, 1), aspect="equal", title=words, xlabel="agent 0 cooperates with chance"
         )
@@ -592,7 +588,7 @@ check_4(resting_chance, with_thanks, learn_step)
 # * Kong and others, *Learning to balance altruism and self-interest based on empathy in mixed-motive games*,
 #   arXiv 2410.07863: LASE. In this toolkit: `docs/empathy.md`.
 # * Gemp and others, *D3C: Reducing the price of anarchy in multi-agent learning*, arXiv 2010.00575; the
-#   docstring of `bilevel.methods.d3c` says what of the rule here was checked against it.
+#   docstring of `bilevel.methods._d3c` says what of the rule here was checked against it.
 # * Lupu and Precup, *Gifting in multi-agent reinforcement learning*, AAMAS 2020; Wang and others, *Emergent
 #   prosociality in multi-agent games through gifting*, arXiv 2105.06593.
 # * In this toolkit: `docs/comparing.md`, eight methods on one game; `bilevel methods`, all of them.

@@ -13,7 +13,7 @@
 import matplotlib.pyplot as plt
 import torch
 from checks.zero_sum import check_1, check_2, check_3, check_4
-from lesson import AMBER, BLACK, BLUE, GREEN, GREY, PURPLE, RED, draw_band, explore, size, use_style
+from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
 
 use_style()
 torch.set_default_dtype(torch.float64)
@@ -60,11 +60,11 @@ START = torch.tensor([[0.75, -0.75], [0.4, -0.4]])  # logits [agent, cafe]
 
 
 def draw_paths(axes, bonus, steps, parts):
-    for part, (colour, dashes) in parts.items():
+    for part, (color, dashes) in parts.items():
         path = learn(share(cafes(bonus), part), START, steps)[..., 0]
         label = f"each gives {100 * part:.0f} %"
-        axes.plot(*path.T, color=colour, linestyle=dashes, label=label, alpha=0.9)
-        axes.plot(*path[-1], marker="s", color=colour, markersize=8, clip_on=False)
+        axes.plot(*path.T, color=color, linestyle=dashes, label=label, alpha=0.9)
+        axes.plot(*path[-1], marker="s", color=color, markersize=8, clip_on=False)
     axes.plot(*START.softmax(-1)[:, 0], "o", color=BLACK, zorder=5)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="seeker: chance of the first café")
     axes.set_ylabel("hider: chance of the first café")
@@ -165,15 +165,16 @@ for name, policies in (
 # ## The library's version
 #
 # `shared` wraps any game, `exploitability` measures any policies of a one-shot game, `zero_sum_equilibrium`
-# solves by a linear programme, and `inner_step_per_agent` makes a step in which each descends its own loss.
+# solves by a linear program, and `inner_step_per_agent` makes a step in which each descends its own loss.
 # (With the loss $-\text{logits} \cdot \text{values}$, plain gradient descent is the learner above.)
 
 # %%
 from bilevel import BilevelProblem, Unrolled, inner_step_per_agent
-from bilevel.optimisers import sgd
-from games import equilibrium, zero_sum
+from bilevel.optimizers import sgd
+from games import zero_sum
 from games.matrix import NormalForm
-from games.shared import shared
+from games.theory import _equilibria as equilibrium
+from games.wrappers import shared
 
 pennies, bonus_game = (NormalForm(table=tuple(cafes(bonus).tolist())) for bonus in (0.0, 0.5))
 ours = shared(bonus_game, T).values(path[-1].unsqueeze(1))
@@ -219,8 +220,8 @@ print(f"d welfare / d part, 30 steps:            {ours:.8f}, from scratch {scrat
 # during learning; afterwards its average policy is tested in the game *as it was*, without sharing.
 
 # %%
-from bilevel.experiment.statistics import interquartile_interval
-from games.random_games import random_general_sum, random_zero_sum
+from bilevel.experiments import interquartile_interval
+from games.matrix import random_general_sum, random_zero_sum
 
 
 def between(samples):
@@ -243,12 +244,12 @@ averages = learn(shared_rivals, starts.expand(len(PARTS), -1, -1, -1), LONG, rat
 tested = exploitability(rivals, averages)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
-draw_band(left, shown, exploitability(rivals, path[shown]), label="the policy now", colour=RED, linestyle=":")
-draw_band(left, shown, exploitability(rivals, average[shown]), label="the average so far", colour=BLUE)
+draw_band(left, shown, exploitability(rivals, path[shown]), label="the policy now", color=RED, linestyle=":")
+draw_band(left, shown, exploitability(rivals, average[shown]), label="the average so far", color=BLUE)
 left.set(xscale="log", xlabel="steps", ylabel="exploitability (reward)", ylim=(0, None))
 left.legend()
-draw_band(right, PARTS, tested, label="the average policy", colour=BLUE, marker="o")
-right.axvline(0.5, color=GREY, linestyle="--", linewidth=1)
+draw_band(right, PARTS, tested, label="the average policy", color=BLUE, marker="o")
+right.axvline(0.5, color=GRAY, linestyle="--", linewidth=1)
 right.set(
     xlabel="part that each hands over, g", ylabel="exploitability in the game as it was", ylim=(0, None)
 )
@@ -296,18 +297,18 @@ many = random_general_sum(300, 0, correlation=RHO).payoffs()  # 90 000 outcomes,
 measured = torch.stack([torch.corrcoef(share(many, part).reshape(-1, 2).T)[0, 1] for part in PARTS])
 
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.4))
-left.plot(PARTS, predicted, color=GREY, label="the formula")
+left.plot(PARTS, predicted, color=GRAY, label="the formula")
 left.plot(PARTS, measured, "o", color=BLUE, label="measured")
 left.set(ylabel="correlation of what is learned from", ylim=(-1.1, 1.1))
 left.legend(loc="lower center")
 moving = unsettled.double().mean(1)
 z = 1.96**2 / GAMES  # Wilson's 95 % interval of a proportion
-centre, half = (moving + z / 2) / (1 + z), (z * moving * (1 - moving) + z**2 / 4).sqrt() / (1 + z)
-middle.fill_between(PARTS, centre - half, centre + half, color=RED, alpha=0.2, linewidth=0)
+center, half = (moving + z / 2) / (1 + z), (z * moving * (1 - moving) + z**2 / 4).sqrt() / (1 + z)
+middle.fill_between(PARTS, center - half, center + half, color=RED, alpha=0.2, linewidth=0)
 middle.plot(PARTS, moving, color=RED, marker="o", linestyle="--")
 middle.set(ylabel="share of games still moving at the end", ylim=(-0.02, 1))
-draw_band(right, PARTS, welfare, label="learned", colour=GREEN, marker="o")
-draw_band(right, PARTS, best.expand(len(PARTS), -1), label="the best outcome", colour=BLACK, linestyle=":")
+draw_band(right, PARTS, welfare, label="learned", color=GREEN, marker="o")
+draw_band(right, PARTS, best.expand(len(PARTS), -1), label="the best outcome", color=BLACK, linestyle=":")
 right.set(ylabel="welfare (reward of both)")
 right.legend(loc="lower center")
 for axes in (left, middle, right):
@@ -343,10 +344,10 @@ def slope(part, steps, bonus):
 
 
 figure, axes = plt.subplots()
-for bonus, part, colour, dashes in ((0.0, 0.1, GREY, "-"), (0.5, 0.1, AMBER, "--"), (0.5, 0.4, GREEN, "-.")):
+for bonus, part, color, dashes in ((0.0, 0.1, GRAY, "-"), (0.5, 0.1, AMBER, "--"), (0.5, 0.4, GREEN, "-.")):
     slopes = torch.stack([slope(part, int(steps), bonus) for steps in lengths])
     axes.plot(
-        lengths, slopes, color=colour, linestyle=dashes, label=f"b = {bonus}, each gives {100 * part:.0f} %"
+        lengths, slopes, color=color, linestyle=dashes, label=f"b = {bonus}, each gives {100 * part:.0f} %"
     )
     signs = [sign for sign, seen in (("+", slopes > 1e-9), ("-", slopes < -1e-9)) if seen.any()]
     words = f"signs {' and '.join(signs) or 'none'}, at most {slopes.abs().max():.3g}"
@@ -365,9 +366,7 @@ plt.show()
 # a bonus still turns. It takes five policy steps for each of its own.
 
 # %%
-from bilevel.methods.contract import Placement
-from bilevel.methods.selfish import Selfish
-from bilevel.methods.tos import ToS
+from bilevel.methods import Placement, Selfish, ToS
 
 
 def train(method, game, rounds, seeds=size(16, fast=3)):
@@ -384,13 +383,13 @@ rounds = size(60, fast=3)
 _, given = train(ToS(own_share=0.9, inner_steps=5), pennies, rounds=size(10, fast=3))
 print(f"zero-sum: tos gives {given.min():.6f} to {given.max():.6f}, in all rounds and seeds")
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
-for name, method, colour, dashes in (
+for name, method, color, dashes in (
     ("selfish", Selfish(inner_steps=5), RED, ":"),
     ("tos", ToS(own_share=0.9, inner_steps=5), GREEN, "-"),
 ):
     welfare, given = train(method, bonus_game, rounds)
-    draw_band(left, range(1, rounds + 1), welfare, label=name, colour=colour, linestyle=dashes)
-    draw_band(right, range(1, rounds + 1), given, label=name, colour=colour, linestyle=dashes)
+    draw_band(left, range(1, rounds + 1), welfare, label=name, color=color, linestyle=dashes)
+    draw_band(right, range(1, rounds + 1), given, label=name, color=color, linestyle=dashes)
     late = welfare[-rounds // 3 :].mean(0)
     print(f"bonus 0.5: {name} gets {between(late)} in the last third, of 1 at best")
 left.set(xlabel="outer step", ylabel="welfare (reward of both)")
@@ -405,7 +404,7 @@ plt.show()
 # %% [markdown]
 # ## Play
 #
-# Choose a bonus and a part. Where exactly does the circle break up? Grey arrows: where a small step goes.
+# Choose a bonus and a part. Where exactly does the circle break up? Gray arrows: where a small step goes.
 
 # %%
 
@@ -516,6 +515,6 @@ check_4(cheapest, cafes)
 # * Daskalakis and others, *Training GANs with optimism*, arXiv 1711.00141: exercise 3.
 # * Lanctot and others, *A unified game-theoretic approach to multiagent reinforcement learning*, arXiv
 #   1711.00832: exploitability as a measure of learners.
-# * In this toolkit: `games/_zero_sum.py` turns any game into the opposed part, `games/soccer.py` is zero-sum
-#   play on a grid.
+# * In this toolkit: `games.zero_sum` turns any game into the opposed part, `games.Soccer` is zero-sum on a
+#   grid.
 # * Next: `08_learning_loss_weights`.

@@ -16,9 +16,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from checks.learning_loss_weights import check_1, check_2, check_3
-from lesson import AMBER, BLACK, BLUE, GREEN, GREY, PURPLE, RED, draw_band, explore, size, use_style
+from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
 
-from bilevel.tuning import LossWeights, LossWeightTuner
+from bilevel.loss_weights import LossWeights, LossWeightTuner
 
 use_style()
 torch.set_default_dtype(torch.float64)
@@ -68,7 +68,7 @@ def learn(steps, rate=0.3, outer_rate=2.0, noisy=NOISY, shifted=SHIFTED):
 def draw(noisy, shifted, outer_rate, steps=size(120, fast=10)):
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
     mix = torch.linspace(0, 1, 101)
-    left.plot(mix, validation_of(mix * noisy + (1 - mix) * shifted), color=GREY, label="trained to the end")
+    left.plot(mix, validation_of(mix * noisy + (1 - mix) * shifted), color=GRAY, label="trained to the end")
     thetas, weights = learn(steps, outer_rate=outer_rate, noisy=noisy, shifted=shifted)
     ends = weights @ torch.tensor([noisy, shifted])
     left.plot(
@@ -130,7 +130,7 @@ print("by autograd:", [round(float(value), 12) for value in by_autograd])
 #
 # ## The library's version
 #
-# `LossWeightTuner` goes around a loop that is there already: any `nn.Module`, any optimiser of torch's.
+# `LossWeightTuner` goes around a loop that is there already: any `nn.Module`, any optimizer of torch's.
 # Losses are given as functions, because they are looked at twice.
 
 
@@ -186,10 +186,8 @@ explore(draw, noisy=(-1.0, 1.0, 0.1, 0.2), shifted=(0.0, 1.5, 0.1, 1.0), outer_r
 # %%
 from torch.nn.functional import mse_loss
 
-from bilevel.experiment.statistics import interquartile_interval
-from bilevel.outer.loss_weights import ScheduledLossWeights
-from bilevel.tuning.rules import Fixed, Linear, Uncertainty
-from bilevel.tuning.trainer import Trainer
+from bilevel.experiments import interquartile_interval
+from bilevel.loss_weights import Fixed, Linear, ScheduledLossWeights, Trainer, Uncertainty
 
 NAMES, STEPS, SEEDS = ["noisy", "shifted"], size(300, fast=4), size(5, fast=3)
 WAYS = {
@@ -228,14 +226,14 @@ def train(way, seed):
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # torch's layers take no generator
         model = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
-    optimiser, weights = torch.optim.Adam(model.parameters(), lr=0.02), WAYS[way]()
+    optimizer, weights = torch.optim.Adam(model.parameters(), lr=0.02), WAYS[way]()
     own = list(weights.parameters())
     outer = torch.optim.Adam(own, lr=0.05) if own else None
     if "learned" in way:
         # "directional": the boxed gradient, exactly, by forward mode
-        trainer = LossWeightTuner(model, optimiser, weights, outer, estimator="directional")
+        trainer = LossWeightTuner(model, optimizer, weights, outer, estimator="directional")
     else:
-        trainer = Trainer(optimiser, weights, outer)
+        trainer = Trainer(optimizer, weights, outer)
     parts = []
     for _ in range(STEPS):
         x, read = batch()
@@ -250,13 +248,13 @@ def train(way, seed):
 
 runs = {way: [train(way, seed) for seed in range(SEEDS)] for way in WAYS}
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
-COLOURS = dict(zip(WAYS, (GREY, BLACK, AMBER, RED, BLUE, GREEN), strict=True))
+COLORS = dict(zip(WAYS, (GRAY, BLACK, AMBER, RED, BLUE, GREEN), strict=True))
 DASHES = dict(zip(WAYS, (":", "-.", "--", "-.", "-", "--"), strict=True))
 for place, way in enumerate(WAYS):
     errors = np.array([error for error, _ in runs[way]])
-    left.plot(errors, [place] * SEEDS, "|", color=COLOURS[way], markersize=14)
+    left.plot(errors, [place] * SEEDS, "|", color=COLORS[way], markersize=14)
     parts = np.array([parts for _, parts in runs[way]]).T
-    draw_band(right, range(STEPS), parts, label=way, colour=COLOURS[way], linestyle=DASHES[way])
+    draw_band(right, range(STEPS), parts, label=way, color=COLORS[way], linestyle=DASHES[way])
 left.set(yticks=range(len(WAYS)), yticklabels=list(WAYS), xscale="log")
 left.set(xlabel="mean squared error on fresh data (lines: seeds)")
 left.invert_yaxis()
@@ -287,8 +285,7 @@ for way in WAYS:
 # of a sample into its weight (Meta-Weight-Net), and is learned by the same look ahead.
 
 # %%
-from bilevel.tasks.noisy_digits import NoisyDigits
-from bilevel.tasks.noisy_digits.settings import NoisyDigitsSettings
+from bilevel.tasks import NoisyDigits, NoisyDigitsSettings
 
 torch.set_default_dtype(torch.float32)
 digits, settings = NoisyDigits(), NoisyDigitsSettings(steps=size(500, fast=60))
@@ -301,18 +298,18 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 kept = [trial.arrays for trial in trials["learned"]]
 wrong = np.concatenate([arrays["wrong"] for arrays in kept])
 weight = np.concatenate([arrays["weights"] for arrays in kept])
-for mask, colour, hatch, words in ((~wrong, GREEN, "", "right labels"), (wrong, RED, "///", "wrong labels")):
+for mask, color, hatch, words in ((~wrong, GREEN, "", "right labels"), (wrong, RED, "///", "wrong labels")):
     some = weight[mask & ~np.isnan(weight)]
     bins = np.linspace(0, 3, 31)
     part = np.full(len(some), 100 / len(some))
-    left.hist(some.clip(max=3), bins, weights=part, color=colour, alpha=0.6, hatch=hatch, label=words)
+    left.hist(some.clip(max=3), bins, weights=part, color=color, alpha=0.6, hatch=hatch, label=words)
 left.set(xlabel="learned weight (1: the mean of its batch)", ylabel="samples of that kind (%)", yscale="log")
 left.legend()
 ACCURACY = "test accuracy (%)"
-for way, colour, dashes in (("uniform", RED, ":"), ("clean-set-alone", AMBER, "--"), ("learned", BLUE, "-")):
+for way, color, dashes in (("uniform", RED, ":"), ("clean-set-alone", AMBER, "--"), ("learned", BLUE, "-")):
     at = trials[way][0].courses[f"{ACCURACY} at"]
     curve = np.array([trial.courses[ACCURACY] for trial in trials[way]]).T
-    draw_band(right, at, curve, label=way, colour=colour, linestyle=dashes)
+    draw_band(right, at, curve, label=way, color=color, linestyle=dashes)
 right.set(xlabel="training step", ylabel=ACCURACY, ylim=(60, 100))
 right.legend(loc="lower right")
 plt.show()
@@ -340,8 +337,7 @@ for way in LABELS:
 # This run is tiny, so that it fits into a lesson: watch the weights, and believe no return.
 
 # %%
-from bilevel.tasks.world_model import WorldModelTask
-from bilevel.tasks.world_model.settings import WorldModelSettings
+from bilevel.tasks.world_model import WorldModelSettings, WorldModelTask
 
 tiny = WorldModelSettings(
     environment_steps=size(1024, fast=128),
@@ -354,10 +350,10 @@ world = WorldModelTask()
 worlds = [world.run(tiny, "learned", seed, lambda part: None) for seed in range(3)]
 figure, axes = plt.subplots()
 LINES = zip(tiny.losses, (GREEN, PURPLE, BLUE, AMBER), ("-", "--", "-.", ":"), strict=True)
-for name, colour, dashes in LINES:
+for name, color, dashes in LINES:
     at = worlds[0].courses[f"weight of {name} at"]
     course = np.array([trial.courses[f"weight of {name}"] for trial in worlds]).T
-    draw_band(axes, at, course, label=name, colour=colour, linestyle=dashes)
+    draw_band(axes, at, course, label=name, color=color, linestyle=dashes)
 axes.set(xlabel="steps in the environment", ylabel="learned weight")
 axes.legend(title="loss", ncols=2)
 plt.show()

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from checks.your_own_game_and_method import check_1, check_2, check_3, check_4
-from lesson import AMBER, BLUE, GREEN, GREY, RED, draw_band, explore, size, use_style
+from lesson import AMBER, BLUE, GRAY, GREEN, RED, draw_band, explore, size, use_style
 
 import bilevel
-from bilevel.report.style import looks
+from bilevel.report import looks
 
 use_style()
 
@@ -93,8 +93,7 @@ games.register("pond", Pond(), summary="leave enough fish for tomorrow")
 
 # %% tags=["pond.py"]
 from bilevel.methods import OuterLearner, OuterMethod, register_method
-from bilevel.outer.objectives import OBJECTIVES
-from bilevel.outer.transfer import SharedBy
+from bilevel.sharing import OBJECTIVES, SharedBy
 
 
 @dataclass(frozen=True)
@@ -154,19 +153,19 @@ def train(*arguments, **settings):
 def draw_goals(axes, game=Pond()):
     goals = ((game.best_welfare, "the most there is", 4), (game.defection_welfare, "all grab", -14))
     for height, words, above in goals:
-        axes.axhline(height, color=GREY, linestyle=":", linewidth=1)
+        axes.axhline(height, color=GRAY, linestyle=":", linewidth=1)
         end = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
-        axes.annotate(words, (0.99, height), (0, above), color=GREY, fontsize=11, **end)
+        axes.annotate(words, (0.99, height), (0, above), color=GRAY, fontsize=11, **end)
 
 
 first = {method: train(method, size(8, fast=3), size(120, fast=2)) for method in ("selfish", "tax")}
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
-for method, colour, dashes in (("selfish", RED, ":"), ("tax", BLUE, "-")):
+for method, color, dashes in (("selfish", RED, ":"), ("tax", BLUE, "-")):
     curve = first[method].curves["welfare"]
-    draw_band(left, range(len(curve)), curve, label=method, colour=colour, linestyle=dashes)
+    draw_band(left, range(len(curve)), curve, label=method, color=color, linestyle=dashes)
 draw_goals(left)
 rates = first["tax"].curves["given_away"] * 3 / 2  # of a rate t an agent gets t / 3 back
-draw_band(right, range(len(rates)), rates, label="tax", colour=BLUE)
+draw_band(right, range(len(rates)), rates, label="tax", color=BLUE)
 left.set(xlabel="outer step", ylabel="fish caught by all (per episode)", ylim=(0, 20))
 right.set(xlabel="outer step", ylabel="tax rate", ylim=(0, 1.05))
 left.legend(loc="center right")
@@ -277,7 +276,7 @@ def welfare_after(phi, theta, alpha=1.0):
 
 
 game = games.make("prisoners-dilemma")
-method = LearnedTax(inner_learning_rate=1.0, outer_optimiser="sgd", outer_learning_rate=1.0)
+method = LearnedTax(inner_learning_rate=1.0, outer_optimizer="sgd", outer_learning_rate=1.0)
 learner = method.build(game, bilevel.Placement(seeds=3))
 state = learner.init(seed=0)
 theta, phi = state["theta"][..., 0], state["phi"][:, 0]
@@ -390,15 +389,14 @@ print(f"{spread.observation_space.shape[0]} numbers, {spread.horizon} steps")
 # is not better than all of these at something, there is no paper.
 
 # %%
-from bilevel.report.measures import compare_runs
-from bilevel.report.table import with_interval
+from bilevel.report import compare_runs, with_interval
 
 SEEDS, STEPS = size(16, fast=3), size(200, fast=2)
 runs = {method: train(method, SEEDS, STEPS) for method in ("selfish", "fixed", "tax", "tos")}
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 LOOKS = looks(["selfish", "fixed", "tos"]) | {"tax": {"color": BLUE, "linestyle": "--"}}
 for method, results in runs.items():
-    look = {"colour": LOOKS[method]["color"], "linestyle": LOOKS[method]["linestyle"]}
+    look = {"color": LOOKS[method]["color"], "linestyle": LOOKS[method]["linestyle"]}
     for axes, name in ((left, "welfare"), (right, "given_away")):
         draw_band(axes, range(STEPS), results.curves[name], label=method, **look)
 draw_goals(left)
@@ -442,7 +440,7 @@ def under_tax(rate, seeds, steps, agents=3):
 
 by_hand = np.stack([under_tax(rate, SEEDS, STEPS) for rate in RATES])
 figure, axes = plt.subplots()
-draw_band(axes, RATES, by_hand, label="tax set by hand", colour=AMBER, linestyle="--", marker="o")
+draw_band(axes, RATES, by_hand, label="tax set by hand", color=AMBER, linestyle="--", marker="o")
 learned = runs["tax"].final["given_away"] * 3 / 2
 axes.plot(learned, runs["tax"].final["welfare"], "+", color=BLUE, markersize=9, label="learned, each seed")
 draw_goals(axes)
@@ -477,7 +475,7 @@ def draw_pond(agents, tax):
     )
     curve = results.curves["welfare"]
     figure, axes = plt.subplots()
-    draw_band(axes, range(len(curve)), curve, label=f"{agents} neighbours, tax {tax:.2f}", colour=GREEN)
+    draw_band(axes, range(len(curve)), curve, label=f"{agents} neighbours, tax {tax:.2f}", color=GREEN)
     draw_goals(axes, game)
     axes.set(
         xlabel="training step", ylabel="fish caught by all (per episode)", ylim=(0, 1.15 * game.best_welfare)

@@ -21,8 +21,8 @@ import nbformat
 from lesson import MODES, VARIABLE
 from nbclient import NotebookClient
 
-from bilevel.errors import require
-from bilevel.experiment.files import write_text
+from bilevel.experiments import write_text
+from games.core import require
 
 FOLDER = Path(__file__).resolve().parent
 SCRIPTS = "[0-9][0-9]_*.py"

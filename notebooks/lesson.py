@@ -12,12 +12,12 @@ from descriptions import add_descriptions
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from bilevel.errors import require
-from bilevel.experiment.statistics import require_seeds
-from bilevel.report import curves
-from bilevel.report.style import AMBER, BLACK, BLUE, GREEN, GREY, PURPLE, RED, SETTINGS, SKY, YELLOW
+from bilevel.experiments import require_seeds
+from bilevel.report import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, SETTINGS, SKY, YELLOW
+from bilevel.report import _curves as curves
+from games.core import require
 
-__all__ = ["AMBER", "BLACK", "BLUE", "GREEN", "GREY", "MODES", "PURPLE", "RED", "SKY", "VARIABLE", "YELLOW"]
+__all__ = ["AMBER", "BLACK", "BLUE", "GRAY", "GREEN", "MODES", "PURPLE", "RED", "SKY", "VARIABLE", "YELLOW"]
 __all__ += ["draw_band", "explore", "mode", "press", "size", "use_style"]
 
 VARIABLE = "BILEVEL_NOTEBOOKS"
@@ -57,7 +57,7 @@ def use_style() -> None:
     mpl.rcParams.update({"figure.figsize": (8, 4.5), "figure.max_open_warning": 0})
 
 
-def draw_band(axes: Axes, x: Any, samples: Any, *, label: str, colour: str, **line: Any) -> Line2D:
+def draw_band(axes: Axes, x: Any, samples: Any, *, label: str, color: str, **line: Any) -> Line2D:
     """Draw the interquartile mean over seeds as a line, and its 95 % bootstrap interval as a band.
 
     Args:
@@ -65,7 +65,7 @@ def draw_band(axes: Axes, x: Any, samples: Any, *, label: str, colour: str, **li
         x: the points, [point].
         samples: values, [point, seed] with 3 seeds or more; NumPy or torch.
         label: the line's words in the legend.
-        colour: of both.
+        color: of both.
         line: further settings of Matplotlib's line.
 
     Returns:
@@ -76,7 +76,7 @@ def draw_band(axes: Axes, x: Any, samples: Any, *, label: str, colour: str, **li
     """
     values = np.asarray(samples, dtype=float)
     require_seeds(values.shape[-1])
-    look = {"color": colour, "label": label, **line}
+    look = {"color": color, "label": label, **line}
     return curves.draw_band(axes, np.asarray(x), values, look, resamples=500)
 
 

@@ -9,7 +9,7 @@
 # %%
 import matplotlib.pyplot as plt
 import torch
-from lesson import AMBER, BLUE, GREEN, GREY, PURPLE, RED, SKY, use_style
+from lesson import AMBER, BLUE, GRAY, GREEN, PURPLE, RED, SKY, use_style
 
 use_style()
 torch.set_default_dtype(torch.float64)
@@ -26,14 +26,14 @@ PLANS = {  # what, minutes
         ("7", 35), ("break", 15), ("9: own games", 75),
     ],
 }  # fmt: skip
-COLOURS = dict(zip("01234567", (GREY, BLUE, SKY, RED, GREEN, GREEN, AMBER, PURPLE), strict=True))
+COLORS = dict(zip("01234567", (GRAY, BLUE, SKY, RED, GREEN, GREEN, AMBER, PURPLE), strict=True))
 figure, axes = plt.subplots(figsize=(12, 3.2))
 for row, parts in enumerate(PLANS.values()):
     start = 0
     for what, minutes in parts:
         pause = what in ("break", "lunch")
-        colour = "white" if pause else COLOURS.get(what[0], BLUE)
-        axes.barh(row, minutes, left=start, color=colour, edgecolor="black", alpha=0.45 if not pause else 1)
+        color = "white" if pause else COLORS.get(what[0], BLUE)
+        axes.barh(row, minutes, left=start, color=color, edgecolor="black", alpha=0.45 if not pause else 1)
         words = "" if what == "break" else what
         axes.text(start + minutes / 2, row, words, ha="center", va="center", fontsize=11)
         start += minutes
@@ -123,9 +123,9 @@ def end(phi, theta=0.0):
 print(f"by autograd     {torch.func.grad(end)(torch.tensor(1.0)):+.4f}")
 
 # %% [markdown]
-# ## Lesson 2: differentiable optimisers (40 minutes)
+# ## Lesson 2: differentiable optimizers (40 minutes)
 #
-# **Goals.** They can write an optimiser as a function, find where a graph is cut, and test a gradient by
+# **Goals.** They can write an optimizer as a function, find where a graph is cut, and test a gradient by
 # finite differences.
 #
 # **Time.** Picture 5, words and equation 10, three libraries 10, lost gradients 10, exercise 1: 5.
@@ -175,9 +175,8 @@ for epsilon in (1e-8, 0.1):
 # alone: a stag hunt.
 
 # %%
-from games.anarchy import price_of_selfishness
-from games.dilemma import dilemma_test
-from games.families import PublicGoods
+from games.matrix import PublicGoods
+from games.theory import dilemma_test, price_of_selfishness
 
 pot = PublicGoods(agents=5, k=3)
 print(dilemma_test(pot))

@@ -10,13 +10,13 @@ from types import ModuleType
 
 import pytest
 
-from bilevel.cli.app import COMMANDS
-from bilevel.cli.check import parse_check
-from bilevel.cli.compare import parse_compare
-from bilevel.cli.leading import split_leading
-from bilevel.cli.theory import parse_theory
-from bilevel.cli.train import DEFAULT_METHOD, parse
-from bilevel.experiment.config import default_config
+from bilevel.cli._app import COMMANDS
+from bilevel.cli._check import parse_check
+from bilevel.cli._compare import parse_compare
+from bilevel.cli._settings import split_leading
+from bilevel.cli._theory import parse_theory
+from bilevel.cli._train import DEFAULT_METHOD, parse
+from bilevel.experiments import default_config
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("notebooks/*.md")])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from bilevel.cli.app import run
-from bilevel.cli.interrupted import INTERRUPTED, interrupting_again
-from bilevel.cli.streams import lenient_streams, one_line_warnings
+from bilevel.cli._app import INTERRUPTED, interrupting_again, run
+from bilevel.cli._output import lenient_streams, one_line_warnings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,30 +1,5 @@
-"""Compiled kernels: packages of machine code that take a problem's steps; nothing else knows how.
+"""Compilation: the steps of a problem as packages of machine code, built once and cached."""
 
-`expressions`, `rules` and `scalars` write small graphs out entry by entry; `functions` makes flat functions
-of a problem; `operations` names a graph, `plans` traces it, `packages` builds and loads, `verify` compares,
-`cache` keeps; `program` does all of that once for each problem; `kernels` puts it behind the contract of
-`bilevel.hypergradient.kernels`, `solve` takes all steps in one call, and `compiled` wraps an
-estimator.
-"""
+import lazy_loader
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from games.lazy import lazy_names
-
-if TYPE_CHECKING:
-    from bilevel.compile.compiled import Compiled
-    from bilevel.compile.compiled_function import CompiledFunction
-    from bilevel.compile.kernels import CompileWarning
-
-__all__ = ["CompileWarning", "Compiled", "CompiledFunction"]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "bilevel.compile.compiled": ("Compiled",),
-        "bilevel.compile.compiled_function": ("CompiledFunction",),
-        "bilevel.compile.kernels": ("CompileWarning",),
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
-"""What grid games share: maps, moves, beams, views and frames."""
+"""Grid games, and the engine that they share: maps, moves, views and frames."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

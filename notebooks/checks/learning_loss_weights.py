@@ -32,7 +32,7 @@ def check_1(slopes: Callable[[Tensor, Tensor, float], Any]) -> str:
 
 @graded("Exercise 2")
 def check_2(reweight: Callable[[Tensor], Any]) -> str:
-    """The positive part of minus the slopes, normalised."""
+    """The positive part of minus the slopes, normalized."""
     expect(
         close(reweight(torch.tensor([-1.0, -3.0])), [0.25, 0.75]),
         "Slopes of -1 and -3: both help; how much each?",

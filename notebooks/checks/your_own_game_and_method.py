@@ -8,7 +8,7 @@ import torch
 from grading import close, expect, graded
 from torch import Generator, Tensor
 
-from games.base import Game, State
+from games.core import Game, State
 
 Breed = Callable[[Tensor, float, int, Generator], Tensor]
 

@@ -65,5 +65,5 @@ def my_strategy(own, others):
 # %% [markdown]
 # **For discussion.** (a) With $T + S = 2R$ taking turns at driving on is as good as swerving together:
 # nothing is lost to the group, only to whoever swerves. (c) The optimum becomes $18$ and the equilibrium
-# $16$: a price of $18 / 16$ in the place of $4 / 2$. A ratio depends on where zero is put; `games.anarchy`
-# refuses where payoffs have both signs.
+# $16$: a price of $18 / 16$ in the place of $4 / 2$. A ratio depends on where zero is put;
+# `games.price_of_selfishness` refuses where payoffs have both signs.

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from bilevel.experiment.config import default_config
-from bilevel.streams import Purpose
+from bilevel.core import Purpose
+from bilevel.experiments import default_config
 from tests.benchmarks.measure.agreement import relative_error
 from tests.benchmarks.measure.worker import Worker
 from tests.benchmarks.peers.scripts import torch_dilemma, torch_policies

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from bilevel.experiment.checkpoint import seal
+from bilevel.experiments._checkpoint import seal
 from tests.fuzz.judge import ask
 
 FILES = ("config.json", "checkpoint.pt", "metrics.csv", "evaluation.csv", "summary.json")

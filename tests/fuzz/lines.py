@@ -10,20 +10,19 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import games
-from bilevel.cli.app import COMMANDS
-from bilevel.cli.cache import CacheOptions
-from bilevel.cli.check import Check
-from bilevel.cli.compare import Compare
-from bilevel.cli.demo import Demo
-from bilevel.cli.games import Catalogue
-from bilevel.cli.play import Play
-from bilevel.cli.theory import Theory
-from bilevel.cli.tune import Tune
-from bilevel.experiment.config import RunConfig
-from bilevel.experiment.presets import preset
+from bilevel.cli._app import COMMANDS
+from bilevel.cli._cache import CacheOptions
+from bilevel.cli._check import Check
+from bilevel.cli._compare import Compare
+from bilevel.cli._demo import Demo
+from bilevel.cli._games import Catalogue
+from bilevel.cli._play import Play
+from bilevel.cli._theory import Theory
+from bilevel.cli._tune import Tune
+from bilevel.experiments import RunConfig, preset
 from bilevel.hypergradient import ESTIMATORS
 from bilevel.methods import METHODS
-from bilevel.tasks.registry import TASKS, make_task
+from bilevel.tasks import TASKS, make_task
 
 SETTINGS: dict[str, type] = {
     "train": RunConfig,

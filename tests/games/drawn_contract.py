@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from games.drawn import DrawnGame
+from games.core import DrawnGame
 
 
 def check_drawn(game: DrawnGame, seed: int, batch: int = 4) -> None:

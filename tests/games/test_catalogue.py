@@ -5,12 +5,10 @@ import pytest
 import torch
 
 import games
-from games.base import ExactGame
-from games.catalogue import entry, make, names
-from games.matrix import MatrixGame
-from games.repeated import RepeatedGame
-from games.two_agent import SymmetricTwoAgentGame
-from tests.games.pettingzoo_contract import shortened
+from games import entry, make, names
+from games.core import ExactGame
+from games.matrix import MatrixGame, RepeatedGame, SymmetricTwoAgentGame
+from tests.games.adapters.pettingzoo_contract import shortened
 
 # (R, S, T, P) of the symmetric games, as published.
 PAYOFFS = {

@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 import games
-from games.base import ExactGame
-from games.finite_repeated import FiniteRepeatedGame
-from games.matrix import MatrixGame
-from games.repeated import RepeatedGame
+from games.core import ExactGame
+from games.matrix import FiniteRepeatedGame, MatrixGame, RepeatedGame
 
 EPISODES = 100_000
 ONE_SHOT = [name for name in games.names() if isinstance(games.make(name), MatrixGame)]

@@ -5,9 +5,8 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import games
-from games.base import ExactGame
-from games.finite_repeated import FiniteRepeatedGame
-from games.repeated import RepeatedGame
+from games.core import ExactGame
+from games.matrix import FiniteRepeatedGame, RepeatedGame
 
 NAMES = [name for name in games.names() if isinstance(games.make(name), ExactGame)]
 

@@ -135,12 +135,12 @@ def test_ranges_that_make_no_slider(values, words: str) -> None:
 def test_a_band_holds_its_line() -> None:
     axes = Figure().subplots()
     samples = torch.arange(30.0).reshape(3, 10)
-    line = lesson.draw_band(axes, [0, 1, 2], samples, label="mean", colour=lesson.BLUE)
+    line = lesson.draw_band(axes, [0, 1, 2], samples, label="mean", color=lesson.BLUE)
     band = axes.collections[0].get_paths()[0].vertices
     np.testing.assert_allclose(line.get_ydata(), [4.5, 14.5, 24.5])
     assert band[:, 1].min() < 4.5 < 24.5 < band[:, 1].max()
     with pytest.raises(ValueError, match="needs 3 seeds or more, but there are 2"):
-        lesson.draw_band(axes, [0], samples[:1, :2], label="mean", colour=lesson.BLUE)
+        lesson.draw_band(axes, [0], samples[:1, :2], label="mean", color=lesson.BLUE)
 
 
 @pytest.mark.parametrize("module", [lesson, grading])

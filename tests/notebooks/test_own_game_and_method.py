@@ -10,7 +10,7 @@ import pytest
 
 from bilevel.cli import main
 from bilevel.methods import METHODS
-from games.catalogue import CATALOGUE
+from games._catalogue import CATALOGUE
 
 SMALL = ["--seeds", "3", "--outer-steps", "2", "--evaluation-episodes", "4"]
 

@@ -1,6 +1,5 @@
-"""A world model that learns to act from pixels: autoencoder, recurrent dynamics and controller."""
+"""World model: learn to act from pixels, by autoencoder, recurrent dynamics and controller."""
 
-from bilevel.tasks.world_model.settings import WorldModelSettings
-from bilevel.tasks.world_model.task import WorldModelTask
+import lazy_loader
 
-__all__ = ["WorldModelSettings", "WorldModelTask"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

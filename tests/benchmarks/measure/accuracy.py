@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from bilevel.core import inner_step
 from bilevel.hypergradient import (
     BilevelProblem,
     Evolution,
@@ -15,8 +16,7 @@ from bilevel.hypergradient import (
     Unrolled,
     check_hypergradient,
 )
-from bilevel.optimisers import GradientTransformation, make_optimiser, sgd
-from bilevel.step import inner_step
+from bilevel.optimizers import GradientTransformation, make_optimizer, sgd
 from tests.benchmarks.case import Case
 from tests.benchmarks.peers.ours import bilevel_problem
 from tests.benchmarks.problems import dilemma
@@ -42,8 +42,8 @@ def measure_accuracy() -> list[dict[str, Any]]:
     ]
 
 
-def _against_differences(name: str, estimator: Any, optimiser: str) -> dict[str, Any]:
-    problem, inner, setting = _dilemma(2, make_optimiser(optimiser, learning_rate=RATES[optimiser]))
+def _against_differences(name: str, estimator: Any, optimizer: str) -> dict[str, Any]:
+    problem, inner, setting = _dilemma(2, make_optimizer(optimizer, learning_rate=RATES[optimizer]))
     start = setting.theta, inner.init(setting.theta), setting.phi
     wide, narrow = (
         check_hypergradient(problem, *start, steps=STEPS, estimator=estimator, epsilon=epsilon)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bilevel.experiment.config import RunConfig, default_config
+from bilevel.experiments import RunConfig, default_config
 from tests.benchmarks.growth import AXES, Axis
 from tests.benchmarks.measure.worker import Worker, WorkerError, peak, reset_peak
 

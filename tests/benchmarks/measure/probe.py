@@ -91,6 +91,6 @@ def run_script(module: str, arguments: list[str]) -> None:
 if __name__ == "__main__":
     run_script(sys.argv[1], sys.argv[2:])
 elif NOTES in os.environ:  # loaded by `bilevel train --load`
-    from bilevel.experiment.metrics import MetricsFile
+    from bilevel.experiments._metrics import MetricsFile
 
     MetricsFile.add = probe().after(MetricsFile.add)  # type: ignore[method-assign]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bilevel.hypergradient.smoothing import draw_noise
+from bilevel.hypergradient._smoothing import draw_noise
 from tests.benchmarks.case import Case
 from tests.benchmarks.problems.named import make_setting
 

@@ -29,7 +29,7 @@ class Problem(NamedTuple):
     """(theta, phi, data) -> every agent's gradient by its own parameters."""
     outer_loss: Callable[[Array], Array]
     init: Callable[[Array], Any]
-    """theta -> the optimiser's state."""
+    """theta -> the optimizer's state."""
     update: Callable[[Array, Any], tuple[Array, Any]]
     """(gradient, state) -> (what is added to theta, state)."""
     batched: bool
@@ -154,7 +154,7 @@ def policies_problem(case: Case) -> Problem:
     def gradient(theta: Array, phi: Array, data: Any) -> Array:
         return jax.grad(loss)(theta, jax.nn.softmax(phi, -1).T @ data[2], data)
 
-    settings = policies.OPTIMISER
+    settings = policies.OPTIMIZER
     init, update = adam(settings.rate, settings.betas, settings.epsilon)
     return Problem(
         theta=jnp.asarray(theta, case.dtype),

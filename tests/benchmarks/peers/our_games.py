@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents.distributions import draw_actions
-from bilevel.agents.policies import MLP, initial_parameters
-from games.base import Game
+from bilevel.agents import MLP, initial_parameters
+from bilevel.agents._distributions import draw_actions
+from games.core import Game
 from tests.benchmarks.case import Case, Run
 from tests.benchmarks.problems import coin_game
 

@@ -9,25 +9,25 @@ from typing import Any, cast
 import torch
 
 from bilevel.compile import Compiled
+from bilevel.core import inner_step_per_agent
 from bilevel.hypergradient import (
+    Always,
     BilevelProblem,
     Evolution,
     Forward,
     Hypergradient,
     Implicit,
+    Recorded,
     Truncated,
     Unrolled,
 )
-from bilevel.hypergradient.base import Always, Recorded
-from bilevel.methods import Placement, ToS
-from bilevel.methods.outer_learner import OuterLearner
-from bilevel.optimisers import GradientTransformation, make_optimiser
-from bilevel.step import inner_step_per_agent
+from bilevel.methods import OuterLearner, Placement, ToS
+from bilevel.optimizers import GradientTransformation, make_optimizer
 from tests.benchmarks.case import Case, Run
 from tests.benchmarks.peers.draws import SAMPLES, SIGMA
 from tests.benchmarks.problems import dilemma
 from tests.benchmarks.problems.named import make_setting
-from tests.benchmarks.problems.setting import Optimiser, Setting
+from tests.benchmarks.problems.setting import Optimizer, Setting
 
 ESTIMATORS: dict[str, tuple[type, dict[str, Any]]] = {
     "unrolled": (Unrolled, {}),
@@ -46,14 +46,14 @@ def make_estimator(name: str, *, compiled: bool, **settings: Any) -> Hypergradie
     return Compiled(made) if compiled else made
 
 
-def inner_optimiser(optimiser: Optimiser) -> GradientTransformation:
-    """Build this toolkit's optimiser of a problem."""
+def inner_optimizer(optimizer: Optimizer) -> GradientTransformation:
+    """Build this toolkit's optimizer of a problem."""
     settings: dict[str, dict[str, Any]] = {
         "sgd": {},
-        "momentum": {"decay": optimiser.decay},
-        "adam": {"epsilon": optimiser.epsilon, "betas": optimiser.betas},
+        "momentum": {"decay": optimizer.decay},
+        "adam": {"epsilon": optimizer.epsilon, "betas": optimizer.betas},
     }
-    return make_optimiser(optimiser.name, learning_rate=optimiser.rate, **settings[optimiser.name])
+    return make_optimizer(optimizer.name, learning_rate=optimizer.rate, **settings[optimizer.name])
 
 
 def bilevel_problem(setting: Setting, inner: GradientTransformation, steps: int) -> BilevelProblem:
@@ -90,7 +90,7 @@ def run(
         settings: of the estimator.
     """
     setting = make_setting(case, **(problem or {}))
-    inner = inner_optimiser(setting.optimiser)
+    inner = inner_optimizer(setting.optimizer)
     estimate = make_estimator(estimator, compiled=compiled, **settings)
     solved, state = bilevel_problem(setting, inner, case.steps), inner.init(setting.theta)
     return lambda: estimate(solved, setting.theta, state, setting.phi, steps=case.steps).gradient
@@ -100,9 +100,9 @@ def tos(case: Case, *, compiled: bool = False) -> Run:
     """Build the dilemma through the method `tos`, entropy bonus (of weight 0) and all."""
     setting = make_setting(case)
     placement = Placement(seeds=case.size, dtype=getattr(torch, case.dtype))
-    method = ToS(inner_optimiser="sgd", inner_learning_rate=dilemma.RATE, inner_steps=case.steps)
+    method = ToS(inner_optimizer="sgd", inner_learning_rate=dilemma.RATE, inner_steps=case.steps)
     learner = cast(OuterLearner, method.build(dilemma.GAME, placement))
     problem = learner.problem(torch.Generator(), torch.zeros((), dtype=placement.dtype))
     estimate = make_estimator("unrolled", compiled=compiled)
-    state = learner.optimiser.init(setting.theta)
+    state = learner.optimizer.init(setting.theta)
     return lambda: estimate(problem, setting.theta, state, setting.phi, steps=case.steps).gradient

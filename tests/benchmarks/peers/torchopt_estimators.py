@@ -63,7 +63,7 @@ def evolution(case: Case, **options: Any) -> Run:
 def _learn(setting: Setting, theta: Tensor, phi: Tensor, steps: int) -> Tensor:
     with torch.no_grad():
         for _ in range(steps):
-            theta = theta - setting.optimiser.rate * _own_gradient(setting, theta, phi)
+            theta = theta - setting.optimizer.rate * _own_gradient(setting, theta, phi)
     return theta
 
 

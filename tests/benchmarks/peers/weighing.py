@@ -15,7 +15,7 @@ import torchopt
 from torch import Tensor
 from torch.func import functional_call
 
-from bilevel.tuning import LossWeightTuner
+from bilevel.loss_weights import LossWeightTuner
 from tests.benchmarks.case import Case, Run
 from tests.benchmarks.problems.digits import MOMENTUM, OUTER_RATE, RATE, Digits, digits
 
@@ -30,10 +30,10 @@ def plain(case: Case) -> Run:
     """Build the loop without weights; it gives zeros."""
     problem = digits(case)
 
-    def step(optimiser: torch.optim.Optimizer, _: torch.optim.Optimizer) -> None:
-        optimiser.zero_grad()
+    def step(optimizer: torch.optim.Optimizer, _: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
         problem.each(problem.model).mean().backward()
-        optimiser.step()
+        optimizer.step()
 
     return _again(problem, step)
 
@@ -43,11 +43,11 @@ def ours(case: Case, *, estimator: str = "unrolled", first: Literal["weights", "
     problem = digits(case)
     tuners: list[LossWeightTuner] = []
 
-    def step(optimiser: torch.optim.Optimizer, outer: torch.optim.Optimizer) -> None:
+    def step(optimizer: torch.optim.Optimizer, outer: torch.optim.Optimizer) -> None:
         if not tuners:
             tuners.append(
                 LossWeightTuner(
-                    problem.model, optimiser, problem.weights, outer, estimator=estimator, first=first
+                    problem.model, optimizer, problem.weights, outer, estimator=estimator, first=first
                 )
             )
         tuners[0].step(lambda: problem.each(problem.model), lambda: problem.outcome(problem.model))
@@ -72,8 +72,8 @@ def by_autograd(case: Case) -> Run:
 def with_higher(case: Case) -> Run:
     """Build the loop that higher's documents show."""
 
-    def meta(problem: Digits, optimiser: torch.optim.Optimizer) -> Tensor:
-        with higher.innerloop_ctx(problem.model, optimiser) as (model, differentiable):
+    def meta(problem: Digits, optimizer: torch.optim.Optimizer) -> Tensor:
+        with higher.innerloop_ctx(problem.model, optimizer) as (model, differentiable):
             differentiable.step(problem.weights(problem.each(model)))
             return torch.autograd.grad(problem.outcome(model), problem.weights.theta)[0]
 
@@ -81,7 +81,7 @@ def with_higher(case: Case) -> Run:
 
 
 def with_torchopt(case: Case) -> Run:
-    """Build the loop with TorchOpt's differentiable optimiser of modules, put back after the look ahead."""
+    """Build the loop with TorchOpt's differentiable optimizer of modules, put back after the look ahead."""
     made: list[tuple[torchopt.MetaSGD, object]] = []
 
     def meta(problem: Digits, _: torch.optim.Optimizer) -> Tensor:
@@ -125,15 +125,15 @@ def _by_hand(case: Case, meta: Meta) -> Run:
     """A training step around a meta-gradient: move the weights, then take the model's step with them."""
     problem = digits(case)
 
-    def step(optimiser: torch.optim.Optimizer, outer: torch.optim.Optimizer) -> None:
-        problem.weights.theta.grad = meta(problem, optimiser)
+    def step(optimizer: torch.optim.Optimizer, outer: torch.optim.Optimizer) -> None:
+        problem.weights.theta.grad = meta(problem, optimizer)
         outer.step()
         outer.zero_grad()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         losses = problem.each(problem.model)
         weights = problem.weights.values(losses).detach()
         ((weights * losses).sum() / weights.sum()).backward()
-        optimiser.step()
+        optimizer.step()
 
     return _again(problem, step)
 
@@ -141,14 +141,14 @@ def _by_hand(case: Case, meta: Meta) -> Run:
 def _again(problem: Digits, step: Callable[[torch.optim.Optimizer, torch.optim.Optimizer], None]) -> Run:
     params = [*problem.model.parameters(), problem.weights.theta]
     start = [p.detach().clone() for p in params]
-    optimiser = torch.optim.SGD(problem.model.parameters(), lr=RATE, momentum=MOMENTUM)
+    optimizer = torch.optim.SGD(problem.model.parameters(), lr=RATE, momentum=MOMENTUM)
     outer = torch.optim.SGD(problem.weights.parameters(), lr=OUTER_RATE)
 
     def run() -> Tensor:
         with torch.no_grad():
             torch._foreach_copy_(params, start)
-        optimiser.state.clear()
-        step(optimiser, outer)
+        optimizer.state.clear()
+        step(optimizer, outer)
         return (start[-1] - problem.weights.theta.detach()) / OUTER_RATE
 
     return run

@@ -1,4 +1,4 @@
-"""TorchOpt on modules: its own loop, one meta-optimiser for each module."""
+"""TorchOpt on modules: its own loop, one meta-optimizer for each module."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor, nn
 
 from tests.benchmarks.case import Case, Run
 from tests.benchmarks.problems.named import make_modules
-from tests.benchmarks.problems.setting import Optimiser
+from tests.benchmarks.problems.setting import Optimizer
 
 
 def run(case: Case, **options: Any) -> Run:
     """Build TorchOpt's loop: step every module on its loss, differentiate, put the modules back."""
     problem = make_modules(case, **options)
-    optimisers = [meta_optimiser(learner, problem.optimiser) for learner in problem.learners]
-    everything = [*problem.learners, *optimisers]
+    optimizers = [meta_optimizer(learner, problem.optimizer) for learner in problem.learners]
+    everything = [*problem.learners, *optimizers]
     starts = [torchopt.extract_state_dict(part, by="reference") for part in everything]
 
     def meta_gradient() -> Tensor:
         phi = problem.phi.clone().requires_grad_()
         for k in range(case.steps):
             losses = problem.losses(problem.learners, phi, k)
-            for optimiser, loss in zip(optimisers, losses, strict=True):
-                optimiser.step(loss)
+            for optimizer, loss in zip(optimizers, losses, strict=True):
+                optimizer.step(loss)
         gradient = torch.autograd.grad(problem.outer_loss(problem.learners, phi), phi)[0]
         for part, start in zip(everything, starts, strict=True):
             torchopt.recover_state_dict(part, start)
@@ -34,9 +34,9 @@ def run(case: Case, **options: Any) -> Run:
     return meta_gradient
 
 
-def meta_optimiser(learner: nn.Module, optimiser: Optimiser) -> Any:
-    """Build TorchOpt's differentiable optimiser of a module."""
-    if optimiser.name == "adam":
-        return torchopt.MetaAdam(learner, lr=optimiser.rate, betas=optimiser.betas, eps=optimiser.epsilon)
-    momentum = optimiser.decay if optimiser.name == "momentum" else 0.0
-    return torchopt.MetaSGD(learner, lr=optimiser.rate, momentum=momentum)
+def meta_optimizer(learner: nn.Module, optimizer: Optimizer) -> Any:
+    """Build TorchOpt's differentiable optimizer of a module."""
+    if optimizer.name == "adam":
+        return torchopt.MetaAdam(learner, lr=optimizer.rate, betas=optimizer.betas, eps=optimizer.epsilon)
+    momentum = optimizer.decay if optimizer.name == "momentum" else 0.0
+    return torchopt.MetaSGD(learner, lr=optimizer.rate, momentum=momentum)

@@ -1,6 +1,6 @@
 """Problem 5: many copies of the coin game, played with given actions and draws, and observed in every step.
 
-The 3 x 3 torus with one coin whose colour alternates, ties for both, four moves (`games.coin_game`). A
+The 3 x 3 torus with one coin whose color alternates, ties for both, four moves (`games.grid._coin_game`). A
 call plays K steps of all copies and gives, for each agent of each copy, its total reward and a digest of all
 that it saw: the sum over steps of its observation's 36 entries, each weighted by its place. So nobody can
 leave an observation out, and all must play the same game.
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from games.coin_game import CoinGame
+from games.grid import CoinGame
 from tests.benchmarks.case import Case
 
 GAME = CoinGame()

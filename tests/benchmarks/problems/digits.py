@@ -15,7 +15,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from bilevel.tuning import SampleWeights
+from bilevel.loss_weights import SampleWeights
 from tests.benchmarks.case import Case
 
 SMALL = 64

@@ -17,11 +17,10 @@ import torch
 from torch import Tensor, nn
 
 import games
-from bilevel.agents.policies import Tabular
-from games.matrix import payoff_array
-from games.repeated import RepeatedGame
+from bilevel.agents import Tabular
+from games.matrix import RepeatedGame, payoff_array
 from tests.benchmarks.case import Case
-from tests.benchmarks.problems.setting import Modules, Optimiser, Setting, tensor, with_values
+from tests.benchmarks.problems.setting import Modules, Optimizer, Setting, tensor, with_values
 
 GAME = cast(RepeatedGame, games.make("repeated-prisoners-dilemma"))
 PAYOFFS = payoff_array(GAME.stage).reshape(4, 2)
@@ -83,7 +82,7 @@ def setting(case: Case, *, damping: float = 0.0, values: str = "written out") ->
     def outer_loss(theta: Tensor, phi: Tensor, data: None) -> Tensor:
         return -value(theta).sum(-1)
 
-    return Setting(tensor(theta, case), tensor(phi, case), [None], loss, outer_loss, Optimiser("sgd", RATE))
+    return Setting(tensor(theta, case), tensor(phi, case), [None], loss, outer_loss, Optimizer("sgd", RATE))
 
 
 class Agent(nn.Module):
@@ -111,4 +110,4 @@ def modules(case: Case, *, values: str = "written out") -> Modules:
     def outer_loss(agents: Sequence[nn.Module], phi: Tensor) -> Tensor:
         return -value(torch.stack([agent() for agent in agents], -2)).sum()
 
-    return Modules(agents, tensor(phi, case), losses, outer_loss, Optimiser("sgd", RATE))
+    return Modules(agents, tensor(phi, case), losses, outer_loss, Optimizer("sgd", RATE))

@@ -14,14 +14,14 @@ SETTINGS: dict[str, Callable[..., Setting]] = {
     "damped dilemma": lambda case, **options: dilemma.setting(case, damping=dilemma.DAMPING, **options),
     "policies": policies.setting,
     "network": network.setting,
-    "network, momentum": lambda case, **options: network.setting(case, optimiser="momentum", **options),
+    "network, momentum": lambda case, **options: network.setting(case, optimizer="momentum", **options),
 }
 MODULES: dict[str, Callable[..., Modules]] = {
     "dilemma": dilemma.modules,
     "policies": policies.modules,
     "policies, stacked": policies.stacked_modules,
     "network": network.modules,
-    "network, momentum": lambda case, **options: network.modules(case, optimiser="momentum", **options),
+    "network, momentum": lambda case, **options: network.modules(case, optimizer="momentum", **options),
 }
 
 

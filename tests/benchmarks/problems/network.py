@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from tests.benchmarks.case import Case
-from tests.benchmarks.problems.setting import Modules, Optimiser, Setting, tensor, with_values
+from tests.benchmarks.problems.setting import Modules, Optimizer, Setting, tensor, with_values
 
 INPUTS, OUTPUTS, HEADS = 64, 10, (4, 3, 3)
 SAMPLES, BATCHES = 32, 8
 MILLION = 960
 """Units of a hidden layer that make a million parameters."""
-OPTIMISERS = {"sgd": Optimiser("sgd", 0.05), "momentum": Optimiser("momentum", 0.005)}
+OPTIMIZERS = {"sgd": Optimizer("sgd", 0.05), "momentum": Optimizer("momentum", 0.005)}
 
 
 class Network(nn.Sequential):
@@ -54,7 +54,7 @@ def head_losses(found: Tensor, wanted: Tensor) -> Tensor:
     return torch.stack([square.mean() for square in squares])
 
 
-def setting(case: Case, *, optimiser: str = "sgd") -> Setting:
+def setting(case: Case, *, optimizer: str = "sgd") -> Setting:
     """Build the problem as functions of a dict of parameters."""
     parameters, phi, batches = start(case)
     with torch.device("meta"):  # its parameters are always given: it needs none of its own
@@ -71,10 +71,10 @@ def setting(case: Case, *, optimiser: str = "sgd") -> Setting:
         return losses(theta, batches[-1])[0]
 
     theta = dict(zip(names, parameters, strict=True))
-    return Setting(theta, phi, batches[:-1], loss, outer_loss, OPTIMISERS[optimiser])
+    return Setting(theta, phi, batches[:-1], loss, outer_loss, OPTIMIZERS[optimizer])
 
 
-def modules(case: Case, *, optimiser: str = "sgd") -> Modules:
+def modules(case: Case, *, optimizer: str = "sgd") -> Modules:
     """Build the problem as a module."""
     parameters, phi, batches = start(case)
     network = with_values(Network(case.size), parameters)
@@ -87,4 +87,4 @@ def modules(case: Case, *, optimiser: str = "sgd") -> Modules:
         x, y = batches[-1]
         return head_losses(learners[0](x), y)[0]
 
-    return Modules([network], phi, losses, outer_loss, OPTIMISERS[optimiser])
+    return Modules([network], phi, losses, outer_loss, OPTIMIZERS[optimizer])

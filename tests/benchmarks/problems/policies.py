@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bilevel.agents.policies import MLP
+from bilevel.agents import MLP
 from tests.benchmarks.case import Case
-from tests.benchmarks.problems.setting import Modules, Optimiser, Setting, tensor, with_values
+from tests.benchmarks.problems.setting import Modules, Optimizer, Setting, tensor, with_values
 
 FEATURES, HIDDEN, ACTIONS, SAMPLES = 8, (32, 32), 4, 64
 POLICY = MLP(num_features=FEATURES, num_actions=ACTIONS, hidden=HIDDEN, last_layer_scale=1.0)
-OPTIMISER = Optimiser("adam", 0.01, epsilon=1e-5)
+OPTIMIZER = Optimizer("adam", 0.01, epsilon=1e-5)
 SIZES = [(FEATURES, 32), (32, 32), (32, ACTIONS)]
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -66,7 +66,7 @@ def setting(case: Case) -> Setting:
         observations, actions, rewards = batches[-1]
         return -(chosen(POLICY.logits(theta, observations), actions) * rewards.sum(0)).mean(-1)
 
-    return Setting(tensor(theta, case), tensor(phi, case), batches[:-1], loss, outer_loss, OPTIMISER)
+    return Setting(tensor(theta, case), tensor(phi, case), batches[:-1], loss, outer_loss, OPTIMIZER)
 
 
 class Network(nn.Sequential):
@@ -107,7 +107,7 @@ def modules(case: Case) -> Modules:
         everybody = rewards.sum(0).expand_as(rewards)
         return torch.stack(by_agent(agents, (observations, actions, everybody))).sum()
 
-    return Modules(agents, tensor(phi, case), losses, outer_loss, OPTIMISER)
+    return Modules(agents, tensor(phi, case), losses, outer_loss, OPTIMIZER)
 
 
 class Stack(nn.Module):
@@ -122,7 +122,7 @@ class Stack(nn.Module):
 
 
 def stacked_modules(case: Case) -> Modules:
-    """Build the problem as one module that holds all agents, with one optimiser."""
+    """Build the problem as one module that holds all agents, with one optimizer."""
     theta, phi, arrays = start(case)
     stack = with_values(Stack(case.size), [tensor(theta, case)])
     batches = [tuple(tensor(part, case) for part in batch) for batch in arrays]
@@ -136,4 +136,4 @@ def stacked_modules(case: Case) -> Modules:
         observations, actions, rewards = batches[-1]
         return -(chosen(learners[0](observations), actions) * rewards.sum(0)).mean(-1).sum()
 
-    return Modules([stack], tensor(phi, case), losses, outer_loss, OPTIMISER)
+    return Modules([stack], tensor(phi, case), losses, outer_loss, OPTIMIZER)

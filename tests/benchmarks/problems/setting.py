@@ -14,8 +14,8 @@ from tests.benchmarks.case import Case
 Tree = Any
 
 
-class Optimiser(NamedTuple):
-    """The inner optimiser, by name; every peer builds its own."""
+class Optimizer(NamedTuple):
+    """The inner optimizer, by name; every peer builds its own."""
 
     name: str
     """sgd, momentum or adam."""
@@ -40,11 +40,11 @@ class Setting(NamedTuple):
     """(own, others, phi, data) -> [..., agent], as `bilevel.inner_step_per_agent` takes it."""
     outer_loss: Callable[[Tree, Tensor, Tree], Tensor]
     """(theta, phi, None) -> summed."""
-    optimiser: Optimiser
+    optimizer: Optimizer
 
 
 class Modules(NamedTuple):
-    """The same problem as modules, each with an optimiser of its own."""
+    """The same problem as modules, each with an optimizer of its own."""
 
     learners: Sequence[nn.Module]
     phi: Tensor
@@ -52,7 +52,7 @@ class Modules(NamedTuple):
     """(learners, phi, k) -> one loss for each learner."""
     outer_loss: Callable[[Sequence[nn.Module], Tensor], Tensor]
     """Summed."""
-    optimiser: Optimiser
+    optimizer: Optimizer
 
 
 def tensor(array: np.ndarray, case: Case) -> Tensor:

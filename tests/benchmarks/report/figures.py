@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from bilevel.report.style import AMBER, BLACK, BLUE, GREEN, PURPLE, RED, save, style
+from bilevel.report import AMBER, BLACK, BLUE, GREEN, PURPLE, RED, save, style
 from tests.benchmarks.experiments import EXPERIMENTS, MILLION
 from tests.benchmarks.report.results import Results
 from tests.benchmarks.report.targets import (
@@ -36,7 +36,7 @@ LIBRARIES: dict[str, dict[str, Any]] = {
     "JAX": {"color": BLUE, "marker": "D"},
     "autograd": {"color": BLACK, "marker": "x"},
 }
-"""A marker each is the second sign beside colour."""
+"""A marker each is the second sign beside color."""
 
 OURS_APART: list[dict[str, Any]] = [
     {"marker": "o"},

@@ -24,7 +24,7 @@ How: each variant runs in a process of its own, bound to one core, or to two whe
 also bounds JAX's and PyTorch's thread pools. All take turns in three rounds, A to Z, Z to A, A to Z. A visit
 is one call that is not counted and then 0.3 s of calls, three at least (one, if they take seconds), with the
 garbage collector off; numbers are medians over all rounds. A call is one whole meta-gradient, from phi to its
-gradient; outer optimisers are not part of it. In brackets: times the first row.
+gradient; outer optimizers are not part of it. In brackets: times the first row.
 
 Before a case is timed every variant computes its gradient in float64. Who is further than 1e-8 (differences:
 5e-2), relative to the greatest entry, from plain autograd (from ours, eager, where autograd has no such

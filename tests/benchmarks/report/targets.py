@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bilevel.words import counted
+from bilevel.core import counted
 from tests.benchmarks.experiments import EXPERIMENTS, MILLION
 from tests.benchmarks.report.results import Results
 from tests.benchmarks.report.whole_runs import of_command, ratio, seconds_by_round, step_by_round

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.base import Game
+from games.core import Game
 
 
 class Day(NamedTuple):

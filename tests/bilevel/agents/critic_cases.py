@@ -8,23 +8,24 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents.critic_play import CriticPlay, PPOPlay
-from bilevel.agents.policies import (
+from bilevel.agents import (
     GRU,
     MLP,
     ActorCritic,
     Convolutional,
+    CriticPlay,
+    Episodes,
     Numbered,
     Policy,
+    PPOPlay,
+    Reinforce,
     Tabular,
     initial_parameters,
 )
-from bilevel.agents.rollout import Episodes
-from bilevel.agents.surrogates import LoadedDice, Reinforce, dice
-from bilevel.outer.transfer import SharedBy
-from games.base import Game
-from games.escape_room import EscapeRoom
-from games.repeated import RepeatedGame
+from bilevel.agents._surrogates import LoadedDice, dice
+from bilevel.sharing import SharedBy
+from games.core import Game
+from games.matrix import EscapeRoom, RepeatedGame
 
 SEEDS, EPISODES, TRACE = 2, 6, 0.8
 BONUS = torch.tensor(0.1, dtype=torch.float64)

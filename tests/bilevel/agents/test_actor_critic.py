@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bilevel.agents.policies import GRU, MLP, ActorCritic, Convolutional, Numbered, Tabular, ValueTable
-from bilevel.agents.policies import critic_like as like
+from bilevel.agents import GRU, MLP, ActorCritic, Convolutional, Numbered, Tabular, ValueTable
+from bilevel.agents import critic_like as like
 from tests.bilevel.agents.critic_cases import PLAYED, Case, draw
 
 every_policy = pytest.mark.parametrize("name", PLAYED)

@@ -10,13 +10,20 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents.actors import learned_actor, random_actor, scripted_actor
-from bilevel.agents.distributions import ILLEGAL, allowed
-from bilevel.agents.play import SampledPlay
-from bilevel.agents.policies import Tabular
-from bilevel.agents.rollout import rollout
-from bilevel.agents.surrogates import chosen, dice, entropy
-from bilevel.outer.transfer import SharedBy
+from bilevel.agents import (
+    SampledPlay,
+    Tabular,
+    allowed,
+    chosen,
+    entropy,
+    learned_actor,
+    random_actor,
+    scripted_actor,
+)
+from bilevel.agents._distributions import ILLEGAL
+from bilevel.agents._rollout import rollout
+from bilevel.agents._surrogates import dice
+from bilevel.sharing import SharedBy
 from games.matrix import MatrixState, NormalForm
 
 

@@ -15,16 +15,21 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from bilevel.agents.actors import learned_actor, random_actor
-from bilevel.agents.distributions import SquashedGaussian, distribution_of
-from bilevel.agents.play import SampledPlay
-from bilevel.agents.policies import ActorCritic, Gaussian
-from bilevel.agents.rollout import rollout
-from bilevel.agents.surrogates import SURROGATES
+from bilevel.agents import (
+    SURROGATES,
+    ActorCritic,
+    Gaussian,
+    SampledPlay,
+    distribution_of,
+    learned_actor,
+    random_actor,
+)
+from bilevel.agents._distributions import SquashedGaussian
+from bilevel.agents._rollout import rollout
 from bilevel.methods import METHODS, Placement
-from bilevel.methods.inner_learner_settings import InnerLearnerSettings
-from bilevel.outer.transfer import SharedBy
-from games.streams import stream
+from bilevel.methods._settings import InnerLearnerSettings
+from bilevel.sharing import SharedBy
+from games.core import stream
 from tests.bilevel.agents.continuous_game import Cournot
 
 F64 = torch.float64
@@ -145,7 +150,7 @@ def test_the_policy_gradient_is_that_of_the_expected_value(surrogate: str) -> No
 
 def sold_by(method: str, **changes: Any) -> torch.Tensor:
     """The mean sale of each firm after training, [seed, agent]."""
-    usual = {"inner_optimiser": "adam", "inner_learning_rate": 0.05, "episodes": 64, "hidden": (4,)}
+    usual = {"inner_optimizer": "adam", "inner_learning_rate": 0.05, "episodes": 64, "hidden": (4,)}
     learner = METHODS[method](**(usual | changes)).build(Cournot(), Placement(seeds=2, dtype=F64))
     state = learner.init(seed=0)
     for _ in range(80):

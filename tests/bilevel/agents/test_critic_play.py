@@ -6,11 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bilevel.agents.critic_play import CriticPlay, Judged, PPOPlay
-from bilevel.agents.distributions import allowed
-from bilevel.agents.loss_terms import TermWeights, weighted
-from bilevel.agents.play import SampledPlay
-from bilevel.agents.surrogates import Reinforce, chosen, reinforce
+from bilevel.agents import CriticPlay, PPOPlay, Reinforce, SampledPlay, TermWeights, allowed, chosen, weighted
+from bilevel.agents._critic_play import Judged
+from bilevel.agents._surrogates import reinforce
 from tests.bilevel.agents.critic_cases import BONUS, PLAYED, SEEDS, SURROGATES, TRACE, Case, draw
 
 every_policy = pytest.mark.parametrize("name", PLAYED)

@@ -12,25 +12,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import games
-from bilevel.agents.play import SampledPlay, measure_episodes
-from bilevel.agents.policies import MLP, initial_parameters
-from bilevel.agents.rollout import Episodes, concatenated, rollout, rollout_blocks
-from bilevel.agents.surrogates import dice
-from bilevel.hypergradient.peak_memory import measure_peak
+from bilevel.agents import MLP, Episodes, SampledPlay, initial_parameters, measure_episodes
+from bilevel.agents._rollout import concatenated, rollout, rollout_blocks
+from bilevel.agents._surrogates import dice
+from bilevel.core import Purpose, random_seeds_of, streams_of
+from bilevel.hypergradient import measure_peak
 from bilevel.methods import METHODS, LToS, Placement, Selfish, ToS
-from bilevel.outer.gifts import ChosenGifts
-from bilevel.outer.incentives import Incentives
-from bilevel.outer.mixing import Mixing
-from bilevel.outer.planner import Planner
-from bilevel.outer.sharing import Sharing
-from bilevel.outer.sharing_network import SharedByNetwork, SharingNetwork
-from bilevel.outer.transfer import Report, SharedBy, Transfer
-from bilevel.streams import Purpose, random_seeds_of, streams_of
-from games.clans import Clans
-from games.escape_room import EscapeRoom
-from games.gift_rules import GiftRules
-from games.gifts_apart import GiftsApartGame
-from games.streams import Streams
+from bilevel.methods._d3c_bound import Mixing
+from bilevel.methods._gifting import ChosenGifts
+from bilevel.methods._lio import Incentives
+from bilevel.methods._planner import Planner
+from bilevel.sharing import Report, SharedBy, Sharing, SharingNetwork, Transfer
+from bilevel.sharing._network import SharedByNetwork
+from games.core import Streams
+from games.matrix import Clans, EscapeRoom
+from games.wrappers import GiftRules, GiftsApartGame
 
 SEEDS = 2
 ROOM = EscapeRoom(agents=3, levers=1, random_start=True)  # episodes end after 1 to 5 steps

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from bilevel.agents.advantages import decayed_sums, generalised_advantages
-from bilevel.agents.surrogates import LoadedDice, Reinforce, Surrogate, dice, loaded_dice, magic_box
+from bilevel.agents import Reinforce, Surrogate, generalized_advantages
+from bilevel.agents._returns import decayed_sums
+from bilevel.agents._surrogates import LoadedDice, dice, loaded_dice, magic_box
 
 SEEDS = st.integers(0, 2**31)
 SHARES = st.floats(0, 1)
@@ -72,7 +73,7 @@ def test_with_a_critic_that_knows_nothing_it_is_dice_without_a_baseline(seed: in
 def test_it_is_the_papers_algorithm(seed: int, discount: float, decay: float, trace: float) -> None:
     """Step by step: w <- decay w + log pi, v = w - log pi, J += g^t (box(w) - box(v)) A_t, after V_0."""
     joint, rewards, values, alive = random_batch(seed)
-    advantages = generalised_advantages(rewards, values, discount, trace)
+    advantages = generalized_advantages(rewards, values, discount, trace)
 
     def by_loop(joint: Tensor) -> Tensor:
         total, so_far = values[:, 0], torch.zeros_like(joint[:, 0])
@@ -132,7 +133,7 @@ def test_its_second_derivative_is_far_less_noisy_than_that_of_dice() -> None:
 @settings(max_examples=30, deadline=None)
 def test_advantages_are_the_usual_recursion(seed: int, discount: float, trace: float) -> None:
     _, rewards, values, _ = random_batch(seed)
-    found = generalised_advantages(rewards, values, discount, trace)
+    found = generalized_advantages(rewards, values, discount, trace)
     following, value = torch.zeros(2, 5, dtype=torch.float64), torch.zeros(2, 5, dtype=torch.float64)
     for time in reversed(range(4)):
         surprise = rewards[:, time] + discount * value - values[:, time]

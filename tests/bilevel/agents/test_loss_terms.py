@@ -6,15 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bilevel.agents.advantages import generalised_advantages
-from bilevel.agents.loss_terms import (
-    LossTerms,
-    TermWeights,
-    clipped_value_losses,
-    normalised,
-    value_losses,
-    weighted,
-)
+from bilevel.agents import TermWeights, generalized_advantages, weighted
+from bilevel.agents._loss_terms import LossTerms, clipped_value_losses, normalized, value_losses
 
 SEEDS = st.integers(0, 2**31)
 
@@ -69,10 +62,10 @@ def test_values_within_the_clip_lose_as_without() -> None:
 
 @given(seed=SEEDS)
 @settings(max_examples=20, deadline=None)
-def test_normalised_advantages_have_mean_0_and_deviation_1_of_every_agent_and_seed(seed: int) -> None:
+def test_normalized_advantages_have_mean_0_and_deviation_1_of_every_agent_and_seed(seed: int) -> None:
     advantages, _, alive = batch(seed)
     scale = torch.tensor([0.1, 1.0, 100.0], dtype=torch.float64).reshape(3, 1, 1)
-    found = normalised(scale * advantages + 7, alive)
+    found = normalized(scale * advantages + 7, alive)
     assert not (found * (1 - alive)).any()
     for member in range(2):
         for agent in range(3):
@@ -84,7 +77,7 @@ def test_normalised_advantages_have_mean_0_and_deviation_1_of_every_agent_and_se
 
 def test_equal_advantages_become_0_and_have_derivatives() -> None:
     flat = torch.full((1, 1, 2, 3), 5.0, dtype=torch.float64, requires_grad=True)
-    found = normalised(flat, torch.ones_like(flat))
+    found = normalized(flat, torch.ones_like(flat))
     assert not found.any()
     assert torch.autograd.grad((found * draw(0, 1, 1, 2, 3)).sum(), flat)[0].isfinite().all()
 
@@ -95,7 +88,7 @@ def test_targets_are_mixtures_of_returns_of_every_length(seed: int, discount: fl
     """A + V = (1 - trace) sum_n trace^(n-1) G^(n), the last one with the rest of the weight (derived)."""
     alive = (draw(seed, 1, 4, 5) < 0.7).double().cumprod(-2)
     rewards, values = (draw(seed + k, 2, 4, 5) * alive for k in (1, 2))
-    found = generalised_advantages(rewards, values, discount, trace) + values
+    found = generalized_advantages(rewards, values, discount, trace) + values
     after = torch.cat((values, torch.zeros(2, 1, 5, dtype=torch.float64)), -2)
     for time in range(4):
         expected, total = torch.zeros(2, 5, dtype=torch.float64), torch.zeros(2, 5, dtype=torch.float64)

@@ -7,21 +7,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from bilevel.core import in_parts, inner_step_per_agent, tree_map
 from bilevel.hypergradient import BilevelProblem, Forward, OneStep, Truncated, Unrolled, check_hypergradient
-from bilevel.optimisers import adam, sgd, tied
-from bilevel.step import in_parts, inner_step_per_agent
-from bilevel.tree import tree_map
+from bilevel.optimizers import adam, sgd, tied
 from tests.bilevel.agents.critic_cases import PLAYED, SEEDS, Case, ppo
 
 KINDS: dict[str, Callable[[str], Case]] = {
     "actor-critic": Case,
-    "ppo": lambda name: ppo(name, epochs=2, clip_range=0.5, value_clip=2.0, normalise=True),
+    "ppo": lambda name: ppo(name, epochs=2, clip_range=0.5, value_clip=2.0, normalize=True),
 }
 STEPS = 2
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def problem_of(case: Case, optimiser: Any, parts: Any = None) -> BilevelProblem:
+def problem_of(case: Case, optimizer: Any, parts: Any = None) -> BilevelProblem:
     """Inner steps on samples that are there beforehand; the outer loss is a number for each seed."""
     samples = [case.sample(seed) for seed in range(STEPS)]
 
@@ -31,7 +30,7 @@ def problem_of(case: Case, optimiser: Any, parts: Any = None) -> BilevelProblem:
         return (logits.exp() * case.data.alive).square().sum((1, 2, 3))
 
     return BilevelProblem(
-        step=in_parts(inner_step_per_agent(case.losses, optimiser), parts or case.parts),
+        step=in_parts(inner_step_per_agent(case.losses, optimizer), parts or case.parts),
         outer_loss=likely,
         inner_data=lambda theta, phi, step: samples[step],
     )
@@ -42,10 +41,10 @@ CHECKED = [*((name, sgd(0.2)) for name in PLAYED), ("numbered gru", tied(adam(0.
 
 
 @every_kind
-@pytest.mark.parametrize(("name", "optimiser"), CHECKED, ids=[*PLAYED, "tied adam"])
-def test_differences_agree(kind: str, name: str, optimiser: Any) -> None:
+@pytest.mark.parametrize(("name", "optimizer"), CHECKED, ids=[*PLAYED, "tied adam"])
+def test_differences_agree(kind: str, name: str, optimizer: Any) -> None:
     case = KINDS[kind](name)
-    start = problem_of(case, optimiser), case.theta, optimiser.init(case.theta), case.phi
+    start = problem_of(case, optimizer), case.theta, optimizer.init(case.theta), case.phi
     assert check_hypergradient(*start, steps=STEPS, max_entries=2).passed
     assert Unrolled()(*start, steps=STEPS).gradient.abs().max() > 1e-5
 

@@ -5,12 +5,10 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents.play import ExactPlay, Play, SampledPlay
-from bilevel.agents.policies import MLP, Tabular
-from bilevel.agents.surrogates import SURROGATES, chosen, entropy
-from bilevel.outer.transfer import SharedBy
-from bilevel.streams import stream
-from games.repeated import RepeatedGame
+from bilevel.agents import MLP, SURROGATES, ExactPlay, Play, SampledPlay, Tabular, chosen, entropy
+from bilevel.sharing import SharedBy
+from games.core import stream
+from games.matrix import RepeatedGame
 
 SHARES = SharedBy(torch.tensor([[[0.7, 0.3], [0.4, 0.6]]], dtype=torch.float64))
 

@@ -7,15 +7,10 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents.play import ExactPlay, Play, SampledPlay
-from bilevel.agents.policies import MLP, Tabular, initial_parameters
-from bilevel.agents.rollout import Episodes
-from bilevel.agents.surrogates import dice, reinforce
-from bilevel.outer.sharing import share
-from bilevel.outer.transfer import SharedBy
-from games.escape_room import EscapeRoom
-from games.families import Cyclical
-from games.repeated import RepeatedGame
+from bilevel.agents import MLP, Episodes, ExactPlay, Play, SampledPlay, Tabular, initial_parameters
+from bilevel.agents._surrogates import dice, reinforce
+from bilevel.sharing import SharedBy, share
+from games.matrix import Cyclical, EscapeRoom, RepeatedGame
 
 SEEDS = 3
 BONUS = torch.tensor(0.3, dtype=torch.float64)

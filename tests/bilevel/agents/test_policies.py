@@ -7,15 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bilevel.agents.policies import (
-    GRU,
-    MLP,
-    Convolutional,
-    FeedForward,
-    Policy,
-    Tabular,
-    initial_parameters,
-)
+from bilevel.agents import GRU, MLP, Convolutional, FeedForward, Policy, Tabular, initial_parameters
 
 POLICIES = [
     Tabular(num_observations=5, num_actions=3),

@@ -12,19 +12,26 @@ from gymnasium import spaces
 from torch import Tensor
 
 import games
-from bilevel.agents.actors import learned_actor
-from bilevel.agents.distributions import allowed, draw_actions
-from bilevel.agents.play import SampledPlay
-from bilevel.agents.policies import GRU, MLP, Convolutional, Numbered, Policy, initial_parameters
-from bilevel.agents.rollout import rollout
-from bilevel.agents.surrogates import dice
+from bilevel.agents import (
+    GRU,
+    MLP,
+    Convolutional,
+    Numbered,
+    Policy,
+    SampledPlay,
+    allowed,
+    initial_parameters,
+    learned_actor,
+)
+from bilevel.agents._distributions import draw_actions
+from bilevel.agents._rollout import rollout
+from bilevel.agents._surrogates import dice
+from bilevel.core import inner_step_per_agent
 from bilevel.methods import Placement, Selfish
-from bilevel.optimisers import sgd
-from bilevel.outer.transfer import SharedBy
-from bilevel.step import inner_step_per_agent
-from games.base import Game
-from games.escape_room import EscapeRoom
-from games.repeated import RepeatedGame
+from bilevel.optimizers import sgd
+from bilevel.sharing import SharedBy
+from games.core import Game
+from games.matrix import EscapeRoom, RepeatedGame
 
 SEEDS, EPISODES = 2, 5
 
@@ -187,7 +194,7 @@ class Recall(Game):
 def test_what_needs_memory_is_learned_by_who_has_it(policy: str, least: float, most: float) -> None:
     """Of 2, what both get together: without memory nobody can do better than a guess, which pays 1."""
     method = Selfish(
-        policy=policy, hidden=(8,), memory=8, inner_optimiser="adam", inner_learning_rate=0.03, episodes=64
+        policy=policy, hidden=(8,), memory=8, inner_optimizer="adam", inner_learning_rate=0.03, episodes=64
     )
     learner = method.build(Recall(), Placement(seeds=3))
     state = learner.init(seed=0)

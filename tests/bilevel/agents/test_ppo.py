@@ -7,20 +7,18 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents.critic_play import CriticPlay, PPOPlay
-from bilevel.agents.distributions import allowed
-from bilevel.agents.policies import ActorCritic, Tabular
-from bilevel.agents.surrogates import LoadedDice, Reinforce
-from bilevel.optimisers import sgd
-from bilevel.outer.transfer import SharedBy
-from bilevel.step import Step, in_parts, inner_step_per_agent
+from bilevel.agents import ActorCritic, CriticPlay, PPOPlay, Reinforce, Tabular, allowed
+from bilevel.agents._surrogates import LoadedDice
+from bilevel.core import Step, in_parts, inner_step_per_agent
+from bilevel.optimizers import sgd
+from bilevel.sharing import SharedBy
 from tests.bilevel.agents.critic_cases import BONUS, PLAYED, SEEDS, TRACE, Case, draw, ppo
 
 RATE = 0.3
 SETTINGS: dict[str, dict[str, Any]] = {
     "clipped": {"epochs": 3, "clip_range": 0.05},
-    "minibatches": {"epochs": 2, "minibatches": 4, "clip_range": 0.1, "normalise": True},
-    "normalised": {"epochs": 3, "clip_range": 0.05, "normalise": True},
+    "minibatches": {"epochs": 2, "minibatches": 4, "clip_range": 0.1, "normalize": True},
+    "normalized": {"epochs": 3, "clip_range": 0.05, "normalize": True},
     "values clipped": {"epochs": 3, "clip_range": 0.05, "value_clip": 0.02},
 }
 
@@ -61,13 +59,13 @@ def plain_ppo(case: Case, seed: int, agent: int) -> Tensor:
         following, value = advantages[time], known[time]
     targets = advantages + known
     weights = torch.tensor([discount**time for time in range(len(known))], dtype=torch.float64).unsqueeze(-1)
-    optimiser = torch.optim.SGD([own], lr=RATE)
+    optimizer = torch.optim.SGD([own], lr=RATE)
     parts = [slice(None)] if play.minibatches == 1 else [slice(0, 1), slice(1, 3), slice(3, 4), slice(4, 6)]
     for part in parts * play.epochs:
         distribution, values = run(part)
         running, edge, taken = alive[:, part], play.clip_range, actions[:, part]
         gain = advantages[:, part]
-        if play.normalise:
+        if play.normalize:
             steps = gain[running > 0]
             gain = (gain - steps.mean()) / (steps.var(unbiased=False) + 1e-8).sqrt()
         ratio = (distribution.log_prob(taken) - old[:, part]).exp()
@@ -78,9 +76,9 @@ def plain_ppo(case: Case, seed: int, agent: int) -> Tensor:
             errors = torch.max(errors, (near - targets[:, part]).square())
         loss = -(weights * gains).sum(0).mean() + 0.5 * (errors * running).sum() / running.sum() / 2
         loss = loss - BONUS * (distribution.entropy() * running).sum(0).mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     return own.detach()
 
 

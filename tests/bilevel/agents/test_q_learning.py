@@ -6,14 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bilevel.agents.q_learning import (
-    QNetwork,
-    best_value,
-    epsilon_greedy,
-    soft_update,
-    squared_errors,
-    targets,
-)
+from bilevel.agents import QNetwork, best_value, epsilon_greedy, soft_update, squared_errors, targets
 
 STATES, ACTIONS, DISCOUNT = 3, 2, 0.8
 NEXT = torch.tensor([[1, 0], [2, 0], [2, 1]])

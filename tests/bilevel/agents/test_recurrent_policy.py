@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bilevel.agents.policies import GRU, initial_parameters
+from bilevel.agents import GRU, initial_parameters
 
 SEEDS, AGENTS, TIME, EPISODES = 2, 3, 4, 5
 POLICIES = [

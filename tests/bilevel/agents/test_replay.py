@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bilevel.agents.replay import Ring, add, capacity_of, draw, empty_ring, split
+from bilevel.agents import Ring, add, draw, empty_ring, split
+from bilevel.agents._replay_buffer import capacity_of
 
 
 def kept(ring: Ring) -> list[list[float]]:

@@ -11,15 +11,12 @@ from gymnasium import spaces
 from torch import Tensor
 
 import games
-from bilevel.agents.distributions import draw_actions
-from bilevel.agents.policies import MLP, Tabular
-from bilevel.agents.rollout import rollout, step_gifts
-from bilevel.outer.sharing import Sharing
-from bilevel.outer.sharing_network import SharingNetwork
-from bilevel.outer.transfer import SharedBy
-from games.base import Game
-from games.escape_room import EscapeRoom
-from games.repeated import RepeatedGame
+from bilevel.agents import MLP, Tabular, step_gifts
+from bilevel.agents._distributions import draw_actions
+from bilevel.agents._rollout import rollout
+from bilevel.sharing import SharedBy, Sharing, SharingNetwork
+from games.core import Game
+from games.matrix import EscapeRoom, RepeatedGame
 
 
 class Count(NamedTuple):

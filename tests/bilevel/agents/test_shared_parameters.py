@@ -5,15 +5,14 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents.play import SampledPlay
-from bilevel.agents.policies import GRU, MLP, Convolutional, Numbered, initial_parameters
-from bilevel.agents.surrogates import dice
+from bilevel.agents import GRU, MLP, Convolutional, Numbered, SampledPlay, initial_parameters
+from bilevel.agents._surrogates import dice
+from bilevel.core import inner_step_per_agent
 from bilevel.hypergradient import BilevelProblem, Unrolled
 from bilevel.methods import Placement, Prosocial, Selfish, ToS
-from bilevel.optimisers import sgd, tied
-from bilevel.outer.transfer import SharedBy
-from bilevel.step import inner_step_per_agent
-from games.escape_room import EscapeRoom
+from bilevel.optimizers import sgd, tied
+from bilevel.sharing import SharedBy
+from games.matrix import EscapeRoom
 
 AGENTS, TIME, EPISODES = 3, 4, 5
 COINS = games.make("coin-game", horizon=TIME)
@@ -76,14 +75,14 @@ def test_the_meta_gradient_is_that_of_one_vector() -> None:
     def losses(own: Tensor, others: Tensor, phi: Tensor, data: object) -> Tensor:
         return play.losses(own, others, SharedBy(phi.softmax(-1)), data, bonus)
 
-    optimiser = tied(sgd(0.5))
+    optimizer = tied(sgd(0.5))
     problem = BilevelProblem(
-        step=inner_step_per_agent(losses, optimiser),
+        step=inner_step_per_agent(losses, optimizer),
         outer_loss=lambda theta, phi, data: -play.values(theta, data).sum(-1),
         inner_data=lambda theta, phi, step: data[step],
         outer_data=lambda theta, phi: data[2],
     )
-    found = Unrolled()(problem, start, optimiser.init(start), phi, steps=2)
+    found = Unrolled()(problem, start, optimizer.init(start), phi, steps=2)
 
     variable, one = phi.clone().requires_grad_(), start[:, 0].clone().requires_grad_()
     shared = one
@@ -106,7 +105,7 @@ def test_the_meta_gradient_is_that_of_one_vector() -> None:
 @pytest.mark.parametrize("reset", ["never", "each-outer-step"])
 def test_a_learners_agents_stay_alike(policy: str, reset: str) -> None:
     method = ToS(
-        policy=policy, share_parameters=True, inner_optimiser="adam", inner_steps=2, episodes=4, reset=reset
+        policy=policy, share_parameters=True, inner_optimizer="adam", inner_steps=2, episodes=4, reset=reset
     )
     learner = method.build(COINS, Placement(seeds=2))
     state = learner.init(seed=0)
@@ -121,7 +120,7 @@ def test_a_learners_agents_stay_alike(policy: str, reset: str) -> None:
 def test_with_one_set_of_parameters_agents_can_play_different_parts() -> None:
     """Escape Room ER(2,1) under the common reward: one pulls the lever, the other leaves; 9 of 9."""
     method = Prosocial(
-        share_parameters=True, inner_optimiser="adam", inner_learning_rate=0.01, entropy_end=0.05, episodes=64
+        share_parameters=True, inner_optimizer="adam", inner_learning_rate=0.01, entropy_end=0.05, episodes=64
     )
     learner = method.build(EscapeRoom(), Placement(seeds=4))
     state = learner.init(seed=0)

@@ -7,21 +7,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import games
-from bilevel.agents.play import ExactPlay, SampledPlay
-from bilevel.agents.policies import Tabular
-from bilevel.agents.surrogates import (
-    SURROGATES,
-    Surrogate,
-    chosen,
-    dice,
-    entropy,
-    loaded_dice,
-    magic_box,
-    reinforce,
-)
-from bilevel.outer.transfer import SharedBy
-from games.base import ExactGame
-from games.repeated import RepeatedGame
+from bilevel.agents import SURROGATES, ExactPlay, SampledPlay, Surrogate, Tabular, chosen, entropy
+from bilevel.agents._surrogates import dice, loaded_dice, magic_box, reinforce
+from bilevel.sharing import SharedBy
+from games.core import ExactGame
+from games.matrix import RepeatedGame
 
 SEEDS = st.integers(0, 2**31)
 NO_BONUS = torch.zeros((), dtype=torch.float64)

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents.play import SampledPlay
-from bilevel.agents.policies import Tabular
-from bilevel.agents.rollout import Episodes
-from bilevel.agents.surrogates import LoadedDice, Surrogate, chosen, dice, loaded_dice, reinforce
-from bilevel.outer.transfer import SharedBy
-from games.repeated import RepeatedGame
+from bilevel.agents import Episodes, SampledPlay, Surrogate, Tabular, chosen
+from bilevel.agents._surrogates import LoadedDice, dice, loaded_dice, reinforce
+from bilevel.sharing import SharedBy
+from games.matrix import RepeatedGame
 
 
 def draw(seed: int, *shape: int) -> Tensor:

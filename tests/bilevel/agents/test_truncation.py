@@ -11,17 +11,12 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from bilevel.agents.critic_play import CriticPlay
-from bilevel.agents.policies import GRU, MLP, ActorCritic, Policy
-from bilevel.agents.rollout import Episodes, rollout
-from bilevel.agents.surrogates import Reinforce
-from bilevel.agents.transitions import transitions_of
+from bilevel.agents import GRU, MLP, ActorCritic, CriticPlay, Episodes, Policy, Reinforce
+from bilevel.agents._rollout import rollout
 from bilevel.methods import Placement, Selfish
-from bilevel.outer.giving import Sight
-from bilevel.outer.transfer import SharedBy
-from bilevel.outer.varying_shares import GivenShares
-from games.base import Game
-from games.streams import stream
+from bilevel.methods._ltos_transitions import transitions_of
+from bilevel.sharing import GivenShares, SharedBy, Sight
+from games.core import Game, stream
 
 F64 = torch.float64
 STEPS = 3

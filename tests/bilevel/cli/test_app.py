@@ -10,7 +10,7 @@ import pytest
 
 import bilevel
 import games
-from bilevel.cli import app
+from bilevel.cli import _app as app
 from bilevel.hypergradient import ESTIMATORS
 from bilevel.methods import METHODS
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 import games
-from bilevel.compile import cache, program, registry
+from bilevel.compile import _cache as cache
+from bilevel.compile import _program as program
+from bilevel.compile import _registry as registry
 
 Call = Callable[..., Any]
 ABOUT = {

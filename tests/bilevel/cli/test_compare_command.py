@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from bilevel.cli import train as train_room
-from bilevel.experiment import run
-from bilevel.methods import METHODS
-from bilevel.methods.learner import PolicyLearner
-from bilevel.report import comparison_figures
+from bilevel.cli import _train as train_room
+from bilevel.experiments import _run as run
+from bilevel.methods import METHODS, PolicyLearner
+from bilevel.report import _comparison_figures as comparison_figures
 
 Call = Callable[..., Any]
 SMALL = ("--seeds", 4, "--outer-steps", 5)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bilevel.methods.outer_learner import OuterLearner
+from bilevel.methods import OuterLearner
 
 Call = Callable[..., Any]
 SMALL = ("--seeds", 3, "--outer-steps", 6, "--method.episodes", 4, "--evaluation-episodes", 4)

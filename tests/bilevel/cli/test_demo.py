@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bilevel.cli.demo import GAMES, METHODS, sentence, way
-from bilevel.experiment.config import default_config
-from bilevel.experiment.folder import Results
-from bilevel.methods.learner import PolicyLearner
-from bilevel.report import figures
+from bilevel.cli._demo import GAMES, METHODS, sentence, way
+from bilevel.experiments import Results, default_config
+from bilevel.methods import PolicyLearner
+from bilevel.report import _figures as figures
 
 Call = Callable[..., Any]
 SMALL = ("--seeds", 3, "--outer-steps", 2, "--out", "demo")

@@ -12,8 +12,8 @@ import pandas
 import pytest
 
 import games
-from bilevel.cli.load import load_file
-from games.catalogue import CATALOGUE
+from bilevel.cli._settings import load_file
+from games._catalogue import CATALOGUE
 from tests.bilevel.methods.interrupted import assert_an_interruption_changes_nothing
 
 Call = Callable[..., Any]

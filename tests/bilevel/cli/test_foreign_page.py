@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from games.catalogue import CATALOGUE
+from games._catalogue import CATALOGUE
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "foreign_environments.md"
 SMALL = {

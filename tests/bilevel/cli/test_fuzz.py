@@ -54,7 +54,7 @@ def test_the_same_seed_gives_the_same_lines() -> None:
 
 def test_faults_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge itself: a traceback, a silent failure and a command that cannot be stopped are told."""
-    from bilevel.cli import app  # noqa: PLC0415 - what is replaced
+    from bilevel.cli import _app as app  # noqa: PLC0415 - what is replaced
 
     def fails(arguments: list[str]) -> None:
         raise KeyError("x")

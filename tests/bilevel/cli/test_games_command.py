@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 import games
-from bilevel.report.catalogue import bytes_per_copy, page
-from bilevel.report.catalogue_files import document_text, has_diagram, shown
-from bilevel.tree import leaves
+from bilevel.core import leaves
+from bilevel.report import page
+from bilevel.report._catalogue import bytes_per_copy
+from bilevel.report._catalogue_files import document_text, has_diagram, shown
 
 Call = Callable[..., Any]
 DOCUMENT = Path(__file__).parents[3] / "docs" / "games"

@@ -12,7 +12,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from bilevel.cli import train as train_room
+from bilevel.cli import _train as train_room
 
 Call = Callable[..., Any]
 CONVOLUTIONS = ("--method.policy", "conv", "--method.channels", 4)

@@ -16,14 +16,14 @@ METHODS = {"bilevel.methods", "bilevel.compile", "torchopt"}
 UNWANTED = COMPILERS | OTHERS
 PROGRAM = """
 import json, sys
-import bilevel.cli.train
-from bilevel.experiment import run
+import bilevel.cli._train
+from bilevel.experiments import run
 
 def stop(*arguments):
     raise SystemExit(sorted(sys.modules))
 
 if sys.argv[1] == "train":
-    bilevel.cli.train.show = stop  # from here on figures are drawn
+    bilevel.cli._train.show = stop  # from here on figures are drawn
 try:
     from bilevel.cli import main
     main(sys.argv[1:])

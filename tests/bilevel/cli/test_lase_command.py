@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bilevel.experiment import run
+from bilevel.experiments import _run as run
 
 Call = Callable[..., Any]
 SIZES = ("--seeds", 2, "--outer-steps", 3, "--method.episodes", 3, "--evaluation-episodes", 3)

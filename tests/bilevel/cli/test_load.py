@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bilevel.hypergradient import ESTIMATORS
-from games.catalogue import CATALOGUE
+from games._catalogue import CATALOGUE
 
 Call = Callable[..., Any]
 SMALL = ("--seeds", 3, "--outer-steps", 3, "--method.episodes", 4, "--evaluation-episodes", 4)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bilevel.methods.ltos_learner import LToSLearner
+from bilevel.methods._ltos_learner import LToSLearner
 from tests.bilevel.cli.conftest import Call
 
 SMALL = ("--seeds", 3, "--outer-steps", 6, "--checkpoint-every", 1, "--evaluation-episodes", 4)

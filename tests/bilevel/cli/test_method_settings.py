@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from bilevel.cli.method_settings import labelled_methods, methods_with_settings
-from bilevel.experiment.presets import preset
+from bilevel.cli._method_settings import labeled_methods, methods_with_settings
+from bilevel.experiments import preset
 from bilevel.methods import Selfish, ToS, register_method
 
 NAMES = {"selfish": "selfish", "mine": "tos"}
 
 
 def test_labels_are_the_names_unless_given() -> None:
-    assert labelled_methods(["tos", "kl=tos", "fixed"]) == {"tos": "tos", "kl": "tos", "fixed": "fixed"}
+    assert labeled_methods(["tos", "kl=tos", "fixed"]) == {"tos": "tos", "kl": "tos", "fixed": "fixed"}
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_labels_are_the_names_unless_given() -> None:
 )
 def test_methods_that_cannot_be(words: list[str], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        labelled_methods(words)
+        labeled_methods(words)
 
 
 def test_without_settings_the_presets_apply() -> None:

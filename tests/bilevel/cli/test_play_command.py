@@ -12,7 +12,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from bilevel.report import clip
+from bilevel.report import _film as clip
 
 Call = Callable[..., Any]
 

@@ -12,8 +12,7 @@ from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
 
 import pytest
 
-from bilevel.experiment.config import load_config
-from bilevel.experiment.run import RunFolder, create_run, train
+from bilevel.experiments import RunFolder, create_run, load_config, train
 
 TRAIN = ("train", "--game", "escape-room", "--method", "tos", "--method.episodes", "4")
 SMALL = ("--seeds", "2", "--outer-steps", "150", "--checkpoint-every", "7", "--evaluation-episodes", "4")

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from bilevel.cli import app
-from bilevel.experiment.checkpoint import seal
+from bilevel.cli import _app as app
+from bilevel.experiments._checkpoint import seal
 from tests.fuzz.judge import Answer, ask, inside
 
 SMALL = (

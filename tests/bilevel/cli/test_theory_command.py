@@ -12,9 +12,8 @@ import pytest
 import scipy
 
 import games
-from bilevel.report.theory import stage_of
-from games.matrix import MatrixGame
-from games.repeated import RepeatedGame
+from bilevel.report import stage_of
+from games.matrix import MatrixGame, RepeatedGame
 
 Call = Callable[..., Any]
 DOCUMENT = Path(__file__).parents[3] / "docs" / "theory.md"

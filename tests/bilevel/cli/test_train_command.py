@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from bilevel.cli import train as train_room
-from bilevel.experiment import files, run
-from bilevel.experiment.run import RunFolder
+from bilevel.cli import _train as train_room
+from bilevel.experiments import RunFolder
+from bilevel.experiments import _files as files
+from bilevel.experiments import _run as run
 from bilevel.hypergradient import ESTIMATORS, OneStep, register_hypergradient
-from bilevel.methods.learner import PolicyLearner
-from bilevel.report import figures
+from bilevel.methods import PolicyLearner
+from bilevel.report import _figures as figures
 
 Call = Callable[..., Any]
 SMALL = ("--seeds", 3, "--outer-steps", 4, "--method.episodes", 4, "--evaluation-episodes", 4)

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bilevel.experiment.improvement import paired_difference_interval
-from bilevel.experiment.statistics import interquartile_interval
-from bilevel.tasks import registry
-from bilevel.tasks.noisy_digits import NoisyDigits
+from bilevel.experiments import interquartile_interval, paired_difference_interval
+from bilevel.tasks import NoisyDigits
+from bilevel.tasks import _registry as registry
 from tests.bilevel.tasks.coin import Coin
 
 Call = Callable[..., Any]
@@ -27,7 +26,7 @@ TUNE = ("tune", "noisy-digits", *SMALL, "--seeds", 3)
 FOLDER = Path("runs/tune/noisy-digits")
 FILES = ("table.csv", "table.md", "seeds.csv", "figure.png")
 OWN = """
-from bilevel.tasks.registry import register_task
+from bilevel.tasks._registry import register_task
 from tests.bilevel.tasks.coin import Coin
 register_task("my-coin", Coin())
 """

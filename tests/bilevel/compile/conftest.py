@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor, fx
 
-from bilevel.compile import cache, packages, program, registry
+from bilevel.compile import _cache as cache
+from bilevel.compile import _packages as packages
+from bilevel.compile import _program as program
+from bilevel.compile import _registry as registry
+from bilevel.core import Tree, inner_step
 from bilevel.hypergradient import BilevelProblem
-from bilevel.optimisers import GradientTransformation, sgd
-from bilevel.step import inner_step
-from bilevel.tree import Tree
+from bilevel.optimizers import GradientTransformation, sgd
 
 
 class Start(NamedTuple):
@@ -91,14 +93,14 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def quadratic(
-    optimiser: GradientTransformation | None = None,
+    optimizer: GradientTransformation | None = None,
     *,
     members: int | None = 3,
     dtype: torch.dtype = torch.float64,
     several: bool = False,
 ) -> Start:
     """theta [member, 2] descends a loss in which its two entries meet; phi [member, 3] bends it."""
-    optimiser = optimiser or sgd(0.1)
+    optimizer = optimizer or sgd(0.1)
     generator = torch.Generator().manual_seed(members or 0)
     shape = () if members is None else (members,)
     theta = torch.randn(*shape, 2, generator=generator, dtype=torch.float64).to(dtype)
@@ -113,8 +115,8 @@ def quadratic(
         one = (theta - 1).square().sum(-1) + 0.1 * phi.square().sum(-1)
         return torch.stack((one, theta[..., 0] * theta[..., 1])) if several else one
 
-    problem = BilevelProblem(step=inner_step(loss, optimiser), outer_loss=outer_loss, several=several)
-    return Start(problem, theta, optimiser.init(theta), phi)
+    problem = BilevelProblem(step=inner_step(loss, optimizer), outer_loss=outer_loss, several=several)
+    return Start(problem, theta, optimizer.init(theta), phi)
 
 
 @pytest.fixture(scope="session")

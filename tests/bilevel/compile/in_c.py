@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bilevel.compile.c_compiler import CFunction, compile_source, open_library
-from bilevel.compile.forms import Members
-from bilevel.compile.plans import Inputs, eagerly, make_source
+from bilevel.compile._c_compiler import CFunction, compile_source, open_library
+from bilevel.compile._functions import Members
+from bilevel.compile._plans import Inputs, eagerly, make_source
 
 
 def library(folder: Path, function: Callable[..., Any], leaves: Sequence[Tensor]) -> Callable[..., Any]:

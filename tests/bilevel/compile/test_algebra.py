@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bilevel.compile.expressions import Constant, Entry, Operation, Ref
-from bilevel.compile.scalars import Formulas, write_out
+from bilevel.compile._expressions import Constant, Entry, Operation, Ref
+from bilevel.compile._scalars import Formulas, write_out
 
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "add": torch.add,

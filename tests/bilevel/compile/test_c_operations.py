@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bilevel.compile import c_operations
-from bilevel.compile.expressions import NotScalarError
+from bilevel.compile import _c_operations as c_operations
+from bilevel.compile._expressions import NotScalarError
 from tests.bilevel.compile.in_c import library
 
 VALUES = (0.0, -0.0, 0.3, -0.3, 1.0, -1.0, 1.5, 2.5, -2.5, 30.0, -800.0, 1e30, 1e-30, float("inf"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bilevel.compile import cache
+from bilevel.compile import _cache as cache
 
 A, B, C = ("0123456789abcdef" * 2 + ".so", "b" * 32 + ".pt2", "c" * 32 + ".so")
 

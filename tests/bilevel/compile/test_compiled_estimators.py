@@ -1,4 +1,4 @@
-"""Compiled estimators give what eager ones give, for every estimator, optimiser, form of data and of members.
+"""Compiled estimators give what eager ones give, for every estimator, optimizer, form of data and of members.
 
 Graphs of plain tensors are run as they are here; that their machine code agrees too is for
 `test_compiled_packages`.
@@ -15,9 +15,14 @@ import torch
 import torchopt
 from torch import Tensor
 
-from bilevel.compile import Compiled, plans, registry, solve
-from bilevel.compile.functions import TreeForm
+from bilevel.compile import Compiled
+from bilevel.compile import _plans as plans
+from bilevel.compile import _registry as registry
+from bilevel.compile import _solve as solve
+from bilevel.compile._functions import TreeForm
+from bilevel.core import inner_step, leaves
 from bilevel.hypergradient import (
+    Always,
     BilevelProblem,
     Estimate,
     Forward,
@@ -26,8 +31,7 @@ from bilevel.hypergradient import (
     Truncated,
     Unrolled,
 )
-from bilevel.hypergradient.base import Always
-from bilevel.optimisers import (
+from bilevel.optimizers import (
     adam,
     adamw,
     chain,
@@ -38,8 +42,6 @@ from bilevel.optimisers import (
     rmsprop,
     sgd,
 )
-from bilevel.step import inner_step
-from bilevel.tree import leaves
 
 ESTIMATORS: dict[str, Any] = {
     "unrolled": Unrolled(),
@@ -51,7 +53,7 @@ ESTIMATORS: dict[str, Any] = {
     "implicit": Implicit(accept_distance=torch.inf),
     "implicit of members": Implicit(accept_distance=torch.inf, batch_dims=1, solver="normal-cg"),
 }
-OPTIMISERS: dict[str, Callable[[], Any]] = {
+OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "sgd": lambda: sgd(0.1),
     "momentum": lambda: momentum(0.1, 0.9),
     "adam": lambda: adam(0.1),
@@ -113,9 +115,9 @@ def test_every_estimator(name: str, several: bool, start: Callable[..., Any], bu
     assert built
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
-def test_every_optimiser(name: str, start: Callable[..., Any], built: list[str]) -> None:
-    problem = start(OPTIMISERS[name]())
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer(name: str, start: Callable[..., Any], built: list[str]) -> None:
+    problem = start(OPTIMIZERS[name]())
     for _ in range(2):
         assert_same(*both(Unrolled(), problem))
     assert built
@@ -230,9 +232,9 @@ def test_trees_of_tensors_and_networks() -> None:
     def outer_loss(theta: Any, phi: Any, data: None) -> Tensor:
         return (predict(theta) - y).square().mean()
 
-    optimiser = adam(0.05)
-    problem = BilevelProblem(step=inner_step(loss, optimiser), outer_loss=outer_loss)
-    start = begin(problem, theta, phi, optimiser.init(theta))
+    optimizer = adam(0.05)
+    problem = BilevelProblem(step=inner_step(loss, optimizer), outer_loss=outer_loss)
+    start = begin(problem, theta, phi, optimizer.init(theta))
     for _ in range(2):
         assert_same(*both(Unrolled(), start))
     assert_same(*both(Forward(), start))

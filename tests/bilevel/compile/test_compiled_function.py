@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bilevel.compile import CompiledFunction
-from bilevel.experiment.config import default_config
+from bilevel.experiments import default_config
 from bilevel.methods import OuterLearner
 
 
@@ -76,7 +76,7 @@ def test_without_a_compiler_it_runs_eagerly_and_can_be_asked(
 @pytest.mark.parametrize("game", ["repeated-prisoners-dilemma", "public-goods", "chicken"])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"outer_optimiser": "sgd", "cost_weight": 0.1}, {"training": "alternating", "inner_rounds": 2}],
+    [{}, {"outer_optimizer": "sgd", "cost_weight": 0.1}, {"training": "alternating", "inner_rounds": 2}],
     ids=str,
 )
 def test_outer_steps_move_and_measure_as_eagerly(

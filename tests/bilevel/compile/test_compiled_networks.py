@@ -8,12 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bilevel.agents.policies import GRU, MLP, Convolutional, Policy, initial_parameters
+from bilevel.agents import GRU, MLP, Convolutional, Policy, initial_parameters
 from bilevel.compile import Compiled
-from bilevel.hypergradient import BilevelProblem, Unrolled
-from bilevel.hypergradient.base import Always
-from bilevel.optimisers import sgd
-from bilevel.step import in_parts, inner_step, inner_step_per_agent
+from bilevel.core import in_parts, inner_step, inner_step_per_agent
+from bilevel.hypergradient import Always, BilevelProblem, Unrolled
+from bilevel.optimizers import sgd
 from tests.bilevel.agents.critic_cases import Case, ppo
 
 POLICIES = [

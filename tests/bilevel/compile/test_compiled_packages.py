@@ -14,10 +14,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bilevel.compile import Compiled, aoti, cache, plans
+from bilevel.compile import Compiled
+from bilevel.compile import _aoti as aoti
+from bilevel.compile import _cache as cache
+from bilevel.compile import _plans as plans
+from bilevel.core import inner_step
 from bilevel.hypergradient import BilevelProblem, Forward, Unrolled
-from bilevel.optimisers import adam, sgd
-from bilevel.step import inner_step
+from bilevel.optimizers import adam, sgd
 
 
 def assert_same(estimator: Any, start: Any, tolerance: float, steps: int = 4) -> None:
@@ -42,11 +45,11 @@ def kinds() -> list[str]:
 def test_written_out_for_any_number_of_members(
     dtype: torch.dtype, tolerance: float, start: Callable[..., Any], shared_cache: Path
 ) -> None:
-    estimator, optimiser = Unrolled(), adam(0.1)
-    assert_same(estimator, start(optimiser, dtype=dtype), tolerance)
+    estimator, optimizer = Unrolled(), adam(0.1)
+    assert_same(estimator, start(optimizer, dtype=dtype), tolerance)
     built = kinds()
     for members in (2, 5, 300):
-        assert_same(estimator, start(optimiser, members=members, dtype=dtype), tolerance)
+        assert_same(estimator, start(optimizer, members=members, dtype=dtype), tolerance)
     assert kinds() == built
 
 
@@ -89,19 +92,19 @@ import sys
 import torch
 from bilevel.hypergradient import BilevelProblem, Unrolled
 from bilevel.compile import Compiled, cache
-from bilevel.optimisers import momentum
-from bilevel.step import inner_step
+from bilevel.optimizers import momentum
+from bilevel.core._step import inner_step
 
 before = len(cache.packages())
-optimiser = momentum(0.1, 0.9)
+optimizer = momentum(0.1, 0.9)
 problem = BilevelProblem(
-    step=inner_step(lambda theta, phi, data: (theta - phi.exp()).square().sum(-1), optimiser),
+    step=inner_step(lambda theta, phi, data: (theta - phi.exp()).square().sum(-1), optimizer),
     outer_loss=lambda theta, phi, data: theta.square().sum(-1),
 )
 for members in (2, 3):
     theta = torch.linspace(-1, 1, 2 * members, dtype=torch.float64).reshape(members, 2)
     found, expected = (
-        estimator(problem, theta, optimiser.init(theta), theta.cos(), steps=3)
+        estimator(problem, theta, optimizer.init(theta), theta.cos(), steps=3)
         for estimator in (Compiled(Unrolled()), Unrolled())
     )
     torch.testing.assert_close(found.gradient, expected.gradient, rtol=1e-12, atol=1e-12)

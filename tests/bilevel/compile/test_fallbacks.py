@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from bilevel.compile import Compiled, cache, packages
-from bilevel.compile.c_compiler import CFunction
-from bilevel.compile.kernels import CompileWarning
-from bilevel.hypergradient import BilevelProblem, Forward, Implicit, Truncated, Unrolled
-from bilevel.hypergradient.base import Always
-from bilevel.optimisers import sgd
-from bilevel.step import inner_step
+from bilevel.compile import Compiled, CompileWarning
+from bilevel.compile import _cache as cache
+from bilevel.compile import _packages as packages
+from bilevel.compile._c_compiler import CFunction
+from bilevel.core import inner_step
+from bilevel.hypergradient import Always, BilevelProblem, Forward, Implicit, Truncated, Unrolled
+from bilevel.optimizers import sgd
 
 
 def assert_falls_back(estimator: Any, start: Any, reason: str) -> None:
@@ -178,8 +178,8 @@ os.environ["PATH"] = "/nowhere"
 import torch
 from bilevel.compile import Compiled
 from bilevel.hypergradient import BilevelProblem, Unrolled
-from bilevel.optimisers import sgd
-from bilevel.step import inner_step
+from bilevel.optimizers import sgd
+from bilevel.core._step import inner_step
 
 problem = BilevelProblem(
     step=inner_step(lambda theta, phi, data: (theta - phi).square().sum(-1), sgd(0.25)),

@@ -9,13 +9,13 @@ import pytest
 import torch
 import torchopt
 
-from bilevel.compile.c_compiler import VARIABLE
-from bilevel.compile.forecast import built_before, forecast
-from bilevel.experiment.config import default_config
+from bilevel.compile import built_before, forecast
+from bilevel.compile._c_compiler import VARIABLE
+from bilevel.core import inner_step
+from bilevel.experiments import default_config
 from bilevel.hypergradient import BilevelProblem
 from bilevel.methods import OuterLearner
-from bilevel.optimisers import sgd
-from bilevel.step import inner_step
+from bilevel.optimizers import sgd
 
 
 def problem(optimizer: Any = None) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bilevel.compile.forms import Members
+from bilevel.compile._functions import Members
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.compile.operations import TooManyOperationsError, operations_digest
-from bilevel.optimisers import adam
-from bilevel.step import inner_step
+from bilevel.compile._operations import TooManyOperationsError, operations_digest
+from bilevel.core import inner_step
+from bilevel.optimizers import adam
 
 ONE = torch.linspace(0.1, 0.9, 3)
 RATE = 1.0
@@ -133,16 +133,16 @@ def test_more_operations_than_wanted_are_refused() -> None:
 
 
 def game_step() -> Callable[..., tuple[Tensor, ...]]:
-    game, optimiser = games.make("repeated-prisoners-dilemma"), adam(0.1)
+    game, optimizer = games.make("repeated-prisoners-dilemma"), adam(0.1)
 
     def loss(theta: Tensor, phi: Tensor, data: None) -> Tensor:
         policies = torch.stack((theta.sigmoid(), 1 - theta.sigmoid()), -1)
         return (game.values(policies) * phi).sum()
 
-    step = inner_step(loss, optimiser)
+    step = inner_step(loss, optimizer)
 
     def flat(theta: Tensor, phi: Tensor) -> tuple[Tensor, ...]:
-        return step(theta, optimiser.init(theta), phi, None)[:1]
+        return step(theta, optimizer.init(theta), phi, None)[:1]
 
     return flat
 
@@ -150,7 +150,7 @@ def game_step() -> Callable[..., tuple[Tensor, ...]]:
 SCRIPT = """
 import torch
 from tests.bilevel.compile.test_operations import game_step
-from bilevel.compile.operations import operations_digest
+from bilevel.compile._operations import operations_digest
 print(operations_digest(game_step(), (torch.zeros(2, 5), torch.ones(2))))
 """
 

@@ -10,14 +10,13 @@ import torch
 import torchopt
 from torch import Tensor
 
-from bilevel.compile import Compiled, plans
-from bilevel.compile import solve as solving
-from bilevel.compile.solve import solve
-from bilevel.hypergradient import BilevelProblem, Forward, OneStep, Truncated, Unrolled
-from bilevel.hypergradient.base import Always, Recorded
-from bilevel.optimisers import adam, momentum, rmsprop, sgd
-from bilevel.step import inner_step
-from bilevel.tree import leaves
+from bilevel.compile import Compiled
+from bilevel.compile import _plans as plans
+from bilevel.compile import _solve as solving
+from bilevel.compile._solve import solve
+from bilevel.core import inner_step, leaves
+from bilevel.hypergradient import Always, BilevelProblem, Forward, OneStep, Recorded, Truncated, Unrolled
+from bilevel.optimizers import adam, momentum, rmsprop, sgd
 
 
 def assert_solved(start: Any, steps: int, tolerance: float = 1e-12) -> None:
@@ -41,12 +40,12 @@ def test_members_and_objectives(members: int | None, several: bool, start: Calla
 
 
 @pytest.mark.parametrize(
-    "optimiser",
+    "optimizer",
     [momentum(0.1, 0.9), adam(0.1), rmsprop(0.1), torchopt.adam(0.1)],
     ids=["momentum", "adam", "rmsprop", "torchopt"],
 )
-def test_optimisers(optimiser: Any, start: Callable[..., Any]) -> None:
-    assert_solved(start(optimiser, members=5), 4)
+def test_optimizers(optimizer: Any, start: Callable[..., Any]) -> None:
+    assert_solved(start(optimizer, members=5), 4)
 
 
 def test_single_precision(start: Callable[..., Any]) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bilevel.compile.verify import difference, perturbed
+from bilevel.compile._program import difference, perturbed
 
 Function = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bilevel.compile.algebra import apply
-from bilevel.compile.expressions import Expressions, NotScalarError, Operation, Ref
-from bilevel.compile.scalars import Formulas, write_out
+from bilevel.compile._expressions import Expressions, NotScalarError, Operation, Ref, apply
+from bilevel.compile._scalars import Formulas, write_out
 from tests.bilevel.compile.in_c import library
 
 aten = torch.ops.aten

@@ -7,14 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from bilevel.core import Tree, detach, inner_step, inner_step_per_agent, leaves, tree_map
 from bilevel.hypergradient import BilevelProblem
-from bilevel.optimisers import GradientTransformation
-from bilevel.step import inner_step, inner_step_per_agent
-from bilevel.tree import Tree, detach, leaves, tree_map
+from bilevel.optimizers import GradientTransformation
 
 
 class Setting(NamedTuple):
-    """A problem without its optimiser."""
+    """A problem without its optimizer."""
 
     loss: Callable[..., Tensor]
     outer_loss: Callable[[Tree, Tree, Tree], Tensor]
@@ -23,10 +22,10 @@ class Setting(NamedTuple):
     data: Sequence[Tree]
     per_agent: bool
 
-    def problem(self, optimiser: GradientTransformation, **more: Any) -> BilevelProblem:
+    def problem(self, optimizer: GradientTransformation, **more: Any) -> BilevelProblem:
         make = inner_step_per_agent if self.per_agent else inner_step
         return BilevelProblem(
-            step=make(self.loss, optimiser),
+            step=make(self.loss, optimizer),
             outer_loss=self.outer_loss,
             inner_data=lambda theta, phi, k: self.data[k],
             **more,
@@ -40,7 +39,7 @@ class Setting(NamedTuple):
 
 
 def network_setting() -> Setting:
-    """A small network, fitted to data weighted and regularised by phi; judged without either."""
+    """A small network, fitted to data weighted and regularized by phi; judged without either."""
     draw = drawer(0)
     theta = {"in": 0.5 * draw(3, 4), "bias": 0.1 * draw(4), "out": draw(4)}
     phi = {"weights": draw(5), "decay": torch.tensor(-1.0, dtype=torch.float64)}
@@ -97,18 +96,18 @@ def drawer(seed: int) -> Callable[..., Tensor]:
     return lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def autograd_unroll(setting: Setting, optimiser: GradientTransformation, steps: int) -> tuple[Tree, Tree]:
+def autograd_unroll(setting: Setting, optimizer: GradientTransformation, steps: int) -> tuple[Tree, Tree]:
     """The plain way: one graph through all K steps. Gives theta_K and the gradient."""
     phi = tree_map(lambda leaf: leaf.clone().requires_grad_(), setting.phi)
     theta = tree_map(lambda leaf: leaf.clone().requires_grad_(), setting.theta)
-    state = optimiser.init(tree_map(torch.Tensor.detach, theta))
+    state = optimizer.init(tree_map(torch.Tensor.detach, theta))
     for k in range(steps):
         own = tree_map(torch.clone, theta)
         arguments = (own, theta) if setting.per_agent else (own,)
         total = setting.loss(*arguments, phi, setting.data[k]).sum()
         flat = iter(torch.autograd.grad(total, leaves(own), create_graph=True))
         gradient = tree_map(lambda leaf, flat=flat: next(flat), own)
-        updates, state = optimiser.update(gradient, state, params=theta, inplace=False)
+        updates, state = optimizer.update(gradient, state, params=theta, inplace=False)
         theta = tree_map(torch.add, theta, updates)
     flat = iter(torch.autograd.grad(setting.outer_loss(theta, phi, None).sum(), leaves(phi)))
     return detach(theta), tree_map(lambda leaf: next(flat), phi)

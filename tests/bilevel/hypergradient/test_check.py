@@ -7,10 +7,9 @@ import pytest
 import torch
 import torchopt
 
+from bilevel.core import inner_step, tree_map
 from bilevel.hypergradient import BilevelProblem, Unrolled, check_hypergradient
-from bilevel.optimisers import OPTIMISERS, adam, chain, clip_by_norm, make_optimiser, sgd
-from bilevel.step import inner_step
-from bilevel.tree import tree_map
+from bilevel.optimizers import OPTIMIZERS, adam, chain, clip_by_norm, make_optimizer, sgd
 
 
 @dataclass(frozen=True)
@@ -36,17 +35,17 @@ class LastStepOnly:
         return dataclasses.replace(whole, gradient=last.gradient)
 
 
-def check(setting, optimiser, steps=3, **more):
+def check(setting, optimizer, steps=3, **more):
     several = more.pop("several", False)
-    state = optimiser.init(setting.theta)
-    problem = setting.problem(optimiser, several=several)
+    state = optimizer.init(setting.theta)
+    problem = setting.problem(optimizer, several=several)
     return check_hypergradient(problem, setting.theta, state, setting.phi, steps=steps, **more)
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_walk_back_passes(setting, name):
     settings = {"epsilon": 1e-3} if name in ("adam", "adamw", "rmsprop") else {}
-    result = check(setting, make_optimiser(name, learning_rate=0.05, **settings))
+    result = check(setting, make_optimizer(name, learning_rate=0.05, **settings))
     assert result.passed, str(result)
     assert result.relative_error < 1e-7
     assert result.cosine > 1 - 1e-12

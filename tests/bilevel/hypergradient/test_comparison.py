@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from bilevel.core import inner_step
 from bilevel.hypergradient import (
+    COLUMNS,
     ESTIMATORS,
+    REFERENCES,
     BilevelProblem,
     Evolution,
     Implicit,
@@ -18,9 +21,7 @@ from bilevel.hypergradient import (
     check_hypergradient,
     compare_hypergradients,
 )
-from bilevel.hypergradient.comparison import COLUMNS, REFERENCES
-from bilevel.optimisers import sgd
-from bilevel.step import inner_step
+from bilevel.optimizers import sgd
 
 DOUBLE = torch.float64
 

@@ -8,12 +8,11 @@ import pytest
 import torch
 
 import games
-from bilevel.hypergradient import BilevelProblem, Unrolled, evolution
-from bilevel.hypergradient.evolution import Evolution
+from bilevel.core import inner_step, tree_map
+from bilevel.hypergradient import BilevelProblem, Evolution, Unrolled
+from bilevel.hypergradient import _evolution as evolution
 from bilevel.methods import METHODS, Placement
-from bilevel.optimisers import adam, momentum, per_member, sgd
-from bilevel.step import inner_step
-from bilevel.tree import tree_map
+from bilevel.optimizers import adam, momentum, per_member, sgd
 
 INNER = momentum(0.2, 0.5)
 
@@ -22,11 +21,11 @@ def double(numbers):
     return torch.tensor(numbers, dtype=torch.float64)
 
 
-def quadratic(outer=lambda theta: theta.square().sum(-1), optimiser=INNER, **more):
+def quadratic(outer=lambda theta: theta.square().sum(-1), optimizer=INNER, **more):
     """Inner: theta follows a linear map of phi. Outer: quadratic, so that smoothing does not change it."""
     mixing = double([[1.0, -0.5], [0.3, 2.0]])
     return BilevelProblem(
-        step=inner_step(lambda theta, phi, data: (theta - phi @ mixing).square(), optimiser),
+        step=inner_step(lambda theta, phi, data: (theta - phi @ mixing).square(), optimizer),
         outer_loss=lambda theta, phi, data: outer(theta - 1),
         **more,
     )
@@ -37,8 +36,8 @@ def identical(members):
     return double([0.5, -1.0]).expand(members, 2), double([1.0, 2.0]).expand(members, 2)
 
 
-def run(estimator, problem, theta, phi, steps=3, optimiser=INNER):
-    return estimator(problem, theta, optimiser.init(theta), phi, steps=steps)
+def run(estimator, problem, theta, phi, steps=3, optimizer=INNER):
+    return estimator(problem, theta, optimizer.init(theta), phi, steps=steps)
 
 
 @pytest.mark.parametrize("antithetic", [True, False])
@@ -118,7 +117,7 @@ def test_a_batch_equals_its_members(sharing_of, monkeypatch, fresh_data, several
             problem, inner_data=lambda theta, phi, k: data[k][: theta["level"].shape[0]]
         )
         estimator = Evolution(samples=6, members=True, fresh_data=fresh_data, rank_shaping=rank_shaping)
-        return run(estimator, problem, setting.theta, setting.phi, optimiser=adam(0.05)).gradient
+        return run(estimator, problem, setting.theta, setting.phi, optimizer=adam(0.05)).gradient
 
     noise = torch.randn(3, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     batch = estimate([1, 2], noise)
@@ -128,13 +127,13 @@ def test_a_batch_equals_its_members(sharing_of, monkeypatch, fresh_data, several
         torch.testing.assert_close(batch.narrow(axis, place, 1), alone, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("optimiser", [adam(0.05), per_member(adam(0.05))], ids=["adam", "per member"])
-def test_fresh_data_that_are_alike_change_nothing(optimiser):
+@pytest.mark.parametrize("optimizer", [adam(0.05), per_member(adam(0.05))], ids=["adam", "per member"])
+def test_fresh_data_that_are_alike_change_nothing(optimizer):
     theta, phi = identical(3)
-    problem = quadratic(optimiser=optimiser)
+    problem = quadratic(optimizer=optimizer)
     shared, fresh = (
         run(
-            Evolution(samples=8, members=True, fresh_data=fresh), problem, theta, phi, optimiser=optimiser
+            Evolution(samples=8, members=True, fresh_data=fresh), problem, theta, phi, optimizer=optimizer
         ).gradient
         for fresh in (False, True)
     )
@@ -279,9 +278,9 @@ def test_leaves_without_a_common_axis_of_members_are_refused():
     with pytest.raises(
         ValueError, match=r"must share their first axis, but they begin with \(2,\) and \(4,\)"
     ):
-        run(Evolution(members=True), problem, theta, torch.ones(4).double(), optimiser=sgd(0.1))
+        run(Evolution(members=True), problem, theta, torch.ones(4).double(), optimizer=sgd(0.1))
     with pytest.raises(ValueError, match=r"begin with \(\) and \(2,\)"):
-        run(Evolution(members=True), problem, theta, double(1.0), optimiser=sgd(0.1))
+        run(Evolution(members=True), problem, theta, double(1.0), optimizer=sgd(0.1))
 
 
 @pytest.mark.parametrize("fresh_data", [True, False])

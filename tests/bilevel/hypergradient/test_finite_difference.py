@@ -7,14 +7,11 @@ import pytest
 import torch
 import torchopt
 
-from bilevel.hypergradient import BilevelProblem, Unrolled
-from bilevel.hypergradient.finite_difference import FiniteDifference
-from bilevel.hypergradient.one_step import OneStep
-from bilevel.optimisers import adam, momentum, sgd
-from bilevel.step import inner_step
-from bilevel.tree import leaves, tree_map
+from bilevel.core import inner_step, leaves, tree_map
+from bilevel.hypergradient import BilevelProblem, FiniteDifference, OneStep, Unrolled
+from bilevel.optimizers import adam, momentum, sgd
 
-OPTIMISERS = {
+OPTIMIZERS = {
     "sgd": sgd(0.1),
     "momentum": momentum(0.1),
     "adam": adam(0.05, epsilon=1e-2),
@@ -24,9 +21,9 @@ OPTIMISERS = {
 SLOW_BATCH = pytest.mark.filterwarnings("ignore:There is a performance drop")
 
 
-def run(estimator, setting, optimiser, steps, **more):
-    problem = setting.problem(optimiser, **more)
-    return estimator(problem, setting.theta, optimiser.init(setting.theta), setting.phi, steps=steps)
+def run(estimator, setting, optimizer, steps, **more):
+    problem = setting.problem(optimizer, **more)
+    return estimator(problem, setting.theta, optimizer.init(setting.theta), setting.phi, steps=steps)
 
 
 def scalar(inner, outer_loss=lambda theta, phi, data: theta**2):
@@ -42,11 +39,11 @@ def double(number):
 
 
 @SLOW_BATCH
-@pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 @pytest.mark.parametrize("steps", [1, 4])
-def test_it_is_the_derivative_of_the_last_step(setting, error, optimiser, steps):
-    estimate = run(FiniteDifference(), setting, optimiser, steps)
-    exact = run(OneStep() if steps > 1 else Unrolled(), setting, optimiser, steps)
+def test_it_is_the_derivative_of_the_last_step(setting, error, optimizer, steps):
+    estimate = run(FiniteDifference(), setting, optimizer, steps)
+    exact = run(OneStep() if steps > 1 else Unrolled(), setting, optimizer, steps)
     assert error(estimate.gradient, exact.gradient) < 1e-8
     tree_map(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0), estimate.theta, exact.theta)
     tree_map(

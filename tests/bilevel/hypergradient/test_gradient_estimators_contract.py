@@ -9,7 +9,7 @@ import torchopt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bilevel import optimisers
+from bilevel.core import inner_step, inner_step_per_agent, leaves, tree_map
 from bilevel.hypergradient import (
     ESTIMATORS,
     BilevelProblem,
@@ -21,9 +21,8 @@ from bilevel.hypergradient import (
     check_hypergradient,
     make_hypergradient,
 )
-from bilevel.optimisers import sgd
-from bilevel.step import inner_step, inner_step_per_agent
-from bilevel.tree import leaves, tree_map
+from bilevel.optimizers import _named as optimizers
+from bilevel.optimizers import sgd
 
 ANYWHERE = Implicit(accept_distance=math.inf)
 """Implicit, wherever learning ended."""
@@ -36,15 +35,15 @@ EVERY = {
     "normal-cg": Implicit(solver="normal-cg", accept_distance=math.inf, iterations=500),
 }
 
-OPTIMISERS = {
-    "sgd": lambda: optimisers.sgd(0.1, weight_decay=0.1),
-    "schedule": lambda: optimisers.sgd(lambda count: 0.2 * 0.5 ** count.double()),
-    "momentum": lambda: optimisers.momentum(0.1, nesterov=True),
-    "dampening": lambda: optimisers.momentum(0.1, dampening=0.3),
-    "adam": lambda: optimisers.adam(0.05),
-    "adamw": lambda: optimisers.adamw(0.05),
-    "rmsprop": lambda: optimisers.rmsprop(0.02, centered=True, momentum=0.5),
-    "clip": lambda: optimisers.chain(optimisers.clip_by_norm(0.5), optimisers.momentum(0.1)),
+OPTIMIZERS = {
+    "sgd": lambda: optimizers.sgd(0.1, weight_decay=0.1),
+    "schedule": lambda: optimizers.sgd(lambda count: 0.2 * 0.5 ** count.double()),
+    "momentum": lambda: optimizers.momentum(0.1, nesterov=True),
+    "dampening": lambda: optimizers.momentum(0.1, dampening=0.3),
+    "adam": lambda: optimizers.adam(0.05),
+    "adamw": lambda: optimizers.adamw(0.05),
+    "rmsprop": lambda: optimizers.rmsprop(0.02, centered=True, momentum=0.5),
+    "clip": lambda: optimizers.chain(optimizers.clip_by_norm(0.5), optimizers.momentum(0.1)),
     "torchopt adam": lambda: torchopt.adam(0.05),
     "torchopt radam": lambda: torchopt.radam(0.05),
     "torchopt adamax": lambda: torchopt.adamax(0.05),
@@ -53,9 +52,9 @@ OPTIMISERS = {
 }
 
 
-def learn(estimator, setting, optimiser, steps=5, **more):
-    state = optimiser.init(setting.theta)
-    return estimator(setting.problem(optimiser, **more), setting.theta, state, setting.phi, steps=steps)
+def learn(estimator, setting, optimizer, steps=5, **more):
+    state = optimizer.init(setting.theta)
+    return estimator(setting.problem(optimizer, **more), setting.theta, state, setting.phi, steps=steps)
 
 
 def regular(sharing):
@@ -68,8 +67,8 @@ def regular(sharing):
     return sharing._replace(loss=loss)
 
 
-@pytest.mark.parametrize("make", OPTIMISERS.values(), ids=OPTIMISERS)
-def test_exact_ones_agree_with_unrolled_for_every_optimiser(setting, error, make):
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_exact_ones_agree_with_unrolled_for_every_optimizer(setting, error, make):
     expected = learn(Unrolled(), setting, make())
     truncated = learn(Truncated(steps=5), setting, make())
     assert error(truncated.gradient, expected.gradient) == 0
@@ -85,26 +84,26 @@ def test_exact_ones_agree_with_unrolled_for_every_optimiser(setting, error, make
 
 def test_truncated_starts_from_the_state_that_came_before(setting, error):
     """The last 3 of 7 steps are Unrolled over 3 steps from the state after 4, Adam's moments included."""
-    optimiser = optimisers.adam(0.05)
-    truncated = learn(Truncated(steps=3), setting, optimiser, steps=7)
-    before = learn(Unrolled(), setting, optimiser, steps=4)
-    rest = setting._replace(data=setting.data[4:]).problem(optimiser)
+    optimizer = optimizers.adam(0.05)
+    truncated = learn(Truncated(steps=3), setting, optimizer, steps=7)
+    before = learn(Unrolled(), setting, optimizer, steps=4)
+    rest = setting._replace(data=setting.data[4:]).problem(optimizer)
     expected = Unrolled()(rest, before.theta, before.opt_state, setting.phi, steps=3)
     assert error(truncated.gradient, expected.gradient) < 1e-14
     assert (
         error(
-            learn(Truncated(steps=1), setting, optimiser).gradient,
-            learn(OneStep(), setting, optimiser).gradient,
+            learn(Truncated(steps=1), setting, optimizer).gradient,
+            learn(OneStep(), setting, optimizer).gradient,
         )
         == 0
     )
 
 
 def test_forward_passes_the_check(setting):
-    optimiser = optimisers.momentum(0.1)
-    state = optimiser.init(setting.theta)
+    optimizer = optimizers.momentum(0.1)
+    state = optimizer.init(setting.theta)
     result = check_hypergradient(
-        setting.problem(optimiser),
+        setting.problem(optimizer),
         setting.theta,
         state,
         setting.phi,
@@ -118,17 +117,17 @@ def test_forward_passes_the_check(setting):
 @pytest.mark.parametrize("estimator", EVERY.values(), ids=EVERY)
 def test_several_objectives_are_separate_runs(sharing, error, estimator):
     sharing = regular(sharing)
-    optimiser = optimisers.momentum(0.1)
+    optimizer = optimizers.momentum(0.1)
     reference = sharing.outer_loss
 
     def objectives(theta, phi, data):
         return torch.stack((reference(theta, phi, data), theta["level"].square().sum(-1), phi.sum((-1, -2))))
 
-    together = learn(estimator, sharing._replace(outer_loss=objectives), optimiser, several=True)
+    together = learn(estimator, sharing._replace(outer_loss=objectives), optimizer, several=True)
     assert together.gradient.shape == (3, *sharing.phi.shape)
     for place in range(2):
         alone = sharing._replace(outer_loss=lambda t, p, d, place=place: objectives(t, p, d)[place])
-        assert error(together.gradient[place], learn(estimator, alone, optimiser).gradient) < 1e-8
+        assert error(together.gradient[place], learn(estimator, alone, optimizer).gradient) < 1e-8
     torch.testing.assert_close(together.gradient[2], torch.ones_like(sharing.phi))
 
 
@@ -146,7 +145,7 @@ BATCHED = {
 @given(seeds=st.lists(st.integers(0, 2**31), min_size=1, max_size=3))
 @settings(max_examples=4, deadline=None)
 def test_a_batch_of_seeds_equals_its_members(sharing_of, error, estimator, several, seeds):
-    optimiser = optimisers.adam(0.05, epsilon=1e-2)
+    optimizer = optimizers.adam(0.05, epsilon=1e-2)
 
     def run(setting):
         outer = setting.outer_loss
@@ -154,7 +153,7 @@ def test_a_batch_of_seeds_equals_its_members(sharing_of, error, estimator, sever
             setting = setting._replace(
                 outer_loss=lambda t, p, d: torch.stack((outer(t, p, d), t["level"].sum(-1)))
             )
-        return learn(estimator, setting, optimiser, steps=4, several=several).gradient
+        return learn(estimator, setting, optimizer, steps=4, several=several).gradient
 
     batch = run(regular(sharing_of(seeds)))
     for place, seed in enumerate(seeds):
@@ -164,10 +163,10 @@ def test_a_batch_of_seeds_equals_its_members(sharing_of, error, estimator, sever
 @pytest.mark.parametrize("estimator", EVERY.values(), ids=EVERY)
 def test_float32_stays_float32(sharing, error, estimator):
     sharing = regular(sharing)
-    for optimiser in (optimisers.momentum(0.1), optimisers.chain(optimisers.clip_by_norm(50.0), sgd(0.1))):
-        estimate = learn(estimator, sharing.to(torch.float32), optimiser)
+    for optimizer in (optimizers.momentum(0.1), optimizers.chain(optimizers.clip_by_norm(50.0), sgd(0.1))):
+        estimate = learn(estimator, sharing.to(torch.float32), optimizer)
         assert all(leaf.dtype == torch.float32 for leaf in leaves((estimate.theta, estimate.gradient)))
-        assert error(estimate.gradient.double(), learn(estimator, sharing, optimiser).gradient) < 1e-3
+        assert error(estimate.gradient.double(), learn(estimator, sharing, optimizer).gradient) < 1e-3
 
 
 @pytest.mark.parametrize("name", ["truncated", "one-step", "forward", "implicit", "unrolled"])
@@ -223,7 +222,7 @@ def test_forward_states_its_limit(sharing):
 
 
 def test_forward_refuses_members_that_mix(sharing):
-    mixing = optimisers.chain(optimisers.clip_by_norm(0.1), sgd(1.0))
+    mixing = optimizers.chain(optimizers.clip_by_norm(0.1), sgd(1.0))
     with pytest.raises(ValueError, match="Members of the batch are not independent"):
         learn(Forward(batch_dims=1), sharing, mixing)
     summed = sharing._replace(outer_loss=lambda t, p, d: sharing.outer_loss(t, p, d).sum())

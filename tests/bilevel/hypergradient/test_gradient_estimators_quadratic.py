@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bilevel.core import inner_step
 from bilevel.hypergradient import BilevelProblem, Forward, Implicit, OneStep, Truncated, Unrolled
-from bilevel.optimisers import adam, adamw, momentum, rmsprop, sgd
-from bilevel.step import inner_step
+from bilevel.optimizers import adam, adamw, momentum, rmsprop, sgd
 
 SEEDS = st.integers(0, 2**31)
 SOLVERS = ("gmres", "normal-cg", "cg", "neumann")
@@ -39,19 +39,19 @@ class Quadratic:
         self.fixed_point = torch.linalg.solve(self.H, self.A.T @ self.B @ self.phi)
         self.exact = self.B.T @ self.A @ torch.linalg.solve(self.H, self.fixed_point - self.c)
 
-    def problem(self, optimiser):
+    def problem(self, optimizer):
         def loss(theta, phi, data):
             return 0.5 * (self.A @ theta - self.B @ phi).square().sum() + MU / 2 * theta.square().sum()
 
         return BilevelProblem(
-            step=inner_step(loss, optimiser),
+            step=inner_step(loss, optimizer),
             outer_loss=lambda theta, phi, data: 0.5 * (theta - self.c).square().sum(),
         )
 
-    def run(self, estimator, steps, optimiser=None, theta=None):
-        optimiser = sgd(self.rate) if optimiser is None else optimiser
+    def run(self, estimator, steps, optimizer=None, theta=None):
+        optimizer = sgd(self.rate) if optimizer is None else optimizer
         theta = self.theta if theta is None else theta
-        return estimator(self.problem(optimiser), theta, optimiser.init(theta), self.phi, steps=steps)
+        return estimator(self.problem(optimizer), theta, optimizer.init(theta), self.phi, steps=steps)
 
     def series(self, end, first, last):
         """alpha B'A (M^first + ... + M^(last - 1)) (end - c)."""
@@ -152,16 +152,16 @@ def test_a_held_state_cancels(make, solver):
 
 def test_decoupled_decay_beside_adam_is_refused():
     q = Quadratic(3)
-    optimiser = adamw(0.05, betas=(0.5, 0.5), weight_decay=0.3, epsilon=1.0)
+    optimizer = adamw(0.05, betas=(0.5, 0.5), weight_decay=0.3, epsilon=1.0)
     with pytest.raises(ValueError, match="the fixed point depends on it"):
-        q.run(Implicit(), 500, optimiser)
+        q.run(Implicit(), 500, optimizer)
 
 
 def test_conjugate_gradient_is_refused_beside_adam():
     q = Quadratic(3)
-    optimiser = adam(lambda count: 0.1 * 0.98 ** count.double())
+    optimizer = adam(lambda count: 0.1 * 0.98 ** count.double())
     with pytest.raises(ValueError, match="needs a symmetric Jacobian"):
-        q.run(Implicit(solver="cg"), 300, optimiser)
+        q.run(Implicit(solver="cg"), 300, optimizer)
 
 
 def test_a_step_that_does_not_contract_is_refused_by_neumann_alone():

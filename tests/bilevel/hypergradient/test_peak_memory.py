@@ -5,10 +5,9 @@ import gc
 import pytest
 import torch
 
-from bilevel.hypergradient import BilevelProblem, Forward, OneStep, Unrolled
-from bilevel.hypergradient.peak_memory import measure_peak
-from bilevel.optimisers import sgd
-from bilevel.step import inner_step
+from bilevel.core import inner_step
+from bilevel.hypergradient import BilevelProblem, Forward, OneStep, Unrolled, measure_peak
+from bilevel.optimizers import sgd
 
 CPU = torch.device("cpu")
 SIZE = 1000

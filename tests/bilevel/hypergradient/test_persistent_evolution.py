@@ -6,16 +6,23 @@ import pickle
 import pytest
 import torch
 
-from bilevel.experiment.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled, persistent_evolution
-from bilevel.hypergradient.evolution import Evolution
-from bilevel.hypergradient.online import OnlineHypergradient, online
-from bilevel.hypergradient.persistent_evolution import Particles, PersistentEvolution
-from bilevel.hypergradient.samples import learn_samples
-from bilevel.hypergradient.smoothing import perturb
-from bilevel.optimisers import adam, sgd
-from bilevel.step import inner_step
-from bilevel.tree import split_floating, tree_map
+from bilevel.core import inner_step, split_floating, tree_map
+from bilevel.experiments import load_checkpoint
+from bilevel.experiments._checkpoint import Checkpoint, save_checkpoint
+from bilevel.hypergradient import (
+    BilevelProblem,
+    Evolution,
+    OnlineHypergradient,
+    PersistentEvolution,
+    Truncated,
+    Unrolled,
+    online,
+)
+from bilevel.hypergradient import _persistent_evolution as persistent_evolution
+from bilevel.hypergradient._persistent_evolution import Particles
+from bilevel.hypergradient._samples import learn_samples
+from bilevel.hypergradient._smoothing import perturb
+from bilevel.optimizers import adam, sgd
 
 DECAY = 0.9
 TURNS = 8
@@ -81,10 +88,10 @@ def test_the_exact_gradient_of_a_later_outer_step_lies_in_95_of_100_intervals():
 
 def test_the_first_outer_step_is_evolution(sharing, monkeypatch):
     noise = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    monkeypatch.setattr("bilevel.hypergradient.evolution.draw_noise", lambda *_, **__: (noise,))
+    monkeypatch.setattr("bilevel.hypergradient._evolution.draw_noise", lambda *_, **__: (noise,))
     monkeypatch.setattr(persistent_evolution, "draw_noise", lambda *_, **__: (noise,))
-    optimiser = adam(0.05)
-    problem, state = sharing.problem(optimiser, several=True), optimiser.init(sharing.theta)
+    optimizer = adam(0.05)
+    problem, state = sharing.problem(optimizer, several=True), optimizer.init(sharing.theta)
     whole = Evolution(samples=8)(problem, sharing.theta, state, sharing.phi, steps=3)
     estimator, start = PersistentEvolution(samples=8), (sharing.theta, state, sharing.phi)
     first = estimator(problem, *start, steps=3)
@@ -98,13 +105,13 @@ def test_the_first_outer_step_is_evolution(sharing, monkeypatch):
 
 def test_particles_carry_their_own_inner_state(network, monkeypatch):
     """With the same draws in both, two outer steps of two steps end where one of four does."""
-    optimiser = adam(0.05)
+    optimizer = adam(0.05)
     noise = tuple(
         torch.randn(3, *leaf.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         for leaf in split_floating(network.phi)[0]
     )
     monkeypatch.setattr(persistent_evolution, "draw_noise", lambda *_, **__: noise)
-    problem, start = network.problem(optimiser), (network.theta, optimiser.init(network.theta))
+    problem, start = network.problem(optimizer), (network.theta, optimizer.init(network.theta))
     estimator = PersistentEvolution(samples=6, sigma=0.2)
     particles = learn_online(estimator, problem, start, network.phi, 2, 2)[-1].past
     phis = perturb(network.phi, noise, 0.2, antithetic=True)
@@ -117,8 +124,8 @@ def test_particles_carry_their_own_inner_state(network, monkeypatch):
 
 
 def test_it_is_pure_and_resumes_to_the_same_bits(sharing, tmp_path):
-    optimiser = adam(0.1)
-    problem, opt_state = sharing.problem(optimiser), optimiser.init(sharing.theta)
+    optimizer = adam(0.1)
+    problem, opt_state = sharing.problem(optimizer), optimizer.init(sharing.theta)
     estimator = PersistentEvolution(samples=4, members=True)
     begun = estimator.begin(problem, sharing.theta, opt_state, sharing.phi, steps=2)
     first = estimator(problem, sharing.theta, opt_state, sharing.phi, steps=2, past=begun)
@@ -159,12 +166,12 @@ def test_a_past_outlives_what_becomes_of_its_tensors():
 
 
 def test_single_precision(sharing):
-    single, optimiser = sharing.to(torch.float32), adam(0.05)
+    single, optimizer = sharing.to(torch.float32), adam(0.05)
     estimator, start = (
         PersistentEvolution(samples=4, members=True),
-        (single.theta, optimiser.init(single.theta)),
+        (single.theta, optimizer.init(single.theta)),
     )
-    last = learn_online(estimator, single.problem(optimiser), start, single.phi, 2, 2)[-1]
+    last = learn_online(estimator, single.problem(optimizer), start, single.phi, 2, 2)[-1]
     assert last.gradient.dtype == torch.float32
     assert {leaf.dtype for leaf in last.past.samples} == {torch.float32}
 
@@ -190,8 +197,8 @@ def test_bad_settings_and_problems_are_refused():
 
 
 def test_a_past_from_elsewhere_is_refused(sharing):
-    optimiser, estimator = adam(0.05), PersistentEvolution(samples=4, members=True)
-    problem, opt_state = sharing.problem(optimiser), optimiser.init(sharing.theta)
+    optimizer, estimator = adam(0.05), PersistentEvolution(samples=4, members=True)
+    problem, opt_state = sharing.problem(optimizer), optimizer.init(sharing.theta)
     first = estimator(problem, sharing.theta, opt_state, sharing.phi, steps=2)
     for start in ((sharing.theta, opt_state), (first.theta, opt_state)):
         with pytest.raises(ValueError, match="The past does not lead to this theta and opt_state"):

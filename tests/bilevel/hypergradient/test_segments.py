@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bilevel.hypergradient.segments import (
+from bilevel.hypergradient._checkpoint_schedule import (
     PASSES,
     Binomial,
     cut,

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchopt
 
-from bilevel import optimisers
+from bilevel.core import inner_step, leaves, tree_map
 from bilevel.hypergradient import (
     BilevelProblem,
     Truncated,
@@ -14,10 +14,9 @@ from bilevel.hypergradient import (
     format_hypergradient,
     make_hypergradient,
 )
-from bilevel.hypergradient.segments import cut, steps_again
-from bilevel.optimisers import sgd
-from bilevel.step import inner_step
-from bilevel.tree import leaves, tree_map
+from bilevel.hypergradient._checkpoint_schedule import cut, steps_again
+from bilevel.optimizers import _named as optimizers
+from bilevel.optimizers import sgd
 
 BOUNDS = {
     "one segment": {"segments": 1},
@@ -32,19 +31,19 @@ BOUNDS = {
     "offload in segments": {"segments": 3, "offload": True},
 }
 
-OPTIMISERS = {
+OPTIMIZERS = {
     "sgd": lambda: sgd(0.1, weight_decay=0.1),
-    "momentum": lambda: optimisers.momentum(0.1, nesterov=True),
-    "adam": lambda: optimisers.adam(0.05),
-    "rmsprop": lambda: optimisers.rmsprop(0.02, centered=True, momentum=0.5),
-    "clip": lambda: optimisers.chain(optimisers.clip_by_norm(0.5), optimisers.momentum(0.1)),
+    "momentum": lambda: optimizers.momentum(0.1, nesterov=True),
+    "adam": lambda: optimizers.adam(0.05),
+    "rmsprop": lambda: optimizers.rmsprop(0.02, centered=True, momentum=0.5),
+    "clip": lambda: optimizers.chain(optimizers.clip_by_norm(0.5), optimizers.momentum(0.1)),
     "torchopt adam": lambda: torchopt.adam(0.05),
 }
 
 
-def learn(estimator, setting, optimiser, steps=7, **more):
-    state = optimiser.init(setting.theta)
-    return estimator(setting.problem(optimiser, **more), setting.theta, state, setting.phi, steps=steps)
+def learn(estimator, setting, optimizer, steps=7, **more):
+    state = optimizer.init(setting.theta)
+    return estimator(setting.problem(optimizer, **more), setting.theta, state, setting.phi, steps=steps)
 
 
 def require_same_bits(estimate, expected):
@@ -57,7 +56,7 @@ def require_same_bits(estimate, expected):
         )
 
 
-@pytest.mark.parametrize("make", OPTIMISERS.values(), ids=OPTIMISERS)
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 @pytest.mark.parametrize("bounds", BOUNDS.values(), ids=BOUNDS)
 def test_the_same_bits(setting, make, bounds):
     expected = learn(Unrolled(), setting, make())
@@ -67,17 +66,17 @@ def test_the_same_bits(setting, make, bounds):
 
 def test_the_same_bits_in_float32(sharing):
     single = sharing.to(torch.float32)
-    expected = learn(Unrolled(), single, optimisers.adam(0.05))
+    expected = learn(Unrolled(), single, optimizers.adam(0.05))
     for bounds in ({"segments": "sqrt"}, {"keep_dtype": "float32"}):
-        require_same_bits(learn(Unrolled(**bounds), single, optimisers.adam(0.05)), expected)
+        require_same_bits(learn(Unrolled(**bounds), single, optimizers.adam(0.05)), expected)
 
 
 @pytest.mark.parametrize("bounds", BOUNDS.values(), ids=BOUNDS)
 @pytest.mark.parametrize("kept", [1, 4, 6, 9])
 def test_the_same_bits_truncated(network, bounds, kept):
-    optimiser = optimisers.adam(0.05)
-    expected = learn(Truncated(steps=kept), network, optimiser)
-    require_same_bits(learn(Truncated(steps=kept, **bounds), network, optimiser), expected)
+    optimizer = optimizers.adam(0.05)
+    expected = learn(Truncated(steps=kept), network, optimizer)
+    require_same_bits(learn(Truncated(steps=kept, **bounds), network, optimizer), expected)
 
 
 @pytest.mark.parametrize("bounds", BOUNDS.values(), ids=BOUNDS)
@@ -88,9 +87,9 @@ def test_the_same_bits_for_several_objectives(sharing, bounds):
         return torch.stack((reference(theta, phi, data), theta["level"].square().sum(-1)))
 
     several = sharing._replace(outer_loss=objectives)
-    expected = learn(Unrolled(), several, optimisers.adam(0.05), several=True)
+    expected = learn(Unrolled(), several, optimizers.adam(0.05), several=True)
     assert expected.gradient.shape == (2, *sharing.phi.shape)
-    require_same_bits(learn(Unrolled(**bounds), several, optimisers.adam(0.05), several=True), expected)
+    require_same_bits(learn(Unrolled(**bounds), several, optimizers.adam(0.05), several=True), expected)
 
 
 class Counted:

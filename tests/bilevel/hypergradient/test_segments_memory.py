@@ -7,11 +7,11 @@ import sys
 import pytest
 import torch
 
-from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled, bounds
-from bilevel.hypergradient.peak_memory import measure_peak
-from bilevel.hypergradient.segments import cut, fewest_states, most_kept
-from bilevel.optimisers import momentum
-from bilevel.step import inner_step
+from bilevel.core import inner_step
+from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled, measure_peak
+from bilevel.hypergradient import _recomputation as bounds
+from bilevel.hypergradient._checkpoint_schedule import cut, fewest_states, most_kept
+from bilevel.optimizers import momentum
 
 SIZE = 10_000
 STATE = 2 * 4 * SIZE + 8
@@ -80,8 +80,8 @@ import re, sys
 from pathlib import Path
 import torch
 from bilevel.hypergradient import BilevelProblem, make_hypergradient
-from bilevel.optimisers import sgd
-from bilevel.step import inner_step
+from bilevel.optimizers import sgd
+from bilevel.core._step import inner_step
 
 torch.set_num_threads(1)
 generator = torch.Generator().manual_seed(0)

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bilevel.compile import Compiled
-from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled, slots
-from bilevel.hypergradient.slots import LEAST_BYTES, Slots, worth_it
-from bilevel.optimisers import adam
-from bilevel.step import inner_step
-from bilevel.tree import leaves, tree_map
+from bilevel.core import inner_step, leaves, tree_map
+from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled
+from bilevel.hypergradient import _storage as slots
+from bilevel.hypergradient._storage import LEAST_BYTES, Slots, worth_it
+from bilevel.optimizers import adam
 
 
 def state(value):

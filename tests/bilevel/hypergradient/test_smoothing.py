@@ -6,17 +6,17 @@ import torchopt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bilevel.hypergradient.samples import learn_samples
-from bilevel.hypergradient.smoothing import (
-    centred_ranks,
+from bilevel.core import leaves, split_floating, tree_map
+from bilevel.hypergradient._samples import learn_samples
+from bilevel.hypergradient._smoothing import (
+    centered_ranks,
     draw_noise,
     mean_along,
     perturb,
     slopes,
     total_losses,
 )
-from bilevel.optimisers import adam, momentum
-from bilevel.tree import leaves, split_floating, tree_map
+from bilevel.optimizers import adam, momentum
 
 # TorchOpt's second moments, which torch batches as a loop; see `learn_samples`.
 SLOW_BATCH = pytest.mark.filterwarnings("ignore:There is a performance drop")
@@ -31,9 +31,9 @@ def double(numbers):
 @given(values=NUMBERS)
 @settings(max_examples=50, deadline=None)
 def test_ranks_ignore_rising_transforms_and_sum_to_zero(values):
-    ranks = centred_ranks(double(values))
-    torch.testing.assert_close(centred_ranks(double(values).exp() - 7), ranks, rtol=0, atol=0)
-    torch.testing.assert_close(centred_ranks(-double(values)), -ranks, rtol=0, atol=1e-15)
+    ranks = centered_ranks(double(values))
+    torch.testing.assert_close(centered_ranks(double(values).exp() - 7), ranks, rtol=0, atol=0)
+    torch.testing.assert_close(centered_ranks(-double(values)), -ranks, rtol=0, atol=1e-15)
     assert abs(float(ranks.sum())) < 1e-12
 
 
@@ -44,11 +44,11 @@ def test_ranks_count_how_many_are_below(values):
         (sum(b < a for b in values) + (sum(b == a for b in values) - 1) / 2) / (len(values) - 1) - 0.5
         for a in values
     ]
-    torch.testing.assert_close(centred_ranks(double(values)), double(expected), rtol=0, atol=1e-15)
+    torch.testing.assert_close(centered_ranks(double(values)), double(expected), rtol=0, atol=1e-15)
 
 
 def test_ranks_are_taken_along_the_first_axis_and_show_what_is_missing():
-    ranks = centred_ranks(double([[1.0, 9.0], [2.0, torch.nan], [torch.inf, 7.0]]))
+    ranks = centered_ranks(double([[1.0, 9.0], [2.0, torch.nan], [torch.inf, 7.0]]))
     torch.testing.assert_close(ranks[:, 0], double([-0.5, 0.0, 0.5]))
     assert ranks[:, 1].isnan().all()
 
@@ -96,13 +96,13 @@ def test_draws_are_standard_normal():
 
 @SLOW_BATCH
 @pytest.mark.parametrize(
-    "optimiser",
+    "optimizer",
     [momentum(0.1), adam(0.05), torchopt.adam(0.05), torchopt.rmsprop(0.02), torchopt.adamax(0.05)],
     ids=["momentum", "adam", "torchopt adam", "torchopt rmsprop", "torchopt adamax"],
 )
-def test_the_batch_of_samples_is_a_loop_over_samples(setting, optimiser):
-    problem = setting.problem(optimiser)
-    start = setting.theta, optimiser.init(setting.theta)
+def test_the_batch_of_samples_is_a_loop_over_samples(setting, optimizer):
+    problem = setting.problem(optimizer)
+    start = setting.theta, optimizer.init(setting.theta)
     phis = perturb(setting.phi, draw_noise(setting.phi, 2, 0), 0.3, antithetic=True)
     rebuild = split_floating(setting.phi)[1]
     data = tuple(setting.data[:3])

@@ -5,14 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bilevel import optimisers
-from bilevel.hypergradient import BilevelProblem, Unrolled
-from bilevel.hypergradient import storage as storage_room
-from bilevel.hypergradient.kernels import EagerKernels
-from bilevel.hypergradient.storage import Storage, format_bytes, parse_bytes
-from bilevel.optimisers import sgd
-from bilevel.step import inner_step
-from bilevel.tree import leaves, tree_map
+from bilevel.core import inner_step, leaves, tree_map
+from bilevel.hypergradient import BilevelProblem, EagerKernels, Unrolled
+from bilevel.hypergradient import _storage as storage_room
+from bilevel.hypergradient._storage import Storage, format_bytes, parse_bytes
+from bilevel.optimizers import _named as optimizers
+from bilevel.optimizers import sgd
 
 ROUNDING = {"float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 """Half the distance of neighbours, relative: significands of 24, 8 and 11 bits (IEEE 754; bfloat16)."""
@@ -104,7 +102,7 @@ def test_where_steps_have_constant_derivatives_rounding_changes_nothing(name):
     """A quadratic loss, phi linear in it: the pull-backs do not depend on the state."""
     generator = torch.Generator().manual_seed(0)
     data = torch.rand(9, generator=generator, dtype=torch.float64)
-    inner = optimisers.momentum(0.1)
+    inner = optimizers.momentum(0.1)
     problem = BilevelProblem(
         step=inner_step(lambda theta, phi, data: data * (theta - phi).square() / 2, inner),
         outer_loss=lambda theta, phi, data: theta.square().sum(),
@@ -118,7 +116,7 @@ def test_where_steps_have_constant_derivatives_rounding_changes_nothing(name):
 
 def test_a_network_in_bfloat16(network, error):
     """Not a law but an order of size: parts of a sum that err by 2^-8 or so each."""
-    inner = optimisers.momentum(0.05)
+    inner = optimizers.momentum(0.05)
     start = (network.problem(inner), network.theta, inner.init(network.theta), network.phi)
     exact = Unrolled()(*start, steps=8).gradient
     for bounds in ({}, {"segments": "sqrt"}):
@@ -140,7 +138,7 @@ def test_every_kept_state_goes_to_the_host_and_comes_back(network, monkeypatch, 
         back.append(device)
         return leaf
 
-    inner = optimisers.adam(0.05)
+    inner = optimizers.adam(0.05)
     start = (network.problem(inner), network.theta, inner.init(network.theta), network.phi)
     expected = Unrolled(**bounds)(*start, steps=6).gradient
     monkeypatch.setattr(storage_room, "to_host", to_host)

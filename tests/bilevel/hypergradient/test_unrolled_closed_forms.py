@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bilevel.core import inner_step, inner_step_per_agent
 from bilevel.hypergradient import BilevelProblem, Unrolled
-from bilevel.optimisers import momentum, sgd
-from bilevel.step import inner_step, inner_step_per_agent
+from bilevel.optimizers import momentum, sgd
 
 PAYOFFS = (-1.0, -3.0, 0.0, -2.0)
 """R, S, T, P of the one-shot prisoner's dilemma."""
@@ -128,15 +128,15 @@ class Quadratic:
         self.smallest, self.largest = float(eigenvalues[0]), float(eigenvalues[-1])
         self.rate = 1 / (self.largest + self.smallest)
 
-    def estimate(self, optimiser, steps):
+    def estimate(self, optimizer, steps):
         def loss(theta, phi, data):
             return 0.5 * (self.A @ theta - self.B @ phi).square().sum() + 0.25 * theta.square().sum()
 
         problem = BilevelProblem(
-            step=inner_step(loss, optimiser),
+            step=inner_step(loss, optimizer),
             outer_loss=lambda theta, phi, data: 0.5 * (theta - self.c).square().sum(),
         )
-        return Unrolled()(problem, self.theta, optimiser.init(self.theta), self.phi, steps=steps)
+        return Unrolled()(problem, self.theta, optimizer.init(self.theta), self.phi, steps=steps)
 
     def exact(self):
         fixed_point = torch.linalg.solve(self.H, self.A.T @ self.B @ self.phi)

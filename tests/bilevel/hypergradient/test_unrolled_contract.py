@@ -5,10 +5,9 @@ import pickle
 import pytest
 import torch
 
+from bilevel.core import inner_step, leaves, tree_map
 from bilevel.hypergradient import BilevelProblem, Unrolled
-from bilevel.optimisers import adam, momentum, sgd
-from bilevel.step import inner_step
-from bilevel.tree import leaves, tree_map
+from bilevel.optimizers import adam, momentum, sgd
 
 INNER = sgd(0.1)
 
@@ -55,10 +54,10 @@ def test_data_are_drawn_once_a_step_in_order_without_gradients():
 
 
 def test_theta_and_state_are_where_the_steps_lead():
-    optimiser = momentum(0.1)
-    of = BilevelProblem(step=inner_step(quadratic, optimiser), outer_loss=lambda t, p, d: t.sum())
+    optimizer = momentum(0.1)
+    of = BilevelProblem(step=inner_step(quadratic, optimizer), outer_loss=lambda t, p, d: t.sum())
     theta, phi = torch.ones(2), torch.full((2,), 3.0)
-    state = optimiser.init(theta)
+    state = optimizer.init(theta)
     estimate = Unrolled()(of, theta, state, phi, steps=3)
     for _ in range(3):
         theta, state = of.step(theta, state, phi, None)
@@ -66,13 +65,13 @@ def test_theta_and_state_are_where_the_steps_lead():
     tree_map(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0), estimate.opt_state, state)
 
 
-def test_the_optimiser_state_is_carried_over():
+def test_the_optimizer_state_is_carried_over():
     """Five steps at once, or two of them after three, end in the same place."""
-    optimiser = adam(0.1)
-    of = BilevelProblem(step=inner_step(quadratic, optimiser), outer_loss=lambda t, p, d: t.sum())
+    optimizer = adam(0.1)
+    of = BilevelProblem(step=inner_step(quadratic, optimizer), outer_loss=lambda t, p, d: t.sum())
     theta, phi = torch.ones(2), torch.full((2,), 3.0)
-    at_once = Unrolled()(of, theta, optimiser.init(theta), phi, steps=5)
-    first = Unrolled()(of, theta, optimiser.init(theta), phi, steps=3)
+    at_once = Unrolled()(of, theta, optimizer.init(theta), phi, steps=5)
+    first = Unrolled()(of, theta, optimizer.init(theta), phi, steps=3)
     then = Unrolled()(of, first.theta, first.opt_state, phi, steps=2)
     torch.testing.assert_close(then.theta, at_once.theta, rtol=0, atol=0)
 
@@ -93,13 +92,13 @@ def test_several_objectives_have_the_gradients_they_have_alone(network, error):
         both = theta["in"].square() + phi["weights"].sum(), theta["in"].sin() * phi["decay"]
         return torch.stack(both)
 
-    optimiser = adam(0.05)
-    start = (network.theta, optimiser.init(network.theta), network.phi)
-    both = network._replace(outer_loss=pair).problem(optimiser, several=True)
+    optimizer = adam(0.05)
+    start = (network.theta, optimizer.init(network.theta), network.phi)
+    both = network._replace(outer_loss=pair).problem(optimizer, several=True)
     together = Unrolled()(both, *start, steps=4)
     assert together.outer_loss.shape == (2, 3, 4)
     for k in range(2):
-        one = network._replace(outer_loss=lambda t, p, d, k=k: pair(t, p, d)[k]).problem(optimiser)
+        one = network._replace(outer_loss=lambda t, p, d, k=k: pair(t, p, d)[k]).problem(optimizer)
         alone = Unrolled()(one, *start, steps=4)
         assert error(tree_map(lambda leaf, k=k: leaf[k], together.gradient), alone.gradient) < 1e-12
 

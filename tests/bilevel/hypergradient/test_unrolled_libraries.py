@@ -15,11 +15,10 @@ import pytest
 import torch
 import torchopt
 
-from bilevel import optimisers
+from bilevel.core import Tree, inner_step, leaves, tree_map
 from bilevel.hypergradient import BilevelProblem, Unrolled
-from bilevel.optimisers import GradientTransformation
-from bilevel.step import inner_step
-from bilevel.tree import Tree, leaves, tree_map
+from bilevel.optimizers import GradientTransformation
+from bilevel.optimizers import _named as optimizers
 
 STEPS = 5
 
@@ -43,29 +42,29 @@ class Fit:
     def outer(self, predict):
         return (predict(self.x[-1] + 0.1) - self.y[-1]).square().mean()
 
-    def ours(self, optimiser: GradientTransformation) -> torch.Tensor:
+    def ours(self, optimizer: GradientTransformation) -> torch.Tensor:
         def predict(theta):
             return lambda x: torch.func.functional_call(self.net, theta, (x,))
 
         problem = BilevelProblem(
-            step=inner_step(lambda theta, phi, k: self.inner(predict(theta), phi, k), optimiser),
+            step=inner_step(lambda theta, phi, k: self.inner(predict(theta), phi, k), optimizer),
             outer_loss=lambda theta, phi, data: self.outer(predict(theta)),
             inner_data=lambda theta, phi, k: k,
         )
         theta = dict(self.net.named_parameters())
-        return Unrolled()(problem, theta, optimiser.init(theta), self.weights, steps=STEPS).gradient
+        return Unrolled()(problem, theta, optimizer.init(theta), self.weights, steps=STEPS).gradient
 
-    def by_torchopt(self, optimiser: type, **settings) -> torch.Tensor:
+    def by_torchopt(self, optimizer: type, **settings) -> torch.Tensor:
         weights = self.weights.clone().requires_grad_()
         net = copy.deepcopy(self.net)
-        meta = optimiser(net, **settings)
+        meta = optimizer(net, **settings)
         for k in range(STEPS):
             meta.step(self.inner(net, weights, k))
         return torch.autograd.grad(self.outer(net), weights)[0]
 
-    def by_higher(self, optimiser: type, **settings) -> torch.Tensor:
+    def by_higher(self, optimizer: type, **settings) -> torch.Tensor:
         weights = self.weights.clone().requires_grad_()
-        inner = optimiser(self.net.parameters(), **settings)
+        inner = optimizer(self.net.parameters(), **settings)
         with higher.innerloop_ctx(self.net, inner) as (net, differentiable):
             for k in range(STEPS):
                 differentiable.step(self.inner(net, weights, k))
@@ -85,11 +84,11 @@ def float64_by_default():
 
 
 DESCENT = {
-    "plain": (optimisers.sgd(0.1), {"lr": 0.1}),
-    "weight decay": (optimisers.sgd(0.1, weight_decay=0.1), {"lr": 0.1, "weight_decay": 0.1}),
-    "momentum": (optimisers.momentum(0.1, 0.8), {"lr": 0.1, "momentum": 0.8}),
+    "plain": (optimizers.sgd(0.1), {"lr": 0.1}),
+    "weight decay": (optimizers.sgd(0.1, weight_decay=0.1), {"lr": 0.1, "weight_decay": 0.1}),
+    "momentum": (optimizers.momentum(0.1, 0.8), {"lr": 0.1, "momentum": 0.8}),
     "nesterov": (
-        optimisers.momentum(0.1, 0.8, nesterov=True),
+        optimizers.momentum(0.1, 0.8, nesterov=True),
         {"lr": 0.1, "momentum": 0.8, "nesterov": True},
     ),
 }
@@ -103,19 +102,19 @@ def test_descent_agrees_with_both(fit, error, ours, settings):
 
 
 def test_dampening_agrees_with_higher(fit, error):
-    expected = fit.ours(optimisers.momentum(0.1, 0.8, dampening=0.3))
+    expected = fit.ours(optimizers.momentum(0.1, 0.8, dampening=0.3))
     assert error(fit.by_higher(torch.optim.SGD, lr=0.1, momentum=0.8, dampening=0.3), expected) < 1e-10
 
 
 def test_adam_agrees_with_torchopt_as_far_as_its_float32_goes(fit, error):
     theirs = fit.by_torchopt(torchopt.MetaAdam, lr=0.05, eps=1e-3)
-    assert 1e-10 < error(theirs, fit.ours(optimisers.adam(0.05, epsilon=1e-3))) < 1e-4
+    assert 1e-10 < error(theirs, fit.ours(optimizers.adam(0.05, epsilon=1e-3))) < 1e-4
 
 
 @pytest.mark.usefixtures("float64_by_default")
 def test_adam_agrees_with_torchopt_in_float64(fit, error):
     theirs = fit.by_torchopt(torchopt.MetaAdam, lr=0.05, eps=1e-3)
-    assert error(theirs, fit.ours(optimisers.adam(0.05, epsilon=1e-3))) < 1e-10
+    assert error(theirs, fit.ours(optimizers.adam(0.05, epsilon=1e-3))) < 1e-10
 
 
 class State(NamedTuple):
@@ -146,7 +145,7 @@ def adam_of_higher(learning_rate, epsilon):
 def test_adam_of_higher_is_another_formula(fit, error, epsilon):
     by_higher = fit.by_higher(torch.optim.Adam, lr=0.05, eps=epsilon)
     assert error(by_higher, fit.ours(adam_of_higher(0.05, epsilon))) < 1e-10
-    ours = fit.ours(optimisers.adam(0.05, epsilon=epsilon))
+    ours = fit.ours(optimizers.adam(0.05, epsilon=epsilon))
     assert error(by_higher, ours) > 1e-7
 
 
@@ -157,15 +156,15 @@ def test_where_epsilon_stands_changes_the_meta_gradient_by_order_one():
     """
     phi, zero, epsilon = torch.tensor(1e-8, dtype=torch.float64), torch.zeros((), dtype=torch.float64), 1e-8
     results = []
-    for optimiser, e in (
-        (optimisers.adam(1.0, epsilon=epsilon), epsilon),
+    for optimizer, e in (
+        (optimizers.adam(1.0, epsilon=epsilon), epsilon),
         (adam_of_higher(1.0, epsilon), epsilon / math.sqrt(0.001)),
     ):
         problem = BilevelProblem(
-            step=inner_step(lambda theta, phi, data: phi * theta, optimiser),
+            step=inner_step(lambda theta, phi, data: phi * theta, optimizer),
             outer_loss=lambda theta, phi, data: theta,
         )
-        gradient = Unrolled()(problem, zero, optimiser.init(zero), phi, steps=1).gradient
+        gradient = Unrolled()(problem, zero, optimizer.init(zero), phi, steps=1).gradient
         assert gradient.item() == pytest.approx(-e / (1e-8 + e) ** 2, rel=1e-10)
         results.append(gradient.item())
     assert abs(results[1] / results[0] - 1) > 0.5
@@ -181,4 +180,4 @@ def test_torchopt_adam_is_nan_at_a_zero_second_moment_and_ours_is_not(fit):
         fit.net[2].weight[0, 0] = 0
     fit.x[..., 0] = 0  # the first input's weights have a gradient of exactly zero
     assert all(bool(leaf.isnan().any()) for leaf in leaves(fit.ours(torchopt.adam(0.05))))
-    assert bool(fit.ours(optimisers.adam(0.05)).isfinite().all())
+    assert bool(fit.ours(optimizers.adam(0.05)).isfinite().all())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bilevel.hypergradient.pulls import vjp
+from bilevel.hypergradient import vjp
 
 POINT = (
     torch.tensor([0.3, -1.2], dtype=torch.float64),

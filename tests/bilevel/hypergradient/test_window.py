@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bilevel import optimisers
-from bilevel.experiment.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bilevel.core import inner_step, leaves, tree_map
+from bilevel.experiments import load_checkpoint
+from bilevel.experiments._checkpoint import Checkpoint, save_checkpoint
 from bilevel.hypergradient import (
     BilevelProblem,
     Truncated,
@@ -17,10 +18,9 @@ from bilevel.hypergradient import (
     format_hypergradient,
     make_hypergradient,
 )
-from bilevel.hypergradient.window import Window
-from bilevel.optimisers import sgd
-from bilevel.step import inner_step
-from bilevel.tree import leaves, tree_map
+from bilevel.hypergradient._truncated import Window
+from bilevel.optimizers import _named as optimizers
+from bilevel.optimizers import sgd
 
 
 def close(found, expected, tolerance=1e-12):
@@ -31,12 +31,12 @@ def same_bits(found, expected):
     tree_map(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0), found, expected)
 
 
-def online(setting, optimiser, phis, estimator, steps, several=False):
+def online(setting, optimizer, phis, estimator, steps, several=False):
     """Learn without a break, K steps with each phi, the window handed on; each with data of its own."""
-    theta, opt_state, past, estimates = setting.theta, optimiser.init(setting.theta), None, []
+    theta, opt_state, past, estimates = setting.theta, optimizer.init(setting.theta), None, []
     for turn, phi in enumerate(phis):
         data = [setting.data[(turn * steps + k) % len(setting.data)] for k in range(steps)]
-        problem = setting._replace(data=data).problem(optimiser, several=several)
+        problem = setting._replace(data=data).problem(optimizer, several=several)
         estimate = estimator(problem, theta, opt_state, phi, steps=steps, past=past)
         theta, opt_state, past = estimate.theta, estimate.opt_state, estimate.past
         estimates.append(estimate)
@@ -48,22 +48,22 @@ def moving(phi, turns):
     return [tree_map(lambda leaf, t=t: leaf + 0.3 * t * torch.cos(leaf), phi) for t in range(turns)]
 
 
-OPTIMISERS = {
+OPTIMIZERS = {
     "sgd": lambda: sgd(0.1),
-    "adam": lambda: optimisers.adam(0.05),
-    "momentum": lambda: optimisers.momentum(0.1),
+    "adam": lambda: optimizers.adam(0.05),
+    "momentum": lambda: optimizers.momentum(0.1),
 }
 
 
-@pytest.mark.parametrize("make", OPTIMISERS.values(), ids=OPTIMISERS)
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 @pytest.mark.parametrize(("steps", "window"), [(1, 4), (2, 5), (2, 6), (3, 3), (3, 2), (1, 99), (3, 4)])
 def test_autograd_through_the_last_steps_with_the_phis_they_had(setting, make, steps, window):
     """One shift, added to the phi of every step in the window; the derivative by it, by one backward pass."""
-    turns, optimiser = 5, make()
+    turns, optimizer = 5, make()
     phis = moving(setting.phi, turns)
-    estimates = online(setting, optimiser, phis, Truncated(steps=window, window=True), steps)
-    states = [(setting.theta, optimiser.init(setting.theta))]
-    step = setting.problem(optimiser).step
+    estimates = online(setting, optimizer, phis, Truncated(steps=window, window=True), steps)
+    states = [(setting.theta, optimizer.init(setting.theta))]
+    step = setting.problem(optimizer).step
     for t in range(turns * steps):
         states.append(step(*states[-1], phis[t // steps], setting.data[t % len(setting.data)]))
     for turn, estimate in enumerate(estimates):
@@ -82,12 +82,12 @@ def test_autograd_through_the_last_steps_with_the_phis_they_had(setting, make, s
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_all_of_it_while_phi_stands_still_is_the_whole_unroll(setting, error, steps):
-    optimiser = optimisers.adam(0.05)
-    last = online(setting, optimiser, [setting.phi] * (8 // steps), Truncated(steps=8, window=True), steps)[
+    optimizer = optimizers.adam(0.05)
+    last = online(setting, optimizer, [setting.phi] * (8 // steps), Truncated(steps=8, window=True), steps)[
         -1
     ]
     whole = Unrolled()(
-        setting.problem(optimiser), setting.theta, optimiser.init(setting.theta), setting.phi, steps=8
+        setting.problem(optimizer), setting.theta, optimizer.init(setting.theta), setting.phi, steps=8
     )
     assert error(last.gradient, whole.gradient) == 0
     same_bits(last.theta, whole.theta)
@@ -140,22 +140,22 @@ def test_several_objectives_share_the_window(sharing, error):
     def objectives(theta, phi, data):
         return torch.stack((reference(theta, phi, data), theta["level"].square().sum(-1)))
 
-    estimator, optimiser, phis = (
+    estimator, optimizer, phis = (
         Truncated(steps=5, window=True),
-        optimisers.adam(0.05),
+        optimizers.adam(0.05),
         moving(sharing.phi, 4),
     )
-    both = online(sharing._replace(outer_loss=objectives), optimiser, phis, estimator, 2, several=True)[-1]
+    both = online(sharing._replace(outer_loss=objectives), optimizer, phis, estimator, 2, several=True)[-1]
     assert both.gradient.shape == (2, *sharing.phi.shape)
     for place in range(2):
         alone = sharing._replace(outer_loss=lambda t, p, d, place=place: objectives(t, p, d)[place])
-        expected = online(alone, optimiser, phis, estimator, 2)[-1]
+        expected = online(alone, optimizer, phis, estimator, 2)[-1]
         assert error(both.gradient[place], expected.gradient) < 1e-12
 
 
 def test_without_a_past_it_is_plainly_truncated(network):
-    optimiser = optimisers.adam(0.05)
-    start = (network.problem(optimiser), network.theta, optimiser.init(network.theta), network.phi)
+    optimizer = optimizers.adam(0.05)
+    start = (network.problem(optimizer), network.theta, optimizer.init(network.theta), network.phi)
     expected = Truncated(steps=3)(*start, steps=5)
     found = Truncated(steps=3, window=True)(*start, steps=5)
     assert isinstance(found.past, Window)
@@ -172,9 +172,9 @@ def test_without_a_past_it_is_plainly_truncated(network):
 
 def test_the_window_holds_the_last_steps(network):
     """k = 5, K = 2: three steps, from when they were taken; and nothing of it is the caller's own tensor."""
-    optimiser = optimisers.momentum(0.1)
+    optimizer = optimizers.momentum(0.1)
     phis = moving(network.phi, 3)
-    estimates = online(network, optimiser, phis, Truncated(steps=5, window=True), 2)
+    estimates = online(network, optimizer, phis, Truncated(steps=5, window=True), 2)
     assert [int(estimate.past.filled) for estimate in estimates] == [2, 3, 3]
     assert all(len(estimate.past.moments) == 3 for estimate in estimates)
     last = estimates[-1].past.moments
@@ -186,7 +186,7 @@ def test_the_window_holds_the_last_steps(network):
 
 
 def test_phi_may_be_changed_in_place():
-    """As an optimiser of torch's does with a Parameter."""
+    """As an optimizer of torch's does with a Parameter."""
     inner = sgd(0.3)
     problem = BilevelProblem(
         step=inner_step(lambda theta, phi, data: phi * (theta - 1) ** 2 / 2, inner),
@@ -211,11 +211,11 @@ def test_phi_may_be_changed_in_place():
 
 
 def test_a_window_is_saved_and_goes_on_to_the_same_bits(network, tmp_path):
-    optimiser, estimator = optimisers.adam(0.05), Truncated(steps=7, window=True)
-    problem, phis = network.problem(optimiser), moving(network.phi, 6)
+    optimizer, estimator = optimizers.adam(0.05), Truncated(steps=7, window=True)
+    problem, phis = network.problem(optimizer), moving(network.phi, 6)
 
     def start():
-        opt_state = optimiser.init(network.theta)
+        opt_state = optimizer.init(network.theta)
         past = estimator.begin(problem, network.theta, opt_state, phis[0], steps=2)
         return {"theta": network.theta, "opt_state": opt_state, "past": past}
 
@@ -238,8 +238,8 @@ def test_a_window_is_saved_and_goes_on_to_the_same_bits(network, tmp_path):
 
 
 def test_a_past_from_elsewhere_is_refused(network):
-    optimiser, estimator = optimisers.adam(0.05), Truncated(steps=4, window=True)
-    problem, state = network.problem(optimiser), optimiser.init(network.theta)
+    optimizer, estimator = optimizers.adam(0.05), Truncated(steps=4, window=True)
+    problem, state = network.problem(optimizer), optimizer.init(network.theta)
     first = estimator(problem, network.theta, state, network.phi, steps=2)
     with pytest.raises(ValueError, match="The past does not lead to this theta and opt_state"):
         estimator(problem, network.theta, state, network.phi, steps=2, past=first.past)

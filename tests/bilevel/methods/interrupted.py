@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from bilevel.experiment.config import default_config
-from bilevel.experiment.run import RunInterrupted, create_run, train
+from bilevel.experiments import RunInterrupted, create_run, default_config, train
 
 
 def assert_an_interruption_changes_nothing(game: str, name: str, tmp_path: Path, **settings: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import games
+from bilevel.core import leaves
 from bilevel.hypergradient import check_hypergradient
 from bilevel.methods import (
     LIO,
@@ -22,9 +23,8 @@ from bilevel.methods import (
     Selfish,
     ToS,
 )
-from bilevel.tree import leaves
-from games.base import Game
-from games.escape_room import EscapeRoom
+from games.core import Game
+from games.matrix import EscapeRoom
 from tests.bilevel.methods.courses import train
 
 REPEATED = games.make("repeated-prisoners-dilemma")
@@ -123,9 +123,9 @@ def build_policies(method: Any, game: Game) -> PolicyLearner:
     return learner
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam", "adamw", "rmsprop"])
-def test_a_rate_that_changes_is_the_constant_one_in_each_step(optimiser: Any) -> None:
-    settings = {"inner_optimiser": optimiser, "inner_steps": 2}
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw", "rmsprop"])
+def test_a_rate_that_changes_is_the_constant_one_in_each_step(optimizer: Any) -> None:
+    settings = {"inner_optimizer": optimizer, "inner_steps": 2}
     changing = build(ToS(inner_learning_rate="0:0.1, 2:0.3", **settings))
     states, _ = train(changing, 3)
     for step, rate in enumerate((0.1, 0.2, 0.3)):
@@ -179,7 +179,7 @@ def test_what_was_saved_in_any_phase_goes_on_to_the_same_bits(kind: type[OuterMe
         "0-2(moves=policies, entropy=0.3), 2-4(inner_rounds=1, inner_learning_rate='0:0.3, 2:0.1'), "
         "4-6(policies=new, inner_steps=2, cost_weight='0:0, 2:0.5', outer_learning_rate=0.01)"
     )
-    settings = {"episodes": 4, "inner_optimiser": "adam"} | ({"cost": "objective"} if kind is LIO else {})
+    settings = {"episodes": 4, "inner_optimizer": "adam"} | ({"cost": "objective"} if kind is LIO else {})
     states, _ = train(build(curriculum(phases, kind, **settings), ROOM), 6)
     state = pickle.loads(pickle.dumps(states[at]))
     for _ in range(6 - at):

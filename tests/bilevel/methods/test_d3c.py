@@ -12,14 +12,11 @@ from torch import Tensor
 
 import games
 from bilevel.cli import main
-from bilevel.experiment.statistics import interquartile_mean
-from bilevel.methods import D3C, Fixed, Placement, Selfish, State
-from bilevel.methods.d3c_learner import D3CLearner
-from bilevel.methods.learner import PolicyLearner
-from games.base import Game
-from games.congestion import Braess
-from games.escape_room import EscapeRoom
-from games.families import Cyclical
+from bilevel.experiments import interquartile_mean
+from bilevel.methods import D3C, Fixed, Placement, PolicyLearner, Selfish, State
+from bilevel.methods._d3c_learner import D3CLearner
+from games.core import Game
+from games.matrix import Braess, Cyclical, EscapeRoom
 from tests.bilevel.methods.interrupted import assert_an_interruption_changes_nothing
 
 DILEMMA, ROOM = games.make("prisoners-dilemma"), EscapeRoom()

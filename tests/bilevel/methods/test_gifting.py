@@ -13,19 +13,14 @@ from gymnasium import spaces
 from torch import Tensor
 
 import games
-from bilevel.agents.gift_play import ExactGiftPlay
-from bilevel.agents.play import SampledPlay
-from bilevel.agents.policies import Tabular
-from bilevel.agents.surrogates import SURROGATES
-from bilevel.experiment.comparison import applicable_methods
-from bilevel.methods import Gifting, Method, Placement, Selfish
-from bilevel.methods.learner import PolicyLearner
-from bilevel.outer.gifts import ChosenGifts
-from games._gift_actions import gift_actions, without_gifts
-from games.base import Game
-from games.escape_room import EscapeRoom
-from games.matrix import MatrixGame, payoff_array
-from games.repeated import RepeatedGame
+from bilevel.agents import SURROGATES, SampledPlay, Tabular
+from bilevel.experiments._comparison import applicable_methods
+from bilevel.methods import Gifting, Method, Placement, PolicyLearner, Selfish
+from bilevel.methods._gifting import ChosenGifts, ExactGiftPlay
+from games.core import Game
+from games.matrix import EscapeRoom, MatrixGame, RepeatedGame, payoff_array
+from games.wrappers import gift_actions
+from games.wrappers._gift_actions import without_gifts
 
 STAG_HUNT = games.make("stag-hunt-gifting")
 BUDGETS = ("zero-sum", "fixed", "replenishable")

@@ -8,16 +8,26 @@ import pytest
 import torch
 
 import games
-from bilevel.experiment.presets import preset
-from bilevel.methods import LIO, SVO, CentralPlanner, Fixed, InequityAverse, Method, Placement, Selfish, ToS
-from bilevel.methods.learner import PolicyLearner
-from games.base import Game
-from games.escape_room import EscapeRoom
+from bilevel.experiments import preset
+from bilevel.methods import (
+    LIO,
+    SVO,
+    CentralPlanner,
+    Fixed,
+    InequityAverse,
+    Method,
+    Placement,
+    PolicyLearner,
+    Selfish,
+    ToS,
+)
+from games.core import Game
+from games.matrix import EscapeRoom
 
 ROOM = EscapeRoom()
 DILEMMA = games.make("prisoners-dilemma")
 SMALL = {"episodes": 6, "inner_learning_rate": 0.3, "inner_steps": 2}
-FROZEN = {"outer_optimiser": "sgd", "outer_learning_rate": 1e-300}
+FROZEN = {"outer_optimizer": "sgd", "outer_learning_rate": 1e-300}
 
 
 def theta_after(method: Method, game: Game = ROOM, updates: int = 2) -> torch.Tensor:
@@ -129,7 +139,7 @@ def sampled_meta_gradient(
 
 
 def test_the_cost_of_incentives_is_felt_in_each_form() -> None:
-    settings = {**SMALL, "outer_learning_rate": 0.05, "outer_optimiser": "sgd", "entropy_end": 0.1}
+    settings = {**SMALL, "outer_learning_rate": 0.05, "outer_optimizer": "sgd", "entropy_end": 0.1}
 
     def given_in_the_end(**more: Any) -> float:
         learner: Any = LIO(**{**settings, **more}).build(ROOM, Placement(seeds=4))

@@ -16,17 +16,23 @@ from gymnasium import spaces
 from torch import Tensor
 
 import games
-from bilevel.agents.critic_play import CriticPlay, PPOPlay
-from bilevel.agents.loss_terms import TermWeights
-from bilevel.agents.policies import ActorCritic, Convolutional, Numbered, Tabular
-from bilevel.agents.surrogates import LoadedDice, Reinforce, dice
-from bilevel.experiment.config import default_config, from_settings
-from bilevel.experiment.run import RunFolder, RunInterrupted, create_run, train
+from bilevel.agents import (
+    ActorCritic,
+    Convolutional,
+    CriticPlay,
+    Numbered,
+    PPOPlay,
+    Reinforce,
+    Tabular,
+    TermWeights,
+)
+from bilevel.agents._surrogates import LoadedDice, dice
+from bilevel.core import leaves, tree_map
+from bilevel.experiments import RunFolder, RunInterrupted, create_run, default_config, train
+from bilevel.experiments._config import from_settings
 from bilevel.methods import METHODS, OuterLearner, Placement, PolicyLearner, Selfish, ToS
-from bilevel.tree import leaves, tree_map
-from games.base import Game
-from games.escape_room import EscapeRoom
-from games.repeated import RepeatedGame
+from games.core import Game
+from games.matrix import EscapeRoom, RepeatedGame
 
 ROOM = EscapeRoom(horizon=3)
 COINS = games.make("coin-game", horizon=3)
@@ -39,7 +45,7 @@ NEEDS: dict[str, dict[str, Any]] = {"d3c": {"loss_bound": 100.0}}
 
 
 def build(name: str, game: Game = ROOM, seeds: int = 2, **settings: Any) -> PolicyLearner:
-    small = {"episodes": 16, "inner_optimiser": "adam", "inner_learning_rate": 0.01, "exact": False}
+    small = {"episodes": 16, "inner_optimizer": "adam", "inner_learning_rate": 0.01, "exact": False}
     return METHODS[name](**{**small, **NEEDS.get(name, {}), **settings}).build(game, Placement(seeds=seeds))
 
 
@@ -144,7 +150,7 @@ def test_settings_reach_the_play() -> None:
     assert (actor.surrogate, actor.trace, actor.episodes) == (LoadedDice(trace=0.7), 0.7, 8)
     assert actor.weights == TermWeights(2.0, 0.1)
     own = {"clip_range": 0.3, "epochs": 5, "minibatches": 2, "value_clip": 0.4}
-    clipped = Selfish(inner_learner="ppo", normalise_advantages=True, **own, **shared).play(ROOM)
+    clipped = Selfish(inner_learner="ppo", normalize_advantages=True, **own, **shared).play(ROOM)
     assert isinstance(clipped, PPOPlay)
     assert (clipped.surrogate, clipped.trace, clipped.weights) == (
         Reinforce(trace=0.7),
@@ -152,7 +158,7 @@ def test_settings_reach_the_play() -> None:
         actor.weights,
     )
     assert {name: getattr(clipped, name) for name in own} == own
-    assert clipped.normalise
+    assert clipped.normalize
     assert len(clipped.parts(*_sampled(clipped))) == 10
     exact = Selfish(inner_learner="actor-critic", surrogate="dice", trace=1.0, exact=False).play(REPEATED)
     assert (exact.surrogate, exact.policy) == (dice, ActorCritic.of(Tabular(5, 2)))
@@ -270,7 +276,7 @@ class Countdown(Game):
 @pytest.mark.parametrize("trace", [0.0, 0.8, 1.0])
 def test_critics_learn_the_values_of_the_rewards_that_are_seen(trace: float, learner: str) -> None:
     """Half of 1 + 4 each under the common reward, discounted by a half: 4.375, 3.75 and 2.5 (derived)."""
-    settings = {"inner_optimiser": "sgd", "inner_learning_rate": 1.0, "value_weight": 1.0, "trace": trace}
+    settings = {"inner_optimizer": "sgd", "inner_learning_rate": 1.0, "value_weight": 1.0, "trace": trace}
     built = build("prosocial", Countdown(), inner_learner=learner, inner_steps=120, **settings)
     _, values = built.play.policy.split(go_on(built, 1)["theta"])
     expected = torch.tensor([4.375, 3.75, 2.5], dtype=torch.float64).expand(2, 2, 3)

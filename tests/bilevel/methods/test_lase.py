@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.experiment.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bilevel.core import leaves
+from bilevel.experiments import load_checkpoint
+from bilevel.experiments._checkpoint import Checkpoint, save_checkpoint
 from bilevel.methods import LASE, Placement, Selfish
-from bilevel.outer import empathetic
-from bilevel.tree import leaves
-from games.base import Game
-from games.escape_room import EscapeRoom
-from games.families import Cyclical
+from bilevel.methods import _lase_sharing as empathetic
+from games.core import Game
+from games.matrix import Cyclical, EscapeRoom
 
 DILEMMA = games.make("prisoners-dilemma-lase")
 REPEATED = games.make("repeated-prisoners-dilemma", horizon=20)
@@ -187,7 +187,7 @@ def test_members_of_a_batch_learn_as_they_would_alone(game: Game) -> None:
 
 @pytest.mark.parametrize("game", [REPEATED, EscapeRoom()], ids=["numbers", "vectors"])
 def test_saved_is_resumed_to_the_same_bits(game: Game, tmp_path: Any) -> None:
-    settings = {"episodes": 4, "inner_steps": 2, "inner_optimiser": "adam"}
+    settings = {"episodes": 4, "inner_steps": 2, "inner_optimizer": "adam"}
     whole, _ = train(build(game, **settings), 4)
     half, _ = train(build(game, **settings), 2)
     save_checkpoint(tmp_path / "checkpoint.pt", Checkpoint(half, {}, 0.0))

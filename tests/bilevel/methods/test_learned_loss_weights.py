@@ -12,16 +12,12 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents.policies import ActorCritic, Tabular
-from bilevel.hypergradient import BilevelProblem, check_hypergradient
-from bilevel.hypergradient.base import Always
+from bilevel.agents import ActorCritic, Tabular
+from bilevel.hypergradient import Always, BilevelProblem, check_hypergradient
 from bilevel.methods import METHODS, Method, OuterLearner, Placement, PolicyLearner, State
-from bilevel.outer.learned_loss_weights import TERMS
-from bilevel.outer.sharing import identity_sharing
-from bilevel.outer.variables import FixedMatrix
-from games.base import Game
-from games.escape_room import EscapeRoom
-from games.repeated import RepeatedGame
+from bilevel.sharing import TERMS, FixedMatrix, identity_sharing
+from games.core import Game
+from games.matrix import EscapeRoom, RepeatedGame
 from tests.bilevel.methods.interrupted import assert_an_interruption_changes_nothing
 
 ROOM = EscapeRoom(horizon=3)
@@ -282,6 +278,6 @@ def test_what_cannot_learn_them_is_refused_when_built() -> None:
     with pytest.raises(ValueError, match="Mine takes no gradient through its policies' steps"):
         Mine(inner_learner="ppo", learn_loss_weights=True).build(ROOM, Placement())
     with pytest.raises(ValueError, match="Nobody sees the weights in another's loss"):
-        build("lio", opponents="modelled")
+        build("lio", opponents="modeled")
     with pytest.raises(ValueError, match="Exact values leave nothing for a critic to learn"):
         build("selfish", RepeatedGame(horizon=4), exact=True)

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 import games
+from bilevel.core import leaves, tree_map
 from bilevel.methods import METHODS, LToS, Method, Placement, PolicyLearner, Selfish, ToS
-from bilevel.tree import leaves, tree_map
-from games.base import Game
-from games.escape_room import EscapeRoom
-from games.families import Cyclical
-from games.repeated import RepeatedGame
+from games.core import Game
+from games.matrix import Cyclical, EscapeRoom, RepeatedGame
 
 GAMES: dict[str, Game] = {
     "coin game": games.make("coin-game", horizon=6),
@@ -35,7 +33,7 @@ every_game = pytest.mark.parametrize("game", GAMES.values(), ids=GAMES.keys())
 
 
 def build(name: str, game: Game, seeds: int = 3, **settings) -> PolicyLearner:
-    small = {"episodes": 4, "inner_optimiser": "adam", "inner_learning_rate": 0.1}
+    small = {"episodes": 4, "inner_optimizer": "adam", "inner_learning_rate": 0.1}
     return METHODS[name](**{**small, **NEEDS.get(name, {}), **settings}).build(game, Placement(seeds=seeds))
 
 
@@ -108,7 +106,7 @@ def test_every_update_draws_new_episodes(name: str) -> None:
 
     Not so with `ltos`, which is measured without exploring, in a game without chance.
     """
-    learner = build(name, GAMES["sampled"], inner_optimiser="sgd", inner_learning_rate=1e-300)
+    learner = build(name, GAMES["sampled"], inner_optimizer="sgd", inner_learning_rate=1e-300)
     state, (first, second) = train(learner, 2)
     torch.testing.assert_close(state["theta"], learner.init(0)["theta"], rtol=0, atol=1e-290)
     assert not torch.equal(first["welfare"], second["welfare"])
@@ -142,7 +140,7 @@ def test_an_evaluation_plays_as_many_episodes_as_asked() -> None:
 
 @pytest.mark.parametrize("name", ["selfish", "tos"])
 def test_a_policy_that_is_no_number_is_told_by_step_seed_and_agent(name: str) -> None:
-    learner = build(name, GAMES["a ring"], inner_optimiser="sgd", inner_learning_rate=1.0)
+    learner = build(name, GAMES["a ring"], inner_optimizer="sgd", inner_learning_rate=1.0)
     state, _ = train(learner, 3)
     state["theta"][2, 3] = math.nan
     sentence = "A policy stopped being a finite number in outer step 3, first for seed 2, agent 0: try"
@@ -152,7 +150,7 @@ def test_a_policy_that_is_no_number_is_told_by_step_seed_and_agent(name: str) ->
 
 @pytest.mark.parametrize(("name", "settings"), [("selfish", {}), ("tos", {"own_share": 0.99})])
 def test_a_learning_rate_that_is_too_large_is_told(name: str, settings: dict) -> None:
-    learner = build(name, GAMES["exact"], inner_optimiser="sgd", inner_learning_rate=1e308, **settings)
+    learner = build(name, GAMES["exact"], inner_optimizer="sgd", inner_learning_rate=1e308, **settings)
     sentence = (
         "A policy stopped being .* outer step 0, first for seed 0, agent 0: try a smaller learning rate"
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bilevel.experiment.statistics import interquartile_mean
+from bilevel.experiments import interquartile_mean
 from tests.bilevel.methods.final_welfare import final_welfare
 
 pytestmark = pytest.mark.slow

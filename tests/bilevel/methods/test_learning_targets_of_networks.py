@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import bilevel
-from bilevel.experiment.statistics import interquartile_mean
-from games.congestion import CongestionGame, social_optimum, worst_equilibrium
+from bilevel.experiments import interquartile_mean
+from games.matrix import CongestionGame
+from games.matrix._congestion import social_optimum, worst_equilibrium
 from tests.bilevel.methods.final_welfare import final_welfare
 
 pytestmark = pytest.mark.slow

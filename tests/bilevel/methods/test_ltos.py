@@ -14,20 +14,19 @@ from gymnasium import spaces
 from torch import Tensor
 
 import games
-from bilevel.agents.q_learning import soft_update
-from bilevel.agents.sharers import GREEDY
-from bilevel.experiment.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from bilevel.experiment.presets import preset
+from bilevel.agents import soft_update
+from bilevel.core import leaves, tree_map
+from bilevel.experiments import load_checkpoint, preset
+from bilevel.experiments._checkpoint import Checkpoint, save_checkpoint
 from bilevel.methods import LToS, Placement
-from bilevel.methods.ltos_learner import LToSLearner
-from bilevel.outer.handed_back import sharing_gradient
-from bilevel.tree import leaves, tree_map
-from games.base import Game
-from games.escape_room import EscapeRoom
-from games.families import Cyclical
+from bilevel.methods._ltos_learner import LToSLearner
+from bilevel.methods._ltos_sharers import GREEDY
+from bilevel.methods._ltos_transitions import sharing_gradient
+from games.core import Game
+from games.matrix import Cyclical, EscapeRoom
 
 SMALL: dict[str, Any] = {"episodes": 3, "inner_steps": 4, "outer_updates": 3, "batch_size": 5, "buffer": 80}
-FAST = {"inner_optimiser": "adam", "inner_learning_rate": 0.03, "outer_learning_rate": 0.03}
+FAST = {"inner_optimizer": "adam", "inner_learning_rate": 0.03, "outer_learning_rate": 0.03}
 ROOM = EscapeRoom()
 JUNGLE = games.make("jungle", agents=4, foods=2, size=4, nearest=1, view=1, horizon=6)
 
@@ -175,7 +174,7 @@ def test_a_saved_learner_goes_on_to_the_same_bits(game: Game, tmp_path: Path) ->
 
 def test_the_step_size_decays_with_the_rounds() -> None:
     """Under plain descent, from the same state but for the count of rounds, a move is .5^3 as long."""
-    learner = build(inner_optimiser="sgd", learning_rate_decay=0.5, inner_steps=1, exploration_decay=1.0)
+    learner = build(inner_optimizer="sgd", learning_rate_decay=0.5, inner_steps=1, exploration_decay=1.0)
     state = train(learner, 1)[-1]
     moves = []
     for count in (0, 3):
@@ -318,7 +317,7 @@ class Alone(EscapeRoom):
         ({"discount": 1.1}, r"discount is from 0 to 1 \(None: the game's\), not 1.1"),
         ({"own_share": 1.0}, "own_share is above 0 and below 1"),
         ({"outer_learning_rate": 0.0}, "outer_learning_rate must be a finite number above 0, not 0"),
-        ({"outer_optimiser": "adm"}, "no outer_optimiser 'adm'. Did you mean 'adam'"),
+        ({"outer_optimizer": "adm"}, "no outer_optimizer 'adm'. Did you mean 'adam'"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], sentence: str) -> None:

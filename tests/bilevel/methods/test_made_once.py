@@ -7,7 +7,7 @@ import pytest
 
 import games
 from bilevel.methods import METHODS, Placement
-from bilevel.optimisers import OPTIMISERS
+from bilevel.optimizers import OPTIMIZERS
 
 SCHEDULED = {"inner_learning_rate": "0:0.2, 4:0.1"}
 CASES = [
@@ -37,8 +37,8 @@ def test_optimizers(
 
         return counting
 
-    for name, make in list(OPTIMISERS.items()):
-        monkeypatch.setitem(OPTIMISERS, name, counted(make))
+    for name, make in list(OPTIMIZERS.items()):
+        monkeypatch.setitem(OPTIMIZERS, name, counted(make))
     smaller: dict[str, Any] = {} if game.startswith("repeated") else {"episodes": 2}
     learner = METHODS[method](**(smaller | settings)).build(games.make(game), Placement(seeds=1))
     before = len(made)

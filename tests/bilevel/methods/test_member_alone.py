@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.experiment.presets import preset
+from bilevel.core import leaves, paths
+from bilevel.experiments import preset
 from bilevel.methods import LASE, METHODS, Learner, Method, Placement, Selfish, ToS
-from bilevel.tree import leaves, paths
 from games import EscapeRoom, Game
-from tests.games.test_streams import Windy
+from tests.games.core.test_streams import Windy
 
 SEEDS = 3
 COIN = dataclasses.replace(games.make("coin-game"), horizon=4)

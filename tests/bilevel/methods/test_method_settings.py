@@ -8,9 +8,8 @@ import pytest
 import torch
 
 import games
-from bilevel.agents.play import ExactPlay, SampledPlay
-from bilevel.agents.policies import GRU, MLP, Convolutional, Tabular
-from bilevel.agents.surrogates import dice
+from bilevel.agents import GRU, MLP, Convolutional, ExactPlay, SampledPlay, Tabular
+from bilevel.agents._surrogates import dice
 from bilevel.methods import (
     METHODS,
     Fixed,
@@ -22,11 +21,9 @@ from bilevel.methods import (
     Selfish,
     ToS,
 )
-from bilevel.outer.objectives import OBJECTIVES
-from bilevel.outer.sharing import Sharing
-from bilevel.outer.variables import FixedMatrix, LearnedMatrix
-from games.base import Game
-from games.escape_room import EscapeRoom
+from bilevel.sharing import OBJECTIVES, FixedMatrix, LearnedMatrix, Sharing
+from games.core import Game
+from games.matrix import EscapeRoom
 
 DILEMMA = games.make("prisoners-dilemma")
 REPEATED = games.make("repeated-prisoners-dilemma")
@@ -46,7 +43,7 @@ COINS = games.make("coin-game")
         ({"entropy": -0.1, "entropy_steps": 1}, "entropy must be a finite number of 0 or more, not -0.1"),
         ({"entropy_end": -1.0}, "entropy_end must be a finite number of 0 or more, not -1"),
         ({"entropy": 0.1}, "entropy 0.1 would never be used: set entropy_steps, or entropy_end alone"),
-        ({"inner_optimiser": "adm"}, "no inner_optimiser 'adm'. Did you mean 'adam'"),
+        ({"inner_optimizer": "adm"}, "no inner_optimizer 'adm'. Did you mean 'adam'"),
         ({"surrogate": "dicee"}, "no surrogate 'dicee'. Did you mean 'dice'"),
         ({"policy": "table"}, "no policy 'table'. Did you mean 'tabular'"),
         ({"activation": "rely"}, "no activation 'rely'. Did you mean 'relu'"),
@@ -66,7 +63,7 @@ def test_bad_settings_of_the_inner_loop_are_refused(name: str, settings: dict, s
         ({"cost_weight": -1.0}, "cost_weight must be a finite number of 0 or more, not -1"),
         ({"cost_weight": math.inf}, "cost_weight must be a finite number of 0 or more, not inf"),
         ({"own_share": 1.0}, "own_share is above 0 and below 1 .*, not 1.0"),
-        ({"outer_optimiser": "sdg"}, "no outer_optimiser 'sdg'. Did you mean 'sgd'"),
+        ({"outer_optimizer": "sdg"}, "no outer_optimizer 'sdg'. Did you mean 'sgd'"),
         ({"objective": "welfair"}, "no objective 'welfair'. Did you mean 'welfare'"),
         ({"cost": "l2"}, "no cost 'l2'. Did you mean 'l1'"),
     ],

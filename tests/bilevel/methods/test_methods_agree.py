@@ -5,15 +5,12 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.methods import Fixed, Method, Placement, Prosocial, Selfish, ToS
-from bilevel.methods.learner import PolicyLearner
-from bilevel.outer.sharing import self_interest_sharing
-from games.base import Game
-from games.escape_room import EscapeRoom
-from games.families import Cyclical, SymmetricalPrisonersDilemma
-from games.repeated import RepeatedGame
+from bilevel.methods import Fixed, Method, Placement, PolicyLearner, Prosocial, Selfish, ToS
+from bilevel.sharing import self_interest_sharing
+from games.core import Game
+from games.matrix import Cyclical, EscapeRoom, RepeatedGame, SymmetricalPrisonersDilemma
 
-FROZEN = {"outer_optimiser": "sgd", "outer_learning_rate": 1e-300}
+FROZEN = {"outer_optimizer": "sgd", "outer_learning_rate": 1e-300}
 """So small a step that no logit moves."""
 INNER = {"inner_steps": 2, "inner_learning_rate": 0.3, "episodes": 6}
 GAMES: dict[str, Game] = {
@@ -119,7 +116,7 @@ def policies_by_hand(theta: Tensor, phi: Tensor, rate: float, steps: int) -> Ten
 def test_meta_gradients_of_the_one_shot_dilemma(objective: str, steps: int) -> None:
     """Each giver's row follows d (its own return, or everybody's) / d (its own row), nothing else."""
     inner = {"inner_learning_rate": 0.7, "inner_steps": steps}
-    outer = {"outer_optimiser": "sgd", "outer_learning_rate": 1.0, "own_share": 0.7}
+    outer = {"outer_optimizer": "sgd", "outer_learning_rate": 1.0, "own_share": 0.7}
     learner = build(ToS(objective=objective, **inner, **outer), GAMES["one-shot"])
     state = learner.init(0)
     after, _ = learner.update(state)
@@ -141,7 +138,7 @@ def test_meta_gradients_of_the_one_shot_dilemma(objective: str, steps: int) -> N
 @pytest.mark.parametrize(("cost", "slope"), [("l1", 1.0), ("kl", 1 / 0.7)])
 def test_a_cost_pulls_the_shares_back(cost: str, slope: float) -> None:
     """By -weight d cost / d phi_ii = weight slope T_ii (1 - T_ii), with the slope -d cost / d T_ii."""
-    outer = {"outer_optimiser": "sgd", "outer_learning_rate": 1.0, "own_share": 0.7}
+    outer = {"outer_optimizer": "sgd", "outer_learning_rate": 1.0, "own_share": 0.7}
     moves = []
     for weight in (0.0, 0.5):
         learner = build(ToS(cost=cost, cost_weight=weight, **outer), GAMES["one-shot"])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import games
 from bilevel.methods import Fixed, Placement, ToS
-from games._minimal_transfer import minimal_transfer
+from games.theory import minimal_transfer
 
 GAME = games.make("prisoners-dilemma")
 INNER = {"inner_steps": 5, "inner_learning_rate": 10.0, "entropy_end": 0.1}
@@ -17,13 +17,13 @@ OUTER = {"outer_learning_rate": 0.02, "own_share": 0.6}
 
 
 def minimal_share_given() -> float:
-    """1 - s*, by the linear programme: keep as much as leaves cooperation dominant."""
+    """1 - s*, by the linear program: keep as much as leaves cooperation dominant."""
     share = minimal_transfer(GAME).s
     assert share is not None
     return 1 - share
 
 
-def test_the_programme_agrees_with_the_closed_form() -> None:
+def test_the_program_agrees_with_the_closed_form() -> None:
     """s* = min((R - S) / (T - S), (T - P) / (T - S)) (derived)."""
     (reward, sucker), (temptation, punishment) = GAME.payoffs()[..., 0].tolist()
     spread = temptation - sucker

@@ -13,15 +13,13 @@ import pytest
 import torch
 
 import games
-from bilevel.experiment.config import RunConfig, default_config
-from bilevel.experiment.run import RunFolder, RunInterrupted, create_run, train
-from bilevel.hypergradient import BilevelProblem, Estimate, Truncated, Unrolled
-from bilevel.hypergradient.base import Always
-from bilevel.hypergradient.persistent_evolution import Particles
-from bilevel.hypergradient.window import Window
+from bilevel.core import leaves, paths
+from bilevel.experiments import RunConfig, RunFolder, RunInterrupted, create_run, default_config, train
+from bilevel.hypergradient import Always, BilevelProblem, Estimate, Truncated, Unrolled
+from bilevel.hypergradient._persistent_evolution import Particles
+from bilevel.hypergradient._truncated import Window
 from bilevel.methods import OuterLearner, Placement, State, ToS
-from bilevel.tree import leaves, paths
-from games.base import Game
+from games.core import Game
 
 EXACT, SAMPLED = games.make("repeated-prisoners-dilemma"), games.make("escape-room")
 WINDOW, PARTICLES = "truncated(steps=5, window=True)", "persistent-evolution(samples=8)"
@@ -34,7 +32,7 @@ every_case = pytest.mark.parametrize(("game", "text"), CASES.values(), ids=CASES
 
 
 def build(game: Game, text: str, seeds: int = 3, **settings: Any) -> OuterLearner:
-    small = {"inner_steps": 2, "episodes": 4, "inner_optimiser": "adam", "inner_learning_rate": 0.1}
+    small = {"inner_steps": 2, "episodes": 4, "inner_optimizer": "adam", "inner_learning_rate": 0.1}
     built = ToS(hypergradient=text, **{**small, **settings}).build(game, Placement(seeds=seeds))
     assert isinstance(built, OuterLearner)
     return built
@@ -107,7 +105,7 @@ def test_each_outer_step_is_handed_what_the_one_before_gave(
 def test_a_window_over_everything_is_the_whole_unroll_while_sharing_stands_still(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    still = {"outer_optimiser": "sgd", "outer_learning_rate": 1e-300, "inner_steps": 2}
+    still = {"outer_optimizer": "sgd", "outer_learning_rate": 1e-300, "inner_steps": 2}
     learner = build(EXACT, "truncated(steps=6, window=True)", **still)
     state = learner.init(0)
     last, _ = estimates_of(learner, 3, monkeypatch)[-1]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import games
+from bilevel.core import leaves
 from bilevel.hypergradient import (
     ESTIMATORS,
     Evolution,
@@ -22,9 +23,7 @@ from bilevel.hypergradient import (
     Unrolled,
     register_hypergradient,
 )
-from bilevel.methods import OuterLearner, OuterMethod, Placement, ToS
-from bilevel.methods.fitting import fit_hypergradient
-from bilevel.tree import leaves
+from bilevel.methods import OuterLearner, OuterMethod, Placement, ToS, fit_hypergradient
 
 REPEATED = games.make("repeated-prisoners-dilemma")
 STEPS = 3
@@ -88,9 +87,9 @@ def test_sampled_episodes_with_every_estimator(text: str, game: Any) -> None:
 
 
 def test_what_should_agree_does() -> None:
-    expected = gradient(learner("unrolled", inner_optimiser="adam"))
+    expected = gradient(learner("unrolled", inner_optimizer="adam"))
     for text, tolerance in (("forward", 1e-12), ("truncated(steps=3)", 1e-12), ("truncated(steps=9)", 1e-12)):
-        found = gradient(learner(text, inner_optimiser="adam"))
+        found = gradient(learner(text, inner_optimizer="adam"))
         torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
     last = gradient(learner("one-step"))
     torch.testing.assert_close(gradient(learner("truncated(steps=1)")), last, rtol=1e-12, atol=1e-14)
@@ -104,13 +103,13 @@ def test_evolution_agrees_up_to_its_noise() -> None:
     assert float((found - expected).norm() / expected.norm()) < 0.15
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
-def test_implicit_where_learning_comes_to_rest(optimiser: str) -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_implicit_where_learning_comes_to_rest(optimizer: str) -> None:
     """A strong entropy bonus gives the policies a fixed point; holding Adam's state is exact there."""
     settings = {
         "inner_steps": 300,
-        "inner_optimiser": optimiser,
-        "inner_learning_rate": 0.1 if optimiser == "adam" else 0.6,
+        "inner_optimizer": optimizer,
+        "inner_learning_rate": 0.1 if optimizer == "adam" else 0.6,
     }
     game = games.make("prisoners-dilemma")
     built, unrolled = (learner(text, 2, game, **settings) for text in ("implicit", "unrolled"))
@@ -215,7 +214,7 @@ def test_an_object_without_a_name_learns_too() -> None:
         ({"hypergradient": None}, "must be the name of an estimator, or an object with its call, not None"),
         ({"hypergradient": Unrolled}, "must be the name of an estimator, or an object .*, not <class"),
         ({"reset": "always"}, "no reset 'always'.* Known: never, each-outer-step"),
-        ({"outer_optimiser": "sdg"}, "no outer_optimiser 'sdg'. Did you mean 'sgd'"),
+        ({"outer_optimizer": "sdg"}, "no outer_optimizer 'sdg'. Did you mean 'sgd'"),
         ({"outer_learning_rate": 0.0}, "outer_learning_rate must be a finite number above 0, not 0"),
     ],
 )
@@ -227,7 +226,7 @@ def test_bad_settings_are_refused(settings: dict[str, Any], sentence: str) -> No
 def test_nothing_but_the_estimator_changed_in_the_default() -> None:
     assert issubclass(ToS, OuterMethod)
     default = ToS()
-    assert (default.outer_optimiser, default.outer_learning_rate) == ("adam", 0.1)
+    assert (default.outer_optimizer, default.outer_learning_rate) == ("adam", 0.1)
     assert (default.hypergradient, default.reset) == ("unrolled", "never")
     assert learner("unrolled").hypergradient == Unrolled()
     assert all(leaf.shape for leaf in leaves(learner("unrolled").init(0)["theta"]))

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bilevel.methods import LIO, METHODS, OuterMethod, ToS
-from bilevel.methods.phases import Phase, read_phases, require_end, write_phases
-from bilevel.ranges import Range
-from bilevel.schedule import Schedule
+from bilevel.core import Range, Schedule
+from bilevel.methods import LIO, METHODS, OuterMethod, ToS, require_end
+from bilevel.methods._phases import Phase, read_phases, write_phases
 
 RANGES = {"entropy": Range(least=0), "outer_learning_rate": Range(above=0)}
 OUTER = ("outer_learning_rate",)

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from bilevel.agents.actors import random_actor
-from bilevel.agents.play import measure_episodes
-from bilevel.agents.rollout import Episodes
-from bilevel.agents.sharers import Exploration
+from bilevel.agents import Episodes, measure_episodes, random_actor
 from bilevel.methods import METHODS, LToS, Placement, ToS
-from bilevel.report.clip import film
-from games.stag_hunt_grid import HUNT, StagHuntGrid
+from bilevel.methods._ltos_sharers import Exploration
+from bilevel.report import film
+from games.grid import StagHuntGrid
+from games.grid._stag_hunt import HUNT
 
 GAME = StagHuntGrid(agents=3, stags=1, hares=3, size=2, horizon=6, view=0)
 CREATES = {"lio", "planner", "d3c", "inequity-aversion", "svo"}

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import games
-from bilevel.agents.policies import initial_parameters
+from bilevel.agents import initial_parameters
+from bilevel.core import leaves
 from bilevel.methods import OuterLearner, Placement, ToS
-from bilevel.tree import leaves
-from games.base import Game
+from games.core import Game
 
 GAMES: dict[str, Game] = {
     "exact": games.make("repeated-prisoners-dilemma"),
@@ -22,7 +22,7 @@ every_game = pytest.mark.parametrize("game", GAMES.values(), ids=GAMES.keys())
 
 
 def build(game: Game, seeds: int = 3, **settings: Any) -> OuterLearner:
-    small = {"reset": "each-outer-step", "inner_steps": 2, "episodes": 4, "inner_optimiser": "adam"}
+    small = {"reset": "each-outer-step", "inner_steps": 2, "episodes": 4, "inner_optimizer": "adam"}
     built = ToS(**{**small, **settings}).build(game, Placement(seeds=seeds))
     assert isinstance(built, OuterLearner)
     return built
@@ -50,7 +50,7 @@ def assert_same_bits(left: object, right: object) -> None:
 
 
 @every_game
-def test_every_outer_step_starts_from_new_policies_and_a_new_optimiser(
+def test_every_outer_step_starts_from_new_policies_and_a_new_optimizer(
     game: Game, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner = build(game)
@@ -59,7 +59,7 @@ def test_every_outer_step_starts_from_new_policies_and_a_new_optimiser(
     for one, other in ((0, 1), (1, 2), (0, 2)):
         assert not (thetas[one] == thetas[other]).all(-1).any()
     for theta, opt_state in seen:
-        assert_same_bits(opt_state, learner.optimiser.init(theta))
+        assert_same_bits(opt_state, learner.optimizer.init(theta))
 
 
 @every_game

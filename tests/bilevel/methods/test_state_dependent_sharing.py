@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 import bilevel
-from bilevel.experiment.statistics import interquartile_mean
+from bilevel.experiments import interquartile_mean
 from bilevel.methods import OuterMethod
-from games.clans import FEUD, HELP, PEACE, Clans
+from games.matrix import Clans
+from games.matrix._clans import FEUD, HELP, PEACE
 
 pytestmark = pytest.mark.slow
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 import games
-from bilevel.experiment.config import default_config, from_settings
+from bilevel.core import leaves
+from bilevel.experiments import default_config
+from bilevel.experiments._config import from_settings
 from bilevel.methods import LIO, CentralPlanner, OuterLearner, OuterMethod, Placement, ToS
-from bilevel.tree import leaves
-from games.base import Game
-from games.escape_room import EscapeRoom
+from games.core import Game
+from games.matrix import EscapeRoom
 from tests.bilevel.methods.courses import train
 
 REPEATED = games.make("repeated-prisoners-dilemma")

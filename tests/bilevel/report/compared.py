@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bilevel.experiment.config import default_config
-from bilevel.experiment.folder import Results
+from bilevel.experiments import Results, default_config
 
 
 def made_up(

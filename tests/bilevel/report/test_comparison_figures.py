@@ -9,13 +9,12 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bilevel.experiment.folder import Results
-from bilevel.report import comparison_figures
-from bilevel.report.comparison_figures import draw_equality, draw_profiles, write_comparison_figures
-from bilevel.report.given import given
-from bilevel.report.measures import compare_runs
-from bilevel.report.style import COLOURS, looks
-from bilevel.report.theory_beside import theory_of
+from bilevel.experiments import Results
+from bilevel.report import _comparison_figures as comparison_figures
+from bilevel.report import compare_runs, looks, theory_of, write_comparison_figures
+from bilevel.report._comparison_figures import draw_equality, draw_profiles
+from bilevel.report._sharing_figure import given
+from bilevel.report._style import COLORS
 from tests.bilevel.report.compared import made_up
 
 POOR = ((-1.0, 0.5), (2.0, 2.0), (-1.0, 1.0), (0.0, 0.0))
@@ -94,7 +93,7 @@ def test_a_profile_steps_down_at_every_score() -> None:
     np.testing.assert_allclose(shares, [1, 1, 0.75, 0, 0])
     assert axes.lines[0].get_drawstyle() == "steps-post"
     assert axes.get_xlabel() == "tau: welfare (reward per episode, all agents)"
-    assert axes.lines[1].get_color() == COLOURS["tos"]
+    assert axes.lines[1].get_color() == COLORS["tos"]
 
 
 def test_equality_against_welfare_with_intervals_and_without_who_has_none() -> None:
@@ -109,6 +108,6 @@ def test_equality_against_welfare_with_intervals_and_without_who_has_none() -> N
     np.testing.assert_allclose(segment[:, 1], [interval.low, interval.high])
 
 
-def test_twelve_methods_without_colours_of_their_own_look_different() -> None:
-    found = looks([*COLOURS, *(f"mine-{i}" for i in range(12))])
+def test_twelve_methods_without_colors_of_their_own_look_different() -> None:
+    found = looks([*COLORS, *(f"mine-{i}" for i in range(12))])
     assert len({(str(look["color"]), str(look["linestyle"])) for look in found.values()}) == len(found)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bilevel.experiment import files
-from bilevel.report.comparison_files import MOST_STEPS, marl_eval_data, write_comparison_files
-from bilevel.report.measures import compare_runs
+from bilevel.experiments import _files as files
+from bilevel.report import compare_runs, write_comparison_files
+from bilevel.report._comparison_files import MOST_STEPS, marl_eval_data
 from tests.bilevel.report.compared import made_up
 
 POOR = ((-1.0, 0.5), (2.0, 2.0), (-1.0, 1.0), (0.0, 0.0))

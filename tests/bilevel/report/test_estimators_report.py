@@ -14,10 +14,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
-from bilevel.hypergradient import HypergradientCheck, HypergradientComparison
-from bilevel.hypergradient.comparison import COLUMNS, REFERENCES, EstimatorMeasured, EstimatorRefused
-from bilevel.report.estimators import comparison_table, duration, memory
-from bilevel.report.estimators_figure import PANELS, draw_comparison, write_comparison
+from bilevel.hypergradient import (
+    COLUMNS,
+    REFERENCES,
+    EstimatorMeasured,
+    EstimatorRefused,
+    HypergradientCheck,
+    HypergradientComparison,
+)
+from bilevel.report import estimators_table, write_comparison
+from bilevel.report._estimators import PANELS, draw_comparison, duration, memory
 
 FRESH = "evolution(members=True, fresh_data=True)"
 
@@ -46,7 +52,7 @@ COMPARISON = HypergradientComparison(
 
 def printed(comparison: HypergradientComparison) -> list[str]:
     text = io.StringIO()
-    Console(file=text, width=80, highlight=False).print(comparison_table(comparison, "tos on chicken"))
+    Console(file=text, width=80, highlight=False).print(estimators_table(comparison, "tos on chicken"))
     return text.getvalue().splitlines()
 
 

@@ -12,16 +12,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bilevel.experiment.config import default_config
-from bilevel.experiment.folder import Results, RunFolder
-from bilevel.report.figures import (
-    draw_cooperation,
-    draw_levels,
-    draw_welfare,
-    write_overview,
-    write_run_figures,
-)
-from bilevel.report.style import colours, save, style
+from bilevel.experiments import Results, RunFolder, default_config
+from bilevel.report import colors, draw_welfare, save, style, write_overview, write_run_figures
+from bilevel.report._figures import draw_cooperation, draw_levels
 
 
 def made_up(
@@ -140,10 +133,10 @@ def test_the_overview_of_two_games(tmp_path: Path) -> None:
         assert picture.size == (2100, 1260)
 
 
-def test_known_methods_keep_their_colours_and_others_get_spare_ones() -> None:
-    found = colours(["a", "tos", "b", "selfish"])
+def test_known_methods_keep_their_colors_and_others_get_spare_ones() -> None:
+    found = colors(["a", "tos", "b", "selfish"])
     assert len(set(found.values())) == 4
-    assert found["tos"] == colours(["tos"])["tos"]
+    assert found["tos"] == colors(["tos"])["tos"]
 
 
 def test_style_changes_nobody_elses_figures(tmp_path: Path) -> None:

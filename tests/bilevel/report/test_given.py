@@ -10,9 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bilevel.experiment.folder import Results, RunFolder
-from bilevel.report.figures import write_run_figures
-from bilevel.report.given import Given, draw_given, given, limits
+from bilevel.experiments import Results, RunFolder
+from bilevel.report import write_run_figures
+from bilevel.report._sharing_figure import Given, draw_given, given, limits
 from tests.bilevel.report.compared import made_up
 
 

@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bilevel.experiment.folder import Results, RunFolder
-from bilevel.outer.learned_loss_weights import TERMS
-from bilevel.report.comparison_figures import write_comparison_figures
-from bilevel.report.comparison_files import table_records
-from bilevel.report.comparison_table import LEARNED
-from bilevel.report.figures import write_run_figures
-from bilevel.report.loss_weight_curves import loss_weight_figure, weights_of_agents, weights_of_methods
-from bilevel.report.measures import compare_runs
+from bilevel.experiments import Results, RunFolder
+from bilevel.report import compare_runs, write_comparison_figures, write_run_figures
+from bilevel.report._comparison_files import table_records
+from bilevel.report._comparison_table import LEARNED
+from bilevel.report._curves import loss_weight_figure, weights_of_agents, weights_of_methods
+from bilevel.sharing import TERMS
 from tests.bilevel.report.compared import made_up
 from tests.bilevel.report.test_comparison_table import printed
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import games
-from bilevel.experiment.config import default_config
-from bilevel.experiment.folder import Results
-from bilevel.report.table import CAPTION, COLUMNS, cells, number, results_table, share_of_optimum
+from bilevel.experiments import Results, default_config
+from bilevel.report import number, results_table, share_of_optimum
+from bilevel.report._table import CAPTION, COLUMNS, cells
 
 
 def made_up(game: str = "chicken-100", method: str = "tos", **final: list[float]) -> Results:

@@ -11,21 +11,18 @@ import pytest
 from rich.console import Console
 
 import games
-from bilevel.report.comparison_files import write_comparison_files
-from bilevel.report.comparison_table import comparison_table
-from bilevel.report.measures import Compared, compare_runs
-from bilevel.report.theory_beside import (
+from bilevel.report import Compared, compare_runs, comparison_table, theory_of, write_comparison_files
+from bilevel.report._theory_numbers import (
     Theory,
     kept,
     share_levels,
     theory_levels,
-    theory_of,
     theory_parts,
     theory_record,
 )
-from games import _minimal_transfer
-from games.base import Game
-from games.finite_repeated import FiniteRepeatedGame
+from games.core import Game
+from games.matrix import FiniteRepeatedGame
+from games.theory import _minimal_transfer
 from tests.bilevel.report.compared import made_up
 
 

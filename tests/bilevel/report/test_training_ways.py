@@ -7,9 +7,9 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
-from bilevel.cli.compare import compare_command
-from bilevel.experiment.statistics import interquartile_interval
-from bilevel.report.training_ways import Study, load_games, main, ways_table, write_ways
+from bilevel.cli._compare import compare_command
+from bilevel.experiments import interquartile_interval
+from docs.studies.training_ways import Study, load_games, main, ways_table, write_ways
 
 SETTINGS = ("--seeds", "3", "--outer-steps", "4", "--set", "later.cost-weight=0:0,3:1")
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bilevel.errors import require
-from bilevel.tasks.study import Study
-from bilevel.tasks.task import Advance, Measure, Trial
+from bilevel.tasks import Advance, Measure, Study, Trial
+from games.core import require
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from bilevel.tasks.auxiliary_digits import AuxiliaryDigits
-from bilevel.tasks.auxiliary_training import LOSSES, AuxiliaryDigitsSettings, Training, draw_data
-from bilevel.tasks.auxiliary_ways import WAYS
-from bilevel.tasks.task import Task, Trial
+from bilevel.tasks import Trial
+from bilevel.tasks._auxiliary_digits import AuxiliaryDigits
+from bilevel.tasks._auxiliary_training import LOSSES, AuxiliaryDigitsSettings, Training, draw_data
+from bilevel.tasks._auxiliary_ways import WAYS
+from bilevel.tasks._task import Task
 
-SMALL = AuxiliaryDigitsSettings(labelled=20, pool=40, validation=20, hidden=8, steps=12, batch=16, epoch=4)
+SMALL = AuxiliaryDigitsSettings(labeled=20, pool=40, validation=20, hidden=8, steps=12, batch=16, epoch=4)
 TASK = AuxiliaryDigits()
 
 
@@ -54,14 +55,14 @@ def test_it_keeps_the_contract(trials: dict[str, list[Trial]]) -> None:
 
 def test_the_parts_of_the_data_are_apart() -> None:
     data = draw_data(SMALL, torch.Generator().manual_seed(0))
-    parts = [data.labelled, data.pool, data.validation, data.test]
+    parts = [data.labeled, data.pool, data.validation, data.test]
     assert [len(part.labels) for part in parts] == [20, 40, 20, 1797 - 80]
     sums = torch.cat([part.pixels for part in parts]).sum(0)
     again = draw_data(SMALL, torch.Generator().manual_seed(1))
-    others = [again.labelled, again.pool, again.validation, again.test]
+    others = [again.labeled, again.pool, again.validation, again.test]
     torch.testing.assert_close(torch.cat([part.pixels for part in others]).sum(0), sums)  # the same images
-    assert not torch.equal(again.labelled.pixels, data.labelled.pixels)
-    assert len(data.with_validation().labelled.labels) == 40
+    assert not torch.equal(again.labeled.pixels, data.labeled.pixels)
+    assert len(data.with_validation().labeled.labels) == 40
     assert sums.max() <= 1797
 
 
@@ -75,7 +76,7 @@ def test_losses_are_what_they_say() -> None:
 
     def network(pixels: torch.Tensor, *heads: str) -> list[torch.Tensor]:
         if len(heads) == 1:
-            return [sure(training.data.labelled.labels, 10)]
+            return [sure(training.data.labeled.labels, 10)]
         noise = sure(training.data.noise[training.batch], 10)
         return [sure((digits + 1) % 10, 10), sure(digits // 2, 5), noise]
 
@@ -128,7 +129,7 @@ def test_a_figure_is_drawn_of_all_ways_and_of_one(trials: dict[str, list[Trial]]
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"labelled": 0}, "labelled must be 1 or more, not 0"),
+        ({"labeled": 0}, "labeled must be 1 or more, not 0"),
         ({"pool": 1700}, "must leave some of the 1797 images to test on, but they take 2000"),
         ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0, not 0"),
         ({"learning_rate": math.inf}, "learning_rate must be a finite number above 0, not inf"),

@@ -12,17 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from bilevel.report.style import style
-from bilevel.tasks import registry
-from bilevel.tasks.registry import MissingPackage, make_task, register_task
-from bilevel.tasks.study import LABEL
-from bilevel.tasks.task import Trial
-from bilevel.tasks.trial_files import Finished, check_trial, read_trial, write_trial
+from bilevel.report import style
+from bilevel.tasks import MissingPackage, Trial, make_task, register_task
+from bilevel.tasks import _registry as registry
+from bilevel.tasks._study import LABEL, Finished, check_trial, read_trial, write_trial
 from tests.bilevel.tasks.coin import Coin
 
 TINY: dict[str, dict[str, Any]] = {
     "auxiliary-digits": {
-        "labelled": 20,
+        "labeled": 20,
         "pool": 40,
         "validation": 20,
         "hidden": 4,

@@ -12,13 +12,10 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from bilevel.tasks.digits import IMAGES, Images
-from bilevel.tasks.noisy_digits import NoisyDigits
-from bilevel.tasks.noisy_digits.data import draw_data
-from bilevel.tasks.noisy_digits.settings import NoisyDigitsSettings
-from bilevel.tasks.noisy_digits.task import tell_apart
-from bilevel.tasks.noisy_digits.ways import WAYS, Classifier
-from bilevel.tasks.task import Trial
+from bilevel.tasks import NoisyDigits, NoisyDigitsSettings, Trial
+from bilevel.tasks._digits import IMAGES, Images
+from bilevel.tasks._noisy_digits import tell_apart
+from bilevel.tasks._noisy_digits_ways import WAYS, Classifier, draw_data
 
 ACCURACY, WEIGHT, AREA = (measure.name for measure in NoisyDigits.measures)
 
@@ -108,12 +105,12 @@ def test_a_step_is_the_loop_that_everybody_writes() -> None:
     batch, ours, plain = data.train.chosen(torch.arange(30)), nn.Linear(64, 10), nn.Linear(64, 10)
     plain.load_state_dict(ours.state_dict())
     step = WAYS["uniform"].begin(Classifier(ours, torch.optim.SGD(ours.parameters(), lr=0.1)), data, chosen)
-    optimiser = torch.optim.SGD(plain.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
     for _ in range(3):
         step(batch)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         nn.functional.cross_entropy(plain(batch.pixels), batch.labels).backward()
-        optimiser.step()
+        optimizer.step()
     torch.testing.assert_close(ours.weight, plain.weight)
 
 

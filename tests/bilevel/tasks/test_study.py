@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from bilevel.experiment.files import claimed
-from bilevel.tasks.study import Study, open_folder, run_study
-from bilevel.tasks.task import Trial
-from bilevel.tasks.trial_files import Finished, check_trial, read_trial, write_trial
-from tests.bilevel.experiment.small_runs import GONE
+from bilevel.experiments import claimed
+from bilevel.tasks import Study, Trial, open_folder, run_study
+from bilevel.tasks._study import Finished, check_trial, read_trial, write_trial
+from tests.bilevel.experiments.small_runs import GONE
 from tests.bilevel.tasks.coin import Coin, study
 
 ALL = [("fair", 0), ("loaded", 0), ("fair", 1), ("loaded", 1), ("fair", 2), ("loaded", 2)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from games.grid.beams import Beams, reached
+from games.grid._social import Beams, reached
 
 
 def test_each_ray_ends_at_the_first_thing_and_reaches_it() -> None:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from games.grid.draws import pick
+from games.grid._moves import pick
 
 
 @settings(deadline=None)

@@ -1,15 +1,16 @@
-"""Frames: sizes, colours, and that what is drawn can be told apart."""
+"""Frames: sizes, colors, and that what is drawn can be told apart."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from games.grid.frame import AGENTS, COLOURS, Figure, Thing, draw_grid
+from games.grid._frame import COLORS, Figure, Thing, draw_grid
+from games.render import AGENTS
 
 
-def rgb(colour: str) -> list[int]:
-    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+def rgb(color: str) -> list[int]:
+    return [int(color[i : i + 2], 16) for i in (1, 3, 5)]
 
 
 def test_a_frame_has_a_square_for_each_cell_and_a_line_for_a_caption() -> None:
@@ -18,22 +19,22 @@ def test_a_frame_has_a_square_for_each_cell_and_a_line_for_a_caption() -> None:
     assert draw_grid(ground, cell=20, caption="step 3").shape == (64, 60, 3)
     frame = draw_grid(ground, cell=20)
     assert [frame[10, column].tolist() for column in (10, 30, 50)] == [
-        rgb(COLOURS["ground"]), rgb(COLOURS["wall"]), [0x12, 0x34, 0x56]
+        rgb(COLORS["ground"]), rgb(COLORS["wall"]), [0x12, 0x34, 0x56]
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", ["disc", "square", "diamond", "triangle"])
 def test_things_lie_in_the_middle_of_their_cell(shape: str) -> None:
     frame = draw_grid([["ground"] * 2] * 2, [Thing(3, "apple", shape)], cell=40)
-    assert frame[60, 60].tolist() == rgb(COLOURS["apple"])
-    assert frame[20, 20].tolist() == rgb(COLOURS["ground"])
+    assert frame[60, 60].tolist() == rgb(COLORS["apple"])
+    assert frame[20, 20].tolist() == rgb(COLORS["ground"])
 
 
-def test_agents_have_colours_of_their_own_and_share_a_cell() -> None:
-    assert len({colour for colour, _ in AGENTS}) == len(AGENTS) >= 7
+def test_agents_have_colors_of_their_own_and_share_a_cell() -> None:
+    assert len({color for color, _ in AGENTS}) == len(AGENTS) >= 7
     frame = draw_grid([["ground"]], agents=[Figure(0, number) for number in range(4)], cell=200)
-    seen = {tuple(colour) for colour in frame.reshape(-1, 3).tolist()}
-    assert {tuple(rgb(colour)) for colour, _ in AGENTS[:4]} <= seen
+    seen = {tuple(color) for color in frame.reshape(-1, 3).tolist()}
+    assert {tuple(rgb(color)) for color, _ in AGENTS[:4]} <= seen
     assert tuple(rgb(AGENTS[4][0])) not in seen
 
 

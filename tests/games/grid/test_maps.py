@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from games.grid.maps import read_map
+from games.grid._tables import read_map
 
 SYMBOLS = {"@": "wall", "P": "spawn", "Q": "spawn", "A": "apple"}
 

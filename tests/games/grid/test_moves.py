@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from games.grid.moves import resolve_moves
+from games.grid._moves import resolve_moves
 
 BY_HAND = {
     "the highest priority gets a contested cell": ([0, 2], [1, 1], [0.1, 0.9], [0, 1]),

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from games.grid.moves import resolve_moves
-from games.grid.routes import SHIFT, _impatient, head_for, on_duty
-from games.grid.tables import STILL, paths
+from games.grid._moves import SHIFT, _impatient, head_for, on_duty, resolve_moves
+from games.grid._tables import STILL, paths
 
 CPU = torch.device("cpu")
 

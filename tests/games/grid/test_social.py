@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from games.grid.social_state import SocialState
-from games.grid.tables import EAST, NORTH, OFFSETS, SOUTH, WEST
-from games.harvest import Harvest
+from games.grid import Harvest
+from games.grid._social_state import SocialState
+from games.grid._tables import EAST, NORTH, OFFSETS, SOUTH, WEST
 
 ROOM = (
     "@@@@@@@",

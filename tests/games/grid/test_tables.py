@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from games.grid.tables import (
+from games.grid._tables import (
     EAST,
     NORTH,
     SOUTH,
@@ -17,7 +17,7 @@ from games.grid.tables import (
     paths,
     rows_at,
     squares,
-)  # fmt: skip
+)
 
 CPU = torch.device("cpu")
 

@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from bilevel.tasks.world_model.autoencoder import Autoencoder, info_nce
-from bilevel.tasks.world_model.latents import Categorical, Gaussian
+from bilevel.tasks.world_model._latents import Autoencoder, Categorical, Gaussian, info_nce
 
 
 def test_info_nce_of_orthogonal_pairs():

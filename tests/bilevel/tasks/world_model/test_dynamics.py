@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bilevel.tasks.world_model.dynamics import After
+from bilevel.tasks.world_model._dynamics import After
 from tests.bilevel.tasks.world_model.tiny import a_model, tiny
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bilevel.tasks.world_model.imagination import Dream, imagined_return
+from bilevel.tasks.world_model._losses import Dream, imagined_return
 from tests.bilevel.tasks.world_model.tiny import a_model, reached, tiny
 
 
@@ -73,10 +73,10 @@ def test_the_controller_learns_the_action_that_is_foretold_to_pay():
         # The new memory is (1 - 1/2) tanh(+-1) by action, + 1/2 of the old; the reward is its sum.
         cell.weight_ih[-5:, size:] = torch.tensor([-1.0, 1.0])
         model.dynamics.outcome.weight[0] = 1
-    optimiser = torch.optim.Adam(model.controller.parameters(), lr=0.05)
+    optimizer = torch.optim.Adam(model.controller.parameters(), lr=0.05)
     for seed in range(60):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (-imagined(model, seed=seed).mean()).backward()
-        optimiser.step()
+        optimizer.step()
     chances = model.controller(torch.rand(6, size), torch.rand(6, 5)).softmax(-1)
     assert chances[:, 1].min() > 0.9

@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, Normal, kl_divergence
 
-from bilevel.tasks.world_model.latents import Categorical, Gaussian, gumbel, straight_through
+from bilevel.tasks.world_model._latents import Categorical, Gaussian, gumbel, straight_through
 
 
 def drawn(*shape, seed=0):
@@ -34,7 +34,7 @@ def test_categorical_divergence_is_torchs():
     torch.testing.assert_close(Categorical(3, 4).divergence(logits), each.sum(-1), rtol=1e-12, atol=1e-12)
 
 
-def test_reparameterised_sample_has_the_gradient_of_mean_and_deviation():
+def test_reparameterized_sample_has_the_gradient_of_mean_and_deviation():
     statistics = drawn(4).requires_grad_()
     noise = drawn(2, seed=1)
     Gaussian(2).sample(statistics, noise).sum().backward()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bilevel.tasks.world_model.losses import held_out_loss, losses, of_copies
-from bilevel.tasks.world_model.ways import phases
-from bilevel.tasks.world_model.world_model import PARTS
+from bilevel.tasks.world_model._losses import held_out_loss, losses, of_copies
+from bilevel.tasks.world_model._model import PARTS
+from bilevel.tasks.world_model._training import phases
 from tests.bilevel.tasks.world_model.tiny import a_batch, a_model, reached, tiny
 
 ALL = tiny(contrastive=True)

@@ -6,8 +6,8 @@ import torch
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, MixtureSameFamily, Normal, OneHotCategorical
 
-from bilevel.tasks.world_model.latents import Categorical, gumbel
-from bilevel.tasks.world_model.mixture import Categories, Mixture
+from bilevel.tasks.world_model._dynamics import Categories, Mixture
+from bilevel.tasks.world_model._latents import Categorical, gumbel
 
 
 def drawn(*shape, seed=0):

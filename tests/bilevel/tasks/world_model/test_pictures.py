@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from bilevel.tasks.world_model.cart_pole_picture import CartPolePicture
-from bilevel.tasks.world_model.pictures import FADING, PixelEnvironment, darkness
-from bilevel.tasks.world_model.settings import WorldModelSettings
+from bilevel.tasks.world_model import WorldModelSettings
+from bilevel.tasks.world_model._pictures import FADING, CartPolePicture, PixelEnvironment, darkness
 from tests.bilevel.tasks.world_model.tiny import tiny
 
 WHOLE = WorldModelSettings(crop=(0, 400, 0, 600), shrink=20)

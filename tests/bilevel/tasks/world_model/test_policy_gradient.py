@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bilevel.tasks.world_model.policy_gradient import (
+from bilevel.tasks.world_model._losses import (
     advantages_with_values,
     advantages_without_values,
-    normalised,
+    normalized,
     reinforce,
 )
 from tests.bilevel.tasks.world_model.tiny import a_roll_out
@@ -53,7 +53,7 @@ def test_steps_that_only_start_an_episode_do_not_count():
     roll_out = a_roll_out()
     assert not roll_out.counts[4, 0]
     assert roll_out.counts.sum() == 8 * 4 - 1
-    some = normalised(torch.rand(8, 4), roll_out.counts)[roll_out.counts]
+    some = normalized(torch.rand(8, 4), roll_out.counts)[roll_out.counts]
     assert some.mean().item() == pytest.approx(0, abs=1e-6)
     assert some.std(correction=0).item() == pytest.approx(1, rel=1e-4)
 

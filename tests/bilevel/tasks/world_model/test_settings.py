@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bilevel.tasks.world_model.settings import WorldModelSettings
+from bilevel.tasks.world_model import WorldModelSettings
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from bilevel.tasks.world_model import WorldModelSettings, WorldModelTask
-from bilevel.tasks.world_model.training import Training
-from bilevel.tasks.world_model.ways import WEIGHTINGS
+from bilevel.tasks.world_model._training import WEIGHTINGS, Training
 from tests.bilevel.tasks.world_model.tiny import TINY, tiny
 
 TASK = WorldModelTask()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bilevel.tasks.world_model.ways import GRID, WEIGHTINGS, phases, schedule
+from bilevel.tasks.world_model._training import GRID, WEIGHTINGS, phases, schedule
 
 NAMES = ("reconstruction", "dynamics", "policy", "value")
 

@@ -7,10 +7,10 @@ import dataclasses
 import torch
 from torch.nn.functional import one_hot
 
-from bilevel.tasks.world_model.losses import prepare
-from bilevel.tasks.world_model.rollouts import RollOut
-from bilevel.tasks.world_model.settings import WorldModelSettings
-from bilevel.tasks.world_model.world_model import WorldModel
+from bilevel.tasks.world_model import WorldModelSettings
+from bilevel.tasks.world_model._losses import prepare
+from bilevel.tasks.world_model._model import WorldModel
+from bilevel.tasks.world_model._rollouts import RollOut
 
 TINY = WorldModelSettings(
     crop=(170, 290, 0, 600),

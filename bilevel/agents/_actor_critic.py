@@ -1,0 +1,129 @@
+"""A policy and a critic per agent, end to end in one flat vector: [policy's parameters | critic's]."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bilevel.agents._policy import FeedForward, Policy
+from bilevel.agents._policy_forms import Gaussian, Numbered, Tabular
+
+
+@dataclass(frozen=True)
+class ValueTable(FeedForward):
+    """A table of values: one number per observation, all 0 at first.
+
+    >>> table = ValueTable(num_observations=3)
+    >>> table.logits(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[2, 0]]))  # agent, sample, 1
+    tensor([[[3.],
+             [1.]]])
+    """
+
+    num_observations: int
+    """How many observations there are; they are the integers from 0."""
+
+    @property
+    def num_parameters(self) -> int:
+        """One value per observation."""
+        return self.num_observations
+
+    def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
+        """Zeros, float64 [*batch, parameter]; nothing is drawn."""
+        return torch.zeros(*batch, self.num_parameters, dtype=torch.float64)
+
+    def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
+        """Look values up: theta [..., agent, parameter], integers [..., agent, sample] -> the same, 1."""
+        return theta.gather(-1, observations).unsqueeze(-1)
+
+
+def critic_like(policy: Policy) -> Policy:
+    """Build a critic of the policy's kind, with parameters of its own: one output, the value.
+
+    A table for a table; for a network the same layers, with one unit at the end. A critic of a policy that
+    remembers remembers, too, on its own; one of a policy that is told its agent's number is told it.
+
+    Args:
+        policy: one of `bilevel.agents`.
+
+    >>> from bilevel.agents import MLP
+    >>> critic_like(MLP(num_features=4, num_actions=3, hidden=(8,))).num_actions
+    1
+    """
+    if isinstance(policy, Tabular):
+        return ValueTable(policy.num_observations)
+    if isinstance(policy, Gaussian):
+        return critic_like(policy.policy)
+    if isinstance(policy, Numbered):
+        return dataclasses.replace(policy, policy=critic_like(policy.policy))
+    network: Any = policy
+    critic: Policy = dataclasses.replace(network, num_actions=1)
+    return critic
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """A policy with a critic beside it: to whoever plays, the policy alone.
+
+    Theta is [..., agent, policy's parameters | critic's], so that optimizers, tied agents, hypergradients and
+    checkpoints take it as they take any policy's.
+
+    >>> both = ActorCritic.of(Tabular(num_observations=5, num_actions=2))
+    >>> theta = torch.zeros(2, both.num_parameters)  # two agents
+    >>> policy, critic = both.split(theta)
+    >>> policy.shape, critic.shape
+    (torch.Size([2, 5]), torch.Size([2, 5]))
+    >>> seen = torch.zeros(2, 7, 10, dtype=torch.int64)  # agent, time, episode
+    >>> both.unroll(theta, seen).shape, both.values(theta, seen).shape
+    (torch.Size([2, 7, 10, 2]), torch.Size([2, 7, 10]))
+    """
+
+    policy: Policy
+    critic: Policy
+    """Of one output, which is the value of what the agent has seen."""
+
+    @classmethod
+    def of(cls, policy: Policy) -> ActorCritic:
+        """Put a critic of its kind beside a policy (`critic_like`)."""
+        return cls(policy, critic_like(policy))
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of one agent: its policy's, then its critic's."""
+        return self.policy.num_parameters + self.critic.num_parameters
+
+    def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
+        """First parameters of both, the policy's drawn first: float64 [*batch, parameter]."""
+        return torch.cat([part.initial(generator, *batch) for part in (self.policy, self.critic)], -1)
+
+    def split(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Cut [..., parameter] into the policy's and the critic's."""
+        policy, critic = theta.split((self.policy.num_parameters, self.critic.num_parameters), -1)
+        return policy, critic
+
+    def memory(self, theta: Tensor, samples: int) -> Tensor:
+        """The policy's; see `Policy.memory`."""
+        return self.policy.memory(self.split(theta)[0], samples)
+
+    def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """The policy's; see `Policy.step`."""
+        return self.policy.step(self.split(theta)[0], observations, memory)
+
+    def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
+        """The policy's logits; see `Policy.unroll`."""
+        return self.policy.unroll(self.split(theta)[0], observations)
+
+    def values(self, theta: Tensor, observations: Tensor) -> Tensor:
+        """The critic's values of whole episodes, from their start.
+
+        Args:
+            theta: [..., agent, parameter].
+            observations: [..., agent, time, episode, *shape], integer or of theta's dtype.
+
+        Returns:
+            [..., agent, time, episode], in the units of the rewards that it learned from.
+        """
+        return self.critic.unroll(self.split(theta)[1], observations).squeeze(-1)

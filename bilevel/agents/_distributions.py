@@ -1,0 +1,189 @@
+"""What policies' outputs mean: softmax over Discrete actions, or a Gaussian squashed into a Box."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+from torch.nn import functional
+
+from bilevel.agents._surrogates import chosen, entropy
+from games.core import Game, constant, kept, normal, uniform
+
+NODES = 40
+"""Of the Gauss-Hermite quadrature of entropies: exact to 1e-6 nats for standard deviations up to 1."""
+
+
+ILLEGAL = -1e9
+"""The logit of an illegal action: probability 0, and, being finite, no entropy of 0 x infinity."""
+
+
+def allowed(logits: Tensor, legal: Tensor | None) -> Tensor:
+    """Leave illegal actions out of policies.
+
+    Args:
+        logits: [..., action].
+        legal: boolean, like the logits; None: all are.
+
+    >>> allowed(torch.zeros(3), torch.tensor([True, False, True])).softmax(-1)
+    tensor([0.5000, 0.0000, 0.5000])
+    """
+    return logits if legal is None else logits.masked_fill(~legal, ILLEGAL)
+
+
+def draw_actions(logits: Tensor, generator: torch.Generator) -> Tensor:
+    """Sample from softmax policies: logits [..., action] -> integer [...].
+
+    The cumulated weights of the actions are compared with one uniform draw: an action of probability 0 (a
+    logit of minus infinity) is never taken.
+
+    >>> logits = torch.tensor([0.0, -torch.inf]).expand(5, 2)
+    >>> draw_actions(logits, torch.Generator().manual_seed(0))
+    tensor([0, 0, 0, 0, 0])
+    """
+    rows = logits.movedim(-1, 0).contiguous()  # a loop over a few actions is slow, one over all else is not
+    weights = (rows - rows.amax(0)).exp().cumsum(0)
+    total = weights[-1]
+    drawn = uniform(total.shape, generator, total.dtype) * total
+    return (weights[:-1] <= drawn).sum(0)
+
+
+class Distribution(Protocol):
+    """What a policy's outputs say of actions; illegal Discrete ones are left out of them before."""
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a policy's network puts out."""
+
+    def draw(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Sample actions, as episodes record them, by outputs [..., output]."""
+
+    def acted(self, actions: Tensor) -> Tensor:
+        """Turn recorded actions into those which the game takes."""
+
+    def log_probability(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        """Log-probability, or log-density, of recorded actions, in nats: [..., output] -> [...]."""
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        """Entropy in nats: [..., output] -> [...]."""
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Discrete actions, by logits: integers, recorded as they are."""
+
+    outputs: int
+    """How many actions there are."""
+
+    def draw(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
+        """See `draw_actions`."""
+        return draw_actions(outputs, generator)
+
+    def acted(self, actions: Tensor) -> Tensor:
+        """They are the game's."""
+        return actions
+
+    def log_probability(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        """See `chosen`."""
+        return chosen(outputs, actions)
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        """See `entropy`."""
+        return entropy(outputs)
+
+
+@dataclass(frozen=True)
+class SquashedGaussian:
+    """A diagonal Gaussian, squashed into a Box by tanh: a = center + half_range tanh(u), u ~ N(mean, std^2).
+
+    A policy's outputs are means and log standard deviations, [..., mean | log std]. Episodes record u, before
+    it is squashed, so that no density has to invert a tanh that has been rounded to 1. Densities are those of
+    a, in the Box's units: log p(a) = log N(u; mean, std^2) - sum log |da / du|.
+
+    Source:
+        Haarnoja et al., Soft actor-critic, arXiv 1801.01290, appendix C, for the density.
+
+    >>> unit = SquashedGaussian(low=(-1.0,), high=(1.0,))
+    >>> unit.acted(torch.tensor([0.0, 100.0]).unsqueeze(-1)).flatten()
+    tensor([0., 1.])
+    >>> outputs = torch.zeros(2)  # mean 0, standard deviation 1
+    >>> unit.log_probability(outputs, torch.zeros(1))  # as of the Gaussian, since da / du is 1 in the middle
+    tensor(-0.9189)
+    """
+
+    low: tuple[float, ...]
+    """The Box's bounds, finite."""
+    high: tuple[float, ...]
+
+    @property
+    def outputs(self) -> int:
+        """Means; standard deviations are parameters beside the network (`policies.Gaussian`)."""
+        return len(self.low)
+
+    def draw(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Sample u: outputs [..., mean | log std] -> [..., number]."""
+        mean, log_std = outputs.chunk(2, -1)
+        return mean + log_std.exp() * normal(mean.shape, generator, mean.dtype)
+
+    def acted(self, actions: Tensor) -> Tensor:
+        """Squash u into the Box."""
+        low, high = self._bounds(actions)
+        return (low + (high - low) * (actions.tanh() + 1) / 2).clamp(low, high)
+
+    def log_probability(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        """Log-density of what u is squashed to, in nats."""
+        mean, log_std = outputs.chunk(2, -1)
+        noise = (actions - mean) * (-log_std).exp()
+        gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
+        return (gaussian - self._log_slope(actions)).sum(-1)
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        """Differential entropy of a, which is greatest, the log of the Box's volume, where a is uniform.
+
+        The Gaussian's own is a closed form; the mean of log |da / du| is a quadrature.
+        """
+        mean, log_std = outputs.chunk(2, -1)
+        nodes, weights = _quadrature(mean.dtype, mean.device)
+        points = mean.unsqueeze(-1) + log_std.exp().unsqueeze(-1) * nodes
+        slope = (self._log_slope(points.movedim(-1, 0)).movedim(0, -1) * weights).sum(-1)
+        return (log_std + 0.5 * math.log(2 * math.pi * math.e) + slope).sum(-1)
+
+    def _log_slope(self, actions: Tensor) -> Tensor:
+        """Log |da / du| of each number, without rounding where tanh is flat."""
+        low, high = self._bounds(actions)
+        # Not softplus, which rounds the end of a tensor otherwise: a member of a batch is that seed alone.
+        flat = 2 * (math.log(2.0) - actions + functional.logsigmoid(2 * actions))
+        return ((high - low) / 2).log() + flat
+
+    def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        return _bound(self.low, like.dtype, like.device), _bound(self.high, like.dtype, like.device)
+
+
+def distribution_of(game: Game) -> Distribution:
+    """What the outputs of a game's policies mean.
+
+    >>> import games
+    >>> distribution_of(games.make("escape-room"))
+    Softmax(outputs=3)
+    """
+    space = game.action_space
+    if isinstance(space, spaces.Discrete):
+        return Softmax(int(space.n))
+    return SquashedGaussian(tuple(space.low.tolist()), tuple(space.high.tolist()))
+
+
+@kept
+def _bound(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return constant(values, dtype, device)
+
+
+@kept
+def _quadrature(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of the mean over a standard normal variable."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+    return constant(nodes, dtype, device), constant(weights / weights.sum(), dtype, device)

@@ -1,0 +1,274 @@
+"""A perceptron per agent.
+
+Convolutions and a perceptron per agent, for games that show planes of a grid.
+
+A policy that remembers: a gated recurrent unit per agent.
+
+What the networks of policies have in common.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bilevel.agents._policy import FeedForward
+from bilevel.nn import (
+    ACTIVATIONS,
+    ActivationName,
+    Convolutions,
+    GatedCell,
+    PaddingName,
+    Perceptron,
+    as_vectors,
+)
+from games.core import require
+
+
+def require_layers(whose: str, hidden: tuple[int, ...]) -> None:
+    """Raise ValueError unless there is a hidden layer, and each has units.
+
+    >>> require_layers("An MLP's", ())
+    Traceback (most recent call last):
+    ValueError: An MLP's hidden layers need 1 unit or more each, but hidden is ().
+    """
+    require(
+        bool(hidden) and min(hidden) > 0,
+        f"{whose} hidden layers need 1 unit or more each, but hidden is {hidden}.",
+    )
+
+
+@dataclass(frozen=True)
+class MLP(FeedForward):
+    """A multilayer perceptron per agent.
+
+    Agents share no parameters. The last layer starts small, so that the first policies are close to uniform.
+
+    Raises:
+        ValueError: there is no hidden layer, or one without units.
+
+    >>> policy = MLP(num_features=4, num_actions=3, hidden=(8,))
+    >>> theta = torch.zeros(2, policy.num_parameters)  # two agents
+    >>> policy.logits(theta, torch.zeros(2, 10, 4)).shape  # agent, sample, action
+    torch.Size([2, 10, 3])
+    """
+
+    num_features: int
+    """Numbers of an observation."""
+    num_actions: int
+    """How many actions there are."""
+    hidden: tuple[int, ...] = (32,)
+    """Units of each hidden layer, one layer or more."""
+    one_hot: bool = False
+    """Whether observations are integers below `num_features`, to be one-hot encoded."""
+    observation_axes: int = 1
+    """Axes of an observation that is no integer; more than one (planes of a grid) are taken as one vector."""
+    last_layer_scale: float = 0.1
+    """Factor on the last layer's first weights."""
+    activation: ActivationName = "tanh"
+    """Between layers."""
+
+    def __post_init__(self) -> None:
+        require_layers("An MLP's", self.hidden)
+
+    @property
+    def network(self) -> Perceptron:
+        """The network that each agent has."""
+        return Perceptron((self.num_features, *self.hidden, self.num_actions), self.activation)
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights and biases of all layers."""
+        return self.network.num_parameters
+
+    def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
+        """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [*batch, parameter]."""
+        return self.network.initial(generator, *batch, last_layer_scale=self.last_layer_scale)
+
+    def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
+        """Run every agent's network on its own samples (see `FeedForward.logits`)."""
+        one_hot = self.num_features if self.one_hot else 0
+        return self.network(
+            theta, as_vectors(observations, theta, one_hot=one_hot, axes=self.observation_axes)
+        )
+
+
+@dataclass(frozen=True)
+class Convolutional(FeedForward):
+    """Layers of convolutions, then a multilayer perceptron, for each agent its own.
+
+    The last layer starts small, so that the first policies are close to uniform. `Convolutions` says what
+    padding does, and in which order weights stand; the perceptron's follow theirs.
+
+    Raises:
+        ValueError: there is no hidden layer, or one without units; or `Convolutions` refuses its settings.
+
+    >>> policy = Convolutional((4, 3, 3), num_actions=5, channels=(6,), hidden=(8,))
+    >>> theta = torch.zeros(2, policy.num_parameters)  # two agents
+    >>> policy.logits(theta, torch.zeros(2, 10, 4, 3, 3)).shape  # agent, sample, action
+    torch.Size([2, 10, 5])
+    """
+
+    planes: tuple[int, int, int]
+    """Planes of an observation, rows and columns of each."""
+    num_actions: int
+    """How many actions there are."""
+    channels: tuple[int, ...] = (16,)
+    """Planes that come out of each layer of convolutions, one layer or more."""
+    kernel: int = 3
+    """Rows and columns that a weight sees."""
+    stride: int = 1
+    """By how many rows and columns the kernel moves."""
+    padding: PaddingName = "same"
+    """Whether planes are surrounded with zeros ("same") or not ("valid")."""
+    hidden: tuple[int, ...] = (32,)
+    """Units of each hidden layer of the perceptron, one layer or more."""
+    last_layer_scale: float = 0.1
+    """Factor on the last layer's first weights."""
+    activation: ActivationName = "tanh"
+    """After every layer but the last."""
+
+    def __post_init__(self) -> None:
+        require_layers("A convolutional policy's", self.hidden)
+        _ = self.convolutions
+
+    @property
+    def convolutions(self) -> Convolutions:
+        """The first layers that each agent has."""
+        return Convolutions(
+            self.planes, self.channels, self.kernel, self.stride, self.padding, self.activation
+        )
+
+    @property
+    def network(self) -> Perceptron:
+        """The last layers that each agent has."""
+        return Perceptron((self.convolutions.num_outputs, *self.hidden, self.num_actions), self.activation)
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights and biases of all layers."""
+        return self.convolutions.num_parameters + self.network.num_parameters
+
+    def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
+        """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [*batch, parameter]."""
+        first = self.convolutions.initial(generator, *batch)
+        last = self.network.initial(generator, *batch, last_layer_scale=self.last_layer_scale)
+        return torch.cat((first, last), -1)
+
+    def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
+        """Run every agent's network on its own samples (see `FeedForward.logits`)."""
+        first, last = theta.split((self.convolutions.num_parameters, self.network.num_parameters), -1)
+        return self.network(last, self.convolutions(first, observations.to(theta.dtype)).flatten(-3))
+
+
+@dataclass(frozen=True)
+class GRU:
+    """A perceptron that encodes observations, a gated cell that remembers, and a layer to logits, per agent.
+
+    Every episode starts with a memory of zeros. Losses unroll whole episodes, so derivatives go back through
+    time to the first step; time, and what a derivative keeps in memory, grow with the game's horizon. The
+    last layer starts small, so that the first policies are close to uniform.
+
+    Raises:
+        ValueError: there is no hidden layer, or one without units; or no unit remembers.
+
+    >>> policy = GRU(num_features=4, num_actions=3, hidden=(8,), units=6)
+    >>> theta = torch.zeros(2, policy.num_parameters)  # two agents
+    >>> memory = policy.memory(theta, samples=10)
+    >>> logits, memory = policy.step(theta, torch.zeros(2, 10, 4), memory)
+    >>> logits.shape, memory.shape  # agent, sample, action; agent, unit, sample
+    (torch.Size([2, 10, 3]), torch.Size([2, 6, 10]))
+    >>> policy.unroll(theta, torch.zeros(2, 7, 10, 4)).shape  # agent, time, episode, action
+    torch.Size([2, 7, 10, 3])
+    """
+
+    num_features: int
+    """Numbers of an observation."""
+    num_actions: int
+    """How many actions there are."""
+    hidden: tuple[int, ...] = (32,)
+    """Units of each layer that encodes observations, one layer or more."""
+    units: int = 32
+    """Numbers that are remembered, 1 or more."""
+    one_hot: bool = False
+    """Whether observations are integers below `num_features`, to be one-hot encoded."""
+    observation_axes: int = 1
+    """Axes of an observation that is no integer; more than one (planes of a grid) are taken as one vector."""
+    last_layer_scale: float = 0.1
+    """Factor on the last layer's first weights."""
+    activation: ActivationName = "tanh"
+    """After each layer that encodes observations."""
+
+    def __post_init__(self) -> None:
+        require_layers("A GRU's", self.hidden)
+        require(self.units >= 1, f"A GRU remembers with 1 unit or more, not {self.units}.")
+        _ = self.encoder
+
+    @property
+    def encoder(self) -> Perceptron:
+        """From an observation to what comes into the cell, but for the last activation."""
+        return Perceptron((self.num_features, *self.hidden), self.activation)
+
+    @property
+    def cell(self) -> GatedCell:
+        """What remembers."""
+        return GatedCell(self.hidden[-1], self.units)
+
+    @property
+    def readout(self) -> Perceptron:
+        """From what is remembered to logits, one layer."""
+        return Perceptron((self.units, self.num_actions))
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights and biases: the encoder's, the cell's, the readout's, in this order."""
+        return sum(self._sizes)
+
+    def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
+        """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [*batch, parameter]."""
+        parts = (
+            self.encoder.initial(generator, *batch),
+            self.cell.initial(generator, *batch),
+            self.readout.initial(generator, *batch, last_layer_scale=self.last_layer_scale),
+        )
+        return torch.cat(parts, -1)
+
+    def memory(self, theta: Tensor, samples: int) -> Tensor:
+        """Zeros, [..., agent, unit, sample]."""
+        return theta.new_zeros(*theta.shape[:-1], self.units, samples)
+
+    def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Policy.step`."""
+        encoder, cell, readout = theta.split(self._sizes, -1)
+        weights = self.cell.weights(cell)
+        memory = self.cell.step(
+            weights, self.cell.drive(weights, self._encoded(encoder, observations)), memory
+        )
+        return self.readout(readout, memory.mT), memory
+
+    def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
+        """See `Policy.unroll`: all steps are encoded at once, remembered one by one, and read out at once."""
+        time = theta.ndim - 1
+        steps, episodes = observations.shape[time : time + 2]
+        encoder, cell, readout = theta.split(self._sizes, -1)
+        weights = self.cell.weights(cell)
+        encoded = self._encoded(encoder, observations.flatten(time, time + 1))
+        memory, memories = self.memory(theta, episodes), []
+        for driven in self.cell.drive(weights, encoded).unflatten(-1, (steps, episodes)).unbind(-2):
+            memory = self.cell.step(weights, driven, memory)
+            memories.append(memory)
+        logits = self.readout(readout, torch.stack(memories, -2).flatten(-2).mT)
+        whole: Tensor = logits.unflatten(-2, (steps, episodes))
+        return whole
+
+    def _encoded(self, theta: Tensor, observations: Tensor) -> Tensor:
+        """What comes into the cell: [..., agent, sample, *shape] -> [..., agent, input, sample]."""
+        one_hot = self.num_features if self.one_hot else 0
+        vectors = as_vectors(observations, theta, one_hot=one_hot, axes=self.observation_axes)
+        return ACTIVATIONS[self.activation](self.encoder(theta, vectors)).mT
+
+    @property
+    def _sizes(self) -> tuple[int, int, int]:
+        return self.encoder.num_parameters, self.cell.num_parameters, self.readout.num_parameters

@@ -1,0 +1,112 @@
+"""Discounted returns and baselines over sampled episodes.
+
+Advantage estimates and decayed dependencies over sampled episodes: what Loaded DiCE is made of.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from games.core import apart, kept
+
+
+def discounts(steps: int, discount: float, like: Tensor) -> Tensor:
+    """1, discount, discount^2, ...: [time], in the dtype and on the device of `like`; 0^0 is 1.
+
+    >>> discounts(3, 0.5, torch.zeros(1))
+    tensor([1.0000, 0.5000, 0.2500])
+    """
+    return discount ** torch.arange(steps, dtype=like.dtype, device=like.device)
+
+
+def returns_to_go(rewards: Tensor, discount: float) -> Tensor:
+    """Discounted sum of what follows, oneself included: G_t = sum_{u >= t} discount^(u - t) r_u.
+
+    Args:
+        rewards: [..., time, episode], zero after an episode's end.
+        discount: per step, in [0, 1].
+
+    Returns:
+        the same shape.
+
+    >>> returns_to_go(torch.tensor([[1.0], [0.0], [4.0]]), 0.5).squeeze(-1)
+    tensor([2., 2., 4.])
+    """
+    learned = isinstance(discount, Tensor)
+    weights = (_weights if learned else _kept_weights)(
+        rewards.shape[-2], discount, rewards.dtype, rewards.device
+    )
+    return weights @ rewards
+
+
+def _weights(steps: int, discount: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What each reward counts in the return from each step on: [time, time of the reward]."""
+    time = torch.arange(steps, device=device)
+    ahead = time[None, :] - time[:, None]
+    return discount ** ahead.clamp(min=0).to(dtype) * (ahead >= 0)
+
+
+@kept
+def _kept_weights(steps: int, discount: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return apart(lambda: _weights(steps, discount, dtype, device))
+
+
+def leave_one_out(returns: Tensor, alive: Tensor) -> Tensor:
+    """The mean return of the OTHER episodes still alive at the same step: a baseline that adds no bias.
+
+    Args:
+        returns: [..., time, episode].
+        alive: 1 where the episode was still running, else 0; broadcasts to `returns`.
+
+    Returns:
+        the same shape as `returns`; 0 where no other episode is alive.
+
+    >>> leave_one_out(torch.tensor([[1.0, 2.0, 6.0]]), torch.ones(1, 3))
+    tensor([[4.0000, 3.5000, 1.5000]])
+    """
+    kept = returns * alive
+    others = kept.sum(-1, keepdim=True) - kept
+    count = alive.sum(-1, keepdim=True) - alive
+    return others / count.clamp(min=1)
+
+
+def decayed_sums(values: Tensor, decay: float) -> Tensor:
+    """Sum of what came before, oneself included: S_t = sum_{u <= t} decay^(t - u) x_u; 0^0 is 1.
+
+    Args:
+        values: [..., time, episode].
+        decay: per step, in [0, 1].
+
+    Returns:
+        the same shape.
+
+    >>> decayed_sums(torch.tensor([[4.0], [0.0], [1.0]]), 0.5).squeeze(-1)
+    tensor([4., 2., 2.])
+    """
+    return returns_to_go(values.flip(-2), decay).flip(-2)
+
+
+def generalized_advantages(rewards: Tensor, values: Tensor, discount: float, trace: float) -> Tensor:
+    """Generalized advantage estimates: A_t = sum_{u >= t} (discount trace)^(u - t) delta_u.
+
+    delta_t = r_t + discount V_{t+1} - V_t, with nothing after the last step. With trace 1 it is G_t - V_t.
+
+    Args:
+        rewards: [..., time, episode], zero after an episode's end.
+        values: estimated returns-to-go, zero after an episode's end, shaped like `rewards`.
+        discount: per step, in [0, 1].
+        trace: from 0 (one step, then the values) to 1 (the sampled return).
+
+    Returns:
+        the same shape.
+
+    Source:
+        Schulman et al., Generalized advantage estimation, arXiv 1506.02438.
+
+    >>> rewards, values = torch.tensor([[1.0], [4.0]]), torch.tensor([[2.0], [3.0]])
+    >>> [generalized_advantages(rewards, values, 0.5, trace).flatten().tolist() for trace in (0.0, 1.0)]
+    [[0.5, 1.0], [1.0, 1.0]]
+    """
+    following = torch.cat((values[..., 1:, :], torch.zeros_like(values[..., :1, :])), -2)
+    return returns_to_go(rewards + discount * following - values, discount * trace)

@@ -1,0 +1,266 @@
+"""Surrogate losses: scalars whose derivatives estimate those of an expected return.
+
+The data were drawn from the policies, so they depend on theta, and a surrogate decides who sees that:
+`reinforce` is right when differentiated once; `dice` is right when differentiated again and again, and
+`loaded_dice` is with less noise. docs/sampled.md measures what that means for a meta-gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from torch import Tensor
+
+from bilevel.agents._returns import (
+    decayed_sums,
+    discounts,
+    generalized_advantages,
+    leave_one_out,
+    returns_to_go,
+)
+from games.core import require
+
+
+class Surrogate(Protocol):
+    """What a surrogate is to losses; `Reinforce`, `dice` and `LoadedDice` are."""
+
+    def __call__(
+        self,
+        own: Tensor,
+        joint: Tensor,
+        rewards: Tensor,
+        alive: Tensor,
+        discount: float,
+        values: Tensor | None = None,
+    ) -> Tensor:
+        """Estimate each agent's expected return, [..., agent], by its derivatives.
+
+        Args:
+            own: log-probability of what each agent did, 0 after the end: [..., agent, time, episode].
+            joint: log-probability of what ALL agents did, as the agent in question sees it, 0 after the end:
+                [..., agent, time, episode]. A surrogate that does not use it has an attribute `uses_joint`
+                that is False, and is handed `own` again, which saves the others' policies.
+            rewards: those which each agent learns from, [..., agent, time, episode], zero after the end.
+            alive: 1 while the episode runs, broadcasts to `rewards`.
+            discount: per step.
+            values: a critic's, of the state each step is taken in, shaped like `rewards`, not depending on
+                that step's action; None: the other episodes' mean returns.
+
+        Returns:
+            [..., agent], in reward units.
+        """
+
+
+def magic_box(log_probabilities: Tensor) -> Tensor:
+    """Exp(x - stop_gradient(x)): the value 1, with the derivative of x (Foerster et al., arXiv 1802.05098).
+
+    >>> x = torch.tensor(3.0, requires_grad=True)
+    >>> magic_box(x), torch.autograd.grad(magic_box(x), x)
+    (tensor(1., grad_fn=<ExpBackward0>), (tensor(1.),))
+    """
+    return (log_probabilities - log_probabilities.detach()).exp()
+
+
+def _require_share(name: str, value: float) -> None:
+    require(0 <= value <= 1, f"{name} must be from 0 to 1, not {value}.")
+
+
+def _require_critic(trace: float, values: Tensor | None) -> None:
+    require(
+        values is not None or trace == 1,
+        f"A trace of {trace:g}, below 1, leans on a critic's values, and there are none: leave it at 1, or "
+        "pass values.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reinforce:
+    """The likelihood-ratio surrogate: mean over episodes of sum_t discount^t log pi_t A_t.
+
+    Its first derivative in whatever the log-probabilities depend on is unbiased, without a critic or with a
+    trace of 1. Differentiated again, it misses that the data depend on theta: a meta-gradient through two or
+    more inner steps is biased. Without a critic A_t = G_t - b_t, b_t the mean return of the other episodes
+    from step t on.
+
+    Raises:
+        ValueError: `trace` is not from 0 to 1; in a call, it is below 1 without a critic's values.
+
+    Source:
+        Williams 1992; the leave-one-out baseline: Kool et al. 2019, "Buy 4 REINFORCE samples"; with a critic:
+        Schulman et al., Generalized advantage estimation, arXiv 1506.02438.
+
+    Two episodes of one step, from a coin whose log-odds are 0 (the derivative of log pi is +-0.5):
+
+    >>> logit = torch.zeros((), requires_grad=True)
+    >>> own = torch.nn.functional.logsigmoid(torch.stack((logit, -logit))).reshape(1, 1, 2)
+    >>> surrogate = reinforce(own, own, torch.tensor([[[1.0, 0.0]]]), torch.ones(1, 1, 2), 1.0)
+    >>> torch.autograd.grad(surrogate.sum(), logit)
+    (tensor(0.5000),)
+    """
+
+    uses_joint: ClassVar[bool] = False
+    """Others' policies have no part in the likelihood ratio of one's own."""
+    trace: float = 1.0
+    """Lambda of generalized advantage estimation, from 0 to 1; see `LoadedDice`."""
+
+    def __post_init__(self) -> None:
+        _require_share("trace", self.trace)
+
+    def __call__(
+        self,
+        own: Tensor,
+        joint: Tensor,
+        rewards: Tensor,
+        alive: Tensor,
+        discount: float,
+        values: Tensor | None = None,
+    ) -> Tensor:
+        """The surrogate; `Surrogate` says what it is given. Only its derivatives mean something."""
+        _require_critic(self.trace, values)
+        if values is None:
+            returns = returns_to_go(rewards, discount)
+            advantages = (returns - leave_one_out(returns, alive)) * alive
+        else:
+            advantages = generalized_advantages(rewards, values * alive, discount, self.trace)
+        weights = discounts(rewards.shape[-2], discount, rewards).unsqueeze(-1)
+        return (weights * own * advantages).sum(-2).mean(-1)
+
+
+reinforce = Reinforce()
+"""The likelihood-ratio surrogate of sampled returns."""
+
+
+def dice(
+    own: Tensor,
+    joint: Tensor,
+    rewards: Tensor,
+    alive: Tensor,
+    discount: float,
+    values: Tensor | None = None,
+) -> Tensor:
+    """DiCE: mean over episodes of sum_t discount^t box(sum_{u <= t} log pi_u) r_t, plus its baseline term.
+
+    Every derivative, of any order, is an unbiased estimate of the expected return's. The baseline term
+    sum_t discount^t (1 - box(log pi_t)) b_t lowers the first derivative's variance and is 0 on average, in
+    every derivative: b_t comes from other episodes, or from a critic, who has not seen what is done in step
+    t. That holds by whatever the rewards depend on, too.
+
+    Args:
+        own: not used, the joint log-probability holds it.
+        joint: log-probability of what ALL agents did, as the agent in question sees it, 0 after the end:
+            [..., agent, time, episode].
+        rewards: those which each agent learns from, [..., agent, time, episode], zero after the end.
+        alive: 1 while the episode runs, broadcasts to `rewards`.
+        discount: per step.
+        values: a critic's, b_t; None: the other episodes' mean returns.
+
+    Returns:
+        [..., agent], in reward units; its value is the mean discounted return.
+
+    Source:
+        Foerster et al., DiCE, arXiv 1802.05098, with its baseline for the first derivative.
+
+    >>> own = torch.tensor([[[0.5, 0.5]]]).log()  # agent, time, episode
+    >>> dice(own, own, torch.tensor([[[1.0, 0.0]]]), torch.ones(1, 1, 2), 1.0)
+    tensor([0.5000])
+    """
+    weights = discounts(rewards.shape[-2], discount, rewards).unsqueeze(-1)
+    baseline = leave_one_out(returns_to_go(rewards, discount), alive) if values is None else values
+    main = magic_box(joint.cumsum(-2)) * rewards
+    correction = (1 - magic_box(joint)) * baseline * alive
+    return (weights * (main + correction)).sum(-2).mean(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedDice:
+    """Loaded DiCE: DiCE with advantages, whose baseline steadies the derivatives of every order.
+
+    With W_t = sum_{u <= t} lambda^(t - u) log pi_u, lambda being `dependency_decay`, and advantages A_t,
+
+        mean over episodes of V_0 + sum_t discount^t (box(W_t) - box(lambda W_{t-1})) A_t.
+
+    Without a critic A_t = G_t - b_t, b_t the mean return of the other episodes from step t on, and V_0 = G_0.
+    With lambda = 1 every derivative, of any order, is then an unbiased estimate of the expected return's, by
+    whatever the rewards depend on, too: b_t comes from other episodes. Below 1 the first derivative stays as
+    it is; the higher ones lose what lies between steps far apart, with its noise.
+
+    Raises:
+        ValueError: a setting is not from 0 to 1; in a call, `trace` is below 1 without a critic's values.
+
+    Source:
+        Farquhar, Whiteson and Foerster, Loaded DiCE, arXiv 1909.10549; the advantages: Schulman et al.,
+        Generalized advantage estimation, arXiv 1506.02438.
+
+    >>> own = torch.tensor([[[0.5, 0.5]]]).log()  # agent, time, episode
+    >>> LoadedDice()(own, own, torch.tensor([[[1.0, 0.0]]]), torch.ones(1, 1, 2), 1.0)
+    tensor([0.5000])
+    """
+
+    dependency_decay: float = 1.0
+    """The paper's lambda, from 0 to 1: the weight of how a step depends on the step before it; 1: unbiased,
+    0: only dependencies within a step."""
+    trace: float = 1.0
+    """Lambda of generalized advantage estimation, from 0 to 1; 1: sampled returns, no bias; below 1, with a
+    critic only: less variance for the bias of its values."""
+
+    def __post_init__(self) -> None:
+        for name in ("dependency_decay", "trace"):
+            _require_share(name, getattr(self, name))
+
+    def __call__(
+        self,
+        own: Tensor,
+        joint: Tensor,
+        rewards: Tensor,
+        alive: Tensor,
+        discount: float,
+        values: Tensor | None = None,
+    ) -> Tensor:
+        """The surrogate; `Surrogate` says what it is given.
+
+        Its value is the mean discounted return, or, with a critic, the mean of its first values.
+        """
+        _require_critic(self.trace, values)
+        returns = returns_to_go(rewards, discount)
+        baseline = (leave_one_out(returns, alive) if values is None else values) * alive
+        advantages = generalized_advantages(rewards, baseline, discount, self.trace)
+        first = (returns if values is None else baseline)[..., 0, :]
+        so_far = decayed_sums(joint, self.dependency_decay)
+        dependencies = magic_box(so_far) - magic_box(so_far - joint)
+        weights = discounts(rewards.shape[-2], discount, rewards).unsqueeze(-1)
+        return (first + (weights * dependencies * advantages).sum(-2)).mean(-1)
+
+
+loaded_dice = LoadedDice()
+"""Loaded DiCE without bias: all dependencies, sampled returns."""
+
+
+SURROGATES: dict[str, Surrogate] = {"reinforce": reinforce, "dice": dice, "loaded-dice": loaded_dice}
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of the softmax policies, in nats: [..., action] -> [...].
+
+    >>> entropy(torch.zeros(2))
+    tensor(0.6931)
+    """
+    log_probabilities = _log_probabilities(logits)
+    return -(log_probabilities.exp() * log_probabilities).sum(0)
+
+
+def chosen(logits: Tensor, actions: Tensor) -> Tensor:
+    """Log-probability, in nats, of the actions taken: logits [..., action], actions integer [...] -> [...].
+
+    >>> chosen(torch.zeros(2, 4), torch.tensor([0, 3]))
+    tensor([-1.3863, -1.3863])
+    """
+    return _log_probabilities(logits).gather(0, actions.unsqueeze(0)).squeeze(0)
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    """Log-softmax with the actions first: [..., action] -> [action, ...].
+
+    Over a few actions that lie next to one another it would take several times as long.
+    """
+    return logits.movedim(-1, 0).log_softmax(0)

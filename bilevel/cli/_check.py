@@ -1,0 +1,221 @@
+"""`bilevel check`: which estimator of the meta-gradient suits this game and method?"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Protocol, runtime_checkable
+
+import torch
+import tyro
+from rich.console import Console
+
+from bilevel import report
+from bilevel.cli._settings import load_file, method_rules, read_settings, split_leading
+from bilevel.core import Tree, counted
+from bilevel.experiments import DtypeName, RunConfig, preset
+from bilevel.hypergradient import (
+    BilevelProblem,
+    Hypergradient,
+    HypergradientComparison,
+    Unrolled,
+    compare_hypergradients,
+    in_float64,
+    make_hypergradient,
+)
+from bilevel.methods import METHODS, Learner, Method, OuterMethod, PolicyLearner, State, fit_hypergradient
+from bilevel.report import estimators_table
+from games.core import ExactGame, Game, require
+
+DEFAULT_GAME, DEFAULT_METHOD = "repeated-prisoners-dilemma", "tos"
+
+
+@runtime_checkable
+class OuterLearner(Learner, Protocol):
+    """A learner that can say which bilevel problem it solves."""
+
+    def problem_at(self, state: State, generator: torch.Generator) -> BilevelProblem:
+        """See `OuterLearner.problem_at`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Which estimators are compared, on what."""
+
+    game_name: Annotated[str, tyro.conf.arg(name="game", metavar="NAME")]
+    """What is played; `bilevel games` lists the names."""
+    method_name: Annotated[str, tyro.conf.arg(name="method", metavar="NAME")]
+    """Who learns what; `bilevel methods` lists the names."""
+    game: Game
+    """The game's settings."""
+    method: Method
+    """The method's settings."""
+    estimators: tuple[str, ...] = ()
+    """Names or text forms, as truncated(steps=5), of what is compared; none: all there are."""
+    inner_steps: int | None = None
+    """K, the inner steps that the gradient goes through, 1 or more; None: the method's own."""
+    outer_steps_before: int = 0
+    """Outer steps of training before the comparison, 0 or more: near the start and at the end of learning
+    other estimators may be best."""
+    seeds: int = 4
+    """Independent repetitions in one batch, 1 or more."""
+    seed: int = 0
+    """Where all randomness starts, a whole number from 0."""
+    resamples: int = 8
+    """How often everything random is drawn anew, 2 or more; the time is the median of as many runs."""
+    dtype: DtypeName = "auto"
+    """Floating type, of time, memory and variance (errors are always measured in float64); auto: float64 for
+    exact values, float32 for sampled episodes."""
+    device: str = "cpu"
+    """Any torch device that has random generators, for instance cpu or cuda:0."""
+    threads: int = 1
+    """CPU threads, from 1 to 1024."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("inner_steps", 1), ("outer_steps_before", 0), ("resamples", 2)):
+            value = getattr(self, name)
+            require(value is None or value >= least, f"{name} must be {least} or more, not {value}.")
+        for text in self.estimators:
+            make_hypergradient(text)
+        require(
+            isinstance(self.method, OuterMethod),
+            f"{self.method_name} takes no gradient through its inner steps, so there is none to check: "
+            f"choose a method that does ({', '.join(_outer_methods())}).",
+        )
+        _ = self.run  # refuses what a run would refuse
+
+    @property
+    def run(self) -> RunConfig:
+        """A run with these settings."""
+        shared = ("game_name", "method_name", "game", "method", "seeds", "seed", "dtype", "device", "threads")
+        return RunConfig(**{name: getattr(self, name) for name in shared})
+
+    @property
+    def steps(self) -> int:
+        """K."""
+        return self.inner_steps or self.method.inner_steps
+
+    @property
+    def title(self) -> str:
+        """What is compared on, in words."""
+        before = self.outer_steps_before
+        trained = f", after {counted(before, 'outer step')}" if before else ""
+        return f"{self.method_name} on {self.game_name}{trained}, {counted(self.seeds, 'seed')}"
+
+
+def check_command(arguments: list[str]) -> None:
+    """Compare estimators as the arguments say; print the table, and write a figure and a file if asked to."""
+    chosen, rest = split_leading("bilevel check", arguments)
+    for path in chosen.load:
+        load_file(path)
+    settings = parse_check(chosen.game or DEFAULT_GAME, chosen.method or DEFAULT_METHOD, rest)
+    if chosen.out is not None:
+        chosen.out.mkdir(parents=True, exist_ok=True)  # better told now than after the work
+    comparison = compare(settings)
+    steps = f"K = {counted(comparison.steps, 'inner step')}"
+    Console(highlight=False).print(estimators_table(comparison, f"{settings.title}, {steps}"))
+    if chosen.out is not None:
+        written = report.write_comparison(comparison, chosen.out, settings.title)
+        print(f"\nWritten: {', '.join(map(str, written))}")
+
+
+def compare(settings: Check) -> HypergradientComparison:
+    """Train as long as was asked for, then compare estimators on the next K inner steps.
+
+    Raises:
+        ValueError: the method has no bilevel problem, or does not apply to the game.
+        FloatingPointError: the training before left the finite numbers.
+    """
+    config = settings.run
+    torch.set_num_threads(config.threads)
+    learner = config.method.build(config.game, config.placement)
+    require(
+        isinstance(learner, OuterLearner) and isinstance(learner, PolicyLearner),
+        f"{config.method_name} does not say which bilevel problem it solves, so its estimators cannot be "
+        "compared.",
+    )
+    assert isinstance(learner, OuterLearner)
+    assert isinstance(learner, PolicyLearner)
+    play = learner.play
+    state = learner.init(config.seed)
+    for done in range(settings.outer_steps_before):
+        state, _ = learner.update(state)
+        if (done + 1) % max(settings.outer_steps_before // 10, 1) == 0:
+            _tell(f"outer step {done + 1} of {settings.outer_steps_before}")
+    generator = torch.Generator(config.placement.device).manual_seed(config.seed)
+
+    def build(estimator: str | Hypergradient) -> Hypergradient:
+        return fit_hypergradient(estimator, play)
+
+    return compare_hypergradients(
+        learner.problem_at(state, generator),
+        state["theta"],
+        state["opt_state"],
+        state["phi"],
+        steps=settings.steps,
+        estimators=settings.estimators or None,
+        resamples=settings.resamples,
+        build=build,
+        generator=generator,
+        reference=_exact_gradient(settings, state),
+        listener=lambda text: _tell(f"measuring {text}"),
+    )
+
+
+def parse_check(game_name: str, method_name: str, arguments: list[str]) -> Check:
+    """Read the settings from the command line.
+
+    Args:
+        game_name: what is played.
+        method_name: who learns what.
+        arguments: what `split_leading` leaves.
+
+    Raises:
+        ValueError: a name is unknown, a setting is out of range, or the method takes no gradient through its
+            inner steps.
+        SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
+    """
+    game, method = preset(game_name, method_name)
+    return read_settings(
+        Check,
+        arguments,
+        prog="bilevel check",
+        description=(
+            f"Compare estimators of the meta-gradient for {method_name} on {game_name}: how far off each one "
+            "is, how noisy, how slow, and how much memory it takes.\n\n"
+            "--game NAME and --method NAME choose others (bilevel games, bilevel methods); the options below "
+            "are those of this pair. --out FOLDER writes a figure and a file of the numbers there. --load "
+            "FILE.py runs a file of yours that adds a game, a method or an estimator. docs/choosing.md says "
+            "how to read the table."
+        ),
+        default=Check(game_name=game_name, method_name=method_name, game=game, method=method),
+        rules=method_rules(),
+    )
+
+
+def _exact_gradient(settings: Check, state: State) -> Tree | None:
+    """The gradient by exact values, for a game that has them but is sampled; None where there is none."""
+    if settings.method.exact or not isinstance(settings.game, ExactGame):
+        return None
+    if settings.method.course.value("entropy", int(state["outer_step"])):
+        _tell("not compared with exact values: they take the entropy bonus in another unit")
+        return None
+    try:
+        method = dataclasses.replace(settings.method, exact=True)
+        learner = method.build(settings.game, settings.run.placement)
+    except ValueError as error:
+        _tell(f"not compared with exact values: {error}")
+        return None
+    assert isinstance(learner, OuterLearner)
+    problem = learner.problem_at(state, torch.Generator(settings.device))
+    start = in_float64(state["theta"], state["opt_state"], state["phi"])
+    return Unrolled()(problem, *start, steps=settings.steps).gradient
+
+
+def _outer_methods() -> list[str]:
+    return [name for name, kind in METHODS.items() if issubclass(kind, OuterMethod)]
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,180 @@
+"""`bilevel compare`: several methods on one game, trained where they are not yet, in one table."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from bilevel import report
+from bilevel.cli._method_settings import labeled_methods, methods_with_settings
+from bilevel.cli._output import resumable
+from bilevel.cli._settings import load_file, read_settings, split_leading
+from bilevel.cli._train import follow
+from bilevel.experiments import (
+    USUAL,
+    Comparison,
+    DtypeName,
+    RunConfig,
+    load_comparison,
+    preset,
+    require_seeds,
+    sizes,
+)
+from bilevel.report import Compared, compare_runs, comparison_table, theory_of
+from games.core import Game, require
+
+DEFAULT_GAME = "escape-room"
+LISTS = ("methods", "set", "runs")
+"""Options that take several words; where one is repeated, the first would be lost."""
+SHARED = (
+    "seeds",
+    "seed",
+    "outer_steps",
+    "checkpoint_every",
+    "evaluation_episodes",
+    "dtype",
+    "device",
+    "threads",
+)
+"""Settings that all runs of a comparison have in common."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Which methods are compared, on what."""
+
+    game_name: Annotated[str, tyro.conf.arg(name="game", metavar="NAME")] = DEFAULT_GAME
+    """What is played; `bilevel games` lists the names."""
+    game: Game
+    """The game's settings."""
+    methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[LABEL=]NAME ...")] = USUAL
+    """What is compared, 2 or more; the first is what the others are compared with. `bilevel methods` lists
+    the names; with a label, one method can be there twice."""
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[LABEL.]SETTING=VALUE ...")] = ()
+    """Settings of methods, as tos.own-share=0.8; without a label, of all of them. `bilevel train --method
+    NAME --help` lists them. Lists have commas."""
+    runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER ...")] = ()
+    """Finished runs of one game to compare instead of training; files are written only with --out."""
+    seeds: int = RunConfig.seeds
+    """Independent repetitions of every method, all in one batch, 3 or more: seed, seed + 1, ..."""
+    seed: int = RunConfig.seed
+    """The first random seed, a whole number from 0: each gives the same bits, alone or beside others."""
+    outer_steps: int = RunConfig.outer_steps
+    """Outer steps of every run, 1 or more."""
+    checkpoint_every: int = RunConfig.checkpoint_every
+    """Outer steps between checkpoints, 1 or more."""
+    evaluation_episodes: int = RunConfig.evaluation_episodes
+    """Fresh episodes per seed on which the final policies are measured, 2 or more; unused when exact."""
+    dtype: DtypeName = RunConfig.dtype
+    """Floating type; auto: float64 for exact values, float32 for sampled episodes."""
+    device: str = RunConfig.device
+    """Any torch device that has random generators, for instance cpu or cuda:0."""
+    threads: int = RunConfig.threads
+    """CPU threads, from 1 to 1024."""
+
+    def __post_init__(self) -> None:
+        require_seeds(self.seeds)
+
+    @property
+    def comparison(self) -> Comparison:
+        """The runs, with the settings of each method.
+
+        Raises:
+            ValueError: as `Comparison`; or a method or setting is unknown, or a value is out of range.
+        """
+        shared = {name: getattr(self, name) for name in ("game_name", "game", *SHARED)}
+        names = labeled_methods(self.methods)
+        methods = methods_with_settings(self.game_name, names, self.set)
+        return Comparison(
+            {
+                label: RunConfig(method_name=names[label], method=method, **shared)
+                for label, method in methods.items()
+            }
+        )
+
+
+def compare_command(arguments: list[str]) -> None:
+    """Run what is missing of a comparison, then print the table, and write figures and files.
+
+    Raises:
+        ValueError: a setting is out of range, a method does not apply, or the folder holds other runs.
+        Stopped: it was interrupted, or a file could not be used.
+    """
+    chosen, rest = split_leading("bilevel compare", arguments, names=("game",))
+    for path in chosen.load:
+        load_file(path)
+    settings = parse_compare(chosen.game or DEFAULT_GAME, rest)
+    if settings.runs:
+        alone = dataclasses.replace(settings, runs=()) == parse_compare(DEFAULT_GAME, [])
+        require(
+            alone and chosen.game is None,
+            "--runs takes no other option but --out and --load: finished runs have their own settings.",
+        )
+        rows = compare_runs(load_comparison(settings.runs))
+        with resumable("Run the same command again."):
+            show(rows, chosen.out)
+        return
+    comparison = settings.comparison
+    out = chosen.out or Path("runs/compare") / settings.game_name
+    folders = comparison.folders(out)
+    with resumable("Run the same command again: what is done is kept."):
+        results = {
+            label: follow(folder, f"run {place} of {len(folders)}")
+            for place, (label, folder) in enumerate(folders.items(), 1)
+        }
+        show(compare_runs(results), out)
+
+
+def show(rows: Sequence[Compared], out: Path | None) -> None:
+    """Print the table; write figures and files into a folder, if there is one.
+
+    Args:
+        rows: of `compare_runs`.
+        out: the folder.
+    """
+    theory = theory_of(rows[0].results.config.game)
+    written: list[Path] = []
+    if out is not None:
+        written = report.write_comparison_figures(rows, out, theory)
+        written += report.write_comparison_files(rows, out, theory)
+    Console(highlight=False).print(comparison_table(rows, theory))
+    if out is not None:
+        print(f"\nWritten to {out}: {', '.join(path.name for path in written)}")
+
+
+def parse_compare(game_name: str, arguments: list[str]) -> Compare:
+    """Read the settings from the command line.
+
+    Args:
+        game_name: what is played.
+        arguments: what `split_leading` leaves.
+
+    Raises:
+        ValueError: a name is unknown, a setting is out of range, or an option that takes several words is
+            there twice.
+        SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
+    """
+    for name in LISTS:
+        times = sum(word == f"--{name}" or word.startswith(f"--{name}=") for word in arguments)
+        require(times < 2, f"--{name} is there {times} times: put everything after one --{name}.")
+    game, _ = preset(game_name, USUAL[0])
+    return read_settings(
+        Compare,
+        arguments,
+        prog="bilevel compare",
+        description=(
+            f"Compare methods on {game_name}: train what is not trained yet, then print a table, and write "
+            "figures and files.\n\n"
+            "--game NAME chooses another game; the options below are those of this one. --out FOLDER says "
+            "where runs and files go (default: runs/compare/GAME): runs that are finished there, with the "
+            "same settings, are used as they are, interrupted ones go on. --load FILE.py runs a file of "
+            "yours that adds a game, a method or an estimator. docs/comparing.md says how to read the table."
+        ),
+        default=Compare(game_name=game_name, game=game, **sizes(game)),
+    )

@@ -1,0 +1,108 @@
+"""`bilevel demo`: selfish agents fail, agents that learn to share solve, two dilemmas."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from bilevel import report
+from bilevel.cli._output import resumable
+from bilevel.cli._settings import read_settings
+from bilevel.cli._train import follow
+from bilevel.experiments import USUAL, Results, RunConfig, default_config, find_or_create, interquartile_mean
+from bilevel.report import percent, results_table, share_of_optimum
+from games.core import require
+
+GAMES = {
+    "repeated-prisoners-dilemma": "Repeated prisoner's dilemma",
+    "escape-room": "Escape Room ER(2,1)",
+}
+METHODS = USUAL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Two dilemmas under selfish, prosocial, fixed and learned sharing: a table, a sentence, figures."""
+
+    seeds: int = 32
+    """Independent repetitions of everything, 3 or more."""
+    outer_steps: int = 300
+    """Outer steps of every run, 1 or more."""
+    seed: int = 0
+    """Where all randomness starts, a whole number from 0."""
+    out: Path = Path("runs/demo")
+    """Where the runs and figures go; what is finished there already is used as it is."""
+
+    def __post_init__(self) -> None:
+        require(self.seeds >= 3, f"The demo's intervals need 3 seeds or more, not {self.seeds}.")
+
+
+def demo(arguments: list[str]) -> None:
+    """Run what is missing of the demonstration, then show it.
+
+    Raises:
+        ValueError: a setting is out of range, or the folder holds runs with other settings.
+        Stopped: it was interrupted, or a file could not be used.
+    """
+    settings = read_settings(Demo, arguments, prog="bilevel demo")
+    configs = {(game, method): _config(settings, game, method) for game in GAMES for method in METHODS}
+    folders = {key: find_or_create(settings.out / "-".join(key), config) for key, config in configs.items()}
+    with resumable("Run the same command again: what is done is kept."):
+        results = {key: follow(folder) for key, folder in folders.items()}
+        for key, folder in folders.items():
+            report.write_run_figures(folder, results[key])
+        by_game = {
+            title: {method: results[game, method] for method in METHODS} for game, title in GAMES.items()
+        }
+        picture = report.write_overview(by_game, settings.out / "overview.png")
+        Console(highlight=False).print(results_table(list(results.values())))
+        for title, runs in by_game.items():
+            print(f"\n{sentence(title, runs)}")
+        print(f"\nThe picture: {picture}\nEvery run with its own figures: {settings.out}")
+
+
+def sentence(title: str, runs: Mapping[str, Results]) -> str:
+    """What was learned on one game, in plain words, from the numbers of its runs.
+
+    Args:
+        title: what to call the game.
+        runs: method name -> run; `selfish` and `tos` are told of. The game knows both ends of the way.
+    """
+
+    def came(method: str) -> str:
+        results = runs[method]
+        share = share_of_optimum(results.config.game, interquartile_mean(results.final["welfare"]))
+        assert share is not None
+        return way(float(share))
+
+    given = percent(interquartile_mean(runs["tos"].final["given_away"]))
+    return (
+        f"{title}: on the way from everybody defecting (0 %) to the group's optimum (100 %), selfish agents "
+        f"{came('selfish')}; agents that learned how much to share {came('tos')}, giving away {given} of "
+        "their reward."
+    )
+
+
+def way(share: float) -> str:
+    """How far a share of the optimum is, in words.
+
+    >>> way(0.874), way(-0.25), way(0.001)
+    ('reach 87 %', 'end 25 % below the start', 'stay at the start')
+    """
+    whole = round(100 * share)
+    if whole == 0:
+        return "stay at the start"
+    return f"reach {whole} %" if whole > 0 else f"end {-whole} % below the start"
+
+
+def _config(settings: Demo, game: str, method: str) -> RunConfig:
+    return dataclasses.replace(
+        default_config(game, method),
+        seeds=settings.seeds,
+        seed=settings.seed,
+        outer_steps=settings.outer_steps,
+    )

@@ -1,0 +1,113 @@
+"""`bilevel games`: the catalogue, one game's page, and both as files.
+
+`bilevel methods` and `bilevel hypergradients`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from bilevel import report
+from bilevel.cli._output import print_rows
+from bilevel.cli._settings import load_file, read_settings, split_name
+from bilevel.experiments import LARGEST_SEED
+from bilevel.hypergradient import ESTIMATORS
+from bilevel.methods import METHODS
+from games import _catalogue as catalogue
+from games.core import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """What there is to play: every game with one line, or, with a name before the options, one game's page.
+
+    A page has its agents, actions, observation, rewards, horizon, source and optimum, where it departs from
+    its source, and its settings.
+    """
+
+    out: Path | None = None
+    """Write a picture there, and where the game has a script its Schelling diagram and the numbers behind it;
+    without a name: a document of all games."""
+    episodes: int = 64
+    """Episodes for each number of cooperators in a Schelling diagram, 2 or more."""
+    seed: int = 0
+    """Where all randomness of pictures and diagrams starts, a whole number from 0."""
+    load: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """A Python file of yours that adds a game; may be repeated."""
+
+    def __post_init__(self) -> None:
+        require(self.episodes >= 2, f"episodes must be 2 or more, not {self.episodes}.")
+        require(0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
+
+
+def games_command(arguments: list[str]) -> None:
+    """List the games, or print one game's page; write files if asked to."""
+    name, options = split_name(arguments)
+    settings = read_settings(Catalogue, options, prog="bilevel games [GAME]")
+    for path in settings.load:
+        load_file(path)
+    if name is not None:
+        print(report.page(name).text())
+    elif settings.out is None:
+        print_rows({known: catalogue.entry(known).summary for known in catalogue.names()})
+    if settings.out is None:
+        return
+    if name is not None:
+        written = report.write_game(name, settings.out, episodes=settings.episodes, seed=settings.seed)
+        print(f"\nWritten: {', '.join(map(str, written))}")
+    else:
+        document = report.write_catalogue(
+            settings.out, episodes=settings.episodes, seed=settings.seed, listener=_tell
+        )
+        print(f"Written: {document} and its pictures")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def list_methods(arguments: list[str]) -> None:
+    """Print every method with one line, and which may learn the weights of their losses, too."""
+    _require_none(arguments, "methods")
+    print_rows({name: _first_line(method) for name, method in METHODS.items()})
+    *most, last = [name for name, method in METHODS.items() if method.no_loss_weights]
+    print(
+        f"\nWith a critic inside (--method.inner-learner actor-critic or ppo) each of them but "
+        f"{', '.join(most)} and {last} may also learn the weights of its agents' losses: "
+        "--method.learn-loss-weights."
+    )
+
+
+def list_hypergradients(arguments: list[str]) -> None:
+    """Print every estimator of the meta-gradient with one line, which ends with its settings."""
+    _require_none(arguments, "hypergradients")
+    print_rows({name: f"{_first_line(kind)} {_settings(kind)}" for name, kind in ESTIMATORS.items()})
+
+
+def _first_line(described: type) -> str:
+    return (inspect.getdoc(described) or "").partition("\n")[0]
+
+
+def _settings(kind: Any) -> str:
+    """A dataclass's settings with their defaults, as its text form has them: its own, then those shared."""
+    own = inspect.get_annotations(kind)
+    fields = sorted(dataclasses.fields(kind), key=lambda field: field.name not in own)
+    return f"({', '.join(_setting(field) for field in fields)})" if fields else "(no settings)"
+
+
+def _setting(field: dataclasses.Field[Any]) -> str:
+    return field.name if field.default is dataclasses.MISSING else f"{field.name}={field.default}"
+
+
+def _require_none(arguments: list[str], command: str) -> None:
+    require(
+        arguments in ([], ["-h"], ["--help"]),
+        f"bilevel {command} takes no options, but was given: {' '.join(arguments)}",
+    )

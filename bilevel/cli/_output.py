@@ -1,0 +1,175 @@
+"""What a command says: on streams that may fail, as progress is never worth a run, and in whole sentences.
+
+A command that can be interrupted and resumed: one sentence says how to go on.
+
+A command that ends before its end: one sentence, which says how to go on.
+
+Two columns of text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import signal
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+from bilevel.experiments import RunFolder, RunInterrupted, standing
+
+
+class Lenient:
+    """A text stream whose failures to write are ignored: its reader left, its disk is full, it is closed.
+
+    Args:
+        stream: what is written to; anything but writing is asked of it.
+
+    >>> import io
+    >>> closed = io.StringIO()
+    >>> closed.close()
+    >>> print("outer step 1 of 2", file=Lenient(closed), flush=True)
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write if possible."""
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):  # ValueError: it is closed
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush if possible."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def lenient_streams() -> Iterator[None]:
+    """While entered, standard error never fails, and a standard stream that was closed leads nowhere.
+
+    A process that starts with a closed standard stream would open its first file in that place, and what is
+    meant for the stream would go into the file.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # the lowest free place first
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - stays open
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")
+    errors = sys.stderr
+    sys.stderr = cast(TextIO, Lenient(errors))
+    try:
+        yield
+    finally:
+        sys.stderr = errors
+        for stream in (sys.stdout, errors):
+            _give_up_what_fails(stream)
+
+
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """While entered, the toolkit's own warnings are shown as their sentence alone, not with a line of code.
+
+    >>> class OwnWarning(UserWarning):
+    ...     __module__ = "bilevel.own"
+    >>> with one_line_warnings():
+    ...     warnings.formatwarning("Mind this.", OwnWarning, "file.py", 3)
+    'Warning: Mind this.\\n'
+    """
+    before = warnings.formatwarning
+
+    def shown(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if category.__module__.partition(".")[0] in ("bilevel", "games"):
+            return f"Warning: {message}\n"
+        return before(message, category, filename, lineno, line)
+
+    warnings.formatwarning = shown
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _give_up_what_fails(stream: TextIO) -> None:
+    """Lead a stream that cannot be flushed nowhere: the interpreter flushes it once more when it ends."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+FAILED = 1
+
+
+class Stopped(Exception):  # noqa: N818 - most often the user's wish
+    """The command ends here.
+
+    Args:
+        sentence: what the user is told.
+        code: the process's exit code.
+    """
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def unusable(error: OSError) -> str:
+    """Say in one sentence which file could not be used, and why.
+
+    >>> import errno, os
+    >>> unusable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/a/metrics.csv"))
+    'A file could not be used: runs/a/metrics.csv: No space left on device.'
+    """
+    place = f" {error.filename}:" if error.filename else ""
+    return f"A file could not be used:{place} {error.strerror or error}."
+
+
+@contextmanager
+def resumable(advice: str, folder: RunFolder | None = None) -> Iterator[None]:
+    """Turn an interruption, or a file that cannot be used, into `Stopped`.
+
+    Args:
+        advice: how to go on, a sentence.
+        folder: of the one run that is under way; the sentence then says where it stands.
+    """
+    try:
+        yield
+    except (RunInterrupted, KeyboardInterrupt) as stop:
+        number = stop.signal if isinstance(stop, RunInterrupted) else signal.SIGINT
+        raise Stopped(_sentence("Stopped.", folder, advice), 128 + number) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Stopped(_sentence(unusable(error), folder, advice), FAILED) from error
+
+
+def _sentence(event: str, folder: RunFolder | None, advice: str) -> str:
+    return " ".join((event, advice) if folder is None else (event, standing(folder), advice))
+
+
+def print_rows(rows: Mapping[str, str]) -> None:
+    """Print two columns, the second folded to the terminal; one line each where no terminal is."""
+    margin = max(map(len, rows)) + 2
+    for name, text in rows.items():
+        line = f"{name:<{margin}}{text}"
+        if sys.stdout.isatty():
+            columns = max(shutil.get_terminal_size().columns, margin + 20)
+            line = textwrap.fill(line, columns, subsequent_indent=" " * margin, break_on_hyphens=False)
+        print(line)

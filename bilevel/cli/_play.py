@@ -1,0 +1,163 @@
+"""`bilevel play`: watch a game, played at random, by the book, or by what a run has learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import games
+from bilevel import report
+from bilevel.agents import Actor, random_actor, scripted_actor
+from bilevel.cli._settings import load_file, read_settings, split_leading, split_name
+from bilevel.experiments import LARGEST_SEED, RunConfig, RunFolder, load_checkpoint, load_config
+from bilevel.methods import Playable
+from bilevel.sharing import Transfer
+from games.core import Game, require
+
+RANDOM, SCRIPTED = "random", "scripted"
+RANGES = {"frames_per_second": (0.01, 100.0), "scale": (0.1, 20.0)}
+"""Where these lie: formats hold a frame for some minutes at most, in hundredths of a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play:
+    """What is played, and how it is filmed."""
+
+    game: Game
+    """The game's settings."""
+    cooperators: int | None = None
+    """By the book: how many agents, the first ones, cooperate, 0 or more; None: all."""
+    repetition: int = 0
+    """Of a run: which of its repetitions plays, counted from 0."""
+    episodes: int = 1
+    """How many, one after the other, 1 or more."""
+    most_steps: int = 200
+    """Longer episodes are cut off here, 1 or more: every step is a picture in memory."""
+    seed: int = 0
+    """Where all randomness starts, a whole number from 0."""
+    frames_per_second: float = 4.0
+    """Steps in a second, from 0.01 to 100."""
+    scale: float = 1.0
+    """How many times as large as usual the pictures are, from 0.1 to 20."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("repetition", 0), ("episodes", 1), ("most_steps", 1)):
+            require(getattr(self, name) >= least, f"{name} must be {least} or more.")
+        for name, (smallest, largest) in RANGES.items():
+            value = getattr(self, name)
+            require(
+                smallest <= value <= largest,
+                f"{name} must be from {smallest:g} to {largest:g}, not {value:g}.",
+            )
+        require(0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
+        agents = self.game.num_agents
+        require(
+            self.cooperators is None or 0 <= self.cooperators <= agents,
+            f"cooperators must be from 0 to {agents}, as so many agents play, not {self.cooperators}.",
+        )
+
+
+def play_command(arguments: list[str]) -> None:
+    """Play as the arguments say, and write a film."""
+    named, options = split_name(arguments)
+    chosen, rest = split_leading("bilevel play", options, names=("policy",))
+    policy = chosen.policy or RANDOM
+    for path in chosen.load:
+        load_file(path)
+    folder = None if policy in (RANDOM, SCRIPTED) else RunFolder(Path(policy))
+    config = None if folder is None else _config(folder, named)
+    name = named if config is None else config.game_name
+    require(
+        name is not None,
+        "Name the game first (bilevel games lists them): bilevel play escape-room --policy scripted",
+    )
+    assert name is not None
+    out = chosen.out or Path(f"{name}.gif")
+    settings = _parse(rest, name, games.make(name) if config is None else config.game)
+    report.check_film(out)
+    game, actor, transfer = _actor(settings, policy, folder, config)
+    generator = torch.Generator().manual_seed(settings.seed)
+    frames = report.film(
+        game,
+        actor,
+        generator,
+        episodes=settings.episodes,
+        most_steps=settings.most_steps,
+        scale=settings.scale,
+        transfer=transfer,
+    )
+    with torch.no_grad():
+        print(f"Written: {report.write_film(frames, out, frames_per_second=settings.frames_per_second)}")
+
+
+def _parse(arguments: list[str], name: str, game: Game) -> Play:
+    return read_settings(
+        Play,
+        arguments,
+        prog="bilevel play",
+        description=(
+            f"Watch {name}.\n\n"
+            "--policy random (the default) plays any legal action, --policy scripted plays by the book, "
+            "--policy FOLDER plays what a run has learned. --out NAME says where the film goes and how it is "
+            "written (.gif, .webp, .mp4). --load FILE.py runs a file of yours that adds a game. The options "
+            "below are those of this game."
+        ),
+        default=Play(game=game),
+    )
+
+
+def _config(folder: RunFolder, named: str | None) -> RunConfig:
+    """The run's configuration, if it plays the game that was named.
+
+    Raises:
+        ValueError: it is no run, or plays another game.
+    """
+    require(
+        folder.config.exists(),
+        f"--policy is {RANDOM}, {SCRIPTED} or the folder of a run; {folder.path} is none of these.",
+    )
+    config = load_config(folder.config)
+    require(
+        named in (None, config.game_name),
+        f"{folder.path} learned to play {config.game_name}, not {named}.",
+    )
+    return config
+
+
+def _actor(
+    settings: Play, policy: str, folder: RunFolder | None, config: RunConfig | None
+) -> tuple[Game, Actor, Transfer | None]:
+    """What is played, by whom, and by what rule they give, of which the game is told.
+
+    Raises:
+        ValueError: the run has no checkpoint or no such repetition, learned no policies, or plays a game of
+            other agents, actions or observations.
+    """
+    game = settings.game
+    if folder is None or config is None:
+        count = game.num_agents if settings.cooperators is None else settings.cooperators
+        first = torch.arange(game.num_agents) < count
+        return game, (random_actor(game) if policy == RANDOM else scripted_actor(game, first)), None
+    same = all(
+        getattr(game, part) == getattr(config.game, part)
+        for part in ("num_agents", "action_space", "observation_space")
+    )
+    require(
+        same,
+        f"{folder.path} learned with other agents, actions or observations than these settings of the game "
+        "have: leave them as they were.",
+    )
+    require(
+        settings.repetition < config.seeds,
+        f"{folder.path} has {config.seeds} repetitions, 0 to {config.seeds - 1}; there is no "
+        f"{settings.repetition}.",
+    )
+    learner = config.method.build(config.game, config.placement)
+    fresh = learner.init(config.seed)
+    require(isinstance(learner, Playable), f"{config.method_name} keeps no policies to play with.")
+    assert isinstance(learner, Playable)
+    state = load_checkpoint(folder.checkpoint, like=fresh).state
+    game = config.method.played(game)
+    return game, *learner.actor(game, state, settings.repetition)

@@ -1,0 +1,189 @@
+"""How a run goes: a bar with the time left and the live welfare, or plain lines where no terminal is.
+
+What is shown while something long goes on: a bar in a terminal, or a few plain lines elsewhere.
+
+How trials go: a bar with the time left, or plain lines where no terminal is.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from bilevel.core import counted
+from bilevel.experiments import RunFolder, array_path, in_every_step, interquartile_mean, load_config
+from bilevel.methods import Metrics
+from bilevel.report import number
+
+PLAIN_LINES = 10
+"""So many lines tell how something goes where there is no terminal."""
+
+
+def make_bar(*columns: ProgressColumn) -> Progress | None:
+    """A bar on standard error with the time that went by and what is left; None where no terminal is.
+
+    Args:
+        columns: what stands between the bar and the times.
+    """
+    console = Console(stderr=True)
+    if not console.is_interactive:
+        return None
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        *columns,
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        expand=True,
+    )
+
+
+def line_due(done: int, total: int) -> bool:
+    """Whether one of `PLAIN_LINES` lines, evenly spaced and the last one at the end, tells of this part.
+
+    Args:
+        done: which one, counted from 1.
+        total: how many there are.
+
+    >>> [done for done in range(1, 26) if line_due(done, 25)]
+    [3, 5, 8, 10, 13, 15, 18, 20, 23, 25]
+    """
+    return PLAIN_LINES * done // total > PLAIN_LINES * (done - 1) // total
+
+
+COMPILED = logging.getLogger("bilevel.compiled")
+"""Where it is said that steps are compiled."""
+
+
+class RunProgress:
+    """Shows a run's outer steps on standard error, from a first line that says what runs.
+
+    Args:
+        folder: of the run, which has its config.json.
+        place: of the run among several, in words; what is shown begins with it.
+
+    Raises:
+        ValueError: the folder is no run (says why).
+    """
+
+    def __init__(self, folder: RunFolder, place: str = "") -> None:
+        config = load_config(folder.config)
+        self._total = config.outer_steps
+        self._title = (f"{place}: " if place else "") + config.method_name
+        self._first_line = (
+            f"{self._title} on {config.game_name}: "
+            f"{counted(config.seeds, 'seed')}, {counted(config.outer_steps, 'outer step')}, in {folder.path}"
+        )
+        self._bar = make_bar(MofNCompleteColumn(), TextColumn("welfare {task.fields[welfare]}"))
+        self._compiling = _FirstLines()
+        self._folder, self._told = folder, False
+
+    def __enter__(self) -> RunProgress:
+        print(self._first_line, file=sys.stderr, flush=True)
+        COMPILED.addHandler(self._compiling)
+        COMPILED.setLevel(logging.INFO)
+        if self._bar is not None:
+            self._bar.add_task(self._title, total=self._total, welfare="...")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        COMPILED.removeHandler(self._compiling)
+        COMPILED.setLevel(logging.NOTSET)
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, done: int, metrics: Metrics) -> None:
+        """Tell of an outer step; the welfare shown is the interquartile mean over seeds.
+
+        Metrics that are arrays, which no column of metrics.csv has, are told of once.
+        """
+        if not self._told:
+            self._told = True
+            for name, values in metrics.items():
+                if values.dim() > 1:
+                    shape = " x ".join(map(str, values.shape[1:]))
+                    table = self._folder.metrics if in_every_step(values.shape) else self._folder.evaluation
+                    place = array_path(table, name)
+                    print(f"{name}, {shape} for each seed, goes to {place}, not to columns.", file=sys.stderr)
+        if self._bar is None and not line_due(done, self._total):
+            return
+        welfare = number(interquartile_mean(metrics["welfare"].cpu().numpy()))
+        if self._bar is None:
+            print(f"outer step {done} of {self._total}: welfare {welfare}", file=sys.stderr, flush=True)
+        else:
+            self._bar.update(self._bar.task_ids[0], completed=done, welfare=welfare)
+
+
+class _FirstLines(logging.Handler):
+    """Says, once for a run, that steps are being compiled, and once that this takes long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the first record of each kind."""
+        if record.msg not in self._told:
+            self._told.add(record.msg)
+            print(record.getMessage(), file=sys.stderr, flush=True)
+
+
+class TrialProgress:
+    """Shows trials on standard error.
+
+    Args:
+        first_line: what is done, in words.
+        total: how many trials there are.
+        done: how many of them are done already.
+    """
+
+    def __init__(self, first_line: str, total: int, done: int) -> None:
+        self._first_line, self._total, self._done, self._before = first_line, total, done, done
+        self._bar = make_bar(TextColumn("{task.fields[done]}/{task.fields[of]} trials"))
+
+    def __enter__(self) -> TrialProgress:
+        print(self._first_line, file=sys.stderr, flush=True)
+        if self._bar is not None and self._done < self._total:
+            # The bar counts what is left: what is there already says nothing about the time that takes.
+            self._bar.add_task("", total=self._total - self._before, done=self._done, of=self._total)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, weighting: str, seed: int, part: float) -> None:
+        """Tell how a trial goes.
+
+        Args:
+            weighting: which way to set the weights.
+            seed: of the trial.
+            part: which part of it is done, from 0 to 1; the trial is over when it is written, with 1.
+        """
+        self._done += part >= 1
+        if self._bar is None:
+            if part >= 1 and line_due(self._done - self._before, self._total - self._before):
+                print(
+                    f"trial {self._done} of {self._total}: {weighting}, seed {seed}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            return
+        left = self._done - self._before + (part if part < 1 else 0.0)
+        words = f"{weighting}, seed {seed}"
+        self._bar.update(self._bar.task_ids[0], completed=left, done=self._done, description=words)

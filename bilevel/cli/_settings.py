@@ -1,0 +1,210 @@
+"""Settings from the command line, and what a user hears of those that are out of range.
+
+The options that are read first: they decide which other options there are at all.
+
+`--load FILE`: games, methods and estimators of one's own.
+
+How the command line reads settings of methods that are neither numbers nor names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import io
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from bilevel.core import Scheduled
+from bilevel.hypergradient import ESTIMATORS, Hypergradient
+from games.core import require
+
+LONGEST = 3500
+"""Characters of what is said of a mistake."""
+Settings = TypeVar("Settings")
+
+
+def read_settings(
+    kind: type[Settings],
+    arguments: list[str],
+    *,
+    prog: str,
+    description: str | None = None,
+    default: Settings | None = None,
+    config: Sequence[Any] = (),
+    rules: ConstructorRegistry | None = None,
+) -> Settings:
+    """Read a dataclass of settings from the command line.
+
+    Args:
+        kind: the dataclass.
+        arguments: options of these settings only.
+        prog: the command, for its help.
+        description: what the help says first; None: the dataclass's docstring.
+        default: the settings that no option changes; None: the dataclass's own.
+        config: markers of `tyro.conf`, for all settings.
+        rules: how options of the toolkit's own types are read; None: there are none.
+
+    Raises:
+        ValueError: a setting is out of range: the sentence of the `__post_init__` that refused it.
+        SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                kind,
+                prog=prog,
+                description=description,
+                args=arguments,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                registry=rules,
+                config=tuple(config),
+            )
+    except SystemExit as leaving:
+        refusal = _refusal(leaving)
+        if refusal is not None:
+            said.truncate(0)
+            raise refusal from None
+        raise
+    finally:
+        sys.stderr.write(_shortened(said.getvalue()))
+
+
+def _shortened(text: str) -> str:
+    """What was said of a mistake, without the middle of a very long argument that it repeats."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}\n[...]\n{text[-LONGEST // 2 :]}"
+
+
+def _refusal(leaving: SystemExit) -> ValueError | None:
+    """The ValueError of a `__post_init__` that tyro met before it wrote its own box and left."""
+    error = leaving.__context__
+    while error is not None:
+        frames = (frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__))
+        if isinstance(error, ValueError) and "__post_init__" in frames:
+            return error
+        error = error.__context__
+    return None
+
+
+def split_leading(
+    prog: str,
+    arguments: Sequence[str],
+    *,
+    names: Sequence[str] = ("game", "method"),
+    paths: Sequence[str] = ("out",),
+) -> tuple[argparse.Namespace, list[str]]:
+    """Split off options that name something, --load (which may be repeated), and options that name a path.
+
+    Args:
+        prog: the command, for what it says of a mistake.
+        arguments: the command line after it.
+        names: the options that take a word.
+        paths: the options that take a path.
+
+    Returns:
+        these, as attributes (None where one is absent, of `load` an empty list), and the other arguments.
+
+    Raises:
+        SystemExit: one of these has no value (code 2).
+
+    >>> chosen, rest = split_leading("bilevel train", ["--game", "jungle", "--seeds", "2"])
+    >>> chosen.game, chosen.out, rest
+    ('jungle', None, ['--seeds', '2'])
+    """
+    parser = argparse.ArgumentParser(prog=prog, add_help=False, allow_abbrev=False)
+    for name in names:
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--load", type=Path, action="append", default=[])
+    for name in paths:
+        parser.add_argument(f"--{name}", type=Path)
+    return parser.parse_known_args(arguments)
+
+
+def split_name(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Split off the name, of a game or a task, that stands before all options; None where there is none.
+
+    >>> split_name(["jungle", "--seed", "2"]), split_name(["--seed", "2"])
+    (('jungle', ['--seed', '2']), (None, ['--seed', '2']))
+    """
+    if arguments and not arguments[0].startswith("-"):
+        return arguments[0], list(arguments[1:])
+    return None, list(arguments)
+
+
+def load_file(path: Path) -> None:
+    """Run a Python file that registers what is its own.
+
+    Games (`games.register`), methods (`register_method`), estimators (`register_hypergradient`) or tasks
+    (`register_task`).
+
+    Only a file that the user names is ever run: a run's folder does not say which one it needs.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: there is no such file, or it fails (says in which line, and how).
+    """
+    require(path.is_file(), f"There is no file {path} to load.")
+    here = path.resolve()
+    require(path.suffix == ".py", f"--load takes a Python file, with a name that ends in .py, not {path}.")
+    name = f"loaded_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, here)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their annotations up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file can raise
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename) == here]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else "?"
+        raise ValueError(f"{path}, line {line}: {type(error).__name__}: {error}") from error
+
+
+def method_rules() -> ConstructorRegistry:
+    """How options of the toolkit's own types are read: estimators and schedules by their text forms."""
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def read_estimator(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[str] | None:
+        if kind.type != str | Hypergradient:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=f"{{{','.join(ESTIMATORS)}}}[(SETTING=VALUE,...)]",
+            instance_from_str=lambda words: words[0],  # the dataclass refuses what is none, in one sentence
+            is_instance=lambda value: isinstance(value, str),
+            str_from_instance=lambda text: [text],
+        )
+
+    @registry.primitive_rule
+    def read_schedule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Scheduled] | None:
+        if kind.type != Scheduled:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="NUMBER|STEP:NUMBER,...",
+            instance_from_str=lambda words: _number(words[0]),
+            is_instance=lambda value: isinstance(value, int | float | str),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return registry
+
+
+def _number(word: str) -> Scheduled:
+    """A number, or the word for the dataclass to read, or to refuse in one sentence."""
+    try:
+        return float(word)
+    except ValueError:
+        return word

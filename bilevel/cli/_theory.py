@@ -1,0 +1,110 @@
+"""`bilevel theory`: what is best, what is stable, and how little must be given, without learning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+import games
+from bilevel.cli._output import FAILED, Stopped
+from bilevel.cli._settings import load_file, read_settings, split_leading
+from bilevel.report import stage_of, theory_report
+from games.core import ExactGame, Game, require
+from games.theory import minimal_transfer, price_of_selfishness
+
+DEFAULT_GAME = "prisoners-dilemma"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theory:
+    """Which one-shot game is worked out, and what is asked of transfers."""
+
+    game_name: Annotated[str, tyro.conf.arg(name="game", metavar="NAME")]
+    """What is worked out; `bilevel games` lists the names."""
+    game: Game
+    """The game's settings."""
+    optimum: tuple[int, ...] = ()
+    """Which of several welfare optima transfers should make dominant, a number for each agent's action; none
+    given: the first of them."""
+    at_least_equal: bool = False
+    """Whether everybody must keep an equal part of its own reward at least, 1 / N."""
+    along_graph: bool = False
+    """Whether only neighbours may give to each other."""
+
+    def __post_init__(self) -> None:
+        require(
+            stage_of(self.game) is not None,
+            f"Theory is worked out for one-shot games with exact values, and {self.game_name} is none; these "
+            f"are: {', '.join(filter(_one_shot_entry, games.names()))}; and the stages of repeated games.",
+        )
+
+    @property
+    def stage(self) -> ExactGame:
+        """The one-shot game: of a repeated game, its stage."""
+        stage = stage_of(self.game)
+        assert stage is not None
+        return stage
+
+
+def theory_command(arguments: list[str]) -> None:
+    """Print what theory says of a game.
+
+    Raises:
+        ValueError: a name is unknown, a setting is out of range, or the game is not one-shot and exact.
+        Stopped: the linear program's answer does not stand its check.
+    """
+    chosen, rest = split_leading("bilevel theory", arguments, names=("game",), paths=())
+    for path in chosen.load:
+        load_file(path)
+    settings = parse_theory(chosen.game or DEFAULT_GAME, rest)
+    game = settings.stage
+    anarchy = price_of_selfishness(game)
+    try:
+        transfer = minimal_transfer(
+            game,
+            optimum=settings.optimum or None,
+            least_share=1 / game.num_agents if settings.at_least_equal else 0.0,
+            along_graph=settings.along_graph,
+        )
+    except ArithmeticError as error:
+        raise Stopped(f"{error} Payoffs of very different sizes can do that.", FAILED) from None
+    console = Console(highlight=False, markup=False, emoji=False)
+    stage = "" if game is settings.game else "the stage game, played once; "
+    actions = ", ".join(game.action_names)
+    console.print(f"{settings.game_name}: {stage}{game.num_agents} agents; actions {actions}\n")
+    console.print(theory_report(game, anarchy, transfer, along_graph=settings.along_graph))
+
+
+def parse_theory(game_name: str, arguments: list[str]) -> Theory:
+    """Read the settings from the command line.
+
+    Args:
+        game_name: what is worked out.
+        arguments: what `split_leading` leaves.
+
+    Raises:
+        ValueError: the name is unknown, a setting is out of range, or the game is sampled.
+        SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
+    """
+    game = games.make(game_name)
+    return read_settings(
+        Theory,
+        arguments,
+        prog="bilevel theory",
+        description=(
+            f"What theory says of {game_name}: its welfare optimum and pure equilibria, the prices of "
+            "anarchy and of stability, and the greatest share of their own rewards that agents can keep so "
+            "that the optimum is dominant (arXiv 2310.12928), with the proof.\n\n"
+            "--game NAME chooses another (bilevel games); the options below are those of this game. --load "
+            "FILE.py runs a file of yours that adds a game. docs/theory.md says more."
+        ),
+        default=Theory(game_name=game_name, game=game),
+    )
+
+
+def _one_shot_entry(name: str) -> bool:
+    game = games.entry(name).game
+    return stage_of(game) is game

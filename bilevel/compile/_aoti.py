@@ -1,0 +1,151 @@
+"""AOTInductor: machine code from a traced graph of tensors."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import core_aten_decompositions
+from torch.export import ExportedProgram
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from bilevel.compile._functions import FlatFunction
+from bilevel.compile._plans import Inputs, traceable
+from bilevel.core import Tensors
+
+COMPILER_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+"""The environment variable by which a user names another folder for the compiler's own files."""
+
+OPTIONS: dict[str, Any] = {
+    "max_fusion_size": 10_000,
+    "cpp.max_horizontal_fusion_size": 1_000,
+    "cpp.enable_floating_point_contract_flag": "fast",
+    "aot_inductor.precompile_headers": False,
+    "aot_inductor.compile_wrapper_opt_level": "O0",
+    "aot_inductor.enable_line_tables": False,
+}
+"""Inductor's options: long straight-line code in one loop, with fused multiply-adds; no precompiled headers,
+which Inductor would keep, 280 MB of them, in a folder under /tmp whose name anybody can foresee. What only
+calls the loops is not optimized: a seventh of the time of a build, and nothing of a call's."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A graph and how it is to be built."""
+
+    graph: fx.GraphModule
+    examples: tuple[Tensor, ...]
+    """Inputs of the right form."""
+    threads: int
+
+    @property
+    def operations(self) -> int:
+        """How many operations the graph has."""
+        return len(self.graph.graph.nodes)
+
+
+def make_plan(function: FlatFunction, inputs: Inputs) -> Plan:
+    """Trace a function as it is.
+
+    Args:
+        function: what is traced, on plain leaves.
+        inputs: an example.
+
+    Raises:
+        Exception: whatever torch raises on a function that it cannot trace.
+    """
+    function, leaves = traceable("plain", function, inputs)
+    return Plan(_trace(function, leaves), leaves, threads=inputs.threads("plain"))
+
+
+@functools.cache
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    """To core operations."""
+    table = dict(core_aten_decompositions())
+    del table[torch.ops.aten._softmax_backward_data.default]  # as short as it can be
+    return table
+
+
+def _trace(function: FlatFunction, leaves: Tensors) -> torch.fx.GraphModule:
+    """Trace through `torch.func`: export alone would bake its inputs in as constants."""
+    with torch.no_grad():
+        traced = make_fx(function, decomposition_table=_decompositions())(*leaves)
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
+    return traced
+
+
+def _export(plan: Plan) -> ExportedProgram:
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch 2.13 warns of its own use of a deprecated class in every export.
+        warnings.simplefilter("ignore")
+        return torch.export.export(plan.graph, plan.examples)
+
+
+def compile_graph(plan: Plan, path: Path) -> None:
+    """Compile a graph into a package.
+
+    Args:
+        plan: what to build.
+        path: where to write the package; the compiler's files lie beside it.
+
+    Raises:
+        Exception: whatever torch raises if it cannot: no compiler, an operation without a lowering.
+    """
+    options = {**OPTIONS, "cpp.threads": plan.threads}
+    program = _export(plan)
+    with warnings.catch_warnings(), torch.no_grad(), _inductor_in(path.parent / "inductor"):
+        warnings.simplefilter("ignore")
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
+
+
+@contextlib.contextmanager
+def _inductor_in(folder: Path) -> Iterator[None]:
+    """Let Inductor keep its files there, unless the user named a folder for them.
+
+    Its own choice, which it writes into the environment when it is imported, lies under /tmp, and anybody can
+    foresee its name.
+    """
+    foreseeable = importlib.import_module("torch._inductor.runtime.cache_dir_utils").default_cache_dir()
+    named = os.environ.get(COMPILER_FOLDER)
+    if named is not None and Path(named) != Path(foreseeable):
+        yield
+        return
+    os.environ[COMPILER_FOLDER] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop(COMPILER_FOLDER)
+        if named is not None:
+            os.environ[COMPILER_FOLDER] = named
+
+
+def open_graph(path: Path, folder: Path) -> Callable[[list[Tensor]], list[Tensor]]:
+    """Load a package.
+
+    Args:
+        path: of the package.
+        folder: where the compiler keeps what it needs to load packages.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    # Loading asks what the processor can do, of a program that is compiled for that, once, and kept.
+    with warnings.catch_warnings(), _inductor_in(folder):
+        warnings.simplefilter("ignore")
+        try:
+            model = torch._inductor.aoti_load_package(str(path), run_single_threaded=True)
+        except Exception as error:  # torch raises what its archive reader does
+            raise OSError(f"the package {path} cannot be loaded") from error
+    # The model's own call parses its signature anew each time, 10 us; its loader does not.
+    run: Callable[[list[Tensor]], list[Tensor]] = model.loader.run
+    return run

@@ -1,0 +1,234 @@
+"""C source of written-out functions: one loop over the members of a block, and a driver over blocks.
+
+In a block each entry of a tensor is a vector over `W` members (lanes), all of which a vectorizing compiler
+works on at once. Tensors outside are as PyTorch has them; a driver brings each block in and its results out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from bilevel.compile._c_operations import FUNCTIONS, TYPES, converted, expression, literal
+from bilevel.compile._expressions import Constant, Entry, NotScalarError, Ref
+from bilevel.compile._scalars import Formulas
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """How the entries of a tensor lie: [outer, member, inner]."""
+
+    dtype: torch.dtype
+    outer: int
+    inner: int
+    shared: bool
+    """Whether it has no axis of members: one entry for all of them."""
+    summed: bool = False
+    """Of a result: whether it is shared, but made of what each member adds to it."""
+
+    @classmethod
+    def of(cls, shape: Sequence[int], dtype: torch.dtype, axis: int) -> Leaf:
+        """Of a tensor of this shape, whose members are counted by `axis`; 0-dim ones have none.
+
+        >>> Leaf.of((3, 7, 2, 5), torch.float64, 1)
+        Leaf(dtype=torch.float64, outer=3, inner=10, shared=False, summed=False)
+        """
+        if dtype not in TYPES:
+            raise NotScalarError(f"{dtype} has no C form")
+        if not shape:
+            return cls(dtype, 1, 1, shared=True)
+        return cls(dtype, math.prod(shape[:axis]), math.prod(shape[axis + 1 :]), shared=False)
+
+    @property
+    def entries(self) -> int:
+        """How many there are of one member."""
+        return self.outer * self.inner
+
+    @property
+    def kind(self) -> str:
+        """Its type in C."""
+        return TYPES[self.dtype]
+
+    @property
+    def room(self) -> str:
+        """How long its array in a block is."""
+        return "1" if self.shared and not self.summed else f"{self.entries} * W"
+
+
+@dataclass(frozen=True)
+class Function:
+    """A written-out function of one member."""
+
+    name: str
+    """In C."""
+    formulas: Formulas
+    inputs: tuple[Leaf, ...]
+    results: tuple[Leaf, ...]
+    added: Collection[int] = ()
+    """Which results are added to what is there."""
+
+    def source(self) -> str:
+        """Write it as a C function of one block: inputs, then results."""
+        known = self.formulas.known
+        shared: list[str] = []
+        lanes: list[str] = []
+        outputs = [ids.flatten().tolist() for ids in self.formulas.results]
+        names: dict[int, str] = {}
+        for number in known.used([number for output in outputs for number in output]):
+            meaning, dtype = known.meanings[number], known.dtypes[number]
+            if dtype not in TYPES:
+                raise NotScalarError(f"{dtype} has no C form")
+            if isinstance(meaning, Constant):
+                names[number] = literal(meaning.value, dtype)
+                continue
+            if isinstance(meaning, Entry):
+                place = "0" if known.shared[number] else f"{meaning.place} * W + m"
+                text = f"a{meaning.leaf}[{place}]"
+            else:
+                text = expression(known, number, names)
+            names[number] = f"t{number}"
+            line = f"const {TYPES[dtype]} t{number} = {text};"
+            (shared if known.shared[number] else lanes).append(line)
+        for leaf, output in enumerate(outputs):
+            form = self.results[leaf]
+            sign = "+=" if leaf in self.added else "="
+            for entry, number in enumerate(output):
+                if sign == "+=" and known.value(Ref(number)) == 0:
+                    continue
+                value = converted(names[number], known.dtypes[number], form.dtype)
+                if form.room != "1":
+                    lanes.append(f"r{leaf}[{entry} * W + m] {sign} {value};")
+                elif known.shared[number]:
+                    shared.append(f"*r{leaf} {sign} {value};")
+                else:
+                    raise NotScalarError("what all members share depends on each of them")
+        arguments = [f"const {leaf.kind} *restrict a{n}" for n, leaf in enumerate(self.inputs)]
+        arguments += [f"{leaf.kind} *restrict r{n}" for n, leaf in enumerate(self.results)]
+        loop = ["#pragma omp simd", "for (int m = 0; m < W; m++) {", *lanes, "}"]
+        return "\n".join([f"static void {self.name}({', '.join(arguments)}) {{", *shared, *loop, "}", ""])
+
+
+HEADER = """\
+typedef long long int64;
+typedef int int32;
+typedef _Bool bool;
+void *aligned_alloc(unsigned long, unsigned long);
+void free(void *);
+"""
+
+MOVING = """\
+static inline void load_{kind}(
+    const {kind} *from, {kind} *to, int outer, int inner, int64 members, const int64 *at) {{
+  for (int o = 0; o < outer; o++)
+    for (int i = 0; i < inner; i++)
+      for (int m = 0; m < W; m++)
+        to[(o * inner + i) * W + m] = from[(o * members + at[m]) * inner + i];
+}}
+static inline void store_{kind}(
+    const {kind} *from, {kind} *to, int outer, int inner, int64 members, int64 at, int count) {{
+  for (int o = 0; o < outer; o++)
+    for (int i = 0; i < inner; i++)
+      for (int m = 0; m < count; m++)
+        to[(o * members + at + m) * inner + i] = from[(o * inner + i) * W + m];
+}}
+static inline void sum_{kind}(const {kind} *from, {kind} *to, int entries, int count) {{
+  for (int e = 0; e < entries; e++)
+    for (int m = 0; m < count; m++)
+      to[e] += from[e * W + m];
+}}
+"""
+
+BLOCKS = """\
+  for (int64 at = first; at < last; at += W) {
+    const int count = last - at < W ? last - at : W;
+    int64 from[W];
+    for (int m = 0; m < W; m++) from[m] = at + (m < count ? m : count - 1);
+"""
+
+
+def header(lanes: int, vectorized: Iterable[str]) -> str:
+    """Write what all sources begin with.
+
+    Args:
+        lanes: how many members a block has.
+        vectorized: functions of the mathematics library that are there for vectors, too.
+    """
+    several = set(vectorized)
+    lines = [f"#define W {lanes}", HEADER]
+    for name, arguments in FUNCTIONS.items():
+        for kind, suffix in (("double", ""), ("float", "f")):
+            called = f"{name}{suffix}"
+            clones = '__attribute__((simd("notinbranch"))) ' if called in several else ""
+            lines.append(f"{clones}{kind} {called}({', '.join([kind] * arguments)});")
+    lines.extend(MOVING.format(kind=kind) for kind in TYPES.values())
+    return "\n".join(lines)
+
+
+def load(leaf: Leaf, source: str, to: str) -> str:
+    """Bring a block of a tensor in."""
+    if leaf.shared:
+        return f"*{to} = *(const {leaf.kind} *){source};"
+    sizes = f"{leaf.outer}, {leaf.inner}, members, from"
+    return f"load_{leaf.kind}((const {leaf.kind} *){source}, {to}, {sizes});"
+
+
+def store(leaf: Leaf, source: str, to: str) -> str:
+    """Bring a block of a result out."""
+    if leaf.summed:
+        return f"sum_{leaf.kind}({source}, ({leaf.kind} *){to}, {leaf.entries}, count);"
+    if leaf.shared:
+        return f"*({leaf.kind} *){to} = *{source};"
+    sizes = f"{leaf.outer}, {leaf.inner}, members, at, count"
+    return f"store_{leaf.kind}({source}, ({leaf.kind} *){to}, {sizes});"
+
+
+def room(leaf: Leaf, name: str) -> str:
+    """Declare an array for a block of a tensor."""
+    return f"{leaf.kind} {name}[{leaf.room}] __attribute__((aligned(64)));"
+
+
+def one_call(function: Function) -> str:
+    """Write a function, and a driver that calls it on every block of members."""
+    inputs = [f"x{n}" for n in range(len(function.inputs))]
+    results = [f"y{n}" for n in range(len(function.results))]
+    body = [
+        *(room(leaf, name) for leaf, name in zip(function.inputs, inputs, strict=True)),
+        *(room(leaf, name) for leaf, name in zip(function.results, results, strict=True)),
+        *(load(leaf, f"in[{n}]", inputs[n]) for n, leaf in enumerate(function.inputs)),
+        f"{function.name}({', '.join(inputs + results)});",
+        *(store(leaf, results[n], f"out[{n}]") for n, leaf in enumerate(function.results)),
+    ]
+    return function.source() + driver(body, function.results)
+
+
+def driver(
+    body: Sequence[str], results: Sequence[Leaf], before: Sequence[str] = (), after: Sequence[str] = ()
+) -> str:
+    """Write what a library exports: its function, which gives 0 if all went well and 1 if there is not enough
+    memory, and which results it adds up over members.
+
+    Args:
+        body: what is done with each block.
+        results: of the function.
+        before: what is done before the first block.
+        after: what is done after the last one.
+    """
+    summed = ", ".join(str(int(leaf.summed)) for leaf in results)
+    arguments = "const void *const *in, void *const *out, int64 first, int64 last, int64 members"
+    return "\n".join(
+        [
+            f"const int summed[] = {{{summed}}};",
+            f"int run({arguments}, int64 steps, int64 lots, int64 pulled) {{",
+            *before,
+            BLOCKS,
+            *body,
+            "}",
+            *after,
+            "return 0;",
+            "}",
+            "",
+        ]
+    )

@@ -1,0 +1,231 @@
+"""The kernels of a problem as compiled packages."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bilevel.compile import _registry as registry
+from bilevel.compile._functions import (
+    FlatFunction,
+    Forms,
+    Members,
+    NotCompilableError,
+    TreeForm,
+    advance_function,
+    contiguous,
+    held_functions,
+    outer_function,
+    plain_leaves,
+    pull_function,
+    push_function,
+)
+from bilevel.compile._plans import Inputs
+from bilevel.compile._program import Package, Program, Wanted
+from bilevel.core import Tensors, Tree, split_floating
+from bilevel.hypergradient import BilevelProblem, EagerKernels, Held, ImpureStepError, PullBack, require_pure
+
+
+class CompileWarning(UserWarning):
+    """Something that was to be compiled runs eagerly instead; says why."""
+
+
+class CompiledKernels:
+    """See `Kernels`: what can be compiled is, the rest runs eagerly, with one warning that says why.
+
+    A state is the tuple of its leaves.
+    """
+
+    def __init__(self, problem: BilevelProblem, phi: Tree) -> None:
+        self.problem, self.eager = problem, EagerKernels(problem, phi)
+        self._phi, self._phi_form = plain_leaves(phi, "the outer variables")
+        self._data: tuple[Tree, Tensors, TreeForm] = (None, (), TreeForm.split(None, "")[1])
+
+    def start(self, theta: Tree, opt_state: Tree) -> Tensors:
+        """Take the state apart, and find what is known of this problem."""
+        state, self._state_form = plain_leaves((theta, opt_state), "theta and the optimizer's state")
+        self.program = registry.find(self.problem, (state, self._state_form), (self._phi, self._phi_form))
+        return state
+
+    def trees(self, state: Tensors) -> tuple[Tree, Tree]:
+        """Put (theta, opt_state) together again."""
+        theta, opt_state = self._state_form.join(state)
+        return theta, opt_state
+
+    def advance(self, state: Tensors, data: Tree) -> Tensors:
+        """Take one step."""
+        package = self._package("step", state, data)
+        if package is None:
+            return plain_leaves(self.eager.advance(self.trees(state), data), "the state")[0]
+        return tuple(package.run(self._inputs(state, data)))
+
+    def vjp(self, state: Tensors, data: Tree) -> tuple[Tensors, PullBack]:
+        """Take the step; its product takes it again, which costs less than to keep what it needs."""
+        after = self.advance(state, data)
+
+        def pull(cotangent: Tensors, gradient: Tensors, *, first: bool = False) -> tuple[Tensors, Tensors]:
+            return self.pull(state, data, cotangent, gradient, after)
+
+        return after, pull
+
+    def vjp_bytes(self, state: Tensors, data: Tree) -> int:
+        """No graph is kept."""
+        return 0
+
+    def pull(
+        self,
+        state: Tensors,
+        data: Tree,
+        cotangent: Tensors,
+        gradient: Tensors,
+        after: Tensors | None = None,
+        *,
+        first: bool = False,
+    ) -> tuple[Tensors, Tensors]:
+        """Pull back through one step."""
+        package = self._package("pull", state, data, (*cotangent, *gradient))
+        if package is None:
+            end = None if after is None else self.trees(after)
+            return self.eager.pull(self.trees(state), data, cotangent, gradient, end)
+        results = tuple(package.run([*self._inputs(state, data), *cotangent, *gradient]))
+        return results[: len(cotangent)], results[len(cotangent) :]
+
+    def outer(self, state: Tensors, data: Tree) -> tuple[Tensor, Tensors, Tensors]:
+        """Compute the outer loss and its derivatives."""
+        package = self._package("outer loss", state, data)
+        if package is None:
+            loss, cotangent, gradient = self.eager.outer(self.trees(state), data)
+            return loss, contiguous(cotangent), contiguous(gradient)
+        count = sum(self._state_form.floating)
+        loss, *rest = package.run(self._inputs(state, data))
+        return loss, tuple(rest[:count]), tuple(rest[count:])
+
+    def tangents(self, stacked: Tensors) -> list[Tensors]:
+        """One tuple for each direction."""
+        return [contiguous(leaves) for leaves in zip(*(leaf.unbind() for leaf in stacked), strict=True)]
+
+    def push(self, state: Tensors, data: Tree, tangents: list[Tensors], directions: Tensors) -> list[Tensors]:
+        """Push one direction after the other: a graph of all of them would be long."""
+        along = self.tangents(directions)
+        package = self._package("push", state, data, (*tangents[0], *along[0]))
+        if package is None:
+            stacked = self.eager.push(self.trees(state), data, self.tangent_leaves(tangents), directions)
+            return self.tangents(stacked)
+        inputs = self._inputs(state, data)
+        return [
+            tuple(package.run([*inputs, *tangent, *direction]))
+            for tangent, direction in zip(tangents, along, strict=True)
+        ]
+
+    def tangent_leaves(self, tangents: list[Tensors]) -> Tensors:
+        """Stack them."""
+        return tuple(torch.stack(leaves) for leaves in zip(*tangents, strict=True))
+
+    def hold(self, state: Tensors, data: Tree) -> Held:
+        """Packages for J' v and J v, one vector after the other."""
+        example = tuple(torch.ones_like(leaf) for leaf in split_floating(self.trees(state)[0])[0])
+        push = self._package("held push", state, data, example)
+        pull = self._package("held pull", state, data, example)
+        if pull is None or push is None:
+            return self.eager.hold(self.trees(state), data)
+        after = split_floating(self.trees(self.advance(state, data))[0])[0]
+        inputs, count = self._inputs(state, data), len(example)
+
+        def mapped(package: Package, v: Tensors) -> Tensors:
+            found = [package.run([*inputs, *vector]) for vector in self.tangents(v)]
+            return tuple(torch.stack(leaves) for leaves in zip(*found, strict=True))
+
+        def pull_all(v: Tensors) -> tuple[Tensors, Tensors]:
+            results = mapped(pull, v)
+            return results[:count], results[count:]
+
+        return Held(after, pull_all, lambda v: mapped(push, v))
+
+    def at(self, phi: Tree) -> CompiledKernels:
+        """The same problem with another phi."""
+        there = CompiledKernels(self.problem, phi)
+        there._state_form, there.program = self._state_form, self.program
+        return there
+
+    def _inputs(self, state: Tensors, data: Tree) -> list[Tensor]:
+        return [*state, *self._phi, *self._split(data)[0]]
+
+    def _split(self, data: Tree) -> tuple[Tensors, TreeForm]:
+        if data is not self._data[0]:
+            self._data = (data, *plain_leaves(data, "the data"))
+        return self._data[1], self._data[2]
+
+    def _package(self, kind: str, state: Tensors, data: Tree, more: Tensors = ()) -> Package | None:
+        """The package for these inputs, or None if there is none, of which it warns once."""
+        try:
+            leaves, form = self._split(data)
+        except NotCompilableError as reason:
+            warn_once(self.program, kind, reason)
+            return None
+        key = asked(kind, leaves, form)
+        if key not in self.program.found:
+            self.program.found[key] = self._find(kind, state, (leaves, form), more)
+        return self.program.found[key]
+
+    def _find(
+        self, kind: str, state: Tensors, data: tuple[Tensors, TreeForm], more: Tensors
+    ) -> Package | None:
+        try:
+            return self.program.package(self.wanted(kind, state, data, more))
+        except ImpureStepError:
+            raise
+        except Exception as error:  # noqa: BLE001 - torch's compiler raises what it likes; eager needs none of it
+            warn_once(self.program, kind, error)
+            return None
+
+    def wanted(self, kind: str, state: Tensors, data: tuple[Tensors, TreeForm], more: Tensors) -> Wanted:
+        """Say what is to be compiled; `more` are what the function takes besides state, phi and data."""
+        plain = (*state, *self._phi, *data[0])
+        axis = int(self.problem.several) if kind in ("pull", "outer loss") else 0
+        axes = (*(0 for _ in plain), *(axis for _ in more))
+        members = self.program.members
+        if Members.of(plain) != members:  # no axis in common: all of it is one member
+            members = Members(None)
+        function = self._function(kind, Forms(self._state_form, self._phi_form, data[1]))
+        inputs = Inputs((*plain, *more), axes, members)
+
+        def prepare() -> None:
+            if kind == "step":
+                require_pure(self.problem.step, self.trees(state), self.eager.phi, data[1].join(data[0]))
+
+        return Wanted(kind, function, inputs, axis, prepare=prepare)
+
+    def _function(self, kind: str, forms: Forms) -> FlatFunction:
+        """A function of the problem by its name."""
+        step, several = self.problem.step, self.problem.several
+        makers: dict[str, Callable[[], FlatFunction]] = {
+            "step": lambda: advance_function(step, forms),
+            "pull": lambda: pull_function(step, forms, several),
+            "push": lambda: push_function(step, forms),
+            "held pull": lambda: held_functions(step, forms)[0],
+            "held push": lambda: held_functions(step, forms)[1],
+            "outer loss": lambda: outer_function(self.problem.outer_loss, forms, several),
+        }
+        return makers[kind]()
+
+
+def asked(kind: str, leaves: Tensors, form: TreeForm) -> Any:
+    """What tells one function's packages of a program apart: the data's form."""
+    return (kind, form, *((leaf.shape, leaf.dtype) for leaf in leaves))
+
+
+def warn_once(program: Program, kind: str, reason: Exception) -> None:
+    """Warn that something runs eagerly, unless the user knows that of this problem."""
+    if program.warned:
+        return
+    program.warned = True
+    text = str(reason).strip().partition("\n")[0] or type(reason).__name__
+    warnings.warn(
+        f"The {kind} of {program.name} runs eagerly, not compiled: {text.rstrip('.')}.",
+        CompileWarning,
+        stacklevel=2,
+    )

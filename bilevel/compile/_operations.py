@@ -1,0 +1,129 @@
+"""Digest of the graph of a function, operation by operation, by which its compiled package is named."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bilevel.core import Tensors
+
+
+class TooManyOperationsError(Exception):
+    """A function that takes more operations than were asked for."""
+
+
+def operations_digest(
+    function: Callable[..., Tensors], inputs: Sequence[Tensor], *, max_operations: int | None = None
+) -> str:
+    """Run a function once and digest its graph: every operation, its inputs, and every constant.
+
+    The function's own inputs count by position, dtype and shape only. Whatever else an operation reads is a
+    constant of the graph, wherever the function got it from (a closure, a global, an attribute, the
+    environment), and counts by value. Two functions with one digest therefore compute the same.
+
+    Args:
+        function: flat tensors -> flat tensors; it is called once, without gradients.
+        inputs: the tensors to call it with.
+        max_operations: the most operations to record; None: no limit.
+
+    Returns:
+        32 hexadecimal digits, the same in every process.
+
+    Raises:
+        TooManyOperationsError: the function takes more operations than `max_operations`.
+
+    >>> one = torch.ones(2)
+    >>> def scaled(factor):
+    ...     return lambda x: (factor * x,)
+    >>> operations_digest(scaled(2.0), [one]) == operations_digest(scaled(2.0), [5 * one])
+    True
+    >>> operations_digest(scaled(2.0), [one]) == operations_digest(scaled(3.0), [one])
+    False
+    """
+    record = _Record(inputs, max_operations)
+    with torch.no_grad(), record:
+        results = function(*inputs)
+    return record.digest(results)
+
+
+def count_operations(run: Callable[[], object]) -> int:
+    """Run something, and count its operations.
+
+    >>> x = torch.ones(2)
+    >>> count_operations(lambda: 2 * x + 1)
+    2
+    """
+    record = _Record((), None)
+    with torch.no_grad(), record:
+        run()
+    return len(record.operations)
+
+
+class _Record(TorchDispatchMode):
+    """The operations that run inside, tensors numbered in order of appearance."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: that would import torch's compiler, one second, to keep it away."""
+        return False
+
+    def __init__(self, inputs: Sequence[Tensor], max_operations: int | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: list[Any] = [_form(tensor) for tensor in inputs]
+        self._most = len(inputs) + max_operations if max_operations is not None else None
+        self._seen: list[Tensor] = list(inputs)  # kept alive, so that no id is used twice
+        self._numbers = {id(tensor): number for number, tensor in enumerate(inputs)}
+        self._constants: list[Tensor] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        read = self._described(args), self._described(sorted(named.items()))
+        results = func(*args, **named)
+        for result in results if isinstance(results, tuple | list) else (results,):
+            if isinstance(result, Tensor) and id(result) not in self._numbers:
+                self._number(result)
+        self.operations.append((str(func), *read))
+        if self._most is not None and len(self.operations) > self._most:
+            raise TooManyOperationsError
+        return results
+
+    def digest(self, results: Tensors) -> str:
+        """Digest all that was recorded, and which tensors are the results."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(repr((self.operations, self._described(results))).encode())
+        for constant in self._constants:
+            digest.update(repr(_form(constant)).encode())
+            digest.update(_bytes(constant))
+        return digest.hexdigest()
+
+    def _number(self, tensor: Tensor) -> int:
+        number = self._numbers[id(tensor)] = len(self._seen)
+        self._seen.append(tensor)
+        return number
+
+    def _described(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            number = self._numbers.get(id(value))
+            if number is None:
+                number = self._number(value)
+                self._constants.append(value)
+            return ("tensor", number)
+        if isinstance(value, tuple | list):
+            return tuple(map(self._described, value))
+        return type(value).__name__, repr(value)
+
+
+def _form(tensor: Tensor) -> tuple[Any, ...]:
+    return tuple(tensor.shape), str(tensor.dtype), tensor.device.type
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    flat = tensor.detach().cpu().contiguous().view(-1)
+    return bytes(flat.view(torch.uint8).numpy().tobytes())

@@ -1,0 +1,163 @@
+"""From a function and its inputs to what can be built: C source where it is small, else a traced graph."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bilevel.compile._c_compiler import lanes, vectorized
+from bilevel.compile._c_source import Function, Leaf, header, one_call
+from bilevel.compile._expressions import NotScalarError
+from bilevel.compile._functions import FlatFunction, Form, Members
+from bilevel.compile._scalars import write_out
+from bilevel.core import Tensors
+
+LOG = logging.getLogger("bilevel.compiled")
+
+MOST_SCALARS = 6_000
+"""Operations that a function may have, written out: some seconds of the C compiler's time."""
+PARALLEL_MEMBERS = 2_048
+"""Members from which on several threads win over one, in straight-line code."""
+PARALLEL_ENTRIES = 1 << 14
+"""The same for plain tensors: entries of all inputs together."""
+
+ListFunction = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+"""Plain leaves -> plain results."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a function is called with: plain leaves, and which axis of each counts members."""
+
+    leaves: Tensors
+    axes: tuple[int, ...]
+    members: Members
+
+    def threads(self, form: Form) -> int:
+        """How many threads serve inputs of this size best."""
+        if form == "rows":
+            few = (self.members.count or 1) < PARALLEL_MEMBERS
+        else:
+            few = sum(leaf.numel() for leaf in self.leaves) < PARALLEL_ENTRIES
+        return 1 if few else torch.get_num_threads()
+
+    def leaf(self, leaf: Tensor, axis: int) -> Leaf:
+        """How the entries of an input or a result lie, if this axis counts members."""
+        if self.many and leaf.ndim:
+            if leaf.shape[axis] != self.members.count:
+                raise NotScalarError("a result has no axis of members")
+            return Leaf.of(leaf.shape, leaf.dtype, axis)
+        return Leaf.of((leaf.numel(), 1) if leaf.ndim else (), leaf.dtype, 1)
+
+    @property
+    def many(self) -> bool:
+        """Whether there are two members or more."""
+        return self.members.count is not None and self.members.count > 1
+
+
+class Source(NamedTuple):
+    """What a library is built of."""
+
+    text: str
+    """In C."""
+    operations: int
+
+
+def make_function(
+    name: str, function: FlatFunction, inputs: Inputs, results: Sequence[Tensor], out_axis: int
+) -> Function:
+    """Write a function out entry by entry.
+
+    Args:
+        name: in C.
+        function: what is written out, on plain leaves.
+        inputs: an example.
+        results: what the function gives for it.
+        out_axis: which axis of every result counts members.
+
+    Raises:
+        NotScalarError: it has no such form, or is too large for it.
+    """
+    alone, one = traceable("rows", function, inputs)
+    shared = [leaf.ndim == 0 for leaf in inputs.leaves]
+    try:
+        formulas = write_out(alone, one, shared=shared, most=MOST_SCALARS)
+    except NotScalarError:
+        raise
+    except Exception as error:  # one member alone may break any assumption of the function's
+        raise NotScalarError(f"{type(error).__name__}: {error}") from error
+    read = [inputs.leaf(leaf, axis) for leaf, axis in zip(inputs.leaves, inputs.axes, strict=True)]
+    written = [
+        _result(inputs.leaf(result, out_axis), formulas.known.shared, ids)
+        for result, ids in zip(results, formulas.results, strict=True)
+    ]
+    return Function(name, formulas, tuple(read), tuple(written))
+
+
+def _result(leaf: Leaf, shared: Sequence[bool], ids: Tensor) -> Leaf:
+    if leaf.entries != ids.numel():
+        raise NotScalarError("a result has another number of entries for one member alone")
+    depends = leaf.shared and not all(shared[number] for number in ids.flatten().tolist())
+    return dataclasses.replace(leaf, summed=depends)
+
+
+def make_source(function: FlatFunction, inputs: Inputs, results: Sequence[Tensor], out_axis: int) -> Source:
+    """Write a library of one function; see `make_function`."""
+    written = make_function("function", function, inputs, results, out_axis)
+    return make_library(one_call(written), (written,), many=inputs.many)
+
+
+def make_library(text: str, functions: Sequence[Function], *, many: bool) -> Source:
+    """Write what stands before all functions of a library, too.
+
+    Args:
+        text: the functions, in C.
+        functions: the same.
+        many: whether there are two members or more.
+    """
+    leaves = (leaf for function in functions for leaf in (*function.inputs, *function.results))
+    width = lanes([leaf.dtype for leaf in leaves]) if many else 1
+    operations = sum(len(function.formulas.known.meanings) for function in functions)
+    return Source(header(width, vectorized()) + "\n" + text, operations)
+
+
+def traceable(form: Form, function: FlatFunction, inputs: Inputs) -> tuple[FlatFunction, Tensors]:
+    """The function to trace in this form, and its inputs: all members, or as rows one member alone."""
+    if form == "plain":
+        return function, tuple(_fresh(leaf) for leaf in inputs.leaves)
+    members = inputs.members
+    one = tuple(members.first(leaf, axis) for leaf, axis in zip(inputs.leaves, inputs.axes, strict=True))
+    return _as_one_member(function, members), one
+
+
+def eagerly(function: FlatFunction) -> ListFunction:
+    """The function as it is, on leaves in a sequence, without gradients."""
+
+    def run(leaves: Sequence[Tensor]) -> Tensors:
+        with torch.no_grad():
+            return function(*leaves)
+
+    return run
+
+
+def _as_one_member(function: FlatFunction, members: Members) -> FlatFunction:
+    """Let a problem without members look like one of them: an axis of length 1 comes and goes."""
+    if members.count is not None:
+        return function
+
+    def wrapped(*leaves: Tensor) -> Tensors:
+        results = function(*(leaf.squeeze(0) if leaf.ndim else leaf for leaf in leaves))
+        return tuple(result.unsqueeze(0) if result.ndim else result for result in results)
+
+    return wrapped
+
+
+def _fresh(leaf: Tensor) -> Tensor:
+    """A contiguous copy: tracing tells inputs apart by object, and strides of length-1 axes are canonical."""
+    return torch.empty(leaf.shape, dtype=leaf.dtype, device=leaf.device).copy_(leaf)

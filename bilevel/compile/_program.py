@@ -1,0 +1,237 @@
+"""The packages of one problem: found, or traced, built and verified, when they are first needed.
+
+Whether a package computes what the function does: asked twice, before it is ever used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bilevel.compile import _cache as cache
+from bilevel.compile import _packages as packages
+from bilevel.compile._c_compiler import CFunction
+from bilevel.compile._expressions import NotScalarError
+from bilevel.compile._functions import FlatFunction, Form, Members, NotCompilableError
+from bilevel.compile._operations import operations_digest
+from bilevel.compile._plans import LOG, Inputs, ListFunction, Source, eagerly, make_source, traceable
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-3}
+"""The greatest difference, over the largest entry of a leaf; a wrong graph is far beyond it. Other dtypes: 5
+per cent."""
+
+
+def perturbed(leaves: Sequence[Tensor]) -> list[Tensor]:
+    """Other inputs of the same kind: floating entries a few per cent apart, zeros a little above; no two
+    leaves alike, so that taking one for the other shows."""
+    generator = torch.Generator().manual_seed(0)
+    moved = []
+    for leaf in leaves:
+        if not leaf.is_floating_point():
+            moved.append(leaf.clone())
+            continue
+        draw = torch.rand(leaf.shape, generator=generator, dtype=torch.float64).to(leaf)
+        moved.append(torch.where(leaf == 0, 0.01 * draw, leaf * (0.95 + 0.1 * draw)))
+    return moved
+
+
+def difference(
+    found: Callable[[Sequence[Tensor]], Sequence[Tensor]],
+    expected: Callable[[Sequence[Tensor]], Sequence[Tensor]],
+    inputs: Sequence[Tensor],
+) -> str | None:
+    """Say how the results of two functions differ on these inputs and on perturbed ones; None if they agree.
+
+    Args:
+        found: the package.
+        expected: what it should compute.
+        inputs: plain leaves.
+    """
+    for leaves in (list(inputs), perturbed(inputs)):
+        results, rights = found(leaves), expected(leaves)
+        if len(results) != len(rights):
+            return f"{len(results)} results instead of {len(rights)}"
+        # A gradient may be tiny beside the others: it is measured by the largest of them.
+        scale = max((_size(right) for right in rights if right.is_floating_point()), default=0.0)
+        for place, (result, right) in enumerate(zip(results, rights, strict=True)):
+            if result.shape != right.shape or result.dtype != right.dtype:
+                forms = (f"{leaf.dtype}{list(leaf.shape)}" for leaf in (result, right))
+                return f"result {place} is {', not '.join(forms)}"
+            if not right.is_floating_point():
+                if not torch.equal(result, right):
+                    return f"result {place} differs"
+                continue
+            tolerance = TOLERANCE.get(right.dtype, 0.05) * max(_size(right), 1e-6 * scale)
+            if not torch.allclose(result, right, rtol=0, atol=tolerance, equal_nan=True):
+                return f"result {place} is off by {float((result - right).abs().max()):.2g}"
+    return None
+
+
+def _size(leaf: Tensor) -> float:
+    finite = leaf.detach().nan_to_num(nan=0, posinf=0, neginf=0)
+    return float(finite.abs().max()) if finite.numel() else 0.0
+
+
+@dataclass(frozen=True)
+class Package:
+    """A compiled function, verified."""
+
+    key: str
+    """Its name in the cache."""
+    run: packages.Run
+    """Plain leaves -> plain results."""
+    shapes: tuple[torch.Size, ...]
+    """The results' shapes."""
+
+
+class Wanted(NamedTuple):
+    """A function of a problem that is to become a package."""
+
+    kind: str
+    """Which: "step", "pull", ..."""
+    function: FlatFunction
+    """What it computes, on plain leaves."""
+    inputs: Inputs
+    """An example."""
+    out_axis: int
+    """Which axis of every result counts members."""
+    forms: tuple[Form, ...] = ("rows", "plain")
+    """Those to try, in this order."""
+    prepare: Callable[[], None] = lambda: None
+    """Called before anything else is done with it."""
+    write: Callable[[Sequence[Tensor]], Source] | None = None
+    """Its results -> how it is written in C, if that is not simply the function entry by entry."""
+    sizes: tuple[int, ...] = ()
+    """What else its package is called with."""
+
+
+_loaded: dict[str, Any] = {}
+
+
+def loaded() -> int:
+    """Count the packages that this process has loaded."""
+    return len(_loaded)
+
+
+def unload() -> None:
+    """Forget every package that was loaded: those on disk are loaded again."""
+    _loaded.clear()
+
+
+@dataclass
+class Program:
+    """What is known of one problem (one step, one outer loss, inputs of one shape)."""
+
+    name: str
+    """What it is called where packages are listed."""
+    members: Members
+    found: dict[Any, Package | None] = field(default_factory=dict)
+    """By what was asked; None is what cannot be compiled."""
+    warned: bool = False
+    """Whether the user knows that something runs eagerly."""
+
+    def package(self, wanted: Wanted) -> Package:
+        """Give the package of a function: from the cache, or traced and built; compared with it either way.
+
+        Raises:
+            NotCompilableError: what it gives is not what the function gives (says how).
+            Exception: it cannot be traced, built or kept: whatever torch or the file system raises; or what
+                `wanted.prepare` raises.
+        """
+        wanted.prepare()
+        expected = eagerly(wanted.function)
+        results = expected(wanted.inputs.leaves)
+        keys = {form: package_key(form, wanted) for form in wanted.forms}
+        reason = f"its {wanted.kind} has no form to be compiled in"
+        # One that was built before, in any form; else the first form that can be built.
+        kept = [form for form in wanted.forms if _lies_there(keys[form])]
+        for form in (*kept, *(form for form in wanted.forms if form not in kept)):
+            key = keys[form]
+            if key is None or (form not in kept and not self._build(form, key, wanted, results)):
+                continue
+            try:
+                run = _load(form, key, wanted, results)
+            except OSError:  # whole, and yet not to be loaded: built again, once
+                cache.discard(key)
+                if not self._build(form, key, wanted, results):
+                    continue
+                run = _load(form, key, wanted, results)
+            wrong = difference(_on_any(run, wanted.sizes), expected, wanted.inputs.leaves)
+            if wrong is None:
+                return Package(key, run, tuple(result.shape for result in results))
+            reason = f"its {wanted.kind} as a package does not give what it gives eagerly ({wrong})"
+        raise NotCompilableError(reason)
+
+    def _build(self, form: Form, key: str, wanted: Wanted, results: Sequence[Tensor]) -> bool:
+        """Build a function's package in this form, if it has one."""
+        about = f"{wanted.kind} of {self.name}"
+        if form == "rows":
+            LOG.info("Compiling the %s, once for all: %s.", about, cache.folder())
+            try:
+                source = (
+                    make_source(wanted.function, wanted.inputs, results, wanted.out_axis)
+                    if wanted.write is None
+                    else wanted.write(results)
+                )
+            except NotScalarError as error:
+                LOG.debug("Not written out entry by entry: %s.", error)
+                return False
+            packages.build_library(source.text, key, about, source.operations)
+            return True
+        LOG.info("Compiling the %s, once for all, which may take a minute: %s.", about, cache.folder())
+        from bilevel.compile._aoti import make_plan  # noqa: PLC0415  # seconds of imports
+
+        plan = make_plan(wanted.function, wanted.inputs)
+        packages.build_graph(plan, key, about)
+        return True
+
+
+def package_key(form: Form, wanted: Wanted) -> str | None:
+    """Name a function's package by all that its machine code depends on: its operations and its constants.
+
+    Args:
+        form: the package's form.
+        wanted: the function, and an example of its inputs.
+
+    Returns:
+        32 hexadecimal digits and a suffix; None if the function cannot be called in this form.
+
+    Raises:
+        Exception: as plain tensors, whatever the function raises.
+    """
+    function, leaves = traceable(form, wanted.function, wanted.inputs)
+    try:
+        operations = operations_digest(function, leaves)
+    except Exception:
+        if form == "plain":
+            raise
+        return None  # one member alone may break any assumption of the function's
+    inputs = wanted.inputs
+    parts = (packages.environment(), operations, form, inputs.many, form == "plain" and inputs.threads(form))
+    name = hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+    return f"{name}.{'so' if form == 'rows' else 'pt2'}"
+
+
+def _lies_there(key: str | None) -> bool:
+    return key is not None and (key in _loaded or cache.find(key) is not None)
+
+
+def _load(form: Form, key: str, wanted: Wanted, results: Sequence[Tensor]) -> packages.Run:
+    load: Callable[[str], Any] = packages.load_library if form == "rows" else packages.load_graph
+    if key not in _loaded:
+        _loaded[key] = load(key)
+    if form == "plain":
+        run: packages.Run = _loaded[key]
+        return run
+    inputs, kinds = wanted.inputs, [(result.shape, result.dtype) for result in results]
+    return CFunction(_loaded[key], kinds, inputs.members.count or 1, inputs.threads(form))
+
+
+def _on_any(run: packages.Run, sizes: tuple[int, ...]) -> ListFunction:
+    """A package for leaves that need not be contiguous."""
+    return lambda leaves: run([leaf.contiguous() for leaf in leaves], *sizes)

@@ -1,0 +1,385 @@
+"""All steps of a problem and the way back as one call of machine code, where it can be written out in C.
+
+C source of a whole solve: K steps, the outer loss, and pull-backs, block by block of members.
+
+The states of a block's K steps lie in one buffer that stays in the processor's cache, and nothing but machine
+code lies between two steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bilevel.compile import _registry as registry
+from bilevel.compile._c_source import Function, Leaf, driver, load, room, store
+from bilevel.compile._expressions import NotScalarError
+from bilevel.compile._functions import (
+    FlatFunction,
+    Forms,
+    Members,
+    NotCompilableError,
+    TreeForm,
+    advance_function,
+    outer_function,
+    plain_leaves,
+    pull_function,
+    whole_function,
+)
+from bilevel.compile._kernels import warn_once
+from bilevel.compile._operations import operations_digest
+from bilevel.compile._plans import LOG, Inputs, Source, eagerly, make_function, make_library
+from bilevel.compile._program import Package, Program, Wanted
+from bilevel.core import Tensors, Tree
+from bilevel.hypergradient import (
+    Always,
+    BilevelProblem,
+    Estimate,
+    Recorded,
+    all_zero,
+    require_outer_path,
+    require_pure,
+)
+
+ALIGNED = 64
+"""Bytes to whose multiples every array of the buffer is aligned."""
+
+
+class Solve(NamedTuple):
+    """The functions that a solve is made of, and how many tensors of each kind there are."""
+
+    step: Function
+    """(state, phi, data) -> the next state."""
+    outer: Function
+    """(state, phi, outer data) -> the outer loss, the state's cotangent, the gradient."""
+    pull: Function
+    """(state, phi, data, cotangent) -> the state's cotangent, and what is added to the gradient."""
+    phi: int
+    data: int
+
+    def source(self) -> str:
+        """Write the functions, and the library's function of (state, phi, outer data, data of steps).
+
+        The data come once for all steps or once for each. Results: the outer loss, the state at the end, the
+        gradient.
+        """
+        state = self.step.results
+        count = len(state)
+        phi = self.step.inputs[count : count + self.phi]
+        data = self.step.inputs[count + self.phi :]
+        last = self.outer.inputs[count + self.phi :]
+        loss, *derivatives = self.outer.results
+        cotangent = derivatives[: -self.phi]
+        # Each member has its part of the gradient of what all share, to the end.
+        gradient = [dataclasses.replace(leaf, summed=leaf.shared) for leaf in derivatives[-self.phi :]]
+        outer = dataclasses.replace(self.outer, results=(loss, *cotangent, *gradient))
+        added = range(len(cotangent), len(derivatives))
+        pull = dataclasses.replace(self.pull, results=(*cotangent, *gradient), added=added)
+
+        offsets, size = _offsets(state)
+        places = [
+            f"#define S{n}(k) (({leaf.kind} *)(states + (k) * STATE + {offset}))"
+            for n, (leaf, offset) in enumerate(zip(state, offsets, strict=True))
+        ]
+        macros = [f"#define STATE (int64)({size})", *places]
+        arrays = {"p": phi, "d": data, "e": last, "l": [loss], "c": cotangent, "n": cotangent, "g": gradient}
+
+        def names(letter: str) -> list[str]:
+            return [f"{letter}{n}" for n in range(len(arrays[letter]))]
+
+        def at(k: str) -> list[str]:
+            return [f"S{n}({k})" for n in range(count)]
+
+        first_data = count + self.phi + len(last)
+        data_of = [
+            load(leaf, f"in[{first_data} + (lots > 1 ? k : 0) * {len(data)} + {n}]", f"d{n}")
+            for n, leaf in enumerate(data)
+        ]
+        body = [
+            *(room(leaf, f"{letter}{n}") for letter, found in arrays.items() for n, leaf in enumerate(found)),
+            *(load(leaf, f"in[{n}]", f"S{n}(0)") for n, leaf in enumerate(state)),
+            *(load(leaf, f"in[{count + n}]", f"p{n}") for n, leaf in enumerate(phi)),
+            *(load(leaf, f"in[{count + self.phi + n}]", f"e{n}") for n, leaf in enumerate(last)),
+            "for (int64 k = 0; k < steps; k++) {",
+            *(["  if (lots > 1 || k == 0) {", *data_of, "  }"] if data else []),
+            f"  {self.step.name}({', '.join(at('k') + names('p') + names('d') + at('k + 1'))});",
+            "}",
+            f"{outer.name}("
+            + ", ".join(at("steps") + names("p") + names("e") + names("l") + names("c") + names("g"))
+            + ");",
+            "for (int64 k = steps - 1; k >= steps - pulled; k--) {",
+            *(["  if (lots > 1) {", *data_of, "  }"] if data else []),
+            f"  {pull.name}("
+            + ", ".join(at("k") + names("p") + names("d") + names("c") + names("n") + names("g"))
+            + ");",
+            *(
+                f"  __builtin_memcpy({c}, {n}, sizeof {c});"
+                for c, n in zip(names("c"), names("n"), strict=True)
+            ),
+            "}",
+            store(loss, "l0", "out[0]"),
+            *(store(leaf, f"S{n}(steps)", f"out[{1 + n}]") for n, leaf in enumerate(state)),
+            *(store(leaf, f"g{n}", f"out[{1 + count + n}]") for n, leaf in enumerate(gradient)),
+        ]
+        before = [f"char *states = aligned_alloc({ALIGNED}, (steps + 1) * STATE);", "if (!states) return 1;"]
+        functions = [self.step.source(), outer.source(), pull.source()]
+        results = [loss, *state, *gradient]
+        return "\n".join([*macros, *functions, driver(body, results, before, ["free(states);"])])
+
+
+def _offsets(leaves: tuple[Leaf, ...]) -> tuple[list[str], str]:
+    """Where each array begins in a buffer, and how long it is, in bytes, as C expressions."""
+    offsets, size = [], "0"
+    for leaf in leaves:
+        offsets.append(size)
+        length = f"(sizeof({leaf.kind}) * {leaf.room} + {ALIGNED - 1}) / {ALIGNED} * {ALIGNED}"
+        size = f"{size} + {length}"
+    return offsets, size
+
+
+MOST_WHOLE = 4_000
+"""Operations that a graph of all steps and the way back may have: one package then instead of three, and it
+was 1.4 to 1.7 times faster (small networks, five steps)."""
+VERIFIED = 2
+"""Steps of the solve that is compared with eager mode: enough for a cotangent to pass from one to another."""
+
+
+class Given(NamedTuple):
+    """What a solve is given, taken apart."""
+
+    problem: BilevelProblem
+    forms: Forms
+    last: TreeForm
+    """The form of the outer loss's data."""
+    state: Tensors
+    phi: Tensors
+    outer_data: Tensors
+    lots: list[Tensors]
+    """The data of steps: one lot for all of them, or one for each."""
+    seen: tuple[Tree, ...]
+    """The same as they were given, for each step."""
+    outer: Tree
+    """The outer loss's data, as they were given."""
+
+    @property
+    def shared(self) -> Tensors:
+        """All leaves but the data of steps."""
+        return (*self.state, *self.phi, *self.outer_data)
+
+
+def solve(
+    problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int, pulled: int | None = None
+) -> Estimate | None:
+    """Give what `Unrolled` (or `Truncated`) gives, up to rounding, by one call of machine code.
+
+    Args:
+        problem: as for `Hypergradient`, like the next four.
+        theta: the inner variables at the start.
+        opt_state: the optimizer's state at the start.
+        phi: the outer variables.
+        steps: K.
+        pulled: through how many of the last steps the gradient goes; None: all of them.
+
+    Returns:
+        the estimate; None where data are drawn as learning goes on, the problem cannot be written out in C,
+        or the gradient is zero throughout (the long way then says why). That there is no C compiler, or no
+        folder to keep packages in, is said in one warning.
+
+    Raises:
+        ValueError: the step is no pure function, or the outer loss does not depend on theta.
+    """
+    given = take_apart(problem, theta, opt_state, phi, steps)
+    if given is None:
+        return None
+    program = registry.find(problem, (given.state, given.forms.state), (given.phi, given.forms.phi))
+    pulled = steps if pulled is None else pulled
+    leaves = [leaf for part in (given.shared, *given.lots) for leaf in part]
+    package = _package(program, given)
+    if package is not None:
+        loss, *rest = package.run(leaves, steps, len(given.lots), pulled)
+    else:
+        package = _graph(program, given, steps) if pulled == steps and not program.warned else None
+        if package is None:
+            return None
+        loss, *rest = package.run(leaves)
+    end, gradient = rest[: len(given.state)], rest[len(given.state) :]
+    if all_zero(tuple(gradient)):
+        return None
+    end_theta, end_state = given.forms.state.join(end)
+    return Estimate(end_theta, end_state, loss, given.forms.phi.join(gradient), given.seen, given.outer)
+
+
+def build_solve(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -> bool:
+    """Build the library of a problem's solve, and say whether there is one; what else there is, is not built.
+
+    Args:
+        problem: the step, the outer loss, and known data.
+        theta: the inner variables at the start.
+        opt_state: the optimizer's state at the start.
+        phi: the outer variables.
+
+    Raises:
+        ValueError: as `solve`.
+    """
+    given = take_apart(problem, theta, opt_state, phi, 1)
+    if given is None:
+        return False
+    program = registry.find(problem, (given.state, given.forms.state), (given.phi, given.forms.phi))
+    return _package(program, given) is not None
+
+
+def take_apart(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int) -> Given | None:
+    """Take inputs apart; None where data are drawn as learning goes on, or a leaf is no tensor."""
+    inner, outer = problem.inner_data, problem.outer_data
+    if steps < 1 or not (isinstance(inner, Always | Recorded) and isinstance(outer, Always)):
+        return None
+    lots = (inner.data,) if isinstance(inner, Always) else inner.data[:steps]
+    if isinstance(inner, Recorded) and len(lots) < steps:
+        return None
+    try:
+        state, state_form = plain_leaves((theta, opt_state), "the inputs")
+        phi_leaves, phi_form = plain_leaves(phi, "the inputs")
+        outer_data, last = plain_leaves(outer.data, "the inputs")
+        seen = [plain_leaves(lot, "the inputs") for lot in lots]
+    except NotCompilableError:
+        return None
+    leaves, form = seen[0]
+    if any(other != form or _kinds(lot) != _kinds(leaves) for lot, other in seen[1:]):
+        return None
+    forms = Forms(state_form, phi_form, form)
+    trees = (inner.data,) * steps if isinstance(inner, Always) else lots
+    return Given(
+        problem, forms, last, state, phi_leaves, outer_data, [lot for lot, _ in seen], trees, outer.data
+    )
+
+
+def _kinds(leaves: Tensors) -> list[tuple[torch.Size, torch.dtype]]:
+    return [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+
+def _package(program: Program, given: Given) -> Package | None:
+    """The package of a solve; None where it has none."""
+    forms = given.forms
+    several_lots = len(given.lots) > 1
+    key = ("solve", several_lots, forms.data, given.last, *_kinds(given.lots[0]), *_kinds(given.outer_data))
+    if key not in program.found:
+        program.found[key] = _find(program, given)
+    return program.found[key]
+
+
+def _graph(program: Program, given: Given, steps: int) -> Package | None:
+    """The package of so many steps as one graph of tensors; None where that would be large."""
+    key = ("whole", steps, len(given.lots), *_kinds(given.lots[0]), *_kinds(given.outer_data))
+    if key not in program.found:
+        leaves = (*given.shared, *(leaf for lot in given.lots for leaf in lot))
+        inputs = Inputs(leaves, (0,) * len(leaves), program.members)
+        whole = _reference(given, steps)
+        try:
+            operations_digest(whole, leaves, max_operations=MOST_WHOLE)
+            wanted = Wanted(f"solve of {steps} steps", whole, inputs, 0, ("plain",))
+            program.found[key] = program.package(wanted)
+        except Exception as error:  # noqa: BLE001 - step by step, each of its functions says what it cannot
+            LOG.debug("Not compiled as a whole: %s: %s.", type(error).__name__, error)
+            program.found[key] = None
+    return program.found[key]
+
+
+def _find(program: Program, given: Given) -> Package | None:
+    problem, forms = given.problem, given.forms
+    start, phi = forms.state.join(given.state), forms.phi.join(given.phi)
+    require_pure(problem.step, start, phi, forms.data.join(given.lots[0]))
+    require_outer_path(problem, start[0], phi, given.last.join(given.outer_data))
+    for wanted in wanted_solves(given, program.members):
+        try:
+            return program.package(wanted)
+        except NotCompilableError as reason:
+            LOG.debug("Not solved as a whole in C: %s.", reason)
+        except OSError as error:
+            warn_once(program, "solve", error)
+            return None
+    return None
+
+
+def wanted_solves(given: Given, members: Members) -> list[Wanted]:
+    """Say what a solve's package is to compute: the forms to try, in this order.
+
+    Where members have no axis in common, or meet each other, all of it is one member.
+    """
+    lots, alone = given.lots[:VERIFIED], Members(None)
+    leaves = (*given.shared, *(leaf for lot in lots for leaf in lot))
+    shared_axis = Members.of(leaves) == members and members != alone
+    return [
+        Wanted(
+            "solve",
+            _reference(given, VERIFIED),
+            Inputs(leaves, (0,) * len(leaves), found),
+            0,
+            ("rows",),
+            write=partial(_source, given, found),
+            sizes=(VERIFIED, len(lots), VERIFIED),
+        )
+        for found in ((members, alone) if shared_axis else (alone,))
+    ]
+
+
+def _reference(given: Given, steps: int) -> FlatFunction:
+    """The same, eagerly: (state, phi, outer data, data of steps) -> what a solve gives."""
+    problem, forms = given.problem, given.forms
+    whole = whole_function(problem.step, problem.outer_loss, forms, given.last, problem.several, steps)
+    start, end = len(given.state) + len(given.phi), len(given.shared)
+
+    def reference(*flat: Tensor) -> Tensors:
+        return whole(*flat[:start], *flat[end:], *flat[start:end])
+
+    return reference
+
+
+def _source(given: Given, members: Members, results: Sequence[Tensor]) -> Source:
+    """Write the step, the outer loss and the pull-back, and what calls them."""
+    problem, forms, axis = given.problem, given.forms, int(given.problem.several)
+    if any(leaf.ndim == 0 and leaf.is_floating_point() for leaf in given.state) and members.count:
+        raise NotScalarError("all members share a number that is learned")
+    outer_forms = Forms(forms.state, forms.phi, given.last)
+    taken = (*given.state, *given.phi, *given.lots[0])
+    last = (*given.state, *given.phi, *given.outer_data)
+    outer = outer_function(problem.outer_loss, outer_forms, problem.several)
+    pull = pull_function(problem.step, forms, problem.several)
+    count = sum(forms.state.floating)
+    derivatives = eagerly(outer)(last)[1:]
+    cotangent, gradient = derivatives[:count], derivatives[count:]
+
+    def pulled(*flat: Tensor) -> Tensors:
+        """Without what was collected before, which C adds to."""
+        zeros = [torch.zeros_like(leaf) for leaf in like(flat)]
+        return pull(*flat, *zeros)
+
+    def like(flat: Sequence[Tensor]) -> list[Tensor]:
+        """The gradient's leaves as of phi, with an axis for several objectives."""
+        size = len(given.state)
+        leaves = list(flat[size : size + len(given.phi)])
+        if not problem.several:
+            return leaves
+        objectives = gradient[0].shape[0]
+        return [leaf.unsqueeze(0).expand(objectives, *leaf.shape) for leaf in leaves]
+
+    def written(
+        name: str, function: FlatFunction, leaves: Tensors, axes: tuple[int, ...], out: int
+    ) -> Function:
+        inputs = Inputs(leaves, axes, members)
+        return make_function(name, function, inputs, eagerly(function)(leaves), out)
+
+    by_step = (0,) * len(taken)
+    parts = Solve(
+        written("step", advance_function(problem.step, forms), taken, by_step, 0),
+        written("outer", outer, last, (0,) * len(last), axis),
+        written("pull", pulled, (*taken, *cotangent), (*by_step, *(axis for _ in cotangent)), axis),
+        len(given.phi),
+        len(given.lots[0]),
+    )
+    functions = (parts.step, parts.outer, parts.pull)
+    return make_library(parts.source(), functions, many=members.count is not None and members.count > 1)

@@ -1,0 +1,187 @@
+"""Inner learning as a pure function: one step of descent on one loss, or of every agent on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Union
+
+import torch
+from torch import Tensor
+
+from bilevel.core._tree import Tensors, Tree, split_floating, tree_map
+from games.core import require
+
+if TYPE_CHECKING:
+    from bilevel.optimizers import GradientTransformation
+
+
+Step = Callable[[Tree, Tree, Tree, Tree], tuple[Tree, Tree]]
+"""(theta, opt_state, phi, data) -> (theta', opt_state').
+
+theta: what is learned inside; phi: what is learned above; data: what this step saw, sampled beforehand. A
+step is pure: it changes nothing in place, draws nothing, remembers nothing.
+"""
+
+Optimizer = Union["GradientTransformation", Callable[[Tree], "GradientTransformation"]]
+"""One of `bilevel.optimizers`, or any functional transformation of TorchOpt's; or a function of the step's
+data that gives one, whose state must not depend on them. That is how a learning rate changes on the way: as a
+tensor among the data, lambda data: adam(data[1]), so that the step stays one pure function, compiled once."""
+
+
+def inner_step(loss: Callable[[Tree, Tree, Tree], Tensor], optimizer: Optimizer) -> Step:
+    """Make a step of descent on one loss.
+
+    Args:
+        loss: (theta, phi, data) -> tensor of any shape; it is summed, so members of a batch (seeds) that do
+            not share parameters learn independently.
+        optimizer: see `Optimizer`.
+
+    >>> from bilevel.optimizers import sgd
+    >>> step = inner_step(lambda theta, phi, data: phi * (theta - data) ** 2, sgd(0.5))
+    >>> theta, state = torch.tensor([0.0]), sgd(0.5).init(torch.tensor([0.0]))
+    >>> step(theta, state, torch.tensor([0.1]), torch.tensor([10.0]))[0]
+    tensor([1.])
+    """
+
+    def step(theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
+        flat, rebuild = split_floating(theta)
+
+        def total(flat: Tensors) -> Tensor:
+            return loss(rebuild(flat), phi, data).sum()
+
+        gradient = rebuild(gradient_of(total, flat))
+        return _descend(optimizer, gradient, theta, opt_state, data)
+
+    return step
+
+
+def inner_step_per_agent(loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optimizer: Optimizer) -> Step:
+    """Make a step in which every agent descends its own loss, all at once.
+
+    Agent i follows grad of L_i by its own parameters alone. With total(own, others) = sum_i L_i(own_i,
+    others), the gradient by `own`, taken at own = others = theta, is exactly that for every i, and the
+    outer gradient still sees how each agent's step depends on the others. (Descending the sum of losses
+    with own = theta would make every agent care for all; detaching the others would keep the step and spoil
+    the outer gradient.)
+
+    Args:
+        loss: (own, others, phi, data) -> [..., agent], what each agent minimizes. Entry i must use `own` for
+            agent i alone and `others` for everybody else. Both have the shapes of theta.
+        optimizer: see `Optimizer`; one that mixes its inputs (clipping by norm) needs its batch axes set.
+
+    Returns:
+        a step whose theta is a nest of tensors [..., agent, *].
+
+    Raises:
+        ValueError: in the step, the loss has no agent axis.
+
+    Source:
+        Foerster et al., Learning with opponent-learning awareness, arXiv 1709.04326, section 3: naive
+        learners.
+
+    >>> from bilevel.optimizers import sgd
+    >>> def loss(own, others, phi, data):  # zero-sum: agent 0 minimizes x y, agent 1 maximizes it
+    ...     return torch.stack((own[0] * others[1], -others[0] * own[1]))
+    >>> theta = torch.tensor([1.0, 2.0])
+    >>> inner_step_per_agent(loss, sgd(0.1))(theta, sgd(0.1).init(theta), None, None)[0]
+    tensor([0.8000, 2.1000])
+    """
+
+    def step(theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
+        flat, rebuild = split_floating(theta)
+
+        def total(own: Tensors) -> Tensor:
+            losses = loss(rebuild(own), theta, phi, data)
+            require(
+                losses.ndim >= 1, "A loss per agent must have shape [..., agent], but it is a single number."
+            )
+            return losses.sum()
+
+        gradient = rebuild(gradient_of(total, flat))
+        return _descend(optimizer, gradient, theta, opt_state, data)
+
+    return step
+
+
+def gradient_of(total: Callable[[Tensors], Tensor], flat: Tensors) -> Tensors:
+    """Differentiate a number by tensors, in a way that can be differentiated again.
+
+    Inside a transform of `torch.func`, or where a graph is traced, that is `torch.func.grad`. Elsewhere
+    it is `torch.autograd.grad`, which gives the same with less to do for each small operation.
+
+    Args:
+        total: flat -> a tensor of no dimensions.
+        flat: where the gradient is taken.
+
+    Returns:
+        one tensor for each of `flat`; zeros for those that `total` does not depend on.
+
+    >>> gradient_of(lambda flat: (flat[0] ** 2).sum(), (torch.tensor([3.0]), torch.tensor([1.0])))
+    (tensor([6.]), tensor([0.]))
+    """
+    again = torch.is_grad_enabled()
+    # With inputs that carry no gradient, nobody knows here whether the result should: torch.func does.
+    if under_transform() or (again and not all(leaf.requires_grad for leaf in flat)):
+        gradient: Tensors = torch.func.grad(total)(flat)
+        return gradient
+    with torch.enable_grad():
+        # Aliases, so that what `total` sees of the same tensors in other places stays apart.
+        inputs = tuple(leaf.view_as(leaf) if again else leaf.detach().requires_grad_() for leaf in flat)
+        value = total(inputs)
+        if not value.requires_grad:
+            return tuple(torch.zeros_like(leaf) for leaf in flat)
+        return torch.autograd.grad(
+            value, inputs, create_graph=again, allow_unused=True, materialize_grads=True
+        )
+
+
+def gradient_at(point: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
+    """Differentiate a number by one tensor, once: `gradient_of` for a gradient that nothing differentiates.
+
+    >>> gradient_at(torch.tensor([3.0]), lambda x: (x**2).sum())
+    tensor([6.])
+    """
+    with torch.no_grad():
+        (gradient,) = gradient_of(lambda flat: total(flat[0]), (point,))
+    return gradient
+
+
+def under_transform() -> bool:
+    """Whether a transform of `torch.func` is at work, or a graph is traced (`make_fx`)."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
+    )
+
+
+def in_parts(step: Step, parts: Callable[[Tree, Tree, Tree], Iterable[Tree]]) -> Step:
+    """Make one step of several: on parts of the data, or on all of them again and again.
+
+    The whole is a step like any other: estimators of the gradient through it see all that happens within,
+    what `parts` computes included, and keep in memory what is between such steps, not within them.
+
+    Args:
+        step: one of those which it is made of.
+        parts: (theta, phi, data) -> what these see, one after the other, theta being as it is before them.
+
+    >>> from bilevel.optimizers import sgd
+    >>> step = inner_step(lambda theta, phi, data: (theta - data) ** 2, sgd(0.25))
+    >>> twice = in_parts(step, lambda theta, phi, data: (data, data))
+    >>> twice(torch.tensor([0.0]), sgd(0.25).init(None), None, torch.tensor([4.0]))[0]
+    tensor([3.])
+    """
+
+    def whole(theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
+        for part in parts(theta, phi, data):
+            theta, opt_state = step(theta, opt_state, phi, part)
+        return theta, opt_state
+
+    return whole
+
+
+def _descend(
+    optimizer: Optimizer, gradient: Tree, theta: Tree, opt_state: Tree, data: Tree
+) -> tuple[Tree, Tree]:
+    optimizer = optimizer(data) if callable(optimizer) else optimizer
+    updates, opt_state = optimizer.update(gradient, opt_state, params=theta, inplace=False)
+    return tree_map(torch.add, theta, updates), opt_state

@@ -1,0 +1,124 @@
+"""Nests of tensors: dicts, lists, tuples and NamedTuples, flattened in one fixed order.
+
+Everything that is differentiated here is first flattened to a tuple of tensors: optree sorts the keys of a
+dict and torch's own trees do not, so one of the two has to be the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeGuard, cast
+
+import optree
+import torch
+from torch import Tensor
+
+from games.core import require
+
+Tree = Any
+"""A nest of tensors; None is an empty nest."""
+
+Tensors = tuple[Tensor, ...]
+
+NAMESPACE = "torchopt"
+"""The optree namespace; TorchOpt's, so that its states and ours flatten alike."""
+
+
+def is_floating(leaf: object) -> TypeGuard[Tensor]:
+    """Whether a leaf is a tensor that can carry a gradient."""
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+
+
+def leaves(tree: Tree) -> list[Any]:
+    """List the leaves, in the tree's order.
+
+    >>> leaves({"b": 1, "a": (2, None)})
+    [2, 1]
+    """
+    if isinstance(tree, Tensor):  # most trees here: taking them apart would cost more than small operations
+        return [tree]
+    return optree.tree_leaves(tree, namespace=NAMESPACE)
+
+
+def paths(tree: Tree) -> list[str]:
+    """Name the leaves, in the tree's order; a tree that is one leaf is named "(itself)".
+
+    >>> paths({"b": 1, "a": (2, 3)})
+    ['a/0', 'a/1', 'b']
+    """
+    return ["/".join(map(str, path)) or "(itself)" for path in optree.tree_paths(tree, namespace=NAMESPACE)]
+
+
+def structure(tree: Tree) -> Any:
+    """What is left of a tree without its leaves; two of them can be compared."""
+    return optree.tree_structure(tree, namespace=NAMESPACE)
+
+
+def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+    """Apply a function leaf by leaf.
+
+    >>> tree_map(lambda x, y: x + y, {"a": 1, "b": 2}, {"a": 10, "b": 20})
+    {'a': 11, 'b': 22}
+    """
+    if isinstance(tree, Tensor):
+        return function(tree, *others)
+    return optree.tree_map(function, tree, *others, namespace=NAMESPACE)
+
+
+def detach(tree: Tree) -> Tree:
+    """Cut every tensor from whatever graph it belongs to; other leaves stay as they are."""
+    return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, tree)
+
+
+def split_floating(tree: Tree) -> tuple[Tensors, Callable[[Sequence[Tensor]], Tree]]:
+    """Take the floating tensors out of a tree.
+
+    Returns:
+        them, and the function that builds the tree again around others in their place. Integer tensors and
+        whatever else the tree holds stay inside that function, as they are.
+
+    >>> floating, rebuild = split_floating({"count": torch.tensor(3), "trace": torch.tensor(1.0)})
+    >>> rebuild([2 * floating[0]])
+    {'count': tensor(3), 'trace': tensor(2.)}
+    """
+    if is_floating(tree):
+        return (tree,), _only
+    flat, spec = optree.tree_flatten(cast(Any, tree), namespace=NAMESPACE)
+    places = [place for place, leaf in enumerate(flat) if is_floating(leaf)]
+
+    def rebuild(floating: Sequence[Tensor]) -> Tree:
+        filled = list(flat)
+        for place, leaf in zip(places, floating, strict=True):
+            filled[place] = leaf
+        return optree.tree_unflatten(spec, filled)
+
+    return tuple(flat[place] for place in places), rebuild
+
+
+def _only(floating: Sequence[Tensor]) -> Tree:
+    """The tree that is a single leaf."""
+    (leaf,) = floating
+    return leaf
+
+
+def batch_shape(tree: Tree, batch_dims: int) -> tuple[int, ...]:
+    """Read the leading axes that all leaves share.
+
+    Raises:
+        ValueError: they do not share `batch_dims` leading axes.
+
+    >>> batch_shape([torch.zeros(4, 2, 3), torch.zeros(4, 2)], 2)
+    (4, 2)
+    """
+    shapes = sorted({tuple(leaf.shape[:batch_dims]) for leaf in leaves(tree)})
+    require(
+        len(shapes) == 1 and len(shapes[0]) == batch_dims,
+        f"With batch_dims={batch_dims} all leaves must share that many leading axes, but they begin with "
+        f"{' and '.join(map(str, shapes))}.",
+    )
+    return shapes[0]
+
+
+def cast_floating(tree: Tree, dtype: torch.dtype) -> Tree:
+    """Convert the floating tensors of a tree."""
+    return tree_map(lambda leaf: leaf.to(dtype) if is_floating(leaf) else leaf, tree)

@@ -1,1 +1,0 @@
-"""Runs: configuration, folders that resume, statistics."""

@@ -1,0 +1,5 @@
+"""Experiments: configurations, runs that resume, comparisons and statistics over seeds."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

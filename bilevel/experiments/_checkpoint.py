@@ -1,0 +1,212 @@
+"""Checkpoints: tensors and numbers only, loaded without executing anything."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optree
+import torch
+from torch import Tensor
+
+from bilevel.core import NAMESPACE, leaves, paths
+from bilevel.experiments._files import Mark, write_whole
+from bilevel.experiments._metrics import Marks
+from games.core import require
+
+FORMAT = "bilevel-checkpoint/3"
+EARLIER = ("bilevel-checkpoint/1", "bilevel-checkpoint/2")
+"""Formats of versions that drew all seeds from one stream."""
+UNSEALED, SEALED = b"\x00\x00", b"\x40\x00"
+"""How a zip file ends that has no comment, and what stands before a comment of 64 letters: its length."""
+CONTENT = {
+    "format": str,
+    "marks": dict,
+    "seconds": float,
+    "settings": str,
+    "steps_run": str,
+    "names": list,
+    "leaves": list,
+}
+
+
+class Checkpoint(NamedTuple):
+    """Where a run stood."""
+
+    state: Any
+    """The learner's state."""
+    marks: Marks
+    """How far each file of metrics was written, with its check sum."""
+    seconds: float
+    """Seconds spent in training so far."""
+    settings: str = ""
+    """The settings it was made with, as JSON; "" where nobody will ask."""
+    steps_run: str = ""
+    """How its steps ran where they were to be compiled, "compiled" or "eagerly"; "" where they were not."""
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; the one before stays.
+    """
+    content = {
+        "format": FORMAT,
+        "marks": {name: tuple(mark) for name, mark in checkpoint.marks.items()},
+        "seconds": checkpoint.seconds,
+        "settings": checkpoint.settings,
+        "steps_run": checkpoint.steps_run,
+        "names": paths(checkpoint.state),
+        "leaves": leaves(checkpoint.state),
+    }
+    memory = io.BytesIO()  # torch.save to a full disk would raise RuntimeError rather than OSError
+    torch.save(content, memory)
+    sealed = seal(memory.getvalue())
+    write_whole(path, lambda file: file.write(sealed))
+
+
+def seal(data: bytes) -> bytes:
+    """Give a zip file without a comment the SHA-256 sum of itself as its comment; it stays a zip file.
+
+    The sums within a zip file cover its entries alone, and not where these begin.
+    """
+    body = data[: -len(UNSEALED)]
+    return body + SEALED + hashlib.sha256(body).hexdigest().encode()
+
+
+def _is_sealed(data: bytes) -> bool:
+    """Whether data is what `seal` gave, to the last bit."""
+    body = data[: -len(SEALED) - 2 * hashlib.sha256().digest_size]
+    return seal(body + UNSEALED) == data
+
+
+def load_checkpoint(path: Path, like: Any) -> Checkpoint:
+    """Read a checkpoint back into the structure of `like`; nothing in the file is executed.
+
+    Args:
+        path: the file.
+        like: a state of the same learner, for instance `learner.init(seed)`.
+
+    Raises:
+        ValueError: there is no such file, it is damaged, it is no checkpoint of ours, or it belongs to
+            another learner (says which of these, and where).
+    """
+    content = _read(path)
+    names, saved, new = paths(like), content["leaves"], leaves(like)
+    require(
+        content["names"] == names,
+        f"{path} belongs to another learner: it holds {', '.join(content['names'])}; "
+        f"this one has {', '.join(names)}.",
+    )
+    for name, old, fresh in zip(names, saved, new, strict=True):
+        require(
+            old.shape == fresh.shape and old.dtype == fresh.dtype,
+            f"{path} belongs to another learner: its {name} is {old.dtype} {list(old.shape)}, "
+            f"not {fresh.dtype} {list(fresh.shape)}.",
+        )
+    moved = [old.to(fresh.device).contiguous() for old, fresh in zip(saved, new, strict=True)]
+    state = optree.tree_unflatten(optree.tree_structure(like, namespace=NAMESPACE), moved)
+    marks = {name: Mark(*mark) for name, mark in content["marks"].items()}
+    return Checkpoint(state, marks, content["seconds"], content["settings"], content["steps_run"])
+
+
+def read_leaf(path: Path, name: str) -> Tensor:
+    """Read one tensor of a checkpoint by its name in the state.
+
+    Raises:
+        ValueError: as `load_checkpoint`; or the checkpoint has no such tensor.
+    """
+    content = _read(path)
+    require(name in content["names"], f"{path} has no {name}; it holds {', '.join(content['names'])}.")
+    leaf: Tensor = content["leaves"][content["names"].index(name)]
+    return leaf
+
+
+def read_outer_step(path: Path) -> int:
+    """Read after how many outer steps a checkpoint was made.
+
+    Raises:
+        ValueError: as `load_checkpoint`; or the checkpoint does not say.
+    """
+    return outer_step_of(path, read_leaf(path, "outer_step"))
+
+
+def outer_step_of(path: Path, leaf: Tensor) -> int:
+    """How many outer steps a state has taken, as a checkpoint says.
+
+    Raises:
+        ValueError: it is no whole number from 0.
+    """
+    fits = leaf.shape == () and leaf.dtype == torch.int64 and int(leaf) >= 0
+    require(fits, f"{path} does not say after how many outer steps it was made.")
+    return int(leaf)
+
+
+def read_settings(path: Path) -> str:
+    """Read the settings that a checkpoint was made with, as JSON.
+
+    Raises:
+        ValueError: as `load_checkpoint`.
+    """
+    settings: str = _read(path)["settings"]
+    return settings
+
+
+def _is_plain(leaf: object) -> bool:
+    """Whether this is a tensor of numbers on the CPU, and not sparse, quantized or a parameter."""
+    return (
+        type(leaf) is Tensor
+        and leaf.device.type == "cpu"
+        and leaf.layout == torch.strided
+        and not (leaf.is_quantized or leaf.requires_grad or leaf.is_conj() or leaf.is_neg())
+    )
+
+
+def _is_mark(found: object) -> bool:
+    if not (isinstance(found, tuple) and len(found) == 2):
+        return False
+    size, digest = found
+    return type(size) is int and size >= 0 and isinstance(digest, str)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's content, sure to be of our form."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"There is no checkpoint {path}.") from None
+    require(
+        _is_sealed(data) or data[-len(UNSEALED) :] == UNSEALED,  # torch.save alone, of something else
+        f"{path} is damaged: its check sum does not fit; nothing in it was executed.",
+    )
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as parts:  # what is not compressed is no larger in memory
+            stored = all(part.compress_type == zipfile.ZIP_STORED for part in parts.infolist())
+        content: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True) if stored else None
+    except Exception as error:  # a damaged file can make the reader fail in any way at all
+        raise ValueError(
+            f"{path} is damaged, or it is not a checkpoint of this toolkit; nothing in it was executed."
+        ) from error
+    require(
+        not isinstance(content, dict) or content.get("format") not in EARLIER,
+        f"{path} was made by an earlier version, which drew all seeds from one random stream, and cannot be "
+        "gone on from to the same numbers: train the run anew in another folder.",
+    )
+    ours: bool = (
+        isinstance(content, dict)
+        and all(isinstance(content.get(key), kind) for key, kind in CONTENT.items())
+        and content["format"] == FORMAT
+        and len(content["names"]) == len(content["leaves"])
+        and all(isinstance(name, str) for name in content["names"])
+        and all(map(_is_plain, content["leaves"]))
+        and 0 <= content["seconds"] < math.inf
+        and all(isinstance(name, str) and _is_mark(mark) for name, mark in content["marks"].items())
+    )
+    require(ours, f"{path} is not a checkpoint of the form {FORMAT}; nothing in it was executed.")
+    found: dict[str, Any] = content
+    return found

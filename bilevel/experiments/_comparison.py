@@ -1,0 +1,189 @@
+"""Several methods on one game under the same conditions, in one folder that is taken up where it stands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bilevel.experiments._config import RunConfig, load_config
+from bilevel.experiments._differences import differences, listed
+from bilevel.experiments._folder import Results, RunFolder, create_run, is_new, load_results
+from bilevel.experiments._joining import join_results, joined_where_possible
+from bilevel.experiments._presets import preset
+from bilevel.experiments._statistics import require_seeds
+from bilevel.methods import METHODS, Placement
+from games.core import Game, require
+
+USUAL = ("selfish", "prosocial", "fixed", "tos")
+"""What is compared where nobody says what."""
+CONDITIONS = ("game_name", "game", "seeds", "evaluation_episodes")
+"""What must be the same for methods to be compared; a game's settings have its horizon."""
+LABEL = re.compile(r"[a-z0-9][a-z0-9_-]*")
+"""A label is also the name of a folder, and stands before a dot on the command line; some file systems, and
+marl-eval, take capitals for small letters."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run for each method, all under the same conditions.
+
+    Raises:
+        ValueError: there is one method only, a label is no word, there are too few seeds for an interval, the
+            runs differ in what they must share, or a method does not apply to the game (says why, and which
+            do).
+
+    >>> from bilevel.experiments._config import default_config
+    >>> configs = {name: default_config("chicken", name) for name in ("selfish", "tos")}
+    >>> list(Comparison(configs).configs)
+    ['selfish', 'tos']
+    """
+
+    configs: Mapping[str, RunConfig]
+    """Label -> run; what the others are compared with comes first."""
+
+    def __post_init__(self) -> None:
+        count = len(self.configs)
+        require(count >= 2, f"A comparison needs 2 methods or more, not {count}.")
+        for label in self.configs:
+            require(
+                LABEL.fullmatch(label) is not None,
+                f"A method is called by small letters, digits, - and _, not {label!r}: choose a label, as "
+                "in mine=NAME.",
+            )
+        require_comparable(self.configs)
+        for label, config in self.configs.items():
+            _require_applies(label, config)
+
+    def folders(self, path: Path) -> dict[str, RunFolder]:
+        """A folder for each run, in one: those that an earlier comparison left, and new ones.
+
+        Args:
+            path: the folder of the comparison.
+
+        Raises:
+            ValueError: a folder holds a run with other settings (says which; nothing is made), or none, or
+                cannot be made.
+        """
+        for label, config in self.configs.items():
+            if not is_new(path / label):
+                require_same_run(path / label, config)
+        return {label: find_or_create(path / label, config) for label, config in self.configs.items()}
+
+
+def find_or_create(path: Path, config: RunConfig) -> RunFolder:
+    """A folder for this run: a new one, or the one that an earlier, perhaps interrupted, command left.
+
+    Raises:
+        ValueError: as `create_run`; or the folder holds no run, or one with other settings (says which).
+    """
+    if is_new(path):
+        return create_run(config, path)
+    require_same_run(path, config)
+    return RunFolder(path)
+
+
+def require_same_run(path: Path, config: RunConfig) -> None:
+    """Raise ValueError, naming the settings, unless the folder holds a run with exactly these."""
+    found = differences(load_config(RunFolder(path).config), config)
+    require(
+        not found,
+        f"{path} holds a run with other settings ({listed(found, '{0} there, {1} here')}): nothing is "
+        "overwritten, so choose another folder with --out.",
+    )
+
+
+def require_comparable(configs: Mapping[str, RunConfig]) -> None:
+    """Raise ValueError unless runs may be compared: enough seeds, and the same game, seeds and evaluation.
+
+    Args:
+        configs: label -> run; the first is what the others are compared with.
+
+    >>> import dataclasses
+    >>> from bilevel.experiments._config import default_config
+    >>> one, other = default_config("chicken", "selfish"), default_config("chicken", "tos")
+    >>> require_comparable({"selfish": one, "tos": dataclasses.replace(other, seeds=8)})
+    Traceback (most recent call last):
+    ValueError: tos cannot be compared with selfish: they differ in seeds (8, not 32).
+    """
+    (first, config), *others = configs.items()
+    for label, against in others:
+        found = {
+            name: values
+            for name, values in differences(against, config).items()
+            if name.partition(".")[0] in CONDITIONS
+        }
+        require(
+            not found,
+            f"{label} cannot be compared with {first}: they differ in {listed(found, '({0}, not {1})')}.",
+        )
+    require_seeds(config.seeds)
+
+
+def load_comparison(paths: Sequence[Path]) -> dict[str, Results]:
+    """Read finished runs of one game that may be compared.
+
+    Runs of the same settings whose seeds follow one another are joined into one (`join_results`).
+
+    Args:
+        paths: their folders; the first is what the others are compared with.
+
+    Returns:
+        label -> run. The label is the method's name, or the folder's where runs share a method.
+
+    Raises:
+        ValueError: there is one run only, or one twice, a folder holds no finished run, or the runs cannot be
+            compared (says why).
+    """
+    places = [path.resolve() for path in paths]
+    require(len(paths) >= 2, f"A comparison needs 2 runs or more, not {len(paths)}.")
+    for path, place in zip(paths, places, strict=True):
+        require(places.count(place) == 1, f"{path} is named twice: name every run once.")
+    parts = [load_results(RunFolder(path)) for path in paths]
+    groups = joined_where_possible(parts)
+    runs = [join_results([parts[place] for place in group]) for group in groups]
+    require(
+        len(runs) >= 2, "A comparison needs 2 runs or more, and these are one: they differ in seeds alone."
+    )
+    labels: list[str] = [run.config.method_name for run in runs]
+    for names in ([place.name for place in places], [str(path) for path in paths]):
+        labels = labels if len(set(labels)) == len(labels) else [names[group[0]] for group in groups]
+    found = dict(zip(labels, runs, strict=True))
+    require_comparable({label: run.config for label, run in found.items()})
+    return found
+
+
+def applicable_methods(game_name: str, game: Game) -> list[str]:
+    """The methods that apply to a game with their usual settings.
+
+    Args:
+        game_name: what it is called, for its presets.
+        game: with its settings.
+
+    >>> import games
+    >>> applicable_methods("chicken", games.make("chicken"))[:2]
+    ['selfish', 'prosocial']
+    """
+    return [name for name in METHODS if not _refusal(game_name, game, name)]
+
+
+def _refusal(game_name: str, game: Game, method_name: str) -> str:
+    try:
+        preset(game_name, method_name)[1].build(game, Placement())
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _require_applies(label: str, config: RunConfig) -> None:
+    try:
+        config.method.build(config.game, config.placement)
+    except ValueError as error:
+        others = [
+            name for name in applicable_methods(config.game_name, config.game) if name != config.method_name
+        ]
+        raise ValueError(
+            f"{label} does not apply to {config.game_name}: {error} Other methods that apply: "
+            f"{', '.join(others) or 'none'}."
+        ) from error

@@ -1,0 +1,345 @@
+"""Files and folders that are written whole or not at all, and files that one process holds alone.
+
+Files that only grow, with a running check sum of all that was written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from games.core import require
+
+if sys.platform != "win32":
+    import fcntl
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""A disk is full: no fault of the place that was chosen."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file beside its place, bring it to the disk, then move it into place.
+
+    A reader, or a crash, or a full disk never sees half a file; what stood there before stays until then.
+    Parts of the same file that killed processes left beside it are removed.
+
+    Args:
+        path: the file.
+        write: writes the content to the open binary file it is given.
+
+    Raises:
+        OSError: the file cannot be written; what stood there before still does.
+    """
+    remove_parts(path)
+    beside = _part(path)
+    try:
+        with beside.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def require_regular(folder: Path) -> None:
+    """Refuse a folder that holds something else than files and folders.
+
+    Reading a pipe waits for somebody to write, and reading a device may never end.
+
+    Raises:
+        ValueError: it holds a pipe, a device or a link to one (says which).
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            kind = path.stat().st_mode
+        except OSError:  # a link that leads nowhere is refused when it is read
+            continue
+        require(
+            stat.S_ISREG(kind) or stat.S_ISDIR(kind),
+            f"{path} is a pipe or a device, not a file: nothing was read from it; remove it.",
+        )
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON holds.
+
+    Raises:
+        ValueError: it is no JSON, in UTF-8, or is nested too deeply.
+
+    >>> parse_json("[" * 100_000)
+    Traceback (most recent call last):
+    ValueError: it is nested too deeply
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_whole` for UTF-8 text."""
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what killed processes left beside a file while they wrote it."""
+    for part in abandoned_parts(path):
+        part.unlink(missing_ok=True)
+
+
+def make_folder(path: Path, name: str, text: str) -> None:
+    """Make a folder that holds its first file from the moment it is there; a vacant one is taken over.
+
+    Args:
+        path: the folder; parents are made.
+        name: of the file.
+        text: of the file, written as UTF-8.
+
+    Raises:
+        FileExistsError: there is something at this place, and it is not `vacant`.
+        OSError: the folder or the file cannot be made; nothing is left of them.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise _error(errno.ENOTDIR, path.parent) from None
+    if not vacant(path, name):
+        raise _error(errno.EEXIST, path)
+    if path.exists():
+        write_text(path / name, text)
+        return
+    for part in abandoned_parts(path):
+        _remove_folder(part, name)
+    beside = _part(path)
+    try:
+        beside.mkdir()
+        write_text(beside / name, text)
+        beside.rename(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
+            raise _error(errno.EEXIST, path) from None
+        raise
+    finally:
+        _remove_folder(beside, name)
+
+
+def vacant(path: Path, name: str) -> bool:
+    """Whether a folder with this first file can be made here: nothing is there, or an empty folder.
+
+    A folder whose making was cut short is empty, or holds a part of its first file.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     vacant(Path(folder), "config.json"), vacant(Path(folder, "new"), "config.json")
+    (True, True)
+    """
+    if not path.is_dir():
+        return not path.exists() and not path.is_symlink()
+    return set(path.iterdir()) <= set(abandoned_parts(path / name))
+
+
+def abandoned_parts(path: Path) -> list[Path]:
+    """What processes that are gone left beside a file or folder while they wrote it.
+
+    Only names that `write_whole` and `make_folder` themselves give for this very file are listed: whatever
+    else lies in the folder belongs to somebody else.
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.part", re.ASCII)
+    found = [(place, name.fullmatch(place.name)) for place in path.parent.glob(".*.part")]
+    return [place for place, fits in found if fits and not _running(int(fits[1]))]
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _running(process: int) -> bool:
+    """Whether another process of this number is there; this one has nothing half written."""
+    if process == os.getpid():
+        return False
+    if sys.platform == "win32":
+        return True  # os.kill would end it
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _remove_folder(folder: Path, name: str) -> None:
+    """Remove a folder with its first file, and parts of that; with anything else in it, it stays."""
+    if folder.is_dir():
+        remove_parts(folder / name)
+        (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _error(number: int, path: Path) -> OSError:
+    """The OSError, of its own class, that the system gives this number to."""
+    return OSError(number, os.strerror(number), str(path))
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Hold an existing file for one process alone; give False if another one has it.
+
+    The claim is an advisory lock (flock) that ends with the process, however that ends: nothing is left to
+    clean up after kill -9. Windows, and file systems without such locks, give everybody True.
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     with claimed(Path(file.name)) as first, claimed(Path(file.name)) as second:
+    ...         print(first, second)
+    True False
+    """
+    with path.open("r+b") as file:
+        yield _lock(file)
+
+
+def _lock(file: BinaryIO) -> bool:
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    return True
+
+
+SPILL = 4_000_000
+"""So many bytes wait in memory at most."""
+CHUNK = 1_000_000
+REMEDY = (
+    "put back a copy of it, or delete checkpoint.pt beside it, and the run starts again from its beginning."
+)
+
+
+class Mark(NamedTuple):
+    """How far a file was written."""
+
+    size: int
+    """Bytes."""
+    digest: str
+    """The SHA-256 sum of the first `size` bytes, in hexadecimal."""
+
+
+class AppendedFile:
+    """A file that is written at its end; `go_back` finds a mark again, and forgets what came after it.
+
+    The check sum goes along, so that a mark costs nothing, however long the file is.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._waiting = bytearray()
+        self._sum, self._size = hashlib.sha256(), 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was written, nor waits to be."""
+        return not self._size and not self._waiting
+
+    @property
+    def mark(self) -> Mark:
+        """How far the file is written."""
+        return Mark(self._size, self._sum.hexdigest())
+
+    def write(self, data: bytes) -> None:
+        """Add to the end; what was added is sure to be on the disk after `flush` only.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._waiting += data
+        if len(self._waiting) >= SPILL:
+            self._append(sync=False)
+
+    def flush(self) -> None:
+        """Bring everything to the disk.
+
+        Raises:
+            OSError: it cannot be written; a part may have been, which `go_back` takes away again.
+        """
+        self._append(sync=True)
+
+    def go_back(self, mark: Mark | None) -> None:
+        """Forget what was written after a mark, and go on from there; None: from the beginning.
+
+        Raises:
+            ValueError: the file is shorter than that, or has other bytes up to there, or it is a link: then
+                it is left as it is.
+        """
+        require(
+            not self.path.is_symlink(),
+            f"{self.path} is a link, and a run writes into no file that lies elsewhere: put the file here.",
+        )
+        self._waiting.clear()
+        self._sum, self._size = hashlib.sha256(), 0
+        size = mark.size if mark else 0
+        found = self.path.stat().st_size if self.path.exists() else 0
+        require(
+            found >= size,
+            f"{self.path} has {found} bytes, but its checkpoint was made when it had {size}: {REMEDY}",
+        )
+        if not found:
+            return
+        self._sum, self._size = _sum(self.path, size), size
+        require(
+            mark is None or self._sum.hexdigest() == mark.digest,
+            f"{self.path} is damaged, its first {size} bytes are not those that the run wrote: {REMEDY}",
+        )
+        if found > size:
+            os.truncate(self.path, size)
+
+    def _append(self, *, sync: bool) -> None:
+        with self.path.open("ab") as file:
+            file.write(self._waiting)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        self._sum.update(self._waiting)
+        self._size += len(self._waiting)
+        self._waiting.clear()
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 sum of a file, in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return _sum(path, path.stat().st_size).hexdigest()
+
+
+def _sum(path: Path, size: int) -> hashlib._Hash:
+    """The check sum of the first bytes of a file."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while size > 0:
+            data = file.read(min(size, CHUNK))
+            if not data:
+                break
+            found.update(data)
+            size -= len(data)
+    return found

@@ -1,0 +1,206 @@
+"""Metrics on the disk: a CSV file of numbers, and beside it a file for each metric that is an array.
+
+metrics.csv has one row per outer step and seed, readable by pandas as it is. A metric that has more than one
+number per seed, as the sharing matrix of many agents, goes to metrics.NAME.array: one line of JSON that says
+the type and the shape of one outer step, [seed, ...], then these arrays, one after the other, in C order.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from bilevel.experiments._files import AppendedFile, Mark, parse_json
+from games.core import require
+
+KEYS = ("outer_step", "seed")
+FORMAT = "bilevel-array/1"
+NAME = re.compile(r"\w+", re.ASCII)
+"""A metric that is an array stands in the name of its file."""
+
+MOST_IN_EVERY_STEP = 64 * 64
+"""So many numbers per seed a metric may have to be recorded in every outer step."""
+
+Marks = Mapping[str, Mark]
+"""Name of a file -> how far it was written."""
+
+
+class MetricsFile:
+    """Metrics on their way to the disk, where they are after `flush`; `go_back` goes back to a checkpoint.
+
+    Numbers are written so that they are read back to the same bits.
+
+    Args:
+        path: the CSV file; created by the first `flush`, with one line that names the columns.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._table = AppendedFile(path)
+        self._arrays: dict[str, AppendedFile] = {}
+
+    def add(self, outer_step: int, metrics: Mapping[str, Tensor]) -> None:
+        """Add one row per seed: metrics of one outer step, counted from 0, each float [seed, ...].
+
+        Raises:
+            OSError: there was much to write, and it cannot be written.
+        """
+        numbers = {name: values for name, values in metrics.items() if values.dim() == 1}
+        rows = [",".join((*KEYS, *numbers))] if self._table.empty else []
+        columns = [values.tolist() for values in numbers.values()]
+        rows += [
+            f"{outer_step},{seed},{','.join(map(repr, row))}"
+            for seed, row in enumerate(zip(*columns, strict=True))
+        ]
+        self._table.write("".join(f"{row}\n" for row in rows).encode())
+        for name, values in metrics.items():
+            if name not in numbers:
+                self._add_array(name, values.cpu().numpy())
+
+    @property
+    def marks(self) -> dict[str, Mark]:
+        """How far each file is written."""
+        return {file.path.name: file.mark for file in (self._table, *self._arrays.values())}
+
+    def flush(self) -> None:
+        """Bring everything to the disk.
+
+        Raises:
+            OSError: it cannot be written; a part may have been, which `go_back` takes away again.
+        """
+        for file in (self._table, *self._arrays.values()):
+            file.flush()
+
+    def go_back(self, marks: Marks) -> None:
+        """Forget what was written after these marks; without any, all of it.
+
+        Raises:
+            ValueError: a file is not what was written up to its mark (says which), or a mark is of a file of
+                another name; nothing is lost then but what was to be forgotten anyway.
+        """
+        for name in marks:
+            require(self._ours(name), f"{name!r} is no file of metrics beside {self.path}.")
+        self._table.go_back(marks.get(self.path.name))
+        self._arrays = {}
+        for name in sorted(marks.keys() - {self.path.name}):
+            file = AppendedFile(self.path.with_name(name))
+            file.go_back(marks[name])
+            self._arrays[name.split(".")[1]] = file
+        for path in self.path.parent.glob(f"{self.path.stem}.*.array"):
+            if path.name not in marks and self._ours(path.name):
+                path.unlink()
+
+    def _add_array(self, name: str, values: np.ndarray) -> None:
+        if name not in self._arrays:
+            require(
+                NAME.fullmatch(name) is not None,
+                f"A metric that is an array names a file, so call it by letters, digits and _, not {name!r}.",
+            )
+            self._arrays[name] = AppendedFile(array_path(self.path, name))
+        file, data = self._arrays[name], values.astype(values.dtype.newbyteorder("<"), order="C")
+        if file.empty:
+            header = {"format": FORMAT, "dtype": data.dtype.str, "shape": data.shape}
+            file.write(json.dumps(header).encode() + b"\n")
+        file.write(data.tobytes())
+
+    def _ours(self, name: str) -> bool:
+        """Whether this is the name of the CSV file, or of an array beside it."""
+        return name == self.path.name or is_array(self.path, name)
+
+
+def in_every_step(shape: Sequence[int]) -> bool:
+    """Whether a metric, [seed, ...], is recorded in every outer step, or of the final policies alone.
+
+    The sharing matrix of more than 64 agents would take more room than all else that a run writes.
+
+    >>> in_every_step((32,)), in_every_step((32, 64, 64)), in_every_step((32, 65, 65))
+    (True, True, False)
+    """
+    return math.prod(shape[1:]) <= MOST_IN_EVERY_STEP
+
+
+def array_path(path: Path, name: str) -> Path:
+    """The file of a metric that is an array, beside a CSV file.
+
+    >>> array_path(Path("run/metrics.csv"), "share").name
+    'metrics.share.array'
+    """
+    return path.with_name(f"{path.stem}.{name}.array")
+
+
+def is_array(path: Path, name: str) -> bool:
+    """Whether this is the name of the file of an array beside a CSV file.
+
+    >>> is_array(Path("run/metrics.csv"), "metrics.share.array"), is_array(Path("metrics.csv"), "../x.array")
+    (True, False)
+    """
+    first, _, rest = name.partition(".")
+    metric, _, ending = rest.partition(".")
+    return first == path.stem and ending == "array" and NAME.fullmatch(metric) is not None
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Read metrics.NAME.array: [outer step, seed, ...], mapped from the disk rather than copied.
+
+    Raises:
+        ValueError: the file is missing, or it is no such array, or not a whole number of outer steps.
+    """
+    try:
+        with path.open("rb") as file:
+            line = file.readline(1000)
+            size = path.stat().st_size - len(line)
+        header: dict[str, Any] = parse_json(line)
+        dtype, shape = np.dtype(header["dtype"]), tuple(map(int, header["shape"]))
+        step = dtype.itemsize * int(np.prod(shape))
+        whole = (
+            header["format"] == FORMAT and dtype.kind == "f" and step > 0 and size > 0 and size % step == 0
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not an array of metrics: {error}.") from error
+    require(whole, f"{path} is not a whole array of metrics of the form {FORMAT}.")
+    found: np.ndarray = np.memmap(path, dtype, "r", offset=len(line), shape=(size // step, *shape))
+    return found
+
+
+def read_metrics(path: Path, arrays: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Read metrics.csv into arrays [outer step, seed], one per column; the keys themselves are left out.
+
+    Args:
+        path: of the CSV file.
+        arrays: names of files beside it; each is one metric more, [outer step, seed, ...].
+
+    Raises:
+        ValueError: a file is missing or empty, or its rows do not form a full table: every seed in every
+            outer step, in order.
+    """
+    try:
+        header, _, body = path.read_text(encoding="utf-8").partition("\n")
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a table of metrics: {error}.") from error
+    columns = header.split(",")
+    require(
+        tuple(columns[:2]) == KEYS and len(columns) > 2 and body.endswith("\n"),
+        f"{path} is not a whole table of metrics: it begins with {','.join(KEYS)} and ends with a whole row.",
+    )
+    try:
+        table = np.loadtxt(io.StringIO(body), delimiter=",", ndmin=2)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a table of metrics: {error}.") from error
+    steps, seeds = table[:, 0], int(table[-1, 1]) + 1
+    full = (
+        table.shape[1] == len(columns)
+        and len(table) % seeds == 0
+        and np.array_equal(table[:, 1], np.tile(np.arange(seeds), len(table) // seeds))
+        and np.array_equal(steps, np.repeat(steps[0] + np.arange(len(table) // seeds), seeds))
+    )
+    require(full, f"{path} is not a whole table of metrics: it lacks rows or columns.")
+    found = {name: table[:, place].reshape(-1, seeds) for place, name in enumerate(columns) if place >= 2}
+    return found | {name.split(".")[1]: read_array(path.with_name(name)) for name in arrays}

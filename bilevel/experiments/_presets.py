@@ -1,0 +1,132 @@
+"""Settings that work: what a game needs beyond every setting's own default, in one table."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import games
+from bilevel.methods import METHODS, Method
+from games.adapters import ForeignGame
+from games.core import ExactGame, Game, require_name
+
+EXACT: dict[str, Any] = {"inner_learning_rate": 1.0}
+
+SAMPLED: dict[str, Any] = {
+    "inner_learning_rate": 0.3,
+    "entropy": 0.1,
+    "entropy_steps": 200,
+}
+
+GRID: dict[str, Any] = {
+    "activation": "relu",
+    "inner_optimizer": "adam",
+    "inner_learning_rate": 0.03,
+    "episodes": 32,
+    # The bonus is of a whole episode's steps, and most of them pay nothing.
+    "entropy": 0.01,
+    "entropy_steps": 100,
+}
+"""Of games whose observations are planes of a grid."""
+
+FOREIGN: dict[str, Any] = {
+    "inner_optimizer": "adam",
+    "inner_learning_rate": 0.01,
+    # Each is an environment of its own, stepped one after the other.
+    "episodes": 8,
+}
+"""Of environments of others (`games.ForeignGame`), whose rewards and observations have no usual size."""
+
+FEW: dict[str, int] = {"seeds": 4, "evaluation_episodes": 16}
+"""Settings of their runs, for the same reason."""
+
+INNER: dict[str, dict[str, Any]] = {
+    # More levers than one are seldom pulled together by chance: explore longer (docs/starts.md).
+    "escape-room": {"entropy": 0.3},
+    # Times are some tens: steps of 1 would settle routes before anything else has learned (docs/theory.md).
+    "braess": {"inner_learning_rate": 0.5},
+    # Few decisions, worth about 1 each: learn faster.
+    "clans": {"inner_learning_rate": 1.0},
+    "prisoner-corridor": {"inner_learning_rate": 1.0, "entropy": 0.05},
+    "coin-game": GRID | {"hidden": (64,)},
+    # Windows are wide and episodes long: fewer of them, and smaller steps.
+    "cleanup-lio-7x7": GRID | {"inner_learning_rate": 0.01, "episodes": 8},
+    "cleanup-lio-10x10": GRID | {"inner_learning_rate": 0.01, "episodes": 8},
+    # Two must come to the stag in the same step: more episodes until it happens, and try for longer.
+    "stag-hunt-grid": GRID | {"episodes": 64, "entropy_steps": 200},
+    "snowdrift": GRID,
+    "jungle": GRID,
+}
+"""Game name -> the inner loop's settings, on top of those of its kind."""
+
+OTHERWISE: dict[str, dict[str, Any]] = {
+    # More noise, and always: values that saw no other shares do not know what they are worth (docs/ltos.md).
+    "ltos": {
+        "inner_learning_rate": 0.003,
+        "inner_steps": 30,
+        "episodes": 16,
+        "batch_size": 64,
+        "outer_updates": 10,
+        "exploration_decay": 0.95,
+        "noise": 2.0,
+        "noise_always": True,
+    },
+}
+"""Method name -> settings of a method that learns otherwise than by its policies' gradient, in place of those
+above."""
+
+GRIDS = (
+    "prisoner-corridor",
+    "coin-game",
+    "cleanup-lio-7x7",
+    "cleanup-lio-10x10",
+    "stag-hunt-grid",
+    "snowdrift",
+    "jungle",
+)
+"""The games of docs/dilemmas.md that are played on a grid."""
+
+PAIRS: dict[tuple[str, str], dict[str, Any]] = {
+    # Incentives take time to learn; meanwhile the lever must go on being tried.
+    ("escape-room", "lio"): {"entropy": 1.0},
+    # With one inner step some seeds of 20 stay 5 short of the optimum.
+    ("braess", "tos"): {"inner_steps": 5},
+    # Weights shift only while routes still change: these must change slowly.
+    ("braess", "d3c"): {"inner_learning_rate": 0.05},
+    # Nobody gets more than the 10 of the open door.
+    ("escape-room", "d3c"): {"loss_bound": 12.0, "own_weight": 0.9},
+    # Where policies have learned, meta-gradients are noise, and sharing wanders by its step size.
+    ("clans", "tos"): {"outer_learning_rate": 0.01},
+    **{(game, "tos"): {"outer_learning_rate": 0.02} for game in GRIDS},
+    # Gifts of 1, the default, drown rewards that are seldom more (tried on the coin game).
+    **{(game, "gifting"): {"amount": 0.3, "budget": "replenishable"} for game in GRIDS},
+}
+"""(game name, method name) -> settings on top of those."""
+
+
+def sizes(game: Game) -> dict[str, Any]:
+    """Settings of a run that a game needs to be other than usual: how many seeds and episodes.
+
+    >>> sizes(games.make("chicken"))
+    {}
+    """
+    return dict(FEW) if isinstance(game, ForeignGame) else {}
+
+
+def preset(game_name: str, method_name: str) -> tuple[Game, Method]:
+    """Look up a game and a method with the settings that work for this pair.
+
+    Raises:
+        ValueError: there is no such game or method (names the nearest ones).
+
+    >>> game, method = preset("escape-room", "tos")
+    >>> method.entropy
+    0.3
+    """
+    require_name(method_name, METHODS, "method")
+    game = games.make(game_name)
+    method = METHODS[method_name]()
+    kind = EXACT if method.exact and isinstance(game, ExactGame) else SAMPLED
+    kind = FOREIGN if isinstance(game, ForeignGame) else kind
+    usual = OTHERWISE.get(method_name, kind | INNER.get(game_name, {}))
+    return game, dataclasses.replace(method, **(usual | PAIRS.get((game_name, method_name), {})))

@@ -1,0 +1,319 @@
+"""Training a run to its end, in one go or in many, to the same bits.
+
+Stop between two steps, not within one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+
+from bilevel.experiments._allocator import keep_freed_memory
+from bilevel.experiments._checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    outer_step_of,
+    read_outer_step,
+    read_settings,
+    save_checkpoint,
+)
+from bilevel.experiments._compiling import DECIDED_AFTER, how_steps_run, worth_compiling
+from bilevel.experiments._config import RunConfig, from_settings, load_config
+from bilevel.experiments._differences import differences, listed
+from bilevel.experiments._files import claimed, digest_of, parse_json, remove_parts, write_text
+from bilevel.experiments._folder import Results, RunFolder, load_results, write_summary
+from bilevel.experiments._metrics import MetricsFile, in_every_step
+from bilevel.experiments._provenance import RESUMPTIONS, ProvenanceWarning, note_resumption
+from bilevel.methods import Learner, Metrics
+from games.core import require
+
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Signals that ask to stop; Windows has no SIGHUP."""
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+
+
+class Interruption:
+    """While entered, signals that ask to stop are remembered in `signal`, and said at once on standard error.
+
+    A second one is obeyed at once, as KeyboardInterrupt; but not SIGHUP, which a terminal that closes may
+    send twice, and systemd after SIGTERM. A signal that the process was told to ignore, as by `nohup`, stays
+    ignored. Outside the main thread, where Python allows no handlers, nothing is changed.
+
+    >>> with Interruption() as interruption:
+    ...     signal.raise_signal(signal.SIGINT)
+    ...     interruption.signal == signal.SIGINT
+    True
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if not self.signal:
+            self.signal = number
+            _say(number)
+        elif signal.Signals(number).name != "SIGHUP":
+            raise KeyboardInterrupt
+
+
+def _say(number: int) -> None:
+    name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+    sentence = (
+        f"{name}: stopping after this outer step, and saving it. A second one stops at once: what came after "
+        "the last checkpoint is then trained again."
+    )
+    # RuntimeError: the signal came while standard error was being written
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        print(sentence, file=sys.stderr, flush=True)
+
+
+MAY_CHANGE = ("outer_steps", "checkpoint_every", "device", "threads", "compile")
+"""Settings that a run may go on with changed: how far, how safely and where."""
+
+Listener = Callable[[int, Metrics], object]
+"""Told of every outer step: (steps done, metrics)."""
+
+
+class RunInterrupted(Exception):  # noqa: N818 - not an error: everything is saved
+    """A run was stopped by a signal, after saving everything."""
+
+    def __init__(self, folder: Path, done: int, total: int, signal: int) -> None:
+        super().__init__(f"Stopped after {done} of {total} outer steps; nothing is lost.")
+        self.folder, self.signal = folder, signal
+
+
+def train(folder: RunFolder, listener: Listener | None = None) -> Results:
+    """Start or continue a run, to its end; a finished one is only read.
+
+    An interrupted and continued run gives the same bits as one that never stopped, even if it was killed:
+    it goes on from its last checkpoint, and rows of metrics.csv after that are written again.
+
+    Args:
+        folder: from `create_run`, or of an earlier run.
+        listener: told of every outer step.
+
+    Raises:
+        ValueError: the folder is no run, its files are damaged (says which), config.json is no longer what it
+            was, or another process trains it; or the first outer step is refused: then no folder is left.
+        RunInterrupted: SIGINT, SIGTERM or SIGHUP came; everything is saved.
+        KeyboardInterrupt: a second signal came, or one during the evaluation; the last checkpoint stays.
+        FloatingPointError: learning left the finite numbers (says where); the last checkpoint stays, and
+            metrics.csv has the steps up to there.
+        OSError: a file could not be written; the last checkpoint stays.
+    """
+    config = load_config(folder.config)
+    if not folder.finished:
+        with claimed(folder.config) as ours:
+            require(ours, f"Another process is training {folder.path}: wait for it, or stop it.")
+            remove_parts(folder.config)  # of `extend_run`; all other files are written again
+            training = _Training(folder, config)
+            try:
+                training.to_its_end(listener)
+            except ValueError:
+                if not (training.begun or folder.checkpoint.exists()):
+                    folder.discard()
+                raise
+    return load_results(folder)
+
+
+def _settings_of(checkpoint: Path) -> RunConfig:
+    """The settings that a checkpoint was made with.
+
+    Raises:
+        ValueError: it is damaged, or what it holds are none (says why).
+    """
+    text = read_settings(checkpoint)
+    try:
+        return from_settings(parse_json(text))
+    except ValueError as error:
+        raise ValueError(f"{checkpoint} holds settings that cannot be run: {error}") from error
+
+
+def _require_unchanged(folder: RunFolder, config: RunConfig) -> None:
+    """Raise ValueError, naming the settings, if config.json no longer says what the checkpoint began with."""
+    before = _settings_of(folder.checkpoint)
+    found = {name: values for name, values in differences(before, config).items() if name not in MAY_CHANGE}
+    require(
+        not found,
+        f"{folder.config} was changed after the run began ({listed(found, '{0} then, {1} now')}): put back "
+        "what it said, or train a new run with the other settings.",
+    )
+
+
+def extend_run(folder: RunFolder, outer_steps: int) -> None:
+    """Give a run, finished or not, another number of outer steps in all; `train` then takes those it lacks.
+
+    It ends in the same bits as a run that had this number from the start. What was made at its first end,
+    evaluation, summary and figures, is made again.
+
+    Args:
+        folder: of the run.
+        outer_steps: in all, not fewer than it has taken.
+
+    Raises:
+        ValueError: the folder is no run, its files are damaged (says which), or another process trains it; it
+            has taken more outer steps already; or a run of this length would have learned otherwise (says
+            why). Then nothing has changed.
+        OSError: a file could not be written; the run stays, or can be resumed, as it was.
+    """
+    config = load_config(folder.config)
+    if outer_steps == config.outer_steps:
+        return
+    longer = dataclasses.replace(config, outer_steps=outer_steps)
+    with claimed(folder.config) as ours:
+        require(ours, f"Another process is training {folder.path}: wait for it, or stop it.")
+        if folder.finished:
+            load_results(folder)
+        if folder.checkpoint.exists():
+            done = read_outer_step(folder.checkpoint)
+            require(
+                outer_steps >= done,
+                f"{folder.path} has taken {done} outer steps already: it can go on to more, not to "
+                f"{outer_steps}.",
+            )
+            _require_unchanged(folder, longer)
+        settings = json.loads(folder.config.read_text(encoding="utf-8")) | {"outer_steps": outer_steps}
+        folder.summary.unlink(missing_ok=True)  # first: killed in between, the run ends as it did
+        write_text(folder.config, json.dumps(settings, indent=2) + "\n")
+
+
+class _Training:
+    """A run under way.
+
+    Args:
+        folder: of the run; what it holds is taken up.
+        config: the folder's.
+    """
+
+    def __init__(self, folder: RunFolder, config: RunConfig) -> None:
+        torch.set_num_threads(config.threads)
+        keep_freed_memory()
+        self._folder, self._config = folder, config
+        self._learner = config.method.build(config.game, config.placement)
+        self._metrics = MetricsFile(folder.metrics)
+        self._files = {folder.config.name: digest_of(folder.config)}
+        now = Checkpoint(self._learner.init(config.seed), {}, 0.0)
+        if folder.checkpoint.exists():
+            _require_unchanged(folder, config)
+            now = load_checkpoint(folder.checkpoint, like=now.state)
+        self._state, self._saved = now.state, outer_step_of(folder.checkpoint, now.state["outer_step"])
+        self._ran_before = now.steps_run
+        if config.compile == "auto" and self._ran_before == "compiled":
+            self._learner = self._compiled()
+        require(
+            self._saved <= config.outer_steps,
+            f"{folder.checkpoint} was made after {self._saved} outer steps, but {folder.config} asks for "
+            f"{config.outer_steps} only.",
+        )
+        self._metrics.go_back(now.marks)
+        note_resumption(folder.path, json.loads(folder.config.read_text()), "outer_step", self._saved)
+        self._began = time.perf_counter() - now.seconds
+
+    def to_its_end(self, listener: Listener | None) -> None:
+        """Train what is left, then evaluate."""
+        total = self._config.outer_steps
+        with Interruption() as interruption:
+            while self._done < total and not interruption.signal:
+                self._advance(listener)
+                if self._done % self._config.checkpoint_every == 0:
+                    self._save()
+            if self._saved < self._done:
+                self._save()
+        if interruption.signal:
+            raise RunInterrupted(self._folder.path, self._done, total, interruption.signal)
+        self._finish(seconds=time.perf_counter() - self._began)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to keep: an outer step that was taken, now or before."""
+        return self._done > 0
+
+    @property
+    def _done(self) -> int:
+        return int(self._state["outer_step"])
+
+    def _compiled(self) -> Learner:
+        placement = dataclasses.replace(self._config.placement, compile=True)
+        return self._config.method.build(self._config.game, placement)
+
+    def _advance(self, listener: Listener | None) -> None:
+        if self._done == DECIDED_AFTER and self._config.compile == "auto" and not self._ran_before:
+            worth = worth_compiling(self._learner, self._state, self._config.outer_steps)
+            self._learner = self._compiled() if worth else self._learner
+            self._ran_before = "" if worth else "eagerly"
+        try:
+            self._state, measured = self._learner.update(self._state)
+        except FloatingPointError as error:
+            self._metrics.flush()
+            found = f"the last checkpoint, after {self._saved} outer steps, is {self._folder.checkpoint}"
+            raise FloatingPointError(
+                f"{error} The run stopped in outer step {self._done}; "
+                f"{found if self._saved else f'{self._folder.path} has no checkpoint yet'}."
+            ) from error
+        recorded = {name: values for name, values in measured.items() if in_every_step(values.shape)}
+        self._metrics.add(self._done - 1, recorded)
+        if listener is not None:
+            listener(self._done, measured)
+
+    def _save(self) -> None:
+        self._metrics.flush()
+        ran = how_steps_run(self._learner)
+        if ran and self._ran_before and ran != self._ran_before:
+            warnings.warn(
+                f"The steps of {self._folder.path} ran {self._ran_before} before, and now run {ran}, which "
+                "rounds differently: from here on its numbers differ in their last digits from those of a "
+                "run that was not stopped.",
+                ProvenanceWarning,
+                stacklevel=2,
+            )
+        self._ran_before = ran or self._ran_before
+        now = Checkpoint(
+            self._state,
+            self._metrics.marks,
+            time.perf_counter() - self._began,
+            json.dumps(dataclasses.asdict(self._config)),
+            self._ran_before,
+        )
+        save_checkpoint(self._folder.checkpoint, now)
+        self._saved = self._done
+
+    def _finish(self, seconds: float) -> None:
+        """Evaluate the final policies; the summary comes last, because it says that all is there."""
+        steps = self._config.outer_steps
+        final = self._learner.evaluate(self._state, episodes=self._config.evaluation_episodes)
+        evaluation = MetricsFile(self._folder.evaluation)
+        evaluation.go_back({})
+        evaluation.add(steps, final)
+        evaluation.flush()
+        marks = self._metrics.marks | evaluation.marks
+        files = self._files | {name: mark.digest for name, mark in marks.items()}
+        record = self._folder.path / RESUMPTIONS
+        if record.exists():
+            files[record.name] = digest_of(record)
+        write_summary(self._folder.summary, steps, seconds, files)

@@ -1,0 +1,325 @@
+"""Honest numbers over seeds: interquartile means and bootstrap intervals.
+
+They are `scipy.stats.trim_mean` and `scipy.stats.bootstrap` (percentile), written out: SciPy's statistics
+take longer to load than everything else that a run writes down takes to compute.
+
+Is one method better than another? Chances and differences over seeds, with their intervals.
+
+Performance profiles: not one number of all seeds, but how many get how far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+
+from games.core import require
+
+FEWEST_SEEDS = 3
+"""With fewer there is no interval over seeds to speak of."""
+RESAMPLES = 2000
+"""How often seeds are drawn again for an interval."""
+AT_ONCE = 200
+"""Bootstrap samples that are in memory together."""
+TAILS = (0.025, 0.975)
+"""The ends of a 95 % percentile interval."""
+
+
+class Interval(NamedTuple):
+    """An estimate and its 95 % interval; each has the shape of the values without their seed axis."""
+
+    estimate: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """The mean of the middle half over seeds: steadier than the mean, less blind than the median.
+
+    A quarter of the seeds, rounded down, is left out at each end; so with fewer than 4 it is the mean.
+
+    Args:
+        values: [..., seed].
+        axis: which axis counts seeds.
+
+    Returns:
+        [...], in the units of the values.
+
+    Source:
+        Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
+
+    >>> float(interquartile_mean(np.array([0.0, 1.0, 2.0, 100.0])))
+    1.5
+    """
+    values = np.moveaxis(np.asarray(values), axis, -1)
+    seeds = values.shape[-1]
+    cut = seeds // 4
+    return np.asarray(np.partition(values, (cut, seeds - cut - 1))[..., cut : seeds - cut].mean(-1))
+
+
+def require_seeds(seeds: int) -> None:
+    """Raise ValueError where there are too few seeds for an interval.
+
+    >>> require_seeds(2)
+    Traceback (most recent call last):
+    ValueError: An interval over seeds needs 3 seeds or more, but there are 2.
+    """
+    require(
+        seeds >= FEWEST_SEEDS,
+        f"An interval over seeds needs {FEWEST_SEEDS} seeds or more, but there are {seeds}.",
+    )
+
+
+def bootstrap_interval(
+    samples: Sequence[np.ndarray],
+    statistic: Callable[..., np.ndarray],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """A statistic of one or several samples of seeds, with its 95 % percentile bootstrap interval.
+
+    The seeds of each sample are drawn again by themselves: samples are independent, and where a sample stands
+    for a game this is the stratified bootstrap.
+
+    Args:
+        samples: each [..., seed], finite, 3 seeds or more; numbers of seeds may differ, the leading axes not.
+        statistic: of the samples, over their last axis: arrays [..., seed] -> [...].
+        resamples: bootstrap samples, 1 or more.
+        seed: of the bootstrap: the same seed gives the same interval.
+
+    With few seeds the interval is too short, as every bootstrap's: with 8 normal ones, that of the
+    interquartile mean covers the truth about 9 times in 10.
+
+    Raises:
+        ValueError: there are fewer than 3 seeds, or a value is not finite.
+
+    Source:
+        Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
+
+    >>> values = np.arange(8.0)
+    >>> interval = bootstrap_interval((values, values), lambda one, other: one.mean(-1) - other.mean(-1))
+    >>> float(interval.estimate), bool(interval.low < 0 < interval.high)
+    (0.0, True)
+    """
+    for sample in samples:
+        require_seeds(sample.shape[-1])
+        require(
+            bool(np.isfinite(sample).all()), "An interval over seeds needs finite numbers, but some are not."
+        )
+    estimate = np.asarray(statistic(*samples))
+    if all(np.all(sample == sample[..., :1]) for sample in samples):  # every resample is the same
+        return Interval(estimate, estimate, estimate)
+    generator = np.random.default_rng(seed)
+
+    def drawn(sample: np.ndarray, count: int) -> np.ndarray:
+        seeds = sample.shape[-1]
+        return np.asarray(sample[..., generator.integers(0, seeds, (count, seeds))])
+
+    found = [
+        statistic(*(drawn(sample, min(AT_ONCE, resamples - done)) for sample in samples))
+        for done in range(0, resamples, AT_ONCE)
+    ]
+    low, high = np.quantile(np.concatenate(found, axis=-1), TAILS, axis=-1)
+    return Interval(estimate, low, high)
+
+
+def interquartile_interval(values: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """The interquartile mean with its 95 % percentile bootstrap interval over seeds.
+
+    Args:
+        values: [..., seed], 3 seeds or more, finite.
+        resamples: bootstrap samples, 1 or more.
+        seed: of the bootstrap: the same seed gives the same interval.
+
+    Raises:
+        ValueError: as `bootstrap_interval`.
+
+    >>> interval = interquartile_interval(np.arange(8.0))
+    >>> float(interval.estimate), bool(interval.low < 3.5 < interval.high)
+    (3.5, True)
+    """
+    return bootstrap_interval((values,), interquartile_mean, resamples=resamples, seed=seed)
+
+
+def stratified_interval(
+    scores: Sequence[np.ndarray], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """One number for several games: the interquartile mean over all their seeds, with its 95 % interval.
+
+    Seeds are drawn again within each game (a stratified bootstrap), so the games are taken as they are: the
+    interval says how sure the number is for these games, not for others.
+
+    Args:
+        scores: of each game, [seed], made comparable beforehand, for instance as shares of the optimum; 3
+            seeds or more of each. A game with more seeds counts for more.
+        resamples: bootstrap samples, 1 or more.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: there is no game; or as `bootstrap_interval`.
+
+    Source:
+        Agarwal et al., arXiv 2108.13264, with games for tasks.
+
+    >>> float(stratified_interval([np.array([0.0, 0.25, 0.5]), np.full(3, 1.0)]).estimate)
+    0.6875
+    """
+    require(len(scores) > 0, "An aggregate over games needs the scores of 1 game or more.")
+    return bootstrap_interval(
+        scores,
+        lambda *games: interquartile_mean(np.concatenate(games, axis=-1)),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The chance that a seed of one method ends above a seed of another: P(A > B) + P(A = B) / 2.
+
+    It is Mann and Whitney's U over the number of pairs. 0.5 means that neither is better; it does not say by
+    how much one is.
+
+    Args:
+        one: [..., seed], the scores of A; more is better.
+        other: [..., seed], those of B; the number of seeds may differ.
+
+    Returns:
+        [...], from 0 to 1.
+
+    Source:
+        Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
+
+    >>> float(probability_of_improvement(np.array([1.0, 3.0]), np.array([1.0, 2.0])))
+    0.625
+    """
+    seeds, others = one.shape[-1], other.shape[-1]
+    ranks = scipy.stats.rankdata(np.concatenate((one, other), axis=-1), axis=-1)[..., :seeds]
+    return np.asarray((ranks.sum(-1) - seeds * (seeds + 1) / 2) / (seeds * others))
+
+
+def improvement_interval(
+    one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """`probability_of_improvement` with its 95 % percentile bootstrap interval.
+
+    Both methods' seeds are drawn again independently, as if seed i of one had nothing to do with seed i of
+    the other. Where no seed of one reaches any of the other's, the interval is the point 0 or 1, however few
+    they are.
+
+    Args:
+        one: [..., seed], the scores of A, 3 seeds or more.
+        other: [..., seed], those of B, likewise.
+        resamples: bootstrap samples, 1 or more.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: as `bootstrap_interval`.
+
+    >>> [float(part) for part in improvement_interval(np.arange(3.0), np.arange(3.0) - 9)]
+    [1.0, 1.0, 1.0]
+    """
+    return bootstrap_interval((one, other), probability_of_improvement, resamples=resamples, seed=seed)
+
+
+def difference_interval(
+    one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """The difference of two methods' interquartile means, A minus B, with its 95 % bootstrap interval.
+
+    Both methods' seeds are drawn again independently. Whether this interval holds 0 is the question; whether
+    two intervals of one method each overlap is another, which says less.
+
+    Args:
+        one: [..., seed], the scores of A, 3 seeds or more.
+        other: [..., seed], those of B, likewise.
+        resamples: bootstrap samples, 1 or more.
+        seed: of the bootstrap.
+
+    Returns:
+        each part [...], in the units of the scores.
+
+    Raises:
+        ValueError: as `bootstrap_interval`.
+
+    >>> interval = difference_interval(np.arange(8.0) + 9, np.arange(8.0))
+    >>> float(interval.estimate), bool(interval.low > 0)
+    (9.0, True)
+    """
+    return bootstrap_interval(
+        (one, other),
+        lambda drawn, against: interquartile_mean(drawn) - interquartile_mean(against),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def paired_difference_interval(
+    one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """The difference of two interquartile means, A minus B, where seed i of both met the same data.
+
+    As `difference_interval`, but a seed is drawn again with both of its scores, so that what a seed does to
+    both falls out of the interval.
+
+    Args:
+        one: [seed], the scores of A, 3 seeds or more.
+        other: [seed], those of B, seed by seed.
+        resamples: bootstrap samples, 1 or more.
+        seed: of the bootstrap.
+
+    Returns:
+        in the units of the scores.
+
+    Raises:
+        ValueError: as `bootstrap_interval`; or the numbers of seeds differ.
+
+    >>> paired = paired_difference_interval(np.arange(8.0) + 1, np.arange(8.0))
+    >>> [float(part) for part in paired]
+    [1.0, 1.0, 1.0]
+    """
+    require(one.shape == other.shape, f"Pairs need as many seeds, but there are {one.size} and {other.size}.")
+    return bootstrap_interval(
+        (np.stack((one, other)),),
+        lambda both: interquartile_mean(both[0]) - interquartile_mean(both[1]),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> Interval:
+    """The share of seeds whose score is above tau, for every tau, with its 95 % bootstrap interval.
+
+    How many of n seeds drawn again are above tau is binomial, so nothing is drawn: this is the percentile
+    interval of endlessly many resamples. It is one for each tau by itself (pointwise): a whole profile leaves
+    the band somewhere more often than 1 time in 20. A method whose profile is nowhere below another's is
+    better by every measure in which more is better.
+
+    Args:
+        scores: [seed], 3 seeds or more; more is better.
+        thresholds: tau, [threshold], in the units of the scores.
+
+    Returns:
+        each part [threshold], from 0 to 1; it falls as tau grows.
+
+    Raises:
+        ValueError: there are fewer than 3 seeds, a score is NaN, or one of the two has another shape.
+
+    Source:
+        Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264 (the run-score
+        distribution of one task).
+
+    >>> performance_profile(np.array([0.0, 1.0, 1.0, 5.0]), np.array([-1.0, 0.0, 1.0, 5.0])).estimate
+    array([1.  , 0.75, 0.25, 0.  ])
+    """
+    for name, values in (("scores", scores), ("thresholds", thresholds)):
+        require(values.ndim == 1, f"{name} must have one axis, not the shape {values.shape}.")
+    require(not np.isnan(scores).any(), "A performance profile needs scores, but some are NaN.")
+    seeds = len(scores)
+    require_seeds(seeds)
+    share = (scores > thresholds[:, None]).mean(-1)
+    low, high = (scipy.stats.binom.ppf(tail, seeds, share) / seeds for tail in TAILS)
+    return Interval(share, low, high)

@@ -1,0 +1,196 @@
+"""How near an outer gradient is to central finite differences, along directions in phi."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bilevel.core import Tree, cast_floating, counted, detach, leaves, paths, split_floating
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate
+from bilevel.hypergradient._rollout import roll_out
+from games.core import require
+
+RANDOM_DIRECTIONS = 8
+
+
+class Directions(NamedTuple):
+    """Where in phi derivatives are taken."""
+
+    names: tuple[str, ...]
+    """What each is called."""
+    rows: Tensor
+    """Each as a vector of length 1 over all entries of phi, float64 [direction, entry]."""
+
+
+@dataclass(frozen=True)
+class HypergradientCheck:
+    """An outer gradient beside finite differences; `str` says in one sentence how far apart they are."""
+
+    estimator: str
+    """Which estimator was checked."""
+    directions: tuple[str, ...]
+    """Along what the derivatives were taken: entries of phi, or random directions."""
+    estimated: Tensor
+    """Derivatives by the estimator, [direction]; with several objectives [objective, direction]."""
+    differences: Tensor
+    """The same by central finite differences."""
+    noise: float
+    """What rounding alone may make of the norm of their difference."""
+    tolerance: float
+    """The relative error that is allowed."""
+
+    @property
+    def error(self) -> float:
+        """The norm of the difference."""
+        return float((self.estimated - self.differences).norm())
+
+    @property
+    def size(self) -> float:
+        """The greater of the two norms."""
+        return float(torch.maximum(self.estimated.norm(), self.differences.norm()))
+
+    @property
+    def relative_error(self) -> float:
+        """The norm of the difference over the greater of the two norms; 0 where both are 0."""
+        return self.error / self.size if self.size else 0.0
+
+    @property
+    def cosine(self) -> float:
+        """The cosine of the angle between the two; 1 where both are 0, and 0 where one is."""
+        norms = self.estimated.norm() * self.differences.norm()
+        return float((self.estimated * self.differences).sum() / norms) if norms else float(not self.size)
+
+    @property
+    def worst(self) -> tuple[str, float, float]:
+        """Where they differ most: the direction, the estimate, the finite difference."""
+        place = int((self.estimated - self.differences).abs().argmax())
+        name = self.directions[place % len(self.directions)]
+        if self.estimated.ndim > 1:
+            name += f" of objective {place // len(self.directions)}"
+        return name, float(self.estimated.flatten()[place]), float(self.differences.flatten()[place])
+
+    @property
+    def drowned(self) -> bool:
+        """Whether the gradient is so small that rounding noise hides if the two agree."""
+        return self.tolerance * self.size < self.error <= 10 * self.noise and self.size <= 10 * self.noise
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is within the tolerance and the rounding noise; drowned or NaN is not."""
+        return self.error <= self.tolerance * self.size + self.noise and not self.drowned
+
+    def __str__(self) -> str:
+        name, estimated, difference = self.worst
+        verdict = "agrees with" if self.passed else "DIFFERS from"
+        if self.drowned:
+            verdict = f"is too small to be checked (rounding noise is {self.noise:.1e}) by"
+        return (
+            f"{self.estimator} {verdict} finite differences: "
+            f"relative error {self.relative_error:.1e} over {counted(len(self.directions), 'direction')} "
+            f"({self.tolerance:.1e} is allowed), cosine {self.cosine:.6f}, furthest apart at {name}: "
+            f"{estimated:.6g} against {difference:.6g}."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differences:
+    """Central finite differences of the K steps, on data that are given.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    epsilon: float = 1e-5
+    """The step of a difference, in units of phi, above 0. The error is about epsilon^2 times the third
+    derivative: choose it well below the scale on which the steps bend (Adam bends on its own epsilon)."""
+    max_entries: int = 64
+    """Phi is moved entry by entry up to this many, at least 1; beyond, along 8 random directions of length 1,
+    always the same ones."""
+    tolerance: float = 1e-6
+    """The relative error that passes, above 0."""
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "tolerance"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value > 0, f"{name} must be a number above 0, not {value}.")
+        require(self.max_entries >= 1, f"max_entries must be at least 1, not {self.max_entries}.")
+
+    def directions(self, phi: Tree) -> Directions:
+        """Choose unit vectors, or random directions if phi has too many entries."""
+        flat = leaves(phi)
+        size, device = sum(leaf.numel() for leaf in flat), flat[0].device
+        if size <= self.max_entries:
+            entries = (
+                f"{path}{list(index) if index else ''}"
+                for path, leaf in zip(_names(phi), flat, strict=True)
+                for index in itertools.product(*map(range, leaf.shape))
+            )
+            return Directions(tuple(entries), torch.eye(size, dtype=torch.float64, device=device))
+        names = tuple(f"random direction {k}" for k in range(RANDOM_DIRECTIONS))
+        generator = torch.Generator(device).manual_seed(0)
+        draws = torch.randn(len(names), size, generator=generator, dtype=torch.float64, device=device)
+        return Directions(names, draws / draws.norm(dim=1, keepdim=True))
+
+    def take(
+        self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, directions: Tensor, steps: int
+    ) -> Tensor:
+        """Difference the outer loss along each row of `directions`: [direction] or [objective, direction].
+
+        It is a loop over the directions, with 2 K steps for each.
+        """
+        flat, rebuild = split_floating(phi)
+        ends = list(itertools.accumulate(leaf.numel() for leaf in flat))
+
+        def outer_loss(shift: Tensor) -> Tensor:
+            parts = shift.tensor_split(ends[:-1])
+            moved = rebuild([leaf + part.view_as(leaf) for leaf, part in zip(flat, parts, strict=True)])
+            rollout = roll_out(problem, *start, moved, steps)
+            with torch.no_grad():
+                loss = problem.outer_loss(rollout.states[-1][0], moved, rollout.outer_data)
+            return entries_of(loss, problem.several).sum(-1)
+
+        shifts = [self.epsilon * direction for direction in directions]
+        return torch.stack([(outer_loss(s) - outer_loss(-s)) / (2 * self.epsilon) for s in shifts], -1)
+
+    def rounding(self, loss: Tensor) -> float:
+        """What rounding alone may make of one difference of an outer loss of this size."""
+        return 100 * torch.finfo(torch.float64).eps * float(loss.abs().sum()) / self.epsilon
+
+    def check(
+        self,
+        estimate: Estimate,
+        differences: Tensor,
+        directions: Directions,
+        *,
+        estimator: str,
+        several: bool,
+    ) -> HypergradientCheck:
+        """Set an estimate beside differences."""
+        return HypergradientCheck(
+            estimator=estimator,
+            directions=directions.names,
+            estimated=entries_of(estimate.gradient, several) @ directions.rows.T,
+            differences=differences,
+            noise=self.rounding(estimate.outer_loss) * math.sqrt(differences.numel()),
+            tolerance=self.tolerance,
+        )
+
+
+def in_float64(*trees: Tree) -> tuple[Tree, ...]:
+    """Detach trees and convert their floating tensors to float64."""
+    return tuple(cast_floating(detach(tree), torch.float64) for tree in trees)
+
+
+def entries_of(tree: Tree, several: bool) -> Tensor:
+    """Join the leaves to one vector: [entry]; with several objectives [objective, entry]."""
+    return torch.cat([leaf.reshape(*leaf.shape[: int(several)], -1) for leaf in leaves(tree)], -1)
+
+
+def _names(phi: Tree) -> list[str]:
+    """Of the leaves of phi; a phi that is one tensor is called phi."""
+    return ["phi"] if isinstance(phi, Tensor) else paths(phi)

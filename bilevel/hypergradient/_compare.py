@@ -1,0 +1,354 @@
+"""Which estimator suits this problem? Try them all, and measure.
+
+Is an outer gradient right? And which estimator suits this problem? Ask finite differences.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import Any, overload
+
+import scipy
+import torch
+from torch import Tensor
+
+from bilevel.core import Tree, detach, leaves
+from bilevel.hypergradient._agreement import Differences, HypergradientCheck, entries_of, in_float64
+from bilevel.hypergradient._comparison import EstimatorMeasured, EstimatorRefused, HypergradientComparison
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Hypergradient
+from bilevel.hypergradient._named import ESTIMATORS, format_hypergradient, make_hypergradient
+from bilevel.hypergradient._peak_memory import measure_peak
+from bilevel.hypergradient._reference import Reference
+from bilevel.hypergradient._smoothing import SampledEstimate
+from bilevel.hypergradient._unrolled import Unrolled
+from games.core import require
+
+Estimators = Sequence[str | Hypergradient]
+
+MUST_FOLLOW = (
+    "Errors are measured in float64, and the step or a loss uses tensors that do not follow: convert them "
+    "where they are used, as in x.to(theta.dtype), or give everything in float64."
+)
+NORMAL_QUANTILE = 1.96
+"""How many standard errors an estimate's own 95 % interval reaches."""
+
+
+def compare_hypergradients(
+    problem: BilevelProblem,
+    theta: Tree,
+    opt_state: Tree,
+    phi: Tree,
+    *,
+    steps: int,
+    estimators: Estimators | None = None,
+    resamples: int = 8,
+    build: Callable[[str | Hypergradient], Hypergradient] = make_hypergradient,
+    generator: torch.Generator | None = None,
+    reference: Tree | None = None,
+    epsilon: float = 1e-5,
+    max_entries: int = 64,
+    tolerance: float = 1e-6,
+    listener: Callable[[str], object] | None = None,
+) -> HypergradientComparison:
+    """Run estimators on one problem: how far off each one is, how noisy, and what it costs.
+
+    An error is measured in float64, everything else in the precision of what is given. One that does not
+    apply has a row with its reason. What is random is drawn anew `resamples` times: the data, and the draws
+    of an estimator that has a `seed`.
+
+    Args:
+        problem: as for an estimator, like the next three and `steps`.
+        theta: the inner variables at the start.
+        opt_state: the optimizer's state at the start.
+        phi: the outer variables.
+        steps: K, at least 1.
+        estimators: names, text forms or objects; None: every name in `ESTIMATORS`, with the last sqrt(K)
+            steps for `truncated`.
+        resamples: how often everything random is drawn anew, at least 2.
+        build: fits a named estimator to the problem; what it refuses with a ValueError has a row with the
+            reason.
+        generator: what the problem draws its data from: every estimator then sees the same draws, and the
+            generator is afterwards as it was. None: each estimator sees draws of its own.
+        reference: the true gradient, where it is known otherwise (from exact values, say), in the form of an
+            estimate's: the mean over all draws is then compared with it. None: finite differences.
+        epsilon: as in `check_hypergradient`, like the next two.
+        max_entries: how many entries of phi are looked at one by one.
+        tolerance: the relative error that a row's `check` lets pass.
+        listener: told of each estimator before its turn.
+
+    Raises:
+        ValueError: a setting is out of range, there is no such estimator, or the problem itself is not sound.
+
+    >>> from bilevel.optimizers import sgd
+    >>> from bilevel.core._step import inner_step
+    >>> inner = sgd(0.25)
+    >>> problem = BilevelProblem(
+    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
+    ...     outer_loss=lambda theta, phi, data: theta,
+    ... )
+    >>> start = torch.tensor(0.0), inner.init(torch.tensor(0.0)), torch.tensor(1.0)
+    >>> comparison = compare_hypergradients(problem, *start, steps=2, estimators=["unrolled", "one-step"])
+    >>> [round(row.check.relative_error, 6) for row in comparison.measured]  # the truth: 0.75, and 0.5 of it
+    [0.0, 0.333333]
+    """
+    differences = Differences(epsilon=epsilon, max_entries=max_entries, tolerance=tolerance)
+    require(resamples >= 2, f"resamples must be at least 2, not {resamples}.")
+    require(estimators is None or len(estimators) > 0, "estimators must name one at least; None is all.")
+    for named in estimators or ():
+        make_hypergradient(named)
+    start = detach((theta, opt_state, phi))
+    exact_start = in_float64(*start)
+    with _same_draws(generator, resamples) as begin:
+        truth = Reference(problem, exact_start, steps=steps, differences=differences, given=reference)
+        try:
+            truth.look_at_values(resamples, begin)
+        except RuntimeError as error:
+            require("dtype" not in str(error), f"{MUST_FOLLOW} ({str(error).splitlines()[0]})")
+            raise
+        trial = _Trial(problem, start, exact_start, steps, resamples, begin, truth, differences)
+        rows = []
+        for named in _all_estimators(steps, truth.blind) if estimators is None else estimators:
+            text = _text(named)
+            if listener is not None:
+                listener(text)
+            rows.append(trial.row(text, functools.partial(build, named)))
+    return HypergradientComparison(tuple(rows), steps, resamples, truth.name)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What all estimators are put through."""
+
+    problem: BilevelProblem
+    start: tuple[Tree, Tree, Tree]
+    exact_start: tuple[Tree, Tree, Tree]
+    """The same in float64."""
+    steps: int
+    resamples: int
+    begin: Callable[[int], object]
+    """Called before draw number ..."""
+    reference: Reference
+    differences: Differences
+
+    def row(self, text: str, build: Callable[[], Hypergradient]) -> EstimatorMeasured | EstimatorRefused:
+        """Build and measure one estimator, or hear why it does not apply."""
+        try:
+            return self._measure(text, build())
+        except ValueError as error:
+            return EstimatorRefused(text, str(error))
+        except RuntimeError as error:  # torch cannot batch or differentiate something, or has no memory left
+            lines = str(error).splitlines() or [type(error).__name__]
+            return EstimatorRefused(text, f"torch stopped it: {lines[0]}")
+
+    def _measure(self, text: str, estimator: Hypergradient) -> EstimatorMeasured:
+        calls = 0
+
+        def step(*arguments: Tree) -> tuple[Tree, Tree]:
+            nonlocal calls
+            calls += 1
+            return self.problem.step(*arguments)
+
+        self.begin(0)
+        counted = dataclasses.replace(self.problem, step=step)
+        exact = estimator(counted, *self.exact_start, steps=self.steps)
+        step_calls = calls
+        device = leaves(self.start[2])[0].device
+        self.begin(0)
+        _, peak = measure_peak(lambda: estimator(self.problem, *self.start, steps=self.steps), device)
+        gradients, seconds = self._draw(estimator, device)
+        variances = (gradients - gradients[0]).var(0)  # identical draws have none at all
+        check, inside = self._judge(text, exact, gradients, variances)
+        size, spread = float(gradients.mean(0).square().sum()), float(variances.sum())
+        return EstimatorMeasured(
+            estimator=text,
+            check=check,
+            inside_interval=inside,
+            relative_variance=spread / size if size else math.inf if spread else 0.0,
+            seconds=statistics.median(seconds),
+            peak_bytes=peak,
+            step_calls=step_calls,
+        )
+
+    def _draw(self, estimator: Hypergradient, device: torch.device) -> tuple[Tensor, list[float]]:
+        """Estimate on each draw: gradients [draw, entry], or [draw, objective, entry]; and seconds."""
+        gradients, seconds = [], []
+        for draw in range(self.resamples):
+            self.begin(draw)
+            again = _reseeded(estimator, draw)
+            began = time.perf_counter()
+            estimate = again(self.problem, *self.start, steps=self.steps)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds.append(time.perf_counter() - began)
+            gradients.append(entries_of(in_float64(estimate.gradient)[0], self.problem.several))
+        return torch.stack(gradients), seconds
+
+    def _judge(
+        self, text: str, exact: Estimate, gradients: Tensor, variances: Tensor
+    ) -> tuple[HypergradientCheck, float | None]:
+        """Set an estimate beside the reference; with one that was given, the mean over all draws."""
+        several, directions = self.problem.several, self.reference.directions
+        check = self.differences.check(
+            exact, self.reference.values(exact), directions, estimator=text, several=several
+        )
+        errors = None
+        if self.reference.name == "given":
+            check = dataclasses.replace(check, estimated=gradients.mean(0) @ directions.rows.T)
+            reach = float(scipy.special.stdtrit(self.resamples - 1, 0.975)) / math.sqrt(self.resamples)
+            errors = reach * variances.sqrt() if variances.any() else None
+        elif isinstance(exact, SampledEstimate):
+            errors = NORMAL_QUANTILE * entries_of(exact.standard_error, several)
+        if errors is None:
+            return check, None
+        # Errors of different entries count as independent, which they nearly are.
+        reach_along = (errors.square() @ directions.rows.square().T).sqrt()
+        rounding = self.differences.rounding(exact.outer_loss)
+        inside = (check.estimated - check.differences).abs() <= reach_along + rounding
+        return check, float(inside.double().mean())
+
+
+@contextmanager
+def _same_draws(generator: torch.Generator | None, count: int) -> Iterator[Callable[[int], object]]:
+    """Give a function that sets the generator to where draw k begins; afterwards it is as it was."""
+    if generator is None:
+        yield lambda draw: None
+        return
+    before = generator.get_state()
+    seeds = torch.randint(2**62, (count,), generator=generator, device=generator.device).tolist()
+    try:
+        yield lambda draw: generator.manual_seed(seeds[draw])
+    finally:
+        generator.set_state(before)
+
+
+def _all_estimators(steps: int, blind: bool) -> list[str]:
+    """Name every estimator, with the settings it needs; samples draw data of their own where values are
+    blind on shared ones."""
+    needed = {"truncated": f"(steps={math.isqrt(steps - 1) + 1})"}
+    if blind:
+        needed["evolution"] = "(members=True, fresh_data=True)"
+    return [name + needed.get(name, "") for name in ESTIMATORS]
+
+
+def _text(estimator: str | Hypergradient) -> str:
+    """How to name an estimator: as it was asked for, or in the text form, if its class has one."""
+    if isinstance(estimator, str):
+        return estimator
+    return format_hypergradient(estimator) if type(estimator) in ESTIMATORS.values() else repr(estimator)
+
+
+def _reseeded(estimator: Hypergradient, draw: int) -> Hypergradient:
+    """Give an estimator that draws other draws, if it draws at all."""
+    settings: Any = estimator  # a frozen dataclass, as every estimator is
+    drawn = isinstance(getattr(settings, "seed", None), int)
+    other: Hypergradient = dataclasses.replace(settings, seed=settings.seed + draw) if drawn else settings
+    return other
+
+
+_EXACT = Unrolled()
+
+
+@overload
+def check_hypergradient(
+    problem: BilevelProblem,
+    theta: Tree,
+    opt_state: Tree,
+    phi: Tree,
+    *,
+    steps: int,
+    estimator: Hypergradient = ...,
+    epsilon: float = ...,
+    max_entries: int = ...,
+    tolerance: float = ...,
+) -> HypergradientCheck: ...
+@overload
+def check_hypergradient(
+    problem: BilevelProblem,
+    theta: Tree,
+    opt_state: Tree,
+    phi: Tree,
+    *,
+    steps: int,
+    estimators: Estimators | None,
+    epsilon: float = ...,
+    max_entries: int = ...,
+    tolerance: float = ...,
+    **comparison: Any,
+) -> HypergradientComparison: ...
+def check_hypergradient(
+    problem: BilevelProblem,
+    theta: Tree,
+    opt_state: Tree,
+    phi: Tree,
+    *,
+    steps: int,
+    estimator: Hypergradient = _EXACT,
+    estimators: Estimators | EllipsisType | None = ...,
+    epsilon: float = 1e-5,
+    max_entries: int = 64,
+    tolerance: float = 1e-6,
+    **comparison: Any,
+) -> HypergradientCheck | HypergradientComparison:
+    """Compare an estimator, or several, with central finite differences of the same K steps, in float64.
+
+    The estimator runs first, and its data are replayed in every difference. Inputs are converted to float64;
+    what the step and the losses close over must be able to follow. It is a loop over the directions, with
+    2 K steps for each.
+
+    Args:
+        problem: as for the estimator, like the next three and `steps`.
+        theta: the inner variables at the start.
+        opt_state: the optimizer's state at the start.
+        phi: the outer variables.
+        steps: K, at least 1.
+        estimator: what to check.
+        estimators: instead of `estimator`, several of them (None: all there are), whose errors, noise, time
+            and memory are compared: see `compare_hypergradients`, which takes the remaining arguments.
+        epsilon: the step of a difference, in units of phi, above 0. The error is about epsilon^2 times the
+            third derivative: choose it well below the scale on which the steps bend (Adam bends on its own
+            epsilon).
+        max_entries: phi is checked entry by entry up to this many, at least 1; beyond, along 8 random
+            directions of length 1, always the same ones.
+        tolerance: the relative error that is allowed, above 0.
+        comparison: further arguments of `compare_hypergradients`, with `estimators` only.
+
+    Raises:
+        ValueError: a setting is out of range, or the one estimator refuses the problem.
+
+    >>> from bilevel.optimizers import momentum
+    >>> from bilevel.core._step import inner_step
+    >>> inner = momentum(0.1)
+    >>> problem = BilevelProblem(
+    ...     step=inner_step(lambda theta, phi, data: theta**4 - phi.sin() * theta, inner),
+    ...     outer_loss=lambda theta, phi, data: theta**2,
+    ... )
+    >>> theta, phi = torch.tensor(0.5), torch.tensor(1.0)
+    >>> check_hypergradient(problem, theta, inner.init(theta), phi, steps=3).passed
+    True
+    >>> both = ["unrolled", "truncated(steps=1)"]
+    >>> compared = check_hypergradient(problem, theta, inner.init(theta), phi, steps=3, estimators=both)
+    >>> [row.check.passed for row in compared.measured]
+    [True, False]
+    """
+    settings: dict[str, Any] = {"epsilon": epsilon, "max_entries": max_entries, "tolerance": tolerance}
+    if not isinstance(estimators, EllipsisType):
+        require(estimator is _EXACT, "Give either estimator or estimators, not both.")
+        return compare_hypergradients(
+            problem, theta, opt_state, phi, steps=steps, estimators=estimators, **settings, **comparison
+        )
+    require(not comparison, f"Only a comparison takes {', '.join(comparison)}: give estimators.")
+    differences = Differences(**settings)
+    theta, opt_state, phi = in_float64(theta, opt_state, phi)
+    estimate = estimator(problem, theta, opt_state, phi, steps=steps)
+    replay = problem.replay(estimate.inner_data, estimate.outer_data)
+    directions = differences.directions(phi)
+    found = differences.take(replay, (theta, opt_state), phi, directions.rows, steps)
+    return differences.check(estimate, found, directions, estimator=repr(estimator), several=problem.several)

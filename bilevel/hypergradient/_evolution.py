@@ -1,0 +1,199 @@
+"""Evolution strategies: perturb the outer variables, learn with each, see which end better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bilevel.core import Tensors, Tree, detach, leaves, paths, split_floating, tree_map
+from bilevel.hypergradient._estimator import BilevelProblem, Settings
+from bilevel.hypergradient._purity import require_pure
+from bilevel.hypergradient._rollout import Rollout, roll_out
+from bilevel.hypergradient._samples import learn_samples, require_value
+from bilevel.hypergradient._smoothing import (
+    SampledEstimate,
+    centered_ranks,
+    count_members,
+    draw_noise,
+    mean_along,
+    perturb,
+    require_changes,
+    require_sampling,
+    slopes,
+    total_losses,
+)
+from games.core import require
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Evolution(Settings):
+    """Gaussian perturbations of phi, all K steps with all of them in one batch, no derivative of anything.
+
+    With e ~ N(0, I), it estimates the gradient of the smoothed objective E F(phi + sigma e), which is
+    E[F(phi + sigma e) e] / sigma. Over pairs (antithetic):
+
+        gradient = mean over e of e (F(phi + sigma e) - F(phi - sigma e)) / (2 sigma).
+
+    Bias: that of smoothing, of order sigma^2 times F's third derivatives: none where F is quadratic. With
+    rank shaping it is a direction only: the gradient of no objective, in no unit.
+    Shared data stay as they were drawn: that they would depend on theta and phi is seen with `fresh_data`
+    only.
+    Variance: for pairs, where F is about linear with P entries of phi, 2 (P + 1) |gradient|^2 / samples over
+    all entries together; unpaired samples half of that, but more by the variance of F's even part over
+    sigma^2, which curvature or noise soon make the larger. `standard_error` of the result measures it.
+    Cost: (samples + 1) K steps, no backward pass; the one is the unperturbed run, whose end is the
+    estimate's theta.
+    Memory: samples times (theta and the optimizer's state), whatever K is, and the data of each step.
+
+    Several objectives share the samples. Draws are named by `seed` and the bits of phi and theta: see
+    `draw_noise`.
+
+    Raises:
+        ValueError: a setting is out of range.
+
+    Source:
+        Salimans et al., Evolution strategies as a scalable alternative to reinforcement learning, arXiv
+        1703.03864; Metz et al., Understanding and correcting pathologies in the training of learned
+        optimizers, arXiv 1810.10180.
+
+    >>> from bilevel.optimizers import sgd
+    >>> from bilevel.core._step import inner_step
+    >>> inner = sgd(0.25)
+    >>> problem = BilevelProblem(
+    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
+    ...     outer_loss=lambda theta, phi, data: theta,
+    ... )
+    >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
+    >>> estimate = Evolution(samples=1000)(problem, zero, inner.init(zero), one, steps=2)
+    >>> bool((estimate.gradient - 0.75).abs() < 3 * estimate.standard_error)  # 1 - (1 - 0.5)^2
+    True
+    """
+
+    samples: int = 64
+    """Perturbed runs, at least 2; even where they come in pairs."""
+    sigma: float = 0.05
+    """Standard deviation of the perturbations, above 0, in units of phi."""
+    antithetic: bool = True
+    """Perturb in pairs of opposite sign, which removes the even part of F from the noise."""
+    rank_shaping: bool = False
+    """Replace losses by their ranks from -1/2 to 1/2, so that no outlier counts for more than its place; the
+    gradient's length then means nothing."""
+    members: bool = False
+    """Whether the first axis of every leaf of theta and phi counts members that learn independently (seeds),
+    each with its own outer loss: each then has its own estimate, without the noise of the others."""
+    fresh_data: bool = False
+    """Let every sample draw data of its own, as sampled games need where data follow the policy (else the
+    data of the unperturbed run serve all: common random numbers, less noise). Needs members=True: samples
+    become further members, of which `inner_data` and `outer_data` see samples x members, sample by sample."""
+    seed: int = 0
+    """Which stream of draws, any whole number."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_sampling(self.samples, self.sigma, antithetic=self.antithetic)
+        require(
+            self.members or not self.fresh_data,
+            "fresh_data=True needs members=True: samples can draw data of their own only as further members "
+            "of a batch.",
+        )
+
+    def __call__(
+        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
+    ) -> SampledEstimate:
+        """Learn for K steps with every perturbation; see `Hypergradient` for arguments and errors.
+
+        Raises:
+            ValueError: also if theta, phi or the outer loss has no axis of members, where there should be
+                one, no perturbation changed anything, the step is not pure, or the outer loss is a surrogate
+                whose value is blind to theta on shared data.
+        """
+        theta, opt_state, phi = detach(theta), detach(opt_state), detach(phi)
+        center = roll_out(problem, theta, opt_state, phi, steps, keep=1)
+        require_pure(problem.step, center.begin, phi, center.inner_data[-1])
+        members = count_members(self.members, theta, phi)
+        draws = self.samples // 2 if self.antithetic else self.samples
+        noise = draw_noise(phi, draws, self.seed, theta, members=members if self.members else None)
+        perturbed = perturb(phi, noise, self.sigma, antithetic=self.antithetic)
+        if self.fresh_data:
+            ends, losses = self._fold(problem, (theta, opt_state), phi, perturbed, members, steps)
+        else:
+            ends, losses = self._share(problem, (theta, opt_state), phi, perturbed, center)
+            require_value(problem, center, ends, phi)
+        values = total_losses(losses, several=problem.several, members=members if self.members else None)
+        require_changes(ends, values, phi)
+        if self.rank_shaping:
+            values = centered_ranks(values)
+        steepness = slopes(values, self.sigma, antithetic=self.antithetic)
+        gradient, error = mean_along(steepness, noise, phi, several=problem.several)
+        return _estimate(problem, center, phi, gradient, error)
+
+    def _share(
+        self,
+        problem: BilevelProblem,
+        start: tuple[Tree, Tree],
+        phi: Tree,
+        perturbed: Tensors,
+        center: Rollout,
+    ) -> tuple[Tensors, Tensor]:
+        """Learn with all samples on the data of the unperturbed run."""
+        seen = center.inner_data, center.outer_data
+        steps = len(center.inner_data)
+        if self.members and all(leaf.ndim == 0 for leaf in leaves(seen)):
+            # Samples are then further members of the batch, and need no transform.
+            members = count_members(self.members, start[0], phi)
+            return self._fold(problem.replay(*seen), start, phi, perturbed, members, steps)
+        return learn_samples(problem, start, phi, (None, perturbed), *seen)
+
+    def _fold(
+        self,
+        problem: BilevelProblem,
+        start: tuple[Tree, Tree],
+        phi: Tree,
+        perturbed: Tensors,
+        members: int,
+        steps: int,
+    ) -> tuple[Tensors, Tensor]:
+        """Learn with samples as further members: leaves [member, ...] become [sample * member, ...]."""
+        theta, opt_state = (_repeat(tree, self.samples, members) for tree in start)
+        folded = split_floating(phi)[1]([leaf.flatten(0, 1) for leaf in perturbed])
+        run = roll_out(problem, theta, opt_state, folded, steps, keep=1)
+        with torch.no_grad():
+            losses = problem.outer_loss(run.end[0], folded, run.outer_data)
+        axis, batch = int(problem.several), self.samples * members
+        require(
+            losses.ndim > axis and losses.shape[axis] == batch,
+            f"With fresh_data=True the outer loss must have a value for each of {batch} members (samples x "
+            f"members) in axis {axis}, but its shape is {tuple(losses.shape)}.",
+        )
+        by_sample = losses.unflatten(axis, (self.samples, members)).movedim(axis, 0)
+        ends = split_floating(run.end)[0]
+        return tuple(leaf.unflatten(0, (self.samples, members)) for leaf in ends if leaf.ndim), by_sample
+
+
+def _repeat(tree: Tree, samples: int, members: int) -> Tree:
+    """Repeat the members of each leaf, sample by sample; single numbers (counters) serve all."""
+
+    def repeat(leaf: object) -> object:
+        if not isinstance(leaf, Tensor) or leaf.ndim == 0:
+            return leaf
+        return leaf.repeat(samples, *[1] * (leaf.ndim - 1))
+
+    for path, leaf in zip(paths(tree), leaves(tree), strict=True):
+        shape = tuple(leaf.shape) if isinstance(leaf, Tensor) else ()
+        require(
+            shape[:1] in ((), (members,)),
+            f"With fresh_data=True every tensor of the optimizer's state must be a single number or have "
+            f"{members} members in its first axis, but leaf {path} has shape {shape}.",
+        )
+    return tree_map(repeat, tree)
+
+
+def _estimate(
+    problem: BilevelProblem, center: Rollout, phi: Tree, gradient: Tree, error: Tree
+) -> SampledEstimate:
+    end = center.end
+    with torch.no_grad():
+        loss = problem.outer_loss(end[0], phi, center.outer_data)
+    return SampledEstimate(*end, loss, gradient, center.inner_data, center.outer_data, error)

@@ -1,0 +1,162 @@
+"""The last step's effect by central differences: no derivative of a step is taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bilevel.core import Tensors, Tree, detach, split_floating
+from bilevel.hypergradient._connection import all_zero, require_inner_path, require_outer_path
+from bilevel.hypergradient._derivatives import outer_gradients
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Settings
+from bilevel.hypergradient._purity import require_pure
+from bilevel.hypergradient._rollout import Rollout, roll_out
+from bilevel.hypergradient._samples import repeated
+from bilevel.hypergradient._smoothing import count_members
+from games.core import require
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FiniteDifference(Settings):
+    """DARTS-like: the last step's effect on the outer loss by central differences, for any step.
+
+    With v = dF/dtheta_K and S the last step, taken from (theta_K-1, state_K-1), for each entry j of phi:
+
+        dF/dphi_j = partial F/partial phi_j + <v, S(phi + epsilon u_j) - S(phi - epsilon u_j)> / (2 epsilon).
+
+    It tends to `OneStep` as epsilon goes to 0. DARTS has a step of plain descent on one loss L, S = theta -
+    alpha grad_theta L, and differences grad_phi L between theta + e v and theta - e v: the same mixed
+    product, since d/dphi <v, S> = -alpha d/dphi d/de L(theta + e v, phi) at e = 0. That takes two gradients
+    whatever the size of phi, but needs L itself; a general step (momentum, Adam, several agents) has no such
+    loss to show, and its vector-Jacobian product along v would already be the whole answer. So here the
+    difference is taken along phi.
+
+    Bias: epsilon^2 / 6 times the third derivative along each entry, and rounding of about (unit of rounding)
+    |theta| |v| / epsilon. Beyond that none for K = 1; for K > 1 it leaves out what phi did in all steps but
+    the last, and what it does through the optimizer's state. No variance but that of the data.
+    Cost: K steps, one backward pass of the outer loss, and 2 steps for each entry of phi (of one member's).
+    Memory: `chunk` times 2 theta; nothing grows with K but the data.
+    Several objectives share the differences.
+
+    Raises:
+        ValueError: a setting is out of range.
+
+    Source:
+        Liu et al., DARTS: Differentiable architecture search, arXiv 1806.09055, equations 7 and 8.
+
+    >>> from bilevel.optimizers import sgd
+    >>> from bilevel.core._step import inner_step
+    >>> inner = sgd(0.25)
+    >>> problem = BilevelProblem(
+    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
+    ...     outer_loss=lambda theta, phi, data: 3 * theta,
+    ... )
+    >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
+    >>> gradient = FiniteDifference()(problem, zero, inner.init(zero), one, steps=1).gradient
+    >>> round(gradient.item(), 3)  # 3 x 2 alpha
+    1.5
+    """
+
+    epsilon: float | None = None
+    """Half the width of a difference, above 0, in units of phi; None: the cube root of the unit of rounding
+    of phi's dtype (6e-6 in float64, 5e-3 in float32), best where phi and third derivatives are about 1."""
+    members: bool = False
+    """Whether the first axis of every leaf of theta and phi counts members that learn independently (seeds):
+    their differences are then taken all at once, for the cost of one member."""
+    max_entries: int = 1024
+    """How many entries phi (of one member) may have, at least 1: each costs two steps."""
+    chunk: int = 64
+    """How many entries are moved in one batch, at least 1: more takes more memory."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.epsilon is None or (math.isfinite(self.epsilon) and self.epsilon > 0),
+            f"epsilon must be a number above 0, or None, not {self.epsilon}.",
+        )
+        for name in ("max_entries", "chunk"):
+            value = getattr(self, name)
+            require(value >= 1, f"{name} must be at least 1, not {value}.")
+
+    def __call__(
+        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
+    ) -> Estimate:
+        """Learn for K steps and difference the last; see `Hypergradient` for arguments and errors.
+
+        Raises:
+            ValueError: also if phi has more entries than `max_entries`, or theta and phi have no common axis
+                of members, where there should be one, or the step is not pure.
+        """
+        theta, opt_state, phi = detach(theta), detach(opt_state), detach(phi)
+        run = roll_out(problem, theta, opt_state, phi, steps, keep=1)
+        end = run.end
+        require_pure(problem.step, run.begin, phi, run.inner_data[-1])
+        members = count_members(self.members, theta, phi)
+        flat, rebuild = split_floating(phi)
+        entries = sum(leaf.numel() for leaf in flat) // members
+        require(
+            entries <= self.max_entries,
+            f"FiniteDifference takes two steps for each of the {entries} entries of phi, and max_entries is "
+            f"{self.max_entries}: raise it, or walk back (Unrolled).",
+        )
+        with torch.no_grad():
+            loss, cotangent, direct = outer_gradients(problem, (end[0], None), phi, run.outer_data)
+            if all_zero(cotangent):
+                require_outer_path(problem, end[0], phi, run.outer_data)
+            slope = _slopes(problem, run, phi, cotangent, members, self.epsilon)
+            index = torch.arange(entries, device=flat[0].device)
+            states = repeated(split_floating(run.begin)[0], entries)
+            along = torch.vmap(slope, chunk_size=self.chunk)(index, states)  # [entry, objective, member]
+        sizes = [leaf.numel() // members for leaf in flat]
+        parts = along.movedim(0, -1).split(sizes, -1)
+        gradient = [now + part.reshape(now.shape) for now, part in zip(direct, parts, strict=True)]
+        if all_zero(gradient):
+            require_inner_path(problem, run, phi)
+        return Estimate(*end, loss, rebuild(gradient), run.inner_data, run.outer_data)
+
+
+def _slopes(
+    problem: BilevelProblem,
+    run: Rollout,
+    phi: Tree,
+    cotangent: Tensors,
+    members: int,
+    epsilon: float | None,
+) -> Callable[[Tensor, Tensors], Tensor]:
+    """Make the map from an entry's index and the leaves of the state to the slope of <v, S>.
+
+    It gives [objective, member].
+    """
+    flat, rebuild = split_floating(phi)
+    rebuild_state = split_floating(run.begin)[1]
+    ends = split_floating(run.end[0])[0]
+    along = [v.reshape(-1, members, end.numel() // members) for v, end in zip(cotangent, ends, strict=True)]
+    sizes = [leaf.numel() // members for leaf in flat]
+
+    def width(leaf: Tensor) -> float:
+        return torch.finfo(leaf.dtype).eps ** (1 / 3) if epsilon is None else epsilon
+
+    def slope(index: Tensor, flat_state: Tensors) -> Tensor:
+        place = torch.arange(sum(sizes), device=index.device) == index
+        units = [
+            part.to(leaf.dtype).expand(members, -1).reshape(leaf.shape)
+            for part, leaf in zip(place.split(sizes), flat, strict=True)
+        ]
+        theta, opt_state = rebuild_state(flat_state)
+        ahead, behind = (
+            split_floating(problem.step(theta, opt_state, rebuild(moved), run.inner_data[-1])[0])[0]
+            for moved in (
+                [leaf + sign * width(leaf) * unit for leaf, unit in zip(flat, units, strict=True)]
+                for sign in (1, -1)
+            )
+        )
+        change = [(a - b).reshape(members, -1) for a, b in zip(ahead, behind, strict=True)]
+        rise = sum(torch.einsum("omq,mq->om", v, c) for v, c in zip(along, change, strict=True))
+        apart = sum(2 * width(leaf) * unit.sum() / members for leaf, unit in zip(flat, units, strict=True))
+        return torch.as_tensor(rise / apart)
+
+    return slope

@@ -1,0 +1,179 @@
+"""The exact gradient of K steps, carried along instead of walked back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bilevel.core import Tensors, Tree, batch_shape, detach, split_floating
+from bilevel.hypergradient._connection import all_zero, require_inner_path, require_outer_path
+from bilevel.hypergradient._derivatives import require_objectives
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Settings
+from bilevel.hypergradient._kernels import State, make_kernels
+from bilevel.hypergradient._purity import require_pure
+from bilevel.hypergradient._rollout import require_floating, roll_out
+from games.core import require
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Forward(Settings):
+    """Forward mode: d z_k / d phi goes with the steps, one tangent for each entry of phi.
+
+    With z_k = (theta_k, floating state_k) and z_k+1 = S(z_k, phi):
+
+        Z_0 = 0,   Z_k+1 = (dS/dz_k) Z_k + dS/dphi,   dF/dphi = (partial F/partial phi) + Z_K' dF/dz_K.
+
+    Bias: none; it is the gradient of `Unrolled`, added up in another order.
+    Cost: K steps with a Jacobian-vector product for each entry of phi, batched.
+    Memory: (theta and the optimizer's state) times 1 + the entries of phi, and each step's data, whatever K.
+    The members of a batch (seeds) share tangents if `batch_dims` says which axes count them: the cost
+    is then the entries of phi of ONE member.
+    In float32 a loss that mixes single numbers and tensors may get tangents in float64 from torch; they are
+    rounded back after each step, but a matrix product inside the loss may refuse them: use float64 there.
+
+    Source:
+        Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, arXiv 1703.01785.
+
+    >>> from bilevel.optimizers import sgd
+    >>> from bilevel.core._step import inner_step
+    >>> inner = sgd(0.25)
+    >>> problem = BilevelProblem(
+    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
+    ...     outer_loss=lambda theta, phi, data: theta,
+    ... )
+    >>> zero = torch.tensor(0.0)
+    >>> Forward()(problem, zero, inner.init(zero), torch.tensor(1.0), steps=2).gradient  # 1 - (1 - 0.5)^2
+    tensor(0.7500)
+    """
+
+    limit: int | None = 100
+    """How many entries phi may have (of one member, with `batch_dims`), at least 1; None is without limit."""
+    batch_dims: int = 0
+    """How many leading axes of every leaf of phi count members that are independent of each other, at least
+    0; the outer loss must have them too, after the axis of its objectives if there are several."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.limit is None or self.limit >= 1, f"limit must be at least 1 or None, not {self.limit}.")
+        require(self.batch_dims >= 0, f"batch_dims must be at least 0, not {self.batch_dims}.")
+
+    def __call__(
+        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
+    ) -> Estimate:
+        """Learn for K steps with the tangents; see `Hypergradient` for arguments and errors.
+
+        Raises:
+            ValueError: also if phi has more entries than `limit`, if its leaves or the outer loss lack the
+                axes of the members, if members are not independent, or if the step is no pure function.
+        """
+        require_floating(phi, "phi")
+        phi = detach(phi)
+        directions = self._directions(phi)
+        count = len(directions[0])
+        kernels = make_kernels(problem, phi)
+        zeros = (leaf.new_zeros(count, *leaf.shape) for leaf in split_floating((theta, opt_state))[0])
+        tangents, started = kernels.tangents(tuple(zeros)), False
+
+        def carry(state: State, data: Tree) -> None:
+            nonlocal tangents, started
+            if not started:
+                require_pure(problem.step, kernels.trees(state), phi, data)
+                started = True
+            tangents = kernels.push(state, data, tangents, directions)
+
+        rollout = roll_out(problem, theta, opt_state, phi, steps, keep=1, before_step=carry, kernels=kernels)
+        end, outer_data = rollout.end, rollout.outer_data
+        require_outer_path(problem, end[0], phi, outer_data)
+        loss, slopes = _push_outer(
+            problem, end, phi, outer_data, (kernels.tangent_leaves(tangents), directions)
+        )
+        gradient = self._gradient(problem.several, loss, slopes, directions, phi)
+        if all_zero(gradient):
+            require_inner_path(problem, rollout, phi)
+        return Estimate(*end, loss, split_floating(phi)[1](gradient), rollout.inner_data, outer_data)
+
+    def _directions(self, phi: Tree) -> Tensors:
+        """Directions in which phi moves, [direction, *leaf.shape] for each leaf: one for each entry.
+
+        With members there is one more, in which each of them moves in a way of its own.
+        """
+        batch = batch_shape(phi, self.batch_dims)
+        flat, _ = split_floating(phi)
+        sizes = [leaf[(0,) * self.batch_dims].numel() for leaf in flat]
+        entries = sum(sizes)
+        require(
+            self.limit is None or entries <= self.limit,
+            f"Forward carries one tangent for each entry of phi, and {entries} are more than the limit of "
+            f"{self.limit}: use Unrolled, or raise the limit (None is without).",
+        )
+        device = flat[0].device
+        rows = torch.eye(entries, dtype=torch.float64, device=device).reshape(
+            entries, *[1] * len(batch), entries
+        )
+        rows = rows.expand(entries, *batch, entries)
+        if self.batch_dims:
+            generator = torch.Generator(device).manual_seed(0)
+            own = torch.randn((1, *batch, entries), generator=generator, dtype=torch.float64, device=device)
+            rows = torch.cat((rows, own))
+        parts = rows.split(sizes, -1)
+        return tuple(part.reshape((-1, *leaf.shape)).to(leaf) for part, leaf in zip(parts, flat, strict=True))
+
+    def _gradient(
+        self, several: bool, loss: Tensor, slopes: Tensor, directions: Tensors, phi: Tree
+    ) -> Tensors:
+        """Sort the slopes [direction, *loss.shape] into the shapes of phi's leaves."""
+        batch = batch_shape(phi, self.batch_dims)
+        kept = int(several) + self.batch_dims
+        require(
+            tuple(loss.shape[int(several) : kept]) == batch,
+            f"With batch_dims={self.batch_dims} the outer loss must have the members' axes {batch} (after "
+            f"that of its objectives, if there are several), but its shape is {tuple(loss.shape)}.",
+        )
+        slopes = slopes.flatten(kept + 1).sum(-1) if slopes.ndim > kept + 1 else slopes
+        flat, _ = split_floating(phi)
+        sizes = [leaf[(0,) * self.batch_dims].numel() for leaf in flat]
+        by_entry = slopes[: sum(sizes)].movedim(0, -1)
+        if self.batch_dims:
+            own = torch.cat([d[-1].reshape(*batch, -1).to(slopes) for d in directions], -1)
+            _require_independent((by_entry * own).sum(-1), slopes[-1])
+        front = slopes.shape[1 : 1 + int(several)]
+        parts = by_entry.split(sizes, -1)
+        return tuple(p.reshape((*front, *leaf.shape)).to(leaf) for p, leaf in zip(parts, flat, strict=True))
+
+
+def _push_outer(
+    problem: BilevelProblem,
+    state: tuple[Tree, Tree],
+    phi: Tree,
+    data: Tree,
+    tangents: tuple[Tensors, Tensors],
+) -> tuple[Tensor, Tensor]:
+    """Compute the outer loss, and push tangents of (state, phi) through it: [direction, *loss.shape]."""
+    flat, rebuild = split_floating(state)
+    flat_phi, rebuild_phi = split_floating(phi)
+
+    def outer(flat: Tensors, flat_phi: Tensors) -> Tensor:
+        return problem.outer_loss(rebuild(flat)[0], rebuild_phi(flat_phi), data)
+
+    def push(*tangents: Tensors) -> Any:
+        return torch.func.jvp(outer, (flat, flat_phi), tangents)[1]
+
+    with torch.no_grad():
+        loss = outer(flat, flat_phi)
+        require_objectives(loss, problem.several)
+        slopes: Tensor = torch.vmap(push)(*tangents)
+        return loss, slopes
+
+
+def _require_independent(expected: Tensor, found: Tensor) -> None:
+    """Compare slopes where every member moves in its own way: by each one's gradient, and as pushed."""
+    tolerance = torch.finfo(found.dtype).eps ** 0.5
+    scale = float(expected.nan_to_num(nan=0, posinf=0, neginf=0).abs().max())
+    require(
+        torch.allclose(found, expected, rtol=tolerance, atol=tolerance * scale, equal_nan=True),
+        "Members of the batch are not independent of each other, so they cannot share tangents: set "
+        "batch_dims=0, or keep what mixes them (clipping by a common norm, say) to each member.",
+    )

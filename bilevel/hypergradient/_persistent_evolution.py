@@ -1,0 +1,183 @@
+"""Evolution strategies whose particles live on from one outer step to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bilevel.core import Tensors, Tree, detach, split_floating
+from bilevel.hypergradient._estimator import BilevelProblem
+from bilevel.hypergradient._online import copied, require_leads_to
+from bilevel.hypergradient._purity import require_pure
+from bilevel.hypergradient._rollout import roll_out
+from bilevel.hypergradient._samples import learn_samples, repeated, require_value
+from bilevel.hypergradient._smoothing import (
+    SampledEstimate,
+    count_members,
+    draw_noise,
+    mean_along,
+    perturb,
+    require_changes,
+    require_sampling,
+    slopes,
+    total_losses,
+)
+from games.core import require
+
+
+class Particles(NamedTuple):
+    """The state of inner learning under persistent evolution: unperturbed, and of every particle."""
+
+    theta: Tree
+    """The unperturbed inner variables."""
+    opt_state: Tree
+    """Their optimizer's state; its integer leaves (counters) are those of all particles."""
+    samples: Tensors
+    """The floating leaves of (theta, opt_state) of every particle, [sample, *leaf], pairs as in `perturb`."""
+    noise: Tensors
+    """The sum of each pair's draws since the start, [pair, *leaf] for each leaf of phi, in units of sigma."""
+    outer_steps: Tensor
+    """Outer steps since the start, int64."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersistentEvolution:
+    """Gradient of the sum of the losses after every K steps of online learning, from their values alone.
+
+    Each pair of particles keeps its inner state from one outer step to the next, and the sum of the
+    perturbations that made it: in outer step t, with draws e_1, ..., e_t ~ N(0, I), it learns with
+    phi +- sigma e_t, and
+
+        gradient_t = mean over pairs of (e_1 + ... + e_t) (F_t(+) - F_t(-)) / (2 sigma).
+
+    `Evolution` takes e_t alone, and misses what phi did in the outer steps before. The particles are the past
+    (see `OnlineHypergradient`); without one an estimate is that of `Evolution`.
+
+    Bias: that of smoothing only (none where the losses are quadratic in all draws), however small K is, as
+    long as phi stands still; one that moves in between is a little behind, as in all online learning.
+    Variance: as of `Evolution`, growing with the number of outer steps since the start.
+    Cost: (samples + 1) K steps, no backward pass.
+    Memory: samples times (theta, the optimizer's state) plus samples / 2 times phi, all kept between outer
+    steps; the data of each of K steps, drawn along the unperturbed run and shared by all particles.
+
+    Raises:
+        ValueError: a setting is out of range.
+
+    Source:
+        Vicol et al., Unbiased gradient estimation in unrolled computation graphs with persistent evolution
+        strategies, arXiv 2112.13835.
+
+    >>> from bilevel.optimizers import sgd
+    >>> from bilevel.core._step import inner_step
+    >>> inner = sgd(0.25)
+    >>> problem = BilevelProblem(
+    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
+    ...     outer_loss=lambda theta, phi, data: theta,
+    ... )
+    >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
+    >>> persistent = PersistentEvolution(samples=2000)
+    >>> first = persistent(problem, zero, inner.init(zero), one, steps=1)
+    >>> second = persistent(problem, first.theta, first.opt_state, one, steps=1, past=first.past)
+    >>> bool((second.gradient - 0.75).abs() < 3 * second.standard_error)  # 1 - (1 - 0.5)^2
+    True
+    """
+
+    samples: int = 64
+    """Particles, an even number of at least 2."""
+    sigma: float = 0.05
+    """Standard deviation of each outer step's perturbations, above 0, in units of phi."""
+    members: bool = False
+    """Whether the first axis of every leaf of theta and phi counts members that learn independently (seeds),
+    each with its own outer loss: each then has its own estimate, without the noise of the others."""
+    seed: int = 0
+    """Which stream of draws, any whole number."""
+
+    def __post_init__(self) -> None:
+        require_sampling(self.samples, self.sigma, antithetic=True)
+
+    @property
+    def remembers(self) -> bool:
+        """It always does."""
+        return True
+
+    def begin(
+        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
+    ) -> Particles:
+        """Let every particle start from the same inner state, with no perturbation behind it.
+
+        See `OnlineHypergradient`.
+
+        Raises:
+            ValueError: theta and phi have no common axis of members, where there should be one.
+        """
+        theta, opt_state = copied(theta), copied(opt_state)
+        count_members(self.members, theta, phi)
+        flat, flat_phi = split_floating((theta, opt_state))[0], split_floating(phi)[0]
+        return Particles(
+            theta,
+            opt_state,
+            repeated(flat, self.samples),
+            tuple(leaf.new_zeros(self.samples // 2, *leaf.shape) for leaf in flat_phi),
+            torch.zeros((), dtype=torch.int64),
+        )
+
+    def __call__(
+        self,
+        problem: BilevelProblem,
+        theta: Tree,
+        opt_state: Tree,
+        phi: Tree,
+        *,
+        steps: int,
+        past: Particles | None = None,
+    ) -> SampledEstimate:
+        """Learn for K steps with every particle; see `OnlineHypergradient` for arguments and errors.
+
+        Returns:
+            the estimate of this outer step's part of the gradient; its `past` are the `Particles`.
+
+        Raises:
+            ValueError: also if no perturbation changed anything, theta, phi or the outer loss has no axis of
+                members, where there should be one, the step is not pure, or the outer loss is a surrogate
+                whose value is blind to theta on shared data.
+        """
+        start, phi = (detach(theta), detach(opt_state)), detach(phi)
+        past = self.begin(problem, *start, phi, steps=steps) if past is None else past
+        self._require_fits(past, phi)
+        require_leads_to((past.theta, past.opt_state), start)
+        center = roll_out(problem, *start, phi, steps, keep=1)
+        end, data = center.end, (center.inner_data, center.outer_data)
+        require_pure(problem.step, center.states[-2], phi, center.inner_data[-1])
+        members = count_members(self.members, theta, phi)
+        named = start[0], past.outer_steps.double()
+        noise = draw_noise(
+            phi, self.samples // 2, self.seed, *named, members=members if self.members else None
+        )
+        samples = past.samples, perturb(phi, noise, self.sigma, antithetic=True)
+        ends, losses = learn_samples(problem, start, phi, samples, *data)
+        values = total_losses(losses, several=problem.several, members=members if self.members else None)
+        require_value(problem, center, ends, phi)
+        require_changes(ends, values, phi)
+        steepness = slopes(values, self.sigma, antithetic=True)
+        total = tuple(map(torch.add, past.noise, noise))
+        gradient, error = mean_along(steepness, total, phi, several=problem.several)
+        with torch.no_grad():
+            loss = problem.outer_loss(end[0], phi, center.outer_data)
+        after = Particles(copied(end[0]), copied(end[1]), ends, total, past.outer_steps + 1)
+        return SampledEstimate(*end, loss, gradient, *data, error, past=after)
+
+    def _require_fits(self, past: Particles, phi: Tree) -> None:
+        require(
+            isinstance(past, Particles),
+            f"What PersistentEvolution remembers are Particles, not {type(past).__name__}.",
+        )
+        expected = [(self.samples // 2, *leaf.shape) for leaf in split_floating(phi)[0]]
+        found = [tuple(leaf.shape) for leaf in past.noise]
+        require(
+            found == expected,
+            f"The past holds draws of shape {found}, but {self.samples} samples of this phi have {expected}: "
+            "samples and the form of phi must stay what they were.",
+        )

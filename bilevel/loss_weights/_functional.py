@@ -1,0 +1,144 @@
+"""The functional way to learn weights of losses: pure losses, many learners at once, compiled if wanted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bilevel.core import Tree, inner_step
+from bilevel.hypergradient import Always, BilevelProblem, Hypergradient, Recorded, make_hypergradient
+from bilevel.loss_weights._checks import require_counts, require_moved
+from bilevel.loss_weights._weights import Learned, LossWeights
+from bilevel.optimizers import GradientTransformation
+from games.core import require
+
+
+class Learner(NamedTuple):
+    """What the functional tuner trains, at one moment; with seeds, one row of each leaf for each of them."""
+
+    theta: Tree
+    """The model's parameters."""
+    opt_state: Tree
+    """What its optimizer remembers."""
+
+
+class FunctionalTuner:
+    """`LossWeightTuner` for pure losses: the same look ahead, the same order of steps, on tensors alone.
+
+    Nothing is looked at but its arguments, so seeds can be a first axis of everything (weights with
+    `batch=(seeds,)`, every leaf of theta, every loss), and the look ahead can be compiled.
+
+    Args:
+        losses: (theta, batch) -> what the weights take, name -> [*seeds] for `LossWeights`.
+        validation_loss: (theta, held out) -> [*seeds].
+        optimizer: of the model, one of `bilevel.optimizers`.
+        weights: `LossWeights`, or any module without buffers that turns losses into [*seeds].
+        outer_optimizer: of the weights' parameters, any of torch's; those that work entry by entry, as Adam,
+            keep seeds apart.
+        virtual_steps: how many steps the look ahead takes, 1 or more.
+        estimator: one of `bilevel.hypergradient`, by name or itself, as `Compiled(Unrolled())`.
+
+    Raises:
+        ValueError: a setting is out of range, weights have buffers, or the outer optimizer moves something
+            else.
+
+    >>> from bilevel.optimizers import sgd
+    >>> from bilevel.loss_weights import LossWeights
+    >>> weights = LossWeights(["right", "wrong"], batch=(3,))
+    >>> tuner = FunctionalTuner(
+    ...     lambda theta, batch: {"right": (theta - 3) ** 2, "wrong": (theta + 3) ** 2},
+    ...     lambda theta, held_out: (theta - 3) ** 2,
+    ...     sgd(0.1),
+    ...     weights,
+    ...     torch.optim.Adam(weights.parameters(), lr=0.1),
+    ... )
+    >>> learner = tuner.begin(torch.tensor([0.0, 1.0, 2.0]))
+    >>> for _ in range(50):
+    ...     learner, validation = tuner.step(learner, [None], None)
+    >>> bool((weights.values()[:, 0] > 2 * weights.values()[:, 1]).all())
+    True
+    """
+
+    def __init__(
+        self,
+        losses: Callable[[Tree, Tree], Tree],
+        validation_loss: Callable[[Tree, Tree], Tensor],
+        optimizer: GradientTransformation,
+        weights: nn.Module,
+        outer_optimizer: torch.optim.Optimizer,
+        *,
+        virtual_steps: int = 1,
+        estimator: str | Hypergradient = "unrolled",
+    ) -> None:
+        require_counts(virtual_steps=virtual_steps)
+        buffers = [name for name, _ in weights.named_buffers()]
+        require(
+            not buffers,
+            f"{type(weights).__name__} has the buffer {buffers[:1]}, which a pure step would not see change: "
+            "use weights without buffers, or LossWeightTuner.",
+        )
+        require_moved(outer_optimizer, weights.parameters(), "the weights")
+        self.optimizer, self.weights, self.outer_optimizer = optimizer, weights, outer_optimizer
+        self.virtual_steps, self.estimator = virtual_steps, make_hypergradient(estimator)
+
+        def weighed(theta: Tree, phi: Tree, batch: Tree) -> Tensor:
+            given = losses(theta, batch)
+            if isinstance(weights, LossWeights):  # what is absent from one batch would be so from all
+                weights.check(given, complete=True)
+            total: Tensor = functional_call(weights, phi, (given,))
+            return total
+
+        self.problem = BilevelProblem(
+            step=inner_step(weighed, optimizer),
+            outer_loss=lambda theta, phi, held_out: validation_loss(theta, held_out),
+        )
+        """The look ahead, without its data: for `check_hypergradient`, or a loop of one's own."""
+
+    def begin(self, theta: Tree) -> Learner:
+        """Start learning from parameters."""
+        return Learner(theta, self.optimizer.init(theta))
+
+    def step(self, learner: Learner, batches: Sequence[Tree], held_out: Tree) -> tuple[Learner, Tensor]:
+        """Look ahead, move the weights, and train by one step.
+
+        Args:
+            learner: where it is.
+            batches: what each virtual step sees; the first one is also what is trained on. One alone serves
+                all virtual steps.
+            held_out: what the validation loss sees.
+
+        Returns:
+            the learner after the step, and the validation loss after the virtual steps, [*seeds].
+
+        Raises:
+            ValueError: the wrong number of batches; or as the estimator.
+        """
+        given = list(batches) * self.virtual_steps if len(batches) == 1 else list(batches)
+        require(
+            len(given) == self.virtual_steps,
+            f"There is one batch for each of the {self.virtual_steps} virtual steps, or one for all, but "
+            f"these are {len(given)}.",
+        )
+        problem = dataclasses.replace(
+            self.problem, inner_data=Recorded(tuple(given)), outer_data=Always(held_out)
+        )
+        estimate = self.estimator(problem, *learner, self.phi(), steps=self.virtual_steps)
+        for name, parameter in self.weights.named_parameters():
+            parameter.grad = estimate.gradient[name]
+        self.outer_optimizer.step()
+        self.outer_optimizer.zero_grad()
+        for module in self.weights.modules():
+            if isinstance(module, Learned):
+                module.project_()
+        with torch.no_grad():
+            after = self.problem.step(*learner, self.phi(), given[0])
+        return Learner(*after), estimate.outer_loss
+
+    def phi(self) -> dict[str, Tensor]:
+        """What is learned, as it is now: the name of each parameter of the weights -> its value."""
+        return {name: parameter.detach() for name, parameter in self.weights.named_parameters()}

@@ -1,0 +1,194 @@
+"""Weights of samples without a network: those whose gradient helps on clean data count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bilevel.loss_weights._checks import require_differentiable_mode, require_function, require_learnable
+from bilevel.loss_weights._clipping import Clipping
+from bilevel.loss_weights._history import History
+from bilevel.loss_weights._random_streams import drawing_from, validation_seed
+from bilevel.loss_weights._tuner import StepResult
+from bilevel.loss_weights._world import World
+from games.core import require
+
+
+class Reweighter:
+    """Learning to Reweight: trains a model with weights that each batch gets anew from a validation loss.
+
+    A step looks ahead by one plain gradient step on sum_i eps_i L_i from eps = 0; the weight of sample i is
+    the positive part of -d L_val / d eps_i, divided by the sum over the batch. As eps is 0 the look ahead
+    ends where it starts, and that derivative is the inner product of the gradients of L_i and L_val, times a
+    learning rate that falls out. Then the model takes its own step on sum_i w_i L_i. Where no sample helps,
+    all weights are 0.
+
+    It is called as `LossWeightTuner` is, and has nothing to tune: no network, no outer learning rate.
+
+    Args:
+        model: the module that the losses use; several as a list.
+        optimizer: of the model's parameters, any of torch's.
+        max_norm: as of `LossWeightTuner`.
+        max_value: as of `LossWeightTuner`.
+
+    Raises:
+        ValueError: the optimizer has a parameter that is none of the model's.
+
+    Source:
+        Ren et al., Learning to reweight examples for robust deep learning, arXiv 1803.09050.
+
+    Three samples, of which two pull the right way, one twice as hard:
+
+    >>> guess = nn.Linear(1, 1, bias=False)
+    >>> reweighter = Reweighter(guess, torch.optim.SGD(guess.parameters(), lr=0.1))
+    >>> each = lambda: guess.weight[0] * torch.tensor([1.0, 2.0, -5.0])
+    >>> _ = reweighter.step(each, lambda: guess.weight.sum())
+    >>> reweighter.weights
+    tensor([0.3333, 0.6667, 0.0000])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Sequence[nn.Module],
+        optimizer: torch.optim.Optimizer,
+        *,
+        max_norm: float | None = None,
+        max_value: float | None = None,
+    ) -> None:
+        self.world = World([model] if isinstance(model, nn.Module) else model, optimizer)
+        self.optimizer, self.clipping = optimizer, Clipping(max_norm, max_value)
+        self.history, self.steps = History(), 0
+        self.validation_seed: int | None = None
+        """As of `LossWeightTuner`."""
+        self.weights = torch.zeros(0)
+        """Of the last batch, [sample]: 0 or more, of sum 1, or all 0."""
+
+    def step(self, train_losses: Callable[[], Tensor], validation_loss: Callable[[], Tensor]) -> StepResult:
+        """Weigh the samples of a batch, and train the model by one step.
+
+        Args:
+            train_losses: gives one loss for each sample, [sample]: no mean is taken yet (reduction="none").
+            validation_loss: gives the loss on clean data, one number; what it does to buffers, as batch
+                norm's, and to plain attributes is undone, and it draws from a random stream of its own.
+
+        Returns:
+            the weighted training loss, and the validation loss of the model before the step.
+
+        Raises:
+            ValueError: losses have another shape or are detached.
+            FloatingPointError: a loss is not a finite number; no parameter was changed.
+        """
+        require_function("train_losses", train_losses)
+        require_function("validation_loss", validation_loss)
+        require_differentiable_mode()
+        with torch.enable_grad():
+            return self._step(train_losses, validation_loss)
+
+    def _step(self, train_losses: Callable[[], Tensor], validation_loss: Callable[[], Tensor]) -> StepResult:
+        self.world.look_again()
+        params = [parameter for parameter in self.world.trained if parameter.requires_grad]
+        direction, outcome = self._validation_gradient(validation_loss, params)
+        with self.world.watching():
+            losses = train_losses()
+        require_learnable(losses)
+        require(
+            losses.ndim == 1,
+            f"Samples are weighted one by one, [sample], but the losses have the shape {list(losses.shape)}: "
+            'use reduction="none".',
+        )
+        for name, values in (("training", losses), ("validation", outcome)):
+            if not values.isfinite().all():
+                raise FloatingPointError(
+                    f"The {name} loss is not finite in step {self.steps}: try a smaller learning rate."
+                )
+        self.weights = normalized_positive(alignment(losses, params, direction))
+        self.optimizer.zero_grad()
+        loss = (self.weights * losses).sum()
+        loss.backward()
+        self.clipping.in_place(self.world.trained)
+        self.optimizer.step()
+        self.steps += 1
+        self.history.add(self.steps, self.as_dict(), float(outcome))
+        return StepResult(loss.detach(), outcome)
+
+    def as_dict(self) -> dict[str, float]:
+        """What is worth a line in a history: the part of the last batch that had a weight."""
+        return {"samples with weight": float((self.weights > 0).double().mean())} if self.steps else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that this adds to a run; the model's and its optimizer's are saved beside it."""
+        return {
+            "steps": self.steps,
+            "validation_seed": self.validation_seed,
+            "weights": self.weights.clone(),
+            "history": self.history.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where a state was saved."""
+        self.steps, self.validation_seed = int(state["steps"]), state.get("validation_seed")
+        self.weights = state["weights"].clone()
+        self.history.load_state_dict(state["history"])
+
+    def _validation_gradient(
+        self, validation_loss: Callable[[], Tensor], params: Sequence[Tensor]
+    ) -> tuple[list[Tensor | None], Tensor]:
+        """The gradient of the validation loss in the model as it is, and the loss, detached."""
+        world = self.world
+        if self.validation_seed is None:
+            self.validation_seed = validation_seed()
+        seeded = world.seeded(validation_loss, self.validation_seed, self.steps)
+        attributes = world.attributes_now()
+        with drawing_from(world.draws_now()), world.watching():
+            loss = world.run(seeded, world.trained, world.buffers_now())
+        attributes.restore()
+        require(
+            isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad,
+            "The validation loss must be one number, a tensor without axes that depends on the model.",
+        )
+        return list(torch.autograd.grad(loss, list(params), allow_unused=True)), loss.detach()
+
+
+def alignment(losses: Tensor, params: Sequence[Tensor], direction: Sequence[Tensor | None]) -> Tensor:
+    """The inner product of each loss's gradient with a direction; the losses' graph is kept.
+
+    Args:
+        losses: [sample].
+        params: what they are differentiated in.
+        direction: like the parameters; None counts as 0.
+
+    Returns:
+        [sample].
+
+    >>> x = torch.tensor([3.0], requires_grad=True)
+    >>> alignment(torch.stack([x.sum(), x.square().sum()]), [x], [torch.tensor([2.0])])
+    tensor([ 2., 12.])
+    """
+    weights = torch.zeros_like(losses, requires_grad=True)
+    found = torch.autograd.grad((weights * losses).sum(), list(params), create_graph=True, allow_unused=True)
+    products = [
+        (gradient * along).sum()
+        for gradient, along in zip(found, direction, strict=True)
+        if gradient is not None and along is not None
+    ]
+    require(
+        len(products) > 0,
+        "The validation loss and the training losses have no parameter in common: no weight can change it.",
+    )
+    (each,) = torch.autograd.grad(torch.stack(products).sum(), weights, retain_graph=True)
+    return each
+
+
+def normalized_positive(values: Tensor) -> Tensor:
+    """The positive part, divided by its sum; zeros where nothing is positive.
+
+    >>> normalized_positive(torch.tensor([1.0, -2.0, 3.0]))
+    tensor([0.2500, 0.0000, 0.7500])
+    """
+    positive = values.clamp(min=0)
+    greatest = positive.max()
+    shares = positive / torch.where(greatest > 0, greatest, 1)  # at most 1, however small all of them are
+    return shares / shares.sum().clamp(min=1)

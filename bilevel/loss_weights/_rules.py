@@ -1,0 +1,320 @@
+"""Rules that weigh losses by what training itself shows, without a validation loss.
+
+Weights from how fast each loss falls.
+
+Weights that are set by hand: fixed, or on a line.
+
+Weights that make the losses' gradients alike in length.
+
+Weights from a learned uncertainty of each loss.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bilevel.loss_weights._weights import Learned, Losses
+from games.core import require
+
+
+class Rule(Learned, abc.ABC):
+    """Turns losses into the gradients that a step follows; a `Trainer` calls it.
+
+    Args:
+        names: what the losses are called.
+
+    Raises:
+        ValueError: a name comes twice, or there is none.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        require(
+            not isinstance(names, str) and len(names) > 0 and len(set(names)) == len(names),
+            f"names is a list of one or more different names, not {names!r}.",
+        )
+        self.names = tuple(names)
+
+    @abc.abstractmethod
+    def descend(self, losses: Losses, parameters: Sequence[Tensor]) -> Tensor:
+        """Write gradients into the model's parameters, and into the rule's own.
+
+        Args:
+            losses: name -> one number, each with its graph.
+            parameters: the model's.
+
+        Returns:
+            what is descended, or, where that is no loss, the losses' mean: one number, detached.
+        """
+
+    def stacked(self, losses: Losses) -> Tensor:
+        """The losses in the order of the names, [loss].
+
+        Raises:
+            ValueError: they are for other names, or one is not a number.
+        """
+        require(
+            set(losses) == set(self.names),
+            f"There is a rule for {', '.join(map(repr, self.names))}, but losses for "
+            f"{', '.join(map(repr, losses))}.",
+        )
+        for name in self.names:
+            require(losses[name].ndim == 0, f"The loss {name!r} must be one number: take its mean.")
+        return torch.stack([losses[name] for name in self.names])
+
+
+class Weighing(Rule):
+    """A rule that descends a weighted sum of the losses."""
+
+    @abc.abstractmethod
+    def weights(self) -> Tensor:
+        """The weights of the step that comes, [loss]."""
+
+    def as_dict(self) -> dict[str, float]:
+        """Name -> the weight of the step that comes."""
+        return dict(zip(self.names, self.weights().detach().tolist(), strict=True))
+
+    def descend(self, losses: Losses, parameters: Sequence[Tensor]) -> Tensor:
+        """Descend the weighted sum."""
+        stacked = self.stacked(losses)
+        total = (self.weights().detach().to(stacked) * stacked).sum()
+        total.backward()
+        return total.detach()
+
+
+class DynamicAverage(Weighing):
+    """Dynamic weight average: K softmax(r_k / temperature), r_k = L_k(e - 1) / L_k(e - 2).
+
+    L_k(e) is the mean of loss k over epoch e; what falls slowly gets more. In the first two epochs all
+    weights are 1.
+
+    Args:
+        names: what the losses are called; they must stay above 0.
+        epoch: steps of an epoch, 1 or more.
+        temperature: above 0; the larger, the more alike the weights. The paper has 2.
+
+    Raises:
+        ValueError: a setting is out of range; in a step, a loss is not above 0.
+
+    Source:
+        Liu, Johns and Davison, End-to-end multi-task learning with attention, arXiv 1803.10704.
+
+    >>> DynamicAverage(["a", "b"], epoch=10).as_dict()
+    {'a': 1.0, 'b': 1.0}
+    """
+
+    sums: Tensor
+    past: Tensor
+    step: Tensor
+
+    def __init__(self, names: Sequence[str], *, epoch: int, temperature: float = 2.0) -> None:
+        super().__init__(names)
+        require(isinstance(epoch, int) and epoch >= 1, f"epoch must be 1 step or more, not {epoch}.")
+        require(temperature > 0, f"temperature must be above 0, not {temperature}.")
+        self.epoch, self.temperature = epoch, temperature
+        self.register_buffer("sums", torch.zeros(len(self.names), dtype=torch.float64))
+        self.register_buffer("past", torch.ones(2, len(self.names), dtype=torch.float64))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def weights(self) -> Tensor:
+        """From the last two epochs that are over, [loss]."""
+        if int(self.step) < 2 * self.epoch:
+            return torch.ones(len(self.names))
+        rates = self.past[1] / self.past[0]
+        return len(self.names) * (rates / self.temperature).softmax(-1)
+
+    def descend(self, losses: Losses, parameters: Sequence[Tensor]) -> Tensor:
+        """Descend the weighted sum, and remember the losses."""
+        values = self.stacked(losses).detach()
+        require(
+            bool((values > 0).all()),
+            f"Rates of falling need losses above 0, but they are {values.tolist()}.",
+        )
+        total = super().descend(losses, parameters)
+        self.sums += values.to(self.sums)
+        return total
+
+    def advance(self) -> None:
+        """Count one step; at the end of an epoch its means become the past."""
+        self.step += 1
+        if int(self.step) % self.epoch == 0:
+            self.past.copy_(torch.stack((self.past[1], self.sums / self.epoch)))
+            self.sums.zero_()
+
+
+class Fixed(Weighing):
+    """The weights that somebody set by hand.
+
+    Args:
+        weights: name -> weight, 0 or more.
+
+    Raises:
+        ValueError: a weight is below 0 or not finite.
+
+    >>> Fixed({"policy": 1.0, "value": 0.5}).as_dict()
+    {'policy': 1.0, 'value': 0.5}
+    """
+
+    fixed: Tensor
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        super().__init__(list(weights))
+        values = torch.tensor([float(weight) for weight in weights.values()])
+        require(
+            bool((values.isfinite() & (values >= 0)).all()),
+            f"Weights are finite numbers, 0 or more, not {dict(weights)}.",
+        )
+        self.register_buffer("fixed", values)
+
+    def weights(self) -> Tensor:
+        """Always the same, [loss]."""
+        return self.fixed
+
+
+class Linear(Weighing):
+    """Weights that go from one number to another in so many steps, and then stay.
+
+    Args:
+        lines: name -> (first weight, last weight, steps from one to the other, 1 or more).
+
+    Raises:
+        ValueError: a weight is below 0 or not finite, or steps are fewer than 1.
+
+    A world model's adaptive schedule: the policy comes in, the reconstruction goes out.
+
+    >>> rule = Linear({"policy": (0.1, 1.0, 9000), "reconstruction": (1.0, 0.1, 45000)})
+    >>> rule.advance()
+    >>> rule.as_dict()["policy"] > 0.1
+    True
+    """
+
+    step: Tensor
+
+    def __init__(self, lines: Mapping[str, tuple[float, float, int]]) -> None:
+        super().__init__(list(lines))
+        for name, (first, last, steps) in lines.items():
+            require(
+                0 <= first < float("inf") and 0 <= last < float("inf") and steps >= 1,
+                f"The line of {name!r} is (first weight, last weight, steps): weights of 0 or more, and 1 "
+                f"step or more; not {(first, last, steps)}.",
+            )
+        self.lines = dict(lines)
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def weights(self) -> Tensor:
+        """Where the lines are now, [loss]."""
+        step = int(self.step)
+        return torch.tensor(
+            [first + (last - first) * min(step / steps, 1.0) for first, last, steps in self.lines.values()]
+        )
+
+    def advance(self) -> None:
+        """Count one step."""
+        self.step += 1
+
+
+class GradNorm(Weighing):
+    """GradNorm: the weighted gradient of each loss is to be as long as its pace of training asks for.
+
+    With G_k = |w_k grad L_k| in the shared parameters and r_k = (L_k / L_k(0)) relative to its mean, the
+    weights descend sum_k |G_k - mean(G) r_k^asymmetry|, the targets taken as constants, and are then scaled
+    to sum to the number of losses. They are parameters of this rule: give them an optimizer (`Trainer`'s
+    `rule_optimizer`).
+
+    Args:
+        names: what the losses are called; they must stay above 0.
+        shared: the parameters in which gradients are compared; the paper takes the last shared layer's.
+        asymmetry: 0 or more; how much more the slow ones get. The paper has 1.5.
+
+    Raises:
+        ValueError: a setting is out of range; in a step, a loss is not above 0.
+
+    Source:
+        Chen et al., GradNorm, arXiv 1711.02257.
+
+    >>> GradNorm(["a", "b"], list(nn.Linear(2, 2).parameters())).as_dict()
+    {'a': 1.0, 'b': 1.0}
+    """
+
+    first: Tensor
+
+    def __init__(
+        self, names: Sequence[str], shared: Iterable[nn.Parameter], *, asymmetry: float = 1.5
+    ) -> None:
+        super().__init__(names)
+        self.shared = tuple(shared)
+        require(len(self.shared) > 0, "GradNorm compares gradients in shared parameters, and there are none.")
+        require(asymmetry >= 0, f"asymmetry must be 0 or more, not {asymmetry}.")
+        self.asymmetry = asymmetry
+        self.free = nn.Parameter(torch.ones(len(self.names)))
+        self.register_buffer("first", torch.zeros(len(self.names)))
+
+    def weights(self) -> Tensor:
+        """As they are now, [loss]."""
+        return self.free
+
+    def descend(self, losses: Losses, parameters: Sequence[Tensor]) -> Tensor:
+        """Gradients for the model by the weighted sum, and for the weights by the lengths."""
+        stacked = self.stacked(losses)
+        values = stacked.detach().to(self.first)
+        require(
+            bool((values > 0).all()),
+            f"Paces of training need losses above 0, but they are {values.tolist()}.",
+        )
+        if not self.first.any():
+            self.first.copy_(values)
+        lengths = torch.stack([self._length(loss) for loss in stacked]).to(self.free)
+        total = super().descend(losses, parameters)
+        paces = values / self.first
+        weighted = self.free * lengths
+        target = (weighted.mean() * (paces / paces.mean()) ** self.asymmetry).detach()
+        (self.free.grad,) = torch.autograd.grad((weighted - target).abs().sum(), self.free)
+        return total
+
+    def project_(self) -> None:
+        """Scale the weights to sum to their number; none falls below 0."""
+        with torch.no_grad():
+            self.free.clamp_(min=0)
+            self.free.mul_(len(self.names) / self.free.sum().clamp(min=torch.finfo(self.free.dtype).tiny))
+
+    def _length(self, loss: Tensor) -> Tensor:
+        gradients = torch.autograd.grad(loss, self.shared, retain_graph=True, allow_unused=True)
+        squares = [g.square().sum() for g in gradients if g is not None]
+        return torch.stack(squares).sum().sqrt() if squares else loss.new_zeros(())
+
+
+class Uncertainty(Rule):
+    """Uncertainty weighting: descends sum_k exp(-s_k) L_k / 2 + s_k / 2, in the model and in every s_k.
+
+    s_k is the logarithm of what is taken for the variance of loss k, 0 at first. Whatever is hard to fit
+    gets a small weight, whether it matters or not.
+
+    Args:
+        names: what the losses are called.
+
+    Source:
+        Kendall, Gal and Cipolla, Multi-task learning using uncertainty to weigh losses, arXiv 1705.07115.
+
+    >>> Uncertainty(["depth", "class"]).as_dict()
+    {'depth': 0.5, 'class': 0.5}
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(names)
+        self.log_variance = nn.Parameter(torch.zeros(len(self.names)))
+
+    def as_dict(self) -> dict[str, float]:
+        """Name -> exp(-s) / 2."""
+        return dict(zip(self.names, ((-self.log_variance.detach()).exp() / 2).tolist(), strict=True))
+
+    def descend(self, losses: Losses, parameters: Sequence[Tensor]) -> Tensor:
+        """Gradients for the model and for every s_k."""
+        stacked = self.stacked(losses)
+        log_variance = self.log_variance.to(stacked.device)
+        total = ((-log_variance).exp() * stacked + log_variance).sum() / 2
+        total.backward()
+        return total.detach()

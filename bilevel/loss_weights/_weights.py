@@ -1,0 +1,318 @@
+"""Weights of losses, as modules that torch's optimizers move: one a loss, or one on a schedule.
+
+What everything that is learned above a training loop can be asked.
+
+One learned number: a temperature, a coefficient, a learning rate.
+
+A network that combines losses, in which no loss can count below 0.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from bilevel.core import Bounds, Constraint
+from games.core import require
+
+
+class Learned(nn.Module):
+    """A module whose parameters an outer optimizer moves; each method here does nothing, or knows nothing."""
+
+    def as_dict(self) -> dict[str, float]:
+        """Name -> value as it is now, of what is worth a line in a history."""
+        return {}
+
+    def project_(self) -> None:
+        """Bring parameters back to where they are allowed; called after each outer step."""
+
+    def advance(self) -> None:
+        """Count one step of the inner loop; called after it."""
+
+
+Losses = Mapping[str, Tensor]
+"""Name -> a loss, [*batch]: a single number for one learner."""
+
+
+class LossWeights(Learned):
+    """Weights lambda of losses: called with the losses it gives sum_k lambda_k L_k.
+
+    They stay on the device where they are, and their values follow the losses' device. A loss may be absent
+    from a batch: its weight then is out of the sum, and a tuner leaves it as it is.
+
+    Args:
+        names: what the losses are called.
+        init: the first weights: one for all, or one for each name.
+        constraint: softplus (above 0), projected (0 or more), simplex (above 0, sum 1), bounded, or free.
+        bounds: with bounded: the least and the greatest weight.
+        batch: leading axes, for many learners at once, as seeds.
+
+    Raises:
+        ValueError: a name comes twice; init is for other names, or not allowed under the constraint.
+
+    >>> weights = LossWeights(["label", "contour"], {"label": 1.0, "contour": 0.5}, "projected")
+    >>> weights({"label": torch.tensor(2.0), "contour": torch.tensor(10.0)}).item()
+    7.0
+    >>> weights.as_dict()
+    {'label': 1.0, 'contour': 0.5}
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        init: float | Mapping[str, float] = 1.0,
+        constraint: str = "softplus",
+        *,
+        bounds: Bounds | None = None,
+        batch: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__()
+        require(not isinstance(names, str), f"names is a list of names, not one: write [{names!r}].")
+        self.names = tuple(names)
+        require(len(self.names) > 0, "Weights need at least one loss: names is empty.")
+        for name in self.names:
+            require(self.names.count(name) == 1, f"Every loss has one weight, but {name!r} comes twice.")
+        self.constraint = Constraint(constraint, bounds)
+        first = self._first(init).double()
+        free = self.constraint.free(first).to(torch.get_default_dtype())
+        self.free = nn.Parameter(free.expand(*batch, -1).clone())
+
+    def values(self) -> Tensor:
+        """The weights as they are now, [*batch, loss]."""
+        return self.constraint.values(self.free)
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """Leading axes of the weights, and the shape of every loss."""
+        return tuple(self.free.shape[:-1])
+
+    def as_dict(self) -> dict[str, float]:
+        """Name -> the weight as it is now; of many learners, their mean."""
+        means = self.values().detach().reshape(-1, len(self.names)).mean(0)
+        return dict(zip(self.names, means.tolist(), strict=True))
+
+    def forward(self, losses: Losses) -> Tensor:
+        """The weighted sum.
+
+        Args:
+            losses: name -> [*batch]; those that a batch lacks are left out.
+
+        Returns:
+            [*batch].
+
+        Raises:
+            ValueError: there is no loss, or one without a weight; or a loss has another shape.
+        """
+        self.check(losses)
+        present = [index for index, name in enumerate(self.names) if name in losses]
+        stacked = torch.stack([losses[self.names[index]] for index in present], -1)
+        values = self.values() if len(present) == len(self.names) else self.values()[..., present]
+        return (stacked * values.to(stacked)).sum(-1)
+
+    def check(self, losses: Losses, *, complete: bool = False) -> None:
+        """Raise ValueError unless the losses are those of the weights, as `forward` wants it.
+
+        Args:
+            losses: name -> loss.
+            complete: whether each weight needs a loss.
+        """
+        require(
+            isinstance(losses, Mapping),
+            f"Losses are a dictionary, name -> loss, for {_listed(self.names)}; these are a "
+            f"{type(losses).__name__}.",
+        )
+        known, given = set(self.names), set(losses)
+        require(
+            len(given) > 0 and given <= known and (given == known or not complete),
+            f"There are weights for {_listed(self.names)}, but losses for {_listed(losses)}: each loss needs "
+            f"a weight, and {'each weight a loss' if complete else 'there must be a loss'}.",
+        )
+        for name in losses:
+            require(
+                tuple(losses[name].shape) == self.batch,
+                f"The loss {name!r} must have the shape {list(self.batch)}, but it has "
+                f"{list(losses[name].shape)}: take its mean.",
+            )
+
+    def project_(self) -> None:
+        """Bring projected weights back to 0 or more."""
+        self.constraint.project_(self.free)
+
+    def _first(self, init: float | Mapping[str, float]) -> Tensor:
+        if not isinstance(init, Mapping):
+            return torch.full((len(self.names),), float(init), dtype=torch.float64)
+        require(
+            set(init) == set(self.names),
+            f"init is for {_listed(init)}, but the losses are {_listed(self.names)}.",
+        )
+        return torch.tensor([float(init[name]) for name in self.names], dtype=torch.float64)
+
+
+class ScheduledLossWeights(LossWeights):
+    """Weights on a learned schedule: free numbers at knots, and straight lines between the numbers.
+
+    Args:
+        names: what the losses are called.
+        knots: steps of the inner loop, increasing from 0; after the last one weights stay.
+        init: as of `LossWeights`, at every knot.
+        constraint: as of `LossWeights`.
+        bounds: as of `LossWeights`.
+
+    Raises:
+        ValueError: as `LossWeights`; or knots are not increasing from 0.
+
+    >>> weights = ScheduledLossWeights(["policy"], knots=(0, 100), constraint="free", init=0.0)
+    >>> with torch.no_grad():
+    ...     _ = weights.free.copy_(torch.tensor([[0.0], [1.0]]))
+    ...     _ = weights.step.fill_(25)
+    >>> weights.as_dict()
+    {'policy': 0.25}
+    """
+
+    step: Tensor
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        knots: Sequence[int],
+        init: float | Mapping[str, float] = 1.0,
+        constraint: str = "softplus",
+        *,
+        bounds: Bounds | None = None,
+    ) -> None:
+        require(
+            len(knots) >= 2 and knots[0] == 0 and all(a < b for a, b in itertools.pairwise(knots)),
+            f"Knots are two steps or more, increasing from 0, not {tuple(knots)}.",
+        )
+        super().__init__(names, init, constraint, bounds=bounds, batch=(len(knots),))
+        self.knots = tuple(knots)
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def values(self) -> Tensor:
+        """The weights of the step that comes, [loss]."""
+        place = min(max(sum(knot <= int(self.step) for knot in self.knots) - 1, 0), len(self.knots) - 2)
+        low, high = self.knots[place], self.knots[place + 1]
+        part = min((int(self.step) - low) / (high - low), 1.0)
+        return self.constraint.values(torch.lerp(self.free[place], self.free[place + 1], part))
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """There is one learner; the knots are no axis of its losses."""
+        return ()
+
+    def advance(self) -> None:
+        """Count one step of the inner loop."""
+        self.step += 1
+
+
+def _listed(names: Sequence[str] | Mapping[str, object]) -> str:
+    return ", ".join(map(repr, names)) or "nothing"
+
+
+class HyperParameter(Learned):
+    """Any number that a loss depends on differentiably; call it to read it.
+
+    Args:
+        name: what it is called in a history.
+        init: its first value.
+        constraint: softplus (above 0), projected (0 or more), bounded, or free.
+        bounds: with bounded: the least and the greatest value.
+
+    Raises:
+        ValueError: init is not allowed under the constraint.
+
+    >>> temperature = HyperParameter("temperature", 2.0, "free")
+    >>> (torch.tensor([4.0]) / temperature()).item()
+    2.0
+    """
+
+    def __init__(
+        self, name: str, init: float, constraint: str = "softplus", *, bounds: Bounds | None = None
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.constraint = Constraint(constraint, bounds)
+        free = self.constraint.free(torch.tensor(init, dtype=torch.float64))
+        self.free = nn.Parameter(free.to(torch.get_default_dtype()))
+
+    def forward(self) -> Tensor:
+        """The value as it is now: a scalar."""
+        return self.constraint.values(self.free)
+
+    def as_dict(self) -> dict[str, float]:
+        """Its name -> its value as it is now."""
+        return {self.name: float(self().detach())}
+
+    def project_(self) -> None:
+        """Bring a projected value back to 0 or more."""
+        self.constraint.project_(self.free)
+
+
+class LossNetwork(LossWeights):
+    """Losses combined by a monotone network: sum_k w_k L_k + v . softplus(U L + b).
+
+    w, U and v are 0 or more (cut off after each outer step), so that the model never gains by a greater loss;
+    v starts at 0, so that the sum is the plain one. What one loss counts may depend on the others.
+
+    Args:
+        names: what the losses are called.
+        hidden: units of the hidden layer, 1 or more.
+        generator: draws U at the start, uniformly from 0 to 1.
+
+    Raises:
+        ValueError: a name comes twice, or hidden is below 1.
+
+    Source:
+        Navon et al., Auxiliary learning by implicit differentiation, arXiv 2007.02693 (there the main loss is
+        outside the network; leave it out of the names, and add it, to have that).
+
+    >>> network = LossNetwork(["digit", "pair"], generator=torch.Generator().manual_seed(0))
+    >>> network({"digit": torch.tensor(2.0), "pair": torch.tensor(3.0)}).item()
+    5.0
+    >>> network.as_dict()
+    {'digit': 1.0, 'pair': 1.0}
+    """
+
+    def __init__(self, names: Sequence[str], hidden: int = 8, *, generator: torch.Generator) -> None:
+        super().__init__(names, 1.0, "projected")
+        require(isinstance(hidden, int) and hidden >= 1, f"hidden must be 1 or more, not {hidden}.")
+        self.inward = nn.Parameter(torch.rand(hidden, len(self.names), generator=generator))
+        self.shift = nn.Parameter(torch.zeros(hidden))
+        self.outward = nn.Parameter(torch.zeros(hidden))
+
+    def forward(self, losses: Losses) -> Tensor:
+        """The combined loss.
+
+        Args:
+            losses: name -> one number.
+
+        Returns:
+            one number.
+
+        Raises:
+            ValueError: as of `LossWeights`; or a loss is absent.
+        """
+        self.check(losses, complete=True)
+        total = super().forward(losses)
+        stacked = torch.stack([losses[name] for name in self.names])
+        inward, shift, outward = (part.to(stacked) for part in (self.inward, self.shift, self.outward))
+        combined: Tensor = total + outward @ softplus(inward @ stacked + shift)
+        return combined
+
+    def as_dict(self) -> dict[str, float]:
+        """Name -> what the loss counts where all losses are 1: the slope there."""
+        with torch.no_grad():
+            sigmoid = (self.inward.sum(-1) + self.shift).sigmoid()
+            slopes = self.values() + (self.outward * sigmoid) @ self.inward
+        return dict(zip(self.names, slopes.tolist(), strict=True))
+
+    def project_(self) -> None:
+        """Bring what must be 0 or more back there."""
+        with torch.no_grad():
+            for part in (self.inward, self.outward):
+                part.clamp_(min=0)
+        super().project_()

@@ -1,0 +1,124 @@
+"""`fixed`: everybody keeps the same share, fixed or on a schedule: the reward-transfer rule.
+
+`selfish`: everybody keeps its own reward, the usual independent learners.
+
+`prosocial`: everybody learns from the common reward.
+
+Learners of methods in which what passes between agents is given, not learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bilevel.core import Range, Scheduled
+from bilevel.methods._contract import Learner, Placement
+from bilevel.methods._learner import PolicyLearner
+from bilevel.methods._method import Method
+from bilevel.methods._outer_learner import OuterLearner
+from bilevel.sharing import FixedMatrix, OuterVariable, identity_sharing, self_interest_sharing
+from games.core import Game
+
+
+def policy_learner(
+    method: Method,
+    game: Game,
+    placement: Placement,
+    variable: OuterVariable,
+    *,
+    schedule: Callable[[int], Tensor] | None = None,
+) -> PolicyLearner:
+    """Build policies that learn under what is given, and above them, if asked, the weights of their losses.
+
+    Args:
+        method: the settings.
+        game: what is played.
+        placement: seeds, precision, device.
+        variable: what passes between the agents.
+        schedule: as of `PolicyLearner`.
+
+    Raises:
+        ValueError: as `PolicyLearner`.
+
+    >>> import games
+    >>> from bilevel.methods import Selfish
+    >>> method = Selfish(inner_learner="actor-critic", learn_loss_weights=True)
+    >>> learner = method.build(games.make("escape-room"), Placement(seeds=3))
+    >>> state, metrics = learner.update(learner.init(seed=0))
+    >>> metrics["value_weight_0"]  # under which agent 0 learned
+    tensor([0.5000, 0.5000, 0.5000], dtype=torch.float64)
+    """
+    if method.learn_loss_weights:
+        return OuterLearner(method, game, placement, variable, objective=None, schedule=schedule)
+    return PolicyLearner(method, game, placement, variable, schedule=schedule)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed(Method):
+    """Keep the share s and split the rest evenly among the neighbours: T_ii = s, T_ij = (1 - s) / (k_i - 1).
+
+    k_i counts i's neighbours, itself included.
+
+    Needs: the neighbours' rewards. Conserves the total.
+
+    Raises:
+        ValueError: a setting is out of range.
+
+    Source:
+        Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
+    """
+
+    ranges: ClassVar[Mapping[str, Range]] = {**Method.ranges, "self_interest": Range(least=0, most=1)}
+
+    self_interest: Scheduled = 0.8
+    """The share s that everybody keeps, from 0 to 1; or a schedule of it, as 0:0.9, 100:0.5. The default is
+    LToS's start (arXiv 2112.08702)."""
+
+    def build(self, game: Game, placement: Placement) -> Learner:
+        """See `Method.build`."""
+        course, graph = self.course, game.neighbours
+
+        def matrix(outer_step: int) -> Tensor:
+            return self_interest_sharing(graph, course.value("self_interest", outer_step))
+
+        variable = FixedMatrix(matrix(0))
+        return policy_learner(self, game, placement, variable, schedule=matrix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selfish(Method):
+    """Independent learners, each on its own reward: r~ = r.
+
+    Needs: nothing of the others. Conserves the total. It is the baseline that social dilemmas defeat.
+
+    Source:
+        Naive learners in Foerster et al., LOLA, arXiv 1709.04326.
+    """
+
+    def build(self, game: Game, placement: Placement) -> Learner:
+        """See `Method.build`."""
+        return policy_learner(self, game, placement, FixedMatrix(identity_sharing(game.num_agents)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prosocial(Method):
+    """The common reward: r~_j = sum_i r_i / N, whoever are neighbours.
+
+    Needs: everybody's reward. Conserves the total. It is what full cooperation would look like if nobody
+    minded giving (N - 1) / N of everything away; with many agents its gradients grow noisy.
+
+    Source:
+        Peysakhovich and Lerer, Prosocial learning agents solve generalized stag hunts, arXiv 1709.02865.
+    """
+
+    def build(self, game: Game, placement: Placement) -> Learner:
+        """See `Method.build`."""
+        agents = game.num_agents
+        everybody = torch.ones(agents, agents, dtype=torch.bool)
+        common = FixedMatrix(self_interest_sharing(everybody, 1 / agents))
+        return policy_learner(self, game, placement, common)

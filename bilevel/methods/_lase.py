@@ -1,0 +1,191 @@
+"""`lase`: share with those who did more for one than was expected of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from gymnasium import spaces
+
+from bilevel.agents import ExactPlay, Play, Policy, takes_gifts
+from bilevel.core import require_number
+from bilevel.methods._contract import Learner, Placement
+from bilevel.methods._lase_critic import MOST_ENTRIES, JointCritic, KnownPayoffs, NetworkCritic, TableCritic
+from bilevel.methods._lase_learner import Apprentice, EmpathyLearner
+from bilevel.methods._lase_perspective import Imagined, Perspective, TrueObservation, TruePolicy
+from bilevel.methods._lase_sharing import Empathy, OneShotPlay
+from bilevel.methods._method import Method
+from bilevel.nn import ACTIVATIONS, ActivationName
+from bilevel.sharing import Sight
+from games.core import Game, numbered_actions, require, require_name
+from games.theory import payoff_table
+
+PERSPECTIVES = ("taking", "true-observation", "true-policy")
+CRITICS = ("auto", "tabular", "mlp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LASE(Method):
+    """Empathy: give in each step to those who did more for one than expected, by one's own critic.
+
+    r~_j = sum_i g_ij r_i, with g_ij = max(w_ij, 0) / (k_i - 1) for i's k_i - 1 neighbours (all others, in the
+    source), the rest kept, and w_ij = (Q_i(o_i, a) - b_ij) / (max Q_i - min Q_i), b_ij being the mean of Q_i
+    over what i takes j's policy to be, and greatest and least over j's actions; 0 where these are the same.
+    It is a rule: nothing is learned above, and policies do not see that what they do moves g. Beside its
+    policy each agent learns the critic Q_i, from its own, extrinsic rewards, and, with perspective taking, a
+    network that imagines what j sees, where i then applies its own policy. g divides by how much j can do
+    for i at all: where that is nothing, what is left is the critic's noise; and who owes a cost shares it.
+
+    Needs: own observation, everybody's actions, a critic of one's own; of the ablations true-observation
+    the others' observations, true-policy their policies as well. Conserves the total of each step.
+
+    Defaults: closeness .1 is the source's delta. Rates, steps and sizes suit the batches here; the source's
+    were not at hand. The source explores by epsilon-greedy play, here an entropy bonus does.
+
+    Raises:
+        ValueError: a setting is out of range or a name is unknown; at build, the game has one agent, or a
+            critic or a perspective does not suit it (says why).
+
+    Source:
+        Kong et al., Learning to Balance Altruism and Self-interest Based on Empathy in Mixed-Motive Games
+        (LASE), arXiv 2410.07863.
+
+    >>> import games
+    >>> learner = LASE(entropy_end=0.1).build(games.make("escape-room"), Placement(seeds=2))
+    >>> state, metrics = learner.update(learner.init(seed=0))
+    >>> metrics["share_0_1"].shape
+    torch.Size([2])
+    """
+
+    no_loss_weights: ClassVar[str] = (
+        "shares by rule, and takes no gradient through its policies' steps, by which loss weights are learned"
+    )
+
+    exact: bool = False
+    """Off: play episodes. On: in one-shot games the payoff table takes the critic's place and every joint
+    action is laid out; games that last longer are refused."""
+    perspective: Literal["taking", "true-observation", "true-policy"] = "taking"
+    """What i takes j's policy to be: its own of what it imagines that j sees (taking), or, in the ablations,
+    its own of what j does see (true-observation), or j's (true-policy, which theory assumes)."""
+    critic: Literal["auto", "tabular", "mlp"] = "auto"
+    """A table of observations and joint actions, or a perceptron; auto: a table where observations are
+    numbers and it has 4096 entries or fewer."""
+    critic_hidden: tuple[int, ...] = (32,)
+    """Of mlp: units of each hidden layer."""
+    critic_activation: ActivationName = "tanh"
+    """Of mlp: between the layers."""
+    critic_learning_rate: float = 0.01
+    """Step size of Adam on the critics' mean squared errors, above 0."""
+    critic_steps: int = 4
+    """Steps of the critics in each inner step, on the policies' episodes, 1 or more."""
+    critic_discount: float | None = None
+    """Discount of the critics' returns per step, from 0 to 1; None: the game's."""
+    critic_trace: float = 0.9
+    """Lambda of the critics' targets, from 0 (one step, then the critic: SARSA) to 1 (sampled returns)."""
+    perspective_hidden: tuple[int, ...] = (32,)
+    """With perspective taking: units of each hidden layer."""
+    perspective_activation: ActivationName = "tanh"
+    """With perspective taking: between the layers."""
+    perspective_learning_rate: float = 0.01
+    """With perspective taking: step size of Adam, above 0."""
+    perspective_steps: int = 1
+    """With perspective taking: its steps in each inner step, on the policies' episodes, 1 or more."""
+    perspective_closeness: float = 0.1
+    """With perspective taking: the weight of how far the view that is imagined lies from one's own (L1), from
+    0 to 1; what is left of 1 is that of how badly it predicts what others do (cross-entropy)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, known in (
+            ("perspective", PERSPECTIVES),
+            ("critic", CRITICS),
+            ("critic_activation", ACTIVATIONS),
+            ("perspective_activation", ACTIVATIONS),
+        ):
+            require_name(getattr(self, name), known, name)
+        for part in ("critic", "perspective"):
+            require_number(f"{part}_learning_rate", getattr(self, f"{part}_learning_rate"), above=0)
+            steps = getattr(self, f"{part}_steps")
+            whole = isinstance(steps, int) and steps >= 1
+            require(whole, f"{part}_steps must be a whole number, 1 or more, not {steps}.")
+        for name in ("critic_discount", "critic_trace", "perspective_closeness"):
+            value = getattr(self, name)
+            require(value is None or 0 <= value <= 1, f"{name} is from 0 to 1, not {value}.")
+
+    def play(self, game: Game) -> Play:
+        """See `Method.play`; exact values are those of one-shot games."""
+        play = super().play(game)
+        if not isinstance(play, ExactPlay):
+            return play
+        try:
+            return OneShotPlay(play.game, play.policy)
+        except ValueError as error:
+            raise ValueError(f"{error} (Switch exact off: --method.no-exact.)") from error
+
+    def build(self, game: Game, placement: Placement) -> Learner:
+        """See `Method.build`."""
+        require(game.num_agents >= 2, f"{type(game).__name__} has one agent: there is nobody to share with.")
+        play = self.play(game)
+        actions = numbered_actions(game, "LASE, whose critic compares what agents could have done,")
+        sight = Sight(game.observation_space, game.num_agents, actions)
+        variable = Empathy(
+            game.neighbours,
+            self._critic(game, play, sight),
+            self._perspective(game, play, sight),
+            play.policy.num_parameters,
+        )
+        discount = self.critic_discount
+        return EmpathyLearner(
+            self,
+            game,
+            placement,
+            variable,
+            critic=Apprentice(self.critic_learning_rate, self.critic_steps),
+            perspective=Apprentice(self.perspective_learning_rate, self.perspective_steps),
+            discount=game.discount if discount is None else discount,
+            trace=self.critic_trace,
+            closeness=self.perspective_closeness,
+        )
+
+    def _critic(self, game: Game, play: Play, sight: Sight) -> JointCritic:
+        numbers = isinstance(sight.space, spaces.Discrete)
+        table = TableCritic(sight.features, sight.agents, sight.actions)
+        if isinstance(play, OneShotPlay):
+            return KnownPayoffs(table, torch.tensor(payoff_table(game)))
+        require(
+            numbers or self.critic != "tabular",
+            f"A tabular critic needs observations that are numbers, but {type(game).__name__}'s have the "
+            f"shape {sight.space.shape}: use mlp.",
+        )
+        if self.critic == "tabular" or (
+            self.critic == "auto" and numbers and table.num_parameters <= MOST_ENTRIES
+        ):
+            return table
+        return NetworkCritic(sight, self.critic_hidden, self.critic_activation)
+
+    def _perspective(self, game: Game, play: Play, sight: Sight) -> Perspective:
+        policy = play.policy
+        remembers = _remembers(policy)
+        require(
+            not remembers or not takes_gifts(game),
+            f"{type(game).__name__} shows agents what they were given in the last step, and whoever judges "
+            "others then cannot yet know the whole episode, as a policy that remembers must: choose another "
+            "policy than gru.",
+        )
+        if self.perspective == "true-policy":
+            return TruePolicy(policy)
+        if self.perspective == "true-observation" or isinstance(play, OneShotPlay):
+            return TrueObservation(policy)  # which in a one-shot game is one's own
+        require(
+            not (remembers and isinstance(sight.space, spaces.Discrete)),
+            f"{type(game).__name__}'s observations are numbers, of which agents imagine how likely each is, "
+            "and a policy that remembers cannot be applied to that: choose another policy than gru, or "
+            "perspective true-observation.",
+        )
+        return Imagined(policy, sight, self.perspective_hidden, self.perspective_activation)
+
+
+def _remembers(policy: Policy) -> bool:
+    """Whether a policy keeps anything from step to step."""
+    return policy.memory(torch.zeros(1, 1, policy.num_parameters), 1).shape[-2] > 0

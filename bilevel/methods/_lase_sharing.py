@@ -1,0 +1,266 @@
+"""Sharing by empathy: each agent's critic and perspective say whom it gives to.
+
+The rule of empathy: who did me good, by my own reckoning, and what I give for it.
+
+One-shot games played exactly under a transfer that depends on what everybody does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bilevel.agents import Episodes, ExactPlay, Measured, entropy, profiles_of_learners
+from bilevel.core import Purpose, first_draws
+from bilevel.methods._lase_critic import JointCritic
+from bilevel.methods._lase_perspective import Perspective
+from bilevel.sharing import Happened, Report, Transfer, VaryingShares, check_neighbours
+from games.theory import payoff_table
+
+ROUNDING = 32
+"""Values that differ by no more than so many rounding units of the largest one count as equal."""
+
+
+def relationships(values: Tensor, policies: Tensor, actions: Tensor, legal: Tensor | None = None) -> Tensor:
+    """How much better than expected agent i fared by what j did, as a share of all that j could have done.
+
+    w_ij = (Q_i(o, a) - b_ij) / (max Q_i - min Q_i), where b_ij = sum_a' pi_ij(a') Q_i(o, a_-j, a') is what i
+    expected of j, and the greatest and the least value are over j's actions, too. It is defined as 0 where
+    these are the same: j can do nothing for i. So it says nothing of how much j can do for i.
+
+    Args:
+        values: what i expects had j done otherwise, Q_i(o, a_-j, a'), [..., agent, other, action].
+        policies: what i takes j's policy to be, probabilities [..., agent, other, action].
+        actions: what was done, integer [..., other].
+        legal: what each could do, boolean [..., other, action]; None: everything.
+
+    Returns:
+        w, [..., agent, other], from -1 to 1; its diagonal has no meaning.
+
+    Source:
+        LASE, arXiv 2410.07863.
+
+    The other was kind (action 0) and was thought to be so with probability 1/4:
+
+    >>> values = torch.tensor([4.0, 0.0]).expand(2, 2, 2)
+    >>> relationships(values, torch.tensor([0.25, 0.75]).expand(2, 2, 2), torch.tensor([0, 0]))[0, 1]
+    tensor(0.7500)
+    """
+    greatest = least = values
+    if legal is not None:
+        possible = legal.unsqueeze(-3)
+        policies = policies.clamp(min=torch.finfo(policies.dtype).tiny) * possible
+        policies = policies / policies.sum(-1, keepdim=True)
+        greatest, least = (values.masked_fill(~possible, end) for end in (-torch.inf, torch.inf))
+    high, low = greatest.amax(-1), least.amin(-1)
+    taken = actions.unsqueeze(-2).unsqueeze(-1).expand(*values.shape[:-1], 1)
+    better = values.gather(-1, taken).squeeze(-1) - (policies * values).sum(-1)
+    size = torch.maximum(high.abs(), low.abs())
+    matters = high - low > ROUNDING * torch.finfo(values.dtype).eps * size
+    return torch.where(matters, better / torch.where(matters, high - low, 1.0), 0.0).clamp(-1, 1)
+
+
+def gift_weights(relationships: Tensor, neighbours: Tensor) -> Tensor:
+    """Give to those who did more for one than was expected, and keep the rest.
+
+    g_ij = max(w_ij, 0) / (k_i - 1) for each of i's k_i - 1 neighbours other than itself, and
+    g_ii = sum_j min(1 - w_ij, 1) / (k_i - 1) over them, which is what is left of 1. Where all are neighbours
+    k_i is the number of agents, as in the source. Who has no neighbour keeps everything.
+
+    Args:
+        relationships: w, [..., agent, other], from -1 to 1.
+        neighbours: who may give to whom, boolean [..., giver, receiver].
+
+    Returns:
+        g, [..., giver, receiver]: 0 or more, 0 between strangers; rows sum to 1.
+
+    Source:
+        LASE, arXiv 2410.07863.
+
+    >>> gift_weights(torch.tensor([[0.0, 0.75], [-0.5, 0.0]]), torch.ones(2, 2, dtype=torch.bool))
+    tensor([[0.2500, 0.7500],
+            [0.0000, 1.0000]])
+    """
+    kept = torch.eye(neighbours.shape[-1], dtype=torch.bool, device=relationships.device)
+    graph = neighbours.to(relationships.device) & ~kept
+    others = graph.sum(-1, keepdim=True).clamp(min=1)
+    given = relationships.clamp(min=0) * graph / others
+    return given + torch.diag_embed(1 - given.sum(-1))
+
+
+MOST_NUMBERS = 2**26
+"""So many numbers of imagined views are held at once, about."""
+
+
+@dataclass(frozen=True, eq=False)
+class Empathy:
+    """What agents know of each other: a critic, a perspective, and the policy that they judge others by.
+
+    Its value lies in one tensor, [seed, agent, parameter]: the critic's, the perspective's, the policy's.
+
+    Raises:
+        ValueError: the graph is none.
+
+    Source:
+        LASE, arXiv 2410.07863.
+    """
+
+    neighbours: Tensor
+    """Who may give to whom: boolean [giver, receiver], True on the diagonal."""
+    critic: JointCritic
+    """What each agent expects of joint actions."""
+    perspective: Perspective
+    """How each guesses what the others would do."""
+    policy_parameters: int
+    """Of one agent's policy."""
+
+    def __post_init__(self) -> None:
+        check_neighbours(self.neighbours)
+
+    @property
+    def agents(self) -> int:
+        """As many as the graph has."""
+        return len(self.neighbours)
+
+    @property
+    def exact(self) -> bool:
+        """It does not: it depends on what is seen and done."""
+        return False
+
+    def initial(self, seed: int, seeds: int) -> Tensor:
+        """First critics and perspectives, float64 [seed, agent, parameter]; policies are left at 0."""
+
+        def draw(generator: torch.Generator) -> Tensor:
+            critics = self.critic.initial(generator, self.agents)
+            return torch.cat((critics, self.perspective.initial(generator, self.agents)), -1)
+
+        known = first_draws(draw, range(seed, seed + seeds), Purpose.OUTER_VARIABLES)
+        return torch.nn.functional.pad(known, (0, self.policy_parameters))
+
+    def parts(self, phi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The critics', the perspectives' and the policies' parameters, each [seed, agent, parameter]."""
+        sizes = self.critic.num_parameters, self.perspective.num_parameters, self.policy_parameters
+        critics, perspectives, minds = phi.split(sizes, -1)
+        return critics, perspectives, minds
+
+    def transfer(self, phi: Tensor) -> Empathetic:
+        """Sharing by what agents now know."""
+        return Empathetic(self, phi)
+
+
+@dataclass(frozen=True, eq=False)
+class Empathetic(VaryingShares):
+    """Sharing by the rule of empathy: r~_j = sum_i g_ij r_i, g by what i makes of what j just did."""
+
+    variable: Empathy
+    phi: Tensor
+    """[seed, agent, parameter]; see `Empathy`."""
+
+    def relationships(self, happened: Happened) -> Tensor:
+        """What everybody makes of everybody's last action: w, [seed, time, episode, agent, other]."""
+        critics, perspectives, minds = self.variable.parts(self.phi)
+        legal = None if happened.legal is None else happened.legal.permute(0, 2, 3, 1, 4)
+        return relationships(
+            self.variable.critic.had_others_done(critics, happened),
+            self.variable.perspective.policies(perspectives, minds, happened),
+            happened.actions.permute(0, 2, 3, 1),
+            legal,
+        )
+
+    @torch.no_grad()
+    def stated(self, happened: Happened) -> Tensor:
+        """See `VaryingShares.stated`; no derivative is taken through them.
+
+        Many episodes are judged part by part: each agent imagines what every other one sees.
+        """
+        episodes = happened.actions.shape[-1]
+        views = happened.observations.numel() // episodes * self.variable.agents
+        size = max(1, MOST_NUMBERS // views)
+        parts = (slice(start, start + size) for start in range(0, episodes, size))
+        return torch.cat([self._shares(happened.some(part)) for part in parts], -1)
+
+    def _shares(self, happened: Happened) -> Tensor:
+        graph = self.variable.neighbours
+        if happened.neighbours is not None:
+            graph = happened.neighbours.permute(0, 3, 4, 1, 2)
+        weights = gift_weights(self.relationships(happened), graph)
+        return weights.permute(0, 3, 4, 1, 2)
+
+
+def profile_probabilities(policies: Tensor) -> Tensor:
+    """How likely each joint action is: [..., agent, action] -> [..., profile].
+
+    Profiles are in order, the last agent's action changing fastest.
+
+    >>> profile_probabilities(torch.tensor([[0.5, 0.5], [0.25, 0.75]]))
+    tensor([0.1250, 0.3750, 0.1250, 0.3750])
+    """
+    first, *others = policies.unbind(-2)
+    for policy in others:
+        first = (first.unsqueeze(-1) * policy.unsqueeze(-2)).flatten(-2)
+    return first
+
+
+@dataclass(frozen=True)
+class OneShotPlay(ExactPlay):
+    """Every joint action is laid out, as an episode of one step, and counts by how likely it is.
+
+    So a transfer may depend on what everybody does; that it was made of the policies is not seen by their
+    gradients.
+
+    Raises:
+        ValueError: the game is not one-shot, or has too many joint actions.
+
+    >>> import games
+    >>> from bilevel.agents import Tabular
+    >>> from bilevel.sharing._transfer import SharedBy
+    >>> play = OneShotPlay(games.make("prisoners-dilemma"), Tabular(num_observations=1, num_actions=2))
+    >>> theta, keep = torch.zeros(1, 2, 1), SharedBy(torch.eye(2)[None])
+    >>> play.losses(theta, theta, keep, play.sample(theta, keep, torch.Generator()), torch.tensor(0.0))
+    tensor([[1.5000, 1.5000]])
+    """
+
+    def __post_init__(self) -> None:
+        payoff_table(self.game)
+
+    @property
+    def draws(self) -> bool:
+        """Not by chance, but `sample` gives what a transfer looks at."""
+        return True
+
+    def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Any:
+        """Lay out all joint actions: episodes of one step, `alive` by how likely each is."""
+        table = torch.tensor(payoff_table(self.game)).to(theta).flatten(0, -2)
+        agents, actions = self.game.num_agents, self.policy.num_actions
+        profiles = torch.cartesian_prod(*[torch.arange(actions, device=theta.device)] * agents)
+        acted = profiles.reshape(-1, agents).T[None, :, None].expand(len(theta), -1, -1, -1)
+        return Episodes(
+            observations=torch.zeros_like(acted),
+            actions=acted,
+            rewards=table.T[None, :, None].expand(len(theta), -1, -1, -1),
+            alive=self._likely(theta)[:, None, None],
+            cooperated=None,
+        )
+
+    def losses(
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
+    ) -> Tensor:
+        """Minus each agent's expected shared reward and its bonus: its policy's entropy."""
+        likely = self._likely(profiles_of_learners(own, others))
+        shared = (likely * transfer.rewards(data).squeeze(2)).sum(-1)
+        if entropy_bonus is None:
+            return -shared
+        return -(shared + entropy_bonus * entropy(self.policy.table(own)).mean(-1))
+
+    def evaluate(
+        self, theta: Tensor, transfer: Transfer, generator: torch.Generator, episodes: int
+    ) -> tuple[Measured, Report]:
+        """See `ExactPlay.evaluate`; the transfer reports on all joint actions."""
+        data = self.sample(theta, transfer, generator)
+        return self.measure(theta, data), transfer.report(data)
+
+    def _likely(self, theta: Tensor) -> Tensor:
+        return profile_probabilities(self.policy.probabilities(theta).squeeze(-2))

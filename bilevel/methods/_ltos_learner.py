@@ -1,0 +1,278 @@
+"""The learner of `ltos`: values of incoming shares below, networks that share above, one round at a time."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bilevel.agents import (
+    Actor,
+    Episodes,
+    QNetwork,
+    Ring,
+    add,
+    best_value,
+    block_length,
+    draw,
+    empty_ring,
+    measure_blocks,
+    measure_episodes,
+    play_blocks,
+    play_out,
+    seed_groups,
+    soft_update,
+    split,
+    squared_errors,
+    targets,
+)
+from bilevel.core import Purpose, Tree, detach, first_draws, gradient_at, random_seeds_of, streams_of
+from bilevel.methods._contract import Metrics, Placement, State
+from bilevel.methods._learner import joined_metrics, metrics_of, require_finite, seeds_of
+from bilevel.methods._ltos_sharers import GREEDY, Exploration, Sharers, SharingActor
+from bilevel.methods._ltos_transitions import (
+    OrnsteinUhlenbeck,
+    Transitions,
+    incoming,
+    sharing_gradient,
+    transitions_of,
+)
+from bilevel.optimizers import GradientTransformation, at_learning_rate, make_optimizer
+from bilevel.sharing import GivenShares, Reporting, SharingNetwork, Transfer
+from games.core import Game, Streams, normal, require
+
+if TYPE_CHECKING:
+    from bilevel.methods._ltos import LToS
+
+
+MOST_WRITTEN = 2**53
+"""More items than any replay buffer was ever given."""
+
+
+class LToSLearner:
+    """Values that know the incoming shares, and networks that share, each learning in its turn.
+
+    A state has, beside `State`'s entries (theta: the values, phi: the sharing networks): target_theta and
+    target_phi, and replay, the buffer.
+
+    Args:
+        method: the settings.
+        game: what is played.
+        placement: seeds, precision, device.
+        variable: the networks that share.
+        network: the values.
+    """
+
+    def __init__(
+        self,
+        method: LToS,
+        game: Game,
+        placement: Placement,
+        variable: SharingNetwork,
+        network: QNetwork,
+    ) -> None:
+        self.method, self.game, self.placement = method, game, placement
+        self.variable, self.network = variable, network
+        self.discount = game.discount if method.discount is None else method.discount
+        self.course = method.course
+        self.descent = make_optimizer(method.inner_optimizer, learning_rate=1.0)
+        self.ascent = make_optimizer(method.outer_optimizer, learning_rate=1.0)
+
+    def transfer(self, phi: Tensor) -> Transfer:
+        """How own rewards become those that learners see, when nobody explores."""
+        return self.variable.transfer(phi)
+
+    def init(self, seed: int) -> State:
+        """The first state; repetition i is random seed `seed` + i, on which alone all depends that it does.
+
+        Raises:
+            ValueError: the seed is negative.
+        """
+        place, agents = self.placement, self.game.num_agents
+        random_seeds = random_seeds_of(seed, place.seeds)
+        theta = first_draws(
+            lambda generator: self.network.network.initial(generator, agents),
+            range(seed, seed + place.seeds),
+            Purpose.POLICIES,
+        ).to(place.device, place.dtype)
+        phi = self.variable.initial(seed, place.seeds).to(place.device, place.dtype)
+        generator = streams_of(random_seeds, Purpose.BEGINNING, device=place.device)
+        example, _ = transitions_of(*self._play(theta, phi, GREEDY, 1, generator), self.variable.sight)
+        return {
+            "outer_step": torch.zeros((), dtype=torch.int64),
+            "random_seeds": random_seeds,
+            "theta": theta,
+            "opt_state": self.descent.init(theta),
+            "target_theta": theta.clone(),
+            "phi": phi,
+            "outer_opt_state": self.ascent.init(phi),
+            "target_phi": phi.clone(),
+            "replay": empty_ring(example, self.method.buffer),
+        }
+
+    def update(self, state: State) -> tuple[State, Metrics]:
+        """One round: play, learn below, perhaps above, move the targets; then measure without exploring.
+
+        Raises:
+            FloatingPointError: a reward, a value or a sharing network stopped being a finite number (says
+                where); the state passed in is not changed.
+            ValueError: the replay buffer holds what was never done, as that of a forged checkpoint may.
+        """
+        self._require_sound(state["replay"])
+        method, count = self.method, int(state["outer_step"])
+        generator = self._streams(state, Purpose.TRAINING)
+        turn = self.is_turn(count)
+        sigma = self.course.value("noise", count) if turn or method.noise_always else 0.0
+        noise = OrnsteinUhlenbeck(sigma=sigma) if sigma else None
+        exploration = Exploration(method.exploration_at(count), noise)
+        played = self._play(state["theta"], state["phi"], exploration, method.episodes, generator)
+        ring = add(state["replay"], *transitions_of(*played, self.variable.sight))
+        theta, opt_state = self._learn_values(state, ring, generator)
+        require_finite(theta, "A value network", state["outer_step"])
+        phi, outer_opt_state = state["phi"], state["outer_opt_state"]
+        if turn:
+            phi, outer_opt_state = self._learn_to_share(state, theta, ring, generator)
+            require_finite(phi, "A sharing network", state["outer_step"])
+        happened, given = self._play(theta, phi, GREEDY, method.episodes, generator)
+        metrics = metrics_of(measure_episodes(self.game, happened), given.report(happened))
+        after = {
+            "theta": theta,
+            "opt_state": opt_state,
+            "target_theta": soft_update(state["target_theta"], theta, method.target_rate),
+            "phi": phi,
+            "outer_opt_state": outer_opt_state,
+            "target_phi": soft_update(state["target_phi"], phi, method.target_rate),
+            "replay": ring,
+        }
+        after["outer_step"] = state["outer_step"] + 1
+        return {**state, **{name: detach(tree) for name, tree in after.items()}}, metrics
+
+    def _require_sound(self, ring: Ring) -> None:
+        actions, written = ring.items.actions, ring.written
+        sound = (
+            int(actions.min()) >= 0
+            and int(actions.max()) < self.game.num_actions
+            and int(written.min()) >= 0
+            and int(written.max()) < MOST_WRITTEN
+        )
+        require(sound, "The replay buffer holds actions or counts that no game of this run can have had.")
+
+    @torch.no_grad()
+    def evaluate(self, state: State, *, episodes: int) -> Metrics:
+        """Measure the values and sharing networks of a state on fresh episodes, without exploring.
+
+        Args:
+            state: from `init` or `update`.
+            episodes: per seed.
+
+        Raises:
+            FloatingPointError: a reward is not a finite number.
+        """
+        groups = seed_groups(len(state["theta"]), self.method.episodes, episodes, self.game.horizon)
+        return joined_metrics([self._evaluated(seeds_of(state, group), episodes) for group in groups])
+
+    def _evaluated(self, state: State, episodes: int) -> Metrics:
+        generator, theta = self._streams(state, Purpose.EVALUATION), state["theta"]
+        sharers = Sharers(self.variable, self.network, theta, state["phi"], GREEDY, generator)
+        steps = block_length(self.game.horizon, self.method.episodes, episodes, None)
+        alive = torch.ones(len(theta), 1, episodes, dtype=theta.dtype, device=theta.device)
+        blocks = play_blocks(self.game, sharers.act, sharers.give, alive, generator, steps)
+        measured, report = measure_blocks(
+            self.game, blocks, lambda block: sharers.transfer().report(block), Reporting("steps")
+        )
+        return metrics_of(measured, report)
+
+    def actor(self, game: Game, state: State, repetition: int) -> tuple[Actor, Transfer]:
+        """See `Playable.actor`: one that never explores."""
+        theta, phi = (state[name][repetition].cpu() for name in ("theta", "phi"))
+        actor = SharingActor(game, self.variable, self.network, theta, phi)
+        return actor, actor
+
+    def is_turn(self, count: int) -> bool:
+        """Whether the sharing networks move in this round, counted from 0."""
+        return (count + 1) % self.method.outer_every == 0
+
+    def _streams(self, state: State, purpose: Purpose) -> Streams:
+        return streams_of(state["random_seeds"], purpose, state["outer_step"], self.placement.device)
+
+    @torch.no_grad()
+    def _play(
+        self,
+        theta: Tensor,
+        phi: Tensor,
+        exploration: Exploration,
+        episodes: int,
+        generator: torch.Generator,
+    ) -> tuple[Episodes, GivenShares]:
+        sharers = Sharers(self.variable, self.network, theta, phi, exploration, generator)
+        alive = torch.ones(len(theta), 1, episodes, dtype=theta.dtype, device=theta.device)
+        happened = play_out(self.game, sharers.act, sharers.give, alive, generator)
+        return happened, sharers.transfer()
+
+    def _learn_values(self, state: State, ring: Ring, generator: torch.Generator) -> tuple[Tensor, Tree]:
+        """A round of batches below, towards targets that stand still."""
+        theta, opt_state, size = state["theta"], state["opt_state"], self.method.batch_size
+        optimizer = self._at_rate(self.descent, "inner_learning_rate", state)
+        drawn: Transitions = draw(ring, self.method.inner_steps * size, generator)
+        with torch.no_grad():
+            wanted = self._targets(state["target_theta"], state["target_phi"], drawn, generator)
+        for batch, goal in zip(split(drawn, size), wanted.split(size, -1), strict=True):
+            gradient = gradient_at(theta, functools.partial(self._errors, batch=batch, wanted=goal))
+            theta, opt_state = self._move(optimizer, gradient, opt_state, theta, state)
+        return theta, opt_state
+
+    def _learn_to_share(
+        self, state: State, theta: Tensor, ring: Ring, generator: torch.Generator
+    ) -> tuple[Tensor, Tree]:
+        """A round of batches above, by what is handed back through the values."""
+        phi, opt_state, size = state["phi"], state["outer_opt_state"], self.method.batch_size
+        optimizer = self._at_rate(self.ascent, "outer_learning_rate", state)
+        drawn: Transitions = draw(ring, self.method.outer_updates * size, generator)
+        for batch in split(drawn, size):
+            seen = batch.seen.movedim(1, 2)
+            legal = None if batch.legal is None else batch.legal.movedim(1, 2)
+
+            def critic(w_in: Tensor, seen: Tensor = seen, legal: Tensor | None = legal) -> Tensor:
+                return best_value(self.network(theta, seen, w_in), legal)
+
+            gradient = -sharing_gradient(self.variable, phi, seen, batch.graph, critic, batch.present)
+            phi, opt_state = self._move(optimizer, gradient, opt_state, phi, state)
+        return phi, opt_state
+
+    def _targets(self, theta: Tensor, phi: Tensor, batch: Transitions, generator: torch.Generator) -> Tensor:
+        """What the values of a batch are to be, [seed, agent, sample], by these target networks."""
+        seen = batch.following.movedim(1, 2)
+        said = self.variable.logits(phi, seen)
+        noise = normal(said.shape, generator, said.dtype)
+        shares = self.variable.matrices(
+            said + self.method.smoothing * noise, batch.following_graph, batch.following_present
+        )
+        legal = None if batch.following_legal is None else batch.following_legal.movedim(1, 2)
+        following = best_value(self.network(theta, seen, incoming(shares)), legal)
+        return targets(batch.rewards.mT, following, batch.continues.mT, self.discount)
+
+    def _errors(self, theta: Tensor, batch: Transitions, wanted: Tensor) -> Tensor:
+        """Of all values together: no agent's error knows another's parameters."""
+        values = self.network(theta, batch.seen.movedim(1, 2), batch.told.movedim(1, 2))
+        return squared_errors(values, batch.actions.mT, wanted).sum()
+
+    def _at_rate(
+        self, optimizer: GradientTransformation, setting: str, state: State
+    ) -> GradientTransformation:
+        """An optimizer at the learning rate that a setting is in the round that comes."""
+        return at_learning_rate(optimizer, self.course.value(setting, int(state["outer_step"])))
+
+    def _move(
+        self,
+        optimizer: GradientTransformation,
+        gradient: Tensor,
+        opt_state: Tree,
+        params: Tensor,
+        state: State,
+    ) -> tuple[Tensor, Tree]:
+        """A step of an optimizer, as far as the decay has left it in this round."""
+        updates, opt_state = optimizer.update(gradient, opt_state, params=params, inplace=False)
+        kept: float = self.method.learning_rate_decay ** int(state["outer_step"])
+        return params + kept * updates, opt_state

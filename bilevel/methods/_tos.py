@@ -1,0 +1,124 @@
+"""`tos`: learn to share, jointly with the policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from bilevel.agents import takes_gifts
+from bilevel.core import Range, Scheduled
+from bilevel.methods._contract import Learner, Placement
+from bilevel.methods._outer_learner import OuterLearner
+from bilevel.methods._outer_method import OuterMethod
+from bilevel.nn import ActivationName
+from bilevel.sharing import (
+    COSTS,
+    OBJECTIVES,
+    LearnedMatrix,
+    Sharing,
+    SharingNetwork,
+    check_own_share,
+    per_step,
+)
+from games.core import Game, require, require_name
+
+SHARING = ("static", "state-dependent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToS(OuterMethod):
+    """Learned sharing: a matrix T of softmax rows, moved by the meta-gradient of the outer objective.
+
+    Inside, every agent i descends its own loss on the shared rewards r~_i = sum_j T[j, i] r_j. T is static,
+    or, with `sharing` state-dependent, row j in each step is a network's function of what agent j sees, held
+    for `hold` steps. Outside, the logits of T, or the networks, ascend the objective of the policies that
+    these inner steps produce, the derivative taken through the steps. Both levels move together: one outer
+    step after every `inner_steps` inner ones; or, by `reset`, the policies start anew in each outer step
+    (`OuterMethod` says which to take).
+
+    Needs: the neighbours' rewards; for the outer step, everybody's policies (a central party, or agents who
+    publish theirs). Conserves the total, whatever T is.
+
+    Raises:
+        ValueError: a setting is out of range or a name is unknown.
+
+    Source:
+        Yi et al., Learning to Share in Networked Multi-Agent Reinforcement Learning, NeurIPS 2022, arXiv
+        2112.08702: the end-to-end forms.
+
+    >>> import games
+    >>> learner = ToS(own_share=0.8).build(games.make("prisoners-dilemma"), Placement(seeds=2))
+    >>> state, metrics = learner.update(learner.init(seed=0))
+    >>> metrics["share_0_0"]  # those under which the policies learned
+    tensor([0.8000, 0.8000], dtype=torch.float64)
+    >>> learner.transfer(state["phi"]).matrix[0, 0]  # those that come next: giving pays
+    tensor([0.7661, 0.2339], dtype=torch.float64)
+    """
+
+    ranges: ClassVar[Mapping[str, Range]] = {**OuterMethod.ranges, "cost_weight": Range(least=0)}
+
+    sharing: Literal["static", "state-dependent"] = "static"
+    """Whether the shares are always the same, or depend on what their giver sees (then episodes are played:
+    exact values are refused)."""
+    sharing_hidden: tuple[int, ...] = (32,)
+    """With state-dependent sharing: units of each hidden layer of a giver's network."""
+    sharing_activation: ActivationName = "tanh"
+    """With state-dependent sharing: between the layers of a giver's network."""
+    hold: int = 1
+    """With state-dependent sharing: for how many steps shares are held, 1 or more."""
+    objective: Literal["welfare", "own-return"] = "welfare"
+    """What the outer level maximizes: the sum of all rewards, or, for each giver's row, its own reward."""
+    own_share: float | None = None
+    """The share kept at the start, above 0 and below 1; None: equal shares for all neighbours (docs/starts.md
+    says what it does)."""
+    cost: Literal["l1", "kl"] = "l1"
+    """What giving is counted by: l1, the share given away; kl, minus the logarithm of the share kept."""
+    cost_weight: Scheduled = 0.0
+    """What a unit of that cost takes from the giver's side of the objective, 0 or more, in units of value; or
+    a schedule of it, as 0:0, 200:0.5."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_name(self.objective, OBJECTIVES, "objective")
+        require_name(self.cost, COSTS, "cost")
+        check_own_share(self.own_share)
+        require_name(self.sharing, SHARING, "sharing")
+        require(
+            self.hold == 1 or (self.hold > 1 and self.sharing == "state-dependent"),
+            f"hold is the number of steps, 1 or more, for which state-dependent shares are held, not "
+            f"{self.hold} with {self.sharing} ones.",
+        )
+
+    def build(self, game: Game, placement: Placement) -> Learner:
+        """See `Method.build`."""
+        return OuterLearner(
+            self,
+            game,
+            placement,
+            self._variable(game),
+            objective=OBJECTIVES[self.objective],
+            costs=self._costs,
+            cost_weight="cost_weight",
+        )
+
+    def _variable(self, game: Game) -> LearnedMatrix | SharingNetwork:
+        sharing = Sharing(game.neighbours, self.own_share)
+        if self.sharing == "static":
+            return LearnedMatrix(sharing)
+        require(
+            self.hold == 1 or not takes_gifts(game),
+            f"{type(game).__name__} shows agents what they were given in the last step, so shares in it "
+            "cannot be held for several: leave hold at 1.",
+        )
+        space, act = game.observation_space, self.sharing_activation
+        return SharingNetwork(sharing, space, self.sharing_hidden, act, self.hold)
+
+    def _costs(self, transfer: Any, data: Any) -> Tensor:
+        cost = COSTS[self.cost]
+        if transfer.matrix is not None:
+            return cost(transfer.matrix)
+        by_step = cost(transfer.shares(data).permute(0, 3, 4, 1, 2)).permute(0, 3, 1, 2)
+        return per_step(by_step, data)

@@ -1,0 +1,5 @@
+"""Networks as functions of one flat parameter vector: perceptrons, convolutions, gated recurrent units."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

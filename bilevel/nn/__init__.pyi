@@ -1,0 +1,9 @@
+from ._conv import PADDINGS as PADDINGS
+from ._conv import Convolutions as Convolutions
+from ._conv import PaddingName as PaddingName
+from ._gru import GatedCell as GatedCell
+from ._mlp import ACTIVATIONS as ACTIVATIONS
+from ._mlp import ActivationName as ActivationName
+from ._mlp import Perceptron as Perceptron
+from ._mlp import as_vectors as as_vectors
+from ._mlp import sigmoid as sigmoid

@@ -1,0 +1,5 @@
+"""Inner optimizers: pure, exactly differentiable, in TorchOpt's functional interface."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

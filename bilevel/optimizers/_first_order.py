@@ -1,0 +1,230 @@
+"""Gradient descent, plain and with momentum.
+
+What every optimizer begins and ends with: weight decay, the learning rate and its schedule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bilevel.core import Tree, leaves, tree_map
+from bilevel.optimizers._transforms import GradientTransformation, chain, stateless
+from games.core import require
+
+LearningRate = float | Tensor | Callable[[Tensor], Tensor | float]
+"""A number of at least 0; or a tensor, which must broadcast to every leaf and may itself be learned above;
+or a schedule: a function of the count of steps taken so far (int64, 0 in the first step) that gives one of
+these."""
+
+
+class Schedule(NamedTuple):
+    """The state of a learning rate that changes with time."""
+
+    steps: Tensor
+    """Steps taken so far, int64."""
+
+
+def new_count(params: Tree) -> Tensor:
+    """Start counting steps, on the device of the parameters."""
+    return torch.zeros((), dtype=torch.int64, device=leaves(params)[0].device)
+
+
+def require_at_least_zero(**settings: float) -> None:
+    """Raise ValueError, naming the setting, unless each is a finite number of at least 0."""
+    for name, value in settings.items():
+        require(
+            math.isfinite(value) and value >= 0, f"{name} must be a finite number of at least 0, not {value}."
+        )
+
+
+def require_decay(**settings: float) -> None:
+    """Raise ValueError, naming the setting, unless each lies in [0, 1)."""
+    for name, value in settings.items():
+        require(0 <= value < 1, f"{name} must be at least 0 and below 1, not {value}.")
+
+
+def add_weight_decay(weight_decay: float) -> GradientTransformation:
+    """Add `weight_decay` times the parameters to the updates.
+
+    Before an optimizer this is an L2 penalty; after its scaling it is the decoupled decay of AdamW.
+
+    Args:
+        weight_decay: at least 0.
+
+    Raises:
+        ValueError: the setting is out of range; or, in `update`, `params` is missing.
+    """
+    require_at_least_zero(weight_decay=weight_decay)
+
+    def decay(updates: Tree, params: Tree) -> Tree:
+        if weight_decay == 0:
+            return updates
+        require(params is not None, "Weight decay needs the parameters: call update(..., params=params).")
+        return tree_map(lambda update, leaf: update + weight_decay * leaf, updates, params)
+
+    return stateless(decay)
+
+
+def scale_by_learning_rate(learning_rate: LearningRate) -> GradientTransformation:
+    """Multiply the updates by minus the learning rate: descent.
+
+    Args:
+        learning_rate: see `LearningRate`; a tensor's values are not checked, since a check would stop it from
+            being traced or batched.
+
+    Raises:
+        ValueError: a number is negative or not finite.
+    """
+    if not callable(learning_rate):
+        rate = learning_rate
+        if not isinstance(rate, Tensor):
+            require_at_least_zero(learning_rate=rate)
+        return stateless(lambda updates, params: _descend(updates, rate))
+    schedule = learning_rate
+
+    def init(params: Tree) -> Schedule:
+        return Schedule(new_count(params))
+
+    def update(
+        updates: Tree, state: Schedule, *, params: Tree = None, inplace: bool = True
+    ) -> tuple[Tree, Schedule]:
+        return _descend(updates, schedule(state.steps)), Schedule(state.steps + 1)
+
+    return GradientTransformation(init, update)
+
+
+def at_learning_rate(
+    optimizer: GradientTransformation, learning_rate: Tensor | float
+) -> GradientTransformation:
+    """Give a transformation that was made with a learning rate of 1 another one, for a single update.
+
+    The transformation is made, and its settings are checked, once; where the rate changes from step to step
+    this is all that is made anew. Both have the same states, and the updates are the same bits as those of a
+    transformation made with this rate.
+
+    Args:
+        optimizer: one of this package, made with `learning_rate=1.0`.
+        learning_rate: a number or a tensor; it is not checked.
+
+    >>> from bilevel.optimizers._first_order import sgd
+    >>> optimizer = at_learning_rate(sgd(1.0), torch.tensor(0.5))
+    >>> optimizer.update(torch.tensor([2.0]), optimizer.init(torch.tensor([5.0])))[0]
+    tensor([-1.])
+    """
+
+    def update(updates: Tree, state: Tree, *, params: Tree = None, inplace: bool = True) -> tuple[Tree, Tree]:
+        updates, state = optimizer.update(updates, state, params=params, inplace=False)
+        return tree_map(lambda moved: moved * _like(learning_rate, moved), updates), state
+
+    return GradientTransformation(optimizer.init, update)
+
+
+def _descend(updates: Tree, rate: Tensor | float) -> Tree:
+    return tree_map(lambda update: update * -_like(rate, update), updates)
+
+
+def _like(rate: Tensor | float, update: Tensor) -> Tensor | float:
+    """The rate, as it may multiply: a float64 one must not turn float32 parameters into float64 ones."""
+    return rate.to(update.dtype) if isinstance(rate, Tensor) else rate
+
+
+class Momentum(NamedTuple):
+    """The state of momentum."""
+
+    trace: Tree
+    """The decayed sum of past updates, like the parameters."""
+    steps: Tensor
+    """Steps taken so far, int64."""
+
+
+def sgd(learning_rate: LearningRate, *, weight_decay: float = 0.0) -> GradientTransformation:
+    """Gradient descent: theta' = theta - learning_rate (g + weight_decay theta).
+
+    Args:
+        learning_rate: a number of at least 0, a tensor or a schedule (see `LearningRate`).
+        weight_decay: strength of the L2 penalty, at least 0.
+
+    Raises:
+        ValueError: a setting is out of range.
+
+    >>> descent = sgd(0.1)
+    >>> updates, state = descent.update(torch.tensor([2.0]), descent.init(torch.tensor([5.0])))
+    >>> updates
+    tensor([-0.2000])
+    """
+    return chain(add_weight_decay(weight_decay), scale_by_learning_rate(learning_rate))
+
+
+def momentum(
+    learning_rate: LearningRate,
+    decay: float = 0.9,
+    *,
+    nesterov: bool = False,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+) -> GradientTransformation:
+    """Gradient descent with momentum, PyTorch's form: trace' = decay trace + (1 - dampening) g.
+
+    The first step takes g undampened. The step goes along trace', or with `nesterov` along g + decay trace'.
+
+    Args:
+        learning_rate: a number of at least 0, a tensor or a schedule (see `LearningRate`).
+        decay: what is kept of the trace in each step, in [0, 1).
+        nesterov: look ahead by one step; needs a decay above 0 and no dampening.
+        dampening: how much of each new gradient is left out, in [0, 1).
+        weight_decay: strength of the L2 penalty, at least 0.
+
+    Raises:
+        ValueError: a setting is out of range, or `nesterov` meets dampening or no decay.
+
+    Source:
+        Sutskever et al., On the importance of initialization and momentum in deep learning, ICML 2013.
+
+    >>> heavy = momentum(1.0, decay=0.5)
+    >>> state = heavy.init(torch.tensor([0.0]))
+    >>> _, state = heavy.update(torch.tensor([1.0]), state)
+    >>> heavy.update(torch.tensor([1.0]), state)[0]
+    tensor([-1.5000])
+    """
+    require_at_least_zero(weight_decay=weight_decay)
+    return chain(
+        add_weight_decay(weight_decay),
+        accumulate(decay, nesterov=nesterov, dampening=dampening),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+def accumulate(decay: float, *, nesterov: bool = False, dampening: float = 0.0) -> GradientTransformation:
+    """Replace the updates by their decayed sum; `momentum` without the learning rate.
+
+    Raises:
+        ValueError: as for `momentum`.
+    """
+    require_decay(decay=decay, dampening=dampening)
+    require(
+        not nesterov or (decay > 0 and dampening == 0),
+        f"nesterov needs a decay above 0 and no dampening, not decay {decay} and dampening {dampening}.",
+    )
+
+    def init(params: Tree) -> Momentum:
+        return Momentum(tree_map(torch.zeros_like, params), new_count(params))
+
+    def update(
+        updates: Tree, state: Momentum, *, params: Tree = None, inplace: bool = True
+    ) -> tuple[Tree, Momentum]:
+        def keep(trace: Tensor, update: Tensor) -> Tensor:
+            if dampening == 0:
+                return decay * trace + update
+            damped = torch.where(state.steps == 0, update, (1 - dampening) * update)
+            return decay * trace + damped
+
+        trace = tree_map(keep, state.trace, updates)
+        step = tree_map(lambda update, t: update + decay * t, updates, trace) if nesterov else trace
+        return step, Momentum(trace, state.steps + 1)
+
+    return GradientTransformation(init, update)

@@ -1,0 +1,209 @@
+"""TorchOpt's functional interface, the only place that imports it.
+
+A transformation is a pair of pure functions: `init(params) -> state` and `update(updates, state, *,
+params=None, inplace=True) -> (updates, state)`. Any of TorchOpt's own can be used as an inner optimizer
+too. What to know of them (0.7.3): Adam's bias correction is computed in the default dtype, so float64
+parameters lose eight digits unless `torch.set_default_dtype(torch.float64)`; Adam at a zero second moment
+has a meta-gradient of NaN; momentum with dampening remembers its first call outside its state, so it is no
+function of its arguments and is refused by `Unrolled`; radam and adamax count in Python numbers;
+clip_grad_norm takes its norm without a gradient, so that its meta-gradient is wrong (`check_hypergradient`
+shows it), and over all members at once; adam with use_accelerated_op cannot be differentiated here. The ones
+of this package have none of this.
+
+Clipping of gradients, differentiable and for each member of a batch on its own.
+
+A transformation for one, applied to each member of a batch.
+
+Members of an axis that move as one: copies of one parameter vector.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torchopt.base import EmptyState, GradientTransformation
+from torchopt.combine import chain
+
+from bilevel.core import Tree, batch_shape, leaves, tree_map
+from games.core import require
+
+__all__ = ["EmptyState", "GradientTransformation", "chain", "stateless"]
+
+
+def stateless(function: Callable[[Tree, Tree], Tree]) -> GradientTransformation:
+    """Make a transformation of a function (updates, params) -> updates that needs no state.
+
+    >>> from bilevel.core._tree import tree_map
+    >>> halve = stateless(lambda updates, params: tree_map(lambda g: g / 2, updates))
+    >>> halve.update({"w": 4.0}, halve.init({"w": 1.0}))
+    ({'w': 2.0}, EmptyState())
+    """
+
+    def init(params: Tree) -> Tree:
+        return EmptyState()
+
+    def update(updates: Tree, state: Tree, *, params: Tree = None, inplace: bool = True) -> tuple[Tree, Tree]:
+        return function(updates, params), state
+
+    return GradientTransformation(init, update)
+
+
+def clip_by_norm(max_norm: float, *, batch_dims: int = 0) -> GradientTransformation:
+    """Scale the gradient down to at most `max_norm`: g min(1, max_norm / |g|).
+
+    |g| is the Euclidean norm over all leaves together. The meta-gradient goes through the coefficient.
+    TorchOpt's `clip_grad_norm` differs: it treats the coefficient as a constant (its meta-gradient is not
+    the derivative of what it does), takes one norm over all members of a batch, and adds 1e-6 to the norm.
+
+    Args:
+        max_norm: the greatest norm, in units of the gradient, above 0.
+        batch_dims: how many leading axes (seeds, agents) count members, each clipped on its own; all leaves
+            share them.
+
+    Raises:
+        ValueError: a setting is out of range; or, in `update`, leaves do not share those axes.
+
+    >>> clip = clip_by_norm(1.0, batch_dims=1)
+    >>> clip.update(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), clip.init(None))[0]
+    tensor([[0.6000, 0.8000],
+            [0.3000, 0.4000]])
+    """
+    require(math.isfinite(max_norm) and max_norm > 0, f"max_norm must be a number above 0, not {max_norm}.")
+    require(batch_dims >= 0, f"batch_dims must be at least 0, not {batch_dims}.")
+
+    def clip(updates: Tree, params: Tree) -> Tree:
+        batch = batch_shape(updates, batch_dims)
+        squares = [update.square().reshape(*batch, -1).sum(-1) for update in leaves(updates)]
+        # Clamped before the root, so that a gradient of zero has a derivative.
+        coefficient = max_norm * torch.stack(squares).sum(0).clamp(min=max_norm**2).rsqrt()
+
+        def scale(update: Tensor) -> Tensor:
+            return update * coefficient.reshape(*batch, *[1] * (update.ndim - batch_dims))
+
+        return tree_map(scale, updates)
+
+    return stateless(clip)
+
+
+def clip_by_value(limit: float) -> GradientTransformation:
+    """Clip each entry of the gradient to [-limit, limit].
+
+    Args:
+        limit: in units of the gradient, above 0.
+
+    Raises:
+        ValueError: the limit is out of range.
+
+    >>> clip = clip_by_value(1.0)
+    >>> clip.update(torch.tensor([-3.0, 0.5]), clip.init(None))[0]
+    tensor([-1.0000,  0.5000])
+    """
+    require(math.isfinite(limit) and limit > 0, f"limit must be a number above 0, not {limit}.")
+    return stateless(lambda updates, params: tree_map(lambda g: g.clamp(-limit, limit), updates))
+
+
+def per_member(transformation: GradientTransformation, batch_dims: int = 1) -> GradientTransformation:
+    """Run a transformation that mixes its inputs on each member of a batch separately.
+
+    A batch of seeds is then equal to its members, which is not so for TorchOpt's `clip_grad_norm` as it is.
+    It is a Python loop over the members: where there is a transformation with a batch axis of its own
+    (`clip_by_norm`), that one is faster.
+
+    Args:
+        transformation: what to run; its state must consist of tensors.
+        batch_dims: how many leading axes of every leaf count members, at least 1.
+
+    Returns:
+        a transformation whose state has the batch's axes in front.
+
+    Raises:
+        ValueError: `batch_dims` is below 1; or, in `init`, the leaves do not share the leading axes, or the
+            state holds something else than tensors.
+
+    >>> import torchopt
+    >>> clip = per_member(torchopt.clip_grad_norm(1.0))
+    >>> gradient = torch.tensor([[3.0, 4.0], [0.3, 0.4]])
+    >>> clip.update(gradient, clip.init(gradient))[0]
+    tensor([[0.6000, 0.8000],
+            [0.3000, 0.4000]])
+    """
+    require(batch_dims >= 1, f"batch_dims must be at least 1, not {batch_dims}.")
+
+    def init(params: Tree) -> Tree:
+        batch = batch_shape(params, batch_dims)
+        states = [transformation.init(member) for member in _split(params, batch)]
+        for leaf in leaves(states):
+            require(
+                isinstance(leaf, Tensor),
+                f"per_member needs an optimizer state of tensors, but it holds a {type(leaf).__name__}.",
+            )
+        return _join(states, batch)
+
+    def update(updates: Tree, state: Tree, *, params: Tree = None, inplace: bool = True) -> tuple[Tree, Tree]:
+        batch = batch_shape(updates, batch_dims)
+        of_params = [None] * math.prod(batch) if params is None else _split(params, batch)
+        results = [
+            transformation.update(*member, params=own, inplace=False)
+            for *member, own in zip(_split(updates, batch), _split(state, batch), of_params, strict=True)
+        ]
+        return _join([result[0] for result in results], batch), _join([r[1] for r in results], batch)
+
+    return GradientTransformation(init, update)
+
+
+def _split(tree: Tree, batch: tuple[int, ...]) -> list[Tree]:
+    flat = tree_map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]).unbind(0), tree)
+    members = range(math.prod(batch))
+    return [tree_map(lambda _, parts, m=member: parts[m], tree, flat) for member in members]
+
+
+def _join(members: list[Tree], batch: tuple[int, ...]) -> Tree:
+    def stack(*parts: Tensor) -> Tensor:
+        return torch.stack(parts).reshape(*batch, *parts[0].shape)
+
+    return tree_map(stack, *members)
+
+
+def tied(optimizer: GradientTransformation, axis: int = -2) -> GradientTransformation:
+    """Descend the mean gradient along an axis, with all its members, which stay equal.
+
+    With `inner_step_per_agent` the members are agents, and what all of them descend is the mean of their OWN
+    gradients, 1/N sum_i d L_i(own_i, others) / d own_i at own_i = others = theta: what each would change of
+    itself, the others as they are. That is the usual learning with shared parameters. It is not the gradient
+    of the mean loss, in which a parameter would count for what it makes the others do, too; and in general
+    it is the gradient of no function at all.
+
+    Parameters that are not equal are made so, by their mean. Else a step would keep their differences for
+    ever, and no estimator that solves for a fixed point could invert its Jacobian.
+
+    Args:
+        optimizer: what descends the mean.
+        axis: of every leaf that has members, counted from the end: -2 of [..., agent, parameter].
+
+    Returns:
+        a transformation that needs `params` in its `update`.
+
+    Source:
+        Gupta, Egorov and Kochenderfer, Cooperative multi-agent control using deep reinforcement learning,
+        2017 (parameter sharing).
+
+    >>> from bilevel.optimizers import sgd
+    >>> optimizer, theta = tied(sgd(1.0)), torch.tensor([[5.0], [5.0]])  # agent, parameter
+    >>> optimizer.update(torch.tensor([[1.0], [2.0]]), optimizer.init(theta), params=theta)[0]
+    tensor([[-1.5000],
+            [-1.5000]])
+    """
+
+    def mean(leaf: Tensor) -> Tensor:
+        return leaf.mean(axis, keepdim=True).expand_as(leaf)
+
+    def update(updates: Tree, state: Tree, *, params: Tree = None, inplace: bool = True) -> tuple[Tree, Tree]:
+        together = tree_map(mean, updates)
+        moves, state = optimizer.update(together, state, params=params, inplace=False)
+        apart = tree_map(lambda leaf: mean(leaf) - leaf, params)
+        return tree_map(torch.add, moves, apart), state
+
+    return GradientTransformation(optimizer.init, update)

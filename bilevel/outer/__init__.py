@@ -1,1 +1,0 @@
-"""What is learned above: sharing matrices, what the outer level wants, and what giving costs."""

@@ -1,0 +1,193 @@
+"""A game's page in the catalogue: facts, rules, settings; as text and as Markdown."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import textwrap
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import docstring_parser
+import optree
+import torch
+from gymnasium import spaces
+
+import games
+from bilevel.core import counted
+from games.core import ExactGame, Game
+from games.matrix import MatrixGame
+from games.theory import dilemma_test
+
+STOP = ("Raises:", "Source:", ">>>")
+"""Where a class's description of its rules ends."""
+LONGEST_VALUE = 60
+WIDTH = 100
+
+
+class Setting(NamedTuple):
+    """One field of a game's dataclass."""
+
+    name: str
+    value: str
+    text: str
+    """What it means."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is to be known of a game."""
+
+    name: str
+    summary: str
+    facts: dict[str, str]
+    """Word -> what it is in this game."""
+    rules: tuple[str, ...]
+    """Paragraphs: how it is played, and where it departs from its source."""
+    settings: tuple[Setting, ...]
+
+    def text(self) -> str:
+        """The page for a terminal."""
+        margin = max(map(len, self.facts)) + 2
+        facts = [_hanging(word, text, margin) for word, text in self.facts.items()]
+        rules = [textwrap.fill(paragraph, WIDTH, break_on_hyphens=False) for paragraph in self.rules]
+        settings = [_hanging(f"{s.name} = {s.value}", s.text, 26) for s in self.settings]
+        title = f"{self.name}: {self.summary}"
+        parts = ["\n".join([title, "", *facts]), *rules]
+        if settings:
+            parts.append("\n".join(["Settings:", "", *settings]))
+        return "\n\n".join(parts)
+
+    def markdown(self, picture: str = "") -> str:
+        """The page as a section of a document.
+
+        Args:
+            picture: a link to one; none if it is empty.
+        """
+        facts = ["| | |", "|---|---|", *(f"| {word} | {_cell(text)} |" for word, text in self.facts.items())]
+        parts = [f"## {self.name}", f"{self.summary[:1].upper()}{self.summary[1:]}."]
+        if picture:
+            parts.append(f"![A frame of {self.name}]({picture})")
+        parts += ["\n".join(facts), *(_fold(paragraph) for paragraph in self.rules)]
+        if self.settings:
+            rows = (f"| `{s.name}` | `{_cell(s.value)}` | {_cell(s.text)} |" for s in self.settings)
+            parts.append("\n".join(["| setting | here | |", "|---|---|---|", *rows]))
+        return "\n\n".join(parts)
+
+
+def page(name: str) -> Page:
+    """Make the page of a game in the catalogue.
+
+    Raises:
+        ValueError: there is no such game (names the nearest).
+
+    >>> page("escape-room").facts["agents"]
+    '2'
+    """
+    entry = games.entry(name)
+    game: Any = entry.game
+    return Page(name, entry.summary, _facts(game, entry.source), _rules(type(game)), _settings(game))
+
+
+def bytes_per_copy(game: Game) -> tuple[int, int]:
+    """What one copy of a batch takes: bytes of its state, and of what all its agents observe in a step.
+
+    >>> bytes_per_copy(games.make("coin-game"))
+    (40, 288)
+    """
+    state = game.reset(1, torch.Generator())
+    return sum(leaf.nbytes for leaf in optree.tree_leaves(state)), game.observe(state).nbytes
+
+
+def _facts(game: Game, source: str) -> dict[str, str]:
+    state, seen = bytes_per_copy(game)
+    facts = {
+        "source": source or "its author's own",
+        "agents": str(game.num_agents),
+        "interchangeable": "yes" if game.symmetric else "no: some have other parts than others, or may have",
+        "actions": _acting(game),
+        "observation": _seen(game.observation_space),
+        "horizon": f"{counted(game.horizon, 'step')} at most",
+        "discount": f"{game.discount:g}",
+        "value": game.value_unit,
+        "group optimum": _welfare(game.best_welfare, game.value_unit),
+        "all defect": _welfare(game.defection_welfare, game.value_unit),
+        "memory of a copy": f"{state} bytes of state, {seen} bytes of observations",
+        "exact values": "yes" if isinstance(game, ExactGame) else "no: episodes are sampled",
+    }
+    if isinstance(game, MatrixGame) and game.cooperative:
+        facts["dilemma"] = str(dilemma_test(game))
+    if not game.neighbours.all():
+        facts["neighbours"] = "not all agents may share with each other"
+    return facts
+
+
+def _acting(game: Game) -> str:
+    """What an agent can do, in words."""
+    space = game.action_space
+    if isinstance(space, spaces.Discrete):
+        return ", ".join(game.action_names)
+    bounds = [f"{low:g} to {high:g}" for low, high in zip(space.low, space.high, strict=True)]
+    numbers = "a number" if len(bounds) == 1 else f"{len(bounds)} numbers"
+    return f"{numbers} from {', '.join(dict.fromkeys(bounds))}"
+
+
+def _seen(space: spaces.Space[Any]) -> str:
+    """What an agent sees, in words.
+
+    >>> _seen(spaces.Discrete(5))
+    'a whole number from 0 to 4'
+    >>> _seen(spaces.Box(0.0, 1.0, (4, 3, 3)))
+    '4 x 3 x 3 numbers from 0 to 1'
+    """
+    if isinstance(space, spaces.Discrete):
+        return f"a whole number from 0 to {int(space.n) - 1}" if space.n > 1 else "nothing"
+    assert isinstance(space, spaces.Box)
+    size = " x ".join(map(str, space.shape))
+    return f"{size} numbers from {space.low.min():g} to {space.high.max():g}"
+
+
+def _welfare(value: float | None, unit: str) -> str:
+    return "not known, or without meaning" if value is None else f"{value:g} ({unit}, all agents together)"
+
+
+def _rules(kind: type) -> tuple[str, ...]:
+    """The paragraphs of a class's docstring before its errors and source, each on one line."""
+    paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
+    kept = []
+    for paragraph in paragraphs:
+        if paragraph.lstrip().startswith(STOP):
+            break
+        kept.append(" ".join(paragraph.split()))
+    return tuple(kept)
+
+
+def _settings(game: Any) -> tuple[Setting, ...]:
+    texts: dict[str, str] = {}
+    for kind in reversed(type(game).__mro__):
+        if dataclasses.is_dataclass(kind):
+            documented = docstring_parser.parse_from_object(kind).params
+            texts |= {field.arg_name: " ".join((field.description or "").split()) for field in documented}
+    return tuple(
+        Setting(field.name, _value(getattr(game, field.name)), texts.get(field.name, ""))
+        for field in dataclasses.fields(game)
+    )
+
+
+def _value(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 4]} ..."
+
+
+def _hanging(word: str, text: str, margin: int) -> str:
+    return textwrap.fill(
+        f"{word:<{margin}}{text}", WIDTH, subsequent_indent=" " * margin, break_on_hyphens=False
+    )
+
+
+def _fold(paragraph: str) -> str:
+    return textwrap.fill(paragraph, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

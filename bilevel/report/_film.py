@@ -1,0 +1,143 @@
+"""An episode as a film: frames with a line that says what was earned."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from torch import Tensor
+
+from bilevel.agents import Actor, step_gifts
+from bilevel.experiments import write_whole
+from bilevel.sharing import Transfer
+from games.core import Game, require
+from games.render import captioned, framed
+
+FORMATS = (".gif", ".webp", ".mp4")
+MOST_NAMED = 6
+"""Up to so many agents a frame says what each one got; else what the group did."""
+NO_MP4 = "Films in .mp4 need FFmpeg: pip install imageio-ffmpeg; or take a name that ends in .gif."
+
+
+def film(
+    game: Game,
+    actor: Actor,
+    generator: torch.Generator,
+    *,
+    episodes: int = 1,
+    most_steps: int | None = None,
+    scale: float = 1.0,
+    transfer: Transfer | None = None,
+) -> Iterator[np.ndarray]:
+    """Play, and draw a frame before the first and after every step.
+
+    Args:
+        game: what is played.
+        actor: who plays.
+        generator: the source of every draw.
+        episodes: how many, one after the other, 1 or more.
+        most_steps: of an episode; None: until it ends.
+        scale: of the frames, above 0.
+        transfer: by what rule agents give: the game is told what was given; None: nothing is.
+
+    Returns:
+        frames, uint8 [height, width, 3], of sizes that may differ by their captions' lengths.
+    """
+    for episode in range(episodes):
+        state = game.reset(1, generator)
+        title = f"episode {episode}, " if episodes > 1 else ""
+        yield captioned(game.render(state, 0, scale), f"{title}start", scale)
+        total, step, over, memory = 0.0, 0, False, None
+        while not over and (most_steps is None or step < most_steps):
+            seen, graph, legal = game.observe(state), game.neighbours_now(state), game.action_mask(state)
+            present = game.present(state)
+            actions, memory = actor(state, generator, memory)
+            state, rewards, done = game.step(state, actions, generator)
+            if transfer is not None:
+                state = game.give(state, _gifts(transfer, seen, actions, rewards, graph, legal, present))
+            step, over, total = step + 1, bool(done.item()), total + float(rewards.sum())
+            words = f"{title}step {step}: {earned(rewards[0].tolist())}, together so far {total:z.4g}"
+            yield captioned(game.render(state, 0, scale), words, scale)
+
+
+def _gifts(
+    transfer: Transfer,
+    seen: Tensor,
+    actions: Tensor,
+    rewards: Tensor,
+    graph: Tensor | None,
+    legal: Tensor | None,
+    present: Tensor | None,
+) -> Tensor:
+    """What was given in a step of one copy, [1, giver, receiver]."""
+    seen, actions, rewards = (each.unsqueeze(2) for each in (seen, actions, rewards))
+    neighbours = None if graph is None else graph.unsqueeze(-1)
+    allowed = None if legal is None else legal.unsqueeze(2)
+    alive = torch.ones_like(rewards[:, :1])
+    there = None if present is None else present.unsqueeze(2)
+    return step_gifts(transfer, seen, actions, rewards, alive, neighbours, allowed, there)
+
+
+def earned(rewards: list[float]) -> str:
+    """What a step paid, in words.
+
+    >>> earned([1.0, -0.01]), earned([0.5] * 20)
+    ('rewards 1, -0.01', 'reward 10')
+    """
+    if len(rewards) <= MOST_NAMED:
+        return f"rewards {', '.join(f'{reward:z.4g}' for reward in rewards)}"
+    return f"reward {sum(rewards):z.4g}"
+
+
+def check_film(path: Path) -> None:
+    """Refuse a name that no film can have, before anything is played.
+
+    Raises:
+        ValueError: its ending is none of `FORMATS`, or FFmpeg is needed and not there.
+
+    >>> check_film(Path("clip.gif"))
+    """
+    require(
+        path.suffix in FORMATS,
+        f"A film's name ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; {path.name} does not.",
+    )
+    if path.suffix == ".mp4":
+        try:
+            importlib.import_module("imageio_ffmpeg")
+        except ImportError as error:
+            raise ValueError(NO_MP4) from error
+
+
+def write_film(frames: Iterable[np.ndarray], path: Path, *, frames_per_second: float = 4.0) -> Path:
+    """Write frames as a film that runs for ever, whole or not at all.
+
+    Args:
+        frames: uint8 [height, width, 3]; smaller ones get white to the right and below.
+        path: its ending says how: .gif, .webp, or .mp4, which needs imageio-ffmpeg.
+        frames_per_second: above 0.
+
+    Returns:
+        the path.
+
+    Raises:
+        ValueError: the ending is none of these, or FFmpeg is not there.
+        OSError: the file cannot be written.
+    """
+    check_film(path)
+    listed = list(frames)
+    size = tuple(max(frame.shape[axis] for frame in listed) for axis in (0, 1))
+    if path.suffix == ".mp4":
+        size = tuple(length + length % 2 for length in size)  # the usual codec takes even lengths only
+    same = np.stack([framed(frame, (size[0], size[1])) for frame in listed])
+    how: dict[str, Any] = {"duration": 1000 / frames_per_second, "loop": 0}
+    if path.suffix == ".mp4":
+        how = {"fps": frames_per_second, "macro_block_size": 2}
+    film = iio.imwrite("<bytes>", same, extension=path.suffix, **how)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda file: file.write(film))
+    return path

@@ -1,0 +1,128 @@
+"""What a comparison measures of every seed, and what follows over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from bilevel.experiments import (
+    Interval,
+    Results,
+    difference_interval,
+    improvement_interval,
+    interquartile_interval,
+)
+from bilevel.report._table import share_of_optimum
+from bilevel.sharing import TERMS
+from games.theory import equality
+
+
+def equality_of_returns(results: Results) -> np.ndarray | None:
+    """One less the Gini coefficient of the agents' mean returns, for each seed.
+
+    Args:
+        results: of a finished run.
+
+    Returns:
+        [seed], NaN where the returns sum to 0 or less, for which equality is not defined; None where the run
+        has no returns.
+    """
+    names = [f"return_{agent}" for agent in range(results.config.game.num_agents)]
+    if not all(name in results.final for name in names):
+        return None
+    returns = np.stack([results.final[name] for name in names], axis=-1)
+    return np.asarray(equality(torch.from_numpy(returns)).numpy())
+
+
+def mean_weight(numbers: Mapping[str, np.ndarray], term: str, agents: int) -> np.ndarray | None:
+    """The agents' mean of a learned weight.
+
+    Args:
+        numbers: the metrics of a run, name -> [..., seed].
+        term: one of `TERMS`.
+        agents: how many there are.
+
+    Returns:
+        [..., seed]; None where no loss weights were learned.
+
+    >>> numbers = {"value_weight_0": np.array([0.5]), "value_weight_1": np.array([1.5])}
+    >>> mean_weight(numbers, "value", agents=2), mean_weight({}, "value", agents=2)
+    (array([1.]), None)
+    """
+    names = [f"{term}_weight_{agent}" for agent in range(agents)]
+    if not all(name in numbers for name in names):
+        return None
+    return np.asarray(np.mean([numbers[name] for name in names], axis=0))
+
+
+def _mean_weight(term: str) -> Callable[[Results], np.ndarray | None]:
+    """The agents' mean of the learned weight of a term."""
+    return lambda results: mean_weight(results.final, term, results.config.game.num_agents)
+
+
+MEASURES: dict[str, Callable[[Results], np.ndarray | None]] = {
+    "welfare": lambda results: results.final["welfare"],
+    "optimum": lambda results: share_of_optimum(results.config.game, results.final["welfare"]),
+    "equality": equality_of_returns,
+    "cooperation": lambda results: results.final.get("cooperation"),
+    "given_away": lambda results: results.final.get("given_away"),
+    **{f"{term}_weight": _mean_weight(term) for term in TERMS},
+}
+"""Name -> [seed], of the final policies on fresh episodes; None where game or method do not know it."""
+
+
+class Compared(NamedTuple):
+    """One method of a comparison."""
+
+    label: str
+    """What it is called."""
+    results: Results
+    """Its run."""
+    measures: dict[str, np.ndarray]
+    """Name in `MEASURES` -> [seed]; those that the run knows."""
+    intervals: dict[str, Interval]
+    """Name in `MEASURES` -> interquartile mean over seeds; those that are defined for every seed."""
+    better: Interval | None
+    """The chance that a seed of it has more welfare than a seed of the first method; None for the first."""
+    difference: Interval | None
+    """Its interquartile mean of welfare less the first method's, in the game's units; None for the first."""
+
+    @property
+    def undefined(self) -> dict[str, int]:
+        """Name in `MEASURES` -> for how many seeds it is not defined; those that are not for some."""
+        counts = {name: int(np.isnan(values).sum()) for name, values in self.measures.items()}
+        return {name: count for name, count in counts.items() if count}
+
+
+def compare_runs(runs: Mapping[str, Results]) -> list[Compared]:
+    """Measure runs and compare each with the first.
+
+    Args:
+        runs: label -> run, of one game, with 3 seeds or more.
+
+    Raises:
+        ValueError: there are fewer than 3 seeds.
+    """
+    first = next(iter(runs))
+    baseline = runs[first].final["welfare"]
+    return [
+        _compared(label, results, None if label == first else baseline) for label, results in runs.items()
+    ]
+
+
+def _compared(label: str, results: Results, baseline: np.ndarray | None) -> Compared:
+    found = {name: measure(results) for name, measure in MEASURES.items()}
+    measures = {name: values for name, values in found.items() if values is not None}
+    intervals = {
+        name: interquartile_interval(values)
+        for name, values in measures.items()
+        if not np.isnan(values).any()
+    }
+    better = difference = None
+    if baseline is not None:
+        better = improvement_interval(measures["welfare"], baseline)
+        difference = difference_interval(measures["welfare"], baseline)
+    return Compared(label, results, measures, intervals, better, difference)

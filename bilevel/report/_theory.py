@@ -1,0 +1,210 @@
+"""What theory says of a one-shot game, in tables and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from bilevel.report._table import empty_table
+from games.core import ExactGame, Game
+from games.matrix import RepeatedGame
+from games.theory import (
+    Anarchy,
+    Deviation,
+    Impossible,
+    MinimalTransfer,
+    Outcome,
+    Profile,
+    Transfer,
+    payoff_table,
+    rounding,
+    zero_sum_equilibrium,
+)
+
+MOST_ROWS = 6
+"""Of longer lists only so many are shown, and how many there are."""
+
+
+def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, along_graph: bool) -> Group:
+    """Say what is best, what is stable, and how little must be given, with the proofs.
+
+    Args:
+        game: the one-shot game.
+        anarchy: its optima, pure equilibria and their prices.
+        transfer: its minimal transfers.
+        along_graph: whether only neighbours could give to each other.
+    """
+    least = transfer.least_share
+    demand = (
+        f"T_ii >= {number(least)} was demanded: nobody may keep less than that of its own reward."
+        if least
+        else "T_ii >= 1/N was not demanded: an agent may give others more of its reward than it keeps "
+        "(--at-least-equal demands it)."
+    )
+    best = profile_name(game, transfer.optimum.profile)
+    any_matrix = "any matrix along the graph" if along_graph else "any matrix"
+    rest = "its neighbours" if along_graph else "the others"
+    parts: list[RenderableType] = [
+        *_outcomes(game, anarchy),
+        "",
+        f"Price of anarchy: {_price(anarchy.price_of_anarchy)}",
+        f"Price of stability: {_price(anarchy.price_of_stability)}",
+        *_zero_sum(game),
+        "",
+        "Minimal transfers (arXiv 2310.12928): how much of its own reward can everybody keep, so that its "
+        f'part of "{best}" is best for it whatever the others do? {demand}',
+        "",
+        *_answer(game, "s*", f"one share for all, the rest evenly to {rest}", transfer.symmetric),
+        "",
+    ]
+    if transfer.s is not None and transfer.g is not None and transfer.g - transfer.s < 1e-9:
+        assert isinstance(transfer.general, Transfer)
+        parts.append(
+            f"g* = {number(transfer.g)} ({any_matrix}): the same, so that the matrix above serves. "
+            f"{_binding(game, transfer.general)}"
+        )
+    else:
+        parts += _answer(game, "g*", any_matrix, transfer.general)
+    return Group(*parts)
+
+
+def stage_of(game: Game) -> ExactGame | None:
+    """The one-shot game with exact values of which theory speaks; None where there is none.
+
+    Args:
+        game: itself one, or a repeated game, of which it is the stage.
+
+    >>> import games
+    >>> stage_of(games.make("repeated-chicken")) == games.make("chicken"), stage_of(games.make("escape-room"))
+    (True, None)
+    """
+    stage = game.stage if isinstance(game, RepeatedGame) else game
+    exact = stage if isinstance(stage, ExactGame) else None
+    return exact if exact is not None and exact.horizon == exact.num_observations == 1 else None
+
+
+def number(value: float) -> str:
+    """A number in four digits; rounding is 0.
+
+    >>> number(2 / 3), number(-1e-17), number(9.0)
+    ('0.6667', '0', '9')
+    """
+    return f"{value:.4g}" if abs(value) > 1e-12 else "0"
+
+
+def profile_name(game: Game, profile: Profile) -> str:
+    """What everybody plays, in words.
+
+    >>> import games
+    >>> profile_name(games.make("pigou"), (1, 1, 1, 1)), profile_name(games.make("chicken"), (0, 1))
+    ('all narrow', 'swerve, straight')
+    """
+    names = [game.action_names[action] for action in profile]
+    return f"all {names[0]}" if len(set(names)) == 1 else ", ".join(names)
+
+
+def _outcomes(game: Game, anarchy: Anarchy) -> list[RenderableType]:
+    """The optima and the pure equilibria, in a table."""
+    table = empty_table()
+    for column in ("outcome", "agents 0, 1, ... play"):
+        table.add_column(column, overflow="fold")
+    table.add_column("welfare", justify="right")
+    lists: tuple[tuple[str, Sequence[Outcome]], ...] = (
+        ("optimum", anarchy.optima),
+        ("pure equilibrium", anarchy.equilibria),
+    )
+    for title, found in lists:
+        for outcome in found[:MOST_ROWS]:
+            table.add_row(title, profile_name(game, outcome.profile), number(outcome.welfare))
+        if len(found) > MOST_ROWS:
+            table.add_row(title, f"and {len(found) - MOST_ROWS} more", "")
+        if not found:
+            table.add_row(title, "none", "")
+    several = len(anarchy.optima)
+    said = [f"{several} optima tie; what follows speaks of one (--optimum chooses)."] if several > 1 else []
+    return [table, "", *said, "Every pure equilibrium was looked for; mixed ones are not enumerated."]
+
+
+def _zero_sum(game: Game) -> list[str]:
+    """Of two agents' zero-sum games the mixed equilibrium is known, too."""
+    table = payoff_table(game)
+    if game.num_agents != 2 or np.abs(table.sum(-1)).max() > 2 * rounding(table):
+        return []
+    solved = zero_sum_equilibrium(torch.tensor(table[..., 0]))
+    mixtures = (", ".join(map(number, mixture.tolist())) for mixture in (solved.row, solved.column))
+    return [
+        f"Zero-sum: with the probabilities ({next(mixtures)}) and ({next(mixtures)}) of the actions neither "
+        f"agent can gain (a linear program); agent 0 then gets {number(solved.value)}."
+    ]
+
+
+def _price(price: tuple[float | None, str]) -> str:
+    value, reason = price
+    return f"undefined. {reason}" if value is None else f"{number(value)}. {reason}"
+
+
+def _answer(game: Game, name: str, kind: str, found: Transfer | Impossible) -> list[RenderableType]:
+    if isinstance(found, Impossible):
+        return [
+            f"{name} ({kind}): impossible. Weigh the deviations below: under every such matrix their gains, "
+            f"times their weights, add up to {number(found.gain)} or more, so that one of them pays.",
+            "",
+            _proof(game, found),
+        ]
+    return [
+        f"{name} = {number(found.share)} ({kind}). The share of each giver's reward by receiver:",
+        "",
+        _matrix(found.matrix),
+        "",
+        f"Checked: {_gain(found.largest_gain)} {_binding(game, found)}",
+    ]
+
+
+def _gain(largest: float) -> str:
+    """What leaving is worth under a matrix that makes staying dominant."""
+    if number(largest) == "0":
+        return "under it nobody gains by leaving, and somebody loses nothing by it."
+    return f"under it whoever leaves loses {number(-largest)} or more."
+
+
+def _binding(game: Game, found: Transfer) -> str:
+    """What would pay if more were kept."""
+    if not found.binding or found.share > 1 - 1e-12:
+        return "Everything can be kept: nothing need be given."
+    if found.share < 1e-12:
+        return f"Nothing can be kept: {_deviation(game, found.binding[0])}."
+    several = len(found.binding)
+    besides = f" (one of {several} deviations that prove it together)" if several > 1 else ""
+    return f"Not everybody can keep more: {_deviation(game, found.binding[0])}{besides}."
+
+
+def _deviation(game: Game, deviation: Deviation) -> str:
+    agent, action, profile = deviation
+    return (
+        f'else agent {agent} would leave "{profile_name(game, profile)}" to play {game.action_names[action]}'
+    )
+
+
+def _matrix(matrix: NDArray[np.float64]) -> Table:
+    table = empty_table()
+    table.add_column("giver")
+    for receiver in range(len(matrix)):
+        table.add_column(f"to {receiver}", justify="right")
+    for giver, row in enumerate(matrix):
+        table.add_row(str(giver), *map(number, row))
+    return table
+
+
+def _proof(game: Game, found: Impossible) -> Table:
+    table = empty_table()
+    table.add_column("weight", justify="right")
+    for column in ("agent", "leaves", "to play"):
+        table.add_column(column, overflow="fold")
+    for (agent, action, profile), weight in found.weights:
+        table.add_row(number(weight), str(agent), profile_name(game, profile), game.action_names[action])
+    return table

@@ -1,0 +1,193 @@
+"""What theory says of a game, in a few numbers, to stand beside what was learned in it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from bilevel.experiments import Interval
+from bilevel.report._measures import Compared
+from bilevel.report._table import WIDTH, empty_table, number, with_interval
+from bilevel.report._theory import stage_of
+from games.core import Game
+from games.matrix import RepeatedGame
+from games.theory import Anarchy, MinimalTransfer, Price, minimal_transfer, price_of_selfishness
+
+
+class Theory(NamedTuple):
+    """What is best in a one-shot game, what is stable, and how much can be kept."""
+
+    anarchy: Anarchy
+    """Optima, pure equilibria, and what these cost."""
+    transfer: MinimalTransfer
+    """How much of its own reward everybody can keep if neighbours alone may give to each other."""
+    stage: bool
+    """Whether this is the stage of a game that was played repeatedly."""
+
+    @property
+    def optimum(self) -> float:
+        """The greatest welfare, in the game's units."""
+        return self.anarchy.optima[0].welfare
+
+    @property
+    def worst(self) -> float | None:
+        """The worst pure equilibrium's welfare; None: there is no pure equilibrium."""
+        return min((outcome.welfare for outcome in self.anarchy.equilibria), default=None)
+
+    @property
+    def best(self) -> float | None:
+        """The best pure equilibrium's welfare; None: there is no pure equilibrium."""
+        return max((outcome.welfare for outcome in self.anarchy.equilibria), default=None)
+
+
+def theory_of(game: Game) -> Theory | str:
+    """Work out what theory says of a game, or say, in a sentence, why it says nothing.
+
+    Args:
+        game: one-shot, or repeated, of which the stage is worked out: its welfare is in the same units.
+
+    >>> import games
+    >>> theory = theory_of(games.make("repeated-prisoners-dilemma"))
+    >>> (theory.optimum, theory.worst, round(theory.transfer.s, 4), theory.stage)
+    (-2.0, -4.0, 0.6667, True)
+    >>> theory_of(games.make("escape-room"))
+    'No theory stands beside this: EscapeRoom is not a one-shot game with exact values, or its repetition.'
+    """
+    stage = stage_of(game)
+    if stage is None or (stage is not game and type(game) is not RepeatedGame):
+        return (
+            f"No theory stands beside this: {type(game).__name__} is not a one-shot game with exact values, "
+            "or its repetition."
+        )
+    try:
+        anarchy, transfer = price_of_selfishness(stage), minimal_transfer(stage, along_graph=True)
+    except (ValueError, ArithmeticError) as error:
+        return f"No theory stands beside this. {error}"
+    return Theory(anarchy, transfer, stage is not game)
+
+
+def kept(row: Compared) -> Interval | None:
+    """The part of its own reward that an agent keeps, on average over agents: as the table has what is given.
+
+    Args:
+        row: of `compare_runs`.
+
+    Returns:
+        None where rewards are not shared.
+    """
+    given = row.intervals.get("given_away")
+    return None if given is None else Interval(1 - given.estimate, 1 - given.high, 1 - given.low)
+
+
+def theory_parts(theory: Theory | str, rows: Sequence[Compared]) -> list[RenderableType]:
+    """Tables and sentences to print below a comparison.
+
+    Args:
+        theory: of the game that is compared on.
+        rows: of `compare_runs`.
+    """
+    if isinstance(theory, str):
+        return [textwrap.fill(theory, WIDTH)]
+    reasons = dict.fromkeys(price.reason for price in _prices(theory) if price.value is None)
+    of_what = "the stage game, played once" if theory.stage else "the one-shot game"
+    said = [
+        f"Theory: of {of_what} (bilevel theory has the proofs). Equilibria are the pure ones; a price is the "
+        f"optimum's welfare beside an equilibrium's. {' '.join(reasons)}",
+        "Kept: s* and g* are the most of its own reward that everybody can keep so that its part of the "
+        "optimum is best for it, whatever the others do (arXiv 2310.12928), if only neighbours give; below "
+        "them, what agents keep in the end, on average.",
+    ]
+    if theory.stage:
+        said.append("Played again and again a game has more equilibria, and less may have to be given.")
+    sentences = "\n".join(textwrap.fill(sentence.strip(), WIDTH) for sentence in said)
+    return [_welfares(theory), "", _shares(theory, rows), "", sentences]
+
+
+def theory_levels(theory: Theory) -> list[tuple[str, float]]:
+    """Heights to mark among curves of welfare: words and welfare, in the game's units."""
+    optimum = ("group optimum", theory.optimum)
+    if theory.best is None or theory.worst is None:
+        return [optimum]
+    of_stage = " of the stage" if theory.stage else ""
+    if len(theory.anarchy.equilibria) == 1:
+        return [optimum, (f"only pure equilibrium{of_stage}", theory.best)]
+    if theory.best == theory.worst:
+        return [optimum, (f"pure equilibria{of_stage}", theory.best)]
+    found = (("best", theory.best), ("worst", theory.worst))
+    return [optimum, *((f"{which} pure equilibrium{of_stage}", height) for which, height in found)]
+
+
+def share_levels(theory: Theory) -> list[tuple[str, float]]:
+    """Heights to mark among curves of what is kept: s* and g*, where they are possible."""
+    return [(name, share) for name, share in _most(theory).items() if share is not None]
+
+
+def theory_record(theory: Theory, rows: Sequence[Compared]) -> dict[str, Any]:
+    """The same numbers for a file; None where there is none.
+
+    Args:
+        theory: of the game that is compared on.
+        rows: of `compare_runs`.
+    """
+    anarchy, stability = _prices(theory)
+    shares = {row.label: kept(row) for row in rows}
+    return {
+        "of_the_stage": theory.stage,
+        "optimum": theory.optimum,
+        "best_equilibrium": theory.best,
+        "worst_equilibrium": theory.worst,
+        "price_of_stability": stability.value,
+        "price_of_anarchy": anarchy.value,
+        "s": theory.transfer.s,
+        "g": theory.transfer.g,
+        "kept": {
+            label: dict(zip(("estimate", "low", "high"), map(float, share), strict=True))
+            for label, share in shares.items()
+            if share is not None
+        },
+    }
+
+
+def _prices(theory: Theory) -> tuple[Price, Price]:
+    return theory.anarchy.price_of_anarchy, theory.anarchy.price_of_stability
+
+
+def _most(theory: Theory) -> dict[str, float | None]:
+    """The most that can be kept, by name; None where nothing makes the optimum dominant."""
+    return {"s*": theory.transfer.s, "g*": theory.transfer.g}
+
+
+def _welfares(theory: Theory) -> Table:
+    table = empty_table("Theory")
+    table.add_column("outcome")
+    table.add_column("welfare", justify="right")
+    table.add_column("price", justify="right")
+    table.add_row("optimum", number(theory.optimum), "")
+    if theory.best is None or theory.worst is None:
+        table.add_row("pure equilibrium", "none", "")
+        return table
+    anarchy, stability = (
+        "undefined" if price.value is None else number(price.value) for price in _prices(theory)
+    )
+    table.add_row("best pure equilibrium", number(theory.best), f"of stability {stability}")
+    table.add_row("worst pure equilibrium", number(theory.worst), f"of anarchy {anarchy}")
+    return table
+
+
+def _shares(theory: Theory, rows: Sequence[Compared]) -> Table:
+    table = empty_table()
+    table.add_column("kept of one's own reward", overflow="fold")
+    table.add_column("share [95 % interval]", justify="right", overflow="fold")
+    kinds = {"s*": "one share for all", "g*": "any shares"}
+    for name, share in _most(theory).items():
+        words = "impossible" if share is None else number(share)
+        table.add_row(f"{name}, the most with {kinds[name]}", words)
+    for row in rows:
+        interval = kept(row)
+        if interval is not None:
+            table.add_row(row.label, with_interval(interval))
+    return table

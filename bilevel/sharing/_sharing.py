@@ -1,0 +1,231 @@
+"""Sharing matrices: who gets which part of whose reward."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from games.core import require
+
+
+def redistribute(rewards: Tensor, sharing: Tensor) -> Tensor:
+    """`share` for many samples at once and without its checks, for hot paths.
+
+    Args:
+        rewards: own rewards, [..., giver, sample], in the game's units.
+        sharing: shares, [..., giver, receiver]; each row sums to 1.
+
+    Returns:
+        the rewards that the learners see, [..., receiver, sample].
+
+    >>> redistribute(torch.tensor([[1.0, 10.0], [0.0, 0.0]]), torch.tensor([[0.7, 0.3], [0.0, 1.0]]))
+    tensor([[0.7000, 7.0000],
+            [0.3000, 3.0000]])
+    """
+    return sharing.mT @ rewards
+
+
+def share(rewards: Tensor, sharing: Tensor) -> Tensor:
+    """Hand out each agent's reward by its row of the sharing matrix.
+
+    r~_j = sum_i T[i, j] r_i: the total is conserved whatever T is.
+
+    Args:
+        rewards: own rewards, [..., giver], in the game's units.
+        sharing: shares, [..., giver, receiver]; each row sums to 1.
+
+    Returns:
+        the rewards that the learners see, [..., receiver].
+
+    Raises:
+        ValueError: a share is negative, or a row misses 1 (says which, and by how much), or a shape or dtype
+            is wrong.
+
+    Source:
+        Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702.
+
+    >>> share(torch.tensor([1.0, 0.0]), torch.tensor([[0.7, 0.3], [0.0, 1.0]]))
+    tensor([0.7000, 0.3000])
+    """
+    require(rewards.ndim >= 1, "Rewards must have shape [..., giver], but they are a single number.")
+    check_sharing(sharing, agents=rewards.shape[-1])
+    require(
+        rewards.dtype == sharing.dtype,
+        f"Rewards and sharing matrix must be of one dtype, but they are {rewards.dtype} and {sharing.dtype}.",
+    )
+    return redistribute(rewards.unsqueeze(-1), sharing).squeeze(-1)
+
+
+def check_sharing(sharing: Tensor, *, agents: int) -> None:
+    """Raise ValueError unless this is a sharing matrix of so many agents (see `share`).
+
+    Rows may miss 1 by the square root of the dtype's rounding unit, 1.5e-8 in float64.
+
+    >>> check_sharing(torch.tensor([[0.7, 0.3], [0.0, 0.9]]), agents=2)
+    Traceback (most recent call last):
+    ValueError: Every row of a sharing matrix sums to 1, but the row at (1,) misses it by -0.1.
+    """
+    require(sharing.is_floating_point(), f"A sharing matrix is floating, but this one is {sharing.dtype}.")
+    require(
+        sharing.ndim >= 2 and tuple(sharing.shape[-2:]) == (agents, agents),
+        f"A sharing matrix of {agents} agents has shape [..., {agents}, {agents}] (giver, receiver), "
+        f"but this one has {list(sharing.shape)}.",
+    )
+    _refuse(~(sharing >= 0), sharing, "Shares must be 0 or more, but the entry at {} is {:g}.")
+    miss = sharing.sum(-1) - 1
+    _refuse(
+        miss.abs() > torch.finfo(sharing.dtype).eps ** 0.5,
+        miss,
+        "Every row of a sharing matrix sums to 1, but the row at {} misses it by {:+.3g}.",
+    )
+
+
+def _refuse(bad: Tensor, values: Tensor, sentence: str) -> None:
+    """Raise ValueError with the place and the value of the first bad entry, if there is one."""
+    if bad.any():
+        place = tuple(bad.nonzero()[0].tolist())
+        raise ValueError(sentence.format(place, float(values[place])))
+
+
+def identity_sharing(agents: int) -> Tensor:
+    """Everybody keeps everything: float64 [giver, receiver].
+
+    >>> identity_sharing(2)
+    tensor([[1., 0.],
+            [0., 1.]], dtype=torch.float64)
+    """
+    return torch.eye(agents, dtype=torch.float64)
+
+
+def self_interest_sharing(neighbours: Tensor, self_interest: float) -> Tensor:
+    """Everybody keeps the same part and splits the rest evenly among its neighbours.
+
+    The reward-transfer rule: T_ii = s, and T_ij = (1 - s) / (k_i - 1) for the others among the k_i neighbours
+    of i, itself included. s = 1 is selfish; s = 1 / N, with everybody neighbours, is the common reward. An
+    agent that has no other neighbour keeps all.
+
+    Args:
+        neighbours: boolean [giver, receiver], True on the diagonal.
+        self_interest: s, from 0 to 1.
+
+    Returns:
+        float64 [giver, receiver].
+
+    Raises:
+        ValueError: s is outside [0, 1], or the graph is not square or lacks its diagonal.
+
+    Source:
+        Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
+
+    >>> self_interest_sharing(torch.ones(3, 3, dtype=torch.bool), 0.6)[0]
+    tensor([0.6000, 0.2000, 0.2000], dtype=torch.float64)
+    """
+    require(0 <= self_interest <= 1, f"Self-interest is a share from 0 to 1, not {self_interest:g}.")
+    graph = check_neighbours(neighbours).double()
+    own = torch.eye(len(graph), dtype=torch.float64)
+    others = graph - own
+    degree = others.sum(-1, keepdim=True)
+    given = (1 - self_interest) * others / degree.clamp(min=1)
+    return given + own * (1 - given.sum(-1, keepdim=True))
+
+
+def check_neighbours(neighbours: Tensor, agents: int | None = None) -> Tensor:
+    """Return the graph if it is one: boolean [giver, receiver] with a True diagonal; else raise ValueError.
+
+    Args:
+        neighbours: who may share with whom.
+        agents: how many agents there must be; None: as many as there are.
+
+    >>> check_neighbours(torch.zeros(2, 2, dtype=torch.bool))
+    Traceback (most recent call last):
+    ValueError: Every agent may keep its own reward: the diagonal of a sharing graph is True, but it is not
+    for agent 0.
+    """
+    size = agents if agents is not None else (neighbours.shape[0] if neighbours.ndim else 1)
+    require(
+        neighbours.dtype == torch.bool and tuple(neighbours.shape) == (size, size),
+        f"A sharing graph of {size} agents is boolean [{size}, {size}] (giver, receiver), "
+        f"but this one is {neighbours.dtype} {list(neighbours.shape)}.",
+    )
+    require(
+        bool(neighbours.diagonal().all()),
+        "Every agent may keep its own reward: the diagonal of a sharing graph is True, but it is not for "
+        f"agent {int((~neighbours.diagonal()).int().argmax())}.",
+    )
+    return neighbours
+
+
+def check_own_share(own_share: float | None) -> None:
+    """Raise ValueError unless a softmax row can start by keeping this share; None is equal shares.
+
+    >>> check_own_share(1.0)
+    Traceback (most recent call last):
+    ValueError: own_share is above 0 and below 1 (None: equal shares for all neighbours), not 1.0.
+    """
+    require(
+        own_share is None or 0 < own_share < 1,
+        f"own_share is above 0 and below 1 (None: equal shares for all neighbours), not {own_share}.",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Sharing:
+    """A learned sharing matrix: free logits, masked by the neighbour graph, softmax over each giver's row.
+
+    Rows sum to 1 whatever the logits are, so no total is ever created or lost. Between strangers the share
+    is exactly 0 and the logit has no gradient; an agent without neighbours keeps everything.
+
+    Raises:
+        ValueError: the graph is not square and boolean, lacks its diagonal, or the own share is out of range.
+
+    >>> sharing = Sharing(torch.ones(3, 3, dtype=torch.bool), own_share=0.8)
+    >>> sharing.matrix(sharing.initial())[0]
+    tensor([0.8000, 0.1000, 0.1000], dtype=torch.float64)
+
+    Source:
+        Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702: it starts at
+        an own share of .8.
+    """
+
+    neighbours: Tensor
+    """Who may share with whom: boolean [giver, receiver], True on the diagonal."""
+    own_share: float | None = None
+    """The share kept at the start, above 0 and below 1; None: equal shares for all neighbours."""
+
+    def __post_init__(self) -> None:
+        check_neighbours(self.neighbours)
+        check_own_share(self.own_share)
+
+    def initial(self) -> Tensor:
+        """The first logits, float64 [giver, receiver]: see `start`."""
+        return self.start(self.neighbours)
+
+    def start(self, graph: Tensor) -> Tensor:
+        """Logits that keep the own share on any graph: log(rho / (1 - rho) (k - 1)) on oneself, else 0.
+
+        k counts the neighbours with oneself, rho is the own share.
+
+        Args:
+            graph: boolean [..., giver, receiver], True on the diagonals.
+
+        Returns:
+            float64, of the same shape.
+        """
+        if self.own_share is None:
+            return torch.zeros(graph.shape, dtype=torch.float64, device=graph.device)
+        others = (graph.sum(-1) - 1).clamp(min=1).double()
+        odds = self.own_share / (1 - self.own_share)
+        return torch.diag_embed(math.log(odds) + others.log())
+
+    def matrix(self, logits: Tensor, graph: Tensor | None = None) -> Tensor:
+        """Shares of logits; exactly 0 between strangers.
+
+        Args:
+            logits: [..., giver, receiver].
+            graph: boolean, of the same shape: who may share with whom here; None: the `neighbours`.
+        """
+        graph = self.neighbours.to(logits.device) if graph is None else graph
+        return logits.masked_fill(~graph, -math.inf).softmax(-1)

@@ -1,0 +1,15 @@
+from ._noisy_digits import NoisyDigits as NoisyDigits
+from ._noisy_digits_ways import NoisyDigitsSettings as NoisyDigitsSettings
+from ._registry import TASKS as TASKS
+from ._registry import MissingPackage as MissingPackage
+from ._registry import make_task as make_task
+from ._registry import register_task as register_task
+from ._study import Study as Study
+from ._study import open_folder as open_folder
+from ._study import run_study as run_study
+from ._summary import summarize as summarize
+from ._table import task_table as task_table
+from ._table import write_tables as write_tables
+from ._task import Advance as Advance
+from ._task import Measure as Measure
+from ._task import Trial as Trial

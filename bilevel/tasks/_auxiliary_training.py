@@ -1,0 +1,186 @@
+"""Data, network and losses of `auxiliary-digits`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from bilevel.core import require_number
+from bilevel.tasks._digits import CLASSES, IMAGES, PIXELS, Images, split_digits
+from games.core import require
+
+PAIRS = CLASSES // 2
+"""The coarse label says which of these a digit is of: 0 or 1, 2 or 3, and so on."""
+LOSSES: Mapping[str, str] = {
+    "digit": "what counts: which digit, of the labeled images",
+    "pair": "helpful: which of the pairs 0 or 1, 2 or 3, to 8 or 9, of the pool",
+    "noise": "useless: a label drawn once for each image of the pool",
+    "shifted": "harmful: which digit, of the pool, by an annotator who always writes the next one",
+}
+"""Name -> what the loss is; all share a trunk, and shifted the head of digit, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuxiliaryDigitsSettings:
+    """Data, model and training of `auxiliary-digits`."""
+
+    labeled: int = 100
+    """Images whose digit is known, 1 or more."""
+    pool: int = 800
+    """Images that have the auxiliary labels alone, 1 or more."""
+    validation: int = 200
+    """Images whose digit is known, that weights are learned or chosen by, 1 or more; the others of the 1797
+    are the test set."""
+    hidden: int = 64
+    """Units of the trunk's one hidden layer, 1 or more."""
+    steps: int = 250
+    """Training steps, 1 or more; the same for every way to set the weights."""
+    batch: int = 100
+    """Images of the pool in a step, 1 or more; the labeled ones are all in every step."""
+    learning_rate: float = 0.05
+    """Of the network's gradient descent, above 0."""
+    momentum: float = 0.9
+    """Of the network's gradient descent, from 0 up to 1."""
+    weight_decay: float = 0.02
+    """Of the network's gradient descent, 0 or more."""
+    outer_learning_rate: float = 0.1
+    """Of the Adam that learns the weights, 0 or more; also of uncertainty and gradnorm."""
+    every: int = 2
+    """How often, in steps, `implicit` moves the weights, 1 or more."""
+    epoch: int = 20
+    """Steps of an epoch of `dynamic-average`, 1 or more."""
+    least: float = 0.01
+    """The least weight that `random-search` tries, above 0."""
+    greatest: float = 10.0
+    """The greatest weight that `random-search` tries, at least `least`."""
+
+    def __post_init__(self) -> None:
+        for name in ("labeled", "pool", "validation", "hidden", "steps", "batch", "every", "epoch"):
+            require(getattr(self, name) >= 1, f"{name} must be 1 or more, not {getattr(self, name)}.")
+        taken = self.labeled + self.pool + self.validation
+        require(
+            taken < IMAGES,
+            f"labeled, pool and validation must leave some of the {IMAGES} images to test on, but they take "
+            f"{taken}.",
+        )
+        require_number("learning_rate", self.learning_rate, above=0)
+        require(0 <= self.momentum < 1, f"momentum must be from 0 up to 1, not {self.momentum}.")
+        for name in ("weight_decay", "outer_learning_rate"):
+            require_number(name, getattr(self, name), least=0)
+        require(
+            0 < self.least <= self.greatest < float("inf"),
+            f"least and greatest are two weights above 0 in order, not {self.least} and {self.greatest}.",
+        )
+
+
+class Data(NamedTuple):
+    """What a trial learns from, and is measured on."""
+
+    labeled: Images
+    pool: Images
+    noise: Tensor
+    """A label that means nothing, for each image of the pool: [image], int64."""
+    validation: Images
+    test: Images
+
+    def with_validation(self) -> Data:
+        """The same, the validation images labeled ones, too."""
+        return self._replace(labeled=self.labeled.with_others(self.validation))
+
+
+def draw_data(settings: AuxiliaryDigitsSettings, generator: torch.Generator) -> Data:
+    """Split the digits, and draw labels that mean nothing.
+
+    Args:
+        settings: how many of what.
+        generator: the source of the draws.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+
+    >>> data = draw_data(AuxiliaryDigitsSettings(), torch.Generator().manual_seed(0))
+    >>> [len(part.labels) for part in (data.labeled, data.pool, data.validation, data.test)]
+    [100, 800, 200, 697]
+    """
+    sizes = (settings.labeled, settings.pool, settings.validation)
+    labeled, pool, validation, test = split_digits(sizes, generator)
+    noise = torch.randint(CLASSES, (settings.pool,), generator=generator)
+    return Data(labeled, pool, noise, validation, test)
+
+
+class Network(nn.Module):
+    """A trunk, and a head each for the digit, its pair and the noise."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(PIXELS, hidden), nn.ReLU())
+        self.heads = nn.ModuleDict(
+            {
+                "digit": nn.Linear(hidden, CLASSES),
+                "pair": nn.Linear(hidden, PAIRS),
+                "noise": nn.Linear(hidden, CLASSES),
+            }
+        )
+
+    def forward(self, pixels: Tensor, *heads: str) -> list[Tensor]:
+        """The logits of these heads, each [image, class]."""
+        features = self.trunk(pixels)
+        return [self.heads[head](features) for head in heads]
+
+
+class Training:
+    """One training from its start: a network, its optimizer, and batches in an order of their own.
+
+    Args:
+        data: of the trial.
+        settings: of the task.
+        seed: of the network's first parameters and of the batches; the same for all ways to set the weights.
+    """
+
+    def __init__(self, data: Data, settings: AuxiliaryDigitsSettings, seed: int) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network = Network(settings.hidden)
+        self.data, self.settings = data, settings
+        self.generator = torch.Generator().manual_seed(seed)
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(),
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+        self.shifted = (data.pool.labels + 1) % CLASSES
+        self.draw_batch()
+
+    def draw_batch(self) -> None:
+        """Draw the images of the pool that come next."""
+        count, size = len(self.data.noise), min(self.settings.batch, len(self.data.noise))
+        self.batch = torch.randperm(count, generator=self.generator)[:size]
+
+    def losses(self) -> dict[str, Tensor]:
+        """Name -> mean cross-entropy, on the labeled images and the batch of the pool."""
+        pool, batch = self.data.pool, self.batch
+        (own,) = self.network(self.data.labeled.pixels, "digit")
+        digit, pair, noise = self.network(pool.pixels[batch], "digit", "pair", "noise")
+        return {
+            "digit": cross_entropy(own, self.data.labeled.labels),
+            "pair": cross_entropy(pair, pool.labels[batch] // 2),
+            "noise": cross_entropy(noise, self.data.noise[batch]),
+            "shifted": cross_entropy(digit, self.shifted[batch]),
+        }
+
+    def validation(self) -> Tensor:
+        """The mean cross-entropy of the digit on the validation images."""
+        (logits,) = self.network(self.data.validation.pixels, "digit")
+        return cross_entropy(logits, self.data.validation.labels)
+
+    def test_error(self) -> float:
+        """The part of the test images whose digit is wrong, in per cent."""
+        with torch.no_grad():
+            (logits,) = self.network(self.data.test.pixels, "digit")
+        return 100 * float((logits.argmax(-1) != self.data.test.labels).double().mean())

@@ -1,0 +1,68 @@
+"""scikit-learn's handwritten digits: the data of two tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+CLASSES, IMAGES, PIXELS = 10, 1797, 64
+"""Digits, images of them, and 8 x 8 pixels of each."""
+BRIGHTEST = 16
+"""Pixels are whole numbers from 0 to this, before they are scaled."""
+
+
+class Images(NamedTuple):
+    """Images with labels."""
+
+    pixels: Tensor
+    """[image, pixel], float32 from 0 to 1."""
+    labels: Tensor
+    """[image], int64 from 0 to 9."""
+
+    def chosen(self, index: Tensor) -> Images:
+        """Some of them, by their places or by a mask."""
+        return Images(self.pixels[index], self.labels[index])
+
+    def with_others(self, others: Images) -> Images:
+        """These, and others after them."""
+        return Images(torch.cat((self.pixels, others.pixels)), torch.cat((self.labels, others.labels)))
+
+    def losses(self, model: nn.Module) -> Tensor:
+        """The cross-entropy of each, [image]."""
+        return cross_entropy(model(self.pixels), self.labels, reduction="none")
+
+    def accuracy(self, model: nn.Module) -> float:
+        """How many of them a model gets right, in per cent."""
+        with torch.no_grad():
+            return 100 * float((model(self.pixels).argmax(-1) == self.labels).double().mean())
+
+
+def split_digits(sizes: Sequence[int], generator: torch.Generator) -> list[Images]:
+    """Split all images at random.
+
+    Args:
+        sizes: of the first parts.
+        generator: the source of the draws.
+
+    Returns:
+        a part of each size, and one of the images that are left; labeled right, no image in two of them.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+
+    Source:
+        Alpaydin and Kaynak, optical recognition of handwritten digits (UCI), the test part, as in
+        scikit-learn.
+
+    >>> [len(part.labels) for part in split_digits([1000, 100], torch.Generator().manual_seed(0))]
+    [1000, 100, 697]
+    """
+    bunch = import_module("sklearn.datasets").load_digits()  # an extra: nobody else needs it
+    every = Images(torch.tensor(bunch.data).float() / BRIGHTEST, torch.tensor(bunch.target).long())
+    order = torch.randperm(IMAGES, generator=generator)
+    return [every.chosen(index) for index in order.tensor_split(torch.tensor(sizes).cumsum(0))]

@@ -1,0 +1,2 @@
+from ._settings import WorldModelSettings as WorldModelSettings
+from ._task import WorldModelTask as WorldModelTask

@@ -1,0 +1,203 @@
+"""Copies of a Gymnasium environment, seen as small gray pictures.
+
+CartPole's picture, of which only what is seen is drawn.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import pygame
+import torch
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from pygame import gfxdraw
+from torch import Tensor
+
+from bilevel.tasks.world_model._settings import WorldModelSettings
+from games.core import require
+
+WIDTH, HEIGHT = 600, 400
+SCALE = WIDTH / 4.8
+"""Pixels in a unit of position."""
+CART, POLE = (50.0, 30.0), (10.0, SCALE)
+"""Width and height, in pixels."""
+TOP = 100
+"""Of the cart, and the track, from below."""
+
+
+class CartPolePicture:
+    """Gymnasium's own picture to the last bit (a test compares them), without clearing and copying all of it.
+
+    Args:
+        settings: crop and shrink.
+
+    Source:
+        Gymnasium 1.4, `CartPoleEnv.render`, for positions, sizes and colors.
+    """
+
+    def __init__(self, settings: WorldModelSettings) -> None:
+        self._settings = settings
+        top, bottom, left, right = settings.crop
+        # Drawn from below, as Gymnasium does before it turns the picture over.
+        self._rows, self._columns = slice(HEIGHT - bottom, HEIGHT - top), slice(left, right)
+        self._surface = pygame.Surface((WIDTH, HEIGHT), depth=32)
+        self._window = pygame.Rect(left, HEIGHT - bottom, right - left, bottom - top)
+
+    def __call__(self, position: float, angle: float) -> NDArray[np.float32]:
+        """Darkness of each pixel of the down-scaled picture, [pixel], row by row, from 0 to 1.
+
+        Args:
+            position: of the cart, in the environment's units.
+            angle: of the pole, in radians.
+        """
+        surface = self._surface
+        surface.fill((255, 255, 255), self._window)
+        middle = position * SCALE + WIDTH / 2.0
+        axle = TOP + CART[1] / 4.0
+        half = CART[0] / 2, CART[1] / 2
+        cart = [(x * half[0] + middle, y * half[1] + TOP) for x, y in ((-1, -1), (-1, 1), (1, 1), (1, -1))]
+        low, high, side = -POLE[0] / 2, POLE[1] - POLE[0] / 2, POLE[0] / 2
+        corners = ((-side, low), (-side, high), (side, high), (side, low))
+        turned = [pygame.math.Vector2(corner).rotate_rad(-angle) for corner in corners]
+        pole = [(corner[0] + middle, corner[1] + axle) for corner in turned]
+        for corners_of, color in ((cart, (0, 0, 0)), (pole, (202, 152, 101))):
+            gfxdraw.aapolygon(surface, corners_of, color)
+            gfxdraw.filled_polygon(surface, corners_of, color)
+        for circle in (gfxdraw.aacircle, gfxdraw.filled_circle):
+            circle(surface, int(middle), int(axle), int(side), (129, 132, 203))
+        gfxdraw.hline(surface, 0, WIDTH, TOP, (0, 0, 0))
+        return self._shrunk()
+
+    def _shrunk(self) -> NDArray[np.float32]:
+        rows, columns = self._settings.picture
+        size = self._settings.shrink
+        # Rows from below; four bytes a pixel, of which three are colors.
+        memory: Any = self._surface.get_buffer()
+        packed = np.frombuffer(memory, np.uint8).reshape(HEIGHT, 4 * WIDTH)
+        by_rows = packed[self._rows].reshape(rows, size, -1).sum(1, dtype=np.uint32)
+        colors = by_rows.reshape(rows, WIDTH, 4)[:, self._columns, :3]
+        sums = colors.reshape(rows, columns, -1).sum(2)[::-1]
+        return np.asarray(1 - sums / np.float32(255 * size * size * 3), np.float32).reshape(-1)
+
+
+Pixels = NDArray[np.float32]
+FADING = 0.3
+"""Which part of the trail, a running mean of an episode's pictures, a new picture replaces."""
+
+
+class Seen(NamedTuple):
+    """What the copies show after a step; each [copy], the picture [copy, pixel]."""
+
+    picture: Tensor
+    """Darkness of each pixel, then its difference from the trail; both times the contrast."""
+    reward: Tensor
+    ended: Tensor
+    """Whether the episode came to its end in this step."""
+    stopped: Tensor
+    """Whether it ended or ran out of time."""
+    first: Tensor
+    """Whether the picture is the first of an episode: then the action was not used, and not rewarded."""
+
+
+class PixelEnvironment:
+    """A batch of copies of an environment; a finished one starts again in the step after its last.
+
+    Args:
+        settings: of the task; environment, crop and shrink count here.
+        copies: how many are played at once.
+        seed: of the copies' first states and all later draws.
+
+    Raises:
+        ValueError: the environment is unknown, or its actions are not discrete, or it does not render.
+    """
+
+    def __init__(self, settings: WorldModelSettings, copies: int, seed: int) -> None:
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        try:
+            self._copies = gymnasium.make_vec(settings.environment, copies, render_mode="rgb_array")
+        except gymnasium.error.Error as error:
+            raise ValueError(
+                f"Gymnasium cannot make the environment {settings.environment!r}: {error}"
+            ) from None
+        space = self._copies.single_action_space
+        if not isinstance(space, gymnasium.spaces.Discrete):
+            raise ValueError(
+                f"The controller chooses among discrete actions, but {settings.environment} has {space}."
+            )
+        mode = self._copies.metadata["autoreset_mode"]
+        require(
+            mode == AutoresetMode.NEXT_STEP, f"Finished copies must start again a step later, not by {mode}."
+        )
+        self.actions = int(space.n)
+        self._settings = settings
+        self._seed: int | None = seed
+        plain = self._copies.unwrapped
+        self._drawer = CartPolePicture(settings) if isinstance(plain, CartPoleVectorEnv) else None
+        self._trail: Pixels = np.zeros((copies, int(np.prod(settings.picture))), np.float32)
+        self._stopped = np.zeros(copies, bool)
+
+    def reset(self) -> Tensor:
+        """Start all copies anew; gives their pictures, [copy, pixel]."""
+        self._copies.reset(seed=self._seed)
+        self._seed = None  # later starts go on drawing
+        self._stopped[:] = False
+        return self._look(np.ones_like(self._stopped))
+
+    def step(self, actions: Tensor) -> Seen:
+        """Take one action in each copy, [copy]."""
+        first = self._stopped
+        _, reward, ended, cut, _ = self._copies.step(actions.numpy())
+        self._stopped = ended | cut
+        others = (torch.as_tensor(np.asarray(x)) for x in (reward, ended, self._stopped, first))
+        reward_now, *flags = others
+        return Seen(self._look(first), reward_now.float(), *(flag.clone() for flag in flags))
+
+    def close(self) -> None:
+        """Give back what the environment holds."""
+        self._copies.close()
+
+    def _look(self, first: NDArray[np.bool_]) -> Tensor:
+        now = self._pictures()
+        self._trail = np.where(first[:, None], now, self._trail)
+        change = now - self._trail
+        self._trail = self._trail + FADING * change
+        return self._settings.contrast * torch.from_numpy(np.concatenate((now, change), 1))
+
+    def _pictures(self) -> Pixels:
+        if self._drawer is not None:
+            states: Any = self._copies.unwrapped
+            return np.stack([self._drawer(position, angle) for position, _, angle, _ in states.state.T])
+        frames: Any = self._copies.render()
+        return np.stack([darkness(np.asarray(frame), self._settings) for frame in frames])
+
+
+def darkness(frame: NDArray[np.uint8], settings: WorldModelSettings) -> Pixels:
+    """Cut out, average over blocks of pixels and over colors, and turn round, so that white is 0.
+
+    Args:
+        frame: as rendered, [row, column, color], from 0 to 255.
+        settings: crop and shrink.
+
+    Returns:
+        from 0 to 1, [pixel], row by row.
+
+    Raises:
+        ValueError: the picture is smaller than the crop.
+    """
+    top, bottom, left, right = settings.crop
+    require(
+        frame.ndim == 3 and frame.shape[0] >= bottom and frame.shape[1] >= right,
+        f"crop reaches to row {bottom} and column {right}, but pictures are {frame.shape[0]} by "
+        f"{frame.shape[1] if frame.ndim > 1 else 1}.",
+    )
+    rows, columns = settings.picture
+    size = settings.shrink
+    seen = frame[top:bottom, left:right].reshape(rows, size, columns * size * frame.shape[2])
+    sums = seen.sum(1, dtype=np.uint32).reshape(rows, columns, -1).sum(2)
+    return np.asarray(1 - sums / np.float32(255 * size * size * frame.shape[2]), np.float32).reshape(-1)

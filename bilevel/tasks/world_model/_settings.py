@@ -1,0 +1,158 @@
+"""What can be set of the world model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bilevel.core import Range, require_number
+from games.core import require, require_name
+
+LATENTS = ("gaussian", "categorical")
+GRADIENTS = ("real", "imagined", "both")
+EstimatorName = Literal["unrolled", "directional", "finite-difference"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldModelSettings:
+    """Settings of the task `world-model`.
+
+    Raises:
+        ValueError: a setting is out of range.
+
+    >>> WorldModelSettings(latents="categorical", truncate=8).latent_size
+    16
+    """
+
+    environment: str = "CartPole-v1"
+    """A Gymnasium environment with discrete actions that renders as `rgb_array`."""
+    crop: tuple[int, int, int, int] = (170, 290, 0, 600)
+    """What is seen of a rendered picture: first row, end of rows, first column, end of columns."""
+    shrink: int = 15
+    """So many pixels a side are averaged into one; both sides of the crop are multiples of it."""
+    contrast: float = 3.0
+    """What darkness, from 0 to 1, is multiplied with."""
+    environment_steps: int = 12_288
+    """Steps in the environment that a training may take, over all copies."""
+    copies: int = 8
+    """Copies of the environment that are played at once; an even number."""
+    window: int = 32
+    """Steps of each copy between two trainings; also how far back-propagation through time reaches."""
+    epochs: int = 4
+    """How often each roll-out is trained on."""
+
+    latents: Literal["gaussian", "categorical"] = "gaussian"
+    """Reparameterized Gaussians, or one-hot categories with straight-through gradients."""
+    latent_size: int = 16
+    """Gaussian numbers, or categorical variables, of a latent."""
+    classes: int = 8
+    """Classes of each categorical variable."""
+    hidden: int = 64
+    """Units of the hidden layers of encoder and decoder."""
+    memory: int = 32
+    """Units of the recurrent network."""
+    mixtures: int = 3
+    """Gaussians in the mixture that predicts the next latent."""
+    controller_hidden: int = 32
+    """Units of the controller's hidden layer; 0: it is linear."""
+    truncate: int | None = None
+    """Back-propagation through time is cut after so many steps; None: it reaches through the window."""
+    policy_gradient: Literal["real", "imagined", "both"] = "real"
+    """REINFORCE on roll-outs in the environment, the gradient through imagined ones, or their sum."""
+    imagined_steps: int = 8
+    """Steps of an imagined roll-out."""
+    value_head: bool = True
+    """Whether a value is learned from latent and memory: a baseline, and what comes after a roll-out."""
+    contrastive: bool = False
+    """Whether InfoNCE between neighbouring frames' latents is a loss as well."""
+    temperature: float = 0.1
+    """Of InfoNCE."""
+
+    learning_rate: float = 5e-3
+    """Of Adam, for the whole model."""
+    max_norm: float | None = 1.0
+    """The greatest norm of a gradient; None: any."""
+    max_value: float | None = None
+    """The greatest absolute value of a gradient's entry; None: any."""
+    discount: float = 0.98
+    """Of later rewards, per step."""
+    trace: float = 0.95
+    """Of later advantages, per step, with a value head: lambda of generalized advantage estimation."""
+    clip_ratio: float = 0.2
+    """How far the policy may move from the one that acted before its gradient stops, as PPO has it."""
+    entropy: float = 0.01
+    """What the policy's entropy is worth, beside advantages of size one."""
+    divergence: float = 0.01
+    """What the latents' divergence from their prior costs, beside squared errors of pixels."""
+    weights_learning_rate: float = 0.05
+    """Of Adam, for learned weights."""
+    estimator: EstimatorName = "directional"
+    """Of the gradient in the weights."""
+    evaluations: int = 16
+    """How often, in even steps, the policy is tested on fresh episodes; a multiple of 4."""
+    evaluation_episodes: int = 8
+    """Fresh episodes of each test."""
+
+    def __post_init__(self) -> None:
+        require_name(self.latents, LATENTS, "kind of latents")
+        require_name(self.policy_gradient, GRADIENTS, "policy gradient")
+        whole = (
+            "shrink", "environment_steps", "copies", "window", "epochs", "latent_size", "classes", "hidden",
+            "memory", "mixtures", "imagined_steps", "evaluations", "evaluation_episodes",
+        )  # fmt: skip
+        for name in whole:
+            value = getattr(self, name)
+            require(value >= 1, f"{name} must be 1 or more, not {value}.")
+        require(self.controller_hidden >= 0, "controller_hidden must be 0 (linear) or more.")
+        require(
+            self.truncate is None or self.truncate >= 1,
+            f"truncate must be 1 step or more, or None for none, not {self.truncate}.",
+        )
+        require(self.copies % 2 == 0, f"copies must be an even number, not {self.copies}: half validate.")
+        require(self.evaluations % 4 == 0, f"evaluations must be a multiple of 4, not {self.evaluations}.")
+        least = self.copies * self.window * self.evaluations
+        require(
+            self.environment_steps >= least,
+            f"environment_steps must be copies x window x evaluations = {least} or more, not "
+            f"{self.environment_steps}: there is at least one roll-out between two tests.",
+        )
+        for name in ("temperature", "contrast", "learning_rate"):
+            require_number(name, getattr(self, name), above=0)
+        for name in ("entropy", "divergence", "weights_learning_rate", "clip_ratio"):
+            require_number(name, getattr(self, name), least=0)
+        for name in ("discount", "trace"):
+            Range(least=0, most=1).require(name, getattr(self, name))
+        top, bottom, left, right = self.crop
+        require(
+            0 <= top < bottom
+            and 0 <= left < right
+            and (bottom - top) % self.shrink == 0
+            and (right - left) % self.shrink == 0,
+            f"crop is (first row, end of rows, first column, end of columns), its sides multiples of shrink, "
+            f"{self.shrink}; not {self.crop}.",
+        )
+        for name in ("max_norm", "max_value"):
+            limit = getattr(self, name)
+            require(limit is None or limit > 0, f"{name} must be above 0, or None, not {limit}.")
+
+    @property
+    def picture(self) -> tuple[int, int]:
+        """Rows and columns of a down-scaled picture."""
+        top, bottom, left, right = self.crop
+        return (bottom - top) // self.shrink, (right - left) // self.shrink
+
+    @property
+    def batches(self) -> int:
+        """Roll-outs of all copies that fit into the environment's steps."""
+        return self.environment_steps // (self.copies * self.window)
+
+    @property
+    def long_return(self) -> float:
+        """The discounted return of a reward of 1 in every step, for the window at most."""
+        return 1 / max(1 - self.discount, 1 / self.window)
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """The names of the losses that are weighed."""
+        optional = (("value", self.value_head), ("contrastive", self.contrastive))
+        return ("reconstruction", "dynamics", "policy", *(name for name, there in optional if there))

@@ -1,0 +1,133 @@
+"""The task `world-model`: learn to act from pixels by a world model whose losses are weighed.
+
+The world model's figure: return against environment steps, and the learned weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bilevel.report import GREEN, draw_band, looks, save, style
+from bilevel.tasks import Advance, Measure, Trial
+from bilevel.tasks.world_model._settings import WorldModelSettings
+from bilevel.tasks.world_model._training import GRID, WEIGHTINGS, Training
+from games.core import require_name
+
+PREFIX = "weight of "
+FIRST, LEARNED = "fixed", "learned"
+"""The two ways that are in every panel of returns."""
+EMPHASIS = {"color": GREEN, "linestyle": "-", "linewidth": 3.0}
+
+
+def draw_trials(trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
+    """Draw returns, in a panel for weights by hand and one for other ways, and learned weights.
+
+    Bands are 95 % intervals over seeds, where there are 3 or more.
+
+    Args:
+        trials: way to set the weights -> its trials, seed by seed.
+        path: of the file; its ending is the format.
+    """
+    learned = trials.get(LEARNED, ())
+    panels = panels_of(list(trials))
+    with style():
+        figure = Figure(figsize=(9, 3.6 * (len(panels) + bool(learned))))
+        axes = figure.subplots(len(panels) + bool(learned), 1, squeeze=False, sharex=True)[:, 0]
+        for axis, names in zip(axes, panels, strict=False):
+            for name, look in looks(names).items():
+                _line(axis, trials[name], "return", name, look | EMPHASIS if name == LEARNED else look)
+            axis.set_ylabel("return of fresh episodes")
+            axis.sharey(axes[0])
+        if learned:
+            weights = [name for name in learned[0].courses if name.startswith(PREFIX)]
+            for name, look in looks([name for name in weights if not name.endswith(" at")]).items():
+                _line(axes[-1], learned, name, name.removeprefix(PREFIX), look)
+            axes[-1].set_ylabel("learned weight")
+        for axis in axes:
+            axis.set_ylim(bottom=0)
+            axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes[-1].set_xlabel("steps in the environment")
+    save(figure, path)
+
+
+def panels_of(names: Sequence[str]) -> list[list[str]]:
+    """Which ways to train share a panel: weights by hand, and all others, each beside fixed and learned.
+
+    >>> panels_of(["fixed", "fixed-policy-low", "learned", "staged"])
+    [['fixed', 'learned', 'fixed-policy-low'], ['fixed', 'learned', 'staged']]
+    """
+    both = [name for name in names if name in (FIRST, LEARNED)]
+    rest = [name for name in names if name not in both]
+    groups = ([name for name in rest if name in GRID], [name for name in rest if name not in GRID])
+    return [[*both, *group] for group in groups if group] or [both]
+
+
+def _line(axis: Any, trials: Sequence[Trial], course: str, label: str, look: Mapping[str, Any]) -> None:
+    steps = np.asarray(trials[0].courses[f"{course} at"])
+    values = np.array([trial.courses[course] for trial in trials]).T
+    draw_band(axis, steps, values, {**look, "label": label}, alpha=0.15)
+
+
+QUARTERS = ("first quarter", "second quarter", "third quarter")
+TESTED = "mean return of fresh episodes, by the likeliest actions, in the tests of"
+
+
+class WorldModelTask:
+    """CartPole, or another environment of Gymnasium's, from small gray pictures.
+
+    Source:
+        Ha and Schmidhuber, World models, arXiv 1803.10122.
+
+    >>> WorldModelTask().measures[0].name
+    'return'
+    """
+
+    summary = "A world model (autoencoder, recurrent dynamics, controller) learns CartPole from pixels."
+    measures: Sequence[Measure] = (
+        Measure("return", f"{TESTED} the last quarter of the steps.", "higher"),
+        *(Measure(f"return, {part}", f"{TESTED} the {part} of the steps.", "higher") for part in QUARTERS),
+        Measure("reconstruction", "squared error of the last pictures, summed over pixels.", "lower"),
+        Measure("dynamics", "-log likelihood of the last latents, rewards and ends, per step.", "neither"),
+    )
+    weightings: Mapping[str, str] = WEIGHTINGS
+    settings: type[Any] = WorldModelSettings
+
+    def run(self, settings: WorldModelSettings, weighting: str, seed: int, advance: Advance) -> Trial:
+        """Train once and measure.
+
+        Args:
+            settings: of the task.
+            weighting: one of `weightings`.
+            seed: where all randomness starts, a whole number from 0.
+            advance: told which part is done.
+
+        Raises:
+            ValueError: there is no such weighting, or the environment does not fit.
+            FloatingPointError: a loss became infinite or undefined.
+        """
+        require_name(weighting, self.weightings, "way to set the weights")
+        training = Training(settings, weighting, seed)
+        try:
+            course = training.train(advance)
+            seen = training.last_losses()
+        finally:
+            training.close()
+        tests = np.array(course.returns[1:]).reshape(4, -1).mean(1)
+        names = [measure.name for measure in self.measures]
+        measures = dict(
+            zip(names, [tests[3], *tests[:3], seen["reconstruction"], seen["dynamics"]], strict=True)
+        )
+        weights = {f"weight of {name}": values for name, values in course.weights.items()}
+        courses: dict[str, Sequence[float]] = {"return": course.returns, "return at": course.steps}
+        for name, values in weights.items():
+            courses |= {name: values, f"{name} at": course.weight_steps}
+        return Trial(measures, courses, {"returns at the end": np.asarray(course.last_returns)})
+
+    def draw(self, trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
+        """Return against environment steps for each way to train, and learned weights over time."""
+        draw_trials(trials, path)

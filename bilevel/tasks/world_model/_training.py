@@ -1,0 +1,214 @@
+"""One training of the world model, by one of the ways.
+
+The ways to train: staged, alternating, jointly with fixed, scheduled or learned weights.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bilevel.loss_weights import Fixed, Linear, LossWeights, LossWeightTuner, Trainer
+from bilevel.tasks import Advance
+from bilevel.tasks.world_model._losses import held_out_loss, losses, of_copies, prepare
+from bilevel.tasks.world_model._model import PARTS, WorldModel
+from bilevel.tasks.world_model._pictures import PixelEnvironment
+from bilevel.tasks.world_model._rollouts import Actor, RollOut, episode_returns
+from bilevel.tasks.world_model._settings import WorldModelSettings
+
+GRID: dict[str, dict[str, float]] = {
+    "fixed": {},
+    "fixed-reconstruction-low": {"reconstruction": 0.1},
+    "fixed-dynamics-low": {"dynamics": 0.1},
+    "fixed-policy-high": {"reconstruction": 0.1, "dynamics": 0.1},
+    "fixed-policy-low": {"policy": 0.1, "value": 0.1},
+}
+"""Weights set by hand; losses that are not named have weight 1."""
+
+WEIGHTINGS = {
+    "fixed": "jointly, every weight 1",
+    "fixed-reconstruction-low": "jointly, the reconstruction's weight 0.1",
+    "fixed-dynamics-low": "jointly, the dynamics' weight 0.1",
+    "fixed-policy-high": "jointly, the weights of reconstruction and dynamics 0.1",
+    "fixed-policy-low": "jointly, the weights of policy and value 0.1",
+    "schedule": "jointly, the policy coming in and the reconstruction going out, by hand",
+    "learned": "jointly, weights learned from the policy's loss on roll-outs not trained on",
+    "staged": "autoencoder, then dynamics, then controller, a third of the steps each",
+    "alternating": "autoencoder, dynamics and controller in turn, the others frozen",
+}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What is trained, and by which losses, on one batch of roll-outs."""
+
+    parts: tuple[str, ...]
+    """Of the model; all others are frozen."""
+    losses: tuple[str, ...]
+    """Each with weight 1."""
+    at_random: bool = False
+    """Whether actions are uniform, as long as there is no controller to speak of."""
+
+
+def phases(way: str, batches: int, losses: Sequence[str]) -> list[Phase]:
+    """The phase of each batch, staged or alternating.
+
+    Args:
+        way: staged or alternating.
+        batches: how many there are.
+        losses: the names of all.
+
+    >>> [phase.parts[0] for phase in phases("staged", 3, ["reconstruction", "dynamics", "policy"])]
+    ['autoencoder', 'dynamics', 'controller']
+    """
+    staged = way == "staged"
+    pictures = tuple(name for name in ("reconstruction", "contrastive") if name in losses)
+    acting = tuple(name for name in ("policy", "value") if name in losses)
+    three = (
+        Phase(("autoencoder",), pictures, at_random=staged),
+        Phase(("dynamics",), ("dynamics",), at_random=staged),
+        Phase(("controller", "value"), acting),
+    )
+    return [three[min(3 * batch // batches, 2) if staged else batch % 3] for batch in range(batches)]
+
+
+def schedule(updates: int, losses: Sequence[str]) -> dict[str, tuple[float, float, int]]:
+    """Lines of weights for so many updates: the policy from 0.1 to 1, the reconstruction from 1 to 0.1.
+
+    As published the policy grows as min(1, t / 10000) from 0.1, and the reconstruction falls as max(0.1,
+    1 - t / 50000); here 50000 is the number of updates, where that is less. The value goes with the policy.
+
+    >>> schedule(1000, ["policy", "reconstruction", "dynamics"])
+    {'policy': (0.1, 1.0, 180), 'reconstruction': (1.0, 0.1, 900), 'dynamics': (1.0, 1.0, 1)}
+    """
+    whole = min(updates, 50_000)
+    coming, going = (0.1, 1.0, max(round(0.18 * whole), 1)), (1.0, 0.1, max(round(0.9 * whole), 1))
+    lines = {"policy": coming, "value": coming, "reconstruction": going}
+    return {name: lines.get(name, (1.0, 1.0, 1)) for name in losses}
+
+
+Stepper = Trainer | LossWeightTuner
+
+
+@dataclass
+class Course:
+    """How a training went."""
+
+    steps: list[int] = field(default_factory=list)
+    """In the environment, before each test."""
+    returns: list[float] = field(default_factory=list)
+    """Of each test: the mean over fresh episodes."""
+    last_returns: list[float] = field(default_factory=list)
+    """Of each fresh episode of the last test."""
+    weight_steps: list[int] = field(default_factory=list)
+    """In the environment, after each batch of roll-outs."""
+    weights: dict[str, list[float]] = field(default_factory=dict)
+    """Of each loss, then; 0 where it is not trained on."""
+
+
+class Training:
+    """A model, its environment, its optimizer, and how they are trained together.
+
+    Args:
+        settings: of the task.
+        way: one of `WEIGHTINGS`.
+        seed: where all randomness starts.
+    """
+
+    def __init__(self, settings: WorldModelSettings, way: str, seed: int) -> None:
+        self.settings = settings
+        self.generator = torch.Generator().manual_seed(seed)
+        self.environment = PixelEnvironment(settings, settings.copies, self._draw_seed())
+        self.fresh = PixelEnvironment(settings, settings.evaluation_episodes, self._draw_seed())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._draw_seed())
+            self.model = WorldModel(settings, self.environment.actions)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate)
+        self.actor = Actor(self.environment, self.model, self.generator)
+        self.updates = settings.batches * settings.epochs * 2
+        joint = Phase(PARTS, settings.losses)
+        turns = way in ("staged", "alternating")
+        self.plan = phases(way, settings.batches, settings.losses) if turns else [joint] * settings.batches
+        self._trainers = {phase: self._trainer(way, phase) for phase in dict.fromkeys(self.plan)}
+        self.course = Course()
+        self.last: RollOut | None = None
+
+    def train(self, advance: Advance) -> Course:
+        """Train through the plan, and test on fresh episodes on the way."""
+        batches, count = self.settings.batches, self.settings.evaluations
+        tests = {round((number + 1) * batches / count) for number in range(count)}
+        self._test(0)
+        for number, phase in enumerate(self.plan, start=1):
+            self.train_batch(phase)
+            if number in tests:
+                self._test(number)
+            advance(number / batches)
+        return self.course
+
+    def train_batch(self, phase: Phase) -> None:
+        """Play a window in every copy, and train on it."""
+        settings, trainer = self.settings, self._trainers[phase]
+        self.last = roll_out = self.actor.play(settings.window, "at random" if phase.at_random else "drawn")
+        self.model.train_only(phase.parts)
+        batch = prepare(self.model, roll_out, settings, self.generator)
+        half = settings.copies // 2
+        halves = [of_copies(batch, slice(half)), of_copies(batch, slice(half, None))]
+        for _ in range(settings.epochs):
+            for here, there in (halves, halves[::-1]):
+                held_out = functools.partial(held_out_loss, self.model, there, settings)
+                trainer.step(functools.partial(losses, self.model, here, settings, phase.losses), held_out)
+        self._write_weights(trainer)
+
+    def test(self) -> Tensor:
+        """Returns of fresh episodes, [episode]."""
+        return episode_returns(self.fresh, self.model, self.generator)
+
+    @torch.no_grad()
+    def last_losses(self) -> dict[str, float]:
+        """Reconstruction (of the likeliest latents) and dynamics on the last roll-outs."""
+        assert self.last is not None
+        batch = prepare(self.model, self.last, self.settings, self.generator)
+        latents = self.model.features(self.last.pictures)
+        error = self.model.autoencoder.error(self.last.pictures, latents).mean()
+        return {
+            "reconstruction": float(error),
+            "dynamics": float(losses(self.model, batch, self.settings, ["dynamics"])["dynamics"]),
+        }
+
+    def close(self) -> None:
+        """Give back what the environments hold."""
+        self.environment.close()
+        self.fresh.close()
+
+    def _test(self, batches: int) -> None:
+        self.course.steps.append(batches * self.settings.copies * self.settings.window)
+        returns = self.test()
+        self.course.returns.append(float(returns.mean()))
+        self.course.last_returns = returns.tolist()
+
+    def _write_weights(self, trainer: Stepper) -> None:
+        steps = len(self.course.weight_steps) + 1
+        self.course.weight_steps.append(steps * self.settings.copies * self.settings.window)
+        now = {name: values[-1] for name, values in trainer.history.values.items()}
+        for name in self.settings.losses:
+            self.course.weights.setdefault(name, []).append(now.get(name, 0.0))
+
+    def _trainer(self, way: str, phase: Phase) -> Stepper:
+        s = self.settings
+        if way == "learned":
+            weights = LossWeights(phase.losses)
+            outer = torch.optim.Adam(weights.parameters(), lr=s.weights_learning_rate)
+            return LossWeightTuner(
+                self.model, self.optimizer, weights, outer,
+                max_norm=s.max_norm, max_value=s.max_value, estimator=s.estimator,
+            )  # fmt: skip
+        by_hand = {name: GRID.get(way, {}).get(name, 1.0) for name in phase.losses}
+        rule = Linear(schedule(self.updates, phase.losses)) if way == "schedule" else Fixed(by_hand)
+        return Trainer(self.optimizer, rule, max_norm=s.max_norm, max_value=s.max_value)
+
+    def _draw_seed(self) -> int:
+        return int(torch.randint(2**31, (), generator=self.generator))

@@ -1,0 +1,362 @@
+"""Every game by name, with the settings its source gives it."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from typing import Any
+
+from games.core import Game, require, require_name
+from games.grid import (
+    CLOSED,
+    FOULER,
+    LIO_7X7,
+    LIO_10X10,
+    OPEN,
+    Cleanup,
+    CoinGame,
+    Harvest,
+    Jungle,
+    LaseCleanup,
+    PrisonerCorridor,
+    Snowdrift,
+    Soccer,
+    StagHuntGrid,
+)
+from games.matrix import (
+    Braess,
+    Circular,
+    Clans,
+    ContributionGame,
+    Cyclical,
+    EscapeRoom,
+    MatrixGame,
+    NormalForm,
+    Pigou,
+    PublicGoods,
+    RepeatedGame,
+    SymmetricalChicken,
+    SymmetricalPrisonersDilemma,
+    SymmetricalStagHunt,
+    SymmetricTwoAgentGame,
+    Tycoon,
+)
+
+LOLA = "Foerster et al., Learning with Opponent-Learning Awareness, arXiv 1709.04326"
+M_FOS = "Lu et al., Model-Free Opponent Shaping, arXiv 2205.01447"
+AXELROD = "Axelrod, The Evolution of Cooperation, 1984"
+LASE = "LASE, arXiv 2410.07863"
+MELTING_POT = "Leibo et al., Scalable Evaluation with Melting Pot, arXiv 2107.06857"
+GIFTING = "Wang et al., Emergent Prosociality in Multi-Agent Games Through Gifting, arXiv 2105.06593"
+WILLIS = "Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928"
+FEHR_GAECHTER = "Fehr and Gaechter, Cooperation and Punishment in Public Goods Experiments, AER 90(4), 2000"
+LIO = "Yang et al., Learning to Incentivize Other Learning Agents, arXiv 2006.06051"
+LOLA_DICE = "Foerster et al., DiCE: The Infinitely Differentiable Monte-Carlo Estimator, arXiv 1802.05098"
+LERER = "Lerer and Peysakhovich, Maintaining cooperation in complex social dilemmas, arXiv 1707.01068"
+HUGHES = (
+    "Hughes et al., Inequity aversion improves cooperation in intertemporal social dilemmas, arXiv 1803.08884"
+)
+LTOS = (
+    "Yi et al., Learning to Share in Networked Multi-Agent Reinforcement Learning, NeurIPS 2022, "
+    "arXiv 2112.08702"
+)
+LITTMAN = "Littman, Markov Games as a Framework for Multi-Agent Reinforcement Learning, ICML 1994"
+BRAESS = "Braess, Ueber ein Paradoxon aus der Verkehrsplanung, Unternehmensforschung 12, 1968"
+PIGOU = "Pigou, The Economics of Welfare, 1920"
+OWN = "made for this toolkit, after Choi and Bowles on parochial altruism, Science 318, 2007"
+STANDARD = "standard textbook form"
+
+LIO_RULES: dict[str, Any] = {
+    "agents": 2,
+    "horizon": 50,
+    "turning": False,
+    "fining": False,
+    "random_spawn": False,
+}
+MELTING_POT_RULES: dict[str, Any] = {
+    "agents": 7,
+    "view": (9, 5, 1, 5),
+    "fine": 0.0,
+    "fine_cost": 0.0,
+    "radius": 4,
+    "under_agents": True,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A game of the catalogue."""
+
+    game: Game
+    """The game with its preset settings."""
+    summary: str
+    """What it is about, in one line."""
+    source: str
+    """Where its numbers come from."""
+
+
+def _two(
+    payoffs: tuple[float, float, float, float], names: tuple[str, str] = ("cooperate", "defect")
+) -> SymmetricTwoAgentGame:
+    reward, sucker, temptation, punishment = payoffs
+    return SymmetricTwoAgentGame(
+        reward=reward, sucker=sucker, temptation=temptation, punishment=punishment, names=names
+    )
+
+
+def _coordination(first: tuple[float, float], second: tuple[float, float], *names: str) -> NormalForm:
+    return NormalForm(table=((first, (0, 0)), ((0, 0), second)), names=names)
+
+
+def _zero_sum(own: tuple[tuple[float, ...], ...], *names: str) -> NormalForm:
+    return NormalForm(table=tuple(tuple((x, -x) for x in row) for row in own), names=names)
+
+
+SWERVE = ("swerve", "straight")
+HUNT = ("stag", "hare")
+
+SYMMETRIC: dict[str, Entry] = {
+    "prisoners-dilemma": Entry(
+        _two((-1, -3, 0, -2)), "prisoner's dilemma as opponent shaping plays it: years in prison", LOLA
+    ),
+    "prisoners-dilemma-axelrod": Entry(
+        _two((3, 0, 5, 1)), "prisoner's dilemma with positive payoffs, as in Axelrod's tournament", AXELROD
+    ),
+    "prisoners-dilemma-lase": Entry(
+        _two((4, 0, 5, 1)), "prisoner's dilemma in which cooperation pays nearly as much as defection", LASE
+    ),
+    "chicken": Entry(_two((0, -1, 1, -10), SWERVE), "two cars race at each other: greed, no fear", STANDARD),
+    "chicken-100": Entry(_two((0, -1, 1, -100), SWERVE), "chicken with a deadlier crash", M_FOS),
+    "stag-hunt": Entry(_two((3, 0, 2, 1), HUNT), "hunt the stag together or a hare alone", STANDARD),
+    "stag-hunt-melting-pot": Entry(
+        _two((4, 0, 2, 2), HUNT), "stag hunt in which a hare is worth the same in company", MELTING_POT
+    ),
+    "stag-hunt-gifting": Entry(
+        _two((2, -2, 1, 1), ("hunt", "forage")),
+        "risky stag hunt; the paper also sets sucker to -6 and -10",
+        GIFTING,
+    ),
+    "assurance": Entry(_two((2, 0, 0, 1)), "two conventions, one of them better for both", STANDARD),
+}
+
+GENERAL: dict[str, Entry] = {
+    "battle-of-the-sexes": Entry(
+        _coordination((2, 1), (1, 2), "opera", "football"), "meet, but at whose favorite place?", STANDARD
+    ),
+    "battle-of-the-sexes-3-2": Entry(
+        _coordination((3, 2), (2, 3), "opera", "football"), "battle of the sexes with milder stakes", STANDARD
+    ),
+    "pure-coordination": Entry(
+        _coordination((1, 1), (1, 1), "left", "right"), "two conventions, equally good", STANDARD
+    ),
+    "matching-pennies": Entry(
+        _zero_sum(((1, -1), (-1, 1)), "heads", "tails"),
+        "agent 0 wins when the pennies match: zero-sum",
+        STANDARD,
+    ),
+    "rock-paper-scissors": Entry(
+        _zero_sum(((0, -1, 1), (1, 0, -1), (-1, 1, 0)), "rock", "paper", "scissors"),
+        "each action beats one and loses to one: zero-sum",
+        STANDARD,
+    ),
+    "asymmetric-prisoners-dilemma": Entry(
+        NormalForm(table=(((6, 3), (0, 4)), ((8, 0), (2, 1))), cooperative=True),
+        "prisoner's dilemma in which agent 0 gains twice as much",
+        WILLIS,
+    ),
+}
+
+FAMILIES: dict[str, Entry] = {
+    "symmetrical-prisoners-dilemma": Entry(
+        SymmetricalPrisonersDilemma(), "N-agent prisoner's dilemma, everybody against everybody", WILLIS
+    ),
+    "symmetrical-chicken": Entry(
+        SymmetricalChicken(), "N-agent chicken, everybody against everybody", WILLIS
+    ),
+    "symmetrical-stag-hunt": Entry(
+        SymmetricalStagHunt(), "N-agent stag hunt, everybody against everybody", WILLIS
+    ),
+    "cyclical-prisoners-dilemma": Entry(
+        Cyclical(), "prisoner's dilemma of each agent against the next of a ring", WILLIS
+    ),
+    "tycoon-prisoners-dilemma": Entry(
+        Tycoon(), "prisoner's dilemma of agent 0 against each of the others", WILLIS
+    ),
+    "circular-prisoners-dilemma": Entry(
+        Circular(), "prisoner's dilemma weighted by nearness on a ring", WILLIS
+    ),
+    "public-goods": Entry(PublicGoods(), "keep a unit or put it into a pot that is multiplied", WILLIS),
+    "contribution": Entry(
+        ContributionGame(agents=4), "linear public goods game without endowment", FEHR_GAECHTER
+    ),
+}
+
+CONGESTION: dict[str, Entry] = {
+    "braess": Entry(Braess(), "a shortcut that makes every driver slower", BRAESS),
+    "pigou": Entry(Pigou(), "a road that everybody may take, and half should", PIGOU),
+}
+
+SEQUENTIAL: dict[str, Entry] = {
+    "escape-room": Entry(
+        EscapeRoom(), "some must hold the lever so that the others can leave through the door", LIO
+    ),
+    "clans": Entry(Clans(), "help for the partner, which in a feud is a raid on the other clan", OWN),
+}
+
+
+GRIDS: dict[str, Entry] = {
+    "coin-game": Entry(
+        CoinGame(),
+        "pick up coins; taking the other's color costs the other 2",
+        f"{LERER}; rules as in the code released with {LOLA_DICE}",
+    ),
+    "coin-game-two-coins": Entry(
+        CoinGame(coins=2, anywhere=True, pay_last=False, horizon=16),
+        "the coin game with a coin of each color at all times",
+        M_FOS,
+    ),
+    "coin-game-lase": Entry(
+        CoinGame(size=5, color="random", tie="random", horizon=100, view=2),
+        "the coin game on 5x5 cells, coins of random colors, seen through a window",
+        LASE,
+    ),
+    "cleanup": Entry(Cleanup(), "apples grow only while somebody cleans the river", HUGHES),
+    "cleanup-more-waste": Entry(
+        Cleanup(map=FOULER),
+        "cleanup on a map with more waste: 23 cells must be cleaned before the first apple, not 9",
+        f"{HUGHES}; map of pull request 203 to sequential_social_dilemma_games, which was not merged",
+    ),
+    "cleanup-lio-10x10": Entry(
+        Cleanup(map=LIO_10X10, **LIO_RULES, view=(7, 7, 7, 7), apple_probability=0.3),
+        "cleanup for two on a small map, without turning and fining",
+        LIO,
+    ),
+    "cleanup-lio-7x7": Entry(
+        Cleanup(map=LIO_7X7, **LIO_RULES, view=(4, 4, 4, 4), depletion=0.6, apple_probability=0.5),
+        "cleanup for two on a tiny map, without turning and fining",
+        LIO,
+    ),
+    "cleanup-lase": Entry(LaseCleanup(), "cleanup for four on 8x8 open cells, without beams", LASE),
+    "harvest": Entry(Harvest(), "apples grow beside apples; who fines pays 1, who is hit 50", HUGHES),
+    "harvest-open": Entry(
+        Harvest(
+            map=OPEN,
+            **MELTING_POT_RULES,
+            regrowth=(0.0, 0.0025, 0.005, 0.025),
+            beam_length=3,
+            cooldown=3,
+            time_out=4,
+        ),
+        "harvest in one open field; who is hit by a beam is away for a while",
+        MELTING_POT,
+    ),
+    "harvest-closed": Entry(
+        Harvest(
+            map=CLOSED,
+            **MELTING_POT_RULES,
+            regrowth=(0.0, 0.001, 0.005, 0.025),
+            beam_length=4,
+            cooldown=2,
+            time_out=100,
+        ),
+        "harvest with two rooms that can be defended; who is hit is away for long",
+        MELTING_POT,
+    ),
+    "stag-hunt-grid": Entry(
+        StagHuntGrid(), "a stag takes two who meet at it, a hare is safe and small", LASE
+    ),
+    "snowdrift": Entry(Snowdrift(), "whoever clears a drift pays, and everybody gains", LASE),
+    "prisoner-corridor": Entry(PrisonerCorridor(), "the near goal for one, or the far goals for both", LTOS),
+    "jungle": Entry(Jungle(), "there is food for everybody, but attacking a neighbour pays more", LTOS),
+    "soccer": Entry(Soccer(), "two agents and a ball on 4 x 5 cells: zero-sum", LITTMAN),
+}
+
+
+def _repeated(entry: Entry) -> Entry:
+    assert isinstance(entry.game, MatrixGame)
+    return Entry(RepeatedGame(stage=entry.game), f"repeated with memory one: {entry.summary}", entry.source)
+
+
+ZERO_SUM = {name: GENERAL[name] for name in ("matching-pennies", "rock-paper-scissors")}
+REPEATED = {f"repeated-{name}": _repeated(entry) for name, entry in (SYMMETRIC | FAMILIES | ZERO_SUM).items()}
+
+CATALOGUE: dict[str, Entry] = SYMMETRIC | GENERAL | FAMILIES | REPEATED | CONGESTION | SEQUENTIAL | GRIDS
+
+
+def names() -> tuple[str, ...]:
+    """Give the name of every game in the catalogue.
+
+    >>> "stag-hunt" in names()
+    True
+    """
+    return tuple(CATALOGUE)
+
+
+def entry(name: str) -> Entry:
+    """Look up a game with its summary and its source.
+
+    Raises:
+        ValueError: there is no such game (names the nearest).
+
+    >>> entry("chicken").summary
+    'two cars race at each other: greed, no fear'
+    """
+    require_name(name, names(), "game")
+    return CATALOGUE[name]
+
+
+def register(name: str, game: Game, *, summary: str = "", source: str = "") -> None:
+    """Add a game of one's own, for the rest of the process.
+
+    Args:
+        name: what to call it; lower case, words joined by hyphens.
+        game: with its preset settings.
+        summary: what it is about, in one line; by default the first line of its class's docstring.
+        source: where its numbers come from.
+
+    Raises:
+        ValueError: the name is taken, or is no such name; or what is registered is no game (as an environment
+            of others is before `from_pettingzoo`, `from_gymnasium` or `from_openspiel`).
+
+    >>> register("tame-chicken", make("chicken", punishment=-2), summary="chicken without much to fear")
+    >>> make("tame-chicken").punishment
+    -2
+    """
+    require(
+        re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) is not None,
+        f"A game's name is lower case, its words joined by hyphens; {name!r} is not.",
+    )
+    require(name not in CATALOGUE, f"There is a game {name!r} already.")
+    is_game: bool = isinstance(game, Game)  # whatever was promised
+    require(
+        is_game and dataclasses.is_dataclass(game),
+        f"A game is a dataclass derived from games.Game, and {game!r} is none: an environment of others "
+        "becomes one by from_pettingzoo, from_gymnasium or from_openspiel.",
+    )
+    documented = (inspect.getdoc(type(game)) or name).partition("\n")[0].rstrip(".")
+    CATALOGUE[name] = Entry(game, summary or documented, source)
+
+
+def make(name: str, **settings: Any) -> Game:
+    """Make a game by its name, changing some of its preset settings.
+
+    Args:
+        name: one of `names()`.
+        settings: fields of the game's dataclass, with their new values.
+
+    Raises:
+        ValueError: there is no such game or setting (names the nearest), or the game refuses a value.
+
+    >>> make("public-goods", agents=5).num_agents
+    5
+    >>> make("public-goods", agnts=5)
+    Traceback (most recent call last):
+    ValueError: There is no setting of public-goods 'agnts'. Did you mean 'agents'? Known: agents, k.
+    """
+    game: Any = entry(name).game
+    known = [field.name for field in dataclasses.fields(game)]
+    for setting in settings:
+        require_name(setting, known, f"setting of {name}")
+    changed: Game = dataclasses.replace(game, **settings)
+    return changed

@@ -1,0 +1,5 @@
+"""Adapters: PettingZoo and Gymnasium in both directions, and OpenSpiel."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,368 @@
+"""Environments that others wrote, behind the contract of this toolkit's games."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from games.adapters._constructors import RENDER_MODE
+from games.adapters._copy import Description, Seen
+from games.adapters._pools import RunningCopies
+from games.adapters._source import Source
+from games.core import CopyError, Game, require
+from games.render import draw_table, resized
+
+SEEDS = 2**31 - 1
+"""Copies are started with a seed from 0 to here, exclusive: every environment takes these."""
+
+
+class ForeignState(NamedTuple):
+    """What the copies show; their own states lie with them, out of reach."""
+
+    observations: Tensor
+    """Float32 [batch, agent, *shape], or int64 [batch, agent]."""
+    action_mask: Tensor
+    """Which actions are legal now, boolean [batch, agent, action]; all of them for agents that have left."""
+    present: Tensor
+    """Who still plays, boolean [batch, agent]; a copy is over when nobody does."""
+    over_by_rules: Tensor
+    """Which copies are over by the rules, rather than cut off: boolean [batch]."""
+    time: Tensor
+    """Steps played, integer [batch]."""
+    moment: Tensor
+    """Which state of the copies this is, the same number for all: integer [batch]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignGame(Game):
+    """An environment from outside.
+
+    `from_pettingzoo`, `from_gymnasium` and `from_openspiel` make a class of these for each constructor: its
+    fields are the constructor's settings.
+
+    As many environments are open as the batch of `reset` has copies: for a learner, its seeds times its
+    episodes. A copy constructs a new one for each episode, unless the game was registered with reuse. Unlike
+    the games written here they are no pure functions: they move on when they are stepped. So only the latest
+    state of a batch can be stepped, restarted or drawn. What an environment draws follows from the seeds that
+    `reset` and `restart` take from their generator, one for each copy: the same seeds and actions give the
+    same episodes, whatever the number of workers.
+
+    An agent that leaves before the others gets no reward from then on, keeps its last observation, and may
+    choose any action, as none counts. Copies that are over stand still. Rewards are of torch's default type.
+
+    Raises:
+        ValueError: the constructor refuses its settings, or the environment cannot be a game here (says why).
+    """
+
+    source: ClassVar[Source]
+    """Where its environments come from."""
+    label: ClassVar[str]
+    """What the environment is called in refusals."""
+    described: ClassVar[dict[tuple[Any, ...], Description]]
+    """What is known of environments with these settings."""
+
+    def __post_init__(self) -> None:
+        """Open an environment and look at it, unless that was done before."""
+        key = tuple(self.settings.values())
+        if key not in self.described:
+            usual = {field.name: field.default for field in dataclasses.fields(self)}
+            env = self.source.environment(self.settings, self.label, usual)
+            self.described[key] = _described(self.source, env, self.settings)
+        running: dict[int, RunningCopies] = {}
+        object.__setattr__(self, "_description", self.described[key])
+        object.__setattr__(self, "_running", running)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it was made from: a copy of the game has environments of its own."""
+        return foreign_game, (self.source, self.settings, self.label)
+
+    def __enter__(self) -> ForeignGame:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The constructor's settings."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @property
+    def description(self) -> Description:
+        """What the environment says of itself."""
+        description: Description = self._description  # type: ignore[attr-defined]
+        return description
+
+    @property
+    def name(self) -> str:
+        """What the environment calls itself."""
+        return self.description.name
+
+    @property
+    def agent_names(self) -> tuple[str, ...]:
+        """What the environment calls its agents, in the order of the agent axis."""
+        return self.description.agents
+
+    @property
+    def num_agents(self) -> int:
+        """How many agents play."""
+        return len(self.description.agents)
+
+    @property
+    def horizon(self) -> int:
+        """The most steps one episode can take."""
+        horizon = self.source.horizon or self.description.horizon
+        assert horizon is not None
+        return horizon
+
+    @property
+    def discount(self) -> float:
+        """The discount per step that it was registered with."""
+        return self.source.discount
+
+    @property
+    def truncates(self) -> bool:
+        """It does: environments say what ends by their rules, and what a limit of time cuts off."""
+        return True
+
+    @property
+    def action_space(self) -> spaces.Discrete | spaces.Box:
+        """One agent's actions, those that only some agents have included; `action_mask` tells."""
+        return self.description.action_space
+
+    @property
+    def observation_space(self) -> spaces.Box | spaces.Discrete:
+        """One agent's observation."""
+        return self.description.observation_space
+
+    def reset(self, batch: int, generator: torch.Generator) -> ForeignState:
+        """Start an episode in each of so many copies; those that are missing are opened.
+
+        Raises:
+            ValueError: there is to be no copy.
+            CopyError: the environment's own code failed (says in which copy).
+        """
+        require(batch >= 1, f"There must be at least 1 copy; batch is {batch}.")
+        running = self._copies.get(batch)
+        if running is None:
+            pool = self.source.pool(self.settings, batch)
+            modes = self.description.render_modes
+            source, settings = self.source, self.settings
+            running = RunningCopies(pool, lambda: source.drawing(settings, modes))
+            self._copies[batch] = running
+        seen = running.start(list(_seeds(batch, generator)))
+        return _state(running, seen, torch.zeros(batch, dtype=torch.int64, device=generator.device))
+
+    def observe(self, state: ForeignState) -> Tensor:
+        """What each agent sees: float32 [batch, agent, *shape] or int64 [batch, agent]."""
+        return state.observations
+
+    def action_mask(self, state: ForeignState) -> Tensor | None:
+        """Which actions are legal, boolean [batch, agent, action]; `step` refuses others. None in a Box."""
+        return state.action_mask if isinstance(self.action_space, spaces.Discrete) else None
+
+    def present(self, state: ForeignState) -> Tensor:
+        """Which agents still take part, boolean [batch, agent]."""
+        return state.present
+
+    def ended(self, state: ForeignState) -> Tensor:
+        """Which copies are over by the environment's rules, rather than cut off: boolean [batch]."""
+        return state.over_by_rules
+
+    def step(
+        self, state: ForeignState, actions: Tensor, generator: torch.Generator
+    ) -> tuple[ForeignState, Tensor, Tensor]:
+        """Step every copy that is not over; see `Game.step` for the shapes. The generator is not used.
+
+        Raises:
+            ValueError: the state is not the latest, or an action is not legal (says whose, and what is).
+            CopyError: the environment's own code failed (says in which copy).
+        """
+        running = self._latest(state)
+        if isinstance(self.action_space, spaces.Box):
+            self._require_within(state, actions, self.action_space)
+        else:
+            self._require_legal(state, actions)
+        seen = running.play(actions.detach().cpu().numpy())
+        after = _state(running, seen, state.time + 1)
+        rewards = torch.from_numpy(seen.rewards).to(after.time.device, torch.get_default_dtype())
+        return after, rewards, ~after.present.any(-1) | (after.time >= self.horizon)
+
+    def restart(self, state: ForeignState, done: Tensor, generator: torch.Generator) -> ForeignState:
+        """Start a new episode in the copies that are done, and only there; see `Game.restart`."""
+        running = self._latest(state)
+        require(
+            tuple(done.shape) == (len(state.time),),
+            f"done must be boolean [batch] = ({len(state.time)},), not {tuple(done.shape)}.",
+        )
+        seeds = _seeds(len(state.time), generator)
+        chosen = [seed if over else None for seed, over in zip(seeds, done.tolist(), strict=True)]
+        return _state(running, running.start(chosen), state.time.masked_fill(done, 0))
+
+    def render(self, state: ForeignState, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        """Draw copy `index`: the environment's own frame, or its text as a picture.
+
+        Raises:
+            ValueError: the state is not the latest, there is no such copy, or the environment was made
+                without a way to draw itself.
+        """
+        running = self._latest(state)
+        copies = len(state.time)
+        require(0 <= index < copies, f"Copies count from 0 to {copies - 1}; there is no copy {index}.")
+        picture = running.picture(index)
+        if isinstance(picture, str):
+            lines = picture.splitlines() or [""]
+            return draw_table(self.name, [[line] for line in lines], scale=scale)
+        return resized(picture, scale)
+
+    def close(self) -> None:
+        """Close the environments and end the worker processes; `reset` opens new ones."""
+        _close(self._copies)
+
+    @property
+    def _copies(self) -> dict[int, RunningCopies]:
+        """Batch -> its copies."""
+        running: dict[int, RunningCopies] = self._running  # type: ignore[attr-defined]
+        return running
+
+    def _latest(self, state: ForeignState) -> RunningCopies:
+        """The copies of this state."""
+        running = self._copies.get(len(state.moment))
+        require(
+            running is not None and set(state.moment.tolist()) == {running.moment},
+            f"This is not the latest state of {self.name}: its environments have moved on, or were never "
+            "there, and cannot go back.",
+        )
+        assert running is not None
+        return running
+
+    def _require_within(self, state: ForeignState, actions: Tensor, box: spaces.Box) -> None:
+        expected = (*state.present.shape, *box.shape)
+        require(
+            tuple(actions.shape) == expected and actions.is_floating_point(),
+            f"Actions must be floats [batch, agent, number] = {expected}, not {actions.dtype} "
+            f"{tuple(actions.shape)}.",
+        )
+        low, high = (torch.as_tensor(bound).to(actions) for bound in (box.low, box.high))
+        outside = ~((actions >= low) & (actions <= high))
+        if outside.any():
+            copy, agent, number = outside.nonzero()[0].tolist()
+            raise ValueError(
+                f"In copy {copy} of {self.name}, number {number} of {self.agent_names[agent]}'s action is "
+                f"{float(actions[copy, agent, number])}; it must be from {box.low[number]:g} to "
+                f"{box.high[number]:g}."
+            )
+
+    def _require_legal(self, state: ForeignState, actions: Tensor) -> None:
+        expected = tuple(state.present.shape)
+        require(
+            tuple(actions.shape) == expected and not actions.is_floating_point(),
+            f"Actions must be integers [batch, agent] = {expected}, not {actions.dtype} "
+            f"{tuple(actions.shape)}.",
+        )
+        width = state.action_mask.shape[-1]
+        index = actions.long().clamp(0, width - 1)
+        legal = state.action_mask.gather(-1, index.unsqueeze(-1)).squeeze(-1) & (index == actions)
+        if legal.all():
+            return
+        copy, agent = (~legal).nonzero()[0].tolist()
+        choices = state.action_mask[copy, agent].nonzero().flatten().tolist()
+        raise ValueError(
+            f"In copy {copy} of {self.name}, {self.agent_names[agent]} may not choose action "
+            f"{int(actions[copy, agent])}; it may choose {', '.join(map(str, choices)) or 'nothing'}."
+        )
+
+
+def _described(source: Source, env: Any, settings: Mapping[str, Any]) -> Description:
+    """Look at an environment, and close it; a failure of its own code is a refusal."""
+    try:
+        description = source.describe(env, settings)
+    except CopyError as error:
+        raise ValueError(str(error)) from error
+    require(
+        (source.horizon or description.horizon) is not None,
+        f"{description.name} does not say how long an episode may be: pass horizon, the most steps of one.",
+    )
+    return description
+
+
+def _close(running: dict[int, RunningCopies]) -> None:
+    while running:
+        running.popitem()[1].close()
+
+
+def _seeds(batch: int, generator: torch.Generator) -> list[int]:
+    """A seed for each copy, by the copy's own row of draws."""
+    seeds: list[int] = torch.randint(SEEDS, (batch,), generator=generator, device=generator.device).tolist()
+    return seeds
+
+
+def _state(running: RunningCopies, seen: Seen, time: Tensor) -> ForeignState:
+    legal = seen.legal | ~seen.present[..., None]
+    return ForeignState(
+        observations=torch.from_numpy(seen.observations).to(time.device),
+        action_mask=torch.from_numpy(legal).to(time.device),
+        present=torch.from_numpy(seen.present).to(time.device),
+        over_by_rules=torch.from_numpy(seen.ended).to(time.device),
+        time=time,
+        moment=torch.full_like(time, running.moment),
+    )
+
+
+RESERVED = frozenset(dir(ForeignGame)) | {"_description", "_running"}
+"""Names that settings of an environment cannot have, as they mean something in a game."""
+
+
+def foreign_game(source: Source, settings: Mapping[str, Any], name: str | None = None) -> ForeignGame:
+    """Make the class of a constructor's games, and its game with these settings.
+
+    Args:
+        source: where the environments come from.
+        settings: other values of its settings than its own defaults. Those which a command line can hold
+            become fields of the game, like the constructor's other settings; the rest are fixed.
+        name: what to call the environment until it says so itself; None: just that.
+
+    Raises:
+        ValueError: as `ForeignGame`; or the constructor has no such setting (names the nearest).
+    """
+    source.parameters(source.make_env, None).require(settings, name or "the environment")
+    env = source.environment(settings, name or "The environment", {})
+    known = source.parameters(source.make_env, env)
+    options = known.options(settings, RESERVED)
+    fixed = {key: value for key, value in settings.items() if key not in options}
+    lists = (key for key in options if isinstance((known.defaults | dict(settings))[key], list))
+    source = dataclasses.replace(
+        source,
+        fixed={**source.fixed, **fixed},
+        lists=frozenset(lists),
+        drawable=RENDER_MODE in known.defaults and RENDER_MODE not in fixed,
+    )
+    defaults = {key: option.default for key, option in options.items()}
+    description = _described(source, env, defaults)
+    kind = dataclasses.make_dataclass(
+        re.sub(r"\W", "_", description.name),
+        [(key, option.hint, dataclasses.field(default=option.default)) for key, option in options.items()],
+        bases=(ForeignGame,),
+        frozen=True,
+        kw_only=True,
+        namespace={
+            "source": source,
+            "label": description.name,
+            "described": {tuple(defaults.values()): description},
+            "__module__": __name__,
+            "__doc__": f"{description.name}: an environment from outside.",
+        },
+    )
+    game: ForeignGame = kind()
+    return game

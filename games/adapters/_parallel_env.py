@@ -1,0 +1,499 @@
+"""Any game as a PettingZoo environment, for the learners that others have written.
+
+Observations as float32 vectors, for learners without image encoders.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import optree
+import torch
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from pettingzoo.utils.conversions import parallel_to_aec, parallel_to_aec_wrapper
+from pettingzoo.utils.env import AECEnv, ParallelEnv
+
+from games import make
+from games.core import Game, State, numbered_actions, require
+
+BYTE = 255
+
+
+def flat_space(space: spaces.Box | spaces.Discrete) -> spaces.Box:
+    """The space of one agent's observation as a float32 vector; see `flatten`.
+
+    >>> flat_space(spaces.Discrete(3))
+    Box(0.0, 1.0, (3,), float32)
+    """
+    if isinstance(space, spaces.Discrete):
+        return spaces.Box(0.0, 1.0, (int(space.n),), dtype=np.float32)
+    low, high = (bound.astype(np.float32).reshape(-1) / _unit(space) for bound in (space.low, space.high))
+    return spaces.Box(low, high, dtype=np.float32)
+
+
+def flatten(seen: np.ndarray, space: spaces.Box | spaces.Discrete) -> np.ndarray:
+    """Many observations as vectors: images and planes flattened, bytes as fractions of 255, numbers one-hot.
+
+    Args:
+        seen: observations in `space`, [row, ...].
+        space: of one of them.
+
+    Returns:
+        float32 [row, number], in `flat_space(space)`.
+
+    >>> flatten(np.array([2, 0]), spaces.Discrete(3))
+    array([[0., 0., 1.],
+           [1., 0., 0.]], dtype=float32)
+    """
+    if isinstance(space, spaces.Discrete):
+        one_hot = np.zeros((len(seen), int(space.n)), dtype=np.float32)
+        one_hot[np.arange(len(seen)), seen - int(space.start)] = 1
+        return one_hot
+    vectors = seen.astype(np.float32).reshape(len(seen), -1)
+    unit = _unit(space)
+    return vectors if unit == 1 else vectors / unit
+
+
+def _unit(space: spaces.Box) -> np.float32:
+    """What numbers are divided by: 255 where they are bytes up to that, as in pictures."""
+    return np.float32(BYTE if space.dtype == np.uint8 and space.high.max() == BYTE else 1)
+
+
+Observation = np.ndarray | np.int64 | dict[str, np.ndarray | np.int64]
+"""An array where the game's observation space is a Box, a NumPy integer where it is Discrete; where actions
+are masked, a dict of "observation" and "action_mask"."""
+
+Infos = dict[str, dict[str, Any]]
+"""For each agent: "action_mask", int8 [action], 1 where an action is legal, if the game masks actions; after
+a step also "cooperated", whether it did, if the word has a meaning in the game, and every number that the
+game measures (`Game.measures`), such as "extrinsic_reward", "given" and "received"."""
+
+MASK = "action_mask"
+"""The key under which PettingZoo's environments say which actions are legal."""
+RENDER_MODES = ("rgb_array", "ansi", "human")
+MOST_KEPT = 2**24
+"""Bytes of outcomes of steps that a view keeps, about."""
+OUTCOME_SIZE = 1024
+"""What the entries of one of them take, in bytes, without what agents then see."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Moment:
+    """A state, and what is said of it."""
+
+    state: State
+    seen: np.ndarray
+    """What agents observe, [agent, ...]."""
+    legal: np.ndarray | None
+    """Which actions are legal, boolean [agent, action]; None where all are."""
+    gone: Collection[str]
+    """Who has left before the others; nobody where all have, as the episode is over then."""
+    outcomes: dict[tuple[int, ...], Outcome] = dataclasses.field(default_factory=dict)
+    """By joint action, what is known to come of it."""
+
+
+class Outcome(NamedTuple):
+    """What comes of a step."""
+
+    after: Moment
+    paid: dict[str, float]
+    """The rewards, by agent."""
+    over: bool
+    """Whether the rules end the episode."""
+    done: bool
+    """Whether the episode ends, by the rules or at the horizon."""
+    told: dict[str, dict[str, Any]]
+    """What infos say, by name and agent."""
+
+
+class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  # PettingZoo is untyped
+    """One copy of a game, on the CPU, behind PettingZoo's parallel interface.
+
+    Agents are called "agent_0", "agent_1", ... An agent that leaves before the others (`Game.present`) is
+    terminated then. The others leave together: terminated when the game's rules end the episode
+    (`Game.ended`), truncated when only the horizon or `max_cycles` does.
+
+    A step of a pure game (`Game.pure`) that drew nothing is computed once: the view keeps some megabytes of
+    outcomes (`MOST_KEPT`), which take some microseconds to tell again.
+
+    Where a game masks actions, observations are dicts of "observation" and "action_mask" (int8, 1 where an
+    action is legal), PettingZoo's convention, and infos hold the same "action_mask".
+
+    Args:
+        game: what is played.
+        render_mode: "rgb_array" for frames, "ansi" for a line of text, "human" for a window that follows the
+            episode by itself, None if `render` is never called.
+        max_cycles: the most steps of an episode; the game's horizon by default.
+        name: what `metadata["name"]` says; the game's class by default.
+        flat: show every observation as a float32 vector, for learners without image encoders: images and
+            planes are flattened, bytes become fractions of 255, and numbers are one-hot.
+
+    Raises:
+        ValueError: the render mode is unknown, there is no window to be had for "human", or `max_cycles` is
+            below 1.
+
+    >>> from games.matrix._escape_room import EscapeRoom
+    >>> view = ParallelView(EscapeRoom(), render_mode="ansi")
+    >>> observations, infos = view.reset(seed=0)
+    >>> observations, rewards, terminations, truncations, infos = view.step({"agent_0": 0, "agent_1": 2})
+    >>> rewards, terminations
+    ({'agent_0': -1.0, 'agent_1': 10.0}, {'agent_0': True, 'agent_1': True})
+    >>> view.render()
+    'step 1: agent_0 lever -1, agent_1 door 10'
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "name": "game",
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 4,
+        "is_parallelizable": True,
+    }
+
+    def __init__(
+        self,
+        game: Game,
+        render_mode: str | None = None,
+        max_cycles: int | None = None,
+        name: str | None = None,
+        flat: bool = False,
+    ) -> None:
+        require(
+            render_mode is None or render_mode in RENDER_MODES,
+            f"There is no render mode {render_mode!r}; there are {', '.join(RENDER_MODES)}, and None.",
+        )
+        self.game = game
+        self.render_mode = render_mode
+        self.max_cycles = game.horizon if max_cycles is None else max_cycles
+        self.metadata = {**type(self).metadata, "name": name or type(game).__name__}  # type: ignore[misc]
+        self.possible_agents = [f"agent_{agent}" for agent in range(game.num_agents)]
+        self.agents: list[str] = []
+        self.flat = flat
+        self._seen_space = game.observation_space
+        self.state_space = _stacked(self._seen_space, game.num_agents)
+        self._num_actions = numbered_actions(game, "PettingZoo's view of a game")
+        self._masks = game.action_mask(game.reset(1, torch.Generator().manual_seed(0))) is not None
+        space: Any = flat_space(self._seen_space) if flat else self._seen_space
+        if self._masks:
+            mask = spaces.MultiBinary(self._num_actions)
+            space = spaces.Dict({"observation": space, MASK: mask})
+        # One object for each agent, so that sampling from one does not move another's stream.
+        self._observation_spaces = {agent: copy.deepcopy(space) for agent in self.possible_agents}
+        self._action_spaces = {agent: spaces.Discrete(self._num_actions) for agent in self.possible_agents}
+        self._generator = torch.Generator()
+        self._generator.seed()  # fresh entropy, until `reset` is given a seed
+        self._now: Moment | None = None
+        self._start: Moment | None = None
+        self._moments: dict[bytes, Moment] = {}
+        self._kept, self._keeps_start, self._keeps_steps = 0, game.pure, game.pure
+        self._cycles = 0
+        self._last: tuple[Mapping[str, int], Mapping[str, float]] = ({}, {})
+        self._window: Any = None
+        if render_mode == "human":
+            from games.render import Window  # noqa: PLC0415 - it loads Matplotlib
+
+            self._window = Window(self.metadata["name"])
+
+    @property
+    def max_cycles(self) -> int:
+        """The most steps of an episode; a number above the game's horizon has no effect."""
+        return self._max_cycles
+
+    @max_cycles.setter
+    def max_cycles(self, cycles: int) -> None:
+        require(cycles >= 1, f"An episode needs at least 1 step; max_cycles is {cycles}.")
+        self._max_cycles = cycles
+
+    def observation_space(self, agent: str) -> spaces.Box | spaces.Discrete | spaces.Dict:
+        """What `agent` may see: the same object at each call."""
+        space: spaces.Box | spaces.Discrete | spaces.Dict = self._observation_spaces[agent]
+        return space
+
+    def action_space(self, agent: str) -> spaces.Discrete:
+        """What `agent` may do: the same object at each call."""
+        return self._action_spaces[agent]
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Observation], Infos]:
+        """Start an episode.
+
+        Args:
+            seed: starts the stream of random numbers anew; without one, the stream goes on.
+            options: part of PettingZoo's interface; no game has any, so they are not read.
+
+        Returns:
+            observations and infos, by agent; infos are empty but for the masks of actions.
+        """
+        if seed is not None:
+            self._generator.manual_seed(int(seed))
+        self._now = self._start or self._begin()
+        self.agents = list(self.possible_agents)
+        self._cycles = 0
+        self._last = ({}, {})
+        self._follow()
+        return self._observations(self._now, self.agents), self._infos(self._now, self.agents, {})
+
+    def step(
+        self, actions: Mapping[str, int]
+    ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], Infos]:
+        """Play one step.
+
+        Args:
+            actions: one for each agent that has not left, by name.
+
+        Returns:
+            observations, rewards, terminations, truncations and infos, of each of these agents.
+
+        Raises:
+            ResetNeeded: the episode has ended, or none has begun.
+            ValueError: an agent has no action or one that is not legal, or there is no such agent.
+        """
+        now, acted = self._started(), self.agents
+        if not acted:
+            raise ResetNeeded("The episode has ended: call reset() before step().")
+        joint = self._joint(now, actions)
+        after, paid, over, done, told = now.outcomes.get(joint) or self._play(now, joint)
+        self._now = after
+        self._cycles += 1
+        cut = not over and (done or self._cycles >= self._max_cycles)
+        terminations = {agent: over or agent in after.gone for agent in acted}
+        truncations = {agent: cut and agent not in after.gone for agent in acted}
+        self.agents = [agent for agent in acted if not (terminations[agent] or truncations[agent])]
+        rewards = {agent: paid[agent] for agent in acted}
+        self._last = ({agent: int(actions[agent]) for agent in acted}, paid)
+        self._follow()
+        infos = self._infos(after, acted, told)
+        return self._observations(after, acted), rewards, terminations, truncations, infos
+
+    def state(self) -> np.ndarray:
+        """All agents' observations, one after the other: a vector in `state_space`.
+
+        Raises:
+            ResetNeeded: no episode has begun.
+        """
+        return self._started().seen.flatten()
+
+    def render(self) -> np.ndarray | str | None:
+        """Draw what is going on.
+
+        Returns:
+            the frame, uint8 [height, width, 3]; or a line with the last actions and rewards; or, for "human",
+            None: the window shows the frame.
+
+        Raises:
+            ResetNeeded: no episode has begun.
+            ValueError: the environment was made without a render mode.
+        """
+        state = self._started().state
+        require(
+            self.render_mode is not None,
+            f"render() needs a mode: make the environment with render_mode {' or '.join(RENDER_MODES)}.",
+        )
+        if self._window is not None:
+            self._window.show(self.game.render(state), seconds=1 / self.metadata["render_fps"])
+            return None
+        if self.render_mode == "rgb_array":
+            return self.game.render(state)
+        names = self.game.action_names
+        actions, paid = self._last
+        deeds = (f"{agent} {names[action]} {paid[agent]:g}" for agent, action in actions.items())
+        return f"step {self._cycles}: {', '.join(deeds) or 'nobody has acted yet'}"
+
+    def close(self) -> None:
+        """Close the window, if there is one; call it as often as you like."""
+        if self._window is not None:
+            self._window.close()
+
+    def _follow(self) -> None:
+        """Show what is going on to whoever watches."""
+        if self._window is not None:
+            self.render()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what can be computed again."""
+        now = None if self._now is None else dataclasses.replace(self._now, outcomes={})
+        return {**self.__dict__, "_now": now, "_start": None, "_moments": {}, "_kept": 0}
+
+    def _started(self) -> Moment:
+        if self._now is None:
+            raise ResetNeeded("No episode has begun: call reset() first.")
+        return self._now
+
+    def _begin(self) -> Moment:
+        """Start an episode; the start is kept if nothing was drawn."""
+        before = self._generator.get_state() if self._keeps_start else None
+        moment = self._moment(self.game.reset(1, self._generator))
+        if before is not None:
+            self._keeps_start = torch.equal(before, self._generator.get_state())
+            self._start = moment if self._keeps_start else None
+        return moment
+
+    def _play(self, now: Moment, joint: tuple[int, ...]) -> Outcome:
+        """Play a step; its outcome is kept if nothing was drawn."""
+        game, actions = self.game, torch.from_numpy(np.array([joint]))
+        before = self._generator.get_state() if self._keeps_steps else None
+        state, rewards, done = game.step(now.state, actions, self._generator)
+        if before is not None:
+            self._keeps_steps = torch.equal(before, self._generator.get_state())
+        told = {name: self._by_agent(values) for name, values in game.measures(state).items()}
+        cooperated = game.cooperates(now.state, actions)
+        if cooperated is not None:
+            told = {"cooperated": self._by_agent(cooperated), **told}
+        ends = bool(done.tolist()[0])
+        over = ends and bool(game.ended(state).tolist()[0])
+        outcome = Outcome(self._moment(state), self._by_agent(rewards), over, ends, told)
+        if self._keeps_steps and self._kept < MOST_KEPT:
+            self._kept += OUTCOME_SIZE
+            now.outcomes[joint] = outcome
+        return outcome
+
+    def _moment(self, state: State) -> Moment:
+        """What is said of a state; of one that is known already, the same object."""
+        key = b""
+        if self._keeps_steps:
+            key = b"".join(leaf.numpy().tobytes() for leaf in optree.tree_leaves(state))
+            if key in self._moments:
+                return self._moments[key]
+        seen = self.game.observe(state).numpy()[0].astype(self._seen_space.dtype)
+        legal = None
+        if self._masks:
+            mask = self.game.action_mask(state)
+            assert mask is not None  # a game that masks does so in every state
+            legal = mask[0].numpy()
+        present = self.game.present(state)
+        here = {} if present is None else self._by_agent(present)
+        gone = {agent for agent, stays in here.items() if not stays} if any(here.values()) else ()
+        moment = Moment(state, seen, legal, gone)
+        if self._keeps_steps and self._kept < MOST_KEPT:
+            self._kept += len(key) + seen.nbytes
+            self._moments[key] = moment
+        return moment
+
+    def _joint(self, now: Moment, actions: Mapping[str, int]) -> tuple[int, ...]:
+        """Everybody's action; of agents that have left a legal one, which does not count.
+
+        Raises:
+            ValueError: an agent has no action or one that is not legal, or there is no such agent.
+        """
+        acting, legal = self.agents, now.legal
+        if len(actions) != len(acting) or not all(agent in actions for agent in acting):
+            raise ValueError(
+                f"step() needs one action for each of {', '.join(acting)}; it got actions for "
+                f"{', '.join(map(str, actions)) or 'nobody'}."
+            )
+        joint: list[int] = [0] * len(self.possible_agents)
+        if legal is not None and len(acting) < len(joint):
+            joint = legal.argmax(-1).tolist()
+        for position, agent in enumerate(self.possible_agents):
+            if agent in actions:
+                action = actions[agent]
+                # What `Discrete.contains` says, at a tenth of its cost.
+                if not isinstance(action, int | np.integer) or not 0 <= action < self._num_actions:
+                    action = self._number(agent, action)
+                if legal is not None and not legal[position, action]:
+                    raise ValueError(
+                        f"{agent} may not choose action {int(action)} now; it may choose "
+                        f"{', '.join(map(str, legal[position].nonzero()[0]))}: see the action_mask of its "
+                        "observation."
+                    )
+                joint[position] = int(action)
+        return tuple(joint)
+
+    def _number(self, agent: str, action: Any) -> int:
+        """An action that is neither a Python nor a NumPy integer, such as an array without axes."""
+        space = self._action_spaces[agent]
+        require(
+            space.contains(action),
+            f"{agent}'s action must be an integer from 0 to {space.n - 1}, not {action!r}.",
+        )
+        return int(action)
+
+    def _by_agent(self, values: torch.Tensor) -> dict[str, Any]:
+        """Python numbers by agent, of a tensor [1, agent]."""
+        return dict(zip(self.possible_agents, values.tolist()[0], strict=True))
+
+    def _infos(self, now: Moment, agents: Sequence[str], told: Mapping[str, Mapping[str, Any]]) -> Infos:
+        """What may be said of these agents: their masks, and what is told of each; see `Infos`."""
+        if now.legal is not None:
+            told = {MASK: self._masks_of(now.legal), **told}
+        return {agent: {name: values[agent] for name, values in told.items()} for agent in agents}
+
+    def _masks_of(self, legal: np.ndarray) -> dict[str, np.ndarray]:
+        """Which actions are legal, by agent: int8 [action], in memory that is nobody else's."""
+        return dict(zip(self.possible_agents, legal.astype(np.int8), strict=True))
+
+    def _observations(self, now: Moment, agents: Sequence[str]) -> dict[str, Observation]:
+        """What these agents see, in memory that is nobody else's."""
+        seen = flatten(now.seen, self._seen_space) if self.flat else now.seen.copy()
+        shown: dict[str, Any] = dict(zip(self.possible_agents, seen, strict=True))
+        if now.legal is not None:
+            masks = self._masks_of(now.legal)
+            shown = {agent: {"observation": own, MASK: masks[agent]} for agent, own in shown.items()}
+        return shown if len(agents) == len(shown) else {agent: shown[agent] for agent in agents}
+
+
+def parallel_env(
+    game: str | Game,
+    render_mode: str | None = None,
+    max_cycles: int | None = None,
+    flat: bool = False,
+    **settings: Any,
+) -> ParallelView:
+    """Make a game's parallel environment.
+
+    Args:
+        game: a name in the catalogue, or a game already made.
+        render_mode: see `ParallelView`.
+        max_cycles: see `ParallelView`.
+        flat: see `ParallelView`.
+        settings: the game's settings, if it is named.
+
+    Raises:
+        ValueError: there is no such game or setting; or settings come with a game already made.
+
+    >>> parallel_env("escape-room", agents=3, levers=2).possible_agents
+    ['agent_0', 'agent_1', 'agent_2']
+    """
+    if isinstance(game, Game):
+        require(
+            not settings,
+            f"Settings ({', '.join(settings)}) need a game's name; {type(game).__name__} is already made.",
+        )
+        return ParallelView(game, render_mode, max_cycles, flat=flat)
+    return ParallelView(make(game, **settings), render_mode, max_cycles, name=game, flat=flat)
+
+
+def raw_env(
+    game: str | Game,
+    render_mode: str | None = None,
+    max_cycles: int | None = None,
+    flat: bool = False,
+    **settings: Any,
+) -> AECEnv[str, Observation, int]:
+    """The same where agents act in turn (PettingZoo's AEC), and nothing guards the order of calls."""
+    return parallel_to_aec_wrapper(parallel_env(game, render_mode, max_cycles, flat, **settings))
+
+
+def env(
+    game: str | Game,
+    render_mode: str | None = None,
+    max_cycles: int | None = None,
+    flat: bool = False,
+    **settings: Any,
+) -> AECEnv[str, Observation, int]:
+    """The same as `raw_env`, behind PettingZoo's wrapper that refuses calls in the wrong order."""
+    return parallel_to_aec(parallel_env(game, render_mode, max_cycles, flat, **settings))
+
+
+def _stacked(space: spaces.Box | spaces.Discrete, agents: int) -> spaces.Box:
+    """The space of all agents' observations, one after the other."""
+    if isinstance(space, spaces.Discrete):
+        last = int(space.start + space.n - 1)
+        return spaces.Box(int(space.start), last, (agents,), dtype=np.int64)
+    low, high = (np.tile(bound.reshape(-1), agents) for bound in (space.low, space.high))
+    return spaces.Box(low, high, dtype=space.dtype)

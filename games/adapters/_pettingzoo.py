@@ -1,0 +1,307 @@
+"""PettingZoo's environments, parallel and turn-based, as games of this toolkit.
+
+What parallel and turn-based PettingZoo environments have in common.
+
+A turn-based (AEC) PettingZoo environment as one copy of a game in which all but one wait.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from pettingzoo.utils.env import AECEnv
+
+from games.adapters._copy import Copy, Description, Seen, suitable
+from games.adapters._foreign_game import ForeignGame, foreign_game
+from games.adapters._layout import lay_out, lay_out_actions, legal_actions
+from games.adapters._source import Source
+
+PICTURES = ("rgb_array", "ansi")
+"""Render modes that can be drawn here."""
+
+
+class PettingZooCopy(Copy):
+    """One PettingZoo environment and what its agents saw last.
+
+    Args:
+        env: the environment.
+        steps: how many steps of the game one cycle of the environment takes.
+        waits: whether there is one more action, the last: to wait for one's turn; not in a Box.
+        flat: see `lay_out`.
+        channels_last: see `lay_out`.
+    """
+
+    def __init__(self, env: Any, *, steps: int, waits: bool, flat: bool, channels_last: bool) -> None:
+        self.env = env
+        self.name = name_of(env)
+        agents = getattr(env, "possible_agents", None)
+        suitable(
+            bool(agents),
+            f"{self.name} cannot be played here: it does not say who its agents will be (possible_agents).",
+        )
+        self.agents: list[Any] = list(agents or ())
+        self.actions = lay_out_actions(
+            {agent: env.action_space(agent) for agent in self.agents}, self.name, waits
+        )
+        space = self.actions[0].space
+        self.width = int(space.n) if isinstance(space, spaces.Discrete) else 1
+        self.views = lay_out(
+            {agent: env.observation_space(agent) for agent in self.agents}, self.name, flat, channels_last
+        )
+        cycles = getattr(getattr(env, "unwrapped", env), "max_cycles", None)
+        self._description = Description(
+            name=self.name,
+            agents=tuple(map(str, self.agents)),
+            observation_space=self.views[0].space,
+            action_space=space,
+            horizon=None if cycles is None else int(cycles) * steps,
+            render_modes=render_modes_of(env),
+        )
+        blank = np.zeros(self.views[0].space.shape or (), dtype=self.views[0].space.dtype)
+        self._shown: list[NDArray[Any]] = [blank] * len(self.agents)
+        self._legal = np.ones((len(self.agents), self.width), dtype=np.bool_)
+
+    @property
+    def description(self) -> Description:
+        """What it is a copy of."""
+        return self._description
+
+    def picture(self) -> NDArray[np.uint8] | str:
+        """What the environment draws."""
+        mode = getattr(self.env, "render_mode", None)
+        suitable(
+            mode in PICTURES,
+            f"{self.name} was made with render_mode {mode!r}, which draws nothing that can be shown here: "
+            f"make it with {' or '.join(PICTURES)}.",
+        )
+        drawn = self.env.render()
+        return drawn if isinstance(drawn, str) else np.ascontiguousarray(drawn, dtype=np.uint8)
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    def require_everybody(self) -> None:
+        """Refuse an environment that starts without some of its agents, as they may appear later."""
+        missing = [agent for agent in self.agents if agent not in self.env.agents]
+        suitable(
+            not missing,
+            f"{self.name} cannot be played here: it starts without {', '.join(map(str, missing))}; all of an "
+            "environment's agents must be there from the start.",
+        )
+
+    def require_nobody_new(self, before: set[Any]) -> None:
+        """Refuse an environment in which agents appear in mid-episode."""
+        appeared = [agent for agent in self.env.agents if agent not in before]
+        suitable(
+            not appeared,
+            f"{self.name} cannot be played here: {', '.join(map(str, appeared))} appeared in mid-episode.",
+        )
+
+    def seen(
+        self,
+        observations: Mapping[Any, Any],
+        infos: Mapping[Any, Any],
+        rewards: Mapping[Any, float],
+        present: set[Any],
+        ended: bool,
+    ) -> Seen:
+        """Lay out what the environment says, by agent; who has no observation keeps the last one."""
+        for i, agent in enumerate(self.agents):
+            if agent not in observations:
+                continue
+            observation, count = observations[agent], self.actions[i].count
+            self._shown[i] = self.views[i].encode(observation)
+            self._legal[i] = legal_actions(observation, infos.get(agent), count, self.width)
+        return Seen(
+            observations=np.stack(self._shown),
+            legal=self._legal.copy(),
+            rewards=np.array([float(rewards.get(agent, 0.0)) for agent in self.agents]),
+            present=np.array([agent in present for agent in self.agents]),
+            ended=np.array(ended and not present),
+        )
+
+
+def name_of(env: Any) -> str:
+    """What an environment calls itself, or the name of its class."""
+    metadata: Mapping[str, Any] = getattr(env, "metadata", None) or {}
+    return str(metadata.get("name", type(env).__name__))
+
+
+def render_modes_of(env: Any) -> tuple[str, ...]:
+    """How an environment can draw itself."""
+    metadata: Mapping[str, Any] = getattr(env, "metadata", None) or {}
+    return tuple(metadata.get("render_modes", ()))
+
+
+def cut_off(agents: Sequence[Any], terminations: Mapping[Any, Any], truncations: Mapping[Any, Any]) -> bool:
+    """Whether some agent was truncated without having been terminated."""
+    return any(truncations.get(agent) and not terminations.get(agent) for agent in agents)
+
+
+def gone(agent: Any, terminations: Mapping[Any, Any], truncations: Mapping[Any, Any]) -> bool:
+    """Whether this agent's part is over."""
+    return bool(terminations.get(agent) or truncations.get(agent))
+
+
+class TurnCopy(PettingZooCopy):
+    """One turn-based environment: the agent to move acts, the others wait.
+
+    Waiting is one more Discrete action, the last. In a Box there is nothing to wait with: what the others
+    choose does nothing.
+    """
+
+    def __init__(self, env: Any, *, flat: bool, channels_last: bool) -> None:
+        # In a cycle everybody has a turn.
+        turns = len(getattr(env, "possible_agents", ()))
+        super().__init__(env, steps=turns, waits=True, flat=flat, channels_last=channels_last)
+
+    def start(self, seed: int) -> Seen:
+        """Reset the environment with this seed."""
+        self.env.reset(seed=seed)
+        self.require_everybody()
+        return self._seen_by_turn({}, {}, ended=False)
+
+    def play(self, actions: Sequence[Any]) -> Seen:
+        """Let the agent to move act; then let those leave whose part is over."""
+        env = self.env
+        mover, before = env.agent_selection, list(env.agents)
+        mine = self.agents.index(mover)
+        env.step(self.actions[mine].decode(actions[mine]))
+        self.require_nobody_new(set(before))
+        # These are gone once the agents have left.
+        rewards, terminations, truncations = dict(env.rewards), dict(env.terminations), dict(env.truncations)
+        leaving = [agent for agent in env.agents if gone(agent, terminations, truncations)]
+        last_seen = {agent: env.observe(agent) for agent in leaving}
+        while env.agents and gone(env.agent_selection, env.terminations, env.truncations):
+            env.step(None)  # PettingZoo's way to leave
+        return self._seen_by_turn(last_seen, rewards, not cut_off(before, terminations, truncations))
+
+    def _seen_by_turn(self, last_seen: dict[Any, Any], rewards: dict[Any, float], ended: bool) -> Seen:
+        """What everybody sees, with masks by which only the agent to move can do something."""
+        env = self.env
+        present = {agent for agent in env.agents if not gone(agent, env.terminations, env.truncations)}
+        observations = last_seen | {agent: env.observe(agent) for agent in present}
+        seen = self.seen(observations, dict(env.infos), rewards, present, ended)
+        if isinstance(self.actions[0].space, spaces.Box):
+            return seen
+        legal = seen.legal.copy()
+        legal[:] = False
+        legal[:, -1] = True
+        if present:
+            mover = self.agents.index(env.agent_selection)
+            legal[mover] = seen.legal[mover]
+        return seen._replace(legal=legal)
+
+
+class ParallelCopy(PettingZooCopy):
+    """One parallel environment: all agents that are there act at once."""
+
+    def __init__(self, env: Any, *, flat: bool, channels_last: bool) -> None:
+        super().__init__(env, steps=1, waits=False, flat=flat, channels_last=channels_last)
+
+    def start(self, seed: int) -> Seen:
+        """Reset the environment with this seed."""
+        observations, infos = self.env.reset(seed=seed)
+        self.require_everybody()
+        return self.seen(observations, infos, {}, set(self.agents), ended=False)
+
+    def play(self, actions: Sequence[Any]) -> Seen:
+        """Let everybody who is there act."""
+        before = set(self.env.agents)
+        chosen = {
+            agent: self.actions[i].decode(actions[i])
+            for i, agent in enumerate(self.agents)
+            if agent in before
+        }
+        observations, rewards, terminations, truncations, infos = self.env.step(chosen)
+        self.require_nobody_new(before)
+        present = {agent for agent in self.env.agents if not gone(agent, terminations, truncations)}
+        ended = not cut_off(list(before), terminations, truncations)
+        return self.seen(observations, infos, rewards, present, ended)
+
+
+def from_pettingzoo(
+    make_env: Callable[..., Any],
+    *,
+    horizon: int | None = None,
+    discount: float = 1.0,
+    workers: int = 0,
+    reuse: bool = False,
+    flat: bool = False,
+    channels_last: bool = True,
+    **settings: Any,
+) -> ForeignGame:
+    """Turn a PettingZoo environment's constructor into a game, whose settings are the constructor's.
+
+    The environment may be parallel or turn-based (AEC). As many are open as a learner plays episodes at once.
+
+    Agents may differ. Observations are brought to one space, vectors of different lengths being filled up
+    with zeros (`games.adapters._layout.lay_out`). Discrete actions that an agent does not have are illegal in
+    its `action_mask`, as are those which the environment itself masks (in dict observations or in infos).
+    Boxes are brought to one vector (`lay_out_actions`).
+
+    In a turn-based environment all agents choose in each step, but only the agent to move does something. The
+    others must wait, which is one more Discrete action, the last; `action_mask` allows them nothing else, and
+    it to the mover alone not. Illegal moves are refused rather than punished. In a Box there is nothing to
+    wait with, and what the others choose does nothing. An agent's reward in a step is what the environment
+    gave it in that turn, whoever moved.
+
+    Args:
+        make_env: the constructor, `parallel_env` or `env` of its module; or any function that makes one
+            environment.
+        horizon: the most steps of an episode; by default the environment's `max_cycles` (of a turn-based one,
+            times its agents).
+        discount: per step, from 0 to 1.
+        workers: how many processes step the environments; 0: this one does. Worth it where a step takes a
+            millisecond or more.
+        reuse: whether environments are used again for the next episode, rather than constructed anew: for
+            those which take long to construct. Their `reset` must then clear everything (that of
+            knights_archers_zombies_v11, for one, does not).
+        flat: whether observations are laid out as vectors, whatever their shape.
+        channels_last: whether observations with three axes are [row, column, channel], as PettingZoo's images
+            are, rather than planes already.
+        settings: of the constructor, with other values than its own.
+
+    Raises:
+        ValueError: a number is out of range, there is no such setting, or the constructor refuses one; or the
+            environment has actions or observations that cannot be laid out, starts without some of its
+            agents, does not follow from its seed, or does not say how long an episode may be (says which
+            environment, and why).
+
+    Source:
+        Terry et al., PettingZoo, arXiv 2009.14471.
+
+    >>> import torch
+    >>> from games.adapters._parallel_env import env, parallel_env
+    >>> game = from_pettingzoo(parallel_env, game="escape-room")
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> state = game.reset(3, generator)
+    >>> state, rewards, done = game.step(state, torch.tensor([[0, 2]] * 3), generator)
+    >>> rewards[0], done
+    (tensor([-1., 10.]), tensor([True, True, True]))
+
+    >>> game = from_pettingzoo(env, game="prisoners-dilemma")
+    >>> game.action_mask(game.reset(1, generator))[0].int()  # cooperate, defect, wait
+    tensor([[1, 1, 0],
+            [0, 0, 1]], dtype=torch.int32)
+    """
+    source = Source(
+        make_env=make_env,
+        copy_of=functools.partial(_copy_of, flat=flat, channels_last=channels_last),
+        workers=workers,
+        reuse=reuse,
+        horizon=horizon,
+        discount=discount,
+    )
+    return foreign_game(source, settings)
+
+
+def _copy_of(env: Any, *, flat: bool, channels_last: bool) -> Copy:
+    kind = TurnCopy if isinstance(env, AECEnv) else ParallelCopy
+    return kind(env, flat=flat, channels_last=channels_last)

@@ -1,0 +1,88 @@
+"""Constant tensors, made once and kept, whatever transform or mode was active when they were first used.
+
+Whether a compiler is watching.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, TypeVarTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+Arguments = TypeVarTuple("Arguments")
+Made = TypeVar("Made")
+
+
+def constant(values: ArrayLike, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Make a tensor that is safe to cache, whatever is going on around the call.
+
+    A tensor made inside `torch.func.grad`, under a tracing mode or in inference mode belongs to that
+    context and breaks later calls when it outlives it. All of these are settings of one thread, so the
+    tensor is made in a thread of its own.
+
+    Args:
+        values: numbers, as a list or a NumPy array.
+        dtype: the tensor's type.
+        device: where it lives.
+
+    >>> constant([[1, 2]], torch.float64, torch.device("cpu"))
+    tensor([[1., 2.]], dtype=torch.float64)
+    """
+    array = np.asarray(values)  # torch would read Python's numbers as float32
+    return apart(lambda: torch.as_tensor(array).to(dtype=dtype, device=device, copy=True))
+
+
+def apart(make: Callable[[], Made]) -> Made:
+    """Call a function as if nothing went on around it: in a thread of its own.
+
+    >>> apart(lambda: 1)
+    1
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(make).result()
+
+
+def kept(make: Callable[[*Arguments], Made]) -> Callable[[*Arguments], Made]:
+    """Let a function that returns constants make each of them only once.
+
+    Its arguments must be hashable and are given by position. `torch.compile` takes what it returns as a
+    constant, as long as the cache is hidden from it: `torch.compiler.assume_constant_result` sets the same
+    attribute, but loads the compiler, which takes longer than loading all the games.
+
+    >>> kept(lambda number: [number])(1)
+    [1]
+    """
+    cached: Callable[..., Made] = functools.lru_cache(maxsize=1024)(make)
+
+    def look_up(*arguments: *Arguments) -> Made:
+        return cached(*arguments)
+
+    look_up._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return look_up
+
+
+TRACER = "torch.fx.experimental.proxy_tensor"
+
+
+def traced() -> bool:
+    """Whether a compiler records the operations under way: `torch.compile`, `torch.export` or `make_fx`.
+
+    Where the tracer's module is not loaded nothing is traced by it, and this does not load it.
+
+    >>> from torch.fx.experimental.proxy_tensor import make_fx
+    >>> seen = []
+    >>> _ = make_fx(lambda x: seen.append(traced()) or x)(torch.zeros(1))
+    >>> traced(), seen
+    (False, [True])
+    """
+    if torch.compiler.is_compiling():
+        return True
+    tracer = sys.modules.get(TRACER)
+    return tracer is not None and tracer.get_proxy_mode() is not None

@@ -1,0 +1,332 @@
+"""The contract that every game keeps: batched tensors in, batched tensors out."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import numpy as np
+import optree
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from games.core._errors import require
+
+State = Any
+"""A NamedTuple of tensors whose first axis is the batch."""
+
+
+class Game(abc.ABC):
+    """A game of N agents who move at the same time, played in many copies at once.
+
+    A game is a frozen dataclass: its fields are its settings, checked in `__post_init__` (ValueError, one
+    sentence). It holds no tensor and no state; all randomness comes from the generator passed in, and every
+    tensor lives on that generator's device. What is drawn from it has the batch as its first axis, so that
+    each seed of a batch has a stream of its own: `games.uniform((batch, ...), generator)`, or torch's own
+    functions, as `torch.randint(3, (batch,), generator=generator)`.
+
+    Shapes: `batch` counts copies, `agent` runs from 0 to `num_agents - 1`.
+    """
+
+    @property
+    @abc.abstractmethod
+    def num_agents(self) -> int:
+        """How many agents play."""
+
+    @property
+    @abc.abstractmethod
+    def horizon(self) -> int:
+        """The most steps one episode can take."""
+
+    @property
+    @abc.abstractmethod
+    def action_space(self) -> spaces.Discrete | spaces.Box:
+        """One agent's actions, the same for all: Discrete, or a Box of one axis with finite bounds.
+
+        In a Box actions are floats [batch, agent, number], there is no mask, and no action cooperates.
+        """
+
+    @property
+    def num_actions(self) -> int:
+        """How many Discrete actions there are.
+
+        Raises:
+            ValueError: actions are continuous.
+        """
+        return numbered_actions(self, "What was asked for")
+
+    @property
+    @abc.abstractmethod
+    def observation_space(self) -> spaces.Box | spaces.Discrete:
+        """One agent's observation: a Box, of floats or of bytes, or Discrete where a number says it all."""
+
+    @property
+    def discount(self) -> float:
+        """The discount per step that the game's source uses; 1 where it names none."""
+        return 1.0
+
+    @property
+    def effective_horizon(self) -> float:
+        """What turns an `episode_value` into the discounted sum of rewards that learners ascend.
+
+        1, unless the value is reported per step: then 1 / (1 - discount).
+        """
+        return 1.0
+
+    @property
+    def value_unit(self) -> str:
+        """The unit of `episode_value`, for axes and tables."""
+        return "reward per episode"
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether all agents play the same part: False unless a game says so.
+
+        True promises that some exchange of agents takes any one to the place of any other and leaves the
+        game as it is: agents who exchange their policies exchange the distributions of their returns. Then
+        one policy can play every seat, and means over agents hide nothing.
+        """
+        return False
+
+    @property
+    def neighbours(self) -> Tensor:
+        """Who may share with whom: boolean [giver, receiver]; True on the diagonal. Everybody by default."""
+        return torch.ones(self.num_agents, self.num_agents, dtype=torch.bool)
+
+    def neighbours_now(self, state: State) -> Tensor | None:
+        """Who may share with whom in this state, where that changes: boolean [batch, giver, receiver].
+
+        Every edge is one of `neighbours`, too, and every agent is its own neighbour. None where the graph is
+        always `neighbours`.
+        """
+        return None
+
+    def present(self, state: State) -> Tensor | None:
+        """Which agents still take part in this state, boolean [batch, agent]; None where all always do.
+
+        An agent that has left stays away until its copy starts anew: the game pays it nothing, and its
+        actions do not count. Nor does sharing reach it: the share of a reward that would go to an agent that
+        has left stays with its giver (see `games.wrappers.share_among_present`).
+        """
+        return None
+
+    @property
+    def truncates(self) -> bool:
+        """Whether an episode that does not end by the rules (`ended`) is cut off, and would go on.
+
+        Critics then learn to value what would come. Here it is not: the horizon is a rule of most games.
+        """
+        return False
+
+    @property
+    def draws_by_rows(self) -> bool:
+        """Whether all that is drawn is drawn with `games.uniform`, or nothing is.
+
+        Such a game is played a little faster with many seeds. Other games may draw with torch's functions
+        from the generator that they are passed, everything with the batch as its first axis.
+        """
+        return False
+
+    @property
+    def pure(self) -> bool:
+        """Whether everything here is a function of its arguments and the generator's draws, now and later.
+
+        Not so a game that asks a network that learns, or another program. What a pure game computed once may
+        be kept, as the PettingZoo view does.
+        """
+        return False
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What each action is called, in order; in a Box, what each number of an action is called."""
+        space = self.action_space
+        return tuple(map(str, range(int(space.n) if isinstance(space, spaces.Discrete) else space.shape[0])))
+
+    @property
+    def best_welfare(self) -> float | None:
+        """The greatest sum of all agents' `episode_value` (the group optimum); None where nobody knows it."""
+        return None
+
+    @property
+    def defection_welfare(self) -> float | None:
+        """The sum of all agents' `episode_value` when everybody defects; None where the word has no meaning.
+
+        It is the zero of "share of the optimum": (welfare - defection) / (best - defection).
+        """
+        return None
+
+    @abc.abstractmethod
+    def reset(self, batch: int, generator: torch.Generator) -> State:
+        """Start `batch` copies."""
+
+    @abc.abstractmethod
+    def observe(self, state: State) -> Tensor:
+        """What each agent sees: [batch, agent, *shape] in the Box's dtype, or integer [batch, agent]."""
+
+    def action_mask(self, state: State) -> Tensor | None:
+        """Which actions are legal, boolean [batch, agent, action]; None where all of them always are.
+
+        Where there is a mask every agent has a legal action, and `step` refuses the others.
+        """
+        return None
+
+    @abc.abstractmethod
+    def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
+        """Play one step of every copy.
+
+        Args:
+            state: as `reset` or `step` gave it; it is not changed.
+            actions: integer [batch, agent]; in a Box, float [batch, agent, number].
+            generator: the source of every draw.
+
+        Returns:
+            the next state; rewards, float [batch, agent], in the game's units; done, boolean [batch], True in
+            the step in which a copy ended, by the game's rules or at the horizon. What a copy does after its
+            end, before `restart`, has no meaning.
+        """
+
+    @abc.abstractmethod
+    def render(self, state: State, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        """Draw one copy.
+
+        Args:
+            state: a state of this game.
+            index: of the copy.
+            scale: how many times as large as usual, above 0.
+
+        Returns:
+            one frame, uint8 [height, width, 3].
+        """
+
+    def ended(self, state: State) -> Tensor:
+        """Which copies ended by the rules, rather than at the horizon: boolean [batch]."""
+        first = optree.tree_leaves(state)[0]
+        return torch.zeros(first.shape[0], dtype=torch.bool, device=first.device)
+
+    def cooperates(self, state: State, actions: Tensor) -> Tensor | None:
+        """Which of these actions cooperate: boolean [batch, agent]; None where the word has no meaning."""
+        return None
+
+    def scripted(self, state: State, cooperative: Tensor) -> Tensor | None:
+        """What agents do that cooperate, or defect, by the book; None where nobody wrote one.
+
+        Args:
+            state: a state of this game.
+            cooperative: who cooperates, boolean [batch, agent].
+
+        Returns:
+            actions, integer [batch, agent].
+        """
+        return None
+
+    def measures(self, state: State) -> dict[str, Tensor]:
+        """What users may want to know of each agent's last step, beside its reward.
+
+        Args:
+            state: as `step` gave it.
+
+        Returns:
+            name -> numbers, [batch, agent]; nothing by default.
+        """
+        return {}
+
+    def give(self, state: State, gifts: Tensor) -> State:
+        """Tell the game what was given in the last step: [batch, giver, receiver], in reward units.
+
+        Most games do not show gifts to the agents and return the state as it is.
+        """
+        return state
+
+    def episode_value(self, rewards: Tensor) -> Tensor:
+        """The number papers report for an episode: here the undiscounted sum.
+
+        Args:
+            rewards: [time, ..., agent], zero after the end.
+
+        Returns:
+            [..., agent].
+        """
+        return rewards.sum(0)
+
+    def restart(self, state: State, done: Tensor, generator: torch.Generator) -> State:
+        """Replace the copies that are done by fresh ones, so that a batch never waits.
+
+        Args:
+            state: a state of this game.
+            done: boolean [batch].
+            generator: the source of the fresh copies' draws.
+        """
+        fresh = self.reset(done.shape[0], generator)
+
+        def choose(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(done.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+        return optree.tree_map(choose, fresh, state)
+
+
+class ExactGame(Game):
+    """A game whose expected values can be computed, and differentiated, without playing it.
+
+    Its observations are Discrete(`num_observations`), so a policy is a table of probabilities.
+    """
+
+    @property
+    @abc.abstractmethod
+    def num_observations(self) -> int:
+        """How many observations an agent can tell apart."""
+
+    @abc.abstractmethod
+    def values(self, policies: Tensor) -> Tensor:
+        """Each agent's expected `episode_value`.
+
+        Args:
+            policies: probabilities [..., agent, observation, action]; rows sum to 1 (not checked: this is a
+                hot path).
+
+        Returns:
+            [..., agent], differentiable in the policies.
+        """
+
+    @abc.abstractmethod
+    def cooperation(self, policies: Tensor) -> Tensor | None:
+        """Each agent's expected share of cooperating actions, [..., agent]; None where that means nothing."""
+
+    def values_and_cooperation(self, policies: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`values` and `cooperation` of the same policies, which may have work in common."""
+        return self.values(policies), self.cooperation(policies)
+
+
+def numbered_actions(game: Game, whose: str) -> int:
+    """How many Discrete actions a game has.
+
+    Args:
+        game: any game.
+        whose: what needs them, as a sentence begins.
+
+    Raises:
+        ValueError: actions are continuous (says who cannot do with that).
+    """
+    space = game.action_space
+    require(
+        isinstance(space, spaces.Discrete),
+        f"{whose} needs Discrete actions, but {type(game).__name__}'s are {space}.",
+    )
+    assert isinstance(space, spaces.Discrete)
+    return int(space.n)
+
+
+def two_action_policies(cooperate: Tensor) -> Tensor:
+    """Turn probabilities of action 0 (cooperate) into a policy table over two actions.
+
+    Args:
+        cooperate: [..., observation], each in [0, 1].
+
+    Returns:
+        [..., observation, 2].
+
+    >>> two_action_policies(torch.tensor([0.25, 1.0]))
+    tensor([[0.2500, 0.7500],
+            [1.0000, 0.0000]])
+    """
+    return torch.stack((cooperate, 1 - cooperate), -1)

@@ -1,0 +1,345 @@
+"""Named random streams, one for each seed of a batch: no seed's draws depend on the others."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from games.core._errors import require
+from games.core._game import Game
+
+AHEAD = 1024
+"""Numbers of each stream that are drawn together at least, as a call costs as much as so many of them."""
+WORDS = slice(24, 24 + 8 * 624)
+"""Where torch's state of a CPU generator has the 624 words of the Mersenne Twister, eight bytes each."""
+STEPS = np.arange(1, 625, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+"""Where SplitMix64 is after each of so many steps from 0."""
+MIXING = tuple(
+    (np.uint64(shift), np.uint64(factor))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+)
+"""By how much it shifts, and what it multiplies by."""
+
+Name = tuple[int, ...]
+"""Whole numbers, for instance (random seed, purpose, outer step)."""
+
+
+def generators(names: Sequence[Name], device: str | torch.device = "cpu") -> list[torch.Generator]:
+    """Make the generators with these names.
+
+    On a CPU torch keeps 32 bits of a seed only, so that one in some thousands of streams would be another
+    one's twin; their states are therefore written whole, by SplitMix64 from 64 bits of the name.
+    """
+    texts = [repr(tuple(map(int, name))).encode() for name in names]
+    keys = [int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) for text in texts]
+    made = [torch.Generator(device) for _ in keys]
+    if torch.device(device).type != "cpu":
+        return [each.manual_seed(key >> 1) for each, key in zip(made, keys, strict=True)]
+    states = np.tile(_fresh_state(), (len(keys), 1))
+    mixed = np.array(keys, np.uint64)[:, None] + STEPS
+    for shift, factor in MIXING:
+        mixed = (mixed ^ (mixed >> shift)) * factor
+    states[:, WORDS] = (mixed >> np.uint64(32)).view(np.uint8)
+    states[:, :8] = np.array(keys, np.uint64)[:, None].view(np.uint8)  # what initial_seed says
+    for each, state in zip(made, states, strict=True):
+        each.set_state(torch.from_numpy(state))  # torch ignores where in its storage a tensor begins
+    return made
+
+
+def stream(*numbers: int, device: str | torch.device = "cpu") -> torch.Generator:
+    """Make the generator with this name; other numbers give independent draws.
+
+    Args:
+        numbers: whole numbers, for instance a random seed, a purpose and an outer step.
+        device: where it draws.
+
+    >>> bool(torch.equal(torch.rand(2, generator=stream(0, 1)), torch.rand(2, generator=stream(0, 1))))
+    True
+    """
+    return generators([numbers], device)[0]
+
+
+def uniform(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Draw uniform numbers in [0, 1), on the generator's device.
+
+    Args:
+        shape: of the draws; with `Streams` the first axis is the batch: seeds, one after the other, with as
+            many rows each.
+        generator: the source; of `Streams`, each seed's rows come from its own stream.
+        dtype: floating.
+
+    >>> uniform((2, 3), stream(0)).shape
+    torch.Size([2, 3])
+    """
+    if isinstance(generator, Streams):
+        return generator.draw(Tensor.uniform_, shape, dtype)
+    return torch.rand(tuple(shape), generator=generator, dtype=dtype, device=generator.device)
+
+
+def normal(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Draw standard normal numbers; the arguments are those of `uniform`."""
+    if isinstance(generator, Streams):
+        return generator.draw(Tensor.normal_, shape, dtype)
+    return torch.randn(tuple(shape), generator=generator, dtype=dtype, device=generator.device)
+
+
+def for_members(generator: torch.Generator, members: int) -> torch.Generator:
+    """See `Streams.for_members`; any other generator serves as many as you like."""
+    return generator.for_members(members) if isinstance(generator, Streams) else generator
+
+
+def separated(game: Game, generator: torch.Generator, batch: int) -> AbstractContextManager[None]:
+    """See `Streams.separated`; a game that draws by rows, and any other generator, need nothing."""
+    if game.draws_by_rows or not isinstance(generator, Streams):
+        return nullcontext()
+    return generator.separated(batch)
+
+
+def require_separated(game: Game, generator: torch.Generator) -> None:
+    """Raise RuntimeError if a game drew from `Streams` as if they were one generator."""
+    if game.draws_by_rows and isinstance(generator, Streams):
+        generator.require_untouched(type(game).__name__)
+
+
+class Streams(torch.Generator):
+    """The streams of all seeds of a batch, as one generator: what a seed draws depends on its name alone.
+
+    A batch that is drawn from it has the seeds one after the other, each with the same number of rows. So a
+    member of a batch draws what it would draw alone, bit for bit. The generators are made when something is
+    drawn, so that who draws nothing pays nothing.
+
+    Draw with `uniform` and `normal`; `separated` lets torch's own functions draw from it, too.
+
+    Args:
+        names: of the streams, one for each seed.
+        device: where they draw.
+
+    >>> both, alone = Streams([(0,), (1,)]), Streams([(1,)])
+    >>> bool(torch.equal(uniform((6, 5), both)[3:], uniform((3, 5), alone)))
+    True
+    """
+
+    _source: Source
+    _tiles: int
+
+    def __new__(cls, names: Sequence[Name], device: str | torch.device = "cpu") -> Streams:
+        """Make a generator that is never drawn from: the streams are."""
+        return cls._of(Source(names, torch.device(device)), 1)
+
+    @classmethod
+    def _of(cls, source: Source, tiles: int) -> Streams:
+        made = super().__new__(cls, source.device)  # type: ignore[call-arg]
+        made._source, made._tiles = source, tiles
+        return made
+
+    def for_members(self, members: int) -> Streams:
+        """The same streams for a batch whose first axis has several samples of all seeds, sample by sample.
+
+        Args:
+            members: how many there are, a multiple of the number of streams.
+
+        Raises:
+            ValueError: it is not.
+        """
+        seeds = len(self._source.names)
+        require(
+            members % seeds == 0,
+            f"{seeds} seeds have a random stream each, which cannot serve {members} members: let members be "
+            "the seeds, once or several times, sample by sample.",
+        )
+        return self if members == seeds * self._tiles else Streams._of(self._source, members // seeds)
+
+    def draw(self, fill: Callable[..., Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Draw numbers of a shape, each seed its own rows.
+
+        Args:
+            fill: how torch draws them: `Tensor.uniform_` or `Tensor.normal_`.
+            shape: of the draws; the first axis is the batch.
+            dtype: floating.
+
+        Raises:
+            ValueError: the first axis does not have as many rows for each member.
+        """
+        rows = self._rows(shape)
+        seeds, inner = len(self._source.names), tuple(shape[1:])
+        drawn = self._source.take(fill, dtype, self._tiles * rows * math.prod(inner))
+        if self._tiles > 1:
+            drawn = drawn.reshape(seeds, self._tiles, -1).movedim(1, 0)
+        return drawn.reshape(shape[0], *inner)
+
+    @contextmanager
+    def separated(self, batch: int | None = None) -> Iterator[None]:
+        """Let torch's own functions, such as `torch.randint`, draw each seed's rows from its own stream.
+
+        For code that knows nothing of streams: it passes this generator on. The first axis of what it draws
+        must be the batch, so that it is known which seed's each row is; a single seed may draw anything.
+
+        Args:
+            batch: the length of the batch; None: any multiple of the number of members.
+
+        Raises:
+            ValueError: (inside) something is drawn whose first axis is not the batch.
+        """
+        with _Separated(self, batch):
+            yield
+
+    def require_untouched(self, culprit: str) -> None:
+        """Raise RuntimeError if torch's own functions drew from this generator outside of `separated`."""
+        fresh = torch.Generator(self.device)
+        if not torch.equal(fresh.get_state(), super().get_state()):
+            raise RuntimeError(
+                f"{culprit} says that it draws by rows, but it draws with torch's own functions, which know "
+                "nothing of the seeds' streams: draw with games.uniform, or let draws_by_rows be False."
+            )
+
+    def apply(
+        self,
+        function: Callable[..., Tensor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        batch: int | None,
+    ) -> Tensor:
+        """Call one of torch's random functions for each seed's rows; see `separated`."""
+        sources = self._source.generators
+        if len(sources) * self._tiles == 1:
+            return function(*args, **kwargs, generator=sources[0])
+        members, name = len(sources) * self._tiles, function.__name__
+        shape, resized = _shape_of(name, args, kwargs)
+        known = shape is not None and len(shape) > 0 and shape[0] % (batch or members) == 0
+        require(
+            known and (batch or members) % members == 0,
+            f"torch.{name} was asked for {'something' if shape is None else list(shape)}, but with several "
+            "seeds everything that is drawn needs the batch as its first axis, as in torch.rand(batch, ..., "
+            "generator=generator): so each seed has draws of its own.",
+        )
+        assert shape is not None
+        rows = shape[0] // members
+        owners = itertools.cycle(sources)
+        if resized is not None:
+            args, kwargs = resized((rows, *shape[1:]))
+            return torch.cat([function(*args, **kwargs, generator=next(owners)) for _ in range(members)])
+
+        def part(value: Any, member: int) -> Any:
+            ours = isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == shape[0]
+            return value[member * rows : (member + 1) * rows] if ours else value
+
+        parts = [
+            function(
+                *(part(value, member) for value in args),
+                **{key: part(value, member) for key, value in kwargs.items()},
+                generator=next(owners),
+            )
+            for member in range(members)
+        ]
+        if name.endswith("_"):  # in place, on slices
+            changed: Tensor = args[0]
+            return changed
+        return torch.cat(parts)
+
+    def _rows(self, shape: Sequence[int]) -> int:
+        members = len(self._source.names) * self._tiles
+        require(
+            len(shape) > 0 and shape[0] % members == 0,
+            f"Draws of shape {list(shape)} cannot be shared out to {members} members: the first axis is the "
+            "batch, with as many rows for each.",
+        )
+        return shape[0] // members
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        raise TypeError(
+            "The streams of several seeds have no state or number of their own: draw from the generator, as "
+            "in torch.randint(2**62, (batch,), generator=generator)."
+        )
+
+    initial_seed = seed = manual_seed = get_state = set_state = _refuse  # type: ignore[assignment]
+
+
+class Source:
+    """The generators of all seeds, and what was drawn ahead."""
+
+    def __init__(self, names: Sequence[Name], device: torch.device) -> None:
+        require(len(names) > 0, "Streams need a name each, and there is none.")
+        self.names, self.device = tuple(names), device
+        self._generators: list[torch.Generator] = []
+        self._ahead: dict[tuple[Any, torch.dtype], Tensor] = {}
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """One for each seed."""
+        if not self._generators:
+            self._generators = generators(self.names, self.device)
+        return self._generators
+
+    def take(self, fill: Callable[..., Tensor], dtype: torch.dtype, count: int) -> Tensor:
+        """The next numbers of every seed, [seed, count].
+
+        How many are drawn ahead depends on what was asked for, not on how many seeds there are.
+        """
+        ahead = self._ahead.get((fill, dtype))
+        left = 0 if ahead is None else ahead.shape[1]
+        if ahead is None or left < count:
+            more = torch.empty(
+                len(self.names), left + max(count - left, AHEAD), dtype=dtype, device=self.device
+            )
+            if ahead is not None:
+                more[:, :left] = ahead
+            for row, generator in zip(more[:, left:].unbind(0), self.generators, strict=True):
+                fill(row, generator=generator)
+            ahead = more
+        self._ahead[fill, dtype] = ahead[:, count:]
+        return ahead[:, :count]
+
+
+class _Separated(TorchFunctionMode):
+    """Hands what torch's functions draw from `Streams` to these."""
+
+    def __init__(self, streams: Streams, batch: int | None) -> None:
+        super().__init__()
+        self._streams, self._batch = streams, batch
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not isinstance(kwargs.get("generator"), Streams):
+            return func(*args, **kwargs)
+        rest = {key: value for key, value in kwargs.items() if key != "generator"}
+        return self._streams.apply(func, args, rest, self._batch)
+
+
+Resized = Callable[[tuple[int, ...]], tuple[tuple[Any, ...], dict[str, Any]]]
+"""A shape -> the arguments of a function that is to draw it."""
+
+
+def _shape_of(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[int, ...] | None, Resized | None]:
+    """The shape that a random function draws, if known, and how to change it, unless a tensor has it."""
+    if "size" in kwargs:
+        return tuple(kwargs["size"]), lambda shape: (args, {**kwargs, "size": shape})
+    if name in ("rand", "randn") and args and isinstance(args[0], int):
+        return tuple(args), lambda shape: ((shape,), kwargs)
+    if name in ("rand", "randn", "randint", "normal") and args and isinstance(args[-1], tuple | list):
+        return tuple(args[-1]), lambda shape: ((*args[:-1], shape), kwargs)
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.ndim > 0]
+    return (tuple(tensors[0].shape) if tensors else None), None
+
+
+@functools.cache
+def _fresh_state() -> np.ndarray:
+    state: np.ndarray = torch.Generator().get_state().numpy()
+    return state

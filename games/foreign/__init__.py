@@ -1,1 +1,0 @@
-"""Environments that others wrote, in many copies, as one game of this toolkit."""

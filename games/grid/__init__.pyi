@@ -1,0 +1,14 @@
+from ._cleanup import FOULER as FOULER
+from ._cleanup import LIO_7X7 as LIO_7X7
+from ._cleanup import LIO_10X10 as LIO_10X10
+from ._cleanup import Cleanup as Cleanup
+from ._coin_game import CoinGame as CoinGame
+from ._harvest import CLOSED as CLOSED
+from ._harvest import OPEN as OPEN
+from ._harvest import Harvest as Harvest
+from ._jungle import Jungle as Jungle
+from ._lase_cleanup import LaseCleanup as LaseCleanup
+from ._prisoner_corridor import PrisonerCorridor as PrisonerCorridor
+from ._snowdrift import Snowdrift as Snowdrift
+from ._soccer import Soccer as Soccer
+from ._stag_hunt import StagHuntGrid as StagHuntGrid

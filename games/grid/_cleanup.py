@@ -1,0 +1,272 @@
+"""Cleanup: apples grow only while somebody cleans the river, and whoever cleans does not eat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from games.core import constant, kept, require
+from games.grid._moves import on_duty, pick
+from games.grid._social import BEAM_BREADTH, SocialGrid
+from games.grid._social_state import SocialState
+from games.grid._tables import Size, beam_table, cell_indices
+from games.grid._views import at, occupied, put
+
+FULL = (
+    "@@@@@@@@@@@@@@@@@@",
+    "@RRRRRR     BBBBB@",
+    "@HHHHHH      BBBB@",
+    "@RRRRRR     BBBBB@",
+    "@RRRRR  P    BBBB@",
+    "@RRRRR    P BBBBB@",
+    "@HHHHH       BBBB@",
+    "@RRRRR      BBBBB@",
+    "@HHHHHHSSSSSSBBBB@",
+    "@HHHHHHSSSSSSBBBB@",
+    "@RRRRR   P P BBBB@",
+    "@HHHHH   P  BBBBB@",
+    "@RRRRRR    P BBBB@",
+    "@HHHHHH P   BBBBB@",
+    "@RRRRR       BBBB@",
+    "@HHHH    P  BBBBB@",
+    "@RRRRR       BBBB@",
+    "@HHHHH  P P BBBBB@",
+    "@RRRRR       BBBB@",
+    "@HHHH       BBBBB@",
+    "@RRRRR       BBBB@",
+    "@HHHHH      BBBBB@",
+    "@RRRRR       BBBB@",
+    "@HHHH       BBBBB@",
+    "@@@@@@@@@@@@@@@@@@",
+)
+"""The map of the open reimplementation: waste in 56 of 119 cells of the river, apples once 9 are cleaned."""
+FOULER = (
+    "@@@@@@@@@@@@@@@@@@",
+    "@HHHHHH     BBBBB@",
+    "@RRRRRR      BBBB@",
+    "@HHHHHH     BBBBB@",
+    "@RRRRR  P    BBBB@",
+    "@HHHHH    P BBBBB@",
+    "@RRRRR       BBBB@",
+    "@HHHHH      BBBBB@",
+    "@SSSSSSHHHHHHBBBB@",
+    "@SSSSSSHHHHHHBBBB@",
+    "@HHHHH   P P BBBB@",
+    "@RRRRR   P  BBBBB@",
+    "@HHHHHH    P BBBB@",
+    "@RRRRRR P   BBBBB@",
+    "@HHHHH       BBBB@",
+    "@RRRR    P  BBBBB@",
+    "@HHHHH       BBBB@",
+    "@RRRRR  P P BBBBB@",
+    "@HHHHH       BBBB@",
+    "@RRRR       BBBBB@",
+    "@HHHHH       BBBB@",
+    "@RRRRR      BBBBB@",
+    "@HHHHH       BBBB@",
+    "@RRRR       BBBBB@",
+    "@@@@@@@@@@@@@@@@@@",
+)
+"""The map of that project's pull request 203, unmerged: waste in 70 cells, apples once 23 are cleaned."""
+LIO_10X10 = (
+    "@@@@@@@@@@",
+    "@HH   P B@",
+    "@RR    BB@",
+    "@HH     B@",
+    "@RR    BB@",
+    "@HH P   B@",
+    "@RR    BB@",
+    "@HH     B@",
+    "@RRP   BB@",
+    "@@@@@@@@@@",
+)
+LIO_7X7 = (
+    "@@@@@@@",
+    "@H  PB@",
+    "@H   B@",
+    "@    B@",
+    "@    B@",
+    "@ P  B@",
+    "@@@@@@@",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleanup(SocialGrid):
+    """Cleanup: waste in the river keeps the orchard from growing.
+
+    With the waste density rho = waste cells / cells where waste can be, in each step after everybody moved,
+    ate and fired: if rho >= `depletion`, nothing grows, neither apples nor waste. Otherwise every cell of the
+    orchard without an apple and without an agent grows one with probability p (rho <= `restoration`:
+    `apple_probability`; in between linearly less), and waste appears on at most one clean cell of the river:
+    the clean cells are tried in a random order, each with `waste_probability`, until one has it. The cleaning
+    beam has three rays; each cleans the first waste it meets, and stops there or at the first agent.
+
+    Differences from the sources: observations are planes, not pictures. Beams fired in one step do not see
+    what the others clean (in the code, agents fire one after the other). The agents of LIO's 10x10 map start
+    at the two lower of its three places, as its released code picks them.
+
+    Raises:
+        ValueError: the map is bad or has no river, or a probability or a threshold lies outside [0, 1].
+
+    Source:
+        Hughes et al., arXiv 1803.08884; map, rates and the order of events from the open reimplementation by
+        Vinitsky et al. (sequential_social_dilemma_games), in its master branch; `games.grid.FOULER` is the
+        map of one of its pull requests. LIO's small maps and rates, arXiv 2006.06051 and its released code:
+        no turning (everybody faces north), no fining.
+
+    >>> game = Cleanup(map=LIO_7X7, agents=2, turning=False, fining=False, view=(4, 4, 4, 4), horizon=50)
+    >>> game.action_names
+    ('left', 'right', 'up', 'down', 'stay', 'clean')
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> state = game.reset(batch=2, generator=generator)
+    >>> game.waste_density(state)
+    tensor([1., 1.])
+    """
+
+    map: tuple[str, ...] = FULL
+    """Rows of symbols: @ wall, H river with waste, R river, S stream, B orchard, P a place to start from."""
+    depletion: float = 0.4
+    """The waste density from which nothing grows; in (restoration, 1]."""
+    restoration: float = 0.0
+    """The waste density up to which apples grow at full rate; in [0, depletion)."""
+    waste_probability: float = 0.5
+    """Of waste, for each clean cell that is tried; in [0, 1]."""
+    apple_probability: float = 0.05
+    """Of an apple, in each free cell of the orchard, at full rate; in [0, 1]."""
+
+    SYMBOLS: ClassVar[dict[str, str]] = {
+        "@": "wall", "P": "spawn", "H": "waste", "R": "river", "S": "stream", "B": "orchard",
+    }  # fmt: skip
+    PLANES: ClassVar[tuple[str, ...]] = ("oneself", "others", "walls", "apples", "waste", "water", "beams")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("depletion", "restoration", "waste_probability", "apple_probability"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"{name} must lie between 0 and 1, but it is {value}.")
+        require(
+            self.restoration < self.depletion,
+            f"restoration must be below depletion = {self.depletion}, but it is {self.restoration}.",
+        )
+        require(len(self.river) > 0, "The map has no river: mark its cells with H (waste at the start) or R.")
+
+    @property
+    def river(self) -> tuple[int, ...]:
+        """The cells where waste can be."""
+        return self.cells_of("waste", "river")
+
+    @property
+    def beams_of_game(self) -> tuple[str, ...]:
+        """The cleaning beam, and the fining beam if there is one."""
+        return ("clean", *super().beams_of_game)
+
+    @property
+    def defection_welfare(self) -> float | None:
+        """0: nobody cleans, and nothing ever grows. None where the map starts below `depletion`."""
+        return 0.0 if len(self.cells_of("waste")) / len(self.river) >= self.depletion else None
+
+    @property
+    def map_draws(self) -> int:
+        """One for each cell of the orchard, one for whether waste appears, one for where."""
+        return len(self.cells_of("orchard")) + 2
+
+    def waste_density(self, state: SocialState) -> Tensor:
+        """Waste cells / cells where waste can be, float32 [batch]."""
+        return state.waste.sum(1) / len(self.river)
+
+    def change_map(self, state: SocialState, draws: Tensor) -> SocialState:
+        """Grow apples and waste, both at the density as it is before."""
+        orchard = cell_indices(self.cells_of("orchard"), draws.device)
+        river = cell_indices(self.river, draws.device)
+        waste = at(state.waste, river)
+        apple, dirt = _rates(
+            len(self.river), self.depletion, self.restoration, self.waste_probability, self.apple_probability,
+            draws.device,
+        )[:, waste.sum(1)]  # fmt: skip
+        taken = at(occupied(state.places, state.apples.shape[1]) | state.apples, orchard)
+        grown = (draws[:, :-2] < apple[:, None]) & ~taken
+        cell = pick(~waste, draws[:, -1]).masked_fill(draws[:, -2] >= dirt, -1)
+        fouled = torch.arange(len(river), device=draws.device) == cell[:, None]
+        return state._replace(
+            apples=put(state.apples, orchard, grown | at(state.apples, orchard)),
+            waste=put(state.waste, river, waste | fouled),
+        )
+
+    def fire(self, state: SocialState, name: str, firing: Tensor) -> tuple[SocialState, Tensor]:
+        """Clean, for nothing, or fine."""
+        if name == "fine":
+            return super().fire(state, name, firing)
+        rewards = torch.zeros(firing.shape, dtype=torch.float32, device=firing.device)
+        if not firing.any():
+            return state, rewards
+        stops = state.waste | occupied(state.places, state.waste.shape[1])
+        beams = self.beams(state, firing, stops)
+        hit = beams.mark(state.waste)
+        cleaned = state.cleaned.masked_scatter(firing, beams.marked(state.waste))
+        return state._replace(waste=state.waste & ~hit, beams=state.beams | hit, cleaned=cleaned), rewards
+
+    def measures(self, state: SocialState) -> dict[str, Tensor]:
+        """How much waste each agent cleaned in the last step; a cell that two beams reach counts for both."""
+        return {"cleaned": state.cleaned}
+
+    def cooperates(self, state: SocialState, actions: Tensor) -> Tensor:
+        """Cleaning cooperates: boolean [batch, agent]."""
+        return actions == self.action_names.index("clean")
+
+    def scripted(self, state: SocialState, cooperative: Tensor) -> Tensor:
+        """Go for the nearest apple; who cooperates and is on duty goes where its beam meets waste, and
+        cleans.
+
+        Half of those that cooperate, rounded up, are on duty at a time (`games.grid._moves.on_duty`). Nobody
+        turns.
+
+        Args:
+            state: a state of this game.
+            cooperative: who cooperates, boolean [batch, agent].
+
+        Returns:
+            actions, integer [batch, agent].
+        """
+        crossing = _crossing(
+            self.size, self.cells_of("wall"), self.river, self.beam_length, cooperative.device
+        )
+        waste = state.waste[:, cell_indices(self.river, cooperative.device)].float()
+        stands = (waste @ crossing.flatten(1)).unflatten(-1, crossing.shape[1:]) > 0
+        stands = stands[torch.arange(len(stands), device=stands.device)[:, None], state.orientation]
+        there = stands.gather(-1, state.places.clamp_min(0)[..., None])[..., 0] & (state.places >= 0)
+        clean = torch.where(there, self.action_names.index("clean"), self.walk_to(state, stands))
+        eat = self.walk_to(state, state.apples[:, None])
+        return torch.where(on_duty(cooperative, state.time), clean, eat)
+
+
+@kept
+def _rates(
+    river: int,
+    depletion: float,
+    restoration: float,
+    waste_probability: float,
+    apple_probability: float,
+    device: torch.device,
+) -> Tensor:
+    """Probability of an apple in a free cell, and of waste anywhere: float32 [2, waste cells]."""
+    table: list[list[float]] = [[], []]
+    for waste in range(river + 1):
+        excess = (waste / river - restoration) / (depletion - restoration)
+        grows = waste / river < depletion
+        table[0].append(apple_probability * (1 - max(excess, 0.0)) if grows else 0.0)
+        table[1].append(1 - (1 - waste_probability) ** (river - waste) if grows else 0.0)
+    return constant(table, torch.float32, device)
+
+
+@kept
+def _crossing(
+    size: Size, walls: tuple[int, ...], river: tuple[int, ...], length: int, device: torch.device
+) -> Tensor:
+    """From where a beam passes over which of the river's cells: float [river cell, orientation, cell]."""
+    beams = beam_table(size, walls, length, BEAM_BREADTH, device)[:, 1:].flatten(2)
+    over = [(beams == cell).any(-1) for cell in river]
+    return constant(torch.stack(over).cpu().numpy(), torch.float32, device)

@@ -1,0 +1,387 @@
+"""The coin game: everybody likes every coin, and picking up another's hurts its owner."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from games.core import DrawnGame, apart, constant, kept, require
+from games.grid._coin_tables import Cells, CoinTables, Sizes, tabulate
+from games.grid._frame import Figure, Thing, draw_grid
+from games.grid._open_ground import STAY, WALKS
+from games.grid._tables import look_up
+from games.render import AGENTS
+
+PICK_REWARD, THEFT_REWARD = 1.0, -2.0
+COLORS = ("red", "blue")
+
+MOST_OUTCOMES = 2**20
+"""Of a game that is read off tables: a board of 3 x 3 with one coin has fewer, larger boards have more."""
+
+
+class CoinState(NamedTuple):
+    """Who and what lies where; cells are numbered row by row."""
+
+    places: Tensor
+    """The agents' cells, integer [batch, agent]; both may share one."""
+    coins: Tensor
+    """The cell of each color's coin, integer [batch, color]; -1 where there is none."""
+    time: Tensor
+    """Steps played, integer [batch]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoinGame(DrawnGame):
+    """The coin game on a torus: a red agent (0), a blue agent (1), and coins in their colors.
+
+    Both move at once. Who arrives at a coin picks it up: +1, whatever its color; where it is the other's,
+    the other gets -2. What lay there then lies elsewhere: with one coin a new one, never on an agent, of the
+    other color or of a random one; with two coins (one in each color at all times) the coin that was taken
+    moves to a cell that holds no agent and no coin. If both arrive at one coin in the same step, `tie` says
+    who picks it up; nobody else is then rewarded or hurt for it. Agents start on different cells. All free
+    cells are equally likely. With `anywhere`, agents and coins may lie on one cell, at the start and later.
+
+    An observation is four planes (oneself, the other agent, one's own coin, the other agent's coin), the
+    whole torus or, with `view`, the window around oneself that reaches that far, wrapped around the edges. So
+    both agents see the game from the same side, and one policy can play either; the sources' code shows both
+    agents the same picture (red agent, blue agent, red coin, blue coin), and their policies know their seat.
+
+    Raises:
+        ValueError: the torus is too small, the view is wider than it, or a setting is none of those listed.
+
+    Source:
+        One coin: Lerer and Peysakhovich, arXiv 1707.01068, as in the code released with LOLA-DiCE, arXiv
+        1802.05098. The code released with LOLA, arXiv 1709.04326, differs in tie="red": there red gains on
+        average 99 in an episode of two agents who pick up all they can, and blue loses as much. Two coins:
+        M-FOS, arXiv 2205.01447, whose released code has coins=2, anywhere=True, pay_last=False, and a horizon
+        of 16 (32 without shaping); Pax adds stay=True. LASE, arXiv 2410.07863: size=5, color="random",
+        tie="random", horizon=100, view=2; that its field is a torus too, without an action to stay, is
+        assumed.
+
+    >>> game = CoinGame()
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> state = game.reset(batch=2, generator=generator)
+    >>> game.observe(state).shape
+    torch.Size([2, 2, 4, 3, 3])
+    """
+
+    size: int = 3
+    """Cells of a side; at least 2."""
+    coins: Literal[1, 2] = 1
+    """How many coins there are at a time: one, whose color changes, or one in each color."""
+    color: Literal["alternate", "random"] = "alternate"
+    """With one coin: the next one's color is the other one, or drawn."""
+    tie: Literal["red", "random", "both"] = "both"
+    """Who picks a coin up where both arrive: both (each as if alone), one drawn at random, or always red."""
+    stay: bool = False
+    """Whether there is a fifth action, to stay."""
+    anywhere: bool = False
+    """Whether agents may start, and coins appear, in any cell, also one that is taken."""
+    pay_last: bool = True
+    """Whether the last step of an episode gives rewards."""
+    horizon: int = 150
+    """Steps of an episode; at least 1."""
+    view: int | None = None
+    """How many cells an agent sees in each direction, at most (size - 1) / 2; None: the whole torus."""
+
+    def __post_init__(self) -> None:
+        require(self.size >= 2, f"The torus needs at least 2 cells a side; size is {self.size}.")
+        require(self.coins in (1, 2), f"There are 1 or 2 coins at a time, not {self.coins}.")
+        require(
+            self.color in ("alternate", "random"),
+            f"color must be alternate or random, not {self.color!r}.",
+        )
+        require(self.tie in ("red", "random", "both"), f"tie must be both, random or red, not {self.tie!r}.")
+        require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
+        require(
+            self.view is None or 0 <= 2 * self.view < self.size,
+            f"A window that reaches {self.view} cells does not fit on a torus of {self.size}: view must be "
+            f"at most {(self.size - 1) // 2}, or None.",
+        )
+
+    @property
+    def num_agents(self) -> int:
+        """Two: red and blue."""
+        return len(COLORS)
+
+    @property
+    def discount(self) -> float:
+        """LOLA's."""
+        return 0.96
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Up, down, left, right, and stay if that is an action."""
+        return tuple(WALKS)[: STAY + self.stay]
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Four planes: oneself, the other agent, one's own coin, the other agent's coin."""
+        return spaces.Box(0.0, 1.0, self._planes, dtype=np.float32)
+
+    @property
+    def symmetric(self) -> bool:
+        """Unless red wins ties."""
+        return self.tie != "red"
+
+    @property
+    def defection_welfare(self) -> float:
+        """Who picks up every coin hurts the other by 2 in half the cases: on average nobody gains."""
+        return 0.0
+
+    @property
+    def start_draws(self) -> int:
+        """Two places, the first coin's color, and the coins' cells."""
+        return 5
+
+    @property
+    def step_draws(self) -> int:
+        """The cells of new coins, who wins a tie, and the next coin's color: the last two only if drawn."""
+        return self.coins + (self.tie == "random") + (self.coins == 1 and self.color == "random")
+
+    def begin(self, draws: Tensor) -> CoinState:
+        """Agents and coins on cells of their own, or with `anywhere` on any."""
+        red = (draws[:, 0] * self.size**2).long()
+        blue = self._free((red,), draws[:, 1])
+        first = self._free((red, blue), draws[:, 3])
+        if self.coins == 1:
+            red_first = draws[:, 2] < 0.5
+            coins = torch.where(torch.stack((red_first, ~red_first)), first, -1)
+        else:
+            coins = torch.stack((first, self._free((red, blue, first), draws[:, 4])))
+        time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
+        return CoinState(torch.stack((red, blue)).T, coins.T, time)
+
+    def advance(self, state: CoinState, actions: Tensor, draws: Tensor) -> tuple[CoinState, Tensor, Tensor]:
+        """Move everybody, hand out coins, lay new ones; see `DrawnGame.advance`."""
+        tables = _tables(self, draws.device)
+        play = self._by_the_rules if tables is None else tables.play
+        cells, rewards = play(_cells(state), actions, draws)
+        after = CoinState(cells[:2].T, cells[2:].T, state.time + 1)
+        done = after.time >= self.horizon
+        return after, (rewards if self.pay_last else rewards * ~done).T, done
+
+    def observe(self, state: CoinState) -> Tensor:
+        """Planes [batch, agent, 4, row, column]; see the class."""
+        tables = _tables(self, state.places.device)
+        look = self._look if tables is None else tables.look
+        return look(_cells(state)).view(-1, self.num_agents, *self._planes)
+
+    def cooperates(self, state: CoinState, actions: Tensor) -> Tensor:
+        """Not stepping onto the other's coin, unless one's own lies there, too: boolean [batch, agent]."""
+        places = self._move(state.places, actions)
+        return (places != state.coins.flip(1)) | (places == state.coins)
+
+    def scripted(self, state: CoinState, cooperative: Tensor) -> Tensor:
+        """Take the shortest way to the nearest coin; who cooperates to one's own, and around the other's.
+
+        With `anywhere` both coins may lie in one cell; then cooperators, too, go there.
+
+        Args:
+            state: a state of this game.
+            cooperative: who keeps off the other's coins, boolean [batch, agent].
+
+        Returns:
+            actions, integer [batch, agent].
+        """
+        moves = torch.arange(STAY, device=state.places.device)
+        targets = self._move(state.places[..., None], moves)
+        table = _distances(self.size, state.places.device)
+        far = float(2 * self.size)
+        own, other = (
+            torch.where(coins[..., None] >= 0, table[targets, coins[..., None].clamp_min(0)], far)
+            for coins in (state.coins, state.coins.flip(1))
+        )
+        careful = torch.where((other == 0) & (own > 0), 2 * far, own)
+        return torch.where(cooperative[..., None], careful, torch.minimum(own, other)).argmin(-1)
+
+    def render(self, state: CoinState, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        """Discs with numbers are agents, diamonds are coins in their colors."""
+        coins = [
+            Thing(cell, AGENTS[color][0], "diamond")
+            for color, cell in enumerate(state.coins[index].tolist())
+            if cell >= 0
+        ]
+        agents = [Figure(cell, number) for number, cell in enumerate(state.places[index].tolist())]
+        return draw_grid([["ground"] * self.size] * self.size, coins, agents, cell=60, scale=scale)
+
+    @property
+    def _planes(self) -> tuple[int, int, int]:
+        side = self.size if self.view is None else 2 * self.view + 1
+        return 4, side, side
+
+    def _by_the_rules(self, cells: Cells, actions: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Play a step: cells of agents and coins [4, batch] -> those afterwards, rewards [agent, batch]."""
+        # The batch comes last: along it all is fast, over two agents or two colors a loop is too short.
+        before, coins = torch.stack(tuple(cells)).split(2)
+        places = self._move(before, actions.T)
+        taken = self._settle(places[:, None] == coins, draws)
+        rewards = _payoffs(draws.device) @ taken.flatten(0, 1).view(torch.uint8).float()
+        laid = self._lay(places, coins, taken[0] | taken[1], draws)
+        return torch.cat((places, laid)), rewards
+
+    def _look(self, cells: Cells) -> Tensor:
+        """What agents see, [batch, agent * 4 planes * cell], of cells as for `_by_the_rules`."""
+        count = self.size**2
+        red, blue, red_coin, blue_coin = cells
+        seen = ((red, blue), (red_coin, blue_coin), (blue, red), (blue_coin, red_coin))
+        pairs = torch.stack([_pair(own, other, count) for own, other in seen], 1)
+        planes = _stamps(count, pairs.device).index_select(0, (pairs + (count + 2)).flatten())
+        if self.view is None:
+            return planes.reshape(len(red), -1)
+        around = _around(self.size, self.view, planes.device)[torch.stack((red, blue), 1)]
+        planes = planes.view(-1, 2, 4, count).gather(-1, around[:, :, None].expand(-1, -1, 4, -1))
+        return planes.flatten(1)
+
+    def _move(self, places: Tensor, actions: Tensor) -> Tensor:
+        """The cells that these actions lead to."""
+        return look_up(_targets(self.size, places.device), torch.add(places, actions, alpha=self.size**2))
+
+    def _settle(self, arrived: Tensor, draws: Tensor) -> Tensor:
+        """Who picks up what, of those who arrived at it: boolean [agent, color, batch]."""
+        if self.tie == "both":
+            return arrived
+        red, blue = arrived
+        if self.tie == "random":
+            red_wins = draws[:, self.coins] < 0.5
+            red = red & (red_wins | ~blue)
+        return torch.stack((red, blue & ~red))
+
+    def _lay(self, places: Tensor, coins: Tensor, gone: Tensor, draws: Tensor) -> Tensor:
+        """Each color's coin after these are gone, integer [color, batch]."""
+        if self.coins == 2:
+            left = torch.where(gone[1], places[0], coins[1])  # where it is gone, an agent stands
+            red = torch.where(gone[0], self._free((*places, left), draws[:, 0]), coins[0])
+            blue = torch.where(gone[1], self._free((*places, red), draws[:, 1]), coins[1])
+            return torch.stack((red, blue))
+        fresh = self._free(tuple(places), draws[:, 0])
+        if self.color == "alternate":
+            comes = coins < 0
+        else:
+            red_next = draws[:, -1] < 0.5
+            comes = torch.stack((red_next, ~red_next))
+        return torch.where(gone[0] | gone[1], torch.where(comes, fresh, -1), coins)
+
+    def _free(self, taken: Sequence[Tensor], draw: Tensor) -> Tensor:
+        """A cell that is none of those taken, all others alike: integer [batch].
+
+        The cell's rank among the free ones is drawn; then what is taken is skipped in increasing order.
+        """
+        cells = self.size**2
+        if self.anywhere:
+            return (draw * cells).long()
+        order = _sorted(taken)
+        another = [high > low for low, high in itertools.pairwise(order)]
+        cell = (draw * _left(cells, another)).long()
+        cell = cell + (cell >= order[0])
+        for high, counts in zip(order[1:], another, strict=True):
+            cell = cell + ((cell >= high) & counts)
+        return cell
+
+    def _room(self, places: Tensor) -> Tensor:
+        """How many cells a new coin may lie in, the only one: float32 [batch], of places [agent, batch]."""
+        red, blue = places
+        if self.anywhere:
+            return torch.full((len(red),), float(self.size**2))
+        return _left(self.size**2, [red != blue])
+
+
+def _cells(state: CoinState) -> Cells:
+    return (*state.places.unbind(1), *state.coins.unbind(1))
+
+
+def _pair(first: Tensor, second: Tensor, cells: int) -> Tensor:
+    """The row of `_stamps` for two cells, less that for two cells 0; -1 is none."""
+    return torch.add(second, first, alpha=cells + 1)
+
+
+@kept
+def _stamps(cells: int, device: torch.device) -> Tensor:
+    """Two planes of each pair of cells, none included, with ones where they are: float32 [pair, 2 * cell]."""
+    plane = np.eye(cells + 1, dtype=np.float32)[:, 1:]
+    both = np.concatenate((np.repeat(plane, cells + 1, 0), np.tile(plane, (cells + 1, 1))), 1)
+    return constant(both, torch.float32, device)
+
+
+def _left(cells: int, another: Sequence[Tensor]) -> Tensor:
+    """How many cells are free where one is taken, and another where these say so: float32 [batch]."""
+    left: float | Tensor = cells - 1
+    for counts in another:
+        left = left - counts.float()  # mixed types take twice as long
+    return torch.as_tensor(left)
+
+
+def _sorted(values: Sequence[Tensor]) -> list[Tensor]:
+    """The same numbers, at each position in increasing order."""
+    order = list(values)
+    for last in range(len(order) - 1, 0, -1):
+        for i in range(last):
+            low, high = torch.minimum(order[i], order[i + 1]), torch.maximum(order[i], order[i + 1])
+            order[i], order[i + 1] = low, high
+    return order
+
+
+@kept
+def _tables(game: CoinGame, device: torch.device) -> CoinTables | None:
+    """Everything that can happen, where that is little enough to be written down."""
+    sizes = Sizes(game.size**2, len(game.action_names), game.step_draws - 1)
+    if game.coins == 2 or sizes.outcomes > MOST_OUTCOMES:
+        return None
+    tables = apart(lambda: tabulate(sizes, game._by_the_rules, game._room, game._look))
+    return CoinTables(sizes, *(table.to(device) for table in tables[1:]))
+
+
+@kept
+def _payoffs(device: torch.device) -> Tensor:
+    """What agents (rows) get from who picks up what (agent, color): float32 [2, 4]."""
+    table = [
+        [
+            PICK_REWARD * (picker == agent) + THEFT_REWARD * (agent == color != picker)
+            for picker in (0, 1)
+            for color in (0, 1)
+        ]
+        for agent in (0, 1)
+    ]
+    return constant(table, torch.float32, device)
+
+
+@kept
+def _targets(size: int, device: torch.device) -> Tensor:
+    """Where each action leads from each cell: [action * cell]."""
+    led = [
+        (row + down) % size * size + (column + right) % size
+        for down, right in WALKS.values()
+        for row in range(size)
+        for column in range(size)
+    ]
+    return constant(led, torch.int64, device)
+
+
+@kept
+def _around(size: int, view: int, device: torch.device) -> Tensor:
+    """The cells of each cell's window, row by row: [cell, cell of the window]."""
+    reach = range(-view, view + 1)
+    rows = [
+        [(row + down) % size * size + (column + right) % size for down in reach for right in reach]
+        for row in range(size)
+        for column in range(size)
+    ]
+    return constant(rows, torch.int64, device)
+
+
+@kept
+def _distances(size: int, device: torch.device) -> Tensor:
+    """Steps between cells, and of equally many the straighter first: float32 [cell, cell]."""
+    side = np.arange(size)
+    apart = np.abs(side[:, None] - side)
+    apart = np.minimum(apart, size - apart)
+    steps = apart[:, None, :, None] + apart[None, :, None, :]
+    squares = (apart**2)[:, None, :, None] + (apart**2)[None, :, None, :]
+    return constant((steps + squares / size**2).reshape(size**2, size**2), torch.float32, device)

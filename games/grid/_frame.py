@@ -1,0 +1,139 @@
+"""How a grid looks: one palette for every game, cells at any scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from games.render import AGENTS, INK, Pen
+
+RULE = "#DDDDDD"
+CAPTION = 24
+"""How high the line below the map is."""
+COLORS = {
+    "ground": "#F2F2F2",
+    "wall": "#5B5B5B",
+    "river": "#C9E3F2",
+    "stream": "#C9E3F2",
+    "waste": "#8C6D46",
+    "orchard": "#E3EFDC",
+    "apple": "#009E73",
+    "drift": "#FFFFFF",
+    "beam": "#F7E27A",
+    "goal": "#F0E442",
+}
+"""What cells and things are drawn in."""
+
+
+class Thing(NamedTuple):
+    """Something that lies in a cell."""
+
+    cell: int
+    color: str
+    """A color, or a name in `COLORS`."""
+    shape: str = "disc"
+    """disc, square, diamond or triangle."""
+    text: str = ""
+
+
+class Figure(NamedTuple):
+    """An agent."""
+
+    cell: int
+    number: int
+    orientation: int | None = None
+    """Where it faces: 0 north, 1 east, 2 south, 3 west; None where that means nothing."""
+
+
+def fitting(size: tuple[int, int]) -> int:
+    """Choose a cell's side, in pixels, for a map of so many rows and columns.
+
+    >>> fitting((5, 5)), fitting((25, 18))
+    (48, 25)
+    """
+    return max(14, min(48, 640 // max(size)))
+
+
+def draw_grid(
+    ground: Sequence[Sequence[str]],
+    things: Sequence[Thing] = (),
+    agents: Sequence[Figure] = (),
+    *,
+    caption: str = "",
+    cell: int = 32,
+    scale: float = 1.0,
+) -> np.ndarray:
+    """Draw a map, what lies on it, and who stands on it; several agents in one cell share it.
+
+    Args:
+        ground: a color, or a name in `COLORS`, for each cell.
+        things: drawn in this order.
+        agents: drawn last, as numbered discs with a nose.
+        caption: a line below the map.
+        cell: pixels of a cell's side, at the usual size.
+        scale: how many times as large as usual.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    >>> draw_grid([["ground", "wall"]], [Thing(0, "apple")], [Figure(0, 1)], cell=20, scale=2).shape
+    (40, 80, 3)
+    """
+    height, width = len(ground), len(ground[0])
+    below = CAPTION if caption else 0
+    pen = Pen(width * cell, height * cell + below, scale=scale)
+    for row, colors in enumerate(ground):
+        for column, color in enumerate(colors):
+            box = (column * cell, row * cell, (column + 1) * cell - 1, (row + 1) * cell - 1)
+            pen.rectangle(box, fill=COLORS.get(color, color), outline=RULE)
+    for thing in things:
+        _thing(pen, thing, divmod(thing.cell, width), cell)
+    together: dict[int, list[Figure]] = {}
+    for agent in agents:
+        if agent.cell >= 0:
+            together.setdefault(agent.cell, []).append(agent)
+    for place, figures in together.items():
+        _crowd(pen, figures, divmod(place, width), cell)
+    if caption:
+        pen.text((4, height * cell + below / 2), caption, size=13, anchor="lm")
+    return pen.picture()
+
+
+def _thing(pen: Pen, thing: Thing, place: tuple[int, int], cell: int) -> None:
+    y, x = ((part + 0.5) * cell for part in place)
+    size, fill = 0.34 * cell, COLORS.get(thing.color, thing.color)
+    if thing.shape == "disc":
+        pen.circle((x, y), size, fill=fill)
+    else:
+        corners = {
+            "square": ((-1, -1), (1, -1), (1, 1), (-1, 1)),
+            "diamond": ((0, -1), (1, 0), (0, 1), (-1, 0)),
+            "triangle": ((0, -1), (1, 1), (-1, 1)),
+        }[thing.shape]
+        pen.polygon([(x + size * dx, y + size * dy) for dx, dy in corners], fill=fill, outline=INK)
+    if thing.text:
+        pen.text((x, y), thing.text, size=0.4 * cell)
+
+
+def _crowd(pen: Pen, figures: Sequence[Figure], place: tuple[int, int], cell: int) -> None:
+    """Numbered discs side by side in one cell, in the smallest square that holds them."""
+    columns = math.ceil(math.sqrt(len(figures)))
+    room = cell / columns
+    for k, figure in enumerate(figures):
+        row, column = divmod(k, columns)
+        x = place[1] * cell + (column + 0.5) * room
+        y = place[0] * cell + (row + 0.5) * room
+        color, ink = AGENTS[figure.number % len(AGENTS)]
+        if figure.orientation is not None:
+            angle = math.pi / 2 * (figure.orientation - 1)
+            tip = (x + 0.48 * room * math.cos(angle), y + 0.48 * room * math.sin(angle))
+            sides = [
+                (x + 0.3 * room * math.cos(angle + turn), y + 0.3 * room * math.sin(angle + turn))
+                for turn in (-1.2, 1.2)
+            ]
+            pen.polygon([tip, *sides], fill=INK)
+        pen.circle((x, y), 0.36 * room, fill=color, line=cell / 24)
+        pen.text((x, y), str(figure.number), size=0.36 * room, color=ink)

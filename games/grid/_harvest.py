@@ -1,0 +1,202 @@
+"""Commons harvest: apples grow where apples are, and whoever takes the last one takes the future with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from games.core import constant, kept, require
+from games.grid._social import SocialGrid
+from games.grid._social_state import SocialState
+from games.grid._tables import cell_indices
+from games.grid._views import at, occupied, put
+
+SSD = (
+    "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@",
+    "@ P   P      A    P AAAAA    P  A P  @",
+    "@  P     A P AA    P    AAA    A  A  @",
+    "@     A AAA  AAA    A    A AA AAAA   @",
+    "@ A  AAA A    A  A AAA  A  A   A A   @",
+    "@AAA  A A    A  AAA A  AAA        A P@",
+    "@ A A  AAA  AAA  A A    A AA   AA AA @",
+    "@  A A  AAA    A A  AAA    AAA  A    @",
+    "@   AAA  A      AAA  A    AAAA       @",
+    "@ P  A       A  A AAA    A  A      P @",
+    "@A  AAA  A  A  AAA A    AAAA     P   @",
+    "@    A A   AAA  A A      A AA   A  P @",
+    "@     AAA   A A  AAA      AA   AAA P @",
+    "@ A    A     AAA  A  P          A    @",
+    "@       P     A         P  P P     P @",
+    "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@",
+)
+OPEN = (
+    "@@@@@@@@@@@@@@@@@@@@@@@@",
+    "@AAA    A      A    AAA@",
+    "@AA    AAA    AAA    AA@",
+    "@A    AAAAA  AAAAA    A@",
+    "@      AAA    AAA      @",
+    "@       A      A       @",
+    "@  A                A  @",
+    "@ AAA  Q        Q  AAA @",
+    "@AAAAA            AAAAA@",
+    "@ AAA              AAA @",
+    "@  A                A  @",
+    "@                      @",
+    "@                      @",
+    "@                      @",
+    "@  PPPPPPPPPPPPPPPPPP  @",
+    "@ PPPPPPPPPPPPPPPPPPPP @",
+    "@PPPPPPPPPPPPPPPPPPPPPP@",
+    "@@@@@@@@@@@@@@@@@@@@@@@@",
+)
+CLOSED = (
+    "@@@@@@@@@@@@@@@@@@@@@@@@",
+    "@AAA    A  @@  A    AAA@",
+    "@AA    AAA @@ AAA    AA@",
+    "@A    AAAAA@@AAAAA    A@",
+    "@      AAA @@ AAA      @",
+    "@       A  @@  A       @",
+    "@  A       @@       A  @",
+    "@ AAA  Q   @@   Q  AAA @",
+    "@AAAAA     @@     AAAAA@",
+    "@ AAA  @@@@@@@@@@  AAA @",
+    "@  A       @@       A  @",
+    "@@@@@@@@@@ @@ @@@@@@@@@@",
+    "@          @@          @",
+    "@  @@@@@@@@@@@@@@@@@@  @",
+    "@  PPPPPPPPPPPPPPPPPP  @",
+    "@ PPPPPPPPPPPPPPPPPPPP @",
+    "@PPPPPPPPPPPPPPPPPPPPPP@",
+    "@@@@@@@@@@@@@@@@@@@@@@@@",
+)
+
+
+SPARED = 2
+"""An apple with fewer others than this beside it is one that cooperators leave."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harvest(SocialGrid):
+    """Commons harvest: an eaten apple comes back with a probability that depends on the apples around it.
+
+    In each step, after everybody moved, ate and fired, every cell of the orchard without an apple and without
+    an agent grows one with probability regrowth[min(n, 3)], n the apples within a squared distance of
+    `radius` (the cell itself, which has none, left out). All cells look at the apples as they were before any
+    grew. With `under_agents` apples grow under agents, too, who eat them at once; not in the cell where an
+    agent has eaten in the same step.
+
+    Differences from the sources: observations are planes, not pictures. In Melting Pot (`OPEN`, `CLOSED`) two
+    of the agents start inside (Q; here everybody starts anywhere), episodes end at random after step 1000
+    (here at 1000), and whoever comes back after a time-out comes back at a P (here at any free place to start
+    from).
+
+    Raises:
+        ValueError: the map is bad or has no orchard, or regrowth is not four probabilities.
+
+    Source:
+        Perolat et al., arXiv 1707.06600; Hughes et al., arXiv 1803.08884, in the numbers of the open
+        reimplementation by Vinitsky et al. (sequential_social_dilemma_games); `OPEN` and `CLOSED` in those of
+        Melting Pot, arXiv 2107.06857.
+
+    >>> game = Harvest(map=("@@@@@", "@PA @", "@@@@@"), agents=1, horizon=5)
+    >>> state = game.reset(batch=1, generator=torch.Generator().manual_seed(0))
+    >>> state.apples.sum()
+    tensor(1)
+    """
+
+    map: tuple[str, ...] = SSD
+    """Rows of symbols: @ wall, A orchard with an apple, P and Q places to start from."""
+    regrowth: tuple[float, float, float, float] = (0.0, 0.005, 0.02, 0.05)
+    """Probability of an apple beside 0, 1, 2, and 3 or more apples; each in [0, 1]."""
+    radius: int = 2
+    """Squared distance within which apples count: 2 is the eight cells around; 4 also two straight on."""
+    under_agents: bool = False
+    """Whether apples grow under agents, too, who eat them in the same step, as in Melting Pot."""
+
+    SYMBOLS: ClassVar[dict[str, str]] = {"@": "wall", "P": "spawn", "Q": "spawn", "A": "apple"}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            len(self.regrowth) == 4 and all(0 <= rate <= 1 for rate in self.regrowth),
+            f"regrowth must be four probabilities (beside 0, 1, 2, 3 and more apples), not {self.regrowth}.",
+        )
+        require(self.radius >= 0, f"radius is a squared distance, 0 or more, not {self.radius}.")
+        require(len(self.cells_of("apple")) > 0, "The map has no orchard: mark its cells with A.")
+
+    @property
+    def map_draws(self) -> int:
+        """One for each cell of the orchard."""
+        return len(self.cells_of("apple"))
+
+    def advance(
+        self, state: SocialState, actions: Tensor, draws: Tensor
+    ) -> tuple[SocialState, Tensor, Tensor]:
+        """Play a step as in every such game; what grows under agents is eaten at once."""
+        after, rewards, done = super().advance(state, actions, draws)
+        if self.under_agents:
+            _, fresh = self.eat(after._replace(apples=after.apples & ~state.apples))
+            after, rewards = self.eat(after)[0], rewards + fresh
+        return after, rewards, done
+
+    def change_map(self, state: SocialState, draws: Tensor) -> SocialState:
+        """Let apples grow beside apples."""
+        orchard = cell_indices(self.cells_of("apple"), draws.device)
+        here = at(state.apples, orchard)
+        rates = _rates(self.regrowth, draws.device)[self._near(here).clamp_max(3)]
+        grown = draws < rates
+        if not self.under_agents:
+            grown &= ~at(occupied(state.places, state.apples.shape[1]), orchard)
+        return state._replace(apples=put(state.apples, orchard, here | grown))
+
+    def beside(self, state: SocialState) -> Tensor:
+        """How many apples lie near each cell, itself left out: integer [batch, cell]; 0 off the orchard."""
+        orchard = cell_indices(self.cells_of("apple"), state.apples.device)
+        near = torch.zeros(state.apples.shape, dtype=torch.int64, device=state.apples.device)
+        return put(near, orchard, self._near(at(state.apples, orchard)))
+
+    def spared(self, state: SocialState) -> Tensor:
+        """The apples with fewer than two others beside them, which cooperators leave: [batch, cell]."""
+        return state.apples & (self.beside(state) < SPARED)
+
+    def cooperates(self, state: SocialState, actions: Tensor) -> Tensor:
+        """Not stepping onto an apple that has fewer than two others beside it: boolean [batch, agent]."""
+        wanted, _ = self.led_to(state, actions.long())
+        greedy = self.spared(state).gather(1, wanted.clamp_min(0))
+        return ~(greedy & (wanted != state.places))
+
+    def scripted(self, state: SocialState, cooperative: Tensor) -> Tensor:
+        """Go for the nearest apple; who cooperates keeps off those with fewer than two others beside them.
+
+        Args:
+            state: a state of this game.
+            cooperative: who cooperates, boolean [batch, agent].
+
+        Returns:
+            actions, integer [batch, agent].
+        """
+        spared = self.spared(state)[:, None] & cooperative[..., None]
+        return self.walk_to(state, state.apples[:, None] & ~spared, barred=spared)
+
+    def _near(self, apples: Tensor) -> Tensor:
+        """How many apples lie near each cell of the orchard, itself left out: integer, like `apples`."""
+        near = _within(self.cells_of("apple"), self.size[1], self.radius, apples.device)
+        return (apples.float() @ near).long()
+
+
+@kept
+def _rates(regrowth: tuple[float, ...], device: torch.device) -> Tensor:
+    return constant(list(regrowth), torch.float32, device)
+
+
+@kept
+def _within(cells: tuple[int, ...], width: int, radius: int, device: torch.device) -> Tensor:
+    """Which cells are near which, oneself left out: float32 [cell, cell]."""
+    places = [divmod(cell, width) for cell in cells]
+    table = [
+        [float(0 < (r - row) ** 2 + (c - column) ** 2 <= radius) for r, c in places] for row, column in places
+    ]
+    return constant(table, torch.float32, device)

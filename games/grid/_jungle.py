@@ -1,0 +1,220 @@
+"""The jungle: there is food for everybody, but a neighbour is worth more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from games.core import require
+from games.grid._frame import Thing
+from games.grid._moves import resolve_moves
+from games.grid._open_ground import STAY, WALKS, SquareGame, beside, distance, look, scatter, toward, walk
+from games.grid._views import mark
+
+ATTACK = STAY + 1
+"""The first attack, upwards; the others follow in the order of the walks."""
+
+
+class JungleState(NamedTuple):
+    """Who and what is where; cells are numbered row by row."""
+
+    places: Tensor
+    """The agents' cells, integer [batch, agent], all different."""
+    foods: Tensor
+    """The foods' cells, integer [batch, food]; they stay for the whole episode."""
+    time: Tensor
+    """Steps played, integer [batch]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jungle(SquareGame):
+    """The jungle: agents among foods, who may eat, or attack each other for more.
+
+    Agents and foods start on cells of their own, drawn anew for each episode; foods are not used up. In a
+    step everybody walks, stays, or attacks one of the four cells beside it. Attacks come first, on whoever
+    stands there before anybody moves; then agents move, one to a cell and not onto food (`games.grid._moves`
+    says who gets a contested cell). Attacking a food gives `food_reward`, attacking an agent `agent_reward`;
+    each attack on an agent costs it `harm`; every attack, also on an empty cell, costs `attack_cost`. Nobody
+    dies, and the episode lasts until the horizon.
+
+    An observation is a window of planes: ground, foods, other agents.
+
+    Rewards are shared with the agents nearby, and these change as agents move: `neighbours_now` says who they
+    are in a state, while `neighbours`, which knows no state, allows everybody. What welfare the best team
+    would reach is not known, so `best_welfare` is None; all-out attack has no set value either.
+
+    The source's summary leaves open the order of attacks and moves, whether foods bar the way, and what
+    exactly agents see.
+
+    Raises:
+        ValueError: there is no food, too little room, or a number is out of range.
+
+    Source:
+        LToS (Yi et al., arXiv 2112.08702).
+
+    >>> game = Jungle(agents=2, foods=1, nearest=1, size=2)
+    >>> state = JungleState(torch.tensor([[1, 2]]), torch.tensor([[0]]), torch.tensor([0]))
+    >>> left, stay = game.action_names.index("attack left"), game.action_names.index("stay")
+    >>> state, rewards, done = game.step(state, torch.tensor([[left, stay]]), torch.Generator())
+    >>> rewards
+    tensor([[0.9900, 0.0000]])
+    """
+
+    agents: int = 20
+    """How many agents play; at least 2."""
+    foods: int = 12
+    """How many foods there are; at least 1."""
+    size: int = 30
+    food_reward: float = 1.0
+    """What attacking a food gives."""
+    agent_reward: float = 2.0
+    """What attacking an agent gives."""
+    harm: float = 4.0
+    """What an agent loses by each attack on it; 0 or more."""
+    attack_cost: float = 0.01
+    """What every attack costs; 0 or more."""
+    nearest: int = 3
+    """How many of the nearest agents are neighbours; from 1 to all others."""
+    horizon: int = 120
+    """Steps of an episode; at least 1."""
+    view: int = 5
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        require(self.agents >= 2, f"The jungle needs at least 2 agents; agents is {self.agents}.")
+        require(self.foods >= 1, f"There must be at least 1 food; foods is {self.foods}.")
+        for name in ("harm", "attack_cost"):
+            value = getattr(self, name)
+            require(value >= 0, f"{name} must be 0 or more, not {value}.")
+        require(
+            1 <= self.nearest < self.agents,
+            f"nearest must be from 1 to {self.agents - 1}, as {self.agents} agents play, not {self.nearest}.",
+        )
+        require(
+            self.agents + self.foods <= self.size**2,
+            f"Everybody and every food needs a cell: {self.agents} agents and {self.foods} foods do not fit "
+            f"on {self.size**2} cells.",
+        )
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The walks, then an attack in each direction."""
+        return (*WALKS, *(f"attack {direction}" for direction in list(WALKS)[:STAY]))
+
+    @property
+    def planes(self) -> int:
+        """Ground, foods, other agents."""
+        return 3
+
+    @property
+    def start_draws(self) -> int:
+        """A rank for each cell, to place agents and foods."""
+        return self.size**2
+
+    @property
+    def step_draws(self) -> int:
+        """A priority for each agent."""
+        return self.agents
+
+    def begin(self, draws: Tensor) -> JungleState:
+        """Agents and foods on different cells."""
+        cells = scatter(draws, self.agents + self.foods)
+        time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
+        return JungleState(cells[:, : self.agents], cells[:, self.agents :], time)
+
+    def advance(
+        self, state: JungleState, actions: Tensor, draws: Tensor
+    ) -> tuple[JungleState, Tensor, Tensor]:
+        """Attack, then move; see `DrawnGame.advance`."""
+        eaten, hits = self._attacks(state, actions)
+        rewards = (
+            self.food_reward * eaten.float()
+            + self.agent_reward * hits.any(2).float()
+            - self.harm * hits.sum(1)
+            - self.attack_cost * (actions >= ATTACK).float()
+        )
+        wanted = walk(state.places, actions.long(), self.extent)
+        barred = (wanted[:, :, None] == state.foods[:, None, :]).any(-1)
+        places = resolve_moves(state.places, torch.where(barred, state.places, wanted), draws)
+        after = JungleState(places, state.foods, state.time + 1)
+        return after, rewards, after.time >= self.horizon
+
+    def observe(self, state: JungleState) -> Tensor:
+        """Planes in a window around each agent, float32 [batch, agent, plane, row, column]; see the class."""
+        cells = self.size**2
+        things = torch.stack((mark(state.foods, cells).any(1), mark(state.places, cells).any(1)), 1)
+        seen = look(things, state.places, self.extent, self.view)
+        seen[:, :, 2, self.view, self.view] = 0  # oneself is no other
+        return seen
+
+    def neighbours_now(self, state: JungleState) -> Tensor:
+        """Who may share with whom where agents are now: the `nearest` others by steps, and oneself.
+
+        Being near is no mutual relation, so the matrix is not symmetric. Of agents equally far away the first
+        are taken.
+
+        Args:
+            state: a state of this game.
+
+        Returns:
+            boolean [batch, giver, receiver], with 1 + `nearest` True in each row.
+        """
+        order = self._order(state.places)
+        order.diagonal(dim1=1, dim2=2).fill_(-1)
+        near = order.argsort(-1)[..., : 1 + self.nearest]
+        return torch.zeros_like(order, dtype=torch.bool).scatter(-1, near, True)
+
+    def cooperates(self, state: JungleState, actions: Tensor) -> Tensor:
+        """Attacking nobody cooperates: boolean [batch, agent]."""
+        return ~self._attacks(state, actions)[1].any(2)
+
+    def scripted(self, state: JungleState, cooperative: Tensor) -> Tensor:
+        """Cooperators go to the nearest free place beside a food and eat; defectors hunt the nearest agent.
+
+        Args:
+            state: a state of this game.
+            cooperative: who cooperates, boolean [batch, agent].
+
+        Returns:
+            actions, integer [batch, agent].
+        """
+        cells = self.size**2
+        foods = mark(state.foods, cells).any(1)
+        held = foods | mark(state.places, cells).any(1)
+        sides = beside(state.foods, self.extent).flatten(1)
+        apart = distance(state.places[..., None], sides[:, None, :], self.size)
+        closest = apart.masked_fill(held.gather(1, sides)[:, None, :], 2 * self.size).argmin(-1)
+        victim = state.places.gather(1, self._order(state.places).argmin(-1))
+        target = torch.where(cooperative, sides.gather(1, closest), victim)
+        around = beside(state.places, self.extent)
+        edible = foods.gather(1, around.flatten(1)).unflatten(1, around.shape[1:])
+        within = torch.where(cooperative[..., None], edible, around == victim[..., None])
+        walks = toward(state.places, target, self.extent, held[:, None, :].expand(-1, self.agents, -1))
+        return torch.where(within.any(-1), ATTACK + within.int().argmax(-1), walks)
+
+    def render(self, state: JungleState, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        """Discs with numbers are agents, green diamonds are foods."""
+        foods = [Thing(int(cell), "apple", "diamond") for cell in state.foods[index].tolist()]
+        return self.draw(foods, state.places[index].tolist(), scale)
+
+    def _order(self, places: Tensor) -> Tensor:
+        """A number for each other agent that grows with its distance, then its index: [batch, agent, other].
+
+        An agent itself comes last.
+        """
+        index = torch.arange(self.agents, device=places.device)
+        apart = distance(places[:, :, None], places[:, None, :], self.size)
+        return (apart * self.agents + index).masked_fill(index == index[:, None], 2 * self.size * self.agents)
+
+    def _attacks(self, state: JungleState, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Who attacks a food, [batch, agent], and who attacks whom, [batch, attacker, target]: boolean."""
+        attacking = actions >= ATTACK
+        aimed = walk(state.places, torch.where(attacking, actions.long() - ATTACK, STAY), self.extent)
+        aimed = aimed.masked_fill(aimed == state.places, -1)  # beyond the border, or no attack
+        eaten = (aimed[:, :, None] == state.foods[:, None, :]).any(-1)
+        return eaten, aimed[:, :, None] == state.places[:, None, :]

@@ -1,0 +1,200 @@
+"""LASE's cleanup: a small open field, a river that fouls, an orchard that dries up, and no beams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from games.core import require
+from games.grid._frame import Figure, Thing, draw_grid
+from games.grid._moves import on_duty, outranked, pick
+from games.grid._open_ground import WALKS, OpenGroundGame, anywhere, distance, scatter, survey, toward, walk
+from games.grid._tables import cell_mask
+from games.grid._views import occupied
+
+SIZE = (8, 8)
+CELLS = SIZE[0] * SIZE[1]
+BANK = 2 * SIZE[1]
+"""Cells of the river, the first ones, and as many of the orchard, the last ones."""
+FULL = 8
+"""Waste cells at the start, and at most; no apple grows then."""
+NAMES = (*WALKS, "clean", "pick")
+CLEAN, PICK = NAMES.index("clean"), NAMES.index("pick")
+APPLE_REWARD = 1.0
+RIVER, ORCHARD = tuple(range(BANK)), tuple(range(CELLS - BANK, CELLS))
+
+
+class LaseCleanupState(NamedTuple):
+    """Who and what lies where; cells are numbered row by row."""
+
+    places: Tensor
+    """The agents' cells, integer [batch, agent]; several may share one."""
+    apples: Tensor
+    """boolean [batch, cell]; in the orchard only."""
+    waste: Tensor
+    """boolean [batch, cell]; in the river only."""
+    time: Tensor
+    """Steps played, integer [batch]."""
+    cleaned: Tensor
+    """How many cells of waste each agent cleaned in the last step, integer [batch, agent]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaseCleanup(OpenGroundGame):
+    """Cleanup on 8x8 cells as LASE plays it: the two top rows are a river, the two bottom rows an orchard.
+
+    In a step agents walk, clean the waste in their own cell, or pick the apple there: +1; cleaning gives
+    nothing. Of several who pick the same apple one, drawn at random, gets it. Then, with w the waste cells
+    that are left: while w < 8, waste appears with probability `waste_probability` in one clean cell of the
+    river; and with probability 1 - w/8 one apple appears in an empty cell of the orchard. Agents may share a
+    cell.
+
+    An observation is a stack of planes in the window around the agent: ground (0 outside), apples, waste,
+    river, orchard, and one plane for each other agent.
+
+    Chosen here, as the source leaves it open: who picks an apple that several want; that agents may share a
+    cell, start anywhere, and that the first waste lies anywhere in the river; that apples may appear under
+    agents; that both draws of a step use the same w.
+
+    Raises:
+        ValueError: nobody plays, there is no step, or a probability or the view is out of range.
+
+    Source:
+        LASE, arXiv 2410.07863.
+
+    >>> game = LaseCleanup()
+    >>> state = game.reset(batch=1, generator=torch.Generator().manual_seed(0))
+    >>> state.waste.sum(), state.apples.sum()
+    (tensor(8), tensor(0))
+    """
+
+    waste_probability: float = 0.1
+    """Of waste in a step, while there is less than at the start; in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        require(
+            0 <= self.waste_probability <= 1,
+            f"waste_probability must lie between 0 and 1, but it is {self.waste_probability}.",
+        )
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Walks, staying, cleaning, picking."""
+        return NAMES
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns of the ground."""
+        return SIZE
+
+    @property
+    def planes(self) -> int:
+        """Ground, apples, waste, river, orchard, each other agent."""
+        return 5 + self.agents - 1
+
+    @property
+    def defection_welfare(self) -> float:
+        """Nobody cleans: no apple ever grows."""
+        return 0.0
+
+    @property
+    def start_draws(self) -> int:
+        """A place for each agent, and a rank for each cell of the river."""
+        return self.agents + BANK
+
+    @property
+    def step_draws(self) -> int:
+        """A rank for each agent, and whether and where waste and an apple appear."""
+        return self.agents + 4
+
+    def begin(self, draws: Tensor) -> LaseCleanupState:
+        """Agents anywhere, waste in half of the river, no apples."""
+        places = anywhere(draws[:, : self.agents], CELLS)
+        waste = occupied(scatter(draws[:, self.agents :], FULL), CELLS)
+        time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
+        return LaseCleanupState(places, torch.zeros_like(waste), waste, time, torch.zeros_like(places))
+
+    def advance(
+        self, state: LaseCleanupState, actions: Tensor, draws: Tensor
+    ) -> tuple[LaseCleanupState, Tensor, Tensor]:
+        """Walk, clean and pick; then waste and an apple may appear; see `DrawnGame.advance`."""
+        rank, more = draws[:, : self.agents], draws[:, self.agents :]
+        places = walk(state.places, actions, SIZE)
+        cleaned = (actions == CLEAN) & state.waste.gather(1, places)
+        waste = state.waste & ~occupied(torch.where(actions == CLEAN, places, -1), CELLS)
+        wants = (actions == PICK) & state.apples.gather(1, places)
+        rivals = wants[:, None] & (places[:, None] == places[..., None])
+        picks = wants & ~(rivals & outranked(rank.T).movedim(-1, 0)).any(-1)
+        apples = state.apples & ~occupied(torch.where(picks, places, -1), CELLS)
+        left = waste.sum(1)
+        fouls = (more[:, 0] < self.waste_probability) & (left < FULL)
+        waste = _add(waste, ~waste & cell_mask(SIZE, RIVER, places.device), fouls, more[:, 1])
+        grows = more[:, 2] < 1 - left / FULL
+        apples = _add(apples, ~apples & cell_mask(SIZE, ORCHARD, places.device), grows, more[:, 3])
+        after = LaseCleanupState(places, apples, waste, state.time + 1, cleaned.long())
+        return after, APPLE_REWARD * picks.float(), after.time >= self.horizon
+
+    def measures(self, state: LaseCleanupState) -> dict[str, Tensor]:
+        """How much waste each agent cleaned in the last step; a cell that two clean counts for both."""
+        return {"cleaned": state.cleaned}
+
+    def observe(self, state: LaseCleanupState) -> Tensor:
+        """Planes in a window around each agent, float32 [batch, agent, plane, row, column]; see the class."""
+        banks = [
+            cell_mask(SIZE, bank, state.places.device).expand_as(state.waste) for bank in (RIVER, ORCHARD)
+        ]
+        planes = torch.stack((state.apples, state.waste, *banks), 1)
+        return survey(planes, state.places, SIZE, self.view)
+
+    def cooperates(self, state: LaseCleanupState, actions: Tensor) -> Tensor:
+        """Cleaning cooperates: boolean [batch, agent]."""
+        return actions == CLEAN
+
+    def scripted(self, state: LaseCleanupState, cooperative: Tensor) -> Tensor:
+        """Go to the nearest apple and pick it; who cooperates and is on duty does so with waste, and cleans.
+
+        Half of those that cooperate, rounded up, are on duty at a time (`games.grid._moves.on_duty`).
+
+        Args:
+            state: a state of this game.
+            cooperative: who cooperates, boolean [batch, agent].
+
+        Returns:
+            actions, integer [batch, agent].
+        """
+        return torch.where(
+            on_duty(cooperative, state.time),
+            _use(state.places, state.waste, CLEAN),
+            _use(state.places, state.apples, PICK),
+        )
+
+    def render(self, state: LaseCleanupState, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        """The field with waste, apples and agents."""
+        rows = ["river"] * 2 + ["ground"] * (SIZE[0] - 4) + ["orchard"] * 2
+        things = [
+            Thing(cell, name, shape)
+            for name, shape, cells in (("waste", "square", state.waste), ("apple", "disc", state.apples))
+            for cell in cells[index].nonzero().flatten().tolist()
+        ]
+        agents = [Figure(cell, number) for number, cell in enumerate(state.places[index].tolist())]
+        return draw_grid([[row] * SIZE[1] for row in rows], things, agents, cell=40, scale=scale)
+
+
+def _add(things: Tensor, allowed: Tensor, appears: Tensor, draw: Tensor) -> Tensor:
+    """Put one more thing, where it appears at all, into one of the allowed cells: boolean [batch, cell]."""
+    cell = pick(allowed, draw).masked_fill(~appears, -1)
+    return things | occupied(cell[:, None], CELLS)
+
+
+def _use(places: Tensor, things: Tensor, action: int) -> Tensor:
+    """Walk to the nearest of these things, and do something with it: integer [batch, agent]."""
+    cells = torch.arange(CELLS, device=places.device)
+    apart = distance(places[..., None], cells, SIZE[1]).masked_fill(~things[:, None], CELLS)
+    nearest = torch.where(things.any(1, keepdim=True), apart.argmin(-1), -1)
+    return torch.where(places == nearest, action, toward(places, nearest, SIZE))

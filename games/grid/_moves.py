@@ -1,0 +1,176 @@
+"""Who gets where when all move at the same time.
+
+The rule, for every grid game here where a cell holds one agent: an agent that stays keeps its cell. Where
+several want the same cell, the one with the highest priority (drawn anew in each step, so all alike) gets it,
+and the others stay. A cell whose owner moves on may be entered in the same step, also around a ring of three
+or more; two agents do not swap places. Whoever stays because it was refused keeps its cell against all
+others, so refusals can run back along a queue.
+
+Ways over a map with walls, for scripted agents.
+
+Choosing by a uniform number: a cell, all alike.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from games.grid._tables import STILL, Size, distances, paths, squares
+from games.grid._views import mark, occupied
+
+
+def resolve_moves(places: Tensor, wanted: Tensor, priority: Tensor) -> Tensor:
+    """Move every agent to the cell it wants, or leave it where it is; see the rule above.
+
+    Args:
+        places: cells where agents are, integer [batch, agent], all different where an agent takes part; cells
+            below 0 are nowhere and never contested.
+        wanted: the cells they want to be in next, integer [batch, agent]; their own to stay.
+        priority: float [batch, agent]; the highest wins a contested cell, the lower index a tie.
+
+    Returns:
+        the cells they are in next, integer [batch, agent].
+
+    >>> places, wanted = torch.tensor([[0, 2, 1]]), torch.tensor([[1, 1, 3]])
+    >>> resolve_moves(places, wanted, torch.tensor([[0.1, 0.9, 0.5]]))  # 2 leaves; 0 and 1 want its cell
+    tensor([[0, 1, 3]])
+    """
+    # Agents come first and the batch last: the innermost loops are then long.
+    here, goal, rank = (each.T.contiguous() for each in (places, wanted, priority))
+    index = torch.arange(len(here), device=here.device)
+    others = (index[:, None] != index)[..., None] & (goal >= 0)[:, None]
+    rivals = (goal[:, None] == goal) & others
+    into = (goal[:, None] == here) & others
+    moves = (goal != here) & ~(rivals & outranked(rank)).any(1) & ~(into & into.transpose(0, 1)).any(1)
+    # A refusal runs back by one agent in each round, and no queue is longer than all agents.
+    for _ in range(len(here) - 1):
+        moves = moves & ~(into & ~moves).any(1)
+    return torch.where(moves, goal, here).T
+
+
+def outranked(priority: Tensor) -> Tensor:
+    """Say which others come first: the higher priority does, and of a tie the lower index.
+
+    Args:
+        priority: [agent, batch].
+
+    Returns:
+        boolean [agent, other, batch].
+
+    >>> outranked(torch.tensor([[0.5], [0.5], [0.9]]))[..., 0].long()
+    tensor([[0, 0, 1],
+            [1, 0, 1],
+            [0, 0, 0]])
+    """
+    index = torch.arange(len(priority), device=priority.device)
+    level = (priority == priority[:, None]) & (index < index[:, None])[..., None]
+    return (priority > priority[:, None]) | level
+
+
+SHIFT = 25
+"""Steps after which agents on duty are relieved."""
+
+
+class Walkers(Protocol):
+    """The part of a state that ways depend on."""
+
+    @property
+    def places(self) -> Tensor:
+        """The agents' cells, integer [batch, agent]; below 0 is nowhere."""
+
+    @property
+    def time(self) -> Tensor:
+        """Steps played, integer [batch]."""
+
+
+def head_for(
+    state: Walkers, goals: Tensor, size: Size, walls: tuple[int, ...], barred: Tensor | None = None
+) -> Tensor:
+    """Choose the way to the nearest goal that is free; of ways of equal length the straightest.
+
+    Where another agent stands in the way, one waits behind it or goes around it, by turns (the bits of one's
+    number say when), so that of two who meet sooner or later one makes way.
+
+    Args:
+        state: says where agents are, and which step it is.
+        goals: boolean [batch, agent or 1, cell].
+        size: rows and columns.
+        walls: the cells nobody enters.
+        barred: more such cells, boolean [batch, agent or 1, cell].
+
+    Returns:
+        an orientation, integer [batch, agent]; `STILL` (4) where there is no goal, no way, or one is there.
+
+    >>> from types import SimpleNamespace
+    >>> state = SimpleNamespace(places=torch.tensor([[3]]), time=torch.tensor([0]))
+    >>> head_for(state, torch.tensor([[[True, False, False, False]]]), (2, 2), walls=(2,))  # north first
+    tensor([[0]])
+    """
+    cells, device = size[0] * size[1], state.places.device
+    here = state.places.clamp_min(0)
+    taken = occupied(state.places, cells)[:, None] & ~mark(state.places, cells)
+    shut = torch.zeros_like(taken) if barred is None else barred.expand_as(taken)
+    apart = distances(size, walls, device)
+    lengths = apart[here].masked_fill(~goals | taken | shut, cells)
+    target = lengths.argmin(-1)[..., None]
+    options = paths(size, walls, device)[:STILL, here].movedim(0, -1)
+    around = shut | (taken & _impatient(state)[..., None])
+    closed = around.gather(-1, options) | (options == here[..., None])
+    crow = size[0] ** 2 + size[1] ** 2  # above every squared distance
+    cost = apart[options, target] * crow + squares(size, device)[options, target]
+    heading = cost.masked_fill(closed, torch.iinfo(torch.int64).max).argmin(-1)
+    stays = (state.places < 0) | (lengths.amin(-1) == cells) | (target[..., 0] == here) | closed.all(-1)
+    return torch.where(stays, STILL, heading)
+
+
+def _impatient(state: Walkers) -> Tensor:
+    """Who goes around others in this step: boolean [batch, agent]. Any two soon differ."""
+    agents = state.places.shape[1]
+    bits = max(1, (agents - 1).bit_length())
+    number = torch.arange(agents, device=state.time.device)
+    bit = (number >> (state.time % bits)[:, None]) & 1
+    return bit == (state.time // bits % 2)[:, None]
+
+
+def on_duty(cooperative: Tensor, time: Tensor) -> Tensor:
+    """Who of those that cooperate does the common work: half of them, rounded up, by turns of `SHIFT` steps.
+
+    Args:
+        cooperative: boolean [batch, agent].
+        time: steps played, integer [batch].
+
+    Returns:
+        boolean [batch, agent].
+
+    >>> on_duty(torch.tensor([[True, False, True]]), torch.tensor([0]))
+    tensor([[ True, False, False]])
+    >>> on_duty(torch.tensor([[True, False, True]]), torch.tensor([25]))
+    tensor([[False, False,  True]])
+    """
+    count = cooperative.sum(1, keepdim=True)
+    turn = (cooperative.cumsum(1) - 1 + time[:, None] // SHIFT) % count.clamp_min(1)
+    return cooperative & (turn < (count + 1) // 2)
+
+
+def pick(allowed: Tensor, draw: Tensor) -> Tensor:
+    """Choose one of the allowed cells, all alike.
+
+    Args:
+        allowed: boolean [..., cells].
+        draw: uniform in [0, 1), [...].
+
+    Returns:
+        the cell, integer [...]; -1 where none is allowed.
+
+    >>> pick(torch.tensor([False, True, True]), torch.tensor(0.7))
+    tensor(2)
+    """
+    upto = allowed.cumsum(-1)
+    count = upto[..., -1]
+    rank = (draw * count).long()
+    # The count grows by one at each allowed cell: the chosen one is the first where it exceeds the rank.
+    chosen = (upto <= rank[..., None]).sum(-1)
+    return chosen.masked_fill(count == 0, -1)

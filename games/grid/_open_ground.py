@@ -1,0 +1,254 @@
+"""Open ground: a rectangle without walls inside it, where agents walk in four directions.
+
+What the games on open ground have in common: who walks there, for how long, and what they see.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from games.core import DrawnGame, constant, kept, require
+from games.grid._frame import Figure, Thing, draw_grid, fitting
+from games.grid._views import mark, window_shape, windows
+
+WALKS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1), "stay": (0, 0)}
+"""(rows, columns) of the first actions, in the order of their numbers."""
+
+STAY = list(WALKS).index("stay")
+
+
+def walk(places: Tensor, actions: Tensor, size: tuple[int, int]) -> Tensor:
+    """Give the cells that actions lead to; at the border, and nowhere, one stays.
+
+    Args:
+        places: cells, numbered row by row, integer [...]; below 0 is nowhere.
+        actions: integer, broadcast against `places`, numbered as in `WALKS`; whatever comes
+            after does not walk.
+        size: rows and columns.
+
+    >>> walk(torch.tensor([4, 0, -1]), torch.tensor([0, 0, 3]), (3, 3))
+    tensor([ 1,  0, -1])
+    """
+    led = _walks(size, places.device)[places, actions.clamp_max(STAY)]
+    return torch.where(places < 0, places, led)
+
+
+def beside(places: Tensor, size: tuple[int, int]) -> Tensor:
+    """Give the cells above, below, left and right: integer [..., 4]; one's own cell where the ground ends.
+
+    >>> beside(torch.tensor([4, 0]), (3, 3))
+    tensor([[1, 7, 3, 5],
+            [0, 3, 0, 1]])
+    """
+    return walk(places[..., None], torch.arange(STAY, device=places.device), size)
+
+
+def distance(here: Tensor, there: Tensor, width: int) -> Tensor:
+    """Count the steps between cells, which are broadcast against each other.
+
+    >>> distance(torch.tensor(0), torch.tensor([0, 5]), width=3)
+    tensor([0, 3])
+    """
+    return (here // width - there // width).abs() + (here % width - there % width).abs()
+
+
+def toward(places: Tensor, targets: Tensor, size: tuple[int, int], avoid: Tensor | None = None) -> Tensor:
+    """Choose the walk that brings each agent nearest to a cell as the crow flies; `STAY` once it is there.
+
+    Args:
+        places: cells, integer [batch, agent].
+        targets: where to go, like `places`; below 0 is nowhere: stay.
+        size: rows and columns.
+        avoid: cells not to step into, boolean [batch, agent, cell]; with one's own among them, an
+            agent whose way is barred goes round rather than wait.
+
+    Returns:
+        actions, integer [batch, agent].
+
+    >>> toward(torch.tensor([[4, 4, 4]]), torch.tensor([[1, 5, 4]]), (3, 3))
+    tensor([[0, 3, 4]])
+    """
+    options = torch.cat((places[..., None], beside(places, size)), -1)  # staying first: it wins a tie
+    height, width = size
+    rows = options // width - targets[..., None] // width
+    columns = options % width - targets[..., None] % width
+    apart = rows**2 + columns**2
+    if avoid is not None:
+        apart = apart + (height**2 + width**2) * avoid.gather(-1, options.clamp_min(0))
+    best = (apart.argmin(-1) - 1) % len(WALKS)
+    return torch.where((places < 0) | (targets < 0) | (targets == places), STAY, best)
+
+
+def scatter(draws: Tensor, count: int) -> Tensor:
+    """Draw different cells, all equally likely.
+
+    Args:
+        draws: uniform in [0, 1), [batch, cell].
+        count: how many cells.
+
+    Returns:
+        integer [batch, count].
+
+    >>> scatter(torch.tensor([[0.9, 0.1, 0.5]]), count=2)
+    tensor([[1, 2]])
+    """
+    order = draws.argsort(dim=-1, stable=True)
+    return order[:, :count].contiguous()  # not a view that keeps all of the order alive
+
+
+def anywhere(draws: Tensor, cells: int) -> Tensor:
+    """Draw cells that may be the same: integer, like `draws`, which are uniform in [0, 1).
+
+    >>> anywhere(torch.tensor([0.0, 0.5]), cells=4)
+    tensor([0, 2])
+    """
+    return (draws * cells).long().clamp_max(cells - 1)
+
+
+def look(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -> Tensor:
+    """Cut a window out of planes around each agent, behind one more plane that says where the ground is.
+
+    Args:
+        planes: [batch, plane, cell].
+        places: cells, integer [batch, agent]; who is nowhere sees zeros.
+        size: rows and columns.
+        view: how many cells one sees in each direction.
+
+    Returns:
+        float32 [batch, agent, 1 + plane, 2 view + 1, 2 view + 1].
+
+    >>> look(torch.tensor([[[0, 1]]]), torch.tensor([[0]]), (1, 2), view=1)[0, 0, :, 1]
+    tensor([[0., 1., 1.],
+            [0., 0., 1.]])
+    """
+    ground = torch.ones_like(planes[:, :1], dtype=torch.float32)
+    stacked = torch.cat((ground, planes.float()), 1).unflatten(-1, size)
+    return windows(stacked, places, None, width=size[1], reach=(view, view, view, view))
+
+
+def survey(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -> Tensor:
+    """Add to `look` a plane for each other agent, in increasing order.
+
+    Args:
+        planes: [batch, plane, cell].
+        places: cells, integer [batch, agent]; who is nowhere sees zeros, and is not seen.
+        size: rows and columns.
+        view: how many cells one sees in each direction.
+
+    Returns:
+        float32 [batch, agent, 1 + plane + (agents - 1), 2 view + 1, 2 view + 1].
+
+    >>> survey(torch.tensor([[[0, 0]]]), torch.tensor([[0, 1]]), (1, 2), view=1)[0, 0, -1, 1]
+    tensor([0., 0., 1.])
+    """
+    agents = torch.arange(places.shape[1], device=places.device)
+    others = agents[:-1] + (agents[:-1] >= agents[:, None])  # row i: 0 .. N-1 without i
+    seen = look(torch.cat((planes.bool(), mark(places, planes.shape[-1])), 1), places, size, view)
+    things = 1 + planes.shape[1]
+    return torch.cat((seen[:, :, :things], seen[:, agents[:, None], things + others]), 2)
+
+
+@kept
+def _walks(size: tuple[int, int], device: torch.device) -> Tensor:
+    """Where each walk leads from each cell: [cell, walk]."""
+    height, width = size
+    table = [
+        [
+            (row + down) * width + column + right
+            if 0 <= row + down < height and 0 <= column + right < width
+            else row * width + column
+            for down, right in WALKS.values()
+        ]
+        for row in range(height)
+        for column in range(width)
+    ]
+    return constant(table, torch.int64, device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenGroundGame(DrawnGame, abc.ABC):
+    """A game of agents who walk on open ground and see planes in a window around them.
+
+    Raises:
+        ValueError: nobody plays, there is no step, or the view is negative.
+    """
+
+    agents: int = 4
+    """How many agents play; at least 1."""
+    horizon: int = 100
+    """The most steps of an episode; at least 1."""
+    view: int = 2
+    """How many cells an agent sees in each direction; 0 or more."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        require(self.agents >= 1, f"Somebody has to play: agents is {self.agents}.")
+        require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
+        require(self.view >= 0, f"view must be 0 or more, not {self.view}.")
+
+    @property
+    @abc.abstractmethod
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns of the ground."""
+
+    @property
+    @abc.abstractmethod
+    def planes(self) -> int:
+        """How many planes an agent sees; the class says which."""
+
+    @property
+    def num_agents(self) -> int:
+        """How many agents play."""
+        return self.agents
+
+    @property
+    def symmetric(self) -> bool:
+        """Places to start from, and who gets a contested cell, are drawn."""
+        return True
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Planes in a window."""
+        return spaces.Box(0.0, 1.0, (self.planes, *window_shape((self.view,) * 4)), dtype=np.float32)
+
+    def draw(self, things: list[Thing], places: list[int], scale: float) -> np.ndarray:
+        """Draw things and agents on plain ground: uint8 [height, width, 3].
+
+        Args:
+            things: what lies where.
+            places: the agents' cells; below 0 is nowhere.
+            scale: how many times as large as usual.
+        """
+        height, width = self.extent
+        agents = [Figure(cell, number) for number, cell in enumerate(places)]
+        return draw_grid(
+            [["ground"] * width] * height, things, agents, cell=fitting(self.extent), scale=scale
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SquareGame(OpenGroundGame, abc.ABC):
+    """A game on open ground that is a square.
+
+    Raises:
+        ValueError: as in `OpenGroundGame`, or the square is too small.
+    """
+
+    size: int = 8
+    """Cells of a side; at least 2."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        require(self.size >= 2, f"The ground needs at least 2 cells a side; size is {self.size}.")
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns of the ground."""
+        return self.size, self.size

@@ -1,0 +1,178 @@
+"""The snowdrift game on a grid: a road that all want clear, and nobody wants to clear."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from games.core import require
+from games.grid._frame import Thing
+from games.grid._open_ground import STAY, WALKS, SquareGame, anywhere, distance, scatter, survey, toward, walk
+from games.grid._views import mark
+
+REMOVE = STAY + 1
+
+
+class SnowdriftState(NamedTuple):
+    """Who and what is where; cells are numbered row by row."""
+
+    places: Tensor
+    """The agents' cells, integer [batch, agent]; several may share one."""
+    drifts: Tensor
+    """The drifts' cells, integer [batch, drift]; -1 for what was removed."""
+    time: Tensor
+    """Steps played, integer [batch]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snowdrift(SquareGame):
+    """A sequential snowdrift game: whoever removes a drift pays for it, and everybody gains.
+
+    Drifts lie on cells of their own, drawn anew for each episode, and do not come back; agents start
+    anywhere, and may share cells with drifts and with each other. In a step everybody walks or removes.
+    Removing a drift on one's cell gives `benefit` to every agent and costs `cost`: `shared_cost` says who
+    pays where several remove one drift in the same step. Removing where nothing lies is free. The episode
+    ends with the last drift.
+
+    With the source's numbers even a lone remover gains (6 - 4), and gains more (6) if another removes.
+
+    An observation is a window of planes: ground, drifts, and each other agent, in increasing order.
+
+    The source's summary leaves open who pays for a drift that several remove: a setting here.
+
+    Raises:
+        ValueError: nobody plays, there is no drift or there are more than cells, or a number is negative.
+
+    Source:
+        LASE (Kong et al., arXiv 2410.07863).
+
+    >>> game = Snowdrift(agents=2, drifts=1, size=2)
+    >>> state = SnowdriftState(torch.tensor([[3, 0]]), torch.tensor([[3]]), torch.tensor([0]))
+    >>> state, rewards, done = game.step(state, torch.tensor([[REMOVE, STAY]]), torch.Generator())
+    >>> rewards, done
+    (tensor([[2., 6.]]), tensor([True]))
+    """
+
+    drifts: int = 6
+    """How many drifts there are; at least 1."""
+    benefit: float = 6.0
+    """What each agent gains by each drift that is removed; 0 or more."""
+    cost: float = 4.0
+    """What removing a drift costs; 0 or more."""
+    shared_cost: bool = True
+    """Whether those who remove one drift in the same step share its cost; otherwise each pays it in full."""
+    horizon: int = 50
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        require(self.drifts >= 1, f"There must be at least 1 drift; drifts is {self.drifts}.")
+        for name in ("benefit", "cost"):
+            value = getattr(self, name)
+            require(value >= 0, f"{name} must be 0 or more, not {value}.")
+        require(
+            self.drifts <= self.size**2,
+            f"Drifts lie on cells of their own: {self.drifts} do not fit on {self.size**2} cells.",
+        )
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The walks and removing."""
+        return (*WALKS, "remove")
+
+    @property
+    def planes(self) -> int:
+        """Ground, drifts, each other agent."""
+        return 2 + self.agents - 1
+
+    @property
+    def best_welfare(self) -> float | None:
+        """Every drift removed by one agent, if that pays; None where the steps may not be enough for that."""
+        crossing = 2 * (self.size - 1) + 1
+        if math.ceil(self.drifts / self.agents) * crossing > self.horizon:
+            return None
+        return self.drifts * max(0.0, self.agents * self.benefit - self.cost)
+
+    @property
+    def defection_welfare(self) -> float:
+        """Nobody removes anything."""
+        return 0.0
+
+    @property
+    def start_draws(self) -> int:
+        """A rank for each cell, to lay the drifts, and a place for each agent."""
+        return self.size**2 + self.agents
+
+    @property
+    def step_draws(self) -> int:
+        """None: only the start is drawn."""
+        return 0
+
+    def begin(self, draws: Tensor) -> SnowdriftState:
+        """Drifts on different cells, agents anywhere."""
+        cells = self.size**2
+        drifts = scatter(draws[:, :cells], self.drifts)
+        time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
+        return SnowdriftState(anywhere(draws[:, cells:], cells), drifts, time)
+
+    def advance(
+        self, state: SnowdriftState, actions: Tensor, draws: Tensor
+    ) -> tuple[SnowdriftState, Tensor, Tensor]:
+        """Walk, remove, pay; see `DrawnGame.advance`."""
+        removes = self._removes(state, actions)
+        count = removes.sum(1)
+        removed = count > 0
+        price = self.cost / (count.clamp_min(1) if self.shared_cost else torch.ones_like(count))
+        paid = (removes * price[:, None, :]).sum(-1)
+        rewards = self.benefit * removed.sum(-1, keepdim=True) - paid
+        places = walk(state.places, actions.long(), self.extent)
+        after = SnowdriftState(places, state.drifts.masked_fill(removed, -1), state.time + 1)
+        return after, rewards, self.ended(after) | (after.time >= self.horizon)
+
+    def observe(self, state: SnowdriftState) -> Tensor:
+        """Planes in a window around each agent, float32 [batch, agent, plane, row, column]; see the class."""
+        lying = mark(state.drifts, self.size**2).any(1, keepdim=True)
+        return survey(lying, state.places, self.extent, self.view)
+
+    def ended(self, state: SnowdriftState) -> Tensor:
+        """Which copies ended because no drift is left: boolean [batch]."""
+        return (state.drifts < 0).all(-1)
+
+    def cooperates(self, state: SnowdriftState, actions: Tensor) -> Tensor:
+        """Removing a drift cooperates: boolean [batch, agent]."""
+        return self._removes(state, actions).any(-1)
+
+    def scripted(self, state: SnowdriftState, cooperative: Tensor) -> Tensor:
+        """Cooperators share out the drifts by number, each removes the nearest of its own; defectors stay.
+
+        Args:
+            state: a state of this game.
+            cooperative: who cooperates, boolean [batch, agent].
+
+        Returns:
+            actions, integer [batch, agent].
+        """
+        team = cooperative.sum(-1).clamp_min(1)[:, None, None]
+        rank = (cooperative.cumsum(-1) - 1)[..., None]
+        number = torch.arange(self.drifts, device=rank.device)
+        apart = distance(state.places[..., None], state.drifts[:, None, :], self.size)
+        own = (number % team == rank) & (state.drifts >= 0)[:, None, :]
+        nearest = apart.masked_fill(~own, 2 * self.size).argmin(-1)
+        cells = state.drifts.gather(1, nearest).masked_fill(~own.any(-1), -1)
+        works = torch.where(state.places == cells, REMOVE, toward(state.places, cells, self.extent))
+        return torch.where(cooperative, works, STAY)
+
+    def render(self, state: SnowdriftState, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        """Discs with numbers are agents, white squares are drifts."""
+        drifts = [Thing(int(cell), "drift", "square") for cell in state.drifts[index].tolist() if cell >= 0]
+        return self.draw(drifts, state.places[index].tolist(), scale)
+
+    def _removes(self, state: SnowdriftState, actions: Tensor) -> Tensor:
+        """Who removes what: boolean [batch, agent, drift]."""
+        there = (state.places[:, :, None] == state.drifts[:, None, :]) & (state.drifts >= 0)[:, None, :]
+        return there & (actions == REMOVE)[..., None]

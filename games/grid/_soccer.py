@@ -1,0 +1,206 @@
+"""Soccer on a small grid: a zero-sum game in which any plan that can be foreseen can be blocked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from games.core import DrawnGame, constant, kept, require
+from games.grid._frame import Figure, Thing, draw_grid
+from games.grid._tables import OFFSETS
+from games.render import AGENTS
+
+ROWS, COLUMNS = 4, 5
+GOAL_ROWS = (1, 2)
+STARTS = (13, 6)
+"""Agent 0 in row 2, column 3; agent 1 in row 1, column 1."""
+
+NAMES = ("north", "east", "south", "west", "stand")
+STAND = NAMES.index("stand")
+GOALS = (-1, -2)
+"""What stands for the cell behind the goal that each agent scores in: the left one for agent 0."""
+
+PAPER_DISCOUNT = 0.9
+
+
+class SoccerState(NamedTuple):
+    """Who is where, and has the ball; cells are numbered row by row."""
+
+    places: Tensor
+    """The agents' cells, int64 [batch, agent]; never the same."""
+    ball: Tensor
+    """The agent who has it, int64 [batch]."""
+    over: Tensor
+    """Whether somebody scored or a draw was declared, boolean [batch]."""
+    time: Tensor
+    """Steps played, int64 [batch]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Soccer(DrawnGame):
+    """Littman's soccer: two agents and a ball on 4 x 5 cells, a goal of two cells behind each short side.
+
+    Both choose at once: north, east, south, west or stand. The moves are then made one after the other, in
+    random order. Who moves against the other stays, and the other has the ball from then on. Off the board
+    there is no way but for who has the ball into the goal it plays to, the left one for agent 0 and the right
+    one for agent 1: that is +1, -1 for the other, and the end of the episode. Every episode starts from the
+    same cells, with the ball given to one of the two at random. The cells are those of later implementations
+    of the game; they were not compared with the paper's own picture.
+
+    An observation is three planes of 4 x 5: oneself, the other, who has the ball. Both see the board the same
+    way up, so that they play to opposite sides.
+
+    Raises:
+        ValueError: the chance of a draw is none, or there is no step.
+
+    Source:
+        Littman, Markov Games as a Framework for Multi-Agent Reinforcement Learning, ICML 1994. There the
+        board is reset after a goal, which here is the next episode.
+
+    >>> game = Soccer()
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> game.observe(game.reset(2, generator)).shape
+    torch.Size([2, 2, 3, 4, 5])
+    """
+
+    draw: float = 0.1
+    """The chance that a step ends the game in a draw, in [0, 1); at 0 the paper's discount of 0.9 counts."""
+    horizon: int = 100
+    """The most steps of an episode; at least 1."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        require(0 <= self.draw < 1, f"The chance of a draw must lie in [0, 1); it is {self.draw}.")
+        require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
+
+    @property
+    def num_agents(self) -> int:
+        """Two."""
+        return 2
+
+    @property
+    def discount(self) -> float:
+        """The paper's 0.9; 1 where draws end games instead, as they do in its evaluation."""
+        return 1.0 if self.draw else PAPER_DISCOUNT
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The directions' names, and stand."""
+        return NAMES
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Three planes: oneself, the other, who has the ball."""
+        return spaces.Box(0.0, 1.0, (3, ROWS, COLUMNS), dtype=np.float32)
+
+    @property
+    def best_welfare(self) -> float:
+        """Always 0: what one gains the other loses."""
+        return 0.0
+
+    @property
+    def start_draws(self) -> int:
+        """Who gets the ball."""
+        return 1
+
+    @property
+    def step_draws(self) -> int:
+        """Who moves first, and whether a draw is declared."""
+        return 2
+
+    def begin(self, draws: Tensor) -> SoccerState:
+        """Put both on their cells and give one of them the ball; see `DrawnGame.begin`."""
+        ball = (draws[:, 0] >= 0.5).long()
+        places = _starts(draws.device).expand(len(ball), -1)
+        return SoccerState(places, ball, torch.zeros_like(ball, dtype=torch.bool), torch.zeros_like(ball))
+
+    def advance(
+        self, state: SoccerState, actions: Tensor, draws: Tensor
+    ) -> tuple[SoccerState, Tensor, Tensor]:
+        """Make both moves in the order drawn, the second one only if the first did not score."""
+        actions = actions.long()
+        first = (draws[:, 0] >= 0.5).long()
+        places, ball, first_scores = _move(state.places, state.ball, first, actions)
+        actions = torch.where(first_scores[:, None], STAND, actions)
+        places, ball, second_scores = _move(places, ball, 1 - first, actions)
+        side = 1 - 2 * first  # +1 where agent 0 moved first
+        points = side * (first_scores.long() - second_scores.long())
+        over = first_scores | second_scores | (draws[:, 1] < self.draw)
+        after = SoccerState(places, ball, over, state.time + 1)
+        rewards = torch.stack((points, -points), -1).to(draws.dtype)
+        return after, rewards, over | (after.time >= self.horizon)
+
+    def observe(self, state: SoccerState) -> Tensor:
+        """Planes, float32 [batch, agent, 3, row, column]; see the class."""
+        holder = state.places.gather(1, state.ball[:, None]).expand(-1, 2)
+        cells = torch.stack((state.places, state.places.flip(1), holder), -1)
+        planes = cells[..., None] == torch.arange(ROWS * COLUMNS, device=cells.device)
+        return planes.float().reshape(*cells.shape, ROWS, COLUMNS)
+
+    def ended(self, state: SoccerState) -> Tensor:
+        """Which copies ended by a goal or a draw: boolean [batch]."""
+        return state.over
+
+    def render(self, state: SoccerState, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        """Draw the board between its goals, which have their scorers' colors; the ball is a white square."""
+        goals = [
+            [AGENTS[side][0] if row in GOAL_ROWS else "wall" for side in range(2)] for row in range(ROWS)
+        ]
+        ground = [[left, *["ground"] * COLUMNS, right] for left, right in goals]
+        cells = [divmod(cell, COLUMNS) for cell in state.places[index].tolist()]
+        drawn = [row * (COLUMNS + 2) + column + 1 for row, column in cells]
+        ball, steps = int(state.ball[index]), int(state.time[index])
+        return draw_grid(
+            ground,
+            [Thing(drawn[ball], "#FFFFFF", "square")],
+            [Figure(cell, agent) for agent, cell in enumerate(drawn)],
+            caption=f"agent {ball} has the ball, step {steps}",
+            scale=scale,
+        )
+
+
+def _move(places: Tensor, ball: Tensor, mover: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Make one agent's move.
+
+    Args:
+        places: int64 [batch, agent].
+        ball: who has it, int64 [batch].
+        mover: whose move it is, int64 [batch].
+        actions: int64 [batch, agent].
+
+    Returns:
+        the new places and ball, and whether the mover scored, boolean [batch].
+    """
+    column = mover[:, None]
+    here, there = places.gather(1, column)[:, 0], places.gather(1, 1 - column)[:, 0]
+    target = _targets(places.device)[here, actions.gather(1, column)[:, 0]]
+    scores = (target == -1 - mover) & (ball == mover)
+    bumps = target == there
+    target = torch.where(bumps | (target < 0), here, target)
+    return places.scatter(1, column, target[:, None]), torch.where(bumps, 1 - mover, ball), scores
+
+
+@kept
+def _starts(device: torch.device) -> Tensor:
+    return constant([STARTS], torch.int64, device)
+
+
+@kept
+def _targets(device: torch.device) -> Tensor:
+    """Where each action leads from each cell: a cell, one of `GOALS`, or the same cell; [cell, action]."""
+
+    def target(row: int, column: int, down: int, right: int) -> int:
+        if 0 <= row + down < ROWS and 0 <= column + right < COLUMNS:
+            return (row + down) * COLUMNS + column + right
+        if right and row in GOAL_ROWS:
+            return GOALS[right > 0]
+        return row * COLUMNS + column
+
+    steps = (*OFFSETS, (0, 0))
+    cells = [divmod(cell, COLUMNS) for cell in range(ROWS * COLUMNS)]
+    return constant([[target(*cell, *step) for step in steps] for cell in cells], torch.int64, device)

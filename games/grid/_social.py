@@ -1,0 +1,367 @@
+"""Sequential social dilemmas on a map: agents walk, turn, eat and fire beams; what grows is for each game.
+
+Beams: straight ahead, a few rays side by side, each stopped by what it meets first.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+from torch.nn.functional import pad
+
+from games.core import DrawnGame, constant, kept, require
+from games.grid._moves import head_for, resolve_moves
+from games.grid._social_state import SocialState, draw, see
+from games.grid._tables import STILL, beam_table, cell_indices, cell_mask, look_up, paths, read_map, rows_at
+from games.grid._views import at, occupied, window_shape
+
+
+class Beams(NamedTuple):
+    """The beams that were fired in a step, in all copies one after the other."""
+
+    copy: Tensor
+    """In which copy, integer [beam]."""
+    cells: Tensor
+    """Where it gets to, integer [beam, ray, cell from near to far]; the number of cells is nowhere."""
+
+    def mark(self, ground: Tensor) -> Tensor:
+        """Where any beam gets to: boolean, like the ground [batch, cell]."""
+        rows, columns = len(ground), ground.shape[1] + 1
+        marks = torch.zeros(rows * columns, dtype=torch.bool, device=ground.device)
+        index = (self.cells.flatten(1) + columns * self.copy[:, None]).flatten()
+        marks.scatter_(0, index, marks.new_ones(1).expand_as(index))
+        return marks.view(rows, columns)[:, :-1]
+
+    def marked(self, ground: Tensor) -> Tensor:
+        """How many marked cells each beam gets to: integer [beam], of boolean marks [batch, cell]."""
+        found: Tensor = pad(ground, (0, 1))[self.copy].gather(1, self.cells.flatten(1)).sum(1)
+        return found
+
+    def hits(self, places: Tensor) -> Tensor:
+        """How many beams get to each agent: float32 [batch, agent]; places are cells, below 0 nowhere."""
+        met = (self.cells.flatten(1)[..., None] == places[self.copy][:, None]).any(1).float()
+        return torch.zeros(places.shape, device=places.device).index_add(0, self.copy, met)
+
+
+def reached(cells: Tensor, stops: Tensor) -> Tensor:
+    """Cut beams off behind the first thing that stops each ray; that thing's own cell is still reached.
+
+    Args:
+        cells: integer [beam, ray, cell from near to far], as `games.grid._tables.beam_table` has them;
+            the number of cells is nowhere.
+        stops: where rays stop, boolean [beam, cell].
+
+    Returns:
+        integer, like `cells`; the number of cells where a ray does not get to.
+
+    >>> reached(torch.tensor([[[0, 1, 2]]]), torch.tensor([[False, True, False]]))
+    tensor([[[0, 1, 3]]])
+    """
+    rays, length = cells.shape[-2:]
+    hit = pad(stops, (0, 1)).gather(1, cells.flatten(1)).view(torch.uint8)
+    # One product for all rays of a beam: it is quicker than a running sum over a few cells.
+    behind = hit.float().reshape(-1, rays * length) @ _nearer(rays, length, cells.device)
+    return torch.where(behind.reshape(cells.shape) == 0, cells, stops.shape[1])
+
+
+@kept
+def _nearer(rays: int, length: int, device: torch.device) -> Tensor:
+    """Which cells of a beam lie before which (columns) on the same ray: float32 [ray * cell, ray * cell]."""
+    return constant(np.kron(np.eye(rays), np.triu(np.ones((length, length)), 1)), torch.float32, device)
+
+
+BEAM_BREADTH = 3
+WALKS = (3, 1, 0, 2)
+"""Quarter turns from where an agent faces to where it walks: to the left, right, forward, back."""
+WALK_NAMES = {True: ("left", "right", "forward", "back"), False: ("left", "right", "up", "down")}
+"""What the walks are called, by whether agents turn."""
+STAY = len(WALKS)
+TURNS = {"turn right": 1, "turn left": -1}
+"""Quarter turns, clockwise."""
+EAT_REWARD = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SocialGrid(DrawnGame, abc.ABC):
+    """What cleanup and harvest have in common.
+
+    In a step agents turn and walk first (`games.grid._moves` says who gets a contested cell), then eat what
+    they stand on, then fire; then those whose time-out is over come back to a free place to start from, and
+    the map changes. Walks are relative to where an agent faces; without turning everybody faces north. Beams
+    are three cells wide; walls stop them, and the first agent in each ray, who is hit. Everybody fires at
+    once: no beam sees what another changed.
+
+    An observation is a stack of planes (`PLANES`) in a window around the agent, its own direction up; what
+    lies outside the map is wall, and who is away sees zeros only.
+    """
+
+    map: tuple[str, ...]
+    """Rows of symbols, from north to south."""
+    agents: int = 5
+    """How many play; at least 1."""
+    horizon: int = 1000
+    """Steps of an episode; at least 1."""
+    view: tuple[int, int, int, int] = (7, 7, 7, 7)
+    """How many cells an agent sees ahead, to the right, behind and to the left; each 0 or more."""
+    turning: bool = True
+    """Whether agents turn; otherwise they face north all the time."""
+    fining: bool = True
+    """Whether there is a beam that fines whom it hits."""
+    fine_cost: float = 1.0
+    """What firing that beam costs, in reward; 0 or more."""
+    fine: float = 50.0
+    """What being hit by one costs, in reward; 0 or more."""
+    time_out: int = 0
+    """For how many steps who was hit is away; 0 or more."""
+    cooldown: int = 1
+    """An agent may fire that beam in every so-many-th step; trying before does nothing; at least 1. It is one
+    more than Melting Pot's `cooldownTime`, which counts the steps in between."""
+    beam_length: int = 5
+    """Cells of each of a beam's three rays; at least 1."""
+    random_spawn: bool = True
+    """Whether agents start at places drawn anew; otherwise agent i starts at the i-th from below."""
+
+    SYMBOLS: ClassVar[dict[str, str]] = {"@": "wall", "P": "spawn"}
+    PLANES: ClassVar[tuple[str, ...]] = ("oneself", "others", "walls", "apples", "beams")
+
+    def __post_init__(self) -> None:
+        require(self.agents >= 1, f"Somebody has to play: agents is {self.agents}.")
+        require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
+        require(
+            len(self.view) == 4 and min(self.view) >= 0,
+            f"view says how far an agent sees ahead, right, behind and left, four numbers of 0 or more; not "
+            f"{self.view}.",
+        )
+        require(self.beam_length >= 1, f"A beam is at least 1 cell long; beam_length is {self.beam_length}.")
+        require(self.cooldown >= 1, f"cooldown must be at least 1 step, not {self.cooldown}.")
+        for name in ("fine_cost", "fine", "time_out"):
+            value = getattr(self, name)
+            require(value >= 0, f"{name} must be 0 or more, but it is {value}.")
+        self.cells_of("wall")
+
+    @property
+    def layout(self) -> Mapping[str, tuple[int, ...]]:
+        """Where everything lies on the map: cells by meaning."""
+        return _layout(tuple(self.map), tuple(self.SYMBOLS.items()), self.agents)
+
+    def cells_of(self, *meanings: str) -> tuple[int, ...]:
+        """The cells with any of these meanings, in increasing order."""
+        return _cells_of(tuple(self.map), tuple(self.SYMBOLS.items()), self.agents, meanings)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.map), len(self.map[0])
+
+    @property
+    def num_agents(self) -> int:
+        """How many play."""
+        return self.agents
+
+    @property
+    def symmetric(self) -> bool:
+        """Where places to start from are drawn: otherwise each agent has its own."""
+        return self.random_spawn
+
+    @property
+    def beams_of_game(self) -> tuple[str, ...]:
+        """The beams that are actions."""
+        return ("fine",) if self.fining else ()
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Walks, staying, turns if there are any, beams."""
+        return (*WALK_NAMES[self.turning], "stay", *(TURNS if self.turning else ()), *self.beams_of_game)
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Planes in a window, of bytes: as floats they would be most of what a step writes, and keeps."""
+        shape = (len(self.PLANES), *window_shape(self.view))
+        return spaces.Box(0, 1, shape, dtype=np.uint8)
+
+    @property
+    def start_draws(self) -> int:
+        """A rank for every place to start from, and where each agent faces."""
+        return len(self.cells_of("spawn")) + self.agents
+
+    @property
+    def step_draws(self) -> int:
+        """A priority for each agent, a rank for each place to come back to, and what the map draws."""
+        return self.agents + self._return_draws + self.map_draws
+
+    @property
+    @abc.abstractmethod
+    def map_draws(self) -> int:
+        """How many uniform numbers the map draws in a step."""
+
+    @abc.abstractmethod
+    def change_map(self, state: SocialState, draws: Tensor) -> SocialState:
+        """Let things grow at the end of a step; draws are uniform, [batch, map_draws]."""
+
+    def begin(self, draws: Tensor) -> SocialState:
+        """Everybody at a place to start from, and on the map what its symbols say."""
+        batch, device = len(draws), draws.device
+        spawn = cell_indices(self.cells_of("spawn"), device)
+        if self.random_spawn:
+            places = spawn[draws[:, : len(spawn)].topk(self.agents).indices]
+        else:
+            places = spawn.flip(0)[: self.agents].repeat(batch, 1)
+        faces = (draws[:, len(spawn) :] * 4).long() * int(self.turning)
+        apples, waste = (
+            cell_mask(self.size, self.cells_of(meaning), device).repeat(batch, 1)
+            for meaning in ("apple", "waste")
+        )
+        none = torch.zeros_like(places)
+        time = torch.zeros(batch, dtype=torch.int64, device=device)
+        return SocialState(places, faces, none, none, apples, waste, torch.zeros_like(apples), time, none)
+
+    def advance(
+        self, state: SocialState, actions: Tensor, draws: Tensor
+    ) -> tuple[SocialState, Tensor, Tensor]:
+        """Turn and walk, eat, fire, come back, grow; see `DrawnGame.advance`."""
+        present = state.places >= 0
+        actions = torch.where(present, actions.long(), STAY)
+        wanted, faces = self.led_to(state, actions)
+        places = resolve_moves(state.places, wanted, draws[:, : self.agents])
+        state = state._replace(
+            places=places,
+            orientation=faces,
+            beams=torch.zeros_like(state.beams),
+            cleaned=torch.zeros_like(state.cleaned),
+        )
+        state, rewards = self.eat(state)
+        for name in self.beams_of_game:
+            firing = (actions == self.action_names.index(name)) & present
+            state, paid = self.fire(state, name, firing)
+            rewards = rewards + paid
+        rest = draws[:, self.agents :]
+        if self.time_out > 0:
+            state = self._come_back(state, ~present, rest[:, : self._return_draws])
+        state = self.change_map(state, rest[:, self._return_draws :])._replace(time=state.time + 1)
+        return state, rewards, state.time >= self.horizon
+
+    def eat(self, state: SocialState) -> tuple[SocialState, Tensor]:
+        """Let agents eat the apples in their cells: the state afterwards; rewards, float32 [batch, agent]."""
+        eaten = state.apples.gather(1, state.places.clamp_min(0)) & (state.places >= 0)
+        apples = state.apples & ~occupied(state.places, state.apples.shape[1])
+        return state._replace(apples=apples), EAT_REWARD * eaten.float()
+
+    def led_to(self, state: SocialState, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The cells that actions lead to when nobody is in the way, and where agents then face.
+
+        Both are integer [batch, agent]; walls hold back, and who is away stays so.
+        """
+        names, device = self.action_names, actions.device
+        key = state.orientation * len(names) + actions
+        heading, faces = (look_up(effect, key) for effect in _effects(names, device))
+        table = paths(self.size, self.cells_of("wall"), device)
+        led = look_up(table.flatten(), heading * table.shape[1] + state.places.clamp_min(0))
+        return torch.where(state.places < 0, state.places, led), faces
+
+    def fire(self, state: SocialState, name: str, firing: Tensor) -> tuple[SocialState, Tensor]:
+        """Fire one kind of beam.
+
+        Args:
+            state: after everybody walked and ate.
+            name: one of `beams_of_game`.
+            firing: whose action it is, boolean [batch, agent].
+
+        Returns:
+            the state with what the beams changed; each agent's reward from them, float32 [batch, agent].
+        """
+        firing = firing & (state.cooling == 0)
+        cooling = (torch.where(firing, self.cooldown, state.cooling) - 1).clamp_min(0)
+        cooling = torch.where(state.places < 0, state.cooling, cooling)  # time stands still for who is away
+        state = state._replace(cooling=cooling)
+        if not firing.any():
+            return state, torch.zeros(firing.shape, dtype=torch.float32, device=firing.device)
+        beams = self.beams(state, firing, occupied(state.places, state.apples.shape[1]))
+        times = beams.hits(state.places)
+        rewards = -self.fine_cost * firing.float() - self.fine * times
+        hit = (times > 0) & (self.time_out > 0)
+        state = state._replace(
+            beams=state.beams | beams.mark(state.beams),
+            away=torch.where(hit, self.time_out, state.away),
+            places=torch.where(hit, -1, state.places),
+        )
+        return state, rewards
+
+    def beams(self, state: SocialState, firing: Tensor, stops: Tensor) -> Beams:
+        """The beams that agents fire, and where they get to.
+
+        Args:
+            state: where agents stand and face.
+            firing: who fires, boolean [batch, agent].
+            stops: what stops a ray, and is reached, boolean [batch, cell]; walls stop it anyway, and are not.
+        """
+        walls = self.cells_of("wall")
+        table = beam_table(self.size, walls, self.beam_length, BEAM_BREADTH, firing.device)
+        copy, agent = firing.nonzero(as_tuple=True)  # few of all fire: the others cost nothing
+        rays = rows_at(table, state.orientation[copy, agent], state.places[copy, agent])
+        return Beams(copy, reached(rays, stops.index_select(0, copy)))
+
+    def observe(self, state: SocialState) -> Tensor:
+        """Planes in a window around each agent, uint8 [batch, agent, plane, row, column], 0 or 1."""
+        return see(state, self.layout, self.size, planes=self.PLANES, reach=self.view, turning=self.turning)
+
+    def render(self, state: SocialState, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        """The whole map with everything on it; noses show where agents face."""
+        return draw(state, index, self.layout, self.size, turning=self.turning, scale=scale)
+
+    def walk_to(self, state: SocialState, goals: Tensor, barred: Tensor | None = None) -> Tensor:
+        """The actions that lead agents to the nearest goal; they stay where there is none, or at one.
+
+        Args:
+            state: a state of this game.
+            goals: boolean [batch, agent or 1, cell].
+            barred: cells to keep off, boolean [batch, agent or 1, cell].
+        """
+        heading = head_for(state, goals, self.size, self.cells_of("wall"), barred)
+        walk = cell_indices(tuple(WALKS.index(turn) for turn in range(STILL)), heading.device)
+        return torch.where(heading == STILL, STAY, walk[(heading - state.orientation) % STILL])
+
+    @property
+    def _return_draws(self) -> int:
+        return len(self.cells_of("spawn")) if self.time_out > 0 else 0
+
+    def _come_back(self, state: SocialState, gone: Tensor, draws: Tensor) -> SocialState:
+        """Count the time-outs of those who were gone in this step; whose is over gets a free place."""
+        away = state.away - gone.long()
+        back = gone & (away == 0)
+        spawn = cell_indices(self.cells_of("spawn"), draws.device)
+        taken = at(occupied(state.places, state.apples.shape[1]), spawn)
+        free = spawn[draws.masked_fill(taken, -1.0).topk(self.agents).indices]
+        mine = free.gather(1, (back.cumsum(1) - 1).clamp_min(0))
+        return state._replace(away=away, places=torch.where(back, mine, state.places))
+
+
+@functools.lru_cache
+def _layout(
+    rows: tuple[str, ...], symbols: tuple[tuple[str, str], ...], agents: int
+) -> Mapping[str, tuple[int, ...]]:
+    return read_map(rows, dict(symbols), agents=agents)
+
+
+@functools.lru_cache
+def _cells_of(
+    rows: tuple[str, ...], symbols: tuple[tuple[str, str], ...], agents: int, meanings: tuple[str, ...]
+) -> tuple[int, ...]:
+    layout = _layout(rows, symbols, agents)
+    return tuple(sorted(cell for meaning in meanings for cell in layout.get(meaning, ())))
+
+
+@kept
+def _effects(names: tuple[str, ...], device: torch.device) -> Tensor:
+    """Where each action leads (a row of `paths`), and where one then faces: [2, orientation * action]."""
+    pairs = [(face, action) for face in range(STILL) for action in range(len(names))]
+    heading = [(face + WALKS[action]) % STILL if action < STAY else STILL for face, action in pairs]
+    faces = [(face + TURNS.get(names[action], 0)) % STILL for face, action in pairs]
+    return constant([heading, faces], torch.int64, device)

@@ -1,0 +1,139 @@
+"""What is where in a sequential social dilemma, what agents see of it, and how it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from games.core import constant, kept
+from games.grid._frame import Figure, Thing, draw_grid, fitting
+from games.grid._tables import Reach, Size, rows_at, window_table
+from games.grid._views import occupied
+
+GROUND = {
+    "wall": "wall", "river": "river", "stream": "stream", "waste": "river",
+    "orchard": "orchard", "apple": "orchard",
+}  # fmt: skip
+"""What cells are drawn in, by what they mean on the map."""
+
+
+class SocialState(NamedTuple):
+    """Who and what lies where; cells are numbered row by row."""
+
+    places: Tensor
+    """The agents' cells, integer [batch, agent]; -1 while an agent is away."""
+    orientation: Tensor
+    """Where they face: 0 north, 1 east, 2 south, 3 west, integer [batch, agent]."""
+    away: Tensor
+    """Steps until an agent comes back, integer [batch, agent]; 0 for who is there."""
+    cooling: Tensor
+    """Steps until an agent may fine again, integer [batch, agent]."""
+    apples: Tensor
+    """boolean [batch, cell]."""
+    waste: Tensor
+    """boolean [batch, cell]; nowhere in games without."""
+    beams: Tensor
+    """Where beams went in the last step, boolean [batch, cell]."""
+    time: Tensor
+    """Steps played, integer [batch]."""
+    cleaned: Tensor
+    """How many cells of waste each agent's beam cleaned in the last step, integer [batch, agent]."""
+
+
+def see(
+    state: SocialState,
+    layout: Mapping[str, tuple[int, ...]],
+    size: Size,
+    *,
+    planes: tuple[str, ...],
+    reach: Reach,
+    turning: bool,
+) -> Tensor:
+    """Cut out what each agent sees.
+
+    All planes of a cell fit into one byte, so that a window is cut only once and then taken apart.
+
+    Args:
+        state: of the game.
+        layout: cells of the map by meaning.
+        size: rows and columns.
+        planes: "oneself" and "others" first; then any of walls, apples, waste, water, beams.
+        reach: how many cells are seen ahead, to the right, behind and to the left.
+        turning: whether windows turn with their agents.
+
+    Returns:
+        uint8 [batch, agent, plane, row, column], 0 or 1; zeros for who is away.
+    """
+    cells, device = size[0] * size[1], state.places.device
+    fixed = _fixed(size, layout.get("wall", ()), _water(layout), planes, device)
+    shown = {"others": occupied(state.places, cells), **state._asdict()}
+    codes = fixed[:-2].expand(len(state.places), -1)
+    for bit, name in enumerate(planes):
+        if name in shown:
+            # No two planes share a bit, so that adding sets it: one operation instead of two.
+            codes = torch.add(codes, shown[name].view(torch.uint8), alpha=1 << bit)
+    codes = torch.cat((codes, fixed[-2:].expand(len(codes), -1)), 1)
+    window = rows_at(window_table(size, reach, device), state.orientation if turning else None, state.places)
+    seen = codes.gather(1, window.flatten(1)).reshape(window.shape)
+    # One agent to a cell: whoever is seen in the middle of a window is oneself, not another.
+    seen[..., reach[0], reach[3]] ^= 3 * (state.places >= 0).view(torch.uint8)
+    return (seen.unsqueeze(2) & _bits(len(planes), device)).clamp_max_(1)
+
+
+def draw(
+    state: SocialState,
+    index: int,
+    layout: Mapping[str, tuple[int, ...]],
+    size: Size,
+    *,
+    turning: bool,
+    scale: float,
+) -> np.ndarray:
+    """Draw the whole map of copy `index` with everything on it: uint8 [height, width, 3]."""
+    rows, columns = size
+    colors = ["ground"] * (rows * columns)
+    for meaning, color in GROUND.items():
+        for cell in layout.get(meaning, ()):
+            colors[cell] = color
+    for cell in _cells(state.beams[index]):
+        colors[cell] = "beam"
+    things = [Thing(cell, "waste", "square") for cell in _cells(state.waste[index])]
+    things += [Thing(cell, "apple") for cell in _cells(state.apples[index])]
+    faces = state.orientation[index].tolist() if turning else [None] * state.orientation.shape[1]
+    figures = [
+        Figure(cell, number, face)
+        for number, (cell, face) in enumerate(zip(state.places[index].tolist(), faces, strict=True))
+    ]
+    ground: Sequence[Sequence[str]] = [colors[row * columns : (row + 1) * columns] for row in range(rows)]
+    return draw_grid(ground, things, figures, cell=fitting(size), scale=scale)
+
+
+def _cells(mask: Tensor) -> list[int]:
+    cells: list[int] = mask.nonzero().flatten().tolist()
+    return cells
+
+
+def _water(layout: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(cell for meaning in ("river", "stream", "waste") for cell in layout.get(meaning, ()))
+
+
+@kept
+def _fixed(
+    size: Size, walls: tuple[int, ...], water: tuple[int, ...], planes: tuple[str, ...], device: torch.device
+) -> Tensor:
+    """The bits of what never changes, for each cell, then outside (wall) and nowhere: uint8 [cell + 2]."""
+    codes = np.zeros(size[0] * size[1] + 2, dtype=np.uint8)
+    codes[[*walls, -2]] |= 1 << planes.index("walls")
+    if "water" in planes:
+        codes[list(water)] |= 1 << planes.index("water")
+    return constant(codes, torch.uint8, device)
+
+
+@kept
+def _bits(count: int, device: torch.device) -> Tensor:
+    """The bit of each plane: uint8 [plane, 1, 1]."""
+    return constant([[[1 << bit]] for bit in range(count)], torch.uint8, device)

@@ -1,0 +1,247 @@
+"""The stag hunt on a grid: a stag takes two who trust each other, a hare takes nobody else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from games.core import require
+from games.grid._frame import Thing
+from games.grid._open_ground import STAY, WALKS, SquareGame, anywhere, scatter, survey, toward, walk
+from games.grid._views import mark
+
+HUNT = STAY + 1
+STAG_LOOK, HARE_LOOK = ("#C9A66B", "square", "S"), ("#C9C9C9", "diamond", "H")
+
+
+class StagHuntState(NamedTuple):
+    """Who and what is where; cells are numbered row by row."""
+
+    places: Tensor
+    """The agents' cells, integer [batch, agent]; -1 for who has hunted and left. Several may share one."""
+    prey: Tensor
+    """The cells of the stags, then of the hares, integer [batch, stags + hares]; -1 for what was hunted."""
+    time: Tensor
+    """Steps played, integer [batch]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagHuntGrid(SquareGame):
+    """A sequential stag hunt: meet at a stag and hunt it together, or take a hare alone and leave.
+
+    Prey lies on cells of its own, drawn anew for each episode, and does not move; agents start anywhere, and
+    may share cells with prey and with each other. In a step everybody walks or hunts. Those who hunt on the
+    cell of a hare take it; those who hunt on the cell of a stag take it if there are at least `hunters` of
+    them in that step. They share its reward equally, and leave the game. A hunt that takes nothing costs
+    nothing. The episode ends when all agents or all prey are gone.
+
+    The stag pays best, but only in company: hunting it is right if enough others do, and wrong if not.
+
+    An observation is a window of planes: ground, stags, hares, and each other agent, in increasing order; who
+    has left sees zeros.
+
+    Details that the source's summary leaves open and that are settings or choices here: that hunting is an
+    action of its own (`hunt_action`), that prey stands still, and that a failed hunt is free.
+
+    Raises:
+        ValueError: there are too few agents for a stag, too few cells for the prey, or a number is negative.
+
+    Source:
+        LASE (Kong et al., arXiv 2410.07863).
+
+    >>> game = StagHuntGrid()
+    >>> places, prey = torch.tensor([[7, 7, 0, 3]]), torch.tensor([[7, 8, 0, 1, 2, 4]])
+    >>> state = StagHuntState(places, prey, time=torch.tensor([0]))
+    >>> state, rewards, done = game.step(state, torch.full((1, 4), HUNT), torch.Generator())
+    >>> rewards, state.places
+    (tensor([[5., 5., 1., 0.]]), tensor([[-1, -1, -1,  3]]))
+    """
+
+    agents: int = 4
+    """How many agents play; at least `hunters`."""
+    stags: int = 2
+    """How many stags there are; at least 1."""
+    hares: int = 4
+    """How many hares there are; 0 or more."""
+    hunters: int = 2
+    """How many agents it takes to hunt a stag; at least 2."""
+    stag_reward: float = 10.0
+    """What a stag is worth, shared by its hunters; 0 or more."""
+    hare_reward: float = 1.0
+    """What a hare is worth, shared by its hunters; 0 or more."""
+    hunt_action: bool = True
+    """Whether hunting is an action of its own; otherwise whoever is on a cell after walking hunts there."""
+    size: int = 5
+    horizon: int = 30
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        require(self.hunters >= 2, f"A stag takes at least 2 hunters; hunters is {self.hunters}.")
+        require(
+            self.agents >= self.hunters,
+            f"There must be enough agents to hunt a stag: at least {self.hunters}; agents is {self.agents}.",
+        )
+        require(self.stags >= 1, f"A stag hunt needs at least 1 stag; stags is {self.stags}.")
+        for name in ("hares", "stag_reward", "hare_reward"):
+            value = getattr(self, name)
+            require(value >= 0, f"{name} must be 0 or more, not {value}.")
+        prey = self.stags + self.hares
+        require(
+            prey <= self.size**2,
+            f"Prey lies on cells of its own: {prey} stags and hares do not fit on {self.size**2} cells.",
+        )
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The walks, and hunting if that is an action."""
+        return (*WALKS, "hunt") if self.hunt_action else tuple(WALKS)
+
+    @property
+    def planes(self) -> int:
+        """Ground, stags, hares, each other agent."""
+        return 3 + self.agents - 1
+
+    @property
+    def best_welfare(self) -> float | None:
+        """As many stags as pay, hunted by as few as it takes, and hares for the rest.
+
+        None where that depends on where everybody starts: with too few steps to cross the ground and hunt, or
+        where whoever comes by a hare must hunt it.
+        """
+        if not self._free:
+            return None
+        parties = range(min(self.stags, self.agents // self.hunters) + 1)
+        return max(
+            self.stag_reward * n + self.hare_reward * min(self.hares, self.agents - self.hunters * n)
+            for n in parties
+        )
+
+    @property
+    def defection_welfare(self) -> float | None:
+        """Everybody takes a hare of its own, as far as there are enough; None where `best_welfare` is."""
+        return self.hare_reward * min(self.agents, self.hares) if self._free else None
+
+    @property
+    def start_draws(self) -> int:
+        """A rank for each cell, to lay the prey, and a place for each agent."""
+        return self.size**2 + self.agents
+
+    @property
+    def step_draws(self) -> int:
+        """None: only the start is drawn."""
+        return 0
+
+    def begin(self, draws: Tensor) -> StagHuntState:
+        """Prey on different cells, agents anywhere."""
+        cells = self.size**2
+        prey = scatter(draws[:, :cells], self.stags + self.hares)
+        time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
+        return StagHuntState(anywhere(draws[:, cells:], cells), prey, time)
+
+    def advance(
+        self, state: StagHuntState, actions: Tensor, draws: Tensor
+    ) -> tuple[StagHuntState, Tensor, Tensor]:
+        """Walk, hunt, share, leave; see `DrawnGame.advance`."""
+        places, hunts = self._hunts(state, actions)
+        count = hunts.sum(1)
+        stag = self._stag(places.device)
+        taken = count >= torch.where(stag, self.hunters, 1)
+        share = torch.where(stag, self.stag_reward, self.hare_reward) / count.clamp_min(1)
+        catches = hunts & taken[:, None, :]
+        rewards = (catches * share[:, None, :]).sum(-1)
+        left = places.masked_fill(catches.any(-1), -1)
+        after = StagHuntState(left, state.prey.masked_fill(taken, -1), state.time + 1)
+        return after, rewards, self.ended(after) | (after.time >= self.horizon)
+
+    def observe(self, state: StagHuntState) -> Tensor:
+        """Planes in a window around each agent, float32 [batch, agent, plane, row, column]; see the class."""
+        lying = mark(state.prey, self.size**2)
+        things = torch.stack((lying[:, : self.stags].any(1), lying[:, self.stags :].any(1)), 1)
+        return survey(things, state.places, self.extent, self.view)
+
+    def present(self, state: StagHuntState) -> Tensor:
+        """Who has not hunted yet: boolean [batch, agent]."""
+        return state.places >= 0
+
+    def ended(self, state: StagHuntState) -> Tensor:
+        """Which copies ended because all agents, or all prey, are gone: boolean [batch]."""
+        return (state.places < 0).all(-1) | (state.prey < 0).all(-1)
+
+    def cooperates(self, state: StagHuntState, actions: Tensor) -> Tensor:
+        """Hunting where a stag is, alone or not, cooperates: boolean [batch, agent]."""
+        return self._hunts(state, actions)[1][:, :, : self.stags].any(-1)
+
+    def scripted(self, state: StagHuntState, cooperative: Tensor) -> Tensor:
+        """Go and hunt: cooperators a stag, in parties of `hunters`, defectors a hare, each its own.
+
+        A party waits until all of it have arrived. Cooperators too few for another party join the last one; a
+        lone one hunts in vain. Where no stag is left cooperators take hares; where no hare is left defectors
+        stay.
+
+        Args:
+            state: a state of this game.
+            cooperative: who cooperates, boolean [batch, agent].
+
+        Returns:
+            actions, integer [batch, agent].
+        """
+        here, left, stag = state.places >= 0, state.prey >= 0, self._stag(state.prey.device)
+        stags, hares = left & stag, left & ~stag
+        brave = cooperative & stags.any(-1, keepdim=True)
+        goal = torch.where(brave, _allot(here & brave, stags, self.hunters), _allot(here & ~brave, hares, 1))
+        cells = state.prey.gather(1, goal).masked_fill(~brave & ~hares.any(-1, keepdim=True), -1)
+        if not self.hunt_action:
+            others = mark(state.prey, self.size**2).any(1)[:, None] & ~mark(cells, self.size**2)
+            keep_off = others | mark(state.places, self.size**2)
+            return toward(state.places, cells, self.extent, avoid=keep_off)
+        arrived = here & (state.places == cells)
+        missing = (cells[:, :, None] == cells[:, None, :]) & (here & ~arrived)[:, None, :]
+        walks = toward(state.places, cells, self.extent)
+        return torch.where(arrived & ~missing.any(-1), HUNT, walks)
+
+    def render(self, state: StagHuntState, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        """Discs with numbers are agents, S squares are stags, H diamonds are hares."""
+        prey = [
+            Thing(int(cell), *(STAG_LOOK if number < self.stags else HARE_LOOK))
+            for number, cell in enumerate(state.prey[index].tolist())
+            if cell >= 0
+        ]
+        return self.draw(prey, state.places[index].tolist(), scale)
+
+    @property
+    def _free(self) -> bool:
+        """Whether everybody can hunt what it wants in time, wherever it starts."""
+        return self.hunt_action and self.horizon >= 2 * (self.size - 1) + 1
+
+    def _stag(self, device: torch.device) -> Tensor:
+        """Which prey is a stag: boolean [prey]."""
+        return torch.arange(self.stags + self.hares, device=device) < self.stags
+
+    def _hunts(self, state: StagHuntState, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Where agents are after walking, and who hunts what there, boolean [batch, agent, prey]."""
+        places = walk(state.places, actions.long(), self.extent)
+        there = (places[:, :, None] == state.prey[:, None, :]) & (state.prey >= 0)[:, None, :]
+        if self.hunt_action:
+            there = there & (actions == HUNT)[..., None]
+        return places, there
+
+
+def _allot(joining: Tensor, left: Tensor, party: int) -> Tensor:
+    """Share out prey: the first `party` agents get the first that is left, and so on; others join the last.
+
+    Args:
+        joining: boolean [batch, agent].
+        left: boolean [batch, prey].
+        party: how many agents go for one.
+
+    Returns:
+        index of the prey, integer [batch, agent]; of no meaning for who does not join.
+    """
+    parties = torch.minimum(joining.sum(-1) // party, left.sum(-1)).clamp_min(1)
+    rank = torch.minimum((joining.cumsum(-1) - 1) // party, parties[:, None] - 1)
+    return (left.long().cumsum(-1)[:, None, :] > rank[..., None]).int().argmax(-1)

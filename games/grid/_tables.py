@@ -1,0 +1,217 @@
+"""Index tables, made once for each map: where steps, windows and beams lead from each cell.
+
+Cells are numbered row by row. The number of cells itself stands for what lies outside the map.
+
+Maps as text: a letter for each cell, read once and refused early.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from games.core import constant, kept, require
+
+NORTH, EAST, SOUTH, WEST = range(4)
+"""Orientations, clockwise."""
+
+OFFSETS = ((-1, 0), (0, 1), (1, 0), (0, -1))
+"""(rows, columns) of one step ahead in each orientation."""
+
+STILL = len(OFFSETS)
+"""The row of `paths` that leads nowhere else."""
+
+Size = tuple[int, int]
+"""Rows and columns."""
+
+Reach = tuple[int, int, int, int]
+"""How many cells are seen ahead, to the right, behind and to the left."""
+
+
+@kept
+def cell_indices(cells: tuple[int, ...], device: torch.device) -> Tensor:
+    """Some cells, as an index: integer [some]."""
+    return constant(list(cells), torch.int64, device)
+
+
+@kept
+def cell_mask(size: Size, cells: tuple[int, ...], device: torch.device) -> Tensor:
+    """Some cells, as a mask over all: boolean [cell]."""
+    return constant(_mask(size, cells)[:-1], torch.bool, device)
+
+
+@kept
+def paths(size: Size, walls: tuple[int, ...], device: torch.device) -> Tensor:
+    """Where a step in each orientation leads, and, in row `STILL`, no step: integer [5, cell].
+
+    Walls and the edge of the map hold back.
+    """
+    return constant(_paths(size, walls), torch.int64, device)
+
+
+@kept
+def window_table(size: Size, reach: Reach, device: torch.device) -> Tensor:
+    """The cells of each window: integer [orientation, 1 + cell, row, column].
+
+    The orientation is up. What lies outside the map is the number of cells; whoever is nowhere (row 0) sees
+    one more than that all around.
+    """
+    forward, right, back, left = reach
+    ahead, side = np.arange(forward, -back - 1, -1)[:, None], np.arange(-left, right + 1)
+    seen = _turned(size, ahead, side)
+    return constant(_with_nowhere(seen, size[0] * size[1] + 1), torch.int32, device)
+
+
+@kept
+def beam_table(size: Size, walls: tuple[int, ...], length: int, breadth: int, device: torch.device) -> Tensor:
+    """The cells of each beam that nothing but walls stops: integer [orientation, 1 + cell, ray, cell].
+
+    The middle ray starts in front of its owner; the others start beside it, as in the code of the sequential
+    social dilemmas. From the first wall on, and for whoever is nowhere (row 0), it is the number of cells.
+    """
+    side = np.arange(breadth)[:, None] - breadth // 2
+    ahead = np.arange(length) + (side == 0)
+    rays = _turned(size, ahead, side)
+    outside = size[0] * size[1]
+    rays[np.logical_or.accumulate(_mask(size, (*walls, outside))[rays], -1)] = outside
+    return constant(_with_nowhere(rays, outside), torch.int64, device)
+
+
+@kept
+def distances(size: Size, walls: tuple[int, ...], device: torch.device) -> Tensor:
+    """Steps of the shortest ways, integer [from cell, to cell]; the number of cells where there is no way."""
+    cells = size[0] * size[1]
+    steps = _paths(size, walls)[:STILL]
+    known = np.eye(cells, dtype=bool)
+    apart = np.where(known, 0, cells)
+    for count in itertools.count(1):
+        wider = known | known[:, steps].any(1)
+        if np.array_equal(wider, known):
+            break
+        apart[wider & ~known] = count
+        known = wider
+    apart[:, list(walls)] = cells
+    return constant(apart, torch.int64, device)
+
+
+@kept
+def squares(size: Size, device: torch.device) -> Tensor:
+    """Squared distances as the crow flies, integer [cell, cell]."""
+    rows, columns = np.divmod(np.arange(size[0] * size[1]), size[1])
+    table = (rows[:, None] - rows) ** 2 + (columns[:, None] - columns) ** 2
+    return constant(table, torch.int64, device)
+
+
+def look_up(table: Tensor, index: Tensor) -> Tensor:
+    """Read a one-dimensional table at many places; the result has the index's shape.
+
+    >>> look_up(torch.tensor([5, 6, 7]), torch.tensor([[2, 0]]))
+    tensor([[7, 5]])
+    """
+    return table.index_select(0, index.reshape(-1)).reshape(index.shape)  # indexing takes three times as long
+
+
+def rows_at(table: Tensor, orientation: Tensor | None, places: Tensor) -> Tensor:
+    """Look places up in a table that depends on where one faces.
+
+    Args:
+        table: [orientation, 1 + cell, ...]; row 0 is for whoever is nowhere.
+        orientation: integer, like the places; None: everybody faces north.
+        places: cells, integer [batch, agent] or [some]; below 0 is nowhere.
+
+    Returns:
+        [*places, ...].
+    """
+    row = (places + 1).clamp_min(0)
+    if orientation is not None:
+        row = row + orientation * table.shape[1]
+    return table.flatten(0, 1).index_select(0, row.reshape(-1)).reshape(*places.shape, *table.shape[2:])
+
+
+def _mask(size: Size, cells: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Some cells among all, and among them what lies outside: boolean [cell + 1]."""
+    mask = np.zeros(size[0] * size[1] + 1, dtype=bool)
+    mask[list(cells)] = True
+    return mask
+
+
+def _numbers(size: Size, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The cells in these rows and columns; the number of cells for what lies outside."""
+    inside = (rows >= 0) & (rows < size[0]) & (columns >= 0) & (columns < size[1])
+    return np.where(inside, rows * size[1] + columns, size[0] * size[1])
+
+
+def _turned(size: Size, ahead: NDArray[np.int64], side: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The cells so far ahead and to the right, by orientation and cell: [orientation, cell, ...]."""
+    here = np.arange(size[0] * size[1])[:, None, None]
+    rows, columns = here // size[1], here % size[1]
+    right = OFFSETS[1:] + OFFSETS[:1]
+    turned = [
+        _numbers(size, rows + ahead * f[0] + side * r[0], columns + ahead * f[1] + side * r[1])
+        for f, r in zip(OFFSETS, right, strict=True)
+    ]
+    return np.stack(turned)
+
+
+def _paths(size: Size, walls: tuple[int, ...]) -> NDArray[np.int64]:
+    outside = size[0] * size[1]
+    here = np.arange(outside)
+    shut = _mask(size, (*walls, outside))
+    led = [_numbers(size, here // size[1] + down, here % size[1] + right) for down, right in OFFSETS]
+    return np.stack([*(np.where(shut[there], here, there) for there in led), here])
+
+
+def _with_nowhere(table: NDArray[np.int64], number: int) -> NDArray[np.int64]:
+    """Put a row full of this number before the cells."""
+    return np.concatenate((np.full_like(table[:, :1], number), table), 1)
+
+
+def read_map(rows: Sequence[str], symbols: Mapping[str, str], *, agents: int) -> dict[str, tuple[int, ...]]:
+    """Read where everything lies on a map.
+
+    Args:
+        rows: the map from top to bottom, equally long lines of symbols.
+        symbols: what each symbol means, "spawn" among the meanings; a space is empty ground.
+        agents: how many need a place to start from.
+
+    Returns:
+        for each meaning its cells, numbered row by row, in increasing order.
+
+    Raises:
+        ValueError: the map is empty or its rows differ in length; a symbol is unknown (says where it stands);
+            there are fewer places to start from than agents.
+
+    >>> read_map(["@P", "P "], {"@": "wall", "P": "spawn"}, agents=2)
+    {'wall': (0,), 'spawn': (1, 2)}
+    """
+    require(bool(rows) and bool(rows[0]), "The map is empty: give rows of symbols.")
+    width = len(rows[0])
+    found: dict[str, list[int]] = {meaning: [] for meaning in dict.fromkeys(symbols.values())}
+    for number, row in enumerate(rows):
+        require(
+            len(row) == width,
+            f"The map's rows must be equally long: row 0 has {width} symbols, row {number} has {len(row)}.",
+        )
+        for column, symbol in enumerate(row):
+            if symbol == " ":
+                continue
+            known = ", ".join(f"{key!r} {meaning}" for key, meaning in symbols.items())
+            require(
+                symbol in symbols,
+                f"The map has {symbol!r} in row {number}, column {column}; "
+                f"known symbols are ' ' empty, {known}.",
+            )
+            found[symbols[symbol]].append(number * width + column)
+    places = len(found.get("spawn", []))
+    require(
+        places >= agents,
+        f"The map has {places} places to start from (symbol "
+        f"{next((key for key, meaning in symbols.items() if meaning == 'spawn'), '?')!r}), "
+        f"but {agents} agents need one each.",
+    )
+    return {meaning: tuple(cells) for meaning, cells in found.items()}

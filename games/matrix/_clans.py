@@ -1,0 +1,197 @@
+"""Clans: sharing that makes partners help each other also makes them raid their neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from games.core import DrawnGame, require
+from games.render import draw_table
+
+SEASONS = ("peace", "feud")
+PEACE, FEUD = range(len(SEASONS))
+NAMES = ("help", "rest")
+HELP, REST = range(len(NAMES))
+AGENTS, CLAN = 4, 2
+
+
+class ClansState(NamedTuple):
+    """What season it is."""
+
+    season: Tensor
+    """Index into `SEASONS`, integer [batch]."""
+    time: Tensor
+    """Steps played, integer [batch]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clans(DrawnGame):
+    """Two clans of two: help your partner, which is good for all in peace, and a raid in a feud.
+
+    Agents 0 and 1 are one clan, 2 and 3 the other. In each step everybody sees the season, peace or feud, and
+    helps its partner or rests; helping costs `cost`. In peace the partner gains `benefit`. In a feud it gains
+    `spoils`, which an agent of the other clan loses: agent 0 raids 2, agent 1 raids 3, and the other way
+    round. The next step's season is drawn anew. Agents share within their clan only.
+
+    Helping is right in peace (benefit - cost for the group) and wrong in a feud (-cost), and selfish agents
+    never help. What sharing does follows from two numbers of the matrix T. What agent i does changes the
+    reward that it sees, in peace, by `benefit` T_ji - `cost` T_ii, j being its partner, and in a feud by
+    `spoils` T_ji - `cost` T_ii, whatever the others do: the other clan's losses reach no row that agent i
+    sees. So it helps in peace if T_ji / T_ii is above cost / benefit, and raids if it is above cost / spoils.
+    With spoils above benefit no static matrix makes anybody help who does not raid, too. Of the best welfare,
+    4 (1 - feud_chance) (benefit - cost) a step, static sharing reaches `best_static_welfare`; sharing that
+    depends on the season reaches all, by half the reward in peace and nothing in a feud. So would a static
+    matrix if clans could share with each other: equal shares of everything make every agent want what the
+    group wants, whatever the season.
+
+    An observation is the season's number.
+
+    Raises:
+        ValueError: helping costs nothing, a gain is negative, the chance is none, or there is no step.
+
+    Source:
+        Made for this toolkit, after what Choi and Bowles (Science 318, 2007) call parochial altruism.
+
+    >>> game = Clans()
+    >>> feud = ClansState(season=torch.tensor([FEUD]), time=torch.tensor([0]))
+    >>> game.step(feud, torch.tensor([[HELP, REST, REST, REST]]), torch.Generator())[1]
+    tensor([[-1.,  5., -5.,  0.]])
+    >>> game.best_welfare, game.best_static_welfare
+    (4.0, 2.0)
+    """
+
+    cost: float = 1.0
+    """What helping costs; above 0."""
+    benefit: float = 3.0
+    """What the partner gains in peace; 0 or more."""
+    spoils: float = 5.0
+    """What the partner gains, and the one who is raided loses, in a feud; 0 or more."""
+    feud_chance: float = 0.5
+    """The probability that a step is one of feud; from 0 to 1."""
+    horizon: int = 1
+    """Steps of an episode; at least 1."""
+
+    def __post_init__(self) -> None:
+        require(self.cost > 0, f"Helping costs something: cost must be above 0, not {self.cost}.")
+        for name in ("benefit", "spoils"):
+            value = getattr(self, name)
+            require(value >= 0, f"{name} must be 0 or more, not {value}.")
+        require(0 <= self.feud_chance <= 1, f"feud_chance must be from 0 to 1, but it is {self.feud_chance}.")
+        require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
+
+    @property
+    def num_agents(self) -> int:
+        """Four."""
+        return AGENTS
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Helping and resting."""
+        return NAMES
+
+    @property
+    def observation_space(self) -> spaces.Discrete:
+        """The season."""
+        return spaces.Discrete(len(SEASONS))
+
+    @property
+    def neighbours(self) -> Tensor:
+        """One's clan."""
+        clan = torch.arange(AGENTS) // CLAN
+        return clan[:, None] == clan
+
+    @property
+    def symmetric(self) -> bool:
+        """Partners may change places, and so may the clans."""
+        return True
+
+    @property
+    def best_welfare(self) -> float:
+        """Everybody helps in peace, if that pays, and rests in a feud."""
+        return self._in_peace(max(0.0, self.benefit - self.cost))
+
+    @property
+    def defection_welfare(self) -> float:
+        """Nobody ever helps."""
+        return 0.0
+
+    @property
+    def best_static_welfare(self) -> float:
+        """The most that agents earn who follow what one sharing matrix makes them want, season by season.
+
+        Either all rest; or all help, and raid as well if the spoils are no less than the benefit (at equal
+        ones both begin at the same share). Ties, where an agent does not care, are left out.
+        """
+        if self.spoils < self.benefit:
+            return self.best_welfare
+        raids = self.horizon * AGENTS * self.feud_chance * self.cost
+        return max(0.0, self._in_peace(self.benefit - self.cost) - raids)
+
+    @property
+    def start_draws(self) -> int:
+        """The first season."""
+        return 1
+
+    @property
+    def step_draws(self) -> int:
+        """The next season."""
+        return 1
+
+    def begin(self, draws: Tensor) -> ClansState:
+        """In either season."""
+        time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
+        return ClansState(self._season(draws), time)
+
+    def advance(self, state: ClansState, actions: Tensor, draws: Tensor) -> tuple[ClansState, Tensor, Tensor]:
+        """Help, gain and lose; see `DrawnGame.advance`."""
+        helps = (actions == HELP).float()
+        feud = (state.season == FEUD)[:, None]
+        given, taken = helps.unflatten(1, (CLAN, CLAN)), helps.roll(CLAN, 1)
+        helped = given.flip(2).flatten(1)
+        gains = torch.where(feud, self.spoils * (helped - taken), self.benefit * helped)
+        after = ClansState(self._season(draws), state.time + 1)
+        return after, gains - self.cost * helps, after.time >= self.horizon
+
+    def observe(self, state: ClansState) -> Tensor:
+        """The season, integer [batch, agent]."""
+        return state.season[:, None].expand(-1, AGENTS)
+
+    def cooperates(self, state: ClansState, actions: Tensor) -> Tensor:
+        """Helping in peace and resting in a feud cooperates: boolean [batch, agent]."""
+        return (actions == HELP) == (state.season == PEACE)[:, None]
+
+    def scripted(self, state: ClansState, cooperative: Tensor) -> Tensor:
+        """Cooperators help in peace; otherwise, as defectors always, they rest.
+
+        Args:
+            state: a state of this game.
+            cooperative: who cooperates, boolean [batch, agent].
+
+        Returns:
+            actions, integer [batch, agent].
+        """
+        return torch.where(cooperative & (state.season == PEACE)[:, None], HELP, REST)
+
+    def render(self, state: ClansState, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        """Draw what helping does in each season, with the season it is marked."""
+        season, steps = int(state.season[index]), int(state.time[index])
+        rows = [
+            ["who helps", *SEASONS],
+            ["oneself", f"{-self.cost:g}", f"{-self.cost:g}"],
+            ["the partner", f"{self.benefit:g}", f"{self.spoils:g}"],
+            ["a rival", "0", f"{-self.spoils:g}"],
+        ]
+        marked = {(row, season + 1) for row in range(len(rows))}
+        return draw_table(f"step {steps}: {SEASONS[season]}", rows, marked, scale=scale)
+
+    def _season(self, draws: Tensor) -> Tensor:
+        return torch.where(draws[:, 0] < self.feud_chance, FEUD, PEACE)
+
+    def _in_peace(self, each: float) -> float:
+        """What an episode is worth on average, if a step of peace is worth this to each agent."""
+        return self.horizon * AGENTS * (1 - self.feud_chance) * each

@@ -1,0 +1,302 @@
+"""Traffic on a network: the more take a road, the longer it takes; selfish routes against the best ones."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from games.core import require
+from games.matrix._matrix import MatrixGame, require_finite
+
+TOLERANCE = 1e-9
+"""Routes whose costs differ by less than this share of them count as equally long: it is rounding."""
+
+MOST_AGENTS = 10
+MOST_WAYS = 20_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """The routes from one place to another, over roads that cost fixed + slope * load each.
+
+    Raises:
+        ValueError: there are fewer than two routes, a route has no road or an unknown one, or a road's
+            numbers are missing, negative or not finite.
+
+    >>> network = Network(routes=((0,), (1,)), fixed=(1, 0), slope=(0, 0.25))
+    >>> network.route_costs(np.array([1, 3]))
+    array([1.  , 0.75])
+    """
+
+    routes: tuple[tuple[int, ...], ...]
+    """The roads that each route takes, two routes or more; roads are numbered from 0."""
+    fixed: tuple[float, ...]
+    """What each road costs when empty, in units of time; 0 or more."""
+    slope: tuple[float, ...]
+    """What each driver on a road adds to its cost, in units of time; 0 or more."""
+
+    def __post_init__(self) -> None:
+        """Check that routes and roads fit."""
+        roads = len(self.fixed)
+        require(
+            len(self.slope) == roads,
+            f"Every road needs a fixed cost and a slope; there are {roads} and {len(self.slope)}.",
+        )
+        for name, numbers in (("fixed", self.fixed), ("slope", self.slope)):
+            require_finite(**{f"{name}[{road}]": number for road, number in enumerate(numbers)})
+            require(min(numbers, default=0) >= 0, f"Costs grow from 0 or more: no {name} may be negative.")
+        require(len(self.routes) >= 2, f"A network needs at least 2 routes; there are {len(self.routes)}.")
+        for number, route in enumerate(self.routes):
+            known = set(route) <= set(range(roads)) and len(set(route)) == len(route) > 0
+            require(
+                known,
+                f"A route takes some of the roads 0 to {roads - 1}, each once; route {number} is {route}.",
+            )
+
+    def route_costs(self, loads: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What each route takes.
+
+        Args:
+            loads: drivers on each route, [..., route].
+
+        Returns:
+            [..., route], in units of time.
+        """
+        empty: NDArray[np.float64] = self._takes() @ np.array(self.fixed, dtype=np.float64)
+        return empty + loads @ self._shared()
+
+    def detours(self) -> NDArray[np.float64]:
+        """What a driver who comes over from another route adds to a route's cost: [from, to]."""
+        shared = self._shared()
+        return shared.diagonal() - shared
+
+    def _takes(self) -> NDArray[np.float64]:
+        """1 where a route takes a road, [route, road]."""
+        roads = range(len(self.fixed))
+        return np.array([[float(road in route) for road in roads] for route in self.routes])
+
+    def _shared(self) -> NDArray[np.float64]:
+        """What a driver on one route adds to another's cost, on the roads they share: [route, route]."""
+        takes = self._takes()
+        shared: NDArray[np.float64] = (takes * np.array(self.slope, dtype=np.float64)) @ takes.T
+        return shared
+
+
+class Traffic(NamedTuple):
+    """How drivers spread over a network's routes, and what that costs them."""
+
+    loads: tuple[int, ...]
+    """Drivers on each route."""
+    mean_cost: float
+    """The cost of the mean driver, in units of time."""
+
+
+def social_optimum(network: Network, drivers: int) -> Traffic:
+    """Find the loads whose total cost is least, by trying all; the first of several.
+
+    Args:
+        network: the routes, open to every driver.
+        drivers: how many there are, each on one route; 1 or more.
+
+    Raises:
+        ValueError: nobody drives, or there are too many ways to spread them.
+
+    >>> social_optimum(Braess().network, drivers=4)
+    Traffic(loads=(2, 2, 0), mean_cost=65.0)
+    """
+
+    def cheapest(loads: NDArray[np.int64]) -> Traffic:
+        means = (loads * network.route_costs(loads)).sum(-1) / drivers
+        best = int(means.argmin())
+        return Traffic(tuple(loads[best].tolist()), float(means[best]))
+
+    return min(map(cheapest, _ways(network, drivers)), key=lambda traffic: traffic.mean_cost)
+
+
+def equilibria(network: Network, drivers: int) -> tuple[Traffic, ...]:
+    """Find all pure equilibria, by trying all loads: nobody is faster on another route, having moved there.
+
+    There is always one.
+
+    Args:
+        network: the routes, open to every driver.
+        drivers: how many there are, each on one route; 1 or more.
+
+    Raises:
+        ValueError: as for `social_optimum`.
+
+    Source:
+        Rosenthal, A class of games possessing pure-strategy Nash equilibria, International Journal of Game
+        Theory 2, 1973.
+
+    >>> equilibria(Braess().network, drivers=4)
+    (Traffic(loads=(0, 0, 4), mean_cost=80.0),)
+    """
+    detours = network.detours()
+    found = []
+    for loads in _ways(network, drivers):
+        costs = network.route_costs(loads)
+        gains = costs[:, :, None] - costs[:, None, :] - detours
+        stays = (loads == 0)[:, :, None] | (gains <= TOLERANCE * costs.max())
+        for stable in np.flatnonzero(stays.all((1, 2))):
+            mean = float(loads[stable] @ costs[stable]) / drivers
+            found.append(Traffic(tuple(loads[stable].tolist()), mean))
+    return tuple(found)
+
+
+def worst_equilibrium(network: Network, drivers: int) -> Traffic:
+    """Find the pure equilibrium that costs most; see `equilibria`.
+
+    >>> worst_equilibrium(Pigou().network, drivers=4)
+    Traffic(loads=(0, 4), mean_cost=1.0)
+    """
+    return max(equilibria(network, drivers), key=lambda traffic: traffic.mean_cost)
+
+
+def price_of_anarchy(network: Network, drivers: int) -> float:
+    """The worst pure equilibrium's cost over the optimum's: at most 5/2 with these costs.
+
+    Args:
+        network: the routes, open to every driver.
+        drivers: how many there are, each on one route; 1 or more.
+
+    Raises:
+        ValueError: as for `social_optimum`, or where driving costs nothing.
+
+    Source:
+        Koutsoupias and Papadimitriou, Worst-case equilibria, STACS 1999; the bound: Christodoulou and
+        Koutsoupias, The price of anarchy of finite congestion games, STOC 2005.
+
+    >>> round(price_of_anarchy(Pigou().network, drivers=4), 12)
+    1.333333333333
+    """
+    optimum = social_optimum(network, drivers).mean_cost
+    require(optimum > 0, "There is no price of anarchy where the best routes cost nothing.")
+    return worst_equilibrium(network, drivers).mean_cost / optimum
+
+
+@dataclass(frozen=True, kw_only=True)
+class CongestionGame(MatrixGame):
+    """A few drivers, each choosing a route at once; a reward is minus the time the route takes."""
+
+    agents: int = 4
+    """How many drivers there are, from 2 to 10: the payoff table has a row for each way they can choose."""
+
+    def __post_init__(self) -> None:
+        """Check the number of drivers, and the network."""
+        require(
+            isinstance(self.agents, int) and 2 <= self.agents <= MOST_AGENTS,
+            f"agents must be a whole number between 2 and {MOST_AGENTS}, as the payoff table has "
+            f"routes^agents rows; it is {self.agents}. (A network's loads can be studied with many more.)",
+        )
+        _ = self.network  # which checks its own numbers
+
+    @property
+    @abc.abstractmethod
+    def network(self) -> Network:
+        """The roads and routes."""
+
+    @property
+    def cooperative(self) -> bool:
+        """No: which route spares the others depends on where they drive."""
+        return False
+
+    def build_payoffs(self) -> NDArray[np.float64]:
+        """Compute minus each driver's time in every profile of routes: [R, ..., R, agent]."""
+        routes = len(self.network.routes)
+        chosen = np.moveaxis(np.indices((routes,) * self.agents), 0, -1)
+        loads = (chosen[..., None] == np.arange(routes)).sum(-2)
+        return -np.take_along_axis(self.network.route_costs(loads), chosen, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Braess(CongestionGame):
+    """Braess's paradox: two symmetric routes, and a shortcut that makes everybody slower once it opens.
+
+    Each route has one narrow road, slope * drivers, and one wide road, fixed; the shortcut joins the two
+    narrow roads and costs nothing. Four drivers take 65 each without it, and 80 with it.
+
+    Source:
+        Braess, Ueber ein Paradoxon aus der Verkehrsplanung, Unternehmensforschung 12, 1968. The numbers are
+        those of the common textbook example, which has 4000 cars and a slope of 0.01.
+
+    >>> Braess().payoffs()[2, 2, 2, 2]
+    tensor([-80., -80., -80., -80.], dtype=torch.float64)
+    """
+
+    shortcut: bool = True
+    """Whether the shortcut is open."""
+    slope: float = 10
+    """What each driver adds to a narrow road's cost, in units of time; 0 or more."""
+    fixed: float = 45
+    """What a wide road costs, in units of time; 0 or more."""
+
+    @property
+    def network(self) -> Network:
+        """Roads: upper narrow, upper wide, lower wide, lower narrow, shortcut."""
+        return Network(
+            routes=((0, 1), (2, 3), (0, 4, 3))[: 2 + self.shortcut],
+            fixed=(0, self.fixed, self.fixed, 0, 0),
+            slope=(self.slope, 0, 0, self.slope, 0),
+        )
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The routes' names."""
+        return ("upper", "lower", "shortcut")[: 2 + self.shortcut]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pigou(CongestionGame):
+    """Pigou's two roads: a wide one that takes 1, and a narrow one that takes the share of drivers on it.
+
+    Everybody may take the narrow road, and then gains nothing by it; half of them should.
+
+    Source:
+        Pigou, The Economics of Welfare, 1920; as in Roughgarden and Tardos, How bad is selfish routing?,
+        Journal of the ACM 49(2), 2002.
+
+    >>> Pigou(agents=2).payoffs()[1]
+    tensor([[-0.5000, -1.0000],
+            [-1.0000, -1.0000]], dtype=torch.float64)
+    """
+
+    @property
+    def network(self) -> Network:
+        """The wide road, the narrow road."""
+        return Network(routes=((0,), (1,)), fixed=(1, 0), slope=(0, 1 / self.agents))
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The roads' names."""
+        return ("wide", "narrow")
+
+
+def _ways(network: Network, drivers: int) -> Iterator[NDArray[np.int64]]:
+    """Every way to spread drivers over the routes, in blocks [way, route]."""
+    routes = len(network.routes)
+    require(drivers >= 1, f"Somebody must drive; there are {drivers} drivers.")
+    ways = math.comb(drivers + routes - 1, routes - 1)
+    require(
+        ways <= MOST_WAYS,
+        f"Loads are found by trying all, of which there may be {MOST_WAYS}; {drivers} drivers on {routes} "
+        f"routes have {ways}.",
+    )
+    return _spread(drivers, routes)
+
+
+def _spread(drivers: int, routes: int) -> Iterator[NDArray[np.int64]]:
+    """Blocks vary in the last two routes."""
+    if routes == 2:
+        first = np.arange(drivers + 1)
+        yield np.stack((first, drivers - first), -1)
+        return
+    for load in range(drivers + 1):
+        for rest in _spread(drivers - load, routes - 1):
+            yield np.column_stack((np.full(len(rest), load), rest))

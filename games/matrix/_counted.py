@@ -1,0 +1,226 @@
+"""Games of two actions whose payoffs depend on one's own action and on how many others cooperate."""
+
+from __future__ import annotations
+
+import abc
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from games.core import constant, kept, require
+from games.matrix._matrix import MatrixGame, MatrixState, require_finite
+
+MOST_AGENTS = 10_000
+MOST_IN_A_TABLE = 16
+"""Up to so many agents the payoffs of all 2^N profiles can be laid out."""
+TOLERANCE = 1e-12
+"""Payoffs that miss a straight line by up to this share of the largest one lie on it: it is rounding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountedFamily(MatrixGame):
+    """A symmetric game of two actions that needs N payoffs per own action rather than a table of 2^N rows.
+
+    So a thousand agents play, sampled and with exact values. Where payoffs are linear in the number of
+    cooperators, as in public goods, exact values take O(N) operations, and else O(N^2), by the distribution
+    of the number of others who cooperate (`others_cooperating`).
+    """
+
+    agents: int = 3
+    """How many agents play, from 2 to 10 000; all profiles can be laid out, as theory needs, up to 16."""
+
+    def __post_init__(self) -> None:
+        """Check the number of agents, and that every other number is finite."""
+        require(
+            isinstance(self.agents, int) and 2 <= self.agents <= MOST_AGENTS,
+            f"agents must be a whole number between 2 and {MOST_AGENTS}; it is {self.agents}.",
+        )
+        require_finite(**vars(self))
+
+    @abc.abstractmethod
+    def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What a cooperator and a defector get, by how many of the other agents cooperate, 0 to N - 1."""
+
+    @property
+    def num_agents(self) -> int:
+        """How many agents play."""
+        return self.agents
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """Cooperate or defect."""
+        return spaces.Discrete(2)
+
+    @property
+    def symmetric(self) -> bool:
+        """Every agent plays the same part."""
+        return True
+
+    @property
+    def best_welfare(self) -> float:
+        """The greatest total over numbers of cooperators."""
+        return float(welfare_by_count(self).max())
+
+    @property
+    def defection_welfare(self) -> float:
+        """The total when everybody defects."""
+        return float(welfare_by_count(self)[0])
+
+    def build_payoffs(self) -> NDArray[np.float64]:
+        """Lay out every profile's payoffs: [2, ..., 2, agent].
+
+        Raises:
+            ValueError: there are too many agents.
+        """
+        require(
+            self.agents <= MOST_IN_A_TABLE,
+            f"A table of all profiles is laid out for {MOST_IN_A_TABLE} agents at most, as it has 2^agents "
+            f"rows; {type(self).__name__} has {self.agents} agents here.",
+        )
+        actions = np.moveaxis(np.indices((2,) * self.agents), 0, -1)
+        return self.payoffs_of(actions)
+
+    def payoffs_of(self, profile: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Each agent's payoff in joint actions, both [..., agent]."""
+        cooperates = profile == 0
+        others = cooperates.sum(-1, keepdims=True) - cooperates
+        found: NDArray[np.float64] = count_array(self)[profile, others]
+        return found
+
+    def values(self, policies: Tensor) -> Tensor:
+        """Each agent's expected reward.
+
+        Args:
+            policies: probabilities [..., agent, 1, action].
+
+        Returns:
+            [..., agent].
+        """
+        return (policies.squeeze(-2) * self.action_values(policies)).sum(-1)
+
+    def action_values(self, policies: Tensor) -> Tensor:
+        """What each action of each agent is worth when the others keep to their policies.
+
+        Args:
+            policies: probabilities [..., agent, 1, action].
+
+        Returns:
+            [..., agent, action].
+        """
+        cooperate = policies[..., 0, 0]
+        line = straight_line(self)
+        if line is None:
+            table = count_tensor(self, policies.dtype, policies.device)
+            return others_cooperating(cooperate) @ table.mT
+        others = cooperate.sum(-1, keepdim=True) - cooperate
+        return torch.stack([start + slope * others for start, slope in line], -1)
+
+    def shared_values(self, own: Tensor, others: Tensor, sharing: Tensor) -> Tensor | None:
+        """What each learner sees of everybody's values, by a sharing matrix, as a function of its own policy.
+
+        Learner i takes the policies to be own[i] and others[j], j not i. Values are linear in own[i], and
+        with payoffs linear in the number of cooperators agent i moves every other value alike, so that no
+        value of each agent in the eyes of each learner is laid out: O(N^2) operations, for the matrix.
+
+        Args:
+            own: probabilities [..., agent, 1, action].
+            others: of the same shape.
+            sharing: [..., giver, receiver].
+
+        Returns:
+            [..., learner]; None where payoffs are not linear.
+        """
+        line = straight_line(self)
+        if line is None:
+            return None
+        slopes = torch.tensor([slope for _, slope in line], dtype=own.dtype, device=own.device)
+        action_values = self.action_values(others)
+        before = (others.squeeze(-2) * action_values).sum(-1)
+        after = (own.squeeze(-2) * action_values).sum(-1)
+        moved = own[..., 0, 0] - others[..., 0, 0]
+        response = (others.squeeze(-2) * slopes).sum(-1)  # of a value, to one more cooperator
+        received = sharing.mT @ torch.stack((before, response), -1)
+        kept_share = sharing.diagonal(dim1=-2, dim2=-1)
+        theirs = received - kept_share.unsqueeze(-1) * torch.stack((before, response), -1)
+        return theirs[..., 0] + moved * theirs[..., 1] + kept_share * after
+
+    def step(
+        self, state: MatrixState, actions: Tensor, generator: torch.Generator
+    ) -> tuple[MatrixState, Tensor, Tensor]:
+        """Play once: rewards are looked up by how many others cooperate (torch's default float type)."""
+        table = count_tensor(self, torch.get_default_dtype(), actions.device)
+        cooperates = (actions == 0).long()
+        others = cooperates.sum(-1, keepdim=True) - cooperates
+        time = state.time + 1
+        return MatrixState(time, actions), table[actions, others], time >= self.horizon
+
+
+def others_cooperating(cooperate: Tensor) -> Tensor:
+    """Distribution of the number of other agents who cooperate, for each agent.
+
+    The Poisson binomial distribution, by the discrete Fourier transform of its generating function; each
+    agent's own factor is left out by products from both sides rather than by division, which is stable.
+
+    Args:
+        cooperate: each agent's probability to cooperate, independent of the others', [..., agent].
+
+    Returns:
+        Probabilities [..., agent, number from 0 to N - 1], differentiable; O(N^2) numbers and operations.
+
+    Source:
+        Fernandez and Williams, Closed-form expression for the Poisson-binomial probability density function,
+        IEEE Transactions on Aerospace and Electronic Systems 46(2), 2010.
+
+    >>> others_cooperating(torch.tensor([0.25, 0.5, 1.0]))[2]  # of the first two: none, one, both
+    tensor([0.3750, 0.5000, 0.1250])
+    """
+    agents = cooperate.shape[-1]
+    turns = torch.arange(agents, dtype=cooperate.dtype, device=cooperate.device) / agents
+    roots = torch.polar(torch.ones_like(turns), -2 * math.pi * turns)
+    factors = 1 + cooperate.unsqueeze(-1) * (roots - 1)  # [..., agent, frequency]
+    one = torch.ones_like(factors[..., :1, :])
+    before = torch.cat((one, factors[..., :-1, :]), -2).cumprod(-2)
+    after = torch.cat((one, factors[..., 1:, :].flip(-2)), -2).cumprod(-2).flip(-2)
+    distribution: Tensor = torch.fft.ifft(before * after).real
+    return distribution
+
+
+@kept
+def count_array(game: CountedFamily) -> NDArray[np.float64]:
+    """Payoffs by own action and number of other cooperators, float64 [2, N], read-only."""
+    payoffs = np.stack(game.counted_payoffs(np.arange(game.agents))).astype(np.float64)
+    payoffs.setflags(write=False)
+    return payoffs
+
+
+@kept
+def count_tensor(game: CountedFamily, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`count_array` as a tensor, kept per type and device: do not change it."""
+    return constant(count_array(game).copy(), dtype, device)
+
+
+@kept
+def straight_line(game: CountedFamily) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """Payoffs as start + slope * others, of a cooperator and of a defector; None where they are no lines."""
+    payoffs, others = count_array(game), np.arange(game.agents)
+    starts, slopes = payoffs[:, 0], (payoffs[:, -1] - payoffs[:, 0]) / (game.agents - 1)
+    misses = np.abs(starts[:, None] + slopes[:, None] * others - payoffs).max()
+    if misses > TOLERANCE * np.abs(payoffs).max():
+        return None
+    cooperator, defector = zip(starts.tolist(), slopes.tolist(), strict=True)
+    return cooperator, defector
+
+
+def welfare_by_count(game: CountedFamily) -> NDArray[np.float64]:
+    """The total when so many of all agents cooperate, [0..N]."""
+    cooperator, defector = count_array(game)
+    total = np.arange(game.agents + 1)
+    welfare: NDArray[np.float64] = total * np.append(0.0, cooperator) + (game.agents - total) * np.append(
+        defector, 0.0
+    )
+    return welfare

@@ -1,0 +1,331 @@
+"""Escape Room: somebody has to pull the lever, at a cost, so that others can leave by the door.
+
+How a frame of Escape Room looks: three rooms side by side, the door in the wall of the last one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from games.core import Game, constant, kept, require, uniform
+from games.render import AGENTS, INK, Pen
+
+WIDTH, HEIGHT = 150, 180  # of one room
+TITLE, PROP = 26, 52  # heights of the room's name and of the lever or the door
+FLOOR, OPEN, SHUT = "#F2F2F2", "#FFFFFF", "#8C6D46"
+
+
+def draw_places(
+    names: Sequence[str], places: Sequence[int], *, door_open: bool, scale: float = 1.0
+) -> np.ndarray:
+    """Draw who stands where.
+
+    Args:
+        names: the rooms' names; the lever is in the first, the door in the last.
+        places: each agent's room, an index into `names`.
+        door_open: whether the door is drawn open; the lever is then down.
+        scale: how many times as large as usual.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    >>> draw_places(("lever", "start", "door"), [0, 2], door_open=True).shape
+    (180, 450, 3)
+    """
+    pen = Pen(WIDTH * len(names), HEIGHT, scale=scale)
+    for room, name in enumerate(names):
+        left = room * WIDTH
+        pen.rectangle((left + 3, 3, left + WIDTH - 4, HEIGHT - 4), fill=FLOOR, line=2)
+        pen.text((left + WIDTH / 2, TITLE / 2 + 5), name, size=16)
+        agents = [agent for agent, place in enumerate(places) if place == room]
+        _discs(pen, left, agents)
+    _lever(pen, WIDTH / 2, down=door_open)
+    _door(pen, (len(names) - 0.5) * WIDTH, door_open=door_open)
+    return pen.picture()
+
+
+def _lever(pen: Pen, middle: float, *, down: bool) -> None:
+    """A pivot and a handle that leans to the left (up) or the right (pulled)."""
+    pivot = (middle, TITLE + PROP - 8)
+    handle = (middle + (26 if down else -26), pivot[1] - 24)
+    pen.line((pivot, handle), line=5)
+    pen.circle(handle, 6, fill=SHUT, line=2)
+    pen.rectangle((middle - 16, pivot[1] - 4, middle + 16, pivot[1] + 6), fill=INK)
+
+
+def _door(pen: Pen, middle: float, *, door_open: bool) -> None:
+    """A doorway; shut it is filled by the leaf, open the leaf stands beside it."""
+    left, top, right, bottom = middle - 15, TITLE + 4, middle + 15, TITLE + PROP
+    pen.rectangle((left, top, right, bottom), fill=OPEN if door_open else SHUT, line=3)
+    if door_open:
+        leaf = ((left, top), (left - 16, top + 6), (left - 16, bottom + 6), (left, bottom))
+        pen.polygon(leaf, fill=SHUT, outline=INK, line=2)
+    else:
+        pen.circle((right - 8, (top + bottom) / 2 + 2), 3, fill=INK)
+
+
+def _discs(pen: Pen, left: float, agents: Sequence[int]) -> None:
+    """Numbered discs in the smallest square grid that holds them, below the lever or the door."""
+    if not agents:
+        return
+    columns = math.ceil(math.sqrt(len(agents)))
+    top, room = TITLE + PROP + 10, WIDTH - 20
+    cell = min(room / columns, (HEIGHT - 8 - top) / math.ceil(len(agents) / columns), 44)
+    inset = (WIDTH - cell * columns) / 2
+    for k, agent in enumerate(agents):
+        row, column = divmod(k, columns)
+        center = (left + inset + (column + 0.5) * cell, top + (row + 0.5) * cell)
+        color, ink = AGENTS[agent % len(AGENTS)]
+        pen.circle(center, 0.45 * cell, fill=color, line=2)
+        pen.text(center, str(agent), size=0.45 * cell, color=ink)
+
+
+PLACES = ("lever", "start", "door")
+"""The rooms, in order; an action is the room to go to, so actions carry the same numbers."""
+
+LEVER, START, DOOR = range(len(PLACES))
+ESCAPE_REWARD, MOVE_REWARD = 10.0, -1.0
+
+
+class EscapeRoomState(NamedTuple):
+    """Where everybody stands, and what was given."""
+
+    places: Tensor
+    """Index into `PLACES`, integer [batch, agent]; after a step it is what each agent chose."""
+    given: Tensor
+    """The sum of all gifts so far in this episode, float32 [batch, giver, receiver], in reward units."""
+    time: Tensor
+    """Steps played, integer [batch]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EscapeRoom(Game):
+    """Escape Room ER(N, M): the door opens in a step iff at least M of N agents choose the lever in it.
+
+    Each agent chooses a place, all at the same time. An agent that chooses the door while it is open gets
+    +10 and the episode ends; otherwise staying costs nothing and moving gives -1. Whoever pulls the lever
+    pays for the others' escape, so selfish learners stay near 0 or below.
+
+    An observation is a vector: one's own place (one-hot, 3), the places of the others in increasing index
+    (one-hot each, 3(N-1)), and, with `observe_gifts`, what one has given so far to each of them (N-1), as
+    `give` was told.
+
+    Raises:
+        ValueError: there are fewer than two agents, no lever to pull, or nobody left to go to the door.
+
+    Source:
+        Yang et al., Learning to Incentivize Other Learning Agents, arXiv 2006.06051.
+
+    >>> game = EscapeRoom(agents=2, levers=1)
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> state = game.reset(batch=1, generator=generator)
+    >>> state, rewards, done = game.step(state, torch.tensor([[0, 2]]), generator)
+    >>> rewards, done
+    (tensor([[-1., 10.]]), tensor([True]))
+    """
+
+    agents: int = 2
+    """How many agents play, N; at least 2."""
+    levers: int = 1
+    """How many agents must choose the lever in the same step to open the door, M; from 1 to N - 1."""
+    horizon: int = 5
+    """The most steps of an episode; at least 1."""
+    random_start: bool = False
+    """Whether each agent's first place is drawn uniformly, rather than being the start."""
+    observe_gifts: bool = True
+    """Whether an observation ends with what the agent has given so far to each other agent."""
+
+    def __post_init__(self) -> None:
+        require(self.agents >= 2, f"Escape Room needs at least 2 agents; agents is {self.agents}.")
+        require(self.levers >= 1, f"The lever needs at least 1 agent; levers is {self.levers}.")
+        require(
+            self.levers < self.agents,
+            f"Somebody must be free to go to the door: levers must be below agents = {self.agents}, "
+            f"but it is {self.levers}.",
+        )
+        require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
+
+    @property
+    def num_agents(self) -> int:
+        """How many agents play."""
+        return self.agents
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """The place to go to: 0 the lever, 1 the start, 2 the door."""
+        return spaces.Discrete(len(PLACES))
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The places' names."""
+        return PLACES
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """The vector described above; only what was given is unbounded."""
+        one_hots = len(PLACES) * self.agents
+        gifts = self.agents - 1 if self.observe_gifts else 0
+        low = np.array([0.0] * one_hots + [-np.inf] * gifts, dtype=np.float32)
+        high = np.array([1.0] * one_hots + [np.inf] * gifts, dtype=np.float32)
+        return spaces.Box(low, high, dtype=np.float32)
+
+    @property
+    def draws_by_rows(self) -> bool:
+        """It does."""
+        return True
+
+    @property
+    def pure(self) -> bool:
+        """It is."""
+        return True
+
+    @property
+    def symmetric(self) -> bool:
+        """Everybody has the same choices, for the same rewards."""
+        return True
+
+    @property
+    def best_welfare(self) -> float:
+        """Open the door in the first step: 10(N - M) less one for each agent who must walk to the lever.
+
+        With random starts this is the expectation over them: those who start at the lever need not walk.
+        """
+        walkers = float(self.levers)
+        if self.random_start:
+            walkers = sum(
+                math.comb(self.agents, there) * 2 ** (self.agents - there) * (self.levers - there)
+                for there in range(self.levers)
+            ) / float(3**self.agents)
+        return ESCAPE_REWARD * (self.agents - self.levers) + MOVE_REWARD * walkers
+
+    @property
+    def defection_welfare(self) -> float:
+        """Nobody ever chooses the lever, nor moves without need: 0.
+
+        With random starts those who start at the lever step off it once: -N/3 in expectation.
+        """
+        return MOVE_REWARD * self.agents / len(PLACES) if self.random_start else 0.0
+
+    def reset(self, batch: int, generator: torch.Generator) -> EscapeRoomState:
+        """Start `batch` copies, everybody at the start or, with `random_start`, anywhere."""
+        device = generator.device
+        shape = (batch, self.agents)
+        if self.random_start:
+            places = (len(PLACES) * uniform(shape, generator)).long()
+        else:
+            places = torch.full(shape, START, device=device)
+        given = torch.zeros(*shape, self.agents, dtype=torch.float32, device=device)
+        return EscapeRoomState(places, given, torch.zeros(batch, dtype=torch.int64, device=device))
+
+    def observe(self, state: EscapeRoomState) -> Tensor:
+        """What each agent sees: float32 [batch, agent, feature], in the order of the class's description."""
+        device, batch = state.places.device, len(state.places)
+        order, places = _order(self.agents, device), _one_hot(device)
+        shown = state.places.gather(1, order.expand(batch, -1)).flatten()
+        seen = places.index_select(0, shown).view(batch, self.agents, -1)
+        if not self.observe_gifts:
+            return seen
+        pairs = _others(self.agents, device).expand(batch, -1)
+        given = state.given.flatten(1).gather(1, pairs).view(batch, self.agents, -1)
+        return torch.cat((seen, given), -1)
+
+    def step(
+        self, state: EscapeRoomState, actions: Tensor, generator: torch.Generator
+    ) -> tuple[EscapeRoomState, Tensor, Tensor]:
+        """Send every agent to the place it chose; see `Game.step` for the shapes. Nothing is drawn."""
+        after = EscapeRoomState(actions.to(state.places), state.given, state.time + 1)
+        escapes = self._enough(actions)[:, None] & (actions == DOOR)
+        stays = (actions == state.places).to(torch.get_default_dtype())
+        rewards = (stays + MOVE_REWARD).masked_fill(escapes, ESCAPE_REWARD)
+        return after, rewards, escapes.any(-1) | (after.time >= self.horizon)
+
+    def door_open(self, state: EscapeRoomState) -> Tensor:
+        """Whether the door was open in the last step: boolean [batch]; closed before the first."""
+        return self._enough(state.places) & (state.time > 0)
+
+    def ended(self, state: EscapeRoomState) -> Tensor:
+        """Which copies ended because somebody left by the open door: boolean [batch]."""
+        return self.door_open(state) & (state.places == DOOR).any(-1)
+
+    def cooperates(self, state: EscapeRoomState, actions: Tensor) -> Tensor:
+        """Choosing the lever cooperates: boolean [batch, agent]."""
+        return actions == LEVER
+
+    def scripted(self, state: EscapeRoomState, cooperative: Tensor) -> Tensor:
+        """Open the door with as few as it takes, or wait.
+
+        The first `levers` of those that cooperate go to the lever, the other cooperators to the door; who
+        defects goes to the door if enough cooperate to open it, and else stays, though off the lever.
+
+        Args:
+            state: a state of this game.
+            cooperative: who cooperates, boolean [batch, agent].
+
+        Returns:
+            actions, integer [batch, agent].
+        """
+        pulls = cooperative & (cooperative.cumsum(-1) <= self.levers)
+        opens = cooperative.sum(-1, keepdim=True) >= self.levers
+        waits = torch.where(state.places == LEVER, START, state.places)
+        leaves = torch.where(opens | cooperative, DOOR, waits)
+        return torch.where(pulls, LEVER, leaves)
+
+    def give(self, state: EscapeRoomState, gifts: Tensor) -> EscapeRoomState:
+        """Add the last step's gifts to what was given so far.
+
+        Observations are data: no gradient flows from them to the gifts.
+
+        Args:
+            state: as `step` gave it.
+            gifts: [batch, giver, receiver], in reward units; the diagonal is never observed.
+
+        Raises:
+            ValueError: the gifts do not have one entry for each giver and receiver of each copy.
+        """
+        expected = tuple(state.given.shape)
+        require(
+            tuple(gifts.shape) == expected,
+            f"Gifts must have the shape [batch, giver, receiver] = {expected}, not {tuple(gifts.shape)}.",
+        )
+        return state._replace(given=state.given + gifts.detach().to(state.given))
+
+    def render(self, state: EscapeRoomState, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        """Draw copy `index`: a panel for each place, a numbered disc for each agent, the lever, the door."""
+        places, door_open = state.places[index].tolist(), bool(self.door_open(state)[index])
+        return draw_places(PLACES, places, door_open=door_open, scale=scale)
+
+    def _enough(self, places: Tensor) -> Tensor:
+        """Whether as many as it takes are at the lever: boolean [batch], of places [batch, agent]."""
+        return (places == LEVER).sum(-1) >= self.levers
+
+
+def _in_order(agents: int) -> list[list[int]]:
+    """Each agent, then the others in increasing order: [observer][agent]."""
+    return [[me, *(other for other in range(agents) if other != me)] for me in range(agents)]
+
+
+@kept
+def _order(agents: int, device: torch.device) -> Tensor:
+    """Whose place each observer sees, one observer after the other: integer [observer * agent]."""
+    return constant(_in_order(agents), torch.int64, device).flatten()
+
+
+@kept
+def _others(agents: int, device: torch.device) -> Tensor:
+    """The entries of a matrix [giver, receiver] beside its diagonal: integer [giver * (agents - 1)]."""
+    pairs = [[me * agents + other for other in others] for me, *others in _in_order(agents)]
+    return constant(pairs, torch.int64, device).flatten()
+
+
+@kept
+def _one_hot(device: torch.device) -> Tensor:
+    """A row for each place: float32 [place, place]."""
+    return constant(np.eye(len(PLACES)), torch.float32, device)

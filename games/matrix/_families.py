@@ -1,0 +1,260 @@
+"""Families of dilemmas for any number of agents: pairwise games on a graph, contributions to a common pot."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from games.core import require
+from games.matrix._counted import CountedFamily
+from games.matrix._matrix import MatrixGame, require_finite
+from games.matrix._two_agent import SymmetricTwoAgentGame
+
+MOST_AGENTS = 12
+
+PRISONERS_DILEMMA = SymmetricTwoAgentGame(reward=3, sucker=0, temptation=4, punishment=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family(MatrixGame):
+    """A two-action dilemma for any number of agents, each payoff computed from who cooperates."""
+
+    agents: int = 3
+    """How many agents play, from 2 to 12: the payoff table has 2^agents rows."""
+
+    def __post_init__(self) -> None:
+        """Check the number of agents, and that every other number is finite."""
+        require(
+            isinstance(self.agents, int) and 2 <= self.agents <= MOST_AGENTS,
+            f"agents must be a whole number between 2 and {MOST_AGENTS}, as the payoff table has 2^agents "
+            f"rows; it is {self.agents}.",
+        )
+        numbers = {name: value for name, value in vars(self).items() if not isinstance(value, MatrixGame)}
+        require_finite(**numbers)
+
+    @property
+    def num_agents(self) -> int:
+        """How many agents play."""
+        return self.agents
+
+    def build_payoffs(self) -> NDArray[np.float64]:
+        """Compute every profile's payoffs: [2, ..., 2, agent]."""
+        cooperates = 1 - np.indices((2,) * self.agents).astype(np.float64)
+        return np.moveaxis(self.profile_payoffs(cooperates), 0, -1).copy()
+
+    @abc.abstractmethod
+    def profile_payoffs(self, cooperates: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn who cooperates, 1 or 0 in [agent, *profile], into payoffs, [agent, *profile]."""
+
+
+class PairwiseFamily(Family):
+    """A family in which agent i gets the weighted sum of one two-agent game against each other agent."""
+
+    @property
+    @abc.abstractmethod
+    def pair_game(self) -> SymmetricTwoAgentGame:
+        """The game that every pair plays."""
+
+    @property
+    @abc.abstractmethod
+    def weights(self) -> NDArray[np.float64]:
+        """How much agent i's payoff against agent j counts for i: [agent, agent], zero on the diagonal."""
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The pair game's names."""
+        return self.pair_game.action_names
+
+    @property
+    def neighbours(self) -> Tensor:
+        """Everybody whom one plays with, in either direction, and oneself."""
+        plays = torch.tensor(self.weights > 0)
+        return plays | plays.T | torch.eye(self.agents, dtype=torch.bool)
+
+    def profile_payoffs(self, cooperates: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum w_ij X(a_i, a_j) over j, with X as a polynomial in who cooperates."""
+        game, defects = self.pair_game, 1 - cooperates
+        met_cooperators = np.tensordot(self.weights, cooperates, 1)
+        met_defectors = np.tensordot(self.weights, defects, 1)
+        cooperator = game.reward * met_cooperators + game.sucker * met_defectors
+        defector = game.temptation * met_cooperators + game.punishment * met_defectors
+        return cooperates * cooperator + defects * defector
+
+
+@dataclass(frozen=True, kw_only=True)
+class SymmetricalFamily(CountedFamily):
+    """Everybody plays everybody; payoffs are divided by the N - 1 opponents met.
+
+    Source: Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
+    """
+
+    c: float = 3
+    """What each cooperator gives the others to share, in the game's units; any finite number."""
+    d: float = 1
+    """What the alternative to mutual cooperation is worth, in the game's units; any finite number."""
+
+    @property
+    @abc.abstractmethod
+    def pair_game(self) -> SymmetricTwoAgentGame:
+        """The game that every pair plays."""
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The pair game's names."""
+        return self.pair_game.action_names
+
+    def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The mean over the opponents met."""
+        game, cooperators = self.pair_game, others / (self.agents - 1)
+        defectors = (self.agents - 1 - others) / (self.agents - 1)
+        return (
+            game.reward * cooperators + game.sucker * defectors,
+            game.temptation * cooperators + game.punishment * defectors,
+        )
+
+
+class SymmetricalPrisonersDilemma(SymmetricalFamily):
+    """A defector gets d + c n_C / (n - 1), a cooperator c (n_C - 1) / (n - 1).
+
+    n_C counts all cooperators of the n agents. Source: Willis et al., arXiv 2310.12928.
+
+    >>> SymmetricalPrisonersDilemma(agents=3).payoffs()[0, 0, 1]
+    tensor([1.5000, 1.5000, 4.0000], dtype=torch.float64)
+    """
+
+    @property
+    def pair_game(self) -> SymmetricTwoAgentGame:
+        """(R, S, T, P) = (c, 0, c + d, d)."""
+        return SymmetricTwoAgentGame(reward=self.c, sucker=0, temptation=self.c + self.d, punishment=self.d)
+
+
+class SymmetricalChicken(SymmetricalFamily):
+    """A defector gets (c + d) n_C / (n - 1), a cooperator c (n_C - 1) / (n - 1) + d n_D / (n - 1).
+
+    n_C and n_D count all cooperators and defectors of the n agents. Source: Willis et al., arXiv 2310.12928.
+
+    >>> SymmetricalChicken(agents=3).payoffs()[0, 0, 1]
+    tensor([2., 2., 4.], dtype=torch.float64)
+    """
+
+    @property
+    def pair_game(self) -> SymmetricTwoAgentGame:
+        """(R, S, T, P) = (c, d, c + d, 0)."""
+        return SymmetricTwoAgentGame(reward=self.c, sucker=self.d, temptation=self.c + self.d, punishment=0)
+
+
+class SymmetricalStagHunt(SymmetricalFamily):
+    """A defector gets c n_C / (n - 1) + d (n_D - 1) / (n - 1), a cooperator (c + d)(n_C - 1) / (n - 1).
+
+    n_C and n_D count all cooperators and defectors of the n agents. Source: Willis et al., arXiv 2310.12928.
+
+    >>> SymmetricalStagHunt(agents=3).payoffs()[0, 0, 1]
+    tensor([2., 2., 3.], dtype=torch.float64)
+    """
+
+    @property
+    def pair_game(self) -> SymmetricTwoAgentGame:
+        """(R, S, T, P) = (c + d, 0, c, d)."""
+        return SymmetricTwoAgentGame(reward=self.c + self.d, sucker=0, temptation=self.c, punishment=self.d)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphFamily(PairwiseFamily):
+    """A two-agent game played along the edges of a graph.
+
+    Source: Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
+    """
+
+    stage: SymmetricTwoAgentGame = PRISONERS_DILEMMA
+    """The game played along each edge; any symmetric two-agent game."""
+
+    @property
+    def pair_game(self) -> SymmetricTwoAgentGame:
+        """The stage."""
+        return self.stage
+
+
+class Cyclical(GraphFamily):
+    """Agent i's payoff comes from its game against the next agent of the ring alone, in one direction.
+
+    >>> Cyclical(agents=3).payoffs()[0, 1, 0]
+    tensor([0., 4., 3.], dtype=torch.float64)
+    """
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """1 from each agent to the next."""
+        return np.roll(np.eye(self.agents), 1, axis=1)
+
+
+class Tycoon(GraphFamily):
+    """Agent 0, the tycoon, plays with everybody and gets the sum; the others play with agent 0 only.
+
+    >>> Tycoon(agents=3).payoffs()[0, 1, 0]
+    tensor([3., 4., 3.], dtype=torch.float64)
+    """
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """1 between agent 0 and each other agent, in both directions."""
+        weights = np.zeros((self.agents, self.agents))
+        weights[0, 1:] = weights[1:, 0] = 1
+        return weights
+
+
+class Circular(GraphFamily):
+    """Everybody plays everybody on a ring; a pair at distance k counts 2^-k, not normalized.
+
+    >>> Circular(agents=4).weights[0]
+    array([0.  , 0.5 , 0.25, 0.5 ])
+    """
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """2^-(distance on the ring)."""
+        places = np.arange(self.agents)
+        apart = np.abs(places[:, None] - places)
+        distance = np.minimum(apart, self.agents - apart)
+        return np.where(distance > 0, 0.5**distance, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicGoods(CountedFamily):
+    """A cooperator hands its unit to the pot and a defector keeps it: 1 + k n_C / n or k n_C / n.
+
+    A dilemma for 1 < k < n. Source: Willis et al., arXiv 2310.12928; the default of k is ours.
+
+    >>> PublicGoods(agents=4, k=2).payoffs()[0, 0, 1, 1]
+    tensor([1., 1., 2., 2.], dtype=torch.float64)
+    """
+
+    k: float = 2
+    """By how much the pot is multiplied; any finite number, a dilemma for 1 < k < agents."""
+
+    def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """1 - c_i + k n_C / n."""
+        return self.k * ((others + 1) / self.agents), 1 + self.k * (others / self.agents)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContributionGame(CountedFamily):
+    """Contribute one unit or nothing, r_i = k sum(c) / n - c_i: public goods with nothing to start from.
+
+    Source: the linear public goods experiment, Fehr and Gaechter 2000, American Economic Review 90(4): four
+    agents and a marginal return of 0.4, which is k = 1.6.
+
+    >>> ContributionGame(agents=4).payoffs()[0, 0, 1, 1]
+    tensor([-0.2000, -0.2000,  0.8000,  0.8000], dtype=torch.float64)
+    """
+
+    k: float = 1.6
+    """By how much the pot is multiplied; any finite number, a dilemma for 1 < k < agents."""
+
+    def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """k n_C / n - c_i."""
+        return self.k * ((others + 1) / self.agents) - 1, self.k * (others / self.agents)

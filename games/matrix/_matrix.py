@@ -1,0 +1,286 @@
+"""Matrix games: every agent moves once, at the same time, and a table says what each one gets."""
+
+from __future__ import annotations
+
+import abc
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from games.core import ExactGame, constant, kept, require
+from games.render import draw_table
+
+WIDEST_PAYOFF = "-8.888e+88"
+"""No payoff that is written with four digits needs more room."""
+
+
+class MatrixState(NamedTuple):
+    """What has been played so far."""
+
+    time: Tensor
+    """Steps played, int64 [batch]."""
+    actions: Tensor
+    """The last joint action, int64 [batch, agent]; -1 before the first step."""
+
+
+class MatrixGame(ExactGame):
+    """A one-shot game in normal form: N agents, A actions each, one step.
+
+    A subclass is a frozen dataclass that builds the table of payoffs from its settings. Agents observe
+    nothing, so a policy is [..., agent, 1, action].
+    """
+
+    @abc.abstractmethod
+    def build_payoffs(self) -> NDArray[np.float64]:
+        """Build the payoff table, float64 [A, ..., A, agent]: one axis per agent's action, then the agent."""
+
+    @property
+    def cooperative(self) -> bool:
+        """Whether there are two actions, of which 0 reads as cooperating and 1 as defecting."""
+        return True
+
+    def payoffs(self) -> Tensor:
+        """Copy out the payoff table, float64 [A, ..., A, agent], on the CPU."""
+        return torch.tensor(payoff_array(self))
+
+    @property
+    def num_agents(self) -> int:
+        """How many agents play."""
+        return len(_table_shape(self)) - 1
+
+    @property
+    def horizon(self) -> int:
+        """One step."""
+        return 1
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """One agent's actions: the rows of the table."""
+        return spaces.Discrete(_table_shape(self)[0])
+
+    @property
+    def observation_space(self) -> spaces.Discrete:
+        """One observation, always 0."""
+        return spaces.Discrete(self.num_observations)
+
+    @property
+    def num_observations(self) -> int:
+        """One: there is nothing to see."""
+        return 1
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What each action is called."""
+        return ("cooperate", "defect") if self.cooperative else super().action_names
+
+    @property
+    def draws_by_rows(self) -> bool:
+        """It draws nothing."""
+        return True
+
+    @property
+    def pure(self) -> bool:
+        """It is."""
+        return True
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether the payoffs stay the same when every agent takes the next one's place."""
+        table = payoff_array(self)
+        moved = np.roll(np.moveaxis(table, 0, -2), -1, -1)
+        return bool(np.allclose(moved, table, rtol=0, atol=1e-9 * float(np.abs(table).max())))
+
+    @property
+    def best_welfare(self) -> float:
+        """The greatest total over pure profiles, which no mixture exceeds."""
+        return float(payoff_array(self).sum(-1).max())
+
+    @property
+    def defection_welfare(self) -> float | None:
+        """The total when everybody plays action 1; None where action 1 does not mean defecting."""
+        return float(payoff_array(self)[(1,) * self.num_agents].sum()) if self.cooperative else None
+
+    def values(self, policies: Tensor) -> Tensor:
+        """Each agent's expected reward, by averaging over one agent's action after the other.
+
+        Args:
+            policies: probabilities [..., agent, 1, action].
+
+        Returns:
+            [..., agent].
+
+        >>> game = NormalForm(table=(((1, -1), (-1, 1)), ((-1, 1), (1, -1))))
+        >>> game.values(torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]]))
+        tensor([0., 0.])
+        """
+        expected = payoff_tensor(self, policies.dtype, policies.device).flatten(1)
+        actions = policies.shape[-1]
+        first, *others = policies.squeeze(-2).unbind(-2)
+        expected = (first.unsqueeze(-1) * expected).sum(-2)
+        for policy in others:
+            table = expected.reshape(*policy.shape[:-1], actions, -1)
+            expected = (policy.unsqueeze(-1) * table).sum(-2)
+        return expected
+
+    def payoffs_of(self, profile: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Each agent's payoff in joint actions, both [..., agent]."""
+        found: NDArray[np.float64] = payoff_array(self)[tuple(np.moveaxis(profile, -1, 0))]
+        return found
+
+    def cooperation(self, policies: Tensor) -> Tensor | None:
+        """Each agent's probability of action 0, [..., agent]; None where that does not mean cooperating."""
+        return policies[..., 0, 0] if self.cooperative else None
+
+    def reset(self, batch: int, generator: torch.Generator) -> MatrixState:
+        """Start `batch` copies, with nothing played."""
+        device = generator.device
+        time = torch.zeros(batch, dtype=torch.int64, device=device)
+        return MatrixState(time, torch.full((batch, self.num_agents), -1, device=device))
+
+    def observe(self, state: MatrixState) -> Tensor:
+        """Zeros, int64 [batch, agent]."""
+        return torch.zeros_like(state.actions)
+
+    def step(
+        self, state: MatrixState, actions: Tensor, generator: torch.Generator
+    ) -> tuple[MatrixState, Tensor, Tensor]:
+        """Play once: rewards are looked up in the table (torch's default float type)."""
+        table = payoff_tensor(self, torch.get_default_dtype(), actions.device)
+        time = state.time + 1
+        return MatrixState(time, actions), table[actions.unbind(-1)], time >= self.horizon
+
+    def ended(self, state: MatrixState) -> Tensor:
+        """Which copies have been played: the rules know only one step."""
+        return state.time >= 1
+
+    def cooperates(self, state: MatrixState, actions: Tensor) -> Tensor | None:
+        """Which actions are action 0; None where that does not mean cooperating."""
+        return actions == 0 if self.cooperative else None
+
+    def scripted(self, state: MatrixState, cooperative: Tensor) -> Tensor | None:
+        """Action 0 to cooperate, 1 to defect; None where they do not mean that."""
+        return (~cooperative).long() if self.cooperative else None
+
+    def render(self, state: MatrixState, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        """Draw the payoff table with the played cell marked; with more than two agents, a row per agent."""
+        played = tuple(state.actions[index].tolist())
+        steps = int(state.time[index])
+        title = f"step {steps}" if steps else "not yet played"
+        names = self.action_names
+        if self.num_agents == 2:
+            table = payoff_array(self)
+            cells = [[", ".join(f"{payoff:.4g}" for payoff in pair) for pair in line] for line in table]
+            rows = [
+                ["agent 0 \\ 1", *names],
+                *([name, *line] for name, line in zip(names, cells, strict=True)),
+            ]
+            return draw_table(title, rows, {(played[0] + 1, played[1] + 1)} if steps else (), scale=scale)
+        rewards = ["-"] * self.num_agents
+        if steps:
+            rewards = [f"{payoff:.4g}" for payoff in self.payoffs_of(state.actions[index].numpy())]
+        moves = [names[action] for action in played] if steps else ["-"] * self.num_agents
+        lines = ([str(agent), moves[agent], rewards[agent]] for agent in range(self.num_agents))
+        cooperators = {
+            (agent + 1, 1) for agent, action in enumerate(played) if self.cooperative and action == 0
+        }
+        room = [["", name, WIDEST_PAYOFF] for name in names]
+        return draw_table(title, [["agent", "action", "reward"], *lines], cooperators, room, scale=scale)
+
+
+@kept
+def payoff_array(game: MatrixGame) -> NDArray[np.float64]:
+    """Build a game's payoff table once: float64 [A, ..., A, agent], read-only."""
+    table = game.build_payoffs()
+    table.setflags(write=False)
+    return table
+
+
+@kept
+def _table_shape(game: MatrixGame) -> tuple[int, ...]:
+    return payoff_array(game).shape
+
+
+@kept
+def payoff_tensor(game: MatrixGame, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Give a game's payoff table, [A, ..., A, agent], kept per type and device: do not change it."""
+    return constant(payoff_array(game).copy(), dtype, device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalForm(MatrixGame):
+    """Any matrix game, given by its table of payoffs.
+
+    Raises:
+        ValueError: the table has not the shape A x ... x A x N, or what goes with it does not fit.
+
+    >>> game = NormalForm(table=(((2, 1), (0, 0)), ((0, 0), (1, 2))), names=("opera", "football"))
+    >>> game.num_agents, game.action_names, game.best_welfare
+    (2, ('opera', 'football'), 3.0)
+    """
+
+    table: tuple[Any, ...]
+    """Nested tuples: table[a_0]...[a_(N-1)] holds the agents' payoffs, finite numbers in the game's units."""
+    names: tuple[str, ...] = ()
+    """What the actions are called, one name for each; empty for their numbers, or cooperate and defect."""
+    cooperative: bool = False
+    """Whether action 0 means cooperating and action 1 defecting; needs exactly two actions."""
+
+    def __post_init__(self) -> None:
+        """Check the table's shape and that names and reading fit it."""
+        try:
+            table = np.array(self.table, dtype=np.float64)
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                "A payoff table must be nested tuples of numbers, equally long at each level, with one "
+                "payoff per agent at the innermost level."
+            ) from error
+        object.__setattr__(self, "table", _nested_tuples(table.tolist()))
+        agents, actions = table.ndim - 1, len(np.atleast_1d(table))
+        shape = " x ".join(map(str, table.shape)) or "one number"
+        require(
+            agents >= 2 and actions >= 2 and table.shape == (actions,) * agents + (agents,),
+            "A payoff table of N agents (2 or more) with A actions (2 or more) needs the shape "
+            f"A x ... x A x N, with A repeated N times; this one is {shape}.",
+        )
+        require(
+            bool(np.isfinite(table).all()), "Every payoff must be finite; the table holds one that is not."
+        )
+        require(
+            len(self.names) in (0, actions),
+            f"Name every action or none: there are {actions} actions and {len(self.names)} names.",
+        )
+        require(
+            not self.cooperative or actions == 2,
+            f"A game reads as cooperating or defecting only with two actions; this one has {actions}.",
+        )
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What each action is called."""
+        return self.names or super().action_names
+
+    def build_payoffs(self) -> NDArray[np.float64]:
+        """Turn the nested tuples into an array."""
+        return np.array(self.table, dtype=np.float64)
+
+
+def _nested_tuples(values: Any) -> Any:
+    return tuple(map(_nested_tuples, values)) if isinstance(values, list) else values
+
+
+def require_finite(**settings: float) -> None:
+    """Raise ValueError unless every setting is a finite number.
+
+    >>> require_finite(reward=3, sucker=float("nan"))
+    Traceback (most recent call last):
+    ValueError: sucker must be a finite number; it is nan.
+    """
+    for name, value in settings.items():
+        finite = isinstance(value, int | float) and math.isfinite(value)
+        require(finite, f"{name} must be a finite number; it is {value!r}.")

@@ -1,0 +1,235 @@
+"""Where memory-one policies lead in a repeated game: the exact discounted share of each outcome.
+
+The state is the last joint action, a number to the base A (the number of actions) with agent 0's action as
+the most significant digit. With s0 the distribution of the first joint action and P the chain's transition
+matrix, the discounted share of the steps in which each joint action is played is the row vector
+(1 - gamma) s0 (I - gamma P)^-1.
+
+That takes the inverse: in torch 2.13 the forward mode of `torch.linalg.solve` is silently wrong under
+`vmap(jacfwd(...))`. For compilers, two agents with two actions are written out entry by entry in
+`games.matrix._memory_one`.
+
+The discounted flow through the four joint actions of two memory-one agents, with derivatives of its own.
+
+The agents' action probabilities in state s are first[s] and second[s], the chain between states is
+P[s, (a, b)] = first[s, a] second[s, b], and the flow x out of a source b solves (I / discount - P') x = b.
+Its derivatives are those of the solution, not of the way to it: they solve the same system or its transpose
+for another source, and never form the derivative of P.
+
+It is for steps that are traced: elimination is written out on one tensor per entry, without branches or
+changes in place. That compiles to a single kernel, and a compiler finds that all the derivatives factorize
+the matrix alike, so that a gradient of a gradient costs a few substitutions. Operation by operation it is
+slow; there `games.matrix._memory_one.chain_occupancy` takes its place.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from games.core import constant, kept
+
+
+def flow(first: Tensor, second: Tensor, source: Tensor, discount: float) -> Tensor:
+    """Solve (I / discount - P') x = source; differentiable any number of times, in both modes.
+
+    Args:
+        first: action probabilities [..., 4, 2] of the first agent in states CC, CD, DC, DD.
+        second: those of the second agent in the same order of states.
+        source: [..., 4].
+        discount: in (0, 1); the matrix is then diagonally dominant by columns, so that elimination needs no
+            pivoting.
+
+    Returns:
+        [..., 4].
+
+    >>> never = torch.tensor([[0.0, 1.0]]).expand(4, 2)
+    >>> flow(never, never, torch.tensor([1.0, 0.0, 0.0, 0.0]), 0.5)
+    tensor([0.5000, 0.0000, 0.0000, 0.5000])
+    """
+    return _flow(first, second, source, discount, transposed=False)
+
+
+class _Flow(torch.autograd.Function):
+    """With A = I / discount - P': A dx = db + dP' x. Where x gets v and A' w = v, b gets w, P x w'."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(first: Tensor, second: Tensor, source: Tensor, discount: float, transposed: bool) -> Tensor:
+        joint = _joint(first, second)
+        rows = [row.unbind(-1) for row in joint.unbind(-2)]
+        entries = [[1 / discount - rows[s][t] if s == t else -rows[s][t] for s in range(4)] for t in range(4)]
+        return torch.stack(_eliminate(entries, source.unbind(-1), transposed=transposed), -1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        first, second, _, *ctx.rest = inputs
+        ctx.save_for_backward(first, second, output)
+        ctx.save_for_forward(first, second, output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        first, second, solution = ctx.saved_tensors
+        discount, transposed = ctx.rest
+        pulled = _flow(first, second, gradients[0], discount, transposed=not transposed)
+        x, w = (pulled, solution) if transposed else (solution, pulled)
+        x, w = x.unsqueeze(-1), w.unflatten(-1, (1, 2, 2))
+        by_first = x * (w * second.unsqueeze(-2)).sum(-1)
+        by_second = x * (w * first.unsqueeze(-1)).sum(-2)
+        return by_first, by_second, pulled, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        first, second, solution = ctx.saved_tensors
+        discount, transposed = ctx.rest
+        by_first, by_second, by_source, *_ = tangents
+        change = _joint(by_first, second) + _joint(first, by_second)
+        moved = (change * solution.unsqueeze(-2 if transposed else -1)).sum(-1 if transposed else -2)
+        return _flow(first, second, by_source + moved, discount, transposed=transposed)
+
+
+def _flow(first: Tensor, second: Tensor, source: Tensor, discount: float, *, transposed: bool) -> Tensor:
+    """The flow, or with P in the place of P'."""
+    result: Tensor = _Flow.apply(first, second, source, discount, transposed)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _joint(first: Tensor, second: Tensor) -> Tensor:
+    """[..., state, joint action] of two [..., state, action]."""
+    return (first.unsqueeze(-1) * second.unsqueeze(-2)).flatten(-2)
+
+
+def _eliminate(
+    matrix: Sequence[Sequence[Tensor]], right: Sequence[Tensor], *, transposed: bool
+) -> list[Tensor]:
+    """Solve matrix x = right, or with its transpose: both with the factors of the matrix itself."""
+    if not right:
+        return []
+    (pivot, *head), *rows = matrix
+    first, *others = right
+    inverse = pivot.reciprocal()
+    scales = [row[0] * inverse for row in rows]
+    smaller = [
+        [entry - scale * above for entry, above in zip(row[1:], head, strict=True)]
+        for row, scale in zip(rows, scales, strict=True)
+    ]
+    if transposed:
+        first = first * inverse
+    down, up = (head, scales) if transposed else (scales, head)
+    others = [value - factor * first for value, factor in zip(others, down, strict=True)]
+    rest = _eliminate(smaller, others, transposed=transposed)
+    for factor, value in zip(up, rest, strict=True):
+        first = first - factor * value
+    return [first if transposed else first * inverse, *rest]
+
+
+NO_FUTURE = 2.0**-60
+"""Discounts below this are lost in rounding, and their inverse might overflow."""
+
+
+def observation_weights(agents: int, actions: int = 2) -> list[list[int]]:
+    """Give what a unit of each agent's action adds to an observer's number for it: [observer][agent].
+
+    The observer's own action is the most significant digit, the others follow in increasing order.
+
+    >>> observation_weights(3)
+    [[4, 2, 1], [2, 4, 1], [2, 1, 4]]
+    """
+    orders = [[me, *(other for other in range(agents) if other != me)] for me in range(agents)]
+    return [[actions ** (agents - 1 - order.index(agent)) for agent in range(agents)] for order in orders]
+
+
+def observed_states(agents: int, actions: int = 2) -> list[list[int]]:
+    """Give the observation (1, 2, ...; 0 is the start) that each joint action makes: [observer][state].
+
+    >>> observed_states(2)
+    [[1, 2, 3, 4], [1, 3, 2, 4]]
+    """
+    joint_actions = list(itertools.product(range(actions), repeat=agents))
+    return [
+        [
+            1 + sum(weight * action for weight, action in zip(weights, row, strict=True))
+            for row in joint_actions
+        ]
+        for weights in observation_weights(agents, actions)
+    ]
+
+
+def two_agent_occupancy(policies: Tensor, discount: float) -> list[Tensor]:
+    """Give the discounted share of CC, CD, DC and DD between two memory-one policies.
+
+    Args:
+        policies: probabilities [..., 2, 5, 2]; observations are start, then (own, other) = CC, CD, DC, DD.
+        discount: per step, in [0, 1).
+
+    Returns:
+        four tensors [...], which sum to 1.
+
+    >>> always = torch.tensor([[1.0, 0.0]]).expand(5, 2)
+    >>> two_agent_occupancy(torch.stack((always, always.flip(-1))), 0.5)
+    [tensor(0.), tensor(1.), tensor(0.), tensor(0.)]
+    """
+    first, second = (
+        torch.stack([policy.select(-2, seen) for seen in (0, *order)], -2)
+        for policy, order in zip(policies.unbind(-3), observed_states(2), strict=True)
+    )
+    start = (first[..., 0, :, None] * second[..., 0, None, :]).flatten(-2)
+    if discount < NO_FUTURE:
+        return list(start.unbind(-1))
+    source = (1 - discount) / discount * start
+    return list(flow(first[..., 1:, :], second[..., 1:, :], source, discount).unbind(-1))
+
+
+def chain_occupancy(policies: Tensor, discount: float) -> Tensor:
+    """Give the discounted share of each joint action among N memory-one policies, by one A^N x A^N inverse.
+
+    Args:
+        policies: probabilities [..., agent, 1 + A^N, A].
+        discount: per step, in [0, 1).
+
+    Returns:
+        [..., A^N], summing to 1.
+
+    >>> chain_occupancy(torch.full((3, 9, 2), 0.5), 0.9)
+    tensor([0.1250, 0.1250, ...])
+    """
+    agents, _, actions = policies.shape[-3:]
+    own, *others = policies.unbind(-3)  # the first agent's observations number the states
+    seen_by_others = _seen_by_others(agents, actions, policies.device).unbind(0)
+    own_spread, *spreads = _spread(agents, actions, policies.dtype, policies.device).unbind(0)
+    joint = own.contiguous() @ own_spread
+    for other, seen, spread in zip(others, seen_by_others, spreads, strict=True):
+        joint = joint * (other.index_select(-2, seen) @ spread)
+    start, transitions = joint[..., :1, :], joint[..., 1:, :]
+    identity = _identity(agents, actions, policies.dtype, policies.device)
+    shares: Tensor = (start @ torch.linalg.inv(identity - discount * transitions)).squeeze(-2)
+    return (1 - discount) * shares
+
+
+@kept
+def _seen_by_others(agents: int, actions: int, device: torch.device) -> Tensor:
+    """What each agent but the first observes at the start and in each state: [other, 1 + A^N]."""
+    _, *others = observed_states(agents, actions)
+    return constant([[0, *row] for row in others], torch.int64, device)
+
+
+@kept
+def _spread(agents: int, actions: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Which joint actions contain which action of each agent, 1 or 0: [agent, A, A^N].
+
+    Products with these are faster than outer products of short axes, above all their derivatives are.
+    """
+    digits = np.indices((actions,) * agents).reshape(agents, 1, -1)
+    return constant(digits == np.arange(actions)[:, None], dtype, device)
+
+
+@kept
+def _identity(agents: int, actions: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One row and one column for each joint action."""
+    return constant(np.eye(actions**agents), dtype, device)

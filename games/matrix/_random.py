@@ -1,0 +1,81 @@
+"""Random matrix games: payoffs drawn from a seed, opposed, independent or aligned."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from games.core import require
+from games.matrix._matrix import NormalForm
+
+MOST_PAYOFFS = 1_000_000
+
+
+def random_zero_sum(actions: int, seed: int) -> NormalForm:
+    """Draw a two-agent zero-sum game: agent 0's payoffs are standard normal, agent 1's are minus those.
+
+    Args:
+        actions: of each agent, 2 or more.
+        seed: the same seed gives the same game.
+
+    Raises:
+        ValueError: there are too few or too many actions.
+
+    >>> random_zero_sum(actions=3, seed=0).payoffs().sum(-1).abs().max()
+    tensor(0., dtype=torch.float64)
+    """
+    _require_size(actions, 2)
+    own = _normal((actions, actions), seed)
+    return NormalForm(table=tuple(torch.stack((own, -own), -1).tolist()))
+
+
+def random_general_sum(actions: int, seed: int, *, agents: int = 2, correlation: float = 0.0) -> NormalForm:
+    """Draw a game of standard normal payoffs; those of one outcome are correlated between agents.
+
+    Args:
+        actions: of each agent, 2 or more.
+        seed: the same seed gives the same game.
+        agents: how many play, 2 or more; there are agents * actions^agents payoffs.
+        correlation: between any two agents' payoffs, from -1 / (agents - 1), which makes the game zero-sum,
+            to 1, which gives everybody the same.
+
+    Raises:
+        ValueError: there are too few agents or actions, too many payoffs, or no such correlation.
+
+    Source:
+        The covariant game of Nudelman et al., Run the GAMUT, AAMAS 2004.
+
+    >>> same = random_general_sum(actions=2, seed=0, correlation=1.0).payoffs()
+    >>> bool((same[..., 0] == same[..., 1]).all())
+    True
+    """
+    _require_size(actions, agents)
+    least = -1 / (agents - 1)
+    require(
+        least <= correlation <= 1,
+        f"Payoffs of {agents} agents can correlate from {least:.4g} to 1; the correlation is {correlation}.",
+    )
+    drawn = _normal((*[actions] * agents, agents), seed)
+    # The square root of the covariance (1 - c) I + c 1 1' scales what agents share and what sets them apart.
+    shared = drawn.mean(-1, keepdim=True)
+    apart = (drawn - shared) * math.sqrt(1 - correlation)
+    payoffs = apart + shared * math.sqrt((agents - 1) * (correlation - least))
+    return NormalForm(table=tuple(payoffs.tolist()))
+
+
+def _normal(shape: tuple[int, ...], seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def _require_size(actions: int, agents: int) -> None:
+    require(actions >= 2, f"A random game needs at least 2 actions; there are {actions}.")
+    require(agents >= 2, f"A random game needs at least 2 agents; there are {agents}.")
+    payoffs = agents * actions**agents
+    require(
+        payoffs <= MOST_PAYOFFS,
+        f"A random game has at most {MOST_PAYOFFS} payoffs; {agents} agents with {actions} actions have "
+        f"{payoffs}.",
+    )

@@ -1,0 +1,300 @@
+"""A matrix game played again and again by agents who remember the last joint action."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from games.core import ExactGame, constant, kept, require, traced, uniform
+from games.matrix._matrix import MatrixGame, MatrixState, payoff_array, payoff_tensor
+from games.matrix._memory_one import chain_occupancy, observation_weights, two_agent_occupancy
+from games.matrix._two_agent import SymmetricTwoAgentGame
+
+MOST_JOINT_ACTIONS = 2**16
+MOST_EXACT_STATES = 32
+"""Larger chains are sampled: five agents with two actions fit, three with three, two with five."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatedGame(ExactGame):
+    """A stage game repeated with memory one; values are per step, (1 - discount) V.
+
+    An agent observes 0 at the start, then 1 + the last joint action as a number to the base A (the number of
+    actions), its own action the most significant digit and the others' following in increasing order. For two
+    agents who cooperate (C) or defect (D) that is start, then (own, other) = CC, CD, DC, DD: the same outcome
+    CD is 2 to agent 0 and 3 to agent 1.
+
+    `values` is the infinite game's expectation; a sampled episode stops after `horizon` steps, so that its
+    `episode_value` leaves out a share discount^horizon of it.
+
+    With `noise` hands tremble: each action that an agent chooses is, with this probability and independently,
+    carried out as another one, all others being equally likely; with two actions it is flipped. Everybody
+    remembers what was carried out, one's own action too. A policy p so plays (1 - noise) p + noise (1 - p) /
+    (A - 1), in exact values and in samples; exact shares of cooperation count what was carried out.
+
+    Raises:
+        ValueError: the stage is no matrix game, or a number is out of range; from `values` and
+            `cooperation`, when there are more than 32 joint actions.
+
+    Source:
+        Foerster et al., Learning with Opponent-Learning Awareness, arXiv 1709.04326. Unlike in its released
+        code each agent sees its own action first, as in Lu et al., arXiv 2205.01447. Noise: Wu and Axelrod,
+        How to cope with noise in the iterated prisoner's dilemma, Journal of Conflict Resolution 39(1), 1995;
+        in Selten's trembling hand (1975) the action that was chosen is among those drawn, too.
+
+    >>> game = RepeatedGame()
+    >>> game.values(torch.full((2, 5, 2), 0.5))
+    tensor([-1.5000, -1.5000])
+    """
+
+    stage: MatrixGame = SymmetricTwoAgentGame()  # noqa: RUF009 - frozen
+    """The matrix game that is played in every step."""
+    discount: float = 0.96
+    """The weight of a step relative to the one before it, in [0, 1)."""
+    horizon: int = 150
+    """How many steps a sampled episode lasts, 1 or more; exact values do not depend on it."""
+    noise: float = 0.0
+    """The probability that an action is carried out as another one (a trembling hand), in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        require(isinstance(self.stage, MatrixGame), f"The stage must be a matrix game; it is {self.stage!r}.")
+        agents, actions = self.stage.num_agents, self.stage.num_actions
+        require(
+            actions**agents <= MOST_JOINT_ACTIONS,
+            f"Agents of a repeated game remember the last joint action, one of {MOST_JOINT_ACTIONS} at most; "
+            f"{agents} agents with {actions} actions have {actions}^{agents}: choose a smaller stage.",
+        )
+        require(0 <= self.discount < 1, f"The discount must lie in [0, 1); it is {self.discount}.")
+        whole = isinstance(self.horizon, int) and self.horizon >= 1
+        require(0 <= self.noise <= 1, f"noise is a probability, from 0 to 1; it is {self.noise}.")
+        require(whole, f"The horizon must be a whole number of steps, 1 or more; it is {self.horizon}.")
+
+    @property
+    def num_agents(self) -> int:
+        """How many agents play."""
+        return self.stage.num_agents
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """The stage game's actions."""
+        return self.stage.action_space
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The stage game's names."""
+        return self.stage.action_names
+
+    @property
+    def neighbours(self) -> Tensor:
+        """The stage game's neighbours."""
+        return self.stage.neighbours
+
+    @property
+    def num_observations(self) -> int:
+        """The start and the A^N joint actions."""
+        joint_actions: int = self.num_actions**self.num_agents
+        return 1 + joint_actions
+
+    @property
+    def observation_space(self) -> spaces.Discrete:
+        """A number: 0 at the start, else 1 + the last joint action as the agent sees it."""
+        return spaces.Discrete(self.num_observations)
+
+    @property
+    def effective_horizon(self) -> float:
+        """How many steps the discounted sum is worth, 1 / (1 - discount)."""
+        return 1 / (1 - self.discount)
+
+    @property
+    def value_unit(self) -> str:
+        """Values are normalized by 1 - discount."""
+        return "reward per step"
+
+    @property
+    def draws_by_rows(self) -> bool:
+        """As the stage game."""
+        return self.stage.draws_by_rows
+
+    @property
+    def pure(self) -> bool:
+        """As the stage game."""
+        return self.stage.pure
+
+    @property
+    def symmetric(self) -> bool:
+        """As in the stage game."""
+        return self.stage.symmetric
+
+    @property
+    def best_welfare(self) -> float:
+        """The greatest total per step."""
+        return self.stage.best_welfare
+
+    @property
+    def defection_welfare(self) -> float | None:
+        """The total per step when everybody always defects; None where action 1 does not mean defecting."""
+        return self.stage.defection_welfare
+
+    def values(self, policies: Tensor) -> Tensor:
+        """Each agent's expected discounted reward per step, (1 - discount) V.
+
+        Args:
+            policies: probabilities [..., agent, 1 + A^N, A].
+
+        Returns:
+            [..., agent].
+        """
+        if policies.ndim == 3:  # torch 2.13: jvp(grad) turns 0-dim float32 into float64 beside Python floats
+            return self.values(policies.unsqueeze(0)).squeeze(0)
+        if _written_out(policies):
+            shares = two_agent_occupancy(self.carried_out(policies), self.discount)
+            return torch.stack([_weighted_sum(shares, own) for own in _rewards_by_agent(self.stage)], -1)
+        table = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
+        return _expected(self.occupancy(policies), table)
+
+    def cooperation(self, policies: Tensor) -> Tensor | None:
+        """Each agent's discounted share of cooperation, [..., agent]; None where that has no meaning."""
+        if not self.stage.cooperative:
+            return None
+        table = _cooperators(self.num_agents, policies.dtype, policies.device)
+        return _expected(self.occupancy(policies), table)
+
+    def values_and_cooperation(self, policies: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Both of one solution of the chain."""
+        payoffs = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
+        shares = self.occupancy(policies)
+        values = _expected(shares, payoffs)
+        if not self.stage.cooperative:
+            return values, None
+        return values, _expected(shares, _cooperators(self.num_agents, policies.dtype, policies.device))
+
+    def carried_out(self, policies: Tensor) -> Tensor:
+        """Give the probabilities of what agents do, hands trembling, for those of what they choose.
+
+        Args:
+            policies: probabilities [..., A].
+
+        >>> RepeatedGame(noise=0.25).carried_out(torch.tensor([1.0, 0.0]))
+        tensor([0.7500, 0.2500])
+        """
+        if self.noise == 0:
+            return policies
+        other = self.noise / (policies.shape[-1] - 1)
+        return other + (1 - self.noise - other) * policies
+
+    def occupancy(self, policies: Tensor) -> Tensor:
+        """Give the discounted share of the steps in which each joint action is played.
+
+        Args:
+            policies: probabilities [..., agent, 1 + A^N, A].
+
+        Returns:
+            [..., A^N], summing to 1; agent 0's action is the most significant digit.
+
+        Raises:
+            ValueError: there are more than 32 joint actions.
+        """
+        if policies.ndim == 3:  # for the same reason as in `values`
+            return self.occupancy(policies.unsqueeze(0)).squeeze(0)
+        policies = self.carried_out(policies)
+        if _written_out(policies):
+            return torch.stack(two_agent_occupancy(policies, self.discount), -1)
+        states = policies.shape[-2] - 1
+        if states > MOST_EXACT_STATES:
+            raise ValueError(
+                f"Exact values need at most {MOST_EXACT_STATES} joint actions, as each is a state of the "
+                f"chain; there are {states}. Sample the game instead."
+            )
+        return chain_occupancy(policies, self.discount)
+
+    def reset(self, batch: int, generator: torch.Generator) -> MatrixState:
+        """Start `batch` copies, with nothing played."""
+        return self.stage.reset(batch, generator)
+
+    def observe(self, state: MatrixState) -> Tensor:
+        """Each agent's number for the last joint action, int64 [batch, agent]; 0 at the start."""
+        weights = _observation_weights(self.num_agents, self.num_actions, state.actions.device)
+        numbers = 1 + (state.actions.unsqueeze(-2) * weights).sum(-1)
+        return torch.where(state.time.unsqueeze(-1) == 0, 0, numbers)
+
+    def step(
+        self, state: MatrixState, actions: Tensor, generator: torch.Generator
+    ) -> tuple[MatrixState, Tensor, Tensor]:
+        """Play the stage game once more: rewards are the stage's, not discounted.
+
+        Actions are what agents choose; the state holds what was carried out.
+        """
+        if self.noise > 0:
+            draws = uniform((*actions.shape, 2), generator)
+            count = self.num_actions
+            others = (actions + 1 + (draws[..., 1] * (count - 1)).to(actions.dtype)) % count
+            actions = torch.where(draws[..., 0] < self.noise, others, actions)
+        state, rewards, _ = self.stage.step(state, actions, generator)
+        return state, rewards, state.time >= self.horizon
+
+    def episode_value(self, rewards: Tensor) -> Tensor:
+        """Discount an episode's rewards to a value per step: (1 - discount) sum_t discount^t r_t.
+
+        Args:
+            rewards: [time, ..., agent].
+
+        Returns:
+            [..., agent].
+        """
+        times = torch.arange(rewards.shape[0], dtype=rewards.dtype, device=rewards.device)
+        weights = (1 - self.discount) * self.discount**times
+        value: Tensor = torch.tensordot(weights, rewards, 1)
+        return value
+
+    def cooperates(self, state: MatrixState, actions: Tensor) -> Tensor | None:
+        """Which actions cooperate, as in the stage game."""
+        return self.stage.cooperates(state, actions)
+
+    def scripted(self, state: MatrixState, cooperative: Tensor) -> Tensor | None:
+        """The stage game's script in every step, whatever was played before."""
+        return self.stage.scripted(state, cooperative)
+
+    def render(self, state: MatrixState, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        """Draw the stage game with the last joint action marked."""
+        return self.stage.render(state, index, scale)
+
+
+def _written_out(policies: Tensor) -> bool:
+    """Whether a compiler is told every operation: of two agents with two actions, where it makes one kernel.
+
+    Operation by operation that is several times as slow as a call of LAPACK.
+    """
+    return policies.shape[-3] == policies.shape[-1] == 2 and traced()
+
+
+@kept
+def _rewards_by_agent(stage: MatrixGame) -> tuple[tuple[float, ...], ...]:
+    """Give plain numbers, which a compiled kernel takes as literals: [agent][joint action]."""
+    return tuple(map(tuple, payoff_array(stage).reshape(-1, stage.num_agents).T.tolist()))
+
+
+def _expected(shares: Tensor, table: Tensor) -> Tensor:
+    """The mean of a table [joint action, agent] under an occupancy [..., joint action]: [..., agent]."""
+    return shares @ table
+
+
+def _weighted_sum(shares: list[Tensor], rewards: tuple[float, ...]) -> Tensor:
+    first, *others = (share * reward for share, reward in zip(shares, rewards, strict=True))
+    return functools.reduce(torch.add, others, first)
+
+
+@kept
+def _cooperators(agents: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """1 where an agent takes the first of two actions, [joint action, agent]."""
+    return constant(1 - np.indices((2,) * agents).reshape(agents, -1).T, dtype, device)
+
+
+@kept
+def _observation_weights(agents: int, actions: int, device: torch.device) -> Tensor:
+    return constant(observation_weights(agents, actions), torch.int64, device)

@@ -1,0 +1,195 @@
+"""A pen that draws the same picture at any size.
+
+Draw a small table of text as a picture: how matrix games are rendered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from games.core import require
+
+INK = "#333333"
+"""What lines and words are drawn in."""
+
+AGENTS = (
+    ("#D55E00", "white"),
+    ("#0072B2", "white"),
+    ("#E69F00", "black"),
+    ("#CC79A7", "black"),
+    ("#56B4E9", "black"),
+    ("#009E73", "white"),
+    ("#F0E442", "black"),
+)
+"""Okabe and Ito's colors, which the color-blind can tell apart, each with the ink that reads on it."""
+
+SMALLEST_TEXT = 6
+CAPTION_TEXT, MARGIN = 16, 6
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+
+
+class Pen:
+    """Draws on a sheet; all lengths are in units, of which each is `scale` pixels.
+
+    Args:
+        width: of the sheet.
+        height: of the sheet.
+        scale: pixels of a unit; above 0.
+        paper: the sheet's color.
+
+    Raises:
+        ValueError: the scale is not above 0.
+
+    >>> Pen(20, 10, scale=2.5).picture().shape
+    (25, 50, 3)
+    """
+
+    def __init__(self, width: float, height: float, *, scale: float = 1.0, paper: str = "#FFFFFF") -> None:
+        require(scale > 0, f"A picture's scale must be above 0, not {scale}.")
+        self._scale = scale
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        self._image = Image.new("RGB", size, paper)
+        self._draw = ImageDraw.Draw(self._image)
+
+    def picture(self) -> np.ndarray:
+        """What is drawn so far: uint8 [height, width, 3], in pixels."""
+        return np.array(self._image)
+
+    def rectangle(self, box: Box, *, fill: str, outline: str = INK, line: float = 1) -> None:
+        """Draw the rectangle from (left, top) to (right, bottom), which it includes, in units."""
+        left, top, right, bottom = box
+        low, high = self._at((left, top)), self._at((right + 1, bottom + 1))
+        inside = tuple(max(end - 1, start) for start, end in zip(low, high, strict=True))
+        self._draw.rectangle((low, inside), fill=fill, outline=outline, width=self._width(line))
+
+    def circle(self, center: Point, radius: float, *, fill: str, outline: str = INK, line: float = 1) -> None:
+        """Draw a disc."""
+        self._draw.circle(
+            self._at(center), radius * self._scale, fill=fill, outline=outline, width=self._width(line)
+        )
+
+    def polygon(
+        self, corners: Sequence[Point], *, fill: str, outline: str | None = None, line: float = 1
+    ) -> None:
+        """Draw the area between these corners."""
+        points = [self._at(corner) for corner in corners]
+        self._draw.polygon(points, fill=fill, outline=outline, width=self._width(line))
+
+    def line(self, points: Sequence[Point], *, color: str = INK, line: float = 1) -> None:
+        """Draw a line through these points."""
+        self._draw.line([self._at(point) for point in points], fill=color, width=self._width(line))
+
+    def text(self, place: Point, words: str, *, size: float, color: str = INK, anchor: str = "mm") -> None:
+        """Write one line; `anchor` says which of its points is at the place, in Pillow's letters."""
+        font = ImageFont.load_default(max(size * self._scale, SMALLEST_TEXT))
+        self._draw.text(self._at(place), words, color, font, anchor=anchor)
+
+    def _at(self, point: Point) -> Point:
+        return point[0] * self._scale, point[1] * self._scale
+
+    def _width(self, line: float) -> int:
+        return max(1, round(line * self._scale))
+
+
+def text_width(words: str, size: float) -> float:
+    """How wide one line of text is, in the units of its size.
+
+    >>> text_width("", 18)
+    0.0
+    """
+    return float(ImageFont.load_default(size).getlength(words))
+
+
+def resized(picture: np.ndarray, scale: float) -> np.ndarray:
+    """Give a picture that is so many times as large: uint8 [height, width, 3], in pixels.
+
+    Raises:
+        ValueError: the scale is not above 0.
+
+    >>> resized(np.zeros((4, 6, 3), dtype=np.uint8), 1.5).shape
+    (6, 9, 3)
+    """
+    require(scale > 0, f"A picture's scale must be above 0, not {scale}.")
+    if scale == 1:
+        return picture
+    height, width = picture.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.array(Image.fromarray(picture).resize(size))
+
+
+def captioned(picture: np.ndarray, words: str, scale: float = 1.0) -> np.ndarray:
+    """Put a line of text below a picture: uint8 [height, width, 3], as wide as both need.
+
+    Args:
+        picture: uint8 [height, width, 3].
+        words: one line.
+        scale: how many times as large as usual the line is.
+
+    >>> captioned(np.zeros((10, 400, 3), dtype=np.uint8), "step 3", scale=2).shape
+    (66, 400, 3)
+    """
+    height, width = picture.shape[:2]
+    needed = text_width(words, CAPTION_TEXT) + 2 * MARGIN
+    strip = Pen(max(needed, width / scale), CAPTION_TEXT + 2 * MARGIN, scale=scale)
+    strip.text((MARGIN, CAPTION_TEXT / 2 + MARGIN), words, size=CAPTION_TEXT, anchor="lm")
+    below = strip.picture()
+    return np.concatenate((framed(picture, (height, below.shape[1])), below))
+
+
+def framed(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Add white on the right and below until a picture has this height and width, which may be its own.
+
+    >>> framed(np.zeros((4, 6, 3), dtype=np.uint8), (5, 6))[-1, 0]
+    array([255, 255, 255], dtype=uint8)
+    """
+    height, width = picture.shape[:2]
+    return np.pad(picture, ((0, size[0] - height), (0, size[1] - width), (0, 0)), constant_values=255)
+
+
+RULE, PAPER, MARK = "#BEBEBE", "#FFFFFF", "#FFD666"
+FONT_SIZE, PADDING = 18, 10
+
+
+def draw_table(
+    title: str,
+    rows: Sequence[Sequence[str]],
+    marked: Collection[tuple[int, int]] = (),
+    room: Sequence[Sequence[str]] = (),
+    *,
+    scale: float = 1.0,
+) -> np.ndarray:
+    """Draw rows of text as a ruled table under a title.
+
+    Args:
+        title: one line of text.
+        rows: the cells' texts, row by row, all rows equally long.
+        marked: (row, column) of the cells to highlight.
+        room: rows that are not drawn but would fit, so that several tables have one size.
+        scale: how many times as large as usual.
+
+    Returns:
+        uint8 [height, width, 3], as large as the text needs.
+
+    >>> draw_table("prices", [["tea", "2"], ["milk", "1"]], marked={(0, 1)}).dtype
+    dtype('uint8')
+    """
+    widths = [
+        int(max(text_width(text, FONT_SIZE) for text in column)) + 2 * PADDING
+        for column in zip(*rows, *room, strict=True)
+    ]
+    height = FONT_SIZE + 2 * PADDING
+    width = max(sum(widths), int(text_width(title, FONT_SIZE)) + 2 * PADDING)
+    pen = Pen(width + 1, height * (len(rows) + 1) + 1, scale=scale, paper=PAPER)
+    pen.text((PADDING, height / 2), title, size=FONT_SIZE, anchor="lm")
+    for row, cells in enumerate(rows):
+        left, top = 0, height * (row + 1)
+        for column, (cell, cell_width) in enumerate(zip(cells, widths, strict=True)):
+            fill = MARK if (row, column) in marked else PAPER
+            pen.rectangle((left, top, left + cell_width, top + height), fill=fill, outline=RULE)
+            pen.text((left + cell_width / 2, top + height / 2), cell, size=FONT_SIZE)
+            left += cell_width
+    return pen.picture()

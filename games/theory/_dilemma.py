@@ -1,0 +1,289 @@
+"""Is this game a social dilemma? Schelling's diagram as data, and the conditions that are read off it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from games.core import require
+from games.matrix import CountedFamily, MatrixGame, count_array, payoff_array, welfare_by_count
+
+MOST_OPTIMA = 2**16
+TOLERANCE = 1e-9
+"""Margins up to this share of the largest payoff count as ties: they are rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class SchellingData:
+    """What cooperating and defecting pay, by how many others cooperate.
+
+    Where payoffs depend on which others cooperate, they are averaged over all sets of that size.
+
+    Source:
+        Schelling 1973, Journal of Conflict Resolution 17(3); as used by Hughes et al., Inequity aversion
+        improves cooperation in intertemporal social dilemmas, arXiv 1803.08884.
+    """
+
+    cooperator: NDArray[np.float64]
+    """R_c, the payoff of a cooperator, [agent, m], when m = 0..N-1 of the others cooperate."""
+    defector: NDArray[np.float64]
+    """R_d, the payoff of a defector, [agent, m], when m = 0..N-1 of the others cooperate."""
+    average: NDArray[np.float64]
+    """The payoff averaged over all agents, [n], when n = 0..N of all the agents cooperate."""
+
+
+def schelling(game: MatrixGame) -> SchellingData:
+    """Compute a two-action game's Schelling diagram from its payoff table.
+
+    Args:
+        game: a matrix game whose action 0 cooperates and whose action 1 defects.
+
+    Raises:
+        ValueError: the game has no such reading.
+
+    >>> from games.matrix._families import PublicGoods
+    >>> data = schelling(PublicGoods(agents=2, k=1.5))
+    >>> data.cooperator[0], data.defector[0], data.average
+    (array([0.75, 1.5 ]), array([1.  , 1.75]), array([1.  , 1.25, 1.5 ]))
+    """
+    _require_cooperative(game)
+    agents = game.num_agents
+    if isinstance(game, CountedFamily):
+        cooperator, defector = (np.broadcast_to(row, (agents, agents)) for row in count_array(game))
+        return SchellingData(cooperator, defector, welfare_by_count(game) / agents)
+    payoffs = payoff_array(game).reshape(-1, agents).T
+    cooperates = 1 - np.indices((2,) * agents).reshape(agents, -1)
+    total = cooperates.sum(0)
+    others = total - cooperates
+
+    def mean_by_others(role: int) -> NDArray[np.float64]:
+        counts = [(others == m) & (cooperates == role) for m in range(agents)]
+        return np.stack([(payoffs * mask).sum(1) / mask.sum(1) for mask in counts], 1)
+
+    average = np.array([payoffs[:, total == n].mean() for n in range(agents + 1)])
+    return SchellingData(mean_by_others(1), mean_by_others(0), average)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One inequality of the test."""
+
+    name: str
+    """What it says in words."""
+    formula: str
+    """What it says in payoffs."""
+    margin: float
+    """Left side minus right side, in the game's units; the smallest over the agents."""
+    holds: bool
+    """Whether the margin is positive; a tie does not hold."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition, as a sum of the diagram's corners that must be positive."""
+
+    name: str
+    of_two: str
+    """The condition of a two-agent game."""
+    of_many: str
+    """The condition of a game of more agents; empty where it has no meaning."""
+    weights: tuple[float, float, float, float]
+    """Of R = R_c(N-1), S = R_c(0), T = R_d(N-1) and P = R_d(0)."""
+
+
+TURNS = Rule("cooperating beats taking turns", "2R > T + S", "", (2, -1, -1, 0))
+REQUIRED = (
+    Rule("cooperating beats defecting", "R > P", "R_c(N-1) > R_d(0)", (1, 0, 0, -1)),
+    Rule("cooperating beats being exploited", "R > S", "R_c(N-1) > R_c(0)", (1, -1, 0, 0)),
+    TURNS,
+)
+MOTIVES = (
+    Rule("greed", "T > R", "R_d(N-1) > R_c(N-1)", (-1, 0, 1, 0)),
+    Rule("fear", "P > S", "R_d(0) > R_c(0)", (0, -1, 0, 1)),
+)
+
+
+def rules(agents: int) -> tuple[Rule, ...]:
+    """Those that have a meaning for so many agents."""
+    return tuple(rule for rule in (*REQUIRED, *MOTIVES) if agents == 2 or rule.of_many)
+
+
+def corners(
+    rule: Rule, cooperator: NDArray[np.float64], defector: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The payoffs that a rule weighs, R, S, T and P, for each agent.
+
+    Whoever is tempted exploits the other agent: where taking turns is at stake, R is the mean over agents and
+    T the other agent's.
+
+    Args:
+        rule: which one.
+        cooperator: payoffs [agent, m] when m of the others cooperate; one row stands for agents who are all
+            alike.
+        defector: the same of a defector.
+
+    Returns:
+        [4, agent].
+    """
+    reward, temptation = cooperator[:, -1], defector[:, -1]
+    if rule == TURNS:
+        reward, temptation = np.full_like(reward, reward.mean()), temptation[::-1]
+    return np.stack((reward, cooperator[:, 0], temptation, defector[:, 0]))
+
+
+def judge(margins: Mapping[Rule, float], agents: int) -> tuple[tuple[Condition, ...], tuple[Condition, ...]]:
+    """Turn margins, 0 for a tie, into the required conditions and the motives."""
+
+    def conditions(chosen: Sequence[Rule]) -> tuple[Condition, ...]:
+        return tuple(
+            Condition(
+                rule.name, rule.of_two if agents == 2 else rule.of_many, margins[rule], margins[rule] > 0
+            )
+            for rule in chosen
+            if rule in margins
+        )
+
+    return conditions(REQUIRED), conditions(MOTIVES)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which conditions of a social dilemma a game meets; `str` says it in a sentence."""
+
+    required: tuple[Condition, ...]
+    """The conditions that must all hold."""
+    motives: tuple[Condition, ...]
+    """Greed and fear, of which one must hold."""
+
+    TIE: ClassVar[str] = "a tie"
+    """What a margin of 0 is called."""
+
+    @property
+    def failed(self) -> tuple[Condition, ...]:
+        """What stands in the way: required conditions that fail, and both motives if neither holds."""
+        motives = () if any(motive.holds for motive in self.motives) else self.motives
+        return (*(condition for condition in self.required if not condition.holds), *motives)
+
+    @property
+    def is_dilemma(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failed
+
+    def __str__(self) -> str:
+        """Say it in one sentence."""
+        if self.is_dilemma:
+            return f"A social dilemma, by {self.motive}."
+        return f"Not a social dilemma: {self.reasons}."
+
+    @property
+    def motive(self) -> str:
+        """What holds of greed and fear, in words."""
+        return " and ".join(motive.name for motive in self.motives if motive.holds)
+
+    @property
+    def reasons(self) -> str:
+        """What failed, in words."""
+        return "; ".join(
+            f"{condition.formula} fails ({condition.name}: "
+            + (f"{self.TIE})" if condition.margin == 0 else f"margin {condition.margin:.3g})")
+            for condition in self.failed
+        )
+
+
+@dataclass(frozen=True)
+class DilemmaReport(Verdict):
+    """The verdict on a matrix game."""
+
+    optima: frozenset[tuple[int, ...]]
+    """Every pure profile of actions with the greatest total."""
+
+
+def dilemma_test(game: MatrixGame) -> DilemmaReport:
+    """Test whether a two-action matrix game is a social dilemma.
+
+    Mutual cooperation must be better than mutual defection and than cooperating alone; in a two-agent game
+    it must also be better than taking turns at exploiting each other; and there must be greed (defecting pays
+    when all others cooperate) or fear (defecting pays when all others defect). In an asymmetric game each
+    condition must hold for every agent: its margin is the smallest of theirs.
+
+    Args:
+        game: a matrix game whose action 0 cooperates and whose action 1 defects.
+
+    Raises:
+        ValueError: the game has no such reading.
+
+    Source:
+        Two agents: Leibo et al., Multi-agent reinforcement learning in sequential social dilemmas, arXiv
+        1702.03037. More: Hughes et al., arXiv 1803.08884, whose "sufficiently few" and "sufficiently many"
+        cooperators are taken as none and all of the others.
+
+    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
+    >>> print(dilemma_test(SymmetricTwoAgentGame()))
+    A social dilemma, by greed and fear.
+    >>> chicken = dilemma_test(SymmetricTwoAgentGame(reward=0, sucker=-1, temptation=1, punishment=-10))
+    >>> print(chicken)
+    Not a social dilemma: 2R > T + S fails (cooperating beats taking turns: a tie).
+    >>> sorted(chicken.optima)
+    [(0, 0), (0, 1), (1, 0)]
+    """
+    data = schelling(game)
+    zero = TOLERANCE * max(np.abs(data.cooperator).max(), np.abs(data.defector).max())
+    if isinstance(game, CountedFamily):
+        optima = _counted_optima(game, zero)
+    else:
+        zero = TOLERANCE * np.abs(payoff_array(game)).max()
+        optima = _optima(payoff_array(game).sum(-1), zero)
+    margins = {
+        rule: float((rule.weights @ corners(rule, data.cooperator, data.defector)).min())
+        for rule in rules(game.num_agents)
+    }
+    required, motives = judge(
+        {rule: 0.0 if abs(value) <= zero else value for rule, value in margins.items()}, game.num_agents
+    )
+    return DilemmaReport(required, motives, optima)
+
+
+def _optima(totals: NDArray[np.float64], zero: float) -> frozenset[tuple[int, ...]]:
+    """The profiles with the greatest of these totals, [A, ..., A], but for rounding of each payoff."""
+    found = np.argwhere(totals.max() - totals <= zero * totals.ndim)
+    return frozenset(tuple(map(int, profile)) for profile in found)
+
+
+def _counted_optima(game: CountedFamily, zero: float) -> frozenset[tuple[int, ...]]:
+    """The same, by how many cooperate.
+
+    Raises:
+        ValueError: there are too many to name.
+    """
+    agents, totals = game.num_agents, welfare_by_count(game)
+    counts = np.flatnonzero(totals.max() - totals <= zero * agents).tolist()
+    number = sum(math.comb(agents, count) for count in counts)
+    require(
+        number <= MOST_OPTIMA,
+        f"The best profiles are named one by one, up to {MOST_OPTIMA}; of {agents} agents, among whom "
+        f"{' or '.join(map(str, counts))} cooperate, there are more: choose fewer agents.",
+    )
+    return frozenset(
+        tuple(0 if agent in chosen else 1 for agent in range(agents))
+        for count in counts
+        for chosen in map(frozenset, itertools.combinations(range(agents), count))
+    )
+
+
+def _require_cooperative(game: MatrixGame) -> None:
+    require(
+        isinstance(game, MatrixGame),
+        f"The dilemma test reads a one-shot matrix game's payoffs, and {type(game).__name__} is none "
+        "(of a repeated game, test its stage).",
+    )
+    require(
+        game.cooperative,
+        "The dilemma test needs a game with two actions, 0 cooperating and 1 defecting; this game's actions "
+        f"({', '.join(game.action_names)}) have no such reading.",
+    )

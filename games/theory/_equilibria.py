@@ -1,0 +1,290 @@
+"""Nash equilibria of one-shot games: solve the zero-sum ones, measure how far any policies are from one.
+
+What selfishness costs: pure equilibria by enumeration, the price of anarchy and the price of stability.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from games.core import ExactGame, Game, require
+from games.matrix import CountedFamily
+from games.theory._profiles import Outcome, outcomes, payoff_table, rounding, welfare_optima
+
+TOLERANCE = 1e-7
+"""The largest duality gap, as a share of the payoffs' range, that counts as solved: the solver's own."""
+
+
+class ZeroSumEquilibrium(NamedTuple):
+    """A solved zero-sum game."""
+
+    value: float
+    """What the row agent gets in expectation, and the column agent pays, in the game's units."""
+    row: Tensor
+    """The row agent's strategy, probabilities, float64 [row]."""
+    column: Tensor
+    """The column agent's strategy, probabilities, float64 [column]."""
+    gap: float
+    """What the two could gain by deviating, added up, in the game's units: 0 up to rounding."""
+
+
+def zero_sum_equilibrium(payoffs: Tensor) -> ZeroSumEquilibrium:
+    """Solve a two-agent zero-sum game by linear programming.
+
+    The row agent secures max_x min_b (x' A)_b, the column agent holds it to min_y max_a (A y)_a; each
+    strategy is solved for on its own, and that the two values meet (the minimax theorem) proves both right.
+    Where equilibria are many, this is one of them.
+
+    Args:
+        payoffs: A, the row agent's, [row, column]; the column agent gets -A.
+
+    Raises:
+        ValueError: the payoffs are no matrix of finite numbers.
+        ArithmeticError: the linear program's answer leaves a gap.
+
+    Source:
+        von Neumann, Zur Theorie der Gesellschaftsspiele, Mathematische Annalen 100, 1928.
+
+    >>> pennies = zero_sum_equilibrium(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
+    >>> pennies.value, pennies.row
+    (0.0, tensor([0.5000, 0.5000], dtype=torch.float64))
+    """
+    shape = " x ".join(map(str, payoffs.shape)) or "one number"
+    require(
+        payoffs.ndim == 2 and payoffs.numel() > 0,
+        f"Payoffs of a zero-sum game need one row and one column for each action; their shape is {shape}.",
+    )
+    require(bool(payoffs.isfinite().all()), "Every payoff must be finite; the matrix holds one that is not.")
+    matrix = payoffs.detach().to("cpu", torch.float64).numpy()
+    row, column = _maximin(matrix), _maximin(-matrix.T)
+    secured, held = (row @ matrix).min(), (matrix @ column).max()
+    gap = float(held - secured)
+    if gap > TOLERANCE * (float(np.ptp(matrix)) or 1.0):
+        raise ArithmeticError(f"The linear program left a gap of {gap:g} between the two agents' values.")
+    return ZeroSumEquilibrium(
+        float(secured + held) / 2,
+        torch.as_tensor(row, device=payoffs.device),
+        torch.as_tensor(column, device=payoffs.device),
+        gap,
+    )
+
+
+def action_values(game: ExactGame, policies: Tensor) -> Tensor:
+    """What each action of each agent is worth when the others keep to their policies.
+
+    Args:
+        game: a one-shot game, of any number of agents.
+        policies: probabilities [..., agent, 1, action].
+
+    Returns:
+        [..., agent, action], in the game's units.
+
+    Raises:
+        ValueError: the game lasts longer than one step, or has something to see.
+
+    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
+    >>> action_values(SymmetricTwoAgentGame(), torch.full((2, 1, 2), 0.5))
+    tensor([[-2., -1.],
+            [-2., -1.]])
+    """
+    require(
+        game.horizon == 1 and game.num_observations == 1,
+        f"Best responses are found action by action in one-shot games; {type(game).__name__} has "
+        f"{game.horizon} steps and {game.num_observations} observations.",
+    )
+    if isinstance(game, CountedFamily):
+        return game.action_values(policies)
+    agents, actions = policies.shape[-3], policies.shape[-1]
+    deviator = torch.eye(agents, dtype=torch.bool, device=policies.device)[:, None, :, None, None]
+    pure = torch.eye(actions, dtype=policies.dtype, device=policies.device)[:, None, None, :]
+    profiles = torch.where(deviator, pure, policies[..., None, None, :, :, :])
+    return game.values(profiles).diagonal(dim1=-3, dim2=-1).mT  # of [..., deviator, action, agent]
+
+
+def best_response(game: ExactGame, policies: Tensor) -> Tensor:
+    """The best action of each agent against the others' policies, the lowest of several.
+
+    Args:
+        game: a one-shot game, of any number of agents.
+        policies: probabilities [..., agent, 1, action].
+
+    Returns:
+        int64 [..., agent].
+
+    Raises:
+        ValueError: as for `action_values`.
+
+    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
+    >>> best_response(SymmetricTwoAgentGame(), torch.full((2, 1, 2), 0.5))
+    tensor([1, 1])
+    """
+    return action_values(game, policies).argmax(-1)
+
+
+def nash_conv(game: ExactGame, policies: Tensor) -> Tensor:
+    """What the agents would gain by best responses, each on its own, added up; 0 in an equilibrium.
+
+    Args:
+        game: a one-shot game, of any number of agents.
+        policies: probabilities [..., agent, 1, action].
+
+    Returns:
+        [...], in the game's units, 0 or more.
+
+    Raises:
+        ValueError: as for `action_values`.
+
+    Source:
+        Lanctot et al., A Unified Game-Theoretic Approach to Multiagent Reinforcement Learning, arXiv
+        1711.00832.
+
+    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
+    >>> nash_conv(SymmetricTwoAgentGame(), torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))  # one cooperates
+    tensor(1.)
+    """
+    values = action_values(game, policies)
+    return (values.amax(-1) - (values * policies.squeeze(-2)).sum(-1)).sum(-1)
+
+
+def exploitability(game: ExactGame, policies: Tensor) -> Tensor:
+    """NashConv / N: the mean gain of a best response.
+
+    Args:
+        game: a one-shot game, of any number of agents.
+        policies: probabilities [..., agent, 1, action].
+
+    Returns:
+        [...], in the game's units, 0 or more.
+
+    Raises:
+        ValueError: as for `action_values`.
+
+    Source:
+        Lanctot et al., OpenSpiel: A Framework for Reinforcement Learning in Games, arXiv 1908.09453.
+
+    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
+    >>> exploitability(SymmetricTwoAgentGame(), torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))
+    tensor(0.5000)
+    """
+    return nash_conv(game, policies) / game.num_agents
+
+
+def _maximin(payoffs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rows' mixture that secures most: max v such that x' A >= v in every column, sum(x) = 1, x >= 0."""
+    rows, columns = payoffs.shape
+    scaled = (payoffs - payoffs.min()) / (np.ptp(payoffs) or 1.0)  # the solver's tolerances are absolute
+    answer: Any = scipy.optimize.linprog(
+        c=[0.0] * rows + [-1.0],
+        A_ub=np.hstack((-scaled.T, np.ones((columns, 1)))),
+        b_ub=np.zeros(columns),
+        A_eq=[[1.0] * rows + [0.0]],
+        b_eq=[1.0],
+        bounds=[(0, None)] * rows + [(None, None)],
+    )
+    if answer.status != 0:
+        raise ArithmeticError(f"The linear program was not solved: {answer.message}")
+    weights = np.maximum(answer.x[:-1], 0)
+    strategy: NDArray[np.float64] = weights / weights.sum()
+    return strategy
+
+
+class Price(NamedTuple):
+    """A ratio of totals, or why there is none."""
+
+    value: float | None
+    """1 or more; None where it is undefined."""
+    reason: str
+    """What it compares, or why it is undefined, in a sentence."""
+
+
+class Anarchy(NamedTuple):
+    """The optimum of a one-shot game beside its pure equilibria."""
+
+    optima: tuple[Outcome, ...]
+    """The profiles with the greatest welfare, by their actions."""
+    equilibria: tuple[Outcome, ...]
+    """The pure Nash equilibria, by their actions; mixed ones are not enumerated."""
+    price_of_anarchy: Price
+    """Of the worst pure equilibrium."""
+    price_of_stability: Price
+    """Of the best pure equilibrium."""
+
+
+def pure_equilibria(game: Game) -> tuple[Outcome, ...]:
+    """Find all pure Nash equilibria, by trying all profiles: nobody gains by another action of its own.
+
+    Args:
+        game: a one-shot game with exact values, of any number of agents.
+
+    Raises:
+        ValueError: as for `payoff_table`.
+
+    Source:
+        Nash, Equilibrium points in n-person games, PNAS 36(1), 1950.
+
+    >>> from games._catalogue import make
+    >>> pure_equilibria(make("stag-hunt"))
+    (Outcome(profile=(0, 0), welfare=6.0), Outcome(profile=(1, 1), welfare=2.0))
+    """
+    table = payoff_table(game)
+    stays = np.ones(table.shape[:-1], dtype=bool)
+    for agent in range(game.num_agents):
+        own = table[..., agent]
+        stays &= own >= own.max(agent, keepdims=True) - rounding(table)
+    return outcomes(table, stays)
+
+
+def price_of_selfishness(game: Game) -> Anarchy:
+    """Compare a one-shot game's pure equilibria with its optimum.
+
+    Where no profile's welfare is below 0 it is a payoff, and a price is the best welfare over the
+    equilibrium's. Where none is above 0 minus welfare is a cost, and a price is the equilibrium's cost over
+    the least. Where both signs occur a ratio would depend on where zero was put, so there is none; nor is
+    there one over 0.
+
+    Args:
+        game: a one-shot game with exact values, of any number of agents. (A road network's prices for
+            thousands of drivers: `games.matrix._congestion`.)
+
+    Raises:
+        ValueError: as for `payoff_table`.
+
+    Source:
+        Koutsoupias and Papadimitriou, Worst-case equilibria, STACS 1999; stability: Anshelevich et al., The
+        price of stability for network design with fair cost allocation, FOCS 2004.
+
+    >>> from games._catalogue import make
+    >>> price_of_selfishness(make("braess")).price_of_anarchy.value == 320 / 260
+    True
+    """
+    table = payoff_table(game)
+    welfare, equal = table.sum(-1), game.num_agents * rounding(table)
+    optima, equilibria = welfare_optima(game), pure_equilibria(game)
+    least, most = float(welfare.min()), float(welfare.max())
+    reason = ""
+    if not equilibria:
+        reason = "There is no pure equilibrium."
+    elif least < -equal and most > equal:
+        reason = f"Welfare runs from {least:.4g} to {most:.4g}: a ratio would depend on where zero was put."
+    elif abs(most) <= equal:
+        reason = "The best welfare is 0: there is nothing to divide, or to divide by."
+    if reason:
+        return Anarchy(optima, equilibria, Price(None, reason), Price(None, reason))
+    by_welfare = sorted(equilibria, key=lambda outcome: outcome.welfare)
+    anarchy, stability = (_price(most, by_welfare[place].welfare, equal) for place in (0, -1))
+    return Anarchy(optima, equilibria, anarchy, stability)
+
+
+def _price(best: float, found: float, equal: float) -> Price:
+    """An equilibrium's price; what is at most `equal` is 0."""
+    if best < 0:
+        return Price(found / best, f"The equilibrium's cost over the least: {-found:.4g} / {-best:.4g}.")
+    if found <= equal:
+        return Price(None, f"The equilibrium's welfare is 0 and the best is {best:.4g}: no ratio is finite.")
+    return Price(best / found, f"The best welfare over the equilibrium's: {best:.4g} / {found:.4g}.")

@@ -1,0 +1,340 @@
+"""How little must be given so that everybody's part of the welfare optimum is dominant.
+
+The linear program of minimal transfers, its check, and the proof where it has no solution.
+
+Which matrices of transfers are allowed: mixtures of a few parts, so that linear programs find them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from games.core import Game, require
+from games.theory._profiles import (
+    TOLERANCE,
+    Deviation,
+    Deviations,
+    Outcome,
+    Profile,
+    deviations,
+    payoff_table,
+    welfare_optima,
+)
+
+
+class TransferMatrices(NamedTuple):
+    """All T = sum_m x_m parts[m], where within each group the weights x are 0 or more and sum to 1."""
+
+    parts: NDArray[np.float64]
+    """Matrices [part, giver, receiver]."""
+    groups: NDArray[np.int64]
+    """The group of each part, [part], from 0."""
+    keeps: NDArray[np.bool_]
+    """Which part of its group keeps everything, [part]: one in each group."""
+
+    def matrix(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mix the parts: [giver, receiver]; weights [part] are cleaned of rounding first."""
+        weights = np.maximum(weights, 0)
+        weights = weights / np.bincount(self.groups, weights)[self.groups]
+        return np.tensordot(weights, self.parts, 1)
+
+    def kept(self) -> NDArray[np.float64]:
+        """How much of each agent's reward each part keeps, [agent, part]."""
+        return np.diagonal(self.parts, axis1=1, axis2=2).T
+
+    def lowest(self, costs: NDArray[np.float64], least_share: float) -> float:
+        """The smallest sum_ji costs[j, i] T[j, i] of all these T with T_jj >= least_share.
+
+        Within a group that is the part that costs least, once the least share is kept.
+        """
+        of_part = np.tensordot(self.parts, costs, 2)
+        cheapest = np.full(self.groups.max() + 1, np.inf)
+        np.minimum.at(cheapest, self.groups, of_part)
+        return float(least_share * of_part[self.keeps].sum() + (1 - least_share) * cheapest.sum())
+
+
+def one_share(neighbours: NDArray[np.bool_]) -> TransferMatrices:
+    """Everybody keeps the same share s and divides the rest evenly among its neighbours.
+
+    Args:
+        neighbours: who may give to whom, [giver, receiver]; the diagonal does not matter.
+
+    Raises:
+        ValueError: an agent has nobody to give to.
+
+    >>> everybody = np.ones((3, 3), dtype=bool)
+    >>> one_share(everybody).matrix(np.array([0.6, 0.4]))[0]
+    array([0.6, 0.2, 0.2])
+    """
+    others = neighbours & ~np.eye(len(neighbours), dtype=bool)
+    degrees = others.sum(1, keepdims=True)
+    alone = np.flatnonzero(degrees == 0)
+    require(len(alone) == 0, f"Agent {alone[:1].sum()} has no neighbour to share with.")
+    parts = np.stack((np.eye(len(neighbours)), others / np.maximum(degrees, 1)))
+    return TransferMatrices(parts, np.zeros(2, dtype=np.int64), np.array([True, False]))
+
+
+def any_shares(neighbours: NDArray[np.bool_]) -> TransferMatrices:
+    """Everybody divides its reward between itself and its neighbours as it likes.
+
+    Args:
+        neighbours: who may give to whom, [giver, receiver]; the diagonal does not matter.
+
+    >>> any_shares(np.ones((2, 2), dtype=bool)).matrix(np.array([1.0, 0.0, 0.25, 0.75]))
+    array([[1.  , 0.  ],
+           [0.25, 0.75]])
+    """
+    givers, receivers = np.nonzero(neighbours | np.eye(len(neighbours), dtype=bool))
+    parts = np.zeros((len(givers), *neighbours.shape))
+    parts[np.arange(len(givers)), givers, receivers] = 1
+    return TransferMatrices(parts, givers, givers == receivers)
+
+
+SOLVED = 1e-7
+"""The largest error of shares, and of gains beside the largest, that counts as solved: the solver's own."""
+
+INFEASIBLE = 2
+"""How `linprog` says that no point keeps all constraints."""
+
+
+class Transfer(NamedTuple):
+    """A matrix of transfers under which everybody's part of the optimum is dominant."""
+
+    share: float
+    """The greatest share of its own reward that everybody can keep: the smallest T_ii, at most 1."""
+    matrix: NDArray[np.float64]
+    """T, the share of giver j's reward that goes to receiver i, [giver, receiver]; rows sum to 1."""
+    largest_gain: float
+    """The most that anybody gains by leaving its part under T, in the game's units: not above 0."""
+    binding: tuple[Deviation, ...]
+    """The deviations that hold the share down: their multipliers prove that it is the greatest."""
+    gap: float
+    """How much more the multipliers, multiplied out, would allow to keep: 0 up to rounding."""
+
+
+class Impossible(NamedTuple):
+    """The proof that no matrix of transfers makes everybody's part of the optimum dominant.
+
+    The weighted sum of what these deviations gain their deviators is at least `gain` whatever is transferred
+    (a linear function of T, whose minimum stands in its coefficients), so that one of them gains at least
+    that: a certificate as in Farkas' lemma.
+    """
+
+    gain: float
+    """What leaving gains somebody at least, under every matrix, in the game's units: above 0."""
+    weights: tuple[tuple[Deviation, float], ...]
+    """The deviations with their multipliers, which are above 0 and sum to 1."""
+
+
+def gains_under(found: Deviations, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What each deviation gains its deviator when rewards are shared: sum_j T_ji gain_j, [deviation].
+
+    Args:
+        found: deviations.
+        matrix: T, [giver, receiver].
+    """
+    shared: NDArray[np.float64] = found.gains @ matrix
+    return np.take_along_axis(shared, found.agents[:, None], 1)[:, 0]
+
+
+class TransferProgram:
+    """The linear program for one kind of matrices, and the one that proves it infeasible."""
+
+    def __init__(self, allowed: TransferMatrices, found: Deviations, least_share: float) -> None:
+        self.allowed, self.found, self.least_share = allowed, found, least_share
+        self.sizes = np.abs(found.gains).max(1)
+        """The largest of each deviation's gains, divided out: the solver's tolerances are absolute."""
+        lines = np.zeros((len(found.gains), len(allowed.parts)))
+        for agent in range(allowed.parts.shape[-1]):
+            own = found.agents == agent
+            scaled = found.gains[own] / np.maximum(self.sizes[own, None], np.finfo(float).tiny)
+            lines[own] = scaled @ allowed.parts[:, :, agent].T
+        harmful = np.flatnonzero((found.gains > 0).any(1))  # no sharing makes the others pay
+        _, first = np.unique(lines[harmful].round(12), axis=0, return_index=True)  # many say the same
+        self.used = harmful[np.sort(first)]
+        """The deviations that have a line in the programs."""
+        self.lines = lines[self.used]
+        """What each part, on its own, gains the deviators, in their line's size: [deviation, part]."""
+        self.together = (allowed.groups == np.arange(allowed.groups.max() + 1)[:, None]).astype(np.float64)
+        """Which group a part belongs to, 1 or 0: [group, part]."""
+
+    def solve(self) -> Transfer | Impossible:
+        """Maximize z over z and weights x of the parts: lines x <= 0, z <= T_ii, sums of 1 in each group."""
+        kept, parts = self.allowed.kept(), self.lines.shape[1]
+        no_share, each = np.zeros((len(self.lines), 1)), np.ones((len(kept), 1))
+        upper = np.block([[self.lines, no_share], [-kept, each]])
+        answer = _linprog(
+            objective=[0.0] * parts + [-1.0],
+            upper=upper,
+            limits=np.zeros(len(upper)),
+            equal=np.column_stack((self.together, np.zeros(len(self.together)))),
+            bounds=[(0, None)] * parts + [(None, None)],
+        )
+        if answer.status == INFEASIBLE:
+            return self.refute()
+        matrix = self.allowed.matrix(answer.x[:-1])
+        share = float(matrix.diagonal().min())
+        if share < self.least_share - TOLERANCE:
+            return self.refute()
+        multipliers = np.maximum(-answer.ineqlin.marginals, 0)
+        lines, shares = np.split(multipliers, [len(self.lines)])
+        # For every T, min T_ii <= sum_i w_i T_ii - sum_k y_k gain_k(T): the greatest value of the right side.
+        costs = self._combine(lines / self.sizes[self.used]) - np.diag(shares / shares.sum())
+        gap = -self.allowed.lowest(costs, 0.0) - share
+        gain = float(gains_under(self.found, matrix).max())
+        size = float(np.abs(self.found.gains).max()) or 1.0
+        if gap > SOLVED or gain > SOLVED * size:
+            raise ArithmeticError(f"The linear program left a gap of {gap:g} and a gain of {gain:g}.")
+        binding = tuple(self.found.at(self.used[index]) for index in np.flatnonzero(lines > TOLERANCE))
+        return Transfer(share, matrix, gain, binding, gap)
+
+    def refute(self) -> Impossible:
+        """Weigh the deviations such that their total gain is above 0 under every matrix."""
+        groups, parts = self.together.shape
+        # Variables: y, then what each group adds at least. No part of it may add less, the least share kept.
+        keeping = self.together.T @ self.lines[:, self.allowed.keeps].T  # [part, deviation]
+        adds = self.least_share * keeping + (1 - self.least_share) * self.lines.T
+        answer = _linprog(
+            objective=[0.0] * len(self.lines) + [-1.0] * groups,
+            upper=np.column_stack((-adds, self.together.T)),
+            limits=np.zeros(parts),
+            equal=np.array([[1.0] * len(self.lines) + [0.0] * groups]),
+            bounds=[(0, None)] * len(self.lines) + [(None, None)] * groups,
+        )
+        if answer.status == INFEASIBLE:
+            raise ArithmeticError("The linear program and its dual were both found infeasible.")
+        found = answer.x[: len(self.lines)]
+        weights = np.where(found > TOLERANCE, found, 0) / self.sizes[self.used]
+        weights = weights / weights.sum()
+        gain = self.allowed.lowest(self._combine(weights), self.least_share)
+        if gain <= 0:
+            raise ArithmeticError(f"The proof that no transfers do multiplies out to {gain:g}, not above 0.")
+        used = np.flatnonzero(weights)
+        return Impossible(gain, tuple((self.found.at(self.used[k]), float(weights[k])) for k in used))
+
+    def _combine(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The coefficients of T in the weighted sum of the deviators' gains: [giver, receiver]."""
+        weighted = self.found.gains[self.used] * weights[:, None]
+        combined = np.zeros((self.found.gains.shape[1],) * 2)
+        np.add.at(combined.T, self.found.agents[self.used], weighted)
+        return combined
+
+
+def _linprog(
+    *,
+    objective: list[float],
+    upper: NDArray[np.float64],
+    limits: NDArray[np.float64],
+    equal: NDArray[np.float64],
+    bounds: list[tuple[float | None, float | None]],
+) -> Any:
+    """Minimize; every equality's right side is 1."""
+    answer: Any = scipy.optimize.linprog(objective, upper, limits, equal, np.ones(len(equal)), bounds)
+    if answer.status not in (0, INFEASIBLE):
+        raise ArithmeticError(f"The linear program was not solved: {answer.message}")
+    return answer
+
+
+MOST_DEVIATIONS = 100_000
+
+
+class MinimalTransfer(NamedTuple):
+    """What theory asks for, with one share for all (s*) and with shares of everybody's own (g*)."""
+
+    optimum: Outcome
+    """The welfare optimum that is made dominant."""
+    optima: tuple[Outcome, ...]
+    """All that tie with it, itself included."""
+    least_share: float
+    """What everybody was asked to keep at least, T_ii >= this."""
+    symmetric: Transfer | Impossible
+    """With T_ii = s and the rest divided evenly."""
+    general: Transfer | Impossible
+    """With any T; for more than two agents it is one of many."""
+
+    @property
+    def s(self) -> float | None:
+        """s*, from 0 to 1; None where it is impossible."""
+        return self.symmetric.share if isinstance(self.symmetric, Transfer) else None
+
+    @property
+    def g(self) -> float | None:
+        """g*, from 0 to 1, s* or more; None where it is impossible."""
+        return self.general.share if isinstance(self.general, Transfer) else None
+
+
+def minimal_transfer(
+    game: Game,
+    *,
+    optimum: Sequence[int] | None = None,
+    least_share: float = 0.0,
+    along_graph: bool = False,
+) -> MinimalTransfer:
+    """Find the greatest share that everybody can keep such that the welfare optimum is dominant.
+
+    Agent i then gets sum_j T_ji r_j, and its part C_i of the optimum must be as good as any other action D_i
+    whatever the others do: sum_j T_ji [r_j(D_i, a_-i) - r_j(C_i, a_-i)] <= 0 for all i, D_i and a_-i. With
+    more than two actions there is such a line for each other action. Ties are allowed: dominance is weak.
+
+    Args:
+        game: a one-shot game with exact values, of two agents or more.
+        optimum: which welfare optimum is to be dominant, an action of every agent; None: the first of those
+            that tie, by its actions, agent 0's first, so that all playing action 0 goes before all else.
+        least_share: what everybody must keep, T_ii >= least_share, from 0 to 1. The default asks for nothing,
+            so that agents may swap their rewards altogether; with 1 / N nobody gives more than an equal part.
+        along_graph: whether only `game.neighbours` may give to each other, s being the same for all and the
+            rest divided evenly among one's neighbours; otherwise everybody gives to everybody, as in the
+            source.
+
+    Raises:
+        ValueError: the game is not one-shot and exact, has one agent or too many deviations, or an argument
+            does not fit it.
+        ArithmeticError: the linear program's answer does not stand its own check.
+
+    Source:
+        Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
+
+    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
+    >>> found = minimal_transfer(SymmetricTwoAgentGame())
+    >>> round(found.s, 9), found.symmetric.matrix.round(3).tolist()
+    (0.666666667, [[0.667, 0.333], [0.333, 0.667]])
+    """
+    agents, actions = game.num_agents, game.num_actions
+    require(agents >= 2, f"Transfers need at least 2 agents; this game has {agents}.")
+    require(0 <= least_share <= 1, f"The least share must be from 0 to 1; it is {least_share}.")
+    ways = agents * (actions - 1) * actions ** (agents - 1)
+    require(
+        ways <= MOST_DEVIATIONS,
+        f"Transfers are checked against every way to leave the optimum, up to {MOST_DEVIATIONS}; {agents} "
+        f"agents with {actions} actions have {ways}.",
+    )
+    table, optima = payoff_table(game), welfare_optima(game)
+    chosen = _choose(optima, optimum)
+    neighbours: NDArray[np.bool_] = (
+        game.neighbours.numpy() if along_graph else np.ones((agents, agents), bool)
+    )
+    left = deviations(table, chosen.profile)
+    symmetric, general = (
+        TransferProgram(allowed(neighbours), left, least_share).solve() for allowed in (one_share, any_shares)
+    )
+    return MinimalTransfer(chosen, optima, least_share, symmetric, general)
+
+
+def _choose(optima: tuple[Outcome, ...], wanted: Sequence[int] | None) -> Outcome:
+    if wanted is None:
+        return optima[0]
+    profile: Profile = tuple(wanted)
+    match = [outcome for outcome in optima if outcome.profile == profile]
+    shown = "; ".join(" ".join(map(str, outcome.profile)) for outcome in optima[:6])
+    more = f" and {len(optima) - 6} more" if len(optima) > 6 else ""
+    require(
+        len(match) == 1,
+        f"The optimum to make dominant must be one of {shown}{more} (an action's number for each agent); it "
+        f"is {' '.join(map(str, profile)) or 'empty'}.",
+    )
+    return match[0]

@@ -1,0 +1,163 @@
+"""One-shot games laid out: the payoffs of every profile, the best ones, and what leaving them gains."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from games.core import ExactGame, Game, require
+from games.matrix import MatrixGame, payoff_array
+
+TOLERANCE = 1e-9
+"""Payoffs that differ by up to this share of the largest one count as equal: it is rounding."""
+
+MOST_PAYOFFS = 2_000_000
+CHUNK = 64
+"""Profiles whose values are asked for at once: a matrix game takes memory for each pair of profiles."""
+
+Profile = tuple[int, ...]
+"""An action of every agent."""
+
+
+class Outcome(NamedTuple):
+    """A pure profile and what it is worth to all."""
+
+    profile: Profile
+    """Each agent's action."""
+    welfare: float
+    """The sum of all agents' payoffs, in the game's units."""
+
+
+class Deviation(NamedTuple):
+    """One agent leaves the profile that all should play, whatever the others do meanwhile."""
+
+    agent: int
+    """Who leaves."""
+    action: int
+    """What it plays instead."""
+    profile: Profile
+    """What everybody plays before it leaves; the others may have left, too."""
+
+
+class Deviations(NamedTuple):
+    """Every way to leave a profile alone, for every profile of the others."""
+
+    agents: NDArray[np.int64]
+    """Who leaves, [deviation]."""
+    actions: NDArray[np.int64]
+    """What it plays instead, [deviation]."""
+    profiles: NDArray[np.int64]
+    """What everybody plays before, [deviation, agent]."""
+    gains: NDArray[np.float64]
+    """What each agent gains by it, [deviation, agent], in the game's units; rounding is 0."""
+
+    def at(self, index: int) -> Deviation:
+        """Give one of them."""
+        profile = tuple(map(int, self.profiles[index]))
+        return Deviation(int(self.agents[index]), int(self.actions[index]), profile)
+
+
+def payoff_table(game: Game) -> NDArray[np.float64]:
+    """Lay out what every pure profile pays.
+
+    Args:
+        game: a one-shot game with exact values, of any number of agents.
+
+    Returns:
+        float64 [A, ..., A, agent], one axis per agent's action, then the agent; in the game's units.
+
+    Raises:
+        ValueError: the game is sampled, lasts longer than one step, has something to see, or has too many
+            profiles.
+
+    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
+    >>> payoff_table(SymmetricTwoAgentGame())[0, 1]
+    array([-3.,  0.])
+    """
+    kind = type(game).__name__
+    require(
+        isinstance(game, ExactGame),
+        f"Profiles are laid out from exact values, which {kind} does not have: its episodes are sampled.",
+    )
+    assert isinstance(game, ExactGame)
+    require(
+        game.horizon == 1 and game.num_observations == 1,
+        f"Profiles are laid out of one-shot games; {kind} has {game.horizon} steps and "
+        f"{game.num_observations} observations.",
+    )
+    agents, actions = game.num_agents, game.num_actions
+    require(
+        agents * actions**agents <= MOST_PAYOFFS,
+        f"Profiles are laid out one by one, up to {MOST_PAYOFFS} payoffs; {agents} agents with {actions} "
+        f"actions have {agents} x {actions}^{agents}.",
+    )
+    if isinstance(game, MatrixGame):
+        return payoff_array(game)
+    profiles = torch.from_numpy(np.indices((actions,) * agents).reshape(agents, -1).T.copy())
+    policies = torch.nn.functional.one_hot(profiles, actions).double().unsqueeze(-2)
+    values: list[Tensor] = [game.values(some) for some in policies.split(CHUNK)]
+    table: NDArray[np.float64] = torch.cat(values).detach().numpy()
+    return table.reshape(*(actions,) * agents, agents)
+
+
+def rounding(table: NDArray[np.float64]) -> float:
+    """How far payoffs of this table may lie apart and count as equal, in the game's units."""
+    return TOLERANCE * float(np.abs(table).max(initial=0))
+
+
+def outcomes(table: NDArray[np.float64], chosen: NDArray[np.bool_]) -> tuple[Outcome, ...]:
+    """List the chosen profiles, boolean [A, ..., A], by their actions, agent 0's first."""
+    welfare = table.sum(-1)
+    return tuple(
+        Outcome(tuple(map(int, place)), float(welfare[tuple(place)])) for place in np.argwhere(chosen)
+    )
+
+
+def welfare_optima(game: Game) -> tuple[Outcome, ...]:
+    """Find the pure profiles with the greatest welfare, which no mixture exceeds: all that tie.
+
+    Args:
+        game: a one-shot game with exact values.
+
+    Raises:
+        ValueError: as for `payoff_table`.
+
+    >>> from games._catalogue import make
+    >>> welfare_optima(make("chicken"))[0], len(welfare_optima(make("chicken")))
+    (Outcome(profile=(0, 0), welfare=0.0), 3)
+    """
+    table = payoff_table(game)
+    welfare = table.sum(-1)
+    return outcomes(table, welfare >= welfare.max() - game.num_agents * rounding(table))
+
+
+def deviations(table: NDArray[np.float64], kept: Profile) -> Deviations:
+    """Compute what everybody gains when one agent leaves its part of a profile.
+
+    Args:
+        table: payoffs, [A, ..., A, agent].
+        kept: the profile that is left, an action of every agent.
+
+    Returns:
+        a row for every agent, every other action of it, and every profile of the others.
+
+    >>> table = np.array([[[-1, -1], [-3, 0]], [[0, -3], [-2, -2]]])
+    >>> deviations(table, (0, 0)).gains.tolist()
+    [[1.0, -2.0], [1.0, -2.0], [-2.0, 1.0], [-2.0, 1.0]]
+    """
+    agents, actions = table.ndim - 1, table.shape[0]
+    before = np.moveaxis(np.indices(table.shape[:-1]), 0, -1)
+    rows = []
+    for agent in range(agents):
+        stays = np.take(table, kept[agent], agent)
+        profiles = np.take(before, kept[agent], agent).reshape(-1, agents)
+        for action in set(range(actions)) - {kept[agent]}:
+            gains = (np.take(table, action, agent) - stays).reshape(-1, agents).astype(np.float64)
+            who, what = np.full(len(gains), agent), np.full(len(gains), action)
+            rows.append(Deviations(who, what, profiles, gains))
+    found = Deviations(*map(np.concatenate, zip(*rows, strict=True)))
+    return found._replace(gains=np.where(np.abs(found.gains) <= rounding(table), 0, found.gains))

@@ -1,0 +1,186 @@
+"""Schelling's diagram of a game that is played in steps: from its scripted cooperators and defectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from games.core import Game, require
+from games.theory._dilemma import TURNS, Verdict, corners, judge, rules
+
+SURE = 2.0
+"""Margins of fewer standard errors count as ties."""
+EVERYBODY = "all"
+"""Whose values are pooled where agents are interchangeable."""
+
+
+class Estimated(NamedTuple):
+    """Means over episodes, with their standard errors."""
+
+    mean: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ScriptedVerdict(Verdict):
+    """Which conditions of a social dilemma hold between two scripts; no other policies were tested."""
+
+    TIE: ClassVar[str] = "within two standard errors of a tie"
+
+    def __str__(self) -> str:
+        """Say it in one sentence."""
+        if self.is_dilemma:
+            return f"Between these two scripts, a social dilemma by {self.motive}."
+        found = f"Between these two scripts, no social dilemma shows: {self.reasons}"
+        return f"{found}; other policies may face one."
+
+
+@dataclass(frozen=True, eq=False)
+class ScriptedSchelling:
+    """What scripted agents earn, by how many others cooperate: in a game's `episode_value`, per agent.
+
+    In every episode who cooperates is drawn anew. In a game whose agents are interchangeable
+    (`Game.symmetric`) all agents are pooled; in any other each agent has values of its own, as a mean over
+    agents would hide that some gain where others lose.
+    """
+
+    agents: tuple[str, ...]
+    """Whose values these are: "all", or each agent's number."""
+    num_agents: int
+    """How many play, N."""
+    episodes: int
+    """Episodes for each number of cooperators, and, unless all are pooled, for each agent."""
+    cooperator: Estimated
+    """A cooperator's value, [agent, m], when m = 0..N-1 of the others cooperate; pooled, it is one row."""
+    defector: Estimated
+    """A defector's value, [agent, m], when m = 0..N-1 of the others cooperate; pooled, it is one row."""
+    average: Estimated
+    """The value averaged over all agents, [n], when n = 0..N of all the agents cooperate."""
+
+    def verdict(self) -> ScriptedVerdict:
+        """Test the conditions of `games.theory.dilemma_test`; a margin within two standard errors is a tie.
+
+        A condition must hold for every agent: its margin is the smallest of theirs.
+        """
+        margins = {}
+        for rule in rules(self.num_agents):
+            weights = np.array(rule.weights)
+            margin = weights @ corners(rule, self.cooperator.mean, self.defector.mean)
+            variances = corners(rule, self.cooperator.error**2, self.defector.error**2)
+            if rule == TURNS:  # of a mean over agents, whose errors are independent
+                variances[0] /= len(self.agents)
+            error = np.sqrt(weights**2 @ variances)
+            margins[rule] = float(np.where(np.abs(margin) > SURE * error, margin, 0.0).min())
+        return ScriptedVerdict(*judge(margins, self.num_agents))
+
+    def records(self) -> list[dict[str, str | int | float]]:
+        """The data as rows: role, agent, how many others (of the group: of all) cooperate, mean, error."""
+        lines = [
+            (role, agent, mean, error)
+            for role, part in (("cooperator", self.cooperator), ("defector", self.defector))
+            for agent, mean, error in zip(self.agents, part.mean, part.error, strict=True)
+        ]
+        lines.append(("group", EVERYBODY, self.average.mean, self.average.error))
+        return [
+            {
+                "role": role,
+                "agent": agent,
+                "cooperating": count,
+                "mean": float(mean),
+                "standard_error": float(error),
+            }
+            for role, agent, means, errors in lines
+            for count, (mean, error) in enumerate(zip(means, errors, strict=True))
+        ]
+
+
+def scripted_schelling(game: Game, generator: torch.Generator, *, episodes: int = 64) -> ScriptedSchelling:
+    """Play a game's scripts, with every number of cooperators, all in one batch.
+
+    Args:
+        game: a game with a script (`Game.scripted`).
+        generator: the source of every draw, of who cooperates too.
+        episodes: for each number of cooperators, and, unless the game is `symmetric`, for each agent; at
+            least 2.
+
+    Raises:
+        ValueError: nobody wrote a script for the game, or there are too few episodes.
+
+    Source:
+        Schelling 1973; for games that are played in steps: Hughes et al., arXiv 1803.08884.
+
+    >>> from games.grid._snowdrift import Snowdrift
+    >>> data = scripted_schelling(Snowdrift(agents=2), torch.Generator().manual_seed(0))
+    >>> print(data.verdict())
+    Between these two scripts, no social dilemma shows: 2R > T + S fails (cooperating beats taking turns:
+    within two standard errors of a tie); other policies may face one.
+    """
+    require(episodes >= 2, f"An error can be estimated from 2 episodes or more, not from {episodes}.")
+    agents, device = game.num_agents, generator.device
+    # Each agent's turn to be the first, second, ... to cooperate comes equally often.
+    turns = 1 if game.symmetric else agents
+    counts = torch.arange(agents + 1, device=device).repeat_interleave(episodes * turns)
+    drawn = torch.rand(len(counts) // turns, agents, generator=generator, device=device)
+    order = drawn.argsort(-1).argsort(-1).repeat_interleave(turns, 0)
+    order = (order + torch.arange(len(order), device=device)[:, None] % turns) % agents
+    cooperative = order < counts[:, None]
+    values = _play(game, cooperative, generator).double()
+    by_count = values.unflatten(0, (agents + 1, -1))
+    roles = cooperative.unflatten(0, (agents + 1, -1))
+    return ScriptedSchelling(
+        (EVERYBODY,) if game.symmetric else tuple(map(str, range(agents))),
+        agents,
+        episodes,
+        cooperator=_by_role(by_count[1:], roles[1:], pooled=game.symmetric),
+        defector=_by_role(by_count[:-1], ~roles[:-1], pooled=game.symmetric),
+        average=_estimate(by_count, torch.ones_like(roles)),
+    )
+
+
+@torch.no_grad()
+def _play(game: Game, cooperative: Tensor, generator: torch.Generator) -> Tensor:
+    """Each agent's `episode_value`, [batch, agent]."""
+    state = game.reset(len(cooperative), generator)
+    going = torch.ones(len(cooperative), 1, dtype=torch.bool, device=generator.device)
+    paid = []
+    for _ in range(game.horizon):
+        actions = game.scripted(state, cooperative)
+        require(actions is not None, f"Nobody has written a script for {type(game).__name__}.")
+        assert actions is not None
+        state, rewards, done = game.step(state, actions, generator)
+        paid.append(torch.where(going, rewards, 0))
+        going = going & ~done[:, None]
+        if not going.any():
+            break
+    return game.episode_value(torch.stack(paid))
+
+
+def _by_role(values: Tensor, chosen: Tensor, *, pooled: bool) -> Estimated:
+    """Estimate what agents in one role earn: [count, episode, agent] -> [agent, count]; pooled, one row."""
+    if pooled:
+        rows = [_estimate(values, chosen)]
+    else:
+        rows = [_alone(values[..., agent], chosen[..., agent]) for agent in range(values.shape[-1])]
+    return Estimated(*(np.stack(part) for part in zip(*rows, strict=True)))
+
+
+def _estimate(values: Tensor, chosen: Tensor) -> Estimated:
+    """Average over an episode's chosen agents, then over episodes: [count, episode, agent] -> [count]."""
+    means = (values * chosen).sum(-1) / chosen.sum(-1)
+    error = means.std(1) / means.shape[1] ** 0.5
+    return Estimated(means.mean(1).numpy(force=True), error.numpy(force=True))
+
+
+def _alone(values: Tensor, chosen: Tensor) -> Estimated:
+    """Average one agent's values over the episodes in which it has the role: [count, episode] -> [count]."""
+    pairs = [
+        (own[mine].mean(), own[mine].std() / mine.sum() ** 0.5)
+        for own, mine in zip(values, chosen, strict=True)
+    ]
+    mean, error = (torch.stack(part).numpy(force=True) for part in zip(*pairs, strict=True))
+    return Estimated(mean, error)

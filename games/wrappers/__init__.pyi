@@ -1,0 +1,10 @@
+from ._gift_actions import GiftGame as GiftGame
+from ._gift_actions import GiftsApartExactGame as GiftsApartExactGame
+from ._gift_actions import GiftsApartGame as GiftsApartGame
+from ._gift_actions import gift_actions as gift_actions
+from ._gift_rules import BUDGETS as BUDGETS
+from ._gift_rules import GiftRules as GiftRules
+from ._shared import shared as shared
+from ._sharing_matrix import both_present as both_present
+from ._sharing_matrix import share_among_present as share_among_present
+from ._zero_sum import zero_sum as zero_sum

@@ -1,0 +1,157 @@
+"""Zero-sum forms of games: every agent is paid for what it gets beyond the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from games.core import ExactGame, Game, State, require
+from games.matrix import MatrixGame, payoff_array
+from games.wrappers._wrapper import WrappedExactGame, WrappedGame
+
+Rewards = TypeVar("Rewards", Tensor, NDArray[np.float64])
+
+
+@overload
+def zero_sum(game: MatrixGame) -> MatrixGame: ...
+@overload
+def zero_sum(game: ExactGame) -> ExactGame: ...
+@overload
+def zero_sum(game: Game) -> Game: ...
+def zero_sum(game: Game) -> Game:
+    """Play a game for the difference: each agent gets its reward less the mean of the others'.
+
+    Between two agents that is r_i - r_j. The rewards of every step sum to 0, so that cooperating loses its
+    meaning, and with it `cooperates`, `cooperation`, `scripted` and `defection_welfare`. A matrix game stays
+    a matrix game (it can be repeated, and solved), an exact game stays exact.
+
+    Args:
+        game: of two agents or more; its `episode_value` must be linear in the rewards.
+
+    Raises:
+        ValueError: there is nobody to compare with.
+
+    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
+    >>> zero_sum(SymmetricTwoAgentGame()).payoffs()[..., 0]
+    tensor([[ 0., -3.],
+            [ 3.,  0.]], dtype=torch.float64)
+    """
+    if isinstance(game, MatrixGame):
+        return ZeroSumMatrixGame(game=game)
+    if isinstance(game, ExactGame):
+        return ZeroSumExactGame(game=game)
+    return ZeroSumGame(game=game)
+
+
+def relative_rewards(rewards: Rewards) -> Rewards:
+    """Own reward less the mean of the others', r_i - sum_{j != i} r_j / (N - 1): the sum over agents is 0.
+
+    Args:
+        rewards: [..., agent], of two agents or more.
+
+    Returns:
+        [..., agent].
+
+    >>> relative_rewards(torch.tensor([3.0, 1.0, -1.0]))
+    tensor([ 3.,  0., -3.])
+    """
+    differences = rewards[..., :, None] - rewards[..., None, :]
+    relative: Rewards = differences.sum(-1) / (rewards.shape[-1] - 1)
+    return relative
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroSumMatrixGame(MatrixGame):
+    """The zero-sum form of a matrix game; see `zero_sum`."""
+
+    game: MatrixGame
+    """The matrix game whose payoffs are compared."""
+
+    def __post_init__(self) -> None:
+        """Check that there is somebody to compare with."""
+        _require_opponents(self.game)
+
+    @property
+    def cooperative(self) -> bool:
+        """No: what one gains the others lose."""
+        return False
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """As in the game."""
+        return self.game.action_names
+
+    @property
+    def neighbours(self) -> Tensor:
+        """As in the game."""
+        return self.game.neighbours
+
+    @property
+    def best_welfare(self) -> float:
+        """Always 0."""
+        return 0.0
+
+    def build_payoffs(self) -> NDArray[np.float64]:
+        """Compare the game's payoffs, profile by profile: [A, ..., A, agent]."""
+        return relative_rewards(payoff_array(self.game))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroSumGame(WrappedGame):
+    """The zero-sum form of any game; see `zero_sum`."""
+
+    def __post_init__(self) -> None:
+        """Check that there is somebody to compare with."""
+        _require_opponents(self.game)
+
+    @property
+    def best_welfare(self) -> float:
+        """Always 0."""
+        return 0.0
+
+    @property
+    def defection_welfare(self) -> float | None:
+        """None: no total is better than another."""
+        return None
+
+    def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
+        """Play one step of the game, and compare its rewards; see `Game.step`."""
+        state, rewards, done = self.game.step(state, actions, generator)
+        return state, relative_rewards(rewards), done
+
+    def present(self, state: State) -> None:
+        """None: nobody leaves, as what the others earn still counts against those who left the game."""
+
+    def cooperates(self, state: State, actions: Tensor) -> Tensor | None:
+        """None: nobody can do good to all."""
+        return None
+
+    def scripted(self, state: State, cooperative: Tensor) -> Tensor | None:
+        """None, for the same reason."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroSumExactGame(ZeroSumGame, WrappedExactGame):
+    """The zero-sum form of an exact game; see `zero_sum`."""
+
+    game: ExactGame
+    """The exact game whose values are compared."""
+
+    def values(self, policies: Tensor) -> Tensor:
+        """Each agent's expected `episode_value`, less the mean of the others': [..., agent]."""
+        return relative_rewards(self.game.values(policies))
+
+    def cooperation(self, policies: Tensor) -> Tensor | None:
+        """None, as for `cooperates`."""
+        return None
+
+
+def _require_opponents(game: Game) -> None:
+    agents = game.num_agents
+    require(agents >= 2, f"A zero-sum game needs at least 2 agents; this one has {agents}.")

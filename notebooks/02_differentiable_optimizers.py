@@ -1,0 +1,535 @@
+# %% [markdown]
+# # 2. Differentiable optimizers
+#
+# **An optimizer changes the weights. How do you take a derivative *through* that, and where does it get
+# lost?**
+#
+# Two sensors measure the same curve. One is noisy, the other reads 1 too much. A network learns from both;
+# $\varphi$ (phi) is the weight of the noisy one, $1 - \varphi$ that of the shifted one. A few points were
+# checked by hand: their loss, after learning, is what we want small. To go downhill in $\varphi$ we need
+# its slope, and $\varphi$ acts only through what the optimizer did.
+
+# %%
+import higher
+import matplotlib.pyplot as plt
+import torch
+import torchopt
+from checks.differentiable_optimizers import check_1, check_2, check_3
+from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, explore, size, use_style
+from torch import nn
+from torch.func import functional_call, grad
+
+use_style()
+torch.set_default_dtype(torch.float64)
+draw = torch.Generator().manual_seed(0)
+
+inputs = torch.linspace(-2, 2, 32)[:, None]
+noisy = torch.sin(2 * inputs) + 0.3 * torch.randn(32, 1, generator=draw)
+shifted = torch.sin(2 * inputs) + 1
+checked = torch.linspace(-1.9, 1.9, 9)[:, None]
+
+model = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
+for weight in model.parameters():
+    weight.data = torch.randn(weight.shape, generator=draw) * 0.5
+START = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+
+
+def training_loss(predicted, phi):
+    """The inner loss: both sensors, weighted."""
+    return phi * ((predicted - noisy) ** 2).mean() + (1 - phi) * ((predicted - shifted) ** 2).mean()
+
+
+def validation_loss(predicted):
+    """The outer loss: what was checked by hand. There is no phi in it."""
+    return ((predicted - torch.sin(2 * checked)) ** 2).mean()
+
+
+# %% [markdown]
+# ## A picture of the answer
+#
+# The curve is the validation loss after ten steps of gradient descent, for each weight $\varphi$; the dot
+# stands at $\varphi = 0.5$. Somebody who takes the derivative *through* the ten steps finds the curve's
+# slope there. The loop that everybody writes, with `torch.optim`, finds none.
+
+# %%
+RATE, STEPS, HALF = 0.1, 10, torch.tensor(0.5)
+
+
+def predict(theta, x):
+    return functional_call(model, theta, (x,))
+
+
+def sgd_step(theta, phi):
+    """One step of gradient descent as a function: weights in, new weights out, nothing overwritten."""
+    slopes = grad(lambda weights: training_loss(predict(weights, inputs), phi))(theta)
+    return {name: theta[name] - RATE * slopes[name] for name in theta}
+
+
+def after_sgd(phi, steps=STEPS):
+    theta = START
+    for _ in range(steps):
+        theta = sgd_step(theta, phi)
+    return validation_loss(predict(theta, checked))
+
+
+def usual_loop():
+    """What everybody writes. Is phi's gradient there in the end?"""
+    learner = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
+    learner.load_state_dict(START)
+    phi = HALF.clone().requires_grad_()
+    optimizer = torch.optim.SGD(learner.parameters(), lr=RATE)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        training_loss(learner(inputs), phi).backward()
+        optimizer.step()
+    return torch.autograd.grad(validation_loss(learner(checked)), phi, allow_unused=True)[0]
+
+
+knobs = torch.linspace(0, 1, 21)
+figure, axes = plt.subplots()
+axes.plot(knobs, torch.func.vmap(after_sgd)(knobs), color=GRAY, label="validation loss after 10 steps")
+here, slope = after_sgd(HALF), grad(after_sgd)(HALF)
+axes.plot(0.5, here, "o", color=BLACK)
+reach = torch.tensor([-0.25, 0.25])
+axes.plot(0.5 + reach, here + slope * reach, color=BLUE, label=f"slope through the steps: {slope:.4f}")
+axes.plot(
+    0.5 + reach,
+    here + 0 * reach,
+    color=RED,
+    linestyle=":",
+    label=f"the usual loop finds: {usual_loop()} (drawn flat)",
+)
+axes.set(xlabel="weight of the noisy sensor, $\\varphi$", ylabel="validation loss")
+axes.legend()
+plt.show()
+
+# %% [markdown]
+# ## The idea in words
+#
+# `optimizer.step()` *overwrites* the weights, outside of what autograd records. The new weights are numbers
+# without a past. Nothing connects them to $\varphi$, and a question about $\varphi$ gets the answer `None`.
+#
+# The cure: a step is a **function**. Weights, the optimizer's memory (momentum, Adam's means) and $\varphi$
+# go in; new weights and a new memory come out; nothing is overwritten. Then the chain rule of lesson 1
+# applies, with the pair of weights and memory in the place of $\theta$. TorchOpt, higher and this toolkit
+# differ in how they get there:
+#
+# * **higher** takes your `nn.Module` and your `torch.optim` optimizer, and lends you copies of both that do
+#   not overwrite.
+# * **TorchOpt** has optimizers of its own: as functions (`init`, `update`) or as `MetaSGD`, `MetaAdam` for
+#   modules.
+# * **This toolkit** uses TorchOpt's functional form, and keeps the graph over all steps while it is small:
+#   beyond 1 GiB it keeps the weights between steps and walks back one step at a time.
+
+# %% [markdown]
+# ## The key equation
+#
+# Let $g_k$ be the gradient of the training loss in the weights $\theta_k$, $r$ the learning rate. Gradient
+# descent is $\theta_{k+1} = \theta_k - r g_k$. Adam keeps a mean $m$ of the gradients and a mean $v$ of
+# their squares, each for every weight by itself, and a count $t$ of the steps; $\beta_1, \beta_2$ say how
+# much of a mean is kept, and $\varepsilon$ (epsilon) keeps the quotient finite. What is new has a prime:
+#
+# $$m' = \beta_1 m + (1 - \beta_1)\, g, \qquad v' = \beta_2 v + (1 - \beta_2)\, g^2, \qquad
+# \theta' = \theta - r\, \frac{m' / (1 - \beta_1^t)}{\sqrt{v' / (1 - \beta_2^t)} + \varepsilon}.$$
+#
+# In the first step the corrected means are $g$ and $g^2$ themselves. So Adam's first update $u$ (what $-r$
+# multiplies) and its slope are
+#
+# $$u(g) = \frac{g}{|g| + \varepsilon}, \qquad
+# \boxed{\ \frac{du}{dg} = \frac{\varepsilon}{(|g| + \varepsilon)^2}\ }$$
+#
+# Look at the boxed one. Where $|g|$ is much larger than $\varepsilon$ the slope is nearly 0: the update is
+# $\pm 1$ whatever the size of the gradient. Where $|g|$ is as small as $\varepsilon$ the slope is about
+# $1/\varepsilon$: a hundred million, if $\varepsilon$ is the usual $10^{-8}$. A meta-gradient is built from
+# such slopes. The constant that nobody looks at decides.
+
+# %% [markdown]
+# ## From scratch
+#
+# Both optimizers as functions, and the derivative through all their steps.
+
+# %%
+ADAM_RATE, BETAS = 0.02, (0.9, 0.999)
+
+
+def mapped(function, *trees):
+    """Apply a function to each of the model's weights."""
+    return {name: function(*(tree[name] for tree in trees)) for name in trees[0]}
+
+
+def adam_step(theta, memory, phi, epsilon):
+    (m, v, t), (keep_m, keep_v) = memory, BETAS
+    g = grad(lambda weights: training_loss(predict(weights, inputs), phi))(theta)
+    t = t + 1
+    m = mapped(lambda m, g: keep_m * m + (1 - keep_m) * g, m, g)
+    v = mapped(lambda v, g: keep_v * v + (1 - keep_v) * g * g, v, g)
+
+    def move(theta, m, v):
+        return theta - ADAM_RATE * (m / (1 - keep_m**t)) / ((v / (1 - keep_v**t)).sqrt() + epsilon)
+
+    return mapped(move, theta, m, v), (m, v, t)
+
+
+def after_adam(phi, epsilon=1e-8, steps=STEPS):
+    theta, memory = START, (mapped(torch.zeros_like, START), mapped(torch.zeros_like, START), 0)
+    for _ in range(steps):
+        theta, memory = adam_step(theta, memory, phi, epsilon)
+    return validation_loss(predict(theta, checked))
+
+
+print(f"through gradient descent {grad(after_sgd)(HALF):.8f}")
+print(f"through Adam             {grad(after_adam)(HALF):.8f}")
+nudge = 1e-6  # turn phi by so little, and look
+for name, after in (("gradient descent", after_sgd), ("Adam", after_adam)):
+    print(f"{name}: differences say {(after(HALF + nudge) - after(HALF - nudge)) / (2 * nudge):.8f}")
+
+# %% [markdown]
+# ## Three libraries, side by side
+#
+# The same problem, the same start, ten steps. Note what each one asks of you. (`make` builds an optimizer
+# for weights or for a module.)
+
+# %%
+from bilevel import BilevelProblem, Unrolled, inner_step
+from bilevel.hypergradient import Forward
+from bilevel.optimizers import adam, sgd
+
+
+def with_higher(make, steps=STEPS):
+    """Your module, your optimizer: inside the context both are copies that do not overwrite."""
+    phi = HALF.clone().requires_grad_()
+    with higher.innerloop_ctx(model, make(model.parameters())) as (learner, optimizer):
+        for _ in range(steps):
+            optimizer.step(training_loss(learner(inputs), phi))
+        return torch.autograd.grad(validation_loss(learner(checked)), phi)[0]
+
+
+def with_torchopt(make, steps=STEPS):
+    """Your module, TorchOpt's optimizer: the module's weights are exchanged, and must be put back."""
+    phi = HALF.clone().requires_grad_()
+    optimizer = make(model)
+    for _ in range(steps):
+        optimizer.step(training_loss(model(inputs), phi))
+    slope = torch.autograd.grad(validation_loss(model(checked)), phi)[0]
+    torchopt.stop_gradient(model)
+    model.load_state_dict(START)
+    return slope
+
+
+def problem_of(optimizer):
+    """This toolkit: a loss and an optimizer make a step; a step and an outer loss make a problem."""
+    return BilevelProblem(
+        step=inner_step(lambda theta, phi, data: training_loss(predict(theta, inputs), phi), optimizer),
+        outer_loss=lambda theta, phi, data: validation_loss(predict(theta, checked)),
+    )
+
+
+def with_ours(optimizer, estimator=Unrolled(), steps=STEPS):
+    return estimator(problem_of(optimizer), START, optimizer.init(START), HALF, steps=steps).gradient
+
+
+print(f"{'gradient descent':18}from scratch {grad(after_sgd)(HALF):.10f}")
+print(f"{'':18}higher       {with_higher(lambda weights: torch.optim.SGD(weights, lr=RATE)):.10f}")
+print(f"{'':18}TorchOpt     {with_torchopt(lambda module: torchopt.MetaSGD(module, lr=RATE)):.10f}")
+print(f"{'':18}this toolkit {with_ours(sgd(RATE)):.10f}")
+print(f"{'Adam':18}from scratch {grad(after_adam)(HALF):.10f}")
+print(f"{'':18}higher       {with_higher(lambda weights: torch.optim.Adam(weights, lr=ADAM_RATE)):.10f}")
+print(f"{'':18}TorchOpt     {with_torchopt(lambda module: torchopt.MetaAdam(module, lr=ADAM_RATE)):.10f}")
+print(f"{'':18}this toolkit {with_ours(adam(ADAM_RATE)):.10f}")
+
+# %% [markdown]
+# With gradient descent all agree to the last digit. With Adam `higher` leaves the others in the seventh. It
+# has no bug: it adds $\varepsilon$ to $\sqrt{v'}$ *before* the correction by $1 - \beta_2^t$, the others
+# after it. In the first step that makes its $\varepsilon$ larger by a factor of
+# $1/\sqrt{1 - \beta_2} \approx 32$. Is that as harmless as it looks?
+#
+# ## Adam's epsilon
+#
+# Left, the boxed slope, by the size of the gradient. Right, the validation loss after a single step of Adam,
+# for every weight $\varphi$. Three $\varepsilon$ each:
+
+# %%
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
+sizes = torch.logspace(-10, 1, 200)
+for epsilon, color, dashes in ((1e-8, RED, ":"), (1e-2, AMBER, "-."), (1e-1, BLUE, "-")):
+    left.plot(
+        sizes,
+        epsilon / (sizes + epsilon) ** 2,
+        color=color,
+        linestyle=dashes,
+        label=f"$\\varepsilon$ = {epsilon:g}",
+    )
+    ends = torch.func.vmap(lambda phi: after_adam(phi, epsilon, steps=1))(
+        torch.linspace(0, 1, size(401, fast=11))
+    )
+    right.plot(
+        torch.linspace(0, 1, len(ends)),
+        ends,
+        color=color,
+        linestyle=dashes,
+        label=f"$\\varepsilon$ = {epsilon:g}",
+    )
+left.set(
+    xscale="log", yscale="log", xlabel="size of the gradient |g|", ylabel="slope du/dg of Adam's first update"
+)
+left.legend()
+right.set(xlabel="weight of the noisy sensor, $\\varphi$", ylabel="validation loss after ONE step of Adam")
+right.legend()
+plt.show()
+
+# %% [markdown]
+# With a tiny $\varepsilon$ the right curve is a staircase: flat while no weight's gradient changes its
+# sign, then a jump. Its slope says 0 nearly everywhere, rightly, and helps nobody. A larger $\varepsilon$
+# makes ramps of the jumps. So both the size of $\varepsilon$ and its place, before or after the correction,
+# can change a meta-gradient by more than the meta-gradient is. Here it is at $\varphi = 0.5$, for every
+# $\varepsilon$, with both places, after one step and after ten:
+
+# %%
+epsilons = torch.logspace(-8, 0, size(17, fast=3))
+figure, all_axes = plt.subplots(1, 2, figsize=(11, 4.2))
+for axes, steps in zip(all_axes, (1, 10), strict=True):
+    mine = [with_ours(adam(ADAM_RATE, epsilon=float(e)), steps=steps) for e in epsilons]
+    theirs = [with_higher(lambda w: torch.optim.Adam(w, lr=ADAM_RATE, eps=float(e)), steps) for e in epsilons]
+    axes.plot(epsilons, mine, color=BLUE, label="after the correction (PyTorch, TorchOpt, here)")
+    axes.plot(epsilons, theirs, color=RED, linestyle="--", label="before the correction (higher)")
+    axes.set(
+        xscale="log",
+        xlabel="$\\varepsilon$",
+        ylabel="meta-gradient",
+        title=f"{steps} step{'s' * (steps > 1)} of Adam",
+    )
+figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+plt.show()
+
+one_here = with_ours(adam(ADAM_RATE, epsilon=1e-2), steps=1)
+one_there = with_higher(lambda weights: torch.optim.Adam(weights, lr=ADAM_RATE, eps=1e-2), 1)
+ratio = one_there / one_here
+print(
+    f"One step, epsilon = 0.01: {one_here:.4f} here, {one_there:.4f} with higher: {ratio:.0f} times as much."
+)
+
+# %% [markdown]
+# What to do: say which convention you use. Inside a meta-gradient take an $\varepsilon$ that is not small
+# beside the gradients, or plain gradient descent.
+#
+# ## Memory
+#
+# `higher` and TorchOpt build one graph over all steps and keep everything that was computed in it; so does
+# `Unrolled` while that takes less than 1 GiB, since it is faster. With `recompute=True` it walks back step by
+# step: it keeps the weights between steps, and computes the rest again. Keeping only some of those
+# (segments), or carrying the derivative along (forward), takes less still when steps are many. The picture
+# counts bytes of tensors, the most that are alive at once, by the number of steps; the lines of TorchOpt
+# and `higher` nearly cover each other:
+
+# %%
+from bilevel.hypergradient import measure_peak
+
+cpu = torch.device("cpu")
+lengths = size(128, fast=4)
+counts = [2**power for power in range(1, lengths.bit_length())]
+ways = {
+    "TorchOpt": (RED, ":", lambda n: with_torchopt(lambda module: torchopt.MetaSGD(module, lr=RATE), n)),
+    "higher": (AMBER, "-.", lambda n: with_higher(lambda w: torch.optim.SGD(w, lr=RATE), n)),
+    "step by step": (BLUE, "-", lambda n: with_ours(sgd(RATE), Unrolled(recompute=True), n)),
+    "step by step, segments": (GREEN, "--", lambda n: with_ours(sgd(RATE), Unrolled(segments="sqrt"), n)),
+    "forward (one knob)": (PURPLE, (0, (6, 2, 1, 2)), lambda n: with_ours(sgd(RATE), Forward(), n)),
+}
+figure, axes = plt.subplots()
+peaks = {}
+for name, (color, dashes, run) in ways.items():
+    peaks[name] = [measure_peak(lambda: run(n), cpu)[1] / 1024 for n in counts]
+    axes.plot(counts, peaks[name], color=color, linestyle=dashes, marker="o", markersize=4, label=name)
+axes.set(xscale="log", yscale="log", xlabel="steps K", ylabel="most memory at once (KiB)")
+axes.legend()
+plt.show()
+for name, peak in peaks.items():
+    print(f"K = {counts[-1]}: {name:23}{peak[-1]:6.0f} KiB")
+
+# %% [markdown]
+# ## Where a gradient gets lost
+#
+# The same ten steps of gradient descent, in several ways. The first is right. Two others say so themselves
+# (`None`). The dangerous ones give a number.
+
+# %%
+
+
+def by_hand(slopes_of, *, between=lambda weight: weight, weigh=lambda phi: phi):
+    """Ten steps, with a part exchanged; the derivative of the validation loss by phi, or None."""
+    phi = HALF.clone().requires_grad_()
+    theta = {name: weight.clone().requires_grad_() for name, weight in START.items()}
+    for _ in range(STEPS):
+        theta = {name: between(weight) for name, weight in theta.items()}
+        loss = training_loss(predict(theta, inputs), weigh(phi))
+        slopes = slopes_of(loss, list(theta.values()))
+        theta = {name: weight - RATE * g for (name, weight), g in zip(theta.items(), slopes, strict=True)}
+    loss = validation_loss(predict(theta, checked))
+    return torch.autograd.grad(loss, phi, allow_unused=True)[0]
+
+
+def with_graph(loss, weights):
+    return torch.autograd.grad(loss, weights, create_graph=True)
+
+
+def without_graph(loss, weights):
+    return torch.autograd.grad(loss, weights)
+
+
+def clipped(detach):
+    def slopes_of(loss, weights):
+        slopes = with_graph(loss, weights)
+        norm = torch.stack([(g**2).sum() for g in slopes]).sum().sqrt()
+        scale = (0.2 / (norm.detach() if detach else norm)).clamp(max=1)
+        return [scale * g for g in slopes]
+
+    return slopes_of
+
+
+truth = by_hand(with_graph)
+rows = [
+    ("right", truth, truth),
+    ("create_graph forgotten", by_hand(without_graph), truth),
+    ("phi.item() in the loss", by_hand(with_graph, weigh=lambda phi: phi.item()), truth),
+    (
+        "weights detached between steps",
+        by_hand(with_graph, between=lambda w: w.detach().requires_grad_()),
+        truth,
+    ),
+    ("weights rounded to float32", by_hand(with_graph, between=lambda w: w.float().double()), truth),
+    ("clipped, through the norm", by_hand(clipped(detach=False)), by_hand(clipped(detach=False))),
+    ("clipped, norm detached", by_hand(clipped(detach=True)), by_hand(clipped(detach=False))),
+]
+for name, found, true in rows:
+    print(f"{name:32}{'None' if found is None else f'{found:.6f}':>12}   truth {true:.6f}")
+
+# %% [markdown]
+# Rounding does no harm here. *Detached between steps* leaves the last step's part alone: lesson 1's
+# `truncated` to 1, by accident. *Norm detached* is how TorchOpt's `clip_grad_norm` is written. With several
+# agents there is one more, the worst: an agent's own weights detached from those that the others see. The
+# steps are right to the last bit and the meta-gradient is not. (One learner alone cannot show it.)
+#
+# How to catch what gives a number? **Ask finite differences.** They turn $\varphi$ a little, learn again,
+# and look; they cannot lose a gradient since they take none. The library's check, first of its own
+# clipping, then of TorchOpt's. (Its *cosine* is that of the angle between the two gradients. With one knob
+# it says only that the signs agree.)
+
+# %%
+from torchopt.clip import clip_grad_norm
+
+from bilevel import check_hypergradient
+from bilevel.optimizers import chain, clip_by_norm
+
+for name, clip in (("this toolkit's", clip_by_norm(0.2)), ("TorchOpt's", clip_grad_norm(0.2))):
+    clipped_sgd = chain(clip, sgd(RATE))
+    result = check_hypergradient(problem_of(clipped_sgd), START, clipped_sgd.init(START), HALF, steps=STEPS)
+    print(f"{name} clipping: {'right' if result.passed else 'WRONG'}\n{result}\n")
+
+# %% [markdown]
+# ## Play
+#
+# The validation loss after some steps of Adam, and the slope at $\varphi$. Make $\varepsilon$ small with
+# one step; then take more steps. When does the slope begin to tell where downhill is?
+
+# %%
+
+
+def play(phi, steps, log10_epsilon):
+    here = torch.tensor(phi)
+
+    def after(value):
+        return after_adam(value, 10.0**log10_epsilon, steps)
+
+    figure, axes = plt.subplots()
+    knobs = torch.linspace(0, 1, size(121, fast=5))
+    axes.plot(knobs, torch.func.vmap(after)(knobs), color=GRAY, label=f"after {steps} steps of Adam")
+    slope = grad(after)(here)
+    axes.plot(here, after(here), "o", color=BLACK)
+    axes.plot(here + reach / 2, after(here) + slope * reach / 2, color=BLUE, label=f"slope {slope:.3f}")
+    axes.set(xlabel="weight of the noisy sensor, $\\varphi$", ylabel="validation loss", xlim=(0, 1))
+    axes.set_title(f"$\\varepsilon = 10^{{{log10_epsilon:g}}}$")
+    axes.legend()
+    plt.show()
+
+
+explore(play, phi=(0.05, 0.95, 0.05, 0.5), steps=(1, 30, 1, 3), log10_epsilon=(-8.0, 0.0, 0.5, -3.0))
+
+# %% [markdown]
+# ## Exercises
+#
+# Put your answer in the place of the dots and run the cell below it. The solutions are in
+# `solutions/02_differentiable_optimizers.py`.
+#
+# **Exercise 1 (warm up).** RMSProp's first update is $u(g) = g / (\sqrt{(1 - \beta)\, g^2} + \varepsilon)$,
+# since it has no correction. Differentiate it by hand, for any $g$, also below 0.
+
+
+# %% tags=["exercise-1"]
+def rmsprop_slope(g, beta, epsilon):
+    return ...
+
+
+# %% tags=["check-1"]
+check_1(rmsprop_slope)
+
+# %% [markdown]
+# **Exercise 2 (a step that loses nothing).** Momentum keeps a trace $b$, of which a part $\mu$ (mu) is
+# kept: $b' = \mu\, b + g$, and $\theta' = \theta - r\, b'$. Write it as a function that overwrites nothing.
+# `theta` and `trace` are dictionaries as above; `mapped` helps. The check looks at the weights *and* at the
+# derivative through ten steps.
+
+
+# %% tags=["exercise-2"]
+def momentum_step(theta, trace, phi, rate, mu):
+    g = grad(lambda weights: training_loss(predict(weights, inputs), phi))(theta)
+    new_trace = ...
+    new_theta = ...
+    return new_theta, new_trace
+
+
+# %% tags=["check-2"]
+check_2(momentum_step, START, problem_of)
+
+# %% [markdown]
+# **Exercise 3 (less memory).** Keep only every `every`-th of the weights on the way, and on the way back
+# compute those between them again. What is missing is `segment`: the list of the weights before step `first`,
+# before step `first + 1`, and so on, up to, but not including, the next kept ones (or the end). Compute
+# them from `kept[first]`. (More than one line is fine.)
+
+
+# %% tags=["exercise-3"]
+def segmented(phi, steps, every):
+    theta, kept = START, {}
+    for k in range(steps):
+        if k % every == 0:
+            kept[k] = theta
+        theta = sgd_step(theta, phi)
+    a = grad(lambda weights: validation_loss(predict(weights, checked)))(theta)
+    total = torch.zeros_like(phi)
+    for first in sorted(kept, reverse=True):
+        segment = ...
+        for theta in reversed(segment):
+            _, pull = torch.func.vjp(sgd_step, theta, phi)
+            a, more = pull(a)
+            total = total + more
+    return total
+
+
+# %% tags=["check-3"]
+check_3(segmented, lambda phi, steps: grad(lambda value: after_sgd(value, steps))(phi))
+
+# %% [markdown]
+# **For discussion.** (a) Dropout draws anew in every step. What must be kept for walking back? (b) Which
+# `every` needs the least memory in exercise 3, if each kept state and each recomputed one cost the same?
+# (c) Your colleague's loop trains well, but the learned weight of the loss never moves. Where do you look
+# first?
+
+# %% [markdown]
+# ## What to read
+#
+# * Grefenstette and others, *Generalized inner loop meta-learning* (`higher`), arXiv 1910.01727; Ren and
+#   others, *TorchOpt: an efficient library for differentiable optimization*, arXiv 2211.06934.
+# * Kingma and Ba, *Adam*, arXiv 1412.6980: where $\varepsilon$ stands in the formulas.
+# * Chen and others, *Training deep nets with sublinear memory cost*, arXiv 1604.06174: segments.
+# * In this toolkit: `docs/loss_weights.md` does this lesson's task around a training loop of your own, in
+#   five new lines; `tests/benchmarks/RESULTS.md` has times and memory beside all three.
+# * Next: `08_learning_loss_weights` with this lesson's tools, or `03_social_dilemmas`, which needs none.
