@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import re
 from typing import Any
 
-from games.core import Game, require, require_name
+from games.core import Game, Registry, require, require_name
 from games.grid import (
     CLOSED,
     FOULER,
@@ -281,7 +280,9 @@ def _repeated(entry: Entry) -> Entry:
 ZERO_SUM = {name: GENERAL[name] for name in ("matching-pennies", "rock-paper-scissors")}
 REPEATED = {f"repeated-{name}": _repeated(entry) for name, entry in (SYMMETRIC | FAMILIES | ZERO_SUM).items()}
 
-CATALOGUE: dict[str, Entry] = SYMMETRIC | GENERAL | FAMILIES | REPEATED | CONGESTION | SEQUENTIAL | GRIDS
+CATALOGUE: Registry[Entry] = Registry(
+    "game", SYMMETRIC | GENERAL | FAMILIES | REPEATED | CONGESTION | SEQUENTIAL | GRIDS
+)
 
 
 def names() -> tuple[str, ...]:
@@ -302,11 +303,10 @@ def entry(name: str) -> Entry:
     >>> entry("chicken").summary
     'two cars race at each other: greed, no fear'
     """
-    require_name(name, names(), "game")
-    return CATALOGUE[name]
+    return CATALOGUE.find(name)
 
 
-def register(name: str, game: Game, *, summary: str = "", source: str = "") -> None:
+def register(name: str, game: Game, *, summary: str = "", source: str = "", replace: bool = False) -> None:
     """Add a game of one's own, for the rest of the process.
 
     Args:
@@ -314,6 +314,7 @@ def register(name: str, game: Game, *, summary: str = "", source: str = "") -> N
         game: with its preset settings.
         summary: what it is about, in one line; by default the first line of its class's docstring.
         source: where its numbers come from.
+        replace: whether it may take the place of a game that has this name already.
 
     Raises:
         ValueError: the name is taken, or is no such name; or what is registered is no game (as an environment
@@ -323,11 +324,6 @@ def register(name: str, game: Game, *, summary: str = "", source: str = "") -> N
     >>> make("tame-chicken").punishment
     -2
     """
-    require(
-        re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) is not None,
-        f"A game's name is lower case, its words joined by hyphens; {name!r} is not.",
-    )
-    require(name not in CATALOGUE, f"There is a game {name!r} already.")
     is_game: bool = isinstance(game, Game)  # whatever was promised
     require(
         is_game and dataclasses.is_dataclass(game),
@@ -335,7 +331,7 @@ def register(name: str, game: Game, *, summary: str = "", source: str = "") -> N
         "becomes one by from_pettingzoo, from_gymnasium or from_openspiel.",
     )
     documented = (inspect.getdoc(type(game)) or name).partition("\n")[0].rstrip(".")
-    CATALOGUE[name] = Entry(game, summary or documented, source)
+    CATALOGUE.register(name, Entry(game, summary or documented, source), replace=replace)
 
 
 def make(name: str, **settings: Any) -> Game:

@@ -11,6 +11,7 @@ from ._game import Game as Game
 from ._game import State as State
 from ._game import numbered_actions as numbered_actions
 from ._game import two_action_policies as two_action_policies
+from ._registry import Registry as Registry
 from ._streams import AHEAD as AHEAD
 from ._streams import Source as Source
 from ._streams import Streams as Streams

@@ -1,7 +1,4 @@
-"""How bad input is refused: one sentence, raised early.
-
-How bad input is refused: one sentence, raised early.
-"""
+"""Errors of bad input: one sentence, raised early."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ def require(condition: bool, sentence: str) -> None:
 
 
 def require_name(name: str, known: Iterable[str], kind: str) -> None:
-    """Raise ValueError, naming the nearest ones, unless `name` is known.
+    """Raise ValueError, naming the nearest ones whatever their case, unless `name` is known.
 
     >>> require_name("adm", ["adam", "sgd"], "optimizer")
     Traceback (most recent call last):
@@ -30,7 +27,10 @@ def require_name(name: str, known: Iterable[str], kind: str) -> None:
     names = list(known)
     if name in names:
         return
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    folded = {each.lower(): each for each in reversed(names)}
+    exact = folded.get(name.lower())
+    close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)
+    near = [exact] if exact else [folded[each] for each in close]
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise ValueError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(names)}.")
 

@@ -126,6 +126,8 @@ def test_unknown_names_and_settings_name_the_nearest() -> None:
         make("chikken")
     with pytest.raises(ValueError, match=r"no setting of chicken 'punishmnt'. Did you mean 'punishment'"):
         make("chicken", punishmnt=1)
+    with pytest.raises(ValueError, match=r"no game 'Escape-Room'. Did you mean 'escape-room'\?"):
+        make("Escape-Room")
 
 
 def test_settings_are_given_by_name() -> None:
@@ -143,6 +145,12 @@ def test_a_registered_game_is_made_by_its_name() -> None:
     games.register("short-escape", make("escape-room", horizon=2), summary="hurry")
     assert games.make("short-escape", agents=3).horizon == 2
     assert entry("short-escape").summary == "hurry"
+
+
+def test_a_registered_game_can_be_replaced() -> None:
+    games.register("mine", make("chicken"))
+    games.register("mine", make("stag-hunt"), replace=True)
+    assert make("mine") == make("stag-hunt")
 
 
 @pytest.mark.parametrize(
