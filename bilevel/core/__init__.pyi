@@ -1,5 +1,8 @@
 from ._constraints import Bounds as Bounds
 from ._constraints import Constraint as Constraint
+from ._outer_step import OuterOptimizer as OuterOptimizer
+from ._outer_step import init_outer as init_outer
+from ._outer_step import outer_step as outer_step
 from ._schedule import Schedule as Schedule
 from ._schedule import Scheduled as Scheduled
 from ._settings import Range as Range

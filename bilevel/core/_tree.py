@@ -29,15 +29,19 @@ def is_floating(leaf: object) -> TypeGuard[Tensor]:
     return isinstance(leaf, Tensor) and leaf.is_floating_point()
 
 
-def leaves(tree: Tree) -> list[Any]:
+def leaves(tree: Tree, *, none_is_leaf: bool = False) -> list[Any]:
     """List the leaves, in the tree's order.
+
+    Args:
+        tree: any.
+        none_is_leaf: whether None is listed, as among gradients, where a result does not depend on a leaf.
 
     >>> leaves({"b": 1, "a": (2, None)})
     [2, 1]
     """
     if isinstance(tree, Tensor):  # most trees here: taking them apart would cost more than small operations
         return [tree]
-    return optree.tree_leaves(tree, namespace=NAMESPACE)
+    return optree.tree_leaves(tree, none_is_leaf=none_is_leaf, namespace=NAMESPACE)
 
 
 def paths(tree: Tree) -> list[str]:

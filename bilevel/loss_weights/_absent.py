@@ -35,9 +35,9 @@ def noting_losses(modules: Iterable[nn.Module]) -> Iterator[Seen]:
             handle.remove()
 
 
-@torch.no_grad()
-def step_present(optimizer: torch.optim.Optimizer, seen: Seen) -> None:
-    """Step an outer optimizer, and leave the weights of losses that were not seen as they are.
+@contextmanager
+def keeping_absent(optimizer: torch.optim.Optimizer, seen: Seen) -> Iterator[None]:
+    """Step an outer optimizer inside, and leave the weights of losses that were not seen as they are.
 
     An optimizer with momentum moves entries whose gradient is 0, too. So these entries, and those of the
     optimizer's averages, are put back. Weights that saw no loss at all are moved as usual.
@@ -45,7 +45,8 @@ def step_present(optimizer: torch.optim.Optimizer, seen: Seen) -> None:
     >>> weights = LossWeights(["label", "contour"], constraint="free")
     >>> weights.free.grad = torch.tensor([1.0, 0.0])
     >>> decaying = torch.optim.SGD(weights.parameters(), lr=0.5, weight_decay=0.5)
-    >>> step_present(decaying, {weights: {"label"}})
+    >>> with keeping_absent(decaying, {weights: {"label"}}):
+    ...     decaying.step()
     >>> weights.as_dict()
     {'label': 0.25, 'contour': 1.0}
     """
@@ -53,11 +54,11 @@ def step_present(optimizer: torch.optim.Optimizer, seen: Seen) -> None:
     for weights, names in seen.items():
         if not names or not (absent := [i for i, name in enumerate(weights.names) if name not in names]):
             continue
-        free, state = weights.free, optimizer.state.get(weights.free, {})
+        free, state = weights.free.detach(), optimizer.state.get(weights.free, {})
         alike = {k: v for k, v in state.items() if isinstance(v, Tensor) and v.shape == free.shape}
         for name, value in {"": free, **alike}.items():
-            kept.append((free, name, value[..., absent].clone(), absent))
-    optimizer.step()
+            kept.append((weights.free, name, value[..., absent].clone(), absent))
+    yield
     for parameter, name, before, absent in kept:
-        now: Tensor = optimizer.state[parameter][name] if name else parameter
+        now: Tensor = optimizer.state[parameter][name] if name else parameter.detach()
         now[..., absent] = before

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bilevel.core import Tree, inner_step
+from bilevel.core import Tree, inner_step, outer_step
 from bilevel.hypergradient import Always, BilevelProblem, Hypergradient, Recorded, make_hypergradient
 from bilevel.loss_weights._checks import require_counts, require_moved
 from bilevel.loss_weights._weights import Learned, LossWeights
@@ -128,16 +128,23 @@ class FunctionalTuner:
             self.problem, inner_data=Recorded(tuple(given)), outer_data=Always(held_out)
         )
         estimate = self.estimator(problem, *learner, self.phi(), steps=self.virtual_steps)
-        for name, parameter in self.weights.named_parameters():
-            parameter.grad = estimate.gradient[name]
-        self.outer_optimizer.step()
-        self.outer_optimizer.zero_grad()
-        for module in self.weights.modules():
-            if isinstance(module, Learned):
-                module.project_()
+        outer_step(
+            dict(self.weights.named_parameters()),
+            estimate.gradient,
+            None,
+            self.outer_optimizer,
+            self._project,
+        )
         with torch.no_grad():
             after = self.problem.step(*learner, self.phi(), given[0])
         return Learner(*after), estimate.outer_loss
+
+    def _project(self, phi: Tree) -> Tree:
+        """Bring the weights back to where they are allowed, in place."""
+        for module in self.weights.modules():
+            if isinstance(module, Learned):
+                module.project_()
+        return phi
 
     def phi(self) -> dict[str, Tensor]:
         """What is learned, as it is now: the name of each parameter of the weights -> its value."""

@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple, NoReturn
 import torch
 from torch import Tensor, nn
 
-from bilevel.core import leaves
+from bilevel.core import leaves, outer_step
 from bilevel.hypergradient import Hypergradient
-from bilevel.loss_weights._absent import Seen, noting_losses, step_present
+from bilevel.loss_weights._absent import Seen, keeping_absent, noting_losses
 from bilevel.loss_weights._checks import (
     FIRST,
     require_counts,
@@ -503,10 +503,9 @@ class LossWeightTuner:
         return found
 
     def _move_weights(self, gradient: Sequence[Tensor | None]) -> None:
-        for parameter, g in zip(self.outer, gradient, strict=True):
-            parameter.grad = g
-        step_present(self.outer_optimizer, self._seen)
-        self.outer_optimizer.zero_grad()
+        """Take the outer step; weights of losses that the batch lacks stay."""
+        with keeping_absent(self.outer_optimizer, self._seen):
+            outer_step(self.outer, list(gradient), None, self.outer_optimizer)
         for module in self._known:
             module.project_()
 
