@@ -17,7 +17,7 @@ from bilevel.core import Tree, counted
 from bilevel.experiments import DtypeName, RunConfig, preset
 from bilevel.hypergradient import (
     BilevelProblem,
-    Hypergradient,
+    Estimator,
     HypergradientComparison,
     Unrolled,
     compare_hypergradients,
@@ -145,7 +145,7 @@ def compare(settings: Check) -> HypergradientComparison:
             _tell(f"outer step {done + 1} of {settings.outer_steps_before}")
     generator = torch.Generator(config.placement.device).manual_seed(config.seed)
 
-    def build(estimator: str | Hypergradient) -> Hypergradient:
+    def build(estimator: str | Estimator) -> Estimator:
         return fit_hypergradient(estimator, play)
 
     return compare_hypergradients(

@@ -23,7 +23,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from bilevel.core import Scheduled
-from bilevel.hypergradient import ESTIMATORS, Hypergradient
+from bilevel.hypergradient import ESTIMATORS, Estimator
 from games.core import require
 
 LONGEST = 3500
@@ -177,7 +177,7 @@ def method_rules() -> ConstructorRegistry:
 
     @registry.primitive_rule
     def read_estimator(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[str] | None:
-        if kind.type != str | Hypergradient:
+        if kind.type != str | Estimator:
             return None
         return PrimitiveConstructorSpec(
             nargs=1,

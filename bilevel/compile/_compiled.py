@@ -11,17 +11,16 @@ from bilevel.core import Tree, detach, split_floating
 from bilevel.hypergradient import (
     BilevelProblem,
     Estimate,
+    Estimator,
     Forward,
-    Hypergradient,
     OneStep,
     Truncated,
     Unrolled,
-    online,
 )
 
 
-@dataclass(frozen=True)
-class Compiled:
+@dataclass(frozen=True, repr=False)
+class Compiled(Estimator):
     """An estimator that takes its steps, and their derivatives, as packages of machine code.
 
     The packages are found on disk, or built at the first call: in a second or two where the problem can be
@@ -33,13 +32,20 @@ class Compiled:
     Compiled(estimator=Unrolled())
     """
 
-    estimator: Hypergradient
+    estimator: Estimator
     """Any of `bilevel.hypergradient`; `persistent-evolution` too, whose particles are then compiled."""
 
-    def __call__(
-        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int, **past: Any
-    ) -> Estimate:
-        """Learn for K steps, and estimate the gradient of how that ended; see `Hypergradient`.
+    def estimate(
+        self,
+        problem: BilevelProblem,
+        theta: Tree,
+        opt_state: Tree,
+        phi: Tree,
+        state: Any = None,
+        *,
+        steps: int,
+    ) -> tuple[Estimate, Tree]:
+        """Learn for K steps, and estimate the gradient after them; see `Estimator.estimate`.
 
         Raises:
             ValueError: as the estimator; or a leaf of the state or of the outer variables is no tensor.
@@ -56,23 +62,21 @@ class Compiled:
         pulled = differentiated_steps(self.estimator, phi, steps)
         found = None if pulled is None else solve(problem, theta, opt_state, phi, steps, pulled)
         if found is not None:
-            return found
+            return found, None
         compiled = dataclasses.replace(problem, kernels=CompiledKernels)
-        return self.estimator(compiled, theta, opt_state, phi, steps=steps, **past)
+        return self.estimator.estimate(compiled, theta, opt_state, phi, state, steps=steps)
 
     @property
-    def remembers(self) -> bool:
-        """Whether the estimator carries anything from one outer step to the next."""
-        return online(self.estimator) is not None
+    def stateful(self) -> bool:
+        """As the estimator."""
+        return self.estimator.stateful
 
-    def begin(self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int) -> Tree:
-        """Make the past with which learning starts; see `OnlineHypergradient`."""
-        estimator = online(self.estimator)
-        assert estimator is not None, "an estimator without a past has none to begin with"
-        return estimator.begin(problem, theta, opt_state, phi, steps=steps)
+    def init(self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int) -> Tree:
+        """Create the estimator's state."""
+        return self.estimator.init(problem, theta, opt_state, phi, steps=steps)
 
 
-def differentiated_steps(estimator: Hypergradient, phi: Tree, steps: int) -> int | None:
+def differentiated_steps(estimator: Estimator, phi: Tree, steps: int) -> int | None:
     """Through how many of the last steps an estimator differentiates; None: it does something else, too.
 
     Forward mode gives the same derivative as reverse mode, which costs less here.

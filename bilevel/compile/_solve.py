@@ -37,10 +37,10 @@ from bilevel.compile._plans import LOG, Inputs, Source, eagerly, make_function, 
 from bilevel.compile._program import Package, Program, Wanted
 from bilevel.core import Tensors, Tree
 from bilevel.hypergradient import (
-    Always,
     BilevelProblem,
     Estimate,
-    Recorded,
+    FixedData,
+    RecordedData,
     all_zero,
     require_outer_path,
     require_pure,
@@ -178,7 +178,7 @@ def solve(
     """Give what `Unrolled` (or `Truncated`) gives, up to rounding, by one call of machine code.
 
     Args:
-        problem: as for `Hypergradient`, like the next four.
+        problem: as for `Estimator`, like the next four.
         theta: the inner variables at the start.
         opt_state: the optimizer's state at the start.
         phi: the outer variables.
@@ -236,10 +236,10 @@ def build_solve(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree
 def take_apart(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int) -> Given | None:
     """Take inputs apart; None where data are drawn as learning goes on, or a leaf is no tensor."""
     inner, outer = problem.inner_data, problem.outer_data
-    if steps < 1 or not (isinstance(inner, Always | Recorded) and isinstance(outer, Always)):
+    if steps < 1 or not (isinstance(inner, FixedData | RecordedData) and isinstance(outer, FixedData)):
         return None
-    lots = (inner.data,) if isinstance(inner, Always) else inner.data[:steps]
-    if isinstance(inner, Recorded) and len(lots) < steps:
+    lots = (inner.data,) if isinstance(inner, FixedData) else inner.data[:steps]
+    if isinstance(inner, RecordedData) and len(lots) < steps:
         return None
     try:
         state, state_form = plain_leaves((theta, opt_state), "the inputs")
@@ -252,7 +252,7 @@ def take_apart(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree,
     if any(other != form or _kinds(lot) != _kinds(leaves) for lot, other in seen[1:]):
         return None
     forms = Forms(state_form, phi_form, form)
-    trees = (inner.data,) * steps if isinstance(inner, Always) else lots
+    trees = (inner.data,) * steps if isinstance(inner, FixedData) else lots
     return Given(
         problem, forms, last, state, phi_leaves, outer_data, [lot for lot, _ in seen], trees, outer.data
     )

@@ -14,11 +14,11 @@ from ._derivatives import outer_gradients as outer_gradients
 from ._derivatives import step_vjp as step_vjp
 from ._derivatives import sum_cotangent as sum_cotangent
 from ._derivatives import vjp as vjp
-from ._estimator import Always as Always
 from ._estimator import BilevelProblem as BilevelProblem
 from ._estimator import Estimate as Estimate
-from ._estimator import Hypergradient as Hypergradient
-from ._estimator import Recorded as Recorded
+from ._estimator import Estimator as Estimator
+from ._estimator import FixedData as FixedData
+from ._estimator import RecordedData as RecordedData
 from ._evolution import Evolution as Evolution
 from ._finite_difference import FiniteDifference as FiniteDifference
 from ._forward import Forward as Forward
@@ -30,8 +30,6 @@ from ._named import ESTIMATORS as ESTIMATORS
 from ._named import format_hypergradient as format_hypergradient
 from ._named import make_hypergradient as make_hypergradient
 from ._named import register_hypergradient as register_hypergradient
-from ._online import OnlineHypergradient as OnlineHypergradient
-from ._online import online as online
 from ._peak_memory import measure_peak as measure_peak
 from ._persistent_evolution import PersistentEvolution as PersistentEvolution
 from ._purity import ImpureStepError as ImpureStepError

@@ -23,7 +23,7 @@ from torch import Tensor
 from bilevel.core import Tree, detach, leaves
 from bilevel.hypergradient._agreement import Differences, HypergradientCheck, entries_of, in_float64
 from bilevel.hypergradient._comparison import EstimatorMeasured, EstimatorRefused, HypergradientComparison
-from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Hypergradient
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
 from bilevel.hypergradient._named import ESTIMATORS, format_hypergradient, make_hypergradient
 from bilevel.hypergradient._peak_memory import measure_peak
 from bilevel.hypergradient._reference import Reference
@@ -31,7 +31,7 @@ from bilevel.hypergradient._smoothing import SampledEstimate
 from bilevel.hypergradient._unrolled import Unrolled
 from games.core import require
 
-Estimators = Sequence[str | Hypergradient]
+Estimators = Sequence[str | Estimator]
 
 MUST_FOLLOW = (
     "Errors are measured in float64, and the step or a loss uses tensors that do not follow: convert them "
@@ -50,7 +50,7 @@ def compare_hypergradients(
     steps: int,
     estimators: Estimators | None = None,
     resamples: int = 8,
-    build: Callable[[str | Hypergradient], Hypergradient] = make_hypergradient,
+    build: Callable[[str | Estimator], Estimator] = make_hypergradient,
     generator: torch.Generator | None = None,
     reference: Tree | None = None,
     epsilon: float = 1e-5,
@@ -138,7 +138,7 @@ class _Trial:
     reference: Reference
     differences: Differences
 
-    def row(self, text: str, build: Callable[[], Hypergradient]) -> EstimatorMeasured | EstimatorRefused:
+    def row(self, text: str, build: Callable[[], Estimator]) -> EstimatorMeasured | EstimatorRefused:
         """Build and measure one estimator, or hear why it does not apply."""
         try:
             return self._measure(text, build())
@@ -148,7 +148,7 @@ class _Trial:
             lines = str(error).splitlines() or [type(error).__name__]
             return EstimatorRefused(text, f"torch stopped it: {lines[0]}")
 
-    def _measure(self, text: str, estimator: Hypergradient) -> EstimatorMeasured:
+    def _measure(self, text: str, estimator: Estimator) -> EstimatorMeasured:
         calls = 0
 
         def step(*arguments: Tree) -> tuple[Tree, Tree]:
@@ -177,7 +177,7 @@ class _Trial:
             step_calls=step_calls,
         )
 
-    def _draw(self, estimator: Hypergradient, device: torch.device) -> tuple[Tensor, list[float]]:
+    def _draw(self, estimator: Estimator, device: torch.device) -> tuple[Tensor, list[float]]:
         """Estimate on each draw: gradients [draw, entry], or [draw, objective, entry]; and seconds."""
         gradients, seconds = [], []
         for draw in range(self.resamples):
@@ -238,18 +238,18 @@ def _all_estimators(steps: int, blind: bool) -> list[str]:
     return [name + needed.get(name, "") for name in ESTIMATORS]
 
 
-def _text(estimator: str | Hypergradient) -> str:
+def _text(estimator: str | Estimator) -> str:
     """How to name an estimator: as it was asked for, or in the text form, if its class has one."""
     if isinstance(estimator, str):
         return estimator
     return format_hypergradient(estimator) if type(estimator) in ESTIMATORS.values() else repr(estimator)
 
 
-def _reseeded(estimator: Hypergradient, draw: int) -> Hypergradient:
+def _reseeded(estimator: Estimator, draw: int) -> Estimator:
     """Give an estimator that draws other draws, if it draws at all."""
     settings: Any = estimator  # a frozen dataclass, as every estimator is
     drawn = isinstance(getattr(settings, "seed", None), int)
-    other: Hypergradient = dataclasses.replace(settings, seed=settings.seed + draw) if drawn else settings
+    other: Estimator = dataclasses.replace(settings, seed=settings.seed + draw) if drawn else settings
     return other
 
 
@@ -264,7 +264,7 @@ def check_hypergradient(
     phi: Tree,
     *,
     steps: int,
-    estimator: Hypergradient = ...,
+    estimator: Estimator = ...,
     epsilon: float = ...,
     max_entries: int = ...,
     tolerance: float = ...,
@@ -290,7 +290,7 @@ def check_hypergradient(
     phi: Tree,
     *,
     steps: int,
-    estimator: Hypergradient = _EXACT,
+    estimator: Estimator = _EXACT,
     estimators: Estimators | EllipsisType | None = ...,
     epsilon: float = 1e-5,
     max_entries: int = 64,

@@ -1,56 +1,54 @@
-"""What every estimator of an outer gradient is given, and what it gives back.
-
-What the settings of all estimators have in common.
-"""
+"""The bilevel problem, the estimate of its hypergradient, and the protocol of estimators."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from bilevel.core import Step, Tree
+from bilevel.core import Step, Tree, split_floating, tree_map
+from bilevel.hypergradient._purity import agree
+from games.core import require
 
 
 @dataclass(frozen=True, eq=False)
-class Always:
-    """A source that gives the same data every time: a full batch, or nothing at all.
+class FixedData:
+    """A data source that gives the same data in every step: a full batch, or nothing.
 
-    Who takes the steps may then leave out what drawing would need.
-
-    >>> Always("batch")(None, None, 3)
+    >>> FixedData("batch")(None, None, 3)
     'batch'
     """
 
     data: Tree
-    """What it gives."""
+    """The data."""
 
     def __call__(self, *_: Any) -> Tree:
-        """Give the data, whatever the inner variables are."""
+        """Return the data, whatever the inner variables are."""
         return self.data
 
 
 @dataclass(frozen=True, eq=False)
-class Recorded:
-    """A source of data that are there before learning begins, one lot for each step.
+class RecordedData:
+    """A data source whose batches are known before learning begins, one for each step.
 
-    >>> Recorded(("first batch", "second batch"))(None, None, 1)
+    >>> RecordedData(("first batch", "second batch"))(None, None, 1)
     'second batch'
     """
 
     data: tuple[Tree, ...]
-    """What step k sees, at least K of them."""
+    """The data of step k, at least K of them."""
 
     def __call__(self, theta: Tree, phi: Tree, k: int) -> Tree:
-        """Give step k's, whatever the inner variables are."""
+        """Return the data of step k, whatever the inner variables are."""
         return self.data[k]
 
 
-no_data = Always(None)
-"""No data: for what is deterministic."""
+no_data = FixedData(None)
+"""No data: for deterministic steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,83 +59,139 @@ class BilevelProblem:
     """
 
     step: Step
-    """One step of inner learning, a pure function; see `bilevel.core._step`."""
+    """One step of inner learning, a pure function; see `bilevel.core.Step`."""
     outer_loss: Callable[[Tree, Tree, Tree], Tensor]
     """(theta_K, phi, outer data) -> the loss to minimize; of any shape, summed, so members of a batch are
     independent."""
     inner_data: Callable[[Tree, Tree, int], Tree] = no_data
     """(theta_k, phi, k) -> the data of step k; called once a step, in order, without gradients. With data
-    that are known beforehand give `Always` or `Recorded`."""
+    that are known beforehand use `FixedData` or `RecordedData`."""
     outer_data: Callable[[Tree, Tree], Tree] = no_data
     """(theta_K, phi) -> the data of the outer loss; called once, without gradients."""
     kernels: Callable[[BilevelProblem, Tree], Any] | None = None
-    """(the problem, phi) -> what takes its steps and their derivatives (`bilevel.hypergradient._kernels`);
-    None: torch, operation by operation. Estimators give the same with any, but for rounding."""
+    """(problem, phi) -> the `Kernels` that take its steps and their derivatives; None: torch, operation by
+    operation. Estimates are the same with any, but for rounding."""
     several: bool = False
     """Whether the first axis of the outer loss counts objectives (one per agent, say), each of which has a
     gradient of its own."""
 
     def replay(self, inner_data: tuple[Tree, ...], outer_data: Tree) -> BilevelProblem:
-        """Build the same problem with its data fixed to what was recorded in an `Estimate`."""
-        return dataclasses.replace(self, inner_data=Recorded(inner_data), outer_data=Always(outer_data))
+        """Build the same problem with its data fixed to those recorded in an `Estimate`."""
+        return dataclasses.replace(
+            self, inner_data=RecordedData(inner_data), outer_data=FixedData(outer_data)
+        )
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An outer gradient, and where inner learning ended."""
+    """A hypergradient, and the end of the inner learning behind it."""
 
     theta: Tree
     """The inner variables after K steps."""
     opt_state: Tree
     """The optimizer's state after K steps."""
     outer_loss: Tensor
-    """What `outer_loss` gave, detached."""
+    """The value of `outer_loss`, detached."""
     gradient: Tree
     """d(sum of the outer loss) / d phi, shaped like phi; with several objectives, they are the first axis."""
     inner_data: tuple[Tree, ...]
-    """The data each step saw."""
+    """The data of each step."""
     outer_data: Tree
-    """The data the outer loss saw."""
-    past: Tree = field(default=None, kw_only=True)
-    """What the next outer step is to be handed, from an estimator that remembers (`OnlineHypergradient`)."""
+    """The data of the outer loss."""
 
 
-class Hypergradient(Protocol):
-    """A way to estimate d(outer loss) / d phi; its settings are the fields of a frozen dataclass."""
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Estimator(abc.ABC):
+    """A way to estimate the hypergradient, d(outer loss) / d phi: a frozen dataclass of its settings.
 
-    def __call__(
-        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
-    ) -> Estimate:
-        """Learn for K steps, and estimate the gradient of how that ended.
+    An estimator carries a state from one outer step to the next; that of a stateless one is None. A stateful
+    one looks further back than one outer step. Learning is then online: its state belongs to the theta and
+    opt_state at which the last estimate ended, and another start is refused.
+    """
+
+    @property
+    def stateful(self) -> bool:
+        """Whether these settings carry a state from one outer step to the next."""
+        return False
+
+    def init(self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int) -> Tree:
+        """Create the state with which learning starts, in the form that it will always have.
+
+        Args:
+            problem: as for `estimate`, like the rest.
+            theta: the inner variables at the start.
+            opt_state: the optimizer's state at the start.
+            phi: the outer variables.
+            steps: K, at least 1.
+
+        Returns:
+            a nest of tensors; None if the estimator is stateless.
+
+        Raises:
+            ValueError: the problem leaves nothing that a state could hold (says why).
+        """
+        return None
+
+    @abc.abstractmethod
+    def estimate(
+        self,
+        problem: BilevelProblem,
+        theta: Tree,
+        opt_state: Tree,
+        phi: Tree,
+        state: Any = None,
+        *,
+        steps: int,
+    ) -> tuple[Estimate, Tree]:
+        """Learn for K steps, and estimate the gradient of the outer loss after them.
 
         Args:
             problem: the step and the outer loss.
             theta: the inner variables at the start, a nest of floating tensors.
             opt_state: the optimizer's state at the start.
             phi: the outer variables, a nest of floating tensors.
-            steps: K, at least 1.
+            state: from `init`, or from the estimate that theta and opt_state come from; None where learning
+                starts.
+            steps: K, at least 1; of a stateful estimator the same in every outer step.
+
+        Returns:
+            the estimate, and the state for the next outer step.
 
         Raises:
-            ValueError: bad input, or the outer loss does not depend on phi through the steps at all.
+            ValueError: bad input, the outer loss does not depend on phi through the steps at all, or `state`
+                belongs to another start or has another form.
         """
-        ...
 
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Settings:
-    """A frozen dataclass whose text shows what is no default.
-
-    >>> from bilevel.hypergradient import Implicit
-    >>> Implicit(solver="cg"), Implicit()
-    (Implicit(solver='cg'), Implicit())
-    """
-
-    def __post_init__(self) -> None:
-        """Check the settings; subclasses check theirs and call this."""
+    def __call__(
+        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
+    ) -> Estimate:
+        """Estimate the hypergradient where learning starts; see `estimate` for arguments and errors."""
+        return self.estimate(problem, theta, opt_state, phi, steps=steps)[0]
 
     def __repr__(self) -> str:
-        """The settings that are no defaults, those without one first."""
+        """The settings that differ from their defaults, those without a default first."""
         fields = sorted(dataclasses.fields(self), key=lambda field: field.default is not dataclasses.MISSING)
         values = {field.name: (getattr(self, field.name), field.default) for field in fields}
-        told = [f"{name}={value!r}" for name, (value, default) in values.items() if value != default]
-        return f"{type(self).__name__}({', '.join(told)})"
+        changed = [f"{name}={value!r}" for name, (value, default) in values.items() if value != default]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+
+def require_leads_to(reached: tuple[Tree, Tree], start: tuple[Tree, Tree]) -> None:
+    """Raise ValueError unless an outer step starts where its estimator's state ended, but for rounding.
+
+    Args:
+        reached: (theta, opt_state) where the state ended.
+        start: those that were given with it.
+    """
+    found, expected = (split_floating(tree)[0] for tree in (reached, start))
+    same_form = [leaf.shape for leaf in found] == [leaf.shape for leaf in expected]
+    require(
+        same_form and agree(found, expected),
+        "The estimator's state does not lead to this theta and opt_state: give the state that came with "
+        "them, or none where learning starts anew.",
+    )
+
+
+def copied(tree: Tree) -> Tree:
+    """Copy every tensor, so that a state outlives whatever its owner does to the original."""
+    return tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, tree)

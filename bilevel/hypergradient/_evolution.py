@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bilevel.core import Tensors, Tree, detach, leaves, paths, split_floating, tree_map
-from bilevel.hypergradient._estimator import BilevelProblem, Settings
+from bilevel.hypergradient._estimator import BilevelProblem, Estimator
 from bilevel.hypergradient._purity import require_pure
 from bilevel.hypergradient._rollout import Rollout, roll_out
 from bilevel.hypergradient._samples import learn_samples, require_value
@@ -28,7 +28,7 @@ from games.core import require
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Evolution(Settings):
+class Evolution(Estimator):
     """Gaussian perturbations of phi, all K steps with all of them in one batch, no derivative of anything.
 
     With e ~ N(0, I), it estimates the gradient of the smoothed objective E F(phi + sigma e), which is
@@ -91,7 +91,6 @@ class Evolution(Settings):
     """Which stream of draws, any whole number."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require_sampling(self.samples, self.sigma, antithetic=self.antithetic)
         require(
             self.members or not self.fresh_data,
@@ -99,10 +98,17 @@ class Evolution(Settings):
             "of a batch.",
         )
 
-    def __call__(
-        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
-    ) -> SampledEstimate:
-        """Learn for K steps with every perturbation; see `Hypergradient` for arguments and errors.
+    def estimate(
+        self,
+        problem: BilevelProblem,
+        theta: Tree,
+        opt_state: Tree,
+        phi: Tree,
+        state: None = None,
+        *,
+        steps: int,
+    ) -> tuple[SampledEstimate, None]:
+        """Learn for K steps with every perturbation; see `Estimator.estimate` for arguments and errors.
 
         Raises:
             ValueError: also if theta, phi or the outer loss has no axis of members, where there should be
@@ -127,7 +133,11 @@ class Evolution(Settings):
             values = centered_ranks(values)
         steepness = slopes(values, self.sigma, antithetic=self.antithetic)
         gradient, error = mean_along(steepness, noise, phi, several=problem.several)
-        return _estimate(problem, center, phi, gradient, error)
+        end = center.end
+        with torch.no_grad():
+            loss = problem.outer_loss(end[0], phi, center.outer_data)
+        data = center.inner_data, center.outer_data
+        return SampledEstimate(*end, loss, gradient, *data, error), None
 
     def _share(
         self,
@@ -188,12 +198,3 @@ def _repeat(tree: Tree, samples: int, members: int) -> Tree:
             f"{members} members in its first axis, but leaf {path} has shape {shape}.",
         )
     return tree_map(repeat, tree)
-
-
-def _estimate(
-    problem: BilevelProblem, center: Rollout, phi: Tree, gradient: Tree, error: Tree
-) -> SampledEstimate:
-    end = center.end
-    with torch.no_grad():
-        loss = problem.outer_loss(end[0], phi, center.outer_data)
-    return SampledEstimate(*end, loss, gradient, center.inner_data, center.outer_data, error)

@@ -12,7 +12,7 @@ from torch import Tensor
 from bilevel.core import Tensors, Tree, detach, split_floating
 from bilevel.hypergradient._connection import all_zero, require_inner_path, require_outer_path
 from bilevel.hypergradient._derivatives import outer_gradients
-from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Settings
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
 from bilevel.hypergradient._purity import require_pure
 from bilevel.hypergradient._rollout import Rollout, roll_out
 from bilevel.hypergradient._samples import repeated
@@ -21,7 +21,7 @@ from games.core import require
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class FiniteDifference(Settings):
+class FiniteDifference(Estimator):
     """DARTS-like: the last step's effect on the outer loss by central differences, for any step.
 
     With v = dF/dtheta_K and S the last step, taken from (theta_K-1, state_K-1), for each entry j of phi:
@@ -73,7 +73,6 @@ class FiniteDifference(Settings):
     """How many entries are moved in one batch, at least 1: more takes more memory."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require(
             self.epsilon is None or (math.isfinite(self.epsilon) and self.epsilon > 0),
             f"epsilon must be a number above 0, or None, not {self.epsilon}.",
@@ -82,10 +81,17 @@ class FiniteDifference(Settings):
             value = getattr(self, name)
             require(value >= 1, f"{name} must be at least 1, not {value}.")
 
-    def __call__(
-        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
-    ) -> Estimate:
-        """Learn for K steps and difference the last; see `Hypergradient` for arguments and errors.
+    def estimate(
+        self,
+        problem: BilevelProblem,
+        theta: Tree,
+        opt_state: Tree,
+        phi: Tree,
+        state: None = None,
+        *,
+        steps: int,
+    ) -> tuple[Estimate, None]:
+        """Learn for K steps and difference the last; see `Estimator.estimate` for arguments and errors.
 
         Raises:
             ValueError: also if phi has more entries than `max_entries`, or theta and phi have no common axis
@@ -116,7 +122,7 @@ class FiniteDifference(Settings):
         gradient = [now + part.reshape(now.shape) for now, part in zip(direct, parts, strict=True)]
         if all_zero(gradient):
             require_inner_path(problem, run, phi)
-        return Estimate(*end, loss, rebuild(gradient), run.inner_data, run.outer_data)
+        return Estimate(*end, loss, rebuild(gradient), run.inner_data, run.outer_data), None
 
 
 def _slopes(

@@ -11,7 +11,7 @@ from torch import Tensor
 from bilevel.core import Tensors, Tree, batch_shape, detach, split_floating
 from bilevel.hypergradient._connection import all_zero, require_inner_path, require_outer_path
 from bilevel.hypergradient._derivatives import require_objectives
-from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Settings
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
 from bilevel.hypergradient._kernels import State, make_kernels
 from bilevel.hypergradient._purity import require_pure
 from bilevel.hypergradient._rollout import require_floating, roll_out
@@ -19,7 +19,7 @@ from games.core import require
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Forward(Settings):
+class Forward(Estimator):
     """Forward mode: d z_k / d phi goes with the steps, one tangent for each entry of phi.
 
     With z_k = (theta_k, floating state_k) and z_k+1 = S(z_k, phi):
@@ -56,14 +56,20 @@ class Forward(Settings):
     0; the outer loss must have them too, after the axis of its objectives if there are several."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require(self.limit is None or self.limit >= 1, f"limit must be at least 1 or None, not {self.limit}.")
         require(self.batch_dims >= 0, f"batch_dims must be at least 0, not {self.batch_dims}.")
 
-    def __call__(
-        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
-    ) -> Estimate:
-        """Learn for K steps with the tangents; see `Hypergradient` for arguments and errors.
+    def estimate(
+        self,
+        problem: BilevelProblem,
+        theta: Tree,
+        opt_state: Tree,
+        phi: Tree,
+        state: None = None,
+        *,
+        steps: int,
+    ) -> tuple[Estimate, None]:
+        """Learn for K steps with the tangents; see `Estimator.estimate` for arguments and errors.
 
         Raises:
             ValueError: also if phi has more entries than `limit`, if its leaves or the outer loss lack the
@@ -93,7 +99,8 @@ class Forward(Settings):
         gradient = self._gradient(problem.several, loss, slopes, directions, phi)
         if all_zero(gradient):
             require_inner_path(problem, rollout, phi)
-        return Estimate(*end, loss, split_floating(phi)[1](gradient), rollout.inner_data, outer_data)
+        rebuilt = split_floating(phi)[1](gradient)
+        return Estimate(*end, loss, rebuilt, rollout.inner_data, outer_data), None
 
     def _directions(self, phi: Tree) -> Tensors:
         """Directions in which phi moves, [direction, *leaf.shape] for each leaf: one for each entry.

@@ -15,7 +15,7 @@ from torch import Tensor
 from bilevel.core import Tensors, Tree, batch_shape, detach, split_floating
 from bilevel.hypergradient._connection import all_zero, require_inner_path, require_outer_path
 from bilevel.hypergradient._derivatives import outer_gradients
-from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Settings
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
 from bilevel.hypergradient._kernels import Kernels, State
 from bilevel.hypergradient._purity import require_pure
 from bilevel.hypergradient._rollout import Rollout, roll_out
@@ -105,7 +105,7 @@ def asymmetry(system: System, like: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Implicit(Settings):
+class Implicit(Estimator):
     """Implicit differentiation: how the point that learning comes to rest at moves with phi.
 
     With J = d theta'/d theta of one more step at theta_K, the optimizer's state held as it is:
@@ -159,7 +159,6 @@ class Implicit(Settings):
     """How many leading axes of every leaf of theta count members that are independent, at least 0."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require_name(self.solver, SOLVERS, "solver")
         require(
             self.tolerance is None or self.tolerance > 0, f"tolerance must be above 0, not {self.tolerance}."
@@ -168,10 +167,17 @@ class Implicit(Settings):
         require(self.accept_distance > 0, f"accept_distance must be above 0, not {self.accept_distance}.")
         require(self.batch_dims >= 0, f"batch_dims must be at least 0, not {self.batch_dims}.")
 
-    def __call__(
-        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
-    ) -> Estimate:
-        """Learn for K steps and solve; see `Hypergradient` for arguments and errors.
+    def estimate(
+        self,
+        problem: BilevelProblem,
+        theta: Tree,
+        opt_state: Tree,
+        phi: Tree,
+        state: None = None,
+        *,
+        steps: int,
+    ) -> tuple[Estimate, None]:
+        """Learn for K steps and solve; see `Estimator.estimate` for arguments and errors.
 
         Raises:
             ValueError: also if theta_K is far from a fixed point, or that depends on the optimizer's state;
@@ -197,7 +203,7 @@ class Implicit(Settings):
         if all_zero(gradient):
             require_inner_path(problem, rollout, phi)
         rebuilt = split_floating(phi)[1](gradient)
-        return Estimate(*end, loss, rebuilt, rollout.inner_data, rollout.outer_data)
+        return Estimate(*end, loss, rebuilt, rollout.inner_data, rollout.outer_data), None
 
     def _solve(self, linear: LinearStep, right: Tensor) -> Tensor:
         """Solve (I - J)' v = right to the tolerance."""

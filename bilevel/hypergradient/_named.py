@@ -7,7 +7,7 @@ import re
 from typing import Any, get_type_hints
 
 from bilevel.core import fits, read_settings, spelled, write_literal
-from bilevel.hypergradient._estimator import Hypergradient
+from bilevel.hypergradient._estimator import Estimator
 from bilevel.hypergradient._evolution import Evolution
 from bilevel.hypergradient._finite_difference import FiniteDifference
 from bilevel.hypergradient._forward import Forward
@@ -17,7 +17,7 @@ from bilevel.hypergradient._truncated import OneStep, Truncated
 from bilevel.hypergradient._unrolled import Unrolled
 from games.core import require, require_name
 
-ESTIMATORS: dict[str, type[Hypergradient]] = {
+ESTIMATORS: dict[str, type[Estimator]] = {
     "unrolled": Unrolled,
     "truncated": Truncated,
     "forward": Forward,
@@ -33,7 +33,7 @@ NAME = r"[a-z0-9]+(?:-[a-z0-9]+)*"
 EXAMPLE = "truncated(steps=5)"
 
 
-def make_hypergradient(estimator: str | Hypergradient, **settings: Any) -> Hypergradient:
+def make_hypergradient(estimator: str | Estimator, **settings: Any) -> Estimator:
     """Build an estimator by its name or from its text form, or give back one that is built already.
 
     In the text form settings are literals (numbers, strings, True, False, None, tuples of these), and
@@ -68,7 +68,7 @@ def make_hypergradient(estimator: str | Hypergradient, **settings: Any) -> Hyper
     return _build(name, {**written, **settings})
 
 
-def format_hypergradient(estimator: str | Hypergradient) -> str:
+def format_hypergradient(estimator: str | Estimator) -> str:
     """Write an estimator in the text form from which `make_hypergradient` builds an equal one.
 
     Args:
@@ -94,7 +94,7 @@ def format_hypergradient(estimator: str | Hypergradient) -> str:
         f"{kind.__name__} has no name by which text (config.json, say) could hold it: "
         f"register_hypergradient(name, {kind.__name__}) gives it one.",
     )
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    fields = dataclasses.fields(kind)
     values = {field.name: (getattr(built, field.name), _default(field)) for field in fields}
     changed = [
         f"{setting}={write_literal(setting, value)}"
@@ -104,12 +104,12 @@ def format_hypergradient(estimator: str | Hypergradient) -> str:
     return f"{names[0]}({', '.join(changed)})" if changed else names[0]
 
 
-def register_hypergradient(name: str, estimator: type[Hypergradient]) -> None:
+def register_hypergradient(name: str, estimator: type[Estimator]) -> None:
     """Add an estimator of one's own, for the rest of the process.
 
     Args:
         name: what to call it on the command line; lower case, words joined by hyphens.
-        estimator: a frozen dataclass with the call of `Hypergradient`; its fields, the settings, are numbers,
+        estimator: an `Estimator` that is a frozen dataclass; its fields, the settings, are numbers,
             strings, None, or tuples of these. A field `members` or `batch_dims` means what it means in
             `Evolution` and `Forward`: methods whose seeds are a batch fill it in.
 
@@ -134,9 +134,9 @@ def register_hypergradient(name: str, estimator: type[Hypergradient]) -> None:
     ESTIMATORS[name] = estimator
 
 
-def _build(name: str, settings: dict[str, Any]) -> Hypergradient:
+def _build(name: str, settings: dict[str, Any]) -> Estimator:
     kind = ESTIMATORS[name]
-    fields, hints = dataclasses.fields(kind), get_type_hints(kind)  # type: ignore[arg-type]
+    fields, hints = dataclasses.fields(kind), get_type_hints(kind)
     require(
         "compile" not in settings or "compile" in hints,
         "An estimator has no setting compile: whether steps are compiled is a setting of a run (bilevel "

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from bilevel.core import Tensors, Tree, detach, split_floating
-from bilevel.hypergradient._estimator import BilevelProblem
-from bilevel.hypergradient._online import copied, require_leads_to
+from bilevel.hypergradient._estimator import BilevelProblem, Estimator, copied, require_leads_to
 from bilevel.hypergradient._purity import require_pure
 from bilevel.hypergradient._rollout import roll_out
 from bilevel.hypergradient._samples import learn_samples, repeated, require_value
@@ -43,8 +42,8 @@ class Particles(NamedTuple):
     """Outer steps since the start, int64."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PersistentEvolution:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PersistentEvolution(Estimator):
     """Gradient of the sum of the losses after every K steps of online learning, from their values alone.
 
     Each pair of particles keeps its inner state from one outer step to the next, and the sum of the
@@ -53,8 +52,8 @@ class PersistentEvolution:
 
         gradient_t = mean over pairs of (e_1 + ... + e_t) (F_t(+) - F_t(-)) / (2 sigma).
 
-    `Evolution` takes e_t alone, and misses what phi did in the outer steps before. The particles are the past
-    (see `OnlineHypergradient`); without one an estimate is that of `Evolution`.
+    `Evolution` takes e_t alone, and misses what phi did in the outer steps before. The particles are the
+    estimator's state; the first estimate is that of `Evolution`.
 
     Bias: that of smoothing only (none where the losses are quadratic in all draws), however small K is, as
     long as phi stands still; one that moves in between is a little behind, as in all online learning.
@@ -79,8 +78,8 @@ class PersistentEvolution:
     ... )
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
     >>> persistent = PersistentEvolution(samples=2000)
-    >>> first = persistent(problem, zero, inner.init(zero), one, steps=1)
-    >>> second = persistent(problem, first.theta, first.opt_state, one, steps=1, past=first.past)
+    >>> first, state = persistent.estimate(problem, zero, inner.init(zero), one, steps=1)
+    >>> second, state = persistent.estimate(problem, first.theta, first.opt_state, one, state, steps=1)
     >>> bool((second.gradient - 0.75).abs() < 3 * second.standard_error)  # 1 - (1 - 0.5)^2
     True
     """
@@ -99,16 +98,14 @@ class PersistentEvolution:
         require_sampling(self.samples, self.sigma, antithetic=True)
 
     @property
-    def remembers(self) -> bool:
-        """It always does."""
+    def stateful(self) -> bool:
+        """Always: the particles."""
         return True
 
-    def begin(
+    def init(
         self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
     ) -> Particles:
-        """Let every particle start from the same inner state, with no perturbation behind it.
-
-        See `OnlineHypergradient`.
+        """Start every particle from the same inner state, with no perturbation behind it.
 
         Raises:
             ValueError: theta and phi have no common axis of members, where there should be one.
@@ -124,20 +121,20 @@ class PersistentEvolution:
             torch.zeros((), dtype=torch.int64),
         )
 
-    def __call__(
+    def estimate(
         self,
         problem: BilevelProblem,
         theta: Tree,
         opt_state: Tree,
         phi: Tree,
+        state: Particles | None = None,
         *,
         steps: int,
-        past: Particles | None = None,
-    ) -> SampledEstimate:
-        """Learn for K steps with every particle; see `OnlineHypergradient` for arguments and errors.
+    ) -> tuple[SampledEstimate, Particles]:
+        """Learn for K steps with every particle; see `Estimator.estimate` for arguments and errors.
 
         Returns:
-            the estimate of this outer step's part of the gradient; its `past` are the `Particles`.
+            the estimate of this outer step's part of the gradient, and the particles.
 
         Raises:
             ValueError: also if no perturbation changed anything, theta, phi or the outer loss has no axis of
@@ -145,7 +142,7 @@ class PersistentEvolution:
                 whose value is blind to theta on shared data.
         """
         start, phi = (detach(theta), detach(opt_state)), detach(phi)
-        past = self.begin(problem, *start, phi, steps=steps) if past is None else past
+        past = self.init(problem, *start, phi, steps=steps) if state is None else state
         self._require_fits(past, phi)
         require_leads_to((past.theta, past.opt_state), start)
         center = roll_out(problem, *start, phi, steps, keep=1)
@@ -167,17 +164,17 @@ class PersistentEvolution:
         with torch.no_grad():
             loss = problem.outer_loss(end[0], phi, center.outer_data)
         after = Particles(copied(end[0]), copied(end[1]), ends, total, past.outer_steps + 1)
-        return SampledEstimate(*end, loss, gradient, *data, error, past=after)
+        return SampledEstimate(*end, loss, gradient, *data, error), after
 
     def _require_fits(self, past: Particles, phi: Tree) -> None:
         require(
             isinstance(past, Particles),
-            f"What PersistentEvolution remembers are Particles, not {type(past).__name__}.",
+            f"The state of PersistentEvolution are Particles, not {type(past).__name__}.",
         )
         expected = [(self.samples // 2, *leaf.shape) for leaf in split_floating(phi)[0]]
         found = [tuple(leaf.shape) for leaf in past.noise]
         require(
             found == expected,
-            f"The past holds draws of shape {found}, but {self.samples} samples of this phi have {expected}: "
-            "samples and the form of phi must stay what they were.",
+            f"The state holds draws of shape {found}, but {self.samples} samples of this phi have "
+            f"{expected}: samples and the form of phi must stay what they were.",
         )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bilevel.hypergradient._checkpoint_schedule import Plan, cut, fewest_states, fit, keep_all
-from bilevel.hypergradient._estimator import Settings
 from bilevel.hypergradient._storage import DTYPES, LowPrecision, format_bytes, parse_bytes
 from games.core import require, require_name
 
@@ -16,7 +15,7 @@ GRAPH_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Bounds(Settings):
+class Checkpointing:
     """What reverse mode over n steps keeps of them, and what it computes again.
 
     By default the graph of all n steps is kept, as `torch.autograd` would, while it takes at most 1 GiB, and
@@ -39,9 +38,6 @@ class Bounds(Settings):
     Source:
         Chen et al., Training deep nets with sublinear memory cost, arXiv 1604.06174 (segments); Griewank and
         Walther, Algorithm 799: revolve, ACM Transactions on Mathematical Software 26, 2000 (memory).
-
-    >>> Bounds(memory="2GB")
-    Bounds(memory='2GB')
     """
 
     recompute: Literal["auto"] | bool = "auto"
@@ -66,7 +62,6 @@ class Bounds(Settings):
     """Whether kept states lie in the host's memory while a GPU computes; on the CPU nothing changes."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require(
             self.recompute == "auto" or isinstance(self.recompute, bool),
             f"recompute must be auto, True or False, not {self.recompute!r}.",
@@ -148,7 +143,7 @@ class Bounds(Settings):
         return fit(length, states)
 
 
-STATES = Bounds(recompute=True)
+STATES = Checkpointing(recompute=True)
 """Every state kept, as it is, and no graph."""
-GRAPH = Bounds(recompute=False)
+GRAPH = Checkpointing(recompute=False)
 """The graph of every step kept."""

@@ -9,10 +9,10 @@ import torch
 
 from bilevel.core import Step, Tree, detach, is_floating, leaves, paths, structure
 from bilevel.hypergradient._checkpoint_schedule import Plan
-from bilevel.hypergradient._estimator import Always, BilevelProblem, Recorded, no_data
+from bilevel.hypergradient._estimator import BilevelProblem, FixedData, RecordedData, no_data
 from bilevel.hypergradient._kernels import Kernels, PullBack, State, make_kernels
 from bilevel.hypergradient._purity import once, require_pure
-from bilevel.hypergradient._recomputation import STATES, Bounds
+from bilevel.hypergradient._recomputation import STATES, Checkpointing
 from bilevel.hypergradient._storage import Storage
 from games.core import require
 
@@ -63,7 +63,7 @@ def roll_out(
     keep: int | None = None,
     before_step: Callable[[State, Tree], None] = no_data,
     kernels: Kernels | None = None,
-    bounds: Bounds = STATES,
+    bounds: Checkpointing = STATES,
 ) -> Rollout:
     """Take K steps, and keep of them what `bounds` say.
 
@@ -72,7 +72,7 @@ def roll_out(
 
     Args:
         problem: the step, and where data come from.
-        theta: as for `Hypergradient`, like the rest.
+        theta: as for `Estimator`, like the rest.
         opt_state: the optimizer's state at the start.
         phi: the outer variables.
         steps: K, at least 1.
@@ -103,7 +103,7 @@ def roll_out(
             if k in kept:
                 states.append(storage.put(state))
             draw = problem.inner_data
-            known = isinstance(draw, Always | Recorded)
+            known = isinstance(draw, FixedData | RecordedData)
             data = draw(None if known else kernels.trees(state)[0], phi, k)
             inner_data.append(data)
             before_step(state, data)
@@ -118,7 +118,7 @@ def roll_out(
                 _require_forms_once(problem.step, (start, phi, data), kernels.trees(state))
         states.append(state)
         draw_outer = problem.outer_data
-        known = isinstance(draw_outer, Always)
+        known = isinstance(draw_outer, FixedData)
         outer_data = draw_outer(None if known else kernels.trees(state)[0], phi)
     kept_pulls = None if pulls is None else tuple(pulls)
     return Rollout(states, tuple(inner_data), outer_data, kernels, plan, storage, kept_pulls)
@@ -130,7 +130,7 @@ def _keeps_graph(
     state: State,
     inputs: tuple[Tree, Tree],
     plan: Plan,
-    bounds: Bounds,
+    bounds: Checkpointing,
 ) -> bool:
     """Whether the graph of the steps from this one on is kept; where it is, no second call tells purity."""
     if not bounds.may_keep_graph:

@@ -7,7 +7,6 @@ What is kept of the steps before an outer step, so that the next ones can walk b
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,17 +15,16 @@ import torch
 from torch import Tensor
 
 from bilevel.core import Tensors, Tree, detach, leaves, paths, tree_map
-from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Settings
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator, copied, require_leads_to
 from bilevel.hypergradient._kernels import Kernels
-from bilevel.hypergradient._online import copied, require_leads_to
-from bilevel.hypergradient._recomputation import GRAPH, Bounds
+from bilevel.hypergradient._recomputation import GRAPH, Checkpointing
 from bilevel.hypergradient._rollout import roll_out
 from bilevel.hypergradient._unrolled import walk_back
 from games.core import require
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class OneStep(Settings):
+class OneStep(Estimator):
     """Differentiate the last step and nothing before it: the first-order end of the Neumann series.
 
         dF/dphi ~ (partial F/partial phi) + (d step/d phi)' dF/dtheta_K.
@@ -55,17 +53,24 @@ class OneStep(Settings):
     tensor(0.5000)
     """
 
-    def __call__(
-        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
-    ) -> Estimate:
-        """Learn for K steps and walk back the last; see `Hypergradient` for arguments and errors.
+    def estimate(
+        self,
+        problem: BilevelProblem,
+        theta: Tree,
+        opt_state: Tree,
+        phi: Tree,
+        state: None = None,
+        *,
+        steps: int,
+    ) -> tuple[Estimate, None]:
+        """Learn for K steps and walk back the last; see `Estimator.estimate` for arguments and errors.
 
         Raises:
             ValueError: also if a step, taken again, gives another result: it is then no pure function.
         """
         phi = detach(phi)
         run = roll_out(problem, theta, opt_state, phi, steps, keep=1, bounds=GRAPH)
-        return walk_back(problem, run, phi)
+        return walk_back(problem, run, phi), None
 
 
 class Moment(NamedTuple):
@@ -152,7 +157,7 @@ def pull_window(
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Truncated(Bounds):
+class Truncated(Checkpointing, Estimator):
     """Reverse mode through the last k of K steps; the state before them is taken as given.
 
     With a_K and S as in `Unrolled`:
@@ -164,7 +169,7 @@ class Truncated(Bounds):
     contract (a dilemma's drift, say) forget nothing, and about k / K of the gradient is left.
     Cost: about K + k steps where the graph of the last k is kept, K + 2 k where they are computed again.
     Memory: the graph of k steps, or k + 1 times (theta and the optimizer's state), each step's data, and the
-    graph of one step; with the settings of `Bounds` less, for more steps.
+    graph of one step; with the settings of `Checkpointing` less, for more steps.
 
     With `window`, learning is online: the inner state is carried on from one outer step to the next, and a
     window of k steps slides over all of it. An outer step that comes every K < k steps walks back through its
@@ -194,8 +199,8 @@ class Truncated(Bounds):
     >>> Truncated(steps=2)(problem, zero, inner.init(zero), one, steps=9).gradient  # 1 - (1 - 0.5)^2
     tensor(0.7500)
     >>> online = Truncated(steps=2, window=True)
-    >>> first = online(problem, zero, inner.init(zero), one, steps=1)
-    >>> online(problem, first.theta, first.opt_state, 2 * one, steps=1, past=first.past).gradient
+    >>> first, state = online.estimate(problem, zero, inner.init(zero), one, steps=1)
+    >>> online.estimate(problem, first.theta, first.opt_state, 2 * one, state, steps=1)[0].gradient
     tensor(0.7500)
     """
 
@@ -203,7 +208,7 @@ class Truncated(Bounds):
     """k, how many of the last steps are walked back, at least 1; where there are fewer, all of them."""
     window: bool = False
     """Whether steps before this outer step are among them: the inner state must then be carried on from one
-    outer step to the next, and the past of the last estimate with it (see `OnlineHypergradient`)."""
+    outer step to the next, and the estimator's state with it (see `Estimator`)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -214,69 +219,55 @@ class Truncated(Bounds):
             "offload do not go with window=True.",
         )
 
-    def __call__(
+    def estimate(
         self,
         problem: BilevelProblem,
         theta: Tree,
         opt_state: Tree,
         phi: Tree,
+        state: Window | None = None,
         *,
         steps: int,
-        past: Window | None = None,
-    ) -> Estimate:
-        """Learn for K steps and walk back the last k; see `Hypergradient` for arguments and errors.
-
-        Args:
-            problem: as for `Hypergradient`, like the next four.
-            theta: the inner variables at the start.
-            opt_state: the optimizer's state at the start.
-            phi: the outer variables.
-            steps: K, at least 1.
-            past: with `window`, that of the estimate that theta and opt_state are from; None where learning
-                starts.
-
-        Returns:
-            the estimate; with `window` its `past` is a `Window`.
+    ) -> tuple[Estimate, Window | None]:
+        """Learn for K steps and differentiate the last k; see `Estimator.estimate` for arguments and errors.
 
         Raises:
             ValueError: also if a step, taken again, gives another result (it is then no pure function), if
-                the states do not fit in `memory`, or if `past` leads elsewhere or has another length.
+                the states do not fit in `memory`, or if the window has another length.
         """
-        if past is not None:
-            self._require_window()
         if self.window:
-            return self._slide(problem, (theta, opt_state), phi, steps, past)
+            return self._slide(problem, (theta, opt_state), phi, steps, state)
+        require(state is None, "Truncated has a state with window=True alone.")
         phi = detach(phi)
         run = roll_out(problem, theta, opt_state, phi, steps, keep=self.steps, bounds=self)
-        return walk_back(problem, run, phi)
+        return walk_back(problem, run, phi), None
 
     @property
-    def remembers(self) -> bool:
+    def stateful(self) -> bool:
         """Whether there is a window."""
         return self.window
 
-    def begin(
+    def init(
         self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
-    ) -> Window:
-        """Make a window into which no step has come; see `OnlineHypergradient`.
-
-        The data of one step are drawn for their form.
+    ) -> Window | None:
+        """Create an empty window; the data of one step are drawn for their form.
 
         Raises:
-            ValueError: there is to be no window, or not all that a step depends on are tensors.
+            ValueError: something that a step depends on is no tensor.
         """
-        self._require_window()
+        if not self.window:
+            return None
         with torch.no_grad():
             data = problem.inner_data(detach(theta), detach(phi), 0)
         return empty_window(max(self.steps - steps, 0), Moment(theta, opt_state, phi, data))
 
     def _slide(
         self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, steps: int, past: Window | None
-    ) -> Estimate:
+    ) -> tuple[Estimate, Window]:
         length = max(self.steps - steps, 0)
         require(
             past is None or isinstance(past, Window),
-            f"What Truncated remembers is a Window, not {type(past).__name__}.",
+            f"The state of Truncated is a Window, not {type(past).__name__}.",
         )
         require(
             past is None or len(past.moments) == length,
@@ -295,8 +286,4 @@ class Truncated(Bounds):
         def beyond(cotangent: Tensors, gradient: Tensors) -> Tensors:
             return pull_window(run.kernels, window, start, cotangent, gradient)
 
-        estimate = walk_back(problem, run, phi, beyond)
-        return dataclasses.replace(estimate, past=slide(window, own))
-
-    def _require_window(self) -> None:
-        require(self.window, "Truncated has a past with window=True alone.")
+        return walk_back(problem, run, phi, beyond), slide(window, own)

@@ -14,9 +14,9 @@ import torch
 from bilevel.core import Tensors, Tree, detach, split_floating
 from bilevel.hypergradient._checkpoint_schedule import Plan
 from bilevel.hypergradient._connection import all_zero, require_inner_path, require_outer_path
-from bilevel.hypergradient._estimator import BilevelProblem, Estimate
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
 from bilevel.hypergradient._purity import require_pure
-from bilevel.hypergradient._recomputation import Bounds
+from bilevel.hypergradient._recomputation import Checkpointing
 from bilevel.hypergradient._rollout import Rollout, roll_out
 
 Beyond = Callable[[Tensors, Tensors], Tensors]
@@ -34,8 +34,8 @@ def walk_back(problem: BilevelProblem, rollout: Rollout, phi: Tree, beyond: Beyo
         beyond: goes on from there; without it, what came before is taken as given.
 
     Raises:
-        ValueError: as for `Hypergradient`; or a step, taken again, gives another result: it is then no pure
-            function.
+        ValueError: as for `Estimator.estimate`; or a step, taken again, gives another result: it is then
+            no pure function.
     """
     end, outer_data = rollout.end, rollout.outer_data
     with torch.no_grad():
@@ -101,7 +101,7 @@ def _run_again(rollout: Rollout, plan: Plan, first: int, start: Any) -> list[Any
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Unrolled(Bounds):
+class Unrolled(Checkpointing, Estimator):
     """Reverse mode through all K steps.
 
     With z_k = (theta_k, floating state_k), z_k+1 = S(z_k, phi):
@@ -112,7 +112,7 @@ class Unrolled(Bounds):
     depends on theta or phi is a matter of the loss).
     Cost: about 2 K steps where their graph is kept, 3 K where steps are computed again.
     Memory: the graph of K steps, while it is at most 1 GiB; beyond that K + 1 times (theta and the
-    optimizer's state), each step's data, and the graph of one step. The settings, those of `Bounds`, make it
+    optimizer's state), each step's data, and the graph of one step. The settings of `Checkpointing` make it
     less for more steps: about 2 sqrt(K) times for K more with segments="sqrt". Rounded states (keep_dtype)
     are the only ones that change the gradient.
     Several objectives share one reverse sweep, batched over their cotangents.
@@ -136,10 +136,17 @@ class Unrolled(Bounds):
     tensor(0.7500)
     """
 
-    def __call__(
-        self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
-    ) -> Estimate:
-        """Learn for K steps and differentiate them; see `Hypergradient` for arguments and errors.
+    def estimate(
+        self,
+        problem: BilevelProblem,
+        theta: Tree,
+        opt_state: Tree,
+        phi: Tree,
+        state: None = None,
+        *,
+        steps: int,
+    ) -> tuple[Estimate, None]:
+        """Learn for K steps and differentiate them; see `Estimator.estimate` for arguments and errors.
 
         Raises:
             ValueError: also if a step, taken again, gives another result (it is then no pure function), or if
@@ -147,4 +154,4 @@ class Unrolled(Bounds):
         """
         phi = detach(phi)
         run = roll_out(problem, theta, opt_state, phi, steps, bounds=self)
-        return walk_back(problem, run, phi)
+        return walk_back(problem, run, phi), None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bilevel.core import Tree, inner_step, outer_step
-from bilevel.hypergradient import Always, BilevelProblem, Hypergradient, Recorded, make_hypergradient
+from bilevel.hypergradient import BilevelProblem, Estimator, FixedData, RecordedData, make_hypergradient
 from bilevel.loss_weights._checks import require_counts, require_moved
 from bilevel.loss_weights._weights import Learned, LossWeights
 from bilevel.optimizers import GradientTransformation
@@ -73,7 +73,7 @@ class FunctionalTuner:
         outer_optimizer: torch.optim.Optimizer,
         *,
         virtual_steps: int = 1,
-        estimator: str | Hypergradient = "unrolled",
+        estimator: str | Estimator = "unrolled",
     ) -> None:
         require_counts(virtual_steps=virtual_steps)
         buffers = [name for name, _ in weights.named_buffers()]
@@ -125,7 +125,7 @@ class FunctionalTuner:
             f"these are {len(given)}.",
         )
         problem = dataclasses.replace(
-            self.problem, inner_data=Recorded(tuple(given)), outer_data=Always(held_out)
+            self.problem, inner_data=RecordedData(tuple(given)), outer_data=FixedData(held_out)
         )
         estimate = self.estimator(problem, *learner, self.phi(), steps=self.virtual_steps)
         outer_step(

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from bilevel.compile import Compiled
 from bilevel.core import Tensors, Tree
 from bilevel.hypergradient import ESTIMATORS as HYPERGRADIENTS
-from bilevel.hypergradient import BilevelProblem, Hypergradient, make_hypergradient, online
+from bilevel.hypergradient import BilevelProblem, Estimator, make_hypergradient
 from bilevel.loss_weights._hypergradients import ESTIMATORS, LookAhead, MetaGradient
 from bilevel.loss_weights._implicit import Implicit
 from bilevel.loss_weights._random_streams import draw_from, drawing_from
@@ -29,7 +29,7 @@ LOOP_ESTIMATORS: dict[str, Callable[[LookAhead], MetaGradient]] = {**ESTIMATORS,
 """Those around a loop that is already there; a bare name means one of these first."""
 
 
-def make_estimator(estimator: str | Implicit | Hypergradient) -> Callable[[LookAhead], MetaGradient]:
+def make_estimator(estimator: str | Implicit | Estimator) -> Callable[[LookAhead], MetaGradient]:
     """Find a way to take the meta-gradient: one for torch's modules, or one of `bilevel.hypergradient`.
 
     Args:
@@ -37,8 +37,8 @@ def make_estimator(estimator: str | Implicit | Hypergradient) -> Callable[[LookA
             in parentheses if it is to have any, or such an estimator itself: these go through the step.
 
     Raises:
-        ValueError: there is none of that name; a setting is wrong; it is to be compiled; or it carries a past
-            from one outer step to the next.
+        ValueError: there is none of that name; a setting is wrong; it is to be compiled; or it carries a
+            state from one outer step to the next.
     """
     if isinstance(estimator, str):
         if estimator in LOOP_ESTIMATORS:
@@ -48,9 +48,9 @@ def make_estimator(estimator: str | Implicit | Hypergradient) -> Callable[[LookA
         return estimator
     built: Any = make_hypergradient(estimator)
     require(
-        online(built) is None,
-        f"The estimator {built!r} carries a past from one outer step to the next, but each look ahead starts "
-        "anew, where the model is: use one without a past.",
+        not built.stateful,
+        f"The estimator {built!r} carries a state from one outer step to the next, but each look ahead "
+        "starts anew, where the model is: use a stateless one.",
     )
     require(
         not isinstance(built, Compiled),
@@ -68,7 +68,7 @@ class ThroughStep:
     function. Each step's random draws begin where they began the first time it was taken, so dropout is pure.
     """
 
-    estimator: Hypergradient
+    estimator: Estimator
     """Which."""
 
     def __call__(self, ahead: LookAhead) -> MetaGradient:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bilevel.core import leaves, outer_step
-from bilevel.hypergradient import Hypergradient
+from bilevel.hypergradient import Estimator
 from bilevel.loss_weights._absent import Seen, keeping_absent, noting_losses
 from bilevel.loss_weights._checks import (
     FIRST,
@@ -144,7 +144,7 @@ class LossWeightTuner:
         accumulate: int = 1,
         max_norm: float | None = None,
         max_value: float | None = None,
-        estimator: str | Implicit | Hypergradient = "unrolled",
+        estimator: str | Implicit | Estimator = "unrolled",
     ) -> None:
         require_counts(virtual_steps=virtual_steps, every=every, accumulate=accumulate)
         require_name(first, FIRST, "value of first,")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bilevel.agents import Episodes, Policy, SampledPlay, allowed, chosen
 from bilevel.core import Purpose, Tree, first_draws, gradient_at, tree_map
-from bilevel.hypergradient import Always, BilevelProblem, Estimate, Evolution, Recorded, roll_out
+from bilevel.hypergradient import BilevelProblem, Estimate, Evolution, FixedData, RecordedData, roll_out
 from bilevel.methods._contract import Metrics, Placement, State
 from bilevel.methods._outer_learner import Apart, Costs, OuterLearner
 from bilevel.methods._outer_method import OuterMethod
@@ -194,7 +194,7 @@ class ModelingLearner(OuterLearner):
 
     def _estimate(
         self, problem: BilevelProblem, theta: Tensor, opt_state: Tree, state: State, steps: int
-    ) -> Estimate:
+    ) -> tuple[Estimate, State]:
         phi, models = state["phi"], state["models"]
         run = roll_out(problem, theta, opt_state, phi, steps, keep=1)
         first, *_ = run.inner_data[0]
@@ -202,8 +202,8 @@ class ModelingLearner(OuterLearner):
         gradient = self.gradient_by_models(theta, fitted, phi, run.inner_data, run.outer_data)
         with torch.no_grad():
             found = problem.outer_loss(run.end[0], phi, run.outer_data)
-        past = {"theta": fitted, "opt_state": model_state, "loss": loss}
-        return Estimate(*run.end, found, gradient, run.inner_data, run.outer_data, past=past)
+        models = {"theta": fitted, "opt_state": model_state, "loss": loss}
+        return Estimate(*run.end, found, gradient, run.inner_data, run.outer_data), {"models": models}
 
     def gradient_by_models(
         self, theta: Tensor, models: Tensor, phi: Tensor, inner_data: tuple[Any, ...], outer_data: Any
@@ -233,8 +233,8 @@ class ModelingLearner(OuterLearner):
         problem = BilevelProblem(
             step=self.step,
             outer_loss=own_loss,
-            inner_data=Recorded(tuple((_for_each(data, agents), *told) for data, *told in inner_data)),
-            outer_data=Always(
+            inner_data=RecordedData(tuple((_for_each(data, agents), *told) for data, *told in inner_data)),
+            outer_data=FixedData(
                 (_for_each(sample, agents), weight) if self.weighed else _for_each(sample, agents)
             ),
         )
@@ -243,9 +243,6 @@ class ModelingLearner(OuterLearner):
         estimate = self.hypergradient(problem, thought, state, everybody, steps=len(inner_data))
         by_observer: Tensor = estimate.gradient.unflatten(0, (-1, agents)).movedim(1, 0)
         return by_observer
-
-    def _carried(self, estimate: Estimate) -> State:
-        return {"models": estimate.past}
 
 
 def _for_each(episodes: Episodes, agents: int) -> Episodes:
@@ -279,7 +276,7 @@ def _require_can_model(learner: ModelingLearner) -> None:
         "Models follow policies that go on learning: leave reset at never, or opponents at known.",
     )
     require(
-        learner.online is None and not isinstance(estimator, Evolution),
-        f"{type(estimator).__name__} would need a past, or fresh episodes, of steps that are only thought: "
+        not estimator.stateful and not isinstance(estimator, Evolution),
+        f"{type(estimator).__name__} would need a state, or fresh episodes, of steps that are only thought: "
         "choose an estimator that walks back, as unrolled, or opponents known.",
     )

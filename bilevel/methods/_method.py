@@ -14,7 +14,7 @@ import torch
 
 from bilevel.agents import SURROGATES, ExactPlay, Play, Tabular
 from bilevel.core import Range, Schedule, Scheduled, require_number
-from bilevel.hypergradient import Hypergradient, Unrolled
+from bilevel.hypergradient import Estimator, Unrolled
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._phases import Phase
 from bilevel.methods._settings import LossWeightSettings
@@ -86,7 +86,7 @@ class OuterLevel(NamedTuple):
 
     optimizer: OptimiserName
     """What moves it."""
-    hypergradient: str | Hypergradient
+    hypergradient: str | Estimator
     """The estimator of its meta-gradient."""
     reset: str
     """When policies start anew: never, or each-outer-step."""

@@ -18,15 +18,14 @@ from bilevel.agents import Play, Reinforce, SampledPlay
 from bilevel.compile import Compiled, CompiledFunction
 from bilevel.core import Purpose, Tree, gradient_at
 from bilevel.hypergradient import (
-    Always,
     BilevelProblem,
     Estimate,
+    Estimator,
     Evolution,
-    Hypergradient,
+    FixedData,
     Implicit,
     PersistentEvolution,
     make_hypergradient,
-    online,
 )
 from bilevel.methods._contract import Metrics, Placement, State
 from bilevel.methods._learner import PolicyLearner, require_finite
@@ -40,7 +39,7 @@ SEEDS = {"members": True, "batch_dims": 1}
 """The settings by which estimators are told that the first axis counts members: here, seeds."""
 
 
-def fit_hypergradient(estimator: str | Hypergradient, play: Play) -> Hypergradient:
+def fit_hypergradient(estimator: str | Estimator, play: Play) -> Estimator:
     """Tell an estimator that seeds are independent, and refuse what cannot be right on this kind of data.
 
     With `members` and `batch_dims`, where an estimator has them, no seed's estimate has the noise or the cost
@@ -63,11 +62,11 @@ def fit_hypergradient(estimator: str | Hypergradient, play: Play) -> Hypergradie
     _require_suits(built, play)
     settings = {field.name for field in dataclasses.fields(built)} if dataclasses.is_dataclass(built) else {}
     told = {name: value for name, value in SEEDS.items() if name in settings}
-    fitted: Hypergradient = dataclasses.replace(built, **told) if told else built
+    fitted: Estimator = dataclasses.replace(built, **told) if told else built
     return fitted
 
 
-def _require_suits(estimator: Hypergradient, play: Play) -> None:
+def _require_suits(estimator: Estimator, play: Play) -> None:
     if not isinstance(play, SampledPlay):
         return
     require(
@@ -155,19 +154,17 @@ class OuterLearner(PolicyLearner):
         self.outer_update = (
             CompiledFunction(self._outer_update, "outer update") if compiled else self._outer_update
         )
-        self.online = online(self.hypergradient)
         self.starts_anew = self.outer.reset == "each-outer-step"
 
     def init(self, seed: int) -> State:
-        """As `PolicyLearner.init`, with the outer optimizer's state and what the estimator remembers."""
+        """As `PolicyLearner.init`, with the states of the outer optimizer and of the estimator."""
         state = super().init(seed)
         state["outer_opt_state"] = self.ascent.init(state["phi"])
         if self.apart_descent is not None:
             state["cost_opt_state"] = self.apart_descent.init(state["phi"])
-        if self.online is not None:
-            problem = self.problem_at(state, self.streams(state, Purpose.BEGINNING))
-            start = state["theta"], state["opt_state"], state["phi"]
-            state["past"] = self.online.begin(problem, *start, steps=self.method.inner_steps)
+        problem = self.problem_at(state, self.streams(state, Purpose.BEGINNING))
+        start = state["theta"], state["opt_state"], state["phi"]
+        state["estimator"] = self.hypergradient.init(problem, *start, steps=self.method.inner_steps)
         return state
 
     def problem_at(self, state: State, generator: torch.Generator) -> BilevelProblem:
@@ -207,8 +204,8 @@ class OuterLearner(PolicyLearner):
         return BilevelProblem(
             step=self.step,
             outer_loss=self._outer_losses,
-            inner_data=(lambda theta, phi, _: (sample(theta, phi), *now)) if draws else Always(((), *now)),
-            outer_data=outer_sample if draws else Always(((), *weight) if weight else ()),
+            inner_data=(lambda theta, phi, _: (sample(theta, phi), *now)) if draws else FixedData(((), *now)),
+            outer_data=outer_sample if draws else FixedData(((), *weight) if weight else ()),
             several=self.objective.several,
         )
 
@@ -234,7 +231,9 @@ class OuterLearner(PolicyLearner):
         theta, opt_state = self._start(state)
         for _ in range(phase.inner_rounds):
             theta, opt_state = self._learn(steps, theta, opt_state, phi, generator, *now)
-        estimate = self._estimate(self._problem_at(state, generator, now), theta, opt_state, state, steps)
+        estimate, carried = self._estimate(
+            self._problem_at(state, generator, now), theta, opt_state, state, steps
+        )
         sample, _ = self._outer(estimate.outer_data)
         require_finite(estimate.theta, "A policy", state["outer_step"])
         gradient = self.objective.own_gradient(estimate.gradient)
@@ -256,13 +255,9 @@ class OuterLearner(PolicyLearner):
             phi=moved + cheaper,
             outer_opt_state=outer_opt_state,
             **cost_state,
-            **self._carried(estimate),
+            **carried,
         )
         return after, metrics
-
-    def _carried(self, estimate: Estimate) -> State:
-        """What the state keeps of an estimate for the next outer step."""
-        return {} if self.online is None else {"past": estimate.past}
 
     def _cost_step(self, state: State, data: Any) -> tuple[Tensor | float, State]:
         """How phi moves by the costs that stand apart, and what the state then says of their optimizer."""
@@ -324,10 +319,12 @@ class OuterLearner(PolicyLearner):
 
     def _estimate(
         self, problem: BilevelProblem, theta: Tensor, opt_state: Tree, state: State, steps: int
-    ) -> Estimate:
-        if self.online is None:
-            return self.hypergradient(problem, theta, opt_state, state["phi"], steps=steps)
-        return self.online(problem, theta, opt_state, state["phi"], steps=steps, past=state["past"])
+    ) -> tuple[Estimate, State]:
+        """The estimate, and what of the learner's state it changes."""
+        estimate, carried = self.hypergradient.estimate(
+            problem, theta, opt_state, state["phi"], state["estimator"], steps=steps
+        )
+        return estimate, {"estimator": carried}
 
     def _outer_losses(self, theta: Tensor, phi: Tensor, data: Any) -> Tensor:
         sample, weight = self._outer(data)

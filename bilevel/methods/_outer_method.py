@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from bilevel.core import Range, Scheduled
-from bilevel.hypergradient import ESTIMATORS, Hypergradient, format_hypergradient, make_hypergradient, online
+from bilevel.hypergradient import ESTIMATORS, Estimator, format_hypergradient, make_hypergradient
 from bilevel.methods._method import Course, Method, OptimiserName, OuterLevel
 from bilevel.methods._phases import Phase, read_phases, write_phases
 from bilevel.optimizers import OPTIMIZERS
@@ -47,7 +47,7 @@ class OuterMethod(Method):
     """How the outer variables move."""
     outer_learning_rate: Scheduled = 0.1
     """Step size of the outer variables, above 0; or a schedule of it, as 0:0.1, 200:0.01."""
-    hypergradient: str | Hypergradient = "unrolled"
+    hypergradient: str | Estimator = "unrolled"
     """How the meta-gradient is taken: an estimator's name, with settings if it needs any, as in
     truncated(steps=5) or implicit(solver=normal-cg); bilevel hypergradients lists them. Seeds are always
     independent members."""
@@ -75,10 +75,10 @@ class OuterMethod(Method):
         # One form for each estimator, so that settings which mean the same are equal and config.json has it.
         object.__setattr__(self, "hypergradient", _usual_form(self.hypergradient))
         require(
-            self.reset == "never" or online(make_hypergradient(self.hypergradient)) is None,
+            self.reset == "never" or not make_hypergradient(self.hypergradient).stateful,
             "With reset each-outer-step nothing goes on from one outer step to the next, and "
-            f"{self.hypergradient} would have nothing to remember: leave reset at never, or choose an "
-            "estimator without a past, as truncated(steps=5) or evolution.",
+            f"{self.hypergradient} would have no state to carry on: leave reset at never, or choose a "
+            "stateless estimator, as truncated(steps=5) or evolution.",
         )
         require_name(self.training, TRAINING, "training")
         require(
@@ -94,9 +94,9 @@ class OuterMethod(Method):
                 f"{value} with {self.training} training.",
             )
         require(
-            self.training == "joint" or online(make_hypergradient(self.hypergradient)) is None,
-            f"{self.hypergradient} remembers every step that was taken, and {self.training} training takes "
-            "steps that it does not see: choose an estimator without a past, as truncated(steps=5).",
+            self.training == "joint" or not make_hypergradient(self.hypergradient).stateful,
+            f"The state of {self.hypergradient} holds every step that was taken, and {self.training} "
+            "training takes steps that it does not see: choose a stateless estimator, as truncated(steps=5).",
         )
         phases = self._phases()
         object.__setattr__(self, "phases", write_phases(phases) if self.phases else "")
@@ -135,7 +135,7 @@ TRAINING: dict[str, Callable[[OuterMethod], tuple[Phase, ...]]] = {
 """How the two levels take turns -> the phases that it means."""
 
 
-def _usual_form(estimator: str | Hypergradient) -> str | Hypergradient:
+def _usual_form(estimator: str | Estimator) -> str | Estimator:
     """The text form, or, of a class that has no name, the object."""
     require(
         isinstance(estimator, str) or (callable(estimator) and not isinstance(estimator, type)),

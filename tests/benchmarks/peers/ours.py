@@ -11,13 +11,13 @@ import torch
 from bilevel.compile import Compiled
 from bilevel.core import inner_step_per_agent
 from bilevel.hypergradient import (
-    Always,
     BilevelProblem,
+    Estimator,
     Evolution,
+    FixedData,
     Forward,
-    Hypergradient,
     Implicit,
-    Recorded,
+    RecordedData,
     Truncated,
     Unrolled,
 )
@@ -39,10 +39,10 @@ ESTIMATORS: dict[str, tuple[type, dict[str, Any]]] = {
 }
 
 
-def make_estimator(name: str, *, compiled: bool, **settings: Any) -> Hypergradient:
+def make_estimator(name: str, *, compiled: bool, **settings: Any) -> Estimator:
     """Build an estimator that is certainly compiled, or certainly not."""
     make, fixed = ESTIMATORS[name]
-    made: Hypergradient = make(**fixed, **settings)
+    made: Estimator = make(**fixed, **settings)
     return Compiled(made) if compiled else made
 
 
@@ -65,11 +65,11 @@ def bilevel_problem(setting: Setting, inner: GradientTransformation, steps: int)
     )
 
 
-def source(data: Sequence[Any], steps: int) -> Always | Recorded:
+def source(data: Sequence[Any], steps: int) -> FixedData | RecordedData:
     """Say that data are known beforehand, as whoever has them all would."""
     if len(data) == 1:
-        return Always(data[0])
-    return Recorded(tuple(data[k % len(data)] for k in range(steps)))
+        return FixedData(data[0])
+    return RecordedData(tuple(data[k % len(data)] for k in range(steps)))
 
 
 def run(

@@ -14,12 +14,12 @@ SMALL = ("--game", "prisoners-dilemma", "--seeds", 2, "--resamples", 2)
 
 ESTIMATOR_FILE = """
 from dataclasses import dataclass
-from bilevel.hypergradient import Unrolled, register_hypergradient
+from bilevel.hypergradient import Estimator, Unrolled, register_hypergradient
 
 @dataclass(frozen=True)
-class Mine:
-    def __call__(self, problem, theta, opt_state, phi, *, steps):
-        return Unrolled()(problem, theta, opt_state, phi, steps=steps)
+class Mine(Estimator):
+    def estimate(self, problem, theta, opt_state, phi, state=None, *, steps):
+        return Unrolled().estimate(problem, theta, opt_state, phi, steps=steps)
 
 register_hypergradient("mine", Mine)
 """

@@ -22,9 +22,9 @@ from bilevel.compile import _solve as solve
 from bilevel.compile._functions import TreeForm
 from bilevel.core import inner_step, leaves
 from bilevel.hypergradient import (
-    Always,
     BilevelProblem,
     Estimate,
+    FixedData,
     Forward,
     Implicit,
     OneStep,
@@ -140,8 +140,8 @@ def test_a_window_slides(start: Callable[..., Any]) -> None:
     gradients = []
     for choice in (True, False):
         estimator = Compiled(Truncated(steps=5, window=True)) if choice else Truncated(steps=5, window=True)
-        first = estimator(problem, theta, opt_state, phi, steps=2)
-        second = estimator(problem, first.theta, first.opt_state, phi + 0.1, steps=2, past=first.past)
+        first, state = estimator.estimate(problem, theta, opt_state, phi, steps=2)
+        second, _ = estimator.estimate(problem, first.theta, first.opt_state, phi + 0.1, state, steps=2)
         gradients.append(second.gradient)
     torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
 
@@ -247,7 +247,7 @@ def test_data_of_steps(source: str, start: Callable[..., Any]) -> None:
     lots = [torch.randn(3, 2, generator=generator, dtype=torch.float64) for _ in range(4)]
     if source == "changing shape":
         lots[2] = torch.cat((lots[2], lots[2]), 1)
-    always, last = Always(lots[0]), Always({"target": lots[1]})
+    always, last = FixedData(lots[0]), FixedData({"target": lots[1]})
 
     def loss(theta: Tensor, phi: Tensor, data: Tensor) -> Tensor:
         return ((theta - data[:, :2]) ** 2 * phi[:, :2].exp()).sum(-1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from bilevel.agents import GRU, MLP, Convolutional, Policy, initial_parameters
 from bilevel.compile import Compiled
 from bilevel.core import in_parts, inner_step, inner_step_per_agent
-from bilevel.hypergradient import Always, BilevelProblem, Unrolled
+from bilevel.hypergradient import BilevelProblem, FixedData, Unrolled
 from bilevel.optimizers import sgd
 from tests.bilevel.agents.critic_cases import Case, ppo
 
@@ -56,7 +56,7 @@ def test_a_compiled_step_with_critics_is_the_eager_one(kind: Callable[..., Case]
     problem = BilevelProblem(
         step=in_parts(inner_step_per_agent(case.losses, sgd(0.2)), case.parts),
         outer_loss=lambda theta, phi, data: theta.square().sum((-2, -1)),
-        inner_data=Always(case.data),
+        inner_data=FixedData(case.data),
     )
     start = problem, case.theta, sgd(0.2).init(case.theta), case.phi
     eager, compiled = (

@@ -19,7 +19,7 @@ from bilevel.compile import _cache as cache
 from bilevel.compile import _packages as packages
 from bilevel.compile._c_compiler import CFunction
 from bilevel.core import inner_step
-from bilevel.hypergradient import Always, BilevelProblem, Forward, Implicit, Truncated, Unrolled
+from bilevel.hypergradient import BilevelProblem, FixedData, Forward, Implicit, Truncated, Unrolled
 from bilevel.optimizers import sgd
 
 
@@ -69,7 +69,7 @@ def test_an_outer_loss_that_cannot_be_traced(start: Callable[..., Any], built: l
 
 def test_python_numbers_in_the_data(start: Callable[..., Any], built: list[str]) -> None:
     problem, *inputs = start()
-    numbers = dataclasses.replace(problem, inner_data=Always({"weight": 3}))
+    numbers = dataclasses.replace(problem, inner_data=FixedData({"weight": 3}))
     assert_falls_back(Unrolled(), (numbers, *inputs), "the data hold a Python int (leaf weight)")
 
 

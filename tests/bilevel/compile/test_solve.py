@@ -15,7 +15,15 @@ from bilevel.compile import _plans as plans
 from bilevel.compile import _solve as solving
 from bilevel.compile._solve import solve
 from bilevel.core import inner_step, leaves
-from bilevel.hypergradient import Always, BilevelProblem, Forward, OneStep, Recorded, Truncated, Unrolled
+from bilevel.hypergradient import (
+    BilevelProblem,
+    FixedData,
+    Forward,
+    OneStep,
+    RecordedData,
+    Truncated,
+    Unrolled,
+)
 from bilevel.optimizers import adam, momentum, rmsprop, sgd
 
 
@@ -95,9 +103,9 @@ def with_data(inner: Any, outer: Any, members: int = 5) -> Any:
 @pytest.mark.parametrize("recorded", [False, True], ids=["always", "recorded"])
 def test_data_and_a_number_that_all_members_share(recorded: bool) -> None:
     lots = torch.linspace(0.5, 1, 20, dtype=torch.float64).reshape(4, 5)
-    inner = Recorded(tuple(lots)) if recorded else Always(lots[0])
+    inner = RecordedData(tuple(lots)) if recorded else FixedData(lots[0])
     for steps in (1, 2, 4):
-        assert_solved(with_data(inner, Always(lots[3])), steps)
+        assert_solved(with_data(inner, FixedData(lots[3])), steps)
 
 
 def test_one_package_serves_any_number_of_steps_and_members(
@@ -121,9 +129,9 @@ def test_threads_share_the_members(start: Callable[..., Any], monkeypatch: pytes
 
 def test_data_that_are_drawn_go_step_by_step(built: list[str]) -> None:
     data = torch.ones(5, dtype=torch.float64)
-    assert solve(*with_data(lambda theta, phi, k: data, Always(data)), 3) is None
-    assert solve(*with_data(Always(data), lambda theta, phi: data), 3) is None
-    assert solve(*with_data(Recorded((data,)), Always(data)), 3) is None
+    assert solve(*with_data(lambda theta, phi, k: data, FixedData(data)), 3) is None
+    assert solve(*with_data(FixedData(data), lambda theta, phi: data), 3) is None
+    assert solve(*with_data(RecordedData((data,)), FixedData(data)), 3) is None
     assert built == []
 
 
@@ -144,7 +152,7 @@ def test_members_that_meet_or_have_no_axis_in_common_are_one(
             sgd(0.1),
         ),
         outer_loss=lambda theta, phi, data: ((x[1] @ theta - y[1]) ** 2).mean(),
-        inner_data=Always(x[0]),
+        inner_data=FixedData(x[0]),
     )
     weights = torch.zeros(3, dtype=torch.float64)
     assert_solved((ridge, weights, sgd(0.1).init(weights), weights - 1), 4)

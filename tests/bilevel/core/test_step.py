@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from bilevel.core import in_parts, inner_step, inner_step_per_agent, tree_map
-from bilevel.hypergradient import BilevelProblem, Forward, Recorded, Truncated, Unrolled, check_hypergradient
+from bilevel.hypergradient import (
+    BilevelProblem,
+    Forward,
+    RecordedData,
+    Truncated,
+    Unrolled,
+    check_hypergradient,
+)
 from bilevel.optimizers import adam, momentum, sgd
 
 RATE, STEPS = 0.1, 4
@@ -100,7 +107,7 @@ def test_a_rate_among_the_data_has_its_closed_form(estimator):
     problem = BilevelProblem(
         step=inner_step(lambda theta, phi, data: (theta - phi) ** 2 / 2, lambda data: sgd(data[0])),
         outer_loss=lambda theta, phi, data: theta**2 / 2,
-        inner_data=Recorded(tuple((rate,) for rate in rates)),
+        inner_data=RecordedData(tuple((rate,) for rate in rates)),
     )
     found = estimator(problem, theta, sgd(1.0).init(theta), phi, steps=STEPS)
     left = (1 - rates).prod()

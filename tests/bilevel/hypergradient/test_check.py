@@ -8,31 +8,32 @@ import torch
 import torchopt
 
 from bilevel.core import inner_step, tree_map
-from bilevel.hypergradient import BilevelProblem, Unrolled, check_hypergradient
+from bilevel.hypergradient import BilevelProblem, Estimator, Unrolled, check_hypergradient
 from bilevel.optimizers import OPTIMIZERS, adam, chain, clip_by_norm, make_optimizer, sgd
 
 
 @dataclass(frozen=True)
-class Scaled:
+class Scaled(Estimator):
     """A wrong estimator: the right gradient times a factor."""
 
     factor: float
 
-    def __call__(self, problem, theta, opt_state, phi, *, steps):
+    def estimate(self, problem, theta, opt_state, phi, state=None, *, steps):
         estimate = Unrolled()(problem, theta, opt_state, phi, steps=steps)
-        return dataclasses.replace(estimate, gradient=tree_map(lambda g: g * self.factor, estimate.gradient))
+        gradient = tree_map(lambda g: g * self.factor, estimate.gradient)
+        return dataclasses.replace(estimate, gradient=gradient), None
 
 
 @dataclass(frozen=True)
-class LastStepOnly:
+class LastStepOnly(Estimator):
     """A wrong estimator: it forgets what earlier steps did."""
 
-    def __call__(self, problem, theta, opt_state, phi, *, steps):
+    def estimate(self, problem, theta, opt_state, phi, state=None, *, steps):
         whole = Unrolled()(problem, theta, opt_state, phi, steps=steps)
         before = Unrolled()(problem, theta, opt_state, phi, steps=steps - 1)
         replay = problem.replay(whole.inner_data[-1:], whole.outer_data)
         last = Unrolled()(replay, before.theta, before.opt_state, phi, steps=1)
-        return dataclasses.replace(whole, gradient=last.gradient)
+        return dataclasses.replace(whole, gradient=last.gradient), None
 
 
 def check(setting, optimizer, steps=3, **more):
@@ -150,12 +151,12 @@ def test_bad_settings(network, setting_name, value, sentence):
 
 
 @dataclasses.dataclass(frozen=True)
-class Half:
+class Half(Estimator):
     """Wrong by a factor of two."""
 
-    def __call__(self, problem, theta, opt_state, phi, *, steps):
+    def estimate(self, problem, theta, opt_state, phi, state=None, *, steps):
         estimate = Unrolled()(problem, theta, opt_state, phi, steps=steps)
-        return dataclasses.replace(estimate, gradient=estimate.gradient / 2)
+        return dataclasses.replace(estimate, gradient=estimate.gradient / 2), None
 
 
 def test_a_gradient_below_the_rounding_noise_is_not_said_to_agree() -> None:

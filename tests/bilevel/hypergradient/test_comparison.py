@@ -13,6 +13,7 @@ from bilevel.hypergradient import (
     ESTIMATORS,
     REFERENCES,
     BilevelProblem,
+    Estimator,
     Evolution,
     Implicit,
     OneStep,
@@ -46,26 +47,26 @@ def noisy(generator):
 
 
 @dataclass(frozen=True)
-class Scaled:
+class Scaled(Estimator):
     """An estimator that is off by a factor."""
 
     factor: float
     inner: object = Unrolled()
     seed: int = 0
 
-    def __call__(self, problem, theta, opt_state, phi, *, steps):
+    def estimate(self, problem, theta, opt_state, phi, state=None, *, steps):
         inner = dataclasses.replace(self.inner, seed=self.seed) if hasattr(self.inner, "seed") else self.inner
         estimate = inner(problem, theta, opt_state, phi, steps=steps)
-        return dataclasses.replace(estimate, gradient=self.factor * estimate.gradient)
+        return dataclasses.replace(estimate, gradient=self.factor * estimate.gradient), None
 
 
 @dataclass(frozen=True)
-class Fails:
+class Fails(Estimator):
     """An estimator that stops with an error."""
 
     error: Exception
 
-    def __call__(self, problem, theta, opt_state, phi, *, steps):
+    def estimate(self, problem, theta, opt_state, phi, state=None, *, steps):
         raise self.error
 
 

@@ -9,6 +9,7 @@ import torchopt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bilevel import optimizers
 from bilevel.core import inner_step, inner_step_per_agent, leaves, tree_map
 from bilevel.hypergradient import (
     ESTIMATORS,
@@ -21,7 +22,6 @@ from bilevel.hypergradient import (
     check_hypergradient,
     make_hypergradient,
 )
-from bilevel.optimizers import _named as optimizers
 from bilevel.optimizers import sgd
 
 ANYWHERE = Implicit(accept_distance=math.inf)

@@ -16,10 +16,10 @@ from hypothesis import strategies as some
 
 from bilevel.hypergradient import (
     ESTIMATORS,
+    Estimator,
     Evolution,
     FiniteDifference,
     Forward,
-    Hypergradient,
     Implicit,
     OneStep,
     PersistentEvolution,
@@ -30,7 +30,7 @@ from bilevel.hypergradient import (
     register_hypergradient,
 )
 
-WRITTEN: list[tuple[Hypergradient, str]] = [
+WRITTEN: list[tuple[Estimator, str]] = [
     (Unrolled(), "unrolled"),
     (Truncated(steps=5), "truncated(steps=5)"),
     (Forward(), "forward"),
@@ -46,7 +46,7 @@ WRITTEN: list[tuple[Hypergradient, str]] = [
 
 
 @dataclass(frozen=True)
-class Mine:
+class Mine(Estimator):
     """An estimator of one's own, with settings of every type."""
 
     words: tuple[str, ...] = ()
@@ -55,7 +55,9 @@ class Mine:
     on: bool = False
     layers: list[int] = dataclasses.field(default_factory=list)
 
-    def __call__(self, problem: Any, theta: Any, opt_state: Any, phi: Any, *, steps: int) -> Any:
+    def estimate(
+        self, problem: Any, theta: Any, opt_state: Any, phi: Any, state: Any = None, *, steps: int
+    ) -> Any:
         raise NotImplementedError
 
 
@@ -69,7 +71,7 @@ def test_every_estimator_is_written_in_the_table() -> None:
 
 
 @pytest.mark.parametrize(("estimator", "text"), WRITTEN, ids=[text for _, text in WRITTEN])
-def test_text_and_back(estimator: Hypergradient, text: str) -> None:
+def test_text_and_back(estimator: Estimator, text: str) -> None:
     assert format_hypergradient(estimator) == text
     assert make_hypergradient(text) == estimator
     assert format_hypergradient(text) == text
@@ -112,7 +114,7 @@ def test_any_string_comes_back(words: list[str], rate: float | None, word: str, 
         ("implicit(accept_distance=1)", Implicit(accept_distance=1)),
     ],
 )
-def test_what_can_be_read(text: str, expected: Hypergradient) -> None:
+def test_what_can_be_read(text: str, expected: Estimator) -> None:
     assert make_hypergradient(text) == expected
 
 

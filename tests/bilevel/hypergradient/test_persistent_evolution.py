@@ -12,11 +12,9 @@ from bilevel.experiments._checkpoint import Checkpoint, save_checkpoint
 from bilevel.hypergradient import (
     BilevelProblem,
     Evolution,
-    OnlineHypergradient,
     PersistentEvolution,
     Truncated,
     Unrolled,
-    online,
 )
 from bilevel.hypergradient import _persistent_evolution as persistent_evolution
 from bilevel.hypergradient._persistent_evolution import Particles
@@ -40,20 +38,20 @@ def recursion(outer_loss=lambda theta, phi, data: 0.5 * (theta - 2) ** 2):
 
 
 def learn_online(estimator, problem, start, phi, turns, steps):
-    """Outer steps one after the other, the past handed on, while phi stands still."""
-    (theta, opt_state), past, estimates = start, None, []
+    """Outer steps one after the other while phi stands still: each estimate, and the state after it."""
+    (theta, opt_state), state, found = start, None, []
     for _ in range(turns):
-        estimate = estimator(problem, theta, opt_state, phi, steps=steps, past=past)
-        theta, opt_state, past = estimate.theta, estimate.opt_state, estimate.past
-        estimates.append(estimate)
-    return estimates
+        estimate, state = estimator.estimate(problem, theta, opt_state, phi, state, steps=steps)
+        theta, opt_state = estimate.theta, estimate.opt_state
+        found.append((estimate, state))
+    return found
 
 
 def sum_of_turns(estimator, members):
     """The sum of the outer steps' gradients, [member]: independent estimates of one number."""
     theta, phi = torch.zeros(members).double(), torch.full((members,), 0.5).double()
     estimates = learn_online(estimator, recursion(), (theta, None), phi, TURNS, 1)
-    return sum(estimate.gradient for estimate in estimates)
+    return sum(estimate.gradient for estimate, _ in estimates)
 
 
 def exact_sum():
@@ -80,7 +78,7 @@ def test_it_is_unbiased_where_evolution_by_single_outer_steps_is_not():
 def test_the_exact_gradient_of_a_later_outer_step_lies_in_95_of_100_intervals():
     members, estimator = 2000, PersistentEvolution(samples=200, sigma=0.3, members=True)
     theta, phi = torch.zeros(members).double(), torch.full((members,), 0.5).double()
-    for turn, estimate in enumerate(learn_online(estimator, recursion(), (theta, None), phi, 4, 2), 1):
+    for turn, (estimate, _) in enumerate(learn_online(estimator, recursion(), (theta, None), phi, 4, 2), 1):
         exact = Unrolled()(recursion(), theta, None, phi, steps=2 * turn).gradient
         inside = ((estimate.gradient - exact).abs() < 1.96 * estimate.standard_error).double().mean()
         assert abs(float(inside) - 0.95) < 0.025
@@ -94,12 +92,12 @@ def test_the_first_outer_step_is_evolution(sharing, monkeypatch):
     problem, state = sharing.problem(optimizer, several=True), optimizer.init(sharing.theta)
     whole = Evolution(samples=8)(problem, sharing.theta, state, sharing.phi, steps=3)
     estimator, start = PersistentEvolution(samples=8), (sharing.theta, state, sharing.phi)
-    first = estimator(problem, *start, steps=3)
+    first, after = estimator.estimate(problem, *start, steps=3)
     torch.testing.assert_close(first.gradient, whole.gradient, rtol=1e-12, atol=0)
     torch.testing.assert_close(first.standard_error, whole.standard_error, rtol=1e-12, atol=0)
     tree_map(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0), first.theta, whole.theta)
-    assert int(first.past.outer_steps) == 1
-    begun = estimator(problem, *start, steps=3, past=estimator.begin(problem, *start, steps=3))
+    assert int(after.outer_steps) == 1
+    begun, _ = estimator.estimate(problem, *start, estimator.init(problem, *start, steps=3), steps=3)
     torch.testing.assert_close(begun.gradient, first.gradient, rtol=0, atol=0)
 
 
@@ -113,7 +111,7 @@ def test_particles_carry_their_own_inner_state(network, monkeypatch):
     monkeypatch.setattr(persistent_evolution, "draw_noise", lambda *_, **__: noise)
     problem, start = network.problem(optimizer), (network.theta, optimizer.init(network.theta))
     estimator = PersistentEvolution(samples=6, sigma=0.2)
-    particles = learn_online(estimator, problem, start, network.phi, 2, 2)[-1].past
+    _, particles = learn_online(estimator, problem, start, network.phi, 2, 2)[-1]
     phis = perturb(network.phi, noise, 0.2, antithetic=True)
     data = tuple(network.data[k] for k in (0, 1, 0, 1))
     ends, _ = learn_samples(problem, start, network.phi, (None, phis), data, None)
@@ -127,13 +125,13 @@ def test_it_is_pure_and_resumes_to_the_same_bits(sharing, tmp_path):
     optimizer = adam(0.1)
     problem, opt_state = sharing.problem(optimizer), optimizer.init(sharing.theta)
     estimator = PersistentEvolution(samples=4, members=True)
-    begun = estimator.begin(problem, sharing.theta, opt_state, sharing.phi, steps=2)
-    first = estimator(problem, sharing.theta, opt_state, sharing.phi, steps=2, past=begun)
-    state = {"theta": first.theta, "opt_state": first.opt_state, "past": first.past}
+    begun = estimator.init(problem, sharing.theta, opt_state, sharing.phi, steps=2)
+    first, after = estimator.estimate(problem, sharing.theta, opt_state, sharing.phi, begun, steps=2)
+    state = {"theta": first.theta, "opt_state": first.opt_state, "estimator": after}
     save_checkpoint(tmp_path / "checkpoint", Checkpoint(state, {}, 0.0))
-    like = {"theta": sharing.theta, "opt_state": opt_state, "past": begun}
+    like = {"theta": sharing.theta, "opt_state": opt_state, "estimator": begun}
     loaded = load_checkpoint(tmp_path / "checkpoint", like).state
-    assert isinstance(loaded["past"], Particles)
+    assert isinstance(loaded["estimator"], Particles)
     expected = go_on(estimator, problem, state, sharing.phi)
     for again in (state, loaded, pickle.loads(pickle.dumps(state))):
         found = go_on(estimator, problem, again, sharing.phi)
@@ -141,8 +139,9 @@ def test_it_is_pure_and_resumes_to_the_same_bits(sharing, tmp_path):
 
 
 def go_on(estimator, problem, state, phi):
-    estimate = estimator(problem, state["theta"], state["opt_state"], phi, steps=2, past=state["past"])
-    return estimate.gradient, estimate.past
+    start = state["theta"], state["opt_state"], phi, state["estimator"]
+    estimate, after = estimator.estimate(problem, *start, steps=2)
+    return estimate.gradient, after
 
 
 def test_each_outer_step_draws_afresh_even_where_nothing_moves():
@@ -151,18 +150,18 @@ def test_each_outer_step_draws_afresh_even_where_nothing_moves():
     )
     start, phi = (double([0.0]), None), double([1.0])
     first, second = (
-        one.past for one in learn_online(PersistentEvolution(samples=4), still, start, phi, 2, 1)
+        after for _, after in learn_online(PersistentEvolution(samples=4), still, start, phi, 2, 1)
     )
     assert not torch.equal(second.noise[0] - first.noise[0], first.noise[0])
 
 
-def test_a_past_outlives_what_becomes_of_its_tensors():
+def test_a_state_outlives_what_becomes_of_its_tensors():
     """A loop that moves theta in place: the particles' own record of it must not move along."""
     estimator, phi = PersistentEvolution(samples=4), double([0.5])
-    estimate = estimator(recursion(), double([1.0]), None, phi, steps=1)
+    estimate, after = estimator.estimate(recursion(), double([1.0]), None, phi, steps=1)
     estimate.theta.add_(1)
     with pytest.raises(ValueError, match="does not lead to this theta"):
-        estimator(recursion(), estimate.theta, None, phi, steps=1, past=estimate.past)
+        estimator.estimate(recursion(), estimate.theta, None, phi, after, steps=1)
 
 
 def test_single_precision(sharing):
@@ -171,9 +170,9 @@ def test_single_precision(sharing):
         PersistentEvolution(samples=4, members=True),
         (single.theta, optimizer.init(single.theta)),
     )
-    last = learn_online(estimator, single.problem(optimizer), start, single.phi, 2, 2)[-1]
+    last, after = learn_online(estimator, single.problem(optimizer), start, single.phi, 2, 2)[-1]
     assert last.gradient.dtype == torch.float32
-    assert {leaf.dtype for leaf in last.past.samples} == {torch.float32}
+    assert {leaf.dtype for leaf in after.samples} == {torch.float32}
 
 
 def test_bad_settings_and_problems_are_refused():
@@ -196,25 +195,23 @@ def test_bad_settings_and_problems_are_refused():
         estimator(surrogate, one, None, one, steps=1)
 
 
-def test_a_past_from_elsewhere_is_refused(sharing):
+def test_a_state_from_elsewhere_is_refused(sharing):
     optimizer, estimator = adam(0.05), PersistentEvolution(samples=4, members=True)
     problem, opt_state = sharing.problem(optimizer), optimizer.init(sharing.theta)
-    first = estimator(problem, sharing.theta, opt_state, sharing.phi, steps=2)
+    first, after = estimator.estimate(problem, sharing.theta, opt_state, sharing.phi, steps=2)
     for start in ((sharing.theta, opt_state), (first.theta, opt_state)):
-        with pytest.raises(ValueError, match="The past does not lead to this theta and opt_state"):
-            estimator(problem, *start, sharing.phi, steps=2, past=first.past)
+        with pytest.raises(ValueError, match="state does not lead to this theta and opt_state"):
+            estimator.estimate(problem, *start, sharing.phi, after, steps=2)
     start = first.theta, first.opt_state, sharing.phi
     with pytest.raises(
         ValueError, match=r"draws of shape \[\(2, 2, 3, 3\)\], but 6 samples of this phi have"
     ):
-        PersistentEvolution(samples=6, members=True)(problem, *start, steps=2, past=first.past)
-    window = Truncated(steps=4, window=True)(problem, sharing.theta, opt_state, sharing.phi, steps=2).past
-    with pytest.raises(ValueError, match="What PersistentEvolution remembers are Particles, not Window"):
-        estimator(problem, *start, steps=2, past=window)
+        PersistentEvolution(samples=6, members=True).estimate(problem, *start, after, steps=2)
+    window = Truncated(steps=4, window=True).init(problem, *start, steps=2)
+    with pytest.raises(ValueError, match="The state of PersistentEvolution are Particles, not Window"):
+        estimator.estimate(problem, *start, window, steps=2)
 
 
-def test_who_remembers():
-    remembering = [PersistentEvolution(), Truncated(steps=2, window=True)]
-    assert [online(one) for one in remembering] == remembering
-    assert all(isinstance(one, OnlineHypergradient) for one in remembering)
-    assert [online(one) for one in (Truncated(steps=2), Unrolled(), Evolution())] == [None] * 3
+def test_stateful_estimators():
+    assert all(one.stateful for one in (PersistentEvolution(), Truncated(steps=2, window=True)))
+    assert not any(one.stateful for one in (Truncated(steps=2), Unrolled(), Evolution()))

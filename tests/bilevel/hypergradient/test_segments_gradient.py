@@ -6,6 +6,7 @@ import pytest
 import torch
 import torchopt
 
+from bilevel import optimizers
 from bilevel.core import inner_step, leaves, tree_map
 from bilevel.hypergradient import (
     BilevelProblem,
@@ -15,7 +16,6 @@ from bilevel.hypergradient import (
     make_hypergradient,
 )
 from bilevel.hypergradient._checkpoint_schedule import cut, steps_again
-from bilevel.optimizers import _named as optimizers
 from bilevel.optimizers import sgd
 
 BOUNDS = {

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bilevel import optimizers
 from bilevel.core import inner_step, leaves, tree_map
 from bilevel.hypergradient import BilevelProblem, EagerKernels, Unrolled
 from bilevel.hypergradient import _storage as storage_room
 from bilevel.hypergradient._storage import Storage, format_bytes, parse_bytes
-from bilevel.optimizers import _named as optimizers
 from bilevel.optimizers import sgd
 
 ROUNDING = {"float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}

@@ -6,9 +6,9 @@ import torchopt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bilevel import optimizers
 from bilevel.core import leaves, tree_map
 from bilevel.hypergradient import Unrolled
-from bilevel.optimizers import _named as optimizers
 
 EXACT = 1e-10
 """Relative error in float64."""

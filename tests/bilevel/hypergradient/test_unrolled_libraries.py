@@ -15,10 +15,10 @@ import pytest
 import torch
 import torchopt
 
+from bilevel import optimizers
 from bilevel.core import Tree, inner_step, leaves, tree_map
 from bilevel.hypergradient import BilevelProblem, Unrolled
 from bilevel.optimizers import GradientTransformation
-from bilevel.optimizers import _named as optimizers
 
 STEPS = 5
 

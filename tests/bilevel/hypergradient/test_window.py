@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bilevel import optimizers
 from bilevel.core import inner_step, leaves, tree_map
 from bilevel.experiments import load_checkpoint
 from bilevel.experiments._checkpoint import Checkpoint, save_checkpoint
@@ -19,7 +20,6 @@ from bilevel.hypergradient import (
     make_hypergradient,
 )
 from bilevel.hypergradient._truncated import Window
-from bilevel.optimizers import _named as optimizers
 from bilevel.optimizers import sgd
 
 
@@ -32,15 +32,15 @@ def same_bits(found, expected):
 
 
 def online(setting, optimizer, phis, estimator, steps, several=False):
-    """Learn without a break, K steps with each phi, the window handed on; each with data of its own."""
-    theta, opt_state, past, estimates = setting.theta, optimizer.init(setting.theta), None, []
+    """Learn without a break, K steps with each phi, each with data of its own: estimates and windows."""
+    theta, opt_state, window, found = setting.theta, optimizer.init(setting.theta), None, []
     for turn, phi in enumerate(phis):
         data = [setting.data[(turn * steps + k) % len(setting.data)] for k in range(steps)]
         problem = setting._replace(data=data).problem(optimizer, several=several)
-        estimate = estimator(problem, theta, opt_state, phi, steps=steps, past=past)
-        theta, opt_state, past = estimate.theta, estimate.opt_state, estimate.past
-        estimates.append(estimate)
-    return estimates
+        estimate, window = estimator.estimate(problem, theta, opt_state, phi, window, steps=steps)
+        theta, opt_state = estimate.theta, estimate.opt_state
+        found.append((estimate, window))
+    return found
 
 
 def moving(phi, turns):
@@ -66,7 +66,7 @@ def test_autograd_through_the_last_steps_with_the_phis_they_had(setting, make, s
     step = setting.problem(optimizer).step
     for t in range(turns * steps):
         states.append(step(*states[-1], phis[t // steps], setting.data[t % len(setting.data)]))
-    for turn, estimate in enumerate(estimates):
+    for turn, (estimate, _) in enumerate(estimates):
         end = (turn + 1) * steps
         first = max(0, end - window)
         shift = tree_map(lambda leaf: torch.zeros_like(leaf).requires_grad_(), setting.phi)
@@ -83,9 +83,9 @@ def test_autograd_through_the_last_steps_with_the_phis_they_had(setting, make, s
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_all_of_it_while_phi_stands_still_is_the_whole_unroll(setting, error, steps):
     optimizer = optimizers.adam(0.05)
-    last = online(setting, optimizer, [setting.phi] * (8 // steps), Truncated(steps=8, window=True), steps)[
-        -1
-    ]
+    last, _ = online(
+        setting, optimizer, [setting.phi] * (8 // steps), Truncated(steps=8, window=True), steps
+    )[-1]
     whole = Unrolled()(
         setting.problem(optimizer), setting.theta, optimizer.init(setting.theta), setting.phi, steps=8
     )
@@ -128,8 +128,8 @@ def test_a_quadratic_in_closed_form(rate, phis, steps, window, start):
             expected += slope * factor
             factor *= q
         phi = torch.tensor(phi, dtype=torch.float64)
-        estimate = estimator(problem, theta, opt_state, phi, steps=steps, past=past)
-        theta, opt_state, past = estimate.theta, estimate.opt_state, estimate.past
+        estimate, past = estimator.estimate(problem, theta, opt_state, phi, past, steps=steps)
+        theta, opt_state = estimate.theta, estimate.opt_state
         assert float(theta) == pytest.approx(theta_t, rel=1e-12, abs=1e-12)
         assert float(estimate.gradient) == pytest.approx(expected, rel=1e-10, abs=1e-10)
 
@@ -145,26 +145,25 @@ def test_several_objectives_share_the_window(sharing, error):
         optimizers.adam(0.05),
         moving(sharing.phi, 4),
     )
-    both = online(sharing._replace(outer_loss=objectives), optimizer, phis, estimator, 2, several=True)[-1]
+    both, _ = online(sharing._replace(outer_loss=objectives), optimizer, phis, estimator, 2, several=True)[-1]
     assert both.gradient.shape == (2, *sharing.phi.shape)
     for place in range(2):
         alone = sharing._replace(outer_loss=lambda t, p, d, place=place: objectives(t, p, d)[place])
-        expected = online(alone, optimizer, phis, estimator, 2)[-1]
+        expected, _ = online(alone, optimizer, phis, estimator, 2)[-1]
         assert error(both.gradient[place], expected.gradient) < 1e-12
 
 
-def test_without_a_past_it_is_plainly_truncated(network):
+def test_without_a_window_before_it_is_plainly_truncated(network):
     optimizer = optimizers.adam(0.05)
     start = (network.problem(optimizer), network.theta, optimizer.init(network.theta), network.phi)
     expected = Truncated(steps=3)(*start, steps=5)
-    found = Truncated(steps=3, window=True)(*start, steps=5)
-    assert isinstance(found.past, Window)
-    assert found.past.moments == ()
-    assert expected.past is None
+    found, window = Truncated(steps=3, window=True).estimate(*start, steps=5)
+    assert isinstance(window, Window)
+    assert window.moments == ()
     same_bits((found.gradient, found.theta), (expected.gradient, expected.theta))
-    empty = Truncated(steps=9, window=True).begin(*start, steps=5)
+    empty = Truncated(steps=9, window=True).init(*start, steps=5)
     same_bits(
-        Truncated(steps=9, window=True)(*start, steps=5, past=empty).gradient,
+        Truncated(steps=9, window=True).estimate(*start, empty, steps=5)[0].gradient,
         Unrolled()(*start, steps=5).gradient,
     )
     assert check_hypergradient(*start, steps=4, estimator=Truncated(steps=4, window=True)).passed
@@ -174,10 +173,12 @@ def test_the_window_holds_the_last_steps(network):
     """k = 5, K = 2: three steps, from when they were taken; and nothing of it is the caller's own tensor."""
     optimizer = optimizers.momentum(0.1)
     phis = moving(network.phi, 3)
-    estimates = online(network, optimizer, phis, Truncated(steps=5, window=True), 2)
-    assert [int(estimate.past.filled) for estimate in estimates] == [2, 3, 3]
-    assert all(len(estimate.past.moments) == 3 for estimate in estimates)
-    last = estimates[-1].past.moments
+    estimates, windows = zip(
+        *online(network, optimizer, phis, Truncated(steps=5, window=True), 2), strict=True
+    )
+    assert [int(window.filled) for window in windows] == [2, 3, 3]
+    assert all(len(window.moments) == 3 for window in windows)
+    last = windows[-1].moments
     same_bits([moment.phi for moment in last], [phis[1], phis[2], phis[2]])
     same_bits([moment.data for moment in last], network.data[3:6])
     same_bits((last[1].theta, last[1].opt_state), (estimates[1].theta, estimates[1].opt_state))
@@ -194,11 +195,12 @@ def test_phi_may_be_changed_in_place():
     )
 
     def run(in_place):
-        theta, phi, past = torch.tensor(2.0), torch.nn.Parameter(torch.tensor(0.5)), None
+        theta, phi, window = torch.tensor(2.0), torch.nn.Parameter(torch.tensor(0.5)), None
+        estimator = Truncated(steps=3, window=True)
         opt_state = inner.init(theta)
         for _ in range(4):
-            estimate = Truncated(steps=3, window=True)(problem, theta, opt_state, phi, steps=1, past=past)
-            past, opt_state = estimate.past, estimate.opt_state
+            estimate, window = estimator.estimate(problem, theta, opt_state, phi, window, steps=1)
+            opt_state = estimate.opt_state
             with torch.no_grad():
                 if in_place:
                     theta.copy_(estimate.theta)
@@ -216,15 +218,15 @@ def test_a_window_is_saved_and_goes_on_to_the_same_bits(network, tmp_path):
 
     def start():
         opt_state = optimizer.init(network.theta)
-        past = estimator.begin(problem, network.theta, opt_state, phis[0], steps=2)
-        return {"theta": network.theta, "opt_state": opt_state, "past": past}
+        window = estimator.init(problem, network.theta, opt_state, phis[0], steps=2)
+        return {"theta": network.theta, "opt_state": opt_state, "estimator": window}
 
     def go_on(state, turns):
         gradients = []
         for phi in turns:
-            past = state["past"]
-            estimate = estimator(problem, state["theta"], state["opt_state"], phi, steps=2, past=past)
-            state = {"theta": estimate.theta, "opt_state": estimate.opt_state, "past": estimate.past}
+            start = state["theta"], state["opt_state"], phi, state["estimator"]
+            estimate, window = estimator.estimate(problem, *start, steps=2)
+            state = {"theta": estimate.theta, "opt_state": estimate.opt_state, "estimator": window}
             gradients.append(estimate.gradient)
         return state, gradients
 
@@ -232,25 +234,25 @@ def test_a_window_is_saved_and_goes_on_to_the_same_bits(network, tmp_path):
         state, _ = go_on(start(), phis[:stop])
         save_checkpoint(tmp_path / "checkpoint", Checkpoint(state, {}, 0.0))
         loaded = load_checkpoint(tmp_path / "checkpoint", start()).state
-        assert isinstance(loaded["past"], Window)
+        assert isinstance(loaded["estimator"], Window)
         same_bits(go_on(loaded, phis[stop:]), go_on(state, phis[stop:]))
         same_bits(go_on(pickle.loads(pickle.dumps(state)), phis[stop:]), go_on(state, phis[stop:]))
 
 
-def test_a_past_from_elsewhere_is_refused(network):
+def test_a_window_from_elsewhere_is_refused(network):
     optimizer, estimator = optimizers.adam(0.05), Truncated(steps=4, window=True)
     problem, state = network.problem(optimizer), optimizer.init(network.theta)
-    first = estimator(problem, network.theta, state, network.phi, steps=2)
-    with pytest.raises(ValueError, match="The past does not lead to this theta and opt_state"):
-        estimator(problem, network.theta, state, network.phi, steps=2, past=first.past)
+    first, window = estimator.estimate(problem, network.theta, state, network.phi, steps=2)
+    with pytest.raises(ValueError, match="state does not lead to this theta and opt_state"):
+        estimator.estimate(problem, network.theta, state, network.phi, window, steps=2)
+    after = first.theta, first.opt_state, network.phi
     with pytest.raises(ValueError, match="With K = 3 a window of 4 steps reaches 1 steps into the past"):
-        estimator(problem, first.theta, first.opt_state, network.phi, steps=3, past=first.past)
-    with pytest.raises(ValueError, match="Truncated has a past with window=True alone"):
-        Truncated(steps=4)(problem, first.theta, first.opt_state, network.phi, steps=2, past=first.past)
-    with pytest.raises(ValueError, match="Truncated has a past with window=True alone"):
-        Truncated(steps=4).begin(problem, first.theta, first.opt_state, network.phi, steps=2)
-    with pytest.raises(ValueError, match="What Truncated remembers is a Window, not tuple"):
-        estimator(problem, first.theta, first.opt_state, network.phi, steps=2, past=())
+        estimator.estimate(problem, *after, window, steps=3)
+    with pytest.raises(ValueError, match="Truncated has a state with window=True alone"):
+        Truncated(steps=4).estimate(problem, *after, window, steps=2)
+    assert Truncated(steps=4).init(problem, *after, steps=2) is None
+    with pytest.raises(ValueError, match="The state of Truncated is a Window, not tuple"):
+        estimator.estimate(problem, *after, (), steps=2)
 
 
 def test_steps_are_tensors():

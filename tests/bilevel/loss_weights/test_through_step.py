@@ -193,8 +193,8 @@ def test_evolution_is_right_within_its_own_noise() -> None:
 def test_what_an_estimator_cannot_do_is_one_sentence() -> None:
     task = regression()
     refused = {
-        "persistent-evolution": "carries a past from one outer step to the next",
-        "truncated(steps=2, window=True)": "carries a past from one outer step to the next",
+        "persistent-evolution": "carries a state from one outer step to the next",
+        "truncated(steps=2, window=True)": "carries a state from one outer step to the next",
         Compiled(Unrolled()): "Losses that use a model as it is cannot be compiled",
         "unrolled(compile=True)": "An estimator has no setting compile",
         "truncated": "The hypergradient 'truncated' needs the setting 'steps'",

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from bilevel.core import inner_step
-from bilevel.hypergradient import Always, BilevelProblem, Recorded, Unrolled
+from bilevel.hypergradient import BilevelProblem, FixedData, RecordedData, Unrolled
 from bilevel.loss_weights import LossWeights, LossWeightTuner
 from bilevel.optimizers import GradientTransformation, adam, adamw, momentum, rmsprop, sgd
 from tests.bilevel.loss_weights.loops import OPTIMIZERS, regression
@@ -47,8 +47,8 @@ def test_both_ways_agree(name: str) -> None:
     problem = BilevelProblem(
         step=inner_step(training, optimizer),
         outer_loss=lambda theta, phi, data: square(theta, data),
-        inner_data=Recorded(tuple(task.batches[:STEPS])),
-        outer_data=Always(task.held_out),
+        inner_data=RecordedData(tuple(task.batches[:STEPS])),
+        outer_data=FixedData(task.held_out),
     )
     expected = Unrolled()(problem, theta, optimizer.init(theta), free, steps=STEPS).gradient
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import games
 from bilevel.agents import ActorCritic, Tabular
-from bilevel.hypergradient import Always, BilevelProblem, check_hypergradient
+from bilevel.hypergradient import BilevelProblem, FixedData, check_hypergradient
 from bilevel.methods import METHODS, Method, OuterLearner, Placement, PolicyLearner, State
 from bilevel.sharing import TERMS, FixedMatrix, identity_sharing
 from games.core import Game
@@ -98,7 +98,7 @@ def test_the_meta_gradient_is_that_of_finite_differences(name: str, objective: s
         state["phi"].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
     )
     sampled = built.problem_at(state, torch.Generator().manual_seed(1))
-    problem = dataclasses.replace(sampled, outer_loss=loss, outer_data=Always(()))
+    problem = dataclasses.replace(sampled, outer_loss=loss, outer_data=FixedData(()))
     start = state["theta"], state["opt_state"], state["phi"]
     check = check_hypergradient(problem, *start, steps=3)
     assert check.relative_error < 1e-7

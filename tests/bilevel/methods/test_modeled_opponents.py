@@ -122,10 +122,10 @@ def test_an_interrupted_run_ends_in_the_same_bytes(tmp_path: Path) -> None:
         ({"inner_optimizer": "adam"}, "leave inner_optimizer at sgd, not adam"),
         ({"share_parameters": True}, "Agents that share parameters know the others'"),
         ({"reset": "each-outer-step"}, "leave reset at never, or opponents at known"),
-        ({"hypergradient": "truncated(steps=5, window=True)"}, "Truncated would need a past"),
+        ({"hypergradient": "truncated(steps=5, window=True)"}, "Truncated would need a state"),
         (
             {"hypergradient": "evolution(members=True, fresh_data=True)"},
-            "Evolution would need a past, or fresh episodes",
+            "Evolution would need a state, or fresh episodes",
         ),
         ({"opponents": "guessed"}, "no opponents 'guessed'"),
         ({"model_optimizer": "adm"}, "no model_optimizer 'adm'"),

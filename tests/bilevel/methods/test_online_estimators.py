@@ -1,4 +1,4 @@
-"""Estimators that remember, in a learner: what they carry is a part of its state."""
+"""Stateful estimators in a learner: their state is a part of its state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 import games
 from bilevel.core import leaves, paths
 from bilevel.experiments import RunConfig, RunFolder, RunInterrupted, create_run, default_config, train
-from bilevel.hypergradient import Always, BilevelProblem, Estimate, Truncated, Unrolled
+from bilevel.hypergradient import BilevelProblem, Estimate, FixedData, Truncated, Unrolled
 from bilevel.hypergradient._persistent_evolution import Particles
 from bilevel.hypergradient._truncated import Window
 from bilevel.methods import OuterLearner, Placement, State, ToS
@@ -46,19 +46,18 @@ def go_on(learner: OuterLearner, state: State, updates: int) -> State:
 
 def estimates_of(
     learner: OuterLearner, updates: int, monkeypatch: pytest.MonkeyPatch
-) -> list[tuple[Estimate, Any]]:
-    """The estimate of each outer step, and the past that it was handed."""
-    seen: list[tuple[Estimate, Any]] = []
-    estimator, state = learner.online, learner.init(0)
+) -> list[tuple[Estimate, Any, Any]]:
+    """The estimate of each outer step, and the estimator's state before and after it."""
+    seen: list[tuple[Estimate, Any, Any]] = []
+    kind, original = type(learner.hypergradient), type(learner.hypergradient).estimate
 
-    def spy(*start: Any, steps: int, past: Any) -> Estimate:
-        assert estimator is not None
-        found = estimator(*start, steps=steps, past=past)
-        seen.append((found, past))
-        return found
+    def spy(self: Any, *start: Any, steps: int) -> tuple[Estimate, Any]:
+        found, after = original(self, *start, steps=steps)
+        seen.append((found, start[-1], after))
+        return found, after
 
-    monkeypatch.setattr(learner, "online", spy)
-    go_on(learner, state, updates)
+    monkeypatch.setattr(kind, "estimate", spy)
+    go_on(learner, learner.init(0), updates)
     return seen
 
 
@@ -69,28 +68,32 @@ def assert_same_bits(left: object, right: object) -> None:
 
 
 @every_case
-def test_the_past_is_a_part_of_the_state(game: Game, text: str) -> None:
+def test_the_estimators_state_is_a_part_of_the_state(game: Game, text: str) -> None:
     learner = build(game, text)
     first = learner.init(0)
     later = go_on(learner, first, 3)
-    assert isinstance(later["past"], Window | Particles)
+    assert isinstance(later["estimator"], Window | Particles)
     assert paths(later) == paths(first)
     for now, then in zip(leaves(later), leaves(first), strict=True):
         assert (now.shape, now.dtype, now.requires_grad) == (then.shape, then.dtype, False)
-    turns = later["past"].filled if isinstance(later["past"], Window) else later["past"].outer_steps
+    turns = (
+        later["estimator"].filled
+        if isinstance(later["estimator"], Window)
+        else later["estimator"].outer_steps
+    )
     assert int(turns) == 3  # a window of 5 reaches 3 steps back from one of 2
 
 
 @pytest.mark.parametrize("text", ["unrolled", "truncated(steps=5)", "evolution(samples=8)"])
 def test_others_have_none(text: str) -> None:
     learner = build(EXACT, text)
-    assert "past" not in go_on(learner, learner.init(0), 1)
+    assert go_on(learner, learner.init(0), 1)["estimator"] is None
 
 
 @every_case
-def test_the_first_past_takes_nothing_from_the_stream_of_draws(game: Game, text: str) -> None:
+def test_the_first_state_takes_nothing_from_the_stream_of_draws(game: Game, text: str) -> None:
     state, plain = build(game, text).init(0), build(game, "unrolled").init(0)
-    assert_same_bits({name: state[name] for name in plain}, plain)
+    assert_same_bits({**state, "estimator": None}, plain)
 
 
 @every_case
@@ -98,8 +101,8 @@ def test_each_outer_step_is_handed_what_the_one_before_gave(
     game: Game, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = estimates_of(build(game, text), 3, monkeypatch)
-    for (before, _), (_, past) in itertools.pairwise(seen):
-        assert_same_bits(past, before.past)
+    for (_, _, after), (_, before, _) in itertools.pairwise(seen):
+        assert_same_bits(before, after)
 
 
 def test_a_window_over_everything_is_the_whole_unroll_while_sharing_stands_still(
@@ -108,7 +111,7 @@ def test_a_window_over_everything_is_the_whole_unroll_while_sharing_stands_still
     still = {"outer_optimizer": "sgd", "outer_learning_rate": 1e-300, "inner_steps": 2}
     learner = build(EXACT, "truncated(steps=6, window=True)", **still)
     state = learner.init(0)
-    last, _ = estimates_of(learner, 3, monkeypatch)[-1]
+    last, *_ = estimates_of(learner, 3, monkeypatch)[-1]
     problem = learner.problem(torch.Generator(), torch.zeros((), dtype=torch.float64))
     start = state["theta"], state["opt_state"], state["phi"]
     torch.testing.assert_close(
@@ -122,7 +125,7 @@ def test_a_window_that_slides_makes_learning_less_greedy() -> None:
     """One inner step each: the window sees what sharing did to the steps before, so the two part."""
     greedy, sighted = (build(EXACT, text, inner_steps=1) for text in ("unrolled", WINDOW))
     first, other = (go_on(learner, learner.init(0), 1)["phi"] for learner in (greedy, sighted))
-    assert torch.equal(first, other)  # there is no past yet
+    assert torch.equal(first, other)  # the window is empty
     first, other = (go_on(learner, learner.init(0), 10)["phi"] for learner in (greedy, sighted))
     assert float((first - other).abs().max()) > 1e-3
 
@@ -170,7 +173,7 @@ def test_a_seed_with_a_window_does_not_depend_on_how_many_there_are() -> None:
 
 
 @pytest.mark.parametrize("text", [WINDOW, PARTICLES])
-def test_what_is_reset_cannot_be_remembered(text: str) -> None:
+def test_reset_needs_a_stateless_estimator(text: str) -> None:
     with pytest.raises(
         ValueError, match=r"With reset each-outer-step nothing goes on .* leave reset at never"
     ):
@@ -182,10 +185,10 @@ def test_exact_play_has_data_that_never_change() -> None:
     generator, bonus = torch.Generator(), torch.tensor(0.5, dtype=torch.float64)
     exact, sampled = (build(game, "unrolled").problem(generator, bonus) for game in (EXACT, SAMPLED))
     inner, outer = exact.inner_data, exact.outer_data
-    assert isinstance(inner, Always)
-    assert isinstance(outer, Always)
+    assert isinstance(inner, FixedData)
+    assert isinstance(outer, FixedData)
     assert inner.data[0] == outer.data == ()
     assert inner.data[1] is bonus
     assert isinstance(sampled, BilevelProblem)
-    assert not isinstance(sampled.inner_data, Always)
-    assert not isinstance(sampled.outer_data, Always)
+    assert not isinstance(sampled.inner_data, FixedData)
+    assert not isinstance(sampled.outer_data, FixedData)

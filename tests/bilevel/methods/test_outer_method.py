@@ -14,6 +14,7 @@ import games
 from bilevel.core import leaves
 from bilevel.hypergradient import (
     ESTIMATORS,
+    Estimator,
     Evolution,
     Forward,
     Implicit,
@@ -33,14 +34,16 @@ TEXTS = [name + SETTINGS.get(name, "") for name in ESTIMATORS]
 
 
 @dataclass(frozen=True)
-class Half:
+class Half(Estimator):
     """An estimator of one's own: half of the right gradient."""
 
     scale: float = 0.5
 
-    def __call__(self, problem: Any, theta: Any, opt_state: Any, phi: Any, *, steps: int) -> Any:
+    def estimate(
+        self, problem: Any, theta: Any, opt_state: Any, phi: Any, state: Any = None, *, steps: int
+    ) -> Any:
         estimate = Unrolled()(problem, theta, opt_state, phi, steps=steps)
-        return dataclasses.replace(estimate, gradient=self.scale * estimate.gradient)
+        return dataclasses.replace(estimate, gradient=self.scale * estimate.gradient), None
 
 
 def learner(hypergradient: Any, seeds: int = 3, game: Any = REPEATED, **settings: Any) -> OuterLearner:

@@ -125,7 +125,7 @@ def test_phases_end_where_the_run_does() -> None:
         ),
         (
             {"training": "curriculum", "phases": "0-9", "hypergradient": "truncated(steps=4, window=True)"},
-            "remembers every step",
+            "holds every step",
         ),
     ],
 )

@@ -97,7 +97,7 @@ def test_every_outer_method_can_be_trained_so_and_goes_on_from_what_was_saved(
         ),
         (
             {"training": "staged", "outer_stage": 2, "hypergradient": "truncated(steps=4, window=True)"},
-            "remembers every step",
+            "holds every step",
         ),
     ],
 )

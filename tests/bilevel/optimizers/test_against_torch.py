@@ -6,8 +6,8 @@ import pytest
 import torch
 import torchopt
 
+from bilevel import optimizers
 from bilevel.core import leaves, tree_map
-from bilevel.optimizers import _named as optimizers
 
 PAIRS = {
     "sgd": (optimizers.sgd(0.1, weight_decay=0.2), torch.optim.SGD, {"lr": 0.1, "weight_decay": 0.2}),

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchopt
 
-from bilevel.optimizers import _named as optimizers
+from bilevel import optimizers
 
 REFUSED = {
     "negative rate": (
