@@ -7,6 +7,7 @@ from .adapters import ForeignGame as ForeignGame
 from .adapters import from_gymnasium as from_gymnasium
 from .adapters import from_openspiel as from_openspiel
 from .adapters import from_pettingzoo as from_pettingzoo
+from .adapters import parallel_env as parallel_env
 from .adapters import vector_env as vector_env
 from .core import DrawnGame as DrawnGame
 from .core import ExactGame as ExactGame

@@ -389,7 +389,8 @@ print(f"{spread.observation_space.shape[0]} numbers, {spread.horizon} steps")
 # is not better than all of these at something, there is no paper.
 
 # %%
-from bilevel.report import compare_runs, with_interval
+from bilevel.experiments import compare_runs
+from bilevel.report import with_interval
 
 SEEDS, STEPS = size(16, fast=3), size(200, fast=2)
 runs = {method: train(method, SEEDS, STEPS) for method in ("selfish", "fixed", "tax", "tos")}

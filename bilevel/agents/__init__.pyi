@@ -10,6 +10,9 @@ from ._critic_play import CriticPlay as CriticPlay
 from ._critic_play import PPOPlay as PPOPlay
 from ._critic_play import check_minibatches as check_minibatches
 from ._critic_play import check_numbers as check_numbers
+from ._distributions import Distribution as Distribution
+from ._distributions import Softmax as Softmax
+from ._distributions import SquashedGaussian as SquashedGaussian
 from ._distributions import allowed as allowed
 from ._distributions import distribution_of as distribution_of
 from ._loss_terms import TermWeights as TermWeights

@@ -18,15 +18,17 @@ from bilevel.cli._settings import load_file, read_settings, split_leading
 from bilevel.cli._train import follow
 from bilevel.experiments import (
     USUAL,
+    Compared,
     Comparison,
     DtypeName,
     RunConfig,
+    compare_runs,
     load_comparison,
     preset,
     require_seeds,
     sizes,
 )
-from bilevel.report import Compared, compare_runs, comparison_table, theory_of
+from bilevel.report import comparison_table, theory_of
 from games.core import Game, require
 
 DEFAULT_GAME = "escape-room"

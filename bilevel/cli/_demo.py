@@ -13,8 +13,16 @@ from bilevel import report
 from bilevel.cli._output import resumable
 from bilevel.cli._settings import read_settings
 from bilevel.cli._train import follow
-from bilevel.experiments import USUAL, Results, RunConfig, default_config, find_or_create, interquartile_mean
-from bilevel.report import percent, results_table, share_of_optimum
+from bilevel.experiments import (
+    USUAL,
+    Run,
+    RunConfig,
+    default_config,
+    find_or_create,
+    interquartile_mean,
+    share_of_optimum,
+)
+from bilevel.report import percent, results_table
 from games.core import require
 
 GAMES = {
@@ -65,7 +73,7 @@ def demo(arguments: list[str]) -> None:
         print(f"\nThe picture: {picture}\nEvery run with its own figures: {settings.out}")
 
 
-def sentence(title: str, runs: Mapping[str, Results]) -> str:
+def sentence(title: str, runs: Mapping[str, Run]) -> str:
     """What was learned on one game, in plain words, from the numbers of its runs.
 
     Args:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-import time
-from pathlib import Path
 
 from rich.console import Console
 
@@ -15,13 +13,14 @@ from bilevel.cli._output import resumable
 from bilevel.cli._progress import RunProgress
 from bilevel.cli._settings import load_file, method_rules, read_settings, split_leading
 from bilevel.experiments import (
-    Results,
+    Run,
     RunConfig,
     RunFolder,
     create_run,
     default_config,
     extend_run,
-    load_results,
+    load_run,
+    new_folder,
     train,
 )
 from bilevel.report import results_table
@@ -48,8 +47,7 @@ def train_command(arguments: list[str]) -> None:
     else:
         game, method = chosen.game or DEFAULT_GAME, chosen.method or DEFAULT_METHOD
         config = parse(default_config(game, method), rest)
-        name = f"{game}-{method}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-        folder = create_run(config, chosen.out or Path("runs") / name)
+        folder = create_run(config, chosen.out or new_folder(config))
     again = ["bilevel", "train", *(f"--load={path}" for path in chosen.load), "--resume", str(folder.path)]
     with resumable(f"Continue with: {shlex.join(again)}", folder):
         show(folder, follow(folder))
@@ -63,7 +61,7 @@ def _split_steps(arguments: list[str]) -> tuple[int | None, list[str]]:
     return chosen.outer_steps, others
 
 
-def follow(folder: RunFolder, place: str = "") -> Results:
+def follow(folder: RunFolder, place: str = "") -> Run:
     """Train and show how it goes; of a finished run only say that it is.
 
     Args:
@@ -71,14 +69,14 @@ def follow(folder: RunFolder, place: str = "") -> Results:
         place: among several, in words.
     """
     if folder.finished:
-        results = load_results(folder)
+        results = load_run(folder)
         print(f"{folder.path} is finished already; nothing is trained again.", file=sys.stderr)
         return results
     with RunProgress(folder, place) as progress:
-        return train(folder, progress.show)
+        return train(folder, listener=progress.show)
 
 
-def show(folder: RunFolder, results: Results) -> None:
+def show(folder: RunFolder, results: Run) -> None:
     """Write the figures, print the table and where everything is."""
     written = report.write_run_figures(folder, results)
     Console(highlight=False).print(results_table([results]))

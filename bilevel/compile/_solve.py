@@ -65,7 +65,7 @@ class Solve(NamedTuple):
     def source(self) -> str:
         """Write the functions, and the library's function of (state, phi, outer data, data of steps).
 
-        The data come once for all steps or once for each. Results: the outer loss, the state at the end, the
+        The data come once for all steps or once for each. Run: the outer loss, the state at the end, the
         gradient.
         """
         state = self.step.results

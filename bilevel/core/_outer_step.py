@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from bilevel.optimizers import GradientTransformation
 
 OuterOptimizer = Union["GradientTransformation", torch.optim.Optimizer, Mapping[str, "OuterOptimizer"]]
-"""A transformation of `bilevel.optimizers`; one of torch's own; or one of these for each group of phi, with its
-own learning rate and state."""
+"""A transformation of `bilevel.optimizers`; one of torch's own; or one of these for each group of phi, with
+its own learning rate and state."""
 
 
 def init_outer(phi: Tree, optimizer: OuterOptimizer) -> Tree:

@@ -6,15 +6,22 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bilevel.experiments._config import RunConfig, load_config
+from bilevel.experiments._configured import configured, named_config
 from bilevel.experiments._differences import differences, listed
-from bilevel.experiments._folder import Results, RunFolder, create_run, is_new, load_results
-from bilevel.experiments._joining import join_results, joined_where_possible
+from bilevel.experiments._folder import Run, RunFolder, create_run, is_new, load_run, require_pandas
+from bilevel.experiments._joining import join_runs, joined_where_possible
+from bilevel.experiments._measures import Compared, compare_runs
 from bilevel.experiments._presets import preset
+from bilevel.experiments._run import Listener, train
 from bilevel.experiments._statistics import require_seeds
-from bilevel.methods import METHODS, Placement
+from bilevel.methods import METHODS, Method, Placement
 from games.core import Game, require
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 USUAL = ("selfish", "prosocial", "fixed", "tos")
 """What is compared where nobody says what."""
@@ -72,6 +79,84 @@ class Comparison:
         return {label: find_or_create(path / label, config) for label, config in self.configs.items()}
 
 
+@dataclass(frozen=True, repr=False)
+class ComparedRuns:
+    """Methods compared on one game: their runs, and statistics over seeds."""
+
+    rows: tuple[Compared, ...]
+    """One per method; the others are compared with the first."""
+    path: Path | None = None
+    """The folder of all runs."""
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """Label -> run."""
+        return {row.label: row.results for row in self.rows}
+
+    def to_pandas(self) -> DataFrame:
+        """Measures as a data frame, a row per method and seed; NaN where a method does not know a measure.
+
+        Raises:
+            ValueError: pandas is not installed.
+        """
+        require_pandas()
+        from pandas import DataFrame, concat  # noqa: PLC0415
+
+        seed = self.rows[0].results.config.seed
+        parts = [DataFrame({"method": row.label} | row.measures) for row in self.rows]
+        for part in parts:
+            part.insert(1, "seed", range(seed, seed + len(part)))
+        return concat(parts, ignore_index=True)
+
+    def __repr__(self) -> str:
+        game = self.rows[0].results.config.game_name
+        welfare = (
+            f"{row.label} {found.estimate:.4g} [{found.low:.4g}, {found.high:.4g}]"
+            for row in self.rows
+            for found in (row.intervals["welfare"],)
+        )
+        return f"ComparedRuns({game}, welfare with 95 % intervals: {'; '.join(welfare)})"
+
+
+def compare(
+    game: str | Game,
+    methods: Sequence[str] | Mapping[str, str | Method] = USUAL,
+    *,
+    out: str | Path | None = None,
+    listener: Listener | None = None,
+    **settings: Any,
+) -> ComparedRuns:
+    """Train methods on one game under the same conditions, and compare them over seeds.
+
+    Args:
+        game: a name, or a game of the catalogue with its settings changed.
+        methods: names, or label -> name or method; the others are compared with the first.
+        out: folder of all runs; what is finished there, with the same settings, is not trained again. None: a
+            folder in runs/compare by the name of the game.
+        listener: told of every outer step of every run.
+        settings: of all runs, as of `train`; a method's own with its label in front, as
+            `**{"tos.outer.learning_rate": 0.05}`.
+
+    Raises:
+        ValueError: as `train`, or there is one method only, or there are too few seeds for an interval.
+    """
+    labeled = methods if isinstance(methods, Mapping) else {name: name for name in methods}
+    configs = {}
+    for label, method in labeled.items():
+        own = {
+            name.removeprefix(f"{label}."): value
+            for name, value in settings.items()
+            if name.startswith(f"{label}.")
+        }
+        shared = {name: value for name, value in settings.items() if name.partition(".")[0] not in labeled}
+        own = {name if "." in name else f"method.{name}": value for name, value in own.items()}
+        configs[label] = configured(named_config(game, method), shared | own)
+    comparison = Comparison(configs)
+    path = Path("runs", "compare", next(iter(configs.values())).game_name) if out is None else Path(out)
+    runs = {label: train(folder, listener=listener) for label, folder in comparison.folders(path).items()}
+    return ComparedRuns(tuple(compare_runs(runs)), path)
+
+
 def find_or_create(path: Path, config: RunConfig) -> RunFolder:
     """A folder for this run: a new one, or the one that an earlier, perhaps interrupted, command left.
 
@@ -121,10 +206,10 @@ def require_comparable(configs: Mapping[str, RunConfig]) -> None:
     require_seeds(config.seeds)
 
 
-def load_comparison(paths: Sequence[Path]) -> dict[str, Results]:
+def load_comparison(paths: Sequence[Path]) -> dict[str, Run]:
     """Read finished runs of one game that may be compared.
 
-    Runs of the same settings whose seeds follow one another are joined into one (`join_results`).
+    Runs of the same settings whose seeds follow one another are joined into one (`join_runs`).
 
     Args:
         paths: their folders; the first is what the others are compared with.
@@ -140,9 +225,9 @@ def load_comparison(paths: Sequence[Path]) -> dict[str, Results]:
     require(len(paths) >= 2, f"A comparison needs 2 runs or more, not {len(paths)}.")
     for path, place in zip(paths, places, strict=True):
         require(places.count(place) == 1, f"{path} is named twice: name every run once.")
-    parts = [load_results(RunFolder(path)) for path in paths]
+    parts = [load_run(RunFolder(path)) for path in paths]
     groups = joined_where_possible(parts)
-    runs = [join_results([parts[place] for place in group]) for group in groups]
+    runs = [join_runs([parts[place] for place in group]) for group in groups]
     require(
         len(runs) >= 2, "A comparison needs 2 runs or more, and these are one: they differ in seeds alone."
     )

@@ -12,18 +12,28 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from torch import Tensor
 
+from bilevel.agents import Distribution, Policy, distribution_of
+from bilevel.core import counted
 from bilevel.experiments._allocator import keep_freed_memory
-from bilevel.experiments._checkpoint import read_outer_step
+from bilevel.experiments._checkpoint import load_checkpoint, read_outer_step
 from bilevel.experiments._config import RunConfig, from_settings, load_config
 from bilevel.experiments._files import FULL, digest_of, make_folder, parse_json, vacant, write_text
 from bilevel.experiments._metrics import in_every_step, is_array, read_metrics
+from bilevel.experiments._policies import AgentPolicy, save_policies
 from bilevel.experiments._provenance import PROVENANCE, RESUMPTIONS, resumptions
+from bilevel.experiments._statistics import interquartile_mean
+from bilevel.methods import HasPolicies, Learner, State
 from games.core import require
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 FORMAT = "bilevel-summary/1"
 BEFORE = {"outer_steps", "seconds"}
@@ -97,7 +107,10 @@ class RunFolder:
     """The files of one run."""
 
     path: Path
-    """The folder itself."""
+    """The folder itself; a string will do."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
 
     @property
     def config(self) -> Path:
@@ -142,9 +155,9 @@ class RunFolder:
             self.path.rmdir()
 
 
-@dataclass(frozen=True)
-class Results:
-    """What a finished run found."""
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A finished run: its configuration, learning curves, final measurements and policies."""
 
     config: RunConfig
     """The run's whole configuration."""
@@ -156,9 +169,99 @@ class Results:
     """Spent in training."""
     provenance: tuple[dict[str, Any], ...] = ()
     """From which outer step on, under which versions and commit: how it began, then each resumption."""
+    path: Path | None = None
+    """Its folder; None for runs that were joined."""
+
+    def __repr__(self) -> str:
+        config, welfare = self.config, self.final["welfare"]
+        return (
+            f"Run({config.method_name} on {config.game_name}: {counted(config.seeds, 'seed')}, "
+            f"{counted(config.outer_steps, 'outer step')}, welfare {interquartile_mean(welfare):.4g}"
+            f"{'' if self.path is None else f', in {self.path}'})"
+        )
+
+    def to_pandas(self, part: Literal["curves", "final"] = "curves") -> DataFrame:
+        """Metrics as a data frame, one column per metric; matrices of many agents are left out.
+
+        Args:
+            part: `curves`, a row per outer step and seed, or `final`, a row per seed, measured on fresh
+                episodes after training.
+
+        Raises:
+            ValueError: pandas is not installed, or there is no such part.
+        """
+        require(part in ("curves", "final"), f"part must be curves or final, not {part!r}.")
+        require_pandas()
+        from pandas import DataFrame  # noqa: PLC0415
+
+        table = self.curves if part == "curves" else {name: found[None] for name, found in self.final.items()}
+        steps, seeds = table["welfare"].shape
+        index = {"outer_step": np.repeat(np.arange(steps), seeds)} if part == "curves" else {}
+        seed = {"seed": np.tile(np.arange(self.config.seed, self.config.seed + seeds), steps)}
+        numbers = {name: values.reshape(-1) for name, values in table.items() if values.ndim == 2}
+        return DataFrame(index | seed | numbers)
+
+    def policy(self, agent: int, repetition: int = 0) -> AgentPolicy:
+        """What one agent has learned in one of the run's seeds, to act in any loop.
+
+        Args:
+            agent: which one, from 0.
+            repetition: which seed, from 0.
+
+        Raises:
+            ValueError: there is no such agent or repetition, the run's folder is gone or was joined of
+                several, or its agents do not act by their own observations alone (says which).
+        """
+        return AgentPolicy(*self._policies(repetition), agent)
+
+    def export(self, path: str | Path, repetition: int = 0) -> None:
+        """Write all agents' policies of one seed to a file that `load_policy` reads.
+
+        Args:
+            path: of the file, which is replaced.
+            repetition: which seed, from 0.
+
+        Raises:
+            ValueError: as `policy`.
+            OSError: the file cannot be written.
+        """
+        save_policies(Path(path), *self._policies(repetition))
+
+    def learner(self) -> tuple[Learner, State]:
+        """Build the run's learner, and load its last state.
+
+        Raises:
+            ValueError: the run was joined of several, or its checkpoint is gone or damaged.
+        """
+        require(self.path is not None, "Joined runs have no folder to take policies from: load one of them.")
+        assert self.path is not None
+        learner = self.config.method.build(self.config.game, self.config.placement)
+        fresh = learner.init(self.config.seed)
+        return learner, load_checkpoint(RunFolder(self.path).checkpoint, like=fresh).state
+
+    def _policies(self, repetition: int) -> tuple[Policy, Distribution, Tensor]:
+        config = self.config
+        require(
+            0 <= repetition < config.seeds,
+            f"The run has {config.seeds} repetitions, 0 to {config.seeds - 1}; there is no {repetition}.",
+        )
+        learner, state = self.learner()
+        require(
+            isinstance(learner, HasPolicies),
+            f"Agents of {config.method_name} do not act by their own observations alone, so that one "
+            "agent's policy cannot be taken out: bilevel play shows them together.",
+        )
+        assert isinstance(learner, HasPolicies)
+        policy, theta = learner.policies(state, repetition)
+        return policy, distribution_of(config.method.played(config.game)), theta
 
 
-def create_run(config: RunConfig, path: Path) -> RunFolder:
+def require_pandas() -> None:
+    """Raise ValueError, with advice, unless pandas is installed."""
+    require(find_spec("pandas") is not None, "A data frame needs pandas: pip install pandas")
+
+
+def create_run(config: RunConfig, path: str | Path) -> RunFolder:
     """Make the folder of a new run, with its config.json; what cannot run makes none.
 
     Raises:
@@ -167,6 +270,7 @@ def create_run(config: RunConfig, path: Path) -> RunFolder:
             game of another class, or what the estimator is, because its class has no name; or BILEVEL_MALLOC
             is neither keep nor system.
     """
+    path = Path(path)
     keep_freed_memory()
     config = config.in_text()
     config.method.build(config.game, config.placement)
@@ -196,12 +300,16 @@ def is_new(path: Path) -> bool:
     return vacant(path, RunFolder(path).config.name)
 
 
-def load_results(folder: RunFolder) -> Results:
-    """Read a finished run back.
+def load_run(folder: str | Path | RunFolder) -> Run:
+    """Load a finished run.
+
+    Args:
+        folder: of the run.
 
     Raises:
         ValueError: it is no run, is not finished, or a file is damaged (says which).
     """
+    folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
     config = load_config(folder.config)
     require(
         folder.finished,
@@ -223,7 +331,7 @@ def load_results(folder: RunFolder) -> Results:
             f"{len(table)} metrics, not {steps} steps of {config.seeds} seeds with {len(curves)} metrics.",
         )
     last = {name: values[0] for name, values in final.items()}
-    return Results(config, curves, last, seconds, _provenance(folder))
+    return Run(config, curves, last, seconds, _provenance(folder), folder.path)
 
 
 def _of_every_step(table: Mapping[str, np.ndarray]) -> set[str]:

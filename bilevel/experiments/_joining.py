@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from bilevel.experiments._differences import differences, listed
-from bilevel.experiments._folder import Results
+from bilevel.experiments._folder import Run
 from games.core import require
 
 MAY_DIFFER = {"seed", "seeds", "checkpoint_every", "threads"}
 """Settings in which runs may differ and still be one study."""
 
 
-def join_results(runs: Sequence[Results]) -> Results:
+def join_runs(runs: Sequence[Run]) -> Run:
     """Join finished runs into the one that would have had all of their seeds.
 
     Member i of a run is random seed `seed` + i, whatever else is in its batch. So `seed=4, seeds=4` adds to
@@ -51,7 +51,7 @@ def join_results(runs: Sequence[Results]) -> Results:
             f"{run.config.seed}: train a run with --seed {following}.",
         )
         following += run.config.seeds
-    return Results(
+    return Run(
         config=dataclasses.replace(first.config, seeds=following - first.config.seed),
         curves={name: np.concatenate([run.curves[name] for run in ordered], 1) for name in first.curves},
         final={name: np.concatenate([run.final[name] for run in ordered]) for name in first.final},
@@ -60,8 +60,8 @@ def join_results(runs: Sequence[Results]) -> Results:
     )
 
 
-def joined_where_possible(runs: Sequence[Results]) -> list[list[int]]:
-    """Sort the places of runs into groups that `join_results` takes; one that fits no other is alone."""
+def joined_where_possible(runs: Sequence[Run]) -> list[list[int]]:
+    """Sort the places of runs into groups that `join_runs` takes; one that fits no other is alone."""
     groups: list[list[int]] = []
     for place in sorted(range(len(runs)), key=lambda place: runs[place].config.seed):
         config = runs[place].config

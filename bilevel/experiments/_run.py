@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+import numpy as np
 import torch
 
 from bilevel.experiments._allocator import keep_freed_memory
@@ -31,13 +32,14 @@ from bilevel.experiments._checkpoint import (
 )
 from bilevel.experiments._compiling import DECIDED_AFTER, how_steps_run, worth_compiling
 from bilevel.experiments._config import RunConfig, from_settings, load_config
+from bilevel.experiments._configured import configured, named_config, new_folder
 from bilevel.experiments._differences import differences, listed
 from bilevel.experiments._files import claimed, digest_of, parse_json, remove_parts, write_text
-from bilevel.experiments._folder import Results, RunFolder, load_results, write_summary
+from bilevel.experiments._folder import Run, RunFolder, create_run, load_run, write_summary
 from bilevel.experiments._metrics import MetricsFile, in_every_step
 from bilevel.experiments._provenance import RESUMPTIONS, ProvenanceWarning, note_resumption
-from bilevel.methods import Learner, Metrics
-from games.core import require
+from bilevel.methods import Learner, Method, Metrics
+from games.core import Game, require
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals that ask to stop; Windows has no SIGHUP."""
@@ -108,25 +110,57 @@ class RunInterrupted(Exception):  # noqa: N818 - not an error: everything is sav
         self.folder, self.signal = folder, signal
 
 
-def train(folder: RunFolder, listener: Listener | None = None) -> Results:
-    """Start or continue a run, to its end; a finished one is only read.
+def train(
+    game: str | Game | RunConfig | RunFolder,
+    method: str | Method | None = None,
+    *,
+    out: str | Path | None = None,
+    listener: Listener | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a method on a game, many seeds at once; or a configuration; or go on with a run in its folder.
 
     An interrupted and continued run gives the same bits as one that never stopped, even if it was killed:
     it goes on from its last checkpoint, and rows of metrics.csv after that are written again.
 
     Args:
-        folder: from `create_run`, or of an earlier run.
+        game: a name (`games.names()`) or a game of the catalogue with its settings changed; or, without
+            `method`, a whole configuration; or the folder of a run (`create_run`), which is started or
+            continued to its end, and only loaded if it is finished.
+        method: a name (`METHODS`), or a method with its settings changed.
+        out: folder of a new run; None: a new one in runs/.
         listener: told of every outer step.
+        settings: of a new run, by name, as `seeds=8, outer_steps=100`; those of the game and the method as on
+            the command line, `**{"game.horizon": 3}`.
 
     Raises:
-        ValueError: the folder is no run, its files are damaged (says which), config.json is no longer what it
-            was, or another process trains it; or the first outer step is refused: then no folder is left.
+        ValueError: a name or setting is unknown (names the nearest) or out of range, the method does not
+            apply to the game, or `out` exists; or the folder is no run, its files are damaged (says which),
+            config.json is no longer what it was, or another process trains it; or the first outer step is
+            refused: then no folder is left.
         RunInterrupted: SIGINT, SIGTERM or SIGHUP came; everything is saved.
         KeyboardInterrupt: a second signal came, or one during the evaluation; the last checkpoint stays.
         FloatingPointError: learning left the finite numbers (says where); the last checkpoint stays, and
             metrics.csv has the steps up to there.
         OSError: a file could not be written; the last checkpoint stays.
     """
+    if isinstance(game, RunFolder):
+        require(
+            method is None and out is None and not settings,
+            "The run in a folder has its method, place and settings already: train(folder).",
+        )
+        return _train(game, listener)
+    if isinstance(game, RunConfig):
+        require(method is None, "A configuration has its method already: train(config).")
+        config = configured(game, settings)
+    else:
+        require(method is not None, "Say which method trains, as in train('chicken', 'tos').")
+        assert method is not None
+        config = configured(named_config(game, method), settings)
+    return _train(create_run(config, new_folder(config) if out is None else out), listener)
+
+
+def _train(folder: RunFolder, listener: Listener | None) -> Run:
     config = load_config(folder.config)
     if not folder.finished:
         with claimed(folder.config) as ours:
@@ -139,7 +173,7 @@ def train(folder: RunFolder, listener: Listener | None = None) -> Results:
                 if not (training.begun or folder.checkpoint.exists()):
                     folder.discard()
                 raise
-    return load_results(folder)
+    return load_run(folder)
 
 
 def _settings_of(checkpoint: Path) -> RunConfig:
@@ -189,7 +223,7 @@ def extend_run(folder: RunFolder, outer_steps: int) -> None:
     with claimed(folder.config) as ours:
         require(ours, f"Another process is training {folder.path}: wait for it, or stop it.")
         if folder.finished:
-            load_results(folder)
+            load_run(folder)
         if folder.checkpoint.exists():
             done = read_outer_step(folder.checkpoint)
             require(
@@ -201,6 +235,28 @@ def extend_run(folder: RunFolder, outer_steps: int) -> None:
         settings = json.loads(folder.config.read_text(encoding="utf-8")) | {"outer_steps": outer_steps}
         folder.summary.unlink(missing_ok=True)  # first: killed in between, the run ends as it did
         write_text(folder.config, json.dumps(settings, indent=2) + "\n")
+
+
+@torch.no_grad()
+def evaluate(run: Run | str | Path, *, episodes: int | None = None) -> dict[str, np.ndarray]:
+    """Measure the final policies of a run on fresh episodes.
+
+    Args:
+        run: finished; or its folder.
+        episodes: per seed, 2 or more; None: as many as the run's own evaluation had. Where values are exact,
+            none are played.
+
+    Returns:
+        Metric name -> [seed].
+
+    Raises:
+        ValueError: the run is not finished, was joined of several, or there are too few episodes.
+    """
+    found = run if isinstance(run, Run) else load_run(run)
+    config = found.config if episodes is None else configured(found.config, {"evaluation_episodes": episodes})
+    learner, state = found.learner()
+    measured = learner.evaluate(state, episodes=config.evaluation_episodes)
+    return {name: values.cpu().numpy() for name, values in measured.items()}
 
 
 class _Training:

@@ -1,3 +1,4 @@
+from ._contract import HasPolicies as HasPolicies
 from ._contract import Learner as Learner
 from ._contract import Metrics as Metrics
 from ._contract import Placement as Placement

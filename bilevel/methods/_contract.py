@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from bilevel.agents import Actor
+from bilevel.agents import Actor, Policy
 from bilevel.sharing import Transfer
 from games.core import Game, require
 
@@ -75,6 +75,19 @@ class Learner(Protocol):
 
     def evaluate(self, state: State, *, episodes: int) -> Metrics:
         """Measure a state on fresh episodes, each seed's drawn from a stream of their own."""
+
+
+@runtime_checkable
+class HasPolicies(Protocol):
+    """A learner whose agents act by their own observations alone."""
+
+    def policies(self, state: State, repetition: int) -> tuple[Policy, Tensor]:
+        """The policy of all agents, and one repetition's parameters [agent, parameter] on the CPU.
+
+        Args:
+            state: from `Learner.update`.
+            repetition: which one, counted from 0.
+        """
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from bilevel.agents import (
     Actor,
     CriticPlay,
     Measured,
+    Policy,
     SampledPlay,
     TermWeights,
     initial_parameters,
@@ -206,6 +207,10 @@ class PolicyLearner:
         if isinstance(play, SampledPlay):
             groups = seed_groups(len(state["theta"]), play.episodes, episodes, self.game.horizon)
         return joined_metrics([self._evaluated(seeds_of(state, group), episodes) for group in groups])
+
+    def policies(self, state: State, repetition: int) -> tuple[Policy, Tensor]:
+        """See `HasPolicies.policies`."""
+        return self.play.policy, state["theta"][repetition].detach().cpu()
 
     def actor(self, game: Game, state: State, repetition: int) -> tuple[Actor, Transfer]:
         """See `Playable.actor`."""

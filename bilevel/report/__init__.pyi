@@ -15,8 +15,6 @@ from ._figures import write_run_figures as write_run_figures
 from ._film import check_film as check_film
 from ._film import film as film
 from ._film import write_film as write_film
-from ._measures import Compared as Compared
-from ._measures import compare_runs as compare_runs
 from ._style import AMBER as AMBER
 from ._style import BLACK as BLACK
 from ._style import BLUE as BLUE
@@ -42,7 +40,6 @@ from ._table import empty_table as empty_table
 from ._table import number as number
 from ._table import percent as percent
 from ._table import results_table as results_table
-from ._table import share_of_optimum as share_of_optimum
 from ._table import with_interval as with_interval
 from ._theory import stage_of as stage_of
 from ._theory import theory_report as theory_report

@@ -10,10 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bilevel.experiments import Interval, Results, performance_profile
+from bilevel.experiments import Compared, Interval, Run, performance_profile
 from bilevel.report._curves import draw_curves, loss_weight_figure, weights_of_methods
 from bilevel.report._figures import Level, draw_cooperation, draw_levels, draw_welfare
-from bilevel.report._measures import Compared
 from bilevel.report._sharing_figure import Given, draw_given, given, limits
 from bilevel.report._style import looks, save, style
 from bilevel.report._theory_numbers import Theory, share_levels, theory_levels
@@ -23,7 +22,7 @@ ACROSS = 4
 FIGURES = ("curves", "profile", "sharing", "incentives", "equality", "loss_weights")
 MARKERS = "osD^vP*X"
 
-Runs = Mapping[str, Results]
+Runs = Mapping[str, Run]
 
 
 def draw_profiles(axes: Axes, runs: Runs) -> None:

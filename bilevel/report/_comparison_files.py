@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bilevel.experiments import Interval, Results, write_text
-from bilevel.report._measures import MEASURES, Compared
+from bilevel.experiments import MEASURES, Compared, Interval, Run, write_text
 from bilevel.report._table import csv_text
 from bilevel.report._theory_numbers import Theory, theory_record
 
@@ -64,7 +63,7 @@ def table_records(rows: Sequence[Compared]) -> list[dict[str, Any]]:
     ]
 
 
-def marl_eval_data(runs: Mapping[str, Results]) -> dict[str, Any]:
+def marl_eval_data(runs: Mapping[str, Run]) -> dict[str, Any]:
     """The layout of marl-eval's raw experiment data (id-marl-eval 0.0.4).
 
     {environment: {task: {algorithm: {run: {step_k: {step_count, metric: [..]}, .., absolute_metrics:
@@ -138,12 +137,12 @@ def _columns(name: str, interval: Interval | None) -> dict[str, float | str]:
     return dict(zip((name, f"{name}_low", f"{name}_high"), parts, strict=True))
 
 
-def _finite(results: Results, name: str) -> bool:
+def _finite(results: Run, name: str) -> bool:
     known = name in results.curves and name in results.final and results.final[name].ndim == 1
     return known and bool(np.isfinite(results.curves[name]).all() and np.isfinite(results.final[name]).all())
 
 
-def _steps(results: Results, names: Sequence[str], seed: int, count: int) -> dict[str, Any]:
+def _steps(results: Run, names: Sequence[str], seed: int, count: int) -> dict[str, Any]:
     """One run of marl-eval's: `count` steps of a seed, the last among them, then its final metrics."""
     total = len(results.curves["welfare"])
     places = np.linspace(total / count - 1, total - 1, count).round().astype(int)

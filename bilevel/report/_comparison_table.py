@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.console import Group
 from rich.table import Table
 
-from bilevel.experiments import RESAMPLES, Interval
-from bilevel.report._measures import Compared
+from bilevel.experiments import RESAMPLES, Compared, Interval
 from bilevel.report._table import MISSING, WIDTH, empty_table, number, percent, with_interval
 from bilevel.report._theory_numbers import Theory, theory_parts
 from bilevel.sharing import TERMS

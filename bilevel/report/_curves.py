@@ -18,9 +18,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from bilevel.experiments import FEWEST_SEEDS, RESAMPLES, Results, interquartile_interval, interquartile_mean
+from bilevel.experiments import (
+    FEWEST_SEEDS,
+    RESAMPLES,
+    Run,
+    interquartile_interval,
+    interquartile_mean,
+    mean_weight,
+)
 from bilevel.loss_weights import History
-from bilevel.report._measures import mean_weight
 from bilevel.report._style import BLACK, looks, save, style
 from bilevel.sharing import TERMS
 from games.core import require
@@ -66,7 +72,7 @@ def draw_band(
     return line
 
 
-def draw_curves(axes: Axes, runs: Mapping[str, Results], metric: str, *, log: bool = True) -> None:
+def draw_curves(axes: Axes, runs: Mapping[str, Run], metric: str, *, log: bool = True) -> None:
     """Draw one metric over training: interquartile mean over seeds, with its 95 % interval from 3 seeds on.
 
     Args:
@@ -101,7 +107,7 @@ UNITS = {"policy": "of minus the return", "value": "of the critic's error", "ent
 """Term -> what a weight of 1 counts, for axes."""
 
 
-def weights_of_agents(results: Results) -> dict[str, Results]:
+def weights_of_agents(results: Run) -> dict[str, Run]:
     """One run as many, the curves of each being one agent's loss weights; none where none were learned."""
     return {
         f"agent {agent}": dataclasses.replace(
@@ -112,7 +118,7 @@ def weights_of_agents(results: Results) -> dict[str, Results]:
     }
 
 
-def weights_of_methods(runs: Mapping[str, Results]) -> dict[str, Results]:
+def weights_of_methods(runs: Mapping[str, Run]) -> dict[str, Run]:
     """The runs that learned loss weights, their curves being the agents' mean of these."""
     found = {}
     for label, results in runs.items():
@@ -123,7 +129,7 @@ def weights_of_methods(runs: Mapping[str, Results]) -> dict[str, Results]:
     return found
 
 
-def loss_weight_figure(runs: Mapping[str, Results], title: str) -> Figure:
+def loss_weight_figure(runs: Mapping[str, Run], title: str) -> Figure:
     """Draw the weights of each term over training.
 
     Args:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bilevel.core import counted
-from bilevel.experiments import FEWEST_SEEDS, Results, RunConfig, RunFolder
+from bilevel.experiments import FEWEST_SEEDS, Run, RunConfig, RunFolder
 from bilevel.report._curves import POINTS, draw_curves, loss_weight_figure, weights_of_agents
 from bilevel.report._sharing_figure import KINDS, MOST_WITH_DEVIATION, Given, draw_given, given
 from bilevel.report._style import GRAY, save, style
@@ -28,7 +28,7 @@ Level = tuple[str, float]
 
 
 def draw_welfare(
-    axes: Axes, runs: Mapping[str, Results], levels: Sequence[Level] = (), *, log: bool = True
+    axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level] = (), *, log: bool = True
 ) -> None:
     """Draw `draw_curves` of the welfare, with the group optimum and the line of everybody defecting.
 
@@ -84,7 +84,7 @@ def draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
         )
 
 
-def draw_cooperation(axes: Axes, runs: Mapping[str, Results]) -> None:
+def draw_cooperation(axes: Axes, runs: Mapping[str, Run]) -> None:
     """Draw `draw_curves` of the share of cooperating actions."""
     draw_curves(axes, runs, "cooperation")
     axes.set_ylabel("cooperating actions")
@@ -92,7 +92,7 @@ def draw_cooperation(axes: Axes, runs: Mapping[str, Results]) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
 
 
-def write_run_figures(folder: RunFolder, results: Results) -> list[Path]:
+def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
     """Write the figures of a finished run into its `figures/`.
 
     Returns:
@@ -126,7 +126,7 @@ def write_run_figures(folder: RunFolder, results: Results) -> list[Path]:
     return written
 
 
-def write_overview(games: Mapping[str, Mapping[str, Results]], path: Path) -> Path:
+def write_overview(games: Mapping[str, Mapping[str, Run]], path: Path) -> Path:
     """Write one picture of several games: a row each of welfare, cooperation and the learned sharing.
 
     Args:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bilevel.experiments import Results
+from bilevel.experiments import Run
 from games.core import ExactGame
 
 MOST_WITH_DEVIATION = 4
@@ -39,7 +39,7 @@ class Given(NamedTuple):
         return np.asarray(self.values.mean(-1))
 
 
-def given(results: Results) -> Given | None:
+def given(results: Run) -> Given | None:
     """What agents give each other by this run's method, or get from its planner; None: nothing.
 
     Args:

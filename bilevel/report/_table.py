@@ -17,8 +17,14 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
-from bilevel.experiments import FEWEST_SEEDS, Interval, Results, interquartile_interval, interquartile_mean
-from games.core import Game
+from bilevel.experiments import (
+    FEWEST_SEEDS,
+    Interval,
+    Run,
+    interquartile_interval,
+    interquartile_mean,
+    share_of_optimum,
+)
 
 WIDTH = 80
 """Sentences are folded to this many signs, and tables fit into them."""
@@ -51,23 +57,6 @@ CAPTION = """\
 Interquartile means over seeds, intervals by bootstrap. Welfare: of all agents.
 Optimum: 0 % is what everybody defecting earns, 100 % the best the group can do.
 Given: the part of its reward that an agent does not keep."""
-
-
-def share_of_optimum(game: Game, welfare: np.ndarray) -> np.ndarray | None:
-    """Where welfare lies between everybody defecting (0) and the group optimum (1).
-
-    Args:
-        game: which knows both ends; None if it does not.
-        welfare: any shape, in the game's units.
-
-    >>> import games
-    >>> float(share_of_optimum(games.make("prisoners-dilemma"), np.array(-3.0)))
-    0.5
-    """
-    best, worst = game.best_welfare, game.defection_welfare
-    if best is None or worst is None or best == worst:
-        return None
-    return (welfare - worst) / (best - worst)
 
 
 def number(value: float | np.ndarray) -> str:
@@ -104,7 +93,7 @@ def percent(value: float | np.ndarray) -> str:
     return f"{100 * float(value):z.1f} %"
 
 
-def cells(results: Results) -> dict[str, str]:
+def cells(results: Run) -> dict[str, str]:
     """One run's row: column -> text; a dash where the game or the method does not know the word."""
     welfare, final = results.final["welfare"], results.final
     middle = interquartile_mean(welfare)
@@ -127,7 +116,7 @@ def cells(results: Results) -> dict[str, str]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def results_table(runs: Sequence[Results]) -> Group:
+def results_table(runs: Sequence[Run]) -> Group:
     """A table to print, one row per run, a part per game; it fits a terminal of 80 columns."""
     tables: dict[str, Table] = {}
     for results in runs:

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from rich.console import RenderableType
 from rich.table import Table
 
-from bilevel.experiments import Interval
-from bilevel.report._measures import Compared
+from bilevel.experiments import Compared, Interval
 from bilevel.report._table import WIDTH, empty_table, number, with_interval
 from bilevel.report._theory import stage_of
 from games.core import Game

@@ -16,12 +16,12 @@ from typing import Any
 import tyro
 from matplotlib.figure import Figure
 
-from bilevel.experiments import Results, RunFolder, interquartile_interval, load_results, require_comparable
+from bilevel.experiments import Run, RunFolder, interquartile_interval, load_run, require_comparable
 from bilevel.report import DASHED, DOTTED, draw_curves, draw_welfare, save, style
 from games.core import require, require_name
 
 FORMATS = (".png", ".pdf", ".svg")
-Runs = Mapping[str, Results]
+Runs = Mapping[str, Run]
 DASHES: tuple[Any, ...] = ("-", DOTTED, DASHED, (3, (5, 5)))
 
 
@@ -67,7 +67,7 @@ def load_games(folders: Sequence[Path]) -> dict[str, Runs]:
         require(table.exists(), f"{folder} is not the folder of a comparison: it has no table.csv.")
         with table.open(newline="", encoding="utf-8") as file:
             labels = [row["method"] for row in csv.DictReader(file)]
-        runs = {label: load_results(RunFolder(folder / label)) for label in labels}
+        runs = {label: load_run(RunFolder(folder / label)) for label in labels}
         require_comparable({label: results.config for label, results in runs.items()})
         for label, results in runs.items():
             require("given_away" in results.final, f"{folder / label} has no shares that are given away.")
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(str(error))
 
 
-def _cell(results: Results) -> str:
+def _cell(results: Run) -> str:
     welfare = interquartile_interval(results.final["welfare"])
     given = interquartile_interval(results.final["given_away"]).estimate
     numbers = f"{welfare.estimate:.3f} [{welfare.low:.3f}, {welfare.high:.3f}]"

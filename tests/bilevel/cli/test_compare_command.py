@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from bilevel import report as comparison_figures
 from bilevel.cli import _train as train_room
 from bilevel.experiments import _run as run
 from bilevel.methods import METHODS, PolicyLearner
-from bilevel.report import _comparison_figures as comparison_figures
 
 Call = Callable[..., Any]
 SMALL = ("--seeds", 4, "--outer-steps", 5)
@@ -138,7 +138,7 @@ def test_a_checkpoint_is_taken_up(call: Call, monkeypatch: pytest.MonkeyPatch) -
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(train_room.Progress, "show", show)
+        patched.setattr(train_room.RunProgress, "show", show)
         assert call(*words).code == 130
         assert call(*words).code == 0
     assert done[:6] == [1, 2, 3, 3, 4, 5]  # from the checkpoint after step 2

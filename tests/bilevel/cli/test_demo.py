@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bilevel import report as figures
 from bilevel.cli._demo import GAMES, METHODS, sentence, way
-from bilevel.experiments import Results, default_config
+from bilevel.experiments import Run, default_config
 from bilevel.methods import PolicyLearner
-from bilevel.report import _figures as figures
 
 Call = Callable[..., Any]
 SMALL = ("--seeds", 3, "--outer-steps", 2, "--out", "demo")
 
 
-def made_up(method: str, welfare: float) -> Results:
+def made_up(method: str, welfare: float) -> Run:
     final = {"welfare": np.full(3, welfare), "given_away": np.full(3, 0.25)}
     config = dataclasses.replace(default_config("prisoners-dilemma", method), seeds=3)
-    return Results(config, {}, final, 0.0)
+    return Run(config, {}, final, 0.0)
 
 
 def test_interrupted_then_whole_then_reused(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bilevel import RunFolder, load_results
+from bilevel import RunFolder, load_run
 
 Call = Callable[..., Any]
 SMALL = ("--game.agents", 1000, "--seeds", 2, "--outer-steps", 2, "--method.inner-steps", 2)
@@ -33,7 +33,7 @@ SAMPLED = ("--method.no-exact", "--method.episodes", 4, "--evaluation-episodes",
 def test_a_thousand_agents_learn(call: Call, game: str, method: str, settings: tuple[object, ...]) -> None:
     said = call("train", "--game", game, "--method", method, *SMALL, *settings, "--out", "run")
     assert said.code == 0, said.err
-    results = load_results(RunFolder(Path("run")))
+    results = load_run(RunFolder(Path("run")))
     returns = np.stack([results.final[f"return_{agent}"] for agent in range(1000)])
     np.testing.assert_allclose(returns.sum(0), results.final["welfare"], rtol=1e-4)
     assert results.final["share"].shape == (2, 1000, 1000)
@@ -44,7 +44,7 @@ def test_selfish_agents_leave_the_pot_and_prosocial_ones_fill_it(call: Call) -> 
     """In the direction of the gradients, k / N - 1 and k - 1."""
     for method, direction in (("selfish", -1), ("prosocial", 1)):
         call("train", "--game", "public-goods", "--method", method, *SMALL, "--out", method)
-        cooperation = load_results(RunFolder(Path(method))).curves["cooperation"].mean(1)
+        cooperation = load_run(RunFolder(Path(method))).curves["cooperation"].mean(1)
         assert (np.sign(np.diff(cooperation)) == direction).all()
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from bilevel import report as figures
 from bilevel.cli import _train as train_room
 from bilevel.experiments import RunFolder
 from bilevel.experiments import _files as files
 from bilevel.experiments import _run as run
 from bilevel.hypergradient import ESTIMATORS, OneStep, register_hypergradient
 from bilevel.methods import PolicyLearner
-from bilevel.report import _figures as figures
 
 Call = Callable[..., Any]
 SMALL = ("--seeds", 3, "--outer-steps", 4, "--method.episodes", 4, "--evaluation-episodes", 4)
@@ -239,7 +239,7 @@ def test_a_signal_in_training(
             signal.raise_signal(number)
 
     with monkeypatch.context() as patched:
-        patched.setattr(train_room.Progress, "show", show)
+        patched.setattr(train_room.RunProgress, "show", show)
         said = call("train", *SHARING, "--out", "run")
     assert said.code == (130 if twice else 128 + number)
     assert said.err.splitlines()[-1].startswith(f"Stopped. {stands}")

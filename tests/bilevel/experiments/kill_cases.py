@@ -26,7 +26,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from bilevel.cli import main
-from bilevel.experiments import RunFolder, load_results, provenance
+from bilevel.experiments import RunFolder, load_run, provenance
 from bilevel.tasks import TASKS
 from tests.bilevel.experiments.kills import killed
 from tests.bilevel.tasks.coin import Coin
@@ -210,7 +210,7 @@ def _numbers(place: Path) -> dict[str, bytes]:
         ):
             found[str(name)] = path.read_bytes()
         if path.name == "summary.json":
-            load_results(RunFolder(path.parent))  # its check sums
+            load_run(RunFolder(path.parent))  # its check sums
     return found
 
 

@@ -17,8 +17,8 @@ from bilevel.experiments import (
     RunInterrupted,
     create_run,
     extend_run,
-    join_results,
-    load_results,
+    join_runs,
+    load_run,
     train,
 )
 from bilevel.experiments._metrics import MetricsFile, read_array, read_metrics
@@ -39,7 +39,7 @@ def crowd(agents: int = 17) -> RunConfig:
 
 def stop_after(folder: RunFolder, steps: int) -> None:
     with pytest.raises(RunInterrupted):
-        train(folder, lambda done, _: signal.raise_signal(signal.SIGINT) if done == steps else None)
+        train(folder, listener=lambda done, _: signal.raise_signal(signal.SIGINT) if done == steps else None)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_up_to_16_agents_have_columns_and_more_an_array(whole: RunFolder, tmp_pa
     few = create_run(crowd(16), tmp_path / "few")
     assert train(few).curves["share_15_0"].shape == (STEPS, 2)
     assert not list(few.path.glob("*.array"))
-    results = load_results(whole)
+    results = load_run(whole)
     assert len(results.curves) < 25
     assert results.curves["share"].shape == (STEPS, 2, 17, 17)
     assert results.final["share"].shape == (2, 17, 17)
@@ -84,7 +84,7 @@ def test_beyond_64_agents_the_matrix_is_that_of_the_final_policies_alone(tmp_pat
     assert shared is not None
     assert shared.values.shape == (65, 65, 2)
     longer = create_run(dataclasses.replace(config, seed=2), tmp_path / "longer")
-    joined = join_results([results, train(longer)])
+    joined = join_runs([results, train(longer)])
     assert joined.final["share"].shape == (4, 65, 65)
 
 
@@ -141,7 +141,7 @@ def test_a_damaged_array_is_refused(name: str, fresh: RunFolder) -> None:
     train(fresh)
     damage(fresh.path / name)
     with pytest.raises(ValueError, match=rf"{name.replace('.', '[.]')} is damaged, or was changed"):
-        load_results(fresh)
+        load_run(fresh)
 
 
 def test_a_damaged_array_is_not_gone_on_with(fresh: RunFolder) -> None:
@@ -182,7 +182,7 @@ def test_a_name_that_names_no_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_figures_show_the_array(whole: RunFolder, tmp_path: Path) -> None:
-    results = load_results(whole)
+    results = load_run(whole)
     shown = given(results)
     assert shown is not None
     assert (shown.kind, shown.values.shape) == ("share", (17, 17, 2))

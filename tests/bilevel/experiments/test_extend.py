@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bilevel.experiments import RunFolder, RunInterrupted, create_run, extend_run, load_results, train
+from bilevel.experiments import RunFolder, RunInterrupted, create_run, extend_run, load_run, train
 from bilevel.experiments import _run as run
 from tests.bilevel.experiments.small_runs import EVERY, STEPS, small
 
@@ -32,11 +32,13 @@ def test_it_is_one_long_run(game: str, first: int, tmp_path: Path) -> None:
         train(short)
     else:
         with pytest.raises(RunInterrupted):
-            train(short, lambda done, _: signal.raise_signal(signal.SIGINT) if done == first else None)
+            train(
+                short, listener=lambda done, _: signal.raise_signal(signal.SIGINT) if done == first else None
+            )
     extend_run(short, MORE + 1)
     assert not short.finished
     with pytest.raises(RunInterrupted):
-        train(short, lambda done, _: signal.raise_signal(signal.SIGINT) if done == MORE else None)
+        train(short, listener=lambda done, _: signal.raise_signal(signal.SIGINT) if done == MORE else None)
     extend_run(short, MORE)
     results = train(short)
     assert results.config.outer_steps == MORE
@@ -105,4 +107,4 @@ def test_the_same_length_is_nothing_to_do(tmp_path: Path) -> None:
     train(folder)
     extend_run(folder, STEPS)
     assert folder.finished
-    assert len(load_results(folder).curves["welfare"]) == STEPS
+    assert len(load_run(folder).curves["welfare"]) == STEPS

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bilevel.experiments import Results, RunConfig, RunFolder, RunInterrupted, create_run, load_results, train
+from bilevel.experiments import Run, RunConfig, RunFolder, RunInterrupted, create_run, load_run, train
 from tests.bilevel.experiments.small_runs import EVERY, STEPS, small
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -54,7 +54,7 @@ def damage(path: Path, draws: random.Random) -> None:
     path.write_bytes(kinds[draws.choice(list(kinds))])
 
 
-def same(found: Results, whole: Results) -> bool:
+def same(found: Run, whole: Run) -> bool:
     """Whether results have the same numbers, made with the same settings."""
     for ours, theirs in ((found.curves, whole.curves), (found.final, whole.final)):
         np.testing.assert_equal(ours, theirs)
@@ -70,13 +70,13 @@ def settings(config: RunConfig) -> RunConfig:
 def test_damage_to_a_finished_run_is_refused_or_harmless(
     name: str, finished: RunFolder, tmp_path: Path
 ) -> None:
-    whole, draws, refused = load_results(finished), random.Random(0), list[str]()
+    whole, draws, refused = load_run(finished), random.Random(0), list[str]()
     for case in range(20):
         folder = RunFolder(tmp_path / str(case))
         shutil.copytree(finished.path, folder.path)
         damage(folder.path / name, draws)
         try:
-            found = load_results(folder)
+            found = load_run(folder)
         except ValueError as error:
             refused.append(str(error))
             continue
@@ -89,16 +89,19 @@ def test_damage_to_a_finished_run_is_refused_or_harmless(
 def test_damage_to_an_interrupted_run_is_refused_or_harmless(
     name: str, finished: RunFolder, tmp_path: Path
 ) -> None:
-    whole, draws, refused = load_results(finished), random.Random(1), list[str]()
+    whole, draws, refused = load_run(finished), random.Random(1), list[str]()
     stopped = create_run(small(), tmp_path / "stopped")
     with pytest.raises(RunInterrupted):
-        train(stopped, lambda done, _: signal.raise_signal(signal.SIGINT) if done == EVERY + 1 else None)
+        train(
+            stopped,
+            listener=lambda done, _: signal.raise_signal(signal.SIGINT) if done == EVERY + 1 else None,
+        )
     for case in range(35):
         folder = RunFolder(tmp_path / str(case))
         shutil.copytree(stopped.path, folder.path)
         damage(folder.path / name, draws)
         try:
-            found = train(folder, lambda done, _: None)
+            found = train(folder, listener=lambda done, _: None)
         except ValueError as error:
             refused.append(str(error))
             continue

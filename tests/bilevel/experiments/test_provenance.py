@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bilevel.experiments import RunFolder, RunInterrupted, create_run, load_results, provenance, train
+from bilevel.experiments import RunFolder, RunInterrupted, create_run, load_run, provenance, train
 from bilevel.experiments import _provenance as module
 from bilevel.experiments._provenance import ProvenanceWarning, resumptions
 from bilevel.tasks import open_folder, run_study
@@ -27,7 +27,7 @@ def become(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
 
 def stop_after(folder: RunFolder, steps: int) -> None:
     with pytest.raises(RunInterrupted):
-        train(folder, lambda done, _: signal.raise_signal(signal.SIGINT) if done == steps else None)
+        train(folder, listener=lambda done, _: signal.raise_signal(signal.SIGINT) if done == steps else None)
 
 
 def test_a_run_that_goes_on_under_others_says_so_once(
@@ -53,7 +53,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint(
     become(OTHER, monkeypatch)
     with pytest.warns(ProvenanceWarning):
         train(folder)
-    assert load_results(folder).provenance[1:] == ({"outer_step": 0, **OTHER},)
+    assert load_run(folder).provenance[1:] == ({"outer_step": 0, **OTHER},)
 
 
 def test_an_undisturbed_run_has_no_record(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_record_of_a_finished_run_is_checked(tmp_path: Path) -> None:
     path = folder.path / "resumptions.json"
     path.write_text(json.dumps([{"outer_step": 0}]))
     with pytest.raises(ValueError, match=r"resumptions\.json is damaged.* or delete it and summary\.json"):
-        load_results(folder)
+        load_run(folder)
 
 
 def test_trials_that_go_on_under_others_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import torch
 
-from bilevel.experiments import RunFolder, RunInterrupted, claimed, create_run, load_results, standing, train
+from bilevel.experiments import RunFolder, RunInterrupted, claimed, create_run, load_run, standing, train
 from bilevel.experiments import _files as files
 from bilevel.experiments import _run as run
 from bilevel.experiments._files import digest_of
@@ -41,7 +41,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def fresh(whole: RunFolder, tmp_path: Path) -> RunFolder:
     """The same run, not begun."""
-    return create_run(load_results(whole).config, tmp_path / "run")
+    return create_run(load_run(whole).config, tmp_path / "run")
 
 
 def test_what_a_finished_run_holds(whole: RunFolder) -> None:
@@ -65,7 +65,7 @@ def test_what_a_finished_run_holds(whole: RunFolder) -> None:
 
 
 def test_results_are_what_the_files_say(whole: RunFolder) -> None:
-    results = load_results(whole)
+    results = load_run(whole)
     for found, path in ((results.curves, whole.metrics), (results.final, whole.evaluation)):
         header, *rows = csv.reader(path.read_text().splitlines())
         assert found.keys() == set(header) - {"outer_step", "seed"}
@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
 ) -> None:
     train(fresh)
     assert numbers(fresh) == numbers(whole)
-    other = create_run(dataclasses.replace(load_results(whole).config, seed=1), tmp_path / "other")
+    other = create_run(dataclasses.replace(load_run(whole).config, seed=1), tmp_path / "other")
     train(other)
     assert all(ours != theirs for ours, theirs in zip(numbers(other), numbers(whole), strict=True))
 
@@ -94,7 +94,7 @@ def test_interrupted_and_resumed(at: int, number: signal.Signals, whole: RunFold
 
     before = signal.getsignal(number)
     with pytest.raises(RunInterrupted, match=f"Stopped after {at} of {STEPS} outer steps") as stopped:
-        train(fresh, listener)
+        train(fresh, listener=listener)
     assert stopped.value.signal == number
     assert signal.getsignal(number) == before
     assert standing(fresh) == f"{fresh.path} is saved after {at} of {STEPS} outer steps."
@@ -112,7 +112,7 @@ def test_policies_that_start_anew_are_resumed_to_the_same_bytes(game: str, tmp_p
     train(whole)
     for _ in range(STEPS):
         with pytest.raises(RunInterrupted):
-            train(parts, lambda *_: signal.raise_signal(signal.SIGINT))
+            train(parts, listener=lambda *_: signal.raise_signal(signal.SIGINT))
     train(parts)
     assert numbers(parts) == numbers(whole)
 
@@ -126,8 +126,8 @@ def test_interrupted_again_and_again(whole: RunFolder, fresh: RunFolder) -> None
 
     for _ in range(STEPS):
         with pytest.raises(RunInterrupted):
-            train(fresh, listener)
-    train(fresh, listener)
+            train(fresh, listener=listener)
+    train(fresh, listener=listener)
     assert seen == [*range(1, STEPS + 1)]
     assert numbers(fresh) == numbers(whole)
 
@@ -140,7 +140,7 @@ def test_a_second_signal_leaves_the_last_checkpoint(at: int, whole: RunFolder, f
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        train(fresh, listener)
+        train(fresh, listener=listener)
     saved = (at - 1) // EVERY * EVERY
     found = f"is saved after {saved} of" if saved else "has no checkpoint yet"
     assert found in standing(fresh)
@@ -158,7 +158,7 @@ def test_the_first_signal_says_at_once_what_a_second_does(
         said.append(capsys.readouterr().err)
 
     with pytest.raises(RunInterrupted):
-        train(fresh, listener)
+        train(fresh, listener=listener)
     assert said == [
         "Ctrl-C: stopping after this outer step, and saving it. A second one stops at once: what came after "
         "the last checkpoint is then trained again.\n"
@@ -172,14 +172,14 @@ def test_a_terminal_that_closes_may_say_so_twice(first: signal.Signals, fresh: R
         signal.raise_signal(signal.SIGHUP)
 
     with pytest.raises(RunInterrupted, match="Stopped after 1"):
-        train(fresh, listener)
+        train(fresh, listener=listener)
 
 
 def test_a_signal_that_is_ignored_stays_ignored(whole: RunFolder, fresh: RunFolder) -> None:
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        train(fresh, lambda *_: signal.raise_signal(signal.SIGHUP))
+        train(fresh, listener=lambda *_: signal.raise_signal(signal.SIGHUP))
     finally:
         signal.signal(signal.SIGHUP, before)
     assert numbers(fresh) == numbers(whole)
@@ -292,7 +292,7 @@ def test_learning_that_leaves_the_finite_numbers(tmp_path: Path, monkeypatch: py
 def test_a_finished_run_is_only_read(whole: RunFolder) -> None:
     before = {path: path.stat().st_mtime_ns for path in whole.path.iterdir()}
     results = train(whole, listener=lambda *_: pytest.fail("trained again"))
-    assert results.seconds == load_results(whole).seconds
+    assert results.seconds == load_run(whole).seconds
     assert {path: path.stat().st_mtime_ns for path in whole.path.iterdir()} == before
 
 
@@ -334,7 +334,7 @@ def other_settings(**changes: Any) -> Callable[[RunFolder], None]:
 def test_a_damaged_run_is_refused(damage: Callable[[RunFolder], None], says: str, tmp_path: Path) -> None:
     folder = create_run(small(), tmp_path / "run")
     with pytest.raises(RunInterrupted):
-        train(folder, lambda done, _: signal.raise_signal(signal.SIGINT) if done == EVERY else None)
+        train(folder, listener=lambda done, _: signal.raise_signal(signal.SIGINT) if done == EVERY else None)
     damage(folder)
     with pytest.raises(ValueError, match=says):
         train(folder)
@@ -343,7 +343,7 @@ def test_a_damaged_run_is_refused(damage: Callable[[RunFolder], None], says: str
 def test_a_run_may_go_on_further_and_elsewhere(whole: RunFolder, fresh: RunFolder) -> None:
     """More outer steps, other checkpoints: the first rows are the same, and what was asked for is there."""
     with pytest.raises(RunInterrupted):
-        train(fresh, lambda done, _: signal.raise_signal(signal.SIGINT) if done == EVERY else None)
+        train(fresh, listener=lambda done, _: signal.raise_signal(signal.SIGINT) if done == EVERY else None)
     other_settings(outer_steps=STEPS + 2, checkpoint_every=1)(fresh)
     train(fresh)
     assert fresh.metrics.read_bytes().startswith(whole.metrics.read_bytes())
@@ -355,7 +355,7 @@ def test_a_damaged_summary_is_refused(text: str, fresh: RunFolder) -> None:
     train(fresh)
     fresh.summary.write_text(text)
     with pytest.raises(ValueError, match=r"summary\.json is not the summary of a run"):
-        load_results(fresh)
+        load_run(fresh)
 
 
 def reseal(folder: RunFolder) -> None:
@@ -388,10 +388,10 @@ def test_a_damaged_table_is_refused(
         rf"{name}\.csv is damaged.*: put back .* bilevel train --resume {fresh.path} {again} the run again"
     )
     with pytest.raises(ValueError, match=advice):
-        load_results(fresh)
+        load_run(fresh)
     reseal(fresh)
     with pytest.raises(ValueError, match=says) as refused:
-        load_results(fresh)
+        load_run(fresh)
     assert re.search(r"(metrics|evaluation)\.csv", str(refused.value))
 
 
@@ -401,7 +401,7 @@ def test_a_change_of_the_configuration_of_a_finished_run_is_found(fresh: RunFold
     with pytest.raises(
         ValueError, match=r"config\.json is damaged, or was changed after the run ended: put back"
     ):
-        load_results(fresh)
+        load_run(fresh)
 
 
 def test_a_summary_without_check_sums_is_read_with_a_warning(fresh: RunFolder) -> None:
@@ -409,14 +409,14 @@ def test_a_summary_without_check_sums_is_read_with_a_warning(fresh: RunFolder) -
     whole = train(fresh)
     fresh.summary.write_text(json.dumps({"outer_steps": STEPS, "seconds": 2.5}))
     with pytest.warns(UncheckedWarning, match=r"summary\.json is of a version that kept no check sums"):
-        found = load_results(fresh)
+        found = load_run(fresh)
     assert found.seconds == 2.5
     np.testing.assert_array_equal(found.curves["welfare"], whole.curves["welfare"])
 
 
 def test_what_a_refusal_advises_works(whole: RunFolder, fresh: RunFolder) -> None:
     with pytest.raises(RunInterrupted):
-        train(fresh, lambda done, _: signal.raise_signal(signal.SIGINT) if done == EVERY else None)
+        train(fresh, listener=lambda done, _: signal.raise_signal(signal.SIGINT) if done == EVERY else None)
     text = fresh.metrics.read_text()
     fresh.metrics.write_text(text.replace("0.", "1.", 1))
     with pytest.raises(ValueError, match=r"metrics\.csv is damaged.*or delete checkpoint\.pt"):
@@ -437,7 +437,7 @@ def test_a_run_writes_into_no_file_elsewhere(fresh: RunFolder, tmp_path: Path) -
 
 def test_an_unfinished_run_has_no_results(fresh: RunFolder) -> None:
     with pytest.raises(ValueError, match="is not finished: continue it with bilevel train --resume"):
-        load_results(fresh)
+        load_run(fresh)
 
 
 def test_nothing_is_overwritten(fresh: RunFolder) -> None:

@@ -47,7 +47,7 @@ def compiles(folder: RunFolder, listener: Callable[..., object] | None = None) -
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         with contextlib.suppress(RunInterrupted):
-            train(folder, listener)
+            train(folder, listener=listener)
     found = {warning.category for warning in said}
     assert found <= {CompileWarning}
     return bool(found)
@@ -72,7 +72,7 @@ def test_auto_decides_once_and_keeps_to_it_when_resumed(
     train(whole)
     for stop in (2, 6, 9):
         with contextlib.suppress(RunInterrupted):
-            train(halves, stop_after(stop))
+            train(halves, listener=stop_after(stop))
     assert asked == [8, 8]
     for name in ("metrics.csv", "evaluation.csv"):
         assert (halves.path / name).read_bytes() == (whole.path / name).read_bytes()

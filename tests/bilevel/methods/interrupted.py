@@ -22,7 +22,7 @@ def assert_an_interruption_changes_nothing(game: str, name: str, tmp_path: Path,
     whole, cut = (create_run(config, tmp_path / folder) for folder in ("whole", "cut"))
     train(whole)
     with pytest.raises(RunInterrupted):
-        train(cut, lambda done, _: signal.raise_signal(signal.SIGINT) if done == 3 else None)
+        train(cut, listener=lambda done, _: signal.raise_signal(signal.SIGINT) if done == 3 else None)
     train(cut)
     for file in ("metrics", "evaluation"):
         assert getattr(whole, file).read_bytes() == getattr(cut, file).read_bytes()

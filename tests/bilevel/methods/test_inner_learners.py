@@ -235,7 +235,7 @@ def test_a_run_resumes_to_the_same_bytes(learner: str, tmp_path: Path) -> None:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(RunInterrupted):
-        train(broken, interrupt)
+        train(broken, listener=interrupt)
     train(broken)
     assert _numbers(broken) == _numbers(whole)
 

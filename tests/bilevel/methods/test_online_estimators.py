@@ -156,7 +156,7 @@ def test_a_run_that_is_stopped_at_every_step_has_the_same_bytes(game: str, text:
     train(whole)
     for _ in range(STEPS):
         with pytest.raises(RunInterrupted):
-            train(parts, lambda *_: signal.raise_signal(signal.SIGINT))
+            train(parts, listener=lambda *_: signal.raise_signal(signal.SIGINT))
     train(parts)
     for name in ("metrics", "evaluation"):
         assert getattr(parts, name).read_bytes() == getattr(whole, name).read_bytes()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bilevel.experiments import Results, default_config
+from bilevel.experiments import Run, default_config
 
 
 def made_up(
@@ -19,8 +19,8 @@ def made_up(
     sharing: bool = True,
     cooperation: bool = True,
     **settings: Any,
-) -> Results:
-    """Results of a run that never was, with these returns, [seed, agent]; learning was even."""
+) -> Run:
+    """Run of a run that never was, with these returns, [seed, agent]; learning was even."""
     values = np.array(returns)
     seeds, agents = values.shape
     config = default_config(game, method)
@@ -41,4 +41,4 @@ def made_up(
             for taker in range(agents)
         }
     way = np.linspace(0.1, 1, steps)[:, None]
-    return Results(config, {name: way * values for name, values in final.items()}, final, 12.34)
+    return Run(config, {name: way * values for name, values in final.items()}, final, 12.34)

@@ -9,9 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bilevel.experiments import Results
+from bilevel.experiments import Run, compare_runs
 from bilevel.report import _comparison_figures as comparison_figures
-from bilevel.report import compare_runs, looks, theory_of, write_comparison_figures
+from bilevel.report import looks, theory_of, write_comparison_figures
 from bilevel.report._comparison_figures import draw_equality, draw_profiles
 from bilevel.report._sharing_figure import given
 from bilevel.report._style import COLORS
@@ -39,7 +39,7 @@ POOR = ((-1.0, 0.5), (2.0, 2.0), (-1.0, 1.0), (0.0, 0.0))
         ),
     ],
 )
-def test_which_figures_there_are(runs: dict[str, Results], names: list[str], tmp_path: Path) -> None:
+def test_which_figures_there_are(runs: dict[str, Run], names: list[str], tmp_path: Path) -> None:
     (tmp_path / "equality.png").write_bytes(b"of another comparison")
     written = write_comparison_figures(compare_runs(runs), tmp_path)
     assert written == [tmp_path / f"{name}.png" for name in names]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bilevel.experiments import _files as files
-from bilevel.report import compare_runs, write_comparison_files
+from bilevel.experiments import compare_runs
+from bilevel.report import write_comparison_files
 from bilevel.report._comparison_files import MOST_STEPS, marl_eval_data
 from tests.bilevel.report.compared import made_up
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bilevel.report import compare_runs, comparison_table
+from bilevel.experiments import compare_runs, equality_of_returns
+from bilevel.report import comparison_table
 from bilevel.report._comparison_table import AGAINST, REACHED, caption
-from bilevel.report._measures import equality_of_returns
 from tests.bilevel.report.compared import made_up
 
 POOR = ((-1.0, 0.5), (2.0, 2.0), (-1.0, 1.0), (0.0, 0.0))

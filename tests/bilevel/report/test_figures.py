@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bilevel.experiments import Results, RunFolder, default_config
+from bilevel.experiments import Run, RunFolder, default_config
 from bilevel.report import colors, draw_welfare, save, style, write_overview, write_run_figures
 from bilevel.report._figures import draw_cooperation, draw_levels
 
@@ -24,8 +24,8 @@ def made_up(
     steps: int = 5,
     cooperation: bool = True,
     **settings: Any,
-) -> Results:
-    """Results of a run that never was: welfare rises, shares are equal."""
+) -> Run:
+    """Run of a run that never was: welfare rises, shares are equal."""
     config = default_config(game, method)
     config = dataclasses.replace(
         config,
@@ -40,7 +40,7 @@ def made_up(
         curves["cooperation"] = values + 1
     for giver in range(agents):
         curves |= {f"share_{giver}_{taker}": np.full_like(values, 1 / agents) for taker in range(agents)}
-    return Results(config, curves, {name: curve[-1] for name, curve in curves.items()}, 1.0)
+    return Run(config, curves, {name: curve[-1] for name, curve in curves.items()}, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def made_up(
         (made_up("public-goods", agents=12), ["welfare", "sharing", "cooperation"]),
         (made_up("escape-room", agents=40), ["welfare", "sharing", "cooperation"]),
     ],
-    ids=lambda value: f"{value.config.game_name}-{value.config.seeds}" if isinstance(value, Results) else "",
+    ids=lambda value: f"{value.config.game_name}-{value.config.seeds}" if isinstance(value, Run) else "",
 )
-def test_every_run_has_its_figures(results: Results, names: list[str], tmp_path: Path) -> None:
+def test_every_run_has_its_figures(results: Run, names: list[str], tmp_path: Path) -> None:
     written = write_run_figures(RunFolder(tmp_path), results)
     assert written == [tmp_path / "figures" / f"{name}.png" for name in names]
     for path in written:

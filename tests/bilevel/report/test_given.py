@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bilevel.experiments import Results, RunFolder
+from bilevel.experiments import Run, RunFolder
 from bilevel.report import write_run_figures
 from bilevel.report._sharing_figure import Given, draw_given, given, limits
 from tests.bilevel.report.compared import made_up
@@ -22,7 +22,7 @@ def shared(agents: int = 2) -> Given:
     return found
 
 
-def giving(game: str = "escape-room", method: str = "lio", **final: float) -> Results:
+def giving(game: str = "escape-room", method: str = "lio", **final: float) -> Run:
     """A run of three seeds that gave, or paid, this much."""
     results = made_up(game, method, returns=((1.0, 1.0),) * 3, sharing=False)
     results.final.update({name: np.array([value - 1, value, value + 1]) for name, value in final.items()})

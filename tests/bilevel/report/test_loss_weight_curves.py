@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bilevel.experiments import Results, RunFolder
-from bilevel.report import compare_runs, write_comparison_figures, write_run_figures
+from bilevel.experiments import Run, RunFolder, compare_runs
+from bilevel.report import write_comparison_figures, write_run_figures
 from bilevel.report._comparison_files import table_records
 from bilevel.report._comparison_table import LEARNED
 from bilevel.report._curves import loss_weight_figure, weights_of_agents, weights_of_methods
@@ -18,7 +18,7 @@ from tests.bilevel.report.compared import made_up
 from tests.bilevel.report.test_comparison_table import printed
 
 
-def with_weights() -> Results:
+def with_weights() -> Run:
     """Agent 0's weights rise in a line to 2, 1 and 0.2, the same in all seeds; agent 1's are double."""
     results = made_up(steps=4)
     ends = {"policy": 2.0, "value": 1.0, "entropy": 0.2}

@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import games
-from bilevel.experiments import Results, default_config
-from bilevel.report import number, results_table, share_of_optimum
+from bilevel.experiments import Run, default_config, share_of_optimum
+from bilevel.report import number, results_table
 from bilevel.report._table import CAPTION, COLUMNS, cells
 
 
-def made_up(game: str = "chicken-100", method: str = "tos", **final: list[float]) -> Results:
-    """Results of a run that never was."""
+def made_up(game: str = "chicken-100", method: str = "tos", **final: list[float]) -> Run:
+    """Run of a run that never was."""
     values = {"welfare": [-200.0, -100.0, 0.0, -50.0], "given_away": [0.5] * 4} | final
     seeds = len(values["welfare"])
     config = dataclasses.replace(default_config(game, method), seeds=seeds)
     arrays = {name: np.array(of_seed)[:seeds] for name, of_seed in values.items()}
-    return Results(config, {name: of_seed[None] for name, of_seed in arrays.items()}, arrays, 12345.6)
+    return Run(config, {name: of_seed[None] for name, of_seed in arrays.items()}, arrays, 12345.6)
 
 
-def printed(runs: list[Results], width: int = 80) -> str:
+def printed(runs: list[Run], width: int = 80) -> str:
     text = io.StringIO()
     Console(file=text, width=width, highlight=False).print(results_table(runs))
     return text.getvalue()

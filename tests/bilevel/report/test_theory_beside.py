@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 import games
-from bilevel.report import Compared, compare_runs, comparison_table, theory_of, write_comparison_files
+from bilevel.experiments import Compared, compare_runs
+from bilevel.report import comparison_table, theory_of, write_comparison_files
 from bilevel.report._theory_numbers import (
     Theory,
     kept,

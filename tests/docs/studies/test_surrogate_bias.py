@@ -9,9 +9,17 @@ import torch
 import tyro
 
 from bilevel.methods import ToS
-from docs.studies import measure_deviation
 from docs.studies import surrogate_bias as deviation
-from docs.studies.surrogate_bias import Deviation, Study, main, run_study, table_head, table_row, write_figure
+from docs.studies.surrogate_bias import (
+    Deviation,
+    Study,
+    main,
+    measure_deviation,
+    run_study,
+    table_head,
+    table_row,
+    write_figure,
+)
 from games.matrix import FiniteRepeatedGame
 
 ROOT = Path(__file__).resolve().parents[3]

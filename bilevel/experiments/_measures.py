@@ -1,4 +1,4 @@
-"""What a comparison measures of every seed, and what follows over seeds."""
+"""Measures of every seed of a run, and statistics over seeds, for comparisons."""
 
 from __future__ import annotations
 
@@ -8,19 +8,36 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from bilevel.experiments import (
+from bilevel.experiments._folder import Run
+from bilevel.experiments._statistics import (
     Interval,
-    Results,
     difference_interval,
     improvement_interval,
     interquartile_interval,
 )
-from bilevel.report._table import share_of_optimum
 from bilevel.sharing import TERMS
+from games.core import Game
 from games.theory import equality
 
 
-def equality_of_returns(results: Results) -> np.ndarray | None:
+def share_of_optimum(game: Game, welfare: np.ndarray) -> np.ndarray | None:
+    """Where welfare lies between everybody defecting (0) and the group optimum (1).
+
+    Args:
+        game: which knows both ends; None if it does not.
+        welfare: any shape, in the game's units.
+
+    >>> import games
+    >>> float(share_of_optimum(games.make("prisoners-dilemma"), np.array(-3.0)))
+    0.5
+    """
+    best, worst = game.best_welfare, game.defection_welfare
+    if best is None or worst is None or best == worst:
+        return None
+    return (welfare - worst) / (best - worst)
+
+
+def equality_of_returns(results: Run) -> np.ndarray | None:
     """One less the Gini coefficient of the agents' mean returns, for each seed.
 
     Args:
@@ -58,12 +75,12 @@ def mean_weight(numbers: Mapping[str, np.ndarray], term: str, agents: int) -> np
     return np.asarray(np.mean([numbers[name] for name in names], axis=0))
 
 
-def _mean_weight(term: str) -> Callable[[Results], np.ndarray | None]:
+def _mean_weight(term: str) -> Callable[[Run], np.ndarray | None]:
     """The agents' mean of the learned weight of a term."""
     return lambda results: mean_weight(results.final, term, results.config.game.num_agents)
 
 
-MEASURES: dict[str, Callable[[Results], np.ndarray | None]] = {
+MEASURES: dict[str, Callable[[Run], np.ndarray | None]] = {
     "welfare": lambda results: results.final["welfare"],
     "optimum": lambda results: share_of_optimum(results.config.game, results.final["welfare"]),
     "equality": equality_of_returns,
@@ -79,7 +96,7 @@ class Compared(NamedTuple):
 
     label: str
     """What it is called."""
-    results: Results
+    results: Run
     """Its run."""
     measures: dict[str, np.ndarray]
     """Name in `MEASURES` -> [seed]; those that the run knows."""
@@ -97,7 +114,7 @@ class Compared(NamedTuple):
         return {name: count for name, count in counts.items() if count}
 
 
-def compare_runs(runs: Mapping[str, Results]) -> list[Compared]:
+def compare_runs(runs: Mapping[str, Run]) -> list[Compared]:
     """Measure runs and compare each with the first.
 
     Args:
@@ -113,7 +130,7 @@ def compare_runs(runs: Mapping[str, Results]) -> list[Compared]:
     ]
 
 
-def _compared(label: str, results: Results, baseline: np.ndarray | None) -> Compared:
+def _compared(label: str, results: Run, baseline: np.ndarray | None) -> Compared:
     found = {name: measure(results) for name, measure in MEASURES.items()}
     measures = {name: values for name, values in found.items() if values is not None}
     intervals = {

@@ -1,0 +1,156 @@
+"""Learned policies outside the toolkit: act on single observations, export to a file, load again."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bilevel import agents
+from bilevel.agents import Distribution, Policy, allowed
+from bilevel.experiments._files import write_whole
+from games.core import require
+
+FORMAT = "bilevel-policy/1"
+KINDS = {
+    kind.__name__: kind
+    for kind in (
+        agents.ActorCritic,
+        agents.Convolutional,
+        agents.GRU,
+        agents.Gaussian,
+        agents.MLP,
+        agents.Numbered,
+        agents.Softmax,
+        agents.SquashedGaussian,
+        agents.Tabular,
+        agents.ValueTable,
+    )
+}
+"""What a file of policies may be made of: its text names these, and nothing in it is executed."""
+
+
+class AgentPolicy:
+    """One agent's policy, as learned in one seed of a run.
+
+    Args:
+        policy: of all agents.
+        distribution: of actions, by the policy's outputs.
+        theta: parameters of all agents, [agent, parameter].
+        agent: which one, from 0.
+
+    Raises:
+        ValueError: there is no such agent.
+
+    >>> theta = torch.tensor([[[40.0, 0.0], [0.0, 40.0]]]).flatten(1)  # 1 agent, 2 observations, 2 actions
+    >>> table = agents.Tabular(num_observations=2, num_actions=2, every_logit=True)
+    >>> policy = AgentPolicy(table, agents.Softmax(2), theta, agent=0)
+    >>> policy.act(0), policy.act(1), policy.act(0, mask=[False, True])
+    (0, 1, 1)
+    """
+
+    def __init__(self, policy: Policy, distribution: Distribution, theta: Tensor, agent: int) -> None:
+        require(0 <= agent < len(theta), f"agent must be from 0 to {len(theta) - 1}, not {agent}.")
+        self._policy, self._distribution, self._theta, self._agent = policy, distribution, theta, agent
+        self.reset()
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin an episode: forget the hidden state of a recurrent policy.
+
+        Args:
+            seed: of the actions drawn from here on; None: they go on.
+        """
+        self._hidden = self._policy.memory(self._theta, 1)
+        if seed is not None or not hasattr(self, "_generator"):
+            self._generator = torch.Generator().manual_seed(0 if seed is None else seed)
+
+    @torch.no_grad()
+    def act(self, observation: Any, mask: Any = None) -> int | np.ndarray:
+        """Draw an action.
+
+        Args:
+            observation: of this agent, as the game or its PettingZoo view shows it: a number, an array, or
+                PettingZoo's dict of `observation` and `action_mask`.
+            mask: legal actions, boolean [action]; None: all, or what the dict says.
+
+        Returns:
+            A number, of a Discrete space; an array, of a Box.
+        """
+        if isinstance(observation, Mapping):
+            mask = observation.get("action_mask") if mask is None else mask
+            observation = observation["observation"]
+        seen = torch.as_tensor(observation)
+        seen = seen.to(self._theta.dtype) if seen.is_floating_point() else seen
+        everybody = seen.expand(len(self._theta), 1, *seen.shape)
+        outputs, self._hidden = self._policy.step(self._theta, everybody, self._hidden)
+        legal = None if mask is None else torch.as_tensor(mask, dtype=torch.bool)
+        drawn = self._distribution.draw(allowed(outputs[self._agent, 0], legal), self._generator)
+        action = self._distribution.acted(drawn)
+        return action.numpy() if action.is_floating_point() else int(action)
+
+
+def save_policies(path: Path, policy: Policy, distribution: Distribution, theta: Tensor) -> None:
+    """Write all agents' policies to one file, which `load_policy` reads.
+
+    Args:
+        path: of the file, which is replaced.
+        policy, distribution, theta: as `AgentPolicy`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    content = {
+        "format": FORMAT,
+        "policy": _described(policy),
+        "distribution": _described(distribution),
+        "theta": theta.detach().cpu().contiguous(),
+    }
+    memory = io.BytesIO()
+    torch.save(content, memory)
+    write_whole(path, lambda file: file.write(memory.getvalue()))
+
+
+def load_policy(path: str | Path, agent: int = 0) -> AgentPolicy:
+    """Load an agent's policy from a file of `Run.export`; nothing in the file is executed.
+
+    Args:
+        path: of the file.
+        agent: which one, from 0.
+
+    Raises:
+        ValueError: there is no such file or agent, or it is no file of policies.
+    """
+    path = Path(path)
+    require(path.is_file(), f"There is no file of policies {path}: write one with run.export({str(path)!r}).")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        require(content["format"] == FORMAT, "It has another format.")
+        policy, distribution = _built(content["policy"]), _built(content["distribution"])
+        theta: Tensor = content["theta"]
+        fits = theta.ndim == 2 and theta.shape[1] == policy.num_parameters
+        require(fits and theta.is_floating_point(), "Its parameters do not fit its policy.")
+    except Exception as error:  # a damaged file can make the reader fail in any way at all
+        raise ValueError(
+            f"{path} is no file of policies, or it is damaged; nothing in it was executed."
+        ) from error
+    return AgentPolicy(policy, distribution, theta, agent)
+
+
+def _described(part: Any) -> Any:
+    if not dataclasses.is_dataclass(part):
+        return part
+    fields = {field.name: _described(getattr(part, field.name)) for field in dataclasses.fields(part)}
+    return {"kind": type(part).__name__, **fields}
+
+
+def _built(text: Any) -> Any:
+    if not isinstance(text, Mapping):
+        return text
+    fields = {name: _built(value) for name, value in text.items() if name != "kind"}
+    return KINDS[text["kind"]](**fields)
