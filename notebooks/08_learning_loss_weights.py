@@ -187,13 +187,13 @@ explore(draw, noisy=(-1.0, 1.0, 0.1, 0.2), shifted=(0.0, 1.5, 0.1, 1.0), outer_r
 from torch.nn.functional import mse_loss
 
 from bilevel.experiments import interquartile_interval
-from bilevel.loss_weights import Fixed, Linear, ScheduledLossWeights, Trainer, Uncertainty
+from bilevel.loss_weights import FixedWeights, LinearWeights, ScheduledLossWeights, Trainer, Uncertainty
 
 NAMES, STEPS, SEEDS = ["noisy", "shifted"], size(300, fast=4), size(5, fast=3)
 WAYS = {
-    "equal": lambda: Fixed({"noisy": 0.5, "shifted": 0.5}),
-    "noisy alone": lambda: Fixed({"noisy": 1.0, "shifted": 0.0}),
-    "schedule by hand": lambda: Linear({"noisy": (0.0, 1.0, STEPS), "shifted": (1.0, 0.0, STEPS)}),
+    "equal": lambda: FixedWeights({"noisy": 0.5, "shifted": 0.5}),
+    "noisy alone": lambda: FixedWeights({"noisy": 1.0, "shifted": 0.0}),
+    "schedule by hand": lambda: LinearWeights({"noisy": (0.0, 1.0, STEPS), "shifted": (1.0, 0.0, STEPS)}),
     "uncertainty": lambda: Uncertainty(NAMES),
     "learned": lambda: LossWeights(NAMES, 0.5, "simplex"),
     "learned schedule": lambda: ScheduledLossWeights(NAMES, (0, STEPS // 2, STEPS), 0.5, "simplex"),

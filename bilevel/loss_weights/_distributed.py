@@ -71,7 +71,7 @@ class Processes:
         return self.group is not None
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
+    def unwrapped(self) -> Iterator[None]:
         """Call wrapped modules without their wrappers inside, which prepare passes back, and communicate."""
         for each in self.wrapped:
             each.__dict__["forward"] = each.module.__call__
@@ -111,11 +111,11 @@ class Processes:
         there = torch.tensor([float(value is not None) for value in values], device=device)
         distributed.all_reduce(there, group=self.group)
         filled = [torch.zeros_like(p) if v is None else v for v, p in zip(values, like, strict=True)]
-        means: tuple[Tensor, ...] = _Mean.apply(self.group, device, *filled)  # type: ignore[no-untyped-call]
+        means: tuple[Tensor, ...] = _ProcessMean.apply(self.group, device, *filled)  # type: ignore[no-untyped-call]
         return [mean if n > 0 else None for mean, n in zip(means, there.tolist(), strict=True)]
 
 
-class _Mean(torch.autograd.Function):
+class _ProcessMean(torch.autograd.Function):
     """The mean of tensors over processes; it is its own transpose, so cotangents are averaged, too."""
 
     @staticmethod
@@ -129,7 +129,7 @@ class _Mean(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
-        means = _Mean.apply(ctx.group, ctx.device, *cotangents)  # type: ignore[no-untyped-call]
+        means = _ProcessMean.apply(ctx.group, ctx.device, *cotangents)  # type: ignore[no-untyped-call]
         return None, None, *means
 
 

@@ -1,4 +1,4 @@
-"""The functional way to learn weights of losses: pure losses, many learners at once, compiled if wanted."""
+"""Loss weights learned by pure functions: many seeds at once, compiled if wanted."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from bilevel.optimizers import GradientTransformation
 from games.core import require
 
 
-class Learner(NamedTuple):
-    """What the functional tuner trains, at one moment; with seeds, one row of each leaf for each of them."""
+class TrainState(NamedTuple):
+    """The model of a functional tuner at one moment; with seeds, one row of each leaf for each of them."""
 
     theta: Tree
     """The model's parameters."""
     opt_state: Tree
-    """What its optimizer remembers."""
+    """Of its optimizer."""
 
 
 class FunctionalTuner:
@@ -40,7 +40,7 @@ class FunctionalTuner:
         weights: `LossWeights`, or any module without buffers that turns losses into [*seeds].
         outer_optimizer: of the weights' parameters, any of torch's; those that work entry by entry, as Adam,
             keep seeds apart.
-        virtual_steps: how many steps the look ahead takes, 1 or more.
+        virtual_steps: steps that the look ahead takes, 1 or more.
         estimator: one of `bilevel.hypergradient`, by name or itself, as `Compiled(Unrolled())`.
 
     Raises:
@@ -57,9 +57,9 @@ class FunctionalTuner:
     ...     weights,
     ...     torch.optim.Adam(weights.parameters(), lr=0.1),
     ... )
-    >>> learner = tuner.begin(torch.tensor([0.0, 1.0, 2.0]))
+    >>> state = tuner.init(torch.tensor([0.0, 1.0, 2.0]))
     >>> for _ in range(50):
-    ...     learner, validation = tuner.step(learner, [None], None)
+    ...     state, validation = tuner.step(state, [None], None)
     >>> bool((weights.values()[:, 0] > 2 * weights.values()[:, 1]).all())
     True
     """
@@ -99,21 +99,21 @@ class FunctionalTuner:
         )
         """The look ahead, without its data: for `check_hypergradient`, or a loop of one's own."""
 
-    def begin(self, theta: Tree) -> Learner:
+    def init(self, theta: Tree) -> TrainState:
         """Start learning from parameters."""
-        return Learner(theta, self.optimizer.init(theta))
+        return TrainState(theta, self.optimizer.init(theta))
 
-    def step(self, learner: Learner, batches: Sequence[Tree], held_out: Tree) -> tuple[Learner, Tensor]:
+    def step(self, state: TrainState, batches: Sequence[Tree], held_out: Tree) -> tuple[TrainState, Tensor]:
         """Look ahead, move the weights, and train by one step.
 
         Args:
-            learner: where it is.
+            state: from `init` or the last step.
             batches: what each virtual step sees; the first one is also what is trained on. One alone serves
                 all virtual steps.
             held_out: what the validation loss sees.
 
         Returns:
-            the learner after the step, and the validation loss after the virtual steps, [*seeds].
+            the state after the step, and the validation loss after the virtual steps, [*seeds].
 
         Raises:
             ValueError: the wrong number of batches; or as the estimator.
@@ -127,7 +127,7 @@ class FunctionalTuner:
         problem = dataclasses.replace(
             self.problem, inner_data=RecordedData(tuple(given)), outer_data=FixedData(held_out)
         )
-        estimate = self.estimator(problem, *learner, self.phi(), steps=self.virtual_steps)
+        estimate = self.estimator(problem, *state, self.phi(), steps=self.virtual_steps)
         outer_step(
             dict(self.weights.named_parameters()),
             estimate.gradient,
@@ -136,8 +136,8 @@ class FunctionalTuner:
             self._project,
         )
         with torch.no_grad():
-            after = self.problem.step(*learner, self.phi(), given[0])
-        return Learner(*after), estimate.outer_loss
+            after = self.problem.step(*state, self.phi(), given[0])
+        return TrainState(*after), estimate.outer_loss
 
     def _project(self, phi: Tree) -> Tree:
         """Bring the weights back to where they are allowed, in place."""
@@ -147,5 +147,5 @@ class FunctionalTuner:
         return phi
 
     def phi(self) -> dict[str, Tensor]:
-        """What is learned, as it is now: the name of each parameter of the weights -> its value."""
+        """The outer parameters as they are now: name -> value, detached."""
         return {name: parameter.detach() for name, parameter in self.weights.named_parameters()}

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from bilevel.hypergradient import SOLVERS, System
-from bilevel.loss_weights._hypergradients import LookAhead, MetaGradient
-from bilevel.loss_weights._torch_kernels import require_second_derivative
+from bilevel.loss_weights._look_ahead import LookAhead, LookAheadResult
+from bilevel.loss_weights._torch_patches import require_second_derivative
 from games.core import require, require_name
 
 _GROWTH = 2.0
@@ -25,7 +25,7 @@ class Implicit:
     With L the weighted training loss of the step's batch, H its second derivative in the parameters theta
     (weight decay that is added to gradients included; AdamW's is not), and phi what is learned:
 
-        H x = d L_val / d theta,   meta-gradient = (partial L_val / partial phi) - (d2 L / d theta d phi)' x.
+        H x = d L_val / d theta,   hypergradient = (partial L_val / partial phi) - (d2 L / d theta d phi)' x.
 
     No virtual step is taken. The answer is exact where theta is at rest; elsewhere it is a direction. With
     "neumann" x = P sum_(k <= terms) (I - H P)^k v, where P scales each parameter: what `terms` + 1 further
@@ -73,21 +73,21 @@ class Implicit:
             value = getattr(self, name)
             require(math.isfinite(value) and value >= 0, f"{name} must be a number, 0 or more, not {value}.")
 
-    def __call__(self, ahead: LookAhead) -> MetaGradient:
+    def __call__(self, ahead: LookAhead) -> LookAheadResult:
         """Solve, at the model's parameters as they are, with the step's batch."""
         params = ahead.start()
-        total = ahead.total(0, params, ahead.world.buffers_now())
+        total = ahead.total(0, params, ahead.model.copy_buffers())
         if ahead.inspect:
             require_second_derivative(total)
             ahead.require_own_unread()
-        buffers = ahead.world.buffers_now()
+        buffers = ahead.model.copy_buffers()
         ahead.rewind(buffers)
         loss = ahead.outcome(params, buffers)
         free = [index for index, p in enumerate(params) if p.requires_grad]
         pulled = torch.autograd.grad(loss, [*(params[i] for i in free), *ahead.outer], allow_unused=True)
         found = torch.autograd.grad(total, [params[i] for i in free], create_graph=True, allow_unused=True)
         by_place = dict(zip(free, found, strict=True))
-        hooked = ahead.optimizer.hooked([by_place.get(place) for place in range(len(params))])
+        hooked = ahead.optimizer.hooks([by_place.get(place) for place in range(len(params))])
         followed = [hooked[place] for place in free]
         # Who has no gradient is left alone by optimizers, and where it rests depends on nothing.
         moved = [place for place, slope in enumerate(followed) if slope is not None and slope.requires_grad]
@@ -105,7 +105,7 @@ class Implicit:
                 [torch.full_like(p, each[free[i]]) for i, p in zip(moved, leaves, strict=True)], leaves
             )
 
-        added = spread(ahead.optimizer.decays) + self.damping
+        added = spread(ahead.optimizer.weight_decays) + self.damping
 
         def curve(rows: Tensor) -> Tensor:
             """Multiply by H."""
@@ -114,7 +114,9 @@ class Implicit:
 
         if self.solver == "neumann":
             scale = (
-                spread(ahead.optimizer.rates) if self.scale is None else torch.full_like(slope, self.scale)
+                spread(ahead.optimizer.learning_rates)
+                if self.scale is None
+                else torch.full_like(slope, self.scale)
             )
             solution = self._series(curve, right, scale.detach())
         else:
@@ -123,7 +125,7 @@ class Implicit:
         mixed = torch.autograd.grad(slope, ahead.outer, -solution.squeeze(0), allow_unused=True)
         both = zip(pulled[len(free) :], mixed, strict=True)
         gradient: list[Tensor | None] = [a if b is None else b if a is None else a + b for a, b in both]
-        return MetaGradient(gradient, loss.detach())
+        return LookAheadResult(gradient, loss.detach())
 
     def _series(self, curve: Callable[[Tensor], Tensor], right: Tensor, scale: Tensor) -> Tensor:
         term, found = right, right

@@ -1,7 +1,4 @@
-"""Differentiable steps of torch's own optimizers, by `higher`; nothing else in the toolkit imports it.
-
-Optimizers whose steps can be differentiated: torch's own, subclasses of them, and trainers' wrappers.
-"""
+"""Torch's optimizers with differentiable steps, by `higher`; trainers' wrappers and what cannot be lifted."""
 
 from __future__ import annotations
 
@@ -15,11 +12,8 @@ import torch
 from higher.optim import DifferentiableOptimizer
 from torch import Tensor
 
-from bilevel.loss_weights._torch_steps import RULES, Group, Rule
+from bilevel.loss_weights._torch_steps import RULES, Group, UpdateRule
 from games.core import require
-
-LIFTED = tuple(RULES)
-"""Optimizers whose steps can be differentiated. Rprop is not one: it follows the gradient's sign alone."""
 
 _WRAPPERS = (
     "accelerate.optimizer",
@@ -31,15 +25,16 @@ _WRAPPERS = (
 """Modules of wrappers that pass the step on as it is, and hold the wrapped one as `optimizer`."""
 _HARMLESS = frozenset(
     (
-        *("__class__", "__getstate__", "__init__", "__init_subclass__", "__new__", "__repr__"),
         *(
+            "__class__",
+            "__getstate__",
+            "__init__",
+            "__init_subclass__",
+            "__new__",
+            "__repr__",
             "__setstate__",
-            "add_param_group",
-            "load_state_dict",
-            "profile_hook_step",
-            "state_dict",
-            "zero_grad",
         ),
+        *("add_param_group", "load_state_dict", "profile_hook_step", "state_dict", "zero_grad"),
     )
 )
 """Methods of optimizers that no step depends on."""
@@ -48,13 +43,14 @@ _SCALER = (
     "range of float16 where gradients do not; use torch.autocast with dtype=torch.bfloat16 "
     '(mixed_precision="bf16", precision="bf16-mixed", bf16=True), which needs no scaler.'
 )
+Params = list[Tensor]
+TransformGradients = Callable[[Sequence[Tensor | None]], list[Tensor | None]]
 
 
 def unwrapped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """Find the optimizer inside the wrappers of Accelerate, Lightning and Fabric.
 
-    Steps are differentiated as those of the optimizer inside, and taken through the wrapper, so that a
-    trainer's counters go on.
+    Its steps are differentiated, and taken through the wrapper, so that a trainer's counters go on.
 
     Raises:
         ValueError: a wrapper scales gradients.
@@ -72,67 +68,9 @@ def require_unscaled(holder: object) -> None:
     require(getattr(holder, "scaler", None) is None, _SCALER)
 
 
-def require_stepping(optimizer: torch.optim.Optimizer) -> None:
-    """Raise ValueError if the wrapper of an optimizer would skip the step because it gathers gradients."""
-    gathering = getattr(optimizer, "gradient_state", None)
-    require(
-        gathering is None or gathering.sync_gradients,
-        "Accelerate skips this optimizer's step while accelerator.accumulate gathers gradients: call "
-        "tuner.step outside of it, with accumulate=N and a list of N functions, one for each part.",
-    )
-
-
-def rule_of(optimizer: torch.optim.Optimizer) -> Rule:
-    """Find the step of an optimizer, or of a subclass that overrides nothing of the step.
-
-    Raises:
-        ValueError: there is none (lists the optimizers that have one); or a subclass overrides a method that
-            its step may depend on, or the optimizer has hooks around its step (names them).
-
-    >>> class Named(torch.optim.Adam):
-    ...     label = "mine"
-    >>> rule_of(Named([torch.zeros(1)])) is RULES[torch.optim.Adam]
-    True
-    """
-    optimizer = unwrapped(optimizer)
-    cls = type(optimizer)
-    base = next((each for each in cls.__mro__ if each in RULES), None)
-    if base is None:
-        names = ", ".join(each.__name__ for each in LIFTED)
-        raise ValueError(f"The steps of {cls.__name__} cannot be differentiated; those of {names} can.")
-    if overridden := _overridden(optimizer, base):
-        raise ValueError(
-            f"{cls.__name__} overrides {', '.join(overridden)} of {base.__name__}, so that its steps may be "
-            f"others than those that are differentiated: use {base.__name__} itself, and do what is added "
-            "in the losses, or after the step."
-        )
-    hooks = [*optimizer._optimizer_step_pre_hooks.values(), *optimizer._optimizer_step_post_hooks.values()]
-    if hooks:
-        name = getattr(hooks[0], "__qualname__", type(hooks[0]).__name__)
-        raise ValueError(
-            f"This {cls.__name__} has a hook around its step ({name}), which virtual steps do not run: "
-            "remove it, and call it yourself after tuner.step."
-        )
-    return RULES[base]
-
-
-def check_lifts(optimizer: torch.optim.Optimizer) -> None:
-    """Raise ValueError unless the optimizer's steps can be differentiated."""
-    rule_of(optimizer)
-    for group in optimizer.param_groups:
-        require(
-            not group.get("maximize", False),
-            f"This {type(unwrapped(optimizer)).__name__} ascends (maximize=True): leave it off, and minimize "
-            "minus what you want to be large.",
-        )
-
-
 @contextmanager
 def refusing_scalers() -> Iterator[None]:
     """Refuse losses that this thread scales by a `GradScaler` inside.
-
-    Raises:
-        ValueError: says what to write instead.
 
     >>> with refusing_scalers():
     ...     torch.amp.GradScaler("cpu").scale(torch.ones(1))
@@ -150,6 +88,45 @@ def refusing_scalers() -> Iterator[None]:
         yield
     finally:
         torch.amp.GradScaler.scale = scale  # type: ignore[method-assign]
+
+
+def rule_of(optimizer: torch.optim.Optimizer) -> UpdateRule:
+    """Find the update rule of an optimizer, or of a subclass that overrides nothing of the step.
+
+    Raises:
+        ValueError: there is none (lists the optimizers that have one); a subclass overrides a method that its
+            step may depend on, or hooks surround its step (names them); or the optimizer ascends.
+
+    >>> class Named(torch.optim.Adam):
+    ...     label = "mine"
+    >>> rule_of(Named([torch.zeros(1)])) is RULES[torch.optim.Adam]
+    True
+    """
+    optimizer = unwrapped(optimizer)
+    cls = type(optimizer)
+    base = next((each for each in cls.__mro__ if each in RULES), None)
+    if base is None:
+        names = ", ".join(each.__name__ for each in RULES)
+        raise ValueError(f"The steps of {cls.__name__} cannot be differentiated; those of {names} can.")
+    if overridden := _overridden(optimizer, base):
+        raise ValueError(
+            f"{cls.__name__} overrides {', '.join(overridden)} of {base.__name__}, so that its steps may be "
+            f"others than those that are differentiated: use {base.__name__} itself, and do what is added "
+            "in the losses, or after the step."
+        )
+    hooks = [*optimizer._optimizer_step_pre_hooks.values(), *optimizer._optimizer_step_post_hooks.values()]
+    if hooks:
+        name = getattr(hooks[0], "__qualname__", type(hooks[0]).__name__)
+        raise ValueError(
+            f"This {cls.__name__} has a hook around its step ({name}), which virtual steps do not run: "
+            "remove it, and call it yourself after tuner.step."
+        )
+    require(
+        not any(group.get("maximize", False) for group in optimizer.param_groups),
+        f"This {cls.__name__} ascends (maximize=True): leave it off, and minimize minus what you want to be "
+        "large.",
+    )
+    return RULES[base]
 
 
 def _overridden(optimizer: torch.optim.Optimizer, base: type[torch.optim.Optimizer]) -> list[str]:
@@ -170,26 +147,22 @@ def _overridden(optimizer: torch.optim.Optimizer, base: type[torch.optim.Optimiz
     return sorted(found)
 
 
-Params = list[Tensor]
-ClipGradients = Callable[[Sequence[Tensor | None]], list[Tensor | None]]
-
-
 class LiftedOptimizer(DifferentiableOptimizer):  # type: ignore[misc]  # higher has no types
     """An optimizer, with its state as it is, whose steps are differentiable functions.
 
-    `higher` differentiates a loss and keeps the graph; what is done with the gradients are torch's own steps
-    (`_torch_steps`: `higher` itself lacks AdamW, and adds Adam's epsilon elsewhere). Nothing of
-    the optimizer is copied, so take these steps before it takes its own.
+    `higher` differentiates a loss and keeps the graph; the updates are those of `_torch_steps` (`higher`
+    itself lacks AdamW, and adds Adam's epsilon elsewhere). Nothing of the optimizer is copied, so take these
+    steps before it takes its own. Gradients pass `hooks`, `reduce` and `clip`, in this order.
 
     Args:
-        optimizer: one of torch's that is in `LIFTED`; not changed.
-        clip: what happens to the gradients before each step; None: nothing.
-        hooked: what hooks on parameters do to their gradients before that.
-        reduce: what happens to them before that, as an average over processes; None: nothing.
+        optimizer: one of torch's in `RULES`; not changed.
+        clip: clipping; None: none.
+        hooks: hooks on parameters.
+        reduce: an average over processes; None: there is one process.
         groups: parameter groups in the place of its own, with a learning rate that is to be differentiated.
 
     Raises:
-        ValueError: the optimizer cannot be lifted (lists those that can), or ascends.
+        ValueError: as `rule_of`.
 
     >>> p = torch.nn.Parameter(torch.tensor([1.0]))
     >>> step = LiftedOptimizer(torch.optim.SGD([p], lr=0.5))
@@ -203,34 +176,33 @@ class LiftedOptimizer(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         self,
         optimizer: torch.optim.Optimizer,
         *,
-        clip: ClipGradients | None = None,
-        hooked: ClipGradients = list,
-        reduce: ClipGradients | None = None,
+        clip: TransformGradients | None = None,
+        hooks: TransformGradients = list,
+        reduce: TransformGradients | None = None,
         groups: Sequence[Group] | None = None,
     ) -> None:
-        check_lifts(optimizer)
-        optimizer = unwrapped(optimizer)
         self.rule = rule_of(optimizer)
+        optimizer = unwrapped(optimizer)
         groups = optimizer.param_groups if groups is None else groups
         self.param_groups = [{**group, "params": [None] * len(group["params"])} for group in groups]
         self.state = [
-            dict(enumerate(self.rule.read(p, optimizer.state.get(p, {}), group) for p in group["params"]))
+            dict(enumerate(self.rule.state_of(p, optimizer.state.get(p, {}), group) for p in group["params"]))
             for group in groups
         ]
         places = iter(range(len(parameters_of(optimizer))))
         self._group_to_param_list = [[next(places) for _ in group["params"]] for group in self.param_groups]
-        self.clip, self.hooked, self.reduce = clip, hooked, reduce
+        self.clip, self.hooks, self.reduce = clip, hooks, reduce
         self._grad_callback = self._keep_and_clip
-        self.descended: list[Tensor | None] = []
-        """The gradients of the last step, hooked, before clipping; None for a parameter that stayed."""
+        self.gradient: list[Tensor | None] = []
+        """Of the last step, before clipping; None for a parameter that stayed."""
         self._fmodel, self._track_higher_grads = None, True
 
     def __call__(self, loss: Tensor | Sequence[Tensor], params: Sequence[Tensor]) -> Params:
         """Take one step on a loss.
 
         Args:
-            loss: one number, a function of the parameters; or several to be added, whose gradients are then
-                accumulated in their order, bit for bit as by one `backward` after the other.
+            loss: one number, a function of the parameters; or several, whose gradients are accumulated in
+                their order, bit-for-bit as by one `backward` after the other.
             params: in the order of `parameters_of` the optimizer.
 
         Returns:
@@ -246,7 +218,7 @@ class LiftedOptimizer(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         return self.along([gradients.get(place) for place in range(len(params))], params)
 
     def along(self, gradients: Sequence[Tensor | None], params: Sequence[Tensor]) -> Params:
-        """Take one step along gradients that are there already, None for a parameter that is to stay."""
+        """Take one step along gradients, None for a parameter that is to stay."""
         clipped = self._keep_and_clip(gradients)
         for group, places in zip(self.param_groups, self._group_to_param_list, strict=True):
             group["params"] = [params[place] for place in places]
@@ -254,26 +226,32 @@ class LiftedOptimizer(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         return [p for group in self.param_groups for p in group["params"]]
 
     @property
-    def rates(self) -> list[float]:
+    def learning_rates(self) -> list[float]:
         """The learning rate of each parameter."""
         return [float(group["lr"]) for group in self.param_groups for _ in group["params"]]
 
     @property
-    def decays(self) -> list[float]:
+    def weight_decays(self) -> list[float]:
         """The weight decay of each parameter that is added to its gradient; 0 where it is decoupled."""
-        return [_added_decay(self.rule, group) for group in self.param_groups for _ in group["params"]]
+        return [
+            0.0
+            if self.rule.decoupled or group.get("decoupled_weight_decay", False)
+            else float(group.get("weight_decay", 0.0))
+            for group in self.param_groups
+            for _ in group["params"]
+        ]
 
     def _keep_and_clip(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-        hooked = self.hooked(gradients)
-        self.descended = hooked if self.reduce is None else self.reduce(hooked)
-        return self.descended if self.clip is None else self.clip(self.descended)
+        hooked = self.hooks(gradients)
+        self.gradient = hooked if self.reduce is None else self.reduce(hooked)
+        return self.gradient if self.clip is None else self.clip(self.gradient)
 
     def _update(self, grouped_grads: list[list[Tensor | None]], **_: Any) -> None:
         for group, states, grads in zip(self.param_groups, self.state, grouped_grads, strict=True):
             for index, gradient in enumerate(grads):
-                if gradient is not None:  # who has no gradient is left alone, whatever its decay
-                    moved = self.rule.move(group["params"][index], gradient, states[index], group)
-                    group["params"][index], states[index] = moved
+                if gradient is not None:  # a parameter without a gradient stays, whatever its decay
+                    new = self.rule.update(group["params"][index], gradient, states[index], group)
+                    group["params"][index], states[index] = new
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> Params:
@@ -292,8 +270,3 @@ def accumulated(gradients: Sequence[Sequence[Tensor | None]]) -> list[Tensor | N
     for more in rest:
         total = [a if b is None else b if a is None else a + b for a, b in zip(total, more, strict=True)]
     return total
-
-
-def _added_decay(rule: Rule, group: Group) -> float:
-    decoupled = rule.decoupled or group.get("decoupled_weight_decay", False)
-    return 0.0 if decoupled else float(group.get("weight_decay", 0.0))

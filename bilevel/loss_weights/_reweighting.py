@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bilevel.loss_weights._checks import require_differentiable_mode, require_function, require_learnable
+from bilevel.loss_weights._checks import require_functions, require_learnable
 from bilevel.loss_weights._clipping import Clipping
 from bilevel.loss_weights._history import History
-from bilevel.loss_weights._random_streams import drawing_from, validation_seed
+from bilevel.loss_weights._module_state import Attributes
+from bilevel.loss_weights._random_state import fork_random_state, validation_seed
+from bilevel.loss_weights._stateless_model import StatelessModel
 from bilevel.loss_weights._tuner import StepResult
-from bilevel.loss_weights._world import World
 from games.core import require
 
 
@@ -58,7 +59,7 @@ class Reweighter:
         max_norm: float | None = None,
         max_value: float | None = None,
     ) -> None:
-        self.world = World([model] if isinstance(model, nn.Module) else model, optimizer)
+        self.model = StatelessModel([model] if isinstance(model, nn.Module) else model, optimizer)
         self.optimizer, self.clipping = optimizer, Clipping(max_norm, max_value)
         self.history, self.steps = History(), 0
         self.validation_seed: int | None = None
@@ -81,17 +82,15 @@ class Reweighter:
             ValueError: losses have another shape or are detached.
             FloatingPointError: a loss is not a finite number; no parameter was changed.
         """
-        require_function("train_losses", train_losses)
-        require_function("validation_loss", validation_loss)
-        require_differentiable_mode()
+        require_functions(train_losses=train_losses, validation_loss=validation_loss)
         with torch.enable_grad():
             return self._step(train_losses, validation_loss)
 
     def _step(self, train_losses: Callable[[], Tensor], validation_loss: Callable[[], Tensor]) -> StepResult:
-        self.world.look_again()
-        params = [parameter for parameter in self.world.trained if parameter.requires_grad]
+        self.model.refresh()
+        params = [parameter for parameter in self.model.trained if parameter.requires_grad]
         direction, outcome = self._validation_gradient(validation_loss, params)
-        with self.world.watching():
+        with self.model.watching():
             losses = train_losses()
         require_learnable(losses)
         require(
@@ -108,14 +107,14 @@ class Reweighter:
         self.optimizer.zero_grad()
         loss = (self.weights * losses).sum()
         loss.backward()
-        self.clipping.in_place(self.world.trained)
+        self.clipping.in_place(self.model.trained)
         self.optimizer.step()
         self.steps += 1
         self.history.add(self.steps, self.as_dict(), float(outcome))
         return StepResult(loss.detach(), outcome)
 
     def as_dict(self) -> dict[str, float]:
-        """What is worth a line in a history: the part of the last batch that had a weight."""
+        """The fraction of the last batch that had a weight, for a history."""
         return {"samples with weight": float((self.weights > 0).double().mean())} if self.steps else {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -137,13 +136,12 @@ class Reweighter:
         self, validation_loss: Callable[[], Tensor], params: Sequence[Tensor]
     ) -> tuple[list[Tensor | None], Tensor]:
         """The gradient of the validation loss in the model as it is, and the loss, detached."""
-        world = self.world
         if self.validation_seed is None:
             self.validation_seed = validation_seed()
-        seeded = world.seeded(validation_loss, self.validation_seed, self.steps)
-        attributes = world.attributes_now()
-        with drawing_from(world.draws_now()), world.watching():
-            loss = world.run(seeded, world.trained, world.buffers_now())
+        seeded = self.model.seeded(validation_loss, self.validation_seed, self.steps)
+        attributes = Attributes(self.model.all_modules)
+        with fork_random_state(self.model.random_state()), self.model.watching():
+            loss = self.model.call(seeded, self.model.trained, self.model.copy_buffers())
         attributes.restore()
         require(
             isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad,

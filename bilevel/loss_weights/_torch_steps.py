@@ -1,4 +1,4 @@
-"""What torch's optimizers do to a parameter, as pure functions that can be differentiated."""
+"""Update rules of torch's optimizers as pure, differentiable functions of a parameter and its state."""
 
 from __future__ import annotations
 
@@ -12,124 +12,116 @@ from torch import Tensor
 
 Group = Mapping[str, Any]
 """A parameter group's settings; the learning rate may be a tensor that is learned."""
-Memory = dict[str, Any]
-"""What is remembered of one parameter: tensors like it, and numbers, Python's or tensors without axes."""
-Move = Callable[[Tensor, Tensor, Memory, Group], tuple[Tensor, Memory]]
-"""(parameter, gradient, memory, group) -> the new parameter and memory. Nothing is changed in place."""
+OptState = dict[str, Any]
+"""An optimizer's state for one parameter: tensors like it, and numbers, Python's or tensors without axes."""
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One optimizer of torch's."""
+class UpdateRule:
+    """One of torch's optimizers."""
 
-    move: Move
-    """Its step."""
-    remembers: Callable[[Group], tuple[str, ...]] = lambda group: ()
+    update: Callable[[Tensor, Tensor, OptState, Group], tuple[Tensor, OptState]]
+    """(parameter, gradient, state, group) -> the new parameter and state; nothing is changed in place."""
+    averages: Callable[[Group], tuple[str, ...]] = lambda group: ()
     """Names, torch's own, of the tensors like the parameter that begin as zeros."""
-    decides_by: tuple[str, ...] = ("step",)
-    """Names of the numbers that it remembers."""
+    numbers: tuple[str, ...] = ("step",)
+    """Names of the numbers in the state."""
     factors: Callable[[Tensor], Mapping[str, Sequence[int]]] = lambda parameter: {}
     """Name -> shape of further tensors that begin as zeros."""
     decoupled: bool = False
     """Whether weight decay is never added to the gradient."""
 
-    def read(self, parameter: Tensor, state: Mapping[str, Any], group: Group) -> Memory:
-        """What an optimizer remembers of a parameter as it is; nothing is copied, and zeros take no room.
-
-        Args:
-            parameter: for the form of what is not there yet.
-            state: torch's, empty before the first step.
-            group: of the parameter.
-        """
-        shapes = {**dict.fromkeys(self.remembers(group), parameter.shape), **self.factors(parameter)}
+    def state_of(self, parameter: Tensor, state: Mapping[str, Any], group: Group) -> OptState:
+        """Read torch's state of a parameter, empty before its first step; zeros take no memory."""
+        shapes = {**dict.fromkeys(self.averages(group), parameter.shape), **self.factors(parameter)}
         kept = {name: state.get(name) for name in shapes}
-        memory: Memory = {
+        read: OptState = {
             name: parameter.new_zeros(()).expand(shapes[name]) if value is None else value.detach()
             for name, value in kept.items()
         }
         begun = float(any(value is not None for value in kept.values()))
         kept_as = torch.float64 if torch.get_default_dtype() is torch.float64 else torch.float32
         first = {"step": begun, "eta": group["lr"], "mu_product": torch.ones((), dtype=kept_as)}
-        for name in self.decides_by:
+        for name in self.numbers:
             if name in state:
-                memory[name] = state[name].detach() if name == "mu_product" else float(state[name])
+                read[name] = state[name].detach() if name == "mu_product" else float(state[name])
             else:
-                memory[name] = first[name]
-        return memory
+                read[name] = first[name]
+        return read
 
 
-def _sgd(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
+def _sgd(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
     g = _decayed(p, g, group)
     if group["momentum"] != 0:
         damped = g * (1 - group["dampening"]) if group["dampening"] != 0 else g
-        count, before = memory["step"], memory["momentum_buffer"]
+        count, before = state["step"], state["momentum_buffer"]
         if isinstance(count, Tensor):
-            trace = torch.add(torch.where(count == 0, g, damped), before, alpha=group["momentum"])
+            buffer = torch.add(torch.where(count == 0, g, damped), before, alpha=group["momentum"])
         else:
-            trace = torch.add(damped, before, alpha=group["momentum"]) if count else g
-        memory = {"momentum_buffer": trace, "step": count + 1}
-        g = torch.add(g, trace, alpha=group["momentum"]) if group["nesterov"] else trace
-    return _down(p, g, group["lr"]), memory
+            buffer = torch.add(damped, before, alpha=group["momentum"]) if count else g
+        state = {"momentum_buffer": buffer, "step": count + 1}
+        g = torch.add(g, buffer, alpha=group["momentum"]) if group["nesterov"] else buffer
+    return _down(p, g, group["lr"]), state
 
 
-def _moments(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Tensor, Memory]:
-    """Decay, and average the gradient and its square: the decayed parameter, the gradient, the new memory."""
+def _moments(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, Tensor, OptState]:
+    """Decay, and average the gradient and its square: the decayed parameter, the gradient, the new state."""
     first_decay, second_decay = group["betas"]
     if group.get("decoupled_weight_decay", False):
         p = _shrunk(p, group)
     else:
         g = _decayed(p, g, group)
-    first = torch.lerp(memory["exp_avg"], g, 1 - first_decay)
-    second = memory["exp_avg_sq"] * second_decay + (1 - second_decay) * (g * g)
-    return p, g, memory | {"exp_avg": first, "exp_avg_sq": second, "step": memory["step"] + 1}
+    first = torch.lerp(state["exp_avg"], g, 1 - first_decay)
+    second = state["exp_avg_sq"] * second_decay + (1 - second_decay) * (g * g)
+    return p, g, state | {"exp_avg": first, "exp_avg_sq": second, "step": state["step"] + 1}
 
 
-def _adam(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
-    p, _, memory = _moments(p, g, memory, group)
-    count, (first_decay, second_decay) = memory["step"], group["betas"]
-    first, second = memory["exp_avg"], memory["exp_avg_sq"]
+def _adam(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
+    p, _, state = _moments(p, g, state, group)
+    count, (first_decay, second_decay) = state["step"], group["betas"]
+    first, second = state["exp_avg"], state["exp_avg_sq"]
     if group["amsgrad"]:
-        second = memory["max_exp_avg_sq"] = torch.maximum(memory["max_exp_avg_sq"], second)
+        second = state["max_exp_avg_sq"] = torch.maximum(state["max_exp_avg_sq"], second)
     correction = _one_minus_power(second_decay, count, p) ** 0.5
     size = group["lr"] / _one_minus_power(first_decay, count, p)
-    return p - size * (first / (_root(second) / correction + group["eps"])), memory
+    return p - size * (first / (_root(second) / correction + group["eps"])), state
 
 
-def _nadam(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
-    p, g, memory = _moments(p, g, memory, group)
-    count, (first_decay, second_decay) = memory["step"], group["betas"]
+def _nadam(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
+    p, g, state = _moments(p, g, state, group)
+    count, (first_decay, second_decay) = state["step"], group["betas"]
 
     def momentum(step: Any) -> Any:
         return first_decay * (1 - 0.5 * 0.96 ** (_as(step, p) * group["momentum_decay"]))
 
-    stored = memory["mu_product"] * momentum(count)  # rounded as torch keeps it
+    stored = state["mu_product"] * momentum(count)  # rounded as torch keeps it
     product = stored if isinstance(count, Tensor) else float(stored)
-    size = _root(memory["exp_avg_sq"] / _one_minus_power(second_decay, count, p)) + group["eps"]
+    size = _root(state["exp_avg_sq"] / _one_minus_power(second_decay, count, p)) + group["eps"]
     now = (1 - momentum(count)) / (1 - product)
     before = momentum(count + 1) / (1 - product * momentum(count + 1))
-    move = now * (g / size) + before * (memory["exp_avg"] / size)
-    return p - group["lr"] * move, memory | {"mu_product": stored}
+    move = now * (g / size) + before * (state["exp_avg"] / size)
+    return p - group["lr"] * move, state | {"mu_product": stored}
 
 
-def _radam(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
-    p, _, memory = _moments(p, g, memory, group)
-    count, (first_decay, second_decay) = memory["step"], group["betas"]
-    first = memory["exp_avg"] / _one_minus_power(first_decay, count, p)
+def _radam(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
+    p, _, state = _moments(p, g, state, group)
+    count, (first_decay, second_decay) = state["step"], group["betas"]
+    first = state["exp_avg"] / _one_minus_power(first_decay, count, p)
     left = _one_minus_power(second_decay, count, p)
     longest = 2 / (1 - second_decay) - 1
     length = longest - 2 * _as(count, p) * (1 - left) / left
     if longest <= 5 or not (isinstance(count, Tensor) or length > 5):
-        return p - group["lr"] * first, memory
+        return p - group["lr"] * first, state
     squared = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
     rectified = squared.clamp(min=0) ** 0.5 if isinstance(squared, Tensor) else squared**0.5
-    scale = rectified * left**0.5 / (_root(memory["exp_avg_sq"]) + group["eps"])
+    scale = rectified * left**0.5 / (_root(state["exp_avg_sq"]) + group["eps"])
     if isinstance(count, Tensor):
         scale = torch.where(length > 5, scale, 1)
-    return p - group["lr"] * (first * scale), memory
+    return p - group["lr"] * (first * scale), state
 
 
-def _adafactor(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
-    count, rate, (least, least_scale) = memory["step"] + 1, group["lr"], group["eps"]
+def _adafactor(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
+    count, rate, (least, least_scale) = state["step"] + 1, group["lr"], group["eps"]
     least = torch.finfo(p.dtype).eps if least is None else least
     part, most = _as(count, p) ** group["beta2_decay"], _as(count, p) ** -0.5
     if isinstance(rate, Tensor) or isinstance(most, Tensor):
@@ -139,24 +131,24 @@ def _adafactor(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tens
     size = (_norm(p) / p.numel() ** 0.5).clamp(min=least_scale) * rate_now
     square = g * g
     if g.ndim > 1:
-        row = torch.lerp(memory["row_var"], square.mean(-1, keepdim=True), part)
-        column = torch.lerp(memory["col_var"], square.mean(-2, keepdim=True), part)
+        row = torch.lerp(state["row_var"], square.mean(-1, keepdim=True), part)
+        column = torch.lerp(state["col_var"], square.mean(-2, keepdim=True), part)
         variance = row @ column / row.mean(-2, keepdim=True).clamp(min=least)
-        memory = {"row_var": row, "col_var": column, "step": count}
+        state = {"row_var": row, "col_var": column, "step": count}
     else:
-        variance = torch.lerp(memory["variance"], square, part)
-        memory = {"variance": variance, "step": count}
+        variance = torch.lerp(state["variance"], square, part)
+        state = {"variance": variance, "step": count}
     move = variance.clamp(min=least**2).rsqrt() * g
     clipped = (_norm(move) / (move.numel() ** 0.5 * group["d"])).clamp(min=1)
-    return _shrunk(p, group) - size / clipped * move, memory
+    return _shrunk(p, group) - size / clipped * move, state
 
 
-def _muon(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
+def _muon(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
     """Torch iterates in bfloat16: the value is that, the derivative that of the same without rounding."""
-    trace = torch.lerp(memory["momentum_buffer"], g, 1 - group["momentum"])
-    move = torch.lerp(g, trace, group["momentum"]) if group["nesterov"] else trace
-    if p.dtype is torch.bfloat16 and not group["nesterov"]:  # torch then divides the trace itself
-        trace = trace / trace.norm().clamp(min=group["eps"])
+    buffer = torch.lerp(state["momentum_buffer"], g, 1 - group["momentum"])
+    move = torch.lerp(g, buffer, group["momentum"]) if group["nesterov"] else buffer
+    if p.dtype is torch.bfloat16 and not group["nesterov"]:  # torch then divides the buffer itself
+        buffer = buffer / buffer.norm().clamp(min=group["eps"])
     smooth = _orthogonal(move, group)
     rounded = _orthogonal(move.detach().bfloat16(), group)
     height, width = p.shape
@@ -165,7 +157,7 @@ def _muon(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, M
         "original": math.sqrt(max(1, height / width)),
     }[group["adjust_lr_fn"] or "original"]
     step = smooth + (rounded.to(smooth.dtype) - smooth).detach()
-    return _shrunk(p, group) - group["lr"] * ratio * step, {"momentum_buffer": trace}
+    return _shrunk(p, group) - group["lr"] * ratio * step, {"momentum_buffer": buffer}
 
 
 def _orthogonal(matrix: Tensor, group: Group) -> Tensor:
@@ -179,73 +171,73 @@ def _orthogonal(matrix: Tensor, group: Group) -> Tensor:
     return wide.T if matrix.shape[0] > matrix.shape[1] else wide
 
 
-def _adamax(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
-    g, count, (first_decay, greatest_decay) = _decayed(p, g, group), memory["step"] + 1, group["betas"]
-    first = torch.lerp(memory["exp_avg"], g, 1 - first_decay)
-    greatest = torch.maximum(memory["exp_inf"] * greatest_decay, g.abs() + group["eps"])
+def _adamax(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
+    g, count, (first_decay, greatest_decay) = _decayed(p, g, group), state["step"] + 1, group["betas"]
+    first = torch.lerp(state["exp_avg"], g, 1 - first_decay)
+    greatest = torch.maximum(state["exp_inf"] * greatest_decay, g.abs() + group["eps"])
     size = group["lr"] / _one_minus_power(first_decay, count, p)
     return p - size * (first / greatest), {"exp_avg": first, "exp_inf": greatest, "step": count}
 
 
-def _rmsprop(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
+def _rmsprop(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
     g, decay = _decayed(p, g, group), group["alpha"]
-    square = memory["square_avg"] * decay + (1 - decay) * (g * g)
-    memory, variance = memory | {"square_avg": square}, square
+    square = state["square_avg"] * decay + (1 - decay) * (g * g)
+    state, variance = state | {"square_avg": square}, square
     if group["centered"]:
-        memory["grad_avg"] = torch.lerp(memory["grad_avg"], g, 1 - decay)
-        variance = square - memory["grad_avg"].square()
+        state["grad_avg"] = torch.lerp(state["grad_avg"], g, 1 - decay)
+        variance = square - state["grad_avg"].square()
     move = g / (_root(variance) + group["eps"])
     if group["momentum"] > 0:
-        move = memory["momentum_buffer"] = memory["momentum_buffer"] * group["momentum"] + move
-    return p - group["lr"] * move, memory
+        move = state["momentum_buffer"] = state["momentum_buffer"] * group["momentum"] + move
+    return p - group["lr"] * move, state
 
 
-def _adagrad(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
-    g, count = _decayed(p, g, group), memory["step"] + 1
-    total = memory["sum"] + g * g
+def _adagrad(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
+    g, count = _decayed(p, g, group), state["step"] + 1
+    total = state["sum"] + g * g
     size = group["lr"] / (1 + (_as(count, p) - 1) * group["lr_decay"])
     return p - size * (g / (_root(total) + group["eps"])), {"sum": total, "step": count}
 
 
-def _adadelta(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
+def _adadelta(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
     g, decay, epsilon = _decayed(p, g, group), group["rho"], group["eps"]
-    square = memory["square_avg"] * decay + (1 - decay) * (g * g)
-    move = (memory["acc_delta"] + epsilon).sqrt() / (square + epsilon).sqrt() * g
-    moved = memory["acc_delta"] * decay + (1 - decay) * (move * move)
+    square = state["square_avg"] * decay + (1 - decay) * (g * g)
+    move = (state["acc_delta"] + epsilon).sqrt() / (square + epsilon).sqrt() * g
+    moved = state["acc_delta"] * decay + (1 - decay) * (move * move)
     return p - group["lr"] * move, {"square_avg": square, "acc_delta": moved}
 
 
-def _asgd(p: Tensor, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Memory]:
+def _asgd(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
     """The averages are left out: no step depends on them."""
-    g, count, size = _decayed(p, g, group), memory["step"] + 1, _as(memory["eta"], p)
+    g, count, size = _decayed(p, g, group), state["step"] + 1, _as(state["eta"], p)
     eta = group["lr"] / (1 + group["lambd"] * group["lr"] * _as(count, p)) ** group["alpha"]
     return p * (1 - group["lambd"] * size) - size * g, {"step": count, "eta": _as(eta, p)}
 
 
-RULES: dict[type[torch.optim.Optimizer], Rule] = {
-    torch.optim.SGD: Rule(_sgd, lambda group: ("momentum_buffer",) if group["momentum"] != 0 else ()),
-    torch.optim.Adam: Rule(
+RULES: dict[type[torch.optim.Optimizer], UpdateRule] = {
+    torch.optim.SGD: UpdateRule(_sgd, lambda group: ("momentum_buffer",) if group["momentum"] != 0 else ()),
+    torch.optim.Adam: UpdateRule(
         _adam,
         lambda group: ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ())),
     ),
-    torch.optim.Adamax: Rule(_adamax, lambda group: ("exp_avg", "exp_inf")),
-    torch.optim.RMSprop: Rule(
+    torch.optim.Adamax: UpdateRule(_adamax, lambda group: ("exp_avg", "exp_inf")),
+    torch.optim.RMSprop: UpdateRule(
         _rmsprop,
         lambda group: (
             "square_avg",
             *(("grad_avg",) if group["centered"] else ()),
             *(("momentum_buffer",) if group["momentum"] > 0 else ()),
         ),
-        decides_by=(),
+        numbers=(),
     ),
-    torch.optim.Adagrad: Rule(_adagrad, lambda group: ("sum",)),
-    torch.optim.Adadelta: Rule(_adadelta, lambda group: ("square_avg", "acc_delta"), decides_by=()),
-    torch.optim.ASGD: Rule(_asgd, decides_by=("step", "eta")),
-    torch.optim.NAdam: Rule(
-        _nadam, lambda group: ("exp_avg", "exp_avg_sq"), decides_by=("step", "mu_product")
+    torch.optim.Adagrad: UpdateRule(_adagrad, lambda group: ("sum",)),
+    torch.optim.Adadelta: UpdateRule(_adadelta, lambda group: ("square_avg", "acc_delta"), numbers=()),
+    torch.optim.ASGD: UpdateRule(_asgd, numbers=("step", "eta")),
+    torch.optim.NAdam: UpdateRule(
+        _nadam, lambda group: ("exp_avg", "exp_avg_sq"), numbers=("step", "mu_product")
     ),
-    torch.optim.RAdam: Rule(_radam, lambda group: ("exp_avg", "exp_avg_sq")),
-    torch.optim.Adafactor: Rule(
+    torch.optim.RAdam: UpdateRule(_radam, lambda group: ("exp_avg", "exp_avg_sq")),
+    torch.optim.Adafactor: UpdateRule(
         _adafactor,
         factors=lambda p: (
             {"row_var": [*p.shape[:-1], 1], "col_var": [*p.shape[:-2], 1, p.shape[-1]]}
@@ -258,7 +250,9 @@ RULES: dict[type[torch.optim.Optimizer], Rule] = {
 RULES[torch.optim.AdamW] = RULES[torch.optim.Adam]
 """Torch's optimizer -> its rule; a group says whether Adam's weight decay is decoupled."""
 if hasattr(torch.optim, "Muon"):  # since torch 2.9
-    RULES[torch.optim.Muon] = Rule(_muon, lambda group: ("momentum_buffer",), decides_by=(), decoupled=True)
+    RULES[torch.optim.Muon] = UpdateRule(
+        _muon, lambda group: ("momentum_buffer",), numbers=(), decoupled=True
+    )
 
 
 def _decayed(p: Tensor, g: Tensor, group: Group) -> Tensor:

@@ -11,14 +11,14 @@ import torch
 from bilevel.loss_weights import (
     Aggregated,
     DynamicAverage,
-    Fixed,
+    FixedWeights,
     GradNorm,
-    Linear,
+    LinearWeights,
     LossWeights,
     LossWeightTuner,
-    Rule,
     Trainer,
     Uncertainty,
+    Weighting,
     gradient_evaluations,
     random_search,
 )
@@ -62,7 +62,7 @@ def _follow(
     return training, courses
 
 
-def _by_rule(make: Callable[[Training], Rule], *, more: bool = False) -> Train:
+def _by_rule(make: Callable[[Training], Weighting], *, more: bool = False) -> Train:
     """By a rule that looks at training alone; with `more`, on the validation images, too."""
 
     def train(
@@ -71,8 +71,10 @@ def _by_rule(make: Callable[[Training], Rule], *, more: bool = False) -> Train:
         training = Training(data.with_validation() if more else data, settings, seed)
         rule = make(training)
         own = list(rule.parameters())
-        rule_optimizer = torch.optim.Adam(own, lr=settings.outer_learning_rate) if own else None
-        return _follow(training, Trainer(training.optimizer, rule, rule_optimizer), rule.as_dict(), advance)
+        weighting_optimizer = torch.optim.Adam(own, lr=settings.outer_learning_rate) if own else None
+        return _follow(
+            training, Trainer(training.optimizer, rule, weighting_optimizer), rule.as_dict(), advance
+        )
 
     return train
 
@@ -107,7 +109,7 @@ def _searched(
 
     def train(weights: dict[str, float]) -> tuple[float, Training]:
         training = Training(data, settings, seed)
-        trainer = Trainer(training.optimizer, Fixed(weights))
+        trainer = Trainer(training.optimizer, FixedWeights(weights))
         for _ in range(settings.steps):
             trainer.step(training.losses)
             training.draw_batch()
@@ -120,7 +122,7 @@ def _searched(
         budget=gradient_evaluations(settings.steps),
         cost=settings.steps,
         generator=torch.Generator().manual_seed(seed),
-        advance=advance,
+        progress=advance,
     )
     courses: Courses = {}
     for name, weight in found.weights.items():
@@ -128,28 +130,30 @@ def _searched(
     return found.trained, courses
 
 
-def _upgrad(training: Training) -> Rule:
+def _upgrad(training: Training) -> Weighting:
     try:
         return Aggregated(list(LOSSES), by="upgrad")
     except ModuleNotFoundError as missing:
         raise ValueError(f"{missing} Or leave upgrad out.") from None
 
 
-def _line(training: Training) -> Rule:
+def _line(training: Training) -> Weighting:
     steps = training.settings.steps
-    return Linear({name: (0.1, 1.0, steps) if name == "digit" else (1.0, 0.1, steps) for name in LOSSES})
+    return LinearWeights(
+        {name: (0.1, 1.0, steps) if name == "digit" else (1.0, 0.1, steps) for name in LOSSES}
+    )
 
 
 WAYS: Mapping[str, Way] = {
-    "single": Way("the digit's loss alone", _by_rule(lambda training: Fixed(ALONE))),
+    "single": Way("the digit's loss alone", _by_rule(lambda training: FixedWeights(ALONE))),
     "single-more": Way(
         "the digit's loss alone, trained on the validation images, too",
-        _by_rule(lambda training: Fixed(ALONE), more=True),
+        _by_rule(lambda training: FixedWeights(ALONE), more=True),
     ),
-    "equal": Way("all weights 1", _by_rule(lambda training: Fixed(dict.fromkeys(LOSSES, 1.0)))),
+    "equal": Way("all weights 1", _by_rule(lambda training: FixedWeights(dict.fromkeys(LOSSES, 1.0)))),
     "helpful": Way(
         "digit and pair 1, the others 0: set by who knows what helps",
-        _by_rule(lambda _: Fixed({name: float(name in ("digit", "pair")) for name in LOSSES})),
+        _by_rule(lambda _: FixedWeights({name: float(name in ("digit", "pair")) for name in LOSSES})),
     ),
     "learned": Way("learned from the validation loss, through one virtual step", _learned()),
     "simplex": Way("learned so, with the sum 1", _learned(constraint="simplex")),

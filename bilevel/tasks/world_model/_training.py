@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bilevel.loss_weights import Fixed, Linear, LossWeights, LossWeightTuner, Trainer
+from bilevel.loss_weights import FixedWeights, LinearWeights, LossWeights, LossWeightTuner, Trainer
 from bilevel.tasks import Advance
 from bilevel.tasks.world_model._losses import held_out_loss, losses, of_copies, prepare
 from bilevel.tasks.world_model._model import PARTS, WorldModel
@@ -207,7 +207,11 @@ class Training:
                 max_norm=s.max_norm, max_value=s.max_value, estimator=s.estimator,
             )  # fmt: skip
         by_hand = {name: GRID.get(way, {}).get(name, 1.0) for name in phase.losses}
-        rule = Linear(schedule(self.updates, phase.losses)) if way == "schedule" else Fixed(by_hand)
+        rule = (
+            LinearWeights(schedule(self.updates, phase.losses))
+            if way == "schedule"
+            else FixedWeights(by_hand)
+        )
         return Trainer(self.optimizer, rule, max_norm=s.max_norm, max_value=s.max_value)
 
     def _draw_seed(self) -> int:

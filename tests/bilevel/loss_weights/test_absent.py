@@ -9,8 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bilevel.loss_weights import LossWeights, LossWeightTuner, SampleWeights, ScheduledLossWeights
-from bilevel.loss_weights._weights import LossNetwork
+from bilevel.loss_weights import (
+    LossNetwork,
+    LossWeights,
+    LossWeightTuner,
+    SampleWeights,
+    ScheduledLossWeights,
+)
 from tests.bilevel.loss_weights.loops import Regression, regression
 from tests.bilevel.loss_weights.test_tuner import NAMES, two_weights
 

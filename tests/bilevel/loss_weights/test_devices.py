@@ -13,14 +13,14 @@ from bilevel.loss_weights import (
     DynamicAverage,
     GradNorm,
     HyperParameter,
+    LossNetwork,
     LossWeights,
     LossWeightTuner,
-    Rule,
     SampleWeights,
     ScheduledLossWeights,
     Uncertainty,
+    Weighting,
 )
-from bilevel.loss_weights._weights import LossNetwork
 
 NAMES = ("one", "other")
 
@@ -90,7 +90,7 @@ def test_steps_on_cuda_with_weights_on_the_cpu(make: Callable[[], nn.Module], es
         lambda shared: GradNorm(NAMES, shared),
     ],
 )
-def test_rules_on_cuda(make: Callable[[list[Tensor]], Rule]) -> None:
+def test_rules_on_cuda(make: Callable[[list[Tensor]], Weighting]) -> None:
     model = nn.Linear(3, 2).cuda()
     rule, x = make(list(model.parameters())), torch.randn(8, 3, device="cuda")
     for _ in range(3):

@@ -51,7 +51,7 @@ def functional(**settings: Any) -> tuple[FunctionalTuner, LossWeights]:
 
 
 def run(tuner: FunctionalTuner, virtual_steps: int) -> tuple[Theta, list[Tensor]]:
-    learner, seen = tuner.begin(start()), []
+    learner, seen = tuner.init(start()), []
     for step in range(STEPS):
         batches = [data(step + ahead) for ahead in range(virtual_steps)]
         learner, validation = tuner.step(learner, batches, data(1000))
@@ -118,4 +118,4 @@ def test_what_is_refused() -> None:
         FunctionalTuner(losses, squares, adam(0.1), weights, torch.optim.Adam(NETWORK.parameters()))
     tuner, _ = functional(virtual_steps=3)
     with pytest.raises(ValueError, match="one batch for each of the 3 virtual steps, or one for all"):
-        tuner.step(tuner.begin(start()), [data(0), data(1)], data(1000))
+        tuner.step(tuner.init(start()), [data(0), data(1)], data(1000))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bilevel.loss_weights._lifted import LIFTED, LiftedOptimizer
+from bilevel.loss_weights._lifted import RULES, LiftedOptimizer
 from tests.bilevel.loss_weights.loops import OPTIMIZERS
 
 
@@ -39,7 +39,7 @@ def after_steps(name: str, warm: int, weight: torch.Tensor) -> list[torch.Tensor
 
 
 def test_every_lifted_optimizer_is_tested() -> None:
-    assert {type(make(start())) for make in OPTIMIZERS.values()} | {torch.optim.Muon} == set(LIFTED)
+    assert {type(make(start())) for make in OPTIMIZERS.values()} | {torch.optim.Muon} == set(RULES)
 
 
 @pytest.mark.parametrize("warm", [0, 2])

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bilevel.loss_weights import LossWeightTuner
-from bilevel.loss_weights._weights import LossNetwork
+from bilevel.loss_weights import LossNetwork, LossWeightTuner
 from tests.bilevel.loss_weights.loops import regression
 
 NAMES = ("square", "large")

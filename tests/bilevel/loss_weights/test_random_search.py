@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bilevel.loss_weights import (
-    Fixed,
+    FixedWeights,
     LossWeights,
     LossWeightTuner,
     Trainer,
     gradient_evaluations,
     random_search,
 )
-from bilevel.loss_weights._rivals import LOOK_AHEAD
+from bilevel.loss_weights._baselines import LOOK_AHEAD_COST
 from tests.bilevel.loss_weights.loops import Regression, regression
 
 RANGES = {"square": (0.01, 10.0), "large": (0.1, 0.1)}
@@ -43,7 +43,7 @@ def test_the_budget_counts_whole_trainings(budget: int, cost: int) -> None:
         budget=budget,
         cost=cost,
         generator=draws(),
-        advance=parts.append,
+        progress=parts.append,
     )
     assert len(found.tried) == len(parts) == budget // cost
     assert parts[-1] == 1
@@ -102,7 +102,7 @@ def test_it_trains_a_model_as_the_tuner_does() -> None:
 
     def train(weights: dict[str, float]) -> tuple[float, Regression]:
         task = regression()
-        trainer = Trainer(torch.optim.SGD(task.model.parameters(), lr=0.1), Fixed(weights))
+        trainer = Trainer(torch.optim.SGD(task.model.parameters(), lr=0.1), FixedWeights(weights))
         for _ in range(20):
             trainer.step(task.losses)
         return float(task.validation().detach()), task
@@ -117,8 +117,8 @@ def test_it_trains_a_model_as_the_tuner_does() -> None:
 
 def test_a_budget_counts_at_least_the_calls_of_losses() -> None:
     """Each call of a loss that is differentiated is one gradient; differentiating again comes on top."""
-    assert set(LOOK_AHEAD) == {"unrolled", "directional", "finite-difference", "implicit"}
-    for estimator in LOOK_AHEAD:
+    assert set(LOOK_AHEAD_COST) == {"unrolled", "directional", "finite-difference", "implicit"}
+    for estimator in LOOK_AHEAD_COST:
         task, calls = regression(), [0]
 
         def counted(losses: Any, calls: list[int] = calls) -> Any:

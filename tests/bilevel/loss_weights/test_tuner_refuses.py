@@ -10,7 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bilevel.loss_weights import Fixed, HyperParameter, LossWeights, LossWeightTuner, Reweighter, Trainer
+from bilevel.loss_weights import (
+    FixedWeights,
+    HyperParameter,
+    LossWeights,
+    LossWeightTuner,
+    Reweighter,
+    Trainer,
+)
 from tests.bilevel.loss_weights.loops import Regression, regression
 
 NAMES = ("square", "large")
@@ -185,7 +192,7 @@ def test_values_in_the_place_of_functions() -> None:
     ]
     rivals = [
         Reweighter(task.model, tuner.optimizer),
-        Trainer(tuner.optimizer, Fixed(dict.fromkeys(NAMES, 1.0))),
+        Trainer(tuner.optimizer, FixedWeights(dict.fromkeys(NAMES, 1.0))),
     ]
     for train, validation, name, kind in cases:
         steps = (
@@ -224,7 +231,7 @@ def test_rivals_step_under_no_grad_too() -> None:
     optimizer = torch.optim.SGD(task.model.parameters(), lr=0.1)
     with torch.no_grad():
         Reweighter(task.model, optimizer).step(task.each, task.validation)
-        Trainer(optimizer, Fixed(dict.fromkeys(NAMES, 1.0))).step(task.losses)
+        Trainer(optimizer, FixedWeights(dict.fromkeys(NAMES, 1.0))).step(task.losses)
 
 
 def test_inference_mode_is_refused() -> None:

@@ -1,27 +1,21 @@
-"""Rules that weigh losses by what training itself shows, without a validation loss.
-
-Weights from how fast each loss falls.
-
-Weights that are set by hand: fixed, or on a line.
-
-Weights that make the losses' gradients alike in length.
-
-Weights from a learned uncertainty of each loss.
-"""
+"""Weightings of losses that need no validation loss: the baselines that learned weights are compared with."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bilevel.loss_weights._weights import Learned, Losses
-from games.core import require
+from games.core import require, require_name
 
 
-class Rule(Learned, abc.ABC):
+class Weighting(Learned, abc.ABC):
     """Turns losses into the gradients that a step follows; a `Trainer` calls it.
 
     Args:
@@ -41,7 +35,7 @@ class Rule(Learned, abc.ABC):
 
     @abc.abstractmethod
     def descend(self, losses: Losses, parameters: Sequence[Tensor]) -> Tensor:
-        """Write gradients into the model's parameters, and into the rule's own.
+        """Write gradients into the model's parameters, and into the weighting's own.
 
         Args:
             losses: name -> one number, each with its graph.
@@ -59,7 +53,7 @@ class Rule(Learned, abc.ABC):
         """
         require(
             set(losses) == set(self.names),
-            f"There is a rule for {', '.join(map(repr, self.names))}, but losses for "
+            f"There is a weighting for {', '.join(map(repr, self.names))}, but losses for "
             f"{', '.join(map(repr, losses))}.",
         )
         for name in self.names:
@@ -67,8 +61,8 @@ class Rule(Learned, abc.ABC):
         return torch.stack([losses[name] for name in self.names])
 
 
-class Weighing(Rule):
-    """A rule that descends a weighted sum of the losses."""
+class WeightedSum(Weighting):
+    """Descends a weighted sum of the losses."""
 
     @abc.abstractmethod
     def weights(self) -> Tensor:
@@ -86,7 +80,7 @@ class Weighing(Rule):
         return total.detach()
 
 
-class DynamicAverage(Weighing):
+class DynamicAverage(WeightedSum):
     """Dynamic weight average: K softmax(r_k / temperature), r_k = L_k(e - 1) / L_k(e - 2).
 
     L_k(e) is the mean of loss k over epoch e; what falls slowly gets more. In the first two epochs all
@@ -146,8 +140,8 @@ class DynamicAverage(Weighing):
             self.sums.zero_()
 
 
-class Fixed(Weighing):
-    """The weights that somebody set by hand.
+class FixedWeights(WeightedSum):
+    """Weights set by hand.
 
     Args:
         weights: name -> weight, 0 or more.
@@ -155,7 +149,7 @@ class Fixed(Weighing):
     Raises:
         ValueError: a weight is below 0 or not finite.
 
-    >>> Fixed({"policy": 1.0, "value": 0.5}).as_dict()
+    >>> FixedWeights({"policy": 1.0, "value": 0.5}).as_dict()
     {'policy': 1.0, 'value': 0.5}
     """
 
@@ -175,41 +169,44 @@ class Fixed(Weighing):
         return self.fixed
 
 
-class Linear(Weighing):
-    """Weights that go from one number to another in so many steps, and then stay.
+class LinearWeights(WeightedSum):
+    """Weights on a linear schedule: from one number to another in so many steps, and constant after that.
 
     Args:
-        lines: name -> (first weight, last weight, steps from one to the other, 1 or more).
+        schedules: name -> (first weight, last weight, steps from one to the other, 1 or more).
 
     Raises:
         ValueError: a weight is below 0 or not finite, or steps are fewer than 1.
 
     A world model's adaptive schedule: the policy comes in, the reconstruction goes out.
 
-    >>> rule = Linear({"policy": (0.1, 1.0, 9000), "reconstruction": (1.0, 0.1, 45000)})
-    >>> rule.advance()
-    >>> rule.as_dict()["policy"] > 0.1
+    >>> weights = LinearWeights({"policy": (0.1, 1.0, 9000), "reconstruction": (1.0, 0.1, 45000)})
+    >>> weights.advance()
+    >>> weights.as_dict()["policy"] > 0.1
     True
     """
 
     step: Tensor
 
-    def __init__(self, lines: Mapping[str, tuple[float, float, int]]) -> None:
-        super().__init__(list(lines))
-        for name, (first, last, steps) in lines.items():
+    def __init__(self, schedules: Mapping[str, tuple[float, float, int]]) -> None:
+        super().__init__(list(schedules))
+        for name, (first, last, steps) in schedules.items():
             require(
                 0 <= first < float("inf") and 0 <= last < float("inf") and steps >= 1,
-                f"The line of {name!r} is (first weight, last weight, steps): weights of 0 or more, and 1 "
-                f"step or more; not {(first, last, steps)}.",
+                f"The schedule of {name!r} is (first weight, last weight, steps): weights of 0 or more, and "
+                f"1 step or more; not {(first, last, steps)}.",
             )
-        self.lines = dict(lines)
+        self.schedules = dict(schedules)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def weights(self) -> Tensor:
-        """Where the lines are now, [loss]."""
+        """Of the step that comes, [loss]."""
         step = int(self.step)
         return torch.tensor(
-            [first + (last - first) * min(step / steps, 1.0) for first, last, steps in self.lines.values()]
+            [
+                first + (last - first) * min(step / steps, 1.0)
+                for first, last, steps in self.schedules.values()
+            ]
         )
 
     def advance(self) -> None:
@@ -217,18 +214,18 @@ class Linear(Weighing):
         self.step += 1
 
 
-class GradNorm(Weighing):
-    """GradNorm: the weighted gradient of each loss is to be as long as its pace of training asks for.
+class GradNorm(WeightedSum):
+    """GradNorm: the norm of each weighted gradient follows the loss's relative training rate.
 
     With G_k = |w_k grad L_k| in the shared parameters and r_k = (L_k / L_k(0)) relative to its mean, the
     weights descend sum_k |G_k - mean(G) r_k^asymmetry|, the targets taken as constants, and are then scaled
-    to sum to the number of losses. They are parameters of this rule: give them an optimizer (`Trainer`'s
-    `rule_optimizer`).
+    to sum to the number of losses. They are parameters of this module: give them an optimizer (`Trainer`'s
+    `weighting_optimizer`).
 
     Args:
         names: what the losses are called; they must stay above 0.
         shared: the parameters in which gradients are compared; the paper takes the last shared layer's.
-        asymmetry: 0 or more; how much more the slow ones get. The paper has 1.5.
+        asymmetry: strength of the pull towards slow losses, 0 or more; the paper has 1.5.
 
     Raises:
         ValueError: a setting is out of range; in a step, a loss is not above 0.
@@ -254,24 +251,24 @@ class GradNorm(Weighing):
         self.register_buffer("first", torch.zeros(len(self.names)))
 
     def weights(self) -> Tensor:
-        """As they are now, [loss]."""
+        """Of the step that comes, [loss]."""
         return self.free
 
     def descend(self, losses: Losses, parameters: Sequence[Tensor]) -> Tensor:
-        """Gradients for the model by the weighted sum, and for the weights by the lengths."""
+        """Gradients for the model by the weighted sum, and for the weights by the norms."""
         stacked = self.stacked(losses)
         values = stacked.detach().to(self.first)
         require(
             bool((values > 0).all()),
-            f"Paces of training need losses above 0, but they are {values.tolist()}.",
+            f"Training rates need losses above 0, but they are {values.tolist()}.",
         )
         if not self.first.any():
             self.first.copy_(values)
-        lengths = torch.stack([self._length(loss) for loss in stacked]).to(self.free)
+        norms = torch.stack([self._norm(loss) for loss in stacked]).to(self.free)
         total = super().descend(losses, parameters)
-        paces = values / self.first
-        weighted = self.free * lengths
-        target = (weighted.mean() * (paces / paces.mean()) ** self.asymmetry).detach()
+        rates = values / self.first
+        weighted = self.free * norms
+        target = (weighted.mean() * (rates / rates.mean()) ** self.asymmetry).detach()
         (self.free.grad,) = torch.autograd.grad((weighted - target).abs().sum(), self.free)
         return total
 
@@ -281,13 +278,13 @@ class GradNorm(Weighing):
             self.free.clamp_(min=0)
             self.free.mul_(len(self.names) / self.free.sum().clamp(min=torch.finfo(self.free.dtype).tiny))
 
-    def _length(self, loss: Tensor) -> Tensor:
+    def _norm(self, loss: Tensor) -> Tensor:
         gradients = torch.autograd.grad(loss, self.shared, retain_graph=True, allow_unused=True)
         squares = [g.square().sum() for g in gradients if g is not None]
         return torch.stack(squares).sum().sqrt() if squares else loss.new_zeros(())
 
 
-class Uncertainty(Rule):
+class Uncertainty(Weighting):
     """Uncertainty weighting: descends sum_k exp(-s_k) L_k / 2 + s_k / 2, in the model and in every s_k.
 
     s_k is the logarithm of what is taken for the variance of loss k, 0 at first. Whatever is hard to fit
@@ -318,3 +315,61 @@ class Uncertainty(Rule):
         total = ((-log_variance).exp() * stacked + log_variance).sum() / 2
         total.backward()
         return total.detach()
+
+
+AGGREGATORS: dict[str, Callable[[Any, int], Any]] = {
+    "upgrad": lambda known, losses: known.UPGrad(),
+    "mgda": lambda known, losses: known.MGDA(),
+    "pcgrad": lambda known, losses: known.PCGrad(),
+    "cagrad": lambda known, losses: known.CAGrad(c=0.5),
+    "nash-mtl": lambda known, losses: known.NashMTL(n_tasks=losses),
+}
+"""Name -> how torchjd's aggregator is made; CAGrad's radius is 0.5."""
+
+
+class Aggregated(Weighting):
+    """Descends an aggregate of all losses' gradients, in which no loss rises, or few do, by `torchjd`.
+
+    Needs the optional package torchjd with all its solvers (the extra `rivals`). Nash-MTL's memory of its
+    last solution is not saved with a run.
+
+    Args:
+        names: what the losses are called.
+        by: upgrad, mgda, pcgrad, cagrad or nash-mtl.
+
+    Raises:
+        ValueError: there is no such aggregator.
+        ModuleNotFoundError: torchjd is not installed (says how).
+
+    Source:
+        TorchJD and UPGrad: Quinton and Rey, Jacobian descent, arXiv 2406.16232; MGDA: Sener and Koltun, arXiv
+        1810.04650; PCGrad: Yu et al., arXiv 2001.06782; CAGrad: Liu et al., arXiv 2110.14048; Nash-MTL: Navon
+        et al., arXiv 2202.01017.
+
+    >>> Aggregated(["depth", "class"], by="upgrad").as_dict()
+    {}
+    """
+
+    def __init__(self, names: Sequence[str], by: str) -> None:
+        super().__init__(names)
+        require_name(by, AGGREGATORS, "aggregator")
+        try:
+            aggregation, self._autojac = map(import_module, ("torchjd.aggregation", "torchjd.autojac"))
+        except ModuleNotFoundError as missing:
+            raise ModuleNotFoundError(
+                f"Aggregating gradients needs {missing.name}: pip install --constraint constraints.txt "
+                "'bilevel[rivals]'."
+            ) from None
+        self.aggregator = AGGREGATORS[by](aggregation, len(self.names))
+
+    def descend(self, losses: Losses, parameters: Sequence[Tensor]) -> Tensor:
+        """Write the aggregated direction into the model's gradients."""
+        stacked = self.stacked(losses)
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        self._autojac.backward([losses[name] for name in self.names], inputs=trained)
+        reached = [parameter for parameter in trained if getattr(parameter, "jac", None) is not None]
+        with warnings.catch_warnings():
+            # a matter of torchjd's program for Nash-MTL
+            warnings.filterwarnings("ignore", message="You are solving a parameterized problem")
+            self._autojac.jac_to_grad(reached, self.aggregator)
+        return stacked.detach().mean()

@@ -1,9 +1,4 @@
-"""Training by a rule that needs no validation loss, called as a tuner is.
-
-Weights found by trying: as many whole trainings as a budget allows, the best by validation loss.
-
-What a training with learned weights costs, so that others may be given as much.
-"""
+"""Baselines of learned weights: training by a weighting without validation loss, and random search."""
 
 from __future__ import annotations
 
@@ -15,37 +10,33 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from bilevel.loss_weights._checks import (
-    FIRST,
-    require_differentiable_mode,
-    require_function,
-    require_learnable,
-)
+from bilevel.loss_weights._checks import FIRST, require_functions, require_learnable
 from bilevel.loss_weights._clipping import Clipping
 from bilevel.loss_weights._history import History
 from bilevel.loss_weights._lifted import parameters_of
-from bilevel.loss_weights._rules import Rule
 from bilevel.loss_weights._tuner import StepResult
+from bilevel.loss_weights._weightings import Weighting
 from bilevel.loss_weights._weights import Losses
 from games.core import require, require_name
 
 
 class Trainer:
-    """Trains a model with an optimizer by a rule's weights or directions: the rivals of `LossWeightTuner`.
+    """Trains a model with an optimizer by a weighting: the baselines of `LossWeightTuner`.
 
     Args:
         optimizer: of the model's parameters, any of torch's.
-        rule: one of `bilevel.loss_weights`.
-        rule_optimizer: of the rule's own parameters, if it has any.
+        weighting: for instance `FixedWeights`, `GradNorm` or `Aggregated`.
+        weighting_optimizer: of the weighting's own parameters, if it has any.
         max_norm: as of `LossWeightTuner`.
         max_value: as of `LossWeightTuner`.
 
     Raises:
-        ValueError: the rule has parameters and no optimizer for them, or an optimizer for others.
+        ValueError: the weighting has parameters and no optimizer for them, or an optimizer for others.
 
-    >>> from bilevel.loss_weights import Fixed
+    >>> from bilevel.loss_weights import FixedWeights
     >>> guess = torch.nn.Linear(1, 1, bias=False)
-    >>> trainer = Trainer(torch.optim.SGD(guess.parameters(), lr=0.1), Fixed({"near": 1.0, "small": 0.5}))
+    >>> weights = FixedWeights({"near": 1.0, "small": 0.5})
+    >>> trainer = Trainer(torch.optim.SGD(guess.parameters(), lr=0.1), weights)
     >>> losses = lambda: {"near": (guess.weight - 3).square().sum(), "small": guess.weight.square().sum()}
     >>> for _ in range(100):
     ...     _ = trainer.step(losses)
@@ -56,20 +47,22 @@ class Trainer:
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
-        rule: Rule,
-        rule_optimizer: torch.optim.Optimizer | None = None,
+        weighting: Weighting,
+        weighting_optimizer: torch.optim.Optimizer | None = None,
         *,
         max_norm: float | None = None,
         max_value: float | None = None,
     ) -> None:
-        moved = {id(p) for p in (parameters_of(rule_optimizer) if rule_optimizer is not None else [])}
-        own = {id(p) for p in rule.parameters()}
+        moved = {
+            id(p) for p in (parameters_of(weighting_optimizer) if weighting_optimizer is not None else [])
+        }
+        own = {id(p) for p in weighting.parameters()}
         require(
             moved == own,
-            f"{type(rule).__name__} has {len(own)} parameters, and rule_optimizer moves {len(moved)}: give "
-            "it those of the rule, and no others.",
+            f"{type(weighting).__name__} has {len(own)} parameters, and weighting_optimizer moves "
+            f"{len(moved)}: give it those of the weighting, and no others.",
         )
-        self.optimizer, self.rule, self.rule_optimizer = optimizer, rule, rule_optimizer
+        self.optimizer, self.weighting, self.weighting_optimizer = optimizer, weighting, weighting_optimizer
         self.clipping, self.history, self.steps = Clipping(max_norm, max_value), History(), 0
 
     def step(
@@ -85,91 +78,83 @@ class Trainer:
             ValueError: losses are for other names, not numbers, or detached.
             FloatingPointError: a loss is not a finite number; nothing was changed.
         """
-        require_function("train_losses", train_losses)
-        require_differentiable_mode()
+        require_functions(train_losses=train_losses)
         with torch.enable_grad():
-            return self._step(train_losses)
-
-    def _step(self, train_losses: Callable[[], Losses]) -> StepResult:
-        losses = train_losses()
-        require_learnable(losses)
-        for name, loss in losses.items():
-            if not loss.isfinite().all():
-                raise FloatingPointError(
-                    f"The loss {name!r} is not finite in step {self.steps}: try a smaller learning rate."
-                )
-        trained = parameters_of(self.optimizer)
-        self.optimizer.zero_grad()
-        self.rule.zero_grad()
-        descended = self.rule.descend(losses, trained)
-        self.clipping.in_place(trained)
-        self.optimizer.step()
-        if self.rule_optimizer is not None:
-            self.rule_optimizer.step()
-        self.rule.project_()
-        self.rule.advance()
+            losses = train_losses()
+            require_learnable(losses)
+            for name, loss in losses.items():
+                if not loss.isfinite().all():
+                    raise FloatingPointError(
+                        f"The loss {name!r} is not finite in step {self.steps}: try a smaller learning rate."
+                    )
+            trained = parameters_of(self.optimizer)
+            self.optimizer.zero_grad()
+            self.weighting.zero_grad()
+            descended = self.weighting.descend(losses, trained)
+            self.clipping.in_place(trained)
+            self.optimizer.step()
+            if self.weighting_optimizer is not None:
+                self.weighting_optimizer.step()
+            self.weighting.project_()
+            self.weighting.advance()
         self.steps += 1
-        self.history.add(self.steps, self.rule.as_dict(), None)
+        self.history.add(self.steps, self.weighting.as_dict(), None)
         return StepResult(descended, None)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the trainer adds to a run; the model's and its optimizer's are saved beside it."""
+        optimizer = self.weighting_optimizer
         return {
-            "rule": self.rule.state_dict(),
-            "rule_optimizer": None if self.rule_optimizer is None else self.rule_optimizer.state_dict(),
+            "weighting": self.weighting.state_dict(),
+            "weighting_optimizer": None if optimizer is None else optimizer.state_dict(),
             "steps": self.steps,
             "history": self.history.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where a state was saved."""
-        self.rule.load_state_dict(state["rule"])
-        if self.rule_optimizer is not None:
-            self.rule_optimizer.load_state_dict(state["rule_optimizer"])
+        self.weighting.load_state_dict(state["weighting"])
+        if self.weighting_optimizer is not None:
+            self.weighting_optimizer.load_state_dict(state["weighting_optimizer"])
         self.steps = int(state["steps"])
         self.history.load_state_dict(state["history"])
 
 
 Trained = TypeVar("Trained")
-"""Whatever a training leaves: a model, measures."""
-
-Train = Callable[[dict[str, float]], tuple[float, Trained]]
-"""Trains from the start with weights, name -> weight; gives the validation loss at the end, and a model."""
+"""The result of a training: a model, measures."""
 
 
 @dataclass(frozen=True)
-class Found(Generic[Trained]):
-    """What a search found."""
+class SearchResult(Generic[Trained]):
+    """The best training of a search."""
 
     weights: dict[str, float]
-    """Of the best training: name -> weight."""
     validation_loss: float
-    """At the end of the best training."""
     trained: Trained
-    """What the best training left."""
     tried: list[tuple[dict[str, float], float]]
     """Weights in the order tried, with the validation losses they led to; infinite where it diverged."""
 
 
 def random_search(
-    train: Train[Trained],
+    train: Callable[[dict[str, float]], tuple[float, Trained]],
     ranges: Mapping[str, tuple[float, float]],
     *,
     budget: int,
     cost: int,
     generator: torch.Generator,
-    advance: Callable[[float], None] = lambda part: None,
-) -> Found[Trained]:
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> SearchResult[Trained]:
     """Draw weights log-uniformly, train with each, and keep the training with the lowest validation loss.
 
     Args:
-        train: one whole training; a FloatingPointError says that it diverged, which loses it.
-        ranges: name -> (least, greatest weight), both above 0; the same number twice fixes a weight.
+        train: weights, name -> weight, to the validation loss at the end of one whole training, and its
+            result; a FloatingPointError says that it diverged, which loses it.
+        ranges: name -> (minimum, maximum weight), both above 0; the same number twice fixes a weight.
         budget: gradients of a batch's loss that all trainings may take together: as many as
             `gradient_evaluations` counts for a training with learned weights.
         cost: gradients that one training takes: its steps; so there are budget // cost trainings.
         generator: draws the weights.
-        advance: told which part of the search is done, from 0 to 1.
+        progress: called with the fraction of the search that is done.
 
     Raises:
         ValueError: a range is out of order or not above 0; the budget is not enough for one training.
@@ -191,20 +176,24 @@ def random_search(
     (100, True)
     """
     require(len(ranges) > 0, "There is nothing to search: ranges has no weight.")
-    for name, (least, greatest) in ranges.items():
+    for name, (low, high) in ranges.items():
         require(
-            0 < least <= greatest < math.inf,
-            f"The range of {name!r} is two numbers above 0 in order, not {(least, greatest)}.",
+            0 < low <= high < math.inf,
+            f"The range of {name!r} is two numbers above 0 in order, not {(low, high)}.",
         )
     require(
         1 <= cost <= budget,
         f"A training takes {cost} gradients, 1 or more, and the budget must be enough for one, not {budget}.",
     )
-    best: Found[Trained] | None = None
+    best: SearchResult[Trained] | None = None
     tried: list[tuple[dict[str, float], float]] = []
     count = budget // cost
     for index in range(count):
-        weights = _draw(ranges, generator)
+        uniform = torch.rand(len(ranges), generator=generator, dtype=torch.float64).tolist()
+        weights = {
+            name: math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+            for share, (name, (low, high)) in zip(uniform, ranges.items(), strict=True)
+        }
         try:
             loss, trained = train(dict(weights))
         except FloatingPointError:
@@ -213,8 +202,8 @@ def random_search(
             loss = float(loss) if math.isfinite(loss) else math.inf
             tried.append((weights, loss))
             if loss < (math.inf if best is None else best.validation_loss):
-                best = Found(weights, loss, trained, tried)
-        advance((index + 1) / count)
+                best = SearchResult(weights, loss, trained, tried)
+        progress((index + 1) / count)
     if best is None:
         raise FloatingPointError(
             f"All {count} trainings of the random search diverged: try smaller weights, or a smaller "
@@ -223,15 +212,7 @@ def random_search(
     return best
 
 
-def _draw(ranges: Mapping[str, tuple[float, float]], generator: torch.Generator) -> dict[str, float]:
-    shares = torch.rand(len(ranges), generator=generator, dtype=torch.float64).tolist()
-    return {
-        name: math.exp(math.log(least) + share * (math.log(greatest) - math.log(least)))
-        for share, (name, (least, greatest)) in zip(shares, ranges.items(), strict=True)
-    }
-
-
-LOOK_AHEAD: dict[str, Callable[[int], int]] = {
+LOOK_AHEAD_COST: dict[str, Callable[[int], int]] = {
     "unrolled": lambda steps: 3 * steps + 1,
     "directional": lambda steps: 3,
     "finite-difference": lambda steps: 4,
@@ -250,11 +231,11 @@ def gradient_evaluations(
     first: str = "weights",
     every: int = 1,
 ) -> int:
-    """How many gradients a training takes whose weights are learned, about.
+    """Count the gradients, about, of a training whose weights are learned.
 
     Args:
         steps: of the model, 1 or more; each takes a gradient of its own.
-        estimator: as of `LossWeightTuner`; one of `LOOK_AHEAD`.
+        estimator: as of `LossWeightTuner`; one of `LOOK_AHEAD_COST`.
         virtual_steps: as of `LossWeightTuner`.
         first: as of `LossWeightTuner`; a model that moves first needs no other gradient for its own step.
         every: as of `LossWeightTuner`.
@@ -270,6 +251,6 @@ def gradient_evaluations(
     """
     for name, value in (("steps", steps), ("virtual_steps", virtual_steps), ("every", every)):
         require(value >= 1, f"{name} must be 1 or more, not {value}.")
-    require_name(estimator, LOOK_AHEAD, "counted estimator")
+    require_name(estimator, LOOK_AHEAD_COST, "counted estimator")
     require_name(first, FIRST, "value of first,")
-    return steps + -(-steps // every) * (LOOK_AHEAD[estimator](virtual_steps) - (first == "model"))
+    return steps + -(-steps // every) * (LOOK_AHEAD_COST[estimator](virtual_steps) - (first == "model"))

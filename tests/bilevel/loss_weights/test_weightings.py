@@ -18,20 +18,20 @@ from bilevel.loss_weights import (
     AGGREGATORS,
     Aggregated,
     DynamicAverage,
-    Fixed,
+    FixedWeights,
     GradNorm,
-    Linear,
-    Rule,
+    LinearWeights,
     Trainer,
     Uncertainty,
+    Weighting,
 )
 from bilevel.report import write_weights_figure
 from tests.bilevel.loss_weights.loops import OPTIMIZERS, Regression, regression
 
 NAMES = ("square", "large")
-RULES: dict[str, Callable[[Regression], Rule]] = {
-    "fixed": lambda task: Fixed({"square": 0.5, "large": 2.0}),
-    "linear": lambda task: Linear({"square": (0.1, 1.0, 3), "large": (1.0, 0.0, 5)}),
+RULES: dict[str, Callable[[Regression], Weighting]] = {
+    "fixed": lambda task: FixedWeights({"square": 0.5, "large": 2.0}),
+    "linear": lambda task: LinearWeights({"square": (0.1, 1.0, 3), "large": (1.0, 0.0, 5)}),
     "uncertainty": lambda task: Uncertainty(NAMES),
     "dynamic average": lambda task: DynamicAverage(NAMES, epoch=2),
     "gradnorm": lambda task: GradNorm(NAMES, task.model[0].parameters()),  # type: ignore[index]
@@ -84,7 +84,7 @@ def test_saved_is_resumed(name: str) -> None:
 def test_fixed_weights_are_the_loop_that_was_there() -> None:
     tuned, plain = regression(), regression()
     trainer = Trainer(
-        OPTIMIZERS["adam"](list(tuned.model.parameters())), Fixed({"square": 0.5, "large": 2.0})
+        OPTIMIZERS["adam"](list(tuned.model.parameters())), FixedWeights({"square": 0.5, "large": 2.0})
     )
     own = OPTIMIZERS["adam"](list(plain.model.parameters()))
     for _ in range(3):
@@ -97,7 +97,7 @@ def test_fixed_weights_are_the_loop_that_was_there() -> None:
 
 
 def test_lines_end_and_stay() -> None:
-    rule = Linear({"a": (0.1, 1.0, 3), "b": (1.0, 0.0, 2)})
+    rule = LinearWeights({"a": (0.1, 1.0, 3), "b": (1.0, 0.0, 2)})
     seen = []
     for _ in range(5):
         seen.append(tuple(rule.as_dict().values()))
@@ -184,13 +184,16 @@ def test_no_loss_rises_along_upgrads_direction() -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: Fixed({"a": -1.0}), r"Weights are finite numbers, 0 or more, not \{'a': -1\.0\}"),
-        (lambda: Fixed({"a": math.nan}), "Weights are finite numbers"),
-        (lambda: Fixed({}), "names is a list of one or more different names"),
+        (lambda: FixedWeights({"a": -1.0}), r"Weights are finite numbers, 0 or more, not \{'a': -1\.0\}"),
+        (lambda: FixedWeights({"a": math.nan}), "Weights are finite numbers"),
+        (lambda: FixedWeights({}), "names is a list of one or more different names"),
         (lambda: Uncertainty(["a", "a"]), "names is a list of one or more different names"),
         (lambda: Uncertainty("ab"), "names is a list of one or more different names, not 'ab'"),
-        (lambda: Linear({"a": (1.0, 0.0, 0)}), r"The line of 'a' is \(first weight, last weight, steps\)"),
-        (lambda: Linear({"a": (-1.0, 0.0, 5)}), "The line of 'a' is"),
+        (
+            lambda: LinearWeights({"a": (1.0, 0.0, 0)}),
+            r"The schedule of 'a' is \(first weight, last weight, steps\)",
+        ),
+        (lambda: LinearWeights({"a": (-1.0, 0.0, 5)}), "The schedule of 'a' is"),
         (lambda: DynamicAverage(["a"], epoch=0), "epoch must be 1 step or more, not 0"),
         (lambda: DynamicAverage(["a"], epoch=5, temperature=0.0), "temperature must be above 0, not 0"),
         (
@@ -200,7 +203,7 @@ def test_no_loss_rises_along_upgrads_direction() -> None:
         (lambda: Aggregated(["a"], by="upgrade"), "There is no aggregator 'upgrade'. Did you mean 'upgrad'"),
     ],
 )
-def test_settings_out_of_range_are_refused(make: Callable[[], Rule], sentence: str) -> None:
+def test_settings_out_of_range_are_refused(make: Callable[[], Weighting], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         make()
 
@@ -211,7 +214,7 @@ def test_losses_that_do_not_fit_are_refused_before_the_model_moves() -> None:
     for losses, sentence in (
         (
             {"square": task.losses()["square"]},
-            "There is a rule for 'square', 'large', but losses for 'square'",
+            "There is a weighting for 'square', 'large', but losses for 'square'",
         ),
         (
             {n: v.detach() for n, v in task.losses().items()},
@@ -230,10 +233,10 @@ def test_losses_that_do_not_fit_are_refused_before_the_model_moves() -> None:
 def test_a_rules_parameters_need_an_optimizer() -> None:
     task = regression()
     optimizer = OPTIMIZERS["sgd"](list(task.model.parameters()))
-    with pytest.raises(ValueError, match="Uncertainty has 1 parameters, and rule_optimizer moves 0"):
+    with pytest.raises(ValueError, match="Uncertainty has 1 parameters, and weighting_optimizer moves 0"):
         Trainer(optimizer, Uncertainty(NAMES))
-    with pytest.raises(ValueError, match="Fixed has 0 parameters, and rule_optimizer moves 4"):
-        Trainer(optimizer, Fixed({"a": 1.0}), OPTIMIZERS["sgd"](list(task.model.parameters())))
+    with pytest.raises(ValueError, match="FixedWeights has 0 parameters, and weighting_optimizer moves 4"):
+        Trainer(optimizer, FixedWeights({"a": 1.0}), OPTIMIZERS["sgd"](list(task.model.parameters())))
 
 
 def test_weights_are_drawn_without_a_validation_loss(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction, checkpoint
 
-from bilevel.loss_weights._world import World
+from bilevel.loss_weights._stateless_model import StatelessModel
 
 
 class Tied(nn.Module):
@@ -26,19 +26,19 @@ class Tied(nn.Module):
         return out
 
 
-def world_of(model: nn.Module) -> World:
-    return World([model], torch.optim.SGD(model.parameters(), lr=0.1))
+def stateless(model: nn.Module) -> StatelessModel:
+    return StatelessModel([model], torch.optim.SGD(model.parameters(), lr=0.1))
 
 
 def test_every_place_of_a_parameter_holds_the_other_value() -> None:
     torch.manual_seed(0)
     model, inputs = Tied().double(), torch.randn(4, 5, 3, dtype=torch.float64)
-    world, other = world_of(model), copy.deepcopy(model)
+    substituted, other = stateless(model), copy.deepcopy(model)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.add_(0.3)
     values = [p.detach().clone().requires_grad_() for p in other.parameters()]
-    found = world.run(lambda: model(inputs), values, world.buffers_now())
+    found = substituted.call(lambda: model(inputs), values, substituted.copy_buffers())
     torch.testing.assert_close(found, other(inputs), rtol=1e-12, atol=0)
     gradients = torch.autograd.grad(found.square().sum(), values)
     other(inputs).square().sum().backward()
@@ -48,7 +48,7 @@ def test_every_place_of_a_parameter_holds_the_other_value() -> None:
 
 def test_the_models_own_parameters_are_back_afterwards_also_after_an_error() -> None:
     model = Tied()
-    world, own = world_of(model), list(model.parameters())
+    substituted, own = stateless(model), list(model.parameters())
     others = [torch.zeros_like(p) for p in own]
 
     def failing() -> None:
@@ -56,7 +56,7 @@ def test_the_models_own_parameters_are_back_afterwards_also_after_an_error() -> 
         raise KeyError("lost")
 
     with pytest.raises(KeyError, match="lost"):
-        world.run(failing, others, world.buffers_now())
+        substituted.call(failing, others, substituted.copy_buffers())
     assert all(one is two for one, two in zip(model.parameters(), own, strict=True))
     assert model.second.weight is model.first.weight is own[0]
 
@@ -79,14 +79,14 @@ def test_nothing_of_torch_or_the_model_stays_exchanged_after_an_error() -> None:
     model = Forgetful()
     hook = model.inner.register_full_backward_hook(lambda module, into, out: None)
     model.inner[0].weight.register_hook(lambda g: None)
-    held, world = list(model.parameters()), world_of(model)
+    held, substituted = list(model.parameters()), stateless(model)
     kept, hooks = dict(model.inner._backward_hooks), [dict(p._backward_hooks or {}) for p in held]
-    world.several = True
+    substituted.several_steps = True
     others = [p.detach().clone().requires_grad_() for p in held]
 
     def failing() -> None:
-        with world.staying():
-            world.run(lambda: model(torch.ones(4, 3)).sum(), others, world.buffers_now())
+        with substituted.keeping_last():
+            substituted.call(lambda: model(torch.ones(4, 3)).sum(), others, substituted.copy_buffers())
             assert type(held[0]) is not nn.Parameter
             raise KeyError("lost")
 
@@ -102,9 +102,9 @@ def test_nothing_of_torch_or_the_model_stays_exchanged_after_an_error() -> None:
 
 def test_an_outside_list_stands_for_other_values_while_something_runs() -> None:
     model = nn.Linear(2, 1, bias=False)
-    held, world = list(model.parameters()), world_of(model)
+    held, substituted = list(model.parameters()), stateless(model)
     value = torch.tensor([[3.0, 4.0]], requires_grad=True)
-    norm = world.run(lambda: held[0].square().sum() + sum(p.sum() for p in held), [value], [])
+    norm = substituted.call(lambda: held[0].square().sum() + sum(p.sum() for p in held), [value], [])
     assert norm.item() == 32
     torch.testing.assert_close(torch.autograd.grad(norm, value)[0], 2 * value.detach() + 1)
     assert type(held[0]) is nn.Parameter

@@ -1,0 +1,251 @@
+"""Losses called again and compared: refused where they are no function of the parameters that are exchanged.
+
+The hypergradient is wrong where state is carried from one call to the next without a gradient, and read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn.modules.batchnorm import _NormBase
+from torch.overrides import TorchFunctionMode
+
+from bilevel.core import leaves, split_floating
+from bilevel.hypergradient import agree
+from bilevel.loss_weights._module_state import Attributes, AttributeValues, Place, differing
+from bilevel.loss_weights._random_state import RandomState, fork_random_state
+from games.core import require
+
+if TYPE_CHECKING:
+    from bilevel.loss_weights._stateless_model import Buffers, StatelessModel
+
+Function = Callable[[], Any]
+
+
+def written_without_gradient(
+    places: Sequence[Place], before: Sequence[tuple[Tensor | None, int]], after: Buffers
+) -> list[int]:
+    """Indices of the floating buffers that were written to, and of which autograd knows nothing.
+
+    Running statistics of batch and instance norm are left out: in train mode they are not read, and where
+    several steps are looked through they have a gradient (`_torch_patches`).
+
+    Args:
+        places: of the buffers.
+        before: each buffer and its version.
+        after: the buffers.
+    """
+    return [
+        index
+        for index, ((module, _), (buffer, version), now) in enumerate(zip(places, before, after, strict=True))
+        if now is not None
+        and now.is_floating_point()
+        and not now.requires_grad
+        and (now is not buffer or now._version != version)
+        and not isinstance(module, _NormBase)
+    ]
+
+
+def require_buffer_unread(
+    model: StatelessModel, index: int, function: Function, params: Sequence[Tensor]
+) -> None:
+    """Raise ValueError if a buffer follows from the parameters, and the function's result from the buffer.
+
+    The function is called three more times, once in a tuner's life for each buffer: does the buffer differ
+    with other parameters, and does the result with another buffer?
+    """
+    module, key = model.buffer_places[index]
+    plain = [_primal(p) for p in params]
+    result, buffers = _call(model, function, plain, model.copy_buffers())
+    _, with_others = _call(model, function, _perturbed(plain), model.copy_buffers())
+    if _equal(buffers[index], with_others[index]):
+        return
+    start = model.copy_buffers()
+    start[index] = _perturbed([start[index]])[0]
+    other, _ = _call(model, function, plain, start)
+    require(
+        all(map(_equal, leaves(result), leaves(other))),
+        f"{model.describe(module)} changes its buffer {key!r} without a gradient when it is called, by its "
+        "parameters, and reads it, so that the hypergradient would be wrong: put it into eval mode in the "
+        "validation loss, take one virtual step with unrolled, or update the buffer after the step.",
+    )
+
+
+def require_attributes_unread(
+    model: StatelessModel,
+    start: Attributes,
+    before: AttributeValues,
+    params: Sequence[Tensor],
+    training: Function,
+    validation: Function,
+) -> None:
+    """Raise ValueError if a plain attribute carries what follows from the parameters to the next call.
+
+    Losses are called again only where an attribute has changed, once in a tuner's life for each.
+
+    Args:
+        model: of the losses.
+        start: the attributes before a step that is not the first.
+        before: their values.
+        params: of that step.
+        training: its losses, which have been called.
+        validation: the loss after it.
+    """
+    after, left = start.now(), Attributes(model.all_modules)
+    changed = [place for place in differing(before, after) if place not in model.harmless]
+    if not changed:
+        return
+    plain = [_primal(p) for p in params]
+    start.restore()
+    _call(model, training, _perturbed(plain), model.copy_buffers(), keep=True)
+    dependent = set(differing(after, start.now()))
+    suspects = [place for place in changed if place in dependent]
+    for function in (training, validation) if suspects else ():
+        results = []
+        for state in (start, left):
+            state.restore()
+            results.append(_call(model, function, plain, model.copy_buffers())[0])
+        module, name = suspects[0]
+        require(
+            all(map(_equal, *map(leaves, results))),
+            f"{model.describe(module)} keeps {name!r} from one call to the next, without a gradient, and "
+            "reads it, so that the hypergradient through several virtual steps would be wrong: take one "
+            "virtual step, or reset it in each loss.",
+        )
+    left.restore()
+    model.harmless.update(changed)
+
+
+def require_pure(
+    model: StatelessModel,
+    start: Attributes,
+    params: Sequence[Tensor],
+    training: Sequence[Function],
+    validation: Function,
+) -> None:
+    """Raise ValueError if training losses change a plain attribute, and one of the functions reads it.
+
+    Args:
+        model: of the losses.
+        start: the attributes to start from.
+        params: to call the functions with.
+        training: the losses of all steps.
+        validation: the loss after them.
+    """
+    functions = [*training, validation]
+    start.restore()
+    before, plain = start.now(), [_primal(p) for p in params]
+    expected = [_call(model, function, plain, model.copy_buffers())[0] for function in functions]
+    for function in training:
+        _call(model, function, plain, model.copy_buffers(), keep=True)
+        changed = [place for place in differing(before, start.now()) if place not in model.harmless]
+        left = Attributes(model.all_modules)
+        for again, result in zip(functions, expected, strict=True) if changed else ():
+            left.restore()
+            found = _call(model, again, plain, model.copy_buffers())[0]
+            module, name = changed[0]
+            require(
+                all(map(_equal, leaves(found), leaves(result))),
+                f"{model.describe(module)} keeps {name!r} from one call to the next and reads it, and this "
+                "estimator takes the model as a pure function: use unrolled with one virtual step, or reset "
+                "it in each loss.",
+            )
+        start.restore()
+        model.harmless.update(changed)
+
+
+def require_repeatable(
+    functions: Iterable[Function], model: StatelessModel, start: RandomState, estimator: str, name: str
+) -> None:
+    """Raise ValueError if losses differ when they are called again at the same parameters and random state.
+
+    So they do where they take the next batch from an iterator, or draw by a generator of their own: an
+    estimator that calls them twice a step compares losses of two batches, and half of the batches are lost.
+
+    Args:
+        functions: of no arguments.
+        model: of the losses; each call begins with its buffers and plain attributes as they are.
+        start: of the global random streams at each call.
+        estimator: name, for the sentence.
+        name: of the losses, for the sentence.
+    """
+    for function in functions:
+        first, again = (_values(function, model, start) for _ in range(2))
+        require(
+            [v.shape for v in first] == [v.shape for v in again] and agree(first, again),
+            f"The {name} differs when it is called again at the same parameters, and {estimator} calls it "
+            "several times a step: it takes the next batch or draws by itself, so draw before the step, as "
+            "in `batch = next(batches)`, and pass it in, as in `lambda: losses(batch)`.",
+        )
+
+
+def require_no_autocast(function: Function, model: StatelessModel, start: RandomState) -> None:
+    """Raise ValueError if losses are computed under autocast, whose digits are too few for differences."""
+    with _AutocastSpy() as spy:
+        _values(function, model, start)
+    require(
+        spy.dtype is None,
+        f"The estimator finite-difference takes differences of losses, for which {spy.dtype}, in which "
+        "autocast computes them, has too few digits: use directional or unrolled, or leave autocast out.",
+    )
+
+
+class _AutocastSpy(TorchFunctionMode):
+    """Notes in which dtype autocast computes, if any operation is under it."""
+
+    dtype: torch.dtype | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for argument in args:
+            if isinstance(argument, Tensor) and torch.is_autocast_enabled(argument.device.type):
+                self.dtype = torch.get_autocast_dtype(argument.device.type)
+        return func(*args, **(kwargs or {}))
+
+
+def _values(function: Function, model: StatelessModel, start: RandomState) -> tuple[Tensor, ...]:
+    attributes = Attributes(model.all_modules)
+    try:
+        with fork_random_state(start):
+            found = model.call(function, model.trained, model.copy_buffers())
+    finally:
+        attributes.restore()
+    return tuple(value.detach() for value in split_floating(found)[0])
+
+
+def _call(
+    model: StatelessModel,
+    function: Function,
+    params: Sequence[Tensor],
+    buffers: Buffers,
+    *,
+    keep: bool = False,
+) -> tuple[Any, Buffers]:
+    """The result and the buffers; random streams stay, and attributes unless they are to be kept."""
+    attributes = Attributes(model.all_modules)
+    with fork_random_state(model.random_state()), model.isolated():
+        result = model.call(function, params, buffers)
+    if not keep:
+        attributes.restore()
+    return result, buffers
+
+
+def _primal(parameter: Tensor) -> Tensor:
+    value: Tensor = forward_ad.unpack_dual(parameter).primal
+    return value.detach().clone().requires_grad_(parameter.requires_grad)
+
+
+def _perturbed(values: Sequence[Any]) -> list[Any]:
+    return [
+        v if v is None else (1.001 * v.detach() + 1e-3).to(v.dtype).requires_grad_(v.requires_grad)
+        for v in values
+    ]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one.detach(), other.detach())
+    return bool(one == other)

@@ -1,0 +1,423 @@
+"""A model called with other parameters and buffers in the place of its own, by functions of no arguments."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from bilevel.core import leaves
+from bilevel.loss_weights import _random_state as random_streams
+from bilevel.loss_weights._lifted import parameters_of
+from bilevel.loss_weights._module_state import Attributes, Place
+from bilevel.loss_weights._purity import require_buffer_unread, written_without_gradient
+from bilevel.loss_weights._random_state import RandomState, seed_validation, set_random_state
+from bilevel.loss_weights._torch_patches import (
+    register_hook,
+    substitute,
+    unsubstitute,
+    use_exact_norms,
+    watching_hooks,
+    without_reentrance,
+)
+from games.core import require
+
+Result = TypeVar("Result")
+Buffers = list[Tensor | None]
+"""In the order of `buffer_places`; written to, and exchanged, where the model does so with its own."""
+
+
+class Snapshot(NamedTuple):
+    """What calling a model changes."""
+
+    buffers: list[tuple[nn.Module, str, Tensor | None]]
+    """The module, the name and the tensor itself."""
+    values: list[Tensor | None]
+    """Copies of these tensors."""
+    random_state: RandomState
+    attributes: Attributes
+
+
+@dataclass(frozen=True, eq=False)
+class Substitution:
+    """The tensors that the modules hold while something runs, and while its graph is differentiated."""
+
+    params: Sequence[Tensor] | None
+    """None: the model's own."""
+    buffers: Buffers
+
+
+class StatelessModel(nn.Module):
+    """Calls a function of no arguments with other values in the place of the model's parameters.
+
+    Whoever holds the model itself sees those values too, so that losses may be written as they always were;
+    and so does a list of its parameters, wherever it was made (`_torch_patches.StandIn`).
+
+    Args:
+        model: the modules that the losses use.
+        optimizer: of the parameters that are trained.
+
+    Raises:
+        ValueError: the optimizer has a parameter that is none of the model's.
+
+    >>> model = nn.Linear(1, 1)
+    >>> stateless = StatelessModel([model], torch.optim.SGD(model.parameters(), lr=0.1))
+    >>> zeros = [torch.zeros_like(p) for p in stateless.trained]
+    >>> stateless.call(lambda: model(torch.ones(1)), zeros, stateless.copy_buffers())
+    tensor([0.])
+    """
+
+    def __init__(self, model: Sequence[nn.Module], optimizer: torch.optim.Optimizer) -> None:
+        super().__init__()
+        self.model, self._optimizer = nn.ModuleList(model), optimizer
+        self.differentiated = True
+        """Whether what runs now is to be differentiated in the model's parameters by reverse mode."""
+        self.several_steps = False
+        """Whether several steps are looked through, so that one sees the running statistics of another."""
+        self.harmless: set[Place] = set()
+        """Buffers and attributes that change when the model is called, and are not read before they do."""
+        self._parameter_hooks: list[dict[int, Any]] = []
+        self._changing: list[nn.Module | None] = []
+        self._exact_norms = False
+        self._versions: list[int | None] = []
+        self._recomputed: int | None = None
+        self._now: Substitution | None = None
+        self._last: Substitution | None = None
+        self._own_buffers: Buffers = []
+        self._keeps_last = False
+        self.refresh()
+        for number, (parameter, places) in enumerate(zip(self.trained, self._places, strict=True)):
+            require(
+                bool(places),
+                f"Parameter {number} of the optimizer, of the shape {list(parameter.shape)}, is none of the "
+                "model's: pass every module that the losses use, as a list.",
+            )
+
+    def refresh(self) -> None:
+        """Find anew which parameters are trained, and where modules hold them: a model may have changed."""
+        self.trained = parameters_of(self._optimizer)
+        self._changing.clear()
+        self._recomputed = None
+        places: dict[int, list[Place]] = {id(parameter): [] for parameter in self.trained}
+        self.all_modules = [module for module in self.modules() if module is not self]
+        self.buffer_places: list[Place] = []
+        self.weight_norm = False
+        for module in self.all_modules:
+            for key, own in module._parameters.items():
+                if id(own) in places:
+                    places[id(own)].append((module, key))
+            self.buffer_places += [(module, key) for key in module._buffers]
+            self.weight_norm = self.weight_norm or _normalizes_weights(module)
+        self._places = [places[id(parameter)] for parameter in self.trained]
+        self.requires_grad = [parameter.requires_grad for parameter in self.trained]
+        self._hooks = [parameter._backward_hooks or {} for parameter in self.trained]
+
+    # Snapshots
+
+    def snapshot(self) -> Snapshot:
+        """Save what calling the model changes."""
+        buffers = [(module, key, module._buffers[key]) for module, key in self.buffer_places]
+        values = [None if buffer is None else buffer.clone() for *_, buffer in buffers]
+        return Snapshot(buffers, values, self.random_state(), Attributes(self.all_modules))
+
+    @torch.no_grad()
+    def restore(self, snapshot: Snapshot) -> None:
+        """Bring buffers, plain attributes and random streams back to where they were."""
+        for (module, key, buffer), value in zip(snapshot.buffers, snapshot.values, strict=True):
+            module._buffers[key] = buffer if buffer is None or value is None else buffer.copy_(value)
+        snapshot.attributes.restore()
+        set_random_state(snapshot.random_state)
+
+    def copy_buffers(self, snapshot: Snapshot | None = None) -> Buffers:
+        """Copies of the model's own buffers, as batch norm's running means, that may be written to.
+
+        Args:
+            snapshot: copy the buffers as they were then; None: as they are.
+        """
+        if snapshot is None:
+            own = self._buffers_in_place() if self._now is None else self._own_buffers
+            pairs = [(b, b) for b in own]
+        else:
+            pairs = [(b, value) for (*_, b), value in zip(snapshot.buffers, snapshot.values, strict=True)]
+        copies: dict[int, Tensor] = {}  # a buffer that two modules share is shared by the copies
+        return [
+            None if value is None else copies.setdefault(id(b), value.detach().clone()) for b, value in pairs
+        ]
+
+    def _buffers_in_place(self) -> Buffers:
+        return [module._buffers.get(key) for module, key in self.buffer_places]
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """The accelerators that hold parameters: their random streams are restored, too."""
+        found = dict.fromkeys(parameter.device for parameter in self.trained)
+        return [device for device in found if device.type not in ("cpu", "meta")]
+
+    def random_state(self) -> RandomState:
+        """Where the random streams are."""
+        return random_streams.random_state(self.devices)
+
+    def seeded(self, function: Callable[[], Result], seed: int, step: int) -> Callable[[], Result]:
+        """The same function with draws that a seed and a step name; the streams are left where it ends."""
+
+        def drawing() -> Result:
+            seed_validation(seed, step, self.devices)
+            return function()
+
+        return drawing
+
+    # Calls
+
+    def call_own(self, function: Callable[[], Result]) -> Result:
+        """Call the function with the model as it is.
+
+        Raises:
+            ValueError: as `call`.
+        """
+        versions = [parameter._version for parameter in self.trained]
+        with self.watching():
+            result = function()
+        self._require_unchanged(self.trained, versions)
+        return result
+
+    def call(self, function: Callable[[], Result], params: Sequence[Tensor], buffers: Buffers) -> Result:
+        """Call the function with these parameters and buffers; the model's own are not touched.
+
+        Args:
+            function: of no arguments.
+            params: in the order of the optimizer's.
+            buffers: in the order of `copy_buffers`; afterwards they are what the model made of them.
+
+        Raises:
+            ValueError: a module changes its parameters in place (says which).
+        """
+        self.differentiated = any(parameter.requires_grad for parameter in params)
+        versions = [parameter._version for parameter in params]
+        before, now = self._now, Substitution(params, buffers)
+        written = [(buffer, -1 if buffer is None else buffer._version) for buffer in buffers]
+        self._note_recomputed()
+        self._install(now)
+        try:
+            result = function()
+            buffers[:] = self._buffers_in_place()
+        finally:
+            self.differentiated = True
+            if not self._keeps_last:
+                self._install(before)
+        self._require_unchanged(params, versions)
+        if self._keeps_last:
+            last, self._last = self._last, now
+            if torch._C._functorch.peek_interpreter_stack() is None:
+                for index in written_without_gradient(self.buffer_places, written, buffers):
+                    self._require_unread(index, function, params)
+                if torch.is_grad_enabled():
+                    self._follow_back(result, now, last)
+        return result
+
+    def use_own(self, buffers: Buffers) -> None:
+        """Hold the model's own parameters, with these buffers, while something of them is differentiated."""
+        self._last = Substitution(None, buffers)
+        self._versions = [None if buffer is None else buffer._version for buffer in buffers]
+        self._install(self._last)
+
+    @contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Call inside without effect on what stays in place."""
+        keeps, self._keeps_last = self._keeps_last, False
+        try:
+            yield
+        finally:
+            self._keeps_last = keeps
+
+    @contextmanager
+    def keeping_last(self) -> Iterator[None]:
+        """Leave the last call's tensors in place inside, for whatever reads the model in a backward pass.
+
+        Checkpoints recompute activations then, and functions with a backward pass of their own may read a
+        module. Gradients go back through the calls in reverse order, and each finds the parameters and
+        buffers that it ran with.
+        """
+        self._keeps_last, self._last = True, None
+        self._parameter_hooks = [dict(hooks) for hooks in self._hooks]
+        for own in self._hooks:
+            own.clear()
+        self._exact_norms = self.weight_norm or (self.several_steps and bool(self.buffer_places))
+        try:
+            with self.watching():
+                yield
+        finally:
+            self._keeps_last, self._last = False, None
+            self._install(None)
+            for own, kept in zip(self._hooks, self._parameter_hooks, strict=True):
+                own.update(kept)
+            self._parameter_hooks = []
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Have checkpoints be differentiable twice, and watch backward hooks, inside."""
+        with without_reentrance(), watching_hooks(self.all_modules, self._changing.append):
+            yield
+
+    def hooked(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Gradients in the parameters as hooks on them (`register_hook`) leave them."""
+        found = list(gradients)
+        for place, hooks in enumerate(self._parameter_hooks):
+            for hook in hooks.values():
+                if (gradient := found[place]) is not None:
+                    changed = hook(gradient)
+                    found[place] = gradient if changed is None else changed
+        return found
+
+    def _follow_back(self, result: Any, now: Substitution, last: Substitution | None) -> None:
+        """Have a backward pass find what each call ran with.
+
+        Autograd takes nodes in the reverse order of their making. So when a gradient reaches the parameters,
+        all of this call is behind, and the one before it follows; and when one enters by its results, all of
+        this call is ahead.
+        """
+        for parameter in now.params or ():
+            if parameter.grad_fn is not None:
+                register_hook(parameter, functools.partial(self._arrive, last))
+        for leaf in leaves(result):
+            if isinstance(leaf, Tensor) and leaf.grad_fn is not None:
+                register_hook(leaf, functools.partial(self._arrive, now))
+
+    def _arrive(self, at: Substitution | None, gradient: Tensor) -> None:
+        if at is not None and any(b is not None and b.requires_grad for b in at.buffers):
+            # Running statistics that a later step wrote to: what is recomputed may write to them again.
+            copies = [b.detach().clone() if b is not None and b.requires_grad else b for b in at.buffers]
+            at = Substitution(at.params, copies)
+        if self._keeps_last:
+            self._install(at)
+
+    def _install(self, new: Substitution | None) -> None:
+        """Put tensors into every module that holds the model's own; None: put its own back.
+
+        `functional_call` would look for them by name and for ties at each call, which takes longer than a
+        small model does.
+        """
+        if new is self._now:
+            return
+        if self._now is None:
+            self._own_buffers = self._buffers_in_place()
+        values = self.trained if new is None or new.params is None else new.params
+        for places, own, value in zip(self._places, self.trained, values, strict=True):
+            for module, key in places:
+                module._parameters[key] = value  # type: ignore[assignment]
+            if value is own:
+                unsubstitute(own)
+            else:
+                substitute(own, value)
+        buffers = self._own_buffers if new is None else new.buffers
+        for (module, key), buffer in zip(self.buffer_places, buffers, strict=True):
+            module._buffers[key] = buffer
+        self._now = new
+        if self._exact_norms:
+            use_exact_norms(new is not None and new.params is not None)
+
+    # Models that cannot be followed
+
+    def require_own_unread(self, snapshot: Snapshot, function: Callable[[], Any]) -> None:
+        """Raise ValueError if the model has written to a buffer since, by this function, and reads it."""
+        written = [(buffer, -1) for *_, buffer in snapshot.buffers]
+        own = self.copy_buffers()
+        for index in written_without_gradient(self.buffer_places, written, own):
+            value, now = snapshot.values[index], own[index]
+            if value is not None and now is not None and not torch.equal(value, now):
+                self._require_unread(index, function, self.trained)
+
+    def _require_unread(self, index: int, function: Callable[[], Any], params: Sequence[Tensor]) -> None:
+        if self.buffer_places[index] not in self.harmless:
+            require_buffer_unread(self, index, function, params)
+            self.harmless.add(self.buffer_places[index])
+
+    def require_no_accumulate_hooks(self) -> None:
+        """Raise ValueError where a parameter has a hook that no gradient by `torch.autograd.grad` meets."""
+        for places, parameter in zip(self._places, self.trained, strict=True):
+            if places and getattr(parameter, "_post_accumulate_grad_hooks", None):
+                module, key = places[0]
+                raise ValueError(
+                    f"{self.describe(module)} has a post-accumulate-grad hook on its parameter {key!r}, "
+                    "which a look ahead cannot follow: change the gradient by register_hook instead, or step "
+                    "the optimizer after the backward pass."
+                )
+
+    def require_no_backward_hooks(self) -> None:
+        """Raise ValueError if a module has backward hooks, which torch.func does not take."""
+        for module in self.all_modules:
+            if module._backward_hooks or module._backward_pre_hooks:
+                raise ValueError(
+                    f"{self.describe(module)} has a backward hook, which this estimator cannot follow: use "
+                    "unrolled, or remove the hook."
+                )
+
+    def require_gradients_unchanged(self) -> None:
+        """Raise ValueError if a backward hook changed a gradient while hooks were watched."""
+        if self._changing:
+            module = self._changing[0]
+            owner = "An activation" if module is None else self.describe(module)
+            raise ValueError(
+                f"{owner} has a backward hook that changes gradients, and the hypergradient, which flows "
+                "through the same graph, would be changed, too: change the gradients of parameters instead, "
+                "by parameter.register_hook, or by max_norm and max_value."
+            )
+
+    def _note_recomputed(self) -> None:
+        """Note a buffer that the backward pass of the model's own losses wrote to."""
+        last = self._last
+        if last is None or last.params is not None:
+            return
+        for index, (buffer, version) in enumerate(zip(last.buffers, self._versions, strict=True)):
+            if buffer is not None and buffer._version != version:
+                self._recomputed = index
+
+    def require_not_recomputed(self) -> None:
+        """Raise ValueError if a backward pass wrote to a buffer: a model that moves first takes none."""
+        if self._recomputed is not None:
+            module, key = self.buffer_places[self._recomputed]
+            raise ValueError(
+                f"{self.describe(module)} changes its buffer {key!r} in the backward pass, too, as batch "
+                "norm in a checkpoint does, and a model that moves first takes none of its own: use "
+                'first="weights".'
+            )
+
+    def _require_unchanged(self, params: Sequence[Tensor], versions: Sequence[int]) -> None:
+        for places, parameter, version in zip(self._places, params, versions, strict=True):
+            if places and parameter._version != version:
+                module, key = places[0]
+                raise ValueError(
+                    f"{self.describe(module)} changes its parameter {key!r} in place when it is called, and "
+                    "a step that does so cannot be differentiated: change it after the step instead."
+                )
+
+    def changed_buffer(self, before: Buffers, after: Buffers) -> str | None:
+        """Name a buffer that differs: the module, and "its buffer 'name'"; None: there is none."""
+        for (module, key), one, other in zip(self.buffer_places, before, after, strict=True):
+            if one is not None and other is not None and not torch.equal(one, other):
+                return f"{self.describe(module)} changes its buffer {key!r}"
+        return None
+
+    @property
+    def compiled(self) -> bool:
+        """Whether torch.compile has made a module of the model."""
+        return any(
+            module._compiled_call_impl is not None or type(module).__name__ == "OptimizedModule"
+            for module in self.modules()
+        )
+
+    def describe(self, module: nn.Module) -> str:
+        """The module, for a sentence."""
+        path = next(name for name, found in self.named_modules() if found is module)
+        return f"The module {path.removeprefix('model.')!r} ({type(module).__name__})"
+
+
+def _normalizes_weights(module: nn.Module) -> bool:
+    """Whether a module is torch's weight norm, or has it as a hook."""
+    return type(module).__name__ == "_WeightNorm" or any(
+        type(hook).__name__ == "WeightNorm" for hook in module._forward_pre_hooks.values()
+    )
