@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bilevel import report
 from bilevel.cli._method_settings import labeled_methods, methods_with_settings
-from bilevel.cli._output import resumable
+from bilevel.cli._progress import resumable
 from bilevel.cli._settings import load_file, read_settings, split_leading
 from bilevel.cli._train import follow
 from bilevel.experiments import (

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bilevel import report
-from bilevel.cli._output import resumable
+from bilevel.cli._progress import resumable
 from bilevel.cli._settings import read_settings
 from bilevel.cli._train import follow
 from bilevel.experiments import (

@@ -13,15 +13,12 @@ import contextlib
 import io
 import os
 import shutil
-import signal
 import sys
 import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
-
-from bilevel.experiments import RunFolder, RunInterrupted, standing
 
 
 class Lenient:
@@ -139,29 +136,6 @@ def unusable(error: OSError) -> str:
     """
     place = f" {error.filename}:" if error.filename else ""
     return f"A file could not be used:{place} {error.strerror or error}."
-
-
-@contextmanager
-def resumable(advice: str, folder: RunFolder | None = None) -> Iterator[None]:
-    """Turn an interruption, or a file that cannot be used, into `Stopped`.
-
-    Args:
-        advice: how to go on, a sentence.
-        folder: of the one run that is under way; the sentence then says where it stands.
-    """
-    try:
-        yield
-    except (RunInterrupted, KeyboardInterrupt) as stop:
-        number = stop.signal if isinstance(stop, RunInterrupted) else signal.SIGINT
-        raise Stopped(_sentence("Stopped.", folder, advice), 128 + number) from None
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise Stopped(_sentence(unusable(error), folder, advice), FAILED) from error
-
-
-def _sentence(event: str, folder: RunFolder | None, advice: str) -> str:
-    return " ".join((event, advice) if folder is None else (event, standing(folder), advice))
 
 
 def print_rows(rows: Mapping[str, str]) -> None:

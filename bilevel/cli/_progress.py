@@ -8,7 +8,10 @@ How trials go: a bar with the time left, or plain lines where no terminal is.
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -21,8 +24,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from bilevel.cli._output import FAILED, Stopped, unusable
 from bilevel.core import counted
-from bilevel.experiments import RunFolder, array_path, in_every_step, interquartile_mean, load_config
+from bilevel.experiments import (
+    RunFolder,
+    RunInterrupted,
+    array_path,
+    in_every_step,
+    interquartile_mean,
+    load_config,
+    standing,
+)
 from bilevel.methods import Metrics
 from bilevel.report import number
 
@@ -187,3 +199,26 @@ class TrialProgress:
         left = self._done - self._before + (part if part < 1 else 0.0)
         words = f"{weighting}, seed {seed}"
         self._bar.update(self._bar.task_ids[0], completed=left, done=self._done, description=words)
+
+
+@contextmanager
+def resumable(advice: str, folder: RunFolder | None = None) -> Iterator[None]:
+    """Turn an interruption, or a file that cannot be used, into `Stopped`.
+
+    Args:
+        advice: how to go on, a sentence.
+        folder: of the one run that is under way; the sentence then says where it stands.
+    """
+    try:
+        yield
+    except (RunInterrupted, KeyboardInterrupt) as stop:
+        number = stop.signal if isinstance(stop, RunInterrupted) else signal.SIGINT
+        raise Stopped(_sentence("Stopped.", folder, advice), 128 + number) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Stopped(_sentence(unusable(error), folder, advice), FAILED) from error
+
+
+def _sentence(event: str, folder: RunFolder | None, advice: str) -> str:
+    return " ".join((event, advice) if folder is None else (event, standing(folder), advice))

@@ -9,8 +9,7 @@ import sys
 from rich.console import Console
 
 from bilevel import report
-from bilevel.cli._output import resumable
-from bilevel.cli._progress import RunProgress
+from bilevel.cli._progress import RunProgress, resumable
 from bilevel.cli._settings import load_file, method_rules, read_settings, split_leading
 from bilevel.experiments import (
     Run,

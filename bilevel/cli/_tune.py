@@ -10,8 +10,8 @@ import torch
 import tyro
 from rich.console import Console
 
-from bilevel.cli._output import print_rows, resumable
-from bilevel.cli._progress import TrialProgress
+from bilevel.cli._output import print_rows
+from bilevel.cli._progress import TrialProgress, resumable
 from bilevel.cli._settings import load_file, read_settings, split_leading, split_name
 from bilevel.core import counted
 from bilevel.experiments import MOST_THREADS
