@@ -2,12 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 READY := $(VENV)/.ready
+DEMO := $(VENV)/.demo
 JAX := $(VENV)/.jax
 
 .PHONY: demo test check format notebooks lab bench bench-fast clean
 
-demo: $(READY)  ## selfish agents fail, sharing agents solve: two dilemmas, a table and figures
+demo: $(DEMO)  ## selfish agents fail, sharing agents solve: two dilemmas, a table and figures
 	$(BIN)/bilevel demo
 
 test: $(READY)  ## every test
@@ -26,7 +28,7 @@ notebooks: $(READY)  ## execute every lesson and rewrite what it shows (under 3 
 	$(BIN)/python notebooks/build.py
 
 lab: $(READY)  ## open the lessons in JupyterLab
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt jupyterlab
+	$(PIP) jupyterlab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
 bench: $(JAX)  ## time against loops by hand, TorchOpt, higher and JAX; writes tests/benchmarks/RESULTS.md (about two hours)
@@ -38,14 +40,21 @@ bench-fast: $(JAX)  ## the same with small sizes, into runs/bench-fast: does it 
 clean:  ## remove the virtual environment
 	rm -rf $(VENV)
 
-$(READY): setup.cfg pyproject.toml constraints.txt
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bilevel needs Python 3.11 or later; set one with: make PYTHON=/path/to/python3.11")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,environments,films,learners,lightning,notebooks,openspiel,rivals,tasks,transformers]'
+	$(PYTHON) -m venv $(VENV)
+
+$(DEMO): setup.cfg pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) torch
+	$(PIP) --editable '.[games]'
+	touch $@
+
+$(READY): setup.cfg pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) torch
+	$(PIP) --editable '.[dev,environments,films,games,learners,lightning,notebooks,openspiel,rivals,tasks,transformers]'
 	touch $@
 
 # JAX is only compared with; where it cannot be installed the benchmarks run without it, and say so.
 $(JAX): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]' \
+	$(PIP) --editable '.[bench]' \
 		&& touch $@ || echo 'JAX cannot be installed here: the benchmarks run without it.'

@@ -78,6 +78,8 @@ TORCH_MEMORY = (
 CUDA_MEMORY = "OutOfMemoryError"
 """The name of the class of torch's that do have one; torch itself is loaded only by commands that need it."""
 NO_MEMORY = "There is not enough memory: fewer seeds, agents, episodes, steps or units need less."
+PACKAGES = ("docstring_parser", "gymnasium", "imageio", "matplotlib", "pettingzoo", "PIL", "rich", "tyro")
+"""What the extra `games` installs."""
 LONGEST = 1500
 """Characters of a refusal; of a longer one, which repeats what it was given, the middle is left out."""
 
@@ -157,6 +159,11 @@ def run(arguments: list[str]) -> int:
         return _say(" ".join(str(error).split()), FAILED)
     except Stopped as stop:
         return _say(str(stop), stop.code)
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
+        if package not in PACKAGES:
+            raise
+        return _say(f"The command line needs {package}: pip install 'bilevel[games]'", FAILED)
     except MemoryError:  # Python's and NumPy's
         return _say(NO_MEMORY, FAILED)
     except RuntimeError as error:
