@@ -221,7 +221,7 @@ def driver(
     return "\n".join(
         [
             f"const int summed[] = {{{summed}}};",
-            f"int run({arguments}, int64 steps, int64 lots, int64 pulled) {{",
+            f"int run({arguments}, int64 steps, int64 batches, int64 differentiated) {{",
             *before,
             BLOCKS,
             *body,

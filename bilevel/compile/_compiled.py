@@ -1,22 +1,36 @@
-"""An estimator whose steps are compiled."""
+"""Estimators and functions whose steps are compiled to machine code.
+
+The pipeline, each stage in the file that is named:
+
+1. `_functions`: a problem's step, its vector-Jacobian product, and the outer loss with its gradients, as
+   functions of flat tensors; `Members` finds the axis that counts independent members (seeds).
+2. `_operations`: a digest of each function's graph of operations and constants names its package.
+3. `_cache`: a package that was built before is found under that name in the user's cache folder.
+4. `_scalars`, `_rules`, `_expressions`: otherwise a small function is written out for one member, entry by
+   entry, as numbered expressions, which simple algebra makes few.
+5. `_c_operations`, `_c_source`, `_c_compiler`: these become C, a loop over vectors of members, and a library.
+6. `_aoti`: a larger function becomes a graph of tensors, compiled by AOTInductor, in a minute or more.
+7. `_program`: each package is compared with the function itself on two inputs before it is used.
+8. `_kernels`: estimators call packages step by step; what cannot be compiled runs eagerly, with one warning.
+9. `_solve`: with known data all K steps and the reverse sweep are one call of one library.
+
+`_forecast` estimates beforehand whether that pays off.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bilevel.compile._functions import NotCompilableError, TreeForm
-from bilevel.core import Tree, detach, split_floating
-from bilevel.hypergradient import (
-    BilevelProblem,
-    Estimate,
-    Estimator,
-    Forward,
-    OneStep,
-    Truncated,
-    Unrolled,
-)
+import torch
+
+from bilevel.compile._functions import Members, NotCompilableError, TreeForm, plain_leaves
+from bilevel.compile._plans import LOG, Inputs
+from bilevel.compile._program import Package, Program, Wanted
+from bilevel.core import Tensors, Tree, detach, split_floating
+from bilevel.hypergradient import BilevelProblem, Estimate, Estimator, Forward, OneStep, Truncated, Unrolled
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,7 +47,16 @@ class Compiled(Estimator):
     """
 
     estimator: Estimator
-    """Any of `bilevel.hypergradient`; `persistent-evolution` too, whose particles are then compiled."""
+    """Any of `bilevel.hypergradient`; of `PersistentEvolution` the particles' steps are compiled."""
+
+    @property
+    def stateful(self) -> bool:
+        """As the estimator."""
+        return self.estimator.stateful
+
+    def init(self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int) -> Tree:
+        """Create the estimator's state."""
+        return self.estimator.init(problem, theta, opt_state, phi, steps=steps)
 
     def estimate(
         self,
@@ -59,25 +82,16 @@ class Compiled(Estimator):
             TreeForm.split(phi, "the outer variables")
         except NotCompilableError as reason:
             raise ValueError(f"This problem cannot be compiled: {reason}, or leave it uncompiled.") from None
-        pulled = differentiated_steps(self.estimator, phi, steps)
-        found = None if pulled is None else solve(problem, theta, opt_state, phi, steps, pulled)
+        last = differentiated_steps(self.estimator, phi, steps)
+        found = None if last is None else solve(problem, theta, opt_state, phi, steps, last)
         if found is not None:
             return found, None
         compiled = dataclasses.replace(problem, kernels=CompiledKernels)
         return self.estimator.estimate(compiled, theta, opt_state, phi, state, steps=steps)
 
-    @property
-    def stateful(self) -> bool:
-        """As the estimator."""
-        return self.estimator.stateful
-
-    def init(self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int) -> Tree:
-        """Create the estimator's state."""
-        return self.estimator.init(problem, theta, opt_state, phi, steps=steps)
-
 
 def differentiated_steps(estimator: Estimator, phi: Tree, steps: int) -> int | None:
-    """Through how many of the last steps an estimator differentiates; None: it does something else, too.
+    """The number of last steps that an estimator differentiates, and does nothing else; None for others.
 
     Forward mode gives the same derivative as reverse mode, which costs less here.
     """
@@ -92,3 +106,61 @@ def differentiated_steps(estimator: Estimator, phi: Tree, steps: int) -> int | N
         entries = sum(leaf.numel() for leaf in leaves)
         return steps if estimator.limit is None or entries <= estimator.limit else None
     return None
+
+
+class CompiledFunction:
+    """A pure function that is written in C at its first call, if it can be; otherwise it runs eagerly.
+
+    The results are the same but for rounding. A package is kept for each form of the inputs (tree, shapes,
+    dtypes). The log `bilevel.compiled` says what cannot be written in C.
+
+    Args:
+        function: trees of tensors -> a tree of tensors, by its arguments alone.
+        name: its name in the list of packages.
+
+    >>> both = CompiledFunction(lambda pair: (2 * pair[0], pair[0] + pair[1]), "example")
+    >>> both((torch.ones(2), torch.zeros(2)))
+    (tensor([2., 2.]), tensor([1., 1.]))
+    """
+
+    def __init__(self, function: Callable[..., Tree], name: str) -> None:
+        self.function, self.name = function, name
+        self.failed = False
+        """Whether it runs eagerly for want of a compiler or of a cache, so that elsewhere it might not."""
+        self._found: dict[Any, tuple[Package, TreeForm] | None] = {}
+
+    def __call__(self, *trees: Tree) -> Tree:
+        """Compute the result, without a graph.
+
+        Raises:
+            NotCompilableError: a leaf is no tensor.
+        """
+        leaves, form = plain_leaves(trees, f"the inputs of the {self.name}")
+        kinds = tuple([(leaf.shape, leaf.dtype, leaf.device) for leaf in leaves])
+        key = form, kinds, torch.get_num_threads()
+        if key not in self._found:
+            self._found[key] = self._find(leaves, form)
+        found = self._found[key]
+        if found is None:
+            with torch.no_grad():
+                return self.function(*trees)
+        package, results = found
+        return results.join(package.run(leaves))
+
+    def _find(self, leaves: Tensors, form: TreeForm) -> tuple[Package, TreeForm] | None:
+        if any(leaf.device.type != "cpu" for leaf in leaves):
+            return None
+        with torch.no_grad():
+            results = TreeForm.split(detach(self.function(*form.join(leaves))), f"what the {self.name} gives")
+
+        def flat(*given: torch.Tensor) -> Tensors:
+            return TreeForm.split(self.function(*form.join(given)), self.name)[0]
+
+        inputs = Inputs(leaves, (0,) * len(leaves), Members.of(leaves))
+        program = Program(getattr(self.function, "__qualname__", repr(self.function)), inputs.members)
+        try:
+            return program.package(Wanted(self.name, flat, inputs, 0, ("rows",))), results[1]
+        except (NotCompilableError, OSError) as reason:
+            LOG.debug("The %s runs eagerly: %s.", self.name, reason)
+            self.failed = isinstance(reason, OSError)
+            return None

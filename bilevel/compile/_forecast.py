@@ -9,7 +9,7 @@ from bilevel.compile._c_compiler import find_compiler
 from bilevel.compile._functions import Members
 from bilevel.compile._operations import count_operations
 from bilevel.compile._program import package_key
-from bilevel.compile._solve import take_apart, wanted_solves
+from bilevel.compile._solve import flatten_inputs, wanted_solves
 from bilevel.core import Tree
 from bilevel.hypergradient import BilevelProblem, EagerKernels
 
@@ -48,10 +48,10 @@ def forecast(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -
         the forecast; None where the problem is not expected to be written out in C, or this machine has no C
         compiler.
     """
-    given = take_apart(problem, theta, opt_state, phi, 1)
+    given = flatten_inputs(problem, theta, opt_state, phi, 1)
     if given is None:
         return None
-    flat = [*given.shared, *given.lots[0]]
+    flat = [*given.shared, *given.batches[0]]
     entries = sum(leaf.numel() for leaf in flat) / (Members.of(flat).count or 1)
     try:
         find_compiler()
@@ -78,7 +78,7 @@ def built_before(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tre
         opt_state: the optimizer's state at the start.
         phi: the outer variables.
     """
-    given = take_apart(problem, theta, opt_state, phi, 1)
+    given = flatten_inputs(problem, theta, opt_state, phi, 1)
     if given is None:
         return False
     wanted = wanted_solves(given, Members.of((*given.state, *given.phi)))

@@ -1,7 +1,4 @@
-"""A problem's step, pull-back and outer gradient as functions of flat tensors, ready to be traced.
-
-The two forms of packages, and which axis of a problem's tensors counts members.
-"""
+"""A problem's step, its derivatives and the outer loss as functions of flat tensors, ready to be traced."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bilevel.core import NAMESPACE, Step, Tensors, Tree, paths
-from bilevel.hypergradient import held_pullback, sum_cotangent, vjp
+from bilevel.hypergradient import Linearization, linearize_step, sum_cotangent, vjp
 
 Leaf = TypeVar("Leaf")
 FlatFunction = Callable[..., Tensors]
@@ -35,7 +32,7 @@ class TreeForm(NamedTuple):
 
     @classmethod
     def split(cls, tree: Tree, name: str) -> tuple[Tensors, TreeForm]:
-        """Take a tree apart.
+        """Flatten a tree.
 
         Raises:
             NotCompilableError: a leaf is no tensor.
@@ -53,12 +50,12 @@ class TreeForm(NamedTuple):
         return tuple(flat), cls(spec, tuple([leaf.is_floating_point() for leaf in flat]))
 
     def join(self, leaves: Sequence[Tensor]) -> Tree:
-        """Put a tree together again."""
+        """Rebuild the tree."""
         return optree.tree_unflatten(self.spec, leaves)
 
     @property
     def size(self) -> int:
-        """How many tensors it holds."""
+        """Number of tensors."""
         return len(self.floating)
 
     def only_floating(self, leaves: Sequence[Leaf]) -> tuple[Leaf, ...]:
@@ -72,12 +69,12 @@ class TreeForm(NamedTuple):
 
 
 def contiguous(leaves: Iterable[Tensor]) -> Tensors:
-    """Detach leaves, and lay them out as packages take them."""
+    """Detach leaves and make them contiguous, as packages take them."""
     return tuple([leaf.detach().contiguous() for leaf in leaves])
 
 
 def plain_leaves(tree: Tree, name: str) -> tuple[Tensors, TreeForm]:
-    """Take a tree apart into leaves as packages take them.
+    """Flatten a tree into leaves as packages take them.
 
     Raises:
         NotCompilableError: a leaf is no tensor.
@@ -92,7 +89,7 @@ NOTHING = TreeForm(optree.tree_flatten(cast(Tree, None), namespace=NAMESPACE)[1]
 
 @dataclass(frozen=True)
 class Forms:
-    """The forms of all that a function of a problem takes."""
+    """The forms of the arguments of a problem's functions."""
 
     state: TreeForm
     """Of (theta, opt_state)."""
@@ -100,7 +97,7 @@ class Forms:
     data: TreeForm
 
     def split(self, flat: Sequence[Tensor]) -> list[list[Tensor]]:
-        """Part flat inputs into those of the state, of phi, of the data, and what follows."""
+        """Split flat inputs into those of the state, of phi, of the data, and the rest."""
         ends = [self.state.size, self.state.size + self.phi.size]
         ends.append(ends[-1] + self.data.size)
         starts = [0, *ends]
@@ -123,11 +120,8 @@ def advance_function(step: Step, forms: Forms) -> FlatFunction:
     return advance
 
 
-def pull_function(step: Step, forms: Forms, several: bool) -> FlatFunction:
-    """(state, phi, data, cotangent, gradient) -> the state's cotangent, and the gradient with its part added.
-
-    The running gradient goes in so that no operation is left between two calls.
-    """
+def vjp_function(step: Step, forms: Forms, several: bool) -> FlatFunction:
+    """(state, phi, data, cotangent, gradient so far) -> the state's cotangent, and the gradient."""
     advance = advance_function(step, forms)
 
     def pull(*flat: Tensor) -> Tensors:
@@ -147,7 +141,7 @@ def pull_function(step: Step, forms: Forms, several: bool) -> FlatFunction:
     return pull
 
 
-def push_function(step: Step, forms: Forms) -> FlatFunction:
+def jvp_function(step: Step, forms: Forms) -> FlatFunction:
     """(state, phi, data, tangent of the state, direction of phi) -> the tangent of the next state."""
     advance = advance_function(step, forms)
 
@@ -165,25 +159,24 @@ def push_function(step: Step, forms: Forms) -> FlatFunction:
     return push
 
 
-def held_functions(step: Step, forms: Forms) -> tuple[FlatFunction, FlatFunction]:
-    """(state, phi, data, v) -> (J' v, (d theta'/d phi)' v), and -> J v: see `Held`; v is one vector."""
+def linearized_functions(step: Step, forms: Forms) -> tuple[FlatFunction, FlatFunction]:
+    """(state, phi, data, v) -> (J' v, (d theta'/d phi)' v), and -> J v; v is one vector."""
 
-    def taken(flat: Sequence[Tensor]) -> tuple[Any, Tensors]:
+    def linearized(flat: Sequence[Tensor]) -> tuple[Linearization, Tensors]:
         state, phi, data, rest = forms.split(flat)
         trees = forms.state.join(state)
-        found = held_pullback(step, trees, forms.phi.join(phi), forms.data.join(data))
-        return found, tuple(rest)
+        return linearize_step(step, trees, forms.phi.join(phi), forms.data.join(data)), tuple(rest)
 
-    def pull(*flat: Tensor) -> Tensors:
-        (_, back, _), v = taken(flat)
-        inner, outer = back(v)
+    def vjp(*flat: Tensor) -> Tensors:
+        linear, v = linearized(flat)
+        inner, outer = linear.vjp(v)
         return (*inner, *outer)
 
-    def push(*flat: Tensor) -> Tensors:
-        (_, _, forth), v = taken(flat)
-        return tuple(forth(v))
+    def jvp(*flat: Tensor) -> Tensors:
+        linear, v = linearized(flat)
+        return tuple(linear.jvp(v))
 
-    return pull, push
+    return vjp, jvp
 
 
 def outer_function(
@@ -216,15 +209,15 @@ def whole_function(
 ) -> FlatFunction:
     """(state, phi, data of all steps, outer data) -> the outer loss, the state at the end, phi's gradient.
 
-    Data come once for all steps or once for each, one lot after the other.
+    Data come once for all steps or once for each, one batch after the other.
     """
     advance = advance_function(step, forms)
 
     def whole(*flat: Tensor) -> Tensors:
         state, phi, first, rest = forms.split(flat)
-        lots = [first]
+        batches = [first]
         while len(rest) > outer_data.size:
-            lots.append(rest[: forms.data.size])
+            batches.append(rest[: forms.data.size])
             rest = rest[forms.data.size :]
 
         count = sum(forms.state.floating)
@@ -232,7 +225,7 @@ def whole_function(
         def ends(inputs: Tensors) -> Tensors:
             outer, after = inputs[count:], tuple(forms.state.with_floating(state, inputs[:count]))
             for k in range(steps):
-                after = advance(*after, *outer, *lots[k % len(lots)])
+                after = advance(*after, *outer, *batches[k % len(batches)])
             theta, _ = forms.state.join(after)
             return (outer_loss(theta, forms.phi.join(outer), outer_data.join(rest)), *after)
 
@@ -251,14 +244,14 @@ contiguous leaves in their own shapes."""
 
 @dataclass(frozen=True)
 class Members:
-    """Where a problem's members (seeds) lie: in the first axis that all its leaves share, if they do."""
+    """The members (seeds) of a problem: the first axis of all its leaves, if they share it."""
 
     count: int | None
-    """How many; None: there is no such axis, and the whole problem is one member."""
+    """Their number; None: there is no such axis, and the whole problem is one member."""
 
     @classmethod
     def of(cls, leaves: Iterable[Tensor]) -> Members:
-        """Find the axis that all leaves but 0-dim ones share.
+        """The members of leaves, 0-dim ones aside.
 
         >>> Members.of([torch.zeros(7, 2), torch.zeros(7), torch.zeros(())]).count
         7

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bilevel.compile import _registry as registry
 from bilevel.compile._functions import (
     FlatFunction,
     Forms,
@@ -18,24 +17,31 @@ from bilevel.compile._functions import (
     TreeForm,
     advance_function,
     contiguous,
-    held_functions,
+    jvp_function,
+    linearized_functions,
     outer_function,
     plain_leaves,
-    pull_function,
-    push_function,
+    vjp_function,
 )
 from bilevel.compile._plans import Inputs
-from bilevel.compile._program import Package, Program, Wanted
+from bilevel.compile._program import Package, Program, Wanted, find_program
 from bilevel.core import Tensors, Tree, split_floating
-from bilevel.hypergradient import BilevelProblem, EagerKernels, Held, ImpureStepError, PullBack, require_pure
+from bilevel.hypergradient import (
+    BilevelProblem,
+    EagerKernels,
+    ImpureStepError,
+    Linearization,
+    StepVjp,
+    require_pure,
+)
 
 
 class CompileWarning(UserWarning):
-    """Something that was to be compiled runs eagerly instead; says why."""
+    """Something that was to be compiled runs eagerly; says why."""
 
 
 class CompiledKernels:
-    """See `Kernels`: what can be compiled is, the rest runs eagerly, with one warning that says why.
+    """Kernels of compiled packages; what cannot be compiled runs eagerly, with one warning that says why.
 
     A state is the tuple of its leaves.
     """
@@ -46,13 +52,13 @@ class CompiledKernels:
         self._data: tuple[Tree, Tensors, TreeForm] = (None, (), TreeForm.split(None, "")[1])
 
     def start(self, theta: Tree, opt_state: Tree) -> Tensors:
-        """Take the state apart, and find what is known of this problem."""
+        """Flatten the state, and find the packages of this problem."""
         state, self._state_form = plain_leaves((theta, opt_state), "theta and the optimizer's state")
-        self.program = registry.find(self.problem, (state, self._state_form), (self._phi, self._phi_form))
+        self.program = find_program(self.problem, (state, self._state_form), (self._phi, self._phi_form))
         return state
 
     def trees(self, state: Tensors) -> tuple[Tree, Tree]:
-        """Put (theta, opt_state) together again."""
+        """Rebuild (theta, opt_state)."""
         theta, opt_state = self._state_form.join(state)
         return theta, opt_state
 
@@ -63,20 +69,20 @@ class CompiledKernels:
             return plain_leaves(self.eager.advance(self.trees(state), data), "the state")[0]
         return tuple(package.run(self._inputs(state, data)))
 
-    def vjp(self, state: Tensors, data: Tree) -> tuple[Tensors, PullBack]:
-        """Take the step; its product takes it again, which costs less than to keep what it needs."""
+    def vjp(self, state: Tensors, data: Tree) -> tuple[Tensors, StepVjp]:
+        """Take the step; its product takes it again, which costs less than to keep its graph."""
         after = self.advance(state, data)
 
-        def pull(cotangent: Tensors, gradient: Tensors, *, first: bool = False) -> tuple[Tensors, Tensors]:
-            return self.pull(state, data, cotangent, gradient, after)
+        def product(cotangent: Tensors, gradient: Tensors, *, first: bool = False) -> tuple[Tensors, Tensors]:
+            return self.recompute_vjp(state, data, cotangent, gradient, after)
 
-        return after, pull
+        return after, product
 
     def vjp_bytes(self, state: Tensors, data: Tree) -> int:
         """No graph is kept."""
         return 0
 
-    def pull(
+    def recompute_vjp(
         self,
         state: Tensors,
         data: Tree,
@@ -86,16 +92,16 @@ class CompiledKernels:
         *,
         first: bool = False,
     ) -> tuple[Tensors, Tensors]:
-        """Pull back through one step."""
-        package = self._package("pull", state, data, (*cotangent, *gradient))
+        """Take the vector-Jacobian product of one step."""
+        package = self._package("vjp", state, data, (*cotangent, *gradient))
         if package is None:
             end = None if after is None else self.trees(after)
-            return self.eager.pull(self.trees(state), data, cotangent, gradient, end)
+            return self.eager.recompute_vjp(self.trees(state), data, cotangent, gradient, end)
         results = tuple(package.run([*self._inputs(state, data), *cotangent, *gradient]))
         return results[: len(cotangent)], results[len(cotangent) :]
 
     def outer(self, state: Tensors, data: Tree) -> tuple[Tensor, Tensors, Tensors]:
-        """Compute the outer loss and its derivatives."""
+        """Compute the outer loss and its gradients."""
         package = self._package("outer loss", state, data)
         if package is None:
             loss, cotangent, gradient = self.eager.outer(self.trees(state), data)
@@ -108,12 +114,12 @@ class CompiledKernels:
         """One tuple for each direction."""
         return [contiguous(leaves) for leaves in zip(*(leaf.unbind() for leaf in stacked), strict=True)]
 
-    def push(self, state: Tensors, data: Tree, tangents: list[Tensors], directions: Tensors) -> list[Tensors]:
+    def jvp(self, state: Tensors, data: Tree, tangents: list[Tensors], directions: Tensors) -> list[Tensors]:
         """Push one direction after the other: a graph of all of them would be long."""
         along = self.tangents(directions)
-        package = self._package("push", state, data, (*tangents[0], *along[0]))
+        package = self._package("jvp", state, data, (*tangents[0], *along[0]))
         if package is None:
-            stacked = self.eager.push(self.trees(state), data, self.tangent_leaves(tangents), directions)
+            stacked = self.eager.jvp(self.trees(state), data, self.tangent_leaves(tangents), directions)
             return self.tangents(stacked)
         inputs = self._inputs(state, data)
         return [
@@ -125,13 +131,13 @@ class CompiledKernels:
         """Stack them."""
         return tuple(torch.stack(leaves) for leaves in zip(*tangents, strict=True))
 
-    def hold(self, state: Tensors, data: Tree) -> Held:
+    def linearize(self, state: Tensors, data: Tree) -> Linearization:
         """Packages for J' v and J v, one vector after the other."""
         example = tuple(torch.ones_like(leaf) for leaf in split_floating(self.trees(state)[0])[0])
-        push = self._package("held push", state, data, example)
-        pull = self._package("held pull", state, data, example)
-        if pull is None or push is None:
-            return self.eager.hold(self.trees(state), data)
+        jvp = self._package("linearized jvp", state, data, example)
+        vjp = self._package("linearized vjp", state, data, example)
+        if vjp is None or jvp is None:
+            return self.eager.linearize(self.trees(state), data)
         after = split_floating(self.trees(self.advance(state, data))[0])[0]
         inputs, count = self._inputs(state, data), len(example)
 
@@ -139,11 +145,11 @@ class CompiledKernels:
             found = [package.run([*inputs, *vector]) for vector in self.tangents(v)]
             return tuple(torch.stack(leaves) for leaves in zip(*found, strict=True))
 
-        def pull_all(v: Tensors) -> tuple[Tensors, Tensors]:
-            results = mapped(pull, v)
+        def vjp_all(v: Tensors) -> tuple[Tensors, Tensors]:
+            results = mapped(vjp, v)
             return results[:count], results[count:]
 
-        return Held(after, pull_all, lambda v: mapped(push, v))
+        return Linearization(after, vjp_all, lambda v: mapped(jvp, v))
 
     def at(self, phi: Tree) -> CompiledKernels:
         """The same problem with another phi."""
@@ -160,13 +166,13 @@ class CompiledKernels:
         return self._data[1], self._data[2]
 
     def _package(self, kind: str, state: Tensors, data: Tree, more: Tensors = ()) -> Package | None:
-        """The package for these inputs, or None if there is none, of which it warns once."""
+        """The package for these inputs; None if there is none, of which it warns once."""
         try:
             leaves, form = self._split(data)
         except NotCompilableError as reason:
             warn_once(self.program, kind, reason)
             return None
-        key = asked(kind, leaves, form)
+        key = package_key_of(kind, leaves, form)
         if key not in self.program.found:
             self.program.found[key] = self._find(kind, state, (leaves, form), more)
         return self.program.found[key]
@@ -183,9 +189,9 @@ class CompiledKernels:
             return None
 
     def wanted(self, kind: str, state: Tensors, data: tuple[Tensors, TreeForm], more: Tensors) -> Wanted:
-        """Say what is to be compiled; `more` are what the function takes besides state, phi and data."""
+        """The function to compile; `more` are its inputs besides state, phi and data."""
         plain = (*state, *self._phi, *data[0])
-        axis = int(self.problem.several) if kind in ("pull", "outer loss") else 0
+        axis = int(self.problem.several) if kind in ("vjp", "outer loss") else 0
         axes = (*(0 for _ in plain), *(axis for _ in more))
         members = self.program.members
         if Members.of(plain) != members:  # no axis in common: all of it is one member
@@ -204,22 +210,22 @@ class CompiledKernels:
         step, several = self.problem.step, self.problem.several
         makers: dict[str, Callable[[], FlatFunction]] = {
             "step": lambda: advance_function(step, forms),
-            "pull": lambda: pull_function(step, forms, several),
-            "push": lambda: push_function(step, forms),
-            "held pull": lambda: held_functions(step, forms)[0],
-            "held push": lambda: held_functions(step, forms)[1],
+            "vjp": lambda: vjp_function(step, forms, several),
+            "jvp": lambda: jvp_function(step, forms),
+            "linearized vjp": lambda: linearized_functions(step, forms)[0],
+            "linearized jvp": lambda: linearized_functions(step, forms)[1],
             "outer loss": lambda: outer_function(self.problem.outer_loss, forms, several),
         }
         return makers[kind]()
 
 
-def asked(kind: str, leaves: Tensors, form: TreeForm) -> Any:
-    """What tells one function's packages of a program apart: the data's form."""
+def package_key_of(kind: str, leaves: Tensors, form: TreeForm) -> Any:
+    """The key of a function's package among those of a program: the data's form."""
     return (kind, form, *((leaf.shape, leaf.dtype) for leaf in leaves))
 
 
 def warn_once(program: Program, kind: str, reason: Exception) -> None:
-    """Warn that something runs eagerly, unless the user knows that of this problem."""
+    """Warn that something runs eagerly, once for each problem."""
     if program.warned:
         return
     program.warned = True

@@ -1,4 +1,4 @@
-"""From a function and its inputs to what can be built: C source where it is small, else a traced graph."""
+"""C source of functions with their inputs, where they are small enough to be written out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bilevel.core import Tensors
 
 LOG = logging.getLogger("bilevel.compiled")
 
-MOST_SCALARS = 6_000
+MAX_SCALARS = 6_000
 """Operations that a function may have, written out: some seconds of the C compiler's time."""
 PARALLEL_MEMBERS = 2_048
 """Members from which on several threads win over one, in straight-line code."""
@@ -33,14 +33,14 @@ ListFunction = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a function is called with: plain leaves, and which axis of each counts members."""
+    """Inputs of a function: plain leaves, and the axis of each that counts members."""
 
     leaves: Tensors
     axes: tuple[int, ...]
     members: Members
 
     def threads(self, form: Form) -> int:
-        """How many threads serve inputs of this size best."""
+        """The best number of threads for inputs of this size."""
         if form == "rows":
             few = (self.members.count or 1) < PARALLEL_MEMBERS
         else:
@@ -48,7 +48,7 @@ class Inputs:
         return 1 if few else torch.get_num_threads()
 
     def leaf(self, leaf: Tensor, axis: int) -> Leaf:
-        """How the entries of an input or a result lie, if this axis counts members."""
+        """The layout of an input or a result whose members are counted by this axis."""
         if self.many and leaf.ndim:
             if leaf.shape[axis] != self.members.count:
                 raise NotScalarError("a result has no axis of members")
@@ -62,10 +62,9 @@ class Inputs:
 
 
 class Source(NamedTuple):
-    """What a library is built of."""
+    """The C source of a library."""
 
     text: str
-    """In C."""
     operations: int
 
 
@@ -75,11 +74,11 @@ def make_function(
     """Write a function out entry by entry.
 
     Args:
-        name: in C.
-        function: what is written out, on plain leaves.
+        name: its name in C.
+        function: a function of plain leaves.
         inputs: an example.
-        results: what the function gives for it.
-        out_axis: which axis of every result counts members.
+        results: the function's results for it.
+        out_axis: the axis of every result that counts members.
 
     Raises:
         NotScalarError: it has no such form, or is too large for it.
@@ -87,7 +86,7 @@ def make_function(
     alone, one = traceable("rows", function, inputs)
     shared = [leaf.ndim == 0 for leaf in inputs.leaves]
     try:
-        formulas = write_out(alone, one, shared=shared, most=MOST_SCALARS)
+        formulas = write_out(alone, one, shared=shared, most=MAX_SCALARS)
     except NotScalarError:
         raise
     except Exception as error:  # one member alone may break any assumption of the function's
@@ -114,13 +113,7 @@ def make_source(function: FlatFunction, inputs: Inputs, results: Sequence[Tensor
 
 
 def make_library(text: str, functions: Sequence[Function], *, many: bool) -> Source:
-    """Write what stands before all functions of a library, too.
-
-    Args:
-        text: the functions, in C.
-        functions: the same.
-        many: whether there are two members or more.
-    """
+    """A library of functions, whose C source is `text`; `many`: whether there are two members or more."""
     leaves = (leaf for function in functions for leaf in (*function.inputs, *function.results))
     width = lanes([leaf.dtype for leaf in leaves]) if many else 1
     operations = sum(len(function.formulas.known.meanings) for function in functions)
@@ -137,7 +130,7 @@ def traceable(form: Form, function: FlatFunction, inputs: Inputs) -> tuple[FlatF
 
 
 def eagerly(function: FlatFunction) -> ListFunction:
-    """The function as it is, on leaves in a sequence, without gradients."""
+    """The function itself, on a sequence of leaves, without gradients."""
 
     def run(leaves: Sequence[Tensor]) -> Tensors:
         with torch.no_grad():
@@ -147,7 +140,7 @@ def eagerly(function: FlatFunction) -> ListFunction:
 
 
 def _as_one_member(function: FlatFunction, members: Members) -> FlatFunction:
-    """Let a problem without members look like one of them: an axis of length 1 comes and goes."""
+    """Give a function without members an axis of length 1 for them."""
     if members.count is not None:
         return function
 

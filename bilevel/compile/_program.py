@@ -1,11 +1,9 @@
-"""The packages of one problem: found, or traced, built and verified, when they are first needed.
-
-Whether a package computes what the function does: asked twice, before it is ever used.
-"""
+"""Programs: the packages of one problem, found or built at first use, and verified against its functions."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,9 +15,11 @@ from bilevel.compile import _cache as cache
 from bilevel.compile import _packages as packages
 from bilevel.compile._c_compiler import CFunction
 from bilevel.compile._expressions import NotScalarError
-from bilevel.compile._functions import FlatFunction, Form, Members, NotCompilableError
+from bilevel.compile._functions import FlatFunction, Form, Members, NotCompilableError, TreeForm
 from bilevel.compile._operations import operations_digest
 from bilevel.compile._plans import LOG, Inputs, ListFunction, Source, eagerly, make_source, traceable
+from bilevel.core import Step, Tensors
+from bilevel.hypergradient import BilevelProblem
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-3}
 """The greatest difference, over the largest entry of a leaf; a wrong graph is far beyond it. Other dtypes: 5
@@ -27,8 +27,7 @@ per cent."""
 
 
 def perturbed(leaves: Sequence[Tensor]) -> list[Tensor]:
-    """Other inputs of the same kind: floating entries a few per cent apart, zeros a little above; no two
-    leaves alike, so that taking one for the other shows."""
+    """Inputs with floating entries a few per cent apart, zeros a little above; no two leaves alike."""
     generator = torch.Generator().manual_seed(0)
     moved = []
     for leaf in leaves:
@@ -45,11 +44,11 @@ def difference(
     expected: Callable[[Sequence[Tensor]], Sequence[Tensor]],
     inputs: Sequence[Tensor],
 ) -> str | None:
-    """Say how the results of two functions differ on these inputs and on perturbed ones; None if they agree.
+    """A description of how two functions differ on these inputs and on perturbed ones; None if they agree.
 
     Args:
         found: the package.
-        expected: what it should compute.
+        expected: the function.
         inputs: plain leaves.
     """
     for leaves in (list(inputs), perturbed(inputs)):
@@ -82,7 +81,7 @@ class Package:
     """A compiled function, verified."""
 
     key: str
-    """Its name in the cache."""
+    """Name in the cache."""
     run: packages.Run
     """Plain leaves -> plain results."""
     shapes: tuple[torch.Size, ...]
@@ -93,50 +92,40 @@ class Wanted(NamedTuple):
     """A function of a problem that is to become a package."""
 
     kind: str
-    """Which: "step", "pull", ..."""
+    """"step", "vjp", ..."""
     function: FlatFunction
-    """What it computes, on plain leaves."""
+    """The function, on plain leaves."""
     inputs: Inputs
     """An example."""
     out_axis: int
-    """Which axis of every result counts members."""
+    """The axis of every result that counts members."""
     forms: tuple[Form, ...] = ("rows", "plain")
-    """Those to try, in this order."""
+    """The forms to try, in this order."""
     prepare: Callable[[], None] = lambda: None
-    """Called before anything else is done with it."""
+    """Called first."""
     write: Callable[[Sequence[Tensor]], Source] | None = None
-    """Its results -> how it is written in C, if that is not simply the function entry by entry."""
+    """Its results -> its C source, if that is not simply the function entry by entry."""
     sizes: tuple[int, ...] = ()
-    """What else its package is called with."""
+    """Further arguments of its package."""
 
 
 _loaded: dict[str, Any] = {}
 
 
-def loaded() -> int:
-    """Count the packages that this process has loaded."""
-    return len(_loaded)
-
-
-def unload() -> None:
-    """Forget every package that was loaded: those on disk are loaded again."""
-    _loaded.clear()
-
-
 @dataclass
 class Program:
-    """What is known of one problem (one step, one outer loss, inputs of one shape)."""
+    """The packages of one problem: one step, one outer loss, inputs of one shape."""
 
     name: str
-    """What it is called where packages are listed."""
+    """Name in the list of packages."""
     members: Members
     found: dict[Any, Package | None] = field(default_factory=dict)
-    """By what was asked; None is what cannot be compiled."""
+    """Packages by kind and form of the data; None: it cannot be compiled."""
     warned: bool = False
-    """Whether the user knows that something runs eagerly."""
+    """Whether the user was warned that something runs eagerly."""
 
     def package(self, wanted: Wanted) -> Package:
-        """Give the package of a function: from the cache, or traced and built; compared with it either way.
+        """The package of a function: from the cache, or traced and built; verified either way.
 
         Raises:
             NotCompilableError: what it gives is not what the function gives (says how).
@@ -192,11 +181,11 @@ class Program:
 
 
 def package_key(form: Form, wanted: Wanted) -> str | None:
-    """Name a function's package by all that its machine code depends on: its operations and its constants.
+    """The name of a function's package: a digest of all that its machine code depends on.
 
     Args:
         form: the package's form.
-        wanted: the function, and an example of its inputs.
+        wanted: the function and an example of its inputs.
 
     Returns:
         32 hexadecimal digits and a suffix; None if the function cannot be called in this form.
@@ -235,3 +224,65 @@ def _load(form: Form, key: str, wanted: Wanted, results: Sequence[Tensor]) -> pa
 def _on_any(run: packages.Run, sizes: tuple[int, ...]) -> ListFunction:
     """A package for leaves that need not be contiguous."""
     return lambda leaves: run([leaf.contiguous() for leaf in leaves], *sizes)
+
+
+MAX_PROGRAMS = 64
+"""Programs kept; the oldest goes first."""
+
+_programs: OrderedDict[Any, Program] = OrderedDict()
+
+
+Flat = tuple[Tensors, TreeForm]
+"""A tree as its leaves and its form."""
+
+
+def find_program(problem: BilevelProblem, state: Flat, phi: Flat) -> Program:
+    """The program of a problem with inputs of these shapes, which is created if there is none."""
+    key = _key(problem, state, phi)
+    program = _programs.get(key)
+    if program is None:
+        name = getattr(problem.outer_loss, "__qualname__", type(problem.outer_loss).__name__)
+        members = Members.of((*state[0], *phi[0]))
+        program = _programs[key] = Program(name, members)
+        while len(_programs) > MAX_PROGRAMS:
+            _programs.popitem(last=False)
+    return program
+
+
+def how_it_runs(step: Step | None) -> str:
+    """How a step that was to be compiled ran in this process: "compiled", "eagerly", or "" (there is none).
+
+    A step of which only some functions have packages ran eagerly.
+    """
+    wanted = None if step is None else identity(step)
+    programs = [program for key, program in _programs.items() if key[0] == wanted]
+    if any(program.warned for program in programs):
+        return "eagerly"
+    return "compiled" if any(package for each in programs for package in each.found.values()) else ""
+
+
+def forget() -> None:
+    """Forget every program and every loaded package; those on disk are found again."""
+    _programs.clear()
+    _loaded.clear()
+
+
+def identity(function: Callable[..., Any]) -> Any:
+    """A function itself, or its address if it cannot be hashed (the program keeps it)."""
+    try:
+        hash(function)
+    except TypeError:
+        return id(function)
+    return function
+
+
+def _key(problem: BilevelProblem, state: Flat, phi: Flat) -> Any:
+    return (
+        identity(problem.step),
+        identity(problem.outer_loss),
+        problem.several,
+        state[1],
+        phi[1],
+        tuple([(leaf.shape, leaf.dtype, leaf.device) for leaf in (*state[0], *phi[0])]),
+        torch.get_num_threads(),
+    )

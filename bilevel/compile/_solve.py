@@ -1,9 +1,6 @@
-"""All steps of a problem and the way back as one call of machine code, where it can be written out in C.
+"""K steps and the reverse sweep as one call of machine code, for problems that can be written out in C.
 
-C source of a whole solve: K steps, the outer loss, and pull-backs, block by block of members.
-
-The states of a block's K steps lie in one buffer that stays in the processor's cache, and nothing but machine
-code lies between two steps.
+The states of a block's K steps lie in one buffer that stays in the processor's cache.
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bilevel.compile import _registry as registry
 from bilevel.compile._c_source import Function, Leaf, driver, load, room, store
 from bilevel.compile._expressions import NotScalarError
 from bilevel.compile._functions import (
@@ -28,13 +24,13 @@ from bilevel.compile._functions import (
     advance_function,
     outer_function,
     plain_leaves,
-    pull_function,
+    vjp_function,
     whole_function,
 )
 from bilevel.compile._kernels import warn_once
 from bilevel.compile._operations import operations_digest
 from bilevel.compile._plans import LOG, Inputs, Source, eagerly, make_function, make_library
-from bilevel.compile._program import Package, Program, Wanted
+from bilevel.compile._program import Package, Program, Wanted, find_program
 from bilevel.core import Tensors, Tree
 from bilevel.hypergradient import (
     BilevelProblem,
@@ -50,14 +46,14 @@ ALIGNED = 64
 """Bytes to whose multiples every array of the buffer is aligned."""
 
 
-class Solve(NamedTuple):
-    """The functions that a solve is made of, and how many tensors of each kind there are."""
+class SolveSource(NamedTuple):
+    """The functions of a solve, and how many leaves phi and the data have."""
 
     step: Function
     """(state, phi, data) -> the next state."""
     outer: Function
     """(state, phi, outer data) -> the outer loss, the state's cotangent, the gradient."""
-    pull: Function
+    vjp: Function
     """(state, phi, data, cotangent) -> the state's cotangent, and what is added to the gradient."""
     phi: int
     data: int
@@ -79,7 +75,7 @@ class Solve(NamedTuple):
         gradient = [dataclasses.replace(leaf, summed=leaf.shared) for leaf in derivatives[-self.phi :]]
         outer = dataclasses.replace(self.outer, results=(loss, *cotangent, *gradient))
         added = range(len(cotangent), len(derivatives))
-        pull = dataclasses.replace(self.pull, results=(*cotangent, *gradient), added=added)
+        vjp = dataclasses.replace(self.vjp, results=(*cotangent, *gradient), added=added)
 
         offsets, size = _offsets(state)
         places = [
@@ -97,7 +93,7 @@ class Solve(NamedTuple):
 
         first_data = count + self.phi + len(last)
         data_of = [
-            load(leaf, f"in[{first_data} + (lots > 1 ? k : 0) * {len(data)} + {n}]", f"d{n}")
+            load(leaf, f"in[{first_data} + (batches > 1 ? k : 0) * {len(data)} + {n}]", f"d{n}")
             for n, leaf in enumerate(data)
         ]
         body = [
@@ -106,15 +102,15 @@ class Solve(NamedTuple):
             *(load(leaf, f"in[{count + n}]", f"p{n}") for n, leaf in enumerate(phi)),
             *(load(leaf, f"in[{count + self.phi + n}]", f"e{n}") for n, leaf in enumerate(last)),
             "for (int64 k = 0; k < steps; k++) {",
-            *(["  if (lots > 1 || k == 0) {", *data_of, "  }"] if data else []),
+            *(["  if (batches > 1 || k == 0) {", *data_of, "  }"] if data else []),
             f"  {self.step.name}({', '.join(at('k') + names('p') + names('d') + at('k + 1'))});",
             "}",
             f"{outer.name}("
             + ", ".join(at("steps") + names("p") + names("e") + names("l") + names("c") + names("g"))
             + ");",
-            "for (int64 k = steps - 1; k >= steps - pulled; k--) {",
-            *(["  if (lots > 1) {", *data_of, "  }"] if data else []),
-            f"  {pull.name}("
+            "for (int64 k = steps - 1; k >= steps - differentiated; k--) {",
+            *(["  if (batches > 1) {", *data_of, "  }"] if data else []),
+            f"  {vjp.name}("
             + ", ".join(at("k") + names("p") + names("d") + names("c") + names("n") + names("g"))
             + ");",
             *(
@@ -127,13 +123,13 @@ class Solve(NamedTuple):
             *(store(leaf, f"g{n}", f"out[{1 + count + n}]") for n, leaf in enumerate(gradient)),
         ]
         before = [f"char *states = aligned_alloc({ALIGNED}, (steps + 1) * STATE);", "if (!states) return 1;"]
-        functions = [self.step.source(), outer.source(), pull.source()]
+        functions = [self.step.source(), outer.source(), vjp.source()]
         results = [loss, *state, *gradient]
         return "\n".join([*macros, *functions, driver(body, results, before, ["free(states);"])])
 
 
 def _offsets(leaves: tuple[Leaf, ...]) -> tuple[list[str], str]:
-    """Where each array begins in a buffer, and how long it is, in bytes, as C expressions."""
+    """The offsets of arrays in a buffer and its length, in bytes, as C expressions."""
     offsets, size = [], "0"
     for leaf in leaves:
         offsets.append(size)
@@ -142,15 +138,15 @@ def _offsets(leaves: tuple[Leaf, ...]) -> tuple[list[str], str]:
     return offsets, size
 
 
-MOST_WHOLE = 4_000
-"""Operations that a graph of all steps and the way back may have: one package then instead of three, and it
-was 1.4 to 1.7 times faster (small networks, five steps)."""
+MAX_WHOLE = 4_000
+"""Operations that a graph of all steps and the reverse sweep may have: one package then in place of three,
+1.4 to 1.7 times faster (small networks, five steps)."""
 VERIFIED = 2
 """Steps of the solve that is compared with eager mode: enough for a cotangent to pass from one to another."""
 
 
-class Given(NamedTuple):
-    """What a solve is given, taken apart."""
+class SolveInputs(NamedTuple):
+    """The inputs of a solve as flat tensors."""
 
     problem: BilevelProblem
     forms: Forms
@@ -159,12 +155,12 @@ class Given(NamedTuple):
     state: Tensors
     phi: Tensors
     outer_data: Tensors
-    lots: list[Tensors]
-    """The data of steps: one lot for all of them, or one for each."""
+    batches: list[Tensors]
+    """The data of steps: one batch for all of them, or one for each."""
     seen: tuple[Tree, ...]
-    """The same as they were given, for each step."""
+    """The same as trees, for each step."""
     outer: Tree
-    """The outer loss's data, as they were given."""
+    """The outer loss's data, as a tree."""
 
     @property
     def shared(self) -> Tensors:
@@ -173,37 +169,37 @@ class Given(NamedTuple):
 
 
 def solve(
-    problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int, pulled: int | None = None
+    problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int, last: int | None = None
 ) -> Estimate | None:
-    """Give what `Unrolled` (or `Truncated`) gives, up to rounding, by one call of machine code.
+    """The estimate of `Unrolled` (or `Truncated`), up to rounding, by one call of machine code.
 
     Args:
-        problem: as for `Estimator`, like the next four.
+        problem: as for `Estimator.estimate`, like the next four.
         theta: the inner variables at the start.
         opt_state: the optimizer's state at the start.
         phi: the outer variables.
         steps: K.
-        pulled: through how many of the last steps the gradient goes; None: all of them.
+        last: how many of the last steps are differentiated; None: all of them.
 
     Returns:
         the estimate; None where data are drawn as learning goes on, the problem cannot be written out in C,
-        or the gradient is zero throughout (the long way then says why). That there is no C compiler, or no
-        folder to keep packages in, is said in one warning.
+        or the gradient is zero throughout (the estimator then says why). A missing C compiler or cache folder
+        is told in one warning.
 
     Raises:
         ValueError: the step is no pure function, or the outer loss does not depend on theta.
     """
-    given = take_apart(problem, theta, opt_state, phi, steps)
+    given = flatten_inputs(problem, theta, opt_state, phi, steps)
     if given is None:
         return None
-    program = registry.find(problem, (given.state, given.forms.state), (given.phi, given.forms.phi))
-    pulled = steps if pulled is None else pulled
-    leaves = [leaf for part in (given.shared, *given.lots) for leaf in part]
+    program = find_program(problem, (given.state, given.forms.state), (given.phi, given.forms.phi))
+    last = steps if last is None else last
+    leaves = [leaf for part in (given.shared, *given.batches) for leaf in part]
     package = _package(program, given)
     if package is not None:
-        loss, *rest = package.run(leaves, steps, len(given.lots), pulled)
+        loss, *rest = package.run(leaves, steps, len(given.batches), last)
     else:
-        package = _graph(program, given, steps) if pulled == steps and not program.warned else None
+        package = _graph(program, given, steps) if last == steps and not program.warned else None
         if package is None:
             return None
         loss, *rest = package.run(leaves)
@@ -215,7 +211,7 @@ def solve(
 
 
 def build_solve(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -> bool:
-    """Build the library of a problem's solve, and say whether there is one; what else there is, is not built.
+    """Build the library of a problem's solve and nothing else; returns whether there is one.
 
     Args:
         problem: the step, the outer loss, and known data.
@@ -226,35 +222,37 @@ def build_solve(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree
     Raises:
         ValueError: as `solve`.
     """
-    given = take_apart(problem, theta, opt_state, phi, 1)
+    given = flatten_inputs(problem, theta, opt_state, phi, 1)
     if given is None:
         return False
-    program = registry.find(problem, (given.state, given.forms.state), (given.phi, given.forms.phi))
+    program = find_program(problem, (given.state, given.forms.state), (given.phi, given.forms.phi))
     return _package(program, given) is not None
 
 
-def take_apart(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int) -> Given | None:
-    """Take inputs apart; None where data are drawn as learning goes on, or a leaf is no tensor."""
+def flatten_inputs(
+    problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int
+) -> SolveInputs | None:
+    """Flatten the inputs; None where data are drawn as learning goes on, or a leaf is no tensor."""
     inner, outer = problem.inner_data, problem.outer_data
     if steps < 1 or not (isinstance(inner, FixedData | RecordedData) and isinstance(outer, FixedData)):
         return None
-    lots = (inner.data,) if isinstance(inner, FixedData) else inner.data[:steps]
-    if isinstance(inner, RecordedData) and len(lots) < steps:
+    batches = (inner.data,) if isinstance(inner, FixedData) else inner.data[:steps]
+    if isinstance(inner, RecordedData) and len(batches) < steps:
         return None
     try:
         state, state_form = plain_leaves((theta, opt_state), "the inputs")
         phi_leaves, phi_form = plain_leaves(phi, "the inputs")
         outer_data, last = plain_leaves(outer.data, "the inputs")
-        seen = [plain_leaves(lot, "the inputs") for lot in lots]
+        seen = [plain_leaves(batch, "the inputs") for batch in batches]
     except NotCompilableError:
         return None
     leaves, form = seen[0]
-    if any(other != form or _kinds(lot) != _kinds(leaves) for lot, other in seen[1:]):
+    if any(other != form or _kinds(batch) != _kinds(leaves) for batch, other in seen[1:]):
         return None
     forms = Forms(state_form, phi_form, form)
-    trees = (inner.data,) * steps if isinstance(inner, FixedData) else lots
-    return Given(
-        problem, forms, last, state, phi_leaves, outer_data, [lot for lot, _ in seen], trees, outer.data
+    trees = (inner.data,) * steps if isinstance(inner, FixedData) else batches
+    return SolveInputs(
+        problem, forms, last, state, phi_leaves, outer_data, [batch for batch, _ in seen], trees, outer.data
     )
 
 
@@ -262,25 +260,32 @@ def _kinds(leaves: Tensors) -> list[tuple[torch.Size, torch.dtype]]:
     return [(leaf.shape, leaf.dtype) for leaf in leaves]
 
 
-def _package(program: Program, given: Given) -> Package | None:
+def _package(program: Program, given: SolveInputs) -> Package | None:
     """The package of a solve; None where it has none."""
     forms = given.forms
-    several_lots = len(given.lots) > 1
-    key = ("solve", several_lots, forms.data, given.last, *_kinds(given.lots[0]), *_kinds(given.outer_data))
+    many_batches = len(given.batches) > 1
+    key = (
+        "solve",
+        many_batches,
+        forms.data,
+        given.last,
+        *_kinds(given.batches[0]),
+        *_kinds(given.outer_data),
+    )
     if key not in program.found:
         program.found[key] = _find(program, given)
     return program.found[key]
 
 
-def _graph(program: Program, given: Given, steps: int) -> Package | None:
-    """The package of so many steps as one graph of tensors; None where that would be large."""
-    key = ("whole", steps, len(given.lots), *_kinds(given.lots[0]), *_kinds(given.outer_data))
+def _graph(program: Program, given: SolveInputs, steps: int) -> Package | None:
+    """The package of so many steps as one graph of tensors; None where that would be too large."""
+    key = ("whole", steps, len(given.batches), *_kinds(given.batches[0]), *_kinds(given.outer_data))
     if key not in program.found:
-        leaves = (*given.shared, *(leaf for lot in given.lots for leaf in lot))
+        leaves = (*given.shared, *(leaf for batch in given.batches for leaf in batch))
         inputs = Inputs(leaves, (0,) * len(leaves), program.members)
         whole = _reference(given, steps)
         try:
-            operations_digest(whole, leaves, max_operations=MOST_WHOLE)
+            operations_digest(whole, leaves, max_operations=MAX_WHOLE)
             wanted = Wanted(f"solve of {steps} steps", whole, inputs, 0, ("plain",))
             program.found[key] = program.package(wanted)
         except Exception as error:  # noqa: BLE001 - step by step, each of its functions says what it cannot
@@ -289,10 +294,10 @@ def _graph(program: Program, given: Given, steps: int) -> Package | None:
     return program.found[key]
 
 
-def _find(program: Program, given: Given) -> Package | None:
+def _find(program: Program, given: SolveInputs) -> Package | None:
     problem, forms = given.problem, given.forms
     start, phi = forms.state.join(given.state), forms.phi.join(given.phi)
-    require_pure(problem.step, start, phi, forms.data.join(given.lots[0]))
+    require_pure(problem.step, start, phi, forms.data.join(given.batches[0]))
     require_outer_path(problem, start[0], phi, given.last.join(given.outer_data))
     for wanted in wanted_solves(given, program.members):
         try:
@@ -305,13 +310,13 @@ def _find(program: Program, given: Given) -> Package | None:
     return None
 
 
-def wanted_solves(given: Given, members: Members) -> list[Wanted]:
-    """Say what a solve's package is to compute: the forms to try, in this order.
+def wanted_solves(given: SolveInputs, members: Members) -> list[Wanted]:
+    """The forms of a solve's package to try, in this order.
 
     Where members have no axis in common, or meet each other, all of it is one member.
     """
-    lots, alone = given.lots[:VERIFIED], Members(None)
-    leaves = (*given.shared, *(leaf for lot in lots for leaf in lot))
+    batches, alone = given.batches[:VERIFIED], Members(None)
+    leaves = (*given.shared, *(leaf for batch in batches for leaf in batch))
     shared_axis = Members.of(leaves) == members and members != alone
     return [
         Wanted(
@@ -321,14 +326,14 @@ def wanted_solves(given: Given, members: Members) -> list[Wanted]:
             0,
             ("rows",),
             write=partial(_source, given, found),
-            sizes=(VERIFIED, len(lots), VERIFIED),
+            sizes=(VERIFIED, len(batches), VERIFIED),
         )
         for found in ((members, alone) if shared_axis else (alone,))
     ]
 
 
-def _reference(given: Given, steps: int) -> FlatFunction:
-    """The same, eagerly: (state, phi, outer data, data of steps) -> what a solve gives."""
+def _reference(given: SolveInputs, steps: int) -> FlatFunction:
+    """The solve, eagerly: (state, phi, outer data, data of steps) -> results."""
     problem, forms = given.problem, given.forms
     whole = whole_function(problem.step, problem.outer_loss, forms, given.last, problem.several, steps)
     start, end = len(given.state) + len(given.phi), len(given.shared)
@@ -339,24 +344,24 @@ def _reference(given: Given, steps: int) -> FlatFunction:
     return reference
 
 
-def _source(given: Given, members: Members, results: Sequence[Tensor]) -> Source:
-    """Write the step, the outer loss and the pull-back, and what calls them."""
+def _source(given: SolveInputs, members: Members, results: Sequence[Tensor]) -> Source:
+    """Write the step, the outer loss, the vector-Jacobian product and their driver."""
     problem, forms, axis = given.problem, given.forms, int(given.problem.several)
     if any(leaf.ndim == 0 and leaf.is_floating_point() for leaf in given.state) and members.count:
         raise NotScalarError("all members share a number that is learned")
     outer_forms = Forms(forms.state, forms.phi, given.last)
-    taken = (*given.state, *given.phi, *given.lots[0])
+    taken = (*given.state, *given.phi, *given.batches[0])
     last = (*given.state, *given.phi, *given.outer_data)
     outer = outer_function(problem.outer_loss, outer_forms, problem.several)
-    pull = pull_function(problem.step, forms, problem.several)
+    vjp = vjp_function(problem.step, forms, problem.several)
     count = sum(forms.state.floating)
     derivatives = eagerly(outer)(last)[1:]
     cotangent, gradient = derivatives[:count], derivatives[count:]
 
-    def pulled(*flat: Tensor) -> Tensors:
-        """Without what was collected before, which C adds to."""
+    def vjp_alone(*flat: Tensor) -> Tensors:
+        """The product without the gradient so far, to which C adds."""
         zeros = [torch.zeros_like(leaf) for leaf in like(flat)]
-        return pull(*flat, *zeros)
+        return vjp(*flat, *zeros)
 
     def like(flat: Sequence[Tensor]) -> list[Tensor]:
         """The gradient's leaves as of phi, with an axis for several objectives."""
@@ -374,12 +379,12 @@ def _source(given: Given, members: Members, results: Sequence[Tensor]) -> Source
         return make_function(name, function, inputs, eagerly(function)(leaves), out)
 
     by_step = (0,) * len(taken)
-    parts = Solve(
+    parts = SolveSource(
         written("step", advance_function(problem.step, forms), taken, by_step, 0),
         written("outer", outer, last, (0,) * len(last), axis),
-        written("pull", pulled, (*taken, *cotangent), (*by_step, *(axis for _ in cotangent)), axis),
+        written("vjp", vjp_alone, (*taken, *cotangent), (*by_step, *(axis for _ in cotangent)), axis),
         len(given.phi),
-        len(given.lots[0]),
+        len(given.batches[0]),
     )
-    functions = (parts.step, parts.outer, parts.pull)
+    functions = (parts.step, parts.outer, parts.vjp)
     return make_library(parts.source(), functions, many=members.count is not None and members.count > 1)

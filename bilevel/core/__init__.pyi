@@ -3,12 +3,10 @@ from ._constraints import Constraint as Constraint
 from ._outer_step import OuterOptimizer as OuterOptimizer
 from ._outer_step import init_outer as init_outer
 from ._outer_step import outer_step as outer_step
+from ._schedule import Range as Range
 from ._schedule import Schedule as Schedule
 from ._schedule import Scheduled as Scheduled
-from ._settings import Range as Range
-from ._settings import fits as fits
-from ._settings import require_number as require_number
-from ._settings import spelled as spelled
+from ._schedule import require_number as require_number
 from ._step import Step as Step
 from ._step import gradient_at as gradient_at
 from ._step import in_parts as in_parts
@@ -20,8 +18,10 @@ from ._streams import first_draws as first_draws
 from ._streams import random_seeds_of as random_seeds_of
 from ._streams import streams_of as streams_of
 from ._text import counted as counted
+from ._text import fits as fits
 from ._text import read_settings as read_settings
-from ._text import write_literal as write_literal
+from ._text import spelled as spelled
+from ._text import write_settings as write_settings
 from ._tree import NAMESPACE as NAMESPACE
 from ._tree import Tensors as Tensors
 from ._tree import Tree as Tree

@@ -1,4 +1,4 @@
-"""What values a learned weight may take, and the free number behind it that an optimizer moves."""
+"""Constraints of learned weights: maps from free numbers, which an optimizer moves, to allowed values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Bounds = tuple[float, float]
 
 @dataclass(frozen=True)
 class Constraint:
-    """A map from free numbers to the values that are allowed, and back.
+    """A map from free numbers to allowed values, and back.
 
     Raises:
         ValueError: there is no such constraint; or bounds are missing, not wanted, or not in order.
@@ -28,7 +28,7 @@ class Constraint:
     """
 
     name: str
-    """softplus, projected, simplex, bounded or free; see CONSTRAINTS."""
+    """softplus, projected, simplex, bounded or free; see `CONSTRAINTS`."""
     bounds: Bounds | None = None
     """Of bounded: the least and the greatest value."""
 
@@ -45,14 +45,14 @@ class Constraint:
             require(self.bounds is None, f"Only bounded weights have bounds, and these are {self.name}.")
 
     def values(self, free: Tensor) -> Tensor:
-        """The allowed values that free numbers [..., weight] stand for."""
+        """The allowed values of free numbers, [..., weight]."""
         return CONSTRAINTS[self.name].values(free, self.bounds)
 
     def free(self, values: Tensor) -> Tensor:
-        """The free numbers that stand for values [..., weight].
+        """The free numbers of values, [..., weight].
 
         Raises:
-            ValueError: a value is not allowed, or lies on a border that no free number reaches (says which).
+            ValueError: a value is not allowed, or lies on a bound that no free number reaches.
         """
         require(bool(values.isfinite().all()), f"Weights must be finite numbers, not {values.tolist()}.")
         rule = CONSTRAINTS[self.name]
@@ -62,7 +62,7 @@ class Constraint:
 
     @torch.no_grad()
     def project_(self, free: Tensor) -> None:
-        """Move free numbers back to where they are allowed, in place; only projected ones ever leave it."""
+        """Project free numbers onto the allowed ones, in place; only those of `projected` ever leave them."""
         if self.name == "projected":
             free.clamp_(min=0)
 
@@ -72,7 +72,7 @@ class _Rule:
     values: Callable[[Tensor, Bounds | None], Tensor]
     free: Callable[[Tensor, Bounds | None], Tensor]
     refused: Callable[[Tensor, Bounds | None], str | None]
-    """What is wrong with values, as the first half of a sentence; None: nothing."""
+    """The reason why values are not allowed, as the first half of a sentence; None: they are."""
 
 
 def _between(values: Tensor, bounds: Bounds | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Numbers that change while a run goes on: knots, straight lines between them, and a text form."""
+"""Schedules of settings over outer steps, and the ranges of their values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from games.core import require
 
 Scheduled = float | str
-"""The type of a setting that may change on the way: a number, or the text form of a `Schedule`."""
+"""The type of a scheduled setting: a number, or the text form of a `Schedule`."""
 
 KNOT = re.compile(r"\s*(\d+)\s*:\s*([^:\s]+)\s*", re.ASCII)
 EXAMPLE = "write a number, or values at outer steps, as in 0:0.3, 200:0.1"
@@ -19,10 +19,10 @@ EXAMPLE = "write a number, or values at outer steps, as in 0:0.3, 200:0.1"
 
 @dataclass(frozen=True)
 class Schedule:
-    """A value for every outer step: straight lines between knots, constant before and after all of them.
+    """A piecewise linear function of the outer step, constant before and after all knots.
 
-    Two knots at one outer step are a jump: what is written last holds from that step on. In text a constant
-    is a number, and any other schedule its knots, STEP:VALUE, with commas between them.
+    Two knots at one outer step are a jump: the last one holds from that step on. In text a constant is a
+    number, and any other schedule its knots, STEP:VALUE, with commas between them.
 
     Raises:
         ValueError: there is no knot, or more than two at one outer step, outer steps are negative, not whole
@@ -76,7 +76,7 @@ class Schedule:
 
     @property
     def constant(self) -> bool:
-        """Whether it is the same number all along."""
+        """Whether it has one value only."""
         return len(set(self.values)) == 1
 
     @staticmethod
@@ -121,5 +121,60 @@ class Schedule:
 
 
 def _short(value: float) -> str:
-    """A number to the last bit, and no longer than it needs."""
+    """The shortest text that reads back as this number."""
     return repr(float(value)).removesuffix(".0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """The finite numbers of `least` or more, or more than `above`, and of `most` or less."""
+
+    least: float = -math.inf
+    above: float = -math.inf
+    most: float = math.inf
+
+    def require(self, name: str, value: float) -> None:
+        """Raise ValueError, naming the setting, unless a number lies here.
+
+        >>> Range(least=0, most=1).require("self_interest", 1.5)
+        Traceback (most recent call last):
+        ValueError: self_interest must be a finite number from 0 to 1, not 1.5.
+        """
+        bound = f"above {self.above:g}" if self.above > -math.inf else f"of {self.least:g} or more"
+        bound = bound if self.most == math.inf else f"from {self.least:g} to {self.most:g}"
+        good = math.isfinite(value) and self.least <= value <= self.most and value > self.above
+        require(good, f"{name} must be a finite number {bound}, not {value:g}.")
+
+    def require_schedule(self, name: str, value: Scheduled) -> Scheduled:
+        """The canonical form of a scheduled setting: a number if it is constant, else the schedule's text.
+
+        Raises:
+            ValueError: it is neither a number nor a schedule, or a value of it does not lie here.
+
+        >>> Range(above=0).require_schedule("outer_learning_rate", "0:.1,200:.01")
+        '0:0.1, 200:0.01'
+        >>> Range(above=0).require_schedule("outer_learning_rate", "fast")
+        Traceback (most recent call last):
+        ValueError: outer_learning_rate: 'fast' is not a schedule: write a number, or values at outer steps,
+        as in 0:0.3, 200:0.1.
+        """
+        if not isinstance(value, str):
+            self.require(name, value)
+            return value
+        try:
+            schedule = Schedule.read(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        for number in schedule.values:
+            self.require(name, number)
+        return schedule.values[0] if schedule.constant else str(schedule)
+
+
+def require_number(name: str, value: float, *, least: float = -math.inf, above: float = -math.inf) -> None:
+    """Raise ValueError unless a setting is finite, `least` or more, and more than `above`.
+
+    >>> require_number("outer_learning_rate", 0.0, above=0)
+    Traceback (most recent call last):
+    ValueError: outer_learning_rate must be a finite number above 0, not 0.
+    """
+    Range(least=least, above=above).require(name, value)

@@ -1,4 +1,4 @@
-"""Inner learning as a pure function: one step of descent on one loss, or of every agent on its own."""
+"""Inner steps as pure functions: gradient descent on one loss, or of every agent on its own."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 Step = Callable[[Tree, Tree, Tree, Tree], tuple[Tree, Tree]]
 """(theta, opt_state, phi, data) -> (theta', opt_state').
 
-theta: what is learned inside; phi: what is learned above; data: what this step saw, sampled beforehand. A
-step is pure: it changes nothing in place, draws nothing, remembers nothing.
+theta: the inner variables; phi: the outer variables; data: the step's data, sampled beforehand. A step is
+pure: it changes nothing in place, draws nothing, and has no hidden state.
 """
 
 Optimizer = Union["GradientTransformation", Callable[[Tree], "GradientTransformation"]]
 """One of `bilevel.optimizers`, or any functional transformation of TorchOpt's; or a function of the step's
-data that gives one, whose state must not depend on them. That is how a learning rate changes on the way: as a
-tensor among the data, lambda data: adam(data[1]), so that the step stays one pure function, compiled once."""
+data that returns one, whose state must not depend on them: so a learning rate among the data may change from
+step to step, while the step stays one pure function, compiled once."""
 
 
 def inner_step(loss: Callable[[Tree, Tree, Tree], Tensor], optimizer: Optimizer) -> Step:
-    """Make a step of descent on one loss.
+    """Create a step of descent on one loss.
 
     Args:
         loss: (theta, phi, data) -> tensor of any shape; it is summed, so members of a batch (seeds) that do
@@ -56,16 +56,15 @@ def inner_step(loss: Callable[[Tree, Tree, Tree], Tensor], optimizer: Optimizer)
 
 
 def inner_step_per_agent(loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optimizer: Optimizer) -> Step:
-    """Make a step in which every agent descends its own loss, all at once.
+    """Create a step in which every agent descends its own loss, all at once.
 
     Agent i follows grad of L_i by its own parameters alone. With total(own, others) = sum_i L_i(own_i,
     others), the gradient by `own`, taken at own = others = theta, is exactly that for every i, and the
-    outer gradient still sees how each agent's step depends on the others. (Descending the sum of losses
-    with own = theta would make every agent care for all; detaching the others would keep the step and spoil
-    the outer gradient.)
+    hypergradient keeps the cross terms. (With own = theta alone every agent would descend the sum of losses;
+    detached others would keep the step and spoil the hypergradient.)
 
     Args:
-        loss: (own, others, phi, data) -> [..., agent], what each agent minimizes. Entry i must use `own` for
+        loss: (own, others, phi, data) -> [..., agent], the loss of each agent. Entry i must use `own` for
             agent i alone and `others` for everybody else. Both have the shapes of theta.
         optimizer: see `Optimizer`; one that mixes its inputs (clipping by norm) needs its batch axes set.
 
@@ -104,7 +103,7 @@ def inner_step_per_agent(loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optim
 
 
 def gradient_of(total: Callable[[Tensors], Tensor], flat: Tensors) -> Tensors:
-    """Differentiate a number by tensors, in a way that can be differentiated again.
+    """The gradient of a scalar, which can be differentiated again.
 
     Inside a transform of `torch.func`, or where a graph is traced, that is `torch.func.grad`. Elsewhere
     it is `torch.autograd.grad`, which gives the same with less to do for each small operation.
@@ -136,7 +135,7 @@ def gradient_of(total: Callable[[Tensors], Tensor], flat: Tensors) -> Tensors:
 
 
 def gradient_at(point: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
-    """Differentiate a number by one tensor, once: `gradient_of` for a gradient that nothing differentiates.
+    """The gradient of a scalar by one tensor, without a graph.
 
     >>> gradient_at(torch.tensor([3.0]), lambda x: (x**2).sum())
     tensor([6.])
@@ -147,7 +146,7 @@ def gradient_at(point: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def under_transform() -> bool:
-    """Whether a transform of `torch.func` is at work, or a graph is traced (`make_fx`)."""
+    """Whether this runs inside a transform of `torch.func`, or a graph is traced (`make_fx`)."""
     return (
         torch._C._functorch.peek_interpreter_stack() is not None
         or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
@@ -155,14 +154,14 @@ def under_transform() -> bool:
 
 
 def in_parts(step: Step, parts: Callable[[Tree, Tree, Tree], Iterable[Tree]]) -> Step:
-    """Make one step of several: on parts of the data, or on all of them again and again.
+    """Join several steps to one: on minibatches of the data, or epochs.
 
-    The whole is a step like any other: estimators of the gradient through it see all that happens within,
-    what `parts` computes included, and keep in memory what is between such steps, not within them.
+    Estimators differentiate through all of it, `parts` included; they keep the states between such steps,
+    not those within.
 
     Args:
-        step: one of those which it is made of.
-        parts: (theta, phi, data) -> what these see, one after the other, theta being as it is before them.
+        step: the step to repeat.
+        parts: (theta before all of them, phi, data) -> the data of each.
 
     >>> from bilevel.optimizers import sgd
     >>> step = inner_step(lambda theta, phi, data: (theta - data) ** 2, sgd(0.25))

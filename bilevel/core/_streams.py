@@ -1,4 +1,4 @@
-"""Random streams of learners: each random seed has one for each purpose and each outer step."""
+"""Random streams of learners: one for each random seed, purpose and outer step."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["Purpose", "first_draws", "random_seeds_of", "stream", "streams_of"]
 
 
 class Purpose(IntEnum):
-    """What a stream is for; its name is (random seed, purpose, outer step)."""
+    """The purpose of a stream, whose name is (random seed, purpose, outer step)."""
 
     POLICIES = 0
-    """Policies, or values, that are new."""
+    """New policies or value functions."""
     OUTER_VARIABLES = 1
     """The first outer variables."""
     MODELS = 2
     """The first models of other agents."""
     TRAINING = 3
-    """Everything that an outer step draws."""
+    """All draws of an outer step."""
     BEGINNING = 4
-    """What is drawn before the first outer step, by estimators that remember."""
+    """Draws before the first outer step, for the state of an estimator."""
     EVALUATION = 5
-    """Episodes on which policies are measured beside their training."""
+    """Episodes that evaluate policies."""
 
 
 def random_seeds_of(seed: int, seeds: int) -> Tensor:
@@ -54,9 +54,9 @@ def streams_of(
 
     Args:
         random_seeds: int64 [seed].
-        purpose: what they are for.
+        purpose: of the draws.
         outer_step: counted from 0.
-        device: where they draw.
+        device: of the generators.
     """
     name = int(purpose), int(outer_step)
     return Streams([(seed, *name) for seed in random_seeds.tolist()], device)
@@ -65,7 +65,7 @@ def streams_of(
 def first_draws(
     draw: Callable[[torch.Generator], Tensor], random_seeds: range, purpose: Purpose, outer_step: int = 0
 ) -> Tensor:
-    """Draw something for each random seed from its own stream, and stack it: [seed, ...].
+    """Draw once for each random seed from its own stream: [seed, ...].
 
     >>> draws = first_draws(lambda generator: torch.rand(2, generator=generator), range(3, 5), Purpose.MODELS)
     >>> draws.shape

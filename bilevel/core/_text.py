@@ -1,7 +1,4 @@
-"""Settings in parentheses, `(steps=5, solver=normal-cg)`, as text holds them: literals, never evaluated.
-
-How numbers of things read.
-"""
+"""Settings in text form, `(steps=5, solver=normal-cg)`: literals, never evaluated."""
 
 from __future__ import annotations
 
@@ -9,7 +6,9 @@ import ast
 import keyword
 import math
 import re
-from typing import Any
+from collections.abc import Mapping
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from games.core import require
 
@@ -20,13 +19,13 @@ NUMBERS = {"inf": math.inf, "nan": math.nan}
 
 
 def read_settings(written: str, *, of: str, within: str, example: str) -> dict[str, Any]:
-    """Read settings; they are literals, and strings that are words need no quotes.
+    """Parse settings; they are literals, and strings that are words need no quotes.
 
     Args:
         written: `(NAME=VALUE, ...)`.
-        of: what has them, for refusals: "a hypergradient", say.
-        within: the whole text that they stand in.
-        example: how it is done.
+        of: whose settings they are, for error messages: "a hypergradient", say.
+        within: the whole text.
+        example: a correct example.
 
     Raises:
         ValueError: the text cannot be read, or a setting has no name, is there twice or is no literal.
@@ -56,17 +55,9 @@ def read_settings(written: str, *, of: str, within: str, example: str) -> dict[s
     return settings
 
 
-def write_literal(setting: str, value: Any) -> str:
-    """Write what `read_settings` reads back.
-
-    Raises:
-        ValueError: the value of this setting is no literal.
-
-    >>> write_literal("solver", "normal-cg"), write_literal("path", "two words")
-    ('normal-cg', "'two words'")
-    """
+def _write_literal(setting: str, value: Any) -> str:
     if isinstance(value, tuple):
-        parts = [write_literal(setting, part) for part in value]
+        parts = [_write_literal(setting, part) for part in value]
         return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
     if isinstance(value, str):
         word = WORD.fullmatch(value) and not any(map(keyword.iskeyword, value.split("-")))
@@ -78,8 +69,21 @@ def write_literal(setting: str, value: Any) -> str:
     return "None"
 
 
+def write_settings(settings: Mapping[str, Any]) -> str:
+    """Write settings in parentheses, as `read_settings` reads them; nothing for none.
+
+    Raises:
+        ValueError: a value is no literal.
+
+    >>> write_settings({"steps": 5, "solver": "normal-cg"})
+    '(steps=5, solver=normal-cg)'
+    """
+    words = ", ".join(f"{name}={_write_literal(name, value)}" for name, value in settings.items())
+    return f"({words})" if words else ""
+
+
 def _literal(setting: str, node: ast.expr, source: str) -> Any:
-    """Read a literal, or words joined by hyphens; nothing is looked up."""
+    """Parse a literal, or words joined by hyphens."""
     written = ast.get_source_segment(source, node) or ""
     match node:
         case ast.Constant(value=None | bool() | int() | float() | str() as value):
@@ -98,12 +102,49 @@ def _literal(setting: str, node: ast.expr, source: str) -> Any:
     )
 
 
-def counted(count: int, noun: str) -> str:
-    """A number and what it counts, in the plural unless it is 1.
+UNIONS = (Union, UnionType)
 
-    Args:
-        count: how many.
-        noun: in the singular, one whose plural ends in s.
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type, for the types of settings: numbers, names and tuples of them.
+
+    >>> fits((1, 2), tuple[int, ...]), fits(1, float), fits(True, int), fits(None, float | None)
+    (True, True, False, True)
+    """
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin is Annotated:
+        return fits(value, inner[0])
+    if origin is Literal:
+        return value in inner
+    if origin in UNIONS:
+        return any(fits(value, one) for one in inner)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        each = inner[:1] * len(value) if inner[1:] == (...,) else inner
+        return len(each) == len(value) and all(map(fits, value, each))
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is (NoneType if hint is None else hint)
+
+
+def spelled(hint: Any) -> str:
+    """The spelling of a type in error messages.
+
+    >>> spelled(Annotated[int, "counts"]), spelled(float | None), spelled(Literal["a", "b"])
+    ('int', 'float | None', "Literal['a', 'b']")
+    """
+    if get_origin(hint) is Annotated:
+        return spelled(get_args(hint)[0])
+    return (
+        hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
+    )
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and a noun, which gets an s unless the number is 1.
 
     >>> [counted(count, "inner step") for count in (0, 1, 2)]
     ['0 inner steps', '1 inner step', '2 inner steps']

@@ -1,8 +1,4 @@
-"""Nests of tensors: dicts, lists, tuples and NamedTuples, flattened in one fixed order.
-
-Everything that is differentiated here is first flattened to a tuple of tensors: optree sorts the keys of a
-dict and torch's own trees do not, so one of the two has to be the rule.
-"""
+"""Pytrees of tensors (dicts, lists, tuples, NamedTuples) in optree's order, which sorts the keys of dicts."""
 
 from __future__ import annotations
 
@@ -16,21 +12,21 @@ from torch import Tensor
 from games.core import require
 
 Tree = Any
-"""A nest of tensors; None is an empty nest."""
+"""A pytree of tensors; None is empty."""
 
 Tensors = tuple[Tensor, ...]
 
 NAMESPACE = "torchopt"
-"""The optree namespace; TorchOpt's, so that its states and ours flatten alike."""
+"""TorchOpt's optree namespace, so that its states and ours flatten alike."""
 
 
 def is_floating(leaf: object) -> TypeGuard[Tensor]:
-    """Whether a leaf is a tensor that can carry a gradient."""
+    """Whether a leaf is a floating tensor."""
     return isinstance(leaf, Tensor) and leaf.is_floating_point()
 
 
 def leaves(tree: Tree, *, none_is_leaf: bool = False) -> list[Any]:
-    """List the leaves, in the tree's order.
+    """The leaves, in the tree's order.
 
     Args:
         tree: any.
@@ -39,13 +35,13 @@ def leaves(tree: Tree, *, none_is_leaf: bool = False) -> list[Any]:
     >>> leaves({"b": 1, "a": (2, None)})
     [2, 1]
     """
-    if isinstance(tree, Tensor):  # most trees here: taking them apart would cost more than small operations
+    if isinstance(tree, Tensor):  # the most frequent case, and optree is slow beside small operations
         return [tree]
     return optree.tree_leaves(tree, none_is_leaf=none_is_leaf, namespace=NAMESPACE)
 
 
 def paths(tree: Tree) -> list[str]:
-    """Name the leaves, in the tree's order; a tree that is one leaf is named "(itself)".
+    """The names of the leaves, in the tree's order; a tree that is one leaf is named "(itself)".
 
     >>> paths({"b": 1, "a": (2, 3)})
     ['a/0', 'a/1', 'b']
@@ -54,7 +50,7 @@ def paths(tree: Tree) -> list[str]:
 
 
 def structure(tree: Tree) -> Any:
-    """What is left of a tree without its leaves; two of them can be compared."""
+    """The structure of a tree without its leaves, which can be compared."""
     return optree.tree_structure(tree, namespace=NAMESPACE)
 
 
@@ -70,16 +66,14 @@ def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
 
 
 def detach(tree: Tree) -> Tree:
-    """Cut every tensor from whatever graph it belongs to; other leaves stay as they are."""
+    """Detach every tensor; other leaves stay as they are."""
     return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, tree)
 
 
 def split_floating(tree: Tree) -> tuple[Tensors, Callable[[Sequence[Tensor]], Tree]]:
-    """Take the floating tensors out of a tree.
+    """Split a tree into its floating tensors and a function that rebuilds it around others.
 
-    Returns:
-        them, and the function that builds the tree again around others in their place. Integer tensors and
-        whatever else the tree holds stay inside that function, as they are.
+    Integer tensors and all other leaves stay inside that function, as they are.
 
     >>> floating, rebuild = split_floating({"count": torch.tensor(3), "trace": torch.tensor(1.0)})
     >>> rebuild([2 * floating[0]])
@@ -106,7 +100,7 @@ def _only(floating: Sequence[Tensor]) -> Tree:
 
 
 def batch_shape(tree: Tree, batch_dims: int) -> tuple[int, ...]:
-    """Read the leading axes that all leaves share.
+    """The leading axes that all leaves share.
 
     Raises:
         ValueError: they do not share `batch_dims` leading axes.

@@ -1,7 +1,4 @@
-"""Which estimator suits this problem? Try them all, and measure.
-
-Is an outer gradient right? And which estimator suits this problem? Ask finite differences.
-"""
+"""The check of one estimator and the comparison of several on one problem."""
 
 from __future__ import annotations
 
@@ -21,15 +18,147 @@ import torch
 from torch import Tensor
 
 from bilevel.core import Tree, detach, leaves
-from bilevel.hypergradient._agreement import Differences, HypergradientCheck, entries_of, in_float64
-from bilevel.hypergradient._comparison import EstimatorMeasured, EstimatorRefused, HypergradientComparison
+from bilevel.hypergradient._check import (
+    Differences,
+    HypergradientCheck,
+    Reference,
+    ReferenceName,
+    entries_of,
+    in_float64,
+)
 from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
 from bilevel.hypergradient._named import ESTIMATORS, format_hypergradient, make_hypergradient
 from bilevel.hypergradient._peak_memory import measure_peak
-from bilevel.hypergradient._reference import Reference
 from bilevel.hypergradient._smoothing import SampledEstimate
 from bilevel.hypergradient._unrolled import Unrolled
 from games.core import require
+
+REFERENCES: dict[ReferenceName, str] = {
+    "finite-differences": (
+        "Error and cosine: in float64, against central finite differences on the data of the first draw. "
+        "These data stand still in a difference: if what is drawn depends on theta or phi, as episodes "
+        "do, neither the differences nor this table see that; give exact values as the reference then, where "
+        "there are any."
+    ),
+    "unrolled": (
+        "Error and cosine: in float64, against Unrolled on the data of the first draw. Finite "
+        "differences have nothing to say here: on data drawn once the outer loss is a surrogate, whose value "
+        "does not change with theta. Whether Unrolled itself is right is then a matter of the surrogate; "
+        "give exact values as the reference, where there are any."
+    ),
+    "given": (
+        "Error and cosine: of the mean over all draws, against the reference that was given; the noise of "
+        "that mean is a part of the error."
+    ),
+}
+"""The reference of errors, and its limits."""
+
+COLUMNS = (
+    "estimator",
+    "relative_error",
+    "cosine",
+    "inside_interval",
+    "relative_variance",
+    "seconds",
+    "peak_bytes",
+    "step_calls",
+    "reason",
+)
+"""The names of `HypergradientComparison.records`."""
+
+
+@dataclass(frozen=True)
+class EstimatorMeasured:
+    """An estimator's errors and costs on a problem."""
+
+    estimator: str
+    """Its text form, as it was asked for."""
+    check: HypergradientCheck
+    """The gradient beside the reference, in float64."""
+    inside_interval: float | None
+    """The share of directions whose reference lies in the estimate's own 95 % interval (0.95 is to be
+    expected of an estimate without bias); None for estimators that know no interval."""
+    relative_variance: float
+    """Trace of the covariance over all draws, over the squared norm of the mean."""
+    seconds: float
+    """Median over the draws, at least 2, after a first run."""
+    peak_bytes: int
+    """Peak bytes of tensors above those at the start; see `measure_peak`."""
+    step_calls: int
+    """Number of calls of the step; one call for a whole batch of samples or tangents counts once."""
+
+    def __str__(self) -> str:
+        inside = self.inside_interval
+        interval = "" if inside is None else f" ({inside:.0%} of directions inside its 95 % interval)"
+        return (
+            f"{self.estimator}: relative error {self.check.relative_error:.1e}{interval}, cosine "
+            f"{self.check.cosine:.4f}, relative variance {self.relative_variance:.1e}, {self.seconds:.2g} s, "
+            f"{self.peak_bytes} bytes, {self.step_calls} calls of the step"
+        )
+
+
+@dataclass(frozen=True)
+class EstimatorRefused:
+    """An estimator that does not apply to this problem."""
+
+    estimator: str
+    """Its text form, as it was asked for."""
+    reason: str
+    """The estimator's own message."""
+
+    def __str__(self) -> str:
+        return f"{self.estimator} does not apply: {self.reason}"
+
+
+@dataclass(frozen=True)
+class HypergradientComparison:
+    """Estimators side by side on one problem; `str` gives a line each.
+
+    `bilevel.report` has it as a table and as a figure.
+    """
+
+    rows: tuple[EstimatorMeasured | EstimatorRefused, ...]
+    """In the order asked for."""
+    steps: int
+    """K, the steps of inner learning."""
+    resamples: int
+    """Number of draws of everything random."""
+    reference: ReferenceName
+    """The reference of errors, a key of `REFERENCES`."""
+
+    @property
+    def measured(self) -> tuple[EstimatorMeasured, ...]:
+        """The rows of estimators that apply."""
+        return tuple(row for row in self.rows if isinstance(row, EstimatorMeasured))
+
+    @property
+    def refused(self) -> tuple[EstimatorRefused, ...]:
+        """The rows of estimators that do not."""
+        return tuple(row for row in self.rows if isinstance(row, EstimatorRefused))
+
+    def records(self) -> list[dict[str, str | float | int | None]]:
+        """Each row as a dictionary of `COLUMNS`; None where a value is missing."""
+        return [dict(zip(COLUMNS, _values(row), strict=True)) for row in self.rows]
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.rows), REFERENCES[self.reference]])
+
+
+def _values(row: EstimatorMeasured | EstimatorRefused) -> Sequence[str | float | int | None]:
+    if isinstance(row, EstimatorRefused):
+        return (row.estimator, *[None] * (len(COLUMNS) - 2), row.reason)
+    return (
+        row.estimator,
+        row.check.relative_error,
+        row.check.cosine,
+        row.inside_interval,
+        row.relative_variance,
+        row.seconds,
+        row.peak_bytes,
+        row.step_calls,
+        None,
+    )
+
 
 Estimators = Sequence[str | Estimator]
 
@@ -58,7 +187,7 @@ def compare_hypergradients(
     tolerance: float = 1e-6,
     listener: Callable[[str], object] | None = None,
 ) -> HypergradientComparison:
-    """Run estimators on one problem: how far off each one is, how noisy, and what it costs.
+    """Measure the errors, the noise and the costs of estimators on one problem.
 
     An error is measured in float64, everything else in the precision of what is given. One that does not
     apply has a row with its reason. What is random is drawn anew `resamples` times: the data, and the draws
@@ -72,23 +201,23 @@ def compare_hypergradients(
         steps: K, at least 1.
         estimators: names, text forms or objects; None: every name in `ESTIMATORS`, with the last sqrt(K)
             steps for `truncated`.
-        resamples: how often everything random is drawn anew, at least 2.
+        resamples: number of draws of everything random, at least 2.
         build: fits a named estimator to the problem; what it refuses with a ValueError has a row with the
             reason.
-        generator: what the problem draws its data from: every estimator then sees the same draws, and the
+        generator: the source of the problem's data: every estimator then sees the same draws, and the
             generator is afterwards as it was. None: each estimator sees draws of its own.
         reference: the true gradient, where it is known otherwise (from exact values, say), in the form of an
             estimate's: the mean over all draws is then compared with it. None: finite differences.
-        epsilon: as in `check_hypergradient`, like the next two.
-        max_entries: how many entries of phi are looked at one by one.
-        tolerance: the relative error that a row's `check` lets pass.
-        listener: told of each estimator before its turn.
+        epsilon: as in `check_hypergradient`, like `max_entries`.
+        max_entries: as in `check_hypergradient`.
+        tolerance: the relative error that a row's `check` allows.
+        listener: called with each estimator's text before its turn.
 
     Raises:
         ValueError: a setting is out of range, there is no such estimator, or the problem itself is not sound.
 
     >>> from bilevel.optimizers import sgd
-    >>> from bilevel.core._step import inner_step
+    >>> from bilevel.core import inner_step
     >>> inner = sgd(0.25)
     >>> problem = BilevelProblem(
     ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
@@ -125,7 +254,7 @@ def compare_hypergradients(
 
 @dataclass(frozen=True)
 class _Trial:
-    """What all estimators are put through."""
+    """The measurements that all estimators go through."""
 
     problem: BilevelProblem
     start: tuple[Tree, Tree, Tree]
@@ -139,7 +268,7 @@ class _Trial:
     differences: Differences
 
     def row(self, text: str, build: Callable[[], Estimator]) -> EstimatorMeasured | EstimatorRefused:
-        """Build and measure one estimator, or hear why it does not apply."""
+        """Build and measure one estimator, or record its refusal."""
         try:
             return self._measure(text, build())
         except ValueError as error:
@@ -178,7 +307,7 @@ class _Trial:
         )
 
     def _draw(self, estimator: Estimator, device: torch.device) -> tuple[Tensor, list[float]]:
-        """Estimate on each draw: gradients [draw, entry], or [draw, objective, entry]; and seconds."""
+        """Estimate on each draw: gradients, [draw, entry] or [draw, objective, entry], and seconds."""
         gradients, seconds = [], []
         for draw in range(self.resamples):
             self.begin(draw)
@@ -194,7 +323,7 @@ class _Trial:
     def _judge(
         self, text: str, exact: Estimate, gradients: Tensor, variances: Tensor
     ) -> tuple[HypergradientCheck, float | None]:
-        """Set an estimate beside the reference; with one that was given, the mean over all draws."""
+        """Compare an estimate with the reference; with one that was given, the mean over all draws."""
         several, directions = self.problem.several, self.reference.directions
         check = self.differences.check(
             exact, self.reference.values(exact), directions, estimator=text, several=several
@@ -217,7 +346,7 @@ class _Trial:
 
 @contextmanager
 def _same_draws(generator: torch.Generator | None, count: int) -> Iterator[Callable[[int], object]]:
-    """Give a function that sets the generator to where draw k begins; afterwards it is as it was."""
+    """A function that seeds the generator for draw k; afterwards the generator is as it was."""
     if generator is None:
         yield lambda draw: None
         return
@@ -230,8 +359,7 @@ def _same_draws(generator: torch.Generator | None, count: int) -> Iterator[Calla
 
 
 def _all_estimators(steps: int, blind: bool) -> list[str]:
-    """Name every estimator, with the settings it needs; samples draw data of their own where values are
-    blind on shared ones."""
+    """Every estimator with the settings it needs; samples draw their own data where values are blind."""
     needed = {"truncated": f"(steps={math.isqrt(steps - 1) + 1})"}
     if blind:
         needed["evolution"] = "(members=True, fresh_data=True)"
@@ -239,14 +367,14 @@ def _all_estimators(steps: int, blind: bool) -> list[str]:
 
 
 def _text(estimator: str | Estimator) -> str:
-    """How to name an estimator: as it was asked for, or in the text form, if its class has one."""
+    """The name of an estimator: as it was asked for, or its text form if its class has one."""
     if isinstance(estimator, str):
         return estimator
     return format_hypergradient(estimator) if type(estimator) in ESTIMATORS.values() else repr(estimator)
 
 
 def _reseeded(estimator: Estimator, draw: int) -> Estimator:
-    """Give an estimator that draws other draws, if it draws at all."""
+    """The same estimator with another seed, if it has one."""
     settings: Any = estimator  # a frozen dataclass, as every estimator is
     drawn = isinstance(getattr(settings, "seed", None), int)
     other: Estimator = dataclasses.replace(settings, seed=settings.seed + draw) if drawn else settings
@@ -309,7 +437,7 @@ def check_hypergradient(
         opt_state: the optimizer's state at the start.
         phi: the outer variables.
         steps: K, at least 1.
-        estimator: what to check.
+        estimator: the estimator to check.
         estimators: instead of `estimator`, several of them (None: all there are), whose errors, noise, time
             and memory are compared: see `compare_hypergradients`, which takes the remaining arguments.
         epsilon: the step of a difference, in units of phi, above 0. The error is about epsilon^2 times the
@@ -324,7 +452,7 @@ def check_hypergradient(
         ValueError: a setting is out of range, or the one estimator refuses the problem.
 
     >>> from bilevel.optimizers import momentum
-    >>> from bilevel.core._step import inner_step
+    >>> from bilevel.core import inner_step
     >>> inner = momentum(0.1)
     >>> problem = BilevelProblem(
     ...     step=inner_step(lambda theta, phi, data: theta**4 - phi.sin() * theta, inner),

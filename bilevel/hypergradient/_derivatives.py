@@ -1,9 +1,9 @@
-"""Products with the derivatives of one step and of the outer loss: what every estimator is made of."""
+"""Derivatives of one step and of the outer loss: vector-Jacobian and Jacobian-vector products."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -13,11 +13,11 @@ from bilevel.hypergradient._estimator import BilevelProblem
 from games.core import require
 
 
-class Pull(Protocol):
+class Vjp(Protocol):
     """A vector-Jacobian product; with several objectives, they are a first axis of all."""
 
     def __call__(self, cotangents: Tensors, skip: int = 0) -> Tensors:
-        """Take it: cotangents of the results -> those of the inputs, but for the first `skip` of them."""
+        """Map cotangents of the results to those of the inputs, but for the first `skip` of them."""
         ...
 
 
@@ -28,8 +28,8 @@ def vjp(
     several: bool = False,
     again: bool = False,
     beside: int = 0,
-) -> tuple[Tensors, Pull]:
-    """Call a function, and make its vector-Jacobian product.
+) -> tuple[Tensors, Vjp]:
+    """Call a function and create its vector-Jacobian product.
 
     By `torch.autograd`, which keeps the graph until the product is taken; inside a transform of `torch.func`,
     or where a graph is traced, by `torch.func.vjp`. Both give the same.
@@ -39,7 +39,7 @@ def vjp(
         inputs: floating tensors.
         several: whether cotangents have a further first axis.
         again: whether the product is taken more than once.
-        beside: how many of the last results have no cotangents: they are given, and not differentiated.
+        beside: how many of the last results are not differentiated, so that they have no cotangents.
 
     Returns:
         the function's results, detached, and the product.
@@ -54,9 +54,9 @@ def vjp(
             found = function(flat)
             return found[: len(found) - beside], found[len(found) - beside :]
 
-        pulled: Any = torch.func.vjp(parted, *inputs, has_aux=True)
-        results, taken, rest = pulled
-        batched = torch.vmap(taken) if several else taken
+        traced: Any = torch.func.vjp(parted, *inputs, has_aux=True)
+        results, product, rest = traced
+        batched = torch.vmap(product) if several else product
         return (*results, *rest), lambda cotangents, skip=0: batched(cotangents)[skip:]
     with torch.enable_grad():
         variables = tuple(leaf.detach().requires_grad_() for leaf in inputs)
@@ -65,7 +65,7 @@ def vjp(
     places = [place for place, output in enumerate(differentiated) if output.requires_grad]
     reached = [outputs[place] for place in places]
 
-    def pull_back(cotangents: Tensors, skip: int = 0) -> Tensors:
+    def backward(cotangents: Tensors, skip: int = 0) -> Tensors:
         wanted = variables[skip:]
         found: Sequence[Tensor | None] = [None] * len(wanted)
         chosen = tuple(cotangents[place] for place in places)
@@ -81,13 +81,13 @@ def vjp(
             for leaf, gradient in zip(wanted, found, strict=True)
         )
 
-    return tuple(output.detach() for output in outputs), pull_back
+    return tuple(output.detach() for output in outputs), backward
 
 
 def _run_backward(
     outputs: Sequence[Tensor], cotangents: Tensors, inputs: Tensors, *, keep: bool
 ) -> tuple[Tensor | None, ...]:
-    """Call what `torch.autograd.grad` calls, without its check of the cotangents' shapes.
+    """Call the engine behind `torch.autograd.grad`, without its check of the cotangents' shapes.
 
     That check takes as long as some operations of a small game, and its first use loads SymPy: 0.6 s of every
     run. The engine itself refuses a cotangent of another shape.
@@ -102,19 +102,19 @@ def _run_backward(
 def step_vjp(
     step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree, *, several: bool = False
 ) -> tuple[tuple[Tree, Tree], Callable[[Tensors, bool], tuple[Tensors, Tensors]]]:
-    """Take one step, and make its vector-Jacobian product.
+    """Take one step and create its vector-Jacobian product.
 
     Args:
         step: the step.
         state: (theta, opt_state); integer leaves of the optimizer's state are constants.
         phi: the outer variables.
-        data: what the step uses; a constant.
+        data: the step's data, a constant.
         several: whether cotangents have an axis of objectives in front.
 
     Returns:
-        (theta', opt_state'), detached; and (cotangents of their floating leaves, whether only phi's are asked
-        for) -> those of the floating leaves of (theta, opt_state), none where they are not asked for, and of
-        phi. It is taken once: then the graph is gone.
+        (theta', opt_state'), detached; and the product, to be taken once: (cotangents of their floating
+        leaves, whether phi's alone are wanted) -> cotangents of the floating leaves of (theta, opt_state),
+        none if they are not wanted, and of phi.
     """
     flat, rebuild = split_floating(state)
     flat_phi, rebuild_phi = split_floating(phi)
@@ -127,14 +127,14 @@ def step_vjp(
         rebuild_after.append(rebuilt)
         return floating
 
-    result, pull = vjp(advance, (*flat, *flat_phi), several=several)
+    result, product = vjp(advance, (*flat, *flat_phi), several=several)
     after: tuple[Tree, Tree] = rebuild_after.pop()(result)
 
-    def pull_step(cotangent: Tensors, first: bool) -> tuple[Tensors, Tensors]:
-        found = pull(cotangent, count if first else 0)
+    def product_of_step(cotangent: Tensors, first: bool) -> tuple[Tensors, Tensors]:
+        found = product(cotangent, count if first else 0)
         return ((), found) if first else (found[:count], found[count:])
 
-    return after, pull_step
+    return after, product_of_step
 
 
 def outer_gradients(
@@ -143,13 +143,13 @@ def outer_gradients(
     """Compute the outer loss and its gradients.
 
     Args:
-        problem: whose outer loss.
+        problem: the problem.
         state: (theta_K, opt_state_K); the second has no part in the loss, so its gradients are zero.
         phi: the outer variables.
-        data: what the outer loss uses; a constant.
+        data: the data of the outer loss, a constant.
 
     Returns:
-        the loss; the gradients by the floating leaves of the state; those by phi with the state held. With
+        the loss; the gradients by the floating leaves of the state; those by phi at a fixed state. With
         several objectives both have them as first axis.
 
     Raises:
@@ -162,9 +162,9 @@ def outer_gradients(
     def outer(inputs: Tensors) -> Tensors:
         return (problem.outer_loss(rebuild(inputs[:count])[0], rebuild_phi(inputs[count:]), data),)
 
-    (loss,), pull = vjp(outer, (*flat, *flat_phi), several=problem.several)
+    (loss,), product = vjp(outer, (*flat, *flat_phi), several=problem.several)
     require_objectives(loss, problem.several)
-    found = pull((sum_cotangent(loss, problem.several),), 0)
+    found = product((sum_cotangent(loss, problem.several),), 0)
     return loss, found[:count], found[count:]
 
 
@@ -177,7 +177,7 @@ def require_objectives(loss: Tensor, several: bool) -> None:
 
 
 def sum_cotangent(loss: Tensor, several: bool) -> Tensor:
-    """Give the cotangent of a sum; with several objectives, one of each sum: [objective, *loss.shape]."""
+    """The cotangent of a sum; with several objectives, one of each sum: [objective, *loss.shape]."""
     if not several:
         return torch.ones_like(loss)
     count = loss.shape[0]
@@ -185,10 +185,10 @@ def sum_cotangent(loss: Tensor, several: bool) -> Tensor:
     return chosen.reshape(count, count, *[1] * (loss.ndim - 1)).expand(count, *loss.shape)
 
 
-def push_step(
+def step_jvp(
     step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree, tangents: tuple[Tensors, Tensors]
 ) -> Tensors:
-    """Push tangents of (state, phi), [direction, *leaf.shape], through a step: those of its result.
+    """Tangents of a step's result, from those of (state, phi), [direction, *leaf.shape] each.
 
     torch may give float32 states float64 tangents; they are rounded back.
     """
@@ -199,27 +199,33 @@ def push_step(
         theta, opt_state = rebuild(flat)
         return split_floating(step(theta, opt_state, rebuild_phi(flat_phi), data))[0]
 
-    def push(*tangents: Tensors) -> Tensors:
-        pushed: Tensors = torch.func.jvp(advance, (flat, flat_phi), tangents)[1]
-        return tuple(tangent.to(leaf) for tangent, leaf in zip(pushed, flat, strict=True))
+    def along(*tangents: Tensors) -> Tensors:
+        found: Tensors = torch.func.jvp(advance, (flat, flat_phi), tangents)[1]
+        return tuple(tangent.to(leaf) for tangent, leaf in zip(found, flat, strict=True))
 
-    carried: Tensors = torch.vmap(push)(*tangents)
-    return carried
+    result: Tensors = torch.vmap(along)(*tangents)
+    return result
 
 
-def held_pullback(
-    step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree
-) -> tuple[Tensors, Callable[[Tensors], tuple[Tensors, Tensors]], Callable[[Tensors], Tensors]]:
-    """Take one step of theta with the optimizer's state held, and its derivatives, by `torch.func`.
+class Linearization(NamedTuple):
+    """A step theta -> theta' at a fixed state of the optimizer, with J = d theta'/d theta."""
+
+    result: Tensors
+    """The leaves of theta'."""
+    vjp: Callable[[Tensors], tuple[Tensors, Tensors]]
+    """v -> J' v and (d theta'/d phi)' v."""
+    jvp: Callable[[Tensors], Tensors]
+    """v -> J v."""
+
+
+def linearize_step(step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree) -> Linearization:
+    """Linearize a step in theta and phi, for single vectors, by `torch.func`.
 
     Args:
         step: the step.
         state: (theta, opt_state); the second is a constant.
         phi: the outer variables.
-        data: what the step uses; a constant.
-
-    Returns:
-        the leaves of theta'; v -> (J' v, (d theta'/d phi)' v); and v -> J v, with J = d theta'/d theta.
+        data: the step's data, a constant.
     """
     flat, rebuild = split_floating(state[0])
     flat_phi, rebuild_phi = split_floating(phi)
@@ -227,7 +233,7 @@ def held_pullback(
     def advance(flat: Tensors, flat_phi: Tensors) -> Tensors:
         return split_floating(step(rebuild(flat), state[1], rebuild_phi(flat_phi), data)[0])[0]
 
-    result, pull = torch.func.vjp(advance, flat, flat_phi)[:2]
+    result, product = torch.func.vjp(advance, flat, flat_phi)[:2]
     # J v is the transpose of the transpose: it needs no forward mode, which loses float32 in places.
-    push = torch.func.vjp(lambda v: pull(v)[0], tuple(map(torch.zeros_like, result)))[1]
-    return result, pull, lambda v: push(v)[0]
+    transpose = torch.func.vjp(lambda v: product(v)[0], tuple(map(torch.zeros_like, result)))[1]
+    return Linearization(result, product, lambda v: transpose(v)[0])

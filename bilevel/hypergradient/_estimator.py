@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from bilevel.core import Step, Tree, split_floating, tree_map
-from bilevel.hypergradient._purity import agree
+from bilevel.hypergradient._validation import agree
 from games.core import require
 
 

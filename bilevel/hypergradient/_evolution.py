@@ -9,21 +9,22 @@ from torch import Tensor
 
 from bilevel.core import Tensors, Tree, detach, leaves, paths, split_floating, tree_map
 from bilevel.hypergradient._estimator import BilevelProblem, Estimator
-from bilevel.hypergradient._purity import require_pure
 from bilevel.hypergradient._rollout import Rollout, roll_out
-from bilevel.hypergradient._samples import learn_samples, require_value
 from bilevel.hypergradient._smoothing import (
     SampledEstimate,
     centered_ranks,
     count_members,
     draw_noise,
+    learn_samples,
     mean_along,
     perturb,
     require_changes,
     require_sampling,
+    require_value,
     slopes,
     total_losses,
 )
+from bilevel.hypergradient._validation import require_pure
 from games.core import require
 
 
@@ -59,7 +60,7 @@ class Evolution(Estimator):
         optimizers, arXiv 1810.10180.
 
     >>> from bilevel.optimizers import sgd
-    >>> from bilevel.core._step import inner_step
+    >>> from bilevel.core import inner_step
     >>> inner = sgd(0.25)
     >>> problem = BilevelProblem(
     ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),

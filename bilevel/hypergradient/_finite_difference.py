@@ -1,22 +1,20 @@
-"""The last step's effect by central differences: no derivative of a step is taken."""
+"""The effect of phi on the last step by central differences, without a derivative of the step."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bilevel.core import Tensors, Tree, detach, split_floating
-from bilevel.hypergradient._connection import all_zero, require_inner_path, require_outer_path
 from bilevel.hypergradient._derivatives import outer_gradients
 from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
-from bilevel.hypergradient._purity import require_pure
 from bilevel.hypergradient._rollout import Rollout, roll_out
-from bilevel.hypergradient._samples import repeated
-from bilevel.hypergradient._smoothing import count_members
+from bilevel.hypergradient._smoothing import count_members, repeated
+from bilevel.hypergradient._validation import all_zero, require_inner_path, require_outer_path, require_pure
 from games.core import require
 
 
@@ -49,7 +47,7 @@ class FiniteDifference(Estimator):
         Liu et al., DARTS: Differentiable architecture search, arXiv 1806.09055, equations 7 and 8.
 
     >>> from bilevel.optimizers import sgd
-    >>> from bilevel.core._step import inner_step
+    >>> from bilevel.core import inner_step
     >>> inner = sgd(0.25)
     >>> problem = BilevelProblem(
     ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
@@ -91,7 +89,7 @@ class FiniteDifference(Estimator):
         *,
         steps: int,
     ) -> tuple[Estimate, None]:
-        """Learn for K steps and difference the last; see `Estimator.estimate` for arguments and errors.
+        """Learn for K steps and take differences of the last; see `Estimator.estimate` for the rest.
 
         Raises:
             ValueError: also if phi has more entries than `max_entries`, or theta and phi have no common axis
@@ -107,7 +105,7 @@ class FiniteDifference(Estimator):
         require(
             entries <= self.max_entries,
             f"FiniteDifference takes two steps for each of the {entries} entries of phi, and max_entries is "
-            f"{self.max_entries}: raise it, or walk back (Unrolled).",
+            f"{self.max_entries}: raise it, or use Unrolled.",
         )
         with torch.no_grad():
             loss, cotangent, direct = outer_gradients(problem, (end[0], None), phi, run.outer_data)
@@ -133,18 +131,13 @@ def _slopes(
     members: int,
     epsilon: float | None,
 ) -> Callable[[Tensor, Tensors], Tensor]:
-    """Make the map from an entry's index and the leaves of the state to the slope of <v, S>.
-
-    It gives [objective, member].
-    """
+    """The map (entry of phi, leaves of the state) -> slope of <v, S>, [objective, member]."""
     flat, rebuild = split_floating(phi)
     rebuild_state = split_floating(run.begin)[1]
     ends = split_floating(run.end[0])[0]
     along = [v.reshape(-1, members, end.numel() // members) for v, end in zip(cotangent, ends, strict=True)]
     sizes = [leaf.numel() // members for leaf in flat]
-
-    def width(leaf: Tensor) -> float:
-        return torch.finfo(leaf.dtype).eps ** (1 / 3) if epsilon is None else epsilon
+    widths = [torch.finfo(leaf.dtype).eps ** (1 / 3) if epsilon is None else epsilon for leaf in flat]
 
     def slope(index: Tensor, flat_state: Tensors) -> Tensor:
         place = torch.arange(sum(sizes), device=index.device) == index
@@ -153,16 +146,29 @@ def _slopes(
             for part, leaf in zip(place.split(sizes), flat, strict=True)
         ]
         theta, opt_state = rebuild_state(flat_state)
-        ahead, behind = (
-            split_floating(problem.step(theta, opt_state, rebuild(moved), run.inner_data[-1])[0])[0]
-            for moved in (
-                [leaf + sign * width(leaf) * unit for leaf, unit in zip(flat, units, strict=True)]
-                for sign in (1, -1)
-            )
-        )
-        change = [(a - b).reshape(members, -1) for a, b in zip(ahead, behind, strict=True)]
+
+        def step(moved: Tensors) -> Tensors:
+            return split_floating(problem.step(theta, opt_state, rebuild(moved), run.inner_data[-1])[0])[0]
+
+        shift = [width * unit for width, unit in zip(widths, units, strict=True)]
+        change = [leaf.reshape(members, -1) for leaf in central_change(step, flat, shift)]
         rise = sum(torch.einsum("omq,mq->om", v, c) for v, c in zip(along, change, strict=True))
-        apart = sum(2 * width(leaf) * unit.sum() / members for leaf, unit in zip(flat, units, strict=True))
+        apart = sum(2 * width * unit.sum() / members for width, unit in zip(widths, units, strict=True))
         return torch.as_tensor(rise / apart)
 
     return slope
+
+
+def central_change(
+    function: Callable[[Tensors], Tensors], flat: Sequence[Tensor], shift: Sequence[Tensor]
+) -> Tensors:
+    """The change of a function's results from flat - shift to flat + shift.
+
+    >>> central_change(lambda x: (x[0] ** 2,), [torch.tensor([3.0])], [torch.tensor([0.5])])
+    (tensor([6.]),)
+    """
+    ahead, behind = (
+        function(tuple(combine(leaf, by) for leaf, by in zip(flat, shift, strict=True)))
+        for combine in (torch.add, torch.sub)
+    )
+    return tuple(map(torch.sub, ahead, behind))

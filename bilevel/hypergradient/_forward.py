@@ -1,4 +1,4 @@
-"""The exact gradient of K steps, carried along instead of walked back."""
+"""The exact hypergradient of K steps by forward mode."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import torch
 from torch import Tensor
 
 from bilevel.core import Tensors, Tree, batch_shape, detach, split_floating
-from bilevel.hypergradient._connection import all_zero, require_inner_path, require_outer_path
 from bilevel.hypergradient._derivatives import require_objectives
 from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
 from bilevel.hypergradient._kernels import State, make_kernels
-from bilevel.hypergradient._purity import require_pure
 from bilevel.hypergradient._rollout import require_floating, roll_out
+from bilevel.hypergradient._validation import (
+    all_zero,
+    close,
+    require_inner_path,
+    require_outer_path,
+    require_pure,
+)
 from games.core import require
 
 
@@ -38,7 +43,7 @@ class Forward(Estimator):
         Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, arXiv 1703.01785.
 
     >>> from bilevel.optimizers import sgd
-    >>> from bilevel.core._step import inner_step
+    >>> from bilevel.core import inner_step
     >>> inner = sgd(0.25)
     >>> problem = BilevelProblem(
     ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
@@ -88,12 +93,12 @@ class Forward(Estimator):
             if not started:
                 require_pure(problem.step, kernels.trees(state), phi, data)
                 started = True
-            tangents = kernels.push(state, data, tangents, directions)
+            tangents = kernels.jvp(state, data, tangents, directions)
 
         rollout = roll_out(problem, theta, opt_state, phi, steps, keep=1, before_step=carry, kernels=kernels)
         end, outer_data = rollout.end, rollout.outer_data
         require_outer_path(problem, end[0], phi, outer_data)
-        loss, slopes = _push_outer(
+        loss, slopes = _outer_jvp(
             problem, end, phi, outer_data, (kernels.tangent_leaves(tangents), directions)
         )
         gradient = self._gradient(problem.several, loss, slopes, directions, phi)
@@ -103,9 +108,9 @@ class Forward(Estimator):
         return Estimate(*end, loss, rebuilt, rollout.inner_data, outer_data), None
 
     def _directions(self, phi: Tree) -> Tensors:
-        """Directions in which phi moves, [direction, *leaf.shape] for each leaf: one for each entry.
+        """The unit directions of phi, [direction, *leaf.shape] for each leaf.
 
-        With members there is one more, in which each of them moves in a way of its own.
+        With members there is one more, in which each of them moves in a direction of its own.
         """
         batch = batch_shape(phi, self.batch_dims)
         flat, _ = split_floating(phi)
@@ -131,7 +136,7 @@ class Forward(Estimator):
     def _gradient(
         self, several: bool, loss: Tensor, slopes: Tensor, directions: Tensors, phi: Tree
     ) -> Tensors:
-        """Sort the slopes [direction, *loss.shape] into the shapes of phi's leaves."""
+        """Reshape the slopes [direction, *loss.shape] to phi's leaves."""
         batch = batch_shape(phi, self.batch_dims)
         kept = int(several) + self.batch_dims
         require(
@@ -145,42 +150,35 @@ class Forward(Estimator):
         by_entry = slopes[: sum(sizes)].movedim(0, -1)
         if self.batch_dims:
             own = torch.cat([d[-1].reshape(*batch, -1).to(slopes) for d in directions], -1)
-            _require_independent((by_entry * own).sum(-1), slopes[-1])
+            require(
+                close((by_entry * own).sum(-1), slopes[-1]),
+                "Members of the batch are not independent of each other, so they cannot share tangents: set "
+                "batch_dims=0, or keep what mixes them (clipping by a common norm, say) to each member.",
+            )
         front = slopes.shape[1 : 1 + int(several)]
         parts = by_entry.split(sizes, -1)
         return tuple(p.reshape((*front, *leaf.shape)).to(leaf) for p, leaf in zip(parts, flat, strict=True))
 
 
-def _push_outer(
+def _outer_jvp(
     problem: BilevelProblem,
     state: tuple[Tree, Tree],
     phi: Tree,
     data: Tree,
     tangents: tuple[Tensors, Tensors],
 ) -> tuple[Tensor, Tensor]:
-    """Compute the outer loss, and push tangents of (state, phi) through it: [direction, *loss.shape]."""
+    """The outer loss, and its tangents by those of (state, phi): [direction, *loss.shape]."""
     flat, rebuild = split_floating(state)
     flat_phi, rebuild_phi = split_floating(phi)
 
     def outer(flat: Tensors, flat_phi: Tensors) -> Tensor:
         return problem.outer_loss(rebuild(flat)[0], rebuild_phi(flat_phi), data)
 
-    def push(*tangents: Tensors) -> Any:
+    def along(*tangents: Tensors) -> Any:
         return torch.func.jvp(outer, (flat, flat_phi), tangents)[1]
 
     with torch.no_grad():
         loss = outer(flat, flat_phi)
         require_objectives(loss, problem.several)
-        slopes: Tensor = torch.vmap(push)(*tangents)
+        slopes: Tensor = torch.vmap(along)(*tangents)
         return loss, slopes
-
-
-def _require_independent(expected: Tensor, found: Tensor) -> None:
-    """Compare slopes where every member moves in its own way: by each one's gradient, and as pushed."""
-    tolerance = torch.finfo(found.dtype).eps ** 0.5
-    scale = float(expected.nan_to_num(nan=0, posinf=0, neginf=0).abs().max())
-    require(
-        torch.allclose(found, expected, rtol=tolerance, atol=tolerance * scale, equal_nan=True),
-        "Members of the batch are not independent of each other, so they cannot share tangents: set "
-        "batch_dims=0, or keep what mixes them (clipping by a common norm, say) to each member.",
-    )

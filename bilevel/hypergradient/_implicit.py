@@ -1,7 +1,4 @@
-"""The gradient through the fixed point of inner learning, by one linear solve.
-
-The step near its fixed point: its linear map on theta, with the optimizer's state held as it is.
-"""
+"""Implicit differentiation: the hypergradient at the fixed point of inner learning, by one linear solve."""
 
 from __future__ import annotations
 
@@ -13,106 +10,72 @@ import torch
 from torch import Tensor
 
 from bilevel.core import Tensors, Tree, batch_shape, detach, split_floating
-from bilevel.hypergradient._connection import all_zero, require_inner_path, require_outer_path
 from bilevel.hypergradient._derivatives import outer_gradients
 from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
 from bilevel.hypergradient._kernels import Kernels, State
-from bilevel.hypergradient._purity import require_pure
 from bilevel.hypergradient._rollout import Rollout, roll_out
 from bilevel.hypergradient._solvers import SOLVERS, System
+from bilevel.hypergradient._validation import all_zero, require_inner_path, require_outer_path, require_pure
 from games.core import require, require_name
 
 
 class Rows:
-    """Theta as rows: [system, *members, unknown], and back to its leaves, [system, *leaf.shape]."""
+    """Layout of theta as rows, [system, *members, unknown], and as leaves, [system, *leaf.shape]."""
 
     def __init__(self, theta: Tree, batch_dims: int) -> None:
         self._batch = batch_shape(theta, batch_dims)
         self._leaves, _ = split_floating(theta)
 
     def pack(self, flat: Tensors) -> Tensor:
-        """Join leaves [system, *leaf.shape] to rows."""
+        """Join leaves to rows."""
         return torch.cat([leaf.reshape(len(leaf), *self._batch, -1) for leaf in flat], -1)
 
     def unpack(self, rows: Tensor) -> Tensors:
-        """Split rows into leaves [system, *leaf.shape]."""
+        """Split rows into leaves."""
         sizes = [leaf.numel() // math.prod(self._batch) for leaf in self._leaves]
         parts = zip(rows.split(sizes, -1), self._leaves, strict=True)
         return tuple(part.reshape((len(rows), *leaf.shape)).to(leaf) for part, leaf in parts)
 
 
 @dataclass(frozen=True)
-class LinearStep:
-    """A step theta -> theta' at one place, with J = d theta'/d theta."""
+class LinearSystem:
+    """A step theta -> theta' linearized at one place, with J = d theta'/d theta."""
 
     move: Tensor
     """theta' - theta, [1, *members, unknown]."""
     system: System
     """I - J, on rows."""
-    pull_phi: Callable[[Tensor], Tensors]
+    phi_vjp: Callable[[Tensor], Tensors]
     """Rows v -> (d theta'/d phi)' v, [system, *leaf.shape] for each leaf of phi."""
 
 
-def linearize(kernels: Kernels, state: State, data: Tree, *, rows: Rows) -> LinearStep:
-    """Take a step and its derivative, holding the optimizer's state.
-
-    Args:
-        kernels: of the problem.
-        state: (theta, opt_state), the place, in the kernels' form.
-        data: what the step sees.
-        rows: how theta is laid out.
-    """
-    held = kernels.hold(state, data)
+def linear_system(kernels: Kernels, state: State, data: Tree, *, rows: Rows) -> LinearSystem:
+    """Linearize a step at a fixed state of the optimizer, with theta laid out as `rows`."""
+    linear = kernels.linearize(state, data)
 
     def times(v: Tensor) -> Tensor:
-        return v - rows.pack(held.push(rows.unpack(v)))
+        return v - rows.pack(linear.jvp(rows.unpack(v)))
 
     def times_transpose(v: Tensor) -> Tensor:
-        return v - rows.pack(held.pull(rows.unpack(v))[0])
+        return v - rows.pack(linear.vjp(rows.unpack(v))[0])
 
-    def pull_phi(v: Tensor) -> Tensors:
-        return held.pull(rows.unpack(v))[1]
+    def phi_vjp(v: Tensor) -> Tensors:
+        return linear.vjp(rows.unpack(v))[1]
 
     flat, _ = split_floating(kernels.trees(state)[0])
-    move = rows.pack(tuple((new - old).unsqueeze(0) for new, old in zip(held.result, flat, strict=True)))
-    return LinearStep(move, System(times, times_transpose), pull_phi)
-
-
-def halve_state(opt_state: Tree) -> Tree | None:
-    """Halve what an optimizer remembers; None if it remembers no floating tensor."""
-    floating, rebuild = split_floating(opt_state)
-    return rebuild([leaf / 2 for leaf in floating]) if floating else None
-
-
-def asymmetry(system: System, like: Tensor) -> Tensor:
-    """Compare u'Mw with w'Mu for random u and w: their difference over the sizes, for each row [...].
-
-    Args:
-        system: M, on rows.
-        like: rows of the shape and dtype to try.
-    """
-    generator = torch.Generator(like.device).manual_seed(0)
-    u, w = (  # the same for all rows, so that none of them depends on how many there are
-        torch.randn(like.shape[-1:], generator=generator, dtype=like.dtype, device=like.device).expand_as(
-            like
-        )
-        for _ in range(2)
-    )
-    u_image, w_image = system.apply(u), system.apply(w)
-    difference = ((u * w_image).sum(-1) - (w * u_image).sum(-1)).abs()
-    size: Tensor = u.norm(dim=-1) * w_image.norm(dim=-1) + w.norm(dim=-1) * u_image.norm(dim=-1)
-    return difference / size
+    move = rows.pack(tuple((new - old).unsqueeze(0) for new, old in zip(linear.result, flat, strict=True)))
+    return LinearSystem(move, System(times, times_transpose), phi_vjp)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Implicit(Estimator):
-    """Implicit differentiation: how the point that learning comes to rest at moves with phi.
+    """Implicit differentiation: the derivative by phi of the fixed point of learning.
 
-    With J = d theta'/d theta of one more step at theta_K, the optimizer's state held as it is:
+    With J = d theta'/d theta of one more step at theta_K, at a fixed state of the optimizer:
 
         (I - J)' v = dF/dtheta,   dF/dphi = (partial F/partial phi) + (d theta'/d phi)' v.
 
-    Any step that rests where the true one rests has the same answer, whatever its state: holding the state
+    Any step with the fixed point of the true one has the same answer, whatever its state: to fix the state
     is exact for momentum, Adam and RMSProp, where it acts as a preconditioner that cancels (while the joint
     map of theta and Adam's state is degenerate: its second moment dies away at the fixed point). Where the
     fixed point itself depends on the state (decoupled weight decay beside Adam with a large epsilon) it
@@ -132,7 +95,7 @@ class Implicit(Estimator):
         On the iteration complexity of hypergradient computation, arXiv 2006.16218.
 
     >>> from bilevel.optimizers import sgd
-    >>> from bilevel.core._step import inner_step
+    >>> from bilevel.core import inner_step
     >>> inner = sgd(0.25)
     >>> problem = BilevelProblem(
     ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
@@ -148,10 +111,10 @@ class Implicit(Estimator):
     "neumann" where the step contracts: it takes exactly `iterations` terms, and with an infinite tolerance
     stops there (at a fixed point that is `Truncated`)."""
     tolerance: float | None = None
-    """The relative residual that is asked of every system, above 0; None is the dtype's precision to the
+    """The relative residual that every system must reach, above 0; None is the dtype's precision to the
     power 2/3 (4e-11 in float64, 2e-5 in float32)."""
     iterations: int = 100
-    """The most iterations of the solver, at least 1."""
+    """The largest number of iterations of the solver, at least 1."""
     accept_distance: float = 1e-3
     """How far theta_K may be from the fixed point, in units of theta's norm (the greater of start and end),
     above 0, judged by a Newton step; infinite accepts anything."""
@@ -192,20 +155,22 @@ class Implicit(Estimator):
             loss, cotangent, gradient = outer_gradients(problem, end, phi, rollout.outer_data)
             if all_zero(cotangent):
                 require_outer_path(problem, end[0], phi, rollout.outer_data)
-            right = rows.pack(_with_axis(cotangent, problem.several)[: len(split_floating(theta)[0])])
-            linear = linearize(rollout.kernels, rollout.states[-1], rollout.inner_data[-1], rows=rows)
+            if not problem.several:
+                cotangent = tuple(leaf.unsqueeze(0) for leaf in cotangent)
+            right = rows.pack(cotangent[: len(split_floating(theta)[0])])
+            linear = linear_system(rollout.kernels, rollout.states[-1], rollout.inner_data[-1], rows=rows)
             if self.solver == "cg":
-                _require_symmetric(linear, right)
+                _require_symmetric(linear.system, right)
             if math.isfinite(self.accept_distance):
                 self._require_near(rollout, rows, linear, theta)
-            through_steps = linear.pull_phi(self._solve(linear, right))
+            through_steps = linear.phi_vjp(self._solve(linear, right))
         gradient = tuple(g + t.reshape(g.shape) for g, t in zip(gradient, through_steps, strict=True))
         if all_zero(gradient):
             require_inner_path(problem, rollout, phi)
         rebuilt = split_floating(phi)[1](gradient)
         return Estimate(*end, loss, rebuilt, rollout.inner_data, rollout.outer_data), None
 
-    def _solve(self, linear: LinearStep, right: Tensor) -> Tensor:
+    def _solve(self, linear: LinearSystem, right: Tensor) -> Tensor:
         """Solve (I - J)' v = right to the tolerance."""
         system, tolerance = linear.system.transposed(), self._tolerance(right)
         # Half of it, since rounding parts the residual that a solver updates from the true one.
@@ -222,7 +187,7 @@ class Implicit(Estimator):
     def _tolerance(self, right: Tensor) -> float:
         return self.tolerance or torch.finfo(right.dtype).eps ** (2 / 3)
 
-    def _require_near(self, rollout: Rollout, rows: Rows, linear: LinearStep, start: Tree) -> None:
+    def _require_near(self, rollout: Rollout, rows: Rows, linear: LinearSystem, start: Tree) -> None:
         """Raise ValueError unless a Newton step is short, with the optimizer's state as it is and halved."""
         theta, opt_state = rollout.end
         norms = [
@@ -231,7 +196,7 @@ class Implicit(Estimator):
         ]
         size = torch.maximum(*norms)
 
-        def distance(at: LinearStep) -> float:
+        def distance(at: LinearSystem) -> float:
             newton = SOLVERS[self.solver](at.system, at.move, self._tolerance(at.move) / 2, self.iterations)
             length = newton.norm(dim=-1)
             return float(torch.where(length == 0, 0, length / size).max())
@@ -242,26 +207,32 @@ class Implicit(Estimator):
             f"Implicit needs the step's fixed point, but theta is about {found:.2g} times its own size away "
             f"from it, and accept_distance is {self.accept_distance:.2g}: take more steps, or accept that.",
         )
-        halved = halve_state(opt_state)
-        if halved is None:
+        floating, rebuild = split_floating(opt_state)
+        if not floating:
             return
-        elsewhere = rollout.kernels.start(theta, halved)
-        found = distance(linearize(rollout.kernels, elsewhere, rollout.inner_data[-1], rows=rows))
+        elsewhere = rollout.kernels.start(theta, rebuild([leaf / 2 for leaf in floating]))
+        found = distance(linear_system(rollout.kernels, elsewhere, rollout.inner_data[-1], rows=rows))
         require(
             found <= self.accept_distance,
-            "Implicit holds the optimizer's state, but here the fixed point depends on it: with the state "
+            "Implicit fixes the optimizer's state, but here the fixed point depends on it: with the state "
             f"halved it lies {found:.2g} times theta's size away (decoupled weight decay does that): use "
             "Unrolled, or another inner optimizer.",
         )
 
 
-def _with_axis(cotangent: tuple[Tensor, ...], several: bool) -> tuple[Tensor, ...]:
-    """Give the cotangents of one objective the axis that several have."""
-    return cotangent if several else tuple(leaf.unsqueeze(0) for leaf in cotangent)
-
-
-def _require_symmetric(linear: LinearStep, like: Tensor) -> None:
-    found = float(asymmetry(linear.system, like).max())
+def _require_symmetric(system: System, like: Tensor) -> None:
+    """Compare u'Mw with w'Mu for random u and w, rows like `like`."""
+    generator = torch.Generator(like.device).manual_seed(0)
+    u, w = (  # the same for all rows, so that none of them depends on how many there are
+        torch.randn(like.shape[-1:], generator=generator, dtype=like.dtype, device=like.device).expand_as(
+            like
+        )
+        for _ in range(2)
+    )
+    u_image, w_image = system.apply(u), system.apply(w)
+    difference = ((u * w_image).sum(-1) - (w * u_image).sum(-1)).abs()
+    size = u.norm(dim=-1) * w_image.norm(dim=-1) + w.norm(dim=-1) * u_image.norm(dim=-1)
+    found = float((difference / size).max())
     require(
         found <= torch.finfo(like.dtype).eps ** 0.5,
         f"Conjugate gradient needs a symmetric Jacobian, but this step's is not (u'Jw and w'Ju differ by "

@@ -1,4 +1,4 @@
-"""Estimators by name and as text, `truncated(steps=5)`: for the command line and for config.json."""
+"""Estimators by name and in text form, `truncated(steps=5)`, as on the command line and in config.json."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import re
 from typing import Any, get_type_hints
 
-from bilevel.core import fits, read_settings, spelled, write_literal
+from bilevel.core import fits, read_settings, spelled, write_settings
 from bilevel.hypergradient._estimator import Estimator
 from bilevel.hypergradient._evolution import Evolution
 from bilevel.hypergradient._finite_difference import FiniteDifference
@@ -15,33 +15,33 @@ from bilevel.hypergradient._implicit import Implicit
 from bilevel.hypergradient._persistent_evolution import PersistentEvolution
 from bilevel.hypergradient._truncated import OneStep, Truncated
 from bilevel.hypergradient._unrolled import Unrolled
-from games.core import require, require_name
+from games.core import Registry, require, require_name
 
-ESTIMATORS: dict[str, type[Estimator]] = {
-    "unrolled": Unrolled,
-    "truncated": Truncated,
-    "forward": Forward,
-    "implicit": Implicit,
-    "one-step": OneStep,
-    "finite-difference": FiniteDifference,
-    "evolution": Evolution,
-    "persistent-evolution": PersistentEvolution,
-}
-"""Every estimator by its name: a frozen dataclass whose fields are its settings."""
-
-NAME = r"[a-z0-9]+(?:-[a-z0-9]+)*"
-EXAMPLE = "truncated(steps=5)"
+ESTIMATORS: Registry[type[Estimator]] = Registry(
+    "hypergradient",
+    {
+        "unrolled": Unrolled,
+        "truncated": Truncated,
+        "forward": Forward,
+        "implicit": Implicit,
+        "one-step": OneStep,
+        "finite-difference": FiniteDifference,
+        "evolution": Evolution,
+        "persistent-evolution": PersistentEvolution,
+    },
+)
+"""Every estimator by its name: a frozen dataclass of its settings."""
 
 
 def make_hypergradient(estimator: str | Estimator, **settings: Any) -> Estimator:
-    """Build an estimator by its name or from its text form, or give back one that is built already.
+    """Build an estimator from its name or its text form; one that is built already is returned.
 
     In the text form settings are literals (numbers, strings, True, False, None, tuples of these), and
     strings that are words need no quotes; nothing is ever evaluated.
 
     Args:
         estimator: one of `ESTIMATORS`, with settings in parentheses if it is to have any; or an object.
-        settings: further fields of the estimator that is named; none with an object.
+        settings: further settings of the named estimator; none with an object.
 
     Raises:
         ValueError: the text cannot be read; there is no such estimator or setting; one that it needs is
@@ -53,19 +53,25 @@ def make_hypergradient(estimator: str | Estimator, **settings: Any) -> Estimator
     Truncated(steps=5)
     >>> make_hypergradient("implicit(solver=normal-cg)").solver
     'normal-cg'
-    >>> make_hypergradient(OneStep())
-    OneStep()
     """
     if not isinstance(estimator, str):
         require(
             not settings, f"{estimator!r} has its settings already: give {', '.join(settings)} to its class."
         )
         return estimator
-    name, written = _read(estimator)
-    require_name(name, ESTIMATORS, "hypergradient")
+    found = re.fullmatch(r"\s*([\w-]+)\s*(\(.*\))?\s*", estimator, re.DOTALL)
+    if found is None:
+        raise ValueError(
+            f"{estimator!r} is not a hypergradient: write its name, or its name with settings, as in "
+            "truncated(steps=5)."
+        )
+    written = read_settings(
+        found[2] or "()", of="a hypergradient", within=estimator, example="truncated(steps=5)"
+    )
+    kind = ESTIMATORS.find(found[1])
     for twice in written.keys() & settings.keys():
         raise ValueError(f"The setting {twice} is given twice, in {estimator!r} and beside it.")
-    return _build(name, {**written, **settings})
+    return _build(found[1], kind, {**written, **settings})
 
 
 def format_hypergradient(estimator: str | Estimator) -> str:
@@ -94,48 +100,42 @@ def format_hypergradient(estimator: str | Estimator) -> str:
         f"{kind.__name__} has no name by which text (config.json, say) could hold it: "
         f"register_hypergradient(name, {kind.__name__}) gives it one.",
     )
-    fields = dataclasses.fields(kind)
-    values = {field.name: (getattr(built, field.name), _default(field)) for field in fields}
-    changed = [
-        f"{setting}={write_literal(setting, value)}"
-        for setting, (value, default) in values.items()
-        if repr(value) != repr(default)
-    ]
-    return f"{names[0]}({', '.join(changed)})" if changed else names[0]
+    values = {field.name: (getattr(built, field.name), _default(field)) for field in dataclasses.fields(kind)}
+    return names[0] + write_settings(
+        {name: value for name, (value, default) in values.items() if repr(value) != repr(default)}
+    )
 
 
-def register_hypergradient(name: str, estimator: type[Estimator]) -> None:
+def register_hypergradient(name: str, estimator: type[Estimator], *, replace: bool = False) -> None:
     """Add an estimator of one's own, for the rest of the process.
 
     Args:
-        name: what to call it on the command line; lower case, words joined by hyphens.
+        name: its name on the command line; lower case, words joined by hyphens.
         estimator: an `Estimator` that is a frozen dataclass; its fields, the settings, are numbers,
             strings, None, or tuples of these. A field `members` or `batch_dims` means what it means in
             `Evolution` and `Forward`: methods whose seeds are a batch fill it in.
+        replace: whether it may take the place of one that has this name already.
 
     Raises:
-        ValueError: the name is taken or is no such name, or this is no frozen dataclass.
+        ValueError: the name is taken or is no such name, or this is no such class.
 
     >>> register_hypergradient("one-step", OneStep)
     Traceback (most recent call last):
-    ValueError: There is a hypergradient 'one-step' already.
+    ValueError: The hypergradient 'one-step' exists already: replace=True puts the new one in its place.
     """
-    require(
-        re.fullmatch(NAME, name) is not None,
-        f"A hypergradient's name is lower case, its words joined by hyphens; {name!r} is not.",
-    )
-    require(name not in ESTIMATORS, f"There is a hypergradient {name!r} already.")
     parameters = getattr(estimator, "__dataclass_params__", None)
     require(
-        isinstance(estimator, type) and parameters is not None and parameters.frozen,
-        f"A hypergradient is a frozen dataclass, and {estimator!r} is none.",
+        isinstance(estimator, type)
+        and issubclass(estimator, Estimator)
+        and parameters is not None
+        and parameters.frozen,
+        f"A hypergradient is an Estimator and a frozen dataclass, and {estimator!r} is not.",
     )
-    get_type_hints(estimator)  # a type that nobody can look up is told here, not when a setting is read
-    ESTIMATORS[name] = estimator
+    get_type_hints(estimator)  # an unknown type is refused here, not when a setting is read
+    ESTIMATORS.register(name, estimator, replace=replace)
 
 
-def _build(name: str, settings: dict[str, Any]) -> Estimator:
-    kind = ESTIMATORS[name]
+def _build(name: str, kind: type[Estimator], settings: dict[str, Any]) -> Estimator:
     fields, hints = dataclasses.fields(kind), get_type_hints(kind)
     require(
         "compile" not in settings or "compile" in hints,
@@ -157,14 +157,3 @@ def _build(name: str, settings: dict[str, Any]) -> Estimator:
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-
-
-def _read(text: str) -> tuple[str, dict[str, Any]]:
-    """Split a text form into its name and its settings, as literals."""
-    found = re.fullmatch(r"\s*([\w-]+)\s*(\(.*\))?\s*", text, re.DOTALL)
-    if found is None:
-        raise ValueError(
-            f"{text!r} is not a hypergradient: write its name, or its name with settings, as in "
-            "truncated(steps=5)."
-        )
-    return found[1], read_settings(found[2] or "()", of="a hypergradient", within=text, example=EXAMPLE)

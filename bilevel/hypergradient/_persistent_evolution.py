@@ -10,20 +10,22 @@ from torch import Tensor
 
 from bilevel.core import Tensors, Tree, detach, split_floating
 from bilevel.hypergradient._estimator import BilevelProblem, Estimator, copied, require_leads_to
-from bilevel.hypergradient._purity import require_pure
 from bilevel.hypergradient._rollout import roll_out
-from bilevel.hypergradient._samples import learn_samples, repeated, require_value
 from bilevel.hypergradient._smoothing import (
     SampledEstimate,
     count_members,
     draw_noise,
+    learn_samples,
     mean_along,
     perturb,
+    repeated,
     require_changes,
     require_sampling,
+    require_value,
     slopes,
     total_losses,
 )
+from bilevel.hypergradient._validation import require_pure
 from games.core import require
 
 
@@ -70,7 +72,7 @@ class PersistentEvolution(Estimator):
         strategies, arXiv 2112.13835.
 
     >>> from bilevel.optimizers import sgd
-    >>> from bilevel.core._step import inner_step
+    >>> from bilevel.core import inner_step
     >>> inner = sgd(0.25)
     >>> problem = BilevelProblem(
     ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),

@@ -1,25 +1,29 @@
-"""Gradients of a Gaussian-smoothed objective from its values alone, for each member of a batch."""
+"""Gradients of a Gaussian-smoothed objective from its values alone: draws, perturbed learning, averages."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bilevel.core import Tensors, Tree, batch_shape, leaves, paths, split_floating
-from bilevel.hypergradient._connection import all_zero
-from bilevel.hypergradient._estimator import Estimate
+from bilevel.core import Step, Tensors, Tree, batch_shape, leaves, paths, split_floating
+from bilevel.hypergradient._derivatives import outer_gradients
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate
+from bilevel.hypergradient._kernels import make_kernels
+from bilevel.hypergradient._rollout import Rollout
+from bilevel.hypergradient._validation import all_zero
 from games.core import require
 
 
 @dataclass(frozen=True)
 class SampledEstimate(Estimate):
-    """An estimate that knows how far it may be off."""
+    """An estimate with its standard error."""
 
     standard_error: Tree
     """The standard error of each entry of `gradient`, in its form; NaN where there is one draw only. The
@@ -27,7 +31,7 @@ class SampledEstimate(Estimate):
 
 
 def require_sampling(samples: int, sigma: float, *, antithetic: bool) -> None:
-    """Raise ValueError unless so many samples of this width make an estimate.
+    """Raise ValueError unless these settings of a sampling estimator are in range.
 
     >>> require_sampling(5, 0.1, antithetic=True)
     Traceback (most recent call last):
@@ -42,7 +46,7 @@ def require_sampling(samples: int, sigma: float, *, antithetic: bool) -> None:
 
 
 def count_members(members: bool, theta: Tree, phi: Tree) -> int:
-    """Count the members: the length of the first axis of every leaf of theta and phi; 1 without such an axis.
+    """The length of the first axis of every leaf of theta and phi, if it counts members; else 1.
 
     Raises:
         ValueError: there should be members, but the leaves do not share their first axis.
@@ -64,16 +68,16 @@ def count_members(members: bool, theta: Tree, phi: Tree) -> int:
 def draw_noise(phi: Tree, count: int, seed: int, *also: Tree, members: int | None = None) -> Tensors:
     """Draw standard normal noise for every leaf of phi: [draw, *leaf] each.
 
-    The stream is named by `seed` and by the bits of phi and of `also`. So draws are fresh whenever any of
-    these has moved, nothing has to be remembered between calls, and a resumed run draws what it would have
-    drawn. Each member has a stream of its own, named by its own bits: it draws what it would draw
-    alone, but for members that are equal to the bit, whose draws differ.
+    The stream is named by `seed` and by the bits of phi and of `also`: draws are fresh whenever any of these
+    has moved, no generator is kept between calls, and a resumed run draws the same. Each member has a stream
+    of its own, named by its own bits: it draws what it would draw alone, but for members that are equal
+    bit for bit, whose draws differ.
 
     Args:
-        phi: what is to be perturbed.
-        count: how many draws.
+        phi: the outer variables.
+        count: number of draws.
         seed: one stream among many for the same phi.
-        also: what else names the stream; single numbers name it for every member.
+        also: further names of the stream; single numbers name it for every member.
         members: the length of the first axis of every leaf, if it counts members; None: it does not.
 
     >>> phi = torch.zeros(2)
@@ -96,7 +100,7 @@ def draw_noise(phi: Tree, count: int, seed: int, *also: Tree, members: int | Non
 
 
 def _name(seed: int, leaves: Sequence[Tensor]) -> int:
-    """A number of 64 bits that names these bits."""
+    """A hash of 64 bits."""
     name = hashlib.blake2b(repr(seed).encode(), digest_size=8)
     for leaf in leaves:
         name.update(leaf.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
@@ -121,6 +125,122 @@ def perturb(phi: Tree, noise: Tensors, sigma: float, *, antithetic: bool) -> Ten
         return ahead
     behind = (leaf.detach() - sigma * draw for leaf, draw in zip(flat, noise, strict=True))
     return tuple(torch.cat(pair) for pair in zip(ahead, behind, strict=True))
+
+
+def learn_samples(
+    problem: BilevelProblem,
+    states: tuple[Tree, Tree],
+    phi: Tree,
+    samples: tuple[Tensors | None, Tensors],
+    inner_data: tuple[Tree, ...],
+    outer_data: Tree,
+) -> tuple[Tensors, Tensor]:
+    """Take the same K steps on the same data for many outer variables in one batch (`torch.vmap`).
+
+    Operations that torch cannot batch run one sample after the other, and torch warns of the lost speed: of
+    TorchOpt's optimizers this concerns those with second moments (adam, rmsprop), of ours none.
+
+    Args:
+        problem: the problem.
+        states: (theta, opt_state) where all start, unless `samples` holds their own; integer leaves are
+            always these.
+        phi: outer variables, for their form.
+        samples: the floating leaves of each sample's (theta, opt_state), or None, and of its phi, all
+            [sample, *leaf].
+        inner_data: the data of each step.
+        outer_data: the data of the outer loss.
+
+    Returns:
+        the floating leaves of every sample's (theta_K, opt_state_K), and its outer loss, [sample, ...].
+
+    >>> def step(theta, opt_state, phi, data):
+    ...     return theta * phi, opt_state
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: -theta)
+    >>> one, two_phi = torch.tensor(1.0), (torch.tensor([2.0, 3.0]),)
+    >>> learn_samples(problem, (one, None), one, (None, two_phi), inner_data=(None, None), outer_data=None)
+    ((tensor([4., 9.]),), tensor([-4., -9.]))
+    """
+    flat, rebuild_state = split_floating(states)
+    rebuild_phi = split_floating(phi)[1]
+    own, perturbed = samples
+    many = dataclasses.replace(problem, step=BatchedStep(problem.step))
+    with torch.no_grad():
+        kernels = make_kernels(many, rebuild_phi(perturbed))
+        state = kernels.start(*rebuild_state(own or repeated(flat, len(perturbed[0]))))
+        for data in inner_data:
+            state = kernels.advance(state, data)
+        ends = split_floating(kernels.trees(state))[0]
+
+        def outer(flat: Tensors, flat_phi: Tensors) -> Tensor:
+            return problem.outer_loss(rebuild_state(flat)[0], rebuild_phi(flat_phi), outer_data)
+
+        losses: Tensor = torch.vmap(outer)(ends, perturbed)
+    return ends, losses
+
+
+@dataclass(frozen=True)
+class BatchedStep:
+    """A step of many samples: the first axis of floating leaves counts them; all share the data.
+
+    >>> many = BatchedStep(lambda theta, opt_state, phi, data: (theta * phi + data, opt_state))
+    >>> many(torch.ones(3), None, torch.arange(3.0), torch.tensor(1.0))
+    (tensor([1., 2., 3.]), None)
+    """
+
+    step: Step
+    """The step of one sample."""
+
+    def __call__(self, theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
+        """Take the step for all samples in one batch."""
+        flat, rebuild_state = split_floating((theta, opt_state))
+        flat_phi, rebuild_phi = split_floating(phi)
+        rebuild_after: list[Callable[[Tensors], Tree]] = []
+
+        def one(flat: Tensors, flat_phi: Tensors) -> Tensors:
+            theta, opt_state = rebuild_state(flat)
+            floating, rebuild = split_floating(self.step(theta, opt_state, rebuild_phi(flat_phi), data))
+            rebuild_after.append(rebuild)
+            return floating
+
+        results = torch.vmap(one)(flat, flat_phi)
+        after: tuple[Tree, Tree] = rebuild_after[0](results)
+        return after
+
+
+def require_value(problem: BilevelProblem, center: Rollout, ends: Tensors, phi: Tree) -> None:
+    """Raise ValueError if on fixed data the outer loss's derivative depends on theta, and its value does not.
+
+    So it is with a surrogate of sampled returns (DiCE): an estimator by values would miss inner learning.
+
+    Args:
+        problem: the problem.
+        center: the unperturbed run.
+        ends: the final states of all samples.
+        phi: the outer variables.
+    """
+    end, data = center.end, center.outer_data
+    rebuild = split_floating(end)[1]
+    moved = rebuild([leaf[0] for leaf in ends])[0]
+    if all(map(torch.equal, leaves(end[0]), leaves(moved))):
+        return
+    with torch.no_grad():
+        loss, slope, _ = outer_gradients(problem, (end[0], None), phi, data)
+        if torch.equal(problem.outer_loss(moved, phi, data), loss):
+            require(
+                all_zero(slope),
+                "On data drawn once the outer loss has a derivative by theta, but its value does not change "
+                "with theta, as with a surrogate of sampled returns: let every sample draw its own data "
+                "(Evolution(members=True, fresh_data=True)).",
+            )
+
+
+def repeated(flat: Tensors, count: int) -> Tensors:
+    """Expand each leaf along a new first axis.
+
+    A leaf that `torch.vmap` counts as shared would be enough for pure steps, but not for optimizers that add
+    to a scaled copy of it in place, as TorchOpt's do.
+    """
+    return tuple(leaf.expand(count, *leaf.shape) for leaf in flat)
 
 
 def total_losses(losses: Tensor, *, several: bool, members: int | None) -> Tensor:
@@ -172,7 +292,7 @@ def centered_ranks(values: Tensor) -> Tensor:
 
 
 def slopes(values: Tensor, sigma: float, *, antithetic: bool) -> Tensor:
-    """How steeply the values rise along each draw.
+    """Slopes of the values along each draw.
 
     Pairs: (F(phi + sigma e) - F(phi - sigma e)) / (2 sigma). Else (F(phi + sigma e) - the mean of all
     other samples) / sigma, a baseline that is independent of e and so adds no bias.
@@ -192,23 +312,16 @@ def slopes(values: Tensor, sigma: float, *, antithetic: bool) -> Tensor:
 
 
 def require_changes(ends: Tensors, values: Tensor, phi: Tree) -> None:
-    """Refuse if all samples ended alike: a derivative of zero may be right, no dependence at all is not.
-
-    Args:
-        ends: the floating leaves of every sample's inner state at the end, [sample, *leaf].
-        values: their outer losses, [sample, ...].
-        phi: the outer variables, to be named.
-    """
-    alike = all_zero([end - end[:1] for end in (values, *ends)])
+    """Raise ValueError if all samples have equal final states, [sample, *leaf], and losses, [sample, ...]."""
     require(
-        not alike,
+        not all_zero([end - end[:1] for end in (values, *ends)]),
         f"No perturbation of phi ({', '.join(paths(phi))}) changed the inner variables or the outer loss: "
         "use phi in the step, or choose a larger sigma.",
     )
 
 
 def mean_along(steepness: Tensor, noise: Tensors, phi: Tree, *, several: bool) -> tuple[Tree, Tree]:
-    """Average slope times draw: the gradient, and its standard error, both in the form of phi.
+    """The mean of slope times draw, which is the gradient, and its standard error, both shaped like phi.
 
     Args:
         steepness: from `slopes`, [draw, objective, member].

@@ -1,6 +1,6 @@
-"""Iterative solvers for many small or few large linear systems at once, given by products alone.
+"""Iterative solvers of batched linear systems that are known by their products alone.
 
-Unknowns are rows: [..., unknown], one system for each leading index, all with an operator of their own.
+Unknowns are rows, [..., unknown], one system with an operator of its own for each leading index.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from games.core import require
 
 @dataclass(frozen=True)
 class System:
-    """A square matrix for each row, M, known by its products."""
+    """A square matrix M for each row."""
 
     apply: Callable[[Tensor], Tensor]
     """v -> M v, both [..., unknown]."""
@@ -24,11 +24,11 @@ class System:
     """v -> M' v."""
 
     def residual(self, solution: Tensor, right: Tensor) -> Tensor:
-        """Compute |right - M solution| / |right|, [...]; 0 where the right side is 0."""
+        """|right - M solution| / |right|, [...]; 0 where the right side is 0."""
         return _ratio(_norm(right - self.apply(solution)), _norm(right)).squeeze(-1)
 
     def transposed(self) -> System:
-        """Give the system with M' in the place of M."""
+        """The system of M'."""
         return System(self.transpose, self.apply)
 
 
@@ -41,7 +41,7 @@ def gmres(system: System, right: Tensor, tolerance: float, iterations: int) -> T
         system: M.
         right: b, [..., unknown].
         tolerance: stop once every |b - M x| is below this times |b|.
-        iterations: the most products with M, at least 1.
+        iterations: the largest number of products with M, at least 1.
 
     Returns:
         x, [..., unknown].

@@ -1,9 +1,4 @@
-"""The gradient of the last k steps alone.
-
-The gradient of the last step alone.
-
-What is kept of the steps before an outer step, so that the next ones can walk back through them.
-"""
+"""Truncated reverse mode: the hypergradient of the last k steps, of one rollout or of online learning."""
 
 from __future__ import annotations
 
@@ -15,11 +10,11 @@ import torch
 from torch import Tensor
 
 from bilevel.core import Tensors, Tree, detach, leaves, paths, tree_map
+from bilevel.hypergradient._checkpointing import GRAPH, Checkpointing
 from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator, copied, require_leads_to
 from bilevel.hypergradient._kernels import Kernels
-from bilevel.hypergradient._recomputation import GRAPH, Checkpointing
 from bilevel.hypergradient._rollout import roll_out
-from bilevel.hypergradient._unrolled import walk_back
+from bilevel.hypergradient._unrolled import reverse_sweep
 from games.core import require
 
 
@@ -42,7 +37,7 @@ class OneStep(Estimator):
         arXiv 1511.06727; Bolte et al., One-step differentiation of iterative algorithms, arXiv 2305.13768.
 
     >>> from bilevel.optimizers import sgd
-    >>> from bilevel.core._step import inner_step
+    >>> from bilevel.core import inner_step
     >>> inner = sgd(0.25)
     >>> problem = BilevelProblem(
     ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
@@ -63,102 +58,99 @@ class OneStep(Estimator):
         *,
         steps: int,
     ) -> tuple[Estimate, None]:
-        """Learn for K steps and walk back the last; see `Estimator.estimate` for arguments and errors.
+        """Learn for K steps and differentiate the last; see `Estimator.estimate` for arguments and errors.
 
         Raises:
             ValueError: also if a step, taken again, gives another result: it is then no pure function.
         """
         phi = detach(phi)
-        run = roll_out(problem, theta, opt_state, phi, steps, keep=1, bounds=GRAPH)
-        return walk_back(problem, run, phi), None
+        run = roll_out(problem, theta, opt_state, phi, steps, keep=1, checkpointing=GRAPH)
+        return reverse_sweep(problem, run, phi), None
 
 
-class Moment(NamedTuple):
-    """One step of inner learning: all that it depended on."""
+class WindowStep(NamedTuple):
+    """One step of inner learning, with all that it depended on."""
 
     theta: Tree
     """The inner variables before it."""
     opt_state: Tree
     """The optimizer's state before it."""
     phi: Tree
-    """The outer variables that it was taken with."""
+    """The outer variables at that time."""
     data: Tree
-    """What it saw."""
+    """Its data."""
 
 
 class Window(NamedTuple):
-    """The last steps that were taken: a nest of tensors of a form that never changes."""
+    """The last steps of online learning: a nest of tensors of a form that never changes."""
 
-    moments: tuple[Moment, ...]
-    """Those steps, the oldest first; where learning has only begun, zeros stand before them."""
+    steps: tuple[WindowStep, ...]
+    """The steps, the oldest first; while learning has only begun, zeros stand before them."""
     filled: Tensor
     """How many of them were taken, int64."""
 
 
-def empty_window(length: int, moment: Moment) -> Window:
-    """Make a window into which no step has come.
+def empty_window(length: int, step: WindowStep) -> Window:
+    """Create a window without steps.
 
     Args:
-        length: how many steps it is to hold, at least 0.
-        moment: a step, for its form.
+        length: its capacity, at least 0.
+        step: an example, for its form.
 
     Raises:
         ValueError: not all leaves of the step are tensors.
     """
-    for name, tree in moment._asdict().items():
+    for name, tree in step._asdict().items():
         for path, leaf in zip(paths(tree), leaves(tree), strict=True):
             require(
                 isinstance(leaf, Tensor),
                 f"A window holds tensors only, but leaf {path} of {name} is {type(leaf).__name__}.",
             )
-    blank = Moment(*(tree_map(torch.zeros_like, tree) for tree in moment))
+    blank = WindowStep(*(tree_map(torch.zeros_like, tree) for tree in step))
     return Window((blank,) * length, torch.zeros((), dtype=torch.int64))
 
 
-def slide(window: Window, moments: Sequence[Moment]) -> Window:
-    """Let new steps in, and as many of the oldest out.
+def slide(window: Window, steps: Sequence[WindowStep]) -> Window:
+    """Append new steps and drop as many of the oldest.
 
-    >>> moments = [Moment(torch.tensor(float(k)), None, None, None) for k in range(3)]
-    >>> window = slide(empty_window(2, moments[0]), moments)
-    >>> [int(moment.theta) for moment in window.moments], int(window.filled)
+    >>> steps = [WindowStep(torch.tensor(float(k)), None, None, None) for k in range(3)]
+    >>> window = slide(empty_window(2, steps[0]), steps)
+    >>> [int(step.theta) for step in window.steps], int(window.filled)
     ([1, 2], 2)
     """
-    length = len(window.moments)
-    joined = (*window.moments, *moments)
-    return Window(joined[len(joined) - length :], (window.filled + len(moments)).clamp(max=length))
+    length = len(window.steps)
+    joined = (*window.steps, *steps)
+    return Window(joined[len(joined) - length :], (window.filled + len(steps)).clamp(max=length))
 
 
-def pull_window(
+def sweep_window(
     kernels: Kernels, window: Window, end: tuple[Tree, Tree], cotangent: Tensors, gradient: Tensors
 ) -> Tensors:
-    """Add up what phi did in the steps of a window, from the last one on.
+    """Continue a reverse sweep through the steps of a window, each at the phi of its time.
 
     Args:
         kernels: of the problem at the present phi.
         window: the steps.
         end: (theta, opt_state) after them.
         cotangent: of the end, as `Kernels` has it, like the next.
-        gradient: of phi, collected so far.
-
-    Returns:
-        the gradient with the parts of these steps, each taken at the phi of its time.
+        gradient: of phi, accumulated so far.
 
     Raises:
         ValueError: the window's steps do not lead to `end`.
     """
-    taken = window.moments[len(window.moments) - int(window.filled) :]
-    for k, moment in reversed(list(enumerate(taken))):
-        then = kernels.at(moment.phi)
-        state = then.start(moment.theta, moment.opt_state)
+    taken = window.steps[len(window.steps) - int(window.filled) :]
+    for k, step in reversed(list(enumerate(taken))):
+        then = kernels.at(step.phi)
+        state = then.start(step.theta, step.opt_state)
         if k == len(taken) - 1:
-            require_leads_to(then.trees(then.advance(state, moment.data)), end)
-        cotangent, gradient = then.pull(state, moment.data, cotangent, gradient)
+            require_leads_to(then.trees(then.advance(state, step.data)), end)
+        cotangent, gradient = then.recompute_vjp(state, step.data, cotangent, gradient)
     return gradient
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Truncated(Checkpointing, Estimator):
-    """Reverse mode through the last k of K steps; the state before them is taken as given.
+    """Reverse mode through the last k of K steps; the state before them is a constant.
 
     With a_K and S as in `Unrolled`:
 
@@ -172,9 +164,9 @@ class Truncated(Checkpointing, Estimator):
     graph of one step; with the settings of `Checkpointing` less, for more steps.
 
     With `window`, learning is online: the inner state is carried on from one outer step to the next, and a
-    window of k steps slides over all of it. An outer step that comes every K < k steps walks back through its
-    own K and the k - K before them, each with the phi, the data and the state it was taken with
-    (truncated back-propagation through time, with h = k and h' = K). Those phis were not all the same:
+    window of k steps slides over all of it. An outer step every K < k steps differentiates its own K
+    and the k - K before them, each at the phi, the data and the state of its time (truncated
+    back-propagation through time, with h = k and h' = K). Those phis were not all the same:
 
         dF/dphi ~ (partial F/partial phi) + sum_{k' > K - k} (dS/dphi at phi_k')' a_k'
 
@@ -189,7 +181,7 @@ class Truncated(Checkpointing, Estimator):
         Neural Computation 2, 1990 (the window).
 
     >>> from bilevel.optimizers import sgd
-    >>> from bilevel.core._step import inner_step
+    >>> from bilevel.core import inner_step
     >>> inner = sgd(0.25)
     >>> problem = BilevelProblem(
     ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
@@ -205,7 +197,7 @@ class Truncated(Checkpointing, Estimator):
     """
 
     steps: int
-    """k, how many of the last steps are walked back, at least 1; where there are fewer, all of them."""
+    """k, the number of differentiated steps, at least 1; where there are fewer, all of them."""
     window: bool = False
     """Whether steps before this outer step are among them: the inner state must then be carried on from one
     outer step to the next, and the estimator's state with it (see `Estimator`)."""
@@ -239,8 +231,8 @@ class Truncated(Checkpointing, Estimator):
             return self._slide(problem, (theta, opt_state), phi, steps, state)
         require(state is None, "Truncated has a state with window=True alone.")
         phi = detach(phi)
-        run = roll_out(problem, theta, opt_state, phi, steps, keep=self.steps, bounds=self)
-        return walk_back(problem, run, phi), None
+        run = roll_out(problem, theta, opt_state, phi, steps, keep=self.steps, checkpointing=self)
+        return reverse_sweep(problem, run, phi), None
 
     @property
     def stateful(self) -> bool:
@@ -259,7 +251,7 @@ class Truncated(Checkpointing, Estimator):
             return None
         with torch.no_grad():
             data = problem.inner_data(detach(theta), detach(phi), 0)
-        return empty_window(max(self.steps - steps, 0), Moment(theta, opt_state, phi, data))
+        return empty_window(max(self.steps - steps, 0), WindowStep(theta, opt_state, phi, data))
 
     def _slide(
         self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, steps: int, past: Window | None
@@ -270,20 +262,20 @@ class Truncated(Checkpointing, Estimator):
             f"The state of Truncated is a Window, not {type(past).__name__}.",
         )
         require(
-            past is None or len(past.moments) == length,
+            past is None or len(past.steps) == length,
             f"With K = {steps} a window of {self.steps} steps reaches {length} steps into the past, but the "
             "one handed in has another length: K and steps must stay what they were.",
         )
         start, phi = copied(start), copied(phi)
-        run = roll_out(problem, *start, phi, steps, keep=self.steps, bounds=self)
+        run = roll_out(problem, *start, phi, steps, keep=self.steps, checkpointing=self)
         data = run.inner_data[run.first :]
         own = [
-            Moment(*run.kernels.trees(state), phi, seen)
+            WindowStep(*run.kernels.trees(state), phi, seen)
             for state, seen in zip(run.states[:-1], data, strict=True)
         ]
         window = empty_window(length, own[0]) if past is None else past
 
-        def beyond(cotangent: Tensors, gradient: Tensors) -> Tensors:
-            return pull_window(run.kernels, window, start, cotangent, gradient)
+        def earlier(cotangent: Tensors, gradient: Tensors) -> Tensors:
+            return sweep_window(run.kernels, window, start, cotangent, gradient)
 
-        return walk_back(problem, run, phi, beyond), slide(window, own)
+        return reverse_sweep(problem, run, phi, earlier), slide(window, own)

@@ -1,7 +1,4 @@
-"""The exact hypergradient of K steps, by reverse mode.
-
-The walk back through the steps of a roll-out, one vector-Jacobian product at a time.
-"""
+"""The exact hypergradient of K steps by reverse mode."""
 
 from __future__ import annotations
 
@@ -12,29 +9,28 @@ from typing import Any
 import torch
 
 from bilevel.core import Tensors, Tree, detach, split_floating
-from bilevel.hypergradient._checkpoint_schedule import Plan
-from bilevel.hypergradient._connection import all_zero, require_inner_path, require_outer_path
+from bilevel.hypergradient._checkpointing import Checkpointing, CheckpointSchedule
 from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
-from bilevel.hypergradient._purity import require_pure
-from bilevel.hypergradient._recomputation import Checkpointing
 from bilevel.hypergradient._rollout import Rollout, roll_out
+from bilevel.hypergradient._validation import all_zero, require_inner_path, require_outer_path, require_pure
 
-Beyond = Callable[[Tensors, Tensors], Tensors]
-"""The reverse sweep before the first state kept: (its cotangent, the gradient so far) -> the gradient."""
+Earlier = Callable[[Tensors, Tensors], Tensors]
+"""The reverse sweep through steps before a rollout: (cotangent of its start, gradient so far) -> gradient."""
 
 
-def walk_back(problem: BilevelProblem, rollout: Rollout, phi: Tree, beyond: Beyond | None = None) -> Estimate:
-    """Add up what phi did in each step that can be walked back, from the last one on.
+def reverse_sweep(
+    problem: BilevelProblem, rollout: Rollout, phi: Tree, earlier: Earlier | None = None
+) -> Estimate:
+    """Accumulate the gradient of a rollout from its last step to the first that can be differentiated.
 
     Args:
         problem: the step and the outer loss.
-        rollout: the steps that were taken; the walk ends at the first state it kept. It is used up: its
-            states are let go as the walk passes them.
+        rollout: the steps. It is used up: its states are released as the sweep passes them.
         phi: the outer variables, detached.
-        beyond: goes on from there; without it, what came before is taken as given.
+        earlier: continues the sweep from there; None: the state there is a constant.
 
     Raises:
-        ValueError: as for `Estimator.estimate`; or a step, taken again, gives another result: it is then
+        ValueError: as for `Estimator.estimate`; or a step, taken again, gives another result, so that it is
             no pure function.
     """
     end, outer_data = rollout.end, rollout.outer_data
@@ -44,56 +40,56 @@ def walk_back(problem: BilevelProblem, rollout: Rollout, phi: Tree, beyond: Beyo
             require_outer_path(problem, end[0], phi, outer_data)
         if not rollout.storage.exact:  # rounded states cannot tell
             require_pure(problem.step, rollout.storage.start, phi, rollout.inner_data[0])
-        if rollout.pulls is None:
-            begin = rollout.first if beyond is None else None
-            pulled = _pull(rollout, rollout.plan, rollout.first, rollout.states, (cotangent, gradient), begin)
+        found = cotangent, gradient
+        if rollout.vjps is None:
+            begin = rollout.first if earlier is None else None
+            found = _sweep(rollout, rollout.schedule, rollout.first, rollout.states, found, begin)
         else:
-            pulled = cotangent, gradient
-            for k in reversed(range(len(rollout.pulls))):
-                pulled = rollout.pulls[k](*pulled, first=k == 0 and beyond is None)
-        gradient = pulled[1] if beyond is None else beyond(*pulled)
+            for k in reversed(range(len(rollout.vjps))):
+                found = rollout.vjps[k](*found, first=k == 0 and earlier is None)
+        gradient = found[1] if earlier is None else earlier(*found)
     if all_zero(gradient):
         require_inner_path(problem, rollout, phi)
     _, rebuild = split_floating(phi)
     return Estimate(*end, loss, rebuild(gradient), rollout.inner_data, outer_data)
 
 
-def _pull(
+def _sweep(
     rollout: Rollout,
-    plan: Plan,
+    schedule: CheckpointSchedule,
     first: int,
     kept: list[Any],
-    pulled: tuple[Tensors, Tensors],
+    found: tuple[Tensors, Tensors],
     begin: int | None,
 ) -> tuple[Tensors, Tensors]:
-    """Pull (cotangent, gradient) back through the steps of a plan, of which `first` is the first.
+    """Carry (cotangent, gradient) back through the steps of a schedule, the first of which is `first`.
 
-    `kept` are the states at its starts; all but those around the first step of all are let go. Before step
+    `kept` are the states at its starts; all but those around the first step of all are released. Before step
     `begin` nothing is differentiated.
     """
     kernels, storage = rollout.kernels, rollout.storage
-    for place in reversed(range(len(plan.starts))):
-        step, segment = first + plan.starts[place], plan.inside(place)
+    for place in reversed(range(len(schedule.starts))):
+        step, segment = first + schedule.starts[place], schedule.segment(place)
         if segment.length > 1:
             again = _run_again(rollout, segment, step, kept[place])
-            pulled = _pull(rollout, segment, step, again, pulled, begin)
+            found = _sweep(rollout, segment, step, again, found, begin)
         else:
             after = kept[1] if step == rollout.first and storage.exact else None
             state = storage.take(kept[place])
-            pulled = kernels.pull(state, rollout.inner_data[step], *pulled, after, first=step == begin)
+            found = kernels.recompute_vjp(state, rollout.inner_data[step], *found, after, first=step == begin)
         if step > rollout.first + 1:
             if place > 0:  # the first one is also the caller's
                 storage.release(kept[place])
             del kept[place]
-    return pulled
+    return found
 
 
-def _run_again(rollout: Rollout, plan: Plan, first: int, start: Any) -> list[Any]:
-    """Take the steps of a plan again, up to the last one that it starts at, and keep the states there."""
+def _run_again(rollout: Rollout, schedule: CheckpointSchedule, first: int, start: Any) -> list[Any]:
+    """Take the steps of a schedule again, up to its last start, and keep the states at the starts."""
     kernels, storage = rollout.kernels, rollout.storage
-    kept, starts = [start], set(plan.starts)
+    kept, starts = [start], set(schedule.starts)
     state = storage.take(start)
-    for k in range(1, plan.starts[-1] + 1):
+    for k in range(1, schedule.starts[-1] + 1):
         state = kernels.advance(state, rollout.inner_data[first + k - 1])
         if k in starts:
             kept.append(storage.put(state))
@@ -123,7 +119,7 @@ class Unrolled(Checkpointing, Estimator):
         1703.01785.
 
     >>> from bilevel.optimizers import sgd
-    >>> from bilevel.core._step import inner_step
+    >>> from bilevel.core import inner_step
     >>> inner = sgd(0.25)
     >>> problem = BilevelProblem(
     ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
@@ -153,5 +149,5 @@ class Unrolled(Checkpointing, Estimator):
                 the states do not fit in `memory`.
         """
         phi = detach(phi)
-        run = roll_out(problem, theta, opt_state, phi, steps, bounds=self)
-        return walk_back(problem, run, phi), None
+        run = roll_out(problem, theta, opt_state, phi, steps, checkpointing=self)
+        return reverse_sweep(problem, run, phi), None

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bilevel.core import Range, Schedule, read_settings, write_literal
+from bilevel.core import Range, Schedule, read_settings, write_settings
 from games.core import require, require_name
 
 EXAMPLE = "0-100(moves=policies), 100-300(outer_learning_rate='0:0.1, 200:0.01')"
@@ -176,8 +176,7 @@ def _write(phase: Phase) -> str:
         name: schedule.values[0] if schedule.constant else str(schedule)
         for name, schedule in phase.schedules.items()
     }
-    words = ", ".join(f"{name}={write_literal(name, value)}" for name, value in said.items())
-    return f"{phase.begin}-{phase.end}" + (f"({words})" if words else "")
+    return f"{phase.begin}-{phase.end}{write_settings(said)}"
 
 
 DEFAULTS = {one.name: one.default for one in dataclasses.fields(Phase)}

@@ -1,4 +1,4 @@
-"""Layers of convolutions over planes, stacked: each one's weights are views of one flat parameter vector."""
+"""Batched convolutional layers, each network with one flat parameter vector."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ PADDINGS = ("same", "valid")
 
 @dataclass(frozen=True)
 class Convolutions:
-    """Layers of convolutions as a function of their parameters, so that many networks run in one call.
+    """Convolutional layers as a function of their parameters, for many networks in one call.
 
     Padding "same" surrounds planes with zeros so that ceil(size / stride) rows and columns come out of `size`
     (one zero more below and to the right where both sides cannot have as many); "valid" adds none, and
     floor((size - kernel) / stride) + 1 come out. A layer's parameters are its weights [output, input, row,
     column], flat, then its biases: those of `torch.nn.Conv2d`, which computes the same.
 
-    A layer gathers what each weight sees by shifting whole planes, and multiplies matrices. That has
-    derivatives of every order by the same few operations; a grouped convolution with a group for every agent
-    is differentiated twice by a loop over groups.
+    A layer shifts whole planes and multiplies matrices, whose derivatives of every order are the same few
+    operations; torch differentiates a grouped convolution twice by a loop over groups.
 
     Raises:
         ValueError: sizes, channels, kernel or stride are below 1, there is no layer, a name is unknown, or
@@ -45,11 +44,11 @@ class Convolutions:
     planes: tuple[int, int, int]
     """Planes of an input, rows and columns of each."""
     channels: tuple[int, ...]
-    """Planes that come out of each layer, one layer or more."""
+    """Output planes of each layer, one layer or more."""
     kernel: int = 3
-    """Rows and columns that a weight sees, in every layer."""
+    """Rows and columns of the kernels, in every layer."""
     stride: int = 1
-    """By how many rows and columns the kernel moves, in every layer."""
+    """Rows and columns between places of the kernel, in every layer."""
     padding: PaddingName = "same"
     """Whether planes are surrounded with zeros ("same") or not ("valid")."""
     activation: ActivationName = "tanh"
@@ -71,7 +70,7 @@ class Convolutions:
 
     @property
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """Planes, rows and columns of the input, and of what comes out of each layer.
+        """Planes, rows and columns of the input and of each layer's output.
 
         Raises:
             ValueError: planes become smaller than the kernel without padding.
@@ -102,7 +101,7 @@ class Convolutions:
         return torch.cat(first_layers(self._layers, generator, *batch), -1)
 
     def __call__(self, theta: Tensor, planes: Tensor) -> Tensor:
-        """Run every network on its own samples.
+        """Apply every network to its own samples.
 
         Args:
             theta: [..., parameter].
@@ -115,14 +114,14 @@ class Convolutions:
         parts = split_layers(theta, self._layers)
         units = planes.movedim(-4, -1)  # samples last: planes are shifted in whole rows of them
         for layer, (fan_in, fan_out) in enumerate(self._layers):
-            seen = self._seen(units)
+            patches = self._patches(units)
             weights = parts[2 * layer].unflatten(-1, (fan_out, fan_in))
-            sums = weights @ seen.flatten(-3) + parts[2 * layer + 1].unsqueeze(-1)
-            units = act(sums.unflatten(-1, seen.shape[-3:]))
+            sums = weights @ patches.flatten(-3) + parts[2 * layer + 1].unsqueeze(-1)
+            units = act(sums.unflatten(-1, patches.shape[-3:]))
         return units.movedim(-1, -4)
 
-    def _seen(self, planes: Tensor) -> Tensor:
-        """What each weight sees in each place.
+    def _patches(self, planes: Tensor) -> Tensor:
+        """The input of each weight in each place.
 
         Args:
             planes: [..., plane, row, column, sample].
@@ -143,7 +142,7 @@ class Convolutions:
         return torch.stack([shifted(row, column) for row in shifts for column in shifts], -4).flatten(-5, -4)
 
     def _places(self, size: int) -> int:
-        """How many places a kernel has along rows or columns."""
+        """Number of places of a kernel along rows or columns."""
         return -(-size // self.stride) if self.padding == "same" else 1 + (size - self.kernel) // self.stride
 
     def _around(self, size: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Gated recurrent units, stacked: each network's weights are views of one flat parameter vector."""
+"""Batched gated recurrent units, each with one flat parameter vector."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ class GatedWeights(NamedTuple):
     """The weights of a gated cell; rows are those of the reset gate, the update gate and the candidate."""
 
     inputs: Tensor
-    """Of what comes in, [..., 3 unit, input]."""
-    memory: Tensor
-    """Of what is remembered, [..., 3 unit, unit]."""
+    """Of the input, [..., 3 unit, input]."""
+    hidden: Tensor
+    """Of the hidden state, [..., 3 unit, unit]."""
     inputs_bias: Tensor
     """[..., 3 unit, 1]."""
-    memory_bias: Tensor
+    hidden_bias: Tensor
     """[..., 3 unit, 1]."""
 
 
 @dataclass(frozen=True)
 class GatedCell:
-    """A gated recurrent unit (GRU) as a function of its parameters, so that many run in one call.
+    """A gated recurrent unit (GRU) as a function of its parameters, for many of them in one call.
 
-    With sigma the logistic function, x what comes in and h what is remembered,
+    With sigma the logistic function, x the input and h the hidden state,
 
         r = sigma(W_r x + b_r + U_r h + c_r), z = sigma(W_z x + b_z + U_z h + c_z),
         n = tanh(W_n x + b_n + r (U_n h + c_n)), and h becomes (1 - z) n + z h.
@@ -51,9 +51,9 @@ class GatedCell:
     """
 
     inputs: int
-    """Numbers that come in at each step."""
+    """Size of the input."""
     units: int
-    """Numbers that are remembered."""
+    """Size of the hidden state."""
 
     def __post_init__(self) -> None:
         require(
@@ -76,19 +76,19 @@ class GatedCell:
         return torch.cat([*parts, torch.zeros(*batch, 2 * rows, dtype=torch.float64)], -1)
 
     def weights(self, theta: Tensor) -> GatedWeights:
-        """Cut parameters [..., parameter] into weights."""
+        """Split parameters [..., parameter] into weights."""
         rows = 3 * self.units
-        inputs, memory, biases = theta.split((rows * self.inputs, rows * self.units, 2 * rows), -1)
-        inputs_bias, memory_bias = biases.unsqueeze(-1).split(rows, -2)
+        inputs, hidden, biases = theta.split((rows * self.inputs, rows * self.units, 2 * rows), -1)
+        inputs_bias, hidden_bias = biases.unsqueeze(-1).split(rows, -2)
         return GatedWeights(
             inputs.unflatten(-1, (rows, self.inputs)),
-            memory.unflatten(-1, (rows, self.units)),
+            hidden.unflatten(-1, (rows, self.units)),
             inputs_bias,
-            memory_bias,
+            hidden_bias,
         )
 
     def drive(self, weights: GatedWeights, inputs: Tensor) -> Tensor:
-        """What comes in, weighted: W x + b, which needs no memory and so is done for all steps at once.
+        """W x + b, which needs no hidden state and so is computed for all steps at once.
 
         Args:
             weights: of this cell.
@@ -99,19 +99,19 @@ class GatedCell:
         """
         return weights.inputs @ inputs + weights.inputs_bias
 
-    def step(self, weights: GatedWeights, driven: Tensor, memory: Tensor) -> Tensor:
-        """Remember.
+    def step(self, weights: GatedWeights, driven: Tensor, hidden: Tensor) -> Tensor:
+        """Update the hidden state.
 
         Args:
             weights: of this cell.
             driven: from `drive`, [..., 3 unit, sample].
-            memory: of the step before, [..., unit, sample].
+            hidden: of the step before, [..., unit, sample].
 
         Returns:
-            the new memory, [..., unit, sample].
+            the new hidden state, [..., unit, sample].
         """
-        recalled = weights.memory @ memory + weights.memory_bias
-        reset, update = sigmoid((driven + recalled)[..., : 2 * self.units, :]).split(self.units, -2)
-        new = tanh(driven[..., 2 * self.units :, :] + reset * recalled[..., 2 * self.units :, :])
-        after: Tensor = new + update * (memory - new)
+        recurrent = weights.hidden @ hidden + weights.hidden_bias
+        reset, update = sigmoid((driven + recurrent)[..., : 2 * self.units, :]).split(self.units, -2)
+        new = tanh(driven[..., 2 * self.units :, :] + reset * recurrent[..., 2 * self.units :, :])
+        after: Tensor = new + update * (hidden - new)
         return after

@@ -1,9 +1,4 @@
-"""Multilayer perceptrons, stacked: each one's weights are views of one flat parameter vector.
-
-Arithmetic that rounds each member of a batch as it rounds that member alone.
-
-Observations as the vectors that networks take.
-"""
+"""Batched multilayer perceptrons, each with one flat parameter vector, and their activations."""
 
 from __future__ import annotations
 
@@ -24,14 +19,14 @@ from games.core import require, require_name, traced
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 """MKL's products then round alike wherever in memory a matrix lies; MKL reads it at its first product."""
 LANES = 32
-"""A multiple of how many numbers a CPU's vector instructions take at once, twice."""
+"""A multiple of twice the width of a CPU's vector instructions, in numbers."""
 
 
 def sigmoid(values: Tensor) -> Tensor:
-    """The sigmoid of a batch, in which a member's values do not depend on how many members there are.
+    """The sigmoid, whose rounding of a member does not depend on the number of members.
 
-    On a CPU torch computes what is left over after the last full vector by another formula, which may round
-    otherwise. So that this is nobody's place, each member is made as long as a few full vectors.
+    On a CPU torch computes the entries after the last full vector by another formula, which may round
+    otherwise; so each member is padded to full vectors.
 
     Args:
         values: [member, ...].
@@ -54,8 +49,7 @@ ActivationName = Literal["tanh", "relu"]
 def tanh(values: Tensor) -> Tensor:
     """tanh x = 1 - 2 sigmoid(-2 x): off by at most 2e-7 in float32, 4e-16 in float64.
 
-    On the CPU torch's sigmoid, with both multiplications, takes a third of the time of its tanh, which is
-    most of what a small policy computes.
+    On the CPU it takes a third of the time of torch's tanh, most of the cost of a small policy.
 
     >>> tanh(torch.tensor([0.0, 100.0]))
     tensor([0., 1.])
@@ -75,7 +69,7 @@ def num_parameters(layers: Layers) -> int:
 
 
 def split_layers(theta: Tensor, layers: Layers) -> tuple[Tensor, ...]:
-    """Cut [..., parameter] into weights [..., fan in * fan out] and biases [..., fan out], layer by layer."""
+    """Split [..., parameter] into weights [..., fan in * fan out] and biases [..., fan out] of each layer."""
     parts: tuple[Tensor, ...] = theta.split(
         [size for layer in layers for size in (math.prod(layer), layer[1])], -1
     )
@@ -93,7 +87,7 @@ def first_layers(layers: Layers, generator: torch.Generator, *batch: int) -> lis
 
 @dataclass(frozen=True)
 class Perceptron:
-    """A multilayer perceptron as a function of its parameters, so that many run in one call.
+    """A multilayer perceptron as a function of its parameters, for many of them in one call.
 
     Raises:
         ValueError: a layer has no unit, or there is no such activation.
@@ -125,8 +119,8 @@ class Perceptron:
         """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [*batch, parameter].
 
         Args:
-            generator: the source of the draws.
-            batch: how many of them.
+            generator: of the draws.
+            batch: number of networks.
             last_layer_scale: factor on the last layer's weights.
         """
         parts = first_layers(self._layers, generator, *batch)
@@ -134,7 +128,7 @@ class Perceptron:
         return torch.cat(parts, -1)
 
     def __call__(self, theta: Tensor, inputs: Tensor) -> Tensor:
-        """Run every network on its own samples.
+        """Apply every network to its own samples.
 
         Args:
             theta: [..., parameter].
@@ -193,12 +187,12 @@ def _product(left: Tensor, right: Tensor, bias: Tensor) -> Tensor:
 
 
 def as_vectors(observations: Tensor, like: Tensor, *, one_hot: int = 0, axes: int = 1) -> Tensor:
-    """One-hot encode numbers; lay the planes of a grid, which may be bytes, end to end.
+    """Observations as vectors: one-hot integers, or flattened planes of a grid, which may be bytes.
 
     Args:
         observations: [..., sample] of integers, or [..., sample, *shape].
-        like: has the dtype that vectors are wanted in.
-        one_hot: how many integers there are; 0: observations are no integers.
+        like: has the dtype of the vectors.
+        one_hot: number of integers; 0: observations are no integers.
         axes: of `shape`.
 
     Returns:

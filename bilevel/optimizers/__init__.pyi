@@ -1,12 +1,12 @@
 from ._adaptive import adam as adam
 from ._adaptive import adamw as adamw
 from ._adaptive import rmsprop as rmsprop
+from ._first_order import OPTIMIZERS as OPTIMIZERS
 from ._first_order import LearningRate as LearningRate
 from ._first_order import at_learning_rate as at_learning_rate
+from ._first_order import make_optimizer as make_optimizer
 from ._first_order import momentum as momentum
 from ._first_order import sgd as sgd
-from ._named import OPTIMIZERS as OPTIMIZERS
-from ._named import make_optimizer as make_optimizer
 from ._transforms import GradientTransformation as GradientTransformation
 from ._transforms import chain as chain
 from ._transforms import clip_by_norm as clip_by_norm

@@ -1,7 +1,7 @@
-"""Optimizers that divide by the size of past gradients: Adam, AdamW and RMSProp.
+"""Adaptive optimizers: Adam, AdamW and RMSProp.
 
-What divides is steep where a gradient is as small as epsilon, so the place of epsilon changes a
-meta-gradient by order one. The convention here is PyTorch's: outside the root, after the bias correction.
+Where a gradient is as small as epsilon, the place of epsilon changes a hypergradient by order one. It is
+PyTorch's: outside the root, after the bias correction.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def adam(
     m and v are the bias-corrected means of g and g^2. epsilon stands outside the root and after the bias
     correction, as in PyTorch and TorchOpt (`higher` adds it before the correction). Where v = 0 the
     derivative is the true one, 1 / epsilon, not NaN. The bias correction is exact in the parameters' dtype.
-    In float32 a meta-gradient through Adam keeps about two digits: use float64, or an epsilon of at least
+    In float32 a hypergradient through Adam keeps about two digits: use float64, or an epsilon of at least
     1e-5.
 
     Args:
         learning_rate: a number of at least 0, a tensor or a schedule (see `LearningRate`).
-        betas: what is kept of the means of g and of g^2 in each step, each in [0, 1).
+        betas: decay of the means of g and of g^2, each in [0, 1).
         epsilon: added to the root, in units of the gradient, at least 0.
         epsilon_root: added inside the root, in squared units of the gradient, at least 0. It smooths the
-            meta-gradient and changes the optimizer.
+            hypergradient and changes the optimizer.
         weight_decay: strength of the L2 penalty, at least 0.
 
     Raises:
@@ -92,9 +92,9 @@ def adamw(
 
     Args:
         learning_rate: as for `adam`.
-        betas: as for `adam`.
-        epsilon: as for `adam`.
-        epsilon_root: as for `adam`.
+        betas: as for `adam`, like the next two.
+        epsilon: added to the root.
+        epsilon_root: added inside the root.
         weight_decay: strength of the decay, at least 0; it is multiplied by the learning rate, as in PyTorch.
 
     Raises:
@@ -130,10 +130,10 @@ def rmsprop(
 
     Args:
         learning_rate: a number of at least 0, a tensor or a schedule (see `LearningRate`).
-        decay: what is kept of the means in each step, in [0, 1).
+        decay: decay of the means, in [0, 1).
         epsilon: added to the root, in units of the gradient, above 0.
         centered: divide by the standard deviation: v less the square of the mean of g.
-        momentum: what is kept of the last step in the next one, in [0, 1); 0 is without.
+        momentum: decay of the accumulated steps, in [0, 1); 0 is without.
         weight_decay: strength of the L2 penalty, at least 0.
 
     Raises:
@@ -216,7 +216,7 @@ def scale_by_rms(decay: float, *, epsilon: float, centered: bool) -> GradientTra
 
 
 def root(square: Tensor) -> Tensor:
-    """Square root whose derivative at 0 is 0, so that what is built on it has its true derivative there.
+    """Square root whose derivative at 0 is 0, so that Adam's is the true one there.
 
     sqrt' is infinite at 0, and infinity times the zero derivative of g^2 is NaN. The inner `where` keeps 0
     out of sqrt, the outer one puts the value back. Below 0 (a variance after rounding) it is 0 as well.

@@ -1,36 +1,33 @@
-"""Gradient descent, plain and with momentum.
-
-What every optimizer begins and ends with: weight decay, the learning rate and its schedule.
-"""
+"""Gradient descent, plain and with momentum; weight decay, learning rates, and optimizers by name."""
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bilevel.core import Tree, leaves, tree_map
 from bilevel.optimizers._transforms import GradientTransformation, chain, stateless
-from games.core import require
+from games.core import Registry, require, require_name
 
 LearningRate = float | Tensor | Callable[[Tensor], Tensor | float]
-"""A number of at least 0; or a tensor, which must broadcast to every leaf and may itself be learned above;
-or a schedule: a function of the count of steps taken so far (int64, 0 in the first step) that gives one of
-these."""
+"""A number of at least 0; or a tensor, which broadcasts to every leaf and may be an outer variable;
+or a schedule: a function of the steps taken so far (int64, 0 in the first step) that returns one of these."""
 
 
-class Schedule(NamedTuple):
-    """The state of a learning rate that changes with time."""
+class ScheduleState(NamedTuple):
+    """The state of a scheduled learning rate."""
 
     steps: Tensor
     """Steps taken so far, int64."""
 
 
 def new_count(params: Tree) -> Tensor:
-    """Start counting steps, on the device of the parameters."""
+    """A step count of 0, on the device of the parameters."""
     return torch.zeros((), dtype=torch.int64, device=leaves(params)[0].device)
 
 
@@ -87,13 +84,13 @@ def scale_by_learning_rate(learning_rate: LearningRate) -> GradientTransformatio
         return stateless(lambda updates, params: _descend(updates, rate))
     schedule = learning_rate
 
-    def init(params: Tree) -> Schedule:
-        return Schedule(new_count(params))
+    def init(params: Tree) -> ScheduleState:
+        return ScheduleState(new_count(params))
 
     def update(
-        updates: Tree, state: Schedule, *, params: Tree = None, inplace: bool = True
-    ) -> tuple[Tree, Schedule]:
-        return _descend(updates, schedule(state.steps)), Schedule(state.steps + 1)
+        updates: Tree, state: ScheduleState, *, params: Tree = None, inplace: bool = True
+    ) -> tuple[Tree, ScheduleState]:
+        return _descend(updates, schedule(state.steps)), ScheduleState(state.steps + 1)
 
     return GradientTransformation(init, update)
 
@@ -101,17 +98,15 @@ def scale_by_learning_rate(learning_rate: LearningRate) -> GradientTransformatio
 def at_learning_rate(
     optimizer: GradientTransformation, learning_rate: Tensor | float
 ) -> GradientTransformation:
-    """Give a transformation that was made with a learning rate of 1 another one, for a single update.
+    """Change the learning rate of a transformation that was built with a learning rate of 1.
 
-    The transformation is made, and its settings are checked, once; where the rate changes from step to step
-    this is all that is made anew. Both have the same states, and the updates are the same bits as those of a
-    transformation made with this rate.
+    Where the rate changes from step to step, only this is built anew. States and updates are the same bits
+    as those of a transformation built with this rate.
 
     Args:
-        optimizer: one of this package, made with `learning_rate=1.0`.
+        optimizer: one of this package, built with `learning_rate=1.0`.
         learning_rate: a number or a tensor; it is not checked.
 
-    >>> from bilevel.optimizers._first_order import sgd
     >>> optimizer = at_learning_rate(sgd(1.0), torch.tensor(0.5))
     >>> optimizer.update(torch.tensor([2.0]), optimizer.init(torch.tensor([5.0])))[0]
     tensor([-1.])
@@ -129,7 +124,7 @@ def _descend(updates: Tree, rate: Tensor | float) -> Tree:
 
 
 def _like(rate: Tensor | float, update: Tensor) -> Tensor | float:
-    """The rate, as it may multiply: a float64 one must not turn float32 parameters into float64 ones."""
+    """The rate in the dtype of the update: a float64 one must not turn float32 parameters into float64."""
     return rate.to(update.dtype) if isinstance(rate, Tensor) else rate
 
 
@@ -228,3 +223,38 @@ def accumulate(decay: float, *, nesterov: bool = False, dampening: float = 0.0) 
         return step, Momentum(trace, state.steps + 1)
 
     return GradientTransformation(init, update)
+
+
+OPTIMIZERS: Registry[Callable[..., GradientTransformation]] = Registry(
+    "optimizer",
+    {
+        "sgd": sgd,
+        "momentum": momentum,
+        "adam": "bilevel.optimizers:adam",
+        "adamw": "bilevel.optimizers:adamw",
+        "rmsprop": "bilevel.optimizers:rmsprop",
+    },
+)
+
+
+def make_optimizer(name: str, **settings: Any) -> GradientTransformation:
+    """Build an optimizer by its name in `OPTIMIZERS`.
+
+    Args:
+        name: its name.
+        settings: its settings, `learning_rate` among them.
+
+    Raises:
+        ValueError: the name, or a setting's name, is unknown (names the nearest), or a setting is out of
+            range.
+
+    >>> optimizer = make_optimizer("momentum", learning_rate=0.1, nesterov=True)
+    >>> make_optimizer("adam", lr=0.1)
+    Traceback (most recent call last):
+    ValueError: There is no setting of adam 'lr'. Known: learning_rate, betas, epsilon, ...
+    """
+    make = OPTIMIZERS.find(name)
+    known = inspect.signature(make).parameters
+    for setting in settings:
+        require_name(setting, known, f"setting of {name}")
+    return make(**settings)

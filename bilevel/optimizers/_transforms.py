@@ -1,20 +1,13 @@
-"""TorchOpt's functional interface, the only place that imports it.
+"""Gradient transformations in TorchOpt's functional interface; the only module that imports it.
 
 A transformation is a pair of pure functions: `init(params) -> state` and `update(updates, state, *,
-params=None, inplace=True) -> (updates, state)`. Any of TorchOpt's own can be used as an inner optimizer
-too. What to know of them (0.7.3): Adam's bias correction is computed in the default dtype, so float64
-parameters lose eight digits unless `torch.set_default_dtype(torch.float64)`; Adam at a zero second moment
-has a meta-gradient of NaN; momentum with dampening remembers its first call outside its state, so it is no
-function of its arguments and is refused by `Unrolled`; radam and adamax count in Python numbers;
-clip_grad_norm takes its norm without a gradient, so that its meta-gradient is wrong (`check_hypergradient`
-shows it), and over all members at once; adam with use_accelerated_op cannot be differentiated here. The ones
-of this package have none of this.
-
-Clipping of gradients, differentiable and for each member of a batch on its own.
-
-A transformation for one, applied to each member of a batch.
-
-Members of an axis that move as one: copies of one parameter vector.
+params=None, inplace=True) -> (updates, state)`. Any of TorchOpt's own can be used as an inner optimizer too,
+with these flaws (0.7.3), which ours do not have: Adam's bias correction is computed in the default dtype, so
+float64 parameters lose eight digits unless `torch.set_default_dtype(torch.float64)`; Adam at a zero second
+moment has a hypergradient of NaN; momentum with dampening keeps its first call outside its state, so that
+`Unrolled` refuses it as impure; radam and adamax count in Python numbers; clip_grad_norm takes its norm
+without a gradient, so that its hypergradient is wrong (`check_hypergradient` shows it), and over all members
+at once; adam with use_accelerated_op cannot be differentiated.
 """
 
 from __future__ import annotations
@@ -34,9 +27,8 @@ __all__ = ["EmptyState", "GradientTransformation", "chain", "stateless"]
 
 
 def stateless(function: Callable[[Tree, Tree], Tree]) -> GradientTransformation:
-    """Make a transformation of a function (updates, params) -> updates that needs no state.
+    """A transformation without state, from a function (updates, params) -> updates.
 
-    >>> from bilevel.core._tree import tree_map
     >>> halve = stateless(lambda updates, params: tree_map(lambda g: g / 2, updates))
     >>> halve.update({"w": 4.0}, halve.init({"w": 1.0}))
     ({'w': 2.0}, EmptyState())
@@ -54,8 +46,8 @@ def stateless(function: Callable[[Tree, Tree], Tree]) -> GradientTransformation:
 def clip_by_norm(max_norm: float, *, batch_dims: int = 0) -> GradientTransformation:
     """Scale the gradient down to at most `max_norm`: g min(1, max_norm / |g|).
 
-    |g| is the Euclidean norm over all leaves together. The meta-gradient goes through the coefficient.
-    TorchOpt's `clip_grad_norm` differs: it treats the coefficient as a constant (its meta-gradient is not
+    |g| is the Euclidean norm over all leaves together. The hypergradient goes through the coefficient.
+    TorchOpt's `clip_grad_norm` differs: it treats the coefficient as a constant (its hypergradient is not
     the derivative of what it does), takes one norm over all members of a batch, and adds 1e-6 to the norm.
 
     Args:
@@ -106,14 +98,13 @@ def clip_by_value(limit: float) -> GradientTransformation:
 
 
 def per_member(transformation: GradientTransformation, batch_dims: int = 1) -> GradientTransformation:
-    """Run a transformation that mixes its inputs on each member of a batch separately.
+    """Apply a transformation that mixes its inputs (TorchOpt's `clip_grad_norm`) to each member of a batch.
 
-    A batch of seeds is then equal to its members, which is not so for TorchOpt's `clip_grad_norm` as it is.
-    It is a Python loop over the members: where there is a transformation with a batch axis of its own
-    (`clip_by_norm`), that one is faster.
+    It is a Python loop over the members: a transformation with a batch axis of its own (`clip_by_norm`) is
+    faster.
 
     Args:
-        transformation: what to run; its state must consist of tensors.
+        transformation: its state must consist of tensors.
         batch_dims: how many leading axes of every leaf count members, at least 1.
 
     Returns:
@@ -168,19 +159,17 @@ def _join(members: list[Tree], batch: tuple[int, ...]) -> Tree:
 
 
 def tied(optimizer: GradientTransformation, axis: int = -2) -> GradientTransformation:
-    """Descend the mean gradient along an axis, with all its members, which stay equal.
+    """Descend the mean gradient along an axis, so that its members stay equal: shared parameters.
 
-    With `inner_step_per_agent` the members are agents, and what all of them descend is the mean of their OWN
-    gradients, 1/N sum_i d L_i(own_i, others) / d own_i at own_i = others = theta: what each would change of
-    itself, the others as they are. That is the usual learning with shared parameters. It is not the gradient
-    of the mean loss, in which a parameter would count for what it makes the others do, too; and in general
-    it is the gradient of no function at all.
+    With `inner_step_per_agent` the members are agents, and all descend the mean of their OWN gradients,
+    1/N sum_i d L_i(own_i, others) / d own_i at own_i = others = theta. It is not the gradient of the mean
+    loss, which also holds the effect on the other agents; in general it is the gradient of no function.
 
-    Parameters that are not equal are made so, by their mean. Else a step would keep their differences for
-    ever, and no estimator that solves for a fixed point could invert its Jacobian.
+    Parameters that are not equal are replaced by their mean. Else a step would keep their differences, and no
+    estimator that solves for a fixed point could invert its Jacobian.
 
     Args:
-        optimizer: what descends the mean.
+        optimizer: descends the mean.
         axis: of every leaf that has members, counted from the end: -2 of [..., agent, parameter].
 
     Returns:

@@ -13,7 +13,6 @@ import pytest
 import games
 from bilevel.compile import _cache as cache
 from bilevel.compile import _program as program
-from bilevel.compile import _registry as registry
 
 Call = Callable[..., Any]
 ABOUT = {
@@ -29,8 +28,7 @@ ABOUT = {
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "packages"
     monkeypatch.setenv(cache.VARIABLE, str(path))
-    registry.forget()
-    program.unload()
+    program.forget()
     return path
 
 

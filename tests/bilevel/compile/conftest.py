@@ -14,7 +14,6 @@ from torch import Tensor, fx
 from bilevel.compile import _cache as cache
 from bilevel.compile import _packages as packages
 from bilevel.compile import _program as program
-from bilevel.compile import _registry as registry
 from bilevel.core import Tree, inner_step
 from bilevel.hypergradient import BilevelProblem
 from bilevel.optimizers import GradientTransformation, sgd
@@ -40,8 +39,7 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 
 
 def forget() -> None:
-    registry.forget()
-    program.unload()
+    program.forget()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bilevel.compile import Compiled
 from bilevel.compile import _plans as plans
-from bilevel.compile import _registry as registry
+from bilevel.compile import _program as program
 from bilevel.compile import _solve as solve
 from bilevel.compile._functions import TreeForm
 from bilevel.core import inner_step, leaves
@@ -162,8 +162,8 @@ def test_what_is_plain_has_a_package_for_each_number_of_members(
     built: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Members that a plain package was not made for would be read from beyond its tensors."""
-    monkeypatch.setattr(plans, "MOST_SCALARS", 10)
-    monkeypatch.setattr(solve, "MOST_WHOLE", 0)
+    monkeypatch.setattr(plans, "MAX_SCALARS", 10)
+    monkeypatch.setattr(solve, "MAX_WHOLE", 0)
     for count, members in ((3, 2), (6, 3), (6, 2)):
         assert_same(*both(Unrolled(), coupled(members)), 1e-12)
         assert len(built) == count
@@ -279,11 +279,11 @@ def test_integer_data_that_pick_entries_go_as_plain_tensors(built: list[str]) ->
         inner_data=lambda theta, phi, k: actions,
     )
     assert_same(*both(Unrolled(), begin(problem, theta, theta[:, :2].exp())))
-    found = registry.find(
+    found = program.find_program(
         problem, *(TreeForm.split(tree, "") for tree in ((theta, SGD.init(theta)), theta[:, :2].exp()))
     ).found
     assert {key[0]: package.key.partition(".")[2] for key, package in found.items() if package} == {
-        "step": "pt2", "pull": "pt2", "outer loss": "so",
+        "step": "pt2", "vjp": "pt2", "outer loss": "so",
     }  # fmt: skip
 
 

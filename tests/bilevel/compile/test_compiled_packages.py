@@ -57,7 +57,7 @@ def test_tangents(start: Callable[..., Any], shared_cache: Path) -> None:
     problem, *inputs = start(adam(0.1))
     drawn = dataclasses.replace(problem, inner_data=lambda theta, phi, k: None)
     assert_same(Forward(batch_dims=1), (drawn, *inputs), 1e-12)
-    assert "push" in kinds()
+    assert "jvp" in kinds()
 
 
 def meeting() -> tuple[BilevelProblem, Tensor, Any, Tensor]:
@@ -78,7 +78,7 @@ def meeting() -> tuple[BilevelProblem, Tensor, Any, Tensor]:
 def test_what_is_not_written_out_is_one_graph_of_all_steps(
     shared_cache: Path, as_new: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plans, "MOST_SCALARS", 10)
+    monkeypatch.setattr(plans, "MAX_SCALARS", 10)
     before = set(shared_cache.glob("*.pt2"))
     assert_same(Unrolled(), meeting(), 1e-12)
     as_new()

@@ -162,11 +162,11 @@ def test_members_that_meet_or_have_no_axis_in_common_are_one(
 def test_what_is_too_large_for_c_is_one_graph_if_that_is_small(
     start: Callable[..., Any], built: list[str], monkeypatch: pytest.MonkeyPatch, as_new: Callable[[], None]
 ) -> None:
-    monkeypatch.setattr(plans, "MOST_SCALARS", 10)
+    monkeypatch.setattr(plans, "MAX_SCALARS", 10)
     assert_solved(start(), 3)
     assert [name.partition(".")[2] for name in built] == ["pt2"]
     as_new()
-    monkeypatch.setattr(solving, "MOST_WHOLE", 10)
+    monkeypatch.setattr(solving, "MAX_WHOLE", 10)
     assert solve(*start(), 3) is None
 
 

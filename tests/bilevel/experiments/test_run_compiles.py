@@ -19,7 +19,6 @@ from bilevel.compile import CompileWarning
 from bilevel.compile import _c_compiler as c_compiler
 from bilevel.compile import _cache as cache
 from bilevel.compile import _program as program
-from bilevel.compile import _registry as registry
 from bilevel.experiments import RunConfig, RunFolder, RunInterrupted, create_run, default_config, train
 from bilevel.experiments import _run as run
 from bilevel.experiments._provenance import ProvenanceWarning
@@ -32,8 +31,7 @@ def no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv(c_compiler.VARIABLE, "/nowhere/cc")
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "packages"))
-    registry.forget()
-    program.unload()
+    program.forget()
 
 
 def config(**more: Any) -> RunConfig:
@@ -119,7 +117,7 @@ def test_a_run_that_goes_on_compiled_where_it_ran_eagerly_says_so(
     assert compiles(folder, stop_after(1))
     assert compiles(folder, stop_after(2))  # eagerly, as before: nothing more to say
     monkeypatch.delenv(c_compiler.VARIABLE)
-    registry.forget()
+    program.forget()
     with pytest.warns(ProvenanceWarning, match=r"ran eagerly before, and now run compiled") as said:
         train(folder)
     assert len(said) == 1
@@ -133,8 +131,7 @@ def test_a_run_that_goes_on_without_a_compiler_says_so(
         patch.delenv(c_compiler.VARIABLE)
         assert not compiles(folder, stop_after(2))
     cache.clear()
-    registry.forget()
-    program.unload()
+    program.forget()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         train(folder)

@@ -208,11 +208,11 @@ def test_a_setting_that_is_no_literal_has_no_text() -> None:
 @pytest.mark.parametrize(
     ("register", "sentence"),
     [
-        (lambda: register_hypergradient("unrolled", Mine), "There is a hypergradient 'unrolled' already."),
+        (lambda: register_hypergradient("unrolled", Mine), "The hypergradient 'unrolled' exists already"),
         (lambda: register_hypergradient("My Own", Mine), "words joined by hyphens; 'My Own' is not."),
-        (lambda: register_hypergradient("thawed", Thawed), "frozen dataclass, and .*Thawed.* is none."),
-        (lambda: register_hypergradient("object", Mine()), "frozen dataclass, and Mine(.* is none."),
-        (lambda: register_hypergradient("int", int), "frozen dataclass, and .*int.* is none."),
+        (lambda: register_hypergradient("thawed", Thawed), "frozen dataclass, and .*Thawed.* is not."),
+        (lambda: register_hypergradient("object", Mine()), "frozen dataclass, and Mine(.* is not."),
+        (lambda: register_hypergradient("int", int), "frozen dataclass, and .*int.* is not."),
     ],
 )
 def test_what_cannot_be_registered(register: Callable[[], None], sentence: str) -> None:

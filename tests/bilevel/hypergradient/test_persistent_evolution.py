@@ -18,8 +18,7 @@ from bilevel.hypergradient import (
 )
 from bilevel.hypergradient import _persistent_evolution as persistent_evolution
 from bilevel.hypergradient._persistent_evolution import Particles
-from bilevel.hypergradient._samples import learn_samples
-from bilevel.hypergradient._smoothing import perturb
+from bilevel.hypergradient._smoothing import learn_samples, perturb
 from bilevel.optimizers import adam, sgd
 
 DECAY = 0.9

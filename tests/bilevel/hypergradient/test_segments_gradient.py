@@ -15,8 +15,9 @@ from bilevel.hypergradient import (
     format_hypergradient,
     make_hypergradient,
 )
-from bilevel.hypergradient._checkpoint_schedule import cut, steps_again
+from bilevel.hypergradient._checkpointing import cut
 from bilevel.optimizers import sgd
+from tests.bilevel.hypergradient.test_segments import steps_again
 
 BOUNDS = {
     "one segment": {"segments": 1},

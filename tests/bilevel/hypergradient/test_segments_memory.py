@@ -9,8 +9,8 @@ import torch
 
 from bilevel.core import inner_step
 from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled, measure_peak
-from bilevel.hypergradient import _recomputation as bounds
-from bilevel.hypergradient._checkpoint_schedule import cut, fewest_states, most_kept
+from bilevel.hypergradient import _checkpointing as bounds
+from bilevel.hypergradient._checkpointing import cut, fewest_states, max_states
 from bilevel.optimizers import momentum
 
 SIZE = 10_000
@@ -53,7 +53,7 @@ def test_a_graph_is_kept_within_its_budget_alone(monkeypatch):
 @pytest.mark.parametrize("steps", [10, 100, 400])
 @pytest.mark.parametrize("levels", [1, 2])
 def test_segments_keep_what_their_plan_says(steps, levels):
-    kept = most_kept(cut(steps, None, levels))
+    kept = max_states(cut(steps, None, levels))
     assert kept <= (levels + 1) * (steps ** (1 / (levels + 1)) + 1) + 1
     assert peak(Unrolled(segments="sqrt", levels=levels), steps) <= kept * STATE + WORK
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bilevel.core import leaves, split_floating, tree_map
-from bilevel.hypergradient._samples import learn_samples
 from bilevel.hypergradient._smoothing import (
     centered_ranks,
     draw_noise,
+    learn_samples,
     mean_along,
     perturb,
     slopes,

@@ -159,7 +159,7 @@ def test_without_a_window_before_it_is_plainly_truncated(network):
     expected = Truncated(steps=3)(*start, steps=5)
     found, window = Truncated(steps=3, window=True).estimate(*start, steps=5)
     assert isinstance(window, Window)
-    assert window.moments == ()
+    assert window.steps == ()
     same_bits((found.gradient, found.theta), (expected.gradient, expected.theta))
     empty = Truncated(steps=9, window=True).init(*start, steps=5)
     same_bits(
@@ -177,13 +177,13 @@ def test_the_window_holds_the_last_steps(network):
         *online(network, optimizer, phis, Truncated(steps=5, window=True), 2), strict=True
     )
     assert [int(window.filled) for window in windows] == [2, 3, 3]
-    assert all(len(window.moments) == 3 for window in windows)
-    last = windows[-1].moments
-    same_bits([moment.phi for moment in last], [phis[1], phis[2], phis[2]])
-    same_bits([moment.data for moment in last], network.data[3:6])
+    assert all(len(window.steps) == 3 for window in windows)
+    last = windows[-1].steps
+    same_bits([step.phi for step in last], [phis[1], phis[2], phis[2]])
+    same_bits([step.data for step in last], network.data[3:6])
     same_bits((last[1].theta, last[1].opt_state), (estimates[1].theta, estimates[1].opt_state))
     own = {leaf.data_ptr() for leaf in leaves(phis) + leaves([estimate.theta for estimate in estimates])}
-    assert own.isdisjoint(leaf.data_ptr() for moment in last for leaf in leaves((moment.theta, moment.phi)))
+    assert own.isdisjoint(leaf.data_ptr() for step in last for leaf in leaves((step.theta, step.phi)))
 
 
 def test_phi_may_be_changed_in_place():

@@ -1,4 +1,4 @@
-"""Memory that kept states are written to again and again, and walks whose states are kept there."""
+"""The pool of buffers for kept states, and reverse sweeps whose states lie in it."""
 
 import pytest
 import torch
@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from bilevel.compile import Compiled
 from bilevel.core import inner_step, leaves, tree_map
 from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled
-from bilevel.hypergradient import _storage as slots
-from bilevel.hypergradient._storage import LEAST_BYTES, Slots, worth_it
+from bilevel.hypergradient import _storage as storage
+from bilevel.hypergradient._kernels import EagerKernels
+from bilevel.hypergradient._storage import POOLED_BYTES, BufferPool, Storage
 from bilevel.optimizers import adam
 
 
@@ -33,15 +34,15 @@ def addresses(kept):
 @given(moves=st.lists(st.booleans(), max_size=30))
 def test_every_state_stays_until_it_is_released(make, moves):
     """Kept (true) or released (false) in any order: what is kept is never written to."""
-    room, kept, count, most, seen = Slots(4), [], 0, 0, set()
+    pool, kept, count, most, seen = BufferPool(4), [], 0, 0, set()
     for keeps in moves:
         if keeps:
             count += 1
-            kept.append((float(count), room.keep(make(float(count)))))
+            kept.append((float(count), pool.keep(make(float(count)))))
             seen |= addresses(kept[-1][1])
             most = max(most, len(kept))
         elif kept:
-            room.release(kept.pop(len(kept) // 2)[1])
+            pool.release(kept.pop(len(kept) // 2)[1])
         for value, there in kept:
             assert all(same(a, b) for a, b in zip(leaves(there), leaves(make(value)), strict=True))
             assert type(there) is type(make(value))
@@ -50,39 +51,48 @@ def test_every_state_stays_until_it_is_released(make, moves):
 
 
 def test_the_same_memory_serves_again():
-    room = Slots(1)
-    first = room.keep(state(1.0))
-    room.release(first)
-    assert addresses(room.keep(state(2.0))) == addresses(first)
+    pool = BufferPool(1)
+    first = pool.keep(state(1.0))
+    pool.release(first)
+    assert addresses(pool.keep(state(2.0))) == addresses(first)
 
 
 def test_other_forms_get_other_memory():
-    room = Slots(2)
-    pair = room.keep(packed(1.0))
-    tree = room.keep(list(packed(2.0)))
-    wider = room.keep((torch.ones(9), torch.zeros(2)))
+    pool = BufferPool(2)
+    pair = pool.keep(packed(1.0))
+    tree = pool.keep(list(packed(2.0)))
+    wider = pool.keep((torch.ones(9), torch.zeros(2)))
     assert [leaf.shape for leaf in wider] == [(9,), (2,)]
     assert len(addresses(pair) | addresses(tree) | addresses(wider)) == 6
 
 
-def test_only_large_states_are_copied():
-    small, large = (torch.zeros(3), None), (torch.zeros(LEAST_BYTES // 4), None)
-    assert worth_it(large, LEAST_BYTES)
-    assert not worth_it(small, 12)
-    assert not worth_it((large[0].to("meta"), None), LEAST_BYTES)
+@pytest.mark.parametrize(
+    ("theta", "pooled"),
+    [
+        (torch.zeros(3), False),
+        (torch.zeros(POOLED_BYTES // 4), True),
+        (torch.zeros(POOLED_BYTES // 4, device="meta"), False),
+    ],
+    ids=["small", "large", "elsewhere"],
+)
+def test_only_large_states_are_copied(theta, pooled):
+    kernels = EagerKernels(BilevelProblem(step=lambda *_: None, outer_loss=lambda *_: theta), theta)
+    kept = Storage(kernels, (theta, None))
+    kept.reserve(1)
+    assert (kept.put((theta, None))[0] is not theta) == pooled
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(
     "bounds", [{"segments": "sqrt"}, {"segments": 2, "levels": 3}, {"memory": "600B"}], ids=str
 )
-def test_walks_give_the_same_bits(monkeypatch, bounds, compiled):
+def test_reverse_sweeps_give_the_same_bits(monkeypatch, bounds, compiled):
     """Small states, taken for large ones."""
-    monkeypatch.setattr(slots, "LEAST_BYTES", 1)
+    monkeypatch.setattr(storage, "POOLED_BYTES", 1)
     wrap = Compiled if compiled else (lambda estimator: estimator)
     used = []
-    keep = Slots.keep
-    monkeypatch.setattr(Slots, "keep", lambda self, state: used.append(1) or keep(self, state))
+    keep = BufferPool.keep
+    monkeypatch.setattr(BufferPool, "keep", lambda self, state: used.append(1) or keep(self, state))
     inner = adam(0.05)
     problem = BilevelProblem(
         step=inner_step(lambda theta, phi, data: (theta - phi * data).square() * phi.exp(), inner),

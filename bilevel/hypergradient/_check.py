@@ -1,0 +1,328 @@
+"""An estimate beside its reference: central finite differences of the K steps along directions of phi."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bilevel.core import (
+    Tensors,
+    Tree,
+    cast_floating,
+    counted,
+    detach,
+    leaves,
+    paths,
+    split_floating,
+    structure,
+)
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate
+from bilevel.hypergradient._finite_difference import central_change
+from bilevel.hypergradient._rollout import roll_out
+from bilevel.hypergradient._unrolled import Unrolled
+from games.core import require
+
+RANDOM_DIRECTIONS = 8
+
+ReferenceName = Literal["finite-differences", "unrolled", "given"]
+
+
+class Directions(NamedTuple):
+    """Directions of phi along which derivatives are taken."""
+
+    names: tuple[str, ...]
+    """The name of each."""
+    rows: Tensor
+    """Unit vectors over all entries of phi, float64 [direction, entry]."""
+
+
+@dataclass(frozen=True)
+class HypergradientCheck:
+    """A hypergradient beside finite differences; `str` says in one sentence how far apart they are."""
+
+    estimator: str
+    """The estimator that was checked."""
+    directions: tuple[str, ...]
+    """The names of the directions: entries of phi, or random directions."""
+    estimated: Tensor
+    """Derivatives by the estimator, [direction]; with several objectives [objective, direction]."""
+    differences: Tensor
+    """The same by central finite differences."""
+    noise: float
+    """Bound of the norm of their difference by rounding alone."""
+    tolerance: float
+    """The relative error that is allowed."""
+
+    @property
+    def error(self) -> float:
+        """The norm of the difference."""
+        return float((self.estimated - self.differences).norm())
+
+    @property
+    def size(self) -> float:
+        """The greater of the two norms."""
+        return float(torch.maximum(self.estimated.norm(), self.differences.norm()))
+
+    @property
+    def relative_error(self) -> float:
+        """The norm of the difference over the greater of the two norms; 0 where both are 0."""
+        return self.error / self.size if self.size else 0.0
+
+    @property
+    def cosine(self) -> float:
+        """The cosine of the angle between the two; 1 where both are 0, and 0 where one is."""
+        norms = self.estimated.norm() * self.differences.norm()
+        return float((self.estimated * self.differences).sum() / norms) if norms else float(not self.size)
+
+    @property
+    def worst(self) -> tuple[str, float, float]:
+        """The direction in which they differ most, the estimate and the finite difference there."""
+        place = int((self.estimated - self.differences).abs().argmax())
+        name = self.directions[place % len(self.directions)]
+        if self.estimated.ndim > 1:
+            name += f" of objective {place // len(self.directions)}"
+        return name, float(self.estimated.flatten()[place]), float(self.differences.flatten()[place])
+
+    @property
+    def drowned(self) -> bool:
+        """Whether the gradient is too small beside the rounding noise for a verdict."""
+        return self.tolerance * self.size < self.error <= 10 * self.noise and self.size <= 10 * self.noise
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is within the tolerance and the rounding noise; drowned or NaN is not."""
+        return self.error <= self.tolerance * self.size + self.noise and not self.drowned
+
+    def __str__(self) -> str:
+        name, estimated, difference = self.worst
+        verdict = "agrees with" if self.passed else "DIFFERS from"
+        if self.drowned:
+            verdict = f"is too small to be checked (rounding noise is {self.noise:.1e}) by"
+        return (
+            f"{self.estimator} {verdict} finite differences: "
+            f"relative error {self.relative_error:.1e} over {counted(len(self.directions), 'direction')} "
+            f"({self.tolerance:.1e} is allowed), cosine {self.cosine:.6f}, furthest apart at {name}: "
+            f"{estimated:.6g} against {difference:.6g}."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differences:
+    """Central finite differences of the K steps, on fixed data.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    epsilon: float = 1e-5
+    """The step of a difference, in units of phi, above 0. The error is about epsilon^2 times the third
+    derivative: choose it well below the scale on which the steps bend (Adam bends on its own epsilon)."""
+    max_entries: int = 64
+    """Phi is moved entry by entry up to this many, at least 1; beyond, along 8 random directions of length 1,
+    always the same ones."""
+    tolerance: float = 1e-6
+    """The relative error that passes, above 0."""
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "tolerance"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value > 0, f"{name} must be a number above 0, not {value}.")
+        require(self.max_entries >= 1, f"max_entries must be at least 1, not {self.max_entries}.")
+
+    def directions(self, phi: Tree) -> Directions:
+        """The unit vectors, or random directions if phi has too many entries."""
+        flat = leaves(phi)
+        size, device = sum(leaf.numel() for leaf in flat), flat[0].device
+        if size <= self.max_entries:
+            entries = (
+                f"{path}{list(index) if index else ''}"
+                for path, leaf in zip(_names(phi), flat, strict=True)
+                for index in itertools.product(*map(range, leaf.shape))
+            )
+            return Directions(tuple(entries), torch.eye(size, dtype=torch.float64, device=device))
+        names = tuple(f"random direction {k}" for k in range(RANDOM_DIRECTIONS))
+        generator = torch.Generator(device).manual_seed(0)
+        draws = torch.randn(len(names), size, generator=generator, dtype=torch.float64, device=device)
+        return Directions(names, draws / draws.norm(dim=1, keepdim=True))
+
+    def take(
+        self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, directions: Tensor, steps: int
+    ) -> Tensor:
+        """Slopes of the outer loss along `directions`: [direction] or [objective, direction].
+
+        It is a loop over the directions, with 2 K steps for each.
+        """
+        flat, rebuild = split_floating(phi)
+        sizes = [leaf.numel() for leaf in flat]
+
+        def outer_loss(moved: Tensors) -> Tensors:
+            phi = rebuild(moved)
+            rollout = roll_out(problem, *start, phi, steps)
+            with torch.no_grad():
+                loss = problem.outer_loss(rollout.end[0], phi, rollout.outer_data)
+            return (entries_of(loss, problem.several).sum(-1),)
+
+        slopes = []
+        for direction in directions:
+            parts = (self.epsilon * direction).split(sizes)
+            shift = [part.view_as(leaf) for part, leaf in zip(parts, flat, strict=True)]
+            slopes.append(central_change(outer_loss, flat, shift)[0] / (2 * self.epsilon))
+        return torch.stack(slopes, -1)
+
+    def rounding(self, loss: Tensor) -> float:
+        """Bound of the rounding error of one difference of an outer loss of this size."""
+        return 100 * torch.finfo(torch.float64).eps * float(loss.abs().sum()) / self.epsilon
+
+    def check(
+        self,
+        estimate: Estimate,
+        differences: Tensor,
+        directions: Directions,
+        *,
+        estimator: str,
+        several: bool,
+    ) -> HypergradientCheck:
+        """Compare an estimate with differences."""
+        return HypergradientCheck(
+            estimator=estimator,
+            directions=directions.names,
+            estimated=entries_of(estimate.gradient, several) @ directions.rows.T,
+            differences=differences,
+            noise=self.rounding(estimate.outer_loss) * math.sqrt(differences.numel()),
+            tolerance=self.tolerance,
+        )
+
+
+def in_float64(*trees: Tree) -> tuple[Tree, ...]:
+    """Detach trees and convert their floating tensors to float64."""
+    return tuple(cast_floating(detach(tree), torch.float64) for tree in trees)
+
+
+def entries_of(tree: Tree, several: bool) -> Tensor:
+    """Join the leaves to one vector: [entry]; with several objectives [objective, entry]."""
+    return torch.cat([leaf.reshape(*leaf.shape[: int(several)], -1) for leaf in leaves(tree)], -1)
+
+
+def _names(phi: Tree) -> list[str]:
+    """The names of the leaves of phi; a phi that is one tensor is called phi."""
+    return ["phi"] if isinstance(phi, Tensor) else paths(phi)
+
+
+class Reference:
+    """Derivatives of a problem along directions of phi, in float64, on the data of an estimate.
+
+    Args:
+        problem: the step and the outer loss.
+        start: (theta, opt_state, phi), in float64.
+        steps: K.
+        differences: settings of the finite differences.
+        given: the gradient, shaped like an estimate's, where it is known otherwise.
+
+    Raises:
+        ValueError: phi is empty, or `given` has not the form of its gradient.
+    """
+
+    blind: bool
+    """Whether on fixed data the outer loss depends on theta by its derivative, not by its value; derivatives
+    are then those of `Unrolled`."""
+
+    def __init__(
+        self,
+        problem: BilevelProblem,
+        start: tuple[Tree, Tree, Tree],
+        *,
+        steps: int,
+        differences: Differences,
+        given: Tree | None,
+    ) -> None:
+        self._problem, self._start, self._steps, self._differences = problem, start, steps, differences
+        self.directions = differences.directions(start[2])
+        self.blind = False
+        self._seen: tuple[Any, Tensor] | None = None
+        self._given: Tensor | None = None
+        if given is not None:
+            self._given = entries_of(in_float64(given)[0], problem.several)
+            size = self.directions.rows.shape[1]
+            require(
+                self._given.shape[-1] == size and self._given.ndim == 1 + int(problem.several),
+                f"The reference must have the form of the gradient, with {size} entries"
+                f"{' for each objective' if problem.several else ''}, not shape {tuple(self._given.shape)}.",
+            )
+
+    @property
+    def name(self) -> ReferenceName:
+        """The source of the derivatives."""
+        if self._given is not None:
+            return "given"
+        return "unrolled" if self.blind else "finite-differences"
+
+    def look_at_values(self, draws: int, begin: Callable[[int], object]) -> None:
+        """Set `blind`.
+
+        Args:
+            draws: largest number of draws to look at: one without any slope does not tell.
+            begin: called before each draw.
+
+        Raises:
+            ValueError: the problem cannot be learned.
+        """
+        theta, opt_state, phi = self._start
+        for draw in range(draws):
+            begin(draw)
+            run = roll_out(self._problem, theta, opt_state, phi, self._steps, keep=1)
+            found = _is_blind(self._problem, run.end[0], phi, run.outer_data)
+            if found is not None:
+                self.blind = found
+                return
+
+    def values(self, estimate: Estimate) -> Tensor:
+        """The derivatives on this estimate's data: [direction] or [objective, direction]."""
+        if self._given is not None:
+            return self._given @ self.directions.rows.T
+        data = estimate.inner_data, estimate.outer_data
+        if self._seen is None or not _same(self._seen[0], data):
+            self._seen = data, self._compute(self._problem.replay(*data))
+        return self._seen[1]
+
+    def _compute(self, replay: BilevelProblem) -> Tensor:
+        theta, opt_state, phi = self._start
+        if not self.blind:
+            return self._differences.take(replay, (theta, opt_state), phi, self.directions.rows, self._steps)
+        gradient = Unrolled()(replay, theta, opt_state, phi, steps=self._steps).gradient
+        return entries_of(gradient, replay.several) @ self.directions.rows.T
+
+
+def _is_blind(problem: BilevelProblem, theta: Tree, phi: Tree, data: Tree) -> bool | None:
+    """Whether the outer loss has a slope in theta that its value does not follow; None if it has no slope."""
+    flat, rebuild = split_floating(theta)
+
+    def outer(*flat: Tensor) -> Tensor:
+        return problem.outer_loss(rebuild(flat), phi, data)
+
+    with torch.no_grad():
+        loss, pull = torch.func.vjp(outer, *flat)[:2]
+        slope: tuple[Tensor, ...] = pull(torch.ones_like(loss))
+        if not any(bool(leaf.any()) for leaf in slope):
+            return None
+        length = torch.stack([leaf.norm() for leaf in slope]).norm()
+        moved = [leaf + 0.01 * along / length for leaf, along in zip(flat, slope, strict=True)]
+        return torch.equal(outer(*moved), loss)
+
+
+def _same(first: Tree, second: Tree) -> bool:
+    """Whether two nests hold the same tensors or objects."""
+
+    def equal(one: object, other: object) -> bool:
+        if isinstance(one, Tensor) and isinstance(other, Tensor):
+            return one.dtype == other.dtype and torch.equal(one, other)
+        return one is other
+
+    return structure(first) == structure(second) and all(
+        equal(*pair) for pair in zip(leaves(first), leaves(second), strict=True)
+    )

@@ -1,0 +1,304 @@
+"""Checkpoint schedules of reverse mode: which states are kept, and which steps are computed again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+from bilevel.hypergradient._storage import DTYPES, LowPrecision, format_bytes, parse_bytes
+from games.core import require, require_name
+
+GRAPH_BYTES = 1 << 30
+"""What the graph of all steps may take with recompute="auto": 1 GiB."""
+PASSES = 5
+"""How often a `BinomialSchedule` that `fit` chooses may take a step forward, the first time included."""
+
+
+class CheckpointSchedule(Protocol):
+    """Where states are kept in a run of steps, counted from its start.
+
+    The steps between two kept states are a segment; the reverse sweep runs it again from its start, by a
+    schedule of its own.
+    """
+
+    @property
+    def length(self) -> int:
+        """Number of steps."""
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """The steps before which the state is kept, ascending; the first is 0."""
+
+    def segment(self, place: int) -> CheckpointSchedule:
+        """The schedule of the segment that begins at `starts[place]`."""
+
+
+@dataclass(frozen=True)
+class EvenSchedule:
+    """Segments of one length, each cut into segments of one smaller length, and so on.
+
+    >>> list(EvenSchedule(10, (4, 1)).starts), EvenSchedule(10, (4, 1)).segment(2)
+    ([0, 4, 8], EvenSchedule(length=2, spans=(1,)))
+    """
+
+    length: int
+    """Number of steps, at least 1."""
+    spans: tuple[int, ...]
+    """The lengths of segments from the outermost in, decreasing to 1."""
+
+    @property
+    def starts(self) -> range:
+        """The starts of the outermost segments."""
+        return range(0, self.length, self.spans[0])
+
+    def segment(self, place: int) -> EvenSchedule:
+        """A segment, cut by the smaller lengths."""
+        return EvenSchedule(min(self.spans[0], self.length - self.starts[place]), self.spans[1:])
+
+
+@dataclass(frozen=True)
+class BinomialSchedule:
+    """The fewest steps taken again with a given number of kept states.
+
+    If no step may be taken forward more than r times, c kept states reach (c + r choose c) steps; segments
+    are cut where the first part comes out with r - 1 and the rest with c - 1.
+
+    Source:
+        Griewank and Walther, Algorithm 799: revolve, ACM Transactions on Mathematical Software 26, 2000.
+
+    >>> BinomialSchedule(6, 2).starts  # two kept, the last one in hand; each step is taken once or twice
+    (0, 3, 5)
+    """
+
+    length: int
+    """Number of steps, at least 1."""
+    buffers: int
+    """How many states may be kept at once, that of the start included and the one in hand not; at least 1,
+    or 0 with a single step."""
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """The starts of the segments."""
+        found, buffers = [0], self.buffers
+        while self.length - found[-1] > 1:
+            found.append(found[-1] + _first_part(self.length - found[-1], buffers))
+            buffers -= 1
+        return tuple(found)
+
+    def segment(self, place: int) -> BinomialSchedule:
+        """A segment, with the buffers that the states before it leave."""
+        ends = (*self.starts[1:], self.length)
+        return BinomialSchedule(ends[place] - self.starts[place], self.buffers - place)
+
+
+def keep_all(length: int) -> EvenSchedule:
+    """Keep every state: no step is taken again."""
+    return EvenSchedule(length, (1,))
+
+
+def cut(length: int, segments: int | None, levels: int = 1) -> EvenSchedule:
+    """Cut a run into segments, and those again.
+
+    Keeps at most segments x levels + length / segments^levels states, rounded up at each level; each level
+    takes every step again, once.
+
+    Args:
+        length: number of steps, at least 1.
+        segments: their number at each level, at least 1; None: the (levels + 1)-th root of the length.
+        levels: how often they are cut, at least 1.
+
+    >>> cut(100, None), cut(7, 3)
+    (EvenSchedule(length=100, spans=(10, 1)), EvenSchedule(length=7, spans=(3, 1)))
+    """
+    count = _root(length, levels + 1) if segments is None else segments
+    spans = [length]
+    for _ in range(levels):
+        spans.append(-(-spans[-1] // count))
+    return EvenSchedule(length, tuple(sorted({*spans[1:], 1}, reverse=True)))
+
+
+def fit(length: int, states: int) -> BinomialSchedule:
+    """The schedule for a number of states with the fewest steps taken again.
+
+    Args:
+        length: number of steps, at least 1.
+        states: how many there may be at once: those kept, the one in hand and the end; at least
+            `fewest_states(length)`.
+
+    >>> fit(1000, 1001).buffers, fit(1000, 12).buffers
+    (999, 10)
+    """
+    return BinomialSchedule(length, min(states - 2, length - 1))
+
+
+def fewest_states(length: int) -> int:
+    """The smallest number of states with which no step is taken forward more than `PASSES` times.
+
+    >>> fewest_states(1), fewest_states(1000)
+    (2, 10)
+    """
+    buffers = 0
+    while math.comb(buffers + PASSES, buffers) < length:
+        buffers += 1
+    return buffers + 2
+
+
+def max_states(schedule: CheckpointSchedule) -> int:
+    """The largest number of states held at once, the end included.
+
+    >>> max_states(keep_all(100)), max_states(cut(100, None)), max_states(fit(100, 12))
+    (101, 20, 12)
+    """
+    return 1 + _max_inside(schedule)
+
+
+def _max_inside(schedule: CheckpointSchedule) -> int:
+    """In segment number `place`, the starts up to that one are still kept."""
+    segments = [schedule.segment(place) for place in range(len(schedule.starts))]
+    inside = [_max_inside(part) - 1 if part.length > 1 else 0 for part in segments]
+    return max(len(segments), *(place + 1 + more for place, more in enumerate(inside)))
+
+
+def _first_part(length: int, buffers: int) -> int:
+    """Length of the first segment if the rest has one buffer less."""
+    passes = 1
+    while math.comb(buffers + passes, buffers) < length:
+        passes += 1
+    longest = math.comb(buffers + passes - 1, buffers)
+    return min(longest, length - math.comb(buffers + passes - 2, buffers - 1))
+
+
+def _root(number: int, degree: int) -> int:
+    """The smallest whole number whose power is not below `number`."""
+    root = int(number ** (1 / degree))
+    while root**degree < number:
+        root += 1
+    return root
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Checkpointing:
+    """Settings by which reverse mode over n steps trades memory for time.
+
+    By default the graph of all n steps is kept, as `torch.autograd` would, while it takes at most 1 GiB, and
+    always at n = 1. Beyond that, or with recompute=True, only the states between the steps are kept, and the
+    reverse sweep computes each step again together with its vector-Jacobian product: the same bits, in about
+    a third more time. The other settings keep even fewer states, and imply recompute=True:
+
+    | settings                  | states kept, the end included                | steps taken again |
+    |---------------------------|----------------------------------------------|-------------------|
+    | recompute=True            | n + 1                                        | none              |
+    | segments=s                | about s + n / s                              | n at most         |
+    | segments="sqrt"           | about 2 sqrt(n)                              | n at most         |
+    | segments="sqrt", levels=l | about (l + 1) times the (l + 1)-th root of n | l n at most       |
+    | memory="512MB"            | as many as fit                               | as few as can be  |
+
+    Every step is taken forward once besides, and once more with its vector-Jacobian product. A step that is
+    taken again uses the same data, so the gradient is the same bit for bit (if the device computes alike
+    twice). Data are not counted here: they are kept for every step.
+
+    Source:
+        Chen et al., Training deep nets with sublinear memory cost, arXiv 1604.06174 (segments); Griewank and
+        Walther, Algorithm 799: revolve, ACM Transactions on Mathematical Software 26, 2000 (memory).
+    """
+
+    recompute: Literal["auto"] | bool = "auto"
+    """Whether steps are computed again in the reverse sweep: True; False: the graph of all of them is kept,
+    whatever it takes; or auto, as it fits 1 GiB. Packages of compiled steps keep no graph at all."""
+    segments: int | Literal["sqrt"] | None = None
+    """Number of segments of which only the starts are kept, at least 1; sqrt: the number that makes the kept
+    states fewest; None: every state is kept."""
+    levels: int = 1
+    """How often segments are cut again into as many, at least 1; with sqrt, the (levels + 1)-th root of the
+    steps. Each level takes every step forward once more."""
+    memory: str | None = None
+    """Bound of the kept states, the last one included, such as 512MB or 1.5GiB: the schedule with the fewest
+    steps taken again that fits is chosen. The graph of one step and the data come on top."""
+    keep_dtype: LowPrecision | None = None
+    """dtype of kept states: float32, bfloat16 or float16; None: their own. Learning itself goes on unrounded,
+    but each step is differentiated at its rounded state (and a segment is run again from one): its part of
+    the gradient is off by the rounding of 2^-24, 2^-8 or 2^-11 of the state times how fast the step's
+    derivatives change with it. float16 also loses what is below 6e-8, as second moments are."""
+    offload: bool = False
+    """Whether kept states lie in the host's memory while a GPU computes; on the CPU nothing changes."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.recompute == "auto" or isinstance(self.recompute, bool),
+            f"recompute must be auto, True or False, not {self.recompute!r}.",
+        )
+        require(
+            self.recompute is not False or self.keeps_states,
+            "recompute=False keeps the graph of every step: segments, memory, keep_dtype and offload, which "
+            "keep less than their states, do not go with it.",
+        )
+        if isinstance(self.segments, str):
+            require_name(self.segments, ("sqrt",), "choice of segments")
+        elif self.segments is not None:
+            require(self.segments >= 1, f"segments must be at least 1, sqrt or None, not {self.segments}.")
+        require(self.levels >= 1, f"levels must be at least 1, not {self.levels}.")
+        require(
+            self.levels == 1 or self.segments is not None,
+            f"levels={self.levels} says how often segments are cut: give segments as well.",
+        )
+        if self.memory is not None:
+            require(
+                self.segments is None,
+                "segments and memory both say which states are kept: give one of the two.",
+            )
+            parse_bytes(self.memory)
+        if self.keep_dtype is not None:
+            require_name(self.keep_dtype, DTYPES, "keep_dtype")
+
+    @property
+    def keeps_states(self) -> bool:
+        """Whether every state is kept, as it is."""
+        bounds = self.segments, self.levels, self.memory, self.keep_dtype, self.offload
+        return bounds == (None, 1, None, None, False)
+
+    @property
+    def may_keep_graph(self) -> bool:
+        """Whether the graph of the steps is kept if it is small enough."""
+        return self.keeps_states and self.recompute is not True
+
+    def keeps_graph(self, length: int, step_bytes: Callable[[], int]) -> bool:
+        """Choose between keeping the graph of the steps and computing them again.
+
+        Args:
+            length: number of differentiated steps, at least 1.
+            step_bytes: measures the graph of one; called only where the choice depends on it.
+        """
+        if not self.may_keep_graph or self.recompute is False:
+            return self.may_keep_graph
+        return length == 1 or length * step_bytes() <= GRAPH_BYTES
+
+    def schedule(self, length: int, state_bytes: int) -> CheckpointSchedule:
+        """Choose which states are kept.
+
+        Args:
+            length: number of differentiated steps, at least 1.
+            state_bytes: size of one kept state.
+
+        Raises:
+            ValueError: they do not fit in `memory`, however few are kept.
+        """
+        if self.memory is not None:
+            states, needed = parse_bytes(self.memory) // max(state_bytes, 1), fewest_states(length)
+            require(
+                states >= needed,
+                f"memory='{self.memory}' holds {states} states of {format_bytes(state_bytes)}, but {length} "
+                f"steps need {needed}: give at least memory='{format_bytes(needed * state_bytes)}'.",
+            )
+            return fit(length, states)
+        if self.segments is None:
+            return keep_all(length)
+        return cut(length, None if isinstance(self.segments, str) else self.segments, self.levels)
+
+
+STATES = Checkpointing(recompute=True)
+"""Every state kept, as it is, and no graph."""
+GRAPH = Checkpointing(recompute=False)
+"""The graph of every step kept."""
