@@ -40,7 +40,7 @@ calls the loops is not optimized: a seventh of the time of a build, and nothing 
 
 @dataclass(frozen=True)
 class Plan:
-    """A graph and how it is to be built."""
+    """A graph and the options of its compilation."""
 
     graph: fx.GraphModule
     examples: tuple[Tensor, ...]
@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def operations(self) -> int:
-        """How many operations the graph has."""
+        """Number of operations."""
         return len(self.graph.graph.nodes)
 
 
@@ -57,7 +57,7 @@ def make_plan(function: FlatFunction, inputs: Inputs) -> Plan:
     """Trace a function as it is.
 
     Args:
-        function: what is traced, on plain leaves.
+        function: a function of plain leaves.
         inputs: an example.
 
     Raises:
@@ -76,7 +76,7 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
 
 
 def _trace(function: FlatFunction, leaves: Tensors) -> torch.fx.GraphModule:
-    """Trace through `torch.func`: export alone would bake its inputs in as constants."""
+    """Trace through `torch.func`: export alone would take its inputs for constants."""
     with torch.no_grad():
         traced = make_fx(function, decomposition_table=_decompositions())(*leaves)
     traced.graph.eliminate_dead_code()
@@ -95,8 +95,8 @@ def compile_graph(plan: Plan, path: Path) -> None:
     """Compile a graph into a package.
 
     Args:
-        plan: what to build.
-        path: where to write the package; the compiler's files lie beside it.
+        plan: the graph.
+        path: of the package; the compiler's files lie beside it.
 
     Raises:
         Exception: whatever torch raises if it cannot: no compiler, an operation without a lowering.
@@ -110,7 +110,7 @@ def compile_graph(plan: Plan, path: Path) -> None:
 
 @contextlib.contextmanager
 def _inductor_in(folder: Path) -> Iterator[None]:
-    """Let Inductor keep its files there, unless the user named a folder for them.
+    """Set Inductor's folder, unless the user named one.
 
     Its own choice, which it writes into the environment when it is imported, lies under /tmp, and anybody can
     foresee its name.
@@ -134,7 +134,7 @@ def open_graph(path: Path, folder: Path) -> Callable[[list[Tensor]], list[Tensor
 
     Args:
         path: of the package.
-        folder: where the compiler keeps what it needs to load packages.
+        folder: of the compiler's own files.
 
     Raises:
         OSError: it cannot be read.

@@ -1,4 +1,4 @@
-"""The system's C compiler, and what it made, as a function of tensors."""
+"""The system's C compiler, and its libraries as functions of tensors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLAGS = (
     *("-O2", "-march=native", "-fPIC", "-shared"),
     *("-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-w"),
 )
-"""Vectors, fused multiply-adds, and no note of errors aside; NaN and infinity stay what they are."""
+"""Vectors, fused multiply-adds, no errno; NaN and infinity keep their meaning."""
 
 
 def find_compiler() -> list[str]:
@@ -68,7 +68,7 @@ VECTORS = {
     "x86_64": (("_ZGVdN4", ""), ("_ZGVdN8", "f")),
     "aarch64": (("_ZGVnN2", ""), ("_ZGVnN4", "f")),
 }
-"""How the names of functions of whole vectors begin, by processor: in double and in single precision."""
+"""Prefixes of the names of vector functions, by processor: in double and in single precision."""
 
 
 @functools.cache
@@ -87,7 +87,7 @@ def vectorized() -> frozenset[str]:
 
 
 def lanes(dtypes: Sequence[torch.dtype]) -> int:
-    """How many members a block has: as many as a vector of this processor holds of the widest dtype.
+    """The number of members in a block: as many as fit a vector of this processor in the widest dtype.
 
     >>> lanes([torch.float32]) == 2 * lanes([torch.float64, torch.float32])
     True
@@ -115,9 +115,9 @@ class CFunction:
 
     Args:
         library: from `open_library`.
-        results: shapes and dtypes of what it gives.
-        members: how many there are in its inputs.
-        threads: how many share the members among them.
+        results: shapes and dtypes of the results.
+        members: their number.
+        threads: their number.
     """
 
     def __init__(
@@ -137,8 +137,8 @@ class CFunction:
 
         Args:
             leaves: contiguous, of the shapes that the library was made for.
-            sizes: of a whole solve: how many steps are taken; how many of them have data of their own among
-                the leaves (1: all share one); how many of the last ones are pulled back through.
+            sizes: of a whole solve: the numbers of steps, of batches of data among the leaves (1: all steps
+                share it), and of differentiated last steps.
 
         Raises:
             MemoryError: there is not enough for the states of the steps.
@@ -157,13 +157,13 @@ class CFunction:
     def _part(
         self, given: Any, results: Sequence[Tensor], members: tuple[int, int], sizes: Sequence[int]
     ) -> None:
-        """Compute some members' part of the results."""
+        """Compute the results of a range of members."""
         taken = (ctypes.c_void_p * len(results))(*[result.data_ptr() for result in results])
         if self._function(given, taken, *members, self._members, *sizes):
             raise MemoryError(f"There is not enough memory for the states of {sizes[0]} steps.")
 
     def _in_threads(self, given: Any, results: list[Tensor], sizes: Sequence[int]) -> None:
-        """Let threads share the members; what members add up is added up in their order."""
+        """Split the members over threads; sums over members are added in their order."""
         share = -(-self._members // self._threads)
         parts = []
         for first in range(0, self._members, share):

@@ -19,7 +19,7 @@ from bilevel.compile._scalars import Formulas
 
 @dataclass(frozen=True)
 class Leaf:
-    """How the entries of a tensor lie: [outer, member, inner]."""
+    """The layout of a tensor: [outer, member, inner]."""
 
     dtype: torch.dtype
     outer: int
@@ -27,7 +27,7 @@ class Leaf:
     shared: bool
     """Whether it has no axis of members: one entry for all of them."""
     summed: bool = False
-    """Of a result: whether it is shared, but made of what each member adds to it."""
+    """Of a result: whether it is a sum over members."""
 
     @classmethod
     def of(cls, shape: Sequence[int], dtype: torch.dtype, axis: int) -> Leaf:
@@ -44,7 +44,7 @@ class Leaf:
 
     @property
     def entries(self) -> int:
-        """How many there are of one member."""
+        """Number of entries of one member."""
         return self.outer * self.inner
 
     @property
@@ -54,7 +54,7 @@ class Leaf:
 
     @property
     def room(self) -> str:
-        """How long its array in a block is."""
+        """Length of its array in a block."""
         return "1" if self.shared and not self.summed else f"{self.entries} * W"
 
 
@@ -68,7 +68,7 @@ class Function:
     inputs: tuple[Leaf, ...]
     results: tuple[Leaf, ...]
     added: Collection[int] = ()
-    """Which results are added to what is there."""
+    """The results that are added to their arrays."""
 
     def source(self) -> str:
         """Write it as a C function of one block: inputs, then results."""
@@ -150,12 +150,7 @@ BLOCKS = """\
 
 
 def header(lanes: int, vectorized: Iterable[str]) -> str:
-    """Write what all sources begin with.
-
-    Args:
-        lanes: how many members a block has.
-        vectorized: functions of the mathematics library that are there for vectors, too.
-    """
+    """Write the head of a source; `lanes`: members in a block, `vectorized`: functions with vector forms."""
     several = set(vectorized)
     lines = [f"#define W {lanes}", HEADER]
     for name, arguments in FUNCTIONS.items():
@@ -168,7 +163,7 @@ def header(lanes: int, vectorized: Iterable[str]) -> str:
 
 
 def load(leaf: Leaf, source: str, to: str) -> str:
-    """Bring a block of a tensor in."""
+    """Load a block of a tensor."""
     if leaf.shared:
         return f"*{to} = *(const {leaf.kind} *){source};"
     sizes = f"{leaf.outer}, {leaf.inner}, members, from"
@@ -176,7 +171,7 @@ def load(leaf: Leaf, source: str, to: str) -> str:
 
 
 def store(leaf: Leaf, source: str, to: str) -> str:
-    """Bring a block of a result out."""
+    """Store a block of a result."""
     if leaf.summed:
         return f"sum_{leaf.kind}({source}, ({leaf.kind} *){to}, {leaf.entries}, count);"
     if leaf.shared:
@@ -191,7 +186,7 @@ def room(leaf: Leaf, name: str) -> str:
 
 
 def one_call(function: Function) -> str:
-    """Write a function, and a driver that calls it on every block of members."""
+    """Write a function and a driver that calls it on every block of members."""
     inputs = [f"x{n}" for n in range(len(function.inputs))]
     results = [f"y{n}" for n in range(len(function.results))]
     body = [
@@ -207,14 +202,13 @@ def one_call(function: Function) -> str:
 def driver(
     body: Sequence[str], results: Sequence[Leaf], before: Sequence[str] = (), after: Sequence[str] = ()
 ) -> str:
-    """Write what a library exports: its function, which gives 0 if all went well and 1 if there is not enough
-    memory, and which results it adds up over members.
+    """Write a library's exports: `run`, which returns 1 if memory is short, else 0, and `summed`.
 
     Args:
-        body: what is done with each block.
+        body: statements for each block.
         results: of the function.
-        before: what is done before the first block.
-        after: what is done after the last one.
+        before: statements before the first block.
+        after: statements after the last one.
     """
     summed = ", ".join(str(int(leaf.summed)) for leaf in results)
     arguments = "const void *const *in, void *const *out, int64 first, int64 last, int64 members"

@@ -1,8 +1,7 @@
-"""The folder of compiled packages: found, written and cleared, in a folder that is the user's alone.
+"""The cache of compiled packages, in a folder of the user's alone.
 
-Packages are machine code and run in this process. So nothing is read from a folder or a file that somebody
-else owns or may write to, nothing outside the folder is followed, and nothing but what was written here is
-deleted.
+Packages are machine code and run in this process: no folder or file is read that somebody else owns or may
+write to, no link is followed, and only this cache's own files are deleted.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ SIGNATURE = (
 )
 
 BUILD = "build-"
-"""How the name of a folder begins in which a package is being built."""
+"""Prefix of the name of a folder in which a package is being built."""
 COMPILER = "compiler"
-"""The name of the folder in which the compiler keeps what it needs to load packages."""
+"""The name of the folder of the compiler's own files."""
 NAMES = re.compile(r"[0-9a-f]{32}\.(so|pt2|json|choice)(\.[0-9]+\.part)?")
 """The names of this cache's own files."""
 
@@ -45,11 +44,11 @@ class CachedPackage:
     """A package on disk."""
 
     path: Path
-    """Where it lies."""
+    """Path of the package."""
     size: int
     """Bytes of it and its description."""
     about: Mapping[str, Any]
-    """What was written down when it was built: what, when, for which torch, seconds, operations."""
+    """Description: function, time, torch, seconds, operations."""
 
 
 def folder() -> Path:
@@ -68,7 +67,7 @@ def folder() -> Path:
 
 
 def ready() -> Path:
-    """Give the folder, made if there is none.
+    """The folder, created if there is none.
 
     Raises:
         OSError: it cannot be made; or it is not this cache's, or not the user's alone (says which).
@@ -94,7 +93,7 @@ def require_own(path: Path) -> None:
 
 
 def find(key: str) -> Path | None:
-    """Give the path of a package, if it lies there whole; a damaged one is deleted.
+    """The path of a package, or None; a damaged one is deleted.
 
     Raises:
         OSError: the folder is not this cache's, or the folder or the file is not the user's alone.
@@ -119,7 +118,7 @@ def discard(key: str) -> None:
 
 
 def keep(key: str, build: Callable[[Path], None], about: Mapping[str, Any]) -> None:
-    """Build a package and put it, with a description, into the cache; as a whole or not at all.
+    """Build a package into the cache, with a description, as a whole or not at all.
 
     Args:
         key: the package's name, 32 hexadecimal digits and the suffix so or pt2.
@@ -160,10 +159,10 @@ def packages() -> list[CachedPackage]:
 
 
 def clear() -> list[CachedPackage]:
-    """Delete every package, and what an interrupted build left; other files stay.
+    """Delete every package and the remains of interrupted builds; other files stay.
 
     Returns:
-        what was deleted.
+        the deleted packages.
 
     Raises:
         OSError: the folder is not this cache's, or a file cannot be deleted.
@@ -182,17 +181,17 @@ def clear() -> list[CachedPackage]:
 
 
 def package_path(key: str) -> Path:
-    """Where the package of this key lies."""
+    """The path of a package."""
     return folder() / key
 
 
 def about_path(package: Path) -> Path:
-    """Where a package's description lies."""
+    """The path of a package's description."""
     return package.with_suffix(".json")
 
 
 def about(key: str) -> Mapping[str, Any]:
-    """Give what was written down when a package was built."""
+    """The description of a package."""
     return _read(about_path(package_path(key)))
 
 

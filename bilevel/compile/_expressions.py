@@ -1,11 +1,8 @@
-"""Numbered expressions: what a graph says about every entry of its tensors, each thing said once.
+"""Numbered expressions of scalar entries, with common subexpressions shared and simple algebra applied.
 
-Pointwise operations on numbered expressions, made as few as simple algebra can.
-
-Constants are folded. Products and sums have their terms in one order, and signs are pulled out of products
-into the sums around them, where they cost nothing; that also lets more expressions turn out to be the same.
-Times zero is zero, even for an infinity: what a mask removes is gone. Apart from that results change by
-rounding at most.
+Constants are folded. Products and sums have their terms in one order, and signs move out of products into the
+sums around them, where they cost nothing and let more expressions be equal. Times zero is zero, even for an
+infinity: what a mask removes is gone. Apart from that results change by rounding at most.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ import torch
 
 
 class NotScalarError(Exception):
-    """A graph that cannot be written out entry by entry; says why."""
+    """A function that cannot be written out entry by entry; says why."""
 
 
 class Ref(NamedTuple):
@@ -36,9 +33,9 @@ class Entry(NamedTuple):
     """One entry of an input."""
 
     leaf: int
-    """Which input."""
+    """Number of the input."""
     place: int
-    """Which of its entries, in row-major order."""
+    """Number of the entry, in row-major order."""
 
 
 class Operation(NamedTuple):
@@ -74,7 +71,7 @@ class Expressions:
         return self._number(("entry", leaf, place), Entry(leaf, place), dtype, shared=shared)
 
     def value(self, argument: Any) -> Any:
-        """What an argument is known to be; None if that depends on the input."""
+        """The value of an argument; None if it depends on the input."""
         if not isinstance(argument, Ref):
             return argument
         meaning = self.meanings[argument.number]
@@ -94,7 +91,7 @@ class Expressions:
         return self._number(repr(operation), operation, dtype, shared=shared)
 
     def used(self, numbers: Sequence[int]) -> list[int]:
-        """List all that these expressions rest on, each after what it needs."""
+        """All expressions that these depend on, in topological order."""
         seen: set[int] = set()
         waiting = list(numbers)
         while waiting:
@@ -108,7 +105,7 @@ class Expressions:
         return sorted(seen)
 
     def as_tensor(self, argument: Any) -> Any:
-        """An argument whose value is known, as torch takes it."""
+        """A constant argument as a tensor."""
         if not isinstance(argument, Ref):
             return argument
         return torch.tensor(self.value(argument), dtype=self.dtypes[argument.number])
@@ -116,7 +113,7 @@ class Expressions:
     def result_dtype(
         self, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
     ) -> torch.dtype:
-        """Ask torch which dtype the result has; members have an axis, and what they share has none."""
+        """The dtype of torch's result; members have an axis, and shared values have none."""
 
         def kind(argument: Any) -> Any:
             if not isinstance(argument, Ref):
@@ -307,4 +304,4 @@ RULES: dict[Any, Callable[..., int | None]] = {
     aten.sub.Tensor: _subtract,
     aten.where.self: _choose,
 }
-"""What simplifies an operation: its number, or None where nothing simpler is known."""
+"""Operation -> its simplified expression, or None."""

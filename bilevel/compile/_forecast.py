@@ -23,7 +23,7 @@ SAVED = 0.8
 
 
 class Forecast(NamedTuple):
-    """What to expect of compiling a problem."""
+    """The forecast cost and benefit of compiling a problem."""
 
     seconds: float
     """CPU time to build its packages."""
@@ -62,9 +62,9 @@ def forecast(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -
     kernels = EagerKernels(problem, phi)
 
     def one_step() -> None:
-        after, pull = kernels.vjp((theta, opt_state), given.seen[0])
+        after, vjp = kernels.vjp((theta, opt_state), given.seen[0])
         _, cotangent, gradient = kernels.outer(after, given.outer)
-        pull(cotangent, gradient)
+        vjp(cotangent, gradient)
 
     return Forecast(FIXED + EACH * count_operations(one_step), SAVED)
 

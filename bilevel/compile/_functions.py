@@ -28,7 +28,7 @@ class TreeForm(NamedTuple):
     spec: Any
     """optree's."""
     floating: tuple[bool, ...]
-    """Which of its tensors carry gradients."""
+    """The tensors that are floating."""
 
     @classmethod
     def split(cls, tree: Tree, name: str) -> tuple[Tensors, TreeForm]:
@@ -124,7 +124,7 @@ def vjp_function(step: Step, forms: Forms, several: bool) -> FlatFunction:
     """(state, phi, data, cotangent, gradient so far) -> the state's cotangent, and the gradient."""
     advance = advance_function(step, forms)
 
-    def pull(*flat: Tensor) -> Tensors:
+    def step_vjp(*flat: Tensor) -> Tensors:
         state, phi, data, rest = forms.split(flat)
 
         count = sum(forms.state.floating)
@@ -138,7 +138,7 @@ def vjp_function(step: Step, forms: Forms, several: bool) -> FlatFunction:
         found = back(cotangent, 0)
         return (*found[:count], *map(torch.add, gradient, found[count:]))
 
-    return pull
+    return step_vjp
 
 
 def jvp_function(step: Step, forms: Forms) -> FlatFunction:

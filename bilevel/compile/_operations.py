@@ -1,4 +1,4 @@
-"""Digest of the graph of a function, operation by operation, by which its compiled package is named."""
+"""Digest of a function's graph of operations, which names its compiled package."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def operations_digest(
 ) -> str:
     """Run a function once and digest its graph: every operation, its inputs, and every constant.
 
-    The function's own inputs count by position, dtype and shape only. Whatever else an operation reads is a
-    constant of the graph, wherever the function got it from (a closure, a global, an attribute, the
-    environment), and counts by value. Two functions with one digest therefore compute the same.
+    The function's own inputs count by position, dtype and shape. All else that an operation reads is a
+    constant (from a closure, a global, an attribute) and counts by value: functions with one digest compute
+    the same.
 
     Args:
         function: flat tensors -> flat tensors; it is called once, without gradients.
@@ -52,7 +52,7 @@ def operations_digest(
 
 
 def count_operations(run: Callable[[], object]) -> int:
-    """Run something, and count its operations.
+    """Call a function and count its operations.
 
     >>> x = torch.ones(2)
     >>> count_operations(lambda: 2 * x + 1)

@@ -1,4 +1,4 @@
-"""Machine code of functions, kept on disk and loaded: C libraries, and AOTInductor's packages."""
+"""Packages of machine code, built into the cache and loaded: C libraries and AOTInductor's graphs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Run = Callable[..., list[Tensor]]
 
 
 def environment() -> tuple[str, ...]:
-    """What machine code is made for: versions, processor, instruction set."""
+    """The environment of machine code: versions, processor, instruction set."""
     return (
         f"bilevel {__version__}",
         f"compiler {_sources()}",
@@ -37,7 +37,7 @@ def environment() -> tuple[str, ...]:
 
 @functools.cache
 def _processor() -> str:
-    """What this processor can do, all of which machine code uses: one home folder may serve many."""
+    """A digest of the processor's features: one home folder may serve several machines."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []
     able = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
@@ -46,7 +46,7 @@ def _processor() -> str:
 
 @functools.cache
 def _sources() -> str:
-    """The source of this package, so that no compiled package outlives a change of how graphs are written."""
+    """A digest of the source of `bilevel.compile`: a change of it makes all packages anew."""
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
@@ -59,8 +59,8 @@ def build_library(source: str, key: str, about: str, operations: int) -> None:
     Args:
         source: in C.
         key: the library's name in the cache.
-        about: what it is, in words, for `bilevel cache`.
-        operations: how many the source has, for the same.
+        about: its description for `bilevel cache`.
+        operations: their number, for the same.
 
     Raises:
         OSError: there is no compiler, or the cache folder cannot be written.

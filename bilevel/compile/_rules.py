@@ -1,7 +1,7 @@
-"""How aten operations act on tensors of expression numbers.
+"""Rules of aten operations on tensors of expression numbers.
 
-Views, concatenations and look-ups move numbers as they would move any: torch's own do it. Pointwise
-operations are applied entry by entry; a few more have a rule of their own here.
+torch's own views, concatenations and look-ups move the numbers. Pointwise operations are applied entry by
+entry; a few more have a rule of their own.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ MOVES = frozenset(
 """Operations that only move entries."""
 
 PLACEMENT = ("device", "layout", "memory_format", "pin_memory")
-"""Arguments that say where a tensor lies: entries lie nowhere."""
+"""Arguments without a meaning for single entries."""
 
 
 def rewrite(known: Expressions, target: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

@@ -1,9 +1,8 @@
-"""The straight-line form of a small function: every entry of every tensor becomes a value of its own.
+"""Straight-line form of a small function: every entry of every tensor becomes a scalar expression.
 
-A tiny exact kernel (a repeated game between two agents, say) is hundreds of operations on tensors of a few
-entries. Written out entry by entry for one member of the batch, it is one straight-line program without
-memory traffic; the zeros and ones of its masks fold away; and no shape is left in it, so that one program
-serves any number of members.
+A repeated game between two agents, say, is hundreds of operations on tensors of a few entries. Written out
+for one member of the batch, it is one program without memory traffic, in which masks fold away, for any
+number of members.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from bilevel.core import Tensors
 
 
 class Formulas(NamedTuple):
-    """What a function computes, entry by entry."""
+    """A function written out entry by entry."""
 
     known: Expressions
     """Numbered expressions of the entries of its inputs."""
@@ -36,14 +35,14 @@ class Formulas(NamedTuple):
 def write_out(
     function: Callable[..., Tensors], examples: Sequence[Tensor], *, shared: Sequence[bool], most: int
 ) -> Formulas:
-    """Run a function of one member, and write down what happens to every entry.
+    """Run a function of one member, and record the operations on every entry.
 
     Args:
         function: flat tensors -> flat tensors, in aten operations of any kind; `torch.func` may be in it.
         examples: inputs of ONE member, no two of them the same object. That members are independent of each
             other is for the caller to verify.
-        shared: which inputs are the same for all members.
-        most: how many expressions there may be.
+        shared: whether each input is the same for all members.
+        most: largest number of expressions.
 
     Raises:
         NotScalarError: an operation has no such form, or there would be too many.
@@ -68,7 +67,7 @@ def write_out(
 
 
 class _Writer(TorchDispatchMode):
-    """Writes down every operation that depends on an input; the others are computed, and are constants."""
+    """Records every operation that depends on an input; the results of others are constants."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -81,16 +80,16 @@ class _Writer(TorchDispatchMode):
         self._numbers: dict[int, Numbers] = {}
         self._kept: list[Tensor] = []  # alive, so that no id is used twice
         self._storages: Counter[int] = Counter()
-        """How many of them lie in the same memory."""
+        """Number of tensors in each storage."""
 
     def bind(self, tensor: Tensor, numbers: Numbers) -> None:
-        """Say what a tensor stands for."""
+        """Record the expressions of a tensor."""
         self._numbers[id(tensor)] = numbers
         self._kept.append(tensor)
         self._storages[_storage(tensor)] += 1
 
     def numbers(self, tensor: Tensor) -> Numbers:
-        """What a tensor stands for: if it depends on no input, its own entries."""
+        """The expressions of a tensor: constants, if it depends on no input."""
         found = self._numbers.get(id(tensor))
         return constants(self.known, tensor) if found is None else found
 
@@ -119,7 +118,7 @@ class _Writer(TorchDispatchMode):
         return results
 
     def _change(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Write down a change in place as what the tensor is from there on; refused if others see it, too."""
+        """Record an in-place operation; refused if another tensor shares the storage."""
         name, overload = func._schema.name.partition("::")[2], func._overloadname
         whole = getattr(getattr(torch.ops.aten, name.removesuffix("_"), None), overload, None)
         changed = args[0]

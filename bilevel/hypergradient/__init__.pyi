@@ -1,11 +1,11 @@
 from ._check import HypergradientCheck as HypergradientCheck
+from ._check import check_hypergradient as check_hypergradient
 from ._check import in_float64 as in_float64
 from ._compare import COLUMNS as COLUMNS
 from ._compare import REFERENCES as REFERENCES
 from ._compare import EstimatorMeasured as EstimatorMeasured
 from ._compare import EstimatorRefused as EstimatorRefused
 from ._compare import HypergradientComparison as HypergradientComparison
-from ._compare import check_hypergradient as check_hypergradient
 from ._compare import compare_hypergradients as compare_hypergradients
 from ._derivatives import Linearization as Linearization
 from ._derivatives import linearize_step as linearize_step

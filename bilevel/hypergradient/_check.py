@@ -1,12 +1,11 @@
-"""An estimate beside its reference: central finite differences of the K steps along directions of phi."""
+"""The check of one estimator against central finite differences of the K steps."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,17 +19,14 @@ from bilevel.core import (
     leaves,
     paths,
     split_floating,
-    structure,
 )
-from bilevel.hypergradient._estimator import BilevelProblem, Estimate
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
 from bilevel.hypergradient._finite_difference import central_change
 from bilevel.hypergradient._rollout import roll_out
 from bilevel.hypergradient._unrolled import Unrolled
 from games.core import require
 
 RANDOM_DIRECTIONS = 8
-
-ReferenceName = Literal["finite-differences", "unrolled", "given"]
 
 
 class Directions(NamedTuple):
@@ -214,115 +210,57 @@ def _names(phi: Tree) -> list[str]:
     return ["phi"] if isinstance(phi, Tensor) else paths(phi)
 
 
-class Reference:
-    """Derivatives of a problem along directions of phi, in float64, on the data of an estimate.
+_EXACT = Unrolled()
+
+
+def check_hypergradient(
+    problem: BilevelProblem,
+    theta: Tree,
+    opt_state: Tree,
+    phi: Tree,
+    *,
+    steps: int,
+    estimator: Estimator = _EXACT,
+    epsilon: float = 1e-5,
+    max_entries: int = 64,
+    tolerance: float = 1e-6,
+) -> HypergradientCheck:
+    """Compare an estimator with central finite differences of the same K steps, in float64.
+
+    The estimator runs first, and its data are replayed in every difference. Inputs are converted to float64;
+    tensors in closures of the step and the losses must be able to follow. It is a loop over the directions,
+    with 2 K steps for each. `compare_hypergradients` measures several estimators.
 
     Args:
-        problem: the step and the outer loss.
-        start: (theta, opt_state, phi), in float64.
-        steps: K.
-        differences: settings of the finite differences.
-        given: the gradient, shaped like an estimate's, where it is known otherwise.
+        problem: as for the estimator, like the next three and `steps`.
+        theta: the inner variables at the start.
+        opt_state: the optimizer's state at the start.
+        phi: the outer variables.
+        steps: K, at least 1.
+        estimator: the estimator to check.
+        epsilon: the step of a difference, in units of phi, above 0; see `Differences`.
+        max_entries: phi is checked entry by entry up to this many, at least 1; beyond, along 8 random
+            directions of length 1, always the same ones.
+        tolerance: the relative error that is allowed, above 0.
 
     Raises:
-        ValueError: phi is empty, or `given` has not the form of its gradient.
+        ValueError: a setting is out of range, or the estimator refuses the problem.
+
+    >>> from bilevel.core import inner_step
+    >>> from bilevel.optimizers import momentum
+    >>> inner = momentum(0.1)
+    >>> problem = BilevelProblem(
+    ...     step=inner_step(lambda theta, phi, data: theta**4 - phi.sin() * theta, inner),
+    ...     outer_loss=lambda theta, phi, data: theta**2,
+    ... )
+    >>> theta, phi = torch.tensor(0.5), torch.tensor(1.0)
+    >>> check_hypergradient(problem, theta, inner.init(theta), phi, steps=3).passed
+    True
     """
-
-    blind: bool
-    """Whether on fixed data the outer loss depends on theta by its derivative, not by its value; derivatives
-    are then those of `Unrolled`."""
-
-    def __init__(
-        self,
-        problem: BilevelProblem,
-        start: tuple[Tree, Tree, Tree],
-        *,
-        steps: int,
-        differences: Differences,
-        given: Tree | None,
-    ) -> None:
-        self._problem, self._start, self._steps, self._differences = problem, start, steps, differences
-        self.directions = differences.directions(start[2])
-        self.blind = False
-        self._seen: tuple[Any, Tensor] | None = None
-        self._given: Tensor | None = None
-        if given is not None:
-            self._given = entries_of(in_float64(given)[0], problem.several)
-            size = self.directions.rows.shape[1]
-            require(
-                self._given.shape[-1] == size and self._given.ndim == 1 + int(problem.several),
-                f"The reference must have the form of the gradient, with {size} entries"
-                f"{' for each objective' if problem.several else ''}, not shape {tuple(self._given.shape)}.",
-            )
-
-    @property
-    def name(self) -> ReferenceName:
-        """The source of the derivatives."""
-        if self._given is not None:
-            return "given"
-        return "unrolled" if self.blind else "finite-differences"
-
-    def look_at_values(self, draws: int, begin: Callable[[int], object]) -> None:
-        """Set `blind`.
-
-        Args:
-            draws: largest number of draws to look at: one without any slope does not tell.
-            begin: called before each draw.
-
-        Raises:
-            ValueError: the problem cannot be learned.
-        """
-        theta, opt_state, phi = self._start
-        for draw in range(draws):
-            begin(draw)
-            run = roll_out(self._problem, theta, opt_state, phi, self._steps, keep=1)
-            found = _is_blind(self._problem, run.end[0], phi, run.outer_data)
-            if found is not None:
-                self.blind = found
-                return
-
-    def values(self, estimate: Estimate) -> Tensor:
-        """The derivatives on this estimate's data: [direction] or [objective, direction]."""
-        if self._given is not None:
-            return self._given @ self.directions.rows.T
-        data = estimate.inner_data, estimate.outer_data
-        if self._seen is None or not _same(self._seen[0], data):
-            self._seen = data, self._compute(self._problem.replay(*data))
-        return self._seen[1]
-
-    def _compute(self, replay: BilevelProblem) -> Tensor:
-        theta, opt_state, phi = self._start
-        if not self.blind:
-            return self._differences.take(replay, (theta, opt_state), phi, self.directions.rows, self._steps)
-        gradient = Unrolled()(replay, theta, opt_state, phi, steps=self._steps).gradient
-        return entries_of(gradient, replay.several) @ self.directions.rows.T
-
-
-def _is_blind(problem: BilevelProblem, theta: Tree, phi: Tree, data: Tree) -> bool | None:
-    """Whether the outer loss has a slope in theta that its value does not follow; None if it has no slope."""
-    flat, rebuild = split_floating(theta)
-
-    def outer(*flat: Tensor) -> Tensor:
-        return problem.outer_loss(rebuild(flat), phi, data)
-
-    with torch.no_grad():
-        loss, pull = torch.func.vjp(outer, *flat)[:2]
-        slope: tuple[Tensor, ...] = pull(torch.ones_like(loss))
-        if not any(bool(leaf.any()) for leaf in slope):
-            return None
-        length = torch.stack([leaf.norm() for leaf in slope]).norm()
-        moved = [leaf + 0.01 * along / length for leaf, along in zip(flat, slope, strict=True)]
-        return torch.equal(outer(*moved), loss)
-
-
-def _same(first: Tree, second: Tree) -> bool:
-    """Whether two nests hold the same tensors or objects."""
-
-    def equal(one: object, other: object) -> bool:
-        if isinstance(one, Tensor) and isinstance(other, Tensor):
-            return one.dtype == other.dtype and torch.equal(one, other)
-        return one is other
-
-    return structure(first) == structure(second) and all(
-        equal(*pair) for pair in zip(leaves(first), leaves(second), strict=True)
-    )
+    differences = Differences(epsilon=epsilon, max_entries=max_entries, tolerance=tolerance)
+    theta, opt_state, phi = in_float64(theta, opt_state, phi)
+    estimate = estimator(problem, theta, opt_state, phi, steps=steps)
+    replay = problem.replay(estimate.inner_data, estimate.outer_data)
+    directions = differences.directions(phi)
+    found = differences.take(replay, (theta, opt_state), phi, directions.rows, steps)
+    return differences.check(estimate, found, directions, estimator=repr(estimator), several=problem.several)

@@ -12,13 +12,13 @@ from bilevel.hypergradient._storage import DTYPES, LowPrecision, format_bytes, p
 from games.core import require, require_name
 
 GRAPH_BYTES = 1 << 30
-"""What the graph of all steps may take with recompute="auto": 1 GiB."""
+"""Bound of the graph of all steps with recompute="auto": 1 GiB."""
 PASSES = 5
-"""How often a `BinomialSchedule` that `fit` chooses may take a step forward, the first time included."""
+"""Bound of how often a `BinomialSchedule` of `fit` takes a step forward, the first time included."""
 
 
 class CheckpointSchedule(Protocol):
-    """Where states are kept in a run of steps, counted from its start.
+    """The steps of a run before which states are kept.
 
     The steps between two kept states are a segment; the reverse sweep runs it again from its start, by a
     schedule of its own.
@@ -76,7 +76,7 @@ class BinomialSchedule:
     length: int
     """Number of steps, at least 1."""
     buffers: int
-    """How many states may be kept at once, that of the start included and the one in hand not; at least 1,
+    """Number of states kept at once, that of the start included and the one in hand not; at least 1,
     or 0 with a single step."""
 
     @cached_property
@@ -212,8 +212,8 @@ class Checkpointing:
     """Number of segments of which only the starts are kept, at least 1; sqrt: the number that makes the kept
     states fewest; None: every state is kept."""
     levels: int = 1
-    """How often segments are cut again into as many, at least 1; with sqrt, the (levels + 1)-th root of the
-    steps. Each level takes every step forward once more."""
+    """Number of times that segments are cut again into as many, at least 1; with sqrt, the (levels + 1)-th
+    root of the steps. Each level takes every step forward once more."""
     memory: str | None = None
     """Bound of the kept states, the last one included, such as 512MB or 1.5GiB: the schedule with the fewest
     steps taken again that fits is chosen. The graph of one step and the data come on top."""

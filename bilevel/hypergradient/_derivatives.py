@@ -44,8 +44,8 @@ def vjp(
     Returns:
         the function's results, detached, and the product.
 
-    >>> results, pull = vjp(lambda flat: (flat[0] * flat[1],), (torch.tensor(2.0), torch.tensor(3.0)))
-    >>> results, pull((torch.tensor(1.0),), 0)
+    >>> results, product = vjp(lambda flat: (flat[0] * flat[1],), (torch.tensor(2.0), torch.tensor(3.0)))
+    >>> results, product((torch.tensor(1.0),), 0)
     ((tensor(6.),), (tensor(3.), tensor(2.)))
     """
     if under_transform():

@@ -1,4 +1,4 @@
-"""Evolution strategies: perturb the outer variables, learn with each, see which end better."""
+"""Evolution strategies: the hypergradient from the outer losses of perturbed outer variables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from games.core import require
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Evolution(Estimator):
-    """Gaussian perturbations of phi, all K steps with all of them in one batch, no derivative of anything.
+    """Gaussian perturbations of phi, learned with in one batch; no derivative is taken.
 
     With e ~ N(0, I), it estimates the gradient of the smoothed objective E F(phi + sigma e), which is
     E[F(phi + sigma e) e] / sigma. Over pairs (antithetic):
@@ -85,11 +85,11 @@ class Evolution(Estimator):
     """Whether the first axis of every leaf of theta and phi counts members that learn independently (seeds),
     each with its own outer loss: each then has its own estimate, without the noise of the others."""
     fresh_data: bool = False
-    """Let every sample draw data of its own, as sampled games need where data follow the policy (else the
+    """Draw data for every sample, as sampled games need where data follow the policy (else the
     data of the unperturbed run serve all: common random numbers, less noise). Needs members=True: samples
     become further members, of which `inner_data` and `outer_data` see samples x members, sample by sample."""
     seed: int = 0
-    """Which stream of draws, any whole number."""
+    """Name of the stream of draws, any whole number."""
 
     def __post_init__(self) -> None:
         require_sampling(self.samples, self.sigma, antithetic=self.antithetic)

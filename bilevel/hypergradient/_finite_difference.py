@@ -66,9 +66,9 @@ class FiniteDifference(Estimator):
     """Whether the first axis of every leaf of theta and phi counts members that learn independently (seeds):
     their differences are then taken all at once, for the cost of one member."""
     max_entries: int = 1024
-    """How many entries phi (of one member) may have, at least 1: each costs two steps."""
+    """Largest number of entries of phi (of one member), at least 1: each costs two steps."""
     chunk: int = 64
-    """How many entries are moved in one batch, at least 1: more takes more memory."""
+    """Entries differenced in one batch, at least 1: more takes more memory."""
 
     def __post_init__(self) -> None:
         require(

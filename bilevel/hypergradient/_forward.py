@@ -55,10 +55,10 @@ class Forward(Estimator):
     """
 
     limit: int | None = 100
-    """How many entries phi may have (of one member, with `batch_dims`), at least 1; None is without limit."""
+    """Largest number of entries of phi (of one member, with `batch_dims`), at least 1; None: no limit."""
     batch_dims: int = 0
-    """How many leading axes of every leaf of phi count members that are independent of each other, at least
-    0; the outer loss must have them too, after the axis of its objectives if there are several."""
+    """Number of leading axes of every leaf of phi that count independent members, at least 0; the outer loss
+    must have them too, after the axis of its objectives if there are several."""
 
     def __post_init__(self) -> None:
         require(self.limit is None or self.limit >= 1, f"limit must be at least 1 or None, not {self.limit}.")

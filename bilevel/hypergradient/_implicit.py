@@ -116,10 +116,10 @@ class Implicit(Estimator):
     iterations: int = 100
     """The largest number of iterations of the solver, at least 1."""
     accept_distance: float = 1e-3
-    """How far theta_K may be from the fixed point, in units of theta's norm (the greater of start and end),
-    above 0, judged by a Newton step; infinite accepts anything."""
+    """Largest distance of theta_K from the fixed point, in units of theta's norm (the greater of start and
+    end), above 0, judged by a Newton step; infinite accepts anything."""
     batch_dims: int = 0
-    """How many leading axes of every leaf of theta count members that are independent, at least 0."""
+    """Number of leading axes of every leaf of theta that count independent members, at least 0."""
 
     def __post_init__(self) -> None:
         require_name(self.solver, SOLVERS, "solver")

@@ -1,4 +1,4 @@
-"""How many bytes of tensors a computation holds at once, at most."""
+"""Peak memory of a computation, in bytes of tensors."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ Result = TypeVar("Result")
 
 
 def measure_peak(run: Callable[[], Result], device: torch.device) -> tuple[Result, int]:
-    """Run something, and measure the most bytes of tensors that it held above what was there before.
+    """Call a function and measure the peak of its tensors above those at the start.
 
-    On CUDA the allocator tells. Elsewhere every operation is watched: a storage counts from the operation
-    that made it until the last tensor, view or graph that uses it is gone. So the number is exact, and the
-    same in every run; it leaves out what one operation needs inside itself (a matrix product's workspace,
-    say) and the insides of compiled code. Watching is slow: measure time in another run.
+    On CUDA by the allocator. Elsewhere every operation is recorded: a storage counts from the operation that
+    made it until the last tensor, view or graph that uses it is gone. The number is exact and the same in
+    every run, but without the workspace inside one operation or compiled code. It is slow: measure time in
+    another run.
 
     Args:
-        run: what is measured; what it returns is alive at the end.
-        device: where its tensors live.
+        run: the function.
+        device: of its tensors.
+
+    Returns:
+        its result, and bytes.
 
     >>> def run():
     ...     first = torch.zeros(1000, dtype=torch.float64)
@@ -49,7 +52,7 @@ def measure_peak(run: Callable[[], Result], device: torch.device) -> tuple[Resul
 
 
 def measure_kept(run: Callable[[], object]) -> int:
-    """Run something, and measure the bytes of tensors that its result keeps alive, those given to it aside.
+    """Call a function and measure the bytes of new tensors that its result keeps alive.
 
     >>> measure_kept(lambda: (torch.zeros(10, dtype=torch.float64) + 1).exp())
     80
@@ -62,7 +65,7 @@ def measure_kept(run: Callable[[], object]) -> int:
 
 
 class _Storages(TorchDispatchMode):
-    """Keeps a weak reference to every storage that an operation makes while this mode is on."""
+    """Weak references to every storage that an operation makes while this mode is on."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:

@@ -1,4 +1,4 @@
-"""Evolution strategies whose particles live on from one outer step to the next."""
+"""Persistent evolution strategies: particles that keep their inner state between outer steps."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class PersistentEvolution(Estimator):
     """Whether the first axis of every leaf of theta and phi counts members that learn independently (seeds),
     each with its own outer loss: each then has its own estimate, without the noise of the others."""
     seed: int = 0
-    """Which stream of draws, any whole number."""
+    """Name of the stream of draws, any whole number."""
 
     def __post_init__(self) -> None:
         require_sampling(self.samples, self.sigma, antithetic=True)

@@ -29,7 +29,7 @@ UNITS = {"": 1} | {
     for power, letter in enumerate("KMGT", start=1)
     for binary in ("", "I")
 }
-"""What stands before B in a size, in capitals -> bytes."""
+"""Prefixes of B in a size, in capitals -> bytes."""
 
 HOST = torch.device("cpu")
 
@@ -147,17 +147,27 @@ class Storage:
                 "A state does not fit in float16, which ends at 65504: keep_dtype='bfloat16' has the range "
                 "of float32.",
             )
-        if not self.offload or rounded.device == HOST:
-            return rounded
-        kept = torch.empty(rounded.shape, dtype=rounded.dtype, device=HOST, pin_memory=rounded.is_cuda)
-        return kept.copy_(rounded, non_blocking=rounded.is_cuda)
+        return to_host(rounded) if self.offload else rounded
+
+
+def to_host(leaf: Tensor) -> Tensor:
+    """Copy a tensor to the host's memory without waiting for it; one that is there already stays."""
+    if leaf.device == HOST:
+        return leaf
+    kept = torch.empty(leaf.shape, dtype=leaf.dtype, device=HOST, pin_memory=leaf.is_cuda)
+    return kept.copy_(leaf, non_blocking=leaf.is_cuda)
+
+
+def from_host(leaf: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device, before all operations queued there next."""
+    return leaf.to(device, non_blocking=device.type == "cuda")
 
 
 def _restored(leaf: Any, like: Any) -> Any:
     """A leaf in the dtype and on the device that it had."""
     if not isinstance(leaf, Tensor) or not isinstance(like, Tensor):
         return leaf
-    return leaf.to(like.device, non_blocking=like.device.type == "cuda").to(like.dtype)
+    return from_host(leaf, like.device).to(like.dtype)
 
 
 def parse_bytes(size: str) -> int:

@@ -87,7 +87,7 @@ class Window(NamedTuple):
     steps: tuple[WindowStep, ...]
     """The steps, the oldest first; while learning has only begun, zeros stand before them."""
     filled: Tensor
-    """How many of them were taken, int64."""
+    """Number of steps that were taken, int64."""
 
 
 def empty_window(length: int, step: WindowStep) -> Window:

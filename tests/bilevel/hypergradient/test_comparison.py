@@ -19,7 +19,6 @@ from bilevel.hypergradient import (
     OneStep,
     Truncated,
     Unrolled,
-    check_hypergradient,
     compare_hypergradients,
 )
 from bilevel.optimizers import sgd
@@ -292,9 +291,9 @@ def test_float32_is_kept_but_for_the_error():
     assert row.check.relative_error == pytest.approx(1 - 0.5 / 0.875, abs=1e-9)
 
 
-def test_it_goes_by_the_name_of_the_check_too_and_can_be_kept():
+def test_a_comparison_tells_its_listener_and_can_be_pickled():
     told = []
-    comparison = check_hypergradient(
+    comparison = compare_hypergradients(
         *quadratic(), steps=2, estimators=[OneStep()], resamples=2, listener=told.append
     )
     assert told == ["one-step"]
@@ -302,7 +301,7 @@ def test_it_goes_by_the_name_of_the_check_too_and_can_be_kept():
     assert tuple(record) == COLUMNS
     assert record["relative_error"] == pytest.approx(1 / 3, abs=1e-9)
     assert record["reason"] is None
-    everything = check_hypergradient(*quadratic(), steps=1, estimators=None, resamples=2)
+    everything = compare_hypergradients(*quadratic(), steps=1, resamples=2)
     assert len(everything.rows) == len(ESTIMATORS)
 
 
@@ -319,10 +318,3 @@ def test_it_goes_by_the_name_of_the_check_too_and_can_be_kept():
 def test_bad_settings(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         compare_hypergradients(*quadratic(), **{"steps": 2, **settings})
-
-
-def test_a_check_of_one_refuses_what_only_a_comparison_takes():
-    with pytest.raises(ValueError, match="Only a comparison takes resamples: give estimators"):
-        check_hypergradient(*quadratic(), steps=2, resamples=3)
-    with pytest.raises(ValueError, match="either estimator or estimators, not both"):
-        check_hypergradient(*quadratic(), steps=2, estimator=OneStep(), estimators=["unrolled"])
