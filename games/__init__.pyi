@@ -1,4 +1,4 @@
-from ._catalogue import Entry as Entry
+from ._catalogue import GameEntry as GameEntry
 from ._catalogue import entry as entry
 from ._catalogue import make as make
 from ._catalogue import names as names
@@ -8,6 +8,7 @@ from .adapters import from_gymnasium as from_gymnasium
 from .adapters import from_openspiel as from_openspiel
 from .adapters import from_pettingzoo as from_pettingzoo
 from .adapters import parallel_env as parallel_env
+from .adapters import register_pettingzoo as register_pettingzoo
 from .adapters import vector_env as vector_env
 from .core import DrawnGame as DrawnGame
 from .core import ExactGame as ExactGame

@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from games.core import Game, Registry, require, require_name
-from games.grid import (
-    CLOSED,
-    FOULER,
-    LIO_7X7,
-    LIO_10X10,
-    OPEN,
-    Cleanup,
-    CoinGame,
-    Harvest,
-    Jungle,
-    LaseCleanup,
-    PrisonerCorridor,
-    Snowdrift,
-    Soccer,
-    StagHuntGrid,
-)
-from games.matrix import (
-    Braess,
-    Circular,
-    Clans,
-    ContributionGame,
-    Cyclical,
-    EscapeRoom,
-    MatrixGame,
-    NormalForm,
-    Pigou,
-    PublicGoods,
-    RepeatedGame,
-    SymmetricalChicken,
-    SymmetricalPrisonersDilemma,
-    SymmetricalStagHunt,
-    SymmetricTwoAgentGame,
-    Tycoon,
-)
+from games import core, grid, matrix
+from games.core import Registry, require_name
+
+if TYPE_CHECKING:
+    from games.core import Game
 
 LOLA = "Foerster et al., Learning with Opponent-Learning Awareness, arXiv 1709.04326"
 M_FOS = "Lu et al., Model-Free Opponent Shaping, arXiv 2205.01447"
@@ -83,164 +55,202 @@ MELTING_POT_RULES: dict[str, Any] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """A game of the catalogue."""
+class GameEntry:
+    """A game of the catalogue, made when it is first asked for.
 
-    game: Game
-    """The game with its preset settings."""
-    summary: str
-    """What it is about, in one line."""
-    source: str
-    """Where its numbers come from."""
+    Args:
+        make: makes the game with its preset settings.
+        summary: what it is about, in one line.
+        source: where its numbers come from.
+    """
+
+    def __init__(self, make: Callable[[], Game], summary: str, source: str) -> None:
+        self._make, self.summary, self.source = make, summary, source
+
+    @functools.cached_property
+    def game(self) -> Game:
+        """The game with its preset settings."""
+        return self._make()
 
 
 def _two(
     payoffs: tuple[float, float, float, float], names: tuple[str, str] = ("cooperate", "defect")
-) -> SymmetricTwoAgentGame:
+) -> matrix.SymmetricTwoAgentGame:
     reward, sucker, temptation, punishment = payoffs
-    return SymmetricTwoAgentGame(
+    return matrix.SymmetricTwoAgentGame(
         reward=reward, sucker=sucker, temptation=temptation, punishment=punishment, names=names
     )
 
 
-def _coordination(first: tuple[float, float], second: tuple[float, float], *names: str) -> NormalForm:
-    return NormalForm(table=((first, (0, 0)), ((0, 0), second)), names=names)
+def _coordination(first: tuple[float, float], second: tuple[float, float], *names: str) -> matrix.NormalForm:
+    return matrix.NormalForm(table=((first, (0, 0)), ((0, 0), second)), names=names)
 
 
-def _zero_sum(own: tuple[tuple[float, ...], ...], *names: str) -> NormalForm:
-    return NormalForm(table=tuple(tuple((x, -x) for x in row) for row in own), names=names)
+def _zero_sum(own: tuple[tuple[float, ...], ...], *names: str) -> matrix.NormalForm:
+    return matrix.NormalForm(table=tuple(tuple((x, -x) for x in row) for row in own), names=names)
 
 
 SWERVE = ("swerve", "straight")
 HUNT = ("stag", "hare")
 
-SYMMETRIC: dict[str, Entry] = {
-    "prisoners-dilemma": Entry(
-        _two((-1, -3, 0, -2)), "prisoner's dilemma as opponent shaping plays it: years in prison", LOLA
+SYMMETRIC: dict[str, GameEntry] = {
+    "prisoners-dilemma": GameEntry(
+        lambda: _two((-1, -3, 0, -2)),
+        "prisoner's dilemma as opponent shaping plays it: years in prison",
+        LOLA,
     ),
-    "prisoners-dilemma-axelrod": Entry(
-        _two((3, 0, 5, 1)), "prisoner's dilemma with positive payoffs, as in Axelrod's tournament", AXELROD
+    "prisoners-dilemma-axelrod": GameEntry(
+        lambda: _two((3, 0, 5, 1)),
+        "prisoner's dilemma with positive payoffs, as in Axelrod's tournament",
+        AXELROD,
     ),
-    "prisoners-dilemma-lase": Entry(
-        _two((4, 0, 5, 1)), "prisoner's dilemma in which cooperation pays nearly as much as defection", LASE
+    "prisoners-dilemma-lase": GameEntry(
+        lambda: _two((4, 0, 5, 1)),
+        "prisoner's dilemma in which cooperation pays nearly as much as defection",
+        LASE,
     ),
-    "chicken": Entry(_two((0, -1, 1, -10), SWERVE), "two cars race at each other: greed, no fear", STANDARD),
-    "chicken-100": Entry(_two((0, -1, 1, -100), SWERVE), "chicken with a deadlier crash", M_FOS),
-    "stag-hunt": Entry(_two((3, 0, 2, 1), HUNT), "hunt the stag together or a hare alone", STANDARD),
-    "stag-hunt-melting-pot": Entry(
-        _two((4, 0, 2, 2), HUNT), "stag hunt in which a hare is worth the same in company", MELTING_POT
+    "chicken": GameEntry(
+        lambda: _two((0, -1, 1, -10), SWERVE), "two cars race at each other: greed, no fear", STANDARD
     ),
-    "stag-hunt-gifting": Entry(
-        _two((2, -2, 1, 1), ("hunt", "forage")),
+    "chicken-100": GameEntry(lambda: _two((0, -1, 1, -100), SWERVE), "chicken with a deadlier crash", M_FOS),
+    "stag-hunt": GameEntry(
+        lambda: _two((3, 0, 2, 1), HUNT), "hunt the stag together or a hare alone", STANDARD
+    ),
+    "stag-hunt-melting-pot": GameEntry(
+        lambda: _two((4, 0, 2, 2), HUNT),
+        "stag hunt in which a hare is worth the same in company",
+        MELTING_POT,
+    ),
+    "stag-hunt-gifting": GameEntry(
+        lambda: _two((2, -2, 1, 1), ("hunt", "forage")),
         "risky stag hunt; the paper also sets sucker to -6 and -10",
         GIFTING,
     ),
-    "assurance": Entry(_two((2, 0, 0, 1)), "two conventions, one of them better for both", STANDARD),
+    "assurance": GameEntry(
+        lambda: _two((2, 0, 0, 1)), "two conventions, one of them better for both", STANDARD
+    ),
 }
 
-GENERAL: dict[str, Entry] = {
-    "battle-of-the-sexes": Entry(
-        _coordination((2, 1), (1, 2), "opera", "football"), "meet, but at whose favorite place?", STANDARD
+GENERAL: dict[str, GameEntry] = {
+    "battle-of-the-sexes": GameEntry(
+        lambda: _coordination((2, 1), (1, 2), "opera", "football"),
+        "meet, but at whose favorite place?",
+        STANDARD,
     ),
-    "battle-of-the-sexes-3-2": Entry(
-        _coordination((3, 2), (2, 3), "opera", "football"), "battle of the sexes with milder stakes", STANDARD
+    "battle-of-the-sexes-3-2": GameEntry(
+        lambda: _coordination((3, 2), (2, 3), "opera", "football"),
+        "battle of the sexes with milder stakes",
+        STANDARD,
     ),
-    "pure-coordination": Entry(
-        _coordination((1, 1), (1, 1), "left", "right"), "two conventions, equally good", STANDARD
+    "pure-coordination": GameEntry(
+        lambda: _coordination((1, 1), (1, 1), "left", "right"), "two conventions, equally good", STANDARD
     ),
-    "matching-pennies": Entry(
-        _zero_sum(((1, -1), (-1, 1)), "heads", "tails"),
+    "matching-pennies": GameEntry(
+        lambda: _zero_sum(((1, -1), (-1, 1)), "heads", "tails"),
         "agent 0 wins when the pennies match: zero-sum",
         STANDARD,
     ),
-    "rock-paper-scissors": Entry(
-        _zero_sum(((0, -1, 1), (1, 0, -1), (-1, 1, 0)), "rock", "paper", "scissors"),
+    "rock-paper-scissors": GameEntry(
+        lambda: _zero_sum(((0, -1, 1), (1, 0, -1), (-1, 1, 0)), "rock", "paper", "scissors"),
         "each action beats one and loses to one: zero-sum",
         STANDARD,
     ),
-    "asymmetric-prisoners-dilemma": Entry(
-        NormalForm(table=(((6, 3), (0, 4)), ((8, 0), (2, 1))), cooperative=True),
+    "asymmetric-prisoners-dilemma": GameEntry(
+        lambda: matrix.NormalForm(table=(((6, 3), (0, 4)), ((8, 0), (2, 1))), cooperative=True),
         "prisoner's dilemma in which agent 0 gains twice as much",
         WILLIS,
     ),
 }
 
-FAMILIES: dict[str, Entry] = {
-    "symmetrical-prisoners-dilemma": Entry(
-        SymmetricalPrisonersDilemma(), "N-agent prisoner's dilemma, everybody against everybody", WILLIS
+FAMILIES: dict[str, GameEntry] = {
+    "symmetrical-prisoners-dilemma": GameEntry(
+        lambda: matrix.SymmetricalPrisonersDilemma(),
+        "N-agent prisoner's dilemma, everybody against everybody",
+        WILLIS,
     ),
-    "symmetrical-chicken": Entry(
-        SymmetricalChicken(), "N-agent chicken, everybody against everybody", WILLIS
+    "symmetrical-chicken": GameEntry(
+        lambda: matrix.SymmetricalChicken(), "N-agent chicken, everybody against everybody", WILLIS
     ),
-    "symmetrical-stag-hunt": Entry(
-        SymmetricalStagHunt(), "N-agent stag hunt, everybody against everybody", WILLIS
+    "symmetrical-stag-hunt": GameEntry(
+        lambda: matrix.SymmetricalStagHunt(), "N-agent stag hunt, everybody against everybody", WILLIS
     ),
-    "cyclical-prisoners-dilemma": Entry(
-        Cyclical(), "prisoner's dilemma of each agent against the next of a ring", WILLIS
+    "cyclical-prisoners-dilemma": GameEntry(
+        lambda: matrix.Cyclical(), "prisoner's dilemma of each agent against the next of a ring", WILLIS
     ),
-    "tycoon-prisoners-dilemma": Entry(
-        Tycoon(), "prisoner's dilemma of agent 0 against each of the others", WILLIS
+    "tycoon-prisoners-dilemma": GameEntry(
+        lambda: matrix.Tycoon(), "prisoner's dilemma of agent 0 against each of the others", WILLIS
     ),
-    "circular-prisoners-dilemma": Entry(
-        Circular(), "prisoner's dilemma weighted by nearness on a ring", WILLIS
+    "circular-prisoners-dilemma": GameEntry(
+        lambda: matrix.Circular(), "prisoner's dilemma weighted by nearness on a ring", WILLIS
     ),
-    "public-goods": Entry(PublicGoods(), "keep a unit or put it into a pot that is multiplied", WILLIS),
-    "contribution": Entry(
-        ContributionGame(agents=4), "linear public goods game without endowment", FEHR_GAECHTER
+    "public-goods": GameEntry(
+        lambda: matrix.PublicGoods(), "keep a unit or put it into a pot that is multiplied", WILLIS
+    ),
+    "contribution": GameEntry(
+        lambda: matrix.ContributionGame(agents=4), "linear public goods game without endowment", FEHR_GAECHTER
     ),
 }
 
-CONGESTION: dict[str, Entry] = {
-    "braess": Entry(Braess(), "a shortcut that makes every driver slower", BRAESS),
-    "pigou": Entry(Pigou(), "a road that everybody may take, and half should", PIGOU),
+CONGESTION: dict[str, GameEntry] = {
+    "braess": GameEntry(lambda: matrix.Braess(), "a shortcut that makes every driver slower", BRAESS),
+    "pigou": GameEntry(lambda: matrix.Pigou(), "a road that everybody may take, and half should", PIGOU),
 }
 
-SEQUENTIAL: dict[str, Entry] = {
-    "escape-room": Entry(
-        EscapeRoom(), "some must hold the lever so that the others can leave through the door", LIO
+SEQUENTIAL: dict[str, GameEntry] = {
+    "escape-room": GameEntry(
+        lambda: matrix.EscapeRoom(),
+        "some must hold the lever so that the others can leave through the door",
+        LIO,
     ),
-    "clans": Entry(Clans(), "help for the partner, which in a feud is a raid on the other clan", OWN),
+    "clans": GameEntry(
+        lambda: matrix.Clans(), "help for the partner, which in a feud is a raid on the other clan", OWN
+    ),
 }
 
 
-GRIDS: dict[str, Entry] = {
-    "coin-game": Entry(
-        CoinGame(),
+GRIDS: dict[str, GameEntry] = {
+    "coin-game": GameEntry(
+        lambda: grid.CoinGame(),
         "pick up coins; taking the other's color costs the other 2",
         f"{LERER}; rules as in the code released with {LOLA_DICE}",
     ),
-    "coin-game-two-coins": Entry(
-        CoinGame(coins=2, anywhere=True, pay_last=False, horizon=16),
+    "coin-game-two-coins": GameEntry(
+        lambda: grid.CoinGame(coins=2, anywhere=True, pay_last=False, horizon=16),
         "the coin game with a coin of each color at all times",
         M_FOS,
     ),
-    "coin-game-lase": Entry(
-        CoinGame(size=5, color="random", tie="random", horizon=100, view=2),
+    "coin-game-lase": GameEntry(
+        lambda: grid.CoinGame(size=5, color="random", tie="random", horizon=100, view=2),
         "the coin game on 5x5 cells, coins of random colors, seen through a window",
         LASE,
     ),
-    "cleanup": Entry(Cleanup(), "apples grow only while somebody cleans the river", HUGHES),
-    "cleanup-more-waste": Entry(
-        Cleanup(map=FOULER),
+    "cleanup": GameEntry(lambda: grid.Cleanup(), "apples grow only while somebody cleans the river", HUGHES),
+    "cleanup-more-waste": GameEntry(
+        lambda: grid.Cleanup(map=grid.FOULER),
         "cleanup on a map with more waste: 23 cells must be cleaned before the first apple, not 9",
         f"{HUGHES}; map of pull request 203 to sequential_social_dilemma_games, which was not merged",
     ),
-    "cleanup-lio-10x10": Entry(
-        Cleanup(map=LIO_10X10, **LIO_RULES, view=(7, 7, 7, 7), apple_probability=0.3),
+    "cleanup-lio-10x10": GameEntry(
+        lambda: grid.Cleanup(map=grid.LIO_10X10, **LIO_RULES, view=(7, 7, 7, 7), apple_probability=0.3),
         "cleanup for two on a small map, without turning and fining",
         LIO,
     ),
-    "cleanup-lio-7x7": Entry(
-        Cleanup(map=LIO_7X7, **LIO_RULES, view=(4, 4, 4, 4), depletion=0.6, apple_probability=0.5),
+    "cleanup-lio-7x7": GameEntry(
+        lambda: grid.Cleanup(
+            map=grid.LIO_7X7, **LIO_RULES, view=(4, 4, 4, 4), depletion=0.6, apple_probability=0.5
+        ),
         "cleanup for two on a tiny map, without turning and fining",
         LIO,
     ),
-    "cleanup-lase": Entry(LaseCleanup(), "cleanup for four on 8x8 open cells, without beams", LASE),
-    "harvest": Entry(Harvest(), "apples grow beside apples; who fines pays 1, who is hit 50", HUGHES),
-    "harvest-open": Entry(
-        Harvest(
-            map=OPEN,
+    "cleanup-lase": GameEntry(
+        lambda: grid.LaseCleanup(), "cleanup for four on 8x8 open cells, without beams", LASE
+    ),
+    "harvest": GameEntry(
+        lambda: grid.Harvest(), "apples grow beside apples; who fines pays 1, who is hit 50", HUGHES
+    ),
+    "harvest-open": GameEntry(
+        lambda: grid.Harvest(
+            map=grid.OPEN,
             **MELTING_POT_RULES,
             regrowth=(0.0, 0.0025, 0.005, 0.025),
             beam_length=3,
@@ -250,9 +260,9 @@ GRIDS: dict[str, Entry] = {
         "harvest in one open field; who is hit by a beam is away for a while",
         MELTING_POT,
     ),
-    "harvest-closed": Entry(
-        Harvest(
-            map=CLOSED,
+    "harvest-closed": GameEntry(
+        lambda: grid.Harvest(
+            map=grid.CLOSED,
             **MELTING_POT_RULES,
             regrowth=(0.0, 0.001, 0.005, 0.025),
             beam_length=4,
@@ -262,25 +272,34 @@ GRIDS: dict[str, Entry] = {
         "harvest with two rooms that can be defended; who is hit is away for long",
         MELTING_POT,
     ),
-    "stag-hunt-grid": Entry(
-        StagHuntGrid(), "a stag takes two who meet at it, a hare is safe and small", LASE
+    "stag-hunt-grid": GameEntry(
+        lambda: grid.StagHuntGrid(), "a stag takes two who meet at it, a hare is safe and small", LASE
     ),
-    "snowdrift": Entry(Snowdrift(), "whoever clears a drift pays, and everybody gains", LASE),
-    "prisoner-corridor": Entry(PrisonerCorridor(), "the near goal for one, or the far goals for both", LTOS),
-    "jungle": Entry(Jungle(), "there is food for everybody, but attacking a neighbour pays more", LTOS),
-    "soccer": Entry(Soccer(), "two agents and a ball on 4 x 5 cells: zero-sum", LITTMAN),
+    "snowdrift": GameEntry(
+        lambda: grid.Snowdrift(), "whoever clears a drift pays, and everybody gains", LASE
+    ),
+    "prisoner-corridor": GameEntry(
+        lambda: grid.PrisonerCorridor(), "the near goal for one, or the far goals for both", LTOS
+    ),
+    "jungle": GameEntry(
+        lambda: grid.Jungle(), "there is food for everybody, but attacking a neighbour pays more", LTOS
+    ),
+    "soccer": GameEntry(lambda: grid.Soccer(), "two agents and a ball on 4 x 5 cells: zero-sum", LITTMAN),
 }
 
 
-def _repeated(entry: Entry) -> Entry:
-    assert isinstance(entry.game, MatrixGame)
-    return Entry(RepeatedGame(stage=entry.game), f"repeated with memory one: {entry.summary}", entry.source)
+def _repeated(entry: GameEntry) -> GameEntry:
+    def make() -> Game:
+        assert isinstance(entry.game, matrix.MatrixGame)
+        return matrix.RepeatedGame(stage=entry.game)
+
+    return GameEntry(make, f"repeated with memory one: {entry.summary}", entry.source)
 
 
 ZERO_SUM = {name: GENERAL[name] for name in ("matching-pennies", "rock-paper-scissors")}
 REPEATED = {f"repeated-{name}": _repeated(entry) for name, entry in (SYMMETRIC | FAMILIES | ZERO_SUM).items()}
 
-CATALOGUE: Registry[Entry] = Registry(
+CATALOGUE: Registry[GameEntry] = Registry(
     "game", SYMMETRIC | GENERAL | FAMILIES | REPEATED | CONGESTION | SEQUENTIAL | GRIDS
 )
 
@@ -294,7 +313,7 @@ def names() -> tuple[str, ...]:
     return tuple(CATALOGUE)
 
 
-def entry(name: str) -> Entry:
+def entry(name: str) -> GameEntry:
     """Look up a game with its summary and its source.
 
     Raises:
@@ -324,14 +343,14 @@ def register(name: str, game: Game, *, summary: str = "", source: str = "", repl
     >>> make("tame-chicken").punishment
     -2
     """
-    is_game: bool = isinstance(game, Game)  # whatever was promised
-    require(
+    is_game: bool = isinstance(game, core.Game)  # whatever was promised
+    core.require(
         is_game and dataclasses.is_dataclass(game),
         f"A game is a dataclass derived from games.Game, and {game!r} is none: an environment of others "
         "becomes one by from_pettingzoo, from_gymnasium or from_openspiel.",
     )
     documented = (inspect.getdoc(type(game)) or name).partition("\n")[0].rstrip(".")
-    CATALOGUE.register(name, Entry(game, summary or documented, source), replace=replace)
+    CATALOGUE.register(name, GameEntry(lambda: game, summary or documented, source), replace=replace)
 
 
 def make(name: str, **settings: Any) -> Game:

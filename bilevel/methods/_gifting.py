@@ -22,7 +22,7 @@ from bilevel.methods._learner import PolicyLearner
 from bilevel.methods._method import Method
 from bilevel.sharing import Happened, Report, Reporting, Transfer, given_report, per_episode
 from games.core import ExactGame, Game, require
-from games.wrappers import BUDGETS, GiftGame, GiftRules, GiftsApartExactGame, GiftsApartGame
+from games.wrappers import BUDGETS, GiftExactGame, GiftGame, GiftRules
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class ChosenGifts:
         2105.06593.
 
     >>> import games
-    >>> from games.wrappers._gift_rules import GiftRules
+    >>> from games.wrappers import GiftRules
     >>> ChosenGifts(GiftGame(game=games.make("escape-room"), rules=GiftRules(amount=2.0))).agents
     2
     """
@@ -124,14 +124,14 @@ class ExactGiftPlay(ExactPlay):
 
     >>> import games
     >>> from bilevel.agents import Tabular
-    >>> from games.wrappers._gift_rules import GiftRules
-    >>> game = GiftsApartExactGame(game=games.make("prisoners-dilemma"), rules=GiftRules(amount=2.0))
+    >>> from games.wrappers import GiftRules
+    >>> game = GiftExactGame(game=games.make("prisoners-dilemma"), rules=GiftRules(amount=2.0))
     >>> play = ExactGiftPlay(game, Tabular(num_observations=1, num_actions=4, every_logit=True))
     >>> play.gifts(play.policy.initial(torch.Generator(), 3, 2)).shape
     torch.Size([3, 2, 2])
     """
 
-    game: GiftsApartExactGame
+    game: GiftExactGame
 
     def seen(self, policies: Tensor, transfer: Transfer) -> Tensor:
         """See `ExactPlay.seen`: everybody's own payment."""
@@ -198,7 +198,7 @@ class Gifting(Method):
         purse = whole if self.purse is None else self.purse
         return GiftRules(amount=self.amount, budget=self.budget, purse=purse, receivers=self.receivers)
 
-    def played(self, game: Game) -> GiftsApartGame:
+    def played(self, game: Game) -> GiftGame:
         """The game with gifts among its actions, which pays what it pays without; see `Method.played`."""
         kind = type(game).__name__
         require(
@@ -207,11 +207,11 @@ class Gifting(Method):
         )
         require(game.num_agents >= 2, f"{kind} has one agent: there is nobody to give to.")
         settings: dict[str, Any] = {"rules": self.rules, "observe_purse": self.observe_purse}
-        sampled = GiftsApartGame(game=game, **settings)
+        sampled = GiftGame(game=game, **settings, separate=True)
         if not (self.exact and isinstance(game, ExactGame)):
             return sampled
         try:
-            return GiftsApartExactGame(game=game, **settings)
+            return GiftExactGame(game=game, **settings)
         except ValueError as error:
             raise ValueError(f"{error} (Switch exact off: --method.no-exact.)") from error
 
@@ -225,7 +225,7 @@ class Gifting(Method):
         play = super().play(game)
         if not isinstance(play, ExactPlay):
             return play
-        assert isinstance(play.game, GiftsApartExactGame)
+        assert isinstance(play.game, GiftExactGame)
         return ExactGiftPlay(play.game, play.policy)
 
     def build(self, game: Game, placement: Placement) -> Learner:

@@ -16,11 +16,11 @@ from games.matrix import RepeatedGame
 from games.theory import (
     Anarchy,
     Deviation,
-    Impossible,
+    FeasibleTransfer,
+    InfeasibleTransfer,
     MinimalTransfer,
     Outcome,
     Profile,
-    Transfer,
     payoff_table,
     rounding,
     zero_sum_equilibrium,
@@ -63,7 +63,7 @@ def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, al
         "",
     ]
     if transfer.s is not None and transfer.g is not None and transfer.g - transfer.s < 1e-9:
-        assert isinstance(transfer.general, Transfer)
+        assert isinstance(transfer.general, FeasibleTransfer)
         parts.append(
             f"g* = {number(transfer.g)} ({any_matrix}): the same, so that the matrix above serves. "
             f"{_binding(game, transfer.general)}"
@@ -148,8 +148,10 @@ def _price(price: tuple[float | None, str]) -> str:
     return f"undefined. {reason}" if value is None else f"{number(value)}. {reason}"
 
 
-def _answer(game: Game, name: str, kind: str, found: Transfer | Impossible) -> list[RenderableType]:
-    if isinstance(found, Impossible):
+def _answer(
+    game: Game, name: str, kind: str, found: FeasibleTransfer | InfeasibleTransfer
+) -> list[RenderableType]:
+    if isinstance(found, InfeasibleTransfer):
         return [
             f"{name} ({kind}): impossible. Weigh the deviations below: under every such matrix their gains, "
             f"times their weights, add up to {number(found.gain)} or more, so that one of them pays.",
@@ -172,7 +174,7 @@ def _gain(largest: float) -> str:
     return f"under it whoever leaves loses {number(-largest)} or more."
 
 
-def _binding(game: Game, found: Transfer) -> str:
+def _binding(game: Game, found: FeasibleTransfer) -> str:
     """What would pay if more were kept."""
     if not found.binding or found.share > 1 - 1e-12:
         return "Everything can be kept: nothing need be given."
@@ -200,7 +202,7 @@ def _matrix(matrix: NDArray[np.float64]) -> Table:
     return table
 
 
-def _proof(game: Game, found: Impossible) -> Table:
+def _proof(game: Game, found: InfeasibleTransfer) -> Table:
     table = empty_table()
     table.add_column("weight", justify="right")
     for column in ("agent", "leaves", "to play"):

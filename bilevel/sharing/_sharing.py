@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from games.core import require
+from games.wrappers import check_sharing
 
 
 def redistribute(rewards: Tensor, sharing: Tensor) -> Tensor:
@@ -57,37 +58,6 @@ def share(rewards: Tensor, sharing: Tensor) -> Tensor:
         f"Rewards and sharing matrix must be of one dtype, but they are {rewards.dtype} and {sharing.dtype}.",
     )
     return redistribute(rewards.unsqueeze(-1), sharing).squeeze(-1)
-
-
-def check_sharing(sharing: Tensor, *, agents: int) -> None:
-    """Raise ValueError unless this is a sharing matrix of so many agents (see `share`).
-
-    Rows may miss 1 by the square root of the dtype's rounding unit, 1.5e-8 in float64.
-
-    >>> check_sharing(torch.tensor([[0.7, 0.3], [0.0, 0.9]]), agents=2)
-    Traceback (most recent call last):
-    ValueError: Every row of a sharing matrix sums to 1, but the row at (1,) misses it by -0.1.
-    """
-    require(sharing.is_floating_point(), f"A sharing matrix is floating, but this one is {sharing.dtype}.")
-    require(
-        sharing.ndim >= 2 and tuple(sharing.shape[-2:]) == (agents, agents),
-        f"A sharing matrix of {agents} agents has shape [..., {agents}, {agents}] (giver, receiver), "
-        f"but this one has {list(sharing.shape)}.",
-    )
-    _refuse(~(sharing >= 0), sharing, "Shares must be 0 or more, but the entry at {} is {:g}.")
-    miss = sharing.sum(-1) - 1
-    _refuse(
-        miss.abs() > torch.finfo(sharing.dtype).eps ** 0.5,
-        miss,
-        "Every row of a sharing matrix sums to 1, but the row at {} misses it by {:+.3g}.",
-    )
-
-
-def _refuse(bad: Tensor, values: Tensor, sentence: str) -> None:
-    """Raise ValueError with the place and the value of the first bad entry, if there is one."""
-    if bad.any():
-        place = tuple(bad.nonzero()[0].tolist())
-        raise ValueError(sentence.format(place, float(values[place])))
 
 
 def identity_sharing(agents: int) -> Tensor:

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from torch import Tensor
 
-from bilevel.sharing._sharing import Sharing, check_sharing
+from bilevel.sharing._sharing import Sharing
 from bilevel.sharing._transfer import SharedBy, Transfer
+from games.wrappers import check_sharing
 
 
 class OuterVariable(Protocol):

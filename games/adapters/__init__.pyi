@@ -1,6 +1,11 @@
 from ._foreign_game import ForeignGame as ForeignGame
 from ._gymnasium import from_gymnasium as from_gymnasium
 from ._openspiel import from_openspiel as from_openspiel
+from ._parallel_env import ParallelView as ParallelView
+from ._parallel_env import env as env
 from ._parallel_env import parallel_env as parallel_env
+from ._parallel_env import raw_env as raw_env
+from ._parallel_env import register_pettingzoo as register_pettingzoo
 from ._pettingzoo import from_pettingzoo as from_pettingzoo
+from ._vector_env import VectorView as VectorView
 from ._vector_env import vector_env as vector_env

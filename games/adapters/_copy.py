@@ -1,4 +1,4 @@
-"""What one copy of an environment from outside must answer, whoever wrote it."""
+"""One environment from outside as one copy of a game: the contract of the adapters."""
 
 from __future__ import annotations
 
@@ -16,97 +16,122 @@ class UnsuitableEnvironmentError(ValueError):
     """The environment cannot be a game here; the sentence names it and says why."""
 
 
-def suitable(condition: bool, sentence: str) -> None:
-    """Raise UnsuitableEnvironmentError with this sentence unless the condition holds.
-
-    >>> suitable(False, "my_env_v0 takes actions of two kinds.")
-    Traceback (most recent call last):
-    games.adapters._copy.UnsuitableEnvironmentError: my_env_v0 takes actions of two kinds.
-    """
+def require_suitable(condition: bool, sentence: str) -> None:
+    """Raise UnsuitableEnvironmentError with this sentence unless the condition holds."""
     if not condition:
         raise UnsuitableEnvironmentError(sentence)
 
 
 @dataclass(frozen=True)
 class Description:
-    """What does not change from episode to episode, and is the same for all copies."""
+    """What is the same for all copies and episodes."""
 
     name: str
-    """What the environment calls itself."""
     agents: tuple[str, ...]
-    """Names, in the order of the agent axis."""
     observation_space: spaces.Box | spaces.Discrete
-    """One agent's observation, float32 where it is a Box; the same for all."""
+    """Of one agent, the same for all; float32 where it is a Box."""
     action_space: spaces.Discrete | spaces.Box
-    """One agent's actions, those that only some agents have included; a Box has one axis and is float32."""
+    """Of one agent, with the actions that only some agents have; a Box has one axis and is float32."""
     horizon: int | None
-    """The most steps of an episode; None where the environment does not say."""
+    """Maximal number of steps of an episode; None where the environment does not say."""
     render_modes: tuple[str, ...] = ()
-    """How it can draw itself, if it is constructed to."""
 
 
-class Seen(NamedTuple):
-    """What one copy shows after a step; what several show has one more axis, the copies, in front."""
+class CopyResult(NamedTuple):
+    """What one copy returns from a reset or step; stacked, the first axis counts copies."""
 
     observations: NDArray[Any]
     """[agent, *shape], float32 or int64; of an agent that has left, the last one."""
     legal: NDArray[np.bool_]
-    """Which actions may be chosen now, [agent, action]; meaningless for agents that have left. Where actions
-    are continuous it has one entry an agent and means nothing."""
+    """Action mask, [agent, action]; without meaning for agents that have left, and in a Box ([agent, 1])."""
     rewards: NDArray[np.float64]
     """[agent]; 0 for an agent that had left before the step."""
     present: NDArray[np.bool_]
-    """Who still plays, [agent]; the episode is over when nobody does."""
+    """Which agents still play, [agent]; none of them when the episode is over."""
     ended: NDArray[np.bool_]
-    """Whether the episode is over by the rules, rather than cut off; no axis."""
+    """Whether the episode was terminated rather than truncated; no axis."""
 
 
 class Copy(abc.ABC):
-    """One copy of an environment, with a state of its own.
+    """One environment with a state of its own.
 
-    Whatever it raises is reported with the copy's number; an `UnsuitableEnvironmentError` as it is.
+    Its exceptions are reported with the copy's number; an `UnsuitableEnvironmentError` as it is.
     """
 
-    @property
-    @abc.abstractmethod
-    def description(self) -> Description:
-        """What it is a copy of."""
+    description: Description
 
     @abc.abstractmethod
-    def start(self, seed: int) -> Seen:
+    def reset(self, seed: int) -> CopyResult:
         """Start an episode whose every draw follows from the seed; rewards are 0."""
 
     @abc.abstractmethod
-    def play(self, actions: Sequence[Any]) -> Seen:
+    def step(self, actions: Sequence[Any]) -> CopyResult:
         """Play one step of an episode that is not over.
 
         Args:
-            actions: one for each agent, legal as last seen, whole numbers or (in a Box) lists of numbers;
-                those of agents that have left do not count.
+            actions: one for each agent, legal, integers or (in a Box) lists of numbers; those of agents that
+                have left are ignored.
         """
 
     @abc.abstractmethod
-    def picture(self) -> NDArray[np.uint8] | str:
-        """What it looks like now: [height, width, 3], or lines of text."""
+    def render(self) -> NDArray[np.uint8] | str:
+        """Draw the present state: [height, width, 3], or lines of text."""
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Give back what the environment holds."""
+        """Release the environment's resources."""
 
 
 MakeCopy = Callable[[], Copy]
 
 
-def stacked(seen: Sequence[Seen]) -> Seen:
-    """Put what several copies show side by side."""
-    return Seen(*(np.stack(part) for part in zip(*seen, strict=True)))
+class FreshCopy(Copy):
+    """A copy that constructs an environment for each episode, so that none leaves traces in the next.
+
+    The previous one is dropped without being closed: those that draw by pygame would close it for all others.
+    """
+
+    def __init__(self, make_copy: MakeCopy) -> None:
+        self._make_copy, self._copy, self._used = make_copy, make_copy(), False
+        self.description = self._copy.description
+
+    def reset(self, seed: int) -> CopyResult:
+        if self._used:
+            self._copy = self._make_copy()
+        self._used = True
+        return self._copy.reset(seed)
+
+    def step(self, actions: Sequence[Any]) -> CopyResult:
+        return self._copy.step(actions)
+
+    def render(self) -> NDArray[np.uint8] | str:
+        return self._copy.render()
+
+    def close(self) -> None:
+        self._copy.close()
 
 
-def joined(seen: Sequence[Seen]) -> Seen:
-    """Put groups of copies that are stacked already behind one another."""
-    return Seen(*(np.concatenate(part) for part in zip(*seen, strict=True)))
+def stack(results: Sequence[CopyResult]) -> CopyResult:
+    """Stack the results of several copies."""
+    return CopyResult(*(np.stack(part) for part in zip(*results, strict=True)))
 
 
-def at_rest(seen: Seen) -> Seen:
-    """What a copy shows when it was not stepped: the same, without rewards."""
-    return seen._replace(rewards=np.zeros_like(seen.rewards))
+def without_rewards(result: CopyResult) -> CopyResult:
+    """The result of a copy that was not stepped: the last one, with rewards 0."""
+    return result._replace(rewards=np.zeros_like(result.rewards))
+
+
+def rendered(frame: Any, name: str, mode: str | None) -> NDArray[np.uint8] | str:
+    """An environment's frame or text; UnsuitableEnvironmentError if it was made without such a mode."""
+    require_suitable(
+        isinstance(frame, str | np.ndarray),
+        f"{name} was made with render_mode {mode!r}, which draws nothing that can be shown here: make it "
+        "with rgb_array or ansi.",
+    )
+    return frame if isinstance(frame, str) else np.ascontiguousarray(frame, dtype=np.uint8)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's type and message on one line."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else f"{type(error).__name__}."

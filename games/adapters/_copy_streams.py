@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from games.core import AHEAD, Source, Streams
+from games.core import AHEAD, Streams, StreamSource
 
 
 class CopyStreams(Streams):
@@ -17,7 +17,7 @@ class CopyStreams(Streams):
     Copy i draws what the game would draw alone from `torch.Generator().manual_seed(seeds[i])`, bit for bit;
     with `ahead` only if all that it draws are uniform float32 numbers (`games.uniform`).
 
-    >>> from games.core._streams import uniform
+    >>> from games import uniform
     >>> streams = CopyStreams(2)
     >>> streams.seed_copies([5, 6])
     >>> with streams.only(torch.tensor([True, False])):  # the other copy's numbers mean nothing
@@ -29,13 +29,7 @@ class CopyStreams(Streams):
     _source: _CopySource
 
     def __new__(cls, copies: int, ahead: bool = True) -> CopyStreams:
-        """Make streams that start from fresh entropy.
-
-        Args:
-            copies: how many there are, 1 or more.
-            ahead: whether many numbers are drawn at a time; otherwise as many as are asked for, which takes
-                longer.
-        """
+        """Make streams that start from fresh entropy; with `ahead` many numbers are drawn at a time."""
         made = cls._of(_CopySource(copies, ahead), 1)
         assert isinstance(made, cls)
         return made
@@ -46,11 +40,7 @@ class CopyStreams(Streams):
 
     @contextmanager
     def only(self, which: Tensor) -> Iterator[None]:
-        """Let the streams of these copies alone go on; what the others draw has no meaning.
-
-        Args:
-            which: boolean [copy].
-        """
+        """Let the streams of these copies, boolean [copy], alone go on; the others' draws mean nothing."""
         self._source.moving = which
         try:
             yield
@@ -58,7 +48,7 @@ class CopyStreams(Streams):
             self._source.moving = None
 
 
-class _CopySource(Source):
+class _CopySource(StreamSource):
     """The generators of all copies, what was drawn ahead, and how far each copy has come in it."""
 
     def __init__(self, copies: int, ahead: bool) -> None:
@@ -72,7 +62,6 @@ class _CopySource(Source):
 
     @property
     def generators(self) -> list[torch.Generator]:
-        """One for each copy: its own, or for those that do not go on one that nobody misses."""
         if self.moving is None:
             return self._generators
         pairs = zip(self._generators, self.moving.tolist(), strict=True)
@@ -87,7 +76,6 @@ class _CopySource(Source):
                     at[copy] = self._ahead[key].shape[1]  # type: ignore[index]
 
     def take(self, fill: Callable[..., Tensor], dtype: torch.dtype, count: int) -> Tensor:
-        """The next numbers of every copy, [copy, count]."""
         key, copies = (fill, dtype), len(self.names)
         if count == 0 or not self._draws_ahead:
             drawn = torch.empty(copies, count, dtype=dtype)

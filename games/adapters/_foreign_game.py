@@ -1,4 +1,4 @@
-"""Environments that others wrote, behind the contract of this toolkit's games."""
+"""Environments from outside as games."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.adapters._constructors import RENDER_MODE
-from games.adapters._copy import Description, Seen
+from games.adapters._copy import CopyResult, Description
 from games.adapters._pools import RunningCopies
-from games.adapters._source import Source
-from games.core import CopyError, Game, require
+from games.adapters._source import EnvironmentSource
+from games.core import Game, require
 from games.render import draw_table, resized
 
 SEEDS = 2**31 - 1
@@ -26,20 +26,20 @@ SEEDS = 2**31 - 1
 
 
 class ForeignState(NamedTuple):
-    """What the copies show; their own states lie with them, out of reach."""
+    """What the copies show; their own states stay in the environments."""
 
     observations: Tensor
     """Float32 [batch, agent, *shape], or int64 [batch, agent]."""
     action_mask: Tensor
-    """Which actions are legal now, boolean [batch, agent, action]; all of them for agents that have left."""
+    """Legal actions, boolean [batch, agent, action]; all of them for agents that have left."""
     present: Tensor
-    """Who still plays, boolean [batch, agent]; a copy is over when nobody does."""
-    over_by_rules: Tensor
+    """Which agents still play, boolean [batch, agent]; a copy is over when none does."""
+    terminated: Tensor
     """Which copies are over by the rules, rather than cut off: boolean [batch]."""
     time: Tensor
     """Steps played, integer [batch]."""
-    moment: Tensor
-    """Which state of the copies this is, the same number for all: integer [batch]."""
+    version: Tensor
+    """The number of this state of the copies, the same for all: integer [batch]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +51,10 @@ class ForeignGame(Game):
 
     As many environments are open as the batch of `reset` has copies: for a learner, its seeds times its
     episodes. A copy constructs a new one for each episode, unless the game was registered with reuse. Unlike
-    the games written here they are no pure functions: they move on when they are stepped. So only the latest
-    state of a batch can be stepped, restarted or drawn. What an environment draws follows from the seeds that
-    `reset` and `restart` take from their generator, one for each copy: the same seeds and actions give the
-    same episodes, whatever the number of workers.
+    the toolkit's own games they are not pure functions: only the latest state of a batch can be stepped,
+    restarted or drawn. What an environment draws follows from the seeds that `reset` and `restart` take from
+    their generator, one for each copy: the same seeds and actions give the same episodes, whatever the number
+    of workers.
 
     An agent that leaves before the others gets no reward from then on, keeps its last observation, and may
     choose any action, as none counts. Copies that are over stand still. Rewards are of torch's default type.
@@ -63,20 +63,18 @@ class ForeignGame(Game):
         ValueError: the constructor refuses its settings, or the environment cannot be a game here (says why).
     """
 
-    source: ClassVar[Source]
-    """Where its environments come from."""
+    source: ClassVar[EnvironmentSource]
     label: ClassVar[str]
-    """What the environment is called in refusals."""
+    """The environment's name in error messages."""
     described: ClassVar[dict[tuple[Any, ...], Description]]
-    """What is known of environments with these settings."""
+    """Settings -> the description of environments that have them."""
 
     def __post_init__(self) -> None:
-        """Open an environment and look at it, unless that was done before."""
         key = tuple(self.settings.values())
         if key not in self.described:
-            usual = {field.name: field.default for field in dataclasses.fields(self)}
-            env = self.source.environment(self.settings, self.label, usual)
-            self.described[key] = _described(self.source, env, self.settings)
+            defaults = {field.name: field.default for field in dataclasses.fields(self)}
+            env = self.source.environment(self.settings, self.label, defaults)
+            self.described[key] = self.source.describe(env, self.settings)
         running: dict[int, RunningCopies] = {}
         object.__setattr__(self, "_description", self.described[key])
         object.__setattr__(self, "_running", running)
@@ -100,85 +98,74 @@ class ForeignGame(Game):
 
     @property
     def description(self) -> Description:
-        """What the environment says of itself."""
+        """The environment's description."""
         description: Description = self._description  # type: ignore[attr-defined]
         return description
 
     @property
     def name(self) -> str:
-        """What the environment calls itself."""
+        """The environment's name."""
         return self.description.name
 
     @property
     def agent_names(self) -> tuple[str, ...]:
-        """What the environment calls its agents, in the order of the agent axis."""
+        """The environment's names of its agents, in the order of the agent axis."""
         return self.description.agents
 
     @property
     def num_agents(self) -> int:
-        """How many agents play."""
         return len(self.description.agents)
 
     @property
     def horizon(self) -> int:
-        """The most steps one episode can take."""
         horizon = self.source.horizon or self.description.horizon
         assert horizon is not None
         return horizon
 
     @property
     def discount(self) -> float:
-        """The discount per step that it was registered with."""
         return self.source.discount
 
     @property
     def truncates(self) -> bool:
-        """It does: environments say what ends by their rules, and what a limit of time cuts off."""
         return True
 
     @property
     def action_space(self) -> spaces.Discrete | spaces.Box:
-        """One agent's actions, those that only some agents have included; `action_mask` tells."""
         return self.description.action_space
 
     @property
     def observation_space(self) -> spaces.Box | spaces.Discrete:
-        """One agent's observation."""
         return self.description.observation_space
 
     def reset(self, batch: int, generator: torch.Generator) -> ForeignState:
         """Start an episode in each of so many copies; those that are missing are opened.
 
         Raises:
-            ValueError: there is to be no copy.
+            ValueError: the batch is empty.
             CopyError: the environment's own code failed (says in which copy).
         """
         require(batch >= 1, f"There must be at least 1 copy; batch is {batch}.")
         running = self._copies.get(batch)
         if running is None:
-            pool = self.source.pool(self.settings, batch)
-            modes = self.description.render_modes
-            source, settings = self.source, self.settings
-            running = RunningCopies(pool, lambda: source.drawing(settings, modes))
+            source, settings, modes = self.source, self.settings, self.description.render_modes
+            pool = source.pool(settings, batch)
+            running = RunningCopies(pool, lambda: source.drawable_copy(settings, modes))
             self._copies[batch] = running
-        seen = running.start(list(_seeds(batch, generator)))
-        return _state(running, seen, torch.zeros(batch, dtype=torch.int64, device=generator.device))
+        result = running.reset(list(_seeds(batch, generator)))
+        return _state(running, result, torch.zeros(batch, dtype=torch.int64, device=generator.device))
 
     def observe(self, state: ForeignState) -> Tensor:
-        """What each agent sees: float32 [batch, agent, *shape] or int64 [batch, agent]."""
         return state.observations
 
     def action_mask(self, state: ForeignState) -> Tensor | None:
-        """Which actions are legal, boolean [batch, agent, action]; `step` refuses others. None in a Box."""
         return state.action_mask if isinstance(self.action_space, spaces.Discrete) else None
 
     def present(self, state: ForeignState) -> Tensor:
-        """Which agents still take part, boolean [batch, agent]."""
         return state.present
 
     def ended(self, state: ForeignState) -> Tensor:
-        """Which copies are over by the environment's rules, rather than cut off: boolean [batch]."""
-        return state.over_by_rules
+        return state.terminated
 
     def step(
         self, state: ForeignState, actions: Tensor, generator: torch.Generator
@@ -194,13 +181,12 @@ class ForeignGame(Game):
             self._require_within(state, actions, self.action_space)
         else:
             self._require_legal(state, actions)
-        seen = running.play(actions.detach().cpu().numpy())
-        after = _state(running, seen, state.time + 1)
-        rewards = torch.from_numpy(seen.rewards).to(after.time.device, torch.get_default_dtype())
+        result = running.step(actions.detach().cpu().numpy())
+        after = _state(running, result, state.time + 1)
+        rewards = torch.from_numpy(result.rewards).to(after.time.device, torch.get_default_dtype())
         return after, rewards, ~after.present.any(-1) | (after.time >= self.horizon)
 
     def restart(self, state: ForeignState, done: Tensor, generator: torch.Generator) -> ForeignState:
-        """Start a new episode in the copies that are done, and only there; see `Game.restart`."""
         running = self._latest(state)
         require(
             tuple(done.shape) == (len(state.time),),
@@ -208,7 +194,7 @@ class ForeignGame(Game):
         )
         seeds = _seeds(len(state.time), generator)
         chosen = [seed if over else None for seed, over in zip(seeds, done.tolist(), strict=True)]
-        return _state(running, running.start(chosen), state.time.masked_fill(done, 0))
+        return _state(running, running.reset(chosen), state.time.masked_fill(done, 0))
 
     def render(self, state: ForeignState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """Draw copy `index`: the environment's own frame, or its text as a picture.
@@ -220,15 +206,16 @@ class ForeignGame(Game):
         running = self._latest(state)
         copies = len(state.time)
         require(0 <= index < copies, f"Copies count from 0 to {copies - 1}; there is no copy {index}.")
-        picture = running.picture(index)
-        if isinstance(picture, str):
-            lines = picture.splitlines() or [""]
+        frame = running.render(index)
+        if isinstance(frame, str):
+            lines = frame.splitlines() or [""]
             return draw_table(self.name, [[line] for line in lines], scale=scale)
-        return resized(picture, scale)
+        return resized(frame, scale)
 
     def close(self) -> None:
         """Close the environments and end the worker processes; `reset` opens new ones."""
-        _close(self._copies)
+        while self._copies:
+            self._copies.popitem()[1].close()
 
     @property
     def _copies(self) -> dict[int, RunningCopies]:
@@ -238,9 +225,9 @@ class ForeignGame(Game):
 
     def _latest(self, state: ForeignState) -> RunningCopies:
         """The copies of this state."""
-        running = self._copies.get(len(state.moment))
+        running = self._copies.get(len(state.version))
         require(
-            running is not None and set(state.moment.tolist()) == {running.moment},
+            running is not None and set(state.version.tolist()) == {running.version},
             f"This is not the latest state of {self.name}: its environments have moved on, or were never "
             "there, and cannot go back.",
         )
@@ -271,8 +258,7 @@ class ForeignGame(Game):
             f"Actions must be integers [batch, agent] = {expected}, not {actions.dtype} "
             f"{tuple(actions.shape)}.",
         )
-        width = state.action_mask.shape[-1]
-        index = actions.long().clamp(0, width - 1)
+        index = actions.long().clamp(0, state.action_mask.shape[-1] - 1)
         legal = state.action_mask.gather(-1, index.unsqueeze(-1)).squeeze(-1) & (index == actions)
         if legal.all():
             return
@@ -284,57 +270,30 @@ class ForeignGame(Game):
         )
 
 
-def _described(source: Source, env: Any, settings: Mapping[str, Any]) -> Description:
-    """Look at an environment, and close it; a failure of its own code is a refusal."""
-    try:
-        description = source.describe(env, settings)
-    except CopyError as error:
-        raise ValueError(str(error)) from error
-    require(
-        (source.horizon or description.horizon) is not None,
-        f"{description.name} does not say how long an episode may be: pass horizon, the most steps of one.",
-    )
-    return description
-
-
-def _close(running: dict[int, RunningCopies]) -> None:
-    while running:
-        running.popitem()[1].close()
-
-
 def _seeds(batch: int, generator: torch.Generator) -> list[int]:
     """A seed for each copy, by the copy's own row of draws."""
     seeds: list[int] = torch.randint(SEEDS, (batch,), generator=generator, device=generator.device).tolist()
     return seeds
 
 
-def _state(running: RunningCopies, seen: Seen, time: Tensor) -> ForeignState:
-    legal = seen.legal | ~seen.present[..., None]
-    return ForeignState(
-        observations=torch.from_numpy(seen.observations).to(time.device),
-        action_mask=torch.from_numpy(legal).to(time.device),
-        present=torch.from_numpy(seen.present).to(time.device),
-        over_by_rules=torch.from_numpy(seen.ended).to(time.device),
-        time=time,
-        moment=torch.full_like(time, running.moment),
-    )
+def _state(running: RunningCopies, result: CopyResult, time: Tensor) -> ForeignState:
+    legal = result.legal | ~result.present[..., None]
+    arrays = (result.observations, legal, result.present, result.ended)
+    tensors = (torch.from_numpy(array).to(time.device) for array in arrays)
+    return ForeignState._make((*tensors, time, torch.full_like(time, running.version)))
 
 
 RESERVED = frozenset(dir(ForeignGame)) | {"_description", "_running"}
 """Names that settings of an environment cannot have, as they mean something in a game."""
 
 
-def foreign_game(source: Source, settings: Mapping[str, Any], name: str | None = None) -> ForeignGame:
+def foreign_game(
+    source: EnvironmentSource, settings: Mapping[str, Any], name: str | None = None
+) -> ForeignGame:
     """Make the class of a constructor's games, and its game with these settings.
 
-    Args:
-        source: where the environments come from.
-        settings: other values of its settings than its own defaults. Those which a command line can hold
-            become fields of the game, like the constructor's other settings; the rest are fixed.
-        name: what to call the environment until it says so itself; None: just that.
-
-    Raises:
-        ValueError: as `ForeignGame`; or the constructor has no such setting (names the nearest).
+    Settings that a command line can hold become fields of the game, like the constructor's other settings;
+    the rest are fixed. `name` stands for the environment in errors until it tells its own.
     """
     source.parameters(source.make_env, None).require(settings, name or "the environment")
     env = source.environment(settings, name or "The environment", {})
@@ -349,7 +308,7 @@ def foreign_game(source: Source, settings: Mapping[str, Any], name: str | None =
         drawable=RENDER_MODE in known.defaults and RENDER_MODE not in fixed,
     )
     defaults = {key: option.default for key, option in options.items()}
-    description = _described(source, env, defaults)
+    description = source.describe(env, defaults)
     kind = dataclasses.make_dataclass(
         re.sub(r"\W", "_", description.name),
         [(key, option.hint, dataclasses.field(default=option.default)) for key, option in options.items()],

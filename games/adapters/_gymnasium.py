@@ -1,7 +1,4 @@
-"""Gymnasium's environments, alone or in vectors, as games of this toolkit with one agent.
-
-Gymnasium's environments, one by one or in vectors, as copies of a game with one agent.
-"""
+"""Gymnasium's environments, alone or in vectors, as games of one agent."""
 
 from __future__ import annotations
 
@@ -18,27 +15,27 @@ from gymnasium.vector.utils import iterate
 from numpy.typing import NDArray
 
 from games.adapters._constructors import Parameters, parameters_of
-from games.adapters._copy import Copy, Description, Seen, at_rest, stacked, suitable
+from games.adapters._copy import (
+    Copy,
+    CopyResult,
+    Description,
+    rendered,
+    require_suitable,
+    stack,
+    without_rewards,
+)
 from games.adapters._foreign_game import ForeignGame, foreign_game
-from games.adapters._layout import MASK, lay_out, lay_out_actions, legal_actions
+from games.adapters._layout import MASK, action_layouts, legal_actions, observation_layouts
 from games.adapters._pools import Pool
-from games.adapters._source import Source
+from games.adapters._source import EnvironmentSource
 from games.core import require
 
 AGENT = "agent_0"
-"""What the one agent is called."""
+"""The name of the one agent."""
 
 
-class GymnasiumLayout:
-    """How one Gymnasium environment is shown to its agent.
-
-    Args:
-        env: it, or a vector of it.
-        observed: its observation space.
-        acting: its action space.
-        flat: see `lay_out`.
-        channels_last: see `lay_out`.
-    """
+class _Layout:
+    """The spaces of an environment, or of one environment of a vector, mapped to those of a game."""
 
     def __init__(
         self,
@@ -51,23 +48,23 @@ class GymnasiumLayout:
     ) -> None:
         spec = getattr(env, "spec", None)
         name = str(spec.id if spec is not None else type(getattr(env, "unwrapped", env)).__name__)
-        self.action = lay_out_actions({AGENT: acting}, name)[0]
-        self.view = lay_out({AGENT: observed}, name, flat, channels_last)[0]
+        self.action = action_layouts({AGENT: acting}, name)[0]
+        self.observation = observation_layouts({AGENT: observed}, name, flat, channels_last)[0]
         space = self.action.space
         self._width = int(space.n) if isinstance(space, spaces.Discrete) else 1
         self.description = Description(
             name=name,
             agents=(AGENT,),
-            observation_space=self.view.space,
+            observation_space=self.observation.space,
             action_space=space,
             horizon=getattr(spec, "max_episode_steps", None),
             render_modes=tuple((getattr(env, "metadata", None) or {}).get("render_modes", ())),
         )
 
-    def seen(self, observation: Any, info: Any, reward: float, over: bool, ended: bool) -> Seen:
-        """Lay out what an environment says after a step."""
-        return Seen(
-            observations=self.view.encode(observation)[None],
+    def result(self, observation: Any, info: Any, reward: float, over: bool, ended: bool) -> CopyResult:
+        """Convert what an environment returns."""
+        return CopyResult(
+            observations=self.observation.encode(observation)[None],
             legal=legal_actions(observation, info, self.action.count, self._width)[None],
             rewards=np.array([float(reward)]),
             present=np.array([not over]),
@@ -80,70 +77,51 @@ class GymnasiumCopy(Copy):
 
     def __init__(self, env: gymnasium.Env[Any, Any], *, flat: bool, channels_last: bool) -> None:
         self.env = env
-        self._layout = GymnasiumLayout(
+        self._layout = _Layout(
             env, env.observation_space, env.action_space, flat=flat, channels_last=channels_last
         )
+        self.description = self._layout.description
 
-    @property
-    def description(self) -> Description:
-        """What it is a copy of."""
-        return self._layout.description
-
-    def start(self, seed: int) -> Seen:
-        """Reset the environment with this seed."""
+    def reset(self, seed: int) -> CopyResult:
         observation, info = self.env.reset(seed=seed)
-        return self._layout.seen(observation, info, 0.0, over=False, ended=False)
+        return self._layout.result(observation, info, 0.0, over=False, ended=False)
 
-    def play(self, actions: Sequence[Any]) -> Seen:
-        """Let the agent act."""
+    def step(self, actions: Sequence[Any]) -> CopyResult:
         action = self._layout.action.decode(actions[0])
         observation, reward, terminated, truncated, info = self.env.step(action)
         over, ended = bool(terminated or truncated), bool(terminated)
-        return self._layout.seen(observation, info, float(reward), over, ended)
+        return self._layout.result(observation, info, float(reward), over, ended)
 
-    def picture(self) -> NDArray[np.uint8] | str:
-        """What the environment draws."""
-        return drawn(self.env, self.env.render(), self.description.name)
+    def render(self) -> NDArray[np.uint8] | str:
+        return rendered(self.env.render(), self.description.name, getattr(self.env, "render_mode", None))
 
     def close(self) -> None:
-        """Close the environment."""
         self.env.close()
 
 
-class VectorCopies:
-    """A vector of Gymnasium environments as a pool of copies; see `Pool`.
+class VectorPool:
+    """A vector of Gymnasium environments as a pool of copies.
 
     What a vector resets by itself is not shown: a copy whose episode is over stands still until it is
-    started.
-
-    Args:
-        env: the vector.
-        make_env: opens another one, when all copies start together; None: this one is used again.
-        flat: see `lay_out`.
-        channels_last: see `lay_out`.
+    started. `make_env` opens another vector when all copies start together; None: this one is used again.
     """
 
     def __init__(
         self, env: VectorEnv, make_env: Callable[[], VectorEnv] | None, *, flat: bool, channels_last: bool
     ) -> None:
         self.env, self._make_env = env, make_env
-        self._layout = GymnasiumLayout(
+        self._layout = _Layout(
             env, env.single_observation_space, env.single_action_space, flat=flat, channels_last=channels_last
         )
-        self._seen: list[Seen] = []
+        self._results: list[CopyResult] = []
 
     def describe(self) -> list[Description]:
-        """The same of each copy."""
         return [self._layout.description] * self.env.num_envs
 
-    def start(self, seeds: Sequence[int | None]) -> Seen:
-        """Start an episode in each copy that has a seed; see `Pool`.
-
-        Raises:
-            UnsuitableEnvironmentError: the vector takes no list of seeds.
-        """
+    def reset(self, seeds: Sequence[int | None]) -> CopyResult:
+        """See `Pool.reset`; UnsuitableEnvironmentError if the vector takes no list of seeds."""
         everywhere = all(seed is not None for seed in seeds)
-        if everywhere and self._seen and self._make_env is not None:
+        if everywhere and self._results and self._make_env is not None:
             self.env = self._make_env()
         mask = np.array([seed is not None for seed in seeds])
         if mask.any():
@@ -151,53 +129,55 @@ class VectorCopies:
             try:
                 observations, infos = self.env.reset(seed=list(seeds), options=options)  # type: ignore[arg-type]
             except (gymnasium.error.Error, TypeError) as error:
-                suitable(
+                require_suitable(
                     "seed" not in str(error).lower(),
                     f"{self._layout.description.name} cannot be played here: its vector draws for all copies "
                     "from one seed, and each needs its own: register the single environment.",
                 )
                 raise
-            shown = list(iterate(self.env.observation_space, observations))
-            fresh = self._lay_out(shown, infos, np.zeros(len(seeds)), mask & False, mask & False)
-            old = self._seen or fresh
-            self._seen = [
-                new if start else at_rest(o) for new, o, start in zip(fresh, old, mask, strict=True)
+            fresh = self._convert(observations, infos, np.zeros(len(seeds)), mask & False, mask & False)
+            last = self._results or fresh
+            self._results = [
+                new if start else without_rewards(old)
+                for new, old, start in zip(fresh, last, mask, strict=True)
             ]
         else:
-            self._seen = [at_rest(seen) for seen in self._seen]
-        return stacked(self._seen)
+            self._results = [without_rewards(result) for result in self._results]
+        return stack(self._results)
 
-    def play(self, actions: NDArray[Any]) -> Seen:
-        """Step all copies; those that are over show nothing new."""
+    def step(self, actions: NDArray[Any]) -> CopyResult:
         decode = self._layout.action.decode
         chosen = np.stack([np.asarray(decode(action[0])) for action in actions])
         observations, rewards, terminations, truncations, infos = self.env.step(chosen)
-        shown = list(iterate(self.env.observation_space, observations))
+        final = None
         if self.env.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP and "final_obs" in infos:
-            last = zip(shown, infos["final_obs"], infos["_final_obs"], strict=True)
-            shown = [final if over else now for now, final, over in last]
-        new = self._lay_out(shown, infos, rewards, terminations | truncations, terminations)
-        self._seen = [
-            after if before.present.any() else at_rest(before)
-            for before, after in zip(self._seen, new, strict=True)
+            final = infos["final_obs"], infos["_final_obs"]
+        new = self._convert(observations, infos, rewards, terminations | truncations, terminations, final)
+        self._results = [
+            after if before.present.any() else without_rewards(before)
+            for before, after in zip(self._results, new, strict=True)
         ]
-        return stacked(self._seen)
+        return stack(self._results)
 
     def close(self) -> None:
-        """Close the vector."""
         self.env.close()
 
-    def _lay_out(
+    def _convert(
         self,
-        shown: Sequence[Any],
+        observations: Any,
         infos: Mapping[str, Any],
         rewards: NDArray[Any],
         over: NDArray[np.bool_],
         ended: NDArray[np.bool_],
-    ) -> list[Seen]:
+        final: tuple[Sequence[Any], Sequence[bool]] | None = None,
+    ) -> list[CopyResult]:
+        """Convert what the vector returns, with the final observations of copies that it has reset."""
+        shown = list(iterate(self.env.observation_space, observations))
+        if final is not None:
+            shown = [last if is_final else now for now, last, is_final in zip(shown, *final, strict=True)]
         masks = infos.get(MASK)
         return [
-            self._layout.seen(
+            self._layout.result(
                 observation,
                 None if masks is None else {MASK: masks[i]},
                 float(rewards[i]),
@@ -212,70 +192,45 @@ class OneOfVector(Copy):
     """The only environment of a vector."""
 
     def __init__(self, env: VectorEnv, *, flat: bool, channels_last: bool) -> None:
-        self._copies = VectorCopies(env, None, flat=flat, channels_last=channels_last)
+        self._pool = VectorPool(env, None, flat=flat, channels_last=channels_last)
+        self.description = self._pool.describe()[0]
 
-    @property
-    def description(self) -> Description:
-        """What it is a copy of."""
-        return self._copies.describe()[0]
+    def reset(self, seed: int) -> CopyResult:
+        return CopyResult(*(part[0] for part in self._pool.reset([seed])))
 
-    def start(self, seed: int) -> Seen:
-        """Reset the vector with this seed."""
-        return _only(self._copies.start([seed]))
+    def step(self, actions: Sequence[Any]) -> CopyResult:
+        return CopyResult(*(part[0] for part in self._pool.step(np.asarray([actions]))))
 
-    def play(self, actions: Sequence[Any]) -> Seen:
-        """Let the agent act."""
-        return _only(self._copies.play(np.asarray([actions])))
-
-    def picture(self) -> NDArray[np.uint8] | str:
-        """What the environment draws."""
-        frames = self._copies.env.render()
-        return drawn(self._copies.env, None if frames is None else frames[0], self.description.name)
+    def render(self) -> NDArray[np.uint8] | str:
+        env = self._pool.env
+        frames = env.render()
+        frame = None if frames is None else frames[0]
+        return rendered(frame, self.description.name, getattr(env, "render_mode", None))
 
     def close(self) -> None:
-        """Close the vector."""
-        self._copies.close()
-
-
-def _only(seen: Seen) -> Seen:
-    return Seen(*(part[0] for part in seen))
-
-
-def drawn(env: Any, frame: Any, name: str) -> NDArray[np.uint8] | str:
-    """What an environment drew, if it did.
-
-    Raises:
-        UnsuitableEnvironmentError: it was made without a way to draw itself.
-    """
-    suitable(
-        isinstance(frame, str | np.ndarray),
-        f"{name} was made with render_mode {getattr(env, 'render_mode', None)!r}, which draws nothing that "
-        "can be shown here: make it with rgb_array or ansi.",
-    )
-    return frame if isinstance(frame, str) else np.ascontiguousarray(frame, dtype=np.uint8)
+        self._pool.close()
 
 
 NUM_ENVS = "num_envs"
-"""How constructors of vectors are told how many environments to hold."""
+"""The argument by which constructors of vectors are told how many environments to hold."""
 
-DECIDED = (NUM_ENVS, "disable_env_checker", "vectorization_mode", "vector_kwargs", "wrappers")
-"""What constructors take that is no setting of a game."""
+NO_SETTINGS = (NUM_ENVS, "disable_env_checker", "vectorization_mode", "vector_kwargs", "wrappers")
+"""Arguments of constructors that are no settings of a game."""
 
 
 @dataclass(frozen=True)
-class VectorSource(Source):
+class VectorSource(EnvironmentSource):
     """A constructor of vectors: a pool is one vector of as many environments as there are copies."""
 
     make_vector: Callable[..., VectorEnv] = gymnasium.make_vec
-    """Takes `num_envs`."""
     flat: bool = False
     channels_last: bool = True
 
     def pool(self, settings: Mapping[str, Any], copies: int) -> Pool:
         """Open a vector of so many environments."""
-        make = functools.partial(self.make_vector, **self.told(settings), num_envs=copies)
+        make = functools.partial(self.make_vector, **self.arguments(settings), num_envs=copies)
         again = None if self.reuse else make
-        return VectorCopies(make(), again, flat=self.flat, channels_last=self.channels_last)
+        return VectorPool(make(), again, flat=self.flat, channels_last=self.channels_last)
 
 
 def from_gymnasium(
@@ -292,16 +247,16 @@ def from_gymnasium(
     """Turn a Gymnasium environment's constructor into a game of one agent.
 
     The constructor's settings are the game's. As many environments are open as a learner plays episodes at
-    once: one by one, or, where the constructor makes a vector (`gymnasium.vector.VectorEnv`), as one vector
-    of so many, whose automatic resets are not seen. Each copy has a seed of its own, so vectors that draw for
-    all copies from one seed are refused.
+    once: one by one, or, where the constructor makes a vector (`gymnasium.vector.VectorEnv`), as one vector,
+    whose automatic resets are not seen. Each copy has a seed of its own, so vectors that draw for all copies
+    from one seed are refused.
 
     Args:
         make_env: an id for `gymnasium.make`; a class, or a function, that makes one environment; or one that
             takes `num_envs` and makes a vector, as `functools.partial(gymnasium.make_vec, "CartPole-v1")`.
-        horizon: the most steps of an episode; by default the `max_episode_steps` of its spec.
+        horizon: maximal number of steps of an episode; by default the `max_episode_steps` of its spec.
         discount: per step, from 0 to 1.
-        workers: how many processes step single environments; 0: this one does.
+        workers: number of processes that step single environments; 0: this one does.
         reuse: see `from_pettingzoo`.
         flat: whether observations are laid out as vectors, whatever their shape.
         channels_last: whether observations with three axes are [row, column, channel] rather than planes.
@@ -319,29 +274,29 @@ def from_gymnasium(
     >>> game.is_slippery, game.observation_space, game.observe(state).tolist()
     (False, Discrete(16), [[0], [0]])
     """
-    how: dict[str, Any] = {"flat": flat, "channels_last": channels_last}
+    layout: dict[str, Any] = {"flat": flat, "channels_last": channels_last}
     options: dict[str, Any] = {"horizon": horizon, "discount": discount, "workers": workers, "reuse": reuse}
     name = make_env if isinstance(make_env, str) else None
     make: Callable[..., Any] = make_env if callable(make_env) else functools.partial(gymnasium.make, make_env)
     if NUM_ENVS not in parameters_of(make).defaults:
-        copy_of = functools.partial(GymnasiumCopy, **how)
-        source = Source(make_env=make, copy_of=copy_of, parameters=_parameters, **options)
+        copy_of = functools.partial(GymnasiumCopy, **layout)
+        source = EnvironmentSource(make_env=make, copy_of=copy_of, parameters=_parameters, **options)
         return foreign_game(source, settings, name)
     require(workers == 0, "A vector steps its environments by itself: leave workers at 0.")
     source = VectorSource(
         make_env=functools.partial(make, num_envs=1),
-        copy_of=functools.partial(OneOfVector, **how),
+        copy_of=functools.partial(OneOfVector, **layout),
         parameters=_parameters,
         make_vector=make,
-        **how,
+        **layout,
         **options,
     )
     return foreign_game(source, settings, name)
 
 
 def _parameters(make: Callable[..., Any], env: Any) -> Parameters:
-    """What a constructor takes, but for what is decided here."""
+    """The constructor's parameters that are settings of a game."""
     (single, *_) = getattr(env, "envs", None) or (env,)  # of a vector, one that it holds
     known = parameters_of(make, single)
-    kept = {name: default for name, default in known.defaults.items() if name not in DECIDED}
+    kept = {name: default for name, default in known.defaults.items() if name not in NO_SETTINGS}
     return known._replace(defaults=kept)

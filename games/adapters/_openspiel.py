@@ -14,12 +14,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from games.adapters._constructors import Parameters
-from games.adapters._copy import Copy, Description, Seen, suitable
+from games.adapters._copy import Copy, CopyResult, Description, require_suitable
 from games.adapters._foreign_game import ForeignGame, foreign_game
-from games.adapters._source import Source
+from games.adapters._source import EnvironmentSource
 from games.core import require, require_name
-
-INSTALL = "pip install open_spiel"
 
 Observe = Literal["auto", "information_state", "observation"]
 
@@ -30,12 +28,12 @@ class SpielCopy(Copy):
     def __init__(self, game: Any, *, observe: Observe, flat: bool) -> None:
         kind = game.get_type()
         name = str(kind.short_name)
-        suitable(
+        require_suitable(
             kind.dynamics.name in ("SEQUENTIAL", "SIMULTANEOUS"),
             f"{name} cannot be played here: it is a mean-field game, whose state needs the distribution of a "
             "population.",
         )
-        suitable(
+        require_suitable(
             kind.chance_mode.name != "SAMPLED_STOCHASTIC",
             f"{name} cannot be played here: it draws its chance events itself, where our seeds do not reach.",
         )
@@ -47,7 +45,7 @@ class SpielCopy(Copy):
         self._agents = range(game.num_players())
         self._waits = kind.dynamics.name == "SEQUENTIAL"
         self._width = game.num_distinct_actions() + self._waits
-        self._description = Description(
+        self.description = Description(
             name=name,
             agents=tuple(f"agent_{agent}" for agent in self._agents),
             observation_space=spaces.Box(-np.inf, np.inf, self._shape, dtype=np.float32),
@@ -56,21 +54,14 @@ class SpielCopy(Copy):
             render_modes=("ansi",),
         )
 
-    @property
-    def description(self) -> Description:
-        """What it is a copy of."""
-        return self._description
-
-    def start(self, seed: int) -> Seen:
-        """Begin at the root; chance draws with this seed."""
+    def reset(self, seed: int) -> CopyResult:
         self._chance = np.random.default_rng(seed)
         self._state = self._game.new_initial_state()
         self._paid = np.zeros(len(self._agents))
         self._pass_chance()
-        return self._seen()
+        return self._result()
 
-    def play(self, actions: Sequence[Any]) -> Seen:
-        """Apply the joint action, or that of the agent to move."""
+    def step(self, actions: Sequence[Any]) -> CopyResult:
         state = self._state
         if state.is_simultaneous_node():
             # OpenSpiel wants 0 from whoever has nothing to choose.
@@ -79,10 +70,9 @@ class SpielCopy(Copy):
         else:
             state.apply_action(actions[state.current_player()])
         self._pass_chance()
-        return self._seen()
+        return self._result()
 
-    def picture(self) -> str:
-        """OpenSpiel's own text."""
+    def render(self) -> str:
         return str(self._state)
 
     def close(self) -> None:
@@ -94,13 +84,13 @@ class SpielCopy(Copy):
             outcomes, probabilities = zip(*state.chance_outcomes(), strict=True)
             state.apply_action(outcomes[self._chance.choice(len(outcomes), p=probabilities)])
 
-    def _seen(self) -> Seen:
+    def _result(self) -> CopyResult:
         """What everybody sees; rewards are the growth of `returns()`, so they add up to it exactly."""
         state, over = self._state, bool(self._state.is_terminal())
         returns = np.array(state.returns(), dtype=np.float64)
         rewards, self._paid = returns - self._paid, returns
         look = getattr(state, f"{self._sees}_tensor")
-        return Seen(
+        return CopyResult(
             observations=np.stack(
                 [np.asarray(look(agent), dtype=np.float32).reshape(self._shape) for agent in self._agents]
             ),
@@ -172,14 +162,16 @@ def from_openspiel(
     """
     if isinstance(game, str):
         require_name(game.partition("(")[0], _pyspiel().registered_names(), "OpenSpiel game")
-        source = Source(make_env=SpielLoader(game), copy_of=_copy(observe, flat), parameters=_parameters)
+        source = EnvironmentSource(
+            make_env=SpielLoader(game), copy_of=_copy(observe, flat), parameters=_parameters
+        )
         name = game.partition("(")[0]
     else:
         require(
             not parameters,
             f"Parameters ({', '.join(parameters)}) need a game's name; {game} is already made.",
         )
-        source, name = Source(make_env=lambda: game, copy_of=_copy(observe, flat)), str(game)
+        source, name = EnvironmentSource(make_env=lambda: game, copy_of=_copy(observe, flat)), str(game)
     return foreign_game(
         dataclasses.replace(source, discount=discount, workers=workers, reuse=True), parameters, name
     )
@@ -201,7 +193,7 @@ def _pyspiel() -> Any:
     try:
         return importlib.import_module("pyspiel")
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"OpenSpiel is not installed: {INSTALL}") from error
+        raise ModuleNotFoundError("OpenSpiel is not installed: pip install open_spiel") from error
 
 
 def _tensor_kind(kind: Any, observe: Observe) -> str:
@@ -212,7 +204,7 @@ def _tensor_kind(kind: Any, observe: Observe) -> str:
     }
     choices = [tensor for tensor, there in provided.items() if there and observe in ("auto", tensor)]
     known = ", ".join(tensor for tensor, there in provided.items() if there) or "none"
-    suitable(
+    require_suitable(
         bool(choices),
         f"{kind.short_name} cannot be played here: agents were to see its {observe} tensor, but it offers "
         f"{known}.",

@@ -1,7 +1,4 @@
-"""Any game as a PettingZoo environment, for the learners that others have written.
-
-Observations as float32 vectors, for learners without image encoders.
-"""
+"""Games as PettingZoo environments, for learners from outside."""
 
 from __future__ import annotations
 
@@ -12,24 +9,21 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import optree
+import pettingzoo
 import torch
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from pettingzoo.utils.conversions import parallel_to_aec, parallel_to_aec_wrapper
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
-from games import make
+from games import make, names
 from games.core import Game, State, numbered_actions, require
 
 BYTE = 255
 
 
 def flat_space(space: spaces.Box | spaces.Discrete) -> spaces.Box:
-    """The space of one agent's observation as a float32 vector; see `flatten`.
-
-    >>> flat_space(spaces.Discrete(3))
-    Box(0.0, 1.0, (3,), float32)
-    """
+    """The space of an observation as a float32 vector; see `flatten`."""
     if isinstance(space, spaces.Discrete):
         return spaces.Box(0.0, 1.0, (int(space.n),), dtype=np.float32)
     low, high = (bound.astype(np.float32).reshape(-1) / _unit(space) for bound in (space.low, space.high))
@@ -37,14 +31,9 @@ def flat_space(space: spaces.Box | spaces.Discrete) -> spaces.Box:
 
 
 def flatten(seen: np.ndarray, space: spaces.Box | spaces.Discrete) -> np.ndarray:
-    """Many observations as vectors: images and planes flattened, bytes as fractions of 255, numbers one-hot.
+    """Turn observations, [row, ...], into vectors, float32 [row, number] in `flat_space(space)`.
 
-    Args:
-        seen: observations in `space`, [row, ...].
-        space: of one of them.
-
-    Returns:
-        float32 [row, number], in `flat_space(space)`.
+    Images and planes are flattened, bytes become fractions of 255, and numbers are one-hot.
 
     >>> flatten(np.array([2, 0]), spaces.Discrete(3))
     array([[0., 0., 1.],
@@ -60,7 +49,7 @@ def flatten(seen: np.ndarray, space: spaces.Box | spaces.Discrete) -> np.ndarray
 
 
 def _unit(space: spaces.Box) -> np.float32:
-    """What numbers are divided by: 255 where they are bytes up to that, as in pictures."""
+    """The divisor of numbers: 255 where they are bytes up to that, as in images."""
     return np.float32(BYTE if space.dtype == np.uint8 and space.high.max() == BYTE else 1)
 
 
@@ -69,82 +58,58 @@ Observation = np.ndarray | np.int64 | dict[str, np.ndarray | np.int64]
 are masked, a dict of "observation" and "action_mask"."""
 
 Infos = dict[str, dict[str, Any]]
-"""For each agent: "action_mask", int8 [action], 1 where an action is legal, if the game masks actions; after
-a step also "cooperated", whether it did, if the word has a meaning in the game, and every number that the
-game measures (`Game.measures`), such as "extrinsic_reward", "given" and "received"."""
+"""By agent: "action_mask", int8 [action], 1 where an action is legal, if the game masks actions; after a step
+also "cooperated", if the word has a meaning in the game, and every number that the game measures
+(`Game.measures`), such as "extrinsic_reward", "given" and "received"."""
 
 MASK = "action_mask"
-"""The key under which PettingZoo's environments say which actions are legal."""
 RENDER_MODES = ("rgb_array", "ansi", "human")
-MOST_KEPT = 2**24
-"""Bytes of outcomes of steps that a view keeps, about."""
+CACHE_SIZE = 2**24
+"""Bytes of outcomes of steps that an environment caches, about."""
 OUTCOME_SIZE = 1024
-"""What the entries of one of them take, in bytes, without what agents then see."""
+"""Bytes of one outcome, without what agents then see."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Moment:
-    """A state, and what is said of it."""
+class Snapshot:
+    """A state of one copy, and what follows from it."""
 
     state: State
     seen: np.ndarray
-    """What agents observe, [agent, ...]."""
+    """Observations, [agent, ...]."""
     legal: np.ndarray | None
-    """Which actions are legal, boolean [agent, action]; None where all are."""
+    """Action mask, boolean [agent, action]; None where all are legal."""
     gone: Collection[str]
-    """Who has left before the others; nobody where all have, as the episode is over then."""
-    outcomes: dict[tuple[int, ...], Outcome] = dataclasses.field(default_factory=dict)
-    """By joint action, what is known to come of it."""
+    """Agents that have left before the others; none where all have, as the episode is over then."""
+    outcomes: dict[tuple[int, ...], StepOutcome] = dataclasses.field(default_factory=dict)
+    """Joint action -> its cached outcome."""
 
 
-class Outcome(NamedTuple):
-    """What comes of a step."""
+class StepOutcome(NamedTuple):
+    """What a step leads to; rewards and infos by agent."""
 
-    after: Moment
-    paid: dict[str, float]
-    """The rewards, by agent."""
-    over: bool
+    after: Snapshot
+    rewards: dict[str, float]
+    terminated: bool
     """Whether the rules end the episode."""
     done: bool
     """Whether the episode ends, by the rules or at the horizon."""
-    told: dict[str, dict[str, Any]]
-    """What infos say, by name and agent."""
+    infos: dict[str, dict[str, Any]]
+    """Name -> agent -> value."""
 
 
 class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  # PettingZoo is untyped
-    """One copy of a game, on the CPU, behind PettingZoo's parallel interface.
+    """One copy of a game, on the CPU, behind PettingZoo's parallel interface; see `parallel_env`.
 
     Agents are called "agent_0", "agent_1", ... An agent that leaves before the others (`Game.present`) is
     terminated then. The others leave together: terminated when the game's rules end the episode
     (`Game.ended`), truncated when only the horizon or `max_cycles` does.
 
-    A step of a pure game (`Game.pure`) that drew nothing is computed once: the view keeps some megabytes of
-    outcomes (`MOST_KEPT`), which take some microseconds to tell again.
-
     Where a game masks actions, observations are dicts of "observation" and "action_mask" (int8, 1 where an
     action is legal), PettingZoo's convention, and infos hold the same "action_mask".
 
-    Args:
-        game: what is played.
-        render_mode: "rgb_array" for frames, "ansi" for a line of text, "human" for a window that follows the
-            episode by itself, None if `render` is never called.
-        max_cycles: the most steps of an episode; the game's horizon by default.
-        name: what `metadata["name"]` says; the game's class by default.
-        flat: show every observation as a float32 vector, for learners without image encoders: images and
-            planes are flattened, bytes become fractions of 255, and numbers are one-hot.
-
-    Raises:
-        ValueError: the render mode is unknown, there is no window to be had for "human", or `max_cycles` is
-            below 1.
-
-    >>> from games.matrix._escape_room import EscapeRoom
-    >>> view = ParallelView(EscapeRoom(), render_mode="ansi")
-    >>> observations, infos = view.reset(seed=0)
-    >>> observations, rewards, terminations, truncations, infos = view.step({"agent_0": 0, "agent_1": 2})
-    >>> rewards, terminations
-    ({'agent_0': -1.0, 'agent_1': 10.0}, {'agent_0': True, 'agent_1': True})
-    >>> view.render()
-    'step 1: agent_0 lever -1, agent_1 door 10'
+    A step of a pure game (`Game.pure`) that drew nothing is computed once: some megabytes of outcomes are
+    cached (`CACHE_SIZE`).
     """
 
     metadata: ClassVar[dict[str, Any]] = {
@@ -186,17 +151,17 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         self._action_spaces = {agent: spaces.Discrete(self._num_actions) for agent in self.possible_agents}
         self._generator = torch.Generator()
         self._generator.seed()  # fresh entropy, until `reset` is given a seed
-        self._now: Moment | None = None
-        self._start: Moment | None = None
-        self._moments: dict[bytes, Moment] = {}
-        self._kept, self._keeps_start, self._keeps_steps = 0, game.pure, game.pure
+        self._now: Snapshot | None = None
+        self._start: Snapshot | None = None
+        self._snapshots: dict[bytes, Snapshot] = {}
+        self._cached, self._caches_start, self._caches_steps = 0, game.pure, game.pure
         self._cycles = 0
         self._last: tuple[Mapping[str, int], Mapping[str, float]] = ({}, {})
         self._window: Any = None
         if render_mode == "human":
-            from games.render import Window  # noqa: PLC0415 - it loads Matplotlib
+            from games.render import FrameWindow  # noqa: PLC0415 - it loads Matplotlib
 
-            self._window = Window(self.metadata["name"])
+            self._window = FrameWindow(self.metadata["name"])
 
     @property
     def max_cycles(self) -> int:
@@ -209,45 +174,30 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         self._max_cycles = cycles
 
     def observation_space(self, agent: str) -> spaces.Box | spaces.Discrete | spaces.Dict:
-        """What `agent` may see: the same object at each call."""
         space: spaces.Box | spaces.Discrete | spaces.Dict = self._observation_spaces[agent]
         return space
 
     def action_space(self, agent: str) -> spaces.Discrete:
-        """What `agent` may do: the same object at each call."""
         return self._action_spaces[agent]
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Observation], Infos]:
-        """Start an episode.
-
-        Args:
-            seed: starts the stream of random numbers anew; without one, the stream goes on.
-            options: part of PettingZoo's interface; no game has any, so they are not read.
-
-        Returns:
-            observations and infos, by agent; infos are empty but for the masks of actions.
-        """
+        """Start an episode; without a seed the stream of random numbers goes on. Options are not read."""
         if seed is not None:
             self._generator.manual_seed(int(seed))
         self._now = self._start or self._begin()
         self.agents = list(self.possible_agents)
         self._cycles = 0
         self._last = ({}, {})
-        self._follow()
+        if self._window is not None:
+            self.render()
         return self._observations(self._now, self.agents), self._infos(self._now, self.agents, {})
 
     def step(
         self, actions: Mapping[str, int]
     ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], Infos]:
-        """Play one step.
-
-        Args:
-            actions: one for each agent that has not left, by name.
-
-        Returns:
-            observations, rewards, terminations, truncations and infos, of each of these agents.
+        """Play one step, of one action for each agent that has not left.
 
         Raises:
             ResetNeeded: the episode has ended, or none has begun.
@@ -266,27 +216,23 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         self.agents = [agent for agent in acted if not (terminations[agent] or truncations[agent])]
         rewards = {agent: paid[agent] for agent in acted}
         self._last = ({agent: int(actions[agent]) for agent in acted}, paid)
-        self._follow()
+        if self._window is not None:
+            self.render()
         infos = self._infos(after, acted, told)
         return self._observations(after, acted), rewards, terminations, truncations, infos
 
     def state(self) -> np.ndarray:
-        """All agents' observations, one after the other: a vector in `state_space`.
-
-        Raises:
-            ResetNeeded: no episode has begun.
-        """
+        """All agents' observations, one after the other: a vector in `state_space`."""
         return self._started().seen.flatten()
 
     def render(self) -> np.ndarray | str | None:
-        """Draw what is going on.
+        """Draw the present state in the render mode.
 
         Returns:
             the frame, uint8 [height, width, 3]; or a line with the last actions and rewards; or, for "human",
             None: the window shows the frame.
 
         Raises:
-            ResetNeeded: no episode has begun.
             ValueError: the environment was made without a render mode.
         """
         state = self._started().state
@@ -309,56 +255,51 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         if self._window is not None:
             self._window.close()
 
-    def _follow(self) -> None:
-        """Show what is going on to whoever watches."""
-        if self._window is not None:
-            self.render()
-
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind what can be computed again."""
         now = None if self._now is None else dataclasses.replace(self._now, outcomes={})
-        return {**self.__dict__, "_now": now, "_start": None, "_moments": {}, "_kept": 0}
+        return {**self.__dict__, "_now": now, "_start": None, "_snapshots": {}, "_cached": 0}
 
-    def _started(self) -> Moment:
+    def _started(self) -> Snapshot:
         if self._now is None:
             raise ResetNeeded("No episode has begun: call reset() first.")
         return self._now
 
-    def _begin(self) -> Moment:
+    def _begin(self) -> Snapshot:
         """Start an episode; the start is kept if nothing was drawn."""
-        before = self._generator.get_state() if self._keeps_start else None
-        moment = self._moment(self.game.reset(1, self._generator))
+        before = self._generator.get_state() if self._caches_start else None
+        snapshot = self._snapshot(self.game.reset(1, self._generator))
         if before is not None:
-            self._keeps_start = torch.equal(before, self._generator.get_state())
-            self._start = moment if self._keeps_start else None
-        return moment
+            self._caches_start = torch.equal(before, self._generator.get_state())
+            self._start = snapshot if self._caches_start else None
+        return snapshot
 
-    def _play(self, now: Moment, joint: tuple[int, ...]) -> Outcome:
+    def _play(self, now: Snapshot, joint: tuple[int, ...]) -> StepOutcome:
         """Play a step; its outcome is kept if nothing was drawn."""
         game, actions = self.game, torch.from_numpy(np.array([joint]))
-        before = self._generator.get_state() if self._keeps_steps else None
+        before = self._generator.get_state() if self._caches_steps else None
         state, rewards, done = game.step(now.state, actions, self._generator)
         if before is not None:
-            self._keeps_steps = torch.equal(before, self._generator.get_state())
+            self._caches_steps = torch.equal(before, self._generator.get_state())
         told = {name: self._by_agent(values) for name, values in game.measures(state).items()}
         cooperated = game.cooperates(now.state, actions)
         if cooperated is not None:
             told = {"cooperated": self._by_agent(cooperated), **told}
         ends = bool(done.tolist()[0])
         over = ends and bool(game.ended(state).tolist()[0])
-        outcome = Outcome(self._moment(state), self._by_agent(rewards), over, ends, told)
-        if self._keeps_steps and self._kept < MOST_KEPT:
-            self._kept += OUTCOME_SIZE
+        outcome = StepOutcome(self._snapshot(state), self._by_agent(rewards), over, ends, told)
+        if self._caches_steps and self._cached < CACHE_SIZE:
+            self._cached += OUTCOME_SIZE
             now.outcomes[joint] = outcome
         return outcome
 
-    def _moment(self, state: State) -> Moment:
+    def _snapshot(self, state: State) -> Snapshot:
         """What is said of a state; of one that is known already, the same object."""
         key = b""
-        if self._keeps_steps:
+        if self._caches_steps:
             key = b"".join(leaf.numpy().tobytes() for leaf in optree.tree_leaves(state))
-            if key in self._moments:
-                return self._moments[key]
+            if key in self._snapshots:
+                return self._snapshots[key]
         seen = self.game.observe(state).numpy()[0].astype(self._seen_space.dtype)
         legal = None
         if self._masks:
@@ -368,18 +309,14 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         present = self.game.present(state)
         here = {} if present is None else self._by_agent(present)
         gone = {agent for agent, stays in here.items() if not stays} if any(here.values()) else ()
-        moment = Moment(state, seen, legal, gone)
-        if self._keeps_steps and self._kept < MOST_KEPT:
-            self._kept += len(key) + seen.nbytes
-            self._moments[key] = moment
-        return moment
+        snapshot = Snapshot(state, seen, legal, gone)
+        if self._caches_steps and self._cached < CACHE_SIZE:
+            self._cached += len(key) + seen.nbytes
+            self._snapshots[key] = snapshot
+        return snapshot
 
-    def _joint(self, now: Moment, actions: Mapping[str, int]) -> tuple[int, ...]:
-        """Everybody's action; of agents that have left a legal one, which does not count.
-
-        Raises:
-            ValueError: an agent has no action or one that is not legal, or there is no such agent.
-        """
+    def _joint(self, now: Snapshot, actions: Mapping[str, int]) -> tuple[int, ...]:
+        """Everybody's action; of agents that have left a legal one, which is ignored. See `step`."""
         acting, legal = self.agents, now.legal
         if len(actions) != len(acting) or not all(agent in actions for agent in acting):
             raise ValueError(
@@ -392,9 +329,13 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         for position, agent in enumerate(self.possible_agents):
             if agent in actions:
                 action = actions[agent]
-                # What `Discrete.contains` says, at a tenth of its cost.
+                # What `Discrete.contains` says, at a tenth of its cost: it also takes arrays without axes.
                 if not isinstance(action, int | np.integer) or not 0 <= action < self._num_actions:
-                    action = self._number(agent, action)
+                    require(
+                        self._action_spaces[agent].contains(action),
+                        f"{agent}'s action must be an integer from 0 to {self._num_actions - 1}, not "
+                        f"{action!r}.",
+                    )
                 if legal is not None and not legal[position, action]:
                     raise ValueError(
                         f"{agent} may not choose action {int(action)} now; it may choose "
@@ -404,20 +345,11 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
                 joint[position] = int(action)
         return tuple(joint)
 
-    def _number(self, agent: str, action: Any) -> int:
-        """An action that is neither a Python nor a NumPy integer, such as an array without axes."""
-        space = self._action_spaces[agent]
-        require(
-            space.contains(action),
-            f"{agent}'s action must be an integer from 0 to {space.n - 1}, not {action!r}.",
-        )
-        return int(action)
-
     def _by_agent(self, values: torch.Tensor) -> dict[str, Any]:
         """Python numbers by agent, of a tensor [1, agent]."""
         return dict(zip(self.possible_agents, values.tolist()[0], strict=True))
 
-    def _infos(self, now: Moment, agents: Sequence[str], told: Mapping[str, Mapping[str, Any]]) -> Infos:
+    def _infos(self, now: Snapshot, agents: Sequence[str], told: Mapping[str, Mapping[str, Any]]) -> Infos:
         """What may be said of these agents: their masks, and what is told of each; see `Infos`."""
         if now.legal is not None:
             told = {MASK: self._masks_of(now.legal), **told}
@@ -427,7 +359,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         """Which actions are legal, by agent: int8 [action], in memory that is nobody else's."""
         return dict(zip(self.possible_agents, legal.astype(np.int8), strict=True))
 
-    def _observations(self, now: Moment, agents: Sequence[str]) -> dict[str, Observation]:
+    def _observations(self, now: Snapshot, agents: Sequence[str]) -> dict[str, Observation]:
         """What these agents see, in memory that is nobody else's."""
         seen = flatten(now.seen, self._seen_space) if self.flat else now.seen.copy()
         shown: dict[str, Any] = dict(zip(self.possible_agents, seen, strict=True))
@@ -444,50 +376,92 @@ def parallel_env(
     flat: bool = False,
     **settings: Any,
 ) -> ParallelView:
-    """Make a game's parallel environment.
+    """Make a game's parallel PettingZoo environment.
 
     Args:
         game: a name in the catalogue, or a game already made.
-        render_mode: see `ParallelView`.
-        max_cycles: see `ParallelView`.
-        flat: see `ParallelView`.
+        render_mode: "rgb_array" for frames, "ansi" for a line of text, "human" for a window that follows the
+            episode by itself, None if `render` is never called.
+        max_cycles: maximal number of steps of an episode; the game's horizon by default.
+        flat: whether observations are float32 vectors, for learners without image encoders: images and planes
+            are flattened, bytes become fractions of 255, and numbers are one-hot.
         settings: the game's settings, if it is named.
 
     Raises:
-        ValueError: there is no such game or setting; or settings come with a game already made.
+        ValueError: there is no such game, setting or render mode; settings come with a game already made;
+            there is no window to be had for "human"; or `max_cycles` is below 1.
 
-    >>> parallel_env("escape-room", agents=3, levers=2).possible_agents
-    ['agent_0', 'agent_1', 'agent_2']
+    >>> view = parallel_env("escape-room", render_mode="ansi")
+    >>> observations, infos = view.reset(seed=0)
+    >>> observations, rewards, terminations, truncations, infos = view.step({"agent_0": 0, "agent_1": 2})
+    >>> rewards, terminations
+    ({'agent_0': -1.0, 'agent_1': 10.0}, {'agent_0': True, 'agent_1': True})
+    >>> view.render()
+    'step 1: agent_0 lever -1, agent_1 door 10'
     """
-    if isinstance(game, Game):
-        require(
-            not settings,
-            f"Settings ({', '.join(settings)}) need a game's name; {type(game).__name__} is already made.",
-        )
-        return ParallelView(game, render_mode, max_cycles, flat=flat)
-    return ParallelView(make(game, **settings), render_mode, max_cycles, name=game, flat=flat)
+    made, name = made_game(game, settings)
+    return ParallelView(made, render_mode, max_cycles, name=name, flat=flat)
 
 
 def raw_env(
-    game: str | Game,
-    render_mode: str | None = None,
-    max_cycles: int | None = None,
-    flat: bool = False,
-    **settings: Any,
+    game: str | Game, render_mode: str | None = None, **options: Any
 ) -> AECEnv[str, Observation, int]:
-    """The same where agents act in turn (PettingZoo's AEC), and nothing guards the order of calls."""
-    return parallel_to_aec_wrapper(parallel_env(game, render_mode, max_cycles, flat, **settings))
+    """Make a game's turn-based (AEC) environment, as `parallel_env`; nothing guards the order of calls."""
+    return parallel_to_aec_wrapper(parallel_env(game, render_mode, **options))
 
 
-def env(
-    game: str | Game,
-    render_mode: str | None = None,
-    max_cycles: int | None = None,
-    flat: bool = False,
-    **settings: Any,
-) -> AECEnv[str, Observation, int]:
+def env(game: str | Game, render_mode: str | None = None, **options: Any) -> AECEnv[str, Observation, int]:
     """The same as `raw_env`, behind PettingZoo's wrapper that refuses calls in the wrong order."""
-    return parallel_to_aec(parallel_env(game, render_mode, max_cycles, flat, **settings))
+    return parallel_to_aec(parallel_env(game, render_mode, **options))
+
+
+def register_pettingzoo() -> tuple[str, ...]:
+    """Enter every game of the catalogue in PettingZoo's registries, as "bilevel/escape-room-v0".
+
+    Call it again for games that are registered later. The game's settings, `render_mode` and `max_cycles` go
+    to `pettingzoo.make`; see `parallel_env`.
+
+    Returns:
+        the identifiers of all games of the catalogue.
+
+    Raises:
+        ValueError: this PettingZoo has no registry.
+
+    >>> "bilevel/chicken-v0" in register_pettingzoo()
+    True
+    >>> pettingzoo.make("parallel", "bilevel/escape-room-v0", agents=3, levers=2).possible_agents
+    ['agent_0', 'agent_1', 'agent_2']
+    """
+    require(
+        hasattr(pettingzoo, "parallel_registry"),
+        f"PettingZoo has a registry since 1.27, and this is {pettingzoo.__version__}: pip install "
+        "'pettingzoo>=1.27'.",
+    )
+    kinds = (
+        ("parallel", pettingzoo.parallel_registry, "games.adapters:parallel_env"),
+        ("aec", pettingzoo.aec_registry, "games.adapters:env"),
+    )
+    identifiers = {name: f"bilevel/{name}-v0" for name in names()}
+    for name, identifier in identifiers.items():
+        for kind, registry, entry_point in kinds:
+            if identifier not in registry:
+                pettingzoo.register(kind, identifier, entry_point, kwargs={"game": name})
+    return tuple(identifiers.values())
+
+
+def made_game(game: str | Game, settings: Mapping[str, Any]) -> tuple[Game, str | None]:
+    """The game of a name and settings, with its name; or a game already made, and None.
+
+    Raises:
+        ValueError: there is no such game or setting; or settings come with a game already made.
+    """
+    if isinstance(game, str):
+        return make(game, **settings), game
+    require(
+        not settings,
+        f"Settings ({', '.join(settings)}) need a game's name; {type(game).__name__} is already made.",
+    )
+    return game, None
 
 
 def _stacked(space: spaces.Box | spaces.Discrete, agents: int) -> spaces.Box:

@@ -1,14 +1,9 @@
-"""PettingZoo's environments, parallel and turn-based, as games of this toolkit.
-
-What parallel and turn-based PettingZoo environments have in common.
-
-A turn-based (AEC) PettingZoo environment as one copy of a game in which all but one wait.
-"""
+"""PettingZoo's environments, parallel and turn-based, as games."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,109 +11,90 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pettingzoo.utils.env import AECEnv
 
-from games.adapters._copy import Copy, Description, Seen, suitable
+from games.adapters._copy import Copy, CopyResult, Description, rendered, require_suitable
 from games.adapters._foreign_game import ForeignGame, foreign_game
-from games.adapters._layout import lay_out, lay_out_actions, legal_actions
-from games.adapters._source import Source
-
-PICTURES = ("rgb_array", "ansi")
-"""Render modes that can be drawn here."""
+from games.adapters._layout import action_layouts, legal_actions, observation_layouts
+from games.adapters._source import IMAGE_MODES, EnvironmentSource
 
 
 class PettingZooCopy(Copy):
-    """One PettingZoo environment and what its agents saw last.
+    """One PettingZoo environment, and what its agents saw last.
 
-    Args:
-        env: the environment.
-        steps: how many steps of the game one cycle of the environment takes.
-        waits: whether there is one more action, the last: to wait for one's turn; not in a Box.
-        flat: see `lay_out`.
-        channels_last: see `lay_out`.
+    A cycle of the environment takes `steps` steps of the game. With `waits` there is one more Discrete
+    action, the last: to wait for one's turn.
     """
 
     def __init__(self, env: Any, *, steps: int, waits: bool, flat: bool, channels_last: bool) -> None:
         self.env = env
-        self.name = name_of(env)
+        metadata: Mapping[str, Any] = getattr(env, "metadata", None) or {}
+        self.name = str(metadata.get("name", type(env).__name__))
         agents = getattr(env, "possible_agents", None)
-        suitable(
+        require_suitable(
             bool(agents),
             f"{self.name} cannot be played here: it does not say who its agents will be (possible_agents).",
         )
         self.agents: list[Any] = list(agents or ())
-        self.actions = lay_out_actions(
+        self.actions = action_layouts(
             {agent: env.action_space(agent) for agent in self.agents}, self.name, waits
         )
         space = self.actions[0].space
         self.width = int(space.n) if isinstance(space, spaces.Discrete) else 1
-        self.views = lay_out(
+        self.layouts = observation_layouts(
             {agent: env.observation_space(agent) for agent in self.agents}, self.name, flat, channels_last
         )
         cycles = getattr(getattr(env, "unwrapped", env), "max_cycles", None)
-        self._description = Description(
+        self.description = Description(
             name=self.name,
             agents=tuple(map(str, self.agents)),
-            observation_space=self.views[0].space,
+            observation_space=self.layouts[0].space,
             action_space=space,
             horizon=None if cycles is None else int(cycles) * steps,
-            render_modes=render_modes_of(env),
+            render_modes=tuple(metadata.get("render_modes", ())),
         )
-        blank = np.zeros(self.views[0].space.shape or (), dtype=self.views[0].space.dtype)
+        blank = np.zeros(self.layouts[0].space.shape or (), dtype=self.layouts[0].space.dtype)
         self._shown: list[NDArray[Any]] = [blank] * len(self.agents)
         self._legal = np.ones((len(self.agents), self.width), dtype=np.bool_)
 
-    @property
-    def description(self) -> Description:
-        """What it is a copy of."""
-        return self._description
-
-    def picture(self) -> NDArray[np.uint8] | str:
-        """What the environment draws."""
+    def render(self) -> NDArray[np.uint8] | str:
         mode = getattr(self.env, "render_mode", None)
-        suitable(
-            mode in PICTURES,
-            f"{self.name} was made with render_mode {mode!r}, which draws nothing that can be shown here: "
-            f"make it with {' or '.join(PICTURES)}.",
-        )
-        drawn = self.env.render()
-        return drawn if isinstance(drawn, str) else np.ascontiguousarray(drawn, dtype=np.uint8)
+        return rendered(self.env.render() if mode in IMAGE_MODES else None, self.name, mode)
 
     def close(self) -> None:
-        """Close the environment."""
         self.env.close()
 
     def require_everybody(self) -> None:
         """Refuse an environment that starts without some of its agents, as they may appear later."""
         missing = [agent for agent in self.agents if agent not in self.env.agents]
-        suitable(
+        require_suitable(
             not missing,
             f"{self.name} cannot be played here: it starts without {', '.join(map(str, missing))}; all of an "
             "environment's agents must be there from the start.",
         )
 
-    def require_nobody_new(self, before: set[Any]) -> None:
+    def require_nobody_new(self, before: Collection[Any]) -> None:
         """Refuse an environment in which agents appear in mid-episode."""
         appeared = [agent for agent in self.env.agents if agent not in before]
-        suitable(
+        require_suitable(
             not appeared,
             f"{self.name} cannot be played here: {', '.join(map(str, appeared))} appeared in mid-episode.",
         )
 
-    def seen(
+    def result(
         self,
         observations: Mapping[Any, Any],
         infos: Mapping[Any, Any],
         rewards: Mapping[Any, float],
         present: set[Any],
         ended: bool,
-    ) -> Seen:
-        """Lay out what the environment says, by agent; who has no observation keeps the last one."""
+    ) -> CopyResult:
+        """Convert what the environment returns; agents without an observation keep the last one."""
         for i, agent in enumerate(self.agents):
             if agent not in observations:
                 continue
             observation, count = observations[agent], self.actions[i].count
-            self._shown[i] = self.views[i].encode(observation)
+            self._shown[i] = self.layouts[i].encode(observation)
             self._legal[i] = legal_actions(observation, infos.get(agent), count, self.width)
-        return Seen(
+        return CopyResult(
             observations=np.stack(self._shown),
             legal=self._legal.copy(),
             rewards=np.array([float(rewards.get(agent, 0.0)) for agent in self.agents]),
@@ -127,92 +103,64 @@ class PettingZooCopy(Copy):
         )
 
 
-def name_of(env: Any) -> str:
-    """What an environment calls itself, or the name of its class."""
-    metadata: Mapping[str, Any] = getattr(env, "metadata", None) or {}
-    return str(metadata.get("name", type(env).__name__))
-
-
-def render_modes_of(env: Any) -> tuple[str, ...]:
-    """How an environment can draw itself."""
-    metadata: Mapping[str, Any] = getattr(env, "metadata", None) or {}
-    return tuple(metadata.get("render_modes", ()))
-
-
-def cut_off(agents: Sequence[Any], terminations: Mapping[Any, Any], truncations: Mapping[Any, Any]) -> bool:
-    """Whether some agent was truncated without having been terminated."""
-    return any(truncations.get(agent) and not terminations.get(agent) for agent in agents)
-
-
-def gone(agent: Any, terminations: Mapping[Any, Any], truncations: Mapping[Any, Any]) -> bool:
-    """Whether this agent's part is over."""
-    return bool(terminations.get(agent) or truncations.get(agent))
-
-
 class TurnCopy(PettingZooCopy):
-    """One turn-based environment: the agent to move acts, the others wait.
-
-    Waiting is one more Discrete action, the last. In a Box there is nothing to wait with: what the others
-    choose does nothing.
-    """
+    """One turn-based (AEC) environment: the agent to move acts, the others wait."""
 
     def __init__(self, env: Any, *, flat: bool, channels_last: bool) -> None:
-        # In a cycle everybody has a turn.
-        turns = len(getattr(env, "possible_agents", ()))
+        turns = len(getattr(env, "possible_agents", ()))  # in a cycle every agent has a turn
         super().__init__(env, steps=turns, waits=True, flat=flat, channels_last=channels_last)
 
-    def start(self, seed: int) -> Seen:
-        """Reset the environment with this seed."""
+    def reset(self, seed: int) -> CopyResult:
         self.env.reset(seed=seed)
         self.require_everybody()
-        return self._seen_by_turn({}, {}, ended=False)
+        return self._result_of_turn({}, {}, ended=False)
 
-    def play(self, actions: Sequence[Any]) -> Seen:
+    def step(self, actions: Sequence[Any]) -> CopyResult:
         """Let the agent to move act; then let those leave whose part is over."""
         env = self.env
         mover, before = env.agent_selection, list(env.agents)
         mine = self.agents.index(mover)
         env.step(self.actions[mine].decode(actions[mine]))
-        self.require_nobody_new(set(before))
+        self.require_nobody_new(before)
         # These are gone once the agents have left.
         rewards, terminations, truncations = dict(env.rewards), dict(env.terminations), dict(env.truncations)
-        leaving = [agent for agent in env.agents if gone(agent, terminations, truncations)]
-        last_seen = {agent: env.observe(agent) for agent in leaving}
-        while env.agents and gone(env.agent_selection, env.terminations, env.truncations):
+        leaving = [agent for agent in env.agents if _is_over(agent, terminations, truncations)]
+        last_observations = {agent: env.observe(agent) for agent in leaving}
+        while env.agents and _is_over(env.agent_selection, env.terminations, env.truncations):
             env.step(None)  # PettingZoo's way to leave
-        return self._seen_by_turn(last_seen, rewards, not cut_off(before, terminations, truncations))
+        ended = not _is_truncated(before, terminations, truncations)
+        return self._result_of_turn(last_observations, rewards, ended)
 
-    def _seen_by_turn(self, last_seen: dict[Any, Any], rewards: dict[Any, float], ended: bool) -> Seen:
-        """What everybody sees, with masks by which only the agent to move can do something."""
+    def _result_of_turn(
+        self, last_observations: dict[Any, Any], rewards: dict[Any, float], ended: bool
+    ) -> CopyResult:
+        """The result, with masks by which all but the agent to move can only wait."""
         env = self.env
-        present = {agent for agent in env.agents if not gone(agent, env.terminations, env.truncations)}
-        observations = last_seen | {agent: env.observe(agent) for agent in present}
-        seen = self.seen(observations, dict(env.infos), rewards, present, ended)
+        present = {agent for agent in env.agents if not _is_over(agent, env.terminations, env.truncations)}
+        observations = last_observations | {agent: env.observe(agent) for agent in present}
+        result = self.result(observations, dict(env.infos), rewards, present, ended)
         if isinstance(self.actions[0].space, spaces.Box):
-            return seen
-        legal = seen.legal.copy()
-        legal[:] = False
+            return result
+        legal = np.zeros_like(result.legal)
         legal[:, -1] = True
         if present:
             mover = self.agents.index(env.agent_selection)
-            legal[mover] = seen.legal[mover]
-        return seen._replace(legal=legal)
+            legal[mover] = result.legal[mover]
+        return result._replace(legal=legal)
 
 
 class ParallelCopy(PettingZooCopy):
-    """One parallel environment: all agents that are there act at once."""
+    """One parallel environment: all agents that are present act at once."""
 
     def __init__(self, env: Any, *, flat: bool, channels_last: bool) -> None:
         super().__init__(env, steps=1, waits=False, flat=flat, channels_last=channels_last)
 
-    def start(self, seed: int) -> Seen:
-        """Reset the environment with this seed."""
+    def reset(self, seed: int) -> CopyResult:
         observations, infos = self.env.reset(seed=seed)
         self.require_everybody()
-        return self.seen(observations, infos, {}, set(self.agents), ended=False)
+        return self.result(observations, infos, {}, set(self.agents), ended=False)
 
-    def play(self, actions: Sequence[Any]) -> Seen:
-        """Let everybody who is there act."""
+    def step(self, actions: Sequence[Any]) -> CopyResult:
         before = set(self.env.agents)
         chosen = {
             agent: self.actions[i].decode(actions[i])
@@ -221,9 +169,20 @@ class ParallelCopy(PettingZooCopy):
         }
         observations, rewards, terminations, truncations, infos = self.env.step(chosen)
         self.require_nobody_new(before)
-        present = {agent for agent in self.env.agents if not gone(agent, terminations, truncations)}
-        ended = not cut_off(list(before), terminations, truncations)
-        return self.seen(observations, infos, rewards, present, ended)
+        present = {agent for agent in self.env.agents if not _is_over(agent, terminations, truncations)}
+        ended = not _is_truncated(before, terminations, truncations)
+        return self.result(observations, infos, rewards, present, ended)
+
+
+def _is_truncated(
+    agents: Collection[Any], terminations: Mapping[Any, Any], truncations: Mapping[Any, Any]
+) -> bool:
+    """Whether some agent was truncated without having been terminated."""
+    return any(truncations.get(agent) and not terminations.get(agent) for agent in agents)
+
+
+def _is_over(agent: Any, terminations: Mapping[Any, Any], truncations: Mapping[Any, Any]) -> bool:
+    return bool(terminations.get(agent) or truncations.get(agent))
 
 
 def from_pettingzoo(
@@ -241,25 +200,24 @@ def from_pettingzoo(
 
     The environment may be parallel or turn-based (AEC). As many are open as a learner plays episodes at once.
 
-    Agents may differ. Observations are brought to one space, vectors of different lengths being filled up
-    with zeros (`games.adapters._layout.lay_out`). Discrete actions that an agent does not have are illegal in
-    its `action_mask`, as are those which the environment itself masks (in dict observations or in infos).
-    Boxes are brought to one vector (`lay_out_actions`).
+    Agents may differ. Observations are brought to one space, vectors of different lengths being padded with
+    zeros. Discrete actions that an agent does not have are illegal in its `action_mask`, as are those which
+    the environment itself masks (in dict observations or in infos). Boxes of different bounds become vectors
+    of numbers from -1 to 1, as long as the longest.
 
-    In a turn-based environment all agents choose in each step, but only the agent to move does something. The
-    others must wait, which is one more Discrete action, the last; `action_mask` allows them nothing else, and
-    it to the mover alone not. Illegal moves are refused rather than punished. In a Box there is nothing to
-    wait with, and what the others choose does nothing. An agent's reward in a step is what the environment
-    gave it in that turn, whoever moved.
+    In a turn-based environment all agents choose in each step, but only the agent to move acts. The others
+    must wait, which is one more Discrete action, the last, by their `action_mask`; in a Box their actions are
+    ignored. Illegal moves are refused rather than punished. An agent's reward in a step is what the
+    environment gave it in that turn, whoever moved.
 
     Args:
         make_env: the constructor, `parallel_env` or `env` of its module; or any function that makes one
             environment.
-        horizon: the most steps of an episode; by default the environment's `max_cycles` (of a turn-based one,
-            times its agents).
+        horizon: maximal number of steps of an episode; by default the environment's `max_cycles` (of a
+            turn-based one, times its agents).
         discount: per step, from 0 to 1.
-        workers: how many processes step the environments; 0: this one does. Worth it where a step takes a
-            millisecond or more.
+        workers: number of processes that step the environments; 0: this one does. Worth it where a step takes
+            a millisecond or more.
         reuse: whether environments are used again for the next episode, rather than constructed anew: for
             those which take long to construct. Their `reset` must then clear everything (that of
             knights_archers_zombies_v11, for one, does not).
@@ -278,7 +236,7 @@ def from_pettingzoo(
         Terry et al., PettingZoo, arXiv 2009.14471.
 
     >>> import torch
-    >>> from games.adapters._parallel_env import env, parallel_env
+    >>> from games.adapters import env, parallel_env
     >>> game = from_pettingzoo(parallel_env, game="escape-room")
     >>> generator = torch.Generator().manual_seed(0)
     >>> state = game.reset(3, generator)
@@ -291,7 +249,7 @@ def from_pettingzoo(
     tensor([[1, 1, 0],
             [0, 0, 1]], dtype=torch.int32)
     """
-    source = Source(
+    source = EnvironmentSource(
         make_env=make_env,
         copy_of=functools.partial(_copy_of, flat=flat, channels_last=channels_last),
         workers=workers,

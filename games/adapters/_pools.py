@@ -1,7 +1,4 @@
-"""Where copies live: in this process, or in worker processes.
-
-Copies that run: their latest state, and what it takes to draw one of them.
-"""
+"""Batches of copies in this process, and the replayed copy that draws them."""
 
 from __future__ import annotations
 
@@ -15,12 +12,13 @@ from numpy.typing import NDArray
 
 from games.adapters._copy import (
     Copy,
+    CopyResult,
     Description,
     MakeCopy,
-    Seen,
     UnsuitableEnvironmentError,
-    at_rest,
-    stacked,
+    one_line,
+    stack,
+    without_rewards,
 )
 from games.core import CopyError
 
@@ -28,28 +26,28 @@ Made = TypeVar("Made")
 
 
 class Pool(Protocol):
-    """Several copies, numbered from 0."""
+    """Several copies, numbered from 0; results are stacked."""
 
     def describe(self) -> list[Description]:
-        """What each copy says of itself."""
+        """The description of each copy."""
 
-    def start(self, seeds: Sequence[int | None]) -> Seen:
-        """Start an episode in each copy that has a seed; the others stay where they are."""
+    def reset(self, seeds: Sequence[int | None]) -> CopyResult:
+        """Start an episode in each copy that has a seed; the others are not stepped."""
 
-    def play(self, actions: NDArray[Any]) -> Seen:
+    def step(self, actions: NDArray[Any]) -> CopyResult:
         """Step each copy that is not over; actions are [copy, agent] or, in a Box, [copy, agent, number]."""
 
     def close(self) -> None:
         """Close every copy; a second time does nothing."""
 
 
-class LocalCopies:
+class LocalPool:
     """Copies in this process, stepped one after the other.
 
     Args:
-        make_copy: makes one.
-        numbers: what each copy is called in error messages.
-        watch: is told the number of a copy before anything is asked of it.
+        make_copy: opens one.
+        numbers: the copies' numbers in error messages.
+        watch: is called with the number of a copy before its code runs.
 
     Raises:
         UnsuitableEnvironmentError: a copy refuses its environment.
@@ -62,7 +60,7 @@ class LocalCopies:
         self._numbers = list(numbers)
         self._watch = watch
         self._copies: list[Copy] = []
-        self._seen: dict[int, Seen] = {}
+        self._results: dict[int, CopyResult] = {}
         with contextlib.ExitStack() as unless_all_open:
             unless_all_open.callback(self.close)
             for number in self._numbers:
@@ -70,78 +68,72 @@ class LocalCopies:
             unless_all_open.pop_all()
 
     def describe(self) -> list[Description]:
-        """What each copy says of itself."""
         return [copy.description for copy in self._copies]
 
-    def start(self, seeds: Sequence[int | None]) -> Seen:
-        """Start an episode in each copy that has a seed; see `Pool`."""
+    def reset(self, seeds: Sequence[int | None]) -> CopyResult:
         for number, copy, seed in zip(self._numbers, self._copies, seeds, strict=True):
             if seed is None:
-                self._seen[number] = at_rest(self._seen[number])
+                self._results[number] = without_rewards(self._results[number])
             else:
-                self._seen[number] = self._guarded(number, copy.start, seed)
-        return self._all_seen()
+                self._results[number] = self._guarded(number, copy.reset, seed)
+        return self._stacked()
 
-    def play(self, actions: NDArray[Any]) -> Seen:
-        """Step each copy that is not over; see `Pool`."""
+    def step(self, actions: NDArray[Any]) -> CopyResult:
         for number, copy, chosen in zip(self._numbers, self._copies, actions.tolist(), strict=True):
-            last = self._seen[number]
+            last = self._results[number]
             running = bool(last.present.any())
-            self._seen[number] = self._guarded(number, copy.play, chosen) if running else at_rest(last)
-        return self._all_seen()
+            self._results[number] = (
+                self._guarded(number, copy.step, chosen) if running else without_rewards(last)
+            )
+        return self._stacked()
 
     def close(self) -> None:
-        """Close every copy; a second time does nothing."""
         while self._copies:
             self._copies.pop().close()
 
-    def _all_seen(self) -> Seen:
-        return stacked([self._seen[number] for number in self._numbers])
+    def _stacked(self) -> CopyResult:
+        return stack([self._results[number] for number in self._numbers])
 
     def _guarded(self, number: int, work: Callable[..., Made], *arguments: Any) -> Made:
-        """Do the work, and say which copy it was if that fails."""
+        """Call a copy's code, and say which copy it was if that fails."""
         self._watch(number)
         try:
             return work(*arguments)
         except UnsuitableEnvironmentError:
             raise
         except Exception as error:
-            raise CopyError(f"Copy {number} failed: {type(error).__name__}: {error}") from error
+            raise CopyError(f"Copy {number} failed: {one_line(error)}") from error
 
 
-MOMENTS = itertools.count()
+VERSIONS = itertools.count()
 """Numbers for states: no two of this process have the same."""
 
-NOTHING = -1
-"""The moment of copies that have no state, because they have not been started or failed in a step."""
+NO_STATE = -1
+"""The version of copies that have not been started, or have failed in a step."""
 
 
 class RunningCopies:
-    """A pool of copies with the moment they are in.
+    """A pool of copies, the version of their state, and one more copy that draws them.
 
-    Drawing is done by one more copy, which is opened when it is first wanted, and plays the same episode from
-    its seed: the copies that learn need not carry what it takes to draw.
-
-    Args:
-        pool: of the copies.
-        make_drawing: opens the copy that draws.
+    The copy that draws is opened when it is first needed, and replays an episode from its seed: the copies
+    that learn need not carry what it takes to draw.
     """
 
-    def __init__(self, pool: Pool, make_drawing: Callable[[], Copy]) -> None:
+    def __init__(self, pool: Pool, make_drawable: MakeCopy) -> None:
         self.pool = pool
-        self.moment = NOTHING
-        self._make_drawing = make_drawing
-        self._drawing: Copy | None = None
-        self._drawn: tuple[int, int, int] | None = None  # copy, the episode's number, steps drawn
+        self.version = NO_STATE
+        self._make_drawable = make_drawable
+        self._drawable: Copy | None = None
+        self._drawn: tuple[int, int, int] | None = None  # copy, the episode's number, steps replayed
         self._seeds: list[int] = []
         self._began: list[int] = []
         self._steps: list[NDArray[Any]] = []
         self._episodes: list[int] = []
 
-    def start(self, seeds: list[int | None]) -> Seen:
-        """Start an episode in each copy that has a seed; the others stay where they are."""
-        self.moment = NOTHING
-        seen = self.pool.start(seeds)
+    def reset(self, seeds: list[int | None]) -> CopyResult:
+        """See `Pool.reset`."""
+        self.version = NO_STATE
+        result = self.pool.reset(seeds)
         if not self._seeds or all(seed is not None for seed in seeds):
             self._seeds, self._began = [0] * len(seeds), [0] * len(seeds)
             self._episodes, self._steps = [0] * len(seeds), []
@@ -153,46 +145,45 @@ class RunningCopies:
         unused = min(self._began)
         del self._steps[:unused]
         self._began = [began - unused for began in self._began]
-        self.moment = next(MOMENTS)
-        return seen
+        self.version = next(VERSIONS)
+        return result
 
-    def play(self, actions: NDArray[Any]) -> Seen:
-        """Step each copy that is not over; actions are [copy, agent] or [copy, agent, number]."""
-        self.moment = NOTHING  # if the environment fails, there is no latest state any more
-        seen = self.pool.play(actions)
+    def step(self, actions: NDArray[Any]) -> CopyResult:
+        """See `Pool.step`."""
+        self.version = NO_STATE  # if the environment fails, there is no latest state any more
+        result = self.pool.step(actions)
         self._steps.append(actions)
-        self.moment = next(MOMENTS)
-        return seen
+        self.version = next(VERSIONS)
+        return result
 
-    def picture(self, copy: int) -> NDArray[np.uint8] | str:
-        """Draw a copy: what it looks like now."""
-        if self._drawing is None:
-            self._drawing = self._make_drawing()
+    def render(self, copy: int) -> NDArray[np.uint8] | str:
+        """Draw a copy's present state."""
+        if self._drawable is None:
+            self._drawable = self._make_drawable()
         steps = self._steps[self._began[copy] :]
-        done = 0
+        replayed = 0
         if self._drawn is not None and self._drawn[:2] == (copy, self._episodes[copy]):
-            done = self._drawn[2]
+            replayed = self._drawn[2]
         else:
-            self._last = self._drawing.start(self._seeds[copy])
-        for actions in steps[done:]:
+            self._last = self._drawable.reset(self._seeds[copy])
+        for actions in steps[replayed:]:
             if self._last.present.any():
-                self._last = self._drawing.play(actions[copy].tolist())
+                self._last = self._drawable.step(actions[copy].tolist())
         self._drawn = copy, self._episodes[copy], len(steps)
         try:
-            return self._drawing.picture()
+            return self._drawable.render()
         except (UnsuitableEnvironmentError, CopyError):
             raise
         except NotImplementedError as error:
-            name = self._drawing.description.name
+            name = self._drawable.description.name
             raise UnsuitableEnvironmentError(f"{name} draws nothing that can be shown here.") from error
         except Exception as error:
-            raise CopyError(f"Copy {copy} could not be drawn: {type(error).__name__}: {error}") from error
+            raise CopyError(f"Copy {copy} could not be drawn: {one_line(error)}") from error
 
     def close(self) -> None:
-        """Close every copy; a second time does nothing."""
-        self.moment = NOTHING
+        """See `Pool.close`."""
+        self.version = NO_STATE
         self.pool.close()
-        if self._drawing is not None:
-            self._drawing.close()
-            self._drawing = None
-            self._drawn = None
+        if self._drawable is not None:
+            self._drawable.close()
+            self._drawable = self._drawn = None

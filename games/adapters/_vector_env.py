@@ -1,4 +1,4 @@
-"""Many copies of a game as one Gymnasium vector environment, whose rows are the agents of all copies."""
+"""Copies of a game as one Gymnasium vector environment, whose rows are the agents of all copies."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from games import make
 from games.adapters._copy_streams import CopyStreams
-from games.adapters._parallel_env import MASK, flat_space, flatten
+from games.adapters._parallel_env import MASK, flat_space, flatten, made_game
 from games.core import Game, State, numbered_actions, require, require_separated, separated
 
 RENDER_MODES = ("rgb_array",)
@@ -34,7 +33,7 @@ last."""
 
 
 class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
-    """Copies of a game, on the CPU, as one Gymnasium vector environment for parameter sharing.
+    """Copies of a game, on the CPU, as one Gymnasium vector environment; see `vector_env`.
 
     Row c N + i is agent i of copy c, N being the number of agents; all rows have the same spaces. This is how
     SuperSuit (`pettingzoo_env_to_vec_env_v1`, then `concat_vec_envs_v1`) lines up a parallel environment for
@@ -46,34 +45,7 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
     row of an agent that left before the others (`Game.present`) shows and gets zeros until then, and is
     terminated in either case; its actions do not count.
 
-    Observations share their memory with the game's tensors, which are made anew in each step: they are the
-    caller's own.
-
-    Args:
-        game: what is played.
-        copies: how many, 1 or more.
-        seed: of the first `reset` that is given none.
-        autoreset_mode: when copies whose episode ended start anew: `AutoresetMode.SAME_STEP`, in that step;
-            `NEXT_STEP`, in the next one, which ignores their actions and pays them 0; `DISABLED`, by
-            `reset(options={"reset_mask": ...})`. Or its value, as "SameStep".
-        flat: show every observation as a float32 vector; see `games.adapters._parallel_env.flatten`.
-        render_mode: "rgb_array" for frames, None if `render` is never called.
-        name: what `metadata["name"]` says; the game's class by default.
-
-    Raises:
-        ValueError: there is no copy, actions are continuous, or a mode is unknown.
-
-    Source:
-        Gymnasium's vector API, https://gymnasium.farama.org/api/vector/ and its page on autoreset modes.
-
-    >>> from games.matrix._escape_room import EscapeRoom
-    >>> envs = VectorView(EscapeRoom(), copies=2)
-    >>> observations, infos = envs.reset(seed=0)
-    >>> observations, rewards, terminations, truncations, infos = envs.step([0, 2, 1, 1])
-    >>> rewards, terminations
-    (array([-1., 10.,  0.,  0.], dtype=float32), array([ True,  True, False, False]))
-    >>> infos["cooperated"]
-    array([ True, False, False, False])
+    Observations share their memory with the game's tensors, which are made anew in each step.
     """
 
     def __init__(
@@ -131,10 +103,7 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
         Args:
             seed: starts the copies' streams of random numbers anew: seed + c for copy c, or one for each copy
                 (None: its stream goes on). Without a seed all streams go on.
-            options: "reset_mask", boolean [row], the same for all rows of a copy, says which copies start.
-
-        Returns:
-            observations and infos of all rows.
+            options: "reset_mask", boolean [row], the same for all rows of a copy: which copies start.
 
         Raises:
             ValueError: there are not as many seeds as copies, or the mask does not fit.
@@ -165,14 +134,7 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
     def step(
         self, actions: ArrayLike
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], Infos]:
-        """Play one step of every copy.
-
-        Args:
-            actions: an integer for each row.
-
-        Returns:
-            observations; rewards, float32 [row], in the game's units; terminations and truncations, boolean
-            [row]; infos.
+        """Play one step of every copy, of an integer action for each row.
 
         Raises:
             ResetNeeded: no episode has begun; or one has ended, and autoreset is disabled.
@@ -212,15 +174,7 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
         return observations, paid.reshape(-1).numpy(), terminations, truncations, infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
-        """Draw what is going on.
-
-        Returns:
-            a frame of each copy, uint8 [height, width, 3].
-
-        Raises:
-            ResetNeeded: no episode has begun.
-            ValueError: the environment was made without a render mode.
-        """
+        """Draw every copy: a frame each, uint8 [height, width, 3]; ValueError without a render mode."""
         state = self._started()
         require(self.render_mode is not None, 'render() needs a mode: take render_mode="rgb_array".')
         return tuple(self.game.render(state, copy) for copy in range(self.copies))
@@ -320,31 +274,48 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
         return infos
 
 
-def vector_env(game: str | Game, copies: int, *, seed: int | None = None, **settings: Any) -> VectorView:
-    """Make many copies of a game as one Gymnasium vector environment.
+def vector_env(
+    game: str | Game,
+    copies: int,
+    *,
+    seed: int | None = None,
+    autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+    flat: bool = False,
+    render_mode: str | None = None,
+    **settings: Any,
+) -> VectorView:
+    """Make many copies of a game as one Gymnasium vector environment, for parameter sharing.
 
     Args:
-        game: a name in the catalogue, or a game, which may be shared or have gifts.
-        copies: how many; the environment has a row for each agent of each copy.
+        game: a name in the catalogue, or a game already made, which may be shared or have gifts.
+        copies: number of copies; the environment has a row for each agent of each copy.
         seed: of the first `reset` that is given none.
-        settings: `autoreset_mode`, `flat` and `render_mode` are `VectorView`'s; all others are the game's, if
-            it is named.
+        autoreset_mode: when copies whose episode ended start anew: `AutoresetMode.SAME_STEP`, in that step;
+            `NEXT_STEP`, in the next one, which ignores their actions and pays them 0; `DISABLED`, by
+            `reset(options={"reset_mask": ...})`. Or its value, as "SameStep".
+        flat: whether observations are float32 vectors; see `games.adapters.parallel_env`.
+        render_mode: "rgb_array" for frames, None if `render` is never called.
+        settings: the game's settings, if it is named.
 
     Raises:
-        ValueError: there is no such game or setting; settings come with a game already made; or as in
-            `VectorView`.
+        ValueError: there is no such game, setting or mode; settings come with a game already made; there is
+            no copy; or actions are continuous.
 
-    >>> vector_env("escape-room", copies=1000, agents=3, levers=2).num_envs
-    3000
+    Source:
+        Gymnasium's vector API, https://gymnasium.farama.org/api/vector/ and its page on autoreset modes.
+
+    >>> envs = vector_env("escape-room", copies=2)
+    >>> observations, infos = envs.reset(seed=0)
+    >>> observations, rewards, terminations, truncations, infos = envs.step([0, 2, 1, 1])
+    >>> rewards, terminations
+    (array([-1., 10.,  0.,  0.], dtype=float32), array([ True,  True, False, False]))
+    >>> infos["cooperated"]
+    array([ True, False, False, False])
     """
-    own = {key: settings.pop(key) for key in ("autoreset_mode", "flat", "render_mode") if key in settings}
-    if isinstance(game, Game):
-        require(
-            not settings,
-            f"Settings ({', '.join(settings)}) need a game's name; {type(game).__name__} is already made.",
-        )
-        return VectorView(game, copies, seed=seed, **own)
-    return VectorView(make(game, **settings), copies, seed=seed, name=game, **own)
+    made, name = made_game(game, settings)
+    return VectorView(
+        made, copies, seed=seed, autoreset_mode=autoreset_mode, flat=flat, render_mode=render_mode, name=name
+    )
 
 
 def _apart(values: Tensor, state: State) -> Tensor:

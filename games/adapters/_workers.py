@@ -1,4 +1,4 @@
-"""Copies in worker processes, which step their shares at the same time."""
+"""Batches of copies in worker processes, which step their shares at the same time."""
 
 from __future__ import annotations
 
@@ -17,27 +17,26 @@ import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper
 from numpy.typing import NDArray
 
-from games.adapters._copy import Description, MakeCopy, Seen, UnsuitableEnvironmentError, joined
-from games.adapters._pools import LocalCopies
+from games.adapters._copy import CopyResult, Description, MakeCopy, UnsuitableEnvironmentError
+from games.adapters._pools import LocalPool
 from games.core import CopyError
 
-PATIENCE = 5.0
+CLOSE_TIMEOUT = 5.0
 """Seconds that a worker is given to close its environments before it is ended."""
 
 IDLE = -1
-"""What stands for a copy's number while none is being stepped."""
+"""In place of a copy's number while none is being stepped."""
 
 
-class WorkerCopies:
-    """Copies shared out among worker processes; see `Pool`.
+class WorkerPool:
+    """Copies shared out among spawned processes.
 
-    The processes are spawned, so nothing of this one's state is in them. They end with `close`, when the pool
-    is no longer referred to, and when this process ends.
+    The processes end with `close`, when the pool is no longer referred to, and when this process ends.
 
     Args:
-        make_copy: makes one; anything that cloudpickle can send, closures included.
-        copies: how many.
-        workers: how many processes, at most as many as copies.
+        make_copy: opens a copy; anything that cloudpickle can send, closures included.
+        copies: number of copies.
+        workers: number of processes, at most that of copies.
 
     Raises:
         UnsuitableEnvironmentError: a copy refuses its environment.
@@ -55,32 +54,35 @@ class WorkerCopies:
             unless_all_open.pop_all()
 
     def describe(self) -> list[Description]:
-        """What each copy says of itself."""
         return [description for share in self._descriptions for description in share]
 
-    def start(self, seeds: Sequence[int | None]) -> Seen:
-        """Start an episode in each copy that has a seed; see `Pool`."""
+    def reset(self, seeds: Sequence[int | None]) -> CopyResult:
         for worker in self._workers:
-            worker.ask("start", [seeds[number] for number in worker.numbers])
-        return joined(self._answers())
+            worker.ask("reset", [seeds[number] for number in worker.numbers])
+        return self._results()
 
-    def play(self, actions: NDArray[Any]) -> Seen:
-        """Step each copy that is not over; see `Pool`."""
+    def step(self, actions: NDArray[Any]) -> CopyResult:
         for worker in self._workers:
-            worker.ask("play", actions[worker.numbers])
-        return joined(self._answers())
+            worker.ask("step", actions[worker.numbers])
+        return self._results()
 
     def close(self) -> None:
-        """End the processes; a second time does nothing."""
         self._dismiss()
+
+    def _results(self) -> CopyResult:
+        return CopyResult(*(np.concatenate(part) for part in zip(*self._answers(), strict=True)))
 
     def _answers(self) -> list[Any]:
         """Every worker's answer; all are awaited before a failure is raised: none is still stepping then."""
-        return [_checked(answer) for answer in [worker.answer() for worker in self._workers]]
+        answers = [worker.answer() for worker in self._workers]
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
 
 class _Worker:
-    """One process and what it takes to talk to it."""
+    """One process and the connection to it."""
 
     def __init__(self, context: SpawnContext, make_copy: MakeCopy, numbers: list[int]) -> None:
         self.numbers = numbers
@@ -88,9 +90,9 @@ class _Worker:
         # Shared memory, not a message: it must still tell after the process has been killed.
         self._at = context.RawValue(ctypes.c_int, IDLE)
         self._connection, far_end = context.Pipe()
-        carried = CloudpickleWrapper(make_copy)  # type: ignore[type-var]  # it carries any function
+        pickled = CloudpickleWrapper(make_copy)  # type: ignore[type-var]  # it takes any function
         self._process = context.Process(
-            target=_serve, args=(carried, numbers, self._at, far_end), daemon=True
+            target=_serve, args=(pickled, numbers, self._at, far_end), daemon=True
         )
         self._process.start()
         far_end.close()  # so that its end is seen when the process is gone
@@ -108,19 +110,19 @@ class _Worker:
             try:
                 request, answer = self._connection.recv()
             except (EOFError, ConnectionError):
-                self._process.join(PATIENCE)
-                return CopyError(self._obituary())
+                self._process.join(CLOSE_TIMEOUT)
+                return CopyError(self._death_message())
         return answer
 
-    def leave(self) -> None:
+    def join(self) -> None:
         """Wait until the process has ended, or end it."""
-        self._process.join(PATIENCE)
+        self._process.join(CLOSE_TIMEOUT)
         if self._process.is_alive():
             self._process.terminate()
             self._process.join()
         self._connection.close()
 
-    def _obituary(self) -> str:
+    def _death_message(self) -> str:
         at, code = self._at.value, self._process.exitcode
         copies = f"copies {self.numbers[0]} to {self.numbers[-1]}"
         if at != IDLE:
@@ -131,21 +133,15 @@ class _Worker:
         )
 
 
-def _checked(answer: Any) -> Any:
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
 def _dismiss(workers: list[_Worker]) -> None:
     for worker in workers:
         worker.ask("close")
     for worker in workers:
-        worker.leave()
+        worker.join()
 
 
 def _serve(make_copy: MakeCopy, numbers: list[int], at: ctypes.c_int, connection: Connection) -> None:
-    """What a worker process does: answer requests until it is told to close, or its parent is gone."""
+    """Answer requests until told to close, or until the parent process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
 
     def watch(number: int) -> None:
@@ -160,11 +156,11 @@ def _serve(make_copy: MakeCopy, numbers: list[int], at: ctypes.c_int, connection
         at.value = IDLE
         return answer
 
-    copies = attempt(LocalCopies, make_copy, numbers, watch)
-    serving = isinstance(copies, LocalCopies)
-    connection.send((0, copies.describe() if serving else copies))
+    pool = attempt(LocalPool, make_copy, numbers, watch)
+    serving = isinstance(pool, LocalPool)
+    connection.send((0, pool.describe() if serving else pool))
     with contextlib.suppress(EOFError, ConnectionError):
         while serving:
             request, method, arguments = connection.recv()
-            connection.send((request, attempt(getattr(copies, method), *arguments)))
+            connection.send((request, attempt(getattr(pool, method), *arguments)))
             serving = method != "close"

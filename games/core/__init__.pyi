@@ -13,8 +13,8 @@ from ._game import numbered_actions as numbered_actions
 from ._game import two_action_policies as two_action_policies
 from ._registry import Registry as Registry
 from ._streams import AHEAD as AHEAD
-from ._streams import Source as Source
 from ._streams import Streams as Streams
+from ._streams import StreamSource as StreamSource
 from ._streams import for_members as for_members
 from ._streams import generators as generators
 from ._streams import normal as normal

@@ -22,21 +22,18 @@ class DrawnGame(Game):
     @property
     @abc.abstractmethod
     def action_names(self) -> tuple[str, ...]:
-        """What each action is called, in order."""
+        """Names of the actions, in order."""
 
     @property
     def action_space(self) -> spaces.Discrete:
-        """One of `action_names`."""
         return spaces.Discrete(len(self.action_names))
 
     @property
     def draws_by_rows(self) -> bool:
-        """It does."""
         return True
 
     @property
     def pure(self) -> bool:
-        """It is."""
         return True
 
     @property
@@ -68,9 +65,7 @@ class DrawnGame(Game):
         """
 
     def reset(self, batch: int, generator: torch.Generator) -> State:
-        """Start `batch` copies with fresh draws."""
         return self.begin(uniform((batch, self.start_draws), generator))
 
     def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
-        """Play one step of every copy with fresh draws; see `Game.step`."""
         return self.advance(state, actions, uniform((len(actions), self.step_draws), generator))

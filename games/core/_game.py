@@ -138,6 +138,11 @@ class Game(abc.ABC):
         return False
 
     @property
+    def takes_gifts(self) -> bool:
+        """Whether the game does anything with what agents gave (`give`)."""
+        return type(self).give is not Game.give
+
+    @property
     def action_names(self) -> tuple[str, ...]:
         """What each action is called, in order; in a Box, what each number of an action is called."""
         space = self.action_space

@@ -129,15 +129,15 @@ class Streams(torch.Generator):
     True
     """
 
-    _source: Source
+    _source: StreamSource
     _tiles: int
 
     def __new__(cls, names: Sequence[Name], device: str | torch.device = "cpu") -> Streams:
         """Make a generator that is never drawn from: the streams are."""
-        return cls._of(Source(names, torch.device(device)), 1)
+        return cls._of(StreamSource(names, torch.device(device)), 1)
 
     @classmethod
-    def _of(cls, source: Source, tiles: int) -> Streams:
+    def _of(cls, source: StreamSource, tiles: int) -> Streams:
         made = super().__new__(cls, source.device)  # type: ignore[call-arg]
         made._source, made._tiles = source, tiles
         return made
@@ -264,7 +264,7 @@ class Streams(torch.Generator):
     initial_seed = seed = manual_seed = get_state = set_state = _refuse  # type: ignore[assignment]
 
 
-class Source:
+class StreamSource:
     """The generators of all seeds, and what was drawn ahead."""
 
     def __init__(self, names: Sequence[Name], device: torch.device) -> None:

@@ -197,7 +197,6 @@ class Cleanup(SocialGrid):
         )
 
     def fire(self, state: SocialState, name: str, firing: Tensor) -> tuple[SocialState, Tensor]:
-        """Clean, for nothing, or fine."""
         if name == "fine":
             return super().fire(state, name, firing)
         rewards = torch.zeros(firing.shape, dtype=torch.float32, device=firing.device)
@@ -210,7 +209,6 @@ class Cleanup(SocialGrid):
         return state._replace(waste=state.waste & ~hit, beams=state.beams | hit, cleaned=cleaned), rewards
 
     def measures(self, state: SocialState) -> dict[str, Tensor]:
-        """How much waste each agent cleaned in the last step; a cell that two beams reach counts for both."""
         return {"cleaned": state.cleaned}
 
     def cooperates(self, state: SocialState, actions: Tensor) -> Tensor:

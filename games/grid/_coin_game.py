@@ -108,7 +108,6 @@ class CoinGame(DrawnGame):
 
     @property
     def num_agents(self) -> int:
-        """Two: red and blue."""
         return len(COLORS)
 
     @property
@@ -118,7 +117,6 @@ class CoinGame(DrawnGame):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """Up, down, left, right, and stay if that is an action."""
         return tuple(WALKS)[: STAY + self.stay]
 
     @property
@@ -160,7 +158,6 @@ class CoinGame(DrawnGame):
         return CoinState(torch.stack((red, blue)).T, coins.T, time)
 
     def advance(self, state: CoinState, actions: Tensor, draws: Tensor) -> tuple[CoinState, Tensor, Tensor]:
-        """Move everybody, hand out coins, lay new ones; see `DrawnGame.advance`."""
         tables = _tables(self, draws.device)
         play = self._by_the_rules if tables is None else tables.play
         cells, rewards = play(_cells(state), actions, draws)
@@ -169,7 +166,6 @@ class CoinGame(DrawnGame):
         return after, (rewards if self.pay_last else rewards * ~done).T, done
 
     def observe(self, state: CoinState) -> Tensor:
-        """Planes [batch, agent, 4, row, column]; see the class."""
         tables = _tables(self, state.places.device)
         look = self._look if tables is None else tables.look
         return look(_cells(state)).view(-1, self.num_agents, *self._planes)
@@ -203,7 +199,6 @@ class CoinGame(DrawnGame):
         return torch.where(cooperative[..., None], careful, torch.minimum(own, other)).argmin(-1)
 
     def render(self, state: CoinState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        """Discs with numbers are agents, diamonds are coins in their colors."""
         coins = [
             Thing(cell, AGENTS[color][0], "diamond")
             for color, cell in enumerate(state.coins[index].tolist())

@@ -135,7 +135,6 @@ class Harvest(SocialGrid):
     def advance(
         self, state: SocialState, actions: Tensor, draws: Tensor
     ) -> tuple[SocialState, Tensor, Tensor]:
-        """Play a step as in every such game; what grows under agents is eaten at once."""
         after, rewards, done = super().advance(state, actions, draws)
         if self.under_agents:
             _, fresh = self.eat(after._replace(apples=after.apples & ~state.apples))

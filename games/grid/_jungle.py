@@ -84,7 +84,6 @@ class Jungle(SquareGame):
     view: int = 5
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         super().__post_init__()
         require(self.agents >= 2, f"The jungle needs at least 2 agents; agents is {self.agents}.")
         require(self.foods >= 1, f"There must be at least 1 food; foods is {self.foods}.")
@@ -103,7 +102,6 @@ class Jungle(SquareGame):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """The walks, then an attack in each direction."""
         return (*WALKS, *(f"attack {direction}" for direction in list(WALKS)[:STAY]))
 
     @property
@@ -130,7 +128,6 @@ class Jungle(SquareGame):
     def advance(
         self, state: JungleState, actions: Tensor, draws: Tensor
     ) -> tuple[JungleState, Tensor, Tensor]:
-        """Attack, then move; see `DrawnGame.advance`."""
         eaten, hits = self._attacks(state, actions)
         rewards = (
             self.food_reward * eaten.float()
@@ -145,7 +142,6 @@ class Jungle(SquareGame):
         return after, rewards, after.time >= self.horizon
 
     def observe(self, state: JungleState) -> Tensor:
-        """Planes in a window around each agent, float32 [batch, agent, plane, row, column]; see the class."""
         cells = self.size**2
         things = torch.stack((mark(state.foods, cells).any(1), mark(state.places, cells).any(1)), 1)
         seen = look(things, state.places, self.extent, self.view)
@@ -198,7 +194,6 @@ class Jungle(SquareGame):
         return torch.where(within.any(-1), ATTACK + within.int().argmax(-1), walks)
 
     def render(self, state: JungleState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        """Discs with numbers are agents, green diamonds are foods."""
         foods = [Thing(int(cell), "apple", "diamond") for cell in state.foods[index].tolist()]
         return self.draw(foods, state.places[index].tolist(), scale)
 

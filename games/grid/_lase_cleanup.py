@@ -76,7 +76,6 @@ class LaseCleanup(OpenGroundGame):
     """Of waste in a step, while there is less than at the start; in [0, 1]."""
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         super().__post_init__()
         require(
             0 <= self.waste_probability <= 1,
@@ -85,12 +84,10 @@ class LaseCleanup(OpenGroundGame):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """Walks, staying, cleaning, picking."""
         return NAMES
 
     @property
     def extent(self) -> tuple[int, int]:
-        """Rows and columns of the ground."""
         return SIZE
 
     @property
@@ -141,11 +138,9 @@ class LaseCleanup(OpenGroundGame):
         return after, APPLE_REWARD * picks.float(), after.time >= self.horizon
 
     def measures(self, state: LaseCleanupState) -> dict[str, Tensor]:
-        """How much waste each agent cleaned in the last step; a cell that two clean counts for both."""
         return {"cleaned": state.cleaned}
 
     def observe(self, state: LaseCleanupState) -> Tensor:
-        """Planes in a window around each agent, float32 [batch, agent, plane, row, column]; see the class."""
         banks = [
             cell_mask(SIZE, bank, state.places.device).expand_as(state.waste) for bank in (RIVER, ORCHARD)
         ]
@@ -175,7 +170,6 @@ class LaseCleanup(OpenGroundGame):
         )
 
     def render(self, state: LaseCleanupState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        """The field with waste, apples and agents."""
         rows = ["river"] * 2 + ["ground"] * (SIZE[0] - 4) + ["orchard"] * 2
         things = [
             Thing(cell, name, shape)

@@ -187,7 +187,6 @@ class OpenGroundGame(DrawnGame, abc.ABC):
     """How many cells an agent sees in each direction; 0 or more."""
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         require(self.agents >= 1, f"Somebody has to play: agents is {self.agents}.")
         require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
         require(self.view >= 0, f"view must be 0 or more, not {self.view}.")
@@ -204,7 +203,6 @@ class OpenGroundGame(DrawnGame, abc.ABC):
 
     @property
     def num_agents(self) -> int:
-        """How many agents play."""
         return self.agents
 
     @property
@@ -214,7 +212,6 @@ class OpenGroundGame(DrawnGame, abc.ABC):
 
     @property
     def observation_space(self) -> spaces.Box:
-        """Planes in a window."""
         return spaces.Box(0.0, 1.0, (self.planes, *window_shape((self.view,) * 4)), dtype=np.float32)
 
     def draw(self, things: list[Thing], places: list[int], scale: float) -> np.ndarray:
@@ -244,11 +241,9 @@ class SquareGame(OpenGroundGame, abc.ABC):
     """Cells of a side; at least 2."""
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         super().__post_init__()
         require(self.size >= 2, f"The ground needs at least 2 cells a side; size is {self.size}.")
 
     @property
     def extent(self) -> tuple[int, int]:
-        """Rows and columns of the ground."""
         return self.size, self.size

@@ -88,7 +88,6 @@ class PrisonerCorridor(DrawnGame):
 
     @property
     def num_agents(self) -> int:
-        """Two."""
         return 2
 
     @property
@@ -103,7 +102,6 @@ class PrisonerCorridor(DrawnGame):
 
     @property
     def observation_space(self) -> spaces.Box:
-        """One's own cell and the other's, one-hot."""
         return spaces.Box(0.0, 1.0, (2 * self.length,), dtype=np.float32)
 
     @property
@@ -152,7 +150,6 @@ class PrisonerCorridor(DrawnGame):
         return after, rewards, arrived.any(-1) | (after.time >= self.horizon)
 
     def observe(self, state: CorridorState) -> Tensor:
-        """Own cell and the other's, float32 [batch, agent, 2 length]."""
         cells = mark(state.places, self.length).float()
         return torch.cat((cells, cells.flip(1)), -1)
 
@@ -178,7 +175,6 @@ class PrisonerCorridor(DrawnGame):
         return torch.where(cooperative, outward, outward.flip(0))
 
     def render(self, state: CorridorState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        """Discs with numbers are agents, yellow cells are goals."""
         goals = self._at_goal(torch.arange(self.length)).tolist()
         ground = [["goal" if goal else "ground" for goal in goals]]
         agents = [Figure(int(cell), number) for number, cell in enumerate(state.places[index].tolist())]

@@ -69,7 +69,6 @@ class Snowdrift(SquareGame):
     horizon: int = 50
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         super().__post_init__()
         require(self.drifts >= 1, f"There must be at least 1 drift; drifts is {self.drifts}.")
         for name in ("benefit", "cost"):
@@ -82,7 +81,6 @@ class Snowdrift(SquareGame):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """The walks and removing."""
         return (*WALKS, "remove")
 
     @property
@@ -123,7 +121,6 @@ class Snowdrift(SquareGame):
     def advance(
         self, state: SnowdriftState, actions: Tensor, draws: Tensor
     ) -> tuple[SnowdriftState, Tensor, Tensor]:
-        """Walk, remove, pay; see `DrawnGame.advance`."""
         removes = self._removes(state, actions)
         count = removes.sum(1)
         removed = count > 0
@@ -135,7 +132,6 @@ class Snowdrift(SquareGame):
         return after, rewards, self.ended(after) | (after.time >= self.horizon)
 
     def observe(self, state: SnowdriftState) -> Tensor:
-        """Planes in a window around each agent, float32 [batch, agent, plane, row, column]; see the class."""
         lying = mark(state.drifts, self.size**2).any(1, keepdim=True)
         return survey(lying, state.places, self.extent, self.view)
 
@@ -168,7 +164,6 @@ class Snowdrift(SquareGame):
         return torch.where(cooperative, works, STAY)
 
     def render(self, state: SnowdriftState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        """Discs with numbers are agents, white squares are drifts."""
         drifts = [Thing(int(cell), "drift", "square") for cell in state.drifts[index].tolist() if cell >= 0]
         return self.draw(drifts, state.places[index].tolist(), scale)
 

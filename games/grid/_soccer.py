@@ -74,13 +74,11 @@ class Soccer(DrawnGame):
     """The most steps of an episode; at least 1."""
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         require(0 <= self.draw < 1, f"The chance of a draw must lie in [0, 1); it is {self.draw}.")
         require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
 
     @property
     def num_agents(self) -> int:
-        """Two."""
         return 2
 
     @property
@@ -90,12 +88,10 @@ class Soccer(DrawnGame):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """The directions' names, and stand."""
         return NAMES
 
     @property
     def observation_space(self) -> spaces.Box:
-        """Three planes: oneself, the other, who has the ball."""
         return spaces.Box(0.0, 1.0, (3, ROWS, COLUMNS), dtype=np.float32)
 
     @property
@@ -136,18 +132,15 @@ class Soccer(DrawnGame):
         return after, rewards, over | (after.time >= self.horizon)
 
     def observe(self, state: SoccerState) -> Tensor:
-        """Planes, float32 [batch, agent, 3, row, column]; see the class."""
         holder = state.places.gather(1, state.ball[:, None]).expand(-1, 2)
         cells = torch.stack((state.places, state.places.flip(1), holder), -1)
         planes = cells[..., None] == torch.arange(ROWS * COLUMNS, device=cells.device)
         return planes.float().reshape(*cells.shape, ROWS, COLUMNS)
 
     def ended(self, state: SoccerState) -> Tensor:
-        """Which copies ended by a goal or a draw: boolean [batch]."""
         return state.over
 
     def render(self, state: SoccerState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        """Draw the board between its goals, which have their scorers' colors; the ball is a white square."""
         goals = [
             [AGENTS[side][0] if row in GOAL_ROWS else "wall" for side in range(2)] for row in range(ROWS)
         ]

@@ -163,7 +163,6 @@ class SocialGrid(DrawnGame, abc.ABC):
 
     @property
     def num_agents(self) -> int:
-        """How many play."""
         return self.agents
 
     @property
@@ -178,7 +177,6 @@ class SocialGrid(DrawnGame, abc.ABC):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """Walks, staying, turns if there are any, beams."""
         return (*WALK_NAMES[self.turning], "stay", *(TURNS if self.turning else ()), *self.beams_of_game)
 
     @property
@@ -313,7 +311,6 @@ class SocialGrid(DrawnGame, abc.ABC):
         return see(state, self.layout, self.size, planes=self.PLANES, reach=self.view, turning=self.turning)
 
     def render(self, state: SocialState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        """The whole map with everything on it; noses show where agents face."""
         return draw(state, index, self.layout, self.size, turning=self.turning, scale=scale)
 
     def walk_to(self, state: SocialState, goals: Tensor, barred: Tensor | None = None) -> Tensor:

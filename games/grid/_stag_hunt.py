@@ -79,7 +79,6 @@ class StagHuntGrid(SquareGame):
     horizon: int = 30
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         super().__post_init__()
         require(self.hunters >= 2, f"A stag takes at least 2 hunters; hunters is {self.hunters}.")
         require(
@@ -98,7 +97,6 @@ class StagHuntGrid(SquareGame):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """The walks, and hunting if that is an action."""
         return (*WALKS, "hunt") if self.hunt_action else tuple(WALKS)
 
     @property
@@ -146,7 +144,6 @@ class StagHuntGrid(SquareGame):
     def advance(
         self, state: StagHuntState, actions: Tensor, draws: Tensor
     ) -> tuple[StagHuntState, Tensor, Tensor]:
-        """Walk, hunt, share, leave; see `DrawnGame.advance`."""
         places, hunts = self._hunts(state, actions)
         count = hunts.sum(1)
         stag = self._stag(places.device)
@@ -159,7 +156,6 @@ class StagHuntGrid(SquareGame):
         return after, rewards, self.ended(after) | (after.time >= self.horizon)
 
     def observe(self, state: StagHuntState) -> Tensor:
-        """Planes in a window around each agent, float32 [batch, agent, plane, row, column]; see the class."""
         lying = mark(state.prey, self.size**2)
         things = torch.stack((lying[:, : self.stags].any(1), lying[:, self.stags :].any(1)), 1)
         return survey(things, state.places, self.extent, self.view)
@@ -205,7 +201,6 @@ class StagHuntGrid(SquareGame):
         return torch.where(arrived & ~missing.any(-1), HUNT, walks)
 
     def render(self, state: StagHuntState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        """Discs with numbers are agents, S squares are stags, H diamonds are hares."""
         prey = [
             Thing(int(cell), *(STAG_LOOK if number < self.stags else HARE_LOOK))
             for number, cell in enumerate(state.prey[index].tolist())

@@ -86,17 +86,14 @@ class Clans(DrawnGame):
 
     @property
     def num_agents(self) -> int:
-        """Four."""
         return AGENTS
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """Helping and resting."""
         return NAMES
 
     @property
     def observation_space(self) -> spaces.Discrete:
-        """The season."""
         return spaces.Discrete(len(SEASONS))
 
     @property
@@ -148,7 +145,6 @@ class Clans(DrawnGame):
         return ClansState(self._season(draws), time)
 
     def advance(self, state: ClansState, actions: Tensor, draws: Tensor) -> tuple[ClansState, Tensor, Tensor]:
-        """Help, gain and lose; see `DrawnGame.advance`."""
         helps = (actions == HELP).float()
         feud = (state.season == FEUD)[:, None]
         given, taken = helps.unflatten(1, (CLAN, CLAN)), helps.roll(CLAN, 1)
@@ -158,7 +154,6 @@ class Clans(DrawnGame):
         return after, gains - self.cost * helps, after.time >= self.horizon
 
     def observe(self, state: ClansState) -> Tensor:
-        """The season, integer [batch, agent]."""
         return state.season[:, None].expand(-1, AGENTS)
 
     def cooperates(self, state: ClansState, actions: Tensor) -> Tensor:
@@ -178,7 +173,6 @@ class Clans(DrawnGame):
         return torch.where(cooperative & (state.season == PEACE)[:, None], HELP, REST)
 
     def render(self, state: ClansState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        """Draw what helping does in each season, with the season it is marked."""
         season, steps = int(state.season[index]), int(state.time[index])
         rows = [
             ["who helps", *SEASONS],

@@ -22,14 +22,14 @@ MOST_WAYS = 20_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class RoadNetwork:
     """The routes from one place to another, over roads that cost fixed + slope * load each.
 
     Raises:
         ValueError: there are fewer than two routes, a route has no road or an unknown one, or a road's
             numbers are missing, negative or not finite.
 
-    >>> network = Network(routes=((0,), (1,)), fixed=(1, 0), slope=(0, 0.25))
+    >>> network = RoadNetwork(routes=((0,), (1,)), fixed=(1, 0), slope=(0, 0.25))
     >>> network.route_costs(np.array([1, 3]))
     array([1.  , 0.75])
     """
@@ -42,7 +42,6 @@ class Network:
     """What each driver on a road adds to its cost, in units of time; 0 or more."""
 
     def __post_init__(self) -> None:
-        """Check that routes and roads fit."""
         roads = len(self.fixed)
         require(
             len(self.slope) == roads,
@@ -97,7 +96,7 @@ class Traffic(NamedTuple):
     """The cost of the mean driver, in units of time."""
 
 
-def social_optimum(network: Network, drivers: int) -> Traffic:
+def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
     """Find the loads whose total cost is least, by trying all; the first of several.
 
     Args:
@@ -119,7 +118,7 @@ def social_optimum(network: Network, drivers: int) -> Traffic:
     return min(map(cheapest, _ways(network, drivers)), key=lambda traffic: traffic.mean_cost)
 
 
-def equilibria(network: Network, drivers: int) -> tuple[Traffic, ...]:
+def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
     """Find all pure equilibria, by trying all loads: nobody is faster on another route, having moved there.
 
     There is always one.
@@ -150,7 +149,7 @@ def equilibria(network: Network, drivers: int) -> tuple[Traffic, ...]:
     return tuple(found)
 
 
-def worst_equilibrium(network: Network, drivers: int) -> Traffic:
+def worst_equilibrium(network: RoadNetwork, drivers: int) -> Traffic:
     """Find the pure equilibrium that costs most; see `equilibria`.
 
     >>> worst_equilibrium(Pigou().network, drivers=4)
@@ -159,7 +158,7 @@ def worst_equilibrium(network: Network, drivers: int) -> Traffic:
     return max(equilibria(network, drivers), key=lambda traffic: traffic.mean_cost)
 
 
-def price_of_anarchy(network: Network, drivers: int) -> float:
+def price_of_anarchy(network: RoadNetwork, drivers: int) -> float:
     """The worst pure equilibrium's cost over the optimum's: at most 5/2 with these costs.
 
     Args:
@@ -189,7 +188,6 @@ class CongestionGame(MatrixGame):
     """How many drivers there are, from 2 to 10: the payoff table has a row for each way they can choose."""
 
     def __post_init__(self) -> None:
-        """Check the number of drivers, and the network."""
         require(
             isinstance(self.agents, int) and 2 <= self.agents <= MOST_AGENTS,
             f"agents must be a whole number between 2 and {MOST_AGENTS}, as the payoff table has "
@@ -199,7 +197,7 @@ class CongestionGame(MatrixGame):
 
     @property
     @abc.abstractmethod
-    def network(self) -> Network:
+    def network(self) -> RoadNetwork:
         """The roads and routes."""
 
     @property
@@ -208,7 +206,6 @@ class CongestionGame(MatrixGame):
         return False
 
     def build_payoffs(self) -> NDArray[np.float64]:
-        """Compute minus each driver's time in every profile of routes: [R, ..., R, agent]."""
         routes = len(self.network.routes)
         chosen = np.moveaxis(np.indices((routes,) * self.agents), 0, -1)
         loads = (chosen[..., None] == np.arange(routes)).sum(-2)
@@ -238,9 +235,9 @@ class Braess(CongestionGame):
     """What a wide road costs, in units of time; 0 or more."""
 
     @property
-    def network(self) -> Network:
+    def network(self) -> RoadNetwork:
         """Roads: upper narrow, upper wide, lower wide, lower narrow, shortcut."""
-        return Network(
+        return RoadNetwork(
             routes=((0, 1), (2, 3), (0, 4, 3))[: 2 + self.shortcut],
             fixed=(0, self.fixed, self.fixed, 0, 0),
             slope=(self.slope, 0, 0, self.slope, 0),
@@ -248,7 +245,6 @@ class Braess(CongestionGame):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """The routes' names."""
         return ("upper", "lower", "shortcut")[: 2 + self.shortcut]
 
 
@@ -268,17 +264,16 @@ class Pigou(CongestionGame):
     """
 
     @property
-    def network(self) -> Network:
+    def network(self) -> RoadNetwork:
         """The wide road, the narrow road."""
-        return Network(routes=((0,), (1,)), fixed=(1, 0), slope=(0, 1 / self.agents))
+        return RoadNetwork(routes=((0,), (1,)), fixed=(1, 0), slope=(0, 1 / self.agents))
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """The roads' names."""
         return ("wide", "narrow")
 
 
-def _ways(network: Network, drivers: int) -> Iterator[NDArray[np.int64]]:
+def _ways(network: RoadNetwork, drivers: int) -> Iterator[NDArray[np.int64]]:
     """Every way to spread drivers over the routes, in blocks [way, route]."""
     routes = len(network.routes)
     require(drivers >= 1, f"Somebody must drive; there are {drivers} drivers.")

@@ -35,7 +35,6 @@ class CountedFamily(MatrixGame):
     """How many agents play, from 2 to 10 000; all profiles can be laid out, as theory needs, up to 16."""
 
     def __post_init__(self) -> None:
-        """Check the number of agents, and that every other number is finite."""
         require(
             isinstance(self.agents, int) and 2 <= self.agents <= MOST_AGENTS,
             f"agents must be a whole number between 2 and {MOST_AGENTS}; it is {self.agents}.",
@@ -48,17 +47,14 @@ class CountedFamily(MatrixGame):
 
     @property
     def num_agents(self) -> int:
-        """How many agents play."""
         return self.agents
 
     @property
     def action_space(self) -> spaces.Discrete:
-        """Cooperate or defect."""
         return spaces.Discrete(2)
 
     @property
     def symmetric(self) -> bool:
-        """Every agent plays the same part."""
         return True
 
     @property

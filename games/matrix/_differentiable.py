@@ -38,7 +38,6 @@ class DifferentiableGame:
     """From everybody's parameters, [..., agent, dimension], to what each agent minimizes, [..., agent]."""
 
     def __post_init__(self) -> None:
-        """Check the number of agents."""
         require(self.num_agents >= 1, f"A game needs at least 1 agent; num_agents is {self.num_agents}.")
 
     def losses(self, own: Tensor, others: Tensor) -> Tensor:
@@ -121,7 +120,6 @@ class BilinearLoss:
     """A, row by row: [dimension, dimension], finite numbers."""
 
     def __post_init__(self) -> None:
-        """Check the matrix."""
         size = len(self.matrix)
         require(
             size >= 1 and all(len(row) == size for row in self.matrix),

@@ -155,17 +155,14 @@ class EscapeRoom(Game):
 
     @property
     def num_agents(self) -> int:
-        """How many agents play."""
         return self.agents
 
     @property
     def action_space(self) -> spaces.Discrete:
-        """The place to go to: 0 the lever, 1 the start, 2 the door."""
         return spaces.Discrete(len(PLACES))
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """The places' names."""
         return PLACES
 
     @property
@@ -179,12 +176,10 @@ class EscapeRoom(Game):
 
     @property
     def draws_by_rows(self) -> bool:
-        """It does."""
         return True
 
     @property
     def pure(self) -> bool:
-        """It is."""
         return True
 
     @property
@@ -215,7 +210,6 @@ class EscapeRoom(Game):
         return MOVE_REWARD * self.agents / len(PLACES) if self.random_start else 0.0
 
     def reset(self, batch: int, generator: torch.Generator) -> EscapeRoomState:
-        """Start `batch` copies, everybody at the start or, with `random_start`, anywhere."""
         device = generator.device
         shape = (batch, self.agents)
         if self.random_start:
@@ -226,7 +220,6 @@ class EscapeRoom(Game):
         return EscapeRoomState(places, given, torch.zeros(batch, dtype=torch.int64, device=device))
 
     def observe(self, state: EscapeRoomState) -> Tensor:
-        """What each agent sees: float32 [batch, agent, feature], in the order of the class's description."""
         device, batch = state.places.device, len(state.places)
         order, places = _order(self.agents, device), _one_hot(device)
         shown = state.places.gather(1, order.expand(batch, -1)).flatten()
@@ -240,7 +233,6 @@ class EscapeRoom(Game):
     def step(
         self, state: EscapeRoomState, actions: Tensor, generator: torch.Generator
     ) -> tuple[EscapeRoomState, Tensor, Tensor]:
-        """Send every agent to the place it chose; see `Game.step` for the shapes. Nothing is drawn."""
         after = EscapeRoomState(actions.to(state.places), state.given, state.time + 1)
         escapes = self._enough(actions)[:, None] & (actions == DOOR)
         stays = (actions == state.places).to(torch.get_default_dtype())
@@ -298,7 +290,6 @@ class EscapeRoom(Game):
         return state._replace(given=state.given + gifts.detach().to(state.given))
 
     def render(self, state: EscapeRoomState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        """Draw copy `index`: a panel for each place, a numbered disc for each agent, the lever, the door."""
         places, door_open = state.places[index].tolist(), bool(self.door_open(state)[index])
         return draw_places(PLACES, places, door_open=door_open, scale=scale)
 

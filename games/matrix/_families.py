@@ -28,7 +28,6 @@ class Family(MatrixGame):
     """How many agents play, from 2 to 12: the payoff table has 2^agents rows."""
 
     def __post_init__(self) -> None:
-        """Check the number of agents, and that every other number is finite."""
         require(
             isinstance(self.agents, int) and 2 <= self.agents <= MOST_AGENTS,
             f"agents must be a whole number between 2 and {MOST_AGENTS}, as the payoff table has 2^agents "
@@ -39,11 +38,9 @@ class Family(MatrixGame):
 
     @property
     def num_agents(self) -> int:
-        """How many agents play."""
         return self.agents
 
     def build_payoffs(self) -> NDArray[np.float64]:
-        """Compute every profile's payoffs: [2, ..., 2, agent]."""
         cooperates = 1 - np.indices((2,) * self.agents).astype(np.float64)
         return np.moveaxis(self.profile_payoffs(cooperates), 0, -1).copy()
 
@@ -67,7 +64,6 @@ class PairwiseFamily(Family):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """The pair game's names."""
         return self.pair_game.action_names
 
     @property
@@ -105,7 +101,6 @@ class SymmetricalFamily(CountedFamily):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """The pair game's names."""
         return self.pair_game.action_names
 
     def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -51,42 +51,34 @@ class MatrixGame(ExactGame):
 
     @property
     def num_agents(self) -> int:
-        """How many agents play."""
         return len(_table_shape(self)) - 1
 
     @property
     def horizon(self) -> int:
-        """One step."""
         return 1
 
     @property
     def action_space(self) -> spaces.Discrete:
-        """One agent's actions: the rows of the table."""
         return spaces.Discrete(_table_shape(self)[0])
 
     @property
     def observation_space(self) -> spaces.Discrete:
-        """One observation, always 0."""
         return spaces.Discrete(self.num_observations)
 
     @property
     def num_observations(self) -> int:
-        """One: there is nothing to see."""
         return 1
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """What each action is called."""
         return ("cooperate", "defect") if self.cooperative else super().action_names
 
     @property
     def draws_by_rows(self) -> bool:
-        """It draws nothing."""
         return True
 
     @property
     def pure(self) -> bool:
-        """It is."""
         return True
 
     @property
@@ -138,25 +130,21 @@ class MatrixGame(ExactGame):
         return policies[..., 0, 0] if self.cooperative else None
 
     def reset(self, batch: int, generator: torch.Generator) -> MatrixState:
-        """Start `batch` copies, with nothing played."""
         device = generator.device
         time = torch.zeros(batch, dtype=torch.int64, device=device)
         return MatrixState(time, torch.full((batch, self.num_agents), -1, device=device))
 
     def observe(self, state: MatrixState) -> Tensor:
-        """Zeros, int64 [batch, agent]."""
         return torch.zeros_like(state.actions)
 
     def step(
         self, state: MatrixState, actions: Tensor, generator: torch.Generator
     ) -> tuple[MatrixState, Tensor, Tensor]:
-        """Play once: rewards are looked up in the table (torch's default float type)."""
         table = payoff_tensor(self, torch.get_default_dtype(), actions.device)
         time = state.time + 1
         return MatrixState(time, actions), table[actions.unbind(-1)], time >= self.horizon
 
     def ended(self, state: MatrixState) -> Tensor:
-        """Which copies have been played: the rules know only one step."""
         return state.time >= 1
 
     def cooperates(self, state: MatrixState, actions: Tensor) -> Tensor | None:
@@ -168,7 +156,6 @@ class MatrixGame(ExactGame):
         return (~cooperative).long() if self.cooperative else None
 
     def render(self, state: MatrixState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        """Draw the payoff table with the played cell marked; with more than two agents, a row per agent."""
         played = tuple(state.actions[index].tolist())
         steps = int(state.time[index])
         title = f"step {steps}" if steps else "not yet played"
@@ -232,7 +219,6 @@ class NormalForm(MatrixGame):
     """Whether action 0 means cooperating and action 1 defecting; needs exactly two actions."""
 
     def __post_init__(self) -> None:
-        """Check the table's shape and that names and reading fit it."""
         try:
             table = np.array(self.table, dtype=np.float64)
         except (ValueError, TypeError) as error:
@@ -262,11 +248,9 @@ class NormalForm(MatrixGame):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """What each action is called."""
         return self.names or super().action_names
 
     def build_payoffs(self) -> NDArray[np.float64]:
-        """Turn the nested tuples into an array."""
         return np.array(self.table, dtype=np.float64)
 
 

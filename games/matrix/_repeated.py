@@ -62,7 +62,6 @@ class RepeatedGame(ExactGame):
     """The probability that an action is carried out as another one (a trembling hand), in [0, 1]."""
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         require(isinstance(self.stage, MatrixGame), f"The stage must be a matrix game; it is {self.stage!r}.")
         agents, actions = self.stage.num_agents, self.stage.num_actions
         require(
@@ -77,27 +76,22 @@ class RepeatedGame(ExactGame):
 
     @property
     def num_agents(self) -> int:
-        """How many agents play."""
         return self.stage.num_agents
 
     @property
     def action_space(self) -> spaces.Discrete:
-        """The stage game's actions."""
         return self.stage.action_space
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """The stage game's names."""
         return self.stage.action_names
 
     @property
     def neighbours(self) -> Tensor:
-        """The stage game's neighbours."""
         return self.stage.neighbours
 
     @property
     def num_observations(self) -> int:
-        """The start and the A^N joint actions."""
         joint_actions: int = self.num_actions**self.num_agents
         return 1 + joint_actions
 
@@ -108,22 +102,18 @@ class RepeatedGame(ExactGame):
 
     @property
     def effective_horizon(self) -> float:
-        """How many steps the discounted sum is worth, 1 / (1 - discount)."""
         return 1 / (1 - self.discount)
 
     @property
     def value_unit(self) -> str:
-        """Values are normalized by 1 - discount."""
         return "reward per step"
 
     @property
     def draws_by_rows(self) -> bool:
-        """As the stage game."""
         return self.stage.draws_by_rows
 
     @property
     def pure(self) -> bool:
-        """As the stage game."""
         return self.stage.pure
 
     @property
@@ -214,11 +204,9 @@ class RepeatedGame(ExactGame):
         return chain_occupancy(policies, self.discount)
 
     def reset(self, batch: int, generator: torch.Generator) -> MatrixState:
-        """Start `batch` copies, with nothing played."""
         return self.stage.reset(batch, generator)
 
     def observe(self, state: MatrixState) -> Tensor:
-        """Each agent's number for the last joint action, int64 [batch, agent]; 0 at the start."""
         weights = _observation_weights(self.num_agents, self.num_actions, state.actions.device)
         numbers = 1 + (state.actions.unsqueeze(-2) * weights).sum(-1)
         return torch.where(state.time.unsqueeze(-1) == 0, 0, numbers)
@@ -257,11 +245,9 @@ class RepeatedGame(ExactGame):
         return self.stage.cooperates(state, actions)
 
     def scripted(self, state: MatrixState, cooperative: Tensor) -> Tensor | None:
-        """The stage game's script in every step, whatever was played before."""
         return self.stage.scripted(state, cooperative)
 
     def render(self, state: MatrixState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        """Draw the stage game with the last joint action marked."""
         return self.stage.render(state, index, scale)
 
 

@@ -39,7 +39,6 @@ class SymmetricTwoAgentGame(MatrixGame):
     """What the two actions are called; two names."""
 
     def __post_init__(self) -> None:
-        """Check the payoffs and the names."""
         require_finite(
             reward=self.reward, sucker=self.sucker, temptation=self.temptation, punishment=self.punishment
         )
@@ -47,7 +46,6 @@ class SymmetricTwoAgentGame(MatrixGame):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """What the two actions are called."""
         return self.names
 
     def build_payoffs(self) -> NDArray[np.float64]:

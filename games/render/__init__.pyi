@@ -5,4 +5,4 @@ from ._pen import captioned as captioned
 from ._pen import draw_table as draw_table
 from ._pen import framed as framed
 from ._pen import resized as resized
-from ._window import Window as Window
+from ._window import FrameWindow as FrameWindow

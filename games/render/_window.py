@@ -16,7 +16,7 @@ NO_WINDOW = (
 )
 
 
-class Window:
+class FrameWindow:
     """A Matplotlib window that shows frames.
 
     Once closed it opens anew with the next frame; so does a copy made by pickling, in a window of its own.

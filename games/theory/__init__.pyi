@@ -9,10 +9,13 @@ from ._equilibria import nash_conv as nash_conv
 from ._equilibria import price_of_selfishness as price_of_selfishness
 from ._equilibria import pure_equilibria as pure_equilibria
 from ._equilibria import zero_sum_equilibrium as zero_sum_equilibrium
+from ._metrics import efficiency as efficiency
 from ._metrics import equality as equality
-from ._minimal_transfer import Impossible as Impossible
+from ._metrics import peace as peace
+from ._metrics import sustainability as sustainability
+from ._minimal_transfer import FeasibleTransfer as FeasibleTransfer
+from ._minimal_transfer import InfeasibleTransfer as InfeasibleTransfer
 from ._minimal_transfer import MinimalTransfer as MinimalTransfer
-from ._minimal_transfer import Transfer as Transfer
 from ._minimal_transfer import minimal_transfer as minimal_transfer
 from ._profiles import Deviation as Deviation
 from ._profiles import Outcome as Outcome

@@ -1,4 +1,4 @@
-"""Is this game a social dilemma? Schelling's diagram as data, and the conditions that are read off it."""
+"""Schelling's diagram, and the conditions of a social dilemma that are read off it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from games.core import require
 from games.matrix import CountedFamily, MatrixGame, count_array, payoff_array, welfare_by_count
 
-MOST_OPTIMA = 2**16
+MAX_OPTIMA = 2**16
 TOLERANCE = 1e-9
 """Margins up to this share of the largest payoff count as ties: they are rounding."""
 
@@ -39,16 +39,10 @@ class SchellingData:
 
 
 def schelling(game: MatrixGame) -> SchellingData:
-    """Compute a two-action game's Schelling diagram from its payoff table.
+    """Compute a matrix game's Schelling diagram; ValueError unless its actions are cooperate and defect.
 
-    Args:
-        game: a matrix game whose action 0 cooperates and whose action 1 defects.
-
-    Raises:
-        ValueError: the game has no such reading.
-
-    >>> from games.matrix._families import PublicGoods
-    >>> data = schelling(PublicGoods(agents=2, k=1.5))
+    >>> from games import make
+    >>> data = schelling(make("public-goods", agents=2, k=1.5))
     >>> data.cooperator[0], data.defector[0], data.average
     (array([0.75, 1.5 ]), array([1.  , 1.75]), array([1.  , 1.25, 1.5 ]))
     """
@@ -71,13 +65,12 @@ def schelling(game: MatrixGame) -> SchellingData:
 
 
 @dataclass(frozen=True)
-class Condition:
+class DilemmaCondition:
     """One inequality of the test."""
 
     name: str
-    """What it says in words."""
     formula: str
-    """What it says in payoffs."""
+    """The inequality in payoffs."""
     margin: float
     """Left side minus right side, in the game's units; the smallest over the agents."""
     holds: bool
@@ -85,7 +78,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Rule:
+class DilemmaRule:
     """A condition, as a sum of the diagram's corners that must be positive."""
 
     name: str
@@ -97,39 +90,30 @@ class Rule:
     """Of R = R_c(N-1), S = R_c(0), T = R_d(N-1) and P = R_d(0)."""
 
 
-TURNS = Rule("cooperating beats taking turns", "2R > T + S", "", (2, -1, -1, 0))
+TURNS = DilemmaRule("cooperating beats taking turns", "2R > T + S", "", (2, -1, -1, 0))
 REQUIRED = (
-    Rule("cooperating beats defecting", "R > P", "R_c(N-1) > R_d(0)", (1, 0, 0, -1)),
-    Rule("cooperating beats being exploited", "R > S", "R_c(N-1) > R_c(0)", (1, -1, 0, 0)),
+    DilemmaRule("cooperating beats defecting", "R > P", "R_c(N-1) > R_d(0)", (1, 0, 0, -1)),
+    DilemmaRule("cooperating beats being exploited", "R > S", "R_c(N-1) > R_c(0)", (1, -1, 0, 0)),
     TURNS,
 )
 MOTIVES = (
-    Rule("greed", "T > R", "R_d(N-1) > R_c(N-1)", (-1, 0, 1, 0)),
-    Rule("fear", "P > S", "R_d(0) > R_c(0)", (0, -1, 0, 1)),
+    DilemmaRule("greed", "T > R", "R_d(N-1) > R_c(N-1)", (-1, 0, 1, 0)),
+    DilemmaRule("fear", "P > S", "R_d(0) > R_c(0)", (0, -1, 0, 1)),
 )
 
 
-def rules(agents: int) -> tuple[Rule, ...]:
-    """Those that have a meaning for so many agents."""
+def rules(agents: int) -> tuple[DilemmaRule, ...]:
+    """The rules that have a meaning for so many agents."""
     return tuple(rule for rule in (*REQUIRED, *MOTIVES) if agents == 2 or rule.of_many)
 
 
 def corners(
-    rule: Rule, cooperator: NDArray[np.float64], defector: NDArray[np.float64]
+    rule: DilemmaRule, cooperator: NDArray[np.float64], defector: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The payoffs that a rule weighs, R, S, T and P, for each agent.
+    """R, S, T and P of a rule, [4, agent], of payoffs [agent, m] when m of the others cooperate.
 
     Whoever is tempted exploits the other agent: where taking turns is at stake, R is the mean over agents and
     T the other agent's.
-
-    Args:
-        rule: which one.
-        cooperator: payoffs [agent, m] when m of the others cooperate; one row stands for agents who are all
-            alike.
-        defector: the same of a defector.
-
-    Returns:
-        [4, agent].
     """
     reward, temptation = cooperator[:, -1], defector[:, -1]
     if rule == TURNS:
@@ -137,12 +121,14 @@ def corners(
     return np.stack((reward, cooperator[:, 0], temptation, defector[:, 0]))
 
 
-def judge(margins: Mapping[Rule, float], agents: int) -> tuple[tuple[Condition, ...], tuple[Condition, ...]]:
+def judge(
+    margins: Mapping[DilemmaRule, float], agents: int
+) -> tuple[tuple[DilemmaCondition, ...], tuple[DilemmaCondition, ...]]:
     """Turn margins, 0 for a tie, into the required conditions and the motives."""
 
-    def conditions(chosen: Sequence[Rule]) -> tuple[Condition, ...]:
+    def conditions(chosen: Sequence[DilemmaRule]) -> tuple[DilemmaCondition, ...]:
         return tuple(
-            Condition(
+            DilemmaCondition(
                 rule.name, rule.of_two if agents == 2 else rule.of_many, margins[rule], margins[rule] > 0
             )
             for rule in chosen
@@ -154,19 +140,19 @@ def judge(margins: Mapping[Rule, float], agents: int) -> tuple[tuple[Condition, 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which conditions of a social dilemma a game meets; `str` says it in a sentence."""
+    """The conditions of a social dilemma that a game meets; `str` gives a sentence."""
 
-    required: tuple[Condition, ...]
+    required: tuple[DilemmaCondition, ...]
     """The conditions that must all hold."""
-    motives: tuple[Condition, ...]
+    motives: tuple[DilemmaCondition, ...]
     """Greed and fear, of which one must hold."""
 
     TIE: ClassVar[str] = "a tie"
     """What a margin of 0 is called."""
 
     @property
-    def failed(self) -> tuple[Condition, ...]:
-        """What stands in the way: required conditions that fail, and both motives if neither holds."""
+    def failed(self) -> tuple[DilemmaCondition, ...]:
+        """Required conditions that fail, and both motives if neither holds."""
         motives = () if any(motive.holds for motive in self.motives) else self.motives
         return (*(condition for condition in self.required if not condition.holds), *motives)
 
@@ -176,19 +162,18 @@ class Verdict:
         return not self.failed
 
     def __str__(self) -> str:
-        """Say it in one sentence."""
         if self.is_dilemma:
             return f"A social dilemma, by {self.motive}."
         return f"Not a social dilemma: {self.reasons}."
 
     @property
     def motive(self) -> str:
-        """What holds of greed and fear, in words."""
+        """Greed, fear or both, in words."""
         return " and ".join(motive.name for motive in self.motives if motive.holds)
 
     @property
     def reasons(self) -> str:
-        """What failed, in words."""
+        """The conditions that failed, in words."""
         return "; ".join(
             f"{condition.formula} fails ({condition.name}: "
             + (f"{self.TIE})" if condition.margin == 0 else f"margin {condition.margin:.3g})")
@@ -223,10 +208,10 @@ def dilemma_test(game: MatrixGame) -> DilemmaReport:
         1702.03037. More: Hughes et al., arXiv 1803.08884, whose "sufficiently few" and "sufficiently many"
         cooperators are taken as none and all of the others.
 
-    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
-    >>> print(dilemma_test(SymmetricTwoAgentGame()))
+    >>> from games import make
+    >>> print(dilemma_test(make("prisoners-dilemma")))
     A social dilemma, by greed and fear.
-    >>> chicken = dilemma_test(SymmetricTwoAgentGame(reward=0, sucker=-1, temptation=1, punishment=-10))
+    >>> chicken = dilemma_test(make("chicken"))
     >>> print(chicken)
     Not a social dilemma: 2R > T + S fails (cooperating beats taking turns: a tie).
     >>> sorted(chicken.optima)
@@ -256,17 +241,13 @@ def _optima(totals: NDArray[np.float64], zero: float) -> frozenset[tuple[int, ..
 
 
 def _counted_optima(game: CountedFamily, zero: float) -> frozenset[tuple[int, ...]]:
-    """The same, by how many cooperate.
-
-    Raises:
-        ValueError: there are too many to name.
-    """
+    """The same by the number of cooperators; ValueError if there are too many to name."""
     agents, totals = game.num_agents, welfare_by_count(game)
     counts = np.flatnonzero(totals.max() - totals <= zero * agents).tolist()
     number = sum(math.comb(agents, count) for count in counts)
     require(
-        number <= MOST_OPTIMA,
-        f"The best profiles are named one by one, up to {MOST_OPTIMA}; of {agents} agents, among whom "
+        number <= MAX_OPTIMA,
+        f"The best profiles are named one by one, up to {MAX_OPTIMA}; of {agents} agents, among whom "
         f"{' or '.join(map(str, counts))} cooperate, there are more: choose fewer agents.",
     )
     return frozenset(

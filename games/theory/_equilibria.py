@@ -1,7 +1,4 @@
-"""Nash equilibria of one-shot games: solve the zero-sum ones, measure how far any policies are from one.
-
-What selfishness costs: pure equilibria by enumeration, the price of anarchy and the price of stability.
-"""
+"""Nash equilibria of one-shot games: zero-sum solutions, NashConv, pure equilibria, prices of anarchy."""
 
 from __future__ import annotations
 
@@ -25,11 +22,11 @@ class ZeroSumEquilibrium(NamedTuple):
     """A solved zero-sum game."""
 
     value: float
-    """What the row agent gets in expectation, and the column agent pays, in the game's units."""
+    """The row agent's expected payoff, which the column agent pays, in the game's units."""
     row: Tensor
-    """The row agent's strategy, probabilities, float64 [row]."""
+    """The row agent's probabilities, float64 [row]."""
     column: Tensor
-    """The column agent's strategy, probabilities, float64 [column]."""
+    """The column agent's probabilities, float64 [column]."""
     gap: float
     """What the two could gain by deviating, added up, in the game's units: 0 up to rounding."""
 
@@ -76,22 +73,10 @@ def zero_sum_equilibrium(payoffs: Tensor) -> ZeroSumEquilibrium:
 
 
 def action_values(game: ExactGame, policies: Tensor) -> Tensor:
-    """What each action of each agent is worth when the others keep to their policies.
-
-    Args:
-        game: a one-shot game, of any number of agents.
-        policies: probabilities [..., agent, 1, action].
-
-    Returns:
-        [..., agent, action], in the game's units.
+    """Values of each agent's actions, [..., agent, action], when the others keep to their policies.
 
     Raises:
         ValueError: the game lasts longer than one step, or has something to see.
-
-    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
-    >>> action_values(SymmetricTwoAgentGame(), torch.full((2, 1, 2), 0.5))
-    tensor([[-2., -1.],
-            [-2., -1.]])
     """
     require(
         game.horizon == 1 and game.num_observations == 1,
@@ -107,28 +92,8 @@ def action_values(game: ExactGame, policies: Tensor) -> Tensor:
     return game.values(profiles).diagonal(dim1=-3, dim2=-1).mT  # of [..., deviator, action, agent]
 
 
-def best_response(game: ExactGame, policies: Tensor) -> Tensor:
-    """The best action of each agent against the others' policies, the lowest of several.
-
-    Args:
-        game: a one-shot game, of any number of agents.
-        policies: probabilities [..., agent, 1, action].
-
-    Returns:
-        int64 [..., agent].
-
-    Raises:
-        ValueError: as for `action_values`.
-
-    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
-    >>> best_response(SymmetricTwoAgentGame(), torch.full((2, 1, 2), 0.5))
-    tensor([1, 1])
-    """
-    return action_values(game, policies).argmax(-1)
-
-
 def nash_conv(game: ExactGame, policies: Tensor) -> Tensor:
-    """What the agents would gain by best responses, each on its own, added up; 0 in an equilibrium.
+    """The sum of all agents' gains by unilateral best responses; 0 in an equilibrium.
 
     Args:
         game: a one-shot game, of any number of agents.
@@ -138,14 +103,14 @@ def nash_conv(game: ExactGame, policies: Tensor) -> Tensor:
         [...], in the game's units, 0 or more.
 
     Raises:
-        ValueError: as for `action_values`.
+        ValueError: the game lasts longer than one step, or has something to see.
 
     Source:
         Lanctot et al., A Unified Game-Theoretic Approach to Multiagent Reinforcement Learning, arXiv
         1711.00832.
 
-    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
-    >>> nash_conv(SymmetricTwoAgentGame(), torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))  # one cooperates
+    >>> from games import make
+    >>> nash_conv(make("prisoners-dilemma"), torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))  # one cooperates
     tensor(1.)
     """
     values = action_values(game, policies)
@@ -153,24 +118,10 @@ def nash_conv(game: ExactGame, policies: Tensor) -> Tensor:
 
 
 def exploitability(game: ExactGame, policies: Tensor) -> Tensor:
-    """NashConv / N: the mean gain of a best response.
-
-    Args:
-        game: a one-shot game, of any number of agents.
-        policies: probabilities [..., agent, 1, action].
-
-    Returns:
-        [...], in the game's units, 0 or more.
-
-    Raises:
-        ValueError: as for `action_values`.
+    """NashConv / N, the mean gain of a best response; see `nash_conv`.
 
     Source:
         Lanctot et al., OpenSpiel: A Framework for Reinforcement Learning in Games, arXiv 1908.09453.
-
-    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
-    >>> exploitability(SymmetricTwoAgentGame(), torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))
-    tensor(0.5000)
     """
     return nash_conv(game, policies) / game.num_agents
 
@@ -228,7 +179,7 @@ def pure_equilibria(game: Game) -> tuple[Outcome, ...]:
     Source:
         Nash, Equilibrium points in n-person games, PNAS 36(1), 1950.
 
-    >>> from games._catalogue import make
+    >>> from games import make
     >>> pure_equilibria(make("stag-hunt"))
     (Outcome(profile=(0, 0), welfare=6.0), Outcome(profile=(1, 1), welfare=2.0))
     """
@@ -249,8 +200,7 @@ def price_of_selfishness(game: Game) -> Anarchy:
     there one over 0.
 
     Args:
-        game: a one-shot game with exact values, of any number of agents. (A road network's prices for
-            thousands of drivers: `games.matrix._congestion`.)
+        game: a one-shot game with exact values, of any number of agents.
 
     Raises:
         ValueError: as for `payoff_table`.
@@ -259,7 +209,7 @@ def price_of_selfishness(game: Game) -> Anarchy:
         Koutsoupias and Papadimitriou, Worst-case equilibria, STACS 1999; stability: Anshelevich et al., The
         price of stability for network design with fair cost allocation, FOCS 2004.
 
-    >>> from games._catalogue import make
+    >>> from games import make
     >>> price_of_selfishness(make("braess")).price_of_anarchy.value == 320 / 260
     True
     """

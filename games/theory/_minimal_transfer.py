@@ -1,8 +1,6 @@
-"""How little must be given so that everybody's part of the welfare optimum is dominant.
+"""Minimal reward transfer: the least that must be shared so that the welfare optimum is dominant.
 
-The linear program of minimal transfers, its check, and the proof where it has no solution.
-
-Which matrices of transfers are allowed: mixtures of a few parts, so that linear programs find them.
+A linear program finds it, duality checks it, and a certificate proves where there is none.
 """
 
 from __future__ import annotations
@@ -44,14 +42,11 @@ class TransferMatrices(NamedTuple):
         return np.tensordot(weights, self.parts, 1)
 
     def kept(self) -> NDArray[np.float64]:
-        """How much of each agent's reward each part keeps, [agent, part]."""
+        """The share of each agent's own reward that each part keeps, [agent, part]."""
         return np.diagonal(self.parts, axis1=1, axis2=2).T
 
     def lowest(self, costs: NDArray[np.float64], least_share: float) -> float:
-        """The smallest sum_ji costs[j, i] T[j, i] of all these T with T_jj >= least_share.
-
-        Within a group that is the part that costs least, once the least share is kept.
-        """
+        """The smallest sum_ji costs[j, i] T[j, i] of all these T with T_jj >= least_share."""
         of_part = np.tensordot(self.parts, costs, 2)
         cheapest = np.full(self.groups.max() + 1, np.inf)
         np.minimum.at(cheapest, self.groups, of_part)
@@ -59,18 +54,7 @@ class TransferMatrices(NamedTuple):
 
 
 def one_share(neighbours: NDArray[np.bool_]) -> TransferMatrices:
-    """Everybody keeps the same share s and divides the rest evenly among its neighbours.
-
-    Args:
-        neighbours: who may give to whom, [giver, receiver]; the diagonal does not matter.
-
-    Raises:
-        ValueError: an agent has nobody to give to.
-
-    >>> everybody = np.ones((3, 3), dtype=bool)
-    >>> one_share(everybody).matrix(np.array([0.6, 0.4]))[0]
-    array([0.6, 0.2, 0.2])
-    """
+    """Matrices in which all agents keep the same share and split the rest evenly among their neighbours."""
     others = neighbours & ~np.eye(len(neighbours), dtype=bool)
     degrees = others.sum(1, keepdims=True)
     alone = np.flatnonzero(degrees == 0)
@@ -80,15 +64,7 @@ def one_share(neighbours: NDArray[np.bool_]) -> TransferMatrices:
 
 
 def any_shares(neighbours: NDArray[np.bool_]) -> TransferMatrices:
-    """Everybody divides its reward between itself and its neighbours as it likes.
-
-    Args:
-        neighbours: who may give to whom, [giver, receiver]; the diagonal does not matter.
-
-    >>> any_shares(np.ones((2, 2), dtype=bool)).matrix(np.array([1.0, 0.0, 0.25, 0.75]))
-    array([[1.  , 0.  ],
-           [0.25, 0.75]])
-    """
+    """Matrices in which each agent divides its reward between itself and its neighbours as it likes."""
     givers, receivers = np.nonzero(neighbours | np.eye(len(neighbours), dtype=bool))
     parts = np.zeros((len(givers), *neighbours.shape))
     parts[np.arange(len(givers)), givers, receivers] = 1
@@ -99,26 +75,26 @@ SOLVED = 1e-7
 """The largest error of shares, and of gains beside the largest, that counts as solved: the solver's own."""
 
 INFEASIBLE = 2
-"""How `linprog` says that no point keeps all constraints."""
+"""The status of `linprog` where no point keeps all constraints."""
 
 
-class Transfer(NamedTuple):
-    """A matrix of transfers under which everybody's part of the optimum is dominant."""
+class FeasibleTransfer(NamedTuple):
+    """A sharing matrix under which every agent's part of the optimum is dominant."""
 
     share: float
-    """The greatest share of its own reward that everybody can keep: the smallest T_ii, at most 1."""
+    """The greatest share of its own reward that every agent can keep: the smallest T_ii, at most 1."""
     matrix: NDArray[np.float64]
     """T, the share of giver j's reward that goes to receiver i, [giver, receiver]; rows sum to 1."""
     largest_gain: float
-    """The most that anybody gains by leaving its part under T, in the game's units: not above 0."""
+    """The greatest gain of a deviation under T, in the game's units: not above 0."""
     binding: tuple[Deviation, ...]
     """The deviations that hold the share down: their multipliers prove that it is the greatest."""
     gap: float
     """How much more the multipliers, multiplied out, would allow to keep: 0 up to rounding."""
 
 
-class Impossible(NamedTuple):
-    """The proof that no matrix of transfers makes everybody's part of the optimum dominant.
+class InfeasibleTransfer(NamedTuple):
+    """The proof that no sharing matrix makes every agent's part of the optimum dominant.
 
     The weighted sum of what these deviations gain their deviators is at least `gain` whatever is transferred
     (a linear function of T, whose minimum stands in its coefficients), so that one of them gains at least
@@ -126,18 +102,13 @@ class Impossible(NamedTuple):
     """
 
     gain: float
-    """What leaving gains somebody at least, under every matrix, in the game's units: above 0."""
+    """The least gain of some deviation, under every matrix, in the game's units: above 0."""
     weights: tuple[tuple[Deviation, float], ...]
     """The deviations with their multipliers, which are above 0 and sum to 1."""
 
 
 def gains_under(found: Deviations, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What each deviation gains its deviator when rewards are shared: sum_j T_ji gain_j, [deviation].
-
-    Args:
-        found: deviations.
-        matrix: T, [giver, receiver].
-    """
+    """The deviator's gain when rewards are shared by T, [giver, receiver]: sum_j T_ji gain_j, [deviation]."""
     shared: NDArray[np.float64] = found.gains @ matrix
     return np.take_along_axis(shared, found.agents[:, None], 1)[:, 0]
 
@@ -163,7 +134,7 @@ class TransferProgram:
         self.together = (allowed.groups == np.arange(allowed.groups.max() + 1)[:, None]).astype(np.float64)
         """Which group a part belongs to, 1 or 0: [group, part]."""
 
-    def solve(self) -> Transfer | Impossible:
+    def solve(self) -> FeasibleTransfer | InfeasibleTransfer:
         """Maximize z over z and weights x of the parts: lines x <= 0, z <= T_ii, sums of 1 in each group."""
         kept, parts = self.allowed.kept(), self.lines.shape[1]
         no_share, each = np.zeros((len(self.lines), 1)), np.ones((len(kept), 1))
@@ -191,9 +162,9 @@ class TransferProgram:
         if gap > SOLVED or gain > SOLVED * size:
             raise ArithmeticError(f"The linear program left a gap of {gap:g} and a gain of {gain:g}.")
         binding = tuple(self.found.at(self.used[index]) for index in np.flatnonzero(lines > TOLERANCE))
-        return Transfer(share, matrix, gain, binding, gap)
+        return FeasibleTransfer(share, matrix, gain, binding, gap)
 
-    def refute(self) -> Impossible:
+    def refute(self) -> InfeasibleTransfer:
         """Weigh the deviations such that their total gain is above 0 under every matrix."""
         groups, parts = self.together.shape
         # Variables: y, then what each group adds at least. No part of it may add less, the least share kept.
@@ -215,7 +186,7 @@ class TransferProgram:
         if gain <= 0:
             raise ArithmeticError(f"The proof that no transfers do multiplies out to {gain:g}, not above 0.")
         used = np.flatnonzero(weights)
-        return Impossible(gain, tuple((self.found.at(self.used[k]), float(weights[k])) for k in used))
+        return InfeasibleTransfer(gain, tuple((self.found.at(self.used[k]), float(weights[k])) for k in used))
 
     def _combine(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """The coefficients of T in the weighted sum of the deviators' gains: [giver, receiver]."""
@@ -240,32 +211,32 @@ def _linprog(
     return answer
 
 
-MOST_DEVIATIONS = 100_000
+MAX_DEVIATIONS = 100_000
 
 
 class MinimalTransfer(NamedTuple):
-    """What theory asks for, with one share for all (s*) and with shares of everybody's own (g*)."""
+    """The minimal transfer with one share for all (s*) and with a share of each agent's own (g*)."""
 
     optimum: Outcome
     """The welfare optimum that is made dominant."""
     optima: tuple[Outcome, ...]
-    """All that tie with it, itself included."""
+    """All welfare optima, itself included."""
     least_share: float
-    """What everybody was asked to keep at least, T_ii >= this."""
-    symmetric: Transfer | Impossible
+    """The share that every agent had to keep at least, T_ii >= this."""
+    symmetric: FeasibleTransfer | InfeasibleTransfer
     """With T_ii = s and the rest divided evenly."""
-    general: Transfer | Impossible
+    general: FeasibleTransfer | InfeasibleTransfer
     """With any T; for more than two agents it is one of many."""
 
     @property
     def s(self) -> float | None:
         """s*, from 0 to 1; None where it is impossible."""
-        return self.symmetric.share if isinstance(self.symmetric, Transfer) else None
+        return self.symmetric.share if isinstance(self.symmetric, FeasibleTransfer) else None
 
     @property
     def g(self) -> float | None:
         """g*, from 0 to 1, s* or more; None where it is impossible."""
-        return self.general.share if isinstance(self.general, Transfer) else None
+        return self.general.share if isinstance(self.general, FeasibleTransfer) else None
 
 
 def minimal_transfer(
@@ -275,7 +246,7 @@ def minimal_transfer(
     least_share: float = 0.0,
     along_graph: bool = False,
 ) -> MinimalTransfer:
-    """Find the greatest share that everybody can keep such that the welfare optimum is dominant.
+    """Find the greatest share that every agent can keep such that the welfare optimum is dominant.
 
     Agent i then gets sum_j T_ji r_j, and its part C_i of the optimum must be as good as any other action D_i
     whatever the others do: sum_j T_ji [r_j(D_i, a_-i) - r_j(C_i, a_-i)] <= 0 for all i, D_i and a_-i. With
@@ -284,12 +255,11 @@ def minimal_transfer(
     Args:
         game: a one-shot game with exact values, of two agents or more.
         optimum: which welfare optimum is to be dominant, an action of every agent; None: the first of those
-            that tie, by its actions, agent 0's first, so that all playing action 0 goes before all else.
-        least_share: what everybody must keep, T_ii >= least_share, from 0 to 1. The default asks for nothing,
-            so that agents may swap their rewards altogether; with 1 / N nobody gives more than an equal part.
-        along_graph: whether only `game.neighbours` may give to each other, s being the same for all and the
-            rest divided evenly among one's neighbours; otherwise everybody gives to everybody, as in the
-            source.
+            that tie, by its actions, agent 0's first.
+        least_share: what every agent must keep, T_ii >= least_share, from 0 to 1. The default asks for
+            nothing, so that agents may swap their rewards; with 1 / N none gives more than an equal part.
+        along_graph: whether only `game.neighbours` may give to each other; otherwise all agents may, as in
+            the source.
 
     Raises:
         ValueError: the game is not one-shot and exact, has one agent or too many deviations, or an argument
@@ -299,28 +269,29 @@ def minimal_transfer(
     Source:
         Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
 
-    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
-    >>> found = minimal_transfer(SymmetricTwoAgentGame())
+    >>> from games import make
+    >>> found = minimal_transfer(make("prisoners-dilemma"))
     >>> round(found.s, 9), found.symmetric.matrix.round(3).tolist()
     (0.666666667, [[0.667, 0.333], [0.333, 0.667]])
     """
     agents, actions = game.num_agents, game.num_actions
     require(agents >= 2, f"Transfers need at least 2 agents; this game has {agents}.")
     require(0 <= least_share <= 1, f"The least share must be from 0 to 1; it is {least_share}.")
-    ways = agents * (actions - 1) * actions ** (agents - 1)
+    count = agents * (actions - 1) * actions ** (agents - 1)
     require(
-        ways <= MOST_DEVIATIONS,
-        f"Transfers are checked against every way to leave the optimum, up to {MOST_DEVIATIONS}; {agents} "
-        f"agents with {actions} actions have {ways}.",
+        count <= MAX_DEVIATIONS,
+        f"Transfers are checked against every way to leave the optimum, up to {MAX_DEVIATIONS}; {agents} "
+        f"agents with {actions} actions have {count}.",
     )
     table, optima = payoff_table(game), welfare_optima(game)
     chosen = _choose(optima, optimum)
     neighbours: NDArray[np.bool_] = (
         game.neighbours.numpy() if along_graph else np.ones((agents, agents), bool)
     )
-    left = deviations(table, chosen.profile)
+    found = deviations(table, chosen.profile)
     symmetric, general = (
-        TransferProgram(allowed(neighbours), left, least_share).solve() for allowed in (one_share, any_shares)
+        TransferProgram(allowed(neighbours), found, least_share).solve()
+        for allowed in (one_share, any_shares)
     )
     return MinimalTransfer(chosen, optima, least_share, symmetric, general)
 

@@ -1,4 +1,4 @@
-"""One-shot games laid out: the payoffs of every profile, the best ones, and what leaving them gains."""
+"""Pure profiles of one-shot games: payoffs, welfare optima, and gains of deviations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from games.matrix import MatrixGame, payoff_array
 TOLERANCE = 1e-9
 """Payoffs that differ by up to this share of the largest one count as equal: it is rounding."""
 
-MOST_PAYOFFS = 2_000_000
+MAX_PAYOFFS = 2_000_000
 CHUNK = 64
 """Profiles whose values are asked for at once: a matrix game takes memory for each pair of profiles."""
 
@@ -24,45 +24,44 @@ Profile = tuple[int, ...]
 
 
 class Outcome(NamedTuple):
-    """A pure profile and what it is worth to all."""
+    """A pure profile and its welfare."""
 
     profile: Profile
-    """Each agent's action."""
     welfare: float
     """The sum of all agents' payoffs, in the game's units."""
 
 
 class Deviation(NamedTuple):
-    """One agent leaves the profile that all should play, whatever the others do meanwhile."""
+    """One agent leaves its part of a profile, whatever the others do meanwhile."""
 
     agent: int
-    """Who leaves."""
+    """The deviator."""
     action: int
     """What it plays instead."""
     profile: Profile
-    """What everybody plays before it leaves; the others may have left, too."""
+    """All agents' actions before; the others may have left their parts, too."""
 
 
 class Deviations(NamedTuple):
-    """Every way to leave a profile alone, for every profile of the others."""
+    """All unilateral deviations from a profile, for every profile of the others; see `Deviation`."""
 
     agents: NDArray[np.int64]
-    """Who leaves, [deviation]."""
+    """[deviation]."""
     actions: NDArray[np.int64]
-    """What it plays instead, [deviation]."""
+    """[deviation]."""
     profiles: NDArray[np.int64]
-    """What everybody plays before, [deviation, agent]."""
+    """[deviation, agent]."""
     gains: NDArray[np.float64]
-    """What each agent gains by it, [deviation, agent], in the game's units; rounding is 0."""
+    """Each agent's gain, [deviation, agent], in the game's units; rounding is 0."""
 
     def at(self, index: int) -> Deviation:
-        """Give one of them."""
+        """One of them."""
         profile = tuple(map(int, self.profiles[index]))
         return Deviation(int(self.agents[index]), int(self.actions[index]), profile)
 
 
 def payoff_table(game: Game) -> NDArray[np.float64]:
-    """Lay out what every pure profile pays.
+    """Payoffs of every pure profile.
 
     Args:
         game: a one-shot game with exact values, of any number of agents.
@@ -74,8 +73,8 @@ def payoff_table(game: Game) -> NDArray[np.float64]:
         ValueError: the game is sampled, lasts longer than one step, has something to see, or has too many
             profiles.
 
-    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
-    >>> payoff_table(SymmetricTwoAgentGame())[0, 1]
+    >>> from games import make
+    >>> payoff_table(make("prisoners-dilemma"))[0, 1]
     array([-3.,  0.])
     """
     kind = type(game).__name__
@@ -91,8 +90,8 @@ def payoff_table(game: Game) -> NDArray[np.float64]:
     )
     agents, actions = game.num_agents, game.num_actions
     require(
-        agents * actions**agents <= MOST_PAYOFFS,
-        f"Profiles are laid out one by one, up to {MOST_PAYOFFS} payoffs; {agents} agents with {actions} "
+        agents * actions**agents <= MAX_PAYOFFS,
+        f"Profiles are laid out one by one, up to {MAX_PAYOFFS} payoffs; {agents} agents with {actions} "
         f"actions have {agents} x {actions}^{agents}.",
     )
     if isinstance(game, MatrixGame):
@@ -105,7 +104,7 @@ def payoff_table(game: Game) -> NDArray[np.float64]:
 
 
 def rounding(table: NDArray[np.float64]) -> float:
-    """How far payoffs of this table may lie apart and count as equal, in the game's units."""
+    """The difference up to which payoffs of this table count as equal, in the game's units."""
     return TOLERANCE * float(np.abs(table).max(initial=0))
 
 
@@ -126,7 +125,7 @@ def welfare_optima(game: Game) -> tuple[Outcome, ...]:
     Raises:
         ValueError: as for `payoff_table`.
 
-    >>> from games._catalogue import make
+    >>> from games import make
     >>> welfare_optima(make("chicken"))[0], len(welfare_optima(make("chicken")))
     (Outcome(profile=(0, 0), welfare=0.0), 3)
     """
@@ -136,14 +135,9 @@ def welfare_optima(game: Game) -> tuple[Outcome, ...]:
 
 
 def deviations(table: NDArray[np.float64], kept: Profile) -> Deviations:
-    """Compute what everybody gains when one agent leaves its part of a profile.
+    """Gains of all agents when one of them leaves its part of a profile.
 
-    Args:
-        table: payoffs, [A, ..., A, agent].
-        kept: the profile that is left, an action of every agent.
-
-    Returns:
-        a row for every agent, every other action of it, and every profile of the others.
+    There is a row for every agent, every other action of it, and every profile of the others.
 
     >>> table = np.array([[[-1, -1], [-3, 0]], [[0, -3], [-2, -2]]])
     >>> deviations(table, (0, 0)).gains.tolist()

@@ -1,4 +1,4 @@
-"""Schelling's diagram of a game that is played in steps: from its scripted cooperators and defectors."""
+"""Schelling's diagram of a game of many steps, from its scripted cooperators and defectors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 from games.core import Game, require
 from games.theory._dilemma import TURNS, Verdict, corners, judge, rules
 
-SURE = 2.0
+TIE_ERRORS = 2.0
 """Margins of fewer standard errors count as ties."""
 EVERYBODY = "all"
-"""Whose values are pooled where agents are interchangeable."""
+"""The label of values that are pooled over agents."""
 
 
 class Estimated(NamedTuple):
@@ -28,12 +28,11 @@ class Estimated(NamedTuple):
 
 @dataclass(frozen=True)
 class ScriptedVerdict(Verdict):
-    """Which conditions of a social dilemma hold between two scripts; no other policies were tested."""
+    """The conditions of a social dilemma that hold between two scripts; no other policies were tested."""
 
     TIE: ClassVar[str] = "within two standard errors of a tie"
 
     def __str__(self) -> str:
-        """Say it in one sentence."""
         if self.is_dilemma:
             return f"Between these two scripts, a social dilemma by {self.motive}."
         found = f"Between these two scripts, no social dilemma shows: {self.reasons}"
@@ -42,17 +41,16 @@ class ScriptedVerdict(Verdict):
 
 @dataclass(frozen=True, eq=False)
 class ScriptedSchelling:
-    """What scripted agents earn, by how many others cooperate: in a game's `episode_value`, per agent.
+    """Returns of scripted agents by the number of other cooperators, in a game's `episode_value`.
 
-    In every episode who cooperates is drawn anew. In a game whose agents are interchangeable
+    Cooperators are drawn anew in every episode. In a game whose agents are interchangeable
     (`Game.symmetric`) all agents are pooled; in any other each agent has values of its own, as a mean over
     agents would hide that some gain where others lose.
     """
 
     agents: tuple[str, ...]
-    """Whose values these are: "all", or each agent's number."""
+    """Labels of the rows: "all", or each agent's number."""
     num_agents: int
-    """How many play, N."""
     episodes: int
     """Episodes for each number of cooperators, and, unless all are pooled, for each agent."""
     cooperator: Estimated
@@ -75,7 +73,7 @@ class ScriptedSchelling:
             if rule == TURNS:  # of a mean over agents, whose errors are independent
                 variances[0] /= len(self.agents)
             error = np.sqrt(weights**2 @ variances)
-            margins[rule] = float(np.where(np.abs(margin) > SURE * error, margin, 0.0).min())
+            margins[rule] = float(np.where(np.abs(margin) > TIE_ERRORS * error, margin, 0.0).min())
         return ScriptedVerdict(*judge(margins, self.num_agents))
 
     def records(self) -> list[dict[str, str | int | float]]:
@@ -100,11 +98,11 @@ class ScriptedSchelling:
 
 
 def scripted_schelling(game: Game, generator: torch.Generator, *, episodes: int = 64) -> ScriptedSchelling:
-    """Play a game's scripts, with every number of cooperators, all in one batch.
+    """Play a game's scripted policies, with every number of cooperators, all in one batch.
 
     Args:
         game: a game with a script (`Game.scripted`).
-        generator: the source of every draw, of who cooperates too.
+        generator: the source of every draw, that of the cooperators included.
         episodes: for each number of cooperators, and, unless the game is `symmetric`, for each agent; at
             least 2.
 
@@ -114,8 +112,8 @@ def scripted_schelling(game: Game, generator: torch.Generator, *, episodes: int 
     Source:
         Schelling 1973; for games that are played in steps: Hughes et al., arXiv 1803.08884.
 
-    >>> from games.grid._snowdrift import Snowdrift
-    >>> data = scripted_schelling(Snowdrift(agents=2), torch.Generator().manual_seed(0))
+    >>> from games import make
+    >>> data = scripted_schelling(make("snowdrift", agents=2), torch.Generator().manual_seed(0))
     >>> print(data.verdict())
     Between these two scripts, no social dilemma shows: 2R > T + S fails (cooperating beats taking turns:
     within two standard errors of a tie); other policies may face one.

@@ -1,4 +1,4 @@
-"""Any parallel PettingZoo environment with its rewards shared among the agents who are there."""
+"""Parallel PettingZoo environments with their rewards shared among the agents that are present."""
 
 from __future__ import annotations
 
@@ -10,39 +10,28 @@ from pettingzoo.utils.env import ParallelEnv
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
 from games.core import require
-from games.wrappers._sharing_matrix import SharingLike, sharing_rows
+from games.wrappers._sharing_matrix import MATRICES_ALWAYS_PAY, SharingLike, sharing_rows
 
 EnvironmentIncentives = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Mapping[str, float]]]
 """From observations and actions, by agent, to gifts: gifts[giver][receiver], in reward units."""
 
-StepResult = tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]]
-
 
 class SharedParallelEnv(BaseParallelWrapper[str, Any, Any]):  # type: ignore[misc]  # PettingZoo is untyped
-    """A parallel environment whose agents get a share of each other's rewards, or incentives on top of them.
+    """A parallel environment whose agents get a share of each other's rewards, or incentives; see `shared`.
 
     What the environment itself paid stands in `infos[agent]["extrinsic_reward"]`, what the agent gave to
-    others and received from them in "given" and "received". Agents that are not there neither give nor
-    receive: whoever would have given them a share keeps it, so that the total of those who are there stays
-    the same.
+    others and received from them in "given" and "received". Agents that have left neither give nor receive:
+    whoever would have given them a share keeps it, which conserves the total of the agents present.
 
     Args:
         env: the environment; its `possible_agents` name the rows and columns, in this order.
-        sharing: shares [giver, receiver], 0 or more, each row summing to 1; or incentives: a function from
-            what agents saw and what they did to gifts[giver][receiver]. Who is left out gives, or gets,
-            nothing; gifts to oneself are not paid.
-        givers_pay: whether incentives are taken from their giver's reward, which keeps the total.
+        sharing: a sharing matrix [giver, receiver]; or incentives: a function from observations and actions,
+            by agent, to gifts[giver][receiver], 0 where left out; gifts to oneself are not paid.
+        givers_pay: whether incentives are taken from their giver's reward, which conserves the total.
 
     Raises:
         ValueError: the environment does not list its possible agents, or the matrix is bad; from `step`, when
-            incentives name somebody who is none of them.
-
-    >>> from games.adapters._parallel_env import parallel_env
-    >>> env = SharedParallelEnv(parallel_env("prisoners-dilemma"), [[0.5, 0.5], [0, 1]])
-    >>> observations, infos = env.reset(seed=0)
-    >>> _, rewards, _, _, infos = env.step({"agent_0": 0, "agent_1": 1})
-    >>> rewards, infos["agent_0"]["extrinsic_reward"]
-    ({'agent_0': -1.5, 'agent_1': -1.5}, -3.0)
+            incentives name an unknown agent.
     """
 
     def __init__(
@@ -68,28 +57,19 @@ class SharedParallelEnv(BaseParallelWrapper[str, Any, Any]):  # type: ignore[mis
         if callable(sharing):
             self._incentives = sharing
         else:
-            require(
-                not givers_pay, "givers_pay is about incentives: by a sharing matrix givers pay in any case."
-            )
+            require(not givers_pay, MATRICES_ALWAYS_PAY)
             self._shares = np.array(sharing_rows(sharing, everybody), dtype=np.float64)
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Start an episode of the environment."""
         observations, infos = self.env.reset(seed=seed, options=options)
         self._seen = observations
         return observations, infos
 
-    def step(self, actions: dict[str, Any]) -> StepResult:
-        """Play one step of the environment and share what it pays.
-
-        Args:
-            actions: one for each agent, by name.
-
-        Returns:
-            observations, shared rewards, terminations, truncations and infos, by agent.
-        """
+    def step(
+        self, actions: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]]:
         before = set(self.env.agents)
         observations, own, terminations, truncations, infos = self.env.step(actions)
         here = [agent for agent in own if agent in before or agent in self.env.agents]
@@ -112,7 +92,7 @@ class SharedParallelEnv(BaseParallelWrapper[str, Any, Any]):  # type: ignore[mis
         return observations, rewards, terminations, truncations, {**infos, **told}
 
     def _shares_of(self, here: list[str]) -> np.ndarray:
-        """The matrix of those who are there: what would go to others stays with its giver."""
+        """The matrix among these agents: what would go to others stays with its giver."""
         if here != self._here:
             rows = [self._place(agent) for agent in here]
             shares = self._shares[np.ix_(rows, rows)]
@@ -120,7 +100,7 @@ class SharedParallelEnv(BaseParallelWrapper[str, Any, Any]):  # type: ignore[mis
         return self._among
 
     def _gifts(self, given: Mapping[str, Mapping[str, float]], here: list[str]) -> np.ndarray:
-        """Gifts among those who are there, [giver, receiver]."""
+        """Gifts among these agents, [giver, receiver]."""
         for name in {*given, *(receiver for row in given.values() for receiver in row)}:
             self._place(name)
         return np.array(

@@ -1,7 +1,4 @@
-"""A sharing matrix as a setting: checked once, where it is given, and kept as plain numbers.
-
-Sharing among the agents that still take part: what would go to the others stays with its giver.
-"""
+"""Sharing matrices: their check, and sharing among the agents that are present."""
 
 from __future__ import annotations
 
@@ -17,78 +14,98 @@ SharingRows = tuple[tuple[float, ...], ...]
 """Shares [giver][receiver], each row summing to 1."""
 
 SharingLike = Sequence[Sequence[float]] | np.ndarray | Tensor
-"""What may be given as a sharing matrix: nested numbers, an array or a tensor, [giver, receiver]."""
+"""A sharing matrix as nested numbers, an array or a tensor, [giver, receiver]."""
 
 MATRICES_ALWAYS_PAY = "givers_pay is about incentives: by a sharing matrix givers pay in any case."
 
-TOLERANCE = 1e-6
-"""How far a row may miss 1: the rounding of shares that come in float32."""
+FLOAT32_ROUNDING = 1e-6
+"""How far rows of a setting may miss 1, as shares may come in float32."""
+
+
+def check_sharing(sharing: Tensor, *, agents: int | Sequence[object], tolerance: float | None = None) -> None:
+    """Raise ValueError unless this is a row-stochastic sharing matrix.
+
+    Args:
+        sharing: shares, floating, [..., giver, receiver].
+        agents: how many agents there are, or their names, in the order of the rows.
+        tolerance: how far a row may miss 1; by default the square root of the dtype's rounding unit, 1.5e-8
+            in float64.
+
+    >>> check_sharing(torch.tensor([[0.7, 0.3], [0.0, 0.9]]), agents=2)
+    Traceback (most recent call last):
+    ValueError: What agent 1 keeps and gives must sum to 1, but it sums to 0.9 and misses 1 by -0.1.
+    """
+    names = range(agents) if isinstance(agents, int) else agents
+    count = len(names)
+    require(sharing.is_floating_point(), f"A sharing matrix is floating, but this one is {sharing.dtype}.")
+    require(
+        sharing.ndim >= 2 and tuple(sharing.shape[-2:]) == (count, count),
+        f"A sharing matrix of {count} agents has the shape [..., {count}, {count}] (giver, receiver); this "
+        f"one has {list(sharing.shape)}.",
+    )
+
+    def first(bad: Tensor) -> tuple[tuple[int, ...], str]:
+        """The first bad place, and the words for the matrix that it is in."""
+        place = tuple(bad.nonzero()[0].tolist())
+        batch = place[: sharing.ndim - 2]
+        return place, f" (in matrix {', '.join(map(str, batch))})" if batch else ""
+
+    negative = ~(sharing >= 0)
+    if negative.any():
+        place, where = first(negative)
+        raise ValueError(
+            f"Shares must be 0 or more, but agent {names[place[-2]]} gives agent {names[place[-1]]} "
+            f"{float(sharing[place]):g}{where}."
+        )
+    total = sharing.sum(-1)
+    tolerance = torch.finfo(sharing.dtype).eps ** 0.5 if tolerance is None else tolerance
+    wrong = ~((total - 1).abs() <= tolerance)
+    if wrong.any():
+        place, where = first(wrong)
+        raise ValueError(
+            f"What agent {names[place[-1]]} keeps and gives must sum to 1, but it sums to "
+            f"{float(total[place]):g} and misses 1 by {float(total[place] - 1):+.3g}{where}."
+        )
 
 
 def sharing_rows(sharing: SharingLike, agents: Sequence[object]) -> SharingRows:
-    """Check a sharing matrix and turn it into nested tuples of numbers.
-
-    Args:
-        sharing: shares, [giver, receiver]; a tensor must not require a gradient, which would be lost.
-        agents: the agents' names or numbers, in the order of the rows.
+    """Check a sharing matrix of the agents with these names, and turn it into nested tuples of numbers.
 
     Raises:
-        ValueError: the shape is wrong, a share is negative or not a number, or a row misses 1 by more than
-            1e-6 (says which, and by how much).
+        ValueError: see `check_sharing`; or it is a tensor that requires a gradient, which would be lost.
 
     >>> sharing_rows([[0.5, 0.5], [0, 1]], agents=range(2))
     ((0.5, 0.5), (0.0, 1.0))
-    >>> sharing_rows([[0.5, 0.4], [0, 1]], agents=range(2))
-    Traceback (most recent call last):
-    ValueError: What agent 0 keeps and gives must sum to 1, but it sums to 0.9 and misses 1 by -0.1.
     """
     learned = isinstance(sharing, Tensor) and sharing.requires_grad
     require(not learned, "This sharing matrix requires a gradient, which a game's settings lose: detach it.")
-    shares = _array(sharing)
-    count = len(agents)
-    require(
-        shares.shape == (count, count),
-        f"A sharing matrix of {count} agents has the shape {count} x {count} (giver, receiver); this one has "
-        f"{' x '.join(map(str, shares.shape)) or 'none'}.",
-    )
-    for giver, row in zip(agents, shares, strict=True):
-        for receiver, share in zip(agents, row, strict=True):
-            require(
-                bool(share >= 0),
-                f"Shares must be 0 or more, but agent {giver} gives agent {receiver} {share:g}.",
-            )
-        total = row.sum()
-        require(
-            bool(abs(total - 1) <= TOLERANCE),
-            f"What agent {giver} keeps and gives must sum to 1, but it sums to {total:g} and misses 1 by "
-            f"{total - 1:+.3g}.",
-        )
-    return tuple(tuple(map(float, row)) for row in shares)
-
-
-def _array(sharing: SharingLike) -> np.ndarray:
-    values = sharing.detach().cpu().numpy() if isinstance(sharing, torch.Tensor) else sharing
+    values = sharing.cpu().numpy() if isinstance(sharing, Tensor) else sharing
     try:
-        return np.array(values, dtype=np.float64)
+        shares = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             "A sharing matrix must be rows of numbers, all equally long: [giver, receiver]."
         ) from error
+    require(
+        shares.ndim == 2,
+        f"A sharing matrix has two axes, [giver, receiver]; this one has the shape {list(shares.shape)}.",
+    )
+    check_sharing(torch.from_numpy(shares), agents=agents, tolerance=FLOAT32_ROUNDING)
+    return tuple(tuple(map(float, row)) for row in shares)
 
 
 def share_among_present(shares: Tensor, present: Tensor | None) -> Tensor:
     """Keep the shares of agents that have left with their givers.
 
     An agent that has left neither gives nor receives, and each row keeps its sum: the total reward of the
-    agents present is conserved. `SharedRewards` follows this rule for games and for PettingZoo environments,
-    and so does every transfer of `bilevel`.
+    agents present is conserved.
 
     Args:
         shares: shares or amounts, [..., giver, receiver].
         present: which agents take part, boolean [..., agent] (`Game.present`); None: all of them.
 
     Returns:
-        [..., giver, receiver]; the shares as they are, bit-for-bit, where everybody is present.
+        [..., giver, receiver]; the shares as they are, bit-for-bit, where all agents are present.
 
     >>> half = torch.full((3, 3), 1 / 4) + torch.eye(3) / 4
     >>> share_among_present(half, torch.tensor([True, True, False]))

@@ -36,8 +36,8 @@ def zero_sum(game: Game) -> Game:
     Raises:
         ValueError: there is nobody to compare with.
 
-    >>> from games.matrix._two_agent import SymmetricTwoAgentGame
-    >>> zero_sum(SymmetricTwoAgentGame()).payoffs()[..., 0]
+    >>> from games import make
+    >>> zero_sum(make("prisoners-dilemma")).payoffs()[..., 0]
     tensor([[ 0., -3.],
             [ 3.,  0.]], dtype=torch.float64)
     """
@@ -49,13 +49,7 @@ def zero_sum(game: Game) -> Game:
 
 
 def relative_rewards(rewards: Rewards) -> Rewards:
-    """Own reward less the mean of the others', r_i - sum_{j != i} r_j / (N - 1): the sum over agents is 0.
-
-    Args:
-        rewards: [..., agent], of two agents or more.
-
-    Returns:
-        [..., agent].
+    """Own reward less the mean of the others', [..., agent]: r_i - sum_{j != i} r_j / (N - 1).
 
     >>> relative_rewards(torch.tensor([3.0, 1.0, -1.0]))
     tensor([ 3.,  0., -3.])
@@ -73,7 +67,6 @@ class ZeroSumMatrixGame(MatrixGame):
     """The matrix game whose payoffs are compared."""
 
     def __post_init__(self) -> None:
-        """Check that there is somebody to compare with."""
         _require_opponents(self.game)
 
     @property
@@ -83,21 +76,17 @@ class ZeroSumMatrixGame(MatrixGame):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """As in the game."""
         return self.game.action_names
 
     @property
     def neighbours(self) -> Tensor:
-        """As in the game."""
         return self.game.neighbours
 
     @property
     def best_welfare(self) -> float:
-        """Always 0."""
         return 0.0
 
     def build_payoffs(self) -> NDArray[np.float64]:
-        """Compare the game's payoffs, profile by profile: [A, ..., A, agent]."""
         return relative_rewards(payoff_array(self.game))
 
 
@@ -106,33 +95,28 @@ class ZeroSumGame(WrappedGame):
     """The zero-sum form of any game; see `zero_sum`."""
 
     def __post_init__(self) -> None:
-        """Check that there is somebody to compare with."""
         _require_opponents(self.game)
 
     @property
     def best_welfare(self) -> float:
-        """Always 0."""
         return 0.0
 
     @property
     def defection_welfare(self) -> float | None:
-        """None: no total is better than another."""
-        return None
+        return None  # no total is better than another
 
     def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
-        """Play one step of the game, and compare its rewards; see `Game.step`."""
         state, rewards, done = self.game.step(state, actions, generator)
         return state, relative_rewards(rewards), done
 
     def present(self, state: State) -> None:
-        """None: nobody leaves, as what the others earn still counts against those who left the game."""
+        """None: nobody leaves, as what the others earn still counts against those that have left."""
 
     def cooperates(self, state: State, actions: Tensor) -> Tensor | None:
         """None: nobody can do good to all."""
         return None
 
     def scripted(self, state: State, cooperative: Tensor) -> Tensor | None:
-        """None, for the same reason."""
         return None
 
 
@@ -144,11 +128,9 @@ class ZeroSumExactGame(ZeroSumGame, WrappedExactGame):
     """The exact game whose values are compared."""
 
     def values(self, policies: Tensor) -> Tensor:
-        """Each agent's expected `episode_value`, less the mean of the others': [..., agent]."""
         return relative_rewards(self.game.values(policies))
 
     def cooperation(self, policies: Tensor) -> Tensor | None:
-        """None, as for `cooperates`."""
         return None
 
 

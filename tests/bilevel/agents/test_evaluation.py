@@ -26,7 +26,7 @@ from bilevel.sharing import Report, SharedBy, Sharing, SharingNetwork, Transfer
 from bilevel.sharing._network import SharedByNetwork
 from games.core import Streams
 from games.matrix import Clans, EscapeRoom
-from games.wrappers import GiftRules, GiftsApartGame
+from games.wrappers import GiftGame, GiftRules
 
 SEEDS = 2
 ROOM = EscapeRoom(agents=3, levers=1, random_start=True)  # episodes end after 1 to 5 steps
@@ -35,8 +35,8 @@ CLANS = Clans()
 EVERYBODY = torch.ones(3, 3, dtype=torch.bool)
 
 
-def with_gifts(**rules: Any) -> GiftsApartGame:
-    return GiftsApartGame(game=ROOM, rules=GiftRules(amount=1.0, **rules))
+def with_gifts(**rules: Any) -> GiftGame:
+    return GiftGame(game=ROOM, rules=GiftRules(amount=1.0, **rules), separate=True)
 
 
 VARIABLES: dict[str, tuple[Any, Any]] = {

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from pettingzoo.utils.env import ParallelEnv
 
 import games
-from games.adapters._parallel_env import env
+from games.adapters import env
 
 
 class Meeting(ParallelEnv):

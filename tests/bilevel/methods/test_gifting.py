@@ -20,7 +20,7 @@ from bilevel.methods._gifting import ChosenGifts, ExactGiftPlay
 from games.core import Game
 from games.matrix import EscapeRoom, MatrixGame, RepeatedGame, payoff_array
 from games.wrappers import gift_actions
-from games.wrappers._gift_actions import without_gifts
+from games.wrappers._gifts import without_gifts
 
 STAG_HUNT = games.make("stag-hunt-gifting")
 BUDGETS = ("zero-sum", "fixed", "replenishable")

@@ -14,7 +14,7 @@ from bilevel.agents import MLP, Episodes, takes_gifts
 from bilevel.agents._rollout import rollout
 from bilevel.methods._gifting import ChosenGifts
 from games.matrix import EscapeRoom
-from games.wrappers import GiftRules, GiftsApartGame
+from games.wrappers import GiftGame, GiftRules
 
 RULES = [
     GiftRules(amount=1.5),
@@ -26,7 +26,7 @@ SEEDS, EPISODES = 2, 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched(GiftsApartGame):
+class Watched(GiftGame):
     """Keeps what was given and what was left, by the game's own account."""
 
     seen: list[tuple[Tensor, Tensor]]
@@ -39,7 +39,7 @@ class Watched(GiftsApartGame):
 
 def played(rules: GiftRules) -> tuple[ChosenGifts, Episodes, list[tuple[Tensor, Tensor]]]:
     """Random play of three agents, of which some leave early."""
-    game = Watched(game=EscapeRoom(agents=3), rules=rules, seen=[])
+    game = Watched(game=EscapeRoom(agents=3), rules=rules, separate=True, seen=[])
     policy, gifts = MLP(game.observation_space.shape[0], 6, (4,)), ChosenGifts(game)
     generator = torch.Generator().manual_seed(0)
     theta = policy.initial(generator, SEEDS, 3)
@@ -91,6 +91,6 @@ def test_the_report_is_of_an_episode(rules: GiftRules) -> None:
 
 
 def test_nothing_else_tells_the_game_of_gifts() -> None:
-    game = GiftsApartGame(game=games.make("escape-room"), rules=RULES[0])
+    game = GiftGame(game=games.make("escape-room"), rules=RULES[0], separate=True)
     assert not takes_gifts(game)
     assert ChosenGifts(game).initial(0, 5).shape == (5, 0)

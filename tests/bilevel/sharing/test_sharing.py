@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bilevel.sharing import Sharing, check_neighbours, identity_sharing, self_interest_sharing, share
-from bilevel.sharing._sharing import check_sharing, redistribute
+from bilevel.sharing._sharing import redistribute
 from games.matrix import Cyclical
+from games.wrappers import check_sharing
 
 AGENTS = st.integers(1, 6)
 SEEDS = st.integers(0, 2**31)
@@ -57,13 +58,13 @@ def test_zero_sum_games_are_scaled_by_the_difference_of_shares() -> None:
 @pytest.mark.parametrize(
     ("sharing", "sentence"),
     [
-        ([[1.2, -0.2], [0.0, 1.0]], r"Shares must be 0 or more, but the entry at \(0, 1\) is -0.2\."),
-        ([[1.0, 0.0], [0.5, math.nan]], r"Shares must be 0 or more, but the entry at \(1, 1\) is nan\."),
-        ([[1.0, 0.0], [0.5, 0.4]], r"sums to 1, but the row at \(1,\) misses it by -0.1\."),
-        ([[1.0, 0.1], [0.0, 1.0]], r"sums to 1, but the row at \(0,\) misses it by \+0.1\."),
-        ([[1.0, math.inf], [0.0, 1.0]], r"sums to 1, but the row at \(0,\) misses it by \+inf\."),
-        ([[1.0, 0.0]], r"of 2 agents has shape \[\.\.\., 2, 2\] \(giver, receiver\), .* has \[1, 2\]\."),
-        ([1.0, 0.0], r"of 2 agents has shape .*has \[2\]\."),
+        ([[1.2, -0.2], [0.0, 1.0]], r"Shares must be 0 or more, but agent 0 gives agent 1 -0.2\."),
+        ([[1.0, 0.0], [0.5, math.nan]], r"Shares must be 0 or more, but agent 1 gives agent 1 nan\."),
+        ([[1.0, 0.0], [0.5, 0.4]], r"agent 1 keeps and gives must sum to 1, but .* misses 1 by -0.1\."),
+        ([[1.0, 0.1], [0.0, 1.0]], r"agent 0 keeps and gives must sum to 1, but .* misses 1 by \+0.1\."),
+        ([[1.0, math.inf], [0.0, 1.0]], r"agent 0 keeps and gives must sum to 1, but .* misses 1 by \+inf\."),
+        ([[1.0, 0.0]], r"of 2 agents has the shape \[\.\.\., 2, 2\] \(giver, receiver\); .* has \[1, 2\]\."),
+        ([1.0, 0.0], r"of 2 agents has the shape .*has \[2\]\."),
     ],
 )
 def test_what_is_no_sharing_matrix_is_refused(sharing: list, sentence: str) -> None:
@@ -74,7 +75,7 @@ def test_what_is_no_sharing_matrix_is_refused(sharing: list, sentence: str) -> N
 def test_a_batch_is_refused_by_the_place_of_its_first_bad_row() -> None:
     sharing = torch.eye(3).repeat(5, 1, 1)
     sharing[3, 2, 2] = 0.25
-    with pytest.raises(ValueError, match=r"the row at \(3, 2\) misses it by -0.75"):
+    with pytest.raises(ValueError, match=r"agent 2 keeps .* misses 1 by -0.75 \(in matrix 3\)"):
         check_sharing(sharing, agents=3)
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from games import make, names
-from games.adapters._parallel_env import ParallelView
+from games.adapters import ParallelView
 from games.core import Game
 from games.matrix import EscapeRoom
 

@@ -6,7 +6,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from games.adapters._layout import lay_out
+from games.adapters._layout import observation_layouts
 from tests.games.adapters.foreign_environments import StandIn, started
 
 SPACES = st.recursive(
@@ -34,7 +34,7 @@ def test_whatever_is_observed_lies_in_the_common_space(
     space: spaces.Space, other: spaces.Space, flat: bool, seed: int
 ) -> None:
     try:
-        views = lay_out({"a": space, "b": other}, "it", flat, channels_last=True)
+        views = observation_layouts({"a": space, "b": other}, "it", flat, channels_last=True)
     except ValueError as refusal:
         assert not flat
         assert "different shapes" in str(refusal)  # noqa: PT017

@@ -11,9 +11,8 @@ import torch
 
 from games import make
 from games._catalogue import CATALOGUE
-from games.adapters import ForeignGame
+from games.adapters import ForeignGame, ParallelView
 from games.adapters import _parallel_env as pettingzoo_view
-from games.adapters._parallel_env import ParallelView
 from games.core import Game
 from games.grid import StagHuntGrid
 from games.matrix import EscapeRoom
@@ -36,25 +35,25 @@ GAMES: dict[str, Game] = {
 def forgetful(game: Game) -> ParallelView:
     """A view that keeps nothing."""
     view = ParallelView(game)
-    view._keeps_start = view._keeps_steps = False
+    view._caches_start = view._caches_steps = False
     return view
 
 
 @pytest.mark.parametrize("game", GAMES.values(), ids=GAMES.keys())
 @pytest.mark.parametrize("most", [2**24, 10_000])
 def test_kept_and_computed_steps_are_the_same(game: Game, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pettingzoo_view, "MOST_KEPT", most)
+    monkeypatch.setattr(pettingzoo_view, "CACHE_SIZE", most)
     seeds: list[int | None] = [3, *[None] * 60]
     view = ParallelView(game)
     assert_same(play(view, seeds), play(forgetful(game), seeds))
-    assert view._kept <= most + 2000
+    assert view._cached <= most + 2000
 
 
 def test_steps_are_kept_where_nothing_was_drawn() -> None:
     for name, game in GAMES.items():
         view = ParallelView(game)
         list(play(view, [0, None]))
-        kept = any(moment.outcomes for moment in view._moments.values())
+        kept = any(snapshot.outcomes for snapshot in view._snapshots.values())
         assert kept == (name not in ("noise", "draws in a step")), name
         assert (view._start is not None) == (name in ("one-shot", "repeated", "noise")), name
 

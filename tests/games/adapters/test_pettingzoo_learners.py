@@ -16,11 +16,9 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test
 from pettingzoo.utils.conversions import parallel_to_aec
 
 from games import make
-from games.adapters import parallel_env
-from games.adapters._parallel_env import ParallelView, env
+from games.adapters import ParallelView, env, parallel_env
 from games.grid import Cleanup, Snowdrift, StagHuntGrid
-from games.wrappers import gift_actions, shared
-from games.wrappers._wrapper import WrappedGame
+from games.wrappers import WrappedGame, gift_actions, shared
 
 HUNT = StagHuntGrid(agents=3, stags=1, hares=3, hunters=2, size=2, horizon=8)
 

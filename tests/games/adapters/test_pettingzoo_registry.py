@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pettingzoo
@@ -13,15 +11,15 @@ from pettingzoo.utils.wrappers import OrderEnforcingWrapper
 
 import games
 from games import make, names
-from games.adapters._parallel_env import ParallelView
-from games.adapters.pettingzoo_registry import environment_id, register_environments
+from games.adapters import ParallelView
 
 REGISTRIES = (pettingzoo.aec_registry, pettingzoo.parallel_registry)
 
 
 @pytest.fixture(autouse=True)
-def _forget_environments() -> Iterator[None]:
+def _registered_environments() -> Iterator[None]:
     before = [dict(registry) for registry in REGISTRIES]
+    games.register_pettingzoo()
     yield
     for registry, kept in zip(REGISTRIES, before, strict=True):
         registry.clear()
@@ -50,19 +48,12 @@ def test_settings_go_to_the_game_and_the_view() -> None:
 
 def test_registering_again_adds_only_what_is_new() -> None:
     before = dict(pettingzoo.parallel_registry)
-    assert register_environments() == tuple(map(environment_id, names()))
+    assert games.register_pettingzoo() == tuple(f"bilevel/{name}-v0" for name in names())
     assert pettingzoo.parallel_registry == before
     games.register("short-escape", make("escape-room", horizon=2), summary="hurry")
-    assert "bilevel/short-escape-v0" in register_environments()
+    assert "bilevel/short-escape-v0" in games.register_pettingzoo()
     assert pettingzoo.make("aec", "bilevel/short-escape-v0").unwrapped.max_cycles == 2
     assert set(pettingzoo.parallel_registry) - set(before) == {"bilevel/short-escape-v0"}
-
-
-def test_importing_the_module_registers() -> None:
-    environment = "pettingzoo.make('parallel', 'bilevel/chicken-v0')"
-    code = f"import pettingzoo, games.adapters.pettingzoo_registry; print({environment})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "chicken\n"
 
 
 def test_unknown_games_are_refused_by_pettingzoo() -> None:
@@ -76,4 +67,4 @@ def test_a_pettingzoo_without_a_registry_is_refused(monkeypatch: pytest.MonkeyPa
     with pytest.raises(
         ValueError, match=r"since 1\.27, and this is 1\.26\.0: pip install 'pettingzoo>=1\.27'"
     ):
-        register_environments()
+        games.register_pettingzoo()

@@ -15,8 +15,7 @@ from pettingzoo.test.state_test import state_test
 from pettingzoo.utils.conversions import parallel_to_aec, parallel_to_aec_wrapper
 from pettingzoo.utils.wrappers import OrderEnforcingWrapper
 
-from games.adapters import parallel_env
-from games.adapters._parallel_env import ParallelView, env, raw_env
+from games.adapters import ParallelView, env, parallel_env, raw_env
 from games.core import Game
 from games.grid import StagHuntGrid
 from games.matrix import EscapeRoom

@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 
 from games.adapters import ForeignGame, from_pettingzoo
-from games.adapters._layout import lay_out
+from games.adapters._layout import observation_layouts
 from tests.games.adapters.foreign_environments import random_actions, seeds, started
 
 
@@ -33,7 +33,7 @@ def check_against_the_environment(
     names = singles[0].possible_agents
     draws = torch.Generator().manual_seed(1)
     done, left_early = torch.zeros(copies, dtype=torch.bool), False
-    views = lay_out({name: singles[0].observation_space(name) for name in names}, "", False, True)
+    views = observation_layouts({name: singles[0].observation_space(name) for name in names}, "", False, True)
     for _ in range(game.horizon):
         for copy, single in enumerate(singles):
             for i, name in enumerate(names):

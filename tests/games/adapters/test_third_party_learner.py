@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from pettingzoo.utils.env import ParallelEnv
 
-from games.adapters import parallel_env
-from games.adapters._parallel_env import ParallelView
+from games.adapters import ParallelView, parallel_env
 from games.grid import CoinGame
 from games.wrappers import shared
 

@@ -9,9 +9,8 @@ from pettingzoo.utils.agent_selector import AgentSelector
 from pettingzoo.utils.env import AECEnv
 
 from games import make
-from games.adapters import ForeignGame, from_pettingzoo
+from games.adapters import ForeignGame, env, from_pettingzoo
 from games.adapters._foreign_game import SEEDS
-from games.adapters._parallel_env import env
 from tests.games.adapters.foreign_environments import random_actions
 
 

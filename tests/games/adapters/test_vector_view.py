@@ -18,15 +18,12 @@ from gymnasium.wrappers import vector as wrappers
 import games
 from bilevel.agents import play_out
 from games import make
-from games.adapters import vector_env
-from games.adapters._parallel_env import ParallelView
-from games.adapters._vector_env import VectorView
+from games.adapters import ParallelView, VectorView, vector_env
 from games.core import Game
 from games.grid import LaseCleanup, Snowdrift, StagHuntGrid
 from games.matrix import EscapeRoom
 from games.matrix._escape_room import DOOR, LEVER, START
-from games.wrappers import gift_actions, shared
-from games.wrappers._wrapper import WrappedGame
+from games.wrappers import WrappedGame, gift_actions, shared
 
 ROOM = EscapeRoom(agents=3, levers=1, horizon=4, random_start=True, observe_gifts=False)
 HUNT = StagHuntGrid(agents=3, stags=1, hares=3, hunters=2, size=2, horizon=8)

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from pettingzoo.test import render_test
 from pettingzoo.utils.wrappers import RecordVideo, RecordVideoParallel
 
-from games.adapters._parallel_env import ParallelView, env
+from games.adapters import ParallelView, env
 from games.core import Game
 from games.matrix import EscapeRoom, PublicGoods
 from games.matrix._escape_room import DOOR, LEVER, START

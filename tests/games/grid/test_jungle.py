@@ -16,7 +16,7 @@ from games.adapters._parallel_env import ParallelView
 from games.grid import Jungle
 from games.grid._jungle import JungleState
 from games.grid._open_ground import distance
-from games.wrappers._wrapper import WrappedGame
+from games.wrappers import WrappedGame
 from tests.games.adapters.pettingzoo_contract import check_contract
 from tests.games.drawn_contract import check_drawn, episode
 

@@ -10,7 +10,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from games.matrix import Braess, CongestionGame, Pigou
-from games.matrix._congestion import Network, equilibria, price_of_anarchy, social_optimum, worst_equilibrium
+from games.matrix._congestion import (
+    RoadNetwork,
+    equilibria,
+    price_of_anarchy,
+    social_optimum,
+    worst_equilibrium,
+)
 from games.theory import nash_conv
 
 
@@ -37,7 +43,7 @@ def test_four_thousand_cars_on_braess_roads() -> None:
 @pytest.mark.parametrize(("drivers", "price"), [(2, 4 / 3), (3, 9 / 7), (4, 4 / 3), (1000, 4 / 3)])
 def test_pigous_roads(drivers: int, price: float) -> None:
     # 4/3 where half of the drivers can take each road; 3 drivers pay 7/3 together at best and 3 at worst
-    network = Network(routes=((0,), (1,)), fixed=(1, 0), slope=(0, 1 / drivers))
+    network = RoadNetwork(routes=((0,), (1,)), fixed=(1, 0), slope=(0, 1 / drivers))
     assert price_of_anarchy(network, drivers) == pytest.approx(price, abs=1e-12)
     if drivers <= 10:
         assert Pigou(agents=drivers).network == network
@@ -66,25 +72,25 @@ def test_the_table_plays() -> None:
 class Roads(CongestionGame):
     """Any network."""
 
-    given: Network
+    given: RoadNetwork
 
     @property
-    def network(self) -> Network:
+    def network(self) -> RoadNetwork:
         return self.given
 
 
 @st.composite
-def networks(draw: st.DrawFn) -> Network:
+def networks(draw: st.DrawFn) -> RoadNetwork:
     roads = draw(st.integers(1, 5))
     numbers = st.lists(st.integers(0, 5), min_size=roads, max_size=roads)
     route = st.sets(st.integers(0, roads - 1), min_size=1).map(lambda chosen: tuple(sorted(chosen)))
     routes = draw(st.lists(route, min_size=2, max_size=3))
-    return Network(routes=tuple(routes), fixed=tuple(draw(numbers)), slope=tuple(draw(numbers)))
+    return RoadNetwork(routes=tuple(routes), fixed=tuple(draw(numbers)), slope=tuple(draw(numbers)))
 
 
 @given(network=networks(), agents=st.integers(2, 4))
 @settings(max_examples=40, deadline=None)
-def test_loads_agree_with_the_payoff_table(network: Network, agents: int) -> None:
+def test_loads_agree_with_the_payoff_table(network: RoadNetwork, agents: int) -> None:
     game, routes = Roads(agents=agents, given=network), len(network.routes)
     profiles = torch.tensor(list(itertools.product(range(routes), repeat=agents)))
     policies = torch.nn.functional.one_hot(profiles, routes).double().unsqueeze(-2)
@@ -100,14 +106,14 @@ def test_loads_agree_with_the_payoff_table(network: Network, agents: int) -> Non
 
 @given(network=networks(), drivers=st.integers(1, 12))
 @settings(max_examples=60, deadline=None)
-def test_the_price_of_anarchy_is_at_most_five_halves(network: Network, drivers: int) -> None:
+def test_the_price_of_anarchy_is_at_most_five_halves(network: RoadNetwork, drivers: int) -> None:
     # Christodoulou and Koutsoupias 2005
     assume(social_optimum(network, drivers).mean_cost > 0)
     assert 1 - 1e-12 <= price_of_anarchy(network, drivers) <= 2.5 + 1e-12
 
 
 def test_free_roads_have_no_price() -> None:
-    network = Network(routes=((0,), (1,)), fixed=(0, 1), slope=(0, 0))
+    network = RoadNetwork(routes=((0,), (1,)), fixed=(0, 1), slope=(0, 0))
     with pytest.raises(ValueError, match="best routes cost nothing"):
         price_of_anarchy(network, 3)
 
@@ -129,7 +135,7 @@ GOOD = {"routes": ((0,), (1,)), "fixed": (1, 0), "slope": (0, 1)}
 )
 def test_bad_networks_are_refused(changed: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Network(**(GOOD | changed))
+        RoadNetwork(**(GOOD | changed))
 
 
 def test_bad_settings_are_refused() -> None:

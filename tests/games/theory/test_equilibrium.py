@@ -20,7 +20,7 @@ from games.matrix import (
     random_zero_sum,
 )
 from games.theory import exploitability, nash_conv, zero_sum_equilibrium
-from games.theory._equilibria import action_values, best_response
+from games.theory._equilibria import action_values
 
 ROCK_PAPER_SCISSORS, PENNIES = make("rock-paper-scissors"), make("matching-pennies")
 
@@ -113,7 +113,7 @@ def test_always_rock_against_uniform() -> None:
     policies = torch.stack((rock, torch.full_like(rock, 1 / 3)))
     assert nash_conv(ROCK_PAPER_SCISSORS, policies).item() == pytest.approx(1, abs=1e-15)
     assert exploitability(ROCK_PAPER_SCISSORS, policies).item() == pytest.approx(0.5, abs=1e-15)
-    assert best_response(ROCK_PAPER_SCISSORS, policies).tolist()[1] == 1
+    assert action_values(ROCK_PAPER_SCISSORS, policies).argmax(-1).tolist()[1] == 1
 
 
 def test_public_goods_with_three_agents() -> None:
@@ -122,7 +122,7 @@ def test_public_goods_with_three_agents() -> None:
     give, keep = torch.eye(2, dtype=torch.float64).reshape(2, 1, 1, 2).expand(2, 3, 1, 2)
     found = nash_conv(game, torch.stack((give, keep)))
     torch.testing.assert_close(found, torch.tensor([1.0, 0.0], dtype=torch.float64), atol=1e-14, rtol=0)
-    assert best_response(game, give).tolist() == [1, 1, 1]
+    assert action_values(game, give).argmax(-1).tolist() == [1, 1, 1]
 
 
 @given(agents=st.integers(2, 3), actions=st.integers(2, 3), seed=st.integers(0, 999))
@@ -146,7 +146,7 @@ def test_action_values_against_the_sum_over_profiles(agents: int, actions: int, 
 def test_a_batch_equals_its_members() -> None:
     game = random_general_sum(3, 0, agents=3)
     policies = random_policies(3, 3, 2, 4)
-    for function in (action_values, best_response, nash_conv, exploitability):
+    for function in (action_values, nash_conv, exploitability):
         found = function(game, policies)
         assert found.shape[:2] == (2, 4)
         for index in itertools.product(range(2), range(4)):
@@ -155,7 +155,7 @@ def test_a_batch_equals_its_members() -> None:
 
 def test_ties_go_to_the_lowest_action() -> None:
     uniform = torch.full((2, 1, 2), 0.5)
-    assert best_response(PENNIES, uniform).tolist() == [0, 0]
+    assert action_values(PENNIES, uniform).argmax(-1).tolist() == [0, 0]
 
 
 def test_a_repeated_game_is_refused() -> None:

@@ -14,7 +14,7 @@ from games.matrix import (
     SymmetricTwoAgentGame,
 )
 from games.matrix._families import Family
-from games.theory import Impossible, Transfer, minimal_transfer, welfare_optima
+from games.theory import FeasibleTransfer, InfeasibleTransfer, minimal_transfer, welfare_optima
 from games.wrappers import shared
 from tests.games.theory.transfer_checks import largest_gain
 
@@ -78,14 +78,14 @@ def test_stag_hunts_with_equal_punishment_and_temptation(payoffs: tuple[float, .
     swap = minimal_transfer(game)
     assert swap.s == pytest.approx(0, abs=1e-12)
     assert swap.g == pytest.approx(0, abs=1e-12)
-    assert isinstance(swap.general, Transfer)
+    assert isinstance(swap.general, FeasibleTransfer)
     np.testing.assert_allclose(swap.general.matrix, [[0, 1], [1, 0]], atol=1e-12)
     kept = minimal_transfer(game, least_share=0.5)
     assert kept.s is kept.g is None
     # whoever hunts alone loses P - S, of which it feels a half, and its partner loses nothing by it
     loss = (payoffs[3] - payoffs[1]) / 2
     for answer in (kept.symmetric, kept.general):
-        assert isinstance(answer, Impossible)
+        assert isinstance(answer, InfeasibleTransfer)
         assert answer.gain == pytest.approx(loss, abs=1e-12)
         assert all(profile[agent] == 0 and 1 in profile for (agent, _, profile), _ in answer.weights)
 
@@ -97,7 +97,7 @@ def test_a_third_action_must_be_worse_too() -> None:
     found = minimal_transfer(NormalForm(table=table.tolist()))
     assert found.optimum.profile == (0, 0)
     assert found.s == pytest.approx(1 / 2, abs=1e-12)  # s - (1 - s) <= 0; of the first, s <= 2/3
-    assert isinstance(found.symmetric, Transfer)
+    assert isinstance(found.symmetric, FeasibleTransfer)
     assert {action for _, action, _ in found.symmetric.binding} == {2}
 
 
@@ -115,7 +115,7 @@ def test_a_ring_that_gives_along_its_graph() -> None:
     for found in (along, among):
         assert found.g == pytest.approx(3 / 4, abs=1e-12)
     for answer in (along.symmetric, along.general):
-        assert isinstance(answer, Transfer)
+        assert isinstance(answer, FeasibleTransfer)
         assert (answer.matrix[~game.neighbours.numpy()] == 0).all()
         assert largest_gain(game, (0,) * 4, answer.matrix) < 1e-12
 
@@ -132,7 +132,7 @@ def test_a_zero_sum_game_is_settled_by_halves() -> None:
 def test_what_is_dominant_already_needs_no_transfer() -> None:
     found = minimal_transfer(PublicGoods(agents=3, k=4))
     assert found.s == found.g == 1
-    assert isinstance(found.general, Transfer)
+    assert isinstance(found.general, FeasibleTransfer)
     np.testing.assert_array_equal(found.general.matrix, np.eye(3))
     flat = minimal_transfer(NormalForm(table=np.ones((2, 2, 2)).tolist()))
     assert flat.s == flat.g == 1
@@ -145,7 +145,7 @@ def test_the_size_and_the_zero_of_payoffs_do_not_matter() -> None:
         coordination = np.zeros((2, 2, 2))
         coordination[0, 0] = coordination[1, 1] = factor
         answer = minimal_transfer(NormalForm(table=(coordination + 5 * factor).tolist())).general
-        assert isinstance(answer, Impossible)
+        assert isinstance(answer, InfeasibleTransfer)
         assert answer.gain == pytest.approx(factor, rel=1e-9)
     moved = SymmetricTwoAgentGame(reward=99, sucker=97, temptation=100, punishment=98)
     assert minimal_transfer(moved).s == pytest.approx(2 / 3, abs=1e-12)

@@ -18,7 +18,7 @@ from games.matrix import (
     random_general_sum,
 )
 from games.matrix._families import Family
-from games.theory import Impossible, minimal_transfer
+from games.theory import InfeasibleTransfer, minimal_transfer
 from tests.games.theory.transfer_checks import corners, lowest_total, require_proved
 
 integers = st.integers(-10, 10)
@@ -104,6 +104,6 @@ def test_just_above_the_greatest_share_it_is_impossible(game: MatrixGame) -> Non
     for margin in (1e-6, 1e-3):
         assert minimal_transfer(game, least_share=found.s + margin).s is None
         above = minimal_transfer(game, least_share=found.g + margin)
-        assert isinstance(above.general, Impossible)
+        assert isinstance(above.general, InfeasibleTransfer)
         agents = game.num_agents
         assert lowest_total(game, above.general, corners(agents, found.g + margin)) > 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from games.matrix import MatrixGame, NormalForm
-from games.theory import Impossible, Transfer, minimal_transfer
+from games.theory import FeasibleTransfer, InfeasibleTransfer, minimal_transfer
 from games.theory._equilibria import action_values
 
 
@@ -22,7 +22,7 @@ def largest_gain(game: MatrixGame, optimum: tuple[int, ...], matrix: np.ndarray)
     return max(gains)
 
 
-def lowest_total(game: MatrixGame, proof: Impossible, vertices: list[np.ndarray]) -> float:
+def lowest_total(game: MatrixGame, proof: InfeasibleTransfer, vertices: list[np.ndarray]) -> float:
     """The least of the weighted gains over the corners of what is allowed, by the payoff table."""
     table = game.payoffs().numpy()
     totals = []
@@ -56,7 +56,7 @@ def require_proved(game: MatrixGame, least: float = 0.0) -> None:
     found = minimal_transfer(game, least_share=least)
     agents = game.num_agents
     for answer, vertices in ((found.symmetric, ends), (found.general, corners)):
-        if isinstance(answer, Transfer):
+        if isinstance(answer, FeasibleTransfer):
             assert largest_gain(game, found.optimum.profile, answer.matrix) == pytest.approx(
                 max(answer.largest_gain, 0), abs=1e-9
             )

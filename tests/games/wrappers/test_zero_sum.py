@@ -19,8 +19,7 @@ from games.matrix import (
     Tycoon,
     random_general_sum,
 )
-from games.wrappers import zero_sum
-from games.wrappers._wrapper import WrappedGame
+from games.wrappers import WrappedGame, zero_sum
 from games.wrappers._zero_sum import relative_rewards
 
 

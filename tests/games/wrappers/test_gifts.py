@@ -20,7 +20,7 @@ from games.grid import CoinGame
 from games.matrix import EscapeRoom, MatrixGame, payoff_array
 from games.matrix._escape_room import DOOR, LEVER, START
 from games.wrappers import GiftGame, GiftRules, gift_actions
-from games.wrappers._gift_actions import LARGEST_TABLE, GiftMatrixGame, GiftState
+from games.wrappers._gifts import LARGEST_TABLE, GiftMatrixGame, GiftState
 from tests.games.adapters.pettingzoo_contract import check_contract
 
 GIFT = 3

@@ -14,8 +14,8 @@ from games import make
 from games.core import ExactGame
 from games.matrix import EscapeRoom, FiniteRepeatedGame, MatrixGame, RepeatedGame, observed_states
 from games.matrix._escape_room import DOOR, LEVER
-from games.wrappers import GiftGame, GiftRules, GiftsApartExactGame, GiftsApartGame
-from games.wrappers._gift_actions import GiftMatrixGame, observation_shares, without_gifts
+from games.wrappers import GiftExactGame, GiftGame, GiftRules
+from games.wrappers._gifts import GiftMatrixGame, observation_shares, without_gifts
 
 RULES = [
     GiftRules(amount=1.5),
@@ -37,7 +37,7 @@ def some_policies(game: ExactGame, seed: int, batch: int = 3) -> Tensor:
 @given(seed=st.integers(0, 2**32))
 def test_gifts_change_hands_beside_rewards_that_are_the_games_own(rules: GiftRules, seed: int) -> None:
     room = EscapeRoom(agents=3)
-    apart, mixed = GiftsApartGame(game=room, rules=rules), GiftGame(game=room, rules=rules)
+    apart, mixed = GiftGame(game=room, rules=rules, separate=True), GiftGame(game=room, rules=rules)
     one, other = (torch.Generator().manual_seed(seed) for _ in range(2))
     draws = torch.Generator().manual_seed(seed)
     state, expected = apart.reset(4, one), mixed.reset(4, other)
@@ -53,7 +53,7 @@ def test_gifts_change_hands_beside_rewards_that_are_the_games_own(rules: GiftRul
 
 
 def test_the_game_is_told_by_actions_alone() -> None:
-    game = GiftsApartGame(game=EscapeRoom(), rules=GiftRules(amount=2.0))
+    game = GiftGame(game=EscapeRoom(), rules=GiftRules(amount=2.0), separate=True)
     generator = torch.Generator()
     state, *_ = game.step(game.reset(1, generator), torch.tensor([[LEVER, DOOR + 3]]), generator)
     assert game.give(state, torch.full((1, 2, 2), 9.0)) is state
@@ -62,7 +62,7 @@ def test_the_game_is_told_by_actions_alone() -> None:
 
 @every_budget
 def test_what_is_best_is_as_in_the_game(rules: GiftRules) -> None:
-    game = GiftsApartGame(game=EscapeRoom(), rules=rules)
+    game = GiftGame(game=EscapeRoom(), rules=rules, separate=True)
     assert (game.best_welfare, game.defection_welfare) == (9, EscapeRoom().defection_welfare)
 
 
@@ -71,7 +71,7 @@ def test_what_is_best_is_as_in_the_game(rules: GiftRules) -> None:
 def test_one_shot_values_are_those_of_the_table_with_gifts(name: str, rules: GiftRules) -> None:
     plain = make(name)
     assert isinstance(plain, MatrixGame)
-    game, table = GiftsApartExactGame(game=plain, rules=rules), GiftMatrixGame(game=plain, rules=rules)
+    game, table = GiftExactGame(game=plain, rules=rules), GiftMatrixGame(game=plain, rules=rules)
     policies = some_policies(plain, seed=0)
     torch.testing.assert_close(game.paid_values(policies), table.values(policies), rtol=0, atol=1e-12)
     own = plain.values(without_gifts(policies))
@@ -87,7 +87,7 @@ def test_zero_sum_gifts_conserve_exact_totals(amount: float, seed: int) -> None:
     for name in ("public-goods", "repeated-prisoners-dilemma"):
         plain = make(name)
         assert isinstance(plain, ExactGame)
-        game = GiftsApartExactGame(game=plain, rules=GiftRules(amount=amount))
+        game = GiftExactGame(game=plain, rules=GiftRules(amount=amount))
         policies = some_policies(plain, seed)
         paid, own = game.paid_values(policies), game.values(policies)
         torch.testing.assert_close(paid.sum(-1), own.sum(-1), rtol=0, atol=1e-11 * amount + 1e-11)
@@ -109,7 +109,7 @@ def seeing_no_gifts(plain: RepeatedGame, policies: Tensor) -> Tensor:
 def test_repeated_values_are_those_of_the_repeated_table_with_gifts(discount: float) -> None:
     """The table's repeated game has 16 joint actions, of which agents here see 4: another route."""
     plain, rules = RepeatedGame(discount=discount), GiftRules(amount=2.0)
-    game = GiftsApartExactGame(game=plain, rules=rules)
+    game = GiftExactGame(game=plain, rules=rules)
     table = dataclasses.replace(plain, stage=GiftMatrixGame(game=plain.stage, rules=rules))
     policies = some_policies(plain, seed=1)
     expected = table.values(seeing_no_gifts(plain, policies))
@@ -125,7 +125,7 @@ def test_repeated_values_of_three_agents_are_the_limit_of_long_episodes() -> Non
     table = GiftMatrixGame(game=stage, rules=rules)
     long = FiniteRepeatedGame(stage=table, discount=0.8, horizon=150)
     expected = long.values(seeing_no_gifts(plain, policies))
-    found = GiftsApartExactGame(game=plain, rules=rules).paid_values(policies)
+    found = GiftExactGame(game=plain, rules=rules).paid_values(policies)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)
 
 
@@ -152,12 +152,12 @@ def test_observations_are_seen_as_often_as_what_makes_them_is_played() -> None:
 )
 def test_gifts_without_exact_values_are_refused(plain: ExactGame, rules: GiftRules) -> None:
     with pytest.raises(ValueError, match=f"zero-sum, in repeated games .* with a {rules.budget} budget"):
-        GiftsApartExactGame(game=plain, rules=rules)
+        GiftExactGame(game=plain, rules=rules)
 
 
 def test_a_purse_that_is_never_filled_is_refused() -> None:
     empty = GiftRules(amount=1.0, budget="replenishable")
-    for kind in (GiftGame, GiftsApartGame, GiftsApartExactGame):
+    for kind in (GiftGame, GiftExactGame):
         with pytest.raises(ValueError, match="a purse is never filled"):
             kind(game=make("chicken"), rules=empty)
-    GiftsApartGame(game=EscapeRoom(), rules=empty)
+    GiftGame(game=EscapeRoom(), rules=empty, separate=True)

@@ -10,7 +10,7 @@ import torch
 
 from games.core import ExactGame, Game
 from games.matrix import EscapeRoom, RepeatedGame
-from games.wrappers._wrapper import WrappedExactGame, WrappedGame
+from games.wrappers import WrappedExactGame, WrappedGame
 
 PROPERTIES = sorted(
     name for name, member in vars(Game).items() if isinstance(member, property) and name != "num_actions"

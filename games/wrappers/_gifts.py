@@ -1,0 +1,490 @@
+"""Gifts as actions: an agent may reward the others in the same step in which it acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from games.core import ExactGame, Game, State, constant, kept, numbered_actions, require, require_name
+from games.matrix import (
+    MatrixGame,
+    MatrixState,
+    RepeatedGame,
+    observed_states,
+    payoff_array,
+    require_finite,
+)
+from games.wrappers._sharing_matrix import both_present
+from games.wrappers._wrapper import WrappedExactGame, WrappedGame, gift_measures
+
+LARGEST_TABLE = 2**20
+"""The most joint actions, of those with and without gifts, that are written out as a payoff table."""
+
+
+class Budget(NamedTuple):
+    """Where gifts come from."""
+
+    pays: bool
+    """Whether the giver's reward pays for them."""
+    limited: bool
+    """Whether they come out of a purse that may be empty."""
+    earns: bool
+    """Whether what the game pays its agent fills that purse."""
+
+
+BUDGETS: dict[str, Budget] = {
+    "zero-sum": Budget(pays=True, limited=False, earns=False),
+    "fixed": Budget(pays=False, limited=True, earns=False),
+    "replenishable": Budget(pays=False, limited=True, earns=True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GiftRules:
+    """The settings of gifts as actions.
+
+    A gift is split equally among its receivers; an agent without receivers gives nothing. The part of a
+    receiver that has left stays with the giver, in its reward or its purse. Out of a purse that holds less
+    than a whole gift, what is left is given. Gifts that are received fill no purse.
+
+    Raises:
+        ValueError: the amount is not above 0, or the purse does not go with the kind of budget.
+
+    >>> GiftRules(amount=2.0, budget="fixed")
+    Traceback (most recent call last):
+    ValueError: A fixed budget needs something to give: purse must be above 0, but it is 0.0.
+    """
+
+    amount: float
+    """Worth of a whole gift, in reward units; above 0."""
+    budget: Literal["zero-sum", "fixed", "replenishable"] = "zero-sum"
+    """Where gifts come from: the giver's reward; a purse per episode that is free to give; or a purse that
+    what the game pays (if positive) fills after each step."""
+    purse: float = 0.0
+    """What is in each agent's purse at the start of an episode, in reward units; 0 or more."""
+    receivers: Literal["neighbours", "everybody"] = "neighbours"
+    """Among whom a gift is split: the giver's neighbours, or all other agents."""
+
+    def __post_init__(self) -> None:
+        require_name(self.budget, BUDGETS, "budget")
+        require_name(self.receivers, ("neighbours", "everybody"), "kind of receivers")
+        require_finite(amount=self.amount, purse=self.purse)
+        require(self.amount > 0, f"A gift is worth something: amount must be above 0, not {self.amount}.")
+        require(self.purse >= 0, f"A purse cannot hold less than nothing: purse is {self.purse}.")
+        require(
+            self.budget != "fixed" or self.purse > 0,
+            f"A fixed budget needs something to give: purse must be above 0, but it is {self.purse}.",
+        )
+        require(
+            self.source.limited or self.purse == 0,
+            f"Zero-sum gifts come out of the giver's reward, so there is no purse; purse is {self.purse}.",
+        )
+
+    @property
+    def source(self) -> Budget:
+        """The budget's properties."""
+        return BUDGETS[self.budget]
+
+    def check_fits(self, game: Game) -> None:
+        """Raise ValueError if in this game nothing could ever be given."""
+        require(
+            not self.source.limited or self.purse > 0 or game.horizon > 1,
+            "In a game of one step a purse is never filled: give it a purse above 0 to start with.",
+        )
+
+    def split(self, game: Game, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """The part of a gift that goes to each receiver: [giver, receiver], rows summing to 1 or 0."""
+        return _split(game, self.receivers, dtype, device)
+
+    def split_now(self, split: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor | float]:
+        """The same among the agents present, and the part of a gift that is given to them.
+
+        Args:
+            split: among all agents, [giver, receiver].
+            present: which agents take part, boolean [..., agent]; None: all of them.
+
+        Returns:
+            [..., giver, receiver], rows summing to 1 or 0; and, from 0 to 1, [..., giver].
+
+        >>> everybody = torch.tensor([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
+        >>> GiftRules(amount=1.0).split_now(everybody, torch.tensor([True, True, False]))
+        (tensor([[0., 1., 0.],
+                [1., 0., 0.],
+                [0., 0., 0.]]), tensor([0.5000, 0.5000, 0.0000]))
+        """
+        if present is None:
+            return split, 1.0
+        there = (split > 0) & both_present(present)
+        count = there.sum(-1).to(split.dtype)
+        part = count / (split > 0).sum(-1).clamp(min=1)
+        return there / count.clamp(min=1).unsqueeze(-1), part
+
+    def given(self, wanted: Tensor, purse: Tensor, split: Tensor) -> Tensor:
+        """What each agent gives, [..., agent], of whether it wants to and what is in its purse."""
+        whole = self.amount * (wanted & (split.sum(-1) > 0)).to(purse.dtype)
+        return torch.minimum(whole, purse) if self.source.limited else whole
+
+    def left(self, purse: Tensor, given: Tensor, extrinsic: Tensor) -> Tensor:
+        """What is in the purses after a step, [..., agent], of what was given and what the game paid."""
+        if not self.source.limited:
+            return purse
+        return purse - given + extrinsic.clamp_min(0) if self.source.earns else purse - given
+
+    def paid(self, extrinsic: Tensor, given: Tensor, split: Tensor) -> Tensor:
+        """Each agent's reward with gifts, [..., agent], of what the game paid and what all agents gave."""
+        received = (given.unsqueeze(-1) * split).sum(-2)
+        return extrinsic + received - given if self.source.pays else extrinsic + received
+
+
+class GiftState(NamedTuple):
+    """The game's state, and what has been given; 0 before the first step."""
+
+    game: State
+    extrinsic: Tensor
+    """What the game itself paid each agent in the last step, [batch, agent]."""
+    given: Tensor
+    """Gifts of the last step, [batch, giver, receiver]."""
+    purse: Tensor
+    """What each agent has left to give, [batch, agent]; always 0 where gifts are zero-sum."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GiftGame(WrappedGame):
+    """A game in which every action comes twice: a is the game's action a, and A + a is the same with a gift.
+
+    The game goes on as if there were no gifts, and is told of them (`Game.give`). Observations are the game's
+    own, or, with `observe_purse`, end with what the agent has left to give: one more number behind a vector,
+    one more plane behind planes.
+
+    Raises:
+        ValueError: the purse is to be observed where there is none, or where observations are mere numbers;
+            or a replenishable one is empty in a game of one step, which never fills it.
+
+    Source:
+        Lupu and Precup, Gifting in Multi-Agent Reinforcement Learning, AAMAS 2020: the three budgets, there
+        with the gift as an action of its own. Wang et al., arXiv 2105.06593: every action with and without.
+        Not checked against the first: that a purse which is nearly empty gives what is left, and that only
+        what the game pays, if it is positive, fills a replenishable one.
+
+    >>> from games import make
+    >>> game = GiftGame(game=make("escape-room"), rules=GiftRules(amount=2.0))
+    >>> game.action_names[-1]
+    'door and give'
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> state, rewards, done = game.step(game.reset(1, generator), torch.tensor([[0, 5]]), generator)
+    >>> state.extrinsic, rewards  # agent 1 leaves by the door, and gives
+    (tensor([[-1., 10.]]), tensor([[1., 8.]]))
+    """
+
+    rules: GiftRules
+    observe_purse: bool = False
+    """Whether an observation ends with what the agent has left to give, in reward units."""
+    separate: bool = False
+    """Whether rewards, and with them welfare, are the game's own: learners then add the gifts in the state's
+    `given` by the same rules, and `give` does nothing, as there are no other gifts."""
+
+    def __post_init__(self) -> None:
+        self.rules.check_fits(self.game)
+        require(
+            not self.observe_purse or self.rules.source.limited,
+            "Zero-sum gifts come out of the giver's reward, so there is no purse to observe.",
+        )
+        seen = self.game.observation_space
+        require(
+            not self.observe_purse or isinstance(seen, spaces.Box),
+            f"The purse can stand behind a vector or planes, but this game's agents observe {seen}.",
+        )
+
+    @property
+    def takes_gifts(self) -> bool:
+        return not self.separate and self.game.takes_gifts
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        return spaces.Discrete(2 * numbered_actions(self.game, "A game with gifts among its actions"))
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return _with_gifts(self.game.action_names)
+
+    @property
+    def observation_space(self) -> spaces.Box | spaces.Discrete:
+        space = self.game.observation_space
+        if not self.observe_purse or not isinstance(space, spaces.Box):
+            return space
+        largest = np.inf if self.rules.source.earns else self.rules.purse
+        one = (1, *space.shape[1:])
+        low = np.concatenate((space.low, np.zeros(one)))
+        high = np.concatenate((space.high, np.full(one, largest)))
+        return spaces.Box(low.astype(space.dtype), high.astype(space.dtype), dtype=space.dtype.type)
+
+    @property
+    def best_welfare(self) -> float | None:
+        """The game's, unless gifts add to its rewards: then nobody knows."""
+        return self.game.best_welfare if self.separate or self.rules.source.pays else None
+
+    def inner(self, state: GiftState) -> State:
+        return state.game
+
+    def reset(self, batch: int, generator: torch.Generator) -> GiftState:
+        nothing = torch.zeros(batch, self.num_agents, device=generator.device)
+        given = torch.zeros(batch, self.num_agents, self.num_agents, device=generator.device)
+        return GiftState(self.game.reset(batch, generator), nothing, given, nothing + self.rules.purse)
+
+    def observe(self, state: GiftState) -> Tensor:
+        seen = self.game.observe(state.game)
+        if not self.observe_purse:
+            return seen
+        purse = state.purse.to(seen).reshape(*state.purse.shape, *[1] * (seen.ndim - 2))
+        return torch.cat((seen, purse.expand(*seen.shape[:2], 1, *seen.shape[3:])), 2)
+
+    def action_mask(self, state: GiftState) -> Tensor | None:
+        legal = self.game.action_mask(state.game)
+        return None if legal is None else torch.cat((legal, legal), -1)
+
+    def step(
+        self, state: GiftState, actions: Tensor, generator: torch.Generator
+    ) -> tuple[GiftState, Tensor, Tensor]:
+        own, wanted = self._split_actions(actions)
+        game, extrinsic, done = self.game.step(state.game, own, generator)
+        among_all = self.rules.split(self.game, extrinsic.dtype, extrinsic.device)
+        split, part = self.rules.split_now(among_all, self.game.present(state.game))
+        given = part * self.rules.given(wanted, state.purse.to(extrinsic), split)
+        purse = self.rules.left(state.purse, given, extrinsic)
+        gifts = given.unsqueeze(-1) * split
+        after = GiftState(self.game.give(game, gifts), extrinsic, gifts, purse)
+        return after, extrinsic if self.separate else self.rules.paid(extrinsic, given, split), done
+
+    def cooperates(self, state: GiftState, actions: Tensor) -> Tensor | None:
+        return self.game.cooperates(state.game, self._split_actions(actions)[0])
+
+    def measures(self, state: GiftState) -> dict[str, Tensor]:
+        return {**super().measures(state), **gift_measures(state.extrinsic, state.given)}
+
+    def give(self, state: GiftState, gifts: Tensor) -> GiftState:
+        return state if self.separate else state._replace(game=self.game.give(state.game, gifts))
+
+    def restart(self, state: GiftState, done: Tensor, generator: torch.Generator) -> GiftState:
+        return GiftState(
+            self.game.restart(state.game, done, generator),
+            state.extrinsic.masked_fill(done[:, None], 0),
+            state.given.masked_fill(done[:, None, None], 0),
+            state.purse.masked_fill(done[:, None], self.rules.purse),
+        )
+
+    def _split_actions(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The game's actions, and which of them come with a gift."""
+        own = self.game.num_actions
+        return actions % own, actions >= own
+
+
+@dataclass(frozen=True, kw_only=True)
+class GiftExactGame(GiftGame, WrappedExactGame):
+    """The same for a game with exact values, where those of gifts are exact, too; rewards are the game's own.
+
+    They are in one-shot games, where agent i gives G = min(amount, purse) with the probability of its actions
+    with a gift; and, of zero-sum gifts, in repeated games, where it gives in every step
+
+        sum_o rho_i(o) sum_a pi_i(a with a gift | o) G,
+
+    rho_i(o) being the discounted share of the steps in which agent i observes o. What is left in a purse
+    depends on all that was given before, so limited budgets have no such sum there.
+
+    Raises:
+        ValueError: the game is neither, or, as a repeated one, has a limited budget; or as `GiftGame`.
+
+    >>> from games import make
+    >>> game = GiftExactGame(game=make("prisoners-dilemma"), rules=GiftRules(amount=2.0))
+    >>> policies = torch.tensor([[[1.0, 0, 0, 0]], [[0, 0.5, 0, 0.5]]])  # agent 1 defects, half with a gift
+    >>> game.values(policies), game.paid_values(policies)
+    (tensor([-3.,  0.]), tensor([-2., -1.]))
+    """
+
+    game: ExactGame
+    """The wrapped game."""
+    separate: Literal[True] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        repeated = type(self.game) is RepeatedGame  # a kind of it may end
+        limited = self.rules.source.limited
+        require(
+            (repeated and not limited) or (self.game.horizon == 1 and self.game.num_observations == 1),
+            "Gifts have exact values in one-shot games and, if they are zero-sum, in repeated games that do "
+            f"not end; this is {type(self.game).__name__} with a {self.rules.budget} budget.",
+        )
+
+    def values(self, policies: Tensor) -> Tensor:
+        """Each agent's expected `episode_value` in the game itself, [..., agent].
+
+        Args:
+            policies: probabilities [..., agent, observation, action], of actions without, then with a gift.
+        """
+        return self.game.values(without_gifts(policies))
+
+    def paid_values(self, policies: Tensor) -> Tensor:
+        """The same with what each agent receives and, if gifts are zero-sum, less what it gives."""
+        split = self.rules.split(self.game, policies.dtype, policies.device)
+        return self.rules.paid(self.values(policies), self._given(policies, split), split)
+
+    def cooperation(self, policies: Tensor) -> Tensor | None:
+        return self.game.cooperation(without_gifts(policies))
+
+    def gifts(self, policies: Tensor) -> Tensor:
+        """Expected gifts, [..., giver, receiver], in units of `episode_value`."""
+        split = self.rules.split(self.game, policies.dtype, policies.device)
+        return self._given(policies, split).unsqueeze(-1) * split
+
+    def _given(self, policies: Tensor, split: Tensor) -> Tensor:
+        """What each agent is expected to give: [..., giver]."""
+        wanting = policies.unflatten(-1, (2, -1))[..., 1, :].sum(-1)
+        if isinstance(self.game, RepeatedGame):
+            wanting = wanting * observation_shares(self.game, without_gifts(policies))
+        purse = torch.full_like(split[0], self.rules.purse)
+        whole = self.rules.given(torch.ones_like(purse, dtype=torch.bool), purse, split)
+        given: Tensor = wanting.sum(-1) * whole
+        return given
+
+
+@dataclass(frozen=True, kw_only=True)
+class GiftMatrixGame(MatrixGame):
+    """A matrix game with gifts, which is a matrix game of twice as many actions; see `gift_actions`.
+
+    Raises:
+        ValueError: the table would have more than 2^20 joint actions, or a replenishable purse is empty: in a
+            game of one step it is never filled.
+    """
+
+    game: MatrixGame
+    """The game without gifts."""
+    rules: GiftRules
+
+    def __post_init__(self) -> None:
+        self.rules.check_fits(self.game)
+        require(
+            _joint_actions(self.game) <= LARGEST_TABLE,
+            f"A table with gifts holds at most {LARGEST_TABLE} joint actions; this one needs "
+            f"{2 * self.game.num_actions}^{self.game.num_agents}.",
+        )
+
+    @property
+    def cooperative(self) -> bool:
+        return False  # there are more than two actions
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return _with_gifts(self.game.action_names)
+
+    @property
+    def neighbours(self) -> Tensor:
+        return self.game.neighbours
+
+    @property
+    def defection_welfare(self) -> float | None:
+        return self.game.defection_welfare  # defectors give nothing
+
+    def build_payoffs(self) -> NDArray[np.float64]:
+        agents, own = self.game.num_agents, self.game.num_actions
+        joint = np.indices((2 * own,) * agents)
+        extrinsic = torch.from_numpy(payoff_array(self.game)[tuple(joint % own)])
+        wanted = torch.from_numpy(np.moveaxis(joint >= own, 0, -1).copy())
+        split = self.rules.split(self.game, torch.float64, torch.device("cpu"))
+        given = self.rules.given(wanted, torch.full_like(extrinsic, self.rules.purse), split)
+        return self.rules.paid(extrinsic, given, split).numpy()
+
+    def cooperation(self, policies: Tensor) -> Tensor | None:
+        return self.game.cooperation(without_gifts(policies))
+
+    def cooperates(self, state: MatrixState, actions: Tensor) -> Tensor | None:
+        return self.game.cooperates(state, actions % self.game.num_actions)
+
+
+def gift_actions(
+    game: Game,
+    amount: float,
+    budget: Literal["zero-sum", "fixed", "replenishable"] = "zero-sum",
+    *,
+    purse: float = 0.0,
+    receivers: Literal["neighbours", "everybody"] = "neighbours",
+    observe_purse: bool = False,
+) -> GiftGame | GiftMatrixGame:
+    """Let every action come with a gift: a + A is a with a gift, A being the number of the game's actions.
+
+    Args:
+        game: any game with Discrete actions.
+        amount: worth of a whole gift, in reward units; above 0.
+        budget: "zero-sum": the giver's reward pays. "fixed": `purse` is free to give until it is used up.
+            "replenishable": what the game pays the agent, if positive, fills the purse after each step.
+        purse: what is in each agent's purse at the start of an episode, in reward units.
+        receivers: among whom a gift is split equally.
+        observe_purse: whether an observation ends with what the agent has left to give.
+
+    Returns:
+        a matrix game for a matrix game of at most 2^20 joint actions with gifts; otherwise a game.
+
+    Raises:
+        ValueError: see `GiftRules`, `GiftGame` and `GiftMatrixGame`.
+
+    Source:
+        Lupu and Precup, Gifting in Multi-Agent Reinforcement Learning, AAMAS 2020; Wang et al., Emergent
+        Prosociality in Multi-Agent Games Through Gifting, arXiv 2105.06593.
+
+    >>> from games import make
+    >>> game = gift_actions(make("stag-hunt-gifting"), amount=10)
+    >>> game.action_names
+    ('hunt', 'forage', 'hunt and give', 'forage and give')
+    """
+    rules = GiftRules(amount=amount, budget=budget, purse=purse, receivers=receivers)
+    if isinstance(game, MatrixGame) and not observe_purse and _joint_actions(game) <= LARGEST_TABLE:
+        return GiftMatrixGame(game=game, rules=rules)
+    return GiftGame(game=game, rules=rules, observe_purse=observe_purse)
+
+
+def without_gifts(policies: Tensor) -> Tensor:
+    """Probabilities of the game's actions, with a gift or without: [..., 2 A] -> [..., A]."""
+    chosen: Tensor = policies.unflatten(-1, (2, -1)).sum(-2)
+    return chosen
+
+
+def observation_shares(game: RepeatedGame, policies: Tensor) -> Tensor:
+    """The discounted share of the steps in which each agent sees each observation, in a game without end.
+
+    Policies are probabilities [..., agent, 1 + A^N, A]; the shares, [..., agent, 1 + A^N], sum to 1.
+    """
+    seen = _state_behind(game.num_agents, game.num_actions, policies.device)
+    later = game.discount * game.occupancy(policies)[..., seen]
+    return torch.cat((torch.full_like(later[..., :1], 1 - game.discount), later), -1)
+
+
+@kept
+def _state_behind(agents: int, actions: int, device: torch.device) -> Tensor:
+    """The joint action that each agent sees as observation 1, 2, ...: [agent, A^N]."""
+    states = [sorted(range(len(seen)), key=seen.__getitem__) for seen in observed_states(agents, actions)]
+    return constant(states, torch.int64, device)
+
+
+@kept
+def _split(game: Game, receivers: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    agents = game.num_agents
+    others = (
+        np.ones((agents, agents)) if receivers == "everybody" else np.array(game.neighbours.tolist(), float)
+    )
+    np.fill_diagonal(others, 0)
+    return constant(others / others.sum(-1, keepdims=True).clip(min=1), dtype, device)
+
+
+def _with_gifts(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of actions without, then with a gift."""
+    return (*names, *(f"{name} and give" for name in names))
+
+
+def _joint_actions(game: MatrixGame) -> int:
+    """Number of joint actions, with gifts."""
+    count: int = (2 * game.num_actions) ** game.num_agents
+    return count
