@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from bilevel.cli._settings import read_settings
 from bilevel.compile import _cache as cache
 from bilevel.core import counted
+from bilevel.report import Column, ResultsTable
 from games.core import require
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def cache_command(arguments: list[str]) -> None:
     elif options.clear:
         print(f"Deleted {_total(found)}.")
     else:
-        Console(highlight=False).print(_table(found))
+        Console(highlight=False).print(_table(found).to_rich())
         print(f"{_total(found)}.")
 
 
@@ -108,17 +108,15 @@ def _total(found: list[cache.CachedPackage]) -> str:
     return f"{counted(len(found), 'package')}, {size}, in {cache.folder()}"
 
 
-def _table(found: list[cache.CachedPackage]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("package", overflow="fold")
-    for name in ("size", "built", "seconds", "torch"):
-        table.add_column(name, justify="right", no_wrap=True)
+def _table(found: list[cache.CachedPackage]) -> ResultsTable:
+    rows = []
     for package in found:
         about = package.about
         built = str(about.get("built", "?"))[:16].replace("T", " ")
-        what, seconds = about.get("about", package.path.name), about.get("seconds", "?")
-        table.add_row(str(what), _size(package.size), built, str(seconds), _torch(about.get("environment")))
-    return table
+        what, seconds = str(about.get("about", package.path.name)), str(about.get("seconds", "?"))
+        rows.append((what, _size(package.size), built, seconds, _torch(about.get("environment"))))
+    numbers = [Column(heading=name, form=str, wrap=False) for name in ("size", "built", "seconds", "torch")]
+    return ResultsTable(columns=[Column(heading="package"), *numbers], rows=rows)
 
 
 def _torch(environment: object) -> str:

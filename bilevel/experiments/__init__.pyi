@@ -56,6 +56,7 @@ from ._statistics import difference_interval as difference_interval
 from ._statistics import improvement_interval as improvement_interval
 from ._statistics import interquartile_interval as interquartile_interval
 from ._statistics import interquartile_mean as interquartile_mean
+from ._statistics import over_seeds as over_seeds
 from ._statistics import paired_difference_interval as paired_difference_interval
 from ._statistics import performance_profile as performance_profile
 from ._statistics import probability_of_improvement as probability_of_improvement

@@ -13,7 +13,8 @@ from bilevel.experiments._statistics import (
     Interval,
     difference_interval,
     improvement_interval,
-    interquartile_interval,
+    over_seeds,
+    require_seeds,
 )
 from bilevel.sharing import TERMS
 from games.core import Game
@@ -124,6 +125,7 @@ def compare_runs(runs: Mapping[str, Run]) -> list[Compared]:
         ValueError: there are fewer than 3 seeds.
     """
     first = next(iter(runs))
+    require_seeds(runs[first].config.seeds)
     baseline = runs[first].final["welfare"]
     return [
         _compared(label, results, None if label == first else baseline) for label, results in runs.items()
@@ -131,13 +133,10 @@ def compare_runs(runs: Mapping[str, Run]) -> list[Compared]:
 
 
 def _compared(label: str, results: Run, baseline: np.ndarray | None) -> Compared:
-    found = {name: measure(results) for name, measure in MEASURES.items()}
-    measures = {name: values for name, values in found.items() if values is not None}
-    intervals = {
-        name: interquartile_interval(values)
-        for name, values in measures.items()
-        if not np.isnan(values).any()
-    }
+    known = {name: measure(results) for name, measure in MEASURES.items()}
+    measures = {name: values for name, values in known.items() if values is not None}
+    found = {name: over_seeds(values) for name, values in measures.items()}
+    intervals = {name: interval for name, interval in found.items() if interval is not None}
     better = difference = None
     if baseline is not None:
         better = improvement_interval(measures["welfare"], baseline)

@@ -145,6 +145,25 @@ def interquartile_interval(values: np.ndarray, *, resamples: int = RESAMPLES, se
     return bootstrap_interval((values,), interquartile_mean, resamples=resamples, seed=seed)
 
 
+def over_seeds(values: np.ndarray) -> Interval | None:
+    """The interquartile mean with its interval, as far as both are defined.
+
+    Args:
+        values: [seed].
+
+    Returns:
+        None where a value is NaN; with fewer than 3 seeds the ends of the interval are NaN.
+
+    >>> over_seeds(np.array([1.0, 2.0])), over_seeds(np.array([1.0, np.nan]))
+    (Interval(estimate=array(1.5), low=array(nan), high=array(nan)), None)
+    """
+    if np.isnan(values).any():
+        return None
+    if len(values) < FEWEST_SEEDS:
+        return Interval(interquartile_mean(values), np.array(np.nan), np.array(np.nan))
+    return interquartile_interval(values)
+
+
 def stratified_interval(
     scores: Sequence[np.ndarray], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:

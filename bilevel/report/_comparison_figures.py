@@ -15,7 +15,7 @@ from bilevel.report._curves import draw_curves, loss_weight_figure, weights_of_m
 from bilevel.report._figures import Level, draw_cooperation, draw_levels, draw_welfare
 from bilevel.report._sharing_figure import Given, draw_given, given, limits
 from bilevel.report._style import looks, save, style
-from bilevel.report._theory_numbers import Theory, share_levels, theory_levels
+from bilevel.report._theory_summary import Theory, share_levels, theory_levels
 
 ACROSS = 4
 """So many heat maps stand in a row."""

@@ -1,14 +1,11 @@
-"""Estimators of an outer gradient side by side: a table.
-
-Estimators of an outer gradient side by side: a figure, and a file of numbers.
-"""
+"""Hypergradient estimators side by side: a table, a figure, and a file of numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,18 +22,18 @@ from bilevel.hypergradient import (
     HypergradientComparison,
 )
 from bilevel.report._style import BLUE, save, style
-from bilevel.report._table import csv_text, empty_table
+from bilevel.report._table import Column, ResultsTable, csv_text, folded
 
-WIDEST_NAME = 19
-"""Longer names of estimators are broken, in signs."""
+MAX_NAME = 19
+"""Longer names of estimators are broken, in characters."""
 
-CAPTION = """\
-Relative error: of the greater of the two norms. Inside: the part of directions
-whose reference lies in the estimate's own 95 % interval. Variance: trace of the
-covariance over {resamples} draws of all that is random, over the squared norm of their
-mean; near {resamples} or above, that mean is noise. Time: the median of {resamples} runs, after a
-first. Memory: the most bytes of tensors alive above the start. Calls: of the
-step; one call for a whole batch of samples counts once."""
+NOTE = (
+    "Relative error: of the greater of the two norms. Inside: the part of directions whose reference lies "
+    "in the estimate's own 95 % interval. Variance: trace of the covariance over {resamples} draws of all "
+    "that is random, over the squared norm of their mean; near {resamples} or above, that mean is noise. "
+    "Time: the median of {resamples} runs, after a first. Memory: the most bytes of tensors alive above the "
+    "start. Calls: of the step; one call for a whole batch of samples counts once."
+)
 
 
 def ratio(value: float) -> str:
@@ -73,35 +70,30 @@ def estimators_table(comparison: HypergradientComparison, title: str = "") -> Gr
         comparison: what was measured.
         title: what was compared on.
     """
-    table = empty_table(title)
-    table.add_column("estimator", overflow="fold", min_width=WIDEST_NAME)
-    for column in ("error", "inside", "cosine", "variance", "time", "memory", "calls"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in comparison.rows:
-        table.add_row(broken(row.estimator), *_cells(row))
+    table = ResultsTable(title=title, columns=TABLE, rows=list(map(_cells, comparison.rows)))
     reasons = [f"{row.estimator} does not apply: {row.reason}" for row in comparison.refused]
-    caption = CAPTION.format(resamples=comparison.resamples)
-    return Group(table, "", *reasons, *([""] if reasons else []), REFERENCES[comparison.reference], caption)
+    notes = REFERENCES[comparison.reference], folded([NOTE.format(resamples=comparison.resamples)])
+    return Group(table.to_rich(), "", *reasons, *([""] if reasons else []), *notes)
 
 
-def _cells(row: EstimatorMeasured | EstimatorRefused) -> tuple[str, ...]:
+def _cells(row: EstimatorMeasured | EstimatorRefused) -> tuple[Any, ...]:
     if isinstance(row, EstimatorRefused):
-        return ("refused",)
-    inside = row.inside_interval
+        return broken(row.estimator), "refused"
     return (
-        ratio(row.check.relative_error),
-        "-" if inside is None else f"{100 * inside:.0f} %",
-        f"{row.check.cosine:z.3f}",
-        ratio(row.relative_variance),
-        duration(row.seconds),
-        memory(row.peak_bytes),
-        str(row.step_calls),
+        broken(row.estimator),
+        row.check.relative_error,
+        row.inside_interval,
+        row.check.cosine,
+        row.relative_variance,
+        row.seconds,
+        row.peak_bytes,
+        row.step_calls,
     )
 
 
 def broken(name: str) -> str:
     """Break a long text form after its name and between its settings."""
-    if len(name) <= WIDEST_NAME:
+    if len(name) <= MAX_NAME:
         return name
     return name.replace("(", "(\n  ", 1).replace(", ", ",\n  ")
 
@@ -118,6 +110,20 @@ def _three_digits(value: float, unit: str) -> str:
     prefix = {-3: "n", -2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T"}[power]
     return f"{scaled:.{places}f} {prefix}{unit}"
 
+
+FORMS: dict[str, Callable[[Any], str]] = {
+    "error": ratio,
+    "inside": lambda share: f"{100 * share:.0f} %",
+    "cosine": lambda cosine: f"{cosine:z.3f}",
+    "variance": ratio,
+    "time": duration,
+    "memory": memory,
+    "calls": str,
+}
+TABLE = (
+    Column(heading="estimator", min_width=MAX_NAME),
+    *(Column(heading=heading, form=form, wrap=False) for heading, form in FORMS.items()),
+)
 
 MEASURED_COLOR, REFUSED_COLOR = BLUE, "#767676"
 

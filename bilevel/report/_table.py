@@ -1,66 +1,31 @@
-"""Runs as rows: interquartile means with 95 % intervals.
-
-How tables look in a terminal.
-
-Records as the text of a CSV file.
-"""
+"""Results tables: one set of columns and rows, shown in a terminal, as CSV and as Markdown."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 
-from bilevel.experiments import (
-    FEWEST_SEEDS,
-    Interval,
-    Run,
-    interquartile_interval,
-    interquartile_mean,
-    share_of_optimum,
-)
+if TYPE_CHECKING:
+    from bilevel.experiments import Interval
 
 WIDTH = 80
-"""Sentences are folded to this many signs, and tables fit into them."""
-
-
-def empty_table(title: str = "") -> Table:
-    """A table without rows or columns yet, a rule under its head and no edges.
-
-    Args:
-        title: what stands above it; nothing if it is empty.
-    """
-    return Table(
-        title=title or None,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-
-
-COLUMNS = {"welfare [95 % interval]": 26, "optimum": 8, "cooperation": 11, "given": 7, "seconds": 7}
-"""What a row says, and how wide."""
-
+"""Characters to which sentences are folded, and into which tables fit."""
 MISSING = "-"
-"""What stands where there is no number."""
-
-CAPTION = """\
-Interquartile means over seeds, intervals by bootstrap. Welfare: of all agents.
-Optimum: 0 % is what everybody defecting earns, 100 % the best the group can do.
-Given: the part of its reward that an agent does not keep."""
+"""The text of a missing number."""
 
 
 def number(value: float | np.ndarray) -> str:
-    """A number in up to seven signs: three decimals while there is room for them.
+    """Format a number in up to seven characters: three decimals while there is room for them.
 
     >>> [number(value) for value in (2 / 3, -1e-9, -123.456, 123456.7, -1234567.0)]
     ['0.667', '0.000', '-123.46', '123457', '-1.2e+06']
@@ -72,20 +37,30 @@ def number(value: float | np.ndarray) -> str:
     return f"{float(value):z.{places}f}"
 
 
-def with_interval(interval: Interval | None) -> str:
-    """An estimate with its interval.
+def exact_number(value: float) -> str:
+    """Format a number that is exact up to rounding, in four digits; what rounding leaves of 0 is 0.
 
-    >>> import numpy as np
+    >>> exact_number(2 / 3), exact_number(-1e-17), exact_number(9.0)
+    ('0.6667', '0', '9')
+    """
+    return f"{value:.4g}" if abs(value) > 1e-12 else "0"
+
+
+def with_interval(interval: Interval | None) -> str:
+    """Format an estimate with its interval; an interval whose ends are NaN is left out.
+
+    >>> from bilevel.experiments import Interval
     >>> with_interval(Interval(np.array(1.0), np.array(-0.5), np.array(2.0)))
     '1.000 [-0.500, 2.000]'
     """
     if interval is None:
         return MISSING
-    return f"{number(interval.estimate)} [{number(interval.low)}, {number(interval.high)}]"
+    ends = "" if np.isnan(interval.low) else f" [{number(interval.low)}, {number(interval.high)}]"
+    return f"{number(interval.estimate)}{ends}"
 
 
 def percent(value: float | np.ndarray) -> str:
-    """A share as a percentage.
+    """Format a share as a percentage.
 
     >>> percent(0.1234)
     '12.3 %'
@@ -93,49 +68,126 @@ def percent(value: float | np.ndarray) -> str:
     return f"{100 * float(value):z.1f} %"
 
 
-def cells(results: Run) -> dict[str, str]:
-    """One run's row: column -> text; a dash where the game or the method does not know the word."""
-    welfare, final = results.final["welfare"], results.final
-    middle = interquartile_mean(welfare)
-    text = number(middle)
-    if len(welfare) >= FEWEST_SEEDS:
-        interval = interquartile_interval(welfare)
-        text += f" [{number(interval.low)}, {number(interval.high)}]"
-    share = share_of_optimum(results.config.game, middle)
-    cooperation, given = (
-        percent(interquartile_mean(final[name])) if name in final else "-"
-        for name in ("cooperation", "given_away")
-    )
-    values = (
-        text,
-        "-" if share is None else percent(share),
-        cooperation,
-        given,
-        f"{results.seconds:.1f}",
-    )
-    return dict(zip(COLUMNS, values, strict=True))
+def estimate(form: Callable[[np.ndarray], str]) -> Callable[[Interval], str]:
+    """Format the estimate of an interval alone.
+
+    >>> from bilevel.experiments import Interval
+    >>> estimate(percent)(Interval(np.array(0.5), np.array(0.4), np.array(0.6)))
+    '50.0 %'
+    """
+    return lambda interval: form(interval.estimate)
 
 
-def results_table(runs: Sequence[Run]) -> Group:
-    """A table to print, one row per run, a part per game; it fits a terminal of 80 columns."""
-    tables: dict[str, Table] = {}
-    for results in runs:
-        name = results.config.game_name
-        tables.setdefault(name, _new_table(name))
-        tables[name].add_row(results.config.method_name, *cells(results).values())
-    return Group(*(part for table in tables.values() for part in (table, "")), CAPTION)
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a results table."""
+
+    heading: str
+    """In a terminal and in Markdown."""
+    name: str = ""
+    """In CSV; "": as the heading."""
+    form: Callable[[Any], str] | None = None
+    """From a value to text, which is aligned right; None: words, aligned left."""
+    interval: bool = False
+    """Values are `Interval`s; in CSV these are three columns: NAME, NAME_low and NAME_high."""
+    wrap: bool = True
+    """In a terminal that is too narrow, long texts continue on another line."""
+    min_width: int | None = None
+    """In a terminal."""
+    code: bool = False
+    """In Markdown, texts are set as code."""
+
+    def text(self, value: Any) -> str:
+        """Format a value; a text is taken as it is, and None is missing."""
+        if value is None or isinstance(value, str):
+            return MISSING if value is None else value
+        return str(value) if self.form is None else self.form(value)
+
+    def cells(self, value: Any) -> dict[str, Any]:
+        """The columns of a value in CSV: name -> number or text, "" where it is missing."""
+        name = self.name or self.heading
+        if not self.interval:
+            return {name: _plain(value)}
+        parts = (None, None, None) if value is None else value
+        return dict(zip((name, f"{name}_low", f"{name}_high"), map(_plain, parts), strict=True))
 
 
-def _new_table(title: str) -> Table:
-    table = empty_table(title)
-    table.add_column("method", overflow="fold")
-    for column, width in COLUMNS.items():
-        table.add_column(column, justify="right", max_width=width, overflow="fold")
-    return table
+@dataclass(frozen=True, kw_only=True)
+class ResultsTable:
+    """Results as a table.
+
+    >>> columns = Column(heading="method", code=True), Column(heading="share", form=percent)
+    >>> table = ResultsTable(columns=columns, rows=[("tos", 0.5), ("lio", None)], notes=["Of all rewards."])
+    >>> print(table.to_markdown(), end="")
+    | method | share |
+    |---|---:|
+    | `tos` | 50.0 % |
+    | `lio` | - |
+    <BLANKLINE>
+    Of all rewards.
+    >>> print(table.to_csv(), end="")
+    method,share
+    tos,0.5
+    lio,
+    """
+
+    title: str = ""
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Any]]
+    """The values of a row, column by column; a row may end early."""
+    notes: Sequence[str] = ()
+    """Sentences below the table."""
+
+    def texts(self) -> list[list[str]]:
+        """The texts of each row."""
+        return [
+            [column.text(value) for column, value in zip(self.columns, row, strict=False)]
+            for row in self.rows
+        ]
+
+    def to_rich(self) -> Group:
+        """The table for a terminal, with its notes below, folded to 80 columns."""
+        table = empty_table(self.title)
+        for column in self.columns:
+            table.add_column(
+                column.heading,
+                justify="left" if column.form is None else "right",
+                no_wrap=not column.wrap,
+                overflow="fold" if column.wrap else "ellipsis",
+                min_width=column.min_width,
+            )
+        for row in self.texts():
+            table.add_row(*row)
+        parts: list[RenderableType] = [table]
+        return Group(*parts, *(["", folded(self.notes)] if self.notes else []))
+
+    def to_csv(self) -> str:
+        """The numbers, unrounded; lines end in a line feed alone."""
+        records = []
+        for row in self.rows:
+            values = [*row, *[None] * (len(self.columns) - len(row))]
+            cells = (column.cells(value) for column, value in zip(self.columns, values, strict=True))
+            records.append({name: value for cell in cells for name, value in cell.items()})
+        return csv_text(records, [name for column in self.columns for name in column.cells(None)])
+
+    def to_markdown(self) -> str:
+        """The table for a document, with its notes as paragraphs below; without its title."""
+
+        def line(texts: Sequence[str]) -> str:
+            return f"| {' | '.join(text.replace('|', chr(92) + '|') for text in texts)} |"
+
+        marked = [
+            [f"`{text}`" if column.code else text for column, text in zip(self.columns, row, strict=False)]
+            for row in self.texts()
+        ]
+        rule = f"|{'|'.join('---' if column.form is None else '---:' for column in self.columns)}|"
+        lines = [line([column.heading for column in self.columns]), rule, *map(line, marked)]
+        paragraphs = (text for note in self.notes for text in ("", note))
+        return "".join(f"{text}\n" for text in (*lines, *paragraphs))
 
 
 def csv_text(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
-    """Write a line for the columns' names, then one for each record; lines end in a line feed alone.
+    """Write records as CSV; lines end in a line feed alone.
 
     Args:
         records: column -> value, the same columns in each; one or more, unless `columns` says which.
@@ -154,3 +206,28 @@ def csv_text(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None
     writer.writeheader()
     writer.writerows(records)
     return text.getvalue()
+
+
+def empty_table(title: str = "") -> Table:
+    """A table without rows or columns yet, a rule under its head and no edges."""
+    return Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
+def folded(sentences: Sequence[str]) -> str:
+    """Sentences, each on lines of its own of 80 characters at most."""
+    return "\n".join(textwrap.fill(sentence, WIDTH) for sentence in sentences)
+
+
+def _plain(value: Any) -> Any:
+    """A value as CSV takes it: "" for a missing one."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.item()
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value

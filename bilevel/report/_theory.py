@@ -1,16 +1,15 @@
-"""What theory says of a one-shot game, in tables and sentences."""
+"""The theory of a one-shot game in tables and sentences: optima, equilibria, minimal transfers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Group, RenderableType
-from rich.table import Table
 
-from bilevel.report._table import empty_table
+from bilevel.report._table import Column, ResultsTable, exact_number
 from games.core import ExactGame, Game
 from games.matrix import RepeatedGame
 from games.theory import (
@@ -19,14 +18,13 @@ from games.theory import (
     FeasibleTransfer,
     InfeasibleTransfer,
     MinimalTransfer,
-    Outcome,
     Profile,
     payoff_table,
     rounding,
     zero_sum_equilibrium,
 )
 
-MOST_ROWS = 6
+MAX_ROWS = 6
 """Of longer lists only so many are shown, and how many there are."""
 
 
@@ -41,7 +39,7 @@ def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, al
     """
     least = transfer.least_share
     demand = (
-        f"T_ii >= {number(least)} was demanded: nobody may keep less than that of its own reward."
+        f"T_ii >= {exact_number(least)} was demanded: nobody may keep less than that of its own reward."
         if least
         else "T_ii >= 1/N was not demanded: an agent may give others more of its reward than it keeps "
         "(--at-least-equal demands it)."
@@ -65,7 +63,7 @@ def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, al
     if transfer.s is not None and transfer.g is not None and transfer.g - transfer.s < 1e-9:
         assert isinstance(transfer.general, FeasibleTransfer)
         parts.append(
-            f"g* = {number(transfer.g)} ({any_matrix}): the same, so that the matrix above serves. "
+            f"g* = {exact_number(transfer.g)} ({any_matrix}): the same, so that the matrix above serves. "
             f"{_binding(game, transfer.general)}"
         )
     else:
@@ -88,15 +86,6 @@ def stage_of(game: Game) -> ExactGame | None:
     return exact if exact is not None and exact.horizon == exact.num_observations == 1 else None
 
 
-def number(value: float) -> str:
-    """A number in four digits; rounding is 0.
-
-    >>> number(2 / 3), number(-1e-17), number(9.0)
-    ('0.6667', '0', '9')
-    """
-    return f"{value:.4g}" if abs(value) > 1e-12 else "0"
-
-
 def profile_name(game: Game, profile: Profile) -> str:
     """What everybody plays, in words.
 
@@ -109,25 +98,23 @@ def profile_name(game: Game, profile: Profile) -> str:
 
 
 def _outcomes(game: Game, anarchy: Anarchy) -> list[RenderableType]:
-    """The optima and the pure equilibria, in a table."""
-    table = empty_table()
-    for column in ("outcome", "agents 0, 1, ... play"):
-        table.add_column(column, overflow="fold")
-    table.add_column("welfare", justify="right")
-    lists: tuple[tuple[str, Sequence[Outcome]], ...] = (
-        ("optimum", anarchy.optima),
-        ("pure equilibrium", anarchy.equilibria),
-    )
-    for title, found in lists:
-        for outcome in found[:MOST_ROWS]:
-            table.add_row(title, profile_name(game, outcome.profile), number(outcome.welfare))
-        if len(found) > MOST_ROWS:
-            table.add_row(title, f"and {len(found) - MOST_ROWS} more", "")
+    rows: list[tuple[Any, ...]] = []
+    for title, found in (("optimum", anarchy.optima), ("pure equilibrium", anarchy.equilibria)):
+        rows += [(title, profile_name(game, each.profile), each.welfare) for each in found[:MAX_ROWS]]
+        if len(found) > MAX_ROWS:
+            rows.append((title, f"and {len(found) - MAX_ROWS} more"))
         if not found:
-            table.add_row(title, "none", "")
+            rows.append((title, "none"))
+    words = [Column(heading=heading) for heading in ("outcome", "agents 0, 1, ... play")]
+    table = ResultsTable(columns=[*words, Column(heading="welfare", form=exact_number)], rows=rows)
     several = len(anarchy.optima)
     said = [f"{several} optima tie; what follows speaks of one (--optimum chooses)."] if several > 1 else []
-    return [table, "", *said, "Every pure equilibrium was looked for; mixed ones are not enumerated."]
+    return [
+        table.to_rich(),
+        "",
+        *said,
+        "Every pure equilibrium was looked for; mixed ones are not enumerated.",
+    ]
 
 
 def _zero_sum(game: Game) -> list[str]:
@@ -136,16 +123,16 @@ def _zero_sum(game: Game) -> list[str]:
     if game.num_agents != 2 or np.abs(table.sum(-1)).max() > 2 * rounding(table):
         return []
     solved = zero_sum_equilibrium(torch.tensor(table[..., 0]))
-    mixtures = (", ".join(map(number, mixture.tolist())) for mixture in (solved.row, solved.column))
+    mixtures = (", ".join(map(exact_number, mixture.tolist())) for mixture in (solved.row, solved.column))
     return [
         f"Zero-sum: with the probabilities ({next(mixtures)}) and ({next(mixtures)}) of the actions neither "
-        f"agent can gain (a linear program); agent 0 then gets {number(solved.value)}."
+        f"agent can gain (a linear program); agent 0 then gets {exact_number(solved.value)}."
     ]
 
 
 def _price(price: tuple[float | None, str]) -> str:
     value, reason = price
-    return f"undefined. {reason}" if value is None else f"{number(value)}. {reason}"
+    return f"undefined. {reason}" if value is None else f"{exact_number(value)}. {reason}"
 
 
 def _answer(
@@ -154,12 +141,12 @@ def _answer(
     if isinstance(found, InfeasibleTransfer):
         return [
             f"{name} ({kind}): impossible. Weigh the deviations below: under every such matrix their gains, "
-            f"times their weights, add up to {number(found.gain)} or more, so that one of them pays.",
+            f"times their weights, add up to {exact_number(found.gain)} or more, so that one of them pays.",
             "",
             _proof(game, found),
         ]
     return [
-        f"{name} = {number(found.share)} ({kind}). The share of each giver's reward by receiver:",
+        f"{name} = {exact_number(found.share)} ({kind}). The share of each giver's reward by receiver:",
         "",
         _matrix(found.matrix),
         "",
@@ -169,9 +156,9 @@ def _answer(
 
 def _gain(largest: float) -> str:
     """What leaving is worth under a matrix that makes staying dominant."""
-    if number(largest) == "0":
+    if exact_number(largest) == "0":
         return "under it nobody gains by leaving, and somebody loses nothing by it."
-    return f"under it whoever leaves loses {number(-largest)} or more."
+    return f"under it whoever leaves loses {exact_number(-largest)} or more."
 
 
 def _binding(game: Game, found: FeasibleTransfer) -> str:
@@ -192,21 +179,16 @@ def _deviation(game: Game, deviation: Deviation) -> str:
     )
 
 
-def _matrix(matrix: NDArray[np.float64]) -> Table:
-    table = empty_table()
-    table.add_column("giver")
-    for receiver in range(len(matrix)):
-        table.add_column(f"to {receiver}", justify="right")
-    for giver, row in enumerate(matrix):
-        table.add_row(str(giver), *map(number, row))
-    return table
+def _matrix(matrix: NDArray[np.float64]) -> Group:
+    receivers = [Column(heading=f"to {receiver}", form=exact_number) for receiver in range(len(matrix))]
+    rows = [(str(giver), *row) for giver, row in enumerate(matrix)]
+    return ResultsTable(columns=[Column(heading="giver"), *receivers], rows=rows).to_rich()
 
 
-def _proof(game: Game, found: InfeasibleTransfer) -> Table:
-    table = empty_table()
-    table.add_column("weight", justify="right")
-    for column in ("agent", "leaves", "to play"):
-        table.add_column(column, overflow="fold")
-    for (agent, action, profile), weight in found.weights:
-        table.add_row(number(weight), str(agent), profile_name(game, profile), game.action_names[action])
-    return table
+def _proof(game: Game, found: InfeasibleTransfer) -> Group:
+    words = [Column(heading=heading) for heading in ("agent", "leaves", "to play")]
+    rows = [
+        (weight, str(agent), profile_name(game, profile), game.action_names[action])
+        for (agent, action, profile), weight in found.weights
+    ]
+    return ResultsTable(columns=[Column(heading="weight", form=exact_number), *words], rows=rows).to_rich()

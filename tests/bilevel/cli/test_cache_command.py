@@ -45,7 +45,7 @@ def test_packages_are_listed_with_their_total(call: Call, folder: Path) -> None:
     put(B, 1_500_000, {**ABOUT, "about": "pull of dilemma", "built": "2026-03-02T00:00:00+00:00"})
     said = call("cache")
     assert (said.code, said.err) == (0, "")
-    header, first, second, *rest = said.out.splitlines()
+    header, _, first, second, *rest = said.out.splitlines()
     assert header.split() == ["package", "size", "built", "seconds", "torch"]
     assert first.split() == ["step", "of", "dilemma", "2.0", "MB", "2026-03-01", "12:34", "21.5", "2.13.0"]
     assert second.split()[:5] == ["pull", "of", "dilemma", "1.5", "MB"]
@@ -55,7 +55,7 @@ def test_packages_are_listed_with_their_total(call: Call, folder: Path) -> None:
 def test_a_package_without_its_description_is_listed_by_its_file(call: Call) -> None:
     put(A, 1000, [])
     said = call("cache")
-    assert said.out.splitlines()[1].split() == [A, "0.0", "MB", "?", "?", "?"]
+    assert said.out.splitlines()[2].split() == [A, "0.0", "MB", "?", "?", "?"]
     assert "1 package, " in said.out
 
 

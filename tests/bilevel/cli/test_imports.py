@@ -17,7 +17,6 @@ UNWANTED = COMPILERS | OTHERS
 PROGRAM = """
 import json, sys
 import bilevel.cli._train
-from bilevel.experiments import run
 
 def stop(*arguments):
     raise SystemExit(sorted(sys.modules))

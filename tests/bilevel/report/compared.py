@@ -1,11 +1,13 @@
-"""Made-up runs for the tests of what reports say of comparisons."""
+"""Made-up runs for the tests of reports, and what a terminal shows."""
 
 from __future__ import annotations
 
 import dataclasses
+import io
 from typing import Any
 
 import numpy as np
+from rich.console import Console, RenderableType
 
 from bilevel.experiments import Run, default_config
 
@@ -42,3 +44,12 @@ def made_up(
         }
     way = np.linspace(0.1, 1, steps)[:, None]
     return Run(config, {name: way * values for name, values in final.items()}, final, 12.34)
+
+
+def printed(*parts: RenderableType, width: int = 80) -> str:
+    """The text that a terminal of this width shows."""
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    for part in parts:
+        console.print(part)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text

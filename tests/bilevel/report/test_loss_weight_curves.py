@@ -9,13 +9,11 @@ import numpy as np
 from PIL import Image
 
 from bilevel.experiments import Run, RunFolder, compare_runs
-from bilevel.report import write_comparison_figures, write_run_figures
-from bilevel.report._comparison_files import table_records
-from bilevel.report._comparison_table import LEARNED
+from bilevel.report import comparison_table, write_comparison_figures, write_run_figures
+from bilevel.report._comparison import LEARNED, _table
 from bilevel.report._curves import loss_weight_figure, weights_of_agents, weights_of_methods
 from bilevel.sharing import TERMS
-from tests.bilevel.report.compared import made_up
-from tests.bilevel.report.test_comparison_table import printed
+from tests.bilevel.report.compared import made_up, printed
 
 
 def with_weights() -> Run:
@@ -63,11 +61,12 @@ def test_files_are_written_where_weights_were_learned_and_only_there(tmp_path: P
 
 def test_tables_have_the_agents_mean() -> None:
     rows = compare_runs({"plain": made_up(), "learned": with_weights()})
-    plain, learned = table_records(rows)
-    assert (plain["policy_weight"], learned["policy_weight"]) == ("", 3.0)
-    assert LEARNED["value [95 % interval]"](rows[1]) == "1.500 [1.500, 1.500]"
-    text = printed(rows)
+    table = _table(rows, LEARNED)
+    _, plain, learned = table.to_csv().splitlines()
+    assert (plain, learned[:14]) == ("plain,,,,,,,,,", "learned,3.0,3.")
+    assert table.texts()[1][2] == "1.500 [1.500, 1.500]"
+    text = printed(comparison_table(rows))
     assert "Learned weights of losses, mean over agents" in text
     assert "Learned weights: at the end" in text
     assert max(map(len, text.splitlines())) <= 80
-    assert "Learned weights" not in printed(compare_runs({"a": made_up(), "b": made_up()}))
+    assert "Learned weights" not in printed(comparison_table(compare_runs({"a": made_up(), "b": made_up()})))

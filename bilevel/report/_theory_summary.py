@@ -1,16 +1,14 @@
-"""What theory says of a game, in a few numbers, to stand beside what was learned in it."""
+"""Theoretical values of a game beside learned ones: optimum, equilibria, minimal transfers."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from rich.console import RenderableType
-from rich.table import Table
 
 from bilevel.experiments import Compared, Interval
-from bilevel.report._table import WIDTH, empty_table, number, with_interval
+from bilevel.report._table import Column, ResultsTable, folded, number, with_interval
 from bilevel.report._theory import stage_of
 from games.core import Game
 from games.matrix import RepeatedGame
@@ -82,7 +80,7 @@ def kept(row: Compared) -> Interval | None:
     return None if given is None else Interval(1 - given.estimate, 1 - given.high, 1 - given.low)
 
 
-def theory_parts(theory: Theory | str, rows: Sequence[Compared]) -> list[RenderableType]:
+def theory_tables(theory: Theory | str, rows: Sequence[Compared]) -> list[RenderableType]:
     """Tables and sentences to print below a comparison.
 
     Args:
@@ -90,20 +88,19 @@ def theory_parts(theory: Theory | str, rows: Sequence[Compared]) -> list[Rendera
         rows: of `compare_runs`.
     """
     if isinstance(theory, str):
-        return [textwrap.fill(theory, WIDTH)]
+        return [folded([theory])]
     reasons = dict.fromkeys(price.reason for price in _prices(theory) if price.value is None)
     of_what = "the stage game, played once" if theory.stage else "the one-shot game"
-    said = [
+    notes = [
         f"Theory: of {of_what} (bilevel theory has the proofs). Equilibria are the pure ones; a price is the "
-        f"optimum's welfare beside an equilibrium's. {' '.join(reasons)}",
+        f"optimum's welfare beside an equilibrium's. {' '.join(reasons)}".strip(),
         "Kept: s* and g* are the most of its own reward that everybody can keep so that its part of the "
         "optimum is best for it, whatever the others do (arXiv 2310.12928), if only neighbours give; below "
         "them, what agents keep in the end, on average.",
     ]
     if theory.stage:
-        said.append("Played again and again a game has more equilibria, and less may have to be given.")
-    sentences = "\n".join(textwrap.fill(sentence.strip(), WIDTH) for sentence in said)
-    return [_welfares(theory), "", _shares(theory, rows), "", sentences]
+        notes.append("Played again and again a game has more equilibria, and less may have to be given.")
+    return [_welfare_table(theory).to_rich(), "", _kept_table(theory, rows, notes).to_rich()]
 
 
 def theory_levels(theory: Theory) -> list[tuple[str, float]]:
@@ -122,7 +119,7 @@ def theory_levels(theory: Theory) -> list[tuple[str, float]]:
 
 def share_levels(theory: Theory) -> list[tuple[str, float]]:
     """Heights to mark among curves of what is kept: s* and g*, where they are possible."""
-    return [(name, share) for name, share in _most(theory).items() if share is not None]
+    return [(name, share) for name, share in _max_shares(theory).items() if share is not None]
 
 
 def theory_record(theory: Theory, rows: Sequence[Compared]) -> dict[str, Any]:
@@ -155,38 +152,41 @@ def _prices(theory: Theory) -> tuple[Price, Price]:
     return theory.anarchy.price_of_anarchy, theory.anarchy.price_of_stability
 
 
-def _most(theory: Theory) -> dict[str, float | None]:
+def _max_shares(theory: Theory) -> dict[str, float | None]:
     """The most that can be kept, by name; None where nothing makes the optimum dominant."""
     return {"s*": theory.transfer.s, "g*": theory.transfer.g}
 
 
-def _welfares(theory: Theory) -> Table:
-    table = empty_table("Theory")
-    table.add_column("outcome")
-    table.add_column("welfare", justify="right")
-    table.add_column("price", justify="right")
-    table.add_row("optimum", number(theory.optimum), "")
-    if theory.best is None or theory.worst is None:
-        table.add_row("pure equilibrium", "none", "")
-        return table
+def _welfare_table(theory: Theory) -> ResultsTable:
     anarchy, stability = (
         "undefined" if price.value is None else number(price.value) for price in _prices(theory)
     )
-    table.add_row("best pure equilibrium", number(theory.best), f"of stability {stability}")
-    table.add_row("worst pure equilibrium", number(theory.worst), f"of anarchy {anarchy}")
-    return table
+    rows: list[tuple[Any, ...]] = [("optimum", theory.optimum)]
+    if theory.best is None or theory.worst is None:
+        rows.append(("pure equilibrium", "none"))
+    else:
+        rows += [
+            ("best pure equilibrium", theory.best, f"of stability {stability}"),
+            ("worst pure equilibrium", theory.worst, f"of anarchy {anarchy}"),
+        ]
+    headings = (
+        Column(heading="outcome"),
+        Column(heading="welfare", form=number),
+        Column(heading="price", form=str),
+    )
+    return ResultsTable(title="Theory", columns=headings, rows=rows)
 
 
-def _shares(theory: Theory, rows: Sequence[Compared]) -> Table:
-    table = empty_table()
-    table.add_column("kept of one's own reward", overflow="fold")
-    table.add_column("share [95 % interval]", justify="right", overflow="fold")
+def _kept_table(theory: Theory, rows: Sequence[Compared], notes: Sequence[str]) -> ResultsTable:
     kinds = {"s*": "one share for all", "g*": "any shares"}
-    for name, share in _most(theory).items():
-        words = "impossible" if share is None else number(share)
-        table.add_row(f"{name}, the most with {kinds[name]}", words)
-    for row in rows:
-        interval = kept(row)
-        if interval is not None:
-            table.add_row(row.label, with_interval(interval))
-    return table
+    columns = (
+        Column(heading="kept of one's own reward"),
+        Column(heading="share [95 % interval]", form=with_interval, interval=True),
+    )
+    limits = [
+        (f"{name}, the most with {kinds[name]}", "impossible" if share is None else number(share))
+        for name, share in _max_shares(theory).items()
+    ]
+    shares = [(row.label, kept(row)) for row in rows]
+    learned = [(label, share) for label, share in shares if share is not None]
+    return ResultsTable(columns=columns, rows=[*limits, *learned], notes=notes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from rich.console import Console
 
 from bilevel.hypergradient import (
     COLUMNS,
@@ -24,6 +22,7 @@ from bilevel.hypergradient import (
 )
 from bilevel.report import estimators_table, write_comparison
 from bilevel.report._estimators import PANELS, draw_comparison, duration, memory
+from tests.bilevel.report.compared import printed
 
 FRESH = "evolution(members=True, fresh_data=True)"
 
@@ -50,14 +49,8 @@ COMPARISON = HypergradientComparison(
 )
 
 
-def printed(comparison: HypergradientComparison) -> list[str]:
-    text = io.StringIO()
-    Console(file=text, width=80, highlight=False).print(estimators_table(comparison, "tos on chicken"))
-    return text.getvalue().splitlines()
-
-
 def test_the_table_fits_eighty_columns_and_says_everything() -> None:
-    lines = printed(COMPARISON)
+    lines = printed(estimators_table(COMPARISON, "tos on chicken")).splitlines()
     assert lines[0].strip() == "tos on chicken"
     assert lines[1].split() == [
         "estimator",

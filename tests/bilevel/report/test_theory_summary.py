@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 import games
 from bilevel.experiments import Compared, compare_runs
 from bilevel.report import comparison_table, theory_of, write_comparison_files
-from bilevel.report._theory_numbers import (
+from bilevel.report._theory_summary import (
     Theory,
     kept,
     share_levels,
     theory_levels,
-    theory_parts,
     theory_record,
+    theory_tables,
 )
 from games.core import Game
 from games.matrix import FiniteRepeatedGame
 from games.theory import _minimal_transfer
 from tests.bilevel.report.compared import made_up
+from tests.bilevel.report.compared import printed as terminal
 
 
 def known(game: Game) -> Theory:
@@ -41,11 +40,7 @@ def rows(game: str = "prisoners-dilemma") -> list[Compared]:
 
 
 def printed(theory: Theory | str, game: str = "prisoners-dilemma") -> str:
-    console = Console(file=io.StringIO(), width=80, highlight=False)
-    for part in theory_parts(theory, rows(game)):
-        console.print(part)
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return text
+    return terminal(*theory_tables(theory, rows(game)))
 
 
 ANSWERS = [
@@ -154,14 +149,12 @@ def test_where_theory_does_not_apply_a_sentence_says_so(game: Game, tmp_path: Pa
 
 
 def test_games_that_are_too_large_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_minimal_transfer, "MOST_DEVIATIONS", 3)
+    monkeypatch.setattr(_minimal_transfer, "MAX_DEVIATIONS", 3)
     reason = theory_of(games.make("prisoners-dilemma"))
     assert isinstance(reason, str)
     assert reason.startswith("No theory stands beside this. Transfers are checked against every way to leave")
 
 
 def test_it_stands_below_the_comparison() -> None:
-    console = Console(file=io.StringIO(), width=80, highlight=False)
-    console.print(comparison_table(rows(), known(games.make("prisoners-dilemma"))))
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    text = terminal(comparison_table(rows(), known(games.make("prisoners-dilemma"))))
     assert text.index("Against tos") < text.index("Steps: outer steps.") < text.index("kept of one's own")

@@ -1,0 +1,270 @@
+"""Runs and comparisons as tables, and as files for spreadsheets, papers and marl-eval."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+
+from bilevel.experiments import MEASURES, RESAMPLES, Compared, Interval, Run, over_seeds, write_text
+from bilevel.report._table import (
+    Column,
+    ResultsTable,
+    csv_text,
+    estimate,
+    folded,
+    number,
+    percent,
+    with_interval,
+)
+from bilevel.report._theory_summary import Theory, theory_record, theory_tables
+from bilevel.sharing import TERMS
+
+
+def _measure(name: str, heading: str, form: Callable[[Any], str]) -> Column:
+    return Column(heading=heading, name=name, form=form, interval=True)
+
+
+COLUMNS = {
+    column.name: column
+    for column in (
+        Column(heading="method", name="method"),
+        Column(heading="seeds", name="seeds", form=str),
+        _measure("welfare", "welfare [95 % interval]", with_interval),
+        _measure("optimum", "optimum", estimate(percent)),
+        _measure("equality", "equality", estimate(number)),
+        _measure("cooperation", "cooperation", estimate(percent)),
+        _measure("given_away", "given", estimate(percent)),
+        *(_measure(f"{term}_weight", f"{term} [95 % interval]", with_interval) for term in TERMS),
+        _measure("better", "better [95 % interval]", with_interval),
+        _measure("difference", "difference [95 % interval]", with_interval),
+        Column(heading="steps", name="outer_steps", form=str),
+        Column(heading="seconds", name="seconds", form=lambda seconds: f"{seconds:.1f}"),
+    )
+}
+"""All columns, in the order of table.csv."""
+RUN = ("method", "welfare", "optimum", "cooperation", "given_away", "seconds")
+REACHED = ("method", "welfare", "optimum", "equality", "cooperation", "given_away")
+LEARNED = ("method", *(f"{term}_weight" for term in TERMS))
+AGAINST = ("method", "better", "difference", "outer_steps", "seconds")
+
+RUN_NOTES = (
+    "Interquartile means over seeds, intervals by bootstrap. Welfare: of all agents.",
+    "Optimum: 0 % is what everybody defecting earns, 100 % the best the group can do.",
+    "Given: the part of its reward that an agent does not keep.",
+)
+WEIGHTS_NOTE = (
+    "Learned weights: at the end, what the settings then say of the policy's, the value's and the entropy's "
+    "term, times what was learned (of a bonus that is annealed to 0 nothing is left)."
+)
+
+ENVIRONMENT = "bilevel"
+"""marl-eval's name of a family of tasks; the tasks are the games."""
+MAX_STEPS = 200
+"""Steps of learning, evenly spaced, in marl-eval's file."""
+
+
+def results_table(runs: Sequence[Run]) -> Group:
+    """A table to print, one row per run, a part per game; it fits a terminal of 80 columns."""
+    games = dict.fromkeys(run.config.game_name for run in runs)
+    tables = (_run_table(name, [run for run in runs if run.config.game_name == name]) for name in games)
+    return Group(*(part for table in tables for part in (table.to_rich(), "")), folded(RUN_NOTES))
+
+
+def comparison_table(rows: Sequence[Compared], theory: Theory | str | None = None) -> Group:
+    """A table to print in two parts, with what its words mean below; it fits a terminal of 80 columns.
+
+    There is a third part where a method learned the weights of its losses.
+
+    Args:
+        rows: of `compare_runs`.
+        theory: of the game, or why there is none, to stand below; None: nothing is said of it.
+    """
+    config = rows[0].results.config
+    parts: dict[str, Sequence[str]] = {
+        f"{config.game_name}, {config.seeds} seeds": REACHED,
+        f"Against {rows[0].label}": AGAINST,
+    }
+    if _weights_learned(rows):
+        parts["Learned weights of losses, mean over agents"] = LEARNED
+    below: list[RenderableType] = [] if theory is None else ["", *theory_tables(theory, rows)]
+    return Group(
+        *(part for title, names in parts.items() for part in (_table(rows, names, title).to_rich(), "")),
+        folded(notes(rows)),
+        *below,
+    )
+
+
+def notes(rows: Sequence[Compared]) -> list[str]:
+    """The meaning of a comparison's words and intervals, and the reasons of its dashes."""
+    config, first = rows[0].results.config, rows[0].label
+    return [
+        f"Welfare: of all agents, {config.game.value_unit}. Interquartile means over {config.seeds} seeds; "
+        f"brackets are 95 % percentile bootstrap intervals, seeds drawn again {RESAMPLES} times, each "
+        "method's by themselves, with no correction for looking at several.",
+        "Optimum: 0 % is what everybody defecting earns, 100 % the best the group can do. Equality: 1 less "
+        "the Gini coefficient of the agents' mean returns. Given: the part of its reward that an agent does "
+        "not keep.",
+        f"Better: the chance that a seed of the method has more welfare than one of {first}, ties counting "
+        f"half. Difference: of the interquartile means, method less {first}. Steps: outer steps.",
+        *([WEIGHTS_NOTE] if _weights_learned(rows) else []),
+        *_undefined_notes(rows),
+        *_low_equality_notes(rows),
+    ]
+
+
+def write_comparison_files(
+    rows: Sequence[Compared], folder: Path, theory: Theory | str | None = None
+) -> list[Path]:
+    """Write the numbers of a comparison; a file of an earlier one that this has not is removed.
+
+    Args:
+        rows: of `compare_runs`.
+        folder: where; made if it is not there.
+        theory: of the game.
+
+    Returns:
+        the files written: table.csv, a row for each method; seeds.csv, one for each method and seed;
+        marl-eval.json; theory.json, if there is any.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    data = marl_eval_data({row.label: row.results for row in rows})
+    texts = {
+        "table.csv": _table(rows, list(COLUMNS)).to_csv(),
+        "seeds.csv": csv_text(seed_records(rows)),
+        "marl-eval.json": json.dumps(data, allow_nan=False) + "\n",
+    }
+    if isinstance(theory, Theory):
+        texts["theory.json"] = json.dumps(theory_record(theory, rows), allow_nan=False, indent=1) + "\n"
+    else:
+        (folder / "theory.json").unlink(missing_ok=True)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def seed_records(rows: Sequence[Compared]) -> list[dict[str, Any]]:
+    """A record for each method and seed: `MEASURES`, then all other metrics; "" where there is none.
+
+    Matrices of many agents are left out: they are in the files of each run.
+    """
+    metrics = (name for row in rows for name, values in row.results.final.items() if values.ndim == 1)
+    names = list(dict.fromkeys([*MEASURES, *metrics]))
+
+    def value(row: Compared, name: str, seed: int) -> float | str:
+        values = row.measures.get(name, row.results.final.get(name))
+        return "" if values is None or np.isnan(values[seed]) else float(values[seed])
+
+    return [
+        {"method": row.label, "seed": seed} | {name: value(row, name, seed) for name in names}
+        for row in rows
+        for seed in range(row.results.config.seeds)
+    ]
+
+
+def marl_eval_data(runs: Mapping[str, Run]) -> dict[str, Any]:
+    """The layout of marl-eval's raw experiment data (id-marl-eval 0.0.4).
+
+    {environment: {task: {algorithm: {run: {step_k: {step_count, metric: [..]}, .., absolute_metrics:
+    {metric: [..]}}}}}}, every list with one number, which is a mean over episodes already. Here `step_count`
+    counts outer steps, and `absolute_metrics` are the final policies on fresh episodes (the protocol takes
+    the best ones instead). As marl-eval asks, all methods have the same metrics, those that all of them know
+    and that are finite throughout (shares and matrices are left out), and the same number of steps.
+
+    Args:
+        runs: label -> run of one game.
+
+    Source:
+        Gorsane et al., Towards a standardized performance evaluation protocol for cooperative MARL, arXiv
+        2209.10485.
+    """
+    first = next(iter(runs.values()))
+    names = [
+        name
+        for name in first.final
+        if not name.startswith("share_") and all(_finite(run, name) for run in runs.values())
+    ]
+    count = min(MAX_STEPS, *(len(run.curves["welfare"]) for run in runs.values()))
+    algorithms = {
+        label: {f"seed_{seed}": _marl_eval_run(run, names, seed, count) for seed in range(run.config.seeds)}
+        for label, run in runs.items()
+    }
+    return {ENVIRONMENT: {first.config.game_name: algorithms}}
+
+
+def _table(rows: Sequence[Compared], names: Sequence[str], title: str = "") -> ResultsTable:
+    """These columns of a comparison."""
+    values = []
+    for row in rows:
+        run = row.results
+        known = {"method": row.label, "seeds": run.config.seeds, **row.intervals, "seconds": run.seconds}
+        known |= {"better": row.better, "difference": row.difference, "outer_steps": run.config.outer_steps}
+        values.append([known.get(name) for name in names])
+    return ResultsTable(title=title, columns=[COLUMNS[name] for name in names], rows=values)
+
+
+def _run_table(title: str, runs: Sequence[Run]) -> ResultsTable:
+    rows = []
+    for run in runs:
+        known: dict[str, Any] = {"method": run.config.method_name, "seconds": run.seconds}
+        for name in set(RUN) - known.keys():
+            values = MEASURES[name](run)
+            known[name] = None if values is None else over_seeds(values)
+        rows.append([known[name] for name in RUN])
+    return ResultsTable(title=title, columns=[COLUMNS[name] for name in RUN], rows=rows)
+
+
+def _undefined_notes(rows: Sequence[Compared]) -> list[str]:
+    """A sentence for each measure that some seeds leave undefined: for which methods, in how many seeds."""
+    counts: dict[str, list[str]] = {}
+    for row in rows:
+        for name, count in row.undefined.items():
+            counts.setdefault(name, []).append(f"{row.label} ({count} of {row.results.config.seeds} seeds)")
+    reasons = {"equality": " (returns that sum to 0 or less have none)"}
+    return [
+        f"A dash: {name} is not defined{reasons.get(name, '')} for "
+        f"{'all methods' if len(labels) == len(rows) else ', '.join(labels)}."
+        for name, labels in counts.items()
+    ]
+
+
+def _low_equality_notes(rows: Sequence[Compared]) -> list[str]:
+    """A sentence for the methods whose equality lies below 0, which it does not for returns of 0 or more."""
+    none = Interval(np.zeros(()), np.zeros(()), np.zeros(()))
+    labels = [row.label for row in rows if row.intervals.get("equality", none).estimate < 0]
+    if not labels:
+        return []
+    return [
+        "Equality is from 1 over the number of agents to 1 where no return is negative. It is below 0 for "
+        f"{', '.join(labels)}: there agents end below 0 whose group does not."
+    ]
+
+
+def _weights_learned(rows: Sequence[Compared]) -> bool:
+    return any("policy_weight" in row.intervals for row in rows)
+
+
+def _finite(run: Run, name: str) -> bool:
+    known = name in run.curves and name in run.final and run.final[name].ndim == 1
+    return known and bool(np.isfinite(run.curves[name]).all() and np.isfinite(run.final[name]).all())
+
+
+def _marl_eval_run(run: Run, names: Sequence[str], seed: int, count: int) -> dict[str, Any]:
+    """One run of marl-eval's: `count` steps of a seed, the last among them, then its final metrics."""
+    total = len(run.curves["welfare"])
+    places = np.linspace(total / count - 1, total - 1, count).round().astype(int)
+    steps: dict[str, Any] = {
+        f"step_{index}": {
+            "step_count": int(place) + 1,
+            **{name: [float(run.curves[name][place, seed])] for name in names},
+        }
+        for index, place in enumerate(places)
+    }
+    return steps | {"absolute_metrics": {name: [float(run.final[name][seed])] for name in names}}
