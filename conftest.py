@@ -36,7 +36,8 @@ def _a_cache_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch:
 
 @pytest.fixture(autouse=True)
 def _forget_what_a_test_registers() -> Iterator[None]:
-    tables: tuple[dict[str, Any], ...] = (CATALOGUE, ESTIMATORS, METHODS, TASKS)
+    registries: tuple[Any, ...] = (CATALOGUE, ESTIMATORS, METHODS, TASKS)
+    tables = [getattr(table, "data", table) for table in registries]
     before = [dict(table) for table in tables]
     yield
     for table, kept in zip(tables, before, strict=True):

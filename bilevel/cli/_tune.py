@@ -1,4 +1,4 @@
-"""`bilevel tune`: a task with several losses, its weights set in several ways, in one table."""
+"""`bilevel tune`: a task with several losses under several weightings, in one table."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from bilevel.tasks import (
 )
 from games.core import require
 
-OWN = ("weights", "seeds", "seed", "threads", "out", "load")
+OWN = ("weightings", "seeds", "seed", "threads", "out", "load")
 """Options of the command itself, which no setting of a task may be called."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tune:
-    """Which trials are done, and the task's settings."""
+    """The trials, and the task's settings."""
 
-    weights: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
-    """Ways to set the weights; others are compared with the first. None: all of the task's."""
+    weightings: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
+    """Weightings of the losses; others are compared with the first. None: all of the task's."""
     seeds: int = Study.seeds
     """Trials with each, 1 or more; from 3 on there are intervals."""
     seed: int = Study.seed
-    """That of the first trial, a whole number from 0; the others count on from it."""
+    """Of the first trial, a whole number from 0; the others count on from it."""
     threads: int = 1
     """CPU threads, from 1 to 1024; sums may round differently with another number."""
     settings: Annotated[Any, tyro.conf.arg(name="")]
@@ -58,7 +58,7 @@ def tune_command(arguments: list[str]) -> None:
     """Do the trials that are missing, then print the table, and write figure and files; or list the tasks.
 
     Raises:
-        ValueError: there is no such task or way to set the weights, a setting is out of range, a package is
+        ValueError: there is no such task or weighting, a setting is out of range, a package is
             missing, or the folder holds other trials.
         FloatingPointError: a loss became infinite or undefined.
         Stopped: it was interrupted, or a file could not be used.
@@ -83,12 +83,7 @@ def tune_command(arguments: list[str]) -> None:
 
 
 def run(study: Study, out: Path) -> None:
-    """Do what is missing and show what came out of all.
-
-    Args:
-        study: which trials.
-        out: the folder; `open_folder` was called with it.
-    """
+    """Do the missing trials and show the results of all; `open_folder` was called with the folder."""
     total = len(study.trials)
     done = total - len(study.missing(out))
     there = f" ({done} of {total} trials are there already)" if done else ""
@@ -97,7 +92,7 @@ def run(study: Study, out: Path) -> None:
     with TrialProgress(line, total, done) as progress:
         trials = run_study(study, out, progress.show)
     rows = summarize(study.task.measures, trials)
-    study.task.draw({way: [each.trial for each in some] for way, some in trials.items()}, out / "figure.png")
+    study.task.draw(trials, out / "figure.png")
     written = [*write_tables(rows, trials, study.seed, out), out / "figure.png"]
     Console(highlight=False).print(task_table(study.task_name, rows))
     print(f"\nWritten to {out}: {', '.join(path.name for path in written)}")
@@ -106,11 +101,11 @@ def run(study: Study, out: Path) -> None:
 def list_tasks() -> None:
     """Print every task with one line."""
     print_rows({name: _summary(name) for name in TASKS})
-    print("\nbilevel tune TASK --help lists a task's settings and its ways to set the weights.")
+    print("\nbilevel tune TASK --help lists a task's settings and its weightings.")
 
 
 def parse_tune(name: str, arguments: list[str]) -> tuple[Study, int]:
-    """Read what is done from the command line.
+    """Read the trials from the command line.
 
     Args:
         name: of the task.
@@ -120,22 +115,26 @@ def parse_tune(name: str, arguments: list[str]) -> tuple[Study, int]:
         the trials, and the number of CPU threads.
 
     Raises:
-        ValueError: a name is unknown, a setting is out of range, or --weights is there twice.
+        ValueError: a name is unknown, a setting is out of range, or --weightings is there twice.
         SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
     """
     task = make_task(name)
     defaults = task.settings()
     for setting in OWN:
         require(not hasattr(defaults, setting), f"A setting of {name} is called {setting}, as an option is.")
-    times = sum(word == "--weights" or word.startswith("--weights=") for word in arguments)
-    require(times < 2, f"--weights is there {times} times: put everything after one --weights.")
-    ways = "\n".join(f"  {way}: {line}" for way, line in task.weightings.items())
+    times = sum(word == "--weightings" or word.startswith("--weightings=") for word in arguments)
+    require(times < 2, f"--weightings is there {times} times: put everything after one --weightings.")
+    require(
+        not any(word == "--weights" or word.startswith("--weights=") for word in arguments),
+        "--weights is now called --weightings.",
+    )
+    lines = "\n".join(f"  {weighting}: {line}" for weighting, line in task.weightings.items())
     chosen = read_settings(
         Tune,
         arguments,
         prog=f"bilevel tune {name}",
         description=(
-            f"{task.summary}\n\nWays to set the weights (--weights):\n{ways}\n\n"
+            f"{task.summary}\n\nWeightings of the losses (--weightings):\n{lines}\n\n"
             f"--out FOLDER says where trials, table and figure go (default: runs/tune/{name}): trials "
             "that are there, with the same settings, are used as they are. --load FILE.py runs a file of "
             "yours that adds a task. docs/tasks.md says more."
@@ -146,7 +145,7 @@ def parse_tune(name: str, arguments: list[str]) -> tuple[Study, int]:
         task_name=name,
         task=task,
         settings=chosen.settings,
-        weightings=chosen.weights,
+        weightings=chosen.weightings,
         seeds=chosen.seeds,
         seed=chosen.seed,
     )

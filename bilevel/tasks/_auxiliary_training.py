@@ -1,4 +1,4 @@
-"""Data, network and losses of `auxiliary-digits`."""
+"""Settings, data, network and losses of `auxiliary-digits`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOSSES: Mapping[str, str] = {
     "noise": "useless: a label drawn once for each image of the pool",
     "shifted": "harmful: which digit, of the pool, by an annotator who always writes the next one",
 }
-"""Name -> what the loss is; all share a trunk, and shifted the head of digit, too."""
+"""Name -> a line on the loss; all share a trunk, and shifted the head of digit, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class AuxiliaryDigitsSettings:
     hidden: int = 64
     """Units of the trunk's one hidden layer, 1 or more."""
     steps: int = 250
-    """Training steps, 1 or more; the same for every way to set the weights."""
+    """Training steps, 1 or more; the same for every weighting."""
     batch: int = 100
     """Images of the pool in a step, 1 or more; the labeled ones are all in every step."""
     learning_rate: float = 0.05
@@ -51,13 +51,13 @@ class AuxiliaryDigitsSettings:
     outer_learning_rate: float = 0.1
     """Of the Adam that learns the weights, 0 or more; also of uncertainty and gradnorm."""
     every: int = 2
-    """How often, in steps, `implicit` moves the weights, 1 or more."""
+    """Steps between two moves of the weights by `implicit`, 1 or more."""
     epoch: int = 20
     """Steps of an epoch of `dynamic-average`, 1 or more."""
-    least: float = 0.01
-    """The least weight that `random-search` tries, above 0."""
-    greatest: float = 10.0
-    """The greatest weight that `random-search` tries, at least `least`."""
+    min_weight: float = 0.01
+    """The smallest weight that `random-search` tries, above 0."""
+    max_weight: float = 10.0
+    """The largest weight that `random-search` tries, at least `min_weight`."""
 
     def __post_init__(self) -> None:
         for name in ("labeled", "pool", "validation", "hidden", "steps", "batch", "every", "epoch"):
@@ -73,13 +73,14 @@ class AuxiliaryDigitsSettings:
         for name in ("weight_decay", "outer_learning_rate"):
             require_number(name, getattr(self, name), least=0)
         require(
-            0 < self.least <= self.greatest < float("inf"),
-            f"least and greatest are two weights above 0 in order, not {self.least} and {self.greatest}.",
+            0 < self.min_weight <= self.max_weight < float("inf"),
+            "min_weight and max_weight are two weights above 0 in order, not "
+            f"{self.min_weight} and {self.max_weight}.",
         )
 
 
-class Data(NamedTuple):
-    """What a trial learns from, and is measured on."""
+class AuxiliaryDigitsData(NamedTuple):
+    """Training, validation and test data; no image is in two of these."""
 
     labeled: Images
     pool: Images
@@ -88,17 +89,9 @@ class Data(NamedTuple):
     validation: Images
     test: Images
 
-    def with_validation(self) -> Data:
-        """The same, the validation images labeled ones, too."""
-        return self._replace(labeled=self.labeled.with_others(self.validation))
 
-
-def draw_data(settings: AuxiliaryDigitsSettings, generator: torch.Generator) -> Data:
+def draw_data(settings: AuxiliaryDigitsSettings, generator: torch.Generator) -> AuxiliaryDigitsData:
     """Split the digits, and draw labels that mean nothing.
-
-    Args:
-        settings: how many of what.
-        generator: the source of the draws.
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
@@ -110,10 +103,10 @@ def draw_data(settings: AuxiliaryDigitsSettings, generator: torch.Generator) -> 
     sizes = (settings.labeled, settings.pool, settings.validation)
     labeled, pool, validation, test = split_digits(sizes, generator)
     noise = torch.randint(CLASSES, (settings.pool,), generator=generator)
-    return Data(labeled, pool, noise, validation, test)
+    return AuxiliaryDigitsData(labeled, pool, noise, validation, test)
 
 
-class Network(nn.Module):
+class DigitNetwork(nn.Module):
     """A trunk, and a head each for the digit, its pair and the noise."""
 
     def __init__(self, hidden: int) -> None:
@@ -133,19 +126,19 @@ class Network(nn.Module):
         return [self.heads[head](features) for head in heads]
 
 
-class Training:
-    """One training from its start: a network, its optimizer, and batches in an order of their own.
+class DigitTraining:
+    """A network, its optimizer, and batches in a random order.
 
     Args:
         data: of the trial.
         settings: of the task.
-        seed: of the network's first parameters and of the batches; the same for all ways to set the weights.
+        seed: of the network's initial parameters and of the batches; the same for all weightings.
     """
 
-    def __init__(self, data: Data, settings: AuxiliaryDigitsSettings, seed: int) -> None:
+    def __init__(self, data: AuxiliaryDigitsData, settings: AuxiliaryDigitsSettings, seed: int) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network = Network(settings.hidden)
+            self.network = DigitNetwork(settings.hidden)
         self.data, self.settings = data, settings
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.SGD(
@@ -180,7 +173,7 @@ class Training:
         return cross_entropy(logits, self.data.validation.labels)
 
     def test_error(self) -> float:
-        """The part of the test images whose digit is wrong, in per cent."""
+        """The percentage of test images whose digit is wrong."""
         with torch.no_grad():
             (logits,) = self.network(self.data.test.pixels, "digit")
         return 100 * float((logits.argmax(-1) != self.data.test.labels).double().mean())

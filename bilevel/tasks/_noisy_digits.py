@@ -1,14 +1,15 @@
-"""`noisy-digits` as a task: one training, its measures, and its figure.
-
-The figure of `noisy-digits`: who weighs how much, and what that is worth.
-"""
+"""`noisy-digits`: handwritten digits of which many are labeled wrongly, and a weight for each sample."""
 
 from __future__ import annotations
 
 import copy
+import functools
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,108 +17,213 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from bilevel.core import Range, require_number
 from bilevel.experiments import interquartile_mean, probability_of_improvement
+from bilevel.loss_weights import LossWeightTuner, Reweighter, SampleWeights
 from bilevel.report import BLACK, BLUE, RED, looks, save, style
-from bilevel.tasks._digits import CLASSES, PIXELS, Images
-from bilevel.tasks._noisy_digits_ways import WAYS, Classifier, NoisyDigitsSettings, draw_data
-from bilevel.tasks._summary import Marks, draw_final
-from bilevel.tasks._task import Advance, Measure, Trial
+from bilevel.tasks._digits import CLASSES, IMAGES, PIXELS, Images, split_digits
+from bilevel.tasks._results import Marks, Trials, draw_final
+from bilevel.tasks._task import Measure, Progress, Trial
+from games.core import require
 
 ACCURACY = "test accuracy (%)"
-BINS = 40
-KINDS = {"right labels": (BLUE, False), "wrong labels": (RED, True)}
-"""Name -> color, and what `wrong` says of them."""
-
-Trials = Mapping[str, Sequence[Trial]]
+EVALUATIONS = 60
+"""Evaluations of the test accuracy, and of the clean set's loss, over a training."""
 
 
-def noisy_digits_figure(trials: Trials) -> Figure:
-    """Draw the weights of right and wrong labels, accuracy over training, and where it ends.
+@dataclass(frozen=True, kw_only=True)
+class NoisyDigitsSettings:
+    """Data, model and training of `noisy-digits`."""
 
-    Args:
-        trials: way to weigh -> its trials, seed by seed.
+    noise: float = 0.4
+    """The part of training labels that is wrong, from 0 to 1."""
+    train: int = 1000
+    """Images with such labels, 1 or more."""
+    clean: int = 100
+    """Images that are labeled right, 1 or more; what is left of the 1797 is the test set."""
+    hidden: int = 128
+    """Units of the classifier's one hidden layer, 1 or more."""
+    steps: int = 600
+    """Training steps, 1 or more: the same for every weighting."""
+    batch: int = 100
+    """Images in a step, 1 or more."""
+    learning_rate: float = 0.1
+    """Of the classifier's gradient descent, above 0."""
+    momentum: float = 0.9
+    """Of the classifier's gradient descent, from 0 up to 1."""
+    outer_learning_rate: float = 0.001
+    """Of the Adam of the weighting network, 0 or more."""
+    burn_in: int = 50
+    """Steps, 0 or more, before the weighting network weighs and learns. At first losses say little about
+    labels; what it learns then, that the greatest count most, can last."""
+    weight_hidden: int = 100
+    """Hidden units of the weighting network, 1 or more."""
+
+    def __post_init__(self) -> None:
+        for name in ("train", "clean", "hidden", "steps", "batch", "weight_hidden"):
+            require(getattr(self, name) >= 1, f"{name} must be 1 or more, not {getattr(self, name)}.")
+        require(self.burn_in >= 0, f"burn_in must be 0 or more, not {self.burn_in}.")
+        Range(least=0, most=1).require("noise", self.noise)
+        require(
+            self.train + self.clean < IMAGES,
+            f"train and clean must leave some of the {IMAGES} images to test on, but they take "
+            f"{self.train + self.clean}.",
+        )
+        require_number("learning_rate", self.learning_rate, above=0)
+        require(0 <= self.momentum < 1, f"momentum must be from 0 up to 1, not {self.momentum}.")
+        require_number("outer_learning_rate", self.outer_learning_rate, least=0)
+
+
+class NoisyDigitsData(NamedTuple):
+    """Training, validation and test data; no image is in two of these."""
+
+    train: Images
+    """Many of its labels are wrong."""
+    wrong: Tensor
+    """Whether these labels are wrong: [image], bool."""
+    clean: Images
+    test: Images
+
+
+def draw_data(settings: NoisyDigitsSettings, generator: torch.Generator) -> NoisyDigitsData:
+    """Split the digits at random, and replace some training labels by another class, each as likely.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+
+    Source:
+        Uniform noise as in Shu et al., Meta-Weight-Net, arXiv 1902.07379.
+
+    >>> data = draw_data(NoisyDigitsSettings(), torch.Generator().manual_seed(0))
+    >>> len(data.train.labels), int(data.wrong.sum()), len(data.clean.labels), len(data.test.labels)
+    (1000, 400, 100, 697)
     """
-    weighing = [name for name, some in trials.items() if some[0].arrays]
-    with style():
-        figure = Figure(figsize=(12, 8.5 if weighing else 4.5))
-        rows = list(np.atleast_1d(np.asarray(figure.subfigures(2 if weighing else 1, 1))).flat)
-        if weighing:
-            for name, axes in zip(
-                weighing, rows[0].subplots(1, len(weighing), squeeze=False)[0], strict=True
-            ):
-                _draw_weights(axes, name, trials[name])
-        course, final = rows[-1].subplots(1, 2)
-        _draw_course(course, trials)
-        _draw_final(final, trials)
-    return figure
+    train, clean, test = split_digits((settings.train, settings.clean), generator)
+    wrong = torch.zeros(settings.train, dtype=torch.bool)
+    replaced = torch.randperm(settings.train, generator=generator)[: round(settings.noise * settings.train)]
+    wrong[replaced] = True
+    shift = torch.randint(1, CLASSES, (settings.train,), generator=generator)
+    labels = torch.where(wrong, (train.labels + shift) % CLASSES, train.labels)
+    return NoisyDigitsData(Images(train.pixels, labels), wrong, clean, test)
 
 
-def _draw_weights(axes: Axes, name: str, trials: Sequence[Trial]) -> None:
-    """Histograms over the samples of all seeds."""
-    weights, wrong = (np.concatenate([trial.arrays[key] for trial in trials]) for key in ("weights", "wrong"))
-    known = ~np.isnan(weights)
-    bins = np.linspace(0, max(2.0, float(np.quantile(weights[known], 0.995))), BINS + 1).tolist()
-    for kind, (color, is_wrong) in KINDS.items():
-        some = weights[known & (wrong == is_wrong)].clip(max=bins[-1])
-        if len(some):
-            axes.hist(
-                some,
-                bins=bins,
-                weights=np.full(len(some), 100 / len(some)),
-                color=color,
-                alpha=0.6,
-                label=kind,
-            )
-    axes.axvline(1.0, color=BLACK, linestyle=":", linewidth=1.5, label="uniform")
-    axes.set_yscale("log")
-    axes.set_xlabel("weight (1: the mean of its batch)")
-    axes.set_ylabel("samples of the kind (%)")
-    axes.set_title(f"{name}: the samples of all seeds")
-    axes.legend(loc="upper center", frameon=True, framealpha=1, edgecolor="none")
+TrainStep = Callable[[Images], Tensor | None]
+"""Trains on a batch. Gives the weight of each image in it, [image], scaled to a mean of 1 (or all 0); None
+where there are no weights."""
 
 
-def _draw_course(axes: Axes, trials: Trials) -> None:
-    """Interquartile means over seeds along training; who stops early goes the way of uniform."""
-    for name, look in looks(list(trials)).items():
-        if WAYS[name].stops_early and len(trials) > 1:
-            continue
-        steps = np.asarray(trials[name][0].courses[f"{ACCURACY} at"])
-        values = np.array([trial.courses[ACCURACY] for trial in trials[name]])
-        axes.plot(steps, interquartile_mean(values, axis=0), label=name, **look)
-    axes.set_xlabel("training step")
-    axes.set_ylabel(ACCURACY)
-    axes.set_title("on the way (interquartile mean over seeds)")
-    axes.legend(fontsize=10)
+class Classifier(NamedTuple):
+    """The model of the images, and its optimizer."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
 
 
-def _draw_final(axes: Axes, trials: Trials) -> None:
-    """Where each way ends: the interquartile mean with its interval, and every seed."""
-    of_way = looks(list(trials))
+def uniform(classifier: Classifier, data: NoisyDigitsData, settings: NoisyDigitsSettings) -> TrainStep:
+    """Weigh all images alike."""
+    model, optimizer = classifier
 
-    def marks(way: str) -> Marks:
-        color = of_way[way]["color"]
-        seeds = {"marker": "|", "color": color, "alpha": 0.5, "markersize": 10}
-        return Marks(seeds, {"color": color, "markersize": 7})
+    def step(batch: Images) -> None:
+        loss = batch.losses(model).mean()
+        if not loss.isfinite():
+            raise FloatingPointError("The training loss is not finite: try a smaller learning rate.")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
-    draw_final(axes, trials, ACCURACY, marks)
-    axes.set_title("at the end (95 % interval; lines: seeds)")
+    return step
 
 
-LOOKS = 60
-"""So many times on the way the test accuracy is written down, and the clean set's loss looked at."""
+def learned(
+    classifier: Classifier,
+    data: NoisyDigitsData,
+    settings: NoisyDigitsSettings,
+    *,
+    first: Literal["weights", "model"] = "weights",
+) -> TrainStep:
+    """Weigh each image by a network of its loss, learned from the clean set's loss a step later."""
+    model, optimizer = classifier
+    weights = SampleWeights((settings.weight_hidden,))
+    outer_optimizer = torch.optim.Adam(weights.parameters(), lr=settings.outer_learning_rate)
+    tuner = LossWeightTuner(model, optimizer, weights, outer_optimizer, first=first)
+    plain, steps = uniform(classifier, data, settings), itertools.count()
+
+    def step(batch: Images) -> Tensor | None:
+        if next(steps) < settings.burn_in:
+            return plain(batch)
+        with torch.no_grad():
+            losses = batch.losses(model)
+        tuner.step(lambda: batch.losses(model), lambda: data.clean.losses(model).mean())
+        values = weights.values(losses).detach()
+        return values / values.mean().clamp(min=torch.finfo(values.dtype).tiny)
+
+    return step
+
+
+def reweighted(classifier: Classifier, data: NoisyDigitsData, settings: NoisyDigitsSettings) -> TrainStep:
+    """Weigh each batch by the weights that would have lowered the clean set's loss."""
+    model, optimizer = classifier
+    reweighter = Reweighter(model, optimizer)
+
+    def step(batch: Images) -> Tensor:
+        reweighter.step(lambda: batch.losses(model), lambda: data.clean.losses(model).mean())
+        return len(reweighter.weights) * reweighter.weights
+
+    return step
+
+
+class SampleWeighting(NamedTuple):
+    """A weighting of samples."""
+
+    text: str
+    """A line on it."""
+    pool: Callable[[NoisyDigitsData], Images] = lambda data: data.train
+    """The training data."""
+    begin: Callable[[Classifier, NoisyDigitsData, NoisyDigitsSettings], TrainStep] = uniform
+    stops_early: bool = False
+    """Whether the model with the lowest loss on the clean set counts, and not the last one."""
+
+    @property
+    def weighs(self) -> bool:
+        """Whether samples have weights."""
+        return self.begin is not uniform
+
+
+WEIGHTINGS = {
+    "uniform": SampleWeighting("every sample counts the same"),
+    "learned": SampleWeighting("by a network that reads each sample's loss (Meta-Weight-Net)", begin=learned),
+    "learned-after": SampleWeighting(
+        "the same, but the model steps first, by the step that the network then learns from",
+        begin=functools.partial(learned, first="model"),
+    ),
+    "reweight": SampleWeighting(
+        "by each gradient along the clean set's (Learning to Reweight)", begin=reweighted
+    ),
+    "early-stopping": SampleWeighting(
+        "uniform; of all models on the way the best on the clean set", stops_early=True
+    ),
+    "clean-set-added": SampleWeighting(
+        "uniform, with the clean set among the training data", lambda data: data.train.with_others(data.clean)
+    ),
+    "clean-set-alone": SampleWeighting("uniform, on nothing but the clean set", lambda data: data.clean),
+    "clean": SampleWeighting(
+        "uniform, on the right labels alone: somebody knows which are wrong",
+        lambda data: data.train.chosen(~data.wrong),
+    ),
+}
 
 
 class NoisyDigits:
     """A weight for each sample of digits of which many are labeled wrongly; a small set is labeled right.
 
     The clean set is the validation objective. It is seen by `learned`, `learned-after`, `reweight` and
-    `early-stopping`, which do not train on it otherwise, and by the two ways that do.
+    `early-stopping`, which do not train on it otherwise, and by the two weightings that do.
 
     Source:
         The kind of task: Shu et al., Meta-Weight-Net, arXiv 1902.07379, there on CIFAR.
 
     >>> small = NoisyDigitsSettings(train=50, clean=20, hidden=4, steps=5)
-    >>> trial = NoisyDigits().run(small, "learned", 0, lambda part: None)
+    >>> trial = NoisyDigits().run(small, "learned", 0, lambda fraction: None)
     >>> list(trial.measures)
     ['test accuracy (%)', 'weight of wrong labels', 'detection (AUC)']
     """
@@ -136,50 +242,68 @@ class NoisyDigits:
             "higher",
         ),
     )
-    weightings: Mapping[str, str] = {name: way.text for name, way in WAYS.items()}
+    weightings: Mapping[str, str] = {name: each.text for name, each in WEIGHTINGS.items()}
     settings = NoisyDigitsSettings
 
-    def run(self, settings: NoisyDigitsSettings, weighting: str, seed: int, advance: Advance) -> Trial:
-        """Train one classifier; see `Task.run`. One seed is one split, one noise and one first model."""
-        way, generator = WAYS[weighting], torch.Generator().manual_seed(seed)
+    def run(self, settings: NoisyDigitsSettings, weighting: str, seed: int, progress: Progress) -> Trial:
+        """Train one classifier; see `Task.run`. One seed is one split, one noise and one initial model."""
+        chosen, generator = WEIGHTINGS[weighting], torch.Generator().manual_seed(seed)
         data = draw_data(settings, generator)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # torch's layers take no generator
-            classifier = _classifier(settings)
-            step = way.begin(classifier, data, settings)
-        model, pool = classifier.model, way.pool(data)
+            model = nn.Sequential(
+                nn.Linear(PIXELS, settings.hidden), nn.ReLU(), nn.Linear(settings.hidden, CLASSES)
+            )
+            optimizer = torch.optim.SGD(
+                model.parameters(), lr=settings.learning_rate, momentum=settings.momentum
+            )
+            step = chosen.begin(Classifier(model, optimizer), data, settings)
+        pool = chosen.pool(data)
         weights = torch.full((len(pool.labels),), math.nan)
-        course, places = [], []
+        accuracies, steps = [], []
         best, best_loss = model, math.inf
-        look_every = max(1, settings.steps // LOOKS)
-        for done, index in zip(
-            range(1, settings.steps + 1), _batches(pool, settings, generator), strict=False
-        ):
+        interval = max(1, settings.steps // EVALUATIONS)
+        batches = _batches(pool, settings, generator)
+        for done, index in zip(range(1, settings.steps + 1), batches, strict=False):
             given = step(pool.chosen(index))
             if given is not None:
                 weights[index] = given
-            if done % look_every and done < settings.steps:
+            if done % interval and done < settings.steps:
                 continue
-            course.append(data.test.accuracy(model))
-            places.append(done)
-            advance(done / settings.steps)
-            if way.stops_early and (loss := _clean_loss(model, data.clean)) < best_loss:
-                best, best_loss = copy.deepcopy(model), loss
-        final = data.test.accuracy(best if way.stops_early else model)
-        told = tell_apart(weights, data.wrong) if way.weighs else (math.nan, math.nan)
+            accuracies.append(data.test.accuracy(model))
+            steps.append(done)
+            progress(done / settings.steps)
+            if chosen.stops_early:
+                with torch.no_grad():
+                    loss = float(data.clean.losses(model).mean())
+                if loss < best_loss:
+                    best, best_loss = copy.deepcopy(model), loss
+        final = data.test.accuracy(best if chosen.stops_early else model)
+        detected = detection(weights, data.wrong) if chosen.weighs else (math.nan, math.nan)
         return Trial(
-            dict(zip((measure.name for measure in self.measures), (final, *told), strict=True)),
-            {ACCURACY: course, f"{ACCURACY} at": places},
-            {"weights": weights.numpy(), "wrong": data.wrong.numpy()} if way.weighs else {},
+            dict(zip((measure.name for measure in self.measures), (final, *detected), strict=True)),
+            {ACCURACY: accuracies, f"{ACCURACY} at": steps},
+            {"weights": weights.numpy(), "wrong": data.wrong.numpy()} if chosen.weighs else {},
         )
 
-    def draw(self, trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
-        """Draw how wrong and right labels weigh, and accuracies; see `Task.draw`."""
-        save(noisy_digits_figure(trials), path)
+    def draw(self, trials: Trials, path: Path) -> None:
+        """Draw the weights of wrong and right labels, and accuracies; see `Task.draw`."""
+        weighing = [name for name, done in trials.items() if done[0].arrays]
+        with style():
+            figure = Figure(figsize=(12, 8.5 if weighing else 4.5))
+            rows = list(np.atleast_1d(np.asarray(figure.subfigures(2 if weighing else 1, 1))).flat)
+            if weighing:
+                panels = rows[0].subplots(1, len(weighing), squeeze=False)[0]
+                for name, axes in zip(weighing, panels, strict=True):
+                    _draw_weights(axes, name, trials[name])
+            curves, final = rows[-1].subplots(1, 2)
+            _draw_curves(curves, trials)
+            _draw_final(final, trials)
+        save(figure, path)
 
 
-def tell_apart(weights: Tensor, wrong: Tensor) -> tuple[float, float]:
-    """How weights tell wrong labels from right ones.
+def detection(weights: Tensor, wrong: Tensor) -> tuple[float, float]:
+    """Measure how well weights separate wrong labels from right ones.
 
     Args:
         weights: [sample]; NaN where a sample had none yet, which is left out.
@@ -190,7 +314,7 @@ def tell_apart(weights: Tensor, wrong: Tensor) -> tuple[float, float]:
         weighs more than a wrong one. NaN where one kind has no weights, and for the ratio where right labels
         weigh nothing.
 
-    >>> tell_apart(torch.tensor([0.5, 2.0, 2.0, 0.0]), torch.tensor([True, False, False, True]))
+    >>> detection(torch.tensor([0.5, 2.0, 2.0, 0.0]), torch.tensor([True, False, False, True]))
     (0.125, 1.0)
     """
     known = ~weights.isnan()
@@ -201,19 +325,58 @@ def tell_apart(weights: Tensor, wrong: Tensor) -> tuple[float, float]:
     return ratio, float(probability_of_improvement(good, bad))
 
 
-def _classifier(settings: NoisyDigitsSettings) -> Classifier:
-    model = nn.Sequential(nn.Linear(PIXELS, settings.hidden), nn.ReLU(), nn.Linear(settings.hidden, CLASSES))
-    return Classifier(
-        model, torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
-    )
-
-
 def _batches(pool: Images, settings: NoisyDigitsSettings, generator: torch.Generator) -> Iterator[Tensor]:
-    """Epoch after epoch, each in an order of its own: places in the pool."""
+    """Indices into the pool, epoch after epoch, each in a random order."""
     while True:
         yield from torch.randperm(len(pool.labels), generator=generator).split(settings.batch)
 
 
-def _clean_loss(model: nn.Module, clean: Images) -> float:
-    with torch.no_grad():
-        return float(clean.losses(model).mean())
+def _draw_weights(axes: Axes, name: str, trials: Sequence[Trial]) -> None:
+    """Histograms over the samples of all seeds."""
+    weights, wrong = (np.concatenate([trial.arrays[key] for trial in trials]) for key in ("weights", "wrong"))
+    known = ~np.isnan(weights)
+    bins = np.linspace(0, max(2.0, float(np.quantile(weights[known], 0.995))), 41).tolist()
+    for kind, color, is_wrong in (("right labels", BLUE, False), ("wrong labels", RED, True)):
+        values = weights[known & (wrong == is_wrong)].clip(max=bins[-1])
+        if len(values):
+            axes.hist(
+                values,
+                bins=bins,
+                weights=np.full(len(values), 100 / len(values)),
+                color=color,
+                alpha=0.6,
+                label=kind,
+            )
+    axes.axvline(1.0, color=BLACK, linestyle=":", linewidth=1.5, label="uniform")
+    axes.set_yscale("log")
+    axes.set_xlabel("weight (1: the mean of its batch)")
+    axes.set_ylabel("samples of the kind (%)")
+    axes.set_title(f"{name}: the samples of all seeds")
+    axes.legend(loc="upper center", frameon=True, framealpha=1, edgecolor="none")
+
+
+def _draw_curves(axes: Axes, trials: Trials) -> None:
+    """Interquartile means over seeds along training; early stopping trains as uniform does."""
+    for name, look in looks(list(trials)).items():
+        if WEIGHTINGS[name].stops_early and len(trials) > 1:
+            continue
+        steps = np.asarray(trials[name][0].curves[f"{ACCURACY} at"])
+        values = np.array([trial.curves[ACCURACY] for trial in trials[name]])
+        axes.plot(steps, interquartile_mean(values, axis=0), label=name, **look)
+    axes.set_xlabel("training step")
+    axes.set_ylabel(ACCURACY)
+    axes.set_title("on the way (interquartile mean over seeds)")
+    axes.legend(fontsize=10)
+
+
+def _draw_final(axes: Axes, trials: Trials) -> None:
+    """Final accuracies: the interquartile mean with its interval, and every seed."""
+    of_weighting = looks(list(trials))
+
+    def marks(weighting: str) -> Marks:
+        color = of_weighting[weighting]["color"]
+        seeds = {"marker": "|", "color": color, "alpha": 0.5, "markersize": 10}
+        return Marks(seeds, {"color": color, "markersize": 7})
+
+    draw_final(axes, trials, ACCURACY, marks)
+    axes.set_title("at the end (95 % interval; lines: seeds)")

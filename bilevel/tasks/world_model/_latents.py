@@ -1,70 +1,41 @@
-"""Kinds of latents: reparameterized Gaussians, and one-hot categories with straight-through gradients.
-
-The variational autoencoder of pictures.
-"""
+"""Latents of pictures, and distributions over the next latent: Gaussian or categorical."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bilevel.tasks.world_model._settings import WorldModelSettings
-
-
-class Latents(Protocol):
-    """How the encoder's numbers become a latent vector."""
-
-    @property
-    def statistics(self) -> int:
-        """How many numbers the encoder gives."""
-
-    @property
-    def size(self) -> int:
-        """How many numbers a latent has."""
-
-    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """What `sample` needs: [*shape, size]."""
-
-    def sample(self, statistics: Tensor, noise: Tensor) -> Tensor:
-        """A latent, [..., size], as a differentiable function of the encoder's numbers and of noise."""
-
-    def mode(self, statistics: Tensor) -> Tensor:
-        """The likeliest latent, [..., size], with a gradient as well."""
-
-    def divergence(self, statistics: Tensor) -> Tensor:
-        """Kullback-Leibler divergence from the prior, [...], in nats."""
-
 
 @dataclass(frozen=True)
-class Gaussian:
+class GaussianLatents:
     """Independent Gaussians: mean + standard deviation x noise; the prior is the standard normal.
 
     Source:
         Kingma and Welling, Auto-encoding variational Bayes, arXiv 1312.6114.
 
-    >>> Gaussian(2).divergence(torch.zeros(4))
+    >>> GaussianLatents(2).divergence(torch.zeros(4))
     tensor(0.)
     """
 
     variables: int
-    """How many numbers a latent has."""
+    """Numbers of a latent."""
 
     @property
     def statistics(self) -> int:
-        """Means and logarithms of variances."""
+        """Numbers that the encoder gives: means and logarithms of variances."""
         return 2 * self.variables
 
     @property
     def size(self) -> int:
-        """As many as variables."""
+        """Numbers of a latent."""
         return self.variables
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Standard normal, [*shape, size]."""
+        """Standard normal noise for `sample`, [*shape, size]."""
         return torch.randn(*shape, self.size, generator=generator)
 
     def sample(self, statistics: Tensor, noise: Tensor) -> Tensor:
@@ -77,33 +48,32 @@ class Gaussian:
         return statistics.chunk(2, -1)[0]
 
     def divergence(self, statistics: Tensor) -> Tensor:
-        """From the standard normal, [...], in nats."""
+        """Kullback-Leibler divergence from the standard normal, [...], in nats."""
         mean, log_variance = statistics.chunk(2, -1)
         return (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1) / 2
 
 
 @dataclass(frozen=True)
-class Categorical:
+class CategoricalLatents:
     """Independent categorical variables, each one-hot; gradients are those of the probabilities.
 
-    The prior is uniform. A sample is the class whose logit plus Gumbel noise is greatest.
+    The prior is uniform. A sample is the class whose logit plus Gumbel noise is largest.
 
     Source:
         Bengio et al., arXiv 1308.3432, for the straight-through gradient; Hafner et al., Mastering Atari
         with discrete world models, arXiv 2010.02193, for latents made of such variables.
 
-    >>> Categorical(1, 2).mode(torch.tensor([0.0, 3.0]))
+    >>> CategoricalLatents(1, 2).mode(torch.tensor([0.0, 3.0]))
     tensor([0., 1.])
     """
 
     variables: int
-    """How many variables a latent has."""
     classes: int
-    """Of each."""
+    """Of each variable."""
 
     @property
     def statistics(self) -> int:
-        """Logits."""
+        """Numbers that the encoder gives: logits."""
         return self.size
 
     @property
@@ -112,11 +82,11 @@ class Categorical:
         return self.variables * self.classes
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Gumbel noise, [*shape, size]."""
+        """Gumbel noise for `sample`, [*shape, size]."""
         return gumbel((*shape, self.size), generator)
 
     def sample(self, statistics: Tensor, noise: Tensor) -> Tensor:
-        """One-hot vectors behind each other, [..., size]."""
+        """One-hot vectors in a row, [..., size]."""
         return straight_through(self.grouped(statistics), self.grouped(noise)).flatten(-2)
 
     def mode(self, statistics: Tensor) -> Tensor:
@@ -125,7 +95,7 @@ class Categorical:
         return straight_through(logits, torch.zeros_like(logits)).flatten(-2)
 
     def divergence(self, statistics: Tensor) -> Tensor:
-        """From the uniform prior, summed over the variables, [...], in nats."""
+        """Kullback-Leibler divergence from the uniform prior, summed over the variables, [...], in nats."""
         log_p = self.grouped(statistics).log_softmax(-1)
         return ((log_p.exp() * log_p).sum(-1) + math.log(self.classes)).sum(-1)
 
@@ -135,8 +105,68 @@ class Categorical:
         return grouped
 
 
+Latents = GaussianLatents | CategoricalLatents
+
+
+class GaussianMixture(NamedTuple):
+    """A mixture of Gaussians with diagonal covariances."""
+
+    logits: Tensor
+    """Of the components, [..., component]."""
+    mean: Tensor
+    """[..., component, latent]."""
+    log_deviation: Tensor
+    """[..., component, latent]."""
+
+    @classmethod
+    def of(cls, numbers: Tensor, components: int) -> GaussianMixture:
+        """Read a network's output, [..., component x (1 + 2 latent)]."""
+        logits, rest = numbers.tensor_split([components], -1)
+        mean, log_deviation = rest.unflatten(-1, (components, -1)).chunk(2, -1)
+        return cls(logits, mean, 3 * torch.tanh(log_deviation / 3))
+
+    def log_likelihood(self, latents: Tensor) -> Tensor:
+        """Logarithm of the density, [..., latent] -> [...].
+
+        log sum_k softmax(logits)_k prod_d Normal(z_d; mean_kd, deviation_kd).
+        """
+        scaled = (latents[..., None, :] - self.mean) * (-self.log_deviation).exp()
+        each = -(scaled.square() / 2 + self.log_deviation + math.log(2 * math.pi) / 2).sum(-1)
+        return (self.logits.log_softmax(-1) + each).logsumexp(-1)
+
+    def sample(self, noise: Tensor, choice: Tensor) -> Tensor:
+        """A reparameterized sample; the component's choice passes gradients straight through.
+
+        Args:
+            noise: standard normal, [..., latent].
+            choice: Gumbel noise, [..., component].
+
+        Returns:
+            [..., latent].
+        """
+        chosen = straight_through(self.logits, choice)[..., None]
+        return (chosen * (self.mean + self.log_deviation.exp() * noise[..., None, :])).sum(-2)
+
+
+class CategoricalPrediction(NamedTuple):
+    """Logits of the next categorical latent."""
+
+    logits: Tensor
+    """[..., latent]."""
+    latents: CategoricalLatents
+
+    def log_likelihood(self, latents: Tensor) -> Tensor:
+        """Logarithm of the probability of one-hot latents, [..., latent] -> [...]."""
+        log_p = self.latents.grouped(self.logits).log_softmax(-1)
+        return (log_p * self.latents.grouped(latents)).sum((-1, -2))
+
+    def sample(self, noise: Tensor, choice: Tensor) -> Tensor:
+        """A straight-through sample, [..., latent]; `choice` is for mixtures."""
+        return self.latents.sample(self.logits, noise)
+
+
 def straight_through(logits: Tensor, noise: Tensor) -> Tensor:
-    """The one-hot vector of the greatest of logits plus noise, with the probabilities' gradient.
+    """The one-hot vector of the largest of logits plus noise, with the probabilities' gradient.
 
     Args:
         logits: [..., class].
@@ -148,7 +178,7 @@ def straight_through(logits: Tensor, noise: Tensor) -> Tensor:
     >>> straight_through(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0]))
     tensor([0., 1.])
     """
-    chosen = torch.nn.functional.one_hot((logits + noise).detach().argmax(-1), logits.shape[-1])
+    chosen = nn.functional.one_hot((logits + noise).detach().argmax(-1), logits.shape[-1])
     probabilities = logits.softmax(-1)
     result: Tensor = chosen + (probabilities - probabilities.detach())
     return result
@@ -157,77 +187,3 @@ def straight_through(logits: Tensor, noise: Tensor) -> Tensor:
 def gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Standard Gumbel noise."""
     return -torch.empty(shape).exponential_(generator=generator).log()
-
-
-def make_latents(settings: WorldModelSettings) -> Gaussian | Categorical:
-    """The kind that the settings name."""
-    if settings.latents == "gaussian":
-        return Gaussian(settings.latent_size)
-    return Categorical(settings.latent_size, settings.classes)
-
-
-class Autoencoder(nn.Module):
-    """Encoder and decoder, each with one hidden layer.
-
-    Args:
-        pixels: numbers of a picture.
-        hidden: units of the hidden layers.
-        latents: what is between them.
-
-    Source:
-        Kingma and Welling, arXiv 1312.6114; Ha and Schmidhuber, World models, arXiv 1803.10122.
-    """
-
-    def __init__(self, pixels: int, hidden: int, latents: Latents) -> None:
-        super().__init__()
-        self.latents = latents
-        self.encoder = nn.Sequential(
-            nn.Linear(pixels, hidden), nn.SiLU(), nn.Linear(hidden, latents.statistics)
-        )
-        self.decoder = nn.Sequential(nn.Linear(latents.size, hidden), nn.SiLU(), nn.Linear(hidden, pixels))
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """The encoder's numbers, [..., pixel] -> [..., statistic]."""
-        statistics: Tensor = self.encoder(pictures)
-        return statistics
-
-    def loss(self, pictures: Tensor, statistics: Tensor, noise: Tensor, divergence: float) -> Tensor:
-        """Squared error summed over pixels, and the weighted divergence; the mean over pictures.
-
-        Args:
-            pictures: [..., pixel].
-            statistics: of these pictures, [..., statistic].
-            noise: of the latents, [..., latent].
-            divergence: what a nat of divergence from the prior costs.
-        """
-        error = self.error(pictures, self.latents.sample(statistics, noise))
-        return (error + divergence * self.latents.divergence(statistics)).mean()
-
-    def error(self, pictures: Tensor, latents: Tensor) -> Tensor:
-        """Squared error of what is decoded, summed over pixels, [...]."""
-        decoded: Tensor = self.decoder(latents)
-        return (decoded - pictures).square().sum(-1)
-
-
-def info_nce(anchors: Tensor, positives: Tensor, temperature: float) -> Tensor:
-    """InfoNCE: each anchor is to be more like its own positive than like those of the others.
-
-    -mean_i log [exp(s_ii / temperature) / sum_j exp(s_ij / temperature)], s the cosine similarity.
-
-    Args:
-        anchors: [pair, number].
-        positives: [pair, number].
-        temperature: above 0; the lower, the more the closest of the others count.
-
-    Returns:
-        one number, in nats: log(pairs) where nothing tells them apart.
-
-    Source:
-        van den Oord et al., Representation learning with contrastive predictive coding, arXiv 1807.03748.
-
-    >>> info_nce(torch.ones(4, 2), torch.ones(4, 2), 0.1).exp().round()
-    tensor(4.)
-    """
-    unit = [nn.functional.normalize(vectors, dim=-1) for vectors in (anchors, positives)]
-    similar = unit[0] @ unit[1].T / temperature
-    return nn.functional.cross_entropy(similar, torch.arange(len(similar)))

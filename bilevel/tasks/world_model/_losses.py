@@ -1,9 +1,4 @@
-"""The losses of the world model on a batch of roll-outs.
-
-Roll-outs that the dynamics imagine, and the gradient of their return in the controller.
-
-Advantages of roll-outs, and REINFORCE with them.
-"""
+"""The losses of the world model on a batch of roll-outs, real and imagined."""
 
 from __future__ import annotations
 
@@ -14,15 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bilevel.tasks.world_model._dynamics import After
-from bilevel.tasks.world_model._latents import gumbel, info_nce, straight_through
+from bilevel.tasks.world_model._latents import gumbel, straight_through
 from bilevel.tasks.world_model._model import WorldModel
-from bilevel.tasks.world_model._rollouts import RollOut
+from bilevel.tasks.world_model._rollouts import PixelRollout
 from bilevel.tasks.world_model._settings import WorldModelSettings
 
 
-class Dream(NamedTuple):
-    """All chance of imagined roll-outs, drawn beforehand; each [step, roll-out, ...]."""
+class ImaginationNoise(NamedTuple):
+    """Random numbers of imagined roll-outs, drawn beforehand; each [step, roll-out, ...]."""
 
     action: Tensor
     """Gumbel noise, [step, roll-out, action]."""
@@ -32,8 +26,8 @@ class Dream(NamedTuple):
     """Gumbel noise, [step, roll-out, component]."""
 
     @classmethod
-    def draw(cls, model: WorldModel, steps: int, count: int, generator: torch.Generator) -> Dream:
-        """For so many roll-outs of so many steps."""
+    def draw(cls, model: WorldModel, steps: int, count: int, generator: torch.Generator) -> ImaginationNoise:
+        """Draw the noise of `count` roll-outs."""
         shape = (steps, count)
         return cls(
             gumbel((*shape, model.controller.actions), generator),
@@ -43,36 +37,36 @@ class Dream(NamedTuple):
 
 
 def imagined_return(
-    model: WorldModel, latents: Tensor, memory: Tensor, dream: Dream, discount: float
+    model: WorldModel, latents: Tensor, hidden: Tensor, noise: ImaginationNoise, discount: float
 ) -> Tensor:
     """Discounted rewards that the dynamics predict, as a function of the controller.
 
     Actions pass gradients straight through, latents by reparameterization. The dynamics and the value head
-    are constants here: only the controller learns from what it imagines, else both would learn to flatter.
+    are constants here, so that they do not learn to flatter the controller.
 
     Args:
         model: dynamics, controller and, if there is one, the value of where the roll-out stops.
-        latents: where roll-outs start, [roll-out, latent].
-        memory: where roll-outs start, [roll-out, unit].
-        dream: all chance.
+        latents: at the start, [roll-out, latent].
+        hidden: state of the recurrent network at the start, [roll-out, unit].
+        noise: of all draws.
         discount: of later rewards, per step.
 
     Returns:
-        one for each roll-out, [roll-out]: sum_k discount^k (chance to be alive then) x reward.
+        [roll-out]: sum_k discount^k (probability that the episode goes on until k) x reward.
 
     Source:
         Hafner et al., Dream to control, arXiv 1912.01603, for gradients through imagined latents.
     """
-    latents, memory = latents.detach(), memory.detach()
-    total, alive = torch.zeros(len(latents)), torch.ones(len(latents))
-    for step in range(len(dream.action)):
-        action = straight_through(model.controller(latents, memory), dream.action[step])
-        memory, predicted = _constant(model.dynamics, memory, latents, action)
-        total = total + alive * predicted.reward
-        alive = alive * discount * (1 - predicted.end_logit.sigmoid())
-        latents = predicted.latent.sample(dream.latent[step], dream.component[step])
+    latents, hidden = latents.detach(), hidden.detach()
+    total, continues = torch.zeros(len(latents)), torch.ones(len(latents))
+    for step in range(len(noise.action)):
+        action = straight_through(model.controller(latents, hidden), noise.action[step])
+        hidden, predicted = _constant(model.dynamics, hidden, latents, action)
+        total = total + continues * predicted.reward
+        continues = continues * discount * (1 - predicted.end_logit.sigmoid())
+        latents = predicted.latent.sample(noise.latent[step], noise.component[step])
     if model.value is not None:
-        total = total + alive * _constant(model.value, latents, memory)
+        total = total + continues * _constant(model.value, latents, hidden)
     return total
 
 
@@ -82,18 +76,18 @@ def _constant(module: nn.Module, *inputs: Tensor) -> Any:
 
 
 def advantages_with_values(
-    roll_out: RollOut, values: Tensor, discount: float, trace: float
+    roll_out: PixelRollout, values: Tensor, discount: float, gae_lambda: float
 ) -> tuple[Tensor, Tensor]:
-    """Generalized advantages, and what values are trained towards.
+    """Generalized advantage estimates, and the targets of values.
 
-    A_t = d_t + discount trace A_{t+1}, d_t = r_t + discount V_{t+1} - V_t; V is 0 after an episode's end, and
-    no trace reaches over a stop.
+    A_t = d_t + discount gae_lambda A_{t+1}, d_t = r_t + discount V_{t+1} - V_t; V is 0 after an
+    episode's end, and no advantage reaches over a stop.
 
     Args:
         roll_out: rewards, ends and stops.
         values: of each picture, [time + 1, copy].
         discount: of later rewards.
-        trace: of later advantages.
+        gae_lambda: of later advantages.
 
     Returns:
         advantages and targets, each [time, copy].
@@ -103,11 +97,11 @@ def advantages_with_values(
     """
     after = values[1:] * (1 - roll_out.ended)
     errors = roll_out.rewards + discount * after - values[:-1]
-    advantages = _summed_back(errors, discount * trace, roll_out.stopped)
+    advantages = _summed_back(errors, discount * gae_lambda, roll_out.stopped)
     return advantages, advantages + values[:-1]
 
 
-def advantages_without_values(roll_out: RollOut, discount: float) -> Tensor:
+def advantages_without_values(roll_out: PixelRollout, discount: float) -> Tensor:
     """Discounted rewards to come within the window, less their mean over the copies at the same time.
 
     Args:
@@ -124,31 +118,30 @@ def advantages_without_values(roll_out: RollOut, discount: float) -> Tensor:
 
 
 def normalized(advantages: Tensor, counts: Tensor) -> Tensor:
-    """With mean 0 and standard deviation 1 over what counts, [time, copy]."""
-    some = advantages[counts]
-    return (advantages - some.mean()) / (some.std(correction=0) + 1e-6)
+    """Scale to mean 0 and standard deviation 1 over the steps that count, [time, copy]."""
+    counted = advantages[counts]
+    return (advantages - counted.mean()) / (counted.std(correction=0) + 1e-6)
 
 
-def reinforce(log_policy: Tensor, before: Tensor, advantages: Tensor, clip_ratio: float) -> Tensor:
-    """Minus the mean advantage, each weighed by how much likelier its action has become.
+def clipped_surrogate(log_policy: Tensor, before: Tensor, advantages: Tensor, clip_coef: float) -> Tensor:
+    """PPO's surrogate: minus the mean advantage, weighted by the clipped ratio of probabilities.
 
-    Where the policy is still the one that acted this is REINFORCE's gradient. The ratio corrects for a policy
-    that has moved since, and is cut off where it has moved far.
+    Where the policy is still the one that acted this is REINFORCE's gradient.
 
     Args:
         log_policy: of the actions taken, [step].
         before: the same of the policy that acted, [step].
         advantages: [step].
-        clip_ratio: how far from 1 the ratio counts; 0 or more.
+        clip_coef: distance from 1 at which the ratio is clipped; 0 or more.
 
     Source:
         Williams 1992; Schulman et al., Proximal policy optimization, arXiv 1707.06347.
 
-    >>> reinforce(torch.zeros(2), torch.zeros(2), torch.tensor([1.0, 3.0]), 0.2)
+    >>> clipped_surrogate(torch.zeros(2), torch.zeros(2), torch.tensor([1.0, 3.0]), 0.2)
     tensor(-2.)
     """
     ratio = (log_policy - before).exp()
-    clipped = ratio.clamp(1 - clip_ratio, 1 + clip_ratio)
+    clipped = ratio.clamp(1 - clip_coef, 1 + clip_coef)
     return -torch.minimum(ratio * advantages, clipped * advantages).mean()
 
 
@@ -161,55 +154,55 @@ def _summed_back(terms: Tensor, factor: float, stopped: Tensor) -> Tensor:
     return torch.stack(sums).flip(0)
 
 
-class Batch(NamedTuple):
-    """Roll-outs, and all that is worked out or drawn before losses are taken, as functions of the model."""
+class WorldModelBatch(NamedTuple):
+    """Roll-outs, their advantages and all noise: the data of the losses."""
 
-    roll_out: RollOut
+    roll_out: PixelRollout
     advantages: Tensor
-    """Of size one, [time, copy]."""
+    """Normalized, [time, copy]."""
     targets: Tensor
-    """What values are trained towards, [time, copy]."""
+    """Of values, [time, copy]."""
     noise: Tensor
     """Of the latents, [time + 1, copy, latent]."""
-    dream: Dream
-    """Chance of imagined roll-outs, which start in every `imagined_steps`-th step of every copy."""
+    imagination: ImaginationNoise
+    """Of imagined roll-outs, which start in every `imagined_steps`-th step of every copy."""
 
 
-class Inner(NamedTuple):
-    """What pictures become inside the model."""
+class Encoding(NamedTuple):
+    """Pictures as the model sees them."""
 
     statistics: Tensor
     """[time + 1, copy, statistic]."""
     latents: Tensor
     """The likeliest, [time + 1, copy, latent]."""
-    memory: Tensor
-    """Before each picture, [time + 1, copy, unit]."""
+    hidden: Tensor
+    """State of the recurrent network before each picture, [time + 1, copy, unit]."""
 
 
 @torch.no_grad()
 def prepare(
-    model: WorldModel, roll_out: RollOut, settings: WorldModelSettings, generator: torch.Generator
-) -> Batch:
-    """Advantages by the model as it is, and all noise."""
+    model: WorldModel, roll_out: PixelRollout, settings: WorldModelSettings, generator: torch.Generator
+) -> WorldModelBatch:
+    """Compute advantages by the model as it is, and draw all noise."""
     if model.value is None:
         advantages = advantages_without_values(roll_out, settings.discount)
         targets = torch.zeros_like(advantages)
     else:
-        inner = inside(model, roll_out, None)
-        values = model.value(inner.latents, inner.memory)
-        advantages, targets = advantages_with_values(roll_out, values, settings.discount, settings.trace)
+        encoding = encode(model, roll_out, None)
+        values = model.value(encoding.latents, encoding.hidden)
+        advantages, targets = advantages_with_values(roll_out, values, settings.discount, settings.gae_lambda)
     time, copies = roll_out.rewards.shape
     starts = len(range(0, time, settings.imagined_steps)) * copies
-    return Batch(
+    return WorldModelBatch(
         roll_out,
         normalized(advantages, roll_out.counts),
         targets,
         model.latents.noise((time + 1, copies), generator),
-        Dream.draw(model, settings.imagined_steps, starts, generator),
+        ImaginationNoise.draw(model, settings.imagined_steps, starts, generator),
     )
 
 
-def of_copies(batch: Batch, copies: slice) -> Batch:
+def of_copies(batch: WorldModelBatch, copies: slice) -> WorldModelBatch:
     """A batch of only these copies."""
     count = batch.roll_out.rewards.shape[1]
 
@@ -217,94 +210,99 @@ def of_copies(batch: Batch, copies: slice) -> Batch:
         starts: Tensor = drawn.unflatten(1, (-1, count))
         return starts[:, :, copies].flatten(1, 2)
 
-    return Batch(
+    return WorldModelBatch(
         batch.roll_out.of_copies(copies),
         batch.advantages[:, copies],
         batch.targets[:, copies],
         batch.noise[:, copies],
-        Dream(*map(some, batch.dream)),
+        ImaginationNoise(*map(some, batch.imagination)),
     )
 
 
-def inside(model: WorldModel, roll_out: RollOut, truncate: int | None) -> Inner:
+def encode(model: WorldModel, roll_out: PixelRollout, truncate: int | None) -> Encoding:
     """Encode the pictures, and run the recurrent network over them."""
     statistics = model.autoencoder(roll_out.pictures)
     latents = model.latents.mode(statistics)
-    memory = model.dynamics.unroll(roll_out.memory, latents[:-1], roll_out.actions, roll_out.first, truncate)
-    return Inner(statistics, latents, memory)
+    hidden = model.dynamics.unroll(roll_out.hidden, latents[:-1], roll_out.actions, roll_out.first, truncate)
+    return Encoding(statistics, latents, hidden)
 
 
 def losses(
-    model: WorldModel, batch: Batch, settings: WorldModelSettings, names: Sequence[str]
+    model: WorldModel, batch: WorldModelBatch, settings: WorldModelSettings, names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """The losses of these names, each one number, as functions of the model.
+    """The losses of these names, some of the settings' `losses`, each one number."""
+    roll_out, counts = batch.roll_out, batch.roll_out.counts
+    encoding = encode(model, roll_out, settings.truncate)
+    latents, hidden = encoding.latents, encoding.hidden
+
+    def reconstruction() -> Tensor:
+        return model.autoencoder.loss(roll_out.pictures, encoding.statistics, batch.noise, settings.kl_coef)
+
+    def dynamics() -> Tensor:
+        # The target is a constant: else latents would learn to be easy to predict.
+        targets = model.latents.sample(encoding.statistics[1:], batch.noise[1:]).detach()
+        rewards, ended = roll_out.rewards[counts], roll_out.ended[counts]
+        return model.dynamics.loss(hidden[1:][counts], targets[counts], rewards, ended)
+
+    def policy() -> Tensor:
+        terms = []
+        if settings.policy_gradient != "imagined":
+            terms.append(_policy_loss(model, batch, encoding, settings.clip_coef, settings.ent_coef))
+        if settings.policy_gradient != "real":
+            every = slice(0, len(roll_out.rewards), settings.imagined_steps)
+            starts = latents[every].flatten(0, 1), hidden[every].flatten(0, 1)
+            returns = imagined_return(model, *starts, batch.imagination, settings.discount)
+            terms.append(-returns.mean() / settings.imagined_steps)
+        return torch.stack(terms).sum()
+
+    def value() -> Tensor:
+        assert model.value is not None
+        return model.value.loss(model.value(latents[:-1], hidden[:-1])[counts], batch.targets[counts])
+
+    def contrastive() -> Tensor:
+        return info_nce(latents[:-1][counts], latents[1:][counts], settings.temperature)
+
+    known = {each.__name__: each for each in (reconstruction, dynamics, policy, value, contrastive)}
+    return {name: known[name]() for name in names}
+
+
+def held_out_loss(model: WorldModel, batch: WorldModelBatch, settings: WorldModelSettings) -> Tensor:
+    """The validation loss of learned weights: the policy's surrogate on roll-outs not trained on."""
+    encoding = encode(model, batch.roll_out, None)
+    return _policy_loss(model, batch, encoding, settings.clip_coef, ent_coef=0.0)
+
+
+def _policy_loss(
+    model: WorldModel, batch: WorldModelBatch, encoding: Encoding, clip_coef: float, ent_coef: float
+) -> Tensor:
+    roll_out, counts = batch.roll_out, batch.roll_out.counts
+    log_policy: Tensor = model.controller(encoding.latents[:-1], encoding.hidden[:-1]).log_softmax(-1)
+    taken = (log_policy * roll_out.actions).sum(-1)[counts]
+    advantages = batch.advantages[counts]
+    surrogate = clipped_surrogate(taken, roll_out.log_policy[counts], advantages, clip_coef)
+    entropy = -(log_policy.exp() * log_policy).sum(-1)[counts].mean()
+    return surrogate - ent_coef * entropy
+
+
+def info_nce(anchors: Tensor, positives: Tensor, temperature: float) -> Tensor:
+    """InfoNCE: each anchor is told from the other anchors by its own positive.
+
+    -mean_i log [exp(s_ii / temperature) / sum_j exp(s_ij / temperature)], s the cosine similarity.
 
     Args:
-        model: whose losses.
-        batch: on what.
-        settings: of the task.
-        names: some of the settings' `losses`.
+        anchors: [pair, number].
+        positives: [pair, number].
+        temperature: above 0; the lower, the more the closest negatives count.
+
+    Returns:
+        one number, in nats: log(pairs) where all are alike.
+
+    Source:
+        van den Oord et al., Representation learning with contrastive predictive coding, arXiv 1807.03748.
+
+    >>> info_nce(torch.ones(4, 2), torch.ones(4, 2), 0.1).exp().round()
+    tensor(4.)
     """
-    inner = inside(model, batch.roll_out, settings.truncate)
-    known = {
-        "reconstruction": _reconstruction,
-        "dynamics": _dynamics,
-        "policy": _policy,
-        "value": _value,
-        "contrastive": _contrastive,
-    }
-    return {name: known[name](model, batch, inner, settings) for name in names}
-
-
-def held_out_loss(model: WorldModel, batch: Batch, settings: WorldModelSettings) -> Tensor:
-    """What learned weights are to lower: minus the return's surrogate on roll-outs not trained on."""
-    inner = inside(model, batch.roll_out, None)
-    return _real(model, batch, inner, settings, entropy=0.0)
-
-
-def _reconstruction(model: WorldModel, batch: Batch, inner: Inner, settings: WorldModelSettings) -> Tensor:
-    pictures = batch.roll_out.pictures
-    return model.autoencoder.loss(pictures, inner.statistics, batch.noise, settings.divergence)
-
-
-def _dynamics(model: WorldModel, batch: Batch, inner: Inner, settings: WorldModelSettings) -> Tensor:
-    counts = batch.roll_out.counts
-    # The target is a constant: else latents would learn to be easily foretold.
-    latents = model.latents.sample(inner.statistics[1:], batch.noise[1:]).detach()
-    after = After(latents[counts], batch.roll_out.rewards[counts], batch.roll_out.ended[counts])
-    return model.dynamics.loss(inner.memory[1:][counts], after)
-
-
-def _policy(model: WorldModel, batch: Batch, inner: Inner, settings: WorldModelSettings) -> Tensor:
-    terms = []
-    if settings.policy_gradient != "imagined":
-        terms.append(_real(model, batch, inner, settings, settings.entropy))
-    if settings.policy_gradient != "real":
-        starts = (x[: len(batch.roll_out.rewards) : settings.imagined_steps] for x in inner[1:])
-        latents, memory = (x.flatten(0, 1) for x in starts)
-        imagined = imagined_return(model, latents, memory, batch.dream, settings.discount)
-        terms.append(-imagined.mean() / settings.imagined_steps)
-    return torch.stack(terms).sum()
-
-
-def _real(
-    model: WorldModel, batch: Batch, inner: Inner, settings: WorldModelSettings, entropy: float
-) -> Tensor:
-    log_policy: Tensor = model.controller(inner.latents[:-1], inner.memory[:-1]).log_softmax(-1)
-    roll_out, counts = batch.roll_out, batch.roll_out.counts
-    taken = (log_policy * roll_out.actions).sum(-1)[counts]
-    surrogate = reinforce(taken, roll_out.log_policy[counts], batch.advantages[counts], settings.clip_ratio)
-    spread = -(log_policy.exp() * log_policy).sum(-1)[counts].mean()
-    return surrogate - entropy * spread
-
-
-def _value(model: WorldModel, batch: Batch, inner: Inner, settings: WorldModelSettings) -> Tensor:
-    assert model.value is not None
-    values = model.value(inner.latents[:-1], inner.memory[:-1])
-    counts = batch.roll_out.counts
-    return model.value.loss(values[counts], batch.targets[counts])
-
-
-def _contrastive(model: WorldModel, batch: Batch, inner: Inner, settings: WorldModelSettings) -> Tensor:
-    counts = batch.roll_out.counts
-    return info_nce(inner.latents[:-1][counts], inner.latents[1:][counts], settings.temperature)
+    unit = [nn.functional.normalize(vectors, dim=-1) for vectors in (anchors, positives)]
+    similar = unit[0] @ unit[1].T / temperature
+    return nn.functional.cross_entropy(similar, torch.arange(len(similar)))

@@ -1,68 +1,20 @@
-"""Autoencoder, dynamics, controller and value head as one module.
-
-The controller, and the value head, both on latent and memory.
-"""
+"""The world model: autoencoder of pictures, recurrent dynamics, controller and value head."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bilevel.tasks.world_model._dynamics import Dynamics
-from bilevel.tasks.world_model._latents import Autoencoder, make_latents
+from bilevel.tasks.world_model._latents import (
+    CategoricalLatents,
+    CategoricalPrediction,
+    GaussianLatents,
+    GaussianMixture,
+    Latents,
+)
 from bilevel.tasks.world_model._settings import WorldModelSettings
-
-
-class Controller(nn.Module):
-    """Logits of the actions.
-
-    Args:
-        size: numbers of latent and memory together.
-        actions: how many there are.
-        hidden: units of a hidden layer; 0: the controller is linear.
-    """
-
-    def __init__(self, size: int, actions: int, hidden: int) -> None:
-        super().__init__()
-        self.actions = actions
-        self.net = perceptron(size, hidden, actions)
-
-    def forward(self, latents: Tensor, memory: Tensor) -> Tensor:
-        """[..., latent], [..., unit] -> logits, [..., action]."""
-        logits: Tensor = self.net(torch.cat((latents, memory), -1))
-        return logits
-
-
-class ValueHead(nn.Module):
-    """The discounted rewards to come.
-
-    Args:
-        size: numbers of latent and memory together.
-        hidden: units of a hidden layer; 0: the head is linear.
-        scale: the size of a large value, in rewards; the network gives values in parts of it.
-    """
-
-    def __init__(self, size: int, hidden: int, scale: float) -> None:
-        super().__init__()
-        self.scale = scale
-        self.net = perceptron(size, hidden, 1)
-
-    def forward(self, latents: Tensor, memory: Tensor) -> Tensor:
-        """[..., latent], [..., unit] -> [...]."""
-        value: Tensor = self.net(torch.cat((latents, memory), -1))
-        return self.scale * value.squeeze(-1)
-
-    def loss(self, values: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared error, in units of the scale, [step], [step] -> one number."""
-        return ((values - targets) / self.scale).square().mean()
-
-
-def perceptron(size: int, hidden: int, out: int) -> nn.Module:
-    """A network with one hidden layer, or, with none, a linear map."""
-    if hidden == 0:
-        return nn.Linear(size, out)
-    return nn.Sequential(nn.Linear(size, hidden), nn.Tanh(), nn.Linear(hidden, out))
-
 
 PARTS = ("autoencoder", "dynamics", "controller", "value")
 
@@ -72,26 +24,220 @@ class WorldModel(nn.Module):
 
     Args:
         settings: sizes and the kind of latents.
-        actions: how many the environment has.
+        actions: number of the environment's actions.
     """
 
     def __init__(self, settings: WorldModelSettings, actions: int) -> None:
         super().__init__()
         rows, columns = settings.picture
-        self.latents = make_latents(settings)
-        size = self.latents.size + settings.memory
-        self.autoencoder = Autoencoder(2 * rows * columns, settings.hidden, self.latents)
-        self.dynamics = Dynamics(self.latents, actions, settings.memory, settings.mixtures)
-        self.controller = Controller(size, actions, settings.controller_hidden)
-        self.value = (
-            ValueHead(size, settings.controller_hidden, settings.long_return) if settings.value_head else None
+        self.latents: Latents = (
+            GaussianLatents(settings.latent_size)
+            if settings.latents == "gaussian"
+            else CategoricalLatents(settings.latent_size, settings.classes)
         )
+        features, hidden = self.latents.size + settings.recurrent_size, settings.controller_hidden
+        self.autoencoder = Autoencoder(2 * rows * columns, settings.hidden, self.latents)
+        self.dynamics = Dynamics(self.latents, actions, settings.recurrent_size, settings.mixtures)
+        self.controller = Controller(features, actions, hidden)
+        self.value = ValueHead(features, hidden, settings.return_scale) if settings.value_head else None
 
     def features(self, pictures: Tensor) -> Tensor:
-        """The likeliest latents, [..., pixel] -> [..., latent]: what dynamics and controller read."""
+        """The likeliest latents, [..., pixel] -> [..., latent]: inputs of dynamics and controller."""
         return self.latents.mode(self.autoencoder(pictures))
 
     def train_only(self, parts: tuple[str, ...]) -> None:
         """Freeze all parts but these; a frozen part gets no gradient."""
         for name, part in self.named_children():
             part.requires_grad_(name in parts)
+
+
+class Autoencoder(nn.Module):
+    """The variational autoencoder of pictures; encoder and decoder have one hidden layer each.
+
+    Args:
+        pixels: numbers of a picture.
+        hidden: units of the hidden layers.
+        latents: kind of latents.
+
+    Source:
+        Kingma and Welling, arXiv 1312.6114; Ha and Schmidhuber, World models, arXiv 1803.10122.
+    """
+
+    def __init__(self, pixels: int, hidden: int, latents: Latents) -> None:
+        super().__init__()
+        self.latents = latents
+        self.encoder = nn.Sequential(
+            nn.Linear(pixels, hidden), nn.SiLU(), nn.Linear(hidden, latents.statistics)
+        )
+        self.decoder = nn.Sequential(nn.Linear(latents.size, hidden), nn.SiLU(), nn.Linear(hidden, pixels))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Encode, [..., pixel] -> [..., statistic]."""
+        statistics: Tensor = self.encoder(pictures)
+        return statistics
+
+    def loss(self, pictures: Tensor, statistics: Tensor, noise: Tensor, kl_coef: float) -> Tensor:
+        """Squared error summed over pixels, and the weighted divergence; the mean over pictures.
+
+        Args:
+            pictures: [..., pixel].
+            statistics: of these pictures, [..., statistic].
+            noise: of the latents, [..., latent].
+            kl_coef: cost of a nat of divergence from the prior.
+        """
+        error = self.error(pictures, self.latents.sample(statistics, noise))
+        return (error + kl_coef * self.latents.divergence(statistics)).mean()
+
+    def error(self, pictures: Tensor, latents: Tensor) -> Tensor:
+        """Squared error of the decoded pictures, summed over pixels, [...]."""
+        decoded: Tensor = self.decoder(latents)
+        return (decoded - pictures).square().sum(-1)
+
+
+class Prediction(NamedTuple):
+    """Distribution of the outcome of an action."""
+
+    latent: GaussianMixture | CategoricalPrediction
+    reward: Tensor
+    """Its mean, [...]."""
+    end_logit: Tensor
+    """Of the episode's end, [...]."""
+
+
+class Dynamics(nn.Module):
+    """A gated recurrent unit over latents and actions, with a mixture-density head.
+
+    Args:
+        latents: kind of latents.
+        actions: number of actions.
+        recurrent_size: units of the recurrent network.
+        mixtures: components of the mixture; categorical latents need none.
+
+    Source:
+        Ha and Schmidhuber, World models, arXiv 1803.10122 (which has an LSTM); Bishop, Mixture density
+        networks, 1994.
+    """
+
+    def __init__(self, latents: Latents, actions: int, recurrent_size: int, mixtures: int) -> None:
+        super().__init__()
+        self.latents, self.mixtures = latents, mixtures
+        self.cell = nn.GRUCell(latents.size + actions, recurrent_size)
+        gaussian = isinstance(latents, GaussianLatents)
+        out = mixtures * (1 + 2 * latents.size) if gaussian else latents.size
+        self.next_latent = nn.Linear(recurrent_size, out)
+        self.outcome = nn.Linear(recurrent_size, 2)
+
+    def predict(self, hidden: Tensor) -> Prediction:
+        """Predict the next latent, the reward and the end, from the hidden state after latent and action."""
+        numbers = self.next_latent(hidden)
+        latent = (
+            CategoricalPrediction(numbers, self.latents)
+            if isinstance(self.latents, CategoricalLatents)
+            else GaussianMixture.of(numbers, self.mixtures)
+        )
+        return Prediction(latent, *self.outcome(hidden).unbind(-1))
+
+    def advance(self, hidden: Tensor, latents: Tensor, actions: Tensor) -> Tensor:
+        """The hidden state after a latent and an action, [batch, unit].
+
+        Args:
+            hidden: before, [batch, unit].
+            latents: [batch, latent].
+            actions: one-hot, [batch, action].
+        """
+        after: Tensor = self.cell(torch.cat((latents, actions), -1), hidden)
+        return after
+
+    def unroll(
+        self, hidden: Tensor, latents: Tensor, actions: Tensor, first: Tensor, truncate: int | None
+    ) -> Tensor:
+        """Hidden states before each latent, and after the last.
+
+        Args:
+            hidden: before the first latent, [batch, unit].
+            latents: [time, batch, latent].
+            actions: one-hot, [time, batch, action].
+            first: whether a latent is the first of an episode, which starts from zeros, [time + 1, batch].
+            truncate: gradients are cut after so many steps; None: nowhere.
+
+        Returns:
+            [time + 1, batch, unit].
+        """
+        states = [hidden * ~first[0][:, None]]
+        for time in range(len(latents)):
+            before = states[-1]
+            if truncate is not None and time % truncate == 0:
+                before = before.detach()
+            after = self.advance(before, latents[time], actions[time])
+            states.append(after * ~first[time + 1][:, None])
+        return torch.stack(states)
+
+    def loss(self, hidden: Tensor, latents: Tensor, rewards: Tensor, ended: Tensor) -> Tensor:
+        """-log density of the latent + squared error of the reward + cross-entropy of the end, averaged.
+
+        Args:
+            hidden: after latent and action, [step, unit].
+            latents: that came next, [step, latent].
+            rewards: [step].
+            ended: 1 where the episode came to its end, [step].
+        """
+        predicted = self.predict(hidden)
+        ends = nn.functional.binary_cross_entropy_with_logits(predicted.end_logit, ended, reduction="none")
+        unlikely = -predicted.latent.log_likelihood(latents)
+        return (unlikely + (predicted.reward - rewards).square() + ends).mean()
+
+    def forward(self, hidden: Tensor, latents: Tensor, actions: Tensor) -> tuple[Tensor, Prediction]:
+        """`advance`, then `predict`."""
+        after = self.advance(hidden, latents, actions)
+        return after, self.predict(after)
+
+
+class Controller(nn.Module):
+    """Logits of the actions.
+
+    Args:
+        size: numbers of latent and hidden state together.
+        actions: number of actions.
+        hidden: units of a hidden layer; 0: the controller is linear.
+    """
+
+    def __init__(self, size: int, actions: int, hidden: int) -> None:
+        super().__init__()
+        self.actions = actions
+        self.net = _perceptron(size, hidden, actions)
+
+    def forward(self, latents: Tensor, hidden: Tensor) -> Tensor:
+        """[..., latent], [..., unit] -> logits, [..., action]."""
+        logits: Tensor = self.net(torch.cat((latents, hidden), -1))
+        return logits
+
+
+class ValueHead(nn.Module):
+    """The discounted rewards to come.
+
+    Args:
+        size: numbers of latent and hidden state together.
+        hidden: units of a hidden layer; 0: the head is linear.
+        scale: size of a large value, in rewards; the network's output is multiplied by it.
+    """
+
+    def __init__(self, size: int, hidden: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.net = _perceptron(size, hidden, 1)
+
+    def forward(self, latents: Tensor, hidden: Tensor) -> Tensor:
+        """[..., latent], [..., unit] -> [...]."""
+        value: Tensor = self.net(torch.cat((latents, hidden), -1))
+        return self.scale * value.squeeze(-1)
+
+    def loss(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Mean squared error, in units of the scale, [step], [step] -> one number."""
+        return ((values - targets) / self.scale).square().mean()
+
+
+def _perceptron(size: int, hidden: int, out: int) -> nn.Module:
+    """One hidden layer, or none."""
+    if hidden == 0:
+        return nn.Linear(size, out)
+    return nn.Sequential(nn.Linear(size, hidden), nn.Tanh(), nn.Linear(hidden, out))

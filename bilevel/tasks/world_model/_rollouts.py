@@ -1,4 +1,4 @@
-"""Roll-outs in the environment: for training, and to measure the policy on fresh episodes."""
+"""Roll-outs in the environment: for training, and to evaluate the policy on fresh episodes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from bilevel.tasks.world_model._environment import PixelEnvironment
 from bilevel.tasks.world_model._latents import gumbel
 from bilevel.tasks.world_model._model import WorldModel
-from bilevel.tasks.world_model._pictures import PixelEnvironment
 
-How = Literal["drawn", "likeliest", "at random"]
+Actions = Literal["sampled", "likeliest", "uniform"]
 
 
-class RollOut(NamedTuple):
-    """What was seen and done in a window of steps; each [time, copy, ...]."""
+class PixelRollout(NamedTuple):
+    """A window of steps of all copies; each [time, copy, ...]."""
 
     pictures: Tensor
     """[time + 1, copy, pixel]."""
@@ -32,26 +32,26 @@ class RollOut(NamedTuple):
     """1 where an episode came to its end, [time, copy]."""
     stopped: Tensor
     """Whether it ended or ran out of time, [time, copy]."""
-    memory: Tensor
-    """Before the first picture, [copy, unit]."""
+    hidden: Tensor
+    """State of the recurrent network before the first picture, [copy, unit]."""
 
     @property
     def counts(self) -> Tensor:
-        """Steps whose action was used, [time, copy]: not those that only start an episode again."""
+        """Mask of the steps whose action was used, [time, copy]: not those that only restart an episode."""
         return ~self.first[1:]
 
-    def of_copies(self, copies: slice) -> RollOut:
+    def of_copies(self, copies: slice) -> PixelRollout:
         """Only these copies."""
-        sequences = {name: getattr(self, name)[:, copies] for name in self._fields if name != "memory"}
-        return RollOut(**sequences, memory=self.memory[copies])
+        sequences = {name: getattr(self, name)[:, copies] for name in self._fields if name != "hidden"}
+        return PixelRollout(**sequences, hidden=self.hidden[copies])
 
 
-class Actor:
-    """Plays on, window after window, with the memory of where it is.
+class PixelActor:
+    """Acts in the copies, window after window, by the model's controller and its hidden state.
 
     Args:
-        environment: copies to play in.
-        model: who plays.
+        environment: copies.
+        model: the world model.
         generator: of the actions.
     """
 
@@ -60,41 +60,36 @@ class Actor:
         self.picture = environment.reset()
         copies = len(self.picture)
         self.first = torch.ones(copies, dtype=torch.bool)
-        self.memory = torch.zeros(copies, model.dynamics.cell.hidden_size)
+        self.hidden = torch.zeros(copies, model.dynamics.cell.hidden_size)
 
     @torch.no_grad()
-    def play(self, steps: int, how: How = "drawn") -> RollOut:
-        """Play so many steps in every copy.
-
-        Args:
-            steps: 1 or more.
-            how: by actions drawn from the policy; by its likeliest ones; or at random, whatever it says.
-        """
-        start, seen = self.memory, []
+    def play(self, steps: int, actions: Actions = "sampled") -> PixelRollout:
+        """Take `steps` steps in every copy; `uniform` actions ignore the policy."""
+        start, columns = self.hidden, []
         pictures, first = [self.picture], [self.first]
         for _ in range(steps):
             latents = self.model.features(self.picture)
-            self.memory = self.memory * ~self.first[:, None]
-            logits = self.model.controller(latents, self.memory)
-            logits = torch.zeros_like(logits) if how == "at random" else logits
-            noise = 0 if how == "likeliest" else gumbel(tuple(logits.shape), self.generator)
+            self.hidden = self.hidden * ~self.first[:, None]
+            logits = self.model.controller(latents, self.hidden)
+            logits = torch.zeros_like(logits) if actions == "uniform" else logits
+            noise = 0 if actions == "likeliest" else gumbel(tuple(logits.shape), self.generator)
             chosen = (logits + noise).argmax(-1)
             action = one_hot(chosen, logits.shape[-1]).float()
-            self.memory = self.model.dynamics.remember(self.memory, latents, action)
+            self.hidden = self.model.dynamics.advance(self.hidden, latents, action)
             after = self.environment.step(chosen)
             self.picture, self.first = after.picture, after.first
             pictures.append(self.picture)
             first.append(self.first)
             log_policy = (logits.log_softmax(-1) * action).sum(-1)
-            seen.append((action, log_policy, after.reward, after.ended.float(), after.stopped))
+            columns.append((action, log_policy, after.reward, after.ended.float(), after.stopped))
         names = ("actions", "log_policy", "rewards", "ended", "stopped")
-        columns = dict(zip(names, map(torch.stack, zip(*seen, strict=True)), strict=True))
-        return RollOut(pictures=torch.stack(pictures), first=torch.stack(first), memory=start, **columns)
+        stacked = dict(zip(names, map(torch.stack, zip(*columns, strict=True)), strict=True))
+        return PixelRollout(pictures=torch.stack(pictures), first=torch.stack(first), hidden=start, **stacked)
 
 
 def episode_returns(environment: PixelEnvironment, model: WorldModel, generator: torch.Generator) -> Tensor:
     """The return of the first episode of every copy by the likeliest actions, [copy], in rewards."""
-    actor = Actor(environment, model, generator)
+    actor = PixelActor(environment, model, generator)
     returns, playing = torch.zeros(len(actor.picture)), torch.ones(len(actor.picture), dtype=torch.bool)
     while playing.any():
         step = actor.play(1, "likeliest")

@@ -1,4 +1,4 @@
-"""What can be set of the world model."""
+"""Settings of the task `world-model`."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class WorldModelSettings:
     environment: str = "CartPole-v1"
     """A Gymnasium environment with discrete actions that renders as `rgb_array`."""
     crop: tuple[int, int, int, int] = (170, 290, 0, 600)
-    """What is seen of a rendered picture: first row, end of rows, first column, end of columns."""
+    """The observed part of a rendered picture: first row, end of rows, first column, end of columns."""
     shrink: int = 15
     """So many pixels a side are averaged into one; both sides of the crop are multiples of it."""
     contrast: float = 3.0
-    """What darkness, from 0 to 1, is multiplied with."""
+    """Factor of darkness, from 0 to 1."""
     environment_steps: int = 12_288
     """Steps in the environment that a training may take, over all copies."""
     copies: int = 8
-    """Copies of the environment that are played at once; an even number."""
+    """Copies of the environment in a batch; an even number."""
     window: int = 32
     """Steps of each copy between two trainings; also how far back-propagation through time reaches."""
     epochs: int = 4
-    """How often each roll-out is trained on."""
+    """Passes over each roll-out."""
 
     latents: Literal["gaussian", "categorical"] = "gaussian"
     """Reparameterized Gaussians, or one-hot categories with straight-through gradients."""
@@ -49,7 +49,7 @@ class WorldModelSettings:
     """Classes of each categorical variable."""
     hidden: int = 64
     """Units of the hidden layers of encoder and decoder."""
-    memory: int = 32
+    recurrent_size: int = 32
     """Units of the recurrent network."""
     mixtures: int = 3
     """Gaussians in the mixture that predicts the next latent."""
@@ -71,34 +71,34 @@ class WorldModelSettings:
     learning_rate: float = 5e-3
     """Of Adam, for the whole model."""
     max_norm: float | None = 1.0
-    """The greatest norm of a gradient; None: any."""
+    """Limit of the gradient's norm; None: none."""
     max_value: float | None = None
-    """The greatest absolute value of a gradient's entry; None: any."""
+    """Limit of the absolute value of a gradient's entries; None: none."""
     discount: float = 0.98
     """Of later rewards, per step."""
-    trace: float = 0.95
-    """Of later advantages, per step, with a value head: lambda of generalized advantage estimation."""
-    clip_ratio: float = 0.2
-    """How far the policy may move from the one that acted before its gradient stops, as PPO has it."""
-    entropy: float = 0.01
-    """What the policy's entropy is worth, beside advantages of size one."""
-    divergence: float = 0.01
-    """What the latents' divergence from their prior costs, beside squared errors of pixels."""
-    weights_learning_rate: float = 0.05
+    gae_lambda: float = 0.95
+    """Of generalized advantage estimation, with a value head."""
+    clip_coef: float = 0.2
+    """PPO's clipping coefficient of the policy's ratio."""
+    ent_coef: float = 0.01
+    """Coefficient of the policy's entropy, beside normalized advantages."""
+    kl_coef: float = 0.01
+    """Coefficient of the latents' divergence from their prior, beside squared errors of pixels."""
+    outer_learning_rate: float = 0.05
     """Of Adam, for learned weights."""
     estimator: EstimatorName = "directional"
     """Of the gradient in the weights."""
     evaluations: int = 16
-    """How often, in even steps, the policy is tested on fresh episodes; a multiple of 4."""
+    """Evaluations of the policy on fresh episodes, evenly spread; a multiple of 4."""
     evaluation_episodes: int = 8
-    """Fresh episodes of each test."""
+    """Fresh episodes of each evaluation."""
 
     def __post_init__(self) -> None:
         require_name(self.latents, LATENTS, "kind of latents")
         require_name(self.policy_gradient, GRADIENTS, "policy gradient")
         whole = (
             "shrink", "environment_steps", "copies", "window", "epochs", "latent_size", "classes", "hidden",
-            "memory", "mixtures", "imagined_steps", "evaluations", "evaluation_episodes",
+            "recurrent_size", "mixtures", "imagined_steps", "evaluations", "evaluation_episodes",
         )  # fmt: skip
         for name in whole:
             value = getattr(self, name)
@@ -110,17 +110,17 @@ class WorldModelSettings:
         )
         require(self.copies % 2 == 0, f"copies must be an even number, not {self.copies}: half validate.")
         require(self.evaluations % 4 == 0, f"evaluations must be a multiple of 4, not {self.evaluations}.")
-        least = self.copies * self.window * self.evaluations
+        minimum = self.copies * self.window * self.evaluations
         require(
-            self.environment_steps >= least,
-            f"environment_steps must be copies x window x evaluations = {least} or more, not "
-            f"{self.environment_steps}: there is at least one roll-out between two tests.",
+            self.environment_steps >= minimum,
+            f"environment_steps must be copies x window x evaluations = {minimum} or more, not "
+            f"{self.environment_steps}: there is at least one roll-out between two evaluations.",
         )
         for name in ("temperature", "contrast", "learning_rate"):
             require_number(name, getattr(self, name), above=0)
-        for name in ("entropy", "divergence", "weights_learning_rate", "clip_ratio"):
+        for name in ("ent_coef", "kl_coef", "outer_learning_rate", "clip_coef"):
             require_number(name, getattr(self, name), least=0)
-        for name in ("discount", "trace"):
+        for name in ("discount", "gae_lambda"):
             Range(least=0, most=1).require(name, getattr(self, name))
         top, bottom, left, right = self.crop
         require(
@@ -143,16 +143,16 @@ class WorldModelSettings:
 
     @property
     def batches(self) -> int:
-        """Roll-outs of all copies that fit into the environment's steps."""
+        """Roll-outs of all copies within the environment's steps."""
         return self.environment_steps // (self.copies * self.window)
 
     @property
-    def long_return(self) -> float:
+    def return_scale(self) -> float:
         """The discounted return of a reward of 1 in every step, for the window at most."""
         return 1 / max(1 - self.discount, 1 / self.window)
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """The names of the losses that are weighed."""
+        """The names of the weighted losses."""
         optional = (("value", self.value_head), ("contrastive", self.contrastive))
         return ("reconstruction", "dynamics", "policy", *(name for name, there in optional if there))

@@ -1,7 +1,4 @@
-"""The task `world-model`: learn to act from pixels by a world model whose losses are weighed.
-
-The world model's figure: return against environment steps, and the learned weights.
-"""
+"""The task `world-model`: learn to act from pixels by a world model with weighted losses."""
 
 from __future__ import annotations
 
@@ -13,24 +10,24 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bilevel.report import GREEN, draw_band, looks, save, style
-from bilevel.tasks import Advance, Measure, Trial
+from bilevel.tasks import Measure, Progress, Trial
 from bilevel.tasks.world_model._settings import WorldModelSettings
-from bilevel.tasks.world_model._training import GRID, WEIGHTINGS, Training
+from bilevel.tasks.world_model._training import GRID, WEIGHTINGS, WorldModelTraining
 from games.core import require_name
 
 PREFIX = "weight of "
 FIRST, LEARNED = "fixed", "learned"
-"""The two ways that are in every panel of returns."""
+"""The two weightings that are in every panel of returns."""
 EMPHASIS = {"color": GREEN, "linestyle": "-", "linewidth": 3.0}
 
 
 def draw_trials(trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
-    """Draw returns, in a panel for weights by hand and one for other ways, and learned weights.
+    """Draw returns, in a panel for weights by hand and one for other weightings, and learned weights.
 
     Bands are 95 % intervals over seeds, where there are 3 or more.
 
     Args:
-        trials: way to set the weights -> its trials, seed by seed.
+        trials: weighting -> its trials, seed by seed.
         path: of the file; its ending is the format.
     """
     learned = trials.get(LEARNED, ())
@@ -44,7 +41,7 @@ def draw_trials(trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
             axis.set_ylabel("return of fresh episodes")
             axis.sharey(axes[0])
         if learned:
-            weights = [name for name in learned[0].courses if name.startswith(PREFIX)]
+            weights = [name for name in learned[0].curves if name.startswith(PREFIX)]
             for name, look in looks([name for name in weights if not name.endswith(" at")]).items():
                 _line(axes[-1], learned, name, name.removeprefix(PREFIX), look)
             axes[-1].set_ylabel("learned weight")
@@ -56,7 +53,7 @@ def draw_trials(trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
 
 
 def panels_of(names: Sequence[str]) -> list[list[str]]:
-    """Which ways to train share a panel: weights by hand, and all others, each beside fixed and learned.
+    """Group weightings in panels: weights by hand, and all others, each beside fixed and learned.
 
     >>> panels_of(["fixed", "fixed-policy-low", "learned", "staged"])
     [['fixed', 'learned', 'fixed-policy-low'], ['fixed', 'learned', 'staged']]
@@ -67,9 +64,9 @@ def panels_of(names: Sequence[str]) -> list[list[str]]:
     return [[*both, *group] for group in groups if group] or [both]
 
 
-def _line(axis: Any, trials: Sequence[Trial], course: str, label: str, look: Mapping[str, Any]) -> None:
-    steps = np.asarray(trials[0].courses[f"{course} at"])
-    values = np.array([trial.courses[course] for trial in trials]).T
+def _line(axis: Any, trials: Sequence[Trial], curve: str, label: str, look: Mapping[str, Any]) -> None:
+    steps = np.asarray(trials[0].curves[f"{curve} at"])
+    values = np.array([trial.curves[curve] for trial in trials]).T
     draw_band(axis, steps, values, {**look, "label": label}, alpha=0.15)
 
 
@@ -97,37 +94,31 @@ class WorldModelTask:
     weightings: Mapping[str, str] = WEIGHTINGS
     settings: type[Any] = WorldModelSettings
 
-    def run(self, settings: WorldModelSettings, weighting: str, seed: int, advance: Advance) -> Trial:
-        """Train once and measure.
-
-        Args:
-            settings: of the task.
-            weighting: one of `weightings`.
-            seed: where all randomness starts, a whole number from 0.
-            advance: told which part is done.
+    def run(self, settings: WorldModelSettings, weighting: str, seed: int, progress: Progress) -> Trial:
+        """Train once and measure; see `Task.run`.
 
         Raises:
             ValueError: there is no such weighting, or the environment does not fit.
             FloatingPointError: a loss became infinite or undefined.
         """
-        require_name(weighting, self.weightings, "way to set the weights")
-        training = Training(settings, weighting, seed)
+        require_name(weighting, self.weightings, "weighting")
+        training = WorldModelTraining(settings, weighting, seed)
         try:
-            course = training.train(advance)
-            seen = training.last_losses()
+            curves = training.train(progress)
+            final = training.last_losses()
         finally:
             training.close()
-        tests = np.array(course.returns[1:]).reshape(4, -1).mean(1)
+        tests = np.array(curves.returns[1:]).reshape(4, -1).mean(1)
         names = [measure.name for measure in self.measures]
         measures = dict(
-            zip(names, [tests[3], *tests[:3], seen["reconstruction"], seen["dynamics"]], strict=True)
+            zip(names, [tests[3], *tests[:3], final["reconstruction"], final["dynamics"]], strict=True)
         )
-        weights = {f"weight of {name}": values for name, values in course.weights.items()}
-        courses: dict[str, Sequence[float]] = {"return": course.returns, "return at": course.steps}
+        weights = {f"weight of {name}": values for name, values in curves.weights.items()}
+        found: dict[str, Sequence[float]] = {"return": curves.returns, "return at": curves.steps}
         for name, values in weights.items():
-            courses |= {name: values, f"{name} at": course.weight_steps}
-        return Trial(measures, courses, {"returns at the end": np.asarray(course.last_returns)})
+            found |= {name: values, f"{name} at": curves.weight_steps}
+        return Trial(measures, found, {"returns at the end": np.asarray(curves.last_returns)})
 
     def draw(self, trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
-        """Return against environment steps for each way to train, and learned weights over time."""
+        """Draw return against environment steps for each weighting, and learned weights over time."""
         draw_trials(trials, path)

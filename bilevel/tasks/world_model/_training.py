@@ -1,7 +1,4 @@
-"""One training of the world model, by one of the ways.
-
-The ways to train: staged, alternating, jointly with fixed, scheduled or learned weights.
-"""
+"""Training of the world model: staged, alternating, or jointly with fixed, scheduled or learned weights."""
 
 from __future__ import annotations
 
@@ -10,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from bilevel.loss_weights import FixedWeights, LinearWeights, LossWeights, LossWeightTuner, Trainer
-from bilevel.tasks import Advance
+from bilevel.tasks import Progress
+from bilevel.tasks.world_model._environment import PixelEnvironment
 from bilevel.tasks.world_model._losses import held_out_loss, losses, of_copies, prepare
 from bilevel.tasks.world_model._model import PARTS, WorldModel
-from bilevel.tasks.world_model._pictures import PixelEnvironment
-from bilevel.tasks.world_model._rollouts import Actor, RollOut, episode_returns
+from bilevel.tasks.world_model._rollouts import PixelActor, PixelRollout, episode_returns
 from bilevel.tasks.world_model._settings import WorldModelSettings
 
 GRID: dict[str, dict[str, float]] = {
@@ -43,41 +39,36 @@ WEIGHTINGS = {
 
 
 @dataclass(frozen=True)
-class Phase:
-    """What is trained, and by which losses, on one batch of roll-outs."""
+class TrainingPhase:
+    """The parts and the losses that one batch of roll-outs trains."""
 
     parts: tuple[str, ...]
     """Of the model; all others are frozen."""
     losses: tuple[str, ...]
     """Each with weight 1."""
-    at_random: bool = False
-    """Whether actions are uniform, as long as there is no controller to speak of."""
+    uniform_actions: bool = False
+    """Before there is a trained controller."""
 
 
-def phases(way: str, batches: int, losses: Sequence[str]) -> list[Phase]:
-    """The phase of each batch, staged or alternating.
-
-    Args:
-        way: staged or alternating.
-        batches: how many there are.
-        losses: the names of all.
+def phases(weighting: str, batches: int, losses: Sequence[str]) -> list[TrainingPhase]:
+    """The phase of each batch, `staged` or `alternating`.
 
     >>> [phase.parts[0] for phase in phases("staged", 3, ["reconstruction", "dynamics", "policy"])]
     ['autoencoder', 'dynamics', 'controller']
     """
-    staged = way == "staged"
+    staged = weighting == "staged"
     pictures = tuple(name for name in ("reconstruction", "contrastive") if name in losses)
     acting = tuple(name for name in ("policy", "value") if name in losses)
     three = (
-        Phase(("autoencoder",), pictures, at_random=staged),
-        Phase(("dynamics",), ("dynamics",), at_random=staged),
-        Phase(("controller", "value"), acting),
+        TrainingPhase(("autoencoder",), pictures, uniform_actions=staged),
+        TrainingPhase(("dynamics",), ("dynamics",), uniform_actions=staged),
+        TrainingPhase(("controller", "value"), acting),
     )
     return [three[min(3 * batch // batches, 2) if staged else batch % 3] for batch in range(batches)]
 
 
 def schedule(updates: int, losses: Sequence[str]) -> dict[str, tuple[float, float, int]]:
-    """Lines of weights for so many updates: the policy from 0.1 to 1, the reconstruction from 1 to 0.1.
+    """Linear schedules of weights: the policy from 0.1 to 1, the reconstruction from 1 to 0.1.
 
     As published the policy grows as min(1, t / 10000) from 0.1, and the reconstruction falls as max(0.1,
     1 - t / 50000); here 50000 is the number of updates, where that is less. The value goes with the policy.
@@ -87,39 +78,36 @@ def schedule(updates: int, losses: Sequence[str]) -> dict[str, tuple[float, floa
     """
     whole = min(updates, 50_000)
     coming, going = (0.1, 1.0, max(round(0.18 * whole), 1)), (1.0, 0.1, max(round(0.9 * whole), 1))
-    lines = {"policy": coming, "value": coming, "reconstruction": going}
-    return {name: lines.get(name, (1.0, 1.0, 1)) for name in losses}
-
-
-Stepper = Trainer | LossWeightTuner
+    schedules = {"policy": coming, "value": coming, "reconstruction": going}
+    return {name: schedules.get(name, (1.0, 1.0, 1)) for name in losses}
 
 
 @dataclass
-class Course:
-    """How a training went."""
+class TrainingCurves:
+    """Returns and weights over a training."""
 
     steps: list[int] = field(default_factory=list)
-    """In the environment, before each test."""
+    """In the environment, before each evaluation."""
     returns: list[float] = field(default_factory=list)
-    """Of each test: the mean over fresh episodes."""
+    """Of each evaluation: the mean over fresh episodes."""
     last_returns: list[float] = field(default_factory=list)
-    """Of each fresh episode of the last test."""
+    """Of each fresh episode of the last evaluation."""
     weight_steps: list[int] = field(default_factory=list)
     """In the environment, after each batch of roll-outs."""
     weights: dict[str, list[float]] = field(default_factory=dict)
     """Of each loss, then; 0 where it is not trained on."""
 
 
-class Training:
-    """A model, its environment, its optimizer, and how they are trained together.
+class WorldModelTraining:
+    """A model, its environment, its optimizer and one weighting.
 
     Args:
         settings: of the task.
-        way: one of `WEIGHTINGS`.
-        seed: where all randomness starts.
+        weighting: one of `WEIGHTINGS`.
+        seed: of all randomness.
     """
 
-    def __init__(self, settings: WorldModelSettings, way: str, seed: int) -> None:
+    def __init__(self, settings: WorldModelSettings, weighting: str, seed: int) -> None:
         self.settings = settings
         self.generator = torch.Generator().manual_seed(seed)
         self.environment = PixelEnvironment(settings, settings.copies, self._draw_seed())
@@ -128,31 +116,35 @@ class Training:
             torch.manual_seed(self._draw_seed())
             self.model = WorldModel(settings, self.environment.actions)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate)
-        self.actor = Actor(self.environment, self.model, self.generator)
+        self.actor = PixelActor(self.environment, self.model, self.generator)
         self.updates = settings.batches * settings.epochs * 2
-        joint = Phase(PARTS, settings.losses)
-        turns = way in ("staged", "alternating")
-        self.plan = phases(way, settings.batches, settings.losses) if turns else [joint] * settings.batches
-        self._trainers = {phase: self._trainer(way, phase) for phase in dict.fromkeys(self.plan)}
-        self.course = Course()
-        self.last: RollOut | None = None
+        joint = TrainingPhase(PARTS, settings.losses)
+        turns = weighting in ("staged", "alternating")
+        self.plan = (
+            phases(weighting, settings.batches, settings.losses) if turns else [joint] * settings.batches
+        )
+        self._trainers = {phase: self._make_trainer(weighting, phase) for phase in dict.fromkeys(self.plan)}
+        self.curves = TrainingCurves()
+        self.last: PixelRollout | None = None
 
-    def train(self, advance: Advance) -> Course:
-        """Train through the plan, and test on fresh episodes on the way."""
+    def train(self, progress: Progress) -> TrainingCurves:
+        """Train through the plan, and evaluate on fresh episodes on the way."""
         batches, count = self.settings.batches, self.settings.evaluations
-        tests = {round((number + 1) * batches / count) for number in range(count)}
-        self._test(0)
+        evaluated = {round((number + 1) * batches / count) for number in range(count)}
+        self._evaluate(0)
         for number, phase in enumerate(self.plan, start=1):
             self.train_batch(phase)
-            if number in tests:
-                self._test(number)
-            advance(number / batches)
-        return self.course
+            if number in evaluated:
+                self._evaluate(number)
+            progress(number / batches)
+        return self.curves
 
-    def train_batch(self, phase: Phase) -> None:
-        """Play a window in every copy, and train on it."""
+    def train_batch(self, phase: TrainingPhase) -> None:
+        """Act for a window in every copy, and train on it."""
         settings, trainer = self.settings, self._trainers[phase]
-        self.last = roll_out = self.actor.play(settings.window, "at random" if phase.at_random else "drawn")
+        self.last = roll_out = self.actor.play(
+            settings.window, "uniform" if phase.uniform_actions else "sampled"
+        )
         self.model.train_only(phase.parts)
         batch = prepare(self.model, roll_out, settings, self.generator)
         half = settings.copies // 2
@@ -162,10 +154,6 @@ class Training:
                 held_out = functools.partial(held_out_loss, self.model, there, settings)
                 trainer.step(functools.partial(losses, self.model, here, settings, phase.losses), held_out)
         self._write_weights(trainer)
-
-    def test(self) -> Tensor:
-        """Returns of fresh episodes, [episode]."""
-        return episode_returns(self.fresh, self.model, self.generator)
 
     @torch.no_grad()
     def last_losses(self) -> dict[str, float]:
@@ -180,39 +168,39 @@ class Training:
         }
 
     def close(self) -> None:
-        """Give back what the environments hold."""
+        """Release the environments' resources."""
         self.environment.close()
         self.fresh.close()
 
-    def _test(self, batches: int) -> None:
-        self.course.steps.append(batches * self.settings.copies * self.settings.window)
-        returns = self.test()
-        self.course.returns.append(float(returns.mean()))
-        self.course.last_returns = returns.tolist()
+    def _evaluate(self, batches: int) -> None:
+        self.curves.steps.append(batches * self.settings.copies * self.settings.window)
+        returns = episode_returns(self.fresh, self.model, self.generator)
+        self.curves.returns.append(float(returns.mean()))
+        self.curves.last_returns = returns.tolist()
 
-    def _write_weights(self, trainer: Stepper) -> None:
-        steps = len(self.course.weight_steps) + 1
-        self.course.weight_steps.append(steps * self.settings.copies * self.settings.window)
+    def _write_weights(self, trainer: Trainer | LossWeightTuner) -> None:
+        steps = len(self.curves.weight_steps) + 1
+        self.curves.weight_steps.append(steps * self.settings.copies * self.settings.window)
         now = {name: values[-1] for name, values in trainer.history.values.items()}
         for name in self.settings.losses:
-            self.course.weights.setdefault(name, []).append(now.get(name, 0.0))
+            self.curves.weights.setdefault(name, []).append(now.get(name, 0.0))
 
-    def _trainer(self, way: str, phase: Phase) -> Stepper:
+    def _make_trainer(self, weighting: str, phase: TrainingPhase) -> Trainer | LossWeightTuner:
         s = self.settings
-        if way == "learned":
+        if weighting == "learned":
             weights = LossWeights(phase.losses)
-            outer = torch.optim.Adam(weights.parameters(), lr=s.weights_learning_rate)
+            outer = torch.optim.Adam(weights.parameters(), lr=s.outer_learning_rate)
             return LossWeightTuner(
                 self.model, self.optimizer, weights, outer,
                 max_norm=s.max_norm, max_value=s.max_value, estimator=s.estimator,
             )  # fmt: skip
-        by_hand = {name: GRID.get(way, {}).get(name, 1.0) for name in phase.losses}
-        rule = (
+        by_hand = {name: GRID.get(weighting, {}).get(name, 1.0) for name in phase.losses}
+        weights_by_hand = (
             LinearWeights(schedule(self.updates, phase.losses))
-            if way == "schedule"
+            if weighting == "schedule"
             else FixedWeights(by_hand)
         )
-        return Trainer(self.optimizer, rule, max_norm=s.max_norm, max_value=s.max_value)
+        return Trainer(self.optimizer, weights_by_hand, max_norm=s.max_norm, max_value=s.max_value)
 
     def _draw_seed(self) -> int:
         return int(torch.randint(2**31, (), generator=self.generator))

@@ -17,7 +17,7 @@ import pytest
 
 from bilevel.experiments import interquartile_interval, paired_difference_interval
 from bilevel.tasks import NoisyDigits
-from bilevel.tasks import _registry as registry
+from bilevel.tasks import _task as registry
 from tests.bilevel.tasks.coin import Coin
 
 Call = Callable[..., Any]
@@ -26,7 +26,7 @@ TUNE = ("tune", "noisy-digits", *SMALL, "--seeds", 3)
 FOLDER = Path("runs/tune/noisy-digits")
 FILES = ("table.csv", "table.md", "seeds.csv", "figure.png")
 OWN = """
-from bilevel.tasks._registry import register_task
+from bilevel.tasks._task import register_task
 from tests.bilevel.tasks.coin import Coin
 register_task("my-coin", Coin())
 """
@@ -70,7 +70,7 @@ def test_a_missing_package_does_not_hide_the_other_tasks(call: Call, monkeypatch
 def test_help_has_settings_and_ways(call: Call) -> None:
     said = call("tune", "noisy-digits", "--help")
     assert said.code == 0
-    for word in ("--noise", "--weights", "--seeds", *NoisyDigits.weightings):
+    for word in ("--noise", "--weightings", "--seeds", *NoisyDigits.weightings):
         assert word in said.out
 
 
@@ -82,11 +82,11 @@ def test_from_end_to_end_and_again(call: Call, monkeypatch: pytest.MonkeyPatch) 
     lines = said.err.splitlines()
     assert lines[0].endswith(f"clean; 3 seeds each, in {FOLDER}")
     assert lines[-1] == "trial 24 of 24: clean, seed 2"
-    found = {(row["measure"], row["weights"]): row for row in rows(FOLDER / "table.csv")}
+    found = {(row["measure"], row["weighting"]): row for row in rows(FOLDER / "table.csv")}
     assert len(found) == 3 * len(NoisyDigits.weightings)
     seeds = rows(FOLDER / "seeds.csv")
     accuracy = {
-        way: np.array([float(row["test accuracy (%)"]) for row in seeds if row["weights"] == way])
+        way: np.array([float(row["test accuracy (%)"]) for row in seeds if row["weighting"] == way])
         for way in NoisyDigits.weightings
     }
     for way, values in accuracy.items():
@@ -103,7 +103,7 @@ def test_from_end_to_end_and_again(call: Call, monkeypatch: pytest.MonkeyPatch) 
         NoisyDigits.settings(train=60, clean=20, hidden=4, steps=6, batch=20, burn_in=2),
         "learned",
         2,
-        lambda part: None,
+        lambda fraction: None,
     )
     assert accuracy["learned"][2] == trial.measures["test accuracy (%)"]
 
@@ -114,7 +114,7 @@ def test_from_end_to_end_and_again(call: Call, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_some_ways_and_fewer_seeds_than_an_interval_takes(call: Call, coin: Coin) -> None:
-    said = call("tune", "coin", "--weights", "loaded", "fair", "--seeds", 2, "--throws", 5, "--out", "a")
+    said = call("tune", "coin", "--weightings", "loaded", "fair", "--seeds", 2, "--throws", 5, "--out", "a")
     assert said.code == 0, said.err
     assert coin.done == [("loaded", 0), ("fair", 0), ("loaded", 1), ("fair", 1)]
     assert "for intervals it takes 3 or more" in said.out
@@ -122,7 +122,9 @@ def test_some_ways_and_fewer_seeds_than_an_interval_takes(call: Call, coin: Coin
     assert "[" not in said.out.split("Heads:")[0].replace("[95 %]", "")
     assert Path("a/figure.png").read_text() == "loaded:2 fair:2"
     assert "| wear | `fair` | - | - |" in Path("a/table.md").read_text()
-    wear = {row["weights"]: row["estimate"] for row in rows(Path("a/table.csv")) if row["measure"] == "wear"}
+    wear = {
+        row["weighting"]: row["estimate"] for row in rows(Path("a/table.csv")) if row["measure"] == "wear"
+    }
     assert (float(wear["loaded"]), wear["fair"]) == (1 / 3, "")
 
 
@@ -160,7 +162,7 @@ def test_kill_9_loses_one_trial_at_most(tmp_path: Path) -> None:
         "--out",
         str(tmp_path / "a"),
     ]
-    words += ["--weights", "uniform", "clean", "--seeds"]
+    words += ["--weightings", "uniform", "clean", "--seeds"]
     with subprocess.Popen([*words, "200"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         while len(list(tmp_path.rglob("*.npz"))) < 3:
             assert process.poll() is None
@@ -199,10 +201,11 @@ def test_a_task_of_ones_own(call: Call) -> None:
         (("noisy-digit",), "There is no task 'noisy-digit'. Did you mean 'noisy-digits'"),
         (("--seeds", 3), "The task comes first, as in bilevel tune noisy-digits --seeds 3"),
         (
-            ("coin", "--weights", "fare"),
-            "There is no way to set the weights of coin 'fare'. Did you mean 'fair'?",
+            ("coin", "--weightings", "fare"),
+            "There is no weighting of coin 'fare'. Did you mean 'fair'?",
         ),
-        (("coin", "--weights", "fair", "--weights", "loaded"), "--weights is there 2 times"),
+        (("coin", "--weights", "fair"), "--weights is now called --weightings."),
+        (("coin", "--weightings", "fair", "--weightings", "loaded"), "--weightings is there 2 times"),
         (("coin", "--seeds", 0), "seeds must be 1 or more, not 0."),
         (("coin", "--seed", -1), "seed must be from 0 to"),
         (("coin", "--threads", 0), "threads must be from 1 to 1024, not 0."),
@@ -224,4 +227,4 @@ def test_a_setting_called_as_an_option_is_refused(call: Call, coin: Coin) -> Non
 
 
 def test_not_a_number_is_not_read_as_one() -> None:
-    assert math.isnan(Coin().run(Coin.settings(), "fair", 0, lambda part: None).measures["wear"])
+    assert math.isnan(Coin().run(Coin.settings(), "fair", 0, lambda fraction: None).measures["wear"])

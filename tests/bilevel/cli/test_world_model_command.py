@@ -25,7 +25,7 @@ SMALL = (
 
 
 def test_two_ways_are_trained_and_compared(call: Call) -> None:
-    said = call("tune", "world-model", *SMALL, "--seeds", 1, "--weights", "fixed", "learned")
+    said = call("tune", "world-model", *SMALL, "--seeds", 1, "--weightings", "fixed", "learned")
     assert said.code == 0, said.err
     assert "return, first quarter" in said.out
     folder = Path("runs/tune/world-model")

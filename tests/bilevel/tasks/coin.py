@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bilevel.tasks import Advance, Measure, Study, Trial
+from bilevel.tasks import Measure, Progress, Study, Trial
 from games.core import require
 
 
@@ -42,15 +42,15 @@ class Coin:
         self.done: list[tuple[str, int]] = []
         self.fails: dict[tuple[str, int], BaseException] = {}
 
-    def run(self, settings: CoinSettings, weighting: str, seed: int, advance: Advance) -> Trial:
+    def run(self, settings: CoinSettings, weighting: str, seed: int, progress: Progress) -> Trial:
         self.done.append((weighting, seed))
         torch.manual_seed(seed)
-        advance(0.5)
+        progress(0.5)
         if (weighting, seed) in self.fails:
             raise self.fails[weighting, seed]
         loaded = weighting == "loaded"
         throws = torch.randint(2, (settings.throws,), generator=torch.Generator().manual_seed(seed)) | loaded
-        advance(1.0)
+        progress(1.0)
         wear = 1 / 3 if loaded else math.nan
         return Trial(
             {"heads": float(throws.sum()), "wear": wear},

@@ -13,9 +13,8 @@ import torch
 from matplotlib.image import imread
 
 from bilevel.tasks import Trial
-from bilevel.tasks._auxiliary_digits import AuxiliaryDigits
-from bilevel.tasks._auxiliary_training import LOSSES, AuxiliaryDigitsSettings, Training, draw_data
-from bilevel.tasks._auxiliary_ways import WAYS
+from bilevel.tasks._auxiliary_digits import WEIGHTINGS, AuxiliaryDigits
+from bilevel.tasks._auxiliary_training import LOSSES, AuxiliaryDigitsSettings, DigitTraining, draw_data
 from bilevel.tasks._task import Task
 
 SMALL = AuxiliaryDigitsSettings(labeled=20, pool=40, validation=20, hidden=8, steps=12, batch=16, epoch=4)
@@ -34,22 +33,22 @@ def run(weighting: str, settings: AuxiliaryDigitsSettings = SMALL, seed: int = 0
 def trials() -> dict[str, list[Trial]]:
     """A seed of every way, and three of one, small."""
     seeds = {"learned": 3}
-    return {name: [run(name, seed=seed) for seed in range(seeds.get(name, 1))] for name in WAYS}
+    return {name: [run(name, seed=seed) for seed in range(seeds.get(name, 1))] for name in WEIGHTINGS}
 
 
 def test_it_keeps_the_contract(trials: dict[str, list[Trial]]) -> None:
     task: Task = TASK
-    assert list(task.weightings) == list(WAYS)
+    assert list(task.weightings) == list(WEIGHTINGS)
     names = [measure.name for measure in task.measures]
     assert names[0] == "test error (%)"
     for some in trials.values():
         for trial in some:
             assert list(trial.measures) == names
             assert 0 <= trial.measures["test error (%)"] <= 100
-            for name in trial.courses:
+            for name in trial.curves:
                 if not name.endswith(" at"):
-                    steps = trial.courses[f"{name} at"]
-                    assert len(trial.courses[name]) == len(steps)
+                    steps = trial.curves[f"{name} at"]
+                    assert len(trial.curves[name]) == len(steps)
                     assert (steps[0], steps[-1]) in {(0, SMALL.steps), (0, SMALL.steps - 1)}
 
 
@@ -62,13 +61,12 @@ def test_the_parts_of_the_data_are_apart() -> None:
     others = [again.labeled, again.pool, again.validation, again.test]
     torch.testing.assert_close(torch.cat([part.pixels for part in others]).sum(0), sums)  # the same images
     assert not torch.equal(again.labeled.pixels, data.labeled.pixels)
-    assert len(data.with_validation().labeled.labels) == 40
     assert sums.max() <= 1797
 
 
 def test_losses_are_what_they_say() -> None:
     """A head that is sure of its target has no loss, one that is sure of another a large one."""
-    training = Training(draw_data(SMALL, torch.Generator().manual_seed(0)), SMALL, 0)
+    training = DigitTraining(draw_data(SMALL, torch.Generator().manual_seed(0)), SMALL, 0)
     digits = training.data.pool.labels[training.batch]
 
     def sure(targets: torch.Tensor, classes: int) -> torch.Tensor:
@@ -90,9 +88,9 @@ def test_losses_are_what_they_say() -> None:
 def test_a_seed_is_one_trial_and_leaves_torchs_random_stream_alone() -> None:
     state = torch.get_rng_state()
     one, again, other = run("learned"), run("learned"), run("learned", seed=1)
-    assert one.courses == again.courses
+    assert one.curves == again.curves
     assert one.measures == again.measures
-    assert one.courses != other.courses
+    assert one.curves != other.curves
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -105,15 +103,15 @@ def test_fixed_weights_stay_and_lines_end_where_they_should(trials: dict[str, li
     for trial in trials["single"]:
         assert math.isnan(trial.measures["pair weight (% of start)"])
     for trial in trials["simplex"]:
-        assert sum(trial.courses[name][-1] for name in LOSSES) == pytest.approx(1, abs=1e-5)
-    assert trials["upgrad"][0].courses == {}
+        assert sum(trial.curves[name][-1] for name in LOSSES) == pytest.approx(1, abs=1e-5)
+    assert trials["upgrad"][0].curves == {}
 
 
 def test_random_search_keeps_its_ranges_and_the_digits_weight(trials: dict[str, list[Trial]]) -> None:
     for trial in trials["random-search"]:
-        assert trial.courses["digit"] == [1.0, 1.0]
+        assert trial.curves["digit"] == [1.0, 1.0]
         for name in ("pair", "noise", "shifted"):
-            assert SMALL.least <= trial.courses[name][-1] <= SMALL.greatest
+            assert SMALL.min_weight <= trial.curves[name][-1] <= SMALL.max_weight
 
 
 def test_a_figure_is_drawn_of_all_ways_and_of_one(trials: dict[str, list[Trial]], tmp_path: Path) -> None:
@@ -143,7 +141,10 @@ def test_a_figure_is_drawn_of_all_ways_and_of_one(trials: dict[str, list[Trial]]
             {"outer_learning_rate": math.inf},
             "outer_learning_rate must be a finite number of 0 or more, not inf",
         ),
-        ({"least": 2.0, "greatest": 1.0}, "least and greatest are two weights above 0 in order"),
+        (
+            {"min_weight": 2.0, "max_weight": 1.0},
+            "min_weight and max_weight are two weights above 0",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(changed: dict[str, Any], sentence: str) -> None:

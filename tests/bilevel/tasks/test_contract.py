@@ -14,8 +14,8 @@ import torch
 
 from bilevel.report import style
 from bilevel.tasks import MissingPackage, Trial, make_task, register_task
-from bilevel.tasks import _registry as registry
-from bilevel.tasks._study import LABEL, Finished, check_trial, read_trial, write_trial
+from bilevel.tasks import _task as registry
+from bilevel.tasks._study import LABEL, check_trial, read_trial, write_trial
 from tests.bilevel.tasks.coin import Coin
 
 TINY: dict[str, dict[str, Any]] = {
@@ -37,7 +37,7 @@ TINY: dict[str, dict[str, Any]] = {
         "epochs": 1,
         "latent_size": 2,
         "hidden": 4,
-        "memory": 3,
+        "recurrent_size": 3,
         "controller_hidden": 0,
         "evaluations": 4,
         "evaluation_episodes": 1,
@@ -81,14 +81,14 @@ def test_a_seed_gives_the_same_bits_and_another_one_others(name: str, tmp_path: 
         assert parts == sorted(parts)
         assert all(0 <= part <= 1 for part in parts)
         torch.rand(7)  # whatever happened before in the process makes no difference
-        again, other = (task.run(settings, way, seed, lambda part: None) for seed in (0, 1))
+        again, other = (task.run(settings, way, seed, lambda fraction: None) for seed in (0, 1))
         names = [measure.name for measure in task.measures]
         for trial in (first, again, other):
             check_trial(trial, names)
         assert same(first, again)
         assert not same(first, other)
-        write_trial(tmp_path / "trial.npz", Finished(first, 0.0), way, 0)
-        assert same(read_trial(tmp_path / "trial.npz", names, way, 0).trial, first)
+        write_trial(tmp_path / "trial.npz", first, way, 0)
+        assert same(read_trial(tmp_path / "trial.npz", names, way, 0), first)
         trials[way] = [first, other]
     with style():
         task.draw(trials, tmp_path / "all.png")
@@ -106,7 +106,7 @@ def same(one: Trial, other: Trial) -> bool:
         before.keys() == after.keys() and all(equal(before[name], after[name]) for name in before)
         for before, after in (
             (one.measures, other.measures),
-            (one.courses, other.courses),
+            (one.curves, other.curves),
             (one.arrays, other.arrays),
         )
     )
@@ -115,7 +115,7 @@ def same(one: Trial, other: Trial) -> bool:
 def test_a_task_of_ones_own() -> None:
     register_task("my-coin", Coin())
     assert make_task("my-coin").summary == "a coin is thrown"
-    for taken, sentence in (("my-coin", "There is a task 'my-coin' already"), ("My coin", "is lower case")):
+    for taken, sentence in (("my-coin", "The task 'my-coin' exists already"), ("My coin", "is lower case")):
         with pytest.raises(ValueError, match=sentence):
             register_task(taken, Coin())
 
@@ -142,7 +142,7 @@ def test_what_is_missing_of_the_toolkit_itself_is_no_matter_of_packages(
 
 def test_measures_are_not_a_number_where_they_make_no_sense() -> None:
     task, settings = tiny("noisy-digits")
-    trial = task.run(settings, "uniform", 0, lambda part: None)
+    trial = task.run(settings, "uniform", 0, lambda fraction: None)
     accuracy, *others = trial.measures.values()
     assert 0 <= accuracy <= 100
     assert all(map(math.isnan, others))

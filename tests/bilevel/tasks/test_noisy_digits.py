@@ -14,15 +14,14 @@ from torch import nn
 
 from bilevel.tasks import NoisyDigits, NoisyDigitsSettings, Trial
 from bilevel.tasks._digits import IMAGES, Images
-from bilevel.tasks._noisy_digits import tell_apart
-from bilevel.tasks._noisy_digits_ways import WAYS, Classifier, draw_data
+from bilevel.tasks._noisy_digits import WEIGHTINGS, Classifier, detection, draw_data
 
 ACCURACY, WEIGHT, AREA = (measure.name for measure in NoisyDigits.measures)
 
 
 def run(weighting: str, seed: int = 0, **changes: float) -> Trial:
     chosen = NoisyDigitsSettings(**changes)  # type: ignore[arg-type]
-    return NoisyDigits().run(chosen, weighting, seed, lambda part: None)
+    return NoisyDigits().run(chosen, weighting, seed, lambda fraction: None)
 
 
 @given(seed=st.integers(0, 2**31), noise=st.floats(0, 1))
@@ -58,7 +57,7 @@ def test_wrong_labels_are_as_likely_one_as_another() -> None:
 def test_what_each_way_trains_on() -> None:
     chosen = NoisyDigitsSettings(train=50, clean=20)
     data = draw_data(chosen, torch.Generator().manual_seed(0))
-    sizes = {name: len(way.pool(data).labels) for name, way in WAYS.items()}
+    sizes = {name: len(way.pool(data).labels) for name, way in WEIGHTINGS.items()}
     assert sizes == {
         "uniform": 50,
         "learned": 50,
@@ -74,7 +73,7 @@ def test_what_each_way_trains_on() -> None:
 def test_a_network_that_never_learns_weighs_uniformly() -> None:
     kept = {"train": 100, "steps": 20, "hidden": 8}
     uniform, learned = run("uniform", **kept), run("learned", **kept, burn_in=5, outer_learning_rate=0.0)
-    assert learned.courses[ACCURACY] == pytest.approx(uniform.courses[ACCURACY])
+    assert learned.curves[ACCURACY] == pytest.approx(uniform.curves[ACCURACY])
     assert learned.measures[WEIGHT] == pytest.approx(1.0)
     assert learned.measures[AREA] == pytest.approx(0.5)
 
@@ -82,15 +81,15 @@ def test_a_network_that_never_learns_weighs_uniformly() -> None:
 def test_until_the_burn_in_is_over_nobody_weighs() -> None:
     kept = {"train": 100, "steps": 20, "hidden": 8}
     uniform, learned = run("uniform", **kept), run("learned", **kept, burn_in=20)
-    assert learned.courses == uniform.courses
+    assert learned.curves == uniform.curves
     assert math.isnan(learned.measures[WEIGHT])
 
 
 def test_early_stopping_takes_a_model_on_the_way() -> None:
     kept = {"steps": 60, "learning_rate": 0.3}
     plain, stopped = run("uniform", **kept), run("early-stopping", **kept)
-    assert stopped.courses == plain.courses
-    assert stopped.measures[ACCURACY] in plain.courses[ACCURACY]
+    assert stopped.curves == plain.curves
+    assert stopped.measures[ACCURACY] in plain.curves[ACCURACY]
 
 
 def test_a_loss_that_explodes_is_said() -> None:
@@ -104,7 +103,9 @@ def test_a_step_is_the_loop_that_everybody_writes() -> None:
     data = draw_data(chosen, generator)
     batch, ours, plain = data.train.chosen(torch.arange(30)), nn.Linear(64, 10), nn.Linear(64, 10)
     plain.load_state_dict(ours.state_dict())
-    step = WAYS["uniform"].begin(Classifier(ours, torch.optim.SGD(ours.parameters(), lr=0.1)), data, chosen)
+    step = WEIGHTINGS["uniform"].begin(
+        Classifier(ours, torch.optim.SGD(ours.parameters(), lr=0.1)), data, chosen
+    )
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
     for _ in range(3):
         step(batch)
@@ -117,7 +118,7 @@ def test_a_step_is_the_loop_that_everybody_writes() -> None:
 @given(data=st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=30))
 def test_telling_apart_is_scikit_learns_area(data: list[tuple[int, bool]]) -> None:
     weights, wrong = (torch.tensor(part) for part in zip(*data, strict=True))
-    ratio, area = tell_apart(weights.float(), wrong)
+    ratio, area = detection(weights.float(), wrong)
     if wrong.all() or not wrong.any():
         assert math.isnan(area)
         return

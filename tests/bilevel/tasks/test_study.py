@@ -11,14 +11,14 @@ import torch
 
 from bilevel.experiments import claimed
 from bilevel.tasks import Study, Trial, open_folder, run_study
-from bilevel.tasks._study import Finished, check_trial, read_trial, write_trial
+from bilevel.tasks._study import check_trial, read_trial, write_trial
 from tests.bilevel.experiments.small_runs import GONE
 from tests.bilevel.tasks.coin import Coin, study
 
 ALL = [("fair", 0), ("loaded", 0), ("fair", 1), ("loaded", 1), ("fair", 2), ("loaded", 2)]
 
 
-def run(chosen: Study, folder: Path) -> dict[str, list[Finished]]:
+def run(chosen: Study, folder: Path) -> dict[str, list[Trial]]:
     open_folder(chosen, folder)
     return {way: list(done) for way, done in run_study(chosen, folder).items()}
 
@@ -35,14 +35,14 @@ def test_trials_are_done_once_and_read_back_to_the_bit(tmp_path: Path) -> None:
     assert told[:4] == [("fair", 0, 0.0), ("fair", 0, 0.5), ("fair", 0, 0.999), ("fair", 0, 1.0)]
     again = run(study(coin), tmp_path / "a")
     assert coin.done == ALL
-    fresh = Coin().run(chosen.settings, "loaded", 2, lambda part: None)
-    for found in (first["loaded"][2].trial, again["loaded"][2].trial):
+    fresh = Coin().run(chosen.settings, "loaded", 2, lambda fraction: None)
+    for found in (first["loaded"][2], again["loaded"][2]):
         assert found.measures == fresh.measures
-        assert found.courses == fresh.courses
+        assert found.curves == fresh.curves
         for name, array in fresh.arrays.items():
             np.testing.assert_array_equal(found.arrays[name], array)
             assert found.arrays[name].dtype == array.dtype
-    assert np.isnan(again["fair"][0].trial.measures["wear"])
+    assert np.isnan(again["fair"][0].measures["wear"])
 
 
 def test_more_seeds_and_more_ways_use_what_is_there(tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ def test_every_damaged_byte_of_a_trial_is_refused_or_harmless(tmp_path: Path) ->
             found = read_trial(path, names, "fair", 0)
         except ValueError:
             continue
-        np.testing.assert_equal(found.trial.measures, whole.trial.measures)
-        assert found.trial.courses == whole.trial.courses
-        np.testing.assert_equal(found.trial.arrays, whole.trial.arrays)
+        np.testing.assert_equal(found.measures, whole.measures)
+        assert found.curves == whole.curves
+        np.testing.assert_equal(found.arrays, whole.arrays)
         assert found.seconds == whole.seconds
 
 
@@ -154,7 +154,7 @@ def test_damaged_and_foreign_trials_are_refused(tmp_path: Path) -> None:
 
 def test_a_file_with_objects_is_not_executed(tmp_path: Path) -> None:
     path = tmp_path / "seed-0.npz"
-    np.savez(path, **{"trial.json": np.array([{"format": "bilevel-trial/1"}], dtype=object)})  # type: ignore[arg-type]
+    np.savez(path, **{"trial.json": np.array([{"format": "bilevel-trial/2"}], dtype=object)})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="is damaged, or it is not a trial"):
         read_trial(path, ["heads"], "fair", 0)
 
@@ -169,17 +169,17 @@ def test_what_a_task_must_not_end_with() -> None:
 
 
 def test_numbers_of_any_kind_are_kept(tmp_path: Path) -> None:
-    trial = Trial({"heads": 1 / 3}, {"c": np.array([0.1, 2])}, {"a b/c": np.arange(3, dtype=np.float32)})  # type: ignore[dict-item]
-    write_trial(tmp_path / "t.npz", Finished(trial, 1.5), "fair", 7)
-    found, seconds = read_trial(tmp_path / "t.npz", ["heads"], "fair", 7)
-    assert (found.measures, found.courses, seconds) == ({"heads": 1 / 3}, {"c": [0.1, 2.0]}, 1.5)
+    trial = Trial({"heads": 1 / 3}, {"c": np.array([0.1, 2])}, {"a b/c": np.arange(3, dtype=np.float32)}, 1.5)  # type: ignore[dict-item]
+    write_trial(tmp_path / "t.npz", trial, "fair", 7)
+    found = read_trial(tmp_path / "t.npz", ["heads"], "fair", 7)
+    assert (found.measures, found.curves, found.seconds) == ({"heads": 1 / 3}, {"c": [0.1, 2.0]}, 1.5)
     assert found.arrays["a b/c"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"weightings": ("fare",)}, "There is no way to set the weights of coin 'fare'. Did you mean 'fair'"),
+        ({"weightings": ("fare",)}, "There is no weighting of coin 'fare'. Did you mean 'fair'"),
         ({"weightings": ("fair", "fair")}, "fair is there twice"),
         ({"seeds": 0}, "seeds must be 1 or more, not 0"),
         ({"seed": -1}, "seed must be from 0 to"),

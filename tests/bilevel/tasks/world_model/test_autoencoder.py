@@ -7,7 +7,9 @@ import math
 import pytest
 import torch
 
-from bilevel.tasks.world_model._latents import Autoencoder, Categorical, Gaussian, info_nce
+from bilevel.tasks.world_model._latents import CategoricalLatents, GaussianLatents
+from bilevel.tasks.world_model._losses import info_nce
+from bilevel.tasks.world_model._model import Autoencoder
 
 
 def test_info_nce_of_orthogonal_pairs():
@@ -29,7 +31,7 @@ def test_info_nce_is_worse_for_exchanged_pairs():
 
 def test_the_loss_is_squared_error_and_weighted_divergence():
     torch.manual_seed(0)
-    latents = Gaussian(2)
+    latents = GaussianLatents(2)
     model = Autoencoder(6, 4, latents).double()
     pictures = torch.rand(3, 6, dtype=torch.float64)
     noise = torch.zeros(3, 2, dtype=torch.float64)
@@ -39,11 +41,11 @@ def test_the_loss_is_squared_error_and_weighted_divergence():
     torch.testing.assert_close(model.loss(pictures, statistics, noise, 0.5), expected)
 
 
-@pytest.mark.parametrize("latents", [Gaussian(2), Categorical(2, 3)])
+@pytest.mark.parametrize("latents", [GaussianLatents(2), CategoricalLatents(2, 3)])
 def test_the_encoder_learns_from_pixels_through_the_sample(latents):
     torch.manual_seed(0)
     model = Autoencoder(6, 4, latents)
     pictures = torch.rand(3, 6)
     noise = latents.noise((3,), torch.Generator().manual_seed(0))
-    model.loss(pictures, model(pictures), noise, divergence=0.0).backward()
+    model.loss(pictures, model(pictures), noise, kl_coef=0.0).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())

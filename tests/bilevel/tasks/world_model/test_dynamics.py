@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bilevel.tasks.world_model._dynamics import After
 from tests.bilevel.tasks.world_model.tiny import a_model, tiny
 
 
@@ -54,11 +53,11 @@ def test_the_loss_is_likelihood_reward_and_end(latents):
         torch.randn(4, model.latents.statistics, dtype=torch.float64),
         model.latents.noise((4,), torch.Generator().manual_seed(0)).double(),
     )
-    after = After(latent, torch.tensor([1.0, 0, 1, 1]).double(), torch.tensor([0.0, 1, 0, 0]).double())
+    rewards, ended = torch.tensor([[1.0, 0, 1, 1], [0.0, 1, 0, 0]]).double()
     predicted = model.dynamics.predict(memory)
     chance = predicted.end_logit.sigmoid()
-    ends = -torch.where(after.ended == 1, chance.log(), (1 - chance).log())
-    expected = (
-        ends - predicted.latent.log_likelihood(latent) + (predicted.reward - after.reward) ** 2
-    ).mean()
-    torch.testing.assert_close(model.dynamics.loss(memory, after), expected, rtol=1e-12, atol=1e-12)
+    ends = -torch.where(ended == 1, chance.log(), (1 - chance).log())
+    expected = (ends - predicted.latent.log_likelihood(latent) + (predicted.reward - rewards) ** 2).mean()
+    torch.testing.assert_close(
+        model.dynamics.loss(memory, latent, rewards, ended), expected, rtol=1e-12, atol=1e-12
+    )

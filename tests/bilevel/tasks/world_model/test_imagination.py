@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bilevel.tasks.world_model._losses import Dream, imagined_return
+from bilevel.tasks.world_model._losses import ImaginationNoise, imagined_return
 from tests.bilevel.tasks.world_model.tiny import a_model, reached, tiny
 
 
 def imagined(model, steps=3, discount=0.9, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    dream = Dream.draw(model, steps, 6, generator)
+    dream = ImaginationNoise.draw(model, steps, 6, generator)
     latents, memory = torch.rand(6, model.latents.size), torch.rand(6, 5)
     return imagined_return(model, latents.requires_grad_(), memory, dream, discount)
 

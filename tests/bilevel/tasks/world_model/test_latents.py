@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, Normal, kl_divergence
 
-from bilevel.tasks.world_model._latents import Categorical, Gaussian, gumbel, straight_through
+from bilevel.tasks.world_model._latents import CategoricalLatents, GaussianLatents, gumbel, straight_through
 
 
 def drawn(*shape, seed=0):
@@ -19,7 +19,7 @@ def drawn(*shape, seed=0):
 def test_gaussian_divergence_is_torchs():
     statistics = drawn(5, 6)
     mean, log_variance = statistics.chunk(2, -1)
-    ours = Gaussian(3).divergence(statistics)
+    ours = GaussianLatents(3).divergence(statistics)
     posterior = Independent(Normal(mean, (log_variance / 2).exp()), 1)
     prior = Independent(Normal(torch.zeros_like(mean), torch.ones_like(mean)), 1)
     torch.testing.assert_close(ours, kl_divergence(posterior, prior), rtol=1e-12, atol=1e-12)
@@ -31,13 +31,15 @@ def test_categorical_divergence_is_torchs():
         TorchCategorical(logits=logits.view(5, 3, 4)),
         TorchCategorical(logits=torch.zeros(5, 3, 4, dtype=torch.float64)),
     )
-    torch.testing.assert_close(Categorical(3, 4).divergence(logits), each.sum(-1), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        CategoricalLatents(3, 4).divergence(logits), each.sum(-1), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_reparameterized_sample_has_the_gradient_of_mean_and_deviation():
     statistics = drawn(4).requires_grad_()
     noise = drawn(2, seed=1)
-    Gaussian(2).sample(statistics, noise).sum().backward()
+    GaussianLatents(2).sample(statistics, noise).sum().backward()
     spread = (statistics.detach()[2:] / 2).exp() * noise / 2
     torch.testing.assert_close(statistics.grad, torch.cat((torch.ones_like(spread), spread)))
 
@@ -60,7 +62,7 @@ def test_gumbel_noise_draws_by_the_probabilities():
     torch.testing.assert_close(share, logits.softmax(-1), atol=0.015, rtol=0)
 
 
-@pytest.mark.parametrize("latents", [Gaussian(3), Categorical(3, 4)])
+@pytest.mark.parametrize("latents", [GaussianLatents(3), CategoricalLatents(3, 4)])
 def test_sizes_agree(latents):
     noise = latents.noise((2, 5), torch.Generator().manual_seed(0))
     statistics = torch.zeros(2, 5, latents.statistics)
@@ -70,4 +72,4 @@ def test_sizes_agree(latents):
 
 def test_a_certain_category_diverges_by_the_logarithm_of_the_classes():
     certain = torch.tensor([100.0, 0.0, 0.0, 0.0])
-    assert Categorical(1, 4).divergence(certain).item() == pytest.approx(math.log(4))
+    assert CategoricalLatents(1, 4).divergence(certain).item() == pytest.approx(math.log(4))

@@ -74,9 +74,9 @@ def test_the_whole_loss_is_the_mean_of_the_halves_where_all_steps_count():
 def test_half_of_the_copies_keep_their_own_dream():
     batch = a_batch(a_model())
     half = of_copies(batch, slice(2, None))
-    starts = batch.dream.latent.unflatten(1, (-1, 4))
-    assert torch.equal(half.dream.latent, starts[:, :, 2:].flatten(1, 2))
-    assert torch.equal(half.roll_out.memory, batch.roll_out.memory[2:])
+    starts = batch.imagination.latent.unflatten(1, (-1, 4))
+    assert torch.equal(half.imagination.latent, starts[:, :, 2:].flatten(1, 2))
+    assert torch.equal(half.roll_out.hidden, batch.roll_out.hidden[2:])
 
 
 def test_truncation_shortens_what_the_policy_teaches_the_recurrent_network():
@@ -91,10 +91,10 @@ def test_truncation_shortens_what_the_policy_teaches_the_recurrent_network():
 
 
 def test_what_weights_are_learned_from_is_the_policys_loss_without_entropy():
-    settings = tiny(entropy=0.0)
+    settings = tiny(ent_coef=0.0)
     model = a_model()
     batch = a_batch(model)
     torch.testing.assert_close(
-        held_out_loss(model, batch, tiny(entropy=0.5)),
+        held_out_loss(model, batch, tiny(ent_coef=0.5)),
         losses(model, batch, settings, ["policy"])["policy"],
     )

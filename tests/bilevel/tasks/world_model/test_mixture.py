@@ -6,8 +6,12 @@ import torch
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, MixtureSameFamily, Normal, OneHotCategorical
 
-from bilevel.tasks.world_model._dynamics import Categories, Mixture
-from bilevel.tasks.world_model._latents import Categorical, gumbel
+from bilevel.tasks.world_model._latents import (
+    CategoricalLatents,
+    CategoricalPrediction,
+    GaussianMixture,
+    gumbel,
+)
 
 
 def drawn(*shape, seed=0):
@@ -15,7 +19,7 @@ def drawn(*shape, seed=0):
 
 
 def test_log_likelihood_is_torchs():
-    mixture = Mixture.of(3 * drawn(7, 4 * (1 + 2 * 3)), components=4)
+    mixture = GaussianMixture.of(3 * drawn(7, 4 * (1 + 2 * 3)), components=4)
     latents = drawn(7, 3, seed=1)
     known = MixtureSameFamily(
         TorchCategorical(logits=mixture.logits),
@@ -27,7 +31,7 @@ def test_log_likelihood_is_torchs():
 
 
 def test_log_likelihood_far_away_is_finite():
-    mixture = Mixture.of(drawn(5), components=1)
+    mixture = GaussianMixture.of(drawn(5), components=1)
     assert mixture.log_likelihood(torch.full((2,), 1e6, dtype=torch.float64)).isfinite()
 
 
@@ -35,13 +39,13 @@ def test_log_likelihood_of_categories_is_torchs():
     logits = drawn(5, 6)
     one_hot = OneHotCategorical(logits=logits.view(5, 2, 3))
     taken = torch.eye(3, dtype=torch.float64)[torch.tensor([[0, 2], [1, 1], [2, 0], [0, 0], [2, 2]])]
-    ours = Categories(logits, Categorical(2, 3)).log_likelihood(taken.flatten(-2))
+    ours = CategoricalPrediction(logits, CategoricalLatents(2, 3)).log_likelihood(taken.flatten(-2))
     torch.testing.assert_close(ours, one_hot.log_prob(taken).sum(-1), rtol=1e-12, atol=1e-12)
 
 
 def test_samples_have_the_mixtures_mean():
     numbers = drawn(2 * (1 + 2))
-    mixture = Mixture.of(numbers.expand(40_000, -1), components=2)
+    mixture = GaussianMixture.of(numbers.expand(40_000, -1), components=2)
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(40_000, 1, generator=generator, dtype=torch.float64)
     samples = mixture.sample(noise, gumbel((40_000, 2), generator))
@@ -52,7 +56,7 @@ def test_samples_have_the_mixtures_mean():
 def test_a_sample_reaches_means_deviations_and_the_choice():
     numbers = drawn(6, 3 * (1 + 2 * 2)).requires_grad_()
     generator = torch.Generator().manual_seed(2)
-    sample = Mixture.of(numbers, 3).sample(drawn(6, 2, seed=3), gumbel((6, 3), generator).double())
+    sample = GaussianMixture.of(numbers, 3).sample(drawn(6, 2, seed=3), gumbel((6, 3), generator).double())
     sample.square().sum().backward()
     choice, mean, deviation = numbers.grad.tensor_split([3, 3 + 3 * 2], -1)
     # Numbers of a component lie together: its means, then its deviations.

@@ -8,8 +8,8 @@ import torch
 from bilevel.tasks.world_model._losses import (
     advantages_with_values,
     advantages_without_values,
+    clipped_surrogate,
     normalized,
-    reinforce,
 )
 from tests.bilevel.tasks.world_model.tiny import a_roll_out
 
@@ -63,7 +63,7 @@ def test_where_the_policy_acted_itself_the_gradient_is_reinforces():
     actions, advantages = torch.tensor([0, 1, 2, 0, 1, 2]), torch.randn(6, dtype=torch.float64)
     taken = logits.log_softmax(-1)[torch.arange(6), actions]
     (found,) = torch.autograd.grad(
-        reinforce(taken, taken.detach(), advantages, 0.2), logits, retain_graph=True
+        clipped_surrogate(taken, taken.detach(), advantages, 0.2), logits, retain_graph=True
     )
     (expected,) = torch.autograd.grad(-(taken * advantages).mean(), logits)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
@@ -72,5 +72,5 @@ def test_where_the_policy_acted_itself_the_gradient_is_reinforces():
 def test_far_from_who_acted_the_gradient_stops():
     log_policy = torch.tensor([0.0, 0.0], requires_grad=True)
     before, advantages = torch.tensor([-1.0, 1.0]), torch.tensor([1.0, -1.0])
-    reinforce(log_policy, before, advantages, 0.2).backward()
+    clipped_surrogate(log_policy, before, advantages, 0.2).backward()
     assert log_policy.grad.tolist() == [0.0, 0.0]

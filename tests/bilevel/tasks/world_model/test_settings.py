@@ -21,7 +21,7 @@ from bilevel.tasks.world_model import WorldModelSettings
         ({"crop": (30, 0, 0, 600)}, "crop is"),
         ({"discount": 1.5}, "discount must be a finite number from 0 to 1, not 1.5"),
         ({"temperature": 0.0}, "temperature must be a finite number above 0, not 0"),
-        ({"entropy": -1.0}, "entropy must be a finite number of 0 or more, not -1"),
+        ({"ent_coef": -1.0}, "ent_coef must be a finite number of 0 or more, not -1"),
         ({"learning_rate": float("inf")}, "learning_rate must be a finite number above 0, not inf"),
         ({"max_norm": 0.0}, "max_norm must be above 0, or None"),
         ({"controller_hidden": -1}, "controller_hidden must be 0"),
@@ -37,6 +37,6 @@ def test_losses_follow_the_options():
     assert WorldModelSettings(contrastive=True).losses[3:] == ("value", "contrastive")
 
 
-def test_a_long_return_is_that_of_the_discount_or_of_the_window():
-    assert WorldModelSettings(discount=0.9).long_return == pytest.approx(10)
-    assert WorldModelSettings(discount=1.0, window=16).long_return == 16
+def test_a_return_scale_is_that_of_the_discount_or_of_the_window():
+    assert WorldModelSettings(discount=0.9).return_scale == pytest.approx(10)
+    assert WorldModelSettings(discount=1.0, window=16).return_scale == 16

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from bilevel.tasks.world_model import WorldModelSettings, WorldModelTask
-from bilevel.tasks.world_model._training import WEIGHTINGS, Training
+from bilevel.tasks.world_model._training import WEIGHTINGS, WorldModelTraining
 from tests.bilevel.tasks.world_model.tiny import TINY, tiny
 
 TASK = WorldModelTask()
 
 
 def run(settings=TINY, way="fixed", seed=0):
-    return TASK.run(settings, way, seed, lambda part: None)
+    return TASK.run(settings, way, seed, lambda fraction: None)
 
 
 @pytest.mark.parametrize("way", list(WEIGHTINGS))
@@ -26,10 +26,10 @@ def test_every_way_ends_with_every_measure(way):
     assert all(math.isfinite(value) for value in trial.measures.values())
     assert parts == sorted(parts)
     assert parts[-1] == 1
-    for name, course in trial.courses.items():
+    for name, course in trial.curves.items():
         if not name.endswith(" at"):
-            assert len(course) == len(trial.courses[f"{name} at"])
-    assert trial.courses["return at"][-1] == TINY.environment_steps
+            assert len(course) == len(trial.curves[f"{name} at"])
+    assert trial.curves["return at"][-1] == TINY.environment_steps
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_every_option_learns_weights(changes):
     settings = tiny(**changes)
     trial = run(settings, "learned")
     for name in settings.losses:
-        assert len(trial.courses[f"weight of {name}"]) == settings.batches
+        assert len(trial.curves[f"weight of {name}"]) == settings.batches
     assert all(math.isfinite(value) for value in trial.measures.values())
 
 
@@ -63,7 +63,7 @@ def test_every_option_learns_weights(changes):
 )
 def test_estimators_of_the_gradient_in_the_weights_agree(changes):
     ends = [
-        run(tiny(estimator=name, max_norm=None, **changes), "learned").courses["weight of policy"][-1]
+        run(tiny(estimator=name, max_norm=None, **changes), "learned").curves["weight of policy"][-1]
         for name in ("unrolled", "directional")
     ]
     assert ends[0] == pytest.approx(ends[1], abs=1e-4)
@@ -72,7 +72,7 @@ def test_estimators_of_the_gradient_in_the_weights_agree(changes):
 
 @pytest.mark.parametrize("way", ["staged", "alternating"])
 def test_parts_that_are_frozen_do_not_move(way):
-    training = Training(tiny(environment_steps=128), way, 0)
+    training = WorldModelTraining(tiny(environment_steps=128), way, 0)
     for phase in training.plan:
         before = {name: p.clone() for name, p in training.model.named_parameters()}
         training.train_batch(phase)
@@ -84,7 +84,7 @@ def test_parts_that_are_frozen_do_not_move(way):
 @pytest.mark.parametrize(("limit", "greatest"), [({"max_norm": 1e-3}, None), ({"max_value": 1e-5}, 1e-5)])
 def test_gradients_are_clipped(limit, greatest):
     settings = tiny(**({"max_norm": None} | limit))
-    training = Training(settings, "fixed", 0)
+    training = WorldModelTraining(settings, "fixed", 0)
     training.train_batch(training.plan[0])
     gradients = torch.cat([p.grad.flatten() for p in training.model.parameters() if p.grad is not None])
     if greatest is None:
@@ -104,5 +104,5 @@ def test_an_unknown_way_is_refused():
 def test_the_pole_is_held_longer_than_by_chance():
     settings = WorldModelSettings(environment_steps=8192)
     trial = run(settings, "fixed-policy-high")
-    assert trial.courses["return"][0] < 25
+    assert trial.curves["return"][0] < 25
     assert trial.measures["return"] > 40  # by chance: 22

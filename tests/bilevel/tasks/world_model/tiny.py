@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 from bilevel.tasks.world_model import WorldModelSettings
 from bilevel.tasks.world_model._losses import prepare
 from bilevel.tasks.world_model._model import WorldModel
-from bilevel.tasks.world_model._rollouts import RollOut
+from bilevel.tasks.world_model._rollouts import PixelRollout
 
 TINY = WorldModelSettings(
     crop=(170, 290, 0, 600),
@@ -22,7 +22,7 @@ TINY = WorldModelSettings(
     latent_size=3,
     classes=3,
     hidden=8,
-    memory=5,
+    recurrent_size=5,
     mixtures=2,
     controller_hidden=4,
     imagined_steps=3,
@@ -51,7 +51,7 @@ def a_roll_out(settings=TINY, seed=0):
     first[5, 0] = True
     ended = torch.zeros(time, copies)
     ended[3, 0] = 1
-    return RollOut(
+    return PixelRollout(
         pictures=torch.rand(time + 1, copies, 2 * rows * columns, generator=generator),
         first=first,
         actions=one_hot(torch.randint(ACTIONS, (time, copies), generator=generator), ACTIONS).float(),
@@ -59,7 +59,7 @@ def a_roll_out(settings=TINY, seed=0):
         rewards=(~first[1:]).float(),
         ended=ended,
         stopped=ended.bool(),
-        memory=torch.zeros(copies, settings.memory),
+        hidden=torch.zeros(copies, settings.recurrent_size),
     )
 
 

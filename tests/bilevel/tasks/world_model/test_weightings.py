@@ -12,7 +12,7 @@ NAMES = ("reconstruction", "dynamics", "policy", "value")
 def test_staged_takes_a_third_each_and_acts_at_random_before_there_is_a_controller():
     plan = phases("staged", 9, NAMES)
     assert [phase.parts[0] for phase in plan] == ["autoencoder"] * 3 + ["dynamics"] * 3 + ["controller"] * 3
-    assert [phase.at_random for phase in plan] == [True] * 6 + [False] * 3
+    assert [phase.uniform_actions for phase in plan] == [True] * 6 + [False] * 3
 
 
 def test_alternating_takes_turns_and_always_acts_by_its_policy():
@@ -23,7 +23,7 @@ def test_alternating_takes_turns_and_always_acts_by_its_policy():
         ("policy", "value"),
         ("reconstruction",),
     ]
-    assert not any(phase.at_random for phase in plan)
+    assert not any(phase.uniform_actions for phase in plan)
 
 
 def test_contrast_is_learned_with_the_pictures():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bilevel.tasks.world_model import WorldModelSettings
-from bilevel.tasks.world_model._pictures import FADING, CartPolePicture, PixelEnvironment, darkness
+from bilevel.tasks.world_model._environment import DECAY, CartPolePicture, PixelEnvironment, darkness
 from tests.bilevel.tasks.world_model.tiny import tiny
 
 WHOLE = WorldModelSettings(crop=(0, 400, 0, 600), shrink=20)
@@ -52,7 +52,7 @@ def test_the_second_half_is_the_difference_from_a_fading_memory():
     for _ in range(5):
         now, change = environment.step(torch.tensor([0, 1])).picture.chunk(2, -1)
         torch.testing.assert_close(change, now - trail)
-        trail = trail + FADING * (now - trail)
+        trail = trail + DECAY * (now - trail)
     assert change.abs().max() > 0.1
     environment.close()
 

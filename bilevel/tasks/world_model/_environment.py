@@ -1,7 +1,4 @@
-"""Copies of a Gymnasium environment, seen as small gray pictures.
-
-CartPole's picture, of which only what is seen is drawn.
-"""
+"""Copies of a Gymnasium environment, observed as small gray pictures."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ TOP = 100
 
 
 class CartPolePicture:
-    """Gymnasium's own picture to the last bit (a test compares them), without clearing and copying all of it.
+    """Gymnasium's own picture bit-for-bit (a test compares them), drawn within the crop only.
 
     Args:
         settings: crop and shrink.
@@ -86,12 +83,12 @@ class CartPolePicture:
 
 
 Pixels = NDArray[np.float32]
-FADING = 0.3
-"""Which part of the trail, a running mean of an episode's pictures, a new picture replaces."""
+DECAY = 0.3
+"""Weight of a new picture in the trail, a running mean of an episode's pictures."""
 
 
-class Seen(NamedTuple):
-    """What the copies show after a step; each [copy], the picture [copy, pixel]."""
+class PixelStep(NamedTuple):
+    """The copies after a step; each [copy], the picture [copy, pixel]."""
 
     picture: Tensor
     """Darkness of each pixel, then its difference from the trail; both times the contrast."""
@@ -101,16 +98,16 @@ class Seen(NamedTuple):
     stopped: Tensor
     """Whether it ended or ran out of time."""
     first: Tensor
-    """Whether the picture is the first of an episode: then the action was not used, and not rewarded."""
+    """Whether the picture is the first of an episode: then the action was ignored, and not rewarded."""
 
 
 class PixelEnvironment:
     """A batch of copies of an environment; a finished one starts again in the step after its last.
 
     Args:
-        settings: of the task; environment, crop and shrink count here.
-        copies: how many are played at once.
-        seed: of the copies' first states and all later draws.
+        settings: environment, crop and shrink.
+        copies: environments in the batch.
+        seed: of the copies' initial states and all later draws.
 
     Raises:
         ValueError: the environment is unknown, or its actions are not discrete, or it does not render.
@@ -143,30 +140,30 @@ class PixelEnvironment:
         self._stopped = np.zeros(copies, bool)
 
     def reset(self) -> Tensor:
-        """Start all copies anew; gives their pictures, [copy, pixel]."""
+        """Reset all copies; gives their pictures, [copy, pixel]."""
         self._copies.reset(seed=self._seed)
         self._seed = None  # later starts go on drawing
         self._stopped[:] = False
-        return self._look(np.ones_like(self._stopped))
+        return self._observe(np.ones_like(self._stopped))
 
-    def step(self, actions: Tensor) -> Seen:
+    def step(self, actions: Tensor) -> PixelStep:
         """Take one action in each copy, [copy]."""
         first = self._stopped
         _, reward, ended, cut, _ = self._copies.step(actions.numpy())
         self._stopped = ended | cut
-        others = (torch.as_tensor(np.asarray(x)) for x in (reward, ended, self._stopped, first))
-        reward_now, *flags = others
-        return Seen(self._look(first), reward_now.float(), *(flag.clone() for flag in flags))
+        values = (torch.as_tensor(np.asarray(x)) for x in (reward, ended, self._stopped, first))
+        reward_now, *flags = values
+        return PixelStep(self._observe(first), reward_now.float(), *(flag.clone() for flag in flags))
 
     def close(self) -> None:
-        """Give back what the environment holds."""
+        """Release the environment's resources."""
         self._copies.close()
 
-    def _look(self, first: NDArray[np.bool_]) -> Tensor:
+    def _observe(self, first: NDArray[np.bool_]) -> Tensor:
         now = self._pictures()
         self._trail = np.where(first[:, None], now, self._trail)
         change = now - self._trail
-        self._trail = self._trail + FADING * change
+        self._trail = self._trail + DECAY * change
         return self._settings.contrast * torch.from_numpy(np.concatenate((now, change), 1))
 
     def _pictures(self) -> Pixels:
@@ -178,7 +175,7 @@ class PixelEnvironment:
 
 
 def darkness(frame: NDArray[np.uint8], settings: WorldModelSettings) -> Pixels:
-    """Cut out, average over blocks of pixels and over colors, and turn round, so that white is 0.
+    """Crop, average over blocks of pixels and over colors, and invert, so that white is 0.
 
     Args:
         frame: as rendered, [row, column, color], from 0 to 255.
@@ -198,6 +195,6 @@ def darkness(frame: NDArray[np.uint8], settings: WorldModelSettings) -> Pixels:
     )
     rows, columns = settings.picture
     size = settings.shrink
-    seen = frame[top:bottom, left:right].reshape(rows, size, columns * size * frame.shape[2])
-    sums = seen.sum(1, dtype=np.uint32).reshape(rows, columns, -1).sum(2)
+    cropped = frame[top:bottom, left:right].reshape(rows, size, columns * size * frame.shape[2])
+    sums = cropped.sum(1, dtype=np.uint32).reshape(rows, columns, -1).sum(2)
     return np.asarray(1 - sums / np.float32(255 * size * size * frame.shape[2]), np.float32).reshape(-1)
