@@ -13,6 +13,7 @@ from .adapters import vector_env as vector_env
 from .core import DrawnGame as DrawnGame
 from .core import ExactGame as ExactGame
 from .core import Game as Game
+from .core import check_game as check_game
 from .core import two_action_policies as two_action_policies
 from .core import uniform as uniform
 from .grid import Cleanup as Cleanup

@@ -66,11 +66,14 @@ def write_game(name: str, folder: Path, *, episodes: int, seed: int) -> list[Pat
     """
     game = games.make(name)
     folder.mkdir(parents=True, exist_ok=True)
-    frame = _save_picture(picture(game, torch.Generator().manual_seed(seed)), folder / "frame.png")
+    written = []
+    if game.can_render:
+        frame = picture(game, torch.Generator().manual_seed(seed))
+        written.append(_save_picture(frame, folder / "frame.png"))
     if not _has_script(game):
-        return [frame]
+        return written
     data = scripted_schelling(game, torch.Generator().manual_seed(seed), episodes=episodes)
-    return [frame, *write_schelling(data, folder, name, game.value_unit)]
+    return [*written, *write_schelling(data, folder, name, game.value_unit)]
 
 
 def write_catalogue(
@@ -92,7 +95,8 @@ def write_catalogue(
     for number, name in enumerate(names):
         listener(f"{number + 1} of {len(names)}: {name}")
         game = games.make(name)
-        _save_picture(picture(game, torch.Generator().manual_seed(seed)), folder / f"{name}.png")
+        if game.can_render:
+            _save_picture(picture(game, torch.Generator().manual_seed(seed)), folder / f"{name}.png")
         if has_diagram(game):
             data = scripted_schelling(game, torch.Generator().manual_seed(seed), episodes=episodes)
             write_schelling(data, folder, name, game.value_unit, stem=f"{name}-schelling")

@@ -17,7 +17,7 @@ from torch import Tensor
 from games.adapters._constructors import RENDER_MODE
 from games.adapters._copy import CopyResult, Description
 from games.adapters._pools import RunningCopies
-from games.adapters._source import EnvironmentSource
+from games.adapters._source import IMAGE_MODES, EnvironmentSource
 from games.core import Game, require
 from games.render import draw_table, resized
 
@@ -137,6 +137,10 @@ class ForeignGame(Game):
     @property
     def observation_space(self) -> spaces.Box | spaces.Discrete:
         return self.description.observation_space
+
+    @property
+    def can_render(self) -> bool:
+        return any(mode in IMAGE_MODES for mode in self.description.render_modes)
 
     def reset(self, batch: int, generator: torch.Generator) -> ForeignState:
         """Start an episode in each of so many copies; those that are missing are opened.

@@ -1,3 +1,4 @@
+from ._check import check_game as check_game
 from ._constants import apart as apart
 from ._constants import constant as constant
 from ._constants import kept as kept

@@ -191,7 +191,11 @@ class Game(abc.ABC):
             end, before `restart`, has no meaning.
         """
 
-    @abc.abstractmethod
+    @property
+    def can_render(self) -> bool:
+        """Whether the game can be drawn: `render` is optional."""
+        return type(self).render is not Game.render
+
     def render(self, state: State, index: int = 0, scale: float = 1.0) -> np.ndarray:
         """Draw one copy.
 
@@ -202,7 +206,14 @@ class Game(abc.ABC):
 
         Returns:
             one frame, uint8 [height, width, 3].
+
+        Raises:
+            ValueError: the game has no `render` of its own.
         """
+        raise ValueError(
+            f"{type(self).__name__} cannot be drawn: it has no method render(state, index, scale) that "
+            "gives a frame."
+        )
 
     def ended(self, state: State) -> Tensor:
         """Which copies ended by the rules, rather than at the horizon: boolean [batch]."""

@@ -90,6 +90,10 @@ class WrappedGame(Game):
         return self.game.pure
 
     @property
+    def can_render(self) -> bool:
+        return self.game.can_render
+
+    @property
     def takes_gifts(self) -> bool:
         return self.game.takes_gifts
 

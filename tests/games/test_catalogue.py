@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import games
-from games import entry, make, names
+from games import check_game, entry, make, names
 from games.core import ExactGame
 from games.matrix import MatrixGame, RepeatedGame, SymmetricTwoAgentGame
 from tests.games.adapters.pettingzoo_contract import shortened
@@ -59,40 +59,11 @@ def test_each_action_of_rock_paper_scissors_beats_the_one_before_it() -> None:
 @pytest.mark.parametrize("name", names())
 def test_every_game_keeps_the_contract(name: str) -> None:
     game = make(name)
-    generator = torch.Generator().manual_seed(0)
     assert game == pickle.loads(pickle.dumps(game))
     assert game == entry(name).game
     assert entry(name).summary
     assert entry(name).source
-    assert len(game.action_names) == game.action_space.n
-    assert game.neighbours.diagonal().all()
-    game = shortened(game)
-    state = game.reset(3, generator)
-    here = torch.ones(3, game.num_agents, dtype=torch.bool)
-    over = torch.zeros(3, 1, dtype=torch.bool)
-    for _ in range(game.horizon):
-        seen = game.observe(state)
-        assert seen.shape[:2] == (3, game.num_agents)
-        for agent in range(game.num_agents):
-            value = seen[0, agent].numpy()
-            assert game.observation_space.contains(value if value.ndim else value[()])
-        now = game.neighbours_now(state)
-        if now is not None:
-            assert now.shape == (3, *game.neighbours.shape)
-            assert now.diagonal(dim1=1, dim2=2).all()
-            assert not (now & ~game.neighbours).any()
-        present = game.present(state)
-        if present is not None:  # who has left stays away
-            assert present.shape == here.shape
-            assert not (present & ~here & ~over).any()
-            here = present
-        actions = torch.randint(int(game.action_space.n), (3, game.num_agents), generator=generator)
-        state, rewards, done = game.step(state, actions, generator)
-        assert rewards.shape == (3, game.num_agents)
-        assert rewards.is_floating_point()
-        assert (rewards[~here & ~over] == 0).all()
-        over = over | done[:, None]
-    assert done.all()
+    check_game(shortened(game))
 
 
 @pytest.mark.parametrize("name", [name for name in names() if isinstance(make(name), ExactGame)])

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from games import check_game
 from games.adapters._parallel_env import ParallelView
 from games.grid import Jungle
 from games.grid._jungle import JungleState
 from games.grid._open_ground import distance
 from games.wrappers import WrappedGame
 from tests.games.adapters.pettingzoo_contract import check_contract
-from tests.games.drawn_contract import check_drawn, episode
+from tests.games.random_play import episode
 
 SMALL = Jungle(agents=3, foods=1, size=4, nearest=1, horizon=10, view=1)
 U, D, L, R, S, AU, AD, AL, AR = range(9)
@@ -144,7 +145,7 @@ variants = st.sampled_from([SMALL, Jungle(agents=6, foods=3, size=4, horizon=12,
 @settings(max_examples=12, deadline=None)
 @given(game=variants, seed=st.integers(0, 2**32))
 def test_the_contract_of_drawn_games(game, seed):
-    check_drawn(game, seed)
+    check_game(game, seed=seed, steps=game.horizon)
 
 
 @settings(max_examples=20, deadline=None)

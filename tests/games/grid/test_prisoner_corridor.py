@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from games import check_game
 from games.adapters._parallel_env import ParallelView
 from games.grid import PrisonerCorridor
 from games.grid._prisoner_corridor import LEFT, RIGHT, STAY, CorridorState
 from tests.games.adapters.pettingzoo_contract import check_contract
-from tests.games.drawn_contract import check_drawn, episode
+from tests.games.random_play import episode
 
 FIRST_WINS, SECOND_WINS = [0.9, 0.1], [0.1, 0.9]
 
@@ -102,7 +103,7 @@ variants = st.sampled_from([PrisonerCorridor(), PrisonerCorridor(near=2, far=5, 
 @settings(max_examples=15, deadline=None)
 @given(game=variants, seed=st.integers(0, 2**32))
 def test_the_contract_of_drawn_games(game, seed):
-    check_drawn(game, seed)
+    check_game(game, seed=seed, steps=game.horizon)
 
 
 @settings(max_examples=15, deadline=None)

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from games import check_game
 from games.adapters._parallel_env import ParallelView
 from games.grid import StagHuntGrid
 from games.grid._stag_hunt import StagHuntState
 from tests.games.adapters.pettingzoo_contract import check_contract
-from tests.games.drawn_contract import check_drawn, episode
+from tests.games.random_play import episode
 
 U, D, L, R, S, H = range(6)  # up, down, left, right, stay, hunt
 STAGS, HARES = [12, 24], [0, 4, 20, 22]
@@ -138,7 +139,7 @@ variants = st.sampled_from(
 @settings(max_examples=12, deadline=None)
 @given(game=variants, seed=st.integers(0, 2**32))
 def test_the_contract_of_drawn_games(game, seed):
-    check_drawn(game, seed)
+    check_game(game, seed=seed, steps=game.horizon)
 
 
 @settings(max_examples=20, deadline=None)

@@ -11,11 +11,11 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from games import check_game
 from games.adapters._parallel_env import ParallelView
 from games.matrix import Clans
 from games.matrix._clans import FEUD, HELP, PEACE, REST, ClansState
 from tests.games.adapters.pettingzoo_contract import check_contract
-from tests.games.drawn_contract import check_drawn
 
 H, R = HELP, REST
 
@@ -143,7 +143,7 @@ def test_sharing_by_season_reaches_the_optimum_and_static_sharing_half_of_it():
 @settings(max_examples=15, deadline=None)
 @given(game=st.sampled_from([Clans(), Clans(horizon=5, feud_chance=0.1)]), seed=st.integers(0, 2**32))
 def test_the_contract_of_drawn_games(game, seed):
-    check_drawn(game, seed)
+    check_game(game, seed=seed, steps=game.horizon)
 
 
 @pytest.mark.parametrize(

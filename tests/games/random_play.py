@@ -1,0 +1,25 @@
+"""Random episodes of games of draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from games.core import DrawnGame
+
+
+def episode(game: DrawnGame, seed: int, batch: int) -> Iterator[tuple[Any, Tensor, Any, Tensor, Tensor]]:
+    """State, actions, next state, rewards and done of each step up to the horizon, at random.
+
+    What a copy does after its end has no meaning: look at it only as long as it is not done.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    state = game.reset(batch, generator)
+    for _ in range(game.horizon):
+        actions = torch.randint(int(game.action_space.n), (batch, game.num_agents), generator=generator)
+        after, rewards, done = game.step(state, actions, generator)
+        yield state, actions, after, rewards, done
+        state = after
