@@ -220,6 +220,4 @@ class DetachedValues(NormalForm):
 )
 def test_wrong_values_are_refused(kind: type[NormalForm], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        check_game(
-            kind(**{field.name: getattr(PENNIES, field.name) for field in dataclasses.fields(PENNIES)})
-        )
+        check_game(kind(table=PENNIES))
