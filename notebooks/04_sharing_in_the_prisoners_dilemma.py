@@ -296,13 +296,8 @@ for name in ("prisoners-dilemma", "prisoners-dilemma-axelrod", "chicken", "stag-
     print(f"{name:26} least share {program:.6f} by linear program, {halving:.6f} by halving")
 
 # %%
-method = ToS(
-    inner_steps=5,
-    inner_learning_rate=RATE,
-    entropy_end=BONUS,
-    outer_learning_rate=0.02,
-    own_share=0.5,
-    cost_weight=4.0,
+method = ToS(own_share=0.5, cost_weight=4.0).with_settings(
+    {"inner.steps": 5, "inner.learning_rate": RATE, "outer.learning_rate": 0.02, "inner.entropy_coef": BONUS}
 )
 learner = method.build(games.make("prisoners-dilemma"), Placement(seeds=3))
 state = learner.init(seed=0)

@@ -228,8 +228,10 @@ from bilevel import Placement, default_config
 from bilevel.methods import ToS
 
 ring = dataclasses.replace(games.make("cyclical-prisoners-dilemma"), agents=AGENTS)
-learner = ToS(own_share=0.8, entropy_end=BONUS, inner_learning_rate=1.0, outer_learning_rate=0.1).build(
-    ring, Placement(seeds=SEEDS)
+learner = (
+    ToS(own_share=0.8)
+    .with_settings({"inner.learning_rate": 1.0, "outer.learning_rate": 0.1, "inner.entropy_coef": BONUS})
+    .build(ring, Placement(seeds=SEEDS))
 )
 state = learner.init(seed=0)
 
@@ -277,8 +279,8 @@ print(theory.general.matrix[0].round(3))
 UPDATES = size(120, fast=10)
 WAYS = {  # way -> policy updates in an outer step, settings of the library, settings from scratch
     "joint": (1, {}, {}),
-    "alternating": (5, {"training": "alternating", "inner_rounds": 4}, {"rounds": 4}),
-    "staged": (1, {"training": "staged", "outer_stage": UPDATES // 2}, {"new_at": UPDATES // 2}),
+    "alternating": (5, {"training": "alternating", "training.rounds": 4}, {"rounds": 4}),
+    "staged": (1, {"training": "staged", "training.outer_steps": UPDATES // 2}, {"new_at": UPDATES // 2}),
 }
 LOOKS = {"joint": (GREEN, "-"), "alternating": (BLUE, "--"), "staged": (PURPLE, ":"), "fixed": (AMBER, "-.")}
 
@@ -286,7 +288,7 @@ LOOKS = {"joint": (GREEN, "-"), "alternating": (BLUE, "--"), "staged": (PURPLE, 
 def escape(name, updates=1, anneal=UPDATES * 2 // 3, **settings):
     """Train a method of the library; welfare and share given, [outer step, seed], and welfare in the end."""
     method = default_config("escape-room", name).method
-    method = dataclasses.replace(method, entropy_steps=anneal // updates, **settings)
+    method = method.with_settings({"inner.entropy_coef": f"0:0.3, {anneal // updates}:0", **settings})
     learner = method.build(games.make("escape-room"), Placement(seeds=SEEDS))
     state, welfare, given = learner.init(seed=0), [], []
     for _ in range(UPDATES // updates):

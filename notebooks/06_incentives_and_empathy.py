@@ -28,7 +28,7 @@ torch.set_default_dtype(torch.float64)
 
 R, S, T, P = 4.0, 0.0, 5.0, 1.0  # both cooperate, I alone do, I alone defect, both defect
 SEEDS, ROUNDS = size(16, fast=3), size(80, fast=2)
-EXACT = {"exact": True, "inner_learning_rate": 1.0, "entropy": 0.0, "entropy_end": 0.0, "entropy_steps": 0}
+EXACT = {"inner.exact": True, "inner.learning_rate": 1.0, "inner.entropy_coef": 0.0}
 METHODS = {  # color, dashes, words, settings that are not the library's presets
     "selfish": (RED, (0, (1, 1)), "selfish", {}),
     "gifting": (PURPLE, (0, (5, 2)), "gifts as actions", {}),

@@ -380,12 +380,12 @@ def train(method, game, rounds, seeds=size(16, fast=3)):
 
 
 rounds = size(60, fast=3)
-_, given = train(ToS(own_share=0.9, inner_steps=5), pennies, rounds=size(10, fast=3))
+_, given = train(ToS(own_share=0.9).with_settings({"inner.steps": 5}), pennies, rounds=size(10, fast=3))
 print(f"zero-sum: tos gives {given.min():.6f} to {given.max():.6f}, in all rounds and seeds")
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 for name, method, color, dashes in (
-    ("selfish", Selfish(inner_steps=5), RED, ":"),
-    ("tos", ToS(own_share=0.9, inner_steps=5), GREEN, "-"),
+    ("selfish", Selfish().with_settings({"inner.steps": 5}), RED, ":"),
+    ("tos", ToS(own_share=0.9).with_settings({"inner.steps": 5}), GREEN, "-"),
 ):
     welfare, given = train(method, bonus_game, rounds)
     draw_band(left, range(1, rounds + 1), welfare, label=name, color=color, linestyle=dashes)

@@ -139,7 +139,7 @@ register_method("tax", LearnedTax)
 def configuration(method, seeds, steps, game=Pond(), **settings):
     """A run's configuration; what a game of the toolkit finds in a table of presets we choose ourselves."""
     config = bilevel.default_config("pond", method)
-    learning = {"inner_learning_rate": 1.0, "episodes": 32, **settings}
+    learning = {"inner.learning_rate": 1.0, "inner.episodes": 32, **settings}
     config = dataclasses.replace(config, game=game, method=dataclasses.replace(config.method, **learning))
     return dataclasses.replace(config, seeds=seeds, outer_steps=steps, evaluation_episodes=256)
 
@@ -276,7 +276,9 @@ def welfare_after(phi, theta, alpha=1.0):
 
 
 game = games.make("prisoners-dilemma")
-method = LearnedTax(inner_learning_rate=1.0, outer_optimizer="sgd", outer_learning_rate=1.0)
+method = LearnedTax().with_settings(
+    {"inner.learning_rate": 1.0, "outer.optimizer": "sgd", "outer.learning_rate": 1.0}
+)
 learner = method.build(game, bilevel.Placement(seeds=3))
 state = learner.init(seed=0)
 theta, phi = state["theta"][..., 0], state["phi"][:, 0]
@@ -354,12 +356,12 @@ print(f"50 episodes, ours against the colleague's: the same fish: {same}")
 # are others than in ours, so the numbers are not the same.)
 
 # %%
-settings = {"inner_learning_rate": 1.0, "episodes": 8}
+settings = {"inner.learning_rate": 1.0, "inner.episodes": 8}
 for name, played in (
     ("ours", ours),
     ("the colleague's", foreign),
 ):
-    learner = LearnedTax(**settings).build(played, bilevel.Placement(seeds=3))
+    learner = LearnedTax().with_settings(settings).build(played, bilevel.Placement(seeds=3))
     state = learner.init(seed=0)
     for _ in range(size(40, fast=2)):
         state, metrics = learner.update(state)
@@ -495,7 +497,7 @@ explore(draw_pond, agents=(2, 5, 1, 3), tax=(0.0, 1.0, 0.05, 0.5))
 #
 # ```sh
 # bilevel compare --load pond.py --game pond --methods selfish fixed tax tos --seeds 16 --outer-steps 200 \
-#   --set inner-learning-rate=1 episodes=32
+#   --set inner.learning-rate=1 inner.episodes=32
 # bilevel check --load pond.py --game pond --method tax     # which estimator of the meta-gradient?
 # bilevel train --load pond.py --game pond --game.agents 5 --method tax
 # bilevel play pond --load pond.py --policy random --out pond.gif

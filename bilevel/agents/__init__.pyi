@@ -1,6 +1,3 @@
-from ._actor_critic import ActorCritic as ActorCritic
-from ._actor_critic import ValueTable as ValueTable
-from ._actor_critic import critic_like as critic_like
 from ._actors import Actor as Actor
 from ._actors import learned_actor as learned_actor
 from ._actors import random_actor as random_actor
@@ -35,6 +32,9 @@ from ._policy_forms import Tabular as Tabular
 from ._policy_networks import GRU as GRU
 from ._policy_networks import MLP as MLP
 from ._policy_networks import Convolutional as Convolutional
+from ._policy_with_critic import PolicyWithCritic as PolicyWithCritic
+from ._policy_with_critic import ValueTable as ValueTable
+from ._policy_with_critic import critic_like as critic_like
 from ._q_learning import QNetwork as QNetwork
 from ._q_learning import best_value as best_value
 from ._q_learning import epsilon_greedy as epsilon_greedy

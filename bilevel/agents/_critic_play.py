@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bilevel.agents._actor_critic import ActorCritic
 from bilevel.agents._loss_terms import (
     LossTerms,
     TermWeights,
@@ -20,6 +19,7 @@ from bilevel.agents._loss_terms import (
     weighted,
 )
 from bilevel.agents._play import SampledPlay
+from bilevel.agents._policy_with_critic import PolicyWithCritic
 from bilevel.agents._returns import discounts, generalized_advantages
 from bilevel.agents._rollout import Episodes
 from bilevel.core import Range
@@ -103,7 +103,7 @@ class CriticPlay(SampledPlay):
     >>> from bilevel.agents import Tabular
     >>> from bilevel.agents._surrogates import Reinforce
     >>> from bilevel.sharing._transfer import SharedBy
-    >>> policy = ActorCritic.of(Tabular(num_observations=1, num_actions=2))
+    >>> policy = PolicyWithCritic.of(Tabular(num_observations=1, num_actions=2))
     >>> play = CriticPlay(games.make("prisoners-dilemma"), policy, Reinforce(trace=0.9), 3, trace=0.9)
     >>> theta = torch.tensor([[[-50.0, 0.0]]]).expand(1, 2, 2)  # always defect; values of 0
     >>> keep = SharedBy(torch.eye(2)[None])
@@ -113,14 +113,14 @@ class CriticPlay(SampledPlay):
     tensor([[2., 2.]])
     """
 
-    policy: ActorCritic
+    policy: PolicyWithCritic
     trace: float = 1.0
     """Lambda of the critic's targets, from 0 to 1; a surrogate that has advantages has its own."""
     weights: TermWeights = field(default_factory=TermWeights)
     """Of the policy's and the value's term; the entropy's comes with the data."""
 
     def __post_init__(self) -> None:
-        require(isinstance(self.policy, ActorCritic), "Actor-critic and PPO need a policy with a critic.")
+        require(isinstance(self.policy, PolicyWithCritic), "Actor-critic and PPO need a critic.")
         weights = {"policy_weight": self.weights.policy, "value_weight": self.weights.value}
         check_numbers({"trace": self.trace, **weights})
 

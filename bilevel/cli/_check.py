@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
-import tyro
 from rich.console import Console
 
 from bilevel import report
-from bilevel.cli._settings import load_file, method_rules, read_settings, split_leading
+from bilevel.cli._method_settings import read_with_method
+from bilevel.cli._settings import load_file, split_leading
 from bilevel.core import Tree, counted
 from bilevel.experiments import DtypeName, RunConfig, preset
 from bilevel.hypergradient import (
@@ -43,10 +43,8 @@ class OuterLearner(Learner, Protocol):
 class Check:
     """Which estimators are compared, on what."""
 
-    game_name: Annotated[str, tyro.conf.arg(name="game", metavar="NAME")]
-    """What is played; `bilevel games` lists the names."""
-    method_name: Annotated[str, tyro.conf.arg(name="method", metavar="NAME")]
-    """Who learns what; `bilevel methods` lists the names."""
+    game_name: str
+    method_name: str
     game: Game
     """The game's settings."""
     method: Method
@@ -94,7 +92,7 @@ class Check:
     @property
     def steps(self) -> int:
         """K."""
-        return self.inner_steps or self.method.inner_steps
+        return self.inner_steps or self.method.schedule.inner_steps
 
     @property
     def title(self) -> str:
@@ -177,32 +175,35 @@ def parse_check(game_name: str, method_name: str, arguments: list[str]) -> Check
         SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
     """
     game, method = preset(game_name, method_name)
-    return read_settings(
-        Check,
+    default = {field.name: field.default for field in dataclasses.fields(Check)} | {"game": game}
+    beside = ("game_name", "method_name", "method")
+    method, others = read_with_method(
+        "bilevel check",
         arguments,
-        prog="bilevel check",
+        method,
+        {name: value for name, value in default.items() if name not in beside},
+        kind=Check,
         description=(
-            f"Compare estimators of the meta-gradient for {method_name} on {game_name}: how far off each one "
+            f"Compare estimators of the hypergradient for {method_name} on {game_name}: how far off each one "
             "is, how noisy, how slow, and how much memory it takes.\n\n"
             "--game NAME and --method NAME choose others (bilevel games, bilevel methods); the options below "
             "are those of this pair. --out FOLDER writes a figure and a file of the numbers there. --load "
             "FILE.py runs a file of yours that adds a game, a method or an estimator. docs/choosing.md says "
             "how to read the table."
         ),
-        default=Check(game_name=game_name, method_name=method_name, game=game, method=method),
-        rules=method_rules(),
     )
+    return Check(game_name=game_name, method_name=method_name, method=method, **others)
 
 
 def _exact_gradient(settings: Check, state: State) -> Tree | None:
     """The gradient by exact values, for a game that has them but is sampled; None where there is none."""
     if settings.method.exact or not isinstance(settings.game, ExactGame):
         return None
-    if settings.method.course.value("entropy", int(state["outer_step"])):
+    if settings.method.schedule.value("inner.entropy_coef", int(state["outer_step"])):
         _tell("not compared with exact values: they take the entropy bonus in another unit")
         return None
     try:
-        method = dataclasses.replace(settings.method, exact=True)
+        method = settings.method.with_settings({"inner.exact": True})
         learner = method.build(settings.game, settings.run.placement)
     except ValueError as error:
         _tell(f"not compared with exact values: {error}")

@@ -19,7 +19,7 @@ from bilevel.cli._output import print_rows
 from bilevel.cli._settings import load_file, read_settings, split_name
 from bilevel.experiments import LARGEST_SEED
 from bilevel.hypergradient import ESTIMATORS
-from bilevel.methods import METHODS
+from bilevel.methods import METHODS, parts_of
 from games import _catalogue as catalogue
 from games.core import require
 
@@ -77,11 +77,11 @@ def list_methods(arguments: list[str]) -> None:
     """Print every method with one line, and which may learn the weights of their losses, too."""
     _require_none(arguments, "methods")
     print_rows({name: _first_line(method) for name, method in METHODS.items()})
-    *most, last = [name for name, method in METHODS.items() if method.no_loss_weights]
+    *most, last = [name for name, method in METHODS.items() if "loss_weights" not in parts_of(method)]
     print(
-        f"\nWith a critic inside (--method.inner-learner actor-critic or ppo) each of them but "
+        f"\nWith a critic inside (--inner actor-critic or ppo) each of them but "
         f"{', '.join(most)} and {last} may also learn the weights of its agents' losses: "
-        "--method.learn-loss-weights."
+        "--loss-weights learned."
     )
 
 

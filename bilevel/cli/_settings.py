@@ -1,11 +1,4 @@
-"""Settings from the command line, and what a user hears of those that are out of range.
-
-The options that are read first: they decide which other options there are at all.
-
-`--load FILE`: games, methods and estimators of one's own.
-
-How the command line reads settings of methods that are neither numbers nor names.
-"""
+"""Settings from the command line; `--load FILE`; messages about values that are out of range."""
 
 from __future__ import annotations
 
@@ -15,15 +8,16 @@ import importlib.util
 import io
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from bilevel.core import Scheduled
-from bilevel.hypergradient import ESTIMATORS, Estimator
+from bilevel.core import Schedule, Scheduled
+from bilevel.hypergradient import ESTIMATORS, Estimator, format_hypergradient
+from bilevel.methods import Phase, read_value, write_phases
 from games.core import require
 
 LONGEST = 3500
@@ -39,7 +33,6 @@ def read_settings(
     description: str | None = None,
     default: Settings | None = None,
     config: Sequence[Any] = (),
-    rules: ConstructorRegistry | None = None,
 ) -> Settings:
     """Read a dataclass of settings from the command line.
 
@@ -50,7 +43,6 @@ def read_settings(
         description: what the help says first; None: the dataclass's docstring.
         default: the settings that no option changes; None: the dataclass's own.
         config: markers of `tyro.conf`, for all settings.
-        rules: how options of the toolkit's own types are read; None: there are none.
 
     Raises:
         ValueError: a setting is out of range: the sentence of the `__post_init__` that refused it.
@@ -65,9 +57,12 @@ def read_settings(
                 description=description,
                 args=arguments,
                 default=tyro.MISSING_NONPROP if default is None else default,
-                registry=rules,
+                registry=text_rules(),
                 config=tuple(config),
             )
+    except Refused as refused:
+        said.truncate(0)
+        raise ValueError(str(refused)) from None
     except SystemExit as leaving:
         refusal = _refusal(leaving)
         if refusal is not None:
@@ -104,7 +99,7 @@ def split_leading(
     """Split off options that name something, --load (which may be repeated), and options that name a path.
 
     Args:
-        prog: the command, for what it says of a mistake.
+        prog: the command, for its messages.
         arguments: the command line after it.
         names: the options that take a word.
         paths: the options that take a path.
@@ -121,7 +116,7 @@ def split_leading(
     """
     parser = argparse.ArgumentParser(prog=prog, add_help=False, allow_abbrev=False)
     for name in names:
-        parser.add_argument(f"--{name}")
+        parser.add_argument(f"--{name.replace('_', '-')}")
     parser.add_argument("--load", type=Path, action="append", default=[])
     for name in paths:
         parser.add_argument(f"--{name}", type=Path)
@@ -171,40 +166,38 @@ def load_file(path: Path) -> None:
         raise ValueError(f"{path}, line {line}: {type(error).__name__}: {error}") from error
 
 
-def method_rules() -> ConstructorRegistry:
-    """How options of the toolkit's own types are read: estimators and schedules by their text forms."""
+class Refused(Exception):  # noqa: N818 - becomes a ValueError outside tyro, which would reword one
+    """A value that cannot be read, in one sentence."""
+
+
+def text_rules() -> ConstructorRegistry:
+    """Rules by which tyro reads estimators, schedules and phases from their text forms."""
     registry = ConstructorRegistry()
+    forms: dict[Any, tuple[str, Callable[[Any], str]]] = {
+        Estimator: (f"{{{','.join(ESTIMATORS)}}}[(SETTING=VALUE,...)]", format_hypergradient),
+        Scheduled: ("NUMBER|STEP:NUMBER,...", str),
+        tuple[Phase, ...]: ("BEGIN-END(SETTING=VALUE,...),...", write_phases),
+    }
 
     @registry.primitive_rule
-    def read_estimator(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[str] | None:
-        if kind.type != str | Estimator:
+    def read_text(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        if kind.type not in forms:
             return None
-        return PrimitiveConstructorSpec(
-            nargs=1,
-            metavar=f"{{{','.join(ESTIMATORS)}}}[(SETTING=VALUE,...)]",
-            instance_from_str=lambda words: words[0],  # the dataclass refuses what is none, in one sentence
-            is_instance=lambda value: isinstance(value, str),
-            str_from_instance=lambda text: [text],
-        )
+        metavar, write = forms[kind.type]
 
-    @registry.primitive_rule
-    def read_schedule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Scheduled] | None:
-        if kind.type != Scheduled:
-            return None
+        def read(words: list[str]) -> Any:
+            try:
+                value = read_value("value", kind.type, words[0])
+            except ValueError as error:
+                raise Refused(str(error).removeprefix("value: ")) from error
+            return value.values[0] if isinstance(value, Schedule) and value.constant else value
+
         return PrimitiveConstructorSpec(
             nargs=1,
-            metavar="NUMBER|STEP:NUMBER,...",
-            instance_from_str=lambda words: _number(words[0]),
-            is_instance=lambda value: isinstance(value, int | float | str),
-            str_from_instance=lambda value: [str(value)],
+            metavar=metavar,
+            instance_from_str=read,
+            is_instance=lambda value: True,
+            str_from_instance=lambda value: [write(value)],
         )
 
     return registry
-
-
-def _number(word: str) -> Scheduled:
-    """A number, or the word for the dataclass to read, or to refuse in one sentence."""
-    try:
-        return float(word)
-    except ValueError:
-        return word

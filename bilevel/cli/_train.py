@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
 
 from rich.console import Console
 
 from bilevel import report
+from bilevel.cli._method_settings import read_with_method
 from bilevel.cli._progress import RunProgress, resumable
-from bilevel.cli._settings import load_file, method_rules, read_settings, split_leading
+from bilevel.cli._settings import load_file, split_leading
 from bilevel.experiments import (
     Run,
     RunConfig,
@@ -22,6 +24,7 @@ from bilevel.experiments import (
     new_folder,
     train,
 )
+from bilevel.methods import hints_of
 from bilevel.report import results_table
 from games.core import require
 
@@ -94,18 +97,21 @@ def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
         ValueError: a setting is out of range (one sentence).
         SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
     """
-    return read_settings(
-        RunConfig,
+    beside = ("game_name", "method_name", "method")
+    others = {name: getattr(default, name) for name in hints_of(RunConfig) if name not in beside}
+    method, changed = read_with_method(
+        "bilevel train",
         arguments,
-        prog="bilevel train",
+        default.method,
+        others,
+        kind=RunConfig,
         description=(
             f"Train {default.method_name} on {default.game_name}.\n\n"
             "--game NAME and --method NAME choose others (bilevel games, bilevel methods); the options below "
             "are those of this pair. --out FOLDER says where the run goes (default: a new folder in runs/); "
             "--resume FOLDER continues a run that was stopped, or, with --outer-steps N, any run until it "
             "has N in all. --load FILE.py runs a file of yours that adds a game, a method or an estimator of "
-            "the meta-gradient."
+            "the hypergradient."
         ),
-        default=default,
-        rules=method_rules(),
     )
+    return dataclasses.replace(default, method=method, **changed)

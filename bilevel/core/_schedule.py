@@ -10,9 +10,6 @@ from dataclasses import dataclass
 
 from games.core import require
 
-Scheduled = float | str
-"""The type of a scheduled setting: a number, or the text form of a `Schedule`."""
-
 KNOT = re.compile(r"\s*(\d+)\s*:\s*([^:\s]+)\s*", re.ASCII)
 EXAMPLE = "write a number, or values at outer steps, as in 0:0.3, 200:0.1"
 
@@ -94,7 +91,7 @@ class Schedule:
         return Schedule(((0, start), (steps, end)) if steps else ((0, end),))
 
     @staticmethod
-    def read(value: Scheduled) -> Schedule:
+    def read(value: float | str) -> Schedule:
         """A schedule from a number or from its text form.
 
         Raises:
@@ -125,6 +122,10 @@ def _short(value: float) -> str:
     return repr(float(value)).removesuffix(".0")
 
 
+Scheduled = float | Schedule
+"""The type of a setting that may change during a run."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Range:
     """The finite numbers of `least` or more, or more than `above`, and of `most` or less."""
@@ -141,33 +142,27 @@ class Range:
         ValueError: self_interest must be a finite number from 0 to 1, not 1.5.
         """
         bound = f"above {self.above:g}" if self.above > -math.inf else f"of {self.least:g} or more"
-        bound = bound if self.most == math.inf else f"from {self.least:g} to {self.most:g}"
+        if self.most < math.inf:
+            low = f"above {self.above:g} and at most" if self.above > -math.inf else f"from {self.least:g} to"
+            bound = f"{low} {self.most:g}"
         good = math.isfinite(value) and self.least <= value <= self.most and value > self.above
         require(good, f"{name} must be a finite number {bound}, not {value:g}.")
 
     def require_schedule(self, name: str, value: Scheduled) -> Scheduled:
-        """The canonical form of a scheduled setting: a number if it is constant, else the schedule's text.
+        """The canonical form of a scheduled setting: a number if it is constant.
 
         Raises:
-            ValueError: it is neither a number nor a schedule, or a value of it does not lie here.
+            ValueError: a value of it does not lie here.
 
-        >>> Range(above=0).require_schedule("outer_learning_rate", "0:.1,200:.01")
-        '0:0.1, 200:0.01'
-        >>> Range(above=0).require_schedule("outer_learning_rate", "fast")
-        Traceback (most recent call last):
-        ValueError: outer_learning_rate: 'fast' is not a schedule: write a number, or values at outer steps,
-        as in 0:0.3, 200:0.1.
+        >>> Range(above=0).require_schedule("outer.learning_rate", Schedule(((0, 0.1), (9, 0.1))))
+        0.1
         """
-        if not isinstance(value, str):
+        if not isinstance(value, Schedule):
             self.require(name, value)
             return value
-        try:
-            schedule = Schedule.read(value)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-        for number in schedule.values:
+        for number in value.values:
             self.require(name, number)
-        return schedule.values[0] if schedule.constant else str(schedule)
+        return value.values[0] if value.constant else value
 
 
 def require_number(name: str, value: float, *, least: float = -math.inf, above: float = -math.inf) -> None:

@@ -28,8 +28,8 @@ def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:
     """
     if not isinstance(learner, OuterLearner) or learner.play.draws:
         return False  # no hypergradient, or episodes, of which there is no forecast
-    done, phase = int(state["outer_step"]), learner.course.phase
-    steps = learner.course.steps(done)
+    done, phase = int(state["outer_step"]), learner.schedule.phase
+    steps = learner.schedule.steps(done)
     if differentiated_steps(learner.hypergradient, state["phi"], steps) is None:
         return False  # an estimator that takes its steps one by one
     left = sum(phase(step).moves != "policies" for step in range(done, outer_steps))

@@ -8,6 +8,8 @@ The largest numbers that settings of runs take.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -19,20 +21,31 @@ from bilevel.core import fits, spelled
 from bilevel.experiments._files import parse_json, require_regular
 from bilevel.experiments._presets import preset, sizes
 from bilevel.experiments._provenance import PROVENANCE, provenance
-from bilevel.hypergradient import format_hypergradient
-from bilevel.methods import Method, OuterMethod, Placement, require_end
-from games.core import ExactGame, Game, require
+from bilevel.methods import (
+    Curriculum,
+    Method,
+    Placement,
+    SettingsGroup,
+    Staged,
+    hints_of,
+    parts_of,
+    plain_settings,
+    read_value,
+    require_end,
+)
+from games.core import ExactGame, Game, require, require_name
 
 
 def restore(default: Any, saved: Any, name: str = "") -> Any:
-    """Build a dataclass of the type of `default` from what `json` kept of `dataclasses.asdict`.
+    """Build settings of the type of `default` from their JSON form (`RunConfig.plain`).
 
-    Dataclasses inside it take their types from `default`, too; lists become tuples.
+    Dataclasses inside it take their types from `default`, too, and parts of methods from their variants'
+    names; lists become tuples.
 
     Args:
         default: an instance, whose settings are all replaced.
         saved: setting -> value.
-        name: what to call the whole in a refusal; "" at the top.
+        name: the name of the whole in messages; "" at the top.
 
     Raises:
         ValueError: a setting is missing, unknown, of another type, or refused by the dataclass itself.
@@ -45,30 +58,51 @@ def restore(default: Any, saved: Any, name: str = "") -> Any:
     Traceback (most recent call last):
     ValueError: game.agents must be of the type int, but it is 'three'.
     """
+
+    def value_of(setting: str, hint: Any) -> Any:
+        where, before, value = _join(name, setting), getattr(default, setting), saved[setting]
+        if isinstance(before, SettingsGroup) or setting in parts:
+            return _restore_part(parts[setting], value, where)
+        if dataclasses.is_dataclass(before) and not callable(before):
+            return restore(before, value, where)
+        return _restore_value(hint, value, where)
+
+    parts = parts_of(type(default)) if isinstance(default, Method) else {}
+    hints = get_type_hints(type(default), include_extras=True)
+    _require_names(saved, {field.name for field in dataclasses.fields(default)}, name)
+    return dataclasses.replace(default, **{one: value_of(one, hints[one]) for one in saved})
+
+
+def _restore_part(variants: Mapping[str, type[SettingsGroup] | None], saved: Any, name: str) -> Any:
+    if saved is None and "none" in variants:
+        return None
     require(isinstance(saved, dict), f"{name} must be an object with settings, but it is {saved!r}.")
-    known = {field.name for field in dataclasses.fields(default)}
+    saved = dict(saved)
+    chosen = saved.pop("variant", None) if len(variants) > 1 else next(iter(variants))
+    require(isinstance(chosen, str), f"The setting {name}.variant is missing.")
+    require_name(chosen, [one for one, kind in variants.items() if kind], name)
+    kind: Any = variants[chosen]
+    hints = hints_of(kind)
+    _require_names(saved, set(hints), name)
+    return kind(**{one: _restore_value(hints[one], saved[one], _join(name, one)) for one in saved})
+
+
+def _restore_value(hint: Any, saved: Any, name: str) -> Any:
+    value = read_value(name, hint, saved)
+    read = value is not saved and isinstance(saved, str)
+    require(
+        read or fits(value, hint),
+        f"{name} must be of the type {spelled(hint)}, but it is {value!r}.",
+    )
+    return value
+
+
+def _require_names(saved: Any, known: set[str], name: str) -> None:
+    require(isinstance(saved, dict), f"{name} must be an object with settings, but it is {saved!r}.")
     for setting in sorted(known - saved.keys()):
         raise ValueError(f"The setting {_join(name, setting)} is missing.")
     for setting in sorted(saved.keys() - known):
         raise ValueError(f"There is no setting {_join(name, setting)}.")
-    hints = get_type_hints(type(default), include_extras=True)
-
-    def value_of(setting: str) -> Any:
-        before, value = getattr(default, setting), _tuples(saved[setting])
-        if dataclasses.is_dataclass(before):
-            return restore(before, value, _join(name, setting))
-        hint = hints[setting]
-        require(
-            fits(value, hint),
-            f"{_join(name, setting)} must be of the type {spelled(hint)}, but it is {value!r}.",
-        )
-        return value
-
-    return dataclasses.replace(default, **{setting: value_of(setting) for setting in saved})
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _join(name: str, setting: str) -> str:
@@ -82,7 +116,8 @@ MOST_THREADS = 1024
 """OpenMP dies without a word of very many."""
 
 
-FORMAT = "bilevel-run/1"
+FORMAT = "bilevel-run/2"
+OLD_FORMAT = "bilevel-run/1"
 CompileChoice = Literal["auto", "always", "never"]
 COMPILE: tuple[str, ...] = get_args(CompileChoice)
 DtypeName = Literal["auto", "float32", "float64"]
@@ -140,14 +175,15 @@ class RunConfig:
         require(self.dtype in DTYPES, f"dtype must be {', '.join(DTYPES)}, not {self.dtype!r}.")
         require(self.compile in COMPILE, f"compile must be {', '.join(COMPILE)}, not {self.compile!r}.")
         require(self.threads <= MOST_THREADS, f"threads must be {MOST_THREADS} or fewer, not {self.threads}.")
-        if isinstance(self.method, OuterMethod):
+        training = getattr(self.method, "training", None)
+        if isinstance(training, Staged):
             require(
-                self.method.outer_stage < self.outer_steps,
-                "outer_stage must leave outer steps to train policies in, but it is "
-                f"{self.method.outer_stage} of {self.outer_steps}.",
+                training.outer_steps < self.outer_steps,
+                "training.outer_steps must leave outer steps to train policies in, but it is "
+                f"{training.outer_steps} of {self.outer_steps}.",
             )
-            if self.method.phases:
-                require_end(self.method.course.phases, self.outer_steps)
+        if isinstance(training, Curriculum):
+            require_end(training.phases, self.outer_steps)
         _require_device(self.device)
 
     @property
@@ -162,28 +198,24 @@ class RunConfig:
             compile=self.compile == "always",
         )
 
-    def in_text(self) -> RunConfig:
-        """The same configuration, with an estimator that is an object by its name, as JSON can hold it.
+    @functools.cached_property
+    def plain(self) -> dict[str, Any]:
+        """Every setting as JSON can hold it: schedules, estimators and phases in their text forms.
 
         Raises:
             ValueError: the estimator has no name (says how to give it one).
         """
-        if not isinstance(self.method, OuterMethod):
-            return self
-        text = format_hypergradient(self.method.hypergradient)
-        return dataclasses.replace(self, method=dataclasses.replace(self.method, hypergradient=text))
+        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        game: Any = self.game
+        return settings | {"game": dataclasses.asdict(game), "method": plain_settings(self.method)}
 
     def to_json(self) -> dict[str, Any]:
-        """What config.json holds: every setting, the versions, the commit.
+        """The content of config.json: every setting, the versions, the commit.
 
         Raises:
-            ValueError: as `in_text`.
+            ValueError: as `plain`.
         """
-        return {
-            "format": FORMAT,
-            **dataclasses.asdict(self.in_text()),
-            **provenance(),
-        }
+        return {"format": FORMAT, **self.plain, **provenance()}
 
 
 def default_config(game_name: str, method_name: str) -> RunConfig:
@@ -214,6 +246,11 @@ def load_config(path: Path) -> RunConfig:
         raise ValueError(f"{path} cannot be read as a run's configuration: {error}.") from error
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         found = saved.get("format") if isinstance(saved, dict) else None
+        require(
+            found != OLD_FORMAT,
+            f"{path} is of the form {OLD_FORMAT}, in which a method's settings are not in parts (policy, "
+            f"inner, outer, training), and this version reads {FORMAT} only: train the run again.",
+        )
         raise ValueError(f"{path} is not a configuration of the form {FORMAT} (it says {found!r}).")
     settings = {name: value for name, value in saved.items() if name not in BESIDE}
     try:
@@ -224,7 +261,7 @@ def load_config(path: Path) -> RunConfig:
 
 
 def from_settings(settings: Any) -> RunConfig:
-    """Build a configuration from what JSON keeps of `dataclasses.asdict`.
+    """Build a configuration from its JSON form (`RunConfig.plain`).
 
     Raises:
         ValueError: there is no such game or method, or a setting is missing, unknown, of another type or out
@@ -234,7 +271,7 @@ def from_settings(settings: Any) -> RunConfig:
     for name in ("game_name", "method_name"):
         require(isinstance(settings.get(name), str), f"The setting {name} must be a name.")
     default = default_config(settings["game_name"], settings["method_name"])
-    config: RunConfig = restore(default, {"compile": "auto", **settings})  # which earlier runs do not name
+    config: RunConfig = restore(default, settings)
     return config
 
 

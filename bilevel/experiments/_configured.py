@@ -44,6 +44,8 @@ def configured(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     >>> config = configured(default_config("escape-room", "tos"), {"seeds": 8, "game.horizon": 3})
     >>> config.seeds, config.game.horizon
     (8, 3)
+    >>> configured(config, {"inner": "ppo", "inner.clip_coef": 0.1, "own_share": 0.8}).method.own_share
+    0.8
     """
     run: dict[str, Any] = {}
     game: dict[str, Any] = {}
@@ -51,8 +53,8 @@ def configured(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     for name, value in settings.items():
         if name.startswith(GAME):
             game[name.removeprefix(GAME)] = value
-        elif "." in name:
-            method[name.removeprefix("method.")] = value
+        elif "." in name or (name not in _names(config) and name in _names(config.method)):
+            method[name] = value
         else:
             require_name(name, _names(config), "setting of a run")
             run[name] = value
@@ -62,14 +64,8 @@ def configured(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     if game:
         run["game"] = dataclasses.replace(changed, **game)
     if method:
-        run["method"] = _with(config.method, method)
+        run["method"] = config.method.with_settings(method)
     return dataclasses.replace(config, **run)
-
-
-def _with(method: Method, settings: Mapping[str, Any]) -> Method:
-    for name in settings:
-        require_name(name, _names(method), "setting of the method")
-    return dataclasses.replace(method, **settings)
 
 
 def new_folder(config: RunConfig) -> Path:

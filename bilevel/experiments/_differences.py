@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,12 +13,13 @@ def differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
 
     A setting that only one of them has, because games or methods differ, is None in the other.
 
+    >>> import dataclasses
     >>> from bilevel.experiments._config import default_config
     >>> config = default_config("chicken", "tos")
     >>> differences(config, dataclasses.replace(config, seeds=8))
     {'seeds': (32, 8)}
     """
-    return between(*(dataclasses.asdict(config.in_text()) for config in (one, other)))
+    return between(one.plain, other.plain)
 
 
 def between(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -6,7 +6,6 @@ summary.json, which says that a run is finished, and what its files then were.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import warnings
@@ -272,10 +271,9 @@ def create_run(config: RunConfig, path: str | Path) -> RunFolder:
     """
     path = Path(path)
     keep_freed_memory()
-    config = config.in_text()
     config.method.build(config.game, config.placement)
     text = json.dumps(config.to_json(), indent=2) + "\n"
-    kept = from_settings(json.loads(json.dumps(dataclasses.asdict(config))))
+    kept = from_settings(json.loads(json.dumps(config.plain)))
     require(
         kept == config,
         f"The game or method is not the one that {config.game_name} and {config.method_name} name.",

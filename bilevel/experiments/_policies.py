@@ -21,12 +21,12 @@ FORMAT = "bilevel-policy/1"
 KINDS = {
     kind.__name__: kind
     for kind in (
-        agents.ActorCritic,
         agents.Convolutional,
         agents.GRU,
         agents.Gaussian,
         agents.MLP,
         agents.Numbered,
+        agents.PolicyWithCritic,
         agents.Softmax,
         agents.SquashedGaussian,
         agents.Tabular,

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import games
+from bilevel.core import Schedule
 from bilevel.methods import METHODS, Method
 from games.adapters import ForeignGame
-from games.core import ExactGame, Game, require_name
+from games.core import ExactGame, Game
 
-EXACT: dict[str, Any] = {"inner_learning_rate": 1.0}
+EXACT: dict[str, Any] = {"inner.learning_rate": 1.0}
 
-SAMPLED: dict[str, Any] = {
-    "inner_learning_rate": 0.3,
-    "entropy": 0.1,
-    "entropy_steps": 200,
-}
+
+def anneal(entropy_coef: float, outer_steps: int) -> Schedule:
+    """An entropy bonus that falls to 0."""
+    return Schedule.line(entropy_coef, 0.0, outer_steps)
+
+
+SAMPLED: dict[str, Any] = {"inner.learning_rate": 0.3, "inner.entropy_coef": anneal(0.1, 200)}
 
 GRID: dict[str, Any] = {
-    "activation": "relu",
-    "inner_optimizer": "adam",
-    "inner_learning_rate": 0.03,
-    "episodes": 32,
+    "policy": "mlp",
+    "policy.activation": "relu",
+    "inner.optimizer": "adam",
+    "inner.learning_rate": 0.03,
+    "inner.episodes": 32,
     # The bonus is of a whole episode's steps, and most of them pay nothing.
-    "entropy": 0.01,
-    "entropy_steps": 100,
+    "inner.entropy_coef": anneal(0.01, 100),
 }
 """Of games whose observations are planes of a grid."""
 
 FOREIGN: dict[str, Any] = {
-    "inner_optimizer": "adam",
-    "inner_learning_rate": 0.01,
+    "inner.optimizer": "adam",
+    "inner.learning_rate": 0.01,
     # Each is an environment of its own, stepped one after the other.
-    "episodes": 8,
+    "inner.episodes": 8,
 }
 """Of environments of others (`games.ForeignGame`), whose rewards and observations have no usual size."""
 
@@ -42,18 +44,18 @@ FEW: dict[str, int] = {"seeds": 4, "evaluation_episodes": 16}
 
 INNER: dict[str, dict[str, Any]] = {
     # More levers than one are seldom pulled together by chance: explore longer (docs/starts.md).
-    "escape-room": {"entropy": 0.3},
+    "escape-room": {"inner.entropy_coef": anneal(0.3, 200)},
     # Times are some tens: steps of 1 would settle routes before anything else has learned (docs/theory.md).
-    "braess": {"inner_learning_rate": 0.5},
+    "braess": {"inner.learning_rate": 0.5},
     # Few decisions, worth about 1 each: learn faster.
-    "clans": {"inner_learning_rate": 1.0},
-    "prisoner-corridor": {"inner_learning_rate": 1.0, "entropy": 0.05},
-    "coin-game": GRID | {"hidden": (64,)},
+    "clans": {"inner.learning_rate": 1.0},
+    "prisoner-corridor": {"inner.learning_rate": 1.0, "inner.entropy_coef": anneal(0.05, 200)},
+    "coin-game": GRID | {"policy.hidden_size": (64,)},
     # Windows are wide and episodes long: fewer of them, and smaller steps.
-    "cleanup-lio-7x7": GRID | {"inner_learning_rate": 0.01, "episodes": 8},
-    "cleanup-lio-10x10": GRID | {"inner_learning_rate": 0.01, "episodes": 8},
+    "cleanup-lio-7x7": GRID | {"inner.learning_rate": 0.01, "inner.episodes": 8},
+    "cleanup-lio-10x10": GRID | {"inner.learning_rate": 0.01, "inner.episodes": 8},
     # Two must come to the stag in the same step: more episodes until it happens, and try for longer.
-    "stag-hunt-grid": GRID | {"episodes": 64, "entropy_steps": 200},
+    "stag-hunt-grid": GRID | {"inner.episodes": 64, "inner.entropy_coef": anneal(0.01, 200)},
     "snowdrift": GRID,
     "jungle": GRID,
 }
@@ -62,12 +64,12 @@ INNER: dict[str, dict[str, Any]] = {
 OTHERWISE: dict[str, dict[str, Any]] = {
     # More noise, and always: values that saw no other shares do not know what they are worth (docs/ltos.md).
     "ltos": {
-        "inner_learning_rate": 0.003,
-        "inner_steps": 30,
-        "episodes": 16,
-        "batch_size": 64,
-        "outer_updates": 10,
-        "exploration_decay": 0.95,
+        "inner.learning_rate": 0.003,
+        "inner.steps": 30,
+        "inner.episodes": 16,
+        "inner.batch_size": 64,
+        "inner.exploration_decay": 0.95,
+        "outer.updates": 10,
         "noise": 2.0,
         "noise_always": True,
     },
@@ -88,16 +90,16 @@ GRIDS = (
 
 PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     # Incentives take time to learn; meanwhile the lever must go on being tried.
-    ("escape-room", "lio"): {"entropy": 1.0},
+    ("escape-room", "lio"): {"inner.entropy_coef": anneal(1.0, 200)},
     # With one inner step some seeds of 20 stay 5 short of the optimum.
-    ("braess", "tos"): {"inner_steps": 5},
+    ("braess", "tos"): {"inner.steps": 5},
     # Weights shift only while routes still change: these must change slowly.
-    ("braess", "d3c"): {"inner_learning_rate": 0.05},
+    ("braess", "d3c"): {"inner.learning_rate": 0.05},
     # Nobody gets more than the 10 of the open door.
     ("escape-room", "d3c"): {"loss_bound": 12.0, "own_weight": 0.9},
     # Where policies have learned, meta-gradients are noise, and sharing wanders by its step size.
-    ("clans", "tos"): {"outer_learning_rate": 0.01},
-    **{(game, "tos"): {"outer_learning_rate": 0.02} for game in GRIDS},
+    ("clans", "tos"): {"outer.learning_rate": 0.01},
+    **{(game, "tos"): {"outer.learning_rate": 0.02} for game in GRIDS},
     # Gifts of 1, the default, drown rewards that are seldom more (tried on the coin game).
     **{(game, "gifting"): {"amount": 0.3, "budget": "replenishable"} for game in GRIDS},
 }
@@ -120,13 +122,14 @@ def preset(game_name: str, method_name: str) -> tuple[Game, Method]:
         ValueError: there is no such game or method (names the nearest ones).
 
     >>> game, method = preset("escape-room", "tos")
-    >>> method.entropy
-    0.3
+    >>> method.inner.steps, str(method.inner.entropy_coef)
+    (1, '0:0.3, 200:0')
     """
-    require_name(method_name, METHODS, "method")
+    method = METHODS.find(method_name)()
     game = games.make(game_name)
-    method = METHODS[method_name]()
     kind = EXACT if method.exact and isinstance(game, ExactGame) else SAMPLED
     kind = FOREIGN if isinstance(game, ForeignGame) else kind
     usual = OTHERWISE.get(method_name, kind | INNER.get(game_name, {}))
-    return game, dataclasses.replace(method, **(usual | PAIRS.get((game_name, method_name), {})))
+    usual = usual | PAIRS.get((game_name, method_name), {})
+    used = {name: value for name, value in usual.items() if hasattr(method, name.partition(".")[0])}
+    return game, method.with_settings(used)

@@ -353,7 +353,7 @@ class _Training:
             self._state,
             self._metrics.marks,
             time.perf_counter() - self._began,
-            json.dumps(dataclasses.asdict(self._config)),
+            json.dumps(self._config.plain),
             self._ran_before,
         )
         save_checkpoint(self._folder.checkpoint, now)

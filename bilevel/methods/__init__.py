@@ -2,7 +2,7 @@
 
 >>> import games
 >>> game = games.make("repeated-prisoners-dilemma")
->>> learner = METHODS["tos"](inner_steps=1).build(game, Placement(seeds=4))
+>>> learner = METHODS["tos"]().build(game, Placement(seeds=4))
 >>> state, metrics = learner.update(learner.init(seed=0))
 >>> metrics["welfare"].shape
 torch.Size([4])

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated
 
-from bilevel.core import require_number
+from bilevel.core import Range
 from bilevel.hypergradient import require_sampling
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._d3c_bound import Mixing
 from bilevel.methods._d3c_learner import D3CLearner
-from bilevel.methods._method import Method
+from bilevel.methods._method import PolicyMethod
 from games.core import Game, require
 
 
 @dataclass(frozen=True, kw_only=True)
-class D3C(Method):
+class D3C(PolicyMethod):
     """Learned mixing of losses: each agent shifts what it feels as long as the others' learning harms it.
 
     Inside, agent i descends f_i^A = sum_j A_ij f_j, with losses f_j = bound - value_j above 0 and rows of A
@@ -59,19 +59,15 @@ class D3C(Method):
     True
     """
 
-    no_loss_weights: ClassVar[str] = (
-        "moves what it learns above by a bound of its own, not by a gradient through its policies' steps, by "
-        "which loss weights are learned"
-    )
-
-    loss_bound: float | None = None
+    loss_bound: Annotated[float | None, Range()] = None
     """What no agent's value comes up to, in the game's units of value: losses are this less the value. None:
     the game's own, where its payoffs are laid out in a table (0 where all are below 0)."""
     own_weight: float = 0.99
     """The weight of one's own loss at the start, above 0 and below 1; the neighbours' are equal."""
-    outer_learning_rate: float | None = None
-    """Step size of the log-weights, above 0, per unit of rho; None: 30 with exact values, 1 with episodes."""
-    identity_weight: float = 1e-6
+    mixing_learning_rate: Annotated[float | None, Range(above=0)] = None
+    """Learning rate of the log-weights, above 0, per unit of rho; None: 30 with exact values, 1 with
+    episodes."""
+    identity_weight: Annotated[float, Range(least=0)] = 1e-6
     """nu: the weight of the divergence from feeling one's own loss alone, 0 or more, in rho per nat."""
     least_log_weight: float = -8.0
     """The floor of log-weights, finite and below -1, in nats."""
@@ -82,12 +78,7 @@ class D3C(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loss_bound is not None:
-            require_number("loss_bound", self.loss_bound)
         require(0 < self.own_weight < 1, f"own_weight must be above 0 and below 1, not {self.own_weight:g}.")
-        if self.outer_learning_rate is not None:
-            require_number("outer_learning_rate", self.outer_learning_rate, above=0)
-        require_number("identity_weight", self.identity_weight, least=0)
         low = self.least_log_weight
         require(
             math.isfinite(low) and low < -1,

@@ -50,7 +50,7 @@ class D3CLearner(PolicyLearner):
         super().__init__(method, game, placement, mixing)
         self.settings, self.mixing = method, mixing
         self.bound = loss_bound(game, method.loss_bound)
-        asked = method.outer_learning_rate
+        asked = method.mixing_learning_rate
         usual = EXACT_RATE if isinstance(self.play, ExactPlay) else SAMPLED_RATE
         self.rate = usual if asked is None else asked
         self.evolution = Evolution(samples=method.samples, sigma=method.sigma, members=True, fresh_data=True)
@@ -101,7 +101,7 @@ class D3CLearner(PolicyLearner):
         self, state: State, generator: torch.Generator, *now: Tensor | None
     ) -> tuple[Tensor, Tree, Any, Tensor]:
         """New policies, their optimizer's state, their episodes, and the slope by weights."""
-        phi, steps = state["phi"], self.course.steps(int(state["outer_step"]))
+        phi, steps = state["phi"], self.schedule.steps(int(state["outer_step"]))
         theta, opt_state = self._learn(steps, state["theta"], state["opt_state"], phi, generator, *now)
         require_finite(theta, "A policy", state["outer_step"])
         weights = self.mixing.weights(phi)
@@ -114,7 +114,7 @@ class D3CLearner(PolicyLearner):
         """As `_exact`, but for an estimate of the slope by log-weights."""
         theta, phi = state["theta"], state["phi"]
         problem = self.problem(theta, phi, generator, *now)
-        steps = self.course.steps(int(state["outer_step"]))
+        steps = self.schedule.steps(int(state["outer_step"]))
         found = self.evolution(problem, theta, state["opt_state"], phi, steps=steps)
         require_finite(found.theta, "A policy", state["outer_step"])
         own = OBJECTIVES["own-return"].own_gradient(found.gradient)

@@ -9,9 +9,9 @@ Learners of methods in which what passes between agents is given, not learned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -19,19 +19,19 @@ from torch import Tensor
 from bilevel.core import Range, Scheduled
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._learner import PolicyLearner
-from bilevel.methods._method import Method
+from bilevel.methods._method import LossWeightMethod
 from bilevel.methods._outer_learner import OuterLearner
 from bilevel.sharing import FixedMatrix, OuterVariable, identity_sharing, self_interest_sharing
 from games.core import Game
 
 
 def policy_learner(
-    method: Method,
+    method: LossWeightMethod,
     game: Game,
     placement: Placement,
     variable: OuterVariable,
     *,
-    schedule: Callable[[int], Tensor] | None = None,
+    fixed: Callable[[int], Tensor] | None = None,
 ) -> PolicyLearner:
     """Build policies that learn under what is given, and above them, if asked, the weights of their losses.
 
@@ -40,26 +40,26 @@ def policy_learner(
         game: what is played.
         placement: seeds, precision, device.
         variable: what passes between the agents.
-        schedule: as of `PolicyLearner`.
+        fixed: as of `PolicyLearner`.
 
     Raises:
         ValueError: as `PolicyLearner`.
 
     >>> import games
-    >>> from bilevel.methods import Selfish
-    >>> method = Selfish(inner_learner="actor-critic", learn_loss_weights=True)
+    >>> from bilevel.methods import ActorCritic, LearnedLossWeights, Selfish
+    >>> method = Selfish(inner=ActorCritic(), loss_weights=LearnedLossWeights())
     >>> learner = method.build(games.make("escape-room"), Placement(seeds=3))
     >>> state, metrics = learner.update(learner.init(seed=0))
     >>> metrics["value_weight_0"]  # under which agent 0 learned
     tensor([0.5000, 0.5000, 0.5000], dtype=torch.float64)
     """
-    if method.learn_loss_weights:
-        return OuterLearner(method, game, placement, variable, objective=None, schedule=schedule)
-    return PolicyLearner(method, game, placement, variable, schedule=schedule)
+    if method.loss_weights is not None:
+        return OuterLearner(method, game, placement, variable, objective=None, fixed=fixed)
+    return PolicyLearner(method, game, placement, variable, fixed=fixed)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fixed(Method):
+class Fixed(LossWeightMethod):
     """Keep the share s and split the rest evenly among the neighbours: T_ii = s, T_ij = (1 - s) / (k_i - 1).
 
     k_i counts i's neighbours, itself included.
@@ -73,25 +73,23 @@ class Fixed(Method):
         Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
     """
 
-    ranges: ClassVar[Mapping[str, Range]] = {**Method.ranges, "self_interest": Range(least=0, most=1)}
-
-    self_interest: Scheduled = 0.8
+    self_interest: Annotated[Scheduled, Range(least=0, most=1)] = 0.8
     """The share s that everybody keeps, from 0 to 1; or a schedule of it, as 0:0.9, 100:0.5. The default is
     LToS's start (arXiv 2112.08702)."""
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
-        course, graph = self.course, game.neighbours
+        schedule, graph = self.schedule, game.neighbours
 
         def matrix(outer_step: int) -> Tensor:
-            return self_interest_sharing(graph, course.value("self_interest", outer_step))
+            return self_interest_sharing(graph, schedule.value("self_interest", outer_step))
 
         variable = FixedMatrix(matrix(0))
-        return policy_learner(self, game, placement, variable, schedule=matrix)
+        return policy_learner(self, game, placement, variable, fixed=matrix)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selfish(Method):
+class Selfish(LossWeightMethod):
     """Independent learners, each on its own reward: r~ = r.
 
     Needs: nothing of the others. Conserves the total. It is the baseline that social dilemmas defeat.
@@ -106,7 +104,7 @@ class Selfish(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prosocial(Method):
+class Prosocial(LossWeightMethod):
     """The common reward: r~_j = sum_i r_i / N, whoever are neighbours.
 
     Needs: everybody's reward. Conserves the total. It is what full cooperation would look like if nobody

@@ -19,7 +19,7 @@ from bilevel.agents import ExactPlay, Measured, Play, Policy, Tabular
 from bilevel.methods._contract import Learner, Metrics, Placement
 from bilevel.methods._fixed_sharing import policy_learner
 from bilevel.methods._learner import PolicyLearner
-from bilevel.methods._method import Method
+from bilevel.methods._method import LossWeightMethod
 from bilevel.sharing import Happened, Report, Reporting, Transfer, given_report, per_episode
 from games.core import ExactGame, Game, require
 from games.wrappers import BUDGETS, GiftExactGame, GiftGame, GiftRules
@@ -143,7 +143,7 @@ class ExactGiftPlay(ExactPlay):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gifting(Method):
+class Gifting(LossWeightMethod):
     """Gifts as actions: every action a comes twice, as it is and with a gift g to the others.
 
     Nothing is learned above: agents learn to give as they learn to act, each on r~_j = r_j + sum_i G_i / k_i,
@@ -213,11 +213,11 @@ class Gifting(Method):
         try:
             return GiftExactGame(game=game, **settings)
         except ValueError as error:
-            raise ValueError(f"{error} (Switch exact off: --method.no-exact.)") from error
+            raise ValueError(f"{error} (Switch exact off: --inner.no-exact.)") from error
 
-    def policy_for(self, game: Game) -> Policy:
-        """As `PolicySettings.policy_for`, tables with a logit for every action."""
-        policy = super().policy_for(game)
+    def build_policy(self, game: Game) -> Policy:
+        """As `PolicyMethod.build_policy`, tables with a logit for every action."""
+        policy = super().build_policy(game)
         return dataclasses.replace(policy, every_logit=True) if isinstance(policy, Tabular) else policy
 
     def play(self, game: Game) -> Play:
@@ -231,7 +231,7 @@ class Gifting(Method):
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
         gifts = ChosenGifts(self.played(game))
-        if self.learn_loss_weights:  # which needs episodes, of which gifts are reported anyway
+        if self.loss_weights is not None:  # which needs episodes, of which gifts are reported anyway
             return policy_learner(self, game, placement, gifts)
         return GiftLearner(self, game, placement, gifts)
 

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from gymnasium import spaces
 
 from bilevel.agents import ExactPlay, Play, Policy, takes_gifts
-from bilevel.core import require_number
+from bilevel.core import Range
 from bilevel.methods._contract import Learner, Placement
+from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
 from bilevel.methods._lase_critic import MOST_ENTRIES, JointCritic, KnownPayoffs, NetworkCritic, TableCritic
 from bilevel.methods._lase_learner import Apprentice, EmpathyLearner
 from bilevel.methods._lase_perspective import Imagined, Perspective, TrueObservation, TruePolicy
 from bilevel.methods._lase_sharing import Empathy, OneShotPlay
-from bilevel.methods._method import Method
-from bilevel.nn import ACTIVATIONS, ActivationName
+from bilevel.methods._method import PolicyMethod
+from bilevel.methods._settings import Whole
+from bilevel.nn import ActivationName
 from bilevel.sharing import Sight
-from games.core import Game, numbered_actions, require, require_name
+from games.core import Game, numbered_actions, require
 from games.theory import payoff_table
 
-PERSPECTIVES = ("taking", "true-observation", "true-policy")
-CRITICS = ("auto", "tabular", "mlp")
+UNIT = Range(least=0, most=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LASE(Method):
+class LASE(PolicyMethod):
     """Empathy: give in each step to those who did more for one than expected, by one's own critic.
 
     r~_j = sum_i g_ij r_i, with g_ij = max(w_ij, 0) / (k_i - 1) for i's k_i - 1 neighbours (all others, in the
@@ -52,66 +53,45 @@ class LASE(Method):
         (LASE), arXiv 2410.07863.
 
     >>> import games
-    >>> learner = LASE(entropy_end=0.1).build(games.make("escape-room"), Placement(seeds=2))
+    >>> method = LASE(inner=PolicyGradient(exact=False, entropy_coef=0.1))
+    >>> learner = method.build(games.make("escape-room"), Placement(seeds=2))
     >>> state, metrics = learner.update(learner.init(seed=0))
     >>> metrics["share_0_1"].shape
     torch.Size([2])
     """
 
-    no_loss_weights: ClassVar[str] = (
-        "shares by rule, and takes no gradient through its policies' steps, by which loss weights are learned"
-    )
-
-    exact: bool = False
-    """Off: play episodes. On: in one-shot games the payoff table takes the critic's place and every joint
-    action is laid out; games that last longer are refused."""
+    inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
+    """The policies' learner. With exact values, in one-shot games, the payoff table takes the critic's place
+    and every joint action is laid out; games that last longer are refused."""
     perspective: Literal["taking", "true-observation", "true-policy"] = "taking"
     """What i takes j's policy to be: its own of what it imagines that j sees (taking), or, in the ablations,
     its own of what j does see (true-observation), or j's (true-policy, which theory assumes)."""
     critic: Literal["auto", "tabular", "mlp"] = "auto"
     """A table of observations and joint actions, or a perceptron; auto: a table where observations are
     numbers and it has 4096 entries or fewer."""
-    critic_hidden: tuple[int, ...] = (32,)
+    critic_hidden_size: tuple[int, ...] = (32,)
     """Of mlp: units of each hidden layer."""
     critic_activation: ActivationName = "tanh"
     """Of mlp: between the layers."""
-    critic_learning_rate: float = 0.01
+    critic_learning_rate: Annotated[float, Range(above=0)] = 0.01
     """Step size of Adam on the critics' mean squared errors, above 0."""
-    critic_steps: int = 4
+    critic_steps: Whole = 4
     """Steps of the critics in each inner step, on the policies' episodes, 1 or more."""
-    critic_discount: float | None = None
+    critic_discount: Annotated[float | None, UNIT] = None
     """Discount of the critics' returns per step, from 0 to 1; None: the game's."""
-    critic_trace: float = 0.9
+    critic_gae_lambda: Annotated[float, UNIT] = 0.9
     """Lambda of the critics' targets, from 0 (one step, then the critic: SARSA) to 1 (sampled returns)."""
-    perspective_hidden: tuple[int, ...] = (32,)
+    perspective_hidden_size: tuple[int, ...] = (32,)
     """With perspective taking: units of each hidden layer."""
     perspective_activation: ActivationName = "tanh"
     """With perspective taking: between the layers."""
-    perspective_learning_rate: float = 0.01
+    perspective_learning_rate: Annotated[float, Range(above=0)] = 0.01
     """With perspective taking: step size of Adam, above 0."""
-    perspective_steps: int = 1
+    perspective_steps: Whole = 1
     """With perspective taking: its steps in each inner step, on the policies' episodes, 1 or more."""
-    perspective_closeness: float = 0.1
+    perspective_closeness: Annotated[float, UNIT] = 0.1
     """With perspective taking: the weight of how far the view that is imagined lies from one's own (L1), from
     0 to 1; what is left of 1 is that of how badly it predicts what others do (cross-entropy)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, known in (
-            ("perspective", PERSPECTIVES),
-            ("critic", CRITICS),
-            ("critic_activation", ACTIVATIONS),
-            ("perspective_activation", ACTIVATIONS),
-        ):
-            require_name(getattr(self, name), known, name)
-        for part in ("critic", "perspective"):
-            require_number(f"{part}_learning_rate", getattr(self, f"{part}_learning_rate"), above=0)
-            steps = getattr(self, f"{part}_steps")
-            whole = isinstance(steps, int) and steps >= 1
-            require(whole, f"{part}_steps must be a whole number, 1 or more, not {steps}.")
-        for name in ("critic_discount", "critic_trace", "perspective_closeness"):
-            value = getattr(self, name)
-            require(value is None or 0 <= value <= 1, f"{name} is from 0 to 1, not {value}.")
 
     def play(self, game: Game) -> Play:
         """See `Method.play`; exact values are those of one-shot games."""
@@ -121,7 +101,7 @@ class LASE(Method):
         try:
             return OneShotPlay(play.game, play.policy)
         except ValueError as error:
-            raise ValueError(f"{error} (Switch exact off: --method.no-exact.)") from error
+            raise ValueError(f"{error} (Switch exact off: --inner.no-exact.)") from error
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
@@ -144,7 +124,7 @@ class LASE(Method):
             critic=Apprentice(self.critic_learning_rate, self.critic_steps),
             perspective=Apprentice(self.perspective_learning_rate, self.perspective_steps),
             discount=game.discount if discount is None else discount,
-            trace=self.critic_trace,
+            trace=self.critic_gae_lambda,
             closeness=self.perspective_closeness,
         )
 
@@ -162,7 +142,7 @@ class LASE(Method):
             self.critic == "auto" and numbers and table.num_parameters <= MOST_ENTRIES
         ):
             return table
-        return NetworkCritic(sight, self.critic_hidden, self.critic_activation)
+        return NetworkCritic(sight, self.critic_hidden_size, self.critic_activation)
 
     def _perspective(self, game: Game, play: Play, sight: Sight) -> Perspective:
         policy = play.policy
@@ -183,7 +163,7 @@ class LASE(Method):
             "and a policy that remembers cannot be applied to that: choose another policy than gru, or "
             "perspective true-observation.",
         )
-        return Imagined(policy, sight, self.perspective_hidden, self.perspective_activation)
+        return Imagined(policy, sight, self.perspective_hidden_size, self.perspective_activation)
 
 
 def _remembers(policy: Policy) -> bool:

@@ -15,7 +15,7 @@ from bilevel.methods._contract import Metrics, Placement, State
 from bilevel.methods._lase_perspective import Imagined
 from bilevel.methods._lase_sharing import Empathy
 from bilevel.methods._learner import PolicyLearner, require_finite
-from bilevel.methods._method import Method
+from bilevel.methods._method import PolicyMethod
 from bilevel.optimizers import GradientTransformation, make_optimizer
 from games.core import Game
 
@@ -78,7 +78,7 @@ class EmpathyLearner(PolicyLearner):
 
     def __init__(
         self,
-        method: Method,
+        method: PolicyMethod,
         game: Game,
         placement: Placement,
         variable: Empathy,
@@ -114,7 +114,7 @@ class EmpathyLearner(PolicyLearner):
         """
         generator, told = self.streams(state, Purpose.TRAINING), self.now(state)
         learned = {name: state[name] for name in LEARNED}
-        for _ in range(self.course.steps(int(state["outer_step"]))):
+        for _ in range(self.schedule.steps(int(state["outer_step"]))):
             theta, phi = learned["theta"], learned["phi"]
             episodes = self.play.sample(theta, self.transfer(phi), generator)
             theta, opt_state = self.step(theta, learned["opt_state"], phi, (episodes, *told))

@@ -26,20 +26,17 @@ from bilevel.agents import (
 )
 from bilevel.core import Purpose, Tree, detach, in_parts, inner_step_per_agent, random_seeds_of, streams_of
 from bilevel.methods._contract import Metrics, Placement, State
-from bilevel.methods._method import Method
-from bilevel.methods._settings import LossWeightSettings
+from bilevel.methods._method import PolicyMethod
 from bilevel.optimizers import GradientTransformation, at_learning_rate, make_optimizer, tied
 from bilevel.sharing import TERMS, OuterVariable, Report, Transfer, WithLossWeights
 from games.core import Game, Streams, require
 
 
-def term_weights(
-    settings: LossWeightSettings, learned: WithLossWeights, phi: Tensor, bonus: Tensor
-) -> TermWeights:
+def term_weights(settings: Any, learned: WithLossWeights, phi: Tensor, bonus: Tensor) -> TermWeights:
     """The settings' weights, the bonus among them, times the learned factors.
 
     Args:
-        settings: of the inner learner.
+        settings: of an inner learner with a critic.
         learned: the outer variable that has the factors ...
         phi: ... and its value, [seed, row, entry], in which the result is differentiable.
         bonus: of the entropy in this outer step, scalar, reward units per nat.
@@ -48,7 +45,7 @@ def term_weights(
         tensors, [seed, agent] each.
     """
     policy, value, entropy = learned.factors(phi).unbind(-1)
-    return TermWeights(settings.policy_weight * policy, settings.value_weight * value, bonus * entropy)
+    return TermWeights(settings.policy_coef * policy, settings.vf_coef * value, bonus * entropy)
 
 
 def weight_metrics(weights: TermWeights) -> Metrics:
@@ -77,7 +74,7 @@ class PolicyLearner:
         game: what is played.
         placement: seeds, precision, device.
         variable: what passes between the agents.
-        schedule: outer step -> the variable's value in it, the same for all seeds; None: as at the start.
+        fixed: outer step -> the variable's value in it, the same for all seeds; None: as at the start.
 
     Raises:
         ValueError: the method's policy does not fit the game; what passes between agents is for another
@@ -95,19 +92,19 @@ class PolicyLearner:
 
     def __init__(
         self,
-        method: Method,
+        method: PolicyMethod,
         game: Game,
         placement: Placement,
         variable: OuterVariable,
         *,
-        schedule: Callable[[int], Tensor] | None = None,
+        fixed: Callable[[int], Tensor] | None = None,
     ) -> None:
         self.method, self.game, self.placement = method, game, placement
         self.play = method.play(game)
-        self.course = method.course
-        self.paced = paced = self.course.changes("inner_learning_rate")
-        rate = 1.0 if paced else self.course.value("inner_learning_rate", 0)
-        made = make_optimizer(method.inner_optimizer, learning_rate=rate)
+        self.schedule = method.schedule
+        self.paced = paced = self.schedule.changes("inner.learning_rate")
+        rate = 1.0 if paced else self.schedule.value("inner.learning_rate", 0)
+        made = make_optimizer(method.inner.optimizer, learning_rate=rate)
         self.optimizer = self._together(made)
         step = inner_step_per_agent(
             self._inner_losses,
@@ -117,13 +114,13 @@ class PolicyLearner:
         self.step = (
             in_parts(step, functools.partial(self._parts, play)) if isinstance(play, CriticPlay) else step
         )
-        self.variable, self.schedule = variable, schedule
+        self.variable, self.fixed = variable, fixed
         self.loss_weights = variable if isinstance(variable, WithLossWeights) else None
-        self.regularized = self.course.ever("entropy") or self.loss_weights is not None
+        self.regularized = self.schedule.ever("inner.entropy_coef") or self.loss_weights is not None
         require(
-            not method.learn_loss_weights or self.loss_weights is not None,
+            method.learned_loss_weights is None or self.loss_weights is not None,
             f"{type(method).__name__} takes no gradient through its policies' steps, by which loss weights "
-            "are learned: leave learn_loss_weights off.",
+            "are learned: leave loss_weights at none.",
         )
         require(
             variable.agents == game.num_agents,
@@ -133,7 +130,7 @@ class PolicyLearner:
         require(
             self.play.draws or variable.exact,
             f"With exact values agents can only share by a matrix, and {type(method).__name__} does more: "
-            "switch exact off (--method.no-exact).",
+            "switch exact off (--inner.no-exact).",
         )
 
     def transfer(self, phi: Tensor) -> Transfer:
@@ -150,8 +147,8 @@ class PolicyLearner:
             scalars, of the outer step that comes: the bonus in reward units per nat, None if there never is
             one.
         """
-        bonus = self._value("entropy", state) if self.regularized else None
-        return (bonus, self._value("inner_learning_rate", state)) if self.paced else (bonus,)
+        bonus = self._value("inner.entropy_coef", state) if self.regularized else None
+        return (bonus, self._value("inner.learning_rate", state)) if self.paced else (bonus,)
 
     def init(self, seed: int) -> State:
         """The first state; repetition i is random seed `seed` + i, on which alone all depends that it does.
@@ -180,7 +177,7 @@ class PolicyLearner:
         """
         generator, now = self.streams(state, Purpose.TRAINING), self.now(state)
         theta, opt_state, phi = state["theta"], state["opt_state"], self._phi(state)
-        transfer, steps = self.transfer(phi), self.course.steps(int(state["outer_step"]))
+        transfer, steps = self.transfer(phi), self.schedule.steps(int(state["outer_step"]))
         with torch.no_grad():
             theta, opt_state = self._learn(steps, theta, opt_state, phi, generator, *now)
             require_finite(theta, "A policy", state["outer_step"])
@@ -237,9 +234,9 @@ class PolicyLearner:
     def _phi(self, state: State) -> Tensor:
         """The outer variables of the outer step that comes."""
         phi: Tensor = state["phi"]
-        if self.schedule is None:
+        if self.fixed is None:
             return phi
-        given = self.schedule(int(state["outer_step"])).to(phi)
+        given = self.fixed(int(state["outer_step"])).to(phi)
         if self.loss_weights is None:
             return given.expand_as(phi)
         return self.loss_weights.joined(given.expand(len(phi), -1, -1), self.loss_weights.parts(phi)[1])
@@ -256,7 +253,7 @@ class PolicyLearner:
             seed=seed,
             seeds=place.seeds,
             agents=self.game.num_agents,
-            alike=self.method.share_parameters,
+            alike=self.method.policy.shared,
             outer_step=outer_step,
         ).to(place.device, place.dtype)
 
@@ -271,14 +268,14 @@ class PolicyLearner:
         if self.loss_weights is None:
             return self.play.losses(own, others, transfer, sample, bonus)
         terms = self.play.terms(own, others, transfer, sample)
-        return weighted(terms, term_weights(self.method, self.loss_weights, phi, bonus))
+        return weighted(terms, term_weights(self.method.inner, self.loss_weights, phi, bonus))
 
     def _together(self, optimizer: GradientTransformation) -> GradientTransformation:
-        return tied(optimizer) if self.method.share_parameters else optimizer
+        return tied(optimizer) if self.method.policy.shared else optimizer
 
     def _value(self, name: str, state: State) -> Tensor:
         """What a setting is in the outer step that comes, scalar."""
-        value = self.course.value(name, int(state["outer_step"]))
+        value = self.schedule.value(name, int(state["outer_step"]))
         return torch.tensor(value, dtype=self.placement.dtype, device=self.placement.device)
 
     def _next(self, state: State, **changed: Any) -> State:
@@ -307,8 +304,8 @@ class PolicyLearner:
         """The loss weights of the outer step that comes, if they are learned."""
         if self.loss_weights is None:
             return {}
-        bonus = self._value("entropy", state)
-        return weight_metrics(term_weights(self.method, self.loss_weights, state["phi"], bonus))
+        bonus = self._value("inner.entropy_coef", state)
+        return weight_metrics(term_weights(self.method.inner, self.loss_weights, state["phi"], bonus))
 
 
 def metrics_of(measured: Measured, report: Report) -> Metrics:

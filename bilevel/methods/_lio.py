@@ -6,22 +6,23 @@ Incentives: each agent has a network that rewards the others for what they did.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from bilevel.core import Range, Scheduled, require_number
+from bilevel.core import Range, Scheduled
 from bilevel.methods._contract import Learner, Placement
+from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
 from bilevel.methods._lio_learner import ModelingLearner
-from bilevel.methods._method import OptimiserName
+from bilevel.methods._method import OuterMethod
 from bilevel.methods._outer_learner import Apart, Costs, OuterLearner
-from bilevel.methods._outer_method import OuterMethod
+from bilevel.methods._outer_settings import OuterLoop
+from bilevel.methods._settings import OptimizerName, Whole
 from bilevel.nn import ActivationName, Perceptron, sigmoid
-from bilevel.optimizers import OPTIMIZERS, make_optimizer
+from bilevel.optimizers import make_optimizer
 from bilevel.sharing import (
     OBJECTIVES,
     Happened,
@@ -34,7 +35,7 @@ from bilevel.sharing import (
     only_among_present,
     per_episode,
 )
-from games.core import Game, numbered_actions, require, require_name
+from games.core import Game, numbered_actions, require
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,10 +154,6 @@ def incentive_costs(transfer: Incentivised, happened: Happened, discount: float)
     return per_episode(gifts * weights[:, None], happened)
 
 
-COST_FORMS = ("separate", "objective", "charged")
-OPPONENTS = ("known", "modeled")
-
-
 @dataclass(frozen=True, kw_only=True)
 class LIO(OuterMethod):
     """Learned incentives: each agent rewards the others by a network, for the sake of its own reward.
@@ -183,56 +180,41 @@ class LIO(OuterMethod):
         episodes of a policy step, and more agents than two, each knowing what the others give.
 
     >>> import games
-    >>> learner = LIO(entropy_end=0.1).build(games.make("escape-room"), Placement(seeds=2))
+    >>> method = LIO(inner=PolicyGradient(exact=False, entropy_coef=0.1))
+    >>> learner = method.build(games.make("escape-room"), Placement(seeds=2))
     >>> state, metrics = learner.update(learner.init(seed=0))
     >>> metrics["incentive_0_1"].shape
     torch.Size([2])
     """
 
-    ranges: ClassVar[Mapping[str, Range]] = {
-        **OuterMethod.ranges,
-        "cost_weight": Range(least=0),
-        "cost_learning_rate": Range(least=0),
-    }
-
-    exact: bool = False
-    """Incentives depend on what is seen and done, so episodes are played: exact values are refused."""
-    outer_learning_rate: Scheduled = 0.03
-    """Step size of the incentive networks, above 0."""
-    most: float = 2.0
+    inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
+    """The policies' learner; incentives depend on observations and actions: exact values are refused."""
+    outer: OuterLoop = OuterLoop(learning_rate=0.03)
+    """The incentive networks' optimizer and hypergradient."""
+    max_incentive: Annotated[float, Range(above=0)] = 2.0
     """The most that an agent can give another in a step, above 0, in reward units."""
-    incentive_hidden: tuple[int, ...] = (32,)
+    incentive_hidden_size: tuple[int, ...] = (32,)
     """Units of each hidden layer of an incentive network."""
     incentive_activation: ActivationName = "tanh"
     """Between the layers of an incentive network."""
     cost: Literal["separate", "objective", "charged"] = "separate"
     """How givers feel what they give: separate, descended by an optimizer of its own, as released; objective,
     taken from each giver's return above; charged, paid out of the reward that the giver learns from."""
-    cost_weight: Scheduled = 0.1
+    cost_weight: Annotated[Scheduled, Range(least=0)] = 0.1
     """With cost objective: what a unit given takes from the giver's objective, 0 or more; or a schedule of
     it."""
-    cost_learning_rate: Scheduled = 0.001
+    cost_learning_rate: Annotated[Scheduled, Range(least=0)] = 0.001
     """With cost separate: step size of Adam on what is given, 0 or more; or a schedule of it."""
 
     opponents: Literal["known", "modeled"] = "known"
     """Whether givers know the others' policies, or have models of them (bilevel check looks at the gradient
     through the true steps either way)."""
-    model_optimizer: OptimiserName = "adam"
+    model_optimizer: OptimizerName = "adam"
     """With modeled opponents: how models descend the cross-entropy of what they saw."""
-    model_learning_rate: float = 0.01
+    model_learning_rate: Annotated[float, Range(above=0)] = 0.01
     """With modeled opponents: step size of the models, above 0."""
-    model_steps: int = 10
+    model_steps: Whole = 10
     """With modeled opponents: steps of a fit in each outer step, 1 or more."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_name(self.cost, COST_FORMS, "cost")
-        require_name(self.opponents, OPPONENTS, "opponents")
-        require_name(self.model_optimizer, OPTIMIZERS, "model_optimizer")
-        require_number("model_learning_rate", self.model_learning_rate, above=0)
-        whole = isinstance(self.model_steps, int) and self.model_steps >= 1
-        require(whole, f"model_steps must be a whole number, 1 or more, not {self.model_steps}.")
-        require_number("most", self.most, above=0)
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
@@ -242,12 +224,12 @@ class LIO(OuterMethod):
             game.neighbours,
             game.observation_space,
             numbered_actions(game, "LIO, which pays for actions,"),
-            self.most,
-            self.incentive_hidden,
+            self.max_incentive,
+            self.incentive_hidden_size,
             self.incentive_activation,
             charged=self.cost == "charged",
         )
-        separate = self.cost == "separate" and self.course.ever("cost_learning_rate")
+        separate = self.cost == "separate" and self.schedule.ever("cost_learning_rate")
         within = costs if self.cost == "objective" else None
         apart = Apart(costs, "adam", "cost_learning_rate") if separate else None
         if self.opponents == "modeled":

@@ -15,8 +15,8 @@ from bilevel.agents import Episodes, Policy, SampledPlay, allowed, chosen
 from bilevel.core import Purpose, Tree, first_draws, gradient_at, tree_map
 from bilevel.hypergradient import BilevelProblem, Estimate, Evolution, FixedData, RecordedData, roll_out
 from bilevel.methods._contract import Metrics, Placement, State
+from bilevel.methods._method import OuterMethod
 from bilevel.methods._outer_learner import Apart, Costs, OuterLearner
-from bilevel.methods._outer_method import OuterMethod
 from bilevel.optimizers import GradientTransformation
 from bilevel.sharing import OBJECTIVES, OuterVariable, per_step
 from games.core import Game, require
@@ -255,21 +255,21 @@ def _require_can_model(learner: ModelingLearner) -> None:
     method, estimator = learner.method, learner.hypergradient
     require(
         isinstance(learner.play, SampledPlay),
-        "Models of others are fitted to what they do in episodes: switch exact off (--method.no-exact).",
+        "Models of others are fitted to what they do in episodes: switch exact off (--inner.no-exact).",
     )
     require(
-        method.inner_optimizer == "sgd",
+        method.inner.optimizer == "sgd",
         "Nobody sees the state of another's optimizer, so modeled steps are plain gradient steps: leave "
-        f"inner_optimizer at sgd, not {method.inner_optimizer}.",
+        f"inner.optimizer at sgd, not {method.inner.optimizer}.",
     )
     require(
-        not method.share_parameters,
+        not method.policy.shared,
         "Agents that share parameters know the others': leave share_parameters off, or opponents at known.",
     )
     require(
-        not method.learn_loss_weights,
+        method.learned_loss_weights is None,
         "Nobody sees the weights in another's loss, by which modeled steps would be taken: leave "
-        "learn_loss_weights off, or opponents at known.",
+        "loss_weights at none, or opponents at known.",
     )
     require(
         learner.outer.reset == "never",

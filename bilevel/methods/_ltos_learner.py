@@ -75,10 +75,10 @@ class LToSLearner:
     ) -> None:
         self.method, self.game, self.placement = method, game, placement
         self.variable, self.network = variable, network
-        self.discount = game.discount if method.discount is None else method.discount
-        self.course = method.course
-        self.descent = make_optimizer(method.inner_optimizer, learning_rate=1.0)
-        self.ascent = make_optimizer(method.outer_optimizer, learning_rate=1.0)
+        self.discount = game.discount if method.inner.discount is None else method.inner.discount
+        self.schedule = method.schedule
+        self.descent = make_optimizer(method.inner.optimizer, learning_rate=1.0)
+        self.ascent = make_optimizer(method.outer.optimizer, learning_rate=1.0)
 
     def transfer(self, phi: Tensor) -> Transfer:
         """How own rewards become those that learners see, when nobody explores."""
@@ -109,7 +109,7 @@ class LToSLearner:
             "phi": phi,
             "outer_opt_state": self.ascent.init(phi),
             "target_phi": phi.clone(),
-            "replay": empty_ring(example, self.method.buffer),
+            "replay": empty_ring(example, self.method.inner.buffer_size),
         }
 
     def update(self, state: State) -> tuple[State, Metrics]:
@@ -124,10 +124,10 @@ class LToSLearner:
         method, count = self.method, int(state["outer_step"])
         generator = self._streams(state, Purpose.TRAINING)
         turn = self.is_turn(count)
-        sigma = self.course.value("noise", count) if turn or method.noise_always else 0.0
+        sigma = self.schedule.value("noise", count) if turn or method.noise_always else 0.0
         noise = OrnsteinUhlenbeck(sigma=sigma) if sigma else None
         exploration = Exploration(method.exploration_at(count), noise)
-        played = self._play(state["theta"], state["phi"], exploration, method.episodes, generator)
+        played = self._play(state["theta"], state["phi"], exploration, method.inner.episodes, generator)
         ring = add(state["replay"], *transitions_of(*played, self.variable.sight))
         theta, opt_state = self._learn_values(state, ring, generator)
         require_finite(theta, "A value network", state["outer_step"])
@@ -135,15 +135,15 @@ class LToSLearner:
         if turn:
             phi, outer_opt_state = self._learn_to_share(state, theta, ring, generator)
             require_finite(phi, "A sharing network", state["outer_step"])
-        happened, given = self._play(theta, phi, GREEDY, method.episodes, generator)
+        happened, given = self._play(theta, phi, GREEDY, method.inner.episodes, generator)
         metrics = metrics_of(measure_episodes(self.game, happened), given.report(happened))
         after = {
             "theta": theta,
             "opt_state": opt_state,
-            "target_theta": soft_update(state["target_theta"], theta, method.target_rate),
+            "target_theta": soft_update(state["target_theta"], theta, method.inner.tau),
             "phi": phi,
             "outer_opt_state": outer_opt_state,
-            "target_phi": soft_update(state["target_phi"], phi, method.target_rate),
+            "target_phi": soft_update(state["target_phi"], phi, method.inner.tau),
             "replay": ring,
         }
         after["outer_step"] = state["outer_step"] + 1
@@ -170,13 +170,13 @@ class LToSLearner:
         Raises:
             FloatingPointError: a reward is not a finite number.
         """
-        groups = seed_groups(len(state["theta"]), self.method.episodes, episodes, self.game.horizon)
+        groups = seed_groups(len(state["theta"]), self.method.inner.episodes, episodes, self.game.horizon)
         return joined_metrics([self._evaluated(seeds_of(state, group), episodes) for group in groups])
 
     def _evaluated(self, state: State, episodes: int) -> Metrics:
         generator, theta = self._streams(state, Purpose.EVALUATION), state["theta"]
         sharers = Sharers(self.variable, self.network, theta, state["phi"], GREEDY, generator)
-        steps = block_length(self.game.horizon, self.method.episodes, episodes, None)
+        steps = block_length(self.game.horizon, self.method.inner.episodes, episodes, None)
         alive = torch.ones(len(theta), 1, episodes, dtype=theta.dtype, device=theta.device)
         blocks = play_blocks(self.game, sharers.act, sharers.give, alive, generator, steps)
         measured, report = measure_blocks(
@@ -192,7 +192,7 @@ class LToSLearner:
 
     def is_turn(self, count: int) -> bool:
         """Whether the sharing networks move in this round, counted from 0."""
-        return (count + 1) % self.method.outer_every == 0
+        return (count + 1) % self.method.outer.every == 0
 
     def _streams(self, state: State, purpose: Purpose) -> Streams:
         return streams_of(state["random_seeds"], purpose, state["outer_step"], self.placement.device)
@@ -213,9 +213,9 @@ class LToSLearner:
 
     def _learn_values(self, state: State, ring: Ring, generator: torch.Generator) -> tuple[Tensor, Tree]:
         """A round of batches below, towards targets that stand still."""
-        theta, opt_state, size = state["theta"], state["opt_state"], self.method.batch_size
-        optimizer = self._at_rate(self.descent, "inner_learning_rate", state)
-        drawn: Transitions = draw(ring, self.method.inner_steps * size, generator)
+        theta, opt_state, size = state["theta"], state["opt_state"], self.method.inner.batch_size
+        optimizer = self._at_rate(self.descent, "inner.learning_rate", state)
+        drawn: Transitions = draw(ring, self.method.inner.steps * size, generator)
         with torch.no_grad():
             wanted = self._targets(state["target_theta"], state["target_phi"], drawn, generator)
         for batch, goal in zip(split(drawn, size), wanted.split(size, -1), strict=True):
@@ -227,9 +227,9 @@ class LToSLearner:
         self, state: State, theta: Tensor, ring: Ring, generator: torch.Generator
     ) -> tuple[Tensor, Tree]:
         """A round of batches above, by what is handed back through the values."""
-        phi, opt_state, size = state["phi"], state["outer_opt_state"], self.method.batch_size
-        optimizer = self._at_rate(self.ascent, "outer_learning_rate", state)
-        drawn: Transitions = draw(ring, self.method.outer_updates * size, generator)
+        phi, opt_state, size = state["phi"], state["outer_opt_state"], self.method.inner.batch_size
+        optimizer = self._at_rate(self.ascent, "outer.learning_rate", state)
+        drawn: Transitions = draw(ring, self.method.outer.updates * size, generator)
         for batch in split(drawn, size):
             seen = batch.seen.movedim(1, 2)
             legal = None if batch.legal is None else batch.legal.movedim(1, 2)
@@ -262,7 +262,7 @@ class LToSLearner:
         self, optimizer: GradientTransformation, setting: str, state: State
     ) -> GradientTransformation:
         """An optimizer at the learning rate that a setting is in the round that comes."""
-        return at_learning_rate(optimizer, self.course.value(setting, int(state["outer_step"])))
+        return at_learning_rate(optimizer, self.schedule.value(setting, int(state["outer_step"])))
 
     def _move(
         self,

@@ -1,183 +1,69 @@
-"""What every method is: settings, and `build`, which wires existing parts into a learner.
-
-The course of a training: what every setting is, and who moves, in each outer step.
-"""
+"""Methods: settings composed of parts, and `build`, which wires existing parts into a learner."""
 
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, NoReturn, TypeVar
 
 import torch
 
-from bilevel.agents import SURROGATES, ExactPlay, Play, Tabular
-from bilevel.core import Range, Schedule, Scheduled, require_number
-from bilevel.hypergradient import Estimator, Unrolled
+from bilevel.agents import ExactPlay, Play, Policy, Tabular
+from bilevel.hypergradient import Unrolled
 from bilevel.methods._contract import Learner, Placement
-from bilevel.methods._phases import Phase
-from bilevel.methods._settings import LossWeightSettings
-from bilevel.optimizers import OPTIMIZERS
+from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
+from bilevel.methods._outer_settings import (
+    Alternating,
+    Curriculum,
+    Joint,
+    LearnedLossWeights,
+    OuterLoop,
+    Staged,
+)
+from bilevel.methods._phases import Phase, TrainingSchedule, check_phases
+from bilevel.methods._policy_settings import AutoPolicy, ConvPolicy, GRUPolicy, MLPPolicy, TabularPolicy
+from bilevel.methods._settings import SettingsGroup, check_fields, hints_of, parts_of, read_value, scheduled
 from games.core import ExactGame, Game, require, require_name
 
-
-@dataclass(frozen=True)
-class Course:
-    """A method's schedules, and the phases that may replace them for a time.
-
-    >>> phases = Phase(begin=0), Phase(begin=5, policies="new", schedules={"rate": Schedule.read("0:1, 2:3")})
-    >>> course = Course({"rate": Schedule.read(0.5), "entropy": Schedule.read("0:4, 4:0")}, phases, 1)
-    >>> [course.value("rate", step) for step in (4, 5, 6, 7)]
-    [0.5, 1.0, 2.0, 3.0]
-    >>> [course.value("entropy", step) for step in (0, 4, 5)]  # as of a run that has just begun
-    [4.0, 0.0, 4.0]
-    """
-
-    schedules: Mapping[str, Schedule]
-    """Setting -> its own schedule, in outer steps of the run."""
-    phases: tuple[Phase, ...]
-    """They follow one another from outer step 0 on, and the last one goes on."""
-    inner_steps: int
-    """Policy updates in each outer step, where a phase does not say."""
-    inner: frozenset[str] = frozenset({"entropy", "inner_learning_rate"})
-    """Settings of the policies' learning: their own schedules start again with new policies."""
-
-    def phase(self, step: int) -> Phase:
-        """The phase of this outer step, counted from 0."""
-        return next(phase for phase in reversed(self.phases) if phase.begin <= step)
-
-    def steps(self, step: int) -> int:
-        """Policy updates in a round of this outer step."""
-        return self.phase(step).inner_steps or self.inner_steps
-
-    def value(self, name: str, step: int) -> float:
-        """What a setting is in this outer step."""
-        phase = self.phase(step)
-        if name in phase.schedules:
-            return phase.schedules[name](step - phase.begin)
-        return self.schedules[name](step - (self._newest(step) if name in self.inner else 0))
-
-    def changes(self, name: str) -> bool:
-        """Whether a setting is not the same number all along, as far as anybody has said."""
-        return not self.schedules[name].constant or any(name in phase.schedules for phase in self.phases)
-
-    def ever(self, name: str) -> bool:
-        """Whether a setting is ever other than 0."""
-        given = [phase.schedules[name] for phase in self.phases if name in phase.schedules]
-        return any(any(schedule.values) for schedule in [self.schedules[name], *given])
-
-    def inner_steps_of(self, outer_steps: int) -> int:
-        """How many policy updates all outer steps of a run look through."""
-        return sum(self.steps(step) for step in range(outer_steps) if self.phase(step).moves != "policies")
-
-    def _newest(self, step: int) -> int:
-        """The outer step in which the policies of this one were new."""
-        return max(
-            (one.begin for one in self.phases if one.policies == "new" and one.begin <= step), default=0
-        )
-
-
-OptimiserName = Literal["sgd", "momentum", "adam", "adamw", "rmsprop"]
-
-
-class OuterLevel(NamedTuple):
-    """How the outer level moves, and of what learning."""
-
-    optimizer: OptimiserName
-    """What moves it."""
-    hypergradient: str | Estimator
-    """The estimator of its meta-gradient."""
-    reset: str
-    """When policies start anew: never, or each-outer-step."""
+AnyMethod = TypeVar("AnyMethod", bound="Method")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(LossWeightSettings, abc.ABC):
-    """Settings of the inner loop, which every method has; subclasses add their own and wire the parts.
+class Method(abc.ABC):
+    """Settings of a method, some of them in parts (`SettingsGroup`), and how to build its learner.
 
     Raises:
-        ValueError: a number is out of range, a name is unknown, or the entropy bonus would never be used.
+        ValueError: a setting is of another type, an unknown name, or out of range.
     """
 
-    ranges: ClassVar[Mapping[str, Range]] = {
-        "entropy": Range(least=0),
-        "inner_learning_rate": Range(above=0),
-        "loss_weight_learning_rate": Range(least=0),
-    }
-    """Settings that may change on the way -> where their values lie."""
-
-    inner_optimizer: OptimiserName = "sgd"
-    """How the policies descend their losses."""
-    inner_learning_rate: Scheduled = 1.0
-    """Step size of the policies, above 0; or a schedule of it, as 0:1, 200:0.1."""
-    inner_steps: int = 1
-    """Policy updates in each outer step, 1 or more."""
-    exact: bool = True
-    """Use exact values where the game has them (no sampling); off: play episodes."""
-    episodes: int = 64
-    """Episodes per seed that each policy update, and the measurement after it, plays, 2 or more; unused when
-    exact."""
-    surrogate: Literal["reinforce", "dice", "loaded-dice"] = "reinforce"
-    """Whether the policies' sampled gradient sees, when differentiated again, that data depend on policies
-    (dice; loaded-dice, with less noise) or not (reinforce: enough with one inner step). docs/sampled.md has
-    the numbers. Ppo has a surrogate of its own."""
-    entropy: float = 0.0
-    """Entropy bonus at the start, reward units per nat, 0 or more: of an episode's steps together, or, where
-    values are exact, of an observation on average."""
-    entropy_end: float = 0.0
-    """Entropy bonus at the end of its annealing, reward units per nat, 0 or more."""
-    entropy_steps: int = 0
-    """Outer steps over which the bonus goes from its start to its end; 0: it is the end value all along."""
-
     def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, known in (("inner_optimizer", OPTIMIZERS), ("surrogate", SURROGATES)):
-            require_name(getattr(self, name), known, name)
-        for name, least in (("inner_steps", 1), ("episodes", 2), ("entropy_steps", 0)):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and value >= least
-            require(whole, f"{name} must be a whole number, {least} or more, not {value}.")
-        for name in ("entropy", "entropy_end"):
-            require_number(name, getattr(self, name), least=0)
-        for name, within in self.ranges.items():  # one form for each schedule, so that equal ones are equal
-            object.__setattr__(self, name, within.require_schedule(name, getattr(self, name)))
-        require(
-            self.entropy_steps > 0 or self.entropy in (0, self.entropy_end),
-            f"With entropy_steps 0 the bonus is entropy_end all along, and entropy {self.entropy:g} would "
-            "never be used: set entropy_steps, or entropy_end alone for a constant bonus.",
-        )
+        check_fields(self)
 
     @abc.abstractmethod
     def build(self, game: Game, placement: Placement) -> Learner:
         """Wire game, agents, outer variable, step and outer objective into a learner.
 
         Args:
-            game: what is played.
-            placement: how many seeds, which precision, which device.
+            game: the game.
+            placement: seeds, precision, device.
 
         Raises:
             ValueError: the method or its policy does not apply to this game (says why).
         """
 
     @property
-    def entropy_schedule(self) -> Schedule:
-        """The entropy bonus over outer steps."""
-        return Schedule.line(self.entropy, self.entropy_end, self.entropy_steps)
+    def exact(self) -> bool:
+        """Whether agents learn from exact values, where a game has them."""
+        return False
 
     @property
-    def course(self) -> Course:
-        """What changes on the way: here, what the method's own schedules say."""
-        read = {name: Schedule.read(getattr(self, name)) for name in self.ranges}
-        return Course(read | {"entropy": self.entropy_schedule}, self._phases(), self.inner_steps)
-
-    def _phases(self) -> tuple[Phase, ...]:
-        return (Phase(begin=0, moves="both" if self.learn_loss_weights else "policies"),)
-
-    @property
-    def outer_level(self) -> OuterLevel:
-        """How what is learned above moves: here, the weights of losses, if they are learned."""
-        return OuterLevel("adam", Unrolled(), "never")
+    def schedule(self) -> TrainingSchedule:
+        """The value of each setting in each outer step."""
+        values = {name: value for name, (value, _) in scheduled(self).items()}
+        inner: Any = getattr(self, "inner", None)
+        return TrainingSchedule(values, self._phases(), getattr(inner, "steps", 1))
 
     def played(self, game: Game) -> Game:
         """The game as this method's agents play it: the same, unless the method adds actions to it.
@@ -187,30 +73,211 @@ class Method(LossWeightSettings, abc.ABC):
         """
         return game
 
-    def play(self, game: Game) -> Play:
-        """How this method plays this game.
+    def with_settings(self: AnyMethod, settings: Mapping[str, Any]) -> AnyMethod:
+        """A copy with some settings changed, by their dotted names.
+
+        A part is chosen by its variant's name, or given as an object; the settings that both variants have
+        are kept. Schedules, estimators and phases may be in their text forms.
 
         Raises:
-            ValueError: the game has no such policy, or no exact values, or these were asked of a network or a
-                critic.
+            ValueError: a setting is unknown (names the nearest), missing, or refused.
+
+        >>> from bilevel.methods import ToS
+        >>> method = ToS().with_settings({"inner.steps": 5, "outer.hypergradient": "truncated(steps=2)"})
+        >>> method.inner.steps, method.outer.hypergradient
+        (5, Truncated(steps=2))
+        >>> method.with_settings({"inner": "ppo", "inner.clip_coef": 0.1}).inner.steps
+        5
+        >>> method.with_settings({"outer.lerning_rate": 0.1})
+        Traceback (most recent call last):
+        ValueError: There is no setting of ToS 'outer.lerning_rate'. Did you mean 'outer.learning_rate' ...
+        """
+        parts = parts_of(type(self))
+        wanted = {name.replace("-", "_").removeprefix("method."): value for name, value in settings.items()}
+        changed: dict[str, Any] = {}
+        for part, variants in parts.items():
+            inside = {
+                name.partition(".")[2]: wanted.pop(name)
+                for name in list(wanted)
+                if name.startswith(f"{part}.")
+            }
+            chosen, now = wanted.pop(part, None), getattr(self, part)
+            if isinstance(chosen, SettingsGroup):
+                now = chosen
+            elif chosen is not None:
+                require_name(chosen, variants, part.replace("_", " "))
+                kind = variants[chosen]
+                if kind is not type(now):
+                    now = None if kind is None else _switch(part, kind, now, inside)
+            if inside:
+                now = self._replace(part, now, inside)
+            if now is not getattr(self, part):
+                changed[part] = now
+        replaced: AnyMethod = self._replace("", self, wanted, changed)
+        return replaced
+
+    def _replace(
+        self, part: str, settings: Any, wanted: Mapping[str, Any], changed: Mapping[str, Any] = {}
+    ) -> Any:
+        """A group, or the method itself, with settings that may be text."""
+        hints = {} if settings is None else hints_of(type(settings))
+        before = f"{part}." if part else ""
+        for name in wanted:
+            if name not in hints:
+                self.refuse(f"{before}{name}")
+        read = {name: read_value(f"{before}{name}", hints[name], value) for name, value in wanted.items()}
+        return dataclasses.replace(settings, **read, **changed) if read or changed else settings
+
+    def refuse(self, name: str) -> NoReturn:
+        """Raise ValueError for an unknown setting: name the variants that have it, or the nearest names."""
+        part, _, setting = name.partition(".")
+        variants = parts_of(type(self)).get(part, {})
+        having = [one for one, kind in variants.items() if kind is not None and setting in hints_of(kind)]
+        now = getattr(getattr(self, part, None), "variant", "none")
+        require(
+            not having,
+            f"{name} is a setting of {part} {' or '.join(having)}, and {part} is {now}: choose {part} first.",
+        )
+        known = []
+        for field in hints_of(type(self)):
+            value = getattr(self, field)
+            inside = (
+                [f"{field}.{one}" for one in hints_of(type(value))]
+                if isinstance(value, SettingsGroup)
+                else []
+            )
+            known += [field, *inside]
+        require_name(name, known, f"setting of {type(self).__name__}")
+        raise AssertionError(name)  # it is unknown
+
+    def _phases(self) -> tuple[Phase, ...]:
+        return (Phase(begin=0, moves="policies"),)
+
+
+def _switch(part: str, kind: type[SettingsGroup], before: Any, inside: dict[str, Any]) -> SettingsGroup:
+    """A group of another variant: settings that both have, and those that it needs, taken out of `inside`."""
+    hints = hints_of(kind)
+    kept = {} if before is None else {n: getattr(before, n) for n in hints_of(type(before)) if n in hints}
+    for field in dataclasses.fields(kind):
+        if field.default is dataclasses.MISSING:
+            require(
+                field.name in inside,
+                f"{part.replace('_', ' ')} {kind.variant} needs the setting {part}.{field.name}.",
+            )
+            kept[field.name] = read_value(f"{part}.{field.name}", hints[field.name], inside.pop(field.name))
+    return kind(**kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyMethod(Method, abc.ABC):
+    """A method whose agents' policies learn by their gradients."""
+
+    policy: AutoPolicy | TabularPolicy | MLPPolicy | ConvPolicy | GRUPolicy = AutoPolicy()
+    """The agents' policies."""
+    inner: PolicyGradient | ActorCritic | PPO = PolicyGradient()
+    """The policies' learner."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether agents learn from exact values, where a game has them."""
+        return isinstance(self.inner, PolicyGradient) and self.inner.exact
+
+    @property
+    def learned_loss_weights(self) -> LearnedLossWeights | None:
+        """The weights of losses that are learned; None: there are none."""
+        return None
+
+    @property
+    def outer_loop(self) -> OuterLoop:
+        """The optimizer and estimator of what is learned in an outer loop: of learned loss weights alone."""
+        return OuterLoop(optimizer="adam", hypergradient=Unrolled())
+
+    def build_policy(self, game: Game) -> Policy:
+        """The policy for a game."""
+        return self.policy.build(game)
+
+    def play(self, game: Game) -> Play:
+        """The losses and values of this method's agents in a game.
+
+        Raises:
+            ValueError: the game has no such policy, or no exact values, or these were asked of a network.
         """
         game = self.played(game)
-        policy = self.policy_for(game)
-        if self.exact and isinstance(game, ExactGame):
-            require(
-                not self.needs_episodes,
-                f"Exact values leave nothing for a critic to learn: with {self.inner_learner} play episodes "
-                "(--method.no-exact), or choose policy-gradient.",
-            )
-            require(
-                isinstance(policy, Tabular),
-                "Exact values need a tabular policy: leave policy at auto, or switch exact off.",
-            )
-            assert isinstance(policy, Tabular)
-            play = ExactPlay(game, policy)
-            try:
-                play.values(torch.zeros(1, game.num_agents, policy.num_parameters), ())
-            except ValueError as error:
-                raise ValueError(f"{error} (Switch exact off: --method.no-exact.)") from error
-            return play
-        return self.sampled_play(game, policy, self.surrogate, self.episodes)
+        policy = self.build_policy(game)
+        if not (self.exact and isinstance(game, ExactGame)):
+            return self.inner.sampled_play(game, policy)
+        require(
+            isinstance(policy, Tabular),
+            "Exact values need a tabular policy: leave policy at auto, or play episodes (--inner.no-exact).",
+        )
+        assert isinstance(policy, Tabular)
+        play = ExactPlay(game, policy)
+        try:
+            play.values(torch.zeros(1, game.num_agents, policy.num_parameters), ())
+        except ValueError as error:
+            raise ValueError(f"{error} (Switch exact off: --inner.no-exact.)") from error
+        return play
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeightMethod(PolicyMethod, abc.ABC):
+    """A method whose agents may learn the weights of their losses, where these have a critic's term."""
+
+    loss_weights: LearnedLossWeights | None = None
+    """Learned weights of the terms of agents' losses; None: the coefficients stay as they are."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.loss_weights is None or not isinstance(self.inner, PolicyGradient),
+            "Loss weights are learned where a critic's loss stands beside the policy's, and policy-gradient "
+            "has none: choose the inner learner actor-critic or ppo, or learn no loss weights.",
+        )
+
+    @property
+    def learned_loss_weights(self) -> LearnedLossWeights | None:
+        """As the settings say."""
+        return self.loss_weights
+
+    def _phases(self) -> tuple[Phase, ...]:
+        return (Phase(begin=0, moves="policies" if self.loss_weights is None else "both"),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OuterMethod(LossWeightMethod, abc.ABC):
+    """A method that learns outer variables by a hypergradient through the policies' steps.
+
+    Raises:
+        ValueError: as `Method`; or the parts do not go together (says why).
+    """
+
+    outer: OuterLoop = OuterLoop()
+    """The outer variables' optimizer and hypergradient."""
+    training: Joint | Alternating | Staged | Curriculum = Joint()
+    """How the two levels take turns."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        estimator = self.outer.hypergradient
+        require(
+            isinstance(self.training, Joint) or not estimator.stateful,
+            f"The state of {estimator} holds every step that was taken, and {self.training.variant} training "
+            "takes steps that it does not see: choose a stateless estimator, as truncated(steps=5).",
+        )
+        if isinstance(self.training, Curriculum):
+            ranges = {name: within for name, (_, within) in scheduled(self).items()}
+            phases = check_phases(self.training.phases, ranges)
+            object.__setattr__(self, "training", Curriculum(phases=phases))
+        require(
+            self.outer.reset == "never" or not any(phase.rounds for phase in self._phases()),
+            "With reset each-outer-step there is no learning between outer steps to alternate with: leave "
+            "reset at never.",
+        )
+
+    @property
+    def outer_loop(self) -> OuterLoop:
+        """As the settings say."""
+        return self.outer
+
+    def _phases(self) -> tuple[Phase, ...]:
+        return self.training.training_phases()

@@ -29,7 +29,7 @@ from bilevel.hypergradient import (
 )
 from bilevel.methods._contract import Metrics, Placement, State
 from bilevel.methods._learner import PolicyLearner, require_finite
-from bilevel.methods._method import Method
+from bilevel.methods._method import PolicyMethod
 from bilevel.methods._phases import Phase
 from bilevel.optimizers import at_learning_rate, make_optimizer
 from bilevel.sharing import OBJECTIVES, Objective, OuterVariable, PartedObjective, WithLossWeights
@@ -118,7 +118,7 @@ class OuterLearner(PolicyLearner):
         costs: what giving costs; None: nothing.
         cost_weight: the setting that costs are multiplied by; None: they are as they are.
         apart: costs that are not part of the objective; None: there are none.
-        schedule: as of `PolicyLearner`, of a variable that stays.
+        fixed: as of `PolicyLearner`, of a variable that stays.
 
     Raises:
         ValueError: as `PolicyLearner`; or the method's estimator does not suit how the game is played.
@@ -126,7 +126,7 @@ class OuterLearner(PolicyLearner):
 
     def __init__(
         self,
-        method: Method,
+        method: PolicyMethod,
         game: Game,
         placement: Placement,
         variable: OuterVariable,
@@ -135,19 +135,22 @@ class OuterLearner(PolicyLearner):
         costs: Costs | None = None,
         cost_weight: str | None = None,
         apart: Apart | None = None,
-        schedule: Callable[[int], Tensor] | None = None,
+        fixed: Callable[[int], Tensor] | None = None,
     ) -> None:
-        if method.learn_loss_weights:
-            variable = WithLossWeights(variable, method.loss_weight_range)
-        super().__init__(method, game, placement, variable, schedule=schedule)
-        self.outer, self.apart = method.outer_level, apart
+        weights = method.learned_loss_weights
+        if weights is not None:
+            variable = WithLossWeights(variable, weights.max_factor)
+        super().__init__(method, game, placement, variable, fixed=fixed)
+        self.outer, self.apart = method.outer_loop, apart
         self.ascent = make_optimizer(self.outer.optimizer, learning_rate=1.0)
         self.apart_descent = None if apart is None else make_optimizer(apart.optimizer, learning_rate=1.0)
         self.objective = self._wanted(objective)
-        self.rate = "loss_weight_learning_rate" if objective is None else "outer_learning_rate"
-        self.costs = costs if cost_weight is None or self.course.ever(cost_weight) else None
+        self.rate = "loss_weights.learning_rate" if objective is None else "outer.learning_rate"
+        self.costs = costs if cost_weight is None or self.schedule.ever(cost_weight) else None
         self.cost_weight = cost_weight
-        self.weighed = self.costs is not None and cost_weight is not None and self.course.changes(cost_weight)
+        self.weighed = (
+            self.costs is not None and cost_weight is not None and self.schedule.changes(cost_weight)
+        )
         fitted = fit_hypergradient(self.outer.hypergradient, self.play)
         self.hypergradient = Compiled(fitted) if placement.compile else fitted
         compiled = placement.compile and not self.play.draws
@@ -164,7 +167,7 @@ class OuterLearner(PolicyLearner):
             state["cost_opt_state"] = self.apart_descent.init(state["phi"])
         problem = self.problem_at(state, self.streams(state, Purpose.BEGINNING))
         start = state["theta"], state["opt_state"], state["phi"]
-        state["estimator"] = self.hypergradient.init(problem, *start, steps=self.method.inner_steps)
+        state["estimator"] = self.hypergradient.init(problem, *start, steps=self.method.inner.steps)
         return state
 
     def problem_at(self, state: State, generator: torch.Generator) -> BilevelProblem:
@@ -221,15 +224,15 @@ class OuterLearner(PolicyLearner):
             FloatingPointError: a reward, a policy or a meta-gradient stopped being a finite number (says
                 where); the state passed in is not changed.
         """
-        phase = self.course.phase(int(state["outer_step"]))
+        phase = self.schedule.phase(int(state["outer_step"]))
         state = self._begun(state, phase)
         if phase.moves == "policies":
             return super().update(state)
         generator, now = self.streams(state, Purpose.TRAINING), self.now(state)
-        phi, steps = self._phi(state), self.course.steps(int(state["outer_step"]))
+        phi, steps = self._phi(state), self.schedule.steps(int(state["outer_step"]))
         state = {**state, "phi": phi}
         theta, opt_state = self._start(state)
-        for _ in range(phase.inner_rounds):
+        for _ in range(phase.rounds):
             theta, opt_state = self._learn(steps, theta, opt_state, phi, generator, *now)
         estimate, carried = self._estimate(
             self._problem_at(state, generator, now), theta, opt_state, state, steps
@@ -293,7 +296,7 @@ class OuterLearner(PolicyLearner):
         if self.loss_weights is None:
             return rate
         own, free = self.loss_weights.parts(torch.ones_like(state["phi"][0]))
-        weights = self._value("loss_weight_learning_rate", state)
+        weights = self._value("loss_weights.learning_rate", state)
         return self.loss_weights.joined(rate * own, weights * free)
 
     def _wanted(self, objective: Objective | None) -> Objective:
@@ -301,9 +304,10 @@ class OuterLearner(PolicyLearner):
         if self.loss_weights is None:
             assert objective is not None
             return objective
-        moves = objective is None or self.course.ever("loss_weight_learning_rate")
-        weights = OBJECTIVES[self.method.loss_weight_objective] if moves else None
-        return PartedObjective.of(self.loss_weights, objective, weights)
+        weights = self.method.learned_loss_weights
+        moves = objective is None or self.schedule.ever("loss_weights.learning_rate")
+        wanted = OBJECTIVES[weights.objective] if weights and moves else None
+        return PartedObjective.of(self.loss_weights, objective, wanted)
 
     def _begun(self, state: State, phase: Phase) -> State:
         """The same state, with new policies if a phase that asks for them begins."""
@@ -337,4 +341,4 @@ class OuterLearner(PolicyLearner):
         """The sample of the outer loss, and what costs are multiplied by."""
         if self.weighed:
             return data[0], data[1]
-        return data, 1.0 if self.cost_weight is None else self.course.value(self.cost_weight, 0)
+        return data, 1.0 if self.cost_weight is None else self.schedule.value(self.cost_weight, 0)

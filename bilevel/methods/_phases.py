@@ -1,4 +1,4 @@
-"""Phases of a training: who moves in them, and what changes for their time; with a text form."""
+"""Phases of a training, with a text form, and the value of each setting in each outer step."""
 
 from __future__ import annotations
 
@@ -8,53 +8,52 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bilevel.core import Range, Schedule, read_settings, write_settings
+from bilevel.core import Range, Schedule, Scheduled, read_settings, write_settings
 from games.core import require, require_name
 
-EXAMPLE = "0-100(moves=policies), 100-300(outer_learning_rate='0:0.1, 200:0.01')"
+EXAMPLE = "0-100(moves=policies), 100-300(outer.learning_rate='0:0.1, 200:0.01')"
 PHASE = re.compile(r"\s*(\d+)\s*-\s*(\d+)\s*(\([^()]*\))?\s*", re.ASCII)
-MOVES = ("both", "policies", "outer")
-POLICIES = ("kept", "new")
+CHOICES = {"moves": ("both", "policies", "outer"), "policies": ("kept", "new")}
+STEPS = "inner.steps"
+POLICY_SETTINGS = frozenset({"inner.entropy_coef", "inner.learning_rate"})
+"""Their own schedules start again with new policies, and they count where only policies move."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """What is so from one outer step to another."""
+    """Outer steps in which the same parts of a method move."""
 
     begin: int
     """The first outer step, counted from 0."""
     end: int | None = None
-    """The outer step that is no longer in it; None: it goes on."""
+    """The outer step after its last one; None: it does not end."""
     moves: Literal["both", "policies", "outer"] = "both"
-    """Which level moves. Outer: the outer variables, by how policies would learn under them, which then stay
-    as they are."""
+    """The levels that move. Outer: the outer variables, by how policies would learn under them, which then
+    stay as they are."""
     policies: Literal["kept", "new"] = "kept"
-    """Whether the policies it begins with are those that there are, or new ones."""
-    inner_steps: int | None = None
-    """Policy updates in each outer step; None: as in the method's settings."""
-    inner_rounds: int = 0
-    """Rounds of inner steps before the one that an outer step looks through."""
-    schedules: Mapping[str, Schedule] = field(default_factory=dict)
-    """Setting -> its values, counted from the first outer step of the phase."""
+    """Whether it begins with the policies there are, or with new ones."""
+    rounds: int = 0
+    """Rounds of inner steps before the one that an outer step differentiates."""
+    settings: Mapping[str, Scheduled] = field(default_factory=dict)
+    """Dotted setting, also inner.steps -> its value or schedule, from the phase's first outer step on."""
 
 
-def read_phases(text: str, ranges: Mapping[str, Range], outer: Sequence[str] = ()) -> tuple[Phase, ...]:
+OWN = {
+    one.name: one.default for one in dataclasses.fields(Phase) if one.name in ("moves", "policies", "rounds")
+}
+
+
+def read_phases(text: str) -> tuple[Phase, ...]:
     """Read phases from their text form, BEGIN-END(SETTING=VALUE, ...), with commas between them.
 
     A phase has the outer steps from BEGIN, counted from 0, up to END, which is the next one's. Settings are
-    moves, policies, inner_steps, inner_rounds, and any that may change on the way: a number, or a schedule in
+    moves, policies, rounds, inner.steps, and any that may change during a run: a number, or a schedule in
     quotes, which counts from BEGIN.
 
-    Args:
-        text: the phases, in order.
-        ranges: setting that may change -> where its values lie.
-        outer: those of them that only matter where the outer level moves.
-
     Raises:
-        ValueError: the text cannot be read, phases overlap, leave a gap or do not begin at 0, or a setting is
-            unknown, out of range or would not be used.
+        ValueError: the text cannot be read, or a value is of no such setting's form.
 
-    >>> [(phase.begin, phase.end, phase.moves) for phase in read_phases("0-5(moves=policies), 5-9", {})]
+    >>> [(phase.begin, phase.end, phase.moves) for phase in read_phases("0-5(moves=policies), 5-9")]
     [(0, 5, 'policies'), (5, 9, 'both')]
     """
     found, place = [], 0
@@ -62,29 +61,56 @@ def read_phases(text: str, ranges: Mapping[str, Range], outer: Sequence[str] = (
         word = PHASE.match(text, place)
         if word is None or text[word.end() : word.end() + 1] not in ("", ","):
             raise ValueError(f"{text!r} are not phases: write them as in {EXAMPLE}.")
-        found.append(_phase(word, ranges, outer))
+        found.append(_read_phase(word))
         place = word.end() + 1
     require(
         bool(found) and not text.rstrip().endswith(","),
         f"{text!r} are not phases: write them as in {EXAMPLE}.",
     )
-    _require_tile(found)
     return tuple(found)
 
 
 def write_phases(phases: Sequence[Phase]) -> str:
     """Write phases in the text form from which `read_phases` builds equal ones.
 
-    >>> write_phases([Phase(begin=0, end=5, moves="policies", schedules={"entropy": Schedule.read(0.3)})])
-    '0-5(moves=policies, entropy=0.3)'
+    >>> write_phases([Phase(begin=0, end=5, moves="policies", settings={"inner.steps": 3})])
+    '0-5(moves=policies, inner.steps=3)'
     """
-    return ", ".join(map(_write, phases))
+    return ", ".join(map(_write_phase, phases))
+
+
+def check_phases(phases: Sequence[Phase], ranges: Mapping[str, Range]) -> tuple[Phase, ...]:
+    """Check phases that were written for a method, and bring their schedules into the usual form.
+
+    Args:
+        phases: in order.
+        ranges: dotted setting that may change during a run -> its range.
+
+    Raises:
+        ValueError: phases overlap, leave a gap or do not begin at 0, or a setting is unknown, out of range or
+            would not be used.
+    """
+    checked = [_check_phase(phase, ranges) for phase in phases]
+    require(bool(checked), f"Curriculum training needs phases: write them as in {EXAMPLE}.")
+    end = 0
+    for phase in checked:
+        require(
+            phase.begin <= end,
+            f"phases leave a gap: nothing says what happens from outer step {end} to {phase.begin}.",
+        )
+        require(
+            phase.begin == end,
+            f"phases overlap: one ends at outer step {end}, and the next begins at {phase.begin}, not there.",
+        )
+        assert phase.end is not None
+        end = phase.end
+    return tuple(checked)
 
 
 def require_end(phases: Sequence[Phase], outer_steps: int) -> None:
-    """Raise ValueError unless phases end where the run does.
+    """Raise ValueError unless phases end with the run.
 
-    >>> require_end(read_phases("0-5, 5-9", {}), 10)
+    >>> require_end(read_phases("0-5, 5-9"), 10)
     Traceback (most recent call last):
     ValueError: phases end at outer step 9, but the run has 10: nothing says what happens from 9 on.
     """
@@ -97,86 +123,138 @@ def require_end(phases: Sequence[Phase], outer_steps: int) -> None:
     )
 
 
-def _phase(word: re.Match[str], ranges: Mapping[str, Range], outer: Sequence[str]) -> Phase:
+@dataclass(frozen=True)
+class TrainingSchedule:
+    """The value of each setting in each outer step: a method's own schedules, and phases that replace them.
+
+    >>> phases = Phase(begin=0), Phase(begin=5, policies="new", settings={"rate": Schedule.read("0:1, 2:3")})
+    >>> schedule = TrainingSchedule({"rate": 0.5, "inner.entropy_coef": Schedule.read("0:4, 4:0")}, phases, 1)
+    >>> [schedule.value("rate", step) for step in (4, 5, 6, 7)]
+    [0.5, 1.0, 2.0, 3.0]
+    >>> [schedule.value("inner.entropy_coef", step) for step in (0, 4, 5)]  # begins again at 5
+    [4.0, 0.0, 4.0]
+    """
+
+    settings: Mapping[str, Scheduled]
+    """Dotted setting -> value or schedule, in outer steps of the run."""
+    phases: tuple[Phase, ...]
+    """They follow one another from outer step 0 on, and the last one goes on."""
+    inner_steps: int
+    """Policy updates in each outer step, where a phase does not say."""
+
+    def phase(self, step: int) -> Phase:
+        """The phase of this outer step, counted from 0."""
+        return next(phase for phase in reversed(self.phases) if phase.begin <= step)
+
+    def steps(self, step: int) -> int:
+        """Policy updates in a round of this outer step."""
+        steps: Any = self.phase(step).settings.get(STEPS, self.inner_steps)
+        return int(steps)
+
+    def value(self, name: str, step: int) -> float:
+        """The value of a setting in this outer step."""
+        phase = self.phase(step)
+        if name in phase.settings:
+            return _at(phase.settings[name], step - phase.begin)
+        return _at(self.settings[name], step - (self._newest(step) if name in POLICY_SETTINGS else 0))
+
+    def changes(self, name: str) -> bool:
+        """Whether a setting is not the same number throughout."""
+        return isinstance(self.settings[name], Schedule) or any(
+            name in phase.settings for phase in self.phases
+        )
+
+    def ever(self, name: str) -> bool:
+        """Whether a setting is ever other than 0."""
+        found = [
+            self.settings[name],
+            *(phase.settings[name] for phase in self.phases if name in phase.settings),
+        ]
+        return any(any(one.values) if isinstance(one, Schedule) else bool(one) for one in found)
+
+    def inner_steps_of(self, outer_steps: int) -> int:
+        """Policy updates that all outer steps of a run differentiate."""
+        return sum(self.steps(step) for step in range(outer_steps) if self.phase(step).moves != "policies")
+
+    def _newest(self, step: int) -> int:
+        """The outer step in which the policies of this one were new."""
+        return max(
+            (one.begin for one in self.phases if one.policies == "new" and one.begin <= step), default=0
+        )
+
+
+def _at(value: Scheduled, step: int) -> float:
+    return value(step) if isinstance(value, Schedule) else value
+
+
+def _read_phase(word: re.Match[str]) -> Phase:
     name = f"the phase {word[1]}-{word[2]}"
-    settings = read_settings(word[3] or "()", of="a phase", within=word[0].strip(), example=EXAMPLE)
-    known = [*(one.name for one in dataclasses.fields(Phase) if one.name in CHECKS), *ranges]
-    for setting, value in settings.items():
-        require_name(setting, known, f"setting of {name}")
-        if setting in CHECKS:
-            CHECKS[setting](f"{setting} of {name}", value)
-    schedules = {
-        setting: _schedule(f"{setting} of {name}", settings.pop(setting), ranges[setting])
-        for setting in list(settings)
-        if setting in ranges
-    }
-    phase = Phase(begin=int(word[1]), end=int(word[2]), schedules=schedules, **settings)
-    require(int(word[1]) < int(word[2]), f"There is no outer step in {name}: a phase ends after it begins.")
+    dotless = re.sub(r"\b([a-z_]+)\.([a-z_]+)(?=\s*=)", r"\1__\2", word[3] or "()")
+    read = read_settings(dotless, of="a phase", within=word[0].strip(), example=EXAMPLE)
+    own: dict[str, Any] = {}
+    settings: dict[str, Scheduled] = {}
+    for setting, value in read.items():
+        setting = setting.replace("__", ".")
+        if setting in OWN:
+            own[setting] = value
+        else:
+            number = isinstance(value, int | float | str) and not isinstance(value, bool)
+            require(number, f"{setting} of {name} is a number, or a schedule in quotes, not {value!r}.")
+            settings[setting] = _read_schedule(f"{setting} of {name}", value)
+    return Phase(begin=int(word[1]), end=int(word[2]), settings=settings, **own)
+
+
+def _read_schedule(name: str, value: Any) -> Scheduled:
+    try:
+        return Schedule.read(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _check_phase(phase: Phase, ranges: Mapping[str, Range]) -> Phase:
+    name = f"the phase {phase.begin}-{phase.end}"
+    for setting, known in CHOICES.items():
+        value = getattr(phase, setting)
+        require(value in known, f"{setting} of {name} is {' or '.join(known)}, not {value!r}.")
+    _require_whole(f"rounds of {name}", phase.rounds, least=0)
+    settings: dict[str, Scheduled] = {}
+    for setting, value in phase.settings.items():
+        require_name(setting, [*OWN, STEPS, *ranges], f"setting of {name}")
+        if setting == STEPS:
+            _require_whole(f"{setting} of {name}", value, least=1)
+            settings[setting] = value
+        else:
+            settings[setting] = ranges[setting].require_schedule(f"{setting} of {name}", value)
+    require(
+        phase.end is not None and phase.begin < phase.end,
+        f"There is no outer step in {name}: a phase ends after it begins.",
+    )
     require(
         phase.begin > 0 or phase.policies == "kept",
         f"In {name} policies are new anyway: policies=new is for phases that come later.",
     )
     require(
-        phase.moves == "both" or phase.inner_rounds == 0,
-        f"inner_rounds come before an outer step by which both levels move, and in {name} only "
+        phase.moves == "both" or phase.rounds == 0,
+        f"rounds come before an outer step by which both levels move, and in {name} only "
         f"{phase.moves} do: leave them out, or write moves=both.",
     )
-    unused = [setting for setting in schedules if setting in outer and phase.moves == "policies"]
-    require(not unused, f"In {name} only policies move, and {', '.join(unused)} would never be used.")
-    return phase
-
-
-def _require_tile(phases: Sequence[Phase]) -> None:
-    """Raise ValueError unless phases follow one another from 0 on."""
-    end = 0
-    for phase in phases:
-        require(
-            phase.begin <= end,
-            f"phases leave a gap: nothing says what happens from outer step {end} to {phase.begin}.",
-        )
-        require(
-            phase.begin == end,
-            f"phases overlap: one ends at outer step {end}, and the next begins at {phase.begin}, not there.",
-        )
-        assert phase.end is not None
-        end = phase.end
-
-
-def _schedule(name: str, value: Any, within: Range) -> Schedule:
+    unused = [one for one in settings if one not in POLICY_SETTINGS | {STEPS}]
     require(
-        isinstance(value, int | float | str) and not isinstance(value, bool),
-        f"{name} is a number, or a schedule in quotes, not {value!r}.",
+        not unused or phase.moves != "policies",
+        f"In {name} only policies move, and {', '.join(unused)} would never be used.",
     )
-    return Schedule.read(within.require_schedule(name, value))
+    return dataclasses.replace(phase, settings=settings)
 
 
-def _one_of(known: Sequence[str]) -> Any:
-    def check(name: str, value: Any) -> None:
-        require(value in known, f"{name} is {' or '.join(known)}, not {value!r}.")
-
-    return check
-
-
-def _whole(name: str, value: Any) -> None:
-    require(type(value) is int and value >= 1, f"{name} is a whole number, 1 or more, not {value!r}.")
+def _require_whole(name: str, value: Any, least: int) -> None:
+    require(
+        type(value) is int and value >= least, f"{name} is a whole number, {least} or more, not {value!r}."
+    )
 
 
-CHECKS = {
-    "moves": _one_of(MOVES),
-    "policies": _one_of(POLICIES),
-    "inner_steps": _whole,
-    "inner_rounds": _whole,
-}
-"""Settings that every method's phases have -> what refuses a value that cannot be."""
-
-
-def _write(phase: Phase) -> str:
-    said = {name: getattr(phase, name) for name in CHECKS if getattr(phase, name) != DEFAULTS[name]}
-    said |= {
-        name: schedule.values[0] if schedule.constant else str(schedule)
-        for name, schedule in phase.schedules.items()
+def _write_phase(phase: Phase) -> str:
+    own = {name: getattr(phase, name) for name, default in OWN.items() if getattr(phase, name) != default}
+    changed = own | {
+        name: str(value) if isinstance(value, Schedule) else value for name, value in phase.settings.items()
     }
-    return f"{phase.begin}-{phase.end}{write_settings(said)}"
-
-
-DEFAULTS = {one.name: one.default for one in dataclasses.fields(Phase)}
+    return f"{phase.begin}-{phase.end}{write_settings(changed)}"

@@ -5,18 +5,19 @@ A planner above the agents, who pays and taxes them within a budget.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from bilevel.core import Range, Scheduled, require_number
+from bilevel.core import Range, Scheduled
 from bilevel.methods._contract import Learner, Placement
+from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
+from bilevel.methods._method import OuterMethod
 from bilevel.methods._outer_learner import OuterLearner
-from bilevel.methods._outer_method import OuterMethod
+from bilevel.methods._outer_settings import OuterLoop
 from bilevel.nn import ActivationName, Perceptron
 from bilevel.sharing import (
     OBJECTIVES,
@@ -167,32 +168,27 @@ class CentralPlanner(OuterMethod):
         incentive design with multi-agent meta-gradient reinforcement learning, arXiv 2112.10859.
 
     >>> import games
-    >>> learner = CentralPlanner(entropy_end=0.1).build(games.make("escape-room"), Placement(seeds=2))
+    >>> method = CentralPlanner(inner=PolicyGradient(exact=False, entropy_coef=0.1))
+    >>> learner = method.build(games.make("escape-room"), Placement(seeds=2))
     >>> state, metrics = learner.update(learner.init(seed=0))
     >>> metrics["moved"].shape
     torch.Size([2])
     """
 
-    ranges: ClassVar[Mapping[str, Range]] = {**OuterMethod.ranges, "cost_weight": Range(least=0)}
-
-    exact: bool = False
-    """Payments depend on what is seen and done, so episodes are played: exact values are refused."""
-    outer_learning_rate: Scheduled = 0.01
-    """Step size of the planner's network, above 0."""
-    budget: float = 4.0
+    inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
+    """The policies' learner; payments depend on observations and actions: exact values are refused."""
+    outer: OuterLoop = OuterLoop(learning_rate=0.01)
+    """The planner's optimizer and hypergradient."""
+    budget: Annotated[float, Range(above=0)] = 4.0
     """The most that payments and taxes of a step add up to, above 0, in reward units."""
     balanced: bool = False
     """Whether what is paid to some is taken from the others."""
-    planner_hidden: tuple[int, ...] = (32,)
+    planner_hidden_size: tuple[int, ...] = (32,)
     """Units of each hidden layer of the planner's network."""
     planner_activation: ActivationName = "tanh"
     """Between the layers of the planner's network."""
-    cost_weight: Scheduled = 0.0
+    cost_weight: Annotated[Scheduled, Range(least=0)] = 0.0
     """What a unit moved takes from the objective, 0 or more; or a schedule of it, as 0:0, 200:0.5."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_number("budget", self.budget, above=0)
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
@@ -202,7 +198,7 @@ class CentralPlanner(OuterMethod):
             numbered_actions(game, "The planner, which sees what was done,"),
             self.budget,
             self.balanced,
-            self.planner_hidden,
+            self.planner_hidden_size,
             self.planner_activation,
         )
         return OuterLearner(

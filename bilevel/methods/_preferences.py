@@ -16,7 +16,8 @@ from torch import Tensor
 
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._fixed_sharing import policy_learner
-from bilevel.methods._method import Method
+from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
+from bilevel.methods._method import LossWeightMethod
 from bilevel.sharing import Happened, Report, no_gifts
 from games.core import Game, require
 
@@ -165,7 +166,7 @@ class Felt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InequityAverse(Method):
+class InequityAverse(LossWeightMethod):
     """Envy and guilt: agents learn from their reward less what inequity costs them (`InequityAversion`).
 
     Needs: everybody's rewards. Conserves nothing, and nothing changes hands: welfare is still that of the
@@ -184,8 +185,8 @@ class InequityAverse(Method):
     torch.Size([2])
     """
 
-    exact: bool = False
-    """Feelings depend on the rewards of each step, so episodes are played: exact values are refused."""
+    inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
+    """The policies\' learner; feelings depend on the rewards of each step: exact values are refused."""
     envy: float = 5.0
     """Weight of having less, 0 or more."""
     guilt: float = 0.05
@@ -206,7 +207,7 @@ class InequityAverse(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SVO(Method):
+class SVO(LossWeightMethod):
     """Social value orientation: agents keep to an angle between their own reward and the others'.
 
     Needs: everybody's rewards. Conserves nothing, and nothing changes hands: welfare is still that of the
@@ -225,8 +226,8 @@ class SVO(Method):
     torch.Size([2])
     """
 
-    exact: bool = False
-    """Angles depend on the rewards of each step, so episodes are played: exact values are refused."""
+    inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
+    """The policies\' learner; angles depend on the rewards of each step: exact values are refused."""
     weight: float = 0.2
     """Of the distance from the target, 0 or more, in reward units per radian."""
     target: float = 45.0

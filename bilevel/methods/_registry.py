@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
-from bilevel.methods._d3c import D3C
-from bilevel.methods._fixed_sharing import Fixed, Prosocial, Selfish
-from bilevel.methods._gifting import Gifting
-from bilevel.methods._lase import LASE
-from bilevel.methods._lio import LIO
-from bilevel.methods._ltos import LToS
-from bilevel.methods._method import Method
-from bilevel.methods._planner import CentralPlanner
-from bilevel.methods._preferences import SVO, InequityAverse
-from bilevel.methods._tos import ToS
-from games.core import require
+from typing import TYPE_CHECKING
 
-METHODS: dict[str, type[Method]] = {
-    "selfish": Selfish,
-    "prosocial": Prosocial,
-    "fixed": Fixed,
-    "tos": ToS,
-    "ltos": LToS,
-    "lio": LIO,
-    "d3c": D3C,
-    "lase": LASE,
-    "planner": CentralPlanner,
-    "gifting": Gifting,
-    "inequity-aversion": InequityAverse,
-    "svo": SVO,
-}
+from games.core import Registry
+
+if TYPE_CHECKING:
+    from bilevel.methods._method import Method
+
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    {
+        "selfish": "bilevel.methods._fixed_sharing:Selfish",
+        "prosocial": "bilevel.methods._fixed_sharing:Prosocial",
+        "fixed": "bilevel.methods._fixed_sharing:Fixed",
+        "tos": "bilevel.methods._tos:ToS",
+        "ltos": "bilevel.methods._ltos:LToS",
+        "lio": "bilevel.methods._lio:LIO",
+        "d3c": "bilevel.methods._d3c:D3C",
+        "lase": "bilevel.methods._lase:LASE",
+        "planner": "bilevel.methods._planner:CentralPlanner",
+        "gifting": "bilevel.methods._gifting:Gifting",
+        "inequity-aversion": "bilevel.methods._preferences:InequityAverse",
+        "svo": "bilevel.methods._preferences:SVO",
+    },
+)
 
 
-def register_method(name: str, method: type[Method]) -> None:
-    """Add a method of one's own, for the rest of the process.
+def register_method(name: str, method: type[Method], *, replace: bool = False) -> None:
+    """Add a method for the rest of the process.
 
     Args:
-        name: what to call it on the command line and in figures.
+        name: for the command line and figures; lower case, words joined by hyphens.
         method: a frozen dataclass whose fields all have defaults.
+        replace: whether it may take the place of a method of this name.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is taken, or is no such name.
 
+    >>> from bilevel.methods import ToS
     >>> register_method("tos", ToS)
     Traceback (most recent call last):
-    ValueError: There is a method 'tos' already.
+    ValueError: The method 'tos' exists already: replace=True puts the new one in its place.
     """
-    require(name not in METHODS, f"There is a method {name!r} already.")
-    METHODS[name] = method
+    METHODS.register(name, method, replace=replace)

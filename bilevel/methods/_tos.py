@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
 from bilevel.agents import takes_gifts
 from bilevel.core import Range, Scheduled
 from bilevel.methods._contract import Learner, Placement
+from bilevel.methods._method import OuterMethod
 from bilevel.methods._outer_learner import OuterLearner
-from bilevel.methods._outer_method import OuterMethod
 from bilevel.nn import ActivationName
 from bilevel.sharing import (
     COSTS,
@@ -23,9 +22,7 @@ from bilevel.sharing import (
     check_own_share,
     per_step,
 )
-from games.core import Game, require, require_name
-
-SHARING = ("static", "state-dependent")
+from games.core import Game, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +33,8 @@ class ToS(OuterMethod):
     or, with `sharing` state-dependent, row j in each step is a network's function of what agent j sees, held
     for `hold` steps. Outside, the logits of T, or the networks, ascend the objective of the policies that
     these inner steps produce, the derivative taken through the steps. Both levels move together: one outer
-    step after every `inner_steps` inner ones; or, by `reset`, the policies start anew in each outer step
-    (`OuterMethod` says which to take).
+    step after every `inner.steps` inner ones; or, by `outer.reset`, the policies start anew in each outer
+    step (`OuterLoop` says which to take).
 
     Needs: the neighbours' rewards; for the outer step, everybody's policies (a central party, or agents who
     publish theirs). Conserves the total, whatever T is.
@@ -58,12 +55,10 @@ class ToS(OuterMethod):
     tensor([0.7661, 0.2339], dtype=torch.float64)
     """
 
-    ranges: ClassVar[Mapping[str, Range]] = {**OuterMethod.ranges, "cost_weight": Range(least=0)}
-
     sharing: Literal["static", "state-dependent"] = "static"
     """Whether the shares are always the same, or depend on what their giver sees (then episodes are played:
     exact values are refused)."""
-    sharing_hidden: tuple[int, ...] = (32,)
+    sharing_hidden_size: tuple[int, ...] = (32,)
     """With state-dependent sharing: units of each hidden layer of a giver's network."""
     sharing_activation: ActivationName = "tanh"
     """With state-dependent sharing: between the layers of a giver's network."""
@@ -76,16 +71,13 @@ class ToS(OuterMethod):
     says what it does)."""
     cost: Literal["l1", "kl"] = "l1"
     """What giving is counted by: l1, the share given away; kl, minus the logarithm of the share kept."""
-    cost_weight: Scheduled = 0.0
+    cost_weight: Annotated[Scheduled, Range(least=0)] = 0.0
     """What a unit of that cost takes from the giver's side of the objective, 0 or more, in units of value; or
     a schedule of it, as 0:0, 200:0.5."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_name(self.objective, OBJECTIVES, "objective")
-        require_name(self.cost, COSTS, "cost")
         check_own_share(self.own_share)
-        require_name(self.sharing, SHARING, "sharing")
         require(
             self.hold == 1 or (self.hold > 1 and self.sharing == "state-dependent"),
             f"hold is the number of steps, 1 or more, for which state-dependent shares are held, not "
@@ -114,7 +106,7 @@ class ToS(OuterMethod):
             "cannot be held for several: leave hold at 1.",
         )
         space, act = game.observation_space, self.sharing_activation
-        return SharingNetwork(sharing, space, self.sharing_hidden, act, self.hold)
+        return SharingNetwork(sharing, space, self.sharing_hidden_size, act, self.hold)
 
     def _costs(self, transfer: Any, data: Any) -> Tensor:
         cost = COSTS[self.cost]

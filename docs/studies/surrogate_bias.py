@@ -7,7 +7,6 @@ How far sampled meta-gradients are off: each surrogate against the exact meta-gr
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import sys
@@ -66,7 +65,7 @@ def measure_deviation(
 ) -> Deviation:
     """Draw many meta-gradients at the same policies, and compare them with the exact one.
 
-    Both are taken through `method.inner_steps` steps from policies that cooperate with probability
+    Both are taken through `method.inner.steps` steps from policies that cooperate with probability
     sigmoid(logit) whatever they see, by the estimator that the method uses. The exact one knows the horizon
     of the episodes: nothing of what is found is due to their length.
 
@@ -84,20 +83,20 @@ def measure_deviation(
         ValueError: fewer than 2 samples, or the exact meta-gradient is 0, which leaves nothing to compare.
 
     >>> game = FiniteRepeatedGame(horizon=3)
-    >>> found = measure_deviation(ToS(own_share=0.95, episodes=64), game, logit=-1.5, samples=100)
+    >>> found = measure_deviation(ToS(own_share=0.95), game, logit=-1.5, samples=100)
     >>> abs(found.bias) < 2 * found.margin  # one small inner step: REINFORCE is enough
     True
     """
     require(samples >= 2, f"A deviation needs 2 samples or more, not {samples}.")
-    (exact,) = _meta_gradients(dataclasses.replace(method, exact=True), game, logit, 1, seed)
+    (exact,) = _meta_gradients(method.with_settings({"inner.exact": True}), game, logit, 1, seed)
     length = float(exact.norm())
     require(length > 0, "The exact meta-gradient is 0 here: start from other policies.")
-    sampled = dataclasses.replace(method, exact=False)
+    sampled = method.with_settings({"inner.exact": False})
     along = _meta_gradients(sampled, game, logit, samples, seed) @ exact / length**2
     return Deviation(
-        surrogate=method.surrogate,
-        inner_steps=method.inner_steps,
-        episodes=method.episodes,
+        surrogate=method.inner.surrogate,
+        inner_steps=method.inner.steps,
+        episodes=method.inner.episodes,
         samples=samples,
         bias=float(along.mean()) - 1,
         deviation=float(along.std()),
@@ -107,7 +106,7 @@ def measure_deviation(
 
 def _meta_gradients(method: ToS, game: FiniteRepeatedGame, logit: float, samples: int, seed: int) -> Tensor:
     """Draw meta-gradients of the sharing logits, float64 [sample, giver * receiver]."""
-    at_once = max(1, MOST_STEPS_AT_ONCE // (game.horizon * method.episodes))
+    at_once = max(1, MOST_STEPS_AT_ONCE // (game.horizon * method.inner.episodes))
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for count in (min(at_once, samples - done) for done in range(0, samples, at_once)):
@@ -120,7 +119,7 @@ def _meta_gradients(method: ToS, game: FiniteRepeatedGame, logit: float, samples
             theta,
             learner.optimizer.init(theta),
             state["phi"],
-            steps=method.inner_steps,
+            steps=method.inner.steps,
         )
         parts.append(learner.objective.own_gradient(estimate.gradient).flatten(1))
     return torch.cat(parts)
@@ -182,12 +181,13 @@ def run_study(study: Study) -> Iterator[Deviation]:
     """
     game = FiniteRepeatedGame(discount=study.discount, horizon=study.horizon)
     methods = [
-        ToS(
-            inner_steps=steps,
-            inner_learning_rate=study.inner_learning_rate,
-            own_share=study.own_share,
-            episodes=episodes,
-            surrogate=surrogate,
+        ToS(own_share=study.own_share).with_settings(
+            {
+                "inner.steps": steps,
+                "inner.learning_rate": study.inner_learning_rate,
+                "inner.episodes": episodes,
+                "inner.surrogate": surrogate,
+            }
         )
         for steps, episodes, surrogate in itertools.product(
             study.inner_steps, study.episodes, study.surrogates

@@ -29,7 +29,7 @@ needs_jax = pytest.mark.skipif(
 def learner_of(game_name):
     """Ours by its preset, in float64 and with few seeds and short episodes."""
     config = default_config(game_name, "tos")
-    game, method = config.game, dataclasses.replace(config.method, inner_steps=INNER_STEPS, episodes=5)
+    game, method = config.game, config.method.with_settings({"inner.steps": INNER_STEPS, "inner.episodes": 5})
     if game_name != "repeated-prisoners-dilemma":
         game = dataclasses.replace(game, horizon=6)
     config = dataclasses.replace(config, game=game, method=method, seeds=3, dtype="float64")

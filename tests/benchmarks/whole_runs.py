@@ -126,7 +126,7 @@ WHOLE_RUNS: dict[str, WholeRuns] = {
             limit=11.0,
             rounds=2,
             longest=3000,
-            short_options=(*SAMPLED_SHORT, "--method.episodes", "4"),
+            short_options=(*SAMPLED_SHORT, "--inner.episodes", "4"),
             short_script_options=(*SAMPLED_SHORT, "--episodes", "4"),
         ),
         WholeRuns(
@@ -138,7 +138,7 @@ WHOLE_RUNS: dict[str, WholeRuns] = {
             limit=14.0,
             rounds=2,
             longest=FEW,
-            short_options=(*SAMPLED_SHORT, "--method.episodes", "4", "--game.horizon", "5"),
+            short_options=(*SAMPLED_SHORT, "--inner.episodes", "4", "--game.horizon", "5"),
             short_script_options=(*SAMPLED_SHORT, "--episodes", "4", "--horizon", "5"),
         ),
         WholeRuns(
@@ -150,7 +150,7 @@ WHOLE_RUNS: dict[str, WholeRuns] = {
             limit=14.0,
             rounds=2,
             longest=FEW,
-            short_options=(*SAMPLED_SHORT, "--method.episodes", "4", "--game.horizon", "5"),
+            short_options=(*SAMPLED_SHORT, "--inner.episodes", "4", "--game.horizon", "5"),
         ),
         *(_public_goods(agents) for agents in (8, 16, 128)),
         _public_goods(1024, seeds=2),

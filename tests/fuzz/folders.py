@@ -22,8 +22,8 @@ RUN = (
     "--seeds=3",
     "--checkpoint-every=1",
     "--evaluation-episodes=2",
-    "--method.inner-steps=1",
-    "--method.episodes=2",
+    "--inner.steps=1",
+    "--inner.episodes=2",
 )
 JSON_VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2, 3.5, 1e308, 10**30, -(10**30), 2**63, "", "x", "nan", "tos", "😀",

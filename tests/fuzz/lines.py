@@ -264,9 +264,10 @@ class Lines:
     def _small(self, command: str, flags: set[str], words: list[str]) -> list[str]:
         """What keeps the work small, where nothing else was said of it."""
         sizes = {
-            "seeds": "3", "outer-steps": "1", "evaluation-episodes": "2", "method.inner-steps": "1",
-            "method.episodes": "2", "game.horizon": "3", "resamples": "2", "inner-steps": "1",
-            "episodes": "2", "most-steps": "3", "scale": "0.3", "updates": "2", "steps": "2", "hidden": "2",
+            "seeds": "3", "outer-steps": "1", "evaluation-episodes": "2", "inner.steps": "1",
+            "inner.episodes": "2", "game.horizon": "3", "resamples": "2", "inner-steps": "1",
+            "episodes": "2", "most-steps": "3", "scale": "0.3", "updates": "2", "steps": "2",
+            "policy.hidden-size": "2",
         }  # fmt: skip
         if command == "games":
             sizes = {"episodes": "2"}
@@ -275,14 +276,14 @@ class Lines:
         lists = ["--methods", "selfish", "tos"] if command == "compare" and "--methods" not in said else []
         if command == "compare":
             sets = (
-                "tos.inner-steps=1",
-                "inner_steps=1",
-                "selfish.entropy=nan",
+                "tos.inner.steps=1",
+                "inner.steps=1",
+                "selfish.inner.entropy-coef=nan",
                 "x",
-                "tos.hypergradient=(",
+                "tos.outer.hypergradient=(",
                 "=",
             )
-            lists += ["--set", self._draw.choice(sets), "episodes=2"] if "--set" not in said else []
+            lists += ["--set", self._draw.choice(sets), "inner.episodes=2"] if "--set" not in said else []
         if command == "check" and "--estimators" not in said:
             lists = ["--estimators", *self._draw.sample(tuple(ESTIMATORS), k=2)]
         return [*lists, *(f"--{flag}={value}" for flag, value in small)]

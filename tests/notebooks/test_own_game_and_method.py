@@ -30,8 +30,8 @@ def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.mark.parametrize(
     "words",
     [
-        ["compare", "--methods", "selfish", "tax", *SMALL, "--set", "inner-learning-rate=1", "episodes=4"],
-        ["train", "--game.agents", "5", "--method", "tax", *SMALL, "--method.episodes", "4"],
+        ["compare", "--methods", "selfish", "tax", *SMALL, "--set", "inner.learning-rate=1", "episodes=4"],
+        ["train", "--game.agents", "5", "--method", "tax", *SMALL, "--inner.episodes", "4"],
     ],
 )
 def test_the_file_runs(own_file: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

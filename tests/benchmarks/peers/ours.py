@@ -100,7 +100,9 @@ def tos(case: Case, *, compiled: bool = False) -> Run:
     """Build the dilemma through the method `tos`, entropy bonus (of weight 0) and all."""
     setting = make_setting(case)
     placement = Placement(seeds=case.size, dtype=getattr(torch, case.dtype))
-    method = ToS(inner_optimizer="sgd", inner_learning_rate=dilemma.RATE, inner_steps=case.steps)
+    method = ToS().with_settings(
+        {"inner.optimizer": "sgd", "inner.learning_rate": dilemma.RATE, "inner.steps": case.steps}
+    )
     learner = cast(OuterLearner, method.build(dilemma.GAME, placement))
     problem = learner.problem(torch.Generator(), torch.zeros((), dtype=placement.dtype))
     estimate = make_estimator("unrolled", compiled=compiled)

@@ -11,12 +11,12 @@ import games
 from bilevel.agents import (
     GRU,
     MLP,
-    ActorCritic,
     Convolutional,
     CriticPlay,
     Episodes,
     Numbered,
     Policy,
+    PolicyWithCritic,
     PPOPlay,
     Reinforce,
     Tabular,
@@ -53,7 +53,7 @@ class Case:
     def __init__(self, name: str, kind: type[CriticPlay] = CriticPlay, **settings: Any) -> None:
         game, policy = PLAYED[name]
         settings = {"surrogate": SURROGATES["reinforce"], "episodes": EPISODES, "trace": TRACE} | settings
-        self.play = kind(game, ActorCritic.of(policy), **settings)
+        self.play = kind(game, PolicyWithCritic.of(policy), **settings)
         self.agents = game.num_agents
         first = initial_parameters(self.play.policy, seed=0, seeds=SEEDS, agents=self.agents)
         self.theta = first + 0.3 * draw(1, *first.shape)

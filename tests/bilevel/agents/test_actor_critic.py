@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bilevel.agents import GRU, MLP, ActorCritic, Convolutional, Numbered, Tabular, ValueTable
+from bilevel.agents import GRU, MLP, Convolutional, Numbered, PolicyWithCritic, Tabular, ValueTable
 from bilevel.agents import critic_like as like
 from tests.bilevel.agents.critic_cases import PLAYED, Case, draw
 
@@ -63,7 +63,7 @@ def test_critics_are_of_the_policys_kind() -> None:
 @every_policy
 def test_first_parameters_are_the_policys_and_then_the_critics(name: str) -> None:
     policy = PLAYED[name][1]
-    both = ActorCritic.of(policy)
+    both = PolicyWithCritic.of(policy)
     found = both.initial(torch.Generator().manual_seed(0), 2, 3)
     generator = torch.Generator().manual_seed(0)
     expected = [part.initial(generator, 2, 3) for part in (policy, like(policy))]

@@ -17,8 +17,8 @@ from scipy import integrate, stats
 
 from bilevel.agents import (
     SURROGATES,
-    ActorCritic,
     Gaussian,
+    PolicyWithCritic,
     SampledPlay,
     distribution_of,
     learned_actor,
@@ -26,11 +26,11 @@ from bilevel.agents import (
 )
 from bilevel.agents._distributions import SquashedGaussian
 from bilevel.agents._rollout import rollout
-from bilevel.methods import METHODS, Placement
-from bilevel.methods._settings import InnerLearnerSettings
+from bilevel.methods import METHODS, GRUPolicy, MLPPolicy, Placement, TabularPolicy
 from bilevel.sharing import SharedBy
 from games.core import stream
 from tests.bilevel.agents.continuous_game import Cournot
+from tests.bilevel.methods.configured import configured
 
 F64 = torch.float64
 BOXES = [(-1.0, 1.0), (0.0, 1.0), (-2.0, 5.0)]
@@ -114,7 +114,7 @@ def test_draws_have_the_gaussians_distribution() -> None:
 
 
 def play_of(game: Cournot, surrogate: str, episodes: int) -> SampledPlay:
-    policy = InnerLearnerSettings(hidden=(1,)).policy_for(game)
+    policy = MLPPolicy(hidden_size=(1,)).build(game)
     return SampledPlay(game, policy, SURROGATES[surrogate], episodes)
 
 
@@ -150,8 +150,14 @@ def test_the_policy_gradient_is_that_of_the_expected_value(surrogate: str) -> No
 
 def sold_by(method: str, **changes: Any) -> torch.Tensor:
     """The mean sale of each firm after training, [seed, agent]."""
-    usual = {"inner_optimizer": "adam", "inner_learning_rate": 0.05, "episodes": 64, "hidden": (4,)}
-    learner = METHODS[method](**(usual | changes)).build(Cournot(), Placement(seeds=2, dtype=F64))
+    usual = {
+        "policy": "mlp",
+        "inner.optimizer": "adam",
+        "inner.learning_rate": 0.05,
+        "inner.episodes": 64,
+        "policy.hidden_size": (4,),
+    }
+    learner = configured(METHODS[method], **usual | changes).build(Cournot(), Placement(seeds=2, dtype=F64))
     state = learner.init(seed=0)
     for _ in range(80):
         state, _ = learner.update(state)
@@ -162,7 +168,7 @@ def sold_by(method: str, **changes: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("inner", ["policy-gradient", "actor-critic", "ppo"])
 def test_selfish_firms_learn_the_equilibrium(inner: str) -> None:
-    sold = sold_by("selfish", inner_learner=inner, epochs=2)
+    sold = sold_by("selfish", inner=inner, **({"inner.update_epochs": 2} if inner == "ppo" else {}))
     torch.testing.assert_close(sold, torch.full_like(sold, 1 / 3), atol=0.04, rtol=0)
 
 
@@ -171,15 +177,13 @@ def test_firms_that_share_alike_learn_the_optimum() -> None:
     torch.testing.assert_close(total, torch.full_like(total, 1 / 2), atol=0.04, rtol=0)
 
 
-@pytest.mark.parametrize("policy", ["mlp", "gru"])
+@pytest.mark.parametrize("policy", [MLPPolicy, GRUPolicy])
 @pytest.mark.parametrize("shares", [False, True])
-def test_every_network_has_a_gaussian_head(policy: str, shares: bool) -> None:
+def test_every_network_has_a_gaussian_head(policy: type[MLPPolicy] | type[GRUPolicy], shares: bool) -> None:
     game = Cournot(firms=3, days=2)
-    made = InnerLearnerSettings(policy=policy, share_parameters=shares, hidden=(4,), memory=3).policy_for(
-        game
-    )
+    made = policy(hidden_size=(4,), share_parameters=shares).build(game)
     assert isinstance(made, Gaussian)
-    both = ActorCritic.of(made)
+    both = PolicyWithCritic.of(made)
     theta = both.initial(stream(0), 2, 3)
     episodes = rollout(game, both, theta, SharedBy(torch.eye(3).expand(2, 3, 3)), 5, stream(1))
     assert episodes.actions.shape == (2, 3, 2, 5, 1)
@@ -190,13 +194,13 @@ def test_every_network_has_a_gaussian_head(policy: str, shares: bool) -> None:
 
 def test_a_table_is_refused() -> None:
     with pytest.raises(ValueError, match=r"A tabular policy \(use mlp\) needs Discrete actions, but"):
-        InnerLearnerSettings(policy="tabular").policy_for(Cournot())
+        TabularPolicy().build(Cournot())
 
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_every_method_learns_or_says_that_it_needs_discrete_actions(name: str) -> None:
     bound = {"loss_bound": 1.0} if name == "d3c" else {}
-    method = METHODS[name](episodes=4, **bound)
+    method = configured(METHODS[name], inner__episodes=4, **bound)
     try:
         learner = method.build(Cournot(), Placement(seeds=2))
     except ValueError as refusal:
@@ -211,7 +215,7 @@ def test_every_method_learns_or_says_that_it_needs_discrete_actions(name: str) -
 def test_actors_stay_in_the_box() -> None:
     game = Cournot()
     state = game.reset(50, stream(0))
-    policy = InnerLearnerSettings(hidden=(4,)).policy_for(game)
+    policy = MLPPolicy(hidden_size=(4,)).build(game)
     theta = policy.initial(stream(1), 2).float()
     for actor in (random_actor(game), learned_actor(game, policy, theta)):
         actions, _ = actor(state, stream(2))

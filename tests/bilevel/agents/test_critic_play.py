@@ -134,7 +134,7 @@ def test_the_extrinsic_value_is_that_of_the_policy_alone(name: str) -> None:
 @pytest.mark.parametrize("kind", [CriticPlay, PPOPlay])
 def test_a_policy_without_a_critic_is_refused(kind: type[CriticPlay]) -> None:
     game, policy = PLAYED["table"]
-    with pytest.raises(ValueError, match="Actor-critic and PPO need a policy with a critic"):
+    with pytest.raises(ValueError, match="Actor-critic and PPO need a critic"):
         kind(game, policy, reinforce, 4)
 
 

@@ -27,6 +27,7 @@ from bilevel.sharing._network import SharedByNetwork
 from games.core import Streams
 from games.matrix import Clans, EscapeRoom
 from games.wrappers import GiftGame, GiftRules
+from tests.bilevel.methods.configured import configured
 
 SEEDS = 2
 ROOM = EscapeRoom(agents=3, levers=1, random_start=True)  # episodes end after 1 to 5 steps
@@ -82,7 +83,7 @@ class Setting:
 @pytest.mark.parametrize("game", [ROOM, JUNGLE, CLANS, games.make("repeated-prisoners-dilemma", horizon=7)])
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_blocks_joined_are_the_episodes_bit_for_bit(game: Any, steps: int) -> None:
-    policy = Selfish(hidden=(4,)).policy_for(game)
+    policy = Selfish().with_settings({"policy": "mlp", "policy.hidden_size": (4,)}).build_policy(game)
     theta = initial_parameters(policy, seed=0, seeds=SEEDS, agents=game.num_agents)
     keep = SharedBy(torch.eye(game.num_agents, dtype=theta.dtype).expand(SEEDS, -1, -1))
 
@@ -128,7 +129,11 @@ def test_no_more_observations_are_kept_than_in_training(
 
     monkeypatch.setattr(SharedByNetwork, "report", look)
     seeds = 8
-    learner = ToS(sharing="state-dependent", episodes=training).build(ROOM, Placement(seeds=seeds))
+    learner = (
+        ToS(sharing="state-dependent")
+        .with_settings({"inner.episodes": training})
+        .build(ROOM, Placement(seeds=seeds))
+    )
     state, _ = learner.update(learner.init(0))
     (trained,) = shown
     shown.clear()
@@ -142,7 +147,7 @@ def test_groups_of_seeds_and_blocks_change_nothing_that_was_played(method: str) 
     """With 2 episodes of training, 5 seeds are evaluated one by one, a step at a time; with 64, at once."""
 
     def evaluated(episodes: int) -> dict[str, Tensor]:
-        learner = METHODS[method](episodes=episodes).build(ROOM, Placement(seeds=5))
+        learner = configured(METHODS[method], inner__episodes=episodes).build(ROOM, Placement(seeds=5))
         return learner.evaluate(learner.init(0), episodes=64)
 
     apart, together = evaluated(2), evaluated(64)
@@ -156,7 +161,11 @@ def test_groups_of_seeds_and_blocks_change_nothing_that_was_played(method: str) 
 
 def test_an_evaluation_holds_no_more_tensors_than_training() -> None:
     """Bytes of all tensors, of 16 times as many episodes: the most at a time."""
-    learner = ToS(episodes=8, inner_steps=2).build(games.make("coin-game", horizon=16), Placement(seeds=2))
+    learner = (
+        ToS()
+        .with_settings({"inner.episodes": 8, "inner.steps": 2})
+        .build(games.make("coin-game", horizon=16), Placement(seeds=2))
+    )
     state = learner.init(0)
     _, training = measure_peak(lambda: learner.update(state), torch.device("cpu"))
     _, evaluation = measure_peak(lambda: learner.evaluate(state, episodes=128), torch.device("cpu"))
@@ -176,7 +185,11 @@ def test_observations_of_a_block_are_freed_before_the_next_is_made() -> None:
 
 
 def evaluated(episodes: int) -> dict[str, Tensor]:
-    learner = LToS(episodes=episodes, buffer=200).build(JUNGLE, Placement(seeds=SEEDS))
+    learner = (
+        LToS()
+        .with_settings({"inner.episodes": episodes, "inner.buffer_size": 200})
+        .build(JUNGLE, Placement(seeds=SEEDS))
+    )
     return learner.evaluate(learner.init(0), episodes=12)
 
 

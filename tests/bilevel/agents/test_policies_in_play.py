@@ -193,8 +193,15 @@ class Recall(Game):
 @pytest.mark.parametrize(("policy", "least", "most"), [("gru", 1.9, 2.0), ("mlp", 0.8, 1.2)])
 def test_what_needs_memory_is_learned_by_who_has_it(policy: str, least: float, most: float) -> None:
     """Of 2, what both get together: without memory nobody can do better than a guess, which pays 1."""
-    method = Selfish(
-        policy=policy, hidden=(8,), memory=8, inner_optimizer="adam", inner_learning_rate=0.03, episodes=64
+    method = Selfish().with_settings(
+        {
+            "policy": policy,
+            "policy.hidden_size": (8,),
+            "policy.recurrent_size": 8,
+            "inner.optimizer": "adam",
+            "inner.learning_rate": 0.03,
+            "inner.episodes": 64,
+        }
     )
     learner = method.build(Recall(), Placement(seeds=3))
     state = learner.init(seed=0)

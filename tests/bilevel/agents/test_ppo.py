@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents import ActorCritic, CriticPlay, PPOPlay, Reinforce, Tabular, allowed
+from bilevel.agents import CriticPlay, PolicyWithCritic, PPOPlay, Reinforce, Tabular, allowed
 from bilevel.agents._surrogates import LoadedDice
 from bilevel.core import Step, in_parts, inner_step_per_agent
 from bilevel.optimizers import sgd
@@ -124,7 +124,7 @@ def test_samples_know_how_likely_what_was_done_was() -> None:
 def test_a_ratio_beyond_the_range_gains_nothing_more(better: bool) -> None:
     """Everybody's advantage has one sign; likelier than the range allows, better actions stop pulling."""
     game = games.make("prisoners-dilemma")
-    policy = ActorCritic.of(Tabular(num_observations=1, num_actions=2))
+    policy = PolicyWithCritic.of(Tabular(num_observations=1, num_actions=2))
     play = PPOPlay(game, policy, Reinforce(), 50, clip_range=0.2)
     sign = 10.0 if better else -10.0
     theta = torch.tensor([0.0, -sign], dtype=torch.float64).expand(1, 2, 2)  # rewards are between 0 and -3
@@ -152,7 +152,7 @@ def test_a_ratio_beyond_the_range_gains_nothing_more(better: bool) -> None:
 
 def test_differentiated_again_it_sees_what_one_action_of_one_agent_makes_likelier() -> None:
     """On a one-shot game: own by own as Loaded DiCE does; nothing of how the others' actions come about."""
-    game, policy = games.make("chicken"), ActorCritic.of(Tabular(num_observations=1, num_actions=2))
+    game, policy = games.make("chicken"), PolicyWithCritic.of(Tabular(num_observations=1, num_actions=2))
     theta = draw(0, 1, 2, 2)
     keep = SharedBy(torch.eye(2, dtype=torch.float64)[None])
     plays = (

@@ -104,8 +104,15 @@ def test_the_meta_gradient_is_that_of_one_vector() -> None:
 @pytest.mark.parametrize("policy", ["mlp", "conv", "gru"])
 @pytest.mark.parametrize("reset", ["never", "each-outer-step"])
 def test_a_learners_agents_stay_alike(policy: str, reset: str) -> None:
-    method = ToS(
-        policy=policy, share_parameters=True, inner_optimizer="adam", inner_steps=2, episodes=4, reset=reset
+    method = ToS().with_settings(
+        {
+            "policy": policy,
+            "policy.share_parameters": True,
+            "inner.optimizer": "adam",
+            "inner.steps": 2,
+            "inner.episodes": 4,
+            "outer.reset": reset,
+        }
     )
     learner = method.build(COINS, Placement(seeds=2))
     state = learner.init(seed=0)
@@ -119,8 +126,15 @@ def test_a_learners_agents_stay_alike(policy: str, reset: str) -> None:
 
 def test_with_one_set_of_parameters_agents_can_play_different_parts() -> None:
     """Escape Room ER(2,1) under the common reward: one pulls the lever, the other leaves; 9 of 9."""
-    method = Prosocial(
-        share_parameters=True, inner_optimizer="adam", inner_learning_rate=0.01, entropy_end=0.05, episodes=64
+    method = Prosocial().with_settings(
+        {
+            "policy": "mlp",
+            "policy.share_parameters": True,
+            "inner.optimizer": "adam",
+            "inner.learning_rate": 0.01,
+            "inner.episodes": 64,
+            "inner.entropy_coef": 0.05,
+        }
     )
     learner = method.build(EscapeRoom(), Placement(seeds=4))
     state = learner.init(seed=0)

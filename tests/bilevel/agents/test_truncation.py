@@ -11,9 +11,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from bilevel.agents import GRU, MLP, ActorCritic, CriticPlay, Episodes, Policy, Reinforce
+from bilevel.agents import GRU, MLP, CriticPlay, Episodes, Policy, PolicyWithCritic, Reinforce
 from bilevel.agents._rollout import rollout
-from bilevel.methods import Placement, Selfish
+from bilevel.methods import ActorCritic, MLPPolicy, Placement, Selfish
 from bilevel.methods._ltos_transitions import transitions_of
 from bilevel.sharing import GivenShares, SharedBy, Sight
 from games.core import Game, stream
@@ -84,7 +84,7 @@ def test_episodes_say_what_was_cut_off_and_what_was_seen_then() -> None:
 
 @pytest.mark.parametrize("network", [MLP(2, 2, (4,)), GRU(2, 2, (4,), 3)], ids=["mlp", "gru"])
 def test_the_last_reward_has_the_value_of_what_would_have_come(network: Policy) -> None:
-    policy = ActorCritic.of(network)
+    policy = PolicyWithCritic.of(network)
     theta, episodes = played(Walks(), policy)
     theta = theta * 3
     play = CriticPlay(Walks(), policy, Reinforce(trace=0.5), 3, trace=0.5)
@@ -105,20 +105,15 @@ def test_critics_learn_the_closed_form(cuts: bool, value: float) -> None:
     If the third step is the last, TD(0) averages over three steps that look alike: V = 1 + 2/3 x 0.9 V.
     """
     method = Selfish(
-        inner_learner="actor-critic",
-        trace=0.0,
-        value_weight=1.0,
-        hidden=(2,),
-        inner_learning_rate=0.2,
-        episodes=2,
-        inner_steps=50,
+        policy=MLPPolicy(hidden_size=(2,)),
+        inner=ActorCritic(gae_lambda=0.0, vf_coef=1.0, learning_rate=0.2, episodes=2, steps=50),
     )
     learner = method.build(Walks(cuts=cuts, flat=True), Placement(seeds=1, dtype=F64))
     state = learner.init(seed=0)
     for _ in range(6):
         state, _ = learner.update(state)
     policy = learner.play.policy
-    assert isinstance(policy, ActorCritic)
+    assert isinstance(policy, PolicyWithCritic)
     found = policy.values(state["theta"], torch.zeros(1, 1, 1, 1, 2, dtype=F64))
     assert found.item() == pytest.approx(value, rel=1e-3)
 

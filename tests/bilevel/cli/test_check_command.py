@@ -49,7 +49,7 @@ def test_all_estimators_on_an_exact_game(call: Call) -> None:
 def test_chosen_estimators_on_a_sampled_game(call: Call) -> None:
     said = call(
         "check",
-        *("--game", "escape-room", "--method.episodes", 32, "--inner-steps", 2, "--seeds", 1),
+        *("--game", "escape-room", "--inner.episodes", 32, "--inner-steps", 2, "--seeds", 1),
         *("--resamples", 2, "--out", "found", "--estimators", "unrolled", "evolution", "one-step"),
     )
     assert said.code == 0
@@ -62,18 +62,18 @@ def test_chosen_estimators_on_a_sampled_game(call: Call) -> None:
 
 
 def test_a_sampled_game_with_exact_values_is_compared_with_them(call: Call) -> None:
-    words = (*SMALL, "--method.no-exact", "--method.surrogate", "dice", "--estimators", "unrolled")
-    said = call("check", *words, "--inner-steps", 1, "--method.episodes", 512, "--out", "found")
+    words = (*SMALL, "--inner.no-exact", "--inner.surrogate", "dice", "--estimators", "unrolled")
+    said = call("check", *words, "--inner-steps", 1, "--inner.episodes", 512, "--out", "found")
     assert "against the reference that was given" in " ".join(said.out.split())
     assert 0 < float(numbers("found")["unrolled"]["relative_error"]) < 0.5
     assert float(numbers("found")["unrolled"]["cosine"]) > 0.9
 
 
 def test_where_exact_values_cannot_serve_it_says_why(call: Call) -> None:
-    words = (*SMALL, "--method.no-exact", "--estimators", "one-step")
-    said = call("check", *words, "--method.entropy-end", 0.1)
+    words = (*SMALL, "--inner.no-exact", "--estimators", "one-step")
+    said = call("check", *words, "--inner.entropy-coef", 0.1)
     assert "not compared with exact values: they take the entropy bonus in another unit" in said.err
-    said = call("check", *words, "--method.policy", "mlp")
+    said = call("check", *words, "--policy", "mlp")
     assert "not compared with exact values: Exact values need a tabular policy" in said.err
 
 

@@ -220,20 +220,20 @@ def test_a_mistake_is_one_sentence(words: tuple[object, ...], says: str, call: C
 
 
 def test_what_does_not_apply_says_which_methods_do(call: Call) -> None:
-    said = call(*PAIR, "--set", "tos.hypergradient=implicit", "exact=False")
+    said = call(*PAIR, "--set", "tos.outer.hypergradient=implicit", "inner.exact=False")
     assert said.code == 2
     assert said.sentence().startswith("tos does not apply to prisoners-dilemma: Implicit needs")
     others = said.sentence().partition("Other methods that apply: ")[2].rstrip(".").split(", ")
     assert {"selfish", "prosocial", "fixed", "lio"} <= set(others) <= set(METHODS) - {"tos"}
     assert not Path("runs").exists()
-    said = call(*DILEMMA, "--methods", "selfish", "lio", "--set", "lio.exact=True")
+    said = call(*DILEMMA, "--methods", "selfish", "lio", "--set", "lio.inner.exact=True")
     assert said.code == 2
     assert said.sentence().startswith("lio does not apply to prisoners-dilemma: With exact values agents can")
     assert "lio" not in said.sentence().partition("Other methods that apply: ")[2]
 
 
 def test_options_that_cannot_be_read(call: Call) -> None:
-    for words, says in ((("--sedes", 3), "--sedes"), (("--set", "tos.inner-steps=many"), "--inner-steps")):
+    for words, says in ((("--sedes", 3), "--sedes"), (("--set", "tos.inner.steps=many"), "--inner-steps")):
         said = call(*PAIR, *words)
         assert said.code == 2
         assert says in said.err
@@ -257,7 +257,7 @@ def test_help(call: Call) -> None:
 
 
 def test_matrices_of_many_agents_are_compared_by_their_files(call: Call) -> None:
-    small = ("--seeds", 3, "--outer-steps", 2, "--evaluation-episodes", 2, "--set", "episodes=2")
+    small = ("--seeds", 3, "--outer-steps", 2, "--evaluation-episodes", 2, "--set", "inner.episodes=2")
     said = call("compare", "--game.agents", 17, "--game.levers", 1, "--methods", "fixed", "tos", *small)
     assert said.code == 0, said.err
     assert said.err.count("share, 17 x 17 for each seed, goes to runs/compare/escape-room/") == 2

@@ -14,9 +14,9 @@ import pytest
 from bilevel.methods import OuterLearner
 
 Call = Callable[..., Any]
-SMALL = ("--seeds", 3, "--outer-steps", 6, "--method.episodes", 4, "--evaluation-episodes", 4)
-PHASES = "0-2(moves=policies), 2-4(cost_weight='0:0, 2:0.5'), 4-6(policies=new, inner_learning_rate=0.1)"
-CURRICULUM = ("--method.training", "curriculum", "--method.phases", PHASES)
+SMALL = ("--seeds", 3, "--outer-steps", 6, "--inner.episodes", 4, "--evaluation-episodes", 4)
+PHASES = "0-2(moves=policies), 2-4(cost_weight='0:0, 2:0.5'), 4-6(policies=new, inner.learning_rate=0.1)"
+CURRICULUM = ("--training", "curriculum", "--training.phases", PHASES)
 
 
 def numbers(folder: str) -> tuple[bytes, bytes]:
@@ -28,11 +28,11 @@ def numbers(folder: str) -> tuple[bytes, bytes]:
 def test_a_curriculum_is_resumed_in_the_middle_of_any_phase(
     game: str, at: int, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("train", "--game", game, *SMALL, *CURRICULUM, "--method.outer-learning-rate", "0:.1, 6:.05")
+    words = ("train", "--game", game, *SMALL, *CURRICULUM, "--outer.learning-rate", "0:.1, 6:.05")
     assert call(*words, "--out", "whole").code == 0
     saved = json.loads(Path("whole/config.json").read_text())["method"]
-    assert saved["phases"] == PHASES
-    assert saved["outer_learning_rate"] == "0:0.1, 6:0.05"
+    assert saved["training"] == {"variant": "curriculum", "phases": PHASES}
+    assert saved["outer"]["learning_rate"] == "0:0.1, 6:0.05"
     with monkeypatch.context() as patched:
         stop_in(at, patched)
         assert call(*words, "--out", "run").code == 130
@@ -56,21 +56,24 @@ def test_methods_are_compared_with_and_without_a_curriculum(call: Call) -> None:
     said = call(
         *("compare", "--game", "chicken", "--seeds", 3, "--outer-steps", 6),
         *("--methods", "joint=tos", "later=tos", "moving=fixed", "--set"),
-        *("later.training=curriculum", f"later.phases={PHASES}", "moving.self-interest=0:0.9,5:0.4"),
+        *("later.training=curriculum", f"later.training.phases={PHASES}", "moving.self-interest=0:0.9,5:0.4"),
     )
     assert said.code == 0, said.err
     with Path("runs/compare/chicken/moving/metrics.csv").open(newline="") as file:
         kept = [float(row["share_0_0"]) for row in csv.DictReader(file) if row["seed"] == "0"]
     assert kept == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     configuration = json.loads(Path("runs/compare/chicken/later/config.json").read_text())
-    assert configuration["method"]["phases"] == PHASES
+    assert configuration["method"]["training"]["phases"] == PHASES
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--method.phases", "0-6"], "phases belong to curriculum training"),
-        (["--method.training", "curriculum"], "phases belong to curriculum training, which needs them"),
+        (
+            ["--training.phases", "0-6"],
+            "training.phases is a setting of training curriculum, and training is joint",
+        ),
+        (["--training", "curriculum"], "--training curriculum needs the option --training.phases."),
         ([*CURRICULUM, "--outer-steps", "7"], "phases end at outer step 6, but the run has 7: nothing says"),
         ([*CURRICULUM, "--outer-steps", "5"], "phases end at outer step 6, but the run has 5: they go on"),
         ([*CURRICULUM[:3], "0-3, 2-6"], "phases overlap: one ends at outer step 3"),
@@ -79,14 +82,14 @@ def test_methods_are_compared_with_and_without_a_curriculum(call: Call) -> None:
             "phases leave a gap: nothing says what happens from outer step 2 to 3",
         ),
         (
-            [*CURRICULUM[:3], "0-6(entropi=1)"],
-            "no setting of the phase 0-6 'entropi'. Did you mean 'entropy'",
+            [*CURRICULUM[:3], "0-6(inner.entropy=1)"],
+            "no setting of the phase 0-6 'inner.entropy'. Did you mean 'inner.entropy_coef'",
         ),
-        (["--method.inner-learning-rate", "0:1, 5:0"], "inner_learning_rate must be a finite number above 0"),
-        (["--method.outer-learning-rate", "fast"], "outer_learning_rate: 'fast' is not a schedule: write a"),
+        (["--inner.learning-rate", "0:1, 5:0"], "inner.learning_rate must be a finite number above 0"),
+        (["--outer.learning-rate", "fast"], "'fast' is not a schedule: write a"),
         (["--method.cost-weight", "5:1, 0:2"], "A schedule's knots are in order, but outer step 0 follows 5"),
         (
-            ["--method.hypergradient", "implicit"],
+            ["--outer.hypergradient", "implicit"],
             "Implicit needs the step's fixed point",
         ),  # in the first step
     ],
@@ -104,11 +107,11 @@ def test_settings_changed_by_hand_are_refused_on_the_way(call: Call, monkeypatch
     assert call("train", "--game", "chicken", *SMALL, "--out", "run").code == 130
     path = Path("run/config.json")
     saved = json.loads(path.read_text())
-    saved["method"]["outer_learning_rate"] = "0:0.1, 6:0.05"
+    saved["method"]["outer"]["learning_rate"] = "0:0.1, 6:0.05"
     path.write_text(json.dumps(saved))
     said = call("train", "--resume", "run")
     assert said.code == 2
     assert (
-        "was changed after the run began (method.outer_learning_rate 0.1 then, 0:0.1, 6:0.05 now)"
+        "was changed after the run began (method.outer.learning_rate 0.1 then, 0:0.1, 6:0.05 now)"
         in (said.err.splitlines()[-1])
     )

@@ -20,7 +20,7 @@ Call = Callable[..., Any]
 FILE = Path(__file__).with_name("foreign_file.py")
 LOAD = ("--load", FILE)
 SMALL = ("--outer-steps", 2, "--evaluation-episodes", 2)
-TINY = (*SMALL, "--seeds", 2, "--method.episodes", 2)
+TINY = (*SMALL, "--seeds", 2, "--inner.episodes", 2)
 NAMES = ["meeting", "in-turn", "pole", "aim", "tic-tac-toe"]
 
 
@@ -54,8 +54,8 @@ def test_an_interruption_changes_no_bit(tmp_path: Path, method: str) -> None:
 
 @pytest.mark.parametrize("name", ["meeting", "aim"])
 def test_a_member_of_a_batch_is_that_seed_alone(call: Call, name: str) -> None:
-    words = ("--game", name, "--method", "selfish", "--outer-steps", 4, "--method.episodes", 3)
-    words = (*words, "--method.inner-learner", "ppo", "--evaluation-episodes", 2)
+    words = ("--game", name, "--method", "selfish", "--outer-steps", 4, "--inner.episodes", 3)
+    words = (*words, "--inner", "ppo", "--evaluation-episodes", 2)
     assert call("train", *LOAD, *words, "--seeds", 3, "--seed", 4, "--out", "batch").code == 0
     assert call("train", *words, "--seeds", 1, "--seed", 5, "--out", "alone").code == 0
     for table in ("metrics", "evaluation"):
@@ -78,7 +78,7 @@ def test_settings_of_the_constructor_are_options_and_are_kept(call: Call) -> Non
 
 
 def test_methods_are_compared_on_one(call: Call) -> None:
-    words = ("--game", "meeting", "--methods", "selfish", "prosocial", "tos", "--set", "episodes=2")
+    words = ("--game", "meeting", "--methods", "selfish", "prosocial", "tos", "--set", "inner.episodes=2")
     said = call("compare", *LOAD, *words, *SMALL, "--seeds", 3, "--out", "table")
     assert said.code == 0, said.err
     assert "prosocial" in said.out
@@ -86,7 +86,7 @@ def test_methods_are_compared_on_one(call: Call) -> None:
 
 
 def test_estimators_are_checked_on_one(call: Call) -> None:
-    words = ("--game", "meeting", "--method.episodes", 2, "--seeds", 2, "--resamples", 2)
+    words = ("--game", "meeting", "--inner.episodes", 2, "--seeds", 2, "--resamples", 2)
     said = call("check", *LOAD, *words, "--estimators", "unrolled", "truncated(steps=1)")
     assert said.code == 0, said.err
     assert "truncated" in said.out
@@ -119,7 +119,7 @@ def test_each_has_a_page(call: Call, name: str) -> None:
             "meeting_v0 cannot be opened with wind=-1.0: ValueError: a wind below 0 blows",
         ),
         (["--game.wind", 99], 2, "meeting_v0 failed when it was tried: OSError: the wind has taken the boat"),
-        (["--game.max-cycles", 0, "--method.policy", "tabular"], 2, "A tabular policy needs observations"),
+        (["--game.max-cycles", 0, "--policy", "tabular"], 2, "A tabular policy needs observations"),
     ],
 )
 def test_a_refusal_is_one_sentence(words: list[Any], code: int, says: str, call: Call) -> None:

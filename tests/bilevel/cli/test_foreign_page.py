@@ -57,7 +57,7 @@ def small(words: list[str]) -> list[str]:
             words += [option, SMALL[option]]
     if command == "compare":
         return [*words, "--set", "episodes=2"]
-    return words if command == "play" else [*words, "--method.episodes", "2"]
+    return words if command == "play" else [*words, "--inner.episodes", "2"]
 
 
 def test_the_commands_of_the_page_run(call: Callable[..., Any]) -> None:

@@ -95,7 +95,7 @@ def test_the_document_is_what_the_command_writes() -> None:
     assert {path.name for path in DOCUMENT.iterdir()} == wanted | {"README.md"}
 
 
-@pytest.mark.parametrize("exact", ["--method.exact", "--method.no-exact"])
+@pytest.mark.parametrize("exact", ["--inner.exact", "--inner.no-exact"])
 def test_hands_that_tremble_are_a_setting_of_a_run(exact: str, call: Call) -> None:
     """Whatever is learned in a step, at a noise of one half all play uniformly: -1.5 each."""
     game = ("--game", "repeated-prisoners-dilemma", "--game.noise", 0.5, "--game.horizon", 100)
@@ -103,7 +103,7 @@ def test_hands_that_tremble_are_a_setting_of_a_run(exact: str, call: Call) -> No
     assert call("train", *game, *how, "--out", "run").code == 0
     with Path("run/metrics.csv").open(newline="") as file:
         welfare = [float(row["welfare"]) for row in csv.DictReader(file)]
-    assert welfare == pytest.approx([-3.0] * len(welfare), abs=1e-5 if exact == "--method.exact" else 0.2)
+    assert welfare == pytest.approx([-3.0] * len(welfare), abs=1e-5 if exact == "--inner.exact" else 0.2)
     said = call("train", *game[:2], "--game.noise", 1.5, *how, "--out", "other")
     assert (said.code, Path("other").exists()) == (2, False)
     assert "noise is a probability, from 0 to 1; it is 1.5." in said.sentence()

@@ -15,8 +15,8 @@ import pytest
 from bilevel.cli import _train as train_room
 
 Call = Callable[..., Any]
-CONVOLUTIONS = ("--method.policy", "conv", "--method.channels", 4)
-SMALL = ("--seeds", 3, "--outer-steps", 6, "--method.episodes", 4, "--evaluation-episodes", 4)
+CONVOLUTIONS = ("--policy", "conv", "--policy.channels", 4)
+SMALL = ("--seeds", 3, "--outer-steps", 6, "--inner.episodes", 4, "--evaluation-episodes", 4)
 
 
 def evaluated(folder: str) -> list[dict[str, str]]:
@@ -31,7 +31,7 @@ def evaluated(folder: str) -> list[dict[str, str]]:
         ("coin-game-lase", "replenishable", (*CONVOLUTIONS, "--method.observe-purse", "--game.horizon", 8)),
         ("prisoners-dilemma", "fixed", ()),
         ("repeated-prisoners-dilemma", "zero-sum", ()),
-        ("repeated-prisoners-dilemma", "replenishable", ("--method.no-exact", "--game.horizon", 4)),
+        ("repeated-prisoners-dilemma", "replenishable", ("--inner.no-exact", "--game.horizon", 4)),
     ],
 )
 def test_a_run_is_stopped_resumed_and_watched(
@@ -65,7 +65,7 @@ def test_methods_are_compared_by_the_same_welfare(call: Call) -> None:
     said = call(
         *("compare", "--game", "prisoners-dilemma", "--seeds", 3, "--outer-steps", 30, "--out", "compared"),
         *("--methods", "selfish", "paid=gifting", "free=gifting"),
-        *("--set", "free.budget=fixed", "free.amount=10", "inner-steps=10"),
+        *("--set", "free.budget=fixed", "free.amount=10", "inner.steps=10"),
     )
     assert said.code == 0
     with Path("compared/seeds.csv").open(newline="") as file:

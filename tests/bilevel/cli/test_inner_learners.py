@@ -11,22 +11,20 @@ from typing import Any
 import pytest
 
 Call = Callable[..., Any]
-SMALL = ("--seeds", 3, "--outer-steps", 3, "--method.episodes", 4, "--evaluation-episodes", 4)
-PPO = ("--method.inner-learner", "ppo", "--method.epochs", 2, "--method.minibatches", 2)
+SMALL = ("--seeds", 3, "--outer-steps", 3, "--inner.episodes", 4, "--evaluation-episodes", 4)
+PPO = ("--inner", "ppo", "--inner.update-epochs", 2, "--inner.num-minibatches", 2)
 
 
-@pytest.mark.parametrize(
-    "learner", [("--method.inner-learner", "actor-critic"), PPO], ids=["actor-critic", "ppo"]
-)
+@pytest.mark.parametrize("learner", [("--inner", "actor-critic"), PPO], ids=["actor-critic", "ppo"])
 @pytest.mark.parametrize("policy", ["conv", "gru"])
 def test_a_run_from_end_to_end(learner: tuple[Any, ...], policy: str, call: Call) -> None:
     """Trained, and then filmed: who plays has the policy alone."""
     game = ("--game", "coin-game", "--game.horizon", 3, "--method", "tos")
-    said = call("train", *game, "--method.policy", policy, *SMALL, *learner, "--out", "run")
+    said = call("train", *game, "--policy", policy, *SMALL, *learner, "--out", "run")
     assert said.code == 0
     assert "welfare [95 % interval]" in said.out
     kept = json.loads(Path("run/config.json").read_text())["method"]
-    assert (kept["inner_learner"], kept["policy"]) == (learner[1], policy)
+    assert (kept["inner"]["variant"], kept["policy"]["variant"]) == (learner[1], policy)
     with Path("run/metrics.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 9
     assert call("play", "--policy", "run", "--out", "clip.gif").code == 0
@@ -42,8 +40,8 @@ def test_inner_learners_are_compared(call: Call) -> None:
             "plain=tos",
             "ppo=tos",
             "--set",
-            "episodes=4",
-            "ppo.inner-learner=ppo",
+            "inner.episodes=4",
+            "ppo.inner=ppo",
             "--out",
             "found",
         ),
@@ -55,29 +53,31 @@ def test_inner_learners_are_compared(call: Call) -> None:
 def test_estimators_are_checked_through_its_steps(call: Call) -> None:
     said = call(
         "check",
-        *("--game", "prisoners-dilemma", "--method.no-exact", "--method.inner-learner", "actor-critic"),
+        *("--game", "prisoners-dilemma", "--inner", "actor-critic"),
         *("--seeds", 2, "--resamples", 2, "--inner-steps", 2, "--estimators", "unrolled", "one-step"),
     )
     assert said.code == 0
-    assert "not compared with exact values: Exact values leave nothing for a critic to learn" in said.err
+    assert "not compared with exact values: inner.exact is a setting of inner policy-gradient" in said.err
     assert "unrolled" in said.out
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (["--inner.update-epochs", "0"], "inner.update_epochs must be a whole number, 1 or more, not 0."),
         (
-            ["--game", "prisoners-dilemma"],
-            "with ppo play episodes (--method.no-exact), or choose policy-gradient.",
+            ["--inner.surrogate", "loaded-dice"],
+            "setting of inner policy-gradient or actor-critic, and inner is ppo",
         ),
-        (["--method.epochs", "0"], "epochs is a whole number from 1, not 0."),
-        (["--method.surrogate", "loaded-dice"], "PPO has a surrogate of its own, and loaded-dice would not"),
-        (["--method.trace", "2"], "trace must be a finite number from 0 to 1, not 2."),
-        (["--method.minibatches", "65"], "64 episodes cannot be cut into 65 minibatches: play more of them."),
+        (["--inner.gae-lambda", "2"], "inner.gae_lambda must be a finite number from 0 to 1, not 2."),
+        (
+            ["--inner.num-minibatches", "65"],
+            "64 episodes cannot be cut into 65 minibatches: play more of them.",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(words: list[str], says: str, call: Call) -> None:
-    said = call("train", "--game", "escape-room", "--method.inner-learner", "ppo", *words)
+    said = call("train", "--game", "escape-room", "--inner", "ppo", *words)
     assert said.code == 2
     assert says in said.sentence()
     assert said.out == ""

@@ -13,8 +13,8 @@ import pytest
 from bilevel.experiments import _run as run
 
 Call = Callable[..., Any]
-SIZES = ("--seeds", 2, "--outer-steps", 3, "--method.episodes", 3, "--evaluation-episodes", 3)
-TINY = (*SIZES, "--method.critic-hidden", 4, "--method.perspective-hidden", 4)
+SIZES = ("--seeds", 2, "--outer-steps", 3, "--inner.episodes", 3, "--evaluation-episodes", 3)
+TINY = (*SIZES, "--method.critic-hidden-size", 4, "--method.perspective-hidden-size", 4)
 GRIDS = ("coin-game-lase", "cleanup-lase", "stag-hunt-grid", "snowdrift")
 
 
@@ -66,24 +66,24 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
 
 
 def test_exactly_where_everything_can_be_laid_out(call: Call) -> None:
-    game = ("--game", "prisoners-dilemma-lase", "--method", "lase", "--method.exact")
-    knowing = ("--method.perspective", "true-policy", "--method.entropy", 0, "--method.entropy-steps", 0)
-    longer = ("--method.inner-steps", 40, "--method.inner-learning-rate", 1)
+    game = ("--game", "prisoners-dilemma-lase", "--method", "lase", "--inner.exact")
+    knowing = ("--method.perspective", "true-policy", "--inner.entropy-coef", 0)
+    longer = ("--inner.steps", 40, "--inner.learning-rate", 1)
     assert call("train", *game, *knowing, *longer, *TINY, "--out", "run").code == 0
     for row in rows("run")[-2:]:
         assert float(row["cooperation"]) == pytest.approx(0.8, abs=1e-3)
     said = call("train", "--game", "repeated-chicken", *game[2:], *TINY)
     assert said.code == 2
     assert "laid out of one-shot games" in said.sentence()
-    assert said.sentence().endswith("(Switch exact off: --method.no-exact.)")
+    assert said.sentence().endswith("(Switch exact off: --inner.no-exact.)")
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--method.critic-trace", "2"], "critic_trace is from 0 to 1, not 2"),
+        (["--method.critic-gae-lambda", "2"], "critic_gae_lambda must be a finite number from 0 to 1, not 2"),
         (["--method.critic", "tabular"], "A tabular critic needs observations that are numbers"),
-        (["--method.policy", "gru"], "choose another policy than gru"),
+        (["--policy", "gru"], "choose another policy than gru"),
     ],
 )
 def test_what_is_refused_is_one_sentence(words: list[str], says: str, call: Call) -> None:

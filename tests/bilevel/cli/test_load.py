@@ -13,7 +13,7 @@ from bilevel.hypergradient import ESTIMATORS
 from games._catalogue import CATALOGUE
 
 Call = Callable[..., Any]
-SMALL = ("--seeds", 3, "--outer-steps", 3, "--method.episodes", 4, "--evaluation-episodes", 4)
+SMALL = ("--seeds", 3, "--outer-steps", 3, "--inner.episodes", 4, "--evaluation-episodes", 4)
 CONTRIBUTING = Path(__file__).resolve().parents[3] / "CONTRIBUTING.md"
 
 
@@ -48,7 +48,7 @@ def test_a_method_of_ones_own_is_trained(call: Call) -> None:
 def test_an_estimator_of_ones_own_is_trained_and_resumed(call: Call) -> None:
     Path("last_step.py").write_text(shown("register_hypergradient"))
     loaded = ("--load", "last_step.py")
-    words = ("--game", "chicken", "--method", "tos", "--method.hypergradient", "last-step", *SMALL)
+    words = ("--game", "chicken", "--method", "tos", "--outer.hypergradient", "last-step", *SMALL)
     assert call("train", *loaded, *words, "--out", "run").code == 0
     assert '"hypergradient": "last-step"' in Path("run/config.json").read_text()
     del ESTIMATORS["last-step"]  # as in another process

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 Call = Callable[..., Any]
-SMALL = ("--seeds", 3, "--outer-steps", 3, "--method.episodes", 4, "--evaluation-episodes", 4)
-LEARN = ("--method.inner-learner", "actor-critic", "--method.learn-loss-weights")
+SMALL = ("--seeds", 3, "--outer-steps", 3, "--inner.episodes", 4, "--evaluation-episodes", 4)
+LEARN = ("--inner", "actor-critic", "--loss-weights", "learned")
 
 
 @pytest.mark.parametrize("method", ["selfish", "tos"])
@@ -21,7 +21,9 @@ def test_a_run_from_end_to_end(method: str, call: Call) -> None:
     assert said.code == 0
     assert "loss_weights.png" in said.out
     assert Path("run/figures/loss_weights.png").stat().st_size > 0
-    assert json.loads(Path("run/config.json").read_text())["method"]["learn_loss_weights"] is True
+    assert (
+        json.loads(Path("run/config.json").read_text())["method"]["loss_weights"]["objective"] == "own-return"
+    )
     with Path("run/metrics.csv").open(newline="") as file:
         weights = [float(row["policy_weight_1"]) for row in csv.DictReader(file)]
     assert weights[:3] == [1, 1, 1]  # a row for each seed; the first learned by the settings' own
@@ -34,8 +36,8 @@ def test_they_are_compared(call: Call) -> None:
         "compare",
         *("--game", "escape-room", "--seeds", 3, "--outer-steps", 2, "--evaluation-episodes", 4),
         *("--methods", "neither=selfish", "weights=selfish", "sharing=tos", "both=tos", "--out", "found"),
-        *("--set", "episodes=4", "inner-learner=actor-critic", "inner-steps=2"),
-        *("weights.learn-loss-weights=True", "both.learn-loss-weights=True"),
+        *("--set", "inner.episodes=4", "inner=actor-critic", "inner.steps=2"),
+        *("weights.loss-weights=learned", "both.loss-weights=learned"),
     )
     assert said.code == 0
     assert "Learned weights of losses, mean over agents" in said.out
@@ -48,7 +50,7 @@ def test_they_are_compared(call: Call) -> None:
 def test_estimators_are_checked_with_them(call: Call) -> None:
     said = call(
         "check",
-        *("--game", "prisoners-dilemma", "--method.no-exact", *LEARN, "--seeds", 2, "--resamples", 2),
+        *("--game", "prisoners-dilemma", *LEARN, "--seeds", 2, "--resamples", 2),
         *("--inner-steps", 2, "--estimators", "unrolled", "one-step"),
     )
     assert said.code == 0
@@ -59,20 +61,22 @@ def test_the_list_and_the_help_tell_of_them(call: Call) -> None:
     said = call("methods")
     assert said.code == 0
     assert "each of them but ltos, d3c and lase may also learn the weights of its agents' losses" in said.out
-    assert said.out.rstrip().endswith("--method.learn-loss-weights.")
+    assert said.out.rstrip().endswith("--loss-weights learned.")
     helped = call("train", "--game", "escape-room", "--method", "selfish", "--help").out
-    for setting in ("learn-loss-weights", "loss-weight-objective", "loss-weight-learning-rate"):
-        assert f"--method.{setting}" in helped
+    assert "--loss-weights: learned or none (here none)" in helped
+    helped = call("train", "--game", "escape-room", "--method", "selfish", *LEARN, "--help").out
+    for setting in ("objective", "learning-rate", "max-factor"):
+        assert f"--loss-weights.{setting}" in helped
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("tos", *LEARN[2:]), "policy-gradient has none: choose actor-critic or ppo"),
-        (("ltos", *LEARN[2:]), "has no actor-critic inside whose losses could be weighed"),
-        (("lase", *LEARN), "shares by rule, and takes no gradient through its policies' steps"),
-        (("d3c", *LEARN, "--method.no-exact"), "by a bound of its own"),
-        (("selfish", *LEARN, "--method.loss-weight-range", 0.5), "above 1, not 0.5"),
+        (("tos", *LEARN[2:]), "policy-gradient has none: choose the inner learner actor-critic or ppo"),
+        (("ltos", *LEARN[2:]), "LToS has no loss weights: its parts are inner, outer"),
+        (("lase", *LEARN), "LASE has no loss weights"),
+        (("d3c", *LEARN), "D3C has no loss weights"),
+        (("selfish", *LEARN, "--loss-weights.max-factor", 0.5), "above 1, not 0.5"),
     ],
 )
 def test_a_mistake_is_one_sentence(words: tuple[object, ...], says: str, call: Call) -> None:

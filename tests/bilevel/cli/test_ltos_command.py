@@ -10,7 +10,7 @@ from bilevel.methods._ltos_learner import LToSLearner
 from tests.bilevel.cli.conftest import Call
 
 SMALL = ("--seeds", 3, "--outer-steps", 6, "--checkpoint-every", 1, "--evaluation-episodes", 4)
-FEW = ("--method.episodes", 2, "--method.inner-steps", 3, "--method.outer-updates", 2, "--method.buffer", 64)
+FEW = ("--inner.episodes", 2, "--inner.steps", 3, "--outer.updates", 2, "--inner.buffer-size", 64)
 GAMES = {
     "escape-room": (),
     "prisoners-dilemma": (),
@@ -64,8 +64,16 @@ def test_a_run_that_stops_ends_as_one_that_does_not(call: Call, monkeypatch: pyt
 
 
 def test_it_is_compared_with_others(call: Call) -> None:
-    words = ("--methods", "selfish", "ltos", "still=ltos", "--set", "still.outer-every=1000", "episodes=2")
-    small = ("ltos.inner-steps=2", "still.inner-steps=2", "ltos.outer-updates=2")
+    words = (
+        "--methods",
+        "selfish",
+        "ltos",
+        "still=ltos",
+        "--set",
+        "still.outer.every=1000",
+        "inner.episodes=2",
+    )
+    small = ("ltos.inner.steps=2", "still.inner.steps=2", "ltos.outer.updates=2")
     run = ("--seeds", 3, "--outer-steps", 5, "--evaluation-episodes", 4)
     said = call("compare", "--game", "escape-room", *words, *small, *run)
     assert said.code == 0, said.err
@@ -76,11 +84,11 @@ def test_it_is_compared_with_others(call: Call) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--method.exact",), "has no use for exact: leave it at False"),
-        (("--method.entropy-end", 0.5), "has no use for entropy_end"),
+        (("--inner.exact",), "no setting of LToS 'inner.exact'"),
+        (("--inner.entropy-coef", 0.5), "no setting of LToS 'inner.entropy_coef'"),
         (("--method.hold", 0), "hold must be a whole number, 1 or more, not 0"),
-        (("--method.buffer", 30), "batch_size must be 30 or less"),
-        (("--method.buffer", 64, "--method.episodes", 20), "buffer must be 100 or more, not 64"),
+        (("--inner.buffer-size", 30), "batch_size must be 30 or less"),
+        (("--inner.buffer-size", 64, "--inner.episodes", 20), "buffer_size must be 100 or more, not 64"),
     ],
 )
 def test_mistakes_hear_one_sentence(words: tuple[object, ...], sentence: str, call: Call) -> None:

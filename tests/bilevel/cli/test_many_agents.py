@@ -12,9 +12,9 @@ import pytest
 from bilevel import RunFolder, load_run
 
 Call = Callable[..., Any]
-SMALL = ("--game.agents", 1000, "--seeds", 2, "--outer-steps", 2, "--method.inner-steps", 2)
+SMALL = ("--game.agents", 1000, "--seeds", 2, "--outer-steps", 2, "--inner.steps", 2)
 
-SAMPLED = ("--method.no-exact", "--method.episodes", 4, "--evaluation-episodes", 8)
+SAMPLED = ("--inner.no-exact", "--inner.episodes", 4, "--evaluation-episodes", 8)
 
 
 @pytest.mark.parametrize(

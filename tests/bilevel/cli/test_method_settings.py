@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
 
 from bilevel.cli._method_settings import labeled_methods, methods_with_settings
+from bilevel.cli._train import train_command
 from bilevel.experiments import preset
-from bilevel.methods import Selfish, ToS, register_method
+from bilevel.hypergradient import Evolution
+from bilevel.methods import PPO, Alternating, MLPPolicy, PolicyGradient, Selfish, ToS, register_method
 
 NAMES = {"selfish": "selfish", "mine": "tos"}
 
@@ -39,22 +42,62 @@ def test_without_settings_the_presets_apply() -> None:
 def test_settings_of_one_and_of_all() -> None:
     texts = [
         "mine.own-share=0.9",
-        "mine.hypergradient=evolution(samples=8, sigma=0.2)",
-        "exact=False",
-        "hidden=8,4",
-        "mine.inner_steps=3",
-        "mine.reset=each-outer-step",
+        "mine.outer.hypergradient=evolution(samples=8, sigma=0.2)",
+        "inner.exact=False",
+        "policy=mlp",
+        "policy.hidden-size=8,4",
+        "mine.inner.steps=3",
+        "mine.outer.reset=each-outer-step",
     ]
     selfish, mine = methods_with_settings("chicken", NAMES, texts).values()
     assert isinstance(mine, ToS)
-    assert (mine.own_share, mine.hypergradient, mine.reset) == (
-        0.9,
-        "evolution(samples=8, sigma=0.2)",
-        "each-outer-step",
-    )
-    assert [(method.exact, method.hidden) for method in (selfish, mine)] == [(False, (8, 4))] * 2
-    assert (selfish.inner_steps, mine.inner_steps) == (1, 3)
-    assert selfish.inner_learning_rate == 1.0  # the preset of exact games
+    assert isinstance(selfish, Selfish)
+    assert mine.own_share == 0.9
+    assert mine.outer.hypergradient == Evolution(samples=8, sigma=0.2)
+    assert mine.outer.reset == "each-outer-step"
+    assert selfish.policy == mine.policy == MLPPolicy(hidden_size=(8, 4))
+    assert (selfish.inner.steps, mine.inner.steps) == (1, 3)
+    assert selfish.inner == PolicyGradient(exact=False, learning_rate=1.0)  # the preset of exact games
+
+
+def test_variants_are_chosen_in_a_comparison() -> None:
+    texts = [
+        "mine.inner=ppo",
+        "mine.inner.clip-coef=0.1",
+        "mine.training=alternating",
+        "mine.training.rounds=2",
+    ]
+    _, mine = methods_with_settings("escape-room", NAMES, texts).values()
+    assert isinstance(mine, ToS)
+    assert isinstance(mine.inner, PPO)
+    assert (mine.inner.clip_coef, mine.inner.learning_rate) == (0.1, 0.3)
+    assert mine.training == Alternating(rounds=2)
+
+
+@pytest.mark.parametrize("method", ["selfish", "tos"])
+def test_a_method_has_few_settings(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train_command(["--game", "escape-room", "--method", method, "--help"])
+    text = capsys.readouterr().out
+    options = set(re.findall(r"--((?:policy|inner|outer|training|loss-weights|method)[\w.-]*)", text))
+    assert 5 < len({option.replace(".no-", ".") for option in options}) <= 25
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--method.inner-learning-rate", "1"], "--method.inner-learning-rate is now --inner.learning-rate."),
+        (["--method.no-exact"], "--method.no-exact is now --inner.no-exact."),
+        (["--method.trace=0.9"], "--method.trace is now --inner.gae-lambda."),
+        (["--policy", "MLP"], "There is no policy 'MLP'. Did you mean 'mlp'"),
+        (["--inner.gae-lambda", "0.9"], "setting of inner actor-critic or ppo, and inner is policy-gradient"),
+        (["--inner.clip-coef", "0.9"], "inner.clip_coef is a setting of inner ppo"),
+        (["--outer.optimizer", "sgd"], "Selfish has no outer: its parts are policy, inner, loss_weights."),
+    ],
+)
+def test_options_of_other_parts_are_refused_in_one_sentence(words: list[str], says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        train_command(["--game", "escape-room", "--method", "selfish", *words])
 
 
 def test_a_method_of_ones_own_has_its_settings() -> None:
@@ -64,7 +107,7 @@ def test_a_method_of_ones_own_has_its_settings() -> None:
 
     register_method("loud", Loud)
     (method,) = methods_with_settings("chicken", {"loud": "loud"}, ["loud.volume=11"]).values()
-    assert method == Loud(inner_learning_rate=1.0, volume=11)
+    assert method == Loud(inner=PolicyGradient(learning_rate=1.0), volume=11)
 
 
 @pytest.mark.parametrize(
@@ -73,10 +116,10 @@ def test_a_method_of_ones_own_has_its_settings() -> None:
         ("mine.own-share", r"takes \[LABEL.\]SETTING=VALUE, as tos.own-share=0.8, not 'mine.own-share'"),
         ("=3", r"takes \[LABEL.\]SETTING=VALUE"),
         ("tos.own-share=1", "There is no method of this comparison 'tos'. Known: selfish, mine."),
-        ("mine.own-shaer=1", "There is no setting of mine 'own-shaer'. Did you mean 'own-share'"),
-        ("own-share=0.8", "There is no setting of selfish 'own-share'"),
+        ("mine.own-shaer=1", "no setting of ToS 'own_shaer'. Did you mean 'own_share'"),
+        ("own-share=0.8", "no setting of Selfish 'own_share'"),
         ("mine.own-share=1", "own_share"),
-        ("inner-learning-rate=-1", "inner_learning_rate must be a finite number above 0, not -1"),
+        ("inner.learning-rate=-1", "inner.learning_rate must be a finite number above 0, not -1"),
     ],
 )
 def test_settings_that_cannot_be(text: str, says: str) -> None:
@@ -84,7 +127,7 @@ def test_settings_that_cannot_be(text: str, says: str) -> None:
         methods_with_settings("chicken", NAMES, [text])
 
 
-@pytest.mark.parametrize("text", ["mine.inner-steps=many", "mine.exact=perhaps", "mine.own-share="])
+@pytest.mark.parametrize("text", ["mine.inner.steps=many", "mine.inner.exact=perhaps", "mine.own-share="])
 def test_values_that_cannot_be_read_leave_with_a_box(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         methods_with_settings("chicken", NAMES, [text])

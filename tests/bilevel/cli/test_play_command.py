@@ -63,7 +63,7 @@ def test_settings_of_the_game_and_the_scale_count(call: Call) -> None:
 
 
 def test_a_run_plays_what_it_learned(call: Call) -> None:
-    run = ("--seeds", 3, "--outer-steps", 2, "--method.episodes", 4, "--evaluation-episodes", 4)
+    run = ("--seeds", 3, "--outer-steps", 2, "--inner.episodes", 4, "--evaluation-episodes", 4)
     assert call("train", "--game", "escape-room", "--method", "tos", *run, "--out", "run").code == 0
     assert call("play", "--policy", "run", "--repetition", 2).code == 0
     assert frames("escape-room.gif").shape[0] >= 2
@@ -79,12 +79,12 @@ def test_a_run_plays_what_it_learned(call: Call) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("--game", "escape-room", "--method.policy", "gru", "--method.memory", 3),
-        ("--game", "coin-game", "--game.horizon", 3, "--method.policy", "conv", "--method.channels", 3, 2),
+        ("--game", "escape-room", "--policy", "gru", "--policy.recurrent-size", 3),
+        ("--game", "coin-game", "--game.horizon", 3, "--policy", "conv", "--policy.channels", 3, 2),
     ],
 )
 def test_every_kind_of_policy_learns_and_plays(words: tuple[object, ...], call: Call) -> None:
-    run = ("--seeds", 2, "--outer-steps", 2, "--method.episodes", 4, "--evaluation-episodes", 4)
+    run = ("--seeds", 2, "--outer-steps", 2, "--inner.episodes", 4, "--evaluation-episodes", 4)
     said = call("train", *words, "--method", "tos", *run, "--out", "run")
     assert said.code == 0, said.err
     said = call("play", "--policy", "run", "--episodes", 2, "--out", "clip.gif")

@@ -14,7 +14,7 @@ import pytest
 
 from bilevel.experiments import RunFolder, create_run, load_config, train
 
-TRAIN = ("train", "--game", "escape-room", "--method", "tos", "--method.episodes", "4")
+TRAIN = ("train", "--game", "escape-room", "--method", "tos", "--inner.episodes", "4")
 SMALL = ("--seeds", "2", "--outer-steps", "150", "--checkpoint-every", "7", "--evaluation-episodes", "4")
 
 

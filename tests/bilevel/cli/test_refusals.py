@@ -24,15 +24,15 @@ SMALL = (
     "--outer-steps=2",
     "--checkpoint-every=1",
     "--evaluation-episodes=2",
-    "--method.inner-steps=1",
-    "--method.episodes=2",
+    "--inner.steps=1",
+    "--inner.episodes=2",
 )
 LTOS = (
     "--method=ltos",
-    "--method.batch-size=2",
-    "--method.buffer=20",
-    "--method.outer-every=1",
-    "--method.outer-updates=1",
+    "--inner.batch-size=2",
+    "--inner.buffer-size=20",
+    "--outer.every=1",
+    "--outer.updates=1",
 )
 
 
@@ -73,7 +73,9 @@ def test_no_memory(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_does_not_fit_in_memory_is_said() -> None:
     size = "9000000000"
-    answer = ask(["train", "--game=escape-room", "--method.hidden", size, "--out=a", *SMALL])
+    answer = ask(
+        ["train", "--game=escape-room", "--policy=mlp", "--policy.hidden-size", size, "--out=a", *SMALL]
+    )
     refused(answer, "There is not enough memory", code=1)
 
 

@@ -21,7 +21,7 @@ from bilevel.hypergradient import ESTIMATORS, OneStep, register_hypergradient
 from bilevel.methods import PolicyLearner
 
 Call = Callable[..., Any]
-SMALL = ("--seeds", 3, "--outer-steps", 4, "--method.episodes", 4, "--evaluation-episodes", 4)
+SMALL = ("--seeds", 3, "--outer-steps", 4, "--inner.episodes", 4, "--evaluation-episodes", 4)
 SHARING = ("--game", "escape-room", "--method", "tos", *SMALL)
 
 
@@ -82,16 +82,19 @@ def test_a_finished_run_is_shown_again_but_not_trained(call: Call, monkeypatch: 
         (["--seeds", "0"], "seeds must be 1 or more, not 0."),
         (["--outer-steps", "0"], "outer_steps must be 1 or more, not 0."),
         (["--device", "nonsense"], "There is no device 'nonsense' here to train on; there is "),
-        (["--method.inner-learning-rate", "-1"], "inner_learning_rate must be"),
-        (["--method.inner-learning-rate", "nan"], "inner_learning_rate must be"),
-        (["--method.policy", "tabular"], "A tabular policy needs observations that are numbers"),
-        (["--method.policy", "conv"], "A conv policy needs observations that are planes of a grid"),
-        (["--method.policy", "gru", "--method.memory", "0"], "A GRU remembers with 1 unit or more, not 0."),
-        (["--method.hypergradient", "trunc"], "no hypergradient 'trunc'. Did you mean 'truncated'"),
-        (["--method.hypergradient", "truncated"], "'truncated' needs the setting 'steps'"),
-        (["--method.hypergradient", "truncated(5)"], "Settings of a hypergradient have names"),
-        (["--method.hypergradient=implicit(solver=gmers)"], "no solver 'gmers'. Did you mean 'gmres'"),
-        (["--method.hypergradient", "implicit"], "on sampled episodes it never does: use exact values"),
+        (["--inner.learning-rate", "-1"], "inner.learning_rate must be"),
+        (["--inner.learning-rate", "nan"], "inner.learning_rate must be"),
+        (["--policy", "tabular"], "A tabular policy needs observations that are numbers"),
+        (["--policy", "conv"], "A conv policy needs observations that are planes of a grid"),
+        (
+            ["--policy", "gru", "--policy.recurrent-size", "0"],
+            "policy.recurrent_size must be a whole number, 1 or more, not 0.",
+        ),
+        (["--outer.hypergradient", "trunc"], "no hypergradient 'trunc'. Did you mean 'truncated'"),
+        (["--outer.hypergradient", "truncated"], "'truncated' needs the setting 'steps'"),
+        (["--outer.hypergradient", "truncated(5)"], "Settings of a hypergradient have names"),
+        (["--outer.hypergradient=implicit(solver=gmers)"], "no solver 'gmers'. Did you mean 'gmres'"),
+        (["--outer.hypergradient", "implicit"], "on sampled episodes it never does: use exact values"),
         (["--game", "repeated-chicken", "--game.discount", "1"], "discount must lie in [0, 1)"),
         (["--game", "repeated-chicken", "--game.stage.reward", "inf"], "reward"),
         (["--out", "/dev/null/run"], "The folder /dev/null/run cannot be made: Not a directory."),
@@ -115,8 +118,8 @@ def test_a_mistake_is_one_sentence(words: list[str], says: str, call: Call) -> N
     [
         (["--seeds", "many"], "Error parsing --seeds"),
         (["--sedes", "3"], "Unrecognized options: --sedes"),
-        (["--method.surrogate", "guess"], "guess"),
-        (["--method.reset", "always"], "always"),
+        (["--inner.surrogate", "guess"], "guess"),
+        (["--outer.reset", "always"], "always"),
         (["--out"], "argument --out: expected one argument"),
     ],
 )
@@ -136,7 +139,7 @@ def test_help_says_meaning_unit_and_default_of_everything(call: Call) -> None:
         assert part in text
     assert "all in one batch, 1 or more: the random seeds seed, seed + 1, ... (default: 32)" in text
     kinds = {"--game.discount": "FLOAT", "--game.stage.sucker": "FLOAT"}
-    for option, kind in {**kinds, "--method.outer-learning-rate": "NUMBER|STEP:NUMBER,..."}.items():
+    for option, kind in {**kinds, "--outer.learning-rate": "NUMBER|STEP:NUMBER,..."}.items():
         _, found, rest = text.partition(f"{option} {kind} ")
         assert found
         assert "(default: " in rest.partition(" --")[0]
@@ -146,9 +149,9 @@ def test_help_names_every_hypergradient_also_ones_own(call: Call) -> None:
     register_hypergradient("mine-too", OneStep)
     words = call("train", "--game", "repeated-chicken", "--help").out.replace("│", " ").split()
     text = "".join(words)
-    assert f"--method.hypergradient{{{','.join(ESTIMATORS)}}}[(SETTING=VALUE,...)]" in text
+    assert f"--outer.hypergradient{{{','.join(ESTIMATORS)}}}[(SETTING=VALUE,...)]" in text
     assert ",mine-too}" in text
-    assert "--method.reset{never,each-outer-step}" in text
+    assert "--outer.reset{never,each-outer-step}" in text
     assert "(default:unrolled)" in text
 
 
@@ -163,17 +166,17 @@ def test_help_names_every_hypergradient_also_ones_own(call: Call) -> None:
 def test_a_hypergradient_is_trained_with_kept_and_resumed(
     game: str, text: str, kept: str, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = ("--method.hypergradient", text, "--method.inner-steps", 2)
-    words = ("train", "--game", game, *SMALL, *chosen, "--method.reset", "each-outer-step")
+    chosen = ("--outer.hypergradient", text, "--inner.steps", 2)
+    words = ("train", "--game", game, *SMALL, *chosen, "--outer.reset", "each-outer-step")
     assert call(*words, "--out", "whole").code == 0
     saved = json.loads(Path("whole/config.json").read_text())["method"]
-    assert (saved["hypergradient"], saved["reset"]) == (kept, "each-outer-step")
+    assert (saved["outer"]["hypergradient"], saved["outer"]["reset"]) == (kept, "each-outer-step")
     with monkeypatch.context() as patched:
         patched.setattr(run, "write_summary", interrupt)
         assert call(*words, "--out", "run").code == 130
     assert call("train", "--resume", "run").code == 0
     assert numbers(Path("run")) == numbers(Path("whole"))
-    assert call("train", "--game", game, *SMALL, "--method.inner-steps", 2, "--out", "other").code == 0
+    assert call("train", "--game", game, *SMALL, "--inner.steps", 2, "--out", "other").code == 0
     assert numbers(Path("other")) != numbers(Path("whole"))
 
 
@@ -271,7 +274,7 @@ def test_a_full_disk_says_where_the_run_stands(call: Call, monkeypatch: pytest.M
 
 
 def test_numbers_that_are_not_finite(call: Call) -> None:
-    said = call("train", *SHARING, "--method.inner-learning-rate", "1e39", "--out", "run")
+    said = call("train", *SHARING, "--inner.learning-rate", "1e39", "--out", "run")
     assert said.code == 1
     last = said.err.splitlines()[-1]
     for part in ("outer step 0", "seed 0", "agent 0", "smaller learning rate", "run has no checkpoint yet."):

@@ -12,7 +12,7 @@ from bilevel.methods import OuterLearner, Placement, ToS
 
 
 def build(compiled: bool, **settings: Any) -> OuterLearner:
-    method = ToS(inner_steps=3, outer_optimizer="sgd", **settings)
+    method = ToS().with_settings({"inner.steps": 3, "outer.optimizer": "sgd", **settings})
     learner = method.build(games.make("prisoners-dilemma"), Placement(seeds=3, compile=compiled))
     assert isinstance(learner, OuterLearner)
     return learner
@@ -21,8 +21,8 @@ def build(compiled: bool, **settings: Any) -> OuterLearner:
 @pytest.mark.parametrize(
     "changing",
     [
-        {"inner_learning_rate": "0:1, 4:0.1", "inner_optimizer": "adam"},
-        {"cost_weight": "0:0, 4:0.5", "outer_learning_rate": "0:0.1, 4:0.2"},
+        {"inner.learning_rate": "0:1, 4:0.1", "inner.optimizer": "adam"},
+        {"cost_weight": "0:0, 4:0.5", "outer.learning_rate": "0:0.1, 4:0.2"},
         {
             "training": "curriculum",
             "phases": "0-2(inner_learning_rate=0.5), 2-3(moves=policies), 3-5(inner_learning_rate='0:1,2:2')",

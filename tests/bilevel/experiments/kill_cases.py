@@ -68,7 +68,7 @@ SCENARIOS = {
         undisturbed=TRAIN.replace("--outer-steps 4", "--outer-steps 7"),
     ),
     "matrices": Scenario(
-        f"train --game escape-room {CROWD} --method tos --method.episodes 2 {SMALL} --out {RUN}",
+        f"train --game escape-room {CROWD} --method tos --inner.episodes 2 {SMALL} --out {RUN}",
         again=resume_or_begin,
     ),
     "compare": Scenario("compare --game chicken --methods selfish fixed --seeds 3 --outer-steps 2 --out all"),

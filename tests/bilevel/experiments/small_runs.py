@@ -17,5 +17,5 @@ def small(game: str = "chicken", method: str = "tos", **changes: Any) -> RunConf
     config = default_config(game, method)
     settings = {"seeds": 3, "outer_steps": STEPS, "checkpoint_every": EVERY, "evaluation_episodes": 8}
     return dataclasses.replace(
-        config, method=dataclasses.replace(config.method, episodes=4), **(settings | changes)
+        config, method=config.method.with_settings({"inner.episodes": 4}), **(settings | changes)
     )

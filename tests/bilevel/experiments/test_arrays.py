@@ -31,7 +31,7 @@ ARRAYS = ("metrics.share.array", "evaluation.share.array")
 
 def crowd(agents: int = 17) -> RunConfig:
     config = small("escape-room", seeds=2, evaluation_episodes=2)
-    method = dataclasses.replace(config.method, episodes=2)
+    method = config.method.with_settings({"inner.episodes": 2})
     return dataclasses.replace(
         config, method=method, game=dataclasses.replace(config.game, agents=agents, levers=1)
     )

@@ -100,10 +100,10 @@ def test_a_game_with_another_horizon_is_another_game() -> None:
 
 def test_methods_may_have_settings_of_their_own() -> None:
     other = config(outer_steps=5, checkpoint_every=1)
-    other = dataclasses.replace(other, method=dataclasses.replace(other.method, inner_steps=3))
+    other = dataclasses.replace(other, method=other.method.with_settings({"inner.steps": 3}))
     require_comparable({"a": config(), "b": other})
     assert differences(config(), other) == {
-        "method.inner_steps": (1, 3),
+        "method.inner.steps": (1, 3),
         "outer_steps": (2, 5),
         "checkpoint_every": (50, 1),
     }

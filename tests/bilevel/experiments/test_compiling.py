@@ -66,7 +66,7 @@ def test_it_is_won_back_in_what_is_left_of_the_run(
 
 def test_steps_without_a_hypergradient_are_not_counted(clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
     expect(monkeypatch, Forecast(10.0, 0.5))
-    staged = learner(training="staged", outer_stage=20)
+    staged = learner(training="staged", training__outer_steps=20)
     assert not worth_compiling(staged, staged.init(0), 1000)
     assert not worth_compiling(learner("selfish"), learner("selfish").init(0), 1000)
 
@@ -83,7 +83,7 @@ def test_estimators_that_step_one_by_one_are_compiled_on_request_alone(
     estimator: str, clock: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expect(monkeypatch, Forecast(0.0, 1.0), there=True)
-    tos = learner(hypergradient=estimator)
+    tos = learner(outer__hypergradient=estimator)
     assert not worth_compiling(tos, tos.init(0), 10**6)
 
 

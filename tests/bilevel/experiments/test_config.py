@@ -47,13 +47,16 @@ def test_every_game_comes_back(game: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_comes_back_with_changed_settings(method: str, tmp_path: Path) -> None:
     config = default_config("escape-room", method)
+    changes: dict[str, Any] = {"inner.learning_rate": 0.1 + 0.2}
+    if hasattr(config.method, "policy"):
+        changes |= {"policy": "mlp", "policy.hidden_size": (8, 4), "inner.entropy_coef": "0:0.3, 20:0.1"}
     config = dataclasses.replace(
         config,
         seeds=2,
         seed=LARGEST_SEED,
         dtype="float64",
         game=dataclasses.replace(config.game, agents=3, random_start=True),  # type: ignore[call-arg]
-        method=dataclasses.replace(config.method, hidden=(8, 4), inner_learning_rate=0.1 + 0.2),
+        method=config.method.with_settings(changes),
     )
     assert load_config(create_run(config, tmp_path / "run").config) == config
 
@@ -77,11 +80,11 @@ ESTIMATOR_TEXTS = [
 def test_every_estimator_comes_back_as_text_or_object(text: str, tmp_path: Path) -> None:
     for number, given in enumerate((text, make_hypergradient(text))):
         config = default_config("repeated-chicken", "tos")
-        method = dataclasses.replace(config.method, hypergradient=given, reset="each-outer-step")  # type: ignore[call-arg]
+        method = config.method.with_settings({"outer.hypergradient": given, "outer.reset": "each-outer-step"})  # type: ignore[call-arg]
         config = dataclasses.replace(config, method=method)
         path = create_run(config, tmp_path / str(number)).config
         assert load_config(path) == config
-        saved = json.loads(path.read_text())["method"]
+        saved = json.loads(path.read_text())["method"]["outer"]
         assert (saved["hypergradient"], saved["reset"]) == (text, "each-outer-step")
 
 
@@ -94,7 +97,7 @@ class Mine(Unrolled):
 
 def test_an_estimator_without_a_name_cannot_be_saved(tmp_path: Path) -> None:
     config = default_config("repeated-chicken", "tos")
-    method = dataclasses.replace(config.method, hypergradient=Mine(scale=2.0))  # type: ignore[call-arg]
+    method = config.method.with_settings({"outer.hypergradient": Mine(scale=2.0)})  # type: ignore[call-arg]
     config = dataclasses.replace(config, method=method)
     for save in (config.to_json, lambda: create_run(config, tmp_path / "run")):
         with pytest.raises(ValueError, match=r"Mine has no name .* register_hypergradient\(name, Mine\)"):
@@ -102,8 +105,8 @@ def test_an_estimator_without_a_name_cannot_be_saved(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     register_hypergradient("mine", Mine)
     path = create_run(config, tmp_path / "run").config
-    assert load_config(path) == config.in_text()
-    assert json.loads(path.read_text())["method"]["hypergradient"] == "mine(scale=2.0)"
+    assert load_config(path) == config
+    assert json.loads(path.read_text())["method"]["outer"]["hypergradient"] == "mine(scale=2.0)"
     del ESTIMATORS["mine"]  # as in another process
     assert "There is no hypergradient 'mine'" in refusal(path)
 
@@ -125,18 +128,37 @@ def test_provenance_is_recorded(tmp_path: Path) -> None:
         ("game_name", 3, "game_name must be a name"),
         ("method_name", "toss", "Did you mean 'tos'"),
         ("method", 3, "method must be an object"),
-        ("method__inner_learning_rate", -1, "inner_learning_rate must be"),
-        ("method__hidden", [32, "x"], "method.hidden must be of the type tuple[int, ...]"),
+        ("method__inner__learning_rate", -1, "inner.learning_rate must be"),
+        (
+            "method__sharing_hidden_size",
+            [32, "x"],
+            "method.sharing_hidden_size must be of the type tuple[int, ...]",
+        ),
         ("method__own_share", "half", "method.own_share must be of the type float | None"),
-        ("method__hypergradient", "trunc", "There is no hypergradient 'trunc'. Did you mean 'truncated'"),
-        ("method__hypergradient", "truncated", "needs the setting 'steps'"),
-        ("method__hypergradient", {"steps": 3}, "method.hypergradient must be of the type str | "),
-        ("method__reset", "always", "method.reset must be of the type Literal['never', 'each-outer-step']"),
+        (
+            "method__outer__hypergradient",
+            "trunc",
+            "There is no hypergradient 'trunc'. Did you mean 'truncated'",
+        ),
+        ("method__outer__hypergradient", "truncated", "needs the setting 'steps'"),
+        (
+            "method__outer__hypergradient",
+            {"steps": 3},
+            "method.outer.hypergradient must be of the type Estimator",
+        ),
+        (
+            "method__outer__reset",
+            "always",
+            "method.outer.reset must be of the type Literal['never', 'each-outer-step']",
+        ),
+        ("method__policy__variant", "mpl", "no method.policy 'mpl'. Did you mean 'mlp'"),
+        ("method__policy", 3, "method.policy must be an object"),
+        ("format", "bilevel-run/1", "settings are not in parts"),
         ("method__mystery", 1, "There is no setting method.mystery."),
         ("game__stage__punishment", "low", "game.stage.punishment must be of the type float"),
         ("game__stage__names", ["one"], "game.stage.names must be of the type tuple[str, str]"),
         ("game__discount", 1.5, "discount must lie in [0, 1)"),
-        ("format", "bilevel-run/9", "form bilevel-run/1 (it says 'bilevel-run/9')"),
+        ("format", "bilevel-run/9", "form bilevel-run/2 (it says 'bilevel-run/9')"),
     ],
 )
 def test_what_does_not_fit_is_refused(name: str, value: Any, says: str, tmp_path: Path) -> None:
@@ -200,7 +222,7 @@ def test_precision_follows_the_kind_of_game() -> None:
     assert dtype("chicken") == "torch.float64"
     assert dtype("escape-room") == "torch.float32"
     assert dtype("chicken", dtype="float32") == "torch.float32"
-    sampled = dataclasses.replace(default_config("chicken", "tos").method, exact=False)
+    sampled = default_config("chicken", "tos").method.with_settings({"inner.exact": False})
     assert dtype("chicken", method=sampled) == "torch.float32"
 
 

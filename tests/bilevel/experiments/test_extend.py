@@ -65,7 +65,7 @@ def test_killed_before_it_is_longer_it_ends_as_it_did(
 
 def curriculum(**changes: Any) -> Any:
     config = small(**changes)
-    method = dataclasses.replace(config.method, training="curriculum", phases=f"0-3, 3-{STEPS}")
+    method = config.method.with_settings({"training": "curriculum", "training.phases": f"0-3, 3-{STEPS}"})
     return dataclasses.replace(config, method=method)
 
 

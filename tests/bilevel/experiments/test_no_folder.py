@@ -51,7 +51,7 @@ def test_a_folder_with_files_of_somebody_else_stays(tmp_path: Path, monkeypatch:
 
 def test_what_cannot_run_makes_no_folder(tmp_path: Path) -> None:
     config = small("escape-room")
-    config = dataclasses.replace(config, method=dataclasses.replace(config.method, policy="tabular"))
+    config = dataclasses.replace(config, method=config.method.with_settings({"policy": "tabular"}))
     with pytest.raises(ValueError, match="tabular policy"):
         create_run(config, tmp_path / "run")
     tmp_path.joinpath("file").touch()
@@ -81,7 +81,7 @@ def test_a_folder_is_never_there_without_its_configuration(
         path = tmp_path / f"kill-{at}" / "run"
         if not killed(at, lambda path=path: create_run(small(), path), tmp_path):
             break
-        assert not path.exists() or load_config(path / "config.json") == small().in_text()
+        assert not path.exists() or load_config(path / "config.json") == small()
         assert find_or_create(path, small()).config.exists()
         assert [file.name for file in path.parent.iterdir()] == ["run"]
         assert [file.name for file in path.iterdir()] == ["config.json"]

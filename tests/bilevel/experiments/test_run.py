@@ -106,7 +106,7 @@ def test_interrupted_and_resumed(at: int, number: signal.Signals, whole: RunFold
 def test_policies_that_start_anew_are_resumed_to_the_same_bytes(game: str, tmp_path: Path) -> None:
     config = small(game)
     text = "evolution(samples=4, members=True, fresh_data=True)"
-    anew = {"reset": "each-outer-step", "hypergradient": text, "inner_steps": 2}
+    anew = {"outer.reset": "each-outer-step", "outer.hypergradient": text, "inner.steps": 2}
     config = dataclasses.replace(config, method=dataclasses.replace(config.method, **anew))
     whole, parts = (create_run(config, tmp_path / name) for name in ("whole", "parts"))
     train(whole)

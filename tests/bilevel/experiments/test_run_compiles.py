@@ -36,7 +36,7 @@ def no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config(**more: Any) -> RunConfig:
     chosen = default_config("chicken", "tos")
-    method = dataclasses.replace(chosen.method, inner_steps=3)
+    method = chosen.method.with_settings({"inner.steps": 3})
     return dataclasses.replace(chosen, method=method, seeds=2, outer_steps=8, checkpoint_every=1, **more)
 
 
@@ -95,7 +95,7 @@ def test_a_run_of_a_version_without_the_setting_goes_on(tmp_path: Path) -> None:
 
 def test_an_estimator_that_is_to_be_compiled_names_the_new_form() -> None:
     with pytest.raises(ValueError, match=r"no setting compile: .*--compile always"):
-        ToS(hypergradient="unrolled(compile=True)")
+        ToS().with_settings({"outer.hypergradient": "unrolled(compile=True)"})
 
 
 def test_the_command_line_says_so_on_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ def final_welfare(
 ) -> np.ndarray:
     """Welfare of each seed after 300 outer steps of `bilevel.default_config`, on 1024 fresh episodes."""
     config = bilevel.default_config(game, method)
-    learns = dataclasses.replace(config.method, inner_learner=inner_learner)
+    learns = config.method.with_settings({"inner": inner_learner})
     config = dataclasses.replace(config, method=learns)
     assert config.outer_steps == 300
     assert config.evaluation_episodes == 1024

@@ -15,7 +15,7 @@ from bilevel.experiments import RunInterrupted, create_run, default_config, trai
 def assert_an_interruption_changes_nothing(game: str, name: str, tmp_path: Path, **settings: Any) -> None:
     """Train a small run of this game and method whole, and another one stopped after step 3 of 5."""
     config = default_config(game, name)
-    method = dataclasses.replace(config.method, episodes=4, **settings)
+    method = config.method.with_settings({"inner.episodes": 4, **settings})
     config = dataclasses.replace(
         config, seeds=2, outer_steps=5, checkpoint_every=2, evaluation_episodes=4, method=method
     )

@@ -25,6 +25,7 @@ from bilevel.methods import (
 )
 from games.core import Game
 from games.matrix import EscapeRoom
+from tests.bilevel.methods.configured import configured
 from tests.bilevel.methods.courses import train
 
 REPEATED = games.make("repeated-prisoners-dilemma")
@@ -39,7 +40,7 @@ def build(method: OuterMethod, game: Game = REPEATED) -> OuterLearner:
 
 
 def curriculum(phases: str, kind: type[OuterMethod] = ToS, **settings: Any) -> OuterMethod:
-    return kind(training="curriculum", phases=phases, **settings)
+    return configured(kind, training="curriculum", training__phases=phases, **settings)
 
 
 def assert_same(one: Any, other: Any) -> None:
@@ -53,12 +54,12 @@ def assert_same(one: Any, other: Any) -> None:
     [
         ("0-4", {}),
         ("0-2, 2-4", {}),
-        ("0-4(inner_rounds=2)", {"training": "alternating", "inner_rounds": 2}),
-        ("0-2, 2-4(moves=policies, policies=new)", {"training": "staged", "outer_stage": 2}),
-        ("0-4(inner_steps=3)", {"inner_steps": 3}),
-        ("0-4(inner_learning_rate=0.3)", {"inner_learning_rate": 0.3}),
-        ("0-4(outer_learning_rate='0:0.1, 3:0.4')", {"outer_learning_rate": "0:0.1, 3:0.4"}),
-        ("0-4(entropy='0:0.3, 4:0.1')", {"entropy": 0.3, "entropy_end": 0.1, "entropy_steps": 4}),
+        ("0-4(rounds=2)", {"training": "alternating", "training.rounds": 2}),
+        ("0-2, 2-4(moves=policies, policies=new)", {"training": "staged", "training.outer_steps": 2}),
+        ("0-4(inner.steps=3)", {"inner.steps": 3}),
+        ("0-4(inner.learning_rate=0.3)", {"inner.learning_rate": 0.3}),
+        ("0-4(outer.learning_rate='0:0.1, 3:0.4')", {"outer.learning_rate": "0:0.1, 3:0.4"}),
+        ("0-4(inner.entropy_coef='0:0.3, 4:0.1')", {"inner.entropy_coef": "0:0.3, 4:0.1"}),
         ("0-4(cost_weight=0.3)", {"cost_weight": 0.3}),
     ],
 )
@@ -66,14 +67,14 @@ def test_the_other_trainings_are_curricula_bit_for_bit(
     kind: type[OuterMethod], phases: str, settings: dict[str, Any]
 ) -> None:
     extra = {"cost": "objective"} if kind is LIO else {}
-    by_phases = build(curriculum(phases, kind, episodes=4, **extra), ROOM)
-    plainly = build(kind(episodes=4, **extra, **settings), ROOM)
+    by_phases = build(curriculum(phases, kind, inner__episodes=4, **extra), ROOM)
+    plainly = build(configured(kind, inner__episodes=4, **extra, **settings), ROOM)
     for ours, theirs in zip(train(by_phases, 4), train(plainly, 4), strict=True):
         assert_same(ours, theirs)
 
 
 def test_the_level_that_does_not_move_stays() -> None:
-    method = curriculum("0-2(moves=policies), 2-4(moves=outer), 4-6", inner_steps=2)
+    method = curriculum("0-2(moves=policies), 2-4(moves=outer), 4-6", inner__steps=2)
     states, history = train(build(method), 6)
     moved = [
         {name for name in ("theta", "phi") if not torch.equal(before[name], after[name])}
@@ -85,7 +86,10 @@ def test_the_level_that_does_not_move_stays() -> None:
 
 
 def test_an_outer_step_alone_is_that_of_both_with_the_policies_put_back() -> None:
-    both, outer = build(ToS(inner_steps=2)), build(curriculum("0-1(moves=outer)", inner_steps=2))
+    both, outer = (
+        build(ToS().with_settings({"inner.steps": 2})),
+        build(curriculum("0-1(moves=outer)", inner__steps=2)),
+    )
     state = both.init(0)
     expected, _ = both.update(state)
     found, _ = outer.update(state)
@@ -96,18 +100,20 @@ def test_an_outer_step_alone_is_that_of_both_with_the_policies_put_back() -> Non
 
 def test_a_schedule_in_a_phase_counts_from_its_beginning_and_then_gives_way() -> None:
     method = curriculum(
-        "0-3, 3-6(inner_learning_rate='0:1, 2:3'), 6-8(policies=new, moves=policies)",
-        inner_learning_rate="0:10, 4:50",
+        "0-3, 3-6(inner.learning_rate='0:1, 2:3'), 6-8(policies=new, moves=policies)",
+        inner__learning_rate="0:10, 4:50",
     )
-    course = build(method).course
-    assert [course.value("inner_learning_rate", step) for step in range(8)] == [10, 20, 30, 1, 2, 3, 10, 20]
+    schedule = build(method).schedule
+    assert [schedule.value("inner.learning_rate", step) for step in range(8)] == [10, 20, 30, 1, 2, 3, 10, 20]
 
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_a_scheduled_rate_of_the_policies_has_its_closed_form(steps: int) -> None:
     """Nothing but the bonus moves the log-odds l: each step adds -rate * l p (1 - p), the rate its own."""
     game = games.matrix.NormalForm(table=(((1, 1), (1, 1)), ((1, 1), (1, 1))))
-    method = Selfish(entropy_end=1.0, inner_steps=steps, inner_learning_rate="0:0.5, 2:0.1, 2:2")
+    method = Selfish().with_settings(
+        {"inner.steps": steps, "inner.learning_rate": "0:0.5, 2:0.1, 2:2", "inner.entropy_coef": 1.0}
+    )
     states, _ = train(build_policies(method, game), 4)
     logit = states[0]["theta"]
     for step, rate in enumerate((0.5, 0.3, 2.0, 2.0)):
@@ -125,25 +131,25 @@ def build_policies(method: Any, game: Game) -> PolicyLearner:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw", "rmsprop"])
 def test_a_rate_that_changes_is_the_constant_one_in_each_step(optimizer: Any) -> None:
-    settings = {"inner_optimizer": optimizer, "inner_steps": 2}
-    changing = build(ToS(inner_learning_rate="0:0.1, 2:0.3", **settings))
+    settings = {"inner.optimizer": optimizer, "inner.steps": 2}
+    changing = build(configured(ToS, **{"inner.learning_rate": "0:0.1, 2:0.3", **settings}))
     states, _ = train(changing, 3)
     for step, rate in enumerate((0.1, 0.2, 0.3)):
-        constant, _ = build(ToS(inner_learning_rate=rate, **settings)).update(states[step])
+        constant, _ = build(configured(ToS, **{"inner.learning_rate": rate, **settings})).update(states[step])
         assert_same(states[step + 1], constant)
 
 
 @pytest.mark.parametrize("hypergradient", ["unrolled", "forward", "truncated(steps=3)"])
 def test_the_meta_gradient_sees_the_values_of_its_outer_step(hypergradient: str) -> None:
     """Against central differences, and against a learner to which these values are constants."""
-    changing = {"inner_learning_rate": "0:0.5, 2:1.5", "cost_weight": "0:0, 2:0.4"}
-    method = ToS(inner_steps=3, hypergradient=hypergradient, **changing)  # type: ignore[arg-type]
+    changing = {"cost_weight": "0:0, 2:0.4", "inner.learning_rate": "0:0.5, 2:1.5"}
+    method = configured(ToS, **{"inner.steps": 3, "outer.hypergradient": hypergradient, **changing})  # type: ignore[arg-type]
     learner = build(method)
     state = train(learner, 1)[0][1]
     problem = learner.problem_at(state, torch.Generator())
     inputs = state["theta"], state["opt_state"], state["phi"]
     gradient = learner.hypergradient(problem, *inputs, steps=3).gradient
-    constant = build(ToS(inner_steps=3, inner_learning_rate=1.0, cost_weight=0.2))
+    constant = build(ToS(cost_weight=0.2).with_settings({"inner.steps": 3, "inner.learning_rate": 1.0}))
     expected = constant.hypergradient(
         constant.problem_at(state, torch.Generator()), *inputs, steps=3
     ).gradient
@@ -154,9 +160,9 @@ def test_the_meta_gradient_sees_the_values_of_its_outer_step(hypergradient: str)
 def test_costs_and_their_rates_change_on_the_way() -> None:
     """LIO's three forms of a cost that comes in later: until then it is as if it were not there."""
     for cost, name in (("objective", "cost_weight"), ("separate", "cost_learning_rate")):
-        settings: dict[str, Any] = {"episodes": 4, "cost": cost}
-        later = build(LIO(**settings, **{name: "0:0, 2:0, 2:0.5"}), ROOM)
-        free = build(LIO(**settings, **{name: 0.0}), ROOM)
+        settings: dict[str, Any] = {"inner.episodes": 4, "cost": cost}
+        later = build(configured(LIO, **{**settings, name: "0:0, 2:0, 2:0.5"}), ROOM)
+        free = build(configured(LIO, **{**settings, name: 0.0}), ROOM)
         ours, theirs = train(later, 3)[0], train(free, 3)[0]
         assert torch.equal(ours[2]["phi"], theirs[2]["phi"])
         assert not torch.equal(ours[3]["phi"], theirs[3]["phi"])
@@ -164,7 +170,11 @@ def test_costs_and_their_rates_change_on_the_way() -> None:
 
 
 def test_a_share_that_moves() -> None:
-    learner = Fixed(self_interest="0:0.9, 2:0.9, 2:0.5, 4:0.3").build(REPEATED, Placement(seeds=2))
+    learner = (
+        Fixed()
+        .with_settings({"self_interest": "0:0.9, 2:0.9, 2:0.5, 4:0.3"})
+        .build(REPEATED, Placement(seeds=2))
+    )
     state, kept = learner.init(0), []
     for _ in range(6):
         state, metrics = learner.update(state)
@@ -176,10 +186,12 @@ def test_a_share_that_moves() -> None:
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
 def test_what_was_saved_in_any_phase_goes_on_to_the_same_bits(kind: type[OuterMethod], at: int) -> None:
     phases = (
-        "0-2(moves=policies, entropy=0.3), 2-4(inner_rounds=1, inner_learning_rate='0:0.3, 2:0.1'), "
-        "4-6(policies=new, inner_steps=2, cost_weight='0:0, 2:0.5', outer_learning_rate=0.01)"
+        "0-2(moves=policies, inner.entropy_coef=0.3), 2-4(rounds=1, inner.learning_rate='0:0.3, 2:0.1'), "
+        "4-6(policies=new, inner.steps=2, cost_weight='0:0, 2:0.5', outer.learning_rate=0.01)"
     )
-    settings = {"episodes": 4, "inner_optimizer": "adam"} | ({"cost": "objective"} if kind is LIO else {})
+    settings = {"inner.episodes": 4, "inner.optimizer": "adam"} | (
+        {"cost": "objective"} if kind is LIO else {}
+    )
     states, _ = train(build(curriculum(phases, kind, **settings), ROOM), 6)
     state = pickle.loads(pickle.dumps(states[at]))
     for _ in range(6 - at):
@@ -188,6 +200,6 @@ def test_what_was_saved_in_any_phase_goes_on_to_the_same_bits(kind: type[OuterMe
 
 
 def test_how_many_steps_a_run_looks_through() -> None:
-    method = curriculum("0-10(moves=policies), 10-14(inner_steps=5), 14-20(moves=outer)", inner_steps=2)
-    assert method.course.inner_steps_of(20) == 4 * 5 + 6 * 2
-    assert ToS(inner_steps=3).course.inner_steps_of(20) == 60
+    method = curriculum("0-10(moves=policies), 10-14(inner.steps=5), 14-20(moves=outer)", inner__steps=2)
+    assert method.schedule.inner_steps_of(20) == 4 * 5 + 6 * 2
+    assert ToS().with_settings({"inner.steps": 3}).schedule.inner_steps_of(20) == 60

@@ -17,14 +17,15 @@ from bilevel.methods import D3C, Fixed, Placement, PolicyLearner, Selfish, State
 from bilevel.methods._d3c_learner import D3CLearner
 from games.core import Game
 from games.matrix import Braess, Cyclical, EscapeRoom
+from tests.bilevel.methods.configured import configured
 from tests.bilevel.methods.interrupted import assert_an_interruption_changes_nothing
 
 DILEMMA, ROOM = games.make("prisoners-dilemma"), EscapeRoom()
-FROZEN = {"outer_learning_rate": 1e-300, "identity_weight": 0.0}
+FROZEN = {"identity_weight": 0.0, "mixing_learning_rate": 1e-300}
 
 
 def build(game: Game, seeds: int = 3, **settings: Any) -> D3CLearner:
-    learner = D3C(**settings).build(game, Placement(seeds=seeds))
+    learner = configured(D3C, **settings).build(game, Placement(seeds=seeds))
     assert isinstance(learner, D3CLearner)
     return learner
 
@@ -40,9 +41,9 @@ def after(learner: PolicyLearner, updates: int) -> State:
 @pytest.mark.parametrize("game", [DILEMMA, Braess(agents=3)], ids=["dilemma", "braess"])
 def test_weights_that_do_not_move_are_fixed_shares(game: Game, exact: bool) -> None:
     """Where everybody keeps the same part, mixing by receiver and sharing by giver are one matrix."""
-    inner = {"inner_learning_rate": 0.1, "inner_steps": 2, "exact": exact}
+    inner = {"inner.learning_rate": 0.1, "inner.steps": 2, "inner.exact": exact}
     d3c = build(game, own_weight=0.7, **FROZEN, **inner)
-    fixed = Fixed(self_interest=0.7, **inner).build(game, Placement(seeds=3))
+    fixed = Fixed(self_interest=0.7).with_settings(inner).build(game, Placement(seeds=3))
     assert isinstance(fixed, PolicyLearner)
     if exact:
         torch.testing.assert_close(after(d3c, 3)["theta"], after(fixed, 3)["theta"], rtol=0, atol=1e-12)
@@ -54,7 +55,7 @@ def test_weights_that_do_not_move_are_fixed_shares(game: Game, exact: bool) -> N
 def test_the_bound_is_that_of_the_learners_own_steps(name: str) -> None:
     """A tiny selfish step of the policies themselves, and how much it raises each agent's log-loss."""
     game, rate = games.make(name), 1e-7
-    learner = build(game, own_weight=0.8, inner_learning_rate=rate, **FROZEN)
+    learner = build(game, own_weight=0.8, inner__learning_rate=rate, **FROZEN)
     before = learner.init(0)
     theta, phi = before["theta"], before["phi"]
     weights = learner.mixing.weights(phi)
@@ -95,7 +96,7 @@ def test_the_slope_of_a_learner_is_that_of_differences() -> None:
 def test_weights_stay_rows_above_their_floor(game: Game) -> None:
     rate = 1e4
     settings = {"loss_bound": 12.0} if game is ROOM else {}
-    learner = build(game, outer_learning_rate=rate, episodes=4, least_log_weight=-3.0, **settings)
+    learner = build(game, mixing_learning_rate=rate, inner__episodes=4, least_log_weight=-3.0, **settings)
     state = after(learner, 4)
     weights = learner.mixing.weights(state["phi"])
     torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights.sum(-1)), rtol=0, atol=1e-12)
@@ -105,7 +106,9 @@ def test_weights_stay_rows_above_their_floor(game: Game) -> None:
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_large_weight_of_the_identity_keeps_it(exact: bool) -> None:
-    learner = build(DILEMMA, identity_weight=1e4, exact=exact, inner_learning_rate=0.3, episodes=4)
+    learner = build(
+        DILEMMA, identity_weight=1e4, inner__exact=exact, inner__learning_rate=0.3, inner__episodes=4
+    )
     state = after(learner, 5)
     weights = learner.mixing.weights(state["phi"])
     floor = np.exp(-8) / (1 + np.exp(-8))
@@ -114,7 +117,7 @@ def test_a_large_weight_of_the_identity_keeps_it(exact: bool) -> None:
 
 def test_what_evolution_compares_by_hand() -> None:
     """The relu of how much each mixed log-loss rose from fresh episodes before to those after."""
-    learner = build(ROOM, seeds=2, loss_bound=12.0, own_weight=0.7, episodes=6)
+    learner = build(ROOM, seeds=2, loss_bound=12.0, own_weight=0.7, inner__episodes=6)
     state = learner.init(0)
     bonus = torch.zeros((), dtype=torch.float64)
 
@@ -140,7 +143,7 @@ def test_what_evolution_compares_by_hand() -> None:
     ("settings", "sentence"),
     [
         ({"own_weight": 1.0}, "own_weight must be above 0 and below 1, not 1"),
-        ({"outer_learning_rate": 0.0}, "outer_learning_rate must be a finite number above 0, not 0"),
+        ({"mixing_learning_rate": 0.0}, "mixing_learning_rate must be a finite number above 0, not 0"),
         ({"identity_weight": -1.0}, "identity_weight must be a finite number of 0 or more, not -1"),
         ({"least_log_weight": -0.5}, "least_log_weight must be a finite number below -1, not -0.5"),
         ({"loss_bound": float("nan")}, "loss_bound must be a finite number"),
@@ -150,7 +153,7 @@ def test_what_evolution_compares_by_hand() -> None:
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        D3C(**settings)
+        configured(D3C, **settings)
 
 
 def test_losses_that_are_not_above_zero_are_refused() -> None:
@@ -158,7 +161,7 @@ def test_losses_that_are_not_above_zero_are_refused() -> None:
         build(DILEMMA, loss_bound=0.0)
     with pytest.raises(ValueError, match=r"in EscapeRoom: say a number above it, --method\.loss-bound"):
         build(ROOM)
-    learner = build(ROOM, loss_bound=-2.0, episodes=4)
+    learner = build(ROOM, loss_bound=-2.0, inner__episodes=4)
     with pytest.raises(FloatingPointError, match=r"agent \d of seed \d got .* is -2: choose"):
         learner.update(learner.init(0))
 
@@ -169,7 +172,7 @@ def test_feeling_other_losses_improves_the_welfare(game: str, rate: float) -> No
     played = games.make(game)
     ends = []
     for method in (Selfish, D3C):
-        learner = method(inner_learning_rate=rate).build(played, Placement(seeds=8))
+        learner = configured(method, inner__learning_rate=rate).build(played, Placement(seeds=8))
         assert isinstance(learner, PolicyLearner)
         state = after(learner, 150)
         welfare = learner.evaluate(state, episodes=2)["welfare"]

@@ -21,6 +21,7 @@ from games.core import Game
 from games.matrix import EscapeRoom, MatrixGame, RepeatedGame, payoff_array
 from games.wrappers import gift_actions
 from games.wrappers._gifts import without_gifts
+from tests.bilevel.methods.configured import configured
 
 STAG_HUNT = games.make("stag-hunt-gifting")
 BUDGETS = ("zero-sum", "fixed", "replenishable")
@@ -47,7 +48,7 @@ def test_an_exact_step_is_softmax_policy_gradient_on_the_paid_table(amount: floa
     game = gift_actions(STAG_HUNT, amount)
     assert isinstance(game, MatrixGame)
     table = payoff_array(game)
-    learner = build(Gifting(amount=amount, inner_learning_rate=0.7), STAG_HUNT)
+    learner = build(Gifting(amount=amount).with_settings({"inner.learning_rate": 0.7}), STAG_HUNT)
     theta = learner.init(0)["theta"]
     found = after(learner, theta).numpy()
     policies = theta.softmax(-1).numpy()
@@ -81,11 +82,13 @@ def test_gifts_widen_the_basin_of_the_stag(amount: float | None, share: float) -
     points = torch.quasirandom.SobolEngine(2 * free).draw(8192, dtype=torch.float64)
     drawn = (6 * points - 3).unflatten(-1, (2, free))
     if amount is None:  # the parameter is hunt's log-odds
-        assert share_of_stag_hunters(Selfish(inner_steps=100), drawn) == pytest.approx(share, abs=0.004)
+        assert share_of_stag_hunters(Selfish().with_settings({"inner.steps": 100}), drawn) == pytest.approx(
+            share, abs=0.004
+        )
         return
     starts = drawn.new_zeros(len(drawn), 2, 4)
     starts[..., [HUNT, HUNT_AND_GIVE, FORAGE_AND_GIVE]] = drawn
-    method = Gifting(amount=amount, inner_steps=100)
+    method = Gifting(amount=amount).with_settings({"inner.steps": 100})
     assert share_of_stag_hunters(method, starts) == pytest.approx(share, abs=0.004)
 
 
@@ -94,7 +97,7 @@ def test_gifts_widen_the_basin_of_the_stag(amount: float | None, share: float) -
 def test_welfare_counts_no_gifts(budget: Any, exact: bool) -> None:
     """Everybody always defects and gives ten: -2 each, whatever is received."""
     dilemma = games.make("prisoners-dilemma")
-    learner = build(Gifting(amount=10.0, budget=budget, exact=exact), dilemma)
+    learner = build(Gifting(amount=10.0, budget=budget).with_settings({"inner.exact": exact}), dilemma)
     state = learner.init(0)
     state["theta"] = torch.tensor([-50.0, -50, -50, 50]).double().expand(3, 2, 4).clone()
     metrics = learner.evaluate(state, episodes=8)
@@ -117,8 +120,10 @@ def test_sampled_gifts_are_exact_ones_in_expectation(budget: Any) -> None:
     """Value, gifts and gradient of 200 000 episodes, within 5 standard errors or so."""
     game = games.make("chicken")
     settings: dict[str, Any] = {"amount": 2.0, "budget": budget, "purse": None}
-    exact = build(Gifting(**settings), game, seeds=1)
-    sampled = build(Gifting(exact=False, episodes=200_000, **settings), game, seeds=1)
+    exact = build(configured(Gifting, **settings), game, seeds=1)
+    sampled = build(
+        configured(Gifting, **{"inner.exact": False, "inner.episodes": 200_000, **settings}), game, seeds=1
+    )
     state = exact.init(3)
     theta, bonus, nothing = state["theta"], torch.zeros(()), state["phi"]
     one, other = (
@@ -149,7 +154,7 @@ def test_whoever_pays_stops_to_give_and_whoever_does_not_goes_on() -> None:
     dilemma = games.make("prisoners-dilemma")
     given = {}
     for budget in ("zero-sum", "fixed"):
-        learner = build(Gifting(budget=budget, inner_steps=400), dilemma, seeds=8)
+        learner = build(Gifting(budget=budget).with_settings({"inner.steps": 400}), dilemma, seeds=8)
         _, metrics = learner.update(learner.init(0))
         given[budget] = metrics["given"]
         assert (metrics["cooperation"] < 0.05).all()
@@ -161,7 +166,9 @@ def test_whoever_pays_stops_to_give_and_whoever_does_not_goes_on() -> None:
 def test_agents_learn_in_the_escape_room(budget: Any) -> None:
     """Sampled, of several steps, with a purse to see where there is one."""
     seen = budget != "zero-sum"
-    method = Gifting(amount=2.0, budget=budget, episodes=8, inner_learning_rate=0.1, observe_purse=seen)
+    method = Gifting(amount=2.0, budget=budget, observe_purse=seen).with_settings(
+        {"inner.episodes": 8, "inner.learning_rate": 0.1}
+    )
     learner = build(method, EscapeRoom(observe_gifts=False), seeds=2)
     state = learner.init(0)
     for _ in range(2):
@@ -186,7 +193,11 @@ def test_repeated_games_stay_exact_with_zero_sum_gifts() -> None:
 def test_how_games_with_gifts_are_played() -> None:
     exact = Gifting().play(STAG_HUNT)
     assert exact.policy == Tabular(1, 4, every_logit=True)
-    sampled = Gifting(exact=False, surrogate="dice", episodes=5).play(STAG_HUNT)
+    sampled = (
+        Gifting()
+        .with_settings({"inner.exact": False, "inner.surrogate": "dice", "inner.episodes": 5})
+        .play(STAG_HUNT)
+    )
     assert isinstance(sampled, SampledPlay)
     assert (sampled.policy, sampled.surrogate) == (exact.policy, SURROGATES["dice"])
     assert Gifting(budget="fixed", amount=3.0).rules.purse == 3.0
@@ -226,7 +237,7 @@ class Continuous(EscapeRoom):
         (lambda: Gifting(budget="fixed", purse=0.0), "purse must be above 0, but it is 0.0"),
         (lambda: Gifting(purse=1.0), "Zero-sum gifts come out of the giver's reward"),
         (lambda: Gifting(budget="lavish"), "no budget 'lavish'"),
-        (lambda: Gifting(receivers="nobody"), "no kind of receivers 'nobody'"),
+        (lambda: Gifting(receivers="nobody"), "no receivers 'nobody'"),
         (lambda: Gifting().build(Alone(), Placement()), "Alone has one agent: there is nobody to give to"),
         (
             lambda: Gifting().build(Continuous(), Placement()),
@@ -234,7 +245,7 @@ class Continuous(EscapeRoom):
         ),
         (
             lambda: Gifting(budget="fixed").build(RepeatedGame(), Placement()),
-            r"RepeatedGame with a fixed budget\. \(Switch exact off: --method\.no-exact\.\)",
+            r"RepeatedGame with a fixed budget\. \(Switch exact off: --inner\.no-exact\.\)",
         ),
         (
             lambda: Gifting(budget="replenishable", purse=0.0).build(STAG_HUNT, Placement()),
@@ -256,7 +267,10 @@ def test_what_makes_no_sense_is_refused(make: Any, sentence: str) -> None:
 
 
 def test_a_budget_without_exact_values_is_sampled_when_asked() -> None:
-    learner = build(Gifting(budget="fixed", exact=False, episodes=4), RepeatedGame(horizon=5))
+    learner = build(
+        Gifting(budget="fixed").with_settings({"inner.exact": False, "inner.episodes": 4}),
+        RepeatedGame(horizon=5),
+    )
     _, metrics = learner.update(learner.init(0))
     assert (metrics["given"] <= 1 + 1e-6).all()  # the purse holds one gift
     assert isinstance(learner.variable, ChosenGifts)

@@ -23,11 +23,12 @@ from bilevel.methods import (
 )
 from games.core import Game
 from games.matrix import EscapeRoom
+from tests.bilevel.methods.configured import configured
 
 ROOM = EscapeRoom()
 DILEMMA = games.make("prisoners-dilemma")
-SMALL = {"episodes": 6, "inner_learning_rate": 0.3, "inner_steps": 2}
-FROZEN = {"outer_optimizer": "sgd", "outer_learning_rate": 1e-300}
+SMALL = {"inner.episodes": 6, "inner.learning_rate": 0.3, "inner.steps": 2}
+FROZEN = {"outer.optimizer": "sgd", "outer.learning_rate": 1e-300}
 
 
 def theta_after(method: Method, game: Game = ROOM, updates: int = 2) -> torch.Tensor:
@@ -42,20 +43,20 @@ def theta_after(method: Method, game: Game = ROOM, updates: int = 2) -> torch.Te
 @pytest.mark.parametrize(
     "method",
     [
-        InequityAverse(envy=0.0, guilt=0.0, **SMALL),
-        SVO(weight=0.0, **SMALL),
-        LIO(most=1e-300, **SMALL, **FROZEN),
-        CentralPlanner(budget=1e-300, **SMALL, **FROZEN),
+        InequityAverse(envy=0.0, guilt=0.0).with_settings(SMALL),
+        SVO(weight=0.0).with_settings(SMALL),
+        LIO(max_incentive=1e-300).with_settings({**SMALL, **FROZEN}),
+        CentralPlanner(budget=1e-300).with_settings({**SMALL, **FROZEN}),
     ],
     ids=lambda method: type(method).__name__,
 )
 def test_without_weight_every_method_is_selfish(method: Method) -> None:
-    selfish = theta_after(Selfish(exact=False, **SMALL))
+    selfish = theta_after(configured(Selfish, **{"inner.exact": False, **SMALL}))
     torch.testing.assert_close(theta_after(method), selfish, rtol=0, atol=1e-12)
 
 
 def test_a_schedule_of_shares_is_each_share_in_its_step() -> None:
-    moving = Fixed(self_interest="0:0.9, 3:0.3").build(DILEMMA, Placement(seeds=2))
+    moving = Fixed().with_settings({"self_interest": "0:0.9, 3:0.3"}).build(DILEMMA, Placement(seeds=2))
     state, kept = moving.init(0), []
     for _ in range(5):
         state, metrics = moving.update(state)
@@ -70,7 +71,7 @@ def test_lio_on_the_one_shot_dilemma_has_its_closed_form() -> None:
 
     The meta-gradient is sampled here; 40 000 episodes bring it within a few standard errors.
     """
-    alpha, method = 0.05, LIO(episodes=40_000, inner_learning_rate=0.05)
+    alpha, method = 0.05, LIO().with_settings({"inner.episodes": 40_000, "inner.learning_rate": 0.05})
     learner = method.build(DILEMMA, Placement(seeds=1))
     assert isinstance(learner, PolicyLearner)
     state = learner.init(0)
@@ -126,7 +127,7 @@ def sampled_meta_gradient(
             losses: torch.Tensor = with_step(own, theta, Given(amounts), first, bonus)
             return losses.sum()
 
-        return theta - learner.method.inner_learning_rate * torch.func.grad(total)(theta)
+        return theta - learner.method.inner.learning_rate * torch.func.grad(total)(theta)
 
     second = learner.play.sample(after(nothing).detach(), Given(nothing), generator)
 
@@ -139,10 +140,10 @@ def sampled_meta_gradient(
 
 
 def test_the_cost_of_incentives_is_felt_in_each_form() -> None:
-    settings = {**SMALL, "outer_learning_rate": 0.05, "outer_optimizer": "sgd", "entropy_end": 0.1}
+    settings = {"outer.learning_rate": 0.05, "outer.optimizer": "sgd", "inner.entropy_coef": 0.1, **SMALL}
 
     def given_in_the_end(**more: Any) -> float:
-        learner: Any = LIO(**{**settings, **more}).build(ROOM, Placement(seeds=4))
+        learner: Any = configured(LIO, **{**settings, **more}).build(ROOM, Placement(seeds=4))
         state = learner.init(0)
         for _ in range(30):
             state, metrics = learner.update(state)
@@ -156,7 +157,7 @@ def test_the_cost_of_incentives_is_felt_in_each_form() -> None:
 @pytest.mark.parametrize("method", [LIO, CentralPlanner, InequityAverse, SVO])
 def test_exact_values_are_refused_where_more_than_a_matrix_passes(method: type[Method]) -> None:
     with pytest.raises(ValueError, match=r"agents can only share by a matrix, and .* switch exact off"):
-        method(exact=True).build(DILEMMA, Placement())
+        configured(method, inner__exact=True).build(DILEMMA, Placement())
     with pytest.raises(ValueError, match="switch exact off"):
         ToS(sharing="state-dependent").build(DILEMMA, Placement())
 
@@ -172,14 +173,17 @@ def test_exact_values_are_refused_where_more_than_a_matrix_passes(method: type[M
             "cannot be held",
         ),
         (lambda: LIO(cost="dear"), "no cost 'dear'"),
-        (lambda: LIO(most=0.0), "most must be a finite number above 0"),
+        (lambda: LIO(max_incentive=0.0), "max_incentive must be a finite number above 0"),
         (lambda: CentralPlanner(budget=-1.0), "budget must be a finite number above 0, not -1"),
         (lambda: CentralPlanner(cost_weight=-1.0), "cost_weight must be a finite number of 0 or more"),
         (
-            lambda: Fixed(self_interest="0:0.9, 5:2"),
+            lambda: Fixed().with_settings({"self_interest": "0:0.9, 5:2"}),
             "self_interest must be a finite number from 0 to 1, not 2",
         ),
-        (lambda: Fixed(self_interest="all"), "self_interest: 'all' is not a schedule: write a number, or"),
+        (
+            lambda: Fixed().with_settings({"self_interest": "all"}),
+            "self_interest: 'all' is not a schedule: write a number, or",
+        ),
         (lambda: SVO(target=999.0), "angle from -180 to 180"),
         (lambda: InequityAverse(guilt=-1.0), "guilt must be 0 or more"),
     ],
@@ -191,8 +195,12 @@ def test_settings_that_make_no_sense_are_refused(build: Any, sentence: str) -> N
 
 def test_sampled_methods_have_sampled_presets_on_exact_games() -> None:
     _, method = preset("repeated-prisoners-dilemma", "lio")
-    assert (method.exact, method.inner_learning_rate, method.entropy) == (False, 0.3, 0.1)
-    assert preset("escape-room", "lio")[1].entropy == 1.0
+    assert (method.exact, method.inner.learning_rate, str(method.inner.entropy_coef)) == (
+        False,
+        0.3,
+        "0:0.1, 200:0",
+    )
+    assert str(preset("escape-room", "lio")[1].inner.entropy_coef) == "0:1, 200:0"
 
 
 @pytest.mark.slow

@@ -16,16 +16,17 @@ from bilevel.methods import LASE, Placement, Selfish
 from bilevel.methods import _lase_sharing as empathetic
 from games.core import Game
 from games.matrix import Cyclical, EscapeRoom
+from tests.bilevel.methods.configured import configured
 
 DILEMMA = games.make("prisoners-dilemma-lase")
 REPEATED = games.make("repeated-prisoners-dilemma", horizon=20)
 COINS = games.make("coin-game-lase", horizon=6)
-STILL = {"inner_learning_rate": 1e-300}
+STILL = {"inner.learning_rate": 1e-300}
 """Policies do not move."""
 
 
 def build(game: Game = DILEMMA, seeds: int = 3, dtype: torch.dtype = torch.float64, **settings: Any) -> Any:
-    return LASE(**settings).build(game, Placement(seeds=seeds, dtype=dtype))
+    return configured(LASE, **settings).build(game, Placement(seeds=seeds, dtype=dtype))
 
 
 def train(learner: Any, updates: int, state: Any = None) -> tuple[Any, Any]:
@@ -37,7 +38,7 @@ def train(learner: Any, updates: int, state: Any = None) -> tuple[Any, Any]:
 
 def test_exact_gradient_play_ends_where_theory_says() -> None:
     """The others' policies being known p* = (T + S - P) / (2T + S - P - R), .8 for (4, 0, 5, 1) (derived)."""
-    learner = build(exact=True, perspective="true-policy", inner_steps=20, inner_learning_rate=0.5)
+    learner = build(inner__exact=True, perspective="true-policy", inner__steps=20, inner__learning_rate=0.5)
     state, metrics = train(learner, 40)
     torch.testing.assert_close(
         state["theta"].sigmoid(), torch.full((3, 2, 1), 0.8).double(), rtol=0, atol=1e-6
@@ -52,7 +53,7 @@ def test_exact_gradient_play_ends_where_theory_says() -> None:
 @pytest.mark.parametrize("perspective", ["taking", "true-observation"])
 def test_exact_ones_own_policy_in_its_place_parts_agents(perspective: Any) -> None:
     """.8 is a saddle: alike, agents reach it; else one cooperates for both, and gets what the other earns."""
-    learner = build(exact=True, perspective=perspective, inner_steps=50, inner_learning_rate=2.0)
+    learner = build(inner__exact=True, perspective=perspective, inner__steps=50, inner__learning_rate=2.0)
     state = learner.init(0)
     apart, metrics = train(learner, 12, state)
     chances = apart["theta"].sigmoid().squeeze(-1).sort(-1).values
@@ -68,7 +69,7 @@ def test_exact_ones_own_policy_in_its_place_parts_agents(perspective: Any) -> No
 
 def test_sampled_play_ends_near_there() -> None:
     """The critic is learned, and episodes are few: the mean over seeds is within .03."""
-    learner = build(seeds=8, perspective="true-policy", inner_learning_rate=0.3, critic_learning_rate=0.1)
+    learner = build(seeds=8, perspective="true-policy", inner__learning_rate=0.3, critic_learning_rate=0.1)
     _, metrics = train(learner, 100)
     assert float(metrics["cooperation"].mean()) == pytest.approx(0.8, abs=0.03)
 
@@ -94,7 +95,7 @@ def test_critics_learn_what_follows_from_a_joint_action(trace: float) -> None:
     Q = -1.5 / (1 - 9/19).
     """
     settings = {"critic_discount": 0.5, "critic_learning_rate": 0.03, "critic_steps": 8}
-    learner = build(REPEATED, seeds=2, critic_trace=trace, **settings, **STILL)
+    learner = build(REPEATED, seeds=2, critic_gae_lambda=trace, **settings, **STILL)
     state = learner.init(0)
     state, _ = train(learner, 60, {**state, "theta": torch.zeros_like(state["theta"])})
     game: Any = REPEATED
@@ -108,7 +109,7 @@ def test_critics_learn_what_follows_from_a_joint_action(trace: float) -> None:
 
 def test_targets_by_hand() -> None:
     """Lambda-returns by their recursion: G_t = r_t + discount ((1 - lambda) Q_t+1 + lambda G_t+1)."""
-    learner = build(EscapeRoom(), episodes=4, critic_trace=0.7, critic_discount=0.9)
+    learner = build(EscapeRoom(), inner__episodes=4, critic_gae_lambda=0.7, critic_discount=0.9)
     state = learner.init(0)
     episodes = learner.play.sample(state["theta"], learner.transfer(state["phi"]), torch.Generator())
     critics = learner.empathy.parts(state["phi"])[0] * 3
@@ -129,7 +130,7 @@ def test_a_perspective_learns_what_the_others_see() -> None:
     With the same policy, j's is then known: what is left of the loss is that policy's own entropy.
     """
     settings = {"perspective_closeness": 0.0, "perspective_learning_rate": 0.03}
-    learner = build(REPEATED, seeds=2, perspective_steps=4, episodes=32, **settings, **STILL)
+    learner = build(REPEATED, seeds=2, perspective_steps=4, inner__episodes=32, **settings, **STILL)
     state = learner.init(0)
     policy = torch.tensor([0.0, 3.0, -3.0, 3.0, -3.0], dtype=torch.float64).expand(2, 2, 5)
     critics, perspectives, _ = learner.empathy.parts(state["phi"])
@@ -155,7 +156,8 @@ def test_a_perspective_learns_what_the_others_see() -> None:
 def test_seeds_do_not_touch_each_other() -> None:
     """Exactly played, the first seeds are the same however many there are."""
     few, many = (
-        train(build(seeds=seeds, exact=True, inner_learning_rate=0.5, inner_steps=3), 3) for seeds in (2, 5)
+        train(build(seeds=seeds, inner__exact=True, inner__learning_rate=0.5, inner__steps=3), 3)
+        for seeds in (2, 5)
     )
     for name in ("theta", "phi"):
         torch.testing.assert_close(few[0][name], many[0][name][:2], rtol=0, atol=1e-12)
@@ -164,8 +166,8 @@ def test_seeds_do_not_touch_each_other() -> None:
 @pytest.mark.parametrize("game", [REPEATED, EscapeRoom(), COINS], ids=lambda game: type(game).__name__)
 def test_members_of_a_batch_learn_as_they_would_alone(game: Game) -> None:
     """All that is learned from the same episodes, of all seeds at once and of one."""
-    learner = build(game, episodes=4, critic_steps=3, perspective_steps=2)
-    alone = build(game, seeds=1, episodes=4, critic_steps=3, perspective_steps=2)
+    learner = build(game, inner__episodes=4, critic_steps=3, perspective_steps=2)
+    alone = build(game, seeds=1, inner__episodes=4, critic_steps=3, perspective_steps=2)
     state = learner.init(0)
     episodes = learner.play.sample(state["theta"], learner.transfer(state["phi"]), torch.Generator())
     bonus = torch.tensor(0.1, dtype=torch.float64)
@@ -187,7 +189,7 @@ def test_members_of_a_batch_learn_as_they_would_alone(game: Game) -> None:
 
 @pytest.mark.parametrize("game", [REPEATED, EscapeRoom()], ids=["numbers", "vectors"])
 def test_saved_is_resumed_to_the_same_bits(game: Game, tmp_path: Any) -> None:
-    settings = {"episodes": 4, "inner_steps": 2, "inner_optimizer": "adam"}
+    settings = {"inner.episodes": 4, "inner.steps": 2, "inner.optimizer": "adam"}
     whole, _ = train(build(game, **settings), 4)
     half, _ = train(build(game, **settings), 2)
     save_checkpoint(tmp_path / "checkpoint.pt", Checkpoint(half, {}, 0.0))
@@ -202,7 +204,7 @@ def test_saved_is_resumed_to_the_same_bits(game: Game, tmp_path: Any) -> None:
 def test_strangers_get_nothing() -> None:
     """In a ring of five everybody gives to two at most."""
     game = Cyclical(agents=5)
-    _, metrics = train(build(game, episodes=16, critic_learning_rate=0.1), 10)
+    _, metrics = train(build(game, inner__episodes=16, critic_learning_rate=0.1), 10)
     for giver in range(5):
         for taker in range(5):
             if not game.neighbours[giver, taker]:
@@ -212,7 +214,7 @@ def test_strangers_get_nothing() -> None:
 
 def test_who_is_a_stranger_in_a_step_gets_nothing_in_it() -> None:
     """In the jungle the graph changes as agents move."""
-    learner = build(games.make("jungle", agents=6, foods=3, size=8, horizon=6), seeds=2, episodes=4)
+    learner = build(games.make("jungle", agents=6, foods=3, size=8, horizon=6), seeds=2, inner__episodes=4)
     state, _ = train(learner, 1)
     transfer = learner.transfer(state["phi"])
     happened = learner.play.sample(state["theta"], transfer, torch.Generator().manual_seed(0))
@@ -224,7 +226,7 @@ def test_who_is_a_stranger_in_a_step_gets_nothing_in_it() -> None:
 
 @pytest.mark.parametrize("game", ["jungle", "coin-game", "repeated-prisoners-dilemma"])
 def test_many_episodes_are_judged_part_by_part(game: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = build(games.make(game, horizon=6), seeds=2, episodes=5, exact=False)
+    learner = build(games.make(game, horizon=6), seeds=2, inner__episodes=5, inner__exact=False)
     state, _ = train(learner, 1)
     transfer = learner.transfer(state["phi"])
     happened = learner.play.sample(state["theta"], transfer, torch.Generator().manual_seed(0))
@@ -245,9 +247,9 @@ def test_many_episodes_are_judged_part_by_part(game: str, monkeypatch: pytest.Mo
 
 def test_without_relationships_it_is_selfish() -> None:
     """Tables expect the same of everything at first: nobody gives, and the first step is a selfish one."""
-    same = {"inner_learning_rate": 0.3, "episodes": 6}
+    same = {"inner.learning_rate": 0.3, "inner.episodes": 6}
     first, _ = train(build(REPEATED, **same), 1)
-    learner: Any = Selfish(exact=False, **same).build(REPEATED, Placement(seeds=3))
+    learner: Any = configured(Selfish, **{"inner.exact": False, **same}).build(REPEATED, Placement(seeds=3))
     selfish, _ = train(learner, 1)
     torch.testing.assert_close(first["theta"], selfish["theta"], rtol=0, atol=1e-12)
 
@@ -255,30 +257,30 @@ def test_without_relationships_it_is_selfish() -> None:
 @pytest.mark.parametrize(
     ("game", "settings"),
     [
-        (COINS, {"policy": "gru", "memory": 3}),
-        (COINS, {"policy": "conv", "channels": (2,)}),
-        (EscapeRoom(agents=3), {"share_parameters": True}),
-        (REPEATED, {"policy": "gru", "memory": 3, "perspective": "true-observation"}),
+        (COINS, {"policy": "gru", "policy.recurrent_size": 3}),
+        (COINS, {"policy": "conv", "policy.channels": (2,)}),
+        (EscapeRoom(agents=3), {"policy": "mlp", "policy.share_parameters": True}),
+        (REPEATED, {"policy": "gru", "policy.recurrent_size": 3, "perspective": "true-observation"}),
         (REPEATED, {"policy": "mlp", "critic": "mlp"}),
         (COINS, {"perspective": "true-policy"}),
     ],
 )
 def test_policies_of_all_kinds(game: Game, settings: dict[str, Any]) -> None:
-    state, metrics = train(build(game, episodes=3, hidden=(4,), **settings), 2)
+    state, metrics = train(build(game, inner__episodes=3, **settings), 2)
     assert metrics["given_away"].isfinite().all()
-    assert not torch.equal(state["theta"], build(game, hidden=(4,), **settings).init(0)["theta"])
+    assert not torch.equal(state["theta"], build(game, **settings).init(0)["theta"])
 
 
 def test_a_table_too_large_gives_way_to_a_network() -> None:
     agents = games.make("public-goods", agents=12)
-    assert build(agents, episodes=2).empathy.critic.num_parameters == 4096
+    assert build(agents, inner__episodes=2).empathy.critic.num_parameters == 4096
     repeated = games.make("repeated-public-goods", stage=games.make("public-goods", agents=6), horizon=3)
-    assert build(repeated, episodes=2).empathy.critic.num_parameters < 4096
-    assert build(repeated, critic="tabular", episodes=2).empathy.critic.num_parameters == 65 * 64
+    assert build(repeated, inner__episodes=2).empathy.critic.num_parameters < 4096
+    assert build(repeated, critic="tabular", inner__episodes=2).empathy.critic.num_parameters == 65 * 64
 
 
 def test_a_critic_that_is_no_number_is_told() -> None:
-    learner = build(EscapeRoom(), critic_learning_rate=1e300, dtype=torch.float32, episodes=4)
+    learner = build(EscapeRoom(), critic_learning_rate=1e300, dtype=torch.float32, inner__episodes=4)
     with pytest.raises(FloatingPointError, match="A critic or a perspective stopped being a finite number"):
         train(learner, 3)
 
@@ -293,13 +295,16 @@ def test_a_critic_that_is_no_number_is_told() -> None:
         (lambda: LASE(perspective_learning_rate=-1.0), "perspective_learning_rate must be a finite number"),
         (lambda: LASE(critic_steps=0), "critic_steps must be a whole number, 1 or more, not 0"),
         (lambda: LASE(perspective_steps=1.5), "perspective_steps must be a whole number, 1 or more, not 1.5"),
-        (lambda: LASE(critic_trace=1.1), "critic_trace is from 0 to 1, not 1.1"),
-        (lambda: LASE(critic_discount=-0.1), "critic_discount is from 0 to 1, not -0.1"),
-        (lambda: LASE(perspective_closeness=2.0), "perspective_closeness is from 0 to 1, not 2"),
-        (lambda: build(REPEATED, exact=True), r"one-shot games; RepeatedGame has .* --method\.no-exact"),
+        (lambda: LASE(critic_gae_lambda=1.1), "critic_gae_lambda must be .* from 0 to 1, not 1.1"),
+        (lambda: LASE(critic_discount=-0.1), "critic_discount must be .* from 0 to 1, not -0.1"),
+        (lambda: LASE(perspective_closeness=2.0), "perspective_closeness must be .* from 0 to 1, not 2"),
+        (
+            lambda: build(REPEATED, inner__exact=True),
+            r"one-shot games; RepeatedGame has .* --inner\.no-exact",
+        ),
         (lambda: build(EscapeRoom(), critic="tabular"), r"tabular critic needs .* shape \(7,\): use mlp"),
-        (lambda: build(EscapeRoom(), critic_hidden=()), "needs 1 hidden layer or more"),
-        (lambda: build(EscapeRoom(), perspective_hidden=(0,)), "needs 1 unit or more"),
+        (lambda: build(EscapeRoom(), critic_hidden_size=()), "needs 1 hidden layer or more"),
+        (lambda: build(EscapeRoom(), perspective_hidden_size=(0,)), "needs 1 unit or more"),
         (lambda: build(EscapeRoom(), policy="gru"), "shows agents what they were given"),
         (
             lambda: build(REPEATED, policy="gru"),

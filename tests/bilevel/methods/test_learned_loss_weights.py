@@ -12,12 +12,22 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents import ActorCritic, Tabular
+from bilevel.agents import PolicyWithCritic, Tabular
 from bilevel.hypergradient import BilevelProblem, FixedData, check_hypergradient
-from bilevel.methods import METHODS, Method, OuterLearner, Placement, PolicyLearner, State
+from bilevel.methods import (
+    METHODS,
+    PPO,
+    LearnedLossWeights,
+    LossWeightMethod,
+    OuterLearner,
+    Placement,
+    PolicyLearner,
+    State,
+)
 from bilevel.sharing import TERMS, FixedMatrix, identity_sharing
 from games.core import Game
-from games.matrix import EscapeRoom, RepeatedGame
+from games.matrix import EscapeRoom
+from tests.bilevel.methods.configured import configured
 from tests.bilevel.methods.interrupted import assert_an_interruption_changes_nothing
 
 ROOM = EscapeRoom(horizon=3)
@@ -29,9 +39,13 @@ every_learner = pytest.mark.parametrize("learner", ["actor-critic", "ppo"])
 
 
 def build(name: str, game: Game = ROOM, learn: bool = True, seeds: int = 2, **settings: Any) -> PolicyLearner:
-    small = {"episodes": 8, "inner_learning_rate": 0.1, "exact": False, "inner_steps": 2}
-    usual = {"inner_learner": "actor-critic", "learn_loss_weights": learn, "entropy_end": 0.1}
-    method = METHODS[name](**{**small, **usual, **settings})
+    small = {"inner.episodes": 8, "inner.learning_rate": 0.1, "inner.exact": False, "inner.steps": 2}
+    usual = {
+        "inner": "actor-critic",
+        "loss_weights": "learned" if learn else "none",
+        "inner.entropy_coef": 0.1,
+    }
+    method = configured(METHODS[name], **{**small, **usual, **settings})
     built = method.build(game, Placement(seeds=seeds))
     assert isinstance(built, PolicyLearner)
     return built
@@ -63,7 +77,7 @@ def go_on(built: PolicyLearner, updates: int = 2) -> tuple[State, dict[str, Tens
 @every_learner
 @pytest.mark.parametrize("name", NAMES)
 def test_every_method_learns_them(name: str, learner: str) -> None:
-    built = outer(name, inner_learner=learner, inner_learning_rate=0.01, episodes=16)
+    built = outer(name, inner=learner, inner__learning_rate=0.01, inner__episodes=16)
     start, (state, metrics) = built.init(0), go_on(built)
     assert (weights_part(built, state["phi"]) != 0).all()  # of every seed, agent and term
     moved = own_part(built, state["phi"]) != own_part(built, start["phi"])
@@ -83,9 +97,9 @@ def test_every_method_learns_them(name: str, learner: str) -> None:
 def test_the_meta_gradient_is_that_of_finite_differences(name: str, objective: str, learner: str) -> None:
     """Through three inner steps on recorded episodes, to exact values, which have no sample of their own."""
     game = games.make("prisoners-dilemma")
-    built = outer(name, game, loss_weight_objective=objective, inner_learner=learner)
+    built = outer(name, game, loss_weights__objective=objective, inner=learner)
     policy = built.play.policy
-    assert isinstance(policy, ActorCritic)
+    assert isinstance(policy, PolicyWithCritic)
     assert isinstance(policy.policy, Tabular)
     actor = policy.policy
 
@@ -115,10 +129,12 @@ def gradient_at_start(built: OuterLearner, steps: int) -> tuple[BilevelProblem, 
 
 def test_one_step_in_closed_form() -> None:
     """theta' = theta - lr w g: by the policy's free number its slope is (theta' - theta) ln(most) / 2."""
-    built = outer("selfish", entropy_end=0.0, loss_weight_objective="welfare", loss_weight_range=4.0)
+    built = outer(
+        "selfish", inner__entropy_coef=0.0, loss_weights__objective="welfare", loss_weights__max_factor=4.0
+    )
     problem, state, found = gradient_at_start(built, steps=1)
     policy = built.play.policy
-    assert isinstance(policy, ActorCritic)
+    assert isinstance(policy, PolicyWithCritic)
     theta = found.theta.clone().requires_grad_()
     (slope,) = torch.autograd.grad(problem.outer_loss(theta, state["phi"], found.outer_data).sum(), theta)
     along, _ = policy.split(slope * (found.theta - state["theta"]))
@@ -130,7 +146,7 @@ def test_one_step_in_closed_form() -> None:
 
 
 def test_the_critics_weight_shows_from_the_second_step_on() -> None:
-    built = outer("selfish", loss_weight_objective="welfare")
+    built = outer("selfish", loss_weights__objective="welfare")
     for steps, shows in ((1, False), (2, True)):
         _, _, found = gradient_at_start(built, steps)
         assert bool(weights_part(built, found.gradient)[..., 1].all()) == shows
@@ -148,7 +164,7 @@ def test_what_they_are_learned_for_does_not_read_them() -> None:
 
 def test_sharing_and_weights_follow_their_own_objectives() -> None:
     """The sharing's gradient is that of welfare, whatever the weights are for; weights' is each agent's."""
-    both, alike = (outer("tos", loss_weight_objective=objective) for objective in ("own-return", "welfare"))
+    both, alike = (outer("tos", loss_weights__objective=objective) for objective in ("own-return", "welfare"))
     found = []
     for built in (both, alike):
         _, _, estimate = gradient_at_start(built, steps=2)
@@ -168,8 +184,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in NAMES),
     ("fixed", {"self_interest": "0:0.9, 2:0.5"}),
     ("tos", {"sharing": "state-dependent"}),
-    ("tos", {"inner_learner": "ppo", "share_parameters": True, "policy": "mlp", "cost_weight": 0.1}),
-    ("tos", {"objective": "own-return", "training": "alternating", "inner_rounds": 1}),
+    ("tos", {"cost_weight": 0.1, "inner": "ppo", "policy": "mlp", "policy.share_parameters": True}),
+    ("tos", {"objective": "own-return", "training": "alternating", "training.rounds": 1}),
     ("lio", {"cost": "charged"}),
 ]
 
@@ -178,7 +194,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 def test_with_a_step_size_of_0_nothing_changes_to_the_bit(name: str, settings: dict[str, Any]) -> None:
     without, still = (
         build(name, learn=False, **settings),
-        build(name, loss_weight_learning_rate=0, **settings),
+        build(name, loss_weights__learning_rate=0, **settings),
     )
     (plain, plainly), (kept, metrics) = go_on(without, 3), go_on(still, 3)
     assert torch.equal(plain["theta"], kept["theta"])
@@ -213,71 +229,80 @@ def test_a_given_share_keeps_its_schedule() -> None:
     "text", ["truncated(steps=2)", "truncated(steps=3, window=True)", "forward", "one-step", EVOLUTION]
 )
 def test_estimators_take_them(text: str) -> None:
-    built = build("tos", hypergradient=text)
+    built = build("tos", outer__hypergradient=text)
     state, _ = go_on(built)
     assert (weights_part(built, state["phi"])[..., 0] != 0).all()
 
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("tos", {}), ("tos", {"inner_learner": "ppo"}), ("fixed", {"self_interest": "0:0.9, 4:0.5"})],
+    [("tos", {}), ("tos", {"inner": "ppo"}), ("fixed", {"self_interest": "0:0.9, 4:0.5"})],
 )
 def test_a_run_resumes_to_the_same_bytes(name: str, settings: dict[str, Any], tmp_path: Path) -> None:
-    usual = {"inner_learner": "actor-critic", "learn_loss_weights": True, "inner_steps": 2}
+    usual = {"inner": "actor-critic", "loss_weights": "learned", "inner.steps": 2}
     assert_an_interruption_changes_nothing("escape-room", name, tmp_path, **{**usual, **settings})
 
 
 def test_a_phase_may_move_policies_alone_and_change_the_step_size() -> None:
-    phases = "0-1(moves=policies), 1-2(loss_weight_learning_rate=0), 2-3(loss_weight_learning_rate=0.1)"
-    built = build("tos", training="curriculum", phases=phases)
+    phases = "0-1(moves=policies), 1-2(loss_weights.learning_rate=0), 2-3(loss_weights.learning_rate=0.1)"
+    built = build("tos", training="curriculum", training__phases=phases)
     state = built.init(0)
     for moves in (False, False, True):
         state, metrics = built.update(state)
         assert "policy_weight_0" in metrics
         assert bool(weights_part(built, state["phi"]).any()) == moves
-    with pytest.raises(ValueError, match="only policies move, and loss_weight_learning_rate would never"):
-        METHODS["tos"](training="curriculum", phases="0-1(moves=policies, loss_weight_learning_rate=1)")
+    with pytest.raises(ValueError, match=r"only policies move, and loss_weights\.learning_rate would never"):
+        configured(
+            METHODS["tos"],
+            inner="ppo",
+            loss_weights="learned",
+            training="curriculum",
+            training__phases="0-1(moves=policies, loss_weights.learning_rate=1)",
+        )
 
 
 @pytest.mark.parametrize(
     ("name", "settings", "sentence"),
     [
-        ("ltos", {}, "LToS learns values by Q-learning, and has no actor-critic inside"),
-        ("d3c", {"inner_learner": "ppo"}, "D3C moves what it learns above by a bound of its own"),
-        ("lase", {"inner_learner": "ppo"}, "LASE shares by rule, and takes no gradient through"),
-        ("tos", {}, "and policy-gradient has none: choose actor-critic or ppo"),
-        ("selfish", {}, "and policy-gradient has none: choose actor-critic or ppo"),
+        ("ltos", {}, "no setting of LToS 'loss_weights'"),
+        ("d3c", {"inner": "ppo"}, "no setting of D3C 'loss_weights'"),
+        ("lase", {"inner": "ppo"}, "no setting of LASE 'loss_weights'"),
+        ("tos", {}, "and policy-gradient has none: choose the inner learner actor-critic or ppo"),
+        ("selfish", {}, "and policy-gradient has none: choose the inner learner actor-critic or ppo"),
     ],
 )
 def test_who_has_none_says_so(name: str, settings: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(ValueError, match=f"{sentence}.*learn_loss_weights off") as refused:
-        METHODS[name](learn_loss_weights=True, **settings)
-    assert str(refused.value).count(". ") == 0  # one sentence
+    with pytest.raises(ValueError, match=sentence):
+        configured(METHODS[name], loss_weights="learned", **settings)
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"loss_weight_objective": "welfaer"}, "no loss_weight_objective 'welfaer'. Did you mean 'welfare'"),
-        ({"loss_weight_learning_rate": -0.1}, "loss_weight_learning_rate must be .*0 or more"),
-        ({"loss_weight_range": 1.0}, "loss_weight_range must be a finite number above 1, not 1.0"),
-        ({"loss_weight_range": float("inf")}, "loss_weight_range must be a finite number above 1, not inf"),
+        (
+            {"loss_weights.objective": "welfaer"},
+            "no loss_weights.objective 'welfaer'. Did you mean 'welfare'",
+        ),
+        ({"loss_weights.learning_rate": -0.1}, "loss_weights.learning_rate must be .*0 or more"),
+        ({"loss_weights.max_factor": 1.0}, "loss_weights.max_factor must be a finite number above 1, not 1"),
+        (
+            {"loss_weights.max_factor": float("inf")},
+            "loss_weights.max_factor must be a finite number above 1, not inf",
+        ),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        METHODS["selfish"](**settings)
+        configured(METHODS["selfish"], inner="ppo", loss_weights="learned", **settings)
 
 
 def test_what_cannot_learn_them_is_refused_when_built() -> None:
     @dataclasses.dataclass(frozen=True, kw_only=True)
-    class Mine(Method):
+    class Mine(LossWeightMethod):
         def build(self, game: Game, placement: Placement) -> PolicyLearner:
             return PolicyLearner(self, game, placement, FixedMatrix(identity_sharing(2)))
 
     with pytest.raises(ValueError, match="Mine takes no gradient through its policies' steps"):
-        Mine(inner_learner="ppo", learn_loss_weights=True).build(ROOM, Placement())
+        Mine(inner=PPO(), loss_weights=LearnedLossWeights()).build(ROOM, Placement())
     with pytest.raises(ValueError, match="Nobody sees the weights in another's loss"):
         build("lio", opponents="modeled")
-    with pytest.raises(ValueError, match="Exact values leave nothing for a critic to learn"):
-        build("selfish", RepeatedGame(horizon=4), exact=True)

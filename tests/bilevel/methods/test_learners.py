@@ -12,6 +12,7 @@ from bilevel.core import leaves, tree_map
 from bilevel.methods import METHODS, LToS, Method, Placement, PolicyLearner, Selfish, ToS
 from games.core import Game
 from games.matrix import Cyclical, EscapeRoom, RepeatedGame
+from tests.bilevel.methods.configured import configured
 
 GAMES: dict[str, Game] = {
     "coin game": games.make("coin-game", horizon=6),
@@ -33,8 +34,10 @@ every_game = pytest.mark.parametrize("game", GAMES.values(), ids=GAMES.keys())
 
 
 def build(name: str, game: Game, seeds: int = 3, **settings) -> PolicyLearner:
-    small = {"episodes": 4, "inner_optimizer": "adam", "inner_learning_rate": 0.1}
-    return METHODS[name](**{**small, **NEEDS.get(name, {}), **settings}).build(game, Placement(seeds=seeds))
+    small = {"inner.episodes": 4, "inner.optimizer": "adam", "inner.learning_rate": 0.1}
+    return configured(METHODS[name], **{**small, **NEEDS.get(name, {}), **settings}).build(
+        game, Placement(seeds=seeds)
+    )
 
 
 def train(learner: PolicyLearner, updates: int, seed: int = 0) -> tuple[dict, list[dict[str, Tensor]]]:
@@ -53,7 +56,9 @@ def assert_same_bits(left: object, right: object) -> None:
 @every_method
 @every_game
 def test_an_update_moves_the_policies_and_reports_every_seed(name: str, game: Game) -> None:
-    learner = build(name, game, episodes=8)  # of few, an agent may do the same in all, and learn nothing
+    learner = build(
+        name, game, inner__episodes=8
+    )  # of few, an agent may do the same in all, and learn nothing
     state, (metrics, _) = train(learner, 2)
     start = learner.init(0)
     assert int(state["outer_step"]) == 2
@@ -78,7 +83,7 @@ def test_an_update_moves_the_policies_and_reports_every_seed(name: str, game: Ga
 @every_method
 @every_game
 def test_an_update_is_a_pure_function_of_the_state(name: str, game: Game) -> None:
-    learner = build(name, game, inner_steps=2)
+    learner = build(name, game, inner__steps=2)
     state, _ = train(learner, 1)
     kept = tree_map(torch.clone, state)
     torch.manual_seed(1)
@@ -87,12 +92,12 @@ def test_an_update_is_a_pure_function_of_the_state(name: str, game: Game) -> Non
     assert_same_bits(first, learner.update(state))
     assert_same_bits(state, kept)
     again = pickle.loads(pickle.dumps(state))
-    assert_same_bits(first, build(name, game, inner_steps=2).update(again))
+    assert_same_bits(first, build(name, game, inner__steps=2).update(again))
 
 
 @pytest.mark.parametrize("name", sorted(name for name, method in METHODS.items() if method().exact))
 def test_the_first_seeds_do_not_depend_on_how_many_there_are(name: str) -> None:
-    few, many = (train(build(name, GAMES["exact"], seeds=seeds, inner_steps=2), 3) for seeds in (4, 8))
+    few, many = (train(build(name, GAMES["exact"], seeds=seeds, inner__steps=2), 3) for seeds in (4, 8))
     for key in ("theta", "phi"):
         torch.testing.assert_close(few[0][key], many[0][key][:4], rtol=0, atol=1e-12)
     for metrics, more in zip(few[1], many[1], strict=True):
@@ -106,7 +111,7 @@ def test_every_update_draws_new_episodes(name: str) -> None:
 
     Not so with `ltos`, which is measured without exploring, in a game without chance.
     """
-    learner = build(name, GAMES["sampled"], inner_optimizer="sgd", inner_learning_rate=1e-300)
+    learner = build(name, GAMES["sampled"], inner__optimizer="sgd", inner__learning_rate=1e-300)
     state, (first, second) = train(learner, 2)
     torch.testing.assert_close(state["theta"], learner.init(0)["theta"], rtol=0, atol=1e-290)
     assert not torch.equal(first["welfare"], second["welfare"])
@@ -140,7 +145,7 @@ def test_an_evaluation_plays_as_many_episodes_as_asked() -> None:
 
 @pytest.mark.parametrize("name", ["selfish", "tos"])
 def test_a_policy_that_is_no_number_is_told_by_step_seed_and_agent(name: str) -> None:
-    learner = build(name, GAMES["a ring"], inner_optimizer="sgd", inner_learning_rate=1.0)
+    learner = build(name, GAMES["a ring"], inner__optimizer="sgd", inner__learning_rate=1.0)
     state, _ = train(learner, 3)
     state["theta"][2, 3] = math.nan
     sentence = "A policy stopped being a finite number in outer step 3, first for seed 2, agent 0: try"
@@ -150,7 +155,7 @@ def test_a_policy_that_is_no_number_is_told_by_step_seed_and_agent(name: str) ->
 
 @pytest.mark.parametrize(("name", "settings"), [("selfish", {}), ("tos", {"own_share": 0.99})])
 def test_a_learning_rate_that_is_too_large_is_told(name: str, settings: dict) -> None:
-    learner = build(name, GAMES["exact"], inner_optimizer="sgd", inner_learning_rate=1e308, **settings)
+    learner = build(name, GAMES["exact"], inner__optimizer="sgd", inner__learning_rate=1e308, **settings)
     sentence = (
         "A policy stopped being .* outer step 0, first for seed 0, agent 0: try a smaller learning rate"
     )
@@ -171,7 +176,7 @@ def test_a_meta_gradient_that_is_no_number_is_told() -> None:
 def test_the_bonus_of_an_update_is_that_of_its_outer_step() -> None:
     """With constant rewards nothing but the bonus moves a policy."""
     game = games.matrix.NormalForm(table=(((1, 1), (1, 1)), ((1, 1), (1, 1))))
-    learner = Selfish(entropy=1.0, entropy_steps=2).build(game, Placement())
+    learner = Selfish().with_settings({"inner.entropy_coef": "0:1.0, 2:0"}).build(game, Placement())
     state = learner.init(0)
     moves = []
     for _ in range(3):
@@ -187,10 +192,10 @@ def test_the_bonus_of_an_update_is_that_of_its_outer_step() -> None:
 @pytest.mark.parametrize(
     "method",
     [
-        Selfish(episodes=4),
-        ToS(episodes=4),
-        ToS(episodes=4, objective="own-return", inner_steps=2),
-        LToS(inner_steps=2, outer_updates=2, outer_every=1),
+        Selfish().with_settings({"inner.episodes": 4}),
+        ToS().with_settings({"inner.episodes": 4}),
+        ToS(objective="own-return").with_settings({"inner.episodes": 4, "inner.steps": 2}),
+        LToS().with_settings({"inner.steps": 2, "outer.updates": 2, "outer.every": 1}),
     ],
 )
 @pytest.mark.parametrize("game", [RepeatedGame(), EscapeRoom()], ids=["exact", "sampled"])

@@ -24,15 +24,22 @@ from bilevel.methods._ltos_sharers import GREEDY
 from bilevel.methods._ltos_transitions import sharing_gradient
 from games.core import Game
 from games.matrix import Cyclical, EscapeRoom
+from tests.bilevel.methods.configured import configured
 
-SMALL: dict[str, Any] = {"episodes": 3, "inner_steps": 4, "outer_updates": 3, "batch_size": 5, "buffer": 80}
-FAST = {"inner_optimizer": "adam", "inner_learning_rate": 0.03, "outer_learning_rate": 0.03}
+SMALL: dict[str, Any] = {
+    "outer.updates": 3,
+    "inner.batch_size": 5,
+    "inner.buffer_size": 80,
+    "inner.episodes": 3,
+    "inner.steps": 4,
+}
+FAST = {"inner.optimizer": "adam", "inner.learning_rate": 0.03, "outer.learning_rate": 0.03}
 ROOM = EscapeRoom()
 JUNGLE = games.make("jungle", agents=4, foods=2, size=4, nearest=1, view=1, horizon=6)
 
 
 def build(game: Game = ROOM, seeds: int = 3, **settings: Any) -> LToSLearner:
-    learner = LToS(**{**SMALL, **FAST, **settings}).build(game, Placement(seeds=seeds))
+    learner = configured(LToS, **{**SMALL, **FAST, **settings}).build(game, Placement(seeds=seeds))
     assert isinstance(learner, LToSLearner)
     return learner
 
@@ -51,7 +58,7 @@ def assert_same_bits(left: object, right: object) -> None:
 
 
 def test_sharing_moves_in_every_third_round_and_values_in_all() -> None:
-    states = train(build(outer_every=3), 7)
+    states = train(build(outer__every=3), 7)
     moved = [not torch.equal(a["phi"], b["phi"]) for a, b in itertools.pairwise(states)]
     learned = [not torch.equal(a["theta"], b["theta"]) for a, b in itertools.pairwise(states)]
     assert moved == [False, False, True, False, False, True, False]
@@ -61,7 +68,7 @@ def test_sharing_moves_in_every_third_round_and_values_in_all() -> None:
 def test_there_is_noise_in_the_rounds_in_which_sharing_moves() -> None:
     """With networks that say nothing, shares that are kept for learning are .8, but for the noise."""
     for always, expected in ((False, [False, True]), (True, [True, True])):
-        learner = build(outer_every=2, noise=5.0, noise_always=always, exploration_decay=1.0)
+        learner = build(outer__every=2, noise=5.0, noise_always=always, inner__exploration_decay=1.0)
         state, noisy = learner.init(0), []
         for _ in range(2):
             state = {**state, "phi": torch.zeros_like(state["phi"]), "replay": learner.init(0)["replay"]}
@@ -72,7 +79,7 @@ def test_there_is_noise_in_the_rounds_in_which_sharing_moves() -> None:
 
 
 def test_targets_follow_by_the_closed_form() -> None:
-    before, after = train(build(target_rate=0.3, outer_every=1), 2)[1:]
+    before, after = train(build(inner__tau=0.3, outer__every=1), 2)[1:]
     for name in ("theta", "phi"):
         expected = soft_update(before[f"target_{name}"], after[name], 0.3)
         assert torch.equal(after[f"target_{name}"], expected)
@@ -82,7 +89,7 @@ def test_targets_follow_by_the_closed_form() -> None:
 def test_networks_that_say_nothing_keep_the_own_share() -> None:
     """Of .8, on a ring of five (two neighbours and two strangers each) and in the jungle: its edges move."""
     for game, near in ((Cyclical(agents=5), 2), (JUNGLE, 1)):
-        learner = build(game, buffer=600)
+        learner = build(game, inner__buffer_size=600)
         state = learner.init(0)
         state["phi"] = torch.zeros_like(state["phi"])
         metrics = learner.evaluate(state, episodes=4)
@@ -97,7 +104,7 @@ def test_networks_that_say_nothing_keep_the_own_share() -> None:
 
 
 def test_what_is_learned_from_was_shared_along_the_edges_of_its_step() -> None:
-    learner = build(JUNGLE, noise=3.0, noise_always=True, hold=2, exploration_decay=1.0)
+    learner = build(JUNGLE, noise=3.0, noise_always=True, hold=2, inner__exploration_decay=1.0)
     items = train(learner, 2)[-1]["replay"].items
     written = slice(0, 2 * 3 * 6)
     shares, graph = items.told.mT[:, written], items.graph[:, written]
@@ -136,7 +143,7 @@ def test_no_agents_error_knows_anothers_parameters() -> None:
 
 def test_seeds_do_not_touch_each_other() -> None:
     """From the same buffer, a seed's values and sharing learn what they learn in other company."""
-    learner = build(outer_every=1, smoothing=0.0)
+    learner = build(outer__every=1, smoothing=0.0)
     state = train(learner, 2)[-1]
 
     def only(members: list[int]) -> dict[str, Any]:
@@ -162,10 +169,10 @@ def test_seeds_do_not_touch_each_other() -> None:
 
 @pytest.mark.parametrize("game", [ROOM, JUNGLE], ids=["room", "jungle"])
 def test_a_saved_learner_goes_on_to_the_same_bits(game: Game, tmp_path: Path) -> None:
-    learner = build(game, outer_every=2)
+    learner = build(game, outer__every=2)
     middle, last = (train(learner, 5)[rounds] for rounds in (3, 5))
     save_checkpoint(tmp_path / "saved", Checkpoint(middle, {}, 0.0))
-    other = build(game, outer_every=2)
+    other = build(game, outer__every=2)
     state = load_checkpoint(tmp_path / "saved", like=other.init(0)).state
     for _ in range(2):
         state, _ = other.update(state)
@@ -174,7 +181,9 @@ def test_a_saved_learner_goes_on_to_the_same_bits(game: Game, tmp_path: Path) ->
 
 def test_the_step_size_decays_with_the_rounds() -> None:
     """Under plain descent, from the same state but for the count of rounds, a move is .5^3 as long."""
-    learner = build(inner_optimizer="sgd", learning_rate_decay=0.5, inner_steps=1, exploration_decay=1.0)
+    learner = build(
+        inner__optimizer="sgd", learning_rate_decay=0.5, inner__steps=1, inner__exploration_decay=1.0
+    )
     state = train(learner, 1)[-1]
     moves = []
     for count in (0, 3):
@@ -188,26 +197,28 @@ def test_the_step_size_decays_with_the_rounds() -> None:
 def test_exploration_falls_by_its_schedule() -> None:
     found = [LToS().exploration_at(count) for count in (0, 1, 2, 100)]
     assert found == pytest.approx([0.4, 0.36, 0.324, 0.05])
-    line = LToS(exploration="0:1, 4:0", exploration_decay=0.5, exploration_least=0.0)
+    line = LToS().with_settings(
+        {"inner.exploration": "0:1, 4:0", "inner.exploration_decay": 0.5, "inner.exploration_min": 0.0}
+    )
     assert [line.exploration_at(count) for count in (0, 2, 4)] == pytest.approx([1, 0.5 * 0.25, 0])
 
 
 def test_rates_and_noise_follow_their_schedules() -> None:
     """A rate that jumps in round 2 leaves the rounds before it as they are, and is that of round 2."""
-    plain, fast = build(outer_every=1), build(outer_every=1, inner_learning_rate="0:0.03, 2:0.03, 2:0.3")
+    plain, fast = build(outer__every=1), build(outer__every=1, inner__learning_rate="0:0.03, 2:0.03, 2:0.3")
     before = train(plain, 2)[-1]
     assert_same_bits(train(fast, 2)[-1], before)
-    after, rates = {}, {"inner_learning_rate": 0.3}
-    for name, learner in {"jump": fast, "all along": build(outer_every=1, **rates), "no": plain}.items():
+    after, rates = {}, {"inner.learning_rate": 0.3}
+    for name, learner in {"jump": fast, "all along": build(outer__every=1, **rates), "no": plain}.items():
         after[name] = learner.update(before)[0]["theta"]
     assert torch.equal(after["jump"], after["all along"])
     assert not torch.equal(after["jump"], after["no"])
 
     for name, text in {
-        "outer_learning_rate": "0:0.03, 2:0.03, 2:0.3",
         "noise": "0:0.25, 2:0.25, 2:0",
+        "outer.learning_rate": "0:0.03, 2:0.03, 2:0.3",
     }.items():
-        learner = build(outer_every=1, **{name: text})
+        learner = build(outer__every=1, **{name: text})
         states = train(learner, 3)
         assert_same_bits(states[2], before)
         assert not torch.equal(states[3]["phi"], train(plain, 3)[-1]["phi"])
@@ -215,7 +226,7 @@ def test_rates_and_noise_follow_their_schedules() -> None:
 
 def test_a_discount_of_its_own_takes_the_games_place() -> None:
     assert build(games.make("coin-game", horizon=3)).discount == 0.96
-    assert build(games.make("coin-game", horizon=3), discount=0.8).discount == 0.8
+    assert build(games.make("coin-game", horizon=3), inner__discount=0.8).discount == 0.8
 
 
 def test_where_receivers_agree_on_a_giver_nothing_moves() -> None:
@@ -293,47 +304,55 @@ class Alone(EscapeRoom):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (
-            {"exact": True},
-            "learns values by Q-learning from episodes, and has no use for exact: leave it at False",
-        ),
-        ({"entropy_end": 0.1}, "has no use for entropy_end: leave it at 0.0, not 0.1"),
-        ({"inner_learner": "ppo"}, "has no use for inner_learner: leave it at policy-gradient, not ppo"),
-        ({"surrogate": "dice"}, "has no use for surrogate: leave it at reinforce, not dice"),
-        ({"share_parameters": True}, "has no use for share_parameters: leave it at False, not True"),
-        ({"policy": "conv"}, "perceptrons: leave policy at auto, or say mlp, not conv"),
+        ({"inner.exact": True}, "no setting of LToS 'inner.exact'"),
+        ({"inner.entropy_coef": 0.1}, "no setting of LToS 'inner.entropy_coef'"),
+        ({"inner": "ppo"}, "no inner 'ppo'"),
+        ({"policy": "conv"}, "no setting of LToS 'policy'"),
         ({"hold": 0}, "hold must be a whole number, 1 or more, not 0"),
-        ({"outer_every": 0}, "outer_every must be a whole number, 1 or more, not 0"),
-        ({"outer_updates": 1.5}, "outer_updates must be a whole number, 1 or more, not 1.5"),
-        ({"batch_size": 0}, "batch_size must be a whole number, 1 or more, not 0"),
-        ({"batch_size": 30, "buffer": 20}, "batch_size must be 20 or less, .* not 30"),
-        ({"target_rate": 0.0}, "target_rate is above 0 and at most 1, not 0"),
-        ({"learning_rate_decay": 1.1}, "learning_rate_decay is above 0 and at most 1, not 1.1"),
-        ({"exploration_decay": 0.0}, "exploration_decay is above 0 and at most 1, not 0"),
-        ({"exploration": 1.5}, "exploration must be a finite number from 0 to 1, not 1.5"),
-        ({"exploration_least": -0.1}, "exploration_least is a probability from 0 to 1, not -0.1"),
+        ({"outer.every": 0}, "outer.every must be a whole number, 1 or more, not 0"),
+        ({"outer.updates": 1.5}, "outer.updates must be a whole number, 1 or more, not 1.5"),
+        ({"inner.batch_size": 0}, "inner.batch_size must be a whole number, 1 or more, not 0"),
+        ({"inner.batch_size": 30, "inner.buffer_size": 20}, "batch_size must be 20 or less, .* not 30"),
+        ({"inner.tau": 0.0}, "inner.tau must be a finite number above 0 and at most 1, not 0"),
+        (
+            {"learning_rate_decay": 1.1},
+            "learning_rate_decay must be a finite number above 0 and at most 1, not 1.1",
+        ),
+        (
+            {"inner.exploration_decay": 0.0},
+            "inner.exploration_decay must be a finite number above 0 and at most 1, not 0",
+        ),
+        ({"inner.exploration": 1.5}, "inner.exploration must be a finite number from 0 to 1, not 1.5"),
+        (
+            {"inner.exploration_min": -0.1},
+            "inner.exploration_min must be a finite number from 0 to 1, not -0.1",
+        ),
         ({"noise": -1.0}, "noise must be a finite number of 0 or more, not -1"),
         ({"smoothing": math.inf}, "smoothing must be a finite number of 0 or more, not inf"),
-        ({"discount": 1.1}, r"discount is from 0 to 1 \(None: the game's\), not 1.1"),
+        ({"inner.discount": 1.1}, r"inner.discount must be a finite number from 0 to 1, not 1.1"),
         ({"own_share": 1.0}, "own_share is above 0 and below 1"),
-        ({"outer_learning_rate": 0.0}, "outer_learning_rate must be a finite number above 0, not 0"),
-        ({"outer_optimizer": "adm"}, "no outer_optimizer 'adm'. Did you mean 'adam'"),
+        ({"outer.learning_rate": 0.0}, "outer.learning_rate must be a finite number above 0, not 0"),
+        ({"outer.optimizer": "adm"}, "no outer.optimizer 'adm'. Did you mean 'adam'"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as refused:
-        LToS(**settings)
+        configured(LToS, **settings)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
     ("game", "settings", "sentence"),
     [
-        (ROOM, {"buffer": 14, "batch_size": 5}, "3 episodes of 5 steps: buffer must be 15 or more, not 14"),
+        (
+            ROOM,
+            {"inner.buffer_size": 14, "inner.batch_size": 5},
+            "3 episodes of 5 steps: inner.buffer_size must be 15 or more, not 14",
+        ),
         (Continuous(), {}, r"actions must be numbers, and Continuous's are Box"),
         (Alone(), {}, "Sharing takes 2 agents or more, and Alone has 1"),
-        (ROOM, {"hidden": (0,)}, "needs 1 unit or more"),
-        (ROOM, {"sharing_hidden": (0,)}, "needs 1 unit or more"),
+        (ROOM, {"inner.hidden_size": (0,)}, "needs 1 unit or more"),
+        (ROOM, {"sharing_hidden_size": (0,)}, "needs 1 unit or more"),
     ],
 )
 def test_games_that_it_cannot_learn_are_refused(game: Game, settings: dict[str, Any], sentence: str) -> None:
@@ -361,4 +380,4 @@ def test_presets_leave_out_what_it_has_no_use_for() -> None:
     for name in ("escape-room", "repeated-prisoners-dilemma", "jungle"):
         _, method = preset(name, "ltos")
         assert isinstance(method, LToS)
-        assert (method.entropy, method.noise_always) == (0, True)
+        assert (method.inner.learning_rate, method.noise_always) == (0.003, True)

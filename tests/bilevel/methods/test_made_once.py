@@ -8,18 +8,20 @@ import pytest
 import games
 from bilevel.methods import METHODS, Placement
 from bilevel.optimizers import OPTIMIZERS
+from tests.bilevel.methods.configured import configured
 
-SCHEDULED = {"inner_learning_rate": "0:0.2, 4:0.1"}
+SCHEDULED = {"inner.learning_rate": "0:0.2, 4:0.1"}
 CASES = [
     ("repeated-prisoners-dilemma", "tos", {}),
-    ("repeated-prisoners-dilemma", "tos", SCHEDULED | {"outer_learning_rate": "0:0.1, 4:0.05"}),
+    ("repeated-prisoners-dilemma", "tos", SCHEDULED | {"outer.learning_rate": "0:0.1, 4:0.05"}),
     (
         "escape-room",
         "tos",
-        SCHEDULED | {"share_parameters": True, "inner_learner": "ppo", "learn_loss_weights": True},
+        SCHEDULED
+        | {"policy": "mlp", "inner": "ppo", "loss_weights": "learned", "policy.share_parameters": True},
     ),
     ("escape-room", "lio", SCHEDULED),
-    ("coin-game", "ltos", {"batch_size": 4}),
+    ("coin-game", "ltos", {"inner.batch_size": 4}),
 ]
 
 
@@ -39,8 +41,8 @@ def test_optimizers(
 
     for name, make in list(OPTIMIZERS.items()):
         monkeypatch.setitem(OPTIMIZERS, name, counted(make))
-    smaller: dict[str, Any] = {} if game.startswith("repeated") else {"episodes": 2}
-    learner = METHODS[method](**(smaller | settings)).build(games.make(game), Placement(seeds=1))
+    smaller: dict[str, Any] = {} if game.startswith("repeated") else {"inner.episodes": 2}
+    learner = configured(METHODS[method], **smaller | settings).build(games.make(game), Placement(seeds=1))
     before = len(made)
     assert before > 0
     state = learner.init(0)

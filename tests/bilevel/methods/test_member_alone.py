@@ -12,6 +12,7 @@ from bilevel.core import leaves, paths
 from bilevel.experiments import preset
 from bilevel.methods import LASE, METHODS, Learner, Method, Placement, Selfish, ToS
 from games import EscapeRoom, Game
+from tests.bilevel.methods.configured import configured
 from tests.games.core.test_streams import Windy
 
 SEEDS = 3
@@ -19,7 +20,7 @@ COIN = dataclasses.replace(games.make("coin-game"), horizon=4)
 EXACT = games.make("repeated-chicken")
 STAGE = games.make("prisoners-dilemma")
 ROOM = EscapeRoom(random_start=True)
-FEW: dict[str, Any] = {"exact": False, "episodes": 4, "inner_steps": 2}
+FEW: dict[str, Any] = {"inner.exact": False, "inner.episodes": 4, "inner.steps": 2}
 
 
 def run(learner: Learner, seed: int) -> Any:
@@ -60,12 +61,14 @@ def assert_members_equal_seeds_alone(
 
 @pytest.mark.parametrize("name", sorted(METHODS.keys() - {"planner"}))
 def test_every_method(name: str) -> None:
-    assert_members_equal_seeds_alone(ROOM, dataclasses.replace(preset("escape-room", name)[1], episodes=4))
+    assert_members_equal_seeds_alone(
+        ROOM, preset("escape-room", name)[1].with_settings({"inner.episodes": 4})
+    )
 
 
 def test_a_planner_but_for_rounding() -> None:
     """A seed has one network, and torch multiplies one pair of matrices by another kernel than several."""
-    method = dataclasses.replace(preset("escape-room", "planner")[1], episodes=4)
+    method = preset("escape-room", "planner")[1].with_settings({"inner.episodes": 4})
     assert_members_equal_seeds_alone(ROOM, method, torch.float64, atol=1e-12)
 
 
@@ -78,10 +81,14 @@ def test_every_method_of_exact_values(name: str) -> None:
 @pytest.mark.parametrize(
     "method",
     [
-        ToS(hidden=(7, 3), episodes=5, inner_steps=2),
-        ToS(policy="gru", hidden=(7,), episodes=5, inner_learner="actor-critic"),
-        ToS(policy="conv", hidden=(5,), episodes=5),
-        LASE(episodes=3),
+        ToS().with_settings(
+            {"policy": "mlp", "policy.hidden_size": (7, 3), "inner.episodes": 5, "inner.steps": 2}
+        ),
+        ToS().with_settings(
+            {"policy": "gru", "inner": "actor-critic", "policy.hidden_size": (7,), "inner.episodes": 5}
+        ),
+        ToS().with_settings({"policy": "conv", "policy.hidden_size": (5,), "inner.episodes": 5}),
+        LASE().with_settings({"inner.episodes": 3}),
     ],
     ids=["mlp", "gru", "conv", "lase"],
 )
@@ -91,14 +98,18 @@ def test_members_that_do_not_fill_vectors(method: Method, dtype: torch.dtype) ->
 
 
 def test_a_users_game_that_draws_with_torchs_functions() -> None:
-    assert_members_equal_seeds_alone(Windy(), ToS(**FEW))
+    assert_members_equal_seeds_alone(Windy(), ToS().with_settings(FEW))
     with pytest.raises(RuntimeError, match="Windy says that it draws by rows, but it draws with torch's own"):
-        run(Selfish(episodes=4).build(Windy(says=True), Placement(seeds=2)), 0)
+        run(Selfish().with_settings({"inner.episodes": 4}).build(Windy(says=True), Placement(seeds=2)), 0)
 
 
 def test_an_evaluation_does_not_draw_what_the_next_seed_learns_from() -> None:
     """Of the same policies: seed 0's evaluation, and what seed 1 plays in any of its first outer steps."""
-    learner = Selfish(episodes=64, inner_learning_rate=1e-300).build(ROOM, Placement())
+    learner = (
+        Selfish()
+        .with_settings({"inner.episodes": 64, "inner.learning_rate": 1e-300})
+        .build(ROOM, Placement())
+    )
     theta = torch.zeros_like(learner.init(0)["theta"])
     evaluated = learner.evaluate({**learner.init(0), "theta": theta}, episodes=64)["welfare"]
     state = {**learner.init(1), "theta": theta}
@@ -112,34 +123,38 @@ def test_an_evaluation_does_not_draw_what_the_next_seed_learns_from() -> None:
     [("mlp", COIN), ("gru", COIN), ("conv", COIN), ("tabular", STAGE), ("mlp", STAGE)],
 )
 def test_every_policy(policy: str, game: Game) -> None:
-    assert_members_equal_seeds_alone(game, ToS(policy=policy, **FEW))
+    assert_members_equal_seeds_alone(game, configured(ToS, **{"policy": policy, **FEW}))
 
 
 @pytest.mark.parametrize("inner_learner", ["actor-critic", "ppo"])
 @pytest.mark.parametrize("share", [False, True])
 def test_every_inner_learner(inner_learner: str, share: bool) -> None:
-    method = ToS(inner_learner=inner_learner, share_parameters=share, **FEW)
+    method = ToS().with_settings(
+        {"policy": "mlp", "inner": inner_learner, "policy.share_parameters": share, **FEW}
+    )
     assert_members_equal_seeds_alone(COIN, method)
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"hypergradient": "evolution(members=True, fresh_data=True, samples=4)"},
-        {"hypergradient": "forward"},
-        {"surrogate": "loaded-dice"},
-        {"reset": "each-outer-step"},
-        {"training": "staged", "outer_stage": 1},
+        {"outer.hypergradient": "evolution(members=True, fresh_data=True, samples=4)"},
+        {"outer.hypergradient": "forward"},
+        {"inner.surrogate": "loaded-dice"},
+        {"outer.reset": "each-outer-step"},
+        {"training": "staged", "training.outer_steps": 1},
         {"training": "curriculum", "phases": "0-1(moves=outer), 1-2(policies=new)"},
     ],
     ids=lambda settings: " ".join(map(str, settings.values())),
 )
 def test_every_estimator_and_training(settings: dict[str, Any]) -> None:
-    assert_members_equal_seeds_alone(ROOM, ToS(**{**FEW, **settings}))
+    assert_members_equal_seeds_alone(ROOM, configured(ToS, **{**FEW, **settings}))
 
 
 @pytest.mark.parametrize(
     "estimator", ["evolution(samples=4)", "persistent-evolution(samples=4)", "implicit(accept_distance=inf)"]
 )
 def test_every_estimator_of_exact_values(estimator: str) -> None:
-    assert_members_equal_seeds_alone(EXACT, ToS(hypergradient=estimator, inner_steps=2), torch.float64)
+    assert_members_equal_seeds_alone(
+        EXACT, ToS().with_settings({"outer.hypergradient": estimator, "inner.steps": 2}), torch.float64
+    )

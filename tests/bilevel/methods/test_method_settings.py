@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -10,13 +11,19 @@ import torch
 import games
 from bilevel.agents import GRU, MLP, Convolutional, ExactPlay, SampledPlay, Tabular
 from bilevel.agents._surrogates import dice
+from bilevel.core import Schedule
 from bilevel.methods import (
     METHODS,
+    PPO,
+    ConvPolicy,
     Fixed,
+    GRUPolicy,
     Method,
     OuterLearner,
+    OuterLoop,
     Placement,
     Playable,
+    PolicyGradient,
     PolicyLearner,
     Selfish,
     ToS,
@@ -24,6 +31,7 @@ from bilevel.methods import (
 from bilevel.sharing import OBJECTIVES, FixedMatrix, LearnedMatrix, Sharing
 from games.core import Game
 from games.matrix import EscapeRoom
+from tests.bilevel.methods.configured import configured
 
 DILEMMA = games.make("prisoners-dilemma")
 REPEATED = games.make("repeated-prisoners-dilemma")
@@ -33,44 +41,73 @@ COINS = games.make("coin-game")
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"inner_learning_rate": 0.0}, "inner_learning_rate must be a finite number above 0, not 0"),
-        ({"inner_learning_rate": math.nan}, "inner_learning_rate must be a finite number above 0, not nan"),
-        ({"inner_learning_rate": math.inf}, "inner_learning_rate must be a finite number above 0, not inf"),
-        ({"inner_steps": 0}, "inner_steps must be a whole number, 1 or more, not 0"),
-        ({"inner_steps": 1.5}, "inner_steps must be a whole number, 1 or more, not 1.5"),
-        ({"episodes": 1}, "episodes must be a whole number, 2 or more, not 1"),
-        ({"entropy_steps": -1}, "entropy_steps must be a whole number, 0 or more, not -1"),
-        ({"entropy": -0.1, "entropy_steps": 1}, "entropy must be a finite number of 0 or more, not -0.1"),
-        ({"entropy_end": -1.0}, "entropy_end must be a finite number of 0 or more, not -1"),
-        ({"entropy": 0.1}, "entropy 0.1 would never be used: set entropy_steps, or entropy_end alone"),
-        ({"inner_optimizer": "adm"}, "no inner_optimizer 'adm'. Did you mean 'adam'"),
-        ({"surrogate": "dicee"}, "no surrogate 'dicee'. Did you mean 'dice'"),
-        ({"policy": "table"}, "no policy 'table'. Did you mean 'tabular'"),
-        ({"activation": "rely"}, "no activation 'rely'. Did you mean 'relu'"),
-        ({"padding": "sam"}, "no padding 'sam'. Did you mean 'same'"),
+        ({"inner.learning_rate": 0.0}, "inner.learning_rate must be a finite number above 0, not 0"),
+        ({"inner.learning_rate": math.nan}, "inner.learning_rate must be a finite number above 0, not nan"),
+        ({"inner.learning_rate": math.inf}, "inner.learning_rate must be a finite number above 0, not inf"),
+        ({"inner.steps": 0}, "inner.steps must be a whole number, 1 or more, not 0"),
+        ({"inner.steps": 1.5}, "inner.steps must be a whole number, 1 or more, not 1.5"),
+        ({"inner.episodes": 1}, "inner.episodes must be a whole number, 2 or more, not 1"),
+        ({"inner.optimizer": "adm"}, "no inner.optimizer 'adm'. Did you mean 'adam'"),
+        ({"inner.learning_rate": "fast"}, "inner.learning_rate: 'fast' is not a schedule: write a number"),
+        ({"inner.stepps": 1}, "no setting of .* 'inner.stepps'. Did you mean 'inner.steps'"),
+        ({"iner": "ppo"}, "no setting of .* 'iner'"),
     ],
 )
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_bad_settings_of_the_inner_loop_are_refused(name: str, settings: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        METHODS[name](**settings)
+        METHODS[name]().with_settings(settings)
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"outer_learning_rate": 0.0}, "outer_learning_rate must be a finite number above 0, not 0"),
+        ({"inner.entropy_coef": "0:-0.1, 1:0"}, "inner.entropy_coef must be .* 0 or more, not -0.1"),
+        ({"inner.entropy_coef": -1.0}, "inner.entropy_coef must be a finite number of 0 or more, not -1"),
+        ({"inner.surrogate": "dicee"}, "no inner.surrogate 'dicee'. Did you mean 'dice'"),
+        ({"policy": "table"}, "no policy 'table'. Did you mean 'tabular'"),
+        ({"policy": "mlp", "policy.activation": "rely"}, "no policy.activation 'rely'. Did you mean 'relu'"),
+        ({"policy": "conv", "policy.padding": "sam"}, "no policy.padding 'sam'. Did you mean 'same'"),
+        ({"policy": "gru", "policy.recurrent_size": 0}, "policy.recurrent_size must be a whole number, 1"),
+        ({"policy": "conv", "policy.kernel_size": 0}, "policy.kernel_size must be a whole number, 1"),
+        ({"policy.hidden_size": (4,)}, "setting of policy mlp or conv or gru, and policy is auto: choose"),
+        ({"inner": "ppo", "inner.exact": True}, "inner.exact is a setting of inner policy-gradient"),
+    ],
+)
+def test_bad_settings_of_policies_are_refused(settings: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        METHODS["selfish"]().with_settings(settings)
+
+
+def test_text_is_for_the_edge_only() -> None:
+    with pytest.raises(ValueError, match=r"inner\.learning_rate must be of the type float \| .*Schedule"):
+        PolicyGradient(learning_rate="0:1, 5:0.1")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="must be an estimator, as Truncated"):
+        OuterLoop(hypergradient="unrolled")  # type: ignore[arg-type]
+
+
+def test_a_changed_variant_keeps_what_both_have() -> None:
+    method = Selfish().with_settings({"inner.steps": 3, "inner.learning_rate": "0:1, 5:0.1"})
+    changed = method.with_settings({"inner": "ppo", "inner.clip_coef": 0.1})
+    assert changed.inner == PPO(steps=3, learning_rate=Schedule(((0, 1.0), (5, 0.1))), clip_coef=0.1)
+    assert method.with_settings({"inner": changed.inner}) == changed
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"outer.learning_rate": 0.0}, "outer.learning_rate must be a finite number above 0, not 0"),
         ({"cost_weight": -1.0}, "cost_weight must be a finite number of 0 or more, not -1"),
         ({"cost_weight": math.inf}, "cost_weight must be a finite number of 0 or more, not inf"),
         ({"own_share": 1.0}, "own_share is above 0 and below 1 .*, not 1.0"),
-        ({"outer_optimizer": "sdg"}, "no outer_optimizer 'sdg'. Did you mean 'sgd'"),
+        ({"outer.optimizer": "sdg"}, "no outer.optimizer 'sdg'. Did you mean 'sgd'"),
         ({"objective": "welfair"}, "no objective 'welfair'. Did you mean 'welfare'"),
         ({"cost": "l2"}, "no cost 'l2'. Did you mean 'l1'"),
     ],
 )
 def test_bad_settings_of_the_outer_loop_are_refused(settings: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        ToS(**settings)
+        configured(ToS, **settings)
 
 
 @pytest.mark.parametrize("self_interest", [-0.1, 1.1, math.nan])
@@ -88,30 +125,50 @@ def test_a_placement_needs_seeds_and_a_floating_type() -> None:
 
 
 def test_the_entropy_bonus_follows_its_schedule() -> None:
-    schedule = Selfish(entropy=1.0, entropy_end=0.5, entropy_steps=2).entropy_schedule
-    assert [schedule(step) for step in range(4)] == [1.0, 0.75, 0.5, 0.5]
-    assert Selfish(entropy_end=0.1).entropy_schedule(0) == 0.1
+    schedule = Selfish().with_settings({"inner.entropy_coef": "0:1.0, 2:0.5"}).schedule
+    assert [schedule.value("inner.entropy_coef", step) for step in range(4)] == [1.0, 0.75, 0.5, 0.5]
 
 
 @pytest.mark.parametrize(
     ("method", "game", "sentence"),
     [
-        (Selfish(policy="mlp"), REPEATED, "Exact values need a tabular policy: leave policy at auto"),
-        (Selfish(policy="tabular"), EscapeRoom(), r"EscapeRoom's have the shape \(7,\): use mlp"),
-        (Selfish(policy="mlp", hidden=()), EscapeRoom(), "hidden layers need 1 unit or more each"),
-        (Selfish(share_parameters=True), REPEATED, "need a network, which is told their number"),
-        (Selfish(policy="gru"), REPEATED, "Exact values need a tabular policy: leave policy at auto"),
-        (Selfish(policy="gru", memory=0), EscapeRoom(), "A GRU remembers with 1 unit or more, not 0"),
         (
-            Selfish(policy="conv"),
+            Selfish().with_settings({"policy": "mlp"}),
+            REPEATED,
+            "Exact values need a tabular policy: leave policy at auto",
+        ),
+        (
+            Selfish().with_settings({"policy": "tabular"}),
+            EscapeRoom(),
+            r"EscapeRoom's have the shape \(7,\): use mlp",
+        ),
+        (
+            Selfish().with_settings({"policy": "mlp", "policy.hidden_size": ()}),
+            EscapeRoom(),
+            "hidden layers need 1 unit or more each",
+        ),
+        (
+            Selfish().with_settings({"policy": "gru"}),
+            REPEATED,
+            "Exact values need a tabular policy: leave policy at auto",
+        ),
+        (
+            Selfish().with_settings({"policy": "conv"}),
             EscapeRoom(),
             r"planes of a grid \[plane, row, column\], but EscapeRoom's are of the shape \(7,\): use mlp",
         ),
-        (Selfish(policy="conv"), REPEATED, "but RepeatedGame's are numbers: use tabular, mlp or gru"),
-        (Selfish(policy="conv", channels=()), COINS, r"1 layer or more, .* but channels is \(\)"),
-        (Selfish(policy="conv", kernel=0), COINS, "Planes, kernel and stride are 1 or more"),
         (
-            Selfish(policy="conv", kernel=5, padding="valid"),
+            Selfish().with_settings({"policy": "conv"}),
+            REPEATED,
+            "but RepeatedGame's are numbers: use tabular, mlp or gru",
+        ),
+        (
+            Selfish().with_settings({"policy": "conv", "policy.channels": ()}),
+            COINS,
+            r"1 layer or more, .* but channels is \(\)",
+        ),
+        (
+            Selfish().with_settings({"policy": "conv", "policy.kernel_size": 5, "policy.padding": "valid"}),
             COINS,
             "A kernel of 5 without padding does not fit into the 3 x 3 planes that reach layer 0",
         ),
@@ -146,13 +203,13 @@ def test_a_seed_is_not_negative() -> None:
     ("method", "game", "play", "policy"),
     [
         (Selfish(), REPEATED, ExactPlay, Tabular),
-        (Selfish(exact=False), REPEATED, SampledPlay, Tabular),
-        (Selfish(exact=False, policy="mlp"), REPEATED, SampledPlay, MLP),
+        (Selfish().with_settings({"inner.exact": False}), REPEATED, SampledPlay, Tabular),
+        (Selfish().with_settings({"policy": "mlp", "inner.exact": False}), REPEATED, SampledPlay, MLP),
         (Selfish(), EscapeRoom(), SampledPlay, MLP),
         (Selfish(), COINS, SampledPlay, MLP),
-        (Selfish(policy="conv"), COINS, SampledPlay, Convolutional),
-        (Selfish(policy="gru"), COINS, SampledPlay, GRU),
-        (Selfish(exact=False, policy="gru"), REPEATED, SampledPlay, GRU),
+        (Selfish().with_settings({"policy": "conv"}), COINS, SampledPlay, Convolutional),
+        (Selfish().with_settings({"policy": "gru"}), COINS, SampledPlay, GRU),
+        (Selfish().with_settings({"policy": "gru", "inner.exact": False}), REPEATED, SampledPlay, GRU),
     ],
 )
 def test_how_a_game_is_played(method: Method, game: Game, play: type, policy: type) -> None:
@@ -162,37 +219,46 @@ def test_how_a_game_is_played(method: Method, game: Game, play: type, policy: ty
 
 
 def test_sampled_play_is_as_it_was_set() -> None:
-    play = ToS(exact=False, surrogate="dice", episodes=17, policy="mlp", hidden=(5, 4)).play(REPEATED)
+    play = (
+        ToS()
+        .with_settings(
+            {
+                "policy": "mlp",
+                "inner.exact": False,
+                "inner.surrogate": "dice",
+                "inner.episodes": 17,
+                "policy.hidden_size": (5, 4),
+            }
+        )
+        .play(REPEATED)
+    )
     assert isinstance(play, SampledPlay)
     assert (play.surrogate, play.episodes) == (dice, 17)
     assert play.policy == MLP(5, 2, (5, 4), one_hot=True)
 
 
 def test_settings_of_a_policy_reach_it() -> None:
-    settings = {"hidden": (5, 4), "activation": "relu"}
-    shape = {"channels": (3, 2), "kernel": 2, "stride": 2, "padding": "valid"}
-    conv = Selfish(policy="conv", **shape, **settings).play(games.make("coin-game-lase")).policy
-    assert conv == Convolutional((4, 5, 5), 4, **shape, **settings)
-    assert Selfish(policy="gru", memory=7, **settings).play(COINS).policy == GRU(
-        36, 4, (5, 4), 7, observation_axes=3, activation="relu"
-    )
-    assert Selfish(policy="gru", exact=False, **settings).play(REPEATED).policy == GRU(
-        5, 2, (5, 4), one_hot=True, activation="relu"
-    )
+    settings: dict[str, Any] = {"hidden_size": (5, 4), "activation": "relu"}
+    shape: dict[str, Any] = {"channels": (3, 2), "stride": 2, "padding": "valid"}
+    conv = ConvPolicy(kernel_size=2, **shape, **settings).build(games.make("coin-game-lase"))
+    assert conv == Convolutional((4, 5, 5), 4, (3, 2), 2, 2, "valid", (5, 4), activation="relu")
+    gru = GRUPolicy(recurrent_size=7, **settings)
+    assert gru.build(COINS) == GRU(36, 4, (5, 4), 7, observation_axes=3, activation="relu")
+    assert gru.build(REPEATED) == GRU(5, 2, (5, 4), 7, one_hot=True, activation="relu")
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_settings_travel(name: str) -> None:
-    method, usual = METHODS[name](inner_steps=3), METHODS[name]()
+    method, usual = configured(METHODS[name], inner__steps=3), METHODS[name]()
     assert pickle.loads(pickle.dumps(method)) == method
-    assert dataclasses.replace(method, inner_steps=usual.inner_steps) == usual != method
+    assert method.with_settings({"inner.steps": usual.inner.steps}) == usual != method
     with pytest.raises(dataclasses.FrozenInstanceError):
-        method.inner_steps = 2
+        method.inner.steps = 2
     assert isinstance(method.build(DILEMMA, Placement()), Playable)
 
 
 def test_a_game_too_large_for_exact_values_is_refused_when_built() -> None:
     game = games.make("repeated-public-goods", stage=games.make("public-goods", agents=6))
-    with pytest.raises(ValueError, match=r"at most 32 joint actions.*--method\.no-exact"):
+    with pytest.raises(ValueError, match=r"at most 32 joint actions.*--inner\.no-exact"):
         ToS().build(game, Placement())
-    ToS(exact=False, policy="tabular").build(game, Placement())
+    ToS().with_settings({"policy": "tabular", "inner.exact": False}).build(game, Placement())

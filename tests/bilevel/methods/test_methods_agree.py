@@ -9,10 +9,11 @@ from bilevel.methods import Fixed, Method, Placement, PolicyLearner, Prosocial, 
 from bilevel.sharing import self_interest_sharing
 from games.core import Game
 from games.matrix import Cyclical, EscapeRoom, RepeatedGame, SymmetricalPrisonersDilemma
+from tests.bilevel.methods.configured import configured
 
-FROZEN = {"outer_optimizer": "sgd", "outer_learning_rate": 1e-300}
+FROZEN = {"outer.optimizer": "sgd", "outer.learning_rate": 1e-300}
 """So small a step that no logit moves."""
-INNER = {"inner_steps": 2, "inner_learning_rate": 0.3, "episodes": 6}
+INNER = {"inner.steps": 2, "inner.learning_rate": 0.3, "inner.episodes": 6}
 GAMES: dict[str, Game] = {
     "one-shot": games.make("prisoners-dilemma"),
     "repeated": RepeatedGame(),
@@ -41,20 +42,19 @@ def sharing_of(method: Method, game: Game) -> Tensor:
 @pytest.mark.parametrize("share", [0.3, 0.8])
 def test_a_fixed_share_is_a_learned_one_that_does_not_move(game: Game, share: float) -> None:
     """Also where episodes are sampled: both draw in the same order."""
-    fixed = policies_after(build(Fixed(self_interest=share, **INNER), game))
-    frozen = policies_after(build(ToS(own_share=share, **FROZEN, **INNER), game))
+    fixed = policies_after(build(Fixed(self_interest=share).with_settings(INNER), game))
+    frozen = policies_after(build(ToS(own_share=share).with_settings({**FROZEN, **INNER}), game))
     torch.testing.assert_close(fixed, frozen, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("game", GAMES.values(), ids=GAMES.keys())
 def test_keeping_everything_is_selfish(game: Game) -> None:
     assert torch.equal(sharing_of(Selfish(), game), torch.eye(game.num_agents, dtype=torch.float64))
-    selfish, fixed = (policies_after(build(method(**INNER), game)) for method in (Selfish, _keep_all))
+    selfish, fixed = (
+        policies_after(build(method.with_settings(INNER), game))
+        for method in (Selfish(), Fixed(self_interest=1.0))
+    )
     assert torch.equal(selfish, fixed)
-
-
-def _keep_all(**settings) -> Fixed:
-    return Fixed(self_interest=1.0, **settings)
 
 
 @pytest.mark.parametrize("game", GAMES.values(), ids=GAMES.keys())
@@ -68,7 +68,7 @@ def test_prosocial_agents_cooperate_where_selfish_ones_defect() -> None:
     """On the one-shot dilemma the common reward makes cooperating dominant, as its welfare gain is 1 > 0."""
     game = GAMES["one-shot"]
     for method, low, high in ((Prosocial, 0.9, 1.0), (Selfish, 0.0, 0.1)):
-        learner = build(method(inner_learning_rate=1.0, inner_steps=100), game)
+        learner = build(configured(method, inner__learning_rate=1.0, inner__steps=100), game)
         _, metrics = learner.update(learner.init(0))
         assert ((low < metrics["cooperation"]) & (metrics["cooperation"] < high)).all()
 
@@ -80,7 +80,7 @@ def test_sharing_stays_among_neighbours(agents: int) -> None:
     assert torch.equal(
         sharing_of(Fixed(self_interest=0.6), game), self_interest_sharing(game.neighbours, 0.6)
     )
-    learner = build(ToS(outer_learning_rate=0.5, own_share=0.6, **INNER), game)
+    learner = build(ToS(own_share=0.6).with_settings({"outer.learning_rate": 0.5, **INNER}), game)
     state = learner.init(0)
     for _ in range(3):
         state, _ = learner.update(state)
@@ -115,9 +115,9 @@ def policies_by_hand(theta: Tensor, phi: Tensor, rate: float, steps: int) -> Ten
 @pytest.mark.parametrize("objective", ["own-return", "welfare"])
 def test_meta_gradients_of_the_one_shot_dilemma(objective: str, steps: int) -> None:
     """Each giver's row follows d (its own return, or everybody's) / d (its own row), nothing else."""
-    inner = {"inner_learning_rate": 0.7, "inner_steps": steps}
-    outer = {"outer_optimizer": "sgd", "outer_learning_rate": 1.0, "own_share": 0.7}
-    learner = build(ToS(objective=objective, **inner, **outer), GAMES["one-shot"])
+    inner = {"inner.learning_rate": 0.7, "inner.steps": steps}
+    outer = {"own_share": 0.7, "outer.optimizer": "sgd", "outer.learning_rate": 1.0}
+    learner = build(ToS(objective=objective).with_settings({**inner, **outer}), GAMES["one-shot"])
     state = learner.init(0)
     after, _ = learner.update(state)
     for seed in range(3):
@@ -138,10 +138,10 @@ def test_meta_gradients_of_the_one_shot_dilemma(objective: str, steps: int) -> N
 @pytest.mark.parametrize(("cost", "slope"), [("l1", 1.0), ("kl", 1 / 0.7)])
 def test_a_cost_pulls_the_shares_back(cost: str, slope: float) -> None:
     """By -weight d cost / d phi_ii = weight slope T_ii (1 - T_ii), with the slope -d cost / d T_ii."""
-    outer = {"outer_optimizer": "sgd", "outer_learning_rate": 1.0, "own_share": 0.7}
+    outer = {"own_share": 0.7, "outer.optimizer": "sgd", "outer.learning_rate": 1.0}
     moves = []
     for weight in (0.0, 0.5):
-        learner = build(ToS(cost=cost, cost_weight=weight, **outer), GAMES["one-shot"])
+        learner = build(ToS(cost=cost, cost_weight=weight).with_settings(outer), GAMES["one-shot"])
         state = learner.init(0)
         moves.append((learner.update(state)[0]["phi"] - state["phi"]).diagonal(dim1=-2, dim2=-1))
     pull = torch.full_like(moves[0], 0.5 * slope * 0.7 * 0.3)
@@ -152,9 +152,11 @@ def test_a_cost_pulls_the_shares_back(cost: str, slope: float) -> None:
 def test_more_than_two_agents_learn_to_share(exact: bool) -> None:
     """Three agents, exact and sampled, welfare and own return: every giver's row moves, rows sum to 1."""
     game = SymmetricalPrisonersDilemma(agents=3)
-    many = INNER | {"episodes": 60}  # of six, all may come out alike: there is then nothing to learn from
+    many = INNER | {
+        "inner.episodes": 60
+    }  # of six, all may come out alike: there is then nothing to learn from
     for objective in ("welfare", "own-return"):
-        learner = build(ToS(objective=objective, exact=exact, **many), game)
+        learner = build(ToS(objective=objective).with_settings({"inner.exact": exact, **many}), game)
         state, _ = learner.update(learner.init(0))
         shares = learner.transfer(state["phi"]).matrix
         torch.testing.assert_close(shares.sum(-1), torch.ones(3, 3).double(), rtol=0, atol=1e-12)

@@ -12,8 +12,8 @@ from bilevel.methods import Fixed, Placement, ToS
 from games.theory import minimal_transfer
 
 GAME = games.make("prisoners-dilemma")
-INNER = {"inner_steps": 5, "inner_learning_rate": 10.0, "entropy_end": 0.1}
-OUTER = {"outer_learning_rate": 0.02, "own_share": 0.6}
+INNER = {"inner.steps": 5, "inner.learning_rate": 10.0, "inner.entropy_coef": 0.1}
+OUTER = {"own_share": 0.6, "outer.learning_rate": 0.02}
 
 
 def minimal_share_given() -> float:
@@ -35,7 +35,7 @@ def test_the_program_agrees_with_the_closed_form() -> None:
 def test_a_fixed_share_just_above_or_below_it_decides(margin: float) -> None:
     """From every start: cooperation is dominant on one side, defection on the other."""
     given = minimal_share_given() + margin
-    method = Fixed(self_interest=1 - given, inner_learning_rate=50.0, inner_steps=200)
+    method = Fixed(self_interest=1 - given).with_settings({"inner.learning_rate": 50.0, "inner.steps": 200})
     learner = method.build(GAME, Placement(seeds=16))
     state, before = learner.init(0), learner.evaluate(learner.init(0), episodes=2)
     assert before["cooperation"].min() < 0.5 < before["cooperation"].max()
@@ -58,7 +58,9 @@ class Path(NamedTuple):
 
 def learn_to_share(cost: str, weight: float) -> Path:
     """Learn under a cost, from a start at which .4 is given away."""
-    learner = ToS(cost=cost, cost_weight=weight, **INNER, **OUTER).build(GAME, Placement(seeds=4))
+    learner = (
+        ToS(cost=cost, cost_weight=weight).with_settings({**INNER, **OUTER}).build(GAME, Placement(seeds=4))
+    )
     state, given, cooperation = learner.init(0), [], []
     for _ in range(150):
         state, metrics = learner.update(state)

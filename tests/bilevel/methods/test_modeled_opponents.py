@@ -15,13 +15,14 @@ from bilevel.experiments import preset
 from bilevel.methods import LIO, OuterLearner, Placement
 from bilevel.methods._lio_learner import ModelingLearner
 from games.matrix import EscapeRoom
+from tests.bilevel.methods.configured import configured
 from tests.bilevel.methods.interrupted import assert_an_interruption_changes_nothing
 
-SMALL: dict[str, Any] = {"episodes": 6, "inner_learning_rate": 0.3, "entropy_end": 0.1}
+SMALL: dict[str, Any] = {"inner.episodes": 6, "inner.learning_rate": 0.3, "inner.entropy_coef": 0.1}
 
 
 def build(room: EscapeRoom, **settings: Any) -> ModelingLearner:
-    learner = LIO(**{"opponents": "modeled", **SMALL, **settings}).build(room, Placement(seeds=3))
+    learner = configured(LIO, **{"opponents": "modeled", **SMALL, **settings}).build(room, Placement(seeds=3))
     assert isinstance(learner, ModelingLearner)
     return learner
 
@@ -29,13 +30,13 @@ def build(room: EscapeRoom, **settings: Any) -> ModelingLearner:
 def gradients(room: EscapeRoom, off: float = 0.0, **settings: Any) -> tuple[Tensor, Tensor]:
     """Every giver's own meta-gradient: through the true steps, and through those of models that are off."""
     learner = build(room, **settings)
-    central = LIO(**{**SMALL, **settings}).build(room, Placement(seeds=3))
+    central = configured(LIO, **{**SMALL, **settings}).build(room, Placement(seeds=3))
     assert isinstance(central, OuterLearner)
     state = learner.init(0)
     theta, phi = state["theta"], state["phi"]
     start = central.init(0)
     generator, (bonus,) = central.streams(start, Purpose.TRAINING), central.now(start)
-    steps = central.method.inner_steps
+    steps = central.method.inner.steps
     estimate = central.hypergradient(
         central.problem(generator, bonus), theta, state["opt_state"], phi, steps=steps
     )
@@ -50,11 +51,11 @@ def gradients(room: EscapeRoom, off: float = 0.0, **settings: Any) -> tuple[Tens
     "settings",
     [
         {},
-        {"inner_steps": 3, "surrogate": "dice"},
+        {"inner.steps": 3, "inner.surrogate": "dice"},
         {"cost": "objective", "cost_weight": 0.5},
         {"cost": "charged"},
-        {"policy": "gru", "hidden": (4,), "memory": 3},
-        {"hypergradient": "truncated(steps=1)", "inner_steps": 2},
+        {"policy": "gru", "policy.hidden_size": (4,), "policy.recurrent_size": 3},
+        {"outer.hypergradient": "truncated(steps=1)", "inner.steps": 2},
     ],
     ids=["one step", "three steps", "cost", "charged", "remembering", "truncated"],
 )
@@ -90,7 +91,7 @@ def test_an_observer_sees_its_own_models_alone() -> None:
 
 
 def test_models_are_part_of_the_state_and_come_to_fit() -> None:
-    learner = build(EscapeRoom(), episodes=32, inner_learning_rate=1e-6, model_learning_rate=0.05)
+    learner = build(EscapeRoom(), inner__episodes=32, inner__learning_rate=1e-6, model_learning_rate=0.05)
     state = learner.init(0)
     assert state["models"]["theta"].shape == (3, 2, 2, learner.play.policy.num_parameters)
     state["theta"][..., -1] = 3.0  # the last action's bias: else policies are nearly uniform, as models are
@@ -119,12 +120,12 @@ def test_an_interrupted_run_ends_in_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"inner_optimizer": "adam"}, "leave inner_optimizer at sgd, not adam"),
-        ({"share_parameters": True}, "Agents that share parameters know the others'"),
-        ({"reset": "each-outer-step"}, "leave reset at never, or opponents at known"),
-        ({"hypergradient": "truncated(steps=5, window=True)"}, "Truncated would need a state"),
+        ({"inner.optimizer": "adam"}, "leave inner.optimizer at sgd, not adam"),
+        ({"policy": "mlp", "policy.share_parameters": True}, "Agents that share parameters know the others'"),
+        ({"outer.reset": "each-outer-step"}, "leave reset at never, or opponents at known"),
+        ({"outer.hypergradient": "truncated(steps=5, window=True)"}, "Truncated would need a state"),
         (
-            {"hypergradient": "evolution(members=True, fresh_data=True)"},
+            {"outer.hypergradient": "evolution(members=True, fresh_data=True)"},
             "Evolution would need a state, or fresh episodes",
         ),
         ({"opponents": "guessed"}, "no opponents 'guessed'"),

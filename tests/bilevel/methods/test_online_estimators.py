@@ -20,6 +20,7 @@ from bilevel.hypergradient._persistent_evolution import Particles
 from bilevel.hypergradient._truncated import Window
 from bilevel.methods import OuterLearner, Placement, State, ToS
 from games.core import Game
+from tests.bilevel.methods.configured import configured
 
 EXACT, SAMPLED = games.make("repeated-prisoners-dilemma"), games.make("escape-room")
 WINDOW, PARTICLES = "truncated(steps=5, window=True)", "persistent-evolution(samples=8)"
@@ -32,8 +33,9 @@ every_case = pytest.mark.parametrize(("game", "text"), CASES.values(), ids=CASES
 
 
 def build(game: Game, text: str, seeds: int = 3, **settings: Any) -> OuterLearner:
-    small = {"inner_steps": 2, "episodes": 4, "inner_optimizer": "adam", "inner_learning_rate": 0.1}
-    built = ToS(hypergradient=text, **{**small, **settings}).build(game, Placement(seeds=seeds))
+    small = {"inner.steps": 2, "inner.episodes": 4, "inner.optimizer": "adam", "inner.learning_rate": 0.1}
+    method = configured(ToS, **{"outer.hypergradient": text, **small, **settings})
+    built = method.build(game, Placement(seeds=seeds))
     assert isinstance(built, OuterLearner)
     return built
 
@@ -108,7 +110,7 @@ def test_each_outer_step_is_handed_what_the_one_before_gave(
 def test_a_window_over_everything_is_the_whole_unroll_while_sharing_stands_still(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    still = {"outer_optimizer": "sgd", "outer_learning_rate": 1e-300, "inner_steps": 2}
+    still = {"outer.optimizer": "sgd", "outer.learning_rate": 1e-300, "inner.steps": 2}
     learner = build(EXACT, "truncated(steps=6, window=True)", **still)
     state = learner.init(0)
     last, *_ = estimates_of(learner, 3, monkeypatch)[-1]
@@ -123,7 +125,7 @@ def test_a_window_over_everything_is_the_whole_unroll_while_sharing_stands_still
 
 def test_a_window_that_slides_makes_learning_less_greedy() -> None:
     """One inner step each: the window sees what sharing did to the steps before, so the two part."""
-    greedy, sighted = (build(EXACT, text, inner_steps=1) for text in ("unrolled", WINDOW))
+    greedy, sighted = (build(EXACT, text, inner__steps=1) for text in ("unrolled", WINDOW))
     first, other = (go_on(learner, learner.init(0), 1)["phi"] for learner in (greedy, sighted))
     assert torch.equal(first, other)  # the window is empty
     first, other = (go_on(learner, learner.init(0), 10)["phi"] for learner in (greedy, sighted))
@@ -148,7 +150,7 @@ STEPS = 4
 )
 def test_a_run_that_is_stopped_at_every_step_has_the_same_bytes(game: str, text: str, tmp_path: Path) -> None:
     config = default_config(game, "tos")
-    method = dataclasses.replace(config.method, hypergradient=text, inner_steps=2, episodes=4)
+    method = config.method.with_settings({"outer.hypergradient": text, "inner.steps": 2, "inner.episodes": 4})
     config = dataclasses.replace(
         config, method=method, seeds=2, outer_steps=STEPS, checkpoint_every=1, evaluation_episodes=4
     )
@@ -177,8 +179,8 @@ def test_reset_needs_a_stateless_estimator(text: str) -> None:
     with pytest.raises(
         ValueError, match=r"With reset each-outer-step nothing goes on .* leave reset at never"
     ):
-        ToS(hypergradient=text, reset="each-outer-step")
-    ToS(hypergradient="truncated(steps=5)", reset="each-outer-step")
+        ToS().with_settings({"outer.hypergradient": text, "outer.reset": "each-outer-step"})
+    ToS().with_settings({"outer.hypergradient": "truncated(steps=5)", "outer.reset": "each-outer-step"})
 
 
 def test_exact_play_has_data_that_never_change() -> None:

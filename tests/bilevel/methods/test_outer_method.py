@@ -24,7 +24,8 @@ from bilevel.hypergradient import (
     Unrolled,
     register_hypergradient,
 )
-from bilevel.methods import OuterLearner, OuterMethod, Placement, ToS, fit_hypergradient
+from bilevel.methods import OuterLearner, OuterLoop, OuterMethod, Placement, ToS, fit_hypergradient
+from tests.bilevel.methods.configured import configured
 
 REPEATED = games.make("repeated-prisoners-dilemma")
 STEPS = 3
@@ -47,8 +48,8 @@ class Half(Estimator):
 
 
 def learner(hypergradient: Any, seeds: int = 3, game: Any = REPEATED, **settings: Any) -> OuterLearner:
-    small = {"inner_steps": STEPS, "episodes": 4, "inner_learning_rate": 0.5}
-    method = ToS(hypergradient=hypergradient, **{**small, **settings})
+    small = {"inner.steps": STEPS, "inner.episodes": 4, "inner.learning_rate": 0.5}
+    method = configured(ToS, **{"outer.hypergradient": hypergradient, **small, **settings})
     built = method.build(game, Placement(seeds=seeds))
     assert isinstance(built, OuterLearner)
     return built
@@ -60,7 +61,7 @@ def gradient(built: OuterLearner) -> torch.Tensor:
     generator, bonus = torch.Generator().manual_seed(0), torch.zeros((), dtype=torch.float64)
     problem = built.problem(generator, bonus)
     estimate = built.hypergradient(
-        problem, state["theta"], state["opt_state"], state["phi"], steps=built.method.inner_steps
+        problem, state["theta"], state["opt_state"], state["phi"], steps=built.method.inner.steps
     )
     found: torch.Tensor = estimate.gradient
     return found
@@ -82,7 +83,7 @@ def test_exact_values_with_every_estimator(text: str, objective: str) -> None:
 )
 @pytest.mark.parametrize("game", [games.make("prisoners-dilemma"), games.make("escape-room")])
 def test_sampled_episodes_with_every_estimator(text: str, game: Any) -> None:
-    built = learner(text, game=game, exact=False, episodes=16, inner_learning_rate=0.1)
+    built = learner(text, game=game, inner__exact=False, inner__episodes=16, inner__learning_rate=0.1)
     state, _ = built.update(built.init(0))
     state, metrics = built.update(state)
     assert metrics["welfare"].isfinite().all()
@@ -90,9 +91,9 @@ def test_sampled_episodes_with_every_estimator(text: str, game: Any) -> None:
 
 
 def test_what_should_agree_does() -> None:
-    expected = gradient(learner("unrolled", inner_optimizer="adam"))
+    expected = gradient(learner("unrolled", inner__optimizer="adam"))
     for text, tolerance in (("forward", 1e-12), ("truncated(steps=3)", 1e-12), ("truncated(steps=9)", 1e-12)):
-        found = gradient(learner(text, inner_optimizer="adam"))
+        found = gradient(learner(text, inner__optimizer="adam"))
         torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
     last = gradient(learner("one-step"))
     torch.testing.assert_close(gradient(learner("truncated(steps=1)")), last, rtol=1e-12, atol=1e-14)
@@ -110,9 +111,9 @@ def test_evolution_agrees_up_to_its_noise() -> None:
 def test_implicit_where_learning_comes_to_rest(optimizer: str) -> None:
     """A strong entropy bonus gives the policies a fixed point; holding Adam's state is exact there."""
     settings = {
-        "inner_steps": 300,
-        "inner_optimizer": optimizer,
-        "inner_learning_rate": 0.1 if optimizer == "adam" else 0.6,
+        "inner.steps": 300,
+        "inner.optimizer": optimizer,
+        "inner.learning_rate": 0.1 if optimizer == "adam" else 0.6,
     }
     game = games.make("prisoners-dilemma")
     built, unrolled = (learner(text, 2, game, **settings) for text in ("implicit", "unrolled"))
@@ -124,7 +125,7 @@ def gradient_with_bonus(built: OuterLearner) -> torch.Tensor:
     state = built.init(0)
     problem = built.problem(torch.Generator(), torch.tensor(1.0, dtype=torch.float64))
     start = state["theta"], state["opt_state"], state["phi"]
-    found: torch.Tensor = built.hypergradient(problem, *start, steps=built.method.inner_steps).gradient
+    found: torch.Tensor = built.hypergradient(problem, *start, steps=built.method.inner.steps).gradient
     return found
 
 
@@ -161,7 +162,7 @@ def test_what_sampled_episodes_cannot_give_is_refused_when_built(hypergradient: 
 
 
 def test_evolution_with_episodes_of_its_own() -> None:
-    built = learner("evolution(samples=8, members=True, fresh_data=True)", exact=False)
+    built = learner("evolution(samples=8, members=True, fresh_data=True)", inner__exact=False)
     state, metrics = built.update(built.init(0))
     assert metrics["welfare"].shape == (3,)
     assert (state["phi"] != built.init(0)["phi"]).flatten(1).any(-1).all()
@@ -169,12 +170,17 @@ def test_evolution_with_episodes_of_its_own() -> None:
 
 @pytest.mark.parametrize("surrogate", ["dice", "loaded-dice"])
 def test_implicit_regardless_of_rest(surrogate: str) -> None:
-    built = learner(Implicit(accept_distance=float("inf")), exact=False, surrogate=surrogate, episodes=16)
+    built = learner(
+        Implicit(accept_distance=float("inf")),
+        inner__exact=False,
+        inner__surrogate=surrogate,
+        inner__episodes=16,
+    )
     assert gradient(built).isfinite().all()
 
 
 def test_seeds_are_members() -> None:
-    exact, sampled = (ToS(exact=exact).play(REPEATED) for exact in (True, False))
+    exact, sampled = (ToS().with_settings({"inner.exact": exact}).play(REPEATED) for exact in (True, False))
     assert fit_hypergradient("implicit", exact) == Implicit(batch_dims=1)
     assert fit_hypergradient(Evolution(samples=2), exact) == Evolution(samples=2, members=True)
     assert fit_hypergradient("persistent-evolution", exact) == PersistentEvolution(members=True)
@@ -188,19 +194,23 @@ def test_seeds_are_members() -> None:
 
 def test_one_form_for_each_estimator() -> None:
     same = ["truncated(steps=5)", " truncated( steps=5 )", Truncated(steps=5)]
-    assert len({ToS(hypergradient=one) for one in same}) == 1
-    method = ToS(hypergradient=Forward(batch_dims=1))
-    assert method.hypergradient == "forward(batch_dims=1)"
+    assert len({ToS().with_settings({"outer.hypergradient": one}) for one in same}) == 1
+    method = ToS().with_settings({"outer.hypergradient": Forward(batch_dims=1)})
+    assert method.outer.hypergradient == Forward(batch_dims=1)
     assert pickle.loads(pickle.dumps(method)) == method
-    assert ToS(hypergradient=Unrolled()) == ToS() == ToS(hypergradient="unrolled()")
+    assert (
+        ToS().with_settings({"outer.hypergradient": Unrolled()})
+        == ToS()
+        == ToS().with_settings({"outer.hypergradient": "unrolled()"})
+    )
 
 
 def test_an_object_without_a_name_learns_too() -> None:
     built = learner(Half())
-    assert built.method == dataclasses.replace(built.method, hypergradient=Half(0.5))
+    assert built.method == built.method.with_settings({"outer.hypergradient": Half(0.5)})
     torch.testing.assert_close(gradient(built), 0.5 * gradient(learner("unrolled")), rtol=1e-14, atol=0)
     register_hypergradient("half", Half)
-    assert ToS(hypergradient=Half(0.25)).hypergradient == "half(scale=0.25)"
+    assert ToS().with_settings({"outer.hypergradient": "half(scale=0.25)"}).outer.hypergradient == Half(0.25)
     torch.testing.assert_close(
         gradient(learner("half(scale=0.25)")), 0.5 * gradient(built), rtol=1e-14, atol=0
     )
@@ -209,27 +219,27 @@ def test_an_object_without_a_name_learns_too() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"hypergradient": "trunc"}, "no hypergradient 'trunc'. Did you mean 'truncated'"),
-        ({"hypergradient": "truncated"}, "'truncated' needs the setting 'steps'"),
-        ({"hypergradient": "truncated(steps=0)"}, "Truncated needs steps of at least 1, not 0"),
-        ({"hypergradient": "truncated(5)"}, "Settings of a hypergradient have names"),
-        ({"hypergradient": 3}, "must be the name of an estimator, or an object with its call, not 3"),
-        ({"hypergradient": None}, "must be the name of an estimator, or an object with its call, not None"),
-        ({"hypergradient": Unrolled}, "must be the name of an estimator, or an object .*, not <class"),
-        ({"reset": "always"}, "no reset 'always'.* Known: never, each-outer-step"),
-        ({"outer_optimizer": "sdg"}, "no outer_optimizer 'sdg'. Did you mean 'sgd'"),
-        ({"outer_learning_rate": 0.0}, "outer_learning_rate must be a finite number above 0, not 0"),
+        ({"outer.hypergradient": "trunc"}, "no hypergradient 'trunc'. Did you mean 'truncated'"),
+        ({"outer.hypergradient": "truncated"}, "'truncated' needs the setting 'steps'"),
+        ({"outer.hypergradient": "truncated(steps=0)"}, "Truncated needs steps of at least 1, not 0"),
+        ({"outer.hypergradient": "truncated(5)"}, "Settings of a hypergradient have names"),
+        ({"outer.hypergradient": 3}, "must be an estimator, as Truncated.*, not 3"),
+        ({"outer.hypergradient": None}, "must be an estimator, .*, not None"),
+        ({"outer.hypergradient": Unrolled}, "must be an estimator, .*, not <class"),
+        ({"outer.reset": "always"}, "no outer.reset 'always'.* Known: never, each-outer-step"),
+        ({"outer.optimizer": "sdg"}, "no outer.optimizer 'sdg'. Did you mean 'sgd'"),
+        ({"outer.learning_rate": 0.0}, "outer.learning_rate must be a finite number above 0, not 0"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        ToS(**settings)
+        configured(ToS, **settings)
 
 
 def test_nothing_but_the_estimator_changed_in_the_default() -> None:
     assert issubclass(ToS, OuterMethod)
     default = ToS()
-    assert (default.outer_optimizer, default.outer_learning_rate) == ("adam", 0.1)
-    assert (default.hypergradient, default.reset) == ("unrolled", "never")
+    assert default.outer == OuterLoop(optimizer="adam", learning_rate=0.1, reset="never")
+    assert default.outer.hypergradient == Unrolled()
     assert learner("unrolled").hypergradient == Unrolled()
     assert all(leaf.shape for leaf in leaves(learner("unrolled").init(0)["theta"]))

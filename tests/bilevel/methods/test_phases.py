@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bilevel.core import Range, Schedule
-from bilevel.methods import LIO, METHODS, OuterMethod, ToS, require_end
-from bilevel.methods._phases import Phase, read_phases, write_phases
+from bilevel.methods import LIO, METHODS, Curriculum, OuterMethod, ToS, require_end
+from bilevel.methods._phases import Phase, check_phases, read_phases, write_phases
+from tests.bilevel.methods.configured import configured
 
-RANGES = {"entropy": Range(least=0), "outer_learning_rate": Range(above=0)}
-OUTER = ("outer_learning_rate",)
-VALUES = st.floats(0.1, 10).map(Schedule.read) | st.tuples(
-    st.integers(1, 9), st.floats(0.1, 10), st.floats(0.1, 10)
-).map(lambda drawn: Schedule(((0, drawn[1]), (drawn[0], drawn[2] + 20))))
+RANGES = {"outer.learning_rate": Range(above=0), "inner.entropy_coef": Range(least=0)}
+VALUES = st.floats(0.1, 10) | st.tuples(st.integers(1, 9), st.floats(0.1, 10), st.floats(0.1, 10)).map(
+    lambda drawn: Schedule(((0, drawn[1]), (drawn[0], drawn[2] + 20)))
+)
 
 
 @st.composite
@@ -23,16 +23,18 @@ def tilings(draw: st.DrawFn) -> tuple[Phase, ...]:
     phases = []
     for begin, end in zip([0, *ends], ends, strict=False):
         moves = draw(st.sampled_from(["both", "policies", "outer"]))
-        names = ["entropy"] if moves == "policies" else ["entropy", "outer_learning_rate"]
+        names = ["inner.entropy_coef"] if moves == "policies" else list(RANGES)
+        settings = draw(st.dictionaries(st.sampled_from(names), VALUES))
+        if steps := draw(st.none() | st.integers(1, 9)):
+            settings["inner.steps"] = steps
         phases.append(
             Phase(
                 begin=begin,
                 end=end,
                 moves=moves,
                 policies=draw(st.sampled_from(["kept", "new"])) if begin else "kept",
-                inner_steps=draw(st.none() | st.integers(1, 9)),
-                inner_rounds=draw(st.integers(0, 4)) if moves == "both" else 0,
-                schedules=draw(st.dictionaries(st.sampled_from(names), VALUES)),
+                rounds=draw(st.integers(0, 4)) if moves == "both" else 0,
+                settings=settings,
             )
         )
     return tuple(phases)
@@ -41,21 +43,20 @@ def tilings(draw: st.DrawFn) -> tuple[Phase, ...]:
 @given(tilings())
 def test_text_comes_back_as_the_same_phases(phases: tuple[Phase, ...]) -> None:
     text = write_phases(phases)
-    assert read_phases(text, RANGES, OUTER) == phases
-    assert write_phases(read_phases(text, RANGES, OUTER)) == text
+    assert check_phases(read_phases(text), RANGES) == phases
+    assert write_phases(read_phases(text)) == text
     require_end(phases, phases[-1].end or 0)
 
 
 def test_what_text_means() -> None:
-    text = " 0-10 (moves=policies),10-20(outer_learning_rate='0:1,5:2', policies=new,inner_steps=3)"
-    assert read_phases(text, RANGES, OUTER) == (
+    text = " 0-10 (moves=policies),10-20(outer.learning_rate='0:1,5:2', policies=new,inner.steps=3)"
+    assert read_phases(text) == (
         Phase(begin=0, end=10, moves="policies"),
         Phase(
             begin=10,
             end=20,
             policies="new",
-            inner_steps=3,
-            schedules={"outer_learning_rate": Schedule(((0, 1.0), (5, 2.0)))},
+            settings={"outer.learning_rate": Schedule(((0, 1.0), (5, 2.0))), "inner.steps": 3},
         ),
     )
 
@@ -77,29 +78,38 @@ def test_what_text_means() -> None:
         ("0-10(both)", "Settings of a phase have names, as in .*has both without one"),
         ("0-10(moves=)", "The settings in '0-10.*' cannot be read"),
         ("0-10(moves=both, moves=outer)", "The settings in .* cannot be read|given twice"),
-        ("0-10(move=both)", "no setting of the phase 0-10 'move'. Did you mean 'moves'"),
+        ("0-10(move=both)", "move of the phase 0-10: 'both' is not a schedule"),
         ("0-10(horizon=3)", "no setting of the phase 0-10 'horizon'"),
         ("0-10(moves=all)", "moves of the phase 0-10 is both or policies or outer, not 'all'"),
         ("0-10, 10-20(policies=old)", "policies of the phase 10-20 is kept or new, not 'old'"),
         ("0-10(policies=new)", "In the phase 0-10 policies are new anyway"),
-        ("0-10(inner_steps=0)", "inner_steps of the phase 0-10 is a whole number, 1 or more, not 0"),
-        ("0-10(inner_steps=1.5)", "inner_steps of the phase 0-10 is a whole number, 1 or more, not 1.5"),
-        ("0-10(inner_rounds=True)", "inner_rounds of the phase 0-10 is a whole number, 1 or more, not True"),
-        ("0-10(moves=outer, inner_rounds=2)", "only outer do: leave them out, or write moves=both"),
-        ("0-10(entropy=-1)", "entropy of the phase 0-10 must be a finite number of 0 or more, not -1"),
-        ("0-10(entropy=None)", "entropy of the phase 0-10 is a number, or a schedule in quotes, not None"),
-        ("0-10(entropy=high)", "entropy of the phase 0-10: 'high' is not a schedule"),
-        ("0-10(entropy='0:1, 5:-1')", "entropy of the phase 0-10 must be .* 0 or more, not -1"),
-        ("0-10(moves=policies, outer_learning_rate=1)", "outer_learning_rate would never be used"),
+        ("0-10(inner.steps=0)", "inner.steps of the phase 0-10 is a whole number, 1 or more, not 0"),
+        ("0-10(inner.steps=1.5)", "inner.steps of the phase 0-10 is a whole number, 1 or more, not 1.5"),
+        ("0-10(rounds=True)", "rounds of the phase 0-10 is a whole number, 0 or more, not True"),
+        ("0-10(moves=outer, rounds=2)", "only outer do: leave them out, or write moves=both"),
+        (
+            "0-10(inner.entropy_coef=-1)",
+            "inner.entropy_coef of the phase 0-10 must be a finite number of 0 or more, not -1",
+        ),
+        (
+            "0-10(inner.entropy_coef=None)",
+            "inner.entropy_coef of the phase 0-10 is a number, or a schedule in quotes, not None",
+        ),
+        ("0-10(inner.entropy_coef=high)", "inner.entropy_coef of the phase 0-10: 'high' is not a schedule"),
+        (
+            "0-10(inner.entropy_coef='0:1, 5:-1')",
+            "inner.entropy_coef of the phase 0-10 must be .* 0 or more, not -1",
+        ),
+        ("0-10(moves=policies, outer.learning_rate=1)", "outer.learning_rate would never be used"),
     ],
 )
 def test_phases_that_make_no_sense_are_refused(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        read_phases(text, RANGES, OUTER)
+        check_phases(read_phases(text), RANGES)
 
 
 def test_phases_end_where_the_run_does() -> None:
-    phases = read_phases("0-10, 10-20", {})
+    phases = read_phases("0-10, 10-20")
     require_end(phases, 20)
     with pytest.raises(
         ValueError, match="end at outer step 20, but the run has 30: nothing says what happens"
@@ -112,19 +122,23 @@ def test_phases_end_where_the_run_does() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
+        ({"training": "curriculum"}, "training curriculum needs the setting training.phases"),
+        ({"training.phases": "0-10"}, "setting of training curriculum, and training is joint"),
+        ({"training": "curriculum", "training.phases": "0-10, 12-20"}, "phases leave a gap"),
         (
-            {"training": "curriculum"},
-            "curriculum training, which needs them, and they are '' with curriculum",
+            {"training": "curriculum", "training.phases": "0-10", "training.rounds": 2},
+            "rounds is a setting of training alternating",
         ),
-        ({"phases": "0-10"}, "phases belong to curriculum training, .* '0-10' with joint training"),
-        ({"training": "curriculum", "phases": "0-10, 12-20"}, "phases leave a gap"),
-        ({"training": "curriculum", "phases": "0-10", "inner_rounds": 2}, "it is 2 with curriculum training"),
         (
-            {"training": "curriculum", "phases": "0-9(inner_rounds=2)", "reset": "each-outer-step"},
+            {"training": "curriculum", "training.phases": "0-9(rounds=2)", "outer.reset": "each-outer-step"},
             "no learning between outer steps",
         ),
         (
-            {"training": "curriculum", "phases": "0-9", "hypergradient": "truncated(steps=4, window=True)"},
+            {
+                "training": "curriculum",
+                "training.phases": "0-9",
+                "outer.hypergradient": "truncated(steps=4, window=True)",
+            },
             "holds every step",
         ),
     ],
@@ -134,17 +148,29 @@ def test_every_outer_method_refuses_a_curriculum_that_makes_no_sense(
     kind: type[OuterMethod], settings: dict[str, str], says: str
 ) -> None:
     with pytest.raises(ValueError, match=says):
-        kind(**settings)  # type: ignore[arg-type]
+        configured(kind, **settings)  # type: ignore[arg-type]
 
 
 def test_a_phase_may_set_what_the_method_has_and_nothing_else() -> None:
-    lio = LIO(training="curriculum", phases="0-5(cost_learning_rate=0.1)")
-    assert lio.phases == "0-5(cost_learning_rate=0.1)"
+    lio = LIO().with_settings({"training": "curriculum", "training.phases": "0-5(cost_learning_rate=0.1)"})
+    assert lio.training == Curriculum(phases=read_phases("0-5(cost_learning_rate=0.1)"))
     with pytest.raises(ValueError, match="no setting of the phase 0-5 'cost_learning_rate'"):
-        ToS(training="curriculum", phases="0-5(cost_learning_rate=0.1)")
+        ToS().with_settings({"training": "curriculum", "training.phases": "0-5(cost_learning_rate=0.1)"})
 
 
 def test_equal_phases_are_equal_settings() -> None:
-    one = ToS(training="curriculum", phases="0-5( entropy=0.10 ),5-9", inner_learning_rate="0:1,5:2")
-    other = ToS(training="curriculum", phases="0-5(entropy=.1), 5-9", inner_learning_rate="0:1.0, 5:2.0")
+    one = ToS().with_settings(
+        {
+            "training": "curriculum",
+            "training.phases": "0-5( inner.entropy_coef=0.10 ),5-9",
+            "inner.learning_rate": "0:1,5:2",
+        }
+    )
+    other = ToS().with_settings(
+        {
+            "training": "curriculum",
+            "training.phases": "0-5(inner.entropy_coef=.1), 5-9",
+            "inner.learning_rate": "0:1.0, 5:2.0",
+        }
+    )
     assert one == other

@@ -13,12 +13,13 @@ from bilevel.methods._ltos_sharers import Exploration
 from bilevel.report import film
 from games.grid import StagHuntGrid
 from games.grid._stag_hunt import HUNT
+from tests.bilevel.methods.configured import configured
 
 GAME = StagHuntGrid(agents=3, stags=1, hares=3, size=2, horizon=6, view=0)
 CREATES = {"lio", "planner", "d3c", "inequity-aversion", "svo"}
 """By default these do not conserve what agents earn."""
 SETTINGS: dict[str, dict[str, Any]] = {
-    "ltos": {"episodes": 5, "batch_size": 4, "outer_every": 1, "inner_steps": 1},
+    "ltos": {"inner.batch_size": 4, "outer.every": 1, "inner.episodes": 5, "inner.steps": 1},
     "d3c": {"loss_bound": 12.0, "samples": 2},
 }
 STATE_DEPENDENT = "tos of networks"
@@ -26,9 +27,11 @@ STATE_DEPENDENT = "tos of networks"
 
 def built(name: str) -> Any:
     if name == STATE_DEPENDENT:
-        method: Any = ToS(sharing="state-dependent", episodes=5, inner_steps=1)
+        method: Any = ToS(sharing="state-dependent").with_settings({"inner.episodes": 5, "inner.steps": 1})
     else:
-        method = METHODS[name](**{"episodes": 5, "inner_steps": 1, **SETTINGS.get(name, {})})
+        method = configured(
+            METHODS[name], **{"inner.episodes": 5, "inner.steps": 1, **SETTINGS.get(name, {})}
+        )
     return method.build(method.played(GAME), Placement(seeds=2, dtype=torch.float64))
 
 

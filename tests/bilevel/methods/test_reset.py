@@ -13,6 +13,7 @@ from bilevel.agents import initial_parameters
 from bilevel.core import leaves
 from bilevel.methods import OuterLearner, Placement, ToS
 from games.core import Game
+from tests.bilevel.methods.configured import configured
 
 GAMES: dict[str, Game] = {
     "exact": games.make("repeated-prisoners-dilemma"),
@@ -22,8 +23,13 @@ every_game = pytest.mark.parametrize("game", GAMES.values(), ids=GAMES.keys())
 
 
 def build(game: Game, seeds: int = 3, **settings: Any) -> OuterLearner:
-    small = {"reset": "each-outer-step", "inner_steps": 2, "episodes": 4, "inner_optimizer": "adam"}
-    built = ToS(**{**small, **settings}).build(game, Placement(seeds=seeds))
+    small = {
+        "outer.reset": "each-outer-step",
+        "inner.steps": 2,
+        "inner.episodes": 4,
+        "inner.optimizer": "adam",
+    }
+    built = configured(ToS, **{**small, **settings}).build(game, Placement(seeds=seeds))
     assert isinstance(built, OuterLearner)
     return built
 
@@ -31,13 +37,14 @@ def build(game: Game, seeds: int = 3, **settings: Any) -> OuterLearner:
 def starts(learner: OuterLearner, updates: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
     """The (theta, opt_state) at which the inner steps of each update began."""
     seen: list[tuple[Any, Any]] = []
-    estimate = learner.hypergradient
+    kind = type(learner.hypergradient)
+    estimate = kind.estimate
 
-    def spy(problem: Any, theta: Any, opt_state: Any, phi: Any, *, steps: int) -> Any:
+    def spy(self: Any, problem: Any, theta: Any, opt_state: Any, *rest: Any, **settings: Any) -> Any:
         seen.append((theta, opt_state))
-        return estimate(problem, theta, opt_state, phi, steps=steps)
+        return estimate(self, problem, theta, opt_state, *rest, **settings)
 
-    monkeypatch.setattr(learner, "hypergradient", spy)
+    monkeypatch.setattr(kind, "estimate", spy)
     state = learner.init(0)
     for _ in range(updates):
         state, _ = learner.update(state)
@@ -64,7 +71,7 @@ def test_every_outer_step_starts_from_new_policies_and_a_new_optimizer(
 
 @every_game
 def test_never_goes_on_from_where_it_was(game: Game, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = build(game, reset="never")
+    learner = build(game, outer__reset="never")
     state = learner.init(0)
     after, _ = learner.update(state)
     seen = starts(learner, 2, monkeypatch)
@@ -74,7 +81,14 @@ def test_never_goes_on_from_where_it_was(game: Game, monkeypatch: pytest.MonkeyP
 
 def test_new_policies_are_distributed_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Means and standard deviations of every parameter of a network over 2000 seeds, at 5 standard errors."""
-    learner = build(GAMES["sampled"], seeds=2000, hidden=(2,), inner_steps=1, episodes=2)
+    learner = build(
+        GAMES["sampled"],
+        seeds=2000,
+        policy="mlp",
+        policy__hidden_size=(2,),
+        inner__steps=1,
+        inner__episodes=2,
+    )
     _, (new, _) = starts(learner, 2, monkeypatch)
     first = learner.init(0)["theta"]
     assert not torch.equal(new, first)
@@ -126,7 +140,9 @@ def test_policies_do_not_add_up_over_outer_steps() -> None:
     """One small step each: online the policies drift away, anew they stay about where they are drawn."""
     moved = {}
     for reset in ("never", "each-outer-step"):
-        learner = build(GAMES["exact"], seeds=50, reset=reset, inner_steps=1, inner_learning_rate=0.4)
+        learner = build(
+            GAMES["exact"], seeds=50, outer__reset=reset, inner__steps=1, inner__learning_rate=0.4
+        )
         state = learner.init(0)
         for _ in range(30):
             state, _ = learner.update(state)
@@ -137,7 +153,7 @@ def test_policies_do_not_add_up_over_outer_steps() -> None:
 
 @pytest.mark.parametrize("text", ["truncated(steps=1)", "forward", "evolution(samples=4)"])
 def test_with_other_estimators(text: str) -> None:
-    learner = build(GAMES["exact"], hypergradient=text)
+    learner = build(GAMES["exact"], outer__hypergradient=text)
     state, metrics = learner.update(learner.init(0))
     assert metrics["welfare"].isfinite().all()
     assert not torch.equal(state["phi"], learner.init(0)["phi"])

@@ -29,9 +29,9 @@ LONG = FiniteRepeatedGame(discount=0.96, horizon=50)
 
 def measured(surrogate: str, **settings) -> Deviation:
     """From the start of docs/sampled.md: bent policies, a weak sharing."""
-    chosen = {"inner_steps": 2, "inner_learning_rate": 5.0, "episodes": 64} | settings
+    chosen = {"inner.steps": 2, "inner.learning_rate": 5.0, "inner.episodes": 64} | settings
     game, samples = chosen.pop("game", GAME), chosen.pop("samples", 400)
-    method = ToS(own_share=0.95, surrogate=surrogate, **chosen)
+    method = ToS(own_share=0.95).with_settings({"inner.surrogate": surrogate, **chosen})
     return measure_deviation(method, game, logit=-1.5, samples=samples)
 
 

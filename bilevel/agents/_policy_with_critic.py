@@ -65,13 +65,13 @@ def critic_like(policy: Policy) -> Policy:
 
 
 @dataclass(frozen=True)
-class ActorCritic:
+class PolicyWithCritic:
     """A policy with a critic beside it: to whoever plays, the policy alone.
 
     Theta is [..., agent, policy's parameters | critic's], so that optimizers, tied agents, hypergradients and
     checkpoints take it as they take any policy's.
 
-    >>> both = ActorCritic.of(Tabular(num_observations=5, num_actions=2))
+    >>> both = PolicyWithCritic.of(Tabular(num_observations=5, num_actions=2))
     >>> theta = torch.zeros(2, both.num_parameters)  # two agents
     >>> policy, critic = both.split(theta)
     >>> policy.shape, critic.shape
@@ -86,7 +86,7 @@ class ActorCritic:
     """Of one output, which is the value of what the agent has seen."""
 
     @classmethod
-    def of(cls, policy: Policy) -> ActorCritic:
+    def of(cls, policy: Policy) -> PolicyWithCritic:
         """Put a critic of its kind beside a policy (`critic_like`)."""
         return cls(policy, critic_like(policy))
 

@@ -1,0 +1,165 @@
+"""Inner learners as settings: policy gradients alone, with critics, or by PPO."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from bilevel.agents import (
+    SURROGATES,
+    CriticPlay,
+    Policy,
+    PolicyWithCritic,
+    PPOPlay,
+    SampledPlay,
+    Surrogate,
+    TermWeights,
+    check_minibatches,
+)
+from bilevel.core import Range, Scheduled
+from bilevel.methods._settings import OptimizerName, SettingsGroup, Whole
+from games.core import Game, require
+
+Positive = Annotated[float, Range(above=0)]
+SurrogateName = Literal["reinforce", "dice", "loaded-dice"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerLoop(SettingsGroup, abc.ABC):
+    """Settings that all learners of policies have."""
+
+    prefix: ClassVar[str] = "inner."
+
+    optimizer: OptimizerName = "sgd"
+    """Optimizer of the policies."""
+    learning_rate: Annotated[Scheduled, Range(above=0)] = 1.0
+    """Learning rate of the policies, above 0; or a schedule of it, as 0:1, 200:0.1."""
+    steps: Whole = 1
+    """Policy updates in each outer step, 1 or more."""
+    episodes: Annotated[int, Range(least=2)] = 64
+    """Episodes per seed that each policy update, and the measurement after it, plays, 2 or more; unused when
+    values are exact."""
+    entropy_coef: Annotated[Scheduled, Range(least=0)] = 0.0
+    """Coefficient of the entropy bonus, reward units per nat, 0 or more, of an episode's steps together, or,
+    where values are exact, of an observation on average; or a schedule of it, as 0:0.3, 200:0."""
+
+    @abc.abstractmethod
+    def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
+        """Losses of policies on sampled episodes.
+
+        Args:
+            game: the game.
+            policy: every agent's, without a critic.
+
+        Raises:
+            ValueError: settings do not go together (says which).
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyGradient(InnerLoop):
+    """Policy gradients of exact values, or of a surrogate of sampled returns."""
+
+    variant: ClassVar[str] = "policy-gradient"
+
+    exact: bool = True
+    """Use exact values where the game has them (no sampling); off: play episodes."""
+    surrogate: SurrogateName = "reinforce"
+    """Whether the sampled gradient sees, when differentiated again, that data depend on policies (dice;
+    loaded-dice, with less noise) or not (reinforce: enough with one inner step); docs/sampled.md."""
+
+    def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
+        """See `InnerLoop.sampled_play`."""
+        return SampledPlay(game, policy, SURROGATES[self.surrogate], self.episodes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticLoop(InnerLoop, abc.ABC):
+    """Settings of learners with a critic, which is a network, or a table, of the policy's kind."""
+
+    gae_lambda: Annotated[float, Range(least=0, most=1)] = 0.95
+    """Lambda of generalized advantage estimation, from 0 (the critic's next value) to 1 (sampled returns, no
+    bias)."""
+    policy_coef: Positive = 1.0
+    """Coefficient of the policy's term of the loss, above 0."""
+    vf_coef: Positive = 0.5
+    """Coefficient of half the critic's mean squared error, above 0."""
+
+    def _common(self, game: Game, policy: Policy) -> dict[str, Any]:
+        return {
+            "game": game,
+            "policy": PolicyWithCritic.of(policy),
+            "episodes": self.episodes,
+            "trace": self.gae_lambda,
+            "weights": TermWeights(self.policy_coef, self.vf_coef),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorCritic(CriticLoop):
+    """Actor-critic: the surrogate with a critic's advantages (`CriticPlay`), on sampled episodes."""
+
+    variant: ClassVar[str] = "actor-critic"
+
+    surrogate: SurrogateName = "reinforce"
+    """As of policy-gradient; with dice the critic is a baseline only, and gae_lambda is 1."""
+
+    def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
+        """See `InnerLoop.sampled_play`."""
+        return CriticPlay(**self._common(game, policy), surrogate=self._surrogate())
+
+    def _surrogate(self) -> Surrogate:
+        surrogate: Any = SURROGATES[self.surrogate]
+        if self.surrogate == "dice":
+            require(
+                self.gae_lambda == 1,
+                f"With the surrogate dice a critic is a baseline of sampled returns, and a gae_lambda of "
+                f"{self.gae_lambda:g} would not be used: set it to 1, or choose loaded-dice.",
+            )
+            return SURROGATES[self.surrogate]
+        traced: Surrogate = dataclasses.replace(surrogate, trace=self.gae_lambda)
+        return traced
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPO(CriticLoop):
+    """Proximal policy optimization: clipped gradient steps on each sample (`PPOPlay`), with a critic."""
+
+    variant: ClassVar[str] = "ppo"
+
+    clip_coef: Positive = 0.2
+    """How far from 1 the ratio of new to old probabilities may go and still gain, above 0."""
+    update_epochs: Whole = 4
+    """Passes over each sample, 1 or more; one inner step is all of them."""
+    num_minibatches: Whole = 1
+    """Gradient steps of each pass, each on a part of the episodes, 1 or more."""
+    norm_adv: bool = False
+    """Whether advantages are normalized, for each agent and seed; the entropy bonus is then in units of their
+    standard deviation per nat (docs/learners.md)."""
+    clip_vloss: Annotated[float | None, Range(above=0)] = None
+    """How far values may move in an inner step and still count, above 0, in reward units; None: any
+    distance."""
+
+    def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
+        """See `InnerLoop.sampled_play`.
+
+        >>> import games
+        >>> from bilevel.methods import AutoPolicy
+        >>> game = games.make("escape-room")
+        >>> play = PPO(gae_lambda=0.9, episodes=8).sampled_play(game, AutoPolicy().build(game))
+        >>> play.trace, play.policy.critic.num_actions
+        (0.9, 1)
+        """
+        check_minibatches(self.num_minibatches, self.episodes)
+        surrogate: Any = SURROGATES["reinforce"]
+        return PPOPlay(
+            **self._common(game, policy),
+            surrogate=dataclasses.replace(surrogate, trace=self.gae_lambda),
+            clip_range=self.clip_coef,
+            epochs=self.update_epochs,
+            minibatches=self.num_minibatches,
+            normalize=self.norm_adv,
+            value_clip=self.clip_vloss,
+        )

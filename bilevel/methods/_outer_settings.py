@@ -1,0 +1,151 @@
+"""The outer loop as settings; how both loops take turns; learned loss weights."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from bilevel.core import Range, Scheduled
+from bilevel.hypergradient import Estimator, Unrolled
+from bilevel.methods._phases import Phase
+from bilevel.methods._settings import OptimizerName, SettingsGroup, Whole
+from games.core import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class OuterLoop(SettingsGroup):
+    """The outer variables' optimizer, and the learning that their hypergradient differentiates.
+
+    Which `reset`, and how many inner steps K? The hypergradient asks how K steps of learning would end.
+
+    never: learning is online, one long run of which each outer step sees the next K steps: cheap, and K may
+    be 1. But the gradient looks no further than these: with small K it is greedy, and moves the outer
+    variables towards what pays at once, whatever that does to learning later.
+    each-outer-step: every outer step asks about a whole run of learning, from its start. So K must be large
+    enough to learn in: with K = 1 policies are only ever one step away from where they start.
+
+    Raises:
+        ValueError: as `SettingsGroup`; or an estimator is to remember what `reset` forgets.
+    """
+
+    prefix: ClassVar[str] = "outer."
+
+    optimizer: OptimizerName = "adam"
+    """Optimizer of the outer variables."""
+    learning_rate: Annotated[Scheduled, Range(above=0)] = 0.1
+    """Learning rate of the outer variables, above 0; or a schedule of it, as 0:0.1, 200:0.01."""
+    hypergradient: Estimator = Unrolled()
+    """Estimator of the hypergradient, with settings if it needs any, as truncated(steps=5) or
+    implicit(solver=normal-cg); bilevel hypergradients lists them."""
+    reset: Literal["never", "each-outer-step"] = "never"
+    """When policies start anew: never (online learning; short-sighted with few inner steps), or in each outer
+    step, from fresh draws (needs enough inner steps to learn in)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        estimator = self.hypergradient
+        require(
+            isinstance(estimator, Estimator),
+            f"outer.hypergradient must be an estimator, as Truncated(steps=5), not {estimator!r}.",
+        )
+        require(
+            self.reset == "never" or not estimator.stateful,
+            "With reset each-outer-step nothing goes on from one outer step to the next, and "
+            f"{estimator} would have no state to carry on: leave reset at never, or choose a stateless "
+            "estimator, as truncated(steps=5) or evolution.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(SettingsGroup, abc.ABC):
+    """How the outer and the inner loop take turns."""
+
+    prefix: ClassVar[str] = "training."
+
+    @abc.abstractmethod
+    def training_phases(self) -> tuple[Phase, ...]:
+        """The phases that it means."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint(Training):
+    """Both levels move in each outer step."""
+
+    variant: ClassVar[str] = "joint"
+
+    def training_phases(self) -> tuple[Phase, ...]:
+        """One phase without an end."""
+        return (Phase(begin=0),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alternating(Training):
+    """Policies first learn for several rounds of inner steps under fixed outer variables."""
+
+    variant: ClassVar[str] = "alternating"
+
+    rounds: Whole
+    """Rounds of inner steps before the one that an outer step differentiates, 1 or more."""
+
+    def training_phases(self) -> tuple[Phase, ...]:
+        """One phase without an end."""
+        return (Phase(begin=0, rounds=self.rounds),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged(Training):
+    """The outer variables are learned first; then new policies learn under them, from the start.
+
+    The entropy bonus, and a schedule of the policies' learning rate, start again with the new policies.
+    """
+
+    variant: ClassVar[str] = "staged"
+
+    outer_steps: Whole
+    """Outer steps in which the outer variables learn, 1 or more, and fewer than the run's."""
+
+    def training_phases(self) -> tuple[Phase, ...]:
+        """Two phases."""
+        end = self.outer_steps
+        return Phase(begin=0, end=end), Phase(begin=end, moves="policies", policies="new")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curriculum(Training):
+    """Phases say which level moves, and which settings change, in which outer steps."""
+
+    variant: ClassVar[str] = "curriculum"
+
+    phases: tuple[Phase, ...]
+    """The phases, in order, as 0-100(moves=policies), 100-300(cost_weight=0.5); docs/training.md."""
+
+    def training_phases(self) -> tuple[Phase, ...]:
+        """These."""
+        return self.phases
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedLossWeights(SettingsGroup):
+    """Learned weights of the terms of agents' losses: the policy's, the value's and the entropy's.
+
+    Each agent has a factor on each term's coefficient. Factors start at 1 and move by the hypergradient
+    through the policies' steps; their objective counts the game's own rewards, on fresh episodes, so no
+    weight changes what is counted (docs/loss_weights_and_sharing.md). The policy's is then a learned scale of
+    its learning rate; the value's needs 2 inner steps or more to show; an entropy bonus of 0 stays 0.
+
+    Source:
+        Zahavy et al., A self-tuning actor-critic algorithm (STAC), arXiv 2002.12928, for one agent; its
+        outer loss is an actor-critic's own.
+    """
+
+    prefix: ClassVar[str] = "loss_weights."
+    variant: ClassVar[str] = "learned"
+
+    objective: Literal["own-return", "welfare"] = "own-return"
+    """Objective of the loss weights: each agent's own reward, or the sum of all."""
+    learning_rate: Annotated[Scheduled, Range(least=0)] = 0.03
+    """Learning rate of the loss weights, 0 or more; or a schedule of it. They share the outer loop's
+    optimizer and estimator; in methods without an outer loop, adam and unrolled."""
+    max_factor: Annotated[float, Range(above=1)] = 10.0
+    """The factor by which a learned weight may leave its coefficient, up or down, above 1."""

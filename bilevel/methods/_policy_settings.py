@@ -1,0 +1,200 @@
+"""Policies as settings: one group for each form, which builds the policy for a game."""
+
+from __future__ import annotations
+
+import abc
+import math
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+
+from bilevel.agents import GRU, MLP, Convolutional, Gaussian, Numbered, Policy, Tabular, distribution_of
+from bilevel.core import Range
+from bilevel.methods._settings import SettingsGroup, Whole
+from bilevel.nn import ActivationName, PaddingName
+from games.core import Game, numbered_actions, require
+
+Space = spaces.Box | spaces.Discrete
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySettings(SettingsGroup, abc.ABC):
+    """Settings of the agents' policies."""
+
+    prefix: ClassVar[str] = "policy."
+
+    def build(self, game: Game) -> Policy:
+        """Build the policy for a game; where actions are a Box, it is a Gaussian's.
+
+        Raises:
+            ValueError: it does not fit the game's observations, or a layer has no units.
+        """
+        policy = self._build(game)
+        actions = game.action_space
+        return Gaussian(policy, actions.shape[0]) if isinstance(actions, spaces.Box) else policy
+
+    @property
+    def shared(self) -> bool:
+        """Whether all agents have the same parameters."""
+        return False
+
+    @abc.abstractmethod
+    def _build(self, game: Game) -> Policy:
+        """The policy of logits, or of a Gaussian's numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoPolicy(PolicySettings):
+    """A table where observations and actions are numbers, else a perceptron with its defaults.
+
+    >>> import games
+    >>> AutoPolicy().build(games.make("prisoners-dilemma"))
+    Tabular(num_observations=1, num_actions=2, initial_scale=1.0, every_logit=False)
+    """
+
+    variant: ClassVar[str] = "auto"
+
+    def _build(self, game: Game) -> Policy:
+        table = all(
+            isinstance(space, spaces.Discrete) for space in (game.observation_space, game.action_space)
+        )
+        return (TabularPolicy() if table else MLPPolicy())._build(game)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TabularPolicy(PolicySettings):
+    """A table of logits: observations are numbers."""
+
+    variant: ClassVar[str] = "tabular"
+
+    def _build(self, game: Game) -> Policy:
+        space = game.observation_space
+        require(
+            isinstance(space, spaces.Discrete),
+            f"A tabular policy needs observations that are numbers, but {type(game).__name__}'s have the "
+            f"shape {space.shape}: use mlp.",
+        )
+        assert isinstance(space, spaces.Discrete)
+        return Tabular(int(space.n), numbered_actions(game, "A tabular policy (use mlp)"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkPolicy(PolicySettings, abc.ABC):
+    """Settings that all networks have."""
+
+    hidden_size: tuple[int, ...] = (32,)
+    """Units of each hidden layer of the perceptron; of gru: of each layer before the recurrent one."""
+    activation: ActivationName = "tanh"
+    """Activation between layers."""
+    share_parameters: bool = False
+    """Whether all agents have the same parameters and observe their index: all then descend the mean of
+    their own gradients."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether all agents have the same parameters."""
+        return self.share_parameters
+
+    def _build(self, game: Game) -> Policy:
+        space = game.observation_space
+        if not self.share_parameters:
+            return self._network(game, space)
+        features, one_hot, axes = _vectors(space)
+        planes = isinstance(self, ConvPolicy)
+        shape = space.shape if planes else (features,)
+        assert shape is not None
+        numbered = spaces.Box(-np.inf, np.inf, (shape[0] + game.num_agents, *shape[1:]))
+        return Numbered(self._network(game, numbered), features if one_hot else 0, axes, planes)
+
+    @abc.abstractmethod
+    def _network(self, game: Game, space: Space) -> Policy:
+        """The network for observations of a space."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPPolicy(NetworkPolicy):
+    """A perceptron."""
+
+    variant: ClassVar[str] = "mlp"
+
+    def _network(self, game: Game, space: Space) -> Policy:
+        features, one_hot, axes = _vectors(space)
+        return MLP(
+            features,
+            distribution_of(game).outputs,
+            self.hidden_size,
+            one_hot=one_hot,
+            observation_axes=axes,
+            activation=self.activation,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvPolicy(NetworkPolicy):
+    """Convolutions, then a perceptron: observations are planes of a grid, [plane, row, column]."""
+
+    variant: ClassVar[str] = "conv"
+
+    channels: tuple[int, ...] = (16,)
+    """Planes that each layer of convolutions returns."""
+    kernel_size: Whole = 3
+    """Rows and columns of a kernel, 1 or more."""
+    stride: Whole = 1
+    """Rows and columns by which the kernel moves, 1 or more."""
+    padding: PaddingName = "same"
+    """Whether planes are padded with zeros, so that with stride 1 they keep their size (same), or not
+    (valid)."""
+
+    def _network(self, game: Game, space: Space) -> Policy:
+        discrete = isinstance(space, spaces.Discrete)
+        shown = (
+            "numbers: use tabular, mlp or gru" if discrete else f"of the shape {space.shape}: use mlp or gru"
+        )
+        require(
+            isinstance(space, spaces.Box) and len(space.shape) == 3,
+            f"A conv policy needs observations that are planes of a grid [plane, row, column], but "
+            f"{type(game).__name__}'s are {shown}.",
+        )
+        assert space.shape is not None
+        planes, rows, columns = space.shape
+        return Convolutional(
+            (planes, rows, columns),
+            distribution_of(game).outputs,
+            self.channels,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.hidden_size,
+            activation=self.activation,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRUPolicy(NetworkPolicy):
+    """A gated recurrent unit, with a perceptron before it."""
+
+    variant: ClassVar[str] = "gru"
+
+    recurrent_size: Annotated[int, Range(least=1)] = 32
+    """Units of the recurrent state, 1 or more."""
+
+    def _network(self, game: Game, space: Space) -> Policy:
+        features, one_hot, axes = _vectors(space)
+        return GRU(
+            features,
+            distribution_of(game).outputs,
+            self.hidden_size,
+            self.recurrent_size,
+            one_hot=one_hot,
+            observation_axes=axes,
+            activation=self.activation,
+        )
+
+
+def _vectors(space: Space) -> tuple[int, bool, int]:
+    """Length of an observation as a vector, whether it is one-hot encoded, and its number of axes."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.n), True, 1
+    return math.prod(space.shape), False, max(1, len(space.shape))
