@@ -91,10 +91,11 @@ def run(study: Study, out: Path) -> None:
     line = f"{study.task_name}: {', '.join(study.weightings)}; {seeds} each, in {out}{there}"
     with TrialProgress(line, total, done) as progress:
         trials = run_study(study, out, progress.show)
-    rows = summarize(study.task.measures, trials)
+    measures = study.task.measures
+    rows = summarize(measures, trials)
     study.task.draw(trials, out / "figure.png")
-    written = [*write_tables(rows, trials, study.seed, out), out / "figure.png"]
-    Console(highlight=False).print(task_table(study.task_name, rows))
+    written = [*write_tables(measures, rows, trials, study.seed, out), out / "figure.png"]
+    Console(highlight=False).print(task_table(study.task_name, measures, rows))
     print(f"\nWritten to {out}: {', '.join(path.name for path in written)}")
 
 

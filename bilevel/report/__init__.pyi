@@ -41,6 +41,7 @@ from ._table import ResultsTable as ResultsTable
 from ._table import csv_text as csv_text
 from ._table import empty_table as empty_table
 from ._table import estimate as estimate
+from ._table import folded as folded
 from ._table import number as number
 from ._table import percent as percent
 from ._table import with_interval as with_interval

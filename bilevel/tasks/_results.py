@@ -1,11 +1,8 @@
-"""Trials over seeds as one table, in the terminal, as CSV and as Markdown, and as marks in a figure."""
+"""Trials over seeds as one results table, and as marks in a figure."""
 
 from __future__ import annotations
 
-import math
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +15,12 @@ from bilevel.experiments import (
     FEWEST_SEEDS,
     RESAMPLES,
     Interval,
-    interquartile_interval,
     interquartile_mean,
+    over_seeds,
     paired_difference_interval,
     write_text,
 )
-from bilevel.report import MISSING, WIDTH, csv_text, empty_table, number, with_interval
+from bilevel.report import Column, ResultsTable, folded, with_interval
 from bilevel.tasks._task import Measure, Trial
 
 Trials = Mapping[str, Sequence[Trial]]
@@ -33,24 +30,28 @@ Trials = Mapping[str, Sequence[Trial]]
 class Row(NamedTuple):
     """One measure under one weighting."""
 
-    measure: Measure
+    measure: str
     weighting: str
-    interval: Interval | None
+    mean: Interval | None
     """The interquartile mean over seeds; None where some seed has none; ends are NaN with few seeds."""
     difference: Interval | None
     """From the first weighting, seed by seed; None for that one itself, and where either has none."""
     seeds: int
-    undefined: int
-    """Trials in which the measure makes no sense."""
     seconds: float
     """Of a trial, the mean."""
+    undefined: int
+    """Trials in which the measure makes no sense."""
 
 
-COLUMNS: Mapping[str, Callable[[Row], str]] = {
-    "mean [95 %]": lambda row: _cell(row.interval),
-    "difference [95 %]": lambda row: _cell(row.difference),
-    "seconds": lambda row: f"{row.seconds:.1f}",
+COLUMNS = {
+    "measure": Column(heading="measure"),
+    "weighting": Column(heading="weighting", code=True),
+    "mean": Column(heading="mean [95 %]", name="estimate", form=with_interval, interval=True),
+    "difference": Column(heading="difference [95 %]", name="difference", form=with_interval, interval=True),
+    "seeds": Column(heading="seeds", form=str),
+    "seconds": Column(heading="seconds", form=lambda seconds: f"{seconds:.1f}"),
 }
+"""By the fields of a row."""
 
 
 def summarize(measures: Sequence[Measure], trials: Trials) -> list[Row]:
@@ -62,25 +63,18 @@ def summarize(measures: Sequence[Measure], trials: Trials) -> list[Row]:
             for weighting, done in trials.items()
         }
         for weighting, values in scores.items():
-            difference = None if weighting == first else _difference(values, scores[first])
-            undefined = int(np.isnan(values).sum())
-            seconds = float(np.mean([trial.seconds for trial in trials[weighting]]))
-            mean = interval_over_seeds(values)
-            rows.append(Row(measure, weighting, mean, difference, len(values), undefined, seconds))
+            rows.append(
+                Row(
+                    measure=measure.name,
+                    weighting=weighting,
+                    mean=over_seeds(values),
+                    difference=None if weighting == first else _difference(values, scores[first]),
+                    seeds=len(values),
+                    seconds=float(np.mean([trial.seconds for trial in trials[weighting]])),
+                    undefined=int(np.isnan(values).sum()),
+                )
+            )
     return rows
-
-
-def interval_over_seeds(values: np.ndarray) -> Interval | None:
-    """The interquartile mean with its interval; with few seeds its ends are NaN; None where a value is.
-
-    Args:
-        values: [seed].
-    """
-    if np.isnan(values).any():
-        return None
-    if len(values) < FEWEST_SEEDS:
-        return Interval(interquartile_mean(values), np.array(np.nan), np.array(np.nan))
-    return interquartile_interval(values)
 
 
 def _difference(values: np.ndarray, first: np.ndarray) -> Interval | None:
@@ -92,27 +86,29 @@ def _difference(values: np.ndarray, first: np.ndarray) -> Interval | None:
     return paired_difference_interval(values, first)
 
 
-def task_table(title: str, rows: Sequence[Row]) -> Group:
+def _table(rows: Sequence[Row], *fields: str, title: str = "", notes: Sequence[str] = ()) -> ResultsTable:
+    values = [[getattr(row, field) for field in fields] for row in rows]
+    return ResultsTable(title=title, columns=[COLUMNS[field] for field in fields], rows=values, notes=notes)
+
+
+def task_table(title: str, measures: Sequence[Measure], rows: Sequence[Row]) -> Group:
     """A table to print, a part for each measure, with an explanation below; it fits 80 columns.
 
     Args:
         title: of the table.
+        measures: of the task.
         rows: of `summarize`.
     """
     parts: list[Any] = []
-    for measure, group in _by_measure(rows):
+    for measure in measures:
         better = "" if measure.better == "neither" else f", {measure.better} is better"
-        table = empty_table(f"{title}, {counted(rows[0].seeds, 'seed')}: {measure.name}{better}")
-        table.add_column("weighting", overflow="fold")
-        for column in COLUMNS:
-            table.add_column(column, justify="right", overflow="fold")
-        for row in group:
-            table.add_row(row.weighting, *(cell(row) for cell in COLUMNS.values()))
-        parts += [table, ""]
-    return Group(*parts, "\n".join(textwrap.fill(sentence, WIDTH) for sentence in notes(rows)))
+        heading = f"{title}, {counted(rows[0].seeds, 'seed')}: {measure.name}{better}"
+        own = [row for row in rows if row.measure == measure.name]
+        parts += [_table(own, "weighting", "mean", "difference", "seconds", title=heading).to_rich(), ""]
+    return Group(*parts, folded(table_notes(measures, rows)))
 
 
-def notes(rows: Sequence[Row]) -> list[str]:
+def table_notes(measures: Sequence[Measure], rows: Sequence[Row]) -> list[str]:
     """Sentences on the table's words, its intervals and its dashes."""
     seeds, first = rows[0].seeds, rows[0].weighting
     intervals = (
@@ -121,9 +117,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
         if seeds >= FEWEST_SEEDS
         else f"for intervals it takes {FEWEST_SEEDS} or more."
     )
-    sentences = [
-        f"{measure.name[:1].upper()}{measure.name[1:]}: {measure.text}" for measure, _ in _by_measure(rows)
-    ]
+    sentences = [f"{measure.name[:1].upper()}{measure.name[1:]}: {measure.text}" for measure in measures]
     sentences.append(f"Interquartile means over {counted(seeds, 'seed')}; {intervals}")
     if any(row.difference is not None for row in rows):
         sentences.append(
@@ -131,21 +125,26 @@ def notes(rows: Sequence[Row]) -> list[str]:
             "once."
         )
     undefined: dict[str, list[str]] = {}
-    for measure, group in _by_measure([row for row in rows if row.undefined]):
+    for measure in measures:
+        missing = [row for row in rows if row.measure == measure.name and row.undefined]
         listed = ", ".join(
-            f"{row.weighting} ({row.undefined} of {counted(row.seeds, 'seed')})" for row in group
+            f"{row.weighting} ({row.undefined} of {counted(row.seeds, 'seed')})" for row in missing
         )
-        undefined.setdefault(listed, []).append(measure.name)
+        if listed:
+            undefined.setdefault(listed, []).append(measure.name)
     sentences += [
         f"A dash: {' and '.join(names)} not defined for {listed}." for listed, names in undefined.items()
     ]
     return [*sentences, "Seconds: of a trial, the mean."]
 
 
-def write_tables(rows: Sequence[Row], trials: Trials, first_seed: int, folder: Path) -> list[Path]:
+def write_tables(
+    measures: Sequence[Measure], rows: Sequence[Row], trials: Trials, first_seed: int, folder: Path
+) -> list[Path]:
     """Write table.csv, table.md and seeds.csv into a folder.
 
     Args:
+        measures: of the task.
         rows: of `summarize`.
         trials: of all weightings.
         first_seed: of the first trial.
@@ -154,32 +153,21 @@ def write_tables(rows: Sequence[Row], trials: Trials, first_seed: int, folder: P
     Raises:
         OSError: a file cannot be written.
     """
-    table = [
-        {"measure": row.measure.name, "weighting": row.weighting}
-        | _interval_record("estimate", row.interval)
-        | _interval_record("difference", row.difference)
-        | {"seeds": row.seeds, "seconds": row.seconds}
-        for row in rows
-    ]
-    seeds = [
-        {"weighting": weighting, "seed": seed}
-        | {name: _or_empty(value) for name, value in trial.measures.items()}
-        | {"seconds": trial.seconds}
-        for weighting, done in trials.items()
-        for seed, trial in enumerate(done, first_seed)
-    ]
-    cells = COLUMNS.values()
-    markdown = [
-        f"| measure | weighting | {' | '.join(COLUMNS)} |",
-        f"|---|---|{'---:|' * len(COLUMNS)}",
-        *(
-            " | ".join((f"| {row.measure.name}", f"`{row.weighting}`", *(cell(row) for cell in cells))) + " |"
-            for row in rows
-        ),
-        "",
-        *(f"{sentence}\n" for sentence in notes(rows)),
-    ]
-    texts = {"table.csv": csv_text(table), "table.md": "\n".join(markdown), "seeds.csv": csv_text(seeds)}
+    fields = ("measure", "weighting", "mean", "difference", "seconds")
+    names = ("weighting", "seed", *(measure.name for measure in measures), "seconds")
+    seeds = ResultsTable(
+        columns=[Column(heading=name) for name in names],
+        rows=[
+            [weighting, seed, *trial.measures.values(), trial.seconds]
+            for weighting, done in trials.items()
+            for seed, trial in enumerate(done, first_seed)
+        ],
+    )
+    texts = {
+        "table.csv": _table(rows, *COLUMNS).to_csv(),
+        "table.md": _table(rows, *fields, notes=table_notes(measures, rows)).to_markdown(),
+        "seeds.csv": seeds.to_csv(),
+    }
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]
@@ -216,29 +204,10 @@ def draw_final(axes: Axes, trials: Trials, measure: str, marks: Callable[[str], 
         values = np.array([trial.measures[measure] for trial in done])
         seeds, mean = marks(weighting)
         axes.plot(values, np.full(len(values), place), linestyle="none", **seeds)
-        interval = interval_over_seeds(values)
+        interval = over_seeds(values)
         if interval is not None:
             ends = np.nan_to_num([[interval.estimate - interval.low], [interval.high - interval.estimate]])
             axes.errorbar(float(interval.estimate), place, xerr=ends, fmt="o", capsize=4, **mean)
     axes.set_yticks(range(len(trials)), list(trials))
     axes.invert_yaxis()
     axes.set_xlabel(measure)
-
-
-def _by_measure(rows: Sequence[Row]) -> list[tuple[Measure, list[Row]]]:
-    return [(measure, list(group)) for measure, group in groupby(rows, key=lambda row: row.measure)]
-
-
-def _cell(interval: Interval | None) -> str:
-    if interval is None:
-        return MISSING
-    return number(interval.estimate) if math.isnan(interval.low) else with_interval(interval)
-
-
-def _interval_record(name: str, interval: Interval | None) -> dict[str, float | str]:
-    values = ("", "", "") if interval is None else tuple(_or_empty(float(value)) for value in interval)
-    return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
-
-
-def _or_empty(value: float) -> float | str:
-    return "" if math.isnan(value) else value
