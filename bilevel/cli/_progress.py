@@ -33,7 +33,7 @@ from bilevel.experiments import (
     in_every_step,
     interquartile_mean,
     load_config,
-    standing,
+    run_status,
 )
 from bilevel.methods import Metrics
 from bilevel.report import number
@@ -221,4 +221,4 @@ def resumable(advice: str, folder: RunFolder | None = None) -> Iterator[None]:
 
 
 def _sentence(event: str, folder: RunFolder | None, advice: str) -> str:
-    return " ".join((event, advice) if folder is None else (event, standing(folder), advice))
+    return " ".join((event, advice) if folder is None else (event, run_status(folder), advice))

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from bilevel.core import NAMESPACE, leaves, paths
-from bilevel.experiments._files import Mark, write_whole
-from bilevel.experiments._metrics import Marks
+from bilevel.experiments._files import FilePosition, write_atomic
+from bilevel.experiments._metrics import Positions
 from games.core import require
 
 FORMAT = "bilevel-checkpoint/3"
@@ -39,7 +39,7 @@ class Checkpoint(NamedTuple):
 
     state: Any
     """The learner's state."""
-    marks: Marks
+    positions: Positions
     """How far each file of metrics was written, with its check sum."""
     seconds: float
     """Seconds spent in training so far."""
@@ -57,7 +57,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     content = {
         "format": FORMAT,
-        "marks": {name: tuple(mark) for name, mark in checkpoint.marks.items()},
+        "marks": {name: tuple(position) for name, position in checkpoint.positions.items()},
         "seconds": checkpoint.seconds,
         "settings": checkpoint.settings,
         "steps_run": checkpoint.steps_run,
@@ -67,7 +67,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     memory = io.BytesIO()  # torch.save to a full disk would raise RuntimeError rather than OSError
     torch.save(content, memory)
     sealed = seal(memory.getvalue())
-    write_whole(path, lambda file: file.write(sealed))
+    write_atomic(path, lambda file: file.write(sealed))
 
 
 def seal(data: bytes) -> bytes:
@@ -111,8 +111,8 @@ def load_checkpoint(path: Path, like: Any) -> Checkpoint:
         )
     moved = [old.to(fresh.device).contiguous() for old, fresh in zip(saved, new, strict=True)]
     state = optree.tree_unflatten(optree.tree_structure(like, namespace=NAMESPACE), moved)
-    marks = {name: Mark(*mark) for name, mark in content["marks"].items()}
-    return Checkpoint(state, marks, content["seconds"], content["settings"], content["steps_run"])
+    positions = {name: FilePosition(*position) for name, position in content["marks"].items()}
+    return Checkpoint(state, positions, content["seconds"], content["settings"], content["steps_run"])
 
 
 def read_leaf(path: Path, name: str) -> Tensor:
@@ -167,7 +167,7 @@ def _is_plain(leaf: object) -> bool:
     )
 
 
-def _is_mark(found: object) -> bool:
+def _is_position(found: object) -> bool:
     if not (isinstance(found, tuple) and len(found) == 2):
         return False
     size, digest = found
@@ -205,7 +205,9 @@ def _read(path: Path) -> dict[str, Any]:
         and all(isinstance(name, str) for name in content["names"])
         and all(map(_is_plain, content["leaves"]))
         and 0 <= content["seconds"] < math.inf
-        and all(isinstance(name, str) and _is_mark(mark) for name, mark in content["marks"].items())
+        and all(
+            isinstance(name, str) and _is_position(position) for name, position in content["marks"].items()
+        )
     )
     require(ours, f"{path} is not a checkpoint of the form {FORMAT}; nothing in it was executed.")
     found: dict[str, Any] = content

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from bilevel.experiments._config import RunConfig, load_config
 from bilevel.experiments._configured import configured, named_config
-from bilevel.experiments._differences import differences, listed
-from bilevel.experiments._folder import Run, RunFolder, create_run, is_new, load_run, require_pandas
-from bilevel.experiments._joining import join_runs, joined_where_possible
 from bilevel.experiments._measures import Compared, compare_runs
 from bilevel.experiments._presets import preset
+from bilevel.experiments._results import Run, group_joinable, join_runs, load_run, require_pandas
+from bilevel.experiments._resumable import list_differences
 from bilevel.experiments._run import Listener, train
+from bilevel.experiments._run_folder import RunFolder, config_differences, create_run
 from bilevel.experiments._statistics import require_seeds
 from bilevel.methods import METHODS, Method, Placement
 from games.core import Game, require
@@ -74,8 +74,7 @@ class Comparison:
                 cannot be made.
         """
         for label, config in self.configs.items():
-            if not is_new(path / label):
-                require_same_run(path / label, config)
+            _require_same(RunFolder(path / label), config)
         return {label: find_or_create(path / label, config) for label, config in self.configs.items()}
 
 
@@ -163,20 +162,17 @@ def find_or_create(path: Path, config: RunConfig) -> RunFolder:
     Raises:
         ValueError: as `create_run`; or the folder holds no run, or one with other settings (says which).
     """
-    if is_new(path):
+    folder = RunFolder(path)
+    if folder.is_new:
         return create_run(config, path)
-    require_same_run(path, config)
-    return RunFolder(path)
+    _require_same(folder, config)
+    return folder
 
 
-def require_same_run(path: Path, config: RunConfig) -> None:
-    """Raise ValueError, naming the settings, unless the folder holds a run with exactly these."""
-    found = differences(load_config(RunFolder(path).config), config)
-    require(
-        not found,
-        f"{path} holds a run with other settings ({listed(found, '{0} there, {1} here')}): nothing is "
-        "overwritten, so choose another folder with --out.",
-    )
+def _require_same(folder: RunFolder, config: RunConfig) -> None:
+    """Raise ValueError, naming the settings, if the folder holds a run with others."""
+    if not folder.is_new:
+        folder.require_same(load_config(folder.config).plain, config.plain)
 
 
 def require_comparable(configs: Mapping[str, RunConfig]) -> None:
@@ -196,12 +192,13 @@ def require_comparable(configs: Mapping[str, RunConfig]) -> None:
     for label, against in others:
         found = {
             name: values
-            for name, values in differences(against, config).items()
+            for name, values in config_differences(against, config).items()
             if name.partition(".")[0] in CONDITIONS
         }
         require(
             not found,
-            f"{label} cannot be compared with {first}: they differ in {listed(found, '({0}, not {1})')}.",
+            f"{label} cannot be compared with {first}: they differ in "
+            f"{list_differences(found, '({0}, not {1})')}.",
         )
     require_seeds(config.seeds)
 
@@ -226,7 +223,7 @@ def load_comparison(paths: Sequence[Path]) -> dict[str, Run]:
     for path, place in zip(paths, places, strict=True):
         require(places.count(place) == 1, f"{path} is named twice: name every run once.")
     parts = [load_run(RunFolder(path)) for path in paths]
-    groups = joined_where_possible(parts)
+    groups = group_joinable(parts)
     runs = [join_runs([parts[place] for place in group]) for group in groups]
     require(
         len(runs) >= 2, "A comparison needs 2 runs or more, and these are one: they differ in seeds alone."

@@ -23,12 +23,12 @@ from games.core import require
 if sys.platform != "win32":
     import fcntl
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """A disk is full: no fault of the place that was chosen."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file beside its place, bring it to the disk, then move it into place.
 
     A reader, or a crash, or a full disk never sees half a file; what stood there before stays until then.
@@ -41,7 +41,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         OSError: the file cannot be written; what stood there before still does.
     """
-    remove_parts(path)
+    remove_leftovers(path)
     beside = _part(path)
     try:
         with beside.open("wb") as file:
@@ -89,18 +89,18 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_whole` for UTF-8 text."""
-    write_whole(path, lambda file: file.write(text.encode()))
+    """`write_atomic` for UTF-8 text."""
+    write_atomic(path, lambda file: file.write(text.encode()))
 
 
-def remove_parts(path: Path) -> None:
+def remove_leftovers(path: Path) -> None:
     """Remove what killed processes left beside a file while they wrote it."""
-    for part in abandoned_parts(path):
+    for part in leftover_parts(path):
         part.unlink(missing_ok=True)
 
 
 def make_folder(path: Path, name: str, text: str) -> None:
-    """Make a folder that holds its first file from the moment it is there; a vacant one is taken over.
+    """Make a folder that holds its first file from the moment it is there; an empty one is taken over.
 
     Args:
         path: the folder; parents are made.
@@ -108,19 +108,19 @@ def make_folder(path: Path, name: str, text: str) -> None:
         text: of the file, written as UTF-8.
 
     Raises:
-        FileExistsError: there is something at this place, and it is not `vacant`.
+        FileExistsError: something else is at this place (`can_make_folder`).
         OSError: the folder or the file cannot be made; nothing is left of them.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise _error(errno.ENOTDIR, path.parent) from None
-    if not vacant(path, name):
+    if not can_make_folder(path, name):
         raise _error(errno.EEXIST, path)
     if path.exists():
         write_text(path / name, text)
         return
-    for part in abandoned_parts(path):
+    for part in leftover_parts(path):
         _remove_folder(part, name)
     beside = _part(path)
     try:
@@ -135,25 +135,25 @@ def make_folder(path: Path, name: str, text: str) -> None:
         _remove_folder(beside, name)
 
 
-def vacant(path: Path, name: str) -> bool:
+def can_make_folder(path: Path, name: str) -> bool:
     """Whether a folder with this first file can be made here: nothing is there, or an empty folder.
 
     A folder whose making was cut short is empty, or holds a part of its first file.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     vacant(Path(folder), "config.json"), vacant(Path(folder, "new"), "config.json")
+    ...     can_make_folder(Path(folder), "config.json"), can_make_folder(Path(folder, "new"), "config.json")
     (True, True)
     """
     if not path.is_dir():
         return not path.exists() and not path.is_symlink()
-    return set(path.iterdir()) <= set(abandoned_parts(path / name))
+    return set(path.iterdir()) <= set(leftover_parts(path / name))
 
 
-def abandoned_parts(path: Path) -> list[Path]:
+def leftover_parts(path: Path) -> list[Path]:
     """What processes that are gone left beside a file or folder while they wrote it.
 
-    Only names that `write_whole` and `make_folder` themselves give for this very file are listed: whatever
+    Only names that `write_atomic` and `make_folder` themselves give for this very file are listed: whatever
     else lies in the folder belongs to somebody else.
     """
     name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.part", re.ASCII)
@@ -183,7 +183,7 @@ def _running(process: int) -> bool:
 def _remove_folder(folder: Path, name: str) -> None:
     """Remove a folder with its first file, and parts of that; with anything else in it, it stays."""
     if folder.is_dir():
-        remove_parts(folder / name)
+        remove_leftovers(folder / name)
         (folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             folder.rmdir()
@@ -195,7 +195,7 @@ def _error(number: int, path: Path) -> OSError:
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[bool]:
+def file_lock(path: Path) -> Iterator[bool]:
     """Hold an existing file for one process alone; give False if another one has it.
 
     The claim is an advisory lock (flock) that ends with the process, however that ends: nothing is left to
@@ -203,7 +203,7 @@ def claimed(path: Path) -> Iterator[bool]:
 
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile() as file:
-    ...     with claimed(Path(file.name)) as first, claimed(Path(file.name)) as second:
+    ...     with file_lock(Path(file.name)) as first, file_lock(Path(file.name)) as second:
     ...         print(first, second)
     True False
     """
@@ -232,7 +232,7 @@ REMEDY = (
 )
 
 
-class Mark(NamedTuple):
+class FilePosition(NamedTuple):
     """How far a file was written."""
 
     size: int
@@ -242,9 +242,9 @@ class Mark(NamedTuple):
 
 
 class AppendedFile:
-    """A file that is written at its end; `go_back` finds a mark again, and forgets what came after it.
+    """A file that is written at its end; `truncate_to` goes back to an earlier position.
 
-    The check sum goes along, so that a mark costs nothing, however long the file is.
+    The check sum goes along, so that a position costs nothing, however long the file is.
 
     Args:
         path: of the file.
@@ -261,9 +261,9 @@ class AppendedFile:
         return not self._size and not self._waiting
 
     @property
-    def mark(self) -> Mark:
+    def position(self) -> FilePosition:
         """How far the file is written."""
-        return Mark(self._size, self._sum.hexdigest())
+        return FilePosition(self._size, self._sum.hexdigest())
 
     def write(self, data: bytes) -> None:
         """Add to the end; what was added is sure to be on the disk after `flush` only.
@@ -279,12 +279,12 @@ class AppendedFile:
         """Bring everything to the disk.
 
         Raises:
-            OSError: it cannot be written; a part may have been, which `go_back` takes away again.
+            OSError: it cannot be written; a part may have been, which `truncate_to` takes away again.
         """
         self._append(sync=True)
 
-    def go_back(self, mark: Mark | None) -> None:
-        """Forget what was written after a mark, and go on from there; None: from the beginning.
+    def truncate_to(self, position: FilePosition | None) -> None:
+        """Forget what was written after a position, and go on from there; None: from the beginning.
 
         Raises:
             ValueError: the file is shorter than that, or has other bytes up to there, or it is a link: then
@@ -296,7 +296,7 @@ class AppendedFile:
         )
         self._waiting.clear()
         self._sum, self._size = hashlib.sha256(), 0
-        size = mark.size if mark else 0
+        size = position.size if position else 0
         found = self.path.stat().st_size if self.path.exists() else 0
         require(
             found >= size,
@@ -306,7 +306,7 @@ class AppendedFile:
             return
         self._sum, self._size = _sum(self.path, size), size
         require(
-            mark is None or self._sum.hexdigest() == mark.digest,
+            position is None or self._sum.hexdigest() == position.digest,
             f"{self.path} is damaged, its first {size} bytes are not those that the run wrote: {REMEDY}",
         )
         if found > size:

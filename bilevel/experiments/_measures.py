@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from bilevel.experiments._folder import Run
+from bilevel.experiments._results import Run
 from bilevel.experiments._statistics import (
     Interval,
     difference_interval,

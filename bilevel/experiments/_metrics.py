@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from bilevel.experiments._files import AppendedFile, Mark, parse_json
+from bilevel.experiments._files import AppendedFile, FilePosition, parse_json
 from games.core import require
 
 KEYS = ("outer_step", "seed")
@@ -29,12 +29,12 @@ NAME = re.compile(r"\w+", re.ASCII)
 MOST_IN_EVERY_STEP = 64 * 64
 """So many numbers per seed a metric may have to be recorded in every outer step."""
 
-Marks = Mapping[str, Mark]
+Positions = Mapping[str, FilePosition]
 """Name of a file -> how far it was written."""
 
 
 class MetricsFile:
-    """Metrics on their way to the disk, where they are after `flush`; `go_back` goes back to a checkpoint.
+    """A buffered writer of metrics; `flush` brings them to the disk, `truncate_to` goes back to a checkpoint.
 
     Numbers are written so that they are read back to the same bits.
 
@@ -66,36 +66,36 @@ class MetricsFile:
                 self._add_array(name, values.cpu().numpy())
 
     @property
-    def marks(self) -> dict[str, Mark]:
+    def positions(self) -> dict[str, FilePosition]:
         """How far each file is written."""
-        return {file.path.name: file.mark for file in (self._table, *self._arrays.values())}
+        return {file.path.name: file.position for file in (self._table, *self._arrays.values())}
 
     def flush(self) -> None:
         """Bring everything to the disk.
 
         Raises:
-            OSError: it cannot be written; a part may have been, which `go_back` takes away again.
+            OSError: it cannot be written; a part may have been, which `truncate_to` takes away again.
         """
         for file in (self._table, *self._arrays.values()):
             file.flush()
 
-    def go_back(self, marks: Marks) -> None:
-        """Forget what was written after these marks; without any, all of it.
+    def truncate_to(self, positions: Positions) -> None:
+        """Forget what was written after these positions; without any, all of it.
 
         Raises:
-            ValueError: a file is not what was written up to its mark (says which), or a mark is of a file of
-                another name; nothing is lost then but what was to be forgotten anyway.
+            ValueError: a file is not what was written up to its position (says which), or a position is of a
+                file of another name; then nothing is lost.
         """
-        for name in marks:
+        for name in positions:
             require(self._ours(name), f"{name!r} is no file of metrics beside {self.path}.")
-        self._table.go_back(marks.get(self.path.name))
+        self._table.truncate_to(positions.get(self.path.name))
         self._arrays = {}
-        for name in sorted(marks.keys() - {self.path.name}):
+        for name in sorted(positions.keys() - {self.path.name}):
             file = AppendedFile(self.path.with_name(name))
-            file.go_back(marks[name])
+            file.truncate_to(positions[name])
             self._arrays[name.split(".")[1]] = file
         for path in self.path.parent.glob(f"{self.path.stem}.*.array"):
-            if path.name not in marks and self._ours(path.name):
+            if path.name not in positions and self._ours(path.name):
                 path.unlink()
 
     def _add_array(self, name: str, values: np.ndarray) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bilevel import agents
 from bilevel.agents import Distribution, Policy, allowed
-from bilevel.experiments._files import write_whole
+from bilevel.experiments._files import write_atomic
 from games.core import require
 
 FORMAT = "bilevel-policy/1"
@@ -113,7 +113,7 @@ def save_policies(path: Path, policy: Policy, distribution: Distribution, theta:
     }
     memory = io.BytesIO()
     torch.save(content, memory)
-    write_whole(path, lambda file: file.write(memory.getvalue()))
+    write_atomic(path, lambda file: file.write(memory.getvalue()))
 
 
 def load_policy(path: str | Path, agent: int = 0) -> AgentPolicy:

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from bilevel.experiments._allocator import keep_freed_memory
 from bilevel.experiments._checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -30,14 +29,15 @@ from bilevel.experiments._checkpoint import (
     read_settings,
     save_checkpoint,
 )
-from bilevel.experiments._compiling import DECIDED_AFTER, how_steps_run, worth_compiling
 from bilevel.experiments._config import RunConfig, from_settings, load_config
 from bilevel.experiments._configured import configured, named_config, new_folder
-from bilevel.experiments._differences import differences, listed
-from bilevel.experiments._files import claimed, digest_of, parse_json, remove_parts, write_text
-from bilevel.experiments._folder import Run, RunFolder, create_run, load_run, write_summary
+from bilevel.experiments._execution import DECIDED_AFTER, execution_mode, keep_freed_memory, worth_compiling
+from bilevel.experiments._files import digest_of, parse_json, remove_leftovers, write_text
 from bilevel.experiments._metrics import MetricsFile, in_every_step
-from bilevel.experiments._provenance import RESUMPTIONS, ProvenanceWarning, note_resumption
+from bilevel.experiments._provenance import RESUMPTIONS, ProvenanceWarning
+from bilevel.experiments._results import Run, load_run
+from bilevel.experiments._resumable import list_differences
+from bilevel.experiments._run_folder import RunFolder, config_differences, create_run, write_summary
 from bilevel.methods import Learner, Method, Metrics
 from games.core import Game, require
 
@@ -163,14 +163,13 @@ def train(
 def _train(folder: RunFolder, listener: Listener | None) -> Run:
     config = load_config(folder.config)
     if not folder.finished:
-        with claimed(folder.config) as ours:
-            require(ours, f"Another process is training {folder.path}: wait for it, or stop it.")
-            remove_parts(folder.config)  # of `extend_run`; all other files are written again
+        with folder.locked():
+            remove_leftovers(folder.config)  # of `extend_run`; all other files are written again
             training = _Training(folder, config)
             try:
                 training.to_its_end(listener)
             except ValueError:
-                if not (training.begun or folder.checkpoint.exists()):
+                if not (training.has_steps or folder.checkpoint.exists()):
                     folder.discard()
                 raise
     return load_run(folder)
@@ -192,11 +191,14 @@ def _settings_of(checkpoint: Path) -> RunConfig:
 def _require_unchanged(folder: RunFolder, config: RunConfig) -> None:
     """Raise ValueError, naming the settings, if config.json no longer says what the checkpoint began with."""
     before = _settings_of(folder.checkpoint)
-    found = {name: values for name, values in differences(before, config).items() if name not in MAY_CHANGE}
+    found = {
+        name: values for name, values in config_differences(before, config).items() if name not in MAY_CHANGE
+    }
     require(
         not found,
-        f"{folder.config} was changed after the run began ({listed(found, '{0} then, {1} now')}): put back "
-        "what it said, or train a new run with the other settings.",
+        f"{folder.config} was changed after the run began "
+        f"({list_differences(found, '{0} then, {1} now')}): put back what it said, or train a new run "
+        "with the other settings.",
     )
 
 
@@ -220,8 +222,7 @@ def extend_run(folder: RunFolder, outer_steps: int) -> None:
     if outer_steps == config.outer_steps:
         return
     longer = dataclasses.replace(config, outer_steps=outer_steps)
-    with claimed(folder.config) as ours:
-        require(ours, f"Another process is training {folder.path}: wait for it, or stop it.")
+    with folder.locked():
         if folder.finished:
             load_run(folder)
         if folder.checkpoint.exists():
@@ -279,16 +280,16 @@ class _Training:
             _require_unchanged(folder, config)
             now = load_checkpoint(folder.checkpoint, like=now.state)
         self._state, self._saved = now.state, outer_step_of(folder.checkpoint, now.state["outer_step"])
-        self._ran_before = now.steps_run
-        if config.compile == "auto" and self._ran_before == "compiled":
+        self._mode = now.steps_run
+        if config.compile == "auto" and self._mode == "compiled":
             self._learner = self._compiled()
         require(
             self._saved <= config.outer_steps,
             f"{folder.checkpoint} was made after {self._saved} outer steps, but {folder.config} asks for "
             f"{config.outer_steps} only.",
         )
-        self._metrics.go_back(now.marks)
-        note_resumption(folder.path, json.loads(folder.config.read_text()), "outer_step", self._saved)
+        self._metrics.truncate_to(now.positions)
+        folder.note_resumption("outer_step", self._saved)
         self._began = time.perf_counter() - now.seconds
 
     def to_its_end(self, listener: Listener | None) -> None:
@@ -306,8 +307,8 @@ class _Training:
         self._finish(seconds=time.perf_counter() - self._began)
 
     @property
-    def begun(self) -> bool:
-        """Whether there is anything to keep: an outer step that was taken, now or before."""
+    def has_steps(self) -> bool:
+        """Whether an outer step was taken, now or before."""
         return self._done > 0
 
     @property
@@ -319,10 +320,10 @@ class _Training:
         return self._config.method.build(self._config.game, placement)
 
     def _advance(self, listener: Listener | None) -> None:
-        if self._done == DECIDED_AFTER and self._config.compile == "auto" and not self._ran_before:
+        if self._done == DECIDED_AFTER and self._config.compile == "auto" and not self._mode:
             worth = worth_compiling(self._learner, self._state, self._config.outer_steps)
             self._learner = self._compiled() if worth else self._learner
-            self._ran_before = "" if worth else "eagerly"
+            self._mode = "" if worth else "eagerly"
         try:
             self._state, measured = self._learner.update(self._state)
         except FloatingPointError as error:
@@ -339,22 +340,22 @@ class _Training:
 
     def _save(self) -> None:
         self._metrics.flush()
-        ran = how_steps_run(self._learner)
-        if ran and self._ran_before and ran != self._ran_before:
+        mode = execution_mode(self._learner)
+        if mode and self._mode and mode != self._mode:
             warnings.warn(
-                f"The steps of {self._folder.path} ran {self._ran_before} before, and now run {ran}, which "
+                f"The steps of {self._folder.path} ran {self._mode} before, and now run {mode}, which "
                 "rounds differently: from here on its numbers differ in their last digits from those of a "
                 "run that was not stopped.",
                 ProvenanceWarning,
                 stacklevel=2,
             )
-        self._ran_before = ran or self._ran_before
+        self._mode = mode or self._mode
         now = Checkpoint(
             self._state,
-            self._metrics.marks,
+            self._metrics.positions,
             time.perf_counter() - self._began,
             json.dumps(self._config.plain),
-            self._ran_before,
+            self._mode,
         )
         save_checkpoint(self._folder.checkpoint, now)
         self._saved = self._done
@@ -364,11 +365,11 @@ class _Training:
         steps = self._config.outer_steps
         final = self._learner.evaluate(self._state, episodes=self._config.evaluation_episodes)
         evaluation = MetricsFile(self._folder.evaluation)
-        evaluation.go_back({})
+        evaluation.truncate_to({})
         evaluation.add(steps, final)
         evaluation.flush()
-        marks = self._metrics.marks | evaluation.marks
-        files = self._files | {name: mark.digest for name, mark in marks.items()}
+        positions = self._metrics.positions | evaluation.positions
+        files = self._files | {name: position.digest for name, position in positions.items()}
         record = self._folder.path / RESUMPTIONS
         if record.exists():
             files[record.name] = digest_of(record)

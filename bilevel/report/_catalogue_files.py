@@ -11,7 +11,7 @@ from PIL import Image
 
 import games
 from bilevel.agents import random_actor
-from bilevel.experiments import write_text, write_whole
+from bilevel.experiments import write_atomic, write_text
 from bilevel.report._catalogue import page
 from bilevel.report._schelling import write_schelling
 from games.adapters import ForeignGame
@@ -142,5 +142,5 @@ def _has_script(game: Game) -> bool:
 
 def _save_picture(frame: np.ndarray, path: Path) -> Path:
     colors = Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE)
-    write_whole(path, lambda file: colors.save(file, format="png", optimize=True))
+    write_atomic(path, lambda file: colors.save(file, format="png", optimize=True))
     return path

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bilevel.agents import Actor, step_gifts
-from bilevel.experiments import write_whole
+from bilevel.experiments import write_atomic
 from bilevel.sharing import Transfer
 from games.core import Game, require
 from games.render import captioned, framed
@@ -139,5 +139,5 @@ def write_film(frames: Iterable[np.ndarray], path: Path, *, frames_per_second: f
         how = {"fps": frames_per_second, "macro_block_size": 2}
     film = iio.imwrite("<bytes>", same, extension=path.suffix, **how)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: file.write(film))
+    write_atomic(path, lambda file: file.write(film))
     return path

@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bilevel.experiments import write_whole
+from bilevel.experiments import write_atomic
 
 BLUE, RED, GREEN, AMBER = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 PURPLE, SKY, BLACK, YELLOW = "#CC79A7", "#56B4E9", "#000000", "#F0E442"
@@ -94,7 +94,7 @@ def save(figure: Figure, path: Path) -> Path:
     with style():
         if path.suffix == ".png":
             figure.set_dpi(SETTINGS["savefig.dpi"])
-            write_whole(path, lambda file: FigureCanvasAgg(figure).print_png(file, pil_kwargs=QUICKLY))
+            write_atomic(path, lambda file: FigureCanvasAgg(figure).print_png(file, pil_kwargs=QUICKLY))
         else:
-            write_whole(path, lambda file: figure.savefig(file, format=path.suffix[1:]))
+            write_atomic(path, lambda file: figure.savefig(file, format=path.suffix[1:]))
     return path

@@ -20,18 +20,13 @@ import numpy as np
 import torch
 
 from bilevel.experiments import (
-    FULL,
     LARGEST_SEED,
-    between,
-    claimed,
+    ResumableFolder,
     keep_freed_memory,
-    listed,
-    make_folder,
-    note_resumption,
     parse_json,
     provenance,
     require_regular,
-    write_whole,
+    write_atomic,
 )
 from bilevel.tasks._task import Task, Trial, requiring_extra
 from games.core import require, require_name
@@ -118,29 +113,17 @@ def open_folder(study: Study, folder: Path) -> None:
         raise ValueError(
             f"The settings of {study.task_name} must be numbers, words and tuples of them: {error}."
         ) from error
-    path = folder / "settings.json"
-    if path.exists():
-        saved = _read_settings(path)
+    resumable = ResumableFolder(folder)
+    if resumable.config.exists():
+        saved = _read_settings(resumable.config)
         there = {"task": saved.get("task")} | saved["settings"]
-        found = between(there, {"task": study.task_name} | settings)
-        require(
-            not found,
-            f"{folder} holds trials with other settings ({listed(found, '{0} there, {1} here')}): nothing is "
-            "overwritten, so choose another folder with --out.",
-        )
+        resumable.require_same(there, {"task": study.task_name} | settings)
         return
-    record = {"format": FORMAT, "task": study.task_name, "settings": settings, **provenance()}
-    try:
-        make_folder(folder, path.name, json.dumps(record, indent=2) + "\n")
-    except FileExistsError:
-        raise ValueError(
-            f"{folder} holds other files, and no settings.json, or is no folder: choose another folder with "
-            "--out."
-        ) from None
-    except OSError as error:
-        if error.errno in FULL:
-            raise
-        raise ValueError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    resumable.create(
+        {"format": FORMAT, "task": study.task_name, "settings": settings, **provenance()},
+        refusal=f"{folder} holds other files, and no settings.json, or is no folder: choose another folder "
+        "with --out.",
+    )
 
 
 def run_study(study: Study, folder: Path, listener: Listener | None = None) -> dict[str, list[Trial]]:
@@ -165,10 +148,10 @@ def run_study(study: Study, folder: Path, listener: Listener | None = None) -> d
     missing = study.missing(folder)
     if missing:
         keep_freed_memory()
-        with claimed(folder / "settings.json") as ours:
-            require(ours, f"Another process works in {folder}: wait for it, or stop it.")
-            record = _read_settings(folder / "settings.json")
-            note_resumption(folder, record, "trials", len(study.trials) - len(missing))
+        resumable = ResumableFolder(folder)
+        with resumable.locked():
+            _read_settings(resumable.config)
+            resumable.note_resumption("trials", len(study.trials) - len(missing))
             for weighting, seed in missing:
                 path = study.path_of(folder, weighting, seed)
                 path.parent.mkdir(exist_ok=True)
@@ -247,7 +230,7 @@ def write_trial(path: Path, trial: Trial, weighting: str, seed: int) -> None:
     arrays = {f"array {place}": array for place, array in enumerate(trial.arrays.values())}
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **{HEADER: text}, **arrays)
-    write_whole(path, lambda file: file.write(content.getbuffer()))
+    write_atomic(path, lambda file: file.write(content.getbuffer()))
 
 
 def read_trial(path: Path, names: list[str], weighting: str, seed: int) -> Trial:

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from bilevel import create_run, default_config
-from bilevel.experiments import _allocator as allocator
+from bilevel.experiments import _execution as execution
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 
 FAULTS = """
 import resource, numpy
-from bilevel.experiments._allocator import keep_freed_memory
+from bilevel.experiments._execution import keep_freed_memory
 print(keep_freed_memory())
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -64,13 +64,13 @@ def test_what_the_environment_says_is_left_alone(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
-    assert not allocator.keep_freed_memory()
+    assert not execution.keep_freed_memory()
 
 
 def test_without_glibc_nothing_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    monkeypatch.setattr(allocator.ctypes, "CDLL", None)
-    assert not allocator.keep_freed_memory()
+    monkeypatch.setattr(execution.ctypes, "CDLL", None)
+    assert not execution.keep_freed_memory()
 
 
 def test_another_choice_is_refused_before_a_run_has_a_folder(

@@ -108,11 +108,11 @@ def test_much_does_not_wait_in_memory(tmp_path: Path, monkeypatch: pytest.Monkey
         table.add(step, {"welfare": torch.zeros(2), "share": torch.zeros(2, 9, 9)})
     assert (tmp_path / "metrics.share.array").stat().st_size > 1000
     table.flush()
-    marks = table.marks
+    positions = table.positions
     table.add(3, {"welfare": torch.zeros(2), "share": torch.ones(2, 20, 20)})
     again = MetricsFile(tmp_path / "metrics.csv")
-    again.go_back(marks)
-    assert again.marks == marks
+    again.truncate_to(positions)
+    assert again.positions == positions
     assert read_array(tmp_path / "metrics.share.array").shape == (3, 2, 9, 9)
 
 

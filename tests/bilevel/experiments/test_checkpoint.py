@@ -13,14 +13,14 @@ import torch
 from bilevel.core import leaves
 from bilevel.experiments import load_checkpoint
 from bilevel.experiments._checkpoint import Checkpoint, read_leaf, read_settings, save_checkpoint
-from bilevel.experiments._files import Mark
+from bilevel.experiments._files import FilePosition
 
 STATE = {
     "theta": torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(0)),
     "opt": [torch.tensor(7), None, (torch.full((2,), torch.nan, dtype=torch.float64),)],
     "random_seeds": torch.tensor([3, 4, 5]),
 }
-MARKS = {"metrics.csv": Mark(12, "ab"), "metrics.share.array": Mark(7, "cd")}
+POSITIONS = {"metrics.csv": FilePosition(12, "ab"), "metrics.share.array": FilePosition(7, "cd")}
 
 
 class Trap:
@@ -40,13 +40,13 @@ def pickle_plainly(content: Any, path: Path) -> None:
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, Checkpoint(STATE, MARKS, 3.5, "{}"))
+    save_checkpoint(path, Checkpoint(STATE, POSITIONS, 3.5, "{}"))
     return path
 
 
 def test_it_comes_back_to_the_same_bits(saved: Path) -> None:
     found = load_checkpoint(saved, like=STATE)
-    assert found.marks == MARKS
+    assert found.positions == POSITIONS
     assert found.seconds == 3.5
     assert found.settings == read_settings(saved) == "{}"
     for name in ("theta", "random_seeds"):
@@ -75,7 +75,7 @@ def test_every_damaged_byte_is_refused_or_harmless(saved: Path) -> None:
             found = load_checkpoint(saved, like=STATE)
         except ValueError:
             continue
-        assert found[1:] == (MARKS, 3.5, "{}")
+        assert found[1:] == (POSITIONS, 3.5, "{}")
         for old, new in zip(leaves(STATE), leaves(found.state), strict=True):
             torch.testing.assert_close(new, old, rtol=0, atol=0, equal_nan=True)
 
@@ -118,13 +118,13 @@ def test_nothing_in_a_foreign_file_runs(write: Any, tmp_path: Path) -> None:
         *(
             {
                 "format": "bilevel-checkpoint/3",
-                "marks": marks,
+                "marks": positions,
                 "seconds": 0.0,
                 "settings": "",
                 "names": [],
                 "leaves": [],
             }
-            for marks in ({"metrics.csv": 3}, {"metrics.csv": ("a", 3)}, {3: (3, "a")}, {"a": (-1, "a")})
+            for positions in ({"metrics.csv": 3}, {"metrics.csv": ("a", 3)}, {3: (3, "a")}, {"a": (-1, "a")})
         ),
     ],
 )

@@ -22,7 +22,7 @@ from bilevel.experiments import (
     train,
 )
 from bilevel.experiments._comparison import applicable_methods
-from bilevel.experiments._differences import differences
+from bilevel.experiments._run_folder import config_differences
 from bilevel.methods import METHODS, Method, register_method
 
 SMALL = {"seeds": 3, "outer_steps": 2}
@@ -102,7 +102,7 @@ def test_methods_may_have_settings_of_their_own() -> None:
     other = config(outer_steps=5, checkpoint_every=1)
     other = dataclasses.replace(other, method=other.method.with_settings({"inner.steps": 3}))
     require_comparable({"a": config(), "b": other})
-    assert differences(config(), other) == {
+    assert config_differences(config(), other) == {
         "method.inner.steps": (1, 3),
         "outer_steps": (2, 5),
         "checkpoint_every": (50, 1),

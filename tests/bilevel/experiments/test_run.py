@@ -18,11 +18,11 @@ import pandas as pd
 import pytest
 import torch
 
-from bilevel.experiments import RunFolder, RunInterrupted, claimed, create_run, load_run, standing, train
+from bilevel.experiments import RunFolder, RunInterrupted, create_run, file_lock, load_run, run_status, train
 from bilevel.experiments import _files as files
 from bilevel.experiments import _run as run
 from bilevel.experiments._files import digest_of
-from bilevel.experiments._folder import UncheckedWarning, write_summary
+from bilevel.experiments._run_folder import UncheckedWarning, write_summary
 from tests.bilevel.experiments.small_runs import EVERY, GONE, STEPS, small
 
 
@@ -97,7 +97,7 @@ def test_interrupted_and_resumed(at: int, number: signal.Signals, whole: RunFold
         train(fresh, listener=listener)
     assert stopped.value.signal == number
     assert signal.getsignal(number) == before
-    assert standing(fresh) == f"{fresh.path} is saved after {at} of {STEPS} outer steps."
+    assert run_status(fresh) == f"{fresh.path} is saved after {at} of {STEPS} outer steps."
     train(fresh)
     assert numbers(fresh) == numbers(whole)
 
@@ -143,7 +143,7 @@ def test_a_second_signal_leaves_the_last_checkpoint(at: int, whole: RunFolder, f
         train(fresh, listener=listener)
     saved = (at - 1) // EVERY * EVERY
     found = f"is saved after {saved} of" if saved else "has no checkpoint yet"
-    assert found in standing(fresh)
+    assert found in run_status(fresh)
     train(fresh)
     assert numbers(fresh) == numbers(whole)
 
@@ -210,7 +210,7 @@ def test_rows_after_the_checkpoint_are_cut(
     def once(path: Path, checkpoint: Any) -> None:
         if saved:
             raise SystemExit
-        saved.append(checkpoint.marks["metrics.csv"].size)
+        saved.append(checkpoint.positions["metrics.csv"].size)
         save(path, checkpoint)
 
     save = run.save_checkpoint
@@ -260,7 +260,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
             failed = error.errno == errno.ENOSPC
     assert failed == (after < {"fsync": 8, "replace": 4}[call])
     assert not list(fresh.path.glob(".*"))
-    standing(fresh)
+    run_status(fresh)
     train(fresh)
     assert numbers(fresh) == numbers(whole)
 
@@ -297,9 +297,9 @@ def test_a_finished_run_is_only_read(whole: RunFolder) -> None:
 
 
 def test_two_processes_do_not_train_one_run(fresh: RunFolder) -> None:
-    with claimed(fresh.config) as ours:
+    with file_lock(fresh.config) as ours:
         assert ours
-        with pytest.raises(ValueError, match="Another process is training"):
+        with pytest.raises(ValueError, match="Another process works in"):
             train(fresh)
     train(fresh)
 

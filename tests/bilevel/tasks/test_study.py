@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bilevel.experiments import claimed
+from bilevel.experiments import file_lock
 from bilevel.tasks import Study, Trial, open_folder, run_study
 from bilevel.tasks._study import check_trial, read_trial, write_trial
 from tests.bilevel.experiments.small_runs import GONE
@@ -133,7 +133,7 @@ def test_every_damaged_byte_of_a_trial_is_refused_or_harmless(tmp_path: Path) ->
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     open_folder(study(Coin()), tmp_path)
     with (
-        claimed(tmp_path / "settings.json"),
+        file_lock(tmp_path / "settings.json"),
         pytest.raises(ValueError, match="Another process works in"),
     ):
         run_study(study(Coin()), tmp_path)

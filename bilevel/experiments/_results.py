@@ -1,15 +1,10 @@
-"""The folder of a run: its files, how it comes to be, and what a finished one holds.
-
-summary.json, which says that a run is finished, and what its files then were.
-"""
+"""Finished runs: learning curves, final measurements and policies, and joining runs of other seeds."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
+import dataclasses
 import json
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,13 +15,14 @@ from torch import Tensor
 
 from bilevel.agents import Distribution, Policy, distribution_of
 from bilevel.core import counted
-from bilevel.experiments._allocator import keep_freed_memory
-from bilevel.experiments._checkpoint import load_checkpoint, read_outer_step
-from bilevel.experiments._config import RunConfig, from_settings, load_config
-from bilevel.experiments._files import FULL, digest_of, make_folder, parse_json, vacant, write_text
+from bilevel.experiments._checkpoint import load_checkpoint
+from bilevel.experiments._config import RunConfig, load_config
+from bilevel.experiments._files import digest_of
 from bilevel.experiments._metrics import in_every_step, is_array, read_metrics
 from bilevel.experiments._policies import AgentPolicy, save_policies
 from bilevel.experiments._provenance import PROVENANCE, RESUMPTIONS, resumptions
+from bilevel.experiments._resumable import list_differences
+from bilevel.experiments._run_folder import RunFolder, config_differences, read_summary
 from bilevel.experiments._statistics import interquartile_mean
 from bilevel.methods import HasPolicies, Learner, State
 from games.core import require
@@ -34,124 +30,8 @@ from games.core import require
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-FORMAT = "bilevel-summary/1"
-BEFORE = {"outer_steps", "seconds"}
-"""All that versions without check sums wrote."""
-
-
-class UncheckedWarning(UserWarning):
-    """Files of a run were read that no check sum is kept of."""
-
-
-def write_summary(path: Path, outer_steps: int, seconds: float, files: Mapping[str, str]) -> None:
-    """Write the summary of a finished run, whole or not at all.
-
-    Args:
-        path: of the summary.
-        outer_steps: how many were taken.
-        seconds: spent in training.
-        files: name -> SHA-256 sum of each file beside it.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    content = {"format": FORMAT, "outer_steps": outer_steps, "seconds": seconds, "files": dict(files)}
-    write_text(path, json.dumps({**content, "sha256": _sum(content)}, indent=2) + "\n")
-
-
-def read_summary(path: Path) -> tuple[float, dict[str, str]]:
-    """Read a summary back.
-
-    Returns:
-        the seconds spent in training, and name -> check sum of the files beside it; of runs of versions that
-        kept none, none, with an `UncheckedWarning`.
-
-    Raises:
-        ValueError: it is damaged, or no summary.
-    """
-    advice = f"delete it, and bilevel train --resume {path.parent} evaluates the run again"
-    refusal = f"{path} is not the summary of a run, or it is damaged: {advice}."
-    try:
-        content: dict[str, Any] = parse_json(path.read_bytes())
-        if set(content) == BEFORE:
-            warnings.warn(f"{path} is of a version that kept no check sums.", UncheckedWarning, stacklevel=3)
-            return float(content["seconds"]), {}
-        whole = content.pop("sha256") == _sum(content) and content["format"] == FORMAT
-        seconds, files = (
-            float(content["seconds"]),
-            {str(key): str(value) for key, value in content["files"].items()},
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(refusal) from error
-    require(whole, refusal)
-    return seconds, files
-
-
-def require_unharmed(path: Path, digest: str, advice: str) -> None:
-    """Raise ValueError, with advice, unless a file is there and has this check sum."""
-    try:
-        found = digest_of(path)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}): {advice}.") from error
-    require(found == digest, f"{path} is damaged, or was changed after the run ended: {advice}.")
-
-
-def _sum(content: Mapping[str, Any]) -> str:
-    """The check sum of what a summary says, in one fixed form."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """The files of one run."""
-
-    path: Path
-    """The folder itself; a string will do."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path))
-
-    @property
-    def config(self) -> Path:
-        """The whole configuration, versions, commit."""
-        return self.path / "config.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where the run stands."""
-        return self.path / "checkpoint.pt"
-
-    @property
-    def metrics(self) -> Path:
-        """One row per outer step and seed."""
-        return self.path / "metrics.csv"
-
-    @property
-    def evaluation(self) -> Path:
-        """The final policies on fresh episodes: one row per seed; there when the run is finished."""
-        return self.path / "evaluation.csv"
-
-    @property
-    def summary(self) -> Path:
-        """Seconds and steps; there when the run is finished."""
-        return self.path / "summary.json"
-
-    @property
-    def figures(self) -> Path:
-        """The folder of figures."""
-        return self.path / "figures"
-
-    @property
-    def finished(self) -> bool:
-        """Whether training and evaluation are done."""
-        return self.summary.exists()
-
-    def discard(self) -> None:
-        """Remove the folder of a run that was never begun, with all that such a run has; config.json last."""
-        for file in (self.metrics, self.path / RESUMPTIONS, self.config):
-            file.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # somebody else's files stay
-            self.path.rmdir()
+MAY_DIFFER = {"seed", "seeds", "checkpoint_every", "threads"}
+"""Settings in which runs may differ and still be joined."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -255,49 +135,6 @@ class Run:
         return policy, distribution_of(config.method.played(config.game)), theta
 
 
-def require_pandas() -> None:
-    """Raise ValueError, with advice, unless pandas is installed."""
-    require(find_spec("pandas") is not None, "A data frame needs pandas: pip install pandas")
-
-
-def create_run(config: RunConfig, path: str | Path) -> RunFolder:
-    """Make the folder of a new run, with its config.json; what cannot run makes none.
-
-    Raises:
-        ValueError: the folder exists (nothing is ever overwritten) or cannot be made; or the method does not
-            apply to the game; or config.json could not say what the game is, because `game_name` names a
-            game of another class, or what the estimator is, because its class has no name; or BILEVEL_MALLOC
-            is neither keep nor system.
-    """
-    path = Path(path)
-    keep_freed_memory()
-    config.method.build(config.game, config.placement)
-    text = json.dumps(config.to_json(), indent=2) + "\n"
-    kept = from_settings(json.loads(json.dumps(config.plain)))
-    require(
-        kept == config,
-        f"The game or method is not the one that {config.game_name} and {config.method_name} name.",
-    )
-    folder = RunFolder(path)
-    try:
-        make_folder(path, folder.config.name, text)
-    except FileExistsError:
-        raise ValueError(
-            f"{path} exists, and a run never overwrites: choose another folder, or continue that run with "
-            f"bilevel train --resume {path}"
-        ) from None
-    except OSError as error:
-        if error.errno in FULL:
-            raise
-        raise ValueError(f"The folder {path} cannot be made: {error.strerror}.") from error
-    return folder
-
-
-def is_new(path: Path) -> bool:
-    """Whether `create_run` can make a run here: there is nothing, or an empty folder."""
-    return vacant(path, RunFolder(path).config.name)
-
-
 def load_run(folder: str | Path | RunFolder) -> Run:
     """Load a finished run.
 
@@ -315,7 +152,7 @@ def load_run(folder: str | Path | RunFolder) -> Run:
     )
     seconds, files = read_summary(folder.summary)
     for name, digest in files.items():
-        _require_unharmed(folder, name, digest)
+        _require_checksum(folder, name, digest)
     curves, final = (
         read_metrics(path, [name for name in files if is_array(path, name)])
         for path in (folder.metrics, folder.evaluation)
@@ -324,7 +161,7 @@ def load_run(folder: str | Path | RunFolder) -> Run:
         shape = next(iter(table.values())).shape
         same = all(values.shape[:2] == (steps, config.seeds) for values in table.values())
         require(
-            same and _of_every_step(table) == curves.keys(),
+            same and _recorded_in_every_step(table) == curves.keys(),
             f"{path} does not belong to this run: it has {shape[0]} steps of {shape[1]} seeds with "
             f"{len(table)} metrics, not {steps} steps of {config.seeds} seeds with {len(curves)} metrics.",
         )
@@ -332,12 +169,12 @@ def load_run(folder: str | Path | RunFolder) -> Run:
     return Run(config, curves, last, seconds, _provenance(folder), folder.path)
 
 
-def _of_every_step(table: Mapping[str, np.ndarray]) -> set[str]:
+def _recorded_in_every_step(table: Mapping[str, np.ndarray]) -> set[str]:
     return {name for name, values in table.items() if in_every_step(values.shape[1:])}
 
 
-def _require_unharmed(folder: RunFolder, name: str, digest: str) -> None:
-    """Raise ValueError, saying what to do, unless a file of a finished run is what it was."""
+def _require_checksum(folder: RunFolder, name: str, digest: str) -> None:
+    """Raise ValueError, saying what to do, unless a file of a finished run is as it was written."""
     again = f"bilevel train --resume {folder.path}"
     delete, does = "summary.json", "evaluates"
     if name == folder.metrics.name or is_array(folder.metrics, name):
@@ -348,7 +185,12 @@ def _require_unharmed(folder: RunFolder, name: str, digest: str) -> None:
         known = name in (folder.config.name, folder.evaluation.name) or is_array(folder.evaluation, name)
         require(known, f"{folder.summary} speaks of {name!r}, which is no file of a run.")
     advice = f"put back a copy of it, or delete {delete}, and {again} {does} the run again"
-    require_unharmed(folder.path / name, digest, advice)
+    path = folder.path / name
+    try:
+        found = digest_of(path)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}): {advice}.") from error
+    require(found == digest, f"{path} is damaged, or was changed after the run ended: {advice}.")
 
 
 def _provenance(folder: RunFolder) -> tuple[dict[str, Any], ...]:
@@ -356,15 +198,67 @@ def _provenance(folder: RunFolder) -> tuple[dict[str, Any], ...]:
     return {"outer_step": 0, **{name: began.get(name) for name in PROVENANCE}}, *resumptions(folder.path)
 
 
-def standing(folder: RunFolder) -> str:
-    """Where a run stands on the disk, in one sentence.
+def join_runs(runs: Sequence[Run]) -> Run:
+    """Join finished runs into the one that would have had all of their seeds.
+
+    Member i of a run is random seed `seed` + i, whatever else is in its batch. So `seed=4, seeds=4` adds to
+    `seed=0, seeds=4` what `seed=0, seeds=8` would have had besides.
+
+    Args:
+        runs: in any order; each begins with the seed after the last of the one before it.
+
+    Returns:
+        curves and final values of all seeds, in their order; the seconds of all.
 
     Raises:
-        ValueError: it is no run, or its checkpoint is damaged.
+        ValueError: there is none, settings differ (says which), or seeds overlap or leave a gap.
     """
-    if folder.finished:
-        return f"{folder.path} is trained and evaluated."
-    if not folder.checkpoint.exists():
-        return f"{folder.path} has no checkpoint yet and would start again."
-    done, total = read_outer_step(folder.checkpoint), load_config(folder.config).outer_steps
-    return f"{folder.path} is saved after {done} of {total} outer steps."
+    require(len(runs) > 0, "There are no runs to join.")
+    first, *others = ordered = sorted(runs, key=lambda run: run.config.seed)
+    for run in others:
+        found = {
+            name: values
+            for name, values in config_differences(run.config, first.config).items()
+            if name not in MAY_DIFFER
+        }
+        require(
+            not found,
+            f"Runs that are joined differ in their seeds alone, but these do in "
+            f"{list_differences(found, '({0}, not {1})')}.",
+        )
+    following = first.config.seed
+    for run in ordered:
+        require(
+            run.config.seed == following,
+            f"Seeds that are joined follow one another, but after seed {following - 1} comes "
+            f"{run.config.seed}: train a run with --seed {following}.",
+        )
+        following += run.config.seeds
+    return Run(
+        config=dataclasses.replace(first.config, seeds=following - first.config.seed),
+        curves={name: np.concatenate([run.curves[name] for run in ordered], 1) for name in first.curves},
+        final={name: np.concatenate([run.final[name] for run in ordered]) for name in first.final},
+        seconds=sum(run.seconds for run in ordered),
+        provenance=tuple(record for run in ordered for record in run.provenance),
+    )
+
+
+def group_joinable(runs: Sequence[Run]) -> list[list[int]]:
+    """Group the indices of runs that `join_runs` takes; one that fits no other is alone."""
+    groups: list[list[int]] = []
+    for place in sorted(range(len(runs)), key=lambda place: runs[place].config.seed):
+        config = runs[place].config
+        for group in groups:
+            last = runs[group[-1]].config
+            follows = config.seed == last.seed + last.seeds
+            if follows and config_differences(config, last).keys() <= MAY_DIFFER:
+                group.append(place)
+                break
+        else:
+            groups.append([place])
+    return sorted(groups, key=min)
+
+
+def require_pandas() -> None:
+    """Raise ValueError, with advice, unless pandas is installed."""
+    require(find_spec("pandas") is not None, "A data frame needs pandas: pip install pandas")

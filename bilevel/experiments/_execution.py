@@ -1,12 +1,31 @@
-"""The decision whether a run's steps are compiled, and the record of how they ran."""
+"""Execution of a run in this process: compiled or eager steps, and memory that is kept when freed."""
 
 from __future__ import annotations
 
+import ctypes
+import os
+import platform
 import time
 
 from bilevel.compile import Compiled, CompiledFunction, differentiated_steps
 from bilevel.core import Purpose
 from bilevel.methods import Learner, OuterLearner, State
+from games.core import require
+
+MALLOC_VARIABLE = "BILEVEL_MALLOC"
+"""The environment variable that says who decides: bilevel ("keep", the default) or the system ("system")."""
+MALLOC_CHOICES = ("keep", "system")
+GLIBC_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+"""Environment variables with which users tune glibc themselves: then nothing is changed."""
+
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+LARGEST_TENSOR = 2**31 - 1
+"""From how many bytes on a tensor is mapped by itself: the most that mallopt takes."""
+MAX_UNUSED = 2**30
+"""How many bytes may stay unused at the end of the heap."""
+MAX_BEFORE_2_35 = 2**25
+"""The most that earlier versions of glibc take for it."""
 
 DECIDED_AFTER = 5
 """Outer steps after which a run decides whether compiling saves time: the first ones are slower."""
@@ -53,8 +72,8 @@ def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:
     return build_solve(problem, *start)
 
 
-def how_steps_run(learner: Learner) -> str:
-    """How a learner's steps ran in this process: "compiled", "eagerly", or "" where none were to be compiled.
+def execution_mode(learner: Learner) -> str:
+    """The execution of a learner's steps in this process: "compiled", "eagerly", or "" if no choice was made.
 
     Steps of which only some functions are compiled ran eagerly.
     """
@@ -65,3 +84,34 @@ def how_steps_run(learner: Learner) -> str:
     if isinstance(learner.outer_update, CompiledFunction) and learner.outer_update.failed:
         return "eagerly"
     return how_it_runs(learner.step)
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep freed memory for later tensors rather than return it to the kernel at once.
+
+    By default glibc maps every tensor above 32 MiB (at first, above 128 KiB) afresh and unmaps it when it is
+    freed, so that each page of it faults again: half of the CPU time of a run with large observations. With
+    both thresholds raised, freed memory stays in the heap, of which up to 1 GiB may stay unused at its end.
+    Numbers do not depend on it. It is a setting of the process, not of a run: hence an environment variable,
+    BILEVEL_MALLOC=system, and not a setting in config.json, leaves everything as the system has it.
+
+    Returns:
+        Whether glibc took the thresholds: False without glibc, with BILEVEL_MALLOC=system, and where the
+        environment tunes glibc's malloc itself.
+
+    Raises:
+        ValueError: BILEVEL_MALLOC is neither keep nor system.
+
+    Source:
+        mallopt(3).
+    """
+    choice = os.environ.get(MALLOC_VARIABLE, MALLOC_CHOICES[0])
+    require(choice in MALLOC_CHOICES, f"{MALLOC_VARIABLE} is keep or system, not {choice!r}.")
+    tuned = any(name in os.environ for name in GLIBC_VARIABLES[:2]) or "glibc.malloc" in os.environ.get(
+        GLIBC_VARIABLES[2], ""
+    )
+    if choice != "keep" or tuned or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    mapped = mallopt(M_MMAP_THRESHOLD, LARGEST_TENSOR) or mallopt(M_MMAP_THRESHOLD, MAX_BEFORE_2_35)
+    return bool(mapped and mallopt(M_TRIM_THRESHOLD, MAX_UNUSED))

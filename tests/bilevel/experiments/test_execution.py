@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from bilevel import compile as compilation
 from bilevel.compile import _cache as cache
-from bilevel.compile import _forecast as forecasts
 from bilevel.compile import _packages as packages
-from bilevel.compile import _solve as solving
 from bilevel.compile._forecast import Forecast
-from bilevel.experiments import _compiling as compiling
+from bilevel.experiments import _execution as execution
 from bilevel.experiments import default_config
-from bilevel.experiments._compiling import LOADING, how_steps_run, worth_compiling
+from bilevel.experiments._execution import LOADING, execution_mode, worth_compiling
 
 
 def learner(method: str = "tos", *, game: str = "chicken", **more: Any) -> Any:
@@ -28,13 +27,13 @@ def learner(method: str = "tos", *, game: str = "chicken", **more: Any) -> Any:
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """An estimate takes a second."""
     times = iter(range(1000))
-    monkeypatch.setattr(compiling.time, "perf_counter", lambda: float(next(times)))
+    monkeypatch.setattr(execution.time, "perf_counter", lambda: float(next(times)))
 
 
 def expect(monkeypatch: pytest.MonkeyPatch, expected: Forecast | None, *, there: bool = False) -> None:
-    monkeypatch.setattr(forecasts, "forecast", lambda *_: expected)
-    monkeypatch.setattr(forecasts, "built_before", lambda *_: there)
-    monkeypatch.setattr(solving, "build_solve", lambda *_: True)
+    monkeypatch.setattr(compilation, "forecast", lambda *_: expected)
+    monkeypatch.setattr(compilation, "built_before", lambda *_: there)
+    monkeypatch.setattr(compilation, "build_solve", lambda *_: True)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ def test_what_cannot_be_compiled_is_not(clock: None, monkeypatch: pytest.MonkeyP
     expect(monkeypatch, None)
     tos = learner()
     assert not worth_compiling(tos, tos.init(0), 10**6)
-    assert how_steps_run(tos) == how_steps_run(learner("selfish")) == ""
+    assert execution_mode(tos) == execution_mode(learner("selfish")) == ""
 
 
 @pytest.mark.parametrize("estimator", ["evolution", "finite-difference", "persistent-evolution"])

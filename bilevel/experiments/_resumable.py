@@ -1,0 +1,118 @@
+"""Folders of work that is resumed: the same settings, one process at a time, a record of versions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bilevel.experiments._files import DISK_FULL, can_make_folder, file_lock, make_folder
+from bilevel.experiments._provenance import note_resumption
+from games.core import require
+
+
+@dataclass(frozen=True)
+class ResumableFolder:
+    """A folder whose first file holds settings: the same ones resume the work in it, others are refused."""
+
+    path: Path
+    """The folder itself; a string will do."""
+
+    settings_file: ClassVar[str] = "settings.json"
+    content: ClassVar[str] = "trials"
+    """What is in the folder, for refusals."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
+    @property
+    def config(self) -> Path:
+        """The file of settings, versions and commit."""
+        return self.path / self.settings_file
+
+    @property
+    def is_new(self) -> bool:
+        """Whether `create` can make the folder: nothing is there, or an empty folder."""
+        return can_make_folder(self.path, self.settings_file)
+
+    def create(self, record: Mapping[str, Any], *, refusal: str) -> None:
+        """Make the folder with its file of settings.
+
+        Args:
+            record: the content of the file.
+            refusal: the sentence where something else is there.
+
+        Raises:
+            ValueError: something else is there, or the folder cannot be made.
+            OSError: the disk is full.
+        """
+        try:
+            make_folder(self.path, self.settings_file, json.dumps(record, indent=2) + "\n")
+        except FileExistsError:
+            raise ValueError(refusal) from None
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise
+            raise ValueError(f"The folder {self.path} cannot be made: {error.strerror}.") from error
+
+    def require_same(self, saved: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        """Raise ValueError, naming the settings, unless the saved ones are the same."""
+        found = differences(saved, settings)
+        require(
+            not found,
+            f"{self.path} holds {self.content} with other settings "
+            f"({list_differences(found, '{0} there, {1} here')}): nothing is overwritten, so choose another "
+            "folder with --out.",
+        )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process alone while entered.
+
+        Raises:
+            ValueError: another process holds it.
+        """
+        with file_lock(self.config) as acquired:
+            require(acquired, f"Another process works in {self.path}: wait for it, or stop it.")
+            yield
+
+    def note_resumption(self, unit: str, done: int) -> None:
+        """Record that work goes on; see `bilevel.experiments.note_resumption`."""
+        note_resumption(self.path, json.loads(self.config.read_text(encoding="utf-8")), unit, done)
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two nested mappings differ: name, dotted -> (value in one, value in the other).
+
+    A setting that only one of them has is None in the other.
+
+    >>> differences({"game": {"agents": 2}}, {"game": {"agents": 3}, "seeds": 8})
+    {'game.agents': (2, 3), 'seeds': (None, 8)}
+    """
+    before, after = _flat(one), _flat(other)
+    names = dict.fromkeys([*before, *after])
+    return {
+        name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)
+    }
+
+
+def list_differences(found: Mapping[str, tuple[Any, Any]], form: str) -> str:
+    """The first few differences, in words.
+
+    >>> list_differences({"seeds": (32, 8), "seed": (0, 1)}, "{0}, not {1}")
+    'seeds 32, not 8, seed 0, not 1'
+    """
+    shown = [f"{name} {form.format(*values)}" for name, values in list(found.items())[:3]]
+    more = len(found) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
+    return flat

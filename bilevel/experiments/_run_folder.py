@@ -1,0 +1,174 @@
+"""The folder of a run: its files, and the summary with check sums that makes it finished."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bilevel.experiments._checkpoint import read_outer_step
+from bilevel.experiments._config import RunConfig, from_settings, load_config
+from bilevel.experiments._execution import keep_freed_memory
+from bilevel.experiments._files import parse_json, write_text
+from bilevel.experiments._provenance import RESUMPTIONS
+from bilevel.experiments._resumable import ResumableFolder, differences
+from games.core import require
+
+FORMAT = "bilevel-summary/1"
+WITHOUT_CHECKSUMS = {"outer_steps", "seconds"}
+"""The summary of versions that kept no check sums."""
+
+
+class UncheckedWarning(UserWarning):
+    """Files of a run were read that no check sum is kept of."""
+
+
+@dataclass(frozen=True)
+class RunFolder(ResumableFolder):
+    """The files of one run."""
+
+    settings_file: ClassVar[str] = "config.json"
+    content: ClassVar[str] = "a run"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The learner's state after a number of outer steps."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per outer step and seed."""
+        return self.path / "metrics.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        """The final policies on fresh episodes: one row per seed; there when the run is finished."""
+        return self.path / "evaluation.csv"
+
+    @property
+    def summary(self) -> Path:
+        """Seconds and steps; there when the run is finished."""
+        return self.path / "summary.json"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of figures."""
+        return self.path / "figures"
+
+    @property
+    def finished(self) -> bool:
+        """Whether training and evaluation are done."""
+        return self.summary.exists()
+
+    def discard(self) -> None:
+        """Remove the folder of a run that has taken no outer step; config.json last."""
+        for file in (self.metrics, self.path / RESUMPTIONS, self.config):
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # files of others stay
+            self.path.rmdir()
+
+
+def create_run(config: RunConfig, path: str | Path) -> RunFolder:
+    """Make the folder of a new run, with its config.json; what cannot run makes none.
+
+    Raises:
+        ValueError: the folder exists (nothing is ever overwritten) or cannot be made; or the method does not
+            apply to the game; or config.json could not say what the game is, because `game_name` names a
+            game of another class, or what the estimator is, because its class has no name; or BILEVEL_MALLOC
+            is neither keep nor system.
+    """
+    path = Path(path)
+    keep_freed_memory()
+    config.method.build(config.game, config.placement)
+    restored = from_settings(json.loads(json.dumps(config.plain)))
+    require(
+        restored == config,
+        f"The game or method is not the one that {config.game_name} and {config.method_name} name.",
+    )
+    folder = RunFolder(path)
+    folder.create(
+        config.to_json(),
+        refusal=f"{path} exists, and a run never overwrites: choose another folder, or continue that run "
+        f"with bilevel train --resume {path}",
+    )
+    return folder
+
+
+def config_differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two runs differ: name, dotted -> (value in one, value in the other).
+
+    >>> import dataclasses
+    >>> from bilevel.experiments._config import default_config
+    >>> config = default_config("chicken", "tos")
+    >>> config_differences(config, dataclasses.replace(config, seeds=8))
+    {'seeds': (32, 8)}
+    """
+    return differences(one.plain, other.plain)
+
+
+def run_status(folder: RunFolder) -> str:
+    """The progress of a run on the disk, in one sentence.
+
+    Raises:
+        ValueError: it is no run, or its checkpoint is damaged.
+    """
+    if folder.finished:
+        return f"{folder.path} is trained and evaluated."
+    if not folder.checkpoint.exists():
+        return f"{folder.path} has no checkpoint yet and would start again."
+    done, total = read_outer_step(folder.checkpoint), load_config(folder.config).outer_steps
+    return f"{folder.path} is saved after {done} of {total} outer steps."
+
+
+def write_summary(path: Path, outer_steps: int, seconds: float, files: Mapping[str, str]) -> None:
+    """Write the summary of a finished run, whole or not at all.
+
+    Args:
+        path: of the summary.
+        outer_steps: how many were taken.
+        seconds: spent in training.
+        files: name -> SHA-256 sum of each file beside it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content = {"format": FORMAT, "outer_steps": outer_steps, "seconds": seconds, "files": dict(files)}
+    write_text(path, json.dumps({**content, "sha256": _sum(content)}, indent=2) + "\n")
+
+
+def read_summary(path: Path) -> tuple[float, dict[str, str]]:
+    """Read a summary back.
+
+    Returns:
+        the seconds spent in training, and name -> check sum of the files beside it; of runs of versions that
+        kept none, none, with an `UncheckedWarning`.
+
+    Raises:
+        ValueError: it is damaged, or no summary.
+    """
+    advice = f"delete it, and bilevel train --resume {path.parent} evaluates the run again"
+    refusal = f"{path} is not the summary of a run, or it is damaged: {advice}."
+    try:
+        content: dict[str, Any] = parse_json(path.read_bytes())
+        if set(content) == WITHOUT_CHECKSUMS:
+            warnings.warn(f"{path} is of a version that kept no check sums.", UncheckedWarning, stacklevel=3)
+            return float(content["seconds"]), {}
+        whole = content.pop("sha256") == _sum(content) and content["format"] == FORMAT
+        seconds, files = (
+            float(content["seconds"]),
+            {str(key): str(value) for key, value in content["files"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(refusal) from error
+    require(whole, refusal)
+    return seconds, files
+
+
+def _sum(content: Mapping[str, Any]) -> str:
+    """The check sum of what a summary says, in one fixed form."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
