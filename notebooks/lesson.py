@@ -12,9 +12,9 @@ from descriptions import add_descriptions
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from bilevel import report
 from bilevel.experiments import require_seeds
 from bilevel.report import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, SETTINGS, SKY, YELLOW
-from bilevel.report import _curves as curves
 from games.core import require
 
 __all__ = ["AMBER", "BLACK", "BLUE", "GRAY", "GREEN", "MODES", "PURPLE", "RED", "SKY", "VARIABLE", "YELLOW"]
@@ -77,7 +77,7 @@ def draw_band(axes: Axes, x: Any, samples: Any, *, label: str, color: str, **lin
     values = np.asarray(samples, dtype=float)
     require_seeds(values.shape[-1])
     look = {"color": color, "label": label, **line}
-    return curves.draw_band(axes, np.asarray(x), values, look, resamples=500)
+    return report.draw_band(axes, np.asarray(x), values, look, resamples=500)
 
 
 def explore(draw: Callable[..., None], **ranges: tuple[Any, ...]) -> None:

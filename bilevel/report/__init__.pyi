@@ -4,15 +4,15 @@ from ._catalogue_files import write_game as write_game
 from ._comparison import comparison_table as comparison_table
 from ._comparison import results_table as results_table
 from ._comparison import write_comparison_files as write_comparison_files
-from ._comparison_figures import write_comparison_figures as write_comparison_figures
 from ._curves import draw_band as draw_band
 from ._curves import draw_curves as draw_curves
-from ._curves import write_weights_figure as write_weights_figure
+from ._curves import draw_welfare as draw_welfare
 from ._estimators import estimators_table as estimators_table
 from ._estimators import write_comparison as write_comparison
-from ._figures import draw_welfare as draw_welfare
+from ._figures import write_comparison_figures as write_comparison_figures
 from ._figures import write_overview as write_overview
 from ._figures import write_run_figures as write_run_figures
+from ._figures import write_weights_figure as write_weights_figure
 from ._film import check_film as check_film
 from ._film import film as film
 from ._film import write_film as write_film
@@ -39,7 +39,6 @@ from ._table import WIDTH as WIDTH
 from ._table import Column as Column
 from ._table import ResultsTable as ResultsTable
 from ._table import csv_text as csv_text
-from ._table import empty_table as empty_table
 from ._table import estimate as estimate
 from ._table import folded as folded
 from ._table import number as number

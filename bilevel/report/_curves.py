@@ -1,15 +1,9 @@
-"""Curves over training: interquartile means over seeds, with their intervals.
-
-Learned weights of agents' losses over training: a panel for each term.
-
-The figure of learned weights: what they were over training, and what they were learned from.
-"""
+"""Curves over training with their intervals: welfare, cooperation, shares kept, and levels among them."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,21 +12,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from bilevel.experiments import (
-    FEWEST_SEEDS,
-    RESAMPLES,
-    Run,
-    interquartile_interval,
-    interquartile_mean,
-    mean_weight,
-)
-from bilevel.loss_weights import History
-from bilevel.report._style import BLACK, looks, save, style
-from bilevel.sharing import TERMS
-from games.core import require
+from bilevel.experiments import FEWEST_SEEDS, RESAMPLES, Run, interquartile_interval, interquartile_mean
+from bilevel.report._style import GRAY, looks, style
 
 POINTS = 60
 """A curve is drawn at this many outer steps at most: intervals take time, and eyes see no more."""
+SAME = 1e-9
+"""Levels that differ by less, or by less than this share of their height, are one."""
+CROWDED = 0.08
+"""Words take this share of what is drawn: they go below their line where a level is nearer, or curves are."""
+LATE = POINTS // 2
+"""Of so many last points of a curve: words stand at the right."""
+
+Level = tuple[str, float]
+"""What a height means, in words, and the height."""
 
 
 def draw_band(
@@ -103,81 +96,119 @@ def draw_curves(axes: Axes, runs: Mapping[str, Run], metric: str, *, log: bool =
     axes.set_xlabel("outer step (log scale)")
 
 
-UNITS = {"policy": "of minus the return", "value": "of the critic's error", "entropy": "reward units per nat"}
-"""Term -> what a weight of 1 counts, for axes."""
-
-
-def weights_of_agents(results: Run) -> dict[str, Run]:
-    """One run as many, the curves of each being one agent's loss weights; none where none were learned."""
-    return {
-        f"agent {agent}": dataclasses.replace(
-            results, curves={term: results.curves[f"{term}_weight_{agent}"] for term in TERMS}
-        )
-        for agent in range(results.config.game.num_agents)
-        if f"policy_weight_{agent}" in results.curves
-    }
-
-
-def weights_of_methods(runs: Mapping[str, Run]) -> dict[str, Run]:
-    """The runs that learned loss weights, their curves being the agents' mean of these."""
-    found = {}
-    for label, results in runs.items():
-        means = {term: mean_weight(results.curves, term, results.config.game.num_agents) for term in TERMS}
-        curves = {term: mean for term, mean in means.items() if mean is not None}
-        if curves:
-            found[label] = dataclasses.replace(results, curves=curves)
-    return found
-
-
-def loss_weight_figure(runs: Mapping[str, Run], title: str) -> Figure:
-    """Draw the weights of each term over training.
+def draw_welfare(
+    axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level] = (), *, log: bool = True
+) -> None:
+    """Draw `draw_curves` of the welfare, with the group optimum and the line of everybody defecting.
 
     Args:
-        runs: label -> run whose curves are named as `TERMS`: of `weights_of_agents` or `weights_of_methods`.
-        title: above all panels.
+        axes: where.
+        runs: label -> run of one game.
+        levels: of welfare that are marked besides.
+        log: whether steps are on a logarithmic scale.
+    """
+    game = next(iter(runs.values())).config.game
+    draw_curves(axes, runs, "welfare", log=log)
+    axes.set_ylabel(f"welfare ({game.value_unit}, all agents)")
+    known = [("group optimum", game.best_welfare), ("all defect", game.defection_welfare)]
+    own = tuple((text, height) for text, height in known if height is not None)
+    draw_levels(axes, [*own, *levels])
+    axes.margins(y=0.12)
+    _widen(axes)
+
+
+def draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
+    """Mark heights among curves; what lies at the same height shares a line, and words keep out of the way.
+
+    Args:
+        axes: where; the curves are there already.
+        levels: words and height; words that occur twice at a height are said once.
+    """
+    merged: list[tuple[list[str], float]] = []
+    for text, height in sorted(levels, key=lambda level: -level[1]):
+        last = merged[-1] if merged else None
+        if last is not None and last[1] - height <= SAME * max(1.0, abs(height)):
+            last[0].extend([text] if text not in last[0] else [])
+        else:
+            merged.append(([text], height))
+    curves = np.concatenate([np.zeros(0), *(_last_points(line) for line in axes.lines)])
+    room = CROWDED * np.ptp([*(height for _, height in merged), *curves]) if merged else 0.0
+    above = np.inf
+    for words, height in merged:
+        higher, lower = (int(((gap >= 0) & (gap < room)).sum()) for gap in (curves - height, height - curves))
+        below = higher > lower or above - height < room
+        above = height
+        axes.axhline(height, color=GRAY, linewidth=1, linestyle="--", zorder=1)
+        axes.annotate(
+            f"{', '.join(words)} {height:.4g}",
+            (1, height),
+            (0, -3 if below else 3),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            va="top" if below else "bottom",
+            fontsize=10,
+            color="#444444",
+            zorder=1.5,  # behind the curves
+        )
+
+
+def draw_cooperation(axes: Axes, runs: Mapping[str, Run]) -> None:
+    """Draw `draw_curves` of the share of cooperating actions."""
+    draw_curves(axes, runs, "cooperation")
+    axes.set_ylabel("cooperating actions")
+    percent_axis(axes)
+
+
+def draw_kept(axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level]) -> None:
+    """Draw the part of its own reward that an agent keeps, on average over agents, as it is learned.
+
+    Args:
+        axes: where.
+        runs: label -> run whose agents share rewards.
+        levels: shares to mark.
+    """
+    kept = {
+        label: dataclasses.replace(run, curves={"kept": 1 - run.curves["given_away"]})
+        for label, run in runs.items()
+    }
+    draw_curves(axes, kept, "kept")
+    draw_levels(axes, levels)
+    axes.set_ylabel("kept of one's own reward")
+    percent_axis(axes, top=1.07)
+
+
+def percent_axis(axes: Axes, top: float = 1.03) -> None:
+    """Scale the vertical axis to shares from 0 to 1, as percentages."""
+    axes.set_ylim(-0.03, top)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+
+
+def panel_figure(drawings: Sequence[Callable[[Axes], None]], title: str, size: tuple[float, float]) -> Figure:
+    """A figure of panels side by side, the legend of the first at the right, where it hides nothing.
+
+    Args:
+        drawings: one for each panel.
+        title: above all of them.
+        size: width and height, in inches.
     """
     with style():
-        figure = Figure(figsize=(14.4, 4.6))
-        parts = figure.subplots(1, len(TERMS))
-        for axes, term in zip(parts, TERMS, strict=True):
-            draw_curves(axes, runs, term, log=False)
-            axes.set_title(f"{term}'s term")
-            axes.set_ylabel(f"weight ({UNITS[term]})")
-            low, high = axes.get_ylim()
-            axes.set_ylim(min(0.0, low), high + 0.02 * (high or 1.0))
-        handles, labels = parts[0].get_legend_handles_labels()
+        figure = Figure(figsize=size)
+        panels = figure.subplots(1, len(drawings), squeeze=False)[0]
+        for axes, draw in zip(panels, drawings, strict=True):
+            draw(axes)
+        handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper")
         figure.suptitle(title, fontsize=12)
     return figure
 
 
-_HEIGHTS: dict[bool, dict[str, Any]] = {True: {"height_ratios": (2, 1)}, False: {}}
+def _last_points(line: Line2D) -> np.ndarray:
+    return np.asarray(line.get_ydata(), dtype=float)[-LATE:]
 
 
-def write_weights_figure(history: History, path: Path) -> Path:
-    """Draw the learned values, and below them the validation loss if there is one, against training steps.
-
-    Args:
-        history: a tuner's.
-        path: of the file; its ending is the format.
-
-    Raises:
-        ValueError: there was no outer step yet.
-    """
-    require(len(history.steps) > 0, "There is nothing to draw yet: no outer step was taken.")
-    with style():
-        learned_from = any(loss is not None for loss in history.validation_loss)
-        figure = Figure(figsize=(8, 6 if learned_from else 4))
-        rows = figure.subplots(
-            1 + learned_from, 1, sharex=True, squeeze=False, gridspec_kw=_HEIGHTS[learned_from]
-        )
-        above, below = rows[0, 0], rows[-1, 0]
-        for name, look in looks(list(history.values)).items():
-            above.plot(history.steps, history.values[name], label=name, **look)
-        above.set_ylabel("learned value")
-        above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        if learned_from:
-            below.plot(history.steps, np.array(history.validation_loss, dtype=float), color=BLACK)
-            below.set_ylabel("validation loss\nafter the look ahead")
-        below.set_xlabel("step of training")
-    return save(figure, path)
+def _widen(axes: Axes) -> None:
+    """Keep an axis of equal values from being drawn at the scale of its rounding errors."""
+    low, high = axes.get_ylim()
+    if high - low < 1e-6 * max(1, abs(low), abs(high)):
+        axes.set_ylim(low - 1, high + 1)

@@ -13,7 +13,6 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 from rich.console import Group
 
 from bilevel.core import counted
-from bilevel.experiments import write_text
 from bilevel.hypergradient import (
     COLUMNS,
     REFERENCES,
@@ -21,7 +20,7 @@ from bilevel.hypergradient import (
     EstimatorRefused,
     HypergradientComparison,
 )
-from bilevel.report._style import BLUE, save, style
+from bilevel.report._style import BLUE, save_with_numbers, style
 from bilevel.report._table import Column, ResultsTable, csv_text, folded
 
 MAX_NAME = 19
@@ -199,9 +198,6 @@ def write_comparison(comparison: HypergradientComparison, folder: Path, title: s
     Raises:
         OSError: a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    numbers = folder / "estimators.csv"
-    write_text(numbers, csv_text(comparison.records(), COLUMNS))
     with style():
         figure = Figure(figsize=(14, 1.9 + 0.5 * len(comparison.rows)))
         row = figure.subplots(1, len(PANELS), sharey=True)
@@ -210,7 +206,7 @@ def write_comparison(comparison: HypergradientComparison, folder: Path, title: s
         row[0].set_yticks(range(len(comparison.rows)), [broken(row.estimator) for row in comparison.rows])
         steps = f"K = {counted(comparison.steps, 'inner step')}"
         figure.suptitle(f"{title}, {steps}" if title else steps)
-    return [save(figure, folder / "estimators.png"), numbers]
+    return save_with_numbers(figure, folder / "estimators.png", csv_text(comparison.records(), COLUMNS))
 
 
 def _label(axes: Axes, at: float, place: int, text: str, color: str) -> None:

@@ -1,95 +1,53 @@
-"""The figures of a run and of several runs of one game."""
+"""The figures of runs, comparisons and learned loss weights, as files."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from bilevel.core import counted
-from bilevel.experiments import FEWEST_SEEDS, Run, RunConfig, RunFolder
-from bilevel.report._curves import POINTS, draw_curves, loss_weight_figure, weights_of_agents
-from bilevel.report._sharing_figure import KINDS, MOST_WITH_DEVIATION, Given, draw_given, given
-from bilevel.report._style import GRAY, save, style
+from bilevel.experiments import (
+    FEWEST_SEEDS,
+    Compared,
+    Interval,
+    Run,
+    RunConfig,
+    RunFolder,
+    mean_weight,
+    performance_profile,
+)
+from bilevel.loss_weights import History
+from bilevel.report._curves import (
+    draw_cooperation,
+    draw_curves,
+    draw_kept,
+    draw_welfare,
+    panel_figure,
+    percent_axis,
+)
+from bilevel.report._heat_maps import (
+    KINDS,
+    MAX_WITH_DEVIATION,
+    Transfers,
+    draw_transfers,
+    final_transfers,
+    transfer_figure,
+)
+from bilevel.report._style import BLACK, looks, save, style
+from bilevel.report._theory_summary import Theory, share_levels, theory_levels
+from bilevel.sharing import TERMS
+from games.core import require
 
-SAME = 1e-9
-"""Levels that differ by less, or by less than this share of their height, are one."""
-CROWDED = 0.08
-"""Words take this share of what is drawn: they go below their line where a level is nearer, or curves are."""
-LATE = POINTS // 2
-"""Of so many last points of a curve: words stand at the right."""
-
-Level = tuple[str, float]
-"""What a height means, in words, and the height."""
-
-
-def draw_welfare(
-    axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level] = (), *, log: bool = True
-) -> None:
-    """Draw `draw_curves` of the welfare, with the group optimum and the line of everybody defecting.
-
-    Args:
-        axes: where.
-        runs: label -> run of one game.
-        levels: of welfare that are marked besides.
-        log: whether steps are on a logarithmic scale.
-    """
-    game = next(iter(runs.values())).config.game
-    draw_curves(axes, runs, "welfare", log=log)
-    axes.set_ylabel(f"welfare ({game.value_unit}, all agents)")
-    known = [("group optimum", game.best_welfare), ("all defect", game.defection_welfare)]
-    own = tuple((text, height) for text, height in known if height is not None)
-    draw_levels(axes, [*own, *levels])
-    axes.margins(y=0.12)
-    _widen(axes)
-
-
-def draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
-    """Mark heights among curves; what lies at the same height shares a line, and words keep out of the way.
-
-    Args:
-        axes: where; the curves are there already.
-        levels: words and height; words that occur twice at a height are said once.
-    """
-    merged: list[tuple[list[str], float]] = []
-    for text, height in sorted(levels, key=lambda level: -level[1]):
-        last = merged[-1] if merged else None
-        if last is not None and last[1] - height <= SAME * max(1.0, abs(height)):
-            last[0].extend([text] if text not in last[0] else [])
-        else:
-            merged.append(([text], height))
-    curves = np.concatenate([np.zeros(0), *(_last_points(line) for line in axes.lines)])
-    room = CROWDED * np.ptp([*(height for _, height in merged), *curves]) if merged else 0.0
-    above = np.inf
-    for words, height in merged:
-        higher, lower = (int(((gap >= 0) & (gap < room)).sum()) for gap in (curves - height, height - curves))
-        below = higher > lower or above - height < room
-        above = height
-        axes.axhline(height, color=GRAY, linewidth=1, linestyle="--", zorder=1)
-        axes.annotate(
-            f"{', '.join(words)} {height:.4g}",
-            (1, height),
-            (0, -3 if below else 3),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            va="top" if below else "bottom",
-            fontsize=10,
-            color="#444444",
-            zorder=1.5,  # behind the curves
-        )
-
-
-def draw_cooperation(axes: Axes, runs: Mapping[str, Run]) -> None:
-    """Draw `draw_curves` of the share of cooperating actions."""
-    draw_curves(axes, runs, "cooperation")
-    axes.set_ylabel("cooperating actions")
-    axes.set_ylim(-0.03, 1.03)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+COMPARISON_FIGURES = ("curves", "profile", "sharing", "incentives", "equality", "loss_weights")
+MARKERS = "osD^vP*X"
+UNITS = {"policy": "of minus the return", "value": "of the critic's error", "entropy": "reward units per nat"}
+"""Term -> what a weight of 1 counts, for axes."""
 
 
 def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
@@ -104,9 +62,9 @@ def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
     drawings: dict[str, Callable[[Axes], None]] = {
         "welfare": lambda axes: draw_welfare(axes, runs),
     }
-    shared = given(results)
+    shared = final_transfers(results)
     if shared is not None:
-        drawings["sharing"] = lambda axes: draw_given(axes, shared)
+        drawings["sharing"] = lambda axes: draw_transfers(axes, shared)
     if "cooperation" in results.curves:
         drawings["cooperation"] = lambda axes: draw_cooperation(axes, runs)
     written = []
@@ -116,11 +74,11 @@ def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
             figure = Figure(figsize=(6, 4.6))
             axes = figure.subplots()
             draw(axes)
-            axes.set_title(f"{title}\n{_shown(name, config, shared)}", fontsize=11)
+            axes.set_title(f"{title}\n{_subtitle(name, config, shared)}", fontsize=11)
         written.append(save(figure, folder.figures / f"{name}.png"))
-    learned = weights_of_agents(results)
+    learned = agent_weight_curves(results)
     if learned:
-        shown = _shown("loss_weights", config, None)
+        shown = _subtitle("loss_weights", config, None)
         figure = loss_weight_figure(learned, f"{title}: learned weights of each agent's loss, {shown}")
         written.append(save(figure, folder.figures / "loss_weights.png"))
     return written
@@ -139,9 +97,9 @@ def write_overview(games: Mapping[str, Mapping[str, Run]], path: Path) -> Path:
         for axes, (title, runs) in zip(rows, games.items(), strict=True):
             draw_welfare(axes[0], runs)
             draw_cooperation(axes[1], runs)
-            shared = given(runs["tos"])
+            shared = final_transfers(runs["tos"])
             assert shared is not None
-            draw_given(axes[2], shared)
+            draw_transfers(axes[2], shared)
             axes[0].set_title(f"{title}: welfare")
             axes[1].set_title("cooperation")
             axes[2].set_title("what tos learned to share\n(mean ± standard deviation over seeds)")
@@ -150,23 +108,208 @@ def write_overview(games: Mapping[str, Mapping[str, Run]], path: Path) -> Path:
     return save(figure, path)
 
 
-def _shown(name: str, config: RunConfig, shared: Given | None) -> str:
-    """What a figure shows of the seeds, for its title."""
+def write_comparison_figures(
+    rows: Sequence[Compared], folder: Path, theory: Theory | str | None = None
+) -> list[Path]:
+    """Write the figures of a comparison; one that an earlier comparison left and this one has not is removed.
+
+    Args:
+        rows: of `compare_runs`.
+        folder: where; made if it is not there.
+        theory: of the game, marked among the curves where there is any.
+
+    Returns:
+        the files written: curves.png, profile.png and, where some method has what they show, sharing.png,
+        incentives.png, equality.png and loss_weights.png.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    runs = {row.label: row.results for row in rows}
+    game, seeds = rows[0].results.config.game_name, rows[0].results.config.seeds
+    how = f"interquartile means and 95 % intervals, {seeds} seeds"
+    one_panel = (8.4, 4.8)
+    figures = {
+        "curves": _curves(runs, f"{game}: {how}", theory),
+        "profile": panel_figure(
+            [lambda axes: draw_profiles(axes, runs)],
+            f"{game}: welfare of {seeds} seeds, pointwise 95 % bands",
+            one_panel,
+        ),
+    }
+    known = ((label, final_transfers(run)) for label, run in runs.items())
+    transfers = {label: found for label, found in known if found is not None}
+    shares = {label: found for label, found in transfers.items() if found.kind == "share"}
+    others = {label: found for label, found in transfers.items() if found.kind != "share"}
+    if shares:
+        figures["sharing"] = transfer_figure(shares, f"{game}: final shares, over {seeds} seeds")
+    if others:
+        title = f"{game}: what is given in the end, over {seeds} seeds"
+        figures["incentives"] = transfer_figure(others, title)
+    without = [row.label for row in rows if "equality" not in row.intervals]
+    if len(without) < len(rows):
+        note = f"\n(equality is not defined for {', '.join(without)})" if without else ""
+        figures["equality"] = panel_figure(
+            [lambda axes: draw_equality(axes, rows)], f"{game}: {how}{note}", one_panel
+        )
+    learned = mean_weight_curves(runs)
+    if learned:
+        title = f"{game}: learned weights of losses, mean over agents; {how}"
+        figures["loss_weights"] = loss_weight_figure(learned, title)
+    for name in COMPARISON_FIGURES:
+        if name not in figures:
+            (folder / f"{name}.png").unlink(missing_ok=True)
+    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+
+
+def write_weights_figure(history: History, path: Path) -> Path:
+    """Draw the learned values, and below them the validation loss if there is one, against training steps.
+
+    Args:
+        history: a tuner's.
+        path: of the file; its ending is the format.
+
+    Raises:
+        ValueError: there was no outer step yet.
+    """
+    require(len(history.steps) > 0, "There is nothing to draw yet: no outer step was taken.")
+    with style():
+        learned_from = any(loss is not None for loss in history.validation_loss)
+        figure = Figure(figsize=(8, 6 if learned_from else 4))
+        ratios = (2, 1) if learned_from else (1,)
+        rows = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)
+        above, below = rows[0, 0], rows[-1, 0]
+        for name, look in looks(list(history.values)).items():
+            above.plot(history.steps, history.values[name], label=name, **look)
+        above.set_ylabel("learned value")
+        above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        if learned_from:
+            below.plot(history.steps, np.array(history.validation_loss, dtype=float), color=BLACK)
+            below.set_ylabel("validation loss\nafter the look ahead")
+        below.set_xlabel("step of training")
+    return save(figure, path)
+
+
+def draw_profiles(axes: Axes, runs: Mapping[str, Run]) -> None:
+    """Draw each method's share of seeds with more welfare than tau, with its pointwise 95 % band.
+
+    Args:
+        axes: where.
+        runs: label -> run of one game, 3 seeds or more.
+    """
+    steps = np.unique([results.final["welfare"] for results in runs.values()])
+    margin = 0.05 * (steps[-1] - steps[0]) or 0.05 * max(1.0, abs(steps[-1]))
+    thresholds = np.array([steps[0] - margin, *steps, steps[-1] + margin])
+    for place, (label, look) in enumerate(looks(list(runs)).items()):
+        profile = performance_profile(runs[label].final["welfare"], thresholds)
+        above = 3 - place / len(runs)  # where lines coincide, dashes lie above what is drawn through
+        axes.plot(thresholds, profile.estimate, drawstyle="steps-post", label=label, zorder=above, **look)
+        axes.fill_between(
+            thresholds, profile.low, profile.high, step="post", color=look["color"], alpha=0.2, linewidth=0
+        )
+    axes.set_xlabel(f"tau: welfare ({_unit(runs)})")
+    axes.set_ylabel("seeds with more welfare than tau")
+    percent_axis(axes)
+
+
+def draw_equality(axes: Axes, rows: Sequence[Compared]) -> None:
+    """Draw equality against welfare, interquartile means with their 95 % intervals; who has none is left out.
+
+    Args:
+        axes: where.
+        rows: of `compare_runs`.
+    """
+    of_label = looks([row.label for row in rows])
+    for place, row in enumerate(rows):
+        if "equality" not in row.intervals:
+            continue
+        welfare, equality = row.intervals["welfare"], row.intervals["equality"]
+        axes.errorbar(
+            welfare.estimate,
+            equality.estimate,
+            xerr=_bars(welfare),
+            yerr=_bars(equality),
+            fmt=MARKERS[place % len(MARKERS)],
+            color=of_label[row.label]["color"],
+            capsize=4,
+            markersize=8,
+            label=row.label,
+        )
+    axes.set_xlabel(f"efficiency: welfare ({_unit({row.label: row.results for row in rows})})")
+    axes.set_ylabel("equality (1 less the Gini coefficient)")
+    axes.margins(0.1)
+    axes.locator_params(nbins=6)
+
+
+def agent_weight_curves(results: Run) -> dict[str, Run]:
+    """One run as many, the curves of each being one agent's loss weights; none where none were learned."""
+    return {
+        f"agent {agent}": dataclasses.replace(
+            results, curves={term: results.curves[f"{term}_weight_{agent}"] for term in TERMS}
+        )
+        for agent in range(results.config.game.num_agents)
+        if f"policy_weight_{agent}" in results.curves
+    }
+
+
+def mean_weight_curves(runs: Mapping[str, Run]) -> dict[str, Run]:
+    """The runs that learned loss weights, their curves being the agents' mean of these."""
+    found = {}
+    for label, results in runs.items():
+        means = {term: mean_weight(results.curves, term, results.config.game.num_agents) for term in TERMS}
+        curves = {term: mean for term, mean in means.items() if mean is not None}
+        if curves:
+            found[label] = dataclasses.replace(results, curves=curves)
+    return found
+
+
+def loss_weight_figure(runs: Mapping[str, Run], title: str) -> Figure:
+    """Draw the weights of each term over training.
+
+    Args:
+        runs: label -> run of `agent_weight_curves` or `mean_weight_curves`.
+        title: above all panels.
+    """
+
+    def draw(axes: Axes, term: str) -> None:
+        draw_curves(axes, runs, term, log=False)
+        axes.set_title(f"{term}'s term")
+        axes.set_ylabel(f"weight ({UNITS[term]})")
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(0.0, low), high + 0.02 * (high or 1.0))
+
+    return panel_figure([partial(draw, term=term) for term in TERMS], title, (14.4, 4.6))
+
+
+def _subtitle(name: str, config: RunConfig, shared: Transfers | None) -> str:
+    """The statistic over seeds that a figure shows."""
     seeds = counted(config.seeds, "seed")
     if name == "sharing" and shared is not None:
-        few = config.seeds > 1 and config.game.num_agents <= MOST_WITH_DEVIATION
-        return f"{KINDS[shared.kind][1]}, mean {'± standard deviation ' if few else ''}over {seeds}"
+        deviates = config.seeds > 1 and config.game.num_agents <= MAX_WITH_DEVIATION
+        return f"{KINDS[shared.kind][1]}, mean {'± standard deviation ' if deviates else ''}over {seeds}"
     if config.seeds < FEWEST_SEEDS:
         return f"mean over {seeds}"
     return f"interquartile mean and 95 % interval, {seeds}"
 
 
-def _last_points(line: Line2D) -> np.ndarray:
-    return np.asarray(line.get_ydata(), dtype=float)[-LATE:]
+def _curves(runs: Mapping[str, Run], title: str, theory: Theory | str | None) -> Figure:
+    with_cooperation = {label: results for label, results in runs.items() if "cooperation" in results.curves}
+    with_sharing = {label: results for label, results in runs.items() if "given_away" in results.curves}
+    welfares, shares = (
+        (theory_levels(theory), share_levels(theory)) if isinstance(theory, Theory) else ((), ())
+    )
+    drawings: list[Callable[[Axes], None]] = [lambda axes: draw_welfare(axes, runs, welfares)]
+    if with_cooperation:
+        drawings.append(lambda axes: draw_cooperation(axes, with_cooperation))
+    if with_sharing:
+        drawings.append(lambda axes: draw_kept(axes, with_sharing, shares))
+    return panel_figure(drawings, title, (2.4 + 5.2 * len(drawings), 4.8))
 
 
-def _widen(axes: Axes) -> None:
-    """Keep an axis of equal values from being drawn at the scale of its rounding errors."""
-    low, high = axes.get_ylim()
-    if high - low < 1e-6 * max(1, abs(low), abs(high)):
-        axes.set_ylim(low - 1, high + 1)
+def _unit(runs: Mapping[str, Run]) -> str:
+    return f"{next(iter(runs.values())).config.game.value_unit}, all agents"
+
+
+def _bars(interval: Interval) -> np.ndarray:
+    """Lengths of the error bar below and above the estimate, [2, 1]."""
+    return np.array([[interval.estimate - interval.low], [interval.high - interval.estimate]]).clip(min=0)

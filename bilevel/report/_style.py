@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bilevel.experiments import write_atomic
+from bilevel.experiments import write_atomic, write_text
 
 BLUE, RED, GREEN, AMBER = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 PURPLE, SKY, BLACK, YELLOW = "#CC79A7", "#56B4E9", "#000000", "#F0E442"
@@ -98,3 +98,18 @@ def save(figure: Figure, path: Path) -> Path:
         else:
             write_atomic(path, lambda file: figure.savefig(file, format=path.suffix[1:]))
     return path
+
+
+def save_with_numbers(figure: Figure, path: Path, numbers: str) -> list[Path]:
+    """Write a figure, and the numbers behind it, as CSV, beside it.
+
+    Returns:
+        both files.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    table = path.with_suffix(".csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(table, numbers)
+    return [save(figure, path), table]

@@ -147,7 +147,7 @@ class ResultsTable:
 
     def to_rich(self) -> Group:
         """The table for a terminal, with its notes below, folded to 80 columns."""
-        table = empty_table(self.title)
+        table = _rich_table(self.title)
         for column in self.columns:
             table.add_column(
                 column.heading,
@@ -208,7 +208,7 @@ def csv_text(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None
     return text.getvalue()
 
 
-def empty_table(title: str = "") -> Table:
+def _rich_table(title: str = "") -> Table:
     """A table without rows or columns yet, a rule under its head and no edges."""
     return Table(
         title=title or None,

@@ -23,7 +23,7 @@ from bilevel.experiments import (
 )
 from bilevel.experiments._metrics import MetricsFile, read_array, read_metrics
 from bilevel.report import write_run_figures
-from bilevel.report._sharing_figure import given
+from bilevel.report._heat_maps import final_transfers
 from tests.bilevel.experiments.small_runs import EVERY, STEPS, small
 
 ARRAYS = ("metrics.share.array", "evaluation.share.array")
@@ -80,7 +80,7 @@ def test_beyond_64_agents_the_matrix_is_that_of_the_final_policies_alone(tmp_pat
     assert "share" not in results.curves
     assert results.final["share"].shape == (2, 65, 65)
     assert [path.name for path in folder.path.glob("*.array")] == ["evaluation.share.array"]
-    shared = given(results)
+    shared = final_transfers(results)
     assert shared is not None
     assert shared.values.shape == (65, 65, 2)
     longer = create_run(dataclasses.replace(config, seed=2), tmp_path / "longer")
@@ -183,7 +183,7 @@ def test_a_name_that_names_no_file_is_refused(tmp_path: Path) -> None:
 
 def test_figures_show_the_array(whole: RunFolder, tmp_path: Path) -> None:
     results = load_run(whole)
-    shown = given(results)
+    shown = final_transfers(results)
     assert shown is not None
     assert (shown.kind, shown.values.shape) == ("share", (17, 17, 2))
     np.testing.assert_array_equal(shown.values[:, :, 1], results.final["share"][1])

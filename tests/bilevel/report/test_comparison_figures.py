@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from bilevel.experiments import Run, compare_runs
-from bilevel.report import _comparison_figures as comparison_figures
+from bilevel.report import _figures as figures
 from bilevel.report import looks, theory_of, write_comparison_figures
-from bilevel.report._comparison_figures import draw_equality, draw_profiles
-from bilevel.report._sharing_figure import given
+from bilevel.report._figures import draw_equality, draw_profiles
+from bilevel.report._heat_maps import final_transfers, transfer_figure
 from bilevel.report._style import COLORS
 from tests.bilevel.report.compared import made_up
 
@@ -60,9 +60,7 @@ def test_what_is_given_by_other_than_a_matrix_stands_side_by_side(tmp_path: Path
     written = [path.name for path in write_comparison_figures(compare_runs(runs), tmp_path)]
     assert written == ["curves.png", "profile.png", "sharing.png", "incentives.png", "equality.png"]
     one_scale, of_its_own = (
-        comparison_figures._matrices(
-            {label: found for label, run in some.items() if (found := given(run))}, ""
-        )
+        transfer_figure({label: found for label, run in some.items() if (found := final_transfers(run))}, "")
         for some in ({"lio": lio, "planner": planner}, repeated)
     )
     assert [axes.images[0].get_clim() for axes in one_scale.axes if axes.images] == [(-2, 2), (-2, 2)]
@@ -73,7 +71,7 @@ def test_what_is_given_by_other_than_a_matrix_stands_side_by_side(tmp_path: Path
 def test_theory_is_marked_among_the_curves() -> None:
     runs = {"tos": made_up("prisoners-dilemma"), "selfish": made_up("prisoners-dilemma", sharing=False)}
     theory = theory_of(runs["tos"].config.game)
-    welfare, _, kept = comparison_figures._curves(runs, "", theory).axes
+    welfare, _, kept = figures._curves(runs, "", theory).axes
     assert [text.get_text() for text in welfare.texts] == [
         "group optimum -2",
         "all defect, only pure equilibrium -4",
@@ -81,7 +79,7 @@ def test_theory_is_marked_among_the_curves() -> None:
     assert [text.get_text() for text in kept.texts] == ["s*, g* 0.6667"]
     (learned, _) = kept.lines  # who does not share has no curve
     np.testing.assert_allclose(learned.get_ydata(), 1 - 0.25 * np.linspace(0.1, 1, 5))
-    welfare, _, kept = comparison_figures._curves(runs, "", None).axes
+    welfare, _, kept = figures._curves(runs, "", None).axes
     assert (len(welfare.texts), len(kept.texts)) == (2, 0)
 
 

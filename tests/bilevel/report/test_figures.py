@@ -14,7 +14,7 @@ from PIL import Image
 
 from bilevel.experiments import Run, RunFolder, default_config
 from bilevel.report import colors, draw_welfare, save, style, write_overview, write_run_figures
-from bilevel.report._figures import draw_cooperation, draw_levels
+from bilevel.report._curves import draw_cooperation, draw_levels
 
 
 def made_up(

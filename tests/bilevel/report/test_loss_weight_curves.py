@@ -11,7 +11,7 @@ from PIL import Image
 from bilevel.experiments import Run, RunFolder, compare_runs
 from bilevel.report import comparison_table, write_comparison_figures, write_run_figures
 from bilevel.report._comparison import LEARNED, _table
-from bilevel.report._curves import loss_weight_figure, weights_of_agents, weights_of_methods
+from bilevel.report._figures import agent_weight_curves, loss_weight_figure, mean_weight_curves
 from bilevel.sharing import TERMS
 from tests.bilevel.report.compared import made_up, printed
 
@@ -29,8 +29,8 @@ def with_weights() -> Run:
 def test_a_run_shows_each_agents_and_a_comparison_their_mean() -> None:
     results = with_weights()
     for shown, heights in (
-        (weights_of_agents(results), {"agent 0": 1.0, "agent 1": 2.0}),
-        (weights_of_methods({"plain": made_up(), "learned": results}), {"learned": 1.5}),
+        (agent_weight_curves(results), {"agent 0": 1.0, "agent 1": 2.0}),
+        (mean_weight_curves({"plain": made_up(), "learned": results}), {"learned": 1.5}),
     ):
         figure = loss_weight_figure(shown, "title")
         assert [axes.get_title() for axes in figure.axes] == [f"{term}'s term" for term in TERMS]

@@ -12,12 +12,12 @@ from PIL import Image
 
 from bilevel.experiments import Run, RunFolder
 from bilevel.report import write_run_figures
-from bilevel.report._sharing_figure import Given, draw_given, given, limits
+from bilevel.report._heat_maps import Transfers, color_limits, draw_transfers, final_transfers
 from tests.bilevel.report.compared import made_up
 
 
-def shared(agents: int = 2) -> Given:
-    found = given(made_up(returns=np.ones((4, agents)), agents=agents))
+def shared(agents: int = 2) -> Transfers:
+    found = final_transfers(made_up(returns=np.ones((4, agents)), agents=agents))
     assert found is not None
     return found
 
@@ -32,7 +32,7 @@ def giving(game: str = "escape-room", method: str = "lio", **final: float) -> Ru
 @pytest.mark.parametrize(("agents", "texts", "first"), [(2, 4, "0.75\n± 0.00"), (5, 25, "0.75"), (13, 0, "")])
 def test_the_sharing_matrix_has_numbers_where_they_fit(agents: int, texts: int, first: str) -> None:
     axes = Figure().subplots()
-    draw_given(axes, shared(agents))
+    draw_transfers(axes, shared(agents))
     assert len(axes.texts) == texts
     assert not texts or axes.texts[0].get_text() == first
     (image,) = axes.images
@@ -41,35 +41,35 @@ def test_the_sharing_matrix_has_numbers_where_they_fit(agents: int, texts: int, 
 
 
 def test_the_heat_map_has_givers_in_rows() -> None:
-    what = shared()
-    what.values[0, 1] = 0.9
+    transfers = shared()
+    transfers.values[0, 1] = 0.9
     axes = Figure().subplots()
-    draw_given(axes, what)
+    draw_transfers(axes, transfers)
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.9], [0.25, 0.75]])  # type: ignore[arg-type]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("receiver (agent)", "giver (agent)")
 
 
 def test_incentives_are_amounts_between_agents_and_nobody_gives_itself() -> None:
-    what = given(giving(incentive_0_1=3.0, incentive_1_0=2.0))
-    assert what is not None
-    assert (what.kind, what.unit) == ("incentive", "reward per episode")
-    np.testing.assert_allclose(what.mean, [[0, 3], [2, 0]])
-    assert limits([what]) == (0, 3)
+    transfers = final_transfers(giving(incentive_0_1=3.0, incentive_1_0=2.0))
+    assert transfers is not None
+    assert (transfers.kind, transfers.unit) == ("incentive", "reward per episode")
+    np.testing.assert_allclose(transfers.mean, [[0, 3], [2, 0]])
+    assert color_limits([transfers]) == (0, 3)
     axes = Figure().subplots()
-    draw_given(axes, what)
+    draw_transfers(axes, transfers)
     assert axes.texts[1].get_text() == "3.00\n± 0.82"  # of 2, 3 and 4
     assert axes.images[0].get_clim() == (0, 3)
 
 
 def test_a_planner_pays_and_taxes_in_one_row_with_white_at_nothing() -> None:
-    what = given(giving(method="planner", paid_0=-2.0, paid_1=1.0))
-    assert what is not None
-    np.testing.assert_allclose(what.mean, [[-2, 1]])
+    transfers = final_transfers(giving(method="planner", paid_0=-2.0, paid_1=1.0))
+    assert transfers is not None
+    np.testing.assert_allclose(transfers.mean, [[-2, 1]])
     axes = Figure().subplots()
-    draw_given(axes, what)
+    draw_transfers(axes, transfers)
     assert axes.images[0].get_clim() == (-2, 2)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["planner"]
-    assert limits([what, shared()]) == (-2, 2)
+    assert color_limits([transfers, shared()]) == (-2, 2)
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,13 @@ def test_a_planner_pays_and_taxes_in_one_row_with_white_at_nothing() -> None:
     ],
 )
 def test_units_are_those_of_the_metrics(game: str, method: str, unit: str) -> None:
-    what = given(giving(game, method, incentive_0_1=1.0, incentive_1_0=1.0))
-    assert what is not None
-    assert what.unit == unit
+    transfers = final_transfers(giving(game, method, incentive_0_1=1.0, incentive_1_0=1.0))
+    assert transfers is not None
+    assert transfers.unit == unit
 
 
 def test_who_gives_nothing_has_no_heat_map() -> None:
-    assert given(made_up(sharing=False)) is None
+    assert final_transfers(made_up(sharing=False)) is None
 
 
 @pytest.mark.parametrize(

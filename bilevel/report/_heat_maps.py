@@ -1,0 +1,144 @@
+"""Final transfers between agents as heat maps: shares, incentives, payments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bilevel.experiments import Run
+from bilevel.report._style import style
+from games.core import ExactGame
+
+MAX_WITH_DEVIATION = 4
+"""Most agents for which a share is drawn with its deviation over seeds ..."""
+MAX_NUMBERED = 12
+"""... and most for which it is a number at all; the color bar remains."""
+MAX_COLUMNS = 4
+"""Heat maps in a row."""
+KINDS = {
+    "share": ("share_0_1", "final shares"),
+    "incentive": ("incentive_0_1", "what is given in the end"),
+    "payment": ("paid_0", "what the planner pays in the end"),
+}
+"""Kind of transfers -> a metric that only it has, and words for titles."""
+
+
+class Transfers(NamedTuple):
+    """Transfers between agents after training."""
+
+    kind: str
+    """A key of `KINDS`."""
+    unit: str
+    """Of the values."""
+    values: np.ndarray
+    """[giver, receiver, seed]; of payments one giver, the planner."""
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Over seeds, [giver, receiver]."""
+        return np.asarray(self.values.mean(-1))
+
+
+def final_transfers(results: Run) -> Transfers | None:
+    """Transfers of a run between its agents, or from its planner; None where there are none.
+
+    Args:
+        results: of a finished run.
+    """
+    final, config = results.final, results.config
+    kind = next((kind for kind, (metric, _) in KINDS.items() if metric in final or kind in final), None)
+    if kind is None:
+        return None
+    agents, nothing = range(config.game.num_agents), np.zeros(config.seeds)
+    if kind in final:  # a matrix of many agents
+        values = np.moveaxis(final[kind], 0, -1)
+    elif kind == "payment":
+        values = np.stack([final[f"paid_{agent}"] for agent in agents])[None]
+    else:
+        values = np.stack([[final.get(f"{kind}_{i}_{j}", nothing) for j in agents] for i in agents])
+    exact = config.method.exact and isinstance(config.game, ExactGame)
+    unit = "share" if kind == "share" else config.game.value_unit if exact else "reward per episode"
+    return Transfers(kind, unit, values)
+
+
+def color_limits(transfers: Sequence[Transfers]) -> tuple[float, float]:
+    """The ends of a common scale of colors: 0 and 1 for shares, else as far as the means reach.
+
+    Where something is taken, below 0, white lies in the middle.
+
+    >>> color_limits([Transfers("incentive", "reward per episode", np.array([[[0.0], [2.0]]]))])
+    (0.0, 2.0)
+    """
+    if all(one.kind == "share" for one in transfers):
+        return 0.0, 1.0
+    most = max(1e-12, *(float(np.abs(one.mean).max()) for one in transfers))
+    return (-most if any((one.mean < 0).any() for one in transfers) else 0.0), most
+
+
+def draw_transfers(
+    axes: Axes, transfers: Transfers, *, scale: tuple[float, float] | None = None, color_bar: bool = True
+) -> None:
+    """Draw transfers as a heat map: mean over seeds, with the standard deviation where there is room.
+
+    Args:
+        axes: where.
+        transfers: of `final_transfers`.
+        scale: the ends of the colors; None: of this heat map alone.
+        color_bar: whether there is one beside it.
+    """
+    low, most = scale or color_limits([transfers])
+    mean, deviation = transfers.mean, transfers.values.std(-1)
+    agents = mean.shape[1]
+    image = axes.imshow(mean, vmin=low, vmax=most, cmap="RdBu" if low < 0 else "Blues")
+    if color_bar:
+        cast(Figure, axes.figure).colorbar(image, ax=axes, label=transfers.unit)
+    ticks = range(0, agents, 1 + (agents - 1) // MAX_NUMBERED)
+    axes.set_xticks(ticks)
+    axes.set_xlabel("receiver (agent)")
+    axes.grid(visible=False)
+    if transfers.kind == "payment":
+        axes.set_yticks([0], ["planner"])
+    else:
+        axes.set_yticks(ticks)
+        axes.set_ylabel("giver (agent)")
+    if agents > MAX_NUMBERED:
+        return
+    deviates = transfers.values.shape[-1] > 1 and agents <= MAX_WITH_DEVIATION
+    for (giver, receiver), value in np.ndenumerate(mean):
+        text = f"{value:.2f}" + (f"\n± {deviation[giver, receiver]:.2f}" if deviates else "")
+        axes.text(
+            receiver,
+            giver,
+            text,
+            ha="center",
+            va="center",
+            fontsize=11 if agents <= MAX_WITH_DEVIATION else 9 if agents <= 8 else 7,
+            color="white" if abs(value) > 0.65 * most else "black",
+        )
+
+
+def transfer_figure(transfers: Mapping[str, Transfers], title: str) -> Figure:
+    """Heat maps side by side, on one scale; where their units differ each has its own."""
+    across = min(MAX_COLUMNS, len(transfers))
+    down = -(-len(transfers) // across)
+    units = {one.unit for one in transfers.values()}
+    together = color_limits(list(transfers.values())) if len(units) == 1 else None
+    with style():
+        agents = next(iter(transfers.values())).mean.shape[1]
+        side = min(max(3.2, agents / 2), 5.0)  # inches: numbers need room
+        figure = Figure(figsize=(1.4 + side * across, 0.8 + (side + 0.3) * down))
+        parts = figure.subplots(down, across, squeeze=False).ravel()
+        for axes, (label, one) in zip(parts, transfers.items(), strict=False):
+            draw_transfers(axes, one, scale=together, color_bar=together is None)
+            axes.set_title(label)
+        for axes in parts[len(transfers) :]:
+            axes.remove()
+        drawn = list(parts[: len(transfers)])
+        if together is not None:
+            figure.colorbar(drawn[0].images[0], ax=drawn, label=f"{units.pop()} (mean)")
+        figure.suptitle(title, fontsize=12)
+    return figure
