@@ -4,13 +4,13 @@ from ._baselines import gradient_evaluations as gradient_evaluations
 from ._baselines import random_search as random_search
 from ._functional import FunctionalTuner as FunctionalTuner
 from ._functional import TrainState as TrainState
-from ._history import History as History
-from ._implicit import Implicit as Implicit
+from ._inverse_hessian import InverseHessian as InverseHessian
 from ._lightning import LossWeightCallback as LossWeightCallback
 from ._reweighting import Reweighter as Reweighter
+from ._training import History as History
+from ._training import StepResult as StepResult
 from ._transformers import LossWeightTrainer as LossWeightTrainer
 from ._tuner import LossWeightTuner as LossWeightTuner
-from ._tuner import StepResult as StepResult
 from ._weightings import AGGREGATORS as AGGREGATORS
 from ._weightings import Aggregated as Aggregated
 from ._weightings import DynamicAverage as DynamicAverage

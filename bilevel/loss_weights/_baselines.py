@@ -10,11 +10,15 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from bilevel.loss_weights._checks import FIRST, require_functions, require_learnable
-from bilevel.loss_weights._clipping import Clipping
-from bilevel.loss_weights._history import History
 from bilevel.loss_weights._lifted import parameters_of
-from bilevel.loss_weights._tuner import StepResult
+from bilevel.loss_weights._training import (
+    FIRST,
+    Clipping,
+    History,
+    StepResult,
+    require_functions,
+    require_learnable,
+)
 from bilevel.loss_weights._weightings import Weighting
 from bilevel.loss_weights._weights import Losses
 from games.core import require, require_name

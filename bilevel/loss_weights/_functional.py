@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from bilevel.core import Tree, inner_step, outer_step
 from bilevel.hypergradient import BilevelProblem, Estimator, FixedData, RecordedData, make_hypergradient
-from bilevel.loss_weights._checks import require_counts, require_moved
+from bilevel.loss_weights._training import require_counts, require_moved
 from bilevel.loss_weights._weights import Learned, LossWeights
 from bilevel.optimizers import GradientTransformation
 from games.core import require

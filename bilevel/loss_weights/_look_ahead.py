@@ -14,9 +14,8 @@ from torch.nn.utils import get_total_norm
 
 from bilevel.core import Tensors, Tree, split_floating
 from bilevel.loss_weights._lifted import LiftedOptimizer, Params, accumulated
-from bilevel.loss_weights._module_state import Attributes, differing
+from bilevel.loss_weights._module_state import Attributes, RandomState, differing, fork_random_state
 from bilevel.loss_weights._purity import require_attributes_unread, require_pure
-from bilevel.loss_weights._random_state import RandomState, fork_random_state
 from bilevel.loss_weights._stateless_model import Buffers, Snapshot, StatelessModel
 from bilevel.loss_weights._torch_patches import composite_kernels, lacks_derivative, require_second_derivative
 from games.core import require

@@ -16,8 +16,14 @@ from torch.overrides import TorchFunctionMode
 
 from bilevel.core import leaves, split_floating
 from bilevel.hypergradient import agree
-from bilevel.loss_weights._module_state import Attributes, AttributeValues, Place, differing
-from bilevel.loss_weights._random_state import RandomState, fork_random_state
+from bilevel.loss_weights._module_state import (
+    Attributes,
+    AttributeValues,
+    Place,
+    RandomState,
+    differing,
+    fork_random_state,
+)
 from games.core import require
 
 if TYPE_CHECKING:

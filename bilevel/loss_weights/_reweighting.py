@@ -8,13 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bilevel.loss_weights._checks import require_functions, require_learnable
-from bilevel.loss_weights._clipping import Clipping
-from bilevel.loss_weights._history import History
-from bilevel.loss_weights._module_state import Attributes
-from bilevel.loss_weights._random_state import fork_random_state, validation_seed
+from bilevel.loss_weights._module_state import Attributes, fork_random_state, validation_seed
 from bilevel.loss_weights._stateless_model import StatelessModel
-from bilevel.loss_weights._tuner import StepResult
+from bilevel.loss_weights._training import Clipping, History, StepResult, require_functions, require_learnable
 from games.core import require
 
 

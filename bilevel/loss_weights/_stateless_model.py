@@ -12,11 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from bilevel.core import leaves
-from bilevel.loss_weights import _random_state as random_streams
 from bilevel.loss_weights._lifted import parameters_of
-from bilevel.loss_weights._module_state import Attributes, Place
+from bilevel.loss_weights._module_state import (
+    Attributes,
+    Place,
+    RandomState,
+    seed_validation,
+    set_random_state,
+)
+from bilevel.loss_weights._module_state import random_state as global_random_state
 from bilevel.loss_weights._purity import require_buffer_unread, written_without_gradient
-from bilevel.loss_weights._random_state import RandomState, seed_validation, set_random_state
 from bilevel.loss_weights._torch_patches import (
     register_hook,
     substitute,
@@ -160,7 +165,7 @@ class StatelessModel(nn.Module):
 
     def random_state(self) -> RandomState:
         """Where the random streams are."""
-        return random_streams.random_state(self.devices)
+        return global_random_state(self.devices)
 
     def seeded(self, function: Callable[[], Result], seed: int, step: int) -> Callable[[], Result]:
         """The same function with draws that a seed and a step name; the streams are left where it ends."""

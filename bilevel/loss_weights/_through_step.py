@@ -14,7 +14,7 @@ from bilevel.compile import Compiled
 from bilevel.core import Tensors, Tree
 from bilevel.hypergradient import ESTIMATORS as HYPERGRADIENTS
 from bilevel.hypergradient import BilevelProblem, Estimator, make_hypergradient
-from bilevel.loss_weights._implicit import Implicit
+from bilevel.loss_weights._inverse_hessian import InverseHessian
 from bilevel.loss_weights._look_ahead import (
     ESTIMATORS,
     LookAhead,
@@ -22,20 +22,20 @@ from bilevel.loss_weights._look_ahead import (
     LoopEstimator,
     require_number,
 )
-from bilevel.loss_weights._random_state import fork_random_state, set_random_state
+from bilevel.loss_weights._module_state import fork_random_state, set_random_state
 from bilevel.loss_weights._torch_patches import require_second_derivative
 from games.core import require, require_name
 
-LOOP_ESTIMATORS: dict[str, LoopEstimator] = {**ESTIMATORS, "implicit": Implicit()}
+LOOP_ESTIMATORS: dict[str, LoopEstimator] = {**ESTIMATORS, "implicit": InverseHessian()}
 """Those around a loop that is already there; a bare name means one of these first."""
 
 
-def make_estimator(estimator: str | Implicit | Estimator) -> LoopEstimator:
+def make_estimator(estimator: str | InverseHessian | Estimator) -> LoopEstimator:
     """Find an estimator for torch's modules, or adapt one of `bilevel.hypergradient`.
 
     Args:
-        estimator: a name in `LOOP_ESTIMATORS`; an `Implicit`; or a name of `bilevel.hypergradient`, settings
-            in parentheses if it is to have any, or such an estimator itself: these go through the step.
+        estimator: a name in `LOOP_ESTIMATORS`; an `InverseHessian`; or a name of `bilevel.hypergradient`,
+            settings in parentheses if any, or such an estimator itself: these go through the step.
 
     Raises:
         ValueError: there is none of that name; a setting is wrong; it is to be compiled; or it carries a
@@ -45,7 +45,7 @@ def make_estimator(estimator: str | Implicit | Estimator) -> LoopEstimator:
         if estimator in LOOP_ESTIMATORS:
             return LOOP_ESTIMATORS[estimator]
         require_name(estimator.partition("(")[0].strip(), {**LOOP_ESTIMATORS, **HYPERGRADIENTS}, "estimator")
-    elif isinstance(estimator, Implicit):
+    elif isinstance(estimator, InverseHessian):
         return estimator
     built: Any = make_hypergradient(estimator)
     require(

@@ -6,24 +6,15 @@ import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from bilevel.core import leaves, outer_step
 from bilevel.hypergradient import Estimator
-from bilevel.loss_weights._checks import (
-    FIRST,
-    require_counts,
-    require_functions,
-    require_learnable,
-    require_moved,
-)
-from bilevel.loss_weights._clipping import Clipping
 from bilevel.loss_weights._distributed import Processes
-from bilevel.loss_weights._history import History
-from bilevel.loss_weights._implicit import Implicit
+from bilevel.loss_weights._inverse_hessian import InverseHessian
 from bilevel.loss_weights._lifted import LiftedOptimizer, parameters_of, refusing_scalers, rule_of
 from bilevel.loss_weights._look_ahead import (
     ESTIMATORS,
@@ -35,26 +26,31 @@ from bilevel.loss_weights._look_ahead import (
     SharedForward,
     TrainLosses,
 )
-from bilevel.loss_weights._module_state import Attributes, optimizer_snapshot
+from bilevel.loss_weights._module_state import (
+    Attributes,
+    fork_random_state,
+    optimizer_snapshot,
+    validation_seed,
+)
 from bilevel.loss_weights._purity import require_no_autocast, require_repeatable
-from bilevel.loss_weights._random_state import fork_random_state, validation_seed
 from bilevel.loss_weights._stateless_model import Snapshot, StatelessModel
 from bilevel.loss_weights._through_step import ThroughStep, make_estimator
 from bilevel.loss_weights._torch_patches import composite_kernels, lacks_derivative
+from bilevel.loss_weights._training import (
+    FIRST,
+    Clipping,
+    History,
+    StepResult,
+    require_counts,
+    require_functions,
+    require_learnable,
+    require_moved,
+)
 from bilevel.loss_weights._weights import HyperParameter, Learned, LossWeights
 from games.core import require, require_name
 
 Batches = list[list[TrainLosses]]
 """The training losses of each virtual step, by minibatch; the model's own step takes the first."""
-
-
-class StepResult(NamedTuple):
-    """The losses of a step."""
-
-    loss: Tensor
-    """The weighted training loss that was descended; detached."""
-    validation_loss: Tensor | None
-    """After the virtual steps, if there are any; None in steps between two outer ones."""
 
 
 class LossWeightTuner:
@@ -87,10 +83,10 @@ class LossWeightTuner:
         accumulate: minibatches whose gradients are averaged for a step, 1 or more.
         max_norm: gradients are scaled down to this norm; None: they are not.
         max_value: each entry of a gradient is cut off at plus and minus this; None: it is not.
-        estimator: of the hypergradient: unrolled, exact for any number of steps; directional, exact
-            and cheaper in memory for one; finite-difference; implicit, at the model as it is, or `Implicit`
-            with other settings than three terms of a Neumann series; or one of `bilevel.hypergradient`, by
-            its name with settings, as in "truncated(steps=5)", or itself.
+        estimator: of the hypergradient: unrolled, exact for any number of steps; directional, exact and
+            cheaper in memory for one; finite-difference; implicit, at the model as it is, by three terms of a
+            Neumann series, or `InverseHessian` with other settings; or one of `bilevel.hypergradient`, by its
+            name with settings, as in "truncated(steps=5)", or itself.
 
     Raises:
         ValueError: a setting is out of range, the optimizer cannot be lifted, the outer optimizer moves
@@ -135,12 +131,12 @@ class LossWeightTuner:
         accumulate: int = 1,
         max_norm: float | None = None,
         max_value: float | None = None,
-        estimator: str | Implicit | Estimator = "unrolled",
+        estimator: str | InverseHessian | Estimator = "unrolled",
     ) -> None:
         require_counts(virtual_steps=virtual_steps, every=every, accumulate=accumulate)
         require_name(first, FIRST, "value of first,")
         self.estimator = make_estimator(estimator)
-        self.implicit = isinstance(self.estimator, Implicit)
+        self.implicit = isinstance(self.estimator, InverseHessian)
         self.estimator_name = (
             "implicit"
             if self.implicit

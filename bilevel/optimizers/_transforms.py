@@ -43,7 +43,7 @@ def stateless(function: Callable[[Tree, Tree], Tree]) -> GradientTransformation:
     return GradientTransformation(init, update)
 
 
-def clip_by_norm(max_norm: float, *, batch_dims: int = 0) -> GradientTransformation:
+def clip_by_norm(max_norm: float, *, batch_dims: int = 0, eps: float = 0.0) -> GradientTransformation:
     """Scale the gradient down to at most `max_norm`: g min(1, max_norm / |g|).
 
     |g| is the Euclidean norm over all leaves together. The hypergradient goes through the coefficient.
@@ -54,6 +54,7 @@ def clip_by_norm(max_norm: float, *, batch_dims: int = 0) -> GradientTransformat
         max_norm: the greatest norm, in units of the gradient, above 0.
         batch_dims: how many leading axes (seeds, agents) count members, each clipped on its own; all leaves
             share them.
+        eps: added to the norm, 0 or more; `torch.nn.utils.clip_grad_norm_` adds 1e-6.
 
     Raises:
         ValueError: a setting is out of range; or, in `update`, leaves do not share those axes.
@@ -69,8 +70,13 @@ def clip_by_norm(max_norm: float, *, batch_dims: int = 0) -> GradientTransformat
     def clip(updates: Tree, params: Tree) -> Tree:
         batch = batch_shape(updates, batch_dims)
         squares = [update.square().reshape(*batch, -1).sum(-1) for update in leaves(updates)]
+        square = torch.stack(squares).sum(0)
         # Clamped before the root, so that a gradient of zero has a derivative.
-        coefficient = max_norm * torch.stack(squares).sum(0).clamp(min=max_norm**2).rsqrt()
+        if eps == 0:
+            coefficient = max_norm * square.clamp(min=max_norm**2).rsqrt()
+        else:
+            norm = square.clamp(min=torch.finfo(square.dtype).tiny).sqrt()
+            coefficient = (max_norm / (norm + eps)).clamp(max=1)
 
         def scale(update: Tensor) -> Tensor:
             return update * coefficient.reshape(*batch, *[1] * (update.ndim - batch_dims))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bilevel.loss_weights import LossWeightTuner
-from bilevel.loss_weights._random_state import seed_validation, validation_seed
+from bilevel.loss_weights._module_state import seed_validation, validation_seed
 from tests.bilevel.loss_weights.scenarios import SCENARIOS, Loop, load_all, plain_step
 
 load_all()

@@ -18,7 +18,7 @@ UNWANTED = {"gymnasium", "scipy", "PIL", "matplotlib", "pettingzoo", "torchopt",
 PROGRAM = """
 import json, sys
 import bilevel.loss_weights
-from bilevel.loss_weights import HyperParameter, Implicit, LossWeights, LossWeightTuner, SampleWeights
+from bilevel.loss_weights import HyperParameter, InverseHessian, LossWeights, LossWeightTuner, SampleWeights
 from bilevel.loss_weights import ScheduledLossWeights, StepResult
 print(json.dumps(sorted(sys.modules)))
 """

@@ -19,7 +19,7 @@ _GROWTH = 2.0
 
 
 @dataclass(frozen=True)
-class Implicit:
+class InverseHessian:
     """The implicit function theorem around an ordinary loop, at the model as it is.
 
     With L the weighted training loss of the step's batch, H its second derivative in the parameters theta
@@ -43,8 +43,8 @@ class Implicit:
         Navon et al., Auxiliary learning by implicit differentiation, arXiv 2007.02693; Lorraine et al.,
         Optimizing millions of hyperparameters by implicit differentiation, arXiv 1911.02590.
 
-    >>> Implicit(solver="cg", terms=50, tolerance=1e-6)
-    Implicit(terms=50, solver='cg', scale=None, damping=0.0, tolerance=1e-06)
+    >>> InverseHessian(solver="cg", terms=50, tolerance=1e-6)
+    InverseHessian(terms=50, solver='cg', scale=None, damping=0.0, tolerance=1e-06)
     """
 
     terms: int = 3

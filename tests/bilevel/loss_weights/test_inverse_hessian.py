@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bilevel.loss_weights import HyperParameter, Implicit, LossWeights, LossWeightTuner
+from bilevel.loss_weights import HyperParameter, InverseHessian, LossWeights, LossWeightTuner
 from tests.bilevel.loss_weights.loops import regression
 
 NAMES = ("one", "other")
@@ -73,34 +73,34 @@ def exact(task: Quadratic) -> Tensor:
 )
 def test_at_rest_it_is_the_closed_form(settings: dict[str, Any], decay: float) -> None:
     task = Quadratic(decay)
-    found = task.gradient(Implicit(**{"terms": 10, **settings}))
+    found = task.gradient(InverseHessian(**{"terms": 10, **settings}))
     torch.testing.assert_close(found, exact(task), rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop])
 def test_coupled_weight_decay_is_part_of_what_is_descended(make: Any) -> None:
     task = Quadratic(decay=0.3)
-    found = task.gradient(Implicit(solver="cg", terms=10), make=make)
+    found = task.gradient(InverseHessian(solver="cg", terms=10), make=make)
     torch.testing.assert_close(found, exact(task), rtol=1e-9, atol=1e-11)
 
 
 def test_decoupled_weight_decay_is_not() -> None:
     task, decayed = Quadratic(), Quadratic()
     decayed.decay = 0.3
-    found = decayed.gradient(Implicit(solver="cg", terms=10), make=torch.optim.AdamW)
+    found = decayed.gradient(InverseHessian(solver="cg", terms=10), make=torch.optim.AdamW)
     torch.testing.assert_close(found, exact(task), rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("terms", [0, 1, 3])
 def test_a_short_series_is_what_unrolled_descent_from_rest_shows(terms: int) -> None:
-    found = Quadratic(0.3).gradient(Implicit(terms=terms))
+    found = Quadratic(0.3).gradient(InverseHessian(terms=terms))
     steps = Quadratic(0.3).gradient("unrolled", virtual_steps=terms + 1)
     torch.testing.assert_close(found, steps, rtol=1e-10, atol=1e-12)
     assert (found - exact(Quadratic(0.3))).abs().max() > 1e-2  # and not the inverse
 
 
 def test_by_name_it_has_three_terms_of_the_learning_rate() -> None:
-    expected = Quadratic().gradient(Implicit(terms=3, scale=0.05))
+    expected = Quadratic().gradient(InverseHessian(terms=3, scale=0.05))
     assert torch.equal(Quadratic().gradient("implicit"), expected)
 
 
@@ -108,7 +108,7 @@ def test_damping_is_added_to_the_curvature() -> None:
     task, damped = Quadratic(), Quadratic(decay=0.5)
     with torch.no_grad():
         task.model.weight.copy_(damped.model.weight)  # the same point, where the decayed losses are at rest
-    found = task.gradient(Implicit(solver="cg", terms=10, damping=0.5))
+    found = task.gradient(InverseHessian(solver="cg", terms=10, damping=0.5))
     torch.testing.assert_close(found, exact(damped), rtol=1e-9, atol=1e-11)
 
 
@@ -125,7 +125,7 @@ def test_what_losses_and_validation_read_is_learned_too() -> None:
         weights,
         outer,
         also=[target],
-        estimator=Implicit(solver="cg", terms=1),
+        estimator=InverseHessian(solver="cg", terms=1),
     )
     tuner.step(
         lambda: {"a": (theta.weight - target()).square().sum()},
@@ -173,7 +173,7 @@ def test_any_module_may_weigh_a_network_with_frozen_and_unused_parameters() -> N
 )
 def test_settings_out_of_range(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        Implicit(**settings)
+        InverseHessian(**settings)
 
 
 def test_what_it_cannot_look_through_is_refused() -> None:
@@ -186,7 +186,7 @@ def test_a_series_that_grows_is_refused_before_anything_has_changed() -> None:
     task = Quadratic()
     before = task.model.weight.detach().clone()
     with pytest.raises(ValueError, match="The Neumann series does not converge: each of its terms is"):
-        task.gradient(Implicit(scale=10.0))
+        task.gradient(InverseHessian(scale=10.0))
     assert torch.equal(task.model.weight, before)
 
 

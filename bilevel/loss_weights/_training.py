@@ -1,0 +1,198 @@
+"""Parts that all trainers share: a step's result, history, clipping, and checks of losses and settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bilevel import optimizers
+from bilevel.loss_weights._lifted import parameters_of
+from games.core import require
+
+FIRST = ("weights", "model")
+"""What may move first in an outer step."""
+
+
+class StepResult(NamedTuple):
+    """The losses of a step."""
+
+    loss: Tensor
+    """The weighted training loss that was descended; detached."""
+    validation_loss: Tensor | None
+    """After the virtual steps, if there are any; None in steps between two outer ones."""
+
+
+class ScalarWriter(Protocol):
+    """What TensorBoard's SummaryWriter is, as far as it is needed."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> Any:
+        """Write one number."""
+
+
+class History:
+    """The learned values after each outer step, and the validation loss that they were learned from, if any.
+
+    >>> history = History()
+    >>> history.add(1, {"label": 1.0}, 0.5)
+    >>> history.values["label"], history.validation_loss
+    ([1.0], [0.5])
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.values: dict[str, list[float]] = {}
+        self.validation_loss: list[float | None] = []
+
+    def add(self, step: int, values: Mapping[str, float], validation_loss: float | None) -> None:
+        """Write down one outer step."""
+        self.steps.append(step)
+        self.validation_loss.append(validation_loss)
+        for name, value in values.items():
+            self.values.setdefault(name, []).append(value)
+
+    def write_to(self, writer: ScalarWriter, prefix: str = "learned") -> None:
+        """Hand the last outer step to TensorBoard's SummaryWriter, or to anything with its `add_scalar`.
+
+        Raises:
+            ValueError: there was no outer step yet.
+        """
+        require(len(self.steps) > 0, "There is nothing to write yet: no outer step was taken.")
+        for name, values in self.values.items():
+            writer.add_scalar(f"{prefix}/{name}", values[-1], self.steps[-1])
+        if (loss := self.validation_loss[-1]) is not None:
+            writer.add_scalar(f"{prefix}/validation loss", loss, self.steps[-1])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of all that is written down."""
+        values = {name: list(numbers) for name, numbers in self.values.items()}
+        return {"steps": list(self.steps), "values": values, "validation_loss": list(self.validation_loss)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from such copies."""
+        self.steps = list(state["steps"])
+        self.values = {name: list(numbers) for name, numbers in state["values"].items()}
+        self.validation_loss = list(state["validation_loss"])
+
+
+@dataclass(frozen=True)
+class Clipping:
+    """Clipping of each entry, then of the norm over all parameters, as torch's own.
+
+    Raises:
+        ValueError: a limit is not a number above 0.
+
+    >>> Clipping(max_norm=1.0).differentiable([torch.tensor([3.0, 4.0]), None])
+    [tensor([0.6000, 0.8000]), None]
+    """
+
+    max_norm: float | None = None
+    max_value: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_norm", "max_value"):
+            limit = getattr(self, name)
+            require(
+                limit is None or (math.isfinite(limit) and limit > 0),
+                f"{name} must be a number above 0, or None, not {limit}.",
+            )
+
+    def differentiable(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Clip the gradients of a virtual step."""
+        clipped: Any = list(gradients)
+        if self.max_value is not None:
+            clipped, _ = optimizers.clip_by_value(self.max_value).update(clipped, ())
+        if self.max_norm is not None:
+            clipped, _ = optimizers.clip_by_norm(self.max_norm, eps=1e-6).update(clipped, ())
+        return list(clipped)
+
+    def in_place(self, parameters: Sequence[Tensor]) -> None:
+        """Clip the gradients of parameters by torch's own functions."""
+        if self.max_value is not None:
+            nn.utils.clip_grad_value_(parameters, self.max_value)
+        if self.max_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, self.max_norm)
+
+
+def require_learnable(losses: Any, *, differentiated: bool = True) -> None:
+    """Raise ValueError unless the model can learn from each loss.
+
+    Args:
+        losses: name -> loss, or one tensor of losses.
+        differentiated: whether they are to be differentiated in the model's parameters by reverse mode; if
+            not, they need only be tensors.
+
+    >>> require_learnable({"label": 3.0})
+    Traceback (most recent call last):
+    ValueError: The loss 'label' does not depend on the model's parameters: it is detached, or computed under
+    torch.no_grad().
+    """
+    for name, loss in losses.items() if isinstance(losses, Mapping) else [("training", losses)]:
+        require(
+            isinstance(loss, Tensor) and (loss.requires_grad or not differentiated),
+            f"The loss {name!r} does not depend on the model's parameters: it is detached, or computed "
+            "under torch.no_grad().",
+        )
+
+
+def require_functions(**losses: object) -> None:
+    """Raise ValueError unless losses come as functions, and outside torch.inference_mode().
+
+    >>> require_functions(validation_loss=torch.tensor(1.0))
+    Traceback (most recent call last):
+    ValueError: validation_loss must be a function of no arguments, because it is called on other parameters
+    too, and this is a Tensor: wrap what computes it in `lambda:`.
+    >>> with torch.inference_mode():
+    ...     require_functions()
+    Traceback (most recent call last):
+    ValueError: A training step cannot be taken under torch.inference_mode(): call step outside it.
+    """
+    for name, given in losses.items():
+        require(
+            callable(given),
+            f"{name} must be a function of no arguments, because it is called on other parameters too, and "
+            f"this is a {type(given).__name__}: wrap what computes it in `lambda:`.",
+        )
+    require(
+        not torch.is_inference_mode_enabled(),
+        "A training step cannot be taken under torch.inference_mode(): call step outside it.",
+    )
+
+
+def require_counts(**settings: object) -> None:
+    """Raise ValueError, naming the setting, unless each is a whole number from 1.
+
+    >>> require_counts(virtual_steps=0)
+    Traceback (most recent call last):
+    ValueError: virtual_steps must be a whole number, 1 or more, not 0.
+    """
+    for name, value in settings.items():
+        require(
+            isinstance(value, int) and value >= 1, f"{name} must be a whole number, 1 or more, not {value}."
+        )
+
+
+def require_moved(outer_optimizer: torch.optim.Optimizer, learned: Iterable[Tensor], owners: str) -> None:
+    """Raise ValueError unless an outer optimizer moves all learned parameters and nothing else.
+
+    Args:
+        outer_optimizer: any of torch's.
+        learned: the parameters.
+        owners: of the parameters, in words.
+
+    >>> one, other = torch.zeros(2, requires_grad=True), torch.zeros(3, requires_grad=True)
+    >>> require_moved(torch.optim.SGD([one, other], lr=0.1), [one], "the weights")
+    Traceback (most recent call last):
+    ValueError: The outer optimizer moves 2 parameters, and 1 are learned: give it those of the weights, and
+    no others.
+    """
+    moved, own = {id(p) for p in parameters_of(outer_optimizer)}, {id(p) for p in learned}
+    require(
+        moved == own,
+        f"The outer optimizer moves {len(moved)} parameters, and {len(own)} are learned: give it those of "
+        f"{owners}, and no others.",
+    )
