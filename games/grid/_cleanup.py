@@ -221,13 +221,6 @@ class Cleanup(SocialGrid):
 
         Half of those that cooperate, rounded up, are on duty at a time (`games.grid._moves.on_duty`). Nobody
         turns.
-
-        Args:
-            state: a state of this game.
-            cooperative: who cooperates, boolean [batch, agent].
-
-        Returns:
-            actions, integer [batch, agent].
         """
         crossing = _crossing(
             self.size, self.cells_of("wall"), self.river, self.beam_length, cooperative.device

@@ -179,13 +179,6 @@ class CoinGame(DrawnGame):
         """Take the shortest way to the nearest coin; who cooperates to one's own, and around the other's.
 
         With `anywhere` both coins may lie in one cell; then cooperators, too, go there.
-
-        Args:
-            state: a state of this game.
-            cooperative: who keeps off the other's coins, boolean [batch, agent].
-
-        Returns:
-            actions, integer [batch, agent].
         """
         moves = torch.arange(STAY, device=state.places.device)
         targets = self._move(state.places[..., None], moves)

@@ -1,4 +1,4 @@
-"""A small coin game read off tables: what happens on each board after each choice, by the game's rules."""
+"""Tables of a small coin game: every step from every board."""
 
 from __future__ import annotations
 
@@ -58,15 +58,9 @@ class CoinTables(NamedTuple):
     """What both agents see: float32 [layout, agent * entry]."""
 
     def play(self, cells: Cells, actions: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """Play a step.
+        """Play a step of actions [batch, agent]: the cells afterwards; rewards, float32 [agent, batch].
 
-        Args:
-            cells: as the class says.
-            actions: integer [batch, agent].
-            draws: uniform in [0, 1): a new coin's place, then the flips; float32 [batch, 1 + flip].
-
-        Returns:
-            the cells afterwards; rewards, float32 [agent, batch].
+        Draws are uniform in [0, 1): a new coin's place, then the flips; float32 [batch, 1 + flip].
         """
         choice = self._layout(cells)
         for action in actions.unbind(1):
@@ -93,14 +87,13 @@ class CoinTables(NamedTuple):
 def tabulate(
     sizes: Sizes, play: Play, room: Callable[[Tensor], Tensor], look: Callable[[Cells], Tensor]
 ) -> CoinTables:
-    """Write down what the rules say.
+    """Make the tables of a game.
 
     Args:
         sizes: of the game.
         play: the rules of a step.
-        room: the number of cells that are free for a new coin, float32 [batch], given the agents' cells
-            after a step [agent, batch].
-        look: what both agents see, [batch, ...], given the cells.
+        room: agents' cells after a step [agent, batch] -> number of free cells for a coin, float32 [batch].
+        look: cells -> what both agents see, [batch, ...].
     """
     boards = _boards(sizes.cells)
     board, actions, draws = _choices(sizes, boards.shape[1])

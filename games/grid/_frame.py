@@ -1,4 +1,4 @@
-"""How a grid looks: one palette for every game, cells at any scale."""
+"""Frames of grid games: one palette, cells at any scale."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from games.render import AGENTS, INK, Pen
 
 RULE = "#DDDDDD"
 CAPTION = 24
-"""How high the line below the map is."""
+"""Height of the line below the map."""
 COLORS = {
     "ground": "#F2F2F2",
     "wall": "#5B5B5B",
@@ -25,7 +25,7 @@ COLORS = {
     "beam": "#F7E27A",
     "goal": "#F0E442",
 }
-"""What cells and things are drawn in."""
+"""Colors of cells and things."""
 
 
 class Thing(NamedTuple):
@@ -49,11 +49,7 @@ class Figure(NamedTuple):
 
 
 def fitting(size: tuple[int, int]) -> int:
-    """Choose a cell's side, in pixels, for a map of so many rows and columns.
-
-    >>> fitting((5, 5)), fitting((25, 18))
-    (48, 25)
-    """
+    """A cell's side, in pixels, for a map of so many rows and columns."""
     return max(14, min(48, 640 // max(size)))
 
 
@@ -66,7 +62,7 @@ def draw_grid(
     cell: int = 32,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """Draw a map, what lies on it, and who stands on it; several agents in one cell share it.
+    """Draw a map, things, and agents, several of which may share a cell: uint8 [height, width, 3].
 
     Args:
         ground: a color, or a name in `COLORS`, for each cell.
@@ -75,12 +71,6 @@ def draw_grid(
         caption: a line below the map.
         cell: pixels of a cell's side, at the usual size.
         scale: how many times as large as usual.
-
-    Returns:
-        uint8 [height, width, 3].
-
-    >>> draw_grid([["ground", "wall"]], [Thing(0, "apple")], [Figure(0, 1)], cell=20, scale=2).shape
-    (40, 80, 3)
     """
     height, width = len(ground), len(ground[0])
     below = CAPTION if caption else 0

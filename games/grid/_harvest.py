@@ -168,15 +168,7 @@ class Harvest(SocialGrid):
         return ~(greedy & (wanted != state.places))
 
     def scripted(self, state: SocialState, cooperative: Tensor) -> Tensor:
-        """Go for the nearest apple; who cooperates keeps off those with fewer than two others beside them.
-
-        Args:
-            state: a state of this game.
-            cooperative: who cooperates, boolean [batch, agent].
-
-        Returns:
-            actions, integer [batch, agent].
-        """
+        """Go for the nearest apple; who cooperates keeps off those with fewer than two others beside them."""
         spared = self.spared(state)[:, None] & cooperative[..., None]
         return self.walk_to(state, state.apples[:, None] & ~spared, barred=spared)
 

@@ -170,15 +170,7 @@ class Jungle(SquareGame):
         return ~self._attacks(state, actions)[1].any(2)
 
     def scripted(self, state: JungleState, cooperative: Tensor) -> Tensor:
-        """Cooperators go to the nearest free place beside a food and eat; defectors hunt the nearest agent.
-
-        Args:
-            state: a state of this game.
-            cooperative: who cooperates, boolean [batch, agent].
-
-        Returns:
-            actions, integer [batch, agent].
-        """
+        """Cooperators eat at the nearest free place beside a food; defectors hunt the nearest agent."""
         cells = self.size**2
         foods = mark(state.foods, cells).any(1)
         held = foods | mark(state.places, cells).any(1)

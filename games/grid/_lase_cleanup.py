@@ -155,13 +155,6 @@ class LaseCleanup(OpenGroundGame):
         """Go to the nearest apple and pick it; who cooperates and is on duty does so with waste, and cleans.
 
         Half of those that cooperate, rounded up, are on duty at a time (`games.grid._moves.on_duty`).
-
-        Args:
-            state: a state of this game.
-            cooperative: who cooperates, boolean [batch, agent].
-
-        Returns:
-            actions, integer [batch, agent].
         """
         return torch.where(
             on_duty(cooperative, state.time),

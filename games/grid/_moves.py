@@ -1,15 +1,4 @@
-"""Who gets where when all move at the same time.
-
-The rule, for every grid game here where a cell holds one agent: an agent that stays keeps its cell. Where
-several want the same cell, the one with the highest priority (drawn anew in each step, so all alike) gets it,
-and the others stay. A cell whose owner moves on may be entered in the same step, also around a ring of three
-or more; two agents do not swap places. Whoever stays because it was refused keeps its cell against all
-others, so refusals can run back along a queue.
-
-Ways over a map with walls, for scripted agents.
-
-Choosing by a uniform number: a cell, all alike.
-"""
+"""Simultaneous moves on a grid, and the paths of scripted agents."""
 
 from __future__ import annotations
 
@@ -23,16 +12,17 @@ from games.grid._views import mark, occupied
 
 
 def resolve_moves(places: Tensor, wanted: Tensor, priority: Tensor) -> Tensor:
-    """Move every agent to the cell it wants, or leave it where it is; see the rule above.
+    """Move every agent to the cell it wants, or leave it where it is, where a cell holds one agent.
+
+    An agent that stays keeps its cell. Of several that want the same cell the one with the highest priority
+    gets it (the lower index, of a tie), and the others stay. A cell whose owner moves on may be entered in
+    the same step, also around a ring of three or more; two agents do not swap places. An agent that stays
+    because it was refused keeps its cell against all others, so refusals can run back along a queue.
 
     Args:
-        places: cells where agents are, integer [batch, agent], all different where an agent takes part; cells
-            below 0 are nowhere and never contested.
+        places: agents' cells, integer [batch, agent], all different; below 0 is nowhere, never contested.
         wanted: the cells they want to be in next, integer [batch, agent]; their own to stay.
-        priority: float [batch, agent]; the highest wins a contested cell, the lower index a tie.
-
-    Returns:
-        the cells they are in next, integer [batch, agent].
+        priority: float [batch, agent].
 
     >>> places, wanted = torch.tensor([[0, 2, 1]]), torch.tensor([[1, 1, 3]])
     >>> resolve_moves(places, wanted, torch.tensor([[0.1, 0.9, 0.5]]))  # 2 leaves; 0 and 1 want its cell
@@ -52,18 +42,9 @@ def resolve_moves(places: Tensor, wanted: Tensor, priority: Tensor) -> Tensor:
 
 
 def outranked(priority: Tensor) -> Tensor:
-    """Say which others come first: the higher priority does, and of a tie the lower index.
+    """Which others come first, boolean [agent, other, batch], by priority [agent, batch].
 
-    Args:
-        priority: [agent, batch].
-
-    Returns:
-        boolean [agent, other, batch].
-
-    >>> outranked(torch.tensor([[0.5], [0.5], [0.9]]))[..., 0].long()
-    tensor([[0, 0, 1],
-            [1, 0, 1],
-            [0, 0, 0]])
+    The higher priority does, and of a tie the lower index.
     """
     index = torch.arange(len(priority), device=priority.device)
     level = (priority == priority[:, None]) & (index < index[:, None])[..., None]
@@ -75,34 +56,32 @@ SHIFT = 25
 
 
 class Walkers(Protocol):
-    """The part of a state that ways depend on."""
+    """The part of a state that paths depend on: cells [batch, agent], and steps played [batch]."""
 
     @property
-    def places(self) -> Tensor:
-        """The agents' cells, integer [batch, agent]; below 0 is nowhere."""
+    def places(self) -> Tensor: ...
 
     @property
-    def time(self) -> Tensor:
-        """Steps played, integer [batch]."""
+    def time(self) -> Tensor: ...
 
 
 def head_for(
     state: Walkers, goals: Tensor, size: Size, walls: tuple[int, ...], barred: Tensor | None = None
 ) -> Tensor:
-    """Choose the way to the nearest goal that is free; of ways of equal length the straightest.
+    """Choose the shortest path to the nearest free goal; of paths of equal length the straightest.
 
-    Where another agent stands in the way, one waits behind it or goes around it, by turns (the bits of one's
-    number say when), so that of two who meet sooner or later one makes way.
+    Where another agent stands in the way, an agent waits behind it or goes around it, by turns (the bits of
+    its number say when), so that of two that meet sooner or later one makes way.
 
     Args:
-        state: says where agents are, and which step it is.
+        state: places and time.
         goals: boolean [batch, agent or 1, cell].
         size: rows and columns.
-        walls: the cells nobody enters.
+        walls: cells that no agent enters.
         barred: more such cells, boolean [batch, agent or 1, cell].
 
     Returns:
-        an orientation, integer [batch, agent]; `STILL` (4) where there is no goal, no way, or one is there.
+        an orientation, integer [batch, agent]; `STILL` (4) where there is no goal, no path, or one is there.
 
     >>> from types import SimpleNamespace
     >>> state = SimpleNamespace(places=torch.tensor([[3]]), time=torch.tensor([0]))
@@ -127,7 +106,7 @@ def head_for(
 
 
 def _impatient(state: Walkers) -> Tensor:
-    """Who goes around others in this step: boolean [batch, agent]. Any two soon differ."""
+    """Agents that go around others in this step: boolean [batch, agent]. Any two soon differ."""
     agents = state.places.shape[1]
     bits = max(1, (agents - 1).bit_length())
     number = torch.arange(agents, device=state.time.device)
@@ -136,17 +115,10 @@ def _impatient(state: Walkers) -> Tensor:
 
 
 def on_duty(cooperative: Tensor, time: Tensor) -> Tensor:
-    """Who of those that cooperate does the common work: half of them, rounded up, by turns of `SHIFT` steps.
+    """Which cooperators do the common work, boolean [batch, agent]: half of them, rounded up, by turns.
 
-    Args:
-        cooperative: boolean [batch, agent].
-        time: steps played, integer [batch].
+    Turns take `SHIFT` steps; `time` is the number of steps played, integer [batch].
 
-    Returns:
-        boolean [batch, agent].
-
-    >>> on_duty(torch.tensor([[True, False, True]]), torch.tensor([0]))
-    tensor([[ True, False, False]])
     >>> on_duty(torch.tensor([[True, False, True]]), torch.tensor([25]))
     tensor([[False, False,  True]])
     """
@@ -156,14 +128,9 @@ def on_duty(cooperative: Tensor, time: Tensor) -> Tensor:
 
 
 def pick(allowed: Tensor, draw: Tensor) -> Tensor:
-    """Choose one of the allowed cells, all alike.
+    """Choose one of the allowed cells, all equally likely: integer [...]; -1 where none is allowed.
 
-    Args:
-        allowed: boolean [..., cells].
-        draw: uniform in [0, 1), [...].
-
-    Returns:
-        the cell, integer [...]; -1 where none is allowed.
+    Cells are boolean [..., cell], the draw is uniform in [0, 1), [...].
 
     >>> pick(torch.tensor([False, True, True]), torch.tensor(0.7))
     tensor(2)

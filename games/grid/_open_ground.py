@@ -1,7 +1,4 @@
-"""Open ground: a rectangle without walls inside it, where agents walk in four directions.
-
-What the games on open ground have in common: who walks there, for how long, and what they see.
-"""
+"""Games on open ground: a rectangle without walls inside it, where agents walk in four directions."""
 
 from __future__ import annotations
 
@@ -24,13 +21,9 @@ STAY = list(WALKS).index("stay")
 
 
 def walk(places: Tensor, actions: Tensor, size: tuple[int, int]) -> Tensor:
-    """Give the cells that actions lead to; at the border, and nowhere, one stays.
+    """The cells that walks lead to; at the border, and from nowhere (below 0), an agent stays.
 
-    Args:
-        places: cells, numbered row by row, integer [...]; below 0 is nowhere.
-        actions: integer, broadcast against `places`, numbered as in `WALKS`; whatever comes
-            after does not walk.
-        size: rows and columns.
+    Places and actions are integer and broadcast; actions beyond `WALKS` stay.
 
     >>> walk(torch.tensor([4, 0, -1]), torch.tensor([0, 0, 3]), (3, 3))
     tensor([ 1,  0, -1])
@@ -40,36 +33,24 @@ def walk(places: Tensor, actions: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def beside(places: Tensor, size: tuple[int, int]) -> Tensor:
-    """Give the cells above, below, left and right: integer [..., 4]; one's own cell where the ground ends.
-
-    >>> beside(torch.tensor([4, 0]), (3, 3))
-    tensor([[1, 7, 3, 5],
-            [0, 3, 0, 1]])
-    """
+    """The cells above, below, left and right, integer [..., 4]; an agent's own where the ground ends."""
     return walk(places[..., None], torch.arange(STAY, device=places.device), size)
 
 
 def distance(here: Tensor, there: Tensor, width: int) -> Tensor:
-    """Count the steps between cells, which are broadcast against each other.
-
-    >>> distance(torch.tensor(0), torch.tensor([0, 5]), width=3)
-    tensor([0, 3])
-    """
+    """Number of steps between cells, which are broadcast against each other."""
     return (here // width - there // width).abs() + (here % width - there % width).abs()
 
 
 def toward(places: Tensor, targets: Tensor, size: tuple[int, int], avoid: Tensor | None = None) -> Tensor:
-    """Choose the walk that brings each agent nearest to a cell as the crow flies; `STAY` once it is there.
+    """The walk that brings each agent nearest to its target in a straight line; `STAY` once it is there.
 
     Args:
         places: cells, integer [batch, agent].
-        targets: where to go, like `places`; below 0 is nowhere: stay.
+        targets: like `places`; below 0 is nowhere: stay.
         size: rows and columns.
-        avoid: cells not to step into, boolean [batch, agent, cell]; with one's own among them, an
-            agent whose way is barred goes round rather than wait.
-
-    Returns:
-        actions, integer [batch, agent].
+        avoid: cells not to step into, boolean [batch, agent, cell]; with an agent's own among them, it goes
+            round obstacles rather than wait.
 
     >>> toward(torch.tensor([[4, 4, 4]]), torch.tensor([[1, 5, 4]]), (3, 3))
     tensor([[0, 3, 4]])
@@ -86,46 +67,27 @@ def toward(places: Tensor, targets: Tensor, size: tuple[int, int], avoid: Tensor
 
 
 def scatter(draws: Tensor, count: int) -> Tensor:
-    """Draw different cells, all equally likely.
-
-    Args:
-        draws: uniform in [0, 1), [batch, cell].
-        count: how many cells.
-
-    Returns:
-        integer [batch, count].
-
-    >>> scatter(torch.tensor([[0.9, 0.1, 0.5]]), count=2)
-    tensor([[1, 2]])
-    """
+    """Draw different cells, all equally likely: uniform [batch, cell] -> integer [batch, count]."""
     order = draws.argsort(dim=-1, stable=True)
     return order[:, :count].contiguous()  # not a view that keeps all of the order alive
 
 
 def anywhere(draws: Tensor, cells: int) -> Tensor:
-    """Draw cells that may be the same: integer, like `draws`, which are uniform in [0, 1).
-
-    >>> anywhere(torch.tensor([0.0, 0.5]), cells=4)
-    tensor([0, 2])
-    """
+    """Draw cells that may be the same: integer, like `draws`, which are uniform in [0, 1)."""
     return (draws * cells).long().clamp_max(cells - 1)
 
 
 def look(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -> Tensor:
-    """Cut a window out of planes around each agent, behind one more plane that says where the ground is.
+    """Cut a window out of planes around each agent, behind one more plane that marks the ground.
 
     Args:
         planes: [batch, plane, cell].
-        places: cells, integer [batch, agent]; who is nowhere sees zeros.
+        places: cells, integer [batch, agent]; an agent that is nowhere sees zeros.
         size: rows and columns.
-        view: how many cells one sees in each direction.
+        view: cells that are seen in each direction.
 
     Returns:
         float32 [batch, agent, 1 + plane, 2 view + 1, 2 view + 1].
-
-    >>> look(torch.tensor([[[0, 1]]]), torch.tensor([[0]]), (1, 2), view=1)[0, 0, :, 1]
-    tensor([[0., 1., 1.],
-            [0., 0., 1.]])
     """
     ground = torch.ones_like(planes[:, :1], dtype=torch.float32)
     stacked = torch.cat((ground, planes.float()), 1).unflatten(-1, size)
@@ -133,20 +95,7 @@ def look(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -> Te
 
 
 def survey(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -> Tensor:
-    """Add to `look` a plane for each other agent, in increasing order.
-
-    Args:
-        planes: [batch, plane, cell].
-        places: cells, integer [batch, agent]; who is nowhere sees zeros, and is not seen.
-        size: rows and columns.
-        view: how many cells one sees in each direction.
-
-    Returns:
-        float32 [batch, agent, 1 + plane + (agents - 1), 2 view + 1, 2 view + 1].
-
-    >>> survey(torch.tensor([[[0, 0]]]), torch.tensor([[0, 1]]), (1, 2), view=1)[0, 0, -1, 1]
-    tensor([0., 0., 1.])
-    """
+    """Add to `look` a plane for each other agent, in increasing order; one that is nowhere is not seen."""
     agents = torch.arange(places.shape[1], device=places.device)
     others = agents[:-1] + (agents[:-1] >= agents[:, None])  # row i: 0 .. N-1 without i
     seen = look(torch.cat((planes.bool(), mark(places, planes.shape[-1])), 1), places, size, view)
@@ -215,13 +164,7 @@ class OpenGroundGame(DrawnGame, abc.ABC):
         return spaces.Box(0.0, 1.0, (self.planes, *window_shape((self.view,) * 4)), dtype=np.float32)
 
     def draw(self, things: list[Thing], places: list[int], scale: float) -> np.ndarray:
-        """Draw things and agents on plain ground: uint8 [height, width, 3].
-
-        Args:
-            things: what lies where.
-            places: the agents' cells; below 0 is nowhere.
-            scale: how many times as large as usual.
-        """
+        """Draw things, and agents in their cells, on plain ground: uint8 [height, width, 3]."""
         height, width = self.extent
         agents = [Figure(cell, number) for number, cell in enumerate(places)]
         return draw_grid(

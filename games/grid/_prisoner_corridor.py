@@ -162,15 +162,7 @@ class PrisonerCorridor(DrawnGame):
         return actions == self._outward(actions.device)
 
     def scripted(self, state: CorridorState, cooperative: Tensor) -> Tensor:
-        """Cooperators walk to their own ends, defectors to the middle.
-
-        Args:
-            state: a state of this game.
-            cooperative: who cooperates, boolean [batch, agent].
-
-        Returns:
-            actions, integer [batch, agent].
-        """
+        """Cooperators walk to their own ends, defectors to the middle."""
         outward = self._outward(cooperative.device)
         return torch.where(cooperative, outward, outward.flip(0))
 

@@ -144,15 +144,7 @@ class Snowdrift(SquareGame):
         return self._removes(state, actions).any(-1)
 
     def scripted(self, state: SnowdriftState, cooperative: Tensor) -> Tensor:
-        """Cooperators share out the drifts by number, each removes the nearest of its own; defectors stay.
-
-        Args:
-            state: a state of this game.
-            cooperative: who cooperates, boolean [batch, agent].
-
-        Returns:
-            actions, integer [batch, agent].
-        """
+        """Cooperators share out the drifts by number, each removes the nearest of its own; defectors stay."""
         team = cooperative.sum(-1).clamp_min(1)[:, None, None]
         rank = (cooperative.cumsum(-1) - 1)[..., None]
         number = torch.arange(self.drifts, device=rank.device)

@@ -1,7 +1,4 @@
-"""Sequential social dilemmas on a map: agents walk, turn, eat and fire beams; what grows is for each game.
-
-Beams: straight ahead, a few rays side by side, each stopped by what it meets first.
-"""
+"""Sequential social dilemmas on a map: agents walk, turn, eat and fire beams."""
 
 from __future__ import annotations
 
@@ -54,13 +51,8 @@ class Beams(NamedTuple):
 def reached(cells: Tensor, stops: Tensor) -> Tensor:
     """Cut beams off behind the first thing that stops each ray; that thing's own cell is still reached.
 
-    Args:
-        cells: integer [beam, ray, cell from near to far], as `games.grid._tables.beam_table` has them;
-            the number of cells is nowhere.
-        stops: where rays stop, boolean [beam, cell].
-
-    Returns:
-        integer, like `cells`; the number of cells where a ray does not get to.
+    Cells are integer [beam, ray, cell from near to far], the number of cells being nowhere, as where a ray
+    does not get to; stops are boolean [beam, cell].
 
     >>> reached(torch.tensor([[[0, 1, 2]]]), torch.tensor([[False, True, False]]))
     tensor([[[0, 1, 3]]])
@@ -91,9 +83,9 @@ EAT_REWARD = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class SocialGrid(DrawnGame, abc.ABC):
-    """What cleanup and harvest have in common.
+    """The base of cleanup and harvest.
 
-    In a step agents turn and walk first (`games.grid._moves` says who gets a contested cell), then eat what
+    In a step agents turn and walk first (see `resolve_moves` for contested cells), then eat what
     they stand on, then fire; then those whose time-out is over come back to a free place to start from, and
     the map changes. Walks are relative to where an agent faces; without turning everybody faces north. Beams
     are three cells wide; walls stop them, and the first agent in each ray, who is hit. Everybody fires at
@@ -255,7 +247,7 @@ class SocialGrid(DrawnGame, abc.ABC):
     def led_to(self, state: SocialState, actions: Tensor) -> tuple[Tensor, Tensor]:
         """The cells that actions lead to when nobody is in the way, and where agents then face.
 
-        Both are integer [batch, agent]; walls hold back, and who is away stays so.
+        Both are integer [batch, agent]; walls hold back, and agents that are away stay so.
         """
         names, device = self.action_names, actions.device
         key = state.orientation * len(names) + actions
@@ -265,15 +257,9 @@ class SocialGrid(DrawnGame, abc.ABC):
         return torch.where(state.places < 0, state.places, led), faces
 
     def fire(self, state: SocialState, name: str, firing: Tensor) -> tuple[SocialState, Tensor]:
-        """Fire one kind of beam.
+        """Fire one kind of beam, one of `beams_of_game`, where agents do so: boolean [batch, agent].
 
-        Args:
-            state: after everybody walked and ate.
-            name: one of `beams_of_game`.
-            firing: whose action it is, boolean [batch, agent].
-
-        Returns:
-            the state with what the beams changed; each agent's reward from them, float32 [batch, agent].
+        Gives the state with what the beams changed, and each agent's reward, float32 [batch, agent].
         """
         firing = firing & (state.cooling == 0)
         cooling = (torch.where(firing, self.cooldown, state.cooling) - 1).clamp_min(0)
@@ -293,12 +279,9 @@ class SocialGrid(DrawnGame, abc.ABC):
         return state, rewards
 
     def beams(self, state: SocialState, firing: Tensor, stops: Tensor) -> Beams:
-        """The beams that agents fire, and where they get to.
+        """The beams that agents fire, boolean [batch, agent], and where they get to.
 
-        Args:
-            state: where agents stand and face.
-            firing: who fires, boolean [batch, agent].
-            stops: what stops a ray, and is reached, boolean [batch, cell]; walls stop it anyway, and are not.
+        Cells that stop a ray, and are reached, are boolean [batch, cell]; walls stop it, and are not.
         """
         walls = self.cells_of("wall")
         table = beam_table(self.size, walls, self.beam_length, BEAM_BREADTH, firing.device)
@@ -316,10 +299,7 @@ class SocialGrid(DrawnGame, abc.ABC):
     def walk_to(self, state: SocialState, goals: Tensor, barred: Tensor | None = None) -> Tensor:
         """The actions that lead agents to the nearest goal; they stay where there is none, or at one.
 
-        Args:
-            state: a state of this game.
-            goals: boolean [batch, agent or 1, cell].
-            barred: cells to keep off, boolean [batch, agent or 1, cell].
+        Goals, and cells to keep off, are boolean [batch, agent or 1, cell].
         """
         heading = head_for(state, goals, self.size, self.cells_of("wall"), barred)
         walk = cell_indices(tuple(WALKS.index(turn) for turn in range(STILL)), heading.device)

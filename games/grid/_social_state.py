@@ -1,4 +1,4 @@
-"""What is where in a sequential social dilemma, what agents see of it, and how it looks."""
+"""State, observations and frames of sequential social dilemmas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GROUND = {
     "wall": "wall", "river": "river", "stream": "stream", "waste": "river",
     "orchard": "orchard", "apple": "orchard",
 }  # fmt: skip
-"""What cells are drawn in, by what they mean on the map."""
+"""Colors of cells by their meaning on the map."""
 
 
 class SocialState(NamedTuple):
@@ -41,7 +41,7 @@ class SocialState(NamedTuple):
     time: Tensor
     """Steps played, integer [batch]."""
     cleaned: Tensor
-    """How many cells of waste each agent's beam cleaned in the last step, integer [batch, agent]."""
+    """Cells of waste that each agent's beam cleaned in the last step, integer [batch, agent]."""
 
 
 def see(
@@ -53,7 +53,7 @@ def see(
     reach: Reach,
     turning: bool,
 ) -> Tensor:
-    """Cut out what each agent sees.
+    """Observations: uint8 [batch, agent, plane, row, column], 0 or 1; zeros for agents that are away.
 
     All planes of a cell fit into one byte, so that a window is cut only once and then taken apart.
 
@@ -62,11 +62,8 @@ def see(
         layout: cells of the map by meaning.
         size: rows and columns.
         planes: "oneself" and "others" first; then any of walls, apples, waste, water, beams.
-        reach: how many cells are seen ahead, to the right, behind and to the left.
+        reach: cells that are seen ahead, to the right, behind and to the left.
         turning: whether windows turn with their agents.
-
-    Returns:
-        uint8 [batch, agent, plane, row, column], 0 or 1; zeros for who is away.
     """
     cells, device = size[0] * size[1], state.places.device
     fixed = _fixed(size, layout.get("wall", ()), _water(layout), planes, device)

@@ -178,13 +178,6 @@ class StagHuntGrid(SquareGame):
         A party waits until all of it have arrived. Cooperators too few for another party join the last one; a
         lone one hunts in vain. Where no stag is left cooperators take hares; where no hare is left defectors
         stay.
-
-        Args:
-            state: a state of this game.
-            cooperative: who cooperates, boolean [batch, agent].
-
-        Returns:
-            actions, integer [batch, agent].
         """
         here, left, stag = state.places >= 0, state.prey >= 0, self._stag(state.prey.device)
         stags, hares = left & stag, left & ~stag

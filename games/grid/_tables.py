@@ -1,8 +1,6 @@
-"""Index tables, made once for each map: where steps, windows and beams lead from each cell.
+"""Maps, and index tables made once for each: where steps, windows and beams lead from each cell.
 
 Cells are numbered row by row. The number of cells itself stands for what lies outside the map.
-
-Maps as text: a letter for each cell, read once and refused early.
 """
 
 from __future__ import annotations
@@ -47,19 +45,15 @@ def cell_mask(size: Size, cells: tuple[int, ...], device: torch.device) -> Tenso
 
 @kept
 def paths(size: Size, walls: tuple[int, ...], device: torch.device) -> Tensor:
-    """Where a step in each orientation leads, and, in row `STILL`, no step: integer [5, cell].
-
-    Walls and the edge of the map hold back.
-    """
+    """Where a step in each orientation leads, and, in row `STILL`, no step: integer [5, cell]."""
     return constant(_paths(size, walls), torch.int64, device)
 
 
 @kept
 def window_table(size: Size, reach: Reach, device: torch.device) -> Tensor:
-    """The cells of each window: integer [orientation, 1 + cell, row, column].
+    """The cells of each window, its orientation up: integer [orientation, 1 + cell, row, column].
 
-    The orientation is up. What lies outside the map is the number of cells; whoever is nowhere (row 0) sees
-    one more than that all around.
+    Row 0, for agents that are nowhere, holds the number of cells plus one.
     """
     forward, right, back, left = reach
     ahead, side = np.arange(forward, -back - 1, -1)[:, None], np.arange(-left, right + 1)
@@ -108,24 +102,14 @@ def squares(size: Size, device: torch.device) -> Tensor:
 
 
 def look_up(table: Tensor, index: Tensor) -> Tensor:
-    """Read a one-dimensional table at many places; the result has the index's shape.
-
-    >>> look_up(torch.tensor([5, 6, 7]), torch.tensor([[2, 0]]))
-    tensor([[7, 5]])
-    """
+    """Read a one-dimensional table at many places; the result has the index's shape."""
     return table.index_select(0, index.reshape(-1)).reshape(index.shape)  # indexing takes three times as long
 
 
 def rows_at(table: Tensor, orientation: Tensor | None, places: Tensor) -> Tensor:
-    """Look places up in a table that depends on where one faces.
+    """Look places, integer, below 0 nowhere, up in a table [orientation, 1 + cell, ...]: [*places, ...].
 
-    Args:
-        table: [orientation, 1 + cell, ...]; row 0 is for whoever is nowhere.
-        orientation: integer, like the places; None: everybody faces north.
-        places: cells, integer [batch, agent] or [some]; below 0 is nowhere.
-
-    Returns:
-        [*places, ...].
+    Orientations are integer, like the places; None: all agents face north.
     """
     row = (places + 1).clamp_min(0)
     if orientation is not None:
@@ -172,19 +156,11 @@ def _with_nowhere(table: NDArray[np.int64], number: int) -> NDArray[np.int64]:
 
 
 def read_map(rows: Sequence[str], symbols: Mapping[str, str], *, agents: int) -> dict[str, tuple[int, ...]]:
-    """Read where everything lies on a map.
-
-    Args:
-        rows: the map from top to bottom, equally long lines of symbols.
-        symbols: what each symbol means, "spawn" among the meanings; a space is empty ground.
-        agents: how many need a place to start from.
-
-    Returns:
-        for each meaning its cells, numbered row by row, in increasing order.
+    """Read a map: for each meaning of a symbol its cells, in increasing order. A space is empty ground.
 
     Raises:
         ValueError: the map is empty or its rows differ in length; a symbol is unknown (says where it stands);
-            there are fewer places to start from than agents.
+            or there are fewer places to start from ("spawn") than agents.
 
     >>> read_map(["@P", "P "], {"@": "wall", "P": "spawn"}, agents=2)
     {'wall': (0,), 'spawn': (1, 2)}

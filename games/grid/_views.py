@@ -1,4 +1,4 @@
-"""What agents see of a grid: a window around each, turned with it where agents face somewhere."""
+"""Observations of a grid: a window around each agent; and masks of cells."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def windows(
         orientation: where agents face, integer [batch, agent], 0 north and on clockwise; that direction is up
             in the window. None: nobody turns, and up is north.
         width: of the map, in cells.
-        reach: how many cells are seen ahead, to the right, behind and to the left.
+        reach: cells that are seen ahead, to the right, behind and to the left.
 
     Returns:
         [batch, agent, plane, ahead + behind + 1, left + right + 1].
@@ -46,31 +46,18 @@ def windows(
 
 @functools.cache
 def window_shape(reach: tuple[int, int, int, int]) -> tuple[int, int]:
-    """Rows and columns of a window.
-
-    >>> window_shape((7, 7, 7, 7))
-    (15, 15)
-    """
+    """Rows and columns of a window."""
     forward, right, back, left = reach
     return forward + back + 1, left + right + 1
 
 
 def mark(places: Tensor, cells: int) -> Tensor:
-    """Where agents are, each on a plane of its own: boolean [batch, agent, cells]; below 0 is nowhere.
-
-    >>> mark(torch.tensor([[1, -1]]), cells=3)
-    tensor([[[False,  True, False],
-             [False, False, False]]])
-    """
+    """Where agents are, each on a plane of its own: boolean [batch, agent, cells]; below 0 is nowhere."""
     return places[..., None] == torch.arange(cells, device=places.device)
 
 
 def occupied(places: Tensor, cells: int) -> Tensor:
-    """Where anybody is: boolean [batch, cells]; below 0 is nowhere.
-
-    >>> occupied(torch.tensor([[1, -1]]), cells=3)
-    tensor([[False,  True, False]])
-    """
+    """Where any agent is: boolean [batch, cells]; below 0 is nowhere."""
     marks = torch.zeros(len(places), 1 + cells, dtype=torch.bool, device=places.device)
     index = places + 1
     # A tensor of ones, as scattering one number takes three times as long.
@@ -78,27 +65,10 @@ def occupied(places: Tensor, cells: int) -> Tensor:
 
 
 def at(values: Tensor, cells: Tensor) -> Tensor:
-    """Values of some of the map's cells, the same in every copy: [batch, some].
-
-    Args:
-        values: [batch, cell].
-        cells: integer [some].
-
-    >>> at(torch.tensor([[5, 6, 7]]), torch.tensor([2, 0]))
-    tensor([[7, 5]])
-    """
+    """Values [batch, cell] in some cells, integer [some], the same in every copy: [batch, some]."""
     return values.gather(1, cells.expand(len(values), -1))  # index_select takes three times as long
 
 
 def put(values: Tensor, cells: Tensor, new: Tensor) -> Tensor:
-    """Other values in some of the map's cells, the same in every copy: like `values`.
-
-    Args:
-        values: [batch, cell]; not changed.
-        cells: integer [some], all different.
-        new: [batch, some].
-
-    >>> put(torch.tensor([[5, 6, 7]]), torch.tensor([2]), torch.tensor([[9]]))
-    tensor([[5, 6, 9]])
-    """
+    """Values [batch, cell] with new ones, [batch, some], in some cells, the same in every copy."""
     return values.scatter(1, cells.expand(len(values), -1), new)

@@ -2,6 +2,10 @@ from ._clans import Clans as Clans
 from ._congestion import Braess as Braess
 from ._congestion import CongestionGame as CongestionGame
 from ._congestion import Pigou as Pigou
+from ._congestion import RoadNetwork as RoadNetwork
+from ._congestion import price_of_anarchy as price_of_anarchy
+from ._congestion import social_optimum as social_optimum
+from ._congestion import worst_equilibrium as worst_equilibrium
 from ._counted import CountedFamily as CountedFamily
 from ._counted import count_array as count_array
 from ._counted import welfare_by_count as welfare_by_count

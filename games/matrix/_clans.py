@@ -161,15 +161,7 @@ class Clans(DrawnGame):
         return (actions == HELP) == (state.season == PEACE)[:, None]
 
     def scripted(self, state: ClansState, cooperative: Tensor) -> Tensor:
-        """Cooperators help in peace; otherwise, as defectors always, they rest.
-
-        Args:
-            state: a state of this game.
-            cooperative: who cooperates, boolean [batch, agent].
-
-        Returns:
-            actions, integer [batch, agent].
-        """
+        """Cooperators help in peace; otherwise, as defectors always, they rest."""
         return torch.where(cooperative & (state.season == PEACE)[:, None], HELP, REST)
 
     def render(self, state: ClansState, index: int = 0, scale: float = 1.0) -> np.ndarray:

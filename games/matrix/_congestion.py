@@ -1,4 +1,4 @@
-"""Traffic on a network: the more take a road, the longer it takes; selfish routes against the best ones."""
+"""Congestion games on road networks: optimum, equilibria, price of anarchy."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from games.matrix._matrix import MatrixGame, require_finite
 TOLERANCE = 1e-9
 """Routes whose costs differ by less than this share of them count as equally long: it is rounding."""
 
-MOST_AGENTS = 10
-MOST_WAYS = 20_000_000
+MAX_AGENTS = 10
+MAX_LOADS = 20_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +59,7 @@ class RoadNetwork:
             )
 
     def route_costs(self, loads: NDArray[np.int64]) -> NDArray[np.float64]:
-        """What each route takes.
-
-        Args:
-            loads: drivers on each route, [..., route].
-
-        Returns:
-            [..., route], in units of time.
-        """
+        """Each route's cost in units of time, of the number of drivers on each route: both [..., route]."""
         empty: NDArray[np.float64] = self._takes() @ np.array(self.fixed, dtype=np.float64)
         return empty + loads @ self._shared()
 
@@ -88,7 +81,7 @@ class RoadNetwork:
 
 
 class Traffic(NamedTuple):
-    """How drivers spread over a network's routes, and what that costs them."""
+    """Numbers of drivers on a network's routes, and their cost."""
 
     loads: tuple[int, ...]
     """Drivers on each route."""
@@ -99,12 +92,8 @@ class Traffic(NamedTuple):
 def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
     """Find the loads whose total cost is least, by trying all; the first of several.
 
-    Args:
-        network: the routes, open to every driver.
-        drivers: how many there are, each on one route; 1 or more.
-
     Raises:
-        ValueError: nobody drives, or there are too many ways to spread them.
+        ValueError: nobody drives, or there are too many possible loads.
 
     >>> social_optimum(Braess().network, drivers=4)
     Traffic(loads=(2, 2, 0), mean_cost=65.0)
@@ -115,20 +104,13 @@ def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
         best = int(means.argmin())
         return Traffic(tuple(loads[best].tolist()), float(means[best]))
 
-    return min(map(cheapest, _ways(network, drivers)), key=lambda traffic: traffic.mean_cost)
+    return min(map(cheapest, _all_loads(network, drivers)), key=lambda traffic: traffic.mean_cost)
 
 
 def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
     """Find all pure equilibria, by trying all loads: nobody is faster on another route, having moved there.
 
-    There is always one.
-
-    Args:
-        network: the routes, open to every driver.
-        drivers: how many there are, each on one route; 1 or more.
-
-    Raises:
-        ValueError: as for `social_optimum`.
+    There is always one. Raises as `social_optimum`.
 
     Source:
         Rosenthal, A class of games possessing pure-strategy Nash equilibria, International Journal of Game
@@ -139,7 +121,7 @@ def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
     """
     detours = network.detours()
     found = []
-    for loads in _ways(network, drivers):
+    for loads in _all_loads(network, drivers):
         costs = network.route_costs(loads)
         gains = costs[:, :, None] - costs[:, None, :] - detours
         stays = (loads == 0)[:, :, None] | (gains <= TOLERANCE * costs.max())
@@ -150,20 +132,12 @@ def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
 
 
 def worst_equilibrium(network: RoadNetwork, drivers: int) -> Traffic:
-    """Find the pure equilibrium that costs most; see `equilibria`.
-
-    >>> worst_equilibrium(Pigou().network, drivers=4)
-    Traffic(loads=(0, 4), mean_cost=1.0)
-    """
+    """Find the pure equilibrium that costs most; see `equilibria`."""
     return max(equilibria(network, drivers), key=lambda traffic: traffic.mean_cost)
 
 
 def price_of_anarchy(network: RoadNetwork, drivers: int) -> float:
     """The worst pure equilibrium's cost over the optimum's: at most 5/2 with these costs.
-
-    Args:
-        network: the routes, open to every driver.
-        drivers: how many there are, each on one route; 1 or more.
 
     Raises:
         ValueError: as for `social_optimum`, or where driving costs nothing.
@@ -189,8 +163,8 @@ class CongestionGame(MatrixGame):
 
     def __post_init__(self) -> None:
         require(
-            isinstance(self.agents, int) and 2 <= self.agents <= MOST_AGENTS,
-            f"agents must be a whole number between 2 and {MOST_AGENTS}, as the payoff table has "
+            isinstance(self.agents, int) and 2 <= self.agents <= MAX_AGENTS,
+            f"agents must be a whole number between 2 and {MAX_AGENTS}, as the payoff table has "
             f"routes^agents rows; it is {self.agents}. (A network's loads can be studied with many more.)",
         )
         _ = self.network  # which checks its own numbers
@@ -273,15 +247,15 @@ class Pigou(CongestionGame):
         return ("wide", "narrow")
 
 
-def _ways(network: RoadNetwork, drivers: int) -> Iterator[NDArray[np.int64]]:
-    """Every way to spread drivers over the routes, in blocks [way, route]."""
+def _all_loads(network: RoadNetwork, drivers: int) -> Iterator[NDArray[np.int64]]:
+    """All loads of so many drivers, in blocks [load, route]."""
     routes = len(network.routes)
     require(drivers >= 1, f"Somebody must drive; there are {drivers} drivers.")
-    ways = math.comb(drivers + routes - 1, routes - 1)
+    count = math.comb(drivers + routes - 1, routes - 1)
     require(
-        ways <= MOST_WAYS,
-        f"Loads are found by trying all, of which there may be {MOST_WAYS}; {drivers} drivers on {routes} "
-        f"routes have {ways}.",
+        count <= MAX_LOADS,
+        f"Loads are found by trying all, of which there may be {MAX_LOADS}; {drivers} drivers on {routes} "
+        f"routes have {count}.",
     )
     return _spread(drivers, routes)
 

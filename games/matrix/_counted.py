@@ -1,4 +1,4 @@
-"""Games of two actions whose payoffs depend on one's own action and on how many others cooperate."""
+"""Games of two actions whose payoffs depend on the own action and on the number of other cooperators."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 from games.core import constant, kept, require
 from games.matrix._matrix import MatrixGame, MatrixState, require_finite
 
-MOST_AGENTS = 10_000
-MOST_IN_A_TABLE = 16
+MAX_AGENTS = 10_000
+MAX_IN_A_TABLE = 16
 """Up to so many agents the payoffs of all 2^N profiles can be laid out."""
 TOLERANCE = 1e-12
 """Payoffs that miss a straight line by up to this share of the largest one lie on it: it is rounding."""
@@ -36,8 +36,8 @@ class CountedFamily(MatrixGame):
 
     def __post_init__(self) -> None:
         require(
-            isinstance(self.agents, int) and 2 <= self.agents <= MOST_AGENTS,
-            f"agents must be a whole number between 2 and {MOST_AGENTS}; it is {self.agents}.",
+            isinstance(self.agents, int) and 2 <= self.agents <= MAX_AGENTS,
+            f"agents must be a whole number between 2 and {MAX_AGENTS}; it is {self.agents}.",
         )
         require_finite(**vars(self))
 
@@ -68,46 +68,25 @@ class CountedFamily(MatrixGame):
         return float(welfare_by_count(self)[0])
 
     def build_payoffs(self) -> NDArray[np.float64]:
-        """Lay out every profile's payoffs: [2, ..., 2, agent].
-
-        Raises:
-            ValueError: there are too many agents.
-        """
         require(
-            self.agents <= MOST_IN_A_TABLE,
-            f"A table of all profiles is laid out for {MOST_IN_A_TABLE} agents at most, as it has 2^agents "
+            self.agents <= MAX_IN_A_TABLE,
+            f"A table of all profiles is laid out for {MAX_IN_A_TABLE} agents at most, as it has 2^agents "
             f"rows; {type(self).__name__} has {self.agents} agents here.",
         )
         actions = np.moveaxis(np.indices((2,) * self.agents), 0, -1)
         return self.payoffs_of(actions)
 
     def payoffs_of(self, profile: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Each agent's payoff in joint actions, both [..., agent]."""
         cooperates = profile == 0
         others = cooperates.sum(-1, keepdims=True) - cooperates
         found: NDArray[np.float64] = count_array(self)[profile, others]
         return found
 
     def values(self, policies: Tensor) -> Tensor:
-        """Each agent's expected reward.
-
-        Args:
-            policies: probabilities [..., agent, 1, action].
-
-        Returns:
-            [..., agent].
-        """
         return (policies.squeeze(-2) * self.action_values(policies)).sum(-1)
 
     def action_values(self, policies: Tensor) -> Tensor:
-        """What each action of each agent is worth when the others keep to their policies.
-
-        Args:
-            policies: probabilities [..., agent, 1, action].
-
-        Returns:
-            [..., agent, action].
-        """
+        """Values of actions, [..., agent, action], when the others keep to their policies."""
         cooperate = policies[..., 0, 0]
         line = straight_line(self)
         if line is None:
@@ -157,16 +136,11 @@ class CountedFamily(MatrixGame):
 
 
 def others_cooperating(cooperate: Tensor) -> Tensor:
-    """Distribution of the number of other agents who cooperate, for each agent.
+    """Distribution of the number of other cooperators, [..., agent, number from 0 to N - 1].
 
-    The Poisson binomial distribution, by the discrete Fourier transform of its generating function; each
-    agent's own factor is left out by products from both sides rather than by division, which is stable.
-
-    Args:
-        cooperate: each agent's probability to cooperate, independent of the others', [..., agent].
-
-    Returns:
-        Probabilities [..., agent, number from 0 to N - 1], differentiable; O(N^2) numbers and operations.
+    Each agent cooperates with its own probability, [..., agent], independently. This is the Poisson binomial
+    distribution, by the discrete Fourier transform of its generating function; each agent's own factor is
+    left out by products from both sides rather than by division, which is stable. O(N^2), differentiable.
 
     Source:
         Fernandez and Williams, Closed-form expression for the Poisson-binomial probability density function,

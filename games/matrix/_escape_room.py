@@ -1,7 +1,4 @@
-"""Escape Room: somebody has to pull the lever, at a cost, so that others can leave by the door.
-
-How a frame of Escape Room looks: three rooms side by side, the door in the wall of the last one.
-"""
+"""Escape Room: somebody has to pull the lever, at a cost, so that others can leave by the door."""
 
 from __future__ import annotations
 
@@ -26,20 +23,7 @@ FLOOR, OPEN, SHUT = "#F2F2F2", "#FFFFFF", "#8C6D46"
 def draw_places(
     names: Sequence[str], places: Sequence[int], *, door_open: bool, scale: float = 1.0
 ) -> np.ndarray:
-    """Draw who stands where.
-
-    Args:
-        names: the rooms' names; the lever is in the first, the door in the last.
-        places: each agent's room, an index into `names`.
-        door_open: whether the door is drawn open; the lever is then down.
-        scale: how many times as large as usual.
-
-    Returns:
-        uint8 [height, width, 3].
-
-    >>> draw_places(("lever", "start", "door"), [0, 2], door_open=True).shape
-    (180, 450, 3)
-    """
+    """Draw the rooms, the lever in the first and the door in the last, with each agent in its room."""
     pen = Pen(WIDTH * len(names), HEIGHT, scale=scale)
     for room, name in enumerate(names):
         left = room * WIDTH
@@ -256,13 +240,6 @@ class EscapeRoom(Game):
 
         The first `levers` of those that cooperate go to the lever, the other cooperators to the door; who
         defects goes to the door if enough cooperate to open it, and else stays, though off the lever.
-
-        Args:
-            state: a state of this game.
-            cooperative: who cooperates, boolean [batch, agent].
-
-        Returns:
-            actions, integer [batch, agent].
         """
         pulls = cooperative & (cooperative.cumsum(-1) <= self.levers)
         opens = cooperative.sum(-1, keepdim=True) >= self.levers

@@ -15,7 +15,7 @@ from games.matrix._counted import CountedFamily
 from games.matrix._matrix import MatrixGame, require_finite
 from games.matrix._two_agent import SymmetricTwoAgentGame
 
-MOST_AGENTS = 12
+MAX_AGENTS = 12
 
 PRISONERS_DILEMMA = SymmetricTwoAgentGame(reward=3, sucker=0, temptation=4, punishment=1)
 
@@ -29,8 +29,8 @@ class Family(MatrixGame):
 
     def __post_init__(self) -> None:
         require(
-            isinstance(self.agents, int) and 2 <= self.agents <= MOST_AGENTS,
-            f"agents must be a whole number between 2 and {MOST_AGENTS}, as the payoff table has 2^agents "
+            isinstance(self.agents, int) and 2 <= self.agents <= MAX_AGENTS,
+            f"agents must be a whole number between 2 and {MAX_AGENTS}, as the payoff table has 2^agents "
             f"rows; it is {self.agents}.",
         )
         numbers = {name: value for name, value in vars(self).items() if not isinstance(value, MatrixGame)}
@@ -104,7 +104,6 @@ class SymmetricalFamily(CountedFamily):
         return self.pair_game.action_names
 
     def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The mean over the opponents met."""
         game, cooperators = self.pair_game, others / (self.agents - 1)
         defectors = (self.agents - 1 - others) / (self.agents - 1)
         return (
@@ -170,7 +169,6 @@ class GraphFamily(PairwiseFamily):
 
     @property
     def pair_game(self) -> SymmetricTwoAgentGame:
-        """The stage."""
         return self.stage
 
 
@@ -232,7 +230,6 @@ class PublicGoods(CountedFamily):
     """By how much the pot is multiplied; any finite number, a dilemma for 1 < k < agents."""
 
     def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """1 - c_i + k n_C / n."""
         return self.k * ((others + 1) / self.agents), 1 + self.k * (others / self.agents)
 
 
@@ -251,5 +248,4 @@ class ContributionGame(CountedFamily):
     """By how much the pot is multiplied; any finite number, a dilemma for 1 < k < agents."""
 
     def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """k n_C / n - c_i."""
         return self.k * ((others + 1) / self.agents) - 1, self.k * (others / self.agents)

@@ -38,14 +38,7 @@ class FiniteRepeatedGame(RepeatedGame):
         return None if each_step is None else each_step * self._played
 
     def values(self, policies: Tensor) -> Tensor:
-        """Each agent's expected (1 - discount) sum_{t < horizon} discount^t r_t.
-
-        Args:
-            policies: probabilities [..., agent, 1 + A^N, A].
-
-        Returns:
-            [..., agent].
-        """
+        """Each agent's expected (1 - discount) sum_{t < horizon} discount^t r_t, [..., agent]."""
         table = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
         return self._played * (self.occupancy(policies).unsqueeze(-1) * table).sum(-2)
 
@@ -55,14 +48,7 @@ class FiniteRepeatedGame(RepeatedGame):
         return self._played * each_step, cooperation
 
     def occupancy(self, policies: Tensor) -> Tensor:
-        """Give the discounted share of the steps played in which each joint action is taken.
-
-        Args:
-            policies: probabilities [..., agent, 1 + A^N, A].
-
-        Returns:
-            [..., A^N], summing to 1; agent 0's action is the most significant digit.
-        """
+        """The discounted share of the steps played in which each joint action is taken, [..., A^N]."""
         joint = _joint_probabilities(self.carried_out(policies))
         now, transitions = joint[..., :1, :], joint[..., 1:, :]
         total, weight = now, 1.0

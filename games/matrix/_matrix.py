@@ -1,4 +1,4 @@
-"""Matrix games: every agent moves once, at the same time, and a table says what each one gets."""
+"""Matrix games: all agents move once, at the same time, and a table holds their payoffs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDEST_PAYOFF = "-8.888e+88"
 
 
 class MatrixState(NamedTuple):
-    """What has been played so far."""
+    """Steps played, and the last joint action."""
 
     time: Tensor
     """Steps played, int64 [batch]."""
@@ -148,11 +148,9 @@ class MatrixGame(ExactGame):
         return state.time >= 1
 
     def cooperates(self, state: MatrixState, actions: Tensor) -> Tensor | None:
-        """Which actions are action 0; None where that does not mean cooperating."""
         return actions == 0 if self.cooperative else None
 
     def scripted(self, state: MatrixState, cooperative: Tensor) -> Tensor | None:
-        """Action 0 to cooperate, 1 to defect; None where they do not mean that."""
         return (~cooperative).long() if self.cooperative else None
 
     def render(self, state: MatrixState, index: int = 0, scale: float = 1.0) -> np.ndarray:

@@ -1,25 +1,13 @@
-"""Where memory-one policies lead in a repeated game: the exact discounted share of each outcome.
+"""Exact discounted shares of joint actions between memory-one policies in a repeated game.
 
 The state is the last joint action, a number to the base A (the number of actions) with agent 0's action as
 the most significant digit. With s0 the distribution of the first joint action and P the chain's transition
-matrix, the discounted share of the steps in which each joint action is played is the row vector
-(1 - gamma) s0 (I - gamma P)^-1.
+matrix, the discounted shares are the row vector (1 - gamma) s0 (I - gamma P)^-1.
 
 That takes the inverse: in torch 2.13 the forward mode of `torch.linalg.solve` is silently wrong under
-`vmap(jacfwd(...))`. For compilers, two agents with two actions are written out entry by entry in
-`games.matrix._memory_one`.
-
-The discounted flow through the four joint actions of two memory-one agents, with derivatives of its own.
-
-The agents' action probabilities in state s are first[s] and second[s], the chain between states is
-P[s, (a, b)] = first[s, a] second[s, b], and the flow x out of a source b solves (I / discount - P') x = b.
-Its derivatives are those of the solution, not of the way to it: they solve the same system or its transpose
-for another source, and never form the derivative of P.
-
-It is for steps that are traced: elimination is written out on one tensor per entry, without branches or
-changes in place. That compiles to a single kernel, and a compiler finds that all the derivatives factorize
-the matrix alike, so that a gradient of a gradient costs a few substitutions. Operation by operation it is
-slow; there `games.matrix._memory_one.chain_occupancy` takes its place.
+`vmap(jacfwd(...))`. Where steps are traced, two agents with two actions take `flow` instead: elimination is
+written out on one tensor per entry, without branches or changes in place, and its derivatives solve the same
+system or its transpose. That compiles to a single kernel; operation by operation it is slow.
 """
 
 from __future__ import annotations
@@ -36,21 +24,11 @@ from games.core import constant, kept
 
 
 def flow(first: Tensor, second: Tensor, source: Tensor, discount: float) -> Tensor:
-    """Solve (I / discount - P') x = source; differentiable any number of times, in both modes.
+    """Solve (I / discount - P') x = source, [..., 4]; differentiable any number of times, in both modes.
 
-    Args:
-        first: action probabilities [..., 4, 2] of the first agent in states CC, CD, DC, DD.
-        second: those of the second agent in the same order of states.
-        source: [..., 4].
-        discount: in (0, 1); the matrix is then diagonally dominant by columns, so that elimination needs no
-            pivoting.
-
-    Returns:
-        [..., 4].
-
-    >>> never = torch.tensor([[0.0, 1.0]]).expand(4, 2)
-    >>> flow(never, never, torch.tensor([1.0, 0.0, 0.0, 0.0]), 0.5)
-    tensor([0.5000, 0.0000, 0.0000, 0.5000])
+    The agents' action probabilities in states CC, CD, DC, DD are [..., 4, 2], and P[s, (a, b)] = first[s, a]
+    second[s, b]. The discount lies in (0, 1), so that the matrix is diagonally dominant by columns, and
+    elimination needs no pivoting.
     """
     return _flow(first, second, source, discount, transposed=False)
 
@@ -134,12 +112,9 @@ NO_FUTURE = 2.0**-60
 
 
 def observation_weights(agents: int, actions: int = 2) -> list[list[int]]:
-    """Give what a unit of each agent's action adds to an observer's number for it: [observer][agent].
+    """What a unit of each agent's action adds to an observer's number for it: [observer][agent].
 
     The observer's own action is the most significant digit, the others follow in increasing order.
-
-    >>> observation_weights(3)
-    [[4, 2, 1], [2, 4, 1], [2, 1, 4]]
     """
     orders = [[me, *(other for other in range(agents) if other != me)] for me in range(agents)]
     return [[actions ** (agents - 1 - order.index(agent)) for agent in range(agents)] for order in orders]
@@ -162,18 +137,9 @@ def observed_states(agents: int, actions: int = 2) -> list[list[int]]:
 
 
 def two_agent_occupancy(policies: Tensor, discount: float) -> list[Tensor]:
-    """Give the discounted share of CC, CD, DC and DD between two memory-one policies.
+    """Discounted shares of CC, CD, DC and DD between two memory-one policies: four tensors [...].
 
-    Args:
-        policies: probabilities [..., 2, 5, 2]; observations are start, then (own, other) = CC, CD, DC, DD.
-        discount: per step, in [0, 1).
-
-    Returns:
-        four tensors [...], which sum to 1.
-
-    >>> always = torch.tensor([[1.0, 0.0]]).expand(5, 2)
-    >>> two_agent_occupancy(torch.stack((always, always.flip(-1))), 0.5)
-    [tensor(0.), tensor(1.), tensor(0.), tensor(0.)]
+    Policies are probabilities [..., 2, 5, 2]; observations are start, then (own, other) = CC, CD, DC, DD.
     """
     first, second = (
         torch.stack([policy.select(-2, seen) for seen in (0, *order)], -2)
@@ -187,14 +153,9 @@ def two_agent_occupancy(policies: Tensor, discount: float) -> list[Tensor]:
 
 
 def chain_occupancy(policies: Tensor, discount: float) -> Tensor:
-    """Give the discounted share of each joint action among N memory-one policies, by one A^N x A^N inverse.
+    """Discounted shares of joint actions, [..., A^N], among N memory-one policies, by one A^N x A^N inverse.
 
-    Args:
-        policies: probabilities [..., agent, 1 + A^N, A].
-        discount: per step, in [0, 1).
-
-    Returns:
-        [..., A^N], summing to 1.
+    Policies are probabilities [..., agent, 1 + A^N, A].
 
     >>> chain_occupancy(torch.full((3, 9, 2), 0.5), 0.9)
     tensor([0.1250, 0.1250, ...])

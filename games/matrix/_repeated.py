@@ -1,4 +1,4 @@
-"""A matrix game played again and again by agents who remember the last joint action."""
+"""Matrix games repeated with memory one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from games.matrix._matrix import MatrixGame, MatrixState, payoff_array, payoff_t
 from games.matrix._memory_one import chain_occupancy, observation_weights, two_agent_occupancy
 from games.matrix._two_agent import SymmetricTwoAgentGame
 
-MOST_JOINT_ACTIONS = 2**16
-MOST_EXACT_STATES = 32
+MAX_JOINT_ACTIONS = 2**16
+MAX_EXACT_STATES = 32
 """Larger chains are sampled: five agents with two actions fit, three with three, two with five."""
 
 
@@ -65,8 +65,8 @@ class RepeatedGame(ExactGame):
         require(isinstance(self.stage, MatrixGame), f"The stage must be a matrix game; it is {self.stage!r}.")
         agents, actions = self.stage.num_agents, self.stage.num_actions
         require(
-            actions**agents <= MOST_JOINT_ACTIONS,
-            f"Agents of a repeated game remember the last joint action, one of {MOST_JOINT_ACTIONS} at most; "
+            actions**agents <= MAX_JOINT_ACTIONS,
+            f"Agents of a repeated game remember the last joint action, one of {MAX_JOINT_ACTIONS} at most; "
             f"{agents} agents with {actions} actions have {actions}^{agents}: choose a smaller stage.",
         )
         require(0 <= self.discount < 1, f"The discount must lie in [0, 1); it is {self.discount}.")
@@ -196,9 +196,9 @@ class RepeatedGame(ExactGame):
         if _written_out(policies):
             return torch.stack(two_agent_occupancy(policies, self.discount), -1)
         states = policies.shape[-2] - 1
-        if states > MOST_EXACT_STATES:
+        if states > MAX_EXACT_STATES:
             raise ValueError(
-                f"Exact values need at most {MOST_EXACT_STATES} joint actions, as each is a state of the "
+                f"Exact values need at most {MAX_EXACT_STATES} joint actions, as each is a state of the "
                 f"chain; there are {states}. Sample the game instead."
             )
         return chain_occupancy(policies, self.discount)

@@ -5,8 +5,7 @@ import pytest
 
 import bilevel
 from bilevel.experiments import interquartile_mean
-from games.matrix import CongestionGame
-from games.matrix._congestion import social_optimum, worst_equilibrium
+from games.matrix import CongestionGame, social_optimum, worst_equilibrium
 from tests.bilevel.methods.final_welfare import final_welfare
 
 pytestmark = pytest.mark.slow
