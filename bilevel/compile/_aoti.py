@@ -8,19 +8,16 @@ import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
 from torch._decomp import core_aten_decompositions
-from torch.export import ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from bilevel.compile._functions import FlatFunction
 from bilevel.compile._plans import Inputs, traceable
-from bilevel.core import Tensors
 
 COMPILER_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 """The environment variable by which a user names another folder for the compiler's own files."""
@@ -38,13 +35,11 @@ which Inductor would keep, 280 MB of them, in a folder under /tmp whose name any
 calls the loops is not optimized: a seventh of the time of a build, and nothing of a call's."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A graph and the options of its compilation."""
+class Plan(NamedTuple):
+    """A traced graph, an example of its inputs, and the number of threads to compile it for."""
 
     graph: fx.GraphModule
     examples: tuple[Tensor, ...]
-    """Inputs of the right form."""
     threads: int
 
     @property
@@ -54,17 +49,16 @@ class Plan:
 
 
 def make_plan(function: FlatFunction, inputs: Inputs) -> Plan:
-    """Trace a function as it is.
+    """Trace a function of plain leaves; torch raises if it cannot.
 
-    Args:
-        function: a function of plain leaves.
-        inputs: an example.
-
-    Raises:
-        Exception: whatever torch raises on a function that it cannot trace.
+    By `make_fx`, since export alone would take the inputs of `torch.func` for constants.
     """
     function, leaves = traceable("plain", function, inputs)
-    return Plan(_trace(function, leaves), leaves, threads=inputs.threads("plain"))
+    with torch.no_grad():
+        graph = make_fx(function, decomposition_table=_decompositions())(*leaves)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return Plan(graph, leaves, inputs.threads("plain"))
 
 
 @functools.cache
@@ -75,37 +69,21 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
     return table
 
 
-def _trace(function: FlatFunction, leaves: Tensors) -> torch.fx.GraphModule:
-    """Trace through `torch.func`: export alone would take its inputs for constants."""
-    with torch.no_grad():
-        traced = make_fx(function, decomposition_table=_decompositions())(*leaves)
-    traced.graph.eliminate_dead_code()
-    traced.recompile()
-    return traced
-
-
-def _export(plan: Plan) -> ExportedProgram:
-    with warnings.catch_warnings(), torch.no_grad():
-        # torch 2.13 warns of its own use of a deprecated class in every export.
-        warnings.simplefilter("ignore")
-        return torch.export.export(plan.graph, plan.examples)
-
-
 def compile_graph(plan: Plan, path: Path) -> None:
-    """Compile a graph into a package.
-
-    Args:
-        plan: the graph.
-        path: of the package; the compiler's files lie beside it.
+    """Compile a graph into a package at this path; the compiler's files lie beside it.
 
     Raises:
         Exception: whatever torch raises if it cannot: no compiler, an operation without a lowering.
     """
     options = {**OPTIONS, "cpp.threads": plan.threads}
-    program = _export(plan)
-    with warnings.catch_warnings(), torch.no_grad(), _inductor_in(path.parent / "inductor"):
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch 2.13 warns of its own use of a deprecated class in every export.
         warnings.simplefilter("ignore")
-        torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
+        program = torch.export.export(plan.graph, plan.examples)
+        with _inductor_in(path.parent / "inductor"):
+            torch._inductor.aoti_compile_and_package(
+                program, package_path=str(path), inductor_configs=options
+            )
 
 
 @contextlib.contextmanager
@@ -130,11 +108,7 @@ def _inductor_in(folder: Path) -> Iterator[None]:
 
 
 def open_graph(path: Path, folder: Path) -> Callable[[list[Tensor]], list[Tensor]]:
-    """Load a package.
-
-    Args:
-        path: of the package.
-        folder: of the compiler's own files.
+    """Load a package; `folder` is that of the compiler's own files.
 
     Raises:
         OSError: it cannot be read.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from bilevel.compile._c_operations import FUNCTIONS, TYPES, converted, expression, literal
-from bilevel.compile._expressions import Constant, Entry, NotScalarError, Ref
+from bilevel.compile._expressions import Constant, InputEntry, NotScalarError, Ref
 from bilevel.compile._scalars import Formulas
 
 
@@ -84,7 +84,7 @@ class Function:
             if isinstance(meaning, Constant):
                 names[number] = literal(meaning.value, dtype)
                 continue
-            if isinstance(meaning, Entry):
+            if isinstance(meaning, InputEntry):
                 place = "0" if known.shared[number] else f"{meaning.place} * W + m"
                 text = f"a{meaning.leaf}[{place}]"
             else:

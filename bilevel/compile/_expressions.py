@@ -29,7 +29,7 @@ class Constant(NamedTuple):
     value: bool | int | float
 
 
-class Entry(NamedTuple):
+class InputEntry(NamedTuple):
     """One entry of an input."""
 
     leaf: int
@@ -55,7 +55,7 @@ class Expressions:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.meanings: list[Constant | Entry | Operation] = []
+        self.meanings: list[Constant | InputEntry | Operation] = []
         self.dtypes: list[torch.dtype] = []
         self.shared: list[bool] = []
         """Whether all members of the batch have the same value."""
@@ -68,7 +68,7 @@ class Expressions:
 
     def entry(self, leaf: int, place: int, dtype: torch.dtype, *, shared: bool) -> int:
         """Number an entry of an input."""
-        return self._number(("entry", leaf, place), Entry(leaf, place), dtype, shared=shared)
+        return self._number(("entry", leaf, place), InputEntry(leaf, place), dtype, shared=shared)
 
     def value(self, argument: Any) -> Any:
         """The value of an argument; None if it depends on the input."""
@@ -133,7 +133,7 @@ class Expressions:
         return self._result_dtypes[key]
 
     def _number(
-        self, key: Hashable, meaning: Constant | Entry | Operation, dtype: torch.dtype, *, shared: bool
+        self, key: Hashable, meaning: Constant | InputEntry | Operation, dtype: torch.dtype, *, shared: bool
     ) -> int:
         if key not in self._numbers:
             if len(self.meanings) >= self.most:

@@ -11,7 +11,7 @@ from bilevel.compile._operations import count_operations
 from bilevel.compile._program import package_key
 from bilevel.compile._solve import flatten_inputs, wanted_solves
 from bilevel.core import Tree
-from bilevel.hypergradient import BilevelProblem, EagerKernels
+from bilevel.hypergradient import BilevelProblem, Kernels
 
 SMALL_ENTRIES = 200
 """Entries of one member up to which a problem is expected to be written out in C."""
@@ -59,7 +59,7 @@ def forecast(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -
         return None
     if entries > SMALL_ENTRIES or flat[0].device.type != "cpu":
         return None
-    kernels = EagerKernels(problem, phi)
+    kernels = Kernels(problem, phi)
 
     def one_step() -> None:
         after, vjp = kernels.vjp((theta, opt_state), given.seen[0])

@@ -28,8 +28,8 @@ from bilevel.compile._program import Package, Program, Wanted, find_program
 from bilevel.core import Tensors, Tree, split_floating
 from bilevel.hypergradient import (
     BilevelProblem,
-    EagerKernels,
     ImpureStepError,
+    Kernels,
     Linearization,
     StepVjp,
     require_pure,
@@ -40,14 +40,15 @@ class CompileWarning(UserWarning):
     """Something that was to be compiled runs eagerly; says why."""
 
 
-class CompiledKernels:
+class CompiledKernels(Kernels):
     """Kernels of compiled packages; what cannot be compiled runs eagerly, with one warning that says why.
 
     A state is the tuple of its leaves.
     """
 
     def __init__(self, problem: BilevelProblem, phi: Tree) -> None:
-        self.problem, self.eager = problem, EagerKernels(problem, phi)
+        super().__init__(problem, phi)
+        self.eager = Kernels(problem, phi)
         self._phi, self._phi_form = plain_leaves(phi, "the outer variables")
         self._data: tuple[Tree, Tensors, TreeForm] = (None, (), TreeForm.split(None, "")[1])
 

@@ -61,7 +61,7 @@ class Inputs:
         return self.members.count is not None and self.members.count > 1
 
 
-class Source(NamedTuple):
+class LibrarySource(NamedTuple):
     """The C source of a library."""
 
     text: str
@@ -106,18 +106,20 @@ def _result(leaf: Leaf, shared: Sequence[bool], ids: Tensor) -> Leaf:
     return dataclasses.replace(leaf, summed=depends)
 
 
-def make_source(function: FlatFunction, inputs: Inputs, results: Sequence[Tensor], out_axis: int) -> Source:
+def make_source(
+    function: FlatFunction, inputs: Inputs, results: Sequence[Tensor], out_axis: int
+) -> LibrarySource:
     """Write a library of one function; see `make_function`."""
     written = make_function("function", function, inputs, results, out_axis)
     return make_library(one_call(written), (written,), many=inputs.many)
 
 
-def make_library(text: str, functions: Sequence[Function], *, many: bool) -> Source:
+def make_library(text: str, functions: Sequence[Function], *, many: bool) -> LibrarySource:
     """A library of functions, whose C source is `text`; `many`: whether there are two members or more."""
     leaves = (leaf for function in functions for leaf in (*function.inputs, *function.results))
     width = lanes([leaf.dtype for leaf in leaves]) if many else 1
     operations = sum(len(function.formulas.known.meanings) for function in functions)
-    return Source(header(width, vectorized()) + "\n" + text, operations)
+    return LibrarySource(header(width, vectorized()) + "\n" + text, operations)
 
 
 def traceable(form: Form, function: FlatFunction, inputs: Inputs) -> tuple[FlatFunction, Tensors]:

@@ -17,7 +17,7 @@ from bilevel.compile._c_compiler import CFunction
 from bilevel.compile._expressions import NotScalarError
 from bilevel.compile._functions import FlatFunction, Form, Members, NotCompilableError, TreeForm
 from bilevel.compile._operations import operations_digest
-from bilevel.compile._plans import LOG, Inputs, ListFunction, Source, eagerly, make_source, traceable
+from bilevel.compile._plans import LOG, Inputs, LibrarySource, ListFunction, eagerly, make_source, traceable
 from bilevel.core import Step, Tensors
 from bilevel.hypergradient import BilevelProblem
 
@@ -103,7 +103,7 @@ class Wanted(NamedTuple):
     """The forms to try, in this order."""
     prepare: Callable[[], None] = lambda: None
     """Called first."""
-    write: Callable[[Sequence[Tensor]], Source] | None = None
+    write: Callable[[Sequence[Tensor]], LibrarySource] | None = None
     """Its results -> its C source, if that is not simply the function entry by entry."""
     sizes: tuple[int, ...] = ()
     """Further arguments of its package."""

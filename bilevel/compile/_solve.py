@@ -29,7 +29,7 @@ from bilevel.compile._functions import (
 )
 from bilevel.compile._kernels import warn_once
 from bilevel.compile._operations import operations_digest
-from bilevel.compile._plans import LOG, Inputs, Source, eagerly, make_function, make_library
+from bilevel.compile._plans import LOG, Inputs, LibrarySource, eagerly, make_function, make_library
 from bilevel.compile._program import Package, Program, Wanted, find_program
 from bilevel.core import Tensors, Tree
 from bilevel.hypergradient import (
@@ -344,7 +344,7 @@ def _reference(given: SolveInputs, steps: int) -> FlatFunction:
     return reference
 
 
-def _source(given: SolveInputs, members: Members, results: Sequence[Tensor]) -> Source:
+def _source(given: SolveInputs, members: Members, results: Sequence[Tensor]) -> LibrarySource:
     """Write the step, the outer loss, the vector-Jacobian product and their driver."""
     problem, forms, axis = given.problem, given.forms, int(given.problem.several)
     if any(leaf.ndim == 0 and leaf.is_floating_point() for leaf in given.state) and members.count:

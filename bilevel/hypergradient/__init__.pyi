@@ -22,7 +22,7 @@ from ._evolution import Evolution as Evolution
 from ._finite_difference import FiniteDifference as FiniteDifference
 from ._forward import Forward as Forward
 from ._implicit import Implicit as Implicit
-from ._kernels import EagerKernels as EagerKernels
+from ._kernels import Kernels as Kernels
 from ._kernels import StepVjp as StepVjp
 from ._named import ESTIMATORS as ESTIMATORS
 from ._named import format_hypergradient as format_hypergradient

@@ -42,27 +42,45 @@ class StepVjp(Protocol):
         """
 
 
-class Kernels(Protocol):
-    """One problem at one phi.
+class Kernels:
+    """One problem at one phi, operation by operation; subclasses may compute the same in another way.
 
     A cotangent is a tuple like the floating leaves of (theta, opt_state), a gradient one like the leaves of
     phi; with several objectives these are a first axis of both.
     """
 
+    def __init__(self, problem: BilevelProblem, phi: Tree) -> None:
+        self.problem, self.phi = problem, phi
+
     def start(self, theta: Tree, opt_state: Tree) -> State:
-        """Convert a state, detached, to the kernels' form."""
+        """Convert a state, detached, to the kernels' form: here the trees themselves."""
+        return theta, opt_state
 
     def trees(self, state: State) -> tuple[Tree, Tree]:
         """Convert a state back to (theta, opt_state)."""
+        theta, opt_state = state
+        return theta, opt_state
 
     def advance(self, state: State, data: Tree) -> State:
         """Take one step."""
+        theta, opt_state = state
+        return self.problem.step(theta, opt_state, self.phi, data)
 
     def vjp(self, state: State, data: Tree) -> tuple[State, StepVjp]:
         """Take one step and keep its graph for one vector-Jacobian product."""
+        after, product = step_vjp(self.problem.step, state, self.phi, data, several=self.problem.several)
+
+        def accumulate(
+            cotangent: Tensors, gradient: Tensors, *, first: bool = False
+        ) -> tuple[Tensors, Tensors]:
+            cotangent, through_step = product(cotangent, first)
+            return cotangent, tuple(map(torch.add, gradient, through_step))
+
+        return after, accumulate
 
     def vjp_bytes(self, state: State, data: Tree) -> int:
         """Measure what `vjp` keeps of one step, in bytes."""
+        return measure_kept(lambda: self.vjp(state, data))
 
     def recompute_vjp(
         self,
@@ -87,97 +105,30 @@ class Kernels(Protocol):
         Raises:
             ImpureStepError: the step, taken again, gives another result.
         """
-
-    def outer(self, state: State, data: Tree) -> tuple[Tensor, Tensors, Tensors]:
-        """Compute the outer loss, its cotangent by `state` and its gradient by phi; see `outer_gradients`."""
-
-    def tangents(self, stacked: Tensors) -> Any:
-        """Convert tangents of the state's floating leaves, [direction, *leaf.shape], to the kernels' form."""
-
-    def jvp(self, state: State, data: Tree, tangents: Any, directions: Tensors) -> Any:
-        """Push tangents of the state, and `directions` of phi, [direction, *leaf.shape], through one step."""
-
-    def tangent_leaves(self, tangents: Any) -> Tensors:
-        """Convert tangents back to stacked leaves."""
-
-    def linearize(self, state: State, data: Tree) -> Linearization:
-        """Linearize one step at a fixed state of the optimizer; vectors are [vector, *leaf.shape]."""
-
-    def at(self, phi: Tree) -> Kernels:
-        """Build the kernels of the same problem at another phi."""
-
-
-class EagerKernels:
-    """Kernels that call the problem's functions operation by operation; a state is the trees themselves."""
-
-    def __init__(self, problem: BilevelProblem, phi: Tree) -> None:
-        self.problem, self.phi = problem, phi
-
-    def start(self, theta: Tree, opt_state: Tree) -> State:
-        """The trees themselves."""
-        return theta, opt_state
-
-    def trees(self, state: State) -> tuple[Tree, Tree]:
-        """The trees themselves."""
-        theta, opt_state = state
-        return theta, opt_state
-
-    def advance(self, state: State, data: Tree) -> State:
-        """Take one step."""
-        theta, opt_state = state
-        return self.problem.step(theta, opt_state, self.phi, data)
-
-    def vjp(self, state: State, data: Tree) -> tuple[State, StepVjp]:
-        """Take one step and keep its graph."""
-        after, product = step_vjp(self.problem.step, state, self.phi, data, several=self.problem.several)
-
-        def accumulate(
-            cotangent: Tensors, gradient: Tensors, *, first: bool = False
-        ) -> tuple[Tensors, Tensors]:
-            cotangent, through_step = product(cotangent, first)
-            return cotangent, tuple(map(torch.add, gradient, through_step))
-
-        return after, accumulate
-
-    def vjp_bytes(self, state: State, data: Tree) -> int:
-        """Measure the tensors that one step's graph keeps."""
-        return measure_kept(lambda: self.vjp(state, data))
-
-    def recompute_vjp(
-        self,
-        state: State,
-        data: Tree,
-        cotangent: Tensors,
-        gradient: Tensors,
-        after: State | None = None,
-        *,
-        first: bool = False,
-    ) -> tuple[Tensors, Tensors]:
-        """Take the step again, with its graph."""
         result, product = self.vjp(state, data)
         if after is not None:
             require_same(split_floating(after)[0], split_floating(result)[0])
         return product(cotangent, gradient, first=first)
 
     def outer(self, state: State, data: Tree) -> tuple[Tensor, Tensors, Tensors]:
-        """Compute the outer loss and its gradients."""
+        """Compute the outer loss, its cotangent by `state` and its gradient by phi; see `outer_gradients`."""
         return outer_gradients(self.problem, state, self.phi, data)
 
     def tangents(self, stacked: Tensors) -> Any:
-        """The stacked leaves themselves."""
+        """Convert tangents of the state's floating leaves, [direction, *leaf.shape], to the kernels' form."""
         return stacked
 
     def jvp(self, state: State, data: Tree, tangents: Any, directions: Tensors) -> Any:
-        """Push all directions in one batch."""
+        """Push tangents of the state, and `directions` of phi, [direction, *leaf.shape], through one step."""
         return step_jvp(self.problem.step, state, self.phi, data, (tangents, directions))
 
     def tangent_leaves(self, tangents: Any) -> Tensors:
-        """The stacked leaves themselves."""
+        """Convert tangents back to stacked leaves."""
         leaves: Tensors = tangents
         return leaves
 
     def linearize(self, state: State, data: Tree) -> Linearization:
-        """Linearize the step once, for all vectors to come."""
+        """Linearize one step at a fixed state of the optimizer; vectors are [vector, *leaf.shape]."""
         single = linearize_step(self.problem.step, state, self.phi, data)
 
         def vjp(v: Tensors) -> tuple[Tensors, Tensors]:
@@ -190,11 +141,11 @@ class EagerKernels:
 
         return Linearization(single.result, vjp, jvp)
 
-    def at(self, phi: Tree) -> EagerKernels:
-        """The same functions at another phi."""
-        return EagerKernels(self.problem, phi)
+    def at(self, phi: Tree) -> Kernels:
+        """The kernels of the same problem at another phi."""
+        return Kernels(self.problem, phi)
 
 
 def make_kernels(problem: BilevelProblem, phi: Tree) -> Kernels:
-    """Build the kernels of a problem: those that it names, or eager ones."""
-    return (problem.kernels or EagerKernels)(problem, phi)
+    """The kernels of a problem: those that it names, or eager ones."""
+    return (problem.kernels or Kernels)(problem, phi)

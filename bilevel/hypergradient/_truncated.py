@@ -81,7 +81,7 @@ class WindowStep(NamedTuple):
     """Its data."""
 
 
-class Window(NamedTuple):
+class StepWindow(NamedTuple):
     """The last steps of online learning: a nest of tensors of a form that never changes."""
 
     steps: tuple[WindowStep, ...]
@@ -90,7 +90,7 @@ class Window(NamedTuple):
     """Number of steps that were taken, int64."""
 
 
-def empty_window(length: int, step: WindowStep) -> Window:
+def empty_window(length: int, step: WindowStep) -> StepWindow:
     """Create a window without steps.
 
     Args:
@@ -107,10 +107,10 @@ def empty_window(length: int, step: WindowStep) -> Window:
                 f"A window holds tensors only, but leaf {path} of {name} is {type(leaf).__name__}.",
             )
     blank = WindowStep(*(tree_map(torch.zeros_like, tree) for tree in step))
-    return Window((blank,) * length, torch.zeros((), dtype=torch.int64))
+    return StepWindow((blank,) * length, torch.zeros((), dtype=torch.int64))
 
 
-def slide(window: Window, steps: Sequence[WindowStep]) -> Window:
+def slide(window: StepWindow, steps: Sequence[WindowStep]) -> StepWindow:
     """Append new steps and drop as many of the oldest.
 
     >>> steps = [WindowStep(torch.tensor(float(k)), None, None, None) for k in range(3)]
@@ -120,11 +120,11 @@ def slide(window: Window, steps: Sequence[WindowStep]) -> Window:
     """
     length = len(window.steps)
     joined = (*window.steps, *steps)
-    return Window(joined[len(joined) - length :], (window.filled + len(steps)).clamp(max=length))
+    return StepWindow(joined[len(joined) - length :], (window.filled + len(steps)).clamp(max=length))
 
 
 def sweep_window(
-    kernels: Kernels, window: Window, end: tuple[Tree, Tree], cotangent: Tensors, gradient: Tensors
+    kernels: Kernels, window: StepWindow, end: tuple[Tree, Tree], cotangent: Tensors, gradient: Tensors
 ) -> Tensors:
     """Continue a reverse sweep through the steps of a window, each at the phi of its time.
 
@@ -217,10 +217,10 @@ class Truncated(Checkpointing, Estimator):
         theta: Tree,
         opt_state: Tree,
         phi: Tree,
-        state: Window | None = None,
+        state: StepWindow | None = None,
         *,
         steps: int,
-    ) -> tuple[Estimate, Window | None]:
+    ) -> tuple[Estimate, StepWindow | None]:
         """Learn for K steps and differentiate the last k; see `Estimator.estimate` for arguments and errors.
 
         Raises:
@@ -241,7 +241,7 @@ class Truncated(Checkpointing, Estimator):
 
     def init(
         self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
-    ) -> Window | None:
+    ) -> StepWindow | None:
         """Create an empty window; the data of one step are drawn for their form.
 
         Raises:
@@ -254,12 +254,17 @@ class Truncated(Checkpointing, Estimator):
         return empty_window(max(self.steps - steps, 0), WindowStep(theta, opt_state, phi, data))
 
     def _slide(
-        self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, steps: int, past: Window | None
-    ) -> tuple[Estimate, Window]:
+        self,
+        problem: BilevelProblem,
+        start: tuple[Tree, Tree],
+        phi: Tree,
+        steps: int,
+        past: StepWindow | None,
+    ) -> tuple[Estimate, StepWindow]:
         length = max(self.steps - steps, 0)
         require(
-            past is None or isinstance(past, Window),
-            f"The state of Truncated is a Window, not {type(past).__name__}.",
+            past is None or isinstance(past, StepWindow),
+            f"The state of Truncated is a StepWindow, not {type(past).__name__}.",
         )
         require(
             past is None or len(past.steps) == length,

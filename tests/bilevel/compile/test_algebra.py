@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bilevel.compile._expressions import Constant, Entry, Operation, Ref
+from bilevel.compile._expressions import Constant, InputEntry, Operation, Ref
 from bilevel.compile._scalars import Formulas, write_out
 
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -41,7 +41,7 @@ def computed(formulas: Formulas, x: Tensor) -> Tensor:
         match known.meanings[number]:
             case Constant(value):
                 values[number] = torch.full((len(x),), value, dtype=known.dtypes[number])
-            case Entry(_, place):
+            case InputEntry(_, place):
                 values[number] = x[:, place]
             case Operation(target, args, kwargs):
                 given = (values[arg.number] if isinstance(arg, Ref) else arg for arg in args)

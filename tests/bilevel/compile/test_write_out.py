@@ -105,18 +105,14 @@ Compiled = Callable[[str, int], Callable[..., list[Tensor]]]
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """A case, compiled for one member or for any number of them."""
+    """All cases as one library, for one member and for any number of them."""
     folder = tmp_path_factory.mktemp("libraries")
-    found: dict[tuple[str, bool], Callable[..., list[Tensor]]] = {}
 
-    def find(name: str, members: int) -> Callable[..., list[Tensor]]:
-        key = name, members > 1
-        if key not in found:
-            leaves = drawn(min(members, 2), 0)
-            found[key] = library(folder, lambda x, y: (CASES[name](x, y),), leaves)
-        return found[key]
+    def everything(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        return tuple(case(x, y) for case in CASES.values())
 
-    return find
+    libraries = {many: library(folder, everything, drawn(2 if many else 1, 0)) for many in (False, True)}
+    return lambda name, members: lambda *leaves: [libraries[members > 1](*leaves)[list(CASES).index(name)]]
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -9,7 +9,7 @@ from bilevel.compile import Compiled
 from bilevel.core import inner_step, leaves, tree_map
 from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled
 from bilevel.hypergradient import _storage as storage
-from bilevel.hypergradient._kernels import EagerKernels
+from bilevel.hypergradient._kernels import Kernels
 from bilevel.hypergradient._storage import POOLED_BYTES, BufferPool, Storage
 from bilevel.optimizers import adam
 
@@ -76,7 +76,7 @@ def test_other_forms_get_other_memory():
     ids=["small", "large", "elsewhere"],
 )
 def test_only_large_states_are_copied(theta, pooled):
-    kernels = EagerKernels(BilevelProblem(step=lambda *_: None, outer_loss=lambda *_: theta), theta)
+    kernels = Kernels(BilevelProblem(step=lambda *_: None, outer_loss=lambda *_: theta), theta)
     kept = Storage(kernels, (theta, None))
     kept.reserve(1)
     assert (kept.put((theta, None))[0] is not theta) == pooled

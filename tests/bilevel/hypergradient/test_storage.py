@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bilevel import optimizers
 from bilevel.core import inner_step, leaves, tree_map
-from bilevel.hypergradient import BilevelProblem, EagerKernels, Unrolled
+from bilevel.hypergradient import BilevelProblem, Kernels, Unrolled
 from bilevel.hypergradient import _storage as storage_room
 from bilevel.hypergradient._storage import Storage, format_bytes, parse_bytes
 from bilevel.optimizers import sgd
@@ -22,7 +22,7 @@ def state(dtype=torch.float64):
 
 
 def stored(start, dtype=None, **more):
-    return Storage(EagerKernels(None, None), start, dtype, **more)
+    return Storage(Kernels(None, None), start, dtype, **more)
 
 
 @pytest.mark.parametrize("name", ROUNDING)

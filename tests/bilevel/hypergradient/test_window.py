@@ -19,7 +19,7 @@ from bilevel.hypergradient import (
     format_hypergradient,
     make_hypergradient,
 )
-from bilevel.hypergradient._truncated import Window
+from bilevel.hypergradient._truncated import StepWindow
 from bilevel.optimizers import sgd
 
 
@@ -158,7 +158,7 @@ def test_without_a_window_before_it_is_plainly_truncated(network):
     start = (network.problem(optimizer), network.theta, optimizer.init(network.theta), network.phi)
     expected = Truncated(steps=3)(*start, steps=5)
     found, window = Truncated(steps=3, window=True).estimate(*start, steps=5)
-    assert isinstance(window, Window)
+    assert isinstance(window, StepWindow)
     assert window.steps == ()
     same_bits((found.gradient, found.theta), (expected.gradient, expected.theta))
     empty = Truncated(steps=9, window=True).init(*start, steps=5)
@@ -234,7 +234,7 @@ def test_a_window_is_saved_and_goes_on_to_the_same_bits(network, tmp_path):
         state, _ = go_on(start(), phis[:stop])
         save_checkpoint(tmp_path / "checkpoint", Checkpoint(state, {}, 0.0))
         loaded = load_checkpoint(tmp_path / "checkpoint", start()).state
-        assert isinstance(loaded["estimator"], Window)
+        assert isinstance(loaded["estimator"], StepWindow)
         same_bits(go_on(loaded, phis[stop:]), go_on(state, phis[stop:]))
         same_bits(go_on(pickle.loads(pickle.dumps(state)), phis[stop:]), go_on(state, phis[stop:]))
 
@@ -251,7 +251,7 @@ def test_a_window_from_elsewhere_is_refused(network):
     with pytest.raises(ValueError, match="Truncated has a state with window=True alone"):
         Truncated(steps=4).estimate(problem, *after, window, steps=2)
     assert Truncated(steps=4).init(problem, *after, steps=2) is None
-    with pytest.raises(ValueError, match="The state of Truncated is a Window, not tuple"):
+    with pytest.raises(ValueError, match="The state of Truncated is a StepWindow, not tuple"):
         estimator.estimate(problem, *after, (), steps=2)
 
 

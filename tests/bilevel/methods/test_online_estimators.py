@@ -17,7 +17,7 @@ from bilevel.core import leaves, paths
 from bilevel.experiments import RunConfig, RunFolder, RunInterrupted, create_run, default_config, train
 from bilevel.hypergradient import BilevelProblem, Estimate, FixedData, Truncated, Unrolled
 from bilevel.hypergradient._persistent_evolution import Particles
-from bilevel.hypergradient._truncated import Window
+from bilevel.hypergradient._truncated import StepWindow
 from bilevel.methods import OuterLearner, Placement, State, ToS
 from games.core import Game
 from tests.bilevel.methods.configured import configured
@@ -74,13 +74,13 @@ def test_the_estimators_state_is_a_part_of_the_state(game: Game, text: str) -> N
     learner = build(game, text)
     first = learner.init(0)
     later = go_on(learner, first, 3)
-    assert isinstance(later["estimator"], Window | Particles)
+    assert isinstance(later["estimator"], StepWindow | Particles)
     assert paths(later) == paths(first)
     for now, then in zip(leaves(later), leaves(first), strict=True):
         assert (now.shape, now.dtype, now.requires_grad) == (then.shape, then.dtype, False)
     turns = (
         later["estimator"].filled
-        if isinstance(later["estimator"], Window)
+        if isinstance(later["estimator"], StepWindow)
         else later["estimator"].outer_steps
     )
     assert int(turns) == 3  # a window of 5 reaches 3 steps back from one of 2
