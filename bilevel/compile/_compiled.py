@@ -28,7 +28,7 @@ import torch
 
 from bilevel.compile._functions import Members, NotCompilableError, TreeForm, plain_leaves
 from bilevel.compile._plans import LOG, Inputs
-from bilevel.compile._program import Package, Program, Wanted
+from bilevel.compile._program import Package, PackageRequest, Program
 from bilevel.core import Tensors, Tree, detach, split_floating
 from bilevel.hypergradient import BilevelProblem, Estimate, Estimator, Forward, OneStep, Truncated, Unrolled
 
@@ -159,7 +159,7 @@ class CompiledFunction:
         inputs = Inputs(leaves, (0,) * len(leaves), Members.of(leaves))
         program = Program(getattr(self.function, "__qualname__", repr(self.function)), inputs.members)
         try:
-            return program.package(Wanted(self.name, flat, inputs, 0, ("rows",))), results[1]
+            return program.package(PackageRequest(self.name, flat, inputs, 0, ("rows",))), results[1]
         except (NotCompilableError, OSError) as reason:
             LOG.debug("The %s runs eagerly: %s.", self.name, reason)
             self.failed = isinstance(reason, OSError)

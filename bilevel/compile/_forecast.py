@@ -9,7 +9,7 @@ from bilevel.compile._c_compiler import find_compiler
 from bilevel.compile._functions import Members
 from bilevel.compile._operations import count_operations
 from bilevel.compile._program import package_key
-from bilevel.compile._solve import flatten_inputs, wanted_solves
+from bilevel.compile._solve import flatten_inputs, solve_requests
 from bilevel.core import Tree
 from bilevel.hypergradient import BilevelProblem, Kernels
 
@@ -81,6 +81,6 @@ def built_before(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tre
     given = flatten_inputs(problem, theta, opt_state, phi, 1)
     if given is None:
         return False
-    wanted = wanted_solves(given, Members.of((*given.state, *given.phi)))
-    keys = [package_key(form, each) for each in wanted for form in each.forms]
+    request = solve_requests(given, Members.of((*given.state, *given.phi)))
+    keys = [package_key(form, each) for each in request for form in each.forms]
     return any(key is not None and cache.find(key) is not None for key in keys)

@@ -24,7 +24,7 @@ from bilevel.compile._functions import (
     vjp_function,
 )
 from bilevel.compile._plans import Inputs
-from bilevel.compile._program import Package, Program, Wanted, find_program
+from bilevel.compile._program import Package, PackageRequest, Program, find_program
 from bilevel.core import Tensors, Tree, split_floating
 from bilevel.hypergradient import (
     BilevelProblem,
@@ -182,14 +182,16 @@ class CompiledKernels(Kernels):
         self, kind: str, state: Tensors, data: tuple[Tensors, TreeForm], more: Tensors
     ) -> Package | None:
         try:
-            return self.program.package(self.wanted(kind, state, data, more))
+            return self.program.package(self.request(kind, state, data, more))
         except ImpureStepError:
             raise
         except Exception as error:  # noqa: BLE001 - torch's compiler raises what it likes; eager needs none of it
             warn_once(self.program, kind, error)
             return None
 
-    def wanted(self, kind: str, state: Tensors, data: tuple[Tensors, TreeForm], more: Tensors) -> Wanted:
+    def request(
+        self, kind: str, state: Tensors, data: tuple[Tensors, TreeForm], more: Tensors
+    ) -> PackageRequest:
         """The function to compile; `more` are its inputs besides state, phi and data."""
         plain = (*state, *self._phi, *data[0])
         axis = int(self.problem.several) if kind in ("vjp", "outer loss") else 0
@@ -204,7 +206,7 @@ class CompiledKernels(Kernels):
             if kind == "step":
                 require_pure(self.problem.step, self.trees(state), self.eager.phi, data[1].join(data[0]))
 
-        return Wanted(kind, function, inputs, axis, prepare=prepare)
+        return PackageRequest(kind, function, inputs, axis, prepare=prepare)
 
     def _function(self, kind: str, forms: Forms) -> FlatFunction:
         """A function of the problem by its name."""

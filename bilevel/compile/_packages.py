@@ -54,13 +54,7 @@ def _sources() -> str:
 
 
 def build_library(source: str, key: str, about: str, operations: int) -> None:
-    """Compile C source into the cache.
-
-    Args:
-        source: in C.
-        key: the library's name in the cache.
-        about: its description for `bilevel cache`.
-        operations: their number, for the same.
+    """Compile C source into the cache under a key; `about` and `operations` describe it in `bilevel cache`.
 
     Raises:
         OSError: there is no compiler, or the cache folder cannot be written.

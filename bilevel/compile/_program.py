@@ -76,19 +76,16 @@ def _size(leaf: Tensor) -> float:
     return float(finite.abs().max()) if finite.numel() else 0.0
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(NamedTuple):
     """A compiled function, verified."""
 
     key: str
     """Name in the cache."""
     run: packages.Run
     """Plain leaves -> plain results."""
-    shapes: tuple[torch.Size, ...]
-    """The results' shapes."""
 
 
-class Wanted(NamedTuple):
+class PackageRequest(NamedTuple):
     """A function of a problem that is to become a package."""
 
     kind: str
@@ -124,48 +121,48 @@ class Program:
     warned: bool = False
     """Whether the user was warned that something runs eagerly."""
 
-    def package(self, wanted: Wanted) -> Package:
+    def package(self, request: PackageRequest) -> Package:
         """The package of a function: from the cache, or traced and built; verified either way.
 
         Raises:
             NotCompilableError: what it gives is not what the function gives (says how).
             Exception: it cannot be traced, built or kept: whatever torch or the file system raises; or what
-                `wanted.prepare` raises.
+                `request.prepare` raises.
         """
-        wanted.prepare()
-        expected = eagerly(wanted.function)
-        results = expected(wanted.inputs.leaves)
-        keys = {form: package_key(form, wanted) for form in wanted.forms}
-        reason = f"its {wanted.kind} has no form to be compiled in"
+        request.prepare()
+        expected = eagerly(request.function)
+        results = expected(request.inputs.leaves)
+        keys = {form: package_key(form, request) for form in request.forms}
+        reason = f"its {request.kind} has no form to be compiled in"
         # One that was built before, in any form; else the first form that can be built.
-        kept = [form for form in wanted.forms if _lies_there(keys[form])]
-        for form in (*kept, *(form for form in wanted.forms if form not in kept)):
+        kept = [form for form in request.forms if _is_built(keys[form])]
+        for form in (*kept, *(form for form in request.forms if form not in kept)):
             key = keys[form]
-            if key is None or (form not in kept and not self._build(form, key, wanted, results)):
+            if key is None or (form not in kept and not self._build(form, key, request, results)):
                 continue
             try:
-                run = _load(form, key, wanted, results)
+                run = _load(form, key, request, results)
             except OSError:  # whole, and yet not to be loaded: built again, once
                 cache.discard(key)
-                if not self._build(form, key, wanted, results):
+                if not self._build(form, key, request, results):
                     continue
-                run = _load(form, key, wanted, results)
-            wrong = difference(_on_any(run, wanted.sizes), expected, wanted.inputs.leaves)
+                run = _load(form, key, request, results)
+            wrong = difference(_on_any(run, request.sizes), expected, request.inputs.leaves)
             if wrong is None:
-                return Package(key, run, tuple(result.shape for result in results))
-            reason = f"its {wanted.kind} as a package does not give what it gives eagerly ({wrong})"
+                return Package(key, run)
+            reason = f"its {request.kind} as a package does not give what it gives eagerly ({wrong})"
         raise NotCompilableError(reason)
 
-    def _build(self, form: Form, key: str, wanted: Wanted, results: Sequence[Tensor]) -> bool:
+    def _build(self, form: Form, key: str, request: PackageRequest, results: Sequence[Tensor]) -> bool:
         """Build a function's package in this form, if it has one."""
-        about = f"{wanted.kind} of {self.name}"
+        about = f"{request.kind} of {self.name}"
         if form == "rows":
             LOG.info("Compiling the %s, once for all: %s.", about, cache.folder())
             try:
                 source = (
-                    make_source(wanted.function, wanted.inputs, results, wanted.out_axis)
-                    if wanted.write is None
-                    else wanted.write(results)
+                    make_source(request.function, request.inputs, results, request.out_axis)
+                    if request.write is None
+                    else request.write(results)
                 )
             except NotScalarError as error:
                 LOG.debug("Not written out entry by entry: %s.", error)
@@ -175,17 +172,17 @@ class Program:
         LOG.info("Compiling the %s, once for all, which may take a minute: %s.", about, cache.folder())
         from bilevel.compile._aoti import make_plan  # noqa: PLC0415  # seconds of imports
 
-        plan = make_plan(wanted.function, wanted.inputs)
+        plan = make_plan(request.function, request.inputs)
         packages.build_graph(plan, key, about)
         return True
 
 
-def package_key(form: Form, wanted: Wanted) -> str | None:
+def package_key(form: Form, request: PackageRequest) -> str | None:
     """The name of a function's package: a digest of all that its machine code depends on.
 
     Args:
         form: the package's form.
-        wanted: the function and an example of its inputs.
+        request: the function and an example of its inputs.
 
     Returns:
         32 hexadecimal digits and a suffix; None if the function cannot be called in this form.
@@ -193,31 +190,31 @@ def package_key(form: Form, wanted: Wanted) -> str | None:
     Raises:
         Exception: as plain tensors, whatever the function raises.
     """
-    function, leaves = traceable(form, wanted.function, wanted.inputs)
+    function, leaves = traceable(form, request.function, request.inputs)
     try:
         operations = operations_digest(function, leaves)
     except Exception:
         if form == "plain":
             raise
         return None  # one member alone may break any assumption of the function's
-    inputs = wanted.inputs
+    inputs = request.inputs
     parts = (packages.environment(), operations, form, inputs.many, form == "plain" and inputs.threads(form))
     name = hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
     return f"{name}.{'so' if form == 'rows' else 'pt2'}"
 
 
-def _lies_there(key: str | None) -> bool:
+def _is_built(key: str | None) -> bool:
     return key is not None and (key in _loaded or cache.find(key) is not None)
 
 
-def _load(form: Form, key: str, wanted: Wanted, results: Sequence[Tensor]) -> packages.Run:
+def _load(form: Form, key: str, request: PackageRequest, results: Sequence[Tensor]) -> packages.Run:
     load: Callable[[str], Any] = packages.load_library if form == "rows" else packages.load_graph
     if key not in _loaded:
         _loaded[key] = load(key)
     if form == "plain":
         run: packages.Run = _loaded[key]
         return run
-    inputs, kinds = wanted.inputs, [(result.shape, result.dtype) for result in results]
+    inputs, kinds = request.inputs, [(result.shape, result.dtype) for result in results]
     return CFunction(_loaded[key], kinds, inputs.members.count or 1, inputs.threads(form))
 
 
@@ -254,8 +251,8 @@ def how_it_runs(step: Step | None) -> str:
 
     A step of which only some functions have packages ran eagerly.
     """
-    wanted = None if step is None else identity(step)
-    programs = [program for key, program in _programs.items() if key[0] == wanted]
+    request = None if step is None else identity(step)
+    programs = [program for key, program in _programs.items() if key[0] == request]
     if any(program.warned for program in programs):
         return "eagerly"
     return "compiled" if any(package for each in programs for package in each.found.values()) else ""

@@ -30,7 +30,7 @@ from bilevel.compile._functions import (
 from bilevel.compile._kernels import warn_once
 from bilevel.compile._operations import operations_digest
 from bilevel.compile._plans import LOG, Inputs, LibrarySource, eagerly, make_function, make_library
-from bilevel.compile._program import Package, Program, Wanted, find_program
+from bilevel.compile._program import Package, PackageRequest, Program, find_program
 from bilevel.core import Tensors, Tree
 from bilevel.hypergradient import (
     BilevelProblem,
@@ -286,8 +286,8 @@ def _graph(program: Program, given: SolveInputs, steps: int) -> Package | None:
         whole = _reference(given, steps)
         try:
             operations_digest(whole, leaves, max_operations=MAX_WHOLE)
-            wanted = Wanted(f"solve of {steps} steps", whole, inputs, 0, ("plain",))
-            program.found[key] = program.package(wanted)
+            request = PackageRequest(f"solve of {steps} steps", whole, inputs, 0, ("plain",))
+            program.found[key] = program.package(request)
         except Exception as error:  # noqa: BLE001 - step by step, each of its functions says what it cannot
             LOG.debug("Not compiled as a whole: %s: %s.", type(error).__name__, error)
             program.found[key] = None
@@ -299,9 +299,9 @@ def _find(program: Program, given: SolveInputs) -> Package | None:
     start, phi = forms.state.join(given.state), forms.phi.join(given.phi)
     require_pure(problem.step, start, phi, forms.data.join(given.batches[0]))
     require_outer_path(problem, start[0], phi, given.last.join(given.outer_data))
-    for wanted in wanted_solves(given, program.members):
+    for request in solve_requests(given, program.members):
         try:
-            return program.package(wanted)
+            return program.package(request)
         except NotCompilableError as reason:
             LOG.debug("Not solved as a whole in C: %s.", reason)
         except OSError as error:
@@ -310,7 +310,7 @@ def _find(program: Program, given: SolveInputs) -> Package | None:
     return None
 
 
-def wanted_solves(given: SolveInputs, members: Members) -> list[Wanted]:
+def solve_requests(given: SolveInputs, members: Members) -> list[PackageRequest]:
     """The forms of a solve's package to try, in this order.
 
     Where members have no axis in common, or meet each other, all of it is one member.
@@ -319,7 +319,7 @@ def wanted_solves(given: SolveInputs, members: Members) -> list[Wanted]:
     leaves = (*given.shared, *(leaf for batch in batches for leaf in batch))
     shared_axis = Members.of(leaves) == members and members != alone
     return [
-        Wanted(
+        PackageRequest(
             "solve",
             _reference(given, VERIFIED),
             Inputs(leaves, (0,) * len(leaves), found),

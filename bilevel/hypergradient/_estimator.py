@@ -47,7 +47,7 @@ class RecordedData:
         return self.data[k]
 
 
-no_data = FixedData(None)
+NO_DATA = FixedData(None)
 """No data: for deterministic steps."""
 
 
@@ -63,10 +63,10 @@ class BilevelProblem:
     outer_loss: Callable[[Tree, Tree, Tree], Tensor]
     """(theta_K, phi, outer data) -> the loss to minimize; of any shape, summed, so members of a batch are
     independent."""
-    inner_data: Callable[[Tree, Tree, int], Tree] = no_data
+    inner_data: Callable[[Tree, Tree, int], Tree] = NO_DATA
     """(theta_k, phi, k) -> the data of step k; called once a step, in order, without gradients. With data
     that are known beforehand use `FixedData` or `RecordedData`."""
-    outer_data: Callable[[Tree, Tree], Tree] = no_data
+    outer_data: Callable[[Tree, Tree], Tree] = NO_DATA
     """(theta_K, phi) -> the data of the outer loss; called once, without gradients."""
     kernels: Callable[[BilevelProblem, Tree], Any] | None = None
     """(problem, phi) -> the `Kernels` that take its steps and their derivatives; None: torch, operation by

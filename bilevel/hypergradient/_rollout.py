@@ -9,7 +9,7 @@ import torch
 
 from bilevel.core import Tree, detach, is_floating, leaves, paths, structure
 from bilevel.hypergradient._checkpointing import STATES, Checkpointing, CheckpointSchedule, max_states
-from bilevel.hypergradient._estimator import BilevelProblem, FixedData, RecordedData, no_data
+from bilevel.hypergradient._estimator import BilevelProblem, FixedData, RecordedData
 from bilevel.hypergradient._kernels import Kernels, State, StepVjp, make_kernels
 from bilevel.hypergradient._storage import Storage
 from bilevel.hypergradient._validation import once, require_pure
@@ -58,7 +58,7 @@ def roll_out(
     steps: int,
     *,
     keep: int | None = None,
-    before_step: Callable[[State, Tree], None] = no_data,
+    before_step: Callable[[State, Tree], None] | None = None,
     kernels: Kernels | None = None,
     checkpointing: Checkpointing = STATES,
 ) -> Rollout:
@@ -102,7 +102,8 @@ def roll_out(
                 states.append(storage.put(state))
             data = draw(None if known else kernels.trees(state)[0], phi, k)
             inner_data.append(data)
-            before_step(state, data)
+            if before_step is not None:
+                before_step(state, data)
             if k == steps - schedule.length and checkpointing.may_keep_graph:
                 inputs = kernels.trees(state), phi, data
                 if _keeps_graph(problem, kernels, state, inputs, schedule.length, checkpointing):

@@ -86,8 +86,8 @@ def test_outer_steps_move_and_measure_as_eagerly(
     config = dataclasses.replace(config, seeds=3)
     chosen = dataclasses.replace(config.method, **changes)
     eager, compiled = (
-        chosen.build(config.game, dataclasses.replace(config.placement, compile=wanted))
-        for wanted in (False, True)
+        chosen.build(config.game, dataclasses.replace(config.placement, compile=request))
+        for request in (False, True)
     )
     assert isinstance(compiled, OuterLearner)
     assert isinstance(compiled.outer_update, CompiledFunction)
