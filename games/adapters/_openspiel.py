@@ -137,7 +137,7 @@ def from_openspiel(
 ) -> ForeignGame:
     """Turn an OpenSpiel game into a game of this toolkit, whose settings are OpenSpiel's parameters.
 
-    At a simultaneous node everybody's action counts. In a turn-based game there is one more action, the
+    At a simultaneous node all agents' action counts. In a turn-based game there is one more action, the
     last: to wait. `action_mask` allows the agent to move its legal actions, and the others only to wait.
     Chance nodes are drawn in passing, from the copy's seed. Rewards are the growth of `state.returns()`.
 

@@ -3,10 +3,10 @@ from ._constants import apart as apart
 from ._constants import constant as constant
 from ._constants import kept as kept
 from ._constants import traced as traced
-from ._drawn import DrawnGame as DrawnGame
 from ._errors import CopyError as CopyError
 from ._errors import require as require
 from ._errors import require_name as require_name
+from ._game import DrawnGame as DrawnGame
 from ._game import ExactGame as ExactGame
 from ._game import Game as Game
 from ._game import State as State

@@ -12,6 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.core._errors import require
+from games.core._streams import uniform
 
 State = Any
 """A NamedTuple of tensors whose first axis is the batch."""
@@ -32,7 +33,7 @@ class Game(abc.ABC):
     @property
     @abc.abstractmethod
     def num_agents(self) -> int:
-        """How many agents play."""
+        """Number of agents."""
 
     @property
     @abc.abstractmethod
@@ -49,7 +50,7 @@ class Game(abc.ABC):
 
     @property
     def num_actions(self) -> int:
-        """How many Discrete actions there are.
+        """Number of Discrete actions.
 
         Raises:
             ValueError: actions are continuous.
@@ -68,7 +69,7 @@ class Game(abc.ABC):
 
     @property
     def effective_horizon(self) -> float:
-        """What turns an `episode_value` into the discounted sum of rewards that learners ascend.
+        """Factor from `episode_value` to the discounted sum of rewards that learners ascend.
 
         1, unless the value is reported per step: then 1 / (1 - discount).
         """
@@ -91,11 +92,11 @@ class Game(abc.ABC):
 
     @property
     def neighbours(self) -> Tensor:
-        """Who may share with whom: boolean [giver, receiver]; True on the diagonal. Everybody by default."""
+        """The graph of sharing: boolean [giver, receiver], True on the diagonal; complete by default."""
         return torch.ones(self.num_agents, self.num_agents, dtype=torch.bool)
 
     def neighbours_now(self, state: State) -> Tensor | None:
-        """Who may share with whom in this state, where that changes: boolean [batch, giver, receiver].
+        """The graph of sharing in this state, where that changes: boolean [batch, giver, receiver].
 
         Every edge is one of `neighbours`, too, and every agent is its own neighbour. None where the graph is
         always `neighbours`.
@@ -144,7 +145,7 @@ class Game(abc.ABC):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """What each action is called, in order; in a Box, what each number of an action is called."""
+        """Names of the actions, in order; in a Box, names of the numbers of an action."""
         space = self.action_space
         return tuple(map(str, range(int(space.n) if isinstance(space, spaces.Discrete) else space.shape[0])))
 
@@ -167,7 +168,7 @@ class Game(abc.ABC):
 
     @abc.abstractmethod
     def observe(self, state: State) -> Tensor:
-        """What each agent sees: [batch, agent, *shape] in the Box's dtype, or integer [batch, agent]."""
+        """Observations: [batch, agent, *shape] in the Box's dtype, or integer [batch, agent]."""
 
     def action_mask(self, state: State) -> Tensor | None:
         """Which actions are legal, boolean [batch, agent, action]; None where all of them always are.
@@ -225,7 +226,7 @@ class Game(abc.ABC):
         return None
 
     def scripted(self, state: State, cooperative: Tensor) -> Tensor | None:
-        """What agents do that cooperate, or defect, by the book; None where nobody wrote one.
+        """Actions of scripted cooperators and defectors; None where the game has no script.
 
         Args:
             state: a state of this game.
@@ -237,7 +238,7 @@ class Game(abc.ABC):
         return None
 
     def measures(self, state: State) -> dict[str, Tensor]:
-        """What users may want to know of each agent's last step, beside its reward.
+        """Further measures of each agent's last step, beside its reward.
 
         Args:
             state: as `step` gave it.
@@ -290,7 +291,7 @@ class ExactGame(Game):
     @property
     @abc.abstractmethod
     def num_observations(self) -> int:
-        """How many observations an agent can tell apart."""
+        """Number of observations that an agent can tell apart."""
 
     @abc.abstractmethod
     def values(self, policies: Tensor) -> Tensor:
@@ -314,7 +315,7 @@ class ExactGame(Game):
 
 
 def numbered_actions(game: Game, whose: str) -> int:
-    """How many Discrete actions a game has.
+    """Number of Discrete actions of a game.
 
     Args:
         game: any game.
@@ -346,3 +347,62 @@ def two_action_policies(cooperate: Tensor) -> Tensor:
             [1.0000, 0.0000]])
     """
     return torch.stack((cooperate, 1 - cooperate), -1)
+
+
+class DrawnGame(Game):
+    """A game that states how many numbers it draws in a step, and is a pure function of them.
+
+    Row b of the draws is all the randomness of copy b. So a batch equals its members bit for bit: the copy
+    that is played alone on row b goes through the same states, whatever the others do.
+    """
+
+    @property
+    @abc.abstractmethod
+    def action_names(self) -> tuple[str, ...]:
+        """Names of the actions, in order."""
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        return spaces.Discrete(len(self.action_names))
+
+    @property
+    def draws_by_rows(self) -> bool:
+        return True
+
+    @property
+    def pure(self) -> bool:
+        return True
+
+    @property
+    @abc.abstractmethod
+    def start_draws(self) -> int:
+        """Number of uniform draws at the start of a copy."""
+
+    @property
+    @abc.abstractmethod
+    def step_draws(self) -> int:
+        """Number of uniform draws in a step of a copy."""
+
+    @abc.abstractmethod
+    def begin(self, draws: Tensor) -> State:
+        """Start copies.
+
+        Args:
+            draws: uniform in [0, 1), float32 [batch, start_draws].
+        """
+
+    @abc.abstractmethod
+    def advance(self, state: State, actions: Tensor, draws: Tensor) -> tuple[State, Tensor, Tensor]:
+        """Play one step of every copy, as `step` does.
+
+        Args:
+            state: as `begin` or `advance` gave it; it is not changed.
+            actions: integer [batch, agent].
+            draws: uniform in [0, 1), float32 [batch, step_draws].
+        """
+
+    def reset(self, batch: int, generator: torch.Generator) -> State:
+        return self.begin(uniform((batch, self.start_draws), generator))
+
+    def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
+        return self.advance(state, actions, uniform((len(actions), self.step_draws), generator))

@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from games.core._errors import require
-from games.core._game import Game
+
+if TYPE_CHECKING:
+    from games.core._game import Game
 
 AHEAD = 1024
 """Numbers of each stream that are drawn together at least, as a call costs as much as so many of them."""

@@ -12,8 +12,7 @@ from games.core import constant, kept, require
 from games.grid._moves import on_duty, pick
 from games.grid._social import BEAM_BREADTH, SocialGrid
 from games.grid._social_state import SocialState
-from games.grid._tables import Size, beam_table, cell_indices
-from games.grid._views import at, occupied, put
+from games.grid._tables import Size, at, beam_table, cell_indices, occupied, put
 
 FULL = (
     "@@@@@@@@@@@@@@@@@@",

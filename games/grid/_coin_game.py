@@ -27,7 +27,7 @@ MOST_OUTCOMES = 2**20
 
 
 class CoinState(NamedTuple):
-    """Who and what lies where; cells are numbered row by row."""
+    """Positions; cells are numbered row by row."""
 
     places: Tensor
     """The agents' cells, integer [batch, agent]; both may share one."""
@@ -75,11 +75,11 @@ class CoinGame(DrawnGame):
     size: int = 3
     """Cells of a side; at least 2."""
     coins: Literal[1, 2] = 1
-    """How many coins there are at a time: one, whose color changes, or one in each color."""
+    """Number of coins at a time: one, whose color changes, or one in each color."""
     color: Literal["alternate", "random"] = "alternate"
     """With one coin: the next one's color is the other one, or drawn."""
     tie: Literal["red", "random", "both"] = "both"
-    """Who picks a coin up where both arrive: both (each as if alone), one drawn at random, or always red."""
+    """The agent that picks a coin up where both arrive: both (as if alone), one drawn at random, or red."""
     stay: bool = False
     """Whether there is a fifth action, to stay."""
     anywhere: bool = False
@@ -89,7 +89,7 @@ class CoinGame(DrawnGame):
     horizon: int = 150
     """Steps of an episode; at least 1."""
     view: int | None = None
-    """How many cells an agent sees in each direction, at most (size - 1) / 2; None: the whole torus."""
+    """Cells that an agent sees in each direction, at most (size - 1) / 2; None: the whole torus."""
 
     def __post_init__(self) -> None:
         require(self.size >= 2, f"The torus needs at least 2 cells a side; size is {self.size}.")
@@ -131,7 +131,7 @@ class CoinGame(DrawnGame):
 
     @property
     def defection_welfare(self) -> float:
-        """Who picks up every coin hurts the other by 2 in half the cases: on average nobody gains."""
+        """Picking up every coin hurts the other by 2 in half the cases: on average nobody gains."""
         return 0.0
 
     @property
@@ -274,7 +274,7 @@ class CoinGame(DrawnGame):
         return cell
 
     def _room(self, places: Tensor) -> Tensor:
-        """How many cells a new coin may lie in, the only one: float32 [batch], of places [agent, batch]."""
+        """Number of cells a new coin may lie in, the only one: float32 [batch], of places [agent, batch]."""
         red, blue = places
         if self.anywhere:
             return torch.full((len(red),), float(self.size**2))
@@ -299,7 +299,7 @@ def _stamps(cells: int, device: torch.device) -> Tensor:
 
 
 def _left(cells: int, another: Sequence[Tensor]) -> Tensor:
-    """How many cells are free where one is taken, and another where these say so: float32 [batch]."""
+    """Number of cells are free where one is taken, and another where these say so: float32 [batch]."""
     left: float | Tensor = cells - 1
     for counts in another:
         left = left - counts.float()  # mixed types take twice as long

@@ -48,7 +48,7 @@ class CoinTables(NamedTuple):
     rewards: Tensor
     """Both agents', float32, as one number of 64 bits: [choice]."""
     room: Tensor
-    """How many cells a new coin may lie in: float32 [choice]."""
+    """Number of cells a new coin may lie in: float32 [choice]."""
     row: Tensor
     """Which of the `landings` belongs to a choice, times the number of cells: integer [choice]."""
     landings: Tensor

@@ -45,7 +45,7 @@ class Figure(NamedTuple):
     cell: int
     number: int
     orientation: int | None = None
-    """Where it faces: 0 north, 1 east, 2 south, 3 west; None where that means nothing."""
+    """Orientation: 0 north, 1 east, 2 south, 3 west; None where that means nothing."""
 
 
 def fitting(size: tuple[int, int]) -> int:

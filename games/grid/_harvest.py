@@ -11,8 +11,7 @@ from torch import Tensor
 from games.core import constant, kept, require
 from games.grid._social import SocialGrid
 from games.grid._social_state import SocialState
-from games.grid._tables import cell_indices
-from games.grid._views import at, occupied, put
+from games.grid._tables import at, cell_indices, occupied, put
 
 SSD = (
     "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@",
@@ -152,7 +151,7 @@ class Harvest(SocialGrid):
         return state._replace(apples=put(state.apples, orchard, here | grown))
 
     def beside(self, state: SocialState) -> Tensor:
-        """How many apples lie near each cell, itself left out: integer [batch, cell]; 0 off the orchard."""
+        """Number of apples lie near each cell, itself left out: integer [batch, cell]; 0 off the orchard."""
         orchard = cell_indices(self.cells_of("apple"), state.apples.device)
         near = torch.zeros(state.apples.shape, dtype=torch.int64, device=state.apples.device)
         return put(near, orchard, self._near(at(state.apples, orchard)))
@@ -173,7 +172,7 @@ class Harvest(SocialGrid):
         return self.walk_to(state, state.apples[:, None] & ~spared, barred=spared)
 
     def _near(self, apples: Tensor) -> Tensor:
-        """How many apples lie near each cell of the orchard, itself left out: integer, like `apples`."""
+        """Number of apples lie near each cell of the orchard, itself left out: integer, like `apples`."""
         near = _within(self.cells_of("apple"), self.size[1], self.radius, apples.device)
         return (apples.float() @ near).long()
 

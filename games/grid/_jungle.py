@@ -13,14 +13,14 @@ from games.core import require
 from games.grid._frame import Thing
 from games.grid._moves import resolve_moves
 from games.grid._open_ground import STAY, WALKS, SquareGame, beside, distance, look, scatter, toward, walk
-from games.grid._views import mark
+from games.grid._tables import mark
 
 ATTACK = STAY + 1
 """The first attack, upwards; the others follow in the order of the walks."""
 
 
 class JungleState(NamedTuple):
-    """Who and what is where; cells are numbered row by row."""
+    """Positions; cells are numbered row by row."""
 
     places: Tensor
     """The agents' cells, integer [batch, agent], all different."""
@@ -65,20 +65,20 @@ class Jungle(SquareGame):
     """
 
     agents: int = 20
-    """How many agents play; at least 2."""
+    """Number of agents; at least 2."""
     foods: int = 12
-    """How many foods there are; at least 1."""
+    """Number of foods; at least 1."""
     size: int = 30
     food_reward: float = 1.0
-    """What attacking a food gives."""
+    """Reward for attacking a food."""
     agent_reward: float = 2.0
-    """What attacking an agent gives."""
+    """Reward for attacking an agent."""
     harm: float = 4.0
-    """What an agent loses by each attack on it; 0 or more."""
+    """Loss of an agent by each attack on it; 0 or more."""
     attack_cost: float = 0.01
-    """What every attack costs; 0 or more."""
+    """Cost of an attack; 0 or more."""
     nearest: int = 3
-    """How many of the nearest agents are neighbours; from 1 to all others."""
+    """Number of nearest agents that are neighbours; from 1 to all others."""
     horizon: int = 120
     """Steps of an episode; at least 1."""
     view: int = 5
@@ -149,7 +149,7 @@ class Jungle(SquareGame):
         return seen
 
     def neighbours_now(self, state: JungleState) -> Tensor:
-        """Who may share with whom where agents are now: the `nearest` others by steps, and oneself.
+        """The graph of sharing in this state: the `nearest` others by steps, and oneself.
 
         Being near is no mutual relation, so the matrix is not symmetric. Of agents equally far away the first
         are taken.

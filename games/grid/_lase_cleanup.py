@@ -13,8 +13,7 @@ from games.core import require
 from games.grid._frame import Figure, Thing, draw_grid
 from games.grid._moves import on_duty, outranked, pick
 from games.grid._open_ground import WALKS, OpenGroundGame, anywhere, distance, scatter, survey, toward, walk
-from games.grid._tables import cell_mask
-from games.grid._views import occupied
+from games.grid._tables import cell_mask, occupied
 
 SIZE = (8, 8)
 CELLS = SIZE[0] * SIZE[1]
@@ -29,7 +28,7 @@ RIVER, ORCHARD = tuple(range(BANK)), tuple(range(CELLS - BANK, CELLS))
 
 
 class LaseCleanupState(NamedTuple):
-    """Who and what lies where; cells are numbered row by row."""
+    """Positions; cells are numbered row by row."""
 
     places: Tensor
     """The agents' cells, integer [batch, agent]; several may share one."""
@@ -40,7 +39,7 @@ class LaseCleanupState(NamedTuple):
     time: Tensor
     """Steps played, integer [batch]."""
     cleaned: Tensor
-    """How many cells of waste each agent cleaned in the last step, integer [batch, agent]."""
+    """Number of cells of waste each agent cleaned in the last step, integer [batch, agent]."""
 
 
 @dataclass(frozen=True, kw_only=True)

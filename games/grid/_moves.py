@@ -7,8 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from games.grid._tables import STILL, Size, distances, paths, squares
-from games.grid._views import mark, occupied
+from games.grid._tables import STILL, Size, distances, mark, occupied, paths, squares
 
 
 def resolve_moves(places: Tensor, wanted: Tensor, priority: Tensor) -> Tensor:

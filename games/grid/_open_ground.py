@@ -12,7 +12,7 @@ from torch import Tensor
 
 from games.core import DrawnGame, constant, kept, require
 from games.grid._frame import Figure, Thing, draw_grid, fitting
-from games.grid._views import mark, window_shape, windows
+from games.grid._tables import mark, window_shape, windows
 
 WALKS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1), "stay": (0, 0)}
 """(rows, columns) of the first actions, in the order of their numbers."""
@@ -129,11 +129,11 @@ class OpenGroundGame(DrawnGame, abc.ABC):
     """
 
     agents: int = 4
-    """How many agents play; at least 1."""
+    """Number of agents; at least 1."""
     horizon: int = 100
     """The most steps of an episode; at least 1."""
     view: int = 2
-    """How many cells an agent sees in each direction; 0 or more."""
+    """Cells that an agent sees in each direction; 0 or more."""
 
     def __post_init__(self) -> None:
         require(self.agents >= 1, f"Somebody has to play: agents is {self.agents}.")
@@ -148,7 +148,7 @@ class OpenGroundGame(DrawnGame, abc.ABC):
     @property
     @abc.abstractmethod
     def planes(self) -> int:
-        """How many planes an agent sees; the class says which."""
+        """Number of planes of an observation; the class names them."""
 
     @property
     def num_agents(self) -> int:

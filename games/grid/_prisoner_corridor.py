@@ -14,7 +14,7 @@ from games.core import DrawnGame, require
 from games.grid._frame import Figure, draw_grid
 from games.grid._moves import resolve_moves
 from games.grid._open_ground import WALKS, walk
-from games.grid._views import mark
+from games.grid._tables import mark
 
 NAMES = ("left", "right", "stay")
 LEFT, RIGHT, STAY = range(3)
@@ -22,7 +22,7 @@ FIRST_WALK = list(WALKS).index(NAMES[LEFT])
 
 
 class CorridorState(NamedTuple):
-    """Where the two are."""
+    """The agents' positions."""
 
     places: Tensor
     """The agents' cells, counted from the left end, integer [batch, 2]."""
@@ -65,9 +65,9 @@ class PrisonerCorridor(DrawnGame):
     far: int = 2
     """Steps from where an agent starts to the goal at its end; more than `near`."""
     goal_reward: float = 1.0
-    """What reaching a goal gives; above 0."""
+    """Reward for reaching a goal; above 0."""
     move_cost: float = 0.01
-    """What each move costs, in vain or not; 0 or more."""
+    """Cost of a move, in vain or not; 0 or more."""
     stay: bool = False
     """Whether there is a third action, to stay, which costs nothing."""
     horizon: int = 20

@@ -13,13 +13,13 @@ from torch import Tensor
 from games.core import require
 from games.grid._frame import Thing
 from games.grid._open_ground import STAY, WALKS, SquareGame, anywhere, distance, scatter, survey, toward, walk
-from games.grid._views import mark
+from games.grid._tables import mark
 
 REMOVE = STAY + 1
 
 
 class SnowdriftState(NamedTuple):
-    """Who and what is where; cells are numbered row by row."""
+    """Positions; cells are numbered row by row."""
 
     places: Tensor
     """The agents' cells, integer [batch, agent]; several may share one."""
@@ -59,11 +59,11 @@ class Snowdrift(SquareGame):
     """
 
     drifts: int = 6
-    """How many drifts there are; at least 1."""
+    """Number of drifts; at least 1."""
     benefit: float = 6.0
-    """What each agent gains by each drift that is removed; 0 or more."""
+    """Gain of each agent by each drift that is removed; 0 or more."""
     cost: float = 4.0
-    """What removing a drift costs; 0 or more."""
+    """Cost of removing a drift; 0 or more."""
     shared_cost: bool = True
     """Whether those who remove one drift in the same step share its cost; otherwise each pays it in full."""
     horizon: int = 50

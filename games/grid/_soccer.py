@@ -29,7 +29,7 @@ PAPER_DISCOUNT = 0.9
 
 
 class SoccerState(NamedTuple):
-    """Who is where, and has the ball; cells are numbered row by row."""
+    """Positions, and the owner of the ball; cells are numbered row by row."""
 
     places: Tensor
     """The agents' cells, int64 [batch, agent]; never the same."""
@@ -101,12 +101,12 @@ class Soccer(DrawnGame):
 
     @property
     def start_draws(self) -> int:
-        """Who gets the ball."""
+        """The owner of the ball."""
         return 1
 
     @property
     def step_draws(self) -> int:
-        """Who moves first, and whether a draw is declared."""
+        """The first mover, and whether a draw is declared."""
         return 2
 
     def begin(self, draws: Tensor) -> SoccerState:

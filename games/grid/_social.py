@@ -17,8 +17,19 @@ from torch.nn.functional import pad
 from games.core import DrawnGame, constant, kept, require
 from games.grid._moves import head_for, resolve_moves
 from games.grid._social_state import SocialState, draw, see
-from games.grid._tables import STILL, beam_table, cell_indices, cell_mask, look_up, paths, read_map, rows_at
-from games.grid._views import at, occupied, window_shape
+from games.grid._tables import (
+    STILL,
+    at,
+    beam_table,
+    cell_indices,
+    cell_mask,
+    look_up,
+    occupied,
+    paths,
+    read_map,
+    rows_at,
+    window_shape,
+)
 
 
 class Beams(NamedTuple):
@@ -38,12 +49,12 @@ class Beams(NamedTuple):
         return marks.view(rows, columns)[:, :-1]
 
     def marked(self, ground: Tensor) -> Tensor:
-        """How many marked cells each beam gets to: integer [beam], of boolean marks [batch, cell]."""
+        """Number of marked cells each beam gets to: integer [beam], of boolean marks [batch, cell]."""
         found: Tensor = pad(ground, (0, 1))[self.copy].gather(1, self.cells.flatten(1)).sum(1)
         return found
 
     def hits(self, places: Tensor) -> Tensor:
-        """How many beams get to each agent: float32 [batch, agent]; places are cells, below 0 nowhere."""
+        """Number of beams get to each agent: float32 [batch, agent]; places are cells, below 0 nowhere."""
         met = (self.cells.flatten(1)[..., None] == places[self.copy][:, None]).any(1).float()
         return torch.zeros(places.shape, device=places.device).index_add(0, self.copy, met)
 
@@ -74,7 +85,7 @@ BEAM_BREADTH = 3
 WALKS = (3, 1, 0, 2)
 """Quarter turns from where an agent faces to where it walks: to the left, right, forward, back."""
 WALK_NAMES = {True: ("left", "right", "forward", "back"), False: ("left", "right", "up", "down")}
-"""What the walks are called, by whether agents turn."""
+"""Names of the walks, by whether agents turn."""
 STAY = len(WALKS)
 TURNS = {"turn right": 1, "turn left": -1}
 """Quarter turns, clockwise."""
@@ -98,21 +109,21 @@ class SocialGrid(DrawnGame, abc.ABC):
     map: tuple[str, ...]
     """Rows of symbols, from north to south."""
     agents: int = 5
-    """How many play; at least 1."""
+    """Number of agents; at least 1."""
     horizon: int = 1000
     """Steps of an episode; at least 1."""
     view: tuple[int, int, int, int] = (7, 7, 7, 7)
-    """How many cells an agent sees ahead, to the right, behind and to the left; each 0 or more."""
+    """Cells that an agent sees ahead, to the right, behind and to the left; each 0 or more."""
     turning: bool = True
     """Whether agents turn; otherwise they face north all the time."""
     fining: bool = True
     """Whether there is a beam that fines whom it hits."""
     fine_cost: float = 1.0
-    """What firing that beam costs, in reward; 0 or more."""
+    """Cost of firing that beam, in reward; 0 or more."""
     fine: float = 50.0
-    """What being hit by one costs, in reward; 0 or more."""
+    """Cost of being hit by one, in reward; 0 or more."""
     time_out: int = 0
-    """For how many steps who was hit is away; 0 or more."""
+    """Steps for which an agent that was hit is away; 0 or more."""
     cooldown: int = 1
     """An agent may fire that beam in every so-many-th step; trying before does nothing; at least 1. It is one
     more than Melting Pot's `cooldownTime`, which counts the steps in between."""
@@ -190,7 +201,7 @@ class SocialGrid(DrawnGame, abc.ABC):
     @property
     @abc.abstractmethod
     def map_draws(self) -> int:
-        """How many uniform numbers the map draws in a step."""
+        """Number of uniform draws of the map in a step."""
 
     @abc.abstractmethod
     def change_map(self, state: SocialState, draws: Tensor) -> SocialState:

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from games.core import constant, kept
 from games.grid._frame import Figure, Thing, draw_grid, fitting
-from games.grid._tables import Reach, Size, rows_at, window_table
-from games.grid._views import occupied
+from games.grid._tables import Reach, Size, occupied, rows_at, window_table
 
 GROUND = {
     "wall": "wall", "river": "river", "stream": "stream", "waste": "river",
@@ -22,12 +21,12 @@ GROUND = {
 
 
 class SocialState(NamedTuple):
-    """Who and what lies where; cells are numbered row by row."""
+    """Positions; cells are numbered row by row."""
 
     places: Tensor
     """The agents' cells, integer [batch, agent]; -1 while an agent is away."""
     orientation: Tensor
-    """Where they face: 0 north, 1 east, 2 south, 3 west, integer [batch, agent]."""
+    """Orientations: 0 north, 1 east, 2 south, 3 west, integer [batch, agent]."""
     away: Tensor
     """Steps until an agent comes back, integer [batch, agent]; 0 for who is there."""
     cooling: Tensor

@@ -12,14 +12,14 @@ from torch import Tensor
 from games.core import require
 from games.grid._frame import Thing
 from games.grid._open_ground import STAY, WALKS, SquareGame, anywhere, scatter, survey, toward, walk
-from games.grid._views import mark
+from games.grid._tables import mark
 
 HUNT = STAY + 1
 STAG_LOOK, HARE_LOOK = ("#C9A66B", "square", "S"), ("#C9C9C9", "diamond", "H")
 
 
 class StagHuntState(NamedTuple):
-    """Who and what is where; cells are numbered row by row."""
+    """Positions; cells are numbered row by row."""
 
     places: Tensor
     """The agents' cells, integer [batch, agent]; -1 for who has hunted and left. Several may share one."""
@@ -62,17 +62,17 @@ class StagHuntGrid(SquareGame):
     """
 
     agents: int = 4
-    """How many agents play; at least `hunters`."""
+    """Number of agents; at least `hunters`."""
     stags: int = 2
-    """How many stags there are; at least 1."""
+    """Number of stags; at least 1."""
     hares: int = 4
-    """How many hares there are; 0 or more."""
+    """Number of hares; 0 or more."""
     hunters: int = 2
-    """How many agents it takes to hunt a stag; at least 2."""
+    """Number of agents that it takes to hunt a stag; at least 2."""
     stag_reward: float = 10.0
-    """What a stag is worth, shared by its hunters; 0 or more."""
+    """Reward of a stag, shared by its hunters; 0 or more."""
     hare_reward: float = 1.0
-    """What a hare is worth, shared by its hunters; 0 or more."""
+    """Reward of a hare, shared by its hunters; 0 or more."""
     hunt_action: bool = True
     """Whether hunting is an action of its own; otherwise whoever is on a cell after walking hunts there."""
     size: int = 5
@@ -161,7 +161,7 @@ class StagHuntGrid(SquareGame):
         return survey(things, state.places, self.extent, self.view)
 
     def present(self, state: StagHuntState) -> Tensor:
-        """Who has not hunted yet: boolean [batch, agent]."""
+        """Agents that have not hunted yet: boolean [batch, agent]."""
         return state.places >= 0
 
     def ended(self, state: StagHuntState) -> Tensor:

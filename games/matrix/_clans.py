@@ -21,7 +21,7 @@ AGENTS, CLAN = 4, 2
 
 
 class ClansState(NamedTuple):
-    """What season it is."""
+    """The season, and the time."""
 
     season: Tensor
     """Index into `SEASONS`, integer [batch]."""
@@ -66,11 +66,11 @@ class Clans(DrawnGame):
     """
 
     cost: float = 1.0
-    """What helping costs; above 0."""
+    """Cost of helping; above 0."""
     benefit: float = 3.0
-    """What the partner gains in peace; 0 or more."""
+    """Gain of the partner in peace; 0 or more."""
     spoils: float = 5.0
-    """What the partner gains, and the one who is raided loses, in a feud; 0 or more."""
+    """Gain of the partner, and loss of the agent that is raided, in a feud; 0 or more."""
     feud_chance: float = 0.5
     """The probability that a step is one of feud; from 0 to 1."""
     horizon: int = 1

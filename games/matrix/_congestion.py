@@ -37,9 +37,9 @@ class RoadNetwork:
     routes: tuple[tuple[int, ...], ...]
     """The roads that each route takes, two routes or more; roads are numbered from 0."""
     fixed: tuple[float, ...]
-    """What each road costs when empty, in units of time; 0 or more."""
+    """Cost of each road when empty, in units of time; 0 or more."""
     slope: tuple[float, ...]
-    """What each driver on a road adds to its cost, in units of time; 0 or more."""
+    """Cost that each driver on a road adds, in units of time; 0 or more."""
 
     def __post_init__(self) -> None:
         roads = len(self.fixed)
@@ -159,7 +159,7 @@ class CongestionGame(MatrixGame):
     """A few drivers, each choosing a route at once; a reward is minus the time the route takes."""
 
     agents: int = 4
-    """How many drivers there are, from 2 to 10: the payoff table has a row for each way they can choose."""
+    """Number of drivers, from 2 to 10: the payoff table has a row for each way they can choose."""
 
     def __post_init__(self) -> None:
         require(
@@ -204,9 +204,9 @@ class Braess(CongestionGame):
     shortcut: bool = True
     """Whether the shortcut is open."""
     slope: float = 10
-    """What each driver adds to a narrow road's cost, in units of time; 0 or more."""
+    """Cost that each driver adds to a narrow road, in units of time; 0 or more."""
     fixed: float = 45
-    """What a wide road costs, in units of time; 0 or more."""
+    """Cost of a wide road, in units of time; 0 or more."""
 
     @property
     def network(self) -> RoadNetwork:

@@ -32,7 +32,7 @@ class CountedFamily(MatrixGame):
     """
 
     agents: int = 3
-    """How many agents play, from 2 to 10 000; all profiles can be laid out, as theory needs, up to 16."""
+    """Number of agents, from 2 to 10 000; all profiles can be laid out, as theory needs, up to 16."""
 
     def __post_init__(self) -> None:
         require(
@@ -43,7 +43,7 @@ class CountedFamily(MatrixGame):
 
     @abc.abstractmethod
     def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What a cooperator and a defector get, by how many of the other agents cooperate, 0 to N - 1."""
+        """Payoffs of a cooperator and of a defector by the number of other cooperators, 0 to N - 1."""
 
     @property
     def num_agents(self) -> int:
@@ -96,7 +96,7 @@ class CountedFamily(MatrixGame):
         return torch.stack([start + slope * others for start, slope in line], -1)
 
     def shared_values(self, own: Tensor, others: Tensor, sharing: Tensor) -> Tensor | None:
-        """What each learner sees of everybody's values, by a sharing matrix, as a function of its own policy.
+        """What each learner sees of all agents' values, by a sharing matrix, as a function of its own policy.
 
         Learner i takes the policies to be own[i] and others[j], j not i. Values are linear in own[i], and
         with payoffs linear in the number of cooperators agent i moves every other value alike, so that no

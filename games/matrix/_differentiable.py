@@ -14,7 +14,7 @@ from games.core import constant, kept, require
 
 @dataclass(frozen=True, kw_only=True)
 class DifferentiableGame:
-    """N agents, each with parameters of its own and a loss that depends on everybody's.
+    """N agents, each with parameters of its own and a loss that depends on all agents'.
 
     It has no states, actions or rewards, so it is no `Game`: a learner steps on `losses`, which keeps apart
     what an agent differentiates by and what it takes as given. That is the form in which a step for every
@@ -33,9 +33,9 @@ class DifferentiableGame:
     """
 
     num_agents: int
-    """How many agents play; at least 1."""
+    """Number of agents; at least 1."""
     loss: Callable[[Tensor], Tensor]
-    """From everybody's parameters, [..., agent, dimension], to what each agent minimizes, [..., agent]."""
+    """From all agents' parameters, [..., agent, dimension], to what each agent minimizes, [..., agent]."""
 
     def __post_init__(self) -> None:
         require(self.num_agents >= 1, f"A game needs at least 1 agent; num_agents is {self.num_agents}.")

@@ -80,7 +80,7 @@ ESCAPE_REWARD, MOVE_REWARD = 10.0, -1.0
 
 
 class EscapeRoomState(NamedTuple):
-    """Where everybody stands, and what was given."""
+    """Positions, and gifts so far."""
 
     places: Tensor
     """Index into `PLACES`, integer [batch, agent]; after a step it is what each agent chose."""
@@ -117,9 +117,9 @@ class EscapeRoom(Game):
     """
 
     agents: int = 2
-    """How many agents play, N; at least 2."""
+    """Number of agents, N; at least 2."""
     levers: int = 1
-    """How many agents must choose the lever in the same step to open the door, M; from 1 to N - 1."""
+    """Number of agents that must choose the lever in the same step to open the door, M; from 1 to N - 1."""
     horizon: int = 5
     """The most steps of an episode; at least 1."""
     random_start: bool = False

@@ -13,7 +13,7 @@ from torch import Tensor
 from games.core import require
 from games.matrix._counted import CountedFamily
 from games.matrix._matrix import MatrixGame, require_finite
-from games.matrix._two_agent import SymmetricTwoAgentGame
+from games.matrix._normal_forms import SymmetricTwoAgentGame
 
 MAX_AGENTS = 12
 
@@ -25,7 +25,7 @@ class Family(MatrixGame):
     """A two-action dilemma for any number of agents, each payoff computed from who cooperates."""
 
     agents: int = 3
-    """How many agents play, from 2 to 12: the payoff table has 2^agents rows."""
+    """Number of agents, from 2 to 12: the payoff table has 2^agents rows."""
 
     def __post_init__(self) -> None:
         require(
@@ -90,9 +90,9 @@ class SymmetricalFamily(CountedFamily):
     """
 
     c: float = 3
-    """What each cooperator gives the others to share, in the game's units; any finite number."""
+    """Gift of each cooperator to the others together, in the game's units; any finite number."""
     d: float = 1
-    """What the alternative to mutual cooperation is worth, in the game's units; any finite number."""
+    """Worth of the alternative to mutual cooperation, in the game's units; any finite number."""
 
     @property
     @abc.abstractmethod

@@ -212,7 +212,7 @@ class NormalForm(MatrixGame):
     table: tuple[Any, ...]
     """Nested tuples: table[a_0]...[a_(N-1)] holds the agents' payoffs, finite numbers in the game's units."""
     names: tuple[str, ...] = ()
-    """What the actions are called, one name for each; empty for their numbers, or cooperate and defect."""
+    """Names of the actions; empty for their numbers, or cooperate and defect."""
     cooperative: bool = False
     """Whether action 0 means cooperating and action 1 defecting; needs exactly two actions."""
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from games.core import require
 
 INK = "#333333"
-"""What lines and words are drawn in."""
+"""Color of lines and words."""
 
 AGENTS = (
     ("#D55E00", "white"),
@@ -96,7 +96,7 @@ class Pen:
 
 
 def text_width(words: str, size: float) -> float:
-    """How wide one line of text is, in the units of its size.
+    """Width of a line of text, in the units of its size.
 
     >>> text_width("", 18)
     0.0

@@ -21,7 +21,7 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class SchellingData:
-    """What cooperating and defecting pay, by how many others cooperate.
+    """Payoffs of cooperating and defecting by the number of other cooperators.
 
     Where payoffs depend on which others cooperate, they are averaged over all sets of that size.
 

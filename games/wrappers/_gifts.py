@@ -28,7 +28,7 @@ LARGEST_TABLE = 2**20
 
 
 class Budget(NamedTuple):
-    """Where gifts come from."""
+    """The source of gifts."""
 
     pays: bool
     """Whether the giver's reward pays for them."""
@@ -64,10 +64,10 @@ class GiftRules:
     amount: float
     """Worth of a whole gift, in reward units; above 0."""
     budget: Literal["zero-sum", "fixed", "replenishable"] = "zero-sum"
-    """Where gifts come from: the giver's reward; a purse per episode that is free to give; or a purse that
+    """Source of gifts: the giver's reward; a purse per episode that is free to give; or a purse that
     what the game pays (if positive) fills after each step."""
     purse: float = 0.0
-    """What is in each agent's purse at the start of an episode, in reward units; 0 or more."""
+    """Contents of each agent's purse at the start of an episode, in reward units; 0 or more."""
     receivers: Literal["neighbours", "everybody"] = "neighbours"
     """Among whom a gift is split: the giver's neighbours, or all other agents."""
 
@@ -151,7 +151,7 @@ class GiftState(NamedTuple):
     given: Tensor
     """Gifts of the last step, [batch, giver, receiver]."""
     purse: Tensor
-    """What each agent has left to give, [batch, agent]; always 0 where gifts are zero-sum."""
+    """What remains in each agent's purse, [batch, agent]; always 0 where gifts are zero-sum."""
 
 
 @dataclass(frozen=True, kw_only=True)

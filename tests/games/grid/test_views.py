@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from games.grid._views import mark, occupied, window_shape, windows
+from games.grid._tables import mark, occupied, window_shape, windows
 
 NINE = torch.arange(1.0, 10.0).reshape(1, 1, 3, 3)
 AROUND = (1, 1, 1, 1)
