@@ -71,7 +71,7 @@ OUTCOME_SIZE = 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Snapshot:
+class StateView:
     """A state of one copy, and what follows from it."""
 
     state: State
@@ -88,7 +88,7 @@ class Snapshot:
 class StepOutcome(NamedTuple):
     """What a step leads to; rewards and infos by agent."""
 
-    after: Snapshot
+    after: StateView
     rewards: dict[str, float]
     terminated: bool
     """Whether the rules end the episode."""
@@ -151,9 +151,9 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         self._action_spaces = {agent: spaces.Discrete(self._num_actions) for agent in self.possible_agents}
         self._generator = torch.Generator()
         self._generator.seed()  # fresh entropy, until `reset` is given a seed
-        self._now: Snapshot | None = None
-        self._start: Snapshot | None = None
-        self._snapshots: dict[bytes, Snapshot] = {}
+        self._now: StateView | None = None
+        self._start: StateView | None = None
+        self._views: dict[bytes, StateView] = {}
         self._cached, self._caches_start, self._caches_steps = 0, game.pure, game.pure
         self._cycles = 0
         self._last: tuple[Mapping[str, int], Mapping[str, float]] = ({}, {})
@@ -258,23 +258,23 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind what can be computed again."""
         now = None if self._now is None else dataclasses.replace(self._now, outcomes={})
-        return {**self.__dict__, "_now": now, "_start": None, "_snapshots": {}, "_cached": 0}
+        return {**self.__dict__, "_now": now, "_start": None, "_views": {}, "_cached": 0}
 
-    def _started(self) -> Snapshot:
+    def _started(self) -> StateView:
         if self._now is None:
             raise ResetNeeded("No episode has begun: call reset() first.")
         return self._now
 
-    def _begin(self) -> Snapshot:
+    def _begin(self) -> StateView:
         """Start an episode; the start is kept if nothing was drawn."""
         before = self._generator.get_state() if self._caches_start else None
-        snapshot = self._snapshot(self.game.reset(1, self._generator))
+        view = self._view(self.game.reset(1, self._generator))
         if before is not None:
             self._caches_start = torch.equal(before, self._generator.get_state())
-            self._start = snapshot if self._caches_start else None
-        return snapshot
+            self._start = view if self._caches_start else None
+        return view
 
-    def _play(self, now: Snapshot, joint: tuple[int, ...]) -> StepOutcome:
+    def _play(self, now: StateView, joint: tuple[int, ...]) -> StepOutcome:
         """Play a step; its outcome is kept if nothing was drawn."""
         game, actions = self.game, torch.from_numpy(np.array([joint]))
         before = self._generator.get_state() if self._caches_steps else None
@@ -287,19 +287,19 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             told = {"cooperated": self._by_agent(cooperated), **told}
         ends = bool(done.tolist()[0])
         over = ends and bool(game.ended(state).tolist()[0])
-        outcome = StepOutcome(self._snapshot(state), self._by_agent(rewards), over, ends, told)
+        outcome = StepOutcome(self._view(state), self._by_agent(rewards), over, ends, told)
         if self._caches_steps and self._cached < CACHE_SIZE:
             self._cached += OUTCOME_SIZE
             now.outcomes[joint] = outcome
         return outcome
 
-    def _snapshot(self, state: State) -> Snapshot:
+    def _view(self, state: State) -> StateView:
         """What is said of a state; of one that is known already, the same object."""
         key = b""
         if self._caches_steps:
             key = b"".join(leaf.numpy().tobytes() for leaf in optree.tree_leaves(state))
-            if key in self._snapshots:
-                return self._snapshots[key]
+            if key in self._views:
+                return self._views[key]
         seen = self.game.observe(state).numpy()[0].astype(self._seen_space.dtype)
         legal = None
         if self._masks:
@@ -309,13 +309,13 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         present = self.game.present(state)
         here = {} if present is None else self._by_agent(present)
         gone = {agent for agent, stays in here.items() if not stays} if any(here.values()) else ()
-        snapshot = Snapshot(state, seen, legal, gone)
+        view = StateView(state, seen, legal, gone)
         if self._caches_steps and self._cached < CACHE_SIZE:
             self._cached += len(key) + seen.nbytes
-            self._snapshots[key] = snapshot
-        return snapshot
+            self._views[key] = view
+        return view
 
-    def _joint(self, now: Snapshot, actions: Mapping[str, int]) -> tuple[int, ...]:
+    def _joint(self, now: StateView, actions: Mapping[str, int]) -> tuple[int, ...]:
         """Everybody's action; of agents that have left a legal one, which is ignored. See `step`."""
         acting, legal = self.agents, now.legal
         if len(actions) != len(acting) or not all(agent in actions for agent in acting):
@@ -349,7 +349,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         """Python numbers by agent, of a tensor [1, agent]."""
         return dict(zip(self.possible_agents, values.tolist()[0], strict=True))
 
-    def _infos(self, now: Snapshot, agents: Sequence[str], told: Mapping[str, Mapping[str, Any]]) -> Infos:
+    def _infos(self, now: StateView, agents: Sequence[str], told: Mapping[str, Mapping[str, Any]]) -> Infos:
         """What may be said of these agents: their masks, and what is told of each; see `Infos`."""
         if now.legal is not None:
             told = {MASK: self._masks_of(now.legal), **told}
@@ -359,7 +359,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         """Which actions are legal, by agent: int8 [action], in memory that is nobody else's."""
         return dict(zip(self.possible_agents, legal.astype(np.int8), strict=True))
 
-    def _observations(self, now: Snapshot, agents: Sequence[str]) -> dict[str, Observation]:
+    def _observations(self, now: StateView, agents: Sequence[str]) -> dict[str, Observation]:
         """What these agents see, in memory that is nobody else's."""
         seen = flatten(now.seen, self._seen_space) if self.flat else now.seen.copy()
         shown: dict[str, Any] = dict(zip(self.possible_agents, seen, strict=True))

@@ -53,7 +53,7 @@ def test_steps_are_kept_where_nothing_was_drawn() -> None:
     for name, game in GAMES.items():
         view = ParallelView(game)
         list(play(view, [0, None]))
-        kept = any(snapshot.outcomes for snapshot in view._snapshots.values())
+        kept = any(known.outcomes for known in view._views.values())
         assert kept == (name not in ("noise", "draws in a step")), name
         assert (view._start is not None) == (name in ("one-shot", "repeated", "noise")), name
 

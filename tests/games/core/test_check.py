@@ -11,7 +11,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from bilevel.agents import random_actor
+from bilevel.report import film
 from games import Game, check_game, make, uniform
+from games.adapters import parallel_env
 from games.matrix import NormalForm
 from games.wrappers import gift_actions, shared, zero_sum
 
@@ -48,7 +51,17 @@ class Dice(Game):
 
 def test_a_right_game_passes() -> None:
     check_game(Dice())
+
+
+def test_a_game_that_is_not_drawn_is_played_all_the_same() -> None:
+    view = parallel_env(Dice(), render_mode="rgb_array")
+    view.reset(seed=0)
+    view.step({"agent_0": 0, "agent_1": 1})
+    for draw in (view.render, lambda: next(film(Dice(), random_actor(Dice()), torch.Generator()))):
+        with pytest.raises(ValueError, match=r"Dice cannot be drawn: it has no method render\(state"):
+            draw()
     assert not Dice().can_render
+    assert make("chicken").can_render
 
 
 @pytest.mark.parametrize(
