@@ -59,11 +59,7 @@ def generators(names: Sequence[Name], device: str | torch.device = "cpu") -> lis
 
 
 def stream(*numbers: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """Make the generator with this name; other numbers give independent draws.
-
-    Args:
-        numbers: whole numbers, for instance a random seed, a purpose and an outer step.
-        device: where it draws.
+    """Make the generator named by whole numbers, for instance a random seed, a purpose and an outer step.
 
     >>> bool(torch.equal(torch.rand(2, generator=stream(0, 1)), torch.rand(2, generator=stream(0, 1))))
     True
@@ -147,11 +143,8 @@ class Streams(torch.Generator):
     def for_members(self, members: int) -> Streams:
         """The same streams for a batch whose first axis has several samples of all seeds, sample by sample.
 
-        Args:
-            members: how many there are, a multiple of the number of streams.
-
         Raises:
-            ValueError: it is not.
+            ValueError: the number of members is no multiple of that of streams.
         """
         seeds = len(self._source.names)
         require(
@@ -162,12 +155,7 @@ class Streams(torch.Generator):
         return self if members == seeds * self._tiles else Streams._of(self._source, members // seeds)
 
     def draw(self, fill: Callable[..., Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Draw numbers of a shape, each seed its own rows.
-
-        Args:
-            fill: how torch draws them: `Tensor.uniform_` or `Tensor.normal_`.
-            shape: of the draws; the first axis is the batch.
-            dtype: floating.
+        """Draw numbers of a shape, whose first axis is the batch, by `Tensor.uniform_` or `Tensor.normal_`.
 
         Raises:
             ValueError: the first axis does not have as many rows for each member.
@@ -183,11 +171,8 @@ class Streams(torch.Generator):
     def separated(self, batch: int | None = None) -> Iterator[None]:
         """Let torch's own functions, such as `torch.randint`, draw each seed's rows from its own stream.
 
-        For code that knows nothing of streams: it passes this generator on. The first axis of what it draws
-        must be the batch, so that it is known which seed's each row is; a single seed may draw anything.
-
-        Args:
-            batch: the length of the batch; None: any multiple of the number of members.
+        For code that knows nothing of streams, and passes this generator on. The first axis of what it draws
+        must be the batch (None: any multiple of the number of members); a single seed may draw anything.
 
         Raises:
             ValueError: (inside) something is drawn whose first axis is not the batch.

@@ -62,15 +62,10 @@ def draw_grid(
     cell: int = 32,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """Draw a map, things, and agents, several of which may share a cell: uint8 [height, width, 3].
+    """Draw a map, things in their order, and agents, several of which may share a cell.
 
-    Args:
-        ground: a color, or a name in `COLORS`, for each cell.
-        things: drawn in this order.
-        agents: drawn last, as numbered discs with a nose.
-        caption: a line below the map.
-        cell: pixels of a cell's side, at the usual size.
-        scale: how many times as large as usual.
+    Ground cells are colors, or names in `COLORS`. A caption stands below the map; `cell` is a cell's side in
+    pixels at the usual size, of which the frame, uint8 [height, width, 3], is `scale` times as large.
     """
     height, width = len(ground), len(ground[0])
     below = CAPTION if caption else 0

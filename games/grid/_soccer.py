@@ -158,17 +158,7 @@ class Soccer(DrawnGame):
 
 
 def _move(places: Tensor, ball: Tensor, mover: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Make one agent's move.
-
-    Args:
-        places: int64 [batch, agent].
-        ball: who has it, int64 [batch].
-        mover: whose move it is, int64 [batch].
-        actions: int64 [batch, agent].
-
-    Returns:
-        the new places and ball, and whether the mover scored, boolean [batch].
-    """
+    """The places, the ball, and whether the mover scored, boolean [batch], after one agent's move."""
     column = mover[:, None]
     here, there = places.gather(1, column)[:, 0], places.gather(1, 1 - column)[:, 0]
     target = _targets(places.device)[here, actions.gather(1, column)[:, 0]]

@@ -220,15 +220,10 @@ class StagHuntGrid(SquareGame):
 
 
 def _allot(joining: Tensor, left: Tensor, party: int) -> Tensor:
-    """Share out prey: the first `party` agents get the first that is left, and so on; others join the last.
+    """The index of each agent's prey, integer [batch, agent]; of no meaning for agents that do not join.
 
-    Args:
-        joining: boolean [batch, agent].
-        left: boolean [batch, prey].
-        party: how many agents go for one.
-
-    Returns:
-        index of the prey, integer [batch, agent]; of no meaning for who does not join.
+    The first `party` of the joining agents, boolean [batch, agent], get the first prey that is left, boolean
+    [batch, prey], and so on; others join the last party.
     """
     parties = torch.minimum(joining.sum(-1) // party, left.sum(-1)).clamp_min(1)
     rank = torch.minimum((joining.cumsum(-1) - 1) // party, parties[:, None] - 1)

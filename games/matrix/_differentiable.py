@@ -89,14 +89,7 @@ class DifferentiableGame:
 
 
 def tandem_loss(theta: Tensor) -> Tensor:
-    """L_i = (sum_j x_j)^2 - 2 x_i: everybody is pleased to go on, and suffers where all do.
-
-    Args:
-        theta: [..., agent, dimension]; agent i's x_i is the sum of its entries.
-
-    Returns:
-        [..., agent].
-    """
+    """L_i = (sum_j x_j)^2 - 2 x_i, [..., agent], where x_i is the sum of agent i's entries."""
     own = theta.sum(-1)
     return own.sum(-1, keepdim=True) ** 2 - 2 * own
 
