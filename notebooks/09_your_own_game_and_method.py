@@ -89,7 +89,7 @@ class Pond(games.Game):
         return frame
 
 
-games.register("pond", Pond(), summary="leave enough fish for tomorrow")
+games.register("pond", Pond(), summary="leave enough fish for tomorrow", replace=True)
 
 # %% tags=["pond.py"]
 from bilevel.methods import OuterLearner, OuterMethod, register_method
