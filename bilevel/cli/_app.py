@@ -1,7 +1,4 @@
-"""The commands, and what becomes of a user's mistake: one sentence, never a traceback.
-
-Interrupts that come where Python cannot raise KeyboardInterrupt as usual.
-"""
+"""The commands, their exit codes, and errors and interruptions as one sentence."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -74,76 +71,65 @@ TORCH_MEMORY = (
     "Storage size calculation overflowed",
     "integer multiplication overflow",
 )
-"""How torch's RuntimeErrors say so where there is no CUDA; they have no class of their own."""
+"""In RuntimeErrors of torch without CUDA, which have no class of their own."""
 CUDA_MEMORY = "OutOfMemoryError"
-"""The name of the class of torch's that do have one; torch itself is loaded only by commands that need it."""
+"""Name of the class of those with CUDA; torch itself is loaded only by commands that need it."""
 NO_MEMORY = "There is not enough memory: fewer seeds, agents, episodes, steps or units need less."
 PACKAGES = ("docstring_parser", "gymnasium", "imageio", "matplotlib", "pettingzoo", "PIL", "rich", "tyro")
 """What the extra `games` installs."""
-LONGEST = 1500
+MAX_LENGTH = 1500
 """Characters of a refusal; of a longer one, which repeats what it was given, the middle is left out."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """One word of the command line."""
+    """A command, whose module loads when it runs."""
 
-    run: Callable[[list[str]], object]
-    """Runs it with the arguments after the word."""
+    module: str
+    function: str
     summary: str
-    """What it does, in one line."""
+    """One line of `bilevel --help`."""
 
-
-def _command_of(module: str, name: str) -> Callable[[list[str]], object]:
-    """A function of a module of this package, which loads when it is called."""
-
-    def run(arguments: list[str]) -> object:
+    def run(self, arguments: list[str]) -> None:
+        """Run it with the arguments after its name."""
         with leaving_at_once():  # torch takes seconds to load
-            command: Callable[[list[str]], object] = getattr(import_module(f"bilevel.cli._{module}"), name)
-        return command(arguments)
-
-    return run
+            function = getattr(import_module(f"bilevel.cli.{self.module}"), self.function)
+        function(arguments)
 
 
 COMMANDS = {
     "train": Command(
-        _command_of("train", "train_command"), "train a method on a game, many seeds at once; or resume a run"
+        "_train", "train_command", "train a method on a game, many seeds at once; or resume a run"
     ),
     "demo": Command(
-        _command_of("demo", "demo"),
-        "two dilemmas, four methods: a table and figures in a minute or two",
+        "_demo", "demo", "train four methods on two dilemmas: a table and figures in a minute or two"
     ),
     "compare": Command(
-        _command_of("compare", "compare_command"),
-        "compare methods on a game: a table with intervals, figures, files",
+        "_compare", "compare_command", "compare methods on a game: a table with intervals, figures, files"
     ),
     "tune": Command(
-        _command_of("tune", "tune_command"),
+        "_tune",
+        "tune_command",
         "learn the weights of a task's losses; a table against other ways, or a list of tasks",
     ),
     "check": Command(
-        _command_of("check", "check_command"),
-        "which estimator of the meta-gradient suits a game and a method? a table",
+        "_check", "check_command", "compare hypergradient estimators on a game and a method: a table"
     ),
     "theory": Command(
-        _command_of("theory", "theory_command"),
-        "what is best, stable and least to give in a one-shot game, with proofs",
+        "_theory",
+        "theory_command",
+        "optima, equilibria and minimal transfers of a one-shot game, with proofs",
     ),
     "games": Command(
-        _command_of("games", "games_command"),
-        "list the games; or one game's page, picture and Schelling diagram",
+        "_games", "games_command", "list the games; or one game's page, picture and Schelling diagram"
     ),
     "play": Command(
-        _command_of("play", "play_command"),
-        "write a clip of a game, played at random, by the book or by a run",
+        "_play", "play_command", "write a film of a game, by a random, scripted or learned policy"
     ),
-    "methods": Command(_command_of("games", "list_methods"), "list the methods"),
-    "hypergradients": Command(
-        _command_of("games", "list_hypergradients"), "list the estimators of the meta-gradient"
-    ),
+    "methods": Command("_games", "list_methods", "list the methods"),
+    "hypergradients": Command("_games", "list_hypergradients", "list the hypergradient estimators"),
     "cache": Command(
-        _command_of("cache", "cache_command"),
-        "list the packages that steps were compiled into; or delete them",
+        "_cache", "cache_command", "list the packages that steps were compiled into; or delete them"
     ),
 }
 
@@ -190,7 +176,7 @@ def _command(arguments: list[str]) -> None:
 
 
 def usage() -> str:
-    """What `bilevel --help` prints."""
+    """The text of `bilevel --help`."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
@@ -208,7 +194,7 @@ def usage() -> str:
 
 
 def _say(sentence: str, code: int) -> int:
-    if len(sentence) > LONGEST:
-        sentence = f"{sentence[: LONGEST // 2]} [...] {sentence[-LONGEST // 2 :]}"
+    if len(sentence) > MAX_LENGTH:
+        sentence = f"{sentence[: MAX_LENGTH // 2]} [...] {sentence[-MAX_LENGTH // 2 :]}"
     print(sentence, file=sys.stderr)
     return code

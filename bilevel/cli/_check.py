@@ -1,4 +1,4 @@
-"""`bilevel check`: which estimator of the meta-gradient suits this game and method?"""
+"""`bilevel check`: a comparison of hypergradient estimators on a game and a method."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class OuterLearner(Learner, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """Which estimators are compared, on what."""
+    """A comparison of hypergradient estimators."""
 
     game_name: str
     method_name: str
@@ -59,9 +59,9 @@ class Check:
     seeds: int = 4
     """Independent repetitions in one batch, 1 or more."""
     seed: int = 0
-    """Where all randomness starts, a whole number from 0."""
+    """Random seed, a whole number from 0."""
     resamples: int = 8
-    """How often everything random is drawn anew, 2 or more; the time is the median of as many runs."""
+    """Independent draws of everything random, 2 or more; the time is the median of as many runs."""
     dtype: DtypeName = "auto"
     """Floating type, of time, memory and variance (errors are always measured in float64); auto: float64 for
     exact values, float32 for sampled episodes."""
@@ -96,7 +96,7 @@ class Check:
 
     @property
     def title(self) -> str:
-        """What is compared on, in words."""
+        """Method, game, training and seeds, in words."""
         before = self.outer_steps_before
         trained = f", after {counted(before, 'outer step')}" if before else ""
         return f"{self.method_name} on {self.game_name}{trained}, {counted(self.seeds, 'seed')}"

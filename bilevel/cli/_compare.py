@@ -1,4 +1,4 @@
-"""`bilevel compare`: several methods on one game, trained where they are not yet, in one table."""
+"""`bilevel compare`: methods on one game under the same conditions, in one table."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ SHARED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Which methods are compared, on what."""
+    """A comparison of methods on a game."""
 
     game_name: Annotated[str, tyro.conf.arg(name="game", metavar="NAME")] = DEFAULT_GAME
-    """What is played; `bilevel games` lists the names."""
+    """Name of the game; `bilevel games` lists them."""
     game: Game
     """The game's settings."""
     methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[LABEL=]NAME ...")] = USUAL
-    """What is compared, 2 or more; the first is what the others are compared with. `bilevel methods` lists
-    the names; with a label, one method can be there twice."""
+    """Names of 2 methods or more; the others are compared with the first. `bilevel methods` lists them; with
+    a label, one method can be there twice."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[LABEL.]SETTING=VALUE ...")] = ()
     """Settings of methods, as tos.own-share=0.8; without a label, of all of them. `bilevel train --method
     NAME --help` lists them. Lists have commas."""

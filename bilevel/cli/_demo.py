@@ -1,4 +1,4 @@
-"""`bilevel demo`: selfish agents fail, agents that learn to share solve, two dilemmas."""
+"""`bilevel demo`: selfish, prosocial, fixed and learned sharing on two dilemmas."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ METHODS = USUAL
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """Two dilemmas under selfish, prosocial, fixed and learned sharing: a table, a sentence, figures."""
+    """Train selfish, prosocial, fixed and learned sharing on two dilemmas: a table, a sentence, figures."""
 
     seeds: int = 32
     """Independent repetitions of everything, 3 or more."""
     outer_steps: int = 300
     """Outer steps of every run, 1 or more."""
     seed: int = 0
-    """Where all randomness starts, a whole number from 0."""
+    """Random seed, a whole number from 0."""
     out: Path = Path("runs/demo")
-    """Where the runs and figures go; what is finished there already is used as it is."""
+    """Folder of the runs and figures; finished runs there are used as they are."""
 
     def __post_init__(self) -> None:
         require(self.seeds >= 3, f"The demo's intervals need 3 seeds or more, not {self.seeds}.")
@@ -74,31 +74,31 @@ def demo(arguments: list[str]) -> None:
 
 
 def sentence(title: str, runs: Mapping[str, Run]) -> str:
-    """What was learned on one game, in plain words, from the numbers of its runs.
+    """The results on one game in plain words.
 
     Args:
-        title: what to call the game.
-        runs: method name -> run; `selfish` and `tos` are told of. The game knows both ends of the way.
+        title: of the game.
+        runs: method name -> run, `selfish` and `tos` among them. The game knows its optimum and defection.
     """
 
-    def came(method: str) -> str:
+    def progress(method: str) -> str:
         results = runs[method]
         share = share_of_optimum(results.config.game, interquartile_mean(results.final["welfare"]))
         assert share is not None
-        return way(float(share))
+        return in_words(float(share))
 
     given = percent(interquartile_mean(runs["tos"].final["given_away"]))
     return (
         f"{title}: on the way from everybody defecting (0 %) to the group's optimum (100 %), selfish agents "
-        f"{came('selfish')}; agents that learned how much to share {came('tos')}, giving away {given} of "
-        "their reward."
+        f"{progress('selfish')}; agents that learned how much to share {progress('tos')}, giving away "
+        f"{given} of their reward."
     )
 
 
-def way(share: float) -> str:
-    """How far a share of the optimum is, in words.
+def in_words(share: float) -> str:
+    """A share of the optimum in words.
 
-    >>> way(0.874), way(-0.25), way(0.001)
+    >>> in_words(0.874), in_words(-0.25), in_words(0.001)
     ('reach 87 %', 'end 25 % below the start', 'stay at the start')
     """
     whole = round(100 * share)

@@ -1,7 +1,4 @@
-"""`bilevel games`: the catalogue, one game's page, and both as files.
-
-`bilevel methods` and `bilevel hypergradients`.
-"""
+"""`bilevel games`, `bilevel methods` and `bilevel hypergradients`: lists, and pages of games."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from games.core import require
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """What there is to play: every game with one line, or, with a name before the options, one game's page.
+    """List the games, one line each; or, with a name before the options, print one game's page.
 
     A page has its agents, actions, observation, rewards, horizon, source and optimum, where it departs from
     its source, and its settings.
@@ -38,7 +35,7 @@ class Catalogue:
     episodes: int = 64
     """Episodes for each number of cooperators in a Schelling diagram, 2 or more."""
     seed: int = 0
-    """Where all randomness of pictures and diagrams starts, a whole number from 0."""
+    """Random seed of pictures and diagrams, a whole number from 0."""
     load: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """A Python file of yours that adds a game; may be repeated."""
 
@@ -86,7 +83,7 @@ def list_methods(arguments: list[str]) -> None:
 
 
 def list_hypergradients(arguments: list[str]) -> None:
-    """Print every estimator of the meta-gradient with one line, which ends with its settings."""
+    """Print every hypergradient estimator with one line, which ends with its settings."""
     _require_none(arguments, "hypergradients")
     print_rows({name: f"{_first_line(kind)} {_settings(kind)}" for name, kind in ESTIMATORS.items()})
 

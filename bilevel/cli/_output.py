@@ -1,11 +1,4 @@
-"""What a command says: on streams that may fail, as progress is never worth a run, and in whole sentences.
-
-A command that can be interrupted and resumed: one sentence says how to go on.
-
-A command that ends before its end: one sentence, which says how to go on.
-
-Two columns of text.
-"""
+"""Output of commands: streams whose failures never stop a run, warnings and errors as one sentence."""
 
 from __future__ import annotations
 
@@ -23,9 +16,6 @@ from typing import Any, TextIO, cast
 
 class Lenient:
     """A text stream whose failures to write are ignored: its reader left, its disk is full, it is closed.
-
-    Args:
-        stream: what is written to; anything but writing is asked of it.
 
     >>> import io
     >>> closed = io.StringIO()
@@ -56,7 +46,7 @@ class Lenient:
 
 @contextmanager
 def lenient_streams() -> Iterator[None]:
-    """While entered, standard error never fails, and a standard stream that was closed leads nowhere.
+    """Ignore failures of standard error, and replace closed standard streams by the null device.
 
     A process that starts with a closed standard stream would open its first file in that place, and what is
     meant for the stream would go into the file.
@@ -73,12 +63,12 @@ def lenient_streams() -> Iterator[None]:
     finally:
         sys.stderr = errors
         for stream in (sys.stdout, errors):
-            _give_up_what_fails(stream)
+            _redirect_if_failing(stream)
 
 
 @contextmanager
 def one_line_warnings() -> Iterator[None]:
-    """While entered, the toolkit's own warnings are shown as their sentence alone, not with a line of code.
+    """Show the toolkit's own warnings as their sentence alone, without a line of code.
 
     >>> class OwnWarning(UserWarning):
     ...     __module__ = "bilevel.own"
@@ -102,8 +92,8 @@ def one_line_warnings() -> Iterator[None]:
         warnings.formatwarning = before
 
 
-def _give_up_what_fails(stream: TextIO) -> None:
-    """Lead a stream that cannot be flushed nowhere: the interpreter flushes it once more when it ends."""
+def _redirect_if_failing(stream: TextIO) -> None:
+    """Redirect a stream that cannot be flushed: the interpreter flushes it once more when it ends."""
     try:
         stream.flush()
     except (OSError, ValueError):
@@ -115,12 +105,7 @@ FAILED = 1
 
 
 class Stopped(Exception):  # noqa: N818 - most often the user's wish
-    """The command ends here.
-
-    Args:
-        sentence: what the user is told.
-        code: the process's exit code.
-    """
+    """The end of a command, with a sentence for the user and the process's exit code."""
 
     def __init__(self, sentence: str, code: int) -> None:
         super().__init__(sentence)
@@ -128,7 +113,7 @@ class Stopped(Exception):  # noqa: N818 - most often the user's wish
 
 
 def unusable(error: OSError) -> str:
-    """Say in one sentence which file could not be used, and why.
+    """Name the file that could not be used, and the reason, in one sentence.
 
     >>> import errno, os
     >>> unusable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/a/metrics.csv"))

@@ -1,4 +1,4 @@
-"""`bilevel play`: watch a game, played at random, by the book, or by what a run has learned."""
+"""`bilevel play`: a film of a game, played by a random, scripted or learned policy."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ RANGES = {"frames_per_second": (0.01, 100.0), "scale": (0.1, 20.0)}
 
 @dataclass(frozen=True, kw_only=True)
 class Play:
-    """What is played, and how it is filmed."""
+    """A film of episodes of a game."""
 
     game: Game
     """The game's settings."""
     cooperators: int | None = None
-    """By the book: how many agents, the first ones, cooperate, 0 or more; None: all."""
+    """Number of agents, the first ones, that the scripted policy lets cooperate, 0 or more; None: all."""
     repetition: int = 0
-    """Of a run: which of its repetitions plays, counted from 0."""
+    """Repetition of a run whose policies play, counted from 0."""
     episodes: int = 1
-    """How many, one after the other, 1 or more."""
-    most_steps: int = 200
-    """Longer episodes are cut off here, 1 or more: every step is a picture in memory."""
+    """Number of episodes, 1 or more."""
+    max_steps: int = 200
+    """Steps after which an episode is cut off, 1 or more: every step is a picture in memory."""
     seed: int = 0
-    """Where all randomness starts, a whole number from 0."""
+    """Random seed, a whole number from 0."""
     frames_per_second: float = 4.0
     """Steps in a second, from 0.01 to 100."""
     scale: float = 1.0
-    """How many times as large as usual the pictures are, from 0.1 to 20."""
+    """Scale of the pictures, from 0.1 to 20."""
 
     def __post_init__(self) -> None:
-        for name, least in (("repetition", 0), ("episodes", 1), ("most_steps", 1)):
+        for name, least in (("repetition", 0), ("episodes", 1), ("max_steps", 1)):
             require(getattr(self, name) >= least, f"{name} must be {least} or more.")
         for name, (smallest, largest) in RANGES.items():
             value = getattr(self, name)
@@ -84,7 +84,7 @@ def play_command(arguments: list[str]) -> None:
         actor,
         generator,
         episodes=settings.episodes,
-        most_steps=settings.most_steps,
+        max_steps=settings.max_steps,
         scale=settings.scale,
         transfer=transfer,
     )
@@ -99,7 +99,7 @@ def _parse(arguments: list[str], name: str, game: Game) -> Play:
         prog="bilevel play",
         description=(
             f"Watch {name}.\n\n"
-            "--policy random (the default) plays any legal action, --policy scripted plays by the book, "
+            "--policy random (the default) plays any legal action, --policy scripted plays its script, "
             "--policy FOLDER plays what a run has learned. --out NAME says where the film goes and how it is "
             "written (.gif, .webp, .mp4). --load FILE.py runs a file of yours that adds a game. The options "
             "below are those of this game."
@@ -129,7 +129,7 @@ def _config(folder: RunFolder, named: str | None) -> RunConfig:
 def _actor(
     settings: Play, policy: str, folder: RunFolder | None, config: RunConfig | None
 ) -> tuple[Game, Actor, Transfer | None]:
-    """What is played, by whom, and by what rule they give, of which the game is told.
+    """The game as it is played, the policy, and the rule of transfers between agents, if there is one.
 
     Raises:
         ValueError: the run has no checkpoint or no such repetition, learned no policies, or plays a game of

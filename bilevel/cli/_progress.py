@@ -1,9 +1,4 @@
-"""How a run goes: a bar with the time left and the live welfare, or plain lines where no terminal is.
-
-What is shown while something long goes on: a bar in a terminal, or a few plain lines elsewhere.
-
-How trials go: a bar with the time left, or plain lines where no terminal is.
-"""
+"""Progress on standard error: a bar in a terminal, a few lines elsewhere; advice after an interruption."""
 
 from __future__ import annotations
 
@@ -39,15 +34,11 @@ from bilevel.methods import Metrics
 from bilevel.report import number
 
 PLAIN_LINES = 10
-"""So many lines tell how something goes where there is no terminal."""
+"""Lines of progress where there is no terminal."""
 
 
 def make_bar(*columns: ProgressColumn) -> Progress | None:
-    """A bar on standard error with the time that went by and what is left; None where no terminal is.
-
-    Args:
-        columns: what stands between the bar and the times.
-    """
+    """A bar on standard error, columns, elapsed and remaining time; None where there is no terminal."""
     console = Console(stderr=True)
     if not console.is_interactive:
         return None
@@ -64,11 +55,7 @@ def make_bar(*columns: ProgressColumn) -> Progress | None:
 
 
 def line_due(done: int, total: int) -> bool:
-    """Whether one of `PLAIN_LINES` lines, evenly spaced and the last one at the end, tells of this part.
-
-    Args:
-        done: which one, counted from 1.
-        total: how many there are.
+    """True `PLAIN_LINES` times, evenly spaced, while done counts from 1 to total; the last time at the end.
 
     >>> [done for done in range(1, 26) if line_due(done, 25)]
     [3, 5, 8, 10, 13, 15, 18, 20, 23, 25]
@@ -77,15 +64,15 @@ def line_due(done: int, total: int) -> bool:
 
 
 COMPILED = logging.getLogger("bilevel.compiled")
-"""Where it is said that steps are compiled."""
+"""The logger of compilation."""
 
 
 class RunProgress:
-    """Shows a run's outer steps on standard error, from a first line that says what runs.
+    """Progress of a run: a first line, then its outer steps and their welfare.
 
     Args:
         folder: of the run, which has its config.json.
-        place: of the run among several, in words; what is shown begins with it.
+        place: of the run among several, in words; every line begins with it.
 
     Raises:
         ValueError: the folder is no run (says why).
@@ -100,7 +87,7 @@ class RunProgress:
             f"{counted(config.seeds, 'seed')}, {counted(config.outer_steps, 'outer step')}, in {folder.path}"
         )
         self._bar = make_bar(MofNCompleteColumn(), TextColumn("welfare {task.fields[welfare]}"))
-        self._compiling = _FirstLines()
+        self._compiling = _FirstRecords()
         self._folder, self._told = folder, False
 
     def __enter__(self) -> RunProgress:
@@ -119,9 +106,9 @@ class RunProgress:
             self._bar.stop()
 
     def show(self, done: int, metrics: Metrics) -> None:
-        """Tell of an outer step; the welfare shown is the interquartile mean over seeds.
+        """Show an outer step, with the interquartile mean of the welfare over seeds.
 
-        Metrics that are arrays, which no column of metrics.csv has, are told of once.
+        The files of metrics that are arrays are named once.
         """
         if not self._told:
             self._told = True
@@ -140,27 +127,27 @@ class RunProgress:
             self._bar.update(self._bar.task_ids[0], completed=done, welfare=welfare)
 
 
-class _FirstLines(logging.Handler):
-    """Says, once for a run, that steps are being compiled, and once that this takes long."""
+class _FirstRecords(logging.Handler):
+    """Prints the first record of each kind: that steps are being compiled, and that this takes long."""
 
     def __init__(self) -> None:
         super().__init__()
         self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the first record of each kind."""
+        """Print the record if it is the first of its kind."""
         if record.msg not in self._told:
             self._told.add(record.msg)
             print(record.getMessage(), file=sys.stderr, flush=True)
 
 
 class TrialProgress:
-    """Shows trials on standard error.
+    """Progress of trials.
 
     Args:
-        first_line: what is done, in words.
-        total: how many trials there are.
-        done: how many of them are done already.
+        first_line: printed first.
+        total: number of trials.
+        done: number of those that are done already.
     """
 
     def __init__(self, first_line: str, total: int, done: int) -> None:
@@ -180,13 +167,7 @@ class TrialProgress:
             self._bar.stop()
 
     def show(self, weighting: str, seed: int, part: float) -> None:
-        """Tell how a trial goes.
-
-        Args:
-            weighting: which way to set the weights.
-            seed: of the trial.
-            part: which part of it is done, from 0 to 1; the trial is over when it is written, with 1.
-        """
+        """Show the progress of a trial, a fraction; 1 when it is written."""
         self._done += part >= 1
         if self._bar is None:
             if part >= 1 and line_due(self._done - self._before, self._total - self._before):

@@ -1,4 +1,4 @@
-"""`bilevel theory`: what is best, what is stable, and how little must be given, without learning."""
+"""`bilevel theory`: optima, equilibria and minimal transfers of a one-shot game, without learning."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ DEFAULT_GAME = "prisoners-dilemma"
 
 @dataclass(frozen=True, kw_only=True)
 class Theory:
-    """Which one-shot game is worked out, and what is asked of transfers."""
+    """Optima, equilibria and minimal transfers of a one-shot game."""
 
     game_name: Annotated[str, tyro.conf.arg(name="game", metavar="NAME")]
-    """What is worked out; `bilevel games` lists the names."""
+    """Name of the game; `bilevel games` lists them."""
     game: Game
     """The game's settings."""
     optimum: tuple[int, ...] = ()
-    """Which of several welfare optima transfers should make dominant, a number for each agent's action; none
-    given: the first of them."""
+    """Welfare optimum that transfers should make dominant, a number for each agent's action; none:
+    the first."""
     at_least_equal: bool = False
-    """Whether everybody must keep an equal part of its own reward at least, 1 / N."""
+    """Require that everybody keeps at least an equal part of its own reward, 1 / N."""
     along_graph: bool = False
-    """Whether only neighbours may give to each other."""
+    """Let only neighbours give to each other."""
 
     def __post_init__(self) -> None:
         require(
@@ -50,7 +50,7 @@ class Theory:
 
 
 def theory_command(arguments: list[str]) -> None:
-    """Print what theory says of a game.
+    """Print the theory of a game.
 
     Raises:
         ValueError: a name is unknown, a setting is out of range, or the game is not one-shot and exact.
@@ -82,7 +82,7 @@ def parse_theory(game_name: str, arguments: list[str]) -> Theory:
     """Read the settings from the command line.
 
     Args:
-        game_name: what is worked out.
+        game_name: of the game.
         arguments: what `split_leading` leaves.
 
     Raises:
@@ -95,7 +95,7 @@ def parse_theory(game_name: str, arguments: list[str]) -> Theory:
         arguments,
         prog="bilevel theory",
         description=(
-            f"What theory says of {game_name}: its welfare optimum and pure equilibria, the prices of "
+            f"Theory of {game_name}: its welfare optimum and pure equilibria, the prices of "
             "anarchy and of stability, and the greatest share of their own rewards that agents can keep so "
             "that the optimum is dominant (arXiv 2310.12928), with the proof.\n\n"
             "--game NAME chooses another (bilevel games); the options below are those of this game. --load "

@@ -1,11 +1,7 @@
-"""Honest numbers over seeds: interquartile means and bootstrap intervals.
+"""Statistics over seeds: interquartile means, bootstrap intervals, improvements, performance profiles.
 
-They are `scipy.stats.trim_mean` and `scipy.stats.bootstrap` (percentile), written out: SciPy's statistics
-take longer to load than everything else that a run writes down takes to compute.
-
-Is one method better than another? Chances and differences over seeds, with their intervals.
-
-Performance profiles: not one number of all seeds, but how many get how far.
+`scipy.stats.trim_mean` and `scipy.stats.bootstrap` (percentile) are written out, as SciPy's statistics take
+longer to load than a run's statistics to compute.
 """
 
 from __future__ import annotations
@@ -19,9 +15,9 @@ import scipy
 from games.core import require
 
 FEWEST_SEEDS = 3
-"""With fewer there is no interval over seeds to speak of."""
+"""The fewest for an interval over seeds."""
 RESAMPLES = 2000
-"""How often seeds are drawn again for an interval."""
+"""Bootstrap samples of an interval."""
 AT_ONCE = 200
 """Bootstrap samples that are in memory together."""
 TAILS = (0.025, 0.975)
@@ -82,8 +78,7 @@ def bootstrap_interval(
 ) -> Interval:
     """A statistic of one or several samples of seeds, with its 95 % percentile bootstrap interval.
 
-    The seeds of each sample are drawn again by themselves: samples are independent, and where a sample stands
-    for a game this is the stratified bootstrap.
+    The seeds of each sample are drawn again by themselves: samples are independent.
 
     Args:
         samples: each [..., seed], finite, 3 seeds or more; numbers of seeds may differ, the leading axes not.
@@ -162,38 +157,6 @@ def over_seeds(values: np.ndarray) -> Interval | None:
     if len(values) < FEWEST_SEEDS:
         return Interval(interquartile_mean(values), np.array(np.nan), np.array(np.nan))
     return interquartile_interval(values)
-
-
-def stratified_interval(
-    scores: Sequence[np.ndarray], *, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
-    """One number for several games: the interquartile mean over all their seeds, with its 95 % interval.
-
-    Seeds are drawn again within each game (a stratified bootstrap), so the games are taken as they are: the
-    interval says how sure the number is for these games, not for others.
-
-    Args:
-        scores: of each game, [seed], made comparable beforehand, for instance as shares of the optimum; 3
-            seeds or more of each. A game with more seeds counts for more.
-        resamples: bootstrap samples, 1 or more.
-        seed: of the bootstrap.
-
-    Raises:
-        ValueError: there is no game; or as `bootstrap_interval`.
-
-    Source:
-        Agarwal et al., arXiv 2108.13264, with games for tasks.
-
-    >>> float(stratified_interval([np.array([0.0, 0.25, 0.5]), np.full(3, 1.0)]).estimate)
-    0.6875
-    """
-    require(len(scores) > 0, "An aggregate over games needs the scores of 1 game or more.")
-    return bootstrap_interval(
-        scores,
-        lambda *games: interquartile_mean(np.concatenate(games, axis=-1)),
-        resamples=resamples,
-        seed=seed,
-    )
 
 
 def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from games.core import Game, require
 from games.render import captioned, framed
 
 FORMATS = (".gif", ".webp", ".mp4")
-MOST_NAMED = 6
+MAX_NAMED = 6
 """Up to so many agents a frame says what each one got; else what the group did."""
 NO_MP4 = "Films in .mp4 need FFmpeg: pip install imageio-ffmpeg; or take a name that ends in .gif."
 
@@ -30,7 +30,7 @@ def film(
     generator: torch.Generator,
     *,
     episodes: int = 1,
-    most_steps: int | None = None,
+    max_steps: int | None = None,
     scale: float = 1.0,
     transfer: Transfer | None = None,
 ) -> Iterator[np.ndarray]:
@@ -41,7 +41,7 @@ def film(
         actor: who plays.
         generator: the source of every draw.
         episodes: how many, one after the other, 1 or more.
-        most_steps: of an episode; None: until it ends.
+        max_steps: of an episode; None: until it ends.
         scale: of the frames, above 0.
         transfer: by what rule agents give: the game is told what was given; None: nothing is.
 
@@ -53,7 +53,7 @@ def film(
         title = f"episode {episode}, " if episodes > 1 else ""
         yield captioned(game.render(state, 0, scale), f"{title}start", scale)
         total, step, over, memory = 0.0, 0, False, None
-        while not over and (most_steps is None or step < most_steps):
+        while not over and (max_steps is None or step < max_steps):
             seen, graph, legal = game.observe(state), game.neighbours_now(state), game.action_mask(state)
             present = game.present(state)
             actions, memory = actor(state, generator, memory)
@@ -89,7 +89,7 @@ def earned(rewards: list[float]) -> str:
     >>> earned([1.0, -0.01]), earned([0.5] * 20)
     ('rewards 1, -0.01', 'reward 10')
     """
-    if len(rewards) <= MOST_NAMED:
+    if len(rewards) <= MAX_NAMED:
         return f"rewards {', '.join(f'{reward:z.4g}' for reward in rewards)}"
     return f"reward {sum(rewards):z.4g}"
 

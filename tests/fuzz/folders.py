@@ -39,8 +39,8 @@ JSON_TEXTS = (
 )  # fmt: skip
 COMMANDS = (
     ["train", "--resume", "run"],
-    ["play", "--policy", "run", "--most-steps=2", "--scale=0.3"],
-    ["play", "--policy", "run", "--repetition=2", "--most-steps=2", "--scale=0.3"],
+    ["play", "--policy", "run", "--max-steps=2", "--scale=0.3"],
+    ["play", "--policy", "run", "--repetition=2", "--max-steps=2", "--scale=0.3"],
     ["compare", "--runs", "run", "other"],
     ["compare", "--runs", "run", "other", "--out", "files"],
     ["train", "--game=escape-room", "--out", "run"],

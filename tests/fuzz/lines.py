@@ -266,7 +266,7 @@ class Lines:
         sizes = {
             "seeds": "3", "outer-steps": "1", "evaluation-episodes": "2", "inner.steps": "1",
             "inner.episodes": "2", "game.horizon": "3", "resamples": "2", "inner-steps": "1",
-            "episodes": "2", "most-steps": "3", "scale": "0.3", "updates": "2", "steps": "2",
+            "episodes": "2", "max-steps": "3", "scale": "0.3", "updates": "2", "steps": "2",
             "policy.hidden-size": "2",
         }  # fmt: skip
         if command == "games":

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bilevel import report as figures
-from bilevel.cli._demo import GAMES, METHODS, sentence, way
+from bilevel.cli._demo import GAMES, METHODS, in_words, sentence
 from bilevel.experiments import Run, default_config
 from bilevel.methods import PolicyLearner
 
@@ -90,4 +90,4 @@ def test_the_sentence_is_true_of_bad_results() -> None:
     ("share", "words"), [(0.004, "stay at the start"), (-0.004, "stay at the start"), (1.0, "reach 100 %")]
 )
 def test_way(share: float, words: str) -> None:
-    assert way(share) == words
+    assert in_words(share) == words

@@ -99,7 +99,7 @@ def test_each_is_watched_at_random_and_as_it_was_learned(call: Call, name: str) 
         return
     call("train", *LOAD, "--game", name, "--method", "selfish", *TINY, "--out", "run")
     assert call("play", name, "--out", "random.gif").code == 0
-    said = call("play", name, "--policy", "run", "--most-steps", 3, "--out", "learned.gif")
+    said = call("play", name, "--policy", "run", "--max-steps", 3, "--out", "learned.gif")
     assert said.code == 0, said.err
     assert Path("learned.gif").stat().st_size > 0
 

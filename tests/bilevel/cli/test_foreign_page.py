@@ -19,14 +19,14 @@ SMALL = {
     "--evaluation-episodes": "2",
     "--game.max-cycles": "2",
     "--resamples": "2",
-    "--most-steps": "1",
+    "--max-steps": "1",
 }
 """Settings in place of the page's, so that it is over in a moment."""
 TAKEN = {
     "train": ("--seeds", "--outer-steps", "--evaluation-episodes"),
     "compare": ("--seeds", "--outer-steps", "--evaluation-episodes"),
     "check": ("--seeds", "--resamples"),
-    "play": ("--most-steps",),
+    "play": ("--max-steps",),
 }
 CYCLES = ("spread", "spread-by-force", "speaker-listener")
 

@@ -55,7 +55,7 @@ def test_a_run_is_stopped_resumed_and_watched(
         assert Path("parts", name).read_bytes() == Path("whole", name).read_bytes()
     assert json.loads(Path("whole/config.json").read_text())["method"]["budget"] == budget
     assert all(float(row["incentive_0_1"]) >= 0 for row in evaluated("whole"))
-    assert call("play", "--policy", "whole", "--most-steps", 3, "--out", "clip.gif").code == 0
+    assert call("play", "--policy", "whole", "--max-steps", 3, "--out", "clip.gif").code == 0
     film = np.asarray(iio.imread("clip.gif", index=None))
     assert film.shape[0] >= 2  # actions with gifts are played, too
 

@@ -32,14 +32,14 @@ def test_a_scripted_episode_is_filmed_from_start_to_end(call: Call) -> None:
 
 def test_random_play_is_the_default_and_the_seed_decides(call: Call) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        assert call("play", "jungle", "--most-steps", 4, "--seed", seed, "--out", f"{name}.gif").code == 0
+        assert call("play", "jungle", "--max-steps", 4, "--seed", seed, "--out", f"{name}.gif").code == 0
     assert frames("a.gif").shape[0] == 5
     assert Path("a.gif").read_bytes() == Path("b.gif").read_bytes() != Path("c.gif").read_bytes()
 
 
 def test_films_in_mp4_have_even_lengths(call: Call, caplog: pytest.LogCaptureFixture) -> None:
     ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="FFmpeg is not installed")
-    assert call("play", "coin-game", "--most-steps", 3, "--scale", 0.5, "--out", "coins.mp4").code == 0
+    assert call("play", "coin-game", "--max-steps", 3, "--scale", 0.5, "--out", "coins.mp4").code == 0
     assert not caplog.records
     assert ffmpeg.count_frames_and_secs("coins.mp4") == (4, 1.0)
     with contextlib.closing(ffmpeg.read_frames("coins.mp4")) as reader:
@@ -49,13 +49,13 @@ def test_films_in_mp4_have_even_lengths(call: Call, caplog: pytest.LogCaptureFix
 
 def test_without_ffmpeg_the_command_says_what_to_install(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    said = call("play", "coin-game", "--most-steps", 3, "--out", "coins.mp4")
+    said = call("play", "coin-game", "--max-steps", 3, "--out", "coins.mp4")
     assert said.sentence() == clip.NO_MP4
     assert not Path("coins.mp4").exists()
 
 
 def test_settings_of_the_game_and_the_scale_count(call: Call) -> None:
-    said = call("play", "coin-game", "--game.size", 5, "--most-steps", 2, "--scale", 0.5)
+    said = call("play", "coin-game", "--game.size", 5, "--max-steps", 2, "--scale", 0.5)
     assert said.code == 0
     height, width = frames("coin-game.gif").shape[1:3]
     assert width >= 150
@@ -103,7 +103,7 @@ def test_every_kind_of_policy_learns_and_plays(words: tuple[object, ...], call: 
         (("soccer", "--policy", "scripted"), "Nobody has written a script for Soccer"),
         (("jungle", "--scale", 0), "scale must be from 0.1 to 20, not 0"),
         (("jungle", "--frames-per-second", 0), "frames_per_second must be from 0.01 to 100, not 0"),
-        (("jungle", "--most-steps", 0), "most_steps must be 1 or more"),
+        (("jungle", "--max-steps", 0), "max_steps must be 1 or more"),
         (("jungle", "--cooperators", 21), "cooperators must be from 0 to 20"),
         (("jungle", "--game.size", 1), "at least 2 cells a side"),
     ],

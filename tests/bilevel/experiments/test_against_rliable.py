@@ -17,15 +17,9 @@ from bilevel.experiments import (
     interquartile_interval,
     performance_profile,
 )
-from bilevel.experiments._statistics import stratified_interval
 
 ONE = np.round(10 * np.sin(1.0 + np.arange(12) * 1.7), 3)
 OTHER = np.round(10 * np.sin(0.5 + np.arange(10) * 2.3) - 2, 3)
-GAMES = [
-    np.sin(np.arange(8) * 1.3),
-    3 + 2 * np.cos(np.arange(8) * 0.7),
-    -1 + 0.5 * np.sin(np.arange(8) ** 2),
-]
 
 
 def agree(found: Interval, estimate: float, low: float, high: float, tolerance: float) -> None:
@@ -57,7 +51,3 @@ def test_the_performance_profile() -> None:
     np.testing.assert_allclose(found.estimate, [0.83333333, 0.66666667, 0.5, 0.41666667, 0.25], atol=1e-8)
     np.testing.assert_allclose(found.low, [0.58333333, 0.41666667, 0.25, 0.16666667, 0], atol=1e-8)
     np.testing.assert_allclose(found.high, [1, 0.91666667, 0.75, 0.66666667, 0.5], atol=1e-8)
-
-
-def test_several_games_together() -> None:
-    agree(stratified_interval(GAMES, resamples=20_000), 0.19250309, -0.09863513, 0.55052507, 0.02)

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from bilevel.experiments import interquartile_interval, interquartile_mean
-from bilevel.experiments._statistics import bootstrap_interval, stratified_interval
+from bilevel.experiments._statistics import bootstrap_interval
 
 
 @pytest.mark.parametrize(
@@ -87,25 +87,6 @@ def test_too_few_seeds_are_refused(seeds: int) -> None:
 def test_numbers_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match="needs finite numbers"):
         interquartile_interval(np.array([0.0, np.inf, 1.0]))
-
-
-def test_one_game_is_a_stratum_of_its_own() -> None:
-    values = np.random.default_rng(0).normal(size=12)
-    assert stratified_interval([values]) == interquartile_interval(values)
-
-
-def test_games_are_drawn_again_within_themselves() -> None:
-    # derived: games of constants are drawn again as they are, so the aggregate does not move; drawn from all
-    # eight scores together it would
-    scores = [np.full(4, 1.0), np.full(4, 3.0)]
-    assert stratified_interval(scores) == (2, 2, 2)
-
-
-def test_an_aggregate_needs_a_game_and_seeds() -> None:
-    with pytest.raises(ValueError, match="needs the scores of 1 game or more"):
-        stratified_interval([])
-    with pytest.raises(ValueError, match="needs 3 seeds or more, but there are 2"):
-        stratified_interval([np.zeros(5), np.zeros(2)])
 
 
 @given(arrays(np.float64, (3, 9), elements=st.floats(-100, 100)), st.integers(0, 2))
