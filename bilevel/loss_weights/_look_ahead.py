@@ -16,7 +16,7 @@ from bilevel.core import Tensors, Tree, split_floating
 from bilevel.loss_weights._lifted import LiftedOptimizer, Params, accumulated
 from bilevel.loss_weights._module_state import Attributes, RandomState, differing, fork_random_state
 from bilevel.loss_weights._purity import require_attributes_unread, require_pure
-from bilevel.loss_weights._stateless_model import Buffers, Snapshot, StatelessModel
+from bilevel.loss_weights._stateless_model import Buffers, ModelSnapshot, StatelessModel
 from bilevel.loss_weights._torch_patches import composite_kernels, lacks_derivative, require_second_derivative
 from games.core import require
 
@@ -80,7 +80,7 @@ class LookAhead:
     """The modules of the outer parameters."""
     groups: Callable[[], list[dict[str, Any]]]
     """Gives the optimizer's parameter groups, with the learning rate that is learned."""
-    before: Snapshot
+    before: ModelSnapshot
     """Of what calling the model changes, before the first step."""
     shared: SharedForward | None = None
     """What is there already of the first step; None: nothing."""

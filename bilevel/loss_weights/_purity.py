@@ -38,12 +38,7 @@ def written_without_gradient(
     """Indices of the floating buffers that were written to, and of which autograd knows nothing.
 
     Running statistics of batch and instance norm are left out: in train mode they are not read, and where
-    several steps are looked through they have a gradient (`_torch_patches`).
-
-    Args:
-        places: of the buffers.
-        before: each buffer and its version.
-        after: the buffers.
+    several steps are looked through they have a gradient. `before` has each buffer's version.
     """
     return [
         index
@@ -91,15 +86,8 @@ def require_attributes_unread(
 ) -> None:
     """Raise ValueError if a plain attribute carries what follows from the parameters to the next call.
 
-    Losses are called again only where an attribute has changed, once in a tuner's life for each.
-
-    Args:
-        model: of the losses.
-        start: the attributes before a step that is not the first.
-        before: their values.
-        params: of that step.
-        training: its losses, which have been called.
-        validation: the loss after it.
+    Losses are called again only where an attribute has changed since `start`, before a step that is not the
+    first, once in a tuner's life for each.
     """
     after, left = start.now(), Attributes(model.all_modules)
     changed = [place for place in differing(before, after) if place not in model.harmless]
@@ -133,15 +121,7 @@ def require_pure(
     training: Sequence[Function],
     validation: Function,
 ) -> None:
-    """Raise ValueError if training losses change a plain attribute, and one of the functions reads it.
-
-    Args:
-        model: of the losses.
-        start: the attributes to start from.
-        params: to call the functions with.
-        training: the losses of all steps.
-        validation: the loss after them.
-    """
+    """Raise ValueError if training losses change a plain attribute, and one of the functions reads it."""
     functions = [*training, validation]
     start.restore()
     before, plain = start.now(), [_primal(p) for p in params]
@@ -171,13 +151,6 @@ def require_repeatable(
 
     So they do where they take the next batch from an iterator, or draw by a generator of their own: an
     estimator that calls them twice a step compares losses of two batches, and half of the batches are lost.
-
-    Args:
-        functions: of no arguments.
-        model: of the losses; each call begins with its buffers and plain attributes as they are.
-        start: of the global random streams at each call.
-        estimator: name, for the sentence.
-        name: of the losses, for the sentence.
     """
     for function in functions:
         first, again = (_values(function, model, start) for _ in range(2))

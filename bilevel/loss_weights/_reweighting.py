@@ -147,15 +147,7 @@ class Reweighter:
 
 
 def alignment(losses: Tensor, params: Sequence[Tensor], direction: Sequence[Tensor | None]) -> Tensor:
-    """The inner product of each loss's gradient with a direction; the losses' graph is kept.
-
-    Args:
-        losses: [sample].
-        params: what they are differentiated in.
-        direction: like the parameters; None counts as 0.
-
-    Returns:
-        [sample].
+    """The inner product of each loss's gradient with a direction, [sample]; the losses' graph is kept.
 
     >>> x = torch.tensor([3.0], requires_grad=True)
     >>> alignment(torch.stack([x.sum(), x.square().sum()]), [x], [torch.tensor([2.0])])

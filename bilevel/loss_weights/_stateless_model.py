@@ -37,7 +37,7 @@ Buffers = list[Tensor | None]
 """In the order of `buffer_places`; written to, and exchanged, where the model does so with its own."""
 
 
-class Snapshot(NamedTuple):
+class ModelSnapshot(NamedTuple):
     """What calling a model changes."""
 
     buffers: list[tuple[nn.Module, str, Tensor | None]]
@@ -124,21 +124,21 @@ class StatelessModel(nn.Module):
 
     # Snapshots
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> ModelSnapshot:
         """Save what calling the model changes."""
         buffers = [(module, key, module._buffers[key]) for module, key in self.buffer_places]
         values = [None if buffer is None else buffer.clone() for *_, buffer in buffers]
-        return Snapshot(buffers, values, self.random_state(), Attributes(self.all_modules))
+        return ModelSnapshot(buffers, values, self.random_state(), Attributes(self.all_modules))
 
     @torch.no_grad()
-    def restore(self, snapshot: Snapshot) -> None:
+    def restore(self, snapshot: ModelSnapshot) -> None:
         """Bring buffers, plain attributes and random streams back to where they were."""
         for (module, key, buffer), value in zip(snapshot.buffers, snapshot.values, strict=True):
             module._buffers[key] = buffer if buffer is None or value is None else buffer.copy_(value)
         snapshot.attributes.restore()
         set_random_state(snapshot.random_state)
 
-    def copy_buffers(self, snapshot: Snapshot | None = None) -> Buffers:
+    def copy_buffers(self, snapshot: ModelSnapshot | None = None) -> Buffers:
         """Copies of the model's own buffers, as batch norm's running means, that may be written to.
 
         Args:
@@ -179,11 +179,7 @@ class StatelessModel(nn.Module):
     # Calls
 
     def call_own(self, function: Callable[[], Result]) -> Result:
-        """Call the function with the model as it is.
-
-        Raises:
-            ValueError: as `call`.
-        """
+        """Call the function with the model as it is; raises ValueError as `call`."""
         versions = [parameter._version for parameter in self.trained]
         with self.watching():
             result = function()
@@ -327,7 +323,7 @@ class StatelessModel(nn.Module):
 
     # Models that cannot be followed
 
-    def require_own_unread(self, snapshot: Snapshot, function: Callable[[], Any]) -> None:
+    def require_own_unread(self, snapshot: ModelSnapshot, function: Callable[[], Any]) -> None:
         """Raise ValueError if the model has written to a buffer since, by this function, and reads it."""
         written = [(buffer, -1) for *_, buffer in snapshot.buffers]
         own = self.copy_buffers()

@@ -72,12 +72,7 @@ class ThroughStep:
     estimator: Estimator
 
     def __call__(self, ahead: LookAhead) -> LookAheadResult:
-        """Look ahead.
-
-        Raises:
-            ValueError: a module changes its buffers when it is called (says which); the estimator refuses.
-            RuntimeError: torch cannot batch or differentiate something, as random draws.
-        """
+        """Look ahead; raises ValueError as `PureStep` or the estimator, and RuntimeError as torch."""
         step = PureStep(ahead)
         problem = BilevelProblem(
             step=step,
@@ -93,13 +88,8 @@ class PureStep:
     """One step of a look ahead: (theta, opt_state, phi, data) -> (theta', opt_state').
 
     theta: the parameters that are trained; opt_state: of torch's optimizer, for each of them; phi: the outer
-    parameters by name; data: the number of the step and the random state that it begins with.
-
-    Args:
-        ahead: the steps.
-
-    Raises:
-        ValueError: a module changes its buffers when it is called (says which).
+    parameters by name; data: the number of the step and the random state that it begins with. Raises
+    ValueError if a module changes its buffers when it is called (says which).
     """
 
     def __init__(self, ahead: LookAhead) -> None:

@@ -50,14 +50,11 @@ _BATCH_NORM, _INSTANCE_NORM, _WEIGHT_NORM = torch.batch_norm, torch.instance_nor
 
 
 def use_exact_norms(exact: bool) -> None:
-    """Have torch compute batch, instance and weight norm by functions that have all derivatives, or not.
+    """Compute torch's batch, instance and weight norm by functions that have all derivatives, or not.
 
     Torch updates running statistics without a gradient, so that a validation loss in eval mode would not see
     how they move with the parameters of earlier steps; and its fused weight norm takes norms for constants in
     the second derivative, and lacks forward mode.
-
-    Args:
-        exact: whether from now on; `torch.batch_norm` and its like are what the layers call.
 
     >>> mean, variance = torch.zeros(1), torch.ones(1)
     >>> x = torch.tensor([[1.0], [3.0]], requires_grad=True)
@@ -245,17 +242,11 @@ Report = Callable[[nn.Module | None], None]
 
 @contextmanager
 def watching_hooks(modules: Iterable[nn.Module], report: Report) -> Iterator[None]:
-    """Report backward hooks that change gradients.
+    """Report backward hooks that change gradients, also after the context if they were registered inside.
 
     A hook is there for the gradient of the training loss. But the hypergradient flows through the same graph,
     and the gradient of the validation loss through one like it, where it would be called, too. One that only
     looks does no harm; one that changes what it sees makes the hypergradient wrong.
-
-    Hooks that were registered inside on what is computed there are watched also after the context.
-
-    Args:
-        modules: whose hooks to watch.
-        report: called whenever a hook returns another gradient.
 
     >>> changed = []
     >>> with watching_hooks([], changed.append):

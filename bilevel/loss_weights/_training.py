@@ -119,12 +119,7 @@ class Clipping:
 
 
 def require_learnable(losses: Any, *, differentiated: bool = True) -> None:
-    """Raise ValueError unless the model can learn from each loss.
-
-    Args:
-        losses: name -> loss, or one tensor of losses.
-        differentiated: whether they are to be differentiated in the model's parameters by reverse mode; if
-            not, they need only be tensors.
+    """Raise ValueError unless the model can learn from each loss; if not `differentiated`, from any tensor.
 
     >>> require_learnable({"label": 3.0})
     Traceback (most recent call last):
@@ -178,11 +173,6 @@ def require_counts(**settings: object) -> None:
 
 def require_moved(outer_optimizer: torch.optim.Optimizer, learned: Iterable[Tensor], owners: str) -> None:
     """Raise ValueError unless an outer optimizer moves all learned parameters and nothing else.
-
-    Args:
-        outer_optimizer: any of torch's.
-        learned: the parameters.
-        owners: of the parameters, in words.
 
     >>> one, other = torch.zeros(2, requires_grad=True), torch.zeros(3, requires_grad=True)
     >>> require_moved(torch.optim.SGD([one, other], lr=0.1), [one], "the weights")

@@ -33,7 +33,7 @@ from bilevel.loss_weights._module_state import (
     validation_seed,
 )
 from bilevel.loss_weights._purity import require_no_autocast, require_repeatable
-from bilevel.loss_weights._stateless_model import Snapshot, StatelessModel
+from bilevel.loss_weights._stateless_model import ModelSnapshot, StatelessModel
 from bilevel.loss_weights._through_step import ThroughStep, make_estimator
 from bilevel.loss_weights._torch_patches import composite_kernels, lacks_derivative
 from bilevel.loss_weights._training import (
@@ -137,13 +137,8 @@ class LossWeightTuner:
         require_name(first, FIRST, "value of first,")
         self.estimator = make_estimator(estimator)
         self.implicit = isinstance(self.estimator, InverseHessian)
-        self.estimator_name = (
-            "implicit"
-            if self.implicit
-            else estimator
-            if isinstance(estimator, str)
-            else type(estimator).__name__
-        )
+        name = estimator if isinstance(estimator, str) else type(estimator).__name__
+        self.estimator_name = "implicit" if self.implicit else name
         rule_of(optimizer)
         models = [model] if isinstance(model, nn.Module) else list(model)
         self.processes = Processes(models)
@@ -292,7 +287,7 @@ class LossWeightTuner:
     # The hypergradient
 
     def _hypergradient(
-        self, batches: Batches, validation_loss: ScalarLoss, before: Snapshot
+        self, batches: Batches, validation_loss: ScalarLoss, before: ModelSnapshot
     ) -> tuple[SharedForward | None, LookAheadResult]:
         """The hypergradient, and what the model computed for its own step if both could share it.
 
@@ -323,7 +318,7 @@ class LossWeightTuner:
             self.composite = True
             return None, found
 
-    def _share_forward(self, losses: list[TrainLosses], before: Snapshot) -> SharedForward | None:
+    def _share_forward(self, losses: list[TrainLosses], before: ModelSnapshot) -> SharedForward | None:
         """Compute the losses of the model's own step, if they will not change with the outer parameters."""
         shares = self.estimator_name in ESTIMATORS or self.implicit
         if not shares or (self._reads_hyper_parameters and not self.model_first):
@@ -344,7 +339,7 @@ class LossWeightTuner:
         batches: Batches,
         validation_loss: ScalarLoss,
         shared: SharedForward | None,
-        before: Snapshot,
+        before: ModelSnapshot,
         estimator: LoopEstimator | None = None,
     ) -> LookAheadResult:
         """Take the virtual steps and the hypergradient, by another estimator if one is given."""
@@ -402,7 +397,7 @@ class LossWeightTuner:
         return lacks_derivative(error) or isinstance(self.estimator, ThroughStep)
 
     def _refuse(
-        self, batches: Batches, validation_loss: ScalarLoss, before: Snapshot, error: RuntimeError
+        self, batches: Batches, validation_loss: ScalarLoss, before: ModelSnapshot, error: RuntimeError
     ) -> NoReturn:
         """Raise ValueError that names the estimators which can differentiate these losses: they are tried."""
 
@@ -430,7 +425,7 @@ class LossWeightTuner:
         self,
         batches: Batches,
         validation_loss: ScalarLoss,
-        before: Snapshot,
+        before: ModelSnapshot,
         shared: SharedForward | None,
     ) -> None:
         """Once, if losses are called several times a step: they must give the same values again."""
@@ -453,7 +448,7 @@ class LossWeightTuner:
     # The two moves
 
     def _move_weights(self, found: LookAheadResult) -> None:
-        """Take the outer step; weights of losses that the batch lacks stay."""
+        """Take the outer step; weights of losses that the batch lacks are put back before the projection."""
         with _keeping_absent(self.outer_optimizer, self._present):
             outer_step(self.outer, found.gradient, None, self.outer_optimizer)
         for module in self._known:

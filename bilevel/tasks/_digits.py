@@ -43,14 +43,7 @@ class Images(NamedTuple):
 
 
 def split_digits(sizes: Sequence[int], generator: torch.Generator) -> list[Images]:
-    """Split all images at random.
-
-    Args:
-        sizes: of the first parts.
-        generator: the source of the draws.
-
-    Returns:
-        a part of each size, and one of the images that are left; labeled right, no image in two of them.
+    """Split all images at random into parts of these sizes, and one of the images that are left.
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.

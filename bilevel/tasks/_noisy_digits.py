@@ -303,16 +303,11 @@ class NoisyDigits:
 
 
 def detection(weights: Tensor, wrong: Tensor) -> tuple[float, float]:
-    """Measure how well weights separate wrong labels from right ones.
-
-    Args:
-        weights: [sample]; NaN where a sample had none yet, which is left out.
-        wrong: [sample], bool.
+    """Measure how well weights, [sample], separate wrong labels from right ones; NaN weights are left out.
 
     Returns:
-        the ratio of means, wrong over right, and the area under the curve: the chance that a right label
-        weighs more than a wrong one. NaN where one kind has no weights, and for the ratio where right labels
-        weigh nothing.
+        the ratio of means, wrong over right, and the area under the curve: the probability that a right label
+        weighs more than a wrong one. NaN where one kind has no weights, or right labels weigh nothing.
 
     >>> detection(torch.tensor([0.5, 2.0, 2.0, 0.0]), torch.tensor([True, False, False, True]))
     (0.125, 1.0)

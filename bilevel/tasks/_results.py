@@ -183,15 +183,7 @@ class Marks(NamedTuple):
 
 
 def draw_final(axes: Axes, trials: Trials, measure: str, marks: Callable[[str], Marks]) -> None:
-    """Draw each weighting on a line: every seed, their interquartile mean, its 95 % interval.
-
-    The interval is there from 3 seeds on, the mean where every seed has a number.
-
-    Args:
-        axes: to draw into.
-        trials: of all weightings.
-        measure: name.
-        marks: weighting -> its look.
+    """Draw a measure of each weighting on a line: every seed, their interquartile mean, its 95 % interval.
 
     >>> from matplotlib.figure import Figure
     >>> axes = Figure().subplots()

@@ -190,10 +190,6 @@ def _run_trial(study: Study, weighting: str, seed: int, listener: Listener | Non
 def check_trial(trial: Trial, names: list[str]) -> None:
     """Raise unless a trial has the measures that its task promises, and arrays of numbers.
 
-    Args:
-        trial: from a task.
-        names: of the task's measures.
-
     Raises:
         ValueError: measures are missing or unknown, or an array holds objects.
         FloatingPointError: a measure is infinite.
@@ -212,11 +208,7 @@ def check_trial(trial: Trial, names: list[str]) -> None:
 
 
 def write_trial(path: Path, trial: Trial, weighting: str, seed: int) -> None:
-    """Write a finished trial, so that it is read back to the same bits.
-
-    Raises:
-        OSError: it cannot be written; nothing is left.
-    """
+    """Write a finished trial, so that it is read back to the same bits; an error leaves no file."""
     header = {
         "format": TRIAL_FORMAT,
         "weighting": weighting,
@@ -235,12 +227,6 @@ def write_trial(path: Path, trial: Trial, weighting: str, seed: int) -> None:
 
 def read_trial(path: Path, names: list[str], weighting: str, seed: int) -> Trial:
     """Read a finished trial back; nothing in the file is executed.
-
-    Args:
-        path: of the file.
-        names: of the task's measures.
-        weighting: that the trial must have.
-        seed: that the trial must have.
 
     Raises:
         ValueError: the file is damaged, or holds another trial (says which).

@@ -1,9 +1,9 @@
-"""Copies of a Gymnasium environment, observed as small gray pictures."""
+"""Copies of a Gymnasium environment, observed as small gray pictures, and roll-outs in them."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -14,7 +14,10 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from pygame import gfxdraw
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from bilevel.tasks.world_model._latents import gumbel
+from bilevel.tasks.world_model._model import WorldModel
 from bilevel.tasks.world_model._settings import WorldModelSettings
 from games.core import require
 
@@ -175,14 +178,7 @@ class PixelEnvironment:
 
 
 def darkness(frame: NDArray[np.uint8], settings: WorldModelSettings) -> Pixels:
-    """Crop, average over blocks of pixels and over colors, and invert, so that white is 0.
-
-    Args:
-        frame: as rendered, [row, column, color], from 0 to 255.
-        settings: crop and shrink.
-
-    Returns:
-        from 0 to 1, [pixel], row by row.
+    """Crop, average over blocks of pixels and over colors, and invert: [pixel], row by row, white is 0.
 
     Raises:
         ValueError: the picture is smaller than the crop.
@@ -198,3 +194,83 @@ def darkness(frame: NDArray[np.uint8], settings: WorldModelSettings) -> Pixels:
     cropped = frame[top:bottom, left:right].reshape(rows, size, columns * size * frame.shape[2])
     sums = cropped.sum(1, dtype=np.uint32).reshape(rows, columns, -1).sum(2)
     return np.asarray(1 - sums / np.float32(255 * size * size * frame.shape[2]), np.float32).reshape(-1)
+
+
+Actions = Literal["sampled", "likeliest", "uniform"]
+
+
+class PixelRollout(NamedTuple):
+    """A window of steps of all copies; each [time, copy, ...]."""
+
+    pictures: Tensor
+    """[time + 1, copy, pixel]."""
+    first: Tensor
+    """Whether a picture is the first of an episode, [time + 1, copy]."""
+    actions: Tensor
+    """One-hot, [time, copy, action]."""
+    log_policy: Tensor
+    """Logarithm of the probability that the action had, [time, copy]."""
+    rewards: Tensor
+    """[time, copy]."""
+    ended: Tensor
+    """1 where an episode came to its end, [time, copy]."""
+    stopped: Tensor
+    """Whether it ended or ran out of time, [time, copy]."""
+    hidden: Tensor
+    """State of the recurrent network before the first picture, [copy, unit]."""
+
+    @property
+    def counts(self) -> Tensor:
+        """Mask of the steps whose action was used, [time, copy]: not those that only restart an episode."""
+        return ~self.first[1:]
+
+    def of_copies(self, copies: slice) -> PixelRollout:
+        """Only these copies."""
+        sequences = {name: getattr(self, name)[:, copies] for name in self._fields if name != "hidden"}
+        return PixelRollout(**sequences, hidden=self.hidden[copies])
+
+
+class PixelActor:
+    """Acts in the copies, window after window, by the model's controller and its hidden state."""
+
+    def __init__(self, environment: PixelEnvironment, model: WorldModel, generator: torch.Generator) -> None:
+        self.environment, self.model, self.generator = environment, model, generator
+        self.picture = environment.reset()
+        copies = len(self.picture)
+        self.first = torch.ones(copies, dtype=torch.bool)
+        self.hidden = torch.zeros(copies, model.dynamics.cell.hidden_size)
+
+    @torch.no_grad()
+    def play(self, steps: int, actions: Actions = "sampled") -> PixelRollout:
+        """Take `steps` steps in every copy; `uniform` actions ignore the policy."""
+        start, columns = self.hidden, []
+        pictures, first = [self.picture], [self.first]
+        for _ in range(steps):
+            latents = self.model.features(self.picture)
+            self.hidden = self.hidden * ~self.first[:, None]
+            logits = self.model.controller(latents, self.hidden)
+            logits = torch.zeros_like(logits) if actions == "uniform" else logits
+            noise = 0 if actions == "likeliest" else gumbel(tuple(logits.shape), self.generator)
+            chosen = (logits + noise).argmax(-1)
+            action = one_hot(chosen, logits.shape[-1]).float()
+            self.hidden = self.model.dynamics.advance(self.hidden, latents, action)
+            after = self.environment.step(chosen)
+            self.picture, self.first = after.picture, after.first
+            pictures.append(self.picture)
+            first.append(self.first)
+            log_policy = (logits.log_softmax(-1) * action).sum(-1)
+            columns.append((action, log_policy, after.reward, after.ended.float(), after.stopped))
+        names = ("actions", "log_policy", "rewards", "ended", "stopped")
+        stacked = dict(zip(names, map(torch.stack, zip(*columns, strict=True)), strict=True))
+        return PixelRollout(pictures=torch.stack(pictures), first=torch.stack(first), hidden=start, **stacked)
+
+
+def episode_returns(environment: PixelEnvironment, model: WorldModel, generator: torch.Generator) -> Tensor:
+    """The return of the first episode of every copy by the likeliest actions, [copy], in rewards."""
+    actor = PixelActor(environment, model, generator)
+    returns, playing = torch.zeros(len(actor.picture)), torch.ones(len(actor.picture), dtype=torch.bool)
+    while playing.any():
+        step = actor.play(1, "likeliest")
+        returns = returns + playing * step.rewards[0]
+        playing = playing & ~step.stopped[0]
+    return returns

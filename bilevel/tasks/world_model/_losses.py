@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bilevel.tasks.world_model._environment import PixelRollout
 from bilevel.tasks.world_model._latents import gumbel, straight_through
 from bilevel.tasks.world_model._model import WorldModel
-from bilevel.tasks.world_model._rollouts import PixelRollout
 from bilevel.tasks.world_model._settings import WorldModelSettings
 
 
@@ -39,20 +39,11 @@ class ImaginationNoise(NamedTuple):
 def imagined_return(
     model: WorldModel, latents: Tensor, hidden: Tensor, noise: ImaginationNoise, discount: float
 ) -> Tensor:
-    """Discounted rewards that the dynamics predict, as a function of the controller.
+    """Discounted rewards that the dynamics predict, [roll-out], as a function of the controller.
 
-    Actions pass gradients straight through, latents by reparameterization. The dynamics and the value head
-    are constants here, so that they do not learn to flatter the controller.
-
-    Args:
-        model: dynamics, controller and, if there is one, the value of where the roll-out stops.
-        latents: at the start, [roll-out, latent].
-        hidden: state of the recurrent network at the start, [roll-out, unit].
-        noise: of all draws.
-        discount: of later rewards, per step.
-
-    Returns:
-        [roll-out]: sum_k discount^k (probability that the episode goes on until k) x reward.
+    sum_k discount^k (probability that the episode goes on until k) x reward, from latents and hidden states
+    at the start. Actions pass gradients straight through, latents by reparameterization. The dynamics and the
+    value head are constants here, so that they do not learn to flatter the controller.
 
     Source:
         Hafner et al., Dream to control, arXiv 1912.01603, for gradients through imagined latents.
@@ -78,19 +69,10 @@ def _constant(module: nn.Module, *inputs: Tensor) -> Any:
 def advantages_with_values(
     roll_out: PixelRollout, values: Tensor, discount: float, gae_lambda: float
 ) -> tuple[Tensor, Tensor]:
-    """Generalized advantage estimates, and the targets of values.
+    """Generalized advantage estimates, and the targets of values, each [time, copy].
 
-    A_t = d_t + discount gae_lambda A_{t+1}, d_t = r_t + discount V_{t+1} - V_t; V is 0 after an
-    episode's end, and no advantage reaches over a stop.
-
-    Args:
-        roll_out: rewards, ends and stops.
-        values: of each picture, [time + 1, copy].
-        discount: of later rewards.
-        gae_lambda: of later advantages.
-
-    Returns:
-        advantages and targets, each [time, copy].
+    A_t = d_t + discount gae_lambda A_{t+1}, d_t = r_t + discount V_{t+1} - V_t; V, [time + 1, copy], counts
+    as 0 after an episode's end, and no advantage reaches over a stop.
 
     Source:
         Schulman et al., arXiv 1506.02438.
@@ -102,15 +84,7 @@ def advantages_with_values(
 
 
 def advantages_without_values(roll_out: PixelRollout, discount: float) -> Tensor:
-    """Discounted rewards to come within the window, less their mean over the copies at the same time.
-
-    Args:
-        roll_out: rewards and stops.
-        discount: of later rewards.
-
-    Returns:
-        [time, copy].
-    """
+    """Discounted rewards to come within the window, less their mean over the copies, [time, copy]."""
     to_come = _summed_back(roll_out.rewards, discount, roll_out.stopped)
     counts = roll_out.counts
     mean = (to_come * counts).sum(1, keepdim=True) / counts.sum(1, keepdim=True).clamp(min=1)
@@ -124,15 +98,9 @@ def normalized(advantages: Tensor, counts: Tensor) -> Tensor:
 
 
 def clipped_surrogate(log_policy: Tensor, before: Tensor, advantages: Tensor, clip_coef: float) -> Tensor:
-    """PPO's surrogate: minus the mean advantage, weighted by the clipped ratio of probabilities.
+    """PPO's surrogate: minus the mean advantage, [step], weighted by the clipped ratio of probabilities.
 
-    Where the policy is still the one that acted this is REINFORCE's gradient.
-
-    Args:
-        log_policy: of the actions taken, [step].
-        before: the same of the policy that acted, [step].
-        advantages: [step].
-        clip_coef: distance from 1 at which the ratio is clipped; 0 or more.
+    Where the policy is still the one that acted, `before`, this is REINFORCE's gradient.
 
     Source:
         Williams 1992; Schulman et al., Proximal policy optimization, arXiv 1707.06347.
@@ -285,17 +253,9 @@ def _policy_loss(
 
 
 def info_nce(anchors: Tensor, positives: Tensor, temperature: float) -> Tensor:
-    """InfoNCE: each anchor is told from the other anchors by its own positive.
+    """InfoNCE of pairs, [pair, number]: each anchor is told from the others by its own positive.
 
-    -mean_i log [exp(s_ii / temperature) / sum_j exp(s_ij / temperature)], s the cosine similarity.
-
-    Args:
-        anchors: [pair, number].
-        positives: [pair, number].
-        temperature: above 0; the lower, the more the closest negatives count.
-
-    Returns:
-        one number, in nats: log(pairs) where all are alike.
+    -mean_i log [exp(s_ii / temperature) / sum_j exp(s_ij / temperature)], s the cosine similarity, in nats.
 
     Source:
         van den Oord et al., Representation learning with contrastive predictive coding, arXiv 1807.03748.

@@ -77,14 +77,7 @@ class Autoencoder(nn.Module):
         return statistics
 
     def loss(self, pictures: Tensor, statistics: Tensor, noise: Tensor, kl_coef: float) -> Tensor:
-        """Squared error summed over pixels, and the weighted divergence; the mean over pictures.
-
-        Args:
-            pictures: [..., pixel].
-            statistics: of these pictures, [..., statistic].
-            noise: of the latents, [..., latent].
-            kl_coef: cost of a nat of divergence from the prior.
-        """
+        """Squared error over pixels plus `kl_coef` times the divergence in nats, averaged over pictures."""
         error = self.error(pictures, self.latents.sample(statistics, noise))
         return (error + kl_coef * self.latents.divergence(statistics)).mean()
 
@@ -138,13 +131,7 @@ class Dynamics(nn.Module):
         return Prediction(latent, *self.outcome(hidden).unbind(-1))
 
     def advance(self, hidden: Tensor, latents: Tensor, actions: Tensor) -> Tensor:
-        """The hidden state after a latent and an action, [batch, unit].
-
-        Args:
-            hidden: before, [batch, unit].
-            latents: [batch, latent].
-            actions: one-hot, [batch, action].
-        """
+        """The hidden state, [batch, unit], after latents, [batch, latent], and actions, [batch, action]."""
         after: Tensor = self.cell(torch.cat((latents, actions), -1), hidden)
         return after
 
@@ -175,11 +162,7 @@ class Dynamics(nn.Module):
     def loss(self, hidden: Tensor, latents: Tensor, rewards: Tensor, ended: Tensor) -> Tensor:
         """-log density of the latent + squared error of the reward + cross-entropy of the end, averaged.
 
-        Args:
-            hidden: after latent and action, [step, unit].
-            latents: that came next, [step, latent].
-            rewards: [step].
-            ended: 1 where the episode came to its end, [step].
+        All are of the next step, [step, ...], predicted from the hidden state after latent and action.
         """
         predicted = self.predict(hidden)
         ends = nn.functional.binary_cross_entropy_with_logits(predicted.end_logit, ended, reduction="none")
@@ -193,13 +176,7 @@ class Dynamics(nn.Module):
 
 
 class Controller(nn.Module):
-    """Logits of the actions.
-
-    Args:
-        size: numbers of latent and hidden state together.
-        actions: number of actions.
-        hidden: units of a hidden layer; 0: the controller is linear.
-    """
+    """Logits of the actions, by one hidden layer or, with 0 units, none."""
 
     def __init__(self, size: int, actions: int, hidden: int) -> None:
         super().__init__()
@@ -213,13 +190,7 @@ class Controller(nn.Module):
 
 
 class ValueHead(nn.Module):
-    """The discounted rewards to come.
-
-    Args:
-        size: numbers of latent and hidden state together.
-        hidden: units of a hidden layer; 0: the head is linear.
-        scale: size of a large value, in rewards; the network's output is multiplied by it.
-    """
+    """The discounted rewards to come; the network's output is multiplied by the size of a large value."""
 
     def __init__(self, size: int, hidden: int, scale: float) -> None:
         super().__init__()

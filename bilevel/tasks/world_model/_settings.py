@@ -62,7 +62,7 @@ class WorldModelSettings:
     imagined_steps: int = 8
     """Steps of an imagined roll-out."""
     value_head: bool = True
-    """Whether a value is learned from latent and memory: a baseline, and what comes after a roll-out."""
+    """Learn a value from latent and hidden state: a baseline, and the value after a roll-out."""
     contrastive: bool = False
     """Whether InfoNCE between neighbouring frames' latents is a loss as well."""
     temperature: float = 0.1

@@ -25,10 +25,6 @@ def draw_trials(trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
     """Draw returns, in a panel for weights by hand and one for other weightings, and learned weights.
 
     Bands are 95 % intervals over seeds, where there are 3 or more.
-
-    Args:
-        trials: weighting -> its trials, seed by seed.
-        path: of the file; its ending is the format.
     """
     learned = trials.get(LEARNED, ())
     panels = panels_of(list(trials))

@@ -10,10 +10,9 @@ import torch
 
 from bilevel.loss_weights import FixedWeights, LinearWeights, LossWeights, LossWeightTuner, Trainer
 from bilevel.tasks import Progress
-from bilevel.tasks.world_model._environment import PixelEnvironment
+from bilevel.tasks.world_model._environment import PixelActor, PixelEnvironment, PixelRollout, episode_returns
 from bilevel.tasks.world_model._losses import held_out_loss, losses, of_copies, prepare
 from bilevel.tasks.world_model._model import PARTS, WorldModel
-from bilevel.tasks.world_model._rollouts import PixelActor, PixelRollout, episode_returns
 from bilevel.tasks.world_model._settings import WorldModelSettings
 
 GRID: dict[str, dict[str, float]] = {

@@ -8,9 +8,9 @@ import torch
 from torch.nn.functional import one_hot
 
 from bilevel.tasks.world_model import WorldModelSettings
+from bilevel.tasks.world_model._environment import PixelRollout
 from bilevel.tasks.world_model._losses import prepare
 from bilevel.tasks.world_model._model import WorldModel
-from bilevel.tasks.world_model._rollouts import PixelRollout
 
 TINY = WorldModelSettings(
     crop=(170, 290, 0, 600),
