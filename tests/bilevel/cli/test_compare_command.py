@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,8 @@ from typing import Any
 import pytest
 
 from bilevel import report as comparison_figures
-from bilevel.cli import _train as train_room
+from bilevel.cli import _train as train_command
+from bilevel.cli import main
 from bilevel.experiments import _run as run
 from bilevel.methods import METHODS, PolicyLearner
 
@@ -22,6 +26,24 @@ PAIR = (*DILEMMA, "--methods", "selfish", "tos")
 FOLDER = Path("runs/compare/prisoners-dilemma")
 FIGURES = ["curves.png", "profile.png", "sharing.png"]
 FILES = [*FIGURES, "table.csv", "seeds.csv", "marl-eval.json", "theory.json"]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder in which `PAIR` was called once, and the output."""
+    place = tmp_path_factory.mktemp("compared")
+    out = io.StringIO()
+    with contextlib.chdir(place), contextlib.redirect_stdout(out), pytest.raises(SystemExit):
+        main([str(word) for word in PAIR])
+    return place, out.getvalue()
+
+
+@pytest.fixture
+def pair(compared: tuple[Path, str], call: Call) -> str:
+    """A copy of the finished comparison of `PAIR` in the test's own folder; its output."""
+    place, out = compared
+    shutil.copytree(place / FOLDER, FOLDER)
+    return out
 
 
 def interrupt(*_: Any, **__: Any) -> None:
@@ -76,8 +98,7 @@ def test_runs_then_reuses_then_adds_a_method(call: Call, monkeypatch: pytest.Mon
     assert json.loads((FOLDER / "generous/config.json").read_text())["method"]["self_interest"] == 0.3
 
 
-def test_the_files_hold_what_the_runs_found(call: Call) -> None:
-    assert call(*PAIR).code == 0
+def test_the_files_hold_what_the_runs_found(pair: str) -> None:
     seeds = rows("seeds.csv")
     with (FOLDER / "tos/evaluation.csv").open(newline="") as file:
         evaluated = list(csv.DictReader(file))
@@ -99,9 +120,8 @@ def test_the_files_hold_what_the_runs_found(call: Call) -> None:
 
 @pytest.mark.parametrize("when", ["training", "evaluation", "figures"])
 def test_ctrl_c_leaves_what_the_same_command_takes_up(
-    when: str, call: Call, monkeypatch: pytest.MonkeyPatch
+    when: str, call: Call, compared: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert call(*PAIR, "--out", "whole").code == 0
     with monkeypatch.context() as patched:
         if when == "training":
             real = PolicyLearner.update
@@ -122,14 +142,14 @@ def test_ctrl_c_leaves_what_the_same_command_takes_up(
     assert "Traceback" not in said.err
     assert call(*PAIR).code == 0
     for label in ("selfish", "tos"):
-        assert (FOLDER / label / "metrics.csv").read_bytes() == Path(
-            "whole", label, "metrics.csv"
-        ).read_bytes()
+        path = FOLDER / label / "metrics.csv"
+        assert path.read_bytes() == (compared[0] / path).read_bytes()
 
 
-def test_a_checkpoint_is_taken_up(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_taken_up(
+    call: Call, compared: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = (*PAIR, "--checkpoint-every", 2)
-    assert call(*words, "--out", "whole").code == 0
     done: list[int] = []
 
     def show(_: Any, step: int, __: Any) -> None:
@@ -138,15 +158,17 @@ def test_a_checkpoint_is_taken_up(call: Call, monkeypatch: pytest.MonkeyPatch) -
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(train_room.RunProgress, "show", show)
+        patched.setattr(train_command.RunProgress, "show", show)
         assert call(*words).code == 130
         assert call(*words).code == 0
     assert done[:6] == [1, 2, 3, 3, 4, 5]  # from the checkpoint after step 2
-    assert (FOLDER / "selfish/metrics.csv").read_bytes() == Path("whole/selfish/metrics.csv").read_bytes()
+    path = FOLDER / "selfish/metrics.csv"
+    assert path.read_bytes() == (compared[0] / path).read_bytes()
 
 
-def test_other_settings_under_the_same_name_are_refused(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert call(*PAIR).code == 0
+def test_other_settings_under_the_same_name_are_refused(
+    call: Call, pair: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}
     no_training(monkeypatch)
     for words, which in (
@@ -164,8 +186,9 @@ def test_other_settings_under_the_same_name_are_refused(call: Call, monkeypatch:
         assert {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()} == before
 
 
-def test_finished_runs_are_compared_without_training(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = call(*PAIR).out
+def test_finished_runs_are_compared_without_training(
+    call: Call, pair: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, seeds in (("other", 5), ("open", 4)):
         words = ("--game", "prisoners-dilemma", "--method", "fixed", "--seeds", seeds, "--outer-steps", 2)
         assert call("train", *words, "--out", name).code == 0
@@ -174,7 +197,7 @@ def test_finished_runs_are_compared_without_training(call: Call, monkeypatch: py
     folders = (FOLDER / "selfish", FOLDER / "tos")
     said = call("compare", "--runs", *folders)
     assert (said.code, said.err) == (0, "")
-    assert table.startswith(said.out.rstrip("\n"))
+    assert pair.startswith(said.out.rstrip("\n"))
     said = call("compare", "--runs", *folders, "--out", "figures")
     assert said.out.splitlines()[-1] == f"Written to figures: {', '.join(FILES)}"
     for words, says in (
@@ -204,7 +227,7 @@ def test_finished_runs_are_compared_without_training(call: Call, monkeypatch: py
         (("--seeds", 2), "An interval over seeds needs 3 seeds or more, but there are 2."),
         (("--outer-steps", 0), "outer_steps must be 1 or more, not 0."),
         (("--seed", -1), "seed must be from 0"),
-        (("--set", "own-share=0.8"), "There is no setting of selfish 'own-share'"),
+        (("--set", "own-share=0.8"), "There is no setting of Selfish 'own_share'"),
         (("--set", "a=1", "--set", "b=2"), "--set is there 2 times: put everything after one --set."),
         (("--set", "tos.policy=mlp"), "tos does not apply to prisoners-dilemma: Exact values need a tabular"),
         (("--game.reward", "nan"), "reward"),
@@ -233,7 +256,7 @@ def test_what_does_not_apply_says_which_methods_do(call: Call) -> None:
 
 
 def test_options_that_cannot_be_read(call: Call) -> None:
-    for words, says in ((("--sedes", 3), "--sedes"), (("--set", "tos.inner.steps=many"), "--inner-steps")):
+    for words, says in ((("--sedes", 3), "--sedes"), (("--set", "tos.inner.steps=many"), "--inner.steps")):
         said = call(*PAIR, *words)
         assert said.code == 2
         assert says in said.err

@@ -89,5 +89,5 @@ def test_the_sentence_is_true_of_bad_results() -> None:
 @pytest.mark.parametrize(
     ("share", "words"), [(0.004, "stay at the start"), (-0.004, "stay at the start"), (1.0, "reach 100 %")]
 )
-def test_way(share: float, words: str) -> None:
+def test_in_words(share: float, words: str) -> None:
     assert in_words(share) == words

@@ -56,7 +56,7 @@ def small(words: list[str]) -> list[str]:
         else:
             words += [option, SMALL[option]]
     if command == "compare":
-        return [*words, "--set", "episodes=2"]
+        return [*words, "--set", "inner.episodes=2"]
     return words if command == "play" else [*words, "--inner.episodes", "2"]
 
 

@@ -12,7 +12,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from bilevel.cli import _train as train_room
+from bilevel.cli import _train as train_command
 
 Call = Callable[..., Any]
 CONVOLUTIONS = ("--policy", "conv", "--policy.channels", 4)
@@ -48,7 +48,7 @@ def test_a_run_is_stopped_resumed_and_watched(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(train_room.RunProgress, "show", show)
+        patched.setattr(train_command.RunProgress, "show", show)
         assert call(*words, "--out", "parts").code == 130
     assert call("train", "--resume", "parts").code == 0
     for name in ("metrics.csv", "evaluation.csv"):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bilevel import report as figures
-from bilevel.cli import _train as train_room
+from bilevel.cli import _train as train_command
 from bilevel.experiments import RunFolder
 from bilevel.experiments import _files as files
 from bilevel.experiments import _run as run
@@ -242,7 +242,7 @@ def test_a_signal_in_training(
             signal.raise_signal(number)
 
     with monkeypatch.context() as patched:
-        patched.setattr(train_room.RunProgress, "show", show)
+        patched.setattr(train_command.RunProgress, "show", show)
         said = call("train", *SHARING, "--out", "run")
     assert said.code == (130 if twice else 128 + number)
     assert said.err.splitlines()[-1].startswith(f"Stopped. {stands}")
