@@ -27,6 +27,9 @@ from bilevel.hypergradient import (
 from bilevel.optimizers import adam, momentum, rmsprop, sgd
 
 
+pytestmark = pytest.mark.usefixtures("built")  # what C cannot hold is traced, not compiled
+
+
 def assert_solved(start: Any, steps: int, tolerance: float = 1e-12) -> None:
     problem, *inputs = start
     found = solve(problem, *inputs, steps)
