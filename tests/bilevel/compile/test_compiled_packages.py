@@ -91,9 +91,10 @@ SCRIPT = """
 import sys
 import torch
 from bilevel.hypergradient import BilevelProblem, Unrolled
-from bilevel.compile import Compiled, cache
+from bilevel.compile import Compiled
+from bilevel.compile import _cache as cache
 from bilevel.optimizers import momentum
-from bilevel.core._step import inner_step
+from bilevel.core import inner_step
 
 before = len(cache.packages())
 optimizer = momentum(0.1, 0.9)

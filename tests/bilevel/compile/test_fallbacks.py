@@ -179,7 +179,7 @@ import torch
 from bilevel.compile import Compiled
 from bilevel.hypergradient import BilevelProblem, Unrolled
 from bilevel.optimizers import sgd
-from bilevel.core._step import inner_step
+from bilevel.core import inner_step
 
 problem = BilevelProblem(
     step=inner_step(lambda theta, phi, data: (theta - phi).square().sum(-1), sgd(0.25)),

@@ -26,7 +26,6 @@ from bilevel.hypergradient import (
 )
 from bilevel.optimizers import adam, momentum, rmsprop, sgd
 
-
 pytestmark = pytest.mark.usefixtures("built")  # what C cannot hold is traced, not compiled
 
 

@@ -81,7 +81,7 @@ from pathlib import Path
 import torch
 from bilevel.hypergradient import BilevelProblem, make_hypergradient
 from bilevel.optimizers import sgd
-from bilevel.core._step import inner_step
+from bilevel.core import inner_step
 
 torch.set_num_threads(1)
 generator = torch.Generator().manual_seed(0)
