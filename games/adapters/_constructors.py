@@ -28,7 +28,7 @@ class Option(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """What a constructor takes."""
+    """Parameters of a constructor."""
 
     hints: dict[str, Any]
     defaults: dict[str, Any]

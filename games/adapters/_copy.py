@@ -24,7 +24,7 @@ def require_suitable(condition: bool, sentence: str) -> None:
 
 @dataclass(frozen=True)
 class Description:
-    """What is the same for all copies and episodes."""
+    """Properties that are the same for all copies and episodes."""
 
     name: str
     agents: tuple[str, ...]
@@ -38,7 +38,7 @@ class Description:
 
 
 class CopyResult(NamedTuple):
-    """What one copy returns from a reset or step; stacked, the first axis counts copies."""
+    """Result of a reset or step of one copy; stacked, the first axis counts copies."""
 
     observations: NDArray[Any]
     """[agent, *shape], float32 or int64; of an agent that has left, the last one."""

@@ -96,7 +96,7 @@ class _CopySource(StreamSource):
     def _refilled(
         self, fill: Callable[..., Tensor], ahead: Tensor, at: Tensor, short: Tensor, width: int
     ) -> Tensor:
-        """What was drawn ahead, with more behind it for the copies that are short of it."""
+        """Draws ahead, with more behind them for the copies that are short of them."""
         before = ahead.shape[1]
         if width > before:
             ahead, short = torch.cat((ahead, ahead.new_empty(len(ahead), width - before)), 1), short | True

@@ -85,7 +85,7 @@ class SpielCopy(Copy):
             state.apply_action(outcomes[self._chance.choice(len(outcomes), p=probabilities)])
 
     def _result(self) -> CopyResult:
-        """What everybody sees; rewards are the growth of `returns()`, so they add up to it exactly."""
+        """The present result; rewards are the growth of `returns()`, so they add up to it exactly."""
         state, over = self._state, bool(self._state.is_terminal())
         returns = np.array(state.returns(), dtype=np.float64)
         rewards, self._paid = returns - self._paid, returns
@@ -182,7 +182,7 @@ def _copy(observe: Observe, flat: bool) -> Callable[[Any], Copy]:
 
 
 def _parameters(load: Callable[..., Any], game: Any) -> Parameters:
-    """What OpenSpiel says of a game's parameters, which it cannot do of a game that must be given some."""
+    """The parameters of a game; none are known of a game that must be given some."""
     try:
         return Parameters({}, dict((game or load()).get_parameters()), complete=True)
     except _pyspiel().SpielError:

@@ -86,7 +86,7 @@ class StateView:
 
 
 class StepOutcome(NamedTuple):
-    """What a step leads to; rewards and infos by agent."""
+    """Outcome of a step; rewards and infos by agent."""
 
     after: StateView
     rewards: dict[str, float]
@@ -294,7 +294,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         return outcome
 
     def _view(self, state: State) -> StateView:
-        """What is said of a state; of one that is known already, the same object."""
+        """The view of a state; of one that is known already, the same object."""
         key = b""
         if self._caches_steps:
             key = b"".join(leaf.numpy().tobytes() for leaf in optree.tree_leaves(state))
@@ -350,7 +350,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         return dict(zip(self.possible_agents, values.tolist()[0], strict=True))
 
     def _infos(self, now: StateView, agents: Sequence[str], told: Mapping[str, Mapping[str, Any]]) -> Infos:
-        """What may be said of these agents: their masks, and what is told of each; see `Infos`."""
+        """The infos of these agents; see `Infos`."""
         if now.legal is not None:
             told = {MASK: self._masks_of(now.legal), **told}
         return {agent: {name: values[agent] for name, values in told.items()} for agent in agents}
@@ -360,7 +360,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         return dict(zip(self.possible_agents, legal.astype(np.int8), strict=True))
 
     def _observations(self, now: StateView, agents: Sequence[str]) -> dict[str, Observation]:
-        """What these agents see, in memory that is nobody else's."""
+        """Observations of these agents, in memory that is nobody else's."""
         seen = flatten(now.seen, self._seen_space) if self.flat else now.seen.copy()
         shown: dict[str, Any] = dict(zip(self.possible_agents, seen, strict=True))
         if now.legal is not None:

@@ -250,7 +250,7 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
         return np.repeat(which.numpy(), self.num_agents)
 
     def _observed(self, state: State, present: Tensor | None) -> NDArray[Any]:
-        """What rows see, [row, ...], in memory that is nobody else's; zeros for who is not present."""
+        """Observations, [row, ...], in memory that is nobody else's; zeros for agents that have left."""
         seen = _apart(self.game.observe(state), state)
         if present is not None:
             here = present.reshape(*present.shape, *[1] * (seen.ndim - 2))
@@ -261,7 +261,7 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
     def _infos(
         self, state: State, told: dict[str, Tensor] | None = None, played: Tensor | None = None
     ) -> Infos:
-        """What may be said of all rows in this state, and of those of the copies that played; see `Infos`."""
+        """The infos of all rows, and of those of the copies that played; see `Infos`."""
         infos: Infos = {}
         now = {MASK: self.game.action_mask(state), "present": self.game.present(state)}
         for name, values in {**now, **(told or {})}.items():

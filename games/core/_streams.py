@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from games.core._game import Game
 
 AHEAD = 1024
-"""Numbers of each stream that are drawn together at least, as a call costs as much as so many of them."""
+"""Minimal number of draws per call: a call costs as much as so many numbers."""
 WORDS = slice(24, 24 + 8 * 624)
-"""Where torch's state of a CPU generator has the 624 words of the Mersenne Twister, eight bytes each."""
+"""Bytes of torch's state of a CPU generator that hold the Mersenne Twister's 624 words, eight bytes each."""
 STEPS = np.arange(1, 625, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-"""Where SplitMix64 is after each of so many steps from 0."""
+"""States of SplitMix64 after each of so many steps from 0."""
 MIXING = tuple(
     (np.uint64(shift), np.uint64(factor))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 )
-"""By how much it shifts, and what it multiplies by."""
+"""Its shifts and multipliers."""
 
 Name = tuple[int, ...]
 """Whole numbers, for instance (random seed, purpose, outer step)."""

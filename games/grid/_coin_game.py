@@ -216,7 +216,7 @@ class CoinGame(DrawnGame):
         return torch.cat((places, laid)), rewards
 
     def _look(self, cells: Cells) -> Tensor:
-        """What agents see, [batch, agent * 4 planes * cell], of cells as for `_by_the_rules`."""
+        """Observations, [batch, agent * 4 planes * cell], of cells as for `_by_the_rules`."""
         count = self.size**2
         red, blue, red_coin, blue_coin = cells
         seen = ((red, blue), (red_coin, blue_coin), (blue, red), (blue_coin, red_coin))
@@ -233,7 +233,7 @@ class CoinGame(DrawnGame):
         return look_up(_targets(self.size, places.device), torch.add(places, actions, alpha=self.size**2))
 
     def _settle(self, arrived: Tensor, draws: Tensor) -> Tensor:
-        """Who picks up what, of those who arrived at it: boolean [agent, color, batch]."""
+        """Agents that pick up a coin, of those that arrived at it: boolean [agent, color, batch]."""
         if self.tie == "both":
             return arrived
         red, blue = arrived
@@ -328,7 +328,7 @@ def _tables(game: CoinGame, device: torch.device) -> CoinTables | None:
 
 @kept
 def _payoffs(device: torch.device) -> Tensor:
-    """What agents (rows) get from who picks up what (agent, color): float32 [2, 4]."""
+    """Rewards of agents (rows) for pick-ups (agent, color): float32 [2, 4]."""
     table = [
         [
             PICK_REWARD * (picker == agent) + THEFT_REWARD * (agent == color != picker)
@@ -342,7 +342,7 @@ def _payoffs(device: torch.device) -> Tensor:
 
 @kept
 def _targets(size: int, device: torch.device) -> Tensor:
-    """Where each action leads from each cell: [action * cell]."""
+    """Cells that each action leads to from each cell: [action * cell]."""
     led = [
         (row + down) % size * size + (column + right) % size
         for down, right in WALKS.values()

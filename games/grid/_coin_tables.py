@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 Cells = Sequence[Tensor] | Tensor
-"""Where things are, integer [thing, batch]; see `CoinTables`."""
+"""Cells of things, integer [thing, batch]; see `CoinTables`."""
 
 Play = Callable[[Cells, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Cells, actions, draws -> the cells after it and rewards; see `CoinTables.play`."""
 
 
 class Sizes(NamedTuple):
-    """How much there is to write down."""
+    """Sizes of the tables."""
 
     cells: int
     """Of the board."""
@@ -55,7 +55,7 @@ class CoinTables(NamedTuple):
     """The cells afterwards, int16, as one number of 64 bits, for each place of a new coin among those free:
     [row * rank]."""
     views: Tensor
-    """What both agents see: float32 [layout, agent * entry]."""
+    """Observations of both agents: float32 [layout, agent * entry]."""
 
     def play(self, cells: Cells, actions: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
         """Play a step of actions [batch, agent]: the cells afterwards; rewards, float32 [agent, batch].
@@ -74,7 +74,7 @@ class CoinTables(NamedTuple):
         return after.view(-1, 4).T.to(torch.int64, memory_format=rows), rewards.view(-1, 2).T
 
     def look(self, cells: Cells) -> Tensor:
-        """What both agents see: float32 [batch, agent * entry]."""
+        """Observations of both agents: float32 [batch, agent * entry]."""
         return self.views.index_select(0, self._layout(cells))
 
     def _layout(self, cells: Cells) -> Tensor:

@@ -199,7 +199,7 @@ class Jungle(SquareGame):
         return (apart * self.agents + index).masked_fill(index == index[:, None], 2 * self.size * self.agents)
 
     def _attacks(self, state: JungleState, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Who attacks a food, [batch, agent], and who attacks whom, [batch, attacker, target]: boolean."""
+        """Attacks on foods, [batch, agent], and on agents, [batch, attacker, target]: boolean."""
         attacking = actions >= ATTACK
         aimed = walk(state.places, torch.where(attacking, actions.long() - ATTACK, STAY), self.extent)
         aimed = aimed.masked_fill(aimed == state.places, -1)  # beyond the border, or no attack

@@ -105,7 +105,7 @@ def survey(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -> 
 
 @kept
 def _walks(size: tuple[int, int], device: torch.device) -> Tensor:
-    """Where each walk leads from each cell: [cell, walk]."""
+    """Cells that each walk leads to from each cell: [cell, walk]."""
     height, width = size
     table = [
         [

@@ -160,6 +160,6 @@ class Snowdrift(SquareGame):
         return self.draw(drifts, state.places[index].tolist(), scale)
 
     def _removes(self, state: SnowdriftState, actions: Tensor) -> Tensor:
-        """Who removes what: boolean [batch, agent, drift]."""
+        """Which agents remove which drift: boolean [batch, agent, drift]."""
         there = (state.places[:, :, None] == state.drifts[:, None, :]) & (state.drifts >= 0)[:, None, :]
         return there & (actions == REMOVE)[..., None]

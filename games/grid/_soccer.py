@@ -23,7 +23,7 @@ STARTS = (13, 6)
 NAMES = ("north", "east", "south", "west", "stand")
 STAND = NAMES.index("stand")
 GOALS = (-1, -2)
-"""What stands for the cell behind the goal that each agent scores in: the left one for agent 0."""
+"""Numbers of the cell behind the goal that each agent scores in: the left one for agent 0."""
 
 PAPER_DISCOUNT = 0.9
 
@@ -175,7 +175,7 @@ def _starts(device: torch.device) -> Tensor:
 
 @kept
 def _targets(device: torch.device) -> Tensor:
-    """Where each action leads from each cell: a cell, one of `GOALS`, or the same cell; [cell, action]."""
+    """Where each action leads from each cell, [cell, action]: a cell, one of `GOALS`, or the same cell."""
 
     def target(row: int, column: int, down: int, right: int) -> int:
         if 0 <= row + down < ROWS and 0 <= column + right < COLUMNS:

@@ -38,10 +38,10 @@ class Beams(NamedTuple):
     copy: Tensor
     """In which copy, integer [beam]."""
     cells: Tensor
-    """Where it gets to, integer [beam, ray, cell from near to far]; the number of cells is nowhere."""
+    """Cells that it reaches, integer [beam, ray, cell from near to far]; the number of cells is nowhere."""
 
     def mark(self, ground: Tensor) -> Tensor:
-        """Where any beam gets to: boolean, like the ground [batch, cell]."""
+        """Cells that any beam reaches: boolean, like the ground [batch, cell]."""
         rows, columns = len(ground), ground.shape[1] + 1
         marks = torch.zeros(rows * columns, dtype=torch.bool, device=ground.device)
         index = (self.cells.flatten(1) + columns * self.copy[:, None]).flatten()
@@ -152,7 +152,7 @@ class SocialGrid(DrawnGame, abc.ABC):
 
     @property
     def layout(self) -> Mapping[str, tuple[int, ...]]:
-        """Where everything lies on the map: cells by meaning."""
+        """Cells of the map by meaning."""
         return _layout(tuple(self.map), tuple(self.SYMBOLS.items()), self.agents)
 
     def cells_of(self, *meanings: str) -> tuple[int, ...]:
@@ -170,7 +170,7 @@ class SocialGrid(DrawnGame, abc.ABC):
 
     @property
     def symmetric(self) -> bool:
-        """Where places to start from are drawn: otherwise each agent has its own."""
+        """Yes, if places to start from are drawn: otherwise each agent has its own."""
         return self.random_spawn
 
     @property

@@ -36,7 +36,7 @@ class SocialState(NamedTuple):
     waste: Tensor
     """boolean [batch, cell]; nowhere in games without."""
     beams: Tensor
-    """Where beams went in the last step, boolean [batch, cell]."""
+    """Cells that beams reached in the last step, boolean [batch, cell]."""
     time: Tensor
     """Steps played, integer [batch]."""
     cleaned: Tensor

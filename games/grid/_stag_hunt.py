@@ -211,7 +211,7 @@ class StagHuntGrid(SquareGame):
         return torch.arange(self.stags + self.hares, device=device) < self.stags
 
     def _hunts(self, state: StagHuntState, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Where agents are after walking, and who hunts what there, boolean [batch, agent, prey]."""
+        """Positions after walking, and which agents hunt which prey there, boolean [batch, agent, prey]."""
         places = walk(state.places, actions.long(), self.extent)
         there = (places[:, :, None] == state.prey[:, None, :]) & (state.prey >= 0)[:, None, :]
         if self.hunt_action:

@@ -47,7 +47,7 @@ def cell_mask(size: Size, cells: tuple[int, ...], device: torch.device) -> Tenso
 
 @kept
 def paths(size: Size, walls: tuple[int, ...], device: torch.device) -> Tensor:
-    """Where a step in each orientation leads, and, in row `STILL`, no step: integer [5, cell]."""
+    """Cells that a step in each orientation leads to, and, in row `STILL`, no step: integer [5, cell]."""
     return constant(_paths(size, walls), torch.int64, device)
 
 
@@ -236,12 +236,12 @@ def window_shape(reach: tuple[int, int, int, int]) -> tuple[int, int]:
 
 
 def mark(places: Tensor, cells: int) -> Tensor:
-    """Where agents are, each on a plane of its own: boolean [batch, agent, cells]; below 0 is nowhere."""
+    """Agents' positions, each on a plane of its own: boolean [batch, agent, cells]; below 0 is nowhere."""
     return places[..., None] == torch.arange(cells, device=places.device)
 
 
 def occupied(places: Tensor, cells: int) -> Tensor:
-    """Where any agent is: boolean [batch, cells]; below 0 is nowhere."""
+    """Cells that hold an agent: boolean [batch, cells]; below 0 is nowhere."""
     marks = torch.zeros(len(places), 1 + cells, dtype=torch.bool, device=places.device)
     index = places + 1
     # A tensor of ones, as scattering one number takes three times as long.

@@ -179,5 +179,5 @@ class Clans(DrawnGame):
         return torch.where(draws[:, 0] < self.feud_chance, FEUD, PEACE)
 
     def _in_peace(self, each: float) -> float:
-        """What an episode is worth on average, if a step of peace is worth this to each agent."""
+        """Mean welfare of an episode, if a step of peace is worth this to each agent."""
         return self.horizon * AGENTS * (1 - self.feud_chance) * each

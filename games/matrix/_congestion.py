@@ -64,7 +64,7 @@ class RoadNetwork:
         return empty + loads @ self._shared()
 
     def detours(self) -> NDArray[np.float64]:
-        """What a driver who comes over from another route adds to a route's cost: [from, to]."""
+        """Cost that a driver who comes over from another route adds to a route: [from, to]."""
         shared = self._shared()
         return shared.diagonal() - shared
 
@@ -74,7 +74,7 @@ class RoadNetwork:
         return np.array([[float(road in route) for road in roads] for route in self.routes])
 
     def _shared(self) -> NDArray[np.float64]:
-        """What a driver on one route adds to another's cost, on the roads they share: [route, route]."""
+        """Cost that a driver on one route adds to another, on the roads they share: [route, route]."""
         takes = self._takes()
         shared: NDArray[np.float64] = (takes * np.array(self.slope, dtype=np.float64)) @ takes.T
         return shared

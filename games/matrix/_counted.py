@@ -96,7 +96,7 @@ class CountedFamily(MatrixGame):
         return torch.stack([start + slope * others for start, slope in line], -1)
 
     def shared_values(self, own: Tensor, others: Tensor, sharing: Tensor) -> Tensor | None:
-        """What each learner sees of all agents' values, by a sharing matrix, as a function of its own policy.
+        """Values that each learner sees, by a sharing matrix, as a function of its own policy.
 
         Learner i takes the policies to be own[i] and others[j], j not i. Values are linear in own[i], and
         with payoffs linear in the number of cooperators agent i moves every other value alike, so that no

@@ -60,7 +60,7 @@ class PairwiseFamily(Family):
     @property
     @abc.abstractmethod
     def weights(self) -> NDArray[np.float64]:
-        """How much agent i's payoff against agent j counts for i: [agent, agent], zero on the diagonal."""
+        """Weight of agent i's payoff against agent j: [agent, agent], zero on the diagonal."""
 
     @property
     def action_names(self) -> tuple[str, ...]:

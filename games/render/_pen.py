@@ -56,7 +56,7 @@ class Pen:
         self._draw = ImageDraw.Draw(self._image)
 
     def picture(self) -> np.ndarray:
-        """What is drawn so far: uint8 [height, width, 3], in pixels."""
+        """The picture so far: uint8 [height, width, 3], in pixels."""
         return np.array(self._image)
 
     def rectangle(self, box: Box, *, fill: str, outline: str = INK, line: float = 1) -> None:

@@ -148,7 +148,7 @@ class Verdict:
     """Greed and fear, of which one must hold."""
 
     TIE: ClassVar[str] = "a tie"
-    """What a margin of 0 is called."""
+    """Words for a margin of 0."""
 
     @property
     def failed(self) -> tuple[DilemmaCondition, ...]:

@@ -28,7 +28,7 @@ class ZeroSumEquilibrium(NamedTuple):
     column: Tensor
     """The column agent's probabilities, float64 [column]."""
     gap: float
-    """What the two could gain by deviating, added up, in the game's units: 0 up to rounding."""
+    """Sum of both agents' gains by deviating, in the game's units: 0 up to rounding."""
 
 
 def zero_sum_equilibrium(payoffs: Tensor) -> ZeroSumEquilibrium:
@@ -151,7 +151,7 @@ class Price(NamedTuple):
     value: float | None
     """1 or more; None where it is undefined."""
     reason: str
-    """What it compares, or why it is undefined, in a sentence."""
+    """The comparison, or why it is undefined, in a sentence."""
 
 
 class Anarchy(NamedTuple):

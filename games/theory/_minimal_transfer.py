@@ -90,7 +90,7 @@ class FeasibleTransfer(NamedTuple):
     binding: tuple[Deviation, ...]
     """The deviations that hold the share down: their multipliers prove that it is the greatest."""
     gap: float
-    """How much more the multipliers, multiplied out, would allow to keep: 0 up to rounding."""
+    """Share that the multipliers, multiplied out, would allow to keep beyond this: 0 up to rounding."""
 
 
 class InfeasibleTransfer(NamedTuple):
@@ -130,7 +130,7 @@ class TransferProgram:
         self.used = harmful[np.sort(first)]
         """The deviations that have a line in the programs."""
         self.lines = lines[self.used]
-        """What each part, on its own, gains the deviators, in their line's size: [deviation, part]."""
+        """Gains of the deviators by each part on its own, in their line's size: [deviation, part]."""
         self.together = (allowed.groups == np.arange(allowed.groups.max() + 1)[:, None]).astype(np.float64)
         """Which group a part belongs to, 1 or 0: [group, part]."""
 

@@ -37,7 +37,7 @@ class Deviation(NamedTuple):
     agent: int
     """The deviator."""
     action: int
-    """What it plays instead."""
+    """Its action instead."""
     profile: Profile
     """All agents' actions before; the others may have left their parts, too."""
 

@@ -131,7 +131,7 @@ class GiftRules:
         return torch.minimum(whole, purse) if self.source.limited else whole
 
     def left(self, purse: Tensor, given: Tensor, extrinsic: Tensor) -> Tensor:
-        """What is in the purses after a step, [..., agent], of what was given and what the game paid."""
+        """Contents of the purses after a step, [..., agent], of what was given and what the game paid."""
         if not self.source.limited:
             return purse
         return purse - given + extrinsic.clamp_min(0) if self.source.earns else purse - given
