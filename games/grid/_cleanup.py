@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from games.core import constant, kept, require
-from games.grid._moves import on_duty, pick
+from games.grid._moves import choose_cell, on_duty
 from games.grid._social import BEAM_BREADTH, SocialGrid
 from games.grid._social_state import SocialState
 from games.grid._tables import Size, at, beam_table, cell_indices, occupied, put
@@ -188,7 +188,7 @@ class Cleanup(SocialGrid):
         )[:, waste.sum(1)]  # fmt: skip
         taken = at(occupied(state.places, state.apples.shape[1]) | state.apples, orchard)
         grown = (draws[:, :-2] < apple[:, None]) & ~taken
-        cell = pick(~waste, draws[:, -1]).masked_fill(draws[:, -2] >= dirt, -1)
+        cell = choose_cell(~waste, draws[:, -1]).masked_fill(draws[:, -2] >= dirt, -1)
         fouled = torch.arange(len(river), device=draws.device) == cell[:, None]
         return state._replace(
             apples=put(state.apples, orchard, grown | at(state.apples, orchard)),

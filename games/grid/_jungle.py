@@ -12,7 +12,17 @@ from torch import Tensor
 from games.core import require
 from games.grid._frame import Thing
 from games.grid._moves import resolve_moves
-from games.grid._open_ground import STAY, WALKS, SquareGame, beside, distance, look, scatter, toward, walk
+from games.grid._open_ground import (
+    STAY,
+    WALKS,
+    SquareGame,
+    beside,
+    distance,
+    draw_distinct,
+    toward,
+    walk,
+    windowed,
+)
 from games.grid._tables import mark
 
 ATTACK = STAY + 1
@@ -121,7 +131,7 @@ class Jungle(SquareGame):
 
     def begin(self, draws: Tensor) -> JungleState:
         """Agents and foods on different cells."""
-        cells = scatter(draws, self.agents + self.foods)
+        cells = draw_distinct(draws, self.agents + self.foods)
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
         return JungleState(cells[:, : self.agents], cells[:, self.agents :], time)
 
@@ -144,7 +154,7 @@ class Jungle(SquareGame):
     def observe(self, state: JungleState) -> Tensor:
         cells = self.size**2
         things = torch.stack((mark(state.foods, cells).any(1), mark(state.places, cells).any(1)), 1)
-        seen = look(things, state.places, self.extent, self.view)
+        seen = windowed(things, state.places, self.extent, self.view)
         seen[:, :, 2, self.view, self.view] = 0  # oneself is no other
         return seen
 

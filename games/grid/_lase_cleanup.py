@@ -11,8 +11,17 @@ from torch import Tensor
 
 from games.core import require
 from games.grid._frame import Figure, Thing, draw_grid
-from games.grid._moves import on_duty, outranked, pick
-from games.grid._open_ground import WALKS, OpenGroundGame, anywhere, distance, scatter, survey, toward, walk
+from games.grid._moves import choose_cell, on_duty, outranked
+from games.grid._open_ground import (
+    WALKS,
+    OpenGroundGame,
+    distance,
+    draw_cells,
+    draw_distinct,
+    toward,
+    walk,
+    windowed_agents,
+)
 from games.grid._tables import cell_mask, occupied
 
 SIZE = (8, 8)
@@ -111,8 +120,8 @@ class LaseCleanup(OpenGroundGame):
 
     def begin(self, draws: Tensor) -> LaseCleanupState:
         """Agents anywhere, waste in half of the river, no apples."""
-        places = anywhere(draws[:, : self.agents], CELLS)
-        waste = occupied(scatter(draws[:, self.agents :], FULL), CELLS)
+        places = draw_cells(draws[:, : self.agents], CELLS)
+        waste = occupied(draw_distinct(draws[:, self.agents :], FULL), CELLS)
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
         return LaseCleanupState(places, torch.zeros_like(waste), waste, time, torch.zeros_like(places))
 
@@ -144,7 +153,7 @@ class LaseCleanup(OpenGroundGame):
             cell_mask(SIZE, bank, state.places.device).expand_as(state.waste) for bank in (RIVER, ORCHARD)
         ]
         planes = torch.stack((state.apples, state.waste, *banks), 1)
-        return survey(planes, state.places, SIZE, self.view)
+        return windowed_agents(planes, state.places, SIZE, self.view)
 
     def cooperates(self, state: LaseCleanupState, actions: Tensor) -> Tensor:
         """Cleaning cooperates: boolean [batch, agent]."""
@@ -174,7 +183,7 @@ class LaseCleanup(OpenGroundGame):
 
 def _add(things: Tensor, allowed: Tensor, appears: Tensor, draw: Tensor) -> Tensor:
     """Put one more thing, where it appears at all, into one of the allowed cells: boolean [batch, cell]."""
-    cell = pick(allowed, draw).masked_fill(~appears, -1)
+    cell = choose_cell(allowed, draw).masked_fill(~appears, -1)
     return things | occupied(cell[:, None], CELLS)
 
 

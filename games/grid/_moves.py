@@ -64,7 +64,7 @@ class Walkers(Protocol):
     def time(self) -> Tensor: ...
 
 
-def head_for(
+def path_heading(
     state: Walkers, goals: Tensor, size: Size, walls: tuple[int, ...], barred: Tensor | None = None
 ) -> Tensor:
     """Choose the shortest path to the nearest free goal; of paths of equal length the straightest.
@@ -84,7 +84,7 @@ def head_for(
 
     >>> from types import SimpleNamespace
     >>> state = SimpleNamespace(places=torch.tensor([[3]]), time=torch.tensor([0]))
-    >>> head_for(state, torch.tensor([[[True, False, False, False]]]), (2, 2), walls=(2,))  # north first
+    >>> path_heading(state, torch.tensor([[[True, False, False, False]]]), (2, 2), walls=(2,))  # north first
     tensor([[0]])
     """
     cells, device = size[0] * size[1], state.places.device
@@ -126,12 +126,12 @@ def on_duty(cooperative: Tensor, time: Tensor) -> Tensor:
     return cooperative & (turn < (count + 1) // 2)
 
 
-def pick(allowed: Tensor, draw: Tensor) -> Tensor:
+def choose_cell(allowed: Tensor, draw: Tensor) -> Tensor:
     """Choose one of the allowed cells, all equally likely: integer [...]; -1 where none is allowed.
 
     Cells are boolean [..., cell], the draw is uniform in [0, 1), [...].
 
-    >>> pick(torch.tensor([False, True, True]), torch.tensor(0.7))
+    >>> choose_cell(torch.tensor([False, True, True]), torch.tensor(0.7))
     tensor(2)
     """
     upto = allowed.cumsum(-1)

@@ -66,18 +66,18 @@ def toward(places: Tensor, targets: Tensor, size: tuple[int, int], avoid: Tensor
     return torch.where((places < 0) | (targets < 0) | (targets == places), STAY, best)
 
 
-def scatter(draws: Tensor, count: int) -> Tensor:
+def draw_distinct(draws: Tensor, count: int) -> Tensor:
     """Draw different cells, all equally likely: uniform [batch, cell] -> integer [batch, count]."""
     order = draws.argsort(dim=-1, stable=True)
     return order[:, :count].contiguous()  # not a view that keeps all of the order alive
 
 
-def anywhere(draws: Tensor, cells: int) -> Tensor:
+def draw_cells(draws: Tensor, cells: int) -> Tensor:
     """Draw cells that may be the same: integer, like `draws`, which are uniform in [0, 1)."""
     return (draws * cells).long().clamp_max(cells - 1)
 
 
-def look(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -> Tensor:
+def windowed(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -> Tensor:
     """Cut a window out of planes around each agent, behind one more plane that marks the ground.
 
     Args:
@@ -94,11 +94,11 @@ def look(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -> Te
     return windows(stacked, places, None, width=size[1], reach=(view, view, view, view))
 
 
-def survey(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -> Tensor:
-    """Add to `look` a plane for each other agent, in increasing order; one that is nowhere is not seen."""
+def windowed_agents(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -> Tensor:
+    """Add to `windowed` a plane for each other agent, in order; one that is nowhere is not seen."""
     agents = torch.arange(places.shape[1], device=places.device)
     others = agents[:-1] + (agents[:-1] >= agents[:, None])  # row i: 0 .. N-1 without i
-    seen = look(torch.cat((planes.bool(), mark(places, planes.shape[-1])), 1), places, size, view)
+    seen = windowed(torch.cat((planes.bool(), mark(places, planes.shape[-1])), 1), places, size, view)
     things = 1 + planes.shape[1]
     return torch.cat((seen[:, :, :things], seen[:, agents[:, None], things + others]), 2)
 

@@ -12,7 +12,17 @@ from torch import Tensor
 
 from games.core import require
 from games.grid._frame import Thing
-from games.grid._open_ground import STAY, WALKS, SquareGame, anywhere, distance, scatter, survey, toward, walk
+from games.grid._open_ground import (
+    STAY,
+    WALKS,
+    SquareGame,
+    distance,
+    draw_cells,
+    draw_distinct,
+    toward,
+    walk,
+    windowed_agents,
+)
 from games.grid._tables import mark
 
 REMOVE = STAY + 1
@@ -114,9 +124,9 @@ class Snowdrift(SquareGame):
     def begin(self, draws: Tensor) -> SnowdriftState:
         """Drifts on different cells, agents anywhere."""
         cells = self.size**2
-        drifts = scatter(draws[:, :cells], self.drifts)
+        drifts = draw_distinct(draws[:, :cells], self.drifts)
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
-        return SnowdriftState(anywhere(draws[:, cells:], cells), drifts, time)
+        return SnowdriftState(draw_cells(draws[:, cells:], cells), drifts, time)
 
     def advance(
         self, state: SnowdriftState, actions: Tensor, draws: Tensor
@@ -133,7 +143,7 @@ class Snowdrift(SquareGame):
 
     def observe(self, state: SnowdriftState) -> Tensor:
         lying = mark(state.drifts, self.size**2).any(1, keepdim=True)
-        return survey(lying, state.places, self.extent, self.view)
+        return windowed_agents(lying, state.places, self.extent, self.view)
 
     def ended(self, state: SnowdriftState) -> Tensor:
         """Which copies ended because no drift is left: boolean [batch]."""

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from games.core import DrawnGame, constant, kept, require
-from games.grid._moves import head_for, resolve_moves
-from games.grid._social_state import SocialState, draw, see
+from games.grid._moves import path_heading, resolve_moves
+from games.grid._social_state import SocialState, draw, observations
 from games.grid._tables import (
     STILL,
     at,
@@ -302,7 +302,9 @@ class SocialGrid(DrawnGame, abc.ABC):
 
     def observe(self, state: SocialState) -> Tensor:
         """Planes in a window around each agent, uint8 [batch, agent, plane, row, column], 0 or 1."""
-        return see(state, self.layout, self.size, planes=self.PLANES, reach=self.view, turning=self.turning)
+        return observations(
+            state, self.layout, self.size, planes=self.PLANES, reach=self.view, turning=self.turning
+        )
 
     def render(self, state: SocialState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         return draw(state, index, self.layout, self.size, turning=self.turning, scale=scale)
@@ -312,7 +314,7 @@ class SocialGrid(DrawnGame, abc.ABC):
 
         Goals, and cells to keep off, are boolean [batch, agent or 1, cell].
         """
-        heading = head_for(state, goals, self.size, self.cells_of("wall"), barred)
+        heading = path_heading(state, goals, self.size, self.cells_of("wall"), barred)
         walk = cell_indices(tuple(WALKS.index(turn) for turn in range(STILL)), heading.device)
         return torch.where(heading == STILL, STAY, walk[(heading - state.orientation) % STILL])
 

@@ -43,7 +43,7 @@ class SocialState(NamedTuple):
     """Cells of waste that each agent's beam cleaned in the last step, integer [batch, agent]."""
 
 
-def see(
+def observations(
     state: SocialState,
     layout: Mapping[str, tuple[int, ...]],
     size: Size,

@@ -11,7 +11,16 @@ from torch import Tensor
 
 from games.core import require
 from games.grid._frame import Thing
-from games.grid._open_ground import STAY, WALKS, SquareGame, anywhere, scatter, survey, toward, walk
+from games.grid._open_ground import (
+    STAY,
+    WALKS,
+    SquareGame,
+    draw_cells,
+    draw_distinct,
+    toward,
+    walk,
+    windowed_agents,
+)
 from games.grid._tables import mark
 
 HUNT = STAY + 1
@@ -137,9 +146,9 @@ class StagHuntGrid(SquareGame):
     def begin(self, draws: Tensor) -> StagHuntState:
         """Prey on different cells, agents anywhere."""
         cells = self.size**2
-        prey = scatter(draws[:, :cells], self.stags + self.hares)
+        prey = draw_distinct(draws[:, :cells], self.stags + self.hares)
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
-        return StagHuntState(anywhere(draws[:, cells:], cells), prey, time)
+        return StagHuntState(draw_cells(draws[:, cells:], cells), prey, time)
 
     def advance(
         self, state: StagHuntState, actions: Tensor, draws: Tensor
@@ -158,7 +167,7 @@ class StagHuntGrid(SquareGame):
     def observe(self, state: StagHuntState) -> Tensor:
         lying = mark(state.prey, self.size**2)
         things = torch.stack((lying[:, : self.stags].any(1), lying[:, self.stags :].any(1)), 1)
-        return survey(things, state.places, self.extent, self.view)
+        return windowed_agents(things, state.places, self.extent, self.view)
 
     def present(self, state: StagHuntState) -> Tensor:
         """Agents that have not hunted yet: boolean [batch, agent]."""

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from games.grid._moves import pick
+from games.grid._moves import choose_cell
 
 
 @settings(deadline=None)
@@ -18,16 +18,22 @@ def test_picks_the_allowed_cell_at_the_rank_that_is_drawn(allowed: list[bool], d
     cells = [cell for cell, free in enumerate(allowed) if free]
     number = torch.tensor(draw)
     expected = cells[int(number * len(cells))] if cells else -1
-    assert pick(torch.tensor(allowed), number).item() == expected
+    assert choose_cell(torch.tensor(allowed), number).item() == expected
 
 
 def test_all_allowed_cells_are_alike() -> None:
     allowed = torch.tensor([True, False, True, True, False])
     draws = (torch.arange(3000) + 0.5) / 3000
-    assert pick(allowed.expand(3000, -1), draws).bincount(minlength=5).tolist() == [1000, 0, 1000, 1000, 0]
+    assert choose_cell(allowed.expand(3000, -1), draws).bincount(minlength=5).tolist() == [
+        1000,
+        0,
+        1000,
+        1000,
+        0,
+    ]
 
 
 def test_the_largest_draw_stays_inside() -> None:
     largest = 1 - torch.tensor(2.0) ** -24
     for count in (1, 3, 7, 100, 449, 512):
-        assert pick(torch.ones(count, dtype=torch.bool), largest).item() == count - 1
+        assert choose_cell(torch.ones(count, dtype=torch.bool), largest).item() == count - 1

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from games.grid._open_ground import (
     STAY,
     WALKS,
-    anywhere,
     beside,
     distance,
-    look,
-    scatter,
-    survey,
+    draw_cells,
+    draw_distinct,
     toward,
     walk,
+    windowed,
+    windowed_agents,
 )
 
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 5))
@@ -71,24 +71,24 @@ def test_toward_stays_without_a_target_and_goes_round_what_it_avoids():
 def test_scattered_cells_differ(seed):
     draws = torch.rand(50, 7, generator=torch.Generator().manual_seed(seed))
     for count in (1, 4, 7):
-        cells = scatter(draws, count)
+        cells = draw_distinct(draws, count)
         assert cells.shape == (50, count)
         assert all(len(set(row)) == count and set(row) <= set(range(7)) for row in cells.tolist())
 
 
 def test_cells_are_drawn_uniformly():
     generator = torch.Generator().manual_seed(0)
-    scattered = scatter(torch.rand(30_000, 5, generator=generator), 2)
-    free = anywhere(torch.rand(60_000, generator=generator), 5)
+    scattered = draw_distinct(torch.rand(30_000, 5, generator=generator), 2)
+    free = draw_cells(torch.rand(60_000, generator=generator), 5)
     for cells in (scattered[:, 0], scattered[:, 1], free):
         shares = cells.bincount(minlength=5) / len(cells)
         assert (shares - 0.2).abs().max() < 5 * (0.16 / len(cells)) ** 0.5  # 5 standard errors
-    assert anywhere(torch.tensor(1.0 - 2.0**-24), 5) == 4
+    assert draw_cells(torch.tensor(1.0 - 2.0**-24), 5) == 4
 
 
 def test_windows_end_where_the_ground_does():
     thing = torch.tensor([[[0, 0, 0, 0, 1, 0]]])  # in the middle of the second row of two
-    seen = look(thing, torch.tensor([[0, 5, -1]]), (2, 3), view=1)[0]
+    seen = windowed(thing, torch.tensor([[0, 5, -1]]), (2, 3), view=1)[0]
     assert seen[0].tolist() == [[[0, 0, 0], [0, 1, 1], [0, 1, 1]], [[0, 0, 0], [0, 0, 0], [0, 0, 1]]]
     assert seen[1].tolist() == [[[1, 1, 0], [1, 1, 0], [0, 0, 0]], [[0, 0, 0], [1, 0, 0], [0, 0, 0]]]
     assert seen[2].count_nonzero() == 0
@@ -96,7 +96,9 @@ def test_windows_end_where_the_ground_does():
 
 def test_each_other_agent_has_a_plane_of_its_own():
     nothing = torch.zeros(1, 1, 3)
-    seen = survey(nothing, torch.tensor([[0, 1, 1, -1]]), (1, 3), view=1)[0, :, :, 1]  # the one row there is
+    seen = windowed_agents(nothing, torch.tensor([[0, 1, 1, -1]]), (1, 3), view=1)[
+        0, :, :, 1
+    ]  # the one row there is
     ground = [[0, 1, 1], [1, 1, 1], [1, 1, 1], [0, 0, 0]]
     here, left, right, out = [0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]
     others = [[right, right, out], [left, here, out], [left, here, out], [out, out, out]]

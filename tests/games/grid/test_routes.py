@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from games.grid._moves import SHIFT, _impatient, head_for, on_duty, resolve_moves
+from games.grid._moves import SHIFT, _impatient, on_duty, path_heading, resolve_moves
 from games.grid._tables import STILL, paths
 
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ def walked(
     wants = torch.stack([goals(cells, each)[0] for each in goal], 1)
     now, trail = torch.tensor([places]), []
     for time in range(steps):
-        led = paths(size, walls, CPU)[head_for(At(now, torch.tensor([time])), wants, size, walls), now]
+        led = paths(size, walls, CPU)[path_heading(At(now, torch.tensor([time])), wants, size, walls), now]
         now = resolve_moves(now, led, torch.zeros(now.shape))
         trail.append(now[0].tolist())
     return trail
@@ -51,16 +51,16 @@ def test_the_way_leads_around_walls() -> None:
 
 def test_stays_where_there_is_nothing_to_go_to() -> None:
     here = at(0, -1)
-    assert head_for(here, goals(3), (1, 3), ()).tolist() == [[STILL, STILL]]  # no goal
-    assert head_for(here, goals(3, 0), (1, 3), ())[0, 0] == STILL  # at it
-    assert head_for(here, goals(3, 2), (1, 3), (1,))[0, 0] == STILL  # no way
-    assert head_for(here, goals(3, 1), (1, 3), (1,))[0, 0] == STILL  # a wall is no goal
-    assert head_for(here, goals(3, 2), (1, 3), (), goals(3, 1))[0, 0] == STILL  # barred
-    assert head_for(here, goals(3, 2), (1, 3), ())[0, 0] == 1
+    assert path_heading(here, goals(3), (1, 3), ()).tolist() == [[STILL, STILL]]  # no goal
+    assert path_heading(here, goals(3, 0), (1, 3), ())[0, 0] == STILL  # at it
+    assert path_heading(here, goals(3, 2), (1, 3), (1,))[0, 0] == STILL  # no way
+    assert path_heading(here, goals(3, 1), (1, 3), (1,))[0, 0] == STILL  # a wall is no goal
+    assert path_heading(here, goals(3, 2), (1, 3), (), goals(3, 1))[0, 0] == STILL  # barred
+    assert path_heading(here, goals(3, 2), (1, 3), ())[0, 0] == 1
 
 
 def test_the_nearest_goal_that_nobody_stands_on() -> None:
-    assert head_for(at(2, 1), goals(5, 1, 4), (1, 5), ()).tolist() == [[1, STILL]]
+    assert path_heading(at(2, 1), goals(5, 1, 4), (1, 5), ()).tolist() == [[1, STILL]]
 
 
 @pytest.mark.parametrize("row", [0, 1, 2])
@@ -74,7 +74,7 @@ def test_a_barred_cell_in_a_straight_line_is_gone_around() -> None:
     size, now, seen = (3, 6), torch.tensor([[6]]), []
     bar = goals(18, 7)
     for time in range(7):
-        heading = head_for(at(now[0, 0].item(), 12, time=time), goals(18, 11), size, (), bar)
+        heading = path_heading(at(now[0, 0].item(), 12, time=time), goals(18, 11), size, (), bar)
         now = paths(size, (), CPU)[heading[:, :1], now]
         seen.append(now.item())
     assert seen[-1] == 11
