@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bilevel.agents._surrogates import chosen, entropy
-from games.core import Game, constant, kept, normal, uniform
+from games.core import Game, cached_constants, constant, normal, uniform
 
 NODES = 40
 """Of the Gauss-Hermite quadrature of entropies: exact to 1e-6 nats for standard deviations up to 1."""
@@ -177,12 +177,12 @@ def distribution_of(game: Game) -> Distribution:
     return SquashedGaussian(tuple(space.low.tolist()), tuple(space.high.tolist()))
 
 
-@kept
+@cached_constants
 def _bound(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     return constant(values, dtype, device)
 
 
-@kept
+@cached_constants
 def _quadrature(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Nodes and weights of the mean over a standard normal variable."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)

@@ -17,7 +17,7 @@ from bilevel.agents._policy_forms import Tabular
 from bilevel.agents._rollout import Episodes, concatenated, rollout, rollout_blocks
 from bilevel.agents._surrogates import Surrogate, dice, entropy
 from bilevel.sharing import Report, Reporting, Transfer, combine_reports
-from games.core import ExactGame, Game, constant, kept
+from games.core import ExactGame, Game, cached_constants, constant
 from games.matrix import CountedFamily
 
 
@@ -344,7 +344,7 @@ def profiles_of_learners(own: Tensor, others: Tensor) -> Tensor:
     return torch.where(_oneself(own.shape[-2], own.device), own.unsqueeze(-3), others.unsqueeze(-3))
 
 
-@kept
+@cached_constants
 def _oneself(agents: int, device: torch.device) -> Tensor:
     """Which agent is which learner, boolean [learner, agent, 1]."""
     return constant(np.eye(agents, dtype=bool)[..., None], torch.bool, device)

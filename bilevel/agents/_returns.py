@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from games.core import apart, kept
+from games.core import cached_constants, in_fresh_thread
 
 
 def discounts(steps: int, discount: float, like: Tensor) -> Tensor:
@@ -47,9 +47,9 @@ def _weights(steps: int, discount: float, dtype: torch.dtype, device: torch.devi
     return discount ** ahead.clamp(min=0).to(dtype) * (ahead >= 0)
 
 
-@kept
+@cached_constants
 def _kept_weights(steps: int, discount: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return apart(lambda: _weights(steps, discount, dtype, device))
+    return in_fresh_thread(lambda: _weights(steps, discount, dtype, device))
 
 
 def leave_one_out(returns: Tensor, alive: Tensor) -> Tensor:

@@ -36,27 +36,27 @@ def constant(values: ArrayLike, dtype: torch.dtype, device: torch.device) -> Ten
     tensor([[1., 2.]], dtype=torch.float64)
     """
     array = np.asarray(values)  # torch would read Python's numbers as float32
-    return apart(lambda: torch.as_tensor(array).to(dtype=dtype, device=device, copy=True))
+    return in_fresh_thread(lambda: torch.as_tensor(array).to(dtype=dtype, device=device, copy=True))
 
 
-def apart(make: Callable[[], Made]) -> Made:
+def in_fresh_thread(make: Callable[[], Made]) -> Made:
     """Call a function as if nothing went on around it: in a thread of its own.
 
-    >>> apart(lambda: 1)
+    >>> in_fresh_thread(lambda: 1)
     1
     """
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(make).result()
 
 
-def kept(make: Callable[[*Arguments], Made]) -> Callable[[*Arguments], Made]:
+def cached_constants(make: Callable[[*Arguments], Made]) -> Callable[[*Arguments], Made]:
     """Let a function that returns constants make each of them only once.
 
     Its arguments must be hashable and are given by position. `torch.compile` takes what it returns as a
     constant, as long as the cache is hidden from it: `torch.compiler.assume_constant_result` sets the same
     attribute, but loads the compiler, which takes longer than loading all the games.
 
-    >>> kept(lambda number: [number])(1)
+    >>> cached_constants(lambda number: [number])(1)
     [1]
     """
     cached: Callable[..., Made] = functools.lru_cache(maxsize=1024)(make)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from games.core import constant, kept, require
+from games.core import cached_constants, constant, require
 from games.grid._moves import choose_cell, on_duty
 from games.grid._social import BEAM_BREADTH, SocialGrid
 from games.grid._social_state import SocialState
@@ -233,7 +233,7 @@ class Cleanup(SocialGrid):
         return torch.where(on_duty(cooperative, state.time), clean, eat)
 
 
-@kept
+@cached_constants
 def _rates(
     river: int,
     depletion: float,
@@ -252,7 +252,7 @@ def _rates(
     return constant(table, torch.float32, device)
 
 
-@kept
+@cached_constants
 def _crossing(
     size: Size, walls: tuple[int, ...], river: tuple[int, ...], length: int, device: torch.device
 ) -> Tensor:

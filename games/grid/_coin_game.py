@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame, apart, constant, kept, require
+from games.core import DrawnGame, cached_constants, constant, in_fresh_thread, require
 from games.grid._coin_tables import Cells, CoinTables, Sizes, tabulate
 from games.grid._frame import Figure, Thing, draw_grid
 from games.grid._open_ground import STAY, WALKS
@@ -290,7 +290,7 @@ def _pair(first: Tensor, second: Tensor, cells: int) -> Tensor:
     return torch.add(second, first, alpha=cells + 1)
 
 
-@kept
+@cached_constants
 def _stamps(cells: int, device: torch.device) -> Tensor:
     """Two planes of each pair of cells, none included, with ones where they are: float32 [pair, 2 * cell]."""
     plane = np.eye(cells + 1, dtype=np.float32)[:, 1:]
@@ -316,17 +316,17 @@ def _sorted(values: Sequence[Tensor]) -> list[Tensor]:
     return order
 
 
-@kept
+@cached_constants
 def _tables(game: CoinGame, device: torch.device) -> CoinTables | None:
     """Everything that can happen, where that is little enough to be written down."""
     sizes = Sizes(game.size**2, len(game.action_names), game.step_draws - 1)
     if game.coins == 2 or sizes.outcomes > MOST_OUTCOMES:
         return None
-    tables = apart(lambda: tabulate(sizes, game._by_the_rules, game._room, game._look))
+    tables = in_fresh_thread(lambda: tabulate(sizes, game._by_the_rules, game._room, game._look))
     return CoinTables(sizes, *(table.to(device) for table in tables[1:]))
 
 
-@kept
+@cached_constants
 def _payoffs(device: torch.device) -> Tensor:
     """Rewards of agents (rows) for pick-ups (agent, color): float32 [2, 4]."""
     table = [
@@ -340,7 +340,7 @@ def _payoffs(device: torch.device) -> Tensor:
     return constant(table, torch.float32, device)
 
 
-@kept
+@cached_constants
 def _targets(size: int, device: torch.device) -> Tensor:
     """Cells that each action leads to from each cell: [action * cell]."""
     led = [
@@ -352,7 +352,7 @@ def _targets(size: int, device: torch.device) -> Tensor:
     return constant(led, torch.int64, device)
 
 
-@kept
+@cached_constants
 def _around(size: int, view: int, device: torch.device) -> Tensor:
     """The cells of each cell's window, row by row: [cell, cell of the window]."""
     reach = range(-view, view + 1)
@@ -364,7 +364,7 @@ def _around(size: int, view: int, device: torch.device) -> Tensor:
     return constant(rows, torch.int64, device)
 
 
-@kept
+@cached_constants
 def _distances(size: int, device: torch.device) -> Tensor:
     """Steps between cells, and of equally many the straighter first: float32 [cell, cell]."""
     side = np.arange(size)

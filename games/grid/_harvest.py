@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from games.core import constant, kept, require
+from games.core import cached_constants, constant, require
 from games.grid._social import SocialGrid
 from games.grid._social_state import SocialState
 from games.grid._tables import at, cell_indices, occupied, put
@@ -177,12 +177,12 @@ class Harvest(SocialGrid):
         return (apples.float() @ near).long()
 
 
-@kept
+@cached_constants
 def _rates(regrowth: tuple[float, ...], device: torch.device) -> Tensor:
     return constant(list(regrowth), torch.float32, device)
 
 
-@kept
+@cached_constants
 def _within(cells: tuple[int, ...], width: int, radius: int, device: torch.device) -> Tensor:
     """Which cells are near which, oneself left out: float32 [cell, cell]."""
     places = [divmod(cell, width) for cell in cells]

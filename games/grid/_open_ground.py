@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame, constant, kept, require
+from games.core import DrawnGame, cached_constants, constant, require
 from games.grid._frame import Figure, Thing, draw_grid, fitting
 from games.grid._tables import mark, window_shape, windows
 
@@ -103,7 +103,7 @@ def windowed_agents(planes: Tensor, places: Tensor, size: tuple[int, int], view:
     return torch.cat((seen[:, :, :things], seen[:, agents[:, None], things + others]), 2)
 
 
-@kept
+@cached_constants
 def _walks(size: tuple[int, int], device: torch.device) -> Tensor:
     """Cells that each walk leads to from each cell: [cell, walk]."""
     height, width = size

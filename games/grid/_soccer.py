@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame, constant, kept, require
+from games.core import DrawnGame, cached_constants, constant, require
 from games.grid._frame import Figure, Thing, draw_grid
 from games.grid._tables import OFFSETS
 from games.render import AGENTS
@@ -168,12 +168,12 @@ def _move(places: Tensor, ball: Tensor, mover: Tensor, actions: Tensor) -> tuple
     return places.scatter(1, column, target[:, None]), torch.where(bumps, 1 - mover, ball), scores
 
 
-@kept
+@cached_constants
 def _starts(device: torch.device) -> Tensor:
     return constant([STARTS], torch.int64, device)
 
 
-@kept
+@cached_constants
 def _targets(device: torch.device) -> Tensor:
     """Where each action leads from each cell, [cell, action]: a cell, one of `GOALS`, or the same cell."""
 

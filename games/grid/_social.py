@@ -14,7 +14,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn.functional import pad
 
-from games.core import DrawnGame, constant, kept, require
+from games.core import DrawnGame, cached_constants, constant, require
 from games.grid._moves import path_heading, resolve_moves
 from games.grid._social_state import SocialState, draw, observations
 from games.grid._tables import (
@@ -75,7 +75,7 @@ def reached(cells: Tensor, stops: Tensor) -> Tensor:
     return torch.where(behind.reshape(cells.shape) == 0, cells, stops.shape[1])
 
 
-@kept
+@cached_constants
 def _nearer(rays: int, length: int, device: torch.device) -> Tensor:
     """Which cells of a beam lie before which (columns) on the same ray: float32 [ray * cell, ray * cell]."""
     return constant(np.kron(np.eye(rays), np.triu(np.ones((length, length)), 1)), torch.float32, device)
@@ -348,7 +348,7 @@ def _cells_of(
     return tuple(sorted(cell for meaning in meanings for cell in layout.get(meaning, ())))
 
 
-@kept
+@cached_constants
 def _effects(names: tuple[str, ...], device: torch.device) -> Tensor:
     """Where each action leads (a row of `paths`), and where one then faces: [2, orientation * action]."""
     pairs = [(face, action) for face in range(STILL) for action in range(len(names))]

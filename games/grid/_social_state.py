@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.core import constant, kept
+from games.core import cached_constants, constant
 from games.grid._frame import Figure, Thing, draw_grid, fitting
 from games.grid._tables import Reach, Size, occupied, rows_at, window_table
 
@@ -117,7 +117,7 @@ def _water(layout: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(cell for meaning in ("river", "stream", "waste") for cell in layout.get(meaning, ()))
 
 
-@kept
+@cached_constants
 def _fixed(
     size: Size, walls: tuple[int, ...], water: tuple[int, ...], planes: tuple[str, ...], device: torch.device
 ) -> Tensor:
@@ -129,7 +129,7 @@ def _fixed(
     return constant(codes, torch.uint8, device)
 
 
-@kept
+@cached_constants
 def _bits(count: int, device: torch.device) -> Tensor:
     """The bit of each plane: uint8 [plane, 1, 1]."""
     return constant([[[1 << bit]] for bit in range(count)], torch.uint8, device)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from games.core import constant, kept, require
+from games.core import cached_constants, constant, require
 
 NORTH, EAST, SOUTH, WEST = range(4)
 """Orientations, clockwise."""
@@ -33,25 +33,25 @@ Reach = tuple[int, int, int, int]
 """Number of cells are seen ahead, to the right, behind and to the left."""
 
 
-@kept
+@cached_constants
 def cell_indices(cells: tuple[int, ...], device: torch.device) -> Tensor:
     """Some cells, as an index: integer [some]."""
     return constant(list(cells), torch.int64, device)
 
 
-@kept
+@cached_constants
 def cell_mask(size: Size, cells: tuple[int, ...], device: torch.device) -> Tensor:
     """Some cells, as a mask over all: boolean [cell]."""
     return constant(_mask(size, cells)[:-1], torch.bool, device)
 
 
-@kept
+@cached_constants
 def paths(size: Size, walls: tuple[int, ...], device: torch.device) -> Tensor:
     """Cells that a step in each orientation leads to, and, in row `STILL`, no step: integer [5, cell]."""
     return constant(_paths(size, walls), torch.int64, device)
 
 
-@kept
+@cached_constants
 def window_table(size: Size, reach: Reach, device: torch.device) -> Tensor:
     """The cells of each window, its orientation up: integer [orientation, 1 + cell, row, column].
 
@@ -63,7 +63,7 @@ def window_table(size: Size, reach: Reach, device: torch.device) -> Tensor:
     return constant(_with_nowhere(seen, size[0] * size[1] + 1), torch.int32, device)
 
 
-@kept
+@cached_constants
 def beam_table(size: Size, walls: tuple[int, ...], length: int, breadth: int, device: torch.device) -> Tensor:
     """The cells of each beam that nothing but walls stops: integer [orientation, 1 + cell, ray, cell].
 
@@ -78,7 +78,7 @@ def beam_table(size: Size, walls: tuple[int, ...], length: int, breadth: int, de
     return constant(_with_nowhere(rays, outside), torch.int64, device)
 
 
-@kept
+@cached_constants
 def distances(size: Size, walls: tuple[int, ...], device: torch.device) -> Tensor:
     """Steps of the shortest ways, integer [from cell, to cell]; the number of cells where there is no way."""
     cells = size[0] * size[1]
@@ -95,7 +95,7 @@ def distances(size: Size, walls: tuple[int, ...], device: torch.device) -> Tenso
     return constant(apart, torch.int64, device)
 
 
-@kept
+@cached_constants
 def squares(size: Size, device: torch.device) -> Tensor:
     """Squared distances as the crow flies, integer [cell, cell]."""
     rows, columns = np.divmod(np.arange(size[0] * size[1]), size[1])

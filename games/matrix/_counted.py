@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.core import constant, kept, require
+from games.core import cached_constants, constant, require
 from games.matrix._matrix import MatrixGame, MatrixState, require_finite
 
 MAX_AGENTS = 10_000
@@ -160,7 +160,7 @@ def others_cooperating(cooperate: Tensor) -> Tensor:
     return distribution
 
 
-@kept
+@cached_constants
 def count_array(game: CountedFamily) -> NDArray[np.float64]:
     """Payoffs by own action and number of other cooperators, float64 [2, N], read-only."""
     payoffs = np.stack(game.counted_payoffs(np.arange(game.agents))).astype(np.float64)
@@ -168,13 +168,13 @@ def count_array(game: CountedFamily) -> NDArray[np.float64]:
     return payoffs
 
 
-@kept
+@cached_constants
 def count_tensor(game: CountedFamily, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`count_array` as a tensor, kept per type and device: do not change it."""
     return constant(count_array(game).copy(), dtype, device)
 
 
-@kept
+@cached_constants
 def straight_line(game: CountedFamily) -> tuple[tuple[float, float], tuple[float, float]] | None:
     """Payoffs as start + slope * others, of a cooperator and of a defector; None where they are no lines."""
     payoffs, others = count_array(game), np.arange(game.agents)

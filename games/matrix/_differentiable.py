@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from games.core import constant, kept, require
+from games.core import cached_constants, constant, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +153,6 @@ def bilinear(matrix: tuple[tuple[float, ...], ...] = ((1.0,),)) -> Differentiabl
     return DifferentiableGame(num_agents=2, loss=BilinearLoss(matrix=matrix))
 
 
-@kept
+@cached_constants
 def _matrix(rows: tuple[tuple[float, ...], ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     return constant(rows, dtype, device)

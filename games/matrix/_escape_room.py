@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import Game, constant, kept, require, uniform
+from games.core import Game, cached_constants, constant, require, uniform
 from games.render import AGENTS, INK, Pen
 
 WIDTH, HEIGHT = 150, 180  # of one room
@@ -280,20 +280,20 @@ def _in_order(agents: int) -> list[list[int]]:
     return [[me, *(other for other in range(agents) if other != me)] for me in range(agents)]
 
 
-@kept
+@cached_constants
 def _order(agents: int, device: torch.device) -> Tensor:
     """Whose place each observer sees, one observer after the other: integer [observer * agent]."""
     return constant(_in_order(agents), torch.int64, device).flatten()
 
 
-@kept
+@cached_constants
 def _others(agents: int, device: torch.device) -> Tensor:
     """The entries of a matrix [giver, receiver] beside its diagonal: integer [giver * (agents - 1)]."""
     pairs = [[me * agents + other for other in others] for me, *others in _in_order(agents)]
     return constant(pairs, torch.int64, device).flatten()
 
 
-@kept
+@cached_constants
 def _one_hot(device: torch.device) -> Tensor:
     """A row for each place: float32 [place, place]."""
     return constant(np.eye(len(PLACES)), torch.float32, device)

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.core import ExactGame, constant, kept, require
+from games.core import ExactGame, cached_constants, constant, require
 from games.render import draw_table
 
 WIDEST_PAYOFF = "-8.888e+88"
@@ -178,7 +178,7 @@ class MatrixGame(ExactGame):
         return draw_table(title, [["agent", "action", "reward"], *lines], cooperators, room, scale=scale)
 
 
-@kept
+@cached_constants
 def payoff_array(game: MatrixGame) -> NDArray[np.float64]:
     """Build a game's payoff table once: float64 [A, ..., A, agent], read-only."""
     table = game.build_payoffs()
@@ -186,12 +186,12 @@ def payoff_array(game: MatrixGame) -> NDArray[np.float64]:
     return table
 
 
-@kept
+@cached_constants
 def _table_shape(game: MatrixGame) -> tuple[int, ...]:
     return payoff_array(game).shape
 
 
-@kept
+@cached_constants
 def payoff_tensor(game: MatrixGame, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Give a game's payoff table, [A, ..., A, agent], kept per type and device: do not change it."""
     return constant(payoff_array(game).copy(), dtype, device)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.core import constant, kept
+from games.core import cached_constants, constant
 
 
 def flow(first: Tensor, second: Tensor, source: Tensor, discount: float) -> Tensor:
@@ -173,14 +173,14 @@ def chain_occupancy(policies: Tensor, discount: float) -> Tensor:
     return (1 - discount) * shares
 
 
-@kept
+@cached_constants
 def _seen_by_others(agents: int, actions: int, device: torch.device) -> Tensor:
     """What each agent but the first observes at the start and in each state: [other, 1 + A^N]."""
     _, *others = observed_states(agents, actions)
     return constant([[0, *row] for row in others], torch.int64, device)
 
 
-@kept
+@cached_constants
 def _spread(agents: int, actions: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Which joint actions contain which action of each agent, 1 or 0: [agent, A, A^N].
 
@@ -190,7 +190,7 @@ def _spread(agents: int, actions: int, dtype: torch.dtype, device: torch.device)
     return constant(digits == np.arange(actions)[:, None], dtype, device)
 
 
-@kept
+@cached_constants
 def _identity(agents: int, actions: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """One row and one column for each joint action."""
     return constant(np.eye(actions**agents), dtype, device)

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import ExactGame, constant, kept, require, traced, uniform
+from games.core import ExactGame, cached_constants, constant, require, traced, uniform
 from games.matrix._matrix import MatrixGame, MatrixState, payoff_array, payoff_tensor
 from games.matrix._memory_one import (
     chain_occupancy,
@@ -264,7 +264,7 @@ def _written_out(policies: Tensor) -> bool:
     return policies.shape[-3] == policies.shape[-1] == 2 and traced()
 
 
-@kept
+@cached_constants
 def _rewards_by_agent(stage: MatrixGame) -> tuple[tuple[float, ...], ...]:
     """Give plain numbers, which a compiled kernel takes as literals: [agent][joint action]."""
     return tuple(map(tuple, payoff_array(stage).reshape(-1, stage.num_agents).T.tolist()))
@@ -280,13 +280,13 @@ def _weighted_sum(shares: list[Tensor], rewards: tuple[float, ...]) -> Tensor:
     return functools.reduce(torch.add, others, first)
 
 
-@kept
+@cached_constants
 def _cooperators(agents: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """1 where an agent takes the first of two actions, [joint action, agent]."""
     return constant(1 - np.indices((2,) * agents).reshape(agents, -1).T, dtype, device)
 
 
-@kept
+@cached_constants
 def _observation_weights(agents: int, actions: int, device: torch.device) -> Tensor:
     return constant(observation_weights(agents, actions), torch.int64, device)
 

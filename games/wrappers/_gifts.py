@@ -11,7 +11,16 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.core import ExactGame, Game, State, constant, kept, numbered_actions, require, require_name
+from games.core import (
+    ExactGame,
+    Game,
+    State,
+    cached_constants,
+    constant,
+    numbered_actions,
+    require,
+    require_name,
+)
 from games.matrix import (
     MatrixGame,
     MatrixState,
@@ -462,14 +471,14 @@ def observation_shares(game: RepeatedGame, policies: Tensor) -> Tensor:
     return torch.cat((torch.full_like(later[..., :1], 1 - game.discount), later), -1)
 
 
-@kept
+@cached_constants
 def _state_behind(agents: int, actions: int, device: torch.device) -> Tensor:
     """The joint action that each agent sees as observation 1, 2, ...: [agent, A^N]."""
     states = [sorted(range(len(seen)), key=seen.__getitem__) for seen in observed_states(agents, actions)]
     return constant(states, torch.int64, device)
 
 
-@kept
+@cached_constants
 def _split(game: Game, receivers: str, dtype: torch.dtype, device: torch.device) -> Tensor:
     agents = game.num_agents
     others = (

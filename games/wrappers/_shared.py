@@ -11,7 +11,7 @@ import torch
 from pettingzoo.utils.env import ParallelEnv
 from torch import Tensor
 
-from games.core import ExactGame, Game, State, constant, kept, require
+from games.core import ExactGame, Game, State, cached_constants, constant, require
 from games.wrappers._shared_environment import EnvironmentIncentives, SharedParallelEnv
 from games.wrappers._sharing_matrix import (
     MATRICES_ALWAYS_PAY,
@@ -239,6 +239,6 @@ def shared(
     return SharedGame(game=game_or_env, sharing=rows)
 
 
-@kept
+@cached_constants
 def _matrix(rows: SharingRows, dtype: torch.dtype, device: torch.device) -> Tensor:
     return constant(rows, dtype, device)

@@ -1,6 +1,6 @@
 import torch
 
-from games.core import constant, kept
+from games.core import cached_constants, constant
 
 
 def test_a_constant_made_in_any_context_is_an_ordinary_tensor() -> None:
@@ -29,7 +29,7 @@ def test_a_constant_shares_no_memory_with_its_source() -> None:
 def test_kept_makes_each_value_once() -> None:
     calls = []
 
-    @kept
+    @cached_constants
     def double(number: int) -> int:
         calls.append(number)
         return 2 * number
