@@ -45,7 +45,7 @@ class Tune:
     threads: int = 1
     """CPU threads, from 1 to 1024; sums may round differently with another number."""
     settings: Annotated[Any, tyro.conf.arg(name="")]
-    """Those of the task."""
+    """Of the task."""
 
     def __post_init__(self) -> None:
         require(

@@ -1,4 +1,4 @@
-"""How the point that training comes to rest at moves with the weights: implicit differentiation."""
+"""Implicit differentiation of the training loss's stationary point, around an ordinary loop."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class InverseHessian:
     """The implicit function theorem around an ordinary loop, at the model as it is.
 
     With L the weighted training loss of the step's batch, H its second derivative in the parameters theta
-    (weight decay that is added to gradients included; AdamW's is not), and phi what is learned:
+    (weight decay that is added to gradients included; AdamW's is not), and phi the outer parameters:
 
         H x = d L_val / d theta,   hypergradient = (partial L_val / partial phi) - (d2 L / d theta d phi)' x.
 
-    No virtual step is taken. The answer is exact where theta is at rest; elsewhere it is a direction. With
+    No virtual step is taken. It is exact where the gradient of L is 0; elsewhere it is a direction. With
     "neumann" x = P sum_(k <= terms) (I - H P)^k v, where P scales each parameter: what `terms` + 1 further
-    steps of plain descent from a point of rest would show, and less than the inverse while terms are few.
+    steps of plain descent from a stationary point would show, and less than the inverse while terms are few.
     The other solvers find H^-1 v; a network's H is rarely positive definite, as "cg" needs it, unless there
     is `damping`.
 
@@ -52,7 +52,7 @@ class InverseHessian:
     solver: str = "neumann"
     """neumann, gmres, normal-cg or cg."""
     scale: float | None = None
-    """P, above 0, below 2 over the greatest curvature; None: each parameter's learning rate."""
+    """P, above 0, below 2 over the largest curvature; None: each parameter's learning rate."""
     damping: float = 0.0
     """Added to H, times one, 0 or more."""
     tolerance: float = 0.0
@@ -60,10 +60,10 @@ class InverseHessian:
 
     def __post_init__(self) -> None:
         require_name(self.solver, SOLVERS, "solver")
-        least = 0 if self.solver == "neumann" else 1
+        minimum = 0 if self.solver == "neumann" else 1
         require(
-            isinstance(self.terms, int) and self.terms >= least,
-            f"terms must be a whole number, {least} or more with {self.solver}, not {self.terms}.",
+            isinstance(self.terms, int) and self.terms >= minimum,
+            f"terms must be a whole number, {minimum} or more with {self.solver}, not {self.terms}.",
         )
         require(
             self.scale is None or (math.isfinite(self.scale) and self.scale > 0),
@@ -89,7 +89,7 @@ class InverseHessian:
         by_place = dict(zip(free, found, strict=True))
         hooked = ahead.optimizer.hooks([by_place.get(place) for place in range(len(params))])
         followed = [hooked[place] for place in free]
-        # Who has no gradient is left alone by optimizers, and where it rests depends on nothing.
+        # Optimizers leave a parameter without a gradient alone.
         moved = [place for place, slope in enumerate(followed) if slope is not None and slope.requires_grad]
         leaves = [params[free[place]] for place in moved]
         require(
@@ -136,7 +136,7 @@ class InverseHessian:
         require(
             not growth > _GROWTH,
             f"The Neumann series does not converge: each of its terms is {growth:.2g} times as long as the "
-            "one before. Use a scale below 2 over the greatest curvature of the training loss, or "
+            "one before. Use a scale below 2 over the largest curvature of the training loss, or "
             'solver="normal-cg".',
         )
         return scale * found

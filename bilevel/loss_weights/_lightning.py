@@ -109,7 +109,7 @@ class LossWeightCallback(Callback):  # type: ignore[misc]  # not followed by myp
         pl_module.log_dict({f"weights/{name}": value for name, value in self.tuner.learned_values().items()})
 
     def state_dict(self) -> dict[str, Any]:
-        """What Lightning's checkpoints keep of the weights."""
+        """The state of the weights in Lightning's checkpoints."""
         return dict(self._loaded) if self.tuner is None else self.tuner.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

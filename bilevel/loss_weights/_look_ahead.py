@@ -30,7 +30,7 @@ OuterGradient = list[Tensor | None]
 
 
 class SharedForward(NamedTuple):
-    """What the model computed for the step that it is about to take: the first virtual step's, too."""
+    """The training losses of the model's own next step, which are those of the first virtual step, too."""
 
     losses: list[Tree]
     """Of the minibatches, functions of the model's own parameters."""
@@ -83,9 +83,9 @@ class LookAhead:
     before: ModelSnapshot
     """Of what calling the model changes, before the first step."""
     shared: SharedForward | None = None
-    """What is there already of the first step; None: nothing."""
+    """Losses of the first step that are computed already; None: they are not."""
     inspect: bool = False
-    """Whether graphs that are to be differentiated twice are searched for what torch does not report."""
+    """Search graphs that are to be differentiated twice for what torch does not report."""
 
     def start(self) -> Params:
         """The model's own parameters or copies, to start from: to be differentiated, not to be changed."""
@@ -283,7 +283,7 @@ ESTIMATORS: dict[str, LoopEstimator] = {
 }
 """All of them can start from what the model computed for its own step, and keep its gradient."""
 ONE_STEP = ("directional", "finite-difference")
-"""Those that look through one virtual step only."""
+"""Estimators for one virtual step only."""
 
 
 class _PullBack(NamedTuple):

@@ -175,6 +175,6 @@ def normalized_positive(values: Tensor) -> Tensor:
     tensor([0.2500, 0.0000, 0.7500])
     """
     positive = values.clamp(min=0)
-    greatest = positive.max()
-    shares = positive / torch.where(greatest > 0, greatest, 1)  # at most 1, however small all of them are
+    largest = positive.max()
+    shares = positive / torch.where(largest > 0, largest, 1)  # at most 1, however small all of them are
     return shares / shares.sum().clamp(min=1)

@@ -38,7 +38,7 @@ Buffers = list[Tensor | None]
 
 
 class ModelSnapshot(NamedTuple):
-    """What calling a model changes."""
+    """State that calling a model changes."""
 
     buffers: list[tuple[nn.Module, str, Tensor | None]]
     """The module, the name and the tensor itself."""
@@ -81,7 +81,7 @@ class StatelessModel(nn.Module):
         super().__init__()
         self.model, self._optimizer = nn.ModuleList(model), optimizer
         self.differentiated = True
-        """Whether what runs now is to be differentiated in the model's parameters by reverse mode."""
+        """Whether the running call is to be differentiated in the model's parameters by reverse mode."""
         self.several_steps = False
         """Whether several steps are looked through, so that one sees the running statistics of another."""
         self.harmless: set[Place] = set()
@@ -125,7 +125,7 @@ class StatelessModel(nn.Module):
     # Snapshots
 
     def snapshot(self) -> ModelSnapshot:
-        """Save what calling the model changes."""
+        """Save the state that calling the model changes."""
         buffers = [(module, key, module._buffers[key]) for module, key in self.buffer_places]
         values = [None if buffer is None else buffer.clone() for *_, buffer in buffers]
         return ModelSnapshot(buffers, values, self.random_state(), Attributes(self.all_modules))

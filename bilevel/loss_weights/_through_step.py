@@ -27,7 +27,7 @@ from bilevel.loss_weights._torch_patches import require_second_derivative
 from games.core import require, require_name
 
 LOOP_ESTIMATORS: dict[str, LoopEstimator] = {**ESTIMATORS, "implicit": InverseHessian()}
-"""Those around a loop that is already there; a bare name means one of these first."""
+"""Estimators around a user's loop; a bare name means one of these first."""
 
 
 def make_estimator(estimator: str | InverseHessian | Estimator) -> LoopEstimator:

@@ -1,4 +1,4 @@
-"""What torch leaves out of higher derivatives, patched while a look ahead runs.
+"""Higher derivatives that torch leaves out, patched while a look ahead runs.
 
 Checkpoints that differentiate twice, norms with all derivatives, kernels without fused backward passes,
 parameters that stand in for other tensors, and watched backward hooks.

@@ -121,24 +121,25 @@ def _radam(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor,
 
 
 def _adafactor(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
-    count, rate, (least, least_scale) = state["step"] + 1, group["lr"], group["eps"]
-    least = torch.finfo(p.dtype).eps if least is None else least
-    part, most = _as(count, p) ** group["beta2_decay"], _as(count, p) ** -0.5
-    if isinstance(rate, Tensor) or isinstance(most, Tensor):
-        rate_now = torch.minimum(*(torch.as_tensor(x, dtype=p.dtype, device=p.device) for x in (rate, most)))
+    count, rate, (min_square, min_scale) = state["step"] + 1, group["lr"], group["eps"]
+    floor = torch.finfo(p.dtype).eps if min_square is None else min_square
+    decay, max_rate = _as(count, p) ** group["beta2_decay"], _as(count, p) ** -0.5
+    if isinstance(rate, Tensor) or isinstance(max_rate, Tensor):
+        rates = (torch.as_tensor(x, dtype=p.dtype, device=p.device) for x in (rate, max_rate))
+        rate_now = torch.minimum(*rates)
     else:
-        rate_now = min(rate, most)
-    size = (_norm(p) / p.numel() ** 0.5).clamp(min=least_scale) * rate_now
+        rate_now = min(rate, max_rate)
+    size = (_norm(p) / p.numel() ** 0.5).clamp(min=min_scale) * rate_now
     square = g * g
     if g.ndim > 1:
-        row = torch.lerp(state["row_var"], square.mean(-1, keepdim=True), part)
-        column = torch.lerp(state["col_var"], square.mean(-2, keepdim=True), part)
-        variance = row @ column / row.mean(-2, keepdim=True).clamp(min=least)
+        row = torch.lerp(state["row_var"], square.mean(-1, keepdim=True), decay)
+        column = torch.lerp(state["col_var"], square.mean(-2, keepdim=True), decay)
+        variance = row @ column / row.mean(-2, keepdim=True).clamp(min=floor)
         state = {"row_var": row, "col_var": column, "step": count}
     else:
-        variance = torch.lerp(state["variance"], square, part)
+        variance = torch.lerp(state["variance"], square, decay)
         state = {"variance": variance, "step": count}
-    move = variance.clamp(min=least**2).rsqrt() * g
+    move = variance.clamp(min=floor**2).rsqrt() * g
     clipped = (_norm(move) / (move.numel() ** 0.5 * group["d"])).clamp(min=1)
     return _shrunk(p, group) - size / clipped * move, state
 
@@ -172,11 +173,11 @@ def _orthogonal(matrix: Tensor, group: Group) -> Tensor:
 
 
 def _adamax(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
-    g, count, (first_decay, greatest_decay) = _decayed(p, g, group), state["step"] + 1, group["betas"]
+    g, count, (first_decay, max_decay) = _decayed(p, g, group), state["step"] + 1, group["betas"]
     first = torch.lerp(state["exp_avg"], g, 1 - first_decay)
-    greatest = torch.maximum(state["exp_inf"] * greatest_decay, g.abs() + group["eps"])
+    largest = torch.maximum(state["exp_inf"] * max_decay, g.abs() + group["eps"])
     size = group["lr"] / _one_minus_power(first_decay, count, p)
-    return p - size * (first / greatest), {"exp_avg": first, "exp_inf": greatest, "step": count}
+    return p - size * (first / largest), {"exp_avg": first, "exp_inf": largest, "step": count}
 
 
 def _rmsprop(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:

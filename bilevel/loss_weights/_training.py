@@ -15,7 +15,7 @@ from bilevel.loss_weights._lifted import parameters_of
 from games.core import require
 
 FIRST = ("weights", "model")
-"""What may move first in an outer step."""
+"""The first to move in an outer step."""
 
 
 class StepResult(NamedTuple):
@@ -28,7 +28,7 @@ class StepResult(NamedTuple):
 
 
 class ScalarWriter(Protocol):
-    """What TensorBoard's SummaryWriter is, as far as it is needed."""
+    """The part of TensorBoard's SummaryWriter that is used."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> Any:
         """Write one number."""

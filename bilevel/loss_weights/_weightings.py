@@ -19,7 +19,7 @@ class Weighting(Learned, abc.ABC):
     """Turns losses into the gradients that a step follows; a `Trainer` calls it.
 
     Args:
-        names: what the losses are called.
+        names: of the losses.
 
     Raises:
         ValueError: a name comes twice, or there is none.
@@ -87,7 +87,7 @@ class DynamicAverage(WeightedSum):
     weights are 1.
 
     Args:
-        names: what the losses are called; they must stay above 0.
+        names: of the losses; they must stay above 0.
         epoch: steps of an epoch, 1 or more.
         temperature: above 0; the larger, the more alike the weights. The paper has 2.
 
@@ -170,7 +170,7 @@ class FixedWeights(WeightedSum):
 
 
 class LinearWeights(WeightedSum):
-    """Weights on a linear schedule: from one number to another in so many steps, and constant after that.
+    """Weights on a linear schedule: from one number to another, and constant after that.
 
     Args:
         schedules: name -> (first weight, last weight, steps from one to the other, 1 or more).
@@ -223,7 +223,7 @@ class GradNorm(WeightedSum):
     `weighting_optimizer`).
 
     Args:
-        names: what the losses are called; they must stay above 0.
+        names: of the losses; they must stay above 0.
         shared: the parameters in which gradients are compared; the paper takes the last shared layer's.
         asymmetry: strength of the pull towards slow losses, 0 or more; the paper has 1.5.
 
@@ -291,7 +291,7 @@ class Uncertainty(Weighting):
     gets a small weight, whether it matters or not.
 
     Args:
-        names: what the losses are called.
+        names: of the losses.
 
     Source:
         Kendall, Gal and Cipolla, Multi-task learning using uncertainty to weigh losses, arXiv 1705.07115.
@@ -334,7 +334,7 @@ class Aggregated(Weighting):
     last solution is not saved with a run.
 
     Args:
-        names: what the losses are called.
+        names: of the losses.
         by: upgrad, mgda, pcgrad, cagrad or nash-mtl.
 
     Raises:

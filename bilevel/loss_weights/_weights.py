@@ -19,11 +19,11 @@ class Learned(nn.Module):
     """A module whose parameters an outer optimizer moves; each method here does nothing, or knows nothing."""
 
     def as_dict(self) -> dict[str, float]:
-        """Name -> value as it is now, of what is worth a line in a history."""
+        """Name -> value as it is now, for a history."""
         return {}
 
     def project_(self) -> None:
-        """Bring parameters back to where they are allowed; called after each outer step."""
+        """Project parameters onto their allowed set, in place; called after each outer step."""
 
     def advance(self) -> None:
         """Count one step of the inner loop; called after it."""
@@ -40,10 +40,10 @@ class LossWeights(Learned):
     from a batch: its weight then is out of the sum, and a tuner leaves it as it is.
 
     Args:
-        names: what the losses are called.
+        names: of the losses.
         init: the first weights: one for all, or one for each name.
         constraint: softplus (above 0), projected (0 or more), simplex (above 0, sum 1), bounded, or free.
-        bounds: with bounded: the least and the greatest weight.
+        bounds: with bounded: the minimum and the maximum weight.
         batch: leading axes, for many learners at once, as seeds.
 
     Raises:
@@ -151,7 +151,7 @@ class ScheduledLossWeights(LossWeights):
     """Weights on a learned schedule: free numbers at knots, and straight lines between the numbers.
 
     Args:
-        names: what the losses are called.
+        names: of the losses.
         knots: steps of the inner loop, increasing from 0; after the last one weights stay.
         init: as of `LossWeights`, at every knot.
         constraint: as of `LossWeights`.
@@ -215,7 +215,7 @@ class HyperParameter(Learned):
         name: what it is called in a history.
         init: its first value.
         constraint: softplus (above 0), projected (0 or more), bounded, or free.
-        bounds: with bounded: the least and the greatest value.
+        bounds: with bounded: the minimum and the maximum value.
 
     Raises:
         ValueError: init is not allowed under the constraint.
@@ -254,7 +254,7 @@ class LossNetwork(LossWeights):
     v starts at 0, so that the sum is the plain one. What one loss counts may depend on the others.
 
     Args:
-        names: what the losses are called.
+        names: of the losses.
         hidden: units of the hidden layer, 1 or more.
         generator: draws U at the start, uniformly from 0 to 1.
 

@@ -50,7 +50,7 @@ from bilevel.tasks._results import Marks, Trials, draw_final
 from bilevel.tasks._task import Measure, Progress, Trial
 
 POINTS = 100
-"""A curve keeps about so many points."""
+"""Of a curve, about."""
 ALONE = {name: float(name == "digit") for name in LOSSES}
 SHOWN = ("learned", "implicit", "uncertainty", "gradnorm")
 """Weightings whose weights are drawn: the first of these that is there."""
@@ -201,7 +201,7 @@ WEIGHTINGS: Mapping[str, TrainedWeighting] = {
         _learned("implicit", often=False),
     ),
     "linear": TrainedWeighting(
-        "the digit's from 0.1 to 1 and the others' from 1 to 0.1, on lines", _by(_linear)
+        "the digit's from 0.1 to 1 and the other weights from 1 to 0.1, linearly", _by(_linear)
     ),
     "uncertainty": TrainedWeighting(
         "a learned variance for each loss", _by(lambda _: Uncertainty(list(LOSSES)))

@@ -17,7 +17,7 @@ from games.core import require
 PAIRS = CLASSES // 2
 """The coarse label says which of these a digit is of: 0 or 1, 2 or 3, and so on."""
 LOSSES: Mapping[str, str] = {
-    "digit": "what counts: which digit, of the labeled images",
+    "digit": "the objective: which digit, of the labeled images",
     "pair": "helpful: which of the pairs 0 or 1, 2 or 3, to 8 or 9, of the pool",
     "noise": "useless: a label drawn once for each image of the pool",
     "shifted": "harmful: which digit, of the pool, by an annotator who always writes the next one",

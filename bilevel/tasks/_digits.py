@@ -37,7 +37,7 @@ class Images(NamedTuple):
         return cross_entropy(model(self.pixels), self.labels, reduction="none")
 
     def accuracy(self, model: nn.Module) -> float:
-        """How many of them a model gets right, in per cent."""
+        """The percentage that a model classifies right."""
         with torch.no_grad():
             return 100 * float((model(self.pixels).argmax(-1) == self.labels).double().mean())
 

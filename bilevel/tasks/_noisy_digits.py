@@ -55,7 +55,7 @@ class NoisyDigitsSettings:
     """Of the Adam of the weighting network, 0 or more."""
     burn_in: int = 50
     """Steps, 0 or more, before the weighting network weighs and learns. At first losses say little about
-    labels; what it learns then, that the greatest count most, can last."""
+    labels; what it learns then, that the largest count most, can last."""
     weight_hidden: int = 100
     """Hidden units of the weighting network, 1 or more."""
 
@@ -80,7 +80,7 @@ class NoisyDigitsData(NamedTuple):
     train: Images
     """Many of its labels are wrong."""
     wrong: Tensor
-    """Whether these labels are wrong: [image], bool."""
+    """Mask of its wrong labels: [image], bool."""
     clean: Images
     test: Images
 
@@ -181,7 +181,7 @@ class SampleWeighting(NamedTuple):
     """The training data."""
     begin: Callable[[Classifier, NoisyDigitsData, NoisyDigitsSettings], TrainStep] = uniform
     stops_early: bool = False
-    """Whether the model with the lowest loss on the clean set counts, and not the last one."""
+    """Keep the model with the lowest loss on the clean set, and not the last one."""
 
     @property
     def weighs(self) -> bool:

@@ -55,7 +55,7 @@ class Task(Protocol):
 
     @property
     def measures(self) -> Sequence[Measure]:
-        """What trials are compared by; the first is the most important."""
+        """Results of a trial; the first is the most important."""
 
     @property
     def weightings(self) -> Mapping[str, str]:

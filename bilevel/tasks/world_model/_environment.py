@@ -97,11 +97,11 @@ class PixelStep(NamedTuple):
     """Darkness of each pixel, then its difference from the trail; both times the contrast."""
     reward: Tensor
     ended: Tensor
-    """Whether the episode came to its end in this step."""
+    """The episode came to its end in this step."""
     stopped: Tensor
-    """Whether it ended or ran out of time."""
+    """It ended or ran out of time."""
     first: Tensor
-    """Whether the picture is the first of an episode: then the action was ignored, and not rewarded."""
+    """The picture is the first of an episode: the action was ignored, and not rewarded."""
 
 
 class PixelEnvironment:
@@ -205,7 +205,7 @@ class PixelRollout(NamedTuple):
     pictures: Tensor
     """[time + 1, copy, pixel]."""
     first: Tensor
-    """Whether a picture is the first of an episode, [time + 1, copy]."""
+    """A picture is the first of an episode, [time + 1, copy]."""
     actions: Tensor
     """One-hot, [time, copy, action]."""
     log_policy: Tensor
@@ -215,7 +215,7 @@ class PixelRollout(NamedTuple):
     ended: Tensor
     """1 where an episode came to its end, [time, copy]."""
     stopped: Tensor
-    """Whether it ended or ran out of time, [time, copy]."""
+    """The episode ended or ran out of time, [time, copy]."""
     hidden: Tensor
     """State of the recurrent network before the first picture, [copy, unit]."""
 

@@ -64,7 +64,7 @@ class WorldModelSettings:
     value_head: bool = True
     """Learn a value from latent and hidden state: a baseline, and the value after a roll-out."""
     contrastive: bool = False
-    """Whether InfoNCE between neighbouring frames' latents is a loss as well."""
+    """Add InfoNCE between the latents of neighbouring frames to the losses."""
     temperature: float = 0.1
     """Of InfoNCE."""
 

@@ -1,4 +1,4 @@
-"""Implicit meta-gradients against closed forms, against unrolled steps from a point of rest, and refusals."""
+"""Implicit hypergradients against closed forms and unrolled steps from a stationary point; refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tuner changes nothing that it is not asked to, and its meta-gradients are those of what it does."""
+"""The tuner changes nothing that it is not asked to, and its hypergradients are those of what it does."""
 
 from __future__ import annotations
 
