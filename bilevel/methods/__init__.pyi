@@ -19,6 +19,7 @@ from ._lase import LASE as LASE
 from ._lase_sharing import gift_weights as gift_weights
 from ._lase_sharing import relationships as relationships
 from ._learner import PolicyLearner as PolicyLearner
+from ._learner import StepInputs as StepInputs
 from ._lio import LIO as LIO
 from ._ltos import LToS as LToS
 from ._ltos import QLearning as QLearning
@@ -27,6 +28,7 @@ from ._method import LossWeightMethod as LossWeightMethod
 from ._method import Method as Method
 from ._method import OuterMethod as OuterMethod
 from ._method import PolicyMethod as PolicyMethod
+from ._outer_learner import OuterInputs as OuterInputs
 from ._outer_learner import OuterLearner as OuterLearner
 from ._outer_learner import fit_hypergradient as fit_hypergradient
 from ._outer_settings import Alternating as Alternating

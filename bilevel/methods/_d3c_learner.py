@@ -21,7 +21,7 @@ from bilevel.methods._d3c_bound import (
     mirror_step,
     positive_losses,
 )
-from bilevel.methods._learner import PolicyLearner, require_finite
+from bilevel.methods._learner import PolicyLearner, StepInputs, require_finite
 from bilevel.sharing import OBJECTIVES, Report, Transfer
 from games.core import Game
 
@@ -65,9 +65,9 @@ class D3CLearner(PolicyLearner):
             FloatingPointError: a reward or a policy stopped being a finite number, or a loss being above 0
                 (says where); the state passed in is not changed.
         """
-        generator, now = self.streams(state, Purpose.TRAINING), self.now(state)
+        generator, inputs = self.streams(state, Purpose.TRAINING), self.inputs(state)
         step = self._exact if isinstance(self.play, ExactPlay) else self._sampled
-        theta, opt_state, data, slope = step(state, generator, *now)
+        theta, opt_state, data, slope = step(state, generator, inputs)
         phi, least = state["phi"], self.settings.least_log_weight
         with torch.no_grad():
             metrics = self._measured(theta, self.transfer(phi), data)
@@ -98,33 +98,33 @@ class D3CLearner(PolicyLearner):
         return metrics
 
     def _exact(
-        self, state: State, generator: torch.Generator, *now: Tensor | None
+        self, state: State, generator: torch.Generator, inputs: StepInputs
     ) -> tuple[Tensor, Tree, Any, Tensor]:
         """New policies, their optimizer's state, their episodes, and the slope by weights."""
         phi, steps = state["phi"], self.schedule.steps(int(state["outer_step"]))
-        theta, opt_state = self._learn(steps, state["theta"], state["opt_state"], phi, generator, *now)
+        theta, opt_state = self._learn(steps, state["theta"], state["opt_state"], phi, generator, inputs)
         require_finite(theta, "A policy", state["outer_step"])
         weights = self.mixing.weights(phi)
         slope = self.bound_at(theta, weights).slope
         return theta, opt_state, (), slope + self.settings.identity_weight * identity_slope(weights)
 
     def _sampled(
-        self, state: State, generator: torch.Generator, *now: Tensor | None
+        self, state: State, generator: torch.Generator, inputs: StepInputs
     ) -> tuple[Tensor, Tree, Any, Tensor]:
         """As `_exact`, but for an estimate of the slope by log-weights."""
         theta, phi = state["theta"], state["phi"]
-        problem = self.problem(theta, phi, generator, *now)
+        problem = self.problem(theta, phi, generator, inputs)
         steps = self.schedule.steps(int(state["outer_step"]))
         found = self.evolution(problem, theta, state["opt_state"], phi, steps=steps)
         require_finite(found.theta, "A policy", state["outer_step"])
-        own = OBJECTIVES["own-return"].own_gradient(found.gradient)
+        own = OBJECTIVES["own-return"].gradient(found.gradient, found.outer_loss)
         kept = torch.eye(self.game.num_agents, dtype=phi.dtype, device=phi.device)
         divergence = self.mixing.weights(phi) - kept  # its slope, of KL(e_i || A_i) by log-weights
         slope = own + self.settings.identity_weight * divergence
         return found.theta, found.opt_state, found.outer_data, slope
 
     def problem(
-        self, theta: Tensor, phi: Tensor, generator: torch.Generator, *now: Tensor | None
+        self, theta: Tensor, phi: Tensor, generator: torch.Generator, inputs: StepInputs
     ) -> BilevelProblem:
         """What evolution strategies compare: for each agent, rho_i - 1 over the inner steps.
 
@@ -150,7 +150,7 @@ class D3CLearner(PolicyLearner):
         return BilevelProblem(
             step=self.step,
             outer_loss=harm,
-            inner_data=lambda theta, phi, _: (sample(theta, phi), *now),
+            inner_data=lambda theta, phi, _: inputs._replace(batch=sample(theta, phi)),
             outer_data=sample,
             several=True,
         )

@@ -104,7 +104,7 @@ class EmpathyLearner(PolicyLearner):
 
     @torch.no_grad()
     def update(self, state: State) -> tuple[State, Metrics]:
-        """One outer step: everything learns `inner_steps` times, then policies are measured.
+        """One outer step: everything learns `inner.steps` times, then policies are measured.
 
         The metrics show the shares by what agents now make of each other.
 
@@ -112,12 +112,12 @@ class EmpathyLearner(PolicyLearner):
             FloatingPointError: a reward, a policy, a critic or a perspective stopped being a finite number
                 (says where); the state passed in is not changed.
         """
-        generator, told = self.streams(state, Purpose.TRAINING), self.now(state)
+        generator, inputs = self.streams(state, Purpose.TRAINING), self.inputs(state)
         learned = {name: state[name] for name in LEARNED}
         for _ in range(self.schedule.steps(int(state["outer_step"]))):
             theta, phi = learned["theta"], learned["phi"]
             episodes = self.play.sample(theta, self.transfer(phi), generator)
-            theta, opt_state = self.step(theta, learned["opt_state"], phi, (episodes, *told))
+            theta, opt_state = self.step(theta, learned["opt_state"], phi, inputs._replace(batch=episodes))
             learned = {"theta": theta, "opt_state": opt_state, **self._judge(learned, episodes, theta)}
         theta = learned["theta"]
         require_finite(theta, "A policy", state["outer_step"])

@@ -1,13 +1,10 @@
-"""Policies that learn under a transfer of rewards that is given.
-
-The weights that terms of losses have in an outer step: what settings say, times what was learned.
-"""
+"""Policies that learn under fixed outer variables."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,28 +21,33 @@ from bilevel.agents import (
     seed_groups,
     weighted,
 )
-from bilevel.core import Purpose, Tree, detach, in_parts, inner_step_per_agent, random_seeds_of, streams_of
+from bilevel.core import (
+    Purpose,
+    Tree,
+    detach,
+    in_parts,
+    inner_step_per_agent,
+    leaves,
+    random_seeds_of,
+    streams_of,
+    tree_map,
+)
 from bilevel.methods._contract import Metrics, Placement, State
 from bilevel.methods._method import PolicyMethod
 from bilevel.optimizers import GradientTransformation, at_learning_rate, make_optimizer, tied
-from bilevel.sharing import TERMS, OuterVariable, Report, Transfer, WithLossWeights
+from bilevel.sharing import TERMS, OuterVariable, Report, Transfer, loss_weight_factors
 from games.core import Game, Streams, require
 
 
-def term_weights(settings: Any, learned: WithLossWeights, phi: Tensor, bonus: Tensor) -> TermWeights:
-    """The settings' weights, the bonus among them, times the learned factors.
+class StepInputs(NamedTuple):
+    """The data of an inner step, sampled or decided beforehand."""
 
-    Args:
-        settings: of an inner learner with a critic.
-        learned: the outer variable that has the factors ...
-        phi: ... and its value, [seed, row, entry], in which the result is differentiable.
-        bonus: of the entropy in this outer step, scalar, reward units per nat.
-
-    Returns:
-        tensors, [seed, agent] each.
-    """
-    policy, value, entropy = learned.factors(phi).unbind(-1)
-    return TermWeights(settings.policy_coef * policy, settings.vf_coef * value, bonus * entropy)
+    batch: Any
+    """Sampled trajectories, or one of their minibatches; an empty tuple where values are exact."""
+    entropy_coef: Tensor | None = None
+    """Entropy coefficient of this outer step, scalar, reward units per nat; None: it is always 0."""
+    learning_rate: Tensor | None = None
+    """Learning rate of this outer step, scalar; None: it does not change during the run."""
 
 
 def weight_metrics(weights: TermWeights) -> Metrics:
@@ -62,6 +64,12 @@ def weight_metrics(weights: TermWeights) -> Metrics:
         if isinstance(of_agents, Tensor)
         for agent, of_agent in enumerate(of_agents.unbind(-1))
     }
+
+
+def transfer_group(phi: Tree) -> Tensor:
+    """The value of the variable between the agents, beside which phi may hold loss weights."""
+    own: Tensor = phi["transfer"] if isinstance(phi, dict) else phi
+    return own
 
 
 class PolicyLearner:
@@ -90,6 +98,8 @@ class PolicyLearner:
     (0, 1, torch.Size([3]))
     """
 
+    learns_loss_weights: ClassVar[bool] = False
+
     def __init__(
         self,
         method: PolicyMethod,
@@ -108,17 +118,19 @@ class PolicyLearner:
         self.optimizer = self._together(made)
         step = inner_step_per_agent(
             self._inner_losses,
-            (lambda data: self._together(at_learning_rate(made, data[-1]))) if paced else self.optimizer,
+            (lambda data: self._together(at_learning_rate(made, data.learning_rate)))
+            if paced
+            else self.optimizer,
         )
         play = self.play
         self.step = (
             in_parts(step, functools.partial(self._parts, play)) if isinstance(play, CriticPlay) else step
         )
         self.variable, self.fixed = variable, fixed
-        self.loss_weights = variable if isinstance(variable, WithLossWeights) else None
+        self.loss_weights = method.learned_loss_weights
         self.regularized = self.schedule.ever("inner.entropy_coef") or self.loss_weights is not None
         require(
-            method.learned_loss_weights is None or self.loss_weights is not None,
+            self.loss_weights is None or self.learns_loss_weights,
             f"{type(method).__name__} takes no gradient through its policies' steps, by which loss weights "
             "are learned: leave loss_weights at none.",
         )
@@ -133,22 +145,14 @@ class PolicyLearner:
             "switch exact off (--inner.no-exact).",
         )
 
-    def transfer(self, phi: Tensor) -> Transfer:
+    def transfer(self, phi: Tree) -> Transfer:
         """How own rewards become those that learners see, by these outer variables."""
-        return self.variable.transfer(phi)
+        return self.variable.transfer(transfer_group(phi))
 
-    def now(self, state: State) -> tuple[Tensor | None, ...]:
-        """What inner steps see beside their sample: the entropy bonus, and a learning rate that changes.
-
-        Args:
-            state: from `init` or `update`.
-
-        Returns:
-            scalars, of the outer step that comes: the bonus in reward units per nat, None if there never is
-            one.
-        """
+    def inputs(self, state: State, batch: Any = ()) -> StepInputs:
+        """The inputs of an inner step in the outer step that comes, on this batch."""
         bonus = self._value("inner.entropy_coef", state) if self.regularized else None
-        return (bonus, self._value("inner.learning_rate", state)) if self.paced else (bonus,)
+        return StepInputs(batch, bonus, self._value("inner.learning_rate", state) if self.paced else None)
 
     def init(self, seed: int) -> State:
         """The first state; repetition i is random seed `seed` + i, on which alone all depends that it does.
@@ -169,17 +173,17 @@ class PolicyLearner:
         }
 
     def update(self, state: State) -> tuple[State, Metrics]:
-        """One outer step: train the policies `inner_steps` times, then measure them on fresh episodes.
+        """One outer step: train the policies `inner.steps` times, then measure them on fresh episodes.
 
         Raises:
             FloatingPointError: a reward or a policy stopped being a finite number (says where); the state
                 passed in is not changed.
         """
-        generator, now = self.streams(state, Purpose.TRAINING), self.now(state)
+        generator = self.streams(state, Purpose.TRAINING)
         theta, opt_state, phi = state["theta"], state["opt_state"], self._phi(state)
         transfer, steps = self.transfer(phi), self.schedule.steps(int(state["outer_step"]))
         with torch.no_grad():
-            theta, opt_state = self._learn(steps, theta, opt_state, phi, generator, *now)
+            theta, opt_state = self._learn(steps, theta, opt_state, phi, generator, self.inputs(state))
             require_finite(theta, "A policy", state["outer_step"])
             metrics = self._measured(theta, transfer, self.play.sample(theta, transfer, generator))
             metrics |= self._weight_metrics(state)
@@ -211,7 +215,10 @@ class PolicyLearner:
 
     def actor(self, game: Game, state: State, repetition: int) -> tuple[Actor, Transfer]:
         """See `Playable.actor`."""
-        theta, phi = (state[name][repetition : repetition + 1].detach().cpu() for name in ("theta", "phi"))
+        one = slice(repetition, repetition + 1)
+        theta, phi = (
+            tree_map(lambda leaf: leaf[one].detach().cpu(), state[name]) for name in ("theta", "phi")
+        )
         return learned_actor(game, self.play.policy, theta[0]), self.transfer(phi)
 
     @torch.no_grad()
@@ -222,24 +229,23 @@ class PolicyLearner:
         opt_state: Tree,
         phi: Tensor,
         generator: torch.Generator,
-        *now: Tensor | None,
+        inputs: StepInputs,
     ) -> tuple[Tensor, Tree]:
-        """A round of inner steps; `now` is what they see beside their sample."""
+        """A round of inner steps, each with a fresh batch in the inputs."""
         transfer = self.transfer(phi)
         for _ in range(steps):
-            data = self.play.sample(theta, transfer, generator), *now
+            data = inputs._replace(batch=self.play.sample(theta, transfer, generator))
             theta, opt_state = self.step(theta, opt_state, phi, data)
         return theta, opt_state
 
-    def _phi(self, state: State) -> Tensor:
+    def _phi(self, state: State) -> Tree:
         """The outer variables of the outer step that comes."""
-        phi: Tensor = state["phi"]
+        phi = state["phi"]
         if self.fixed is None:
             return phi
-        given = self.fixed(int(state["outer_step"])).to(phi)
-        if self.loss_weights is None:
-            return given.expand_as(phi)
-        return self.loss_weights.joined(given.expand(len(phi), -1, -1), self.loss_weights.parts(phi)[1])
+        shares = transfer_group(phi)
+        given = self.fixed(int(state["outer_step"])).to(shares).expand_as(shares)
+        return {**phi, "transfer": given} if isinstance(phi, dict) else given
 
     def streams(self, state: State, purpose: Purpose) -> Streams:
         """Each seed's own stream of draws for one purpose in the outer step that comes."""
@@ -257,18 +263,25 @@ class PolicyLearner:
             outer_step=outer_step,
         ).to(place.device, place.dtype)
 
-    def _parts(self, play: CriticPlay, theta: Tensor, phi: Tensor, data: Any) -> list[Any]:
-        """What the gradient steps of one inner step use."""
-        sample, *told = data
-        return [(part, *told) for part in play.parts(theta, self.transfer(phi), sample)]
+    def _parts(self, play: CriticPlay, theta: Tensor, phi: Tree, data: StepInputs) -> list[StepInputs]:
+        """The inputs of the gradient steps of one inner step."""
+        return [data._replace(batch=part) for part in play.parts(theta, self.transfer(phi), data.batch)]
 
-    def _inner_losses(self, own: Tensor, others: Tensor, phi: Tensor, data: Any) -> Tensor:
-        sample, bonus, *_ = data
+    def _inner_losses(self, own: Tensor, others: Tensor, phi: Tree, data: StepInputs) -> Tensor:
         transfer = self.transfer(phi)
         if self.loss_weights is None:
-            return self.play.losses(own, others, transfer, sample, bonus)
-        terms = self.play.terms(own, others, transfer, sample)
-        return weighted(terms, term_weights(self.method.inner, self.loss_weights, phi, bonus))
+            return self.play.losses(own, others, transfer, data.batch, data.entropy_coef)
+        assert data.entropy_coef is not None
+        terms = self.play.terms(own, others, transfer, data.batch)
+        return weighted(terms, self.term_weights(phi, data.entropy_coef))
+
+    def term_weights(self, phi: Tree, bonus: Tensor) -> TermWeights:
+        """The settings' coefficients times the learned factors, [seed, agent] each, differentiable in phi."""
+        inner: Any = self.method.inner
+        assert self.loss_weights is not None
+        factors = loss_weight_factors(phi["loss_weights"], self.loss_weights.max_factor)
+        policy, value, entropy = factors.unbind(-1)
+        return TermWeights(inner.policy_coef * policy, inner.vf_coef * value, bonus * entropy)
 
     def _together(self, optimizer: GradientTransformation) -> GradientTransformation:
         return tied(optimizer) if self.method.policy.shared else optimizer
@@ -305,7 +318,7 @@ class PolicyLearner:
         if self.loss_weights is None:
             return {}
         bonus = self._value("inner.entropy_coef", state)
-        return weight_metrics(term_weights(self.method.inner, self.loss_weights, state["phi"], bonus))
+        return weight_metrics(self.term_weights(state["phi"], bonus))
 
 
 def metrics_of(measured: Measured, report: Report) -> Metrics:
@@ -319,7 +332,8 @@ def metrics_of(measured: Measured, report: Report) -> Metrics:
 
 def seeds_of(state: State, group: slice) -> State:
     """Some seeds of what a state says of policies and outer variables."""
-    return {**state, **{name: state[name][group] for name in ("random_seeds", "theta", "phi")}}
+    names = "random_seeds", "theta", "phi"
+    return {**state, **{name: tree_map(lambda leaf: leaf[group], state[name]) for name in names}}
 
 
 def joined_metrics(groups: Sequence[Metrics]) -> Metrics:
@@ -327,18 +341,24 @@ def joined_metrics(groups: Sequence[Metrics]) -> Metrics:
     return {name: torch.cat([metrics[name] for metrics in groups]) for name in groups[0]}
 
 
-def require_finite(values: Tensor, what: str, outer_step: Tensor) -> None:
-    """Raise FloatingPointError naming the first seed and agent of [seed, agent, ...] that is not finite.
+def require_finite(values: Tree, what: str, outer_step: Tensor) -> None:
+    """Raise FloatingPointError naming the first seed and agent whose values are not finite.
+
+    Args:
+        values: a tensor or a nest of them, [seed, agent, ...].
+        what: the values, at the start of a sentence.
+        outer_step: for the message.
 
     >>> require_finite(torch.tensor([[0.0, torch.nan]]), "A policy", torch.tensor(7))
     Traceback (most recent call last):
     FloatingPointError: A policy stopped being a finite number in outer step 7, first for seed 0, agent 1: try
     a smaller learning rate.
     """
-    finite = values.isfinite()
-    if not finite.all():
-        seed, agent = (~finite).nonzero()[0].tolist()[:2]
-        raise FloatingPointError(
-            f"{what} stopped being a finite number in outer step {int(outer_step)}, first for seed {seed}, "
-            f"agent {agent}: try a smaller learning rate."
-        )
+    for leaf in leaves(values):
+        finite = leaf.isfinite()
+        if not finite.all():
+            seed, agent = (~finite).nonzero()[0].tolist()[:2]
+            raise FloatingPointError(
+                f"{what} stopped being a finite number in outer step {int(outer_step)}, first for seed "
+                f"{seed}, agent {agent}: try a smaller learning rate."
+            )

@@ -18,7 +18,7 @@ from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
 from bilevel.methods._lio_learner import ModelingLearner
 from bilevel.methods._method import OuterMethod
-from bilevel.methods._outer_learner import Apart, Costs, OuterLearner
+from bilevel.methods._outer_learner import Costs, OuterLearner, SeparateCost
 from bilevel.methods._outer_settings import OuterLoop
 from bilevel.methods._settings import OptimizerName, Whole
 from bilevel.nn import ActivationName, Perceptron, sigmoid
@@ -231,7 +231,7 @@ class LIO(OuterMethod):
         )
         separate = self.cost == "separate" and self.schedule.ever("cost_learning_rate")
         within = costs if self.cost == "objective" else None
-        apart = Apart(costs, "adam", "cost_learning_rate") if separate else None
+        separate_cost = SeparateCost(costs, "adam", "cost_learning_rate") if separate else None
         if self.opponents == "modeled":
             return ModelingLearner(
                 self,
@@ -242,7 +242,7 @@ class LIO(OuterMethod):
                 optimizer=make_optimizer(self.model_optimizer, learning_rate=self.model_learning_rate),
                 costs=within,
                 cost_weight="cost_weight",
-                apart=apart,
+                separate=separate_cost,
             )
         return OuterLearner(
             self,
@@ -252,5 +252,5 @@ class LIO(OuterMethod):
             objective=OBJECTIVES["own-return"],
             costs=within,
             cost_weight="cost_weight",
-            apart=apart,
+            separate=separate_cost,
         )

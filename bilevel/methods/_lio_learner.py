@@ -16,7 +16,7 @@ from bilevel.core import Purpose, Tree, first_draws, gradient_at, tree_map
 from bilevel.hypergradient import BilevelProblem, Estimate, Evolution, FixedData, RecordedData, roll_out
 from bilevel.methods._contract import Metrics, Placement, State
 from bilevel.methods._method import OuterMethod
-from bilevel.methods._outer_learner import Apart, Costs, OuterLearner
+from bilevel.methods._outer_learner import Costs, OuterLearner, SeparateCost
 from bilevel.optimizers import GradientTransformation
 from bilevel.sharing import OBJECTIVES, OuterVariable, per_step
 from games.core import Game, require
@@ -143,7 +143,7 @@ class ModelingLearner(OuterLearner):
         optimizer: of the models.
         costs: as for `OuterLearner`.
         cost_weight: as for `OuterLearner`.
-        apart: as for `OuterLearner`.
+        separate: as for `OuterLearner`.
 
     Raises:
         ValueError: as `OuterLearner`; or with this method nobody could have models (says why).
@@ -160,7 +160,7 @@ class ModelingLearner(OuterLearner):
         optimizer: GradientTransformation,
         costs: Costs | None = None,
         cost_weight: str | None = None,
-        apart: Apart | None = None,
+        separate: SeparateCost | None = None,
     ) -> None:
         super().__init__(
             method,
@@ -170,7 +170,7 @@ class ModelingLearner(OuterLearner):
             objective=OBJECTIVES["own-return"],
             costs=costs,
             cost_weight=cost_weight,
-            apart=apart,
+            separate=separate,
         )
         _require_can_model(self)
         self.models = OpponentModels(self.play.policy, optimizer, steps)
@@ -197,7 +197,7 @@ class ModelingLearner(OuterLearner):
     ) -> tuple[Estimate, State]:
         phi, models = state["phi"], state["models"]
         run = roll_out(problem, theta, opt_state, phi, steps, keep=1)
-        first, *_ = run.inner_data[0]
+        first = run.inner_data[0].batch
         fitted, model_state, loss = self.models.fit(models["theta"], models["opt_state"], first)
         gradient = self.gradient_by_models(theta, fitted, phi, run.inner_data, run.outer_data)
         with torch.no_grad():
@@ -224,8 +224,6 @@ class ModelingLearner(OuterLearner):
         thought = profiles(theta, models).flatten(0, 1)  # each seed's observers, one after the other
         index = torch.arange(len(thought), device=theta.device) % agents
 
-        sample, weight = self._outer(outer_data)
-
         def own_loss(theta: Tensor, phi: Tensor, data: Any) -> Tensor:
             losses = self._outer_losses(theta, phi, data)  # [agent, seed * observer]
             return losses.gather(0, index[None]).squeeze(0)
@@ -233,10 +231,10 @@ class ModelingLearner(OuterLearner):
         problem = BilevelProblem(
             step=self.step,
             outer_loss=own_loss,
-            inner_data=RecordedData(tuple((_for_each(data, agents), *told) for data, *told in inner_data)),
-            outer_data=FixedData(
-                (_for_each(sample, agents), weight) if self.weighed else _for_each(sample, agents)
+            inner_data=RecordedData(
+                tuple(data._replace(batch=_for_each(data.batch, agents)) for data in inner_data)
             ),
+            outer_data=FixedData(outer_data._replace(batch=_for_each(outer_data.batch, agents))),
         )
         everybody = phi.repeat_interleave(agents, 0)
         state = self.optimizer.init(thought)

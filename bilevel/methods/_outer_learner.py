@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bilevel.agents import Play, Reinforce, SampledPlay
 from bilevel.compile import Compiled, CompiledFunction
-from bilevel.core import Purpose, Tree, gradient_at
+from bilevel.core import OuterOptimizer, Purpose, Tree, gradient_at, init_outer, outer_step
 from bilevel.hypergradient import (
     BilevelProblem,
     Estimate,
@@ -28,11 +28,11 @@ from bilevel.hypergradient import (
     make_hypergradient,
 )
 from bilevel.methods._contract import Metrics, Placement, State
-from bilevel.methods._learner import PolicyLearner, require_finite
+from bilevel.methods._learner import PolicyLearner, StepInputs, require_finite, transfer_group
 from bilevel.methods._method import PolicyMethod
 from bilevel.methods._phases import Phase
 from bilevel.optimizers import at_learning_rate, make_optimizer
-from bilevel.sharing import OBJECTIVES, Objective, OuterVariable, PartedObjective, WithLossWeights
+from bilevel.sharing import OBJECTIVES, TERMS, GroupObjectives, Objective, OuterVariable
 from games.core import Game, require
 
 SEEDS = {"members": True, "batch_dims": 1}
@@ -95,15 +95,24 @@ Costs = Callable[[Any, Any], Tensor]
 """(transfer, sampled play) -> what giving costs each agent, [seed, agent], in the game's units of value."""
 
 
-class Apart(NamedTuple):
-    """Costs that are not part of the objective: they are descended by themselves."""
+class SeparateCost(NamedTuple):
+    """Costs that are not part of the objective, but descended by an optimizer of their own."""
 
     costs: Costs
-    """What giving costs."""
+    """The costs of giving."""
     optimizer: str
-    """What descends them, with a state of its own: a name in `OPTIMIZERS`."""
+    """A name in `OPTIMIZERS`."""
     learning_rate: str
     """The setting that is its learning rate."""
+
+
+class OuterInputs(NamedTuple):
+    """The data of the outer loss."""
+
+    batch: Any
+    """Sampled trajectories; an empty tuple where values are exact."""
+    cost_weight: Tensor | None = None
+    """Factor on the costs in this outer step, scalar; None where it does not change."""
 
 
 class OuterLearner(PolicyLearner):
@@ -117,12 +126,14 @@ class OuterLearner(PolicyLearner):
         objective: what the outer level wants of the variable; None: it stays, and loss weights alone learn.
         costs: what giving costs; None: nothing.
         cost_weight: the setting that costs are multiplied by; None: they are as they are.
-        apart: costs that are not part of the objective; None: there are none.
+        separate: costs that are not part of the objective; None: there are none.
         fixed: as of `PolicyLearner`, of a variable that stays.
 
     Raises:
         ValueError: as `PolicyLearner`; or the method's estimator does not suit how the game is played.
     """
+
+    learns_loss_weights = True
 
     def __init__(
         self,
@@ -134,18 +145,19 @@ class OuterLearner(PolicyLearner):
         objective: Objective | None,
         costs: Costs | None = None,
         cost_weight: str | None = None,
-        apart: Apart | None = None,
+        separate: SeparateCost | None = None,
         fixed: Callable[[int], Tensor] | None = None,
     ) -> None:
-        weights = method.learned_loss_weights
-        if weights is not None:
-            variable = WithLossWeights(variable, weights.max_factor)
         super().__init__(method, game, placement, variable, fixed=fixed)
-        self.outer, self.apart = method.outer_loop, apart
-        self.ascent = make_optimizer(self.outer.optimizer, learning_rate=1.0)
-        self.apart_descent = None if apart is None else make_optimizer(apart.optimizer, learning_rate=1.0)
-        self.objective = self._wanted(objective)
-        self.rate = "loss_weights.learning_rate" if objective is None else "outer.learning_rate"
+        self.outer, self.separate = method.outer_loop, separate
+        self.optimizer_of_phi = make_optimizer(self.outer.optimizer, learning_rate=1.0)
+        self.cost_optimizer = (
+            None if separate is None else make_optimizer(separate.optimizer, learning_rate=1.0)
+        )
+        self.objectives = GroupObjectives({"transfer": objective, **self._loss_weight_objective(objective)})
+        self.rates = {"transfer": "outer.learning_rate", "loss_weights": "loss_weights.learning_rate"}
+        if objective is None:
+            self.rates["transfer"] = self.rates["loss_weights"]
         self.costs = costs if cost_weight is None or self.schedule.ever(cost_weight) else None
         self.cost_weight = cost_weight
         self.weighed = (
@@ -162,9 +174,13 @@ class OuterLearner(PolicyLearner):
     def init(self, seed: int) -> State:
         """As `PolicyLearner.init`, with the states of the outer optimizer and of the estimator."""
         state = super().init(seed)
-        state["outer_opt_state"] = self.ascent.init(state["phi"])
-        if self.apart_descent is not None:
-            state["cost_opt_state"] = self.apart_descent.init(state["phi"])
+        if self.loss_weights is not None:
+            phi = state["phi"]
+            free = phi.new_zeros(len(phi), self.game.num_agents, len(TERMS))
+            state["phi"] = {"transfer": phi, "loss_weights": free}
+        state["outer_opt_state"] = init_outer(state["phi"], self._outer_optimizer(self._outer_rates(state)))
+        if self.cost_optimizer is not None:
+            state["cost_opt_state"] = init_outer(transfer_group(state["phi"]), self.cost_optimizer)
         problem = self.problem_at(state, self.streams(state, Purpose.BEGINNING))
         start = state["theta"], state["opt_state"], state["phi"]
         state["estimator"] = self.hypergradient.init(problem, *start, steps=self.method.inner.steps)
@@ -177,39 +193,36 @@ class OuterLearner(PolicyLearner):
             state: from `init` or `update`.
             generator: the source of every draw, on the learner's device.
         """
-        return self._problem_at(state, generator, self.now(state))
-
-    def _problem_at(
-        self, state: State, generator: torch.Generator, now: tuple[Tensor | None, ...]
-    ) -> BilevelProblem:
-        weight = self._value(self.cost_weight, state) if self.weighed and self.cost_weight else None
-        return self.problem(generator, *now, cost_weight=weight)
+        return self.problem(generator, self.inputs(state), self._cost_weight(state))
 
     def problem(
-        self, generator: torch.Generator, *now: Tensor | None, cost_weight: Tensor | None = None
+        self, generator: torch.Generator, inputs: StepInputs, cost_weight: Tensor | None = None
     ) -> BilevelProblem:
-        """This learner's bilevel problem, with what changes on the way as it is told.
+        """This learner's bilevel problem.
 
         Args:
             generator: the source of every draw, on the learner's device.
-            now: what inner steps see beside their sample, as `now` gives it.
-            cost_weight: what costs are multiplied by, scalar; None where this does not change.
+            inputs: of every inner step, with a batch that is replaced where episodes are sampled.
+            cost_weight: factor on the costs, scalar; None where this does not change.
         """
-        weight = () if cost_weight is None else (cost_weight,)
 
-        def sample(theta: Tensor, phi: Tensor) -> Any:
+        def sample(theta: Tensor, phi: Tree) -> Any:
             return self.play.sample(theta, self.transfer(phi), generator)
 
-        def outer_sample(theta: Tensor, phi: Tensor) -> Any:
-            return (sample(theta, phi), *weight) if weight else sample(theta, phi)
-
-        draws = self.play.draws
+        if not self.play.draws:
+            return BilevelProblem(
+                step=self.step,
+                outer_loss=self._outer_losses,
+                inner_data=FixedData(inputs),
+                outer_data=FixedData(OuterInputs((), cost_weight)),
+                several=self.objectives.per_agent,
+            )
         return BilevelProblem(
             step=self.step,
             outer_loss=self._outer_losses,
-            inner_data=(lambda theta, phi, _: (sample(theta, phi), *now)) if draws else FixedData(((), *now)),
-            outer_data=outer_sample if draws else FixedData(((), *weight) if weight else ()),
-            several=self.objective.several,
+            inner_data=lambda theta, phi, _: inputs._replace(batch=sample(theta, phi)),
+            outer_data=lambda theta, phi: OuterInputs(sample(theta, phi), cost_weight),
+            several=self.objectives.per_agent,
         )
 
     def update(self, state: State) -> tuple[State, Metrics]:
@@ -228,86 +241,92 @@ class OuterLearner(PolicyLearner):
         state = self._begun(state, phase)
         if phase.moves == "policies":
             return super().update(state)
-        generator, now = self.streams(state, Purpose.TRAINING), self.now(state)
+        generator, inputs = self.streams(state, Purpose.TRAINING), self.inputs(state)
         phi, steps = self._phi(state), self.schedule.steps(int(state["outer_step"]))
         state = {**state, "phi": phi}
         theta, opt_state = self._start(state)
         for _ in range(phase.rounds):
-            theta, opt_state = self._learn(steps, theta, opt_state, phi, generator, *now)
-        estimate, carried = self._estimate(
-            self._problem_at(state, generator, now), theta, opt_state, state, steps
-        )
-        sample, _ = self._outer(estimate.outer_data)
+            theta, opt_state = self._learn(steps, theta, opt_state, phi, generator, inputs)
+        problem = self.problem(generator, inputs, self._cost_weight(state))
+        estimate, carried = self._estimate(problem, theta, opt_state, state, steps)
+        batch = estimate.outer_data.batch
         require_finite(estimate.theta, "A policy", state["outer_step"])
-        gradient = self.objective.own_gradient(estimate.gradient)
-        require_finite(gradient, "A meta-gradient", state["outer_step"])
+        gradient = self.own_gradient(estimate.gradient, estimate.outer_loss)
+        require_finite(gradient, "A hypergradient", state["outer_step"])
         with torch.no_grad():
-            cheaper, cost_state = self._cost_step(state, sample)
+            cost_gradient = self._cost_gradient(phi, batch)
             theta, opt_state = estimate.theta, estimate.opt_state
             if phase.moves == "outer":
                 theta, opt_state = state["theta"], state["opt_state"]
-                sample = self.play.sample(theta, self.transfer(phi), generator)
-            moved, outer_opt_state, metrics = self.outer_update(
-                phi, gradient, state["outer_opt_state"], self._outer_rate(state), theta, sample
+                batch = self.play.sample(theta, self.transfer(phi), generator)
+            phi, outer_opt_state, metrics = self.outer_update(
+                phi, gradient, state["outer_opt_state"], self._outer_rates(state), theta, batch
             )
             metrics |= self._weight_metrics(state)
+            if self.separate is not None:
+                phi, carried["cost_opt_state"] = self._descend_costs(state, phi, cost_gradient)
         after = self._next(
-            state,
-            theta=theta,
-            opt_state=opt_state,
-            phi=moved + cheaper,
-            outer_opt_state=outer_opt_state,
-            **cost_state,
-            **carried,
+            state, theta=theta, opt_state=opt_state, phi=phi, outer_opt_state=outer_opt_state, **carried
         )
         return after, metrics
 
-    def _cost_step(self, state: State, data: Any) -> tuple[Tensor | float, State]:
-        """How phi moves by the costs that stand apart, and what the state then says of their optimizer."""
-        if self.apart is None or self.apart_descent is None:
-            return 0.0, {}
-        apart = self.apart
-        descent = at_learning_rate(self.apart_descent, self._value(apart.learning_rate, state))
+    def _cost_gradient(self, phi: Tree, batch: Any) -> Tensor | None:
+        """The gradient of separate costs by the variable between the agents; None: there are none."""
+        if self.separate is None:
+            return None
+        costs = self.separate.costs
+        return gradient_at(transfer_group(phi), lambda own: costs(self.variable.transfer(own), batch).sum())
 
-        def total(phi: Tensor) -> Tensor:
-            return apart.costs(self.transfer(phi), data).sum()
+    def _descend_costs(self, state: State, phi: Tree, gradient: Tensor | None) -> tuple[Tree, Tree]:
+        """Move the variable between the agents down its separate costs, by an optimizer of their own."""
+        assert self.separate is not None
+        assert self.cost_optimizer is not None
+        descent = at_learning_rate(self.cost_optimizer, self._value(self.separate.learning_rate, state))
+        moved, opt_state = outer_step(transfer_group(phi), gradient, state["cost_opt_state"], descent)
+        return ({**phi, "transfer": moved} if isinstance(phi, dict) else moved), opt_state
 
-        updates, opt_state = descent.update(
-            gradient_at(state["phi"], total), state["cost_opt_state"], params=state["phi"], inplace=False
-        )
-        return updates, {"cost_opt_state": opt_state}
+    def own_gradient(self, gradient: Tree, losses: Tensor) -> Tree:
+        """Each group's gradient of its own objective.
+
+        Args:
+            gradient: of the outer losses, like phi; agents' losses first, where there are several.
+            losses: those losses.
+        """
+        if isinstance(gradient, dict):
+            return self.objectives.gradients(gradient, losses)
+        return self.objectives.gradients({"transfer": gradient}, losses)["transfer"]
 
     def _start(self, state: State) -> tuple[Tensor, Tree]:
         """Where the inner steps begin: at the state's policies, or at new ones."""
         return self._new_policies(state) if self.starts_anew else (state["theta"], state["opt_state"])
 
     def _outer_update(
-        self, phi: Tensor, gradient: Tensor, opt_state: Tree, rate: Tensor, theta: Tensor, sample: Any
-    ) -> tuple[Tensor, Tree, Metrics]:
+        self, phi: Tree, gradient: Tree, opt_state: Tree, rates: Tree, theta: Tensor, batch: Any
+    ) -> tuple[Tree, Tree, Metrics]:
         """Move the outer variables along the hypergradient, and measure the policies under the old ones."""
-        ascent = at_learning_rate(self.ascent, rate)
-        updates, opt_state = ascent.update(gradient, opt_state, params=phi, inplace=False)
-        metrics = self._measured(theta, self.transfer(phi), sample)
-        return phi + updates, opt_state, OrderedDict(metrics)  # a tree sorts the keys of a plain dict
+        moved, opt_state = outer_step(phi, gradient, opt_state, self._outer_optimizer(rates))
+        metrics = self._measured(theta, self.transfer(phi), batch)
+        return moved, opt_state, OrderedDict(metrics)  # a tree sorts the keys of a plain dict
 
-    def _outer_rate(self, state: State) -> Tensor:
-        """The outer learning rate of the outer step that comes, scalar or by outer variable."""
-        rate = self._value(self.rate, state)
+    def _outer_rates(self, state: State) -> Tree:
+        """The outer learning rate of the outer step that comes, by groups where phi has them."""
         if self.loss_weights is None:
-            return rate
-        own, free = self.loss_weights.parts(torch.ones_like(state["phi"][0]))
-        weights = self._value("loss_weights.learning_rate", state)
-        return self.loss_weights.joined(rate * own, weights * free)
+            return self._value(self.rates["transfer"], state)
+        return {group: self._value(name, state) for group, name in self.rates.items()}
 
-    def _wanted(self, objective: Objective | None) -> Objective:
-        """The objective, or, with loss weights, theirs beside it; those that never move want nothing."""
-        if self.loss_weights is None:
-            assert objective is not None
-            return objective
-        weights = self.method.learned_loss_weights
+    def _outer_optimizer(self, rates: Tree) -> OuterOptimizer:
+        """The outer optimizer at these learning rates."""
+        if isinstance(rates, dict):
+            return {group: at_learning_rate(self.optimizer_of_phi, rate) for group, rate in rates.items()}
+        return at_learning_rate(self.optimizer_of_phi, rates)
+
+    def _loss_weight_objective(self, objective: Objective | None) -> dict[str, Objective | None]:
+        """The objective of learned loss weights; those that never move have none."""
+        weights = self.loss_weights
+        if weights is None:
+            return {}
         moves = objective is None or self.schedule.ever("loss_weights.learning_rate")
-        wanted = OBJECTIVES[weights.objective] if weights and moves else None
-        return PartedObjective.of(self.loss_weights, objective, wanted)
+        return {"loss_weights": OBJECTIVES.find(weights.objective) if moves else None}
 
     def _begun(self, state: State, phase: Phase) -> State:
         """The same state, with new policies if a phase that asks for them begins."""
@@ -330,15 +349,18 @@ class OuterLearner(PolicyLearner):
         )
         return estimate, {"estimator": carried}
 
-    def _outer_losses(self, theta: Tensor, phi: Tensor, data: Any) -> Tensor:
-        sample, weight = self._outer(data)
-        values = self.play.values(theta, sample)
+    def _outer_losses(self, theta: Tensor, phi: Tree, data: OuterInputs) -> Tensor:
+        values = self.play.values(theta, data.batch)
         if self.costs is None:
-            return self.objective.losses(values, torch.zeros_like(values))
-        return self.objective.losses(values, weight * self.costs(self.transfer(phi), sample))
+            return self.objectives.losses(values, torch.zeros_like(values))
+        costs = self.costs(self.transfer(phi), data.batch)
+        return self.objectives.losses(values, self._factor(data) * costs)
 
-    def _outer(self, data: Any) -> tuple[Any, Tensor | float]:
-        """The sample of the outer loss, and what costs are multiplied by."""
-        if self.weighed:
-            return data[0], data[1]
-        return data, 1.0 if self.cost_weight is None else self.schedule.value(self.cost_weight, 0)
+    def _factor(self, data: OuterInputs) -> Tensor | float:
+        """The factor on the costs."""
+        if data.cost_weight is not None:
+            return data.cost_weight
+        return 1.0 if self.cost_weight is None else self.schedule.value(self.cost_weight, 0)
+
+    def _cost_weight(self, state: State) -> Tensor | None:
+        return self._value(self.cost_weight, state) if self.weighed and self.cost_weight else None

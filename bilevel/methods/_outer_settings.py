@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from bilevel.core import Range, Scheduled
 from bilevel.hypergradient import Estimator, Unrolled
 from bilevel.methods._phases import Phase
-from bilevel.methods._settings import OptimizerName, SettingsGroup, Whole
+from bilevel.methods._settings import ObjectiveName, OptimizerName, SettingsGroup, Whole
 from games.core import require
 
 
@@ -142,8 +142,9 @@ class LearnedLossWeights(SettingsGroup):
     prefix: ClassVar[str] = "loss_weights."
     variant: ClassVar[str] = "learned"
 
-    objective: Literal["own-return", "welfare"] = "own-return"
-    """Objective of the loss weights: each agent's own reward, or the sum of all."""
+    objective: ObjectiveName = "own-return"
+    """Objective of the loss weights: own-return (each agent's), welfare (the sum), maximin, nash-welfare,
+    gini-welfare, or one of `register_objective`."""
     learning_rate: Annotated[Scheduled, Range(least=0)] = 0.03
     """Learning rate of the loss weights, 0 or more; or a schedule of it. They share the outer loop's
     optimizer and estimator; in methods without an outer loop, adam and unrolled."""

@@ -12,9 +12,20 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_
 from bilevel.core import Range, Schedule, Scheduled, fits, spelled
 from bilevel.hypergradient import Estimator, format_hypergradient, make_hypergradient
 from bilevel.methods._phases import Phase, read_phases, write_phases
-from games.core import require, require_name
+from bilevel.sharing import OBJECTIVES
+from games.core import Registry, require, require_name
 
 Whole = Annotated[int, Range(least=1)]
+
+
+@dataclass(frozen=True, eq=False)
+class Registered:
+    """An annotation of names in a registry."""
+
+    registry: Registry[Any]
+
+
+ObjectiveName = Annotated[str, Registered(OBJECTIVES)]
 OptimizerName = Literal["sgd", "momentum", "adam", "adamw", "rmsprop"]
 
 
@@ -48,8 +59,11 @@ def check_fields(settings: Any, prefix: str = "") -> None:
     """
     for name, hint in hints_of(type(settings)).items():
         value, plain, within = getattr(settings, name), *_unpack(hint)
+        known = next((note.registry for note in get_args(hint)[1:] if isinstance(note, Registered)), None)
         if get_origin(plain) is Literal:
             require_name(value, get_args(plain), f"{prefix}{name}")
+        elif known is not None:
+            require_name(value, known, f"{prefix}{name}")
         elif within is not None and plain is int:
             least = within.least
             whole = type(value) is int and within.least <= value

@@ -12,6 +12,7 @@ from bilevel.core import Range, Scheduled
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._method import OuterMethod
 from bilevel.methods._outer_learner import OuterLearner
+from bilevel.methods._settings import ObjectiveName
 from bilevel.nn import ActivationName
 from bilevel.sharing import (
     COSTS,
@@ -64,8 +65,9 @@ class ToS(OuterMethod):
     """With state-dependent sharing: between the layers of a giver's network."""
     hold: int = 1
     """With state-dependent sharing: for how many steps shares are held, 1 or more."""
-    objective: Literal["welfare", "own-return"] = "welfare"
-    """What the outer level maximizes: the sum of all rewards, or, for each giver's row, its own reward."""
+    objective: ObjectiveName = "welfare"
+    """The outer objective: welfare (the sum of returns), own-return (for each giver's row, its own), maximin,
+    nash-welfare, gini-welfare, or one of `register_objective`."""
     own_share: float | None = None
     """The share kept at the start, above 0 and below 1; None: equal shares for all neighbours (docs/starts.md
     says what it does)."""
@@ -91,7 +93,7 @@ class ToS(OuterMethod):
             game,
             placement,
             self._variable(game),
-            objective=OBJECTIVES[self.objective],
+            objective=OBJECTIVES.find(self.objective),
             costs=self._costs,
             cost_weight="cost_weight",
         )

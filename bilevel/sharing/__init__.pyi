@@ -1,6 +1,5 @@
 from ._agent_loss_weights import TERMS as TERMS
-from ._agent_loss_weights import PartedObjective as PartedObjective
-from ._agent_loss_weights import WithLossWeights as WithLossWeights
+from ._agent_loss_weights import loss_weight_factors as loss_weight_factors
 from ._giving import GivenShares as GivenShares
 from ._giving import Sight as Sight
 from ._giving import VaryingShares as VaryingShares
@@ -11,7 +10,13 @@ from ._giving import per_step as per_step
 from ._network import SharingNetwork as SharingNetwork
 from ._objectives import COSTS as COSTS
 from ._objectives import OBJECTIVES as OBJECTIVES
+from ._objectives import GroupObjectives as GroupObjectives
 from ._objectives import Objective as Objective
+from ._objectives import gini_welfare as gini_welfare
+from ._objectives import maximin as maximin
+from ._objectives import nash_welfare as nash_welfare
+from ._objectives import register_objective as register_objective
+from ._objectives import utilitarian as utilitarian
 from ._sharing import Sharing as Sharing
 from ._sharing import check_neighbours as check_neighbours
 from ._sharing import check_own_share as check_own_share

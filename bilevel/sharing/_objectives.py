@@ -1,14 +1,19 @@
-"""What the outer level wants: losses over the agents' own, extrinsic values."""
+"""Outer objectives: functions of the agents' own, extrinsic returns, net of what giving costs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from games.core import Registry, require
+
 Cost = Callable[[Tensor], Tensor]
+Welfare = Callable[[Tensor], Tensor]
+"""Returns [..., agent] -> the value to maximize, [...], differentiable."""
 
 
 def given_away(sharing: Tensor) -> Tensor:
@@ -37,11 +42,69 @@ def kl_to_keeping(sharing: Tensor) -> Tensor:
 COSTS: dict[str, Cost] = {"l1": given_away, "kl": kl_to_keeping}
 
 
+def utilitarian(returns: Tensor) -> Tensor:
+    """Welfare, the sum of returns.
+
+    >>> utilitarian(torch.tensor([1.0, 3.0]))
+    tensor(4.)
+    """
+    return returns.sum(-1)
+
+
+def maximin(returns: Tensor) -> Tensor:
+    """The return of the agent that is worst off; its derivative is shared where several are.
+
+    Source:
+        Rawls, A Theory of Justice, 1971.
+
+    >>> maximin(torch.tensor([1.0, 3.0]))
+    tensor(1.)
+    """
+    return returns.amin(-1)
+
+
+def nash_welfare(returns: Tensor, floor: float = 0.01) -> Tensor:
+    """Nash social welfare, the sum of the logarithms of returns.
+
+    A logarithm needs a positive return: below `floor` it goes on as its tangent, so that the derivative of a
+    poor agent is large, but finite.
+
+    Args:
+        returns: [..., agent], in the game's units.
+        floor: above 0, in the same units.
+
+    Source:
+        Nash, The bargaining problem, Econometrica 1950; Kaneko and Nakamura, Econometrica 1979.
+
+    >>> nash_welfare(torch.tensor([1.0, 2.0]))
+    tensor(0.6931)
+    """
+    tangent = math.log(floor) + (returns - floor) / floor
+    return torch.where(returns > floor, returns.clamp(min=floor).log(), tangent).sum(-1)
+
+
+def gini_welfare(returns: Tensor) -> Tensor:
+    """Gini-weighted welfare, mean x (1 - Gini coefficient): the poorer an agent, the more its return counts.
+
+    sum_k (2 (N - k) + 1) / N^2 r_(k), with returns in ascending order, k from 1; that is also defined where
+    returns are negative.
+
+    Source:
+        Sen, On Economic Inequality, 1973; Weymark, Generalized Gini inequality indices, 1981.
+
+    >>> gini_welfare(torch.tensor([3.0, 1.0]))  # mean 2, Gini 1/4
+    tensor(1.5000)
+    """
+    agents = returns.shape[-1]
+    rank = torch.arange(agents, dtype=returns.dtype, device=returns.device)
+    return (returns.sort(-1).values * (2 * (agents - rank) - 1) / agents**2).sum(-1)
+
+
 @dataclass(frozen=True)
 class Objective:
-    """How values and costs become outer losses, and which part of the gradient each giver gets.
+    """An outer objective: a function of all returns, or, for each agent, its own.
 
-    Without costs, the two objectives of one seed with the values 1 and 3:
+    Without costs, two objectives of one seed with the values 1 and 3:
 
     >>> values, costs = torch.tensor([[1.0, 3.0]]), torch.zeros(1, 2)
     >>> OBJECTIVES["welfare"].losses(values, costs)
@@ -51,39 +114,116 @@ class Objective:
             [-3.]])
     """
 
-    summary: str
-    """What is maximized, in words."""
-    several: bool
-    """Whether there is one objective per giver (then losses are [giver, seed]) or one for all ([seed])."""
+    welfare: Welfare | None
+    """The function of all returns; None: each agent's own return, which has one hypergradient per agent."""
+
+    @property
+    def per_agent(self) -> bool:
+        """Whether there is one objective per agent, with losses [agent, seed], not one with [seed]."""
+        return self.welfare is None
 
     def losses(self, values: Tensor, costs: Tensor) -> Tensor:
         """Losses to be minimized.
 
         Args:
             values: each agent's extrinsic value, [seed, agent], in the game's units.
-            costs: what giving costs each giver, [seed, agent], in the same units.
+            costs: what giving costs each agent, [seed, agent], in the same units.
 
         Returns:
-            [seed], or [giver, seed] when `several`.
+            [seed], or [agent, seed] where there is one per agent.
         """
         net = values - costs
-        return -net.T if self.several else -net.sum(-1)
+        return -net.T if self.welfare is None else -self.welfare(net)
 
-    def own_gradient(self, gradient: Tensor) -> Tensor:
-        """Let each giver's row follow its own objective.
+    def gradient(self, by_agent: Tensor, losses: Tensor) -> Tensor:
+        """This objective's gradient, of the gradients of the agents' own losses.
 
         Args:
-            gradient: of the sharing logits, [seed, giver, receiver]; with `several`, the objectives first.
+            by_agent: [agent, seed, row, ...]; of each agent's own loss.
+            losses: those losses, [agent, seed].
 
         Returns:
-            [seed, giver, receiver].
+            [seed, row, ...]: of agent i's own loss in row i, or of this objective in all rows.
         """
-        if not self.several:
-            return gradient
-        return torch.diagonal(gradient, dim1=0, dim2=2).movedim(-1, 1)
+        if self.welfare is None:
+            return torch.diagonal(by_agent, dim1=0, dim2=2).movedim(-1, 1)
+        if self.welfare is utilitarian:
+            return by_agent.sum(0)
+        welfare = self.welfare
+        weights = torch.func.grad(lambda net: welfare(net).sum())(-losses.T)  # [seed, agent]
+        weighted: Tensor = by_agent * weights.T.reshape(*losses.shape, *[1] * (by_agent.ndim - 2))
+        return weighted.sum(0)
 
 
-OBJECTIVES: dict[str, Objective] = {
-    "welfare": Objective("the sum of all agents' own rewards", several=False),
-    "own-return": Objective("each giver's own reward: one meta-gradient per giver", several=True),
-}
+OBJECTIVES: Registry[Objective] = Registry(
+    "objective",
+    {
+        "welfare": Objective(utilitarian),
+        "own-return": Objective(None),
+        "maximin": Objective(maximin),
+        "nash-welfare": Objective(nash_welfare),
+        "gini-welfare": Objective(gini_welfare),
+    },
+)
+
+
+def register_objective(name: str, welfare: Welfare, *, replace: bool = False) -> None:
+    """Add an outer objective for the rest of the process.
+
+    Args:
+        name: for settings and the command line; lower case, words joined by hyphens.
+        welfare: a differentiable function of returns, [..., agent] -> [...], to be maximized.
+        replace: whether it may take the place of an objective of this name.
+
+    Raises:
+        ValueError: the name is taken, or is no such name; or the function does not reduce the agents.
+
+    >>> register_objective("first-agent", lambda returns: returns[..., 0])
+    >>> OBJECTIVES["first-agent"].losses(torch.tensor([[1.0, 3.0]]), torch.zeros(1, 2))
+    tensor([-1.])
+    >>> del OBJECTIVES["first-agent"]
+    """
+    found = welfare(torch.ones(3, 2))
+    require(
+        isinstance(found, Tensor) and found.shape == (3,),
+        "An objective turns returns [..., agent] into [...], but this one turns [3, 2] into "
+        f"{list(getattr(found, 'shape', [])) or type(found).__name__}.",
+    )
+    OBJECTIVES.register(name, Objective(welfare), replace=replace)
+
+
+@dataclass(frozen=True)
+class GroupObjectives:
+    """Objectives of groups of outer variables; one loss gives the gradients of all of them."""
+
+    groups: Mapping[str, Objective | None]
+    """Group of phi -> its objective; None: it does not move."""
+
+    @property
+    def per_agent(self) -> bool:
+        """Whether the loss is of each agent apart: where an objective is, or where objectives differ."""
+        given = {objective for objective in self.groups.values() if objective is not None}
+        return len(given) > 1 or any(objective.per_agent for objective in given)
+
+    def losses(self, values: Tensor, costs: Tensor) -> Tensor:
+        """As `Objective.losses`; zeros where nothing moves."""
+        if self.per_agent:
+            return -(values - costs).T
+        given = next((each for each in self.groups.values() if each is not None), Objective(utilitarian))
+        return given.losses(values, costs)
+
+    def gradients(self, gradient: Mapping[str, Tensor], losses: Tensor) -> dict[str, Tensor]:
+        """Each group's gradient of its own objective.
+
+        Args:
+            gradient: of `losses`, by groups, [seed, row, ...]; the agents first, where the loss is of each.
+            losses: the loss, [seed] or [agent, seed].
+        """
+        found = {}
+        for name, objective in self.groups.items():
+            if objective is None:
+                found[name] = torch.zeros_like(gradient[name][0] if self.per_agent else gradient[name])
+            else:
+                whole = gradient[name]
+                found[name] = objective.gradient(whole, losses) if self.per_agent else whole
+        return found

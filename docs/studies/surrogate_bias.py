@@ -23,7 +23,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
 from bilevel.core import counted
-from bilevel.methods import OuterLearner, Placement, ToS
+from bilevel.methods import OuterLearner, Placement, StepInputs, ToS
 from bilevel.report import GRAY, colors, save, style
 from games.core import require
 from games.matrix import FiniteRepeatedGame
@@ -115,13 +115,13 @@ def _meta_gradients(method: ToS, game: FiniteRepeatedGame, logit: float, samples
         state = learner.init(seed)
         theta = torch.full_like(state["theta"], logit)
         estimate = learner.hypergradient(
-            learner.problem(generator, torch.zeros((), dtype=theta.dtype)),
+            learner.problem(generator, StepInputs((), torch.zeros((), dtype=theta.dtype))),
             theta,
             learner.optimizer.init(theta),
             state["phi"],
             steps=method.inner.steps,
         )
-        parts.append(learner.objective.own_gradient(estimate.gradient).flatten(1))
+        parts.append(estimate.gradient.flatten(1))
     return torch.cat(parts)
 
 

@@ -69,9 +69,10 @@ def sampled_case(game_name):
     learner = learner_of(game_name)
     state = start(learner)
     estimate = our_estimate(learner, state)
-    samples = [as_the_scripts_hold(data[0]) for data in estimate.inner_data]
-    samples.append(as_the_scripts_hold(estimate.outer_data))
-    (bonus,) = learner.now(state)
+    samples = [as_the_scripts_hold(data.batch) for data in estimate.inner_data]
+    samples.append(as_the_scripts_hold(estimate.outer_data.batch))
+    bonus = learner.inputs(state).entropy_coef
+    assert bonus is not None
     return task, layers(state["theta"], task), state["phi"], samples, float(bonus), estimate
 
 

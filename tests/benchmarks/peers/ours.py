@@ -21,7 +21,7 @@ from bilevel.hypergradient import (
     Truncated,
     Unrolled,
 )
-from bilevel.methods import OuterLearner, Placement, ToS
+from bilevel.methods import OuterLearner, Placement, StepInputs, ToS
 from bilevel.optimizers import GradientTransformation, make_optimizer
 from tests.benchmarks.case import Case, Run
 from tests.benchmarks.peers.draws import SAMPLES, SIGMA
@@ -104,7 +104,7 @@ def tos(case: Case, *, compiled: bool = False) -> Run:
         {"inner.optimizer": "sgd", "inner.learning_rate": dilemma.RATE, "inner.steps": case.steps}
     )
     learner = cast(OuterLearner, method.build(dilemma.GAME, placement))
-    problem = learner.problem(torch.Generator(), torch.zeros((), dtype=placement.dtype))
+    problem = learner.problem(torch.Generator(), StepInputs((), torch.zeros((), dtype=placement.dtype)))
     estimate = make_estimator("unrolled", compiled=compiled)
     state = learner.optimizer.init(setting.theta)
     return lambda: estimate(problem, setting.theta, state, setting.phi, steps=case.steps).gradient

@@ -11,7 +11,7 @@ import games
 from bilevel.core import inner_step, tree_map
 from bilevel.hypergradient import BilevelProblem, Evolution, Unrolled
 from bilevel.hypergradient import _evolution as evolution
-from bilevel.methods import METHODS, Placement
+from bilevel.methods import METHODS, Placement, StepInputs
 from bilevel.optimizers import adam, momentum, per_member, sgd
 
 INNER = momentum(0.2, 0.5)
@@ -338,13 +338,12 @@ def test_a_step_that_remembers_is_refused():
 
 def test_sampled_games_with_fresh_data():
     """Prisoners who learn from sampled episodes: evolution agrees with the walk back through DiCE."""
-    learner = METHODS["tos"](exact=False, surrogate="dice", episodes=64).build(
-        games.make("prisoners-dilemma"), Placement(seeds=100)
-    )
+    method = METHODS["tos"]().with_settings({"inner.exact": False, "inner.surrogate": "dice"})
+    learner = method.build(games.make("prisoners-dilemma"), Placement(seeds=100))
     state, bonus = learner.init(0), torch.tensor(0.0)
 
     def gradient(estimator):
-        problem = learner.problem(torch.Generator().manual_seed(0), bonus)
+        problem = learner.problem(torch.Generator().manual_seed(0), StepInputs((), bonus))
         start = state["theta"], state["opt_state"], state["phi"]
         return estimator(problem, *start, steps=1).gradient[..., 0]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 import games
 from bilevel.cli import main
 from bilevel.experiments import interquartile_mean
-from bilevel.methods import D3C, Fixed, Placement, PolicyLearner, Selfish, State
+from bilevel.methods import D3C, Fixed, Placement, PolicyLearner, Selfish, State, StepInputs
 from bilevel.methods._d3c_learner import D3CLearner
 from games.core import Game
 from games.matrix import Braess, Cyclical, EscapeRoom
@@ -128,7 +128,7 @@ def test_what_evolution_compares_by_hand() -> None:
     before = 12 - learner.play.measure(
         state["theta"], learner.play.sample(state["theta"], transfer, generator())
     ).values.repeat(2, 1)
-    problem = learner.problem(state["theta"], state["phi"], generator(), bonus)
+    problem = learner.problem(state["theta"], state["phi"], generator(), StepInputs((), bonus))
     theta, phi = state["theta"].repeat(2, 1, 1) + 0.5, state["phi"].repeat(2, 1, 1)  # two samples
     phi[2:, 0, 1] += 1
     data = learner.play.sample(theta, learner.transfer(phi), torch.Generator().manual_seed(8))

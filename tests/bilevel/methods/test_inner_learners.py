@@ -30,7 +30,7 @@ from bilevel.agents._surrogates import LoadedDice, dice
 from bilevel.core import leaves, tree_map
 from bilevel.experiments import RunFolder, RunInterrupted, create_run, default_config, train
 from bilevel.experiments._config import from_settings
-from bilevel.methods import METHODS, OuterLearner, Placement, PolicyLearner, Selfish, ToS
+from bilevel.methods import METHODS, OuterLearner, Placement, PolicyLearner, Selfish, StepInputs, ToS
 from games.core import Game
 from games.matrix import EscapeRoom, RepeatedGame
 from tests.bilevel.methods.configured import configured
@@ -217,7 +217,9 @@ def test_estimators_walk_through_its_steps(learner: str) -> None:
 def _meta_gradient(built: PolicyLearner) -> Tensor:
     assert isinstance(built, OuterLearner)
     state = built.init(0)
-    problem = built.problem(torch.Generator().manual_seed(1), torch.tensor(0.1, dtype=torch.float64))
+    problem = built.problem(
+        torch.Generator().manual_seed(1), StepInputs((), torch.tensor(0.1, dtype=torch.float64))
+    )
     start = state["theta"], state["opt_state"], state["phi"]
     found: Tensor = built.hypergradient(problem, *start, steps=built.method.inner.steps).gradient
     return found

@@ -12,7 +12,7 @@ import games
 from bilevel.core import leaves
 from bilevel.experiments import load_checkpoint
 from bilevel.experiments._checkpoint import Checkpoint, save_checkpoint
-from bilevel.methods import LASE, Placement, Selfish
+from bilevel.methods import LASE, Placement, Selfish, StepInputs
 from bilevel.methods import _lase_sharing as empathetic
 from games.core import Game
 from games.matrix import Cyclical, EscapeRoom
@@ -173,7 +173,7 @@ def test_members_of_a_batch_learn_as_they_would_alone(game: Game) -> None:
     bonus = torch.tensor(0.1, dtype=torch.float64)
 
     def learned(learner: Any, state: Any, episodes: Any) -> tuple[Tensor, Tensor]:
-        theta, _ = learner.step(state["theta"], state["opt_state"], state["phi"], (episodes, bonus))
+        theta, _ = learner.step(state["theta"], state["opt_state"], state["phi"], StepInputs(episodes, bonus))
         return theta, learner._judge(state, episodes, theta)["phi"]
 
     for seed in range(3):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import games
 from bilevel.agents import PolicyWithCritic, Tabular
+from bilevel.core import tree_map
 from bilevel.hypergradient import BilevelProblem, FixedData, check_hypergradient
 from bilevel.methods import (
     METHODS,
@@ -57,14 +58,12 @@ def outer(name: str, game: Game = ROOM, **settings: Any) -> OuterLearner:
     return built
 
 
-def weights_part(built: PolicyLearner, phi: Tensor) -> Tensor:
-    assert built.loss_weights is not None
-    return built.loss_weights.parts(phi)[1]
+def weights_part(phi: Any) -> Tensor:
+    return phi["loss_weights"]
 
 
-def own_part(built: PolicyLearner, phi: Tensor) -> Tensor:
-    assert built.loss_weights is not None
-    return built.loss_weights.parts(phi)[0]
+def own_part(phi: Any) -> Tensor:
+    return phi["transfer"]
 
 
 def go_on(built: PolicyLearner, updates: int = 2) -> tuple[State, dict[str, Tensor]]:
@@ -79,8 +78,8 @@ def go_on(built: PolicyLearner, updates: int = 2) -> tuple[State, dict[str, Tens
 def test_every_method_learns_them(name: str, learner: str) -> None:
     built = outer(name, inner=learner, inner__learning_rate=0.01, inner__episodes=16)
     start, (state, metrics) = built.init(0), go_on(built)
-    assert (weights_part(built, state["phi"]) != 0).all()  # of every seed, agent and term
-    moved = own_part(built, state["phi"]) != own_part(built, start["phi"])
+    assert (weights_part(state["phi"]) != 0).all()  # of every seed, agent and term
+    moved = own_part(state["phi"]) != own_part(start["phi"])
     assert bool(moved.any()) == (name not in HELD)
     final = built.evaluate(state, episodes=4)
     for term, said in zip(TERMS, (1.0, 0.5, 0.1), strict=True):
@@ -105,19 +104,21 @@ def test_the_meta_gradient_is_that_of_finite_differences(name: str, objective: s
 
     def loss(theta: Tensor, phi: Tensor, data: Any) -> Tensor:
         values = game.values(actor.probabilities(policy.split(theta)[0]))
-        return built.objective.losses(values, torch.zeros_like(values))
+        return built.objectives.losses(values, torch.zeros_like(values))
 
     state = built.init(0)
-    state["phi"] = state["phi"] + 0.3 * torch.randn(
-        state["phi"].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    generator = torch.Generator().manual_seed(2)
+    state["phi"] = tree_map(
+        lambda leaf: leaf + 0.3 * torch.randn(leaf.shape, dtype=torch.float64, generator=generator),
+        state["phi"],
     )
     sampled = built.problem_at(state, torch.Generator().manual_seed(1))
     problem = dataclasses.replace(sampled, outer_loss=loss, outer_data=FixedData(()))
     start = state["theta"], state["opt_state"], state["phi"]
     check = check_hypergradient(problem, *start, steps=3)
     assert check.relative_error < 1e-7
-    gradient = built.hypergradient(problem, *start, steps=3).gradient
-    assert (weights_part(built, built.objective.own_gradient(gradient)) != 0).all()
+    estimate = built.hypergradient(problem, *start, steps=3)
+    assert (weights_part(built.own_gradient(estimate.gradient, estimate.outer_loss)) != 0).all()
 
 
 def gradient_at_start(built: OuterLearner, steps: int) -> tuple[BilevelProblem, State, Any]:
@@ -139,7 +140,7 @@ def test_one_step_in_closed_form() -> None:
     (slope,) = torch.autograd.grad(problem.outer_loss(theta, state["phi"], found.outer_data).sum(), theta)
     along, _ = policy.split(slope * (found.theta - state["theta"]))
     expected = along.sum(-1) * math.log(4.0) / 2
-    gradient = weights_part(built, found.gradient)
+    gradient = weights_part(found.gradient)
     torch.testing.assert_close(gradient[..., 0], expected, rtol=1e-10, atol=1e-14)
     assert gradient[..., 0].all()
     assert not gradient[..., 1:].any()  # one step shows nothing of the critic's, and there is no bonus
@@ -149,16 +150,17 @@ def test_the_critics_weight_shows_from_the_second_step_on() -> None:
     built = outer("selfish", loss_weights__objective="welfare")
     for steps, shows in ((1, False), (2, True)):
         _, _, found = gradient_at_start(built, steps)
-        assert bool(weights_part(built, found.gradient)[..., 1].all()) == shows
+        assert bool(weights_part(found.gradient)[..., 1].all()) == shows
 
 
 def test_what_they_are_learned_for_does_not_read_them() -> None:
     """The outer loss is of the game's own rewards: nothing but the steps lets weights change it."""
     built = outer("tos")
     problem, state, found = gradient_at_start(built, steps=1)
-    phi = state["phi"].clone().requires_grad_()
+    free = state["phi"]["loss_weights"].clone().requires_grad_()
+    phi = {**state["phi"], "loss_weights": free}
     loss = problem.outer_loss(found.theta.requires_grad_(), phi, found.outer_data)
-    (direct,) = torch.autograd.grad(loss.sum(), phi, allow_unused=True)
+    (direct,) = torch.autograd.grad(loss.sum(), free, allow_unused=True)
     assert direct is None or not direct.any()
 
 
@@ -168,16 +170,14 @@ def test_sharing_and_weights_follow_their_own_objectives() -> None:
     found = []
     for built in (both, alike):
         _, _, estimate = gradient_at_start(built, steps=2)
-        found.append((estimate.gradient, built.objective.own_gradient(estimate.gradient)))
+        found.append((estimate.gradient, built.own_gradient(estimate.gradient, estimate.outer_loss)))
     (by_agent, own), (_, common) = found
-    torch.testing.assert_close(own_part(both, own), own_part(both, common), rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(own_part(own), own_part(common), rtol=1e-10, atol=1e-14)
     for agent in range(2):
-        torch.testing.assert_close(
-            weights_part(both, own)[:, agent], weights_part(both, by_agent)[agent, :, agent]
-        )
-    summed = weights_part(both, by_agent).sum(0)
-    torch.testing.assert_close(summed, weights_part(both, common), rtol=1e-10, atol=1e-14)
-    assert not torch.allclose(weights_part(both, own), weights_part(both, common), rtol=1e-2)
+        torch.testing.assert_close(weights_part(own)[:, agent], weights_part(by_agent)[agent, :, agent])
+    summed = weights_part(by_agent).sum(0)
+    torch.testing.assert_close(summed, weights_part(common), rtol=1e-10, atol=1e-14)
+    assert not torch.allclose(weights_part(own), weights_part(common), rtol=1e-2)
 
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -198,8 +198,8 @@ def test_with_a_step_size_of_0_nothing_changes_to_the_bit(name: str, settings: d
     )
     (plain, plainly), (kept, metrics) = go_on(without, 3), go_on(still, 3)
     assert torch.equal(plain["theta"], kept["theta"])
-    assert torch.equal(plain["phi"], own_part(still, kept["phi"]))
-    assert not weights_part(still, kept["phi"]).any()
+    assert torch.equal(plain["phi"], own_part(kept["phi"]))
+    assert not weights_part(kept["phi"]).any()
     assert all(torch.equal(values, metrics[metric]) for metric, values in plainly.items())
 
 
@@ -214,7 +214,7 @@ def test_the_total_stays_what_it_was(name: str) -> None:
     episodes = built.play.sample(state["theta"], transfer, torch.Generator().manual_seed(0))
     torch.testing.assert_close(transfer.rewards(episodes).sum(1), episodes.rewards.sum(1))
     if name in HELD:
-        assert torch.equal(own_part(built, state["phi"]), own_part(built, built.init(0)["phi"]))
+        assert torch.equal(own_part(state["phi"]), own_part(built.init(0)["phi"]))
 
 
 def test_a_given_share_keeps_its_schedule() -> None:
@@ -231,7 +231,7 @@ def test_a_given_share_keeps_its_schedule() -> None:
 def test_estimators_take_them(text: str) -> None:
     built = build("tos", outer__hypergradient=text)
     state, _ = go_on(built)
-    assert (weights_part(built, state["phi"])[..., 0] != 0).all()
+    assert (weights_part(state["phi"])[..., 0] != 0).all()
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_phase_may_move_policies_alone_and_change_the_step_size() -> None:
     for moves in (False, False, True):
         state, metrics = built.update(state)
         assert "policy_weight_0" in metrics
-        assert bool(weights_part(built, state["phi"]).any()) == moves
+        assert bool(weights_part(state["phi"]).any()) == moves
     with pytest.raises(ValueError, match=r"only policies move, and loss_weights\.learning_rate would never"):
         configured(
             METHODS["tos"],

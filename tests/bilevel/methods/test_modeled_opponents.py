@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bilevel.core import Purpose
 from bilevel.experiments import preset
-from bilevel.methods import LIO, OuterLearner, Placement
+from bilevel.methods import LIO, OuterInputs, OuterLearner, Placement
 from bilevel.methods._lio_learner import ModelingLearner
 from games.matrix import EscapeRoom
 from tests.bilevel.methods.configured import configured
@@ -35,15 +35,15 @@ def gradients(room: EscapeRoom, off: float = 0.0, **settings: Any) -> tuple[Tens
     state = learner.init(0)
     theta, phi = state["theta"], state["phi"]
     start = central.init(0)
-    generator, (bonus,) = central.streams(start, Purpose.TRAINING), central.now(start)
+    generator, inputs = central.streams(start, Purpose.TRAINING), central.inputs(start)
     steps = central.method.inner.steps
     estimate = central.hypergradient(
-        central.problem(generator, bonus), theta, state["opt_state"], phi, steps=steps
+        central.problem(generator, inputs), theta, state["opt_state"], phi, steps=steps
     )
     models = theta.unsqueeze(1).repeat(1, room.agents, 1, 1) + off
     found = learner.gradient_by_models(theta, models, phi, estimate.inner_data, estimate.outer_data)
-    own = central.objective.own_gradient
-    return own(estimate.gradient), own(found)
+    losses = estimate.outer_loss
+    return central.own_gradient(estimate.gradient, losses), central.own_gradient(found, losses)
 
 
 @pytest.mark.parametrize("agents", [2, 3])
@@ -76,13 +76,16 @@ def test_an_observer_sees_its_own_models_alone() -> None:
     learner = build(EscapeRoom())
     state = learner.init(0)
     theta, phi, models = state["theta"], state["phi"], state["models"]["theta"]
-    generator, (bonus,) = learner.streams(state, Purpose.TRAINING), learner.now(state)
+    generator, inputs = learner.streams(state, Purpose.TRAINING), learner.inputs(state)
     data = [learner.play.sample(theta, learner.transfer(phi), generator) for _ in range(2)]
     other = models.clone()
     other[:, 0] += 0.5
     found = [
-        learner.objective.own_gradient(
-            learner.gradient_by_models(theta, each, phi, ((data[0], bonus),), data[1])
+        learner.own_gradient(
+            learner.gradient_by_models(
+                theta, each, phi, (inputs._replace(batch=data[0]),), OuterInputs(data[1])
+            ),
+            torch.zeros(2, 3, dtype=theta.dtype),
         )
         for each in (models, other)
     ]

@@ -18,7 +18,7 @@ from bilevel.experiments import RunConfig, RunFolder, RunInterrupted, create_run
 from bilevel.hypergradient import BilevelProblem, Estimate, FixedData, Truncated, Unrolled
 from bilevel.hypergradient._persistent_evolution import Particles
 from bilevel.hypergradient._truncated import StepWindow
-from bilevel.methods import OuterLearner, Placement, State, ToS
+from bilevel.methods import OuterLearner, Placement, State, StepInputs, ToS
 from games.core import Game
 from tests.bilevel.methods.configured import configured
 
@@ -114,7 +114,7 @@ def test_a_window_over_everything_is_the_whole_unroll_while_sharing_stands_still
     learner = build(EXACT, "truncated(steps=6, window=True)", **still)
     state = learner.init(0)
     last, *_ = estimates_of(learner, 3, monkeypatch)[-1]
-    problem = learner.problem(torch.Generator(), torch.zeros((), dtype=torch.float64))
+    problem = learner.problem(torch.Generator(), StepInputs((), torch.zeros((), dtype=torch.float64)))
     start = state["theta"], state["opt_state"], state["phi"]
     torch.testing.assert_close(
         last.gradient, Unrolled()(problem, *start, steps=6).gradient, rtol=1e-11, atol=1e-13
@@ -185,12 +185,14 @@ def test_reset_needs_a_stateless_estimator(text: str) -> None:
 
 def test_exact_play_has_data_that_never_change() -> None:
     generator, bonus = torch.Generator(), torch.tensor(0.5, dtype=torch.float64)
-    exact, sampled = (build(game, "unrolled").problem(generator, bonus) for game in (EXACT, SAMPLED))
+    exact, sampled = (
+        build(game, "unrolled").problem(generator, StepInputs((), bonus)) for game in (EXACT, SAMPLED)
+    )
     inner, outer = exact.inner_data, exact.outer_data
     assert isinstance(inner, FixedData)
     assert isinstance(outer, FixedData)
-    assert inner.data[0] == outer.data == ()
-    assert inner.data[1] is bonus
+    assert inner.data.batch == outer.data.batch == ()
+    assert inner.data.entropy_coef is bonus
     assert isinstance(sampled, BilevelProblem)
     assert not isinstance(sampled.inner_data, FixedData)
     assert not isinstance(sampled.outer_data, FixedData)

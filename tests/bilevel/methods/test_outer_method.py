@@ -24,7 +24,15 @@ from bilevel.hypergradient import (
     Unrolled,
     register_hypergradient,
 )
-from bilevel.methods import OuterLearner, OuterLoop, OuterMethod, Placement, ToS, fit_hypergradient
+from bilevel.methods import (
+    OuterLearner,
+    OuterLoop,
+    OuterMethod,
+    Placement,
+    StepInputs,
+    ToS,
+    fit_hypergradient,
+)
 from tests.bilevel.methods.configured import configured
 
 REPEATED = games.make("repeated-prisoners-dilemma")
@@ -59,7 +67,7 @@ def gradient(built: OuterLearner) -> torch.Tensor:
     """The meta-gradient of the first outer step."""
     state = built.init(0)
     generator, bonus = torch.Generator().manual_seed(0), torch.zeros((), dtype=torch.float64)
-    problem = built.problem(generator, bonus)
+    problem = built.problem(generator, StepInputs((), bonus))
     estimate = built.hypergradient(
         problem, state["theta"], state["opt_state"], state["phi"], steps=built.method.inner.steps
     )
@@ -123,7 +131,7 @@ def test_implicit_where_learning_comes_to_rest(optimizer: str) -> None:
 
 def gradient_with_bonus(built: OuterLearner) -> torch.Tensor:
     state = built.init(0)
-    problem = built.problem(torch.Generator(), torch.tensor(1.0, dtype=torch.float64))
+    problem = built.problem(torch.Generator(), StepInputs((), torch.tensor(1.0, dtype=torch.float64)))
     start = state["theta"], state["opt_state"], state["phi"]
     found: torch.Tensor = built.hypergradient(problem, *start, steps=built.method.inner.steps).gradient
     return found

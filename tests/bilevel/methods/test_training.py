@@ -12,7 +12,7 @@ import games
 from bilevel.core import leaves
 from bilevel.experiments import default_config
 from bilevel.experiments._config import from_settings
-from bilevel.methods import LIO, CentralPlanner, OuterLearner, OuterMethod, Placement, ToS
+from bilevel.methods import LIO, CentralPlanner, OuterLearner, OuterMethod, Placement, StepInputs, ToS
 from games.core import Game
 from games.matrix import EscapeRoom
 from tests.bilevel.methods.configured import configured
@@ -37,7 +37,7 @@ def test_a_round_is_plain_learning_and_the_outer_step_looks_through_the_last() -
     state = alternating.init(0)
     after, _ = alternating.update(state)
     theta, opt_state = state["theta"], state["opt_state"]
-    data = ((), torch.zeros((), dtype=theta.dtype))
+    data = StepInputs((), torch.zeros((), dtype=theta.dtype))
     for _ in range(2 * 3):
         theta, opt_state = joint.step(theta, opt_state, state["phi"], data)
     expected, _ = joint.update({**state, "theta": theta, "opt_state": opt_state})
@@ -70,7 +70,7 @@ def test_the_entropy_bonus_starts_again_with_the_policies() -> None:
         )
     )
     states, _ = train(staged, 5)
-    bonuses = [float(staged.now(state)[0]) for state in states]
+    bonuses = [float(staged.inputs(state).entropy_coef) for state in states]
     assert bonuses == pytest.approx([0.4, 0.3, 0.2, 0.4, 0.3, 0.2])
 
 

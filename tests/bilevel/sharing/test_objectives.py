@@ -5,7 +5,19 @@ import math
 import pytest
 import torch
 
-from bilevel.sharing import COSTS, OBJECTIVES, Sharing, identity_sharing
+import games
+from bilevel.methods import Placement, ToS
+from bilevel.sharing import (
+    COSTS,
+    OBJECTIVES,
+    GroupObjectives,
+    Sharing,
+    gini_welfare,
+    identity_sharing,
+    maximin,
+    register_objective,
+    utilitarian,
+)
 from bilevel.sharing._objectives import given_away, kl_to_keeping
 
 
@@ -66,10 +78,101 @@ def test_each_giver_gets_the_gradient_of_its_own_objective() -> None:
         variable = logits.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(losses(variable)[giver].sum(), variable)
         expected[:, giver] = gradient[:, giver]
-    own = OBJECTIVES["own-return"].own_gradient(jacobian)
+    own = OBJECTIVES["own-return"].gradient(jacobian, losses(logits))
     torch.testing.assert_close(own, expected, rtol=0, atol=1e-14)
 
 
-def test_one_objective_keeps_its_gradient() -> None:
-    gradient = draw(4, 3, 3)
-    assert OBJECTIVES["welfare"].own_gradient(gradient) is gradient
+RETURNS = torch.tensor([[1.0, 3.0, 2.0], [-0.5, 0.5, 4.0]], dtype=torch.float64)
+NONE = torch.zeros(2, 3, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "slopes"),
+    [
+        ("welfare", [6.0, 4.0], [[1, 1, 1], [1, 1, 1]]),
+        ("maximin", [1.0, -0.5], [[1, 0, 0], [1, 0, 0]]),
+        (
+            "nash-welfare",
+            [math.log(6), math.log(0.01) - 51 + math.log(0.5) + math.log(4)],
+            [[1, 1 / 3, 1 / 2], [100, 2, 1 / 4]],
+        ),
+        (
+            "gini-welfare",
+            [(5 + 6 + 3) / 9, (-2.5 + 1.5 + 4) / 9],
+            [[5 / 9, 1 / 9, 3 / 9], [5 / 9, 3 / 9, 1 / 9]],
+        ),
+    ],
+)
+def test_objectives_in_closed_form(name: str, values: list[float], slopes: list[list[float]]) -> None:
+    objective = OBJECTIVES[name]
+    assert objective.welfare is not None
+    found = objective.losses(RETURNS, NONE)
+    torch.testing.assert_close(found, -torch.tensor(values, dtype=torch.float64), rtol=0, atol=1e-12)
+    slope = torch.func.grad(lambda returns: objective.welfare(returns).sum())(RETURNS)
+    torch.testing.assert_close(slope, torch.tensor(slopes, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(objective.welfare, RETURNS.clone().requires_grad_())
+
+
+def test_gini_welfare_is_the_mean_less_the_gini_coefficient() -> None:
+    returns = torch.tensor([3.0, 1.0, 2.0, 6.0], dtype=torch.float64)
+    gini = (returns[:, None] - returns).abs().sum() / (2 * 16 * returns.mean())
+    expected = returns.mean() * (1 - gini)
+    torch.testing.assert_close(gini_welfare(returns), expected, rtol=0, atol=1e-12)
+
+
+def test_who_is_equally_badly_off_shares_the_slope_of_maximin() -> None:
+    slope = torch.func.grad(maximin)(torch.tensor([1.0, 1.0, 2.0]))
+    assert slope.tolist() == [0.5, 0.5, 0.0]
+
+
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "own-return"])
+def test_gradients_of_agents_losses_give_every_objectives(name: str) -> None:
+    """The chain rule over agents equals the derivative of the objective itself."""
+    phi, mix = draw(2, 3, 3), draw(3, 3, 3)
+
+    def values(phi: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("kij,sij->sk", mix, phi).sin() + 1.5
+
+    objective = OBJECTIVES[name]
+    direct = torch.func.grad(lambda phi: objective.losses(values(phi), NONE).sum())(phi)
+    by_agent = torch.func.jacrev(lambda phi: -values(phi).sum(0))(phi)
+    found = objective.gradient(by_agent, -values(phi).T)
+    torch.testing.assert_close(found, direct, rtol=0, atol=1e-12)
+
+
+def test_an_objective_is_registered_once_unless_it_replaces() -> None:
+    register_objective("first-agent", lambda returns: returns[..., 0])
+    try:
+        assert ToS(objective="first-agent").objective == "first-agent"
+        with pytest.raises(ValueError, match="exists already: replace=True"):
+            register_objective("first-agent", utilitarian)
+        register_objective("first-agent", utilitarian, replace=True)
+        with pytest.raises(ValueError, match=r"turns \[3, 2\] into \[3, 2\]"):
+            register_objective("all", lambda returns: returns)
+    finally:
+        del OBJECTIVES["first-agent"]
+
+
+@pytest.mark.parametrize("name", ["maximin", "nash-welfare", "gini-welfare"])
+def test_sharing_is_learned_for_every_objective(name: str) -> None:
+    game = games.make("repeated-prisoners-dilemma")
+    learner = ToS(objective=name).build(game, Placement(seeds=2))
+    state, _ = learner.update(learner.init(0))
+    assert not torch.equal(state["phi"], learner.init(0)["phi"])
+
+
+def test_groups_of_different_objectives_share_one_loss() -> None:
+    groups = GroupObjectives({"transfer": OBJECTIVES["maximin"], "loss_weights": None})
+    assert not groups.per_agent
+    assert torch.equal(groups.losses(RETURNS, NONE), -RETURNS.amin(-1))
+    both = GroupObjectives({"transfer": OBJECTIVES["welfare"], "loss_weights": OBJECTIVES["own-return"]})
+    assert both.per_agent
+    losses = both.losses(RETURNS, NONE)
+    assert torch.equal(losses, -RETURNS.T)
+    gradient = {"transfer": draw(3, 2, 3, 3), "loss_weights": draw(3, 2, 3, 3)}
+    found = both.gradients(gradient, losses)
+    torch.testing.assert_close(found["transfer"], gradient["transfer"].sum(0))
+    for agent in range(3):
+        assert torch.equal(found["loss_weights"][:, agent], gradient["loss_weights"][agent, :, agent])
+    still = GroupObjectives({"transfer": None, "loss_weights": OBJECTIVES["own-return"]})
+    assert not still.gradients(gradient, losses)["transfer"].any()
