@@ -27,7 +27,6 @@ from bilevel.experiments import (
     array_path,
     in_every_step,
     interquartile_mean,
-    load_config,
     run_status,
 )
 from bilevel.methods import Metrics
@@ -79,7 +78,7 @@ class RunProgress:
     """
 
     def __init__(self, folder: RunFolder, place: str = "") -> None:
-        config = load_config(folder.config)
+        config = folder.load_config()
         self._total = config.outer_steps
         self._title = (f"{place}: " if place else "") + config.method_name
         self._first_line = (

@@ -16,7 +16,7 @@ from torch import Tensor
 from bilevel.agents import Distribution, Policy, distribution_of
 from bilevel.core import counted
 from bilevel.experiments._checkpoint import load_checkpoint
-from bilevel.experiments._config import RunConfig, load_config
+from bilevel.experiments._config import RunConfig
 from bilevel.experiments._files import digest_of
 from bilevel.experiments._metrics import in_every_step, is_array, read_metrics
 from bilevel.experiments._policies import AgentPolicy, save_policies
@@ -145,7 +145,7 @@ def load_run(folder: str | Path | RunFolder) -> Run:
         ValueError: it is no run, is not finished, or a file is damaged (says which).
     """
     folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
-    config = load_config(folder.config)
+    config = folder.load_config()
     require(
         folder.finished,
         f"{folder.path} is not finished: continue it with bilevel train --resume {folder.path}",

@@ -161,7 +161,7 @@ def train(
 
 
 def _train(folder: RunFolder, listener: Listener | None) -> Run:
-    config = load_config(folder.config)
+    config = folder.load_config()
     if not folder.finished:
         with folder.locked():
             remove_leftovers(folder.config)  # of `extend_run`; all other files are written again

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from bilevel.experiments._checkpoint import read_outer_step
-from bilevel.experiments._config import RunConfig, from_settings, load_config
+from bilevel.experiments._config import RunConfig, default_config, load_config
 from bilevel.experiments._execution import keep_freed_memory
 from bilevel.experiments._files import parse_json, write_text
 from bilevel.experiments._provenance import RESUMPTIONS
@@ -34,6 +35,17 @@ class RunFolder(ResumableFolder):
 
     settings_file: ClassVar[str] = "config.json"
     content: ClassVar[str] = "a run"
+
+    created: tuple[str, RunConfig] | None = field(default=None, compare=False, repr=False)
+    """Text of config.json and the configuration that it was written of, in the process that wrote it."""
+
+    def load_config(self) -> RunConfig:
+        """The configuration in config.json, as `load_config`; not parsed again while the file is unchanged."""
+        if self.created is not None:
+            with contextlib.suppress(OSError):
+                if self.config.read_text(encoding="utf-8") == self.created[0]:
+                    return self.created[1]
+        return load_config(self.config)
 
     @property
     def checkpoint(self) -> Path:
@@ -85,18 +97,27 @@ def create_run(config: RunConfig, path: str | Path) -> RunFolder:
     path = Path(path)
     keep_freed_memory()
     config.method.build(config.game, config.placement)
-    restored = from_settings(json.loads(json.dumps(config.plain)))
+    named = default_config(config.game_name, config.method_name)
     require(
-        restored == config,
+        _same_types(named.game, config.game) and type(named.method) is type(config.method),
         f"The game or method is not the one that {config.game_name} and {config.method_name} name.",
     )
-    folder = RunFolder(path)
+    record = config.to_json()
+    folder = RunFolder(path, (json.dumps(record, indent=2) + "\n", config))
     folder.create(
-        config.to_json(),
+        record,
         refusal=f"{path} exists, and a run never overwrites: choose another folder, or continue that run "
         f"with bilevel train --resume {path}",
     )
     return folder
+
+
+def _same_types(one: Any, other: Any) -> bool:
+    """Whether two games, and the dataclasses in them, are of the same types."""
+    if type(one) is not type(other):
+        return False
+    pairs = [(getattr(one, each.name), getattr(other, each.name)) for each in dataclasses.fields(one)]
+    return all(_same_types(*pair) for pair in pairs if dataclasses.is_dataclass(pair[0]))
 
 
 def config_differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
@@ -121,7 +142,7 @@ def run_status(folder: RunFolder) -> str:
         return f"{folder.path} is trained and evaluated."
     if not folder.checkpoint.exists():
         return f"{folder.path} has no checkpoint yet and would start again."
-    done, total = read_outer_step(folder.checkpoint), load_config(folder.config).outer_steps
+    done, total = read_outer_step(folder.checkpoint), folder.load_config().outer_steps
     return f"{folder.path} is saved after {done} of {total} outer steps."
 
 
