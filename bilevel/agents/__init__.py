@@ -1,4 +1,9 @@
-"""Agents: policies stacked over seeds and agents, rollouts, returns, surrogate losses and Q-learning."""
+"""Agents: policies, trajectories, advantages, surrogates, Q-learning.
+
+One axis order everywhere: [seed, agent, time, episode, ...]. Parameters are [seed, agent, parameter]; gifts
+and shares are [seed, giver, receiver, time, episode]. A `Trajectory` holds whole episodes, padded after their
+end, where its `mask` is 0.
+"""
 
 import lazy_loader
 

@@ -21,7 +21,7 @@ from bilevel.agents._loss_terms import (
 from bilevel.agents._play import SampledPlay
 from bilevel.agents._policy_with_critic import PolicyWithCritic
 from bilevel.agents._returns import discounts, generalized_advantages
-from bilevel.agents._rollout import Episodes
+from bilevel.agents._rollout import Trajectory
 from bilevel.core import Range
 from bilevel.sharing import Transfer
 from games.core import require
@@ -56,10 +56,10 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
             require(isinstance(value, int) and value >= 1, f"{name} is a whole number from 1, not {value}.")
 
 
-class Judged(NamedTuple):
+class RolloutBatch(NamedTuple):
     """Episodes as the critics see them before they move: data of the gradient steps."""
 
-    episodes: Episodes
+    episodes: Trajectory
     rewards: Tensor
     """Those which each agent sees, [seed, agent, time, episode], 0 after the end; differentiable in phi. The
     last of an episode that was cut off has the discounted value of what would have come."""
@@ -86,7 +86,7 @@ class CriticPlay(SampledPlay):
       sees that episodes depend on policies is the surrogate's matter, as without a critic.
     * The extrinsic `values` above do not use critics, who know other rewards.
 
-    Where an episode was cut off that would have gone on (`Episodes.cut`), its last reward has the critic's
+    Where an episode was cut off that would have gone on (`Trajectory.cut`), its last reward has the critic's
     value of what is seen then, discounted, in addition; where it ended by the rules nothing comes.
 
     Where an observation does not show the time and episodes end after some steps, a critic can only learn a
@@ -124,10 +124,10 @@ class CriticPlay(SampledPlay):
         weights = {"policy_weight": self.weights.policy, "value_weight": self.weights.value}
         check_numbers({"trace": self.trace, **weights})
 
-    def parts(self, theta: Tensor, transfer: Transfer, data: Episodes) -> Sequence[Any]:
+    def parts(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[Any]:
         """Judge one sample, for each of the gradient steps that are taken on it; `losses` takes each.
 
-        Here one gradient step, on all episodes, judged by the critics as they are before it.
+        Here one gradient step, on all episodes, batch by the critics as they are before it.
 
         Args:
             theta: the policies before these steps.
@@ -140,7 +140,7 @@ class CriticPlay(SampledPlay):
             seen = torch.cat((data.observations[:, :, :1], data.following), 2)  # one step more
             beyond = self.policy.values(theta, seen)[:, :, 1:]
             rewards = rewards + self.game.discount * beyond * data.cut * data.acting
-        return (Judged(data, rewards, values),)
+        return (RolloutBatch(data, rewards, values),)
 
     def losses(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
@@ -150,7 +150,7 @@ class CriticPlay(SampledPlay):
         return weighted(terms, self.weights._replace(entropy=0.0 if entropy_bonus is None else entropy_bonus))
 
     def terms(
-        self, own: Tensor, others: Tensor, transfer: Transfer, data: Judged, *, regularized: bool = True
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: RolloutBatch, *, regularized: bool = True
     ) -> LossTerms:
         """The policy's, the critic's and the entropy's term; see the class."""
         episodes, rewards, values = data
@@ -162,10 +162,10 @@ class CriticPlay(SampledPlay):
         )
         return LossTerms(-returns, value, self._entropy(logits, episodes) if regularized else None)
 
-    def _advantages(self, data: Judged) -> Tensor:
+    def _advantages(self, data: RolloutBatch) -> Tensor:
         return generalized_advantages(data.rewards, data.values, self.game.discount, self.trace)
 
-    def _targets(self, data: Judged) -> Tensor:
+    def _targets(self, data: RolloutBatch) -> Tensor:
         """TD(trace) returns."""
         return self._advantages(data) + data.values
 
@@ -215,23 +215,23 @@ class PPOPlay(CriticPlay):
         names = ("clip_range", "epochs", "minibatches", "value_clip")
         check_numbers({name: getattr(self, name) for name in names})
 
-    def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Episodes:
+    def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Trajectory:
         """Play the episodes, and write down how likely each action was."""
         data = super().sample(theta, transfer, generator)
         with torch.no_grad():
             log_probabilities = self._chosen(self._logits(theta, data), data)
         return data._replace(log_probabilities=log_probabilities)
 
-    def parts(self, theta: Tensor, transfer: Transfer, data: Episodes) -> Sequence[Any]:
-        """Every minibatch of every epoch, judged by the critics before the first."""
-        (judged,) = super().parts(theta, transfer, data)
+    def parts(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[Any]:
+        """Every minibatch of every epoch, batch by the critics before the first."""
+        (batch,) = super().parts(theta, transfer, data)
         count = data.rewards.shape[-1]
         check_minibatches(self.minibatches, count)
         bounds = [count * place // self.minibatches for place in range(self.minibatches + 1)]
-        return [_episodes(judged, *ends) for ends in itertools.pairwise(bounds)] * self.epochs
+        return [_episodes(batch, *ends) for ends in itertools.pairwise(bounds)] * self.epochs
 
     def terms(
-        self, own: Tensor, others: Tensor, transfer: Transfer, data: Judged, *, regularized: bool = True
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: RolloutBatch, *, regularized: bool = True
     ) -> LossTerms:
         """The policy's, the critic's and the entropy's term; see the class."""
         episodes, rewards, old = data
@@ -267,7 +267,7 @@ def check_minibatches(minibatches: int, episodes: int) -> None:
     )
 
 
-def _episodes(data: Judged, first: int, end: int) -> Judged:
+def _episodes(data: RolloutBatch, first: int, end: int) -> RolloutBatch:
     """Some of the episodes: [seed, agent, time, episode, ...] of everything."""
     which = slice(first, end)
-    return Judged(data.episodes.some(which), data.rewards[..., which], data.values[..., which])
+    return RolloutBatch(data.episodes.some(which), data.rewards[..., which], data.values[..., which])

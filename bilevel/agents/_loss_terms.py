@@ -50,13 +50,13 @@ def weighted(terms: LossTerms, weights: TermWeights) -> Tensor:
     return total if terms.entropy is None else total - weights.entropy * terms.entropy
 
 
-def value_losses(values: Tensor, targets: Tensor, alive: Tensor) -> Tensor:
+def value_losses(values: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
     """Half the mean squared error of a critic, over the steps that were played.
 
     Args:
         values: the critic's, differentiated, [..., agent, time, episode].
         targets: what they should have been, like the values.
-        alive: 1 while the episode runs, [..., 1, time, episode].
+        mask: 1 while the episode runs, [..., 1, time, episode].
 
     Returns:
         [..., agent], in squared reward units.
@@ -64,16 +64,16 @@ def value_losses(values: Tensor, targets: Tensor, alive: Tensor) -> Tensor:
     >>> value_losses(torch.zeros(1, 2, 1), torch.tensor([[[3.0], [9.0]]]), torch.tensor([[[1.0], [0.0]]]))
     tensor([4.5000])
     """
-    return _mean((values - targets).square(), alive).squeeze((-2, -1)) / 2
+    return _mean((values - targets).square(), mask).squeeze((-2, -1)) / 2
 
 
-def clipped_value_losses(values: Tensor, targets: Tensor, alive: Tensor, old: Tensor, clip: float) -> Tensor:
+def clipped_value_losses(values: Tensor, targets: Tensor, mask: Tensor, old: Tensor, clip: float) -> Tensor:
     """As `value_losses`, each step with the greater error: the value's, or that of one held near the old one.
 
     Args:
-        values: as in `value_losses`, like `targets` and `alive`.
+        values: as in `value_losses`, like `targets` and `mask`.
         targets: what they should have been.
-        alive: 1 while the episode runs.
+        mask: 1 while the episode runs.
         old: the critic's values before it moved, like the values.
         clip: how far from the old ones values may go and still count, above 0, in reward units.
 
@@ -89,10 +89,10 @@ def clipped_value_losses(values: Tensor, targets: Tensor, alive: Tensor, old: Te
     """
     held = old + (values - old).clamp(-clip, clip)
     errors = torch.maximum((values - targets).square(), (held - targets).square())
-    return _mean(errors, alive).squeeze((-2, -1)) / 2
+    return _mean(errors, mask).squeeze((-2, -1)) / 2
 
 
-def normalized(advantages: Tensor, alive: Tensor) -> Tensor:
+def normalized(advantages: Tensor, mask: Tensor) -> Tensor:
     """Advantages less their mean, over their standard deviation, for each agent and seed on its own.
 
     Both are taken over all steps that were played, and are differentiable: what scales or shifts the rewards
@@ -100,7 +100,7 @@ def normalized(advantages: Tensor, alive: Tensor) -> Tensor:
 
     Args:
         advantages: [..., agent, time, episode].
-        alive: 1 while the episode runs, [..., 1, time, episode].
+        mask: 1 while the episode runs, [..., 1, time, episode].
 
     Returns:
         the same shape, 0 after the end; pure numbers.
@@ -108,10 +108,10 @@ def normalized(advantages: Tensor, alive: Tensor) -> Tensor:
     >>> normalized(torch.tensor([[[1.0, 5.0]]]), torch.ones(1, 1, 2))
     tensor([[[-1.,  1.]]])
     """
-    apart = advantages - _mean(advantages, alive)
-    return apart * (_mean(apart.square(), alive) + 1e-8).rsqrt() * alive
+    apart = advantages - _mean(advantages, mask)
+    return apart * (_mean(apart.square(), mask) + 1e-8).rsqrt() * mask
 
 
-def _mean(steps: Tensor, alive: Tensor) -> Tensor:
+def _mean(steps: Tensor, mask: Tensor) -> Tensor:
     """Over the steps that were played: [..., agent, time, episode] -> [..., agent, 1, 1]."""
-    return (steps * alive).sum((-2, -1), keepdim=True) / alive.sum((-2, -1), keepdim=True)
+    return (steps * mask).sum((-2, -1), keepdim=True) / mask.sum((-2, -1), keepdim=True)

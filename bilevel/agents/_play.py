@@ -14,7 +14,7 @@ from bilevel.agents._distributions import Distribution, allowed, distribution_of
 from bilevel.agents._loss_terms import LossTerms, TermWeights, weighted
 from bilevel.agents._policy import Policy
 from bilevel.agents._policy_forms import Tabular
-from bilevel.agents._rollout import Episodes, concatenated, rollout, rollout_blocks
+from bilevel.agents._rollout import Trajectory, concatenated, rollout, rollout_blocks
 from bilevel.agents._surrogates import Surrogate, dice, entropy
 from bilevel.sharing import Report, Reporting, Transfer, combine_reports
 from games.core import ExactGame, Game, cached_constants, constant
@@ -189,7 +189,7 @@ class SampledPlay:
         """What the policy's outputs mean."""
         return distribution_of(self.game)
 
-    def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Episodes:
+    def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Trajectory:
         """Play the episodes."""
         return rollout(self.game, self.policy, theta, transfer, self.episodes, generator)
 
@@ -239,7 +239,7 @@ class SampledPlay:
         blocks = rollout_blocks(self.game, self.policy, theta, transfer, episodes, generator, steps)
         return measure_blocks(self.game, blocks, transfer.report, reporting)
 
-    def _log_probabilities(self, logits: Tensor, others: Tensor, data: Episodes) -> tuple[Tensor, Tensor]:
+    def _log_probabilities(self, logits: Tensor, others: Tensor, data: Trajectory) -> tuple[Tensor, Tensor]:
         """Of what each agent did, and of what all did as each one sees it: [seed, agent, time, episode].
 
         To a surrogate that makes no use of the second, the first is given twice.
@@ -250,16 +250,16 @@ class SampledPlay:
         theirs = self._chosen(self._logits(others, data), data)
         return own, own + theirs.sum(-3, keepdim=True) - theirs
 
-    def _entropy(self, logits: Tensor, data: Episodes) -> Tensor:
+    def _entropy(self, logits: Tensor, data: Trajectory) -> Tensor:
         """Of an episode's steps together, mean over episodes: [seed, agent], in nats."""
         whole: Tensor = (self.distribution.entropy(logits) * data.acting).sum(-2).mean(-1)
         return whole
 
-    def _chosen(self, logits: Tensor, data: Episodes) -> Tensor:
+    def _chosen(self, logits: Tensor, data: Trajectory) -> Tensor:
         """Log-probability of what each agent did, 0 where it did not count: [seed, agent, time, episode]."""
         return self.distribution.log_probability(logits, data.actions) * data.acting
 
-    def _logits(self, theta: Tensor, data: Episodes) -> Tensor:
+    def _logits(self, theta: Tensor, data: Trajectory) -> Tensor:
         """Outputs for every observation, illegal actions left out: [seed, agent, time, episode, output]."""
         return allowed(self.policy.unroll(theta, data.observations), data.legal)
 
@@ -303,8 +303,8 @@ def block_length(horizon: int, training: int, episodes: int, reporting: Reportin
 
 def measure_blocks(
     game: Game,
-    blocks: Iterable[Episodes],
-    report: Callable[[Episodes], Report],
+    blocks: Iterable[Trajectory],
+    report: Callable[[Trajectory], Report],
     reporting: Reporting | None,
 ) -> tuple[Measured, Report]:
     """Measure episodes that come in blocks of successive time steps, and keep no observations.
@@ -320,7 +320,7 @@ def measure_blocks(
         outcomes.append(block.outcome)
         if reporting is not None:
             reports.append(report(block))
-            steps.append(block.alive.sum((-3, -2, -1)))
+            steps.append(block.mask.sum((-3, -2, -1)))
         del block  # before the next one is made
     whole = concatenated(outcomes)
     measured = measure_episodes(game, whole)
@@ -350,7 +350,7 @@ def _oneself(agents: int, device: torch.device) -> Tensor:
     return constant(np.eye(agents, dtype=bool)[..., None], torch.bool, device)
 
 
-def measure_episodes(game: Game, data: Episodes) -> Measured:
+def measure_episodes(game: Game, data: Trajectory) -> Measured:
     """Means over episodes of a game; cooperation over all steps of an agent alike, not discounted."""
     by_time = data.rewards.permute(2, 0, 3, 1)  # time, seed, episode, agent
     values = game.episode_value(by_time).mean(1)

@@ -52,22 +52,22 @@ def _kept_weights(steps: int, discount: float, dtype: torch.dtype, device: torch
     return in_fresh_thread(lambda: _weights(steps, discount, dtype, device))
 
 
-def leave_one_out(returns: Tensor, alive: Tensor) -> Tensor:
-    """The mean return of the OTHER episodes still alive at the same step: a baseline that adds no bias.
+def leave_one_out(returns: Tensor, mask: Tensor) -> Tensor:
+    """The mean return of the OTHER episodes still mask at the same step: a baseline that adds no bias.
 
     Args:
         returns: [..., time, episode].
-        alive: 1 where the episode was still running, else 0; broadcasts to `returns`.
+        mask: 1 where the episode was still running, else 0; broadcasts to `returns`.
 
     Returns:
-        the same shape as `returns`; 0 where no other episode is alive.
+        the same shape as `returns`; 0 where no other episode is mask.
 
     >>> leave_one_out(torch.tensor([[1.0, 2.0, 6.0]]), torch.ones(1, 3))
     tensor([[4.0000, 3.5000, 1.5000]])
     """
-    kept = returns * alive
+    kept = returns * mask
     others = kept.sum(-1, keepdim=True) - kept
-    count = alive.sum(-1, keepdim=True) - alive
+    count = mask.sum(-1, keepdim=True) - mask
     return others / count.clamp(min=1)
 
 

@@ -14,8 +14,8 @@ from bilevel.sharing import Transfer
 from games.core import Game, for_members, require_separated, separated
 
 
-class Episodes(NamedTuple):
-    """Sampled episodes; after an episode's end its observations, rewards and `alive` are 0."""
+class Trajectory(NamedTuple):
+    """Sampled episodes; after an episode's end its observations, rewards and `mask` are 0."""
 
     observations: Tensor
     """[seed, agent, time, episode, *shape], integer or of theta's dtype."""
@@ -24,7 +24,7 @@ class Episodes(NamedTuple):
     [seed, agent, time, episode, number], before they are squashed (`distributions.SquashedGaussian`)."""
     rewards: Tensor
     """Own rewards before sharing, [seed, agent, time, episode], in the game's units."""
-    alive: Tensor
+    mask: Tensor
     """1 while the episode runs, [seed, 1, time, episode]."""
     cooperated: Tensor | None
     """1 where the action cooperates, [seed, agent, time, episode]; meaningless after the end; None where the
@@ -49,16 +49,16 @@ class Episodes(NamedTuple):
     @property
     def acting(self) -> Tensor:
         """1 in the steps in which an agent's action counts, [seed, agent or 1, time, episode]."""
-        return self.alive if self.present is None else self.alive * self.present
+        return self.mask if self.present is None else self.mask * self.present
 
-    def some(self, which: slice) -> Episodes:
-        """Some of the episodes; see `Happened.some`."""
+    def some(self, which: slice) -> Trajectory:
+        """Some of the episodes; see `TrajectoryLike.some`."""
         graph = self.neighbours  # its episodes come last, all others' fourth
         parts = (None if part is None else part[:, :, :, which] for part in self._replace(neighbours=None))
-        return Episodes._make(parts)._replace(neighbours=None if graph is None else graph[..., which])
+        return Trajectory._make(parts)._replace(neighbours=None if graph is None else graph[..., which])
 
     @property
-    def outcome(self) -> Episodes:
+    def outcome(self) -> Trajectory:
         """The same episodes without what agents saw: actions, rewards and who took part.
 
         Observations have no features; legal actions, graphs and what follows a truncation are None. Integer
@@ -74,7 +74,7 @@ class Episodes(NamedTuple):
         )
 
 
-class Seen(NamedTuple):
+class StepObservation(NamedTuple):
     """What agents can act on in one step of all episodes; after an episode's end it is 0."""
 
     observed: Tensor
@@ -87,16 +87,16 @@ class Seen(NamedTuple):
     """Which agents still take part, boolean [seed, agent, episode]; None where all always do."""
 
 
-Act = Callable[[Seen], Tensor]
-"""What was seen -> actions as `Episodes` record them: integer [seed, agent, episode] if they are Discrete."""
-Give = Callable[[Seen, Tensor, Tensor, Tensor], Tensor]
-"""(what was seen, actions, own rewards, alive) of one step -> what was given in it, as `step_gifts` says."""
+Act = Callable[[StepObservation], Tensor]
+"""Observations of a step -> actions as in `Trajectory`: integer [seed, agent, episode] if Discrete."""
+Give = Callable[[StepObservation, Tensor, Tensor, Tensor], Tensor]
+"""(observations, actions, own rewards, mask) of one step -> the gifts in it; see `step_gifts`."""
 
 
 @torch.no_grad()
 def rollout(
     game: Game, policy: Policy, theta: Tensor, transfer: Transfer, episodes: int, generator: torch.Generator
-) -> Episodes:
+) -> Trajectory:
     """Play `episodes` whole episodes per seed.
 
     Args:
@@ -126,7 +126,7 @@ def rollout_blocks(
     episodes: int,
     generator: torch.Generator,
     steps: int,
-) -> Iterator[Episodes]:
+) -> Iterator[Trajectory]:
     """Play as `rollout`, and yield blocks of successive time steps: only one is in memory at a time.
 
     The draws, and so the episodes, are the same for every block length.
@@ -146,40 +146,40 @@ def rollout_blocks(
     memory, generator = policy.memory(theta, episodes), for_members(generator, len(theta))
     distribution = distribution_of(game)
 
-    def act(seen: Seen) -> Tensor:
+    def act(seen: StepObservation) -> Tensor:
         nonlocal memory
         outputs, memory = policy.step(theta, seen.observed, memory)
         return distribution.draw(allowed(outputs, seen.legal), generator)
 
-    def give(seen: Seen, actions: Tensor, own: Tensor, alive: Tensor) -> Tensor:
+    def give(seen: StepObservation, actions: Tensor, own: Tensor, mask: Tensor) -> Tensor:
         return step_gifts(
-            transfer, seen.observed, actions, own, alive, seen.neighbours, seen.legal, seen.present
+            transfer, seen.observed, actions, own, mask, seen.neighbours, seen.legal, seen.present
         )
 
-    alive = torch.ones(theta.shape[0], 1, episodes, dtype=theta.dtype, device=theta.device)
-    return play_blocks(game, act, give, alive, generator, steps)
+    mask = torch.ones(theta.shape[0], 1, episodes, dtype=theta.dtype, device=theta.device)
+    return play_blocks(game, act, give, mask, generator, steps)
 
 
-def play_out(game: Game, act: Act, give: Give, alive: Tensor, generator: torch.Generator) -> Episodes:
+def play_out(game: Game, act: Act, give: Give, mask: Tensor, generator: torch.Generator) -> Trajectory:
     """Play whole episodes, whoever acts and gives; `rollout` says what comes back, and what is raised.
 
     Args:
         game: any game.
         act: decides for all agents; it is called once for each of `game.horizon` steps.
         give: what the game is told that agents gave, if it does anything with that.
-        alive: 1s, [seed, 1, episode], in the dtype and on the device of what is wanted.
+        mask: 1s, [seed, 1, episode], in the dtype and on the device of what is wanted.
         generator: the source of the game's draws, on the same device.
     """
-    (whole,) = play_blocks(game, act, give, alive, generator, game.horizon)
+    (whole,) = play_blocks(game, act, give, mask, generator, game.horizon)
     return whole
 
 
 @torch.no_grad()
 def play_blocks(
-    game: Game, act: Act, give: Give, alive: Tensor, generator: torch.Generator, steps: int
-) -> Iterator[Episodes]:
+    game: Game, act: Act, give: Give, mask: Tensor, generator: torch.Generator, steps: int
+) -> Iterator[Trajectory]:
     """Play as `play_out`, and yield blocks of successive time steps, as `rollout_blocks`."""
-    seeds, _, episodes = alive.shape
+    seeds, _, episodes = mask.shape
     acted = distribution_of(game).acted
     generator, told = for_members(generator, seeds), takes_gifts(game)
     with separated(game, generator, seeds * episodes):
@@ -194,13 +194,13 @@ def play_blocks(
 
     def observe(state: Any) -> Tensor:
         shown = stack(game.observe(state))
-        return shown.to(alive.dtype) if shown.is_floating_point() else shown
+        return shown.to(mask.dtype) if shown.is_floating_point() else shown
 
-    def play_step(block: _Block, time: int, state: Any, alive: Tensor) -> tuple[Any, Tensor]:
+    def play_step(block: _Block, time: int, state: Any, mask: Tensor) -> tuple[Any, Tensor]:
         """Play and record one step: the next state, and which episodes go on."""
-        observed = block.write_while("observations", time, observe(state), alive)
+        observed = block.write_while("observations", time, observe(state), mask)
         graph = stack_known(game.neighbours_now(state))
-        seen = Seen(
+        seen = StepObservation(
             observed,
             block.write("legal", time, stack_known(game.action_mask(state))),
             block.write("neighbours", time, None if graph is None else graph.movedim(2, -1)),
@@ -209,16 +209,16 @@ def play_blocks(
         actions = act(seen)
         block.write("actions", time, actions)
         joint = acted(actions.movedim(1, 2).flatten(0, 1))
-        block.write("cooperated", time, stack_known(game.cooperates(state, joint)), alive.dtype)
+        block.write("cooperated", time, stack_known(game.cooperates(state, joint)), mask.dtype)
         with separated(game, generator, seeds * episodes):
             state, rewards, done = game.step(state, joint, generator)
-        own = block.write_while("rewards", time, stack(rewards).to(alive.dtype), alive)
-        block.write("alive", time, alive)
+        own = block.write_while("rewards", time, stack(rewards).to(mask.dtype), mask)
+        block.write("mask", time, mask)
         if told:
-            state = game.give(state, give(seen, actions, own, alive))
-        goes_on = alive * (~done).to(alive.dtype).reshape(seeds, 1, episodes)
+            state = game.give(state, give(seen, actions, own, mask))
+        goes_on = mask * (~done).to(mask.dtype).reshape(seeds, 1, episodes)
         if game.truncates:
-            cut = (alive - goes_on) * (~game.ended(state)).to(alive.dtype).reshape(seeds, 1, episodes)
+            cut = (mask - goes_on) * (~game.ended(state)).to(mask.dtype).reshape(seeds, 1, episodes)
             block.write("cut", time, cut)
             block.write_while("following", time, observe(state), goes_on + cut)
         return state, goes_on
@@ -226,15 +226,15 @@ def play_blocks(
     for begin in range(0, game.horizon, steps):
         block = _Block(min(steps, game.horizon - begin))
         for time in range(block.steps):
-            state, alive = play_step(block, time, state, alive)
+            state, mask = play_step(block, time, state, mask)
         require_separated(game, generator)
         _require_finite(block.written["rewards"], begin)
         parts: dict[str, Any] = {"cooperated": None, **block.written}
-        happened = Episodes(**parts)
+        trajectory = Trajectory(**parts)
         parts.clear()
         del block  # so that no two blocks are in memory at a time
-        yield happened
-        del happened
+        yield trajectory
+        del trajectory
 
 
 class _Block:
@@ -261,21 +261,21 @@ class _Block:
         """Copy a step, and return the copy; nothing is written of None."""
         return None if values is None else self.slot(name, time, values, dtype).copy_(values)
 
-    def write_while(self, name: str, time: int, values: Tensor, alive: Tensor) -> Tensor:
-        """Copy a step with 0 where the episode is over, `alive` being [seed, 1, episode]; return the copy."""
-        running = alive.reshape(*alive.shape, *[1] * (values.ndim - alive.ndim)) > 0
+    def write_while(self, name: str, time: int, values: Tensor, mask: Tensor) -> Tensor:
+        """Copy a step with 0 where the episode is over, `mask` being [seed, 1, episode]; return the copy."""
+        running = mask.reshape(*mask.shape, *[1] * (values.ndim - mask.ndim)) > 0
         return torch.where(running, values, values.new_zeros(()), out=self.slot(name, time, values))
 
 
-def concatenated(blocks: Sequence[Episodes]) -> Episodes:
-    """Join blocks of successive time steps of the same episodes (see `Episodes.outcome`)."""
+def concatenated(blocks: Sequence[Trajectory]) -> Trajectory:
+    """Join blocks of successive time steps of the same episodes (see `Trajectory.outcome`)."""
 
     def joined(name: str) -> Tensor | None:
         known = [part for block in blocks if (part := getattr(block, name)) is not None]
         return torch.cat(known, -2 if name == "neighbours" else 2) if known else None
 
-    parts: dict[str, Any] = {name: joined(name) for name in Episodes._fields}
-    return Episodes(**parts)
+    parts: dict[str, Any] = {name: joined(name) for name in Trajectory._fields}
+    return Trajectory(**parts)
 
 
 def takes_gifts(game: Game) -> bool:
@@ -293,7 +293,7 @@ def step_gifts(
     observed: Tensor,
     actions: Tensor,
     rewards: Tensor,
-    alive: Tensor,
+    mask: Tensor,
     neighbours: Tensor | None = None,
     legal: Tensor | None = None,
     present: Tensor | None = None,
@@ -305,7 +305,7 @@ def step_gifts(
         observed: [seed, agent, episode, *shape].
         actions: integer [seed, agent, episode].
         rewards: own ones, [seed, agent, episode].
-        alive: [seed, 1, episode].
+        mask: [seed, 1, episode].
         neighbours: boolean [seed, giver, receiver, episode]; None: the graph does not change.
         legal: which actions are, boolean [seed, agent, episode, action]; None: all.
         present: who takes part, boolean [seed, agent, episode]; None: all.
@@ -313,11 +313,11 @@ def step_gifts(
     Returns:
         [seed * episode, giver, receiver], in reward units.
     """
-    step = Episodes(
+    step = Trajectory(
         observed.unsqueeze(2),
         actions.unsqueeze(2),
         rewards.unsqueeze(2),
-        alive.unsqueeze(2),
+        mask.unsqueeze(2),
         cooperated=None,
         legal=None if legal is None else legal.unsqueeze(2),
         neighbours=None if neighbours is None else neighbours.unsqueeze(-2),

@@ -30,7 +30,7 @@ class Surrogate(Protocol):
         own: Tensor,
         joint: Tensor,
         rewards: Tensor,
-        alive: Tensor,
+        mask: Tensor,
         discount: float,
         values: Tensor | None = None,
     ) -> Tensor:
@@ -42,7 +42,7 @@ class Surrogate(Protocol):
                 [..., agent, time, episode]. A surrogate that does not use it has an attribute `uses_joint`
                 that is False, and is handed `own` again, which saves the others' policies.
             rewards: those which each agent learns from, [..., agent, time, episode], zero after the end.
-            alive: 1 while the episode runs, broadcasts to `rewards`.
+            mask: 1 while the episode runs, broadcasts to `rewards`.
             discount: per step.
             values: a critic's, of the state each step is taken in, shaped like `rewards`, not depending on
                 that step's action; None: the other episodes' mean returns.
@@ -112,7 +112,7 @@ class Reinforce:
         own: Tensor,
         joint: Tensor,
         rewards: Tensor,
-        alive: Tensor,
+        mask: Tensor,
         discount: float,
         values: Tensor | None = None,
     ) -> Tensor:
@@ -120,9 +120,9 @@ class Reinforce:
         _require_critic(self.trace, values)
         if values is None:
             returns = returns_to_go(rewards, discount)
-            advantages = (returns - leave_one_out(returns, alive)) * alive
+            advantages = (returns - leave_one_out(returns, mask)) * mask
         else:
-            advantages = generalized_advantages(rewards, values * alive, discount, self.trace)
+            advantages = generalized_advantages(rewards, values * mask, discount, self.trace)
         weights = discounts(rewards.shape[-2], discount, rewards).unsqueeze(-1)
         return (weights * own * advantages).sum(-2).mean(-1)
 
@@ -135,7 +135,7 @@ def dice(
     own: Tensor,
     joint: Tensor,
     rewards: Tensor,
-    alive: Tensor,
+    mask: Tensor,
     discount: float,
     values: Tensor | None = None,
 ) -> Tensor:
@@ -151,7 +151,7 @@ def dice(
         joint: log-probability of what ALL agents did, as the agent in question sees it, 0 after the end:
             [..., agent, time, episode].
         rewards: those which each agent learns from, [..., agent, time, episode], zero after the end.
-        alive: 1 while the episode runs, broadcasts to `rewards`.
+        mask: 1 while the episode runs, broadcasts to `rewards`.
         discount: per step.
         values: a critic's, b_t; None: the other episodes' mean returns.
 
@@ -166,9 +166,9 @@ def dice(
     tensor([0.5000])
     """
     weights = discounts(rewards.shape[-2], discount, rewards).unsqueeze(-1)
-    baseline = leave_one_out(returns_to_go(rewards, discount), alive) if values is None else values
+    baseline = leave_one_out(returns_to_go(rewards, discount), mask) if values is None else values
     main = magic_box(joint.cumsum(-2)) * rewards
-    correction = (1 - magic_box(joint)) * baseline * alive
+    correction = (1 - magic_box(joint)) * baseline * mask
     return (weights * (main + correction)).sum(-2).mean(-1)
 
 
@@ -213,7 +213,7 @@ class LoadedDice:
         own: Tensor,
         joint: Tensor,
         rewards: Tensor,
-        alive: Tensor,
+        mask: Tensor,
         discount: float,
         values: Tensor | None = None,
     ) -> Tensor:
@@ -223,7 +223,7 @@ class LoadedDice:
         """
         _require_critic(self.trace, values)
         returns = returns_to_go(rewards, discount)
-        baseline = (leave_one_out(returns, alive) if values is None else values) * alive
+        baseline = (leave_one_out(returns, mask) if values is None else values) * mask
         advantages = generalized_advantages(rewards, baseline, discount, self.trace)
         first = (returns if values is None else baseline)[..., 0, :]
         so_far = decayed_sums(joint, self.dependency_decay)

@@ -40,7 +40,7 @@ class RunFolder(ResumableFolder):
     """Text of config.json and the configuration that it was written of, in the process that wrote it."""
 
     def load_config(self) -> RunConfig:
-        """The configuration in config.json, as `load_config`; not parsed again while the file is unchanged."""
+        """The configuration in config.json; not parsed again while the file is unchanged."""
         if self.created is not None:
             with contextlib.suppress(OSError):
                 if self.config.read_text(encoding="utf-8") == self.created[0]:

@@ -12,7 +12,15 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from bilevel.sharing import Happened, Report, Sharing, among_present, matrix_report, no_gifts, redistributed
+from bilevel.sharing import (
+    Report,
+    Sharing,
+    TrajectoryLike,
+    among_present,
+    matrix_report,
+    no_gifts,
+    redistributed,
+)
 from games.core import Game, require
 from games.matrix import CountedFamily, MatrixGame, RepeatedGame, count_array, payoff_array
 
@@ -88,22 +96,22 @@ class MixedBy:
         """[seed, giver, receiver], as others have it: its columns sum to 1, its rows need not."""
         return self.weights.mT
 
-    def rewards(self, happened: Happened) -> Tensor:
+    def rewards(self, trajectory: TrajectoryLike) -> Tensor:
         """See `Transfer.rewards`; the total is not conserved.
 
         Of agents that have left no reward is felt, and they feel none: their weight goes to one's own reward,
         so that each row still sums to 1.
         """
-        if happened.present is None:
-            return redistributed(happened, self.matrix)
-        weights = among_present(self.weights[..., None, None], happened)
-        return (weights * happened.rewards.unsqueeze(1)).sum(2)
+        if trajectory.present is None:
+            return redistributed(trajectory, self.matrix)
+        weights = among_present(self.weights[..., None, None], trajectory)
+        return (weights * trajectory.rewards.unsqueeze(1)).sum(2)
 
-    def gifts(self, happened: Happened) -> Tensor:
+    def gifts(self, trajectory: TrajectoryLike) -> Tensor:
         """Nobody gives anything: zeros."""
-        return no_gifts(happened)
+        return no_gifts(trajectory)
 
-    def report(self, happened: Happened | None) -> Report:
+    def report(self, trajectory: TrajectoryLike | None) -> Report:
         """Every weight as share_<giver>_<receiver>; how much weight others have; what is not conserved.
 
         given_away is the mean weight of the others' rewards; imbalance the mean over givers of how far what

@@ -20,7 +20,7 @@ from bilevel.methods._contract import Learner, Metrics, Placement
 from bilevel.methods._fixed_sharing import policy_learner
 from bilevel.methods._learner import PolicyLearner
 from bilevel.methods._method import LossWeightMethod
-from bilevel.sharing import Happened, Report, Reporting, Transfer, given_report, per_episode
+from bilevel.sharing import Report, Reporting, TrajectoryLike, Transfer, given_report, per_episode
 from games.core import ExactGame, Game, require
 from games.wrappers import BUDGETS, GiftExactGame, GiftGame, GiftRules
 
@@ -67,16 +67,16 @@ class ChosenGifts:
         """Itself."""
         return self
 
-    def given(self, happened: Happened) -> Tensor:
+    def given(self, trajectory: TrajectoryLike) -> Tensor:
         """What each agent gives, [seed, agent, time, episode], in reward units; 0 after the end.
 
         The part of a gift whose receiver has left is not given. Purses are reckoned from the episodes' first
         steps on, as the game does.
         """
-        rules, rewards = self.game.rules, happened.rewards.movedim(1, -1)  # [seed, time, episode, agent]
-        with_gift = happened.actions >= self.game.game.num_actions
-        wanted = (with_gift & (happened.alive > 0)).movedim(1, -1)
-        split, part = self._split(happened)
+        rules, rewards = self.game.rules, trajectory.rewards.movedim(1, -1)  # [seed, time, episode, agent]
+        with_gift = trajectory.actions >= self.game.game.num_actions
+        wanted = (with_gift & (trajectory.mask > 0)).movedim(1, -1)
+        split, part = self._split(trajectory)
         purse = torch.full_like(rewards[:, 0], rules.purse)
         if not rules.source.limited:
             return (part * rules.given(wanted, purse, split)).movedim(-1, 1)
@@ -87,33 +87,33 @@ class ChosenGifts:
             purse = rules.left(purse, steps[-1], earned)
         return torch.stack(steps, 1).movedim(-1, 1)
 
-    def rewards(self, happened: Happened) -> Tensor:
+    def rewards(self, trajectory: TrajectoryLike) -> Tensor:
         """See `Transfer.rewards`."""
-        own, given = happened.rewards.movedim(1, -1), self.given(happened).movedim(1, -1)
-        return self.game.rules.paid(own, given, self._split(happened)[0]).movedim(-1, 1)
+        own, given = trajectory.rewards.movedim(1, -1), self.given(trajectory).movedim(1, -1)
+        return self.game.rules.paid(own, given, self._split(trajectory)[0]).movedim(-1, 1)
 
-    def gifts(self, happened: Happened) -> Tensor:
+    def gifts(self, trajectory: TrajectoryLike) -> Tensor:
         """See `Transfer.gifts`."""
-        given = self.given(happened).movedim(1, -1).unsqueeze(-1)
-        return (given * self._split(happened)[0]).permute(0, 3, 4, 1, 2)
+        given = self.given(trajectory).movedim(1, -1).unsqueeze(-1)
+        return (given * self._split(trajectory)[0]).permute(0, 3, 4, 1, 2)
 
-    def report(self, happened: Happened | None) -> Report:
+    def report(self, trajectory: TrajectoryLike | None) -> Report:
         """What agents give in an episode, in reward units; of exact values the learner reports itself."""
-        if happened is None:
+        if trajectory is None:
             return {}
-        if happened.present is not None:
-            return given_report(per_episode(self.gifts(happened), happened))
-        given = per_episode(self.given(happened), happened)  # without an entry for each pair and step
-        return given_report(given.unsqueeze(-1) * self._split(happened)[0])
+        if trajectory.present is not None:
+            return given_report(per_episode(self.gifts(trajectory), trajectory))
+        given = per_episode(self.given(trajectory), trajectory)  # without an entry for each pair and step
+        return given_report(given.unsqueeze(-1) * self._split(trajectory)[0])
 
     @property
     def reporting(self) -> Reporting | None:
         """Gifts add up over an episode; what is left in a purse follows from all of its steps."""
         return None if self.game.rules.source.limited else Reporting("episodes")
 
-    def _split(self, happened: Happened) -> tuple[Tensor, Tensor | float]:
+    def _split(self, trajectory: TrajectoryLike) -> tuple[Tensor, Tensor | float]:
         """See `GiftRules.split_now`: [giver, receiver], or [seed, time, episode, giver, receiver]."""
-        rules, own, present = self.game.rules, happened.rewards, happened.present
+        rules, own, present = self.game.rules, trajectory.rewards, trajectory.present
         everybody = rules.split(self.game.game, own.dtype, own.device)
         return rules.split_now(everybody, None if present is None else present.movedim(1, -1))
 

@@ -13,13 +13,13 @@ from bilevel.core import Range
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
 from bilevel.methods._lase_critic import MOST_ENTRIES, JointCritic, KnownPayoffs, NetworkCritic, TableCritic
-from bilevel.methods._lase_learner import Apprentice, EmpathyLearner
+from bilevel.methods._lase_learner import AuxiliaryOptimizer, EmpathyLearner
 from bilevel.methods._lase_perspective import Imagined, Perspective, TrueObservation, TruePolicy
 from bilevel.methods._lase_sharing import Empathy, OneShotPlay
 from bilevel.methods._method import PolicyMethod
 from bilevel.methods._settings import Whole
 from bilevel.nn import ActivationName
-from bilevel.sharing import Sight
+from bilevel.sharing import ObservationEncoder
 from games.core import Game, numbered_actions, require
 from games.theory import payoff_table
 
@@ -108,11 +108,11 @@ class LASE(PolicyMethod):
         require(game.num_agents >= 2, f"{type(game).__name__} has one agent: there is nobody to share with.")
         play = self.play(game)
         actions = numbered_actions(game, "LASE, whose critic compares what agents could have done,")
-        sight = Sight(game.observation_space, game.num_agents, actions)
+        encoder = ObservationEncoder(game.observation_space, game.num_agents, actions)
         variable = Empathy(
             game.neighbours,
-            self._critic(game, play, sight),
-            self._perspective(game, play, sight),
+            self._critic(game, play, encoder),
+            self._perspective(game, play, encoder),
             play.policy.num_parameters,
         )
         discount = self.critic_discount
@@ -121,30 +121,30 @@ class LASE(PolicyMethod):
             game,
             placement,
             variable,
-            critic=Apprentice(self.critic_learning_rate, self.critic_steps),
-            perspective=Apprentice(self.perspective_learning_rate, self.perspective_steps),
+            critic=AuxiliaryOptimizer(self.critic_learning_rate, self.critic_steps),
+            perspective=AuxiliaryOptimizer(self.perspective_learning_rate, self.perspective_steps),
             discount=game.discount if discount is None else discount,
             trace=self.critic_gae_lambda,
             closeness=self.perspective_closeness,
         )
 
-    def _critic(self, game: Game, play: Play, sight: Sight) -> JointCritic:
-        numbers = isinstance(sight.space, spaces.Discrete)
-        table = TableCritic(sight.features, sight.agents, sight.actions)
+    def _critic(self, game: Game, play: Play, encoder: ObservationEncoder) -> JointCritic:
+        numbers = isinstance(encoder.space, spaces.Discrete)
+        table = TableCritic(encoder.features, encoder.agents, encoder.actions)
         if isinstance(play, OneShotPlay):
             return KnownPayoffs(table, torch.tensor(payoff_table(game)))
         require(
             numbers or self.critic != "tabular",
             f"A tabular critic needs observations that are numbers, but {type(game).__name__}'s have the "
-            f"shape {sight.space.shape}: use mlp.",
+            f"shape {encoder.space.shape}: use mlp.",
         )
         if self.critic == "tabular" or (
             self.critic == "auto" and numbers and table.num_parameters <= MOST_ENTRIES
         ):
             return table
-        return NetworkCritic(sight, self.critic_hidden_size, self.critic_activation)
+        return NetworkCritic(encoder, self.critic_hidden_size, self.critic_activation)
 
-    def _perspective(self, game: Game, play: Play, sight: Sight) -> Perspective:
+    def _perspective(self, game: Game, play: Play, encoder: ObservationEncoder) -> Perspective:
         policy = play.policy
         remembers = _remembers(policy)
         require(
@@ -158,12 +158,12 @@ class LASE(PolicyMethod):
         if self.perspective == "true-observation" or isinstance(play, OneShotPlay):
             return TrueObservation(policy)  # which in a one-shot game is one's own
         require(
-            not (remembers and isinstance(sight.space, spaces.Discrete)),
+            not (remembers and isinstance(encoder.space, spaces.Discrete)),
             f"{type(game).__name__}'s observations are numbers, of which agents imagine how likely each is, "
             "and a policy that remembers cannot be applied to that: choose another policy than gru, or "
             "perspective true-observation.",
         )
-        return Imagined(policy, sight, self.perspective_hidden_size, self.perspective_activation)
+        return Imagined(policy, encoder, self.perspective_hidden_size, self.perspective_activation)
 
 
 def _remembers(policy: Policy) -> bool:

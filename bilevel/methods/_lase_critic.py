@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bilevel.nn import ACTIVATIONS, ActivationName, Perceptron
-from bilevel.sharing import Happened, Sight
+from bilevel.sharing import ObservationEncoder, TrajectoryLike
 from games.core import require
 
 MOST_ENTRIES = 4096
@@ -26,10 +26,10 @@ class JointCritic(Protocol):
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
         """First parameters, float64 [*batch, parameter]."""
 
-    def values(self, theta: Tensor, happened: Happened) -> Tensor:
+    def values(self, theta: Tensor, trajectory: TrajectoryLike) -> Tensor:
         """Q_i(o_i, a) of what was done, [seed, agent, time, episode]; theta is [seed, agent, parameter]."""
 
-    def had_others_done(self, theta: Tensor, happened: Happened) -> Tensor:
+    def had_others_done(self, theta: Tensor, trajectory: TrajectoryLike) -> Tensor:
         """Q_i(o_i, a_-j, a') for every j and every a', [seed, time, episode, agent, other, action]."""
 
 
@@ -59,23 +59,27 @@ class TableCritic:
         """Zeros: nobody can do anything for anybody, as far as one knows."""
         return torch.zeros(*batch, self.num_parameters, dtype=torch.float64)
 
-    def values(self, theta: Tensor, happened: Happened) -> Tensor:
+    def values(self, theta: Tensor, trajectory: TrajectoryLike) -> Tensor:
         """See `JointCritic.values`."""
-        rows = self._rows(happened)
+        rows = self._rows(trajectory)
         return theta.gather(-1, rows.flatten(2)).reshape(rows.shape)
 
-    def had_others_done(self, theta: Tensor, happened: Happened) -> Tensor:
+    def had_others_done(self, theta: Tensor, trajectory: TrajectoryLike) -> Tensor:
         """See `JointCritic.had_others_done`."""
-        acted = happened.actions.movedim(1, -1).unsqueeze(1).unsqueeze(-1)  # seed, 1, time, episode, other, 1
+        acted = (
+            trajectory.actions.movedim(1, -1).unsqueeze(1).unsqueeze(-1)
+        )  # seed, 1, time, episode, other, 1
         otherwise = torch.arange(self.actions, device=theta.device) - acted
-        rows = self._rows(happened)[..., None, None] + otherwise * self._places(theta.device).unsqueeze(-1)
+        rows = self._rows(trajectory)[..., None, None] + otherwise * self._places(theta.device).unsqueeze(-1)
         values = theta.gather(-1, rows.flatten(2)).reshape(rows.shape)
         return values.movedim(1, 3)
 
-    def _rows(self, happened: Happened) -> Tensor:
+    def _rows(self, trajectory: TrajectoryLike) -> Tensor:
         """Where each agent looks: integer [seed, agent, time, episode]."""
-        joint = (happened.actions * self._places(happened.actions.device)[:, None, None]).sum(1, keepdim=True)
-        rows: Tensor = happened.observations * self.actions**self.agents + joint
+        joint = (trajectory.actions * self._places(trajectory.actions.device)[:, None, None]).sum(
+            1, keepdim=True
+        )
+        rows: Tensor = trajectory.observations * self.actions**self.agents + joint
         return rows
 
     def _places(self, device: torch.device) -> Tensor:
@@ -107,13 +111,13 @@ class KnownPayoffs:
         """Nothing."""
         return torch.zeros(*batch, 0, dtype=torch.float64)
 
-    def values(self, theta: Tensor, happened: Happened) -> Tensor:
+    def values(self, theta: Tensor, trajectory: TrajectoryLike) -> Tensor:
         """See `JointCritic.values`."""
-        return self.table.values(self._like(theta), happened)
+        return self.table.values(self._like(theta), trajectory)
 
-    def had_others_done(self, theta: Tensor, happened: Happened) -> Tensor:
+    def had_others_done(self, theta: Tensor, trajectory: TrajectoryLike) -> Tensor:
         """See `JointCritic.had_others_done`."""
-        return self.table.had_others_done(self._like(theta), happened)
+        return self.table.had_others_done(self._like(theta), trajectory)
 
     def _like(self, theta: Tensor) -> Tensor:
         """The table, [seed, agent, row]."""
@@ -130,12 +134,12 @@ class NetworkCritic:
         ValueError: there is no hidden layer, a layer has no unit, or there is no such activation.
 
     >>> from gymnasium import spaces
-    >>> critic = NetworkCritic(Sight(spaces.Box(0, 1, (7,)), agents=3, actions=2), hidden=(8,))
+    >>> critic = NetworkCritic(ObservationEncoder(spaces.Box(0, 1, (7,)), agents=3, actions=2), hidden=(8,))
     >>> critic.num_parameters  # (7 + 3 * 2 + 1) * 8 + 8 + 1
     121
     """
 
-    sight: Sight
+    encoder: ObservationEncoder
     """What it looks at."""
     hidden: tuple[int, ...] = (32,)
     """Units of each hidden layer, one layer or more."""
@@ -149,7 +153,7 @@ class NetworkCritic:
     @property
     def first(self) -> Perceptron:
         """The first layer, before its activation."""
-        inputs = self.sight.features + self.sight.agents * self.sight.actions
+        inputs = self.encoder.features + self.encoder.agents * self.encoder.actions
         return Perceptron((inputs, self.hidden[0]), self.activation)
 
     @property
@@ -170,29 +174,29 @@ class NetworkCritic:
         )
         return torch.cat(parts, -1)
 
-    def values(self, theta: Tensor, happened: Happened) -> Tensor:
+    def values(self, theta: Tensor, trajectory: TrajectoryLike) -> Tensor:
         """See `JointCritic.values`."""
-        values = self._finish(theta, self._begin(theta, happened))
-        return values.reshape(happened.actions.shape)
+        values = self._finish(theta, self._begin(theta, trajectory))
+        return values.reshape(trajectory.actions.shape)
 
-    def had_others_done(self, theta: Tensor, happened: Happened) -> Tensor:
+    def had_others_done(self, theta: Tensor, trajectory: TrajectoryLike) -> Tensor:
         """See `JointCritic.had_others_done`."""
-        sight, layer = self.sight, self.first.sizes
-        acted = sight.done(happened, theta).flatten(2, 3)
-        weights = theta[..., : layer[0] * layer[1]].unflatten(-1, layer)[..., sight.features :, :]
-        rows = weights.unflatten(-2, (sight.agents, sight.actions))  # seed, agent, other, action, unit
+        encoder, layer = self.encoder, self.first.sizes
+        acted = encoder.done(trajectory, theta).flatten(2, 3)
+        weights = theta[..., : layer[0] * layer[1]].unflatten(-1, layer)[..., encoder.features :, :]
+        rows = weights.unflatten(-2, (encoder.agents, encoder.actions))  # seed, agent, other, action, unit
         taken = torch.einsum("sjxa,sijah->sixjh", acted, rows)  # x: steps of episodes
-        begun = self._begin(theta, happened).unsqueeze(3) - taken
+        begun = self._begin(theta, trajectory).unsqueeze(3) - taken
         otherwise = begun.unsqueeze(4) + rows.unsqueeze(2)
-        seeds, agents, times, episodes = happened.actions.shape
+        seeds, agents, times, episodes = trajectory.actions.shape
         values = self._finish(theta, otherwise.flatten(2, 4))
-        return values.reshape(seeds, agents, times, episodes, agents, sight.actions).movedim(1, 3)
+        return values.reshape(seeds, agents, times, episodes, agents, encoder.actions).movedim(1, 3)
 
-    def _begin(self, theta: Tensor, happened: Happened) -> Tensor:
+    def _begin(self, theta: Tensor, trajectory: TrajectoryLike) -> Tensor:
         """The first layer before its activation, [seed, agent, time * episode, unit]."""
-        seen = self.sight.seen(happened, theta).flatten(2, 3)
-        acted = self.sight.done(happened, theta).movedim(1, -2).flatten(-2)
-        acted = acted.flatten(1, 2).unsqueeze(1).expand(-1, self.sight.agents, -1, -1)
+        seen = self.encoder.seen(trajectory, theta).flatten(2, 3)
+        acted = self.encoder.done(trajectory, theta).movedim(1, -2).flatten(-2)
+        acted = acted.flatten(1, 2).unsqueeze(1).expand(-1, self.encoder.agents, -1, -1)
         return self.first(theta[..., : self.first.num_parameters], torch.cat((seen, acted), -1))
 
     def _finish(self, theta: Tensor, begun: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.agents import Episodes, generalized_advantages
+from bilevel.agents import Trajectory, generalized_advantages
 from bilevel.core import Purpose, Tree, gradient_at
 from bilevel.methods._contract import Metrics, Placement, State
 from bilevel.methods._lase_perspective import Imagined
@@ -24,7 +24,7 @@ LEARNED = ("theta", "opt_state", "phi", "critic_opt_state", "perspective_opt_sta
 
 
 @dataclass(frozen=True)
-class Apprentice:
+class AuxiliaryOptimizer:
     """How something learns beside the policies: by Adam, from their episodes."""
 
     learning_rate: float
@@ -83,8 +83,8 @@ class EmpathyLearner(PolicyLearner):
         placement: Placement,
         variable: Empathy,
         *,
-        critic: Apprentice,
-        perspective: Apprentice,
+        critic: AuxiliaryOptimizer,
+        perspective: AuxiliaryOptimizer,
         discount: float,
         trace: float,
         closeness: float,
@@ -126,8 +126,8 @@ class EmpathyLearner(PolicyLearner):
         metrics = self._measured(theta, transfer, self.play.sample(theta, transfer, generator))
         return self._next(state, **learned), metrics
 
-    def _judge(self, learned: State, episodes: Episodes, theta: Tensor) -> State:
-        """Critics and perspectives learn from what happened; then agents judge by the policies `theta`."""
+    def _judge(self, learned: State, episodes: Trajectory, theta: Tensor) -> State:
+        """Critics and perspectives learn from what trajectory; then agents judge by the policies `theta`."""
         critics, perspectives, minds = self.empathy.parts(learned["phi"])
         targets = self.targets(critics, episodes)
         critics, critic_state = self.critic.learn(
@@ -144,7 +144,7 @@ class EmpathyLearner(PolicyLearner):
             "perspective_opt_state": perspective_state,
         }
 
-    def targets(self, critics: Tensor, episodes: Episodes) -> Tensor:
+    def targets(self, critics: Tensor, episodes: Trajectory) -> Tensor:
         """What critics learn: lambda-returns of own rewards, from each step on.
 
         Args:
@@ -157,12 +157,12 @@ class EmpathyLearner(PolicyLearner):
         values = self.empathy.critic.values(critics, episodes) * episodes.acting
         return values + generalized_advantages(episodes.rewards, values, self.discount, self.trace)
 
-    def _critic_loss(self, critics: Tensor, targets: Tensor, episodes: Episodes) -> Tensor:
+    def _critic_loss(self, critics: Tensor, targets: Tensor, episodes: Trajectory) -> Tensor:
         """The mean squared error over steps, added up over agents and seeds: they share no parameters."""
         error = (self.empathy.critic.values(critics, episodes) - targets) * episodes.acting
         return (error.square().sum((2, 3)) / episodes.acting.sum((2, 3))).sum()
 
-    def _perspective_loss(self, perspectives: Tensor, minds: Tensor, episodes: Episodes) -> Tensor:
+    def _perspective_loss(self, perspectives: Tensor, minds: Tensor, episodes: Trajectory) -> Tensor:
         perspective = self.empathy.perspective
         assert isinstance(perspective, Imagined)  # no other learns
         return perspective.losses(

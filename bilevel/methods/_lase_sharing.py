@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bilevel.agents import Episodes, ExactPlay, Measured, entropy, profiles_of_learners
+from bilevel.agents import ExactPlay, Measured, Trajectory, entropy, profiles_of_learners
 from bilevel.core import Purpose, first_draws
 from bilevel.methods._lase_critic import JointCritic
 from bilevel.methods._lase_perspective import Perspective
-from bilevel.sharing import Happened, Report, Transfer, VaryingShares, check_neighbours
+from bilevel.sharing import Report, TrajectoryLike, Transfer, VaryingShares, check_neighbours
 from games.theory import payoff_table
 
 ROUNDING = 32
@@ -159,34 +159,34 @@ class Empathetic(VaryingShares):
     phi: Tensor
     """[seed, agent, parameter]; see `Empathy`."""
 
-    def relationships(self, happened: Happened) -> Tensor:
+    def relationships(self, trajectory: TrajectoryLike) -> Tensor:
         """What everybody makes of everybody's last action: w, [seed, time, episode, agent, other]."""
         critics, perspectives, minds = self.variable.parts(self.phi)
-        legal = None if happened.legal is None else happened.legal.permute(0, 2, 3, 1, 4)
+        legal = None if trajectory.legal is None else trajectory.legal.permute(0, 2, 3, 1, 4)
         return relationships(
-            self.variable.critic.had_others_done(critics, happened),
-            self.variable.perspective.policies(perspectives, minds, happened),
-            happened.actions.permute(0, 2, 3, 1),
+            self.variable.critic.had_others_done(critics, trajectory),
+            self.variable.perspective.policies(perspectives, minds, trajectory),
+            trajectory.actions.permute(0, 2, 3, 1),
             legal,
         )
 
     @torch.no_grad()
-    def stated(self, happened: Happened) -> Tensor:
+    def stated(self, trajectory: TrajectoryLike) -> Tensor:
         """See `VaryingShares.stated`; no derivative is taken through them.
 
-        Many episodes are judged part by part: each agent imagines what every other one sees.
+        Many episodes are batch part by part: each agent imagines what every other one sees.
         """
-        episodes = happened.actions.shape[-1]
-        views = happened.observations.numel() // episodes * self.variable.agents
+        episodes = trajectory.actions.shape[-1]
+        views = trajectory.observations.numel() // episodes * self.variable.agents
         size = max(1, MOST_NUMBERS // views)
         parts = (slice(start, start + size) for start in range(0, episodes, size))
-        return torch.cat([self._shares(happened.some(part)) for part in parts], -1)
+        return torch.cat([self._shares(trajectory.some(part)) for part in parts], -1)
 
-    def _shares(self, happened: Happened) -> Tensor:
+    def _shares(self, trajectory: TrajectoryLike) -> Tensor:
         graph = self.variable.neighbours
-        if happened.neighbours is not None:
-            graph = happened.neighbours.permute(0, 3, 4, 1, 2)
-        weights = gift_weights(self.relationships(happened), graph)
+        if trajectory.neighbours is not None:
+            graph = trajectory.neighbours.permute(0, 3, 4, 1, 2)
+        weights = gift_weights(self.relationships(trajectory), graph)
         return weights.permute(0, 3, 4, 1, 2)
 
 
@@ -232,16 +232,16 @@ class OneShotPlay(ExactPlay):
         return True
 
     def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Any:
-        """Lay out all joint actions: episodes of one step, `alive` by how likely each is."""
+        """Lay out all joint actions: episodes of one step, `mask` by how likely each is."""
         table = torch.tensor(payoff_table(self.game)).to(theta).flatten(0, -2)
         agents, actions = self.game.num_agents, self.policy.num_actions
         profiles = torch.cartesian_prod(*[torch.arange(actions, device=theta.device)] * agents)
         acted = profiles.reshape(-1, agents).T[None, :, None].expand(len(theta), -1, -1, -1)
-        return Episodes(
+        return Trajectory(
             observations=torch.zeros_like(acted),
             actions=acted,
             rewards=table.T[None, :, None].expand(len(theta), -1, -1, -1),
-            alive=self._likely(theta)[:, None, None],
+            mask=self._likely(theta)[:, None, None],
             cooperated=None,
         )
 

@@ -25,10 +25,10 @@ from bilevel.nn import ActivationName, Perceptron, sigmoid
 from bilevel.optimizers import make_optimizer
 from bilevel.sharing import (
     OBJECTIVES,
-    Happened,
+    ObservationEncoder,
     Report,
     Reporting,
-    Sight,
+    TrajectoryLike,
     check_neighbours,
     first_parameters,
     given_report,
@@ -84,27 +84,27 @@ class Incentives:
         return False
 
     @property
-    def sight(self) -> Sight:
+    def encoder(self) -> ObservationEncoder:
         """What the networks look at."""
-        return Sight(self.space, self.agents, self.actions)
+        return ObservationEncoder(self.space, self.agents, self.actions)
 
     @property
     def network(self) -> Perceptron:
         """The network that each giver has: its observation, the others' actions -> one for each receiver."""
-        inputs = self.sight.features + self.sight.acted
+        inputs = self.encoder.features + self.encoder.acted
         return Perceptron((inputs, *self.hidden, self.agents), self.activation)
 
     def initial(self, seed: int, seeds: int) -> Tensor:
         """First parameters, float64 [seed, giver, parameter]: about half of `most` is given at first."""
         return first_parameters(self.network, seed, seeds, self.agents)
 
-    def transfer(self, phi: Tensor) -> Incentivised:
+    def transfer(self, phi: Tensor) -> IncentiveTransfer:
         """Incentives by these networks."""
-        return Incentivised(self, phi)
+        return IncentiveTransfer(self, phi)
 
 
 @dataclass(frozen=True, eq=False)
-class Incentivised:
+class IncentiveTransfer:
     """Incentives with given parameters: r~_j = r_j + sum_i gift_ij, less what j gives if it is charged."""
 
     variable: Incentives
@@ -115,25 +115,27 @@ class Incentivised:
     def matrix(self) -> None:
         """Incentives are no shares of a reward."""
 
-    def gifts(self, happened: Happened) -> Tensor:
+    def gifts(self, trajectory: TrajectoryLike) -> Tensor:
         """See `Transfer.gifts`; 0 after the end, and to and from agents that have left."""
-        sight = self.variable.sight
-        inputs = torch.cat((sight.seen(happened, self.phi), sight.done_by_others(happened, self.phi)), -1)
+        encoder = self.variable.encoder
+        inputs = torch.cat(
+            (encoder.seen(trajectory, self.phi), encoder.done_by_others(trajectory, self.phi)), -1
+        )
         out = self.variable.network(self.phi, inputs.flatten(2, 3)).unflatten(2, inputs.shape[2:4])
         graph = self.variable.neighbours.to(self.phi.device).clone().fill_diagonal_(False)
         given = self.variable.most * sigmoid(out).movedim(-1, 2)
-        return only_among_present(given * graph[..., None, None] * happened.alive.unsqueeze(1), happened)
+        return only_among_present(given * graph[..., None, None] * trajectory.mask.unsqueeze(1), trajectory)
 
-    def rewards(self, happened: Happened) -> Tensor:
+    def rewards(self, trajectory: TrajectoryLike) -> Tensor:
         """See `Transfer.rewards`."""
-        gifts = self.gifts(happened)
-        seen = happened.rewards + gifts.sum(1)
+        gifts = self.gifts(trajectory)
+        seen = trajectory.rewards + gifts.sum(1)
         return seen - gifts.sum(2) if self.variable.charged else seen
 
-    def report(self, happened: Happened | None) -> Report:
+    def report(self, trajectory: TrajectoryLike | None) -> Report:
         """What agents give in an episode, in reward units: on average, and each to each other."""
-        assert happened is not None
-        return given_report(per_episode(self.gifts(happened), happened))
+        assert trajectory is not None
+        return given_report(per_episode(self.gifts(trajectory), trajectory))
 
     @property
     def reporting(self) -> Reporting:
@@ -141,17 +143,17 @@ class Incentivised:
         return Reporting("episodes")
 
 
-def incentive_costs(transfer: Incentivised, happened: Happened, discount: float) -> Tensor:
+def incentive_costs(transfer: IncentiveTransfer, trajectory: TrajectoryLike, discount: float) -> Tensor:
     """What giving costs by the L1 norm: the discounted sum of all that one gives, [seed, giver].
 
     Args:
         transfer: the incentives.
-        happened: sampled play; that it depends on the policies is not seen.
+        trajectory: sampled play; that it depends on the policies is not seen.
         discount: per step.
     """
-    gifts = transfer.gifts(happened).sum(2)
+    gifts = transfer.gifts(trajectory).sum(2)
     weights = discount ** torch.arange(gifts.shape[-2], dtype=gifts.dtype, device=gifts.device)
-    return per_episode(gifts * weights[:, None], happened)
+    return per_episode(gifts * weights[:, None], trajectory)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bilevel.agents import Episodes, Policy, SampledPlay, allowed, chosen
+from bilevel.agents import Policy, SampledPlay, Trajectory, allowed, chosen
 from bilevel.core import Purpose, Tree, first_draws, gradient_at, tree_map
 from bilevel.hypergradient import BilevelProblem, Estimate, Evolution, FixedData, RecordedData, roll_out
 from bilevel.methods._contract import Metrics, Placement, State
@@ -64,7 +64,7 @@ class OpponentModels:
             Purpose.MODELS,
         )
 
-    def cross_entropy(self, models: Tensor, episodes: Episodes) -> Tensor:
+    def cross_entropy(self, models: Tensor, episodes: Trajectory) -> Tensor:
         """How badly models foretell what agents did: nats per step, [seed, observer, modeled agent].
 
         Args:
@@ -84,7 +84,7 @@ class OpponentModels:
         return -(found * weight).sum((-2, -1)) / weight.sum((-2, -1))
 
     @torch.no_grad()
-    def fit(self, models: Tensor, opt_state: Tree, episodes: Episodes) -> tuple[Tensor, Tree, Tensor]:
+    def fit(self, models: Tensor, opt_state: Tree, episodes: Trajectory) -> tuple[Tensor, Tree, Tensor]:
         """Descend the cross-entropy of the others' actions.
 
         Args:
@@ -243,9 +243,9 @@ class ModelingLearner(OuterLearner):
         return by_observer
 
 
-def _for_each(episodes: Episodes, agents: int) -> Episodes:
+def _for_each(episodes: Trajectory, agents: int) -> Trajectory:
     """The same episodes for each observer: [seed * observer, ...]."""
-    repeated: Episodes = tree_map(lambda part: part.repeat_interleave(agents, 0), episodes)
+    repeated: Trajectory = tree_map(lambda part: part.repeat_interleave(agents, 0), episodes)
     return repeated
 
 

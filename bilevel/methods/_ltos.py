@@ -183,7 +183,7 @@ class LToS(Method):
             self.hold,
         )
         network = QNetwork(
-            sharing.sight.features,
+            sharing.encoder.features,
             game.num_agents,
             game.num_actions,
             self.inner.hidden_size,

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from bilevel.agents import (
     Actor,
-    Episodes,
     QNetwork,
-    Ring,
+    ReplayBuffer,
+    Trajectory,
     add,
     best_value,
     block_length,
     draw,
-    empty_ring,
+    empty_replay_buffer,
     measure_blocks,
     measure_episodes,
     play_blocks,
@@ -99,7 +99,7 @@ class LToSLearner:
         ).to(place.device, place.dtype)
         phi = self.variable.initial(seed, place.seeds).to(place.device, place.dtype)
         generator = streams_of(random_seeds, Purpose.BEGINNING, device=place.device)
-        example, _ = transitions_of(*self._play(theta, phi, GREEDY, 1, generator), self.variable.sight)
+        example, _ = transitions_of(*self._play(theta, phi, GREEDY, 1, generator), self.variable.encoder)
         return {
             "outer_step": torch.zeros((), dtype=torch.int64),
             "random_seeds": random_seeds,
@@ -109,7 +109,7 @@ class LToSLearner:
             "phi": phi,
             "outer_opt_state": self.ascent.init(phi),
             "target_phi": phi.clone(),
-            "replay": empty_ring(example, self.method.inner.buffer_size),
+            "replay": empty_replay_buffer(example, self.method.inner.buffer_size),
         }
 
     def update(self, state: State) -> tuple[State, Metrics]:
@@ -128,15 +128,15 @@ class LToSLearner:
         noise = OrnsteinUhlenbeck(sigma=sigma) if sigma else None
         exploration = Exploration(method.exploration_at(count), noise)
         played = self._play(state["theta"], state["phi"], exploration, method.inner.episodes, generator)
-        ring = add(state["replay"], *transitions_of(*played, self.variable.sight))
-        theta, opt_state = self._learn_values(state, ring, generator)
+        buffer = add(state["replay"], *transitions_of(*played, self.variable.encoder))
+        theta, opt_state = self._learn_values(state, buffer, generator)
         require_finite(theta, "A value network", state["outer_step"])
         phi, outer_opt_state = state["phi"], state["outer_opt_state"]
         if turn:
-            phi, outer_opt_state = self._learn_to_share(state, theta, ring, generator)
+            phi, outer_opt_state = self._learn_to_share(state, theta, buffer, generator)
             require_finite(phi, "A sharing network", state["outer_step"])
-        happened, given = self._play(theta, phi, GREEDY, method.inner.episodes, generator)
-        metrics = metrics_of(measure_episodes(self.game, happened), given.report(happened))
+        trajectory, given = self._play(theta, phi, GREEDY, method.inner.episodes, generator)
+        metrics = metrics_of(measure_episodes(self.game, trajectory), given.report(trajectory))
         after = {
             "theta": theta,
             "opt_state": opt_state,
@@ -144,13 +144,13 @@ class LToSLearner:
             "phi": phi,
             "outer_opt_state": outer_opt_state,
             "target_phi": soft_update(state["target_phi"], phi, method.inner.tau),
-            "replay": ring,
+            "replay": buffer,
         }
         after["outer_step"] = state["outer_step"] + 1
         return {**state, **{name: detach(tree) for name, tree in after.items()}}, metrics
 
-    def _require_sound(self, ring: Ring) -> None:
-        actions, written = ring.items.actions, ring.written
+    def _require_sound(self, buffer: ReplayBuffer) -> None:
+        actions, written = buffer.items.actions, buffer.written
         sound = (
             int(actions.min()) >= 0
             and int(actions.max()) < self.game.num_actions
@@ -177,8 +177,8 @@ class LToSLearner:
         generator, theta = self._streams(state, Purpose.EVALUATION), state["theta"]
         sharers = Sharers(self.variable, self.network, theta, state["phi"], GREEDY, generator)
         steps = block_length(self.game.horizon, self.method.inner.episodes, episodes, None)
-        alive = torch.ones(len(theta), 1, episodes, dtype=theta.dtype, device=theta.device)
-        blocks = play_blocks(self.game, sharers.act, sharers.give, alive, generator, steps)
+        mask = torch.ones(len(theta), 1, episodes, dtype=theta.dtype, device=theta.device)
+        blocks = play_blocks(self.game, sharers.act, sharers.give, mask, generator, steps)
         measured, report = measure_blocks(
             self.game, blocks, lambda block: sharers.transfer().report(block), Reporting("steps")
         )
@@ -205,17 +205,19 @@ class LToSLearner:
         exploration: Exploration,
         episodes: int,
         generator: torch.Generator,
-    ) -> tuple[Episodes, GivenShares]:
+    ) -> tuple[Trajectory, GivenShares]:
         sharers = Sharers(self.variable, self.network, theta, phi, exploration, generator)
-        alive = torch.ones(len(theta), 1, episodes, dtype=theta.dtype, device=theta.device)
-        happened = play_out(self.game, sharers.act, sharers.give, alive, generator)
-        return happened, sharers.transfer()
+        mask = torch.ones(len(theta), 1, episodes, dtype=theta.dtype, device=theta.device)
+        trajectory = play_out(self.game, sharers.act, sharers.give, mask, generator)
+        return trajectory, sharers.transfer()
 
-    def _learn_values(self, state: State, ring: Ring, generator: torch.Generator) -> tuple[Tensor, Tree]:
+    def _learn_values(
+        self, state: State, buffer: ReplayBuffer, generator: torch.Generator
+    ) -> tuple[Tensor, Tree]:
         """A round of batches below, towards targets that stand still."""
         theta, opt_state, size = state["theta"], state["opt_state"], self.method.inner.batch_size
         optimizer = self._at_rate(self.descent, "inner.learning_rate", state)
-        drawn: Transitions = draw(ring, self.method.inner.steps * size, generator)
+        drawn: Transitions = draw(buffer, self.method.inner.steps * size, generator)
         with torch.no_grad():
             wanted = self._targets(state["target_theta"], state["target_phi"], drawn, generator)
         for batch, goal in zip(split(drawn, size), wanted.split(size, -1), strict=True):
@@ -224,12 +226,12 @@ class LToSLearner:
         return theta, opt_state
 
     def _learn_to_share(
-        self, state: State, theta: Tensor, ring: Ring, generator: torch.Generator
+        self, state: State, theta: Tensor, buffer: ReplayBuffer, generator: torch.Generator
     ) -> tuple[Tensor, Tree]:
         """A round of batches above, by what is handed back through the values."""
         phi, opt_state, size = state["phi"], state["outer_opt_state"], self.method.inner.batch_size
         optimizer = self._at_rate(self.ascent, "outer.learning_rate", state)
-        drawn: Transitions = draw(ring, self.method.outer.updates * size, generator)
+        drawn: Transitions = draw(buffer, self.method.outer.updates * size, generator)
         for batch in split(drawn, size):
             seen = batch.seen.movedim(1, 2)
             legal = None if batch.legal is None else batch.legal.movedim(1, 2)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.agents import QNetwork, Seen, epsilon_greedy
+from bilevel.agents import QNetwork, StepObservation, epsilon_greedy
 from bilevel.methods._ltos_transitions import OrnsteinUhlenbeck, incoming
-from bilevel.sharing import GivenShares, Happened, Report, Reporting, SharingNetwork
+from bilevel.sharing import GivenShares, Report, Reporting, SharingNetwork, TrajectoryLike
 from games.core import Game, State
 
 
@@ -59,9 +59,9 @@ class Sharers:
         self._steps = 0
         self._said = self._noise = self._mean = theta.new_zeros(())
 
-    def act(self, seen: Seen) -> Tensor:
+    def act(self, seen: StepObservation) -> Tensor:
         """Take a step: integer [seed, agent, episode]; see `bilevel.agents._rollout.Act`."""
-        features = self.variable.sight.numbers(seen.observed, self.theta)
+        features = self.variable.encoder.numbers(seen.observed, self.theta)
         if self._steps % self.variable.hold == 0:
             self._said = self._explored(self.variable.logits(self.phi, features))
         self._steps += 1
@@ -72,7 +72,7 @@ class Sharers:
         values = self.network(self.theta, features, incoming(shares))
         return epsilon_greedy(values, seen.legal, self.exploration.epsilon, self.generator)
 
-    def give(self, seen: Seen, actions: Tensor, own: Tensor, alive: Tensor) -> Tensor:
+    def give(self, seen: StepObservation, actions: Tensor, own: Tensor, mask: Tensor) -> Tensor:
         """What was given in the step that was taken last; see `bilevel.agents._rollout.Give`."""
         return (self.shares[-1] * own.unsqueeze(2)).movedim(-1, 1).flatten(0, 1)
 
@@ -120,7 +120,7 @@ class SharingActor:
             self._playing = Sharers(*self._parts, GREEDY, generator)
         shown, graph = self.game.observe(state), self.game.neighbours_now(state)
         legal, present = self.game.action_mask(state), self.game.present(state)
-        seen = Seen(
+        seen = StepObservation(
             shown.movedim(0, 1)[None],
             None if legal is None else legal.movedim(0, 1)[None],
             None if graph is None else graph.movedim(0, -1)[None],
@@ -134,17 +134,17 @@ class SharingActor:
     def matrix(self) -> None:
         """There is not one for all steps."""
 
-    def gifts(self, happened: Happened) -> Tensor:
+    def gifts(self, trajectory: TrajectoryLike) -> Tensor:
         """What was given in the step that was taken last, [1, giver, receiver, 1, copy]."""
-        return self._last().gifts(happened)
+        return self._last().gifts(trajectory)
 
-    def rewards(self, happened: Happened) -> Tensor:
+    def rewards(self, trajectory: TrajectoryLike) -> Tensor:
         """The rewards of that step that learners would see, [1, agent, 1, copy]."""
-        return self._last().rewards(happened)
+        return self._last().rewards(trajectory)
 
-    def report(self, happened: Happened | None) -> Report:
+    def report(self, trajectory: TrajectoryLike | None) -> Report:
         """What to say of the shares of that step."""
-        return self._last().report(happened)
+        return self._last().report(trajectory)
 
     @property
     def reporting(self) -> Reporting:

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bilevel.agents import Episodes
+from bilevel.agents import Trajectory
 from bilevel.core import gradient_at
 from bilevel.hypergradient import vjp
-from bilevel.sharing import GivenShares, SharingNetwork, Sight
+from bilevel.sharing import GivenShares, ObservationEncoder, SharingNetwork
 from games.core import normal, require
 
 Critic = Callable[[Tensor], Tensor]
@@ -125,42 +125,44 @@ class Transitions(NamedTuple):
     """The same of what is seen next."""
 
 
-def transitions_of(happened: Episodes, given: GivenShares, sight: Sight) -> tuple[Transitions, Tensor]:
+def transitions_of(
+    trajectory: Trajectory, given: GivenShares, encoder: ObservationEncoder
+) -> tuple[Transitions, Tensor]:
     """Cut episodes into samples.
 
     Args:
-        happened: the episodes.
+        trajectory: the episodes.
         given: the shares of each of their steps.
-        sight: turns observations into numbers.
+        encoder: turns observations into numbers.
 
     Returns:
         every step as a sample; and which of them were played, boolean [seed, sample].
     """
-    seen = sight.seen(happened, happened.alive)
-    acting, present = happened.acting, happened.present
+    seen = encoder.seen(trajectory, trajectory.mask)
+    acting, present = trajectory.acting, trajectory.present
     goes_on = torch.cat((acting[:, :, 1:], torch.zeros_like(acting[:, :, :1])), 2)
     seen_next = seen.roll(-1, 2)
-    if happened.cut is not None and happened.following is not None:  # which would have gone on
-        goes_on = goes_on + happened.cut * acting
-        seen_next = sight.seen(happened._replace(observations=happened.following), happened.alive)
+    if trajectory.cut is not None and trajectory.following is not None:  # which would have gone on
+        goes_on = goes_on + trajectory.cut * acting
+        seen_next = encoder.seen(trajectory._replace(observations=trajectory.following), trajectory.mask)
     shares = given.given.flatten(-2).movedim(-1, 1)
-    graph, legal = happened.neighbours, happened.legal
-    following = None if graph is None else _next(graph, happened.cut, -2)
+    graph, legal = trajectory.neighbours, trajectory.legal
+    following = None if graph is None else _next(graph, trajectory.cut, -2)
     transitions = Transitions(
         seen=_samples(seen),
         told=incoming(shares).movedim(1, 2),
-        actions=_samples(happened.actions),
-        rewards=_samples(given.rewards(happened)),
+        actions=_samples(trajectory.actions),
+        rewards=_samples(given.rewards(trajectory)),
         following=_samples(seen_next),
         continues=_samples(goes_on),
         legal=None if legal is None else _samples(legal),
-        following_legal=None if legal is None else _samples(_next(legal, happened.cut, 2)),
+        following_legal=None if legal is None else _samples(_next(legal, trajectory.cut, 2)),
         graph=None if graph is None else graph.flatten(-2).movedim(-1, 1),
         following_graph=None if following is None else following.flatten(-2).movedim(-1, 1),
         present=None if present is None else _samples(present),
-        following_present=None if present is None else _samples(_next(present, happened.cut, 2)),
+        following_present=None if present is None else _samples(_next(present, trajectory.cut, 2)),
     )
-    return transitions, happened.alive.flatten(1) > 0
+    return transitions, trajectory.mask.flatten(1) > 0
 
 
 def _next(values: Tensor, cut: Tensor | None, time: int) -> Tensor:

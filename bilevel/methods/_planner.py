@@ -21,10 +21,10 @@ from bilevel.methods._outer_settings import OuterLoop
 from bilevel.nn import ActivationName, Perceptron
 from bilevel.sharing import (
     OBJECTIVES,
-    Happened,
+    ObservationEncoder,
     Report,
     Reporting,
-    Sight,
+    TrajectoryLike,
     first_parameters,
     no_gifts,
     per_episode,
@@ -75,27 +75,27 @@ class Planner:
         return False
 
     @property
-    def sight(self) -> Sight:
+    def encoder(self) -> ObservationEncoder:
         """What the network looks at."""
-        return Sight(self.space, self.agents, self.actions)
+        return ObservationEncoder(self.space, self.agents, self.actions)
 
     @property
     def network(self) -> Perceptron:
         """What everybody sees and does -> a number for each agent."""
-        inputs = self.agents * (self.sight.features + self.actions)
+        inputs = self.agents * (self.encoder.features + self.actions)
         return Perceptron((inputs, *self.hidden, self.agents), self.activation)
 
     def initial(self, seed: int, seeds: int) -> Tensor:
         """First parameters, float64 [seed, 1, parameter]: little is paid at first."""
         return first_parameters(self.network, seed, seeds, 1)
 
-    def transfer(self, phi: Tensor) -> Planned:
+    def transfer(self, phi: Tensor) -> PlannerPayments:
         """Payments by this network."""
-        return Planned(self, phi)
+        return PlannerPayments(self, phi)
 
 
 @dataclass(frozen=True, eq=False)
-class Planned:
+class PlannerPayments:
     """Payments with given parameters: r~_j = r_j + payment_j."""
 
     variable: Planner
@@ -106,17 +106,17 @@ class Planned:
     def matrix(self) -> None:
         """Payments are no shares of a reward."""
 
-    def payments(self, happened: Happened) -> Tensor:
+    def payments(self, trajectory: TrajectoryLike) -> Tensor:
         """What each agent gets or, below 0, pays: [seed, agent, time, episode]; 0 after the end.
 
         Agents that have left get and pay nothing; balanced payments are balanced among those present.
         """
-        planner, acting = self.variable, happened.acting
-        acted = planner.sight.done(happened, self.phi)
-        inputs = torch.cat((planner.sight.seen(happened, self.phi), acted), -1).movedim(1, -2).flatten(-2)
+        planner, acting = self.variable, trajectory.acting
+        acted = planner.encoder.done(trajectory, self.phi)
+        inputs = torch.cat((planner.encoder.seen(trajectory, self.phi), acted), -1).movedim(1, -2).flatten(-2)
         out = planner.network(self.phi[:, 0], inputs.flatten(1, 2)).unflatten(1, inputs.shape[1:3])
         paid = planner.budget / planner.agents * out.tanh().movedim(-1, 1)
-        if planner.balanced and happened.present is None:
+        if planner.balanced and trajectory.present is None:
             paid = paid - paid.mean(1, keepdim=True)
         elif planner.balanced:
             here = acting.sum(1, keepdim=True).clamp(min=1)
@@ -124,22 +124,22 @@ class Planned:
         payments: Tensor = paid * acting
         return payments
 
-    def rewards(self, happened: Happened) -> Tensor:
+    def rewards(self, trajectory: TrajectoryLike) -> Tensor:
         """See `Transfer.rewards`."""
-        return happened.rewards + self.payments(happened)
+        return trajectory.rewards + self.payments(trajectory)
 
-    def gifts(self, happened: Happened) -> Tensor:
+    def gifts(self, trajectory: TrajectoryLike) -> Tensor:
         """Agents give each other nothing: zeros."""
-        return no_gifts(happened)
+        return no_gifts(trajectory)
 
-    def report(self, happened: Happened | None) -> Report:
+    def report(self, trajectory: TrajectoryLike | None) -> Report:
         """What the planner moves in an episode, and what each agent gets or pays, in reward units."""
-        assert happened is not None
-        payments = self.payments(happened)
-        paid = per_episode(payments, happened)
+        assert trajectory is not None
+        payments = self.payments(trajectory)
+        paid = per_episode(payments, trajectory)
         agents = range(self.variable.agents)
         return {
-            "moved": per_episode(payments.abs(), happened).sum(-1),
+            "moved": per_episode(payments.abs(), trajectory).sum(-1),
             **{f"paid_{agent}": paid[:, agent] for agent in agents},
         }
 
@@ -211,5 +211,5 @@ class CentralPlanner(OuterMethod):
             cost_weight="cost_weight",
         )
 
-    def _costs(self, transfer: Planned, data: Any) -> Tensor:
+    def _costs(self, transfer: PlannerPayments, data: Any) -> Tensor:
         return per_episode(transfer.payments(data).abs(), data)

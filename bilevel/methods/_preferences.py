@@ -18,11 +18,11 @@ from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._fixed_sharing import policy_learner
 from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
 from bilevel.methods._method import LossWeightMethod
-from bilevel.sharing import Happened, Report, no_gifts
+from bilevel.sharing import Report, TrajectoryLike, no_gifts
 from games.core import Game, require
 
 
-class Feeling(Protocol):
+class RewardPreference(Protocol):
     """What agents make of everybody's rewards."""
 
     def __call__(self, rewards: Tensor, present: Tensor | None = None) -> Tensor:
@@ -66,7 +66,7 @@ class InequityAversion:
             require(0 <= getattr(self, name) <= 1, f"{name} is from 0 to 1, not {getattr(self, name):g}.")
 
     def __call__(self, rewards: Tensor, present: Tensor | None = None) -> Tensor:
-        """See `Feeling`."""
+        """See `RewardPreference`."""
         time = torch.arange(rewards.shape[-2], device=rewards.device)
         past = (time[:, None] - time).to(rewards.dtype)
         weights = (self.discount * self.trace) ** past.clamp(min=0) * (past >= 0)
@@ -110,7 +110,7 @@ class SocialValueOrientation:
         require(-180 <= self.target <= 180, f"The target is an angle from -180 to 180, not {self.target:g}.")
 
     def __call__(self, rewards: Tensor, present: Tensor | None = None) -> Tensor:
-        """See `Feeling`."""
+        """See `RewardPreference`."""
         total = (rewards if present is None else rewards * present).sum(1, keepdim=True)
         others = (total - rewards) / _others(rewards, present)
         return rewards - self.weight * (torch.atan2(others, rewards) - math.radians(self.target)).abs()
@@ -124,10 +124,10 @@ def _others(rewards: Tensor, present: Tensor | None) -> Tensor | int:
 
 
 @dataclass(frozen=True, eq=False)
-class Felt:
+class PreferenceTransfer:
     """A feeling as an outer variable that holds nothing, and as its transfer."""
 
-    feeling: Feeling
+    feeling: RewardPreference
     agents: int
     """How many there are."""
 
@@ -144,19 +144,19 @@ class Felt:
         """Nothing: float64 [seed, 0]."""
         return torch.zeros(seeds, 0, dtype=torch.float64)
 
-    def transfer(self, phi: Tensor) -> Felt:
+    def transfer(self, phi: Tensor) -> PreferenceTransfer:
         """Itself."""
         return self
 
-    def rewards(self, happened: Happened) -> Tensor:
+    def rewards(self, trajectory: TrajectoryLike) -> Tensor:
         """See `Transfer.rewards`; who has left feels nothing, and nobody compares itself with it."""
-        return self.feeling(happened.rewards, happened.present) * happened.acting
+        return self.feeling(trajectory.rewards, trajectory.present) * trajectory.acting
 
-    def gifts(self, happened: Happened) -> Tensor:
+    def gifts(self, trajectory: TrajectoryLike) -> Tensor:
         """Nobody gives anything: zeros."""
-        return no_gifts(happened)
+        return no_gifts(trajectory)
 
-    def report(self, happened: Happened | None) -> Report:
+    def report(self, trajectory: TrajectoryLike | None) -> Report:
         """Nothing to say."""
         return {}
 
@@ -200,7 +200,9 @@ class InequityAverse(LossWeightMethod):
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
-        return policy_learner(self, game, placement, Felt(self._feeling(game.discount), game.num_agents))
+        return policy_learner(
+            self, game, placement, PreferenceTransfer(self._feeling(game.discount), game.num_agents)
+        )
 
     def _feeling(self, discount: float) -> InequityAversion:
         return InequityAversion(self.envy, self.guilt, self.trace, discount)
@@ -239,7 +241,7 @@ class SVO(LossWeightMethod):
 
     def build(self, game: Game, placement: Placement) -> Learner:
         """See `Method.build`."""
-        return policy_learner(self, game, placement, Felt(self._feeling(), game.num_agents))
+        return policy_learner(self, game, placement, PreferenceTransfer(self._feeling(), game.num_agents))
 
     def _feeling(self) -> SocialValueOrientation:
         return SocialValueOrientation(self.weight, self.target)

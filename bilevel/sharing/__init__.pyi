@@ -1,7 +1,7 @@
 from ._agent_loss_weights import TERMS as TERMS
 from ._agent_loss_weights import loss_weight_factors as loss_weight_factors
 from ._giving import GivenShares as GivenShares
-from ._giving import Sight as Sight
+from ._giving import ObservationEncoder as ObservationEncoder
 from ._giving import VaryingShares as VaryingShares
 from ._giving import first_parameters as first_parameters
 from ._giving import no_gifts as no_gifts
@@ -23,10 +23,10 @@ from ._sharing import check_own_share as check_own_share
 from ._sharing import identity_sharing as identity_sharing
 from ._sharing import self_interest_sharing as self_interest_sharing
 from ._sharing import share as share
-from ._transfer import Happened as Happened
 from ._transfer import Report as Report
 from ._transfer import Reporting as Reporting
 from ._transfer import SharedBy as SharedBy
+from ._transfer import TrajectoryLike as TrajectoryLike
 from ._transfer import Transfer as Transfer
 from ._transfer import among_present as among_present
 from ._transfer import combine_reports as combine_reports

@@ -16,14 +16,14 @@ from torch.nn.functional import one_hot
 
 from bilevel.core import Purpose, first_draws
 from bilevel.nn import Perceptron, as_vectors
-from bilevel.sharing._transfer import Happened, Report, Reporting, among_present, matrix_report
+from bilevel.sharing._transfer import Report, Reporting, TrajectoryLike, among_present, matrix_report
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
-    """Turns what happened into the inputs of stacked networks, one for each agent.
+class ObservationEncoder:
+    """Turns what trajectory into the inputs of stacked networks, one for each agent.
 
-    >>> Sight(spaces.Box(0, 1, (4, 3)), agents=3, actions=2).features
+    >>> ObservationEncoder(spaces.Box(0, 1, (4, 3)), agents=3, actions=2).features
     12
     """
 
@@ -44,9 +44,9 @@ class Sight:
         """Numbers that say what all the others did."""
         return (self.agents - 1) * self.actions
 
-    def seen(self, happened: Happened, like: Tensor) -> Tensor:
+    def seen(self, trajectory: TrajectoryLike, like: Tensor) -> Tensor:
         """Observations as numbers, [seed, agent, time, episode, feature], in the dtype of `like`."""
-        return self.numbers(happened.observations, like)
+        return self.numbers(trajectory.observations, like)
 
     def numbers(self, observations: Tensor, like: Tensor) -> Tensor:
         """Observations [..., *shape] as numbers, [..., feature], in the dtype of `like`."""
@@ -54,16 +54,16 @@ class Sight:
         axes = len(self.space.shape or ())
         return as_vectors(observations, like, one_hot=self.features if discrete else 0, axes=axes)
 
-    def done_by_others(self, happened: Happened, like: Tensor) -> Tensor:
+    def done_by_others(self, trajectory: TrajectoryLike, like: Tensor) -> Tensor:
         """What the others did, in order and one-hot: [seed, agent, time, episode, other * action]."""
-        index = torch.arange(self.agents, device=happened.actions.device)
+        index = torch.arange(self.agents, device=trajectory.actions.device)
         others = index[:-1] + (index[:-1] >= index[:, None])  # row i: 0 .. N-1 without i
-        return self.done(happened, like)[:, others].movedim(2, -2).flatten(-2)
+        return self.done(trajectory, like)[:, others].movedim(2, -2).flatten(-2)
 
-    def done(self, happened: Happened, like: Tensor) -> Tensor:
+    def done(self, trajectory: TrajectoryLike, like: Tensor) -> Tensor:
         """What each agent did, one-hot, zeros once it has left: [seed, agent, time, episode, action]."""
-        acted = one_hot(happened.actions, self.actions).to(like.dtype)
-        return acted if happened.present is None else acted * happened.present.unsqueeze(-1)
+        acted = one_hot(trajectory.actions, self.actions).to(like.dtype)
+        return acted if trajectory.present is None else acted * trajectory.present.unsqueeze(-1)
 
 
 def first_parameters(network: Perceptron, seed: int, seeds: int, agents: int) -> Tensor:
@@ -75,23 +75,23 @@ def first_parameters(network: Perceptron, seed: int, seeds: int, agents: int) ->
     )
 
 
-def no_gifts(happened: Happened) -> Tensor:
+def no_gifts(trajectory: TrajectoryLike) -> Tensor:
     """What agents give who give nothing: zeros, [seed, giver, receiver, time, episode]."""
-    own = happened.rewards
+    own = trajectory.rewards
     return torch.zeros_like(own).unsqueeze(2).expand(-1, -1, own.shape[1], -1, -1)
 
 
-def per_episode(values: Tensor, happened: Happened) -> Tensor:
+def per_episode(values: Tensor, trajectory: TrajectoryLike) -> Tensor:
     """Sum over an episode's steps, mean over episodes: [seed, ..., time, episode] -> [seed, ...]."""
-    alive = happened.alive.flatten(0, 1).reshape(len(values), *[1] * (values.ndim - 3), *values.shape[-2:])
-    return (values * alive).sum(-2).mean(-1)
+    mask = trajectory.mask.flatten(0, 1).reshape(len(values), *[1] * (values.ndim - 3), *values.shape[-2:])
+    return (values * mask).sum(-2).mean(-1)
 
 
-def per_step(values: Tensor, happened: Happened) -> Tensor:
+def per_step(values: Tensor, trajectory: TrajectoryLike) -> Tensor:
     """Mean over all steps of all episodes, 0 of none: [seed, ..., time, episode] -> [seed, ...]."""
-    steps = happened.alive.sum((-3, -2, -1)) / happened.alive.shape[-1]
+    steps = trajectory.mask.sum((-3, -2, -1)) / trajectory.mask.shape[-1]
     steps = steps.where(steps > 0, 1)
-    return per_episode(values, happened) / steps.reshape(-1, *[1] * (values.ndim - 3))
+    return per_episode(values, trajectory) / steps.reshape(-1, *[1] * (values.ndim - 3))
 
 
 class VaryingShares(abc.ABC):
@@ -101,30 +101,30 @@ class VaryingShares(abc.ABC):
     """
 
     @abc.abstractmethod
-    def stated(self, happened: Happened) -> Tensor:
+    def stated(self, trajectory: TrajectoryLike) -> Tensor:
         """The shares of every step as if nobody had left, [seed, giver, receiver, time, episode]."""
 
-    def shares(self, happened: Happened) -> Tensor:
+    def shares(self, trajectory: TrajectoryLike) -> Tensor:
         """T in every step, among the agents present in it: [seed, giver, receiver, time, episode]."""
-        return among_present(self.stated(happened), happened)
+        return among_present(self.stated(trajectory), trajectory)
 
     @property
     def matrix(self) -> Tensor | None:
         """None: there is not one for all steps."""
         return None
 
-    def rewards(self, happened: Happened) -> Tensor:
+    def rewards(self, trajectory: TrajectoryLike) -> Tensor:
         """See `Transfer.rewards`."""
-        return self.gifts(happened).sum(1)
+        return self.gifts(trajectory).sum(1)
 
-    def gifts(self, happened: Happened) -> Tensor:
+    def gifts(self, trajectory: TrajectoryLike) -> Tensor:
         """See `Transfer.gifts`: what one keeps counts as given to oneself."""
-        return self.shares(happened) * happened.rewards.unsqueeze(2)
+        return self.shares(trajectory) * trajectory.rewards.unsqueeze(2)
 
-    def report(self, happened: Happened | None) -> Report:
+    def report(self, trajectory: TrajectoryLike | None) -> Report:
         """The agents' mean share given away, and every share: means over all steps."""
-        assert happened is not None
-        return matrix_report(per_step(self.shares(happened), happened))
+        assert trajectory is not None
+        return matrix_report(per_step(self.shares(trajectory), trajectory))
 
     @property
     def reporting(self) -> Reporting:
@@ -134,7 +134,7 @@ class VaryingShares(abc.ABC):
 
 @dataclass(frozen=True, eq=False)
 class GivenShares(VaryingShares):
-    """Sharing by a matrix that is known for each step of what happened.
+    """Sharing by a matrix that is known for each step of what trajectory.
 
     >>> GivenShares(torch.full((1, 2, 2, 3, 4), 0.5)).matrix is None  # seed, giver, receiver, time, episode
     True
@@ -143,6 +143,6 @@ class GivenShares(VaryingShares):
     given: Tensor
     """[seed, giver, receiver, time, episode]; a giver's shares sum to 1."""
 
-    def stated(self, happened: Happened) -> Tensor:
+    def stated(self, trajectory: TrajectoryLike) -> Tensor:
         """As they were given."""
         return self.given

@@ -9,9 +9,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 from bilevel.nn import ActivationName, Perceptron
-from bilevel.sharing._giving import Sight, VaryingShares, first_parameters
+from bilevel.sharing._giving import ObservationEncoder, VaryingShares, first_parameters
 from bilevel.sharing._sharing import Sharing
-from bilevel.sharing._transfer import Happened, Reporting
+from bilevel.sharing._transfer import Reporting, TrajectoryLike
 from games.core import require
 from games.wrappers import share_among_present
 
@@ -63,14 +63,14 @@ class SharingNetwork:
         return False
 
     @property
-    def sight(self) -> Sight:
+    def encoder(self) -> ObservationEncoder:
         """What the networks look at."""
-        return Sight(self.space, self.agents, actions=1)
+        return ObservationEncoder(self.space, self.agents, actions=1)
 
     @property
     def network(self) -> Perceptron:
         """The network that each giver has: its observation -> a logit for each receiver."""
-        return Perceptron((self.sight.features, *self.hidden, self.agents), self.activation)
+        return Perceptron((self.encoder.features, *self.hidden, self.agents), self.activation)
 
     def initial(self, seed: int, seeds: int) -> Tensor:
         """First parameters, float64 [seed, giver, parameter]; rows are nearly those of the own share."""
@@ -115,9 +115,9 @@ class SharedByNetwork(VaryingShares):
     phi: Tensor
     """[seed, giver, parameter]."""
 
-    def stated(self, happened: Happened) -> Tensor:
+    def stated(self, trajectory: TrajectoryLike) -> Tensor:
         """What the networks say in every step, [seed, giver, receiver, time, episode]."""
-        seen, graph = self.variable.sight.seen(happened, self.phi), happened.neighbours
+        seen, graph = self.variable.encoder.seen(trajectory, self.phi), trajectory.neighbours
         time, hold = torch.arange(seen.shape[2], device=seen.device), self.variable.hold
         chosen = seen[:, :, time // hold * hold] if hold > 1 else seen
         logits = self.variable.logits(self.phi, chosen.flatten(2, 3)).unflatten(1, chosen.shape[2:4])

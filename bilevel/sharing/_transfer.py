@@ -15,8 +15,8 @@ from bilevel.sharing._sharing import redistribute
 from games.wrappers import both_present, share_among_present
 
 
-class Happened(Protocol):
-    """What a transfer may depend on: some steps of sampled play; see `bilevel.agents.Episodes`."""
+class TrajectoryLike(Protocol):
+    """What a transfer may depend on: some steps of sampled play; see `bilevel.agents.Trajectory`."""
 
     @property
     def observations(self) -> Tensor:
@@ -31,7 +31,7 @@ class Happened(Protocol):
         """Own rewards, [seed, agent, time, episode]; 0 after the end."""
 
     @property
-    def alive(self) -> Tensor:
+    def mask(self) -> Tensor:
         """1 while the episode runs, [seed, 1, time, episode]."""
 
     @property
@@ -53,7 +53,7 @@ class Happened(Protocol):
     def legal(self) -> Tensor | None:
         """Which actions are legal, boolean [seed, agent, time, episode, action]; None where all are."""
 
-    def some(self, which: slice) -> Happened:
+    def some(self, which: slice) -> TrajectoryLike:
         """Some of the episodes, by their places."""
 
 
@@ -102,28 +102,28 @@ def combine_reports(reports: Sequence[Report], steps: Sequence[Tensor], reportin
 class Transfer(Protocol):
     """A rule for the rewards that learners see, of one value of the outer variables.
 
-    Nothing goes to or from an agent that has left the game (`Happened.present`): the share of a reward that
-    would go to it stays with its giver.
+    Nothing goes to or from an agent that has left the game (`TrajectoryLike.present`): the share of a reward
+    that would go to it stays with its giver.
     """
 
     @property
     def matrix(self) -> Tensor | None:
         """The sharing matrix [seed, giver, receiver] that is all of it; None where it takes more to say."""
 
-    def rewards(self, happened: Happened) -> Tensor:
+    def rewards(self, trajectory: TrajectoryLike) -> Tensor:
         """The rewards that learners see, [seed, agent, time, episode], 0 after the end."""
 
-    def gifts(self, happened: Happened) -> Tensor:
+    def gifts(self, trajectory: TrajectoryLike) -> Tensor:
         """What was given, [seed, giver, receiver, time, episode], in reward units."""
 
-    def report(self, happened: Happened | None) -> Report:
+    def report(self, trajectory: TrajectoryLike | None) -> Report:
         """What to say of it; None: nothing was sampled, as values are exact."""
 
     @property
     def reporting(self) -> Reporting | None:
         """How reports of blocks of time steps combine; None: a report depends on no observation or graph.
 
-        Evaluation then asks for one report, on whole episodes without these (`Episodes.outcome`).
+        Evaluation then asks for one report, on whole episodes without these (`Trajectory.outcome`).
         """
 
 
@@ -141,15 +141,15 @@ class SharedBy:
     matrix: Tensor
     """[seed, giver, receiver]; rows sum to 1."""
 
-    def rewards(self, happened: Happened) -> Tensor:
+    def rewards(self, trajectory: TrajectoryLike) -> Tensor:
         """See `Transfer.rewards`; the total is conserved."""
-        return redistributed(happened, self.matrix)
+        return redistributed(trajectory, self.matrix)
 
-    def gifts(self, happened: Happened) -> Tensor:
+    def gifts(self, trajectory: TrajectoryLike) -> Tensor:
         """See `Transfer.gifts`: what one keeps counts as given to oneself."""
-        return among_present(self.matrix[..., None, None], happened) * happened.rewards.unsqueeze(2)
+        return among_present(self.matrix[..., None, None], trajectory) * trajectory.rewards.unsqueeze(2)
 
-    def report(self, happened: Happened | None) -> Report:
+    def report(self, trajectory: TrajectoryLike | None) -> Report:
         """The agents' mean share given away, and every share."""
         return matrix_report(self.matrix)
 
@@ -158,39 +158,39 @@ class SharedBy:
         """The matrix says it all."""
 
 
-def redistributed(happened: Happened, matrix: Tensor) -> Tensor:
+def redistributed(trajectory: TrajectoryLike, matrix: Tensor) -> Tensor:
     """Own rewards by one matrix [seed, giver, receiver] for all steps, among the agents present in each.
 
     Returns:
         [seed, agent, time, episode].
     """
-    own = happened.rewards
-    if happened.present is None:
+    own = trajectory.rewards
+    if trajectory.present is None:
         return redistribute(own.flatten(-2), matrix).reshape(own.shape)
-    return (among_present(matrix[..., None, None], happened) * own.unsqueeze(2)).sum(1)
+    return (among_present(matrix[..., None, None], trajectory) * own.unsqueeze(2)).sum(1)
 
 
-def among_present(shares: Tensor, happened: Happened) -> Tensor:
+def among_present(shares: Tensor, trajectory: TrajectoryLike) -> Tensor:
     """Keep the shares of agents that have left with their givers; see `share_among_present`.
 
     Args:
         shares: [seed, giver, receiver, time or 1, episode or 1].
-        happened: says who was present.
+        trajectory: says who was present.
 
     Returns:
         [seed, giver, receiver, time, episode]; the shares as they are where all always are.
     """
-    if happened.present is None:
+    if trajectory.present is None:
         return shares
     by_step = shares.permute(0, 3, 4, 1, 2)
-    return share_among_present(by_step, happened.present.permute(0, 2, 3, 1)).permute(0, 3, 4, 1, 2)
+    return share_among_present(by_step, trajectory.present.permute(0, 2, 3, 1)).permute(0, 3, 4, 1, 2)
 
 
-def only_among_present(amounts: Tensor, happened: Happened) -> Tensor:
+def only_among_present(amounts: Tensor, trajectory: TrajectoryLike) -> Tensor:
     """Drop what would go to or from agents that have left: [seed, giver, receiver, time, episode]."""
-    if happened.present is None:
+    if trajectory.present is None:
         return amounts
-    return amounts * both_present(happened.present.permute(0, 2, 3, 1)).permute(0, 3, 4, 1, 2)
+    return amounts * both_present(trajectory.present.permute(0, 2, 3, 1)).permute(0, 3, 4, 1, 2)
 
 
 def matrix_report(matrix: Tensor) -> Report:

@@ -59,7 +59,7 @@ def layers(theta, task):
 def as_the_scripts_hold(sample):
     """Our episodes, as theirs: an observation is one vector."""
     return torch_policies.Episodes(
-        sample.observations.flatten(4), sample.actions, sample.rewards, sample.alive, sample.cooperated
+        sample.observations.flatten(4), sample.actions, sample.rewards, sample.mask, sample.cooperated
     )
 
 

@@ -13,13 +13,13 @@ from bilevel.agents import (
     MLP,
     Convolutional,
     CriticPlay,
-    Episodes,
     Numbered,
     Policy,
     PolicyWithCritic,
     PPOPlay,
     Reinforce,
     Tabular,
+    Trajectory,
     initial_parameters,
 )
 from bilevel.agents._surrogates import LoadedDice, dice
@@ -58,12 +58,12 @@ class Case:
         first = initial_parameters(self.play.policy, seed=0, seeds=SEEDS, agents=self.agents)
         self.theta = first + 0.3 * draw(1, *first.shape)
         self.phi = draw(2, SEEDS, self.agents, self.agents)
-        self.data: Episodes = self.sample(3)
+        self.data: Trajectory = self.sample(3)
 
     def transfer(self, phi: Tensor) -> SharedBy:
         return SharedBy(phi.softmax(-1))
 
-    def sample(self, seed: int) -> Episodes:
+    def sample(self, seed: int) -> Trajectory:
         generator = torch.Generator().manual_seed(seed)
         return self.play.sample(self.theta, self.transfer(self.phi), generator)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bilevel.agents import CriticPlay, PPOPlay, Reinforce, SampledPlay, TermWeights, allowed, chosen, weighted
-from bilevel.agents._critic_play import Judged
+from bilevel.agents._critic_play import RolloutBatch
 from bilevel.agents._surrogates import reinforce
 from tests.bilevel.agents.critic_cases import BONUS, PLAYED, SEEDS, SURROGATES, TRACE, Case, draw
 
@@ -15,7 +15,7 @@ every_policy = pytest.mark.parametrize("name", PLAYED)
 WEIGHTS = TermWeights(policy=0.7, value=0.3)
 
 
-def own_gradient(case: Case, own: Tensor, others: Tensor, data: Judged) -> Tensor:
+def own_gradient(case: Case, own: Tensor, others: Tensor, data: RolloutBatch) -> Tensor:
     return torch.func.grad(lambda own: case.losses(own, others, case.phi, data).sum())(own)
 
 
@@ -28,19 +28,19 @@ def plain_gradient(case: Case, seed: int, agent: int) -> Tensor:
     legal = None if data.legal is None else data.legal[seed]
     logits = allowed(policy.unroll(theta, data.observations[seed]), legal)[agent]
     values = policy.values(theta, data.observations[seed])[agent]
-    alive, rewards = data.alive[seed, 0], case.transfer(case.phi).rewards(data)[seed, agent]
-    known = values.detach() * alive
+    mask, rewards = data.mask[seed, 0], case.transfer(case.phi).rewards(data)[seed, agent]
+    known = values.detach() * mask
     advantages, following, value = torch.zeros_like(known), 0.0, 0.0
     for time in reversed(range(len(known))):
         surprise = rewards[time] + discount * value - known[time]
         advantages[time] = surprise + discount * TRACE * following
         following, value = advantages[time], known[time]
     distribution = torch.distributions.Categorical(logits=logits)
-    log = distribution.log_prob(data.actions[seed, agent]) * alive
+    log = distribution.log_prob(data.actions[seed, agent]) * mask
     weights = torch.tensor([discount**time for time in range(len(known))], dtype=torch.float64).unsqueeze(-1)
     policy_loss = -(weights * log * advantages).sum(0).mean()
-    value_loss = ((values - advantages - known).square() * alive).sum() / alive.sum() / 2
-    bonus = (distribution.entropy() * alive).sum(0).mean()
+    value_loss = ((values - advantages - known).square() * mask).sum() / mask.sum() / 2
+    bonus = (distribution.entropy() * mask).sum(0).mean()
     loss = WEIGHTS.policy * policy_loss + WEIGHTS.value * value_loss - BONUS * bonus
     (gradient,) = torch.autograd.grad(loss, own)
     return gradient

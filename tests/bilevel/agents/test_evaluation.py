@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import games
-from bilevel.agents import MLP, Episodes, SampledPlay, initial_parameters, measure_episodes
+from bilevel.agents import MLP, SampledPlay, Trajectory, initial_parameters, measure_episodes
 from bilevel.agents._rollout import concatenated, rollout, rollout_blocks
 from bilevel.agents._surrogates import dice
 from bilevel.core import Purpose, random_seeds_of, streams_of
@@ -72,7 +72,7 @@ class Setting:
     def generator(self) -> Streams:
         return streams_of(random_seeds_of(7, SEEDS), Purpose.EVALUATION)
 
-    def episodes(self, count: int) -> Episodes:
+    def episodes(self, count: int) -> Trajectory:
         play = self.play
         return rollout(play.game, play.policy, self.theta, self.transfer, count, self.generator)
 
@@ -123,9 +123,9 @@ def test_no_more_observations_are_kept_than_in_training(
     shown: list[int] = []
     report = SharedByNetwork.report
 
-    def look(self: SharedByNetwork, happened: Any) -> Report:
-        shown.append(happened.observations.numel())
-        return report(self, happened)
+    def look(self: SharedByNetwork, trajectory: Any) -> Report:
+        shown.append(trajectory.observations.numel())
+        return report(self, trajectory)
 
     monkeypatch.setattr(SharedByNetwork, "report", look)
     seeds = 8

@@ -22,10 +22,10 @@ def draw(seed: int, *shape: int) -> Tensor:
 
 
 def random_batch(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Joint log-probabilities of two agents in episodes that end, rewards, a critic's values, alive."""
-    alive = (draw(seed, 1, 4, 5) < 0.7).double().cumprod(-2)
-    joint, rewards, values = (draw(seed + k, 2, 4, 5) * alive for k in (1, 2, 3))
-    return joint, rewards, values, alive
+    """Joint log-probabilities of two agents in episodes that end, rewards, a critic's values, mask."""
+    mask = (draw(seed, 1, 4, 5) < 0.7).double().cumprod(-2)
+    joint, rewards, values = (draw(seed + k, 2, 4, 5) * mask for k in (1, 2, 3))
+    return joint, rewards, values, mask
 
 
 def second_derivative(loss, variable: Tensor, along: Tensor) -> Tensor:
@@ -37,14 +37,14 @@ def second_derivative(loss, variable: Tensor, along: Tensor) -> Tensor:
 def test_its_value_is_the_mean_return_and_its_first_derivative_that_of_dice(
     seed: int, discount: float, decay: float
 ) -> None:
-    joint, rewards, _, alive = random_batch(seed)
+    joint, rewards, _, mask = random_batch(seed)
     loaded = LoadedDice(dependency_decay=decay)
 
     def gradient(surrogate: Surrogate) -> Tensor:
-        return alive * torch.func.grad(lambda x: surrogate(x, x, rewards, alive, discount).sum())(joint)
+        return mask * torch.func.grad(lambda x: surrogate(x, x, rewards, mask, discount).sum())(joint)
 
     expected = sum(discount**time * rewards[:, time] for time in range(4)).mean(-1)
-    torch.testing.assert_close(loaded(joint, joint, rewards, alive, discount), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(loaded(joint, joint, rewards, mask, discount), expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(gradient(loaded), gradient(dice), rtol=0, atol=1e-12)
 
 
@@ -52,7 +52,7 @@ def test_its_value_is_the_mean_return_and_its_first_derivative_that_of_dice(
 @settings(max_examples=30, deadline=None)
 def test_with_a_critic_that_knows_nothing_it_is_dice_without_a_baseline(seed: int, discount: float) -> None:
     """sum_t g^t (box_t - box_{t-1}) G_t = sum_t g^t box_t r_t - G_0 (derived)."""
-    joint, rewards, _, alive = random_batch(seed)
+    joint, rewards, _, mask = random_batch(seed)
     weights = torch.tensor([discount**time for time in range(4)], dtype=torch.float64).unsqueeze(-1)
 
     def bare(joint: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def test_with_a_critic_that_knows_nothing_it_is_dice_without_a_baseline(seed: in
 
     def loaded(joint: Tensor) -> Tensor:
         zero = torch.zeros_like(rewards)
-        return loaded_dice(joint, joint, rewards, alive, discount, zero).sum()
+        return loaded_dice(joint, joint, rewards, mask, discount, zero).sum()
 
     along = draw(seed + 4, 2, 4, 5)
     assert float(loaded(joint)) == 0
@@ -72,7 +72,7 @@ def test_with_a_critic_that_knows_nothing_it_is_dice_without_a_baseline(seed: in
 @settings(max_examples=30, deadline=None)
 def test_it_is_the_papers_algorithm(seed: int, discount: float, decay: float, trace: float) -> None:
     """Step by step: w <- decay w + log pi, v = w - log pi, J += g^t (box(w) - box(v)) A_t, after V_0."""
-    joint, rewards, values, alive = random_batch(seed)
+    joint, rewards, values, mask = random_batch(seed)
     advantages = generalized_advantages(rewards, values, discount, trace)
 
     def by_loop(joint: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def test_it_is_the_papers_algorithm(seed: int, discount: float, decay: float, tr
 
     def loaded(joint: Tensor) -> Tensor:
         surrogate = LoadedDice(dependency_decay=decay, trace=trace)
-        return surrogate(joint, joint, rewards, alive, discount, values)
+        return surrogate(joint, joint, rewards, mask, discount, values)
 
     torch.testing.assert_close(loaded(joint), by_loop(joint), rtol=0, atol=1e-12)
     along = draw(seed + 4, 2, 4, 5)
@@ -97,10 +97,10 @@ def test_it_is_the_papers_algorithm(seed: int, discount: float, decay: float, tr
 
 
 def test_a_critics_values_after_the_end_do_not_matter() -> None:
-    joint, rewards, values, alive = random_batch(0)
-    assert not alive.all()
-    critics = values, values + 5 * (1 - alive)
-    clean, dirty = (loaded_dice(joint, joint, rewards, alive, 0.9, critic) for critic in critics)
+    joint, rewards, values, mask = random_batch(0)
+    assert not mask.all()
+    critics = values, values + 5 * (1 - mask)
+    clean, dirty = (loaded_dice(joint, joint, rewards, mask, 0.9, critic) for critic in critics)
     assert torch.equal(clean, dirty)
 
 
@@ -110,13 +110,13 @@ def test_its_second_derivative_is_far_less_noisy_than_that_of_dice() -> None:
     The expected return is 10 (10 + sigmoid(x)), whose second derivative at x = 0 vanishes.
     """
     heads = (draw(0, 800, 1, 10, 32) > 0).double()
-    rewards, alive = 10 + heads, torch.ones(1, 10, 32, dtype=torch.float64)
+    rewards, mask = 10 + heads, torch.ones(1, 10, 32, dtype=torch.float64)
 
     def estimates(surrogate: Surrogate) -> Tensor:
         def loss(logit: Tensor) -> Tensor:
             x = logit.reshape(-1, 1, 1, 1)
             log = heads * logsigmoid(x) + (1 - heads) * logsigmoid(-x)
-            return surrogate(log, log, rewards, alive, 1.0).sum()
+            return surrogate(log, log, rewards, mask, 1.0).sum()
 
         zero = torch.zeros(800, dtype=torch.float64)
         return second_derivative(loss, zero, torch.ones_like(zero))
@@ -160,17 +160,17 @@ def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
 
 @pytest.mark.parametrize("kind", [LoadedDice, Reinforce])
 def test_a_trace_is_from_0_to_1_and_needs_a_critic(kind: type[LoadedDice] | type[Reinforce]) -> None:
-    joint, rewards, _, alive = random_batch(0)
+    joint, rewards, _, mask = random_batch(0)
     with pytest.raises(ValueError, match=r"A trace of 0\.9, below 1, leans on a critic's values"):
-        kind(trace=0.9)(joint, joint, rewards, alive, 1.0)
+        kind(trace=0.9)(joint, joint, rewards, mask, 1.0)
     with pytest.raises(ValueError, match="trace must be from 0 to 1, not 2"):
         kind(trace=2.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_it_keeps_the_type_and_travels(dtype: torch.dtype) -> None:
-    joint, rewards, _, alive = (tensor.to(dtype) for tensor in random_batch(0))
+    joint, rewards, _, mask = (tensor.to(dtype) for tensor in random_batch(0))
     surrogate = LoadedDice(dependency_decay=0.5)
-    value = surrogate(joint, joint, rewards, alive, 0.9)
+    value = surrogate(joint, joint, rewards, mask, 0.9)
     assert (value.dtype, value.shape) == (dtype, (2,))
     assert pickle.loads(pickle.dumps(surrogate)) == surrogate != loaded_dice

@@ -18,24 +18,24 @@ def draw(seed: int, *shape: int) -> Tensor:
 
 def batch(seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Two numbers for each of 3 agents, 4 steps and 5 episodes that end; what is after the end is dirt."""
-    alive = (draw(seed, 2, 1, 4, 5) < 0.7).double().cumprod(-2)
-    alive[..., 0, :] = 1
-    return draw(seed + 1, 2, 3, 4, 5), draw(seed + 2, 2, 3, 4, 5), alive
+    mask = (draw(seed, 2, 1, 4, 5) < 0.7).double().cumprod(-2)
+    mask[..., 0, :] = 1
+    return draw(seed + 1, 2, 3, 4, 5), draw(seed + 2, 2, 3, 4, 5), mask
 
 
-def played(values: Tensor, alive: Tensor, seed: int, agent: int) -> Tensor:
-    return values[seed, agent][alive[seed, 0] > 0]
+def played(values: Tensor, mask: Tensor, seed: int, agent: int) -> Tensor:
+    return values[seed, agent][mask[seed, 0] > 0]
 
 
 @given(seed=SEEDS)
 @settings(max_examples=20, deadline=None)
 def test_value_losses_are_means_over_the_steps_played(seed: int) -> None:
-    values, targets, alive = batch(seed)
-    found = value_losses(values, targets, alive)
+    values, targets, mask = batch(seed)
+    found = value_losses(values, targets, mask)
     assert found.shape == (2, 3)
     for member in range(2):
         for agent in range(3):
-            ours, theirs = (played(each, alive, member, agent) for each in (values, targets))
+            ours, theirs = (played(each, mask, member, agent) for each in (values, targets))
             expected = torch.nn.functional.mse_loss(ours, theirs) / 2
             torch.testing.assert_close(found[member, agent], expected, rtol=0, atol=1e-12)
 
@@ -43,33 +43,33 @@ def test_value_losses_are_means_over_the_steps_played(seed: int) -> None:
 @given(seed=SEEDS, clip=st.floats(0.01, 3))
 @settings(max_examples=20, deadline=None)
 def test_clipped_value_losses_take_the_greater_error(seed: int, clip: float) -> None:
-    values, targets, alive = batch(seed)
+    values, targets, mask = batch(seed)
     old = values + draw(seed + 5, *values.shape)
-    found = clipped_value_losses(values, targets, alive, old, clip)
+    found = clipped_value_losses(values, targets, mask, old, clip)
     held = torch.minimum(torch.maximum(values, old - clip), old + clip)
     for member in range(2):
         for agent in range(3):
-            new, target, near = (played(each, alive, member, agent) for each in (values, targets, held))
+            new, target, near = (played(each, mask, member, agent) for each in (values, targets, held))
             expected = torch.stack(((new - target) ** 2, (near - target) ** 2)).amax(0).mean() / 2
             torch.testing.assert_close(found[member, agent], expected, rtol=0, atol=1e-12)
 
 
 def test_values_within_the_clip_lose_as_without() -> None:
-    values, targets, alive = batch(0)
-    found = clipped_value_losses(values, targets, alive, values + 0.1, clip=0.2)
-    torch.testing.assert_close(found, value_losses(values, targets, alive), rtol=0, atol=1e-14)
+    values, targets, mask = batch(0)
+    found = clipped_value_losses(values, targets, mask, values + 0.1, clip=0.2)
+    torch.testing.assert_close(found, value_losses(values, targets, mask), rtol=0, atol=1e-14)
 
 
 @given(seed=SEEDS)
 @settings(max_examples=20, deadline=None)
 def test_normalized_advantages_have_mean_0_and_deviation_1_of_every_agent_and_seed(seed: int) -> None:
-    advantages, _, alive = batch(seed)
+    advantages, _, mask = batch(seed)
     scale = torch.tensor([0.1, 1.0, 100.0], dtype=torch.float64).reshape(3, 1, 1)
-    found = normalized(scale * advantages + 7, alive)
-    assert not (found * (1 - alive)).any()
+    found = normalized(scale * advantages + 7, mask)
+    assert not (found * (1 - mask)).any()
     for member in range(2):
         for agent in range(3):
-            steps = played(found, alive, member, agent)
+            steps = played(found, mask, member, agent)
             assert abs(float(steps.mean())) < 1e-12
             if len(steps) > 1:
                 assert float(steps.std(unbiased=False)) == pytest.approx(1, abs=1e-4)
@@ -86,8 +86,8 @@ def test_equal_advantages_become_0_and_have_derivatives() -> None:
 @settings(max_examples=30, deadline=None)
 def test_targets_are_mixtures_of_returns_of_every_length(seed: int, discount: float, trace: float) -> None:
     """A + V = (1 - trace) sum_n trace^(n-1) G^(n), the last one with the rest of the weight (derived)."""
-    alive = (draw(seed, 1, 4, 5) < 0.7).double().cumprod(-2)
-    rewards, values = (draw(seed + k, 2, 4, 5) * alive for k in (1, 2))
+    mask = (draw(seed, 1, 4, 5) < 0.7).double().cumprod(-2)
+    rewards, values = (draw(seed + k, 2, 4, 5) * mask for k in (1, 2))
     found = generalized_advantages(rewards, values, discount, trace) + values
     after = torch.cat((values, torch.zeros(2, 1, 5, dtype=torch.float64)), -2)
     for time in range(4):

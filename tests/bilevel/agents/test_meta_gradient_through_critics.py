@@ -27,7 +27,7 @@ def problem_of(case: Case, optimizer: Any, parts: Any = None) -> BilevelProblem:
     def likely(theta: Tensor, phi: Tensor, data: Any) -> Tensor:
         """How likely first actions are: smooth in the policies, whatever was drawn."""
         logits = case.play._logits(theta, case.data).log_softmax(-1)[..., 0]
-        return (logits.exp() * case.data.alive).square().sum((1, 2, 3))
+        return (logits.exp() * case.data.mask).square().sum((1, 2, 3))
 
     return BilevelProblem(
         step=in_parts(inner_step_per_agent(case.losses, optimizer), parts or case.parts),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents import MLP, Episodes, ExactPlay, Play, SampledPlay, Tabular, initial_parameters
+from bilevel.agents import MLP, ExactPlay, Play, SampledPlay, Tabular, Trajectory, initial_parameters
 from bilevel.agents._surrogates import dice, reinforce
 from bilevel.sharing import SharedBy, share
 from games.matrix import Cyclical, EscapeRoom, RepeatedGame
@@ -150,11 +150,11 @@ def test_sampled_values_are_the_mean_episode_values(game: games.Game) -> None:
 def test_sampled_cooperation_counts_the_steps_that_were_played() -> None:
     game = EscapeRoom(horizon=2)
     rewards = torch.zeros(1, 2, 2, 2, dtype=torch.float64)
-    data = Episodes(
+    data = Trajectory(
         observations=torch.zeros(1, 2, 2, 2, 8, dtype=torch.float64),
         actions=torch.zeros(1, 2, 2, 2, dtype=torch.int64),
         rewards=rewards,
-        alive=torch.tensor([[[[1.0, 1.0], [0.0, 1.0]]]], dtype=torch.float64),  # episode 0 ends at once
+        mask=torch.tensor([[[[1.0, 1.0], [0.0, 1.0]]]], dtype=torch.float64),  # episode 0 ends at once
         cooperated=torch.tensor([[[[1, 0], [1, 0]], [[1, 1], [0, 1]]]], dtype=torch.float64),
     )
     play = SampledPlay(game, MLP(8, 3, (4,)), reinforce, 2)
@@ -177,7 +177,7 @@ def test_the_sampled_bonus_is_the_entropy_per_episode() -> None:
     setting = Setting(PLAYS["dice, network, episodes that end"])
     uniform = torch.zeros_like(setting.theta)
     bonus = setting.losses(uniform, uniform, torch.zeros(())) - setting.losses(uniform, uniform)
-    steps = setting.data.alive.sum(-2).mean(-1)
+    steps = setting.data.mask.sum(-2).mean(-1)
     assert steps.min() < ROOM.horizon  # some episodes end early
     expected = (BONUS * math.log(3) * steps).expand_as(bonus)
     torch.testing.assert_close(bonus, expected, rtol=0, atol=1e-12)

@@ -103,7 +103,7 @@ def test_losses_see_the_probabilities_that_were_played(game: Game, policy: Polic
     data = rollout(game, recorded, theta, keep, EPISODES, generator(4))
     play = SampledPlay(game, policy, dice, EPISODES)
     played = allowed(torch.stack(recorded.said, 2), data.legal)
-    running = data.alive.bool().expand_as(data.actions)
+    running = data.mask.bool().expand_as(data.actions)
     learned = play._logits(theta, data)
     torch.testing.assert_close(learned[running], played[running], rtol=0, atol=1e-12)
 

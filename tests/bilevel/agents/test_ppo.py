@@ -47,11 +47,11 @@ def plain_ppo(case: Case, seed: int, agent: int) -> Tensor:
         logits = allowed(policy.unroll(theta, seen), legal)
         return torch.distributions.Categorical(logits=logits[agent]), policy.values(theta, seen)[agent]
 
-    alive, actions = data.alive[seed, 0], data.actions[seed, agent]
+    mask, actions = data.mask[seed, 0], data.actions[seed, agent]
     rewards = case.transfer(case.phi).rewards(data)[seed, agent]
     with torch.no_grad():
         before, known = run(slice(None))
-        old, known = before.log_prob(actions), known * alive
+        old, known = before.log_prob(actions), known * mask
     advantages, following, value = torch.zeros_like(known), 0.0, 0.0
     for time in reversed(range(len(known))):
         surprise = rewards[time] + discount * value - known[time]
@@ -63,7 +63,7 @@ def plain_ppo(case: Case, seed: int, agent: int) -> Tensor:
     parts = [slice(None)] if play.minibatches == 1 else [slice(0, 1), slice(1, 3), slice(3, 4), slice(4, 6)]
     for part in parts * play.epochs:
         distribution, values = run(part)
-        running, edge, taken = alive[:, part], play.clip_range, actions[:, part]
+        running, edge, taken = mask[:, part], play.clip_range, actions[:, part]
         gain = advantages[:, part]
         if play.normalize:
             steps = gain[running > 0]
@@ -113,7 +113,7 @@ def test_samples_know_how_likely_what_was_done_was() -> None:
     case, plain = ppo("gru"), Case("gru")
     assert plain.data.log_probabilities is None
     logits = case.play._logits(case.theta, case.data)
-    expected = torch.distributions.Categorical(logits=logits).log_prob(case.data.actions) * case.data.alive
+    expected = torch.distributions.Categorical(logits=logits).log_prob(case.data.actions) * case.data.mask
     torch.testing.assert_close(case.data.log_probabilities, expected, rtol=0, atol=1e-14)
     (data,) = plain.parts(case.theta, case.phi, plain.data)
     with pytest.raises(ValueError, match="PPO needs to know how likely actions were when they were drawn"):

@@ -49,11 +49,11 @@ def test_discounts_at_the_ends_of_the_range() -> None:
 @given(seed=SEEDS, episodes=st.integers(1, 6))
 @settings(max_examples=40, deadline=None)
 def test_leave_one_out_is_a_loop_over_the_others_alive(seed: int, episodes: int) -> None:
-    returns, alive = draw(seed, 2, 3, 4, episodes), episodes_that_end(seed + 1, 2, 1, 4, episodes)
-    baseline = leave_one_out(returns, alive)
+    returns, mask = draw(seed, 2, 3, 4, episodes), episodes_that_end(seed + 1, 2, 1, 4, episodes)
+    baseline = leave_one_out(returns, mask)
     assert baseline.shape == returns.shape
     for place in itertools.product(range(2), range(3), range(4)):
-        running = alive[place[0], 0, place[2]]
+        running = mask[place[0], 0, place[2]]
         for episode in range(episodes):
             others = [e for e in range(episodes) if e != episode and running[e]]
             expected = returns[place][others].mean() if others else torch.zeros(())
@@ -66,8 +66,8 @@ def test_leave_one_out_is_a_loop_over_the_others_alive(seed: int, episodes: int)
 @settings(max_examples=20, deadline=None)
 def test_an_episodes_baseline_does_not_see_its_own_return(seed: int) -> None:
     """Why it adds no bias: b_e is a function of the other episodes, which are independent of what e did."""
-    returns, alive = draw(seed, 3, 5), episodes_that_end(seed + 1, 3, 5)
-    jacobian = torch.func.jacrev(lambda returns: leave_one_out(returns, alive))(returns)
+    returns, mask = draw(seed, 3, 5), episodes_that_end(seed + 1, 3, 5)
+    jacobian = torch.func.jacrev(lambda returns: leave_one_out(returns, mask))(returns)
     own = jacobian.diagonal(dim1=1, dim2=3)
     torch.testing.assert_close(own, torch.zeros_like(own), rtol=0, atol=1e-15)
 
@@ -88,14 +88,14 @@ def test_leave_one_out_adds_no_bias_when_few_are_alive() -> None:
         return 1 / p if action else -1 / (1 - p)
 
     def with_and_without(pair: tuple[tuple[int, ...], ...]) -> tuple[torch.Tensor, torch.Tensor]:
-        rewards, alive, scores = torch.zeros(3, 2, 2, dtype=torch.float64).unbind(0)
+        rewards, mask, scores = torch.zeros(3, 2, 2, dtype=torch.float64).unbind(0)
         for episode, outcome in enumerate(pair):
             for time, action in enumerate(outcome):
-                alive[time, episode], scores[time, episode] = 1, score(action)
+                mask[time, episode], scores[time, episode] = 1, score(action)
                 rewards[time, episode] = 2.0 * action + time + 1
         returns = returns_to_go(rewards, 0.9)
         bare = (scores * returns).sum(0).mean()
-        return (scores * (returns - leave_one_out(returns, alive)) * alive).sum(0).mean(), bare
+        return (scores * (returns - leave_one_out(returns, mask)) * mask).sum(0).mean(), bare
 
     total = torch.zeros(2, dtype=torch.float64)
     differ = False

@@ -75,20 +75,20 @@ def play_countdown(**settings: int):
 
 def test_episodes_end_when_they_are_done() -> None:
     episodes = play_countdown()
-    lengths = episodes.alive.sum(-2)
-    assert episodes.alive.shape == (2, 1, 4, 6)
+    lengths = episodes.mask.sum(-2)
+    assert episodes.mask.shape == (2, 1, 4, 6)
     assert lengths.tolist() == [[[1.0, 2.0, 3.0] * 2]] * 2
-    assert (episodes.alive.diff(dim=-2) <= 0).all()
+    assert (episodes.mask.diff(dim=-2) <= 0).all()
 
 
 def test_nothing_is_seen_or_paid_after_the_end() -> None:
     episodes = play_countdown()
-    over = episodes.alive[:, 0] == 0  # [seed, time, episode]
+    over = episodes.mask[:, 0] == 0  # [seed, time, episode]
     for agent in range(2):
         assert not episodes.rewards[:, agent][over].any()
         assert not episodes.observations[:, agent][over].any()
     time = torch.arange(4.0).double()[:, None].expand(4, 6)
-    expected = torch.stack((time, time + 10)) * episodes.alive[0]
+    expected = torch.stack((time, time + 10)) * episodes.mask[0]
     assert torch.equal(episodes.rewards, expected.expand(2, 2, 4, 6))
 
 
@@ -106,9 +106,9 @@ def test_the_game_is_told_what_was_given() -> None:
 
 def test_a_transfer_sees_what_was_legal_in_the_step() -> None:
     class Looks(SharedBy):
-        def gifts(self, happened):
-            assert torch.equal(happened.legal.squeeze(2), legal)
-            return super().gifts(happened)
+        def gifts(self, trajectory):
+            assert torch.equal(trajectory.legal.squeeze(2), legal)
+            return super().gifts(trajectory)
 
     draws = torch.Generator().manual_seed(0)
     legal = torch.rand(3, 2, 4, 5, generator=draws) < 0.5  # seed, agent, episode, action
@@ -141,9 +141,9 @@ def test_shapes_and_types(dtype: torch.dtype, one_hot: bool) -> None:
     episodes = rollout(game, policy, theta, SharedBy(sharing), 3, torch.Generator().manual_seed(0))
     for values in (episodes.observations, episodes.actions, episodes.rewards, episodes.cooperated):
         assert values.shape == (4, 2, 5, 3)
-    assert episodes.alive.shape == (4, 1, 5, 3)
-    assert episodes.alive.all()
-    assert {episodes.rewards.dtype, episodes.alive.dtype, episodes.cooperated.dtype} == {dtype}
+    assert episodes.mask.shape == (4, 1, 5, 3)
+    assert episodes.mask.all()
+    assert {episodes.rewards.dtype, episodes.mask.dtype, episodes.cooperated.dtype} == {dtype}
     assert torch.equal(episodes.cooperated, (episodes.actions == 0).to(dtype))
     first, then = episodes.observations[:, :, 0], episodes.observations[:, :, 1:]
     assert not first.any()

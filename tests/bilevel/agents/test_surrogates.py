@@ -22,10 +22,10 @@ def draw(seed: int, *shape: int) -> Tensor:
 
 
 def random_batch(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log-probabilities of two agents in episodes that end, what the other one did, rewards, alive."""
-    alive = (draw(seed, 1, 4, 5) < 0.7).double().cumprod(-2)
-    own, others, rewards = (draw(seed + k, 2, 4, 5) * alive for k in (1, 2, 3))
-    return own, others, rewards, alive
+    """Log-probabilities of two agents in episodes that end, what the other one did, rewards, mask."""
+    mask = (draw(seed, 1, 4, 5) < 0.7).double().cumprod(-2)
+    own, others, rewards = (draw(seed + k, 2, 4, 5) * mask for k in (1, 2, 3))
+    return own, others, rewards, mask
 
 
 def test_a_magic_box_has_the_value_one_and_every_derivative_of_its_exponential() -> None:
@@ -41,21 +41,21 @@ def test_a_magic_box_has_the_value_one_and_every_derivative_of_its_exponential()
 @given(seed=SEEDS, discount=st.floats(0, 1))
 @settings(max_examples=30, deadline=None)
 def test_both_surrogates_have_the_same_first_derivative(seed: int, discount: float) -> None:
-    own, others, rewards, alive = random_batch(seed)
+    own, others, rewards, mask = random_batch(seed)
     gradients = []
     for surrogate in (reinforce, dice):
         variable = own.clone().requires_grad_()
-        value = surrogate(variable, variable + others, rewards, alive, discount).sum()
-        gradients.append(torch.autograd.grad(value, variable)[0] * alive)
+        value = surrogate(variable, variable + others, rewards, mask, discount).sum()
+        gradients.append(torch.autograd.grad(value, variable)[0] * mask)
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
 
 
 @given(seed=SEEDS, discount=st.floats(0, 1))
 @settings(max_examples=30, deadline=None)
 def test_the_value_of_dice_is_the_mean_discounted_return(seed: int, discount: float) -> None:
-    own, others, rewards, alive = random_batch(seed)
+    own, others, rewards, mask = random_batch(seed)
     expected = sum(discount**time * rewards[:, time] for time in range(4)).mean(-1)
-    value = dice(own, own + others, rewards, alive, discount)
+    value = dice(own, own + others, rewards, mask, discount)
     torch.testing.assert_close(value, expected, rtol=0, atol=1e-12)
 
 
@@ -94,12 +94,12 @@ def test_sampled_gradients_agree_with_exact_ones(name: str, game: ExactGame) -> 
 def test_the_baseline_lowers_the_variance() -> None:
     """Of the derivative by a coin's log-odds, when both rewards are far from zero."""
     actions = (draw(0, 500, 1, 1, 16) > 0).double()
-    rewards, alive = 10 + actions, torch.ones(500, 1, 1, 16, dtype=torch.float64)
+    rewards, mask = 10 + actions, torch.ones(500, 1, 1, 16, dtype=torch.float64)
     score = actions - 0.5
 
     def noise(use: Surrogate) -> Tensor:
         variable = torch.zeros_like(score, requires_grad=True)
-        value = use(variable, variable, rewards, alive, 1.0)
+        value = use(variable, variable, rewards, mask, 1.0)
         return (torch.autograd.grad(value.sum(), variable)[0] * score).sum(-1).std()
 
     bare = (score * rewards).mean(-1).std()

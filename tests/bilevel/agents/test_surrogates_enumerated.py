@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents import Episodes, SampledPlay, Surrogate, Tabular, chosen
+from bilevel.agents import SampledPlay, Surrogate, Tabular, Trajectory, chosen
 from bilevel.agents._surrogates import LoadedDice, dice, loaded_dice, reinforce
 from bilevel.sharing import SharedBy
 from games.matrix import RepeatedGame
@@ -66,11 +66,11 @@ class Enumerated:
             """[outcome, time, agent] -> [seed, agent, time, episode]."""
             return torch.stack((values[first], values[second]), -1).transpose(1, 2)
 
-        episodes = Episodes(
+        episodes = Trajectory(
             observations=batch(self.observations),
             actions=batch(self.outcomes),
             rewards=batch(self.rewards),
-            alive=torch.ones(256, 1, 2, 2, dtype=torch.float64),
+            mask=torch.ones(256, 1, 2, 2, dtype=torch.float64),
             cooperated=None,
         )
         play = SampledPlay(self.game, self.policy, surrogate, episodes=2)
@@ -114,11 +114,11 @@ def assert_close(estimate: Tensor, truth: Tensor) -> None:
 def with_critic(surrogate: Surrogate) -> Surrogate:
     """The surrogate with a baseline that is a number for each agent and step, the same in every episode."""
 
-    def judged(own: Tensor, joint: Tensor, rewards: Tensor, alive: Tensor, discount: float) -> Tensor:
+    def batch(own: Tensor, joint: Tensor, rewards: Tensor, mask: Tensor, discount: float) -> Tensor:
         values = draw(7, 2, 2, 1).expand(rewards.shape)
-        return surrogate(own, joint, rewards, alive, discount, values)
+        return surrogate(own, joint, rewards, mask, discount, values)
 
-    return judged
+    return batch
 
 
 UNBIASED: dict[str, Surrogate] = {

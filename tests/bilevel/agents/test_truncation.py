@@ -11,11 +11,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from bilevel.agents import GRU, MLP, CriticPlay, Episodes, Policy, PolicyWithCritic, Reinforce
+from bilevel.agents import GRU, MLP, CriticPlay, Policy, PolicyWithCritic, Reinforce, Trajectory
 from bilevel.agents._rollout import rollout
 from bilevel.methods import ActorCritic, MLPPolicy, Placement, Selfish
 from bilevel.methods._ltos_transitions import transitions_of
-from bilevel.sharing import GivenShares, SharedBy, Sight
+from bilevel.sharing import GivenShares, ObservationEncoder, SharedBy
 from games.core import Game, stream
 
 F64 = torch.float64
@@ -63,7 +63,7 @@ class Walks(Game):
         return np.zeros((2, 2, 3), dtype=np.uint8)
 
 
-def played(game: Walks, policy: Policy) -> tuple[Tensor, Episodes]:
+def played(game: Walks, policy: Policy) -> tuple[Tensor, Trajectory]:
     theta = policy.initial(stream(0), 1, 1)
     return theta, rollout(game, policy, theta, KEEP, 3, stream(1))
 
@@ -72,7 +72,7 @@ def test_episodes_say_what_was_cut_off_and_what_was_seen_then() -> None:
     _, episodes = played(Walks(), MLP(2, 2))
     assert episodes.cut is not None
     assert episodes.following is not None
-    assert episodes.alive[0, 0].T.tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    assert episodes.mask[0, 0].T.tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
     assert episodes.cut[0, 0].T.tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
     times = episodes.following[0, 0, :, :, 0]
     assert times.T.tolist() == [[1, 0, 0], [1, 0, 0], [1, 2, 3]]
@@ -88,8 +88,8 @@ def test_the_last_reward_has_the_value_of_what_would_have_come(network: Policy) 
     theta, episodes = played(Walks(), policy)
     theta = theta * 3
     play = CriticPlay(Walks(), policy, Reinforce(trace=0.5), 3, trace=0.5)
-    (judged,) = play.parts(theta, KEEP, episodes)
-    bonus = (judged.rewards - episodes.rewards)[0, 0].T
+    (batch,) = play.parts(theta, KEEP, episodes)
+    bonus = (batch.rewards - episodes.rewards)[0, 0].T
     for copy, length in ((0, 1), (2, 3)):  # a critic that has seen all of the episode, and the step after it
         shown = torch.tensor([[float(time), float(copy)] for time in range(length + 1)], dtype=F64)
         value = policy.values(theta, shown.reshape(1, 1, length + 1, 1, 2))[0, 0, -1, 0]
@@ -122,9 +122,9 @@ def test_values_of_actions_go_on_where_an_episode_was_cut_off() -> None:
     game = Walks()
     _, episodes = played(game, MLP(2, 2))
     shares = torch.ones(1, 1, 1, STEPS, 3, dtype=F64)
-    sight = Sight(game.observation_space, 1, 2)
-    steps, happened = transitions_of(episodes, GivenShares(shares), sight)
-    assert happened.reshape(STEPS, 3).T.tolist() == [
+    encoder = ObservationEncoder(game.observation_space, 1, 2)
+    steps, trajectory = transitions_of(episodes, GivenShares(shares), encoder)
+    assert trajectory.reshape(STEPS, 3).T.tolist() == [
         [True, False, False],
         [True, True, False],
         [True, True, True],

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents import MLP, Episodes, takes_gifts
+from bilevel.agents import MLP, Trajectory, takes_gifts
 from bilevel.agents._rollout import rollout
 from bilevel.methods._gifting import ChosenGifts
 from games.matrix import EscapeRoom
@@ -37,7 +37,7 @@ class Watched(GiftGame):
         return after, rewards, done
 
 
-def played(rules: GiftRules) -> tuple[ChosenGifts, Episodes, list[tuple[Tensor, Tensor]]]:
+def played(rules: GiftRules) -> tuple[ChosenGifts, Trajectory, list[tuple[Tensor, Tensor]]]:
     """Random play of three agents, of which some leave early."""
     game = Watched(game=EscapeRoom(agents=3), rules=rules, separate=True, seen=[])
     policy, gifts = MLP(game.observation_space.shape[0], 6, (4,)), ChosenGifts(game)
@@ -59,10 +59,10 @@ def by_seed(values: Tensor) -> Tensor:
 def test_gifts_are_those_that_the_game_saw(rules: GiftRules) -> None:
     gifts, episodes, seen = played(rules)
     found = gifts.gifts(episodes)
-    alive = episodes.alive.squeeze(1)  # [seed, time, episode]
-    assert 0 < alive.mean() < 1
+    mask = episodes.mask.squeeze(1)  # [seed, time, episode]
+    assert 0 < mask.mean() < 1
     for time, (told, _) in enumerate(seen):
-        expected = by_seed(told) * alive[:, None, None, time]
+        expected = by_seed(told) * mask[:, None, None, time]
         torch.testing.assert_close(found[:, :, :, time], expected, rtol=0, atol=1e-12)
     assert (found.sum((1, 2, 3, 4)) > 0).all()
     if rules.source.limited:

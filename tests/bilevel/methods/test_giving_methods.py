@@ -111,12 +111,12 @@ def sampled_meta_gradient(
         def __init__(self, amounts: torch.Tensor) -> None:
             self.amounts = amounts
 
-        def rewards(self, happened: Any) -> torch.Tensor:
-            to_second = self.amounts[happened.actions[:, 1]]
-            return torch.stack((happened.rewards[:, 0], happened.rewards[:, 1] + to_second), 1)
+        def rewards(self, trajectory: Any) -> torch.Tensor:
+            to_second = self.amounts[trajectory.actions[:, 1]]
+            return torch.stack((trajectory.rewards[:, 0], trajectory.rewards[:, 1] + to_second), 1)
 
-        def gifts(self, happened: Any) -> torch.Tensor:
-            return torch.zeros_like(happened.rewards).unsqueeze(2).expand(-1, -1, 2, -1, -1)
+        def gifts(self, trajectory: Any) -> torch.Tensor:
+            return torch.zeros_like(trajectory.rewards).unsqueeze(2).expand(-1, -1, 2, -1, -1)
 
     bonus = torch.zeros((), dtype=theta.dtype)
     first = learner.play.sample(theta, Given(nothing), generator)

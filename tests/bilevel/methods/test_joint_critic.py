@@ -7,29 +7,32 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from bilevel.agents import Episodes
+from bilevel.agents import Trajectory
 from bilevel.methods._lase_critic import JointCritic, KnownPayoffs, NetworkCritic, TableCritic
-from bilevel.sharing import Sight
+from bilevel.sharing import ObservationEncoder
 
 SEEDS, AGENTS, TIME, EPISODES, ACTIONS, NUMBERS = 2, 3, 4, 5, 3, 4
 BOX = spaces.Box(0.0, 1.0, (2, 3))
 CRITICS: dict[str, tuple[JointCritic, bool]] = {
     "table": (TableCritic(NUMBERS, AGENTS, ACTIONS), True),
-    "network of numbers": (NetworkCritic(Sight(spaces.Discrete(NUMBERS), AGENTS, ACTIONS), (7, 5)), True),
-    "network": (NetworkCritic(Sight(BOX, AGENTS, ACTIONS), (6,), "relu"), False),
+    "network of numbers": (
+        NetworkCritic(ObservationEncoder(spaces.Discrete(NUMBERS), AGENTS, ACTIONS), (7, 5)),
+        True,
+    ),
+    "network": (NetworkCritic(ObservationEncoder(BOX, AGENTS, ACTIONS), (6,), "relu"), False),
 }
 every_critic = pytest.mark.parametrize(("critic", "numbers"), CRITICS.values(), ids=CRITICS.keys())
 
 
-def happened(numbers: bool, seed: int = 0) -> Episodes:
+def trajectory(numbers: bool, seed: int = 0) -> Trajectory:
     draws = torch.Generator().manual_seed(seed)
     shape = (SEEDS, AGENTS, TIME, EPISODES)
     box = torch.rand(*shape, 2, 3, generator=draws, dtype=torch.float64)
-    return Episodes(
+    return Trajectory(
         observations=torch.randint(NUMBERS, shape, generator=draws) if numbers else box,
         actions=torch.randint(ACTIONS, shape, generator=draws),
         rewards=torch.randn(shape, generator=draws, dtype=torch.float64),
-        alive=torch.ones(SEEDS, 1, TIME, EPISODES, dtype=torch.float64),
+        mask=torch.ones(SEEDS, 1, TIME, EPISODES, dtype=torch.float64),
         cooperated=None,
     )
 
@@ -41,7 +44,7 @@ def random_theta(critic: JointCritic) -> Tensor:
 
 @every_critic
 def test_had_somebody_done_otherwise(critic: JointCritic, numbers: bool) -> None:
-    theta, episodes = random_theta(critic), happened(numbers)
+    theta, episodes = random_theta(critic), trajectory(numbers)
     found = critic.had_others_done(theta, episodes)
     assert found.shape == (SEEDS, TIME, EPISODES, AGENTS, AGENTS, ACTIONS)
     for other in range(AGENTS):
@@ -55,7 +58,7 @@ def test_had_somebody_done_otherwise(critic: JointCritic, numbers: bool) -> None
 
 @every_critic
 def test_each_agent_has_its_own_and_looks_at_what_it_sees(critic: JointCritic, numbers: bool) -> None:
-    theta, episodes = random_theta(critic), happened(numbers)
+    theta, episodes = random_theta(critic), trajectory(numbers)
     before = critic.values(theta, episodes)
     theta[1, 2] += 1
     seen = episodes.observations.clone()
@@ -67,7 +70,7 @@ def test_each_agent_has_its_own_and_looks_at_what_it_sees(critic: JointCritic, n
 
 
 def test_a_network_is_the_perceptron_of_all_its_inputs() -> None:
-    critic, episodes = NetworkCritic(Sight(BOX, AGENTS, ACTIONS), (6, 4)), happened(False)
+    critic, episodes = NetworkCritic(ObservationEncoder(BOX, AGENTS, ACTIONS), (6, 4)), trajectory(False)
     theta = random_theta(critic)
     seed, agent, time, episode = 1, 2, 3, 4
     acted = torch.eye(ACTIONS, dtype=torch.float64)[episodes.actions[seed, :, time, episode]].flatten()
@@ -85,7 +88,7 @@ def test_known_payoffs_are_looked_up() -> None:
     draws = torch.Generator().manual_seed(2)
     payoffs = torch.randn(*[ACTIONS] * AGENTS, AGENTS, generator=draws, dtype=torch.float64)
     critic = KnownPayoffs(TableCritic(1, AGENTS, ACTIONS), payoffs)
-    episodes = happened(True)._replace(observations=torch.zeros(SEEDS, AGENTS, TIME, EPISODES).long())
+    episodes = trajectory(True)._replace(observations=torch.zeros(SEEDS, AGENTS, TIME, EPISODES).long())
     nothing = torch.zeros(SEEDS, AGENTS, 0, dtype=torch.float64)
     expected = payoffs[episodes.actions.unbind(1)].movedim(-1, 1)
     torch.testing.assert_close(critic.values(nothing, episodes), expected, rtol=0, atol=0)
@@ -102,12 +105,12 @@ def test_a_table_expects_nothing_at_first_and_a_network_little() -> None:
     network, _ = CRITICS["network"]
     first = network.initial(draws, SEEDS, AGENTS)
     assert first.shape == (SEEDS, AGENTS, network.num_parameters)
-    assert float(network.values(first, happened(False)).abs().max()) < 1
+    assert float(network.values(first, trajectory(False)).abs().max()) < 1
 
 
 def test_a_network_needs_a_layer() -> None:
-    sight = Sight(BOX, AGENTS, ACTIONS)
+    encoder = ObservationEncoder(BOX, AGENTS, ACTIONS)
     with pytest.raises(ValueError, match="needs 1 hidden layer or more, but has none"):
-        NetworkCritic(sight, ())
+        NetworkCritic(encoder, ())
     with pytest.raises(ValueError, match="needs 1 unit or more"):
-        NetworkCritic(sight, (0,))
+        NetworkCritic(encoder, (0,))

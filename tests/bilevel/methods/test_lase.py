@@ -88,7 +88,7 @@ def test_critics_learn_the_payoffs(critic: Any) -> None:
 
 @pytest.mark.parametrize("trace", [0.0, 1.0])
 def test_critics_learn_what_follows_from_a_joint_action(trace: float) -> None:
-    """Of policies that forget what happened, Q(o, a) = r(a) + discount V, but for the end (derived).
+    """Of policies that forget what trajectory, Q(o, a) = r(a) + discount V, but for the end (derived).
 
     A step is worth -1.5, and one of the 19 after the first is the last. Sampled returns of k steps are then
     worth -3 (1 - 1/2^k), on average over k from 0 to 18; those of a critic that leans on itself, 18/19 of
@@ -114,14 +114,14 @@ def test_targets_by_hand() -> None:
     episodes = learner.play.sample(state["theta"], learner.transfer(state["phi"]), torch.Generator())
     critics = learner.empathy.parts(state["phi"])[0] * 3
     found = learner.targets(critics, episodes)
-    values = learner.empathy.critic.values(critics, episodes) * episodes.alive
+    values = learner.empathy.critic.values(critics, episodes) * episodes.mask
     rewards, expected = episodes.rewards, torch.zeros_like(found)
     later, following = torch.zeros_like(found[..., 0, :]), torch.zeros_like(found[..., 0, :])
     for time in reversed(range(found.shape[2])):
         later = rewards[..., time, :] + 0.9 * (0.3 * following + 0.7 * later)
         expected[..., time, :], following = later, values[..., time, :]
-    torch.testing.assert_close(found * episodes.alive, expected * episodes.alive, rtol=0, atol=1e-12)
-    assert not found[(episodes.alive == 0).expand_as(found)].any()
+    torch.testing.assert_close(found * episodes.mask, expected * episodes.mask, rtol=0, atol=1e-12)
+    assert not found[(episodes.mask == 0).expand_as(found)].any()
 
 
 def test_a_perspective_learns_what_the_others_see() -> None:
@@ -217,8 +217,8 @@ def test_who_is_a_stranger_in_a_step_gets_nothing_in_it() -> None:
     learner = build(games.make("jungle", agents=6, foods=3, size=8, horizon=6), seeds=2, inner__episodes=4)
     state, _ = train(learner, 1)
     transfer = learner.transfer(state["phi"])
-    happened = learner.play.sample(state["theta"], transfer, torch.Generator().manual_seed(0))
-    shares, graph = transfer.shares(happened), happened.neighbours
+    trajectory = learner.play.sample(state["theta"], transfer, torch.Generator().manual_seed(0))
+    shares, graph = transfer.shares(trajectory), trajectory.neighbours
     assert not shares[~graph].any()
     torch.testing.assert_close(shares.sum(2), torch.ones_like(shares.sum(2)), rtol=0, atol=1e-12)
     assert (graph != graph[..., :1, :]).any()  # it does change
@@ -229,9 +229,9 @@ def test_many_episodes_are_judged_part_by_part(game: str, monkeypatch: pytest.Mo
     learner = build(games.make(game, horizon=6), seeds=2, inner__episodes=5, inner__exact=False)
     state, _ = train(learner, 1)
     transfer = learner.transfer(state["phi"])
-    happened = learner.play.sample(state["theta"], transfer, torch.Generator().manual_seed(0))
-    whole = transfer.shares(happened)
-    each = happened.observations.numel() // 5 * learner.game.num_agents
+    trajectory = learner.play.sample(state["theta"], transfer, torch.Generator().manual_seed(0))
+    whole = transfer.shares(trajectory)
+    each = trajectory.observations.numel() // 5 * learner.game.num_agents
     judge, sizes = empathetic.Empathetic._shares, []
 
     def noted(transfer: Any, part: Any) -> Tensor:
@@ -241,7 +241,7 @@ def test_many_episodes_are_judged_part_by_part(game: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(empathetic.Empathetic, "_shares", noted)
     for most in (1, 2 * each):
         monkeypatch.setattr(empathetic, "MOST_NUMBERS", most)
-        torch.testing.assert_close(transfer.shares(happened), whole, rtol=0, atol=1e-12)
+        torch.testing.assert_close(transfer.shares(trajectory), whole, rtol=0, atol=1e-12)
     assert sizes == [1, 1, 1, 1, 1, 2, 2, 1]
 
 

@@ -87,7 +87,7 @@ def test_targets_follow_by_the_closed_form() -> None:
 
 
 def test_networks_that_say_nothing_keep_the_own_share() -> None:
-    """Of .8, on a ring of five (two neighbours and two strangers each) and in the jungle: its edges move."""
+    """Of .8, on a ring of five (two neighbours and two strangers each) and in the jungle."""
     for game, near in ((Cyclical(agents=5), 2), (JUNGLE, 1)):
         learner = build(game, inner__buffer_size=600)
         state = learner.init(0)
@@ -121,11 +121,11 @@ def test_what_is_learned_from_was_shared_along_the_edges_of_its_step() -> None:
 def test_shared_rewards_have_the_total_of_the_own_ones() -> None:
     """Escape Room pays whole numbers: what is shared of them adds up to one."""
     learner = build(noise=3.0, noise_always=True, hold=1)
-    ring = train(learner, 3)[-1]["replay"]
-    totals = ring.items.rewards.sum(-1)
+    buffer = train(learner, 3)[-1]["replay"]
+    totals = buffer.items.rewards.sum(-1)
     torch.testing.assert_close(totals, totals.round(), rtol=0, atol=1e-12)
     assert (totals != 0).any()
-    assert not torch.equal(ring.items.rewards, ring.items.rewards.round())
+    assert not torch.equal(buffer.items.rewards, buffer.items.rewards.round())
 
 
 def test_no_agents_error_knows_anothers_parameters() -> None:
@@ -154,13 +154,13 @@ def test_seeds_do_not_touch_each_other() -> None:
 
     def learned(members: list[int]) -> tuple[Tensor, Tensor]:
         part = only(members)
-        ring = part["replay"]
+        buffer = part["replay"]
         alike = tree_map(
-            lambda leaf: leaf[:, :1].expand_as(leaf), ring.items
+            lambda leaf: leaf[:, :1].expand_as(leaf), buffer.items
         )  # whatever is drawn is the same
-        ring = ring._replace(items=alike)
-        theta, _ = learner._learn_values(part, ring, torch.Generator().manual_seed(0))
-        phi, _ = learner._learn_to_share(part, theta, ring, torch.Generator().manual_seed(0))
+        buffer = buffer._replace(items=alike)
+        theta, _ = learner._learn_values(part, buffer, torch.Generator().manual_seed(0))
+        phi, _ = learner._learn_to_share(part, theta, buffer, torch.Generator().manual_seed(0))
         return theta, phi
 
     for whole, alone in zip(learned([0, 1, 2]), learned([2]), strict=True):
@@ -246,7 +246,7 @@ def test_an_actor_plays_what_was_learned_and_gives_by_it(game: Game) -> None:
     state = train(learner, 2)[-1]
     actor, transfer = learner.actor(game, state, 1)
     draws = torch.Generator().manual_seed(5)
-    happened, given = learner._play(
+    trajectory, given = learner._play(
         *(state[name][1:2] for name in ("theta", "phi")),
         GREEDY,
         2,
@@ -255,18 +255,18 @@ def test_an_actor_plays_what_was_learned_and_gives_by_it(game: Game) -> None:
     now, memory = game.reset(2, draws), None
     for step in range(game.horizon):
         actions, memory = actor(now, draws, memory)
-        alive = happened.alive[0, 0, step] > 0
-        assert torch.equal(actions.T[:, alive], happened.actions[0, :, step, alive])
+        mask = trajectory.mask[0, 0, step] > 0
+        assert torch.equal(actions.T[:, mask], trajectory.actions[0, :, step, mask])
         now, rewards, _ = game.step(now, actions, draws)
         own = rewards.double().T[None, :, None]
         gifts = transfer.gifts(_One(own))
         expected = given.given[:, :, :, step : step + 1] * own.unsqueeze(2)
-        torch.testing.assert_close(gifts[..., alive], expected[..., alive], rtol=0, atol=1e-9)
+        torch.testing.assert_close(gifts[..., mask], expected[..., mask], rtol=0, atol=1e-9)
         now = game.give(now, gifts[0].squeeze(-2).movedim(-1, 0))
 
 
 class _One:
-    """One step of what happened, as far as gifts need it."""
+    """One step of what trajectory, as far as gifts need it."""
 
     present = None
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bilevel.agents import Episodes
+from bilevel.agents import Trajectory
 from bilevel.methods._d3c_bound import MixedBy, Mixing
 
 ALL = torch.ones(3, 3, dtype=torch.bool)
@@ -15,10 +15,10 @@ RING = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 1]], dtype=torch.bool)
 """Giver, receiver: agent 0's reward reaches agents 0 and 1."""
 
 
-def episodes(rewards: torch.Tensor) -> Episodes:
+def episodes(rewards: torch.Tensor) -> Trajectory:
     """Rewards [seed, agent, time, episode], with nothing to see or do."""
     still = torch.zeros_like(rewards)
-    return Episodes(still.long(), still.long(), rewards, torch.ones_like(rewards[:, :1]), None)
+    return Trajectory(still.long(), still.long(), rewards, torch.ones_like(rewards[:, :1]), None)
 
 
 @settings(deadline=None)
@@ -37,10 +37,10 @@ def test_rows_of_weights_sum_to_one_whatever_the_logits(seed: int, graph: torch.
 
 def test_what_is_felt_by_hand() -> None:
     weights = torch.tensor([[[0.75, 0.25], [0.5, 0.5]]])
-    happened = episodes(torch.tensor([[[[4.0]], [[8.0]]]]))
+    trajectory = episodes(torch.tensor([[[[4.0]], [[8.0]]]]))
     mixed = MixedBy(weights)
-    assert mixed.rewards(happened).flatten().tolist() == [5.0, 6.0]  # 11 felt, 12 earned
-    assert not mixed.gifts(happened).any()
+    assert mixed.rewards(trajectory).flatten().tolist() == [5.0, 6.0]  # 11 felt, 12 earned
+    assert not mixed.gifts(trajectory).any()
     report = mixed.report(None)
     assert {name: float(values) for name, values in report.items()} == {
         "given_away": pytest.approx(0.375),
@@ -54,10 +54,10 @@ def test_what_is_felt_by_hand() -> None:
 
 def test_the_total_is_conserved_where_columns_sum_to_one_and_only_there() -> None:
     rewards = torch.randn(1, 2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    happened = episodes(rewards)
+    trajectory = episodes(rewards)
     for other, conserved in ((0.3, True), (0.4, False)):
         mixed = MixedBy(torch.tensor([[[0.7, 0.3], [other, 1 - other]]], dtype=torch.float64))
-        miss = (mixed.rewards(happened).sum(1) - rewards.sum(1)).abs().max()
+        miss = (mixed.rewards(trajectory).sum(1) - rewards.sum(1)).abs().max()
         assert (float(miss) < 1e-12) == conserved
         assert (float(mixed.report(None)["imbalance"]) < 1e-12) == conserved
 

@@ -57,8 +57,8 @@ def test_with_a_matrix_it_is_exact_play(game: Any) -> None:
 def test_what_is_laid_out_averages_to_the_values(game: Any) -> None:
     play, _, theta = plays(game)
     data = play.sample(theta, SharedBy(torch.eye(game.num_agents)[None]), torch.Generator())
-    torch.testing.assert_close(data.alive.sum((1, 2, 3)), torch.ones(SEEDS).double(), rtol=0, atol=1e-12)
-    mean = (data.rewards * data.alive).sum((2, 3))
+    torch.testing.assert_close(data.mask.sum((1, 2, 3)), torch.ones(SEEDS).double(), rtol=0, atol=1e-12)
+    mean = (data.rewards * data.mask).sum((2, 3))
     torch.testing.assert_close(mean, play.values(theta, data), rtol=0, atol=1e-12)
 
 

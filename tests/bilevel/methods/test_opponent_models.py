@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import games
-from bilevel.agents import MLP, Episodes, SampledPlay, Tabular, initial_parameters
+from bilevel.agents import MLP, SampledPlay, Tabular, Trajectory, initial_parameters
 from bilevel.agents._surrogates import reinforce
 from bilevel.methods._lio_learner import OpponentModels, profiles
 from bilevel.optimizers import adam
@@ -18,7 +18,7 @@ TABLE = Tabular(num_observations=5, num_actions=2)
 KEEP = SharedBy(torch.eye(2, dtype=torch.float64).expand(3, 2, 2))
 
 
-def played(theta: torch.Tensor, episodes: int = 100) -> Episodes:
+def played(theta: torch.Tensor, episodes: int = 100) -> Trajectory:
     play = SampledPlay(REPEATED, TABLE, reinforce, episodes)
     return play.sample(theta, KEEP, torch.Generator().manual_seed(1))
 
@@ -27,7 +27,7 @@ def test_cross_entropy_by_hand() -> None:
     """Of one agent that was seen to cooperate in 3 of 4 steps, whom all take to do so half of the time."""
     actions = torch.tensor([0, 0, 0, 1]).reshape(1, 1, 4, 1).expand(1, 2, 4, 1)
     seen = torch.zeros(1, 2, 4, 1)
-    episodes = Episodes(seen.long(), actions, seen, torch.ones(1, 1, 4, 1), None)
+    episodes = Trajectory(seen.long(), actions, seen, torch.ones(1, 1, 4, 1), None)
     models = OpponentModels(Tabular(1, 2), adam(0.1), steps=1)
     theta = torch.zeros(1, 2, 2, 1)
     theta[0, 0, 1] = torch.tensor(3.0).log()  # the odds of cooperating

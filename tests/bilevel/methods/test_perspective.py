@@ -7,9 +7,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from bilevel.agents import GRU, MLP, Convolutional, Episodes, Numbered, Policy, Tabular
+from bilevel.agents import GRU, MLP, Convolutional, Numbered, Policy, Tabular, Trajectory
 from bilevel.methods._lase_perspective import Imagined, TrueObservation, TruePolicy
-from bilevel.sharing import Sight
+from bilevel.sharing import ObservationEncoder
 
 SEEDS, AGENTS, TIME, EPISODES, ACTIONS, NUMBERS = 2, 3, 4, 5, 2, 4
 GRAPH = torch.ones(AGENTS, AGENTS, dtype=torch.bool)
@@ -24,16 +24,16 @@ NETWORKS: dict[str, Policy] = {
 every_network = pytest.mark.parametrize("policy", NETWORKS.values(), ids=NETWORKS.keys())
 
 
-def happened(numbers: bool, seed: int = 0) -> Episodes:
+def trajectory(numbers: bool, seed: int = 0) -> Trajectory:
     draws = torch.Generator().manual_seed(seed)
     shape = (SEEDS, AGENTS, TIME, EPISODES)
     ends = torch.randint(1, TIME + 1, (SEEDS, 1, 1, EPISODES), generator=draws)
     box = torch.rand(*shape, *SHAPE, generator=draws, dtype=torch.float64)
-    return Episodes(
+    return Trajectory(
         observations=torch.randint(NUMBERS, shape, generator=draws) if numbers else box,
         actions=torch.randint(ACTIONS, shape, generator=draws),
         rewards=torch.randn(shape, generator=draws, dtype=torch.float64),
-        alive=(torch.arange(TIME)[:, None] < ends).double(),
+        mask=(torch.arange(TIME)[:, None] < ends).double(),
         cooperated=None,
     )
 
@@ -45,7 +45,7 @@ def random_minds(policy: Policy, seed: int = 1) -> Tensor:
 
 @every_network
 def test_true_perspectives(policy: Policy) -> None:
-    minds, episodes = random_minds(policy), happened(False)
+    minds, episodes = random_minds(policy), trajectory(False)
     nothing = torch.zeros(SEEDS, AGENTS, 0)
     own = policy.unroll(minds, episodes.observations).softmax(-1)
     true_policy = TruePolicy(policy).policies(nothing, minds, episodes)
@@ -61,8 +61,8 @@ def test_true_perspectives(policy: Policy) -> None:
 
 @every_network
 def test_what_is_imagined_is_the_networks(policy: Policy) -> None:
-    sight = Sight(BOX, AGENTS, ACTIONS)
-    perspective, minds, episodes = Imagined(policy, sight, (6,)), random_minds(policy), happened(False)
+    encoder = ObservationEncoder(BOX, AGENTS, ACTIONS)
+    perspective, minds, episodes = Imagined(policy, encoder, (6,)), random_minds(policy), trajectory(False)
     theta = random_minds(perspective, 2)  # type: ignore[arg-type]
     found = perspective.policies(theta, minds, episodes)
     assert found.shape == (SEEDS, TIME, EPISODES, AGENTS, AGENTS, ACTIONS)
@@ -76,14 +76,14 @@ def test_what_is_imagined_is_the_networks(policy: Policy) -> None:
 
 
 def numbers_imagined(policy: Policy) -> tuple[Imagined, Tensor, Tensor]:
-    perspective = Imagined(policy, Sight(spaces.Discrete(NUMBERS), AGENTS, ACTIONS), (6,))
+    perspective = Imagined(policy, ObservationEncoder(spaces.Discrete(NUMBERS), AGENTS, ACTIONS), (6,))
     return perspective, random_minds(perspective, 2), random_minds(policy)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("policy", [Tabular(NUMBERS, ACTIONS), MLP(NUMBERS, ACTIONS, (5,), one_hot=True)])
 def test_of_numbers_the_policy_is_the_mean(policy: Policy) -> None:
     perspective, theta, minds = numbers_imagined(policy)
-    episodes = happened(True)
+    episodes = trajectory(True)
     found = perspective.policies(theta, minds, episodes)
     seed, agent, time, episode, other = 1, 2, 3, 4, 0
     number = episodes.observations[seed, agent, time, episode]
@@ -99,18 +99,18 @@ def test_of_numbers_the_policy_is_the_mean(policy: Policy) -> None:
 def test_losses_by_hand(numbers: bool, closeness: float) -> None:
     policy: Policy = Tabular(NUMBERS, ACTIONS) if numbers else NETWORKS["mlp"]
     space = spaces.Discrete(NUMBERS) if numbers else BOX
-    perspective = Imagined(policy, Sight(space, AGENTS, ACTIONS), (6,))
+    perspective = Imagined(policy, ObservationEncoder(space, AGENTS, ACTIONS), (6,))
     theta, minds = random_minds(perspective, 2), random_minds(policy)  # type: ignore[arg-type]
-    episodes, graph = happened(numbers), GRAPH.clone()
+    episodes, graph = trajectory(numbers), GRAPH.clone()
     graph[0, 1] = False
     found = perspective.losses(theta, minds, episodes, graph, closeness)
     guessed = perspective.policies(theta, minds, episodes)
-    seen = perspective.sight.seen(episodes, theta)
+    seen = perspective.encoder.seen(episodes, theta)
     views = perspective.imagined(theta, seen.flatten(2, 3)).unflatten(2, (TIME, EPISODES))
     seed, agent, expected, steps = 1, 0, 0.0, 0
     for time in range(TIME):
         for episode in range(EPISODES):
-            if episodes.alive[seed, 0, time, episode]:
+            if episodes.mask[seed, 0, time, episode]:
                 action = episodes.actions[seed, 2, time, episode]
                 surprise = -guessed[seed, time, episode, agent, 2, action].log()
                 view = views[seed, agent, time, episode, 2] - seen[seed, agent, time, episode]
@@ -122,13 +122,13 @@ def test_losses_by_hand(numbers: bool, closeness: float) -> None:
 def test_an_agent_without_neighbours_has_nothing_to_learn() -> None:
     perspective, theta, minds = numbers_imagined(Tabular(NUMBERS, ACTIONS))
     alone = torch.eye(AGENTS, dtype=torch.bool)
-    assert not perspective.losses(theta, minds, happened(True), alone, 0.1).any()
+    assert not perspective.losses(theta, minds, trajectory(True), alone, 0.1).any()
 
 
 def test_a_loss_has_a_derivative_through_the_policy() -> None:
     """Also where what was done was thought impossible."""
     perspective, theta, minds = numbers_imagined(Tabular(NUMBERS, ACTIONS))
-    episodes = happened(True)
+    episodes = trajectory(True)
 
     def total(theta: Tensor) -> Tensor:
         return perspective.losses(theta, 1e4 * minds, episodes, GRAPH, 0.1).sum()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from bilevel.agents import Episodes, measure_episodes, random_actor
+from bilevel.agents import Trajectory, measure_episodes, random_actor
 from bilevel.methods import METHODS, LToS, Placement, ToS
 from bilevel.methods._ltos_sharers import Exploration
 from bilevel.report import film
@@ -35,7 +35,7 @@ def built(name: str) -> Any:
     return method.build(method.played(GAME), Placement(seeds=2, dtype=torch.float64))
 
 
-def played(learner: Any, state: Any) -> tuple[Episodes, torch.Tensor]:
+def played(learner: Any, state: Any) -> tuple[Trajectory, torch.Tensor]:
     """What was played by the state's policies, and the rewards that its learners see."""
     generator = torch.Generator().manual_seed(1)
     if isinstance(learner.method, LToS):
@@ -76,7 +76,7 @@ def test_actions_of_agents_that_left_count_for_nothing() -> None:
     assert not torch.equal(otherwise.actions, episodes.actions)
     bonus = torch.tensor(0.1, dtype=torch.float64)
 
-    def gradients(data: Episodes) -> list[torch.Tensor]:
+    def gradients(data: Trajectory) -> list[torch.Tensor]:
         losses = torch.func.grad(lambda own: play.losses(own, theta, transfer, data, bonus).sum())(theta)
         values = torch.func.grad(lambda theta: play.values(theta, data).sum())(theta)
         return [losses, values]
@@ -93,7 +93,7 @@ def test_cooperation_is_counted_while_an_agent_is_present() -> None:
     cooperated = torch.zeros(shape)
     cooperated[0, 0, 0] = cooperated[0, 1, :2] = 1
     still, one = torch.zeros(shape), torch.ones(1, 1, 4, 1)
-    episodes = Episodes(still.long(), still.long(), still, one, cooperated, present=present)
+    episodes = Trajectory(still.long(), still.long(), still, one, cooperated, present=present)
     measured = measure_episodes(StagHuntGrid(agents=2), episodes).cooperation
     assert measured is not None
     assert measured.tolist() == [[1.0, 0.5]]

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bilevel.agents import Episodes
+from bilevel.agents import Trajectory
 from bilevel.methods._d3c_bound import MixedBy, Mixing
 from bilevel.methods._gifting import ChosenGifts
 from bilevel.methods._lio import Incentives
 from bilevel.methods._planner import Planner
-from bilevel.methods._preferences import Felt, InequityAversion, SocialValueOrientation
+from bilevel.methods._preferences import InequityAversion, PreferenceTransfer, SocialValueOrientation
 from bilevel.sharing import FixedMatrix, LearnedMatrix, OuterVariable, SharedBy, Sharing, SharingNetwork
 from games.grid import StagHuntGrid
 from games.wrappers import GiftGame, GiftRules
@@ -27,16 +27,16 @@ from tests.bilevel.sharing.test_transfers import (
     RING,
     SEEDS,
     TIME,
-    happened,
     random_phi,
+    trajectory,
 )
 
 HUNT = StagHuntGrid(agents=AGENTS, hunters=2)
 
 
-def leaving(seed: int) -> Episodes:
+def leaving(seed: int) -> Trajectory:
     """Episodes whose agents leave for good, one after the other, and earn nothing from then on."""
-    draws, episodes = torch.Generator().manual_seed(seed), happened(seed)
+    draws, episodes = torch.Generator().manual_seed(seed), trajectory(seed)
     leaves = torch.randint(1, TIME + 2, (SEEDS, AGENTS, 1, EPISODES), generator=draws)
     present = torch.arange(TIME)[:, None] < leaves
     return episodes._replace(rewards=episodes.rewards * present, present=present)
@@ -59,15 +59,15 @@ OTHERS: dict[str, OuterVariable] = {
     "incentives": Incentives(GRAPH, BOX, ACTIONS),
     "payments": Planner(BOX, AGENTS, ACTIONS),
     "mixing": Mixing(GRAPH, own_weight=0.4),
-    "inequity aversion": Felt(InequityAversion(), AGENTS),
-    "orientation": Felt(SocialValueOrientation(), AGENTS),
+    "inequity aversion": PreferenceTransfer(InequityAversion(), AGENTS),
+    "orientation": PreferenceTransfer(SocialValueOrientation(), AGENTS),
     "gifts out of a purse": gifts("fixed", purse=1.2),
     "gifts out of a purse that is filled": gifts("replenishable", purse=0.3),
 }
 EVERYTHING = CONSERVED | OTHERS
 
 
-def acted(variable: OuterVariable, episodes: Episodes, seed: int) -> Episodes:
+def acted(variable: OuterVariable, episodes: Trajectory, seed: int) -> Trajectory:
     """The same episodes, with actions of the game that the variable is about."""
     if not isinstance(variable, ChosenGifts):
         return episodes
@@ -106,7 +106,7 @@ def test_the_total_is_conserved_among_the_agents_present(variable: OuterVariable
 
 @pytest.mark.parametrize("variable", EVERYTHING.values(), ids=EVERYTHING.keys())
 def test_while_everybody_is_present_nothing_changes(variable: OuterVariable) -> None:
-    episodes = acted(variable, happened(3), 3)
+    episodes = acted(variable, trajectory(3), 3)
     everybody = torch.ones(SEEDS, AGENTS, TIME, EPISODES, dtype=torch.bool)
     transfer = variable.transfer(random_phi(variable))
     for rule in (transfer.rewards, transfer.gifts):
@@ -114,10 +114,10 @@ def test_while_everybody_is_present_nothing_changes(variable: OuterVariable) -> 
         torch.testing.assert_close(there, rule(episodes), rtol=0, atol=1e-12)
 
 
-def one_step(rewards: list[float], present: list[bool]) -> Episodes:
+def one_step(rewards: list[float], present: list[bool]) -> Trajectory:
     own = torch.tensor(rewards, dtype=torch.float64).reshape(1, -1, 1, 1)
     still, here = torch.zeros_like(own).long(), torch.tensor(present).reshape(own.shape)
-    return Episodes(still, still, own, torch.ones_like(own[:, :1]), None, present=here)
+    return Trajectory(still, still, own, torch.ones_like(own[:, :1]), None, present=here)
 
 
 def test_the_share_of_an_agent_that_left_stays_with_its_giver() -> None:
@@ -135,7 +135,7 @@ def test_of_an_agent_that_left_nothing_is_felt() -> None:
     weights = torch.tensor([[[0.5, 0.2, 0.3], [0.25, 0.75, 0.0], [0.1, 0.6, 0.3]]], dtype=torch.float64)
     episodes = one_step([10.0, 100.0, 0.0], [True, True, False])
     assert MixedBy(weights).rewards(episodes).flatten().tolist() == pytest.approx([28.0, 77.5, 0.0])
-    envious = Felt(InequityAversion(envy=0.5, guilt=0.25), 3)
+    envious = PreferenceTransfer(InequityAversion(envy=0.5, guilt=0.25), 3)
     assert envious.rewards(episodes).flatten().tolist() == pytest.approx([-35.0, 77.5, 0.0])
 
 
@@ -147,8 +147,8 @@ def test_the_part_of_a_gift_whose_receiver_left_is_not_spent() -> None:
     actions[:, 0] = give
     present = torch.ones_like(actions, dtype=torch.bool)
     present[:, 2, 0] = present[:, 2, 1:] = False
-    alive = torch.ones_like(own[:, :1])
-    episodes = Episodes(torch.zeros_like(actions), actions, own, alive, None, present=present)
+    mask = torch.ones_like(own[:, :1])
+    episodes = Trajectory(torch.zeros_like(actions), actions, own, mask, None, present=present)
     assert variable.given(episodes)[0, 0, :, 0].tolist() == pytest.approx([0.25, 0.175, 0.0875])
     assert variable.rewards(episodes)[0, 1, :, 0].tolist() == pytest.approx([0.25, 0.175, 0.0875])
 

@@ -125,9 +125,9 @@ def test_the_start_keeps_the_own_share_and_splits_the_rest_evenly(
 
 
 def test_a_start_without_an_own_share_is_even_over_the_neighbourhood() -> None:
-    ring = Cyclical(agents=5).neighbours
-    sharing, graph = Sharing(ring), ring.double()
-    assert graph.sum(-1).tolist() == [3.0] * 5  # a ring: oneself, the one before, the one after
+    buffer = Cyclical(agents=5).neighbours
+    sharing, graph = Sharing(buffer), buffer.double()
+    assert graph.sum(-1).tolist() == [3.0] * 5  # a buffer: oneself, the one before, the one after
     torch.testing.assert_close(sharing.matrix(sharing.initial()), graph / 3, rtol=0, atol=1e-15)
 
 

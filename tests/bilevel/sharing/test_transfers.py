@@ -13,15 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bilevel.agents import MLP, Episodes
+from bilevel.agents import MLP, Trajectory
 from bilevel.methods import gift_weights, relationships
 from bilevel.methods._lase_critic import NetworkCritic
 from bilevel.methods._lase_perspective import Imagined
 from bilevel.methods._lase_sharing import Empathetic, Empathy
 from bilevel.methods._lio import Incentives, incentive_costs
 from bilevel.methods._planner import Planner
-from bilevel.methods._preferences import Felt, InequityAversion, SocialValueOrientation
-from bilevel.sharing import OuterVariable, SharedBy, Sharing, SharingNetwork, Sight, per_episode, per_step
+from bilevel.methods._preferences import InequityAversion, PreferenceTransfer, SocialValueOrientation
+from bilevel.sharing import (
+    ObservationEncoder,
+    OuterVariable,
+    SharedBy,
+    Sharing,
+    SharingNetwork,
+    per_episode,
+    per_step,
+)
 
 SEEDS, AGENTS, TIME, EPISODES, ACTIONS = 2, 3, 4, 5, 2
 BOX = spaces.Box(0.0, 1.0, (2, 3))
@@ -33,21 +41,21 @@ EIGHTHS = st.integers(-40, 40).map(lambda number: number / 8)
 """Sums of these are exact: an angle jumps at half a turn."""
 
 
-def happened(seed: int = 0, space: Any = BOX) -> Episodes:
+def trajectory(seed: int = 0, space: Any = BOX) -> Trajectory:
     """Random episodes, some of which end early, all in float64."""
     draws = torch.Generator().manual_seed(seed)
     shape = (SEEDS, AGENTS, TIME, EPISODES)
     ends = torch.randint(1, TIME + 1, (SEEDS, 1, 1, EPISODES), generator=draws)
-    alive = (torch.arange(TIME)[:, None] < ends).double()
+    mask = (torch.arange(TIME)[:, None] < ends).double()
     if isinstance(space, spaces.Discrete):
         seen: Tensor = torch.randint(int(space.n), shape, generator=draws)
     else:
         seen = torch.rand(*shape, *space.shape, generator=draws, dtype=torch.float64)
-    return Episodes(
+    return Trajectory(
         observations=seen,
         actions=torch.randint(ACTIONS, shape, generator=draws),
-        rewards=torch.randn(shape, generator=draws, dtype=torch.float64) * alive,
-        alive=alive,
+        rewards=torch.randn(shape, generator=draws, dtype=torch.float64) * mask,
+        mask=mask,
         cooperated=None,
     )
 
@@ -59,7 +67,7 @@ def random_phi(variable: OuterVariable, seed: int = 1) -> Tensor:
 
 
 POLICY = MLP(6, ACTIONS, (5,), observation_axes=2)
-SIGHT = Sight(BOX, AGENTS, ACTIONS)
+SIGHT = ObservationEncoder(BOX, AGENTS, ACTIONS)
 
 
 def empathy(graph: Tensor) -> Empathy:
@@ -80,7 +88,7 @@ BALANCED: dict[str, OuterVariable] = {
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=20, deadline=None)
 def test_what_is_balanced_conserves_the_total_of_each_step(variable: OuterVariable, seed: int) -> None:
-    episodes = happened(seed)
+    episodes = trajectory(seed)
     seen = variable.transfer(random_phi(variable, seed)).rewards(episodes)
     torch.testing.assert_close(seen.sum(1), episodes.rewards.sum(1), rtol=0, atol=1e-12)
 
@@ -88,7 +96,7 @@ def test_what_is_balanced_conserves_the_total_of_each_step(variable: OuterVariab
 @pytest.mark.parametrize("space", [BOX, spaces.Discrete(4)])
 def test_shares_are_those_of_each_givers_own_network(space: Any) -> None:
     variable = SharingNetwork(Sharing(RING, own_share=0.7), space, hidden=(6,))
-    phi, episodes = random_phi(variable), happened(3, space)
+    phi, episodes = random_phi(variable), trajectory(3, space)
     shares = variable.transfer(phi).shares(episodes)
     assert shares.shape == (SEEDS, AGENTS, AGENTS, TIME, EPISODES)
     seed, giver, time, episode = 1, 2, 3, 0
@@ -102,7 +110,7 @@ def test_shares_are_those_of_each_givers_own_network(space: Any) -> None:
 
 @pytest.mark.parametrize("graph", [GRAPH, RING])
 def test_empathys_shares_are_the_rules(graph: Tensor) -> None:
-    variable, episodes = empathy(graph), happened(6)
+    variable, episodes = empathy(graph), trajectory(6)
     phi = random_phi(variable)
     critics, perspectives, minds = variable.parts(phi)
     values = variable.critic.had_others_done(critics, episodes)
@@ -123,7 +131,7 @@ def test_empathys_shares_are_the_rules(graph: Tensor) -> None:
 
 def test_empathy_leaves_illegal_actions_out() -> None:
     """An agent with one legal action can do nothing for anybody, whatever critics say of the others."""
-    variable, episodes = empathy(GRAPH), happened(6)
+    variable, episodes = empathy(GRAPH), trajectory(6)
     legal = torch.ones(SEEDS, AGENTS, TIME, EPISODES, ACTIONS, dtype=torch.bool)
     legal[:, 1] = torch.nn.functional.one_hot(episodes.actions[:, 1], ACTIONS).bool()
     phi = random_phi(variable)
@@ -135,7 +143,7 @@ def test_empathy_leaves_illegal_actions_out() -> None:
 
 
 def test_no_derivative_goes_through_gifts() -> None:
-    variable, episodes = empathy(GRAPH), happened(6)
+    variable, episodes = empathy(GRAPH), trajectory(6)
     phi = random_phi(variable).requires_grad_()
     assert not Empathetic(variable, phi).rewards(episodes).requires_grad
 
@@ -145,24 +153,24 @@ def test_first_shares_are_nearly_the_own_share_and_streams_differ() -> None:
     first = variable.initial(seed=7, seeds=3)
     assert torch.equal(first[:2], variable.initial(seed=7, seeds=2))
     assert not torch.equal(first[0], first[1])
-    report = variable.transfer(first[:2]).report(happened())
+    report = variable.transfer(first[:2]).report(trajectory())
     torch.testing.assert_close(report["given_away"], torch.full((2,), 0.2).double(), rtol=0, atol=0.1)
 
 
 def test_held_shares_are_those_of_the_step_in_which_they_were_chosen() -> None:
     free = SharingNetwork(Sharing(GRAPH), BOX)
     held = dataclasses.replace(free, hold=3)
-    phi, episodes = random_phi(free), happened(5)
+    phi, episodes = random_phi(free), trajectory(5)
     seen_when_chosen = episodes._replace(observations=episodes.observations[:, :, [0, 0, 0, 3]])
     by_step, kept = free.transfer(phi).shares(seen_when_chosen), held.transfer(phi).shares(episodes)
     torch.testing.assert_close(kept, by_step, rtol=0, atol=0)
 
 
-def moving(seed: int = 0) -> Episodes:
+def moving(seed: int = 0) -> Trajectory:
     """Episodes whose graph changes from step to step; everybody is always its own neighbour."""
     draws = torch.Generator().manual_seed(seed)
     graph = torch.rand(SEEDS, AGENTS, AGENTS, TIME, EPISODES, generator=draws) < 0.5
-    return happened(seed)._replace(neighbours=graph | torch.eye(AGENTS, dtype=torch.bool)[..., None, None])
+    return trajectory(seed)._replace(neighbours=graph | torch.eye(AGENTS, dtype=torch.bool)[..., None, None])
 
 
 @pytest.mark.parametrize("hold", [1, 3])
@@ -200,7 +208,7 @@ def test_what_is_held_is_what_the_network_said_not_the_graph() -> None:
 
 def test_incentives_are_those_of_each_givers_own_network() -> None:
     variable = Incentives(RING, BOX, ACTIONS, most=3.0, hidden=(6,))
-    phi, episodes = random_phi(variable), happened(4)
+    phi, episodes = random_phi(variable), trajectory(4)
     gifts = variable.transfer(phi).gifts(episodes)
     seed, giver, time, episode = 1, 1, 0, 2
     acted = torch.eye(ACTIONS, dtype=torch.float64)[episodes.actions[seed, [0, 2], time, episode]]
@@ -215,7 +223,7 @@ def test_incentives_are_those_of_each_givers_own_network() -> None:
 
 def test_incentives_do_not_see_what_their_giver_does() -> None:
     variable = Incentives(GRAPH, BOX, ACTIONS)
-    episodes = happened()
+    episodes = trajectory()
     other = episodes._replace(actions=episodes.actions.clone())
     other.actions[:, 1] = 1 - other.actions[:, 1]
     transfer = variable.transfer(random_phi(variable))
@@ -226,7 +234,7 @@ def test_incentives_do_not_see_what_their_giver_does() -> None:
 
 def test_incentive_costs_by_hand() -> None:
     variable = Incentives(GRAPH, BOX, ACTIONS)
-    episodes, discount = happened(), 0.5
+    episodes, discount = trajectory(), 0.5
     transfer = variable.transfer(random_phi(variable))
     gifts = transfer.gifts(episodes)
     by_hand = torch.stack([discount**t * gifts[:, :, :, t].sum(2) for t in range(TIME)]).sum(0).mean(-1)
@@ -241,18 +249,18 @@ def test_incentive_costs_by_hand() -> None:
 @settings(max_examples=20, deadline=None)
 def test_a_planner_keeps_to_its_budget(balanced: bool, seed: int, scale: float) -> None:
     variable = Planner(BOX, AGENTS, ACTIONS, budget=1.5, balanced=balanced)
-    payments = variable.transfer(scale * random_phi(variable, seed)).payments(happened(seed))
+    payments = variable.transfer(scale * random_phi(variable, seed)).payments(trajectory(seed))
     assert (payments.abs().sum(1) <= 1.5 + 1e-12).all()
 
 
 def test_nothing_passes_after_the_end() -> None:
-    episodes = happened()
-    over = (episodes.alive == 0).expand(-1, AGENTS, -1, -1)
+    episodes = trajectory()
+    over = (episodes.mask == 0).expand(-1, AGENTS, -1, -1)
     variables: list[OuterVariable] = [
         *BALANCED.values(),
         Planner(BOX, AGENTS, ACTIONS),
-        Felt(InequityAversion(), AGENTS),
-        Felt(SocialValueOrientation(), AGENTS),
+        PreferenceTransfer(InequityAversion(), AGENTS),
+        PreferenceTransfer(SocialValueOrientation(), AGENTS),
     ]
     for variable in variables:
         assert (variable.transfer(random_phi(variable)).rewards(episodes)[over] == 0).all()
@@ -275,15 +283,15 @@ def test_an_orientation_costs_the_angle(target: float, own: float, other: float)
 
 
 def test_means_leave_out_what_comes_after_the_end() -> None:
-    episodes = happened(8)
+    episodes = trajectory(8)
     ones = torch.ones(SEEDS, AGENTS, TIME, EPISODES, dtype=torch.float64)
-    lengths = episodes.alive.sum((1, 2)).mean(-1)
+    lengths = episodes.mask.sum((1, 2)).mean(-1)
     torch.testing.assert_close(per_episode(ones, episodes), lengths[:, None].expand(-1, AGENTS))
     torch.testing.assert_close(per_step(ones, episodes), torch.ones(SEEDS, AGENTS).double())
 
 
 def test_a_matrix_in_every_step_is_that_matrix() -> None:
-    episodes, draws = happened(), torch.Generator().manual_seed(0)
+    episodes, draws = trajectory(), torch.Generator().manual_seed(0)
     matrix = torch.rand(SEEDS, AGENTS, AGENTS, generator=draws, dtype=torch.float64).softmax(-1)
     gifts = SharedBy(matrix).gifts(episodes)
     torch.testing.assert_close(gifts.sum(1), SharedBy(matrix).rewards(episodes), rtol=0, atol=1e-12)
@@ -308,8 +316,8 @@ def test_what_is_no_transfer_is_refused(build: Any, sentence: str) -> None:
 
 
 def test_what_the_others_did_is_in_order() -> None:
-    episodes = happened()
-    acted = Sight(BOX, AGENTS, ACTIONS).done_by_others(episodes, episodes.rewards)
+    episodes = trajectory()
+    acted = ObservationEncoder(BOX, AGENTS, ACTIONS).done_by_others(episodes, episodes.rewards)
     assert acted.shape == (SEEDS, AGENTS, TIME, EPISODES, 2 * ACTIONS)
     assert torch.equal(acted[..., ACTIONS:].argmax(-1)[:, 1], episodes.actions[:, 2])
     assert torch.equal(acted[..., :ACTIONS].argmax(-1)[:, 1], episodes.actions[:, 0])
