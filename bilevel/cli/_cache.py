@@ -25,7 +25,7 @@ MEGABYTE = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
-class CacheOptions:
+class CacheSettings:
     """List the packages that compiled steps were built into: what, how large, when, in how many seconds.
 
     They are built again when they are needed. BILEVEL_CACHE in the environment names another folder.
@@ -47,7 +47,7 @@ def cache_command(arguments: list[str]) -> None:
         OSError: the folder is no cache of packages, or a file cannot be deleted.
         SystemExit: help was asked for (code 0), or an option is unknown (code 2; says which).
     """
-    options = read_settings(CacheOptions, arguments, prog="bilevel cache")
+    options = read_settings(CacheSettings, arguments, prog="bilevel cache")
     require(not options.clear or options.build is None, "Give --clear or --build, not both.")
     if options.build is not None:
         _build_ahead(options.build, options.method)

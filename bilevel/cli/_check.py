@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from rich.console import Console
@@ -16,7 +15,6 @@ from bilevel.cli._settings import load_file, split_leading
 from bilevel.core import Tree, counted
 from bilevel.experiments import DtypeName, RunConfig, preset
 from bilevel.hypergradient import (
-    BilevelProblem,
     Estimator,
     HypergradientComparison,
     Unrolled,
@@ -24,23 +22,15 @@ from bilevel.hypergradient import (
     in_float64,
     make_hypergradient,
 )
-from bilevel.methods import METHODS, Learner, Method, OuterMethod, PolicyLearner, State, fit_hypergradient
+from bilevel.methods import METHODS, Method, OuterLearner, OuterMethod, State, fit_hypergradient
 from bilevel.report import estimators_table
 from games.core import ExactGame, Game, require
 
 DEFAULT_GAME, DEFAULT_METHOD = "repeated-prisoners-dilemma", "tos"
 
 
-@runtime_checkable
-class OuterLearner(Learner, Protocol):
-    """A learner that can say which bilevel problem it solves."""
-
-    def problem_at(self, state: State, generator: torch.Generator) -> BilevelProblem:
-        """See `OuterLearner.problem_at`."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class CheckSettings:
     """A comparison of hypergradient estimators."""
 
     game_name: str
@@ -110,7 +100,7 @@ def check_command(arguments: list[str]) -> None:
     settings = parse_check(chosen.game or DEFAULT_GAME, chosen.method or DEFAULT_METHOD, rest)
     if chosen.out is not None:
         chosen.out.mkdir(parents=True, exist_ok=True)  # better told now than after the work
-    comparison = compare(settings)
+    comparison = compare_estimators(settings)
     steps = f"K = {counted(comparison.steps, 'inner step')}"
     Console(highlight=False).print(estimators_table(comparison, f"{settings.title}, {steps}"))
     if chosen.out is not None:
@@ -118,7 +108,7 @@ def check_command(arguments: list[str]) -> None:
         print(f"\nWritten: {', '.join(map(str, written))}")
 
 
-def compare(settings: Check) -> HypergradientComparison:
+def compare_estimators(settings: CheckSettings) -> HypergradientComparison:
     """Train as long as was asked for, then compare estimators on the next K inner steps.
 
     Raises:
@@ -129,12 +119,11 @@ def compare(settings: Check) -> HypergradientComparison:
     torch.set_num_threads(config.threads)
     learner = config.method.build(config.game, config.placement)
     require(
-        isinstance(learner, OuterLearner) and isinstance(learner, PolicyLearner),
+        isinstance(learner, OuterLearner),
         f"{config.method_name} does not say which bilevel problem it solves, so its estimators cannot be "
         "compared.",
     )
     assert isinstance(learner, OuterLearner)
-    assert isinstance(learner, PolicyLearner)
     play = learner.play
     state = learner.init(config.seed)
     for done in range(settings.outer_steps_before):
@@ -161,28 +150,17 @@ def compare(settings: Check) -> HypergradientComparison:
     )
 
 
-def parse_check(game_name: str, method_name: str, arguments: list[str]) -> Check:
-    """Read the settings from the command line.
-
-    Args:
-        game_name: what is played.
-        method_name: who learns what.
-        arguments: what `split_leading` leaves.
-
-    Raises:
-        ValueError: a name is unknown, a setting is out of range, or the method takes no gradient through its
-            inner steps.
-        SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
-    """
+def parse_check(game_name: str, method_name: str, arguments: list[str]) -> CheckSettings:
+    """Read the settings from the command line; ValueError and SystemExit as `read_settings`."""
     game, method = preset(game_name, method_name)
-    default = {field.name: field.default for field in dataclasses.fields(Check)} | {"game": game}
+    default = {field.name: field.default for field in dataclasses.fields(CheckSettings)} | {"game": game}
     beside = ("game_name", "method_name", "method")
     method, others = read_with_method(
         "bilevel check",
         arguments,
         method,
         {name: value for name, value in default.items() if name not in beside},
-        kind=Check,
+        kind=CheckSettings,
         description=(
             f"Compare estimators of the hypergradient for {method_name} on {game_name}: how far off each one "
             "is, how noisy, how slow, and how much memory it takes.\n\n"
@@ -192,10 +170,10 @@ def parse_check(game_name: str, method_name: str, arguments: list[str]) -> Check
             "how to read the table."
         ),
     )
-    return Check(game_name=game_name, method_name=method_name, method=method, **others)
+    return CheckSettings(game_name=game_name, method_name=method_name, method=method, **others)
 
 
-def _exact_gradient(settings: Check, state: State) -> Tree | None:
+def _exact_gradient(settings: CheckSettings, state: State) -> Tree | None:
     """The gradient by exact values, for a game that has them but is sampled; None where there is none."""
     if settings.method.exact or not isinstance(settings.game, ExactGame):
         return None

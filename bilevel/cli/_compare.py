@@ -48,7 +48,7 @@ SHARED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare:
+class CompareSettings:
     """A comparison of methods on a game."""
 
     game_name: Annotated[str, tyro.conf.arg(name="game", metavar="NAME")] = DEFAULT_GAME
@@ -150,24 +150,14 @@ def show(rows: Sequence[Compared], out: Path | None) -> None:
         print(f"\nWritten to {out}: {', '.join(path.name for path in written)}")
 
 
-def parse_compare(game_name: str, arguments: list[str]) -> Compare:
-    """Read the settings from the command line.
-
-    Args:
-        game_name: what is played.
-        arguments: what `split_leading` leaves.
-
-    Raises:
-        ValueError: a name is unknown, a setting is out of range, or an option that takes several words is
-            there twice.
-        SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
-    """
+def parse_compare(game_name: str, arguments: list[str]) -> CompareSettings:
+    """Read the settings from the command line; ValueError and SystemExit as `read_settings`."""
     for name in LISTS:
         times = sum(word == f"--{name}" or word.startswith(f"--{name}=") for word in arguments)
         require(times < 2, f"--{name} is there {times} times: put everything after one --{name}.")
     game, _ = preset(game_name, USUAL[0])
     return read_settings(
-        Compare,
+        CompareSettings,
         arguments,
         prog="bilevel compare",
         description=(
@@ -178,5 +168,5 @@ def parse_compare(game_name: str, arguments: list[str]) -> Compare:
             "same settings, are used as they are, interrupted ones go on. --load FILE.py runs a file of "
             "yours that adds a game, a method or an estimator. docs/comparing.md says how to read the table."
         ),
-        default=Compare(game_name=game_name, game=game, **sizes(game)),
+        default=CompareSettings(game_name=game_name, game=game, **sizes(game)),
     )

@@ -33,7 +33,7 @@ METHODS = USUAL
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo:
+class DemoSettings:
     """Train selfish, prosocial, fixed and learned sharing on two dilemmas: a table, a sentence, figures."""
 
     seeds: int = 32
@@ -56,7 +56,7 @@ def demo(arguments: list[str]) -> None:
         ValueError: a setting is out of range, or the folder holds runs with other settings.
         Stopped: it was interrupted, or a file could not be used.
     """
-    settings = read_settings(Demo, arguments, prog="bilevel demo")
+    settings = read_settings(DemoSettings, arguments, prog="bilevel demo")
     configs = {(game, method): _config(settings, game, method) for game in GAMES for method in METHODS}
     folders = {key: find_or_create(settings.out / "-".join(key), config) for key, config in configs.items()}
     with resumable("Run the same command again: what is done is kept."):
@@ -107,7 +107,7 @@ def in_words(share: float) -> str:
     return f"reach {whole} %" if whole > 0 else f"end {-whole} % below the start"
 
 
-def _config(settings: Demo, game: str, method: str) -> RunConfig:
+def _config(settings: DemoSettings, game: str, method: str) -> RunConfig:
     return dataclasses.replace(
         default_config(game, method),
         seeds=settings.seeds,

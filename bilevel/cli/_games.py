@@ -22,7 +22,7 @@ from games.core import require
 
 
 @dataclass(frozen=True, kw_only=True)
-class Catalogue:
+class GamesSettings:
     """List the games, one line each; or, with a name before the options, print one game's page.
 
     A page has its agents, actions, observation, rewards, horizon, source and optimum, where it departs from
@@ -47,7 +47,7 @@ class Catalogue:
 def games_command(arguments: list[str]) -> None:
     """List the games, or print one game's page; write files if asked to."""
     name, options = split_name(arguments)
-    settings = read_settings(Catalogue, options, prog="bilevel games [GAME]")
+    settings = read_settings(GamesSettings, options, prog="bilevel games [GAME]")
     for path in settings.load:
         load_file(path)
     if name is not None:

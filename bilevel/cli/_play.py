@@ -22,7 +22,7 @@ RANGES = {"frames_per_second": (0.01, 100.0), "scale": (0.1, 20.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Play:
+class PlaySettings:
     """A film of episodes of a game."""
 
     game: Game
@@ -60,7 +60,7 @@ class Play:
 
 
 def play_command(arguments: list[str]) -> None:
-    """Play as the arguments say, and write a film."""
+    """PlaySettings as the arguments say, and write a film."""
     named, options = split_name(arguments)
     chosen, rest = split_leading("bilevel play", options, names=("policy",))
     policy = chosen.policy or RANDOM
@@ -92,9 +92,9 @@ def play_command(arguments: list[str]) -> None:
         print(f"Written: {report.write_film(frames, out, frames_per_second=settings.frames_per_second)}")
 
 
-def _parse(arguments: list[str], name: str, game: Game) -> Play:
+def _parse(arguments: list[str], name: str, game: Game) -> PlaySettings:
     return read_settings(
-        Play,
+        PlaySettings,
         arguments,
         prog="bilevel play",
         description=(
@@ -104,7 +104,7 @@ def _parse(arguments: list[str], name: str, game: Game) -> Play:
             "written (.gif, .webp, .mp4). --load FILE.py runs a file of yours that adds a game. The options "
             "below are those of this game."
         ),
-        default=Play(game=game),
+        default=PlaySettings(game=game),
     )
 
 
@@ -127,7 +127,7 @@ def _config(folder: RunFolder, named: str | None) -> RunConfig:
 
 
 def _actor(
-    settings: Play, policy: str, folder: RunFolder | None, config: RunConfig | None
+    settings: PlaySettings, policy: str, folder: RunFolder | None, config: RunConfig | None
 ) -> tuple[Game, Actor, Transfer | None]:
     """The game as it is played, the policy, and the rule of transfers between agents, if there is one.
 

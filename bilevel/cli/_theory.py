@@ -19,7 +19,7 @@ DEFAULT_GAME = "prisoners-dilemma"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Theory:
+class TheorySettings:
     """Optima, equilibria and minimal transfers of a one-shot game."""
 
     game_name: Annotated[str, tyro.conf.arg(name="game", metavar="NAME")]
@@ -78,20 +78,11 @@ def theory_command(arguments: list[str]) -> None:
     console.print(theory_report(game, anarchy, transfer, along_graph=settings.along_graph))
 
 
-def parse_theory(game_name: str, arguments: list[str]) -> Theory:
-    """Read the settings from the command line.
-
-    Args:
-        game_name: of the game.
-        arguments: what `split_leading` leaves.
-
-    Raises:
-        ValueError: the name is unknown, a setting is out of range, or the game is sampled.
-        SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
-    """
+def parse_theory(game_name: str, arguments: list[str]) -> TheorySettings:
+    """Read the settings from the command line; ValueError and SystemExit as `read_settings`."""
     game = games.make(game_name)
     return read_settings(
-        Theory,
+        TheorySettings,
         arguments,
         prog="bilevel theory",
         description=(
@@ -101,7 +92,7 @@ def parse_theory(game_name: str, arguments: list[str]) -> Theory:
             "--game NAME chooses another (bilevel games); the options below are those of this game. --load "
             "FILE.py runs a file of yours that adds a game. docs/theory.md says more."
         ),
-        default=Theory(game_name=game_name, game=game),
+        default=TheorySettings(game_name=game_name, game=game),
     )
 
 

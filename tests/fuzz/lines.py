@@ -11,13 +11,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import games
 from bilevel.cli._app import COMMANDS
-from bilevel.cli._cache import CacheOptions
-from bilevel.cli._check import Check
-from bilevel.cli._compare import Compare
-from bilevel.cli._demo import Demo
-from bilevel.cli._games import Catalogue
-from bilevel.cli._play import Play
-from bilevel.cli._theory import Theory
+from bilevel.cli._cache import CacheSettings
+from bilevel.cli._check import CheckSettings
+from bilevel.cli._compare import CompareSettings
+from bilevel.cli._demo import DemoSettings
+from bilevel.cli._games import GamesSettings
+from bilevel.cli._play import PlaySettings
+from bilevel.cli._theory import TheorySettings
 from bilevel.cli._tune import Tune
 from bilevel.experiments import RunConfig, preset
 from bilevel.hypergradient import ESTIMATORS
@@ -26,13 +26,13 @@ from bilevel.tasks import TASKS, make_task
 
 SETTINGS: dict[str, type] = {
     "train": RunConfig,
-    "demo": Demo,
-    "compare": Compare,
-    "check": Check,
-    "theory": Theory,
-    "games": Catalogue,
-    "play": Play,
-    "cache": CacheOptions,
+    "demo": DemoSettings,
+    "compare": CompareSettings,
+    "check": CheckSettings,
+    "theory": TheorySettings,
+    "games": GamesSettings,
+    "play": PlaySettings,
+    "cache": CacheSettings,
     "tune": Tune,
 }
 LEADING = {
@@ -203,16 +203,18 @@ class Lines:
             found = _tried(lambda: _run(game, method))
             return ["--game", written[0], "--method", written[1]], found
         if command == "check":
-            found = _tried(lambda: Check(**_parts(game, "tos")))
+            found = _tried(lambda: CheckSettings(**_parts(game, "tos")))
             return ["--game", written[0], "--method", "tos"], found
         if command == "compare":
-            return ["--game", written[0]], Compare(game_name=game, game=games.make(game))
+            return ["--game", written[0]], CompareSettings(game_name=game, game=games.make(game))
         if command == "theory":
-            return ["--game", written[0]], _tried(lambda: Theory(game_name=game, game=games.make(game)))
+            return ["--game", written[0]], _tried(
+                lambda: TheorySettings(game_name=game, game=games.make(game))
+            )
         if command == "play":
-            return [written[0]], Play(game=games.make(game))
+            return [written[0]], PlaySettings(game=games.make(game))
         if command == "games":
-            return draw.choice(([], [written[0]])), Catalogue()
+            return draw.choice(([], [written[0]])), GamesSettings()
         if command == "tune":
             task = draw.choice(tuple(TASKS))
             return draw.choice(([], [self._changed(task)], [task])), Tune(settings=make_task(task).settings())
