@@ -66,6 +66,7 @@ def clip_by_norm(max_norm: float, *, batch_dims: int = 0, eps: float = 0.0) -> G
     """
     require(math.isfinite(max_norm) and max_norm > 0, f"max_norm must be a number above 0, not {max_norm}.")
     require(batch_dims >= 0, f"batch_dims must be at least 0, not {batch_dims}.")
+    require(eps >= 0, f"eps must be at least 0, not {eps}.")
 
     def clip(updates: Tree, params: Tree) -> Tree:
         batch = batch_shape(updates, batch_dims)

@@ -17,7 +17,7 @@ from bilevel.hypergradient import (
 )
 from bilevel.hypergradient._checkpointing import cut
 from bilevel.optimizers import sgd
-from tests.bilevel.hypergradient.test_segments import steps_again
+from tests.bilevel.hypergradient.test_checkpoint_schedules import steps_again
 
 BOUNDS = {
     "one segment": {"segments": 1},
