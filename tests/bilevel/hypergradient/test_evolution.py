@@ -338,7 +338,8 @@ def test_a_step_that_remembers_is_refused():
 
 def test_sampled_games_with_fresh_data():
     """Prisoners who learn from sampled episodes: evolution agrees with the walk back through DiCE."""
-    method = METHODS["tos"]().with_settings({"inner.exact": False, "inner.surrogate": "dice"})
+    settings = {"inner.exact": False, "inner.surrogate": "dice", "inner.episodes": 64}
+    method = METHODS["tos"]().with_settings(settings)
     learner = method.build(games.make("prisoners-dilemma"), Placement(seeds=100))
     state, bonus = learner.init(0), torch.tensor(0.0)
 

@@ -207,7 +207,7 @@ def test_a_state_from_elsewhere_is_refused(sharing):
     ):
         PersistentEvolution(samples=6, members=True).estimate(problem, *start, after, steps=2)
     window = Truncated(steps=4, window=True).init(problem, *start, steps=2)
-    with pytest.raises(ValueError, match="The state of PersistentEvolution are Particles, not Window"):
+    with pytest.raises(ValueError, match="The state of PersistentEvolution are Particles, not StepWindow"):
         estimator.estimate(problem, *start, window, steps=2)
 
 
