@@ -19,6 +19,7 @@ from bilevel.agents._returns import (
     leave_one_out,
     returns_to_go,
 )
+from bilevel.nn import log_softmax
 from games.core import require
 
 
@@ -245,7 +246,7 @@ def entropy(logits: Tensor) -> Tensor:
     >>> entropy(torch.zeros(2))
     tensor(0.6931)
     """
-    log_probabilities = _log_probabilities(logits)
+    log_probabilities = log_softmax(logits)
     return -(log_probabilities.exp() * log_probabilities).sum(0)
 
 
@@ -255,12 +256,4 @@ def chosen(logits: Tensor, actions: Tensor) -> Tensor:
     >>> chosen(torch.zeros(2, 4), torch.tensor([0, 3]))
     tensor([-1.3863, -1.3863])
     """
-    return _log_probabilities(logits).gather(0, actions.unsqueeze(0)).squeeze(0)
-
-
-def _log_probabilities(logits: Tensor) -> Tensor:
-    """Log-softmax with the actions first: [..., action] -> [action, ...].
-
-    Over a few actions that lie next to one another it would take several times as long.
-    """
-    return logits.movedim(-1, 0).log_softmax(0)
+    return log_softmax(logits).gather(0, actions.unsqueeze(0)).squeeze(0)

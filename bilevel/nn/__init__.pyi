@@ -6,4 +6,5 @@ from ._mlp import ACTIVATIONS as ACTIVATIONS
 from ._mlp import ActivationName as ActivationName
 from ._mlp import Perceptron as Perceptron
 from ._mlp import as_vectors as as_vectors
+from ._mlp import log_softmax as log_softmax
 from ._mlp import sigmoid as sigmoid

@@ -2,6 +2,7 @@ from ._check import check_game as check_game
 from ._constants import cached_constants as cached_constants
 from ._constants import constant as constant
 from ._constants import in_fresh_thread as in_fresh_thread
+from ._constants import product as product
 from ._constants import traced as traced
 from ._errors import CopyError as CopyError
 from ._errors import require as require

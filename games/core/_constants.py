@@ -86,3 +86,23 @@ def traced() -> bool:
         return True
     tracer = sys.modules.get(TRACER)
     return tracer is not None and tracer.get_proxy_mode() is not None
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """left @ right for a right matrix that all members share, each member's product computed by itself.
+
+    torch.matmul takes one large product for some batches and many small ones for others, which round
+    differently; here there are always many small ones, so that a member of a batch equals that member alone.
+
+    Args:
+        left: [..., row, column], or vectors [..., column].
+        right: [column, result].
+
+    >>> product(torch.ones(3, 2), torch.tensor([[1.0], [2.0]])).flatten()
+    tensor([3., 3., 3.])
+    """
+    if left.dim() == 1:
+        return left @ right
+    rows = left if left.dim() > 2 else left.unsqueeze(-2)
+    found = rows @ right.expand(*rows.shape[:-2], *right.shape)
+    return found if left.dim() > 2 else found.squeeze(-2)

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.core import cached_constants, constant, require
+from games.core import cached_constants, constant, product, require
 from games.matrix._matrix import MatrixGame, MatrixState, require_finite
 
 MAX_AGENTS = 10_000
@@ -91,7 +91,7 @@ class CountedFamily(MatrixGame):
         line = straight_line(self)
         if line is None:
             table = count_tensor(self, policies.dtype, policies.device)
-            return others_cooperating(cooperate) @ table.mT
+            return product(others_cooperating(cooperate), table.mT)
         others = cooperate.sum(-1, keepdim=True) - cooperate
         return torch.stack([start + slope * others for start, slope in line], -1)
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.core import cached_constants, constant
+from games.core import cached_constants, constant, product
 
 
 def flow(first: Tensor, second: Tensor, source: Tensor, discount: float) -> Tensor:
@@ -164,9 +164,9 @@ def chain_occupancy(policies: Tensor, discount: float) -> Tensor:
     own, *others = policies.unbind(-3)  # the first agent's observations number the states
     seen_by_others = _seen_by_others(agents, actions, policies.device).unbind(0)
     own_spread, *spreads = _spread(agents, actions, policies.dtype, policies.device).unbind(0)
-    joint = own.contiguous() @ own_spread
+    joint = product(own.contiguous(), own_spread)
     for other, seen, spread in zip(others, seen_by_others, spreads, strict=True):
-        joint = joint * (other.index_select(-2, seen) @ spread)
+        joint = joint * product(other.index_select(-2, seen), spread)
     start, transitions = joint[..., :1, :], joint[..., 1:, :]
     identity = _identity(agents, actions, policies.dtype, policies.device)
     shares: Tensor = (start @ torch.linalg.inv(identity - discount * transitions)).squeeze(-2)

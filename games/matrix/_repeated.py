@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import ExactGame, cached_constants, constant, require, traced, uniform
+from games.core import ExactGame, cached_constants, constant, product, require, traced, uniform
 from games.matrix._matrix import MatrixGame, MatrixState, payoff_array, payoff_tensor
 from games.matrix._memory_one import (
     chain_occupancy,
@@ -272,7 +272,7 @@ def _rewards_by_agent(stage: MatrixGame) -> tuple[tuple[float, ...], ...]:
 
 def _expected(shares: Tensor, table: Tensor) -> Tensor:
     """The mean of a table [joint action, agent] under an occupancy [..., joint action]: [..., agent]."""
-    return shares @ table
+    return product(shares, table)
 
 
 def _weighted_sum(shares: list[Tensor], rewards: tuple[float, ...]) -> Tensor:
