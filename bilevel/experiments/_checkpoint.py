@@ -35,18 +35,18 @@ CONTENT = {
 
 
 class Checkpoint(NamedTuple):
-    """Where a run stood."""
+    """The state of a run after a number of outer steps."""
 
     state: Any
     """The learner's state."""
     positions: Positions
-    """How far each file of metrics was written, with its check sum."""
+    """The position of each file of metrics."""
     seconds: float
     """Seconds spent in training so far."""
     settings: str = ""
-    """The settings it was made with, as JSON; "" where nobody will ask."""
+    """The settings it was made with, as JSON; "" where they are not needed."""
     steps_run: str = ""
-    """How its steps ran where they were to be compiled, "compiled" or "eagerly"; "" where they were not."""
+    """The execution of its steps, "compiled" or "eagerly"; "" if no choice was made."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -80,7 +80,7 @@ def seal(data: bytes) -> bytes:
 
 
 def _is_sealed(data: bytes) -> bool:
-    """Whether data is what `seal` gave, to the last bit."""
+    """True of the output of `seal`, bit for bit."""
     body = data[: -len(SEALED) - 2 * hashlib.sha256().digest_size]
     return seal(body + UNSEALED) == data
 
@@ -137,7 +137,7 @@ def read_outer_step(path: Path) -> int:
 
 
 def outer_step_of(path: Path, leaf: Tensor) -> int:
-    """How many outer steps a state has taken, as a checkpoint says.
+    """The number of outer steps of a checkpoint.
 
     Raises:
         ValueError: it is no whole number from 0.
@@ -158,7 +158,7 @@ def read_settings(path: Path) -> str:
 
 
 def _is_plain(leaf: object) -> bool:
-    """Whether this is a tensor of numbers on the CPU, and not sparse, quantized or a parameter."""
+    """True of tensors of numbers on the CPU that are not sparse, quantized or parameters."""
     return (
         type(leaf) is Tensor
         and leaf.device.type == "cpu"
@@ -175,7 +175,7 @@ def _is_position(found: object) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The file's content, sure to be of our form."""
+    """Read the file's content and check its form."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:

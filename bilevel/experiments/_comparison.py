@@ -1,4 +1,4 @@
-"""Several methods on one game under the same conditions, in one folder that is taken up where it stands."""
+"""Comparisons: methods on one game under the same conditions, in one folder that is resumed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 USUAL = ("selfish", "prosocial", "fixed", "tos")
-"""What is compared where nobody says what."""
+"""The default methods of a comparison."""
 CONDITIONS = ("game_name", "game", "seeds", "evaluation_episodes")
-"""What must be the same for methods to be compared; a game's settings have its horizon."""
+"""Settings that compared runs share; a game's have its horizon."""
 LABEL = re.compile(r"[a-z0-9][a-z0-9_-]*")
 """A label is also the name of a folder, and stands before a dot on the command line; some file systems, and
 marl-eval, take capitals for small letters."""

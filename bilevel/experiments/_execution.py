@@ -23,7 +23,7 @@ M_MMAP_THRESHOLD = -3
 LARGEST_TENSOR = 2**31 - 1
 """From how many bytes on a tensor is mapped by itself: the most that mallopt takes."""
 MAX_UNUSED = 2**30
-"""How many bytes may stay unused at the end of the heap."""
+"""Most bytes that stay unused at the end of the heap."""
 MAX_BEFORE_2_35 = 2**25
 """The most that earlier versions of glibc take for it."""
 
@@ -34,7 +34,7 @@ LOADING = 0.2
 
 
 def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:
-    """Whether compiled steps will save more time over the rest of a run than it takes to compile them.
+    """True if compiled steps will save more time over the rest of a run than it takes to compile them.
 
     One more estimate is timed and thrown away; `forecast` gives the cost of compiling. Packages that are in
     the cache only have to be loaded. Only whole solves in C are compiled unasked, so the library is built
@@ -42,8 +42,8 @@ def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:
 
     Args:
         learner: one whose steps are not compiled.
-        state: where it stands.
-        outer_steps: how many the run takes in all.
+        state: of the learner.
+        outer_steps: of the run in all.
     """
     if not isinstance(learner, OuterLearner) or learner.play.draws:
         return False  # no hypergradient, or episodes, of which there is no forecast

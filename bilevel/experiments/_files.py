@@ -1,7 +1,4 @@
-"""Files and folders that are written whole or not at all, and files that one process holds alone.
-
-Files that only grow, with a running check sum of all that was written.
-"""
+"""Atomic writes of files and folders, file locks, and append-only files with a running check sum."""
 
 from __future__ import annotations
 
@@ -24,22 +21,22 @@ if sys.platform != "win32":
     import fcntl
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""A disk is full: no fault of the place that was chosen."""
+"""Errors of a full disk."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file beside its place, bring it to the disk, then move it into place.
+    """Write a temporary file, sync it to the disk, then move it into place.
 
-    A reader, or a crash, or a full disk never sees half a file; what stood there before stays until then.
-    Parts of the same file that killed processes left beside it are removed.
+    Neither a reader nor a crash nor a full disk sees half a file. Temporary files that killed processes left
+    of the same file are removed.
 
     Args:
         path: the file.
-        write: writes the content to the open binary file it is given.
+        write: writes the content to an open binary file.
 
     Raises:
-        OSError: the file cannot be written; what stood there before still does.
+        OSError: the file cannot be written; an earlier one is unchanged.
     """
     remove_leftovers(path)
     beside = _part(path)
@@ -73,7 +70,7 @@ def require_regular(folder: Path) -> None:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What JSON holds.
+    """Parse JSON.
 
     Raises:
         ValueError: it is no JSON, in UTF-8, or is nested too deeply.
@@ -94,13 +91,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left beside a file while they wrote it."""
+    """Remove the temporary files that killed processes left of a file."""
     for part in leftover_parts(path):
         part.unlink(missing_ok=True)
 
 
 def make_folder(path: Path, name: str, text: str) -> None:
-    """Make a folder that holds its first file from the moment it is there; an empty one is taken over.
+    """Make a folder atomically with its first file; an empty folder is used as it is.
 
     Args:
         path: the folder; parents are made.
@@ -136,9 +133,7 @@ def make_folder(path: Path, name: str, text: str) -> None:
 
 
 def can_make_folder(path: Path, name: str) -> bool:
-    """Whether a folder with this first file can be made here: nothing is there, or an empty folder.
-
-    A folder whose making was cut short is empty, or holds a part of its first file.
+    """True if nothing is there, or a folder that is empty but for leftovers of its first file.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -151,11 +146,7 @@ def can_make_folder(path: Path, name: str) -> bool:
 
 
 def leftover_parts(path: Path) -> list[Path]:
-    """What processes that are gone left beside a file or folder while they wrote it.
-
-    Only names that `write_atomic` and `make_folder` themselves give for this very file are listed: whatever
-    else lies in the folder belongs to somebody else.
-    """
+    """Temporary files and folders, of this very file or folder, of processes that are gone."""
     name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.part", re.ASCII)
     found = [(place, name.fullmatch(place.name)) for place in path.parent.glob(".*.part")]
     return [place for place, fits in found if fits and not _running(int(fits[1]))]
@@ -166,7 +157,7 @@ def _part(path: Path) -> Path:
 
 
 def _running(process: int) -> bool:
-    """Whether another process of this number is there; this one has nothing half written."""
+    """True if another process of this number exists; this one has no leftovers."""
     if process == os.getpid():
         return False
     if sys.platform == "win32":
@@ -181,7 +172,7 @@ def _running(process: int) -> bool:
 
 
 def _remove_folder(folder: Path, name: str) -> None:
-    """Remove a folder with its first file, and parts of that; with anything else in it, it stays."""
+    """Remove a folder with its first file and leftovers of that; with anything else in it, it stays."""
     if folder.is_dir():
         remove_leftovers(folder / name)
         (folder / name).unlink(missing_ok=True)
@@ -190,16 +181,16 @@ def _remove_folder(folder: Path, name: str) -> None:
 
 
 def _error(number: int, path: Path) -> OSError:
-    """The OSError, of its own class, that the system gives this number to."""
+    """The system's OSError of this number, of its subclass."""
     return OSError(number, os.strerror(number), str(path))
 
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[bool]:
-    """Hold an existing file for one process alone; give False if another one has it.
+    """Lock an existing file for this process; False if another process has it locked.
 
-    The claim is an advisory lock (flock) that ends with the process, however that ends: nothing is left to
-    clean up after kill -9. Windows, and file systems without such locks, give everybody True.
+    The lock is advisory (flock) and ends with the process, however that ends. Windows, and file systems
+    without such locks, always give True.
 
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile() as file:
@@ -225,7 +216,7 @@ def _lock(file: BinaryIO) -> bool:
 
 
 SPILL = 4_000_000
-"""So many bytes wait in memory at most."""
+"""Most bytes that are buffered."""
 CHUNK = 1_000_000
 REMEDY = (
     "put back a copy of it, or delete checkpoint.pt beside it, and the run starts again from its beginning."
@@ -233,7 +224,7 @@ REMEDY = (
 
 
 class FilePosition(NamedTuple):
-    """How far a file was written."""
+    """A position in a file, with the check sum of all before it."""
 
     size: int
     """Bytes."""
@@ -252,31 +243,31 @@ class AppendedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._waiting = bytearray()
+        self._buffer = bytearray()
         self._sum, self._size = hashlib.sha256(), 0
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was written, nor waits to be."""
-        return not self._size and not self._waiting
+        """True if nothing was written or buffered."""
+        return not self._size and not self._buffer
 
     @property
     def position(self) -> FilePosition:
-        """How far the file is written."""
+        """The end of the file as written."""
         return FilePosition(self._size, self._sum.hexdigest())
 
     def write(self, data: bytes) -> None:
-        """Add to the end; what was added is sure to be on the disk after `flush` only.
+        """Append to the buffer; only `flush` brings it to the disk for sure.
 
         Raises:
             OSError: it cannot be written.
         """
-        self._waiting += data
-        if len(self._waiting) >= SPILL:
+        self._buffer += data
+        if len(self._buffer) >= SPILL:
             self._append(sync=False)
 
     def flush(self) -> None:
-        """Bring everything to the disk.
+        """Write the buffer and sync it to the disk.
 
         Raises:
             OSError: it cannot be written; a part may have been, which `truncate_to` takes away again.
@@ -284,7 +275,7 @@ class AppendedFile:
         self._append(sync=True)
 
     def truncate_to(self, position: FilePosition | None) -> None:
-        """Forget what was written after a position, and go on from there; None: from the beginning.
+        """Drop everything after a position, and append from there; None: from the beginning.
 
         Raises:
             ValueError: the file is shorter than that, or has other bytes up to there, or it is a link: then
@@ -294,7 +285,7 @@ class AppendedFile:
             not self.path.is_symlink(),
             f"{self.path} is a link, and a run writes into no file that lies elsewhere: put the file here.",
         )
-        self._waiting.clear()
+        self._buffer.clear()
         self._sum, self._size = hashlib.sha256(), 0
         size = position.size if position else 0
         found = self.path.stat().st_size if self.path.exists() else 0
@@ -314,13 +305,13 @@ class AppendedFile:
 
     def _append(self, *, sync: bool) -> None:
         with self.path.open("ab") as file:
-            file.write(self._waiting)
+            file.write(self._buffer)
             file.flush()
             if sync:
                 os.fsync(file.fileno())
-        self._sum.update(self._waiting)
-        self._size += len(self._waiting)
-        self._waiting.clear()
+        self._sum.update(self._buffer)
+        self._size += len(self._buffer)
+        self._buffer.clear()
 
 
 def digest_of(path: Path) -> str:

@@ -26,11 +26,11 @@ FORMAT = "bilevel-array/1"
 NAME = re.compile(r"\w+", re.ASCII)
 """A metric that is an array stands in the name of its file."""
 
-MOST_IN_EVERY_STEP = 64 * 64
-"""So many numbers per seed a metric may have to be recorded in every outer step."""
+MAX_IN_EVERY_STEP = 64 * 64
+"""Most numbers per seed of a metric that is recorded in every outer step."""
 
 Positions = Mapping[str, FilePosition]
-"""Name of a file -> how far it was written."""
+"""Name of a file -> its position."""
 
 
 class MetricsFile:
@@ -67,7 +67,7 @@ class MetricsFile:
 
     @property
     def positions(self) -> dict[str, FilePosition]:
-        """How far each file is written."""
+        """The position of each file."""
         return {file.path.name: file.position for file in (self._table, *self._arrays.values())}
 
     def flush(self) -> None:
@@ -80,7 +80,7 @@ class MetricsFile:
             file.flush()
 
     def truncate_to(self, positions: Positions) -> None:
-        """Forget what was written after these positions; without any, all of it.
+        """Drop everything after these positions; without any, all of it.
 
         Raises:
             ValueError: a file is not what was written up to its position (says which), or a position is of a
@@ -112,19 +112,19 @@ class MetricsFile:
         file.write(data.tobytes())
 
     def _ours(self, name: str) -> bool:
-        """Whether this is the name of the CSV file, or of an array beside it."""
+        """True of the names of the CSV file and the arrays beside it."""
         return name == self.path.name or is_array(self.path, name)
 
 
 def in_every_step(shape: Sequence[int]) -> bool:
-    """Whether a metric, [seed, ...], is recorded in every outer step, or of the final policies alone.
+    """True if a metric, [seed, ...], is recorded in every outer step, not of the final policies alone.
 
     The sharing matrix of more than 64 agents would take more room than all else that a run writes.
 
     >>> in_every_step((32,)), in_every_step((32, 64, 64)), in_every_step((32, 65, 65))
     (True, True, False)
     """
-    return math.prod(shape[1:]) <= MOST_IN_EVERY_STEP
+    return math.prod(shape[1:]) <= MAX_IN_EVERY_STEP
 
 
 def array_path(path: Path, name: str) -> Path:
@@ -137,7 +137,7 @@ def array_path(path: Path, name: str) -> Path:
 
 
 def is_array(path: Path, name: str) -> bool:
-    """Whether this is the name of the file of an array beside a CSV file.
+    """True of the names of files of arrays beside a CSV file.
 
     >>> is_array(Path("run/metrics.csv"), "metrics.share.array"), is_array(Path("metrics.csv"), "../x.array")
     (True, False)

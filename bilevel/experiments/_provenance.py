@@ -1,4 +1,4 @@
-"""What numbers were made with: versions of packages, and the commit."""
+"""Provenance of numbers: versions of packages, and the commit; the record of resumptions."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ RESUMPTIONS = "resumptions.json"
 
 
 class ProvenanceWarning(UserWarning):
-    """Work goes on under other versions, or another commit, than it began with."""
+    """Work is resumed under other versions, or another commit, than it began with."""
 
 
 def provenance() -> dict[str, Any]:
-    """The versions of what decides numbers, and the commit, in the words of config.json.
+    """Versions of the packages that decide numbers, and the commit, as in config.json.
 
     >>> sorted(provenance())
     ['commit', 'versions']
@@ -82,7 +82,7 @@ def resumptions(folder: Path) -> list[dict[str, Any]]:
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs, in words."""
+    """The differences, in words."""
     then, here = ({**_versions(each), "commit": each.get("commit")} for each in (before, now))
     return [
         f"{name} {then.get(name)} then, {here.get(name)} now"

@@ -23,7 +23,7 @@ class ResumableFolder:
 
     settings_file: ClassVar[str] = "settings.json"
     content: ClassVar[str] = "trials"
-    """What is in the folder, for refusals."""
+    """The content of the folder, in messages."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))
@@ -35,7 +35,7 @@ class ResumableFolder:
 
     @property
     def is_new(self) -> bool:
-        """Whether `create` can make the folder: nothing is there, or an empty folder."""
+        """True if `create` can make the folder: nothing is there, or an empty folder."""
         return can_make_folder(self.path, self.settings_file)
 
     def create(self, record: Mapping[str, Any], *, refusal: str) -> None:

@@ -1,7 +1,4 @@
-"""Training a run to its end, in one go or in many, to the same bits.
-
-Stop between two steps, not within one.
-"""
+"""Training of runs, resumed bit for bit after an interruption; extension and evaluation."""
 
 from __future__ import annotations
 
@@ -47,7 +44,7 @@ SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name)
 
 
 class Interruption:
-    """While entered, signals that ask to stop are remembered in `signal`, and said at once on standard error.
+    """While entered, keep signals that ask to stop in `signal`, and report them on standard error.
 
     A second one is obeyed at once, as KeyboardInterrupt; but not SIGHUP, which a terminal that closes may
     send twice, and systemd after SIGTERM. A signal that the process was told to ignore, as by `nohup`, stays
@@ -167,7 +164,7 @@ def _train(folder: RunFolder, listener: Listener | None) -> Run:
             remove_leftovers(folder.config)  # of `extend_run`; all other files are written again
             training = _Training(folder, config)
             try:
-                training.to_its_end(listener)
+                training.run(listener)
             except ValueError:
                 if not (training.has_steps or folder.checkpoint.exists()):
                     folder.discard()
@@ -292,7 +289,7 @@ class _Training:
         folder.note_resumption("outer_step", self._saved)
         self._began = time.perf_counter() - now.seconds
 
-    def to_its_end(self, listener: Listener | None) -> None:
+    def run(self, listener: Listener | None) -> None:
         """Train what is left, then evaluate."""
         total = self._config.outer_steps
         with Interruption() as interruption:

@@ -74,7 +74,7 @@ class RunFolder(ResumableFolder):
 
     @property
     def finished(self) -> bool:
-        """Whether training and evaluation are done."""
+        """True if training and evaluation are done."""
         return self.summary.exists()
 
     def discard(self) -> None:

@@ -21,7 +21,7 @@ from games.theory import dilemma_test
 
 STOP = ("Raises:", "Source:", ">>>")
 """Where a class's description of its rules ends."""
-LONGEST_VALUE = 60
+MAX_VALUE = 60
 WIDTH = 100
 
 
@@ -36,7 +36,7 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """What is to be known of a game."""
+    """Facts, rules and settings of a game."""
 
     name: str
     summary: str
@@ -176,7 +176,7 @@ def _settings(game: Any) -> tuple[Setting, ...]:
 
 def _value(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 4]} ..."
+    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 4]} ..."
 
 
 def _hanging(word: str, text: str, margin: int) -> str:

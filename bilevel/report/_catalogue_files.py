@@ -138,13 +138,13 @@ def document_text() -> str:
 
 
 def shown(name: str) -> bool:
-    """Whether a game has a section of its own: of the repeated games the first has."""
+    """True of games with a section of their own: of the repeated games, the first."""
     game = games.entry(name).game
     return not isinstance(game, RepeatedGame) or name == "repeated-prisoners-dilemma"
 
 
 def has_diagram(game: Game) -> bool:
-    """Whether the document shows a diagram: a one-shot game's payoffs are in its picture."""
+    """True of games with a diagram in the document: a one-shot game's payoffs are in its picture."""
     return not isinstance(game, MatrixGame | RepeatedGame) and _has_script(game)
 
 

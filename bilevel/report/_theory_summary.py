@@ -16,14 +16,14 @@ from games.theory import Anarchy, MinimalTransfer, Price, minimal_transfer, pric
 
 
 class Theory(NamedTuple):
-    """What is best in a one-shot game, what is stable, and how much can be kept."""
+    """Optima, equilibria and minimal transfers of a one-shot game."""
 
     anarchy: Anarchy
     """Optima, pure equilibria, and what these cost."""
     transfer: MinimalTransfer
-    """How much of its own reward everybody can keep if neighbours alone may give to each other."""
+    """The most of its own reward that everybody can keep if only neighbours give to each other."""
     stage: bool
-    """Whether this is the stage of a game that was played repeatedly."""
+    """True if this is the stage of a repeated game."""
 
     @property
     def optimum(self) -> float:
@@ -42,7 +42,7 @@ class Theory(NamedTuple):
 
 
 def theory_of(game: Game) -> Theory | str:
-    """Work out what theory says of a game, or say, in a sentence, why it says nothing.
+    """Compute the theory of a game, or the reason, in a sentence, why there is none.
 
     Args:
         game: one-shot, or repeated, of which the stage is worked out: its welfare is in the same units.
