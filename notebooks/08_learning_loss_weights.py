@@ -307,8 +307,8 @@ left.set(xlabel="learned weight (1: the mean of its batch)", ylabel="samples of 
 left.legend()
 ACCURACY = "test accuracy (%)"
 for way, color, dashes in (("uniform", RED, ":"), ("clean-set-alone", AMBER, "--"), ("learned", BLUE, "-")):
-    at = trials[way][0].courses[f"{ACCURACY} at"]
-    curve = np.array([trial.courses[ACCURACY] for trial in trials[way]]).T
+    at = trials[way][0].curves[f"{ACCURACY} at"]
+    curve = np.array([trial.curves[ACCURACY] for trial in trials[way]]).T
     draw_band(right, at, curve, label=way, color=color, linestyle=dashes)
 right.set(xlabel="training step", ylabel=ACCURACY, ylim=(60, 100))
 right.legend(loc="lower right")
@@ -351,8 +351,8 @@ worlds = [world.run(tiny, "learned", seed, lambda part: None) for seed in range(
 figure, axes = plt.subplots()
 LINES = zip(tiny.losses, (GREEN, PURPLE, BLUE, AMBER), ("-", "--", "-.", ":"), strict=True)
 for name, color, dashes in LINES:
-    at = worlds[0].courses[f"weight of {name} at"]
-    course = np.array([trial.courses[f"weight of {name}"] for trial in worlds]).T
+    at = worlds[0].curves[f"weight of {name} at"]
+    course = np.array([trial.curves[f"weight of {name}"] for trial in worlds]).T
     draw_band(axes, at, course, label=name, color=color, linestyle=dashes)
 axes.set(xlabel="steps in the environment", ylabel="learned weight")
 axes.legend(title="loss", ncols=2)
