@@ -10,7 +10,6 @@
 # and what it has to know.
 
 # %%
-import dataclasses
 
 import matplotlib.pyplot as plt
 import torch
@@ -48,7 +47,7 @@ def dilemma(shift=0.0):
 
 def build(name, shift=0.0, **changes):
     method = bilevel.default_config("prisoners-dilemma-lase", name).method
-    method = dataclasses.replace(method, **METHODS[name][3], **changes)
+    method = method.with_settings({**METHODS[name][3], **changes})
     return method.build(dilemma(shift), Placement(seeds=SEEDS))
 
 
@@ -361,7 +360,7 @@ for words, name, settings in (
     ("gifts of 10, paid by the giver", "gifting", {"amount": 10.0}),
     ("gifts of 10, out of a purse", "gifting", {"amount": 10.0, "budget": "fixed"}),
 ):
-    method = dataclasses.replace(bilevel.default_config("stag-hunt-gifting", name).method, **settings)
+    method = bilevel.default_config("stag-hunt-gifting", name).method.with_settings(settings)
     learner = method.build(hunt, Placement(seeds=HUNTERS))
     state = learner.init(seed=0)
     for _ in range(ROUNDS):

@@ -140,7 +140,7 @@ def configuration(method, seeds, steps, game=Pond(), **settings):
     """A run's configuration; what a game of the toolkit finds in a table of presets we choose ourselves."""
     config = bilevel.default_config("pond", method)
     learning = {"inner.learning_rate": 1.0, "inner.episodes": 32, **settings}
-    config = dataclasses.replace(config, game=game, method=dataclasses.replace(config.method, **learning))
+    config = dataclasses.replace(config, game=game, method=config.method.with_settings(learning))
     return dataclasses.replace(config, seeds=seeds, outer_steps=steps, evaluation_episodes=256)
 
 
