@@ -1,5 +1,3 @@
-from ._agent_loss_weights import TERMS as TERMS
-from ._agent_loss_weights import loss_weight_factors as loss_weight_factors
 from ._giving import GivenShares as GivenShares
 from ._giving import ObservationEncoder as ObservationEncoder
 from ._giving import VaryingShares as VaryingShares
@@ -34,6 +32,8 @@ from ._transfer import given_report as given_report
 from ._transfer import matrix_report as matrix_report
 from ._transfer import only_among_present as only_among_present
 from ._transfer import redistributed as redistributed
+from ._variables import TERMS as TERMS
 from ._variables import FixedMatrix as FixedMatrix
 from ._variables import LearnedMatrix as LearnedMatrix
 from ._variables import OuterVariable as OuterVariable
+from ._variables import loss_weight_factors as loss_weight_factors

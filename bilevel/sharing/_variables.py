@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
+from bilevel.core import Constraint
 from bilevel.sharing._sharing import Sharing
 from bilevel.sharing._transfer import SharedBy, Transfer
 from games.wrappers import check_sharing
@@ -86,3 +88,21 @@ class LearnedMatrix:
     def transfer(self, phi: Tensor) -> SharedBy:
         """Sharing by the softmax of the logits."""
         return SharedBy(self.sharing.matrix(phi))
+
+
+TERMS = ("policy", "value", "entropy")
+"""The terms of a loss whose weights are learned, as `LossTerms` has them."""
+
+
+def loss_weight_factors(free: Tensor, max_factor: float) -> Tensor:
+    """Factors on the weights of `TERMS`: max_factor^(2 sigmoid(x) - 1), which is exactly 1 at x = 0.
+
+    Args:
+        free: free numbers x, [..., term].
+        max_factor: the factors lie between 1 / max_factor and max_factor, above 1.
+
+    >>> loss_weight_factors(torch.zeros(3), 10.0)
+    tensor([1., 1., 1.])
+    """
+    bound = math.log(max_factor)
+    return Constraint("bounded", (-bound, bound)).values(free).exp()

@@ -30,7 +30,16 @@ def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.mark.parametrize(
     "words",
     [
-        ["compare", "--methods", "selfish", "tax", *SMALL, "--set", "inner.learning-rate=1", "inner.episodes=4"],
+        [
+            "compare",
+            "--methods",
+            "selfish",
+            "tax",
+            *SMALL,
+            "--set",
+            "inner.learning-rate=1",
+            "inner.episodes=4",
+        ],
         ["train", "--game.agents", "5", "--method", "tax", *SMALL, "--inner.episodes", "4"],
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bilevel.agents import ReplayBuffer, add, draw, empty_replay_buffer, split
-from bilevel.agents._replay_buffer import capacity_of
+from bilevel.agents._q_learning import capacity_of
 
 
 def kept(buffer: ReplayBuffer) -> list[list[float]]:

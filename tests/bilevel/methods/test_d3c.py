@@ -14,7 +14,7 @@ import games
 from bilevel.cli import main
 from bilevel.experiments import interquartile_mean
 from bilevel.methods import D3C, Fixed, Placement, PolicyLearner, Selfish, State, StepInputs
-from bilevel.methods._d3c_learner import D3CLearner
+from bilevel.methods._d3c import D3CLearner
 from games.core import Game
 from games.matrix import Braess, Cyclical, EscapeRoom
 from tests.bilevel.methods.configured import configured
