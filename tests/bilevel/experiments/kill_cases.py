@@ -193,7 +193,7 @@ def _warm_up() -> None:
     Figures are drawn, but not rendered, which takes longer than all else: files are what matters here.
     """
     for command in ("train", "compare", "tune"):
-        importlib.import_module(f"bilevel.cli.{command}")
+        importlib.import_module(f"bilevel.cli._{command}")
     provenance()
     FigureCanvasAgg.print_png = lambda canvas, file, **how: file.write(b"picture")
 

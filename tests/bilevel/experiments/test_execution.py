@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from bilevel.experiments import default_config
 from bilevel.experiments._execution import LOADING, execution_mode, worth_compiling
 
 
-def learner(method: str = "tos", *, game: str = "chicken", **more: Any) -> Any:
+def learner(method: str = "tos", *, game: str = "chicken", settings: Mapping[str, Any] | None = None) -> Any:
     chosen = default_config(game, method)
-    return dataclasses.replace(chosen.method, **more).build(chosen.game, chosen.placement)
+    return chosen.method.with_settings(settings or {}).build(chosen.game, chosen.placement)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_it_is_won_back_in_what_is_left_of_the_run(
 
 def test_steps_without_a_hypergradient_are_not_counted(clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
     expect(monkeypatch, Forecast(10.0, 0.5))
-    staged = learner(training="staged", training__outer_steps=20)
+    staged = learner(settings={"training": "staged", "training.outer_steps": 20})
     assert not worth_compiling(staged, staged.init(0), 1000)
     assert not worth_compiling(learner("selfish"), learner("selfish").init(0), 1000)
 
@@ -82,7 +82,7 @@ def test_estimators_that_step_one_by_one_are_compiled_on_request_alone(
     estimator: str, clock: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expect(monkeypatch, Forecast(0.0, 1.0), there=True)
-    tos = learner(outer__hypergradient=estimator)
+    tos = learner(settings={"outer.hypergradient": estimator})
     assert not worth_compiling(tos, tos.init(0), 10**6)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import shutil
 import signal
@@ -63,7 +64,7 @@ def same(found: Run, whole: Run) -> bool:
 
 def settings(config: RunConfig) -> RunConfig:
     """Without what a run may go on with changed, other than its length."""
-    return RunConfig(**{**vars(config), "checkpoint_every": 1, "threads": 1, "device": "cpu"})
+    return dataclasses.replace(config, checkpoint_every=1, threads=1, device="cpu")
 
 
 @pytest.mark.parametrize("name", ["metrics.csv", "evaluation.csv", "config.json", "summary.json"])

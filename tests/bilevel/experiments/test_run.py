@@ -107,7 +107,7 @@ def test_policies_that_start_anew_are_resumed_to_the_same_bytes(game: str, tmp_p
     config = small(game)
     text = "evolution(samples=4, members=True, fresh_data=True)"
     anew = {"outer.reset": "each-outer-step", "outer.hypergradient": text, "inner.steps": 2}
-    config = dataclasses.replace(config, method=dataclasses.replace(config.method, **anew))
+    config = dataclasses.replace(config, method=config.method.with_settings(anew))
     whole, parts = (create_run(config, tmp_path / name) for name in ("whole", "parts"))
     train(whole)
     for _ in range(STEPS):

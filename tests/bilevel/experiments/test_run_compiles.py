@@ -84,15 +84,6 @@ def test_what_is_set_stays(choice: Any, tmp_path: Path, monkeypatch: pytest.Monk
     assert json.loads(folder.config.read_text())["compile"] == choice
 
 
-def test_a_run_of_a_version_without_the_setting_goes_on(tmp_path: Path) -> None:
-    folder = create_run(config(), tmp_path / "run")
-    settings = json.loads(folder.config.read_text())
-    del settings["compile"]
-    folder.config.write_text(json.dumps(settings))
-    train(folder)
-    assert folder.finished
-
-
 def test_an_estimator_that_is_to_be_compiled_names_the_new_form() -> None:
     with pytest.raises(ValueError, match=r"no setting compile: .*--compile always"):
         ToS().with_settings({"outer.hypergradient": "unrolled(compile=True)"})
