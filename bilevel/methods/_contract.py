@@ -17,11 +17,11 @@ State = dict[str, Any]
 
 outer_step: int64 scalar; random_seeds: int64 [seed], which with the outer step name every stream of draws
 (`bilevel.core._streams`), so that no generator has to be kept; theta: policies, [seed, agent, parameter];
-opt_state: their optimizer's; phi: outer variables, [seed, giver, receiver] (with learned loss weights as
-`WithLossWeights` has it); outer_opt_state: theirs, if they learn; estimator: the state of their
-hypergradient estimator, None if it is stateless; models: of the others' policies, where agents have them
-(`ModelingLearner`); critic_opt_state, perspective_opt_state: of what agents learn beside their policies
-(`Empathy`), if they do.
+opt_state: their optimizer's; phi: outer variables, a tensor [seed, giver, receiver], or, with learned loss
+weights, a dict of it ("transfer") and their free numbers ("loss_weights", [seed, agent, term]);
+outer_opt_state: theirs, if they learn; estimator: the state of their hypergradient estimator, None if it is
+stateless; models: of the others' policies, where agents have them (`ModelingLearner`); critic_opt_state,
+perspective_opt_state: of what agents learn beside their policies (`Empathy`), if they do.
 """
 
 Metrics = dict[str, Tensor]

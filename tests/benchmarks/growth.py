@@ -13,7 +13,7 @@ class Axis:
 
     game: str
     setting: str
-    """Of a run's configuration, as the command line names it: seeds, game.agents, method.inner.steps."""
+    """Of a run's configuration, as the command line names it: seeds, game.agents, inner.steps."""
     label: str
     """What the setting counts."""
     values: Sequence[int]
@@ -40,22 +40,22 @@ AXES = (
     Axis(game="escape-room", setting="game.agents", label="agents", values=(4, 8, 16, 32), fixed=FEW),
     Axis(
         game="repeated-prisoners-dilemma",
-        setting="method.inner.steps",
+        setting="inner.steps",
         label="K",
         values=(4, 16, 64, 256),
         fixed={"seeds": 32},
     ),
-    Axis(game="escape-room", setting="method.inner.steps", label="K", values=(2, 4, 8, 16), fixed=FEW),
+    Axis(game="escape-room", setting="inner.steps", label="K", values=(2, 4, 8, 16), fixed=FEW),
     Axis(
         game="coin-game",
         setting="game.horizon",
         label="horizon",
         values=(20, 40, 80, 160),
-        fixed={"seeds": 8, "method.inner.episodes": 16},
+        fixed={"seeds": 8, "inner.episodes": 16},
     ),
     Axis(
         game="escape-room",
-        setting="method.inner.episodes",
+        setting="inner.episodes",
         label="episodes",
         values=(64, 256, 1024, 4096),
         fixed=FEW,

@@ -90,6 +90,10 @@ def with_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     """
     for name, value in settings.items():
         head, _, tail = name.partition(".")
-        changed = dataclasses.replace(getattr(config, head), **{tail: value}) if tail else value
-        config = dataclasses.replace(config, **{head: changed})
+        changes: dict[str, Any] = {name: value}
+        if head == "game":
+            changes = {"game": dataclasses.replace(config.game, **{tail: value})}
+        elif tail:
+            changes = {"method": config.method.with_settings({name: value})}
+        config = dataclasses.replace(config, **changes)
     return config
