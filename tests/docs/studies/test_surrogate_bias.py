@@ -43,7 +43,9 @@ def test_the_margin_is_that_of_a_95_percent_interval() -> None:
 
 
 def test_through_one_step_all_surrogates_are_the_same() -> None:
-    found = [measured(name, inner_steps=1, samples=20) for name in ("reinforce", "dice", "loaded-dice")]
+    found = [
+        measured(name, **{"inner.steps": 1, "samples": 20}) for name in ("reinforce", "dice", "loaded-dice")
+    ]
     assert found[0].deviation > 0.01
     for other in found[1:]:
         assert other.bias == pytest.approx(found[0].bias, abs=1e-10)
@@ -82,7 +84,10 @@ def test_reinforce_is_biased_through_two_steps_and_dice_is_not() -> None:
 @pytest.mark.slow
 def test_few_episodes_bias_every_surrogate_and_many_do_not() -> None:
     """Through one step: -10.6 +- 1.6 % with 16 episodes, -0.7 +- 0.4 % with 256 (docs/sampled.md)."""
-    few, many = (measured("reinforce", inner_steps=1, episodes=count, samples=200) for count in (16, 256))
+    few, many = (
+        measured("reinforce", **{"inner.steps": 1, "inner.episodes": count}, samples=200)
+        for count in (16, 256)
+    )
     assert few.bias + few.margin < -0.04
     assert abs(many.bias) < 0.03
 
@@ -91,7 +96,8 @@ def test_few_episodes_bias_every_surrogate_and_many_do_not() -> None:
 def test_in_long_episodes_the_baseline_of_dice_is_not_enough() -> None:
     """The second table of docs/sampled.md: several times the noise, from 50 steps on."""
     plain, loaded = (
-        measured(name, game=LONG, inner_learning_rate=0.2, samples=60) for name in ("dice", "loaded-dice")
+        measured(name, **{"game": LONG, "inner.learning_rate": 0.2, "samples": 60})
+        for name in ("dice", "loaded-dice")
     )
     assert plain.deviation > 4 * loaded.deviation
     assert abs(loaded.bias) < 2 * loaded.margin < 0.08
@@ -106,7 +112,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
         Study(episodes=())
     with pytest.raises(ValueError, match=r"figure must be a name that ends in \.png, \.pdf, \.svg, not bias"):
         Study(figure=Path("bias"))
-    with pytest.raises(ValueError, match="inner_steps must be a whole number, 1 or more, not 0"):
+    with pytest.raises(ValueError, match=r"inner\.steps must be a whole number, 1 or more, not 0"):
         next(run_study(Study(inner_steps=(1, 0))))  # before anything is measured
 
 
@@ -135,7 +141,7 @@ def test_a_row_has_a_cell_for_every_title() -> None:
 def test_the_commands_of_the_page_parse() -> None:
     text = (ROOT / "docs/sampled.md").read_text(encoding="utf-8")
     text = text.replace("\\\n", " ")
-    commands = re.findall(r"^ *python -m bilevel\.report\.surrogate_bias(.*)$", text, re.MULTILINE)
+    commands = re.findall(r"^ *python -m docs\.studies\.surrogate_bias(.*)$", text, re.MULTILINE)
     assert len(commands) >= 2
     for arguments in commands:
         tyro.cli(Study, args=shlex.split(arguments))
