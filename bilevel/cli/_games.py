@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +16,9 @@ import tyro
 from bilevel import report
 from bilevel.cli._output import print_rows
 from bilevel.cli._settings import load_file, read_settings, split_name
-from bilevel.experiments import LARGEST_SEED
-from bilevel.hypergradient import ESTIMATORS
-from bilevel.methods import METHODS, parts_of
+from bilevel.methods import METHODS
 from games import _catalogue as catalogue
-from games.core import require
+from games.core import Registry, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +40,17 @@ class GamesSettings:
     """A Python file of yours that adds a game; may be repeated."""
 
     def __post_init__(self) -> None:
+        from bilevel.experiments import LARGEST_SEED  # noqa: PLC0415  # lists load neither torch nor games
+
         require(self.episodes >= 2, f"episodes must be 2 or more, not {self.episodes}.")
         require(0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
 
 
 def games_command(arguments: list[str]) -> None:
     """List the games, or print one game's page; write files if asked to."""
+    if not arguments:
+        print_rows({name: catalogue.entry(name).summary for name in catalogue.names()})
+        return
     name, options = split_name(arguments)
     settings = read_settings(GamesSettings, options, prog="bilevel games [GAME]")
     for path in settings.load:
@@ -73,23 +78,29 @@ def _tell(line: str) -> None:
 def list_methods(arguments: list[str]) -> None:
     """Print every method with one line, and which may learn the weights of their losses, too."""
     _require_none(arguments, "methods")
-    print_rows({name: _first_line(method) for name, method in METHODS.items()})
-    *most, last = [name for name, method in METHODS.items() if "loss_weights" not in parts_of(method)]
-    print(
-        f"\nWith a critic inside (--inner actor-critic or ppo) each of them but "
-        f"{', '.join(most)} and {last} may also learn the weights of its agents' losses: "
-        "--loss-weights learned."
-    )
+    print_rows({name: _summary(METHODS, name) for name in METHODS})
 
 
 def list_hypergradients(arguments: list[str]) -> None:
     """Print every hypergradient estimator with one line, which ends with its settings."""
+    from bilevel.hypergradient import ESTIMATORS  # noqa: PLC0415
+
     _require_none(arguments, "hypergradients")
-    print_rows({name: f"{_first_line(kind)} {_settings(kind)}" for name, kind in ESTIMATORS.items()})
+    print_rows({name: f"{_summary(ESTIMATORS, name)} {_settings(ESTIMATORS[name])}" for name in ESTIMATORS})
 
 
-def _first_line(described: type) -> str:
-    return (inspect.getdoc(described) or "").partition("\n")[0]
+def _summary(registry: Registry[Any], name: str) -> str:
+    """The first line of a class's docstring; of one that is not imported yet, as its source has it."""
+    value = registry.data[name]
+    if not isinstance(value, str):
+        return (inspect.getdoc(value) or "").partition("\n")[0]
+    module, _, kind = value.partition(":")
+    source = find_spec(module)
+    assert source is not None
+    assert source.origin is not None
+    tree = ast.parse(Path(source.origin).read_text(encoding="utf-8"))
+    found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind)
+    return (ast.get_docstring(found) or "").partition("\n")[0]
 
 
 def _settings(kind: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from bilevel.cli._settings import read_settings, split_leading
+from bilevel.cli._settings import read_settings, split_leading, text_rules
 from bilevel.experiments import preset
 from bilevel.methods import METHODS, Method, hints_of, parts_of
 from games.core import require, require_name
@@ -157,7 +157,7 @@ def read_with_method(
         for part, names in choices(method).items()
     ]
     about = f"{description}\n\nParts of the method; each has its own options:\n" + "\n".join(lines)
-    found = read_settings(every, rest, prog=prog, description=about, config=config)
+    found = read_settings(every, rest, prog=prog, description=about, config=config, rules=text_rules())
     changed = {part: getattr(found, part) for part in parts_of(type(method)) if hasattr(found, part)}
     changed |= {name: getattr(found.method, name) for name in own}
     return dataclasses.replace(method, **changed), {name: getattr(found, name) for name in others}

@@ -15,9 +15,6 @@ from typing import Any, TypeVar
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from bilevel.core import Schedule, Scheduled
-from bilevel.hypergradient import ESTIMATORS, Estimator, format_hypergradient
-from bilevel.methods import Phase, read_value, write_phases
 from games.core import require
 
 LONGEST = 3500
@@ -33,6 +30,7 @@ def read_settings(
     description: str | None = None,
     default: Settings | None = None,
     config: Sequence[Any] = (),
+    rules: ConstructorRegistry | None = None,
 ) -> Settings:
     """Read a dataclass of settings from the command line.
 
@@ -43,6 +41,7 @@ def read_settings(
         description: what the help says first; None: the dataclass's docstring.
         default: the settings that no option changes; None: the dataclass's own.
         config: markers of `tyro.conf`, for all settings.
+        rules: how values that are neither numbers nor names are read (`text_rules`).
 
     Raises:
         ValueError: a setting is out of range: the sentence of the `__post_init__` that refused it.
@@ -57,7 +56,7 @@ def read_settings(
                 description=description,
                 args=arguments,
                 default=tyro.MISSING_NONPROP if default is None else default,
-                registry=text_rules(),
+                registry=rules,
                 config=tuple(config),
             )
     except Refused as refused:
@@ -172,6 +171,10 @@ class Refused(Exception):  # noqa: N818 - becomes a ValueError outside tyro, whi
 
 def text_rules() -> ConstructorRegistry:
     """Rules by which tyro reads estimators, schedules and phases from their text forms."""
+    from bilevel.core import Schedule, Scheduled  # noqa: PLC0415  # commands that train nothing load none of it
+    from bilevel.hypergradient import ESTIMATORS, Estimator, format_hypergradient  # noqa: PLC0415
+    from bilevel.methods import Phase, read_value, write_phases  # noqa: PLC0415
+
     registry = ConstructorRegistry()
     forms: dict[Any, tuple[str, Callable[[Any], str]]] = {
         Estimator: (f"{{{','.join(ESTIMATORS)}}}[(SETTING=VALUE,...)]", format_hypergradient),

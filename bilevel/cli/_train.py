@@ -25,7 +25,6 @@ from bilevel.experiments import (
     train,
 )
 from bilevel.methods import hints_of
-from bilevel.report import results_table
 from games.core import require
 
 DEFAULT_GAME, DEFAULT_METHOD = "escape-room", "tos"
@@ -81,7 +80,7 @@ def follow(folder: RunFolder, place: str = "") -> Run:
 def show(folder: RunFolder, results: Run) -> None:
     """Write the figures, print the table and where everything is."""
     written = report.write_run_figures(folder, results)
-    Console(highlight=False).print(results_table([results]))
+    Console(highlight=False).print(report.results_table([results]))
     print(f"Figures: {', '.join(str(path) for path in written)}")
     print(f"Everything else: {folder.path}")
 

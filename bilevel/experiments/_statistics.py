@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy
 
 from games.core import require
 
@@ -179,6 +178,8 @@ def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> np.ndarray
     0.625
     """
     seeds, others = one.shape[-1], other.shape[-1]
+    import scipy  # noqa: PLC0415  # runs that compare nothing load none of it
+
     ranks = scipy.stats.rankdata(np.concatenate((one, other), axis=-1), axis=-1)[..., :seeds]
     return np.asarray((ranks.sum(-1) - seeds * (seeds + 1) / 2) / (seeds * others))
 
@@ -303,5 +304,7 @@ def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> Interval:
     seeds = len(scores)
     require_seeds(seeds)
     share = (scores > thresholds[:, None]).mean(-1)
+    import scipy  # noqa: PLC0415
+
     low, high = (scipy.stats.binom.ppf(tail, seeds, share) / seeds for tail in TAILS)
     return Interval(share, low, high)

@@ -8,7 +8,7 @@ from ._curves import draw_band as draw_band
 from ._curves import draw_curves as draw_curves
 from ._curves import draw_welfare as draw_welfare
 from ._estimators import estimators_table as estimators_table
-from ._estimators import write_comparison as write_comparison
+from ._estimators_figure import write_comparison as write_comparison
 from ._figures import write_comparison_figures as write_comparison_figures
 from ._figures import write_overview as write_overview
 from ._figures import write_run_figures as write_run_figures

@@ -1,27 +1,20 @@
-"""Hypergradient estimators side by side: a table, a figure, and a file of numbers."""
+"""Table of hypergradient estimators side by side."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 from rich.console import Group
 
-from bilevel.core import counted
 from bilevel.hypergradient import (
-    COLUMNS,
     REFERENCES,
     EstimatorMeasured,
     EstimatorRefused,
     HypergradientComparison,
 )
-from bilevel.report._style import BLUE, save_with_numbers, style
-from bilevel.report._table import Column, ResultsTable, csv_text, folded
+from bilevel.report._table import Column, ResultsTable, folded
 
 MAX_NAME = 19
 """Longer names of estimators are broken, in characters."""
@@ -123,93 +116,3 @@ TABLE = (
     Column(heading="estimator", min_width=MAX_NAME),
     *(Column(heading=heading, form=form, wrap=False) for heading, form in FORMS.items()),
 )
-
-MEASURED_COLOR, REFUSED_COLOR = BLUE, "#767676"
-
-
-class Panel(NamedTuple):
-    """One measure, as a part of the figure."""
-
-    title: str
-    scale: str
-    unit: str
-    value: Callable[[EstimatorMeasured], float]
-    text: Callable[[float], str]
-
-
-PANELS = (
-    Panel("relative error", "ratio of norms", "", lambda row: row.check.relative_error, ratio),
-    Panel("relative variance", "ratio of squared norms", "", lambda row: row.relative_variance, ratio),
-    Panel("time", "seconds", "s", lambda row: row.seconds, duration),
-    Panel("peak memory", "bytes", "B", lambda row: row.peak_bytes, memory),
-)
-
-
-def draw_comparison(axes: Axes, comparison: HypergradientComparison, panel: Panel) -> None:
-    """Draw one measure of every estimator on a log scale, best on the left; a cross is one that refused.
-
-    A value of 0 has no place on a log scale: it is an open mark at the left edge.
-
-    Args:
-        axes: where.
-        comparison: what was measured.
-        panel: of `PANELS`.
-    """
-    values = {
-        place: panel.value(row)
-        for place, row in enumerate(comparison.rows)
-        if isinstance(row, EstimatorMeasured)
-    }
-    shown = [value for value in values.values() if value > 0 and math.isfinite(value)]
-    low, high = (min(shown), max(shown)) if shown else (0.1, 1.0)
-    span = max(math.log10(high / low), 1.0)
-    left, right = low / 10 ** (0.25 * span), high * 10 ** (0.75 * span)  # room for the numbers
-    axes.set_xscale("log")
-    axes.set_xlim(left, right)
-    for place, row in enumerate(comparison.rows):
-        if isinstance(row, EstimatorRefused):
-            axes.plot(left, place, "x", color=REFUSED_COLOR, clip_on=False, markersize=8)
-            _label(axes, left, place, "does not apply", REFUSED_COLOR)
-            continue
-        value = values[place]
-        finite = value > 0 and math.isfinite(value)
-        at, face = (value, MEASURED_COLOR) if finite else (left, "white")
-        axes.plot(at, place, "o", color=MEASURED_COLOR, markerfacecolor=face, clip_on=False, markersize=8)
-        _label(axes, at, place, panel.text(value), "black")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if right / left < 1e3 else (1,), numticks=4))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(EngFormatter(panel.unit) if panel.unit else lambda value, _: f"{value:g}")
-    axes.set_title(panel.title)
-    axes.set_xlabel(f"{panel.scale} (log scale)")
-    axes.set_ylim(len(comparison.rows) - 0.5, -0.5)
-
-
-def write_comparison(comparison: HypergradientComparison, folder: Path, title: str = "") -> list[Path]:
-    """Write a figure and the numbers behind it.
-
-    Args:
-        comparison: what was measured.
-        folder: where; made if it is not there.
-        title: what was compared on.
-
-    Returns:
-        the files written: estimators.png and estimators.csv.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    with style():
-        figure = Figure(figsize=(14, 1.9 + 0.5 * len(comparison.rows)))
-        row = figure.subplots(1, len(PANELS), sharey=True)
-        for axes, panel in zip(row, PANELS, strict=True):
-            draw_comparison(axes, comparison, panel)
-        row[0].set_yticks(range(len(comparison.rows)), [broken(row.estimator) for row in comparison.rows])
-        steps = f"K = {counted(comparison.steps, 'inner step')}"
-        figure.suptitle(f"{title}, {steps}" if title else steps)
-    return save_with_numbers(figure, folder / "estimators.png", csv_text(comparison.records(), COLUMNS))
-
-
-def _label(axes: Axes, at: float, place: int, text: str, color: str) -> None:
-    axes.annotate(
-        text, (at, place), (9, 0), textcoords="offset points", va="center", fontsize=11, color=color
-    )

@@ -12,7 +12,7 @@ import pytest
 COMPILERS = {"torch._dynamo", "torch._inductor", "torch.fx.experimental.symbolic_shapes", "sympy"}
 OTHERS = {"pettingzoo", "sklearn", "higher", "scipy.stats", "scipy.optimize"}
 FIGURES = {"matplotlib", "imageio"}
-METHODS = {"bilevel.methods", "bilevel.compile", "torchopt"}
+METHODS = {"bilevel.methods._method", "bilevel.compile._compiled", "torchopt"}
 UNWANTED = COMPILERS | OTHERS
 PROGRAM = """
 import json, sys
@@ -59,8 +59,8 @@ def loaded_by(program: str, line: str, folder: Path) -> set[str]:
         ("--help", UNWANTED | FIGURES | METHODS | {"torch", "numpy", "tyro", "rich"}),
         ("--version", UNWANTED | FIGURES | METHODS | {"torch", "numpy", "tyro", "rich"}),
         ("cache", UNWANTED | FIGURES | {"torch"}),
-        ("games", UNWANTED | FIGURES | METHODS | {"scipy", "rich"}),
-        ("methods", UNWANTED | FIGURES | {"scipy", "rich", "tyro"}),
+        ("games", UNWANTED | FIGURES | METHODS | {"torch", "numpy", "rich"}),
+        ("methods", UNWANTED | FIGURES | {"torch", "numpy", "rich"}),
         ("compare --help", UNWANTED | FIGURES),
         ("check --help", UNWANTED | FIGURES),
         ("play chicken --help", UNWANTED | FIGURES),

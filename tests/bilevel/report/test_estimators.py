@@ -21,7 +21,8 @@ from bilevel.hypergradient import (
     HypergradientComparison,
 )
 from bilevel.report import estimators_table, write_comparison
-from bilevel.report._estimators import PANELS, draw_comparison, duration, memory
+from bilevel.report._estimators import duration, memory
+from bilevel.report._estimators_figure import PANELS, draw_comparison
 from tests.bilevel.report.compared import printed
 
 FRESH = "evolution(members=True, fresh_data=True)"
