@@ -587,7 +587,7 @@ check_4(resting_chance, with_thanks, learn_step)
 # * Kong and others, *Learning to balance altruism and self-interest based on empathy in mixed-motive games*,
 #   arXiv 2410.07863: LASE. In this toolkit: `docs/empathy.md`.
 # * Gemp and others, *D3C: Reducing the price of anarchy in multi-agent learning*, arXiv 2010.00575; the
-#   docstring of `bilevel.methods._d3c` says what of the rule here was checked against it.
+#   docstring of `bilevel.methods.D3C` says what of the rule here was checked against it.
 # * Lupu and Precup, *Gifting in multi-agent reinforcement learning*, AAMAS 2020; Wang and others, *Emergent
 #   prosociality in multi-agent games through gifting*, arXiv 2105.06593.
 # * In this toolkit: `docs/comparing.md`, eight methods on one game; `bilevel methods`, all of them.

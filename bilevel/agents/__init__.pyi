@@ -54,6 +54,7 @@ from ._rollout import play_out as play_out
 from ._rollout import step_gifts as step_gifts
 from ._rollout import takes_gifts as takes_gifts
 from ._surrogates import SURROGATES as SURROGATES
+from ._surrogates import LoadedDice as LoadedDice
 from ._surrogates import Reinforce as Reinforce
 from ._surrogates import Surrogate as Surrogate
 from ._surrogates import chosen as chosen
