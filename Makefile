@@ -7,13 +7,18 @@ READY := $(VENV)/.ready
 DEMO := $(VENV)/.demo
 JAX := $(VENV)/.jax
 
-.PHONY: demo test check format notebooks lab bench bench-fast clean
+.PHONY: demo test test-fast check format notebooks lab bench bench-fast clean
 
 demo: $(DEMO)  ## selfish agents fail, sharing agents solve: two dilemmas, a table and figures
 	$(BIN)/bilevel demo
 
 test: $(READY)  ## every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+FAST := tests/games/core tests/games/theory tests/bilevel/core tests/bilevel/nn tests/bilevel/optimizers tests/bilevel/sharing
+
+test-fast: $(READY)  ## laws, closed forms and doctests: under a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile $(FAST) games bilevel
 
 check: $(READY)  ## lint, format and types
 	$(BIN)/ruff check .
