@@ -8,7 +8,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,6 +29,10 @@ class UncheckedWarning(UserWarning):
     """Files of a run were read that no check sum is kept of."""
 
 
+WRITTEN: dict[Path, tuple[str, RunConfig]] = {}
+"""Folder that this process made last -> the text of its config.json and the configuration of which it is."""
+
+
 @dataclass(frozen=True)
 class RunFolder(ResumableFolder):
     """The files of one run."""
@@ -36,15 +40,13 @@ class RunFolder(ResumableFolder):
     settings_file: ClassVar[str] = "config.json"
     content: ClassVar[str] = "a run"
 
-    created: tuple[str, RunConfig] | None = field(default=None, compare=False, repr=False)
-    """Text of config.json and the configuration that it was written of, in the process that wrote it."""
-
     def load_config(self) -> RunConfig:
         """The configuration in config.json; not parsed again while the file is unchanged."""
-        if self.created is not None:
+        text, config = WRITTEN.get(self.path, ("", None))
+        if config is not None:
             with contextlib.suppress(OSError):
-                if self.config.read_text(encoding="utf-8") == self.created[0]:
-                    return self.created[1]
+                if self.config.read_text(encoding="utf-8") == text:
+                    return config
         return load_config(self.config)
 
     @property
@@ -103,12 +105,14 @@ def create_run(config: RunConfig, path: str | Path) -> RunFolder:
         f"The game or method is not the one that {config.game_name} and {config.method_name} name.",
     )
     record = config.to_json()
-    folder = RunFolder(path, (json.dumps(record, indent=2) + "\n", config))
+    folder = RunFolder(path)
     folder.create(
         record,
         refusal=f"{path} exists, and a run never overwrites: choose another folder, or continue that run "
         f"with bilevel train --resume {path}",
     )
+    WRITTEN.clear()
+    WRITTEN[folder.path] = json.dumps(record, indent=2) + "\n", config
     return folder
 
 

@@ -188,7 +188,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_a_game_under_another_ones_name_makes_no_folder(tmp_path: Path) -> None:
     config = default_config("prisoners-dilemma", "tos")
     config = dataclasses.replace(config, game=games.make("public-goods"))
-    with pytest.raises(ValueError, match="setting game"):
+    with pytest.raises(ValueError, match="is not the one that prisoners-dilemma and tos name"):
         create_run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
