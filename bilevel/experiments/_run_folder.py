@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import games
 from bilevel.experiments._checkpoint import read_outer_step
 from bilevel.experiments._config import RunConfig, default_config, load_config
 from bilevel.experiments._execution import keep_freed_memory
@@ -43,7 +44,7 @@ class RunFolder(ResumableFolder):
     def load_config(self) -> RunConfig:
         """The configuration in config.json; not parsed again while the file is unchanged."""
         text, config = WRITTEN.get(self.path, ("", None))
-        if config is not None:
+        if config is not None and config.game_name in games.names():
             with contextlib.suppress(OSError):
                 if self.config.read_text(encoding="utf-8") == text:
                     return config

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bilevel.experiments._run_folder import WRITTEN
 from bilevel.hypergradient import ESTIMATORS
 from games._catalogue import CATALOGUE
 
@@ -52,6 +53,7 @@ def test_an_estimator_of_ones_own_is_trained_and_resumed(call: Call) -> None:
     assert call("train", *loaded, *words, "--out", "run").code == 0
     assert '"hypergradient": "last-step"' in Path("run/config.json").read_text()
     del ESTIMATORS["last-step"]  # as in another process
+    WRITTEN.clear()
     said = call("train", "--resume", "run")
     assert said.code == 2
     assert "There is no hypergradient 'last-step'" in said.sentence()

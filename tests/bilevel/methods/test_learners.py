@@ -168,7 +168,7 @@ def test_a_meta_gradient_that_is_no_number_is_told() -> None:
     learner = build("tos", GAMES["exact"], cost="kl", cost_weight=1.0)
     state = learner.init(0)
     state["phi"][1, 1, 1] = -1e4
-    sentence = "A meta-gradient stopped being a finite number in outer step 0, first for seed 1, agent 1: try"
+    sentence = "A hypergradient stopped being a finite number in outer step 0, first for seed 1, agent 1: try"
     with pytest.raises(FloatingPointError, match=sentence):
         learner.update(state)
 

@@ -312,7 +312,7 @@ class Alone(EscapeRoom):
         ({"outer.every": 0}, "outer.every must be a whole number, 1 or more, not 0"),
         ({"outer.updates": 1.5}, "outer.updates must be a whole number, 1 or more, not 1.5"),
         ({"inner.batch_size": 0}, "inner.batch_size must be a whole number, 1 or more, not 0"),
-        ({"inner.batch_size": 30, "inner.buffer_size": 20}, "batch_size must be 20 or less, .* not 30"),
+        ({"inner.batch_size": 30, "inner.buffer_size": 20}, "batch_size must be 20 or less, not 30"),
         ({"inner.tau": 0.0}, "inner.tau must be a finite number above 0 and at most 1, not 0"),
         (
             {"learning_rate_decay": 1.1},
