@@ -79,6 +79,10 @@ def list_methods(arguments: list[str]) -> None:
     """Print every method with one line, and which may learn the weights of their losses, too."""
     _require_none(arguments, "methods")
     print_rows({name: _summary(METHODS, name) for name in METHODS})
+    print(
+        "\nWith a critic inside (--inner actor-critic or ppo) most of them may also learn the weights of "
+        "their agents' losses: --loss-weights learned."
+    )
 
 
 def list_hypergradients(arguments: list[str]) -> None:

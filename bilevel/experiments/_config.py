@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -277,8 +278,10 @@ def from_settings(settings: Any) -> RunConfig:
 
 def _require_device(device: str) -> None:
     try:
-        torch.empty(0, device=device)
-        torch.Generator(device)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of device types that torch gives up
+            torch.empty(0, device=device)
+            torch.Generator(device)
     except Exception as error:  # torch's backends have many ways to say no, most of them long
         raise ValueError(
             f"There is no device {device!r} here to train on; there is {', '.join(_devices())}."

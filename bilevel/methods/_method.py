@@ -124,16 +124,21 @@ class Method(abc.ABC):
         before = f"{part}." if part else ""
         for name in wanted:
             if name not in hints:
-                self.refuse(f"{before}{name}")
+                self.refuse(f"{before}{name}", settings)
         read = {name: read_value(f"{before}{name}", hints[name], value) for name, value in wanted.items()}
         return dataclasses.replace(settings, **read, **changed) if read or changed else settings
 
-    def refuse(self, name: str) -> NoReturn:
-        """Raise ValueError for an unknown setting: name the variants that have it, or the nearest names."""
+    def refuse(self, name: str, group: Any = None) -> NoReturn:
+        """Raise ValueError for an unknown setting: name the variants that have it, or the nearest names.
+
+        Args:
+            name: of the setting.
+            group: the group that lacks it; None: the method's own.
+        """
         part, _, setting = name.partition(".")
         variants = parts_of(type(self)).get(part, {})
         having = [one for one, kind in variants.items() if kind is not None and setting in hints_of(kind)]
-        now = getattr(getattr(self, part, None), "variant", "none")
+        now = getattr(getattr(self, part, None) if group is None else group, "variant", "none")
         require(
             not having,
             f"{name} is a setting of {part} {' or '.join(having)}, and {part} is {now}: choose {part} first.",

@@ -84,7 +84,7 @@ def test_resumed_is_uninterrupted(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="watches /proc to see torch being imported")
 def test_ctrl_c_while_torch_is_imported() -> None:
-    with bilevel("games") as process:
+    with bilevel("train", "--help") as process:
         maps = Path(f"/proc/{process.pid}/maps")
         while "libtorch" not in maps.read_text():
             assert process.poll() is None
@@ -95,7 +95,7 @@ def test_ctrl_c_while_torch_is_imported() -> None:
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:
-    with bilevel("games") as process:
+    with bilevel("train", "--help") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

@@ -10,6 +10,7 @@ import weakref
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ def test_no_memory(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(arguments: list[str]) -> None:
         raise error
 
-    monkeypatch.setitem(app.COMMANDS, "train", app.Command(run, ""))
+    monkeypatch.setitem(app.COMMANDS, "train", SimpleNamespace(run=run))
     refused(ask(["train"]), "There is not enough memory", code=1)
 
 
@@ -286,7 +287,7 @@ def test_an_interrupt_in_a_callback_comes_again(monkeypatch: pytest.MonkeyPatch)
         while reference() is None:
             pass
 
-    monkeypatch.setitem(app.COMMANDS, "train", app.Command(run, ""))
+    monkeypatch.setitem(app.COMMANDS, "train", SimpleNamespace(run=run))
     answer = ask(["train"])
     assert answer.code == 130
     assert answer.err == "Stopped.\n"

@@ -76,7 +76,7 @@ def test_without_a_compiler_it_runs_eagerly_and_can_be_asked(
 @pytest.mark.parametrize("game", ["repeated-prisoners-dilemma", "public-goods", "chicken"])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"outer_optimizer": "sgd", "cost_weight": 0.1}, {"training": "alternating", "inner_rounds": 2}],
+    [{}, {"outer.optimizer": "sgd", "cost_weight": 0.1}, {"training": "alternating", "training.rounds": 2}],
     ids=str,
 )
 def test_outer_steps_move_and_measure_as_eagerly(
@@ -84,7 +84,7 @@ def test_outer_steps_move_and_measure_as_eagerly(
 ) -> None:
     config = default_config(game, "tos")
     config = dataclasses.replace(config, seeds=3)
-    chosen = dataclasses.replace(config.method, **changes)
+    chosen = config.method.with_settings(changes)
     eager, compiled = (
         chosen.build(config.game, dataclasses.replace(config.placement, compile=request))
         for request in (False, True)

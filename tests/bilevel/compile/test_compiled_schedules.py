@@ -25,7 +25,8 @@ def build(compiled: bool, **settings: Any) -> OuterLearner:
         {"cost_weight": "0:0, 4:0.5", "outer.learning_rate": "0:0.1, 4:0.2"},
         {
             "training": "curriculum",
-            "phases": "0-2(inner_learning_rate=0.5), 2-3(moves=policies), 3-5(inner_learning_rate='0:1,2:2')",
+            "training.phases": "0-2(inner.learning_rate=0.5), 2-3(moves=policies), "
+            "3-5(inner.learning_rate='0:1,2:2')",
         },
     ],
 )

@@ -247,9 +247,8 @@ def test_other_courses_of_training(settings: dict[str, Any], learner: str) -> No
 @every_learner
 def test_a_run_resumes_to_the_same_bytes(learner: str, tmp_path: Path) -> None:
     config = default_config("escape-room", "tos")
-    method = config.method.with_settings(
-        {"inner": learner, "policy": "gru", "inner.episodes": 4, "inner.clip_vloss": 0.5}
-    )
+    clip = {"inner.clip_vloss": 0.5} if learner == "ppo" else {}
+    method = config.method.with_settings({"inner": learner, "policy": "gru", "inner.episodes": 4, **clip})
     config = dataclasses.replace(
         config, method=method, seeds=2, outer_steps=4, checkpoint_every=1, evaluation_episodes=4
     )

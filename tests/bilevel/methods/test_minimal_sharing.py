@@ -93,7 +93,7 @@ def test_the_share_found_under_a_swept_cost_brackets_the_least_one(
         path = learn_to_share(cost, weight)
         assert path.holds.all()
         assert (path.given[-1] > least).all()
-        expected = ((3 * path.given[-1] - 1) / INNER["entropy_end"]).sigmoid()
+        expected = ((3 * path.given[-1] - 1) / INNER["inner.entropy_coef"]).sigmoid()
         torch.testing.assert_close(path.cooperation[-1], expected, rtol=0, atol=0.05)
         settled.append(float(path.given[-1].mean()))
     assert np.diff(settled).max() < 0  # the dearer, the nearer to the least share
