@@ -1,4 +1,4 @@
-"""Who plays: at random, by the book, or with policies that were learned."""
+"""Actors for all agents of a game: random, scripted or learned policies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from games.core import Game, State, require, uniform
 
 
 class Actor(Protocol):
-    """What decides for all agents, a step at a time."""
+    """Policies of all agents, called once a step."""
 
     def __call__(
         self, state: State, generator: torch.Generator, memory: Tensor | None = None
@@ -32,7 +32,7 @@ class Actor(Protocol):
 
 
 def random_actor(game: Game) -> Actor:
-    """Every legal action is equally likely; in a Box, every point.
+    """Make an actor that draws uniformly from the legal actions, or from a Box.
 
     >>> import games
     >>> game, generator = games.make("chicken"), torch.Generator().manual_seed(0)
@@ -54,7 +54,7 @@ def random_actor(game: Game) -> Actor:
 
 
 def scripted_actor(game: Game, cooperative: Tensor) -> Actor:
-    """Play by the book that comes with the game (`Game.scripted`).
+    """Make an actor of the policy that the game itself provides (`Game.scripted`).
 
     Args:
         game: what is played.

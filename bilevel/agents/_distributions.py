@@ -1,4 +1,4 @@
-"""What policies' outputs mean: softmax over Discrete actions, or a Gaussian squashed into a Box."""
+"""Distributions of actions by policies' outputs: softmax over Discrete, squashed Gaussian in a Box."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every policy is; one flat tensor [seed, agent, parameter] holds everybody's, no loop over either.
+"""Protocol of policies; one flat tensor [seed, agent, parameter] holds everybody's, no loop over either.
 
 The parameters that policies start with: those of a random seed depend on it alone.
 """

@@ -15,7 +15,7 @@ from torch import Tensor
 from bilevel import agents
 from bilevel.agents import Distribution, Policy, allowed
 from bilevel.experiments._files import write_atomic
-from games.core import require
+from games.core import require, stream
 
 FORMAT = "bilevel-policy/1"
 KINDS = {
@@ -33,7 +33,7 @@ KINDS = {
         agents.ValueTable,
     )
 }
-"""What a file of policies may be made of: its text names these, and nothing in it is executed."""
+"""Classes that a file of policies may name; nothing in the file is executed."""
 
 
 class AgentPolicy:
@@ -64,11 +64,12 @@ class AgentPolicy:
         """Begin an episode: forget the hidden state of a recurrent policy.
 
         Args:
-            seed: of the actions drawn from here on; None: they go on.
+            seed: of the actions drawn from here on, from 0; agents with the same seed draw independently.
+                None: the draws go on.
         """
         self._hidden = self._policy.memory(self._theta, 1)
         if seed is not None or not hasattr(self, "_generator"):
-            self._generator = torch.Generator().manual_seed(0 if seed is None else seed)
+            self._generator = stream(seed or 0, self._agent)  # agents with one seed draw independently
 
     @torch.no_grad()
     def act(self, observation: Any, mask: Any = None) -> int | np.ndarray:

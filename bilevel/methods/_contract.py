@@ -1,4 +1,4 @@
-"""What every learner is: all seeds of one run, as a state and a pure update of it."""
+"""Protocol of learners: all seeds of one run, as a state and a pure update of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an agent takes the others' policies to be: its own, in their places."""
+"""Perspective taking: an agent models the other agents by its own policy in their places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How every figure looks: readable on a slide, and to the color-blind."""
+"""Style of all figures: readable on a slide, and to the color-blind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What networks that give look at: observations, and what the others did.
+"""Inputs of sharing and incentive networks: observations and the other agents' actions.
 
 Sharing by shares that are not the same in every step.
 """

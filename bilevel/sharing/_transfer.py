@@ -1,4 +1,4 @@
-"""How own rewards become those that learners see: by a matrix, by networks, by feelings."""
+"""Transfers: rules that turn individual rewards into those that learners see."""
 
 from __future__ import annotations
 

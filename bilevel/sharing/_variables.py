@@ -1,4 +1,4 @@
-"""What the outer level learns: values of some shape, and the transfer that they stand for."""
+"""Outer variables: values of some shape, and the transfer that they parametrize."""
 
 from __future__ import annotations
 

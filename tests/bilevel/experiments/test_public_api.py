@@ -12,6 +12,7 @@ import torch
 
 import bilevel
 import games
+from bilevel.agents import Softmax, Tabular
 
 SMALL = {"seeds": 3, "outer_steps": 2, "evaluation_episodes": 4, "compile": "never"}
 
@@ -121,6 +122,18 @@ def test_a_policy_acts_as_often_as_its_probabilities_say(run: bilevel.Run) -> No
     wanted = table.probabilities(theta)[1, 0]
     drawn = np.bincount([policy.act(0) for _ in range(4000)], minlength=2) / 4000
     np.testing.assert_allclose(drawn, wanted, atol=4 * (0.25 / 4000) ** 0.5)
+
+
+def test_agents_draw_independently() -> None:
+    """With the same policy, and the same seed: two fair coins agree half of the time."""
+    theta = torch.zeros(2, 1)
+    table, softmax = Tabular(num_observations=1, num_actions=2), Softmax(2)
+    first, second = (bilevel.AgentPolicy(table, softmax, theta, agent) for agent in (0, 1))
+    for seed in (None, 7):
+        first.reset(seed)
+        second.reset(seed)
+        agree = np.mean([first.act(0) == second.act(0) for _ in range(400)])
+        assert abs(agree - 0.5) < 4 * (0.25 / 400) ** 0.5
 
 
 def test_an_exported_policy_acts_alike(run: bilevel.Run) -> None:
