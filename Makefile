@@ -15,7 +15,7 @@ demo: $(DEMO)  ## selfish agents fail, sharing agents solve: two dilemmas, a tab
 test: $(READY)  ## every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-FAST := tests/games/core tests/games/theory tests/bilevel/core tests/bilevel/nn tests/bilevel/optimizers tests/bilevel/sharing
+FAST := tests/games/core tests/bilevel/core tests/bilevel/nn tests/bilevel/optimizers tests/bilevel/sharing
 
 test-fast: $(READY)  ## laws, closed forms and doctests: under a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile $(FAST) games bilevel
