@@ -288,7 +288,11 @@ class NoisyDigits:
 
     def draw(self, trials: Trials, path: Path) -> None:
         """Draw the weights of wrong and right labels, and accuracies; see `Task.draw`."""
-        weighing = [name for name, done in trials.items() if done[0].arrays]
+        weighing = [
+            name
+            for name, done in trials.items()
+            if any(not np.isnan(trial.arrays.get("weights", np.nan)).all() for trial in done)
+        ]
         with style():
             figure = Figure(figsize=(12, 8.5 if weighing else 4.5))
             rows = list(np.atleast_1d(np.asarray(figure.subfigures(2 if weighing else 1, 1))).flat)

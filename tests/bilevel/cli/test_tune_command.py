@@ -113,6 +113,17 @@ def test_from_end_to_end_and_again(call: Call, monkeypatch: pytest.MonkeyPatch) 
     assert again.err.rstrip().endswith("(24 of 24 trials are there already)")
 
 
+@pytest.mark.parametrize("weightings", [(), ("uniform",), ("learned",)])
+def test_a_training_too_short_for_any_weight_has_a_table_and_a_figure(
+    weightings: tuple[str, ...], call: Call
+) -> None:
+    chosen = ("--weightings", *weightings) if weightings else ()
+    said = call("tune", "noisy-digits", *SMALL, "--burn-in", 50, "--seeds", 1, *chosen)
+    assert said.code == 0, said.err
+    assert said.out.splitlines()[-1] == f"Written to {FOLDER}: {', '.join(FILES)}"
+    assert (FOLDER / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_some_ways_and_fewer_seeds_than_an_interval_takes(call: Call, coin: Coin) -> None:
     said = call("tune", "coin", "--weightings", "loaded", "fair", "--seeds", 2, "--throws", 5, "--out", "a")
     assert said.code == 0, said.err
