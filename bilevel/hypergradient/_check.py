@@ -10,16 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bilevel.core import (
-    Tensors,
-    Tree,
-    cast_floating,
-    counted,
-    detach,
-    leaves,
-    paths,
-    split_floating,
-)
+from bilevel.core import Tensors, Tree, cast_floating, counted, detach, leaves, paths, split_floating
 from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
 from bilevel.hypergradient._finite_difference import central_change
 from bilevel.hypergradient._rollout import roll_out
@@ -33,7 +24,6 @@ class Directions(NamedTuple):
     """Directions of phi along which derivatives are taken."""
 
     names: tuple[str, ...]
-    """The name of each."""
     rows: Tensor
     """Unit vectors over all entries of phi, float64 [direction, entry]."""
 
@@ -110,11 +100,7 @@ class HypergradientCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class Differences:
-    """Central finite differences of the K steps, on fixed data.
-
-    Raises:
-        ValueError: a setting is out of range.
-    """
+    """Settings of central finite differences of the K steps, on fixed data."""
 
     epsilon: float = 1e-5
     """The step of a difference, in units of phi, above 0. The error is about epsilon^2 times the third
@@ -136,24 +122,22 @@ class Differences:
         flat = leaves(phi)
         size, device = sum(leaf.numel() for leaf in flat), flat[0].device
         if size <= self.max_entries:
+            leaf_names = ["phi"] if isinstance(phi, Tensor) else paths(phi)
             entries = (
-                f"{path}{list(index) if index else ''}"
-                for path, leaf in zip(_names(phi), flat, strict=True)
+                f"{name}{list(index) if index else ''}"
+                for name, leaf in zip(leaf_names, flat, strict=True)
                 for index in itertools.product(*map(range, leaf.shape))
             )
             return Directions(tuple(entries), torch.eye(size, dtype=torch.float64, device=device))
-        names = tuple(f"random direction {k}" for k in range(RANDOM_DIRECTIONS))
         generator = torch.Generator(device).manual_seed(0)
-        draws = torch.randn(len(names), size, generator=generator, dtype=torch.float64, device=device)
+        draws = torch.randn(RANDOM_DIRECTIONS, size, generator=generator, dtype=torch.float64, device=device)
+        names = tuple(f"random direction {k}" for k in range(RANDOM_DIRECTIONS))
         return Directions(names, draws / draws.norm(dim=1, keepdim=True))
 
     def take(
         self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, directions: Tensor, steps: int
     ) -> Tensor:
-        """Slopes of the outer loss along `directions`: [direction] or [objective, direction].
-
-        It is a loop over the directions, with 2 K steps for each.
-        """
+        """Slopes of the outer loss along `directions`: [direction] or [objective, direction]."""
         flat, rebuild = split_floating(phi)
         sizes = [leaf.numel() for leaf in flat]
 
@@ -203,11 +187,6 @@ def in_float64(*trees: Tree) -> tuple[Tree, ...]:
 def entries_of(tree: Tree, several: bool) -> Tensor:
     """Join the leaves to one vector: [entry]; with several objectives [objective, entry]."""
     return torch.cat([leaf.reshape(*leaf.shape[: int(several)], -1) for leaf in leaves(tree)], -1)
-
-
-def _names(phi: Tree) -> list[str]:
-    """The names of the leaves of phi; a phi that is one tensor is called phi."""
-    return ["phi"] if isinstance(phi, Tensor) else paths(phi)
 
 
 _EXACT = Unrolled()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal
 
 from bilevel.hypergradient._storage import DTYPES, LowPrecision, format_bytes, parse_bytes
 from games.core import require, require_name
@@ -15,25 +15,6 @@ GRAPH_BYTES = 1 << 30
 """Bound of the graph of all steps with recompute="auto": 1 GiB."""
 PASSES = 5
 """Bound of how often a `BinomialSchedule` of `fit` takes a step forward, the first time included."""
-
-
-class CheckpointSchedule(Protocol):
-    """The steps of a run before which states are kept.
-
-    The steps between two kept states are a segment; the reverse sweep runs it again from its start, by a
-    schedule of its own.
-    """
-
-    @property
-    def length(self) -> int:
-        """Number of steps."""
-
-    @property
-    def starts(self) -> Sequence[int]:
-        """The steps before which the state is kept, ascending; the first is 0."""
-
-    def segment(self, place: int) -> CheckpointSchedule:
-        """The schedule of the segment that begins at `starts[place]`."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +32,11 @@ class EvenSchedule:
 
     @property
     def starts(self) -> range:
-        """The starts of the outermost segments."""
+        """The steps before which the state is kept, ascending from 0."""
         return range(0, self.length, self.spans[0])
 
     def segment(self, place: int) -> EvenSchedule:
-        """A segment, cut by the smaller lengths."""
+        """The schedule of the steps from `starts[place]` to the next start, which are taken again."""
         return EvenSchedule(min(self.spans[0], self.length - self.starts[place]), self.spans[1:])
 
 
@@ -81,7 +62,7 @@ class BinomialSchedule:
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """The starts of the segments."""
+        """The steps before which the state is kept, ascending from 0."""
         found, buffers = [0], self.buffers
         while self.length - found[-1] > 1:
             found.append(found[-1] + _first_part(self.length - found[-1], buffers))
@@ -89,9 +70,12 @@ class BinomialSchedule:
         return tuple(found)
 
     def segment(self, place: int) -> BinomialSchedule:
-        """A segment, with the buffers that the states before it leave."""
+        """The schedule of the steps from `starts[place]` to the next start, in the buffers that are left."""
         ends = (*self.starts[1:], self.length)
         return BinomialSchedule(ends[place] - self.starts[place], self.buffers - place)
+
+
+CheckpointSchedule = EvenSchedule | BinomialSchedule
 
 
 def keep_all(length: int) -> EvenSchedule:
@@ -100,15 +84,10 @@ def keep_all(length: int) -> EvenSchedule:
 
 
 def cut(length: int, segments: int | None, levels: int = 1) -> EvenSchedule:
-    """Cut a run into segments, and those again.
+    """Cut a run into segments, as many at each of the levels; None: the (levels + 1)-th root of the length.
 
     Keeps at most segments x levels + length / segments^levels states, rounded up at each level; each level
     takes every step again, once.
-
-    Args:
-        length: number of steps, at least 1.
-        segments: their number at each level, at least 1; None: the (levels + 1)-th root of the length.
-        levels: how often they are cut, at least 1.
 
     >>> cut(100, None), cut(7, 3)
     (EvenSchedule(length=100, spans=(10, 1)), EvenSchedule(length=7, spans=(3, 1)))
@@ -121,12 +100,9 @@ def cut(length: int, segments: int | None, levels: int = 1) -> EvenSchedule:
 
 
 def fit(length: int, states: int) -> BinomialSchedule:
-    """The schedule for a number of states with the fewest steps taken again.
+    """The schedule with the fewest steps taken again.
 
-    Args:
-        length: number of steps, at least 1.
-        states: how many there may be at once: those kept, the one in hand and the end; at least
-            `fewest_states(length)`.
+    `states` are kept at once, those in hand and at the end included: `fewest_states(length)` or more.
 
     >>> fit(1000, 1001).buffers, fit(1000, 12).buffers
     (999, 10)
@@ -147,7 +123,7 @@ def fewest_states(length: int) -> int:
 
 
 def max_states(schedule: CheckpointSchedule) -> int:
-    """The largest number of states held at once, the end included.
+    """The largest number of states kept at once, the end included.
 
     >>> max_states(keep_all(100)), max_states(cut(100, None)), max_states(fit(100, 12))
     (101, 20, 12)
@@ -156,7 +132,7 @@ def max_states(schedule: CheckpointSchedule) -> int:
 
 
 def _max_inside(schedule: CheckpointSchedule) -> int:
-    """In segment number `place`, the starts up to that one are still kept."""
+    """The same without the end; in segment number `place`, the starts up to that one are still kept."""
     segments = [schedule.segment(place) for place in range(len(schedule.starts))]
     inside = [_max_inside(part) - 1 if part.length > 1 else 0 for part in segments]
     return max(len(segments), *(place + 1 + more for place, more in enumerate(inside)))
@@ -172,7 +148,7 @@ def _first_part(length: int, buffers: int) -> int:
 
 
 def _root(number: int, degree: int) -> int:
-    """The smallest whole number whose power is not below `number`."""
+    """The `degree`-th root, rounded up."""
     root = int(number ** (1 / degree))
     while root**degree < number:
         root += 1
@@ -267,24 +243,14 @@ class Checkpointing:
     def keeps_graph(self, length: int, step_bytes: Callable[[], int]) -> bool:
         """Choose between keeping the graph of the steps and computing them again.
 
-        Args:
-            length: number of differentiated steps, at least 1.
-            step_bytes: measures the graph of one; called only where the choice depends on it.
+        `step_bytes`, which measures the graph of one, is called only where the choice depends on it.
         """
         if not self.may_keep_graph or self.recompute is False:
             return self.may_keep_graph
         return length == 1 or length * step_bytes() <= GRAPH_BYTES
 
     def schedule(self, length: int, state_bytes: int) -> CheckpointSchedule:
-        """Choose which states are kept.
-
-        Args:
-            length: number of differentiated steps, at least 1.
-            state_bytes: size of one kept state.
-
-        Raises:
-            ValueError: they do not fit in `memory`, however few are kept.
-        """
+        """Choose which states, of this size, are kept; ValueError if the fewest do not fit in `memory`."""
         if self.memory is not None:
             states, needed = parse_bytes(self.memory) // max(state_bytes, 1), fewest_states(length)
             require(
@@ -299,6 +265,4 @@ class Checkpointing:
 
 
 STATES = Checkpointing(recompute=True)
-"""Every state kept, as it is, and no graph."""
 GRAPH = Checkpointing(recompute=False)
-"""The graph of every step kept."""

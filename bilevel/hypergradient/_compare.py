@@ -130,26 +130,17 @@ class HypergradientComparison:
 
     def records(self) -> list[dict[str, str | float | int | None]]:
         """Each row as a dictionary of `COLUMNS`; None where a value is missing."""
-        return [dict(zip(COLUMNS, _values(row), strict=True)) for row in self.rows]
+        return [_record(row) for row in self.rows]
 
     def __str__(self) -> str:
         return "\n".join([*map(str, self.rows), REFERENCES[self.reference]])
 
 
-def _values(row: EstimatorMeasured | EstimatorRefused) -> Sequence[str | float | int | None]:
-    if isinstance(row, EstimatorRefused):
-        return (row.estimator, *[None] * (len(COLUMNS) - 2), row.reason)
-    return (
-        row.estimator,
-        row.check.relative_error,
-        row.check.cosine,
-        row.inside_interval,
-        row.relative_variance,
-        row.seconds,
-        row.peak_bytes,
-        row.step_calls,
-        None,
-    )
+def _record(row: EstimatorMeasured | EstimatorRefused) -> dict[str, str | float | int | None]:
+    values = dict(vars(row))
+    if isinstance(row, EstimatorMeasured):
+        values |= {"relative_error": row.check.relative_error, "cosine": row.check.cosine}
+    return {name: values.get(name) for name in COLUMNS}
 
 
 Estimators = Sequence[str | Estimator]
@@ -208,13 +199,11 @@ def compare_hypergradients(
     Raises:
         ValueError: a setting is out of range, there is no such estimator, or the problem itself is not sound.
 
-    >>> from bilevel.optimizers import sgd
     >>> from bilevel.core import inner_step
+    >>> from bilevel.optimizers import sgd
     >>> inner = sgd(0.25)
-    >>> problem = BilevelProblem(
-    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
-    ...     outer_loss=lambda theta, phi, data: theta,
-    ... )
+    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> start = torch.tensor(0.0), inner.init(torch.tensor(0.0)), torch.tensor(1.0)
     >>> comparison = compare_hypergradients(problem, *start, steps=2, estimators=["unrolled", "one-step"])
     >>> [round(row.check.relative_error, 6) for row in comparison.measured]  # the truth: 0.75, and 0.5 of it
@@ -226,15 +215,14 @@ def compare_hypergradients(
     for named in estimators or ():
         make_hypergradient(named)
     start = detach((theta, opt_state, phi))
-    exact_start = in_float64(*start)
     with _same_draws(generator, resamples) as begin:
-        truth = Reference(problem, exact_start, steps=steps, differences=differences, given=reference)
+        truth = Reference(problem, in_float64(*start), steps=steps, differences=differences, given=reference)
         try:
-            truth.look_at_values(resamples, begin)
+            truth.detect_blindness(resamples, begin)
         except RuntimeError as error:
             require("dtype" not in str(error), f"{MUST_FOLLOW} ({str(error).splitlines()[0]})")
             raise
-        trial = _Trial(problem, start, exact_start, steps, resamples, begin, truth, differences)
+        trial = _Trial(truth, start, resamples, begin)
         rows = []
         for named in _all_estimators(steps, truth.blind) if estimators is None else estimators:
             text = _text(named)
@@ -248,16 +236,12 @@ def compare_hypergradients(
 class _Trial:
     """The measurements that all estimators go through."""
 
-    problem: BilevelProblem
+    reference: Reference
     start: tuple[Tree, Tree, Tree]
-    exact_start: tuple[Tree, Tree, Tree]
-    """The same in float64."""
-    steps: int
+    """(theta, opt_state, phi) in the precision that was given."""
     resamples: int
     begin: Callable[[int], object]
     """Called before draw number ..."""
-    reference: Reference
-    differences: Differences
 
     def row(self, text: str, build: Callable[[], Estimator]) -> EstimatorMeasured | EstimatorRefused:
         """Build and measure one estimator, or record its refusal."""
@@ -270,20 +254,18 @@ class _Trial:
             return EstimatorRefused(text, f"torch stopped it: {lines[0]}")
 
     def _measure(self, text: str, estimator: Estimator) -> EstimatorMeasured:
-        calls = 0
+        problem, steps, step_calls = self.reference.problem, self.reference.steps, 0
 
         def step(*arguments: Tree) -> tuple[Tree, Tree]:
-            nonlocal calls
-            calls += 1
-            return self.problem.step(*arguments)
+            nonlocal step_calls
+            step_calls += 1
+            return problem.step(*arguments)
 
         self.begin(0)
-        counted = dataclasses.replace(self.problem, step=step)
-        exact = estimator(counted, *self.exact_start, steps=self.steps)
-        step_calls = calls
+        exact = estimator(dataclasses.replace(problem, step=step), *self.reference.start, steps=steps)
         device = leaves(self.start[2])[0].device
         self.begin(0)
-        _, peak = measure_peak(lambda: estimator(self.problem, *self.start, steps=self.steps), device)
+        _, peak = measure_peak(lambda: estimator(problem, *self.start, steps=steps), device)
         gradients, seconds = self._draw(estimator, device)
         variances = (gradients - gradients[0]).var(0)  # identical draws have none at all
         check, inside = self._judge(text, exact, gradients, variances)
@@ -300,29 +282,30 @@ class _Trial:
 
     def _draw(self, estimator: Estimator, device: torch.device) -> tuple[Tensor, list[float]]:
         """Estimate on each draw: gradients, [draw, entry] or [draw, objective, entry], and seconds."""
-        gradients, seconds = [], []
+        problem, gradients, seconds = self.reference.problem, [], []
         for draw in range(self.resamples):
             self.begin(draw)
             again = _reseeded(estimator, draw)
             began = time.perf_counter()
-            estimate = again(self.problem, *self.start, steps=self.steps)
+            estimate = again(problem, *self.start, steps=self.reference.steps)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds.append(time.perf_counter() - began)
-            gradients.append(entries_of(in_float64(estimate.gradient)[0], self.problem.several))
+            gradients.append(entries_of(in_float64(estimate.gradient)[0], problem.several))
         return torch.stack(gradients), seconds
 
     def _judge(
         self, text: str, exact: Estimate, gradients: Tensor, variances: Tensor
     ) -> tuple[HypergradientCheck, float | None]:
         """Compare an estimate with the reference; with one that was given, the mean over all draws."""
-        several, directions = self.problem.several, self.reference.directions
-        check = self.differences.check(
-            exact, self.reference.values(exact), directions, estimator=text, several=several
+        reference, differences = self.reference, self.reference.differences
+        several, rows = reference.problem.several, reference.directions.rows
+        check = differences.check(
+            exact, reference.values(exact), reference.directions, estimator=text, several=several
         )
         errors = None
-        if self.reference.name == "given":
-            check = dataclasses.replace(check, estimated=gradients.mean(0) @ directions.rows.T)
+        if reference.name == "given":
+            check = dataclasses.replace(check, estimated=gradients.mean(0) @ rows.T)
             reach = float(scipy.special.stdtrit(self.resamples - 1, 0.975)) / math.sqrt(self.resamples)
             errors = reach * variances.sqrt() if variances.any() else None
         elif isinstance(exact, SampledEstimate):
@@ -330,8 +313,8 @@ class _Trial:
         if errors is None:
             return check, None
         # Errors of different entries count as independent, which they nearly are.
-        reach_along = (errors.square() @ directions.rows.square().T).sqrt()
-        rounding = self.differences.rounding(exact.outer_loss)
+        reach_along = (errors.square() @ rows.square().T).sqrt()
+        rounding = differences.rounding(exact.outer_loss)
         inside = (check.estimated - check.differences).abs() <= reach_along + rounding
         return check, float(inside.double().mean())
 
@@ -359,7 +342,7 @@ def _all_estimators(steps: int, blind: bool) -> list[str]:
 
 
 def _text(estimator: str | Estimator) -> str:
-    """The name of an estimator: as it was asked for, or its text form if its class has one."""
+    """An estimator as it was asked for, or its text form if its class has one."""
     if isinstance(estimator, str):
         return estimator
     return format_hypergradient(estimator) if type(estimator) in ESTIMATORS.values() else repr(estimator)
@@ -368,6 +351,7 @@ def _text(estimator: str | Estimator) -> str:
 def _reseeded(estimator: Estimator, draw: int) -> Estimator:
     """The same estimator with another seed, if it has one."""
     settings: Any = estimator  # a frozen dataclass, as every estimator is
-    drawn = isinstance(getattr(settings, "seed", None), int)
-    other: Estimator = dataclasses.replace(settings, seed=settings.seed + draw) if drawn else settings
+    if not isinstance(getattr(settings, "seed", None), int):
+        return estimator
+    other: Estimator = dataclasses.replace(settings, seed=settings.seed + draw)
     return other

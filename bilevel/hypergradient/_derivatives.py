@@ -22,14 +22,9 @@ class Vjp(Protocol):
 
 
 def vjp(
-    function: Callable[[Tensors], Tensors],
-    inputs: Tensors,
-    *,
-    several: bool = False,
-    again: bool = False,
-    beside: int = 0,
+    function: Callable[[Tensors], Tensors], inputs: Tensors, *, several: bool = False, beside: int = 0
 ) -> tuple[Tensors, Vjp]:
-    """Call a function and create its vector-Jacobian product.
+    """Call a function and create its vector-Jacobian product, to be taken once.
 
     By `torch.autograd`, which keeps the graph until the product is taken; inside a transform of `torch.func`,
     or where a graph is traced, by `torch.func.vjp`. Both give the same.
@@ -38,7 +33,6 @@ def vjp(
         function: tensors -> tensors.
         inputs: floating tensors.
         several: whether cotangents have a further first axis.
-        again: whether the product is taken more than once.
         beside: how many of the last results are not differentiated, so that they have no cotangents.
 
     Returns:
@@ -70,11 +64,9 @@ def vjp(
         found: Sequence[Tensor | None] = [None] * len(wanted)
         chosen = tuple(cotangents[place] for place in places)
         if reached and several:
-            found = torch.autograd.grad(
-                reached, wanted, chosen, retain_graph=again, allow_unused=True, is_grads_batched=True
-            )
+            found = torch.autograd.grad(reached, wanted, chosen, allow_unused=True, is_grads_batched=True)
         elif reached:
-            found = _run_backward(reached, chosen, wanted, keep=again)
+            found = _run_backward(reached, chosen, wanted)
         count = (len(cotangents[0]),) if several else ()
         return tuple(
             leaf.new_zeros((*count, *leaf.shape)) if gradient is None else gradient
@@ -85,7 +77,7 @@ def vjp(
 
 
 def _run_backward(
-    outputs: Sequence[Tensor], cotangents: Tensors, inputs: Tensors, *, keep: bool
+    outputs: Sequence[Tensor], cotangents: Tensors, inputs: Tensors
 ) -> tuple[Tensor | None, ...]:
     """Call the engine behind `torch.autograd.grad`, without its check of the cotangents' shapes.
 
@@ -94,7 +86,7 @@ def _run_backward(
     """
     engine: Any = torch.autograd.Variable._execution_engine
     found: tuple[Tensor | None, ...] = engine.run_backward(
-        tuple(outputs), cotangents, keep, False, inputs, allow_unreachable=True, accumulate_grad=False
+        tuple(outputs), cotangents, False, False, inputs, allow_unreachable=True, accumulate_grad=False
     )
     return found
 
@@ -130,9 +122,9 @@ def step_vjp(
     result, product = vjp(advance, (*flat, *flat_phi), several=several)
     after: tuple[Tree, Tree] = rebuild_after.pop()(result)
 
-    def product_of_step(cotangent: Tensors, first: bool) -> tuple[Tensors, Tensors]:
-        found = product(cotangent, count if first else 0)
-        return ((), found) if first else (found[:count], found[count:])
+    def product_of_step(cotangent: Tensors, phi_only: bool) -> tuple[Tensors, Tensors]:
+        found = product(cotangent, count if phi_only else 0)
+        return ((), found) if phi_only else (found[:count], found[count:])
 
     return after, product_of_step
 

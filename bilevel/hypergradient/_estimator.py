@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bilevel.core import Step, Tree, split_floating, tree_map
+from bilevel.core import Step, Tree, detach, split_floating, tree_map
 from bilevel.hypergradient._validation import agree
 from games.core import require
 
@@ -27,7 +27,6 @@ class FixedData:
     """The data."""
 
     def __call__(self, *_: Any) -> Tree:
-        """Return the data, whatever the inner variables are."""
         return self.data
 
 
@@ -43,12 +42,10 @@ class RecordedData:
     """The data of step k, at least K of them."""
 
     def __call__(self, theta: Tree, phi: Tree, k: int) -> Tree:
-        """Return the data of step k, whatever the inner variables are."""
         return self.data[k]
 
 
 NO_DATA = FixedData(None)
-"""No data: for deterministic steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,8 +155,9 @@ class Estimator(abc.ABC):
             the estimate, and the state for the next outer step.
 
         Raises:
-            ValueError: bad input, the outer loss does not depend on phi through the steps at all, or `state`
-                belongs to another start or has another form.
+            ValueError: bad input; the outer loss does not depend on phi through the steps at all; a step,
+                taken again, gives another result (`ImpureStepError`); `state` belongs to another start or has
+                another form; or the estimator does not apply to this problem (says why).
         """
 
     def __call__(
@@ -171,18 +169,34 @@ class Estimator(abc.ABC):
     def __repr__(self) -> str:
         """The settings that differ from their defaults, those without a default first."""
         fields = sorted(dataclasses.fields(self), key=lambda field: field.default is not dataclasses.MISSING)
-        values = {field.name: (getattr(self, field.name), field.default) for field in fields}
-        changed = [f"{name}={value!r}" for name, (value, default) in values.items() if value != default]
+        values = [(field.name, getattr(self, field.name), field.default) for field in fields]
+        changed = [f"{name}={value!r}" for name, value, default in values if value != default]
         return f"{type(self).__name__}({', '.join(changed)})"
 
 
-def require_leads_to(reached: tuple[Tree, Tree], start: tuple[Tree, Tree]) -> None:
-    """Raise ValueError unless an outer step starts where its estimator's state ended, but for rounding.
+class StatelessEstimator(Estimator):
+    """An estimator whose state is None: `_estimate`, on detached inputs."""
 
-    Args:
-        reached: (theta, opt_state) where the state ended.
-        start: those that were given with it.
-    """
+    def estimate(
+        self,
+        problem: BilevelProblem,
+        theta: Tree,
+        opt_state: Tree,
+        phi: Tree,
+        state: Any = None,
+        *,
+        steps: int,
+    ) -> tuple[Estimate, Tree]:
+        return self._estimate(problem, (detach(theta), detach(opt_state)), detach(phi), steps), None
+
+    @abc.abstractmethod
+    def _estimate(
+        self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, steps: int
+    ) -> Estimate: ...
+
+
+def require_leads_to(reached: tuple[Tree, Tree], start: tuple[Tree, Tree]) -> None:
+    """Raise ValueError unless the (theta, opt_state) of an estimator's state is the start, up to rounding."""
     found, expected = (split_floating(tree)[0] for tree in (reached, start))
     same_form = [leaf.shape for leaf in found] == [leaf.shape for leaf in expected]
     require(
@@ -193,5 +207,5 @@ def require_leads_to(reached: tuple[Tree, Tree], start: tuple[Tree, Tree]) -> No
 
 
 def copied(tree: Tree) -> Tree:
-    """Copy every tensor, so that a state outlives whatever its owner does to the original."""
+    """Detach and clone every tensor."""
     return tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, tree)

@@ -7,29 +7,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.core import Tensors, Tree, detach, leaves, paths, split_floating, tree_map
-from bilevel.hypergradient._estimator import BilevelProblem, Estimator
+from bilevel.core import Tensors, Tree, leaves, paths, split_floating, tree_map
+from bilevel.hypergradient._estimator import BilevelProblem, StatelessEstimator
 from bilevel.hypergradient._rollout import Rollout, roll_out
 from bilevel.hypergradient._smoothing import (
     SampledEstimate,
-    centered_ranks,
     count_members,
     draw_noise,
     learn_samples,
-    mean_along,
     perturb,
-    require_changes,
     require_sampling,
     require_value,
-    slopes,
-    total_losses,
+    smoothed_gradient,
 )
-from bilevel.hypergradient._validation import require_pure
 from games.core import require
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Evolution(Estimator):
+class Evolution(StatelessEstimator):
     """Gaussian perturbations of phi, learned with in one batch; no derivative is taken.
 
     With e ~ N(0, I), it estimates the gradient of the smoothed objective E F(phi + sigma e), which is
@@ -59,13 +54,11 @@ class Evolution(Estimator):
         1703.03864; Metz et al., Understanding and correcting pathologies in the training of learned
         optimizers, arXiv 1810.10180.
 
-    >>> from bilevel.optimizers import sgd
     >>> from bilevel.core import inner_step
+    >>> from bilevel.optimizers import sgd
     >>> inner = sgd(0.25)
-    >>> problem = BilevelProblem(
-    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
-    ...     outer_loss=lambda theta, phi, data: theta,
-    ... )
+    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
     >>> estimate = Evolution(samples=1000)(problem, zero, inner.init(zero), one, steps=2)
     >>> bool((estimate.gradient - 0.75).abs() < 3 * estimate.standard_error)  # 1 - (1 - 0.5)^2
@@ -99,46 +92,30 @@ class Evolution(Estimator):
             "of a batch.",
         )
 
-    def estimate(
-        self,
-        problem: BilevelProblem,
-        theta: Tree,
-        opt_state: Tree,
-        phi: Tree,
-        state: None = None,
-        *,
-        steps: int,
-    ) -> tuple[SampledEstimate, None]:
-        """Learn for K steps with every perturbation; see `Estimator.estimate` for arguments and errors.
-
-        Raises:
-            ValueError: also if theta, phi or the outer loss has no axis of members, where there should be
-                one, no perturbation changed anything, the step is not pure, or the outer loss is a surrogate
-                whose value is blind to theta on shared data.
-        """
-        theta, opt_state, phi = detach(theta), detach(opt_state), detach(phi)
-        center = roll_out(problem, theta, opt_state, phi, steps, keep=1)
-        require_pure(problem.step, center.begin, phi, center.inner_data[-1])
-        members = count_members(self.members, theta, phi)
+    def _estimate(
+        self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, steps: int
+    ) -> SampledEstimate:
+        center = roll_out(problem, *start, phi, steps, keep=1)
+        center.require_pure()
+        members = count_members(self.members, start[0], phi)
         draws = self.samples // 2 if self.antithetic else self.samples
-        noise = draw_noise(phi, draws, self.seed, theta, members=members if self.members else None)
+        noise = draw_noise(phi, draws, self.seed, start[0], members=members)
         perturbed = perturb(phi, noise, self.sigma, antithetic=self.antithetic)
         if self.fresh_data:
-            ends, losses = self._fold(problem, (theta, opt_state), phi, perturbed, members, steps)
+            ends, losses = self._fold(problem, start, phi, perturbed, members, steps)
         else:
-            ends, losses = self._share(problem, (theta, opt_state), phi, perturbed, center)
-            require_value(problem, center, ends, phi)
-        values = total_losses(losses, several=problem.several, members=members if self.members else None)
-        require_changes(ends, values, phi)
-        if self.rank_shaping:
-            values = centered_ranks(values)
-        steepness = slopes(values, self.sigma, antithetic=self.antithetic)
-        gradient, error = mean_along(steepness, noise, phi, several=problem.several)
-        end = center.end
-        with torch.no_grad():
-            loss = problem.outer_loss(end[0], phi, center.outer_data)
-        data = center.inner_data, center.outer_data
-        return SampledEstimate(*end, loss, gradient, *data, error), None
+            ends, losses = self._share(problem, start, phi, perturbed, members, center)
+            require_value(center, ends)
+        return smoothed_gradient(
+            center,
+            ends,
+            losses,
+            noise,
+            self.sigma,
+            members=members,
+            antithetic=self.antithetic,
+            rank_shaping=self.rank_shaping,
+        )
 
     def _share(
         self,
@@ -146,15 +123,14 @@ class Evolution(Estimator):
         start: tuple[Tree, Tree],
         phi: Tree,
         perturbed: Tensors,
+        members: int | None,
         center: Rollout,
     ) -> tuple[Tensors, Tensor]:
         """Learn with all samples on the data of the unperturbed run."""
         seen = center.inner_data, center.outer_data
-        steps = len(center.inner_data)
         if self.members and all(leaf.ndim == 0 for leaf in leaves(seen)):
             # Samples are then further members of the batch, and need no transform.
-            members = count_members(self.members, start[0], phi)
-            return self._fold(problem.replay(*seen), start, phi, perturbed, members, steps)
+            return self._fold(problem.replay(*seen), start, phi, perturbed, members, len(center.inner_data))
         return learn_samples(problem, start, phi, (None, perturbed), *seen)
 
     def _fold(
@@ -163,10 +139,11 @@ class Evolution(Estimator):
         start: tuple[Tree, Tree],
         phi: Tree,
         perturbed: Tensors,
-        members: int,
+        members: int | None,
         steps: int,
     ) -> tuple[Tensors, Tensor]:
         """Learn with samples as further members: leaves [member, ...] become [sample * member, ...]."""
+        assert members is not None
         theta, opt_state = (_repeat(tree, self.samples, members) for tree in start)
         folded = split_floating(phi)[1]([leaf.flatten(0, 1) for leaf in perturbed])
         run = roll_out(problem, theta, opt_state, folded, steps, keep=1)

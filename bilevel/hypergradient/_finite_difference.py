@@ -9,17 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.core import Tensors, Tree, detach, split_floating
+from bilevel.core import Tensors, Tree, split_floating
 from bilevel.hypergradient._derivatives import outer_gradients
-from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, StatelessEstimator
 from bilevel.hypergradient._rollout import Rollout, roll_out
 from bilevel.hypergradient._smoothing import count_members, repeated
-from bilevel.hypergradient._validation import all_zero, require_inner_path, require_outer_path, require_pure
 from games.core import require
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class FiniteDifference(Estimator):
+class FiniteDifference(StatelessEstimator):
     """DARTS-like: the last step's effect on the outer loss by central differences, for any step.
 
     With v = dF/dtheta_K and S the last step, taken from (theta_K-1, state_K-1), for each entry j of phi:
@@ -46,8 +45,8 @@ class FiniteDifference(Estimator):
     Source:
         Liu et al., DARTS: Differentiable architecture search, arXiv 1806.09055, equations 7 and 8.
 
-    >>> from bilevel.optimizers import sgd
     >>> from bilevel.core import inner_step
+    >>> from bilevel.optimizers import sgd
     >>> inner = sgd(0.25)
     >>> problem = BilevelProblem(
     ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
@@ -79,64 +78,37 @@ class FiniteDifference(Estimator):
             value = getattr(self, name)
             require(value >= 1, f"{name} must be at least 1, not {value}.")
 
-    def estimate(
-        self,
-        problem: BilevelProblem,
-        theta: Tree,
-        opt_state: Tree,
-        phi: Tree,
-        state: None = None,
-        *,
-        steps: int,
-    ) -> tuple[Estimate, None]:
-        """Learn for K steps and take differences of the last; see `Estimator.estimate` for the rest.
-
-        Raises:
-            ValueError: also if phi has more entries than `max_entries`, or theta and phi have no common axis
-                of members, where there should be one, or the step is not pure.
-        """
-        theta, opt_state, phi = detach(theta), detach(opt_state), detach(phi)
-        run = roll_out(problem, theta, opt_state, phi, steps, keep=1)
-        end = run.end
-        require_pure(problem.step, run.begin, phi, run.inner_data[-1])
-        members = count_members(self.members, theta, phi)
-        flat, rebuild = split_floating(phi)
-        entries = sum(leaf.numel() for leaf in flat) // members
+    def _estimate(self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, steps: int) -> Estimate:
+        run = roll_out(problem, *start, phi, steps, keep=1)
+        run.require_pure()
+        members = count_members(self.members, start[0], phi) or 1
+        flat = split_floating(phi)[0]
+        sizes = [leaf.numel() // members for leaf in flat]
+        entries = sum(sizes)
         require(
             entries <= self.max_entries,
             f"FiniteDifference takes two steps for each of the {entries} entries of phi, and max_entries is "
             f"{self.max_entries}: raise it, or use Unrolled.",
         )
         with torch.no_grad():
-            loss, cotangent, direct = outer_gradients(problem, (end[0], None), phi, run.outer_data)
-            if all_zero(cotangent):
-                require_outer_path(problem, end[0], phi, run.outer_data)
-            slope = _slopes(problem, run, phi, cotangent, members, self.epsilon)
+            loss, cotangent, direct = outer_gradients(problem, (run.end[0], None), phi, run.outer_data)
+            run.require_outer_path(cotangent)
+            slope = _slopes(run, sizes, cotangent, members, self.epsilon)
             index = torch.arange(entries, device=flat[0].device)
             states = repeated(split_floating(run.begin)[0], entries)
             along = torch.vmap(slope, chunk_size=self.chunk)(index, states)  # [entry, objective, member]
-        sizes = [leaf.numel() // members for leaf in flat]
-        parts = along.movedim(0, -1).split(sizes, -1)
-        gradient = [now + part.reshape(now.shape) for now, part in zip(direct, parts, strict=True)]
-        if all_zero(gradient):
-            require_inner_path(problem, run, phi)
-        return Estimate(*end, loss, rebuild(gradient), run.inner_data, run.outer_data), None
+        pairs = zip(direct, along.movedim(0, -1).split(sizes, -1), strict=True)
+        return run.estimate(loss, tuple(now + part.reshape(now.shape) for now, part in pairs))
 
 
 def _slopes(
-    problem: BilevelProblem,
-    run: Rollout,
-    phi: Tree,
-    cotangent: Tensors,
-    members: int,
-    epsilon: float | None,
+    run: Rollout, sizes: list[int], cotangent: Tensors, members: int, epsilon: float | None
 ) -> Callable[[Tensor, Tensors], Tensor]:
     """The map (entry of phi, leaves of the state) -> slope of <v, S>, [objective, member]."""
-    flat, rebuild = split_floating(phi)
+    flat, rebuild = split_floating(run.kernels.phi)
     rebuild_state = split_floating(run.begin)[1]
     ends = split_floating(run.end[0])[0]
     along = [v.reshape(-1, members, end.numel() // members) for v, end in zip(cotangent, ends, strict=True)]
-    sizes = [leaf.numel() // members for leaf in flat]
     widths = [torch.finfo(leaf.dtype).eps ** (1 / 3) if epsilon is None else epsilon for leaf in flat]
 
     def slope(index: Tensor, flat_state: Tensors) -> Tensor:
@@ -148,7 +120,8 @@ def _slopes(
         theta, opt_state = rebuild_state(flat_state)
 
         def step(moved: Tensors) -> Tensors:
-            return split_floating(problem.step(theta, opt_state, rebuild(moved), run.inner_data[-1])[0])[0]
+            after = run.kernels.problem.step(theta, opt_state, rebuild(moved), run.inner_data[-1])
+            return split_floating(after[0])[0]
 
         shift = [width * unit for width, unit in zip(widths, units, strict=True)]
         change = [leaf.reshape(members, -1) for leaf in central_change(step, flat, shift)]

@@ -8,23 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bilevel.core import Tensors, Tree, batch_shape, detach, split_floating
+from bilevel.core import Tensors, Tree, batch_shape, split_floating
 from bilevel.hypergradient._derivatives import require_objectives
-from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, StatelessEstimator
 from bilevel.hypergradient._kernels import State, make_kernels
 from bilevel.hypergradient._rollout import require_floating, roll_out
-from bilevel.hypergradient._validation import (
-    all_zero,
-    close,
-    require_inner_path,
-    require_outer_path,
-    require_pure,
-)
+from bilevel.hypergradient._validation import close, require_outer_path, require_pure
 from games.core import require
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Forward(Estimator):
+class Forward(StatelessEstimator):
     """Forward mode: d z_k / d phi goes with the steps, one tangent for each entry of phi.
 
     With z_k = (theta_k, floating state_k) and z_k+1 = S(z_k, phi):
@@ -42,13 +36,11 @@ class Forward(Estimator):
     Source:
         Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, arXiv 1703.01785.
 
-    >>> from bilevel.optimizers import sgd
     >>> from bilevel.core import inner_step
+    >>> from bilevel.optimizers import sgd
     >>> inner = sgd(0.25)
-    >>> problem = BilevelProblem(
-    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
-    ...     outer_loss=lambda theta, phi, data: theta,
-    ... )
+    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero = torch.tensor(0.0)
     >>> Forward()(problem, zero, inner.init(zero), torch.tensor(1.0), steps=2).gradient  # 1 - (1 - 0.5)^2
     tensor(0.7500)
@@ -64,28 +56,11 @@ class Forward(Estimator):
         require(self.limit is None or self.limit >= 1, f"limit must be at least 1 or None, not {self.limit}.")
         require(self.batch_dims >= 0, f"batch_dims must be at least 0, not {self.batch_dims}.")
 
-    def estimate(
-        self,
-        problem: BilevelProblem,
-        theta: Tree,
-        opt_state: Tree,
-        phi: Tree,
-        state: None = None,
-        *,
-        steps: int,
-    ) -> tuple[Estimate, None]:
-        """Learn for K steps with the tangents; see `Estimator.estimate` for arguments and errors.
-
-        Raises:
-            ValueError: also if phi has more entries than `limit`, if its leaves or the outer loss lack the
-                axes of the members, if members are not independent, or if the step is no pure function.
-        """
+    def _estimate(self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, steps: int) -> Estimate:
         require_floating(phi, "phi")
-        phi = detach(phi)
         directions = self._directions(phi)
-        count = len(directions[0])
         kernels = make_kernels(problem, phi)
-        zeros = (leaf.new_zeros(count, *leaf.shape) for leaf in split_floating((theta, opt_state))[0])
+        zeros = (leaf.new_zeros(len(directions[0]), *leaf.shape) for leaf in split_floating(start)[0])
         tangents, started = kernels.tangents(tuple(zeros)), False
 
         def carry(state: State, data: Tree) -> None:
@@ -95,23 +70,14 @@ class Forward(Estimator):
                 started = True
             tangents = kernels.jvp(state, data, tangents, directions)
 
-        rollout = roll_out(problem, theta, opt_state, phi, steps, keep=1, before_step=carry, kernels=kernels)
-        end, outer_data = rollout.end, rollout.outer_data
-        require_outer_path(problem, end[0], phi, outer_data)
-        loss, slopes = _outer_jvp(
-            problem, end, phi, outer_data, (kernels.tangent_leaves(tangents), directions)
-        )
-        gradient = self._gradient(problem.several, loss, slopes, directions, phi)
-        if all_zero(gradient):
-            require_inner_path(problem, rollout, phi)
-        rebuilt = split_floating(phi)[1](gradient)
-        return Estimate(*end, loss, rebuilt, rollout.inner_data, outer_data), None
+        run = roll_out(problem, *start, phi, steps, keep=1, before_step=carry, kernels=kernels)
+        require_outer_path(problem, run.end[0], phi, run.outer_data)
+        along = kernels.tangent_leaves(tangents), directions
+        loss, slopes = _outer_jvp(problem, run.end, phi, run.outer_data, along)
+        return run.estimate(loss, self._gradient(problem.several, loss, slopes, directions, phi))
 
     def _directions(self, phi: Tree) -> Tensors:
-        """The unit directions of phi, [direction, *leaf.shape] for each leaf.
-
-        With members there is one more, in which each of them moves in a direction of its own.
-        """
+        """The unit directions of phi, [direction, *leaf.shape]; with members, one more of random vectors."""
         batch = batch_shape(phi, self.batch_dims)
         flat, _ = split_floating(phi)
         sizes = [leaf[(0,) * self.batch_dims].numel() for leaf in flat]
@@ -122,10 +88,8 @@ class Forward(Estimator):
             f"{self.limit}: use Unrolled, or raise the limit (None is without).",
         )
         device = flat[0].device
-        rows = torch.eye(entries, dtype=torch.float64, device=device).reshape(
-            entries, *[1] * len(batch), entries
-        )
-        rows = rows.expand(entries, *batch, entries)
+        rows = torch.eye(entries, dtype=torch.float64, device=device)
+        rows = rows.reshape(entries, *[1] * len(batch), entries).expand(entries, *batch, entries)
         if self.batch_dims:
             generator = torch.Generator(device).manual_seed(0)
             own = torch.randn((1, *batch, entries), generator=generator, dtype=torch.float64, device=device)
@@ -167,7 +131,7 @@ def _outer_jvp(
     data: Tree,
     tangents: tuple[Tensors, Tensors],
 ) -> tuple[Tensor, Tensor]:
-    """The outer loss, and its tangents by those of (state, phi): [direction, *loss.shape]."""
+    """The outer loss, and its tangents [direction, *loss.shape] by those of (state, phi)."""
     flat, rebuild = split_floating(state)
     flat_phi, rebuild_phi = split_floating(phi)
 

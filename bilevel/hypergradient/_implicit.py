@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.core import Tensors, Tree, batch_shape, detach, split_floating
+from bilevel.core import Tensors, Tree, batch_shape, split_floating
 from bilevel.hypergradient._derivatives import outer_gradients
-from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, StatelessEstimator
 from bilevel.hypergradient._kernels import Kernels, State
 from bilevel.hypergradient._rollout import Rollout, roll_out
 from bilevel.hypergradient._solvers import SOLVERS, System
-from bilevel.hypergradient._validation import all_zero, require_inner_path, require_outer_path, require_pure
+from bilevel.hypergradient._validation import require_pure
 from games.core import require, require_name
 
 
@@ -68,7 +68,7 @@ def linear_system(kernels: Kernels, state: State, data: Tree, *, rows: Rows) -> 
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Implicit(Estimator):
+class Implicit(StatelessEstimator):
     """Implicit differentiation: the derivative by phi of the fixed point of learning.
 
     With J = d theta'/d theta of one more step at theta_K, at a fixed state of the optimizer:
@@ -94,13 +94,11 @@ class Implicit(Estimator):
         Optimizing millions of hyperparameters by implicit differentiation, arXiv 1911.02590; Grazzi et al.,
         On the iteration complexity of hypergradient computation, arXiv 2006.16218.
 
-    >>> from bilevel.optimizers import sgd
     >>> from bilevel.core import inner_step
+    >>> from bilevel.optimizers import sgd
     >>> inner = sgd(0.25)
-    >>> problem = BilevelProblem(
-    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
-    ...     outer_loss=lambda theta, phi, data: theta,
-    ... )
+    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero = torch.tensor(0.0)
     >>> Implicit()(problem, zero, inner.init(zero), torch.tensor(1.0), steps=20).gradient
     tensor(1.)
@@ -130,45 +128,25 @@ class Implicit(Estimator):
         require(self.accept_distance > 0, f"accept_distance must be above 0, not {self.accept_distance}.")
         require(self.batch_dims >= 0, f"batch_dims must be at least 0, not {self.batch_dims}.")
 
-    def estimate(
-        self,
-        problem: BilevelProblem,
-        theta: Tree,
-        opt_state: Tree,
-        phi: Tree,
-        state: None = None,
-        *,
-        steps: int,
-    ) -> tuple[Estimate, None]:
-        """Learn for K steps and solve; see `Estimator.estimate` for arguments and errors.
-
-        Raises:
-            ValueError: also if theta_K is far from a fixed point, or that depends on the optimizer's state;
-                if the solver does not suit the step, or did not converge; or if the step is no pure function.
-        """
-        phi = detach(phi)
-        rollout = roll_out(problem, theta, opt_state, phi, steps, keep=1)
-        end = rollout.end
-        require_pure(problem.step, end, phi, rollout.inner_data[-1])
-        rows = Rows(theta, self.batch_dims)
+    def _estimate(self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, steps: int) -> Estimate:
+        run = roll_out(problem, *start, phi, steps, keep=1)
+        end, data = run.end, run.inner_data[-1]
+        require_pure(problem.step, end, phi, data)
+        rows = Rows(start[0], self.batch_dims)
         with torch.no_grad():
-            loss, cotangent, gradient = outer_gradients(problem, end, phi, rollout.outer_data)
-            if all_zero(cotangent):
-                require_outer_path(problem, end[0], phi, rollout.outer_data)
+            loss, cotangent, gradient = outer_gradients(problem, end, phi, run.outer_data)
+            run.require_outer_path(cotangent)
             if not problem.several:
                 cotangent = tuple(leaf.unsqueeze(0) for leaf in cotangent)
-            right = rows.pack(cotangent[: len(split_floating(theta)[0])])
-            linear = linear_system(rollout.kernels, rollout.states[-1], rollout.inner_data[-1], rows=rows)
+            right = rows.pack(cotangent[: len(split_floating(start[0])[0])])
+            linear = linear_system(run.kernels, run.states[-1], data, rows=rows)
             if self.solver == "cg":
                 _require_symmetric(linear.system, right)
             if math.isfinite(self.accept_distance):
-                self._require_near(rollout, rows, linear, theta)
+                self._require_near(run, rows, linear, start[0])
             through_steps = linear.phi_vjp(self._solve(linear, right))
-        gradient = tuple(g + t.reshape(g.shape) for g, t in zip(gradient, through_steps, strict=True))
-        if all_zero(gradient):
-            require_inner_path(problem, rollout, phi)
-        rebuilt = split_floating(phi)[1](gradient)
-        return Estimate(*end, loss, rebuilt, rollout.inner_data, rollout.outer_data), None
+        pairs = zip(gradient, through_steps, strict=True)
+        return run.estimate(loss, tuple(direct + through.reshape(direct.shape) for direct, through in pairs))
 
     def _solve(self, linear: LinearSystem, right: Tensor) -> Tensor:
         """Solve (I - J)' v = right to the tolerance."""
@@ -223,12 +201,9 @@ class Implicit(Estimator):
 def _require_symmetric(system: System, like: Tensor) -> None:
     """Compare u'Mw with w'Mu for random u and w, rows like `like`."""
     generator = torch.Generator(like.device).manual_seed(0)
-    u, w = (  # the same for all rows, so that none of them depends on how many there are
-        torch.randn(like.shape[-1:], generator=generator, dtype=like.dtype, device=like.device).expand_as(
-            like
-        )
-        for _ in range(2)
-    )
+    # The same for all rows, so that none of them depends on how many there are.
+    draws = torch.empty(2, like.shape[-1], dtype=like.dtype, device=like.device)
+    u, w = (draw.normal_(generator=generator).expand_as(like) for draw in draws)
     u_image, w_image = system.apply(u), system.apply(w)
     difference = ((u * w_image).sum(-1) - (w * u_image).sum(-1)).abs()
     size = u.norm(dim=-1) * w_image.norm(dim=-1) + w.norm(dim=-1) * u_image.norm(dim=-1)

@@ -29,16 +29,9 @@ class StepVjp(Protocol):
     def __call__(
         self, cotangent: Tensors, gradient: Tensors, *, first: bool = False
     ) -> tuple[Tensors, Tensors]:
-        """Take the product.
+        """Map the cotangent of the step's result and phi's gradient so far to those before the step.
 
-        Args:
-            cotangent: of the step's result.
-            gradient: of phi, accumulated so far.
-            first: whether no step before this one is differentiated; the cotangent of its start may then be
-                missing.
-
-        Returns:
-            the cotangent of the step's start, and the gradient with this step's part added.
+        With `first` no step before this one is differentiated; the cotangent may then be missing.
         """
 
 
@@ -92,18 +85,10 @@ class Kernels:
         *,
         first: bool = False,
     ) -> tuple[Tensors, Tensors]:
-        """Take one step again, with its vector-Jacobian product.
-
-        Args:
-            state: the start of the step.
-            data: its data.
-            cotangent: as for `StepVjp`, like `gradient` and `first`.
-            gradient: of phi, accumulated so far.
-            after: the step's result, which may be compared with that of the step taken again.
-            first: whether no step before this one is differentiated.
+        """Take one step again, with its vector-Jacobian product; arguments as of `StepVjp`.
 
         Raises:
-            ImpureStepError: the step, taken again, gives another result.
+            ImpureStepError: the step gives another result than `after`.
         """
         result, product = self.vjp(state, data)
         if after is not None:

@@ -100,9 +100,9 @@ def format_hypergradient(estimator: str | Estimator) -> str:
         f"{kind.__name__} has no name by which text (config.json, say) could hold it: "
         f"register_hypergradient(name, {kind.__name__}) gives it one.",
     )
-    values = {field.name: (getattr(built, field.name), _default(field)) for field in dataclasses.fields(kind)}
+    values = [(each.name, getattr(built, each.name), _default(each)) for each in dataclasses.fields(kind)]
     return names[0] + write_settings(
-        {name: value for name, (value, default) in values.items() if repr(value) != repr(default)}
+        {name: value for name, value, default in values if repr(value) != repr(default)}
     )
 
 

@@ -16,16 +16,12 @@ from bilevel.hypergradient._smoothing import (
     count_members,
     draw_noise,
     learn_samples,
-    mean_along,
     perturb,
     repeated,
-    require_changes,
     require_sampling,
     require_value,
-    slopes,
-    total_losses,
+    smoothed_gradient,
 )
-from bilevel.hypergradient._validation import require_pure
 from games.core import require
 
 
@@ -71,13 +67,11 @@ class PersistentEvolution(Estimator):
         Vicol et al., Unbiased gradient estimation in unrolled computation graphs with persistent evolution
         strategies, arXiv 2112.13835.
 
-    >>> from bilevel.optimizers import sgd
     >>> from bilevel.core import inner_step
+    >>> from bilevel.optimizers import sgd
     >>> inner = sgd(0.25)
-    >>> problem = BilevelProblem(
-    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
-    ...     outer_loss=lambda theta, phi, data: theta,
-    ... )
+    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
     >>> persistent = PersistentEvolution(samples=2000)
     >>> first, state = persistent.estimate(problem, zero, inner.init(zero), one, steps=1)
@@ -101,17 +95,11 @@ class PersistentEvolution(Estimator):
 
     @property
     def stateful(self) -> bool:
-        """Always: the particles."""
         return True
 
     def init(
         self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
     ) -> Particles:
-        """Start every particle from the same inner state, with no perturbation behind it.
-
-        Raises:
-            ValueError: theta and phi have no common axis of members, where there should be one.
-        """
         theta, opt_state = copied(theta), copied(opt_state)
         count_members(self.members, theta, phi)
         flat, flat_phi = split_floating((theta, opt_state))[0], split_floating(phi)[0]
@@ -133,40 +121,22 @@ class PersistentEvolution(Estimator):
         *,
         steps: int,
     ) -> tuple[SampledEstimate, Particles]:
-        """Learn for K steps with every particle; see `Estimator.estimate` for arguments and errors.
-
-        Returns:
-            the estimate of this outer step's part of the gradient, and the particles.
-
-        Raises:
-            ValueError: also if no perturbation changed anything, theta, phi or the outer loss has no axis of
-                members, where there should be one, the step is not pure, or the outer loss is a surrogate
-                whose value is blind to theta on shared data.
-        """
         start, phi = (detach(theta), detach(opt_state)), detach(phi)
         past = self.init(problem, *start, phi, steps=steps) if state is None else state
         self._require_fits(past, phi)
         require_leads_to((past.theta, past.opt_state), start)
         center = roll_out(problem, *start, phi, steps, keep=1)
-        end, data = center.end, (center.inner_data, center.outer_data)
-        require_pure(problem.step, center.states[-2], phi, center.inner_data[-1])
+        center.require_pure()
         members = count_members(self.members, theta, phi)
         named = start[0], past.outer_steps.double()
-        noise = draw_noise(
-            phi, self.samples // 2, self.seed, *named, members=members if self.members else None
-        )
+        noise = draw_noise(phi, self.samples // 2, self.seed, *named, members=members)
         samples = past.samples, perturb(phi, noise, self.sigma, antithetic=True)
-        ends, losses = learn_samples(problem, start, phi, samples, *data)
-        values = total_losses(losses, several=problem.several, members=members if self.members else None)
-        require_value(problem, center, ends, phi)
-        require_changes(ends, values, phi)
-        steepness = slopes(values, self.sigma, antithetic=True)
+        ends, losses = learn_samples(problem, start, phi, samples, center.inner_data, center.outer_data)
+        require_value(center, ends)
         total = tuple(map(torch.add, past.noise, noise))
-        gradient, error = mean_along(steepness, total, phi, several=problem.several)
-        with torch.no_grad():
-            loss = problem.outer_loss(end[0], phi, center.outer_data)
-        after = Particles(copied(end[0]), copied(end[1]), ends, total, past.outer_steps + 1)
-        return SampledEstimate(*end, loss, gradient, *data, error), after
+        estimate = smoothed_gradient(center, ends, losses, total, self.sigma, members=members)
+        end, end_state = copied(center.end)
+        return estimate, Particles(end, end_state, ends, total, past.outer_steps + 1)
 
     def _require_fits(self, past: Particles, phi: Tree) -> None:
         require(

@@ -13,6 +13,7 @@ from bilevel.hypergradient._check import Differences, entries_of, in_float64
 from bilevel.hypergradient._estimator import BilevelProblem, Estimate
 from bilevel.hypergradient._rollout import roll_out
 from bilevel.hypergradient._unrolled import Unrolled
+from bilevel.hypergradient._validation import all_zero
 from games.core import require
 
 ReferenceName = Literal["finite-differences", "unrolled", "given"]
@@ -32,7 +33,7 @@ class Reference:
         ValueError: phi is empty, or `given` has not the form of its gradient.
     """
 
-    blind: bool
+    blind = False
     """Whether on fixed data the outer loss depends on theta by its derivative, not by its value; derivatives
     are then those of `Unrolled`."""
 
@@ -45,10 +46,9 @@ class Reference:
         differences: Differences,
         given: Tree | None,
     ) -> None:
-        self._problem, self._start, self._steps, self._differences = problem, start, steps, differences
+        self.problem, self.start, self.steps, self.differences = problem, start, steps, differences
         self.directions = differences.directions(start[2])
-        self.blind = False
-        self._seen: tuple[Any, Tensor] | None = None
+        self._last: tuple[Any, Tensor] | None = None
         self._given: Tensor | None = None
         if given is not None:
             self._given = entries_of(in_float64(given)[0], problem.several)
@@ -66,21 +66,13 @@ class Reference:
             return "given"
         return "unrolled" if self.blind else "finite-differences"
 
-    def look_at_values(self, draws: int, begin: Callable[[int], object]) -> None:
-        """Set `blind`.
-
-        Args:
-            draws: largest number of draws to look at: one without any slope does not tell.
-            begin: called before each draw.
-
-        Raises:
-            ValueError: the problem cannot be learned.
-        """
-        theta, opt_state, phi = self._start
+    def detect_blindness(self, draws: int, begin: Callable[[int], object]) -> None:
+        """Set `blind` from the first draw with a slope; `begin(draw)` comes before each."""
+        theta, opt_state, phi = self.start
         for draw in range(draws):
             begin(draw)
-            run = roll_out(self._problem, theta, opt_state, phi, self._steps, keep=1)
-            found = _is_blind(self._problem, run.end[0], phi, run.outer_data)
+            run = roll_out(self.problem, theta, opt_state, phi, self.steps, keep=1)
+            found = _is_blind(self.problem, run.end[0], phi, run.outer_data)
             if found is not None:
                 self.blind = found
                 return
@@ -90,15 +82,15 @@ class Reference:
         if self._given is not None:
             return self._given @ self.directions.rows.T
         data = estimate.inner_data, estimate.outer_data
-        if self._seen is None or not _same(self._seen[0], data):
-            self._seen = data, self._compute(self._problem.replay(*data))
-        return self._seen[1]
+        if self._last is None or not _same(self._last[0], data):
+            self._last = data, self._compute(self.problem.replay(*data))
+        return self._last[1]
 
     def _compute(self, replay: BilevelProblem) -> Tensor:
-        theta, opt_state, phi = self._start
+        theta, opt_state, phi = self.start
         if not self.blind:
-            return self._differences.take(replay, (theta, opt_state), phi, self.directions.rows, self._steps)
-        gradient = Unrolled()(replay, theta, opt_state, phi, steps=self._steps).gradient
+            return self.differences.take(replay, (theta, opt_state), phi, self.directions.rows, self.steps)
+        gradient = Unrolled()(replay, theta, opt_state, phi, steps=self.steps).gradient
         return entries_of(gradient, replay.several) @ self.directions.rows.T
 
 
@@ -112,7 +104,7 @@ def _is_blind(problem: BilevelProblem, theta: Tree, phi: Tree, data: Tree) -> bo
     with torch.no_grad():
         loss, vjp = torch.func.vjp(outer, *flat)[:2]
         slope: tuple[Tensor, ...] = vjp(torch.ones_like(loss))
-        if not any(bool(leaf.any()) for leaf in slope):
+        if all_zero(slope):
             return None
         length = torch.stack([leaf.norm() for leaf in slope]).norm()
         moved = [leaf + 0.01 * along / length for leaf, along in zip(flat, slope, strict=True)]
@@ -120,13 +112,11 @@ def _is_blind(problem: BilevelProblem, theta: Tree, phi: Tree, data: Tree) -> bo
 
 
 def _same(first: Tree, second: Tree) -> bool:
-    """Whether two nests hold the same tensors or objects."""
+    """Whether two trees hold the same tensors or objects."""
 
     def equal(one: object, other: object) -> bool:
         if isinstance(one, Tensor) and isinstance(other, Tensor):
             return one.dtype == other.dtype and torch.equal(one, other)
         return one is other
 
-    return structure(first) == structure(second) and all(
-        equal(*pair) for pair in zip(leaves(first), leaves(second), strict=True)
-    )
+    return structure(first) == structure(second) and all(map(equal, leaves(first), leaves(second)))

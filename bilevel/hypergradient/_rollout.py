@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch import Tensor
 
-from bilevel.core import Tree, detach, is_floating, leaves, paths, structure
+from bilevel.core import Tensors, Tree, detach, is_floating, leaves, paths, split_floating, structure
 from bilevel.hypergradient._checkpointing import STATES, Checkpointing, CheckpointSchedule, max_states
-from bilevel.hypergradient._estimator import BilevelProblem, FixedData, RecordedData
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, FixedData, RecordedData
 from bilevel.hypergradient._kernels import Kernels, State, StepVjp, make_kernels
 from bilevel.hypergradient._storage import Storage
-from bilevel.hypergradient._validation import once, require_pure
+from bilevel.hypergradient._validation import (
+    all_zero,
+    once,
+    require_inner_path,
+    require_outer_path,
+    require_pure,
+)
 from games.core import require
 
 
@@ -49,6 +57,22 @@ class Rollout:
         """(theta_K, opt_state_K)."""
         return self.kernels.trees(self.states[-1])
 
+    def require_pure(self) -> None:
+        """Raise ImpureStepError unless the first step that can be differentiated is pure."""
+        require_pure(self.kernels.problem.step, self.begin, self.kernels.phi, self.inner_data[self.first])
+
+    def require_outer_path(self, cotangent: Tensors) -> None:
+        """Raise ValueError if the cotangent of the end is zero for want of a path from theta to the loss."""
+        if all_zero(cotangent):
+            require_outer_path(self.kernels.problem, self.end[0], self.kernels.phi, self.outer_data)
+
+    def estimate(self, loss: Tensor, gradient: Tensors) -> Estimate:
+        """Build the estimate; ValueError if the gradient is zero for want of a path from phi."""
+        if all_zero(gradient):
+            require_inner_path(self)
+        rebuilt = split_floating(self.kernels.phi)[1](gradient)
+        return Estimate(*self.end, loss, rebuilt, self.inner_data, self.outer_data)
+
 
 def roll_out(
     problem: BilevelProblem,
@@ -65,14 +89,14 @@ def roll_out(
     """Take K steps.
 
     Args:
-        problem: the step and the data sources.
-        theta: as for `Estimator.estimate`, like the rest.
+        problem: as for `Estimator.estimate`, like the next four.
+        theta: the inner variables at the start.
         opt_state: the optimizer's state at the start.
         phi: the outer variables.
         steps: K, at least 1.
         keep: how many of the last steps can be differentiated, at least 1; all of them if None or above K.
-        before_step: called with (theta_k, opt_state_k), in the form of the kernels, and the data of each step
-            before it is taken.
+        before_step: called before each step with (theta_k, opt_state_k), in the form of the kernels, and the
+            step's data.
         kernels: None: those of the problem.
         checkpointing: whether the graph of those steps is kept, or which of their states, and in what form.
 
@@ -91,7 +115,8 @@ def roll_out(
     schedule = checkpointing.schedule(steps if keep is None else min(keep, steps), storage.state_bytes)
     if len(schedule.starts) < schedule.length:
         storage.reserve(max_states(schedule) - 1)
-    kept = {steps - schedule.length + begin for begin in schedule.starts}
+    first = steps - schedule.length
+    kept = {first + begin for begin in schedule.starts}
     state, states, inner_data = kernels.start(*start), [], []
     vjps: list[StepVjp] | None = None
     draw, draw_outer = problem.inner_data, problem.outer_data
@@ -104,17 +129,16 @@ def roll_out(
             inner_data.append(data)
             if before_step is not None:
                 before_step(state, data)
-            if k == steps - schedule.length and checkpointing.may_keep_graph:
-                inputs = kernels.trees(state), phi, data
-                if _keeps_graph(problem, kernels, state, inputs, schedule.length, checkpointing):
-                    vjps = []
+            if k == first and _keeps_graph(kernels, state, data, schedule.length, checkpointing):
+                vjps = []
             if vjps is None:
                 state = kernels.advance(state, data)
             else:
                 state, product = kernels.vjp(state, data)
                 vjps.append(product)
             if k == 0 and vjps is None:
-                _require_forms_once(problem, (start, phi, data), kernels.trees(state))
+                check = partial(_require_same_forms, start, kernels.trees(state))
+                once("forms", problem.step, (start, phi, data), check)
         states.append(state)
         end = None if isinstance(draw_outer, FixedData) else kernels.trees(state)[0]
         outer_data = draw_outer(end, phi)
@@ -123,19 +147,16 @@ def roll_out(
 
 
 def _keeps_graph(
-    problem: BilevelProblem,
-    kernels: Kernels,
-    state: State,
-    inputs: tuple[tuple[Tree, Tree], Tree, Tree],
-    length: int,
-    checkpointing: Checkpointing,
+    kernels: Kernels, state: State, data: Tree, length: int, checkpointing: Checkpointing
 ) -> bool:
     """Whether the graph of the next `length` steps is kept; the step is checked before."""
-    start, phi, data = inputs
-    require_pure(problem.step, start, phi, data, lambda after: _require_same_forms(start, after))
+    if not checkpointing.may_keep_graph:
+        return False
+    step, start, phi = kernels.problem.step, kernels.trees(state), kernels.phi
+    require_pure(step, start, phi, data, lambda after: _require_same_forms(start, after))
 
     def step_bytes() -> int:
-        return once("bytes", problem.step, inputs, lambda: kernels.vjp_bytes(state, data))
+        return once("bytes", step, (start, phi, data), lambda: kernels.vjp_bytes(state, data))
 
     return checkpointing.keeps_graph(length, step_bytes)
 
@@ -151,21 +172,15 @@ def require_floating(tree: Tree, name: str) -> None:
             )
 
 
-def _require_forms_once(
-    problem: BilevelProblem, inputs: tuple[tuple[Tree, Tree], Tree, Tree], after: tuple[Tree, Tree]
-) -> None:
-    once("forms", problem.step, inputs, lambda: _require_same_forms(inputs[0], after))
-
-
 def _require_same_forms(start: tuple[Tree, Tree], after: tuple[Tree, Tree]) -> None:
     for name, before, now in zip(("theta", "opt_state"), start, after, strict=True):
         found, expected = structure(now), structure(before)
         if found != expected:
             raise ValueError(f"step must give {name} back in the form it got it: {expected}, not {found}.")
-        for place, (old, new) in enumerate(zip(leaves(before), leaves(now), strict=True)):
+        for path, old, new in zip(paths(before), leaves(before), leaves(now), strict=True):
             if is_floating(old) and _form(old) != _form(new):
                 raise ValueError(
-                    f"step must give {name} back in the form it got it, but leaf {paths(before)[place]} went "
+                    f"step must give {name} back in the form it got it, but leaf {path} went "
                     f"from {_form(old)} to {_form(new)}."
                 )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.core import Step, Tensors, Tree, batch_shape, leaves, paths, split_floating
+from bilevel.core import Step, Tensors, Tree, leaves, paths, split_floating
 from bilevel.hypergradient._derivatives import outer_gradients
 from bilevel.hypergradient._estimator import BilevelProblem, Estimate
 from bilevel.hypergradient._kernels import make_kernels
@@ -45,8 +45,8 @@ def require_sampling(samples: int, sigma: float, *, antithetic: bool) -> None:
     require(math.isfinite(sigma) and sigma > 0, f"sigma must be a number above 0, not {sigma}.")
 
 
-def count_members(members: bool, theta: Tree, phi: Tree) -> int:
-    """The length of the first axis of every leaf of theta and phi, if it counts members; else 1.
+def count_members(members: bool, theta: Tree, phi: Tree) -> int | None:
+    """The length of the first axis of every leaf of theta and phi, if it counts members; else None.
 
     Raises:
         ValueError: there should be members, but the leaves do not share their first axis.
@@ -55,30 +55,24 @@ def count_members(members: bool, theta: Tree, phi: Tree) -> int:
     3
     """
     if not members:
-        return 1
+        return None
     shapes = sorted({tuple(leaf.shape[:1]) for leaf in leaves((theta, phi))})
     require(
         len(shapes) == 1 and len(shapes[0]) == 1,
         "With members=True all leaves of theta and phi must share their first axis, but they begin with "
         f"{' and '.join(map(str, shapes))}.",
     )
-    return batch_shape((theta, phi), 1)[0]
+    return len(leaves(phi)[0])
 
 
 def draw_noise(phi: Tree, count: int, seed: int, *also: Tree, members: int | None = None) -> Tensors:
     """Draw standard normal noise for every leaf of phi: [draw, *leaf] each.
 
     The stream is named by `seed` and by the bits of phi and of `also`: draws are fresh whenever any of these
-    has moved, no generator is kept between calls, and a resumed run draws the same. Each member has a stream
-    of its own, named by its own bits: it draws what it would draw alone, but for members that are equal
-    bit for bit, whose draws differ.
-
-    Args:
-        phi: the outer variables.
-        count: number of draws.
-        seed: one stream among many for the same phi.
-        also: further names of the stream; single numbers name it for every member.
-        members: the length of the first axis of every leaf, if it counts members; None: it does not.
+    has moved, no generator is kept between calls, and a resumed run draws the same. Each member, of as many
+    as the first axis of every leaf counts, has a stream of its own, named by its own bits and by the single
+    numbers: it draws what it would draw alone, but for members that are equal bit for bit, whose draws
+    differ.
 
     >>> phi = torch.zeros(2)
     >>> torch.equal(draw_noise(phi, 4, 0)[0], draw_noise(phi, 4, 0)[0])
@@ -91,16 +85,15 @@ def draw_noise(phi: Tree, count: int, seed: int, *also: Tree, members: int | Non
     if members is None:
         return _normals(flat, count, _name(seed, named))
     twins: Counter[int] = Counter()
-    of_each = []
+    draws_of = []
     for member in range(members):
         name = _name(seed, [leaf[member] if leaf.ndim else leaf for leaf in named])
-        of_each.append(_normals([leaf[member] for leaf in flat], count, name, twins[name]))
+        draws_of.append(_normals([leaf[member] for leaf in flat], count, name, twins[name]))
         twins[name] += 1
-    return tuple(torch.stack(draws, 1) for draws in zip(*of_each, strict=True))
+    return tuple(torch.stack(draws, 1) for draws in zip(*draws_of, strict=True))
 
 
 def _name(seed: int, leaves: Sequence[Tensor]) -> int:
-    """A hash of 64 bits."""
     name = hashlib.blake2b(repr(seed).encode(), digest_size=8)
     for leaf in leaves:
         name.update(leaf.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
@@ -119,11 +112,11 @@ def _normals(flat: Sequence[Tensor], count: int, name: int, twin: int = 0) -> Te
 
 def perturb(phi: Tree, noise: Tensors, sigma: float, *, antithetic: bool) -> Tensors:
     """Move phi along each draw, and with `antithetic` then against each: [sample, *leaf] for every leaf."""
-    flat = split_floating(phi)[0]
-    ahead = tuple(leaf.detach() + sigma * draw for leaf, draw in zip(flat, noise, strict=True))
+    pairs = list(zip(split_floating(phi)[0], noise, strict=True))
+    ahead = tuple(leaf.detach() + sigma * draw for leaf, draw in pairs)
     if not antithetic:
         return ahead
-    behind = (leaf.detach() - sigma * draw for leaf, draw in zip(flat, noise, strict=True))
+    behind = (leaf.detach() - sigma * draw for leaf, draw in pairs)
     return tuple(torch.cat(pair) for pair in zip(ahead, behind, strict=True))
 
 
@@ -142,8 +135,7 @@ def learn_samples(
 
     Args:
         problem: the problem.
-        states: (theta, opt_state) where all start, unless `samples` holds their own; integer leaves are
-            always these.
+        states: (theta, opt_state) where all start, unless `samples` has their own.
         phi: outer variables, for their form.
         samples: the floating leaves of each sample's (theta, opt_state), or None, and of its phi, all
             [sample, *leaf].
@@ -188,10 +180,8 @@ class BatchedStep:
     """
 
     step: Step
-    """The step of one sample."""
 
     def __call__(self, theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
-        """Take the step for all samples in one batch."""
         flat, rebuild_state = split_floating((theta, opt_state))
         flat_phi, rebuild_phi = split_floating(phi)
         rebuild_after: list[Callable[[Tensors], Tree]] = []
@@ -207,31 +197,25 @@ class BatchedStep:
         return after
 
 
-def require_value(problem: BilevelProblem, center: Rollout, ends: Tensors, phi: Tree) -> None:
+def require_value(center: Rollout, ends: Tensors) -> None:
     """Raise ValueError if on fixed data the outer loss's derivative depends on theta, and its value does not.
 
     So it is with a surrogate of sampled returns (DiCE): an estimator by values would miss inner learning.
-
-    Args:
-        problem: the problem.
-        center: the unperturbed run.
-        ends: the final states of all samples.
-        phi: the outer variables.
+    `center` is the unperturbed run, `ends` the final states of all samples.
     """
+    problem, phi = center.kernels.problem, center.kernels.phi
     end, data = center.end, center.outer_data
-    rebuild = split_floating(end)[1]
-    moved = rebuild([leaf[0] for leaf in ends])[0]
+    moved = split_floating(end)[1]([leaf[0] for leaf in ends])[0]
     if all(map(torch.equal, leaves(end[0]), leaves(moved))):
         return
     with torch.no_grad():
         loss, slope, _ = outer_gradients(problem, (end[0], None), phi, data)
-        if torch.equal(problem.outer_loss(moved, phi, data), loss):
-            require(
-                all_zero(slope),
-                "On data drawn once the outer loss has a derivative by theta, but its value does not change "
-                "with theta, as with a surrogate of sampled returns: let every sample draw its own data "
-                "(Evolution(members=True, fresh_data=True)).",
-            )
+        require(
+            all_zero(slope) or not torch.equal(problem.outer_loss(moved, phi, data), loss),
+            "On data drawn once the outer loss has a derivative by theta, but its value does not change "
+            "with theta, as with a surrogate of sampled returns: let every sample draw its own data "
+            "(Evolution(members=True, fresh_data=True)).",
+        )
 
 
 def repeated(flat: Tensors, count: int) -> Tensors:
@@ -244,19 +228,10 @@ def repeated(flat: Tensors, count: int) -> Tensors:
 
 
 def total_losses(losses: Tensor, *, several: bool, members: int | None) -> Tensor:
-    """Sum every sample's loss for each objective and each member.
+    """Sum every sample's loss [sample, ...] to [sample, objective, member].
 
-    Args:
-        losses: [sample, ...], with several objectives [sample, objective, ...]; then, where there are
-            members, [.., member, ...].
-        several: whether there are several objectives.
-        members: how many members; None: the loss has no such axis.
-
-    Returns:
-        [sample, objective, member], the last two of length 1 where there is no such axis.
-
-    Raises:
-        ValueError: the loss lacks one of these axes.
+    The loss has an axis of objectives if there are `several`, then one of members unless these are None; an
+    axis that it need not have has length 1 in the result. ValueError if it lacks one.
     """
     require(
         not several or losses.ndim >= 2,
@@ -292,18 +267,10 @@ def centered_ranks(values: Tensor) -> Tensor:
 
 
 def slopes(values: Tensor, sigma: float, *, antithetic: bool) -> Tensor:
-    """Slopes of the values along each draw.
+    """Slopes of values [sample, ...] along each draw, [draw, ...].
 
     Pairs: (F(phi + sigma e) - F(phi - sigma e)) / (2 sigma). Else (F(phi + sigma e) - the mean of all
     other samples) / sigma, a baseline that is independent of e and so adds no bias.
-
-    Args:
-        values: [sample, ...]; pairs as `perturb` orders them.
-        sigma: the width of the perturbations.
-        antithetic: whether they come in pairs.
-
-    Returns:
-        [draw, ...].
     """
     count = values.shape[0]
     if antithetic:
@@ -311,24 +278,43 @@ def slopes(values: Tensor, sigma: float, *, antithetic: bool) -> Tensor:
     return (values - values.mean(0)) * (count / (count - 1)) / sigma
 
 
-def require_changes(ends: Tensors, values: Tensor, phi: Tree) -> None:
-    """Raise ValueError if all samples have equal final states, [sample, *leaf], and losses, [sample, ...]."""
+def smoothed_gradient(
+    center: Rollout,
+    ends: Tensors,
+    losses: Tensor,
+    noise: Tensors,
+    sigma: float,
+    *,
+    members: int | None,
+    antithetic: bool = True,
+    rank_shaping: bool = False,
+) -> SampledEstimate:
+    """The estimate at an unperturbed run, from the final states, losses and draws of all samples.
+
+    Raises:
+        ValueError: all samples have equal final states and losses, or the loss lacks an axis.
+    """
+    problem, phi = center.kernels.problem, center.kernels.phi
+    values = total_losses(losses, several=problem.several, members=members)
     require(
         not all_zero([end - end[:1] for end in (values, *ends)]),
         f"No perturbation of phi ({', '.join(paths(phi))}) changed the inner variables or the outer loss: "
         "use phi in the step, or choose a larger sigma.",
     )
+    if rank_shaping:
+        values = centered_ranks(values)
+    steepness = slopes(values, sigma, antithetic=antithetic)
+    gradient, error = mean_along(steepness, noise, phi, several=problem.several)
+    with torch.no_grad():
+        loss = problem.outer_loss(center.end[0], phi, center.outer_data)
+    return SampledEstimate(*center.end, loss, gradient, center.inner_data, center.outer_data, error)
 
 
 def mean_along(steepness: Tensor, noise: Tensors, phi: Tree, *, several: bool) -> tuple[Tree, Tree]:
-    """The mean of slope times draw, which is the gradient, and its standard error, both shaped like phi.
+    """The mean of slope [draw, objective, member] times draw, and its standard error, shaped like phi.
 
-    Args:
-        steepness: from `slopes`, [draw, objective, member].
-        noise: the draws, [draw, *leaf] for each leaf of phi, whose first axis counts members if there are
-            several of these.
-        phi: the outer variables.
-        several: whether the results have an axis of objectives in front.
+    The mean is the gradient. With `several` both have an axis of objectives in front; without members the
+    slopes' last axis has length 1.
     """
     flat, rebuild = split_floating(phi)
     draws, objectives, members = steepness.shape

@@ -31,16 +31,13 @@ UNITS = {"": 1} | {
 }
 """Prefixes of B in a size, in capitals -> bytes."""
 
-HOST = torch.device("cpu")
-
 
 class BufferPool:
-    """Buffers for a number of states of one form, used again and again.
+    """Reused buffers for a number of states of one form, all allocated at once.
 
-    A reverse sweep that takes steps again keeps and releases states by the thousand. Were each of them left
-    where its step allocated it, temporary tensors of the steps would be laid between them, and the process
-    would come to hold half as much again as is in use. All buffers are allocated at once, before that; pages
-    that no state was written to cost nothing.
+    A reverse sweep that takes steps again keeps and releases states by the thousand. Left where their steps
+    allocated them, with temporary tensors between them, they would make the process hold half as much again
+    as is in use. Pages of buffers that no state was written to cost nothing.
     """
 
     def __init__(self, count: int) -> None:
@@ -66,7 +63,7 @@ def _buffer(leaf: Any) -> Any:
 
 
 def _written(buffer: Any, leaf: Any) -> Any:
-    """The buffer with the leaf's values; a leaf that is no tensor itself, and one of another form copied."""
+    """The leaf copied into its buffer, or a new one if it has another form; itself if it is no tensor."""
     if not isinstance(leaf, Tensor):
         return leaf
     if not isinstance(buffer, Tensor) or buffer.shape != leaf.shape or buffer.dtype != leaf.dtype:
@@ -81,8 +78,8 @@ class Storage:
         kernels: the kernels of the states.
         start: (theta, opt_state) at the start; every other state has its form.
         dtype: what floating tensors of more bits are rounded to; None: they stay as they are.
-        offload: whether kept states lie in the host's memory, page-locked where they come from a CUDA device.
-            Copies are queued without waiting, on the stream that computes.
+        offload: whether kept states lie in the host's memory, page-locked where they come from a CUDA device;
+            copies are queued without waiting.
     """
 
     def __init__(
@@ -111,11 +108,7 @@ class Storage:
             self._pool = BufferPool(count)
 
     def put(self, state: State) -> Any:
-        """Keep a state, which must not be written to.
-
-        Raises:
-            ValueError: a finite entry is beyond the range of float16.
-        """
+        """Keep a state, which must not be written to; ValueError if it is beyond the range of float16."""
         if self._plain:
             return state if self._pool is None else self._pool.keep(state)
         return tree_map(self._put, self.kernels.trees(state))
@@ -132,7 +125,6 @@ class Storage:
             self._pool.release(kept)
 
     def _dtype_of(self, leaf: Tensor) -> torch.dtype:
-        """The dtype in which a leaf is kept."""
         if self.dtype is None or not is_floating(leaf) or leaf.itemsize <= self.dtype.itemsize:
             return leaf.dtype
         return self.dtype
@@ -152,9 +144,9 @@ class Storage:
 
 def to_host(leaf: Tensor) -> Tensor:
     """Copy a tensor to the host's memory without waiting for it; one that is there already stays."""
-    if leaf.device == HOST:
+    if leaf.device.type == "cpu":
         return leaf
-    kept = torch.empty(leaf.shape, dtype=leaf.dtype, device=HOST, pin_memory=leaf.is_cuda)
+    kept = torch.empty(leaf.shape, dtype=leaf.dtype, device="cpu", pin_memory=leaf.is_cuda)
     return kept.copy_(leaf, non_blocking=leaf.is_cuda)
 
 

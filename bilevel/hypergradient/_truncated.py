@@ -11,7 +11,14 @@ from torch import Tensor
 
 from bilevel.core import Tensors, Tree, detach, leaves, paths, tree_map
 from bilevel.hypergradient._checkpointing import GRAPH, Checkpointing
-from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator, copied, require_leads_to
+from bilevel.hypergradient._estimator import (
+    BilevelProblem,
+    Estimate,
+    Estimator,
+    StatelessEstimator,
+    copied,
+    require_leads_to,
+)
 from bilevel.hypergradient._kernels import Kernels
 from bilevel.hypergradient._rollout import roll_out
 from bilevel.hypergradient._unrolled import reverse_sweep
@@ -19,7 +26,7 @@ from games.core import require
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class OneStep(Estimator):
+class OneStep(StatelessEstimator):
     """Differentiate the last step and nothing before it: the first-order end of the Neumann series.
 
         dF/dphi ~ (partial F/partial phi) + (d step/d phi)' dF/dtheta_K.
@@ -36,36 +43,18 @@ class OneStep(Estimator):
         Luketina et al., Scalable gradient-based tuning of continuous regularization hyperparameters (T1-T2),
         arXiv 1511.06727; Bolte et al., One-step differentiation of iterative algorithms, arXiv 2305.13768.
 
-    >>> from bilevel.optimizers import sgd
     >>> from bilevel.core import inner_step
+    >>> from bilevel.optimizers import sgd
     >>> inner = sgd(0.25)
-    >>> problem = BilevelProblem(
-    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
-    ...     outer_loss=lambda theta, phi, data: theta,
-    ... )
+    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero = torch.tensor(0.0)
     >>> OneStep()(problem, zero, inner.init(zero), torch.tensor(1.0), steps=9).gradient
     tensor(0.5000)
     """
 
-    def estimate(
-        self,
-        problem: BilevelProblem,
-        theta: Tree,
-        opt_state: Tree,
-        phi: Tree,
-        state: None = None,
-        *,
-        steps: int,
-    ) -> tuple[Estimate, None]:
-        """Learn for K steps and differentiate the last; see `Estimator.estimate` for arguments and errors.
-
-        Raises:
-            ValueError: also if a step, taken again, gives another result: it is then no pure function.
-        """
-        phi = detach(phi)
-        run = roll_out(problem, theta, opt_state, phi, steps, keep=1, checkpointing=GRAPH)
-        return reverse_sweep(problem, run, phi), None
+    def _estimate(self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, steps: int) -> Estimate:
+        return reverse_sweep(roll_out(problem, *start, phi, steps, keep=1, checkpointing=GRAPH))
 
 
 class WindowStep(NamedTuple):
@@ -91,15 +80,7 @@ class StepWindow(NamedTuple):
 
 
 def empty_window(length: int, step: WindowStep) -> StepWindow:
-    """Create a window without steps.
-
-    Args:
-        length: its capacity, at least 0.
-        step: an example, for its form.
-
-    Raises:
-        ValueError: not all leaves of the step are tensors.
-    """
+    """Create a window without steps, for steps of this form; ValueError unless they consist of tensors."""
     for name, tree in step._asdict().items():
         for path, leaf in zip(paths(tree), leaves(tree), strict=True):
             require(
@@ -126,17 +107,10 @@ def slide(window: StepWindow, steps: Sequence[WindowStep]) -> StepWindow:
 def sweep_window(
     kernels: Kernels, window: StepWindow, end: tuple[Tree, Tree], cotangent: Tensors, gradient: Tensors
 ) -> Tensors:
-    """Continue a reverse sweep through the steps of a window, each at the phi of its time.
-
-    Args:
-        kernels: of the problem at the present phi.
-        window: the steps.
-        end: (theta, opt_state) after them.
-        cotangent: of the end, as `Kernels` has it, like the next.
-        gradient: of phi, accumulated so far.
+    """Continue a reverse sweep through a window, each step at the phi of its time: -> phi's gradient.
 
     Raises:
-        ValueError: the window's steps do not lead to `end`.
+        ValueError: the window does not lead to `end`, up to rounding, or a step is no pure function.
     """
     taken = window.steps[len(window.steps) - int(window.filled) :]
     for k, step in reversed(list(enumerate(taken))):
@@ -180,13 +154,11 @@ class Truncated(Checkpointing, Estimator):
         Peng, An efficient gradient-based algorithm for on-line training of recurrent network trajectories,
         Neural Computation 2, 1990 (the window).
 
-    >>> from bilevel.optimizers import sgd
     >>> from bilevel.core import inner_step
+    >>> from bilevel.optimizers import sgd
     >>> inner = sgd(0.25)
-    >>> problem = BilevelProblem(
-    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
-    ...     outer_loss=lambda theta, phi, data: theta,
-    ... )
+    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
     >>> Truncated(steps=2)(problem, zero, inner.init(zero), one, steps=9).gradient  # 1 - (1 - 0.5)^2
     tensor(0.7500)
@@ -221,35 +193,23 @@ class Truncated(Checkpointing, Estimator):
         *,
         steps: int,
     ) -> tuple[Estimate, StepWindow | None]:
-        """Learn for K steps and differentiate the last k; see `Estimator.estimate` for arguments and errors.
-
-        Raises:
-            ValueError: also if a step, taken again, gives another result (it is then no pure function), if
-                the states do not fit in `memory`, or if the window has another length.
-        """
         if self.window:
             return self._slide(problem, (theta, opt_state), phi, steps, state)
         require(state is None, "Truncated has a state with window=True alone.")
         phi = detach(phi)
         run = roll_out(problem, theta, opt_state, phi, steps, keep=self.steps, checkpointing=self)
-        return reverse_sweep(problem, run, phi), None
+        return reverse_sweep(run), None
 
     @property
     def stateful(self) -> bool:
-        """Whether there is a window."""
         return self.window
 
     def init(
         self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int
     ) -> StepWindow | None:
-        """Create an empty window; the data of one step are drawn for their form.
-
-        Raises:
-            ValueError: something that a step depends on is no tensor.
-        """
         if not self.window:
             return None
-        with torch.no_grad():
+        with torch.no_grad():  # one step's data are drawn for their form
             data = problem.inner_data(detach(theta), detach(phi), 0)
         return empty_window(max(self.steps - steps, 0), WindowStep(theta, opt_state, phi, data))
 
@@ -283,4 +243,4 @@ class Truncated(Checkpointing, Estimator):
         def earlier(cotangent: Tensors, gradient: Tensors) -> Tensors:
             return sweep_window(run.kernels, window, start, cotangent, gradient)
 
-        return reverse_sweep(problem, run, phi, earlier), slide(window, own)
+        return reverse_sweep(run, earlier), slide(window, own)

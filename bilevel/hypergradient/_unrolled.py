@@ -8,38 +8,33 @@ from typing import Any
 
 import torch
 
-from bilevel.core import Tensors, Tree, detach, split_floating
+from bilevel.core import Tensors, Tree
 from bilevel.hypergradient._checkpointing import Checkpointing, CheckpointSchedule
-from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, StatelessEstimator
 from bilevel.hypergradient._rollout import Rollout, roll_out
-from bilevel.hypergradient._validation import all_zero, require_inner_path, require_outer_path, require_pure
+from bilevel.hypergradient._validation import require_pure
 
 Earlier = Callable[[Tensors, Tensors], Tensors]
 """The reverse sweep through steps before a rollout: (cotangent of its start, gradient so far) -> gradient."""
 
 
-def reverse_sweep(
-    problem: BilevelProblem, rollout: Rollout, phi: Tree, earlier: Earlier | None = None
-) -> Estimate:
+def reverse_sweep(rollout: Rollout, earlier: Earlier | None = None) -> Estimate:
     """Accumulate the gradient of a rollout from its last step to the first that can be differentiated.
 
     Args:
-        problem: the step and the outer loss.
         rollout: the steps. It is used up: its states are released as the sweep passes them.
-        phi: the outer variables, detached.
         earlier: continues the sweep from there; None: the state there is a constant.
 
     Raises:
         ValueError: as for `Estimator.estimate`; or a step, taken again, gives another result, so that it is
             no pure function.
     """
-    end, outer_data = rollout.end, rollout.outer_data
+    kernels, storage = rollout.kernels, rollout.storage
     with torch.no_grad():
-        loss, cotangent, gradient = rollout.kernels.outer(rollout.states[-1], outer_data)
-        if all_zero(cotangent):
-            require_outer_path(problem, end[0], phi, outer_data)
-        if not rollout.storage.exact:  # rounded states cannot tell
-            require_pure(problem.step, rollout.storage.start, phi, rollout.inner_data[0])
+        loss, cotangent, gradient = kernels.outer(rollout.states[-1], rollout.outer_data)
+        rollout.require_outer_path(cotangent)
+        if not storage.exact:  # rounded states cannot tell
+            require_pure(kernels.problem.step, storage.start, kernels.phi, rollout.inner_data[0])
         found = cotangent, gradient
         if rollout.vjps is None:
             begin = rollout.first if earlier is None else None
@@ -48,10 +43,7 @@ def reverse_sweep(
             for k in reversed(range(len(rollout.vjps))):
                 found = rollout.vjps[k](*found, first=k == 0 and earlier is None)
         gradient = found[1] if earlier is None else earlier(*found)
-    if all_zero(gradient):
-        require_inner_path(problem, rollout, phi)
-    _, rebuild = split_floating(phi)
-    return Estimate(*end, loss, rebuild(gradient), rollout.inner_data, outer_data)
+    return rollout.estimate(loss, gradient)
 
 
 def _sweep(
@@ -64,8 +56,8 @@ def _sweep(
 ) -> tuple[Tensors, Tensors]:
     """Carry (cotangent, gradient) back through the steps of a schedule, the first of which is `first`.
 
-    `kept` are the states at its starts; all but those around the first step of all are released. Before step
-    `begin` nothing is differentiated.
+    `kept`, the states at its starts, are released, but for those around the rollout's first step. `begin` is
+    the step before which nothing is differentiated.
     """
     kernels, storage = rollout.kernels, rollout.storage
     for place in reversed(range(len(schedule.starts))):
@@ -97,7 +89,7 @@ def _run_again(rollout: Rollout, schedule: CheckpointSchedule, first: int, start
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Unrolled(Checkpointing, Estimator):
+class Unrolled(Checkpointing, StatelessEstimator):
     """Reverse mode through all K steps.
 
     With z_k = (theta_k, floating state_k), z_k+1 = S(z_k, phi):
@@ -118,13 +110,11 @@ class Unrolled(Checkpointing, Estimator):
         1502.03492; Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, arXiv
         1703.01785.
 
-    >>> from bilevel.optimizers import sgd
     >>> from bilevel.core import inner_step
+    >>> from bilevel.optimizers import sgd
     >>> inner = sgd(0.25)
-    >>> problem = BilevelProblem(
-    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
-    ...     outer_loss=lambda theta, phi, data: theta,
-    ... )
+    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero = torch.tensor(0.0)
     >>> Unrolled()(problem, zero, inner.init(zero), torch.tensor(1.0), steps=2).gradient  # 1 - (1 - 0.5)^2
     tensor(0.7500)
@@ -132,22 +122,5 @@ class Unrolled(Checkpointing, Estimator):
     tensor(0.7500)
     """
 
-    def estimate(
-        self,
-        problem: BilevelProblem,
-        theta: Tree,
-        opt_state: Tree,
-        phi: Tree,
-        state: None = None,
-        *,
-        steps: int,
-    ) -> tuple[Estimate, None]:
-        """Learn for K steps and differentiate them; see `Estimator.estimate` for arguments and errors.
-
-        Raises:
-            ValueError: also if a step, taken again, gives another result (it is then no pure function), or if
-                the states do not fit in `memory`.
-        """
-        phi = detach(phi)
-        run = roll_out(problem, theta, opt_state, phi, steps, checkpointing=self)
-        return reverse_sweep(problem, run, phi), None
+    def _estimate(self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, steps: int) -> Estimate:
+        return reverse_sweep(roll_out(problem, *start, phi, steps, checkpointing=self))

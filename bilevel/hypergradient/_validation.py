@@ -27,13 +27,7 @@ class ImpureStepError(ValueError):
 
 
 def once(what: str, step: Step, inputs: Tree, find: Callable[[], Found]) -> Found:
-    """Compute a property of a step once for each form of its inputs, as long as the step is in use.
-
-    Args:
-        what: name of the property.
-        step: the step.
-        inputs: its arguments, of which shapes, dtypes and devices of tensors matter.
-        find: computes the property.
+    """Compute the property `what` of a step once for each form of its inputs, while the step is in use.
 
     >>> def step(theta, opt_state, phi, data): ...
     >>> [once("example", step, torch.zeros(size), lambda: print("found") or size) for size in (1, 1, 2)]
@@ -137,10 +131,10 @@ def require_outer_path(problem: BilevelProblem, theta: Tree, phi: Tree, outer_da
     )
 
 
-def require_inner_path(problem: BilevelProblem, rollout: Rollout, phi: Tree) -> None:
+def require_inner_path(rollout: Rollout) -> None:
     """Raise ValueError, naming the leaves, unless the first kept step or the outer loss depends on phi."""
-    start, theta = rollout.begin, rollout.end[0]
-    data = rollout.inner_data[rollout.first]
+    start, theta, phi = rollout.begin, rollout.end[0], rollout.kernels.phi
+    problem, data = rollout.kernels.problem, rollout.inner_data[rollout.first]
     through_step = connected(lambda v: problem.step(*start, v, data), phi)
     directly = connected(lambda v: problem.outer_loss(theta, v, rollout.outer_data), phi)
     names = ", ".join(paths(phi))
