@@ -1,10 +1,10 @@
-"""`auxiliary-digits`: few labeled digits, and a helpful, a useless and a harmful loss beside their own."""
+"""The task `auxiliary-digits`: few labeled digits, and a helpful, a useless and a harmful auxiliary loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,12 +50,11 @@ from bilevel.tasks._results import Marks, Trials, draw_final
 from bilevel.tasks._task import Measure, Progress, Trial
 
 POINTS = 100
-"""Of a curve, about."""
-ALONE = {name: float(name == "digit") for name in LOSSES}
+"""Approximate number of points of a curve."""
 SHOWN = ("learned", "implicit", "uncertainty", "gradnorm")
-"""Weightings whose weights are drawn: the first of these that is there."""
+"""The first of these weightings that is there has its weights drawn."""
 FLOOR = 0.1
-"""Shares below this, in per cent, are drawn at it."""
+"""Smaller shares, in per cent, are drawn at it."""
 LOOKS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "digit": ("the objective", {"color": BLACK, "linestyle": "-"}),
     "pair": ("helpful", {"color": GREEN, "linestyle": DASHED}),
@@ -65,7 +64,7 @@ LOOKS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 MARKS = Marks({"marker": "o", "color": "#B0B0B0", "markersize": 3, "zorder": 1}, {"color": BLUE})
 
 Curves = dict[str, list[float]]
-"""Name -> weights, the first that of the start; `<name> at` -> the steps after which they were."""
+"""Name -> weights from the start on; `<name> at` -> their steps."""
 Train = Callable[[AuxiliaryDigitsData, AuxiliaryDigitsSettings, int, Progress], tuple[DigitTraining, Curves]]
 """(data, settings, seed, progress) -> the training after all steps, and its weights over the steps."""
 
@@ -93,7 +92,7 @@ def _follow(
 
 
 def _by(make: Callable[[DigitTraining], Weighting], *, with_validation: bool = False) -> Train:
-    """Train by a weighting without validation loss, on the validation images, too, if they are free."""
+    """Train by a weighting without validation loss, optionally on the validation images, too."""
 
     def train(
         data: AuxiliaryDigitsData, settings: AuxiliaryDigitsSettings, seed: int, progress: Progress
@@ -110,8 +109,8 @@ def _by(make: Callable[[DigitTraining], Weighting], *, with_validation: bool = F
     return train
 
 
-def _learned(estimator: str = "unrolled", constraint: str = "softplus", *, often: bool = True) -> Train:
-    """Train with weights that are learned from the validation loss."""
+def _learned(estimator: str = "unrolled", constraint: str = "softplus") -> Train:
+    """Train with weights learned from the validation loss."""
 
     def train(
         data: AuxiliaryDigitsData, settings: AuxiliaryDigitsSettings, seed: int, progress: Progress
@@ -124,7 +123,7 @@ def _learned(estimator: str = "unrolled", constraint: str = "softplus", *, often
             weights,
             torch.optim.Adam(weights.parameters(), lr=settings.outer_learning_rate),
             estimator=estimator,
-            every=1 if often else settings.every,
+            every=settings.every if estimator == "implicit" else 1,
         )
         return _follow(training, tuner, weights.as_dict(), progress)
 
@@ -134,14 +133,11 @@ def _learned(estimator: str = "unrolled", constraint: str = "softplus", *, often
 def _searched(
     data: AuxiliaryDigitsData, settings: AuxiliaryDigitsSettings, seed: int, progress: Progress
 ) -> tuple[DigitTraining, Curves]:
-    """Train whole trainings, as many as the gradients of one with learned weights allow."""
+    """Run as many whole trainings as the gradients of one with learned weights allow."""
 
     def train(weights: dict[str, float]) -> tuple[float, DigitTraining]:
         training = DigitTraining(data, settings, seed)
-        trainer = Trainer(training.optimizer, FixedWeights(weights))
-        for _ in range(settings.steps):
-            trainer.step(training.losses)
-            training.draw_batch()
+        _follow(training, Trainer(training.optimizer, FixedWeights(weights)), {}, lambda fraction: None)
         return float(training.validation().detach()), training
 
     limits = (settings.min_weight, settings.max_weight)
@@ -153,10 +149,8 @@ def _searched(
         generator=torch.Generator().manual_seed(seed),
         progress=progress,
     )
-    curves: Curves = {}
-    for name, weight in found.weights.items():
-        curves[name], curves[f"{name} at"] = [1.0, weight], [0.0, float(settings.steps)]
-    return found.trained, curves
+    curves = {name: [1.0, weight] for name, weight in found.weights.items()}
+    return found.trained, curves | {f"{name} at": [0.0, float(settings.steps)] for name in curves}
 
 
 def _upgrad(training: DigitTraining) -> Weighting:
@@ -173,60 +167,49 @@ def _linear(training: DigitTraining) -> Weighting:
     )
 
 
-class TrainedWeighting(NamedTuple):
-    """A weighting of the losses."""
-
-    text: str
-    """A line on it."""
-    train: Train
+def _ones(*names: str) -> Callable[[DigitTraining], Weighting]:
+    """Weight 1 for these losses, 0 for the others."""
+    return lambda training: FixedWeights({name: float(name in names) for name in LOSSES})
 
 
-WEIGHTINGS: Mapping[str, TrainedWeighting] = {
-    "single": TrainedWeighting("the digit's loss alone", _by(lambda training: FixedWeights(ALONE))),
-    "single-more": TrainedWeighting(
+WEIGHTINGS: Mapping[str, tuple[str, Train]] = {
+    "single": ("the digit's loss alone", _by(_ones("digit"))),
+    "single-more": (
         "the digit's loss alone, trained on the validation images, too",
-        _by(lambda training: FixedWeights(ALONE), with_validation=True),
+        _by(_ones("digit"), with_validation=True),
     ),
-    "equal": TrainedWeighting(
-        "all weights 1", _by(lambda training: FixedWeights(dict.fromkeys(LOSSES, 1.0)))
-    ),
-    "helpful": TrainedWeighting(
+    "equal": ("all weights 1", _by(_ones(*LOSSES))),
+    "helpful": (
         "digit and pair 1, the others 0: set by who knows what helps",
-        _by(lambda _: FixedWeights({name: float(name in ("digit", "pair")) for name in LOSSES})),
+        _by(_ones("digit", "pair")),
     ),
-    "learned": TrainedWeighting("learned from the validation loss, through one virtual step", _learned()),
-    "simplex": TrainedWeighting("learned so, with the sum 1", _learned(constraint="simplex")),
-    "implicit": TrainedWeighting(
+    "learned": ("learned from the validation loss, through one virtual step", _learned()),
+    "simplex": ("learned so, with the sum 1", _learned(constraint="simplex")),
+    "implicit": (
         "learned by implicit differentiation, three terms of a Neumann series (AuxiLearn)",
-        _learned("implicit", often=False),
+        _learned("implicit"),
     ),
-    "linear": TrainedWeighting(
-        "the digit's from 0.1 to 1 and the other weights from 1 to 0.1, linearly", _by(_linear)
-    ),
-    "uncertainty": TrainedWeighting(
-        "a learned variance for each loss", _by(lambda _: Uncertainty(list(LOSSES)))
-    ),
-    "dynamic-average": TrainedWeighting(
+    "linear": ("the digit's from 0.1 to 1 and the other weights from 1 to 0.1, linearly", _by(_linear)),
+    "uncertainty": ("a learned variance for each loss", _by(lambda _: Uncertainty(list(LOSSES)))),
+    "dynamic-average": (
         "more for what falls slowly",
         _by(lambda training: DynamicAverage(list(LOSSES), epoch=training.settings.epoch)),
     ),
-    "gradnorm": TrainedWeighting(
+    "gradnorm": (
         "gradients of alike length in the trunk",
         _by(lambda training: GradNorm(list(LOSSES), training.network.trunk.parameters())),
     ),
-    "upgrad": TrainedWeighting(
-        "no weights: a direction in which no loss rises (needs torchjd)",
-        _by(_upgrad),
-    ),
-    "random-search": TrainedWeighting(
+    "upgrad": ("no weights: a direction in which no loss rises (needs torchjd)", _by(_upgrad)),
+    "random-search": (
         "the best by validation loss of as many whole trainings as learning one took gradients",
         _searched,
     ),
 }
+"""Name -> a one-line description, and the training."""
 
 
 class AuxiliaryDigits:
-    """Few labels and three more losses, of which one helps; keeps the contract of `Task`."""
+    """Few labels and three auxiliary losses, of which one helps; keeps the contract of `Task`."""
 
     summary = "digits from few labels: a helpful, a useless and a harmful auxiliary loss"
     settings = AuxiliaryDigitsSettings
@@ -241,16 +224,13 @@ class AuxiliaryDigits:
             for name, text in LOSSES.items()
         ),
     )
-
-    @property
-    def weightings(self) -> Mapping[str, str]:
-        """The weightings, with a line on each."""
-        return {name: each.text for name, each in WEIGHTINGS.items()}
+    weightings: Mapping[str, str] = {name: text for name, (text, _) in WEIGHTINGS.items()}
 
     def run(self, settings: AuxiliaryDigitsSettings, weighting: str, seed: int, progress: Progress) -> Trial:
         """Train once and measure."""
         data = draw_data(settings, torch.Generator().manual_seed(seed))
-        training, curves = WEIGHTINGS[weighting].train(data, settings, seed, progress)
+        _, train = WEIGHTINGS[weighting]
+        training, curves = train(data, settings, seed, progress)
         shares = {
             f"{name} weight (% of start)": 100 * curves[name][-1] / curves[name][0]
             if curves.get(name, [0.0])[0] > 0

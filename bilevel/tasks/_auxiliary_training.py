@@ -14,15 +14,13 @@ from bilevel.core import require_number
 from bilevel.tasks._digits import CLASSES, IMAGES, PIXELS, Images, split_digits
 from games.core import require
 
-PAIRS = CLASSES // 2
-"""The coarse label says which of these a digit is of: 0 or 1, 2 or 3, and so on."""
 LOSSES: Mapping[str, str] = {
     "digit": "the objective: which digit, of the labeled images",
     "pair": "helpful: which of the pairs 0 or 1, 2 or 3, to 8 or 9, of the pool",
     "noise": "useless: a label drawn once for each image of the pool",
     "shifted": "harmful: which digit, of the pool, by an annotator who always writes the next one",
 }
-"""Name -> a line on the loss; all share a trunk, and shifted the head of digit, too."""
+"""Name -> description; all losses share a trunk, and shifted the head of digit, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,26 +78,18 @@ class AuxiliaryDigitsSettings:
 
 
 class AuxiliaryDigitsData(NamedTuple):
-    """Training, validation and test data; no image is in two of these."""
+    """Disjoint training, validation and test data."""
 
     labeled: Images
     pool: Images
     noise: Tensor
-    """A label that means nothing, for each image of the pool: [image], int64."""
+    """A random label for each image of the pool: [image], int64."""
     validation: Images
     test: Images
 
 
 def draw_data(settings: AuxiliaryDigitsSettings, generator: torch.Generator) -> AuxiliaryDigitsData:
-    """Split the digits, and draw labels that mean nothing.
-
-    Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
-
-    >>> data = draw_data(AuxiliaryDigitsSettings(), torch.Generator().manual_seed(0))
-    >>> [len(part.labels) for part in (data.labeled, data.pool, data.validation, data.test)]
-    [100, 800, 200, 697]
-    """
+    """Split the digits, and draw random labels of the pool."""
     sizes = (settings.labeled, settings.pool, settings.validation)
     labeled, pool, validation, test = split_digits(sizes, generator)
     noise = torch.randint(CLASSES, (settings.pool,), generator=generator)
@@ -107,33 +97,22 @@ def draw_data(settings: AuxiliaryDigitsSettings, generator: torch.Generator) -> 
 
 
 class DigitNetwork(nn.Module):
-    """A trunk, and a head each for the digit, its pair and the noise."""
+    """A shared trunk with heads for the digit, its pair and the noise."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.trunk = nn.Sequential(nn.Linear(PIXELS, hidden), nn.ReLU())
-        self.heads = nn.ModuleDict(
-            {
-                "digit": nn.Linear(hidden, CLASSES),
-                "pair": nn.Linear(hidden, PAIRS),
-                "noise": nn.Linear(hidden, CLASSES),
-            }
-        )
+        classes = {"digit": CLASSES, "pair": CLASSES // 2, "noise": CLASSES}
+        self.heads = nn.ModuleDict({head: nn.Linear(hidden, count) for head, count in classes.items()})
 
     def forward(self, pixels: Tensor, *heads: str) -> list[Tensor]:
-        """The logits of these heads, each [image, class]."""
+        """Logits of these heads, each [image, class]."""
         features = self.trunk(pixels)
         return [self.heads[head](features) for head in heads]
 
 
 class DigitTraining:
-    """A network, its optimizer, and batches in a random order.
-
-    Args:
-        data: of the trial.
-        settings: of the task.
-        seed: of the network's initial parameters and of the batches; the same for all weightings.
-    """
+    """A network, its optimizer and batches; the seed names initial parameters and batches."""
 
     def __init__(self, data: AuxiliaryDigitsData, settings: AuxiliaryDigitsSettings, seed: int) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -151,12 +130,12 @@ class DigitTraining:
         self.draw_batch()
 
     def draw_batch(self) -> None:
-        """Draw the images of the pool that come next."""
+        """Draw the next images of the pool."""
         count, size = len(self.data.noise), min(self.settings.batch, len(self.data.noise))
         self.batch = torch.randperm(count, generator=self.generator)[:size]
 
     def losses(self) -> dict[str, Tensor]:
-        """Name -> mean cross-entropy, on the labeled images and the batch of the pool."""
+        """Name -> mean cross-entropy on the labeled images and the batch of the pool."""
         pool, batch = self.data.pool, self.batch
         (own,) = self.network(self.data.labeled.pixels, "digit")
         digit, pair, noise = self.network(pool.pixels[batch], "digit", "pair", "noise")
@@ -168,12 +147,12 @@ class DigitTraining:
         }
 
     def validation(self) -> Tensor:
-        """The mean cross-entropy of the digit on the validation images."""
+        """Mean cross-entropy of the digit on the validation images."""
         (logits,) = self.network(self.data.validation.pixels, "digit")
         return cross_entropy(logits, self.data.validation.labels)
 
     def test_error(self) -> float:
-        """The percentage of test images whose digit is wrong."""
+        """Percentage of test images whose digit is wrong."""
         with torch.no_grad():
             (logits,) = self.network(self.data.test.pixels, "digit")
         return 100 * float((logits.argmax(-1) != self.data.test.labels).double().mean())

@@ -12,8 +12,6 @@ from torch.nn.functional import cross_entropy
 
 CLASSES, IMAGES, PIXELS = 10, 1797, 64
 """Digits, images of them, and 8 x 8 pixels of each."""
-BRIGHTEST = 16
-"""Pixels are whole numbers from 0 to this, before they are scaled."""
 
 
 class Images(NamedTuple):
@@ -25,11 +23,11 @@ class Images(NamedTuple):
     """[image], int64 from 0 to 9."""
 
     def chosen(self, index: Tensor) -> Images:
-        """Some of them, by their places or by a mask."""
+        """The images at these indices or under this mask."""
         return Images(self.pixels[index], self.labels[index])
 
     def with_others(self, others: Images) -> Images:
-        """These, and others after them."""
+        """Concatenate other images to these."""
         return Images(torch.cat((self.pixels, others.pixels)), torch.cat((self.labels, others.labels)))
 
     def losses(self, model: nn.Module) -> Tensor:
@@ -37,25 +35,18 @@ class Images(NamedTuple):
         return cross_entropy(model(self.pixels), self.labels, reduction="none")
 
     def accuracy(self, model: nn.Module) -> float:
-        """The percentage that a model classifies right."""
+        """The percentage that a model classifies correctly."""
         with torch.no_grad():
             return 100 * float((model(self.pixels).argmax(-1) == self.labels).double().mean())
 
 
 def split_digits(sizes: Sequence[int], generator: torch.Generator) -> list[Images]:
-    """Split all images at random into parts of these sizes, and one of the images that are left.
-
-    Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
+    """Split all images at random into parts of these sizes and the rest.
 
     Source:
-        Alpaydin and Kaynak, optical recognition of handwritten digits (UCI), the test part, as in
-        scikit-learn.
-
-    >>> [len(part.labels) for part in split_digits([1000, 100], torch.Generator().manual_seed(0))]
-    [1000, 100, 697]
+        Alpaydin and Kaynak, optical recognition of handwritten digits (UCI), the test part in scikit-learn.
     """
-    bunch = import_module("sklearn.datasets").load_digits()  # an extra: nobody else needs it
-    every = Images(torch.tensor(bunch.data).float() / BRIGHTEST, torch.tensor(bunch.target).long())
+    bunch = import_module("sklearn.datasets").load_digits()  # an optional package
+    every = Images(torch.tensor(bunch.data).float() / 16, torch.tensor(bunch.target).long())
     order = torch.randperm(IMAGES, generator=generator)
     return [every.chosen(index) for index in order.tensor_split(torch.tensor(sizes).cumsum(0))]

@@ -1,4 +1,4 @@
-"""`noisy-digits`: handwritten digits of which many are labeled wrongly, and a weight for each sample."""
+"""The task `noisy-digits`: handwritten digits with many wrong labels, and a weight for each sample."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from games.core import require
 
 ACCURACY = "test accuracy (%)"
 EVALUATIONS = 60
-"""Evaluations of the test accuracy, and of the clean set's loss, over a training."""
+"""Evaluations of test accuracy, and of the clean set's loss, during training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,28 +75,20 @@ class NoisyDigitsSettings:
 
 
 class NoisyDigitsData(NamedTuple):
-    """Training, validation and test data; no image is in two of these."""
+    """Disjoint training, validation and test data."""
 
     train: Images
-    """Many of its labels are wrong."""
     wrong: Tensor
-    """Mask of its wrong labels: [image], bool."""
+    """Mask of the training set's wrong labels: [image], bool."""
     clean: Images
     test: Images
 
 
 def draw_data(settings: NoisyDigitsSettings, generator: torch.Generator) -> NoisyDigitsData:
-    """Split the digits at random, and replace some training labels by another class, each as likely.
-
-    Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
+    """Split the digits at random, and replace some training labels by another class, drawn uniformly.
 
     Source:
         Uniform noise as in Shu et al., Meta-Weight-Net, arXiv 1902.07379.
-
-    >>> data = draw_data(NoisyDigitsSettings(), torch.Generator().manual_seed(0))
-    >>> len(data.train.labels), int(data.wrong.sum()), len(data.clean.labels), len(data.test.labels)
-    (1000, 400, 100, 697)
     """
     train, clean, test = split_digits((settings.train, settings.clean), generator)
     wrong = torch.zeros(settings.train, dtype=torch.bool)
@@ -108,19 +100,18 @@ def draw_data(settings: NoisyDigitsSettings, generator: torch.Generator) -> Nois
 
 
 TrainStep = Callable[[Images], Tensor | None]
-"""Trains on a batch. Gives the weight of each image in it, [image], scaled to a mean of 1 (or all 0); None
-where there are no weights."""
+"""Trains on a batch, and returns its weights, [image], scaled to mean 1 (or all 0); None: there are none."""
 
 
 class Classifier(NamedTuple):
-    """The model of the images, and its optimizer."""
+    """A model of the images and its optimizer."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
 
 
 def uniform(classifier: Classifier, data: NoisyDigitsData, settings: NoisyDigitsSettings) -> TrainStep:
-    """Weigh all images alike."""
+    """Give all images the same weight."""
     model, optimizer = classifier
 
     def step(batch: Images) -> None:
@@ -141,7 +132,7 @@ def learned(
     *,
     first: Literal["weights", "model"] = "weights",
 ) -> TrainStep:
-    """Weigh each image by a network of its loss, learned from the clean set's loss a step later."""
+    """Weight each image by a network of its loss, learned from the clean set's loss one step later."""
     model, optimizer = classifier
     weights = SampleWeights((settings.weight_hidden,))
     outer_optimizer = torch.optim.Adam(weights.parameters(), lr=settings.outer_learning_rate)
@@ -161,9 +152,8 @@ def learned(
 
 
 def reweighted(classifier: Classifier, data: NoisyDigitsData, settings: NoisyDigitsSettings) -> TrainStep:
-    """Weigh each batch by the weights that would have lowered the clean set's loss."""
-    model, optimizer = classifier
-    reweighter = Reweighter(model, optimizer)
+    """Weight each batch by the weights that would have lowered the clean set's loss."""
+    model, reweighter = classifier.model, Reweighter(*classifier)
 
     def step(batch: Images) -> Tensor:
         reweighter.step(lambda: batch.losses(model), lambda: data.clean.losses(model).mean())
@@ -176,17 +166,12 @@ class SampleWeighting(NamedTuple):
     """A weighting of samples."""
 
     text: str
-    """A line on it."""
+    """A one-line description."""
     pool: Callable[[NoisyDigitsData], Images] = lambda data: data.train
     """The training data."""
     begin: Callable[[Classifier, NoisyDigitsData, NoisyDigitsSettings], TrainStep] = uniform
     stops_early: bool = False
-    """Keep the model with the lowest loss on the clean set, and not the last one."""
-
-    @property
-    def weighs(self) -> bool:
-        """Whether samples have weights."""
-        return self.begin is not uniform
+    """Keep the model with the lowest loss on the clean set instead of the last one."""
 
 
 WEIGHTINGS = {
@@ -214,10 +199,10 @@ WEIGHTINGS = {
 
 
 class NoisyDigits:
-    """A weight for each sample of digits of which many are labeled wrongly; a small set is labeled right.
+    """A weight for each sample of digits with many wrong labels; a small clean set has the right ones.
 
-    The clean set is the validation objective. It is seen by `learned`, `learned-after`, `reweight` and
-    `early-stopping`, which do not train on it otherwise, and by the two weightings that do.
+    The clean set is the validation objective of `learned`, `learned-after`, `reweight` and `early-stopping`,
+    which do not train on it; the two weightings named after it do.
 
     Source:
         The kind of task: Shu et al., Meta-Weight-Net, arXiv 1902.07379, there on CIFAR.
@@ -246,7 +231,7 @@ class NoisyDigits:
     settings = NoisyDigitsSettings
 
     def run(self, settings: NoisyDigitsSettings, weighting: str, seed: int, progress: Progress) -> Trial:
-        """Train one classifier; see `Task.run`. One seed is one split, one noise and one initial model."""
+        """Train one classifier; see `Task.run`. A seed names a split, label noise and an initial model."""
         chosen, generator = WEIGHTINGS[weighting], torch.Generator().manual_seed(seed)
         data = draw_data(settings, generator)
         with torch.random.fork_rng(devices=[]):
@@ -265,9 +250,8 @@ class NoisyDigits:
         interval = max(1, settings.steps // EVALUATIONS)
         batches = _batches(pool, settings, generator)
         for done, index in zip(range(1, settings.steps + 1), batches, strict=False):
-            given = step(pool.chosen(index))
-            if given is not None:
-                weights[index] = given
+            if (batch_weights := step(pool.chosen(index))) is not None:
+                weights[index] = batch_weights
             if done % interval and done < settings.steps:
                 continue
             accuracies.append(data.test.accuracy(model))
@@ -279,15 +263,16 @@ class NoisyDigits:
                 if loss < best_loss:
                     best, best_loss = copy.deepcopy(model), loss
         final = data.test.accuracy(best if chosen.stops_early else model)
-        detected = detection(weights, data.wrong) if chosen.weighs else (math.nan, math.nan)
+        weighs = chosen.begin is not uniform
+        detected = detection(weights, data.wrong) if weighs else (math.nan, math.nan)
         return Trial(
             dict(zip((measure.name for measure in self.measures), (final, *detected), strict=True)),
             {ACCURACY: accuracies, f"{ACCURACY} at": steps},
-            {"weights": weights.numpy(), "wrong": data.wrong.numpy()} if chosen.weighs else {},
+            {"weights": weights.numpy(), "wrong": data.wrong.numpy()} if weighs else {},
         )
 
     def draw(self, trials: Trials, path: Path) -> None:
-        """Draw the weights of wrong and right labels, and accuracies; see `Task.draw`."""
+        """Draw the weights of wrong and right labels, where known, and accuracies; see `Task.draw`."""
         weighing = [
             name
             for name, done in trials.items()
@@ -295,11 +280,10 @@ class NoisyDigits:
         ]
         with style():
             figure = Figure(figsize=(12, 8.5 if weighing else 4.5))
-            rows = list(np.atleast_1d(np.asarray(figure.subfigures(2 if weighing else 1, 1))).flat)
-            if weighing:
-                panels = rows[0].subplots(1, len(weighing), squeeze=False)[0]
-                for name, axes in zip(weighing, panels, strict=True):
-                    _draw_weights(axes, name, trials[name])
+            rows = figure.subfigures(2 if weighing else 1, 1, squeeze=False)[:, 0]
+            panels = rows[0].subplots(1, len(weighing), squeeze=False)[0] if weighing else []
+            for name, axes in zip(weighing, panels, strict=True):
+                _draw_weights(axes, name, trials[name])
             curves, final = rows[-1].subplots(1, 2)
             _draw_curves(curves, trials)
             _draw_final(final, trials)
@@ -307,14 +291,9 @@ class NoisyDigits:
 
 
 def detection(weights: Tensor, wrong: Tensor) -> tuple[float, float]:
-    """Measure how well weights, [sample], separate wrong labels from right ones; NaN weights are left out.
+    """Ratio of mean weights, wrong over right labels, and the AUC of telling them apart, both [sample].
 
-    Returns:
-        the ratio of means, wrong over right, and the area under the curve: the probability that a right label
-        weighs more than a wrong one. NaN where one kind has no weights, or right labels weigh nothing.
-
-    >>> detection(torch.tensor([0.5, 2.0, 2.0, 0.0]), torch.tensor([True, False, False, True]))
-    (0.125, 1.0)
+    NaN weights are left out; results are NaN where one kind has no weights, or right labels weigh nothing.
     """
     known = ~weights.isnan()
     bad, good = (weights[known & kind].double().numpy() for kind in (wrong, ~wrong))
@@ -331,21 +310,15 @@ def _batches(pool: Images, settings: NoisyDigitsSettings, generator: torch.Gener
 
 
 def _draw_weights(axes: Axes, name: str, trials: Sequence[Trial]) -> None:
-    """Histograms over the samples of all seeds."""
+    """Draw histograms over the samples of all seeds."""
     weights, wrong = (np.concatenate([trial.arrays[key] for trial in trials]) for key in ("weights", "wrong"))
     known = ~np.isnan(weights)
     bins = np.linspace(0, max(2.0, float(np.quantile(weights[known], 0.995))), 41).tolist()
     for kind, color, is_wrong in (("right labels", BLUE, False), ("wrong labels", RED, True)):
         values = weights[known & (wrong == is_wrong)].clip(max=bins[-1])
         if len(values):
-            axes.hist(
-                values,
-                bins=bins,
-                weights=np.full(len(values), 100 / len(values)),
-                color=color,
-                alpha=0.6,
-                label=kind,
-            )
+            percent = np.full(len(values), 100 / len(values))
+            axes.hist(values, bins=bins, weights=percent, color=color, alpha=0.6, label=kind)
     axes.axvline(1.0, color=BLACK, linestyle=":", linewidth=1.5, label="uniform")
     axes.set_yscale("log")
     axes.set_xlabel("weight (1: the mean of its batch)")
@@ -355,7 +328,7 @@ def _draw_weights(axes: Axes, name: str, trials: Sequence[Trial]) -> None:
 
 
 def _draw_curves(axes: Axes, trials: Trials) -> None:
-    """Interquartile means over seeds along training; early stopping trains as uniform does."""
+    """Draw interquartile means over seeds along training; early stopping trains as uniform does."""
     for name, look in looks(list(trials)).items():
         if WEIGHTINGS[name].stops_early and len(trials) > 1:
             continue
@@ -369,11 +342,11 @@ def _draw_curves(axes: Axes, trials: Trials) -> None:
 
 
 def _draw_final(axes: Axes, trials: Trials) -> None:
-    """Final accuracies: the interquartile mean with its interval, and every seed."""
-    of_weighting = looks(list(trials))
+    """Draw final accuracies: the interquartile mean with its interval, and every seed."""
+    colors = {name: look["color"] for name, look in looks(list(trials)).items()}
 
     def marks(weighting: str) -> Marks:
-        color = of_weighting[weighting]["color"]
+        color = colors[weighting]
         seeds = {"marker": "|", "color": color, "alpha": 0.5, "markersize": 10}
         return Marks(seeds, {"color": color, "markersize": 7})
 

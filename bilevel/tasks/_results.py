@@ -1,4 +1,4 @@
-"""Trials over seeds as one results table, and as marks in a figure."""
+"""Results table of trials over seeds, and their final measures in a figure."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Row(NamedTuple):
     measure: str
     weighting: str
     mean: Interval | None
-    """The interquartile mean over seeds; None where some seed has none; ends are NaN with few seeds."""
+    """Interquartile mean over seeds; None if undefined in some trial; ends are NaN with few seeds."""
     difference: Interval | None
-    """From the first weighting, seed by seed; None for that one itself, and where either has none."""
+    """Paired difference from the first weighting; None for that one, or where undefined."""
     seeds: int
     seconds: float
-    """Of a trial, the mean."""
+    """Mean duration of a trial."""
     undefined: int
-    """Trials in which the measure makes no sense."""
+    """Trials in which the measure is undefined."""
 
 
 COLUMNS = {
@@ -58,23 +58,21 @@ def summarize(measures: Sequence[Measure], trials: Trials) -> list[Row]:
     """Summarize trials: a row for each measure and weighting."""
     first, rows = next(iter(trials)), []
     for measure in measures:
-        scores = {
-            weighting: np.array([trial.measures[measure.name] for trial in done])
-            for weighting, done in trials.items()
-        }
-        for weighting, values in scores.items():
-            rows.append(
-                Row(
-                    measure=measure.name,
-                    weighting=weighting,
-                    mean=over_seeds(values),
-                    difference=None if weighting == first else _difference(values, scores[first]),
-                    seeds=len(values),
-                    seconds=float(np.mean([trial.seconds for trial in trials[weighting]])),
-                    undefined=int(np.isnan(values).sum()),
-                )
+        reference = _values(trials[first], measure.name)
+        for weighting, done in trials.items():
+            values = _values(done, measure.name)
+            difference = None if weighting == first else _difference(values, reference)
+            seconds, undefined = (
+                float(np.mean([trial.seconds for trial in done])),
+                int(np.isnan(values).sum()),
             )
+            mean = over_seeds(values)
+            rows.append(Row(measure.name, weighting, mean, difference, len(done), seconds, undefined))
     return rows
+
+
+def _values(trials: Sequence[Trial], measure: str) -> np.ndarray:
+    return np.array([trial.measures[measure] for trial in trials])
 
 
 def _difference(values: np.ndarray, first: np.ndarray) -> Interval | None:
@@ -92,13 +90,7 @@ def _table(rows: Sequence[Row], *fields: str, title: str = "", notes: Sequence[s
 
 
 def task_table(title: str, measures: Sequence[Measure], rows: Sequence[Row]) -> Group:
-    """A table to print, a part for each measure, with an explanation below; it fits 80 columns.
-
-    Args:
-        title: of the table.
-        measures: of the task.
-        rows: of `summarize`.
-    """
+    """The rows of `summarize` for the terminal, 80 columns wide: a table per measure, then notes."""
     parts: list[Any] = []
     for measure in measures:
         better = "" if measure.better == "neither" else f", {measure.better} is better"
@@ -109,7 +101,7 @@ def task_table(title: str, measures: Sequence[Measure], rows: Sequence[Row]) -> 
 
 
 def table_notes(measures: Sequence[Measure], rows: Sequence[Row]) -> list[str]:
-    """Sentences on the table's words, its intervals and its dashes."""
+    """Sentences that explain the table's measures, intervals and dashes."""
     seeds, first = rows[0].seeds, rows[0].weighting
     intervals = (
         f"brackets are 95 % percentile bootstrap intervals, seeds drawn again {RESAMPLES} times, with no "
@@ -126,29 +118,24 @@ def table_notes(measures: Sequence[Measure], rows: Sequence[Row]) -> list[str]:
         )
     undefined: dict[str, list[str]] = {}
     for measure in measures:
-        missing = [row for row in rows if row.measure == measure.name and row.undefined]
         listed = ", ".join(
-            f"{row.weighting} ({row.undefined} of {counted(row.seeds, 'seed')})" for row in missing
+            f"{row.weighting} ({row.undefined} of {counted(row.seeds, 'seed')})"
+            for row in rows
+            if row.measure == measure.name and row.undefined
         )
         if listed:
             undefined.setdefault(listed, []).append(measure.name)
-    sentences += [
-        f"A dash: {' and '.join(names)} not defined for {listed}." for listed, names in undefined.items()
-    ]
-    return [*sentences, "Seconds: of a trial, the mean."]
+    dashes = [f"A dash: {' and '.join(names)} not defined for {where}." for where, names in undefined.items()]
+    return [*sentences, *dashes, "Seconds: of a trial, the mean."]
 
 
 def write_tables(
     measures: Sequence[Measure], rows: Sequence[Row], trials: Trials, first_seed: int, folder: Path
 ) -> list[Path]:
-    """Write table.csv, table.md and seeds.csv into a folder.
+    """Write the rows of `summarize` and the trials, from `first_seed` on, into an existing folder.
 
-    Args:
-        measures: of the task.
-        rows: of `summarize`.
-        trials: of all weightings.
-        first_seed: of the first trial.
-        folder: it exists.
+    Returns:
+        paths of table.csv, table.md and seeds.csv.
 
     Raises:
         OSError: a file cannot be written.
@@ -174,26 +161,16 @@ def write_tables(
 
 
 class Marks(NamedTuple):
-    """Matplotlib's settings for one weighting."""
+    """Matplotlib's settings for the marks of one weighting: of seeds, and of their mean."""
 
     seeds: Mapping[str, Any]
-    """Of the marks of seeds."""
     mean: Mapping[str, Any]
-    """Of the interquartile mean and its interval."""
 
 
 def draw_final(axes: Axes, trials: Trials, measure: str, marks: Callable[[str], Marks]) -> None:
-    """Draw a measure of each weighting on a line: every seed, their interquartile mean, its 95 % interval.
-
-    >>> from matplotlib.figure import Figure
-    >>> axes = Figure().subplots()
-    >>> trials = {"equal": [Trial({"error": 1.0}), Trial({"error": 2.0})]}
-    >>> draw_final(axes, trials, "error", lambda weighting: Marks({"marker": "o"}, {"color": "red"}))
-    >>> [text.get_text() for text in axes.get_yticklabels()]
-    ['equal']
-    """
+    """Draw a measure of each weighting in one row: every seed, the interquartile mean, its 95 % interval."""
     for place, (weighting, done) in enumerate(trials.items()):
-        values = np.array([trial.measures[measure] for trial in done])
+        values = _values(done, measure)
         seeds, mean = marks(weighting)
         axes.plot(values, np.full(len(values), place), linestyle="none", **seeds)
         interval = over_seeds(values)

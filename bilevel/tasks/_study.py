@@ -1,4 +1,4 @@
-"""A task under several weightings and seeds, in a folder that is resumed.
+"""Trials of a task under several weightings and seeds, in a folder that can be resumed.
 
 A finished trial is one file, which is written whole or not at all and read without executing anything.
 """
@@ -34,11 +34,9 @@ from games.core import require, require_name
 FORMAT = "bilevel-tune/1"
 TRIAL_FORMAT = "bilevel-trial/2"
 HEADER = "trial.json"
-"""The entry that has all but the arrays, as the bytes of its text."""
+"""Entry of a trial's file with everything but the arrays."""
 LABEL = re.compile(r"[a-z0-9][a-z0-9_-]*")
-"""A weighting is also the name of a folder."""
-ALMOST = 0.999
-"""The most that a trial reports of its progress before it is written."""
+"""Names of weightings, which are also names of folders."""
 
 Listener = Callable[[str, int, float], object]
 """Called with weighting, seed and the fraction that is done; 1 when the trial is written."""
@@ -49,7 +47,7 @@ class Study:
     """The trials of one task.
 
     Raises:
-        ValueError: there is no such weighting, one is there twice, or a number is out of range.
+        ValueError: a weighting is unknown or comes twice, or a number is out of range.
     """
 
     task_name: str
@@ -57,7 +55,7 @@ class Study:
     settings: Any
     """An instance of the task's settings."""
     weightings: tuple[str, ...] = ()
-    """Others are compared with the first; none: all of the task's."""
+    """The others are compared with the first; empty: all of the task's."""
     seeds: int = 20
     """Trials with each weighting, 1 or more."""
     seed: int = 0
@@ -87,7 +85,7 @@ class Study:
 
     @property
     def trials(self) -> list[tuple[str, int]]:
-        """Weighting and seed of each trial, in the order in which they are done: by seeds."""
+        """Weighting and seed of each trial, in running order: seed by seed."""
         seeds = range(self.seed, self.seed + self.seeds)
         return [(weighting, seed) for seed in seeds for weighting in self.weightings]
 
@@ -101,11 +99,11 @@ class Study:
 
 
 def open_folder(study: Study, folder: Path) -> None:
-    """Make the folder of a study, or see that it holds trials with the same settings.
+    """Create the folder of a study, or check that it holds trials with the same settings.
 
     Raises:
-        ValueError: it holds trials of another task or with other settings (says which), or other files, or
-            cannot be made.
+        ValueError: it holds trials of another task or other settings (says which), or other files; or it
+            cannot be created.
     """
     try:
         settings = json.loads(json.dumps(dataclasses.asdict(study.settings)))
@@ -127,26 +125,21 @@ def open_folder(study: Study, folder: Path) -> None:
 
 
 def run_study(study: Study, folder: Path, listener: Listener | None = None) -> dict[str, list[Trial]]:
-    """Do the trials that are missing, and read all of them.
+    """Run the missing trials, then read all trials: weighting -> its trials, seed by seed.
 
-    A finished trial is written whole, at once: an interruption of any kind loses the running trial alone.
-    Trials leave torch's own random stream as it was.
+    An interruption of any kind loses the running trial alone. Torch's global random stream stays as it was.
 
     Args:
         study: of the trials.
-        folder: of the files; `open_folder` was called with it.
+        folder: opened by `open_folder`.
         listener: called with the progress of each trial.
-
-    Returns:
-        weighting -> its trials, seed by seed.
 
     Raises:
         ValueError: another process works in the folder, a file in it is damaged, or a package is missing.
         FloatingPointError: a loss became infinite or undefined (says in which trial); earlier ones are kept.
         OSError: a file could not be written; earlier trials are kept.
     """
-    missing = study.missing(folder)
-    if missing:
+    if missing := study.missing(folder):
         keep_freed_memory()
         resumable = ResumableFolder(folder)
         with resumable.locked():
@@ -159,19 +152,17 @@ def run_study(study: Study, folder: Path, listener: Listener | None = None) -> d
                 write_trial(path, trial, weighting, seed)
                 if listener is not None:
                     listener(weighting, seed, 1.0)
-    return {
-        weighting: [
-            read_trial(study.path_of(folder, weighting, seed), study.measure_names, weighting, seed)
-            for seed in range(study.seed, study.seed + study.seeds)
-        ]
-        for weighting in study.weightings
-    }
+    found: dict[str, list[Trial]] = {weighting: [] for weighting in study.weightings}
+    for weighting, seed in study.trials:
+        path = study.path_of(folder, weighting, seed)
+        found[weighting].append(read_trial(path, study.measure_names, weighting, seed))
+    return found
 
 
 def _run_trial(study: Study, weighting: str, seed: int, listener: Listener | None) -> Trial:
     def progress(fraction: float) -> None:
         if listener is not None:
-            listener(weighting, seed, min(fraction, ALMOST))
+            listener(weighting, seed, min(fraction, 0.999))  # 1 when the trial is written
 
     progress(0.0)
     began = time.perf_counter()
@@ -188,12 +179,7 @@ def _run_trial(study: Study, weighting: str, seed: int, listener: Listener | Non
 
 
 def check_trial(trial: Trial, names: list[str]) -> None:
-    """Raise unless a trial has the measures that its task promises, and arrays of numbers.
-
-    Raises:
-        ValueError: measures are missing or unknown, or an array holds objects.
-        FloatingPointError: a measure is infinite.
-    """
+    """Raise unless a trial has its task's measures, all but infinite, and arrays of numbers."""
     require(
         list(trial.measures) == names,
         f"The task measures {', '.join(names)}, but a trial ended with {', '.join(trial.measures)}.",
@@ -208,7 +194,7 @@ def check_trial(trial: Trial, names: list[str]) -> None:
 
 
 def write_trial(path: Path, trial: Trial, weighting: str, seed: int) -> None:
-    """Write a finished trial, so that it is read back to the same bits; an error leaves no file."""
+    """Write a finished trial, which is read back bit-for-bit; an error leaves no file."""
     header = {
         "format": TRIAL_FORMAT,
         "weighting": weighting,
@@ -226,11 +212,7 @@ def write_trial(path: Path, trial: Trial, weighting: str, seed: int) -> None:
 
 
 def read_trial(path: Path, names: list[str], weighting: str, seed: int) -> Trial:
-    """Read a finished trial back; nothing in the file is executed.
-
-    Raises:
-        ValueError: the file is damaged, or holds another trial (says which).
-    """
+    """Read a finished trial; raises ValueError if the file is damaged or holds another trial (says which)."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as entries:
             header = json.loads(entries[HEADER].tobytes())
@@ -245,23 +227,22 @@ def read_trial(path: Path, names: list[str], weighting: str, seed: int) -> Trial
             "the trial again."
         ) from error
 
-    def words(form: str, weighting: str, seed: int, names: list[str]) -> str:
+    def text(form: str, weighting: str, seed: int, names: list[str]) -> str:
         return f"{weighting}, seed {seed}, {', '.join(names)} ({form})"
 
     wanted: tuple[Any, ...] = TRIAL_FORMAT, weighting, seed, names
-    require(found == wanted, f"{path} holds another trial: it says {words(*found)}, not {words(*wanted)}.")
+    require(found == wanted, f"{path} holds another trial: it says {text(*found)}, not {text(*wanted)}.")
     return trial
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
     require_regular(path.parent)
     try:
-        saved = parse_json(path.read_bytes())
+        saved: Any = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as the settings of trials: {error}.") from error
-    whole = (
+    if not (
         isinstance(saved, dict) and saved.get("format") == FORMAT and isinstance(saved.get("settings"), dict)
-    )
-    require(whole, f"{path} is not a record of the form {FORMAT}.")
-    record: dict[str, Any] = saved
-    return record
+    ):
+        raise ValueError(f"{path} is not a record of the form {FORMAT}.")
+    return saved

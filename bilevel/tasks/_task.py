@@ -1,4 +1,4 @@
-"""The contract of tasks, real small problems with several losses, and their registry."""
+"""Contract and registry of tasks: small real problems with several losses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from games.core import Registry
 
 Progress = Callable[[float], None]
-"""Called now and then with the fraction of a trial that is done, from 0 to 1."""
+"""Takes the fraction of a trial that is done, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Measure:
     name: str
     """As in tables, with its unit: "test accuracy (%)"."""
     text: str
-    """A sentence on it."""
+    """One sentence that explains it."""
     better: str
     """"higher", "lower", or "neither"."""
 
@@ -33,20 +33,19 @@ class Trial:
     """The result of one training, with one weighting and one seed."""
 
     measures: Mapping[str, float]
-    """Of the trained model, by the names of the task's measures; NaN where one makes no sense."""
+    """Of the trained model, by the names of the task's measures; NaN where undefined."""
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """Numbers over training: learned weights, a return; each beside its steps in `<name> at`."""
+    """Numbers over training, as learned weights; the steps of each are in `<name> at`."""
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """Other data of the figure, for instance the weight of each sample."""
+    """Other data of the figure, as the weight of each sample."""
     seconds: float = 0.0
-    """Duration; `run_study` measures it."""
+    """Duration, measured by `run_study`."""
 
 
 class Task(Protocol):
     """A problem with several losses: data, model, losses and validation objective.
 
-    What a user may set is in its settings, a frozen dataclass with a docstring below each field. All
-    randomness of a trial comes from its seed.
+    All randomness of a trial comes from its seed.
     """
 
     @property
@@ -63,7 +62,7 @@ class Task(Protocol):
 
     @property
     def settings(self) -> type[Any]:
-        """The frozen dataclass of settings; all have defaults; raises ValueError for what is out of range."""
+        """Frozen dataclass of settings with defaults and a docstring for each; refuses bad values."""
 
     def run(self, settings: Any, weighting: str, seed: int, progress: Progress) -> Trial:
         """Train once and measure.
@@ -97,7 +96,7 @@ PACKAGES = {
     "pygame": "pygame-ce",
     "tensorboard": "tensorboard",
 }
-"""Modules of the extra `tasks` -> packages that they are in."""
+"""Modules of the extra `tasks` -> their packages."""
 
 
 class MissingPackage(ValueError):  # noqa: N818 - a sentence for the user, as every ValueError here
@@ -106,17 +105,7 @@ class MissingPackage(ValueError):  # noqa: N818 - a sentence for the user, as ev
 
 @contextmanager
 def requiring_extra(name: str) -> Iterator[None]:
-    """Turn the absence of an optional package into one sentence that says how to get it.
-
-    Args:
-        name: of the task that needs it.
-
-    >>> with requiring_extra("noisy-digits"):
-    ...     raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn.datasets")
-    Traceback (most recent call last):
-    bilevel.tasks._task.MissingPackage: The task noisy-digits needs scikit-learn: pip install
-    'bilevel[tasks]'
-    """
+    """Turn the absence of an optional package of a task into a sentence that says how to install it."""
     try:
         yield
     except ModuleNotFoundError as missing:
@@ -127,11 +116,10 @@ def requiring_extra(name: str) -> Iterator[None]:
 
 
 def make_task(name: str) -> Task:
-    """Look a task up.
+    """Look up a task.
 
     Raises:
-        ValueError: there is no such task (names the nearest), or a package that it needs is missing (says how
-            to get it).
+        ValueError: no such task (names the nearest), or a package of it is missing (says how to install it).
 
     >>> make_task("noisy-digit")
     Traceback (most recent call last):
@@ -144,15 +132,15 @@ def make_task(name: str) -> Task:
 
 
 def register_task(name: str, task: Task | type[Task], *, replace: bool = False) -> None:
-    """Add a task of one's own, for the rest of the process.
+    """Register your own task, or its class, for the rest of the process.
 
     Args:
         name: for the command line; lower case, words joined by hyphens.
-        task: an object that keeps the contract of `Task`, or its class.
-        replace: whether it may take the place of a task of this name.
+        task: keeps the contract of `Task`.
+        replace: replace a task of this name.
 
     Raises:
-        ValueError: the name is taken, or is no such name.
+        ValueError: the name is taken or malformed.
 
     >>> register_task("noisy-digits", make_task("noisy-digits"))
     Traceback (most recent call last):

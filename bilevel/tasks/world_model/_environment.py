@@ -27,14 +27,11 @@ SCALE = WIDTH / 4.8
 CART, POLE = (50.0, 30.0), (10.0, SCALE)
 """Width and height, in pixels."""
 TOP = 100
-"""Of the cart, and the track, from below."""
+"""Height of the cart and the track above the bottom."""
 
 
 class CartPolePicture:
-    """Gymnasium's own picture bit-for-bit (a test compares them), drawn within the crop only.
-
-    Args:
-        settings: crop and shrink.
+    """Gymnasium's own picture bit-for-bit, drawn within the crop only.
 
     Source:
         Gymnasium 1.4, `CartPoleEnv.render`, for positions, sizes and colors.
@@ -49,12 +46,7 @@ class CartPolePicture:
         self._window = pygame.Rect(left, HEIGHT - bottom, right - left, bottom - top)
 
     def __call__(self, position: float, angle: float) -> NDArray[np.float32]:
-        """Darkness of each pixel of the down-scaled picture, [pixel], row by row, from 0 to 1.
-
-        Args:
-            position: of the cart, in the environment's units.
-            angle: of the pole, in radians.
-        """
+        """Darkness from 0 to 1 of the down-scaled picture's pixels, row by row; angle in radians."""
         surface = self._surface
         surface.fill((255, 255, 255), self._window)
         middle = position * SCALE + WIDTH / 2.0
@@ -71,13 +63,10 @@ class CartPolePicture:
         for circle in (gfxdraw.aacircle, gfxdraw.filled_circle):
             circle(surface, int(middle), int(axle), int(side), (129, 132, 203))
         gfxdraw.hline(surface, 0, WIDTH, TOP, (0, 0, 0))
-        return self._shrunk()
-
-    def _shrunk(self) -> NDArray[np.float32]:
         rows, columns = self._settings.picture
         size = self._settings.shrink
         # Rows from below; four bytes a pixel, of which three are colors.
-        memory: Any = self._surface.get_buffer()
+        memory: Any = surface.get_buffer()
         packed = np.frombuffer(memory, np.uint8).reshape(HEIGHT, 4 * WIDTH)
         by_rows = packed[self._rows].reshape(rows, size, -1).sum(1, dtype=np.uint32)
         colors = by_rows.reshape(rows, WIDTH, 4)[:, self._columns, :3]
@@ -97,23 +86,18 @@ class PixelStep(NamedTuple):
     """Darkness of each pixel, then its difference from the trail; both times the contrast."""
     reward: Tensor
     ended: Tensor
-    """The episode came to its end in this step."""
+    """Mask of episodes that terminated in this step."""
     stopped: Tensor
-    """It ended or ran out of time."""
+    """Mask of episodes that terminated or were truncated."""
     first: Tensor
-    """The picture is the first of an episode: the action was ignored, and not rewarded."""
+    """Mask of first pictures of an episode: the action was ignored, and not rewarded."""
 
 
 class PixelEnvironment:
     """A batch of copies of an environment; a finished one starts again in the step after its last.
 
-    Args:
-        settings: environment, crop and shrink.
-        copies: environments in the batch.
-        seed: of the copies' initial states and all later draws.
-
     Raises:
-        ValueError: the environment is unknown, or its actions are not discrete, or it does not render.
+        ValueError: the environment is unknown, its actions are not discrete, or it does not render.
     """
 
     def __init__(self, settings: WorldModelSettings, copies: int, seed: int) -> None:
@@ -143,7 +127,7 @@ class PixelEnvironment:
         self._stopped = np.zeros(copies, bool)
 
     def reset(self) -> Tensor:
-        """Reset all copies; gives their pictures, [copy, pixel]."""
+        """Reset all copies, and return their pictures, [copy, pixel]."""
         self._copies.reset(seed=self._seed)
         self._seed = None  # later starts go on drawing
         self._stopped[:] = False
@@ -154,9 +138,8 @@ class PixelEnvironment:
         first = self._stopped
         _, reward, ended, cut, _ = self._copies.step(actions.numpy())
         self._stopped = ended | cut
-        values = (torch.as_tensor(np.asarray(x)) for x in (reward, ended, self._stopped, first))
-        reward_now, *flags = values
-        return PixelStep(self._observe(first), reward_now.float(), *(flag.clone() for flag in flags))
+        masks = (torch.tensor(mask) for mask in (ended, self._stopped, first))
+        return PixelStep(self._observe(first), torch.as_tensor(reward).float(), *masks)
 
     def close(self) -> None:
         """Release the environment's resources."""
@@ -178,11 +161,7 @@ class PixelEnvironment:
 
 
 def darkness(frame: NDArray[np.uint8], settings: WorldModelSettings) -> Pixels:
-    """Crop, average over blocks of pixels and over colors, and invert: [pixel], row by row, white is 0.
-
-    Raises:
-        ValueError: the picture is smaller than the crop.
-    """
+    """Crop, average over blocks of pixels and over colors, and invert: [pixel], row by row, white is 0."""
     top, bottom, left, right = settings.crop
     require(
         frame.ndim == 3 and frame.shape[0] >= bottom and frame.shape[1] >= right,
@@ -205,17 +184,16 @@ class PixelRollout(NamedTuple):
     pictures: Tensor
     """[time + 1, copy, pixel]."""
     first: Tensor
-    """A picture is the first of an episode, [time + 1, copy]."""
+    """Mask of the first pictures of episodes, [time + 1, copy]."""
     actions: Tensor
     """One-hot, [time, copy, action]."""
     log_policy: Tensor
-    """Logarithm of the probability that the action had, [time, copy]."""
+    """Log probability of the action, [time, copy]."""
     rewards: Tensor
-    """[time, copy]."""
     ended: Tensor
-    """1 where an episode came to its end, [time, copy]."""
+    """1 where an episode terminated."""
     stopped: Tensor
-    """The episode ended or ran out of time, [time, copy]."""
+    """Mask of terminated or truncated episodes."""
     hidden: Tensor
     """State of the recurrent network before the first picture, [copy, unit]."""
 
@@ -225,13 +203,13 @@ class PixelRollout(NamedTuple):
         return ~self.first[1:]
 
     def of_copies(self, copies: slice) -> PixelRollout:
-        """Only these copies."""
+        """The same of some copies."""
         sequences = {name: getattr(self, name)[:, copies] for name in self._fields if name != "hidden"}
         return PixelRollout(**sequences, hidden=self.hidden[copies])
 
 
 class PixelActor:
-    """Acts in the copies, window after window, by the model's controller and its hidden state."""
+    """Actor in the copies by the model's controller and its hidden state."""
 
     def __init__(self, environment: PixelEnvironment, model: WorldModel, generator: torch.Generator) -> None:
         self.environment, self.model, self.generator = environment, model, generator

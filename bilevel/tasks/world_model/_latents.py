@@ -16,23 +16,14 @@ class GaussianLatents:
 
     Source:
         Kingma and Welling, Auto-encoding variational Bayes, arXiv 1312.6114.
-
-    >>> GaussianLatents(2).divergence(torch.zeros(4))
-    tensor(0.)
     """
 
-    variables: int
-    """Numbers of a latent."""
+    size: int
 
     @property
     def statistics(self) -> int:
-        """Numbers that the encoder gives: means and logarithms of variances."""
-        return 2 * self.variables
-
-    @property
-    def size(self) -> int:
-        """Numbers of a latent."""
-        return self.variables
+        """Size of the encoder's output: means and logarithms of variances."""
+        return 2 * self.size
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Standard normal noise for `sample`, [*shape, size]."""
@@ -62,24 +53,17 @@ class CategoricalLatents:
     Source:
         Bengio et al., arXiv 1308.3432, for the straight-through gradient; Hafner et al., Mastering Atari
         with discrete world models, arXiv 2010.02193, for latents made of such variables.
-
-    >>> CategoricalLatents(1, 2).mode(torch.tensor([0.0, 3.0]))
-    tensor([0., 1.])
     """
 
     variables: int
     classes: int
-    """Of each variable."""
-
-    @property
-    def statistics(self) -> int:
-        """Numbers that the encoder gives: logits."""
-        return self.size
 
     @property
     def size(self) -> int:
-        """Variables times classes."""
+        """Size of a latent, and of the encoder's output, logits."""
         return self.variables * self.classes
+
+    statistics = size
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Gumbel noise for `sample`, [*shape, size]."""
@@ -112,7 +96,7 @@ class GaussianMixture(NamedTuple):
     """A mixture of Gaussians with diagonal covariances."""
 
     logits: Tensor
-    """Of the components, [..., component]."""
+    """[..., component]."""
     mean: Tensor
     """[..., component, latent]."""
     log_deviation: Tensor
@@ -126,23 +110,17 @@ class GaussianMixture(NamedTuple):
         return cls(logits, mean, 3 * torch.tanh(log_deviation / 3))
 
     def log_likelihood(self, latents: Tensor) -> Tensor:
-        """Logarithm of the density, [..., latent] -> [...].
-
-        log sum_k softmax(logits)_k prod_d Normal(z_d; mean_kd, deviation_kd).
-        """
+        """Logarithm of the density, [..., latent] -> [...]."""
         scaled = (latents[..., None, :] - self.mean) * (-self.log_deviation).exp()
         each = -(scaled.square() / 2 + self.log_deviation + math.log(2 * math.pi) / 2).sum(-1)
         return (self.logits.log_softmax(-1) + each).logsumexp(-1)
 
     def sample(self, noise: Tensor, choice: Tensor) -> Tensor:
-        """A reparameterized sample; the component's choice passes gradients straight through.
+        """A reparameterized sample, [..., latent]; the component's choice passes gradients straight through.
 
         Args:
             noise: standard normal, [..., latent].
             choice: Gumbel noise, [..., component].
-
-        Returns:
-            [..., latent].
         """
         chosen = straight_through(self.logits, choice)[..., None]
         return (chosen * (self.mean + self.log_deviation.exp() * noise[..., None, :])).sum(-2)
@@ -166,17 +144,9 @@ class CategoricalPrediction(NamedTuple):
 
 
 def straight_through(logits: Tensor, noise: Tensor) -> Tensor:
-    """The one-hot vector of the largest of logits plus noise, with the probabilities' gradient.
+    """One-hot argmax of logits plus noise with the gradient of softmax(logits), all [..., class].
 
-    Args:
-        logits: [..., class].
-        noise: Gumbel noise for a sample, zeros for the mode; [..., class].
-
-    Returns:
-        [..., class]: in value a one-hot vector, in gradient softmax(logits).
-
-    >>> straight_through(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0]))
-    tensor([0., 1.])
+    With Gumbel noise it is a sample, with zeros the mode.
     """
     chosen = nn.functional.one_hot((logits + noise).detach().argmax(-1), logits.shape[-1])
     probabilities = logits.softmax(-1)

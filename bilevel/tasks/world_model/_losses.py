@@ -16,14 +16,11 @@ from bilevel.tasks.world_model._settings import WorldModelSettings
 
 
 class ImaginationNoise(NamedTuple):
-    """Random numbers of imagined roll-outs, drawn beforehand; each [step, roll-out, ...]."""
+    """Noise of imagined roll-outs, [step, roll-out, ...]: of latents, Gumbel for actions and components."""
 
     action: Tensor
-    """Gumbel noise, [step, roll-out, action]."""
     latent: Tensor
-    """Of the kind of latents, [step, roll-out, latent]."""
     component: Tensor
-    """Gumbel noise, [step, roll-out, component]."""
 
     @classmethod
     def draw(cls, model: WorldModel, steps: int, count: int, generator: torch.Generator) -> ImaginationNoise:
@@ -42,8 +39,8 @@ def imagined_return(
     """Discounted rewards that the dynamics predict, [roll-out], as a function of the controller.
 
     sum_k discount^k (probability that the episode goes on until k) x reward, from latents and hidden states
-    at the start. Actions pass gradients straight through, latents by reparameterization. The dynamics and the
-    value head are constants here, so that they do not learn to flatter the controller.
+    at the start. Actions pass gradients straight through, latents by reparameterization. Dynamics and value
+    head are constants, so that they do not learn to flatter the controller.
 
     Source:
         Hafner et al., Dream to control, arXiv 1912.01603, for gradients through imagined latents.
@@ -69,13 +66,9 @@ def _constant(module: nn.Module, *inputs: Tensor) -> Any:
 def advantages_with_values(
     roll_out: PixelRollout, values: Tensor, discount: float, gae_lambda: float
 ) -> tuple[Tensor, Tensor]:
-    """Generalized advantage estimates, and the targets of values, each [time, copy].
+    """Generalized advantage estimates (arXiv 1506.02438) and value targets, each [time, copy].
 
-    A_t = d_t + discount gae_lambda A_{t+1}, d_t = r_t + discount V_{t+1} - V_t; V, [time + 1, copy], counts
-    as 0 after an episode's end, and no advantage reaches over a stop.
-
-    Source:
-        Schulman et al., arXiv 1506.02438.
+    Values, [time + 1, copy], count as 0 after an episode's end, and no advantage reaches over a stop.
     """
     after = values[1:] * (1 - roll_out.ended)
     errors = roll_out.rewards + discount * after - values[:-1]
@@ -98,15 +91,9 @@ def normalized(advantages: Tensor, counts: Tensor) -> Tensor:
 
 
 def clipped_surrogate(log_policy: Tensor, before: Tensor, advantages: Tensor, clip_coef: float) -> Tensor:
-    """PPO's surrogate: minus the mean advantage, [step], weighted by the clipped ratio of probabilities.
+    """PPO's surrogate (arXiv 1707.06347): minus the mean advantage weighted by the clipped ratio, [step].
 
-    Where the policy is still the one that acted, `before`, this is REINFORCE's gradient.
-
-    Source:
-        Williams 1992; Schulman et al., Proximal policy optimization, arXiv 1707.06347.
-
-    >>> clipped_surrogate(torch.zeros(2), torch.zeros(2), torch.tensor([1.0, 3.0]), 0.2)
-    tensor(-2.)
+    Where the policy is still the one that acted, `before`, its gradient is REINFORCE's (Williams 1992).
     """
     ratio = (log_policy - before).exp()
     clipped = ratio.clamp(1 - clip_coef, 1 + clip_coef)
@@ -129,22 +116,19 @@ class WorldModelBatch(NamedTuple):
     advantages: Tensor
     """Normalized, [time, copy]."""
     targets: Tensor
-    """Of values, [time, copy]."""
+    """Value targets, [time, copy]."""
     noise: Tensor
-    """Of the latents, [time + 1, copy, latent]."""
+    """Latent noise, [time + 1, copy, latent]."""
     imagination: ImaginationNoise
-    """Of imagined roll-outs, which start in every `imagined_steps`-th step of every copy."""
+    """Imagined roll-outs start in every `imagined_steps`-th step of every copy."""
 
 
 class Encoding(NamedTuple):
-    """Pictures as the model sees them."""
+    """Encoded pictures, [time + 1, copy, ...]: the likeliest latents, and recurrent states before each."""
 
     statistics: Tensor
-    """[time + 1, copy, statistic]."""
     latents: Tensor
-    """The likeliest, [time + 1, copy, latent]."""
     hidden: Tensor
-    """State of the recurrent network before each picture, [time + 1, copy, unit]."""
 
 
 @torch.no_grad()
@@ -198,7 +182,7 @@ def encode(model: WorldModel, roll_out: PixelRollout, truncate: int | None) -> E
 def losses(
     model: WorldModel, batch: WorldModelBatch, settings: WorldModelSettings, names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """The losses of these names, some of the settings' `losses`, each one number."""
+    """The named losses, each one number."""
     roll_out, counts = batch.roll_out, batch.roll_out.counts
     encoding = encode(model, roll_out, settings.truncate)
     latents, hidden = encoding.latents, encoding.hidden
@@ -207,7 +191,7 @@ def losses(
         return model.autoencoder.loss(roll_out.pictures, encoding.statistics, batch.noise, settings.kl_coef)
 
     def dynamics() -> Tensor:
-        # The target is a constant: else latents would learn to be easy to predict.
+        # a constant target: else latents would learn to be easy to predict
         targets = model.latents.sample(encoding.statistics[1:], batch.noise[1:]).detach()
         rewards, ended = roll_out.rewards[counts], roll_out.ended[counts]
         return model.dynamics.loss(hidden[1:][counts], targets[counts], rewards, ended)
@@ -253,15 +237,9 @@ def _policy_loss(
 
 
 def info_nce(anchors: Tensor, positives: Tensor, temperature: float) -> Tensor:
-    """InfoNCE of pairs, [pair, number]: each anchor is told from the others by its own positive.
+    """InfoNCE (van den Oord et al., arXiv 1807.03748) of pairs, [pair, number], in nats.
 
-    -mean_i log [exp(s_ii / temperature) / sum_j exp(s_ij / temperature)], s the cosine similarity, in nats.
-
-    Source:
-        van den Oord et al., Representation learning with contrastive predictive coding, arXiv 1807.03748.
-
-    >>> info_nce(torch.ones(4, 2), torch.ones(4, 2), 0.1).exp().round()
-    tensor(4.)
+    -mean_i log [exp(s_ii / temperature) / sum_j exp(s_ij / temperature)], s the cosine similarity.
     """
     unit = [nn.functional.normalize(vectors, dim=-1) for vectors in (anchors, positives)]
     similar = unit[0] @ unit[1].T / temperature

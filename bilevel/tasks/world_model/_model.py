@@ -20,12 +20,7 @@ PARTS = ("autoencoder", "dynamics", "controller", "value")
 
 
 class WorldModel(nn.Module):
-    """All that is trained.
-
-    Args:
-        settings: sizes and the kind of latents.
-        actions: number of the environment's actions.
-    """
+    """Autoencoder, dynamics, controller and value head, for a number of discrete actions."""
 
     def __init__(self, settings: WorldModelSettings, actions: int) -> None:
         super().__init__()
@@ -42,7 +37,7 @@ class WorldModel(nn.Module):
         self.value = ValueHead(features, hidden, settings.return_scale) if settings.value_head else None
 
     def features(self, pictures: Tensor) -> Tensor:
-        """The likeliest latents, [..., pixel] -> [..., latent]: inputs of dynamics and controller."""
+        """The likeliest latents, [..., pixel] -> [..., latent]."""
         return self.latents.mode(self.autoencoder(pictures))
 
     def train_only(self, parts: tuple[str, ...]) -> None:
@@ -52,12 +47,7 @@ class WorldModel(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """The variational autoencoder of pictures; encoder and decoder have one hidden layer each.
-
-    Args:
-        pixels: numbers of a picture.
-        hidden: units of the hidden layers.
-        latents: kind of latents.
+    """Variational autoencoder of pictures; encoder and decoder have one hidden layer each.
 
     Source:
         Kingma and Welling, arXiv 1312.6114; Ha and Schmidhuber, World models, arXiv 1803.10122.
@@ -98,13 +88,7 @@ class Prediction(NamedTuple):
 
 
 class Dynamics(nn.Module):
-    """A gated recurrent unit over latents and actions, with a mixture-density head.
-
-    Args:
-        latents: kind of latents.
-        actions: number of actions.
-        recurrent_size: units of the recurrent network.
-        mixtures: components of the mixture; categorical latents need none.
+    """Gated recurrent unit over latents and actions, with a mixture-density head for Gaussian latents.
 
     Source:
         Ha and Schmidhuber, World models, arXiv 1803.10122 (which has an LSTM); Bishop, Mixture density
@@ -138,17 +122,14 @@ class Dynamics(nn.Module):
     def unroll(
         self, hidden: Tensor, latents: Tensor, actions: Tensor, first: Tensor, truncate: int | None
     ) -> Tensor:
-        """Hidden states before each latent, and after the last.
+        """Hidden states before each latent and after the last, [time + 1, batch, unit].
 
         Args:
             hidden: before the first latent, [batch, unit].
             latents: [time, batch, latent].
             actions: one-hot, [time, batch, action].
-            first: whether a latent is the first of an episode, which starts from zeros, [time + 1, batch].
+            first: mask of the first latents of episodes, which start from zeros, [time + 1, batch].
             truncate: gradients are cut after so many steps; None: nowhere.
-
-        Returns:
-            [time + 1, batch, unit].
         """
         states = [hidden * ~first[0][:, None]]
         for time in range(len(latents)):
@@ -160,10 +141,7 @@ class Dynamics(nn.Module):
         return torch.stack(states)
 
     def loss(self, hidden: Tensor, latents: Tensor, rewards: Tensor, ended: Tensor) -> Tensor:
-        """-log density of the latent + squared error of the reward + cross-entropy of the end, averaged.
-
-        All are of the next step, [step, ...], predicted from the hidden state after latent and action.
-        """
+        """Mean of -log density of the next latent, squared error of the reward, cross-entropy of the end."""
         predicted = self.predict(hidden)
         ends = nn.functional.binary_cross_entropy_with_logits(predicted.end_logit, ended, reduction="none")
         unlikely = -predicted.latent.log_likelihood(latents)
@@ -190,7 +168,7 @@ class Controller(nn.Module):
 
 
 class ValueHead(nn.Module):
-    """The discounted rewards to come; the network's output is multiplied by the size of a large value."""
+    """Discounted rewards to come: the network's output times the scale of a large value."""
 
     def __init__(self, size: int, hidden: int, scale: float) -> None:
         super().__init__()
@@ -203,12 +181,12 @@ class ValueHead(nn.Module):
         return self.scale * value.squeeze(-1)
 
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared error, in units of the scale, [step], [step] -> one number."""
+        """Mean squared error in units of the scale."""
         return ((values - targets) / self.scale).square().mean()
 
 
 def _perceptron(size: int, hidden: int, out: int) -> nn.Module:
-    """One hidden layer, or none."""
+    """Perceptron of one hidden layer, or none for `hidden` 0."""
     if hidden == 0:
         return nn.Linear(size, out)
     return nn.Sequential(nn.Linear(size, hidden), nn.Tanh(), nn.Linear(hidden, out))

@@ -19,9 +19,6 @@ class WorldModelSettings:
 
     Raises:
         ValueError: a setting is out of range.
-
-    >>> WorldModelSettings(latents="categorical", truncate=8).latent_size
-    16
     """
 
     environment: str = "CartPole-v1"
@@ -148,7 +145,7 @@ class WorldModelSettings:
 
     @property
     def return_scale(self) -> float:
-        """The discounted return of a reward of 1 in every step, for the window at most."""
+        """Discounted return of a reward of 1 in every step of a window."""
         return 1 / max(1 - self.discount, 1 / self.window)
 
     @property

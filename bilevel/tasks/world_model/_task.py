@@ -1,4 +1,4 @@
-"""The task `world-model`: learn to act from pixels by a world model with weighted losses."""
+"""The task `world-model`: acting from pixels by a world model with weighted losses."""
 
 from __future__ import annotations
 
@@ -16,56 +16,7 @@ from bilevel.tasks.world_model._training import GRID, WEIGHTINGS, WorldModelTrai
 from games.core import require_name
 
 PREFIX = "weight of "
-FIRST, LEARNED = "fixed", "learned"
-"""The two weightings that are in every panel of returns."""
 EMPHASIS = {"color": GREEN, "linestyle": "-", "linewidth": 3.0}
-
-
-def draw_trials(trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
-    """Draw returns, in a panel for weights by hand and one for other weightings, and learned weights.
-
-    Bands are 95 % intervals over seeds, where there are 3 or more.
-    """
-    learned = trials.get(LEARNED, ())
-    panels = panels_of(list(trials))
-    with style():
-        figure = Figure(figsize=(9, 3.6 * (len(panels) + bool(learned))))
-        axes = figure.subplots(len(panels) + bool(learned), 1, squeeze=False, sharex=True)[:, 0]
-        for axis, names in zip(axes, panels, strict=False):
-            for name, look in looks(names).items():
-                _line(axis, trials[name], "return", name, look | EMPHASIS if name == LEARNED else look)
-            axis.set_ylabel("return of fresh episodes")
-            axis.sharey(axes[0])
-        if learned:
-            weights = [name for name in learned[0].curves if name.startswith(PREFIX)]
-            for name, look in looks([name for name in weights if not name.endswith(" at")]).items():
-                _line(axes[-1], learned, name, name.removeprefix(PREFIX), look)
-            axes[-1].set_ylabel("learned weight")
-        for axis in axes:
-            axis.set_ylim(bottom=0)
-            axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        axes[-1].set_xlabel("steps in the environment")
-    save(figure, path)
-
-
-def panels_of(names: Sequence[str]) -> list[list[str]]:
-    """Group weightings in panels: weights by hand, and all others, each beside fixed and learned.
-
-    >>> panels_of(["fixed", "fixed-policy-low", "learned", "staged"])
-    [['fixed', 'learned', 'fixed-policy-low'], ['fixed', 'learned', 'staged']]
-    """
-    both = [name for name in names if name in (FIRST, LEARNED)]
-    rest = [name for name in names if name not in both]
-    groups = ([name for name in rest if name in GRID], [name for name in rest if name not in GRID])
-    return [[*both, *group] for group in groups if group] or [both]
-
-
-def _line(axis: Any, trials: Sequence[Trial], curve: str, label: str, look: Mapping[str, Any]) -> None:
-    steps = np.asarray(trials[0].curves[f"{curve} at"])
-    values = np.array([trial.curves[curve] for trial in trials]).T
-    draw_band(axis, steps, values, {**look, "label": label}, alpha=0.15)
-
-
 QUARTERS = ("first quarter", "second quarter", "third quarter")
 TESTED = "mean return of fresh episodes, by the likeliest actions, in the tests of"
 
@@ -91,12 +42,7 @@ class WorldModelTask:
     settings: type[Any] = WorldModelSettings
 
     def run(self, settings: WorldModelSettings, weighting: str, seed: int, progress: Progress) -> Trial:
-        """Train once and measure; see `Task.run`.
-
-        Raises:
-            ValueError: there is no such weighting, or the environment does not fit.
-            FloatingPointError: a loss became infinite or undefined.
-        """
+        """Train once and measure; see `Task.run`."""
         require_name(weighting, self.weightings, "weighting")
         training = WorldModelTraining(settings, weighting, seed)
         try:
@@ -105,16 +51,49 @@ class WorldModelTask:
         finally:
             training.close()
         tests = np.array(curves.returns[1:]).reshape(4, -1).mean(1)
-        names = [measure.name for measure in self.measures]
-        measures = dict(
-            zip(names, [tests[3], *tests[:3], final["reconstruction"], final["dynamics"]], strict=True)
-        )
-        weights = {f"weight of {name}": values for name, values in curves.weights.items()}
+        names = (measure.name for measure in self.measures)
+        measures = dict(zip(names, [tests[3], *tests[:3], *final], strict=True))
         found: dict[str, Sequence[float]] = {"return": curves.returns, "return at": curves.steps}
-        for name, values in weights.items():
-            found |= {name: values, f"{name} at": curves.weight_steps}
+        for name, values in curves.weights.items():
+            found |= {PREFIX + name: values, f"{PREFIX}{name} at": curves.weight_steps}
         return Trial(measures, found, {"returns at the end": np.asarray(curves.last_returns)})
 
     def draw(self, trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
-        """Draw return against environment steps for each weighting, and learned weights over time."""
-        draw_trials(trials, path)
+        """Draw returns, in a panel for weights by hand and one for other weightings, and learned weights.
+
+        Bands are 95 % intervals over seeds, where there are 3 or more.
+        """
+        learned = trials.get("learned", ())
+        panels = _panels(list(trials))
+        with style():
+            figure = Figure(figsize=(9, 3.6 * (len(panels) + bool(learned))))
+            axes = figure.subplots(len(panels) + bool(learned), 1, squeeze=False, sharex=True)[:, 0]
+            for axis, names in zip(axes, panels, strict=False):
+                for name, look in looks(names).items():
+                    _line(axis, trials[name], "return", name, look | EMPHASIS if name == "learned" else look)
+                axis.set_ylabel("return of fresh episodes")
+                axis.sharey(axes[0])
+            if learned:
+                weights = [name for name in learned[0].curves if name.startswith(PREFIX)]
+                for name, look in looks([name for name in weights if not name.endswith(" at")]).items():
+                    _line(axes[-1], learned, name, name.removeprefix(PREFIX), look)
+                axes[-1].set_ylabel("learned weight")
+            for axis in axes:
+                axis.set_ylim(bottom=0)
+                axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+            axes[-1].set_xlabel("steps in the environment")
+        save(figure, path)
+
+
+def _panels(names: Sequence[str]) -> list[list[str]]:
+    """Group weightings in panels, by hand and all others, each beside fixed and learned."""
+    both = [name for name in names if name in ("fixed", "learned")]
+    rest = [name for name in names if name not in both]
+    groups = ([name for name in rest if name in GRID], [name for name in rest if name not in GRID])
+    return [[*both, *group] for group in groups if group] or [both]
+
+
+def _line(axis: Any, trials: Sequence[Trial], curve: str, label: str, look: Mapping[str, Any]) -> None:
+    steps = np.asarray(trials[0].curves[f"{curve} at"])
+    values = np.array([trial.curves[curve] for trial in trials]).T
+    draw_band(axis, steps, values, {**look, "label": label}, alpha=0.15)

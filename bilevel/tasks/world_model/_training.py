@@ -1,4 +1,4 @@
-"""Training of the world model: staged, alternating, or jointly with fixed, scheduled or learned weights."""
+"""Training of the world model: staged, alternating, or joint with fixed, scheduled or learned weights."""
 
 from __future__ import annotations
 
@@ -39,22 +39,16 @@ WEIGHTINGS = {
 
 @dataclass(frozen=True)
 class TrainingPhase:
-    """The parts and the losses that one batch of roll-outs trains."""
+    """Parts of the model and losses that one batch of roll-outs trains; the other parts are frozen."""
 
     parts: tuple[str, ...]
-    """Of the model; all others are frozen."""
     losses: tuple[str, ...]
-    """Each with weight 1."""
     uniform_actions: bool = False
     """Before there is a trained controller."""
 
 
 def phases(weighting: str, batches: int, losses: Sequence[str]) -> list[TrainingPhase]:
-    """The phase of each batch, `staged` or `alternating`.
-
-    >>> [phase.parts[0] for phase in phases("staged", 3, ["reconstruction", "dynamics", "policy"])]
-    ['autoencoder', 'dynamics', 'controller']
-    """
+    """The phase of each batch, `staged` or `alternating`."""
     staged = weighting == "staged"
     pictures = tuple(name for name in ("reconstruction", "contrastive") if name in losses)
     acting = tuple(name for name in ("policy", "value") if name in losses)
@@ -67,13 +61,10 @@ def phases(weighting: str, batches: int, losses: Sequence[str]) -> list[Training
 
 
 def schedule(updates: int, losses: Sequence[str]) -> dict[str, tuple[float, float, int]]:
-    """Linear schedules of weights: the policy from 0.1 to 1, the reconstruction from 1 to 0.1.
+    """Linear schedules of weights: policy and value from 0.1 to 1, the reconstruction from 1 to 0.1.
 
     As published the policy grows as min(1, t / 10000) from 0.1, and the reconstruction falls as max(0.1,
-    1 - t / 50000); here 50000 is the number of updates, where that is less. The value goes with the policy.
-
-    >>> schedule(1000, ["policy", "reconstruction", "dynamics"])
-    {'policy': (0.1, 1.0, 180), 'reconstruction': (1.0, 0.1, 900), 'dynamics': (1.0, 1.0, 1)}
+    1 - t / 50000); here 50000 is the number of updates, where that is less.
     """
     whole = min(updates, 50_000)
     coming, going = (0.1, 1.0, max(round(0.18 * whole), 1)), (1.0, 0.1, max(round(0.9 * whole), 1))
@@ -83,28 +74,22 @@ def schedule(updates: int, losses: Sequence[str]) -> dict[str, tuple[float, floa
 
 @dataclass
 class TrainingCurves:
-    """Returns and weights over a training."""
+    """Returns and weights during training."""
 
     steps: list[int] = field(default_factory=list)
-    """In the environment, before each evaluation."""
+    """Environment steps before each evaluation."""
     returns: list[float] = field(default_factory=list)
-    """Of each evaluation: the mean over fresh episodes."""
+    """Mean return of each evaluation's fresh episodes."""
     last_returns: list[float] = field(default_factory=list)
-    """Of each fresh episode of the last evaluation."""
+    """Return of each fresh episode of the last evaluation."""
     weight_steps: list[int] = field(default_factory=list)
-    """In the environment, after each batch of roll-outs."""
+    """Environment steps after each batch of roll-outs."""
     weights: dict[str, list[float]] = field(default_factory=dict)
-    """Of each loss, then; 0 where it is not trained on."""
+    """Weights of each loss after each batch of roll-outs; 0 where it is not trained on."""
 
 
 class WorldModelTraining:
-    """A model, its environment, its optimizer and one weighting.
-
-    Args:
-        settings: of the task.
-        weighting: one of `WEIGHTINGS`.
-        seed: of all randomness.
-    """
+    """A model, its environment, its optimizer and one of `WEIGHTINGS`; all randomness is the seed's."""
 
     def __init__(self, settings: WorldModelSettings, weighting: str, seed: int) -> None:
         self.settings = settings
@@ -117,17 +102,15 @@ class WorldModelTraining:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate)
         self.actor = PixelActor(self.environment, self.model, self.generator)
         self.updates = settings.batches * settings.epochs * 2
-        joint = TrainingPhase(PARTS, settings.losses)
-        turns = weighting in ("staged", "alternating")
-        self.plan = (
-            phases(weighting, settings.batches, settings.losses) if turns else [joint] * settings.batches
-        )
+        self.plan = [TrainingPhase(PARTS, settings.losses)] * settings.batches
+        if weighting in ("staged", "alternating"):
+            self.plan = phases(weighting, settings.batches, settings.losses)
         self._trainers = {phase: self._make_trainer(weighting, phase) for phase in dict.fromkeys(self.plan)}
         self.curves = TrainingCurves()
         self.last: PixelRollout | None = None
 
     def train(self, progress: Progress) -> TrainingCurves:
-        """Train through the plan, and evaluate on fresh episodes on the way."""
+        """Train through the plan with evaluations on fresh episodes."""
         batches, count = self.settings.batches, self.settings.evaluations
         evaluated = {round((number + 1) * batches / count) for number in range(count)}
         self._evaluate(0)
@@ -141,11 +124,9 @@ class WorldModelTraining:
     def train_batch(self, phase: TrainingPhase) -> None:
         """Act for a window in every copy, and train on it."""
         settings, trainer = self.settings, self._trainers[phase]
-        self.last = roll_out = self.actor.play(
-            settings.window, "uniform" if phase.uniform_actions else "sampled"
-        )
+        self.last = self.actor.play(settings.window, "uniform" if phase.uniform_actions else "sampled")
         self.model.train_only(phase.parts)
-        batch = prepare(self.model, roll_out, settings, self.generator)
+        batch = prepare(self.model, self.last, settings, self.generator)
         half = settings.copies // 2
         halves = [of_copies(batch, slice(half)), of_copies(batch, slice(half, None))]
         for _ in range(settings.epochs):
@@ -155,16 +136,13 @@ class WorldModelTraining:
         self._write_weights(trainer)
 
     @torch.no_grad()
-    def last_losses(self) -> dict[str, float]:
-        """Reconstruction (of the likeliest latents) and dynamics on the last roll-outs."""
+    def last_losses(self) -> tuple[float, float]:
+        """Reconstruction error of the likeliest latents, and dynamics loss, on the last roll-outs."""
         assert self.last is not None
         batch = prepare(self.model, self.last, self.settings, self.generator)
         latents = self.model.features(self.last.pictures)
         error = self.model.autoencoder.error(self.last.pictures, latents).mean()
-        return {
-            "reconstruction": float(error),
-            "dynamics": float(losses(self.model, batch, self.settings, ["dynamics"])["dynamics"]),
-        }
+        return float(error), float(losses(self.model, batch, self.settings, ["dynamics"])["dynamics"])
 
     def close(self) -> None:
         """Release the environments' resources."""
@@ -186,20 +164,17 @@ class WorldModelTraining:
 
     def _make_trainer(self, weighting: str, phase: TrainingPhase) -> Trainer | LossWeightTuner:
         s = self.settings
+        clipping = {"max_norm": s.max_norm, "max_value": s.max_value}
         if weighting == "learned":
             weights = LossWeights(phase.losses)
             outer = torch.optim.Adam(weights.parameters(), lr=s.outer_learning_rate)
             return LossWeightTuner(
-                self.model, self.optimizer, weights, outer,
-                max_norm=s.max_norm, max_value=s.max_value, estimator=s.estimator,
-            )  # fmt: skip
+                self.model, self.optimizer, weights, outer, estimator=s.estimator, **clipping
+            )
+        if weighting == "schedule":
+            return Trainer(self.optimizer, LinearWeights(schedule(self.updates, phase.losses)), **clipping)
         by_hand = {name: GRID.get(weighting, {}).get(name, 1.0) for name in phase.losses}
-        weights_by_hand = (
-            LinearWeights(schedule(self.updates, phase.losses))
-            if weighting == "schedule"
-            else FixedWeights(by_hand)
-        )
-        return Trainer(self.optimizer, weights_by_hand, max_norm=s.max_norm, max_value=s.max_value)
+        return Trainer(self.optimizer, FixedWeights(by_hand), **clipping)
 
     def _draw_seed(self) -> int:
         return int(torch.randint(2**31, (), generator=self.generator))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bilevel.tasks.world_model._task import _panels
 from bilevel.tasks.world_model._training import GRID, WEIGHTINGS, phases, schedule
 
 NAMES = ("reconstruction", "dynamics", "policy", "value")
@@ -47,3 +48,11 @@ def test_the_schedule_is_the_published_one_where_the_run_is_long_enough():
 @pytest.mark.parametrize("updates", [1, 7, 500])
 def test_the_schedule_shrinks_with_the_run(updates):
     assert all(1 <= steps <= updates for _, _, steps in schedule(updates, NAMES).values())
+
+
+def test_returns_by_hand_and_by_other_weightings_are_in_panels_of_their_own():
+    assert _panels(["fixed", "fixed-policy-low", "learned", "staged"]) == [
+        ["fixed", "learned", "fixed-policy-low"],
+        ["fixed", "learned", "staged"],
+    ]
+    assert _panels(["fixed"]) == [["fixed"]]
