@@ -267,7 +267,7 @@ for name, table in felt.items():
 
 # %% [markdown]
 # The first and the third conserve every outcome's total; the other two do not. (LIO can be told to charge the
-# givers, `--method.cost charged`; then it does, too. D3C would if the columns of $A$ summed to 1, as its rows
+# givers, `--cost charged`; then it does, too. D3C would if the columns of $A$ summed to 1, as its rows
 # do; nothing makes them.)
 #
 # ## The library's version
@@ -418,7 +418,7 @@ plt.show()
 # How does LASE learn, from everywhere? Arrows: where a learning step takes both agents; colored: two paths,
 # each from its dot to its square. Left, what each
 # expects of the other is its *own* policy (perspective taking, the method as it is); right, it knows the
-# other's (`--method.perspective true-policy`). Shift the payoffs, or make the temptation greater.
+# other's (`--perspective true-policy`). Shift the payoffs, or make the temptation greater.
 
 # %%
 

@@ -24,10 +24,10 @@ class Actor(Protocol):
         Args:
             state: of the game.
             generator: the source of every draw.
-            memory: what the actor gave back in the step before; None: the episode starts.
+            memory: from the step before; None: the episode starts.
 
         Returns:
-            actions as the game takes them; what is to be remembered, None where nothing is.
+            actions as the game takes them; the memory, None where there is none.
         """
 
 
@@ -57,11 +57,11 @@ def scripted_actor(game: Game, cooperative: Tensor) -> Actor:
     """Make an actor of the policy that the game itself provides (`Game.scripted`).
 
     Args:
-        game: what is played.
-        cooperative: who cooperates, boolean [agent] or [batch, agent].
+        game: the game.
+        cooperative: agents that cooperate, boolean [agent] or [batch, agent].
 
     Raises:
-        ValueError: from the actor, where nobody wrote a script for the game.
+        ValueError: from the actor, where the game has no scripted policy.
 
     >>> import games
     >>> game, generator = games.make("chicken"), torch.Generator().manual_seed(0)
@@ -86,12 +86,12 @@ def scripted_actor(game: Game, cooperative: Tensor) -> Actor:
 
 
 def learned_actor(game: Game, policy: Policy, theta: Tensor) -> Actor:
-    """Play with one repetition's learned policies, each agent its own.
+    """Make an actor of one repetition's learned policies.
 
     Args:
-        game: what is played.
-        policy: what the parameters mean.
-        theta: [agent, parameter].
+        game: the game.
+        policy: the agents'.
+        theta: its parameters, [agent, parameter].
     """
     distribution = distribution_of(game)
 

@@ -1,11 +1,11 @@
-"""Sampled play with critics: actor-critic with generalized advantages, and PPO, as losses of inner steps."""
+"""Sampled play with critics: actor-critic with generalized advantages, and PPO."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,78 +16,46 @@ from bilevel.agents._loss_terms import (
     clipped_value_losses,
     normalized,
     value_losses,
-    weighted,
 )
 from bilevel.agents._play import SampledPlay
 from bilevel.agents._policy_with_critic import PolicyWithCritic
 from bilevel.agents._returns import discounts, generalized_advantages
-from bilevel.agents._rollout import Trajectory
 from bilevel.core import Range
-from bilevel.sharing import Transfer
+from bilevel.sharing import Trajectory, Transfer
 from games.core import require
-
-RANGES: Mapping[str, Range] = {
-    "trace": Range(least=0, most=1),
-    "policy_weight": Range(above=0),
-    "value_weight": Range(above=0),
-    "clip_range": Range(above=0),
-    "value_clip": Range(above=0),
-}
-"""Numbers of these learners -> where they lie."""
-
-
-def check_numbers(settings: Mapping[str, Any]) -> None:
-    """Raise ValueError unless numbers of these learners lie where they may.
-
-    Args:
-        settings: name in `RANGES`, or epochs or minibatches -> its value; a value_clip of None is not used,
-            and tensors, which may be learned, are not looked at.
-
-    >>> check_numbers({"trace": 1.5})
-    Traceback (most recent call last):
-    ValueError: trace must be a finite number from 0 to 1, not 1.5.
-    """
-    for name, value in settings.items():
-        if name in RANGES:
-            unused = name == "value_clip" and value is None
-            if not unused and not isinstance(value, Tensor):
-                RANGES[name].require(name, value)
-        else:
-            require(isinstance(value, int) and value >= 1, f"{name} is a whole number from 1, not {value}.")
 
 
 class RolloutBatch(NamedTuple):
-    """Episodes as the critics see them before they move: data of the gradient steps."""
+    """Data of the gradient steps on one sample: episodes, evaluated by the critics before these steps."""
 
     episodes: Trajectory
     rewards: Tensor
-    """Those which each agent sees, [seed, agent, time, episode], 0 after the end; differentiable in phi. The
-    last of an episode that was cut off has the discounted value of what would have come."""
+    """Shared rewards, [seed, agent, time, episode], 0 after the end; differentiable in phi. The last one of a
+    truncated episode includes the discounted value of the following observation."""
     values: Tensor
     """Each critic's, like the rewards; differentiable in theta before these steps."""
 
 
 @dataclass(frozen=True)
 class CriticPlay(SampledPlay):
-    """Actor-critic: the user's surrogate with a critic's values, and what the critic learns by.
+    """Actor-critic: the chosen surrogate with a critic's values, and the critic's own loss.
 
     The critic is a value function of what its agent sees, [seed, agent, policy | critic] in one theta, and
-    learns on the rewards that the agent sees, after the transfer. One loss moves both:
+    learns on the shared rewards. One loss moves both:
 
         policy's weight x -surrogate(A) + value's weight x 1/2 mean (V(own) - (A + V))^2 - bonus x entropy,
 
-    with A the generalized advantages of the rewards seen and of V, the critics' values BEFORE the step. What
-    depends on what:
+    with A the generalized advantages of the shared rewards and of V, the critics' values BEFORE the step.
 
-    * The step: A and V are constants. The policy's parameters move by the surrogate and the entropy alone,
-      the critic's by the value loss alone, whose targets A + V, TD(trace) returns, stand still.
-    * The meta-gradient through steps: rewards are differentiable in phi, and V in the parameters that earlier
-      steps led to: what phi made critics learn, and what that makes policies learn, is all there. Whether it
-      sees that episodes depend on policies is the surrogate's matter, as without a critic.
-    * The extrinsic `values` above do not use critics, who know other rewards.
+    * In the step A and V are constants. The policy's parameters move by the surrogate and the entropy alone,
+      the critic's by the value loss alone, towards fixed targets A + V, TD(trace) returns.
+    * In the hypergradient through steps, rewards are differentiable in phi, and V in the parameters that
+      earlier steps led to: the effect of phi on critics, and of these on policies, is all there. Whether the
+      hypergradient sees that episodes depend on policies is up to the surrogate, as without a critic.
+    * The extrinsic `values` of the outer level use no critic, as critics learn on other rewards.
 
-    Where an episode was cut off that would have gone on (`Trajectory.cut`), its last reward has the critic's
-    value of what is seen then, discounted, in addition; where it ended by the rules nothing comes.
+    The last reward of a truncated episode (`Trajectory.cut`) includes the critic's discounted value of the
+    following observation; after termination there is none.
 
     Where an observation does not show the time and episodes end after some steps, a critic can only learn a
     mean over times; a trace near 1 leans on it least. A recurrent critic's loss unrolls the whole horizon.
@@ -100,9 +68,8 @@ class CriticPlay(SampledPlay):
         1602.01783, for the one loss.
 
     >>> import games
-    >>> from bilevel.agents import Tabular
-    >>> from bilevel.agents._surrogates import Reinforce
-    >>> from bilevel.sharing._transfer import SharedBy
+    >>> from bilevel.agents import Reinforce, Tabular
+    >>> from bilevel.sharing import SharedBy
     >>> policy = PolicyWithCritic.of(Tabular(num_observations=1, num_actions=2))
     >>> play = CriticPlay(games.make("prisoners-dilemma"), policy, Reinforce(trace=0.9), 3, trace=0.9)
     >>> theta = torch.tensor([[[-50.0, 0.0]]]).expand(1, 2, 2)  # always defect; values of 0
@@ -121,17 +88,18 @@ class CriticPlay(SampledPlay):
 
     def __post_init__(self) -> None:
         require(isinstance(self.policy, PolicyWithCritic), "Actor-critic and PPO need a critic.")
-        weights = {"policy_weight": self.weights.policy, "value_weight": self.weights.value}
-        check_numbers({"trace": self.trace, **weights})
+        Range(least=0, most=1).require("trace", self.trace)
+        for name in ("policy", "value"):
+            weight = getattr(self.weights, name)
+            if not isinstance(weight, Tensor):  # learned weights are not looked at
+                Range(above=0).require(f"{name}_weight", weight)
 
-    def parts(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[Any]:
-        """Judge one sample, for each of the gradient steps that are taken on it; `losses` takes each.
-
-        Here one gradient step, on all episodes, batch by the critics as they are before it.
+    def parts(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[RolloutBatch]:
+        """The data of each gradient step on one sample, for `losses`; here one step, on all episodes.
 
         Args:
-            theta: the policies before these steps.
-            transfer: how own rewards become those which are seen.
+            theta: the policies and critics before these steps.
+            transfer: turns own rewards into those which learners see.
             data: from `sample`.
         """
         values = self.policy.values(theta, data.observations) * data.acting
@@ -142,17 +110,9 @@ class CriticPlay(SampledPlay):
             rewards = rewards + self.game.discount * beyond * data.cut * data.acting
         return (RolloutBatch(data, rewards, values),)
 
-    def losses(
-        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
-    ) -> Tensor:
-        """The weighted sum of `terms`."""
-        terms = self.terms(own, others, transfer, data, regularized=entropy_bonus is not None)
-        return weighted(terms, self.weights._replace(entropy=0.0 if entropy_bonus is None else entropy_bonus))
-
     def terms(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: RolloutBatch, *, regularized: bool = True
     ) -> LossTerms:
-        """The policy's, the critic's and the entropy's term; see the class."""
         episodes, rewards, values = data
         logits = self._logits(own, episodes)
         own_log, joint = self._log_probabilities(logits, others, episodes)
@@ -172,7 +132,7 @@ class CriticPlay(SampledPlay):
 
 @dataclass(frozen=True)
 class PPOPlay(CriticPlay):
-    """Proximal policy optimization: several gradient steps on a sample, held near the policies that drew it.
+    """Proximal policy optimization: several gradient steps on a sample, near the policies that drew it.
 
     The policy's term is minus the mean over episodes of
 
@@ -183,12 +143,12 @@ class PPOPlay(CriticPlay):
     of actor-critic; released code often leaves that factor out.) One inner step is `epochs` passes over the
     sample, each in `minibatches` gradient steps; rewards and critics' values are those before the first.
 
-    What the meta-gradient sees: all of these gradient steps, and through A the rewards (in phi) and the
-    critics before them. pi_old(a_t) are numbers that came with the sample, constants even there: the step is
-    differentiated as a function of theta on a sample that stays as it was drawn. At pi = pi_old the step's
-    derivative then has those terms of DiCE that belong to one action of one agent, and none of those between
-    times or between agents: that later states, and what others do, depend on policies, it does not see.
-    Where a ratio is clipped nothing goes through that action, neither in the step nor in the meta-gradient.
+    The hypergradient goes through all of these gradient steps, and through A to the rewards (in phi) and the
+    critics before them. pi_old(a_t) are recorded numbers, constants even there: the step is differentiated
+    as a function of theta on a fixed sample. At pi = pi_old the step's derivative then has those terms of
+    DiCE that belong to one action of one agent, and none of those between times or between agents: it does
+    not see that later states, and the other agents' actions, depend on policies. Where a ratio is clipped
+    nothing goes through that action, neither in the step nor in the hypergradient.
 
     Raises:
         ValueError: the policy has no critic, or a number is out of range; in a step, there are more
@@ -199,7 +159,7 @@ class PPOPlay(CriticPlay):
     """
 
     clip_range: float = 0.2
-    """How far from 1 a ratio may go and still gain, above 0."""
+    """Clipping range of the ratio around 1, above 0."""
     epochs: int = 4
     """Passes over a sample, 1 or more."""
     minibatches: int = 1
@@ -207,33 +167,37 @@ class PPOPlay(CriticPlay):
     normalize: bool = False
     """Whether advantages are normalized, for each agent and seed over a minibatch."""
     value_clip: float | None = None
-    """How far values may go from those before the steps and still count, above 0, in reward units; None: as
-    far as they like."""
+    """Clipping range of values around those before the steps, above 0, in reward units; None: no clipping."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        names = ("clip_range", "epochs", "minibatches", "value_clip")
-        check_numbers({name: getattr(self, name) for name in names})
+        Range(above=0).require("clip_range", self.clip_range)
+        if self.value_clip is not None:
+            Range(above=0).require("value_clip", self.value_clip)
+        for name in ("epochs", "minibatches"):
+            value = getattr(self, name)
+            require(isinstance(value, int) and value >= 1, f"{name} is a whole number from 1, not {value}.")
 
     def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Trajectory:
-        """Play the episodes, and write down how likely each action was."""
         data = super().sample(theta, transfer, generator)
         with torch.no_grad():
             log_probabilities = self._chosen(self._logits(theta, data), data)
         return data._replace(log_probabilities=log_probabilities)
 
-    def parts(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[Any]:
-        """Every minibatch of every epoch, batch by the critics before the first."""
-        (batch,) = super().parts(theta, transfer, data)
-        count = data.rewards.shape[-1]
+    def parts(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[RolloutBatch]:
+        """Every minibatch of every epoch, evaluated by the critics before the first."""
+        ((episodes, rewards, values),) = super().parts(theta, transfer, data)
+        count = rewards.shape[-1]
         check_minibatches(self.minibatches, count)
         bounds = [count * place // self.minibatches for place in range(self.minibatches + 1)]
-        return [_episodes(batch, *ends) for ends in itertools.pairwise(bounds)] * self.epochs
+        slices = [slice(*ends) for ends in itertools.pairwise(bounds)]
+        return [
+            RolloutBatch(episodes.some(part), rewards[..., part], values[..., part]) for part in slices
+        ] * self.epochs
 
     def terms(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: RolloutBatch, *, regularized: bool = True
     ) -> LossTerms:
-        """The policy's, the critic's and the entropy's term; see the class."""
         episodes, rewards, old = data
         acting, drawn = episodes.acting, episodes.log_probabilities
         require(drawn is not None, "PPO needs to know how likely actions were when they were drawn.")
@@ -242,8 +206,8 @@ class PPOPlay(CriticPlay):
         advantages = normalized(advantages, acting) if self.normalize else advantages
         logits = self._logits(own, episodes)
         ratio = (self._chosen(logits, episodes) - drawn).exp()
-        held = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
-        gains = torch.minimum(ratio * advantages, held * advantages)
+        clipped = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
+        gains = torch.minimum(ratio * advantages, clipped * advantages)
         steps = discounts(rewards.shape[-2], self.game.discount, rewards).unsqueeze(-1)
         values = self.policy.values(own, episodes.observations)
         if self.value_clip is None:
@@ -255,7 +219,7 @@ class PPOPlay(CriticPlay):
 
 
 def check_minibatches(minibatches: int, episodes: int) -> None:
-    """Raise ValueError unless so many episodes can be cut into minibatches.
+    """Raise ValueError unless there are as many episodes as minibatches.
 
     >>> check_minibatches(4, episodes=3)
     Traceback (most recent call last):
@@ -265,9 +229,3 @@ def check_minibatches(minibatches: int, episodes: int) -> None:
         minibatches <= episodes,
         f"{episodes} episodes cannot be cut into {minibatches} minibatches: play more of them.",
     )
-
-
-def _episodes(data: RolloutBatch, first: int, end: int) -> RolloutBatch:
-    """Some of the episodes: [seed, agent, time, episode, ...] of everything."""
-    which = slice(first, end)
-    return RolloutBatch(data.episodes.some(which), data.rewards[..., which], data.values[..., which])

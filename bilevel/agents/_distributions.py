@@ -1,4 +1,4 @@
-"""Distributions of actions by policies' outputs: softmax over Discrete, squashed Gaussian in a Box."""
+"""Action distributions of policies: softmax over Discrete, squashed Gaussian in a Box."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ from games.core import Game, cached_constants, constant, normal, uniform
 
 NODES = 40
 """Of the Gauss-Hermite quadrature of entropies: exact to 1e-6 nats for standard deviations up to 1."""
-
-
 ILLEGAL = -1e9
 """The logit of an illegal action: probability 0, and, being finite, no entropy of 0 x infinity."""
 
 
 def allowed(logits: Tensor, legal: Tensor | None) -> Tensor:
-    """Leave illegal actions out of policies.
+    """Mask illegal actions.
 
     Args:
         logits: [..., action].
@@ -39,12 +37,7 @@ def allowed(logits: Tensor, legal: Tensor | None) -> Tensor:
 def draw_actions(logits: Tensor, generator: torch.Generator) -> Tensor:
     """Sample from softmax policies: logits [..., action] -> integer [...].
 
-    The cumulated weights of the actions are compared with one uniform draw: an action of probability 0 (a
-    logit of minus infinity) is never taken.
-
-    >>> logits = torch.tensor([0.0, -torch.inf]).expand(5, 2)
-    >>> draw_actions(logits, torch.Generator().manual_seed(0))
-    tensor([0, 0, 0, 0, 0])
+    By one uniform draw against cumulated weights: an action of probability 0 is never taken.
     """
     rows = logits.movedim(-1, 0).contiguous()  # a loop over a few actions is slow, one over all else is not
     weights = (rows - rows.amax(0)).exp().cumsum(0)
@@ -54,17 +47,17 @@ def draw_actions(logits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class Distribution(Protocol):
-    """What a policy's outputs say of actions; illegal Discrete ones are left out of them before."""
+    """Distribution of actions by a policy's outputs, in which illegal Discrete actions are masked."""
 
     @property
     def outputs(self) -> int:
-        """How many numbers a policy's network puts out."""
+        """Outputs of a policy's network; standard deviations are parameters beside it (`Gaussian`)."""
 
     def draw(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
         """Sample actions, as episodes record them, by outputs [..., output]."""
 
     def acted(self, actions: Tensor) -> Tensor:
-        """Turn recorded actions into those which the game takes."""
+        """Turn recorded actions into the game's."""
 
     def log_probability(self, outputs: Tensor, actions: Tensor) -> Tensor:
         """Log-probability, or log-density, of recorded actions, in nats: [..., output] -> [...]."""
@@ -75,25 +68,21 @@ class Distribution(Protocol):
 
 @dataclass(frozen=True)
 class Softmax:
-    """Discrete actions, by logits: integers, recorded as they are."""
+    """Discrete actions, by logits; recorded as the game's integers."""
 
     outputs: int
-    """How many actions there are."""
+    """Number of actions."""
 
     def draw(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
-        """See `draw_actions`."""
         return draw_actions(outputs, generator)
 
     def acted(self, actions: Tensor) -> Tensor:
-        """They are the game's."""
         return actions
 
     def log_probability(self, outputs: Tensor, actions: Tensor) -> Tensor:
-        """See `chosen`."""
         return chosen(outputs, actions)
 
     def entropy(self, outputs: Tensor) -> Tensor:
-        """See `entropy`."""
         return entropy(outputs)
 
 
@@ -101,9 +90,9 @@ class Softmax:
 class SquashedGaussian:
     """A diagonal Gaussian, squashed into a Box by tanh: a = center + half_range tanh(u), u ~ N(mean, std^2).
 
-    A policy's outputs are means and log standard deviations, [..., mean | log std]. Episodes record u, before
-    it is squashed, so that no density has to invert a tanh that has been rounded to 1. Densities are those of
-    a, in the Box's units: log p(a) = log N(u; mean, std^2) - sum log |da / du|.
+    A policy's outputs are means and log standard deviations, [..., mean | log std]. Episodes record u, so
+    that no density has to invert a tanh that was rounded to 1. Densities are those of a, in the Box's units:
+    log p(a) = log N(u; mean, std^2) - sum log |da / du|.
 
     Source:
         Haarnoja et al., Soft actor-critic, arXiv 1801.01290, appendix C, for the density.
@@ -122,31 +111,24 @@ class SquashedGaussian:
 
     @property
     def outputs(self) -> int:
-        """Means; standard deviations are parameters beside the network (`policies.Gaussian`)."""
         return len(self.low)
 
     def draw(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Sample u: outputs [..., mean | log std] -> [..., number]."""
         mean, log_std = outputs.chunk(2, -1)
         return mean + log_std.exp() * normal(mean.shape, generator, mean.dtype)
 
     def acted(self, actions: Tensor) -> Tensor:
-        """Squash u into the Box."""
         low, high = self._bounds(actions)
         return (low + (high - low) * (actions.tanh() + 1) / 2).clamp(low, high)
 
     def log_probability(self, outputs: Tensor, actions: Tensor) -> Tensor:
-        """Log-density of what u is squashed to, in nats."""
         mean, log_std = outputs.chunk(2, -1)
         noise = (actions - mean) * (-log_std).exp()
         gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         return (gaussian - self._log_slope(actions)).sum(-1)
 
     def entropy(self, outputs: Tensor) -> Tensor:
-        """Differential entropy of a, which is greatest, the log of the Box's volume, where a is uniform.
-
-        The Gaussian's own is a closed form; the mean of log |da / du| is a quadrature.
-        """
+        """Differential entropy of a: the Gaussian's own, and the mean of log |da / du| by quadrature."""
         mean, log_std = outputs.chunk(2, -1)
         nodes, weights = _quadrature(mean.dtype, mean.device)
         points = mean.unsqueeze(-1) + log_std.exp().unsqueeze(-1) * nodes
@@ -154,9 +136,8 @@ class SquashedGaussian:
         return (log_std + 0.5 * math.log(2 * math.pi * math.e) + slope).sum(-1)
 
     def _log_slope(self, actions: Tensor) -> Tensor:
-        """Log |da / du| of each number, without rounding where tanh is flat."""
         low, high = self._bounds(actions)
-        # Not softplus, which rounds the end of a tensor otherwise: a member of a batch is that seed alone.
+        # Not softplus, whose rounding depends on the place in a tensor: members must equal seeds alone.
         flat = 2 * (math.log(2.0) - actions + functional.logsigmoid(2 * actions))
         return ((high - low) / 2).log() + flat
 
@@ -165,7 +146,7 @@ class SquashedGaussian:
 
 
 def distribution_of(game: Game) -> Distribution:
-    """What the outputs of a game's policies mean.
+    """The action distribution of a game's policies.
 
     >>> import games
     >>> distribution_of(games.make("escape-room"))

@@ -1,4 +1,4 @@
-"""An inner loss in its terms, and their sum: what a learner weighs, and what may learn the weights."""
+"""Terms of an inner loss, and their weighted sum."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ class LossTerms(NamedTuple):
     """The terms of each agent's inner loss, [seed, agent] each."""
 
     policy: Tensor
-    """Minus the surrogate of the return that the agent sees, in reward units."""
+    """Minus the surrogate of the shared return, in reward units."""
     value: Tensor | None
     """Half the critic's mean squared error, in squared reward units; None: there is no critic."""
     entropy: Tensor | None
-    """Of the policy, in nats: of an episode's steps together, or, where values are exact, of an observation
-    on average. More of it is better. None: nobody asks, as it counts nothing."""
+    """Of the policy, in nats, to be maximized: summed over an episode's steps, or, where values are exact, an
+    observation's on average; None: it has no weight."""
 
 
 class TermWeights(NamedTuple):
-    """What the terms count: numbers, or tensors that broadcast to [seed, agent] and may be learned."""
+    """Weights of the terms: numbers, or tensors that broadcast to [seed, agent] and may be learned."""
 
     policy: Tensor | float = 1.0
     value: Tensor | float = 0.5
@@ -30,14 +30,11 @@ class TermWeights(NamedTuple):
 
 
 def weighted(terms: LossTerms, weights: TermWeights) -> Tensor:
-    """Add the terms up: policy's weight x policy + value's weight x value - entropy's weight x entropy.
+    """Each agent's loss: policy's weight x policy + value's weight x value - entropy's weight x entropy.
 
     Args:
-        terms: of the loss.
+        terms: of the loss, [seed, agent] each.
         weights: of the terms; the result is differentiable in them.
-
-    Returns:
-        [seed, agent], what each agent minimizes.
 
     >>> one = torch.ones(1, 2)
     >>> weighted(LossTerms(policy=-3 * one, value=4 * one, entropy=one), TermWeights(1.0, 0.5, 0.1))
@@ -51,62 +48,24 @@ def weighted(terms: LossTerms, weights: TermWeights) -> Tensor:
 
 
 def value_losses(values: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Half the mean squared error of a critic, over the steps that were played.
-
-    Args:
-        values: the critic's, differentiated, [..., agent, time, episode].
-        targets: what they should have been, like the values.
-        mask: 1 while the episode runs, [..., 1, time, episode].
-
-    Returns:
-        [..., agent], in squared reward units.
-
-    >>> value_losses(torch.zeros(1, 2, 1), torch.tensor([[[3.0], [9.0]]]), torch.tensor([[[1.0], [0.0]]]))
-    tensor([4.5000])
-    """
+    """Half the mean squared error of values [..., agent, time, episode] over steps played: [..., agent]."""
     return _mean((values - targets).square(), mask).squeeze((-2, -1)) / 2
 
 
 def clipped_value_losses(values: Tensor, targets: Tensor, mask: Tensor, old: Tensor, clip: float) -> Tensor:
-    """As `value_losses`, each step with the greater error: the value's, or that of one held near the old one.
+    """As `value_losses`, each step with the greater error of the value and of its clipped change.
 
-    Args:
-        values: as in `value_losses`, like `targets` and `mask`.
-        targets: what they should have been.
-        mask: 1 while the episode runs.
-        old: the critic's values before it moved, like the values.
-        clip: how far from the old ones values may go and still count, above 0, in reward units.
-
-    Returns:
-        [..., agent], in squared reward units.
-
-    Source:
-        Released code of Schulman et al., PPO, arXiv 1707.06347 (it is not in the paper).
-
-    >>> one = torch.ones(1, 1, 1)
-    >>> clipped_value_losses(3 * one, 3 * one, one, 0 * one, clip=1.0)  # |1 - 3|: moved too fast
-    tensor([2.])
+    Source: released code of Schulman et al., PPO, arXiv 1707.06347 (it is not in the paper).
     """
-    held = old + (values - old).clamp(-clip, clip)
-    errors = torch.maximum((values - targets).square(), (held - targets).square())
+    clipped = old + (values - old).clamp(-clip, clip)
+    errors = torch.maximum((values - targets).square(), (clipped - targets).square())
     return _mean(errors, mask).squeeze((-2, -1)) / 2
 
 
 def normalized(advantages: Tensor, mask: Tensor) -> Tensor:
-    """Advantages less their mean, over their standard deviation, for each agent and seed on its own.
+    """Standardize advantages, differentiably, over each agent's and seed's own steps played.
 
-    Both are taken over all steps that were played, and are differentiable: what scales or shifts the rewards
-    of all steps alike, scales and shifts nothing here. Where all advantages are equal they become 0.
-
-    Args:
-        advantages: [..., agent, time, episode].
-        mask: 1 while the episode runs, [..., 1, time, episode].
-
-    Returns:
-        the same shape, 0 after the end; pure numbers.
-
-    >>> normalized(torch.tensor([[[1.0, 5.0]]]), torch.ones(1, 1, 2))
-    tensor([[[-1.,  1.]]])
+    Where all advantages are equal they become 0.
     """
     apart = advantages - _mean(advantages, mask)
     return apart * (_mean(apart.square(), mask) + 1e-8).rsqrt() * mask

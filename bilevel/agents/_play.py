@@ -1,4 +1,4 @@
-"""Two ways to play a game with a policy, behind one interface: exactly, or by sampled episodes."""
+"""Exact play and sampled play: losses and values of policies in a game, behind one interface."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from bilevel.agents._distributions import Distribution, allowed, distribution_of
 from bilevel.agents._loss_terms import LossTerms, TermWeights, weighted
 from bilevel.agents._policy import Policy
 from bilevel.agents._policy_forms import Tabular
-from bilevel.agents._rollout import Trajectory, concatenated, rollout, rollout_blocks
+from bilevel.agents._rollout import concatenated, rollout, rollout_blocks
 from bilevel.agents._surrogates import Surrogate, dice, entropy
-from bilevel.sharing import Report, Reporting, Transfer, combine_reports
+from bilevel.sharing import Report, Reporting, Trajectory, Transfer, combine_reports
 from games.core import ExactGame, Game, cached_constants, constant
 from games.matrix import CountedFamily
 
 
 class Measured(NamedTuple):
-    """What an evaluation reports, over all agents and seeds."""
+    """Results of an evaluation, over all agents and seeds."""
 
     values: Tensor
     """Each agent's `episode_value`, [seed, agent], in the game's units."""
@@ -31,7 +31,7 @@ class Measured(NamedTuple):
 
 
 class Play(Protocol):
-    """How losses and values come out of a game. Theta is [seed, agent, parameter] everywhere."""
+    """Losses and values of policies in a game. Theta is [seed, agent, parameter] everywhere."""
 
     @property
     def policy(self) -> Policy:
@@ -42,7 +42,7 @@ class Play(Protocol):
         """Whether `sample` draws anything; where it does not, it gives an empty tuple."""
 
     def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Any:
-        """Draw what a loss will need under these policies; an exact game needs nothing."""
+        """Draw the data of a loss under these policies."""
 
     def losses(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
@@ -52,8 +52,8 @@ class Play(Protocol):
         Args:
             own: the policies differentiated: agent i's loss sees own[i] ...
             others: ... and others[j] for every j other than i.
-            transfer: how own rewards become those which are seen.
-            data: from `sample`; of a critic, one of its `parts`.
+            transfer: turns own rewards into those which learners see.
+            data: from `sample`; with a critic, one of its `parts`.
             entropy_bonus: scalar, reward units per nat; None: there is none, which costs nothing.
 
         Returns:
@@ -63,29 +63,43 @@ class Play(Protocol):
     def terms(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, *, regularized: bool = True
     ) -> LossTerms:
-        """The terms that `losses` adds up, for whoever weighs them otherwise; the arguments are its own.
-
-        The entropy is computed if the loss is `regularized` by it.
-        """
+        """The terms that `losses` adds up, with its arguments; the entropy only if `regularized`."""
 
     def values(self, theta: Tensor, data: Any) -> Tensor:
         """Each agent's extrinsic value, [seed, agent], whose derivative in theta is the policy gradient."""
 
     def measure(self, theta: Tensor, data: Any) -> Measured:
-        """Report on the policies that `data` was drawn from."""
+        """Evaluate the policies that `data` was drawn from."""
 
     def evaluate(
         self, theta: Tensor, transfer: Transfer, generator: torch.Generator, episodes: int
     ) -> tuple[Measured, Report]:
-        """Measure policies on this many fresh episodes per seed, and report on the transfer."""
+        """Evaluate policies on this many fresh episodes per seed, and report on the transfer."""
+
+
+class _SumOfTerms:
+    """Losses as a weighted sum of terms."""
+
+    weights = TermWeights()
+
+    def terms(
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, *, regularized: bool = True
+    ) -> LossTerms:
+        raise NotImplementedError
+
+    def losses(
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
+    ) -> Tensor:
+        terms = self.terms(own, others, transfer, data, regularized=entropy_bonus is not None)
+        return weighted(terms, self.weights._replace(entropy=0.0 if entropy_bonus is None else entropy_bonus))
 
 
 @dataclass(frozen=True)
-class ExactPlay:
+class ExactPlay(_SumOfTerms):
     """Exact values: no sampling, no variance; the policy is a table.
 
     >>> import games
-    >>> from bilevel.sharing._transfer import SharedBy
+    >>> from bilevel.sharing import SharedBy
     >>> play = ExactPlay(games.make("prisoners-dilemma"), Tabular(num_observations=1, num_actions=2))
     >>> theta = torch.zeros(1, 2, 1)  # seed, agent, parameter: cooperate half of the time
     >>> play.losses(theta, theta, SharedBy(torch.eye(2)[None]), (), torch.tensor(0.0))
@@ -94,60 +108,39 @@ class ExactPlay:
 
     game: ExactGame
     policy: Tabular
+    draws = False
 
-    @property
-    def draws(self) -> bool:
-        """It never does."""
-        return False
-
-    def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> tuple[()]:
-        """Nothing is drawn."""
+    def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Any:
         return ()
-
-    def losses(
-        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
-    ) -> Tensor:
-        """The weighted sum of `terms`."""
-        terms = self.terms(own, others, transfer, data, regularized=entropy_bonus is not None)
-        return weighted(terms, TermWeights(entropy=0.0 if entropy_bonus is None else entropy_bonus))
 
     def terms(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, *, regularized: bool = True
     ) -> LossTerms:
         """Minus each agent's shared discounted return, and the mean entropy over observations."""
-        seen = self._counted(own, others, transfer)
+        seen = None
+        if isinstance(self.game, CountedFamily) and transfer.matrix is not None:
+            # without a policy profile for each learner, where the game can
+            policies = self.policy.probabilities(own), self.policy.probabilities(others)
+            seen = self.game.shared_values(*policies, transfer.matrix)
         if seen is None:
-            profiles = profiles_of_learners(own, others)
-            seen = self.seen(self.policy.probabilities(profiles), transfer)
+            seen = self.seen(self.policy.probabilities(profiles_of_learners(own, others)), transfer)
         nats = entropy(self.policy.table(own)).mean(-1) if regularized else None
         return LossTerms(seen * -self.game.effective_horizon, None, nats)
 
-    def _counted(self, own: Tensor, others: Tensor, transfer: Transfer) -> Tensor | None:
-        """As `seen`, without laying out what each learner takes each policy to be, where the game can."""
-        if not isinstance(self.game, CountedFamily) or transfer.matrix is None:
-            return None
-        policies = self.policy.probabilities(own), self.policy.probabilities(others)
-        return self.game.shared_values(*policies, transfer.matrix)
-
     def seen(self, policies: Tensor, transfer: Transfer) -> Tensor:
-        """What each learner's episodes are worth to it, in the game's units.
+        """Each learner's value on the rewards that it sees, [..., learner], in the game's units.
 
         Args:
-            policies: what each learner takes them to be, [..., learner, agent, observation, action].
-            transfer: how own rewards become those which are seen.
-
-        Returns:
-            [..., learner].
+            policies: as each learner differentiates them, [..., learner, agent, observation, action].
+            transfer: turns own rewards into those which learners see.
         """
         assert transfer.matrix is not None  # learners see to it when they are built
         return (self.game.values(policies) * transfer.matrix.mT).sum(-1)  # [learner, giver], [giver, learner]
 
     def values(self, theta: Tensor, data: Any) -> Tensor:
-        """Exact values, in the game's units."""
         return self.game.values(self.policy.probabilities(theta))
 
     def measure(self, theta: Tensor, data: Any) -> Measured:
-        """Exact values and cooperation."""
         return Measured(*self.game.values_and_cooperation(self.policy.probabilities(theta)))
 
     def evaluate(
@@ -158,11 +151,11 @@ class ExactPlay:
 
 
 @dataclass(frozen=True)
-class SampledPlay:
+class SampledPlay(_SumOfTerms):
     """Sampled episodes and surrogate losses, for any game and any policy.
 
     >>> import games
-    >>> from bilevel.sharing._transfer import SharedBy
+    >>> from bilevel.sharing import SharedBy
     >>> game, policy = games.make("prisoners-dilemma"), Tabular(num_observations=1, num_actions=2)
     >>> play = SampledPlay(game, policy, dice, episodes=3)
     >>> theta = torch.full((1, 2, 1), -50.0)  # seed, agent, parameter: always defect
@@ -175,30 +168,18 @@ class SampledPlay:
     game: Game
     policy: Policy
     surrogate: Surrogate
-    """How the policies' gradient is estimated."""
+    """Estimates the policies' gradient."""
     episodes: int
     """Episodes per seed in each sample."""
-
-    @property
-    def draws(self) -> bool:
-        """It always does."""
-        return True
+    draws = True
 
     @property
     def distribution(self) -> Distribution:
-        """What the policy's outputs mean."""
+        """The distribution of actions by the policy's outputs."""
         return distribution_of(self.game)
 
     def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Trajectory:
-        """Play the episodes."""
         return rollout(self.game, self.policy, theta, transfer, self.episodes, generator)
-
-    def losses(
-        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
-    ) -> Tensor:
-        """The weighted sum of `terms`."""
-        terms = self.terms(own, others, transfer, data, regularized=entropy_bonus is not None)
-        return weighted(terms, TermWeights(entropy=0.0 if entropy_bonus is None else entropy_bonus))
 
     def terms(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, *, regularized: bool = True
@@ -224,13 +205,12 @@ class SampledPlay:
         return dice(log, joint, data.rewards, data.acting, self.game.discount) / self.game.effective_horizon
 
     def measure(self, theta: Tensor, data: Any) -> Measured:
-        """Means over the episodes; see `measure_episodes`."""
         return measure_episodes(self.game, data)
 
     def evaluate(
         self, theta: Tensor, transfer: Transfer, generator: torch.Generator, episodes: int
     ) -> tuple[Measured, Report]:
-        """Means over the episodes, of which blocks of time steps are in memory, one at a time.
+        """Evaluate in blocks of time steps, one in memory at a time.
 
         A block has as many observations as a training sample, or one step, of these seeds.
         """
@@ -240,10 +220,7 @@ class SampledPlay:
         return measure_blocks(self.game, blocks, transfer.report, reporting)
 
     def _log_probabilities(self, logits: Tensor, others: Tensor, data: Trajectory) -> tuple[Tensor, Tensor]:
-        """Of what each agent did, and of what all did as each one sees it: [seed, agent, time, episode].
-
-        To a surrogate that makes no use of the second, the first is given twice.
-        """
+        """Each agent's log-probabilities, and the joint ones by its policy, if the surrogate uses them."""
         own = self._chosen(logits, data)
         if not getattr(self.surrogate, "uses_joint", True):
             return own, own
@@ -251,24 +228,24 @@ class SampledPlay:
         return own, own + theirs.sum(-3, keepdim=True) - theirs
 
     def _entropy(self, logits: Tensor, data: Trajectory) -> Tensor:
-        """Of an episode's steps together, mean over episodes: [seed, agent], in nats."""
+        """The sum over an episode's steps, mean over episodes: [seed, agent], in nats."""
         whole: Tensor = (self.distribution.entropy(logits) * data.acting).sum(-2).mean(-1)
         return whole
 
     def _chosen(self, logits: Tensor, data: Trajectory) -> Tensor:
-        """Log-probability of what each agent did, 0 where it did not count: [seed, agent, time, episode]."""
+        """Log-probability of each agent's action, 0 where it did not count: [seed, agent, time, episode]."""
         return self.distribution.log_probability(logits, data.actions) * data.acting
 
     def _logits(self, theta: Tensor, data: Trajectory) -> Tensor:
-        """Outputs for every observation, illegal actions left out: [seed, agent, time, episode, output]."""
+        """Outputs for every observation, illegal actions masked: [seed, agent, time, episode, output]."""
         return allowed(self.policy.unroll(theta, data.observations), data.legal)
 
 
 def seed_groups(seeds: int, training: int, episodes: int, horizon: int) -> list[slice]:
-    """Which seeds are evaluated together, so that a time step has no more observations than training.
+    """Group seeds for evaluation, so that a time step has no more observations than a training sample.
 
     Args:
-        seeds: how many there are.
+        seeds: number of seeds.
         training: episodes per seed of a training sample.
         episodes: per seed, of the evaluation.
         horizon: of the game, in steps.
@@ -286,7 +263,7 @@ def seed_groups(seeds: int, training: int, episodes: int, horizon: int) -> list[
 
 
 def block_length(horizon: int, training: int, episodes: int, reporting: Reporting | None) -> int:
-    """How many time steps of `episodes` have as many observations as the episodes of training.
+    """Time steps of a block of evaluation, which has as many observations as a training sample.
 
     Args:
         horizon: of the game, in steps.
@@ -307,10 +284,10 @@ def measure_blocks(
     report: Callable[[Trajectory], Report],
     reporting: Reporting | None,
 ) -> tuple[Measured, Report]:
-    """Measure episodes that come in blocks of successive time steps, and keep no observations.
+    """Evaluate episodes that come in blocks of successive time steps, and keep no observations.
 
     Args:
-        game: what is played.
+        game: the game.
         blocks: of `rollout_blocks` or `play_blocks`.
         report: of the transfer, on a block.
         reporting: how reports on blocks combine; None: `report` is asked once, for the whole episodes.
@@ -328,14 +305,11 @@ def measure_blocks(
 
 
 def profiles_of_learners(own: Tensor, others: Tensor) -> Tensor:
-    """What each learner takes everybody's policies to be: its own, and the others'.
+    """Each learner's policy profile: its own policy, and the others', [..., learner, agent, parameter].
 
     Args:
         own: [..., agent, parameter].
         others: of the same shape.
-
-    Returns:
-        [..., learner, agent, parameter].
 
     >>> profiles_of_learners(torch.ones(2, 1), torch.zeros(2, 1)).squeeze(-1)
     tensor([[1., 0.],
@@ -346,7 +320,7 @@ def profiles_of_learners(own: Tensor, others: Tensor) -> Tensor:
 
 @cached_constants
 def _oneself(agents: int, device: torch.device) -> Tensor:
-    """Which agent is which learner, boolean [learner, agent, 1]."""
+    """The identity, boolean [learner, agent, 1]."""
     return constant(np.eye(agents, dtype=bool)[..., None], torch.bool, device)
 
 

@@ -1,7 +1,4 @@
-"""Protocol of policies; one flat tensor [seed, agent, parameter] holds everybody's, no loop over either.
-
-The parameters that policies start with: those of a random seed depend on it alone.
-"""
+"""Protocol of policies, whose parameters are one tensor [seed, agent, parameter], and their initial draws."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from bilevel.core import Purpose, first_draws
 
 
 class Policy(Protocol):
-    """What a policy is to the rest of the toolkit: parameters, a memory, and functions to logits.
+    """A policy of all agents: parameters, a recurrent state (`memory`), and functions to logits.
 
-    `step` is how episodes are played, `unroll` how they are learned from: the same logits, with derivatives
-    through all that was remembered. Logits are unnormalized log-probabilities of every action.
+    `step` plays episodes, `unroll` learns from them: the same logits, with derivatives through the recurrent
+    state. Logits are unnormalized log-probabilities of every action.
     """
 
     @property
@@ -26,17 +23,16 @@ class Policy(Protocol):
         """Parameters of one agent."""
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        """First parameters of as many agents as the batch has, or of one: float64 [*batch, parameter]."""
+        """Draw the first parameters of a batch of agents, or of one: float64 [*batch, parameter]."""
 
     def memory(self, theta: Tensor, samples: int) -> Tensor:
-        """What is remembered at the start of an episode.
+        """The recurrent state at the start of an episode, [..., agent, unit, sample], in theta's dtype.
+
+        A policy that is not recurrent has no units.
 
         Args:
             theta: [..., agent, parameter].
-            samples: how many episodes each agent plays at once.
-
-        Returns:
-            [..., agent, unit, sample], in theta's dtype; without units where nothing is remembered.
+            samples: episodes that each agent plays at once.
         """
 
     def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,30 +61,24 @@ class Policy(Protocol):
 
 
 class FeedForward(abc.ABC):
-    """A policy that remembers nothing: it says its `logits`, and an episode's steps are samples to it."""
+    """A policy that is not recurrent, by its `logits`: an episode's steps are samples to it."""
 
     @abc.abstractmethod
     def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """Unnormalized log-probabilities of every action.
+        """Unnormalized log-probabilities, [..., agent, sample, action].
 
         Args:
             theta: [..., agent, parameter].
             observations: [..., agent, sample] of integers or [..., agent, sample, *shape] of floats or bytes.
-
-        Returns:
-            [..., agent, sample, action].
         """
 
     def memory(self, theta: Tensor, samples: int) -> Tensor:
-        """Nothing: [..., agent, 0, sample]."""
         return theta.new_zeros(*theta.shape[:-1], 0, samples)
 
     def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Policy.step`."""
         return self.logits(theta, observations), memory
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """See `Policy.unroll`."""
         time = theta.ndim - 1
         logits = self.logits(theta, observations.flatten(time, time + 1))
         episodes: Tensor = logits.unflatten(-2, observations.shape[time : time + 2])
@@ -98,18 +88,17 @@ class FeedForward(abc.ABC):
 def initial_parameters(
     policy: Policy, *, seed: int, seeds: int, agents: int, alike: bool = False, outer_step: int = 0
 ) -> Tensor:
-    """Draw everybody's new parameters; those of repetition i depend on the random seed `seed` + i alone.
+    """Draw all agents' first parameters, float64 [seed, agent, parameter], on the CPU.
+
+    Those of repetition i depend on the random seed `seed` + i alone.
 
     Args:
-        policy: whose parameters.
+        policy: the policy.
         seed: the random seed of repetition 0.
-        seeds: how many independent repetitions.
-        agents: how many agents.
-        alike: whether the agents of a repetition all start with the same ones.
-        outer_step: in which they are new: other numbers in each.
-
-    Returns:
-        float64 [seed, agent, parameter], on the CPU.
+        seeds: number of independent repetitions.
+        agents: number of agents.
+        alike: whether all agents of a repetition start with the same ones.
+        outer_step: each has draws of its own.
 
     >>> from bilevel.agents import Tabular
     >>> policy = Tabular(num_observations=1, num_actions=2)

@@ -1,9 +1,4 @@
-"""Tables of logits: one row per observation.
-
-A policy over continuous actions: a network's means beside standard deviations of its own.
-
-A policy that is told which agent it is, so that agents with the same parameters need not act alike.
-"""
+"""Tabular policies, Gaussian policies, and policies that observe their agent's index."""
 
 from __future__ import annotations
 
@@ -30,22 +25,19 @@ class Tabular(FeedForward):
     """
 
     num_observations: int
-    """How many observations there are; they are the integers from 0."""
+    """Number of observations, the integers from 0."""
     num_actions: int
-    """How many actions there are."""
+    """Number of actions."""
     initial_scale: float = 1.0
     """Standard deviation of the first logits."""
     every_logit: bool = False
-    """Whether the last action has a logit of its own, too. With three actions or more it is then no longer
-    singled out: gradient steps treat all actions alike."""
+    """Whether the last action has a logit, too, so that gradient steps treat three actions or more alike."""
 
     @property
     def num_parameters(self) -> int:
-        """One logit per observation and action, but for the last action's if that is 0."""
         return self.num_observations * self._free
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        """Independent normal logits, float64 [*batch, parameter]."""
         draw = torch.randn(*batch, self.num_parameters, generator=generator, dtype=torch.float64)
         return draw * self.initial_scale
 
@@ -65,16 +57,15 @@ class Tabular(FeedForward):
 
     @property
     def _free(self) -> int:
-        """Logits of a row that are learned."""
         return self.num_actions if self.every_logit else self.num_actions - 1
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Any network that puts out means, and a log standard deviation for each, end to end in one flat vector.
+    """A network of means, and a log standard deviation for each, end to end in one flat vector.
 
-    The standard deviations are parameters that do not depend on what is seen, 1 at first, as is usual for
-    policy gradients and PPO. What Gaussians are squashed to, `bilevel.agents._distributions` says.
+    The standard deviations are parameters that do not depend on observations, 1 at first, as is usual for
+    policy gradients and PPO. `SquashedGaussian` squashes the Gaussian into the action space.
 
     Source:
         Schulman et al., Trust region policy optimization, arXiv 1502.05477, for standard deviations beside
@@ -88,32 +79,27 @@ class Gaussian:
     """
 
     policy: Policy
-    """Puts out the means."""
+    """The network of means."""
     numbers: int
-    """How many numbers an action has."""
+    """Numbers of an action."""
 
     @property
     def num_parameters(self) -> int:
-        """Those of the network, then the log standard deviations."""
         return self.policy.num_parameters + self.numbers
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        """The network's first parameters, and standard deviations of 1: float64 [*batch, parameter]."""
         network = self.policy.initial(generator, *batch)
         return torch.cat((network, network.new_zeros(*batch, self.numbers)), -1)
 
     def memory(self, theta: Tensor, samples: int) -> Tensor:
-        """The network's; see `Policy.memory`."""
         return self.policy.memory(self._split(theta)[0], samples)
 
     def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and log standard deviations; see `Policy.step`."""
         network, log_std = self._split(theta)
         means, memory = self.policy.step(network, observations, memory)
         return _beside(means, log_std), memory
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """Means and log standard deviations; see `Policy.unroll`."""
         network, log_std = self._split(theta)
         return _beside(self.policy.unroll(network, observations), log_std)
 
@@ -131,7 +117,7 @@ def _beside(means: Tensor, log_std: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Numbered:
-    """Any policy, each agent's number one-hot appended to what it sees: features of a vector, or planes.
+    """Any policy, with the agent's index one-hot appended to its observation: as features, or as planes.
 
     >>> from bilevel.agents import MLP
     >>> policy = Numbered(MLP(num_features=4 + 2, num_actions=3))
@@ -142,53 +128,39 @@ class Numbered:
     """
 
     policy: Policy
-    """Of so many more features, or planes, as there are agents."""
+    """Of one more feature, or plane, for each agent."""
     one_hot: int = 0
-    """How many integers observations can be, to be one-hot encoded; 0: they are no integers."""
+    """Number of integer observations, to be one-hot encoded; 0: observations are no integers."""
     observation_axes: int = 1
     """Axes of an observation that is no integer."""
     planes: bool = False
-    """Whether an observation stays planes [plane, row, column], each number one of 0s or of 1s; else it is
-    laid end to end."""
+    """Whether an observation stays planes [plane, row, column], each index a plane of 0s or of 1s; else it is
+    flattened."""
 
     @property
     def num_parameters(self) -> int:
-        """Parameters of one agent."""
         return self.policy.num_parameters
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        """See `Policy.initial`."""
         return self.policy.initial(generator, *batch)
 
     def memory(self, theta: Tensor, samples: int) -> Tensor:
-        """See `Policy.memory`."""
         return self.policy.memory(theta, samples)
 
     def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Policy.step`."""
         return self.policy.step(theta, self.seen(theta, observations), memory)
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """See `Policy.unroll`."""
         return self.policy.unroll(theta, self.seen(theta, observations))
 
     def seen(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """What each agent sees, with its number.
-
-        Args:
-            theta: [..., agent, parameter].
-            observations: [..., agent, *samples, *shape], integer, bytes or of theta's dtype.
-
-        Returns:
-            [..., agent, *samples, feature + agent], or [..., agent, *samples, plane + agent, row, column].
-        """
+        """Observations [..., agent, *samples, *shape] with each agent's index appended."""
         if self.planes:
             return self._with_number(theta, observations.movedim(-3, -1)).movedim(-1, -3)
         vectors = as_vectors(observations, theta, one_hot=self.one_hot, axes=self.observation_axes)
         return self._with_number(theta, vectors)
 
     def _with_number(self, theta: Tensor, features: Tensor) -> Tensor:
-        """[..., agent, *rest, feature] -> [..., agent, *rest, feature + agent]."""
         agents = theta.shape[-2]
         numbers = torch.eye(agents, dtype=theta.dtype, device=theta.device)
         between = features.ndim - theta.ndim  # axes between the agents and the features

@@ -1,11 +1,4 @@
-"""A perceptron per agent.
-
-Convolutions and a perceptron per agent, for games that show planes of a grid.
-
-A policy that remembers: a gated recurrent unit per agent.
-
-What the networks of policies have in common.
-"""
+"""Policies that are networks, one for each agent: perceptrons, convolutions, gated recurrent units."""
 
 from __future__ import annotations
 
@@ -28,12 +21,7 @@ from games.core import require
 
 
 def require_layers(whose: str, hidden: tuple[int, ...]) -> None:
-    """Raise ValueError unless there is a hidden layer, and each has units.
-
-    >>> require_layers("An MLP's", ())
-    Traceback (most recent call last):
-    ValueError: An MLP's hidden layers need 1 unit or more each, but hidden is ().
-    """
+    """Raise ValueError unless there is a hidden layer, and each has units."""
     require(
         bool(hidden) and min(hidden) > 0,
         f"{whose} hidden layers need 1 unit or more each, but hidden is {hidden}.",
@@ -58,13 +46,13 @@ class MLP(FeedForward):
     num_features: int
     """Numbers of an observation."""
     num_actions: int
-    """How many actions there are."""
+    """Number of actions."""
     hidden: tuple[int, ...] = (32,)
     """Units of each hidden layer, one layer or more."""
     one_hot: bool = False
     """Whether observations are integers below `num_features`, to be one-hot encoded."""
     observation_axes: int = 1
-    """Axes of an observation that is no integer; more than one (planes of a grid) are taken as one vector."""
+    """Axes of an observation that is no integer; more than one (planes of a grid) are flattened."""
     last_layer_scale: float = 0.1
     """Factor on the last layer's first weights."""
     activation: ActivationName = "tanh"
@@ -75,16 +63,13 @@ class MLP(FeedForward):
 
     @property
     def network(self) -> Perceptron:
-        """The network that each agent has."""
         return Perceptron((self.num_features, *self.hidden, self.num_actions), self.activation)
 
     @property
     def num_parameters(self) -> int:
-        """Weights and biases of all layers."""
         return self.network.num_parameters
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [*batch, parameter]."""
         return self.network.initial(generator, *batch, last_layer_scale=self.last_layer_scale)
 
     def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
@@ -97,10 +82,9 @@ class MLP(FeedForward):
 
 @dataclass(frozen=True)
 class Convolutional(FeedForward):
-    """Layers of convolutions, then a multilayer perceptron, for each agent its own.
+    """Layers of convolutions, then a multilayer perceptron, per agent; see `bilevel.nn.Convolutions`.
 
-    The last layer starts small, so that the first policies are close to uniform. `Convolutions` says what
-    padding does, and in which order weights stand; the perceptron's follow theirs.
+    The last layer starts small, so that the first policies are close to uniform.
 
     Raises:
         ValueError: there is no hidden layer, or one without units; or `Convolutions` refuses its settings.
@@ -114,13 +98,13 @@ class Convolutional(FeedForward):
     planes: tuple[int, int, int]
     """Planes of an observation, rows and columns of each."""
     num_actions: int
-    """How many actions there are."""
+    """Number of actions."""
     channels: tuple[int, ...] = (16,)
-    """Planes that come out of each layer of convolutions, one layer or more."""
+    """Output planes of each layer of convolutions, one layer or more."""
     kernel: int = 3
-    """Rows and columns that a weight sees."""
+    """Rows and columns of a kernel."""
     stride: int = 1
-    """By how many rows and columns the kernel moves."""
+    """Rows and columns by which the kernel moves."""
     padding: PaddingName = "same"
     """Whether planes are surrounded with zeros ("same") or not ("valid")."""
     hidden: tuple[int, ...] = (32,)
@@ -143,16 +127,13 @@ class Convolutional(FeedForward):
 
     @property
     def network(self) -> Perceptron:
-        """The last layers that each agent has."""
         return Perceptron((self.convolutions.num_outputs, *self.hidden, self.num_actions), self.activation)
 
     @property
     def num_parameters(self) -> int:
-        """Weights and biases of all layers."""
         return self.convolutions.num_parameters + self.network.num_parameters
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [*batch, parameter]."""
         first = self.convolutions.initial(generator, *batch)
         last = self.network.initial(generator, *batch, last_layer_scale=self.last_layer_scale)
         return torch.cat((first, last), -1)
@@ -165,14 +146,14 @@ class Convolutional(FeedForward):
 
 @dataclass(frozen=True)
 class GRU:
-    """A perceptron that encodes observations, a gated cell that remembers, and a layer to logits, per agent.
+    """A perceptron that encodes observations, a gated recurrent unit, and a layer to logits, per agent.
 
-    Every episode starts with a memory of zeros. Losses unroll whole episodes, so derivatives go back through
-    time to the first step; time, and what a derivative keeps in memory, grow with the game's horizon. The
-    last layer starts small, so that the first policies are close to uniform.
+    Every episode starts with a recurrent state of zeros. Losses unroll whole episodes, so derivatives go back
+    through time to the first step; time and memory of a derivative grow with the game's horizon. The last
+    layer starts small, so that the first policies are close to uniform.
 
     Raises:
-        ValueError: there is no hidden layer, or one without units; or no unit remembers.
+        ValueError: there is no hidden layer, or one without units; or there is no recurrent unit.
 
     >>> policy = GRU(num_features=4, num_actions=3, hidden=(8,), units=6)
     >>> theta = torch.zeros(2, policy.num_parameters)  # two agents
@@ -187,15 +168,15 @@ class GRU:
     num_features: int
     """Numbers of an observation."""
     num_actions: int
-    """How many actions there are."""
+    """Number of actions."""
     hidden: tuple[int, ...] = (32,)
     """Units of each layer that encodes observations, one layer or more."""
     units: int = 32
-    """Numbers that are remembered, 1 or more."""
+    """Numbers of the recurrent state, 1 or more."""
     one_hot: bool = False
     """Whether observations are integers below `num_features`, to be one-hot encoded."""
     observation_axes: int = 1
-    """Axes of an observation that is no integer; more than one (planes of a grid) are taken as one vector."""
+    """Axes of an observation that is no integer; more than one (planes of a grid) are flattened."""
     last_layer_scale: float = 0.1
     """Factor on the last layer's first weights."""
     activation: ActivationName = "tanh"
@@ -208,26 +189,24 @@ class GRU:
 
     @property
     def encoder(self) -> Perceptron:
-        """From an observation to what comes into the cell, but for the last activation."""
+        """From an observation to the cell's input, but for the last activation."""
         return Perceptron((self.num_features, *self.hidden), self.activation)
 
     @property
     def cell(self) -> GatedCell:
-        """What remembers."""
+        """The recurrent cell."""
         return GatedCell(self.hidden[-1], self.units)
 
     @property
     def readout(self) -> Perceptron:
-        """From what is remembered to logits, one layer."""
+        """From the recurrent state to logits, one layer."""
         return Perceptron((self.units, self.num_actions))
 
     @property
     def num_parameters(self) -> int:
-        """Weights and biases: the encoder's, the cell's, the readout's, in this order."""
         return sum(self._sizes)
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [*batch, parameter]."""
         parts = (
             self.encoder.initial(generator, *batch),
             self.cell.initial(generator, *batch),
@@ -236,11 +215,9 @@ class GRU:
         return torch.cat(parts, -1)
 
     def memory(self, theta: Tensor, samples: int) -> Tensor:
-        """Zeros, [..., agent, unit, sample]."""
         return theta.new_zeros(*theta.shape[:-1], self.units, samples)
 
     def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Policy.step`."""
         encoder, cell, readout = theta.split(self._sizes, -1)
         weights = self.cell.weights(cell)
         memory = self.cell.step(
@@ -249,7 +226,6 @@ class GRU:
         return self.readout(readout, memory.mT), memory
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """See `Policy.unroll`: all steps are encoded at once, remembered one by one, and read out at once."""
         time = theta.ndim - 1
         steps, episodes = observations.shape[time : time + 2]
         encoder, cell, readout = theta.split(self._sizes, -1)
@@ -264,7 +240,7 @@ class GRU:
         return whole
 
     def _encoded(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """What comes into the cell: [..., agent, sample, *shape] -> [..., agent, input, sample]."""
+        """The cell's input: [..., agent, sample, *shape] -> [..., agent, input, sample]."""
         one_hot = self.num_features if self.one_hot else 0
         vectors = as_vectors(observations, theta, one_hot=one_hot, axes=self.observation_axes)
         return ACTIVATIONS[self.activation](self.encoder(theta, vectors)).mT

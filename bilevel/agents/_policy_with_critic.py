@@ -1,4 +1,4 @@
-"""A policy and a critic per agent, end to end in one flat vector: [policy's parameters | critic's]."""
+"""Policies with critics, end to end in one flat vector: [policy's parameters | critic's]."""
 
 from __future__ import annotations
 
@@ -24,15 +24,13 @@ class ValueTable(FeedForward):
     """
 
     num_observations: int
-    """How many observations there are; they are the integers from 0."""
+    """Number of observations, the integers from 0."""
 
     @property
     def num_parameters(self) -> int:
-        """One value per observation."""
         return self.num_observations
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        """Zeros, float64 [*batch, parameter]; nothing is drawn."""
         return torch.zeros(*batch, self.num_parameters, dtype=torch.float64)
 
     def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
@@ -41,10 +39,9 @@ class ValueTable(FeedForward):
 
 
 def critic_like(policy: Policy) -> Policy:
-    """Build a critic of the policy's kind, with parameters of its own: one output, the value.
+    """Build a critic of the policy's kind, with parameters of its own and one output, the value.
 
-    A table for a table; for a network the same layers, with one unit at the end. A critic of a policy that
-    remembers remembers, too, on its own; one of a policy that is told its agent's number is told it.
+    A table for a table; for a network the same layers, recurrent ones too, with one unit at the end.
 
     Args:
         policy: one of `bilevel.agents`.
@@ -66,10 +63,10 @@ def critic_like(policy: Policy) -> Policy:
 
 @dataclass(frozen=True)
 class PolicyWithCritic:
-    """A policy with a critic beside it: to whoever plays, the policy alone.
+    """A policy with a critic beside it, which plays as the policy alone.
 
-    Theta is [..., agent, policy's parameters | critic's], so that optimizers, tied agents, hypergradients and
-    checkpoints take it as they take any policy's.
+    Theta is [..., agent, policy's parameters | critic's], for optimizers, hypergradients and checkpoints as
+    any policy's.
 
     >>> both = PolicyWithCritic.of(Tabular(num_observations=5, num_actions=2))
     >>> theta = torch.zeros(2, both.num_parameters)  # two agents
@@ -83,7 +80,7 @@ class PolicyWithCritic:
 
     policy: Policy
     critic: Policy
-    """Of one output, which is the value of what the agent has seen."""
+    """Of one output, the value of the observations so far."""
 
     @classmethod
     def of(cls, policy: Policy) -> PolicyWithCritic:
@@ -92,11 +89,9 @@ class PolicyWithCritic:
 
     @property
     def num_parameters(self) -> int:
-        """Parameters of one agent: its policy's, then its critic's."""
         return self.policy.num_parameters + self.critic.num_parameters
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        """First parameters of both, the policy's drawn first: float64 [*batch, parameter]."""
         return torch.cat([part.initial(generator, *batch) for part in (self.policy, self.critic)], -1)
 
     def split(self, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,25 +100,19 @@ class PolicyWithCritic:
         return policy, critic
 
     def memory(self, theta: Tensor, samples: int) -> Tensor:
-        """The policy's; see `Policy.memory`."""
         return self.policy.memory(self.split(theta)[0], samples)
 
     def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """The policy's; see `Policy.step`."""
         return self.policy.step(self.split(theta)[0], observations, memory)
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """The policy's logits; see `Policy.unroll`."""
         return self.policy.unroll(self.split(theta)[0], observations)
 
     def values(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """The critic's values of whole episodes, from their start.
+        """The critic's values of whole episodes, [..., agent, time, episode], in units of its rewards.
 
         Args:
             theta: [..., agent, parameter].
             observations: [..., agent, time, episode, *shape], integer or of theta's dtype.
-
-        Returns:
-            [..., agent, time, episode], in the units of the rewards that it learned from.
         """
         return self.critic.unroll(self.split(theta)[1], observations).squeeze(-1)

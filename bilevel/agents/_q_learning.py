@@ -17,7 +17,7 @@ from games.core import require, uniform
 
 @dataclass(frozen=True)
 class QNetwork:
-    """The value of each action, from what an agent sees and from what else it is told: a perceptron each.
+    """Action values: a perceptron per agent of its observation and of further inputs.
 
     Raises:
         ValueError: a layer has no unit, or there is no such activation.
@@ -31,9 +31,9 @@ class QNetwork:
     num_features: int
     """Numbers of an observation."""
     num_told: int
-    """Numbers that an agent is told besides."""
+    """Numbers of the further inputs."""
     num_actions: int
-    """How many actions there are."""
+    """Number of actions."""
     hidden: tuple[int, ...] = (32, 32)
     """Units of each hidden layer."""
     activation: ActivationName = "relu"
@@ -44,22 +44,12 @@ class QNetwork:
 
     @property
     def network(self) -> Perceptron:
-        """What each agent has."""
         return Perceptron(
             (self.num_features + self.num_told, *self.hidden, self.num_actions), self.activation
         )
 
     def __call__(self, theta: Tensor, seen: Tensor, told: Tensor) -> Tensor:
-        """Values of all actions.
-
-        Args:
-            theta: [..., agent, parameter].
-            seen: [..., agent, sample, feature].
-            told: [..., agent, sample, number].
-
-        Returns:
-            [..., agent, sample, action], discounted rewards.
-        """
+        """Action values [..., agent, sample, action] of inputs [..., agent, sample, number]."""
         return self.network(theta, torch.cat((seen, told), -1))
 
 
@@ -68,7 +58,7 @@ def best_value(values: Tensor, legal: Tensor | None = None) -> Tensor:
 
     Args:
         values: [..., action].
-        legal: boolean, like the values, one or more True in each row; None: all actions are.
+        legal: boolean, like the values, at least one True in each row; None: all actions are.
 
     >>> best_value(torch.tensor([1.0, 3.0]), torch.tensor([True, False]))
     tensor(1.)
@@ -93,10 +83,10 @@ def epsilon_greedy(
 
 
 def targets(rewards: Tensor, following: Tensor, continues: Tensor, discount: float) -> Tensor:
-    """What Q-learning wants a value to be: y = r + discount V'(s'), V' being 0 after an episode's end.
+    """Targets of Q-learning: y = r + discount V'(s'), V' being 0 after an episode's end.
 
     Args:
-        rewards: those which are learned from, [...].
+        rewards: [...].
         following: V' of the next state, by the target network, [...].
         continues: 1 where the episode went on, else 0; broadcasts to `rewards`.
         discount: per step, from 0 to 1.
@@ -111,17 +101,13 @@ def targets(rewards: Tensor, following: Tensor, continues: Tensor, discount: flo
 
 
 def squared_errors(values: Tensor, actions: Tensor, wanted: Tensor) -> Tensor:
-    """Mean over samples of (Q(a) - y)^2: values [..., sample, action], the others [..., sample] -> [...].
-
-    >>> squared_errors(torch.tensor([[0.0, 2.0]]), torch.tensor([1]), torch.tensor([5.0]))
-    tensor(9.)
-    """
+    """Mean over samples of (Q(a) - y)^2: values [..., sample, action], the others [..., sample] -> [...]."""
     taken = values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
     return (taken - wanted).square().mean(-1)
 
 
 def soft_update(target: Tensor, online: Tensor, rate: float) -> Tensor:
-    """Move target networks a part of the way: target' = (1 - rate) target + rate online.
+    """Soft update of target networks: target' = (1 - rate) target + rate online.
 
     Raises:
         ValueError: the rate is not above 0 and at most 1.
@@ -134,19 +120,19 @@ def soft_update(target: Tensor, online: Tensor, rate: float) -> Tensor:
 
 
 class ReplayBuffer(NamedTuple):
-    """The latest items of each seed; the oldest make room for new ones."""
+    """The latest items of each seed, as a ring buffer."""
 
     items: Tree
-    """A nest of tensors [seed, capacity + 1, ...]; what is not kept is laid, as 0, on the last place."""
+    """A nest of tensors [seed, capacity + 1, ...]; items not kept are written, as 0, to the last place."""
     written: Tensor
-    """How many items were ever kept, int64 [seed]."""
+    """Number of items ever kept, int64 [seed]."""
 
 
 def empty_replay_buffer(example: Tree, capacity: int) -> ReplayBuffer:
-    """A buffer that holds nothing yet.
+    """Make an empty replay buffer.
 
     Args:
-        example: a nest of tensors [seed, sample, ...] of the kind that will be kept.
+        example: a nest of tensors [seed, sample, ...] like those to be kept.
         capacity: items for each seed, 1 or more.
 
     Raises:
@@ -156,28 +142,23 @@ def empty_replay_buffer(example: Tree, capacity: int) -> ReplayBuffer:
     torch.Size([2, 5, 3])
     """
     require(capacity >= 1, f"A replay buffer holds 1 item or more, not {capacity}.")
-
-    def room(leaf: Tensor) -> Tensor:
-        return leaf.new_zeros(leaf.shape[0], capacity + 1, *leaf.shape[2:])
-
-    seeds = leaves(example)[0]
-    return ReplayBuffer(
-        tree_map(room, example), torch.zeros(len(seeds), dtype=torch.int64, device=seeds.device)
-    )
+    first = leaves(example)[0]
+    items = tree_map(lambda leaf: leaf.new_zeros(leaf.shape[0], capacity + 1, *leaf.shape[2:]), example)
+    return ReplayBuffer(items, torch.zeros(len(first), dtype=torch.int64, device=first.device))
 
 
 def capacity_of(buffer: ReplayBuffer) -> int:
-    """How many items a buffer holds of each seed when it is full."""
+    """The most items that a buffer holds of each seed."""
     return int(leaves(buffer.items)[0].shape[1]) - 1
 
 
 def add(buffer: ReplayBuffer, items: Tree, keep: Tensor) -> ReplayBuffer:
-    """Keep items, in their order, each seed its own number of them; the buffer passed in is not changed.
+    """Add items in their order, each seed its own number of them; the buffer passed in is not changed.
 
     Args:
-        buffer: where.
+        buffer: the buffer before.
         items: a nest of tensors [seed, sample, ...].
-        keep: which of them, boolean [seed, sample].
+        keep: the items to add, boolean [seed, sample].
 
     Raises:
         ValueError: there are more samples than the buffer holds.
@@ -202,11 +183,11 @@ def add(buffer: ReplayBuffer, items: Tree, keep: Tensor) -> ReplayBuffer:
 
 
 def draw(buffer: ReplayBuffer, samples: int, generator: torch.Generator) -> Tree:
-    """Draw items at random, all that are there alike, with replacement: a nest of [seed, sample, ...].
+    """Draw items uniformly with replacement: a nest of [seed, sample, ...].
 
     Args:
-        buffer: holds an item of each seed at least.
-        samples: how many for each seed.
+        buffer: holds at least one item of each seed.
+        samples: number of draws for each seed.
         generator: the source of the draws, on the buffer's device.
 
     >>> buffer = add(empty_replay_buffer(torch.zeros(1, 1), 8), torch.tensor([[7.0]]), torch.tensor([[True]]))
@@ -221,7 +202,7 @@ def draw(buffer: ReplayBuffer, samples: int, generator: torch.Generator) -> Tree
 
 
 def split(items: Tree, size: int) -> Iterator[Tree]:
-    """Cut a nest of [seed, sample, ...] into batches of so many samples.
+    """Split a nest of [seed, sample, ...] into batches of `size` samples.
 
     >>> [batch.tolist() for batch in split(torch.arange(4)[None], 2)]
     [[[0, 1]], [[2, 3]]]

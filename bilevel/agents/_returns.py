@@ -1,7 +1,4 @@
-"""Discounted returns and baselines over sampled episodes.
-
-Advantage estimates and decayed dependencies over sampled episodes: what Loaded DiCE is made of.
-"""
+"""Discounted returns, baselines and advantages over sampled episodes."""
 
 from __future__ import annotations
 
@@ -12,27 +9,12 @@ from games.core import cached_constants, in_fresh_thread
 
 
 def discounts(steps: int, discount: float, like: Tensor) -> Tensor:
-    """1, discount, discount^2, ...: [time], in the dtype and on the device of `like`; 0^0 is 1.
-
-    >>> discounts(3, 0.5, torch.zeros(1))
-    tensor([1.0000, 0.5000, 0.2500])
-    """
+    """1, discount, discount^2, ...: [time], in the dtype and on the device of `like`; 0^0 is 1."""
     return discount ** torch.arange(steps, dtype=like.dtype, device=like.device)
 
 
 def returns_to_go(rewards: Tensor, discount: float) -> Tensor:
-    """Discounted sum of what follows, oneself included: G_t = sum_{u >= t} discount^(u - t) r_u.
-
-    Args:
-        rewards: [..., time, episode], zero after an episode's end.
-        discount: per step, in [0, 1].
-
-    Returns:
-        the same shape.
-
-    >>> returns_to_go(torch.tensor([[1.0], [0.0], [4.0]]), 0.5).squeeze(-1)
-    tensor([2., 2., 4.])
-    """
+    """Discounted returns to go, G_t = sum_{u >= t} discount^(u - t) r_u, of rewards [..., time, episode]."""
     learned = isinstance(discount, Tensor)
     weights = (_weights if learned else _kept_weights)(
         rewards.shape[-2], discount, rewards.dtype, rewards.device
@@ -41,7 +23,7 @@ def returns_to_go(rewards: Tensor, discount: float) -> Tensor:
 
 
 def _weights(steps: int, discount: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What each reward counts in the return from each step on: [time, time of the reward]."""
+    """The weight of each reward in the return from each step on: [time, time of the reward]."""
     time = torch.arange(steps, device=device)
     ahead = time[None, :] - time[:, None]
     return discount ** ahead.clamp(min=0).to(dtype) * (ahead >= 0)
@@ -53,18 +35,7 @@ def _kept_weights(steps: int, discount: float, dtype: torch.dtype, device: torch
 
 
 def leave_one_out(returns: Tensor, mask: Tensor) -> Tensor:
-    """The mean return of the OTHER episodes still mask at the same step: a baseline that adds no bias.
-
-    Args:
-        returns: [..., time, episode].
-        mask: 1 where the episode was still running, else 0; broadcasts to `returns`.
-
-    Returns:
-        the same shape as `returns`; 0 where no other episode is mask.
-
-    >>> leave_one_out(torch.tensor([[1.0, 2.0, 6.0]]), torch.ones(1, 3))
-    tensor([[4.0000, 3.5000, 1.5000]])
-    """
+    """The mean return of the OTHER episodes still running at a step, else 0: a baseline without bias."""
     kept = returns * mask
     others = kept.sum(-1, keepdim=True) - kept
     count = mask.sum(-1, keepdim=True) - mask
@@ -72,18 +43,7 @@ def leave_one_out(returns: Tensor, mask: Tensor) -> Tensor:
 
 
 def decayed_sums(values: Tensor, decay: float) -> Tensor:
-    """Sum of what came before, oneself included: S_t = sum_{u <= t} decay^(t - u) x_u; 0^0 is 1.
-
-    Args:
-        values: [..., time, episode].
-        decay: per step, in [0, 1].
-
-    Returns:
-        the same shape.
-
-    >>> decayed_sums(torch.tensor([[4.0], [0.0], [1.0]]), 0.5).squeeze(-1)
-    tensor([4., 2., 2.])
-    """
+    """Decayed sums: S_t = sum_{u <= t} decay^(t - u) x_u of values [..., time, episode]; 0^0 is 1."""
     return returns_to_go(values.flip(-2), decay).flip(-2)
 
 
@@ -97,9 +57,6 @@ def generalized_advantages(rewards: Tensor, values: Tensor, discount: float, tra
         values: estimated returns-to-go, zero after an episode's end, shaped like `rewards`.
         discount: per step, in [0, 1].
         trace: from 0 (one step, then the values) to 1 (the sampled return).
-
-    Returns:
-        the same shape.
 
     Source:
         Schulman et al., Generalized advantage estimation, arXiv 1506.02438.

@@ -1,7 +1,8 @@
-"""Play many episodes of every seed in one batch."""
+"""Rollouts: many episodes of every seed in one batch."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -10,81 +11,33 @@ from torch import Tensor
 
 from bilevel.agents._distributions import allowed, distribution_of
 from bilevel.agents._policy import Policy
+from bilevel.sharing import Trajectory as Trajectory  # noqa: PLC0414 - re-exported
 from bilevel.sharing import Transfer
 from games.core import Game, for_members, require_separated, separated
 
 
-class Trajectory(NamedTuple):
-    """Sampled episodes; after an episode's end its observations, rewards and `mask` are 0."""
-
-    observations: Tensor
-    """[seed, agent, time, episode, *shape], integer or of theta's dtype."""
-    actions: Tensor
-    """Integer [seed, agent, time, episode]; meaningless after the end. Where actions are continuous, float
-    [seed, agent, time, episode, number], before they are squashed (`distributions.SquashedGaussian`)."""
-    rewards: Tensor
-    """Own rewards before sharing, [seed, agent, time, episode], in the game's units."""
-    mask: Tensor
-    """1 while the episode runs, [seed, 1, time, episode]."""
-    cooperated: Tensor | None
-    """1 where the action cooperates, [seed, agent, time, episode]; meaningless after the end; None where the
-    word has no meaning."""
-    legal: Tensor | None = None
-    """Which actions are legal, boolean [seed, agent, time, episode, action]; None where all are."""
-    neighbours: Tensor | None = None
-    """Who may share with whom, boolean [seed, giver, receiver, time, episode]; None where that does not
-    change."""
-    log_probabilities: Tensor | None = None
-    """Of what was done, under the policies that did it, [seed, agent, time, episode], in nats; None where
-    nobody asks."""
-    present: Tensor | None = None
-    """Which agents took part in each step, boolean [seed, agent, time, episode]; None where all always do."""
-    cut: Tensor | None = None
-    """1 in the step after which an episode was cut off that would have gone on, [seed, 1, time, episode];
-    None where the game's horizon is a rule (`Game.truncates`)."""
-    following: Tensor | None = None
-    """What was seen after each step, like `observations`, 0 after an end by the rules; None where `cut`
-    is."""
-
-    @property
-    def acting(self) -> Tensor:
-        """1 in the steps in which an agent's action counts, [seed, agent or 1, time, episode]."""
-        return self.mask if self.present is None else self.mask * self.present
-
-    def some(self, which: slice) -> Trajectory:
-        """Some of the episodes; see `TrajectoryLike.some`."""
-        graph = self.neighbours  # its episodes come last, all others' fourth
-        parts = (None if part is None else part[:, :, :, which] for part in self._replace(neighbours=None))
-        return Trajectory._make(parts)._replace(neighbours=None if graph is None else graph[..., which])
-
-    @property
-    def outcome(self) -> Trajectory:
-        """The same episodes without what agents saw: actions, rewards and who took part.
-
-        Observations have no features; legal actions, graphs and what follows a truncation are None. Integer
-        actions are int32 and `cooperated` is boolean, as there may be many episodes.
-        """
-        return self._replace(
-            observations=self.rewards.new_empty(*self.rewards.shape, 0),
-            actions=self.actions if self.actions.is_floating_point() else self.actions.int(),
-            cooperated=None if self.cooperated is None else self.cooperated.bool(),
-            legal=None,
-            neighbours=None,
-            following=None,
-        )
-
-
 class StepObservation(NamedTuple):
-    """What agents can act on in one step of all episodes; after an episode's end it is 0."""
+    """Observations of all agents in one step of all episodes; 0 after an episode's end."""
 
     observed: Tensor
-    """[seed, agent, episode, *shape], integer or of the dtype that was asked for."""
-    legal: Tensor | None
-    """Which actions are legal, boolean [seed, agent, episode, action]; None where all are."""
-    neighbours: Tensor | None
-    """Who may share with whom, boolean [seed, giver, receiver, episode]; None where that does not change."""
+    """[seed, agent, episode, *shape], integer or of the episodes' dtype."""
+    legal: Tensor | None = None
+    """Legal actions, boolean [seed, agent, episode, action]; None where all are."""
+    neighbours: Tensor | None = None
+    """The sharing graph, boolean [seed, giver, receiver, episode]; None where it is fixed."""
     present: Tensor | None = None
-    """Which agents still take part, boolean [seed, agent, episode]; None where all always do."""
+    """Agents that take part, boolean [seed, agent, episode]; None where all always do."""
+
+
+def observe_step(game: Game, state: Any) -> StepObservation:
+    """Observe the copies of a game as the episodes of one seed."""
+    legal, graph, present = game.action_mask(state), game.neighbours_now(state), game.present(state)
+    return StepObservation(
+        game.observe(state).movedim(0, 1)[None],
+        None if legal is None else legal.movedim(0, 1)[None],
+        None if graph is None else graph.movedim(0, -1)[None],
+        None if present is None else present.T[None],
+    )
 
 
 Act = Callable[[StepObservation], Tensor]
@@ -103,13 +56,13 @@ def rollout(
         game: any game.
         policy: any policy of as many features and actions.
         theta: [seed, agent, parameter].
-        transfer: by what rule agents give: the game is told what was given (`Game.give`).
+        transfer: the gifts that the game is told of (`Game.give`).
         episodes: per seed.
         generator: the source of every draw, on theta's device; of `games.core.Streams`, each seed's own.
 
     Returns:
-        `game.horizon` steps of every episode. What a copy shows and pays after its end is replaced by 0, so
-        it may be anything, even NaN.
+        `game.horizon` steps of every episode. A copy's observations and rewards after its end are replaced
+        by 0, so they may be anything, even NaN.
 
     Raises:
         FloatingPointError: a reward is not a finite number (says at which step, for which seed and agent).
@@ -127,21 +80,9 @@ def rollout_blocks(
     generator: torch.Generator,
     steps: int,
 ) -> Iterator[Trajectory]:
-    """Play as `rollout`, and yield blocks of successive time steps: only one is in memory at a time.
+    """Play as `rollout`, and yield blocks of `steps` successive time steps, one in memory at a time.
 
-    The draws, and so the episodes, are the same for every block length.
-
-    Args:
-        game: any game; this and all other arguments are those of `rollout`.
-        policy: any policy of as many features and actions.
-        theta: [seed, agent, parameter].
-        transfer: by what rule agents give.
-        episodes: per seed.
-        generator: the source of every draw.
-        steps: time steps per block, 1 or more; the last block may be shorter.
-
-    Raises:
-        FloatingPointError: a reward is not a finite number.
+    The draws, and so the episodes, are the same for every block length; the last block may be shorter.
     """
     memory, generator = policy.memory(theta, episodes), for_members(generator, len(theta))
     distribution = distribution_of(game)
@@ -151,23 +92,18 @@ def rollout_blocks(
         outputs, memory = policy.step(theta, seen.observed, memory)
         return distribution.draw(allowed(outputs, seen.legal), generator)
 
-    def give(seen: StepObservation, actions: Tensor, own: Tensor, mask: Tensor) -> Tensor:
-        return step_gifts(
-            transfer, seen.observed, actions, own, mask, seen.neighbours, seen.legal, seen.present
-        )
-
     mask = torch.ones(theta.shape[0], 1, episodes, dtype=theta.dtype, device=theta.device)
-    return play_blocks(game, act, give, mask, generator, steps)
+    return play_blocks(game, act, functools.partial(step_gifts, transfer), mask, generator, steps)
 
 
 def play_out(game: Game, act: Act, give: Give, mask: Tensor, generator: torch.Generator) -> Trajectory:
-    """Play whole episodes, whoever acts and gives; `rollout` says what comes back, and what is raised.
+    """Play whole episodes with any actions and gifts; returns and raises as `rollout`.
 
     Args:
         game: any game.
         act: decides for all agents; it is called once for each of `game.horizon` steps.
-        give: what the game is told that agents gave, if it does anything with that.
-        mask: 1s, [seed, 1, episode], in the dtype and on the device of what is wanted.
+        give: the gifts that the game is told of, if it takes any.
+        mask: 1s, [seed, 1, episode], of the dtype and on the device of the result.
         generator: the source of the game's draws, on the same device.
     """
     (whole,) = play_blocks(game, act, give, mask, generator, game.horizon)
@@ -181,7 +117,7 @@ def play_blocks(
     """Play as `play_out`, and yield blocks of successive time steps, as `rollout_blocks`."""
     seeds, _, episodes = mask.shape
     acted = distribution_of(game).acted
-    generator, told = for_members(generator, seeds), takes_gifts(game)
+    generator = for_members(generator, seeds)
     with separated(game, generator, seeds * episodes):
         state = game.reset(seeds * episodes, generator)
 
@@ -214,7 +150,7 @@ def play_blocks(
             state, rewards, done = game.step(state, joint, generator)
         own = block.write_while("rewards", time, stack(rewards).to(mask.dtype), mask)
         block.write("mask", time, mask)
-        if told:
+        if game.takes_gifts:
             state = game.give(state, give(seen, actions, own, mask))
         goes_on = mask * (~done).to(mask.dtype).reshape(seeds, 1, episodes)
         if game.truncates:
@@ -238,17 +174,14 @@ def play_blocks(
 
 
 class _Block:
-    """Preallocated tensors for so many time steps, each made when its first step is written."""
+    """Preallocated tensors of a block of time steps, each made when its first step is written."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self.written: dict[str, Tensor] = {}
 
     def slot(self, name: str, time: int, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """Where a step is written: of the shape of `like`, [seed, agent, episode, ...].
-
-        Time is the axis before the episodes: the last but one of graphs, else the third.
-        """
+        """A view of one step, like `like`: time is the last axis but one of graphs, else the third."""
         axis = like.ndim - 1 if name == "neighbours" else 2
         if name not in self.written:
             shape = (*like.shape[:axis], self.steps, *like.shape[axis:])
@@ -258,11 +191,11 @@ class _Block:
     def write(
         self, name: str, time: int, values: Tensor | None, dtype: torch.dtype | None = None
     ) -> Tensor | None:
-        """Copy a step, and return the copy; nothing is written of None."""
+        """Copy a step, if there is one, and return the copy."""
         return None if values is None else self.slot(name, time, values, dtype).copy_(values)
 
     def write_while(self, name: str, time: int, values: Tensor, mask: Tensor) -> Tensor:
-        """Copy a step with 0 where the episode is over, `mask` being [seed, 1, episode]; return the copy."""
+        """Copy a step, 0 where the episode is over (`mask` [seed, 1, episode]), and return the copy."""
         running = mask.reshape(*mask.shape, *[1] * (values.ndim - mask.ndim)) > 0
         return torch.where(running, values, values.new_zeros(()), out=self.slot(name, time, values))
 
@@ -278,56 +211,32 @@ def concatenated(blocks: Sequence[Trajectory]) -> Trajectory:
     return Trajectory(**parts)
 
 
-def takes_gifts(game: Game) -> bool:
-    """Whether the game does anything with what agents gave (`Game.give`).
-
-    >>> import games
-    >>> [takes_gifts(games.make(name)) for name in ("escape-room", "coin-game")]
-    [True, False]
-    """
-    return game.takes_gifts
-
-
 def step_gifts(
-    transfer: Transfer,
-    observed: Tensor,
-    actions: Tensor,
-    rewards: Tensor,
-    mask: Tensor,
-    neighbours: Tensor | None = None,
-    legal: Tensor | None = None,
-    present: Tensor | None = None,
+    transfer: Transfer, seen: StepObservation, actions: Tensor, rewards: Tensor, mask: Tensor
 ) -> Tensor:
-    """What agents gave in one step, as `Game.give` is told.
+    """The gifts of one step, [seed * episode, giver, receiver], in reward units; see `Game.give`.
 
     Args:
-        transfer: by what rule they give.
-        observed: [seed, agent, episode, *shape].
+        transfer: the rule of giving.
+        seen: the step's observations.
         actions: integer [seed, agent, episode].
-        rewards: own ones, [seed, agent, episode].
+        rewards: own rewards, [seed, agent, episode].
         mask: [seed, 1, episode].
-        neighbours: boolean [seed, giver, receiver, episode]; None: the graph does not change.
-        legal: which actions are, boolean [seed, agent, episode, action]; None: all.
-        present: who takes part, boolean [seed, agent, episode]; None: all.
-
-    Returns:
-        [seed * episode, giver, receiver], in reward units.
     """
     step = Trajectory(
-        observed.unsqueeze(2),
+        seen.observed.unsqueeze(2),
         actions.unsqueeze(2),
         rewards.unsqueeze(2),
         mask.unsqueeze(2),
         cooperated=None,
-        legal=None if legal is None else legal.unsqueeze(2),
-        neighbours=None if neighbours is None else neighbours.unsqueeze(-2),
-        present=None if present is None else present.unsqueeze(2),
+        legal=None if seen.legal is None else seen.legal.unsqueeze(2),
+        neighbours=None if seen.neighbours is None else seen.neighbours.unsqueeze(-2),
+        present=None if seen.present is None else seen.present.unsqueeze(2),
     )
     return transfer.gifts(step).squeeze(-2).movedim(-1, 1).flatten(0, 1)
 
 
 def _require_finite(rewards: Tensor, begin: int) -> None:
-    """Raise FloatingPointError unless rewards, whose first step is `begin`, are finite."""
     finite = rewards.isfinite()
     if not finite.all():
         seed, agent, time, episode = (~finite).nonzero()[0].tolist()

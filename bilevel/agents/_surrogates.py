@@ -1,8 +1,8 @@
 """Surrogate losses: scalars whose derivatives estimate those of an expected return.
 
-The data were drawn from the policies, so they depend on theta, and a surrogate decides who sees that:
-`reinforce` is right when differentiated once; `dice` is right when differentiated again and again, and
-`loaded_dice` is with less noise. docs/sampled.md measures what that means for a meta-gradient.
+The data were drawn from the policies, so they depend on theta; surrogates differ in whether they see that.
+`reinforce` is right when differentiated once; `dice` and, with less noise, `loaded_dice` at any order.
+docs/sampled.md measures the effect on a hypergradient.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from games.core import require
 
 
 class Surrogate(Protocol):
-    """What a surrogate is to losses; `Reinforce`, `dice` and `LoadedDice` are."""
+    """A surrogate of sampled returns: `Reinforce`, `dice` or `LoadedDice`."""
 
     def __call__(
         self,
@@ -38,15 +38,15 @@ class Surrogate(Protocol):
         """Estimate each agent's expected return, [..., agent], by its derivatives.
 
         Args:
-            own: log-probability of what each agent did, 0 after the end: [..., agent, time, episode].
-            joint: log-probability of what ALL agents did, as the agent in question sees it, 0 after the end:
-                [..., agent, time, episode]. A surrogate that does not use it has an attribute `uses_joint`
-                that is False, and is handed `own` again, which saves the others' policies.
+            own: log-probability of each agent's action, 0 after the end: [..., agent, time, episode].
+            joint: log-probability of ALL agents' actions, as each agent differentiates it, of the same shape.
+                A surrogate that does not use it has an attribute `uses_joint` that is False, and is handed
+                `own` again, which saves the other agents' policies.
             rewards: those which each agent learns from, [..., agent, time, episode], zero after the end.
             mask: 1 while the episode runs, broadcasts to `rewards`.
             discount: per step.
-            values: a critic's, of the state each step is taken in, shaped like `rewards`, not depending on
-                that step's action; None: the other episodes' mean returns.
+            values: a critic's, of the state before each step's action, shaped like `rewards`; None: the
+                other episodes' mean returns.
 
         Returns:
             [..., agent], in reward units.
@@ -54,12 +54,7 @@ class Surrogate(Protocol):
 
 
 def magic_box(log_probabilities: Tensor) -> Tensor:
-    """Exp(x - stop_gradient(x)): the value 1, with the derivative of x (Foerster et al., arXiv 1802.05098).
-
-    >>> x = torch.tensor(3.0, requires_grad=True)
-    >>> magic_box(x), torch.autograd.grad(magic_box(x), x)
-    (tensor(1., grad_fn=<ExpBackward0>), (tensor(1.),))
-    """
+    """Exp(x - stop_gradient(x)): the value 1, with the derivative of x (arXiv 1802.05098)."""
     return (log_probabilities - log_probabilities.detach()).exp()
 
 
@@ -79,10 +74,9 @@ def _require_critic(trace: float, values: Tensor | None) -> None:
 class Reinforce:
     """The likelihood-ratio surrogate: mean over episodes of sum_t discount^t log pi_t A_t.
 
-    Its first derivative in whatever the log-probabilities depend on is unbiased, without a critic or with a
-    trace of 1. Differentiated again, it misses that the data depend on theta: a meta-gradient through two or
-    more inner steps is biased. Without a critic A_t = G_t - b_t, b_t the mean return of the other episodes
-    from step t on.
+    Its first derivative is unbiased without a critic or with a trace of 1. Differentiated again, it misses
+    that the data depend on theta: a hypergradient through two or more inner steps is biased. Without a
+    critic A_t = G_t - b_t, b_t the mean return of the other episodes from step t on.
 
     Raises:
         ValueError: `trace` is not from 0 to 1; in a call, it is below 1 without a critic's values.
@@ -101,7 +95,7 @@ class Reinforce:
     """
 
     uses_joint: ClassVar[bool] = False
-    """Others' policies have no part in the likelihood ratio of one's own."""
+    """The likelihood ratio is of one's own policy alone."""
     trace: float = 1.0
     """Lambda of generalized advantage estimation, from 0 to 1; see `LoadedDice`."""
 
@@ -117,7 +111,6 @@ class Reinforce:
         discount: float,
         values: Tensor | None = None,
     ) -> Tensor:
-        """The surrogate; `Surrogate` says what it is given. Only its derivatives mean something."""
         _require_critic(self.trace, values)
         if values is None:
             returns = returns_to_go(rewards, discount)
@@ -144,27 +137,11 @@ def dice(
 
     Every derivative, of any order, is an unbiased estimate of the expected return's. The baseline term
     sum_t discount^t (1 - box(log pi_t)) b_t lowers the first derivative's variance and is 0 on average, in
-    every derivative: b_t comes from other episodes, or from a critic, who has not seen what is done in step
-    t. That holds by whatever the rewards depend on, too.
-
-    Args:
-        own: not used, the joint log-probability holds it.
-        joint: log-probability of what ALL agents did, as the agent in question sees it, 0 after the end:
-            [..., agent, time, episode].
-        rewards: those which each agent learns from, [..., agent, time, episode], zero after the end.
-        mask: 1 while the episode runs, broadcasts to `rewards`.
-        discount: per step.
-        values: a critic's, b_t; None: the other episodes' mean returns.
-
-    Returns:
-        [..., agent], in reward units; its value is the mean discounted return.
+    every derivative: b_t comes from other episodes, or from a critic, which does not see the action of step
+    t. That also holds where rewards depend on parameters. Its value is the mean discounted return.
 
     Source:
         Foerster et al., DiCE, arXiv 1802.05098, with its baseline for the first derivative.
-
-    >>> own = torch.tensor([[[0.5, 0.5]]]).log()  # agent, time, episode
-    >>> dice(own, own, torch.tensor([[[1.0, 0.0]]]), torch.ones(1, 1, 2), 1.0)
-    tensor([0.5000])
     """
     weights = discounts(rewards.shape[-2], discount, rewards).unsqueeze(-1)
     baseline = leave_one_out(returns_to_go(rewards, discount), mask) if values is None else values
@@ -175,16 +152,16 @@ def dice(
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedDice:
-    """Loaded DiCE: DiCE with advantages, whose baseline steadies the derivatives of every order.
+    """Loaded DiCE: DiCE with advantages, whose baseline lowers the variance of derivatives of every order.
 
     With W_t = sum_{u <= t} lambda^(t - u) log pi_u, lambda being `dependency_decay`, and advantages A_t,
 
         mean over episodes of V_0 + sum_t discount^t (box(W_t) - box(lambda W_{t-1})) A_t.
 
     Without a critic A_t = G_t - b_t, b_t the mean return of the other episodes from step t on, and V_0 = G_0.
-    With lambda = 1 every derivative, of any order, is then an unbiased estimate of the expected return's, by
-    whatever the rewards depend on, too: b_t comes from other episodes. Below 1 the first derivative stays as
-    it is; the higher ones lose what lies between steps far apart, with its noise.
+    With lambda = 1 every derivative, of any order, is then an unbiased estimate of the expected return's,
+    also where rewards depend on parameters: b_t comes from other episodes. Below 1 the first derivative stays
+    the same; the higher ones lose the dependencies between steps far apart, with their noise.
 
     Raises:
         ValueError: a setting is not from 0 to 1; in a call, `trace` is below 1 without a critic's values.
@@ -199,8 +176,8 @@ class LoadedDice:
     """
 
     dependency_decay: float = 1.0
-    """The paper's lambda, from 0 to 1: the weight of how a step depends on the step before it; 1: unbiased,
-    0: only dependencies within a step."""
+    """The paper's lambda, from 0 to 1: decay of dependencies between steps; 1: unbiased, 0: only those within
+    a step."""
     trace: float = 1.0
     """Lambda of generalized advantage estimation, from 0 to 1; 1: sampled returns, no bias; below 1, with a
     critic only: less variance for the bias of its values."""
@@ -218,10 +195,7 @@ class LoadedDice:
         discount: float,
         values: Tensor | None = None,
     ) -> Tensor:
-        """The surrogate; `Surrogate` says what it is given.
-
-        Its value is the mean discounted return, or, with a critic, the mean of its first values.
-        """
+        """The surrogate; its value is the mean discounted return, or the mean of a critic's first values."""
         _require_critic(self.trace, values)
         returns = returns_to_go(rewards, discount)
         baseline = (leave_one_out(returns, mask) if values is None else values) * mask

@@ -66,16 +66,20 @@ RENAMED = {
     "exploration-least": "inner.exploration-min",
     "outer-every": "outer.every",
     "outer-updates": "outer.updates",
-    "sharing-hidden": "method.sharing-hidden-size",
+    "sharing-hidden": "sharing.hidden-size (method.sharing-hidden-size of ltos)",
     "incentive-hidden": "method.incentive-hidden-size",
     "planner-hidden": "method.planner-hidden-size",
-    "critic-hidden": "method.critic-hidden-size",
-    "perspective-hidden": "method.perspective-hidden-size",
-    "critic-trace": "method.critic-gae-lambda",
+    "critic-hidden": "critic.hidden-size",
+    "perspective-hidden": "perspective.hidden-size",
+    "critic-trace": "critic.gae-lambda",
     "most": "method.max-incentive",
+    "hold": "sharing.hold",
+    "model-optimizer": "opponents.optimizer",
+    "model-learning-rate": "opponents.learning-rate",
+    "model-steps": "opponents.steps",
 }
 """Names of settings before they were in parts -> their names now."""
-PARTS = {"policy", "inner", "outer", "training", "loss_weights"}
+PARTS = {"policy", "inner", "outer", "training", "loss_weights", "sharing"}
 
 
 def choices(method: Method) -> dict[str, list[str]]:
@@ -189,8 +193,15 @@ def require_current(setting: str, method: Method, before: str, after: str) -> No
     """
     name = setting.replace("_", "-")
     plain = name.removeprefix("no-")
-    if plain in RENAMED and plain.replace("-", "_") not in hints_of(type(method)):
-        now = RENAMED[plain].replace("inner.", "inner.no-", 1) if name != plain else RENAMED[plain]
+    parts = parts_of(type(method))
+    part, _, rest = plain.replace("-", "_").partition("_")
+    now = RENAMED.get(plain)
+    if plain.replace("-", "_") in hints_of(type(method)):
+        now = plain if plain in parts else None
+    elif any(rest in hints_of(kind) for kind in parts.get(part, {}).values() if kind):
+        now = f"{part}.{rest}".replace("_", "-")
+    if now is not None:
+        now = now.replace("inner.", "inner.no-", 1) if name != plain else now
         raise ValueError(f"{before}{name} is now {after}{now}.")
 
 
@@ -299,10 +310,10 @@ def methods_with_settings(
 
 def _words(method: Method, setting: str, value: str) -> list[str]:
     """The words by which the command line takes a setting."""
-    require_current(setting, method, "", "")
     part, dot, inner = setting.replace("-", "_").partition(".")
     if not dot and part in choices(method):
         return [f"--{setting}", value]
+    require_current(setting, method, "", "")
     kinds: list[Any] = list(parts_of(type(method)).get(part, {}).values()) if dot else [type(method)]
     hints = {name: hint for kind in kinds if kind for name, hint in hints_of(kind).items()}
     name = inner if dot else part

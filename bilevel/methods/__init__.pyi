@@ -22,6 +22,11 @@ from ._lase_sharing import relationships as relationships
 from ._learner import PolicyLearner as PolicyLearner
 from ._learner import StepInputs as StepInputs
 from ._lio import LIO as LIO
+from ._lio import ChargedCost as ChargedCost
+from ._lio import KnownOpponents as KnownOpponents
+from ._lio import ModeledOpponents as ModeledOpponents
+from ._lio import ObjectiveCost as ObjectiveCost
+from ._lio import SeparateCost as SeparateCost
 from ._ltos import LToS as LToS
 from ._ltos import QLearning as QLearning
 from ._ltos import SharingAscent as SharingAscent
@@ -29,6 +34,7 @@ from ._method import LossWeightMethod as LossWeightMethod
 from ._method import Method as Method
 from ._method import OuterMethod as OuterMethod
 from ._method import PolicyMethod as PolicyMethod
+from ._outer_learner import Cost as Cost
 from ._outer_learner import OuterInputs as OuterInputs
 from ._outer_learner import OuterLearner as OuterLearner
 from ._outer_learner import fit_hypergradient as fit_hypergradient
@@ -59,4 +65,6 @@ from ._settings import hints_of as hints_of
 from ._settings import parts_of as parts_of
 from ._settings import plain_settings as plain_settings
 from ._settings import read_value as read_value
+from ._tos import StateDependentSharing as StateDependentSharing
+from ._tos import StaticSharing as StaticSharing
 from ._tos import ToS as ToS

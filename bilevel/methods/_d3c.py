@@ -1,4 +1,4 @@
-"""`d3c`: each agent learns whose losses to feel, by a bound on the local price of anarchy."""
+"""`d3c`: each agent learns a mix of all losses, by a bound on the local price of anarchy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from games.core import Game, require
 
 @dataclass(frozen=True, kw_only=True)
 class D3C(PolicyMethod):
-    """Learned mixing of losses: each agent shifts what it feels as long as the others' learning harms it.
+    """Learned mixing of losses: each agent shifts its weights while the other agents' learning harms it.
 
     Inside, agent i descends f_i^A = sum_j A_ij f_j, with losses f_j = bound - value_j above 0 and rows of A
     that sum to 1. Outside, its row descends
@@ -44,17 +44,15 @@ class D3C(PolicyMethod):
     evolution strategies: the inner steps are taken with perturbed log-weights, and rho_i is the relu of how
     much log f_i^A rose over them; log-weights descend the estimate.
 
-    Win, stay; lose, shift: where nobody loses by what the others learn, nothing moves, so the rule stops
-    short of the optimum where an unequal outcome harms nobody on the way.
+    Win, stay; lose, shift: where no agent loses by the others' learning, nothing moves, so the rule stops
+    short of the optimum where learning an unequal outcome harms nobody.
 
     Needs: the others' rewards; with exact values, the gradients of everybody's loss by everybody's policy.
-    Conserves nothing: a reward can be felt by all, or by nobody. The metric `imbalance` says by how much the
-    columns of A miss 1, which would conserve the total. Nothing changes hands, and welfare is that of the
-    game's own rewards.
+    Conserves nothing: the metric `imbalance` is the distance of the columns of A from a sum of 1, which would
+    conserve the total. Nothing changes hands, and welfare is that of the game's own rewards.
 
     Raises:
-        ValueError: a setting is out of range; at build, nobody knows a bound of the values (see
-            `loss_bound`).
+        ValueError: a setting is out of range; at build, there is no bound of the values (see `loss_bound`).
 
     Source:
         Gemp et al., D3C: Reducing the Price of Anarchy in Multi-Agent Learning, arXiv 2010.00575. Checked in
@@ -74,15 +72,15 @@ class D3C(PolicyMethod):
     """
 
     loss_bound: Annotated[float | None, Range()] = None
-    """What no agent's value comes up to, in the game's units of value: losses are this less the value. None:
-    the game's own, where its payoffs are laid out in a table (0 where all are below 0)."""
+    """Upper bound of all agents' values, in the game's units of value: losses are this less the value. None:
+    the game's own, where it has a payoff table (0 where all payoffs are below 0)."""
     own_weight: float = 0.99
     """The weight of one's own loss at the start, above 0 and below 1; the neighbours' are equal."""
     mixing_learning_rate: Annotated[float | None, Range(above=0)] = None
     """Learning rate of the log-weights, above 0, per unit of rho; None: 30 with exact values, 1 with
     episodes."""
     identity_weight: Annotated[float, Range(least=0)] = 1e-6
-    """nu: the weight of the divergence from feeling one's own loss alone, 0 or more, in rho per nat."""
+    """nu: the weight of the divergence from one's own loss alone, 0 or more, in rho per nat."""
     least_log_weight: float = -8.0
     """The floor of log-weights, finite and below -1, in nats."""
     samples: int = 8
@@ -101,34 +99,22 @@ class D3C(PolicyMethod):
         require_sampling(self.samples, self.sigma, antithetic=True)
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        """See `Method.build`."""
         return D3CLearner(self, game, placement, Mixing(game.neighbours, self.own_weight))
 
 
 EXACT_RATE, SAMPLED_RATE = 30.0, 1.0
-"""Usual step sizes of log-weights: by the slope in weights, and by an estimate in log-weights."""
+"""Default learning rates of log-weights, by the slope in weights and by an estimate in log-weights."""
 
 
 class D3CLearner(PolicyLearner):
-    """Each agent's policy descends its mixed loss, and its row of weights the bound of its own harm.
-
-    Args:
-        method: the settings.
-        game: what is played.
-        placement: seeds, precision, device.
-        mixing: the weights.
-
-    Raises:
-        ValueError: as `PolicyLearner`; or nobody knows what values stay below.
-    """
+    """Policies that descend mixed losses, and rows of weights that descend each agent's bound."""
 
     def __init__(self, method: D3C, game: Game, placement: Placement, mixing: Mixing) -> None:
         super().__init__(method, game, placement, mixing)
         self.settings, self.mixing = method, mixing
         self.bound = loss_bound(game, method.loss_bound)
-        asked = method.mixing_learning_rate
         usual = EXACT_RATE if isinstance(self.play, ExactPlay) else SAMPLED_RATE
-        self.rate = usual if asked is None else asked
+        self.rate = usual if method.mixing_learning_rate is None else method.mixing_learning_rate
         self.evolution = Evolution(samples=method.samples, sigma=method.sigma, members=True, fresh_data=True)
 
     def update(self, state: State) -> tuple[State, Metrics]:
@@ -136,10 +122,6 @@ class D3CLearner(PolicyLearner):
 
         The metrics show the weights that these policies learned under, and, where values are exact, the
         greatest rho_i, `anarchy`.
-
-        Raises:
-            FloatingPointError: a reward or a policy stopped being a finite number, or a loss being above 0
-                (says where); the state passed in is not changed.
         """
         generator, inputs = self.streams(state, Purpose.TRAINING), self.inputs(state)
         step = self._exact if isinstance(self.play, ExactPlay) else self._sampled
@@ -151,16 +133,11 @@ class D3CLearner(PolicyLearner):
         return self._next(state, theta=theta, opt_state=opt_state, phi=moved), metrics
 
     def bound_at(self, theta: Tensor, weights: Tensor) -> AnarchyBound:
-        """The bound and its analytic slope where values are exact, of losses as the policies descend them.
-
-        Args:
-            theta: the policies, [seed, agent, parameter].
-            weights: A, [seed, receiver, giver].
-        """
+        """The bound and its analytic slope at these policies and weights, of exact values."""
 
         def values(theta: Tensor) -> tuple[Tensor, Tensor]:
             values = self.play.values(theta, ())
-            return values.sum(0), values  # seeds do not touch each other
+            return values.sum(0), values  # seeds are independent
 
         jacobian, found = torch.func.jacrev(values, has_aux=True)(theta)
         losses, steps = positive_losses(found, self.bound), self.game.effective_horizon
@@ -202,10 +179,7 @@ class D3CLearner(PolicyLearner):
     def problem(
         self, theta: Tensor, phi: Tensor, generator: torch.Generator, inputs: StepInputs
     ) -> BilevelProblem:
-        """What evolution strategies compare: for each agent, rho_i - 1 over the inner steps.
-
-        Its members are seeds, or samples of them, sample by sample.
-        """
+        """The problem of evolution strategies: each agent's rho_i - 1 over the inner steps."""
 
         def sample(theta: Tensor, phi: Tensor) -> Any:
             return self.play.sample(theta, self.transfer(phi), generator)
@@ -219,8 +193,9 @@ class D3CLearner(PolicyLearner):
         def harm(theta: Tensor, phi: Tensor, data: Any) -> Tensor:
             weights = self.mixing.weights(phi)
             start = before.repeat(len(theta) // len(before), 1)
-            mixed = ((weights @ each.unsqueeze(-1)).squeeze(-1) for each in (start, losses(theta, data)))
-            first, last = mixed
+            first, last = (
+                (weights @ each.unsqueeze(-1)).squeeze(-1) for each in (start, losses(theta, data))
+            )
             return (last / first).log().clamp(min=0).mT
 
         return BilevelProblem(

@@ -1,9 +1,4 @@
-"""Mixing: each agent chooses whose losses it feels, by a row of weights of its own.
-
-A bound on the local price of anarchy, and how agents' weights on losses descend it.
-
-Rewards as losses above 0: what no value comes up to, and refusals where one does.
-"""
+"""Mixed losses, a bound on the local price of anarchy, and its descent by the mixing weights."""
 
 from __future__ import annotations
 
@@ -15,10 +10,10 @@ from torch import Tensor
 from bilevel.sharing import (
     Report,
     Sharing,
-    TrajectoryLike,
+    Trajectory,
+    Transfer,
     among_present,
     matrix_report,
-    no_gifts,
     redistributed,
 )
 from games.core import Game, require
@@ -27,47 +22,34 @@ from games.matrix import CountedFamily, MatrixGame, RepeatedGame, count_array, p
 
 @dataclass(frozen=True, eq=False)
 class Mixing:
-    """Weights by receiver: agent i's row A_i is a softmax over the agents whose rewards reach it.
+    """Mixing weights: agent i's row A_i is a softmax over the agents whose rewards reach it.
 
-    Sharing turned round: there each giver's row sums to 1, here each receiver's does. So what an agent feels
-    is a mean of rewards, but the total is not conserved: a reward may be felt by all, or by nobody.
-
-    Raises:
-        ValueError: the graph is none, or the own weight is not above 0 and below 1.
+    Each receiver's row sums to 1, not each giver's as with sharing: an agent learns from a mean of rewards,
+    but the total is not conserved.
 
     Source:
         Gemp et al., D3C: Reducing the Price of Anarchy in Multi-Agent Learning, arXiv 2010.00575.
-
-    >>> mixing = Mixing(torch.ones(2, 2, dtype=torch.bool), own_weight=0.9)
-    >>> mixing.weights(mixing.initial(seed=0, seeds=1))[0, 0]
-    tensor([0.9000, 0.1000], dtype=torch.float64)
     """
 
     neighbours: Tensor
     """Whose rewards reach whom: boolean [giver, receiver], True on the diagonal."""
     own_weight: float = 0.99
     """The weight of one's own reward at the start, above 0 and below 1; the others' are equal."""
+    exact = True
 
     def __post_init__(self) -> None:
-        _ = self.rows
+        self.rows  # noqa: B018 - refuses bad settings
 
     @property
     def rows(self) -> Sharing:
-        """The same softmax rows that givers have, one for each receiver."""
+        """The softmax rows, one for each receiver."""
         return Sharing(self.neighbours.mT, self.own_weight)
 
     @property
     def agents(self) -> int:
-        """As many as the graph has."""
         return len(self.neighbours)
 
-    @property
-    def exact(self) -> bool:
-        """It does: it is a matrix."""
-        return True
-
     def initial(self, seed: int, seeds: int) -> Tensor:
-        """The same logits for all repetitions: float64 [seed, receiver, giver]."""
         return self.rows.initial().expand(seeds, -1, -1)
 
     def weights(self, phi: Tensor) -> Tensor:
@@ -75,58 +57,38 @@ class Mixing:
         return self.rows.matrix(phi)
 
     def transfer(self, phi: Tensor) -> MixedBy:
-        """Rewards mixed by these weights."""
         return MixedBy(self.weights(phi))
 
 
 @dataclass(frozen=True, eq=False)
-class MixedBy:
-    """Everybody feels a weighted mean of rewards: r~_i = sum_j A[i, j] r_j; nothing changes hands.
-
-    >>> report = MixedBy(torch.tensor([[[0.75, 0.25], [0.5, 0.5]]])).report(None)
-    >>> report["share_0_1"], report["imbalance"]  # of agent 0's reward agent 1 feels a half: 1.25 in all
-    (tensor([0.5000]), tensor([0.2500]))
-    """
+class MixedBy(Transfer):
+    """Rewards mixed by weights: r~_i = sum_j A[i, j] r_j; does not conserve the total."""
 
     weights: Tensor
     """A, [seed, receiver, giver]; rows sum to 1."""
 
     @property
     def matrix(self) -> Tensor:
-        """[seed, giver, receiver], as others have it: its columns sum to 1, its rows need not."""
         return self.weights.mT
 
-    def rewards(self, trajectory: TrajectoryLike) -> Tensor:
-        """See `Transfer.rewards`; the total is not conserved.
-
-        Of agents that have left no reward is felt, and they feel none: their weight goes to one's own reward,
-        so that each row still sums to 1.
-        """
+    def rewards(self, trajectory: Trajectory) -> Tensor:
+        """See `Transfer.rewards`; the weight of agents that have left goes to one's own reward."""
         if trajectory.present is None:
             return redistributed(trajectory, self.matrix)
         weights = among_present(self.weights[..., None, None], trajectory)
         return (weights * trajectory.rewards.unsqueeze(1)).sum(2)
 
-    def gifts(self, trajectory: TrajectoryLike) -> Tensor:
-        """Nobody gives anything: zeros."""
-        return no_gifts(trajectory)
+    def report(self, trajectory: Trajectory | None) -> Report:
+        """Every weight as share_<giver>_<receiver>; given_away, the mean weight of the others' rewards.
 
-    def report(self, trajectory: TrajectoryLike | None) -> Report:
-        """Every weight as share_<giver>_<receiver>; how much weight others have; what is not conserved.
-
-        given_away is the mean weight of the others' rewards; imbalance the mean over givers of how far what
-        all feel of a unit of its reward is from that unit: 0 where the total is conserved.
+        imbalance is the mean distance of columns' sums from 1: 0 where the total is conserved.
         """
         imbalance = (self.weights.sum(-2) - 1).abs().mean(-1)
         return {**matrix_report(self.matrix), "imbalance": imbalance}
 
-    @property
-    def reporting(self) -> None:
-        """The weights say it all."""
-
 
 class AnarchyBound(NamedTuple):
-    """The bound at some policies, and its slope."""
+    """The bound at given policies, and its slope."""
 
     bound: Tensor
     """rho_i, 1 or more, [seed, agent]; the price is at most the greatest of them."""
@@ -135,16 +97,16 @@ class AnarchyBound(NamedTuple):
 
 
 def anarchy_bound(weights: Tensor, losses: Tensor, jacobian: Tensor) -> AnarchyBound:
-    """How much learning, by plain gradient flow on mixed losses, makes each agent lose through the others.
+    """A bound on how much gradient flow on mixed losses raises each agent's loss through the other agents.
 
     Mixed losses f_i^A = sum_j A_ij f_j descend by d theta_m / dt = -g_m, g_m = d f_m^A / d theta_m. Then
 
         rho_i = 1 + relu(d/dt log f_i^A + |g_i|^2 / f_i^A) = 1 + relu(sum_j A_ij h_ij / f_i^A),
 
-    as |g_i|^2 takes out what i's own step gains, and what is left is h_ij = -sum_{m != i} (d f_j / d theta_m)
-    . g_m: how fast the others' steps raise f_j. They do not depend on row i, so with e_i = sum_j A_ij h_ij /
-    f_i^A the slope, where e_i > 0, is (h_ij - e_i f_j) / f_i^A; else it is 0: win, stay; lose, shift. Time is
-    counted in units of the flow; any other unit scales rho_i - 1.
+    as |g_i|^2 takes out the gain by i's own step, which leaves h_ij = -sum_{m != i} (d f_j / d theta_m) .
+    g_m: how fast the others' steps raise f_j. They do not depend on row i, so with e_i the sum over j of
+    A_ij h_ij / f_i^A the slope, where e_i > 0, is (h_ij - e_i f_j) / f_i^A; else it is 0: win, stay; lose,
+    shift. Time is in units of the flow; any other unit scales rho_i - 1.
 
     Args:
         weights: A, [seed, receiver, giver]; rows sum to 1.
@@ -173,46 +135,30 @@ def anarchy_bound(weights: Tensor, losses: Tensor, jacobian: Tensor) -> AnarchyB
 
 
 def identity_slope(weights: Tensor) -> Tensor:
-    """d KL(e_i || A_i) / d A_ij = -1 / A_ii for j = i, else 0: [..., receiver, giver], of the same shape.
-
-    >>> identity_slope(torch.tensor([[0.5, 0.5], [0.2, 0.8]]))
-    tensor([[-2.0000,  0.0000],
-            [ 0.0000, -1.2500]])
-    """
+    """d KL(e_i || A_i) / d A_ij = -1 / A_ii for j = i, else 0: [..., receiver, giver]."""
     return (-1 / weights.diagonal(dim1=-2, dim2=-1)).diag_embed()
 
 
 def mirror_step(log_weights: Tensor, slope: Tensor, rate: float, least: float) -> Tensor:
-    """Exponentiated gradient descent of rows of weights, and a floor under them.
+    """Exponentiated gradient descent of rows of log-weights [..., receiver, giver], with a floor `least`.
 
-    Args:
-        log_weights: [..., receiver, giver], up to a constant in each row; minus infinity is
-            a weight of 0, and counts for nothing but comes back as the floor.
-        slope: of what is to descend, by weights, of the same shape.
-        rate: above 0.
-        least: the floor of log-weights, below 0, in nats.
-
-    Returns:
-        log-weights of the same shape, each row's a log-softmax but for the floor.
-
-    >>> mirror_step(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.0, 9.0]]), rate=1.0, least=-4.0)
-    tensor([[-1.2337e-04, -4.0000e+00]])
+    A log-weight of minus infinity, a weight of 0, becomes the floor. Rows are log-softmax but for the floor.
     """
     return (log_weights - rate * slope).log_softmax(-1).clamp(min=least)
 
 
 def loss_bound(game: Game, asked: float | None) -> float:
-    """What an agent's loss is counted from: loss = bound - value, in the game's units of value.
+    """The upper bound of values that defines losses: loss = bound - value, in the game's units of value.
 
-    Where payoffs are laid out in a table and nothing is asked, it is 0 if they are all below 0, so that costs
-    are losses as they are, and else the greatest payoff plus the range of payoffs.
+    A payoff table's own bound is 0 if all payoffs are below 0, so that costs are losses as they are, and else
+    the greatest payoff plus the range of payoffs.
 
     Args:
-        game: what is played.
-        asked: the bound that was asked for; None: the game's own.
+        game: the game.
+        asked: the bound; None: the game's own.
 
     Raises:
-        ValueError: nothing was asked and the payoffs are in no table, or a payoff comes up to what was asked.
+        ValueError: there is neither a bound nor a payoff table, or a payoff reaches the bound.
 
     >>> import games
     >>> [loss_bound(games.make(name), None) for name in ("braess", "repeated-prisoners-dilemma")]
@@ -241,18 +187,7 @@ def loss_bound(game: Game, asked: float | None) -> float:
 
 
 def positive_losses(values: Tensor, bound: float) -> Tensor:
-    """Turn values into losses.
-
-    Args:
-        values: [seed, agent], in the game's units.
-        bound: from `loss_bound`.
-
-    Returns:
-        [seed, agent], all above 0.
-
-    Raises:
-        FloatingPointError: a value comes up to the bound (names the first seed and agent).
-    """
+    """Turn values [seed, agent] into losses, or raise FloatingPointError unless all are above 0."""
     losses = bound - values
     bad = ~(losses > 0)
     if bad.any():

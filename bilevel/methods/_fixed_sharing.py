@@ -1,11 +1,4 @@
-"""`fixed`: everybody keeps the same share, fixed or on a schedule: the reward-transfer rule.
-
-`selfish`: everybody keeps its own reward, the usual independent learners.
-
-`prosocial`: everybody learns from the common reward.
-
-Learners of methods in which what passes between agents is given, not learned.
-"""
+"""Methods of fixed sharing: `fixed`, the reward-transfer rule; `selfish`; `prosocial`, the common reward."""
 
 from __future__ import annotations
 
@@ -33,17 +26,9 @@ def policy_learner(
     *,
     fixed: Callable[[int], Tensor] | None = None,
 ) -> PolicyLearner:
-    """Build policies that learn under what is given, and above them, if asked, the weights of their losses.
+    """Build a learner of policies under a fixed outer variable, and of loss weights, if settings ask for it.
 
-    Args:
-        method: the settings.
-        game: what is played.
-        placement: seeds, precision, device.
-        variable: what passes between the agents.
-        fixed: as of `PolicyLearner`.
-
-    Raises:
-        ValueError: as `PolicyLearner`.
+    The arguments, and what is raised, are those of `PolicyLearner`.
 
     >>> import games
     >>> from bilevel.methods import ActorCritic, LearnedLossWeights, Selfish
@@ -78,7 +63,6 @@ class Fixed(LossWeightMethod):
     LToS's start (arXiv 2112.08702)."""
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        """See `Method.build`."""
         schedule, graph = self.schedule, game.neighbours
 
         def matrix(outer_step: int) -> Tensor:
@@ -92,14 +76,13 @@ class Fixed(LossWeightMethod):
 class Selfish(LossWeightMethod):
     """Independent learners, each on its own reward: r~ = r.
 
-    Needs: nothing of the others. Conserves the total. It is the baseline that social dilemmas defeat.
+    Needs: nothing of the other agents. Conserves the total. The baseline that social dilemmas defeat.
 
     Source:
         Naive learners in Foerster et al., LOLA, arXiv 1709.04326.
     """
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        """See `Method.build`."""
         return policy_learner(self, game, placement, FixedMatrix(identity_sharing(game.num_agents)))
 
 
@@ -107,15 +90,14 @@ class Selfish(LossWeightMethod):
 class Prosocial(LossWeightMethod):
     """The common reward: r~_j = sum_i r_i / N, whoever are neighbours.
 
-    Needs: everybody's reward. Conserves the total. It is what full cooperation would look like if nobody
-    minded giving (N - 1) / N of everything away; with many agents its gradients grow noisy.
+    Needs: everybody's reward. Conserves the total. Each agent gives (N - 1) / N of everything away; with many
+    agents gradients grow noisy.
 
     Source:
         Peysakhovich and Lerer, Prosocial learning agents solve generalized stag hunts, arXiv 1709.02865.
     """
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        """See `Method.build`."""
         agents = game.num_agents
         everybody = torch.ones(agents, agents, dtype=torch.bool)
         common = FixedMatrix(self_interest_sharing(everybody, 1 / agents))

@@ -14,7 +14,6 @@ from bilevel.agents import (
     PolicyWithCritic,
     PPOPlay,
     SampledPlay,
-    Surrogate,
     TermWeights,
     check_minibatches,
 )
@@ -47,11 +46,7 @@ class InnerLoop(SettingsGroup, abc.ABC):
 
     @abc.abstractmethod
     def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
-        """Losses of policies on sampled episodes.
-
-        Args:
-            game: the game.
-            policy: every agent's, without a critic.
+        """Losses on sampled episodes, of policies without critics.
 
         Raises:
             ValueError: settings do not go together (says which).
@@ -67,17 +62,16 @@ class PolicyGradient(InnerLoop):
     exact: bool = True
     """Use exact values where the game has them (no sampling); off: play episodes."""
     surrogate: SurrogateName = "reinforce"
-    """Whether the sampled gradient sees, when differentiated again, that data depend on policies (dice;
-    loaded-dice, with less noise) or not (reinforce: enough with one inner step); docs/sampled.md."""
+    """Surrogate of sampled returns: right when differentiated again (dice; loaded-dice, with less noise) or
+    only once (reinforce: enough with one inner step); docs/sampled.md."""
 
     def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
-        """See `InnerLoop.sampled_play`."""
         return SampledPlay(game, policy, SURROGATES[self.surrogate], self.episodes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CriticLoop(InnerLoop, abc.ABC):
-    """Settings of learners with a critic, which is a network, or a table, of the policy's kind."""
+    """Settings of learners with a critic of the policy's kind, a network or a table."""
 
     gae_lambda: Annotated[float, Range(least=0, most=1)] = 0.95
     """Lambda of generalized advantage estimation, from 0 (the critic's next value) to 1 (sampled returns, no
@@ -107,20 +101,15 @@ class ActorCritic(CriticLoop):
     """As of policy-gradient; with dice the critic is a baseline only, and gae_lambda is 1."""
 
     def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
-        """See `InnerLoop.sampled_play`."""
-        return CriticPlay(**self._common(game, policy), surrogate=self._surrogate())
-
-    def _surrogate(self) -> Surrogate:
         surrogate: Any = SURROGATES[self.surrogate]
-        if self.surrogate == "dice":
-            require(
-                self.gae_lambda == 1,
-                f"With the surrogate dice a critic is a baseline of sampled returns, and a gae_lambda of "
-                f"{self.gae_lambda:g} would not be used: set it to 1, or choose loaded-dice.",
-            )
-            return SURROGATES[self.surrogate]
-        traced: Surrogate = dataclasses.replace(surrogate, trace=self.gae_lambda)
-        return traced
+        if self.surrogate != "dice":
+            surrogate = dataclasses.replace(surrogate, trace=self.gae_lambda)
+        require(
+            self.surrogate != "dice" or self.gae_lambda == 1,
+            f"With the surrogate dice a critic is a baseline of sampled returns, and a gae_lambda of "
+            f"{self.gae_lambda:g} would not be used: set it to 1, or choose loaded-dice.",
+        )
+        return CriticPlay(**self._common(game, policy), surrogate=surrogate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +119,7 @@ class PPO(CriticLoop):
     variant: ClassVar[str] = "ppo"
 
     clip_coef: Positive = 0.2
-    """How far from 1 the ratio of new to old probabilities may go and still gain, above 0."""
+    """Clipping range of the ratio of new to old probabilities around 1, above 0."""
     update_epochs: Whole = 4
     """Passes over each sample, 1 or more; one inner step is all of them."""
     num_minibatches: Whole = 1
@@ -139,19 +128,9 @@ class PPO(CriticLoop):
     """Whether advantages are normalized, for each agent and seed; the entropy bonus is then in units of their
     standard deviation per nat (docs/learners.md)."""
     clip_vloss: Annotated[float | None, Range(above=0)] = None
-    """How far values may move in an inner step and still count, above 0, in reward units; None: any
-    distance."""
+    """Clipping range of values in an inner step, above 0, in reward units; None: no clipping."""
 
     def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
-        """See `InnerLoop.sampled_play`.
-
-        >>> import games
-        >>> from bilevel.methods import AutoPolicy
-        >>> game = games.make("escape-room")
-        >>> play = PPO(gae_lambda=0.9, episodes=8).sampled_play(game, AutoPolicy().build(game))
-        >>> play.trace, play.policy.critic.num_actions
-        (0.9, 1)
-        """
         check_minibatches(self.num_minibatches, self.episodes)
         surrogate: Any = SURROGATES["reinforce"]
         return PPOPlay(

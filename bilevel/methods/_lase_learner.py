@@ -1,116 +1,58 @@
-"""A learner whose agents learn, beside their policies, what to expect of each other."""
+"""Learner of sharing by empathy: critics and perspectives beside the policies."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from bilevel.agents import Trajectory, generalized_advantages
-from bilevel.core import Purpose, Tree, gradient_at
+from bilevel.agents import generalized_advantages
+from bilevel.core import Purpose
 from bilevel.methods._contract import Metrics, Placement, State
 from bilevel.methods._lase_perspective import Imagined
 from bilevel.methods._lase_sharing import Empathy
-from bilevel.methods._learner import PolicyLearner, require_finite
-from bilevel.methods._method import PolicyMethod
-from bilevel.optimizers import GradientTransformation, make_optimizer
+from bilevel.methods._learner import PolicyLearner, descend, require_finite
+from bilevel.optimizers import make_optimizer
+from bilevel.sharing import Trajectory
 from games.core import Game
 
+if TYPE_CHECKING:
+    from bilevel.methods._lase import LASE
+
 LEARNED = ("theta", "opt_state", "phi", "critic_opt_state", "perspective_opt_state")
-"""What an inner step changes of the state."""
-
-
-@dataclass(frozen=True)
-class AuxiliaryOptimizer:
-    """How something learns beside the policies: by Adam, from their episodes."""
-
-    learning_rate: float
-    """Step size, above 0."""
-    steps: int
-    """In each inner step, 1 or more."""
-
-    @functools.cached_property
-    def optimizer(self) -> GradientTransformation:
-        """Adam at this learning rate, made once."""
-        return make_optimizer("adam", learning_rate=self.learning_rate)
-
-    def init(self, parameters: Tensor) -> Tree:
-        """The optimizer's first state."""
-        return self.optimizer.init(parameters)
-
-    def learn(
-        self, parameters: Tensor, opt_state: Tree, loss: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, Tree]:
-        """Take its steps down a loss, a scalar; nothing where there are no parameters."""
-        if not parameters.shape[-1]:
-            return parameters, opt_state
-        for _ in range(self.steps):
-            gradient = gradient_at(parameters, loss)
-            updates, opt_state = self.optimizer.update(gradient, opt_state, params=parameters, inplace=False)
-            parameters = parameters + updates
-        return parameters, opt_state
+"""Entries of the state that an inner step changes."""
 
 
 class EmpathyLearner(PolicyLearner):
-    """Policies that learn under the rule of empathy, with the critics and perspectives behind it.
+    """Policies that learn under the rule of empathy, with its critics and perspectives.
 
-    In an inner step agents play; their policies learn from these episodes, shared by what they made of each
-    other when they played; then their critics and perspectives learn from the same episodes. All of that
-    stands in the state's phi (`Empathy` says in which order), with the policies as they are by then.
-
-    Args:
-        method: the settings of the policies' learning.
-        game: what is played.
-        placement: seeds, precision, device.
-        variable: what agents know of each other.
-        critic: how critics learn.
-        perspective: how perspectives do.
-        discount: of the critics' returns, per step.
-        trace: lambda of the critics' targets, from 0 to 1.
-        closeness: of what is imagined, see `Imagined.losses`.
-
-    Raises:
-        ValueError: as `PolicyLearner`.
+    In an inner step agents play; their policies learn from these episodes, shared by the rule as it was when
+    they played; then their critics and perspectives learn from the same episodes. The state's phi holds them
+    (`Empathy` gives the order), with the policies at that point.
     """
 
-    def __init__(
-        self,
-        method: PolicyMethod,
-        game: Game,
-        placement: Placement,
-        variable: Empathy,
-        *,
-        critic: AuxiliaryOptimizer,
-        perspective: AuxiliaryOptimizer,
-        discount: float,
-        trace: float,
-        closeness: float,
-    ) -> None:
+    def __init__(self, method: LASE, game: Game, placement: Placement, variable: Empathy) -> None:
         super().__init__(method, game, placement, variable)
-        self.empathy, self.critic, self.perspective = variable, critic, perspective
-        self.discount, self.trace, self.closeness = discount, trace, closeness
+        self.empathy, self.settings = variable, method
+        self.critic_optimizer = make_optimizer("adam", learning_rate=method.critic.learning_rate)
+        rate = getattr(method.perspective, "learning_rate", 1.0)
+        self.perspective_optimizer = make_optimizer("adam", learning_rate=rate)
 
     def init(self, seed: int) -> State:
         """As `PolicyLearner.init`, with the states of the critics' and the perspectives' optimizers."""
         state = super().init(seed)
         critics, perspectives, _ = self.empathy.parts(state["phi"])
         state["phi"] = torch.cat((critics, perspectives, state["theta"]), -1)
-        state["critic_opt_state"] = self.critic.init(critics)
-        state["perspective_opt_state"] = self.perspective.init(perspectives)
+        state["critic_opt_state"] = self.critic_optimizer.init(critics)
+        state["perspective_opt_state"] = self.perspective_optimizer.init(perspectives)
         return state
 
     @torch.no_grad()
     def update(self, state: State) -> tuple[State, Metrics]:
-        """One outer step: everything learns `inner.steps` times, then policies are measured.
+        """One outer step: everything learns `inner.steps` times, then policies are evaluated.
 
-        The metrics show the shares by what agents now make of each other.
-
-        Raises:
-            FloatingPointError: a reward, a policy, a critic or a perspective stopped being a finite number
-                (says where); the state passed in is not changed.
+        The metrics show the shares by the critics, perspectives and policies after it.
         """
         generator, inputs = self.streams(state, Purpose.TRAINING), self.inputs(state)
         learned = {name: state[name] for name in LEARNED}
@@ -127,17 +69,29 @@ class EmpathyLearner(PolicyLearner):
         return self._next(state, **learned), metrics
 
     def _judge(self, learned: State, episodes: Trajectory, theta: Tensor) -> State:
-        """Critics and perspectives learn from what trajectory; then agents judge by the policies `theta`."""
+        """Update critics and perspectives on episodes, and the policies `theta` behind the perspectives."""
         critics, perspectives, minds = self.empathy.parts(learned["phi"])
-        targets = self.targets(critics, episodes)
-        critics, critic_state = self.critic.learn(
-            critics, learned["critic_opt_state"], lambda now: self._critic_loss(now, targets, episodes)
-        )
-        perspectives, perspective_state = self.perspective.learn(
-            perspectives,
-            learned["perspective_opt_state"],
-            lambda now: self._perspective_loss(now, minds, episodes),
-        )
+        critic_state, perspective_state = learned["critic_opt_state"], learned["perspective_opt_state"]
+        if critics.shape[-1]:
+            targets = self.targets(critics, episodes)
+            critics, critic_state = descend(
+                self.critic_optimizer,
+                critics,
+                critic_state,
+                lambda now: self._critic_loss(now, targets, episodes),
+                self.settings.critic.steps,
+            )
+        network = self.empathy.perspective
+        if isinstance(network, Imagined):  # no other learns
+            settings: Any = self.settings.perspective
+            graph, closeness = self.empathy.neighbours, settings.closeness
+            perspectives, perspective_state = descend(
+                self.perspective_optimizer,
+                perspectives,
+                perspective_state,
+                lambda now: network.losses(now, minds, episodes, graph, closeness).sum(),
+                settings.steps,
+            )
         return {
             "phi": torch.cat((critics, perspectives, theta), -1),
             "critic_opt_state": critic_state,
@@ -145,26 +99,13 @@ class EmpathyLearner(PolicyLearner):
         }
 
     def targets(self, critics: Tensor, episodes: Trajectory) -> Tensor:
-        """What critics learn: lambda-returns of own rewards, from each step on.
-
-        Args:
-            critics: [seed, agent, parameter].
-            episodes: sampled play.
-
-        Returns:
-            [seed, agent, time, episode]; 0 after the end.
-        """
+        """Lambda-returns of own rewards, the critics' targets: [seed, agent, time, episode]."""
+        settings = self.settings.critic
+        discount = self.game.discount if settings.discount is None else settings.discount
         values = self.empathy.critic.values(critics, episodes) * episodes.acting
-        return values + generalized_advantages(episodes.rewards, values, self.discount, self.trace)
+        return values + generalized_advantages(episodes.rewards, values, discount, settings.gae_lambda)
 
     def _critic_loss(self, critics: Tensor, targets: Tensor, episodes: Trajectory) -> Tensor:
-        """The mean squared error over steps, added up over agents and seeds: they share no parameters."""
+        """The mean squared error over steps, summed over agents and seeds: they share no parameters."""
         error = (self.empathy.critic.values(critics, episodes) - targets) * episodes.acting
         return (error.square().sum((2, 3)) / episodes.acting.sum((2, 3))).sum()
-
-    def _perspective_loss(self, perspectives: Tensor, minds: Tensor, episodes: Trajectory) -> Tensor:
-        perspective = self.empathy.perspective
-        assert isinstance(perspective, Imagined)  # no other learns
-        return perspective.losses(
-            perspectives, minds, episodes, self.empathy.neighbours, self.closeness
-        ).sum()

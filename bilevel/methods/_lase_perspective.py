@@ -1,4 +1,4 @@
-"""Perspective taking: an agent models the other agents by its own policy in their places."""
+"""Perspectives: each agent's model of the other agents' policies."""
 
 from __future__ import annotations
 
@@ -11,93 +11,77 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from bilevel.nn import ActivationName, Perceptron
-from bilevel.sharing import ObservationEncoder, TrajectoryLike
+from bilevel.sharing import ObservationEncoder, Trajectory
 from games.wrappers import both_present
 
 
 class Acts(Protocol):
-    """What is needed of a policy."""
+    """A policy that can unroll."""
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
         """Logits of whole episodes; see `bilevel.agents.Policy.unroll`."""
 
 
 class Perspective(Protocol):
-    """How agents guess what the others would do."""
+    """Agents' models of the other agents' policies."""
 
     @property
     def num_parameters(self) -> int:
-        """What one agent learns for it; 0: nothing."""
+        """Learned parameters of one agent."""
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        """First parameters, float64 [*batch, parameter]."""
+        """Draw parameters, float64 [*batch, parameter]."""
 
-    def policies(self, theta: Tensor, minds: Tensor, trajectory: TrajectoryLike) -> Tensor:
-        """What i takes j's policy to be, probabilities [seed, time, episode, agent, other, action].
+    def policies(self, theta: Tensor, minds: Tensor, trajectory: Trajectory) -> Tensor:
+        """Agent i's model of j's policy, probabilities [seed, time, episode, agent, other, action].
 
-        Args:
-            theta: of what is learned for it, [seed, agent, parameter].
-            minds: the agents' policies, [seed, agent, parameter].
-            trajectory: whole episodes.
+        `theta` are learned parameters, `minds` the agents' policies, [seed, agent, parameter] both.
         """
 
 
 class _LearnsNothing:
-    """A perspective that needs no network."""
+    """A perspective without parameters."""
 
-    @property
-    def num_parameters(self) -> int:
-        """None."""
-        return 0
+    num_parameters = 0
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        """Nothing."""
         return torch.zeros(*batch, 0, dtype=torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class TruePolicy(_LearnsNothing):
-    """The others' own policies of what they see: what theory assumes, and nobody can know."""
+    """The other agents' own policies of their observations, as theory assumes."""
 
     policy: Acts
 
-    def policies(self, theta: Tensor, minds: Tensor, trajectory: TrajectoryLike) -> Tensor:
-        """See `Perspective.policies`."""
+    def policies(self, theta: Tensor, minds: Tensor, trajectory: Trajectory) -> Tensor:
         own = self.policy.unroll(minds, trajectory.observations).softmax(-1).permute(0, 2, 3, 1, 4)
         return own.unsqueeze(3).expand(-1, -1, -1, minds.shape[1], -1, -1)
 
 
 @dataclass(frozen=True, eq=False)
 class TrueObservation(_LearnsNothing):
-    """One's own policy of what the others really see."""
+    """One's own policy of the other agents' true observations."""
 
     policy: Acts
 
-    def policies(self, theta: Tensor, minds: Tensor, trajectory: TrajectoryLike) -> Tensor:
-        """See `Perspective.policies`."""
+    def policies(self, theta: Tensor, minds: Tensor, trajectory: Trajectory) -> Tensor:
         seen = trajectory.observations.movedim(1, 2).unsqueeze(1)
         return _in_their_places(self.policy, minds, seen.expand(-1, minds.shape[1], *seen.shape[2:]))
 
 
 @dataclass(frozen=True, eq=False)
 class Imagined:
-    """One's own policy of what one imagines the others see: a network of one's observation and who it is.
+    """One's own policy of imagined observations, by a network of one's observation and the other's index.
 
-    Where observations are numbers the network says how likely each of them is, and the policy is the mean
-    over them; elsewhere it says the observation.
-
-    Source:
-        LASE, arXiv 2410.07863: its perspective taking.
-
-    >>> encoder = ObservationEncoder(spaces.Box(0.0, 1.0, (7,)), agents=3, actions=2)
-    >>> Imagined(None, encoder, hidden=(8,)).num_parameters  # (7 + 3 + 1) * 8 + (8 + 1) * 7
-    151
+    Where observations are numbers the network gives their probabilities, and the policy is the mean over
+    them; elsewhere it gives the observation. Source: LASE, arXiv 2410.07863.
     """
 
     policy: Acts
     """The agents' own."""
     encoder: ObservationEncoder
-    """What they look at."""
+    """The network's inputs."""
     hidden: tuple[int, ...] = (32,)
     """Units of each hidden layer."""
     activation: ActivationName = "tanh"
@@ -108,29 +92,20 @@ class Imagined:
 
     @property
     def network(self) -> Perceptron:
-        """The network that each agent has: its observation, whom it thinks of -> what that one sees."""
         features = self.encoder.features
         return Perceptron((features + self.encoder.agents, *self.hidden, features), self.activation)
 
     @property
     def num_parameters(self) -> int:
-        """Weights and biases of all layers."""
         return self.network.num_parameters
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        """Normal weights, the last layer's a tenth as large."""
         return self.network.initial(generator, *batch, last_layer_scale=0.1)
 
     def imagined(self, theta: Tensor, seen: Tensor) -> Tensor:
-        """What j sees, as i imagines.
+        """Imagine others' observations, of own ones [seed, agent, sample, feature], by networks `theta`.
 
-        Args:
-            theta: of the networks, [seed, agent, parameter].
-            seen: what i sees, as numbers, [seed, agent, sample, feature].
-
-        Returns:
-            [seed, agent, sample, other, feature]; where observations are numbers, a feature is the
-            probability of one of them.
+        Returns [seed, agent, sample, other, feature]: of numbers, their probabilities.
         """
         agents, shape = self.encoder.agents, seen.shape
         inputs = seen.unsqueeze(3).expand(-1, -1, -1, agents, -1)
@@ -139,28 +114,17 @@ class Imagined:
         out = out.reshape(*shape[:3], agents, shape[3])
         return out.softmax(-1) if self._numbers else out
 
-    def policies(self, theta: Tensor, minds: Tensor, trajectory: TrajectoryLike) -> Tensor:
-        """See `Perspective.policies`."""
+    def policies(self, theta: Tensor, minds: Tensor, trajectory: Trajectory) -> Tensor:
         return self._guess(theta, minds, trajectory)[0]
 
     def losses(
-        self, theta: Tensor, minds: Tensor, trajectory: TrajectoryLike, neighbours: Tensor, closeness: float
+        self, theta: Tensor, minds: Tensor, trajectory: Trajectory, neighbours: Tensor, closeness: float
     ) -> Tensor:
-        """What each agent's network minimizes: guess what the neighbours do, from a view close to one's own.
+        """The loss of each agent's network, [seed, agent].
 
-        The mean, over steps and neighbours j, of (1 - closeness) times the cross-entropy, in nats, of what i
-        takes j's policy to be against what j did, and closeness times the L1 distance, the sum over
-        features, of what i imagines from what i sees.
-
-        Args:
-            theta: of the networks, [seed, agent, parameter].
-            minds: the agents' policies, [seed, agent, parameter].
-            trajectory: whole episodes.
-            neighbours: whom each thinks of, boolean [agent, other], where that does not change.
-            closeness: from 0 to 1.
-
-        Returns:
-            [seed, agent].
+        The mean, over steps and neighbours j, of (1 - closeness) times the cross-entropy, in nats, of j's
+        actions by i's model of j's policy, and closeness times the L1 distance, summed over features, of the
+        imagined observation from i's own.
         """
         guessed, distance = self._guess(theta, minds, trajectory)
         acted = one_hot(trajectory.actions, self.encoder.actions).permute(0, 2, 3, 1, 4).unsqueeze(3)
@@ -181,11 +145,10 @@ class Imagined:
     def _numbers(self) -> bool:
         return isinstance(self.encoder.space, spaces.Discrete)
 
-    def _guess(self, theta: Tensor, minds: Tensor, trajectory: TrajectoryLike) -> tuple[Tensor, Tensor]:
-        """What i takes j's policy to be, and how far the view behind it lies from i's own (L1).
+    def _guess(self, theta: Tensor, minds: Tensor, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
+        """Agent i's model of j's policy, [seed, time, episode, agent, other, action].
 
-        Returns:
-            probabilities [seed, time, episode, agent, other, action]; [seed, time, episode, agent, other].
+        And the L1 distance of the imagined observation from i's own, [seed, time, episode, agent, other].
         """
         if self._numbers:
             return self._guess_of_numbers(theta, minds, trajectory)
@@ -196,9 +159,9 @@ class Imagined:
         return _in_their_places(self.policy, minds, shaped), distance
 
     def _guess_of_numbers(
-        self, theta: Tensor, minds: Tensor, trajectory: TrajectoryLike
+        self, theta: Tensor, minds: Tensor, trajectory: Trajectory
     ) -> tuple[Tensor, Tensor]:
-        """As `_guess`, by a table of all that one can see: there are few."""
+        """As `_guess`, by a table of all observations."""
         count, device = self.encoder.features, theta.device
         every = torch.eye(count, dtype=theta.dtype, device=device).expand(*theta.shape[:2], -1, -1)
         numbers = torch.arange(count, device=device).expand(*minds.shape[:2], 1, -1)
@@ -216,16 +179,7 @@ class Imagined:
 
 
 def _in_their_places(policy: Acts, minds: Tensor, observations: Tensor) -> Tensor:
-    """One's own policy of others' observations.
-
-    Args:
-        policy: the agents'.
-        minds: its parameters, [seed, agent, parameter].
-        observations: what others see, or are thought to, [seed, agent, time, other, episode, *shape].
-
-    Returns:
-        probabilities [seed, time, episode, agent, other, action].
-    """
+    """One's own policy of observations [seed, agent, time, other, episode, ...]; see `Perspective`."""
     others, episodes = observations.shape[3:5]
     logits = policy.unroll(minds, observations.flatten(3, 4))
     places: Tensor = logits.unflatten(3, (others, episodes))

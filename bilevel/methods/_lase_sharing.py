@@ -1,9 +1,4 @@
-"""Sharing by empathy: each agent's critic and perspective say whom it gives to.
-
-The rule of empathy: who did me good, by my own reckoning, and what I give for it.
-
-One-shot games played exactly under a transfer that depends on what everybody does.
-"""
+"""Sharing by empathy: relationships by critics and perspectives, and gifts by relationships."""
 
 from __future__ import annotations
 
@@ -13,29 +8,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bilevel.agents import ExactPlay, Measured, Trajectory, entropy, profiles_of_learners
+from bilevel.agents import ExactPlay, LossTerms, Measured, entropy, profiles_of_learners
 from bilevel.core import Purpose, first_draws
 from bilevel.methods._lase_critic import JointCritic
 from bilevel.methods._lase_perspective import Perspective
-from bilevel.sharing import Report, TrajectoryLike, Transfer, VaryingShares, check_neighbours
+from bilevel.sharing import Report, Trajectory, Transfer, VaryingShares, check_neighbours
 from games.theory import payoff_table
 
 ROUNDING = 32
-"""Values that differ by no more than so many rounding units of the largest one count as equal."""
+"""Values that differ by at most so many rounding units of the largest one count as equal."""
 
 
 def relationships(values: Tensor, policies: Tensor, actions: Tensor, legal: Tensor | None = None) -> Tensor:
-    """How much better than expected agent i fared by what j did, as a share of all that j could have done.
+    """How much better than expected j's action was for i, as a share of the range of j's actions.
 
-    w_ij = (Q_i(o, a) - b_ij) / (max Q_i - min Q_i), where b_ij = sum_a' pi_ij(a') Q_i(o, a_-j, a') is what i
-    expected of j, and the greatest and the least value are over j's actions, too. It is defined as 0 where
-    these are the same: j can do nothing for i. So it says nothing of how much j can do for i.
+    w_ij = (Q_i(o, a) - b_ij) / (max Q_i - min Q_i), where b_ij = sum_a' pi_ij(a') Q_i(o, a_-j, a') is i's
+    expectation, and max and min are over j's actions, too. It is defined as 0 where these are the same: j has
+    no effect on i. So it does not measure the size of j's effect on i.
 
     Args:
-        values: what i expects had j done otherwise, Q_i(o, a_-j, a'), [..., agent, other, action].
-        policies: what i takes j's policy to be, probabilities [..., agent, other, action].
-        actions: what was done, integer [..., other].
-        legal: what each could do, boolean [..., other, action]; None: everything.
+        values: i's counterfactual values of j's actions, Q_i(o, a_-j, a'), [..., agent, other, action].
+        policies: i's model of j's policy, probabilities [..., agent, other, action].
+        actions: the actions taken, integer [..., other].
+        legal: legal actions, boolean [..., other, action]; None: all.
 
     Returns:
         w, [..., agent, other], from -1 to 1; its diagonal has no meaning.
@@ -43,7 +38,7 @@ def relationships(values: Tensor, policies: Tensor, actions: Tensor, legal: Tens
     Source:
         LASE, arXiv 2410.07863.
 
-    The other was kind (action 0) and was thought to be so with probability 1/4:
+    The other was kind (action 0), which the model gave a probability of 1/4:
 
     >>> values = torch.tensor([4.0, 0.0]).expand(2, 2, 2)
     >>> relationships(values, torch.tensor([0.25, 0.75]).expand(2, 2, 2), torch.tensor([0, 0]))[0, 1]
@@ -67,8 +62,8 @@ def gift_weights(relationships: Tensor, neighbours: Tensor) -> Tensor:
     """Give to those who did more for one than was expected, and keep the rest.
 
     g_ij = max(w_ij, 0) / (k_i - 1) for each of i's k_i - 1 neighbours other than itself, and
-    g_ii = sum_j min(1 - w_ij, 1) / (k_i - 1) over them, which is what is left of 1. Where all are neighbours
-    k_i is the number of agents, as in the source. Who has no neighbour keeps everything.
+    g_ii = sum_j min(1 - w_ij, 1) / (k_i - 1) over them, the rest of 1. Where all are neighbours k_i is the
+    number of agents, as in the source. An agent without neighbours keeps everything.
 
     Args:
         relationships: w, [..., agent, other], from -1 to 1.
@@ -92,46 +87,36 @@ def gift_weights(relationships: Tensor, neighbours: Tensor) -> Tensor:
 
 
 MOST_NUMBERS = 2**26
-"""So many numbers of imagined views are held at once, about."""
+"""Numbers of imagined observations in memory at a time, about."""
 
 
 @dataclass(frozen=True, eq=False)
 class Empathy:
-    """What agents know of each other: a critic, a perspective, and the policy that they judge others by.
+    """Each agent's critic, perspective, and the policy that it judges others by.
 
-    Its value lies in one tensor, [seed, agent, parameter]: the critic's, the perspective's, the policy's.
-
-    Raises:
-        ValueError: the graph is none.
-
-    Source:
-        LASE, arXiv 2410.07863.
+    Its value is one tensor, [seed, agent, parameter]: the critic's, the perspective's, the policy's.
+    Source: LASE, arXiv 2410.07863.
     """
 
     neighbours: Tensor
     """Who may give to whom: boolean [giver, receiver], True on the diagonal."""
     critic: JointCritic
-    """What each agent expects of joint actions."""
+    """Each agent's values of joint actions."""
     perspective: Perspective
-    """How each guesses what the others would do."""
+    """Each agent's model of the other agents' policies."""
     policy_parameters: int
-    """Of one agent's policy."""
+    """Parameters of one agent's policy."""
+    exact = False
 
     def __post_init__(self) -> None:
         check_neighbours(self.neighbours)
 
     @property
     def agents(self) -> int:
-        """As many as the graph has."""
         return len(self.neighbours)
 
-    @property
-    def exact(self) -> bool:
-        """It does not: it depends on what is seen and done."""
-        return False
-
     def initial(self, seed: int, seeds: int) -> Tensor:
-        """First critics and perspectives, float64 [seed, agent, parameter]; policies are left at 0."""
+        """Draw critics and perspectives, float64 [seed, agent, parameter]; policies are 0."""
 
         def draw(generator: torch.Generator) -> Tensor:
             critics = self.critic.initial(generator, self.agents)
@@ -147,20 +132,19 @@ class Empathy:
         return critics, perspectives, minds
 
     def transfer(self, phi: Tensor) -> Empathetic:
-        """Sharing by what agents now know."""
         return Empathetic(self, phi)
 
 
 @dataclass(frozen=True, eq=False)
 class Empathetic(VaryingShares):
-    """Sharing by the rule of empathy: r~_j = sum_i g_ij r_i, g by what i makes of what j just did."""
+    """Sharing by the rule of empathy: r~_j = sum_i g_ij r_i, g by i's relationship to j in this step."""
 
     variable: Empathy
     phi: Tensor
     """[seed, agent, parameter]; see `Empathy`."""
 
-    def relationships(self, trajectory: TrajectoryLike) -> Tensor:
-        """What everybody makes of everybody's last action: w, [seed, time, episode, agent, other]."""
+    def relationships(self, trajectory: Trajectory) -> Tensor:
+        """The relationships w in each step, [seed, time, episode, agent, other]."""
         critics, perspectives, minds = self.variable.parts(self.phi)
         legal = None if trajectory.legal is None else trajectory.legal.permute(0, 2, 3, 1, 4)
         return relationships(
@@ -171,18 +155,15 @@ class Empathetic(VaryingShares):
         )
 
     @torch.no_grad()
-    def stated(self, trajectory: TrajectoryLike) -> Tensor:
-        """See `VaryingShares.stated`; no derivative is taken through them.
-
-        Many episodes are batch part by part: each agent imagines what every other one sees.
-        """
+    def stated(self, trajectory: Trajectory) -> Tensor:
+        """See `VaryingShares.stated`; not differentiated. Many episodes are evaluated part by part."""
         episodes = trajectory.actions.shape[-1]
         views = trajectory.observations.numel() // episodes * self.variable.agents
         size = max(1, MOST_NUMBERS // views)
         parts = (slice(start, start + size) for start in range(0, episodes, size))
         return torch.cat([self._shares(trajectory.some(part)) for part in parts], -1)
 
-    def _shares(self, trajectory: TrajectoryLike) -> Tensor:
+    def _shares(self, trajectory: Trajectory) -> Tensor:
         graph = self.variable.neighbours
         if trajectory.neighbours is not None:
             graph = trajectory.neighbours.permute(0, 3, 4, 1, 2)
@@ -191,13 +172,7 @@ class Empathetic(VaryingShares):
 
 
 def profile_probabilities(policies: Tensor) -> Tensor:
-    """How likely each joint action is: [..., agent, action] -> [..., profile].
-
-    Profiles are in order, the last agent's action changing fastest.
-
-    >>> profile_probabilities(torch.tensor([[0.5, 0.5], [0.25, 0.75]]))
-    tensor([0.1250, 0.3750, 0.1250, 0.3750])
-    """
+    """Probabilities of joint actions, [..., profile], of policies [..., agent, action]."""
     first, *others = policies.unbind(-2)
     for policy in others:
         first = (first.unsqueeze(-1) * policy.unsqueeze(-2)).flatten(-2)
@@ -206,33 +181,17 @@ def profile_probabilities(policies: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class OneShotPlay(ExactPlay):
-    """Every joint action is laid out, as an episode of one step, and counts by how likely it is.
+    """Exact one-shot play of all joint actions, as episodes of one step, weighted by their probabilities.
 
-    So a transfer may depend on what everybody does; that it was made of the policies is not seen by their
-    gradients.
-
-    Raises:
-        ValueError: the game is not one-shot, or has too many joint actions.
-
-    >>> import games
-    >>> from bilevel.agents import Tabular
-    >>> from bilevel.sharing._transfer import SharedBy
-    >>> play = OneShotPlay(games.make("prisoners-dilemma"), Tabular(num_observations=1, num_actions=2))
-    >>> theta, keep = torch.zeros(1, 2, 1), SharedBy(torch.eye(2)[None])
-    >>> play.losses(theta, theta, keep, play.sample(theta, keep, torch.Generator()), torch.tensor(0.0))
-    tensor([[1.5000, 1.5000]])
+    So a transfer may depend on actions; gradients do not see that it depends on the policies.
     """
+
+    draws = True
 
     def __post_init__(self) -> None:
         payoff_table(self.game)
 
-    @property
-    def draws(self) -> bool:
-        """Not by chance, but `sample` gives what a transfer looks at."""
-        return True
-
     def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Any:
-        """Lay out all joint actions: episodes of one step, `mask` by how likely each is."""
         table = torch.tensor(payoff_table(self.game)).to(theta).flatten(0, -2)
         agents, actions = self.game.num_agents, self.policy.num_actions
         profiles = torch.cartesian_prod(*[torch.arange(actions, device=theta.device)] * agents)
@@ -245,20 +204,17 @@ class OneShotPlay(ExactPlay):
             cooperated=None,
         )
 
-    def losses(
-        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
-    ) -> Tensor:
-        """Minus each agent's expected shared reward and its bonus: its policy's entropy."""
+    def terms(
+        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, *, regularized: bool = True
+    ) -> LossTerms:
         likely = self._likely(profiles_of_learners(own, others))
         shared = (likely * transfer.rewards(data).squeeze(2)).sum(-1)
-        if entropy_bonus is None:
-            return -shared
-        return -(shared + entropy_bonus * entropy(self.policy.table(own)).mean(-1))
+        nats = entropy(self.policy.table(own)).mean(-1) if regularized else None
+        return LossTerms(-shared, None, nats)
 
     def evaluate(
         self, theta: Tensor, transfer: Transfer, generator: torch.Generator, episodes: int
     ) -> tuple[Measured, Report]:
-        """See `ExactPlay.evaluate`; the transfer reports on all joint actions."""
         data = self.sample(theta, transfer, generator)
         return self.measure(theta, data), transfer.report(data)
 

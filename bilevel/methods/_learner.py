@@ -1,8 +1,7 @@
-"""Policies that learn under fixed outer variables."""
+"""Learner of policies under fixed outer variables, and the parts that all learners share."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -25,6 +24,7 @@ from bilevel.core import (
     Purpose,
     Tree,
     detach,
+    gradient_at,
     in_parts,
     inner_step_per_agent,
     leaves,
@@ -50,24 +50,8 @@ class StepInputs(NamedTuple):
     """Learning rate of this outer step, scalar; None: it does not change during the run."""
 
 
-def weight_metrics(weights: TermWeights) -> Metrics:
-    """Name each agent's weights: <term>_weight_<agent>, [seed].
-
-    >>> import torch
-    >>> names = weight_metrics(TermWeights(*torch.ones(3, 1, 2)))
-    >>> list(names)[:3], names["value_weight_1"]
-    (['policy_weight_0', 'policy_weight_1', 'value_weight_0'], tensor([1.]))
-    """
-    return {
-        f"{term}_weight_{agent}": of_agent.detach()
-        for term, of_agents in zip(TERMS, weights, strict=True)
-        if isinstance(of_agents, Tensor)
-        for agent, of_agent in enumerate(of_agents.unbind(-1))
-    }
-
-
 def transfer_group(phi: Tree) -> Tensor:
-    """The value of the variable between the agents, beside which phi may hold loss weights."""
+    """The group of phi that parametrizes the transfer; phi may also hold loss weights."""
     own: Tensor = phi["transfer"] if isinstance(phi, dict) else phi
     return own
 
@@ -75,19 +59,19 @@ def transfer_group(phi: Tree) -> Tensor:
 class PolicyLearner:
     """Policies that learn under an outer variable that is not learned.
 
-    It is a part of the state all the same, so that every learner's state has the same entries.
+    The variable is part of the state all the same, so that every learner's state has the same entries.
 
     Args:
         method: the inner loop's settings.
-        game: what is played.
+        game: the game.
         placement: seeds, precision, device.
-        variable: what passes between the agents.
+        variable: the outer variable.
         fixed: outer step -> the variable's value in it, the same for all seeds; None: as at the start.
 
     Raises:
-        ValueError: the method's policy does not fit the game; what passes between agents is for another
-            number of them; values are exact, and it is more than a matrix; or loss weights are to be learned,
-            and the variable has none.
+        ValueError: the method's policy does not fit the game; the variable is for another number of agents;
+            values are exact, and it is more than a matrix; or loss weights are to be learned, and this
+            learner takes no hypergradient.
 
     >>> import games
     >>> from bilevel.methods import Fixed
@@ -110,23 +94,26 @@ class PolicyLearner:
         fixed: Callable[[int], Tensor] | None = None,
     ) -> None:
         self.method, self.game, self.placement = method, game, placement
-        self.play = method.play(game)
+        self.variable, self.fixed = variable, fixed
+        self.play = play = method.play(game)
         self.schedule = method.schedule
-        self.paced = paced = self.schedule.changes("inner.learning_rate")
-        rate = 1.0 if paced else self.schedule.value("inner.learning_rate", 0)
+        self.paced = self.schedule.changes("inner.learning_rate")
+        rate = 1.0 if self.paced else self.schedule.value("inner.learning_rate", 0)
         made = make_optimizer(method.inner.optimizer, learning_rate=rate)
         self.optimizer = self._together(made)
-        step = inner_step_per_agent(
+        self.step = inner_step_per_agent(
             self._inner_losses,
             (lambda data: self._together(at_learning_rate(made, data.learning_rate)))
-            if paced
+            if self.paced
             else self.optimizer,
         )
-        play = self.play
-        self.step = (
-            in_parts(step, functools.partial(self._parts, play)) if isinstance(play, CriticPlay) else step
-        )
-        self.variable, self.fixed = variable, fixed
+        if isinstance(play, CriticPlay):
+
+            def parts(theta: Tensor, phi: Tree, data: StepInputs) -> list[StepInputs]:
+                batches = play.parts(theta, self.transfer(phi), data.batch)
+                return [data._replace(batch=batch) for batch in batches]
+
+            self.step = in_parts(self.step, parts)
         self.loss_weights = method.learned_loss_weights
         self.regularized = self.schedule.ever("inner.entropy_coef") or self.loss_weights is not None
         require(
@@ -140,22 +127,22 @@ class PolicyLearner:
             f"{variable.agents}.",
         )
         require(
-            self.play.draws or variable.exact,
+            play.draws or variable.exact,
             f"With exact values agents can only share by a matrix, and {type(method).__name__} does more: "
             "switch exact off (--inner.no-exact).",
         )
 
     def transfer(self, phi: Tree) -> Transfer:
-        """How own rewards become those that learners see, by these outer variables."""
+        """The rule for the rewards that learners see, of these outer variables."""
         return self.variable.transfer(transfer_group(phi))
 
     def inputs(self, state: State, batch: Any = ()) -> StepInputs:
-        """The inputs of an inner step in the outer step that comes, on this batch."""
+        """The inputs of an inner step in the next outer step, on this batch."""
         bonus = self._value("inner.entropy_coef", state) if self.regularized else None
         return StepInputs(batch, bonus, self._value("inner.learning_rate", state) if self.paced else None)
 
     def init(self, seed: int) -> State:
-        """The first state; repetition i is random seed `seed` + i, on which alone all depends that it does.
+        """The first state; repetition i depends on the random seed `seed` + i alone.
 
         Raises:
             ValueError: the seed is negative.
@@ -173,7 +160,7 @@ class PolicyLearner:
         }
 
     def update(self, state: State) -> tuple[State, Metrics]:
-        """One outer step: train the policies `inner.steps` times, then measure them on fresh episodes.
+        """One outer step: train the policies `inner.steps` times, then evaluate them on fresh episodes.
 
         Raises:
             FloatingPointError: a reward or a policy stopped being a finite number (says where); the state
@@ -191,11 +178,11 @@ class PolicyLearner:
 
     @torch.no_grad()
     def evaluate(self, state: State, *, episodes: int) -> Metrics:
-        """Measure the policies of a state on episodes that they have not learned from.
+        """Evaluate the policies of a state on fresh episodes.
 
         Seeds are played in groups, and observations are kept in blocks of time steps, so that there are no
         more of them at a time than in training, if a step of a single seed's episodes has no more. Neither
-        changes what is drawn.
+        changes the draws.
 
         Args:
             state: from `init` or `update`.
@@ -204,22 +191,39 @@ class PolicyLearner:
         Raises:
             FloatingPointError: a reward is not a finite number.
         """
+
+        def measure(state: State) -> Metrics:
+            generator = self.streams(state, Purpose.EVALUATION)
+            theta, transfer = state["theta"], self.transfer(state["phi"])
+            measured, report = self.play.evaluate(theta, transfer, generator, episodes)
+            return self._metrics(theta, transfer, measured, report) | self._weight_metrics(state)
+
         groups, play = [slice(None)], self.play
         if isinstance(play, SampledPlay):
             groups = seed_groups(len(state["theta"]), play.episodes, episodes, self.game.horizon)
-        return joined_metrics([self._evaluated(seeds_of(state, group), episodes) for group in groups])
+        return measure_groups(measure, state, groups)
 
     def policies(self, state: State, repetition: int) -> tuple[Policy, Tensor]:
-        """See `HasPolicies.policies`."""
         return self.play.policy, state["theta"][repetition].detach().cpu()
 
     def actor(self, game: Game, state: State, repetition: int) -> tuple[Actor, Transfer]:
-        """See `Playable.actor`."""
         one = slice(repetition, repetition + 1)
         theta, phi = (
             tree_map(lambda leaf: leaf[one].detach().cpu(), state[name]) for name in ("theta", "phi")
         )
         return learned_actor(game, self.play.policy, theta[0]), self.transfer(phi)
+
+    def streams(self, state: State, purpose: Purpose) -> Streams:
+        """Each seed's own random stream for one purpose in the next outer step."""
+        return streams_of(state["random_seeds"], purpose, state["outer_step"], self.placement.device)
+
+    def term_weights(self, phi: Tree, bonus: Tensor) -> TermWeights:
+        """The settings' coefficients times the learned factors, [seed, agent] each, differentiable in phi."""
+        inner: Any = self.method.inner
+        assert self.loss_weights is not None
+        factors = loss_weight_factors(phi["loss_weights"], self.loss_weights.max_factor)
+        policy, value, entropy = factors.unbind(-1)
+        return TermWeights(inner.policy_coef * policy, inner.vf_coef * value, bonus * entropy)
 
     @torch.no_grad()
     def _learn(
@@ -231,7 +235,7 @@ class PolicyLearner:
         generator: torch.Generator,
         inputs: StepInputs,
     ) -> tuple[Tensor, Tree]:
-        """A round of inner steps, each with a fresh batch in the inputs."""
+        """Take inner steps, each with a fresh batch in the inputs."""
         transfer = self.transfer(phi)
         for _ in range(steps):
             data = inputs._replace(batch=self.play.sample(theta, transfer, generator))
@@ -239,7 +243,7 @@ class PolicyLearner:
         return theta, opt_state
 
     def _phi(self, state: State) -> Tree:
-        """The outer variables of the outer step that comes."""
+        """The outer variables of the next outer step."""
         phi = state["phi"]
         if self.fixed is None:
             return phi
@@ -247,12 +251,7 @@ class PolicyLearner:
         given = self.fixed(int(state["outer_step"])).to(shares).expand_as(shares)
         return {**phi, "transfer": given} if isinstance(phi, dict) else given
 
-    def streams(self, state: State, purpose: Purpose) -> Streams:
-        """Each seed's own stream of draws for one purpose in the outer step that comes."""
-        return streams_of(state["random_seeds"], purpose, state["outer_step"], self.placement.device)
-
     def _initial_policies(self, seed: int, outer_step: int = 0) -> Tensor:
-        """New policies in an outer step, of random seeds from `seed` on."""
         place = self.placement
         return initial_parameters(
             self.play.policy,
@@ -263,10 +262,6 @@ class PolicyLearner:
             outer_step=outer_step,
         ).to(place.device, place.dtype)
 
-    def _parts(self, play: CriticPlay, theta: Tensor, phi: Tree, data: StepInputs) -> list[StepInputs]:
-        """The inputs of the gradient steps of one inner step."""
-        return [data._replace(batch=part) for part in play.parts(theta, self.transfer(phi), data.batch)]
-
     def _inner_losses(self, own: Tensor, others: Tensor, phi: Tree, data: StepInputs) -> Tensor:
         transfer = self.transfer(phi)
         if self.loss_weights is None:
@@ -275,19 +270,11 @@ class PolicyLearner:
         terms = self.play.terms(own, others, transfer, data.batch)
         return weighted(terms, self.term_weights(phi, data.entropy_coef))
 
-    def term_weights(self, phi: Tree, bonus: Tensor) -> TermWeights:
-        """The settings' coefficients times the learned factors, [seed, agent] each, differentiable in phi."""
-        inner: Any = self.method.inner
-        assert self.loss_weights is not None
-        factors = loss_weight_factors(phi["loss_weights"], self.loss_weights.max_factor)
-        policy, value, entropy = factors.unbind(-1)
-        return TermWeights(inner.policy_coef * policy, inner.vf_coef * value, bonus * entropy)
-
     def _together(self, optimizer: GradientTransformation) -> GradientTransformation:
         return tied(optimizer) if self.method.policy.shared else optimizer
 
     def _value(self, name: str, state: State) -> Tensor:
-        """What a setting is in the outer step that comes, scalar."""
+        """The value of a setting in the next outer step, scalar."""
         value = self.schedule.value(name, int(state["outer_step"]))
         return torch.tensor(value, dtype=self.placement.dtype, device=self.placement.device)
 
@@ -298,31 +285,30 @@ class PolicyLearner:
             "outer_step": state["outer_step"] + 1,
         }
 
-    def _evaluated(self, state: State, episodes: int) -> Metrics:
-        generator = self.streams(state, Purpose.EVALUATION)
-        theta, transfer = state["theta"], self.transfer(state["phi"])
-        measured, report = self.play.evaluate(theta, transfer, generator, episodes)
-        return self._metrics(theta, transfer, measured, report) | self._weight_metrics(state)
-
     def _measured(self, theta: Tensor, transfer: Transfer, data: Any) -> Metrics:
-        """Metrics of the policies, and of the transfer, on a sample of these policies."""
+        """Metrics of policies and a transfer, on a sample of these policies."""
         report = transfer.report(data if self.play.draws else None)
         return self._metrics(theta, transfer, self.play.measure(theta, data), report)
 
     def _metrics(self, theta: Tensor, transfer: Transfer, measured: Measured, report: Report) -> Metrics:
-        """What is written down of policies and a transfer that were measured."""
+        """Metrics of policies and a transfer that were evaluated."""
         return metrics_of(measured, report)
 
     def _weight_metrics(self, state: State) -> Metrics:
-        """The loss weights of the outer step that comes, if they are learned."""
+        """The loss weights of the next outer step, if they are learned: <term>_weight_<agent>, [seed]."""
         if self.loss_weights is None:
             return {}
-        bonus = self._value("inner.entropy_coef", state)
-        return weight_metrics(self.term_weights(state["phi"], bonus))
+        weights = self.term_weights(state["phi"], self._value("inner.entropy_coef", state))
+        return {
+            f"{term}_weight_{agent}": of_agent.detach()
+            for term, of_agents in zip(TERMS, weights, strict=True)
+            if isinstance(of_agents, Tensor)
+            for agent, of_agent in enumerate(of_agents.unbind(-1))
+        }
 
 
 def metrics_of(measured: Measured, report: Report) -> Metrics:
-    """The metrics of what was measured, and of what passed between the agents (`contract.Metrics`)."""
+    """The metrics of an evaluation and of a transfer's report (see `Metrics`)."""
     metrics = {"welfare": measured.values.sum(-1)}
     metrics |= {f"return_{agent}": values for agent, values in enumerate(measured.values.unbind(-1))}
     if measured.cooperation is not None:
@@ -330,30 +316,33 @@ def metrics_of(measured: Measured, report: Report) -> Metrics:
     return {name: values.detach() for name, values in (metrics | report).items()}
 
 
-def seeds_of(state: State, group: slice) -> State:
-    """Some seeds of what a state says of policies and outer variables."""
-    names = "random_seeds", "theta", "phi"
-    return {**state, **{name: tree_map(lambda leaf: leaf[group], state[name]) for name in names}}
+def measure_groups(measure: Callable[[State], Metrics], state: State, groups: Sequence[slice]) -> Metrics:
+    """Evaluate groups of a state's seeds one after the other, and join their metrics."""
+    found = []
+    for group in groups:
+        names = "random_seeds", "theta", "phi"
+        some = {name: tree_map(lambda leaf, group=group: leaf[group], state[name]) for name in names}
+        found.append(measure({**state, **some}))
+    return {name: torch.cat([metrics[name] for metrics in found]) for name in found[0]}
 
 
-def joined_metrics(groups: Sequence[Metrics]) -> Metrics:
-    """Metrics of all seeds, of those of groups of them."""
-    return {name: torch.cat([metrics[name] for metrics in groups]) for name in groups[0]}
+def descend(
+    optimizer: GradientTransformation,
+    parameters: Tensor,
+    opt_state: Tree,
+    loss: Callable[[Tensor], Tensor],
+    steps: int,
+) -> tuple[Tensor, Tree]:
+    """Take steps of an optimizer down a loss, a scalar."""
+    for _ in range(steps):
+        gradient = gradient_at(parameters, loss)
+        updates, opt_state = optimizer.update(gradient, opt_state, params=parameters, inplace=False)
+        parameters = parameters + updates
+    return parameters, opt_state
 
 
 def require_finite(values: Tree, what: str, outer_step: Tensor) -> None:
-    """Raise FloatingPointError naming the first seed and agent whose values are not finite.
-
-    Args:
-        values: a tensor or a nest of them, [seed, agent, ...].
-        what: the values, at the start of a sentence.
-        outer_step: for the message.
-
-    >>> require_finite(torch.tensor([[0.0, torch.nan]]), "A policy", torch.tensor(7))
-    Traceback (most recent call last):
-    FloatingPointError: A policy stopped being a finite number in outer step 7, first for seed 0, agent 1: try
-    a smaller learning rate.
-    """
+    """Raise FloatingPointError for the first seed and agent whose values are not finite."""
     for leaf in leaves(values):
         finite = leaf.isfinite()
         if not finite.all():

@@ -1,4 +1,4 @@
-"""`ltos`: learn to share through a critic of what comes in, as LToS was released."""
+"""`ltos`: learn to share through action values of incoming shares, as LToS was released."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class QLearning(SettingsGroup):
     optimizer: OptimizerName = "rmsprop"
     """Optimizer of the values."""
     learning_rate: Annotated[Scheduled, Range(above=0)] = 0.001
-    """Learning rate of the values, above 0; or a schedule of it in rounds, times what the decay leaves."""
+    """Learning rate of the values, above 0; or a schedule of it in rounds; both are decayed."""
     steps: Whole = 100
-    """Batches that values learn from in a round, 1 or more (the release: up to 3500)."""
+    """Batches of the values in a round, 1 or more (the release: up to 3500)."""
     episodes: Annotated[int, Range(least=2)] = 4
-    """Episodes per seed that a round plays to learn from, and again to measure, 2 or more."""
+    """Episodes per seed that a round plays for learning, and again for evaluation, 2 or more."""
     hidden_size: tuple[int, ...] = (32, 32)
     """Units of each hidden layer of an agent's values."""
     activation: ActivationName = "relu"
@@ -49,14 +49,14 @@ class QLearning(SettingsGroup):
     batch_size: Whole = 20
     """Samples of a batch, 1 or more."""
     buffer_size: Whole = 10_000
-    """Steps that the replay buffer holds of each seed; a batch and a round of play must fit."""
+    """Steps in the replay buffer of each seed; a batch and a round of play must fit."""
     tau: Part = 0.1
-    """The part by which target networks move towards the others in a round, above 0 and at most 1."""
+    """Rate of the target networks' soft updates in a round, above 0 and at most 1."""
     exploration: Annotated[Scheduled, UNIT] = 0.4
-    """In the first round, the probability that agents take any action, from 0 to 1; or a schedule of it in
-    rounds, times what exploration_decay leaves."""
+    """Probability of a random action in the first round, from 0 to 1; or a schedule of it in rounds; both are
+    decayed by exploration_decay."""
     exploration_decay: Part = 0.9
-    """What is kept of that probability from one round to the next, above 0 and at most 1."""
+    """Factor on that probability from one round to the next, above 0 and at most 1."""
     exploration_min: Annotated[float, UNIT] = 0.05
     """The least value of that probability, from 0 to 1."""
 
@@ -80,33 +80,33 @@ class SharingAscent(SettingsGroup):
     learning_rate: Annotated[Scheduled, Range(above=0)] = 0.001
     """Learning rate of the sharing networks, above 0; or a schedule of it, as that of the values."""
     every: Whole = 5
-    """Sharing networks move in each so-many-th round, 1 or more."""
+    """Rounds from one move of the sharing networks to the next, 1 or more."""
     updates: Whole = 50
-    """Batches that they learn from in such a round, 1 or more (the release: 250)."""
+    """Batches of the sharing networks in such a round, 1 or more (the release: 250)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LToS(Method):
-    """Learned sharing by a hierarchy: values that know the incoming shares, and sharing that ascends them.
+    """Learned sharing by a hierarchy: action values of incoming shares, and sharing that ascends them.
 
-    Above, each agent j has a network from what it sees to its row of the sharing matrix T on the neighbour
-    graph, held for `hold` steps. Below, each agent i learns, by Q-learning with a replay buffer and a target
-    network, the values Q_i(o_i, w_in_i, a) of the shared rewards r~_i = sum_j T[j, i] r_j, where
-    w_in_i = T[:, i] is what comes in, and acts by them. In every `outer.every`-th round the sharing networks
-    ascend sum_i V_i, V_i = max_a Q_i: each receiver hands d V_i / d w_in back to its givers, and so it goes
-    on through their softmax into their networks. First order, alternating.
+    High level: each agent j has a network from its observation to its row of the sharing matrix T on the
+    neighbour graph, held for `hold` steps. Low level: each agent i learns, by Q-learning with a replay buffer
+    and a target network, the values Q_i(o_i, w_in_i, a) of the shared rewards r~_i = sum_j T[j, i] r_j, with
+    the incoming shares w_in_i = T[:, i], and acts by them. In every `outer.every`-th round the sharing
+    networks ascend sum_i V_i, V_i = max_a Q_i: each receiver passes d V_i / d w_in back to its givers, who
+    backpropagate it through their softmax into their networks. First order, alternating.
 
-    Needs: the neighbours' rewards, what they share, and what they hand back; no central party. Conserves the
-    total, whatever T is.
+    Needs: the neighbours' rewards, shares, and gradients; no central party. Conserves the total, whatever T
+    is.
 
-    A round (an outer step): play `inner.episodes` episodes, learn from the buffer in `inner.steps`
-    batches, perhaps move the sharing networks in `outer.updates` batches, move both target networks by
-    `inner.tau`, and play as many episodes again without exploring, to measure. What the released code
-    does for traffic is the default; what is otherwise here: networks of each agent's own rather than one
-    graph attention for all; a batch is drawn anew for each step (the release draws 1000 samples a round,
-    fixes their targets, and goes over them up to 100 times for values and 5 times for sharing); values
-    are not divided by 20, nor punished where positive; sharing networks go on from themselves rather than
-    from their targets; an episode's end is an end.
+    A round (an outer step): play `inner.episodes` episodes, learn from the buffer in `inner.steps` batches,
+    move the sharing networks in `outer.updates` batches if it is their turn, move both target networks by
+    `inner.tau`, and play as many episodes again without exploration, for evaluation. Defaults are those of
+    the released code for traffic. Differences: each agent has its own networks, rather than one graph
+    attention for all; a batch is drawn anew for each step (the release draws 1000 samples a round, fixes
+    their targets, and goes over them up to 100 times for values and 5 times for sharing); values are not
+    divided by 20, nor punished where positive; sharing networks start from themselves rather than from their
+    targets; an episode's end is terminal.
 
     Raises:
         ValueError: a setting is out of range or a name is unknown.
@@ -128,29 +128,29 @@ class LToS(Method):
     outer: SharingAscent = SharingAscent()
     """The sharing networks' learner."""
     learning_rate_decay: Part = 0.95
-    """What both step sizes keep from one round to the next, above 0 and at most 1."""
+    """Factor on both learning rates from one round to the next, above 0 and at most 1."""
     sharing_hidden_size: tuple[int, ...] = (32, 32)
     """Units of each hidden layer of a giver's network."""
     sharing_activation: ActivationName = "relu"
-    """Between the layers of a giver's network."""
+    """Activation between the layers of a giver's network."""
     own_share: float | None = 0.8
     """The share kept at the start, above 0 and below 1; None: equal shares for all neighbours."""
     hold: Whole = 15
-    """For how many steps what the sharing networks say is held, 1 or more."""
+    """Steps for which the sharing networks' outputs are held, 1 or more."""
     noise: Annotated[Scheduled, Range(least=0)] = 0.25
-    """Sigma of the noise on what the sharing networks say, times the probability of exploring; 0 or more, or
-    a schedule of it in rounds."""
+    """Sigma of the noise on the sharing networks' outputs, times the probability of a random action; 0 or
+    more, or a schedule of it in rounds."""
     noise_always: bool = False
     """Whether there is noise in every round, rather than only in those in which sharing networks move."""
     smoothing: Annotated[float, Range(least=0)] = 0.1
-    """Standard deviation of what is added to the target networks' say of shares, 0 or more."""
+    """Standard deviation of the noise on the target networks' shares, 0 or more."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_own_share(self.own_share)
 
     def exploration_at(self, count: int) -> float:
-        """The probability of taking any action in a round, counted from 0.
+        """The probability of a random action in a round, counted from 0.
 
         >>> q = QLearning(exploration_decay=0.5, exploration_min=0.15)
         >>> [LToS(inner=q).exploration_at(count) for count in (0, 1, 2)]
@@ -160,7 +160,6 @@ class LToS(Method):
         return max(left, self.inner.exploration_min)
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        """See `Method.build`."""
         name = type(game).__name__
         require(
             isinstance(game.action_space, spaces.Discrete),

@@ -1,4 +1,4 @@
-"""The learner of `ltos`: values of incoming shares below, networks that share above, one round at a time."""
+"""Learner of `ltos`: action values of incoming shares, and sharing networks, in rounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from bilevel.agents import (
     Actor,
     QNetwork,
     ReplayBuffer,
-    Trajectory,
     add,
     best_value,
     block_length,
@@ -30,7 +29,7 @@ from bilevel.agents import (
 )
 from bilevel.core import Purpose, Tree, detach, first_draws, gradient_at, random_seeds_of, streams_of
 from bilevel.methods._contract import Metrics, Placement, State
-from bilevel.methods._learner import joined_metrics, metrics_of, require_finite, seeds_of
+from bilevel.methods._learner import measure_groups, metrics_of, require_finite
 from bilevel.methods._ltos_sharers import GREEDY, Exploration, Sharers, SharingActor
 from bilevel.methods._ltos_transitions import (
     OrnsteinUhlenbeck,
@@ -40,7 +39,7 @@ from bilevel.methods._ltos_transitions import (
     transitions_of,
 )
 from bilevel.optimizers import GradientTransformation, at_learning_rate, make_optimizer
-from bilevel.sharing import GivenShares, Reporting, SharingNetwork, Transfer
+from bilevel.sharing import GivenShares, Reporting, SharingNetwork, Trajectory, Transfer
 from games.core import Game, Streams, normal, require
 
 if TYPE_CHECKING:
@@ -48,21 +47,14 @@ if TYPE_CHECKING:
 
 
 MOST_WRITTEN = 2**53
-"""More items than any replay buffer was ever given."""
+"""An upper bound of the items ever written to a replay buffer."""
 
 
 class LToSLearner:
-    """Values that know the incoming shares, and networks that share, each learning in its turn.
+    """Action values of incoming shares, and sharing networks, which learn in turn.
 
     A state has, beside `State`'s entries (theta: the values, phi: the sharing networks): target_theta and
     target_phi, and replay, the buffer.
-
-    Args:
-        method: the settings.
-        game: what is played.
-        placement: seeds, precision, device.
-        variable: the networks that share.
-        network: the values.
     """
 
     def __init__(
@@ -81,15 +73,9 @@ class LToSLearner:
         self.ascent = make_optimizer(method.outer.optimizer, learning_rate=1.0)
 
     def transfer(self, phi: Tensor) -> Transfer:
-        """How own rewards become those that learners see, when nobody explores."""
         return self.variable.transfer(phi)
 
     def init(self, seed: int) -> State:
-        """The first state; repetition i is random seed `seed` + i, on which alone all depends that it does.
-
-        Raises:
-            ValueError: the seed is negative.
-        """
         place, agents = self.placement, self.game.num_agents
         random_seeds = random_seeds_of(seed, place.seeds)
         theta = first_draws(
@@ -113,13 +99,7 @@ class LToSLearner:
         }
 
     def update(self, state: State) -> tuple[State, Metrics]:
-        """One round: play, learn below, perhaps above, move the targets; then measure without exploring.
-
-        Raises:
-            FloatingPointError: a reward, a value or a sharing network stopped being a finite number (says
-                where); the state passed in is not changed.
-            ValueError: the replay buffer holds what was never done, as that of a forged checkpoint may.
-        """
+        """One round: play, train values and, in turn, sharing networks, move the targets; then evaluate."""
         self._require_sound(state["replay"])
         method, count = self.method, int(state["outer_step"])
         generator = self._streams(state, Purpose.TRAINING)
@@ -161,31 +141,23 @@ class LToSLearner:
 
     @torch.no_grad()
     def evaluate(self, state: State, *, episodes: int) -> Metrics:
-        """Measure the values and sharing networks of a state on fresh episodes, without exploring.
+        training, horizon = self.method.inner.episodes, self.game.horizon
+        steps = block_length(horizon, training, episodes, None)
 
-        Args:
-            state: from `init` or `update`.
-            episodes: per seed.
+        def measure(state: State) -> Metrics:
+            generator, theta = self._streams(state, Purpose.EVALUATION), state["theta"]
+            sharers = Sharers(self.variable, self.network, theta, state["phi"], GREEDY, generator)
+            mask = torch.ones(len(theta), 1, episodes, dtype=theta.dtype, device=theta.device)
+            blocks = play_blocks(self.game, sharers.act, sharers.give, mask, generator, steps)
+            measured, report = measure_blocks(
+                self.game, blocks, lambda block: sharers.transfer().report(block), Reporting("steps")
+            )
+            return metrics_of(measured, report)
 
-        Raises:
-            FloatingPointError: a reward is not a finite number.
-        """
-        groups = seed_groups(len(state["theta"]), self.method.inner.episodes, episodes, self.game.horizon)
-        return joined_metrics([self._evaluated(seeds_of(state, group), episodes) for group in groups])
-
-    def _evaluated(self, state: State, episodes: int) -> Metrics:
-        generator, theta = self._streams(state, Purpose.EVALUATION), state["theta"]
-        sharers = Sharers(self.variable, self.network, theta, state["phi"], GREEDY, generator)
-        steps = block_length(self.game.horizon, self.method.inner.episodes, episodes, None)
-        mask = torch.ones(len(theta), 1, episodes, dtype=theta.dtype, device=theta.device)
-        blocks = play_blocks(self.game, sharers.act, sharers.give, mask, generator, steps)
-        measured, report = measure_blocks(
-            self.game, blocks, lambda block: sharers.transfer().report(block), Reporting("steps")
-        )
-        return metrics_of(measured, report)
+        groups = seed_groups(len(state["theta"]), training, episodes, horizon)
+        return measure_groups(measure, state, groups)
 
     def actor(self, game: Game, state: State, repetition: int) -> tuple[Actor, Transfer]:
-        """See `Playable.actor`: one that never explores."""
         theta, phi = (state[name][repetition].cpu() for name in ("theta", "phi"))
         actor = SharingActor(game, self.variable, self.network, theta, phi)
         return actor, actor
@@ -214,7 +186,7 @@ class LToSLearner:
     def _learn_values(
         self, state: State, buffer: ReplayBuffer, generator: torch.Generator
     ) -> tuple[Tensor, Tree]:
-        """A round of batches below, towards targets that stand still."""
+        """Train the values on a round of batches, towards fixed targets."""
         theta, opt_state, size = state["theta"], state["opt_state"], self.method.inner.batch_size
         optimizer = self._at_rate(self.descent, "inner.learning_rate", state)
         drawn: Transitions = draw(buffer, self.method.inner.steps * size, generator)
@@ -228,7 +200,7 @@ class LToSLearner:
     def _learn_to_share(
         self, state: State, theta: Tensor, buffer: ReplayBuffer, generator: torch.Generator
     ) -> tuple[Tensor, Tree]:
-        """A round of batches above, by what is handed back through the values."""
+        """Train the sharing networks on a round of batches, through the values."""
         phi, opt_state, size = state["phi"], state["outer_opt_state"], self.method.inner.batch_size
         optimizer = self._at_rate(self.ascent, "outer.learning_rate", state)
         drawn: Transitions = draw(buffer, self.method.outer.updates * size, generator)
@@ -244,26 +216,25 @@ class LToSLearner:
         return phi, opt_state
 
     def _targets(self, theta: Tensor, phi: Tensor, batch: Transitions, generator: torch.Generator) -> Tensor:
-        """What the values of a batch are to be, [seed, agent, sample], by these target networks."""
+        """The targets of a batch's values, [seed, agent, sample], by these target networks."""
         seen = batch.following.movedim(1, 2)
-        said = self.variable.logits(phi, seen)
-        noise = normal(said.shape, generator, said.dtype)
+        logits = self.variable.logits(phi, seen)
+        noise = normal(logits.shape, generator, logits.dtype)
         shares = self.variable.matrices(
-            said + self.method.smoothing * noise, batch.following_graph, batch.following_present
+            logits + self.method.smoothing * noise, batch.following_graph, batch.following_present
         )
         legal = None if batch.following_legal is None else batch.following_legal.movedim(1, 2)
         following = best_value(self.network(theta, seen, incoming(shares)), legal)
         return targets(batch.rewards.mT, following, batch.continues.mT, self.discount)
 
     def _errors(self, theta: Tensor, batch: Transitions, wanted: Tensor) -> Tensor:
-        """Of all values together: no agent's error knows another's parameters."""
+        """The sum of all agents' errors, each a function of its own parameters alone."""
         values = self.network(theta, batch.seen.movedim(1, 2), batch.told.movedim(1, 2))
         return squared_errors(values, batch.actions.mT, wanted).sum()
 
     def _at_rate(
         self, optimizer: GradientTransformation, setting: str, state: State
     ) -> GradientTransformation:
-        """An optimizer at the learning rate that a setting is in the round that comes."""
         return at_learning_rate(optimizer, self.schedule.value(setting, int(state["outer_step"])))
 
     def _move(
@@ -274,7 +245,7 @@ class LToSLearner:
         params: Tensor,
         state: State,
     ) -> tuple[Tensor, Tree]:
-        """A step of an optimizer, as far as the decay has left it in this round."""
+        """Take a step of an optimizer, times this round's decay."""
         updates, opt_state = optimizer.update(gradient, opt_state, params=params, inplace=False)
         kept: float = self.method.learning_rate_decay ** int(state["outer_step"])
         return params + kept * updates, opt_state

@@ -60,13 +60,13 @@ class Method(abc.ABC):
 
     @property
     def schedule(self) -> TrainingSchedule:
-        """The value of each setting in each outer step."""
+        """The schedule of all settings that may change during a run."""
         values = {name: value for name, (value, _) in scheduled(self).items()}
         inner: Any = getattr(self, "inner", None)
         return TrainingSchedule(values, self._phases(), getattr(inner, "steps", 1))
 
     def played(self, game: Game) -> Game:
-        """The game as this method's agents play it: the same, unless the method adds actions to it.
+        """The game of this method's agents: the same, unless the method adds actions to it.
 
         Raises:
             ValueError: nothing can be added to this game (says why).
@@ -74,10 +74,10 @@ class Method(abc.ABC):
         return game
 
     def with_settings(self: AnyMethod, settings: Mapping[str, Any]) -> AnyMethod:
-        """A copy with some settings changed, by their dotted names.
+        """Copy with some settings changed, by their dotted names.
 
-        A part is chosen by its variant's name, or given as an object; the settings that both variants have
-        are kept. Schedules, estimators and phases may be in their text forms.
+        A part is chosen by its variant's name, or given as an object; settings that both variants have are
+        kept. Schedules, estimators and phases may be in their text forms.
 
         Raises:
             ValueError: a setting is unknown (names the nearest), missing, or refused.
@@ -119,7 +119,7 @@ class Method(abc.ABC):
     def _replace(
         self, part: str, settings: Any, wanted: Mapping[str, Any], changed: Mapping[str, Any] = {}
     ) -> Any:
-        """A group, or the method itself, with settings that may be text."""
+        """Copy a group, or the method itself, with settings that may be text."""
         hints = {} if settings is None else hints_of(type(settings))
         before = f"{part}." if part else ""
         for name in wanted:
@@ -143,15 +143,11 @@ class Method(abc.ABC):
             not having,
             f"{name} is a setting of {part} {' or '.join(having)}, and {part} is {now}: choose {part} first.",
         )
-        known = []
-        for field in hints_of(type(self)):
+        known = list(hints_of(type(self)))
+        for field in list(known):
             value = getattr(self, field)
-            inside = (
-                [f"{field}.{one}" for one in hints_of(type(value))]
-                if isinstance(value, SettingsGroup)
-                else []
-            )
-            known += [field, *inside]
+            if isinstance(value, SettingsGroup):
+                known += [f"{field}.{one}" for one in hints_of(type(value))]
         require_name(name, known, f"setting of {type(self).__name__}")
         raise AssertionError(name)  # it is unknown
 
@@ -160,7 +156,7 @@ class Method(abc.ABC):
 
 
 def _switch(part: str, kind: type[SettingsGroup], before: Any, inside: dict[str, Any]) -> SettingsGroup:
-    """A group of another variant: settings that both have, and those that it needs, taken out of `inside`."""
+    """Make another variant of a group: settings that both have, and required ones, taken out of `inside`."""
     hints = hints_of(kind)
     kept = {} if before is None else {n: getattr(before, n) for n in hints_of(type(before)) if n in hints}
     for field in dataclasses.fields(kind):
@@ -189,20 +185,19 @@ class PolicyMethod(Method, abc.ABC):
 
     @property
     def learned_loss_weights(self) -> LearnedLossWeights | None:
-        """The weights of losses that are learned; None: there are none."""
+        """Settings of learned loss weights; None: there are none."""
         return None
 
     @property
     def outer_loop(self) -> OuterLoop:
-        """The optimizer and estimator of what is learned in an outer loop: of learned loss weights alone."""
+        """The optimizer and estimator of outer variables: without `OuterMethod`, of loss weights alone."""
         return OuterLoop(optimizer="adam", hypergradient=Unrolled())
 
     def build_policy(self, game: Game) -> Policy:
-        """The policy for a game."""
         return self.policy.build(game)
 
     def play(self, game: Game) -> Play:
-        """The losses and values of this method's agents in a game.
+        """Losses and values of this method's agents in a game.
 
         Raises:
             ValueError: the game has no such policy, or no exact values, or these were asked of a network.
@@ -226,7 +221,7 @@ class PolicyMethod(Method, abc.ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeightMethod(PolicyMethod, abc.ABC):
-    """A method whose agents may learn the weights of their losses, where these have a critic's term."""
+    """A method whose agents may learn the weights of their losses, where these include a critic's."""
 
     loss_weights: LearnedLossWeights | None = None
     """Learned weights of the terms of agents' losses; None: the coefficients stay as they are."""
@@ -241,7 +236,6 @@ class LossWeightMethod(PolicyMethod, abc.ABC):
 
     @property
     def learned_loss_weights(self) -> LearnedLossWeights | None:
-        """As the settings say."""
         return self.loss_weights
 
     def _phases(self) -> tuple[Phase, ...]:
@@ -281,7 +275,6 @@ class OuterMethod(LossWeightMethod, abc.ABC):
 
     @property
     def outer_loop(self) -> OuterLoop:
-        """As the settings say."""
         return self.outer
 
     def _phases(self) -> tuple[Phase, ...]:

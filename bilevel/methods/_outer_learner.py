@@ -1,7 +1,4 @@
-"""A learner of two levels: policies, and what passes between agents, by a meta-gradient.
-
-An estimator fitted to a learner: its seeds are members of a batch, and its data may be episodes.
-"""
+"""Learner of policies and outer variables, by hypergradients through the policies' steps."""
 
 from __future__ import annotations
 
@@ -30,24 +27,23 @@ from bilevel.hypergradient import (
 from bilevel.methods._contract import Metrics, Placement, State
 from bilevel.methods._learner import PolicyLearner, StepInputs, require_finite, transfer_group
 from bilevel.methods._method import PolicyMethod
-from bilevel.methods._phases import Phase
 from bilevel.optimizers import at_learning_rate, make_optimizer
 from bilevel.sharing import OBJECTIVES, TERMS, GroupObjectives, Objective, OuterVariable
 from games.core import Game, require
 
 SEEDS = {"members": True, "batch_dims": 1}
-"""The settings by which estimators are told that the first axis counts members: here, seeds."""
+"""Settings of estimators by which the first axis counts members: here, seeds."""
 
 
 def fit_hypergradient(estimator: str | Estimator, play: Play) -> Estimator:
-    """Tell an estimator that seeds are independent, and refuse what cannot be right on this kind of data.
+    """Tell an estimator that seeds are independent, and refuse those that are wrong on this kind of data.
 
     With `members` and `batch_dims`, where an estimator has them, no seed's estimate has the noise or the cost
-    of the others. They are facts of the learner, not a choice: whatever the estimator says is replaced.
+    of the other seeds. They are facts of the learner: the estimator's own values are replaced.
 
     Args:
         estimator: its text form, or an object.
-        play: how the learner's game is played.
+        play: exact or sampled.
 
     Raises:
         ValueError: as `make_hypergradient`; or the estimator needs the values of an exact game, or draws of
@@ -59,16 +55,15 @@ def fit_hypergradient(estimator: str | Estimator, play: Play) -> Estimator:
     Forward(batch_dims=1)
     """
     built: Any = make_hypergradient(estimator)
-    _require_suits(built, play)
+    if isinstance(play, SampledPlay):
+        _require_suits_episodes(built, play)
     settings = {field.name for field in dataclasses.fields(built)} if dataclasses.is_dataclass(built) else {}
     told = {name: value for name, value in SEEDS.items() if name in settings}
     fitted: Estimator = dataclasses.replace(built, **told) if told else built
     return fitted
 
 
-def _require_suits(estimator: Estimator, play: Play) -> None:
-    if not isinstance(play, SampledPlay):
-        return
+def _require_suits_episodes(estimator: Estimator, play: SampledPlay) -> None:
     require(
         not isinstance(estimator, Evolution) or estimator.fresh_data,
         "Evolution compares values, and on episodes that are shared the value does not change with the "
@@ -91,19 +86,15 @@ def _require_suits(estimator: Estimator, play: Play) -> None:
     )
 
 
-Costs = Callable[[Any, Any], Tensor]
-"""(transfer, sampled play) -> what giving costs each agent, [seed, agent], in the game's units of value."""
+class Cost(NamedTuple):
+    """A cost of giving."""
 
-
-class SeparateCost(NamedTuple):
-    """Costs that are not part of the objective, but descended by an optimizer of their own."""
-
-    costs: Costs
-    """The costs of giving."""
-    optimizer: str
-    """A name in `OPTIMIZERS`."""
-    learning_rate: str
-    """The setting that is its learning rate."""
+    of: Callable[[Any, Any], Tensor]
+    """(transfer, sampled play) -> each agent's cost, [seed, agent], in the game's units of value."""
+    setting: str
+    """The setting that is its weight in the objective; of a separate cost, its learning rate."""
+    separate: bool = False
+    """Whether it is descended by Adam, rather than part of the objective."""
 
 
 class OuterInputs(NamedTuple):
@@ -112,25 +103,24 @@ class OuterInputs(NamedTuple):
     batch: Any
     """Sampled trajectories; an empty tuple where values are exact."""
     cost_weight: Tensor | None = None
-    """Factor on the costs in this outer step, scalar; None where it does not change."""
+    """Weight of the cost in this outer step, scalar; None where it does not change."""
 
 
 class OuterLearner(PolicyLearner):
-    """Policies and what passes between them, learned together by a meta-gradient.
+    """Policies and outer variables, learned together by a hypergradient.
 
     Args:
         method: the settings of both loops.
-        game: what is played.
+        game: the game.
         placement: seeds, precision, device.
-        variable: what is learned above.
-        objective: what the outer level wants of the variable; None: it stays, and loss weights alone learn.
-        costs: what giving costs; None: nothing.
-        cost_weight: the setting that costs are multiplied by; None: they are as they are.
-        separate: costs that are not part of the objective; None: there are none.
+        variable: the outer variable between the agents.
+        objective: of that variable; None: it stays, and loss weights alone learn.
+        cost: of giving; None: giving is free.
         fixed: as of `PolicyLearner`, of a variable that stays.
 
     Raises:
-        ValueError: as `PolicyLearner`; or the method's estimator does not suit how the game is played.
+        ValueError: as `PolicyLearner`; or the method's estimator does not suit the game's exact or sampled
+            values.
     """
 
     learns_loss_weights = True
@@ -143,33 +133,25 @@ class OuterLearner(PolicyLearner):
         variable: OuterVariable,
         *,
         objective: Objective | None,
-        costs: Costs | None = None,
-        cost_weight: str | None = None,
-        separate: SeparateCost | None = None,
+        cost: Cost | None = None,
         fixed: Callable[[int], Tensor] | None = None,
     ) -> None:
         super().__init__(method, game, placement, variable, fixed=fixed)
-        self.outer, self.separate = method.outer_loop, separate
-        self.optimizer_of_phi = make_optimizer(self.outer.optimizer, learning_rate=1.0)
-        self.cost_optimizer = (
-            None if separate is None else make_optimizer(separate.optimizer, learning_rate=1.0)
-        )
+        self.outer = method.outer_loop
+        self.outer_optimizer = make_optimizer(self.outer.optimizer, learning_rate=1.0)
         self.objectives = GroupObjectives({"transfer": objective, **self._loss_weight_objective(objective)})
         self.rates = {"transfer": "outer.learning_rate", "loss_weights": "loss_weights.learning_rate"}
         if objective is None:
             self.rates["transfer"] = self.rates["loss_weights"]
-        self.costs = costs if cost_weight is None or self.schedule.ever(cost_weight) else None
-        self.cost_weight = cost_weight
-        self.weighed = (
-            self.costs is not None and cost_weight is not None and self.schedule.changes(cost_weight)
-        )
+        self.cost = cost if cost is not None and self.schedule.ever(cost.setting) else None
+        separate = self.cost is not None and self.cost.separate
+        self.cost_optimizer = make_optimizer("adam", learning_rate=1.0) if separate else None
         fitted = fit_hypergradient(self.outer.hypergradient, self.play)
         self.hypergradient = Compiled(fitted) if placement.compile else fitted
         compiled = placement.compile and not self.play.draws
         self.outer_update = (
             CompiledFunction(self._outer_update, "outer update") if compiled else self._outer_update
         )
-        self.starts_anew = self.outer.reset == "each-outer-step"
 
     def init(self, seed: int) -> State:
         """As `PolicyLearner.init`, with the states of the outer optimizer and of the estimator."""
@@ -178,7 +160,7 @@ class OuterLearner(PolicyLearner):
             phi = state["phi"]
             free = phi.new_zeros(len(phi), self.game.num_agents, len(TERMS))
             state["phi"] = {"transfer": phi, "loss_weights": free}
-        state["outer_opt_state"] = init_outer(state["phi"], self._outer_optimizer(self._outer_rates(state)))
+        state["outer_opt_state"] = init_outer(state["phi"], self._optimizer_at(self._outer_rates(state)))
         if self.cost_optimizer is not None:
             state["cost_opt_state"] = init_outer(transfer_group(state["phi"]), self.cost_optimizer)
         problem = self.problem_at(state, self.streams(state, Purpose.BEGINNING))
@@ -187,7 +169,7 @@ class OuterLearner(PolicyLearner):
         return state
 
     def problem_at(self, state: State, generator: torch.Generator) -> BilevelProblem:
-        """The bilevel problem of the outer step that comes.
+        """The bilevel problem of the next outer step.
 
         Args:
             state: from `init` or `update`.
@@ -203,59 +185,59 @@ class OuterLearner(PolicyLearner):
         Args:
             generator: the source of every draw, on the learner's device.
             inputs: of every inner step, with a batch that is replaced where episodes are sampled.
-            cost_weight: factor on the costs, scalar; None where this does not change.
+            cost_weight: of the cost, scalar; None where it does not change.
         """
 
         def sample(theta: Tensor, phi: Tree) -> Any:
             return self.play.sample(theta, self.transfer(phi), generator)
 
+        data: dict[str, Any] = {
+            "inner_data": lambda theta, phi, _: inputs._replace(batch=sample(theta, phi)),
+            "outer_data": lambda theta, phi: OuterInputs(sample(theta, phi), cost_weight),
+        }
         if not self.play.draws:
-            return BilevelProblem(
-                step=self.step,
-                outer_loss=self._outer_losses,
-                inner_data=FixedData(inputs),
-                outer_data=FixedData(OuterInputs((), cost_weight)),
-                several=self.objectives.per_agent,
-            )
+            data = {
+                "inner_data": FixedData(inputs),
+                "outer_data": FixedData(OuterInputs((), cost_weight)),
+            }
         return BilevelProblem(
-            step=self.step,
-            outer_loss=self._outer_losses,
-            inner_data=lambda theta, phi, _: inputs._replace(batch=sample(theta, phi)),
-            outer_data=lambda theta, phi: OuterInputs(sample(theta, phi), cost_weight),
-            several=self.objectives.per_agent,
+            step=self.step, outer_loss=self._outer_losses, several=self.objectives.per_agent, **data
         )
 
     def update(self, state: State) -> tuple[State, Metrics]:
-        """One outer step: train the policies, walk back, move the outer variables; measure the new policies.
+        """One outer step: train the policies, move the outer variables, evaluate the new policies.
 
-        In phases of which only one level moves, the other one stays: then policies are only trained, or, as
-        they would learn, looked through.
+        In phases in which only one level moves, the other one stays: policies are only trained, or only the
+        outer variables move, by how policies would learn.
 
         The metrics show the transfer that these policies learned under; the state holds the next one.
 
         Raises:
-            FloatingPointError: a reward, a policy or a meta-gradient stopped being a finite number (says
+            FloatingPointError: a reward, a policy or a hypergradient stopped being a finite number (says
                 where); the state passed in is not changed.
         """
         phase = self.schedule.phase(int(state["outer_step"]))
-        state = self._begun(state, phase)
+        if phase.policies == "new" and int(state["outer_step"]) == phase.begin:
+            theta, opt_state = self._new_policies(state)
+            state = {**state, "theta": theta, "opt_state": opt_state}
         if phase.moves == "policies":
             return super().update(state)
         generator, inputs = self.streams(state, Purpose.TRAINING), self.inputs(state)
         phi, steps = self._phi(state), self.schedule.steps(int(state["outer_step"]))
         state = {**state, "phi": phi}
-        theta, opt_state = self._start(state)
+        theta, opt_state = state["theta"], state["opt_state"]
+        if self.outer.reset == "each-outer-step":
+            theta, opt_state = self._new_policies(state)
         for _ in range(phase.rounds):
             theta, opt_state = self._learn(steps, theta, opt_state, phi, generator, inputs)
         problem = self.problem(generator, inputs, self._cost_weight(state))
         estimate, carried = self._estimate(problem, theta, opt_state, state, steps)
-        batch = estimate.outer_data.batch
-        require_finite(estimate.theta, "A policy", state["outer_step"])
+        theta, opt_state, batch = estimate.theta, estimate.opt_state, estimate.outer_data.batch
+        require_finite(theta, "A policy", state["outer_step"])
         gradient = self.own_gradient(estimate.gradient, estimate.outer_loss)
         require_finite(gradient, "A hypergradient", state["outer_step"])
         with torch.no_grad():
             cost_gradient = self._cost_gradient(phi, batch)
-            theta, opt_state = estimate.theta, estimate.opt_state
             if phase.moves == "outer":
                 theta, opt_state = state["theta"], state["opt_state"]
                 batch = self.play.sample(theta, self.transfer(phi), generator)
@@ -263,27 +245,12 @@ class OuterLearner(PolicyLearner):
                 phi, gradient, state["outer_opt_state"], self._outer_rates(state), theta, batch
             )
             metrics |= self._weight_metrics(state)
-            if self.separate is not None:
-                phi, carried["cost_opt_state"] = self._descend_costs(state, phi, cost_gradient)
+            if cost_gradient is not None:
+                phi, carried["cost_opt_state"] = self._descend_cost(state, phi, cost_gradient)
         after = self._next(
             state, theta=theta, opt_state=opt_state, phi=phi, outer_opt_state=outer_opt_state, **carried
         )
         return after, metrics
-
-    def _cost_gradient(self, phi: Tree, batch: Any) -> Tensor | None:
-        """The gradient of separate costs by the variable between the agents; None: there are none."""
-        if self.separate is None:
-            return None
-        costs = self.separate.costs
-        return gradient_at(transfer_group(phi), lambda own: costs(self.variable.transfer(own), batch).sum())
-
-    def _descend_costs(self, state: State, phi: Tree, gradient: Tensor | None) -> tuple[Tree, Tree]:
-        """Move the variable between the agents down its separate costs, by an optimizer of their own."""
-        assert self.separate is not None
-        assert self.cost_optimizer is not None
-        descent = at_learning_rate(self.cost_optimizer, self._value(self.separate.learning_rate, state))
-        moved, opt_state = outer_step(transfer_group(phi), gradient, state["cost_opt_state"], descent)
-        return ({**phi, "transfer": moved} if isinstance(phi, dict) else moved), opt_state
 
     def own_gradient(self, gradient: Tree, losses: Tensor) -> Tree:
         """Each group's gradient of its own objective.
@@ -296,44 +263,47 @@ class OuterLearner(PolicyLearner):
             return self.objectives.gradients(gradient, losses)
         return self.objectives.gradients({"transfer": gradient}, losses)["transfer"]
 
-    def _start(self, state: State) -> tuple[Tensor, Tree]:
-        """Where the inner steps begin: at the state's policies, or at new ones."""
-        return self._new_policies(state) if self.starts_anew else (state["theta"], state["opt_state"])
+    def _cost_gradient(self, phi: Tree, batch: Any) -> Tensor | None:
+        """The gradient of a separate cost by the variable between the agents; None: there is none."""
+        if self.cost is None or self.cost_optimizer is None:
+            return None
+        cost = self.cost.of
+        return gradient_at(transfer_group(phi), lambda own: cost(self.variable.transfer(own), batch).sum())
+
+    def _descend_cost(self, state: State, phi: Tree, gradient: Tensor) -> tuple[Tree, Tree]:
+        """Move the variable between the agents down its separate cost."""
+        assert self.cost is not None
+        assert self.cost_optimizer is not None
+        descent = at_learning_rate(self.cost_optimizer, self._value(self.cost.setting, state))
+        moved, opt_state = outer_step(transfer_group(phi), gradient, state["cost_opt_state"], descent)
+        return ({**phi, "transfer": moved} if isinstance(phi, dict) else moved), opt_state
 
     def _outer_update(
         self, phi: Tree, gradient: Tree, opt_state: Tree, rates: Tree, theta: Tensor, batch: Any
     ) -> tuple[Tree, Tree, Metrics]:
-        """Move the outer variables along the hypergradient, and measure the policies under the old ones."""
-        moved, opt_state = outer_step(phi, gradient, opt_state, self._outer_optimizer(rates))
+        """Move the outer variables along the hypergradient, and evaluate the policies under the old ones."""
+        moved, opt_state = outer_step(phi, gradient, opt_state, self._optimizer_at(rates))
         metrics = self._measured(theta, self.transfer(phi), batch)
         return moved, opt_state, OrderedDict(metrics)  # a tree sorts the keys of a plain dict
 
     def _outer_rates(self, state: State) -> Tree:
-        """The outer learning rate of the outer step that comes, by groups where phi has them."""
+        """The outer learning rate of the next outer step, by groups where phi has them."""
         if self.loss_weights is None:
             return self._value(self.rates["transfer"], state)
         return {group: self._value(name, state) for group, name in self.rates.items()}
 
-    def _outer_optimizer(self, rates: Tree) -> OuterOptimizer:
-        """The outer optimizer at these learning rates."""
+    def _optimizer_at(self, rates: Tree) -> OuterOptimizer:
         if isinstance(rates, dict):
-            return {group: at_learning_rate(self.optimizer_of_phi, rate) for group, rate in rates.items()}
-        return at_learning_rate(self.optimizer_of_phi, rates)
+            return {group: at_learning_rate(self.outer_optimizer, rate) for group, rate in rates.items()}
+        return at_learning_rate(self.outer_optimizer, rates)
 
     def _loss_weight_objective(self, objective: Objective | None) -> dict[str, Objective | None]:
-        """The objective of learned loss weights; those that never move have none."""
+        """The objective of learned loss weights; None for those that never move."""
         weights = self.loss_weights
         if weights is None:
             return {}
         moves = objective is None or self.schedule.ever("loss_weights.learning_rate")
         return {"loss_weights": OBJECTIVES.find(weights.objective) if moves else None}
-
-    def _begun(self, state: State, phase: Phase) -> State:
-        """The same state, with new policies if a phase that asks for them begins."""
-        if phase.policies == "kept" or int(state["outer_step"]) > phase.begin:
-            return state
-        theta, opt_state = self._new_policies(state)
-        return {**state, "theta": theta, "opt_state": opt_state}
 
     def _new_policies(self, state: State) -> tuple[Tensor, Tree]:
         """Fresh draws, with a fresh optimizer."""
@@ -343,7 +313,7 @@ class OuterLearner(PolicyLearner):
     def _estimate(
         self, problem: BilevelProblem, theta: Tensor, opt_state: Tree, state: State, steps: int
     ) -> tuple[Estimate, State]:
-        """The estimate, and what of the learner's state it changes."""
+        """The estimate, and the entries of the learner's state that it changes."""
         estimate, carried = self.hypergradient.estimate(
             problem, theta, opt_state, state["phi"], state["estimator"], steps=steps
         )
@@ -351,16 +321,13 @@ class OuterLearner(PolicyLearner):
 
     def _outer_losses(self, theta: Tensor, phi: Tree, data: OuterInputs) -> Tensor:
         values = self.play.values(theta, data.batch)
-        if self.costs is None:
+        if self.cost is None or self.cost.separate:
             return self.objectives.losses(values, torch.zeros_like(values))
-        costs = self.costs(self.transfer(phi), data.batch)
-        return self.objectives.losses(values, self._factor(data) * costs)
-
-    def _factor(self, data: OuterInputs) -> Tensor | float:
-        """The factor on the costs."""
-        if data.cost_weight is not None:
-            return data.cost_weight
-        return 1.0 if self.cost_weight is None else self.schedule.value(self.cost_weight, 0)
+        weight = self.schedule.value(self.cost.setting, 0) if data.cost_weight is None else data.cost_weight
+        return self.objectives.losses(values, weight * self.cost.of(self.transfer(phi), data.batch))
 
     def _cost_weight(self, state: State) -> Tensor | None:
-        return self._value(self.cost_weight, state) if self.weighed and self.cost_weight else None
+        """The weight of the cost in the next outer step, scalar; None where it does not change."""
+        if self.cost is None or self.cost.separate or not self.schedule.changes(self.cost.setting):
+            return None
+        return self._value(self.cost.setting, state)

@@ -1,4 +1,4 @@
-"""The outer loop as settings; how both loops take turns; learned loss weights."""
+"""Settings of the outer loop, of the order of both loops, and of learned loss weights."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from games.core import require
 class OuterLoop(SettingsGroup):
     """The outer variables' optimizer, and the learning that their hypergradient differentiates.
 
-    Which `reset`, and how many inner steps K? The hypergradient asks how K steps of learning would end.
+    The hypergradient is that of K inner steps, which start by `reset`:
 
-    never: learning is online, one long run of which each outer step sees the next K steps: cheap, and K may
-    be 1. But the gradient looks no further than these: with small K it is greedy, and moves the outer
-    variables towards what pays at once, whatever that does to learning later.
-    each-outer-step: every outer step asks about a whole run of learning, from its start. So K must be large
-    enough to learn in: with K = 1 policies are only ever one step away from where they start.
+    never: online learning, one long run of which each outer step differentiates the next K steps: cheap, and
+    K may be 1. But with small K the gradient is greedy: it moves the outer variables towards immediate
+    returns, whatever the effect on later learning.
+    each-outer-step: every outer step differentiates a whole run of learning, from its start. So K must be
+    large enough to learn in: with K = 1 policies are only ever one step away from where they start.
 
     Raises:
-        ValueError: as `SettingsGroup`; or an estimator is to remember what `reset` forgets.
+        ValueError: as `SettingsGroup`; or a stateful estimator is to carry what `reset` forgets.
     """
 
     prefix: ClassVar[str] = "outer."
@@ -59,13 +59,13 @@ class OuterLoop(SettingsGroup):
 
 @dataclass(frozen=True, kw_only=True)
 class Training(SettingsGroup, abc.ABC):
-    """How the outer and the inner loop take turns."""
+    """The order of outer and inner steps."""
 
     prefix: ClassVar[str] = "training."
 
     @abc.abstractmethod
     def training_phases(self) -> tuple[Phase, ...]:
-        """The phases that it means."""
+        """The phases of the training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,6 @@ class Joint(Training):
     variant: ClassVar[str] = "joint"
 
     def training_phases(self) -> tuple[Phase, ...]:
-        """One phase without an end."""
         return (Phase(begin=0),)
 
 
@@ -89,7 +88,6 @@ class Alternating(Training):
     """Rounds of inner steps before the one that an outer step differentiates, 1 or more."""
 
     def training_phases(self) -> tuple[Phase, ...]:
-        """One phase without an end."""
         return (Phase(begin=0, rounds=self.rounds),)
 
 
@@ -106,14 +104,13 @@ class Staged(Training):
     """Outer steps in which the outer variables learn, 1 or more, and fewer than the run's."""
 
     def training_phases(self) -> tuple[Phase, ...]:
-        """Two phases."""
         end = self.outer_steps
         return Phase(begin=0, end=end), Phase(begin=end, moves="policies", policies="new")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curriculum(Training):
-    """Phases say which level moves, and which settings change, in which outer steps."""
+    """Phases choose the levels that move, and change settings, in given outer steps."""
 
     variant: ClassVar[str] = "curriculum"
 
@@ -121,7 +118,6 @@ class Curriculum(Training):
     """The phases, in order, as 0-100(moves=policies), 100-300(cost_weight=0.5); docs/training.md."""
 
     def training_phases(self) -> tuple[Phase, ...]:
-        """These."""
         return self.phases
 
 
@@ -131,8 +127,8 @@ class LearnedLossWeights(SettingsGroup):
 
     Each agent has a factor on each term's coefficient. Factors start at 1 and move by the hypergradient
     through the policies' steps; their objective counts the game's own rewards, on fresh episodes, so no
-    weight changes what is counted (docs/loss_weights_and_sharing.md). The policy's is then a learned scale of
-    its learning rate; the value's needs 2 inner steps or more to show; an entropy bonus of 0 stays 0.
+    weight changes the objective (docs/loss_weights_and_sharing.md). The policy's is then a learned scale of
+    its learning rate; the value's has an effect from 2 inner steps on; an entropy bonus of 0 stays 0.
 
     Source:
         Zahavy et al., A self-tuning actor-critic algorithm (STAC), arXiv 2002.12928, for one agent; its

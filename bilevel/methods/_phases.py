@@ -1,4 +1,4 @@
-"""Phases of a training, with a text form, and the value of each setting in each outer step."""
+"""Phases of a training and their text form, and schedules of settings over outer steps."""
 
 from __future__ import annotations
 
@@ -16,39 +16,37 @@ PHASE = re.compile(r"\s*(\d+)\s*-\s*(\d+)\s*(\([^()]*\))?\s*", re.ASCII)
 CHOICES = {"moves": ("both", "policies", "outer"), "policies": ("kept", "new")}
 STEPS = "inner.steps"
 POLICY_SETTINGS = frozenset({"inner.entropy_coef", "inner.learning_rate"})
-"""Their own schedules start again with new policies, and they count where only policies move."""
+"""Settings whose schedules restart with new policies, and which count where only policies move."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Outer steps in which the same parts of a method move."""
+    """Successive outer steps in which the same levels move."""
 
     begin: int
     """The first outer step, counted from 0."""
     end: int | None = None
     """The outer step after its last one; None: it does not end."""
     moves: Literal["both", "policies", "outer"] = "both"
-    """The levels that move. Outer: the outer variables, by how policies would learn under them, which then
-    stay as they are."""
+    """The levels that move; with outer, policies stay, and the hypergradient is that of steps from them."""
     policies: Literal["kept", "new"] = "kept"
-    """Whether it begins with the policies there are, or with new ones."""
+    """Whether the phase begins with the policies of the phase before, or with new ones."""
     rounds: int = 0
     """Rounds of inner steps before the one that an outer step differentiates."""
     settings: Mapping[str, Scheduled] = field(default_factory=dict)
     """Dotted setting, also inner.steps -> its value or schedule, from the phase's first outer step on."""
 
 
-OWN = {
-    one.name: one.default for one in dataclasses.fields(Phase) if one.name in ("moves", "policies", "rounds")
-}
+OWN = {"moves": "both", "policies": "kept", "rounds": 0}
+"""Settings of phases themselves -> their defaults."""
 
 
 def read_phases(text: str) -> tuple[Phase, ...]:
     """Read phases from their text form, BEGIN-END(SETTING=VALUE, ...), with commas between them.
 
-    A phase has the outer steps from BEGIN, counted from 0, up to END, which is the next one's. Settings are
-    moves, policies, rounds, inner.steps, and any that may change during a run: a number, or a schedule in
-    quotes, which counts from BEGIN.
+    A phase has the outer steps from BEGIN, counted from 0, to END, exclusive. Settings are moves, policies,
+    rounds, inner.steps, and any that may change during a run: a number, or a schedule in quotes, which counts
+    from BEGIN.
 
     Raises:
         ValueError: the text cannot be read, or a value is of no such setting's form.
@@ -76,20 +74,19 @@ def write_phases(phases: Sequence[Phase]) -> str:
     >>> write_phases([Phase(begin=0, end=5, moves="policies", settings={"inner.steps": 3})])
     '0-5(moves=policies, inner.steps=3)'
     """
-    return ", ".join(map(_write_phase, phases))
+    words = []
+    for phase in phases:
+        own = {name: value for name, usual in OWN.items() if (value := getattr(phase, name)) != usual}
+        settings = {
+            name: str(value) if isinstance(value, Schedule) else value
+            for name, value in phase.settings.items()
+        }
+        words.append(f"{phase.begin}-{phase.end}{write_settings(own | settings)}")
+    return ", ".join(words)
 
 
 def check_phases(phases: Sequence[Phase], ranges: Mapping[str, Range]) -> tuple[Phase, ...]:
-    """Check phases that were written for a method, and bring their schedules into the usual form.
-
-    Args:
-        phases: in order.
-        ranges: dotted setting that may change during a run -> its range.
-
-    Raises:
-        ValueError: phases overlap, leave a gap or do not begin at 0, or a setting is unknown, out of range or
-            would not be used.
-    """
+    """Check phases for a method, by ranges of settings that may change, and simplify their schedules."""
     checked = [_check_phase(phase, ranges) for phase in phases]
     require(bool(checked), f"Curriculum training needs phases: write them as in {EXAMPLE}.")
     end = 0
@@ -125,7 +122,7 @@ def require_end(phases: Sequence[Phase], outer_steps: int) -> None:
 
 @dataclass(frozen=True)
 class TrainingSchedule:
-    """The value of each setting in each outer step: a method's own schedules, and phases that replace them.
+    """Schedules of a method's settings, and phases that replace them.
 
     >>> phases = Phase(begin=0), Phase(begin=5, policies="new", settings={"rate": Schedule.read("0:1, 2:3")})
     >>> schedule = TrainingSchedule({"rate": 0.5, "inner.entropy_coef": Schedule.read("0:4, 4:0")}, phases, 1)
@@ -138,49 +135,42 @@ class TrainingSchedule:
     settings: Mapping[str, Scheduled]
     """Dotted setting -> value or schedule, in outer steps of the run."""
     phases: tuple[Phase, ...]
-    """They follow one another from outer step 0 on, and the last one goes on."""
+    """Successive phases from outer step 0 on; the last one does not end."""
     inner_steps: int
-    """Policy updates in each outer step, where a phase does not say."""
+    """Policy updates in each outer step, unless a phase sets them."""
 
     def phase(self, step: int) -> Phase:
-        """The phase of this outer step, counted from 0."""
+        """The phase of an outer step, counted from 0."""
         return next(phase for phase in reversed(self.phases) if phase.begin <= step)
 
     def steps(self, step: int) -> int:
-        """Policy updates in a round of this outer step."""
+        """Policy updates in a round of an outer step."""
         steps: Any = self.phase(step).settings.get(STEPS, self.inner_steps)
         return int(steps)
 
     def value(self, name: str, step: int) -> float:
-        """The value of a setting in this outer step."""
+        """The value of a setting in an outer step."""
         phase = self.phase(step)
         if name in phase.settings:
             return _at(phase.settings[name], step - phase.begin)
-        return _at(self.settings[name], step - (self._newest(step) if name in POLICY_SETTINGS else 0))
+        restarts = [one.begin for one in self.phases if one.policies == "new" and one.begin <= step]
+        start = max(restarts, default=0) if name in POLICY_SETTINGS else 0
+        return _at(self.settings[name], step - start)
 
     def changes(self, name: str) -> bool:
         """Whether a setting is not the same number throughout."""
-        return isinstance(self.settings[name], Schedule) or any(
-            name in phase.settings for phase in self.phases
-        )
+        phased = any(name in phase.settings for phase in self.phases)
+        return phased or isinstance(self.settings[name], Schedule)
 
     def ever(self, name: str) -> bool:
         """Whether a setting is ever other than 0."""
-        found = [
-            self.settings[name],
-            *(phase.settings[name] for phase in self.phases if name in phase.settings),
-        ]
+        groups = self.settings, *(phase.settings for phase in self.phases)
+        found = [group[name] for group in groups if name in group]
         return any(any(one.values) if isinstance(one, Schedule) else bool(one) for one in found)
 
     def inner_steps_of(self, outer_steps: int) -> int:
-        """Policy updates that all outer steps of a run differentiate."""
+        """Policy updates that are differentiated in a run of so many outer steps."""
         return sum(self.steps(step) for step in range(outer_steps) if self.phase(step).moves != "policies")
-
-    def _newest(self, step: int) -> int:
-        """The outer step in which the policies of this one were new."""
-        return max(
-            (one.begin for one in self.phases if one.policies == "new" and one.begin <= step), default=0
-        )
 
 
 def _at(value: Scheduled, step: int) -> float:
@@ -200,15 +190,11 @@ def _read_phase(word: re.Match[str]) -> Phase:
         else:
             number = isinstance(value, int | float | str) and not isinstance(value, bool)
             require(number, f"{setting} of {name} is a number, or a schedule in quotes, not {value!r}.")
-            settings[setting] = _read_schedule(f"{setting} of {name}", value)
+            try:
+                settings[setting] = Schedule.read(value) if isinstance(value, str) else value
+            except ValueError as error:
+                raise ValueError(f"{setting} of {name}: {error}") from None
     return Phase(begin=int(word[1]), end=int(word[2]), settings=settings, **own)
-
-
-def _read_schedule(name: str, value: Any) -> Scheduled:
-    try:
-        return Schedule.read(value) if isinstance(value, str) else value
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
 
 
 def _check_phase(phase: Phase, ranges: Mapping[str, Range]) -> Phase:
@@ -250,11 +236,3 @@ def _require_whole(name: str, value: Any, least: int) -> None:
     require(
         type(value) is int and value >= least, f"{name} is a whole number, {least} or more, not {value!r}."
     )
-
-
-def _write_phase(phase: Phase) -> str:
-    own = {name: getattr(phase, name) for name, default in OWN.items() if getattr(phase, name) != default}
-    changed = own | {
-        name: str(value) if isinstance(value, Schedule) else value for name, value in phase.settings.items()
-    }
-    return f"{phase.begin}-{phase.end}{write_settings(changed)}"

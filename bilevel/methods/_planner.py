@@ -1,7 +1,4 @@
-"""`planner`: somebody above the agents learns to pay and to tax them.
-
-A planner above the agents, who pays and taxes them within a budget.
-"""
+"""`planner`: a central planner learns to pay and to tax the agents within a budget."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from bilevel.core import Range, Scheduled
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
 from bilevel.methods._method import OuterMethod
-from bilevel.methods._outer_learner import OuterLearner
+from bilevel.methods._outer_learner import Cost, OuterLearner
 from bilevel.methods._outer_settings import OuterLoop
 from bilevel.nn import ActivationName, Perceptron
 from bilevel.sharing import (
@@ -24,9 +21,9 @@ from bilevel.sharing import (
     ObservationEncoder,
     Report,
     Reporting,
-    TrajectoryLike,
+    Trajectory,
+    Transfer,
     first_parameters,
-    no_gifts,
     per_episode,
 )
 from games.core import Game, numbered_actions, require
@@ -36,78 +33,64 @@ from games.core import Game, numbered_actions, require
 class Planner:
     """A central network of all observations and actions pays agent j budget / N * tanh(output_j) in a step.
 
-    So all payments and taxes of a step together are at most the budget, in absolute value; and if they are
-    balanced (each less their mean), they are still, and add up to 0.
-
-    Raises:
-        ValueError: a layer has no unit, or the budget is not above 0.
+    So all payments and taxes of a step together are at most the budget, in absolute value; balanced ones
+    (each less their mean), too, and these add up to 0.
 
     Source:
         Baumann, Graepel and Shawe-Taylor, Adaptive mechanism design, arXiv 1806.04067; Yang et al., Adaptive
         incentive design, arXiv 2112.10859.
-
-    >>> Planner(spaces.Discrete(5), agents=2, actions=2).initial(seed=0, seeds=3).shape
-    torch.Size([3, 1, 546])
     """
 
     space: spaces.Box | spaces.Discrete
     """One agent's observations."""
     agents: int
-    """How many there are."""
+    """Number of agents."""
     actions: int
-    """How many each has."""
+    """Number of actions of each."""
     budget: float = 2.0
     """The most that payments and taxes of a step add up to, above 0, in reward units."""
     balanced: bool = False
-    """Whether what is paid is taken from the others: nothing is created."""
+    """Whether payments are taken from the other agents."""
     hidden: tuple[int, ...] = (32,)
     """Units of each hidden layer."""
     activation: ActivationName = "tanh"
     """Between layers."""
+    exact = False
 
     def __post_init__(self) -> None:
         require(self.budget > 0, f"A planner's budget must be above 0, not {self.budget:g}.")
         self.network.num_parameters  # noqa: B018 - refuses bad layers
 
     @property
-    def exact(self) -> bool:
-        """It does not: it depends on what is seen and done."""
-        return False
-
-    @property
     def encoder(self) -> ObservationEncoder:
-        """What the network looks at."""
+        """The network's inputs."""
         return ObservationEncoder(self.space, self.agents, self.actions)
 
     @property
     def network(self) -> Perceptron:
-        """What everybody sees and does -> a number for each agent."""
+        """All observations and actions -> a number for each agent."""
         inputs = self.agents * (self.encoder.features + self.actions)
         return Perceptron((inputs, *self.hidden, self.agents), self.activation)
 
     def initial(self, seed: int, seeds: int) -> Tensor:
-        """First parameters, float64 [seed, 1, parameter]: little is paid at first."""
+        """Draw parameters, float64 [seed, 1, parameter], by which little is paid."""
         return first_parameters(self.network, seed, seeds, 1)
 
     def transfer(self, phi: Tensor) -> PlannerPayments:
-        """Payments by this network."""
         return PlannerPayments(self, phi)
 
 
 @dataclass(frozen=True, eq=False)
-class PlannerPayments:
+class PlannerPayments(Transfer):
     """Payments with given parameters: r~_j = r_j + payment_j."""
 
     variable: Planner
     phi: Tensor
     """[seed, 1, parameter]."""
+    reporting = Reporting("episodes")
 
-    @property
-    def matrix(self) -> None:
-        """Payments are no shares of a reward."""
-
-    def payments(self, trajectory: TrajectoryLike) -> Tensor:
-        """What each agent gets or, below 0, pays: [seed, agent, time, episode]; 0 after the end.
+    def payments(self, trajectory: Trajectory) -> Tensor:
+        """Payments and, below 0, taxes: [seed, agent, time, episode]; 0 after the end.
 
         Agents that have left get and pay nothing; balanced payments are balanced among those present.
         """
@@ -124,16 +107,11 @@ class PlannerPayments:
         payments: Tensor = paid * acting
         return payments
 
-    def rewards(self, trajectory: TrajectoryLike) -> Tensor:
-        """See `Transfer.rewards`."""
+    def rewards(self, trajectory: Trajectory) -> Tensor:
         return trajectory.rewards + self.payments(trajectory)
 
-    def gifts(self, trajectory: TrajectoryLike) -> Tensor:
-        """Agents give each other nothing: zeros."""
-        return no_gifts(trajectory)
-
-    def report(self, trajectory: TrajectoryLike | None) -> Report:
-        """What the planner moves in an episode, and what each agent gets or pays, in reward units."""
+    def report(self, trajectory: Trajectory | None) -> Report:
+        """All payments and taxes of an episode together, and each agent's, in reward units."""
         assert trajectory is not None
         payments = self.payments(trajectory)
         paid = per_episode(payments, trajectory)
@@ -143,19 +121,14 @@ class PlannerPayments:
             **{f"paid_{agent}": paid[:, agent] for agent in agents},
         }
 
-    @property
-    def reporting(self) -> Reporting:
-        """Payments add up over an episode."""
-        return Reporting("episodes")
-
 
 @dataclass(frozen=True, kw_only=True)
 class CentralPlanner(OuterMethod):
     """Learned taxes and payments: a central network adds rewards within a budget, for the sake of all.
 
-    Inside, every agent j descends its loss on r~_j = r_j + payment_j, a network's function of what everybody
-    sees and does. Outside, the network ascends the sum of all extrinsic returns under the policies that these
-    inner steps produce, less what it moved, if that costs anything.
+    Inside, every agent j descends its loss on r~_j = r_j + payment_j, a network's function of all
+    observations and actions. Outside, the network ascends the sum of all extrinsic returns under the policies
+    that these inner steps produce, less the weighted cost of payments and taxes.
 
     Needs: a central party that sees everything. Conserves nothing; with `balanced` the payments add up to 0
     in each step, and the total is conserved.
@@ -182,16 +155,15 @@ class CentralPlanner(OuterMethod):
     budget: Annotated[float, Range(above=0)] = 4.0
     """The most that payments and taxes of a step add up to, above 0, in reward units."""
     balanced: bool = False
-    """Whether what is paid to some is taken from the others."""
+    """Whether payments to some are taken from the others."""
     planner_hidden_size: tuple[int, ...] = (32,)
     """Units of each hidden layer of the planner's network."""
     planner_activation: ActivationName = "tanh"
-    """Between the layers of the planner's network."""
+    """Activation between the layers of the planner's network."""
     cost_weight: Annotated[Scheduled, Range(least=0)] = 0.0
-    """What a unit moved takes from the objective, 0 or more; or a schedule of it, as 0:0, 200:0.5."""
+    """Weight of a unit paid or taxed in the objective, 0 or more; or a schedule of it, as 0:0, 200:0.5."""
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        """See `Method.build`."""
         variable = Planner(
             game.observation_space,
             game.num_agents,
@@ -201,15 +173,8 @@ class CentralPlanner(OuterMethod):
             self.planner_hidden_size,
             self.planner_activation,
         )
-        return OuterLearner(
-            self,
-            game,
-            placement,
-            variable,
-            objective=OBJECTIVES["welfare"],
-            costs=self._costs,
-            cost_weight="cost_weight",
-        )
+        objective, cost = OBJECTIVES["welfare"], Cost(self._costs, "cost_weight")
+        return OuterLearner(self, game, placement, variable, objective=objective, cost=cost)
 
     def _costs(self, transfer: PlannerPayments, data: Any) -> Tensor:
         return per_episode(transfer.payments(data).abs(), data)

@@ -1,17 +1,16 @@
-"""Policies as settings: one group for each form, which builds the policy for a game."""
+"""Settings of policies, one group for each form."""
 
 from __future__ import annotations
 
 import abc
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 
 from bilevel.agents import GRU, MLP, Convolutional, Gaussian, Numbered, Policy, Tabular, distribution_of
-from bilevel.core import Range
 from bilevel.methods._settings import SettingsGroup, Whole
 from bilevel.nn import ActivationName, PaddingName
 from games.core import Game, numbered_actions, require
@@ -42,7 +41,7 @@ class PolicySettings(SettingsGroup, abc.ABC):
 
     @abc.abstractmethod
     def _build(self, game: Game) -> Policy:
-        """The policy of logits, or of a Gaussian's numbers."""
+        """The policy of logits, or of a Gaussian's means."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,6 @@ class NetworkPolicy(PolicySettings, abc.ABC):
 
     @property
     def shared(self) -> bool:
-        """Whether all agents have the same parameters."""
         return self.share_parameters
 
     def _build(self, game: Game) -> Policy:
@@ -108,6 +106,18 @@ class NetworkPolicy(PolicySettings, abc.ABC):
         numbered = spaces.Box(-np.inf, np.inf, (shape[0] + game.num_agents, *shape[1:]))
         return Numbered(self._network(game, numbered), features if one_hot else 0, axes, planes)
 
+    def _vector_inputs(self, game: Game, space: Space) -> dict[str, Any]:
+        """Settings of a network whose inputs are observations as vectors."""
+        features, one_hot, axes = _vectors(space)
+        return {
+            "num_features": features,
+            "num_actions": distribution_of(game).outputs,
+            "hidden": self.hidden_size,
+            "one_hot": one_hot,
+            "observation_axes": axes,
+            "activation": self.activation,
+        }
+
     @abc.abstractmethod
     def _network(self, game: Game, space: Space) -> Policy:
         """The network for observations of a space."""
@@ -120,15 +130,7 @@ class MLPPolicy(NetworkPolicy):
     variant: ClassVar[str] = "mlp"
 
     def _network(self, game: Game, space: Space) -> Policy:
-        features, one_hot, axes = _vectors(space)
-        return MLP(
-            features,
-            distribution_of(game).outputs,
-            self.hidden_size,
-            one_hot=one_hot,
-            observation_axes=axes,
-            activation=self.activation,
-        )
+        return MLP(**self._vector_inputs(game, space))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +140,7 @@ class ConvPolicy(NetworkPolicy):
     variant: ClassVar[str] = "conv"
 
     channels: tuple[int, ...] = (16,)
-    """Planes that each layer of convolutions returns."""
+    """Output planes of each layer of convolutions."""
     kernel_size: Whole = 3
     """Rows and columns of a kernel, 1 or more."""
     stride: Whole = 1
@@ -177,20 +179,11 @@ class GRUPolicy(NetworkPolicy):
 
     variant: ClassVar[str] = "gru"
 
-    recurrent_size: Annotated[int, Range(least=1)] = 32
+    recurrent_size: Whole = 32
     """Units of the recurrent state, 1 or more."""
 
     def _network(self, game: Game, space: Space) -> Policy:
-        features, one_hot, axes = _vectors(space)
-        return GRU(
-            features,
-            distribution_of(game).outputs,
-            self.hidden_size,
-            self.recurrent_size,
-            one_hot=one_hot,
-            observation_axes=axes,
-            activation=self.activation,
-        )
+        return GRU(**self._vector_inputs(game, space), units=self.recurrent_size)
 
 
 def _vectors(space: Space) -> tuple[int, bool, int]:

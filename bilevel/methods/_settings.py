@@ -1,4 +1,4 @@
-"""Groups of settings, of which methods are composed: their checks and the text forms of their values."""
+"""Groups of settings: their checks and the text forms of their values."""
 
 from __future__ import annotations
 
@@ -50,31 +50,25 @@ class SettingsGroup:
 
 
 def check_fields(settings: Any, prefix: str = "") -> None:
-    """Raise ValueError unless the fields of a dataclass fit their types; simplify constant schedules.
-
-    >>> from bilevel.methods import PPO
-    >>> PPO(gae_lambda=1.5)
-    Traceback (most recent call last):
-    ValueError: inner.gae_lambda must be a finite number from 0 to 1, not 1.5.
-    """
+    """Raise ValueError unless the fields of a dataclass fit their types; simplify constant schedules."""
     for name, hint in hints_of(type(settings)).items():
         value, plain, within = getattr(settings, name), *_unpack(hint)
+        full = f"{prefix}{name}"
         known = next((note.registry for note in get_args(hint)[1:] if isinstance(note, Registered)), None)
-        if get_origin(plain) is Literal:
-            require_name(value, get_args(plain), f"{prefix}{name}")
-        elif known is not None:
-            require_name(value, known, f"{prefix}{name}")
+        if get_origin(plain) is Literal or known is not None:
+            require_name(value, get_args(plain) if known is None else known, full)
         elif within is not None and plain is int:
-            least = within.least
             whole = type(value) is int and within.least <= value
-            require(whole, f"{prefix}{name} must be a whole number, {least:g} or more, not {value!r}.")
-        elif not _is_part(plain) and plain is not Estimator:
-            require(
-                fits(value, plain),
-                f"{prefix}{name} must be of the type {spelled(plain)}, but it is {value!r}.",
-            )
+            require(whole, f"{full} must be a whole number, {within.least:g} or more, not {value!r}.")
+        elif _is_part(plain):
+            kinds = _kinds(plain)
+            names = " or ".join("None" if kind is NoneType else f"{kind.__name__}(...)" for kind in kinds)
+            fitting = isinstance(value, SettingsGroup) or (value is None and NoneType in kinds)
+            require(fitting, f"{full} must be {names}, not {value!r}; with_settings takes names of variants.")
+        elif plain is not Estimator:
+            require(fits(value, plain), f"{full} must be of the type {spelled(plain)}, but it is {value!r}.")
             if within is not None and value is not None:
-                object.__setattr__(settings, name, within.require_schedule(f"{prefix}{name}", value))
+                object.__setattr__(settings, name, within.require_schedule(full, value))
 
 
 def hints_of(kind: Any) -> dict[str, Any]:
@@ -89,15 +83,12 @@ def _hints_of(kind: Any) -> dict[str, Any]:
 
 
 def parts_of(kind: Any) -> dict[str, dict[str, type[SettingsGroup] | None]]:
-    """Parts that a method is composed of -> the variants of each, by name; "none" stands for None."""
-    parts: dict[str, dict[str, type[SettingsGroup] | None]] = {}
-    for name, hint in hints_of(kind).items():
-        if _is_part(hint):
-            kinds = get_args(hint) or (hint,)
-            parts[name] = {
-                "none" if k is NoneType else k.variant: None if k is NoneType else k for k in kinds
-            }
-    return parts
+    """Parts of a method -> the variants of each, by name; "none" stands for None."""
+    return {
+        name: {"none" if k is NoneType else k.variant: None if k is NoneType else k for k in _kinds(hint)}
+        for name, hint in hints_of(kind).items()
+        if _is_part(hint)
+    }
 
 
 def scheduled(settings: Any, prefix: str = "") -> dict[str, tuple[Scheduled, Range]]:
@@ -147,19 +138,19 @@ def plain_settings(settings: Any) -> dict[str, Any]:
     {'variant': 'auto'}
     """
     parts = parts_of(type(settings))
-    plain: dict[str, Any] = {}
-    for name, hint in hints_of(type(settings)).items():
+
+    def plain(name: str, hint: Any) -> Any:
         value = getattr(settings, name)
         if isinstance(value, SettingsGroup):
             chosen = {"variant": value.variant} if len(parts.get(name, ())) > 1 else {}
-            plain[name] = chosen | plain_settings(value)
-        elif _unpack(hint)[0] is Estimator:
-            plain[name] = format_hypergradient(value)
-        elif isinstance(value, Schedule):
-            plain[name] = str(value)
-        else:
-            plain[name] = write_phases(value) if _unpack(hint)[0] == tuple[Phase, ...] else value
-    return plain
+            return chosen | plain_settings(value)
+        if hint is Estimator:
+            return format_hypergradient(value)
+        if hint == tuple[Phase, ...]:
+            return write_phases(value)
+        return str(value) if isinstance(value, Schedule) else value
+
+    return {name: plain(name, _unpack(hint)[0]) for name, hint in hints_of(type(settings)).items()}
 
 
 def _unpack(hint: Any) -> tuple[Any, Range | None]:
@@ -170,6 +161,10 @@ def _unpack(hint: Any) -> tuple[Any, Range | None]:
     return hint, None
 
 
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type alone."""
+    return get_args(hint) or (hint,)
+
+
 def _is_part(hint: Any) -> bool:
-    kinds = get_args(hint) or (hint,)
-    return any(isinstance(kind, type) and issubclass(kind, SettingsGroup) for kind in kinds)
+    return any(isinstance(kind, type) and issubclass(kind, SettingsGroup) for kind in _kinds(hint))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import Tensor
 
-from bilevel.agents import takes_gifts
 from bilevel.core import Range, Scheduled
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._method import OuterMethod
-from bilevel.methods._outer_learner import OuterLearner
-from bilevel.methods._settings import ObjectiveName
+from bilevel.methods._outer_learner import Cost, OuterLearner
+from bilevel.methods._settings import ObjectiveName, SettingsGroup, Whole
 from bilevel.nn import ActivationName
 from bilevel.sharing import (
     COSTS,
@@ -27,15 +26,38 @@ from games.core import Game, require
 
 
 @dataclass(frozen=True, kw_only=True)
+class StaticSharing(SettingsGroup):
+    """One sharing matrix for all steps."""
+
+    prefix: ClassVar[str] = "sharing."
+    variant: ClassVar[str] = "static"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateDependentSharing(SettingsGroup):
+    """Shares by a network of the giver's observation; needs episodes: exact values are refused."""
+
+    prefix: ClassVar[str] = "sharing."
+    variant: ClassVar[str] = "state-dependent"
+
+    hidden_size: tuple[int, ...] = (32,)
+    """Units of each hidden layer of a giver's network."""
+    activation: ActivationName = "tanh"
+    """Activation between the layers of a giver's network."""
+    hold: Whole = 1
+    """Steps for which shares are held, 1 or more."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToS(OuterMethod):
-    """Learned sharing: a matrix T of softmax rows, moved by the meta-gradient of the outer objective.
+    """Learned sharing: a matrix T of softmax rows, moved by the hypergradient of the outer objective.
 
     Inside, every agent i descends its own loss on the shared rewards r~_i = sum_j T[j, i] r_j. T is static,
-    or, with `sharing` state-dependent, row j in each step is a network's function of what agent j sees, held
-    for `hold` steps. Outside, the logits of T, or the networks, ascend the objective of the policies that
-    these inner steps produce, the derivative taken through the steps. Both levels move together: one outer
-    step after every `inner.steps` inner ones; or, by `outer.reset`, the policies start anew in each outer
-    step (`OuterLoop` says which to take).
+    or, with state-dependent `sharing`, row j in each step is a network's function of agent j's observation,
+    held for `sharing.hold` steps. Outside, the logits of T, or the networks, ascend the objective of the
+    policies that these inner steps produce, the derivative taken through the steps. Both levels move
+    together: one outer step after every `inner.steps` inner ones; or, by `outer.reset`, the policies start
+    anew in each outer step (`OuterLoop` says which to take).
 
     Needs: the neighbours' rewards; for the outer step, everybody's policies (a central party, or agents who
     publish theirs). Conserves the total, whatever T is.
@@ -52,63 +74,44 @@ class ToS(OuterMethod):
     >>> state, metrics = learner.update(learner.init(seed=0))
     >>> metrics["share_0_0"]  # those under which the policies learned
     tensor([0.8000, 0.8000], dtype=torch.float64)
-    >>> learner.transfer(state["phi"]).matrix[0, 0]  # those that come next: giving pays
+    >>> learner.transfer(state["phi"]).matrix[0, 0]  # those of the next outer step: giving pays
     tensor([0.7661, 0.2339], dtype=torch.float64)
     """
 
-    sharing: Literal["static", "state-dependent"] = "static"
-    """Whether the shares are always the same, or depend on what their giver sees (then episodes are played:
-    exact values are refused)."""
-    sharing_hidden_size: tuple[int, ...] = (32,)
-    """With state-dependent sharing: units of each hidden layer of a giver's network."""
-    sharing_activation: ActivationName = "tanh"
-    """With state-dependent sharing: between the layers of a giver's network."""
-    hold: int = 1
-    """With state-dependent sharing: for how many steps shares are held, 1 or more."""
+    sharing: StaticSharing | StateDependentSharing = StaticSharing()
+    """The form of the shares."""
     objective: ObjectiveName = "welfare"
     """The outer objective: welfare (the sum of returns), own-return (for each giver's row, its own), maximin,
     nash-welfare, gini-welfare, or one of `register_objective`."""
     own_share: float | None = None
     """The share kept at the start, above 0 and below 1; None: equal shares for all neighbours (docs/starts.md
-    says what it does)."""
+    describes the effect)."""
     cost: Literal["l1", "kl"] = "l1"
-    """What giving is counted by: l1, the share given away; kl, minus the logarithm of the share kept."""
+    """Measure of giving: l1, the share given away; kl, minus the logarithm of the share kept."""
     cost_weight: Annotated[Scheduled, Range(least=0)] = 0.0
-    """What a unit of that cost takes from the giver's side of the objective, 0 or more, in units of value; or
-    a schedule of it, as 0:0, 200:0.5."""
+    """Weight of that cost in the giver's side of the objective, 0 or more, in units of value; or a schedule,
+    as 0:0, 200:0.5."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_own_share(self.own_share)
-        require(
-            self.hold == 1 or (self.hold > 1 and self.sharing == "state-dependent"),
-            f"hold is the number of steps, 1 or more, for which state-dependent shares are held, not "
-            f"{self.hold} with {self.sharing} ones.",
-        )
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        """See `Method.build`."""
-        return OuterLearner(
-            self,
-            game,
-            placement,
-            self._variable(game),
-            objective=OBJECTIVES.find(self.objective),
-            costs=self._costs,
-            cost_weight="cost_weight",
-        )
+        variable, objective = self._variable(game), OBJECTIVES.find(self.objective)
+        cost = Cost(self._costs, "cost_weight")
+        return OuterLearner(self, game, placement, variable, objective=objective, cost=cost)
 
     def _variable(self, game: Game) -> LearnedMatrix | SharingNetwork:
-        sharing = Sharing(game.neighbours, self.own_share)
-        if self.sharing == "static":
-            return LearnedMatrix(sharing)
+        matrix, sharing = Sharing(game.neighbours, self.own_share), self.sharing
+        if isinstance(sharing, StaticSharing):
+            return LearnedMatrix(matrix)
         require(
-            self.hold == 1 or not takes_gifts(game),
+            sharing.hold == 1 or not game.takes_gifts,
             f"{type(game).__name__} shows agents what they were given in the last step, so shares in it "
             "cannot be held for several: leave hold at 1.",
         )
-        space, act = game.observation_space, self.sharing_activation
-        return SharingNetwork(sharing, space, self.sharing_hidden_size, act, self.hold)
+        space = game.observation_space
+        return SharingNetwork(matrix, space, sharing.hidden_size, sharing.activation, sharing.hold)
 
     def _costs(self, transfer: Any, data: Any) -> Tensor:
         cost = COSTS[self.cost]

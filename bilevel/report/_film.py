@@ -10,9 +10,8 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 import torch
-from torch import Tensor
 
-from bilevel.agents import Actor, step_gifts
+from bilevel.agents import Actor, observe_step, step_gifts
 from bilevel.experiments import write_atomic
 from bilevel.sharing import Transfer
 from games.core import Game, require
@@ -54,33 +53,18 @@ def film(
         yield captioned(game.render(state, 0, scale), f"{title}start", scale)
         total, step, over, memory = 0.0, 0, False, None
         while not over and (max_steps is None or step < max_steps):
-            seen, graph, legal = game.observe(state), game.neighbours_now(state), game.action_mask(state)
-            present = game.present(state)
+            seen = observe_step(game, state)
             actions, memory = actor(state, generator, memory)
             state, rewards, done = game.step(state, actions, generator)
             if transfer is not None:
-                state = game.give(state, _gifts(transfer, seen, actions, rewards, graph, legal, present))
+                own = rewards.T[None]
+                given = step_gifts(
+                    transfer, seen, actions.movedim(0, 1)[None], own, torch.ones_like(own[:, :1])
+                )
+                state = game.give(state, given)
             step, over, total = step + 1, bool(done.item()), total + float(rewards.sum())
             words = f"{title}step {step}: {earned(rewards[0].tolist())}, together so far {total:z.4g}"
             yield captioned(game.render(state, 0, scale), words, scale)
-
-
-def _gifts(
-    transfer: Transfer,
-    seen: Tensor,
-    actions: Tensor,
-    rewards: Tensor,
-    graph: Tensor | None,
-    legal: Tensor | None,
-    present: Tensor | None,
-) -> Tensor:
-    """What was given in a step of one copy, [1, giver, receiver]."""
-    seen, actions, rewards = (each.unsqueeze(2) for each in (seen, actions, rewards))
-    neighbours = None if graph is None else graph.unsqueeze(-1)
-    allowed = None if legal is None else legal.unsqueeze(2)
-    alive = torch.ones_like(rewards[:, :1])
-    there = None if present is None else present.unsqueeze(2)
-    return step_gifts(transfer, seen, actions, rewards, alive, neighbours, allowed, there)
 
 
 def earned(rewards: list[float]) -> str:

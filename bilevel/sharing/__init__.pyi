@@ -2,9 +2,6 @@ from ._giving import GivenShares as GivenShares
 from ._giving import ObservationEncoder as ObservationEncoder
 from ._giving import VaryingShares as VaryingShares
 from ._giving import first_parameters as first_parameters
-from ._giving import no_gifts as no_gifts
-from ._giving import per_episode as per_episode
-from ._giving import per_step as per_step
 from ._network import SharingNetwork as SharingNetwork
 from ._objectives import COSTS as COSTS
 from ._objectives import OBJECTIVES as OBJECTIVES
@@ -21,10 +18,12 @@ from ._sharing import check_own_share as check_own_share
 from ._sharing import identity_sharing as identity_sharing
 from ._sharing import self_interest_sharing as self_interest_sharing
 from ._sharing import share as share
+from ._trajectory import Trajectory as Trajectory
+from ._trajectory import per_episode as per_episode
+from ._trajectory import per_step as per_step
 from ._transfer import Report as Report
 from ._transfer import Reporting as Reporting
 from ._transfer import SharedBy as SharedBy
-from ._transfer import TrajectoryLike as TrajectoryLike
 from ._transfer import Transfer as Transfer
 from ._transfer import among_present as among_present
 from ._transfer import combine_reports as combine_reports

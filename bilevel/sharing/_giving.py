@@ -1,7 +1,4 @@
-"""Inputs of sharing and incentive networks: observations and the other agents' actions.
-
-Sharing by shares that are not the same in every step.
-"""
+"""Inputs of sharing and incentive networks, and sharing by shares that differ from step to step."""
 
 from __future__ import annotations
 
@@ -16,12 +13,13 @@ from torch.nn.functional import one_hot
 
 from bilevel.core import Purpose, first_draws
 from bilevel.nn import Perceptron, as_vectors
-from bilevel.sharing._transfer import Report, Reporting, TrajectoryLike, among_present, matrix_report
+from bilevel.sharing._trajectory import Trajectory, per_step
+from bilevel.sharing._transfer import Report, Reporting, Transfer, among_present, matrix_report
 
 
 @dataclass(frozen=True, eq=False)
 class ObservationEncoder:
-    """Turns what trajectory into the inputs of stacked networks, one for each agent.
+    """Encodes observations and actions as inputs of stacked networks, one network for each agent.
 
     >>> ObservationEncoder(spaces.Box(0, 1, (4, 3)), agents=3, actions=2).features
     12
@@ -30,9 +28,9 @@ class ObservationEncoder:
     space: spaces.Box | spaces.Discrete
     """One agent's observations."""
     agents: int
-    """How many there are."""
+    """Number of agents."""
     actions: int
-    """How many each of them has."""
+    """Number of actions of each."""
 
     @property
     def features(self) -> int:
@@ -41,10 +39,10 @@ class ObservationEncoder:
 
     @property
     def acted(self) -> int:
-        """Numbers that say what all the others did."""
+        """Numbers that encode the actions of all other agents."""
         return (self.agents - 1) * self.actions
 
-    def seen(self, trajectory: TrajectoryLike, like: Tensor) -> Tensor:
+    def seen(self, trajectory: Trajectory, like: Tensor) -> Tensor:
         """Observations as numbers, [seed, agent, time, episode, feature], in the dtype of `like`."""
         return self.numbers(trajectory.observations, like)
 
@@ -54,20 +52,20 @@ class ObservationEncoder:
         axes = len(self.space.shape or ())
         return as_vectors(observations, like, one_hot=self.features if discrete else 0, axes=axes)
 
-    def done_by_others(self, trajectory: TrajectoryLike, like: Tensor) -> Tensor:
-        """What the others did, in order and one-hot: [seed, agent, time, episode, other * action]."""
+    def done_by_others(self, trajectory: Trajectory, like: Tensor) -> Tensor:
+        """The other agents' actions, in order and one-hot: [seed, agent, time, episode, other * action]."""
         index = torch.arange(self.agents, device=trajectory.actions.device)
         others = index[:-1] + (index[:-1] >= index[:, None])  # row i: 0 .. N-1 without i
         return self.done(trajectory, like)[:, others].movedim(2, -2).flatten(-2)
 
-    def done(self, trajectory: TrajectoryLike, like: Tensor) -> Tensor:
-        """What each agent did, one-hot, zeros once it has left: [seed, agent, time, episode, action]."""
+    def done(self, trajectory: Trajectory, like: Tensor) -> Tensor:
+        """Actions, one-hot, zeros once an agent has left: [seed, agent, time, episode, action]."""
         acted = one_hot(trajectory.actions, self.actions).to(like.dtype)
         return acted if trajectory.present is None else acted * trajectory.present.unsqueeze(-1)
 
 
 def first_parameters(network: Perceptron, seed: int, seeds: int, agents: int) -> Tensor:
-    """Small outputs at first: float64 [seed, agent, parameter]; repetition i depends on `seed` + i alone."""
+    """Draw networks of small outputs: float64 [seed, agent, parameter]; each random seed's by itself."""
     return first_draws(
         lambda generator: network.initial(generator, agents, last_layer_scale=0.1),
         range(seed, seed + seeds),
@@ -75,66 +73,38 @@ def first_parameters(network: Perceptron, seed: int, seeds: int, agents: int) ->
     )
 
 
-def no_gifts(trajectory: TrajectoryLike) -> Tensor:
-    """What agents give who give nothing: zeros, [seed, giver, receiver, time, episode]."""
-    own = trajectory.rewards
-    return torch.zeros_like(own).unsqueeze(2).expand(-1, -1, own.shape[1], -1, -1)
-
-
-def per_episode(values: Tensor, trajectory: TrajectoryLike) -> Tensor:
-    """Sum over an episode's steps, mean over episodes: [seed, ..., time, episode] -> [seed, ...]."""
-    mask = trajectory.mask.flatten(0, 1).reshape(len(values), *[1] * (values.ndim - 3), *values.shape[-2:])
-    return (values * mask).sum(-2).mean(-1)
-
-
-def per_step(values: Tensor, trajectory: TrajectoryLike) -> Tensor:
-    """Mean over all steps of all episodes, 0 of none: [seed, ..., time, episode] -> [seed, ...]."""
-    steps = trajectory.mask.sum((-3, -2, -1)) / trajectory.mask.shape[-1]
-    steps = steps.where(steps > 0, 1)
-    return per_episode(values, trajectory) / steps.reshape(-1, *[1] * (values.ndim - 3))
-
-
-class VaryingShares(abc.ABC):
-    """A transfer that says its shares of every step: r~_j = sum_i T_ij r_i; rows sum to 1.
+class VaryingShares(Transfer, abc.ABC):
+    """A transfer by shares of every step: r~_j = sum_i T_ij r_i; rows sum to 1.
 
     So the total of each step is conserved, whatever the shares depend on.
     """
 
-    @abc.abstractmethod
-    def stated(self, trajectory: TrajectoryLike) -> Tensor:
-        """The shares of every step as if nobody had left, [seed, giver, receiver, time, episode]."""
+    @property
+    def reporting(self) -> Reporting:
+        return Reporting("steps")
 
-    def shares(self, trajectory: TrajectoryLike) -> Tensor:
+    @abc.abstractmethod
+    def stated(self, trajectory: Trajectory) -> Tensor:
+        """The shares of every step as if no agent had left, [seed, giver, receiver, time, episode]."""
+
+    def shares(self, trajectory: Trajectory) -> Tensor:
         """T in every step, among the agents present in it: [seed, giver, receiver, time, episode]."""
         return among_present(self.stated(trajectory), trajectory)
 
-    @property
-    def matrix(self) -> Tensor | None:
-        """None: there is not one for all steps."""
-        return None
-
-    def rewards(self, trajectory: TrajectoryLike) -> Tensor:
-        """See `Transfer.rewards`."""
+    def rewards(self, trajectory: Trajectory) -> Tensor:
         return self.gifts(trajectory).sum(1)
 
-    def gifts(self, trajectory: TrajectoryLike) -> Tensor:
-        """See `Transfer.gifts`: what one keeps counts as given to oneself."""
+    def gifts(self, trajectory: Trajectory) -> Tensor:
         return self.shares(trajectory) * trajectory.rewards.unsqueeze(2)
 
-    def report(self, trajectory: TrajectoryLike | None) -> Report:
-        """The agents' mean share given away, and every share: means over all steps."""
+    def report(self, trajectory: Trajectory | None) -> Report:
         assert trajectory is not None
         return matrix_report(per_step(self.shares(trajectory), trajectory))
-
-    @property
-    def reporting(self) -> Reporting:
-        """Shares are means over steps."""
-        return Reporting("steps")
 
 
 @dataclass(frozen=True, eq=False)
 class GivenShares(VaryingShares):
-    """Sharing by a matrix that is known for each step of what trajectory.
+    """Sharing by known matrices, one for each step.
 
     >>> GivenShares(torch.full((1, 2, 2, 3, 4), 0.5)).matrix is None  # seed, giver, receiver, time, episode
     True
@@ -143,6 +113,5 @@ class GivenShares(VaryingShares):
     given: Tensor
     """[seed, giver, receiver, time, episode]; a giver's shares sum to 1."""
 
-    def stated(self, trajectory: TrajectoryLike) -> Tensor:
-        """As they were given."""
+    def stated(self, trajectory: Trajectory) -> Tensor:
         return self.given

@@ -1,4 +1,4 @@
-"""Sharing that depends on what agents see: a network for each giver."""
+"""State-dependent sharing: a network for each giver."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from bilevel.nn import ActivationName, Perceptron
 from bilevel.sharing._giving import ObservationEncoder, VaryingShares, first_parameters
 from bilevel.sharing._sharing import Sharing
-from bilevel.sharing._transfer import Reporting, TrajectoryLike
+from bilevel.sharing._trajectory import Trajectory
+from bilevel.sharing._transfer import Reporting
 from games.core import require
 from games.wrappers import share_among_present
 
@@ -20,9 +21,9 @@ from games.wrappers import share_among_present
 class SharingNetwork:
     """Each giver's row of the sharing matrix is the softmax of a network of its own observation.
 
-    Rows sum to 1 in every step, whatever the networks say, and shares between strangers are exactly 0. Where
-    the graph changes from step to step (`Game.neighbours_now`), rows are spread over those who are neighbours
-    then.
+    Rows sum to 1 in every step, whatever the networks' outputs, and shares between strangers are exactly 0.
+    Where the graph changes from step to step (`Game.neighbours_now`), rows are spread over the neighbours of
+    that step.
 
     Raises:
         ValueError: the graph or the own share is none (see `Sharing`), a layer has no unit, or weights are
@@ -46,7 +47,8 @@ class SharingNetwork:
     activation: ActivationName = "tanh"
     """Between layers."""
     hold: int = 1
-    """For how many steps a row is held, 1 or more: what the network said is held, the graph is not."""
+    """Steps for which the networks' outputs are held, 1 or more; the graph is that of each step."""
+    exact = False
 
     def __post_init__(self) -> None:
         require(self.hold >= 1, f"Shares are held for 1 step or more, not {self.hold}.")
@@ -54,47 +56,38 @@ class SharingNetwork:
 
     @property
     def agents(self) -> int:
-        """As many as the graph has."""
         return len(self.sharing.neighbours)
 
     @property
-    def exact(self) -> bool:
-        """It does not: it depends on what is seen."""
-        return False
-
-    @property
     def encoder(self) -> ObservationEncoder:
-        """What the networks look at."""
+        """The networks' inputs."""
         return ObservationEncoder(self.space, self.agents, actions=1)
 
     @property
     def network(self) -> Perceptron:
-        """The network that each giver has: its observation -> a logit for each receiver."""
+        """Each giver's network: its observation -> a logit for each receiver."""
         return Perceptron((self.encoder.features, *self.hidden, self.agents), self.activation)
 
     def initial(self, seed: int, seeds: int) -> Tensor:
-        """First parameters, float64 [seed, giver, parameter]; rows are nearly those of the own share."""
+        """Draw parameters, float64 [seed, giver, parameter], of rows that nearly keep the own share."""
         return first_parameters(self.network, seed, seeds, self.agents)
 
     def logits(self, phi: Tensor, seen: Tensor) -> Tensor:
-        """What the networks say of samples.
+        """The networks' outputs, [seed, sample, giver, receiver].
 
         Args:
             phi: [seed, giver, parameter].
             seen: observations as numbers, [seed, giver, sample, feature].
-
-        Returns:
-            [seed, sample, giver, receiver].
         """
         return self.network(phi, seen).movedim(1, 2)
 
     def matrices(self, logits: Tensor, graph: Tensor | None = None, present: Tensor | None = None) -> Tensor:
-        """Sharing matrices of what the networks say, the start's logits added.
+        """Sharing matrices of the networks' outputs, the start's logits added.
 
         Args:
             logits: [..., giver, receiver].
-            graph: boolean, who may share with whom, of the same shape; None: the graph that does not change.
-            present: which agents take part, boolean [..., agent]; None: all of them.
+            graph: who may share with whom, boolean, of the same shape; None: the fixed graph.
+            present: agents that take part, boolean [..., agent]; None: all of them.
 
         Returns:
             [..., giver, receiver]; rows sum to 1.
@@ -103,7 +96,6 @@ class SharingNetwork:
         return share_among_present(self.sharing.matrix(logits + start.to(logits), graph), present)
 
     def transfer(self, phi: Tensor) -> SharedByNetwork:
-        """Sharing by these networks."""
         return SharedByNetwork(self, phi)
 
 
@@ -115,16 +107,14 @@ class SharedByNetwork(VaryingShares):
     phi: Tensor
     """[seed, giver, parameter]."""
 
-    def stated(self, trajectory: TrajectoryLike) -> Tensor:
-        """What the networks say in every step, [seed, giver, receiver, time, episode]."""
+    @property
+    def reporting(self) -> Reporting:
+        return Reporting("steps", self.variable.hold)
+
+    def stated(self, trajectory: Trajectory) -> Tensor:
         seen, graph = self.variable.encoder.seen(trajectory, self.phi), trajectory.neighbours
         time, hold = torch.arange(seen.shape[2], device=seen.device), self.variable.hold
         chosen = seen[:, :, time // hold * hold] if hold > 1 else seen
         logits = self.variable.logits(self.phi, chosen.flatten(2, 3)).unflatten(1, chosen.shape[2:4])
         now = None if graph is None else graph.permute(0, 3, 4, 1, 2)
         return self.variable.matrices(logits, now).permute(0, 3, 4, 1, 2)
-
-    @property
-    def reporting(self) -> Reporting:
-        """Shares are means over steps, and depend on what was seen when they were stated."""
-        return Reporting("steps", self.variable.hold)

@@ -17,24 +17,14 @@ Welfare = Callable[[Tensor], Tensor]
 
 
 def given_away(sharing: Tensor) -> Tensor:
-    """The share that each giver does not keep: [..., giver, receiver] -> [..., giver], from 0 to 1.
-
-    >>> given_away(torch.tensor([[0.7, 0.3], [0.0, 1.0]]))
-    tensor([0.3000, 0.0000])
-    """
+    """The share that each giver does not keep: [..., giver, receiver] -> [..., giver], from 0 to 1."""
     return 1 - sharing.diagonal(dim1=-2, dim2=-1)
 
 
 def kl_to_keeping(sharing: Tensor) -> Tensor:
-    """KL(keep everything || T_i) = -log T_ii for each giver, in nats: [..., giver, receiver] -> [..., giver].
+    """KL(keep everything || T_i) = -log T_ii in nats, D3C's regularizer (arXiv 2010.00575): [..., giver].
 
     Infinite where nothing is kept, so under it no giver ever gives everything away.
-
-    Source:
-        the regularizer of D3C, Gemp et al., arXiv 2010.00575.
-
-    >>> kl_to_keeping(torch.tensor([[0.5, 0.5], [0.0, 1.0]]))
-    tensor([0.6931, -0.0000])
     """
     return -sharing.diagonal(dim1=-2, dim2=-1).log()
 
@@ -104,12 +94,10 @@ def gini_welfare(returns: Tensor) -> Tensor:
 class Objective:
     """An outer objective: a function of all returns, or, for each agent, its own.
 
-    Without costs, two objectives of one seed with the values 1 and 3:
-
-    >>> values, costs = torch.tensor([[1.0, 3.0]]), torch.zeros(1, 2)
+    >>> values, costs = torch.tensor([[1.0, 3.0]]), torch.zeros(1, 2)  # seed, agent
     >>> OBJECTIVES["welfare"].losses(values, costs)
     tensor([-4.])
-    >>> OBJECTIVES["own-return"].losses(values, costs)
+    >>> OBJECTIVES["own-return"].losses(values, costs)  # agent, seed
     tensor([[-1.],
             [-3.]])
     """
@@ -123,14 +111,11 @@ class Objective:
         return self.welfare is None
 
     def losses(self, values: Tensor, costs: Tensor) -> Tensor:
-        """Losses to be minimized.
+        """Losses to be minimized, [seed], or [agent, seed] where there is one per agent.
 
         Args:
             values: each agent's extrinsic value, [seed, agent], in the game's units.
-            costs: what giving costs each agent, [seed, agent], in the same units.
-
-        Returns:
-            [seed], or [agent, seed] where there is one per agent.
+            costs: each agent's cost of giving, [seed, agent], in the same units.
         """
         net = values - costs
         return -net.T if self.welfare is None else -self.welfare(net)
@@ -206,7 +191,6 @@ class GroupObjectives:
         return len(given) > 1 or any(objective.per_agent for objective in given)
 
     def losses(self, values: Tensor, costs: Tensor) -> Tensor:
-        """As `Objective.losses`; zeros where nothing moves."""
         if self.per_agent:
             return -(values - costs).T
         given = next((each for each in self.groups.values() if each is not None), Objective(utilitarian))
@@ -221,9 +205,9 @@ class GroupObjectives:
         """
         found = {}
         for name, objective in self.groups.items():
+            whole = gradient[name]
             if objective is None:
-                found[name] = torch.zeros_like(gradient[name][0] if self.per_agent else gradient[name])
+                found[name] = torch.zeros_like(whole[0] if self.per_agent else whole)
             else:
-                whole = gradient[name]
                 found[name] = objective.gradient(whole, losses) if self.per_agent else whole
         return found

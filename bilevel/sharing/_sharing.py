@@ -1,4 +1,4 @@
-"""Sharing matrices: who gets which part of whose reward."""
+"""Sharing matrices: each giver's row of shares for its receivers."""
 
 from __future__ import annotations
 
@@ -13,24 +13,12 @@ from games.wrappers import check_sharing
 
 
 def redistribute(rewards: Tensor, sharing: Tensor) -> Tensor:
-    """`share` for many samples at once and without its checks, for hot paths.
-
-    Args:
-        rewards: own rewards, [..., giver, sample], in the game's units.
-        sharing: shares, [..., giver, receiver]; each row sums to 1.
-
-    Returns:
-        the rewards that the learners see, [..., receiver, sample].
-
-    >>> redistribute(torch.tensor([[1.0, 10.0], [0.0, 0.0]]), torch.tensor([[0.7, 0.3], [0.0, 1.0]]))
-    tensor([[0.7000, 7.0000],
-            [0.3000, 3.0000]])
-    """
+    """`share` of samples [..., giver, sample] without its checks, for hot paths."""
     return sharing.mT @ rewards
 
 
 def share(rewards: Tensor, sharing: Tensor) -> Tensor:
-    """Hand out each agent's reward by its row of the sharing matrix.
+    """Redistribute each agent's reward by its row of the sharing matrix.
 
     r~_j = sum_i T[i, j] r_i: the total is conserved whatever T is.
 
@@ -39,7 +27,7 @@ def share(rewards: Tensor, sharing: Tensor) -> Tensor:
         sharing: shares, [..., giver, receiver]; each row sums to 1.
 
     Returns:
-        the rewards that the learners see, [..., receiver].
+        shared rewards, [..., receiver].
 
     Raises:
         ValueError: a share is negative, or a row misses 1 (says which, and by how much), or a shape or dtype
@@ -61,7 +49,7 @@ def share(rewards: Tensor, sharing: Tensor) -> Tensor:
 
 
 def identity_sharing(agents: int) -> Tensor:
-    """Everybody keeps everything: float64 [giver, receiver].
+    """The sharing matrix by which everybody keeps everything: float64 [giver, receiver].
 
     >>> identity_sharing(2)
     tensor([[1., 0.],
@@ -71,9 +59,9 @@ def identity_sharing(agents: int) -> Tensor:
 
 
 def self_interest_sharing(neighbours: Tensor, self_interest: float) -> Tensor:
-    """Everybody keeps the same part and splits the rest evenly among its neighbours.
+    """The reward-transfer rule: everybody keeps a share s and splits the rest evenly among its neighbours.
 
-    The reward-transfer rule: T_ii = s, and T_ij = (1 - s) / (k_i - 1) for the others among the k_i neighbours
+    T_ii = s, and T_ij = (1 - s) / (k_i - 1) for the others among the k_i neighbours
     of i, itself included. s = 1 is selfish; s = 1 / N, with everybody neighbours, is the common reward. An
     agent that has no other neighbour keeps all.
 
@@ -102,19 +90,15 @@ def self_interest_sharing(neighbours: Tensor, self_interest: float) -> Tensor:
     return given + own * (1 - given.sum(-1, keepdim=True))
 
 
-def check_neighbours(neighbours: Tensor, agents: int | None = None) -> Tensor:
+def check_neighbours(neighbours: Tensor) -> Tensor:
     """Return the graph if it is one: boolean [giver, receiver] with a True diagonal; else raise ValueError.
-
-    Args:
-        neighbours: who may share with whom.
-        agents: how many agents there must be; None: as many as there are.
 
     >>> check_neighbours(torch.zeros(2, 2, dtype=torch.bool))
     Traceback (most recent call last):
     ValueError: Every agent may keep its own reward: the diagonal of a sharing graph is True, but it is not
     for agent 0.
     """
-    size = agents if agents is not None else (neighbours.shape[0] if neighbours.ndim else 1)
+    size = neighbours.shape[0] if neighbours.ndim else 1
     require(
         neighbours.dtype == torch.bool and tuple(neighbours.shape) == (size, size),
         f"A sharing graph of {size} agents is boolean [{size}, {size}] (giver, receiver), "
@@ -170,13 +154,13 @@ class Sharing:
         check_own_share(self.own_share)
 
     def initial(self) -> Tensor:
-        """The first logits, float64 [giver, receiver]: see `start`."""
+        """The first logits, float64 [giver, receiver]: `start` on the fixed graph."""
         return self.start(self.neighbours)
 
     def start(self, graph: Tensor) -> Tensor:
-        """Logits that keep the own share on any graph: log(rho / (1 - rho) (k - 1)) on oneself, else 0.
+        """Logits that keep the own share rho: log(rho / (1 - rho) (k - 1)) on the diagonal, else 0.
 
-        k counts the neighbours with oneself, rho is the own share.
+        k counts the neighbours, oneself included.
 
         Args:
             graph: boolean [..., giver, receiver], True on the diagonals.
@@ -195,7 +179,7 @@ class Sharing:
 
         Args:
             logits: [..., giver, receiver].
-            graph: boolean, of the same shape: who may share with whom here; None: the `neighbours`.
+            graph: boolean, of the same shape; None: the `neighbours`.
         """
         graph = self.neighbours.to(logits.device) if graph is None else graph
         return logits.masked_fill(~graph, -math.inf).softmax(-1)

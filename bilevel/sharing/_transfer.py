@@ -12,53 +12,11 @@ from torch import Tensor
 
 from bilevel.sharing._objectives import given_away
 from bilevel.sharing._sharing import redistribute
+from bilevel.sharing._trajectory import Trajectory
 from games.wrappers import both_present, share_among_present
 
-
-class TrajectoryLike(Protocol):
-    """What a transfer may depend on: some steps of sampled play; see `bilevel.agents.Trajectory`."""
-
-    @property
-    def observations(self) -> Tensor:
-        """[seed, agent, time, episode, *shape]."""
-
-    @property
-    def actions(self) -> Tensor:
-        """Integer [seed, agent, time, episode]; meaningless after the end."""
-
-    @property
-    def rewards(self) -> Tensor:
-        """Own rewards, [seed, agent, time, episode]; 0 after the end."""
-
-    @property
-    def mask(self) -> Tensor:
-        """1 while the episode runs, [seed, 1, time, episode]."""
-
-    @property
-    def neighbours(self) -> Tensor | None:
-        """Who may share with whom in each step, boolean [seed, giver, receiver, time, episode].
-
-        None where the game's graph does not change.
-        """
-
-    @property
-    def present(self) -> Tensor | None:
-        """Which agents took part in each step, boolean [seed, agent, time, episode]; None: all always do."""
-
-    @property
-    def acting(self) -> Tensor:
-        """1 in the steps in which an agent's action counts, [seed, agent or 1, time, episode]."""
-
-    @property
-    def legal(self) -> Tensor | None:
-        """Which actions are legal, boolean [seed, agent, time, episode, action]; None where all are."""
-
-    def some(self, which: slice) -> TrajectoryLike:
-        """Some of the episodes, by their places."""
-
-
 Report = dict[str, Tensor]
-"""Name -> float [seed], or [seed, ...] (see `matrix_report`): what a transfer did, for metrics.csv."""
+"""Name -> float [seed], or [seed, ...] (see `matrix_report`): a transfer's part of metrics.csv."""
 
 MOST_NAMED = 16
 """Up to so many agents each entry of a matrix has a name; of more, the matrix has one."""
@@ -68,13 +26,13 @@ class Reporting(NamedTuple):
     """How reports of successive blocks of time steps combine into that of the whole episodes."""
 
     mean_over: Literal["steps", "episodes"]
-    """What is reported: means over all steps, or sums over an episode's steps, averaged over episodes."""
+    """Whether reports are means over all steps, or sums over an episode's steps, averaged over episodes."""
     hold: int = 1
     """Blocks begin at multiples of this many steps."""
 
 
 def combine_reports(reports: Sequence[Report], steps: Sequence[Tensor], reporting: Reporting) -> Report:
-    """The report on whole episodes, of reports on successive blocks of their time steps.
+    """Combine reports of successive blocks of time steps into that of the whole episodes.
 
     Args:
         reports: one per block.
@@ -88,36 +46,41 @@ def combine_reports(reports: Sequence[Report], steps: Sequence[Tensor], reportin
     """
     if len(reports) == 1:
         return reports[0]
+    stacked = {name: torch.stack([report[name] for report in reports]) for name in reports[0]}
     if reporting.mean_over == "episodes":
-        return {name: torch.stack([report[name] for report in reports]).sum(0) for name in reports[0]}
-    weights = torch.stack(tuple(steps)) / torch.stack(tuple(steps)).sum(0)
-
-    def mean(values: list[Tensor]) -> Tensor:
-        shape = *weights.shape, *[1] * (values[0].ndim - 1)
-        return (torch.stack(values) * weights.reshape(shape)).sum(0)
-
-    return {name: mean([report[name] for report in reports]) for name in reports[0]}
+        return {name: values.sum(0) for name, values in stacked.items()}
+    counts = torch.stack(tuple(steps))
+    weights = counts / counts.sum(0)
+    return {
+        name: (values * weights.reshape(*weights.shape, *[1] * (values.ndim - 2))).sum(0)
+        for name, values in stacked.items()
+    }
 
 
 class Transfer(Protocol):
     """A rule for the rewards that learners see, of one value of the outer variables.
 
-    Nothing goes to or from an agent that has left the game (`TrajectoryLike.present`): the share of a reward
+    Nothing goes to or from an agent that has left the game (`Trajectory.present`): the share of a reward
     that would go to it stays with its giver.
     """
 
     @property
     def matrix(self) -> Tensor | None:
-        """The sharing matrix [seed, giver, receiver] that is all of it; None where it takes more to say."""
+        """The sharing matrix [seed, giver, receiver], if the transfer is no more than that; else None."""
+        return None
 
-    def rewards(self, trajectory: TrajectoryLike) -> Tensor:
+    def rewards(self, trajectory: Trajectory) -> Tensor:
         """The rewards that learners see, [seed, agent, time, episode], 0 after the end."""
+        raise NotImplementedError
 
-    def gifts(self, trajectory: TrajectoryLike) -> Tensor:
-        """What was given, [seed, giver, receiver, time, episode], in reward units."""
+    def gifts(self, trajectory: Trajectory) -> Tensor:
+        """Gifts in reward units, [seed, giver, receiver, time, episode]; a share kept is given to oneself."""
+        own = trajectory.rewards
+        return torch.zeros_like(own).unsqueeze(2).expand(-1, -1, own.shape[1], -1, -1)
 
-    def report(self, trajectory: TrajectoryLike | None) -> Report:
-        """What to say of it; None: nothing was sampled, as values are exact."""
+    def report(self, trajectory: Trajectory | None) -> Report:
+        """Metrics of the transfer; None: nothing was sampled, as values are exact."""
+        return {}
 
     @property
     def reporting(self) -> Reporting | None:
@@ -125,11 +88,12 @@ class Transfer(Protocol):
 
         Evaluation then asks for one report, on whole episodes without these (`Trajectory.outcome`).
         """
+        return None
 
 
 @dataclass(frozen=True, eq=False)
 class SharedBy:
-    """Everybody gets its part of everybody's reward, by a matrix: r~_j = sum_i T[i, j] r_i.
+    """Sharing by one matrix for all steps: r~_j = sum_i T[i, j] r_i; conserves the total.
 
     Source:
         Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702.
@@ -140,26 +104,24 @@ class SharedBy:
 
     matrix: Tensor
     """[seed, giver, receiver]; rows sum to 1."""
+    reporting = None
 
-    def rewards(self, trajectory: TrajectoryLike) -> Tensor:
-        """See `Transfer.rewards`; the total is conserved."""
+    def rewards(self, trajectory: Trajectory) -> Tensor:
         return redistributed(trajectory, self.matrix)
 
-    def gifts(self, trajectory: TrajectoryLike) -> Tensor:
-        """See `Transfer.gifts`: what one keeps counts as given to oneself."""
+    def gifts(self, trajectory: Trajectory) -> Tensor:
         return among_present(self.matrix[..., None, None], trajectory) * trajectory.rewards.unsqueeze(2)
 
-    def report(self, trajectory: TrajectoryLike | None) -> Report:
-        """The agents' mean share given away, and every share."""
+    def report(self, trajectory: Trajectory | None) -> Report:
         return matrix_report(self.matrix)
 
-    @property
-    def reporting(self) -> None:
-        """The matrix says it all."""
 
+def redistributed(trajectory: Trajectory, matrix: Tensor) -> Tensor:
+    """Redistribute own rewards by one matrix for all steps, among the agents present in each.
 
-def redistributed(trajectory: TrajectoryLike, matrix: Tensor) -> Tensor:
-    """Own rewards by one matrix [seed, giver, receiver] for all steps, among the agents present in each.
+    Args:
+        trajectory: the episodes.
+        matrix: [seed, giver, receiver].
 
     Returns:
         [seed, agent, time, episode].
@@ -170,15 +132,15 @@ def redistributed(trajectory: TrajectoryLike, matrix: Tensor) -> Tensor:
     return (among_present(matrix[..., None, None], trajectory) * own.unsqueeze(2)).sum(1)
 
 
-def among_present(shares: Tensor, trajectory: TrajectoryLike) -> Tensor:
+def among_present(shares: Tensor, trajectory: Trajectory) -> Tensor:
     """Keep the shares of agents that have left with their givers; see `share_among_present`.
 
     Args:
         shares: [seed, giver, receiver, time or 1, episode or 1].
-        trajectory: says who was present.
+        trajectory: the episodes.
 
     Returns:
-        [seed, giver, receiver, time, episode]; the shares as they are where all always are.
+        [seed, giver, receiver, time, episode]; the shares as they are where all agents always are present.
     """
     if trajectory.present is None:
         return shares
@@ -186,15 +148,15 @@ def among_present(shares: Tensor, trajectory: TrajectoryLike) -> Tensor:
     return share_among_present(by_step, trajectory.present.permute(0, 2, 3, 1)).permute(0, 3, 4, 1, 2)
 
 
-def only_among_present(amounts: Tensor, trajectory: TrajectoryLike) -> Tensor:
-    """Drop what would go to or from agents that have left: [seed, giver, receiver, time, episode]."""
+def only_among_present(amounts: Tensor, trajectory: Trajectory) -> Tensor:
+    """Drop amounts to or from agents that have left: [seed, giver, receiver, time, episode]."""
     if trajectory.present is None:
         return amounts
     return amounts * both_present(trajectory.present.permute(0, 2, 3, 1)).permute(0, 3, 4, 1, 2)
 
 
 def matrix_report(matrix: Tensor) -> Report:
-    """The agents' mean share given away, and every share, of matrices [seed, giver, receiver].
+    """Report the agents' mean share given away, and every share, of matrices [seed, giver, receiver].
 
     Of more than `MOST_NAMED` agents the shares are one entry, "share", [seed, giver, receiver].
 
@@ -203,36 +165,29 @@ def matrix_report(matrix: Tensor) -> Report:
     >>> {name: list(values.shape) for name, values in matrix_report(torch.eye(17)[None]).items()}
     {'given_away': [1], 'share': [1, 17, 17]}
     """
-    agents = range(matrix.shape[-1])
-    if len(agents) > MOST_NAMED:
-        shares = {"share": matrix}
-    else:
-        shares = {f"share_{giver}_{taker}": values for giver, taker, values in entries(matrix)}
-    return {"given_away": given_away(matrix).mean(-1), **shares}
-
-
-def entries(matrix: Tensor) -> list[tuple[int, int, Tensor]]:
-    """Rows, columns and entries of square matrices [seed, row, column], cut in one call.
-
-    >>> [(row, column, int(entry)) for row, column, entry in entries(torch.tensor([[[1, 2], [3, 4]]]))]
-    [(0, 0, 1), (0, 1, 2), (1, 0, 3), (1, 1, 4)]
-    """
-    places = itertools.product(range(matrix.shape[-1]), repeat=2)
-    cut = matrix.flatten(1).unbind(1)
-    return [(row, column, entry) for (row, column), entry in zip(places, cut, strict=True)]
+    return {"given_away": given_away(matrix).mean(-1), **_entries("share", matrix)}
 
 
 def given_report(given: Tensor) -> Report:
-    """What agents give, of [seed, giver, receiver] in reward units: on average, and each to each other.
+    """Report the agents' mean gift, and every gift, of [seed, giver, receiver] in reward units.
 
-    Of more than `MOST_NAMED` agents what they give is one entry, "incentive", [seed, giver, receiver].
+    Of more than `MOST_NAMED` agents the gifts are one entry, "incentive", [seed, giver, receiver].
 
     >>> given_report(torch.tensor([[[0.0, 3.0], [1.0, 0.0]]]))
     {'given': tensor([2.]), 'incentive_0_1': tensor([3.]), 'incentive_1_0': tensor([1.])}
     """
-    agents = range(given.shape[-1])
+    named = _entries("incentive", given)
+    own = {f"incentive_{agent}_{agent}" for agent in range(given.shape[-1])}
+    return {
+        "given": given.sum(-1).mean(-1),
+        **{name: values for name, values in named.items() if name not in own},
+    }
+
+
+def _entries(name: str, matrix: Tensor) -> Report:
+    """Entries of matrices [seed, row, column] by name, cut in one call; of many agents, the matrix."""
+    agents = range(matrix.shape[-1])
     if len(agents) > MOST_NAMED:
-        named = {"incentive": given}
-    else:
-        named = {f"incentive_{i}_{j}": values for i, j, values in entries(given) if i != j}
-    return {"given": given.sum(-1).mean(-1), **named}
+        return {name: matrix}
+    places, entries = itertools.product(agents, agents), matrix.flatten(1).unbind(1)
+    return {f"{name}_{row}_{column}": each for (row, column), each in zip(places, entries, strict=True)}

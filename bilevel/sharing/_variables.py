@@ -15,18 +15,18 @@ from games.wrappers import check_sharing
 
 
 class OuterVariable(Protocol):
-    """Anything between the agents that can be learned, or held fixed: a matrix, networks that give."""
+    """What passes between the agents, learned or fixed: a sharing matrix, networks of incentives, ..."""
 
     @property
     def agents(self) -> int:
-        """Between how many agents it stands."""
+        """Number of agents."""
 
     @property
     def exact(self) -> bool:
         """Whether it applies where values are exact: only sharing matrices do."""
 
     def initial(self, seed: int, seeds: int) -> Tensor:
-        """The first value, float64 [seed, ...], on the CPU; that of repetition i depends on `seed` and i."""
+        """Draw the first value, float64 [seed, ...], on the CPU; repetition i's by `seed` + i alone."""
 
     def transfer(self, phi: Tensor) -> Transfer:
         """The transfer that a value [seed, ...] stands for, differentiable in it."""
@@ -34,7 +34,7 @@ class OuterVariable(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FixedMatrix:
-    """A sharing matrix as it is: nothing is learned.
+    """A fixed sharing matrix.
 
     Raises:
         ValueError: it is no sharing matrix.
@@ -42,51 +42,37 @@ class FixedMatrix:
 
     sharing: Tensor
     """float64 [giver, receiver]."""
+    exact = True
 
     def __post_init__(self) -> None:
         check_sharing(self.sharing, agents=len(self.sharing))
 
     @property
     def agents(self) -> int:
-        """As many as the matrix has rows."""
         return len(self.sharing)
 
-    @property
-    def exact(self) -> bool:
-        """It does."""
-        return True
-
     def initial(self, seed: int, seeds: int) -> Tensor:
-        """The matrix itself, [seed, giver, receiver]."""
         return self.sharing.expand(seeds, -1, -1)
 
     def transfer(self, phi: Tensor) -> SharedBy:
-        """Sharing by this matrix."""
         return SharedBy(phi)
 
 
 @dataclass(frozen=True, eq=False)
 class LearnedMatrix:
-    """A static sharing matrix that is learned: free logits [seed, giver, receiver]."""
+    """A learned static sharing matrix: free logits [seed, giver, receiver], at first the same."""
 
     sharing: Sharing
+    exact = True
 
     @property
     def agents(self) -> int:
-        """As many as the graph has."""
         return len(self.sharing.neighbours)
 
-    @property
-    def exact(self) -> bool:
-        """It does."""
-        return True
-
     def initial(self, seed: int, seeds: int) -> Tensor:
-        """The same logits for all repetitions."""
         return self.sharing.initial().expand(seeds, -1, -1)
 
     def transfer(self, phi: Tensor) -> SharedBy:
-        """Sharing by the softmax of the logits."""
         return SharedBy(self.sharing.matrix(phi))
 
 

@@ -17,7 +17,7 @@ from bilevel.agents._rollout import concatenated, rollout, rollout_blocks
 from bilevel.agents._surrogates import dice
 from bilevel.core import Purpose, random_seeds_of, streams_of
 from bilevel.hypergradient import measure_peak
-from bilevel.methods import METHODS, LToS, Placement, Selfish, ToS
+from bilevel.methods import METHODS, LToS, Placement, Selfish, StateDependentSharing, ToS
 from bilevel.methods._d3c_bound import Mixing
 from bilevel.methods._gifting import ChosenGifts
 from bilevel.methods._lio import Incentives
@@ -130,7 +130,7 @@ def test_no_more_observations_are_kept_than_in_training(
     monkeypatch.setattr(SharedByNetwork, "report", look)
     seeds = 8
     learner = (
-        ToS(sharing="state-dependent")
+        ToS(sharing=StateDependentSharing())
         .with_settings({"inner.episodes": training})
         .build(ROOM, Placement(seeds=seeds))
     )

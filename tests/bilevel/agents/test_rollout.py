@@ -11,7 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 import games
-from bilevel.agents import MLP, Tabular, step_gifts
+from bilevel.agents import MLP, StepObservation, Tabular, step_gifts
 from bilevel.agents._distributions import draw_actions
 from bilevel.agents._rollout import rollout
 from bilevel.sharing import SharedBy, Sharing, SharingNetwork
@@ -114,9 +114,8 @@ def test_a_transfer_sees_what_was_legal_in_the_step() -> None:
     legal = torch.rand(3, 2, 4, 5, generator=draws) < 0.5  # seed, agent, episode, action
     rewards = torch.rand(3, 2, 4, generator=draws)
     nothing = torch.zeros(3, 2, 4)
-    told = step_gifts(
-        Looks(torch.eye(2).expand(3, 2, 2)), nothing, nothing.long(), rewards, nothing, legal=legal
-    )
+    seen = StepObservation(nothing, legal=legal)
+    told = step_gifts(Looks(torch.eye(2).expand(3, 2, 2)), seen, nothing.long(), rewards, nothing)
     assert torch.equal(told.diagonal(dim1=1, dim2=2), rewards.movedim(1, -1).flatten(0, 1))
 
 

@@ -14,7 +14,8 @@ from bilevel.experiments import _run as run
 
 Call = Callable[..., Any]
 SIZES = ("--seeds", 2, "--outer-steps", 3, "--inner.episodes", 3, "--evaluation-episodes", 3)
-TINY = (*SIZES, "--method.critic-hidden-size", 4, "--method.perspective-hidden-size", 4)
+CRITIC = ("--critic", "mlp", "--critic.hidden-size", 4)
+TINY = (*SIZES, *CRITIC, "--perspective.hidden-size", 4)
 GRIDS = ("coin-game-lase", "cleanup-lase", "stag-hunt-grid", "snowdrift")
 
 
@@ -41,9 +42,11 @@ def test_a_run_from_end_to_end(game: str, call: Call) -> None:
 
 @pytest.mark.parametrize("perspective", ["true-observation", "true-policy"])
 def test_the_ablations(perspective: str, call: Call) -> None:
-    words = ("train", "--game", "escape-room", "--method", "lase", *TINY)
-    assert call(*words, "--method.perspective", perspective, "--out", "run").code == 0
-    assert json.loads(Path("run/config.json").read_text())["method"]["perspective"] == perspective
+    words = ("train", "--game", "escape-room", "--method", "lase", *SIZES, *CRITIC)
+    assert call(*words, "--perspective", perspective, "--out", "run").code == 0
+    assert json.loads(Path("run/config.json").read_text())["method"]["perspective"] == {
+        "variant": perspective
+    }
     assert call(*words, "--out", "taking").code == 0
     assert rows("run") != rows("taking")
 
@@ -67,9 +70,9 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
 
 def test_exactly_where_everything_can_be_laid_out(call: Call) -> None:
     game = ("--game", "prisoners-dilemma-lase", "--method", "lase", "--inner.exact")
-    knowing = ("--method.perspective", "true-policy", "--inner.entropy-coef", 0)
+    knowing = ("--perspective", "true-policy", "--inner.entropy-coef", 0)
     longer = ("--inner.steps", 40, "--inner.learning-rate", 1)
-    assert call("train", *game, *knowing, *longer, *TINY, "--out", "run").code == 0
+    assert call("train", *game, *knowing, *longer, *SIZES, "--out", "run").code == 0
     for row in rows("run")[-2:]:
         assert float(row["cooperation"]) == pytest.approx(0.8, abs=1e-3)
     said = call("train", "--game", "repeated-chicken", *game[2:], *TINY)
@@ -81,13 +84,16 @@ def test_exactly_where_everything_can_be_laid_out(call: Call) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--method.critic-gae-lambda", "2"], "critic_gae_lambda must be a finite number from 0 to 1, not 2"),
-        (["--method.critic", "tabular"], "A tabular critic needs observations that are numbers"),
+        (["--critic.gae-lambda", "2"], "critic.gae_lambda must be a finite number from 0 to 1, not 2"),
+        (["--critic", "tabular"], "A tabular critic needs observations that are numbers"),
         (["--policy", "gru"], "choose another policy than gru"),
+        (["--method.critic-trace", "0.5"], "--method.critic-trace is now --critic.gae-lambda"),
+        (["--method.perspective", "true-policy"], "--method.perspective is now --perspective"),
+        (["--critic.hidden-size", "4"], "critic.hidden_size is a setting of critic mlp, and critic is auto"),
     ],
 )
 def test_what_is_refused_is_one_sentence(words: list[str], says: str, call: Call) -> None:
-    said = call("train", "--game", "escape-room", "--method", "lase", *TINY, *words)
+    said = call("train", "--game", "escape-room", "--method", "lase", *SIZES, *words)
     assert said.code == 2
     assert says in said.sentence()
 

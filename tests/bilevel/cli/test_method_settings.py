@@ -89,6 +89,8 @@ def test_a_method_has_few_settings(method: str, capsys: pytest.CaptureFixture[st
         (["--method.inner-learning-rate", "1"], "--method.inner-learning-rate is now --inner.learning-rate."),
         (["--method.no-exact"], "--method.no-exact is now --inner.no-exact."),
         (["--method.trace=0.9"], "--method.trace is now --inner.gae-lambda."),
+        (["--method.policy", "mlp"], "--method.policy is now --policy."),
+        (["--method.hold", "3"], "--method.hold is now --sharing.hold."),
         (["--policy", "MLP"], "There is no policy 'MLP'. Did you mean 'mlp'"),
         (["--inner.gae-lambda", "0.9"], "setting of inner actor-critic or ppo, and inner is policy-gradient"),
         (["--inner.clip-coef", "0.9"], "inner.clip_coef is a setting of inner ppo"),
@@ -98,6 +100,27 @@ def test_a_method_has_few_settings(method: str, capsys: pytest.CaptureFixture[st
 def test_options_of_other_parts_are_refused_in_one_sentence(words: list[str], says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)):
         train_command(["--game", "escape-room", "--method", "selfish", *words])
+
+
+@pytest.mark.parametrize(
+    ("method", "words", "says"),
+    [
+        ("tos", ["--method.sharing", "static"], "--method.sharing is now --sharing."),
+        (
+            "tos",
+            ["--method.sharing-hidden-size", "8"],
+            "--method.sharing-hidden-size is now --sharing.hidden-size.",
+        ),
+        ("tos", ["--sharing.hold", "3"], "setting of sharing state-dependent, and sharing is static"),
+        ("lio", ["--method.cost-weight", "1"], "--method.cost-weight is now --cost.weight."),
+        ("lio", ["--method.model-steps", "1"], "--method.model-steps is now --opponents.steps."),
+        ("lio", ["--cost.weight", "1"], "setting of cost objective, and cost is separate"),
+        ("lio", ["--opponents.steps", "1"], "setting of opponents modeled, and opponents is known"),
+    ],
+)
+def test_settings_that_a_variant_would_ignore_are_refused(method: str, words: list[str], says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        train_command(["--game", "escape-room", "--method", method, *words])
 
 
 def test_a_method_of_ones_own_has_its_settings() -> None:

@@ -130,9 +130,9 @@ def test_provenance_is_recorded(tmp_path: Path) -> None:
         ("method", 3, "method must be an object"),
         ("method__inner__learning_rate", -1, "inner.learning_rate must be"),
         (
-            "method__sharing_hidden_size",
-            [32, "x"],
-            "method.sharing_hidden_size must be of the type tuple[int, ...]",
+            "method__sharing",
+            {"variant": "state-dependent", "hidden_size": [32, "x"], "activation": "tanh", "hold": 1},
+            "method.sharing.hidden_size must be of the type tuple[int, ...]",
         ),
         ("method__own_share", "half", "method.own_share must be of the type float | None"),
         (

@@ -60,13 +60,17 @@ def assert_same(one: Any, other: Any) -> None:
         ("0-4(inner.learning_rate=0.3)", {"inner.learning_rate": 0.3}),
         ("0-4(outer.learning_rate='0:0.1, 3:0.4')", {"outer.learning_rate": "0:0.1, 3:0.4"}),
         ("0-4(inner.entropy_coef='0:0.3, 4:0.1')", {"inner.entropy_coef": "0:0.3, 4:0.1"}),
-        ("0-4(cost_weight=0.3)", {"cost_weight": 0.3}),
+        ("0-4(COST=0.3)", {"COST": 0.3}),
     ],
 )
 def test_the_other_trainings_are_curricula_bit_for_bit(
     kind: type[OuterMethod], phases: str, settings: dict[str, Any]
 ) -> None:
-    extra = {"cost": "objective"} if kind is LIO else {}
+    extra, cost = ({"cost": "objective"}, "cost.weight") if kind is LIO else ({}, "cost_weight")
+    phases, settings = (
+        phases.replace("COST", cost),
+        {cost if n == "COST" else n: v for n, v in settings.items()},
+    )
     by_phases = build(curriculum(phases, kind, inner__episodes=4, **extra), ROOM)
     plainly = build(configured(kind, inner__episodes=4, **extra, **settings), ROOM)
     for ours, theirs in zip(train(by_phases, 4), train(plainly, 4), strict=True):
@@ -159,7 +163,7 @@ def test_the_meta_gradient_sees_the_values_of_its_outer_step(hypergradient: str)
 
 def test_costs_and_their_rates_change_on_the_way() -> None:
     """LIO's three forms of a cost that comes in later: until then it is as if it were not there."""
-    for cost, name in (("objective", "cost_weight"), ("separate", "cost_learning_rate")):
+    for cost, name in (("objective", "cost.weight"), ("separate", "cost.learning_rate")):
         settings: dict[str, Any] = {"inner.episodes": 4, "cost": cost}
         later = build(configured(LIO, **{**settings, name: "0:0, 2:0, 2:0.5"}), ROOM)
         free = build(configured(LIO, **{**settings, name: 0.0}), ROOM)
@@ -187,7 +191,8 @@ def test_a_share_that_moves() -> None:
 def test_what_was_saved_in_any_phase_goes_on_to_the_same_bits(kind: type[OuterMethod], at: int) -> None:
     phases = (
         "0-2(moves=policies, inner.entropy_coef=0.3), 2-4(rounds=1, inner.learning_rate='0:0.3, 2:0.1'), "
-        "4-6(policies=new, inner.steps=2, cost_weight='0:0, 2:0.5', outer.learning_rate=0.01)"
+        f"4-6(policies=new, inner.steps=2, cost{'.' if kind is LIO else '_'}weight='0:0, 2:0.5', "
+        "outer.learning_rate=0.01)"
     )
     settings = {"inner.episodes": 4, "inner.optimizer": "adam"} | (
         {"cost": "objective"} if kind is LIO else {}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import games
-from bilevel.agents import MLP, Trajectory, takes_gifts
+from bilevel.agents import MLP, Trajectory
 from bilevel.agents._rollout import rollout
 from bilevel.methods._gifting import ChosenGifts
 from games.matrix import EscapeRoom
@@ -92,5 +92,5 @@ def test_the_report_is_of_an_episode(rules: GiftRules) -> None:
 
 def test_nothing_else_tells_the_game_of_gifts() -> None:
     game = GiftGame(game=games.make("escape-room"), rules=RULES[0], separate=True)
-    assert not takes_gifts(game)
+    assert not game.takes_gifts
     assert ChosenGifts(game).initial(0, 5).shape == (5, 0)

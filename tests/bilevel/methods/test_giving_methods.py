@@ -19,6 +19,7 @@ from bilevel.methods import (
     Placement,
     PolicyLearner,
     Selfish,
+    StateDependentSharing,
     ToS,
 )
 from games.core import Game
@@ -149,9 +150,9 @@ def test_the_cost_of_incentives_is_felt_in_each_form() -> None:
             state, metrics = learner.update(state)
         return float(metrics["given"].mean())
 
-    free = given_in_the_end(cost_learning_rate=0.0)
-    assert given_in_the_end(cost_learning_rate=0.05) < 0.5 * free
-    assert given_in_the_end(cost="objective", cost_weight=1.0) < 0.9 * free
+    free = given_in_the_end(cost__learning_rate=0.0)
+    assert given_in_the_end(cost__learning_rate=0.05) < 0.5 * free
+    assert given_in_the_end(cost="objective", cost__weight=1.0) < 0.9 * free
 
 
 @pytest.mark.parametrize("method", [LIO, CentralPlanner, InequityAverse, SVO])
@@ -159,20 +160,36 @@ def test_exact_values_are_refused_where_more_than_a_matrix_passes(method: type[M
     with pytest.raises(ValueError, match=r"agents can only share by a matrix, and .* switch exact off"):
         configured(method, inner__exact=True).build(DILEMMA, Placement())
     with pytest.raises(ValueError, match="switch exact off"):
-        ToS(sharing="state-dependent").build(DILEMMA, Placement())
+        ToS(sharing=StateDependentSharing()).build(DILEMMA, Placement())
 
 
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
-        (lambda: ToS(hold=0), "hold is the number of steps, 1 or more"),
-        (lambda: ToS(hold=3), "state-dependent shares are held, not 3 with static ones"),
-        (lambda: ToS(sharing="moody"), "no sharing 'moody'"),
+        (lambda: StateDependentSharing(hold=0), "sharing.hold must be a whole number, 1 or more, not 0"),
         (
-            lambda: ToS(sharing="state-dependent", hold=2).build(ROOM, Placement()),
+            lambda: ToS().with_settings({"sharing.hold": 3}),
+            "setting of sharing state-dependent, and sharing is static: choose sharing first",
+        ),
+        (lambda: ToS().with_settings({"sharing": "moody"}), "no sharing 'moody'"),
+        (
+            lambda: ToS(sharing="state-dependent"),
+            r"sharing must be StaticSharing\(...\) or StateDependentSharing\(...\), not 'state",
+        ),
+        (lambda: LIO(cost=None), "cost must be SeparateCost.* or ChargedCost.*, not None"),
+        (
+            lambda: ToS(sharing=StateDependentSharing(hold=2)).build(ROOM, Placement()),
             "cannot be held",
         ),
-        (lambda: LIO(cost="dear"), "no cost 'dear'"),
+        (lambda: LIO().with_settings({"cost": "dear"}), "no cost 'dear'"),
+        (
+            lambda: LIO().with_settings({"cost.weight": 1.0}),
+            "setting of cost objective, and cost is separate",
+        ),
+        (
+            lambda: LIO().with_settings({"opponents.steps": 5}),
+            "setting of opponents modeled, and opponents is known",
+        ),
         (lambda: LIO(max_incentive=0.0), "max_incentive must be a finite number above 0"),
         (lambda: CentralPlanner(budget=-1.0), "budget must be a finite number above 0, not -1"),
         (lambda: CentralPlanner(cost_weight=-1.0), "cost_weight must be a finite number of 0 or more"),

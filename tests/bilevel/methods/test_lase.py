@@ -69,14 +69,14 @@ def test_exact_ones_own_policy_in_its_place_parts_agents(perspective: Any) -> No
 
 def test_sampled_play_ends_near_there() -> None:
     """The critic is learned, and episodes are few: the mean over seeds is within .03."""
-    learner = build(seeds=8, perspective="true-policy", inner__learning_rate=0.3, critic_learning_rate=0.1)
+    learner = build(seeds=8, perspective="true-policy", inner__learning_rate=0.3, critic__learning_rate=0.1)
     _, metrics = train(learner, 100)
     assert float(metrics["cooperation"].mean()) == pytest.approx(0.8, abs=0.03)
 
 
 @pytest.mark.parametrize("critic", ["tabular", "mlp"])
 def test_critics_learn_the_payoffs(critic: Any) -> None:
-    learner = build(critic=critic, critic_learning_rate=0.03, critic_steps=20, **STILL)
+    learner = build(critic=critic, critic__learning_rate=0.03, critic__steps=20, **STILL)
     state, _ = train(learner, 30)
     game: Any = DILEMMA
     payoffs = game.payoffs()
@@ -94,8 +94,8 @@ def test_critics_learn_what_follows_from_a_joint_action(trace: float) -> None:
     worth -3 (1 - 1/2^k), on average over k from 0 to 18; those of a critic that leans on itself, 18/19 of
     Q = -1.5 / (1 - 9/19).
     """
-    settings = {"critic_discount": 0.5, "critic_learning_rate": 0.03, "critic_steps": 8}
-    learner = build(REPEATED, seeds=2, critic_gae_lambda=trace, **settings, **STILL)
+    settings = {"critic.discount": 0.5, "critic.learning_rate": 0.03, "critic.steps": 8}
+    learner = build(REPEATED, seeds=2, critic__gae_lambda=trace, **settings, **STILL)
     state = learner.init(0)
     state, _ = train(learner, 60, {**state, "theta": torch.zeros_like(state["theta"])})
     game: Any = REPEATED
@@ -109,7 +109,7 @@ def test_critics_learn_what_follows_from_a_joint_action(trace: float) -> None:
 
 def test_targets_by_hand() -> None:
     """Lambda-returns by their recursion: G_t = r_t + discount ((1 - lambda) Q_t+1 + lambda G_t+1)."""
-    learner = build(EscapeRoom(), inner__episodes=4, critic_gae_lambda=0.7, critic_discount=0.9)
+    learner = build(EscapeRoom(), inner__episodes=4, critic__gae_lambda=0.7, critic__discount=0.9)
     state = learner.init(0)
     episodes = learner.play.sample(state["theta"], learner.transfer(state["phi"]), torch.Generator())
     critics = learner.empathy.parts(state["phi"])[0] * 3
@@ -129,8 +129,8 @@ def test_a_perspective_learns_what_the_others_see() -> None:
 
     With the same policy, j's is then known: what is left of the loss is that policy's own entropy.
     """
-    settings = {"perspective_closeness": 0.0, "perspective_learning_rate": 0.03}
-    learner = build(REPEATED, seeds=2, perspective_steps=4, inner__episodes=32, **settings, **STILL)
+    settings = {"perspective.closeness": 0.0, "perspective.learning_rate": 0.03}
+    learner = build(REPEATED, seeds=2, perspective__steps=4, inner__episodes=32, **settings, **STILL)
     state = learner.init(0)
     policy = torch.tensor([0.0, 3.0, -3.0, 3.0, -3.0], dtype=torch.float64).expand(2, 2, 5)
     critics, perspectives, _ = learner.empathy.parts(state["phi"])
@@ -166,8 +166,8 @@ def test_seeds_do_not_touch_each_other() -> None:
 @pytest.mark.parametrize("game", [REPEATED, EscapeRoom(), COINS], ids=lambda game: type(game).__name__)
 def test_members_of_a_batch_learn_as_they_would_alone(game: Game) -> None:
     """All that is learned from the same episodes, of all seeds at once and of one."""
-    learner = build(game, inner__episodes=4, critic_steps=3, perspective_steps=2)
-    alone = build(game, seeds=1, inner__episodes=4, critic_steps=3, perspective_steps=2)
+    learner = build(game, inner__episodes=4, critic__steps=3, perspective__steps=2)
+    alone = build(game, seeds=1, inner__episodes=4, critic__steps=3, perspective__steps=2)
     state = learner.init(0)
     episodes = learner.play.sample(state["theta"], learner.transfer(state["phi"]), torch.Generator())
     bonus = torch.tensor(0.1, dtype=torch.float64)
@@ -204,7 +204,7 @@ def test_saved_is_resumed_to_the_same_bits(game: Game, tmp_path: Any) -> None:
 def test_strangers_get_nothing() -> None:
     """In a ring of five everybody gives to two at most."""
     game = Cyclical(agents=5)
-    _, metrics = train(build(game, inner__episodes=16, critic_learning_rate=0.1), 10)
+    _, metrics = train(build(game, inner__episodes=16, critic__learning_rate=0.1), 10)
     for giver in range(5):
         for taker in range(5):
             if not game.neighbours[giver, taker]:
@@ -280,7 +280,7 @@ def test_a_table_too_large_gives_way_to_a_network() -> None:
 
 
 def test_a_critic_that_is_no_number_is_told() -> None:
-    learner = build(EscapeRoom(), critic_learning_rate=1e300, dtype=torch.float32, inner__episodes=4)
+    learner = build(EscapeRoom(), critic__learning_rate=1e300, dtype=torch.float32, inner__episodes=4)
     with pytest.raises(FloatingPointError, match="A critic or a perspective stopped being a finite number"):
         train(learner, 3)
 
@@ -288,23 +288,31 @@ def test_a_critic_that_is_no_number_is_told() -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (lambda: LASE(perspective="takin"), "no perspective 'takin'. Did you mean 'taking'"),
-        (lambda: LASE(critic="table"), "no critic 'table'. Did you mean 'tabular'"),
-        (lambda: LASE(critic_activation="rely"), "no critic_activation 'rely'. Did you mean 'relu'"),
-        (lambda: LASE(critic_learning_rate=0.0), "critic_learning_rate must be a finite number above 0"),
-        (lambda: LASE(perspective_learning_rate=-1.0), "perspective_learning_rate must be a finite number"),
-        (lambda: LASE(critic_steps=0), "critic_steps must be a whole number, 1 or more, not 0"),
-        (lambda: LASE(perspective_steps=1.5), "perspective_steps must be a whole number, 1 or more, not 1.5"),
-        (lambda: LASE(critic_gae_lambda=1.1), "critic_gae_lambda must be .* from 0 to 1, not 1.1"),
-        (lambda: LASE(critic_discount=-0.1), "critic_discount must be .* from 0 to 1, not -0.1"),
-        (lambda: LASE(perspective_closeness=2.0), "perspective_closeness must be .* from 0 to 1, not 2"),
+        (lambda: build(perspective="takin"), "no perspective 'takin'. Did you mean 'taking'"),
+        (lambda: build(critic="table"), "no critic 'table'. Did you mean 'tabular'"),
+        (
+            lambda: build(critic="mlp", critic__activation="rely"),
+            "no critic.activation 'rely'. Did you mean 'relu'",
+        ),
+        (lambda: build(critic__hidden_size=(4,)), "setting of critic mlp, and critic is auto"),
+        (
+            lambda: build(perspective="true-policy", perspective__steps=2),
+            "setting of perspective taking, and perspective is true-policy",
+        ),
+        (lambda: build(critic__learning_rate=0.0), "critic.learning_rate must be a finite number above 0"),
+        (lambda: build(perspective__learning_rate=-1.0), "perspective.learning_rate must be a finite number"),
+        (lambda: build(critic__steps=0), "critic.steps must be a whole number, 1 or more, not 0"),
+        (lambda: build(perspective__steps=1.5), "perspective.steps must be a whole number, .*, not 1.5"),
+        (lambda: build(critic__gae_lambda=1.1), "critic.gae_lambda must be .* from 0 to 1, not 1.1"),
+        (lambda: build(critic__discount=-0.1), "critic.discount must be .* from 0 to 1, not -0.1"),
+        (lambda: build(perspective__closeness=2.0), "perspective.closeness must be .* from 0 to 1, not 2"),
         (
             lambda: build(REPEATED, inner__exact=True),
             r"one-shot games; RepeatedGame has .* --inner\.no-exact",
         ),
         (lambda: build(EscapeRoom(), critic="tabular"), r"tabular critic needs .* shape \(7,\): use mlp"),
-        (lambda: build(EscapeRoom(), critic_hidden_size=()), "needs 1 hidden layer or more"),
-        (lambda: build(EscapeRoom(), perspective_hidden_size=(0,)), "needs 1 unit or more"),
+        (lambda: build(EscapeRoom(), critic="mlp", critic__hidden_size=()), "needs 1 hidden layer or more"),
+        (lambda: build(EscapeRoom(), perspective__hidden_size=(0,)), "needs 1 unit or more"),
         (lambda: build(EscapeRoom(), policy="gru"), "shows agents what they were given"),
         (
             lambda: build(REPEATED, policy="gru"),

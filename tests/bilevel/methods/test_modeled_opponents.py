@@ -52,7 +52,7 @@ def gradients(room: EscapeRoom, off: float = 0.0, **settings: Any) -> tuple[Tens
     [
         {},
         {"inner.steps": 3, "inner.surrogate": "dice"},
-        {"cost": "objective", "cost_weight": 0.5},
+        {"cost": "objective", "cost.weight": 0.5},
         {"cost": "charged"},
         {"policy": "gru", "policy.hidden_size": (4,), "policy.recurrent_size": 3},
         {"outer.hypergradient": "truncated(steps=1)", "inner.steps": 2},
@@ -94,7 +94,9 @@ def test_an_observer_sees_its_own_models_alone() -> None:
 
 
 def test_models_are_part_of_the_state_and_come_to_fit() -> None:
-    learner = build(EscapeRoom(), inner__episodes=32, inner__learning_rate=1e-6, model_learning_rate=0.05)
+    learner = build(
+        EscapeRoom(), inner__episodes=32, inner__learning_rate=1e-6, opponents__learning_rate=0.05
+    )
     state = learner.init(0)
     assert state["models"]["theta"].shape == (3, 2, 2, learner.play.policy.num_parameters)
     state["theta"][..., -1] = 3.0  # the last action's bias: else policies are nearly uniform, as models are
@@ -132,9 +134,9 @@ def test_an_interrupted_run_ends_in_the_same_bytes(tmp_path: Path) -> None:
             "Evolution would need a state, or fresh episodes",
         ),
         ({"opponents": "guessed"}, "no opponents 'guessed'"),
-        ({"model_optimizer": "adm"}, "no model_optimizer 'adm'"),
-        ({"model_learning_rate": 0.0}, "model_learning_rate must be a finite number above 0"),
-        ({"model_steps": 0}, "model_steps must be a whole number, 1 or more, not 0"),
+        ({"opponents.optimizer": "adm"}, "no opponents.optimizer 'adm'"),
+        ({"opponents.learning_rate": 0.0}, "opponents.learning_rate must be a finite number above 0"),
+        ({"opponents.steps": 0}, "opponents.steps must be a whole number, 1 or more, not 0"),
     ],
 )
 def test_what_cannot_be_modeled_is_refused(settings: dict[str, Any], sentence: str) -> None:
@@ -146,8 +148,9 @@ def test_what_cannot_be_modeled_is_refused(settings: dict[str, Any], sentence: s
 def test_modeling_givers_open_the_escape_room() -> None:
     """12 seeds of the preset: the middle half reaches 95 % of the optimum, 9."""
     _, method = preset("escape-room", "lio")
-    method = dataclasses.replace(method, opponents="modeled")  # type: ignore[call-arg]
-    learner: Any = method.build(EscapeRoom(), Placement(seeds=12, dtype=torch.float32))
+    learner: Any = method.with_settings({"opponents": "modeled"}).build(
+        EscapeRoom(), Placement(seeds=12, dtype=torch.float32)
+    )
     state = learner.init(0)
     for _ in range(200):
         state, _ = learner.update(state)

@@ -152,10 +152,10 @@ def test_every_outer_method_refuses_a_curriculum_that_makes_no_sense(
 
 
 def test_a_phase_may_set_what_the_method_has_and_nothing_else() -> None:
-    lio = LIO().with_settings({"training": "curriculum", "training.phases": "0-5(cost_learning_rate=0.1)"})
-    assert lio.training == Curriculum(phases=read_phases("0-5(cost_learning_rate=0.1)"))
-    with pytest.raises(ValueError, match="no setting of the phase 0-5 'cost_learning_rate'"):
-        ToS().with_settings({"training": "curriculum", "training.phases": "0-5(cost_learning_rate=0.1)"})
+    lio = LIO().with_settings({"training": "curriculum", "training.phases": "0-5(cost.learning_rate=0.1)"})
+    assert lio.training == Curriculum(phases=read_phases("0-5(cost.learning_rate=0.1)"))
+    with pytest.raises(ValueError, match=r"no setting of the phase 0-5 'cost\.learning_rate'"):
+        ToS().with_settings({"training": "curriculum", "training.phases": "0-5(cost.learning_rate=0.1)"})
 
 
 def test_equal_phases_are_equal_settings() -> None:

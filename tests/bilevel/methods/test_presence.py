@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bilevel.agents import Trajectory, measure_episodes, random_actor
-from bilevel.methods import METHODS, LToS, Placement, ToS
+from bilevel.methods import METHODS, LToS, Placement, StateDependentSharing, ToS
 from bilevel.methods._ltos_sharers import Exploration
 from bilevel.report import film
 from games.grid import StagHuntGrid
@@ -27,7 +27,9 @@ STATE_DEPENDENT = "tos of networks"
 
 def built(name: str) -> Any:
     if name == STATE_DEPENDENT:
-        method: Any = ToS(sharing="state-dependent").with_settings({"inner.episodes": 5, "inner.steps": 1})
+        method: Any = ToS(sharing=StateDependentSharing()).with_settings(
+            {"inner.episodes": 5, "inner.steps": 1}
+        )
     else:
         method = configured(
             METHODS[name], **{"inner.episodes": 5, "inner.steps": 1, **SETTINGS.get(name, {})}

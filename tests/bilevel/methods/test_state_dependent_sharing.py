@@ -11,7 +11,6 @@ from torch import Tensor
 
 import bilevel
 from bilevel.experiments import interquartile_mean
-from bilevel.methods import OuterMethod
 from games.matrix import Clans
 from games.matrix._clans import FEUD, HELP, PEACE
 
@@ -22,8 +21,7 @@ SEEDS, OUTER_STEPS = 20, 200
 
 def trained(sharing: str):
     config = bilevel.default_config("clans", "tos")
-    assert isinstance(config.method, OuterMethod)
-    learner = dataclasses.replace(config.method, sharing=sharing).build(
+    learner = config.method.with_settings({"sharing": sharing}).build(
         config.game, bilevel.Placement(seeds=SEEDS)
     )
     state = learner.init(seed=3)

@@ -187,9 +187,3 @@ def test_what_is_no_graph_is_refused(graph: torch.Tensor, sentence: str) -> None
     for use in (Sharing, check_neighbours, lambda graph: self_interest_sharing(graph, 0.5)):
         with pytest.raises(ValueError, match=sentence):
             use(graph)
-
-
-def test_a_graph_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"of 3 agents is boolean \[3, 3\]"):
-        check_neighbours(everybody(2), agents=3)
-    assert torch.equal(check_neighbours(everybody(3), agents=3), everybody(3))
