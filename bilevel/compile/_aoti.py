@@ -44,15 +44,11 @@ class Plan(NamedTuple):
 
     @property
     def operations(self) -> int:
-        """Number of operations."""
         return len(self.graph.graph.nodes)
 
 
 def make_plan(function: FlatFunction, inputs: Inputs) -> Plan:
-    """Trace a function of plain leaves; torch raises if it cannot.
-
-    By `make_fx`, since export alone would take the inputs of `torch.func` for constants.
-    """
+    """Trace a function, by `make_fx`: export alone would take the inputs of `torch.func` for constants."""
     function, leaves = traceable("plain", function, inputs)
     with torch.no_grad():
         graph = make_fx(function, decomposition_table=_decompositions())(*leaves)
@@ -63,18 +59,13 @@ def make_plan(function: FlatFunction, inputs: Inputs) -> Plan:
 
 @functools.cache
 def _decompositions() -> dict[Any, Callable[..., Any]]:
-    """To core operations."""
     table = dict(core_aten_decompositions())
     del table[torch.ops.aten._softmax_backward_data.default]  # as short as it can be
     return table
 
 
 def compile_graph(plan: Plan, path: Path) -> None:
-    """Compile a graph into a package at this path; the compiler's files lie beside it.
-
-    Raises:
-        Exception: whatever torch raises if it cannot: no compiler, an operation without a lowering.
-    """
+    """Compile a graph into a package at this path; the compiler's files lie beside it."""
     options = {**OPTIONS, "cpp.threads": plan.threads}
     with warnings.catch_warnings(), torch.no_grad():
         # torch 2.13 warns of its own use of a deprecated class in every export.
@@ -90,8 +81,7 @@ def compile_graph(plan: Plan, path: Path) -> None:
 def _inductor_in(folder: Path) -> Iterator[None]:
     """Set Inductor's folder, unless the user named one.
 
-    Its own choice, which it writes into the environment when it is imported, lies under /tmp, and anybody can
-    foresee its name.
+    Its own default, set in the environment at import, lies under /tmp with a name that anybody can foresee.
     """
     foreseeable = importlib.import_module("torch._inductor.runtime.cache_dir_utils").default_cache_dir()
     named = os.environ.get(COMPILER_FOLDER)
@@ -108,11 +98,7 @@ def _inductor_in(folder: Path) -> Iterator[None]:
 
 
 def open_graph(path: Path, folder: Path) -> Callable[[list[Tensor]], list[Tensor]]:
-    """Load a package; `folder` is that of the compiler's own files.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Load a package; `folder` is that of the compiler's own files. OSError if it cannot be read."""
     # Loading asks what the processor can do, of a program that is compiled for that, once, and kept.
     with warnings.catch_warnings(), _inductor_in(folder):
         warnings.simplefilter("ignore")

@@ -30,11 +30,7 @@ FLAGS = (
 
 
 def find_compiler() -> list[str]:
-    """The command of the C compiler: `$CC`, or else cc, gcc or clang.
-
-    Raises:
-        OSError: there is none.
-    """
+    """The command of the C compiler: `$CC`, or else cc, gcc or clang; OSError if there is none."""
     named = shlex.split(os.environ.get(VARIABLE, ""))
     for command in [named] if named else [["cc"], ["gcc"], ["clang"]]:
         if shutil.which(command[0]):
@@ -44,15 +40,7 @@ def find_compiler() -> list[str]:
 
 
 def compile_source(source: str, path: Path) -> None:
-    """Compile C source into a shared library.
-
-    Args:
-        source: in C.
-        path: where to write the library; the source is written beside it for as long as it takes.
-
-    Raises:
-        OSError: there is no compiler, or it fails (says how).
-    """
+    """Compile C source into a shared library; OSError if there is no compiler, or it fails (says how)."""
     command = find_compiler()
     text = path.with_suffix(".c")
     text.write_text(source)
@@ -64,7 +52,10 @@ def compile_source(source: str, path: Path) -> None:
         raise OSError(f"the C compiler {command[0]} fails: {said}")
 
 
-VECTORS = {"x86_64": (("_ZGVdN4", ""), ("_ZGVdN8", "f")), "aarch64": (("_ZGVnN2", ""), ("_ZGVnN4", "f"))}
+VECTORS = {
+    "x86_64": (("_ZGVdN4", ""), ("_ZGVdN8", "f")),
+    "aarch64": (("_ZGVnN2", ""), ("_ZGVnN4", "f")),
+}
 """Prefixes of the names of vector functions, by processor: in double and in single precision."""
 
 
@@ -94,11 +85,7 @@ def lanes(dtypes: Sequence[torch.dtype]) -> int:
 
 
 def open_library(path: Path) -> ctypes.CDLL:
-    """Load a library.
-
-    Raises:
-        OSError: it is no library of this kind.
-    """
+    """Load a library; OSError if it is none of this kind."""
     library = ctypes.CDLL(str(path))
     if not (hasattr(library, "run") and hasattr(library, "summed")):
         raise OSError(f"{path} is no library of this toolkit's")
@@ -108,14 +95,7 @@ def open_library(path: Path) -> ctypes.CDLL:
 
 
 class CFunction:
-    """A library's function of tensors; it checks neither shapes nor dtypes nor strides.
-
-    Args:
-        library: from `open_library`.
-        results: shapes and dtypes of the results.
-        members: their number.
-        threads: their number.
-    """
+    """A library's function of tensors, unchecked: results of these shapes and dtypes, for so many members."""
 
     def __init__(
         self,
@@ -130,31 +110,26 @@ class CFunction:
         self._summed = [place for place, summed in enumerate(flags) if summed]
 
     def __call__(self, leaves: Sequence[Tensor], *sizes: int) -> list[Tensor]:
-        """Compute the results.
+        """Compute the results, from contiguous leaves of the shapes that the library was made for.
 
-        Args:
-            leaves: contiguous, of the shapes that the library was made for.
-            sizes: of a whole solve: the numbers of steps, of batches of data among the leaves (1: all steps
-                share it), and of differentiated last steps.
-
-        Raises:
-            MemoryError: there is not enough for the states of the steps.
+        Of a whole solve, `sizes` are the numbers of steps, of batches of data among the leaves (1: all steps
+        share it), and of differentiated last steps. MemoryError if the states of the steps do not fit.
         """
         given = (ctypes.c_void_p * len(leaves))(*[leaf.data_ptr() for leaf in leaves])
         results = [
             torch.empty(shape, dtype=dtype) if shape else torch.zeros((), dtype=dtype)
             for shape, dtype in self._results
         ]
+        sizes = sizes or (1, 1, 1)
         if self._threads == 1:
-            self._part(given, results, (0, self._members), sizes or (1, 1, 1))
+            self._part(given, results, (0, self._members), sizes)
         else:
-            self._in_threads(given, results, sizes or (1, 1, 1))
+            self._in_threads(given, results, sizes)
         return results
 
     def _part(
         self, given: Any, results: Sequence[Tensor], members: tuple[int, int], sizes: Sequence[int]
     ) -> None:
-        """Compute the results of a range of members."""
         taken = (ctypes.c_void_p * len(results))(*[result.data_ptr() for result in results])
         if self._function(given, taken, *members, self._members, *sizes):
             raise MemoryError(f"There is not enough memory for the states of {sizes[0]} steps.")

@@ -95,15 +95,9 @@ POWERS: Mapping[float, str] = {
 
 
 def expression(known: Expressions, number: int, names: Mapping[int, str]) -> str:
-    """Write one operation as a C expression, of the type of its result.
+    """Write one operation as a C expression of the type of its result; NotScalarError if it has none.
 
-    Args:
-        known: where expressions are numbered.
-        number: of an operation.
-        names: the C names of the expressions that it is made of.
-
-    Raises:
-        NotScalarError: it has no C form here.
+    `names` are the C names of the expressions that it is made of.
     """
     operation = known.meanings[number]
     assert isinstance(operation, Operation)

@@ -204,11 +204,7 @@ def driver(
 ) -> str:
     """Write a library's exports: `run`, which returns 1 if memory is short, else 0, and `summed`.
 
-    Args:
-        body: statements for each block.
-        results: of the function.
-        before: statements before the first block.
-        after: statements after the last one.
+    `body` are statements for each block of members; others come before the first and after the last one.
     """
     summed = ", ".join(str(int(leaf.summed)) for leaf in results)
     arguments = "const void *const *in, void *const *out, int64 first, int64 last, int64 members"

@@ -44,7 +44,6 @@ class CachedPackage:
     """A package on disk."""
 
     path: Path
-    """Path of the package."""
     size: int
     """Bytes of it and its description."""
     about: Mapping[str, Any]
@@ -52,11 +51,7 @@ class CachedPackage:
 
 
 def folder() -> Path:
-    """The folder of packages: `$BILEVEL_CACHE`, or the user's cache folder on this system.
-
-    Raises:
-        OSError: neither is there, as the user has no home.
-    """
+    """The folder of packages: `$BILEVEL_CACHE`, or the user's cache folder; OSError if there is neither."""
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named)
@@ -67,11 +62,7 @@ def folder() -> Path:
 
 
 def ready() -> Path:
-    """The folder, created if there is none.
-
-    Raises:
-        OSError: it cannot be made; or it is not this cache's, or not the user's alone (says which).
-    """
+    """The folder, created if there is none; OSError unless it is this cache's and the user's alone."""
     path = folder()
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not any(path.iterdir()):
@@ -93,11 +84,7 @@ def require_own(path: Path) -> None:
 
 
 def find(key: str) -> Path | None:
-    """The path of a package, or None; a damaged one is deleted.
-
-    Raises:
-        OSError: the folder is not this cache's, or the folder or the file is not the user's alone.
-    """
+    """The path of a package, or None; a damaged one is deleted. OSError unless it is the user's alone."""
     if not folder().exists():
         return None
     require_own(folder())
@@ -122,12 +109,8 @@ def keep(key: str, build: Callable[[Path], None], about: Mapping[str, Any]) -> N
 
     Args:
         key: the package's name, 32 hexadecimal digits and the suffix so or pt2.
-        build: writes the package to a path.
+        build: writes the package to a path; may raise anything.
         about: its description; when it was built and its digest are added.
-
-    Raises:
-        Exception: whatever `build` raises.
-        OSError: as `ready`, or a file cannot be written.
     """
     path = package_path(key)
     with building() as scratch:
@@ -159,14 +142,7 @@ def packages() -> list[CachedPackage]:
 
 
 def clear() -> list[CachedPackage]:
-    """Delete every package and the remains of interrupted builds; other files stay.
-
-    Returns:
-        the deleted packages.
-
-    Raises:
-        OSError: the folder is not this cache's, or a file cannot be deleted.
-    """
+    """Delete every package, and return them, and the remains of interrupted builds; other files stay."""
     path = folder()
     if not path.exists():
         return []
@@ -181,17 +157,14 @@ def clear() -> list[CachedPackage]:
 
 
 def package_path(key: str) -> Path:
-    """The path of a package."""
     return folder() / key
 
 
 def about_path(package: Path) -> Path:
-    """The path of a package's description."""
     return package.with_suffix(".json")
 
 
 def about(key: str) -> Mapping[str, Any]:
-    """The description of a package."""
     return _read(about_path(package_path(key)))
 
 

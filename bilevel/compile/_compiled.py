@@ -27,8 +27,9 @@ from typing import Any
 import torch
 
 from bilevel.compile._functions import Members, NotCompilableError, TreeForm, plain_leaves
+from bilevel.compile._packages import Run
 from bilevel.compile._plans import LOG, Inputs
-from bilevel.compile._program import Package, PackageRequest, Program
+from bilevel.compile._program import PackageRequest, Program
 from bilevel.core import Tensors, Tree, detach, split_floating
 from bilevel.hypergradient import BilevelProblem, Estimate, Estimator, Forward, OneStep, Truncated, Unrolled
 
@@ -39,7 +40,8 @@ class Compiled(Estimator):
 
     The packages are found on disk, or built at the first call: in a second or two where the problem can be
     written out in C, in a minute or more otherwise. The estimate is the same but for rounding. What cannot be
-    compiled runs eagerly, with one `CompileWarning` that says why.
+    compiled runs eagerly, with one `CompileWarning` that says why; a leaf of the state or of the outer
+    variables that is no tensor is refused with a ValueError.
 
     >>> from bilevel.hypergradient import Unrolled
     >>> Compiled(Unrolled())
@@ -51,11 +53,9 @@ class Compiled(Estimator):
 
     @property
     def stateful(self) -> bool:
-        """As the estimator."""
         return self.estimator.stateful
 
     def init(self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int) -> Tree:
-        """Create the estimator's state."""
         return self.estimator.init(problem, theta, opt_state, phi, steps=steps)
 
     def estimate(
@@ -68,11 +68,6 @@ class Compiled(Estimator):
         *,
         steps: int,
     ) -> tuple[Estimate, Tree]:
-        """Learn for K steps, and estimate the gradient after them; see `Estimator.estimate`.
-
-        Raises:
-            ValueError: as the estimator; or a leaf of the state or of the outer variables is no tensor.
-        """
         # Loaded where something is compiled: learners import this module, and most runs compile nothing.
         from bilevel.compile._kernels import CompiledKernels
         from bilevel.compile._solve import solve
@@ -127,7 +122,7 @@ class CompiledFunction:
         self.function, self.name = function, name
         self.failed = False
         """Whether it runs eagerly for want of a compiler or of a cache, so that elsewhere it might not."""
-        self._found: dict[Any, tuple[Package, TreeForm] | None] = {}
+        self._found: dict[Any, tuple[Run, TreeForm] | None] = {}
 
     def __call__(self, *trees: Tree) -> Tree:
         """Compute the result, without a graph.
@@ -145,9 +140,9 @@ class CompiledFunction:
             with torch.no_grad():
                 return self.function(*trees)
         package, results = found
-        return results.join(package.run(leaves))
+        return results.join(package(leaves))
 
-    def _find(self, leaves: Tensors, form: TreeForm) -> tuple[Package, TreeForm] | None:
+    def _find(self, leaves: Tensors, form: TreeForm) -> tuple[Run, TreeForm] | None:
         if any(leaf.device.type != "cpu" for leaf in leaves):
             return None
         with torch.no_grad():

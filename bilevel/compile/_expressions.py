@@ -154,17 +154,7 @@ def apply(
     args: Sequence[Any],
     kwargs: Mapping[str, Any] | None = None,
 ) -> int:
-    """Number a pointwise operation on `Ref`s and plain values.
-
-    Args:
-        known: where expressions are numbered.
-        target: an aten overload.
-        args: `Ref`s and Python values.
-        kwargs: Python values.
-
-    Raises:
-        NotScalarError: there are more expressions than there may be.
-    """
+    """Number a pointwise operation, an aten overload on `Ref`s and Python values, in its simplest form."""
     refs = [argument for argument in args if isinstance(argument, Ref)]
     if all(known.value(ref) is not None for ref in refs):
         result = target(*map(known.as_tensor, args), **(kwargs or {}))

@@ -38,11 +38,7 @@ def forecast(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -
     Others, such as games played in episodes, go to PyTorch's own compiler: a minute or more, which Escape
     Room, for one, never recovers.
 
-    Args:
-        problem: the step and the outer loss.
-        theta: the inner variables at the start.
-        opt_state: the optimizer's state at the start.
-        phi: the outer variables.
+    Arguments as for `Estimator.estimate`.
 
     Returns:
         the forecast; None where the problem is not expected to be written out in C, or this machine has no C
@@ -70,14 +66,7 @@ def forecast(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -
 
 
 def built_before(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -> bool:
-    """Whether the package of a problem that has a `forecast` is in the cache already.
-
-    Args:
-        problem: as for `forecast`, like the rest.
-        theta: the inner variables at the start.
-        opt_state: the optimizer's state at the start.
-        phi: the outer variables.
-    """
+    """Whether the package of a problem that has a `forecast`, with the same arguments, is in the cache."""
     given = flatten_inputs(problem, theta, opt_state, phi, 1)
     if given is None:
         return False

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import optree
 import torch
 from torch import Tensor
 
-from bilevel.core import NAMESPACE, Step, Tensors, Tree, paths
-from bilevel.hypergradient import Linearization, linearize_step, sum_cotangent, vjp
+from bilevel.core import NAMESPACE, Tensors, Tree, paths
+from bilevel.hypergradient import (
+    BilevelProblem,
+    linearize_step,
+    outer_gradients,
+    step_jvp,
+    step_vjp,
+    sum_cotangent,
+    vjp,
+)
 
-Leaf = TypeVar("Leaf")
 FlatFunction = Callable[..., Tensors]
 """Tensors, one after the other -> tensors."""
 
@@ -32,20 +39,16 @@ class TreeForm(NamedTuple):
 
     @classmethod
     def split(cls, tree: Tree, name: str) -> tuple[Tensors, TreeForm]:
-        """Flatten a tree.
-
-        Raises:
-            NotCompilableError: a leaf is no tensor.
-        """
+        """Flatten a tree; NotCompilableError if a leaf is no tensor."""
         if tree is None:
             return (), NOTHING
         flat, spec = optree.tree_flatten(tree, namespace=NAMESPACE)
-        for leaf in flat:
+        for place, leaf in enumerate(flat):
             if not isinstance(leaf, Tensor):
-                path = paths(tree)[next(i for i, other in enumerate(flat) if other is leaf)]
+                kind, path = type(leaf).__name__, paths(tree)[place]
                 raise NotCompilableError(
-                    f"{name} hold a Python {type(leaf).__name__} (leaf {path}), which a compiled step would "
-                    "take for a constant: make it a tensor"
+                    f"{name} hold a Python {kind} (leaf {path}), which a compiled step would take for a "
+                    "constant: make it a tensor"
                 )
         return tuple(flat), cls(spec, tuple([leaf.is_floating_point() for leaf in flat]))
 
@@ -53,13 +56,8 @@ class TreeForm(NamedTuple):
         """Rebuild the tree."""
         return optree.tree_unflatten(self.spec, leaves)
 
-    @property
-    def size(self) -> int:
-        """Number of tensors."""
-        return len(self.floating)
-
-    def only_floating(self, leaves: Sequence[Leaf]) -> tuple[Leaf, ...]:
-        """The leaves (or what stands for them, one each) that carry gradients."""
+    def only_floating(self, leaves: Sequence[Tensor]) -> Tensors:
+        """The leaves that carry gradients."""
         return tuple(leaf for leaf, floats in zip(leaves, self.floating, strict=True) if floats)
 
     def with_floating(self, leaves: Sequence[Tensor], floating: Sequence[Tensor]) -> list[Tensor]:
@@ -74,17 +72,12 @@ def contiguous(leaves: Iterable[Tensor]) -> Tensors:
 
 
 def plain_leaves(tree: Tree, name: str) -> tuple[Tensors, TreeForm]:
-    """Flatten a tree into leaves as packages take them.
-
-    Raises:
-        NotCompilableError: a leaf is no tensor.
-    """
+    """Flatten a tree into leaves as packages take them; NotCompilableError if a leaf is no tensor."""
     leaves, form = TreeForm.split(tree, name)
     return contiguous(leaves), form
 
 
 NOTHING = TreeForm(optree.tree_flatten(cast(Tree, None), namespace=NAMESPACE)[1], ())
-"""The form of no data."""
 
 
 @dataclass(frozen=True)
@@ -96,23 +89,26 @@ class Forms:
     phi: TreeForm
     data: TreeForm
 
-    def split(self, flat: Sequence[Tensor]) -> list[list[Tensor]]:
+    def split(self, flat: Sequence[Tensor]) -> list[Tensors]:
         """Split flat inputs into those of the state, of phi, of the data, and the rest."""
-        ends = [self.state.size, self.state.size + self.phi.size]
-        ends.append(ends[-1] + self.data.size)
-        starts = [0, *ends]
-        return [list(flat[start:end]) for start, end in zip(starts, [*ends, len(flat)], strict=True)]
+        parts, start = [], 0
+        for form in (self.state, self.phi, self.data):
+            parts.append(tuple(flat[start : start + len(form.floating)]))
+            start += len(form.floating)
+        return [*parts, tuple(flat[start:])]
+
+    def trees(self, flat: Sequence[Tensor]) -> tuple[tuple[Tree, Tree], Tree, Tree, Tensors]:
+        """Rebuild ((theta, opt_state), phi, data), with the rest of the flat inputs."""
+        state, phi, data, rest = self.split(flat)
+        return self.state.join(state), self.phi.join(phi), self.data.join(data), rest
 
 
-def advance_function(step: Step, forms: Forms) -> FlatFunction:
+def advance_function(problem: BilevelProblem, forms: Forms) -> FlatFunction:
     """(state, phi, data) -> the next state."""
 
     def advance(*flat: Tensor) -> Tensors:
-        state, phi, data, _ = forms.split(flat)
-        theta, opt_state = forms.state.join(state)
-        after, form = TreeForm.split(
-            step(theta, opt_state, forms.phi.join(phi), forms.data.join(data)), "theta and opt_state"
-        )
+        state, phi, data, _ = forms.trees(flat)
+        after, form = TreeForm.split(problem.step(*state, phi, data), "theta and opt_state")
         if form != forms.state:
             raise NotCompilableError("the step gives theta or opt_state back in another form")
         return after
@@ -120,106 +116,75 @@ def advance_function(step: Step, forms: Forms) -> FlatFunction:
     return advance
 
 
-def vjp_function(step: Step, forms: Forms, several: bool) -> FlatFunction:
+def vjp_function(problem: BilevelProblem, forms: Forms) -> FlatFunction:
     """(state, phi, data, cotangent, gradient so far) -> the state's cotangent, and the gradient."""
-    advance = advance_function(step, forms)
 
-    def step_vjp(*flat: Tensor) -> Tensors:
-        state, phi, data, rest = forms.split(flat)
-
+    def pull_back(*flat: Tensor) -> Tensors:
+        state, phi, data, rest = forms.trees(flat)
         count = sum(forms.state.floating)
+        product = step_vjp(problem.step, state, phi, data, several=problem.several)[1]
+        cotangent, through_step = product(rest[:count], False)
+        return (*cotangent, *map(torch.add, rest[count:], through_step))
 
-        def floating(inputs: Tensors) -> Tensors:
-            before = forms.state.with_floating(state, inputs[:count])
-            return forms.state.only_floating(advance(*before, *inputs[count:], *data))
-
-        cotangent, gradient = tuple(rest[:count]), rest[count:]
-        back = vjp(floating, (*forms.state.only_floating(state), *phi), several=several)[1]
-        found = back(cotangent, 0)
-        return (*found[:count], *map(torch.add, gradient, found[count:]))
-
-    return step_vjp
+    return pull_back
 
 
-def jvp_function(step: Step, forms: Forms) -> FlatFunction:
+def jvp_function(problem: BilevelProblem, forms: Forms) -> FlatFunction:
     """(state, phi, data, tangent of the state, direction of phi) -> the tangent of the next state."""
-    advance = advance_function(step, forms)
 
-    def push(*flat: Tensor) -> Tensors:
-        state, phi, data, rest = forms.split(flat)
+    def push_forward(*flat: Tensor) -> Tensors:
+        state, phi, data, rest = forms.trees(flat)
+        count = sum(forms.state.floating)
+        return step_jvp(problem.step, state, phi, data, (rest[:count], rest[count:]))
 
-        def floating(inner: Tensors, outer: Tensors) -> Tensors:
-            return forms.state.only_floating(advance(*forms.state.with_floating(state, inner), *outer, *data))
-
-        start = forms.state.only_floating(state)
-        tangent, direction = tuple(rest[: len(start)]), tuple(rest[len(start) :])
-        pushed: Tensors = torch.func.jvp(floating, (start, tuple(phi)), (tangent, direction))[1]
-        return tuple(new.to(leaf) for new, leaf in zip(pushed, start, strict=True))
-
-    return push
+    return push_forward
 
 
-def linearized_functions(step: Step, forms: Forms) -> tuple[FlatFunction, FlatFunction]:
-    """(state, phi, data, v) -> (J' v, (d theta'/d phi)' v), and -> J v; v is one vector."""
+def linearized_vjp_function(problem: BilevelProblem, forms: Forms) -> FlatFunction:
+    """(state, phi, data, v) -> (J' v, (d theta'/d phi)' v), of one vector v."""
 
-    def linearized(flat: Sequence[Tensor]) -> tuple[Linearization, Tensors]:
-        state, phi, data, rest = forms.split(flat)
-        trees = forms.state.join(state)
-        return linearize_step(step, trees, forms.phi.join(phi), forms.data.join(data)), tuple(rest)
-
-    def vjp(*flat: Tensor) -> Tensors:
-        linear, v = linearized(flat)
-        inner, outer = linear.vjp(v)
+    def pull_back(*flat: Tensor) -> Tensors:
+        state, phi, data, v = forms.trees(flat)
+        inner, outer = linearize_step(problem.step, state, phi, data).vjp(v)
         return (*inner, *outer)
 
-    def jvp(*flat: Tensor) -> Tensors:
-        linear, v = linearized(flat)
-        return tuple(linear.jvp(v))
-
-    return vjp, jvp
+    return pull_back
 
 
-def outer_function(
-    outer_loss: Callable[[Tree, Tree, Tree], Tensor], forms: Forms, several: bool
-) -> FlatFunction:
+def linearized_jvp_function(problem: BilevelProblem, forms: Forms) -> FlatFunction:
+    """(state, phi, data, v) -> J v, of one vector v."""
+
+    def push_forward(*flat: Tensor) -> Tensors:
+        state, phi, data, v = forms.trees(flat)
+        return tuple(linearize_step(problem.step, state, phi, data).jvp(v))
+
+    return push_forward
+
+
+def outer_function(problem: BilevelProblem, forms: Forms) -> FlatFunction:
     """(state, phi, outer data) -> the outer loss, the state's cotangent and the gradient by phi."""
 
     def outer(*flat: Tensor) -> Tensors:
-        state, phi, data, _ = forms.split(flat)
-
-        count = sum(forms.state.floating)
-
-        def loss_of(inputs: Tensors) -> Tensors:
-            theta, _ = forms.state.join(forms.state.with_floating(state, inputs[:count]))
-            return (outer_loss(theta, forms.phi.join(inputs[count:]), forms.data.join(data)),)
-
-        (loss,), back = vjp(loss_of, (*forms.state.only_floating(state), *phi), several=several)
-        return (loss, *back((sum_cotangent(loss, several),), 0))
+        state, phi, data, _ = forms.trees(flat)
+        loss, cotangent, gradient = outer_gradients(problem, state, phi, data)
+        return (loss, *cotangent, *gradient)
 
     return outer
 
 
-def whole_function(
-    step: Step,
-    outer_loss: Callable[[Tree, Tree, Tree], Tensor],
-    forms: Forms,
-    outer_data: TreeForm,
-    several: bool,
-    steps: int,
-) -> FlatFunction:
+def whole_function(problem: BilevelProblem, forms: Forms, outer_data: TreeForm, steps: int) -> FlatFunction:
     """(state, phi, data of all steps, outer data) -> the outer loss, the state at the end, phi's gradient.
 
     Data come once for all steps or once for each, one batch after the other.
     """
-    advance = advance_function(step, forms)
+    advance = advance_function(problem, forms)
+    size, last_size = len(forms.data.floating), len(outer_data.floating)
 
     def whole(*flat: Tensor) -> Tensors:
         state, phi, first, rest = forms.split(flat)
-        batches = [first]
-        while len(rest) > outer_data.size:
-            batches.append(rest[: forms.data.size])
-            rest = rest[forms.data.size :]
-
+        cut = len(rest) - last_size
+        batches = [first, *(rest[start : start + size] for start in range(0, cut, size or 1))]
+        outer_tree = outer_data.join(rest[cut:])
         count = sum(forms.state.floating)
 
         def ends(inputs: Tensors) -> Tensors:
@@ -227,12 +192,11 @@ def whole_function(
             for k in range(steps):
                 after = advance(*after, *outer, *batches[k % len(batches)])
             theta, _ = forms.state.join(after)
-            return (outer_loss(theta, forms.phi.join(outer), outer_data.join(rest)), *after)
+            return (problem.outer_loss(theta, forms.phi.join(outer), outer_tree), *after)
 
         inputs = (*forms.state.only_floating(state), *phi)
-        (loss, *after), back = vjp(ends, inputs, several=several, beside=len(state))
-        gradient = back((sum_cotangent(loss, several),), count)
-        return (loss, *after, *gradient)
+        (loss, *after), back = vjp(ends, inputs, several=problem.several, beside=len(state))
+        return (loss, *after, *back((sum_cotangent(loss, problem.several),), count))
 
     return whole
 
@@ -258,6 +222,11 @@ class Members:
         """
         sizes = {leaf.shape[0] for leaf in leaves if leaf.ndim}
         return cls(sizes.pop() if len(sizes) == 1 else None)
+
+    @property
+    def many(self) -> bool:
+        """Whether there are two members or more."""
+        return self.count is not None and self.count > 1
 
     def first(self, leaf: Tensor, axis: int) -> Tensor:
         """A copy of the first member alone, its axis kept at length 1 (made, if there is none)."""

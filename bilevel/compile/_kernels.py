@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bilevel.compile._functions import (
-    FlatFunction,
     Forms,
     Members,
-    NotCompilableError,
     TreeForm,
     advance_function,
     contiguous,
     jvp_function,
-    linearized_functions,
+    linearized_jvp_function,
+    linearized_vjp_function,
     outer_function,
     plain_leaves,
     vjp_function,
 )
+from bilevel.compile._packages import Run
 from bilevel.compile._plans import Inputs
-from bilevel.compile._program import Package, PackageRequest, Program, find_program
+from bilevel.compile._program import PackageRequest, Program, find_program
 from bilevel.core import Tensors, Tree, split_floating
 from bilevel.hypergradient import (
     BilevelProblem,
@@ -40,6 +39,16 @@ class CompileWarning(UserWarning):
     """Something that was to be compiled runs eagerly; says why."""
 
 
+FUNCTIONS = {
+    "step": advance_function,
+    "vjp": vjp_function,
+    "jvp": jvp_function,
+    "linearized vjp": linearized_vjp_function,
+    "linearized jvp": linearized_jvp_function,
+    "outer loss": outer_function,
+}
+
+
 class CompiledKernels(Kernels):
     """Kernels of compiled packages; what cannot be compiled runs eagerly, with one warning that says why.
 
@@ -50,25 +59,22 @@ class CompiledKernels(Kernels):
         super().__init__(problem, phi)
         self.eager = Kernels(problem, phi)
         self._phi, self._phi_form = plain_leaves(phi, "the outer variables")
-        self._data: tuple[Tree, Tensors, TreeForm] = (None, (), TreeForm.split(None, "")[1])
+        self._data: tuple[Tree, Tensors, TreeForm] = (None, *plain_leaves(None, ""))
 
     def start(self, theta: Tree, opt_state: Tree) -> Tensors:
-        """Flatten the state, and find the packages of this problem."""
         state, self._state_form = plain_leaves((theta, opt_state), "theta and the optimizer's state")
         self.program = find_program(self.problem, (state, self._state_form), (self._phi, self._phi_form))
         return state
 
     def trees(self, state: Tensors) -> tuple[Tree, Tree]:
-        """Rebuild (theta, opt_state)."""
         theta, opt_state = self._state_form.join(state)
         return theta, opt_state
 
     def advance(self, state: Tensors, data: Tree) -> Tensors:
-        """Take one step."""
         package = self._package("step", state, data)
         if package is None:
             return plain_leaves(self.eager.advance(self.trees(state), data), "the state")[0]
-        return tuple(package.run(self._inputs(state, data)))
+        return tuple(package(self._inputs(state, data)))
 
     def vjp(self, state: Tensors, data: Tree) -> tuple[Tensors, StepVjp]:
         """Take the step; its product takes it again, which costs less than to keep its graph."""
@@ -80,8 +86,7 @@ class CompiledKernels(Kernels):
         return after, product
 
     def vjp_bytes(self, state: Tensors, data: Tree) -> int:
-        """No graph is kept."""
-        return 0
+        return 0  # no graph is kept
 
     def recompute_vjp(
         self,
@@ -93,26 +98,23 @@ class CompiledKernels(Kernels):
         *,
         first: bool = False,
     ) -> tuple[Tensors, Tensors]:
-        """Take the vector-Jacobian product of one step."""
         package = self._package("vjp", state, data, (*cotangent, *gradient))
         if package is None:
             end = None if after is None else self.trees(after)
             return self.eager.recompute_vjp(self.trees(state), data, cotangent, gradient, end)
-        results = tuple(package.run([*self._inputs(state, data), *cotangent, *gradient]))
+        results = tuple(package([*self._inputs(state, data), *cotangent, *gradient]))
         return results[: len(cotangent)], results[len(cotangent) :]
 
     def outer(self, state: Tensors, data: Tree) -> tuple[Tensor, Tensors, Tensors]:
-        """Compute the outer loss and its gradients."""
         package = self._package("outer loss", state, data)
         if package is None:
             loss, cotangent, gradient = self.eager.outer(self.trees(state), data)
             return loss, contiguous(cotangent), contiguous(gradient)
         count = sum(self._state_form.floating)
-        loss, *rest = package.run(self._inputs(state, data))
+        loss, *rest = package(self._inputs(state, data))
         return loss, tuple(rest[:count]), tuple(rest[count:])
 
     def tangents(self, stacked: Tensors) -> list[Tensors]:
-        """One tuple for each direction."""
         return [contiguous(leaves) for leaves in zip(*(leaf.unbind() for leaf in stacked), strict=True)]
 
     def jvp(self, state: Tensors, data: Tree, tangents: list[Tensors], directions: Tensors) -> list[Tensors]:
@@ -124,12 +126,11 @@ class CompiledKernels(Kernels):
             return self.tangents(stacked)
         inputs = self._inputs(state, data)
         return [
-            tuple(package.run([*inputs, *tangent, *direction]))
+            tuple(package([*inputs, *tangent, *direction]))
             for tangent, direction in zip(tangents, along, strict=True)
         ]
 
     def tangent_leaves(self, tangents: list[Tensors]) -> Tensors:
-        """Stack them."""
         return tuple(torch.stack(leaves) for leaves in zip(*tangents, strict=True))
 
     def linearize(self, state: Tensors, data: Tree) -> Linearization:
@@ -142,8 +143,8 @@ class CompiledKernels(Kernels):
         after = split_floating(self.trees(self.advance(state, data))[0])[0]
         inputs, count = self._inputs(state, data), len(example)
 
-        def mapped(package: Package, v: Tensors) -> Tensors:
-            found = [package.run([*inputs, *vector]) for vector in self.tangents(v)]
+        def mapped(package: Run, v: Tensors) -> Tensors:
+            found = [package([*inputs, *vector]) for vector in self.tangents(v)]
             return tuple(torch.stack(leaves) for leaves in zip(*found, strict=True))
 
         def vjp_all(v: Tensors) -> tuple[Tensors, Tensors]:
@@ -153,7 +154,6 @@ class CompiledKernels(Kernels):
         return Linearization(after, vjp_all, lambda v: mapped(jvp, v))
 
     def at(self, phi: Tree) -> CompiledKernels:
-        """The same problem with another phi."""
         there = CompiledKernels(self.problem, phi)
         there._state_form, there.program = self._state_form, self.program
         return there
@@ -166,65 +166,39 @@ class CompiledKernels(Kernels):
             self._data = (data, *plain_leaves(data, "the data"))
         return self._data[1], self._data[2]
 
-    def _package(self, kind: str, state: Tensors, data: Tree, more: Tensors = ()) -> Package | None:
+    def _package(self, kind: str, state: Tensors, data: Tree, more: Tensors = ()) -> Run | None:
         """The package for these inputs; None if there is none, of which it warns once."""
+        found: dict[Any, Run | None] = self.program.found
+        key: Any = kind
         try:
             leaves, form = self._split(data)
-        except NotCompilableError as reason:
-            warn_once(self.program, kind, reason)
-            return None
-        key = package_key_of(kind, leaves, form)
-        if key not in self.program.found:
-            self.program.found[key] = self._find(kind, state, (leaves, form), more)
-        return self.program.found[key]
-
-    def _find(
-        self, kind: str, state: Tensors, data: tuple[Tensors, TreeForm], more: Tensors
-    ) -> Package | None:
-        try:
-            return self.program.package(self.request(kind, state, data, more))
+            key = (kind, form, *((leaf.shape, leaf.dtype) for leaf in leaves))
+            if key not in found:
+                found[key] = self.program.package(self._request(kind, state, more))
+            return found[key]
         except ImpureStepError:
             raise
         except Exception as error:  # noqa: BLE001 - torch's compiler raises what it likes; eager needs none of it
+            found[key] = None
             warn_once(self.program, kind, error)
             return None
 
-    def request(
-        self, kind: str, state: Tensors, data: tuple[Tensors, TreeForm], more: Tensors
-    ) -> PackageRequest:
+    def _request(self, kind: str, state: Tensors, more: Tensors) -> PackageRequest:
         """The function to compile; `more` are its inputs besides state, phi and data."""
-        plain = (*state, *self._phi, *data[0])
+        _, leaves, form = self._data
+        plain = (*state, *self._phi, *leaves)
         axis = int(self.problem.several) if kind in ("vjp", "outer loss") else 0
-        axes = (*(0 for _ in plain), *(axis for _ in more))
         members = self.program.members
         if Members.of(plain) != members:  # no axis in common: all of it is one member
             members = Members(None)
-        function = self._function(kind, Forms(self._state_form, self._phi_form, data[1]))
-        inputs = Inputs((*plain, *more), axes, members)
+        function = FUNCTIONS[kind](self.problem, Forms(self._state_form, self._phi_form, form))
+        inputs = Inputs((*plain, *more), (0,) * len(plain) + (axis,) * len(more), members)
 
         def prepare() -> None:
             if kind == "step":
-                require_pure(self.problem.step, self.trees(state), self.eager.phi, data[1].join(data[0]))
+                require_pure(self.problem.step, self.trees(state), self.eager.phi, form.join(leaves))
 
         return PackageRequest(kind, function, inputs, axis, prepare=prepare)
-
-    def _function(self, kind: str, forms: Forms) -> FlatFunction:
-        """A function of the problem by its name."""
-        step, several = self.problem.step, self.problem.several
-        makers: dict[str, Callable[[], FlatFunction]] = {
-            "step": lambda: advance_function(step, forms),
-            "vjp": lambda: vjp_function(step, forms, several),
-            "jvp": lambda: jvp_function(step, forms),
-            "linearized vjp": lambda: linearized_functions(step, forms)[0],
-            "linearized jvp": lambda: linearized_functions(step, forms)[1],
-            "outer loss": lambda: outer_function(self.problem.outer_loss, forms, several),
-        }
-        return makers[kind]()
-
-
-def package_key_of(kind: str, leaves: Tensors, form: TreeForm) -> Any:
-    """The key of a function's package among those of a program: the data's form."""
-    return (kind, form, *((leaf.shape, leaf.dtype) for leaf in leaves))
 
 
 def warn_once(program: Program, kind: str, reason: Exception) -> None:

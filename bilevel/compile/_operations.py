@@ -14,28 +14,18 @@ from bilevel.core import Tensors
 
 
 class TooManyOperationsError(Exception):
-    """A function that takes more operations than were asked for."""
+    """A function of more operations than the maximum."""
 
 
 def operations_digest(
     function: Callable[..., Tensors], inputs: Sequence[Tensor], *, max_operations: int | None = None
 ) -> str:
-    """Run a function once and digest its graph: every operation, its inputs, and every constant.
+    """Run a function once, without gradients, and digest its graph: operations, inputs and constants.
 
     The function's own inputs count by position, dtype and shape. All else that an operation reads is a
     constant (from a closure, a global, an attribute) and counts by value: functions with one digest compute
-    the same.
-
-    Args:
-        function: flat tensors -> flat tensors; it is called once, without gradients.
-        inputs: the tensors to call it with.
-        max_operations: the most operations to record; None: no limit.
-
-    Returns:
-        32 hexadecimal digits, the same in every process.
-
-    Raises:
-        TooManyOperationsError: the function takes more operations than `max_operations`.
+    the same. The digest is 32 hexadecimal digits, the same in every process. TooManyOperationsError if there
+    are more operations than `max_operations`.
 
     >>> one = torch.ones(2)
     >>> def scaled(factor):

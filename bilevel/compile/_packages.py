@@ -54,41 +54,24 @@ def _sources() -> str:
 
 
 def build_library(source: str, key: str, about: str, operations: int) -> None:
-    """Compile C source into the cache under a key; `about` and `operations` describe it in `bilevel cache`.
-
-    Raises:
-        OSError: there is no compiler, or the cache folder cannot be written.
-    """
+    """Compile C source into the cache; `about` and `operations` describe it in `bilevel cache`."""
     _keep(key, lambda path: compile_source(source, path), about, operations)
 
 
 def load_library(key: str) -> ctypes.CDLL:
-    """Load a library.
-
-    Raises:
-        OSError: it is not there, or cannot be read.
-    """
+    """Load a library; OSError if it is not there, or cannot be read."""
     return open_library(_find(key))
 
 
 def build_graph(plan: Any, key: str, about: str) -> None:
-    """Compile a graph (an `aoti.Plan`) into the cache; see `build_library`.
-
-    Raises:
-        Exception: whatever torch raises if it cannot: no compiler, an operation without a lowering.
-        OSError: the cache folder cannot be written.
-    """
+    """Compile a graph (an `aoti.Plan`) into the cache; raises whatever torch does if it cannot."""
     from bilevel.compile._aoti import compile_graph  # noqa: PLC0415  # seconds of imports
 
     _keep(key, lambda path: compile_graph(plan, path), about, plan.operations)
 
 
 def load_graph(key: str) -> Run:
-    """Load AOTInductor's package.
-
-    Raises:
-        OSError: it is not there, or cannot be read.
-    """
+    """Load AOTInductor's package; OSError if it is not there, or cannot be read."""
     from bilevel.compile._aoti import open_graph  # noqa: PLC0415  # seconds of imports
 
     path = _find(key)

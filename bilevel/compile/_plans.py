@@ -49,16 +49,11 @@ class Inputs:
 
     def leaf(self, leaf: Tensor, axis: int) -> Leaf:
         """The layout of an input or a result whose members are counted by this axis."""
-        if self.many and leaf.ndim:
+        if self.members.many and leaf.ndim:
             if leaf.shape[axis] != self.members.count:
                 raise NotScalarError("a result has no axis of members")
             return Leaf.of(leaf.shape, leaf.dtype, axis)
         return Leaf.of((leaf.numel(), 1) if leaf.ndim else (), leaf.dtype, 1)
-
-    @property
-    def many(self) -> bool:
-        """Whether there are two members or more."""
-        return self.members.count is not None and self.members.count > 1
 
 
 class LibrarySource(NamedTuple):
@@ -71,14 +66,7 @@ class LibrarySource(NamedTuple):
 def make_function(
     name: str, function: FlatFunction, inputs: Inputs, results: Sequence[Tensor], out_axis: int
 ) -> Function:
-    """Write a function out entry by entry.
-
-    Args:
-        name: its name in C.
-        function: a function of plain leaves.
-        inputs: an example.
-        results: the function's results for it.
-        out_axis: the axis of every result that counts members.
+    """Write a function out entry by entry, with this name in C; `results` are those for these inputs.
 
     Raises:
         NotScalarError: it has no such form, or is too large for it.
@@ -111,7 +99,7 @@ def make_source(
 ) -> LibrarySource:
     """Write a library of one function; see `make_function`."""
     written = make_function("function", function, inputs, results, out_axis)
-    return make_library(one_call(written), (written,), many=inputs.many)
+    return make_library(one_call(written), (written,), many=inputs.members.many)
 
 
 def make_library(text: str, functions: Sequence[Function], *, many: bool) -> LibrarySource:

@@ -44,13 +44,7 @@ def difference(
     expected: Callable[[Sequence[Tensor]], Sequence[Tensor]],
     inputs: Sequence[Tensor],
 ) -> str | None:
-    """A description of how two functions differ on these inputs and on perturbed ones; None if they agree.
-
-    Args:
-        found: the package.
-        expected: the function.
-        inputs: plain leaves.
-    """
+    """How a package differs from its function on plain leaves, and on perturbed ones; None if they agree."""
     for leaves in (list(inputs), perturbed(inputs)):
         results, rights = found(leaves), expected(leaves)
         if len(results) != len(rights):
@@ -74,15 +68,6 @@ def difference(
 def _size(leaf: Tensor) -> float:
     finite = leaf.detach().nan_to_num(nan=0, posinf=0, neginf=0)
     return float(finite.abs().max()) if finite.numel() else 0.0
-
-
-class Package(NamedTuple):
-    """A compiled function, verified."""
-
-    key: str
-    """Name in the cache."""
-    run: packages.Run
-    """Plain leaves -> plain results."""
 
 
 class PackageRequest(NamedTuple):
@@ -116,18 +101,17 @@ class Program:
     name: str
     """Name in the list of packages."""
     members: Members
-    found: dict[Any, Package | None] = field(default_factory=dict)
+    found: dict[Any, packages.Run | None] = field(default_factory=dict)
     """Packages by kind and form of the data; None: it cannot be compiled."""
     warned: bool = False
     """Whether the user was warned that something runs eagerly."""
 
-    def package(self, request: PackageRequest) -> Package:
+    def package(self, request: PackageRequest) -> packages.Run:
         """The package of a function: from the cache, or traced and built; verified either way.
 
         Raises:
             NotCompilableError: what it gives is not what the function gives (says how).
-            Exception: it cannot be traced, built or kept: whatever torch or the file system raises; or what
-                `request.prepare` raises.
+            Exception: whatever torch, the file system or `request.prepare` raises.
         """
         request.prepare()
         expected = eagerly(request.function)
@@ -149,7 +133,7 @@ class Program:
                 run = _load(form, key, request, results)
             wrong = difference(_on_any(run, request.sizes), expected, request.inputs.leaves)
             if wrong is None:
-                return Package(key, run)
+                return run
             reason = f"its {request.kind} as a package does not give what it gives eagerly ({wrong})"
         raise NotCompilableError(reason)
 
@@ -178,17 +162,9 @@ class Program:
 
 
 def package_key(form: Form, request: PackageRequest) -> str | None:
-    """The name of a function's package: a digest of all that its machine code depends on.
+    """The name of a function's package: a digest of all that its machine code depends on, and a suffix.
 
-    Args:
-        form: the package's form.
-        request: the function and an example of its inputs.
-
-    Returns:
-        32 hexadecimal digits and a suffix; None if the function cannot be called in this form.
-
-    Raises:
-        Exception: as plain tensors, whatever the function raises.
+    None if the function cannot be called for one member alone, in rows; as plain tensors it raises.
     """
     function, leaves = traceable(form, request.function, request.inputs)
     try:
@@ -198,7 +174,8 @@ def package_key(form: Form, request: PackageRequest) -> str | None:
             raise
         return None  # one member alone may break any assumption of the function's
     inputs = request.inputs
-    parts = (packages.environment(), operations, form, inputs.many, form == "plain" and inputs.threads(form))
+    threads = form == "plain" and inputs.threads(form)
+    parts = packages.environment(), operations, form, inputs.members.many, threads
     name = hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
     return f"{name}.{'so' if form == 'rows' else 'pt2'}"
 
@@ -259,7 +236,7 @@ def how_it_runs(step: Step | None) -> str:
 
 
 def forget() -> None:
-    """Forget every program and every loaded package; those on disk are found again."""
+    """Forget every program and every loaded package, but for those on disk."""
     _programs.clear()
     _loaded.clear()
 

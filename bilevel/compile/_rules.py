@@ -62,20 +62,7 @@ PLACEMENT = ("device", "layout", "memory_format", "pin_memory")
 
 
 def rewrite(known: Expressions, target: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Apply an operation to numbers.
-
-    Args:
-        known: where expressions are numbered.
-        target: an aten overload.
-        args: `Numbers` where it takes tensors.
-        kwargs: likewise.
-
-    Returns:
-        `Numbers`, or several.
-
-    Raises:
-        NotScalarError: there is no rule for this operation.
-    """
+    """Apply an aten overload, with `Numbers` in place of tensors; NotScalarError if there is no rule."""
     kwargs = {name: value for name, value in kwargs.items() if name not in PLACEMENT and value is not None}
     if not any(isinstance(leaf, Numbers) for leaf in _leaves((args, kwargs))):
         return constants(known, target(*args, **kwargs))

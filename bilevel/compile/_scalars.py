@@ -39,8 +39,8 @@ def write_out(
 
     Args:
         function: flat tensors -> flat tensors, in aten operations of any kind; `torch.func` may be in it.
-        examples: inputs of ONE member, no two of them the same object. That members are independent of each
-            other is for the caller to verify.
+        examples: inputs of ONE member, no two of them the same object. The caller verifies that members are
+            independent of each other.
         shared: whether each input is the same for all members.
         most: largest number of expressions.
 
@@ -83,7 +83,6 @@ class _Writer(TorchDispatchMode):
         """Number of tensors in each storage."""
 
     def bind(self, tensor: Tensor, numbers: Numbers) -> None:
-        """Record the expressions of a tensor."""
         self._numbers[id(tensor)] = numbers
         self._kept.append(tensor)
         self._storages[_storage(tensor)] += 1
@@ -154,7 +153,7 @@ def _decomposed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
 
 @functools.cache
 def _decompositions() -> dict[Any, Callable[..., Any]]:
-    """To core operations, and what else is pointwise."""
+    """Decompositions to core operations, and of what else is pointwise."""
     from torch._decomp import (  # noqa: PLC0415  # half a second of imports
         core_aten_decompositions,
         decomposition_table,

@@ -6,6 +6,7 @@ The states of a block's K steps lie in one buffer that stays in the processor's 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -29,8 +30,9 @@ from bilevel.compile._functions import (
 )
 from bilevel.compile._kernels import warn_once
 from bilevel.compile._operations import operations_digest
+from bilevel.compile._packages import Run
 from bilevel.compile._plans import LOG, Inputs, LibrarySource, eagerly, make_function, make_library
-from bilevel.compile._program import Package, PackageRequest, Program, find_program
+from bilevel.compile._program import PackageRequest, Program, find_program
 from bilevel.core import Tensors, Tree
 from bilevel.hypergradient import (
     BilevelProblem,
@@ -46,86 +48,82 @@ ALIGNED = 64
 """Bytes to whose multiples every array of the buffer is aligned."""
 
 
-class SolveSource(NamedTuple):
-    """The functions of a solve, and how many leaves phi and the data have."""
+def solve_source(step: Function, outer: Function, vjp: Function, phi: int, data: int) -> str:
+    """Write a library's function of (state, phi, outer data, data of steps).
 
-    step: Function
-    """(state, phi, data) -> the next state."""
-    outer: Function
-    """(state, phi, outer data) -> the outer loss, the state's cotangent, the gradient."""
-    vjp: Function
-    """(state, phi, data, cotangent) -> the state's cotangent, and what is added to the gradient."""
-    phi: int
-    data: int
+    It gives the outer loss, the state at the end and the gradient. Data come once for all steps or once for
+    each.
 
-    def source(self) -> str:
-        """Write the functions, and the library's function of (state, phi, outer data, data of steps).
+    Args:
+        step: (state, phi, data) -> the next state.
+        outer: (state, phi, outer data) -> the outer loss, the state's cotangent, the gradient.
+        vjp: (state, phi, data, cotangent) -> the state's cotangent, and what is added to the gradient.
+        phi: number of its leaves.
+        data: number of a step's leaves.
+    """
+    state, (loss, *derivatives) = step.results, outer.results
+    count, cotangent = len(state), derivatives[:-phi]
+    # Each member has its part of the gradient of what all share, to the end.
+    gradient = [dataclasses.replace(leaf, summed=leaf.shared) for leaf in derivatives[-phi:]]
+    outer = dataclasses.replace(outer, results=(loss, *cotangent, *gradient))
+    added = range(len(cotangent), len(derivatives))
+    vjp = dataclasses.replace(vjp, results=(*cotangent, *gradient), added=added)
 
-        The data come once for all steps or once for each. Run: the outer loss, the state at the end, the
-        gradient.
-        """
-        state = self.step.results
-        count = len(state)
-        phi = self.step.inputs[count : count + self.phi]
-        data = self.step.inputs[count + self.phi :]
-        last = self.outer.inputs[count + self.phi :]
-        loss, *derivatives = self.outer.results
-        cotangent = derivatives[: -self.phi]
-        # Each member has its part of the gradient of what all share, to the end.
-        gradient = [dataclasses.replace(leaf, summed=leaf.shared) for leaf in derivatives[-self.phi :]]
-        outer = dataclasses.replace(self.outer, results=(loss, *cotangent, *gradient))
-        added = range(len(cotangent), len(derivatives))
-        vjp = dataclasses.replace(self.vjp, results=(*cotangent, *gradient), added=added)
+    offsets, size = _offsets(state)
+    macros = [f"#define STATE (int64)({size})"]
+    macros += [
+        f"#define S{n}(k) (({leaf.kind} *)(states + (k) * STATE + {offset}))"
+        for n, (leaf, offset) in enumerate(zip(state, offsets, strict=True))
+    ]
+    arrays = {
+        "p": step.inputs[count : count + phi],
+        "d": step.inputs[count + phi :],
+        "e": outer.inputs[count + phi :],
+        "l": [loss],
+        "c": cotangent,
+        "n": cotangent,
+        "g": gradient,
+    }
 
-        offsets, size = _offsets(state)
-        places = [
-            f"#define S{n}(k) (({leaf.kind} *)(states + (k) * STATE + {offset}))"
-            for n, (leaf, offset) in enumerate(zip(state, offsets, strict=True))
+    def names(letters: str) -> list[str]:
+        return [f"{letter}{n}" for letter in letters for n in range(len(arrays[letter]))]
+
+    def call(function: Function, *arguments: str) -> str:
+        """A call on states, as in `S(k)`, and on arrays by their letters."""
+        listed = [
+            [f"S{n}{argument[1:]}" for n in range(count)] if argument[0] == "S" else names(argument)
+            for argument in arguments
         ]
-        macros = [f"#define STATE (int64)({size})", *places]
-        arrays = {"p": phi, "d": data, "e": last, "l": [loss], "c": cotangent, "n": cotangent, "g": gradient}
+        return f"  {function.name}({', '.join(itertools.chain(*listed))});"
 
-        def names(letter: str) -> list[str]:
-            return [f"{letter}{n}" for n in range(len(arrays[letter]))]
-
-        def at(k: str) -> list[str]:
-            return [f"S{n}({k})" for n in range(count)]
-
-        first_data = count + self.phi + len(last)
-        data_of = [
-            load(leaf, f"in[{first_data} + (batches > 1 ? k : 0) * {len(data)} + {n}]", f"d{n}")
-            for n, leaf in enumerate(data)
-        ]
-        body = [
-            *(room(leaf, f"{letter}{n}") for letter, found in arrays.items() for n, leaf in enumerate(found)),
-            *(load(leaf, f"in[{n}]", f"S{n}(0)") for n, leaf in enumerate(state)),
-            *(load(leaf, f"in[{count + n}]", f"p{n}") for n, leaf in enumerate(phi)),
-            *(load(leaf, f"in[{count + self.phi + n}]", f"e{n}") for n, leaf in enumerate(last)),
-            "for (int64 k = 0; k < steps; k++) {",
-            *(["  if (batches > 1 || k == 0) {", *data_of, "  }"] if data else []),
-            f"  {self.step.name}({', '.join(at('k') + names('p') + names('d') + at('k + 1'))});",
-            "}",
-            f"{outer.name}("
-            + ", ".join(at("steps") + names("p") + names("e") + names("l") + names("c") + names("g"))
-            + ");",
-            "for (int64 k = steps - 1; k >= steps - differentiated; k--) {",
-            *(["  if (batches > 1) {", *data_of, "  }"] if data else []),
-            f"  {vjp.name}("
-            + ", ".join(at("k") + names("p") + names("d") + names("c") + names("n") + names("g"))
-            + ");",
-            *(
-                f"  __builtin_memcpy({c}, {n}, sizeof {c});"
-                for c, n in zip(names("c"), names("n"), strict=True)
-            ),
-            "}",
-            store(loss, "l0", "out[0]"),
-            *(store(leaf, f"S{n}(steps)", f"out[{1 + n}]") for n, leaf in enumerate(state)),
-            *(store(leaf, f"g{n}", f"out[{1 + count + n}]") for n, leaf in enumerate(gradient)),
-        ]
-        before = [f"char *states = aligned_alloc({ALIGNED}, (steps + 1) * STATE);", "if (!states) return 1;"]
-        functions = [self.step.source(), outer.source(), vjp.source()]
-        results = [loss, *state, *gradient]
-        return "\n".join([*macros, *functions, driver(body, results, before, ["free(states);"])])
+    first_data = count + phi + len(arrays["e"])
+    load_data = [
+        load(leaf, f"in[{first_data} + (batches > 1 ? k : 0) * {data} + {n}]", f"d{n}")
+        for n, leaf in enumerate(arrays["d"])
+    ]
+    starts = [(f"S{n}(0)", leaf) for n, leaf in enumerate(state)]
+    starts += [(f"{letter}{n}", leaf) for letter in "pe" for n, leaf in enumerate(arrays[letter])]
+    ends = [("l0", loss), *((f"S{n}(steps)", leaf) for n, leaf in enumerate(state))]
+    ends += [(f"g{n}", leaf) for n, leaf in enumerate(gradient)]
+    body = [
+        *(room(leaf, f"{letter}{n}") for letter, found in arrays.items() for n, leaf in enumerate(found)),
+        *(load(leaf, f"in[{n}]", name) for n, (name, leaf) in enumerate(starts)),
+        "for (int64 k = 0; k < steps; k++) {",
+        *(["  if (batches > 1 || k == 0) {", *load_data, "  }"] if data else []),
+        call(step, "S(k)", "pd", "S(k + 1)"),
+        "}",
+        call(outer, "S(steps)", "pelcg"),
+        "for (int64 k = steps - 1; k >= steps - differentiated; k--) {",
+        *(["  if (batches > 1) {", *load_data, "  }"] if data else []),
+        call(vjp, "S(k)", "pdcng"),
+        *(f"  __builtin_memcpy(c{n}, n{n}, sizeof c{n});" for n in range(len(cotangent))),
+        "}",
+        *(store(leaf, name, f"out[{n}]") for n, (name, leaf) in enumerate(ends)),
+    ]
+    before = [f"char *states = aligned_alloc({ALIGNED}, (steps + 1) * STATE);", "if (!states) return 1;"]
+    functions = [step.source(), outer.source(), vjp.source()]
+    run = driver(body, [leaf for _, leaf in ends], before, ["free(states);"])
+    return "\n".join([*macros, *functions, run])
 
 
 def _offsets(leaves: tuple[Leaf, ...]) -> tuple[list[str], str]:
@@ -173,13 +171,8 @@ def solve(
 ) -> Estimate | None:
     """The estimate of `Unrolled` (or `Truncated`), up to rounding, by one call of machine code.
 
-    Args:
-        problem: as for `Estimator.estimate`, like the next four.
-        theta: the inner variables at the start.
-        opt_state: the optimizer's state at the start.
-        phi: the outer variables.
-        steps: K.
-        last: how many of the last steps are differentiated; None: all of them.
+    Arguments as for `Estimator.estimate`; `last` is the number of last steps that are differentiated, or None
+    for all of them.
 
     Returns:
         the estimate; None where data are drawn as learning goes on, the problem cannot be written out in C,
@@ -197,12 +190,12 @@ def solve(
     leaves = [leaf for part in (given.shared, *given.batches) for leaf in part]
     package = _package(program, given)
     if package is not None:
-        loss, *rest = package.run(leaves, steps, len(given.batches), last)
+        loss, *rest = package(leaves, steps, len(given.batches), last)
     else:
         package = _graph(program, given, steps) if last == steps and not program.warned else None
         if package is None:
             return None
-        loss, *rest = package.run(leaves)
+        loss, *rest = package(leaves)
     end, gradient = rest[: len(given.state)], rest[len(given.state) :]
     if all_zero(tuple(gradient)):
         return None
@@ -213,14 +206,10 @@ def solve(
 def build_solve(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -> bool:
     """Build the library of a problem's solve and nothing else; returns whether there is one.
 
-    Args:
-        problem: the step, the outer loss, and known data.
-        theta: the inner variables at the start.
-        opt_state: the optimizer's state at the start.
-        phi: the outer variables.
+    Arguments as for `Estimator.estimate`; the problem's data must be known.
 
     Raises:
-        ValueError: as `solve`.
+        ValueError: the step is no pure function, or the outer loss does not depend on theta.
     """
     given = flatten_inputs(problem, theta, opt_state, phi, 1)
     if given is None:
@@ -260,30 +249,22 @@ def _kinds(leaves: Tensors) -> list[tuple[torch.Size, torch.dtype]]:
     return [(leaf.shape, leaf.dtype) for leaf in leaves]
 
 
-def _package(program: Program, given: SolveInputs) -> Package | None:
+def _package(program: Program, given: SolveInputs) -> Run | None:
     """The package of a solve; None where it has none."""
-    forms = given.forms
-    many_batches = len(given.batches) > 1
-    key = (
-        "solve",
-        many_batches,
-        forms.data,
-        given.last,
-        *_kinds(given.batches[0]),
-        *_kinds(given.outer_data),
-    )
+    forms, many_batches = given.forms, len(given.batches) > 1
+    kinds = *_kinds(given.batches[0]), *_kinds(given.outer_data)
+    key = ("solve", many_batches, forms.data, given.last, *kinds)
     if key not in program.found:
         program.found[key] = _find(program, given)
     return program.found[key]
 
 
-def _graph(program: Program, given: SolveInputs, steps: int) -> Package | None:
+def _graph(program: Program, given: SolveInputs, steps: int) -> Run | None:
     """The package of so many steps as one graph of tensors; None where that would be too large."""
     key = ("whole", steps, len(given.batches), *_kinds(given.batches[0]), *_kinds(given.outer_data))
     if key not in program.found:
         leaves = (*given.shared, *(leaf for batch in given.batches for leaf in batch))
-        inputs = Inputs(leaves, (0,) * len(leaves), program.members)
-        whole = _reference(given, steps)
+        inputs, whole = Inputs(leaves, (0,) * len(leaves), program.members), _reference(given, steps)
         try:
             operations_digest(whole, leaves, max_operations=MAX_WHOLE)
             request = PackageRequest(f"solve of {steps} steps", whole, inputs, 0, ("plain",))
@@ -294,7 +275,7 @@ def _graph(program: Program, given: SolveInputs, steps: int) -> Package | None:
     return program.found[key]
 
 
-def _find(program: Program, given: SolveInputs) -> Package | None:
+def _find(program: Program, given: SolveInputs) -> Run | None:
     problem, forms = given.problem, given.forms
     start, phi = forms.state.join(given.state), forms.phi.join(given.phi)
     require_pure(problem.step, start, phi, forms.data.join(given.batches[0]))
@@ -334,14 +315,9 @@ def solve_requests(given: SolveInputs, members: Members) -> list[PackageRequest]
 
 def _reference(given: SolveInputs, steps: int) -> FlatFunction:
     """The solve, eagerly: (state, phi, outer data, data of steps) -> results."""
-    problem, forms = given.problem, given.forms
-    whole = whole_function(problem.step, problem.outer_loss, forms, given.last, problem.several, steps)
+    whole = whole_function(given.problem, given.forms, given.last, steps)
     start, end = len(given.state) + len(given.phi), len(given.shared)
-
-    def reference(*flat: Tensor) -> Tensors:
-        return whole(*flat[:start], *flat[end:], *flat[start:end])
-
-    return reference
+    return lambda *flat: whole(*flat[:start], *flat[end:], *flat[start:end])
 
 
 def _source(given: SolveInputs, members: Members, results: Sequence[Tensor]) -> LibrarySource:
@@ -349,42 +325,31 @@ def _source(given: SolveInputs, members: Members, results: Sequence[Tensor]) -> 
     problem, forms, axis = given.problem, given.forms, int(given.problem.several)
     if any(leaf.ndim == 0 and leaf.is_floating_point() for leaf in given.state) and members.count:
         raise NotScalarError("all members share a number that is learned")
-    outer_forms = Forms(forms.state, forms.phi, given.last)
-    taken = (*given.state, *given.phi, *given.batches[0])
+    first = (*given.state, *given.phi, *given.batches[0])
     last = (*given.state, *given.phi, *given.outer_data)
-    outer = outer_function(problem.outer_loss, outer_forms, problem.several)
-    vjp = vjp_function(problem.step, forms, problem.several)
+    outer = outer_function(problem, Forms(forms.state, forms.phi, given.last))
+    vjp = vjp_function(problem, forms)
+    _, *derivatives = eagerly(outer)(last)
     count = sum(forms.state.floating)
-    derivatives = eagerly(outer)(last)[1:]
     cotangent, gradient = derivatives[:count], derivatives[count:]
 
     def vjp_alone(*flat: Tensor) -> Tensors:
         """The product without the gradient so far, to which C adds."""
-        zeros = [torch.zeros_like(leaf) for leaf in like(flat)]
-        return vjp(*flat, *zeros)
+        phi = forms.split(flat)[1]
+        if problem.several:
+            phi = tuple(leaf.unsqueeze(0).expand(len(gradient[0]), *leaf.shape) for leaf in phi)
+        return vjp(*flat, *map(torch.zeros_like, phi))
 
-    def like(flat: Sequence[Tensor]) -> list[Tensor]:
-        """The gradient's leaves as of phi, with an axis for several objectives."""
-        size = len(given.state)
-        leaves = list(flat[size : size + len(given.phi)])
-        if not problem.several:
-            return leaves
-        objectives = gradient[0].shape[0]
-        return [leaf.unsqueeze(0).expand(objectives, *leaf.shape) for leaf in leaves]
+    def written(name: str, function: FlatFunction, inputs: Inputs, out_axis: int) -> Function:
+        return make_function(name, function, inputs, eagerly(function)(inputs.leaves), out_axis)
 
-    def written(
-        name: str, function: FlatFunction, leaves: Tensors, axes: tuple[int, ...], out: int
-    ) -> Function:
-        inputs = Inputs(leaves, axes, members)
-        return make_function(name, function, inputs, eagerly(function)(leaves), out)
-
-    by_step = (0,) * len(taken)
-    parts = SolveSource(
-        written("step", advance_function(problem.step, forms), taken, by_step, 0),
-        written("outer", outer, last, (0,) * len(last), axis),
-        written("vjp", vjp_alone, (*taken, *cotangent), (*by_step, *(axis for _ in cotangent)), axis),
-        len(given.phi),
-        len(given.batches[0]),
+    of_step = Inputs(first, (0,) * len(first), members)
+    of_outer = Inputs(last, (0,) * len(last), members)
+    of_vjp = Inputs((*first, *cotangent), (*of_step.axes, *[axis] * count), members)
+    functions = (
+        written("step", advance_function(problem, forms), of_step, 0),
+        written("outer", outer, of_outer, axis),
+        written("vjp", vjp_alone, of_vjp, axis),
     )
-    functions = (parts.step, parts.outer, parts.vjp)
-    return make_library(parts.source(), functions, many=members.count is not None and members.count > 1)
+    text = solve_source(*functions, len(given.phi), len(given.batches[0]))
+    return make_library(text, functions, many=members.many)

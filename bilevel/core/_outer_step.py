@@ -40,17 +40,15 @@ def outer_step(
     place, keeps its state to itself, and leaves a parameter alone whose gradient is None.
 
     Args:
-        phi: outer variables, a pytree; a dict of groups, where the optimizer is one.
+        phi: outer variables, a pytree; a dict of groups, where the optimizer is one (ValueError if they are
+            not the same).
         gradient: of the outer loss, like phi.
         opt_state: from `init_outer` or the last step.
         optimizer: see `OuterOptimizer`.
-        project: maps what the optimizer gives onto the allowed set; None: all values are allowed.
+        project: the projection onto allowed values; None: all are allowed.
 
     Returns:
         phi' and the optimizer's new state.
-
-    Raises:
-        ValueError: phi has other groups than the optimizer.
 
     Two groups, each with its own learning rate:
 

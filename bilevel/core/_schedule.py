@@ -78,12 +78,7 @@ class Schedule:
 
     @staticmethod
     def line(start: float, end: float, steps: int) -> Schedule:
-        """From `start` to `end` in a straight line over the first `steps` outer steps, then constant.
-
-        With 0 steps it is `end` all along.
-
-        Raises:
-            ValueError: as for a schedule.
+        """From `start` to `end` in a straight line over the first `steps` outer steps (at once with 0).
 
         >>> str(Schedule.line(0.3, 0.0, 200)), str(Schedule.line(0.3, 0.1, 0))
         ('0:0.3, 200:0', '0.1')
@@ -92,10 +87,7 @@ class Schedule:
 
     @staticmethod
     def read(value: float | str) -> Schedule:
-        """A schedule from a number or from its text form.
-
-        Raises:
-            ValueError: the text cannot be read, or as for a schedule.
+        """A schedule from a number or from its text form; ValueError if that cannot be read.
 
         >>> Schedule.read(0.3) == Schedule.read("0.3") == Schedule(((0, 0.3),))
         True
@@ -149,10 +141,7 @@ class Range:
         require(good, f"{name} must be a finite number {bound}, not {value:g}.")
 
     def require_schedule(self, name: str, value: Scheduled) -> Scheduled:
-        """The canonical form of a scheduled setting: a number if it is constant.
-
-        Raises:
-            ValueError: a value of it does not lie here.
+        """A scheduled setting, as a number if it is constant; ValueError if a value of it does not lie here.
 
         >>> Range(above=0).require_schedule("outer.learning_rate", Schedule(((0, 0.1), (9, 0.1))))
         0.1

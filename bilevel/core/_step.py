@@ -43,16 +43,7 @@ def inner_step(loss: Callable[[Tree, Tree, Tree], Tensor], optimizer: Optimizer)
     tensor([1.])
     """
 
-    def step(theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
-        flat, rebuild = split_floating(theta)
-
-        def total(flat: Tensors) -> Tensor:
-            return loss(rebuild(flat), phi, data).sum()
-
-        gradient = rebuild(gradient_of(total, flat))
-        return _descend(optimizer, gradient, theta, opt_state, data)
-
-    return step
+    return _descent(lambda own, others, phi, data: loss(own, phi, data), optimizer)
 
 
 def inner_step_per_agent(loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optimizer: Optimizer) -> Step:
@@ -86,18 +77,27 @@ def inner_step_per_agent(loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optim
     tensor([0.8000, 2.1000])
     """
 
+    def losses(own: Tree, others: Tree, phi: Tree, data: Tree) -> Tensor:
+        found = loss(own, others, phi, data)
+        require(found.ndim >= 1, "A loss per agent must have shape [..., agent], but it is a single number.")
+        return found
+
+    return _descent(losses, optimizer)
+
+
+def _descent(loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optimizer: Optimizer) -> Step:
+    """A step along the gradient of the summed loss by `own`, at own = others = theta."""
+
     def step(theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
         flat, rebuild = split_floating(theta)
 
         def total(own: Tensors) -> Tensor:
-            losses = loss(rebuild(own), theta, phi, data)
-            require(
-                losses.ndim >= 1, "A loss per agent must have shape [..., agent], but it is a single number."
-            )
-            return losses.sum()
+            return loss(rebuild(own), theta, phi, data).sum()
 
         gradient = rebuild(gradient_of(total, flat))
-        return _descend(optimizer, gradient, theta, opt_state, data)
+        chosen = optimizer(data) if callable(optimizer) else optimizer
+        updates, opt_state = chosen.update(gradient, opt_state, params=theta, inplace=False)
+        return tree_map(torch.add, theta, updates), opt_state
 
     return step
 
@@ -105,15 +105,9 @@ def inner_step_per_agent(loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optim
 def gradient_of(total: Callable[[Tensors], Tensor], flat: Tensors) -> Tensors:
     """The gradient of a scalar, which can be differentiated again.
 
-    Inside a transform of `torch.func`, or where a graph is traced, that is `torch.func.grad`. Elsewhere
-    it is `torch.autograd.grad`, which gives the same with less to do for each small operation.
-
-    Args:
-        total: flat -> a tensor of no dimensions.
-        flat: where the gradient is taken.
-
-    Returns:
-        one tensor for each of `flat`; zeros for those that `total` does not depend on.
+    By `torch.func.grad` inside a transform of `torch.func`, or where a graph is traced; elsewhere by
+    `torch.autograd.grad`, which gives the same with less to do for each small operation. It is zeros for the
+    tensors that `total` does not depend on.
 
     >>> gradient_of(lambda flat: (flat[0] ** 2).sum(), (torch.tensor([3.0]), torch.tensor([1.0])))
     (tensor([6.]), tensor([0.]))
@@ -176,11 +170,3 @@ def in_parts(step: Step, parts: Callable[[Tree, Tree, Tree], Iterable[Tree]]) ->
         return theta, opt_state
 
     return whole
-
-
-def _descend(
-    optimizer: Optimizer, gradient: Tree, theta: Tree, opt_state: Tree, data: Tree
-) -> tuple[Tree, Tree]:
-    optimizer = optimizer(data) if callable(optimizer) else optimizer
-    updates, opt_state = optimizer.update(gradient, opt_state, params=theta, inplace=False)
-    return tree_map(torch.add, theta, updates), opt_state

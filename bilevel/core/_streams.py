@@ -31,10 +31,7 @@ class Purpose(IntEnum):
 
 
 def random_seeds_of(seed: int, seeds: int) -> Tensor:
-    """The random seeds of a batch: member i is `seed` + i. int64 [seed].
-
-    Raises:
-        ValueError: one of them would be below 0, or not fit into 64 bits.
+    """The random seeds of a batch, int64 [seed]: member i is `seed` + i; ValueError beyond 0 to 2^63 - 1.
 
     >>> random_seeds_of(4, 3)
     tensor([4, 5, 6])
@@ -50,14 +47,7 @@ def random_seeds_of(seed: int, seeds: int) -> Tensor:
 def streams_of(
     random_seeds: Tensor, purpose: Purpose, outer_step: int | Tensor = 0, device: str | torch.device = "cpu"
 ) -> Streams:
-    """The streams of some random seeds, for one purpose in one outer step.
-
-    Args:
-        random_seeds: int64 [seed].
-        purpose: of the draws.
-        outer_step: counted from 0.
-        device: of the generators.
-    """
+    """The streams of random seeds, int64 [seed], for one purpose in one outer step, counted from 0."""
     name = int(purpose), int(outer_step)
     return Streams([(seed, *name) for seed in random_seeds.tolist()], device)
 

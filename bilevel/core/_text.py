@@ -19,13 +19,10 @@ NUMBERS = {"inf": math.inf, "nan": math.nan}
 
 
 def read_settings(written: str, *, of: str, within: str, example: str) -> dict[str, Any]:
-    """Parse settings; they are literals, and strings that are words need no quotes.
+    """Parse `(NAME=VALUE, ...)`, literals in which strings that are words need no quotes.
 
-    Args:
-        written: `(NAME=VALUE, ...)`.
-        of: whose settings they are, for error messages: "a hypergradient", say.
-        within: the whole text.
-        example: a correct example.
+    Error messages name whose settings they are (`of`: "a hypergradient"), the whole text that they stand
+    `within`, and a correct `example`.
 
     Raises:
         ValueError: the text cannot be read, or a setting has no name, is there twice or is no literal.
@@ -70,10 +67,7 @@ def _write_literal(setting: str, value: Any) -> str:
 
 
 def write_settings(settings: Mapping[str, Any]) -> str:
-    """Write settings in parentheses, as `read_settings` reads them; nothing for none.
-
-    Raises:
-        ValueError: a value is no literal.
+    """Write settings as `read_settings` reads them, nothing for none; ValueError if one is no literal.
 
     >>> write_settings({"steps": 5, "solver": "normal-cg"})
     '(steps=5, solver=normal-cg)'

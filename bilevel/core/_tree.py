@@ -26,11 +26,7 @@ def is_floating(leaf: object) -> TypeGuard[Tensor]:
 
 
 def leaves(tree: Tree, *, none_is_leaf: bool = False) -> list[Any]:
-    """The leaves, in the tree's order.
-
-    Args:
-        tree: any.
-        none_is_leaf: whether None is listed, as among gradients, where a result does not depend on a leaf.
+    """The leaves, in the tree's order; with `none_is_leaf`, None (an absent gradient) is one.
 
     >>> leaves({"b": 1, "a": (2, None)})
     [2, 1]
@@ -94,16 +90,12 @@ def split_floating(tree: Tree) -> tuple[Tensors, Callable[[Sequence[Tensor]], Tr
 
 
 def _only(floating: Sequence[Tensor]) -> Tree:
-    """The tree that is a single leaf."""
     (leaf,) = floating
     return leaf
 
 
 def batch_shape(tree: Tree, batch_dims: int) -> tuple[int, ...]:
-    """The leading axes that all leaves share.
-
-    Raises:
-        ValueError: they do not share `batch_dims` leading axes.
+    """The `batch_dims` leading axes that all leaves share; ValueError if they do not.
 
     >>> batch_shape([torch.zeros(4, 2, 3), torch.zeros(4, 2)], 2)
     (4, 2)

@@ -10,6 +10,7 @@ from ._compare import compare_hypergradients as compare_hypergradients
 from ._derivatives import Linearization as Linearization
 from ._derivatives import linearize_step as linearize_step
 from ._derivatives import outer_gradients as outer_gradients
+from ._derivatives import step_jvp as step_jvp
 from ._derivatives import step_vjp as step_vjp
 from ._derivatives import sum_cotangent as sum_cotangent
 from ._derivatives import vjp as vjp

@@ -211,11 +211,7 @@ def check_hypergradient(
     with 2 K steps for each. `compare_hypergradients` measures several estimators.
 
     Args:
-        problem: as for the estimator, like the next three and `steps`.
-        theta: the inner variables at the start.
-        opt_state: the optimizer's state at the start.
-        phi: the outer variables.
-        steps: K, at least 1.
+        problem, theta, opt_state, phi, steps: as for `Estimator.estimate`.
         estimator: the estimator to check.
         epsilon: the step of a difference, in units of phi, above 0; see `Differences`.
         max_entries: phi is checked entry by entry up to this many, at least 1; beyond, along 8 random

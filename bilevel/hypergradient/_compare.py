@@ -177,11 +177,7 @@ def compare_hypergradients(
     of an estimator that has a `seed`.
 
     Args:
-        problem: as for an estimator, like the next three and `steps`.
-        theta: the inner variables at the start.
-        opt_state: the optimizer's state at the start.
-        phi: the outer variables.
-        steps: K, at least 1.
+        problem, theta, opt_state, phi, steps: as for `Estimator.estimate`.
         estimators: names, text forms or objects; None: every name in `ESTIMATORS`, with the last sqrt(K)
             steps for `truncated`.
         resamples: number of draws of everything random, at least 2.
@@ -191,8 +187,7 @@ def compare_hypergradients(
             generator is afterwards as it was. None: each estimator sees draws of its own.
         reference: the true gradient, where it is known otherwise (from exact values, say), in the form of an
             estimate's: the mean over all draws is then compared with it. None: finite differences.
-        epsilon: as in `check_hypergradient`, like `max_entries`.
-        max_entries: as in `check_hypergradient`.
+        epsilon, max_entries: as in `check_hypergradient`.
         tolerance: the relative error that a row's `check` allows.
         listener: called with each estimator's text before its turn.
 

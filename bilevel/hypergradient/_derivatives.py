@@ -180,7 +180,7 @@ def sum_cotangent(loss: Tensor, several: bool) -> Tensor:
 def step_jvp(
     step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree, tangents: tuple[Tensors, Tensors]
 ) -> Tensors:
-    """Tangents of a step's result, from those of (state, phi), [direction, *leaf.shape] each.
+    """Push tangents of the floating leaves of state and phi through one step.
 
     torch may give float32 states float64 tangents; they are rounded back.
     """
@@ -191,12 +191,8 @@ def step_jvp(
         theta, opt_state = rebuild(flat)
         return split_floating(step(theta, opt_state, rebuild_phi(flat_phi), data))[0]
 
-    def along(*tangents: Tensors) -> Tensors:
-        found: Tensors = torch.func.jvp(advance, (flat, flat_phi), tangents)[1]
-        return tuple(tangent.to(leaf) for tangent, leaf in zip(found, flat, strict=True))
-
-    result: Tensors = torch.vmap(along)(*tangents)
-    return result
+    pushed: Tensors = torch.func.jvp(advance, (flat, flat_phi), tangents)[1]
+    return tuple(tangent.to(leaf) for tangent, leaf in zip(pushed, flat, strict=True))
 
 
 class Linearization(NamedTuple):

@@ -114,12 +114,7 @@ class Estimator(abc.ABC):
     def init(self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int) -> Tree:
         """Create the state with which learning starts, in the form that it will always have.
 
-        Args:
-            problem: as for `estimate`, like the rest.
-            theta: the inner variables at the start.
-            opt_state: the optimizer's state at the start.
-            phi: the outer variables.
-            steps: K, at least 1.
+        Arguments as for `estimate`.
 
         Returns:
             a nest of tensors; None if the estimator is stateless.

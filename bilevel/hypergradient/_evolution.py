@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bilevel.core import Tensors, Tree, leaves, paths, split_floating, tree_map
 from bilevel.hypergradient._estimator import BilevelProblem, StatelessEstimator
-from bilevel.hypergradient._rollout import Rollout, roll_out
+from bilevel.hypergradient._rollout import roll_out
 from bilevel.hypergradient._smoothing import (
     SampledEstimate,
     count_members,
@@ -101,10 +101,15 @@ class Evolution(StatelessEstimator):
         draws = self.samples // 2 if self.antithetic else self.samples
         noise = draw_noise(phi, draws, self.seed, start[0], members=members)
         perturbed = perturb(phi, noise, self.sigma, antithetic=self.antithetic)
+        seen = center.inner_data, center.outer_data
         if self.fresh_data:
-            ends, losses = self._fold(problem, start, phi, perturbed, members, steps)
+            ends, losses = self._fold(problem, start, phi, perturbed, steps)
+        elif self.members and all(leaf.ndim == 0 for leaf in leaves(seen)):
+            # Samples are then further members of the batch, and need no transform.
+            ends, losses = self._fold(problem.replay(*seen), start, phi, perturbed, steps)
         else:
-            ends, losses = self._share(problem, start, phi, perturbed, members, center)
+            ends, losses = learn_samples(problem, start, phi, (None, perturbed), *seen)
+        if not self.fresh_data:
             require_value(center, ends)
         return smoothed_gradient(
             center,
@@ -117,47 +122,25 @@ class Evolution(StatelessEstimator):
             rank_shaping=self.rank_shaping,
         )
 
-    def _share(
-        self,
-        problem: BilevelProblem,
-        start: tuple[Tree, Tree],
-        phi: Tree,
-        perturbed: Tensors,
-        members: int | None,
-        center: Rollout,
-    ) -> tuple[Tensors, Tensor]:
-        """Learn with all samples on the data of the unperturbed run."""
-        seen = center.inner_data, center.outer_data
-        if self.members and all(leaf.ndim == 0 for leaf in leaves(seen)):
-            # Samples are then further members of the batch, and need no transform.
-            return self._fold(problem.replay(*seen), start, phi, perturbed, members, len(center.inner_data))
-        return learn_samples(problem, start, phi, (None, perturbed), *seen)
-
     def _fold(
-        self,
-        problem: BilevelProblem,
-        start: tuple[Tree, Tree],
-        phi: Tree,
-        perturbed: Tensors,
-        members: int | None,
-        steps: int,
+        self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, perturbed: Tensors, steps: int
     ) -> tuple[Tensors, Tensor]:
         """Learn with samples as further members: leaves [member, ...] become [sample * member, ...]."""
-        assert members is not None
-        theta, opt_state = (_repeat(tree, self.samples, members) for tree in start)
+        shape = perturbed[0].shape[:2]
+        theta, opt_state = (_repeat(tree, *shape) for tree in start)
         folded = split_floating(phi)[1]([leaf.flatten(0, 1) for leaf in perturbed])
         run = roll_out(problem, theta, opt_state, folded, steps, keep=1)
         with torch.no_grad():
             losses = problem.outer_loss(run.end[0], folded, run.outer_data)
-        axis, batch = int(problem.several), self.samples * members
+        axis, batch = int(problem.several), shape.numel()
         require(
             losses.ndim > axis and losses.shape[axis] == batch,
             f"With fresh_data=True the outer loss must have a value for each of {batch} members (samples x "
             f"members) in axis {axis}, but its shape is {tuple(losses.shape)}.",
         )
-        by_sample = losses.unflatten(axis, (self.samples, members)).movedim(axis, 0)
+        by_sample = losses.unflatten(axis, shape).movedim(axis, 0)
         ends = split_floating(run.end)[0]
-        return tuple(leaf.unflatten(0, (self.samples, members)) for leaf in ends if leaf.ndim), by_sample
+        return tuple(leaf.unflatten(0, shape) for leaf in ends if leaf.ndim), by_sample
 
 
 def _repeat(tree: Tree, samples: int, members: int) -> Tree:

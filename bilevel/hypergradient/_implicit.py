@@ -27,11 +27,9 @@ class Rows:
         self._leaves, _ = split_floating(theta)
 
     def pack(self, flat: Tensors) -> Tensor:
-        """Join leaves to rows."""
         return torch.cat([leaf.reshape(len(leaf), *self._batch, -1) for leaf in flat], -1)
 
     def unpack(self, rows: Tensor) -> Tensors:
-        """Split rows into leaves."""
         sizes = [leaf.numel() // math.prod(self._batch) for leaf in self._leaves]
         parts = zip(rows.split(sizes, -1), self._leaves, strict=True)
         return tuple(part.reshape((len(rows), *leaf.shape)).to(leaf) for part, leaf in parts)
@@ -52,19 +50,13 @@ class LinearSystem:
 def linear_system(kernels: Kernels, state: State, data: Tree, *, rows: Rows) -> LinearSystem:
     """Linearize a step at a fixed state of the optimizer, with theta laid out as `rows`."""
     linear = kernels.linearize(state, data)
-
-    def times(v: Tensor) -> Tensor:
-        return v - rows.pack(linear.jvp(rows.unpack(v)))
-
-    def times_transpose(v: Tensor) -> Tensor:
-        return v - rows.pack(linear.vjp(rows.unpack(v))[0])
-
-    def phi_vjp(v: Tensor) -> Tensors:
-        return linear.vjp(rows.unpack(v))[1]
-
     flat, _ = split_floating(kernels.trees(state)[0])
     move = rows.pack(tuple((new - old).unsqueeze(0) for new, old in zip(linear.result, flat, strict=True)))
-    return LinearSystem(move, System(times, times_transpose), phi_vjp)
+    system = System(
+        lambda v: v - rows.pack(linear.jvp(rows.unpack(v))),
+        lambda v: v - rows.pack(linear.vjp(rows.unpack(v))[0]),
+    )
+    return LinearSystem(move, system, lambda v: linear.vjp(rows.unpack(v))[1])
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -105,7 +105,11 @@ class Kernels:
 
     def jvp(self, state: State, data: Tree, tangents: Any, directions: Tensors) -> Any:
         """Push tangents of the state, and `directions` of phi, [direction, *leaf.shape], through one step."""
-        return step_jvp(self.problem.step, state, self.phi, data, (tangents, directions))
+
+        def along(tangent: Tensors, direction: Tensors) -> Tensors:
+            return step_jvp(self.problem.step, state, self.phi, data, (tangent, direction))
+
+        return torch.vmap(along)(tangents, directions)
 
     def tangent_leaves(self, tangents: Any) -> Tensors:
         """Convert tangents back to stacked leaves."""

@@ -89,11 +89,7 @@ def roll_out(
     """Take K steps.
 
     Args:
-        problem: as for `Estimator.estimate`, like the next four.
-        theta: the inner variables at the start.
-        opt_state: the optimizer's state at the start.
-        phi: the outer variables.
-        steps: K, at least 1.
+        problem, theta, opt_state, phi, steps: as for `Estimator.estimate`.
         keep: how many of the last steps can be differentiated, at least 1; all of them if None or above K.
         before_step: called before each step with (theta_k, opt_state_k), in the form of the kernels, and the
             step's data.

@@ -172,7 +172,7 @@ def learn_samples(
 
 @dataclass(frozen=True)
 class BatchedStep:
-    """A step of many samples: the first axis of floating leaves counts them; all share the data.
+    """A step of many samples, counted by the first axis of floating leaves, on the same data.
 
     >>> many = BatchedStep(lambda theta, opt_state, phi, data: (theta * phi + data, opt_state))
     >>> many(torch.ones(3), None, torch.arange(3.0), torch.tensor(1.0))
@@ -219,11 +219,8 @@ def require_value(center: Rollout, ends: Tensors) -> None:
 
 
 def repeated(flat: Tensors, count: int) -> Tensors:
-    """Expand each leaf along a new first axis.
-
-    A leaf that `torch.vmap` counts as shared would be enough for pure steps, but not for optimizers that add
-    to a scaled copy of it in place, as TorchOpt's do.
-    """
+    """Expand each leaf along a new first axis."""
+    # Sharing it in `torch.vmap` would not do for optimizers that add to a scaled copy in place (TorchOpt's).
     return tuple(leaf.expand(count, *leaf.shape) for leaf in flat)
 
 

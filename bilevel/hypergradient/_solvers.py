@@ -39,12 +39,9 @@ def gmres(system: System, right: Tensor, tolerance: float, iterations: int) -> T
 
     Args:
         system: M.
-        right: b, [..., unknown].
+        right: b, [..., unknown], like the result.
         tolerance: stop once every |b - M x| is below this times |b|.
         iterations: the largest number of products with M, at least 1.
-
-    Returns:
-        x, [..., unknown].
 
     Source:
         Saad and Schultz, GMRES: a generalized minimal residual algorithm, SIAM J. Sci. Stat. Comput. 7, 1986.

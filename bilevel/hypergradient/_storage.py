@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -16,13 +16,7 @@ POOLED_BYTES = 1 << 20
 """States smaller than this are not copied into a pool: a copy would cost more than the memory is worth."""
 
 LowPrecision = Literal["float32", "bfloat16", "float16"]
-"""A dtype that kept states may be rounded to."""
-
-DTYPES: dict[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(LowPrecision)}
 
 UNITS = {"": 1} | {
     letter + binary: (1024 if binary else 1000) ** power
@@ -164,9 +158,6 @@ def _restored(leaf: Any, like: Any) -> Any:
 
 def parse_bytes(size: str) -> int:
     """Read a size in bytes: KB, MB, GB and TB are powers of 1000, KiB, MiB, GiB and TiB of 1024.
-
-    Raises:
-        ValueError: it cannot be read, or is below one byte.
 
     >>> parse_bytes("512MB"), parse_bytes("1.5 GiB")
     (512000000, 1610612736)

@@ -1,4 +1,3 @@
-from ._conv import PADDINGS as PADDINGS
 from ._conv import Convolutions as Convolutions
 from ._conv import PaddingName as PaddingName
 from ._gru import GatedCell as GatedCell

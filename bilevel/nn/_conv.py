@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ from bilevel.nn._mlp import ACTIVATIONS, ActivationName, first_layers, num_param
 from games.core import require, require_name
 
 PaddingName = Literal["same", "valid"]
-PADDINGS = ("same", "valid")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Convolutions:
 
     def __post_init__(self) -> None:
         require_name(self.activation, ACTIVATIONS, "activation")
-        require_name(self.padding, PADDINGS, "padding")
+        require_name(self.padding, get_args(PaddingName), "padding")
         require(
             min((*self.planes, self.kernel, self.stride)) >= 1,
             f"Planes, kernel and stride are 1 or more, but they are {self.planes}, {self.kernel} and "

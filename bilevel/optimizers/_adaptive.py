@@ -22,7 +22,7 @@ from bilevel.optimizers._first_order import (
     require_decay,
     scale_by_learning_rate,
 )
-from bilevel.optimizers._transforms import GradientTransformation, chain
+from bilevel.optimizers._transforms import GradientTransformation, chain, stateful
 from games.core import require
 
 
@@ -91,8 +91,8 @@ def adamw(
     """Adam with decoupled weight decay: the step shrinks theta by learning_rate weight_decay theta as well.
 
     Args:
-        learning_rate: as for `adam`.
-        betas: as for `adam`, like the next two.
+        learning_rate: as for `adam`, like betas, epsilon and epsilon_root.
+        betas: decay of the means of g and of g^2.
         epsilon: added to the root.
         epsilon_root: added inside the root.
         weight_decay: strength of the decay, at least 0; it is multiplied by the learning rate, as in PyTorch.
@@ -158,11 +158,7 @@ def rmsprop(
 def scale_by_adam(
     betas: tuple[float, float], *, epsilon: float, epsilon_root: float
 ) -> GradientTransformation:
-    """`adam` without weight decay and learning rate.
-
-    Raises:
-        ValueError: as for `adam`.
-    """
+    """`adam` without weight decay and learning rate."""
     beta_first, beta_second = betas
     require_decay(**{"betas[0]": beta_first, "betas[1]": beta_second})
     require_at_least_zero(epsilon=epsilon, epsilon_root=epsilon_root)
@@ -171,11 +167,9 @@ def scale_by_adam(
     def init(params: Tree) -> Moments:
         return _zero_moments(params, first=True)
 
-    def update(
-        updates: Tree, state: Moments, *, params: Tree = None, inplace: bool = True
-    ) -> tuple[Tree, Moments]:
+    def update(updates: Tree, state: Moments, params: Tree) -> tuple[Tree, Moments]:
         count = state.steps + 1
-        first = tree_map(lambda m, g: beta_first * m + (1 - beta_first) * g, state.first, updates)
+        first = _mean(beta_first, state.first, updates)
         second = _mean_square(beta_second, state.second, updates)
 
         def scale(m: Tensor, v: Tensor) -> Tensor:
@@ -185,15 +179,11 @@ def scale_by_adam(
 
         return tree_map(scale, first, second), Moments(first, second, count)
 
-    return GradientTransformation(init, update)
+    return stateful(init, update)
 
 
 def scale_by_rms(decay: float, *, epsilon: float, centered: bool) -> GradientTransformation:
-    """`rmsprop` without weight decay, momentum and learning rate.
-
-    Raises:
-        ValueError: as for `rmsprop`.
-    """
+    """`rmsprop` without weight decay, momentum and learning rate."""
     require_decay(decay=decay)
     require_at_least_zero(epsilon=epsilon)
     require(epsilon > 0, "epsilon must be above 0, not 0.")
@@ -201,18 +191,16 @@ def scale_by_rms(decay: float, *, epsilon: float, centered: bool) -> GradientTra
     def init(params: Tree) -> Moments:
         return _zero_moments(params, first=centered)
 
-    def update(
-        updates: Tree, state: Moments, *, params: Tree = None, inplace: bool = True
-    ) -> tuple[Tree, Moments]:
-        first = variance = None
+    def update(updates: Tree, state: Moments, params: Tree) -> tuple[Tree, Moments]:
+        first = None
         second = variance = _mean_square(decay, state.second, updates)
         if centered:
-            first = tree_map(lambda m, g: decay * m + (1 - decay) * g, state.first, updates)
+            first = _mean(decay, state.first, updates)
             variance = tree_map(lambda v, m: v - m * m, second, first)
         scaled = tree_map(lambda g, v: g / (root(v) + epsilon), updates, variance)
         return scaled, Moments(first, second, state.steps + 1)
 
-    return GradientTransformation(init, update)
+    return stateful(init, update)
 
 
 def root(square: Tensor) -> Tensor:
@@ -229,10 +217,12 @@ def root(square: Tensor) -> Tensor:
 
 
 def _zero_moments(params: Tree, *, first: bool) -> Moments:
-    def zeros() -> Tree:
-        return tree_map(torch.zeros_like, params)
+    first_mean = tree_map(torch.zeros_like, params) if first else None
+    return Moments(first_mean, tree_map(torch.zeros_like, params), new_count(params))
 
-    return Moments(zeros() if first else None, zeros(), new_count(params))
+
+def _mean(decay: float, first: Tree, updates: Tree) -> Tree:
+    return tree_map(lambda m, g: decay * m + (1 - decay) * g, first, updates)
 
 
 def _mean_square(decay: float, second: Tree, updates: Tree) -> Tree:

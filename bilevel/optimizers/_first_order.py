@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bilevel.core import Tree, leaves, tree_map
-from bilevel.optimizers._transforms import GradientTransformation, chain, stateless
+from bilevel.optimizers._transforms import GradientTransformation, chain, stateful, stateless
 from games.core import Registry, require, require_name
 
 LearningRate = float | Tensor | Callable[[Tensor], Tensor | float]
@@ -49,12 +49,6 @@ def add_weight_decay(weight_decay: float) -> GradientTransformation:
     """Add `weight_decay` times the parameters to the updates.
 
     Before an optimizer this is an L2 penalty; after its scaling it is the decoupled decay of AdamW.
-
-    Args:
-        weight_decay: at least 0.
-
-    Raises:
-        ValueError: the setting is out of range; or, in `update`, `params` is missing.
     """
     require_at_least_zero(weight_decay=weight_decay)
 
@@ -68,18 +62,10 @@ def add_weight_decay(weight_decay: float) -> GradientTransformation:
 
 
 def scale_by_learning_rate(learning_rate: LearningRate) -> GradientTransformation:
-    """Multiply the updates by minus the learning rate: descent.
-
-    Args:
-        learning_rate: see `LearningRate`; a tensor's values are not checked, since a check would stop it from
-            being traced or batched.
-
-    Raises:
-        ValueError: a number is negative or not finite.
-    """
+    """Multiply the updates by minus the learning rate: descent."""
     if not callable(learning_rate):
         rate = learning_rate
-        if not isinstance(rate, Tensor):
+        if not isinstance(rate, Tensor):  # a check of its values would stop it from being traced or batched
             require_at_least_zero(learning_rate=rate)
         return stateless(lambda updates, params: _descend(updates, rate))
     schedule = learning_rate
@@ -87,12 +73,10 @@ def scale_by_learning_rate(learning_rate: LearningRate) -> GradientTransformatio
     def init(params: Tree) -> ScheduleState:
         return ScheduleState(new_count(params))
 
-    def update(
-        updates: Tree, state: ScheduleState, *, params: Tree = None, inplace: bool = True
-    ) -> tuple[Tree, ScheduleState]:
+    def update(updates: Tree, state: ScheduleState, params: Tree) -> tuple[Tree, ScheduleState]:
         return _descend(updates, schedule(state.steps)), ScheduleState(state.steps + 1)
 
-    return GradientTransformation(init, update)
+    return stateful(init, update)
 
 
 def at_learning_rate(
@@ -112,11 +96,11 @@ def at_learning_rate(
     tensor([-1.])
     """
 
-    def update(updates: Tree, state: Tree, *, params: Tree = None, inplace: bool = True) -> tuple[Tree, Tree]:
+    def update(updates: Tree, state: Tree, params: Tree) -> tuple[Tree, Tree]:
         updates, state = optimizer.update(updates, state, params=params, inplace=False)
         return tree_map(lambda moved: moved * _like(learning_rate, moved), updates), state
 
-    return GradientTransformation(optimizer.init, update)
+    return stateful(optimizer.init, update)
 
 
 def _descend(updates: Tree, rate: Tensor | float) -> Tree:
@@ -195,11 +179,7 @@ def momentum(
 
 
 def accumulate(decay: float, *, nesterov: bool = False, dampening: float = 0.0) -> GradientTransformation:
-    """Replace the updates by their decayed sum; `momentum` without the learning rate.
-
-    Raises:
-        ValueError: as for `momentum`.
-    """
+    """Replace the updates by their decayed sum; `momentum` without the learning rate."""
     require_decay(decay=decay, dampening=dampening)
     require(
         not nesterov or (decay > 0 and dampening == 0),
@@ -209,9 +189,7 @@ def accumulate(decay: float, *, nesterov: bool = False, dampening: float = 0.0) 
     def init(params: Tree) -> Momentum:
         return Momentum(tree_map(torch.zeros_like, params), new_count(params))
 
-    def update(
-        updates: Tree, state: Momentum, *, params: Tree = None, inplace: bool = True
-    ) -> tuple[Tree, Momentum]:
+    def update(updates: Tree, state: Momentum, params: Tree) -> tuple[Tree, Momentum]:
         def keep(trace: Tensor, update: Tensor) -> Tensor:
             if dampening == 0:
                 return decay * trace + update
@@ -222,7 +200,7 @@ def accumulate(decay: float, *, nesterov: bool = False, dampening: float = 0.0) 
         step = tree_map(lambda update, t: update + decay * t, updates, trace) if nesterov else trace
         return step, Momentum(trace, state.steps + 1)
 
-    return GradientTransformation(init, update)
+    return stateful(init, update)
 
 
 OPTIMIZERS: Registry[Callable[..., GradientTransformation]] = Registry(
@@ -238,11 +216,7 @@ OPTIMIZERS: Registry[Callable[..., GradientTransformation]] = Registry(
 
 
 def make_optimizer(name: str, **settings: Any) -> GradientTransformation:
-    """Build an optimizer by its name in `OPTIMIZERS`.
-
-    Args:
-        name: its name.
-        settings: its settings, `learning_rate` among them.
+    """Build an optimizer by its name in `OPTIMIZERS`, with its settings, `learning_rate` among them.
 
     Raises:
         ValueError: the name, or a setting's name, is unknown (names the nearest), or a setting is out of

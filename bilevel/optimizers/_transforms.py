@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,16 @@ from torchopt.combine import chain
 from bilevel.core import Tree, batch_shape, leaves, tree_map
 from games.core import require
 
-__all__ = ["EmptyState", "GradientTransformation", "chain", "stateless"]
+__all__ = ["EmptyState", "GradientTransformation", "chain", "stateful", "stateless"]
+
+
+def stateful(init: Any, function: Callable[[Tree, Any, Tree], tuple[Tree, Any]]) -> GradientTransformation:
+    """A transformation from functions params -> state and (updates, state, params) -> (updates, state)."""
+
+    def update(updates: Tree, state: Tree, *, params: Tree = None, inplace: bool = True) -> tuple[Tree, Tree]:
+        return function(updates, state, params)
+
+    return GradientTransformation(init, update)
 
 
 def stateless(function: Callable[[Tree, Tree], Tree]) -> GradientTransformation:
@@ -34,13 +44,9 @@ def stateless(function: Callable[[Tree, Tree], Tree]) -> GradientTransformation:
     ({'w': 2.0}, EmptyState())
     """
 
-    def init(params: Tree) -> Tree:
-        return EmptyState()
-
-    def update(updates: Tree, state: Tree, *, params: Tree = None, inplace: bool = True) -> tuple[Tree, Tree]:
-        return function(updates, params), state
-
-    return GradientTransformation(init, update)
+    return stateful(
+        lambda params: EmptyState(), lambda updates, state, params: (function(updates, params), state)
+    )
 
 
 def clip_by_norm(max_norm: float, *, batch_dims: int = 0, eps: float = 0.0) -> GradientTransformation:
@@ -93,9 +99,6 @@ def clip_by_value(limit: float) -> GradientTransformation:
     Args:
         limit: in units of the gradient, above 0.
 
-    Raises:
-        ValueError: the limit is out of range.
-
     >>> clip = clip_by_value(1.0)
     >>> clip.update(torch.tensor([-3.0, 0.5]), clip.init(None))[0]
     tensor([-1.0000,  0.5000])
@@ -140,16 +143,17 @@ def per_member(transformation: GradientTransformation, batch_dims: int = 1) -> G
             )
         return _join(states, batch)
 
-    def update(updates: Tree, state: Tree, *, params: Tree = None, inplace: bool = True) -> tuple[Tree, Tree]:
+    def update(updates: Tree, state: Tree, params: Tree) -> tuple[Tree, Tree]:
         batch = batch_shape(updates, batch_dims)
         of_params = [None] * math.prod(batch) if params is None else _split(params, batch)
         results = [
             transformation.update(*member, params=own, inplace=False)
             for *member, own in zip(_split(updates, batch), _split(state, batch), of_params, strict=True)
         ]
-        return _join([result[0] for result in results], batch), _join([r[1] for r in results], batch)
+        moved, states = map(list, zip(*results, strict=True))
+        return _join(moved, batch), _join(states, batch)
 
-    return GradientTransformation(init, update)
+    return stateful(init, update)
 
 
 def _split(tree: Tree, batch: tuple[int, ...]) -> list[Tree]:
@@ -196,10 +200,10 @@ def tied(optimizer: GradientTransformation, axis: int = -2) -> GradientTransform
     def mean(leaf: Tensor) -> Tensor:
         return leaf.mean(axis, keepdim=True).expand_as(leaf)
 
-    def update(updates: Tree, state: Tree, *, params: Tree = None, inplace: bool = True) -> tuple[Tree, Tree]:
+    def update(updates: Tree, state: Tree, params: Tree) -> tuple[Tree, Tree]:
         together = tree_map(mean, updates)
         moves, state = optimizer.update(together, state, params=params, inplace=False)
         apart = tree_map(lambda leaf: mean(leaf) - leaf, params)
         return tree_map(torch.add, moves, apart), state
 
-    return GradientTransformation(optimizer.init, update)
+    return stateful(optimizer.init, update)

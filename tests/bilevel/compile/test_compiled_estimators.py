@@ -17,9 +17,7 @@ from torch import Tensor
 
 from bilevel.compile import Compiled
 from bilevel.compile import _plans as plans
-from bilevel.compile import _program as program
 from bilevel.compile import _solve as solve
-from bilevel.compile._functions import TreeForm
 from bilevel.core import inner_step, leaves
 from bilevel.hypergradient import (
     BilevelProblem,
@@ -279,12 +277,8 @@ def test_integer_data_that_pick_entries_go_as_plain_tensors(built: list[str]) ->
         inner_data=lambda theta, phi, k: actions,
     )
     assert_same(*both(Unrolled(), begin(problem, theta, theta[:, :2].exp())))
-    found = program.find_program(
-        problem, *(TreeForm.split(tree, "") for tree in ((theta, SGD.init(theta)), theta[:, :2].exp()))
-    ).found
-    assert {key[0]: package.key.partition(".")[2] for key, package in found.items() if package} == {
-        "step": "pt2", "vjp": "pt2", "outer loss": "so",
-    }  # fmt: skip
+    suffixes = [name.partition(".")[2] for name in built]
+    assert suffixes == ["pt2", "so", "pt2"]  # the step, the outer loss, the vector-Jacobian product
 
 
 def test_inputs_may_lie_anyhow_in_memory(start: Callable[..., Any]) -> None:
