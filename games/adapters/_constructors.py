@@ -22,8 +22,7 @@ EMPTY = inspect.Parameter.empty
 class Option(NamedTuple):
     """A setting that a command line and a run's folder can hold."""
 
-    hint: Any
-    """Its type: numbers, strings, choices of these, None, and tuples."""
+    hint: Any  # its type: numbers, strings, choices of these, None, and tuples
     default: Any
 
 
@@ -31,10 +30,8 @@ class Parameters(NamedTuple):
     """Parameters of a constructor."""
 
     hints: dict[str, Any]
-    defaults: dict[str, Any]
-    """Name -> default; `inspect.Parameter.empty` where there is none."""
-    complete: bool
-    """Whether nothing else is taken: no **kwargs of unknown names."""
+    defaults: dict[str, Any]  # name -> default; `inspect.Parameter.empty` where there is none
+    complete: bool  # whether nothing else is taken: no **kwargs of unknown names
 
     def options(self, changed: Mapping[str, Any], reserved: Collection[str]) -> dict[str, Option]:
         """Those that can be settings of a game, with some defaults changed and some names reserved.

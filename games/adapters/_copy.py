@@ -32,24 +32,19 @@ class Description:
     """Of one agent, the same for all; float32 where it is a Box."""
     action_space: spaces.Discrete | spaces.Box
     """Of one agent, with the actions that only some agents have; a Box has one axis and is float32."""
-    horizon: int | None
-    """Maximal number of steps of an episode; None where the environment does not say."""
+    horizon: int | None  # maximal number of steps of an episode; None where the environment does not say
     render_modes: tuple[str, ...] = ()
 
 
 class CopyResult(NamedTuple):
     """Result of a reset or step of one copy; stacked, the first axis counts copies."""
 
-    observations: NDArray[Any]
-    """[agent, *shape], float32 or int64; of an agent that has left, the last one."""
+    observations: NDArray[Any]  # [agent, *shape], float32 or int64; of an agent that has left, the last one
     legal: NDArray[np.bool_]
     """Action mask, [agent, action]; without meaning for agents that have left, and in a Box ([agent, 1])."""
-    rewards: NDArray[np.float64]
-    """[agent]; 0 for an agent that had left before the step."""
-    present: NDArray[np.bool_]
-    """Which agents still play, [agent]; none of them when the episode is over."""
-    ended: NDArray[np.bool_]
-    """Whether the episode was terminated rather than truncated; no axis."""
+    rewards: NDArray[np.float64]  # [agent]; 0 for an agent that had left before the step
+    present: NDArray[np.bool_]  # which agents still play, [agent]; none of them when the episode is over
+    ended: NDArray[np.bool_]  # whether the episode was terminated rather than truncated; no axis
 
 
 class Copy(abc.ABC):

@@ -21,8 +21,7 @@ from games.adapters._source import IMAGE_MODES, EnvironmentSource
 from games.core import Game, require
 from games.render import draw_table, resized
 
-SEEDS = 2**31 - 1
-"""Copies are started with a seed from 0 to here, exclusive: every environment takes these."""
+SEEDS = 2**31 - 1  # copies are started with a seed from 0 to here, exclusive: every environment takes these
 
 
 class ForeignState(NamedTuple):
@@ -69,6 +68,8 @@ class ForeignGame(Game):
     described: ClassVar[dict[tuple[Any, ...], Description]]
     """Settings -> the description of environments that have them."""
 
+    truncates = True
+
     def __post_init__(self) -> None:
         key = tuple(self.settings.values())
         if key not in self.described:
@@ -104,8 +105,7 @@ class ForeignGame(Game):
 
     @property
     def name(self) -> str:
-        """The environment's name."""
-        return self.description.name
+        return self.description.name  # the environment's name
 
     @property
     def agent_names(self) -> tuple[str, ...]:
@@ -125,10 +125,6 @@ class ForeignGame(Game):
     @property
     def discount(self) -> float:
         return self.source.discount
-
-    @property
-    def truncates(self) -> bool:
-        return True
 
     @property
     def action_space(self) -> spaces.Discrete | spaces.Box:

@@ -30,8 +30,7 @@ from games.adapters._pools import Pool
 from games.adapters._source import EnvironmentSource
 from games.core import require
 
-AGENT = "agent_0"
-"""The name of the one agent."""
+AGENT = "agent_0"  # the name of the one agent
 
 
 class _Layout:
@@ -211,8 +210,7 @@ class OneOfVector(Copy):
         self._pool.close()
 
 
-NUM_ENVS = "num_envs"
-"""The argument by which constructors of vectors are told how many environments to hold."""
+NUM_ENVS = "num_envs"  # the argument by which constructors of vectors are told how many environments to hold
 
 NO_SETTINGS = (NUM_ENVS, "disable_env_checker", "vectorization_mode", "vector_kwargs", "wrappers")
 """Arguments of constructors that are no settings of a game."""

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from games.adapters._copy import require_suitable
 
-MASK = "action_mask"
-"""The key under which PettingZoo's environments tell which actions are legal."""
+MASK = "action_mask"  # the key under which PettingZoo's environments tell which actions are legal
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,7 @@ class ActionLayout:
     """The common space, and the function that maps its actions to one agent's own."""
 
     space: spaces.Discrete | spaces.Box
-    count: int
-    """Number of the agent's own Discrete actions; 1 in a Box."""
+    count: int  # number of the agent's own Discrete actions; 1 in a Box
     decode: Callable[[Any], Any]
 
 

@@ -64,10 +64,8 @@ also "cooperated", if the word has a meaning in the game, and every number that 
 
 MASK = "action_mask"
 RENDER_MODES = ("rgb_array", "ansi", "human")
-CACHE_SIZE = 2**24
-"""Bytes of outcomes of steps that an environment caches, about."""
-OUTCOME_SIZE = 1024
-"""Bytes of one outcome, without what agents then see."""
+CACHE_SIZE = 2**24  # bytes of outcomes of steps that an environment caches, about
+OUTCOME_SIZE = 1024  # bytes of one outcome, without what agents then see
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,10 +73,8 @@ class StateView:
     """A state of one copy, and what follows from it."""
 
     state: State
-    seen: np.ndarray
-    """Observations, [agent, ...]."""
-    legal: np.ndarray | None
-    """Action mask, boolean [agent, action]; None where all are legal."""
+    seen: np.ndarray  # observations, [agent, ...]
+    legal: np.ndarray | None  # action mask, boolean [agent, action]; None where all are legal
     gone: Collection[str]
     """Agents that have left before the others; none where all have, as the episode is over then."""
     outcomes: dict[tuple[int, ...], StepOutcome] = dataclasses.field(default_factory=dict)
@@ -90,12 +86,9 @@ class StepOutcome(NamedTuple):
 
     after: StateView
     rewards: dict[str, float]
-    terminated: bool
-    """Whether the rules end the episode."""
-    done: bool
-    """Whether the episode ends, by the rules or at the horizon."""
-    infos: dict[str, dict[str, Any]]
-    """Name -> agent -> value."""
+    terminated: bool  # whether the rules end the episode
+    done: bool  # whether the episode ends, by the rules or at the horizon
+    infos: dict[str, dict[str, Any]]  # name -> agent -> value
 
 
 class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  # PettingZoo is untyped

@@ -105,11 +105,9 @@ class LocalPool:
             raise CopyError(f"Copy {number} failed: {one_line(error)}") from error
 
 
-VERSIONS = itertools.count()
-"""Numbers for states: no two of this process have the same."""
+VERSIONS = itertools.count()  # numbers for states: no two of this process have the same
 
-NO_STATE = -1
-"""The version of copies that have not been started, or have failed in a step."""
+NO_STATE = -1  # the version of copies that have not been started, or have failed in a step
 
 
 class RunningCopies:

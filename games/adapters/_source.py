@@ -22,11 +22,9 @@ from games.adapters._pools import LocalPool, Pool
 from games.adapters._workers import WorkerPool
 from games.core import CopyError, require
 
-TRIAL_STEPS = 3
-"""Steps for which it is tried whether an episode follows from its seed."""
+TRIAL_STEPS = 3  # steps for which it is tried whether an episode follows from its seed
 
-IMAGE_MODES = ("rgb_array", "ansi")
-"""Render modes that can be shown, the better one first."""
+IMAGE_MODES = ("rgb_array", "ansi")  # render modes that can be shown, the better one first
 
 
 @dataclass(frozen=True)
@@ -50,24 +48,17 @@ class CopyMaker:
 class EnvironmentSource:
     """What all games of one registered constructor have in common."""
 
-    make_env: Callable[..., Any]
-    """The constructor; takes settings by keyword."""
-    copy_of: Callable[[Any], Copy]
-    """Turns an environment into a copy."""
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that are not fields of the game."""
-    lists: frozenset[str] = frozenset()
-    """Settings that are tuples in the game, and lists to the constructor."""
-    drawable: bool = False
-    """Whether the constructor takes a render mode."""
+    make_env: Callable[..., Any]  # the constructor; takes settings by keyword
+    copy_of: Callable[[Any], Copy]  # turns an environment into a copy
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # settings that are not fields of the game
+    lists: frozenset[str] = frozenset()  # settings that are tuples in the game, and lists to the constructor
+    drawable: bool = False  # whether the constructor takes a render mode
     reuse: bool = False
     """Whether a copy's episodes are played in one environment, whose reset then has to clear everything."""
-    workers: int = 0
-    """Number of processes that step the copies; 0: this one does."""
+    workers: int = 0  # number of processes that step the copies; 0: this one does
     parameters: Callable[[Callable[..., Any], Any], Parameters] = parameters_of
     """Reads the constructor's parameters, from itself and from what it made."""
-    horizon: int | None = None
-    """Maximal number of steps of an episode; None: what the environment says."""
+    horizon: int | None = None  # maximal number of steps of an episode; None: what the environment says
     discount: float = 1.0
 
     def __post_init__(self) -> None:

@@ -21,11 +21,9 @@ from games.adapters._copy import CopyResult, Description, MakeCopy, UnsuitableEn
 from games.adapters._pools import LocalPool
 from games.core import CopyError
 
-CLOSE_TIMEOUT = 5.0
-"""Seconds that a worker is given to close its environments before it is ended."""
+CLOSE_TIMEOUT = 5.0  # seconds that a worker is given to close its environments before it is ended
 
-IDLE = -1
-"""In place of a copy's number while none is being stepped."""
+IDLE = -1  # in place of a copy's number while none is being stepped
 
 
 class WorkerPool:

@@ -155,13 +155,11 @@ class Cleanup(SocialGrid):
 
     @property
     def river(self) -> tuple[int, ...]:
-        """The cells where waste can be."""
-        return self.cells_of("waste", "river")
+        return self.cells_of("waste", "river")  # the cells where waste can be
 
     @property
     def beams_of_game(self) -> tuple[str, ...]:
-        """The cleaning beam, and the fining beam if there is one."""
-        return ("clean", *super().beams_of_game)
+        return ("clean", *super().beams_of_game)  # the cleaning beam, and the fining beam if there is one
 
     @property
     def defection_welfare(self) -> float | None:
@@ -174,8 +172,7 @@ class Cleanup(SocialGrid):
         return len(self.cells_of("orchard")) + 2
 
     def waste_density(self, state: SocialState) -> Tensor:
-        """Waste cells / cells where waste can be, float32 [batch]."""
-        return state.waste.sum(1) / len(self.river)
+        return state.waste.sum(1) / len(self.river)  # waste cells / cells where waste can be, float32 [batch]
 
     def change_map(self, state: SocialState, draws: Tensor) -> SocialState:
         """Grow apples and waste, both at the density as it is before."""
@@ -211,8 +208,7 @@ class Cleanup(SocialGrid):
         return {"cleaned": state.cleaned}
 
     def cooperates(self, state: SocialState, actions: Tensor) -> Tensor:
-        """Cleaning cooperates: boolean [batch, agent]."""
-        return actions == self.action_names.index("clean")
+        return actions == self.action_names.index("clean")  # cleaning cooperates: boolean [batch, agent]
 
     def scripted(self, state: SocialState, cooperative: Tensor) -> Tensor:
         """Go for the nearest apple; who cooperates and is on duty goes where its beam meets waste, and

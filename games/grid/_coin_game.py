@@ -29,12 +29,9 @@ MOST_OUTCOMES = 2**20
 class CoinState(NamedTuple):
     """Positions; cells are numbered row by row."""
 
-    places: Tensor
-    """The agents' cells, integer [batch, agent]; both may share one."""
-    coins: Tensor
-    """The cell of each color's coin, integer [batch, color]; -1 where there is none."""
-    time: Tensor
-    """Steps played, integer [batch]."""
+    places: Tensor  # the agents' cells, integer [batch, agent]; both may share one
+    coins: Tensor  # the cell of each color's coin, integer [batch, color]; -1 where there is none
+    time: Tensor  # steps played, integer [batch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +88,9 @@ class CoinGame(DrawnGame):
     view: int | None = None
     """Cells that an agent sees in each direction, at most (size - 1) / 2; None: the whole torus."""
 
+    discount = 0.96  # LOLA's
+    start_draws = 5  # two places, the first coin's color, and the coins' cells
+
     def __post_init__(self) -> None:
         require(self.size >= 2, f"The torus needs at least 2 cells a side; size is {self.size}.")
         require(self.coins in (1, 2), f"There are 1 or 2 coins at a time, not {self.coins}.")
@@ -111,11 +111,6 @@ class CoinGame(DrawnGame):
         return len(COLORS)
 
     @property
-    def discount(self) -> float:
-        """LOLA's."""
-        return 0.96
-
-    @property
     def action_names(self) -> tuple[str, ...]:
         return tuple(WALKS)[: STAY + self.stay]
 
@@ -126,18 +121,11 @@ class CoinGame(DrawnGame):
 
     @property
     def symmetric(self) -> bool:
-        """Unless red wins ties."""
-        return self.tie != "red"
+        return self.tie != "red"  # unless red wins ties
 
     @property
     def defection_welfare(self) -> float:
-        """Picking up every coin hurts the other by 2 in half the cases: on average nobody gains."""
-        return 0.0
-
-    @property
-    def start_draws(self) -> int:
-        """Two places, the first coin's color, and the coins' cells."""
-        return 5
+        return 0.0  # picking up every coin hurts the other by 2 in half the cases: on average nobody gains
 
     @property
     def step_draws(self) -> int:

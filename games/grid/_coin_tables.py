@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Cells = Sequence[Tensor] | Tensor
-"""Cells of things, integer [thing, batch]; see `CoinTables`."""
+Cells = Sequence[Tensor] | Tensor  # cells of things, integer [thing, batch]; see `CoinTables`
 
 Play = Callable[[Cells, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Cells, actions, draws -> the cells after it and rewards; see `CoinTables.play`."""
@@ -19,12 +18,9 @@ Play = Callable[[Cells, Tensor, Tensor], tuple[Tensor, Tensor]]
 class Sizes(NamedTuple):
     """Sizes of the tables."""
 
-    cells: int
-    """Of the board."""
-    moves: int
-    """Actions of an agent."""
-    flips: int
-    """Draws in a step, after the first, that say yes below 1/2."""
+    cells: int  # of the board
+    moves: int  # actions of an agent
+    flips: int  # draws in a step, after the first, that say yes below 1/2
 
     @property
     def layouts(self) -> int:
@@ -45,17 +41,13 @@ class CoinTables(NamedTuple):
     """
 
     sizes: Sizes
-    rewards: Tensor
-    """Both agents', float32, as one number of 64 bits: [choice]."""
-    room: Tensor
-    """Number of cells a new coin may lie in: float32 [choice]."""
-    row: Tensor
-    """Which of the `landings` belongs to a choice, times the number of cells: integer [choice]."""
+    rewards: Tensor  # both agents', float32, as one number of 64 bits: [choice]
+    room: Tensor  # number of cells a new coin may lie in: float32 [choice]
+    row: Tensor  # which of the `landings` belongs to a choice, times the number of cells: integer [choice]
     landings: Tensor
     """The cells afterwards, int16, as one number of 64 bits, for each place of a new coin among those free:
     [row * rank]."""
-    views: Tensor
-    """Observations of both agents: float32 [layout, agent * entry]."""
+    views: Tensor  # observations of both agents: float32 [layout, agent * entry]
 
     def play(self, cells: Cells, actions: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
         """Play a step of actions [batch, agent]: the cells afterwards; rewards, float32 [agent, batch].

@@ -11,8 +11,7 @@ import numpy as np
 from games.render import AGENTS, INK, Pen
 
 RULE = "#DDDDDD"
-CAPTION = 24
-"""Height of the line below the map."""
+CAPTION = 24  # height of the line below the map
 COLORS = {
     "ground": "#F2F2F2",
     "wall": "#5B5B5B",
@@ -32,10 +31,8 @@ class Thing(NamedTuple):
     """Something that lies in a cell."""
 
     cell: int
-    color: str
-    """A color, or a name in `COLORS`."""
-    shape: str = "disc"
-    """disc, square, diamond or triangle."""
+    color: str  # a color, or a name in `COLORS`
+    shape: str = "disc"  # disc, square, diamond or triangle
     text: str = ""
 
 

@@ -73,8 +73,7 @@ CLOSED = (
 )
 
 
-SPARED = 2
-"""An apple with fewer others than this beside it is one that cooperators leave."""
+SPARED = 2  # an apple with fewer others than this beside it is one that cooperators leave
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +127,7 @@ class Harvest(SocialGrid):
 
     @property
     def map_draws(self) -> int:
-        """One for each cell of the orchard."""
-        return len(self.cells_of("apple"))
+        return len(self.cells_of("apple"))  # one for each cell of the orchard
 
     def advance(
         self, state: SocialState, actions: Tensor, draws: Tensor

@@ -25,19 +25,15 @@ from games.grid._open_ground import (
 )
 from games.grid._tables import mark
 
-ATTACK = STAY + 1
-"""The first attack, upwards; the others follow in the order of the walks."""
+ATTACK = STAY + 1  # the first attack, upwards; the others follow in the order of the walks
 
 
 class JungleState(NamedTuple):
     """Positions; cells are numbered row by row."""
 
-    places: Tensor
-    """The agents' cells, integer [batch, agent], all different."""
-    foods: Tensor
-    """The foods' cells, integer [batch, food]; they stay for the whole episode."""
-    time: Tensor
-    """Steps played, integer [batch]."""
+    places: Tensor  # the agents' cells, integer [batch, agent], all different
+    foods: Tensor  # the foods' cells, integer [batch, food]; they stay for the whole episode
+    time: Tensor  # steps played, integer [batch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +89,8 @@ class Jungle(SquareGame):
     """Steps of an episode; at least 1."""
     view: int = 5
 
+    planes = 3  # ground, foods, other agents
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.agents >= 2, f"The jungle needs at least 2 agents; agents is {self.agents}.")
@@ -115,19 +113,12 @@ class Jungle(SquareGame):
         return (*WALKS, *(f"attack {direction}" for direction in list(WALKS)[:STAY]))
 
     @property
-    def planes(self) -> int:
-        """Ground, foods, other agents."""
-        return 3
-
-    @property
     def start_draws(self) -> int:
-        """A rank for each cell, to place agents and foods."""
-        return self.size**2
+        return self.size**2  # a rank for each cell, to place agents and foods
 
     @property
     def step_draws(self) -> int:
-        """A priority for each agent."""
-        return self.agents
+        return self.agents  # a priority for each agent
 
     def begin(self, draws: Tensor) -> JungleState:
         """Agents and foods on different cells."""
@@ -176,8 +167,7 @@ class Jungle(SquareGame):
         return torch.zeros_like(order, dtype=torch.bool).scatter(-1, near, True)
 
     def cooperates(self, state: JungleState, actions: Tensor) -> Tensor:
-        """Attacking nobody cooperates: boolean [batch, agent]."""
-        return ~self._attacks(state, actions)[1].any(2)
+        return ~self._attacks(state, actions)[1].any(2)  # attacking nobody cooperates: boolean [batch, agent]
 
     def scripted(self, state: JungleState, cooperative: Tensor) -> Tensor:
         """Cooperators eat at the nearest free place beside a food; defectors hunt the nearest agent."""

@@ -26,10 +26,8 @@ from games.grid._tables import cell_mask, occupied
 
 SIZE = (8, 8)
 CELLS = SIZE[0] * SIZE[1]
-BANK = 2 * SIZE[1]
-"""Cells of the river, the first ones, and as many of the orchard, the last ones."""
-FULL = 8
-"""Waste cells at the start, and at most; no apple grows then."""
+BANK = 2 * SIZE[1]  # cells of the river, the first ones, and as many of the orchard, the last ones
+FULL = 8  # waste cells at the start, and at most; no apple grows then
 NAMES = (*WALKS, "clean", "pick")
 CLEAN, PICK = NAMES.index("clean"), NAMES.index("pick")
 APPLE_REWARD = 1.0
@@ -39,16 +37,11 @@ RIVER, ORCHARD = tuple(range(BANK)), tuple(range(CELLS - BANK, CELLS))
 class LaseCleanupState(NamedTuple):
     """Positions; cells are numbered row by row."""
 
-    places: Tensor
-    """The agents' cells, integer [batch, agent]; several may share one."""
-    apples: Tensor
-    """boolean [batch, cell]; in the orchard only."""
-    waste: Tensor
-    """boolean [batch, cell]; in the river only."""
-    time: Tensor
-    """Steps played, integer [batch]."""
-    cleaned: Tensor
-    """Number of cells of waste each agent cleaned in the last step, integer [batch, agent]."""
+    places: Tensor  # the agents' cells, integer [batch, agent]; several may share one
+    apples: Tensor  # boolean [batch, cell]; in the orchard only
+    waste: Tensor  # boolean [batch, cell]; in the river only
+    time: Tensor  # steps played, integer [batch]
+    cleaned: Tensor  # number of cells of waste each agent cleaned in the last step, integer [batch, agent]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +76,10 @@ class LaseCleanup(OpenGroundGame):
     waste_probability: float = 0.1
     """Of waste in a step, while there is less than at the start; in [0, 1]."""
 
+    action_names = NAMES
+    extent = SIZE
+    defection_welfare = 0.0  # nobody cleans: no apple ever grows
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
@@ -91,32 +88,16 @@ class LaseCleanup(OpenGroundGame):
         )
 
     @property
-    def action_names(self) -> tuple[str, ...]:
-        return NAMES
-
-    @property
-    def extent(self) -> tuple[int, int]:
-        return SIZE
-
-    @property
     def planes(self) -> int:
-        """Ground, apples, waste, river, orchard, each other agent."""
-        return 5 + self.agents - 1
-
-    @property
-    def defection_welfare(self) -> float:
-        """Nobody cleans: no apple ever grows."""
-        return 0.0
+        return 5 + self.agents - 1  # ground, apples, waste, river, orchard, each other agent
 
     @property
     def start_draws(self) -> int:
-        """A place for each agent, and a rank for each cell of the river."""
-        return self.agents + BANK
+        return self.agents + BANK  # a place for each agent, and a rank for each cell of the river
 
     @property
     def step_draws(self) -> int:
-        """A rank for each agent, and whether and where waste and an apple appear."""
-        return self.agents + 4
+        return self.agents + 4  # a rank for each agent, and whether and where waste and an apple appear
 
     def begin(self, draws: Tensor) -> LaseCleanupState:
         """Agents anywhere, waste in half of the river, no apples."""
@@ -156,8 +137,7 @@ class LaseCleanup(OpenGroundGame):
         return windowed_agents(planes, state.places, SIZE, self.view)
 
     def cooperates(self, state: LaseCleanupState, actions: Tensor) -> Tensor:
-        """Cleaning cooperates: boolean [batch, agent]."""
-        return actions == CLEAN
+        return actions == CLEAN  # cleaning cooperates: boolean [batch, agent]
 
     def scripted(self, state: LaseCleanupState, cooperative: Tensor) -> Tensor:
         """Go to the nearest apple and pick it; who cooperates and is on duty does so with waste, and cleans.

@@ -50,8 +50,7 @@ def outranked(priority: Tensor) -> Tensor:
     return (priority > priority[:, None]) | level
 
 
-SHIFT = 25
-"""Steps after which agents on duty are relieved."""
+SHIFT = 25  # steps after which agents on duty are relieved
 
 
 class Walkers(Protocol):

@@ -135,6 +135,8 @@ class OpenGroundGame(DrawnGame, abc.ABC):
     view: int = 2
     """Cells that an agent sees in each direction; 0 or more."""
 
+    symmetric = True  # places to start from, and who gets a contested cell, are drawn
+
     def __post_init__(self) -> None:
         require(self.agents >= 1, f"Somebody has to play: agents is {self.agents}.")
         require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
@@ -153,11 +155,6 @@ class OpenGroundGame(DrawnGame, abc.ABC):
     @property
     def num_agents(self) -> int:
         return self.agents
-
-    @property
-    def symmetric(self) -> bool:
-        """Places to start from, and who gets a contested cell, are drawn."""
-        return True
 
     @property
     def observation_space(self) -> spaces.Box:

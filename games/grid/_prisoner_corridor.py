@@ -24,10 +24,8 @@ FIRST_WALK = list(WALKS).index(NAMES[LEFT])
 class CorridorState(NamedTuple):
     """The agents' positions."""
 
-    places: Tensor
-    """The agents' cells, counted from the left end, integer [batch, 2]."""
-    time: Tensor
-    """Steps played, integer [batch]."""
+    places: Tensor  # the agents' cells, counted from the left end, integer [batch, 2]
+    time: Tensor  # steps played, integer [batch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +71,10 @@ class PrisonerCorridor(DrawnGame):
     horizon: int = 20
     """The most steps of an episode; at least `far`."""
 
+    num_agents = 2
+    start_draws = 0  # the start is always the same
+    step_draws = 2  # a priority for each agent
+
     def __post_init__(self) -> None:
         require(self.near >= 1, f"The middle is at least 1 step away; near is {self.near}.")
         require(
@@ -87,18 +89,12 @@ class PrisonerCorridor(DrawnGame):
         require(self.move_cost >= 0, f"move_cost must be 0 or more, not {self.move_cost}.")
 
     @property
-    def num_agents(self) -> int:
-        return 2
-
-    @property
     def length(self) -> int:
-        """Cells of the corridor."""
-        return 2 * (self.near + self.far) + 1
+        return 2 * (self.near + self.far) + 1  # cells of the corridor
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """Left, right, and stay if that is an action."""
-        return NAMES[: 2 + self.stay]
+        return NAMES[: 2 + self.stay]  # left, right, and stay if that is an action
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -120,18 +116,7 @@ class PrisonerCorridor(DrawnGame):
 
     @property
     def defection_welfare(self) -> float:
-        """Both walk to the middle, where one gets in."""
-        return self.goal_reward - 2 * self.near * self.move_cost
-
-    @property
-    def start_draws(self) -> int:
-        """None: the start is always the same."""
-        return 0
-
-    @property
-    def step_draws(self) -> int:
-        """A priority for each agent."""
-        return 2
+        return self.goal_reward - 2 * self.near * self.move_cost  # both walk to the middle, where one gets in
 
     def begin(self, draws: Tensor) -> CorridorState:
         """On both sides of the middle."""
@@ -177,5 +162,4 @@ class PrisonerCorridor(DrawnGame):
         return places % (self.near + self.far) == 0
 
     def _outward(self, device: torch.device) -> Tensor:
-        """Each agent's way to its own end."""
-        return torch.tensor([LEFT, RIGHT], device=device)
+        return torch.tensor([LEFT, RIGHT], device=device)  # each agent's way to its own end

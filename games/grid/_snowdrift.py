@@ -31,12 +31,9 @@ REMOVE = STAY + 1
 class SnowdriftState(NamedTuple):
     """Positions; cells are numbered row by row."""
 
-    places: Tensor
-    """The agents' cells, integer [batch, agent]; several may share one."""
-    drifts: Tensor
-    """The drifts' cells, integer [batch, drift]; -1 for what was removed."""
-    time: Tensor
-    """Steps played, integer [batch]."""
+    places: Tensor  # the agents' cells, integer [batch, agent]; several may share one
+    drifts: Tensor  # the drifts' cells, integer [batch, drift]; -1 for what was removed
+    time: Tensor  # steps played, integer [batch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +75,9 @@ class Snowdrift(SquareGame):
     """Whether those who remove one drift in the same step share its cost; otherwise each pays it in full."""
     horizon: int = 50
 
+    defection_welfare = 0.0  # nobody removes anything
+    step_draws = 0  # only the start is drawn
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.drifts >= 1, f"There must be at least 1 drift; drifts is {self.drifts}.")
@@ -95,8 +95,7 @@ class Snowdrift(SquareGame):
 
     @property
     def planes(self) -> int:
-        """Ground, drifts, each other agent."""
-        return 2 + self.agents - 1
+        return 2 + self.agents - 1  # ground, drifts, each other agent
 
     @property
     def best_welfare(self) -> float | None:
@@ -107,19 +106,9 @@ class Snowdrift(SquareGame):
         return self.drifts * max(0.0, self.agents * self.benefit - self.cost)
 
     @property
-    def defection_welfare(self) -> float:
-        """Nobody removes anything."""
-        return 0.0
-
-    @property
     def start_draws(self) -> int:
         """A rank for each cell, to lay the drifts, and a place for each agent."""
         return self.size**2 + self.agents
-
-    @property
-    def step_draws(self) -> int:
-        """None: only the start is drawn."""
-        return 0
 
     def begin(self, draws: Tensor) -> SnowdriftState:
         """Drifts on different cells, agents anywhere."""
@@ -146,12 +135,10 @@ class Snowdrift(SquareGame):
         return windowed_agents(lying, state.places, self.extent, self.view)
 
     def ended(self, state: SnowdriftState) -> Tensor:
-        """Which copies ended because no drift is left: boolean [batch]."""
-        return (state.drifts < 0).all(-1)
+        return (state.drifts < 0).all(-1)  # which copies ended because no drift is left: boolean [batch]
 
     def cooperates(self, state: SnowdriftState, actions: Tensor) -> Tensor:
-        """Removing a drift cooperates: boolean [batch, agent]."""
-        return self._removes(state, actions).any(-1)
+        return self._removes(state, actions).any(-1)  # removing a drift cooperates: boolean [batch, agent]
 
     def scripted(self, state: SnowdriftState, cooperative: Tensor) -> Tensor:
         """Cooperators share out the drifts by number, each removes the nearest of its own; defectors stay."""

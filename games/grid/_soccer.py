@@ -17,13 +17,11 @@ from games.render import AGENTS
 
 ROWS, COLUMNS = 4, 5
 GOAL_ROWS = (1, 2)
-STARTS = (13, 6)
-"""Agent 0 in row 2, column 3; agent 1 in row 1, column 1."""
+STARTS = (13, 6)  # agent 0 in row 2, column 3; agent 1 in row 1, column 1
 
 NAMES = ("north", "east", "south", "west", "stand")
 STAND = NAMES.index("stand")
-GOALS = (-1, -2)
-"""Numbers of the cell behind the goal that each agent scores in: the left one for agent 0."""
+GOALS = (-1, -2)  # numbers of the cell behind the goal that each agent scores in: the left one for agent 0
 
 PAPER_DISCOUNT = 0.9
 
@@ -31,14 +29,10 @@ PAPER_DISCOUNT = 0.9
 class SoccerState(NamedTuple):
     """Positions, and the owner of the ball; cells are numbered row by row."""
 
-    places: Tensor
-    """The agents' cells, int64 [batch, agent]; never the same."""
-    ball: Tensor
-    """The agent who has it, int64 [batch]."""
-    over: Tensor
-    """Whether somebody scored or a draw was declared, boolean [batch]."""
-    time: Tensor
-    """Steps played, int64 [batch]."""
+    places: Tensor  # the agents' cells, int64 [batch, agent]; never the same
+    ball: Tensor  # the agent who has it, int64 [batch]
+    over: Tensor  # whether somebody scored or a draw was declared, boolean [batch]
+    time: Tensor  # steps played, int64 [batch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +67,15 @@ class Soccer(DrawnGame):
     horizon: int = 100
     """The most steps of an episode; at least 1."""
 
+    num_agents = 2
+    action_names = NAMES
+    best_welfare = 0.0  # what one gains the other loses
+    start_draws = 1  # the owner of the ball
+    step_draws = 2  # the first mover, and whether a draw is declared
+
     def __post_init__(self) -> None:
         require(0 <= self.draw < 1, f"The chance of a draw must lie in [0, 1); it is {self.draw}.")
         require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
-
-    @property
-    def num_agents(self) -> int:
-        return 2
 
     @property
     def discount(self) -> float:
@@ -87,27 +83,8 @@ class Soccer(DrawnGame):
         return 1.0 if self.draw else PAPER_DISCOUNT
 
     @property
-    def action_names(self) -> tuple[str, ...]:
-        return NAMES
-
-    @property
     def observation_space(self) -> spaces.Box:
         return spaces.Box(0.0, 1.0, (3, ROWS, COLUMNS), dtype=np.float32)
-
-    @property
-    def best_welfare(self) -> float:
-        """Always 0: what one gains the other loses."""
-        return 0.0
-
-    @property
-    def start_draws(self) -> int:
-        """The owner of the ball."""
-        return 1
-
-    @property
-    def step_draws(self) -> int:
-        """The first mover, and whether a draw is declared."""
-        return 2
 
     def begin(self, draws: Tensor) -> SoccerState:
         """Put both on their cells and give one of them the ball; see `DrawnGame.begin`."""

@@ -35,8 +35,7 @@ from games.grid._tables import (
 class Beams(NamedTuple):
     """The beams that were fired in a step, in all copies one after the other."""
 
-    copy: Tensor
-    """In which copy, integer [beam]."""
+    copy: Tensor  # in which copy, integer [beam]
     cells: Tensor
     """Cells that it reaches, integer [beam, ray, cell from near to far]; the number of cells is nowhere."""
 
@@ -87,8 +86,7 @@ WALKS = (3, 1, 0, 2)
 WALK_NAMES = {True: ("left", "right", "forward", "back"), False: ("left", "right", "up", "down")}
 """Names of the walks, by whether agents turn."""
 STAY = len(WALKS)
-TURNS = {"turn right": 1, "turn left": -1}
-"""Quarter turns, clockwise."""
+TURNS = {"turn right": 1, "turn left": -1}  # quarter turns, clockwise
 EAT_REWARD = 1.0
 
 
@@ -161,8 +159,7 @@ class SocialGrid(DrawnGame, abc.ABC):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return len(self.map), len(self.map[0])
+        return len(self.map), len(self.map[0])  # rows and columns
 
     @property
     def num_agents(self) -> int:
@@ -170,13 +167,11 @@ class SocialGrid(DrawnGame, abc.ABC):
 
     @property
     def symmetric(self) -> bool:
-        """Yes, if places to start from are drawn: otherwise each agent has its own."""
-        return self.random_spawn
+        return self.random_spawn  # if places to start from are drawn: otherwise each agent has its own
 
     @property
     def beams_of_game(self) -> tuple[str, ...]:
-        """The beams that are actions."""
-        return ("fine",) if self.fining else ()
+        return ("fine",) if self.fining else ()  # the beams that are actions
 
     @property
     def action_names(self) -> tuple[str, ...]:

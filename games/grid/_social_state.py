@@ -23,24 +23,15 @@ GROUND = {
 class SocialState(NamedTuple):
     """Positions; cells are numbered row by row."""
 
-    places: Tensor
-    """The agents' cells, integer [batch, agent]; -1 while an agent is away."""
-    orientation: Tensor
-    """Orientations: 0 north, 1 east, 2 south, 3 west, integer [batch, agent]."""
-    away: Tensor
-    """Steps until an agent comes back, integer [batch, agent]; 0 for who is there."""
-    cooling: Tensor
-    """Steps until an agent may fine again, integer [batch, agent]."""
-    apples: Tensor
-    """boolean [batch, cell]."""
-    waste: Tensor
-    """boolean [batch, cell]; nowhere in games without."""
-    beams: Tensor
-    """Cells that beams reached in the last step, boolean [batch, cell]."""
-    time: Tensor
-    """Steps played, integer [batch]."""
-    cleaned: Tensor
-    """Cells of waste that each agent's beam cleaned in the last step, integer [batch, agent]."""
+    places: Tensor  # the agents' cells, integer [batch, agent]; -1 while an agent is away
+    orientation: Tensor  # orientations: 0 north, 1 east, 2 south, 3 west, integer [batch, agent]
+    away: Tensor  # steps until an agent comes back, integer [batch, agent]; 0 for who is there
+    cooling: Tensor  # steps until an agent may fine again, integer [batch, agent]
+    apples: Tensor  # boolean [batch, cell]
+    waste: Tensor  # boolean [batch, cell]; nowhere in games without
+    beams: Tensor  # cells that beams reached in the last step, boolean [batch, cell]
+    time: Tensor  # steps played, integer [batch]
+    cleaned: Tensor  # cells of waste that each agent's beam cleaned in the last step, integer [batch, agent]
 
 
 def observations(

@@ -34,8 +34,7 @@ class StagHuntState(NamedTuple):
     """The agents' cells, integer [batch, agent]; -1 for who has hunted and left. Several may share one."""
     prey: Tensor
     """The cells of the stags, then of the hares, integer [batch, stags + hares]; -1 for what was hunted."""
-    time: Tensor
-    """Steps played, integer [batch]."""
+    time: Tensor  # steps played, integer [batch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +86,8 @@ class StagHuntGrid(SquareGame):
     size: int = 5
     horizon: int = 30
 
+    step_draws = 0  # only the start is drawn
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.hunters >= 2, f"A stag takes at least 2 hunters; hunters is {self.hunters}.")
@@ -110,8 +111,7 @@ class StagHuntGrid(SquareGame):
 
     @property
     def planes(self) -> int:
-        """Ground, stags, hares, each other agent."""
-        return 3 + self.agents - 1
+        return 3 + self.agents - 1  # ground, stags, hares, each other agent
 
     @property
     def best_welfare(self) -> float | None:
@@ -135,13 +135,7 @@ class StagHuntGrid(SquareGame):
 
     @property
     def start_draws(self) -> int:
-        """A rank for each cell, to lay the prey, and a place for each agent."""
-        return self.size**2 + self.agents
-
-    @property
-    def step_draws(self) -> int:
-        """None: only the start is drawn."""
-        return 0
+        return self.size**2 + self.agents  # a rank for each cell, to lay the prey, and a place for each agent
 
     def begin(self, draws: Tensor) -> StagHuntState:
         """Prey on different cells, agents anywhere."""
@@ -170,8 +164,7 @@ class StagHuntGrid(SquareGame):
         return windowed_agents(things, state.places, self.extent, self.view)
 
     def present(self, state: StagHuntState) -> Tensor:
-        """Agents that have not hunted yet: boolean [batch, agent]."""
-        return state.places >= 0
+        return state.places >= 0  # agents that have not hunted yet: boolean [batch, agent]
 
     def ended(self, state: StagHuntState) -> Tensor:
         """Which copies ended because all agents, or all prey, are gone: boolean [batch]."""

@@ -17,20 +17,15 @@ from torch.nn.functional import pad
 
 from games.core import cached_constants, constant, require
 
-NORTH, EAST, SOUTH, WEST = range(4)
-"""Orientations, clockwise."""
+NORTH, EAST, SOUTH, WEST = range(4)  # orientations, clockwise
 
-OFFSETS = ((-1, 0), (0, 1), (1, 0), (0, -1))
-"""(rows, columns) of one step ahead in each orientation."""
+OFFSETS = ((-1, 0), (0, 1), (1, 0), (0, -1))  # (rows, columns) of one step ahead in each orientation
 
-STILL = len(OFFSETS)
-"""The row of `paths` that leads nowhere else."""
+STILL = len(OFFSETS)  # the row of `paths` that leads nowhere else
 
-Size = tuple[int, int]
-"""Rows and columns."""
+Size = tuple[int, int]  # rows and columns
 
-Reach = tuple[int, int, int, int]
-"""Number of cells are seen ahead, to the right, behind and to the left."""
+Reach = tuple[int, int, int, int]  # number of cells are seen ahead, to the right, behind and to the left
 
 
 @cached_constants

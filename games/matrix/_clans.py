@@ -23,10 +23,8 @@ AGENTS, CLAN = 4, 2
 class ClansState(NamedTuple):
     """The season, and the time."""
 
-    season: Tensor
-    """Index into `SEASONS`, integer [batch]."""
-    time: Tensor
-    """Steps played, integer [batch]."""
+    season: Tensor  # index into `SEASONS`, integer [batch]
+    time: Tensor  # steps played, integer [batch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +74,13 @@ class Clans(DrawnGame):
     horizon: int = 1
     """Steps of an episode; at least 1."""
 
+    num_agents = AGENTS
+    action_names = NAMES
+    symmetric = True  # partners may change places, and so may the clans
+    defection_welfare = 0.0  # nobody ever helps
+    start_draws = 1  # the first season
+    step_draws = 1  # the next season
+
     def __post_init__(self) -> None:
         require(self.cost > 0, f"Helping costs something: cost must be above 0, not {self.cost}.")
         for name in ("benefit", "spoils"):
@@ -83,14 +88,6 @@ class Clans(DrawnGame):
             require(value >= 0, f"{name} must be 0 or more, not {value}.")
         require(0 <= self.feud_chance <= 1, f"feud_chance must be from 0 to 1, but it is {self.feud_chance}.")
         require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
-
-    @property
-    def num_agents(self) -> int:
-        return AGENTS
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return NAMES
 
     @property
     def observation_space(self) -> spaces.Discrete:
@@ -103,19 +100,9 @@ class Clans(DrawnGame):
         return clan[:, None] == clan
 
     @property
-    def symmetric(self) -> bool:
-        """Partners may change places, and so may the clans."""
-        return True
-
-    @property
     def best_welfare(self) -> float:
         """Everybody helps in peace, if that pays, and rests in a feud."""
         return self._in_peace(max(0.0, self.benefit - self.cost))
-
-    @property
-    def defection_welfare(self) -> float:
-        """Nobody ever helps."""
-        return 0.0
 
     @property
     def best_static_welfare(self) -> float:
@@ -128,16 +115,6 @@ class Clans(DrawnGame):
             return self.best_welfare
         raids = self.horizon * AGENTS * self.feud_chance * self.cost
         return max(0.0, self._in_peace(self.benefit - self.cost) - raids)
-
-    @property
-    def start_draws(self) -> int:
-        """The first season."""
-        return 1
-
-    @property
-    def step_draws(self) -> int:
-        """The next season."""
-        return 1
 
     def begin(self, draws: Tensor) -> ClansState:
         """In either season."""

@@ -83,10 +83,8 @@ class RoadNetwork:
 class Traffic(NamedTuple):
     """Numbers of drivers on a network's routes, and their cost."""
 
-    loads: tuple[int, ...]
-    """Drivers on each route."""
-    mean_cost: float
-    """The cost of the mean driver, in units of time."""
+    loads: tuple[int, ...]  # drivers on each route
+    mean_cost: float  # the cost of the mean driver, in units of time
 
 
 def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
@@ -161,6 +159,8 @@ class CongestionGame(MatrixGame):
     agents: int = 4
     """Number of drivers, from 2 to 10: the payoff table has a row for each way they can choose."""
 
+    cooperative = False  # no: which route spares the others depends on where they drive
+
     def __post_init__(self) -> None:
         require(
             isinstance(self.agents, int) and 2 <= self.agents <= MAX_AGENTS,
@@ -173,11 +173,6 @@ class CongestionGame(MatrixGame):
     @abc.abstractmethod
     def network(self) -> RoadNetwork:
         """The roads and routes."""
-
-    @property
-    def cooperative(self) -> bool:
-        """No: which route spares the others depends on where they drive."""
-        return False
 
     def build_payoffs(self) -> NDArray[np.float64]:
         routes = len(self.network.routes)

@@ -16,8 +16,7 @@ from games.core import cached_constants, constant, product, require
 from games.matrix._matrix import MatrixGame, MatrixState, require_finite
 
 MAX_AGENTS = 10_000
-MAX_IN_A_TABLE = 16
-"""Up to so many agents the payoffs of all 2^N profiles can be laid out."""
+MAX_IN_A_TABLE = 16  # up to so many agents the payoffs of all 2^N profiles can be laid out
 TOLERANCE = 1e-12
 """Payoffs that miss a straight line by up to this share of the largest one lie on it: it is rounding."""
 
@@ -33,6 +32,8 @@ class CountedFamily(MatrixGame):
 
     agents: int = 3
     """Number of agents, from 2 to 10 000; all profiles can be laid out, as theory needs, up to 16."""
+
+    symmetric = True
 
     def __post_init__(self) -> None:
         require(
@@ -54,18 +55,12 @@ class CountedFamily(MatrixGame):
         return spaces.Discrete(2)
 
     @property
-    def symmetric(self) -> bool:
-        return True
-
-    @property
     def best_welfare(self) -> float:
-        """The greatest total over numbers of cooperators."""
-        return float(welfare_by_count(self).max())
+        return float(welfare_by_count(self).max())  # the greatest total over numbers of cooperators
 
     @property
     def defection_welfare(self) -> float:
-        """The total when everybody defects."""
-        return float(welfare_by_count(self)[0])
+        return float(welfare_by_count(self)[0])  # the total when everybody defects
 
     def build_payoffs(self) -> NDArray[np.float64]:
         require(

@@ -82,12 +82,10 @@ ESCAPE_REWARD, MOVE_REWARD = 10.0, -1.0
 class EscapeRoomState(NamedTuple):
     """Positions, and gifts so far."""
 
-    places: Tensor
-    """Index into `PLACES`, integer [batch, agent]; after a step it is what each agent chose."""
+    places: Tensor  # index into `PLACES`, integer [batch, agent]; after a step it is what each agent chose
     given: Tensor
     """The sum of all gifts so far in this episode, float32 [batch, giver, receiver], in reward units."""
-    time: Tensor
-    """Steps played, integer [batch]."""
+    time: Tensor  # steps played, integer [batch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +125,11 @@ class EscapeRoom(Game):
     observe_gifts: bool = True
     """Whether an observation ends with what the agent has given so far to each other agent."""
 
+    action_names = PLACES
+    draws_by_rows = True
+    pure = True
+    symmetric = True  # everybody has the same choices, for the same rewards
+
     def __post_init__(self) -> None:
         require(self.agents >= 2, f"Escape Room needs at least 2 agents; agents is {self.agents}.")
         require(self.levers >= 1, f"The lever needs at least 1 agent; levers is {self.levers}.")
@@ -146,10 +149,6 @@ class EscapeRoom(Game):
         return spaces.Discrete(len(PLACES))
 
     @property
-    def action_names(self) -> tuple[str, ...]:
-        return PLACES
-
-    @property
     def observation_space(self) -> spaces.Box:
         """The vector described above; only what was given is unbounded."""
         one_hots = len(PLACES) * self.agents
@@ -157,19 +156,6 @@ class EscapeRoom(Game):
         low = np.array([0.0] * one_hots + [-np.inf] * gifts, dtype=np.float32)
         high = np.array([1.0] * one_hots + [np.inf] * gifts, dtype=np.float32)
         return spaces.Box(low, high, dtype=np.float32)
-
-    @property
-    def draws_by_rows(self) -> bool:
-        return True
-
-    @property
-    def pure(self) -> bool:
-        return True
-
-    @property
-    def symmetric(self) -> bool:
-        """Everybody has the same choices, for the same rewards."""
-        return True
 
     @property
     def best_welfare(self) -> float:
@@ -232,8 +218,7 @@ class EscapeRoom(Game):
         return self.door_open(state) & (state.places == DOOR).any(-1)
 
     def cooperates(self, state: EscapeRoomState, actions: Tensor) -> Tensor:
-        """Choosing the lever cooperates: boolean [batch, agent]."""
-        return actions == LEVER
+        return actions == LEVER  # choosing the lever cooperates: boolean [batch, agent]
 
     def scripted(self, state: EscapeRoomState, cooperative: Tensor) -> Tensor:
         """Open the door with as few as it takes, or wait.

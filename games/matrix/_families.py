@@ -181,8 +181,7 @@ class Cyclical(GraphFamily):
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """1 from each agent to the next."""
-        return np.roll(np.eye(self.agents), 1, axis=1)
+        return np.roll(np.eye(self.agents), 1, axis=1)  # 1 from each agent to the next
 
 
 class Tycoon(GraphFamily):

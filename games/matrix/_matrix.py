@@ -16,8 +16,7 @@ from torch import Tensor
 from games.core import ExactGame, cached_constants, constant, require
 from games.render import draw_table
 
-WIDEST_PAYOFF = "-8.888e+88"
-"""No payoff that is written with four digits needs more room."""
+WIDEST_PAYOFF = "-8.888e+88"  # no payoff that is written with four digits needs more room
 
 
 class MatrixState(NamedTuple):
@@ -36,14 +35,15 @@ class MatrixGame(ExactGame):
     nothing, so a policy is [..., agent, 1, action].
     """
 
+    cooperative = True  # whether there are two actions, of which 0 reads as cooperating and 1 as defecting
+    horizon = 1
+    num_observations = 1
+    draws_by_rows = True
+    pure = True
+
     @abc.abstractmethod
     def build_payoffs(self) -> NDArray[np.float64]:
         """Build the payoff table, float64 [A, ..., A, agent]: one axis per agent's action, then the agent."""
-
-    @property
-    def cooperative(self) -> bool:
-        """Whether there are two actions, of which 0 reads as cooperating and 1 as defecting."""
-        return True
 
     def payoffs(self) -> Tensor:
         """Copy out the payoff table, float64 [A, ..., A, agent], on the CPU."""
@@ -54,10 +54,6 @@ class MatrixGame(ExactGame):
         return len(_table_shape(self)) - 1
 
     @property
-    def horizon(self) -> int:
-        return 1
-
-    @property
     def action_space(self) -> spaces.Discrete:
         return spaces.Discrete(_table_shape(self)[0])
 
@@ -66,20 +62,8 @@ class MatrixGame(ExactGame):
         return spaces.Discrete(self.num_observations)
 
     @property
-    def num_observations(self) -> int:
-        return 1
-
-    @property
     def action_names(self) -> tuple[str, ...]:
         return ("cooperate", "defect") if self.cooperative else super().action_names
-
-    @property
-    def draws_by_rows(self) -> bool:
-        return True
-
-    @property
-    def pure(self) -> bool:
-        return True
 
     @property
     def symmetric(self) -> bool:

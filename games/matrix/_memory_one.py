@@ -107,8 +107,7 @@ def _eliminate(
     return [first if transposed else first * inverse, *rest]
 
 
-NO_FUTURE = 2.0**-60
-"""Discounts below this are lost in rounding, and their inverse might overflow."""
+NO_FUTURE = 2.0**-60  # discounts below this are lost in rounding, and their inverse might overflow
 
 
 def observation_weights(agents: int, actions: int = 2) -> list[list[int]]:

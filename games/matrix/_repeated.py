@@ -66,6 +66,8 @@ class RepeatedGame(ExactGame):
     noise: float = 0.0
     """The probability that an action is carried out as another one (a trembling hand), in [0, 1]."""
 
+    value_unit = "reward per step"
+
     def __post_init__(self) -> None:
         require(isinstance(self.stage, MatrixGame), f"The stage must be a matrix game; it is {self.stage!r}.")
         agents, actions = self.stage.num_agents, self.stage.num_actions
@@ -110,10 +112,6 @@ class RepeatedGame(ExactGame):
         return 1 / (1 - self.discount)
 
     @property
-    def value_unit(self) -> str:
-        return "reward per step"
-
-    @property
     def draws_by_rows(self) -> bool:
         return self.stage.draws_by_rows
 
@@ -123,13 +121,11 @@ class RepeatedGame(ExactGame):
 
     @property
     def symmetric(self) -> bool:
-        """As in the stage game."""
-        return self.stage.symmetric
+        return self.stage.symmetric  # as in the stage game
 
     @property
     def best_welfare(self) -> float:
-        """The greatest total per step."""
-        return self.stage.best_welfare
+        return self.stage.best_welfare  # the greatest total per step
 
     @property
     def defection_welfare(self) -> float | None:
@@ -246,8 +242,7 @@ class RepeatedGame(ExactGame):
         return value
 
     def cooperates(self, state: MatrixState, actions: Tensor) -> Tensor | None:
-        """Which actions cooperate, as in the stage game."""
-        return self.stage.cooperates(state, actions)
+        return self.stage.cooperates(state, actions)  # which actions cooperate, as in the stage game
 
     def scripted(self, state: MatrixState, cooperative: Tensor) -> Tensor | None:
         return self.stage.scripted(state, cooperative)

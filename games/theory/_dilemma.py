@@ -15,8 +15,7 @@ from games.core import require
 from games.matrix import CountedFamily, MatrixGame, count_array, payoff_array, welfare_by_count
 
 MAX_OPTIMA = 2**16
-TOLERANCE = 1e-9
-"""Margins up to this share of the largest payoff count as ties: they are rounding."""
+TOLERANCE = 1e-9  # margins up to this share of the largest payoff count as ties: they are rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +68,9 @@ class DilemmaCondition:
     """One inequality of the test."""
 
     name: str
-    formula: str
-    """The inequality in payoffs."""
-    margin: float
-    """Left side minus right side, in the game's units; the smallest over the agents."""
-    holds: bool
-    """Whether the margin is positive; a tie does not hold."""
+    formula: str  # the inequality in payoffs
+    margin: float  # left side minus right side, in the game's units; the smallest over the agents
+    holds: bool  # whether the margin is positive; a tie does not hold
 
 
 @dataclass(frozen=True)
@@ -82,12 +78,9 @@ class DilemmaRule:
     """A condition, as a sum of the diagram's corners that must be positive."""
 
     name: str
-    of_two: str
-    """The condition of a two-agent game."""
-    of_many: str
-    """The condition of a game of more agents; empty where it has no meaning."""
-    weights: tuple[float, float, float, float]
-    """Of R = R_c(N-1), S = R_c(0), T = R_d(N-1) and P = R_d(0)."""
+    of_two: str  # the condition of a two-agent game
+    of_many: str  # the condition of a game of more agents; empty where it has no meaning
+    weights: tuple[float, float, float, float]  # of R = R_c(N-1), S = R_c(0), T = R_d(N-1) and P = R_d(0)
 
 
 TURNS = DilemmaRule("cooperating beats taking turns", "2R > T + S", "", (2, -1, -1, 0))

@@ -21,14 +21,10 @@ TOLERANCE = 1e-7
 class ZeroSumEquilibrium(NamedTuple):
     """A solved zero-sum game."""
 
-    value: float
-    """The row agent's expected payoff, which the column agent pays, in the game's units."""
-    row: Tensor
-    """The row agent's probabilities, float64 [row]."""
-    column: Tensor
-    """The column agent's probabilities, float64 [column]."""
-    gap: float
-    """Sum of both agents' gains by deviating, in the game's units: 0 up to rounding."""
+    value: float  # the row agent's expected payoff, which the column agent pays, in the game's units
+    row: Tensor  # the row agent's probabilities, float64 [row]
+    column: Tensor  # the column agent's probabilities, float64 [column]
+    gap: float  # sum of both agents' gains by deviating, in the game's units: 0 up to rounding
 
 
 def zero_sum_equilibrium(payoffs: Tensor) -> ZeroSumEquilibrium:

@@ -28,12 +28,9 @@ from games.theory._profiles import (
 class TransferMatrices(NamedTuple):
     """All T = sum_m x_m parts[m], where within each group the weights x are 0 or more and sum to 1."""
 
-    parts: NDArray[np.float64]
-    """Matrices [part, giver, receiver]."""
-    groups: NDArray[np.int64]
-    """The group of each part, [part], from 0."""
-    keeps: NDArray[np.bool_]
-    """Which part of its group keeps everything, [part]: one in each group."""
+    parts: NDArray[np.float64]  # matrices [part, giver, receiver]
+    groups: NDArray[np.int64]  # the group of each part, [part], from 0
+    keeps: NDArray[np.bool_]  # which part of its group keeps everything, [part]: one in each group
 
     def matrix(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mix the parts: [giver, receiver]; weights [part] are cleaned of rounding first."""
@@ -74,8 +71,7 @@ def any_shares(neighbours: NDArray[np.bool_]) -> TransferMatrices:
 SOLVED = 1e-7
 """The largest error of shares, and of gains beside the largest, that counts as solved: the solver's own."""
 
-INFEASIBLE = 2
-"""The status of `linprog` where no point keeps all constraints."""
+INFEASIBLE = 2  # the status of `linprog` where no point keeps all constraints
 
 
 class FeasibleTransfer(NamedTuple):

@@ -12,8 +12,7 @@ from torch import Tensor
 from games.core import ExactGame, Game, require
 from games.matrix import MatrixGame, payoff_array
 
-TOLERANCE = 1e-9
-"""Payoffs that differ by up to this share of the largest one count as equal: it is rounding."""
+TOLERANCE = 1e-9  # payoffs that differ by up to this share of the largest one count as equal: it is rounding
 
 MAX_PAYOFFS = 2_000_000
 CHUNK = 64
@@ -45,14 +44,10 @@ class Deviation(NamedTuple):
 class Deviations(NamedTuple):
     """All unilateral deviations from a profile, for every profile of the others; see `Deviation`."""
 
-    agents: NDArray[np.int64]
-    """[deviation]."""
-    actions: NDArray[np.int64]
-    """[deviation]."""
-    profiles: NDArray[np.int64]
-    """[deviation, agent]."""
-    gains: NDArray[np.float64]
-    """Each agent's gain, [deviation, agent], in the game's units; rounding is 0."""
+    agents: NDArray[np.int64]  # [deviation]
+    actions: NDArray[np.int64]  # [deviation]
+    profiles: NDArray[np.int64]  # [deviation, agent]
+    gains: NDArray[np.float64]  # each agent's gain, [deviation, agent], in the game's units; rounding is 0
 
     def at(self, index: int) -> Deviation:
         """One of them."""

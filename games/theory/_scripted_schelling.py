@@ -13,8 +13,7 @@ from torch import Tensor
 from games.core import Game, require
 from games.theory._dilemma import TURNS, Verdict, corners, judge, rules
 
-TIE_ERRORS = 2.0
-"""Margins of fewer standard errors count as ties."""
+TIE_ERRORS = 2.0  # margins of fewer standard errors count as ties
 EVERYBODY = "all"
 """The label of values that are pooled over agents."""
 

@@ -39,12 +39,9 @@ LARGEST_TABLE = 2**20
 class Budget(NamedTuple):
     """The source of gifts."""
 
-    pays: bool
-    """Whether the giver's reward pays for them."""
-    limited: bool
-    """Whether they come out of a purse that may be empty."""
-    earns: bool
-    """Whether what the game pays its agent fills that purse."""
+    pays: bool  # whether the giver's reward pays for them
+    limited: bool  # whether they come out of a purse that may be empty
+    earns: bool  # whether what the game pays its agent fills that purse
 
 
 BUDGETS: dict[str, Budget] = {
@@ -155,12 +152,9 @@ class GiftState(NamedTuple):
     """The game's state, and what has been given; 0 before the first step."""
 
     game: State
-    extrinsic: Tensor
-    """What the game itself paid each agent in the last step, [batch, agent]."""
-    given: Tensor
-    """Gifts of the last step, [batch, giver, receiver]."""
-    purse: Tensor
-    """What remains in each agent's purse, [batch, agent]; always 0 where gifts are zero-sum."""
+    extrinsic: Tensor  # what the game itself paid each agent in the last step, [batch, agent]
+    given: Tensor  # gifts of the last step, [batch, giver, receiver]
+    purse: Tensor  # what remains in each agent's purse, [batch, agent]; always 0 where gifts are zero-sum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -374,6 +368,8 @@ class GiftMatrixGame(MatrixGame):
     """The game without gifts."""
     rules: GiftRules
 
+    cooperative = False  # there are more than two actions
+
     def __post_init__(self) -> None:
         self.rules.check_fits(self.game)
         require(
@@ -381,10 +377,6 @@ class GiftMatrixGame(MatrixGame):
             f"A table with gifts holds at most {LARGEST_TABLE} joint actions; this one needs "
             f"{2 * self.game.num_actions}^{self.game.num_agents}.",
         )
-
-    @property
-    def cooperative(self) -> bool:
-        return False  # there are more than two actions
 
     @property
     def action_names(self) -> tuple[str, ...]:

@@ -31,8 +31,7 @@ class SharedState(NamedTuple):
     """The game's state, and what its last step paid; 0 before the first."""
 
     game: State
-    extrinsic: Tensor
-    """What the game itself paid each agent, [batch, agent]."""
+    extrinsic: Tensor  # what the game itself paid each agent, [batch, agent]
     given: Tensor
     """What each agent gave, [batch, giver, receiver]; on the diagonal what it kept of what it shared."""
 
@@ -45,9 +44,7 @@ class RewardingGame(WrappedGame, abc.ABC):
     is told what was given (`Game.give`).
     """
 
-    @property
-    def symmetric(self) -> bool:
-        return False  # what agents are paid may depend on who they are
+    symmetric = False  # what agents are paid may depend on who they are
 
     @abc.abstractmethod
     def pay(self, before: State, actions: Tensor, extrinsic: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,9 +146,7 @@ class IncentiveGame(RewardingGame):
     givers_pay: bool = False
     """Whether what is given is taken from its giver's reward, so that the total is the game's own."""
 
-    @property
-    def pure(self) -> bool:
-        return False  # incentives may come from a network that learns
+    pure = False  # incentives may come from a network that learns
 
     @property
     def best_welfare(self) -> float | None:

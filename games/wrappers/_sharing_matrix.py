@@ -10,16 +10,14 @@ from torch import Tensor
 
 from games.core import require
 
-SharingRows = tuple[tuple[float, ...], ...]
-"""Shares [giver][receiver], each row summing to 1."""
+SharingRows = tuple[tuple[float, ...], ...]  # shares [giver][receiver], each row summing to 1
 
 SharingLike = Sequence[Sequence[float]] | np.ndarray | Tensor
 """A sharing matrix as nested numbers, an array or a tensor, [giver, receiver]."""
 
 MATRICES_ALWAYS_PAY = "givers_pay is about incentives: by a sharing matrix givers pay in any case."
 
-FLOAT32_ROUNDING = 1e-6
-"""How far rows of a setting may miss 1, as shares may come in float32."""
+FLOAT32_ROUNDING = 1e-6  # how far rows of a setting may miss 1, as shares may come in float32
 
 
 def check_sharing(sharing: Tensor, *, agents: int | Sequence[object], tolerance: float | None = None) -> None:

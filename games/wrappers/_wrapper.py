@@ -38,8 +38,7 @@ class WrappedGame(Game):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def inner(self, state: State) -> State:
-        """The game's own state in one of this game's."""
-        return state
+        return state  # the game's own state in one of this game's
 
     @property
     def num_agents(self) -> int:

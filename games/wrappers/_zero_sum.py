@@ -66,13 +66,11 @@ class ZeroSumMatrixGame(MatrixGame):
     game: MatrixGame
     """The matrix game whose payoffs are compared."""
 
+    cooperative = False  # what one gains the others lose
+    best_welfare = 0.0
+
     def __post_init__(self) -> None:
         _require_opponents(self.game)
-
-    @property
-    def cooperative(self) -> bool:
-        """No: what one gains the others lose."""
-        return False
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -82,10 +80,6 @@ class ZeroSumMatrixGame(MatrixGame):
     def neighbours(self) -> Tensor:
         return self.game.neighbours
 
-    @property
-    def best_welfare(self) -> float:
-        return 0.0
-
     def build_payoffs(self) -> NDArray[np.float64]:
         return relative_rewards(payoff_array(self.game))
 
@@ -94,12 +88,10 @@ class ZeroSumMatrixGame(MatrixGame):
 class ZeroSumGame(WrappedGame):
     """The zero-sum form of any game; see `zero_sum`."""
 
+    best_welfare = 0.0
+
     def __post_init__(self) -> None:
         _require_opponents(self.game)
-
-    @property
-    def best_welfare(self) -> float:
-        return 0.0
 
     @property
     def defection_welfare(self) -> float | None:
@@ -113,8 +105,7 @@ class ZeroSumGame(WrappedGame):
         """None: nobody leaves, as what the others earn still counts against those that have left."""
 
     def cooperates(self, state: State, actions: Tensor) -> Tensor | None:
-        """None: nobody can do good to all."""
-        return None
+        return None  # nobody can do good to all
 
     def scripted(self, state: State, cooperative: Tensor) -> Tensor | None:
         return None
