@@ -73,88 +73,71 @@ class GameEntry:
         return self._make()
 
 
-def _two(
-    payoffs: tuple[float, float, float, float], names: tuple[str, str] = ("cooperate", "defect")
-) -> matrix.SymmetricTwoAgentGame:
-    reward, sucker, temptation, punishment = payoffs
-    return matrix.SymmetricTwoAgentGame(
-        reward=reward, sucker=sucker, temptation=temptation, punishment=punishment, names=names
-    )
+def _two(payoffs: tuple[float, float, float, float], summary: str, source: str, *names: str) -> GameEntry:
+    """A symmetric game of two agents and two actions, of R, S, T and P."""
+    fields = ("reward", "sucker", "temptation", "punishment")
+    settings: dict[str, Any] = dict(zip(fields, payoffs, strict=True)) | ({"names": names} if names else {})
+    return GameEntry(lambda: matrix.SymmetricTwoAgentGame(**settings), summary, source)
 
 
-def _coordination(first: tuple[float, float], second: tuple[float, float], *names: str) -> matrix.NormalForm:
-    return matrix.NormalForm(table=((first, (0, 0)), ((0, 0), second)), names=names)
+def _table(table: tuple[Any, ...], summary: str, *names: str) -> GameEntry:
+    return GameEntry(lambda: matrix.NormalForm(table=table, names=names), summary, STANDARD)
 
 
-def _zero_sum(own: tuple[tuple[float, ...], ...], *names: str) -> matrix.NormalForm:
-    return matrix.NormalForm(table=tuple(tuple((x, -x) for x in row) for row in own), names=names)
+def _coordination(
+    first: tuple[float, float], second: tuple[float, float], summary: str, *names: str
+) -> GameEntry:
+    return _table(((first, (0, 0)), ((0, 0), second)), summary, *names)
 
 
-SWERVE = ("swerve", "straight")
-HUNT = ("stag", "hare")
+def _zero_sum(own: tuple[tuple[float, ...], ...], summary: str, *names: str) -> GameEntry:
+    return _table(tuple(tuple((x, -x) for x in row) for row in own), summary, *names)
 
-SYMMETRIC: dict[str, GameEntry] = {
-    "prisoners-dilemma": GameEntry(
-        lambda: _two((-1, -3, 0, -2)),
-        "prisoner's dilemma as opponent shaping plays it: years in prison",
-        LOLA,
+
+SYMMETRIC = {
+    "prisoners-dilemma": _two(
+        (-1, -3, 0, -2), "prisoner's dilemma as opponent shaping plays it: years in prison", LOLA
     ),
-    "prisoners-dilemma-axelrod": GameEntry(
-        lambda: _two((3, 0, 5, 1)),
-        "prisoner's dilemma with positive payoffs, as in Axelrod's tournament",
-        AXELROD,
+    "prisoners-dilemma-axelrod": _two(
+        (3, 0, 5, 1), "prisoner's dilemma with positive payoffs, as in Axelrod's tournament", AXELROD
     ),
-    "prisoners-dilemma-lase": GameEntry(
-        lambda: _two((4, 0, 5, 1)),
-        "prisoner's dilemma in which cooperation pays nearly as much as defection",
-        LASE,
+    "prisoners-dilemma-lase": _two(
+        (4, 0, 5, 1), "prisoner's dilemma in which cooperation pays nearly as much as defection", LASE
     ),
-    "chicken": GameEntry(
-        lambda: _two((0, -1, 1, -10), SWERVE), "two cars race at each other: greed, no fear", STANDARD
+    "chicken": _two(
+        (0, -1, 1, -10), "two cars race at each other: greed, no fear", STANDARD, "swerve", "straight"
     ),
-    "chicken-100": GameEntry(lambda: _two((0, -1, 1, -100), SWERVE), "chicken with a deadlier crash", M_FOS),
-    "stag-hunt": GameEntry(
-        lambda: _two((3, 0, 2, 1), HUNT), "hunt the stag together or a hare alone", STANDARD
+    "chicken-100": _two((0, -1, 1, -100), "chicken with a deadlier crash", M_FOS, "swerve", "straight"),
+    "stag-hunt": _two((3, 0, 2, 1), "hunt the stag together or a hare alone", STANDARD, "stag", "hare"),
+    "stag-hunt-melting-pot": _two(
+        (4, 0, 2, 2), "stag hunt in which a hare is worth the same in company", MELTING_POT, "stag", "hare"
     ),
-    "stag-hunt-melting-pot": GameEntry(
-        lambda: _two((4, 0, 2, 2), HUNT),
-        "stag hunt in which a hare is worth the same in company",
-        MELTING_POT,
+    "stag-hunt-gifting": _two(
+        (2, -2, 1, 1), "risky stag hunt; the paper also sets sucker to -6 and -10", GIFTING, "hunt", "forage"
     ),
-    "stag-hunt-gifting": GameEntry(
-        lambda: _two((2, -2, 1, 1), ("hunt", "forage")),
-        "risky stag hunt; the paper also sets sucker to -6 and -10",
-        GIFTING,
+    "assurance": _two((2, 0, 0, 1), "two conventions, one of them better for both", STANDARD),
+}
+
+ZERO_SUM = {
+    "matching-pennies": _zero_sum(
+        ((1, -1), (-1, 1)), "agent 0 wins when the pennies match: zero-sum", "heads", "tails"
     ),
-    "assurance": GameEntry(
-        lambda: _two((2, 0, 0, 1)), "two conventions, one of them better for both", STANDARD
+    "rock-paper-scissors": _zero_sum(
+        ((0, -1, 1), (1, 0, -1), (-1, 1, 0)),
+        "each action beats one and loses to one: zero-sum",
+        *("rock", "paper", "scissors"),
     ),
 }
 
-GENERAL: dict[str, GameEntry] = {
-    "battle-of-the-sexes": GameEntry(
-        lambda: _coordination((2, 1), (1, 2), "opera", "football"),
-        "meet, but at whose favorite place?",
-        STANDARD,
+GENERAL = {
+    "battle-of-the-sexes": _coordination(
+        (2, 1), (1, 2), "meet, but at whose favorite place?", "opera", "football"
     ),
-    "battle-of-the-sexes-3-2": GameEntry(
-        lambda: _coordination((3, 2), (2, 3), "opera", "football"),
-        "battle of the sexes with milder stakes",
-        STANDARD,
+    "battle-of-the-sexes-3-2": _coordination(
+        (3, 2), (2, 3), "battle of the sexes with milder stakes", "opera", "football"
     ),
-    "pure-coordination": GameEntry(
-        lambda: _coordination((1, 1), (1, 1), "left", "right"), "two conventions, equally good", STANDARD
-    ),
-    "matching-pennies": GameEntry(
-        lambda: _zero_sum(((1, -1), (-1, 1)), "heads", "tails"),
-        "agent 0 wins when the pennies match: zero-sum",
-        STANDARD,
-    ),
-    "rock-paper-scissors": GameEntry(
-        lambda: _zero_sum(((0, -1, 1), (1, 0, -1), (-1, 1, 0)), "rock", "paper", "scissors"),
-        "each action beats one and loses to one: zero-sum",
-        STANDARD,
-    ),
+    "pure-coordination": _coordination((1, 1), (1, 1), "two conventions, equally good", "left", "right"),
+    **ZERO_SUM,
     "asymmetric-prisoners-dilemma": GameEntry(
         lambda: matrix.NormalForm(table=(((6, 3), (0, 4)), ((8, 0), (2, 1))), cooperative=True),
         "prisoner's dilemma in which agent 0 gains twice as much",
@@ -162,7 +145,7 @@ GENERAL: dict[str, GameEntry] = {
     ),
 }
 
-FAMILIES: dict[str, GameEntry] = {
+FAMILIES = {
     "symmetrical-prisoners-dilemma": GameEntry(
         lambda: matrix.SymmetricalPrisonersDilemma(),
         "N-agent prisoner's dilemma, everybody against everybody",
@@ -191,12 +174,12 @@ FAMILIES: dict[str, GameEntry] = {
     ),
 }
 
-CONGESTION: dict[str, GameEntry] = {
+CONGESTION = {
     "braess": GameEntry(lambda: matrix.Braess(), "a shortcut that makes every driver slower", BRAESS),
     "pigou": GameEntry(lambda: matrix.Pigou(), "a road that everybody may take, and half should", PIGOU),
 }
 
-SEQUENTIAL: dict[str, GameEntry] = {
+SEQUENTIAL = {
     "escape-room": GameEntry(
         lambda: matrix.EscapeRoom(),
         "some must hold the lever so that the others can leave through the door",
@@ -207,8 +190,7 @@ SEQUENTIAL: dict[str, GameEntry] = {
     ),
 }
 
-
-GRIDS: dict[str, GameEntry] = {
+GRIDS = {
     "coin-game": GameEntry(
         lambda: grid.CoinGame(),
         "pick up coins; taking the other's color costs the other 2",
@@ -296,7 +278,6 @@ def _repeated(entry: GameEntry) -> GameEntry:
     return GameEntry(make, f"repeated with memory one: {entry.summary}", entry.source)
 
 
-ZERO_SUM = {name: GENERAL[name] for name in ("matching-pennies", "rock-paper-scissors")}
 REPEATED = {f"repeated-{name}": _repeated(entry) for name, entry in (SYMMETRIC | FAMILIES | ZERO_SUM).items()}
 
 CATALOGUE: Registry[GameEntry] = Registry(

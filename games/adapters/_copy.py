@@ -24,14 +24,12 @@ def require_suitable(condition: bool, sentence: str) -> None:
 
 @dataclass(frozen=True)
 class Description:
-    """Properties that are the same for all copies and episodes."""
+    """Properties of an environment that are the same for all copies, episodes and agents."""
 
     name: str
     agents: tuple[str, ...]
-    observation_space: spaces.Box | spaces.Discrete
-    """Of one agent, the same for all; float32 where it is a Box."""
-    action_space: spaces.Discrete | spaces.Box
-    """Of one agent, with the actions that only some agents have; a Box has one axis and is float32."""
+    observation_space: spaces.Box | spaces.Discrete  # a Box is float32
+    action_space: spaces.Discrete | spaces.Box  # actions of any agent; a Box is float32 and has one axis
     horizon: int | None  # maximal number of steps of an episode; None where the environment does not say
     render_modes: tuple[str, ...] = ()
 
@@ -40,8 +38,7 @@ class CopyResult(NamedTuple):
     """Result of a reset or step of one copy; stacked, the first axis counts copies."""
 
     observations: NDArray[Any]  # [agent, *shape], float32 or int64; of an agent that has left, the last one
-    legal: NDArray[np.bool_]
-    """Action mask, [agent, action]; without meaning for agents that have left, and in a Box ([agent, 1])."""
+    legal: NDArray[np.bool_]  # action mask, [agent, action]; in a Box, and after leaving, without meaning
     rewards: NDArray[np.float64]  # [agent]; 0 for an agent that had left before the step
     present: NDArray[np.bool_]  # which agents still play, [agent]; none of them when the episode is over
     ended: NDArray[np.bool_]  # whether the episode was terminated rather than truncated; no axis

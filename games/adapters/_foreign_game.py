@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,14 +72,7 @@ class ForeignGame(Game):
     truncates = True
 
     def __post_init__(self) -> None:
-        key = tuple(self.settings.values())
-        if key not in self.described:
-            defaults = {field.name: field.default for field in dataclasses.fields(self)}
-            env = self.source.environment(self.settings, self.label, defaults)
-            self.described[key] = self.source.describe(env, self.settings)
-        running: dict[int, RunningCopies] = {}
-        object.__setattr__(self, "_description", self.described[key])
-        object.__setattr__(self, "_running", running)
+        _ = self.description  # which says what is wrong
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what it was made from: a copy of the game has environments of its own."""
@@ -97,11 +91,20 @@ class ForeignGame(Game):
         """The constructor's settings."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    @property
+    @functools.cached_property
     def description(self) -> Description:
         """The environment's description."""
-        description: Description = self._description  # type: ignore[attr-defined]
-        return description
+        key = tuple(self.settings.values())
+        if key not in self.described:
+            defaults = {field.name: field.default for field in dataclasses.fields(self)}
+            env = self.source.environment(self.settings, self.label, defaults)
+            self.described[key] = self.source.describe(env, self.settings)
+        return self.described[key]
+
+    @functools.cached_property
+    def _copies(self) -> dict[int, RunningCopies]:
+        """Batch -> its copies."""
+        return {}
 
     @property
     def name(self) -> str:
@@ -217,12 +220,6 @@ class ForeignGame(Game):
         while self._copies:
             self._copies.popitem()[1].close()
 
-    @property
-    def _copies(self) -> dict[int, RunningCopies]:
-        """Batch -> its copies."""
-        running: dict[int, RunningCopies] = self._running  # type: ignore[attr-defined]
-        return running
-
     def _latest(self, state: ForeignState) -> RunningCopies:
         """The copies of this state."""
         running = self._copies.get(len(state.version))
@@ -283,7 +280,7 @@ def _state(running: RunningCopies, result: CopyResult, time: Tensor) -> ForeignS
     return ForeignState._make((*tensors, time, torch.full_like(time, running.version)))
 
 
-RESERVED = frozenset(dir(ForeignGame)) | {"_description", "_running"}
+RESERVED = frozenset(dir(ForeignGame))
 """Names that settings of an environment cannot have, as they mean something in a game."""
 
 

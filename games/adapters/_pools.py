@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,13 @@ VERSIONS = itertools.count()  # numbers for states: no two of this process have 
 NO_STATE = -1  # the version of copies that have not been started, or have failed in a step
 
 
+class Episode(NamedTuple):
+    """One copy's episode, as far as it has come."""
+
+    seed: int
+    actions: list[NDArray[Any]]
+
+
 class RunningCopies:
     """A pool of copies, the version of their state, and one more copy that draws them.
 
@@ -122,35 +129,23 @@ class RunningCopies:
         self.version = NO_STATE
         self._make_drawable = make_drawable
         self._drawable: Copy | None = None
-        self._drawn: tuple[int, int, int] | None = None  # copy, the episode's number, steps replayed
-        self._seeds: list[int] = []
-        self._began: list[int] = []
-        self._steps: list[NDArray[Any]] = []
-        self._episodes: list[int] = []
+        self._drawn: tuple[Episode, int, CopyResult] | None = None  # with the number of steps replayed
+        self._episodes: list[Episode] = []
 
     def reset(self, seeds: list[int | None]) -> CopyResult:
-        """See `Pool.reset`."""
         self.version = NO_STATE
         result = self.pool.reset(seeds)
-        if not self._seeds or all(seed is not None for seed in seeds):
-            self._seeds, self._began = [0] * len(seeds), [0] * len(seeds)
-            self._episodes, self._steps = [0] * len(seeds), []
-            self._drawn = None
-        for copy, seed in enumerate(seeds):
-            if seed is not None:
-                self._seeds[copy], self._began[copy] = seed, len(self._steps)
-                self._episodes[copy] += 1
-        unused = min(self._began)
-        del self._steps[:unused]
-        self._began = [began - unused for began in self._began]
+        self._episodes = [
+            self._episodes[copy] if seed is None else Episode(seed, []) for copy, seed in enumerate(seeds)
+        ]
         self.version = next(VERSIONS)
         return result
 
     def step(self, actions: NDArray[Any]) -> CopyResult:
-        """See `Pool.step`."""
         self.version = NO_STATE  # if the environment fails, there is no latest state any more
         result = self.pool.step(actions)
-        self._steps.append(actions)
+        for episode, chosen in zip(self._episodes, actions, strict=True):
+            episode.actions.append(chosen)
         self.version = next(VERSIONS)
         return result
 
@@ -158,16 +153,16 @@ class RunningCopies:
         """Draw a copy's present state."""
         if self._drawable is None:
             self._drawable = self._make_drawable()
-        steps = self._steps[self._began[copy] :]
-        replayed = 0
-        if self._drawn is not None and self._drawn[:2] == (copy, self._episodes[copy]):
-            replayed = self._drawn[2]
+        episode, replayed = self._episodes[copy], 0
+        if self._drawn is not None and self._drawn[0] is episode:
+            _, replayed, last = self._drawn
         else:
-            self._last = self._drawable.reset(self._seeds[copy])
-        for actions in steps[replayed:]:
-            if self._last.present.any():
-                self._last = self._drawable.step(actions[copy].tolist())
-        self._drawn = copy, self._episodes[copy], len(steps)
+            last = self._drawable.reset(episode.seed)
+        self._drawn = None  # until all is replayed
+        for chosen in episode.actions[replayed:]:
+            if last.present.any():
+                last = self._drawable.step(chosen.tolist())
+        self._drawn = episode, len(episode.actions), last
         try:
             return self._drawable.render()
         except (UnsuitableEnvironmentError, CopyError):
@@ -179,7 +174,6 @@ class RunningCopies:
             raise CopyError(f"Copy {copy} could not be drawn: {one_line(error)}") from error
 
     def close(self) -> None:
-        """See `Pool.close`."""
         self.version = NO_STATE
         self.pool.close()
         if self._drawable is not None:
