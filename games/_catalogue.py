@@ -315,7 +315,6 @@ def register(name: str, game: Game, *, summary: str = "", source: str = "", repl
         summary: what it is about, in one line; by default the first line of its class's docstring.
         source: where its numbers come from.
         replace: whether it may take the place of a game that has this name already.
-
     Raises:
         ValueError: the name is taken, or is no such name; or what is registered is no game (as an environment
             of others is before `from_pettingzoo`, `from_gymnasium` or `from_openspiel`).
@@ -340,7 +339,6 @@ def make(name: str, **settings: Any) -> Game:
     Args:
         name: one of `names()`.
         settings: fields of the game's dataclass, with their new values.
-
     Raises:
         ValueError: there is no such game or setting (names the nearest), or the game refuses a value.
 

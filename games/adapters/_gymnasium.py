@@ -211,7 +211,6 @@ class OneOfVector(Copy):
 
 
 NUM_ENVS = "num_envs"  # the argument by which constructors of vectors are told how many environments to hold
-
 NO_SETTINGS = (NUM_ENVS, "disable_env_checker", "vectorization_mode", "vector_kwargs", "wrappers")
 """Arguments of constructors that are no settings of a game."""
 
@@ -259,10 +258,8 @@ def from_gymnasium(
         flat: whether observations are laid out as vectors, whatever their shape.
         channels_last: whether observations with three axes are [row, column, channel] rather than planes.
         settings: of the constructor, with other values than its own.
-
     Raises:
         ValueError: as `from_pettingzoo`; or a vector is to have worker processes of ours.
-
     Source:
         Towers et al., Gymnasium, arXiv 2407.17032.
 

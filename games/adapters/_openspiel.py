@@ -150,13 +150,11 @@ def from_openspiel(
         discount: per step, from 0 to 1.
         workers: how many processes play; 0: this one does.
         parameters: with other values than the game's own.
-
     Raises:
         ModuleNotFoundError: OpenSpiel is not installed (says how to install it).
         ValueError: there is no such game or parameter, or OpenSpiel refuses a value; parameters come with a
             game already made; the game has no such tensor, is a mean-field game, or draws its chance events
             itself.
-
     Source:
         Lanctot et al., OpenSpiel, arXiv 1908.09453.
     """

@@ -224,7 +224,6 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         Returns:
             the frame, uint8 [height, width, 3]; or a line with the last actions and rewards; or, for "human",
             None: the window shows the frame.
-
         Raises:
             ValueError: the environment was made without a render mode.
         """
@@ -379,7 +378,6 @@ def parallel_env(
         flat: whether observations are float32 vectors, for learners without image encoders: images and planes
             are flattened, bytes become fractions of 255, and numbers are one-hot.
         settings: the game's settings, if it is named.
-
     Raises:
         ValueError: there is no such game, setting or render mode; settings come with a game already made;
             there is no window to be had for "human"; or `max_cycles` is below 1.
@@ -416,7 +414,6 @@ def register_pettingzoo() -> tuple[str, ...]:
 
     Returns:
         the identifiers of all games of the catalogue.
-
     Raises:
         ValueError: this PettingZoo has no registry.
 

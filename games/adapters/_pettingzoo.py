@@ -225,13 +225,11 @@ def from_pettingzoo(
         channels_last: whether observations with three axes are [row, column, channel], as PettingZoo's images
             are, rather than planes already.
         settings: of the constructor, with other values than its own.
-
     Raises:
         ValueError: a number is out of range, there is no such setting, or the constructor refuses one; or the
             environment has actions or observations that cannot be laid out, starts without some of its
             agents, does not follow from its seed, or does not say how long an episode may be (says which
             environment, and why).
-
     Source:
         Terry et al., PettingZoo, arXiv 2009.14471.
 

@@ -48,7 +48,6 @@ class LocalPool:
         make_copy: opens one.
         numbers: the copies' numbers in error messages.
         watch: is called with the number of a copy before its code runs.
-
     Raises:
         UnsuitableEnvironmentError: a copy refuses its environment.
         CopyError: the environment's code raised something.
@@ -106,7 +105,6 @@ class LocalPool:
 
 
 VERSIONS = itertools.count()  # numbers for states: no two of this process have the same
-
 NO_STATE = -1  # the version of copies that have not been started, or have failed in a step
 
 

@@ -23,7 +23,6 @@ from games.adapters._workers import WorkerPool
 from games.core import CopyError, require
 
 TRIAL_STEPS = 3  # steps for which it is tried whether an episode follows from its seed
-
 IMAGE_MODES = ("rgb_array", "ansi")  # render modes that can be shown, the better one first
 
 

@@ -21,7 +21,6 @@ from games.adapters._parallel_env import MASK, flat_space, flatten, made_game
 from games.core import Game, State, numbered_actions, require, require_separated, separated
 
 RENDER_MODES = ("rgb_array",)
-
 Infos = dict[str, Any]
 """By name an array with an entry for each row, and under "_" + name which rows have one, as Gymnasium has it.
 
@@ -104,7 +103,6 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
             seed: starts the copies' streams of random numbers anew: seed + c for copy c, or one for each copy
                 (None: its stream goes on). Without a seed all streams go on.
             options: "reset_mask", boolean [row], the same for all rows of a copy: which copies start.
-
         Raises:
             ValueError: there are not as many seeds as copies, or the mask does not fit.
         """
@@ -296,11 +294,9 @@ def vector_env(
         flat: whether observations are float32 vectors; see `games.adapters.parallel_env`.
         render_mode: "rgb_array" for frames, None if `render` is never called.
         settings: the game's settings, if it is named.
-
     Raises:
         ValueError: there is no such game, setting or mode; settings come with a game already made; there is
             no copy; or actions are continuous.
-
     Source:
         Gymnasium's vector API, https://gymnasium.farama.org/api/vector/ and its page on autoreset modes.
 

@@ -22,7 +22,6 @@ from games.adapters._pools import LocalPool
 from games.core import CopyError
 
 CLOSE_TIMEOUT = 5.0  # seconds that a worker is given to close its environments before it is ended
-
 IDLE = -1  # in place of a copy's number while none is being stepped
 
 
@@ -35,7 +34,6 @@ class WorkerPool:
         make_copy: opens a copy; anything that cloudpickle can send, closures included.
         copies: number of copies.
         workers: number of processes, at most that of copies.
-
     Raises:
         UnsuitableEnvironmentError: a copy refuses its environment.
         CopyError: the environment's code raised something, or took its process down.

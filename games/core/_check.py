@@ -38,7 +38,6 @@ def check_game(game: Game, *, seed: int = 0, steps: int = 25, episodes: int = 40
         seed: of all draws.
         steps: maximal number of steps that are played; the end at the horizon is checked if it lies within.
         episodes: number of sampled episodes of an exact game.
-
     Raises:
         ValueError: the game breaks the contract (says where, and what would be right).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import operator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,11 @@ from games.core._streams import uniform
 
 State = Any
 """A NamedTuple of tensors whose first axis is the batch."""
+
+
+def alias(path: str) -> Any:
+    """Make a property that is another attribute, or one of a part, for instance "stage.horizon"."""
+    return property(operator.attrgetter(path))
 
 
 class Game(abc.ABC):
@@ -185,7 +191,6 @@ class Game(abc.ABC):
             state: as `reset` or `step` gave it; it is not changed.
             actions: integer [batch, agent]; in a Box, float [batch, agent, number].
             generator: the source of every draw.
-
         Returns:
             the next state; rewards, float [batch, agent], in the game's units; done, boolean [batch], True in
             the step in which a copy ended, by the game's rules or at the horizon. What a copy does after its
@@ -204,10 +209,8 @@ class Game(abc.ABC):
             state: a state of this game.
             index: of the copy.
             scale: how many times as large as usual, above 0.
-
         Returns:
             one frame, uint8 [height, width, 3].
-
         Raises:
             ValueError: the game has no `render` of its own.
         """
@@ -231,7 +234,6 @@ class Game(abc.ABC):
         Args:
             state: a state of this game.
             cooperative: who cooperates, boolean [batch, agent].
-
         Returns:
             actions, integer [batch, agent].
         """
@@ -242,7 +244,6 @@ class Game(abc.ABC):
 
         Args:
             state: as `step` gave it.
-
         Returns:
             name -> numbers, [batch, agent]; nothing by default.
         """
@@ -260,7 +261,6 @@ class Game(abc.ABC):
 
         Args:
             rewards: [time, ..., agent], zero after the end.
-
         Returns:
             [..., agent].
         """
@@ -300,7 +300,6 @@ class ExactGame(Game):
         Args:
             policies: probabilities [..., agent, observation, action]; rows sum to 1 (not checked: this is a
                 hot path).
-
         Returns:
             [..., agent], differentiable in the policies.
         """
@@ -320,7 +319,6 @@ def numbered_actions(game: Game, whose: str) -> int:
     Args:
         game: any game.
         whose: what needs them, as a sentence begins.
-
     Raises:
         ValueError: actions are continuous (says who cannot do with that).
     """
@@ -338,7 +336,6 @@ def two_action_policies(cooperate: Tensor) -> Tensor:
 
     Args:
         cooperate: [..., observation], each in [0, 1].
-
     Returns:
         [..., observation, 2].
 

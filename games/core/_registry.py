@@ -56,7 +56,6 @@ class Registry(UserDict[str, T], Generic[T]):
             name: lower case, words joined by hyphens.
             value: the value, or "module:attribute".
             replace: whether it may take the place of one that has this name already.
-
         Raises:
             ValueError: the name is taken, or is not such a name.
         """

@@ -97,12 +97,12 @@ LIO_7X7 = (
 class Cleanup(SocialGrid):
     """Cleanup: waste in the river keeps the orchard from growing.
 
-    With the waste density rho = waste cells / cells where waste can be, in each step after everybody moved,
-    ate and fired: if rho >= `depletion`, nothing grows, neither apples nor waste. Otherwise every cell of the
-    orchard without an apple and without an agent grows one with probability p (rho <= `restoration`:
-    `apple_probability`; in between linearly less), and waste appears on at most one clean cell of the river:
-    the clean cells are tried in a random order, each with `waste_probability`, until one has it. The cleaning
-    beam has three rays; each cleans the first waste it meets, and stops there or at the first agent.
+    With waste density rho = waste cells / cells where waste can be, in each step after everybody moved, ate
+    and fired: if rho >= `depletion`, neither apples nor waste grow. Otherwise every cell of the orchard
+    without an apple and without an agent grows one with probability p (rho <= `restoration`:
+    `apple_probability`; in between linearly less), and at most one clean cell of the river is fouled: they
+    are tried in a random order, each with `waste_probability`, until one is. The cleaning beam has three
+    rays; each cleans the first waste it meets, and stops there or at the first agent.
 
     Differences from the sources: observations are planes, not pictures. Beams fired in one step do not see
     what the others clean (in the code, agents fire one after the other). The agents of LIO's 10x10 map start
@@ -110,12 +110,11 @@ class Cleanup(SocialGrid):
 
     Raises:
         ValueError: the map is bad or has no river, or a probability or a threshold lies outside [0, 1].
-
     Source:
-        Hughes et al., arXiv 1803.08884; map, rates and the order of events from the open reimplementation by
-        Vinitsky et al. (sequential_social_dilemma_games), in its master branch; `games.grid.FOULER` is the
-        map of one of its pull requests. LIO's small maps and rates, arXiv 2006.06051 and its released code:
-        no turning (everybody faces north), no fining.
+        Hughes et al., arXiv 1803.08884; map, rates and the order of events from the master branch of the open
+        reimplementation by Vinitsky et al. (sequential_social_dilemma_games), and `games.grid.FOULER` from
+        one of its pull requests. LIO's small maps and rates, without turning and fining, arXiv 2006.06051 and
+        its released code.
 
     >>> game = Cleanup(map=LIO_7X7, agents=2, turning=False, fining=False, view=(4, 4, 4, 4), horizon=50)
     >>> game.action_names
@@ -211,16 +210,10 @@ class Cleanup(SocialGrid):
         return actions == self.action_names.index("clean")  # cleaning cooperates: boolean [batch, agent]
 
     def scripted(self, state: SocialState, cooperative: Tensor) -> Tensor:
-        """Go for the nearest apple; who cooperates and is on duty goes where its beam meets waste, and
-        cleans.
-
-        Half of those that cooperate, rounded up, are on duty at a time (`games.grid._moves.on_duty`). Nobody
-        turns.
-        """
-        crossing = _crossing(
-            self.size, self.cells_of("wall"), self.river, self.beam_length, cooperative.device
-        )
-        waste = state.waste[:, cell_indices(self.river, cooperative.device)].float()
+        """Go for the nearest apple; cooperators on duty (`on_duty`) clean from where a beam meets waste."""
+        walls, device = self.cells_of("wall"), cooperative.device
+        crossing = _crossing(self.size, walls, self.river, self.beam_length, device)
+        waste = state.waste[:, cell_indices(self.river, device)].float()
         stands = (waste @ crossing.flatten(1)).unflatten(-1, crossing.shape[1:]) > 0
         stands = stands[torch.arange(len(stands), device=stands.device)[:, None], state.orientation]
         there = stands.gather(-1, state.places.clamp_min(0)[..., None])[..., 0] & (state.places >= 0)

@@ -21,7 +21,6 @@ from games.render import AGENTS
 
 PICK_REWARD, THEFT_REWARD = 1.0, -2.0
 COLORS = ("red", "blue")
-
 MOST_OUTCOMES = 2**20
 """Of a game that is read off tables: a board of 3 x 3 with one coin has fewer, larger boards have more."""
 
@@ -52,7 +51,6 @@ class CoinGame(DrawnGame):
 
     Raises:
         ValueError: the torus is too small, the view is wider than it, or a setting is none of those listed.
-
     Source:
         One coin: Lerer and Peysakhovich, arXiv 1707.01068, as in the code released with LOLA-DiCE, arXiv
         1802.05098. The code released with LOLA, arXiv 1709.04326, differs in tie="red": there red gains on

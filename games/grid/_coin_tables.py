@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 Cells = Sequence[Tensor] | Tensor  # cells of things, integer [thing, batch]; see `CoinTables`
-
 Play = Callable[[Cells, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Cells, actions, draws -> the cells after it and rewards; see `CoinTables.play`."""
 

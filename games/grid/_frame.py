@@ -41,8 +41,7 @@ class Figure(NamedTuple):
 
     cell: int
     number: int
-    orientation: int | None = None
-    """Orientation: 0 north, 1 east, 2 south, 3 west; None where that means nothing."""
+    orientation: int | None = None  # 0 north, 1 east, 2 south, 3 west
 
 
 def fitting(size: tuple[int, int]) -> int:
@@ -59,10 +58,10 @@ def draw_grid(
     cell: int = 32,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """Draw a map, things in their order, and agents, several of which may share a cell.
+    """Draw a map, things in their order, and agents, several of which may share a cell: uint8 frame.
 
     Ground cells are colors, or names in `COLORS`. A caption stands below the map; `cell` is a cell's side in
-    pixels at the usual size, of which the frame, uint8 [height, width, 3], is `scale` times as large.
+    pixels at the usual size, of which the frame is `scale` times as large.
     """
     height, width = len(ground), len(ground[0])
     below = CAPTION if caption else 0

@@ -81,19 +81,16 @@ class Harvest(SocialGrid):
     """Commons harvest: an eaten apple comes back with a probability that depends on the apples around it.
 
     In each step, after everybody moved, ate and fired, every cell of the orchard without an apple and without
-    an agent grows one with probability regrowth[min(n, 3)], n the apples within a squared distance of
-    `radius` (the cell itself, which has none, left out). All cells look at the apples as they were before any
-    grew. With `under_agents` apples grow under agents, too, who eat them at once; not in the cell where an
-    agent has eaten in the same step.
+    an agent grows one with probability regrowth[min(n, 3)], n the other apples within a squared distance of
+    `radius`, before any grew. With `under_agents` apples grow under agents, too, who eat them at once; not in
+    the cell where an agent has eaten in the same step.
 
     Differences from the sources: observations are planes, not pictures. In Melting Pot (`OPEN`, `CLOSED`) two
     of the agents start inside (Q; here everybody starts anywhere), episodes end at random after step 1000
-    (here at 1000), and whoever comes back after a time-out comes back at a P (here at any free place to start
-    from).
+    (here at 1000), and whoever returns from a time-out starts at a P (here at any free place).
 
     Raises:
         ValueError: the map is bad or has no orchard, or regrowth is not four probabilities.
-
     Source:
         Perolat et al., arXiv 1707.06600; Hughes et al., arXiv 1803.08884, in the numbers of the open
         reimplementation by Vinitsky et al. (sequential_social_dilemma_games); `OPEN` and `CLOSED` in those of
@@ -139,7 +136,6 @@ class Harvest(SocialGrid):
         return after, rewards, done
 
     def change_map(self, state: SocialState, draws: Tensor) -> SocialState:
-        """Let apples grow beside apples."""
         orchard = cell_indices(self.cells_of("apple"), draws.device)
         here = at(state.apples, orchard)
         rates = _rates(self.regrowth, draws.device)[self._near(here).clamp_max(3)]
@@ -149,28 +145,27 @@ class Harvest(SocialGrid):
         return state._replace(apples=put(state.apples, orchard, here | grown))
 
     def beside(self, state: SocialState) -> Tensor:
-        """Number of apples lie near each cell, itself left out: integer [batch, cell]; 0 off the orchard."""
+        """Number of apples near each cell, itself left out: integer [batch, cell]; 0 off the orchard."""
         orchard = cell_indices(self.cells_of("apple"), state.apples.device)
         near = torch.zeros(state.apples.shape, dtype=torch.int64, device=state.apples.device)
         return put(near, orchard, self._near(at(state.apples, orchard)))
 
     def spared(self, state: SocialState) -> Tensor:
-        """The apples with fewer than two others beside them, which cooperators leave: [batch, cell]."""
         return state.apples & (self.beside(state) < SPARED)
 
     def cooperates(self, state: SocialState, actions: Tensor) -> Tensor:
-        """Not stepping onto an apple that has fewer than two others beside it: boolean [batch, agent]."""
+        """Not stepping onto a spared apple cooperates."""
         wanted, _ = self.led_to(state, actions.long())
         greedy = self.spared(state).gather(1, wanted.clamp_min(0))
         return ~(greedy & (wanted != state.places))
 
     def scripted(self, state: SocialState, cooperative: Tensor) -> Tensor:
-        """Go for the nearest apple; who cooperates keeps off those with fewer than two others beside them."""
+        """Go for the nearest apple; cooperators keep off those that are spared."""
         spared = self.spared(state)[:, None] & cooperative[..., None]
         return self.walk_to(state, state.apples[:, None] & ~spared, barred=spared)
 
     def _near(self, apples: Tensor) -> Tensor:
-        """Number of apples lie near each cell of the orchard, itself left out: integer, like `apples`."""
+        """Number of apples near each cell of the orchard, itself left out: integer, like `apples`."""
         near = _within(self.cells_of("apple"), self.size[1], self.radius, apples.device)
         return (apples.float() @ near).long()
 

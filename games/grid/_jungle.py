@@ -45,20 +45,16 @@ class Jungle(SquareGame):
     stands there before anybody moves; then agents move, one to a cell and not onto food (`games.grid._moves`
     says who gets a contested cell). Attacking a food gives `food_reward`, attacking an agent `agent_reward`;
     each attack on an agent costs it `harm`; every attack, also on an empty cell, costs `attack_cost`. Nobody
-    dies, and the episode lasts until the horizon.
+    dies, and the episode lasts until the horizon. An observation is a window of planes: ground, foods, other
+    agents.
 
-    An observation is a window of planes: ground, foods, other agents.
-
-    Rewards are shared with the agents nearby, and these change as agents move: `neighbours_now` says who they
-    are in a state, while `neighbours`, which knows no state, allows everybody. What welfare the best team
-    would reach is not known, so `best_welfare` is None; all-out attack has no set value either.
-
-    The source's summary leaves open the order of attacks and moves, whether foods bar the way, and what
-    exactly agents see.
+    Rewards are shared with the agents nearby, who change as agents move: `neighbours_now` says who they are,
+    while `neighbours`, which knows no state, allows everybody. The best team's welfare is not known, and
+    all-out attack has no set value. The source leaves open the order of attacks and moves, whether foods bar
+    the way, and what exactly agents see.
 
     Raises:
         ValueError: there is no food, too little room, or a number is out of range.
-
     Source:
         LToS (Yi et al., arXiv 2112.08702).
 
@@ -121,7 +117,6 @@ class Jungle(SquareGame):
         return self.agents  # a priority for each agent
 
     def begin(self, draws: Tensor) -> JungleState:
-        """Agents and foods on different cells."""
         cells = draw_distinct(draws, self.agents + self.foods)
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
         return JungleState(cells[:, : self.agents], cells[:, self.agents :], time)
@@ -150,16 +145,9 @@ class Jungle(SquareGame):
         return seen
 
     def neighbours_now(self, state: JungleState) -> Tensor:
-        """The graph of sharing in this state: the `nearest` others by steps, and oneself.
+        """The `nearest` others by steps, and oneself: boolean [batch, giver, receiver], not symmetric.
 
-        Being near is no mutual relation, so the matrix is not symmetric. Of agents equally far away the first
-        are taken.
-
-        Args:
-            state: a state of this game.
-
-        Returns:
-            boolean [batch, giver, receiver], with 1 + `nearest` True in each row.
+        Of agents equally far away the first are taken.
         """
         order = self._order(state.places)
         order.diagonal(dim1=1, dim2=2).fill_(-1)
@@ -190,10 +178,7 @@ class Jungle(SquareGame):
         return self.draw(foods, state.places[index].tolist(), scale)
 
     def _order(self, places: Tensor) -> Tensor:
-        """A number for each other agent that grows with its distance, then its index: [batch, agent, other].
-
-        An agent itself comes last.
-        """
+        """Grows with the other's distance, then index, and is largest for oneself: [batch, agent, other]."""
         index = torch.arange(self.agents, device=places.device)
         apart = distance(places[:, :, None], places[:, None, :], self.size)
         return (apart * self.agents + index).masked_fill(index == index[:, None], 2 * self.size * self.agents)

@@ -52,10 +52,8 @@ class LaseCleanup(OpenGroundGame):
     nothing. Of several who pick the same apple one, drawn at random, gets it. Then, with w the waste cells
     that are left: while w < 8, waste appears with probability `waste_probability` in one clean cell of the
     river; and with probability 1 - w/8 one apple appears in an empty cell of the orchard. Agents may share a
-    cell.
-
-    An observation is a stack of planes in the window around the agent: ground (0 outside), apples, waste,
-    river, orchard, and one plane for each other agent.
+    cell. An observation is a stack of planes in the window around the agent: ground (0 outside), apples,
+    waste, river, orchard, and one plane for each other agent.
 
     Chosen here, as the source leaves it open: who picks an apple that several want; that agents may share a
     cell, start anywhere, and that the first waste lies anywhere in the river; that apples may appear under
@@ -63,7 +61,6 @@ class LaseCleanup(OpenGroundGame):
 
     Raises:
         ValueError: nobody plays, there is no step, or a probability or the view is out of range.
-
     Source:
         LASE, arXiv 2410.07863.
 
@@ -100,7 +97,6 @@ class LaseCleanup(OpenGroundGame):
         return self.agents + 4  # a rank for each agent, and whether and where waste and an apple appear
 
     def begin(self, draws: Tensor) -> LaseCleanupState:
-        """Agents anywhere, waste in half of the river, no apples."""
         places = draw_cells(draws[:, : self.agents], CELLS)
         waste = occupied(draw_distinct(draws[:, self.agents :], FULL), CELLS)
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
@@ -109,7 +105,6 @@ class LaseCleanup(OpenGroundGame):
     def advance(
         self, state: LaseCleanupState, actions: Tensor, draws: Tensor
     ) -> tuple[LaseCleanupState, Tensor, Tensor]:
-        """Walk, clean and pick; then waste and an apple may appear; see `DrawnGame.advance`."""
         rank, more = draws[:, : self.agents], draws[:, self.agents :]
         places = walk(state.places, actions, SIZE)
         cleaned = (actions == CLEAN) & state.waste.gather(1, places)
@@ -140,15 +135,9 @@ class LaseCleanup(OpenGroundGame):
         return actions == CLEAN  # cleaning cooperates: boolean [batch, agent]
 
     def scripted(self, state: LaseCleanupState, cooperative: Tensor) -> Tensor:
-        """Go to the nearest apple and pick it; who cooperates and is on duty does so with waste, and cleans.
-
-        Half of those that cooperate, rounded up, are on duty at a time (`games.grid._moves.on_duty`).
-        """
-        return torch.where(
-            on_duty(cooperative, state.time),
-            _use(state.places, state.waste, CLEAN),
-            _use(state.places, state.apples, PICK),
-        )
+        """Pick the nearest apple; cooperators on duty (`on_duty`) clean the nearest waste."""
+        clean, pick = _use(state.places, state.waste, CLEAN), _use(state.places, state.apples, PICK)
+        return torch.where(on_duty(cooperative, state.time), clean, pick)
 
     def render(self, state: LaseCleanupState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         rows = ["river"] * 2 + ["ground"] * (SIZE[0] - 4) + ["orchard"] * 2

@@ -11,16 +11,16 @@ from games.grid._tables import STILL, Size, distances, mark, occupied, paths, sq
 
 
 def resolve_moves(places: Tensor, wanted: Tensor, priority: Tensor) -> Tensor:
-    """Move every agent to the cell it wants, or leave it where it is, where a cell holds one agent.
+    """Move agents to the cells they want, or leave them where they are: a cell holds one agent.
 
-    An agent that stays keeps its cell. Of several that want the same cell the one with the highest priority
-    gets it (the lower index, of a tie), and the others stay. A cell whose owner moves on may be entered in
-    the same step, also around a ring of three or more; two agents do not swap places. An agent that stays
-    because it was refused keeps its cell against all others, so refusals can run back along a queue.
+    An agent that stays keeps its cell. Of several that want a cell the one with the highest priority gets it
+    (of a tie the lower index). A cell whose owner moves on may be entered in the same step, also around a
+    ring of three or more; two agents do not swap places. Whoever is refused keeps its cell against all
+    others, so refusals can run back along a queue.
 
     Args:
         places: agents' cells, integer [batch, agent], all different; below 0 is nowhere, never contested.
-        wanted: the cells they want to be in next, integer [batch, agent]; their own to stay.
+        wanted: the cells they want, integer [batch, agent]; their own to stay.
         priority: float [batch, agent].
 
     >>> places, wanted = torch.tensor([[0, 2, 1]]), torch.tensor([[1, 1, 3]])
@@ -41,10 +41,7 @@ def resolve_moves(places: Tensor, wanted: Tensor, priority: Tensor) -> Tensor:
 
 
 def outranked(priority: Tensor) -> Tensor:
-    """Which others come first, boolean [agent, other, batch], by priority [agent, batch].
-
-    The higher priority does, and of a tie the lower index.
-    """
+    """Which others come first, by priority [agent, batch], then index: boolean [agent, other, batch]."""
     index = torch.arange(len(priority), device=priority.device)
     level = (priority == priority[:, None]) & (index < index[:, None])[..., None]
     return (priority > priority[:, None]) | level
@@ -54,13 +51,12 @@ SHIFT = 25  # steps after which agents on duty are relieved
 
 
 class Walkers(Protocol):
-    """The part of a state that paths depend on: cells [batch, agent], and steps played [batch]."""
+    """The part of a state that paths depend on."""
 
     @property
-    def places(self) -> Tensor: ...
-
+    def places(self) -> Tensor: ...  # cells [batch, agent]
     @property
-    def time(self) -> Tensor: ...
+    def time(self) -> Tensor: ...  # steps played [batch]
 
 
 def path_heading(
@@ -68,8 +64,8 @@ def path_heading(
 ) -> Tensor:
     """Choose the shortest path to the nearest free goal; of paths of equal length the straightest.
 
-    Where another agent stands in the way, an agent waits behind it or goes around it, by turns (the bits of
-    its number say when), so that of two that meet sooner or later one makes way.
+    Where another agent stands in the way, an agent waits behind it or goes around it, by turns (by the bits
+    of its number), so that of two that meet sooner or later one makes way.
 
     Args:
         state: places and time.
@@ -77,7 +73,6 @@ def path_heading(
         size: rows and columns.
         walls: cells that no agent enters.
         barred: more such cells, boolean [batch, agent or 1, cell].
-
     Returns:
         an orientation, integer [batch, agent]; `STILL` (4) where there is no goal, no path, or one is there.
 
@@ -113,9 +108,7 @@ def _impatient(state: Walkers) -> Tensor:
 
 
 def on_duty(cooperative: Tensor, time: Tensor) -> Tensor:
-    """Which cooperators do the common work, boolean [batch, agent]: half of them, rounded up, by turns.
-
-    Turns take `SHIFT` steps; `time` is the number of steps played, integer [batch].
+    """Which cooperators do the common work: half of them, rounded up, in turns of `SHIFT` steps.
 
     >>> on_duty(torch.tensor([[True, False, True]]), torch.tensor([25]))
     tensor([[False, False,  True]])
@@ -126,9 +119,7 @@ def on_duty(cooperative: Tensor, time: Tensor) -> Tensor:
 
 
 def choose_cell(allowed: Tensor, draw: Tensor) -> Tensor:
-    """Choose one of the allowed cells, all equally likely: integer [...]; -1 where none is allowed.
-
-    Cells are boolean [..., cell], the draw is uniform in [0, 1), [...].
+    """Choose one of the allowed cells, [..., cell], by a uniform draw, [...]; -1 where none is allowed.
 
     >>> choose_cell(torch.tensor([False, True, True]), torch.tensor(0.7))
     tensor(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame, cached_constants, constant, require
+from games.core import DrawnGame, alias, cached_constants, constant, require
 from games.grid._frame import Figure, Thing, draw_grid, fitting
 from games.grid._tables import mark, window_shape, windows
 
@@ -23,7 +24,7 @@ STAY = list(WALKS).index("stay")
 def walk(places: Tensor, actions: Tensor, size: tuple[int, int]) -> Tensor:
     """The cells that walks lead to; at the border, and from nowhere (below 0), an agent stays.
 
-    Places and actions are integer and broadcast; actions beyond `WALKS` stay.
+    Places and actions broadcast; actions beyond `WALKS` stay.
 
     >>> walk(torch.tensor([4, 0, -1]), torch.tensor([0, 0, 3]), (3, 3))
     tensor([ 1,  0, -1])
@@ -38,19 +39,15 @@ def beside(places: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def distance(here: Tensor, there: Tensor, width: int) -> Tensor:
-    """Number of steps between cells, which are broadcast against each other."""
+    """Number of steps between cells, which broadcast."""
     return (here // width - there // width).abs() + (here % width - there % width).abs()
 
 
 def toward(places: Tensor, targets: Tensor, size: tuple[int, int], avoid: Tensor | None = None) -> Tensor:
     """The walk that brings each agent nearest to its target in a straight line; `STAY` once it is there.
 
-    Args:
-        places: cells, integer [batch, agent].
-        targets: like `places`; below 0 is nowhere: stay.
-        size: rows and columns.
-        avoid: cells not to step into, boolean [batch, agent, cell]; with an agent's own among them, it goes
-            round obstacles rather than wait.
+    Places and targets are integer [batch, agent]; a target below 0 is nowhere: stay. Cells to avoid, boolean
+    [batch, agent, cell], make agents go round obstacles, with their own among them rather than wait.
 
     >>> toward(torch.tensor([[4, 4, 4]]), torch.tensor([[1, 5, 4]]), (3, 3))
     tensor([[0, 3, 4]])
@@ -78,16 +75,10 @@ def draw_cells(draws: Tensor, cells: int) -> Tensor:
 
 
 def windowed(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -> Tensor:
-    """Cut a window out of planes around each agent, behind one more plane that marks the ground.
+    """Windows that reach `view` cells around each agent, behind one more plane that marks the ground.
 
-    Args:
-        planes: [batch, plane, cell].
-        places: cells, integer [batch, agent]; an agent that is nowhere sees zeros.
-        size: rows and columns.
-        view: cells that are seen in each direction.
-
-    Returns:
-        float32 [batch, agent, 1 + plane, 2 view + 1, 2 view + 1].
+    Planes are [batch, plane, cell]; the result is float32 [batch, agent, 1 + plane, 2 view + 1, 2 view + 1],
+    zeros for agents that are nowhere.
     """
     ground = torch.ones_like(planes[:, :1], dtype=torch.float32)
     stacked = torch.cat((ground, planes.float()), 1).unflatten(-1, size)
@@ -107,26 +98,19 @@ def windowed_agents(planes: Tensor, places: Tensor, size: tuple[int, int], view:
 def _walks(size: tuple[int, int], device: torch.device) -> Tensor:
     """Cells that each walk leads to from each cell: [cell, walk]."""
     height, width = size
-    table = [
-        [
-            (row + down) * width + column + right
-            if 0 <= row + down < height and 0 <= column + right < width
-            else row * width + column
-            for down, right in WALKS.values()
-        ]
-        for row in range(height)
-        for column in range(width)
-    ]
+
+    def led(row: int, column: int, down: int, right: int) -> int:
+        inside = 0 <= row + down < height and 0 <= column + right < width
+        return (row + down) * width + column + right if inside else row * width + column
+
+    cells = itertools.product(range(height), range(width))
+    table = [[led(*cell, *step) for step in WALKS.values()] for cell in cells]
     return constant(table, torch.int64, device)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenGroundGame(DrawnGame, abc.ABC):
-    """A game of agents who walk on open ground and see planes in a window around them.
-
-    Raises:
-        ValueError: nobody plays, there is no step, or the view is negative.
-    """
+    """A game of agents who walk on open ground and see planes in a window around them."""
 
     agents: int = 4
     """Number of agents; at least 1."""
@@ -135,6 +119,7 @@ class OpenGroundGame(DrawnGame, abc.ABC):
     view: int = 2
     """Cells that an agent sees in each direction; 0 or more."""
 
+    num_agents = alias("agents")
     symmetric = True  # places to start from, and who gets a contested cell, are drawn
 
     def __post_init__(self) -> None:
@@ -153,29 +138,19 @@ class OpenGroundGame(DrawnGame, abc.ABC):
         """Number of planes of an observation; the class names them."""
 
     @property
-    def num_agents(self) -> int:
-        return self.agents
-
-    @property
     def observation_space(self) -> spaces.Box:
         return spaces.Box(0.0, 1.0, (self.planes, *window_shape((self.view,) * 4)), dtype=np.float32)
 
     def draw(self, things: list[Thing], places: list[int], scale: float) -> np.ndarray:
         """Draw things, and agents in their cells, on plain ground: uint8 [height, width, 3]."""
-        height, width = self.extent
+        ground = [["ground"] * self.extent[1]] * self.extent[0]
         agents = [Figure(cell, number) for number, cell in enumerate(places)]
-        return draw_grid(
-            [["ground"] * width] * height, things, agents, cell=fitting(self.extent), scale=scale
-        )
+        return draw_grid(ground, things, agents, cell=fitting(self.extent), scale=scale)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SquareGame(OpenGroundGame, abc.ABC):
-    """A game on open ground that is a square.
-
-    Raises:
-        ValueError: as in `OpenGroundGame`, or the square is too small.
-    """
+    """A game on open ground that is a square."""
 
     size: int = 8
     """Cells of a side; at least 2."""

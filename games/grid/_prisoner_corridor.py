@@ -35,17 +35,15 @@ class PrisonerCorridor(DrawnGame):
     Agent 0 starts `near` steps to the left of the middle, agent 1 as many to its right; each is `far` steps
     from the end on its own side. Reaching a goal gives `goal_reward`, every move costs `move_cost`, and the
     episode ends when anybody has reached a goal. If both want the middle in the same step, one drawn at
-    random gets there; the other has moved in vain and stays where it was. So the middle is the quick way to
-    leave the other with nothing, and both profit only if both take the long way.
+    random gets there; the other has moved in vain and stays. So the middle is the quick way to leave the
+    other with nothing, and both profit only if both take the long way.
 
-    An observation is two one-hot vectors, one's own cell and the other's, each as long as the corridor.
-
-    The source's lengths, its horizon and whether one may stay are not known here, and are settings.
+    An observation is two one-hot vectors, one's own cell and the other's, each as long as the corridor. The
+    source's lengths, its horizon and whether one may stay are not known here, and are settings.
 
     Raises:
         ValueError: the middle is no nearer than the ends, the ends are out of reach, or a number is out of
-        range.
-
+            range.
     Source:
         LToS (Yi et al., arXiv 2112.08702).
 
@@ -119,7 +117,6 @@ class PrisonerCorridor(DrawnGame):
         return self.goal_reward - 2 * self.near * self.move_cost  # both walk to the middle, where one gets in
 
     def begin(self, draws: Tensor) -> CorridorState:
-        """On both sides of the middle."""
         places = torch.tensor([self.far, self.length - 1 - self.far], device=draws.device)
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
         return CorridorState(places.expand(len(draws), -1).clone(), time)
@@ -127,7 +124,6 @@ class PrisonerCorridor(DrawnGame):
     def advance(
         self, state: CorridorState, actions: Tensor, draws: Tensor
     ) -> tuple[CorridorState, Tensor, Tensor]:
-        """Walk both, and reward who is at a goal; see `DrawnGame.advance`."""
         wanted = walk(state.places, FIRST_WALK + actions.long(), (1, self.length))
         after = CorridorState(resolve_moves(state.places, wanted, draws), state.time + 1)
         arrived = self._at_goal(after.places)

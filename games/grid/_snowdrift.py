@@ -42,19 +42,15 @@ class Snowdrift(SquareGame):
 
     Drifts lie on cells of their own, drawn anew for each episode, and do not come back; agents start
     anywhere, and may share cells with drifts and with each other. In a step everybody walks or removes.
-    Removing a drift on one's cell gives `benefit` to every agent and costs `cost`: `shared_cost` says who
-    pays where several remove one drift in the same step. Removing where nothing lies is free. The episode
-    ends with the last drift.
-
-    With the source's numbers even a lone remover gains (6 - 4), and gains more (6) if another removes.
+    Removing a drift on one's cell gives `benefit` to every agent and costs `cost`; who pays where several
+    remove one drift in a step, which the source leaves open, is `shared_cost`. Removing where nothing lies is
+    free. The episode ends with the last drift. With the source's numbers even a lone remover gains (6 - 4),
+    and gains more (6) if another removes.
 
     An observation is a window of planes: ground, drifts, and each other agent, in increasing order.
 
-    The source's summary leaves open who pays for a drift that several remove: a setting here.
-
     Raises:
         ValueError: nobody plays, there is no drift or there are more than cells, or a number is negative.
-
     Source:
         LASE (Kong et al., arXiv 2410.07863).
 
@@ -111,7 +107,6 @@ class Snowdrift(SquareGame):
         return self.size**2 + self.agents
 
     def begin(self, draws: Tensor) -> SnowdriftState:
-        """Drifts on different cells, agents anywhere."""
         cells = self.size**2
         drifts = draw_distinct(draws[:, :cells], self.drifts)
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)

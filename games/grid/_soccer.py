@@ -18,11 +18,9 @@ from games.render import AGENTS
 ROWS, COLUMNS = 4, 5
 GOAL_ROWS = (1, 2)
 STARTS = (13, 6)  # agent 0 in row 2, column 3; agent 1 in row 1, column 1
-
 NAMES = ("north", "east", "south", "west", "stand")
 STAND = NAMES.index("stand")
 GOALS = (-1, -2)  # numbers of the cell behind the goal that each agent scores in: the left one for agent 0
-
 PAPER_DISCOUNT = 0.9
 
 
@@ -43,15 +41,14 @@ class Soccer(DrawnGame):
     random order. Who moves against the other stays, and the other has the ball from then on. Off the board
     there is no way but for who has the ball into the goal it plays to, the left one for agent 0 and the right
     one for agent 1: that is +1, -1 for the other, and the end of the episode. Every episode starts from the
-    same cells, with the ball given to one of the two at random. The cells are those of later implementations
-    of the game; they were not compared with the paper's own picture.
+    same cells, those of later implementations (not compared with the paper's own picture), with the ball
+    given to one of the two at random.
 
     An observation is three planes of 4 x 5: oneself, the other, who has the ball. Both see the board the same
     way up, so that they play to opposite sides.
 
     Raises:
         ValueError: the chance of a draw is none, or there is no step.
-
     Source:
         Littman, Markov Games as a Framework for Multi-Agent Reinforcement Learning, ICML 1994. There the
         board is reset after a goal, which here is the next episode.
@@ -87,7 +84,6 @@ class Soccer(DrawnGame):
         return spaces.Box(0.0, 1.0, (3, ROWS, COLUMNS), dtype=np.float32)
 
     def begin(self, draws: Tensor) -> SoccerState:
-        """Put both on their cells and give one of them the ball; see `DrawnGame.begin`."""
         ball = (draws[:, 0] >= 0.5).long()
         places = _starts(draws.device).expand(len(ball), -1)
         return SoccerState(places, ball, torch.zeros_like(ball, dtype=torch.bool), torch.zeros_like(ball))
@@ -95,7 +91,6 @@ class Soccer(DrawnGame):
     def advance(
         self, state: SoccerState, actions: Tensor, draws: Tensor
     ) -> tuple[SoccerState, Tensor, Tensor]:
-        """Make both moves in the order drawn, the second one only if the first did not score."""
         actions = actions.long()
         first = (draws[:, 0] >= 0.5).long()
         places, ball, first_scores = _move(state.places, state.ball, first, actions)

@@ -30,10 +30,8 @@ STAG_LOOK, HARE_LOOK = ("#C9A66B", "square", "S"), ("#C9C9C9", "diamond", "H")
 class StagHuntState(NamedTuple):
     """Positions; cells are numbered row by row."""
 
-    places: Tensor
-    """The agents' cells, integer [batch, agent]; -1 for who has hunted and left. Several may share one."""
-    prey: Tensor
-    """The cells of the stags, then of the hares, integer [batch, stags + hares]; -1 for what was hunted."""
+    places: Tensor  # agents' cells, which several may share, integer [batch, agent]; -1: hunted and left
+    prey: Tensor  # cells of the stags, then of the hares, integer [batch, stags + hares]; -1: hunted
     time: Tensor  # steps played, integer [batch]
 
 
@@ -45,19 +43,15 @@ class StagHuntGrid(SquareGame):
     may share cells with prey and with each other. In a step everybody walks or hunts. Those who hunt on the
     cell of a hare take it; those who hunt on the cell of a stag take it if there are at least `hunters` of
     them in that step. They share its reward equally, and leave the game. A hunt that takes nothing costs
-    nothing. The episode ends when all agents or all prey are gone.
-
-    The stag pays best, but only in company: hunting it is right if enough others do, and wrong if not.
+    nothing. The episode ends when all agents or all prey are gone. The stag pays best, but only in company:
+    hunting it is right if enough others do, and wrong if not.
 
     An observation is a window of planes: ground, stags, hares, and each other agent, in increasing order; who
-    has left sees zeros.
-
-    Details that the source's summary leaves open and that are settings or choices here: that hunting is an
-    action of its own (`hunt_action`), that prey stands still, and that a failed hunt is free.
+    has left sees zeros. The source leaves open whether hunting is an action of its own (`hunt_action`),
+    whether prey stands still, and whether a failed hunt is free.
 
     Raises:
         ValueError: there are too few agents for a stag, too few cells for the prey, or a number is negative.
-
     Source:
         LASE (Kong et al., arXiv 2410.07863).
 
@@ -117,8 +111,8 @@ class StagHuntGrid(SquareGame):
     def best_welfare(self) -> float | None:
         """As many stags as pay, hunted by as few as it takes, and hares for the rest.
 
-        None where that depends on where everybody starts: with too few steps to cross the ground and hunt, or
-        where whoever comes by a hare must hunt it.
+        None where it depends on the start: with too few steps to cross the ground and hunt, or where whoever
+        comes by a hare must hunt it.
         """
         if not self._free:
             return None
@@ -138,7 +132,6 @@ class StagHuntGrid(SquareGame):
         return self.size**2 + self.agents  # a rank for each cell, to lay the prey, and a place for each agent
 
     def begin(self, draws: Tensor) -> StagHuntState:
-        """Prey on different cells, agents anywhere."""
         cells = self.size**2
         prey = draw_distinct(draws[:, :cells], self.stags + self.hares)
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
@@ -177,9 +170,8 @@ class StagHuntGrid(SquareGame):
     def scripted(self, state: StagHuntState, cooperative: Tensor) -> Tensor:
         """Go and hunt: cooperators a stag, in parties of `hunters`, defectors a hare, each its own.
 
-        A party waits until all of it have arrived. Cooperators too few for another party join the last one; a
-        lone one hunts in vain. Where no stag is left cooperators take hares; where no hare is left defectors
-        stay.
+        A party waits until all of it have arrived; cooperators too few for another join the last one. Where
+        no stag is left cooperators take hares; where no hare is left defectors stay.
         """
         here, left, stag = state.places >= 0, state.prey >= 0, self._stag(state.prey.device)
         stags, hares = left & stag, left & ~stag
@@ -222,10 +214,10 @@ class StagHuntGrid(SquareGame):
 
 
 def _allot(joining: Tensor, left: Tensor, party: int) -> Tensor:
-    """The index of each agent's prey, integer [batch, agent]; of no meaning for agents that do not join.
+    """The index of each joining agent's prey: integer [batch, agent].
 
-    The first `party` of the joining agents, boolean [batch, agent], get the first prey that is left, boolean
-    [batch, prey], and so on; others join the last party.
+    The first `party` of them get the first prey that is left, boolean [batch, prey], and so on; others join
+    the last party.
     """
     parties = torch.minimum(joining.sum(-1) // party, left.sum(-1)).clamp_min(1)
     rank = torch.minimum((joining.cumsum(-1) - 1) // party, parties[:, None] - 1)

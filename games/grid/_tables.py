@@ -18,14 +18,10 @@ from torch.nn.functional import pad
 from games.core import cached_constants, constant, require
 
 NORTH, EAST, SOUTH, WEST = range(4)  # orientations, clockwise
-
 OFFSETS = ((-1, 0), (0, 1), (1, 0), (0, -1))  # (rows, columns) of one step ahead in each orientation
-
 STILL = len(OFFSETS)  # the row of `paths` that leads nowhere else
-
 Size = tuple[int, int]  # rows and columns
-
-Reach = tuple[int, int, int, int]  # number of cells are seen ahead, to the right, behind and to the left
+Reach = tuple[int, int, int, int]  # number of cells seen ahead, to the right, behind and to the left
 
 
 @cached_constants
@@ -62,8 +58,8 @@ def window_table(size: Size, reach: Reach, device: torch.device) -> Tensor:
 def beam_table(size: Size, walls: tuple[int, ...], length: int, breadth: int, device: torch.device) -> Tensor:
     """The cells of each beam that nothing but walls stops: integer [orientation, 1 + cell, ray, cell].
 
-    The middle ray starts in front of its owner; the others start beside it, as in the code of the sequential
-    social dilemmas. From the first wall on, and for whoever is nowhere (row 0), it is the number of cells.
+    The middle ray starts in front of its owner, the others beside it, as in the code of the sequential social
+    dilemmas. From the first wall on, and in row 0, for who is nowhere, it is the number of cells.
     """
     side = np.arange(breadth)[:, None] - breadth // 2
     ahead = np.arange(length) + (side == 0)
@@ -104,9 +100,9 @@ def look_up(table: Tensor, index: Tensor) -> Tensor:
 
 
 def rows_at(table: Tensor, orientation: Tensor | None, places: Tensor) -> Tensor:
-    """Look places, integer, below 0 nowhere, up in a table [orientation, 1 + cell, ...]: [*places, ...].
+    """Look places, below 0 nowhere, up in a table [orientation, 1 + cell, ...]: [*places, ...].
 
-    Orientations are integer, like the places; None: all agents face north.
+    Without orientations all agents face north.
     """
     row = (places + 1).clamp_min(0)
     if orientation is not None:
@@ -155,10 +151,6 @@ def _with_nowhere(table: NDArray[np.int64], number: int) -> NDArray[np.int64]:
 def read_map(rows: Sequence[str], symbols: Mapping[str, str], *, agents: int) -> dict[str, tuple[int, ...]]:
     """Read a map: for each meaning of a symbol its cells, in increasing order. A space is empty ground.
 
-    Raises:
-        ValueError: the map is empty or its rows differ in length; a symbol is unknown (says where it stands);
-            or there are fewer places to start from ("spawn") than agents.
-
     >>> read_map(["@P", "P "], {"@": "wall", "P": "spawn"}, agents=2)
     {'wall': (0,), 'spawn': (1, 2)}
     """
@@ -181,35 +173,25 @@ def read_map(rows: Sequence[str], symbols: Mapping[str, str], *, agents: int) ->
             )
             found[symbols[symbol]].append(number * width + column)
     places = len(found.get("spawn", []))
+    spawn = next((key for key, meaning in symbols.items() if meaning == "spawn"), "?")
     require(
         places >= agents,
-        f"The map has {places} places to start from (symbol "
-        f"{next((key for key, meaning in symbols.items() if meaning == 'spawn'), '?')!r}), "
-        f"but {agents} agents need one each.",
+        f"The map has {places} places to start from (symbol {spawn!r}), but {agents} agents need one each.",
     )
     return {meaning: tuple(cells) for meaning, cells in found.items()}
 
 
 def windows(
-    planes: Tensor,
-    places: Tensor,
-    orientation: Tensor | None,
-    *,
-    width: int,
-    reach: tuple[int, int, int, int],
+    planes: Tensor, places: Tensor, orientation: Tensor | None, *, width: int, reach: Reach
 ) -> Tensor:
-    """Cut a window out of planes around each agent.
+    """Windows of planes around each agent: [batch, agent, plane, ahead + behind + 1, left + right + 1].
 
     Args:
         planes: [batch, plane, row, column]; what lies outside is 0 in every plane.
         places: cells, integer [batch, agent]; below 0 is nowhere, and sees zeros only.
-        orientation: where agents face, integer [batch, agent], 0 north and on clockwise; that direction is up
-            in the window. None: nobody turns, and up is north.
+        orientation: integer [batch, agent], 0 north and on clockwise, up in the window; None: all north.
         width: of the map, in cells.
         reach: cells that are seen ahead, to the right, behind and to the left.
-
-    Returns:
-        [batch, agent, plane, ahead + behind + 1, left + right + 1].
 
     >>> planes = torch.arange(6.0).reshape(1, 1, 2, 3)
     >>> windows(planes, torch.tensor([[4]]), None, width=3, reach=(1, 0, 0, 1))
@@ -224,7 +206,7 @@ def windows(
 
 
 @functools.cache
-def window_shape(reach: tuple[int, int, int, int]) -> tuple[int, int]:
+def window_shape(reach: Reach) -> tuple[int, int]:
     """Rows and columns of a window."""
     forward, right, back, left = reach
     return forward + back + 1, left + right + 1

@@ -51,7 +51,6 @@ class Clans(DrawnGame):
 
     Raises:
         ValueError: helping costs nothing, a gain is negative, the chance is none, or there is no step.
-
     Source:
         Made for this toolkit, after what Choi and Bowles (Science 318, 2007) call parochial altruism.
 

@@ -88,7 +88,7 @@ class Traffic(NamedTuple):
 
 
 def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
-    """Find the loads whose total cost is least, by trying all; the first of several.
+    """The loads whose total cost is least, by trying all; the first of several.
 
     Raises:
         ValueError: nobody drives, or there are too many possible loads.
@@ -106,7 +106,7 @@ def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
 
 
 def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
-    """Find all pure equilibria, by trying all loads: nobody is faster on another route, having moved there.
+    """All pure equilibria, by trying all loads: nobody is faster on another route, having moved there.
 
     There is always one. Raises as `social_optimum`.
 
@@ -130,7 +130,7 @@ def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
 
 
 def worst_equilibrium(network: RoadNetwork, drivers: int) -> Traffic:
-    """Find the pure equilibrium that costs most; see `equilibria`."""
+    """The pure equilibrium that costs most; see `equilibria`."""
     return max(equilibria(network, drivers), key=lambda traffic: traffic.mean_cost)
 
 
@@ -139,7 +139,6 @@ def price_of_anarchy(network: RoadNetwork, drivers: int) -> float:
 
     Raises:
         ValueError: as for `social_optimum`, or where driving costs nothing.
-
     Source:
         Koutsoupias and Papadimitriou, Worst-case equilibria, STACS 1999; the bound: Christodoulou and
         Koutsoupias, The price of anarchy of finite congestion games, STOC 2005.

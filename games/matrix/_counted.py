@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.core import cached_constants, constant, product, require
+from games.core import alias, cached_constants, constant, product, require
 from games.matrix._matrix import MatrixGame, MatrixState, require_finite
 
 MAX_AGENTS = 10_000
@@ -33,6 +33,7 @@ class CountedFamily(MatrixGame):
     agents: int = 3
     """Number of agents, from 2 to 10 000; all profiles can be laid out, as theory needs, up to 16."""
 
+    num_agents = alias("agents")
     symmetric = True
 
     def __post_init__(self) -> None:
@@ -45,10 +46,6 @@ class CountedFamily(MatrixGame):
     @abc.abstractmethod
     def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Payoffs of a cooperator and of a defector by the number of other cooperators, 0 to N - 1."""
-
-    @property
-    def num_agents(self) -> int:
-        return self.agents
 
     @property
     def action_space(self) -> spaces.Discrete:
@@ -91,19 +88,11 @@ class CountedFamily(MatrixGame):
         return torch.stack([start + slope * others for start, slope in line], -1)
 
     def shared_values(self, own: Tensor, others: Tensor, sharing: Tensor) -> Tensor | None:
-        """Values that each learner sees, by a sharing matrix, as a function of its own policy.
+        """Values of each learner, [..., learner], shared by a matrix; None where payoffs are not linear.
 
-        Learner i takes the policies to be own[i] and others[j], j not i. Values are linear in own[i], and
-        with payoffs linear in the number of cooperators agent i moves every other value alike, so that no
-        value of each agent in the eyes of each learner is laid out: O(N^2) operations, for the matrix.
-
-        Args:
-            own: probabilities [..., agent, 1, action].
-            others: of the same shape.
-            sharing: [..., giver, receiver].
-
-        Returns:
-            [..., learner]; None where payoffs are not linear.
+        Learner i takes the policies, probabilities [..., agent, 1, action], to be own[i] and others[j], j not
+        i; sharing is [..., giver, receiver]. Values are linear in own[i], and agent i moves every other value
+        alike, so that this takes O(N^2) operations, for the matrix.
         """
         line = straight_line(self)
         if line is None:
@@ -122,7 +111,6 @@ class CountedFamily(MatrixGame):
     def step(
         self, state: MatrixState, actions: Tensor, generator: torch.Generator
     ) -> tuple[MatrixState, Tensor, Tensor]:
-        """Play once: rewards are looked up by how many others cooperate (torch's default float type)."""
         table = count_tensor(self, torch.get_default_dtype(), actions.device)
         cooperates = (actions == 0).long()
         others = cooperates.sum(-1, keepdim=True) - cooperates

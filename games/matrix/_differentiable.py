@@ -23,7 +23,6 @@ class DifferentiableGame:
     Raises:
         ValueError: there is no agent; from `losses` and `gradients`, parameters or losses do not have one
             entry per agent.
-
     Source:
         Balduzzi et al., The Mechanics of n-Player Differentiable Games, arXiv 1802.05642.
 
@@ -49,7 +48,6 @@ class DifferentiableGame:
         Args:
             own: [..., agent, dimension], of which loss i sees entry i ...
             others: [..., agent, dimension], ... and here every entry but i.
-
         Returns:
             [..., agent].
         """
@@ -60,9 +58,7 @@ class DifferentiableGame:
             f"others; they have {tuple(own.shape)} and {tuple(others.shape)}.",
         )
         mine = torch.eye(agents, dtype=torch.bool, device=own.device).unsqueeze(-1)
-        profiles = torch.where(
-            mine, own.unsqueeze(-3), others.unsqueeze(-3)
-        )  # [..., learner, agent, dimension]
+        profiles = torch.where(mine, own.unsqueeze(-3), others.unsqueeze(-3))  # [..., learner, agent, dim]
         losses = self.loss(profiles)
         require(
             losses.shape == profiles.shape[:-1],
@@ -72,14 +68,7 @@ class DifferentiableGame:
         return losses.diagonal(dim1=-2, dim2=-1)
 
     def gradients(self, theta: Tensor) -> Tensor:
-        """Each agent's gradient of its own loss by its own parameters, differentiable in all.
-
-        Args:
-            theta: [..., agent, dimension].
-
-        Returns:
-            [..., agent, dimension].
-        """
+        """Each agent's gradient of its own loss by its own parameters, [..., agent, dimension]."""
 
         def total(own: Tensor, others: Tensor) -> Tensor:
             return self.losses(own, others).sum()
@@ -123,7 +112,6 @@ class BilinearLoss:
         require(finite, "The matrix of a bilinear game must hold finite numbers; one of them is not.")
 
     def __call__(self, theta: Tensor) -> Tensor:
-        """Losses [..., 2] of theta [..., 2, dimension]."""
         x, y = theta.unbind(-2)
         matrix = _matrix(self.matrix, theta.dtype, theta.device)
         value = (x.unsqueeze(-1) * matrix * y.unsqueeze(-2)).sum((-2, -1))
@@ -138,10 +126,8 @@ def bilinear(matrix: tuple[tuple[float, ...], ...] = ((1.0,),)) -> Differentiabl
 
     Args:
         matrix: A, square.
-
     Raises:
         ValueError: the matrix is not square, or not finite.
-
     Source:
         Mescheder et al., The Numerics of GANs, arXiv 1705.10461; Korpelevich, The extragradient method for
         finding saddle points and other problems, Matecon 12, 1976.

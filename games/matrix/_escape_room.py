@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import Game, cached_constants, constant, require, uniform
+from games.core import Game, alias, cached_constants, constant, require, uniform
 from games.render import AGENTS, INK, Pen
 
 WIDTH, HEIGHT = 150, 180  # of one room
@@ -82,9 +82,8 @@ ESCAPE_REWARD, MOVE_REWARD = 10.0, -1.0
 class EscapeRoomState(NamedTuple):
     """Positions, and gifts so far."""
 
-    places: Tensor  # index into `PLACES`, integer [batch, agent]; after a step it is what each agent chose
-    given: Tensor
-    """The sum of all gifts so far in this episode, float32 [batch, giver, receiver], in reward units."""
+    places: Tensor  # index into `PLACES`, integer [batch, agent]; after a step what each agent chose
+    given: Tensor  # sum of all gifts so far in this episode, float32 [batch, giver, receiver]
     time: Tensor  # steps played, integer [batch]
 
 
@@ -102,7 +101,6 @@ class EscapeRoom(Game):
 
     Raises:
         ValueError: there are fewer than two agents, no lever to pull, or nobody left to go to the door.
-
     Source:
         Yang et al., Learning to Incentivize Other Learning Agents, arXiv 2006.06051.
 
@@ -125,6 +123,7 @@ class EscapeRoom(Game):
     observe_gifts: bool = True
     """Whether an observation ends with what the agent has given so far to each other agent."""
 
+    num_agents = alias("agents")
     action_names = PLACES
     draws_by_rows = True
     pure = True
@@ -139,10 +138,6 @@ class EscapeRoom(Game):
             f"but it is {self.levers}.",
         )
         require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
-
-    @property
-    def num_agents(self) -> int:
-        return self.agents
 
     @property
     def action_space(self) -> spaces.Discrete:
@@ -233,13 +228,7 @@ class EscapeRoom(Game):
         return torch.where(pulls, LEVER, leaves)
 
     def give(self, state: EscapeRoomState, gifts: Tensor) -> EscapeRoomState:
-        """Add the last step's gifts to what was given so far.
-
-        Observations are data: no gradient flows from them to the gifts.
-
-        Args:
-            state: as `step` gave it.
-            gifts: [batch, giver, receiver], in reward units; the diagonal is never observed.
+        """Add the last step's gifts to what was given so far; no gradient flows from observations to gifts.
 
         Raises:
             ValueError: the gifts do not have one entry for each giver and receiver of each copy.

@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.core import require
+from games.core import alias, require
 from games.matrix._counted import CountedFamily
 from games.matrix._matrix import MatrixGame, require_finite
 from games.matrix._normal_forms import SymmetricTwoAgentGame
 
 MAX_AGENTS = 12
-
 PRISONERS_DILEMMA = SymmetricTwoAgentGame(reward=3, sucker=0, temptation=4, punishment=1)
 
 
@@ -36,9 +35,7 @@ class Family(MatrixGame):
         numbers = {name: value for name, value in vars(self).items() if not isinstance(value, MatrixGame)}
         require_finite(**numbers)
 
-    @property
-    def num_agents(self) -> int:
-        return self.agents
+    num_agents = alias("agents")
 
     def build_payoffs(self) -> NDArray[np.float64]:
         cooperates = 1 - np.indices((2,) * self.agents).astype(np.float64)
@@ -46,40 +43,7 @@ class Family(MatrixGame):
 
     @abc.abstractmethod
     def profile_payoffs(self, cooperates: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Turn who cooperates, 1 or 0 in [agent, *profile], into payoffs, [agent, *profile]."""
-
-
-class PairwiseFamily(Family):
-    """A family in which agent i gets the weighted sum of one two-agent game against each other agent."""
-
-    @property
-    @abc.abstractmethod
-    def pair_game(self) -> SymmetricTwoAgentGame:
-        """The game that every pair plays."""
-
-    @property
-    @abc.abstractmethod
-    def weights(self) -> NDArray[np.float64]:
-        """Weight of agent i's payoff against agent j: [agent, agent], zero on the diagonal."""
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return self.pair_game.action_names
-
-    @property
-    def neighbours(self) -> Tensor:
-        """Everybody whom one plays with, in either direction, and oneself."""
-        plays = torch.tensor(self.weights > 0)
-        return plays | plays.T | torch.eye(self.agents, dtype=torch.bool)
-
-    def profile_payoffs(self, cooperates: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sum w_ij X(a_i, a_j) over j, with X as a polynomial in who cooperates."""
-        game, defects = self.pair_game, 1 - cooperates
-        met_cooperators = np.tensordot(self.weights, cooperates, 1)
-        met_defectors = np.tensordot(self.weights, defects, 1)
-        cooperator = game.reward * met_cooperators + game.sucker * met_defectors
-        defector = game.temptation * met_cooperators + game.punishment * met_defectors
-        return cooperates * cooperator + defects * defector
+        """Payoffs, [agent, *profile], of who cooperates, 1 or 0 in [agent, *profile]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +63,7 @@ class SymmetricalFamily(CountedFamily):
     def pair_game(self) -> SymmetricTwoAgentGame:
         """The game that every pair plays."""
 
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return self.pair_game.action_names
+    action_names = alias("pair_game.action_names")
 
     def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         game, cooperators = self.pair_game, others / (self.agents - 1)
@@ -158,8 +120,8 @@ class SymmetricalStagHunt(SymmetricalFamily):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraphFamily(PairwiseFamily):
-    """A two-agent game played along the edges of a graph.
+class GraphFamily(Family):
+    """A two-agent game along the edges of a graph: agent i gets the weighted sum of its games.
 
     Source: Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
     """
@@ -167,9 +129,27 @@ class GraphFamily(PairwiseFamily):
     stage: SymmetricTwoAgentGame = PRISONERS_DILEMMA
     """The game played along each edge; any symmetric two-agent game."""
 
+    action_names = alias("stage.action_names")
+
     @property
-    def pair_game(self) -> SymmetricTwoAgentGame:
-        return self.stage
+    @abc.abstractmethod
+    def weights(self) -> NDArray[np.float64]:
+        """Weight of agent i's payoff against agent j: [agent, agent], zero on the diagonal."""
+
+    @property
+    def neighbours(self) -> Tensor:
+        """Everybody whom one plays with, in either direction, and oneself."""
+        plays = torch.tensor(self.weights > 0)
+        return plays | plays.T | torch.eye(self.agents, dtype=torch.bool)
+
+    def profile_payoffs(self, cooperates: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum w_ij X(a_i, a_j) over j, with X as a polynomial in who cooperates."""
+        game, defects = self.stage, 1 - cooperates
+        met_cooperators = np.tensordot(self.weights, cooperates, 1)
+        met_defectors = np.tensordot(self.weights, defects, 1)
+        cooperator = game.reward * met_cooperators + game.sucker * met_defectors
+        defector = game.temptation * met_cooperators + game.punishment * met_defectors
+        return cooperates * cooperator + defects * defector
 
 
 class Cyclical(GraphFamily):

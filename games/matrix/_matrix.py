@@ -43,10 +43,10 @@ class MatrixGame(ExactGame):
 
     @abc.abstractmethod
     def build_payoffs(self) -> NDArray[np.float64]:
-        """Build the payoff table, float64 [A, ..., A, agent]: one axis per agent's action, then the agent."""
+        """The payoff table, float64 [A, ..., A, agent]: one axis per agent's action, then the agent."""
 
     def payoffs(self) -> Tensor:
-        """Copy out the payoff table, float64 [A, ..., A, agent], on the CPU."""
+        """A copy of the payoff table, float64 [A, ..., A, agent], on the CPU."""
         return torch.tensor(payoff_array(self))
 
     @property
@@ -83,13 +83,9 @@ class MatrixGame(ExactGame):
         return float(payoff_array(self)[(1,) * self.num_agents].sum()) if self.cooperative else None
 
     def values(self, policies: Tensor) -> Tensor:
-        """Each agent's expected reward, by averaging over one agent's action after the other.
+        """Each agent's expected reward, [..., agent], by averaging over one agent's action after the other.
 
-        Args:
-            policies: probabilities [..., agent, 1, action].
-
-        Returns:
-            [..., agent].
+        Policies are probabilities [..., agent, 1, action].
 
         >>> game = NormalForm(table=(((1, -1), (-1, 1)), ((-1, 1), (1, -1))))
         >>> game.values(torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]]))
@@ -105,12 +101,11 @@ class MatrixGame(ExactGame):
         return expected
 
     def payoffs_of(self, profile: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Each agent's payoff in joint actions, both [..., agent]."""
+        """Payoffs in joint actions, both [..., agent]."""
         found: NDArray[np.float64] = payoff_array(self)[tuple(np.moveaxis(profile, -1, 0))]
         return found
 
     def cooperation(self, policies: Tensor) -> Tensor | None:
-        """Each agent's probability of action 0, [..., agent]; None where that does not mean cooperating."""
         return policies[..., 0, 0] if self.cooperative else None
 
     def reset(self, batch: int, generator: torch.Generator) -> MatrixState:
@@ -143,28 +138,27 @@ class MatrixGame(ExactGame):
         title = f"step {steps}" if steps else "not yet played"
         names = self.action_names
         if self.num_agents == 2:
-            table = payoff_array(self)
-            cells = [[", ".join(f"{payoff:.4g}" for payoff in pair) for pair in line] for line in table]
-            rows = [
-                ["agent 0 \\ 1", *names],
-                *([name, *line] for name, line in zip(names, cells, strict=True)),
-            ]
-            return draw_table(title, rows, {(played[0] + 1, played[1] + 1)} if steps else (), scale=scale)
-        rewards = ["-"] * self.num_agents
+            lines = (
+                [name, *(", ".join(f"{payoff:.4g}" for payoff in pair) for pair in line)]
+                for name, line in zip(names, payoff_array(self), strict=True)
+            )
+            marked = {(played[0] + 1, played[1] + 1)} if steps else ()
+            return draw_table(title, [["agent 0 \\ 1", *names], *lines], marked, scale=scale)
+        moves = rewards = ["-"] * self.num_agents
         if steps:
+            moves = [names[action] for action in played]
             rewards = [f"{payoff:.4g}" for payoff in self.payoffs_of(state.actions[index].numpy())]
-        moves = [names[action] for action in played] if steps else ["-"] * self.num_agents
-        lines = ([str(agent), moves[agent], rewards[agent]] for agent in range(self.num_agents))
+        rows = [list(row) for row in zip(map(str, range(self.num_agents)), moves, rewards, strict=True)]
         cooperators = {
             (agent + 1, 1) for agent, action in enumerate(played) if self.cooperative and action == 0
         }
         room = [["", name, WIDEST_PAYOFF] for name in names]
-        return draw_table(title, [["agent", "action", "reward"], *lines], cooperators, room, scale=scale)
+        return draw_table(title, [["agent", "action", "reward"], *rows], cooperators, room, scale=scale)
 
 
 @cached_constants
 def payoff_array(game: MatrixGame) -> NDArray[np.float64]:
-    """Build a game's payoff table once: float64 [A, ..., A, agent], read-only."""
+    """A game's payoff table, float64 [A, ..., A, agent], read-only."""
     table = game.build_payoffs()
     table.setflags(write=False)
     return table
@@ -177,7 +171,7 @@ def _table_shape(game: MatrixGame) -> tuple[int, ...]:
 
 @cached_constants
 def payoff_tensor(game: MatrixGame, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Give a game's payoff table, [A, ..., A, agent], kept per type and device: do not change it."""
+    """A game's payoff table, [A, ..., A, agent], cached: do not change it."""
     return constant(payoff_array(game).copy(), dtype, device)
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.core import require
+from games.core import alias, require
 from games.matrix._matrix import MatrixGame, NormalForm, require_finite
 
 
@@ -22,7 +22,6 @@ class SymmetricTwoAgentGame(MatrixGame):
 
     Raises:
         ValueError: a payoff is not finite, or there are not two names.
-
     Source:
         Payoffs of the default: Foerster et al., Learning with Opponent-Learning Awareness, arXiv 1709.04326.
 
@@ -42,14 +41,11 @@ class SymmetricTwoAgentGame(MatrixGame):
     """Names of the two actions."""
 
     def __post_init__(self) -> None:
-        require_finite(
-            reward=self.reward, sucker=self.sucker, temptation=self.temptation, punishment=self.punishment
-        )
+        payoffs = ("reward", "sucker", "temptation", "punishment")
+        require_finite(**{name: getattr(self, name) for name in payoffs})
         require(len(self.names) == 2, f"Two actions need two names; there are {len(self.names)}.")
 
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return self.names
+    action_names = alias("names")
 
     def build_payoffs(self) -> NDArray[np.float64]:
         """Build [2, 2, agent]; the second agent's table is the first one's transpose."""
@@ -66,7 +62,6 @@ def random_zero_sum(actions: int, seed: int) -> NormalForm:
     Args:
         actions: of each agent, 2 or more.
         seed: the same seed gives the same game.
-
     Raises:
         ValueError: there are too few or too many actions.
 
@@ -87,10 +82,8 @@ def random_general_sum(actions: int, seed: int, *, agents: int = 2, correlation:
         agents: how many play, 2 or more; there are agents * actions^agents payoffs.
         correlation: between any two agents' payoffs, from -1 / (agents - 1), which makes the game zero-sum,
             to 1, which gives everybody the same.
-
     Raises:
         ValueError: there are too few agents or actions, too many payoffs, or no such correlation.
-
     Source:
         The covariant game of Nudelman et al., Run the GAMUT, AAMAS 2004.
 

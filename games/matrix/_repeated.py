@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import ExactGame, cached_constants, constant, product, require, traced, uniform
+from games.core import ExactGame, alias, cached_constants, constant, product, require, traced, uniform
 from games.matrix._matrix import MatrixGame, MatrixState, payoff_array, payoff_tensor
 from games.matrix._memory_one import (
     chain_occupancy,
@@ -45,7 +45,6 @@ class RepeatedGame(ExactGame):
     Raises:
         ValueError: the stage is no matrix game, or a number is out of range; from `values` and
             `cooperation`, when there are more than 32 joint actions.
-
     Source:
         Foerster et al., Learning with Opponent-Learning Awareness, arXiv 1709.04326. Unlike in its released
         code each agent sees its own action first, as in Lu et al., arXiv 2205.01447. Noise: Wu and Axelrod,
@@ -66,8 +65,6 @@ class RepeatedGame(ExactGame):
     noise: float = 0.0
     """The probability that an action is carried out as another one (a trembling hand), in [0, 1]."""
 
-    value_unit = "reward per step"
-
     def __post_init__(self) -> None:
         require(isinstance(self.stage, MatrixGame), f"The stage must be a matrix game; it is {self.stage!r}.")
         agents, actions = self.stage.num_agents, self.stage.num_actions
@@ -81,21 +78,19 @@ class RepeatedGame(ExactGame):
         require(0 <= self.noise <= 1, f"noise is a probability, from 0 to 1; it is {self.noise}.")
         require(whole, f"The horizon must be a whole number of steps, 1 or more; it is {self.horizon}.")
 
-    @property
-    def num_agents(self) -> int:
-        return self.stage.num_agents
-
-    @property
-    def action_space(self) -> spaces.Discrete:
-        return self.stage.action_space
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return self.stage.action_names
-
-    @property
-    def neighbours(self) -> Tensor:
-        return self.stage.neighbours
+    num_agents = alias("stage.num_agents")
+    action_space = alias("stage.action_space")
+    action_names = alias("stage.action_names")
+    neighbours = alias("stage.neighbours")
+    symmetric = alias("stage.symmetric")
+    draws_by_rows = alias("stage.draws_by_rows")
+    pure = alias("stage.pure")
+    best_welfare = alias("stage.best_welfare")  # per step
+    defection_welfare = alias("stage.defection_welfare")
+    cooperates = alias("stage.cooperates")
+    scripted = alias("stage.scripted")
+    render = alias("stage.render")
+    value_unit = "reward per step"
 
     @property
     def num_observations(self) -> int:
@@ -111,35 +106,10 @@ class RepeatedGame(ExactGame):
     def effective_horizon(self) -> float:
         return 1 / (1 - self.discount)
 
-    @property
-    def draws_by_rows(self) -> bool:
-        return self.stage.draws_by_rows
-
-    @property
-    def pure(self) -> bool:
-        return self.stage.pure
-
-    @property
-    def symmetric(self) -> bool:
-        return self.stage.symmetric  # as in the stage game
-
-    @property
-    def best_welfare(self) -> float:
-        return self.stage.best_welfare  # the greatest total per step
-
-    @property
-    def defection_welfare(self) -> float | None:
-        """The total per step when everybody always defects; None where action 1 does not mean defecting."""
-        return self.stage.defection_welfare
-
     def values(self, policies: Tensor) -> Tensor:
         """Each agent's expected discounted reward per step, (1 - discount) V.
 
-        Args:
-            policies: probabilities [..., agent, 1 + A^N, A].
-
-        Returns:
-            [..., agent].
+        Policies are probabilities [..., agent, 1 + A^N, A]; the values are [..., agent].
         """
         if policies.ndim == 3:  # torch 2.13: jvp(grad) turns 0-dim float32 into float64 beside Python floats
             return self.values(policies.unsqueeze(0)).squeeze(0)
@@ -147,29 +117,22 @@ class RepeatedGame(ExactGame):
             shares = two_agent_occupancy(self.carried_out(policies), self.discount)
             return torch.stack([_weighted_sum(shares, own) for own in _rewards_by_agent(self.stage)], -1)
         table = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
-        return _expected(self.occupancy(policies), table)
+        return product(self.occupancy(policies), table)
 
     def cooperation(self, policies: Tensor) -> Tensor | None:
         """Each agent's discounted share of cooperation, [..., agent]; None where that has no meaning."""
         if not self.stage.cooperative:
             return None
-        table = _cooperators(self.num_agents, policies.dtype, policies.device)
-        return _expected(self.occupancy(policies), table)
+        return _share_of_cooperation(self.occupancy(policies), self.num_agents)
 
     def values_and_cooperation(self, policies: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Both of one solution of the chain."""
-        payoffs = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
-        shares = self.occupancy(policies)
-        values = _expected(shares, payoffs)
-        if not self.stage.cooperative:
-            return values, None
-        return values, _expected(shares, _cooperators(self.num_agents, policies.dtype, policies.device))
+        table = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
+        shares = self.occupancy(policies)  # of both
+        cooperation = _share_of_cooperation(shares, self.num_agents) if self.stage.cooperative else None
+        return product(shares, table), cooperation
 
     def carried_out(self, policies: Tensor) -> Tensor:
-        """Give the probabilities of what agents do, hands trembling, for those of what they choose.
-
-        Args:
-            policies: probabilities [..., A].
+        """Probabilities of the actions that are carried out, [..., A], for those that agents choose.
 
         >>> RepeatedGame(noise=0.25).carried_out(torch.tensor([1.0, 0.0]))
         tensor([0.7500, 0.2500])
@@ -180,16 +143,9 @@ class RepeatedGame(ExactGame):
         return other + (1 - self.noise - other) * policies
 
     def occupancy(self, policies: Tensor) -> Tensor:
-        """Give the discounted share of the steps in which each joint action is played.
+        """Discounted shares of the joint actions: [..., agent, 1 + A^N, A] -> [..., A^N], summing to 1.
 
-        Args:
-            policies: probabilities [..., agent, 1 + A^N, A].
-
-        Returns:
-            [..., A^N], summing to 1; agent 0's action is the most significant digit.
-
-        Raises:
-            ValueError: there are more than 32 joint actions.
+        Agent 0's action is the most significant digit. Raises ValueError above 32 joint actions.
         """
         if policies.ndim == 3:  # for the same reason as in `values`
             return self.occupancy(policies.unsqueeze(0)).squeeze(0)
@@ -215,10 +171,7 @@ class RepeatedGame(ExactGame):
     def step(
         self, state: MatrixState, actions: Tensor, generator: torch.Generator
     ) -> tuple[MatrixState, Tensor, Tensor]:
-        """Play the stage game once more: rewards are the stage's, not discounted.
-
-        Actions are what agents choose; the state holds what was carried out.
-        """
+        """Play the stage game: rewards are not discounted, and the state holds what was carried out."""
         if self.noise > 0:
             draws = uniform((*actions.shape, 2), generator)
             count = self.num_actions
@@ -228,51 +181,32 @@ class RepeatedGame(ExactGame):
         return state, rewards, state.time >= self.horizon
 
     def episode_value(self, rewards: Tensor) -> Tensor:
-        """Discount an episode's rewards to a value per step: (1 - discount) sum_t discount^t r_t.
-
-        Args:
-            rewards: [time, ..., agent].
-
-        Returns:
-            [..., agent].
-        """
+        """Discount an episode's rewards to a value per step: (1 - discount) sum_t discount^t r_t."""
         times = torch.arange(rewards.shape[0], dtype=rewards.dtype, device=rewards.device)
         weights = (1 - self.discount) * self.discount**times
         value: Tensor = torch.tensordot(weights, rewards, 1)
         return value
 
-    def cooperates(self, state: MatrixState, actions: Tensor) -> Tensor | None:
-        return self.stage.cooperates(state, actions)  # which actions cooperate, as in the stage game
-
-    def scripted(self, state: MatrixState, cooperative: Tensor) -> Tensor | None:
-        return self.stage.scripted(state, cooperative)
-
-    def render(self, state: MatrixState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        return self.stage.render(state, index, scale)
-
 
 def _written_out(policies: Tensor) -> bool:
-    """Whether a compiler is told every operation: of two agents with two actions, where it makes one kernel.
-
-    Operation by operation that is several times as slow as a call of LAPACK.
-    """
+    """Whether to write elimination out: of two agents with two actions, where a compiler makes one kernel."""
     return policies.shape[-3] == policies.shape[-1] == 2 and traced()
 
 
 @cached_constants
 def _rewards_by_agent(stage: MatrixGame) -> tuple[tuple[float, ...], ...]:
-    """Give plain numbers, which a compiled kernel takes as literals: [agent][joint action]."""
+    """Payoffs as numbers, which a compiled kernel takes as literals: [agent][joint action]."""
     return tuple(map(tuple, payoff_array(stage).reshape(-1, stage.num_agents).T.tolist()))
-
-
-def _expected(shares: Tensor, table: Tensor) -> Tensor:
-    """The mean of a table [joint action, agent] under an occupancy [..., joint action]: [..., agent]."""
-    return product(shares, table)
 
 
 def _weighted_sum(shares: list[Tensor], rewards: tuple[float, ...]) -> Tensor:
     first, *others = (share * reward for share, reward in zip(shares, rewards, strict=True))
     return functools.reduce(torch.add, others, first)
+
+
+def _share_of_cooperation(shares: Tensor, agents: int) -> Tensor:
+    """How often each agent takes the first of two actions: [..., joint action] -> [..., agent]."""
+    return product(shares, _cooperators(agents, shares.dtype, shares.device))
 
 
 @cached_constants
@@ -290,10 +224,9 @@ def _observation_weights(agents: int, actions: int, device: torch.device) -> Ten
 class FiniteRepeatedGame(RepeatedGame):
     """A repeated game whose exact values are those of its episodes: `horizon` steps, and nothing after.
 
-    `RepeatedGame.values` speaks of infinitely many steps, so that a sampled estimate misses it by a share of
-    discount^horizon however many episodes there are. This game's `values` are the expectation of
-    `episode_value`, and its `occupancy` is that of the steps which are played; in all else it is the same
-    game. It loops over the horizon: a reference to measure against, not to learn with.
+    `RepeatedGame.values` are those of infinitely many steps, which sampled estimates miss by a share of
+    discount^horizon. Here `values` are the expectation of `episode_value`, and `occupancy` is that of the
+    steps played. It loops over the horizon: a reference to measure against, not to learn with.
 
     >>> game = FiniteRepeatedGame(discount=0.5, horizon=2)
     >>> game.values(torch.full((2, 5, 2), 0.5))  # of -1.5 a step, 1 - 0.5^2
@@ -303,12 +236,11 @@ class FiniteRepeatedGame(RepeatedGame):
     @property
     def best_welfare(self) -> float:
         """The greatest total of an episode, in the units of `episode_value`."""
-        return super().best_welfare * self._played
+        return self.stage.best_welfare * self._played
 
     @property
     def defection_welfare(self) -> float | None:
-        """The total when everybody always defects; None where action 1 does not mean defecting."""
-        each_step = super().defection_welfare
+        each_step = self.stage.defection_welfare
         return None if each_step is None else each_step * self._played
 
     def values(self, policies: Tensor) -> Tensor:

@@ -40,7 +40,6 @@ class Pen:
         height: of the sheet.
         scale: pixels of a unit; above 0.
         paper: the sheet's color.
-
     Raises:
         ValueError: the scale is not above 0.
 
@@ -170,7 +169,6 @@ def draw_table(
         marked: (row, column) of the cells to highlight.
         room: rows that are not drawn but would fit, so that several tables have one size.
         scale: how many times as large as usual.
-
     Returns:
         uint8 [height, width, 3], as large as the text needs.
 

@@ -23,7 +23,6 @@ class FrameWindow:
 
     Args:
         title: what stands above the frames.
-
     Raises:
         ValueError: there is no display, or Matplotlib has no toolkit to open windows on it.
     """

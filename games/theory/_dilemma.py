@@ -192,10 +192,8 @@ def dilemma_test(game: MatrixGame) -> DilemmaReport:
 
     Args:
         game: a matrix game whose action 0 cooperates and whose action 1 defects.
-
     Raises:
         ValueError: the game has no such reading.
-
     Source:
         Two agents: Leibo et al., Multi-agent reinforcement learning in sequential social dilemmas, arXiv
         1702.03037. More: Hughes et al., arXiv 1803.08884, whose "sufficiently few" and "sufficiently many"

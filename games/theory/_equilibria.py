@@ -36,11 +36,9 @@ def zero_sum_equilibrium(payoffs: Tensor) -> ZeroSumEquilibrium:
 
     Args:
         payoffs: A, the row agent's, [row, column]; the column agent gets -A.
-
     Raises:
         ValueError: the payoffs are no matrix of finite numbers.
         ArithmeticError: the linear program's answer leaves a gap.
-
     Source:
         von Neumann, Zur Theorie der Gesellschaftsspiele, Mathematische Annalen 100, 1928.
 
@@ -94,13 +92,10 @@ def nash_conv(game: ExactGame, policies: Tensor) -> Tensor:
     Args:
         game: a one-shot game, of any number of agents.
         policies: probabilities [..., agent, 1, action].
-
     Returns:
         [...], in the game's units, 0 or more.
-
     Raises:
         ValueError: the game lasts longer than one step, or has something to see.
-
     Source:
         Lanctot et al., A Unified Game-Theoretic Approach to Multiagent Reinforcement Learning, arXiv
         1711.00832.
@@ -168,10 +163,8 @@ def pure_equilibria(game: Game) -> tuple[Outcome, ...]:
 
     Args:
         game: a one-shot game with exact values, of any number of agents.
-
     Raises:
         ValueError: as for `payoff_table`.
-
     Source:
         Nash, Equilibrium points in n-person games, PNAS 36(1), 1950.
 
@@ -197,10 +190,8 @@ def price_of_selfishness(game: Game) -> Anarchy:
 
     Args:
         game: a one-shot game with exact values, of any number of agents.
-
     Raises:
         ValueError: as for `payoff_table`.
-
     Source:
         Koutsoupias and Papadimitriou, Worst-case equilibria, STACS 1999; stability: Anshelevich et al., The
         price of stability for network design with fair cost allocation, FOCS 2004.

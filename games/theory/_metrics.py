@@ -65,7 +65,6 @@ def peace(timed_out: Tensor, mask: Tensor | None = None) -> Tensor:
     Args:
         timed_out: boolean [time, ..., agent]: which agents were out of the game (tagged) in which step.
         mask: boolean [time, ...].
-
     Raises:
         ValueError: the mask has another shape than `timed_out` without its last axis.
 

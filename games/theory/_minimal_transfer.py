@@ -256,12 +256,10 @@ def minimal_transfer(
             nothing, so that agents may swap their rewards; with 1 / N none gives more than an equal part.
         along_graph: whether only `game.neighbours` may give to each other; otherwise all agents may, as in
             the source.
-
     Raises:
         ValueError: the game is not one-shot and exact, has one agent or too many deviations, or an argument
             does not fit it.
         ArithmeticError: the linear program's answer does not stand its own check.
-
     Source:
         Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
 

@@ -13,7 +13,6 @@ from games.core import ExactGame, Game, require
 from games.matrix import MatrixGame, payoff_array
 
 TOLERANCE = 1e-9  # payoffs that differ by up to this share of the largest one count as equal: it is rounding
-
 MAX_PAYOFFS = 2_000_000
 CHUNK = 64
 """Profiles whose values are asked for at once: a matrix game takes memory for each pair of profiles."""
@@ -60,10 +59,8 @@ def payoff_table(game: Game) -> NDArray[np.float64]:
 
     Args:
         game: a one-shot game with exact values, of any number of agents.
-
     Returns:
         float64 [A, ..., A, agent], one axis per agent's action, then the agent; in the game's units.
-
     Raises:
         ValueError: the game is sampled, lasts longer than one step, has something to see, or has too many
             profiles.
@@ -116,7 +113,6 @@ def welfare_optima(game: Game) -> tuple[Outcome, ...]:
 
     Args:
         game: a one-shot game with exact values.
-
     Raises:
         ValueError: as for `payoff_table`.
 

@@ -104,10 +104,8 @@ def scripted_schelling(game: Game, generator: torch.Generator, *, episodes: int 
         generator: the source of every draw, that of the cooperators included.
         episodes: for each number of cooperators, and, unless the game is `symmetric`, for each agent; at
             least 2.
-
     Raises:
         ValueError: nobody wrote a script for the game, or there are too few episodes.
-
     Source:
         Schelling 1973; for games that are played in steps: Hughes et al., arXiv 1803.08884.
 

@@ -15,22 +15,16 @@ from games.core import (
     ExactGame,
     Game,
     State,
+    alias,
     cached_constants,
     constant,
     numbered_actions,
     require,
     require_name,
 )
-from games.matrix import (
-    MatrixGame,
-    MatrixState,
-    RepeatedGame,
-    observed_states,
-    payoff_array,
-    require_finite,
-)
+from games.matrix import MatrixGame, MatrixState, RepeatedGame, observed_states, payoff_array, require_finite
 from games.wrappers._sharing_matrix import both_present
-from games.wrappers._wrapper import WrappedExactGame, WrappedGame, gift_measures
+from games.wrappers._wrapper import WrappedExactGame, WrappedGame, gift_measures, nothing_paid
 
 LARGEST_TABLE = 2**20
 """The most joint actions, of those with and without gifts, that are written out as a payoff table."""
@@ -44,11 +38,13 @@ class Budget(NamedTuple):
     earns: bool  # whether what the game pays its agent fills that purse
 
 
-BUDGETS: dict[str, Budget] = {
+BUDGETS = {
     "zero-sum": Budget(pays=True, limited=False, earns=False),
     "fixed": Budget(pays=False, limited=True, earns=False),
     "replenishable": Budget(pays=False, limited=True, earns=True),
 }
+BudgetName = Literal["zero-sum", "fixed", "replenishable"]
+Receivers = Literal["neighbours", "everybody"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +65,12 @@ class GiftRules:
 
     amount: float
     """Worth of a whole gift, in reward units; above 0."""
-    budget: Literal["zero-sum", "fixed", "replenishable"] = "zero-sum"
+    budget: BudgetName = "zero-sum"
     """Source of gifts: the giver's reward; a purse per episode that is free to give; or a purse that
     what the game pays (if positive) fills after each step."""
     purse: float = 0.0
     """Contents of each agent's purse at the start of an episode, in reward units; 0 or more."""
-    receivers: Literal["neighbours", "everybody"] = "neighbours"
+    receivers: Receivers = "neighbours"
     """Among whom a gift is split: the giver's neighbours, or all other agents."""
 
     def __post_init__(self) -> None:
@@ -109,14 +105,11 @@ class GiftRules:
         return _split(game, self.receivers, dtype, device)
 
     def split_now(self, split: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor | float]:
-        """The same among the agents present, and the part of a gift that is given to them.
+        """The same among the agents present, and the part of a gift that is given, [..., giver].
 
         Args:
             split: among all agents, [giver, receiver].
             present: which agents take part, boolean [..., agent]; None: all of them.
-
-        Returns:
-            [..., giver, receiver], rows summing to 1 or 0; and, from 0 to 1, [..., giver].
 
         >>> everybody = torch.tensor([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
         >>> GiftRules(amount=1.0).split_now(everybody, torch.tensor([True, True, False]))
@@ -168,7 +161,6 @@ class GiftGame(WrappedGame):
     Raises:
         ValueError: the purse is to be observed where there is none, or where observations are mere numbers;
             or a replenishable one is empty in a game of one step, which never fills it.
-
     Source:
         Lupu and Precup, Gifting in Multi-Agent Reinforcement Learning, AAMAS 2020: the three budgets, there
         with the gift as an action of its own. Wang et al., arXiv 2105.06593: every action with and without.
@@ -221,10 +213,9 @@ class GiftGame(WrappedGame):
         space = self.game.observation_space
         if not self.observe_purse or not isinstance(space, spaces.Box):
             return space
-        largest = np.inf if self.rules.source.earns else self.rules.purse
         one = (1, *space.shape[1:])
-        low = np.concatenate((space.low, np.zeros(one)))
-        high = np.concatenate((space.high, np.full(one, largest)))
+        largest = np.full(one, np.inf if self.rules.source.earns else self.rules.purse)
+        low, high = np.concatenate((space.low, np.zeros(one))), np.concatenate((space.high, largest))
         return spaces.Box(low.astype(space.dtype), high.astype(space.dtype), dtype=space.dtype.type)
 
     @property
@@ -236,8 +227,7 @@ class GiftGame(WrappedGame):
         return state.game
 
     def reset(self, batch: int, generator: torch.Generator) -> GiftState:
-        nothing = torch.zeros(batch, self.num_agents, device=generator.device)
-        given = torch.zeros(batch, self.num_agents, self.num_agents, device=generator.device)
+        nothing, given = nothing_paid(batch, self.num_agents, generator.device)
         return GiftState(self.game.reset(batch, generator), nothing, given, nothing + self.rules.purse)
 
     def observe(self, state: GiftState) -> Tensor:
@@ -324,11 +314,7 @@ class GiftExactGame(GiftGame, WrappedExactGame):
         )
 
     def values(self, policies: Tensor) -> Tensor:
-        """Each agent's expected `episode_value` in the game itself, [..., agent].
-
-        Args:
-            policies: probabilities [..., agent, observation, action], of actions without, then with a gift.
-        """
+        """Expected `episode_value` in the game itself, [..., agent], of actions without, then with a gift."""
         return self.game.values(without_gifts(policies))
 
     def paid_values(self, policies: Tensor) -> Tensor:
@@ -378,17 +364,12 @@ class GiftMatrixGame(MatrixGame):
             f"{2 * self.game.num_actions}^{self.game.num_agents}.",
         )
 
+    neighbours = alias("game.neighbours")
+    defection_welfare = alias("game.defection_welfare")  # defectors give nothing
+
     @property
     def action_names(self) -> tuple[str, ...]:
         return _with_gifts(self.game.action_names)
-
-    @property
-    def neighbours(self) -> Tensor:
-        return self.game.neighbours
-
-    @property
-    def defection_welfare(self) -> float | None:
-        return self.game.defection_welfare  # defectors give nothing
 
     def build_payoffs(self) -> NDArray[np.float64]:
         agents, own = self.game.num_agents, self.game.num_actions
@@ -409,10 +390,10 @@ class GiftMatrixGame(MatrixGame):
 def gift_actions(
     game: Game,
     amount: float,
-    budget: Literal["zero-sum", "fixed", "replenishable"] = "zero-sum",
+    budget: BudgetName = "zero-sum",
     *,
     purse: float = 0.0,
-    receivers: Literal["neighbours", "everybody"] = "neighbours",
+    receivers: Receivers = "neighbours",
     observe_purse: bool = False,
 ) -> GiftGame | GiftMatrixGame:
     """Let every action come with a gift: a + A is a with a gift, A being the number of the game's actions.
@@ -425,13 +406,10 @@ def gift_actions(
         purse: what is in each agent's purse at the start of an episode, in reward units.
         receivers: among whom a gift is split equally.
         observe_purse: whether an observation ends with what the agent has left to give.
-
     Returns:
         a matrix game for a matrix game of at most 2^20 joint actions with gifts; otherwise a game.
-
     Raises:
         ValueError: see `GiftRules`, `GiftGame` and `GiftMatrixGame`.
-
     Source:
         Lupu and Precup, Gifting in Multi-Agent Reinforcement Learning, AAMAS 2020; Wang et al., Emergent
         Prosociality in Multi-Agent Games Through Gifting, arXiv 2105.06593.
@@ -481,7 +459,6 @@ def _split(game: Game, receivers: str, dtype: torch.dtype, device: torch.device)
 
 
 def _with_gifts(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of actions without, then with a gift."""
     return (*names, *(f"{name} and give" for name in names))
 
 

@@ -21,7 +21,7 @@ from games.wrappers._sharing_matrix import (
     share_among_present,
     sharing_rows,
 )
-from games.wrappers._wrapper import WrappedExactGame, WrappedGame, gift_measures
+from games.wrappers._wrapper import WrappedExactGame, WrappedGame, gift_measures, nothing_paid
 
 Incentives = Callable[[Tensor, Tensor], Tensor]
 """From observations [batch, agent, *shape] and actions [batch, agent] to gifts [batch, giver, receiver]."""
@@ -32,8 +32,7 @@ class SharedState(NamedTuple):
 
     game: State
     extrinsic: Tensor  # what the game itself paid each agent, [batch, agent]
-    given: Tensor
-    """What each agent gave, [batch, giver, receiver]; on the diagonal what it kept of what it shared."""
+    given: Tensor  # what each agent gave, [batch, giver, receiver]; on the diagonal what it kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +53,8 @@ class RewardingGame(WrappedGame, abc.ABC):
         return state.game
 
     def reset(self, batch: int, generator: torch.Generator) -> SharedState:
-        nothing = torch.zeros(batch, self.num_agents, device=generator.device)
-        given = torch.zeros(batch, self.num_agents, self.num_agents, device=generator.device)
-        return SharedState(self.game.reset(batch, generator), nothing, given)
+        paid = nothing_paid(batch, self.num_agents, generator.device)
+        return SharedState(self.game.reset(batch, generator), *paid)
 
     def step(
         self, state: SharedState, actions: Tensor, generator: torch.Generator
@@ -205,10 +203,8 @@ def shared(
         sharing: shares [giver, receiver], each row summing to 1: nested numbers, an array or a tensor. Or
             incentives: a function; see `IncentiveGame` and `SharedParallelEnv`.
         givers_pay: whether incentives are taken from their giver's reward; sharing by a matrix always is.
-
     Returns:
         a `SharedExactGame`, `SharedGame`, `IncentiveGame` or `SharedParallelEnv`.
-
     Raises:
         ValueError: the first argument is neither a game nor a parallel environment, or the matrix is bad.
 

@@ -28,7 +28,6 @@ class SharedParallelEnv(BaseParallelWrapper[str, Any, Any]):  # type: ignore[mis
         sharing: a sharing matrix [giver, receiver]; or incentives: a function from observations and actions,
             by agent, to gifts[giver][receiver], 0 where left out; gifts to oneself are not paid.
         givers_pay: whether incentives are taken from their giver's reward, which conserves the total.
-
     Raises:
         ValueError: the environment does not list its possible agents, or the matrix is bad; from `step`, when
             incentives name an unknown agent.

@@ -11,12 +11,10 @@ from torch import Tensor
 from games.core import require
 
 SharingRows = tuple[tuple[float, ...], ...]  # shares [giver][receiver], each row summing to 1
-
 SharingLike = Sequence[Sequence[float]] | np.ndarray | Tensor
 """A sharing matrix as nested numbers, an array or a tensor, [giver, receiver]."""
 
 MATRICES_ALWAYS_PAY = "givers_pay is about incentives: by a sharing matrix givers pay in any case."
-
 FLOAT32_ROUNDING = 1e-6  # how far rows of a setting may miss 1, as shares may come in float32
 
 
@@ -45,8 +43,8 @@ def check_sharing(sharing: Tensor, *, agents: int | Sequence[object], tolerance:
     def first(bad: Tensor) -> tuple[tuple[int, ...], str]:
         """The first bad place, and the words for the matrix that it is in."""
         place = tuple(bad.nonzero()[0].tolist())
-        batch = place[: sharing.ndim - 2]
-        return place, f" (in matrix {', '.join(map(str, batch))})" if batch else ""
+        batch = ", ".join(map(str, place[: sharing.ndim - 2]))
+        return place, f" (in matrix {batch})" if batch else ""
 
     negative = ~(sharing >= 0)
     if negative.any():
@@ -101,7 +99,6 @@ def share_among_present(shares: Tensor, present: Tensor | None) -> Tensor:
     Args:
         shares: shares or amounts, [..., giver, receiver].
         present: which agents take part, boolean [..., agent] (`Game.present`); None: all of them.
-
     Returns:
         [..., giver, receiver]; the shares as they are, bit-for-bit, where all agents are present.
 

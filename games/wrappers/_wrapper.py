@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
-from games.core import ExactGame, Game, State
+from games.core import ExactGame, Game, State, alias
+
+
+def _by_game(name: str) -> Any:
+    """A method of the wrapped game, of a state and further arguments."""
+
+    def method(self: WrappedGame, state: State, *args: Any, **settings: Any) -> Any:
+        return getattr(self.game, name)(self.inner(state), *args, **settings)
+
+    return method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,106 +47,39 @@ class WrappedGame(Game):
     def inner(self, state: State) -> State:
         return state  # the game's own state in one of this game's
 
-    @property
-    def num_agents(self) -> int:
-        return self.game.num_agents
+    num_agents = alias("game.num_agents")
+    horizon = alias("game.horizon")
+    action_space = alias("game.action_space")
+    observation_space = alias("game.observation_space")
+    discount = alias("game.discount")
+    effective_horizon = alias("game.effective_horizon")
+    value_unit = alias("game.value_unit")
+    symmetric = alias("game.symmetric")
+    neighbours = alias("game.neighbours")
+    truncates = alias("game.truncates")
+    draws_by_rows = alias("game.draws_by_rows")
+    pure = alias("game.pure")
+    can_render = alias("game.can_render")
+    takes_gifts = alias("game.takes_gifts")
+    action_names = alias("game.action_names")
+    best_welfare = alias("game.best_welfare")
+    defection_welfare = alias("game.defection_welfare")
 
-    @property
-    def horizon(self) -> int:
-        return self.game.horizon
-
-    @property
-    def action_space(self) -> spaces.Discrete | spaces.Box:
-        return self.game.action_space
-
-    @property
-    def observation_space(self) -> spaces.Box | spaces.Discrete:
-        return self.game.observation_space
-
-    @property
-    def discount(self) -> float:
-        return self.game.discount
-
-    @property
-    def effective_horizon(self) -> float:
-        return self.game.effective_horizon
-
-    @property
-    def value_unit(self) -> str:
-        return self.game.value_unit
-
-    @property
-    def symmetric(self) -> bool:
-        return self.game.symmetric
-
-    @property
-    def neighbours(self) -> Tensor:
-        return self.game.neighbours
-
-    @property
-    def truncates(self) -> bool:
-        return self.game.truncates
-
-    @property
-    def draws_by_rows(self) -> bool:
-        return self.game.draws_by_rows
-
-    @property
-    def pure(self) -> bool:
-        return self.game.pure
-
-    @property
-    def can_render(self) -> bool:
-        return self.game.can_render
-
-    @property
-    def takes_gifts(self) -> bool:
-        return self.game.takes_gifts
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return self.game.action_names
-
-    @property
-    def best_welfare(self) -> float | None:
-        return self.game.best_welfare
-
-    @property
-    def defection_welfare(self) -> float | None:
-        return self.game.defection_welfare
+    observe = _by_game("observe")
+    neighbours_now = _by_game("neighbours_now")
+    present = _by_game("present")
+    action_mask = _by_game("action_mask")
+    render = _by_game("render")
+    ended = _by_game("ended")
+    cooperates = _by_game("cooperates")
+    scripted = _by_game("scripted")
+    measures = _by_game("measures")
 
     def reset(self, batch: int, generator: torch.Generator) -> State:
         return self.game.reset(batch, generator)
 
-    def observe(self, state: State) -> Tensor:
-        return self.game.observe(self.inner(state))
-
-    def neighbours_now(self, state: State) -> Tensor | None:
-        return self.game.neighbours_now(self.inner(state))
-
-    def present(self, state: State) -> Tensor | None:
-        return self.game.present(self.inner(state))
-
-    def action_mask(self, state: State) -> Tensor | None:
-        return self.game.action_mask(self.inner(state))
-
     def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
         return self.game.step(state, actions, generator)
-
-    def render(self, state: State, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        return self.game.render(self.inner(state), index, scale)
-
-    def ended(self, state: State) -> Tensor:
-        return self.game.ended(self.inner(state))
-
-    def cooperates(self, state: State, actions: Tensor) -> Tensor | None:
-        return self.game.cooperates(self.inner(state), actions)
-
-    def scripted(self, state: State, cooperative: Tensor) -> Tensor | None:
-        return self.game.scripted(self.inner(state), cooperative)
-
-    def measures(self, state: State) -> dict[str, Tensor]:
-        return self.game.measures(self.inner(state))
 
     def give(self, state: State, gifts: Tensor) -> State:
         return self.game.give(state, gifts)
@@ -158,9 +98,7 @@ class WrappedExactGame(WrappedGame, ExactGame):
     game: ExactGame
     """The wrapped game."""
 
-    @property
-    def num_observations(self) -> int:
-        return self.game.num_observations
+    num_observations = alias("game.num_observations")
 
     def values(self, policies: Tensor) -> Tensor:
         return self.game.values(policies)
@@ -176,3 +114,8 @@ def gift_measures(extrinsic: Tensor, given: Tensor) -> dict[str, Tensor]:
     """
     others = given - torch.diag_embed(given.diagonal(dim1=-2, dim2=-1))
     return {"extrinsic_reward": extrinsic, "given": others.sum(-1), "received": others.sum(-2)}
+
+
+def nothing_paid(batch: int, agents: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Extrinsic rewards [batch, agent] and gifts [batch, giver, receiver] before the first step: zeros."""
+    return torch.zeros(batch, agents, device=device), torch.zeros(batch, agents, agents, device=device)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.core import ExactGame, Game, State, require
+from games.core import ExactGame, Game, State, alias, require
 from games.matrix import MatrixGame, payoff_array
 from games.wrappers._wrapper import WrappedExactGame, WrappedGame
 
@@ -32,7 +32,6 @@ def zero_sum(game: Game) -> Game:
 
     Args:
         game: of two agents or more; its `episode_value` must be linear in the rewards.
-
     Raises:
         ValueError: there is nobody to compare with.
 
@@ -72,13 +71,8 @@ class ZeroSumMatrixGame(MatrixGame):
     def __post_init__(self) -> None:
         _require_opponents(self.game)
 
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return self.game.action_names
-
-    @property
-    def neighbours(self) -> Tensor:
-        return self.game.neighbours
+    action_names = alias("game.action_names")
+    neighbours = alias("game.neighbours")
 
     def build_payoffs(self) -> NDArray[np.float64]:
         return relative_rewards(payoff_array(self.game))
@@ -89,13 +83,10 @@ class ZeroSumGame(WrappedGame):
     """The zero-sum form of any game; see `zero_sum`."""
 
     best_welfare = 0.0
+    defection_welfare = None  # no total is better than another
 
     def __post_init__(self) -> None:
         _require_opponents(self.game)
-
-    @property
-    def defection_welfare(self) -> float | None:
-        return None  # no total is better than another
 
     def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
         state, rewards, done = self.game.step(state, actions, generator)
