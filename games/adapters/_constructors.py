@@ -17,6 +17,7 @@ RENDER_MODE = "render_mode"
 
 SIMPLE = (int, float, bool, str, NoneType)
 EMPTY = inspect.Parameter.empty
+UNIONS = (typing.Union, UnionType)
 
 
 class Option(NamedTuple):
@@ -42,11 +43,9 @@ class Parameters(NamedTuple):
         """
         found = {}
         for name, default in (self.defaults | dict(changed)).items():
-            if name in reserved or name == RENDER_MODE or name.startswith("_"):
-                continue
             default = tuple(default) if isinstance(default, list) else default
             hint = _setting_type(self.hints.get(name, EMPTY), default)
-            if hint is not None:
+            if not (hint is None or name in reserved or name == RENDER_MODE or name.startswith("_")):
                 found[name] = Option(hint, default)
         return found
 
@@ -59,25 +58,22 @@ class Parameters(NamedTuple):
 def parameters_of(make: Callable[..., Any], example: Any = None) -> Parameters:
     """Read what a class, function or partial takes from its signature.
 
-    Where the signature ends in **kwargs, they are those of the class of `example`, an object that it made (of
-    the innermost one, where it is wrapped), if there is one.
+    Where that ends in **kwargs, they are those of the class of `example`, an object that it made (of the
+    innermost one, where it is wrapped), if there is one.
     """
     try:
-        signature = inspect.signature(make)
+        parameters = inspect.signature(make).parameters.values()
     except (TypeError, ValueError):  # of something built in
         return Parameters({}, {}, complete=False)
     kinds = inspect.Parameter
-    defaults = {
-        name: parameter.default
-        for name, parameter in signature.parameters.items()
-        if parameter.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY) and name != "self"
-    }
+    named = (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
+    defaults = {each.name: each.default for each in parameters if each.kind in named and each.name != "self"}
+    complete = all(each.kind != kinds.VAR_KEYWORD for each in parameters)
     bound: dict[str, Any] = {}  # what partials pass by keyword, unless told otherwise
     function: Any = make
     while isinstance(function, functools.partial):
         bound, function = function.keywords | bound, function.func
     hints = _type_hints(function)
-    complete = all(parameter.kind != kinds.VAR_KEYWORD for parameter in signature.parameters.values())
     inner = type(getattr(example, "unwrapped", example))
     if not complete and example is not None and inner is not make:
         further = parameters_of(inner)
@@ -102,7 +98,7 @@ def _setting_type(hint: Any, default: Any) -> Any:
     if default is EMPTY:
         return None  # it must be given, or the constructor will say so
     if _is_simple(hint):
-        return hint if _admits(hint, default) else None if not _is_plain(default) else hint | type(default)
+        return hint if _admits(hint, default) else hint | type(default) if _is_plain(default) else None
     if default is None or not _is_plain(default):
         return None
     if isinstance(default, tuple):
@@ -122,7 +118,7 @@ def _is_simple(hint: Any) -> bool:
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return all(type(choice) in SIMPLE for choice in inner)
-    if origin in (typing.Union, UnionType):
+    if origin in UNIONS:
         return all(map(_is_simple, inner))
     if origin is tuple:
         return all(one is ... or _is_simple(one) for one in inner)
@@ -134,7 +130,7 @@ def _admits(hint: Any, value: Any) -> bool:
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return value in inner
-    if origin in (typing.Union, UnionType):
+    if origin in UNIONS:
         return any(_admits(one, value) for one in inner)
     if origin is tuple:
         return isinstance(value, tuple)

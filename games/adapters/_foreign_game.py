@@ -52,9 +52,9 @@ class ForeignGame(Game):
     As many environments are open as the batch of `reset` has copies: for a learner, its seeds times its
     episodes. A copy constructs a new one for each episode, unless the game was registered with reuse. Unlike
     the toolkit's own games they are not pure functions: only the latest state of a batch can be stepped,
-    restarted or drawn. What an environment draws follows from the seeds that `reset` and `restart` take from
-    their generator, one for each copy: the same seeds and actions give the same episodes, whatever the number
-    of workers.
+    restarted or drawn. All draws of an environment follow from a seed for each copy, which `reset` and
+    `restart` take from their generator: the same seeds and actions give the same episodes, whatever the
+    number of workers.
 
     An agent that leaves before the others gets no reward from then on, keeps its last observation, and may
     choose any action, as none counts. Copies that are over stand still. Rewards are of torch's default type.
@@ -152,9 +152,8 @@ class ForeignGame(Game):
         running = self._copies.get(batch)
         if running is None:
             source, settings, modes = self.source, self.settings, self.description.render_modes
-            pool = source.pool(settings, batch)
-            running = RunningCopies(pool, lambda: source.drawable_copy(settings, modes))
-            self._copies[batch] = running
+            make_drawable = functools.partial(source.drawable_copy, settings, modes)
+            running = self._copies[batch] = RunningCopies(source.pool(settings, batch), make_drawable)
         result = running.reset(list(_seeds(batch, generator)))
         return _state(running, result, torch.zeros(batch, dtype=torch.int64, device=generator.device))
 

@@ -99,10 +99,10 @@ class GymnasiumCopy(Copy):
 
 
 class VectorPool:
-    """A vector of Gymnasium environments as a pool of copies.
+    """A vector of Gymnasium environments as a pool of copies, whose automatic resets are not shown.
 
-    What a vector resets by itself is not shown: a copy whose episode is over stands still until it is
-    started. `make_env` opens another vector when all copies start together; None: this one is used again.
+    A copy whose episode is over stands still until it is started. `make_env` opens another vector when all
+    copies start together; None: this one is used again.
     """
 
     def __init__(
@@ -119,30 +119,29 @@ class VectorPool:
 
     def reset(self, seeds: Sequence[int | None]) -> CopyResult:
         """See `Pool.reset`; UnsuitableEnvironmentError if the vector takes no list of seeds."""
-        everywhere = all(seed is not None for seed in seeds)
-        if everywhere and self._results and self._make_env is not None:
-            self.env = self._make_env()
         mask = np.array([seed is not None for seed in seeds])
-        if mask.any():
-            options = None if everywhere else {"reset_mask": mask}
-            try:
-                observations, infos = self.env.reset(seed=list(seeds), options=options)  # type: ignore[arg-type]
-            except (gymnasium.error.Error, TypeError) as error:
-                require_suitable(
-                    "seed" not in str(error).lower(),
-                    f"{self._layout.description.name} cannot be played here: its vector draws for all copies "
-                    "from one seed, and each needs its own: register the single environment.",
-                )
-                raise
-            fresh = self._convert(observations, infos, np.zeros(len(seeds)), mask & False, mask & False)
-            last = self._results or fresh
-            self._results = [
-                new if start else without_rewards(old)
-                for new, old, start in zip(fresh, last, mask, strict=True)
-            ]
-        else:
-            self._results = [without_rewards(result) for result in self._results]
+        if mask.all() and self._results and self._make_env is not None:
+            self.env = self._make_env()
+        fresh = self._fresh(seeds, mask) if mask.any() else self._results
+        self._results = [
+            new if start else without_rewards(old)
+            for new, old, start in zip(fresh, self._results or fresh, mask, strict=True)
+        ]
         return stack(self._results)
+
+    def _fresh(self, seeds: Sequence[int | None], mask: NDArray[np.bool_]) -> list[CopyResult]:
+        """Reset the copies of the mask: results of all copies."""
+        options = None if mask.all() else {"reset_mask": mask}
+        try:
+            observations, infos = self.env.reset(seed=list(seeds), options=options)  # type: ignore[arg-type]
+        except (gymnasium.error.Error, TypeError) as error:
+            require_suitable(
+                "seed" not in str(error).lower(),
+                f"{self._layout.description.name} cannot be played here: its vector draws for all copies "
+                "from one seed, and each needs its own: register the single environment.",
+            )
+            raise
+        return self._convert(observations, infos, np.zeros(len(seeds)), mask & False, mask & False)
 
     def step(self, actions: NDArray[Any]) -> CopyResult:
         decode = self._layout.action.decode
@@ -174,17 +173,9 @@ class VectorPool:
         shown = list(iterate(self.env.observation_space, observations))
         if final is not None:
             shown = [last if is_final else now for now, last, is_final in zip(shown, *final, strict=True)]
-        masks = infos.get(MASK)
-        return [
-            self._layout.result(
-                observation,
-                None if masks is None else {MASK: masks[i]},
-                float(rewards[i]),
-                bool(over[i]),
-                bool(ended[i]),
-            )
-            for i, observation in enumerate(shown)
-        ]
+        masks = [None] * len(shown) if MASK not in infos else [{MASK: mask} for mask in infos[MASK]]
+        rows = zip(shown, masks, rewards.tolist(), over.tolist(), ended.tolist(), strict=True)
+        return [self._layout.result(*row) for row in rows]
 
 
 class OneOfVector(Copy):
@@ -241,12 +232,11 @@ def from_gymnasium(
     channels_last: bool = True,
     **settings: Any,
 ) -> ForeignGame:
-    """Turn a Gymnasium environment's constructor into a game of one agent.
+    """Turn a Gymnasium environment's constructor into a game of one agent, with the constructor's settings.
 
-    The constructor's settings are the game's. As many environments are open as a learner plays episodes at
-    once: one by one, or, where the constructor makes a vector (`gymnasium.vector.VectorEnv`), as one vector,
-    whose automatic resets are not seen. Each copy has a seed of its own, so vectors that draw for all copies
-    from one seed are refused.
+    As many environments are open as a learner plays episodes at once: one by one, or, where the constructor
+    makes a vector (`gymnasium.vector.VectorEnv`), as one vector, whose automatic resets are not seen. Each
+    copy has a seed of its own, so vectors that draw for all copies from one seed are refused.
 
     Args:
         make_env: an id for `gymnasium.make`; a class, or a function, that makes one environment; or one that

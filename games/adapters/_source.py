@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
 
 from games.adapters._constructors import RENDER_MODE, Parameters, parameters_of
 from games.adapters._copy import (
@@ -52,11 +55,9 @@ class EnvironmentSource:
     fixed: Mapping[str, Any] = field(default_factory=dict)  # settings that are not fields of the game
     lists: frozenset[str] = frozenset()  # settings that are tuples in the game, and lists to the constructor
     drawable: bool = False  # whether the constructor takes a render mode
-    reuse: bool = False
-    """Whether a copy's episodes are played in one environment, whose reset then has to clear everything."""
+    reuse: bool = False  # whether a copy keeps its environment, whose reset then has to clear everything
     workers: int = 0  # number of processes that step the copies; 0: this one does
-    parameters: Callable[[Callable[..., Any], Any], Parameters] = parameters_of
-    """Reads the constructor's parameters, from itself and from what it made."""
+    parameters: Callable[[Callable[..., Any], Any], Parameters] = parameters_of  # of the constructor
     horizon: int | None = None  # maximal number of steps of an episode; None: what the environment says
     discount: float = 1.0
 
@@ -103,11 +104,7 @@ class EnvironmentSource:
             raise ValueError(f"{name} cannot be opened {how}: {one_line(error)}") from error
 
     def describe(self, env: Any, settings: Mapping[str, Any]) -> Description:
-        """Describe an environment, try whether its episodes follow from their seeds, and close it.
-
-        Raises:
-            ValueError: it cannot be a game here, its own code failed, or it does not state its horizon.
-        """
+        """Describe an environment, try whether its episodes follow from their seeds, and close it."""
         copies = [self.copy_of(env)]
         description = copies[0].description
         name = description.name
@@ -142,13 +139,10 @@ class EnvironmentSource:
 
 def _require_same(first: list[CopyResult], second: list[CopyResult], name: str) -> None:
     """Require that two episodes of the same seed and actions are the same: a resumed run depends on it."""
-    same = len(first) == len(second) and all(
-        np.array_equal(one, other, equal_nan=np.issubdtype(one.dtype, np.floating))
-        for before, after in zip(first, second, strict=True)
-        for one, other in zip(before, after, strict=True)
-    )
+    pairs = zip(itertools.chain(*first), itertools.chain(*second), strict=False)
     require_suitable(
-        same,
+        len(first) == len(second)
+        and all(np.array_equal(one, two, equal_nan=one.dtype.kind == "f") for one, two in pairs),
         f"{name} cannot be played here: two episodes with the same seed and actions differ, so no run could "
         "be resumed; reset(seed=...) has to seed all draws, and a constructor that takes **kwargs has to "
         "pass them on.",
@@ -157,17 +151,17 @@ def _require_same(first: list[CopyResult], second: list[CopyResult], name: str) 
 
 def _trial(copy: Copy) -> list[CopyResult]:
     """The results of a few steps of random legal actions."""
-    draws = np.random.default_rng(0)
+    draws, space = np.random.default_rng(0), copy.description.action_space
+
+    def action(legal: NDArray[np.bool_]) -> Any:
+        if isinstance(space, spaces.Box):
+            return draws.uniform(space.low, space.high).tolist()
+        return int(draws.choice(np.flatnonzero(legal))) if legal.any() else 0
+
     results = [copy.reset(0)]
     for _ in range(TRIAL_STEPS):
         if not results[-1].present.any():
             break
-        space = copy.description.action_space
-        if hasattr(space, "n"):
-            actions: list[Any] = [
-                int(draws.choice(np.flatnonzero(legal))) if legal.any() else 0 for legal in results[-1].legal
-            ]
-        else:
-            actions = [draws.uniform(space.low, space.high).tolist() for _ in results[-1].legal]
+        actions = [action(legal) for legal in results[-1].legal]
         results.append(copy.step(actions))
     return results

@@ -145,29 +145,10 @@ def _check_episode(game: Game, name: str, seed: int, steps: int, batch: int = 4)
     here = torch.ones(batch, agents, dtype=torch.bool)
     over = torch.zeros(batch, dtype=torch.bool)
     for time in range(1, min(game.horizon, steps) + 1):
-        _check_observations(game, game.observe(state), name, batch)
-        mask, now, present = game.action_mask(state), game.neighbours_now(state), game.present(state)
-        if mask is not None:
-            _check_tensor(mask, (batch, agents, game.num_actions), torch.bool, f"{name}.action_mask(state)")
-            require(
-                bool(mask.any(-1).all()), f"{name}.action_mask(state) must leave every agent a legal action."
-            )
-        if now is not None:
-            _check_tensor(now, (batch, agents, agents), torch.bool, f"{name}.neighbours_now(state)")
-            require(
-                bool(now.diagonal(dim1=1, dim2=2).all()) and not (now & ~game.neighbours).any(),
-                f"{name}.neighbours_now(state) must be True on its diagonal, and only where neighbours is.",
-            )
-        if present is not None:
-            _check_tensor(present, (batch, agents), torch.bool, f"{name}.present(state)")
-            require(
-                not (present & ~here)[~over].any(),
-                f"{name}.present(state) says that an agent is back, but whoever has left stays away.",
-            )
-            here = present
+        here = _check_shown(game, state, name, here, over)
         actions = _random_actions(game, state, actor, batch)
         if discrete:
-            _check_reading(game, state, actions, mask, name, batch)
+            _check_reading(game, state, actions, name)
         before = optree.tree_map(torch.clone, state)
         after, rewards, done = game.step(state, actions, generator)
         pairs = zip(optree.tree_leaves(before), optree.tree_leaves(state), strict=True)
@@ -210,22 +191,45 @@ def _check_episode(game: Game, name: str, seed: int, steps: int, batch: int = 4)
         )
 
 
-def _check_reading(
-    game: Game, state: State, actions: Tensor, mask: Tensor | None, name: str, batch: int
-) -> None:
+def _check_shown(game: Game, state: State, name: str, here: Tensor, over: Tensor) -> Tensor:
+    """Check observations, masks and graphs of a state; give who takes part, of those that did."""
+    batch, agents = here.shape
+    _check_observations(game, game.observe(state), name, batch)
+    mask, now, present = game.action_mask(state), game.neighbours_now(state), game.present(state)
+    if mask is not None:
+        _check_tensor(mask, (batch, agents, game.num_actions), torch.bool, f"{name}.action_mask(state)")
+        require(bool(mask.any(-1).all()), f"{name}.action_mask(state) must leave every agent a legal action.")
+    if now is not None:
+        _check_tensor(now, (batch, agents, agents), torch.bool, f"{name}.neighbours_now(state)")
+        require(
+            bool(now.diagonal(dim1=1, dim2=2).all()) and not (now & ~game.neighbours).any(),
+            f"{name}.neighbours_now(state) must be True on its diagonal, and only where neighbours is.",
+        )
+    if present is None:
+        return here
+    _check_tensor(present, (batch, agents), torch.bool, f"{name}.present(state)")
+    require(
+        not (present & ~here)[~over].any(),
+        f"{name}.present(state) says that an agent is back, but whoever has left stays away.",
+    )
+    return present
+
+
+def _check_reading(game: Game, state: State, actions: Tensor, name: str) -> None:
     """Check which actions cooperate, and the scripted policy."""
-    shape = (batch, game.num_agents)
+    shape, mask, everybody = tuple(actions.shape), game.action_mask(state), torch.ones_like(actions).bool()
     cooperates = game.cooperates(state, actions)
     if cooperates is not None:
         _check_tensor(cooperates, shape, torch.bool, f"{name}.cooperates(state, actions)")
-    for cooperative in (torch.ones(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)):
+    for cooperative in (everybody, ~everybody):
         script = game.scripted(state, cooperative)
-        if script is not None:
-            _check_tensor(script, shape, "integer", f"{name}.scripted(state, cooperative)")
-            legal = (script >= 0) & (script < game.num_actions)
-            if mask is not None and legal.all():
-                legal = mask.gather(-1, script.long().unsqueeze(-1)).squeeze(-1)
-            require(bool(legal.all()), f"{name}.scripted(state, cooperative) must choose legal actions.")
+        if script is None:
+            continue
+        _check_tensor(script, shape, "integer", f"{name}.scripted(state, cooperative)")
+        legal = (script >= 0) & (script < game.num_actions)
+        if mask is not None and legal.all():
+            legal = mask.gather(-1, script.long().unsqueeze(-1)).squeeze(-1)
+        require(bool(legal.all()), f"{name}.scripted(state, cooperative) must choose legal actions.")
 
 
 def _check_restart(game: Game, state: State, name: str, batch: int, generator: torch.Generator) -> None:
@@ -258,10 +262,6 @@ def _check_reproducible(game: Game, name: str, seed: int, steps: int, copies: in
             raise ValueError(str(error)) from error
         return found
 
-    def shown(step: _Step, rows: slice, running: Tensor) -> tuple[Tensor, ...]:
-        """What counts of a step: copies that were over before it are left out."""
-        return step.seen[rows][running], step.rewards[rows][running], step.done[rows][running]
-
     both, again, alone = (played(seeds) for seeds in ([0, 1], [0, 1], [1]))
     not_repeated = (
         "plays another episode when it starts from the same generator: draw from nothing but the generator "
@@ -271,14 +271,13 @@ def _check_reproducible(game: Game, name: str, seed: int, steps: int, copies: in
         "plays another episode with one seed alone than with that seed in a batch: let everything that is "
         "drawn have the batch as its first axis, and let copies not depend on each other"
     )
-    for other, rows, sentence in (
-        (again, slice(None), not_repeated),
-        (alone, slice(copies, None), not_apart),
-    ):
-        running = torch.ones(len(other[0].done), dtype=torch.bool)
+    for other, start, sentence in ((again, 0, not_repeated), (alone, copies, not_apart)):
+        running = torch.ones(len(other[0].done), dtype=torch.bool)  # copies that were over do not count
         for step, twin in zip(both, other, strict=True):
-            pairs = zip(shown(step, rows, running), shown(twin, slice(None), running), strict=True)
-            require(all(torch.equal(one, two) for one, two in pairs), f"{name} {sentence}.")
+            same = all(
+                torch.equal(one[start:][running], two[running]) for one, two in zip(step, twin, strict=True)
+            )
+            require(same, f"{name} {sentence}.")
             running = running & ~twin.done
 
 

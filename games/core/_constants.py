@@ -1,7 +1,4 @@
-"""Constant tensors, made once and kept, whatever transform or mode was active when they were first used.
-
-Whether a compiler is watching.
-"""
+"""Constant tensors, made once and kept, and whether a compiler records the operations under way."""
 
 from __future__ import annotations
 
@@ -23,14 +20,9 @@ Made = TypeVar("Made")
 def constant(values: ArrayLike, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Make a tensor that is safe to cache, whatever is going on around the call.
 
-    A tensor made inside `torch.func.grad`, under a tracing mode or in inference mode belongs to that
-    context and breaks later calls when it outlives it. All of these are settings of one thread, so the
-    tensor is made in a thread of its own.
-
-    Args:
-        values: numbers, as a list or a NumPy array.
-        dtype: the tensor's type.
-        device: where it lives.
+    A tensor made inside `torch.func.grad`, under a tracing mode or in inference mode belongs to that context
+    and breaks later calls when it outlives it. All of these are settings of one thread, so the tensor is made
+    in a thread of its own.
 
     >>> constant([[1, 2]], torch.float64, torch.device("cpu"))
     tensor([[1., 2.]], dtype=torch.float64)
@@ -93,10 +85,7 @@ def product(left: Tensor, right: Tensor) -> Tensor:
 
     torch.matmul takes one large product for some batches and many small ones for others, which round
     differently; here there are always many small ones, so that a member of a batch equals that member alone.
-
-    Args:
-        left: [..., row, column], or vectors [..., column].
-        right: [column, result].
+    Left is [..., row, column], or vectors [..., column]; right is [column, result].
 
     >>> product(torch.ones(3, 2), torch.tensor([[1.0], [2.0]])).flatten()
     tensor([3., 3., 3.])

@@ -56,11 +56,7 @@ class Game(abc.ABC):
 
     @property
     def num_actions(self) -> int:
-        """Number of Discrete actions.
-
-        Raises:
-            ValueError: actions are continuous.
-        """
+        """Number of Discrete actions; ValueError where actions are continuous."""
         return numbered_actions(self, "What was asked for")
 
     @property
@@ -75,10 +71,7 @@ class Game(abc.ABC):
 
     @property
     def effective_horizon(self) -> float:
-        """Factor from `episode_value` to the discounted sum of rewards that learners ascend.
-
-        1, unless the value is reported per step: then 1 / (1 - discount).
-        """
+        """Factor from `episode_value` to the discounted sum: 1, or 1 / (1 - discount) of values per step."""
         return 1.0
 
     @property
@@ -88,11 +81,10 @@ class Game(abc.ABC):
 
     @property
     def symmetric(self) -> bool:
-        """Whether all agents play the same part: False unless a game says so.
+        """Whether all agents have the same part: False unless a game says so.
 
-        True promises that some exchange of agents takes any one to the place of any other and leaves the
-        game as it is: agents who exchange their policies exchange the distributions of their returns. Then
-        one policy can play every seat, and means over agents hide nothing.
+        True promises that some exchange of agents takes any one to the place of any other and leaves the game
+        as it is. Then one policy can act for all, and means over agents hide nothing.
         """
         return False
 
@@ -102,10 +94,9 @@ class Game(abc.ABC):
         return torch.ones(self.num_agents, self.num_agents, dtype=torch.bool)
 
     def neighbours_now(self, state: State) -> Tensor | None:
-        """The graph of sharing in this state, where that changes: boolean [batch, giver, receiver].
+        """The graph of sharing in this state, boolean [batch, giver, receiver]; None: always `neighbours`.
 
-        Every edge is one of `neighbours`, too, and every agent is its own neighbour. None where the graph is
-        always `neighbours`.
+        Every edge is one of `neighbours`, too, and every agent is its own neighbour.
         """
         return None
 
@@ -113,8 +104,8 @@ class Game(abc.ABC):
         """Which agents still take part in this state, boolean [batch, agent]; None where all always do.
 
         An agent that has left stays away until its copy starts anew: the game pays it nothing, and its
-        actions do not count. Nor does sharing reach it: the share of a reward that would go to an agent that
-        has left stays with its giver (see `games.wrappers.share_among_present`).
+        actions do not count. The share of a reward that would go to it stays with the giver (see
+        `games.wrappers.share_among_present`).
         """
         return None
 
@@ -122,25 +113,24 @@ class Game(abc.ABC):
     def truncates(self) -> bool:
         """Whether an episode that does not end by the rules (`ended`) is cut off, and would go on.
 
-        Critics then learn to value what would come. Here it is not: the horizon is a rule of most games.
+        Critics then learn to value what would come. The horizon is a rule of most games.
         """
         return False
 
     @property
     def draws_by_rows(self) -> bool:
-        """Whether all that is drawn is drawn with `games.uniform`, or nothing is.
+        """Whether all that is drawn is drawn with `games.uniform`, or nothing is: faster with many seeds.
 
-        Such a game is played a little faster with many seeds. Other games may draw with torch's functions
-        from the generator that they are passed, everything with the batch as its first axis.
+        Other games may draw with torch's functions from the generator that they are passed, everything with
+        the batch as its first axis.
         """
         return False
 
     @property
     def pure(self) -> bool:
-        """Whether everything here is a function of its arguments and the generator's draws, now and later.
+        """Whether everything is a function of its arguments and the generator's draws, and may be cached.
 
-        Not so a game that asks a network that learns, or another program. What a pure game computed once may
-        be kept, as the PettingZoo view does.
+        Not so a game that asks a network that learns, or another program.
         """
         return False
 
@@ -157,12 +147,12 @@ class Game(abc.ABC):
 
     @property
     def best_welfare(self) -> float | None:
-        """The greatest sum of all agents' `episode_value` (the group optimum); None where nobody knows it."""
+        """The greatest sum of all agents' `episode_value` (the group optimum); None where it is not known."""
         return None
 
     @property
     def defection_welfare(self) -> float | None:
-        """The sum of all agents' `episode_value` when everybody defects; None where the word has no meaning.
+        """The sum of all agents' `episode_value` when everybody defects; None where that has no meaning.
 
         It is the zero of "share of the optimum": (welfare - defection) / (best - defection).
         """
@@ -179,7 +169,7 @@ class Game(abc.ABC):
     def action_mask(self, state: State) -> Tensor | None:
         """Which actions are legal, boolean [batch, agent, action]; None where all of them always are.
 
-        Where there is a mask every agent has a legal action, and `step` refuses the others.
+        Every agent has a legal action, and `step` refuses the others.
         """
         return None
 
@@ -203,14 +193,8 @@ class Game(abc.ABC):
         return type(self).render is not Game.render
 
     def render(self, state: State, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        """Draw one copy.
+        """Draw copy `index`, `scale` times as large as usual: one frame, uint8 [height, width, 3].
 
-        Args:
-            state: a state of this game.
-            index: of the copy.
-            scale: how many times as large as usual, above 0.
-        Returns:
-            one frame, uint8 [height, width, 3].
         Raises:
             ValueError: the game has no `render` of its own.
         """
@@ -229,24 +213,14 @@ class Game(abc.ABC):
         return None
 
     def scripted(self, state: State, cooperative: Tensor) -> Tensor | None:
-        """Actions of scripted cooperators and defectors; None where the game has no script.
+        """Actions of scripted cooperators and defectors, integer [batch, agent]; None without a script.
 
-        Args:
-            state: a state of this game.
-            cooperative: who cooperates, boolean [batch, agent].
-        Returns:
-            actions, integer [batch, agent].
+        Who cooperates is boolean [batch, agent].
         """
         return None
 
     def measures(self, state: State) -> dict[str, Tensor]:
-        """Further measures of each agent's last step, beside its reward.
-
-        Args:
-            state: as `step` gave it.
-        Returns:
-            name -> numbers, [batch, agent]; nothing by default.
-        """
+        """Further measures of each agent's last step, by name: [batch, agent]; the state is one of `step`."""
         return {}
 
     def give(self, state: State, gifts: Tensor) -> State:
@@ -257,23 +231,14 @@ class Game(abc.ABC):
         return state
 
     def episode_value(self, rewards: Tensor) -> Tensor:
-        """The number papers report for an episode: here the undiscounted sum.
+        """The number that papers report for an episode, here the undiscounted sum: [..., agent].
 
-        Args:
-            rewards: [time, ..., agent], zero after the end.
-        Returns:
-            [..., agent].
+        Rewards, [time, ..., agent], are zero after the end.
         """
         return rewards.sum(0)
 
     def restart(self, state: State, done: Tensor, generator: torch.Generator) -> State:
-        """Replace the copies that are done by fresh ones, so that a batch never waits.
-
-        Args:
-            state: a state of this game.
-            done: boolean [batch].
-            generator: the source of the fresh copies' draws.
-        """
+        """Replace the copies that are done, boolean [batch], by fresh ones, so that a batch never waits."""
         fresh = self.reset(done.shape[0], generator)
 
         def choose(new: Tensor, old: Tensor) -> Tensor:
@@ -283,7 +248,7 @@ class Game(abc.ABC):
 
 
 class ExactGame(Game):
-    """A game whose expected values can be computed, and differentiated, without playing it.
+    """A game whose expected values can be computed, and differentiated, without sampling.
 
     Its observations are Discrete(`num_observations`), so a policy is a table of probabilities.
     """
@@ -295,13 +260,10 @@ class ExactGame(Game):
 
     @abc.abstractmethod
     def values(self, policies: Tensor) -> Tensor:
-        """Each agent's expected `episode_value`.
+        """Each agent's expected `episode_value`, [..., agent], differentiable in the policies.
 
-        Args:
-            policies: probabilities [..., agent, observation, action]; rows sum to 1 (not checked: this is a
-                hot path).
-        Returns:
-            [..., agent], differentiable in the policies.
+        Policies are probabilities [..., agent, observation, action], whose rows sum to 1 (not checked: this
+        is a hot path).
         """
 
     @abc.abstractmethod
@@ -316,11 +278,8 @@ class ExactGame(Game):
 def numbered_actions(game: Game, whose: str) -> int:
     """Number of Discrete actions of a game.
 
-    Args:
-        game: any game.
-        whose: what needs them, as a sentence begins.
     Raises:
-        ValueError: actions are continuous (says who cannot do with that).
+        ValueError: actions are continuous; `whose`, as a sentence begins, says who needs others.
     """
     space = game.action_space
     require(
@@ -332,12 +291,7 @@ def numbered_actions(game: Game, whose: str) -> int:
 
 
 def two_action_policies(cooperate: Tensor) -> Tensor:
-    """Turn probabilities of action 0 (cooperate) into a policy table over two actions.
-
-    Args:
-        cooperate: [..., observation], each in [0, 1].
-    Returns:
-        [..., observation, 2].
+    """Turn probabilities of action 0 (cooperate), [..., observation], into policies [..., observation, 2].
 
     >>> two_action_policies(torch.tensor([0.25, 1.0]))
     tensor([[0.2500, 0.7500],
@@ -349,9 +303,11 @@ def two_action_policies(cooperate: Tensor) -> Tensor:
 class DrawnGame(Game):
     """A game that states how many numbers it draws in a step, and is a pure function of them.
 
-    Row b of the draws is all the randomness of copy b. So a batch equals its members bit for bit: the copy
-    that is played alone on row b goes through the same states, whatever the others do.
+    Row b of the draws is all the randomness of copy b. So a batch equals its members bit for bit.
     """
+
+    draws_by_rows = True
+    pure = True
 
     @property
     @abc.abstractmethod
@@ -361,14 +317,6 @@ class DrawnGame(Game):
     @property
     def action_space(self) -> spaces.Discrete:
         return spaces.Discrete(len(self.action_names))
-
-    @property
-    def draws_by_rows(self) -> bool:
-        return True
-
-    @property
-    def pure(self) -> bool:
-        return True
 
     @property
     @abc.abstractmethod
@@ -382,21 +330,11 @@ class DrawnGame(Game):
 
     @abc.abstractmethod
     def begin(self, draws: Tensor) -> State:
-        """Start copies.
-
-        Args:
-            draws: uniform in [0, 1), float32 [batch, start_draws].
-        """
+        """Start copies, by draws that are uniform in [0, 1), float32 [batch, start_draws]."""
 
     @abc.abstractmethod
     def advance(self, state: State, actions: Tensor, draws: Tensor) -> tuple[State, Tensor, Tensor]:
-        """Play one step of every copy, as `step` does.
-
-        Args:
-            state: as `begin` or `advance` gave it; it is not changed.
-            actions: integer [batch, agent].
-            draws: uniform in [0, 1), float32 [batch, step_draws].
-        """
+        """Play one step, as `step` does, by draws that are uniform in [0, 1), float32 [batch, step_draws]."""
 
     def reset(self, batch: int, generator: torch.Generator) -> State:
         return self.begin(uniform((batch, self.start_draws), generator))

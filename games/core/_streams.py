@@ -39,8 +39,8 @@ Name = tuple[int, ...]
 def generators(names: Sequence[Name], device: str | torch.device = "cpu") -> list[torch.Generator]:
     """Make the generators with these names.
 
-    On a CPU torch keeps 32 bits of a seed only, so that one in some thousands of streams would be another
-    one's twin; their states are therefore written whole, by SplitMix64 from 64 bits of the name.
+    On a CPU torch keeps 32 bits of a seed only, so that one in some thousands of streams would equal another;
+    their states are therefore written whole, by SplitMix64 from 64 bits of the name.
     """
     texts = [repr(tuple(map(int, name))).encode() for name in names]
     keys = [int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) for text in texts]
@@ -71,8 +71,7 @@ def uniform(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype
     """Draw uniform numbers in [0, 1), on the generator's device.
 
     Args:
-        shape: of the draws; with `Streams` the first axis is the batch: seeds, one after the other, with as
-            many rows each.
+        shape: of the draws; with `Streams` the first axis is the batch: each seed's rows, seed by seed.
         generator: the source; of `Streams`, each seed's rows come from its own stream.
         dtype: floating.
 
@@ -112,11 +111,9 @@ def require_separated(game: Game, generator: torch.Generator) -> None:
 class Streams(torch.Generator):
     """The streams of all seeds of a batch, as one generator: what a seed draws depends on its name alone.
 
-    A batch that is drawn from it has the seeds one after the other, each with the same number of rows. So a
-    member of a batch draws what it would draw alone, bit for bit. The generators are made when something is
-    drawn, so that who draws nothing pays nothing.
-
-    Draw with `uniform` and `normal`; `separated` lets torch's own functions draw from it, too.
+    A batch that is drawn from it has the seeds one after the other, each with the same number of rows, so
+    that a member of a batch draws what it would draw alone, bit for bit. Draw with `uniform` and `normal`;
+    `separated` lets torch's own functions draw from it, too.
 
     Args:
         names: of the streams, one for each seed.
@@ -141,7 +138,7 @@ class Streams(torch.Generator):
         return made
 
     def for_members(self, members: int) -> Streams:
-        """The same streams for a batch whose first axis has several samples of all seeds, sample by sample.
+        """The same streams for a batch of several samples of all seeds, sample by sample.
 
         Raises:
             ValueError: the number of members is no multiple of that of streams.
@@ -155,11 +152,7 @@ class Streams(torch.Generator):
         return self if members == seeds * self._tiles else Streams._of(self._source, members // seeds)
 
     def draw(self, fill: Callable[..., Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Draw numbers of a shape, whose first axis is the batch, by `Tensor.uniform_` or `Tensor.normal_`.
-
-        Raises:
-            ValueError: the first axis does not have as many rows for each member.
-        """
+        """Draw numbers, the batch first, by `Tensor.uniform_` or `Tensor.normal_`; may raise as `_rows`."""
         rows = self._rows(shape)
         seeds, inner = len(self._source.names), tuple(shape[1:])
         drawn = self._source.take(fill, dtype, self._tiles * rows * math.prod(inner))
@@ -171,11 +164,8 @@ class Streams(torch.Generator):
     def separated(self, batch: int | None = None) -> Iterator[None]:
         """Let torch's own functions, such as `torch.randint`, draw each seed's rows from its own stream.
 
-        For code that knows nothing of streams, and passes this generator on. The first axis of what it draws
-        must be the batch (None: any multiple of the number of members); a single seed may draw anything.
-
-        Raises:
-            ValueError: (inside) something is drawn whose first axis is not the batch.
+        The first axis of what they draw must be the batch (None: any multiple of the number of members), or
+        ValueError is raised inside; a single seed may draw anything.
         """
         with _Separated(self, batch):
             yield
@@ -220,14 +210,11 @@ class Streams(torch.Generator):
             ours = isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == shape[0]
             return value[member * rows : (member + 1) * rows] if ours else value
 
-        parts = [
-            function(
-                *(part(value, member) for value in args),
-                **{key: part(value, member) for key, value in kwargs.items()},
-                generator=next(owners),
-            )
-            for member in range(members)
-        ]
+        parts = []
+        for member, source in zip(range(members), owners, strict=False):
+            mine = tuple(part(value, member) for value in args)
+            named = {key: part(value, member) for key, value in kwargs.items()}
+            parts.append(function(*mine, **named, generator=source))
         if name.endswith("_"):  # in place, on slices
             changed: Tensor = args[0]
             return changed
@@ -273,16 +260,13 @@ class StreamSource:
         How many are drawn ahead depends on what was asked for, not on how many seeds there are.
         """
         ahead = self._ahead.get((fill, dtype))
-        left = 0 if ahead is None else ahead.shape[1]
-        if ahead is None or left < count:
-            more = torch.empty(
-                len(self.names), left + max(count - left, AHEAD), dtype=dtype, device=self.device
-            )
-            if ahead is not None:
-                more[:, :left] = ahead
-            for row, generator in zip(more[:, left:].unbind(0), self.generators, strict=True):
+        if ahead is None:
+            ahead = torch.empty(len(self.names), 0, dtype=dtype, device=self.device)
+        left = ahead.shape[1]
+        if left < count or (fill, dtype) not in self._ahead:
+            ahead = torch.cat((ahead, ahead.new_empty(len(self.names), max(count - left, AHEAD))), 1)
+            for row, generator in zip(ahead[:, left:].unbind(0), self.generators, strict=True):
                 fill(row, generator=generator)
-            ahead = more
         self._ahead[fill, dtype] = ahead[:, count:]
         return ahead[:, :count]
 
@@ -295,11 +279,7 @@ class _Separated(TorchFunctionMode):
         self._streams, self._batch = streams, batch
 
     def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if not isinstance(kwargs.get("generator"), Streams):

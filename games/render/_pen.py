@@ -1,7 +1,4 @@
-"""A pen that draws the same picture at any size.
-
-Draw a small table of text as a picture: how matrix games are rendered.
-"""
+"""A pen that draws the same picture at any size, and the pictures made with it."""
 
 from __future__ import annotations
 
@@ -28,20 +25,14 @@ AGENTS = (
 
 SMALLEST_TEXT = 6
 CAPTION_TEXT, MARGIN = 16, 6
+RULE, PAPER, MARK = "#BEBEBE", "#FFFFFF", "#FFD666"
+FONT_SIZE, PADDING = 18, 10
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 
 
 class Pen:
-    """Draws on a sheet; all lengths are in units, of which each is `scale` pixels.
-
-    Args:
-        width: of the sheet.
-        height: of the sheet.
-        scale: pixels of a unit; above 0.
-        paper: the sheet's color.
-    Raises:
-        ValueError: the scale is not above 0.
+    """Draws on a sheet; all lengths are in units, of which each is `scale` pixels, above 0 (ValueError).
 
     >>> Pen(20, 10, scale=2.5).picture().shape
     (25, 50, 3)
@@ -95,19 +86,12 @@ class Pen:
 
 
 def text_width(words: str, size: float) -> float:
-    """Width of a line of text, in the units of its size.
-
-    >>> text_width("", 18)
-    0.0
-    """
+    """Width of a line of text, in the units of its size."""
     return float(ImageFont.load_default(size).getlength(words))
 
 
 def resized(picture: np.ndarray, scale: float) -> np.ndarray:
-    """Give a picture that is so many times as large: uint8 [height, width, 3], in pixels.
-
-    Raises:
-        ValueError: the scale is not above 0.
+    """Enlarge a picture, uint8 [height, width, 3], by a scale above 0 (ValueError).
 
     >>> resized(np.zeros((4, 6, 3), dtype=np.uint8), 1.5).shape
     (6, 9, 3)
@@ -121,12 +105,7 @@ def resized(picture: np.ndarray, scale: float) -> np.ndarray:
 
 
 def captioned(picture: np.ndarray, words: str, scale: float = 1.0) -> np.ndarray:
-    """Put a line of text below a picture: uint8 [height, width, 3], as wide as both need.
-
-    Args:
-        picture: uint8 [height, width, 3].
-        words: one line.
-        scale: how many times as large as usual the line is.
+    """Put a line of text, in `scale` times the usual size, below a picture, uint8 [height, width, 3].
 
     >>> captioned(np.zeros((10, 400, 3), dtype=np.uint8), "step 3", scale=2).shape
     (66, 400, 3)
@@ -149,10 +128,6 @@ def framed(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.pad(picture, ((0, size[0] - height), (0, size[1] - width), (0, 0)), constant_values=255)
 
 
-RULE, PAPER, MARK = "#BEBEBE", "#FFFFFF", "#FFD666"
-FONT_SIZE, PADDING = 18, 10
-
-
 def draw_table(
     title: str,
     rows: Sequence[Sequence[str]],
@@ -161,7 +136,7 @@ def draw_table(
     *,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """Draw rows of text as a ruled table under a title.
+    """Draw rows of text as a ruled table under a title: uint8 [height, width, 3], as large as the text needs.
 
     Args:
         title: one line of text.
@@ -169,8 +144,6 @@ def draw_table(
         marked: (row, column) of the cells to highlight.
         room: rows that are not drawn but would fit, so that several tables have one size.
         scale: how many times as large as usual.
-    Returns:
-        uint8 [height, width, 3], as large as the text needs.
 
     >>> draw_table("prices", [["tea", "2"], ["milk", "1"]], marked={(0, 1)}).dtype
     dtype('uint8')

@@ -17,12 +17,10 @@ NO_WINDOW = (
 
 
 class FrameWindow:
-    """A Matplotlib window that shows frames.
+    """A Matplotlib window that shows frames under a title.
 
     Once closed it opens anew with the next frame; so does a copy made by pickling, in a window of its own.
 
-    Args:
-        title: what stands above the frames.
     Raises:
         ValueError: there is no display, or Matplotlib has no toolkit to open windows on it.
     """
@@ -32,12 +30,7 @@ class FrameWindow:
         self._figure: Figure | None = _open(title)
 
     def show(self, frame: np.ndarray, seconds: float) -> None:
-        """Show a frame and let time pass, in which the window answers to its user.
-
-        Args:
-            frame: uint8 [height, width, 3].
-            seconds: for how long, above 0.
-        """
+        """Show a frame, uint8 [height, width, 3], for some seconds, in which the window answers its user."""
         figure = self._figure
         if figure is None or not plt.fignum_exists(figure.number):
             figure = self._figure = _open(self.title)
