@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -105,8 +105,7 @@ def corners(
 ) -> NDArray[np.float64]:
     """R, S, T and P of a rule, [4, agent], of payoffs [agent, m] when m of the others cooperate.
 
-    Whoever is tempted exploits the other agent: where taking turns is at stake, R is the mean over agents and
-    T the other agent's.
+    Where taking turns is at stake, R is the mean over agents, and T the other agent's.
     """
     reward, temptation = cooperator[:, -1], defector[:, -1]
     if rule == TURNS:
@@ -118,17 +117,15 @@ def judge(
     margins: Mapping[DilemmaRule, float], agents: int
 ) -> tuple[tuple[DilemmaCondition, ...], tuple[DilemmaCondition, ...]]:
     """Turn margins, 0 for a tie, into the required conditions and the motives."""
-
-    def conditions(chosen: Sequence[DilemmaRule]) -> tuple[DilemmaCondition, ...]:
-        return tuple(
-            DilemmaCondition(
-                rule.name, rule.of_two if agents == 2 else rule.of_many, margins[rule], margins[rule] > 0
-            )
+    required, motives = (
+        tuple(
+            DilemmaCondition(rule.name, rule.of_two if agents == 2 else rule.of_many, margin, margin > 0)
             for rule in chosen
-            if rule in margins
+            if (margin := margins.get(rule)) is not None
         )
-
-    return conditions(REQUIRED), conditions(MOTIVES)
+        for chosen in (REQUIRED, MOTIVES)
+    )
+    return required, motives
 
 
 @dataclass(frozen=True)
@@ -183,17 +180,15 @@ class DilemmaReport(Verdict):
 
 
 def dilemma_test(game: MatrixGame) -> DilemmaReport:
-    """Test whether a two-action matrix game is a social dilemma.
+    """Test whether a matrix game whose actions are cooperate (0) and defect (1) is a social dilemma.
 
     Mutual cooperation must be better than mutual defection and than cooperating alone; in a two-agent game
     it must also be better than taking turns at exploiting each other; and there must be greed (defecting pays
     when all others cooperate) or fear (defecting pays when all others defect). In an asymmetric game each
     condition must hold for every agent: its margin is the smallest of theirs.
 
-    Args:
-        game: a matrix game whose action 0 cooperates and whose action 1 defects.
     Raises:
-        ValueError: the game has no such reading.
+        ValueError: the game's actions have no such reading.
     Source:
         Two agents: Leibo et al., Multi-agent reinforcement learning in sequential social dilemmas, arXiv
         1702.03037. More: Hughes et al., arXiv 1803.08884, whose "sufficiently few" and "sufficiently many"
@@ -209,8 +204,8 @@ def dilemma_test(game: MatrixGame) -> DilemmaReport:
     [(0, 0), (0, 1), (1, 0)]
     """
     data = schelling(game)
-    zero = TOLERANCE * max(np.abs(data.cooperator).max(), np.abs(data.defector).max())
     if isinstance(game, CountedFamily):
+        zero = TOLERANCE * max(np.abs(data.cooperator).max(), np.abs(data.defector).max())
         optima = _counted_optima(game, zero)
     else:
         zero = TOLERANCE * np.abs(payoff_array(game)).max()

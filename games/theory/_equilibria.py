@@ -28,11 +28,10 @@ class ZeroSumEquilibrium(NamedTuple):
 
 
 def zero_sum_equilibrium(payoffs: Tensor) -> ZeroSumEquilibrium:
-    """Solve a two-agent zero-sum game by linear programming.
+    """Solve a two-agent zero-sum game by linear programming; of many equilibria this is one.
 
     The row agent secures max_x min_b (x' A)_b, the column agent holds it to min_y max_a (A y)_a; each
     strategy is solved for on its own, and that the two values meet (the minimax theorem) proves both right.
-    Where equilibria are many, this is one of them.
 
     Args:
         payoffs: A, the row agent's, [row, column]; the column agent gets -A.
@@ -69,8 +68,7 @@ def zero_sum_equilibrium(payoffs: Tensor) -> ZeroSumEquilibrium:
 def action_values(game: ExactGame, policies: Tensor) -> Tensor:
     """Values of each agent's actions, [..., agent, action], when the others keep to their policies.
 
-    Raises:
-        ValueError: the game lasts longer than one step, or has something to see.
+    Raises ValueError where the game lasts longer than one step, or has something to see.
     """
     require(
         game.horizon == 1 and game.num_observations == 1,
@@ -87,13 +85,11 @@ def action_values(game: ExactGame, policies: Tensor) -> Tensor:
 
 
 def nash_conv(game: ExactGame, policies: Tensor) -> Tensor:
-    """The sum of all agents' gains by unilateral best responses; 0 in an equilibrium.
+    """The sum of all agents' gains by unilateral best responses, [...], 0 or more; 0 in an equilibrium.
 
     Args:
         game: a one-shot game, of any number of agents.
         policies: probabilities [..., agent, 1, action].
-    Returns:
-        [...], in the game's units, 0 or more.
     Raises:
         ValueError: the game lasts longer than one step, or has something to see.
     Source:
@@ -159,10 +155,8 @@ class Anarchy(NamedTuple):
 
 
 def pure_equilibria(game: Game) -> tuple[Outcome, ...]:
-    """Find all pure Nash equilibria, by trying all profiles: nobody gains by another action of its own.
+    """All pure Nash equilibria of a one-shot game with exact values, by trying all profiles.
 
-    Args:
-        game: a one-shot game with exact values, of any number of agents.
     Raises:
         ValueError: as for `payoff_table`.
     Source:
@@ -181,15 +175,13 @@ def pure_equilibria(game: Game) -> tuple[Outcome, ...]:
 
 
 def price_of_selfishness(game: Game) -> Anarchy:
-    """Compare a one-shot game's pure equilibria with its optimum.
+    """Compare the pure equilibria of a one-shot game with exact values with its optimum.
 
     Where no profile's welfare is below 0 it is a payoff, and a price is the best welfare over the
     equilibrium's. Where none is above 0 minus welfare is a cost, and a price is the equilibrium's cost over
     the least. Where both signs occur a ratio would depend on where zero was put, so there is none; nor is
     there one over 0.
 
-    Args:
-        game: a one-shot game with exact values, of any number of agents.
     Raises:
         ValueError: as for `payoff_table`.
     Source:

@@ -62,9 +62,8 @@ def sustainability(rewards: Tensor, mask: Tensor | None = None) -> Tensor:
 def peace(timed_out: Tensor, mask: Tensor | None = None) -> Tensor:
     """The mean number of agents that are not timed out, P = (N T - agent-steps timed out) / T: [...].
 
-    Args:
-        timed_out: boolean [time, ..., agent]: which agents were out of the game (tagged) in which step.
-        mask: boolean [time, ...].
+    Which agents were out of the game (tagged) in which step is boolean [time, ..., agent].
+
     Raises:
         ValueError: the mask has another shape than `timed_out` without its last axis.
 

@@ -114,8 +114,8 @@ class TransferProgram:
 
     def __init__(self, allowed: TransferMatrices, found: Deviations, least_share: float) -> None:
         self.allowed, self.found, self.least_share = allowed, found, least_share
+        # The largest of each deviation's gains is divided out: the solver's tolerances are absolute.
         self.sizes = np.abs(found.gains).max(1)
-        """The largest of each deviation's gains, divided out: the solver's tolerances are absolute."""
         lines = np.zeros((len(found.gains), len(allowed.parts)))
         for agent in range(allowed.parts.shape[-1]):
             own = found.agents == agent
@@ -123,12 +123,10 @@ class TransferProgram:
             lines[own] = scaled @ allowed.parts[:, :, agent].T
         harmful = np.flatnonzero((found.gains > 0).any(1))  # no sharing makes the others pay
         _, first = np.unique(lines[harmful].round(12), axis=0, return_index=True)  # many say the same
-        self.used = harmful[np.sort(first)]
-        """The deviations that have a line in the programs."""
-        self.lines = lines[self.used]
-        """Gains of the deviators by each part on its own, in their line's size: [deviation, part]."""
-        self.together = (allowed.groups == np.arange(allowed.groups.max() + 1)[:, None]).astype(np.float64)
-        """Which group a part belongs to, 1 or 0: [group, part]."""
+        self.used = harmful[np.sort(first)]  # deviations that have a line in the programs
+        self.lines = lines[self.used]  # deviators' gains by each part alone, in their size: [deviation, part]
+        groups = np.arange(allowed.groups.max() + 1)
+        self.together = (allowed.groups == groups[:, None]).astype(np.float64)  # 1 or 0: [group, part]
 
     def solve(self) -> FeasibleTransfer | InfeasibleTransfer:
         """Maximize z over z and weights x of the parts: lines x <= 0, z <= T_ii, sums of 1 in each group."""
@@ -138,7 +136,6 @@ class TransferProgram:
         answer = _linprog(
             objective=[0.0] * parts + [-1.0],
             upper=upper,
-            limits=np.zeros(len(upper)),
             equal=np.column_stack((self.together, np.zeros(len(self.together)))),
             bounds=[(0, None)] * parts + [(None, None)],
         )
@@ -162,14 +159,13 @@ class TransferProgram:
 
     def refute(self) -> InfeasibleTransfer:
         """Weigh the deviations such that their total gain is above 0 under every matrix."""
-        groups, parts = self.together.shape
+        groups = len(self.together)
         # Variables: y, then what each group adds at least. No part of it may add less, the least share kept.
         keeping = self.together.T @ self.lines[:, self.allowed.keeps].T  # [part, deviation]
         adds = self.least_share * keeping + (1 - self.least_share) * self.lines.T
         answer = _linprog(
             objective=[0.0] * len(self.lines) + [-1.0] * groups,
             upper=np.column_stack((-adds, self.together.T)),
-            limits=np.zeros(parts),
             equal=np.array([[1.0] * len(self.lines) + [0.0] * groups]),
             bounds=[(0, None)] * len(self.lines) + [(None, None)] * groups,
         )
@@ -193,15 +189,14 @@ class TransferProgram:
 
 
 def _linprog(
-    *,
     objective: list[float],
     upper: NDArray[np.float64],
-    limits: NDArray[np.float64],
     equal: NDArray[np.float64],
     bounds: list[tuple[float | None, float | None]],
 ) -> Any:
-    """Minimize; every equality's right side is 1."""
-    answer: Any = scipy.optimize.linprog(objective, upper, limits, equal, np.ones(len(equal)), bounds)
+    """Minimize, with upper x <= 0 and equal x = 1."""
+    limits, ones = np.zeros(len(upper)), np.ones(len(equal))
+    answer: Any = scipy.optimize.linprog(objective, upper, limits, equal, ones, bounds)
     if answer.status not in (0, INFEASIBLE):
         raise ArithmeticError(f"The linear program was not solved: {answer.message}")
     return answer
@@ -245,8 +240,8 @@ def minimal_transfer(
     """Find the greatest share that every agent can keep such that the welfare optimum is dominant.
 
     Agent i then gets sum_j T_ji r_j, and its part C_i of the optimum must be as good as any other action D_i
-    whatever the others do: sum_j T_ji [r_j(D_i, a_-i) - r_j(C_i, a_-i)] <= 0 for all i, D_i and a_-i. With
-    more than two actions there is such a line for each other action. Ties are allowed: dominance is weak.
+    whatever the others do: sum_j T_ji [r_j(D_i, a_-i) - r_j(C_i, a_-i)] <= 0 for all i, D_i and a_-i. Ties
+    are allowed: dominance is weak.
 
     Args:
         game: a one-shot game with exact values, of two agents or more.
@@ -279,9 +274,7 @@ def minimal_transfer(
     )
     table, optima = payoff_table(game), welfare_optima(game)
     chosen = _choose(optima, optimum)
-    neighbours: NDArray[np.bool_] = (
-        game.neighbours.numpy() if along_graph else np.ones((agents, agents), bool)
-    )
+    neighbours: Any = game.neighbours.numpy() if along_graph else np.ones((agents, agents), bool)
     found = deviations(table, chosen.profile)
     symmetric, general = (
         TransferProgram(allowed(neighbours), found, least_share).solve()

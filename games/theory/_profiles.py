@@ -49,18 +49,15 @@ class Deviations(NamedTuple):
     gains: NDArray[np.float64]  # each agent's gain, [deviation, agent], in the game's units; rounding is 0
 
     def at(self, index: int) -> Deviation:
-        """One of them."""
         profile = tuple(map(int, self.profiles[index]))
         return Deviation(int(self.agents[index]), int(self.actions[index]), profile)
 
 
 def payoff_table(game: Game) -> NDArray[np.float64]:
-    """Payoffs of every pure profile.
+    """Payoffs of every pure profile of a one-shot game with exact values, in the game's units.
 
-    Args:
-        game: a one-shot game with exact values, of any number of agents.
     Returns:
-        float64 [A, ..., A, agent], one axis per agent's action, then the agent; in the game's units.
+        float64 [A, ..., A, agent], one axis per agent's action, then the agent.
     Raises:
         ValueError: the game is sampled, lasts longer than one step, has something to see, or has too many
             profiles.
@@ -109,10 +106,8 @@ def outcomes(table: NDArray[np.float64], chosen: NDArray[np.bool_]) -> tuple[Out
 
 
 def welfare_optima(game: Game) -> tuple[Outcome, ...]:
-    """Find the pure profiles with the greatest welfare, which no mixture exceeds: all that tie.
+    """The pure profiles with the greatest welfare, which no mixture exceeds: all that tie.
 
-    Args:
-        game: a one-shot game with exact values.
     Raises:
         ValueError: as for `payoff_table`.
 
@@ -126,9 +121,7 @@ def welfare_optima(game: Game) -> tuple[Outcome, ...]:
 
 
 def deviations(table: NDArray[np.float64], kept: Profile) -> Deviations:
-    """Gains of all agents when one of them leaves its part of a profile.
-
-    There is a row for every agent, every other action of it, and every profile of the others.
+    """Gains of all agents for every agent, every other action of it, and every profile of the others.
 
     >>> table = np.array([[[-1, -1], [-3, 0]], [[0, -3], [-2, -2]]])
     >>> deviations(table, (0, 0)).gains.tolist()

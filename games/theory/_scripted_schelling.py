@@ -60,9 +60,9 @@ class ScriptedSchelling:
     """The value averaged over all agents, [n], when n = 0..N of all the agents cooperate."""
 
     def verdict(self) -> ScriptedVerdict:
-        """Test the conditions of `games.theory.dilemma_test`; a margin within two standard errors is a tie.
+        """Test the conditions of `games.theory.dilemma_test`, whose margins are the smallest of the agents'.
 
-        A condition must hold for every agent: its margin is the smallest of theirs.
+        A margin within two standard errors is a tie.
         """
         margins = {}
         for rule in rules(self.num_agents):
@@ -83,14 +83,9 @@ class ScriptedSchelling:
             for agent, mean, error in zip(self.agents, part.mean, part.error, strict=True)
         ]
         lines.append(("group", EVERYBODY, self.average.mean, self.average.error))
+        names = ("role", "agent", "cooperating", "mean", "standard_error")
         return [
-            {
-                "role": role,
-                "agent": agent,
-                "cooperating": count,
-                "mean": float(mean),
-                "standard_error": float(error),
-            }
+            dict(zip(names, (role, agent, count, float(mean), float(error)), strict=True))
             for role, agent, means, errors in lines
             for count, (mean, error) in enumerate(zip(means, errors, strict=True))
         ]
@@ -107,7 +102,7 @@ def scripted_schelling(game: Game, generator: torch.Generator, *, episodes: int 
     Raises:
         ValueError: nobody wrote a script for the game, or there are too few episodes.
     Source:
-        Schelling 1973; for games that are played in steps: Hughes et al., arXiv 1803.08884.
+        Schelling 1973; for games of many steps: Hughes et al., arXiv 1803.08884.
 
     >>> from games import make
     >>> data = scripted_schelling(make("snowdrift", agents=2), torch.Generator().manual_seed(0))
