@@ -35,7 +35,7 @@ class ActionLayout:
 def observation_layouts(
     observed: Mapping[Any, spaces.Space[Any]], name: str, flat: bool, channels_last: bool
 ) -> list[ObservationLayout]:
-    """Find one space for every agent's observations, by agent; `name` is the environment's, for errors.
+    """One space for every agent's observations, by agent; `name` is the environment's, for errors.
 
     * Discrete stays Discrete, counted from 0; agents with fewer observations never show the last ones.
     * Box becomes float32. With three axes it is an image: [row, column, channel] (or, without
@@ -45,8 +45,7 @@ def observation_layouts(
       "action_mask" is left out; if one other entry is left, it stands for itself.
     * Vectors of different lengths are padded with zeros.
 
-    Raises:
-        UnsuitableEnvironmentError: a space cannot be flattened, or images differ in shape.
+    UnsuitableEnvironmentError says that a space cannot be flattened, or that images differ in shape.
 
     >>> short, long = spaces.Box(0, 1, (2,)), spaces.Box(0, 1, (3,))
     >>> layouts = observation_layouts({"a": short, "b": long}, "my_env_v0", flat=False, channels_last=True)
@@ -82,17 +81,15 @@ def observation_layouts(
 def action_layouts(
     acting: Mapping[Any, spaces.Space[Any]], name: str, waits: bool = False
 ) -> list[ActionLayout]:
-    """Find one space for every agent's actions, by agent; `name` is the environment's, for errors.
+    """One space for every agent's actions, by agent; `name` is the environment's, for errors.
 
     * Discrete stays Discrete, counted from 0, with as many actions as the agent with the most; with `waits`
       there is one more, the last: to wait for one's turn.
-    * Box becomes a vector. Where agents' Boxes are equal, it has their bounds. Where they differ, it is as
-      long as the longest, each number from -1 to 1: an agent's own numbers come first and are stretched to
-      its own bounds; the others are ignored.
+    * Box becomes a vector. Equal Boxes keep their bounds. Different ones become as long as the longest, each
+      number from -1 to 1: an agent's own numbers come first, stretched to its bounds; the others are ignored.
 
-    Raises:
-        UnsuitableEnvironmentError: actions are neither all Discrete nor all Boxes of finite bounds and
-            floating type (says whose).
+    UnsuitableEnvironmentError says whose actions are neither Discrete, as all others, nor a Box of floating
+    type and finite bounds.
 
     >>> short, long = spaces.Box(0, 10, (1,)), spaces.Box(-1, 1, (2,))
     >>> actions = action_layouts({"a": short, "b": long}, "my_env_v0")
@@ -132,9 +129,7 @@ def action_layouts(
 
 
 def legal_actions(observation: Any, info: Any, actions: int, width: int) -> NDArray[np.bool_]:
-    """Read an agent's action mask, boolean [width], from its observation or its info.
-
-    Without one all of its `actions` are legal; those beyond them never are.
+    """Read an agent's action mask, boolean [width], from its observation or info; by default its own actions.
 
     >>> legal_actions([0.2, 0.1], {"action_mask": [1, 0]}, actions=2, width=3)
     array([ True, False, False])
@@ -153,22 +148,16 @@ def _counted_from(first: int) -> Callable[[Any], Any]:
 
 def _clipped(box: spaces.Box) -> Callable[[Any], Any]:
     """Numbers in a Box in its own type; rounding may have put them just outside."""
-
-    def decode(action: Any) -> NDArray[Any]:
-        numbers: NDArray[Any] = np.asarray(action, dtype=box.dtype).reshape(box.shape)
-        return numbers.clip(box.low, box.high)
-
-    return decode
+    return lambda action: np.asarray(action, dtype=box.dtype).reshape(box.shape).clip(box.low, box.high)
 
 
 def _stretched(box: spaces.Box) -> Callable[[Any], Any]:
     """The first numbers, from -1 to 1, stretched to the Box's bounds."""
     clip, size = _clipped(box), int(np.prod(box.shape))
 
-    def decode(action: Any) -> NDArray[Any]:
+    def decode(action: Any) -> Any:
         share = (np.asarray(action[:size], dtype=np.float64).reshape(box.shape) + 1) / 2
-        stretched: NDArray[Any] = clip(box.low + share * (box.high.astype(np.float64) - box.low))
-        return stretched
+        return clip(box.low + share * (box.high.astype(np.float64) - box.low))
 
     return decode
 
@@ -201,8 +190,8 @@ def _without_mask(space: spaces.Dict, name: str, channels_last: bool) -> Observa
     )
     if len(rest) == 1:
         ((key, part),) = rest.items()
-        inner = _observation_layout(part, name, channels_last)
-        return ObservationLayout(inner.space, lambda seen: inner.encode(seen[key]))
+        single = _observation_layout(part, name, channels_last)
+        return ObservationLayout(single.space, lambda seen: single.encode(seen[key]))
     inner = _observation_layout(spaces.Dict(rest), name, channels_last)
     return ObservationLayout(inner.space, lambda seen: inner.encode({key: seen[key] for key in rest}))
 
@@ -212,11 +201,9 @@ def _floats(space: Any) -> ObservationLayout:
     shape = space.shape or (1,)
     with np.errstate(over="ignore"):  # a bound beyond float32 is none
         low, high = (bound.astype(np.float32).reshape(shape) for bound in (space.low, space.high))
-    return ObservationLayout(
-        # A copy: some environments show the same array again and again, with other numbers in it.
-        spaces.Box(low, high, dtype=np.float32),
-        lambda seen: np.array(seen, dtype=np.float32).reshape(shape),
-    )
+    # A copy: some environments show the same array again and again, with other numbers in it.
+    box = spaces.Box(low, high, dtype=np.float32)
+    return ObservationLayout(box, lambda seen: np.array(seen, dtype=np.float32).reshape(shape))
 
 
 def _one_hot(layout: ObservationLayout) -> ObservationLayout:

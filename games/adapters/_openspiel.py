@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
 from collections.abc import Callable, Sequence
@@ -90,10 +89,9 @@ class SpielCopy(Copy):
         returns = np.array(state.returns(), dtype=np.float64)
         rewards, self._paid = returns - self._paid, returns
         look = getattr(state, f"{self._sees}_tensor")
+        seen = [np.asarray(look(agent), dtype=np.float32).reshape(self._shape) for agent in self._agents]
         return CopyResult(
-            observations=np.stack(
-                [np.asarray(look(agent), dtype=np.float32).reshape(self._shape) for agent in self._agents]
-            ),
+            observations=np.stack(seen),
             legal=self._legal(),
             rewards=rewards,
             present=np.full(len(self._agents), not over),
@@ -158,25 +156,18 @@ def from_openspiel(
     Source:
         Lanctot et al., OpenSpiel, arXiv 1908.09453.
     """
+    copy_of = functools.partial(SpielCopy, observe=observe, flat=flat)
+    options: dict[str, Any] = {"discount": discount, "workers": workers, "reuse": True}
     if isinstance(game, str):
-        require_name(game.partition("(")[0], _pyspiel().registered_names(), "OpenSpiel game")
-        source = EnvironmentSource(
-            make_env=SpielLoader(game), copy_of=_copy(observe, flat), parameters=_parameters
-        )
         name = game.partition("(")[0]
-    else:
-        require(
-            not parameters,
-            f"Parameters ({', '.join(parameters)}) need a game's name; {game} is already made.",
-        )
-        source, name = EnvironmentSource(make_env=lambda: game, copy_of=_copy(observe, flat)), str(game)
-    return foreign_game(
-        dataclasses.replace(source, discount=discount, workers=workers, reuse=True), parameters, name
+        require_name(name, _pyspiel().registered_names(), "OpenSpiel game")
+        source = EnvironmentSource(SpielLoader(game), copy_of, parameters=_parameters, **options)
+        return foreign_game(source, parameters, name)
+    require(
+        not parameters,
+        f"Parameters ({', '.join(parameters)}) need a game's name; {game} is already made.",
     )
-
-
-def _copy(observe: Observe, flat: bool) -> Callable[[Any], Copy]:
-    return functools.partial(SpielCopy, observe=observe, flat=flat)
+    return foreign_game(EnvironmentSource(lambda: game, copy_of, **options), {}, str(game))
 
 
 def _parameters(load: Callable[..., Any], game: Any) -> Parameters:
@@ -196,12 +187,10 @@ def _pyspiel() -> Any:
 
 def _tensor_kind(kind: Any, observe: Observe) -> str:
     """Which tensor agents see: the middle of the names of OpenSpiel's functions."""
-    provided = {
-        "information_state": bool(kind.provides_information_state_tensor),
-        "observation": bool(kind.provides_observation_tensor),
-    }
-    choices = [tensor for tensor, there in provided.items() if there and observe in ("auto", tensor)]
-    known = ", ".join(tensor for tensor, there in provided.items() if there) or "none"
+    tensors = ("information_state", "observation")
+    offered = [tensor for tensor in tensors if getattr(kind, f"provides_{tensor}_tensor")]
+    choices = [tensor for tensor in offered if observe in ("auto", tensor)]
+    known = ", ".join(offered) or "none"
     require_suitable(
         bool(choices),
         f"{kind.short_name} cannot be played here: agents were to see its {observe} tensor, but it offers "

@@ -31,7 +31,7 @@ def flat_space(space: spaces.Box | spaces.Discrete) -> spaces.Box:
 
 
 def flatten(seen: np.ndarray, space: spaces.Box | spaces.Discrete) -> np.ndarray:
-    """Turn observations, [row, ...], into vectors, float32 [row, number] in `flat_space(space)`.
+    """Observations, [row, ...], as vectors: float32 [row, number] in `flat_space(space)`.
 
     Images and planes are flattened, bytes become fractions of 255, and numbers are one-hot.
 
@@ -75,10 +75,8 @@ class StateView:
     state: State
     seen: np.ndarray  # observations, [agent, ...]
     legal: np.ndarray | None  # action mask, boolean [agent, action]; None where all are legal
-    gone: Collection[str]
-    """Agents that have left before the others; none where all have, as the episode is over then."""
-    outcomes: dict[tuple[int, ...], StepOutcome] = dataclasses.field(default_factory=dict)
-    """Joint action -> its cached outcome."""
+    gone: Collection[str]  # agents that have left before the others; none where the episode is over
+    outcomes: dict[tuple[int, ...], StepOutcome] = dataclasses.field(default_factory=dict)  # by joint action
 
 
 class StepOutcome(NamedTuple):
@@ -106,11 +104,8 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
     """
 
     metadata: ClassVar[dict[str, Any]] = {
-        "name": "game",
-        "render_modes": list(RENDER_MODES),
-        "render_fps": 4,
-        "is_parallelizable": True,
-    }
+        "name": "game", "render_modes": list(RENDER_MODES), "render_fps": 4, "is_parallelizable": True
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -124,21 +119,18 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             render_mode is None or render_mode in RENDER_MODES,
             f"There is no render mode {render_mode!r}; there are {', '.join(RENDER_MODES)}, and None.",
         )
-        self.game = game
-        self.render_mode = render_mode
+        self.game, self.render_mode, self.flat = game, render_mode, flat
         self.max_cycles = game.horizon if max_cycles is None else max_cycles
         self.metadata = {**type(self).metadata, "name": name or type(game).__name__}  # type: ignore[misc]
         self.possible_agents = [f"agent_{agent}" for agent in range(game.num_agents)]
         self.agents: list[str] = []
-        self.flat = flat
         self._seen_space = game.observation_space
         self.state_space = _stacked(self._seen_space, game.num_agents)
         self._num_actions = numbered_actions(game, "PettingZoo's view of a game")
         self._masks = game.action_mask(game.reset(1, torch.Generator().manual_seed(0))) is not None
         space: Any = flat_space(self._seen_space) if flat else self._seen_space
         if self._masks:
-            mask = spaces.MultiBinary(self._num_actions)
-            space = spaces.Dict({"observation": space, MASK: mask})
+            space = spaces.Dict({"observation": space, MASK: spaces.MultiBinary(self._num_actions)})
         # One object for each agent, so that sampling from one does not move another's stream.
         self._observation_spaces = {agent: copy.deepcopy(space) for agent in self.possible_agents}
         self._action_spaces = {agent: spaces.Discrete(self._num_actions) for agent in self.possible_agents}
@@ -219,13 +211,11 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         return self._started().seen.flatten()
 
     def render(self) -> np.ndarray | str | None:
-        """Draw the present state in the render mode.
+        """Draw the present state in the render mode; ValueError without one.
 
         Returns:
             the frame, uint8 [height, width, 3]; or a line with the last actions and rewards; or, for "human",
             None: the window shows the frame.
-        Raises:
-            ValueError: the environment was made without a render mode.
         """
         state = self._started().state
         require(
@@ -243,7 +233,6 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         return f"step {self._cycles}: {', '.join(deeds) or 'nobody has acted yet'}"
 
     def close(self) -> None:
-        """Close the window, if there is one; call it as often as you like."""
         if self._window is not None:
             self._window.close()
 
@@ -293,11 +282,8 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             if key in self._views:
                 return self._views[key]
         seen = self.game.observe(state).numpy()[0].astype(self._seen_space.dtype)
-        legal = None
-        if self._masks:
-            mask = self.game.action_mask(state)
-            assert mask is not None  # a game that masks does so in every state
-            legal = mask[0].numpy()
+        mask = self.game.action_mask(state) if self._masks else None
+        legal = None if mask is None else mask[0].numpy()
         present = self.game.present(state)
         here = {} if present is None else self._by_agent(present)
         gone = {agent for agent, stays in here.items() if not stays} if any(here.values()) else ()
@@ -319,22 +305,22 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         if legal is not None and len(acting) < len(joint):
             joint = legal.argmax(-1).tolist()
         for position, agent in enumerate(self.possible_agents):
-            if agent in actions:
-                action = actions[agent]
-                # What `Discrete.contains` says, at a tenth of its cost: it also takes arrays without axes.
-                if not isinstance(action, int | np.integer) or not 0 <= action < self._num_actions:
-                    require(
-                        self._action_spaces[agent].contains(action),
-                        f"{agent}'s action must be an integer from 0 to {self._num_actions - 1}, not "
-                        f"{action!r}.",
-                    )
-                if legal is not None and not legal[position, action]:
-                    raise ValueError(
-                        f"{agent} may not choose action {int(action)} now; it may choose "
-                        f"{', '.join(map(str, legal[position].nonzero()[0]))}: see the action_mask of its "
-                        "observation."
-                    )
-                joint[position] = int(action)
+            if agent not in actions:
+                continue
+            action = actions[agent]
+            # What `Discrete.contains` says, at a tenth of its cost: it also takes arrays without axes.
+            if not isinstance(action, int | np.integer) or not 0 <= action < self._num_actions:
+                require(
+                    self._action_spaces[agent].contains(action),
+                    f"{agent}'s action must be an integer from 0 to {self._num_actions - 1}, not {action!r}.",
+                )
+            if legal is not None and not legal[position, action]:
+                raise ValueError(
+                    f"{agent} may not choose action {int(action)} now; it may choose "
+                    f"{', '.join(map(str, legal[position].nonzero()[0]))}: see the action_mask of its "
+                    "observation."
+                )
+            joint[position] = int(action)
         return tuple(joint)
 
     def _by_agent(self, values: torch.Tensor) -> dict[str, Any]:
@@ -342,7 +328,6 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         return dict(zip(self.possible_agents, values.tolist()[0], strict=True))
 
     def _infos(self, now: StateView, agents: Sequence[str], told: Mapping[str, Mapping[str, Any]]) -> Infos:
-        """The infos of these agents; see `Infos`."""
         if now.legal is not None:
             told = {MASK: self._masks_of(now.legal), **told}
         return {agent: {name: values[agent] for name, values in told.items()} for agent in agents}
@@ -380,7 +365,7 @@ def parallel_env(
         settings: the game's settings, if it is named.
     Raises:
         ValueError: there is no such game, setting or render mode; settings come with a game already made;
-            there is no window to be had for "human"; or `max_cycles` is below 1.
+            "human" finds no window; or `max_cycles` is below 1.
 
     >>> view = parallel_env("escape-room", render_mode="ansi")
     >>> observations, infos = view.reset(seed=0)
@@ -440,11 +425,7 @@ def register_pettingzoo() -> tuple[str, ...]:
 
 
 def made_game(game: str | Game, settings: Mapping[str, Any]) -> tuple[Game, str | None]:
-    """The game of a name and settings, with its name; or a game already made, and None.
-
-    Raises:
-        ValueError: there is no such game or setting; or settings come with a game already made.
-    """
+    """The game of a name and settings, with its name; or a game already made, and None."""
     if isinstance(game, str):
         return make(game, **settings), game
     require(

@@ -20,8 +20,7 @@ from games.adapters._source import IMAGE_MODES, EnvironmentSource
 class PettingZooCopy(Copy):
     """One PettingZoo environment, and what its agents saw last.
 
-    A cycle of the environment takes `steps` steps of the game. With `waits` there is one more Discrete
-    action, the last: to wait for one's turn.
+    A cycle takes `steps` steps of the game. With `waits` there is one more Discrete action, to wait.
     """
 
     def __init__(self, env: Any, *, steps: int, waits: bool, flat: bool, channels_last: bool) -> None:
@@ -34,24 +33,22 @@ class PettingZooCopy(Copy):
             f"{self.name} cannot be played here: it does not say who its agents will be (possible_agents).",
         )
         self.agents: list[Any] = list(agents or ())
-        self.actions = action_layouts(
-            {agent: env.action_space(agent) for agent in self.agents}, self.name, waits
-        )
-        space = self.actions[0].space
+        acting = {agent: env.action_space(agent) for agent in self.agents}
+        observed = {agent: env.observation_space(agent) for agent in self.agents}
+        self.actions = action_layouts(acting, self.name, waits)
+        self.layouts = observation_layouts(observed, self.name, flat, channels_last)
+        space, seen = self.actions[0].space, self.layouts[0].space
         self.width = int(space.n) if isinstance(space, spaces.Discrete) else 1
-        self.layouts = observation_layouts(
-            {agent: env.observation_space(agent) for agent in self.agents}, self.name, flat, channels_last
-        )
         cycles = getattr(getattr(env, "unwrapped", env), "max_cycles", None)
         self.description = Description(
             name=self.name,
             agents=tuple(map(str, self.agents)),
-            observation_space=self.layouts[0].space,
+            observation_space=seen,
             action_space=space,
             horizon=None if cycles is None else int(cycles) * steps,
             render_modes=tuple(metadata.get("render_modes", ())),
         )
-        blank = np.zeros(self.layouts[0].space.shape or (), dtype=self.layouts[0].space.dtype)
+        blank = np.zeros(seen.shape or (), dtype=seen.dtype)
         self._shown: list[NDArray[Any]] = [blank] * len(self.agents)
         self._legal = np.ones((len(self.agents), self.width), dtype=np.bool_)
 
@@ -63,7 +60,6 @@ class PettingZooCopy(Copy):
         self.env.close()
 
     def require_everybody(self) -> None:
-        """Refuse an environment that starts without some of its agents, as they may appear later."""
         missing = [agent for agent in self.agents if agent not in self.env.agents]
         require_suitable(
             not missing,
@@ -72,7 +68,6 @@ class PettingZooCopy(Copy):
         )
 
     def require_nobody_new(self, before: Collection[Any]) -> None:
-        """Refuse an environment in which agents appear in mid-episode."""
         appeared = [agent for agent in self.env.agents if agent not in before]
         require_suitable(
             not appeared,
@@ -89,11 +84,10 @@ class PettingZooCopy(Copy):
     ) -> CopyResult:
         """Convert what the environment returns; agents without an observation keep the last one."""
         for i, agent in enumerate(self.agents):
-            if agent not in observations:
-                continue
-            observation, count = observations[agent], self.actions[i].count
-            self._shown[i] = self.layouts[i].encode(observation)
-            self._legal[i] = legal_actions(observation, infos.get(agent), count, self.width)
+            if agent in observations:
+                seen, count = observations[agent], self.actions[i].count
+                self._shown[i] = self.layouts[i].encode(seen)
+                self._legal[i] = legal_actions(seen, infos.get(agent), count, self.width)
         return CopyResult(
             observations=np.stack(self._shown),
             legal=self._legal.copy(),
@@ -131,13 +125,11 @@ class TurnCopy(PettingZooCopy):
         ended = not _is_truncated(before, terminations, truncations)
         return self._result_of_turn(last_observations, rewards, ended)
 
-    def _result_of_turn(
-        self, last_observations: dict[Any, Any], rewards: dict[Any, float], ended: bool
-    ) -> CopyResult:
+    def _result_of_turn(self, last: dict[Any, Any], rewards: dict[Any, float], ended: bool) -> CopyResult:
         """The result, with masks by which all but the agent to move can only wait."""
         env = self.env
         present = {agent for agent in env.agents if not _is_over(agent, env.terminations, env.truncations)}
-        observations = last_observations | {agent: env.observe(agent) for agent in present}
+        observations = last | {agent: env.observe(agent) for agent in present}
         result = self.result(observations, dict(env.infos), rewards, present, ended)
         if isinstance(self.actions[0].space, spaces.Box):
             return result
@@ -163,8 +155,8 @@ class ParallelCopy(PettingZooCopy):
     def step(self, actions: Sequence[Any]) -> CopyResult:
         before = set(self.env.agents)
         chosen = {
-            agent: self.actions[i].decode(actions[i])
-            for i, agent in enumerate(self.agents)
+            agent: layout.decode(action)
+            for agent, layout, action in zip(self.agents, self.actions, actions, strict=True)
             if agent in before
         }
         observations, rewards, terminations, truncations, infos = self.env.step(chosen)
@@ -174,14 +166,15 @@ class ParallelCopy(PettingZooCopy):
         return self.result(observations, infos, rewards, present, ended)
 
 
-def _is_truncated(
-    agents: Collection[Any], terminations: Mapping[Any, Any], truncations: Mapping[Any, Any]
-) -> bool:
+Ends = Mapping[Any, Any]
+
+
+def _is_truncated(agents: Collection[Any], terminations: Ends, truncations: Ends) -> bool:
     """Whether some agent was truncated without having been terminated."""
     return any(truncations.get(agent) and not terminations.get(agent) for agent in agents)
 
 
-def _is_over(agent: Any, terminations: Mapping[Any, Any], truncations: Mapping[Any, Any]) -> bool:
+def _is_over(agent: Any, terminations: Ends, truncations: Ends) -> bool:
     return bool(terminations.get(agent) or truncations.get(agent))
 
 
@@ -241,21 +234,14 @@ def from_pettingzoo(
     >>> state, rewards, done = game.step(state, torch.tensor([[0, 2]] * 3), generator)
     >>> rewards[0], done
     (tensor([-1., 10.]), tensor([True, True, True]))
-
     >>> game = from_pettingzoo(env, game="prisoners-dilemma")
     >>> game.action_mask(game.reset(1, generator))[0].int()  # cooperate, defect, wait
     tensor([[1, 1, 0],
             [0, 0, 1]], dtype=torch.int32)
     """
-    source = EnvironmentSource(
-        make_env=make_env,
-        copy_of=functools.partial(_copy_of, flat=flat, channels_last=channels_last),
-        workers=workers,
-        reuse=reuse,
-        horizon=horizon,
-        discount=discount,
-    )
-    return foreign_game(source, settings)
+    copy_of = functools.partial(_copy_of, flat=flat, channels_last=channels_last)
+    options: dict[str, Any] = {"horizon": horizon, "discount": discount, "workers": workers, "reuse": reuse}
+    return foreign_game(EnvironmentSource(make_env=make_env, copy_of=copy_of, **options), settings)
 
 
 def _copy_of(env: Any, *, flat: bool, channels_last: bool) -> Copy:

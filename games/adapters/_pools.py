@@ -44,13 +44,8 @@ class Pool(Protocol):
 class LocalPool:
     """Copies in this process, stepped one after the other.
 
-    Args:
-        make_copy: opens one.
-        numbers: the copies' numbers in error messages.
-        watch: is called with the number of a copy before its code runs.
-    Raises:
-        UnsuitableEnvironmentError: a copy refuses its environment.
-        CopyError: the environment's code raised something.
+    They have numbers in error messages; `watch` is called with a copy's number before its code runs.
+    UnsuitableEnvironmentError says that a copy refuses its environment, CopyError that its code failed.
     """
 
     def __init__(
@@ -80,10 +75,10 @@ class LocalPool:
     def step(self, actions: NDArray[Any]) -> CopyResult:
         for number, copy, chosen in zip(self._numbers, self._copies, actions.tolist(), strict=True):
             last = self._results[number]
-            running = bool(last.present.any())
-            self._results[number] = (
-                self._guarded(number, copy.step, chosen) if running else without_rewards(last)
-            )
+            if last.present.any():
+                self._results[number] = self._guarded(number, copy.step, chosen)
+            else:
+                self._results[number] = without_rewards(last)
         return self._stacked()
 
     def close(self) -> None:

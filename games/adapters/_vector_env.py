@@ -34,17 +34,16 @@ last."""
 class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
     """Copies of a game, on the CPU, as one Gymnasium vector environment; see `vector_env`.
 
-    Row c N + i is agent i of copy c, N being the number of agents; all rows have the same spaces. This is how
-    SuperSuit (`pettingzoo_env_to_vec_env_v1`, then `concat_vec_envs_v1`) lines up a parallel environment for
-    learners that know single agents only, but here all copies are played as one batch of tensors.
+    Row c N + i is agent i of copy c, N being the number of agents; all rows have the same spaces. So does
+    SuperSuit (`pettingzoo_env_to_vec_env_v1`, then `concat_vec_envs_v1`) line up a parallel environment for
+    learners that know single agents only, but here all copies are one batch of tensors.
 
     Copy c is `ParallelView`, bit for bit: seeded with `reset(seed=s)` it draws what `ParallelView` draws when
     seeded with s + c (see `CopyStreams`), whatever the other copies do. All rows of a copy end together:
     terminated when the game's rules end the episode (`Game.ended`), truncated when only the horizon does. The
     row of an agent that left before the others (`Game.present`) shows and gets zeros until then, and is
-    terminated in either case; its actions do not count.
-
-    Observations share their memory with the game's tensors, which are made anew in each step.
+    terminated in either case; its actions do not count. Observations share their memory with the game's
+    tensors, which are made anew in each step.
     """
 
     def __init__(
@@ -73,12 +72,8 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
         self.num_envs = copies * self.num_agents
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.render_mode = render_mode
-        self.metadata = {
-            "name": name or type(game).__name__,
-            "autoreset_mode": self.autoreset_mode,
-            "render_modes": list(RENDER_MODES),
-            "render_fps": 4,
-        }
+        self.metadata = {"name": name or type(game).__name__, "autoreset_mode": self.autoreset_mode}
+        self.metadata |= {"render_modes": list(RENDER_MODES), "render_fps": 4}
         self._flat, self._seen_space = flat, game.observation_space
         self._num_actions = numbered_actions(game, "A vector environment")
         self.single_observation_space = flat_space(self._seen_space) if flat else self._seen_space

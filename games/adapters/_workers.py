@@ -26,17 +26,11 @@ IDLE = -1  # in place of a copy's number while none is being stepped
 
 
 class WorkerPool:
-    """Copies shared out among spawned processes.
+    """Copies shared out among spawned processes, at most one process for each copy.
 
-    The processes end with `close`, when the pool is no longer referred to, and when this process ends.
-
-    Args:
-        make_copy: opens a copy; anything that cloudpickle can send, closures included.
-        copies: number of copies.
-        workers: number of processes, at most that of copies.
-    Raises:
-        UnsuitableEnvironmentError: a copy refuses its environment.
-        CopyError: the environment's code raised something, or took its process down.
+    `make_copy` may be anything that cloudpickle can send, closures included. The processes end with `close`,
+    when the pool is no longer referred to, and when this process ends. UnsuitableEnvironmentError and
+    CopyError are raised as by `LocalPool`, and CopyError where a copy took its process down.
     """
 
     def __init__(self, make_copy: MakeCopy, copies: int, workers: int) -> None:

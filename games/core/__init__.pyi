@@ -12,6 +12,7 @@ from ._game import ExactGame as ExactGame
 from ._game import Game as Game
 from ._game import State as State
 from ._game import alias as alias
+from ._game import computed as computed
 from ._game import numbered_actions as numbered_actions
 from ._game import two_action_policies as two_action_policies
 from ._registry import Registry as Registry

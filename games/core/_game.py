@@ -19,6 +19,10 @@ State = Any
 """A NamedTuple of tensors whose first axis is the batch."""
 
 
+computed: Any = property
+"""`property` for a lambda, which states one of the facts below in one line: `computed(lambda self: ...)`."""
+
+
 def alias(path: str) -> Any:
     """Make a property that is another attribute, or one of a part, for instance "stage.horizon"."""
     return property(operator.attrgetter(path))

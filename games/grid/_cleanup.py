@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from games.core import cached_constants, constant, require
+from games.core import cached_constants, computed, constant, require
 from games.grid._moves import choose_cell, on_duty
 from games.grid._social import BEAM_BREADTH, SocialGrid
 from games.grid._social_state import SocialState
@@ -42,32 +42,19 @@ FULL = (
     "@@@@@@@@@@@@@@@@@@",
 )
 """The map of the open reimplementation: waste in 56 of 119 cells of the river, apples once 9 are cleaned."""
+
+
+def _exchanged(*rows: str) -> tuple[str, ...]:
+    """The same rows with waste where water was clean, and the other way round."""
+    return tuple(row.translate(str.maketrans("HR", "RH")) for row in rows)
+
+
 FOULER = (
-    "@@@@@@@@@@@@@@@@@@",
-    "@HHHHHH     BBBBB@",
-    "@RRRRRR      BBBB@",
-    "@HHHHHH     BBBBB@",
-    "@RRRRR  P    BBBB@",
-    "@HHHHH    P BBBBB@",
-    "@RRRRR       BBBB@",
-    "@HHHHH      BBBBB@",
-    "@SSSSSSHHHHHHBBBB@",
-    "@SSSSSSHHHHHHBBBB@",
-    "@HHHHH   P P BBBB@",
-    "@RRRRR   P  BBBBB@",
-    "@HHHHHH    P BBBB@",
-    "@RRRRRR P   BBBBB@",
-    "@HHHHH       BBBB@",
-    "@RRRR    P  BBBBB@",
-    "@HHHHH       BBBB@",
-    "@RRRRR  P P BBBBB@",
-    "@HHHHH       BBBB@",
-    "@RRRR       BBBBB@",
-    "@HHHHH       BBBB@",
-    "@RRRRR      BBBBB@",
-    "@HHHHH       BBBB@",
-    "@RRRR       BBBBB@",
-    "@@@@@@@@@@@@@@@@@@",
+    *_exchanged(*FULL[:4]),
+    FULL[4],
+    *_exchanged(*FULL[5:8]),
+    *["@SSSSSSHHHHHHBBBB@"] * 2,
+    *_exchanged(*FULL[10:]),
 )
 """The map of that project's pull request 203, unmerged: waste in 70 cells, apples once 23 are cleaned."""
 LIO_10X10 = (
@@ -141,6 +128,9 @@ class Cleanup(SocialGrid):
     }  # fmt: skip
     PLANES: ClassVar[tuple[str, ...]] = ("oneself", "others", "walls", "apples", "waste", "water", "beams")
 
+    # one for each cell of the orchard, one for whether waste appears, one for where
+    map_draws = computed(lambda self: len(self.cells_of("orchard")) + 2)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("depletion", "restoration", "waste_probability", "apple_probability"):
@@ -164,11 +154,6 @@ class Cleanup(SocialGrid):
     def defection_welfare(self) -> float | None:
         """0: nobody cleans, and nothing ever grows. None where the map starts below `depletion`."""
         return 0.0 if len(self.cells_of("waste")) / len(self.river) >= self.depletion else None
-
-    @property
-    def map_draws(self) -> int:
-        """One for each cell of the orchard, one for whether waste appears, one for where."""
-        return len(self.cells_of("orchard")) + 2
 
     def waste_density(self, state: SocialState) -> Tensor:
         return state.waste.sum(1) / len(self.river)  # waste cells / cells where waste can be, float32 [batch]

@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame, cached_constants, constant, in_fresh_thread, require
+from games.core import DrawnGame, cached_constants, computed, constant, in_fresh_thread, require
 from games.grid._coin_tables import Cells, CoinTables, Sizes, tabulate
 from games.grid._frame import Figure, Thing, draw_grid
 from games.grid._open_ground import STAY, WALKS
@@ -20,7 +20,6 @@ from games.grid._tables import look_up
 from games.render import AGENTS
 
 PICK_REWARD, THEFT_REWARD = 1.0, -2.0
-COLORS = ("red", "blue")
 MOST_OUTCOMES = 2**20
 """Of a game that is read off tables: a board of 3 x 3 with one coin has fewer, larger boards have more."""
 
@@ -37,17 +36,17 @@ class CoinState(NamedTuple):
 class CoinGame(DrawnGame):
     """The coin game on a torus: a red agent (0), a blue agent (1), and coins in their colors.
 
-    Both move at once. Who arrives at a coin picks it up: +1, whatever its color; where it is the other's,
-    the other gets -2. What lay there then lies elsewhere: with one coin a new one, never on an agent, of the
-    other color or of a random one; with two coins (one in each color at all times) the coin that was taken
-    moves to a cell that holds no agent and no coin. If both arrive at one coin in the same step, `tie` says
-    who picks it up; nobody else is then rewarded or hurt for it. Agents start on different cells. All free
-    cells are equally likely. With `anywhere`, agents and coins may lie on one cell, at the start and later.
+    Both move at once. Who arrives at a coin picks it up: +1, whatever its color; where it is the other's, the
+    other gets -2. With one coin a new one then appears, never on an agent, of the other color or of a random
+    one; with two coins (one in each color at all times) the coin that was taken moves to a cell that holds no
+    agent and no coin. If both arrive at one coin in the same step, `tie` says who picks it up; nobody else is
+    then rewarded or hurt for it. Agents start on different cells. All free cells are equally likely. With
+    `anywhere`, agents and coins may lie on one cell, at the start and later.
 
     An observation is four planes (oneself, the other agent, one's own coin, the other agent's coin), the
     whole torus or, with `view`, the window around oneself that reaches that far, wrapped around the edges. So
-    both agents see the game from the same side, and one policy can play either; the sources' code shows both
-    agents the same picture (red agent, blue agent, red coin, blue coin), and their policies know their seat.
+    one policy can act for either agent; the sources' code shows both agents the same picture (red agent, blue
+    agent, red coin, blue coin), and their policies know which they are.
 
     Raises:
         ValueError: the torus is too small, the view is wider than it, or a setting is none of those listed.
@@ -57,8 +56,7 @@ class CoinGame(DrawnGame):
         average 99 in an episode of two agents who pick up all they can, and blue loses as much. Two coins:
         M-FOS, arXiv 2205.01447, whose released code has coins=2, anywhere=True, pay_last=False, and a horizon
         of 16 (32 without shaping); Pax adds stay=True. LASE, arXiv 2410.07863: size=5, color="random",
-        tie="random", horizon=100, view=2; that its field is a torus too, without an action to stay, is
-        assumed.
+        tie="random", horizon=100, view=2; assumed: its field is a torus too, without an action to stay.
 
     >>> game = CoinGame()
     >>> generator = torch.Generator().manual_seed(0)
@@ -88,14 +86,18 @@ class CoinGame(DrawnGame):
 
     discount = 0.96  # LOLA's
     start_draws = 5  # two places, the first coin's color, and the coins' cells
+    num_agents = 2
+    action_names = computed(lambda self: tuple(WALKS)[: STAY + self.stay])
+    # four planes: oneself, the other agent, one's own coin, the other agent's coin
+    observation_space = computed(lambda self: spaces.Box(0.0, 1.0, self._planes, dtype=np.float32))
+    symmetric = computed(lambda self: self.tie != "red")  # unless red wins ties
+    defection_welfare = 0.0  # picking up every coin hurts the other by 2 in half the cases
 
     def __post_init__(self) -> None:
         require(self.size >= 2, f"The torus needs at least 2 cells a side; size is {self.size}.")
         require(self.coins in (1, 2), f"There are 1 or 2 coins at a time, not {self.coins}.")
-        require(
-            self.color in ("alternate", "random"),
-            f"color must be alternate or random, not {self.color!r}.",
-        )
+        color = self.color
+        require(color in ("alternate", "random"), f"color must be alternate or random, not {color!r}.")
         require(self.tie in ("red", "random", "both"), f"tie must be both, random or red, not {self.tie!r}.")
         require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
         require(
@@ -105,33 +107,11 @@ class CoinGame(DrawnGame):
         )
 
     @property
-    def num_agents(self) -> int:
-        return len(COLORS)
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return tuple(WALKS)[: STAY + self.stay]
-
-    @property
-    def observation_space(self) -> spaces.Box:
-        """Four planes: oneself, the other agent, one's own coin, the other agent's coin."""
-        return spaces.Box(0.0, 1.0, self._planes, dtype=np.float32)
-
-    @property
-    def symmetric(self) -> bool:
-        return self.tie != "red"  # unless red wins ties
-
-    @property
-    def defection_welfare(self) -> float:
-        return 0.0  # picking up every coin hurts the other by 2 in half the cases: on average nobody gains
-
-    @property
     def step_draws(self) -> int:
         """The cells of new coins, who wins a tie, and the next coin's color: the last two only if drawn."""
         return self.coins + (self.tie == "random") + (self.coins == 1 and self.color == "random")
 
     def begin(self, draws: Tensor) -> CoinState:
-        """Agents and coins on cells of their own, or with `anywhere` on any."""
         red = (draws[:, 0] * self.size**2).long()
         blue = self._free((red,), draws[:, 1])
         first = self._free((red, blue), draws[:, 3])
@@ -162,7 +142,7 @@ class CoinGame(DrawnGame):
         return (places != state.coins.flip(1)) | (places == state.coins)
 
     def scripted(self, state: CoinState, cooperative: Tensor) -> Tensor:
-        """Take the shortest way to the nearest coin; who cooperates to one's own, and around the other's.
+        """Take the shortest path to the nearest coin; cooperators to their own, and around the other's.
 
         With `anywhere` both coins may lie in one cell; then cooperators, too, go there.
         """
@@ -178,11 +158,8 @@ class CoinGame(DrawnGame):
         return torch.where(cooperative[..., None], careful, torch.minimum(own, other)).argmin(-1)
 
     def render(self, state: CoinState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        coins = [
-            Thing(cell, AGENTS[color][0], "diamond")
-            for color, cell in enumerate(state.coins[index].tolist())
-            if cell >= 0
-        ]
+        cells = enumerate(state.coins[index].tolist())
+        coins = [Thing(cell, AGENTS[color][0], "diamond") for color, cell in cells if cell >= 0]
         agents = [Figure(cell, number) for number, cell in enumerate(state.places[index].tolist())]
         return draw_grid([["ground"] * self.size] * self.size, coins, agents, cell=60, scale=scale)
 
@@ -246,7 +223,7 @@ class CoinGame(DrawnGame):
     def _free(self, taken: Sequence[Tensor], draw: Tensor) -> Tensor:
         """A cell that is none of those taken, all others alike: integer [batch].
 
-        The cell's rank among the free ones is drawn; then what is taken is skipped in increasing order.
+        Its rank among the free ones is drawn; then what is taken is skipped in increasing order.
         """
         cells = self.size**2
         if self.anywhere:
@@ -260,7 +237,7 @@ class CoinGame(DrawnGame):
         return cell
 
     def _room(self, places: Tensor) -> Tensor:
-        """Number of cells a new coin may lie in, the only one: float32 [batch], of places [agent, batch]."""
+        """Number of cells that the only new coin may lie in: float32 [batch], of places [agent, batch]."""
         red, blue = places
         if self.anywhere:
             return torch.full((len(red),), float(self.size**2))
@@ -285,7 +262,7 @@ def _stamps(cells: int, device: torch.device) -> Tensor:
 
 
 def _left(cells: int, another: Sequence[Tensor]) -> Tensor:
-    """Number of cells are free where one is taken, and another where these say so: float32 [batch]."""
+    """Number of free cells where one is taken, and another where these say so: float32 [batch]."""
     left: float | Tensor = cells - 1
     for counts in another:
         left = left - counts.float()  # mixed types take twice as long
@@ -314,15 +291,8 @@ def _tables(game: CoinGame, device: torch.device) -> CoinTables | None:
 
 @cached_constants
 def _payoffs(device: torch.device) -> Tensor:
-    """Rewards of agents (rows) for pick-ups (agent, color): float32 [2, 4]."""
-    table = [
-        [
-            PICK_REWARD * (picker == agent) + THEFT_REWARD * (agent == color != picker)
-            for picker in (0, 1)
-            for color in (0, 1)
-        ]
-        for agent in (0, 1)
-    ]
+    """Rewards of agents for pick-ups of red, blue coin by red, then by blue: float32 [2, 4]."""
+    table = [[PICK_REWARD, PICK_REWARD, THEFT_REWARD, 0], [0, THEFT_REWARD, PICK_REWARD, PICK_REWARD]]
     return constant(table, torch.float32, device)
 
 

@@ -43,15 +43,14 @@ class CoinTables(NamedTuple):
     rewards: Tensor  # both agents', float32, as one number of 64 bits: [choice]
     room: Tensor  # number of cells a new coin may lie in: float32 [choice]
     row: Tensor  # which of the `landings` belongs to a choice, times the number of cells: integer [choice]
-    landings: Tensor
-    """The cells afterwards, int16, as one number of 64 bits, for each place of a new coin among those free:
-    [row * rank]."""
+    # The cells afterwards, int16, as one number of 64 bits, for each place of a new coin among those free.
+    landings: Tensor  # [row * rank]
     views: Tensor  # observations of both agents: float32 [layout, agent * entry]
 
     def play(self, cells: Cells, actions: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """Play a step of actions [batch, agent]: the cells afterwards; rewards, float32 [agent, batch].
+        """Play a step: the cells afterwards; rewards, float32 [agent, batch].
 
-        Draws are uniform in [0, 1): a new coin's place, then the flips; float32 [batch, 1 + flip].
+        Draws, float32 [batch, 1 + flip], are those of a new coin's place, then of the flips.
         """
         choice = self._layout(cells)
         for action in actions.unbind(1):
@@ -78,13 +77,9 @@ class CoinTables(NamedTuple):
 def tabulate(
     sizes: Sizes, play: Play, room: Callable[[Tensor], Tensor], look: Callable[[Cells], Tensor]
 ) -> CoinTables:
-    """Make the tables of a game.
+    """Make the tables of a game by the rules of a step, its observations, and the room for a new coin.
 
-    Args:
-        sizes: of the game.
-        play: the rules of a step.
-        room: agents' cells after a step [agent, batch] -> number of free cells for a coin, float32 [batch].
-        look: cells -> what both agents see, [batch, ...].
+    `room` takes agents' cells after a step, [agent, batch], to the number of free cells, float32 [batch].
     """
     boards = _boards(sizes.cells)
     board, actions, draws = _choices(sizes, boards.shape[1])

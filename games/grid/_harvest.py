@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from games.core import cached_constants, constant, require
+from games.core import cached_constants, computed, constant, require
 from games.grid._social import SocialGrid
 from games.grid._social_state import SocialState
 from games.grid._tables import at, cell_indices, occupied, put
@@ -113,6 +113,8 @@ class Harvest(SocialGrid):
 
     SYMBOLS: ClassVar[dict[str, str]] = {"@": "wall", "P": "spawn", "Q": "spawn", "A": "apple"}
 
+    map_draws = computed(lambda self: len(self.cells_of("apple")))  # one for each cell of the orchard
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
@@ -121,10 +123,6 @@ class Harvest(SocialGrid):
         )
         require(self.radius >= 0, f"radius is a squared distance, 0 or more, not {self.radius}.")
         require(len(self.cells_of("apple")) > 0, "The map has no orchard: mark its cells with A.")
-
-    @property
-    def map_draws(self) -> int:
-        return len(self.cells_of("apple"))  # one for each cell of the orchard
 
     def advance(
         self, state: SocialState, actions: Tensor, draws: Tensor

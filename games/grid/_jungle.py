@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.core import require
+from games.core import computed, require
 from games.grid._frame import Thing
 from games.grid._moves import resolve_moves
 from games.grid._open_ground import (
@@ -86,6 +86,8 @@ class Jungle(SquareGame):
     view: int = 5
 
     planes = 3  # ground, foods, other agents
+    start_draws = computed(lambda self: self.size**2)  # a rank for each cell, to place agents and foods
+    step_draws = computed(lambda self: self.agents)  # a priority for each agent
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,14 +109,6 @@ class Jungle(SquareGame):
     @property
     def action_names(self) -> tuple[str, ...]:
         return (*WALKS, *(f"attack {direction}" for direction in list(WALKS)[:STAY]))
-
-    @property
-    def start_draws(self) -> int:
-        return self.size**2  # a rank for each cell, to place agents and foods
-
-    @property
-    def step_draws(self) -> int:
-        return self.agents  # a priority for each agent
 
     def begin(self, draws: Tensor) -> JungleState:
         cells = draw_distinct(draws, self.agents + self.foods)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.core import require
+from games.core import computed, require
 from games.grid._frame import Figure, Thing, draw_grid
 from games.grid._moves import choose_cell, on_duty, outranked
 from games.grid._open_ground import (
@@ -76,6 +76,12 @@ class LaseCleanup(OpenGroundGame):
     action_names = NAMES
     extent = SIZE
     defection_welfare = 0.0  # nobody cleans: no apple ever grows
+    # ground, apples, waste, river, orchard, each other agent
+    planes = computed(lambda self: 5 + self.agents - 1)
+    # a place for each agent, and a rank for each cell of the river
+    start_draws = computed(lambda self: self.agents + BANK)
+    # a rank for each agent, and whether and where waste and an apple appear
+    step_draws = computed(lambda self: self.agents + 4)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,18 +89,6 @@ class LaseCleanup(OpenGroundGame):
             0 <= self.waste_probability <= 1,
             f"waste_probability must lie between 0 and 1, but it is {self.waste_probability}.",
         )
-
-    @property
-    def planes(self) -> int:
-        return 5 + self.agents - 1  # ground, apples, waste, river, orchard, each other agent
-
-    @property
-    def start_draws(self) -> int:
-        return self.agents + BANK  # a place for each agent, and a rank for each cell of the river
-
-    @property
-    def step_draws(self) -> int:
-        return self.agents + 4  # a rank for each agent, and whether and where waste and an apple appear
 
     def begin(self, draws: Tensor) -> LaseCleanupState:
         places = draw_cells(draws[:, : self.agents], CELLS)

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame, alias, cached_constants, constant, require
+from games.core import DrawnGame, alias, cached_constants, computed, constant, require
 from games.grid._frame import Figure, Thing, draw_grid, fitting
 from games.grid._tables import mark, window_shape, windows
 
@@ -155,10 +155,8 @@ class SquareGame(OpenGroundGame, abc.ABC):
     size: int = 8
     """Cells of a side; at least 2."""
 
+    extent = computed(lambda self: (self.size, self.size))
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.size >= 2, f"The ground needs at least 2 cells a side; size is {self.size}.")
-
-    @property
-    def extent(self) -> tuple[int, int]:
-        return self.size, self.size

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame, require
+from games.core import DrawnGame, computed, require
 from games.grid._frame import Figure, draw_grid
 from games.grid._moves import resolve_moves
 from games.grid._open_ground import WALKS, walk
@@ -72,6 +72,10 @@ class PrisonerCorridor(DrawnGame):
     num_agents = 2
     start_draws = 0  # the start is always the same
     step_draws = 2  # a priority for each agent
+    action_names = computed(lambda self: NAMES[: 2 + self.stay])  # left, right, and stay if that is an action
+    observation_space = computed(lambda self: spaces.Box(0.0, 1.0, (2 * self.length,), dtype=np.float32))
+    # both walk to the middle, where one gets in
+    defection_welfare = computed(lambda self: self.goal_reward - 2 * self.near * self.move_cost)
 
     def __post_init__(self) -> None:
         require(self.near >= 1, f"The middle is at least 1 step away; near is {self.near}.")
@@ -91,14 +95,6 @@ class PrisonerCorridor(DrawnGame):
         return 2 * (self.near + self.far) + 1  # cells of the corridor
 
     @property
-    def action_names(self) -> tuple[str, ...]:
-        return NAMES[: 2 + self.stay]  # left, right, and stay if that is an action
-
-    @property
-    def observation_space(self) -> spaces.Box:
-        return spaces.Box(0.0, 1.0, (2 * self.length,), dtype=np.float32)
-
-    @property
     def best_welfare(self) -> float:
         """Two goals in one step if their way is worth it: both ends; else the middle for one.
 
@@ -111,10 +107,6 @@ class PrisonerCorridor(DrawnGame):
             )
         one, two = 2 * self.near, 2 * self.far
         return max(self.goal_reward - one * self.move_cost, 2 * self.goal_reward - two * self.move_cost)
-
-    @property
-    def defection_welfare(self) -> float:
-        return self.goal_reward - 2 * self.near * self.move_cost  # both walk to the middle, where one gets in
 
     def begin(self, draws: Tensor) -> CorridorState:
         places = torch.tensor([self.far, self.length - 1 - self.far], device=draws.device)

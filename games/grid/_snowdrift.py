@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.core import require
+from games.core import computed, require
 from games.grid._frame import Thing
 from games.grid._open_ground import (
     STAY,
@@ -73,6 +73,10 @@ class Snowdrift(SquareGame):
 
     defection_welfare = 0.0  # nobody removes anything
     step_draws = 0  # only the start is drawn
+    action_names = computed(lambda self: (*WALKS, "remove"))
+    planes = computed(lambda self: 2 + self.agents - 1)  # ground, drifts, each other agent
+    # a rank for each cell, to lay the drifts, and a place for each agent
+    start_draws = computed(lambda self: self.size**2 + self.agents)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,25 +90,12 @@ class Snowdrift(SquareGame):
         )
 
     @property
-    def action_names(self) -> tuple[str, ...]:
-        return (*WALKS, "remove")
-
-    @property
-    def planes(self) -> int:
-        return 2 + self.agents - 1  # ground, drifts, each other agent
-
-    @property
     def best_welfare(self) -> float | None:
         """Every drift removed by one agent, if that pays; None where the steps may not be enough for that."""
         crossing = 2 * (self.size - 1) + 1
         if math.ceil(self.drifts / self.agents) * crossing > self.horizon:
             return None
         return self.drifts * max(0.0, self.agents * self.benefit - self.cost)
-
-    @property
-    def start_draws(self) -> int:
-        """A rank for each cell, to lay the drifts, and a place for each agent."""
-        return self.size**2 + self.agents
 
     def begin(self, draws: Tensor) -> SnowdriftState:
         cells = self.size**2

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame, cached_constants, constant, require
+from games.core import DrawnGame, cached_constants, computed, constant, require
 from games.grid._frame import Figure, Thing, draw_grid
 from games.grid._tables import OFFSETS
 from games.render import AGENTS
@@ -69,19 +69,13 @@ class Soccer(DrawnGame):
     best_welfare = 0.0  # what one gains the other loses
     start_draws = 1  # the owner of the ball
     step_draws = 2  # the first mover, and whether a draw is declared
+    # the paper's 0.9; 1 where draws end games instead, as they do in its evaluation
+    discount = computed(lambda self: 1.0 if self.draw else PAPER_DISCOUNT)
+    observation_space = computed(lambda self: spaces.Box(0.0, 1.0, (3, ROWS, COLUMNS), dtype=np.float32))
 
     def __post_init__(self) -> None:
         require(0 <= self.draw < 1, f"The chance of a draw must lie in [0, 1); it is {self.draw}.")
         require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
-
-    @property
-    def discount(self) -> float:
-        """The paper's 0.9; 1 where draws end games instead, as they do in its evaluation."""
-        return 1.0 if self.draw else PAPER_DISCOUNT
-
-    @property
-    def observation_space(self) -> spaces.Box:
-        return spaces.Box(0.0, 1.0, (3, ROWS, COLUMNS), dtype=np.float32)
 
     def begin(self, draws: Tensor) -> SoccerState:
         ball = (draws[:, 0] >= 0.5).long()

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn.functional import pad
 
-from games.core import DrawnGame, cached_constants, constant, require
+from games.core import DrawnGame, cached_constants, computed, constant, require
 from games.grid._moves import path_heading, resolve_moves
 from games.grid._social_state import SocialState, draw, observations
 from games.grid._tables import (
@@ -36,8 +36,7 @@ class Beams(NamedTuple):
     """The beams that were fired in a step, in all copies one after the other."""
 
     copy: Tensor  # in which copy, integer [beam]
-    cells: Tensor
-    """Cells that it reaches, integer [beam, ray, cell from near to far]; the number of cells is nowhere."""
+    cells: Tensor  # that it reaches, integer [beam, ray, cell from near to far]; the number of cells: nowhere
 
     def mark(self, ground: Tensor) -> Tensor:
         """Cells that any beam reaches: boolean, like the ground [batch, cell]."""
@@ -48,21 +47,20 @@ class Beams(NamedTuple):
         return marks.view(rows, columns)[:, :-1]
 
     def marked(self, ground: Tensor) -> Tensor:
-        """Number of marked cells each beam gets to: integer [beam], of boolean marks [batch, cell]."""
+        """Number of marked cells, [batch, cell], that each beam reaches: integer [beam]."""
         found: Tensor = pad(ground, (0, 1))[self.copy].gather(1, self.cells.flatten(1)).sum(1)
         return found
 
     def hits(self, places: Tensor) -> Tensor:
-        """Number of beams get to each agent: float32 [batch, agent]; places are cells, below 0 nowhere."""
+        """Number of beams that reach each agent: float32 [batch, agent]; places below 0 are nowhere."""
         met = (self.cells.flatten(1)[..., None] == places[self.copy][:, None]).any(1).float()
         return torch.zeros(places.shape, device=places.device).index_add(0, self.copy, met)
 
 
 def reached(cells: Tensor, stops: Tensor) -> Tensor:
-    """Cut beams off behind the first thing that stops each ray; that thing's own cell is still reached.
+    """Cut beams off behind the first cell that stops each ray, boolean [beam, cell], which is still reached.
 
-    Cells are integer [beam, ray, cell from near to far], the number of cells being nowhere, as where a ray
-    does not get to; stops are boolean [beam, cell].
+    Cells are integer [beam, ray, cell from near to far]; where a ray does not get to, the number of cells.
 
     >>> reached(torch.tensor([[[0, 1, 2]]]), torch.tensor([[False, True, False]]))
     tensor([[[0, 1, 3]]])
@@ -94,11 +92,11 @@ EAT_REWARD = 1.0
 class SocialGrid(DrawnGame, abc.ABC):
     """The base of cleanup and harvest.
 
-    In a step agents turn and walk first (see `resolve_moves` for contested cells), then eat what
-    they stand on, then fire; then those whose time-out is over come back to a free place to start from, and
-    the map changes. Walks are relative to where an agent faces; without turning everybody faces north. Beams
-    are three cells wide; walls stop them, and the first agent in each ray, who is hit. Everybody fires at
-    once: no beam sees what another changed.
+    In a step agents turn and walk first (see `resolve_moves` for contested cells), then eat what they stand
+    on, then fire; then those whose time-out is over come back to a free place to start from, and the map
+    changes. Walks are relative to where an agent faces; without turning everybody faces north. Beams are
+    three cells wide; walls stop them, and the first agent in each ray, who is hit. Everybody fires at once:
+    no beam sees what another changed.
 
     An observation is a stack of planes (`PLANES`) in a window around the agent, its own direction up; what
     lies outside the map is wall, and who is away sees zeros only.
@@ -133,6 +131,14 @@ class SocialGrid(DrawnGame, abc.ABC):
     SYMBOLS: ClassVar[dict[str, str]] = {"@": "wall", "P": "spawn"}
     PLANES: ClassVar[tuple[str, ...]] = ("oneself", "others", "walls", "apples", "beams")
 
+    num_agents = computed(lambda self: self.agents)
+    # if places to start from are drawn: otherwise each agent has its own
+    symmetric = computed(lambda self: self.random_spawn)
+    # a rank for every place to start from, and where each agent faces
+    start_draws = computed(lambda self: len(self.cells_of("spawn")) + self.agents)
+    # a priority for each agent, a rank for each place to come back to, and what the map draws
+    step_draws = computed(lambda self: self.agents + self._return_draws + self.map_draws)
+
     def __post_init__(self) -> None:
         require(self.agents >= 1, f"Somebody has to play: agents is {self.agents}.")
         require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
@@ -162,14 +168,6 @@ class SocialGrid(DrawnGame, abc.ABC):
         return len(self.map), len(self.map[0])  # rows and columns
 
     @property
-    def num_agents(self) -> int:
-        return self.agents
-
-    @property
-    def symmetric(self) -> bool:
-        return self.random_spawn  # if places to start from are drawn: otherwise each agent has its own
-
-    @property
     def beams_of_game(self) -> tuple[str, ...]:
         return ("fine",) if self.fining else ()  # the beams that are actions
 
@@ -184,16 +182,6 @@ class SocialGrid(DrawnGame, abc.ABC):
         return spaces.Box(0, 1, shape, dtype=np.uint8)
 
     @property
-    def start_draws(self) -> int:
-        """A rank for every place to start from, and where each agent faces."""
-        return len(self.cells_of("spawn")) + self.agents
-
-    @property
-    def step_draws(self) -> int:
-        """A priority for each agent, a rank for each place to come back to, and what the map draws."""
-        return self.agents + self._return_draws + self.map_draws
-
-    @property
     @abc.abstractmethod
     def map_draws(self) -> int:
         """Number of uniform draws of the map in a step."""
@@ -203,7 +191,6 @@ class SocialGrid(DrawnGame, abc.ABC):
         """Let things grow at the end of a step; draws are uniform, [batch, map_draws]."""
 
     def begin(self, draws: Tensor) -> SocialState:
-        """Everybody at a place to start from, and on the map what its symbols say."""
         batch, device = len(draws), draws.device
         spawn = cell_indices(self.cells_of("spawn"), device)
         if self.random_spawn:
@@ -222,7 +209,6 @@ class SocialGrid(DrawnGame, abc.ABC):
     def advance(
         self, state: SocialState, actions: Tensor, draws: Tensor
     ) -> tuple[SocialState, Tensor, Tensor]:
-        """Turn and walk, eat, fire, come back, grow; see `DrawnGame.advance`."""
         present = state.places >= 0
         actions = torch.where(present, actions.long(), STAY)
         wanted, faces = self.led_to(state, actions)
@@ -251,10 +237,7 @@ class SocialGrid(DrawnGame, abc.ABC):
         return state._replace(apples=apples), EAT_REWARD * eaten.float()
 
     def led_to(self, state: SocialState, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """The cells that actions lead to when nobody is in the way, and where agents then face.
-
-        Both are integer [batch, agent]; walls hold back, and agents that are away stay so.
-        """
+        """The cells that actions lead to when nobody is in the way, and where agents then face."""
         names, device = self.action_names, actions.device
         key = state.orientation * len(names) + actions
         heading, faces = (look_up(effect, key) for effect in _effects(names, device))
@@ -263,10 +246,7 @@ class SocialGrid(DrawnGame, abc.ABC):
         return torch.where(state.places < 0, state.places, led), faces
 
     def fire(self, state: SocialState, name: str, firing: Tensor) -> tuple[SocialState, Tensor]:
-        """Fire one kind of beam, one of `beams_of_game`, where agents do so: boolean [batch, agent].
-
-        Gives the state with what the beams changed, and each agent's reward, float32 [batch, agent].
-        """
+        """Fire a beam where agents do so, [batch, agent]: the state afterwards, and each agent's reward."""
         firing = firing & (state.cooling == 0)
         cooling = (torch.where(firing, self.cooldown, state.cooling) - 1).clamp_min(0)
         cooling = torch.where(state.places < 0, state.cooling, cooling)  # time stands still for who is away
@@ -285,10 +265,7 @@ class SocialGrid(DrawnGame, abc.ABC):
         return state, rewards
 
     def beams(self, state: SocialState, firing: Tensor, stops: Tensor) -> Beams:
-        """The beams that agents fire, boolean [batch, agent], and where they get to.
-
-        Cells that stop a ray, and are reached, are boolean [batch, cell]; walls stop it, and are not.
-        """
+        """The beams that agents fire, boolean [batch, agent]; stops are boolean [batch, cell]."""
         walls = self.cells_of("wall")
         table = beam_table(self.size, walls, self.beam_length, BEAM_BREADTH, firing.device)
         copy, agent = firing.nonzero(as_tuple=True)  # few of all fire: the others cost nothing
@@ -296,7 +273,6 @@ class SocialGrid(DrawnGame, abc.ABC):
         return Beams(copy, reached(rays, stops.index_select(0, copy)))
 
     def observe(self, state: SocialState) -> Tensor:
-        """Planes in a window around each agent, uint8 [batch, agent, plane, row, column], 0 or 1."""
         return observations(
             state, self.layout, self.size, planes=self.PLANES, reach=self.view, turning=self.turning
         )
@@ -305,10 +281,7 @@ class SocialGrid(DrawnGame, abc.ABC):
         return draw(state, index, self.layout, self.size, turning=self.turning, scale=scale)
 
     def walk_to(self, state: SocialState, goals: Tensor, barred: Tensor | None = None) -> Tensor:
-        """The actions that lead agents to the nearest goal; they stay where there is none, or at one.
-
-        Goals, and cells to keep off, are boolean [batch, agent or 1, cell].
-        """
+        """Actions that lead agents to the nearest goal, or `STAY`; cells are [batch, agent or 1, cell]."""
         heading = path_heading(state, goals, self.size, self.cells_of("wall"), barred)
         walk = cell_indices(tuple(WALKS.index(turn) for turn in range(STILL)), heading.device)
         return torch.where(heading == STILL, STAY, walk[(heading - state.orientation) % STILL])

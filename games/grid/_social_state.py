@@ -45,15 +45,9 @@ def observations(
 ) -> Tensor:
     """Observations: uint8 [batch, agent, plane, row, column], 0 or 1; zeros for agents that are away.
 
-    All planes of a cell fit into one byte, so that a window is cut only once and then taken apart.
-
-    Args:
-        state: of the game.
-        layout: cells of the map by meaning.
-        size: rows and columns.
-        planes: "oneself" and "others" first; then any of walls, apples, waste, water, beams.
-        reach: cells that are seen ahead, to the right, behind and to the left.
-        turning: whether windows turn with their agents.
+    All planes of a cell fit into one byte, so that a window is cut only once and then taken apart. "oneself"
+    and "others" are the first planes; then any of walls, apples, waste, water, beams. The layout is cells of
+    the map by meaning; `turning` says whether windows turn with their agents.
     """
     cells, device = size[0] * size[1], state.places.device
     fixed = _fixed(size, layout.get("wall", ()), _water(layout), planes, device)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.core import require
+from games.core import computed, require
 from games.grid._frame import Thing
 from games.grid._open_ground import (
     STAY,
@@ -81,6 +81,10 @@ class StagHuntGrid(SquareGame):
     horizon: int = 30
 
     step_draws = 0  # only the start is drawn
+    action_names = computed(lambda self: (*WALKS, "hunt") if self.hunt_action else tuple(WALKS))
+    planes = computed(lambda self: 3 + self.agents - 1)  # ground, stags, hares, each other agent
+    # a rank for each cell, to lay the prey, and a place for each agent
+    start_draws = computed(lambda self: self.size**2 + self.agents)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,14 +102,6 @@ class StagHuntGrid(SquareGame):
             prey <= self.size**2,
             f"Prey lies on cells of its own: {prey} stags and hares do not fit on {self.size**2} cells.",
         )
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return (*WALKS, "hunt") if self.hunt_action else tuple(WALKS)
-
-    @property
-    def planes(self) -> int:
-        return 3 + self.agents - 1  # ground, stags, hares, each other agent
 
     @property
     def best_welfare(self) -> float | None:
@@ -126,10 +122,6 @@ class StagHuntGrid(SquareGame):
     def defection_welfare(self) -> float | None:
         """Everybody takes a hare of its own, as far as there are enough; None where `best_welfare` is."""
         return self.hare_reward * min(self.agents, self.hares) if self._free else None
-
-    @property
-    def start_draws(self) -> int:
-        return self.size**2 + self.agents  # a rank for each cell, to lay the prey, and a place for each agent
 
     def begin(self, draws: Tensor) -> StagHuntState:
         cells = self.size**2

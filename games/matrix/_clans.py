@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame, require
+from games.core import DrawnGame, computed, require
 from games.render import draw_table
 
 SEASONS = ("peace", "feud")
@@ -31,23 +31,20 @@ class ClansState(NamedTuple):
 class Clans(DrawnGame):
     """Two clans of two: help your partner, which is good for all in peace, and a raid in a feud.
 
-    Agents 0 and 1 are one clan, 2 and 3 the other. In each step everybody sees the season, peace or feud, and
-    helps its partner or rests; helping costs `cost`. In peace the partner gains `benefit`. In a feud it gains
-    `spoils`, which an agent of the other clan loses: agent 0 raids 2, agent 1 raids 3, and the other way
-    round. The next step's season is drawn anew. Agents share within their clan only.
+    Agents 0 and 1 are one clan, 2 and 3 the other. In each step everybody sees the season (an observation is
+    its number), peace or feud, and helps its partner or rests; helping costs `cost`. In peace the partner
+    gains `benefit`. In a feud it gains `spoils`, which an agent of the other clan loses: agent 0 raids 2,
+    agent 1 raids 3, and the other way round. The next step's season is drawn anew. Agents share within their
+    clan only.
 
     Helping is right in peace (benefit - cost for the group) and wrong in a feud (-cost), and selfish agents
-    never help. What sharing does follows from two numbers of the matrix T. What agent i does changes the
-    reward that it sees, in peace, by `benefit` T_ji - `cost` T_ii, j being its partner, and in a feud by
-    `spoils` T_ji - `cost` T_ii, whatever the others do: the other clan's losses reach no row that agent i
-    sees. So it helps in peace if T_ji / T_ii is above cost / benefit, and raids if it is above cost / spoils.
-    With spoils above benefit no static matrix makes anybody help who does not raid, too. Of the best welfare,
-    4 (1 - feud_chance) (benefit - cost) a step, static sharing reaches `best_static_welfare`; sharing that
-    depends on the season reaches all, by half the reward in peace and nothing in a feud. So would a static
-    matrix if clans could share with each other: equal shares of everything make every agent want what the
-    group wants, whatever the season.
-
-    An observation is the season's number.
+    never help. Under a sharing matrix T what agent i does changes the reward that it sees, in peace, by
+    `benefit` T_ji - `cost` T_ii, j being its partner, and in a feud by `spoils` T_ji - `cost` T_ii, whatever
+    the others do. So it helps in peace if T_ji / T_ii is above cost / benefit, and raids if it is above cost
+    / spoils. With spoils above benefit no static matrix makes anybody help who does not raid, too. Of the
+    best welfare, 4 (1 - feud_chance) (benefit - cost) a step, static sharing reaches `best_static_welfare`;
+    sharing that depends on the season reaches all, by half the reward in peace and nothing in a feud. So
+    would equal shares of everything, if clans could share with each other.
 
     Raises:
         ValueError: helping costs nothing, a gain is negative, the chance is none, or there is no step.
@@ -79,6 +76,7 @@ class Clans(DrawnGame):
     defection_welfare = 0.0  # nobody ever helps
     start_draws = 1  # the first season
     step_draws = 1  # the next season
+    observation_space = computed(lambda self: spaces.Discrete(len(SEASONS)))
 
     def __post_init__(self) -> None:
         require(self.cost > 0, f"Helping costs something: cost must be above 0, not {self.cost}.")
@@ -89,10 +87,6 @@ class Clans(DrawnGame):
         require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
 
     @property
-    def observation_space(self) -> spaces.Discrete:
-        return spaces.Discrete(len(SEASONS))
-
-    @property
     def neighbours(self) -> Tensor:
         """One's clan."""
         clan = torch.arange(AGENTS) // CLAN
@@ -100,8 +94,7 @@ class Clans(DrawnGame):
 
     @property
     def best_welfare(self) -> float:
-        """Everybody helps in peace, if that pays, and rests in a feud."""
-        return self._in_peace(max(0.0, self.benefit - self.cost))
+        return self._in_peace(max(0.0, self.benefit - self.cost))  # help in peace, rest in a feud
 
     @property
     def best_static_welfare(self) -> float:
@@ -116,7 +109,6 @@ class Clans(DrawnGame):
         return max(0.0, self._in_peace(self.benefit - self.cost) - raids)
 
     def begin(self, draws: Tensor) -> ClansState:
-        """In either season."""
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
         return ClansState(self._season(draws), time)
 

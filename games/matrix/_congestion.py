@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from games.core import require
+from games.core import computed, require
 from games.matrix._matrix import MatrixGame, require_finite
 
 TOLERANCE = 1e-9
@@ -202,6 +202,8 @@ class Braess(CongestionGame):
     fixed: float = 45
     """Cost of a wide road, in units of time; 0 or more."""
 
+    action_names = computed(lambda self: ("upper", "lower", "shortcut")[: 2 + self.shortcut])
+
     @property
     def network(self) -> RoadNetwork:
         """Roads: upper narrow, upper wide, lower wide, lower narrow, shortcut."""
@@ -210,10 +212,6 @@ class Braess(CongestionGame):
             fixed=(0, self.fixed, self.fixed, 0, 0),
             slope=(self.slope, 0, 0, self.slope, 0),
         )
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return ("upper", "lower", "shortcut")[: 2 + self.shortcut]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,14 +229,12 @@ class Pigou(CongestionGame):
             [-1.0000, -1.0000]], dtype=torch.float64)
     """
 
+    action_names = ("wide", "narrow")
+
     @property
     def network(self) -> RoadNetwork:
         """The wide road, the narrow road."""
         return RoadNetwork(routes=((0,), (1,)), fixed=(1, 0), slope=(0, 1 / self.agents))
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return ("wide", "narrow")
 
 
 def _all_loads(network: RoadNetwork, drivers: int) -> Iterator[NDArray[np.int64]]:

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.core import alias, cached_constants, constant, product, require
+from games.core import alias, cached_constants, computed, constant, product, require
 from games.matrix._matrix import MatrixGame, MatrixState, require_finite
 
 MAX_AGENTS = 10_000
@@ -35,6 +35,11 @@ class CountedFamily(MatrixGame):
 
     num_agents = alias("agents")
     symmetric = True
+    action_space = computed(lambda self: spaces.Discrete(2))
+    # the greatest total over numbers of cooperators
+    best_welfare = computed(lambda self: float(welfare_by_count(self).max()))
+    # the total when everybody defects
+    defection_welfare = computed(lambda self: float(welfare_by_count(self)[0]))
 
     def __post_init__(self) -> None:
         require(
@@ -46,18 +51,6 @@ class CountedFamily(MatrixGame):
     @abc.abstractmethod
     def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Payoffs of a cooperator and of a defector by the number of other cooperators, 0 to N - 1."""
-
-    @property
-    def action_space(self) -> spaces.Discrete:
-        return spaces.Discrete(2)
-
-    @property
-    def best_welfare(self) -> float:
-        return float(welfare_by_count(self).max())  # the greatest total over numbers of cooperators
-
-    @property
-    def defection_welfare(self) -> float:
-        return float(welfare_by_count(self)[0])  # the total when everybody defects
 
     def build_payoffs(self) -> NDArray[np.float64]:
         require(

@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import Game, alias, cached_constants, constant, require, uniform
+from games.core import Game, alias, cached_constants, computed, constant, require, uniform
 from games.render import AGENTS, INK, Pen
 
 WIDTH, HEIGHT = 150, 180  # of one room
@@ -128,6 +128,7 @@ class EscapeRoom(Game):
     draws_by_rows = True
     pure = True
     symmetric = True  # everybody has the same choices, for the same rewards
+    action_space = computed(lambda self: spaces.Discrete(len(PLACES)))
 
     def __post_init__(self) -> None:
         require(self.agents >= 2, f"Escape Room needs at least 2 agents; agents is {self.agents}.")
@@ -138,10 +139,6 @@ class EscapeRoom(Game):
             f"but it is {self.levers}.",
         )
         require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
-
-    @property
-    def action_space(self) -> spaces.Discrete:
-        return spaces.Discrete(len(PLACES))
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -218,8 +215,8 @@ class EscapeRoom(Game):
     def scripted(self, state: EscapeRoomState, cooperative: Tensor) -> Tensor:
         """Open the door with as few as it takes, or wait.
 
-        The first `levers` of those that cooperate go to the lever, the other cooperators to the door; who
-        defects goes to the door if enough cooperate to open it, and else stays, though off the lever.
+        The first `levers` cooperators go to the lever, the others to the door; who defects goes to the door
+        if enough cooperate to open it, and else stays, though off the lever.
         """
         pulls = cooperative & (cooperative.cumsum(-1) <= self.levers)
         opens = cooperative.sum(-1, keepdim=True) >= self.levers

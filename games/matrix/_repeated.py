@@ -10,7 +10,17 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import ExactGame, alias, cached_constants, constant, product, require, traced, uniform
+from games.core import (
+    ExactGame,
+    alias,
+    cached_constants,
+    computed,
+    constant,
+    product,
+    require,
+    traced,
+    uniform,
+)
 from games.matrix._matrix import MatrixGame, MatrixState, payoff_array, payoff_tensor
 from games.matrix._memory_one import (
     chain_occupancy,
@@ -65,6 +75,10 @@ class RepeatedGame(ExactGame):
     noise: float = 0.0
     """The probability that an action is carried out as another one (a trembling hand), in [0, 1]."""
 
+    # a number: 0 at the start, else 1 + the last joint action as the agent sees it
+    observation_space = computed(lambda self: spaces.Discrete(self.num_observations))
+    effective_horizon = computed(lambda self: 1 / (1 - self.discount))
+
     def __post_init__(self) -> None:
         require(isinstance(self.stage, MatrixGame), f"The stage must be a matrix game; it is {self.stage!r}.")
         agents, actions = self.stage.num_agents, self.stage.num_actions
@@ -96,15 +110,6 @@ class RepeatedGame(ExactGame):
     def num_observations(self) -> int:
         joint_actions: int = self.num_actions**self.num_agents
         return 1 + joint_actions
-
-    @property
-    def observation_space(self) -> spaces.Discrete:
-        """A number: 0 at the start, else 1 + the last joint action as the agent sees it."""
-        return spaces.Discrete(self.num_observations)
-
-    @property
-    def effective_horizon(self) -> float:
-        return 1 / (1 - self.discount)
 
     def values(self, policies: Tensor) -> Tensor:
         """Each agent's expected discounted reward per step, (1 - discount) V.
@@ -233,10 +238,8 @@ class FiniteRepeatedGame(RepeatedGame):
     tensor([-1.1250, -1.1250])
     """
 
-    @property
-    def best_welfare(self) -> float:
-        """The greatest total of an episode, in the units of `episode_value`."""
-        return self.stage.best_welfare * self._played
+    # the greatest total of an episode, in the units of `episode_value`
+    best_welfare = computed(lambda self: self.stage.best_welfare * self._played)
 
     @property
     def defection_welfare(self) -> float | None:

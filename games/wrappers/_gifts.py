@@ -17,6 +17,7 @@ from games.core import (
     State,
     alias,
     cached_constants,
+    computed,
     constant,
     numbered_actions,
     require,
@@ -105,11 +106,9 @@ class GiftRules:
         return _split(game, self.receivers, dtype, device)
 
     def split_now(self, split: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor | float]:
-        """The same among the agents present, and the part of a gift that is given, [..., giver].
+        """The same among the agents present, boolean [..., agent], and the part of a gift that is given.
 
-        Args:
-            split: among all agents, [giver, receiver].
-            present: which agents take part, boolean [..., agent]; None: all of them.
+        Where some have left, the split is [..., giver, receiver], its rows summing to 1 or 0.
 
         >>> everybody = torch.tensor([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
         >>> GiftRules(amount=1.0).split_now(everybody, torch.tensor([True, True, False]))
@@ -184,6 +183,8 @@ class GiftGame(WrappedGame):
     """Whether rewards, and with them welfare, are the game's own: learners then add the gifts in the state's
     `given` by the same rules, and `give` does nothing, as there are no other gifts."""
 
+    action_names = computed(lambda self: _with_gifts(self.game.action_names))
+
     def __post_init__(self) -> None:
         self.rules.check_fits(self.game)
         require(
@@ -203,10 +204,6 @@ class GiftGame(WrappedGame):
     @property
     def action_space(self) -> spaces.Discrete:
         return spaces.Discrete(2 * numbered_actions(self.game, "A game with gifts among its actions"))
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return _with_gifts(self.game.action_names)
 
     @property
     def observation_space(self) -> spaces.Box | spaces.Discrete:
@@ -343,18 +340,14 @@ class GiftExactGame(GiftGame, WrappedExactGame):
 
 @dataclass(frozen=True, kw_only=True)
 class GiftMatrixGame(MatrixGame):
-    """A matrix game with gifts, which is a matrix game of twice as many actions; see `gift_actions`.
-
-    Raises:
-        ValueError: the table would have more than 2^20 joint actions, or a replenishable purse is empty: in a
-            game of one step it is never filled.
-    """
+    """A matrix game with gifts: a matrix game of twice as many actions; see `gift_actions`."""
 
     game: MatrixGame
     """The game without gifts."""
     rules: GiftRules
 
     cooperative = False  # there are more than two actions
+    action_names = computed(lambda self: _with_gifts(self.game.action_names))
 
     def __post_init__(self) -> None:
         self.rules.check_fits(self.game)
@@ -366,10 +359,6 @@ class GiftMatrixGame(MatrixGame):
 
     neighbours = alias("game.neighbours")
     defection_welfare = alias("game.defection_welfare")  # defectors give nothing
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        return _with_gifts(self.game.action_names)
 
     def build_payoffs(self) -> NDArray[np.float64]:
         agents, own = self.game.num_agents, self.game.num_actions
@@ -409,7 +398,7 @@ def gift_actions(
     Returns:
         a matrix game for a matrix game of at most 2^20 joint actions with gifts; otherwise a game.
     Raises:
-        ValueError: see `GiftRules`, `GiftGame` and `GiftMatrixGame`.
+        ValueError: see `GiftRules` and `GiftGame`.
     Source:
         Lupu and Precup, Gifting in Multi-Agent Reinforcement Learning, AAMAS 2020; Wang et al., Emergent
         Prosociality in Multi-Agent Games Through Gifting, arXiv 2105.06593.
@@ -432,9 +421,9 @@ def without_gifts(policies: Tensor) -> Tensor:
 
 
 def observation_shares(game: RepeatedGame, policies: Tensor) -> Tensor:
-    """The discounted share of the steps in which each agent sees each observation, in a game without end.
+    """Discounted shares of the steps in which each agent sees each observation, in a game without end.
 
-    Policies are probabilities [..., agent, 1 + A^N, A]; the shares, [..., agent, 1 + A^N], sum to 1.
+    Policies are [..., agent, 1 + A^N, A]; the shares, [..., agent, 1 + A^N], sum to 1.
     """
     seen = _state_behind(game.num_agents, game.num_actions, policies.device)
     later = game.discount * game.occupancy(policies)[..., seen]
@@ -450,10 +439,8 @@ def _state_behind(agents: int, actions: int, device: torch.device) -> Tensor:
 
 @cached_constants
 def _split(game: Game, receivers: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-    agents = game.num_agents
-    others = (
-        np.ones((agents, agents)) if receivers == "everybody" else np.array(game.neighbours.tolist(), float)
-    )
+    everybody = [[True] * game.num_agents] * game.num_agents
+    others = np.array(everybody if receivers == "everybody" else game.neighbours.tolist(), float)
     np.fill_diagonal(others, 0)
     return constant(others / others.sum(-1, keepdims=True).clip(min=1), dtype, device)
 

@@ -11,7 +11,7 @@ import torch
 from pettingzoo.utils.env import ParallelEnv
 from torch import Tensor
 
-from games.core import ExactGame, Game, State, cached_constants, constant, require
+from games.core import ExactGame, Game, State, cached_constants, computed, constant, require
 from games.wrappers._shared_environment import EnvironmentIncentives, SharedParallelEnv
 from games.wrappers._sharing_matrix import (
     MATRICES_ALWAYS_PAY,
@@ -39,8 +39,7 @@ class SharedState(NamedTuple):
 class RewardingGame(WrappedGame, abc.ABC):
     """The base of games whose agents get something other than what the game pays them.
 
-    What the game itself paid stands in the state's `extrinsic`, what was given in its `given`, and the game
-    is told what was given (`Game.give`).
+    The game is told what was given (`Game.give`).
     """
 
     symmetric = False  # what agents are paid may depend on who they are
@@ -81,12 +80,9 @@ class RewardingGame(WrappedGame, abc.ABC):
 class SharedGame(RewardingGame):
     """A game in which giver i hands the share T_ij of what the game pays it to receiver j; see `shared`.
 
-    r~_j = sum_i T_ij r_i, so that the total is the game's own. What would go to an agent that has left stays
-    with its giver.
-
-    Raises:
-        ValueError: the matrix is not one of this many agents, or a share goes to an agent that is not a
-            neighbour.
+    r~_j = sum_i T_ij r_i, so that the total is the game's own. The share of an agent that has left stays with
+    its giver. ValueError: the matrix is not one of this many agents, or gives to an agent that is no
+    neighbour.
 
     >>> from games import make
     >>> game = SharedGame(game=make("prisoners-dilemma"), sharing=((0.5, 0.5), (0, 1)))
@@ -145,14 +141,8 @@ class IncentiveGame(RewardingGame):
     """Whether what is given is taken from its giver's reward, so that the total is the game's own."""
 
     pure = False  # incentives may come from a network that learns
-
-    @property
-    def best_welfare(self) -> float | None:
-        return self.game.best_welfare if self.givers_pay else None
-
-    @property
-    def defection_welfare(self) -> float | None:
-        return self.game.defection_welfare if self.givers_pay else None
+    best_welfare = computed(lambda self: self.game.best_welfare if self.givers_pay else None)
+    defection_welfare = computed(lambda self: self.game.defection_welfare if self.givers_pay else None)
 
     def pay(self, before: State, actions: Tensor, extrinsic: Tensor) -> tuple[Tensor, Tensor]:
         gifts = self.incentives(self.game.observe(before), actions)

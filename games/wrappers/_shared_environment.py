@@ -102,12 +102,11 @@ class SharedParallelEnv(BaseParallelWrapper[str, Any, Any]):  # type: ignore[mis
         """Gifts among these agents, [giver, receiver]."""
         for name in {*given, *(receiver for row in given.values() for receiver in row)}:
             self._place(name)
-        return np.array(
-            [
-                [float(given.get(giver, {}).get(receiver, 0)) * (giver != receiver) for receiver in here]
-                for giver in here
-            ]
-        ).reshape(len(here), len(here))
+        gifts = [
+            [float(given.get(giver, {}).get(receiver, 0)) * (giver != receiver) for receiver in here]
+            for giver in here
+        ]
+        return np.array(gifts).reshape(len(here), len(here))
 
     def _place(self, agent: str) -> int:
         require(

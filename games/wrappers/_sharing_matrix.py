@@ -65,10 +65,9 @@ def check_sharing(sharing: Tensor, *, agents: int | Sequence[object], tolerance:
 
 
 def sharing_rows(sharing: SharingLike, agents: Sequence[object]) -> SharingRows:
-    """Check a sharing matrix of the agents with these names, and turn it into nested tuples of numbers.
+    """Check a sharing matrix of these agents, as `check_sharing`, and turn it into nested tuples of numbers.
 
-    Raises:
-        ValueError: see `check_sharing`; or it is a tensor that requires a gradient, which would be lost.
+    A tensor that requires a gradient, which would be lost, raises ValueError.
 
     >>> sharing_rows([[0.5, 0.5], [0, 1]], agents=range(2))
     ((0.5, 0.5), (0.0, 1.0))
@@ -91,16 +90,11 @@ def sharing_rows(sharing: SharingLike, agents: Sequence[object]) -> SharingRows:
 
 
 def share_among_present(shares: Tensor, present: Tensor | None) -> Tensor:
-    """Keep the shares of agents that have left with their givers.
+    """Keep the shares of agents that have left with their givers: [..., giver, receiver].
 
     An agent that has left neither gives nor receives, and each row keeps its sum: the total reward of the
-    agents present is conserved.
-
-    Args:
-        shares: shares or amounts, [..., giver, receiver].
-        present: which agents take part, boolean [..., agent] (`Game.present`); None: all of them.
-    Returns:
-        [..., giver, receiver]; the shares as they are, bit-for-bit, where all agents are present.
+    agents present, boolean [..., agent] (`Game.present`), is conserved. Where all are present (or None) the
+    shares, or amounts, are as they were, bit-for-bit.
 
     >>> half = torch.full((3, 3), 1 / 4) + torch.eye(3) / 4
     >>> share_among_present(half, torch.tensor([True, True, False]))

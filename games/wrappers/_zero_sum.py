@@ -24,16 +24,14 @@ def zero_sum(game: ExactGame) -> ExactGame: ...
 @overload
 def zero_sum(game: Game) -> Game: ...
 def zero_sum(game: Game) -> Game:
-    """Play a game for the difference: each agent gets its reward less the mean of the others'.
+    """Make a game in which each agent gets its reward less the mean of the others'.
 
-    Between two agents that is r_i - r_j. The rewards of every step sum to 0, so that cooperating loses its
-    meaning, and with it `cooperates`, `cooperation`, `scripted` and `defection_welfare`. A matrix game stays
-    a matrix game (it can be repeated, and solved), an exact game stays exact.
+    The rewards of every step sum to 0, so that cooperating loses its meaning, and with it `cooperates`,
+    `cooperation`, `scripted` and `defection_welfare`. A matrix game stays a matrix game (it can be repeated,
+    and solved), an exact game stays exact. The game's `episode_value` must be linear in the rewards.
 
-    Args:
-        game: of two agents or more; its `episode_value` must be linear in the rewards.
     Raises:
-        ValueError: there is nobody to compare with.
+        ValueError: there are fewer than two agents.
 
     >>> from games import make
     >>> zero_sum(make("prisoners-dilemma")).payoffs()[..., 0]
