@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -37,18 +37,12 @@ class _Layout:
     """The spaces of an environment, or of one environment of a vector, mapped to those of a game."""
 
     def __init__(
-        self,
-        env: Any,
-        observed: spaces.Space[Any],
-        acting: spaces.Space[Any],
-        *,
-        flat: bool,
-        channels_last: bool,
+        self, env: Any, observed: spaces.Space[Any], acting: spaces.Space[Any], **options: bool
     ) -> None:
         spec = getattr(env, "spec", None)
         name = str(spec.id if spec is not None else type(getattr(env, "unwrapped", env)).__name__)
         self.action = action_layouts({AGENT: acting}, name)[0]
-        self.observation = observation_layouts({AGENT: observed}, name, flat, channels_last)[0]
+        self.observation = observation_layouts({AGENT: observed}, name, **options)[0]
         space = self.action.space
         self._width = int(space.n) if isinstance(space, spaces.Discrete) else 1
         self.description = Description(
@@ -74,11 +68,9 @@ class _Layout:
 class GymnasiumCopy(Copy):
     """One Gymnasium environment."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], *, flat: bool, channels_last: bool) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], **options: bool) -> None:
         self.env = env
-        self._layout = _Layout(
-            env, env.observation_space, env.action_space, flat=flat, channels_last=channels_last
-        )
+        self._layout = _Layout(env, env.observation_space, env.action_space, **options)
         self.description = self._layout.description
 
     def reset(self, seed: int) -> CopyResult:
@@ -106,12 +98,10 @@ class VectorPool:
     """
 
     def __init__(
-        self, env: VectorEnv, make_env: Callable[[], VectorEnv] | None, *, flat: bool, channels_last: bool
+        self, env: VectorEnv, make_env: Callable[[], VectorEnv] | None, options: Mapping[str, bool]
     ) -> None:
         self.env, self._make_env = env, make_env
-        self._layout = _Layout(
-            env, env.single_observation_space, env.single_action_space, flat=flat, channels_last=channels_last
-        )
+        self._layout = _Layout(env, env.single_observation_space, env.single_action_space, **options)
         self._results: list[CopyResult] = []
 
     def describe(self) -> list[Description]:
@@ -181,8 +171,8 @@ class VectorPool:
 class OneOfVector(Copy):
     """The only environment of a vector."""
 
-    def __init__(self, env: VectorEnv, *, flat: bool, channels_last: bool) -> None:
-        self._pool = VectorPool(env, None, flat=flat, channels_last=channels_last)
+    def __init__(self, env: VectorEnv, **options: bool) -> None:
+        self._pool = VectorPool(env, None, options)
         self.description = self._pool.describe()[0]
 
     def reset(self, seed: int) -> CopyResult:
@@ -211,14 +201,12 @@ class VectorSource(EnvironmentSource):
     """A constructor of vectors: a pool is one vector of as many environments as there are copies."""
 
     make_vector: Callable[..., VectorEnv] = gymnasium.make_vec
-    flat: bool = False
-    channels_last: bool = True
+    layout: Mapping[str, bool] = field(default_factory=dict)
 
     def pool(self, settings: Mapping[str, Any], copies: int) -> Pool:
         """Open a vector of so many environments."""
         make = functools.partial(self.make_vector, **self.arguments(settings), num_envs=copies)
-        again = None if self.reuse else make
-        return VectorPool(make(), again, flat=self.flat, channels_last=self.channels_last)
+        return VectorPool(make(), None if self.reuse else make, self.layout)
 
 
 def from_gymnasium(
@@ -273,7 +261,7 @@ def from_gymnasium(
         copy_of=functools.partial(OneOfVector, **layout),
         parameters=_parameters,
         make_vector=make,
-        **layout,
+        layout=layout,
         **options,
     )
     return foreign_game(source, settings, name)

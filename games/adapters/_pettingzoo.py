@@ -23,7 +23,7 @@ class PettingZooCopy(Copy):
     A cycle takes `steps` steps of the game. With `waits` there is one more Discrete action, to wait.
     """
 
-    def __init__(self, env: Any, *, steps: int, waits: bool, flat: bool, channels_last: bool) -> None:
+    def __init__(self, env: Any, *, steps: int, waits: bool, **options: bool) -> None:
         self.env = env
         metadata: Mapping[str, Any] = getattr(env, "metadata", None) or {}
         self.name = str(metadata.get("name", type(env).__name__))
@@ -36,7 +36,7 @@ class PettingZooCopy(Copy):
         acting = {agent: env.action_space(agent) for agent in self.agents}
         observed = {agent: env.observation_space(agent) for agent in self.agents}
         self.actions = action_layouts(acting, self.name, waits)
-        self.layouts = observation_layouts(observed, self.name, flat, channels_last)
+        self.layouts = observation_layouts(observed, self.name, **options)
         space, seen = self.actions[0].space, self.layouts[0].space
         self.width = int(space.n) if isinstance(space, spaces.Discrete) else 1
         cycles = getattr(getattr(env, "unwrapped", env), "max_cycles", None)
@@ -100,9 +100,9 @@ class PettingZooCopy(Copy):
 class TurnCopy(PettingZooCopy):
     """One turn-based (AEC) environment: the agent to move acts, the others wait."""
 
-    def __init__(self, env: Any, *, flat: bool, channels_last: bool) -> None:
+    def __init__(self, env: Any, **options: bool) -> None:
         turns = len(getattr(env, "possible_agents", ()))  # in a cycle every agent has a turn
-        super().__init__(env, steps=turns, waits=True, flat=flat, channels_last=channels_last)
+        super().__init__(env, steps=turns, waits=True, **options)
 
     def reset(self, seed: int) -> CopyResult:
         self.env.reset(seed=seed)
@@ -144,8 +144,8 @@ class TurnCopy(PettingZooCopy):
 class ParallelCopy(PettingZooCopy):
     """One parallel environment: all agents that are present act at once."""
 
-    def __init__(self, env: Any, *, flat: bool, channels_last: bool) -> None:
-        super().__init__(env, steps=1, waits=False, flat=flat, channels_last=channels_last)
+    def __init__(self, env: Any, **options: bool) -> None:
+        super().__init__(env, steps=1, waits=False, **options)
 
     def reset(self, seed: int) -> CopyResult:
         observations, infos = self.env.reset(seed=seed)
@@ -244,6 +244,6 @@ def from_pettingzoo(
     return foreign_game(EnvironmentSource(make_env=make_env, copy_of=copy_of, **options), settings)
 
 
-def _copy_of(env: Any, *, flat: bool, channels_last: bool) -> Copy:
+def _copy_of(env: Any, **options: bool) -> Copy:
     kind = TurnCopy if isinstance(env, AECEnv) else ParallelCopy
-    return kind(env, flat=flat, channels_last=channels_last)
+    return kind(env, **options)

@@ -25,7 +25,7 @@ from games.core import (
 )
 from games.matrix import MatrixGame, MatrixState, RepeatedGame, observed_states, payoff_array, require_finite
 from games.wrappers._sharing_matrix import both_present
-from games.wrappers._wrapper import WrappedExactGame, WrappedGame, gift_measures, nothing_paid
+from games.wrappers._wrapper import PaidGame, WrappedExactGame, nothing_paid
 
 LARGEST_TABLE = 2**20
 """The most joint actions, of those with and without gifts, that are written out as a payoff table."""
@@ -150,7 +150,7 @@ class GiftState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GiftGame(WrappedGame):
+class GiftGame(PaidGame):
     """A game in which every action comes twice: a is the game's action a, and A + a is the same with a gift.
 
     The game goes on as if there were no gifts, and is told of them (`Game.give`). Observations are the game's
@@ -220,9 +220,6 @@ class GiftGame(WrappedGame):
         """The game's, unless gifts add to its rewards: then nobody knows."""
         return self.game.best_welfare if self.separate or self.rules.source.pays else None
 
-    def inner(self, state: GiftState) -> State:
-        return state.game
-
     def reset(self, batch: int, generator: torch.Generator) -> GiftState:
         nothing, given = nothing_paid(batch, self.num_agents, generator.device)
         return GiftState(self.game.reset(batch, generator), nothing, given, nothing + self.rules.purse)
@@ -254,19 +251,12 @@ class GiftGame(WrappedGame):
     def cooperates(self, state: GiftState, actions: Tensor) -> Tensor | None:
         return self.game.cooperates(state.game, self._split_actions(actions)[0])
 
-    def measures(self, state: GiftState) -> dict[str, Tensor]:
-        return {**super().measures(state), **gift_measures(state.extrinsic, state.given)}
-
     def give(self, state: GiftState, gifts: Tensor) -> GiftState:
-        return state if self.separate else state._replace(game=self.game.give(state.game, gifts))
+        return state if self.separate else super().give(state, gifts)
 
     def restart(self, state: GiftState, done: Tensor, generator: torch.Generator) -> GiftState:
-        return GiftState(
-            self.game.restart(state.game, done, generator),
-            state.extrinsic.masked_fill(done[:, None], 0),
-            state.given.masked_fill(done[:, None, None], 0),
-            state.purse.masked_fill(done[:, None], self.rules.purse),
-        )
+        fresh: GiftState = super().restart(state, done, generator)
+        return fresh._replace(purse=state.purse.masked_fill(done[:, None], self.rules.purse))
 
     def _split_actions(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """The game's actions, and which of them come with a gift."""

@@ -21,7 +21,7 @@ from games.wrappers._sharing_matrix import (
     share_among_present,
     sharing_rows,
 )
-from games.wrappers._wrapper import WrappedExactGame, WrappedGame, gift_measures, nothing_paid
+from games.wrappers._wrapper import PaidGame, WrappedExactGame, nothing_paid
 
 Incentives = Callable[[Tensor, Tensor], Tensor]
 """From observations [batch, agent, *shape] and actions [batch, agent] to gifts [batch, giver, receiver]."""
@@ -36,20 +36,14 @@ class SharedState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardingGame(WrappedGame, abc.ABC):
-    """The base of games whose agents get something other than what the game pays them.
-
-    The game is told what was given (`Game.give`).
-    """
+class RewardingGame(PaidGame, abc.ABC):
+    """A game that pays by a rule of its own, and is told what was given (`Game.give`)."""
 
     symmetric = False  # what agents are paid may depend on who they are
 
     @abc.abstractmethod
     def pay(self, before: State, actions: Tensor, extrinsic: Tensor) -> tuple[Tensor, Tensor]:
         """Gifts, [batch, giver, receiver], and rewards, [batch, agent], of what the game paid in a step."""
-
-    def inner(self, state: SharedState) -> State:
-        return state.game
 
     def reset(self, batch: int, generator: torch.Generator) -> SharedState:
         paid = nothing_paid(batch, self.num_agents, generator.device)
@@ -61,19 +55,6 @@ class RewardingGame(WrappedGame, abc.ABC):
         game, extrinsic, done = self.game.step(state.game, actions, generator)
         given, rewards = self.pay(state.game, actions, extrinsic)
         return SharedState(self.game.give(game, given), extrinsic, given), rewards, done
-
-    def measures(self, state: SharedState) -> dict[str, Tensor]:
-        return {**super().measures(state), **gift_measures(state.extrinsic, state.given)}
-
-    def give(self, state: SharedState, gifts: Tensor) -> SharedState:
-        return state._replace(game=self.game.give(state.game, gifts))
-
-    def restart(self, state: SharedState, done: Tensor, generator: torch.Generator) -> SharedState:
-        return SharedState(
-            self.game.restart(state.game, done, generator),
-            state.extrinsic.masked_fill(done[:, None], 0),
-            state.given.masked_fill(done[:, None, None], 0),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

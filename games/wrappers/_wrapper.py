@@ -107,13 +107,31 @@ class WrappedExactGame(WrappedGame, ExactGame):
         return self.game.cooperation(policies)
 
 
-def gift_measures(extrinsic: Tensor, given: Tensor) -> dict[str, Tensor]:
-    """Measures of what the game paid, what was given and what was received, [batch, agent] each.
+@dataclass(frozen=True, kw_only=True)
+class PaidGame(WrappedGame):
+    """The base of games whose agents get something other than what the game pays them.
 
-    Of the gifts `given`, [batch, giver, receiver], those to oneself do not count.
+    A state is a NamedTuple of the `game`'s; what it paid in the last step, `extrinsic` [batch, agent]; and
+    what was `given`, [batch, giver, receiver]. Of that gifts to oneself are no measure.
     """
-    others = given - torch.diag_embed(given.diagonal(dim1=-2, dim2=-1))
-    return {"extrinsic_reward": extrinsic, "given": others.sum(-1), "received": others.sum(-2)}
+
+    def inner(self, state: State) -> State:
+        return state.game
+
+    def measures(self, state: State) -> dict[str, Tensor]:
+        others = state.given - torch.diag_embed(state.given.diagonal(dim1=-2, dim2=-1))
+        gifts = {"given": others.sum(-1), "received": others.sum(-2)}
+        return {**super().measures(state), "extrinsic_reward": state.extrinsic, **gifts}
+
+    def give(self, state: State, gifts: Tensor) -> State:
+        return state._replace(game=self.game.give(state.game, gifts))
+
+    def restart(self, state: State, done: Tensor, generator: torch.Generator) -> State:
+        return state._replace(
+            game=self.game.restart(state.game, done, generator),
+            extrinsic=state.extrinsic.masked_fill(done[:, None], 0),
+            given=state.given.masked_fill(done[:, None, None], 0),
+        )
 
 
 def nothing_paid(batch: int, agents: int, device: torch.device) -> tuple[Tensor, Tensor]:
