@@ -19,7 +19,7 @@ from games.adapters._constructors import RENDER_MODE
 from games.adapters._copy import CopyResult, Description
 from games.adapters._pools import RunningCopies
 from games.adapters._source import IMAGE_MODES, EnvironmentSource
-from games.core import Game, require
+from games.core import Game, alias, computed, require
 from games.render import draw_table, resized
 
 SEEDS = 2**31 - 1  # copies are started with a seed from 0 to here, exclusive: every environment takes these
@@ -28,18 +28,12 @@ SEEDS = 2**31 - 1  # copies are started with a seed from 0 to here, exclusive: e
 class ForeignState(NamedTuple):
     """What the copies show; their own states stay in the environments."""
 
-    observations: Tensor
-    """Float32 [batch, agent, *shape], or int64 [batch, agent]."""
-    action_mask: Tensor
-    """Legal actions, boolean [batch, agent, action]; all of them for agents that have left."""
-    present: Tensor
-    """Which agents still play, boolean [batch, agent]; a copy is over when none does."""
-    terminated: Tensor
-    """Which copies are over by the rules, rather than cut off: boolean [batch]."""
-    time: Tensor
-    """Steps played, integer [batch]."""
-    version: Tensor
-    """The number of this state of the copies, the same for all: integer [batch]."""
+    observations: Tensor  # float32 [batch, agent, *shape], or int64 [batch, agent]
+    action_mask: Tensor  # legal actions, boolean [batch, agent, action]; all for agents that have left
+    present: Tensor  # which agents still play, boolean [batch, agent]; a copy is over when none does
+    terminated: Tensor  # which copies are over by the rules, rather than cut off: boolean [batch]
+    time: Tensor  # steps played, integer [batch]
+    version: Tensor  # the number of this state of the copies, the same for all: integer [batch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +63,15 @@ class ForeignGame(Game):
     described: ClassVar[dict[tuple[Any, ...], Description]]
     """Settings -> the description of environments that have them."""
 
+    name = alias("description.name")
+    agent_names = alias("description.agents")  # the environment's names, in the order of the agent axis
+    num_agents = computed(lambda self: len(self.description.agents))
+    horizon = computed(lambda self: self.source.horizon or self.description.horizon)
+    discount = alias("source.discount")
     truncates = True
+    action_space = alias("description.action_space")
+    observation_space = alias("description.observation_space")
+    can_render = computed(lambda self: any(mode in IMAGE_MODES for mode in self.description.render_modes))
 
     def __post_init__(self) -> None:
         _ = self.description  # which says what is wrong
@@ -103,43 +105,7 @@ class ForeignGame(Game):
 
     @functools.cached_property
     def _copies(self) -> dict[int, RunningCopies]:
-        """Batch -> its copies."""
-        return {}
-
-    @property
-    def name(self) -> str:
-        return self.description.name  # the environment's name
-
-    @property
-    def agent_names(self) -> tuple[str, ...]:
-        """The environment's names of its agents, in the order of the agent axis."""
-        return self.description.agents
-
-    @property
-    def num_agents(self) -> int:
-        return len(self.description.agents)
-
-    @property
-    def horizon(self) -> int:
-        horizon = self.source.horizon or self.description.horizon
-        assert horizon is not None
-        return horizon
-
-    @property
-    def discount(self) -> float:
-        return self.source.discount
-
-    @property
-    def action_space(self) -> spaces.Discrete | spaces.Box:
-        return self.description.action_space
-
-    @property
-    def observation_space(self) -> spaces.Box | spaces.Discrete:
-        return self.description.observation_space
-
-    @property
-    def can_render(self) -> bool:
-        return any(mode in IMAGE_MODES for mode in self.description.render_modes)
+        return {}  # batch -> its copies
 
     def reset(self, batch: int, generator: torch.Generator) -> ForeignState:
         """Start an episode in each of so many copies; those that are missing are opened.

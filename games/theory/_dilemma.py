@@ -29,12 +29,9 @@ class SchellingData:
         improves cooperation in intertemporal social dilemmas, arXiv 1803.08884.
     """
 
-    cooperator: NDArray[np.float64]
-    """R_c, the payoff of a cooperator, [agent, m], when m = 0..N-1 of the others cooperate."""
-    defector: NDArray[np.float64]
-    """R_d, the payoff of a defector, [agent, m], when m = 0..N-1 of the others cooperate."""
-    average: NDArray[np.float64]
-    """The payoff averaged over all agents, [n], when n = 0..N of all the agents cooperate."""
+    cooperator: NDArray[np.float64]  # R_c, a cooperator's, [agent, m], when m = 0..N-1 others cooperate
+    defector: NDArray[np.float64]  # R_d, a defector's, [agent, m], when m = 0..N-1 others cooperate
+    average: NDArray[np.float64]  # averaged over all agents, [n], when n = 0..N of all agents cooperate
 
 
 def schelling(game: MatrixGame) -> SchellingData:
@@ -132,13 +129,10 @@ def judge(
 class Verdict:
     """The conditions of a social dilemma that a game meets; `str` gives a sentence."""
 
-    required: tuple[DilemmaCondition, ...]
-    """The conditions that must all hold."""
-    motives: tuple[DilemmaCondition, ...]
-    """Greed and fear, of which one must hold."""
+    required: tuple[DilemmaCondition, ...]  # the conditions that must all hold
+    motives: tuple[DilemmaCondition, ...]  # greed and fear, of which one must hold
 
-    TIE: ClassVar[str] = "a tie"
-    """Words for a margin of 0."""
+    TIE: ClassVar[str] = "a tie"  # words for a margin of 0
 
     @property
     def failed(self) -> tuple[DilemmaCondition, ...]:
@@ -175,8 +169,7 @@ class Verdict:
 class DilemmaReport(Verdict):
     """The verdict on a matrix game."""
 
-    optima: frozenset[tuple[int, ...]]
-    """Every pure profile of actions with the greatest total."""
+    optima: frozenset[tuple[int, ...]]  # every pure profile of actions with the greatest total
 
 
 def dilemma_test(game: MatrixGame) -> DilemmaReport:

@@ -135,23 +135,17 @@ def _maximin(payoffs: NDArray[np.float64]) -> NDArray[np.float64]:
 class Price(NamedTuple):
     """A ratio of totals, or why there is none."""
 
-    value: float | None
-    """1 or more; None where it is undefined."""
-    reason: str
-    """The comparison, or why it is undefined, in a sentence."""
+    value: float | None  # 1 or more; None where it is undefined
+    reason: str  # the comparison, or why it is undefined, in a sentence
 
 
 class Anarchy(NamedTuple):
     """The optimum of a one-shot game beside its pure equilibria."""
 
-    optima: tuple[Outcome, ...]
-    """The profiles with the greatest welfare, by their actions."""
-    equilibria: tuple[Outcome, ...]
-    """The pure Nash equilibria, by their actions; mixed ones are not enumerated."""
-    price_of_anarchy: Price
-    """Of the worst pure equilibrium."""
-    price_of_stability: Price
-    """Of the best pure equilibrium."""
+    optima: tuple[Outcome, ...]  # the profiles with the greatest welfare, by their actions
+    equilibria: tuple[Outcome, ...]  # the pure Nash equilibria, by their actions; not the mixed ones
+    price_of_anarchy: Price  # of the worst pure equilibrium
+    price_of_stability: Price  # of the best pure equilibrium
 
 
 def pure_equilibria(game: Game) -> tuple[Outcome, ...]:

@@ -77,16 +77,11 @@ INFEASIBLE = 2  # the status of `linprog` where no point keeps all constraints
 class FeasibleTransfer(NamedTuple):
     """A sharing matrix under which every agent's part of the optimum is dominant."""
 
-    share: float
-    """The greatest share of its own reward that every agent can keep: the smallest T_ii, at most 1."""
-    matrix: NDArray[np.float64]
-    """T, the share of giver j's reward that goes to receiver i, [giver, receiver]; rows sum to 1."""
-    largest_gain: float
-    """The greatest gain of a deviation under T, in the game's units: not above 0."""
-    binding: tuple[Deviation, ...]
-    """The deviations that hold the share down: their multipliers prove that it is the greatest."""
-    gap: float
-    """Share that the multipliers, multiplied out, would allow to keep beyond this: 0 up to rounding."""
+    share: float  # the greatest share of its own reward that every agent can keep: the smallest T_ii
+    matrix: NDArray[np.float64]  # T, shares of rewards, [giver, receiver]; rows sum to 1
+    largest_gain: float  # the greatest gain of a deviation under T, in the game's units: not above 0
+    binding: tuple[Deviation, ...]  # which hold the share down: their multipliers prove it the greatest
+    gap: float  # share that the multipliers would allow to keep beyond this: 0 up to rounding
 
 
 class InfeasibleTransfer(NamedTuple):
@@ -97,10 +92,8 @@ class InfeasibleTransfer(NamedTuple):
     that: a certificate as in Farkas' lemma.
     """
 
-    gain: float
-    """The least gain of some deviation, under every matrix, in the game's units: above 0."""
-    weights: tuple[tuple[Deviation, float], ...]
-    """The deviations with their multipliers, which are above 0 and sum to 1."""
+    gain: float  # the least gain of some deviation, under every matrix, in the game's units: above 0
+    weights: tuple[tuple[Deviation, float], ...]  # with their multipliers, above 0, which sum to 1
 
 
 def gains_under(found: Deviations, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -208,16 +201,11 @@ MAX_DEVIATIONS = 100_000
 class MinimalTransfer(NamedTuple):
     """The minimal transfer with one share for all (s*) and with a share of each agent's own (g*)."""
 
-    optimum: Outcome
-    """The welfare optimum that is made dominant."""
-    optima: tuple[Outcome, ...]
-    """All welfare optima, itself included."""
-    least_share: float
-    """The share that every agent had to keep at least, T_ii >= this."""
-    symmetric: FeasibleTransfer | InfeasibleTransfer
-    """With T_ii = s and the rest divided evenly."""
-    general: FeasibleTransfer | InfeasibleTransfer
-    """With any T; for more than two agents it is one of many."""
+    optimum: Outcome  # the welfare optimum that is made dominant
+    optima: tuple[Outcome, ...]  # all welfare optima, itself included
+    least_share: float  # the share that every agent had to keep at least, T_ii >= this
+    symmetric: FeasibleTransfer | InfeasibleTransfer  # with T_ii = s and the rest divided evenly
+    general: FeasibleTransfer | InfeasibleTransfer  # with any T; for more than two agents it is one of many
 
     @property
     def s(self) -> float | None:

@@ -25,19 +25,15 @@ class Outcome(NamedTuple):
     """A pure profile and its welfare."""
 
     profile: Profile
-    welfare: float
-    """The sum of all agents' payoffs, in the game's units."""
+    welfare: float  # the sum of all agents' payoffs, in the game's units
 
 
 class Deviation(NamedTuple):
     """One agent leaves its part of a profile, whatever the others do meanwhile."""
 
-    agent: int
-    """The deviator."""
-    action: int
-    """Its action instead."""
-    profile: Profile
-    """All agents' actions before; the others may have left their parts, too."""
+    agent: int  # the deviator
+    action: int  # its action instead
+    profile: Profile  # all agents' actions before; the others may have left their parts, too
 
 
 class Deviations(NamedTuple):

@@ -47,17 +47,12 @@ class ScriptedSchelling:
     agents would hide that some gain where others lose.
     """
 
-    agents: tuple[str, ...]
-    """Labels of the rows: "all", or each agent's number."""
+    agents: tuple[str, ...]  # labels of the rows: "all", or each agent's number
     num_agents: int
-    episodes: int
-    """Episodes for each number of cooperators, and, unless all are pooled, for each agent."""
-    cooperator: Estimated
-    """A cooperator's value, [agent, m], when m = 0..N-1 of the others cooperate; pooled, it is one row."""
-    defector: Estimated
-    """A defector's value, [agent, m], when m = 0..N-1 of the others cooperate; pooled, it is one row."""
-    average: Estimated
-    """The value averaged over all agents, [n], when n = 0..N of all the agents cooperate."""
+    episodes: int  # episodes for each number of cooperators, and, unless all are pooled, for each agent
+    cooperator: Estimated  # a cooperator's value, [agent, m], when m = 0..N-1 others cooperate
+    defector: Estimated  # a defector's value, [agent, m], when m = 0..N-1 others cooperate
+    average: Estimated  # the value averaged over all agents, [n], when n = 0..N of all the agents cooperate
 
     def verdict(self) -> ScriptedVerdict:
         """Test the conditions of `games.theory.dilemma_test`, whose margins are the smallest of the agents'.

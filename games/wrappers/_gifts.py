@@ -91,7 +91,6 @@ class GiftRules:
 
     @property
     def source(self) -> Budget:
-        """The budget's properties."""
         return BUDGETS[self.budget]
 
     def check_fits(self, game: Game) -> None:
