@@ -10,11 +10,10 @@ from ._config import LARGEST_SEED as LARGEST_SEED
 from ._config import MOST_THREADS as MOST_THREADS
 from ._config import DtypeName as DtypeName
 from ._config import RunConfig as RunConfig
+from ._config import configured as configured
 from ._config import default_config as default_config
 from ._config import load_config as load_config
-from ._configured import configured as configured
-from ._configured import named_config as named_config
-from ._configured import new_folder as new_folder
+from ._config import named_config as named_config
 from ._execution import keep_freed_memory as keep_freed_memory
 from ._files import file_lock as file_lock
 from ._files import make_folder as make_folder
@@ -46,6 +45,7 @@ from ._run import extend_run as extend_run
 from ._run import train as train
 from ._run_folder import RunFolder as RunFolder
 from ._run_folder import create_run as create_run
+from ._run_folder import new_folder as new_folder
 from ._run_folder import run_status as run_status
 from ._statistics import FEWEST_SEEDS as FEWEST_SEEDS
 from ._statistics import RESAMPLES as RESAMPLES

@@ -22,7 +22,7 @@ FORMAT = "bilevel-checkpoint/3"
 EARLIER = ("bilevel-checkpoint/1", "bilevel-checkpoint/2")
 """Formats of versions that drew all seeds from one stream."""
 UNSEALED, SEALED = b"\x00\x00", b"\x40\x00"
-"""How a zip file ends that has no comment, and what stands before a comment of 64 letters: its length."""
+"""The comment length at the end of a zip file: of none, and of the 64 letters of a check sum."""
 CONTENT = {
     "format": str,
     "marks": dict,
@@ -38,23 +38,18 @@ class Checkpoint(NamedTuple):
     """The state of a run after a number of outer steps."""
 
     state: Any
-    """The learner's state."""
     positions: Positions
     """The position of each file of metrics."""
     seconds: float
-    """Seconds spent in training so far."""
+    """Training time so far."""
     settings: str = ""
-    """The settings it was made with, as JSON; "" where they are not needed."""
+    """The settings as JSON; "" where they are not needed."""
     steps_run: str = ""
     """The execution of its steps, "compiled" or "eagerly"; "" if no choice was made."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, whole or not at all.
-
-    Raises:
-        OSError: it cannot be written; the one before stays.
-    """
+    """Write a checkpoint atomically; OSError if it cannot be written, which leaves the earlier one."""
     content = {
         "format": FORMAT,
         "marks": {name: tuple(position) for name, position in checkpoint.positions.items()},
@@ -71,30 +66,20 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def seal(data: bytes) -> bytes:
-    """Give a zip file without a comment the SHA-256 sum of itself as its comment; it stays a zip file.
-
-    The sums within a zip file cover its entries alone, and not where these begin.
-    """
+    """Add a zip file's SHA-256 sum as its comment: its own sums do not cover where its entries begin."""
     body = data[: -len(UNSEALED)]
     return body + SEALED + hashlib.sha256(body).hexdigest().encode()
 
 
-def _is_sealed(data: bytes) -> bool:
-    """True of the output of `seal`, bit for bit."""
-    body = data[: -len(SEALED) - 2 * hashlib.sha256().digest_size]
-    return seal(body + UNSEALED) == data
-
-
 def load_checkpoint(path: Path, like: Any) -> Checkpoint:
-    """Read a checkpoint back into the structure of `like`; nothing in the file is executed.
+    """Read a checkpoint into the structure of `like`; nothing in the file is executed.
 
     Args:
         path: the file.
         like: a state of the same learner, for instance `learner.init(seed)`.
 
     Raises:
-        ValueError: there is no such file, it is damaged, it is no checkpoint of ours, or it belongs to
-            another learner (says which of these, and where).
+        ValueError: the file is missing, damaged, no checkpoint, or of another learner (says which).
     """
     content = _read(path)
     names, saved, new = paths(like), content["leaves"], leaves(like)
@@ -116,11 +101,7 @@ def load_checkpoint(path: Path, like: Any) -> Checkpoint:
 
 
 def read_leaf(path: Path, name: str) -> Tensor:
-    """Read one tensor of a checkpoint by its name in the state.
-
-    Raises:
-        ValueError: as `load_checkpoint`; or the checkpoint has no such tensor.
-    """
+    """Read one tensor of a checkpoint by its name; ValueError as `load_checkpoint`, or if there is none."""
     content = _read(path)
     require(name in content["names"], f"{path} has no {name}; it holds {', '.join(content['names'])}.")
     leaf: Tensor = content["leaves"][content["names"].index(name)]
@@ -128,37 +109,25 @@ def read_leaf(path: Path, name: str) -> Tensor:
 
 
 def read_outer_step(path: Path) -> int:
-    """Read after how many outer steps a checkpoint was made.
-
-    Raises:
-        ValueError: as `load_checkpoint`; or the checkpoint does not say.
-    """
+    """Read a checkpoint's number of outer steps; ValueError as `read_leaf` and `outer_step_of`."""
     return outer_step_of(path, read_leaf(path, "outer_step"))
 
 
 def outer_step_of(path: Path, leaf: Tensor) -> int:
-    """The number of outer steps of a checkpoint.
-
-    Raises:
-        ValueError: it is no whole number from 0.
-    """
+    """Check that a checkpoint's number of outer steps is a whole number from 0, and return it."""
     fits = leaf.shape == () and leaf.dtype == torch.int64 and int(leaf) >= 0
     require(fits, f"{path} does not say after how many outer steps it was made.")
     return int(leaf)
 
 
 def read_settings(path: Path) -> str:
-    """Read the settings that a checkpoint was made with, as JSON.
-
-    Raises:
-        ValueError: as `load_checkpoint`.
-    """
+    """Read a checkpoint's settings, as JSON; ValueError as `load_checkpoint`."""
     settings: str = _read(path)["settings"]
     return settings
 
 
 def _is_plain(leaf: object) -> bool:
-    """True of tensors of numbers on the CPU that are not sparse, quantized or parameters."""
+    """Whether a leaf is a dense tensor on the CPU, not quantized, no parameter and no lazy view."""
     return (
         type(leaf) is Tensor
         and leaf.device.type == "cpu"
@@ -167,21 +136,22 @@ def _is_plain(leaf: object) -> bool:
     )
 
 
-def _is_position(found: object) -> bool:
-    if not (isinstance(found, tuple) and len(found) == 2):
+def _is_mark(name: object, position: object) -> bool:
+    if not (isinstance(name, str) and isinstance(position, tuple) and len(position) == 2):
         return False
-    size, digest = found
+    size, digest = position
     return type(size) is int and size >= 0 and isinstance(digest, str)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read the file's content and check its form."""
+    """Read a checkpoint's content and check its form."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"There is no checkpoint {path}.") from None
+    unsealed = data[: -len(SEALED) - 2 * hashlib.sha256().digest_size] + UNSEALED
     require(
-        _is_sealed(data) or data[-len(UNSEALED) :] == UNSEALED,  # torch.save alone, of something else
+        seal(unsealed) == data or data[-len(UNSEALED) :] == UNSEALED,  # torch.save alone, of something else
         f"{path} is damaged: its check sum does not fit; nothing in it was executed.",
     )
     try:
@@ -205,9 +175,7 @@ def _read(path: Path) -> dict[str, Any]:
         and all(isinstance(name, str) for name in content["names"])
         and all(map(_is_plain, content["leaves"]))
         and 0 <= content["seconds"] < math.inf
-        and all(
-            isinstance(name, str) and _is_position(position) for name, position in content["marks"].items()
-        )
+        and all(_is_mark(*mark) for mark in content["marks"].items())
     )
     require(ours, f"{path} is not a checkpoint of the form {FORMAT}; nothing in it was executed.")
     found: dict[str, Any] = content

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bilevel.experiments._config import RunConfig, load_config
-from bilevel.experiments._configured import configured, named_config
+from bilevel.experiments._config import RunConfig, configured, load_config, named_config
 from bilevel.experiments._measures import Compared, compare_runs
 from bilevel.experiments._presets import preset
 from bilevel.experiments._results import Run, group_joinable, join_runs, load_run, require_pandas
@@ -28,8 +27,8 @@ USUAL = ("selfish", "prosocial", "fixed", "tos")
 CONDITIONS = ("game_name", "game", "seeds", "evaluation_episodes")
 """Settings that compared runs share; a game's have its horizon."""
 LABEL = re.compile(r"[a-z0-9][a-z0-9_-]*")
-"""A label is also the name of a folder, and stands before a dot on the command line; some file systems, and
-marl-eval, take capitals for small letters."""
+"""A label is also a folder's name, and stands before a dot on the command line; some file systems, and
+marl-eval, do not tell capitals from small letters."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Comparison:
     """
 
     configs: Mapping[str, RunConfig]
-    """Label -> run; what the others are compared with comes first."""
+    """Label -> run; the others are compared with the first."""
 
     def __post_init__(self) -> None:
         count = len(self.configs)
@@ -64,10 +63,7 @@ class Comparison:
             _require_applies(label, config)
 
     def folders(self, path: Path) -> dict[str, RunFolder]:
-        """A folder for each run, in one: those that an earlier comparison left, and new ones.
-
-        Args:
-            path: the folder of the comparison.
+        """Find or create a folder for each run within one folder.
 
         Raises:
             ValueError: a folder holds a run with other settings (says which; nothing is made), or none, or
@@ -132,7 +128,7 @@ def compare(
         methods: names, or label -> name or method; the others are compared with the first.
         out: folder of all runs; what is finished there, with the same settings, is not trained again. None: a
             folder in runs/compare by the name of the game.
-        listener: told of every outer step of every run.
+        listener: called after every outer step of every run.
         settings: of all runs, as of `train`; a method's own with its label in front, as
             `**{"tos.outer.learning_rate": 0.05}`.
 
@@ -140,14 +136,11 @@ def compare(
         ValueError: as `train`, or there is one method only, or there are too few seeds for an interval.
     """
     labeled = methods if isinstance(methods, Mapping) else {name: name for name in methods}
+    shared = {name: value for name, value in settings.items() if name.partition(".")[0] not in labeled}
     configs = {}
     for label, method in labeled.items():
-        own = {
-            name.removeprefix(f"{label}."): value
-            for name, value in settings.items()
-            if name.startswith(f"{label}.")
-        }
-        shared = {name: value for name, value in settings.items() if name.partition(".")[0] not in labeled}
+        prefix = f"{label}."
+        own = {name.removeprefix(prefix): settings[name] for name in settings if name.startswith(prefix)}
         own = {name if "." in name else f"method.{name}": value for name, value in own.items()}
         configs[label] = configured(named_config(game, method), shared | own)
     comparison = Comparison(configs)
@@ -157,7 +150,7 @@ def compare(
 
 
 def find_or_create(path: Path, config: RunConfig) -> RunFolder:
-    """A folder for this run: a new one, or the one that an earlier, perhaps interrupted, command left.
+    """Create a run's folder, or find the one that an earlier, perhaps interrupted, command left.
 
     Raises:
         ValueError: as `create_run`; or the folder holds no run, or one with other settings (says which).
@@ -176,10 +169,10 @@ def _require_same(folder: RunFolder, config: RunConfig) -> None:
 
 
 def require_comparable(configs: Mapping[str, RunConfig]) -> None:
-    """Raise ValueError unless runs may be compared: enough seeds, and the same game, seeds and evaluation.
+    """Raise ValueError unless runs have the same game, seeds and evaluation, and enough seeds.
 
     Args:
-        configs: label -> run; the first is what the others are compared with.
+        configs: label -> run; the others are compared with the first.
 
     >>> import dataclasses
     >>> from bilevel.experiments._config import default_config
@@ -190,11 +183,8 @@ def require_comparable(configs: Mapping[str, RunConfig]) -> None:
     """
     (first, config), *others = configs.items()
     for label, against in others:
-        found = {
-            name: values
-            for name, values in config_differences(against, config).items()
-            if name.partition(".")[0] in CONDITIONS
-        }
+        differing = config_differences(against, config)
+        found = {name: differing[name] for name in differing if name.partition(".")[0] in CONDITIONS}
         require(
             not found,
             f"{label} cannot be compared with {first}: they differ in "
@@ -204,12 +194,10 @@ def require_comparable(configs: Mapping[str, RunConfig]) -> None:
 
 
 def load_comparison(paths: Sequence[Path]) -> dict[str, Run]:
-    """Read finished runs of one game that may be compared.
-
-    Runs of the same settings whose seeds follow one another are joined into one (`join_runs`).
+    """Load finished runs of one game; those of the same settings and consecutive seeds are joined.
 
     Args:
-        paths: their folders; the first is what the others are compared with.
+        paths: their folders; the others are compared with the first.
 
     Returns:
         label -> run. The label is the method's name, or the folder's where runs share a method.
@@ -222,7 +210,7 @@ def load_comparison(paths: Sequence[Path]) -> dict[str, Run]:
     require(len(paths) >= 2, f"A comparison needs 2 runs or more, not {len(paths)}.")
     for path, place in zip(paths, places, strict=True):
         require(places.count(place) == 1, f"{path} is named twice: name every run once.")
-    parts = [load_run(RunFolder(path)) for path in paths]
+    parts = [load_run(path) for path in paths]
     groups = group_joinable(parts)
     runs = [join_runs([parts[place] for place in group]) for group in groups]
     require(
@@ -237,34 +225,24 @@ def load_comparison(paths: Sequence[Path]) -> dict[str, Run]:
 
 
 def applicable_methods(game_name: str, game: Game) -> list[str]:
-    """The methods that apply to a game with their usual settings.
+    """The methods that apply to a game with their presets."""
 
-    Args:
-        game_name: what it is called, for its presets.
-        game: with its settings.
+    def applies(name: str) -> bool:
+        try:
+            preset(game_name, name)[1].build(game, Placement())
+        except ValueError:
+            return False
+        return True
 
-    >>> import games
-    >>> applicable_methods("chicken", games.make("chicken"))[:2]
-    ['selfish', 'prosocial']
-    """
-    return [name for name in METHODS if not _refusal(game_name, game, name)]
-
-
-def _refusal(game_name: str, game: Game, method_name: str) -> str:
-    try:
-        preset(game_name, method_name)[1].build(game, Placement())
-    except ValueError as error:
-        return str(error)
-    return ""
+    return list(filter(applies, METHODS))
 
 
 def _require_applies(label: str, config: RunConfig) -> None:
     try:
-        config.method.build(config.game, config.placement)
+        config.require_applicable()
     except ValueError as error:
-        others = [
-            name for name in applicable_methods(config.game_name, config.game) if name != config.method_name
-        ]
+        names = applicable_methods(config.game_name, config.game)
+        others = [name for name in names if name != config.method_name]
         raise ValueError(
             f"{label} does not apply to {config.game_name}: {error} Other methods that apply: "
             f"{', '.join(others) or 'none'}."

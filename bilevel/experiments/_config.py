@@ -1,9 +1,4 @@
-"""One documented dataclass is the whole configuration of a run, and config.json is that dataclass.
-
-Dataclasses again from the JSON that was made of them; whatever does not fit is refused.
-
-The largest numbers that settings of runs take.
-"""
+"""The configuration of a run: one documented dataclass, from names, single settings or config.json."""
 
 from __future__ import annotations
 
@@ -18,12 +13,15 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import torch
 import tyro
 
+import games
 from bilevel.core import fits, spelled
 from bilevel.experiments._files import parse_json, require_regular
 from bilevel.experiments._presets import preset, sizes
 from bilevel.experiments._provenance import PROVENANCE, provenance
 from bilevel.methods import (
+    METHODS,
     Curriculum,
+    Learner,
     Method,
     Placement,
     SettingsGroup,
@@ -36,97 +34,20 @@ from bilevel.methods import (
 )
 from games.core import ExactGame, Game, require, require_name
 
-
-def restore(default: Any, saved: Any, name: str = "") -> Any:
-    """Build settings of the type of `default` from their JSON form (`RunConfig.plain`).
-
-    Dataclasses inside it take their types from `default`, too, and parts of methods from their variants'
-    names; lists become tuples.
-
-    Args:
-        default: an instance, whose settings are all replaced.
-        saved: setting -> value.
-        name: the name of the whole in messages; "" at the top.
-
-    Raises:
-        ValueError: a setting is missing, unknown, of another type, or refused by the dataclass itself.
-
-    >>> from bilevel.experiments._presets import preset
-    >>> game, method = preset("escape-room", "selfish")
-    >>> restore(game, {**dataclasses.asdict(game), "agents": 3}).agents
-    3
-    >>> restore(game, {**dataclasses.asdict(game), "agents": "three"}, "game")
-    Traceback (most recent call last):
-    ValueError: game.agents must be of the type int, but it is 'three'.
-    """
-
-    def value_of(setting: str, hint: Any) -> Any:
-        where, before, value = _join(name, setting), getattr(default, setting), saved[setting]
-        if isinstance(before, SettingsGroup) or setting in parts:
-            return _restore_part(parts[setting], value, where)
-        if dataclasses.is_dataclass(before) and not callable(before):
-            return restore(before, value, where)
-        return _restore_value(hint, value, where)
-
-    parts = parts_of(type(default)) if isinstance(default, Method) else {}
-    hints = get_type_hints(type(default), include_extras=True)
-    _require_names(saved, {field.name for field in dataclasses.fields(default)}, name)
-    return dataclasses.replace(default, **{one: value_of(one, hints[one]) for one in saved})
-
-
-def _restore_part(variants: Mapping[str, type[SettingsGroup] | None], saved: Any, name: str) -> Any:
-    if saved is None and "none" in variants:
-        return None
-    require(isinstance(saved, dict), f"{name} must be an object with settings, but it is {saved!r}.")
-    saved = dict(saved)
-    chosen = saved.pop("variant", None) if len(variants) > 1 else next(iter(variants))
-    require(isinstance(chosen, str), f"The setting {name}.variant is missing.")
-    require_name(chosen, [one for one, kind in variants.items() if kind], name)
-    kind: Any = variants[chosen]
-    hints = hints_of(kind)
-    _require_names(saved, set(hints), name)
-    return kind(**{one: _restore_value(hints[one], saved[one], _join(name, one)) for one in saved})
-
-
-def _restore_value(hint: Any, saved: Any, name: str) -> Any:
-    value = read_value(name, hint, saved)
-    read = value is not saved and isinstance(saved, str)
-    require(
-        read or fits(value, hint),
-        f"{name} must be of the type {spelled(hint)}, but it is {value!r}.",
-    )
-    return value
-
-
-def _require_names(saved: Any, known: set[str], name: str) -> None:
-    require(isinstance(saved, dict), f"{name} must be an object with settings, but it is {saved!r}.")
-    for setting in sorted(known - saved.keys()):
-        raise ValueError(f"The setting {_join(name, setting)} is missing.")
-    for setting in sorted(saved.keys() - known):
-        raise ValueError(f"There is no setting {_join(name, setting)}.")
-
-
-def _join(name: str, setting: str) -> str:
-    return f"{name}.{setting}" if name else setting
-
-
 MOST_SEEDS = 1_000_000
 LARGEST_SEED = 2**63 - MOST_SEEDS
 """Random seeds are 64-bit numbers, the last one of a run, too."""
 MOST_THREADS = 1024
-"""OpenMP dies without a word of very many."""
-
-
+"""OpenMP aborts without a message with very many."""
+LEAST = {"seeds": 1, "outer_steps": 1, "checkpoint_every": 1, "threads": 1, "evaluation_episodes": 2}
 FORMAT = "bilevel-run/2"
 OLD_FORMAT = "bilevel-run/1"
 CompileChoice = Literal["auto", "always", "never"]
-COMPILE: tuple[str, ...] = get_args(CompileChoice)
 DtypeName = Literal["auto", "float32", "float64"]
-DTYPES: tuple[str, ...] = get_args(DtypeName)
 BESIDE = ("format", *PROVENANCE)
-"""What config.json says beside the settings."""
+"""Entries of config.json beside the settings."""
 UNKNOWN = ("There is no game ", "There is no method ", "There is no hypergradient ")
-"""How a refusal begins of what may be somebody's own, which only --load brings."""
+"""Refusals of names that --load may add."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +55,9 @@ class RunConfig:
     """Everything that decides the numbers of a run."""
 
     game_name: Annotated[str, tyro.conf.arg(name="game", metavar="NAME")]
-    """What is played; `bilevel games` lists the names."""
+    """Name of the game; `bilevel games` lists them."""
     method_name: Annotated[str, tyro.conf.arg(name="method", metavar="NAME")]
-    """Who learns what; `bilevel methods` lists the names."""
+    """Name of the method; `bilevel methods` lists them."""
     game: Game
     """The game's settings."""
     method: Method
@@ -146,7 +67,7 @@ class RunConfig:
     seed: int = 0
     """The first random seed, a whole number from 0: each gives the same bits, alone or beside others."""
     outer_steps: int = 300
-    """Outer steps, 1 or more (methods that learn nothing above count theirs the same way)."""
+    """Outer steps, 1 or more (methods without outer variables count theirs the same way)."""
     checkpoint_every: int = 50
     """Outer steps between checkpoints, 1 or more."""
     evaluation_episodes: int = 1024
@@ -162,20 +83,18 @@ class RunConfig:
     the run measures its first steps and compiles if that saves time (docs/compiled.md)."""
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "outer_steps", "checkpoint_every", "threads", "evaluation_episodes", "seed"):
+        for name in (*LEAST, "seed"):
             value = getattr(self, name)
             require(type(value) is int, f"{name} must be a whole number, not {value!r}.")
-        for name in ("seeds", "outer_steps", "checkpoint_every", "threads"):
-            require(getattr(self, name) >= 1, f"{name} must be 1 or more, not {getattr(self, name)}.")
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            require(value >= least, f"{name} must be {least} or more, not {value}.")
         require(self.seeds <= MOST_SEEDS, f"seeds must be {MOST_SEEDS} or less, not {self.seeds}.")
-        require(
-            self.evaluation_episodes >= 2,
-            f"evaluation_episodes must be 2 or more, not {self.evaluation_episodes}.",
-        )
         require(0 <= self.seed <= LARGEST_SEED, f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.")
-        require(self.dtype in DTYPES, f"dtype must be {', '.join(DTYPES)}, not {self.dtype!r}.")
-        require(self.compile in COMPILE, f"compile must be {', '.join(COMPILE)}, not {self.compile!r}.")
         require(self.threads <= MOST_THREADS, f"threads must be {MOST_THREADS} or fewer, not {self.threads}.")
+        for name, choices in (("dtype", get_args(DtypeName)), ("compile", get_args(CompileChoice))):
+            value = getattr(self, name)
+            require(value in choices, f"{name} must be {', '.join(choices)}, not {value!r}.")
         training = getattr(self.method, "training", None)
         if isinstance(training, Staged):
             require(
@@ -200,6 +119,20 @@ class RunConfig:
         )
 
     @functools.cached_property
+    def _learner(self) -> Learner:
+        return self.method.build(self.game, self.placement)
+
+    def require_applicable(self) -> None:
+        """Raise ValueError unless the method applies to the game; what this builds serves `build_learner`."""
+        _ = self._learner
+
+    def build_learner(self) -> Learner:
+        """Build the method's learner, a new one for each caller."""
+        learner = self._learner
+        del vars(self)["_learner"]
+        return learner
+
+    @functools.cached_property
     def plain(self) -> dict[str, Any]:
         """Every setting as JSON can hold it: schedules, estimators and phases in their text forms.
 
@@ -211,16 +144,12 @@ class RunConfig:
         return settings | {"game": dataclasses.asdict(game), "method": plain_settings(self.method)}
 
     def to_json(self) -> dict[str, Any]:
-        """The content of config.json: every setting, the versions, the commit.
-
-        Raises:
-            ValueError: as `plain`.
-        """
+        """The content of config.json: every setting, the versions, the commit; ValueError as `plain`."""
         return {"format": FORMAT, **self.plain, **provenance()}
 
 
 def default_config(game_name: str, method_name: str) -> RunConfig:
-    """The configuration that works for this pair without a further word.
+    """The configuration of a game and a method with their presets.
 
     Raises:
         ValueError: there is no such game or method (names the nearest ones).
@@ -230,6 +159,82 @@ def default_config(game_name: str, method_name: str) -> RunConfig:
     """
     game, method = preset(game_name, method_name)
     return RunConfig(game_name=game_name, method_name=method_name, game=game, method=method, **sizes(game))
+
+
+def named_config(game: str | Game, method: str | Method) -> RunConfig:
+    """The configuration of a game and a method, each by its name or as an object.
+
+    Raises:
+        ValueError: there is no such game or method (names the nearest), or an object's class has no name.
+
+    >>> from bilevel.methods import Selfish
+    >>> config = named_config(games.make("chicken"), Selfish())
+    >>> config.game_name, config.method_name
+    ('chicken', 'selfish')
+    """
+    config = default_config(
+        game if isinstance(game, str) else _game_name(game),
+        method if isinstance(method, str) else _method_name(method),
+    )
+    objects = {"game": game, "method": method}
+    changes: dict[str, Any] = {name: one for name, one in objects.items() if not isinstance(one, str)}
+    return dataclasses.replace(config, **changes)
+
+
+def _game_name(game: Game) -> str:
+    """The catalogue's name of an equal game, or else of one of its class."""
+    alike = [name for name in games.names() if type(games.make(name)) is type(game)]
+    require(
+        len(alike) > 0,
+        f"{type(game).__name__} is not in the catalogue: games.register(NAME, game) gives it a name.",
+    )
+    return next((name for name in alike if games.make(name) == game), alike[0])
+
+
+def _method_name(method: Method) -> str:
+    for name, kind in METHODS.items():
+        if kind is type(method):
+            return name
+    raise ValueError(
+        f"{type(method).__name__} has no name: bilevel.register_method(NAME, CLASS) gives it one."
+    )
+
+
+def configured(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
+    """Change settings of a configuration: the run's by name, the game's and the method's by dotted names.
+
+    Raises:
+        ValueError: a setting is unknown (names the nearest) or out of range.
+
+    >>> config = configured(default_config("escape-room", "tos"), {"seeds": 8, "game.horizon": 3})
+    >>> config.seeds, config.game.horizon
+    (8, 3)
+    >>> configured(config, {"inner": "ppo", "inner.clip_coef": 0.1, "own_share": 0.8}).method.own_share
+    0.8
+    """
+    run: dict[str, Any] = {}
+    game: dict[str, Any] = {}
+    method: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name.startswith("game."):
+            game[name.removeprefix("game.")] = value
+        elif "." in name or (name not in _names(config) and name in _names(config.method)):
+            method[name] = value
+        else:
+            require_name(name, _names(config), "setting of a run")
+            run[name] = value
+    changed: Any = config.game
+    for name in game:
+        require_name(name, _names(changed), f"setting of {config.game_name}")
+    if game:
+        run["game"] = dataclasses.replace(changed, **game)
+    if method:
+        run["method"] = config.method.with_settings(method)
+    return dataclasses.replace(config, **run)
+
+
+def _names(settings: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(settings)]
 
 
 def load_config(path: Path) -> RunConfig:
@@ -245,17 +250,15 @@ def load_config(path: Path) -> RunConfig:
         raise ValueError(f"{path.parent} is not a run folder: it has no {path.name}.") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as a run's configuration: {error}.") from error
-    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
-        found = saved.get("format") if isinstance(saved, dict) else None
-        require(
-            found != OLD_FORMAT,
-            f"{path} is of the form {OLD_FORMAT}, in which a method's settings are not in parts (policy, "
-            f"inner, outer, training), and this version reads {FORMAT} only: train the run again.",
-        )
-        raise ValueError(f"{path} is not a configuration of the form {FORMAT} (it says {found!r}).")
-    settings = {name: value for name, value in saved.items() if name not in BESIDE}
+    found = saved.get("format") if isinstance(saved, dict) else None
+    require(
+        found != OLD_FORMAT,
+        f"{path} is of the form {OLD_FORMAT}, in which a method's settings are not in parts (policy, "
+        f"inner, outer, training), and this version reads {FORMAT} only: train the run again.",
+    )
+    require(found == FORMAT, f"{path} is not a configuration of the form {FORMAT} (it says {found!r}).")
     try:
-        return from_settings(settings)
+        return from_settings({name: value for name, value in saved.items() if name not in BESIDE})
     except ValueError as error:
         hint = " (One of your own comes with --load FILE.py.)" if str(error).startswith(UNKNOWN) else ""
         raise ValueError(f"{path} is not a configuration that can be run: {error}{hint}") from error
@@ -271,9 +274,58 @@ def from_settings(settings: Any) -> RunConfig:
     require(isinstance(settings, dict), f"Settings are an object of names and values, not {settings!r}.")
     for name in ("game_name", "method_name"):
         require(isinstance(settings.get(name), str), f"The setting {name} must be a name.")
-    default = default_config(settings["game_name"], settings["method_name"])
-    config: RunConfig = restore(default, settings)
+    config: RunConfig = _restore(default_config(settings["game_name"], settings["method_name"]), settings)
     return config
+
+
+def _restore(default: Any, saved: Any, name: str = "") -> Any:
+    """Build settings of the types in `default` from their JSON form; `name` is for messages."""
+
+    def value_of(setting: str, hint: Any) -> Any:
+        where, before, value = _join(name, setting), getattr(default, setting), saved[setting]
+        if isinstance(before, SettingsGroup) or setting in parts:
+            return _restore_part(parts[setting], value, where)
+        if dataclasses.is_dataclass(before) and not callable(before):
+            return _restore(before, value, where)
+        return _restore_value(hint, value, where)
+
+    parts = parts_of(type(default)) if isinstance(default, Method) else {}
+    hints = get_type_hints(type(default), include_extras=True)
+    _require_names(saved, set(_names(default)), name)
+    return dataclasses.replace(default, **{one: value_of(one, hints[one]) for one in saved})
+
+
+def _restore_part(variants: Mapping[str, type[SettingsGroup] | None], saved: Any, name: str) -> Any:
+    if saved is None and "none" in variants:
+        return None
+    require(isinstance(saved, dict), f"{name} must be an object with settings, but it is {saved!r}.")
+    saved = dict(saved)
+    chosen = saved.pop("variant", None) if len(variants) > 1 else next(iter(variants))
+    require(isinstance(chosen, str), f"The setting {name}.variant is missing.")
+    require_name(chosen, [one for one, kind in variants.items() if kind], name)
+    kind: Any = variants[chosen]
+    hints = hints_of(kind)
+    _require_names(saved, set(hints), name)
+    return kind(**{one: _restore_value(hints[one], saved[one], _join(name, one)) for one in saved})
+
+
+def _restore_value(hint: Any, saved: Any, name: str) -> Any:
+    value = read_value(name, hint, saved)
+    read = value is not saved and isinstance(saved, str)
+    require(read or fits(value, hint), f"{name} must be of the type {spelled(hint)}, but it is {value!r}.")
+    return value
+
+
+def _require_names(saved: Any, known: set[str], name: str) -> None:
+    require(isinstance(saved, dict), f"{name} must be an object with settings, but it is {saved!r}.")
+    for setting in sorted(known - saved.keys()):
+        raise ValueError(f"The setting {_join(name, setting)} is missing.")
+    for setting in sorted(saved.keys() - known):
+        raise ValueError(f"There is no setting {_join(name, setting)}.")
+
+
+def _join(name: str, setting: str) -> str:
+    return f"{name}.{setting}" if name else setting
 
 
 def _require_device(device: str) -> None:
@@ -283,15 +335,8 @@ def _require_device(device: str) -> None:
             torch.empty(0, device=device)
             torch.Generator(device)
     except Exception as error:  # torch's backends have many ways to say no, most of them long
+        kind = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        others = [f"{kind.type}:{index}" for index in range(torch.accelerator.device_count())] if kind else []
         raise ValueError(
-            f"There is no device {device!r} here to train on; there is {', '.join(_devices())}."
+            f"There is no device {device!r} here to train on; there is {', '.join(['cpu', *others])}."
         ) from error
-
-
-def _devices() -> list[str]:
-    """The devices of this machine that have random generators."""
-    if not torch.accelerator.is_available():
-        return ["cpu"]
-    kind = torch.accelerator.current_accelerator()
-    assert kind is not None
-    return ["cpu", *(f"{kind.type}:{index}" for index in range(torch.accelerator.device_count()))]

@@ -28,8 +28,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a temporary file, sync it to the disk, then move it into place.
 
-    Neither a reader nor a crash nor a full disk sees half a file. Temporary files that killed processes left
-    of the same file are removed.
+    Temporary files of the same file that killed processes left are removed.
 
     Args:
         path: the file.
@@ -51,13 +50,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def require_regular(folder: Path) -> None:
-    """Refuse a folder that holds something else than files and folders.
-
-    Reading a pipe waits for somebody to write, and reading a device may never end.
-
-    Raises:
-        ValueError: it holds a pipe, a device or a link to one (says which).
-    """
+    """Raise ValueError if a folder holds a pipe or a device, whose reading may never end."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
             kind = path.stat().st_mode
@@ -70,10 +63,7 @@ def require_regular(folder: Path) -> None:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON.
-
-    Raises:
-        ValueError: it is no JSON, in UTF-8, or is nested too deeply.
+    """Parse JSON; ValueError if it is none, is not in UTF-8, or is nested too deeply.
 
     >>> parse_json("[" * 100_000)
     Traceback (most recent call last):
@@ -97,12 +87,11 @@ def remove_leftovers(path: Path) -> None:
 
 
 def make_folder(path: Path, name: str, text: str) -> None:
-    """Make a folder atomically with its first file; an empty folder is used as it is.
+    """Make a folder and its parents atomically with its first file; an empty folder is used as it is.
 
     Args:
-        path: the folder; parents are made.
-        name: of the file.
-        text: of the file, written as UTF-8.
+        path: the folder.
+        name, text: of the file.
 
     Raises:
         FileExistsError: something else is at this place (`can_make_folder`).
@@ -133,20 +122,14 @@ def make_folder(path: Path, name: str, text: str) -> None:
 
 
 def can_make_folder(path: Path, name: str) -> bool:
-    """True if nothing is there, or a folder that is empty but for leftovers of its first file.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     can_make_folder(Path(folder), "config.json"), can_make_folder(Path(folder, "new"), "config.json")
-    (True, True)
-    """
+    """Whether nothing is there, or a folder that is empty but for leftovers of its first file."""
     if not path.is_dir():
         return not path.exists() and not path.is_symlink()
     return set(path.iterdir()) <= set(leftover_parts(path / name))
 
 
 def leftover_parts(path: Path) -> list[Path]:
-    """Temporary files and folders, of this very file or folder, of processes that are gone."""
+    """Temporary versions of a file or folder that processes left which no longer run."""
     name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.part", re.ASCII)
     found = [(place, name.fullmatch(place.name)) for place in path.parent.glob(".*.part")]
     return [place for place, fits in found if fits and not _running(int(fits[1]))]
@@ -157,7 +140,7 @@ def _part(path: Path) -> Path:
 
 
 def _running(process: int) -> bool:
-    """True if another process of this number exists; this one has no leftovers."""
+    """Whether another process has this number; this one has no leftovers."""
     if process == os.getpid():
         return False
     if sys.platform == "win32":
@@ -172,7 +155,7 @@ def _running(process: int) -> bool:
 
 
 def _remove_folder(folder: Path, name: str) -> None:
-    """Remove a folder with its first file and leftovers of that; with anything else in it, it stays."""
+    """Remove a folder with its first file and leftovers of that, unless it holds anything else."""
     if folder.is_dir():
         remove_leftovers(folder / name)
         (folder / name).unlink(missing_ok=True)
@@ -181,7 +164,6 @@ def _remove_folder(folder: Path, name: str) -> None:
 
 
 def _error(number: int, path: Path) -> OSError:
-    """The system's OSError of this number, of its subclass."""
     return OSError(number, os.strerror(number), str(path))
 
 
@@ -198,48 +180,35 @@ def file_lock(path: Path) -> Iterator[bool]:
     ...         print(first, second)
     True False
     """
+    acquired = True
     with path.open("r+b") as file:
-        yield _lock(file)
-
-
-def _lock(file: BinaryIO) -> bool:
-    if sys.platform == "win32":
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-    return True
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                acquired = False
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+        yield acquired
 
 
 SPILL = 4_000_000
 """Most bytes that are buffered."""
-CHUNK = 1_000_000
 REMEDY = (
     "put back a copy of it, or delete checkpoint.pt beside it, and the run starts again from its beginning."
 )
 
 
 class FilePosition(NamedTuple):
-    """A position in a file, with the check sum of all before it."""
+    """A position in a file, with the SHA-256 sum of all bytes before it."""
 
     size: int
-    """Bytes."""
     digest: str
-    """The SHA-256 sum of the first `size` bytes, in hexadecimal."""
 
 
 class AppendedFile:
-    """A file that is written at its end; `truncate_to` goes back to an earlier position.
-
-    The check sum goes along, so that a position costs nothing, however long the file is.
-
-    Args:
-        path: of the file.
-    """
+    """An append-only file with a running check sum; `truncate_to` goes back to an earlier position."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -248,7 +217,7 @@ class AppendedFile:
 
     @property
     def empty(self) -> bool:
-        """True if nothing was written or buffered."""
+        """Whether nothing was written or buffered."""
         return not self._size and not self._buffer
 
     @property
@@ -257,29 +226,20 @@ class AppendedFile:
         return FilePosition(self._size, self._sum.hexdigest())
 
     def write(self, data: bytes) -> None:
-        """Append to the buffer; only `flush` brings it to the disk for sure.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Append to the buffer, which is written when it is large, or by `flush`."""
         self._buffer += data
         if len(self._buffer) >= SPILL:
             self._append(sync=False)
 
     def flush(self) -> None:
-        """Write the buffer and sync it to the disk.
-
-        Raises:
-            OSError: it cannot be written; a part may have been, which `truncate_to` takes away again.
-        """
+        """Write the buffer and sync it; after an OSError `truncate_to` removes what was written in part."""
         self._append(sync=True)
 
     def truncate_to(self, position: FilePosition | None) -> None:
-        """Drop everything after a position, and append from there; None: from the beginning.
+        """Drop everything after a position, None for the beginning, and append from there.
 
         Raises:
-            ValueError: the file is shorter than that, or has other bytes up to there, or it is a link: then
-                it is left as it is.
+            ValueError: the file is shorter, has other bytes up to there, or is a link; it is left as it is.
         """
         require(
             not self.path.is_symlink(),
@@ -315,22 +275,16 @@ class AppendedFile:
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 sum of a file, in hexadecimal.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    return _sum(path, path.stat().st_size).hexdigest()
+    """The SHA-256 sum of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sum(path: Path, size: int) -> hashlib._Hash:
     """The check sum of the first bytes of a file."""
     found = hashlib.sha256()
     with path.open("rb") as file:
-        while size > 0:
-            data = file.read(min(size, CHUNK))
-            if not data:
-                break
+        while size > 0 and (data := file.read(min(size, SPILL))):
             found.update(data)
             size -= len(data)
     return found

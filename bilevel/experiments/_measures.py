@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -22,11 +23,7 @@ from games.theory import equality
 
 
 def share_of_optimum(game: Game, welfare: np.ndarray) -> np.ndarray | None:
-    """Where welfare lies between everybody defecting (0) and the group optimum (1).
-
-    Args:
-        game: which knows both ends; None if it does not.
-        welfare: any shape, in the game's units.
+    """Scale welfare to 0 where all defect and 1 at the group optimum; None if the game lacks either.
 
     >>> import games
     >>> float(share_of_optimum(games.make("prisoners-dilemma"), np.array(-3.0)))
@@ -39,14 +36,10 @@ def share_of_optimum(game: Game, welfare: np.ndarray) -> np.ndarray | None:
 
 
 def equality_of_returns(results: Run) -> np.ndarray | None:
-    """One less the Gini coefficient of the agents' mean returns, for each seed.
-
-    Args:
-        results: of a finished run.
+    """1 less the Gini coefficient of the agents' mean returns, for each seed.
 
     Returns:
-        [seed], NaN where the returns sum to 0 or less, for which equality is not defined; None where the run
-        has no returns.
+        [seed], NaN where it is not defined, as the returns sum to 0 or less; None if the run has no returns.
     """
     names = [f"return_{agent}" for agent in range(results.config.game.num_agents)]
     if not all(name in results.final for name in names):
@@ -56,15 +49,7 @@ def equality_of_returns(results: Run) -> np.ndarray | None:
 
 
 def mean_weight(numbers: Mapping[str, np.ndarray], term: str, agents: int) -> np.ndarray | None:
-    """The agents' mean of a learned weight.
-
-    Args:
-        numbers: the metrics of a run, name -> [..., seed].
-        term: one of `TERMS`.
-        agents: how many there are.
-
-    Returns:
-        [..., seed]; None where no loss weights were learned.
+    """The agents' mean of the learned weight of a term, [..., seed]; None where none was learned.
 
     >>> numbers = {"value_weight_0": np.array([0.5]), "value_weight_1": np.array([1.5])}
     >>> mean_weight(numbers, "value", agents=2), mean_weight({}, "value", agents=2)
@@ -76,9 +61,8 @@ def mean_weight(numbers: Mapping[str, np.ndarray], term: str, agents: int) -> np
     return np.asarray(np.mean([numbers[name] for name in names], axis=0))
 
 
-def _mean_weight(term: str) -> Callable[[Run], np.ndarray | None]:
-    """The agents' mean of the learned weight of a term."""
-    return lambda results: mean_weight(results.final, term, results.config.game.num_agents)
+def _final_weight(results: Run, term: str) -> np.ndarray | None:
+    return mean_weight(results.final, term, results.config.game.num_agents)
 
 
 MEASURES: dict[str, Callable[[Run], np.ndarray | None]] = {
@@ -87,39 +71,34 @@ MEASURES: dict[str, Callable[[Run], np.ndarray | None]] = {
     "equality": equality_of_returns,
     "cooperation": lambda results: results.final.get("cooperation"),
     "given_away": lambda results: results.final.get("given_away"),
-    **{f"{term}_weight": _mean_weight(term) for term in TERMS},
+    **{f"{term}_weight": partial(_final_weight, term=term) for term in TERMS},
 }
-"""Name -> [seed], of the final policies on fresh episodes; None where game or method do not know it."""
+"""Name -> [seed], of the final policies on fresh episodes; None where it is not defined."""
 
 
 class Compared(NamedTuple):
     """One method of a comparison."""
 
     label: str
-    """What it is called."""
     results: Run
-    """Its run."""
     measures: dict[str, np.ndarray]
-    """Name in `MEASURES` -> [seed]; those that the run knows."""
+    """Name in `MEASURES` -> [seed]."""
     intervals: dict[str, Interval]
     """Name in `MEASURES` -> interquartile mean over seeds; those that are defined for every seed."""
     better: Interval | None
-    """The chance that a seed of it has more welfare than a seed of the first method; None for the first."""
+    """Probability that a seed has more welfare than one of the first method; None for the first."""
     difference: Interval | None
-    """Its interquartile mean of welfare less the first method's, in the game's units; None for the first."""
+    """Interquartile mean of welfare less the first method's, in the game's units; None for the first."""
 
     @property
     def undefined(self) -> dict[str, int]:
-        """Name in `MEASURES` -> for how many seeds it is not defined; those that are not for some."""
+        """Name in `MEASURES` -> number of seeds for which it is not defined, where there are any."""
         counts = {name: int(np.isnan(values).sum()) for name, values in self.measures.items()}
         return {name: count for name, count in counts.items() if count}
 
 
 def compare_runs(runs: Mapping[str, Run]) -> list[Compared]:
-    """Measure runs and compare each with the first.
-
-    Args:
-        runs: label -> run, of one game, with 3 seeds or more.
+    """Measure runs of one game, label -> run, and compare each with the first.
 
     Raises:
         ValueError: there are fewer than 3 seeds.

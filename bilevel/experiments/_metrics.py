@@ -1,8 +1,8 @@
 """Metrics on the disk: a CSV file of numbers, and beside it a file for each metric that is an array.
 
-metrics.csv has one row per outer step and seed, readable by pandas as it is. A metric that has more than one
-number per seed, as the sharing matrix of many agents, goes to metrics.NAME.array: one line of JSON that says
-the type and the shape of one outer step, [seed, ...], then these arrays, one after the other, in C order.
+metrics.csv has one row per outer step and seed. A metric with more than one number per seed, as the sharing
+matrix of many agents, goes to metrics.NAME.array: one line of JSON with the type and the shape of one outer
+step, [seed, ...], then these arrays, one after the other, in C order.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from games.core import require
 KEYS = ("outer_step", "seed")
 FORMAT = "bilevel-array/1"
 NAME = re.compile(r"\w+", re.ASCII)
-"""A metric that is an array stands in the name of its file."""
-
+"""The name of a metric that is an array, which is part of a file's name."""
 MAX_IN_EVERY_STEP = 64 * 64
 """Most numbers per seed of a metric that is recorded in every outer step."""
 
@@ -34,12 +33,10 @@ Positions = Mapping[str, FilePosition]
 
 
 class MetricsFile:
-    """A buffered writer of metrics; `flush` brings them to the disk, `truncate_to` goes back to a checkpoint.
-
-    Numbers are written so that they are read back to the same bits.
+    """A buffered writer of metrics; numbers are read back bit-for-bit.
 
     Args:
-        path: the CSV file; created by the first `flush`, with one line that names the columns.
+        path: the CSV file, which the first `flush` creates.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,11 +45,7 @@ class MetricsFile:
         self._arrays: dict[str, AppendedFile] = {}
 
     def add(self, outer_step: int, metrics: Mapping[str, Tensor]) -> None:
-        """Add one row per seed: metrics of one outer step, counted from 0, each float [seed, ...].
-
-        Raises:
-            OSError: there was much to write, and it cannot be written.
-        """
+        """Add the metrics of one outer step, counted from 0, each float [seed, ...]."""
         numbers = {name: values for name, values in metrics.items() if values.dim() == 1}
         rows = [",".join((*KEYS, *numbers))] if self._table.empty else []
         columns = [values.tolist() for values in numbers.values()]
@@ -71,20 +64,16 @@ class MetricsFile:
         return {file.path.name: file.position for file in (self._table, *self._arrays.values())}
 
     def flush(self) -> None:
-        """Bring everything to the disk.
-
-        Raises:
-            OSError: it cannot be written; a part may have been, which `truncate_to` takes away again.
-        """
+        """Write everything to the disk; after an OSError `truncate_to` removes what was written in part."""
         for file in (self._table, *self._arrays.values()):
             file.flush()
 
     def truncate_to(self, positions: Positions) -> None:
-        """Drop everything after these positions; without any, all of it.
+        """Drop everything after the positions, or all of it if there are none.
 
         Raises:
-            ValueError: a file is not what was written up to its position (says which), or a position is of a
-                file of another name; then nothing is lost.
+            ValueError: a file has other content up to its position (says which), or a position is of a file
+                of another name; then nothing is lost.
         """
         for name in positions:
             require(self._ours(name), f"{name!r} is no file of metrics beside {self.path}.")
@@ -112,14 +101,11 @@ class MetricsFile:
         file.write(data.tobytes())
 
     def _ours(self, name: str) -> bool:
-        """True of the names of the CSV file and the arrays beside it."""
         return name == self.path.name or is_array(self.path, name)
 
 
 def in_every_step(shape: Sequence[int]) -> bool:
-    """True if a metric, [seed, ...], is recorded in every outer step, not of the final policies alone.
-
-    The sharing matrix of more than 64 agents would take more room than all else that a run writes.
+    """Whether a metric, [seed, ...], is recorded in every outer step, not of the final policies alone.
 
     >>> in_every_step((32,)), in_every_step((32, 64, 64)), in_every_step((32, 65, 65))
     (True, True, False)
@@ -128,16 +114,12 @@ def in_every_step(shape: Sequence[int]) -> bool:
 
 
 def array_path(path: Path, name: str) -> Path:
-    """The file of a metric that is an array, beside a CSV file.
-
-    >>> array_path(Path("run/metrics.csv"), "share").name
-    'metrics.share.array'
-    """
+    """The file of a metric that is an array, beside a CSV file."""
     return path.with_name(f"{path.stem}.{name}.array")
 
 
 def is_array(path: Path, name: str) -> bool:
-    """True of the names of files of arrays beside a CSV file.
+    """Whether a name is that of an array's file beside a CSV file.
 
     >>> is_array(Path("run/metrics.csv"), "metrics.share.array"), is_array(Path("metrics.csv"), "../x.array")
     (True, False)
@@ -148,11 +130,7 @@ def is_array(path: Path, name: str) -> bool:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """Read metrics.NAME.array: [outer step, seed, ...], mapped from the disk rather than copied.
-
-    Raises:
-        ValueError: the file is missing, or it is no such array, or not a whole number of outer steps.
-    """
+    """Map metrics.NAME.array, [outer step, seed, ...], from the disk; ValueError if it is no such file."""
     try:
         with path.open("rb") as file:
             line = file.readline(1000)
@@ -171,15 +149,10 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def read_metrics(path: Path, arrays: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Read metrics.csv into arrays [outer step, seed], one per column; the keys themselves are left out.
-
-    Args:
-        path: of the CSV file.
-        arrays: names of files beside it; each is one metric more, [outer step, seed, ...].
+    """Read metrics from a CSV file, [outer step, seed], and from files of arrays beside it.
 
     Raises:
-        ValueError: a file is missing or empty, or its rows do not form a full table: every seed in every
-            outer step, in order.
+        ValueError: a file is missing or empty, or rows are missing or out of order.
     """
     try:
         header, _, body = path.read_text(encoding="utf-8").partition("\n")

@@ -43,7 +43,7 @@ class AgentPolicy:
         policy: of all agents.
         distribution: of actions, by the policy's outputs.
         theta: parameters of all agents, [agent, parameter].
-        agent: which one, from 0.
+        agent: its number, from 0.
 
     Raises:
         ValueError: there is no such agent.
@@ -61,23 +61,23 @@ class AgentPolicy:
         self.reset()
 
     def reset(self, seed: int | None = None) -> None:
-        """Begin an episode: forget the hidden state of a recurrent policy.
+        """Begin an episode: reset the hidden state of a recurrent policy.
 
         Args:
             seed: of the actions drawn from here on, from 0; agents with the same seed draw independently.
-                None: the draws go on.
+                None: the draws continue.
         """
         self._hidden = self._policy.memory(self._theta, 1)
         if seed is not None or not hasattr(self, "_generator"):
-            self._generator = stream(seed or 0, self._agent)  # agents with one seed draw independently
+            self._generator = stream(seed or 0, self._agent)
 
     @torch.no_grad()
     def act(self, observation: Any, mask: Any = None) -> int | np.ndarray:
         """Draw an action.
 
         Args:
-            observation: of this agent, as the game or its PettingZoo view shows it: a number, an array, or
-                PettingZoo's dict of `observation` and `action_mask`.
+            observation: of this agent: a number, an array, or PettingZoo's dict of `observation` and
+                `action_mask`.
             mask: legal actions, boolean [action]; None: all, or what the dict says.
 
         Returns:
@@ -86,10 +86,10 @@ class AgentPolicy:
         if isinstance(observation, Mapping):
             mask = observation.get("action_mask") if mask is None else mask
             observation = observation["observation"]
-        seen = torch.as_tensor(observation)
-        seen = seen.to(self._theta.dtype) if seen.is_floating_point() else seen
-        everybody = seen.expand(len(self._theta), 1, *seen.shape)
-        outputs, self._hidden = self._policy.step(self._theta, everybody, self._hidden)
+        own = torch.as_tensor(observation)
+        own = own.to(self._theta.dtype) if own.is_floating_point() else own
+        of_all = own.expand(len(self._theta), 1, *own.shape)
+        outputs, self._hidden = self._policy.step(self._theta, of_all, self._hidden)
         legal = None if mask is None else torch.as_tensor(mask, dtype=torch.bool)
         drawn = self._distribution.draw(allowed(outputs[self._agent, 0], legal), self._generator)
         action = self._distribution.acted(drawn)
@@ -97,15 +97,7 @@ class AgentPolicy:
 
 
 def save_policies(path: Path, policy: Policy, distribution: Distribution, theta: Tensor) -> None:
-    """Write all agents' policies to one file, which `load_policy` reads.
-
-    Args:
-        path: of the file, which is replaced.
-        policy, distribution, theta: as `AgentPolicy`.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Write all agents' policies, described as for `AgentPolicy`, to one file, which `load_policy` reads."""
     content = {
         "format": FORMAT,
         "policy": _described(policy),
@@ -118,11 +110,7 @@ def save_policies(path: Path, policy: Policy, distribution: Distribution, theta:
 
 
 def load_policy(path: str | Path, agent: int = 0) -> AgentPolicy:
-    """Load an agent's policy from a file of `Run.export`; nothing in the file is executed.
-
-    Args:
-        path: of the file.
-        agent: which one, from 0.
+    """Load the policy of an agent, counted from 0, from a file of `Run.export`; nothing in it is executed.
 
     Raises:
         ValueError: there is no such file or agent, or it is no file of policies.

@@ -1,4 +1,4 @@
-"""Settings that work: what a game needs beyond every setting's own default, in one table."""
+"""Presets: settings of games and methods that differ from the dataclasses' defaults."""
 
 from __future__ import annotations
 
@@ -10,59 +10,54 @@ from bilevel.methods import METHODS, Method
 from games.adapters import ForeignGame
 from games.core import ExactGame, Game
 
-EXACT: dict[str, Any] = {"inner.learning_rate": 1.0}
-
 
 def anneal(entropy_coef: float, outer_steps: int) -> Schedule:
     """An entropy bonus that falls to 0."""
     return Schedule.line(entropy_coef, 0.0, outer_steps)
 
 
+EXACT: dict[str, Any] = {"inner.learning_rate": 1.0}
 SAMPLED: dict[str, Any] = {"inner.learning_rate": 0.3, "inner.entropy_coef": anneal(0.1, 200)}
-
 GRID: dict[str, Any] = {
     "policy": "mlp",
     "policy.activation": "relu",
     "inner.optimizer": "adam",
     "inner.learning_rate": 0.03,
     "inner.episodes": 32,
-    # The bonus is of a whole episode's steps, and most of them pay nothing.
+    # The bonus sums over an episode's steps, most of which have no reward.
     "inner.entropy_coef": anneal(0.01, 100),
 }
-"""Of games whose observations are planes of a grid."""
-
+"""For games whose observations are planes of a grid."""
 FOREIGN: dict[str, Any] = {
     "inner.optimizer": "adam",
     "inner.learning_rate": 0.01,
-    # Each is an environment of its own, stepped one after the other.
+    # Each is a separate environment, and they are stepped one after the other.
     "inner.episodes": 8,
 }
-"""Of environments of others (`games.ForeignGame`), whose rewards and observations have no usual size."""
-
-FEW: dict[str, int] = {"seeds": 4, "evaluation_episodes": 16}
-"""Settings of their runs, for the same reason."""
+"""For other libraries' environments (`games.ForeignGame`), whose rewards have no usual scale."""
+FOREIGN_RUN: dict[str, int] = {"seeds": 4, "evaluation_episodes": 16}
 
 INNER: dict[str, dict[str, Any]] = {
-    # More levers than one are seldom pulled together by chance: explore longer (docs/starts.md).
+    # Several levers are seldom pulled together by chance: explore longer (docs/starts.md).
     "escape-room": {"inner.entropy_coef": anneal(0.3, 200)},
-    # Times are some tens: steps of 1 would settle routes before anything else has learned (docs/theory.md).
+    # Travel times are of the order of 10: with 1.0, routes settle before sharing is learned (docs/theory.md).
     "braess": {"inner.learning_rate": 0.5},
     # Few decisions, worth about 1 each: learn faster.
     "clans": {"inner.learning_rate": 1.0},
     "prisoner-corridor": {"inner.learning_rate": 1.0, "inner.entropy_coef": anneal(0.05, 200)},
     "coin-game": GRID | {"policy.hidden_size": (64,)},
-    # Windows are wide and episodes long: fewer of them, and smaller steps.
+    # Large observations and long episodes: fewer episodes, a lower learning rate.
     "cleanup-lio-7x7": GRID | {"inner.learning_rate": 0.01, "inner.episodes": 8},
     "cleanup-lio-10x10": GRID | {"inner.learning_rate": 0.01, "inner.episodes": 8},
-    # Two must come to the stag in the same step: more episodes until it happens, and try for longer.
+    # Two agents must reach the stag in the same step: more episodes, longer exploration.
     "stag-hunt-grid": GRID | {"inner.episodes": 64, "inner.entropy_coef": anneal(0.01, 200)},
     "snowdrift": GRID,
     "jungle": GRID,
 }
-"""Game name -> the inner loop's settings, on top of those of its kind."""
+"""Game name -> inner loop's settings, on top of those of its kind."""
 
-OTHERWISE: dict[str, dict[str, Any]] = {
-    # More noise, and always: values that saw no other shares do not know what they are worth (docs/ltos.md).
+VALUE_BASED: dict[str, dict[str, Any]] = {
+    # More noise, throughout: values learned at one share say nothing about others (docs/ltos.md).
     "ltos": {
         "inner.learning_rate": 0.003,
         "inner.steps": 30,
@@ -74,45 +69,35 @@ OTHERWISE: dict[str, dict[str, Any]] = {
         "noise_always": True,
     },
 }
-"""Method name -> settings of a method that learns otherwise than by its policies' gradient, in place of those
-above."""
+"""Method name -> settings of a method without policy gradients, in place of those above."""
 
 GRIDS = (
-    "prisoner-corridor",
-    "coin-game",
-    "cleanup-lio-7x7",
-    "cleanup-lio-10x10",
-    "stag-hunt-grid",
-    "snowdrift",
-    "jungle",
+    *("prisoner-corridor", "coin-game", "cleanup-lio-7x7", "cleanup-lio-10x10"),
+    *("stag-hunt-grid", "snowdrift", "jungle"),
 )
-"""The games of docs/dilemmas.md that are played on a grid."""
+"""The grid games of docs/dilemmas.md."""
 
 PAIRS: dict[tuple[str, str], dict[str, Any]] = {
-    # Incentives take time to learn; meanwhile the lever must go on being tried.
+    # Incentives take time to learn, and exploration of the lever must last as long.
     ("escape-room", "lio"): {"inner.entropy_coef": anneal(1.0, 200)},
     # With one inner step some seeds of 20 stay 5 short of the optimum.
     ("braess", "tos"): {"inner.steps": 5},
-    # Weights shift only while routes still change: these must change slowly.
+    # Weights move only while routes still change: let these change slowly.
     ("braess", "d3c"): {"inner.learning_rate": 0.05},
-    # Nobody gets more than the 10 of the open door.
+    # The largest return is the 10 of the open door.
     ("escape-room", "d3c"): {"loss_bound": 12.0, "own_weight": 0.9},
-    # Where policies have learned, meta-gradients are noise, and sharing wanders by its step size.
+    # Once policies have converged, hypergradients are noise, and sharing drifts by its learning rate.
     ("clans", "tos"): {"outer.learning_rate": 0.01},
     **{(game, "tos"): {"outer.learning_rate": 0.02} for game in GRIDS},
-    # Gifts of 1, the default, drown rewards that are seldom more (tried on the coin game).
+    # Gifts of 1, the default, outweigh most rewards.
     **{(game, "gifting"): {"amount": 0.3, "budget": "replenishable"} for game in GRIDS},
 }
 """(game name, method name) -> settings on top of those."""
 
 
 def sizes(game: Game) -> dict[str, Any]:
-    """Settings of a run that a game needs to be other than usual: how many seeds and episodes.
-
-    >>> sizes(games.make("chicken"))
-    {}
-    """
-    return dict(FEW) if isinstance(game, ForeignGame) else {}
+    """Seeds and evaluation episodes of a run, where a game needs other numbers than the defaults."""
+    return dict(FOREIGN_RUN) if isinstance(game, ForeignGame) else {}
 
 
 def preset(game_name: str, method_name: str) -> tuple[Game, Method]:
@@ -129,7 +114,7 @@ def preset(game_name: str, method_name: str) -> tuple[Game, Method]:
     game = games.make(game_name)
     kind = EXACT if method.exact and isinstance(game, ExactGame) else SAMPLED
     kind = FOREIGN if isinstance(game, ForeignGame) else kind
-    usual = OTHERWISE.get(method_name, kind | INNER.get(game_name, {}))
+    usual = VALUE_BASED.get(method_name, kind | INNER.get(game_name, {}))
     usual = usual | PAIRS.get((game_name, method_name), {})
     used = {name: value for name, value in usual.items() if hasattr(method, name.partition(".")[0])}
     return game, method.with_settings(used)

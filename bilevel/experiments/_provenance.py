@@ -1,4 +1,4 @@
-"""Provenance of numbers: versions of packages, and the commit; the record of resumptions."""
+"""Provenance of numbers: versions of packages, the commit, and the record of resumptions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPTIONAL = ("scikit-learn",)
 """Recorded where they are installed."""
 PROVENANCE = ("versions", "commit")
 RESUMPTIONS = "resumptions.json"
-"""In a folder that was taken up again: a record of each time, [{outer_step, versions, commit}, ...]."""
+"""A file of each resumption of a folder's work, [{outer_step, versions, commit}, ...]."""
 
 
 class ProvenanceWarning(UserWarning):
@@ -28,31 +28,27 @@ class ProvenanceWarning(UserWarning):
 
 
 def provenance() -> dict[str, Any]:
-    """Versions of the packages that decide numbers, and the commit, as in config.json.
-
-    >>> sorted(provenance())
-    ['commit', 'versions']
-    """
+    """Versions of the packages that decide numbers, and the commit, as in config.json."""
     return {"versions": dict(_installed()), "commit": _commit()}
 
 
 def note_resumption(folder: Path, began: dict[str, Any], unit: str, done: int) -> None:
-    """Record that work in a folder goes on; where versions or the commit changed since, warn in one line.
+    """Record that work in a folder is resumed, and warn if versions or the commit have changed.
 
     Args:
-        folder: where the record goes, `RESUMPTIONS`.
-        began: what config.json or its like says: `PROVENANCE`, and more.
-        unit: what is counted, as "outer_step".
-        done: how many of them are done.
+        folder: of the record.
+        began: the provenance at the beginning, as in config.json.
+        unit: of progress, as "outer_step".
+        done: progress so far.
 
     Raises:
         ValueError: the record is damaged.
         OSError: it cannot be written.
     """
     before, now = resumptions(folder), provenance()
-    if not done and not before and not _changes(began, now):
-        return  # it begins
     changed = _changes([began, *before][-1], now)
+    if not done and not before and not changed:
+        return  # it begins
     write_text(folder / RESUMPTIONS, json.dumps([*before, {unit: done, **now}], indent=2) + "\n")
     if changed:
         warnings.warn(
@@ -64,36 +60,32 @@ def note_resumption(folder: Path, began: dict[str, Any], unit: str, done: int) -
 
 
 def resumptions(folder: Path) -> list[dict[str, Any]]:
-    """Read the record of the times that work in a folder was taken up again, in order.
-
-    Raises:
-        ValueError: it is damaged.
-    """
+    """Read the record of the resumptions of a folder's work, in order; ValueError if it is damaged."""
     path = folder / RESUMPTIONS
     try:
         found = parse_json(path.read_bytes())
+        if not (isinstance(found, list) and all(isinstance(each, dict) for each in found)):
+            raise ValueError("it is not a list of records")
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} is damaged: delete it, and what it said is lost alone.") from error
-    if not (isinstance(found, list) and all(isinstance(each, dict) for each in found)):
-        raise ValueError(f"{path} is damaged: delete it, and what it said is lost alone.")
     return found
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The differences, in words."""
-    then, here = ({**_versions(each), "commit": each.get("commit")} for each in (before, now))
+    """The differences of two records, in words."""
+
+    def flat(record: dict[str, Any]) -> dict[str, Any]:
+        versions = record.get("versions")
+        return {**(versions if isinstance(versions, dict) else {}), "commit": record.get("commit")}
+
+    then, here = flat(before), flat(now)
     return [
         f"{name} {then.get(name)} then, {here.get(name)} now"
         for name in dict.fromkeys([*then, *here])
         if then.get(name) != here.get(name)
     ]
-
-
-def _versions(record: dict[str, Any]) -> dict[str, Any]:
-    found = record.get("versions")
-    return found if isinstance(found, dict) else {}
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,17 +39,16 @@ class Run:
     """A finished run: its configuration, learning curves, final measurements and policies."""
 
     config: RunConfig
-    """The run's whole configuration."""
     curves: dict[str, np.ndarray]
     """Metric name -> [outer step, seed]."""
     final: dict[str, np.ndarray]
     """Metric name -> [seed], the final policies on fresh episodes."""
     seconds: float
-    """Spent in training."""
+    """Training time."""
     provenance: tuple[dict[str, Any], ...] = ()
-    """From which outer step on, under which versions and commit: how it began, then each resumption."""
+    """Versions and commit from an outer step on: at the beginning, then of each resumption."""
     path: Path | None = None
-    """Its folder; None for runs that were joined."""
+    """Its folder; None for joined runs."""
 
     def __repr__(self) -> str:
         config, welfare = self.config, self.final["welfare"]
@@ -81,11 +80,7 @@ class Run:
         return DataFrame(index | seed | numbers)
 
     def policy(self, agent: int, repetition: int = 0) -> AgentPolicy:
-        """What one agent has learned in one of the run's seeds, to act in any loop.
-
-        Args:
-            agent: which one, from 0.
-            repetition: which seed, from 0.
+        """The policy that one agent has learned in one of the run's seeds; both are counted from 0.
 
         Raises:
             ValueError: there is no such agent or repetition, the run's folder is gone or was joined of
@@ -94,11 +89,7 @@ class Run:
         return AgentPolicy(*self._policies(repetition), agent)
 
     def export(self, path: str | Path, repetition: int = 0) -> None:
-        """Write all agents' policies of one seed to a file that `load_policy` reads.
-
-        Args:
-            path: of the file, which is replaced.
-            repetition: which seed, from 0.
+        """Write all agents' policies of one seed, counted from 0, to a file that `load_policy` reads.
 
         Raises:
             ValueError: as `policy`.
@@ -114,7 +105,7 @@ class Run:
         """
         require(self.path is not None, "Joined runs have no folder to take policies from: load one of them.")
         assert self.path is not None
-        learner = self.config.method.build(self.config.game, self.config.placement)
+        learner = self.config.build_learner()
         fresh = learner.init(self.config.seed)
         return learner, load_checkpoint(RunFolder(self.path).checkpoint, like=fresh).state
 
@@ -136,10 +127,7 @@ class Run:
 
 
 def load_run(folder: str | Path | RunFolder) -> Run:
-    """Load a finished run.
-
-    Args:
-        folder: of the run.
+    """Load a finished run from its folder.
 
     Raises:
         ValueError: it is no run, is not finished, or a file is damaged (says which).
@@ -161,20 +149,18 @@ def load_run(folder: str | Path | RunFolder) -> Run:
         shape = next(iter(table.values())).shape
         same = all(values.shape[:2] == (steps, config.seeds) for values in table.values())
         require(
-            same and _recorded_in_every_step(table) == curves.keys(),
+            same and {name for name in table if in_every_step(table[name].shape[1:])} == curves.keys(),
             f"{path} does not belong to this run: it has {shape[0]} steps of {shape[1]} seeds with "
             f"{len(table)} metrics, not {steps} steps of {config.seeds} seeds with {len(curves)} metrics.",
         )
     last = {name: values[0] for name, values in final.items()}
-    return Run(config, curves, last, seconds, _provenance(folder), folder.path)
-
-
-def _recorded_in_every_step(table: Mapping[str, np.ndarray]) -> set[str]:
-    return {name for name, values in table.items() if in_every_step(values.shape[1:])}
+    began = json.loads(folder.config.read_text(encoding="utf-8"))
+    beginning = {"outer_step": 0, **{name: began.get(name) for name in PROVENANCE}}
+    return Run(config, curves, last, seconds, (beginning, *resumptions(folder.path)), folder.path)
 
 
 def _require_checksum(folder: RunFolder, name: str, digest: str) -> None:
-    """Raise ValueError, saying what to do, unless a file of a finished run is as it was written."""
+    """Raise ValueError, with advice, unless a file of a finished run is as it was written."""
     again = f"bilevel train --resume {folder.path}"
     delete, does = "summary.json", "evaluates"
     if name == folder.metrics.name or is_array(folder.metrics, name):
@@ -193,22 +179,11 @@ def _require_checksum(folder: RunFolder, name: str, digest: str) -> None:
     require(found == digest, f"{path} is damaged, or was changed after the run ended: {advice}.")
 
 
-def _provenance(folder: RunFolder) -> tuple[dict[str, Any], ...]:
-    began = json.loads(folder.config.read_text(encoding="utf-8"))
-    return {"outer_step": 0, **{name: began.get(name) for name in PROVENANCE}}, *resumptions(folder.path)
-
-
 def join_runs(runs: Sequence[Run]) -> Run:
-    """Join finished runs into the one that would have had all of their seeds.
+    """Join finished runs of consecutive seeds, in any order, into the run that would have had all of them.
 
-    Member i of a run is random seed `seed` + i, whatever else is in its batch. So `seed=4, seeds=4` adds to
-    `seed=0, seeds=4` what `seed=0, seeds=8` would have had besides.
-
-    Args:
-        runs: in any order; each begins with the seed after the last of the one before it.
-
-    Returns:
-        curves and final values of all seeds, in their order; the seconds of all.
+    Member i of a run is random seed `seed` + i, whatever else is in its batch: `seed=0, seeds=4` and
+    `seed=4, seeds=4` join to `seed=0, seeds=8`.
 
     Raises:
         ValueError: there is none, settings differ (says which), or seeds overlap or leave a gap.
@@ -216,11 +191,8 @@ def join_runs(runs: Sequence[Run]) -> Run:
     require(len(runs) > 0, "There are no runs to join.")
     first, *others = ordered = sorted(runs, key=lambda run: run.config.seed)
     for run in others:
-        found = {
-            name: values
-            for name, values in config_differences(run.config, first.config).items()
-            if name not in MAY_DIFFER
-        }
+        differing = config_differences(run.config, first.config)
+        found = {name: differing[name] for name in differing if name not in MAY_DIFFER}
         require(
             not found,
             f"Runs that are joined differ in their seeds alone, but these do in "
@@ -244,7 +216,7 @@ def join_runs(runs: Sequence[Run]) -> Run:
 
 
 def group_joinable(runs: Sequence[Run]) -> list[list[int]]:
-    """Group the indices of runs that `join_runs` takes; one that fits no other is alone."""
+    """Group the indices of runs that `join_runs` can join."""
     groups: list[list[int]] = []
     for place in sorted(range(len(runs)), key=lambda place: runs[place].config.seed):
         config = runs[place].config

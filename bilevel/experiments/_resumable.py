@@ -19,11 +19,10 @@ class ResumableFolder:
     """A folder whose first file holds settings: the same ones resume the work in it, others are refused."""
 
     path: Path
-    """The folder itself; a string will do."""
 
     settings_file: ClassVar[str] = "settings.json"
     content: ClassVar[str] = "trials"
-    """The content of the folder, in messages."""
+    """The folder's content in messages."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))
@@ -35,15 +34,15 @@ class ResumableFolder:
 
     @property
     def is_new(self) -> bool:
-        """True if `create` can make the folder: nothing is there, or an empty folder."""
+        """Whether `create` can make the folder: nothing is there, or an empty folder."""
         return can_make_folder(self.path, self.settings_file)
 
     def create(self, record: Mapping[str, Any], *, refusal: str) -> None:
         """Make the folder with its file of settings.
 
         Args:
-            record: the content of the file.
-            refusal: the sentence where something else is there.
+            record: the file's content.
+            refusal: the message if something else is there.
 
         Raises:
             ValueError: something else is there, or the folder cannot be made.
@@ -70,24 +69,18 @@ class ResumableFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process alone while entered.
-
-        Raises:
-            ValueError: another process holds it.
-        """
+        """Lock the folder for this process while entered; ValueError if another process has it locked."""
         with file_lock(self.config) as acquired:
             require(acquired, f"Another process works in {self.path}: wait for it, or stop it.")
             yield
 
     def note_resumption(self, unit: str, done: int) -> None:
-        """Record that work goes on; see `bilevel.experiments.note_resumption`."""
+        """Record that work is resumed; see `bilevel.experiments.note_resumption`."""
         note_resumption(self.path, json.loads(self.config.read_text(encoding="utf-8")), unit, done)
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The settings in which two nested mappings differ: name, dotted -> (value in one, value in the other).
-
-    A setting that only one of them has is None in the other.
+    """The differing settings of two nested mappings: dotted name -> both values, None where it is missing.
 
     >>> differences({"game": {"agents": 2}}, {"game": {"agents": 3}, "seeds": 8})
     {'game.agents': (2, 3), 'seeds': (None, 8)}
@@ -111,7 +104,6 @@ def list_differences(found: Mapping[str, tuple[Any, Any]], form: str) -> str:
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         flat |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}

@@ -1,4 +1,4 @@
-"""Training of runs, resumed bit for bit after an interruption; extension and evaluation."""
+"""Training of runs, resumed bit-for-bit after an interruption; extension and evaluation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -26,77 +27,30 @@ from bilevel.experiments._checkpoint import (
     read_settings,
     save_checkpoint,
 )
-from bilevel.experiments._config import RunConfig, from_settings, load_config
-from bilevel.experiments._configured import configured, named_config, new_folder
+from bilevel.experiments._config import RunConfig, configured, from_settings, load_config, named_config
 from bilevel.experiments._execution import DECIDED_AFTER, execution_mode, keep_freed_memory, worth_compiling
 from bilevel.experiments._files import digest_of, parse_json, remove_leftovers, write_text
 from bilevel.experiments._metrics import MetricsFile, in_every_step
 from bilevel.experiments._provenance import RESUMPTIONS, ProvenanceWarning
 from bilevel.experiments._results import Run, load_run
 from bilevel.experiments._resumable import list_differences
-from bilevel.experiments._run_folder import RunFolder, config_differences, create_run, write_summary
-from bilevel.methods import Learner, Method, Metrics
+from bilevel.experiments._run_folder import (
+    RunFolder,
+    config_differences,
+    create_run,
+    new_folder,
+    write_summary,
+)
+from bilevel.methods import Method, Metrics
 from games.core import Game, require
 
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Signals that ask to stop; Windows has no SIGHUP."""
-SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
-
-
-class Interruption:
-    """While entered, keep signals that ask to stop in `signal`, and report them on standard error.
-
-    A second one is obeyed at once, as KeyboardInterrupt; but not SIGHUP, which a terminal that closes may
-    send twice, and systemd after SIGTERM. A signal that the process was told to ignore, as by `nohup`, stays
-    ignored. Outside the main thread, where Python allows no handlers, nothing is changed.
-
-    >>> with Interruption() as interruption:
-    ...     signal.raise_signal(signal.SIGINT)
-    ...     interruption.signal == signal.SIGINT
-    True
-    """
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._remember)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        if not self.signal:
-            self.signal = number
-            _say(number)
-        elif signal.Signals(number).name != "SIGHUP":
-            raise KeyboardInterrupt
-
-
-def _say(number: int) -> None:
-    name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-    sentence = (
-        f"{name}: stopping after this outer step, and saving it. A second one stops at once: what came after "
-        "the last checkpoint is then trained again."
-    )
-    # RuntimeError: the signal came while standard error was being written
-    with contextlib.suppress(OSError, ValueError, RuntimeError):
-        print(sentence, file=sys.stderr, flush=True)
-
-
 MAY_CHANGE = ("outer_steps", "checkpoint_every", "device", "threads", "compile")
-"""Settings that a run may go on with changed: how far, how safely and where."""
+"""Settings that may change when a run is resumed."""
 
 Listener = Callable[[int, Metrics], object]
-"""Told of every outer step: (steps done, metrics)."""
+"""Called after every outer step: (steps done, metrics)."""
 
 
 class RunInterrupted(Exception):  # noqa: N818 - not an error: everything is saved
@@ -107,6 +61,44 @@ class RunInterrupted(Exception):  # noqa: N818 - not an error: everything is sav
         self.folder, self.signal = folder, signal
 
 
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect signals that ask to stop while entered, and report the first on standard error.
+
+    A second one is obeyed at once, as KeyboardInterrupt; but not SIGHUP, which a terminal that closes may
+    send twice, and systemd after SIGTERM. Ignored signals, as under `nohup`, stay ignored. Outside the main
+    thread, where Python allows no handlers, nothing is changed.
+    """
+    received: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if received:
+            if name != "SIGHUP":
+                raise KeyboardInterrupt
+            return
+        received.append(number)
+        # RuntimeError: the signal came while standard error was being written
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            print(
+                f"{'Ctrl-C' if name == 'SIGINT' else name}: stopping after this outer step, and saving it. A "
+                "second one stops at once: what came after the last checkpoint is then trained again.",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handle)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def train(
     game: str | Game | RunConfig | RunFolder,
     method: str | Method | None = None,
@@ -115,18 +107,18 @@ def train(
     listener: Listener | None = None,
     **settings: Any,
 ) -> Run:
-    """Train a method on a game, many seeds at once; or a configuration; or go on with a run in its folder.
+    """Train a method on a game, many seeds at once; or a configuration; or resume a run in its folder.
 
-    An interrupted and continued run gives the same bits as one that never stopped, even if it was killed:
-    it goes on from its last checkpoint, and rows of metrics.csv after that are written again.
+    An interrupted and resumed run gives the same bits as one that never stopped, even if it was killed: it
+    goes on from its last checkpoint, and rows of metrics.csv after that are written again.
 
     Args:
         game: a name (`games.names()`) or a game of the catalogue with its settings changed; or, without
             `method`, a whole configuration; or the folder of a run (`create_run`), which is started or
-            continued to its end, and only loaded if it is finished.
+            resumed, and only loaded if it is finished.
         method: a name (`METHODS`), or a method with its settings changed.
         out: folder of a new run; None: a new one in runs/.
-        listener: told of every outer step.
+        listener: called after every outer step.
         settings: of a new run, by name, as `seeds=8, outer_steps=100`; those of the game and the method as on
             the command line, `**{"game.horizon": 3}`.
 
@@ -137,7 +129,7 @@ def train(
             refused: then no folder is left.
         RunInterrupted: SIGINT, SIGTERM or SIGHUP came; everything is saved.
         KeyboardInterrupt: a second signal came, or one during the evaluation; the last checkpoint stays.
-        FloatingPointError: learning left the finite numbers (says where); the last checkpoint stays, and
+        FloatingPointError: a number became infinite or NaN (says where); the last checkpoint stays, and
             metrics.csv has the steps up to there.
         OSError: a file could not be written; the last checkpoint stays.
     """
@@ -166,31 +158,21 @@ def _train(folder: RunFolder, listener: Listener | None) -> Run:
             try:
                 training.run(listener)
             except ValueError:
-                if not (training.has_steps or folder.checkpoint.exists()):
+                if not (training.done or folder.checkpoint.exists()):
                     folder.discard()
                 raise
     return load_run(folder)
 
 
-def _settings_of(checkpoint: Path) -> RunConfig:
-    """The settings that a checkpoint was made with.
-
-    Raises:
-        ValueError: it is damaged, or what it holds are none (says why).
-    """
-    text = read_settings(checkpoint)
-    try:
-        return from_settings(parse_json(text))
-    except ValueError as error:
-        raise ValueError(f"{checkpoint} holds settings that cannot be run: {error}") from error
-
-
 def _require_unchanged(folder: RunFolder, config: RunConfig) -> None:
     """Raise ValueError, naming the settings, if config.json no longer says what the checkpoint began with."""
-    before = _settings_of(folder.checkpoint)
-    found = {
-        name: values for name, values in config_differences(before, config).items() if name not in MAY_CHANGE
-    }
+    text = read_settings(folder.checkpoint)
+    try:
+        before = from_settings(parse_json(text))
+    except ValueError as error:
+        raise ValueError(f"{folder.checkpoint} holds settings that cannot be run: {error}") from error
+    differing = config_differences(before, config)
+    found = {name: differing[name] for name in differing if name not in MAY_CHANGE}
     require(
         not found,
         f"{folder.config} was changed after the run began "
@@ -200,14 +182,14 @@ def _require_unchanged(folder: RunFolder, config: RunConfig) -> None:
 
 
 def extend_run(folder: RunFolder, outer_steps: int) -> None:
-    """Give a run, finished or not, another number of outer steps in all; `train` then takes those it lacks.
+    """Change the total of outer steps of a run, finished or not; `train` then takes those it lacks.
 
-    It ends in the same bits as a run that had this number from the start. What was made at its first end,
+    It ends in the same bits as a run that had this total from the start. What was made at its first end,
     evaluation, summary and figures, is made again.
 
     Args:
         folder: of the run.
-        outer_steps: in all, not fewer than it has taken.
+        outer_steps: the new total, not fewer than it has taken.
 
     Raises:
         ValueError: the folder is no run, its files are damaged (says which), or another process trains it; it
@@ -237,12 +219,11 @@ def extend_run(folder: RunFolder, outer_steps: int) -> None:
 
 @torch.no_grad()
 def evaluate(run: Run | str | Path, *, episodes: int | None = None) -> dict[str, np.ndarray]:
-    """Measure the final policies of a run on fresh episodes.
+    """Measure the final policies of a finished run, or of the run in a folder, on fresh episodes.
 
     Args:
-        run: finished; or its folder.
-        episodes: per seed, 2 or more; None: as many as the run's own evaluation had. Where values are exact,
-            none are played.
+        run: the run or its folder.
+        episodes: per seed, 2 or more; None: as many as the run's own evaluation had. Exact values take none.
 
     Returns:
         Metric name -> [seed].
@@ -258,18 +239,13 @@ def evaluate(run: Run | str | Path, *, episodes: int | None = None) -> dict[str,
 
 
 class _Training:
-    """A run under way.
-
-    Args:
-        folder: of the run; what it holds is taken up.
-        config: the folder's.
-    """
+    """A run in progress, resumed from what its folder holds."""
 
     def __init__(self, folder: RunFolder, config: RunConfig) -> None:
         torch.set_num_threads(config.threads)
         keep_freed_memory()
         self._folder, self._config = folder, config
-        self._learner = config.method.build(config.game, config.placement)
+        self._learner = config.build_learner()
         self._metrics = MetricsFile(folder.metrics)
         self._files = {folder.config.name: digest_of(folder.config)}
         now = Checkpoint(self._learner.init(config.seed), {}, 0.0)
@@ -279,7 +255,7 @@ class _Training:
         self._state, self._saved = now.state, outer_step_of(folder.checkpoint, now.state["outer_step"])
         self._mode = now.steps_run
         if config.compile == "auto" and self._mode == "compiled":
-            self._learner = self._compiled()
+            self._compile()
         require(
             self._saved <= config.outer_steps,
             f"{folder.checkpoint} was made after {self._saved} outer steps, but {folder.config} asks for "
@@ -289,51 +265,48 @@ class _Training:
         folder.note_resumption("outer_step", self._saved)
         self._began = time.perf_counter() - now.seconds
 
-    def run(self, listener: Listener | None) -> None:
-        """Train what is left, then evaluate."""
-        total = self._config.outer_steps
-        with Interruption() as interruption:
-            while self._done < total and not interruption.signal:
-                self._advance(listener)
-                if self._done % self._config.checkpoint_every == 0:
-                    self._save()
-            if self._saved < self._done:
-                self._save()
-        if interruption.signal:
-            raise RunInterrupted(self._folder.path, self._done, total, interruption.signal)
-        self._finish(seconds=time.perf_counter() - self._began)
-
     @property
-    def has_steps(self) -> bool:
-        """Whether an outer step was taken, now or before."""
-        return self._done > 0
-
-    @property
-    def _done(self) -> int:
+    def done(self) -> int:
+        """The number of outer steps taken, now or before."""
         return int(self._state["outer_step"])
 
-    def _compiled(self) -> Learner:
+    def run(self, listener: Listener | None) -> None:
+        """Take the remaining outer steps, then evaluate."""
+        total = self._config.outer_steps
+        with _stop_signals() as signals:
+            while self.done < total and not signals:
+                self._advance(listener)
+                if self.done % self._config.checkpoint_every == 0:
+                    self._save()
+            if self._saved < self.done:
+                self._save()
+        if signals:
+            raise RunInterrupted(self._folder.path, self.done, total, signals[0])
+        self._finish(seconds=time.perf_counter() - self._began)
+
+    def _compile(self) -> None:
         placement = dataclasses.replace(self._config.placement, compile=True)
-        return self._config.method.build(self._config.game, placement)
+        self._learner = self._config.method.build(self._config.game, placement)
 
     def _advance(self, listener: Listener | None) -> None:
-        if self._done == DECIDED_AFTER and self._config.compile == "auto" and not self._mode:
-            worth = worth_compiling(self._learner, self._state, self._config.outer_steps)
-            self._learner = self._compiled() if worth else self._learner
-            self._mode = "" if worth else "eagerly"
+        if self.done == DECIDED_AFTER and self._config.compile == "auto" and not self._mode:
+            if worth_compiling(self._learner, self._state, self._config.outer_steps):
+                self._compile()
+            else:
+                self._mode = "eagerly"
         try:
             self._state, measured = self._learner.update(self._state)
         except FloatingPointError as error:
             self._metrics.flush()
             found = f"the last checkpoint, after {self._saved} outer steps, is {self._folder.checkpoint}"
             raise FloatingPointError(
-                f"{error} The run stopped in outer step {self._done}; "
+                f"{error} The run stopped in outer step {self.done}; "
                 f"{found if self._saved else f'{self._folder.path} has no checkpoint yet'}."
             ) from error
         recorded = {name: values for name, values in measured.items() if in_every_step(values.shape)}
-        self._metrics.add(self._done - 1, recorded)
+        self._metrics.add(self.done - 1, recorded)
         if listener is not None:
-            listener(self._done, measured)
+            listener(self.done, measured)
 
     def _save(self) -> None:
         self._metrics.flush()
@@ -347,15 +320,10 @@ class _Training:
                 stacklevel=2,
             )
         self._mode = mode or self._mode
-        now = Checkpoint(
-            self._state,
-            self._metrics.positions,
-            time.perf_counter() - self._began,
-            json.dumps(self._config.plain),
-            self._mode,
-        )
+        seconds, settings = time.perf_counter() - self._began, json.dumps(self._config.plain)
+        now = Checkpoint(self._state, self._metrics.positions, seconds, settings, self._mode)
         save_checkpoint(self._folder.checkpoint, now)
-        self._saved = self._done
+        self._saved = self.done
 
     def _finish(self, seconds: float) -> None:
         """Evaluate the final policies; the summary comes last, because it says that all is there."""

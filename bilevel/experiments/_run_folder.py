@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,15 +24,13 @@ from games.core import require
 
 FORMAT = "bilevel-summary/1"
 WITHOUT_CHECKSUMS = {"outer_steps", "seconds"}
-"""The summary of versions that kept no check sums."""
+"""Entries of the summary in versions without check sums."""
+WRITTEN: dict[Path, tuple[str, RunConfig]] = {}
+"""The last folder created by this process -> the text of its config.json, and the configuration."""
 
 
 class UncheckedWarning(UserWarning):
-    """Files of a run were read that no check sum is kept of."""
-
-
-WRITTEN: dict[Path, tuple[str, RunConfig]] = {}
-"""Folder that this process made last -> the text of its config.json and the configuration of which it is."""
+    """Files of a run were read that have no check sums."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class RunFolder(ResumableFolder):
 
     @property
     def summary(self) -> Path:
-        """Seconds and steps; there when the run is finished."""
+        """Training time, outer steps and check sums; there when the run is finished."""
         return self.path / "summary.json"
 
     @property
@@ -77,19 +76,25 @@ class RunFolder(ResumableFolder):
 
     @property
     def finished(self) -> bool:
-        """True if training and evaluation are done."""
+        """Whether training and evaluation are done."""
         return self.summary.exists()
 
     def discard(self) -> None:
         """Remove the folder of a run that has taken no outer step; config.json last."""
         for file in (self.metrics, self.path / RESUMPTIONS, self.config):
             file.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # files of others stay
+        with contextlib.suppress(OSError):  # other files stay
             self.path.rmdir()
 
 
+def new_folder(config: RunConfig) -> Path:
+    """The default folder of a new run, in runs/, named by what it trains and the time."""
+    names = config.game_name, config.method_name, str(config.seed), time.strftime("%Y%m%d-%H%M%S")
+    return Path("runs", "-".join(names))
+
+
 def create_run(config: RunConfig, path: str | Path) -> RunFolder:
-    """Make the folder of a new run, with its config.json; what cannot run makes none.
+    """Make the folder of a new run, with its config.json, unless it cannot be trained.
 
     Raises:
         ValueError: the folder exists (nothing is ever overwritten) or cannot be made; or the method does not
@@ -99,7 +104,7 @@ def create_run(config: RunConfig, path: str | Path) -> RunFolder:
     """
     path = Path(path)
     keep_freed_memory()
-    config.method.build(config.game, config.placement)
+    config.require_applicable()
     named = default_config(config.game_name, config.method_name)
     require(
         _same_types(named.game, config.game) and type(named.method) is type(config.method),
@@ -126,10 +131,8 @@ def _same_types(one: Any, other: Any) -> bool:
 
 
 def config_differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """The settings in which two runs differ: name, dotted -> (value in one, value in the other).
+    """The differing settings of two runs: dotted name -> both values.
 
-    >>> import dataclasses
-    >>> from bilevel.experiments._config import default_config
     >>> config = default_config("chicken", "tos")
     >>> config_differences(config, dataclasses.replace(config, seeds=8))
     {'seeds': (32, 8)}
@@ -152,30 +155,15 @@ def run_status(folder: RunFolder) -> str:
 
 
 def write_summary(path: Path, outer_steps: int, seconds: float, files: Mapping[str, str]) -> None:
-    """Write the summary of a finished run, whole or not at all.
-
-    Args:
-        path: of the summary.
-        outer_steps: how many were taken.
-        seconds: spent in training.
-        files: name -> SHA-256 sum of each file beside it.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write the summary of a finished run atomically; `files`: name -> SHA-256 sum of each file beside it."""
     content = {"format": FORMAT, "outer_steps": outer_steps, "seconds": seconds, "files": dict(files)}
     write_text(path, json.dumps({**content, "sha256": _sum(content)}, indent=2) + "\n")
 
 
 def read_summary(path: Path) -> tuple[float, dict[str, str]]:
-    """Read a summary back.
+    """Read the training time, and name -> check sum of the files beside a summary.
 
-    Returns:
-        the seconds spent in training, and name -> check sum of the files beside it; of runs of versions that
-        kept none, none, with an `UncheckedWarning`.
-
-    Raises:
-        ValueError: it is damaged, or no summary.
+    Versions without check sums have none, with an `UncheckedWarning`; ValueError if the summary is damaged.
     """
     advice = f"delete it, and bilevel train --resume {path.parent} evaluates the run again"
     refusal = f"{path} is not the summary of a run, or it is damaged: {advice}."
@@ -185,10 +173,8 @@ def read_summary(path: Path) -> tuple[float, dict[str, str]]:
             warnings.warn(f"{path} is of a version that kept no check sums.", UncheckedWarning, stacklevel=3)
             return float(content["seconds"]), {}
         whole = content.pop("sha256") == _sum(content) and content["format"] == FORMAT
-        seconds, files = (
-            float(content["seconds"]),
-            {str(key): str(value) for key, value in content["files"].items()},
-        )
+        files = {str(name): str(digest) for name, digest in content["files"].items()}
+        seconds = float(content["seconds"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(refusal) from error
     require(whole, refusal)
@@ -196,5 +182,4 @@ def read_summary(path: Path) -> tuple[float, dict[str, str]]:
 
 
 def _sum(content: Mapping[str, Any]) -> str:
-    """The check sum of what a summary says, in one fixed form."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

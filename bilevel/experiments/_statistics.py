@@ -1,7 +1,7 @@
 """Statistics over seeds: interquartile means, bootstrap intervals, improvements, performance profiles.
 
-`scipy.stats.trim_mean` and `scipy.stats.bootstrap` (percentile) are written out, as SciPy's statistics take
-longer to load than a run's statistics to compute.
+The interquartile mean and the percentile bootstrap do without scipy.stats, which is slow to load. Source of
+all: Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import numpy as np
 from games.core import require
 
 FEWEST_SEEDS = 3
-"""The fewest for an interval over seeds."""
+"""Fewest seeds for an interval."""
 RESAMPLES = 2000
 """Bootstrap samples of an interval."""
 AT_ONCE = 200
 """Bootstrap samples that are in memory together."""
 TAILS = (0.025, 0.975)
-"""The ends of a 95 % percentile interval."""
 
 
 class Interval(NamedTuple):
@@ -32,19 +31,13 @@ class Interval(NamedTuple):
 
 
 def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """The mean of the middle half over seeds: steadier than the mean, less blind than the median.
+    """The mean of the middle half over seeds: of lower variance than mean and median where tails are heavy.
 
     A quarter of the seeds, rounded down, is left out at each end; so with fewer than 4 it is the mean.
 
     Args:
         values: [..., seed].
-        axis: which axis counts seeds.
-
-    Returns:
-        [...], in the units of the values.
-
-    Source:
-        Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
+        axis: the axis of seeds.
 
     >>> float(interquartile_mean(np.array([0.0, 1.0, 2.0, 100.0])))
     1.5
@@ -56,12 +49,7 @@ def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def require_seeds(seeds: int) -> None:
-    """Raise ValueError where there are too few seeds for an interval.
-
-    >>> require_seeds(2)
-    Traceback (most recent call last):
-    ValueError: An interval over seeds needs 3 seeds or more, but there are 2.
-    """
+    """Raise ValueError where there are too few seeds for an interval."""
     require(
         seeds >= FEWEST_SEEDS,
         f"An interval over seeds needs {FEWEST_SEEDS} seeds or more, but there are {seeds}.",
@@ -75,29 +63,19 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """A statistic of one or several samples of seeds, with its 95 % percentile bootstrap interval.
+    """A statistic of independent samples of seeds, with its 95 % percentile bootstrap interval.
 
-    The seeds of each sample are drawn again by themselves: samples are independent.
+    With few seeds the interval is too short, as every bootstrap's: with 8 normal ones, that of the
+    interquartile mean covers the truth about 9 times in 10.
 
     Args:
         samples: each [..., seed], finite, 3 seeds or more; numbers of seeds may differ, the leading axes not.
         statistic: of the samples, over their last axis: arrays [..., seed] -> [...].
         resamples: bootstrap samples, 1 or more.
-        seed: of the bootstrap: the same seed gives the same interval.
-
-    With few seeds the interval is too short, as every bootstrap's: with 8 normal ones, that of the
-    interquartile mean covers the truth about 9 times in 10.
+        seed: of the bootstrap.
 
     Raises:
         ValueError: there are fewer than 3 seeds, or a value is not finite.
-
-    Source:
-        Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
-
-    >>> values = np.arange(8.0)
-    >>> interval = bootstrap_interval((values, values), lambda one, other: one.mean(-1) - other.mean(-1))
-    >>> float(interval.estimate), bool(interval.low < 0 < interval.high)
-    (0.0, True)
     """
     for sample in samples:
         require_seeds(sample.shape[-1])
@@ -122,15 +100,10 @@ def bootstrap_interval(
 
 
 def interquartile_interval(values: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """The interquartile mean with its 95 % percentile bootstrap interval over seeds.
-
-    Args:
-        values: [..., seed], 3 seeds or more, finite.
-        resamples: bootstrap samples, 1 or more.
-        seed: of the bootstrap: the same seed gives the same interval.
+    """The interquartile mean of [..., seed] with its 95 % percentile bootstrap interval over seeds.
 
     Raises:
-        ValueError: as `bootstrap_interval`.
+        ValueError: there are fewer than 3 seeds, or a value is not finite.
 
     >>> interval = interquartile_interval(np.arange(8.0))
     >>> float(interval.estimate), bool(interval.low < 3.5 < interval.high)
@@ -140,13 +113,7 @@ def interquartile_interval(values: np.ndarray, *, resamples: int = RESAMPLES, se
 
 
 def over_seeds(values: np.ndarray) -> Interval | None:
-    """The interquartile mean with its interval, as far as both are defined.
-
-    Args:
-        values: [seed].
-
-    Returns:
-        None where a value is NaN; with fewer than 3 seeds the ends of the interval are NaN.
+    """The interquartile mean of [seed] with its interval, NaN for fewer than 3 seeds; None if a value is NaN.
 
     >>> over_seeds(np.array([1.0, 2.0])), over_seeds(np.array([1.0, np.nan]))
     (Interval(estimate=array(1.5), low=array(nan), high=array(nan)), None)
@@ -159,7 +126,7 @@ def over_seeds(values: np.ndarray) -> Interval | None:
 
 
 def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The chance that a seed of one method ends above a seed of another: P(A > B) + P(A = B) / 2.
+    """The probability that a seed of one method scores above a seed of another: P(A > B) + P(A = B) / 2.
 
     It is Mann and Whitney's U over the number of pairs. 0.5 means that neither is better; it does not say by
     how much one is.
@@ -167,12 +134,6 @@ def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> np.ndarray
     Args:
         one: [..., seed], the scores of A; more is better.
         other: [..., seed], those of B; the number of seeds may differ.
-
-    Returns:
-        [...], from 0 to 1.
-
-    Source:
-        Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
 
     >>> float(probability_of_improvement(np.array([1.0, 3.0]), np.array([1.0, 2.0])))
     0.625
@@ -189,18 +150,11 @@ def improvement_interval(
 ) -> Interval:
     """`probability_of_improvement` with its 95 % percentile bootstrap interval.
 
-    Both methods' seeds are drawn again independently, as if seed i of one had nothing to do with seed i of
-    the other. Where no seed of one reaches any of the other's, the interval is the point 0 or 1, however few
-    they are.
-
-    Args:
-        one: [..., seed], the scores of A, 3 seeds or more.
-        other: [..., seed], those of B, likewise.
-        resamples: bootstrap samples, 1 or more.
-        seed: of the bootstrap.
+    Both methods' seeds are resampled independently. Where no seed of one reaches any of the other's, the
+    interval is the point 0 or 1, however few they are.
 
     Raises:
-        ValueError: as `bootstrap_interval`.
+        ValueError: as `interquartile_interval`.
 
     >>> [float(part) for part in improvement_interval(np.arange(3.0), np.arange(3.0) - 9)]
     [1.0, 1.0, 1.0]
@@ -213,87 +167,62 @@ def difference_interval(
 ) -> Interval:
     """The difference of two methods' interquartile means, A minus B, with its 95 % bootstrap interval.
 
-    Both methods' seeds are drawn again independently. Whether this interval holds 0 is the question; whether
-    two intervals of one method each overlap is another, which says less.
-
-    Args:
-        one: [..., seed], the scores of A, 3 seeds or more.
-        other: [..., seed], those of B, likewise.
-        resamples: bootstrap samples, 1 or more.
-        seed: of the bootstrap.
-
-    Returns:
-        each part [...], in the units of the scores.
+    Both methods' seeds are resampled independently. Whether this interval contains 0 says more than whether
+    the two methods' own intervals overlap.
 
     Raises:
-        ValueError: as `bootstrap_interval`.
+        ValueError: as `interquartile_interval`.
 
     >>> interval = difference_interval(np.arange(8.0) + 9, np.arange(8.0))
     >>> float(interval.estimate), bool(interval.low > 0)
     (9.0, True)
     """
-    return bootstrap_interval(
-        (one, other),
-        lambda drawn, against: interquartile_mean(drawn) - interquartile_mean(against),
-        resamples=resamples,
-        seed=seed,
-    )
+
+    def difference(drawn: np.ndarray, against: np.ndarray) -> np.ndarray:
+        return interquartile_mean(drawn) - interquartile_mean(against)
+
+    return bootstrap_interval((one, other), difference, resamples=resamples, seed=seed)
 
 
 def paired_difference_interval(
     one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """The difference of two interquartile means, A minus B, where seed i of both met the same data.
+    """The difference of interquartile means over [seed], A minus B, where seed i of both had the same data.
 
-    As `difference_interval`, but a seed is drawn again with both of its scores, so that what a seed does to
-    both falls out of the interval.
-
-    Args:
-        one: [seed], the scores of A, 3 seeds or more.
-        other: [seed], those of B, seed by seed.
-        resamples: bootstrap samples, 1 or more.
-        seed: of the bootstrap.
-
-    Returns:
-        in the units of the scores.
+    As `difference_interval`, but a seed is resampled with both of its scores, so that its effect on both
+    cancels.
 
     Raises:
-        ValueError: as `bootstrap_interval`; or the numbers of seeds differ.
+        ValueError: as `interquartile_interval`; or the numbers of seeds differ.
 
     >>> paired = paired_difference_interval(np.arange(8.0) + 1, np.arange(8.0))
     >>> [float(part) for part in paired]
     [1.0, 1.0, 1.0]
     """
     require(one.shape == other.shape, f"Pairs need as many seeds, but there are {one.size} and {other.size}.")
-    return bootstrap_interval(
-        (np.stack((one, other)),),
-        lambda both: interquartile_mean(both[0]) - interquartile_mean(both[1]),
-        resamples=resamples,
-        seed=seed,
-    )
+
+    def difference(both: np.ndarray) -> np.ndarray:
+        return interquartile_mean(both[0]) - interquartile_mean(both[1])
+
+    return bootstrap_interval((np.stack((one, other)),), difference, resamples=resamples, seed=seed)
 
 
 def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> Interval:
     """The share of seeds whose score is above tau, for every tau, with its 95 % bootstrap interval.
 
-    How many of n seeds drawn again are above tau is binomial, so nothing is drawn: this is the percentile
-    interval of endlessly many resamples. It is one for each tau by itself (pointwise): a whole profile leaves
-    the band somewhere more often than 1 time in 20. A method whose profile is nowhere below another's is
-    better by every measure in which more is better.
+    The number of resampled seeds above tau is binomial, so nothing is drawn: this is the percentile interval
+    of infinitely many resamples. It is pointwise: a whole profile leaves the band somewhere more often than 1
+    time in 20. A method whose profile is nowhere below another's is better by every monotone measure.
 
     Args:
         scores: [seed], 3 seeds or more; more is better.
         thresholds: tau, [threshold], in the units of the scores.
 
     Returns:
-        each part [threshold], from 0 to 1; it falls as tau grows.
+        each part [threshold], from 0 to 1.
 
     Raises:
         ValueError: there are fewer than 3 seeds, a score is NaN, or one of the two has another shape.
-
-    Source:
-        Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264 (the run-score
-        distribution of one task).
 
     >>> performance_profile(np.array([0.0, 1.0, 1.0, 5.0]), np.array([-1.0, 0.0, 1.0, 5.0])).estimate
     array([1.  , 0.75, 0.25, 0.  ])

@@ -97,3 +97,17 @@ def test_a_full_disk_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(OSError, match="No space left"):
         create_run(small(), tmp_path / "run")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_check_before_a_run_and_its_training_share_one_learner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, built = small(), []
+    build = type(config.method).build
+    monkeypatch.setattr(
+        type(config.method), "build", lambda self, *place: built.append(place) or build(self, *place)
+    )
+    train(create_run(config, tmp_path / "run"))
+    assert len(built) == 1
+    train(config, out=tmp_path / "again")
+    assert len(built) == 2  # each run has a learner of its own
