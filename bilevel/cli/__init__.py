@@ -1,4 +1,4 @@
-"""The command line: a thin front door."""
+"""The command line: a thin layer over the packages."""
 
 from __future__ import annotations
 
@@ -15,15 +15,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: without the program's name; by default those of the process.
     """
-    with lenient_streams(), one_line_warnings():
-        code = _run(list(sys.argv[1:] if arguments is None else arguments))
-    sys.exit(code)
-
-
-def _run(arguments: list[str]) -> int:
-    with interrupting_again():
+    with lenient_streams(), one_line_warnings(), interrupting_again():
         try:
-            return run(arguments)
+            code = run(list(sys.argv[1:] if arguments is None else arguments))
         except KeyboardInterrupt:
             print("Stopped.", file=sys.stderr)
-            return INTERRUPTED
+            code = INTERRUPTED
+    sys.exit(code)

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from bilevel.experiments import RunConfig
 
 
-MEGABYTE = 1e6
-
-
 @dataclass(frozen=True, kw_only=True)
 class CacheSettings:
     """List the packages that compiled steps were built into: what, how large, when, in how many seconds.
@@ -40,13 +37,7 @@ class CacheSettings:
 
 
 def cache_command(arguments: list[str]) -> None:
-    """List the packages, delete them, or build some ahead.
-
-    Raises:
-        ValueError: there is no such game or method, or the method compiles no steps.
-        OSError: the folder is no cache of packages, or a file cannot be deleted.
-        SystemExit: help was asked for (code 0), or an option is unknown (code 2; says which).
-    """
+    """List the packages, delete them, or build some ahead."""
     options = read_settings(CacheSettings, arguments, prog="bilevel cache")
     require(not options.clear or options.build is None, "Give --clear or --build, not both.")
     if options.build is not None:
@@ -63,7 +54,7 @@ def cache_command(arguments: list[str]) -> None:
 
 
 def _build_ahead(games: tuple[str, ...], method: str) -> None:
-    """Take one compiled outer step of each game's default run, and say what that built."""
+    """Take one compiled outer step of each game's default run, and print what that built."""
     from bilevel.experiments import default_config  # noqa: PLC0415  # torch, methods and games
     from bilevel.methods import OuterMethod  # noqa: PLC0415
     from games import ExactGame, names  # noqa: PLC0415
@@ -81,7 +72,7 @@ def _build_ahead(games: tuple[str, ...], method: str) -> None:
 
 
 def _build(config: RunConfig, *, named: bool) -> str:
-    """Take the first outer step, and say what came of it in words; a game that was named may take minutes."""
+    """Take the first outer step, and say what it built; a game that was named may take minutes."""
     from bilevel.compile import build_solve  # noqa: PLC0415  # torch, and the compiler
     from bilevel.core import Purpose  # noqa: PLC0415
     from bilevel.methods import OuterLearner  # noqa: PLC0415
@@ -114,17 +105,13 @@ def _table(found: list[cache.CachedPackage]) -> ResultsTable:
         about = package.about
         built = str(about.get("built", "?"))[:16].replace("T", " ")
         what, seconds = str(about.get("about", package.path.name)), str(about.get("seconds", "?"))
-        rows.append((what, _size(package.size), built, seconds, _torch(about.get("environment"))))
+        environment = about.get("environment")
+        words = map(str, environment if isinstance(environment, list) else [])
+        torch = next((word.removeprefix("torch ") for word in words if word.startswith("torch ")), "?")
+        rows.append((what, _size(package.size), built, seconds, torch))
     numbers = [Column(heading=name, form=str, wrap=False) for name in ("size", "built", "seconds", "torch")]
     return ResultsTable(columns=[Column(heading="package"), *numbers], rows=rows)
 
 
-def _torch(environment: object) -> str:
-    """The version of torch among the words that a package's environment was written down in."""
-    words = environment if isinstance(environment, list) else []
-    named = (word.removeprefix("torch ") for word in words if str(word).startswith("torch "))
-    return next(named, "?")
-
-
 def _size(size: int) -> str:
-    return f"{size / MEGABYTE:.1f} MB"
+    return f"{size / 1e6:.1f} MB"

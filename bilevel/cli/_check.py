@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +10,11 @@ from rich.console import Console
 
 from bilevel import report
 from bilevel.cli._method_settings import read_with_method
-from bilevel.cli._settings import load_file, split_leading
+from bilevel.cli._output import tell
+from bilevel.cli._settings import split_leading
 from bilevel.core import Tree, counted
 from bilevel.experiments import DtypeName, RunConfig, preset
 from bilevel.hypergradient import (
-    Estimator,
     HypergradientComparison,
     Unrolled,
     compare_hypergradients,
@@ -23,7 +22,6 @@ from bilevel.hypergradient import (
     make_hypergradient,
 )
 from bilevel.methods import METHODS, Method, OuterLearner, OuterMethod, State, fit_hypergradient
-from bilevel.report import estimators_table
 from games.core import ExactGame, Game, require
 
 DEFAULT_GAME, DEFAULT_METHOD = "repeated-prisoners-dilemma", "tos"
@@ -69,7 +67,8 @@ class CheckSettings:
         require(
             isinstance(self.method, OuterMethod),
             f"{self.method_name} takes no gradient through its inner steps, so there is none to check: "
-            f"choose a method that does ({', '.join(_outer_methods())}).",
+            "choose a method that does "
+            f"({', '.join(name for name, kind in METHODS.items() if issubclass(kind, OuterMethod))}).",
         )
         _ = self.run  # refuses what a run would refuse
 
@@ -84,57 +83,41 @@ class CheckSettings:
         """K."""
         return self.inner_steps or self.method.schedule.inner_steps
 
-    @property
-    def title(self) -> str:
-        """Method, game, training and seeds, in words."""
-        before = self.outer_steps_before
-        trained = f", after {counted(before, 'outer step')}" if before else ""
-        return f"{self.method_name} on {self.game_name}{trained}, {counted(self.seeds, 'seed')}"
-
 
 def check_command(arguments: list[str]) -> None:
     """Compare estimators as the arguments say; print the table, and write a figure and a file if asked to."""
     chosen, rest = split_leading("bilevel check", arguments)
-    for path in chosen.load:
-        load_file(path)
     settings = parse_check(chosen.game or DEFAULT_GAME, chosen.method or DEFAULT_METHOD, rest)
     if chosen.out is not None:
-        chosen.out.mkdir(parents=True, exist_ok=True)  # better told now than after the work
-    comparison = compare_estimators(settings)
+        chosen.out.mkdir(parents=True, exist_ok=True)  # better refused now than after the work
+    comparison = _compare_estimators(settings)
+    before = settings.outer_steps_before
+    trained = f", after {counted(before, 'outer step')}" if before else ""
+    title = f"{settings.method_name} on {settings.game_name}{trained}, {counted(settings.seeds, 'seed')}"
     steps = f"K = {counted(comparison.steps, 'inner step')}"
-    Console(highlight=False).print(estimators_table(comparison, f"{settings.title}, {steps}"))
+    Console(highlight=False).print(report.estimators_table(comparison, f"{title}, {steps}"))
     if chosen.out is not None:
-        written = report.write_comparison(comparison, chosen.out, settings.title)
+        written = report.write_comparison(comparison, chosen.out, title)
         print(f"\nWritten: {', '.join(map(str, written))}")
 
 
-def compare_estimators(settings: CheckSettings) -> HypergradientComparison:
-    """Train as long as was asked for, then compare estimators on the next K inner steps.
-
-    Raises:
-        ValueError: the method has no bilevel problem, or does not apply to the game.
-        FloatingPointError: the training before left the finite numbers.
-    """
+def _compare_estimators(settings: CheckSettings) -> HypergradientComparison:
+    """Take the outer steps before, then compare estimators on the next K inner steps."""
     config = settings.run
     torch.set_num_threads(config.threads)
-    learner = config.method.build(config.game, config.placement)
+    learner = config.build_learner()
     require(
         isinstance(learner, OuterLearner),
         f"{config.method_name} does not say which bilevel problem it solves, so its estimators cannot be "
         "compared.",
     )
     assert isinstance(learner, OuterLearner)
-    play = learner.play
     state = learner.init(config.seed)
     for done in range(settings.outer_steps_before):
         state, _ = learner.update(state)
         if (done + 1) % max(settings.outer_steps_before // 10, 1) == 0:
-            _tell(f"outer step {done + 1} of {settings.outer_steps_before}")
+            tell(f"outer step {done + 1} of {settings.outer_steps_before}")
     generator = torch.Generator(config.placement.device).manual_seed(config.seed)
-
-    def build(estimator: str | Estimator) -> Estimator:
-        return fit_hypergradient(estimator, play)
-
     return compare_hypergradients(
         learner.problem_at(state, generator),
         state["theta"],
@@ -143,10 +126,10 @@ def compare_estimators(settings: CheckSettings) -> HypergradientComparison:
         steps=settings.steps,
         estimators=settings.estimators or None,
         resamples=settings.resamples,
-        build=build,
+        build=lambda estimator: fit_hypergradient(estimator, learner.play),
         generator=generator,
         reference=_exact_gradient(settings, state),
-        listener=lambda text: _tell(f"measuring {text}"),
+        listener=lambda text: tell(f"measuring {text}"),
     )
 
 
@@ -174,27 +157,19 @@ def parse_check(game_name: str, method_name: str, arguments: list[str]) -> Check
 
 
 def _exact_gradient(settings: CheckSettings, state: State) -> Tree | None:
-    """The gradient by exact values, for a game that has them but is sampled; None where there is none."""
+    """The gradient by exact values of a game that has them but is sampled; None where there is none."""
     if settings.method.exact or not isinstance(settings.game, ExactGame):
         return None
     if settings.method.schedule.value("inner.entropy_coef", int(state["outer_step"])):
-        _tell("not compared with exact values: they take the entropy bonus in another unit")
+        tell("not compared with exact values: they take the entropy bonus in another unit")
         return None
     try:
         method = settings.method.with_settings({"inner.exact": True})
         learner = method.build(settings.game, settings.run.placement)
     except ValueError as error:
-        _tell(f"not compared with exact values: {error}")
+        tell(f"not compared with exact values: {error}")
         return None
     assert isinstance(learner, OuterLearner)
     problem = learner.problem_at(state, torch.Generator(settings.device))
     start = in_float64(state["theta"], state["opt_state"], state["phi"])
     return Unrolled()(problem, *start, steps=settings.steps).gradient
-
-
-def _outer_methods() -> list[str]:
-    return [name for name, kind in METHODS.items() if issubclass(kind, OuterMethod)]
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from rich.console import Console
 from bilevel import report
 from bilevel.cli._method_settings import labeled_methods, methods_with_settings
 from bilevel.cli._progress import resumable
-from bilevel.cli._settings import load_file, read_settings, split_leading
+from bilevel.cli._settings import read_settings, require_once, split_leading
 from bilevel.cli._train import follow
 from bilevel.experiments import (
     USUAL,
@@ -28,23 +27,9 @@ from bilevel.experiments import (
     require_seeds,
     sizes,
 )
-from bilevel.report import comparison_table, theory_of
 from games.core import Game, require
 
 DEFAULT_GAME = "escape-room"
-LISTS = ("methods", "set", "runs")
-"""Options that take several words; where one is repeated, the first would be lost."""
-SHARED = (
-    "seeds",
-    "seed",
-    "outer_steps",
-    "checkpoint_every",
-    "evaluation_episodes",
-    "dtype",
-    "device",
-    "threads",
-)
-"""Settings that all runs of a comparison have in common."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +70,9 @@ class CompareSettings:
 
     @property
     def comparison(self) -> Comparison:
-        """The runs, with the settings of each method.
-
-        Raises:
-            ValueError: as `Comparison`; or a method or setting is unknown, or a value is out of range.
-        """
-        shared = {name: getattr(self, name) for name in ("game_name", "game", *SHARED)}
+        """The runs, with the settings of each method; ValueError if these or `Comparison` refuse one."""
+        own = ("methods", "set", "runs")
+        shared = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in own}
         names = labeled_methods(self.methods)
         methods = methods_with_settings(self.game_name, names, self.set)
         return Comparison(
@@ -102,25 +84,18 @@ class CompareSettings:
 
 
 def compare_command(arguments: list[str]) -> None:
-    """Run what is missing of a comparison, then print the table, and write figures and files.
-
-    Raises:
-        ValueError: a setting is out of range, a method does not apply, or the folder holds other runs.
-        Stopped: it was interrupted, or a file could not be used.
-    """
+    """Run what is missing of a comparison, then print the table, and write figures and files."""
     chosen, rest = split_leading("bilevel compare", arguments, names=("game",))
-    for path in chosen.load:
-        load_file(path)
     settings = parse_compare(chosen.game or DEFAULT_GAME, rest)
     if settings.runs:
-        alone = dataclasses.replace(settings, runs=()) == parse_compare(DEFAULT_GAME, [])
+        alone = replace(settings, runs=()) == parse_compare(DEFAULT_GAME, [])
         require(
             alone and chosen.game is None,
             "--runs takes no other option but --out and --load: finished runs have their own settings.",
         )
         rows = compare_runs(load_comparison(settings.runs))
         with resumable("Run the same command again."):
-            show(rows, chosen.out)
+            _show(rows, chosen.out)
         return
     comparison = settings.comparison
     out = chosen.out or Path("runs/compare") / settings.game_name
@@ -130,31 +105,24 @@ def compare_command(arguments: list[str]) -> None:
             label: follow(folder, f"run {place} of {len(folders)}")
             for place, (label, folder) in enumerate(folders.items(), 1)
         }
-        show(compare_runs(results), out)
+        _show(compare_runs(results), out)
 
 
-def show(rows: Sequence[Compared], out: Path | None) -> None:
-    """Print the table; write figures and files into a folder, if there is one.
-
-    Args:
-        rows: of `compare_runs`.
-        out: the folder.
-    """
-    theory = theory_of(rows[0].results.config.game)
+def _show(rows: Sequence[Compared], out: Path | None) -> None:
+    """Print the table; write figures and files into a folder, if there is one."""
+    theory = report.theory_of(rows[0].results.config.game)
     written: list[Path] = []
     if out is not None:
         written = report.write_comparison_figures(rows, out, theory)
         written += report.write_comparison_files(rows, out, theory)
-    Console(highlight=False).print(comparison_table(rows, theory))
+    Console(highlight=False).print(report.comparison_table(rows, theory))
     if out is not None:
         print(f"\nWritten to {out}: {', '.join(path.name for path in written)}")
 
 
 def parse_compare(game_name: str, arguments: list[str]) -> CompareSettings:
     """Read the settings from the command line; ValueError and SystemExit as `read_settings`."""
-    for name in LISTS:
-        times = sum(word == f"--{name}" or word.startswith(f"--{name}=") for word in arguments)
-        require(times < 2, f"--{name} is there {times} times: put everything after one --{name}.")
+    require_once(arguments, "methods", "set", "runs")
     game, _ = preset(game_name, USUAL[0])
     return read_settings(
         CompareSettings,

@@ -16,7 +16,6 @@ from bilevel.cli._train import follow
 from bilevel.experiments import (
     USUAL,
     Run,
-    RunConfig,
     default_config,
     find_or_create,
     interquartile_mean,
@@ -49,15 +48,12 @@ class DemoSettings:
         require(self.seeds >= 3, f"The demo's intervals need 3 seeds or more, not {self.seeds}.")
 
 
-def demo(arguments: list[str]) -> None:
-    """Run what is missing of the demonstration, then show it.
-
-    Raises:
-        ValueError: a setting is out of range, or the folder holds runs with other settings.
-        Stopped: it was interrupted, or a file could not be used.
-    """
+def demo_command(arguments: list[str]) -> None:
+    """Run what is missing of the demonstration, then show it."""
     settings = read_settings(DemoSettings, arguments, prog="bilevel demo")
-    configs = {(game, method): _config(settings, game, method) for game in GAMES for method in METHODS}
+    pairs = [(game, method) for game in GAMES for method in METHODS]
+    size = {name: getattr(settings, name) for name in ("seeds", "seed", "outer_steps")}
+    configs = {pair: dataclasses.replace(default_config(*pair), **size) for pair in pairs}
     folders = {key: find_or_create(settings.out / "-".join(key), config) for key, config in configs.items()}
     with resumable("Run the same command again: what is done is kept."):
         results = {key: follow(folder) for key, folder in folders.items()}
@@ -74,12 +70,7 @@ def demo(arguments: list[str]) -> None:
 
 
 def sentence(title: str, runs: Mapping[str, Run]) -> str:
-    """The results on one game in plain words.
-
-    Args:
-        title: of the game.
-        runs: method name -> run, `selfish` and `tos` among them. The game knows its optimum and defection.
-    """
+    """The results on one game in words, of runs by method name, `selfish` and `tos` among them."""
 
     def progress(method: str) -> str:
         results = runs[method]
@@ -105,12 +96,3 @@ def in_words(share: float) -> str:
     if whole == 0:
         return "stay at the start"
     return f"reach {whole} %" if whole > 0 else f"end {-whole} % below the start"
-
-
-def _config(settings: DemoSettings, game: str, method: str) -> RunConfig:
-    return dataclasses.replace(
-        default_config(game, method),
-        seeds=settings.seeds,
-        seed=settings.seed,
-        outer_steps=settings.outer_steps,
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from bilevel import report
-from bilevel.cli._output import print_rows
+from bilevel.cli._output import print_rows, tell
 from bilevel.cli._settings import load_file, read_settings, split_name
 from bilevel.methods import METHODS
 from games import _catalogue as catalogue
@@ -48,31 +47,24 @@ class GamesSettings:
 
 def games_command(arguments: list[str]) -> None:
     """List the games, or print one game's page; write files if asked to."""
-    if not arguments:
-        print_rows({name: catalogue.entry(name).summary for name in catalogue.names()})
-        return
     name, options = split_name(arguments)
-    settings = read_settings(GamesSettings, options, prog="bilevel games [GAME]")
-    for path in settings.load:
+    # without options neither torch nor the games are loaded
+    settings = read_settings(GamesSettings, options, prog="bilevel games [GAME]") if arguments else None
+    for path in settings.load if settings else ():
         load_file(path)
     if name is not None:
         print(report.page(name).text())
-    elif settings.out is None:
+    elif settings is None or settings.out is None:
         print_rows({known: catalogue.entry(known).summary for known in catalogue.names()})
-    if settings.out is None:
+    if settings is None or settings.out is None:
         return
+    how: dict[str, Any] = {"episodes": settings.episodes, "seed": settings.seed}
     if name is not None:
-        written = report.write_game(name, settings.out, episodes=settings.episodes, seed=settings.seed)
+        written = report.write_game(name, settings.out, **how)
         print(f"\nWritten: {', '.join(map(str, written))}")
     else:
-        document = report.write_catalogue(
-            settings.out, episodes=settings.episodes, seed=settings.seed, listener=_tell
-        )
+        document = report.write_catalogue(settings.out, **how, listener=tell)
         print(f"Written: {document} and its pictures")
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def list_methods(arguments: list[str]) -> None:
@@ -108,14 +100,14 @@ def _summary(registry: Registry[Any], name: str) -> str:
 
 
 def _settings(kind: Any) -> str:
-    """A dataclass's settings with their defaults, as its text form has them: its own, then those shared."""
+    """A dataclass's settings with their defaults, as in its text form: its own, then inherited ones."""
     own = inspect.get_annotations(kind)
     fields = sorted(dataclasses.fields(kind), key=lambda field: field.name not in own)
-    return f"({', '.join(_setting(field) for field in fields)})" if fields else "(no settings)"
-
-
-def _setting(field: dataclasses.Field[Any]) -> str:
-    return field.name if field.default is dataclasses.MISSING else f"{field.name}={field.default}"
+    texts = (
+        field.name if field.default is dataclasses.MISSING else f"{field.name}={field.default}"
+        for field in fields
+    )
+    return f"({', '.join(texts) or 'no settings'})"
 
 
 def _require_none(arguments: list[str], command: str) -> None:

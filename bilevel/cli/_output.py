@@ -13,6 +13,38 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
+FAILED = 1
+
+
+class Stopped(Exception):  # noqa: N818 - most often the user's wish
+    """The end of a command, with a sentence for the user and the process's exit code."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def unusable(error: OSError) -> str:
+    """The file that could not be used, and the reason, in one sentence."""
+    place = f" {error.filename}:" if error.filename else ""
+    return f"A file could not be used:{place} {error.strerror or error}."
+
+
+def tell(line: str) -> None:
+    """Print a line on standard error at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_rows(rows: Mapping[str, str]) -> None:
+    """Print two columns, the second folded to the terminal; one line each where no terminal is."""
+    margin = max(map(len, rows)) + 2
+    for name, text in rows.items():
+        line = f"{name:<{margin}}{text}"
+        if sys.stdout.isatty():
+            columns = max(shutil.get_terminal_size().columns, margin + 20)
+            line = textwrap.fill(line, columns, subsequent_indent=" " * margin, break_on_hyphens=False)
+        print(line)
+
 
 class Lenient:
     """A text stream whose failures to write are ignored: its reader left, its disk is full, it is closed.
@@ -99,36 +131,3 @@ def _redirect_if_failing(stream: TextIO) -> None:
     except (OSError, ValueError):
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-FAILED = 1
-
-
-class Stopped(Exception):  # noqa: N818 - most often the user's wish
-    """The end of a command, with a sentence for the user and the process's exit code."""
-
-    def __init__(self, sentence: str, code: int) -> None:
-        super().__init__(sentence)
-        self.code = code
-
-
-def unusable(error: OSError) -> str:
-    """Name the file that could not be used, and the reason, in one sentence.
-
-    >>> import errno, os
-    >>> unusable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/a/metrics.csv"))
-    'A file could not be used: runs/a/metrics.csv: No space left on device.'
-    """
-    place = f" {error.filename}:" if error.filename else ""
-    return f"A file could not be used:{place} {error.strerror or error}."
-
-
-def print_rows(rows: Mapping[str, str]) -> None:
-    """Print two columns, the second folded to the terminal; one line each where no terminal is."""
-    margin = max(map(len, rows)) + 2
-    for name, text in rows.items():
-        line = f"{name:<{margin}}{text}"
-        if sys.stdout.isatty():
-            columns = max(shutil.get_terminal_size().columns, margin + 20)
-            line = textwrap.fill(line, columns, subsequent_indent=" " * margin, break_on_hyphens=False)
-        print(line)

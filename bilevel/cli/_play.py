@@ -10,7 +10,7 @@ import torch
 import games
 from bilevel import report
 from bilevel.agents import Actor, random_actor, scripted_actor
-from bilevel.cli._settings import load_file, read_settings, split_leading, split_name
+from bilevel.cli._settings import read_settings, require_current, split_leading, split_name
 from bilevel.experiments import LARGEST_SEED, RunConfig, RunFolder, load_checkpoint, load_config
 from bilevel.methods import Playable
 from bilevel.sharing import Transfer
@@ -18,7 +18,7 @@ from games.core import Game, require
 
 RANDOM, SCRIPTED = "random", "scripted"
 RANGES = {"frames_per_second": (0.01, 100.0), "scale": (0.1, 20.0)}
-"""Where these lie: formats hold a frame for some minutes at most, in hundredths of a second."""
+"""Film formats hold a frame for some minutes at most, in hundredths of a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +60,11 @@ class PlaySettings:
 
 
 def play_command(arguments: list[str]) -> None:
-    """PlaySettings as the arguments say, and write a film."""
+    """Write a film as the arguments say."""
     named, options = split_name(arguments)
     chosen, rest = split_leading("bilevel play", options, names=("policy",))
+    require_current(rest, "--most-steps", "--max-steps")
     policy = chosen.policy or RANDOM
-    for path in chosen.load:
-        load_file(path)
     folder = None if policy in (RANDOM, SCRIPTED) else RunFolder(Path(policy))
     config = None if folder is None else _config(folder, named)
     name = named if config is None else config.game_name
@@ -109,11 +108,7 @@ def _parse(arguments: list[str], name: str, game: Game) -> PlaySettings:
 
 
 def _config(folder: RunFolder, named: str | None) -> RunConfig:
-    """The run's configuration, if it plays the game that was named.
-
-    Raises:
-        ValueError: it is no run, or plays another game.
-    """
+    """The run's configuration; ValueError if it is no run, or one on another game than was named."""
     require(
         folder.config.exists(),
         f"--policy is {RANDOM}, {SCRIPTED} or the folder of a run; {folder.path} is none of these.",
@@ -129,23 +124,15 @@ def _config(folder: RunFolder, named: str | None) -> RunConfig:
 def _actor(
     settings: PlaySettings, policy: str, folder: RunFolder | None, config: RunConfig | None
 ) -> tuple[Game, Actor, Transfer | None]:
-    """The game as it is played, the policy, and the rule of transfers between agents, if there is one.
-
-    Raises:
-        ValueError: the run has no checkpoint or no such repetition, learned no policies, or plays a game of
-            other agents, actions or observations.
-    """
+    """The game as its method extends it, the policy, and the transfers between agents, if there are any."""
     game = settings.game
     if folder is None or config is None:
         count = game.num_agents if settings.cooperators is None else settings.cooperators
         first = torch.arange(game.num_agents) < count
         return game, (random_actor(game) if policy == RANDOM else scripted_actor(game, first)), None
-    same = all(
-        getattr(game, part) == getattr(config.game, part)
-        for part in ("num_agents", "action_space", "observation_space")
-    )
+    spaces = ("num_agents", "action_space", "observation_space")
     require(
-        same,
+        all(getattr(game, name) == getattr(config.game, name) for name in spaces),
         f"{folder.path} learned with other agents, actions or observations than these settings of the game "
         "have: leave them as they were.",
     )
@@ -154,7 +141,7 @@ def _actor(
         f"{folder.path} has {config.seeds} repetitions, 0 to {config.seeds - 1}; there is no "
         f"{settings.repetition}.",
     )
-    learner = config.method.build(config.game, config.placement)
+    learner = config.build_learner()
     fresh = learner.init(config.seed)
     require(isinstance(learner, Playable), f"{config.method_name} keeps no policies to play with.")
     assert isinstance(learner, Playable)

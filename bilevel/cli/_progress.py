@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from bilevel.cli._output import FAILED, Stopped, unusable
+from bilevel.cli._output import FAILED, Stopped, tell, unusable
 from bilevel.core import counted
 from bilevel.experiments import (
     RunFolder,
@@ -34,23 +34,8 @@ from bilevel.report import number
 
 PLAIN_LINES = 10
 """Lines of progress where there is no terminal."""
-
-
-def make_bar(*columns: ProgressColumn) -> Progress | None:
-    """A bar on standard error, columns, elapsed and remaining time; None where there is no terminal."""
-    console = Console(stderr=True)
-    if not console.is_interactive:
-        return None
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        *columns,
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        expand=True,
-    )
+COMPILED = logging.getLogger("bilevel.compiled")
+"""The logger of compilation."""
 
 
 def line_due(done: int, total: int) -> bool:
@@ -62,12 +47,31 @@ def line_due(done: int, total: int) -> bool:
     return PLAIN_LINES * done // total > PLAIN_LINES * (done - 1) // total
 
 
-COMPILED = logging.getLogger("bilevel.compiled")
-"""The logger of compilation."""
+class _Progress:
+    """A first line, and in a terminal a bar, once it has a task."""
+
+    def __init__(self, first_line: str, *columns: ProgressColumn) -> None:
+        self._first_line = first_line
+        self._bar: Progress | None = None
+        console = Console(stderr=True)
+        if console.is_interactive:
+            first = (TextColumn("{task.description}"), BarColumn(bar_width=None), *columns)
+            last = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+            self._bar = Progress(*first, *last, console=console, expand=True)
+
+    def __enter__(self) -> Self:
+        tell(self._first_line)
+        if self._bar is not None and self._bar.tasks:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
 
 
-class RunProgress:
-    """Progress of a run: a first line, then its outer steps and their welfare.
+class RunProgress(_Progress):
+    """Progress of a run: its outer steps and their welfare.
 
     Args:
         folder: of the run, which has its config.json.
@@ -79,49 +83,41 @@ class RunProgress:
 
     def __init__(self, folder: RunFolder, place: str = "") -> None:
         config = folder.load_config()
-        self._total = config.outer_steps
-        self._title = (f"{place}: " if place else "") + config.method_name
-        self._first_line = (
-            f"{self._title} on {config.game_name}: "
-            f"{counted(config.seeds, 'seed')}, {counted(config.outer_steps, 'outer step')}, in {folder.path}"
+        self._total, self._folder, self._arrays_told = config.outer_steps, folder, False
+        title = (f"{place}: " if place else "") + config.method_name
+        seeds, steps = counted(config.seeds, "seed"), counted(config.outer_steps, "outer step")
+        super().__init__(
+            f"{title} on {config.game_name}: {seeds}, {steps}, in {folder.path}",
+            MofNCompleteColumn(),
+            TextColumn("welfare {task.fields[welfare]}"),
         )
-        self._bar = make_bar(MofNCompleteColumn(), TextColumn("welfare {task.fields[welfare]}"))
+        if self._bar is not None:
+            self._bar.add_task(title, total=self._total, welfare="...")
         self._compiling = _FirstRecords()
-        self._folder, self._told = folder, False
 
-    def __enter__(self) -> RunProgress:
-        print(self._first_line, file=sys.stderr, flush=True)
+    def __enter__(self) -> Self:
         COMPILED.addHandler(self._compiling)
         COMPILED.setLevel(logging.INFO)
-        if self._bar is not None:
-            self._bar.add_task(self._title, total=self._total, welfare="...")
-            self._bar.start()
-        return self
+        return super().__enter__()
 
     def __exit__(self, *error: object) -> None:
         COMPILED.removeHandler(self._compiling)
         COMPILED.setLevel(logging.NOTSET)
-        if self._bar is not None:
-            self._bar.stop()
+        super().__exit__()
 
     def show(self, done: int, metrics: Metrics) -> None:
-        """Show an outer step, with the interquartile mean of the welfare over seeds.
-
-        The files of metrics that are arrays are named once.
-        """
-        if not self._told:
-            self._told = True
-            for name, values in metrics.items():
-                if values.dim() > 1:
-                    shape = " x ".join(map(str, values.shape[1:]))
-                    table = self._folder.metrics if in_every_step(values.shape) else self._folder.evaluation
-                    place = array_path(table, name)
-                    print(f"{name}, {shape} for each seed, goes to {place}, not to columns.", file=sys.stderr)
+        """Show an outer step's interquartile mean of welfare, and once where metrics that are arrays go."""
+        for name, values in metrics.items() if not self._arrays_told else ():
+            if values.dim() > 1:
+                shape = " x ".join(map(str, values.shape[1:]))
+                table = self._folder.metrics if in_every_step(values.shape) else self._folder.evaluation
+                tell(f"{name}, {shape} for each seed, goes to {array_path(table, name)}, not to columns.")
+        self._arrays_told = True
         if self._bar is None and not line_due(done, self._total):
             return
         welfare = number(interquartile_mean(metrics["welfare"].cpu().numpy()))
         if self._bar is None:
-            print(f"outer step {done} of {self._total}: welfare {welfare}", file=sys.stderr, flush=True)
+            tell(f"outer step {done} of {self._total}: welfare {welfare}")
         else:
             self._bar.update(self._bar.task_ids[0], completed=done, welfare=welfare)
 
@@ -134,51 +130,30 @@ class _FirstRecords(logging.Handler):
         self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the record if it is the first of its kind."""
         if record.msg not in self._told:
             self._told.add(record.msg)
-            print(record.getMessage(), file=sys.stderr, flush=True)
+            tell(record.getMessage())
 
 
-class TrialProgress:
-    """Progress of trials.
-
-    Args:
-        first_line: printed first.
-        total: number of trials.
-        done: number of those that are done already.
-    """
+class TrialProgress(_Progress):
+    """Progress of a total of trials, of which some are done already."""
 
     def __init__(self, first_line: str, total: int, done: int) -> None:
-        self._first_line, self._total, self._done, self._before = first_line, total, done, done
-        self._bar = make_bar(TextColumn("{task.fields[done]}/{task.fields[of]} trials"))
-
-    def __enter__(self) -> TrialProgress:
-        print(self._first_line, file=sys.stderr, flush=True)
-        if self._bar is not None and self._done < self._total:
-            # The bar counts what is left: what is there already says nothing about the time that takes.
-            self._bar.add_task("", total=self._total - self._before, done=self._done, of=self._total)
-            self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        super().__init__(first_line, TextColumn("{task.fields[done]}/{task.fields[of]} trials"))
+        self._total, self._done, self._before = total, done, done
+        if self._bar is not None and done < total:
+            # the bar counts what is left, from which it estimates the remaining time
+            self._bar.add_task("", total=total - done, done=done, of=total)
 
     def show(self, weighting: str, seed: int, part: float) -> None:
         """Show the progress of a trial, a fraction; 1 when it is written."""
         self._done += part >= 1
-        if self._bar is None:
-            if part >= 1 and line_due(self._done - self._before, self._total - self._before):
-                print(
-                    f"trial {self._done} of {self._total}: {weighting}, seed {seed}",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            return
-        left = self._done - self._before + (part if part < 1 else 0.0)
-        words = f"{weighting}, seed {seed}"
-        self._bar.update(self._bar.task_ids[0], completed=left, done=self._done, description=words)
+        done, words = self._done - self._before, f"{weighting}, seed {seed}"
+        if self._bar is not None:
+            left = done + (part if part < 1 else 0.0)
+            self._bar.update(self._bar.task_ids[0], completed=left, done=self._done, description=words)
+        elif part >= 1 and line_due(done, self._total - self._before):
+            tell(f"trial {self._done} of {self._total}: {words}")
 
 
 @contextmanager
@@ -187,18 +162,19 @@ def resumable(advice: str, folder: RunFolder | None = None) -> Iterator[None]:
 
     Args:
         advice: how to go on, a sentence.
-        folder: of the one run that is under way; the sentence then says where it stands.
+        folder: of the run in progress, if it is one, whose status the sentence gives.
     """
+
+    def stopped(event: str, code: int) -> Stopped:
+        status = [] if folder is None else [run_status(folder)]
+        return Stopped(" ".join((event, *status, advice)), code)
+
     try:
         yield
     except (RunInterrupted, KeyboardInterrupt) as stop:
         number = stop.signal if isinstance(stop, RunInterrupted) else signal.SIGINT
-        raise Stopped(_sentence("Stopped.", folder, advice), 128 + number) from None
+        raise stopped("Stopped.", 128 + number) from None
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise Stopped(_sentence(unusable(error), folder, advice), FAILED) from error
-
-
-def _sentence(event: str, folder: RunFolder | None, advice: str) -> str:
-    return " ".join((event, advice) if folder is None else (event, run_status(folder), advice))
+        raise stopped(unusable(error), FAILED) from error

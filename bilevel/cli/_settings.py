@@ -18,7 +18,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from games.core import require
 
 LONGEST = 3500
-"""Characters of what is said of a mistake."""
+"""Characters of an error message; the middle of a longer one, which repeats its input, is left out."""
 Settings = TypeVar("Settings")
 
 
@@ -38,13 +38,13 @@ def read_settings(
         kind: the dataclass.
         arguments: options of these settings only.
         prog: the command, for its help.
-        description: what the help says first; None: the dataclass's docstring.
-        default: the settings that no option changes; None: the dataclass's own.
+        description: the first paragraphs of the help; None: the dataclass's docstring.
+        default: the default settings; None: the dataclass's own.
         config: markers of `tyro.conf`, for all settings.
-        rules: how values that are neither numbers nor names are read (`text_rules`).
+        rules: constructors of other types than numbers and names (`text_rules`).
 
     Raises:
-        ValueError: a setting is out of range: the sentence of the `__post_init__` that refused it.
+        ValueError: a setting is out of range: the message of the `__post_init__` that refused it.
         SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
     """
     said = io.StringIO()
@@ -69,16 +69,14 @@ def read_settings(
             raise refusal from None
         raise
     finally:
-        sys.stderr.write(_shortened(said.getvalue()))
-
-
-def _shortened(text: str) -> str:
-    """What was said of a mistake, without the middle of a very long argument that it repeats."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}\n[...]\n{text[-LONGEST // 2 :]}"
+        text = said.getvalue()
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST // 2]}\n[...]\n{text[-LONGEST // 2 :]}"
+        sys.stderr.write(text)
 
 
 def _refusal(leaving: SystemExit) -> ValueError | None:
-    """The ValueError of a `__post_init__` that tyro met before it wrote its own box and left."""
+    """The ValueError of a `__post_init__` that tyro turned into a box of its own."""
     error = leaving.__context__
     while error is not None:
         frames = (frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__))
@@ -95,19 +93,14 @@ def split_leading(
     names: Sequence[str] = ("game", "method"),
     paths: Sequence[str] = ("out",),
 ) -> tuple[argparse.Namespace, list[str]]:
-    """Split off options that name something, --load (which may be repeated), and options that name a path.
-
-    Args:
-        prog: the command, for its messages.
-        arguments: the command line after it.
-        names: the options that take a word.
-        paths: the options that take a path.
+    """Split off options that take a name or a path, and run the files of --load, which may be repeated.
 
     Returns:
-        these, as attributes (None where one is absent, of `load` an empty list), and the other arguments.
+        these options, as attributes (None where one is absent), and the other arguments.
 
     Raises:
         SystemExit: one of these has no value (code 2).
+        ValueError: as `load_file`.
 
     >>> chosen, rest = split_leading("bilevel train", ["--game", "jungle", "--seeds", "2"])
     >>> chosen.game, chosen.out, rest
@@ -119,11 +112,27 @@ def split_leading(
     parser.add_argument("--load", type=Path, action="append", default=[])
     for name in paths:
         parser.add_argument(f"--{name}", type=Path)
-    return parser.parse_known_args(arguments)
+    chosen, others = parser.parse_known_args(arguments)
+    for path in chosen.load:
+        load_file(path)
+    return chosen, others
+
+
+def require_once(arguments: Sequence[str], *names: str) -> None:
+    """Raise ValueError if an option that takes several words is repeated: the first would be lost."""
+    for name in names:
+        times = sum(word.partition("=")[0] == f"--{name}" for word in arguments)
+        require(times < 2, f"--{name} is there {times} times: put everything after one --{name}.")
+
+
+def require_current(arguments: Sequence[str], before: str, now: str) -> None:
+    """Raise ValueError, naming the new form, if an option has its name of an earlier version."""
+    old = any(word.partition("=")[0].replace("_", "-") == before for word in arguments)
+    require(not old, f"{before} is now called {now}.")
 
 
 def split_name(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Split off the name, of a game or a task, that stands before all options; None where there is none.
+    """Split off the name, of a game or a task, before all options; None where there is none.
 
     >>> split_name(["jungle", "--seed", "2"]), split_name(["--seed", "2"])
     (('jungle', ['--seed', '2']), (None, ['--seed', '2']))
@@ -134,15 +143,9 @@ def split_name(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def load_file(path: Path) -> None:
-    """Run a Python file that registers what is its own.
-
-    Games (`games.register`), methods (`register_method`), estimators (`register_hypergradient`) or tasks
-    (`register_task`).
+    """Run a Python file that registers games, methods, estimators or tasks.
 
     Only a file that the user names is ever run: a run's folder does not say which one it needs.
-
-    Args:
-        path: the file.
 
     Raises:
         ValueError: there is no such file, or it fails (says in which line, and how).
@@ -158,7 +161,7 @@ def load_file(path: Path) -> None:
     sys.modules[name] = module  # dataclasses look their annotations up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's file can raise
+    except Exception as error:  # anything that a user's file can raise
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if Path(frame.filename) == here]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else "?"

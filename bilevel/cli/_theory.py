@@ -10,9 +10,9 @@ from rich.console import Console
 
 import games
 from bilevel.cli._output import FAILED, Stopped
-from bilevel.cli._settings import load_file, read_settings, split_leading
+from bilevel.cli._settings import read_settings, split_leading
 from bilevel.report import stage_of, theory_report
-from games.core import ExactGame, Game, require
+from games.core import Game
 from games.theory import minimal_transfer, price_of_selfishness
 
 DEFAULT_GAME = "prisoners-dilemma"
@@ -35,32 +35,21 @@ class TheorySettings:
     """Let only neighbours give to each other."""
 
     def __post_init__(self) -> None:
-        require(
-            stage_of(self.game) is not None,
-            f"Theory is worked out for one-shot games with exact values, and {self.game_name} is none; these "
-            f"are: {', '.join(filter(_one_shot_entry, games.names()))}; and the stages of repeated games.",
-        )
-
-    @property
-    def stage(self) -> ExactGame:
-        """The one-shot game: of a repeated game, its stage."""
-        stage = stage_of(self.game)
-        assert stage is not None
-        return stage
+        if stage_of(self.game) is None:
+            known = {name: games.entry(name).game for name in games.names()}
+            one_shot = ", ".join(name for name, game in known.items() if stage_of(game) is game)
+            raise ValueError(
+                f"Theory is worked out for one-shot games with exact values, and {self.game_name} is none; "
+                f"these are: {one_shot}; and the stages of repeated games."
+            )
 
 
 def theory_command(arguments: list[str]) -> None:
-    """Print the theory of a game.
-
-    Raises:
-        ValueError: a name is unknown, a setting is out of range, or the game is not one-shot and exact.
-        Stopped: the linear program's answer does not stand its check.
-    """
+    """Print the theory of a game; `Stopped` if a linear program's solution fails its check."""
     chosen, rest = split_leading("bilevel theory", arguments, names=("game",), paths=())
-    for path in chosen.load:
-        load_file(path)
     settings = parse_theory(chosen.game or DEFAULT_GAME, rest)
-    game = settings.stage
+    game = stage_of(settings.game)
+    assert game is not None
     anarchy = price_of_selfishness(game)
     try:
         transfer = minimal_transfer(
@@ -94,8 +83,3 @@ def parse_theory(game_name: str, arguments: list[str]) -> TheorySettings:
         ),
         default=TheorySettings(game_name=game_name, game=game),
     )
-
-
-def _one_shot_entry(name: str) -> bool:
-    game = games.entry(name).game
-    return stage_of(game) is game

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
-import sys
 
 from rich.console import Console
 
 from bilevel import report
 from bilevel.cli._method_settings import read_with_method
+from bilevel.cli._output import tell
 from bilevel.cli._progress import RunProgress, resumable
-from bilevel.cli._settings import load_file, split_leading
+from bilevel.cli._settings import split_leading
 from bilevel.experiments import (
     Run,
     RunConfig,
@@ -33,18 +33,18 @@ DEFAULT_GAME, DEFAULT_METHOD = "escape-room", "tos"
 def train_command(arguments: list[str]) -> None:
     """Train as the arguments say."""
     chosen, rest = split_leading("bilevel train", arguments, paths=("out", "resume"))
-    for path in chosen.load:
-        load_file(path)
     if chosen.resume is not None:
-        steps, others = _split_steps(rest)
+        parser = argparse.ArgumentParser(prog="bilevel train --resume", add_help=False, allow_abbrev=False)
+        parser.add_argument("--outer-steps", "--outer_steps", type=int)
+        resumed, others = parser.parse_known_args(rest)
         require(
             not others and chosen.game is None and chosen.method is None and chosen.out is None,
             "--resume takes no other option but --load and --outer-steps: the run goes on with the settings "
             "in its own config.json.",
         )
         folder = RunFolder(chosen.resume)
-        if steps is not None:
-            extend_run(folder, steps)
+        if resumed.outer_steps is not None:
+            extend_run(folder, resumed.outer_steps)
     else:
         game, method = chosen.game or DEFAULT_GAME, chosen.method or DEFAULT_METHOD
         config = parse(default_config(game, method), rest)
@@ -54,24 +54,11 @@ def train_command(arguments: list[str]) -> None:
         show(folder, follow(folder))
 
 
-def _split_steps(arguments: list[str]) -> tuple[int | None, list[str]]:
-    """Split off --outer-steps; None where it is absent."""
-    parser = argparse.ArgumentParser(prog="bilevel train --resume", add_help=False, allow_abbrev=False)
-    parser.add_argument("--outer-steps", "--outer_steps", type=int)
-    chosen, others = parser.parse_known_args(arguments)
-    return chosen.outer_steps, others
-
-
 def follow(folder: RunFolder, place: str = "") -> Run:
-    """Train and show how it goes; of a finished run only say that it is.
-
-    Args:
-        folder: of the run.
-        place: among several, in words.
-    """
+    """Train and show the progress, with the run's place among several; only load a finished run."""
     if folder.finished:
         results = load_run(folder)
-        print(f"{folder.path} is finished already; nothing is trained again.", file=sys.stderr)
+        tell(f"{folder.path} is finished already; nothing is trained again.")
         return results
     with RunProgress(folder, place) as progress:
         return train(folder, listener=progress.show)
@@ -86,16 +73,7 @@ def show(folder: RunFolder, results: Run) -> None:
 
 
 def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
-    """Read the settings of this game and this method from the command line.
-
-    Args:
-        default: the game and method, with their presets.
-        arguments: what `split_leading` leaves.
-
-    Raises:
-        ValueError: a setting is out of range (one sentence).
-        SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
-    """
+    """Read settings that differ from the defaults; ValueError and SystemExit as `read_with_method`."""
     beside = ("game_name", "method_name", "method")
     others = {name: getattr(default, name) for name in hints_of(RunConfig) if name not in beside}
     method, changed = read_with_method(

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bilevel.cli._output import print_rows
 from bilevel.cli._progress import TrialProgress, resumable
-from bilevel.cli._settings import load_file, read_settings, split_leading, split_name
+from bilevel.cli._settings import read_settings, require_current, require_once, split_leading, split_name
 from bilevel.core import counted
 from bilevel.experiments import MOST_THREADS
 from bilevel.tasks import (
@@ -55,35 +55,26 @@ class Tune:
 
 
 def tune_command(arguments: list[str]) -> None:
-    """Do the trials that are missing, then print the table, and write figure and files; or list the tasks.
-
-    Raises:
-        ValueError: there is no such task or weighting, a setting is out of range, a package is
-            missing, or the folder holds other trials.
-        FloatingPointError: a loss became infinite or undefined.
-        Stopped: it was interrupted, or a file could not be used.
-    """
+    """Do the trials that are missing, then print the table, and write figure and files; or list the tasks."""
     name, options = split_name(arguments)
     chosen, rest = split_leading("bilevel tune", options, names=())
-    for path in chosen.load:
-        load_file(path)
     if name is None:
         require(
             rest in ([], ["-h"], ["--help"]),
             f"The task comes first, as in bilevel tune {next(iter(TASKS))} {' '.join(rest)}",
         )
-        list_tasks()
+        print_rows({task: _summary(task) for task in TASKS})
+        print("\nbilevel tune TASK --help lists a task's settings and its weightings.")
         return
-    study, threads = parse_tune(name, rest)
+    study, threads = _parse(name, rest)
     torch.set_num_threads(threads)
-    out = chosen.out or Path("runs/tune") / name
     with resumable("Run the same command again: what is done is kept."):
-        open_folder(study, out)
-        run(study, out)
+        _run(study, chosen.out or Path("runs/tune") / name)
 
 
-def run(study: Study, out: Path) -> None:
-    """Do the missing trials and show the results of all; `open_folder` was called with the folder."""
+def _run(study: Study, out: Path) -> None:
+    """Do the missing trials and show the results of all."""
+    open_folder(study, out)
     total = len(study.trials)
     done = total - len(study.missing(out))
     there = f" ({done} of {total} trials are there already)" if done else ""
@@ -99,36 +90,14 @@ def run(study: Study, out: Path) -> None:
     print(f"\nWritten to {out}: {', '.join(path.name for path in written)}")
 
 
-def list_tasks() -> None:
-    """Print every task with one line."""
-    print_rows({name: _summary(name) for name in TASKS})
-    print("\nbilevel tune TASK --help lists a task's settings and its weightings.")
-
-
-def parse_tune(name: str, arguments: list[str]) -> tuple[Study, int]:
-    """Read the trials from the command line.
-
-    Args:
-        name: of the task.
-        arguments: what `split_leading` leaves.
-
-    Returns:
-        the trials, and the number of CPU threads.
-
-    Raises:
-        ValueError: a name is unknown, a setting is out of range, or --weightings is there twice.
-        SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
-    """
+def _parse(name: str, arguments: list[str]) -> tuple[Study, int]:
+    """Read the trials, and the number of CPU threads; ValueError and SystemExit as `read_settings`."""
     task = make_task(name)
     defaults = task.settings()
     for setting in OWN:
         require(not hasattr(defaults, setting), f"A setting of {name} is called {setting}, as an option is.")
-    times = sum(word == "--weightings" or word.startswith("--weightings=") for word in arguments)
-    require(times < 2, f"--weightings is there {times} times: put everything after one --weightings.")
-    require(
-        not any(word == "--weights" or word.startswith("--weights=") for word in arguments),
-        "--weights is now called --weightings.",
-    )
+    require_once(arguments, "weightings")
+    require_current(arguments, "--weights", "--weightings")
     lines = "\n".join(f"  {weighting}: {line}" for weighting, line in task.weightings.items())
     chosen = read_settings(
         Tune,
@@ -142,15 +111,8 @@ def parse_tune(name: str, arguments: list[str]) -> tuple[Study, int]:
         ),
         default=Tune(settings=defaults),
     )
-    study = Study(
-        task_name=name,
-        task=task,
-        settings=chosen.settings,
-        weightings=chosen.weightings,
-        seeds=chosen.seeds,
-        seed=chosen.seed,
-    )
-    return study, chosen.threads
+    shared = {one: getattr(chosen, one) for one in ("settings", "weightings", "seeds", "seed")}
+    return Study(task_name=name, task=task, **shared), chosen.threads
 
 
 def _summary(name: str) -> str:

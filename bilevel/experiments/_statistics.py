@@ -179,7 +179,7 @@ def difference_interval(
     """
 
     def difference(drawn: np.ndarray, against: np.ndarray) -> np.ndarray:
-        return interquartile_mean(drawn) - interquartile_mean(against)
+        return np.asarray(interquartile_mean(drawn) - interquartile_mean(against))
 
     return bootstrap_interval((one, other), difference, resamples=resamples, seed=seed)
 
@@ -202,7 +202,7 @@ def paired_difference_interval(
     require(one.shape == other.shape, f"Pairs need as many seeds, but there are {one.size} and {other.size}.")
 
     def difference(both: np.ndarray) -> np.ndarray:
-        return interquartile_mean(both[0]) - interquartile_mean(both[1])
+        return np.asarray(interquartile_mean(both[0]) - interquartile_mean(both[1]))
 
     return bootstrap_interval((np.stack((one, other)),), difference, resamples=resamples, seed=seed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import textwrap
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,18 +21,17 @@ from games.matrix import MatrixGame
 from games.theory import dilemma_test
 
 STOP = ("Raises:", "Source:", ">>>")
-"""Where a class's description of its rules ends."""
+"""Beginnings of paragraphs after a docstring's rules."""
 MAX_VALUE = 60
 WIDTH = 100
 
 
 class Setting(NamedTuple):
-    """One field of a game's dataclass."""
+    """One field of a game's dataclass, with its documentation."""
 
     name: str
     value: str
     text: str
-    """What it means."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,8 @@ class Page:
     name: str
     summary: str
     facts: dict[str, str]
-    """Word -> what it is in this game."""
     rules: tuple[str, ...]
-    """Paragraphs: how it is played, and where it departs from its source."""
+    """Paragraphs of the rules, and of differences from the source."""
     settings: tuple[Setting, ...]
 
     def text(self) -> str:
@@ -59,16 +58,13 @@ class Page:
         return "\n\n".join(parts)
 
     def markdown(self, picture: str = "") -> str:
-        """The page as a section of a document.
-
-        Args:
-            picture: a link to one; none if it is empty.
-        """
+        """The page as a section of a document, with a link to a picture unless it is empty."""
         facts = ["| | |", "|---|---|", *(f"| {word} | {_cell(text)} |" for word, text in self.facts.items())]
         parts = [f"## {self.name}", f"{self.summary[:1].upper()}{self.summary[1:]}."]
         if picture:
             parts.append(f"![A frame of {self.name}]({picture})")
-        parts += ["\n".join(facts), *(_fold(paragraph) for paragraph in self.rules)]
+        fold = textwrap.TextWrapper(120, break_long_words=False, break_on_hyphens=False).fill
+        parts += ["\n".join(facts), *map(fold, self.rules)]
         if self.settings:
             rows = (f"| `{s.name}` | `{_cell(s.value)}` | {_cell(s.text)} |" for s in self.settings)
             parts.append("\n".join(["| setting | here | |", "|---|---|---|", *rows]))
@@ -90,29 +86,25 @@ def page(name: str) -> Page:
 
 
 def bytes_per_copy(game: Game) -> tuple[int, int]:
-    """What one copy of a batch takes: bytes of its state, and of what all its agents observe in a step.
-
-    >>> bytes_per_copy(games.make("coin-game"))
-    (40, 288)
-    """
+    """Bytes of one copy's state, and of all its agents' observations in a step."""
     state = game.reset(1, torch.Generator())
     return sum(leaf.nbytes for leaf in optree.tree_leaves(state)), game.observe(state).nbytes
 
 
 def _facts(game: Game, source: str) -> dict[str, str]:
-    state, seen = bytes_per_copy(game)
+    state, observations = bytes_per_copy(game)
     facts = {
         "source": source or "its author's own",
         "agents": str(game.num_agents),
         "interchangeable": "yes" if game.symmetric else "no: some have other parts than others, or may have",
-        "actions": _acting(game),
-        "observation": _seen(game.observation_space),
+        "actions": _actions(game),
+        "observation": _observation(game.observation_space),
         "horizon": f"{counted(game.horizon, 'step')} at most",
         "discount": f"{game.discount:g}",
         "value": game.value_unit,
         "group optimum": _welfare(game.best_welfare, game.value_unit),
         "all defect": _welfare(game.defection_welfare, game.value_unit),
-        "memory of a copy": f"{state} bytes of state, {seen} bytes of observations",
+        "memory of a copy": f"{state} bytes of state, {observations} bytes of observations",
         "exact values": "yes" if isinstance(game, ExactGame) else "no: episodes are sampled",
     }
     if isinstance(game, MatrixGame) and game.cooperative:
@@ -122,8 +114,7 @@ def _facts(game: Game, source: str) -> dict[str, str]:
     return facts
 
 
-def _acting(game: Game) -> str:
-    """What an agent can do, in words."""
+def _actions(game: Game) -> str:
     space = game.action_space
     if isinstance(space, spaces.Discrete):
         return ", ".join(game.action_names)
@@ -132,14 +123,7 @@ def _acting(game: Game) -> str:
     return f"{numbers} from {', '.join(dict.fromkeys(bounds))}"
 
 
-def _seen(space: spaces.Space[Any]) -> str:
-    """What an agent sees, in words.
-
-    >>> _seen(spaces.Discrete(5))
-    'a whole number from 0 to 4'
-    >>> _seen(spaces.Box(0.0, 1.0, (4, 3, 3)))
-    '4 x 3 x 3 numbers from 0 to 1'
-    """
+def _observation(space: spaces.Space[Any]) -> str:
     if isinstance(space, spaces.Discrete):
         return f"a whole number from 0 to {int(space.n) - 1}" if space.n > 1 else "nothing"
     assert isinstance(space, spaces.Box)
@@ -154,12 +138,8 @@ def _welfare(value: float | None, unit: str) -> str:
 def _rules(kind: type) -> tuple[str, ...]:
     """The paragraphs of a class's docstring before its errors and source, each on one line."""
     paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
-    kept = []
-    for paragraph in paragraphs:
-        if paragraph.lstrip().startswith(STOP):
-            break
-        kept.append(" ".join(paragraph.split()))
-    return tuple(kept)
+    rules = itertools.takewhile(lambda paragraph: not paragraph.lstrip().startswith(STOP), paragraphs)
+    return tuple(" ".join(paragraph.split()) for paragraph in rules)
 
 
 def _settings(game: Any) -> tuple[Setting, ...]:
@@ -168,25 +148,17 @@ def _settings(game: Any) -> tuple[Setting, ...]:
         if dataclasses.is_dataclass(kind):
             documented = docstring_parser.parse_from_object(kind).params
             texts |= {field.arg_name: " ".join((field.description or "").split()) for field in documented}
+    values = {field.name: repr(getattr(game, field.name)) for field in dataclasses.fields(game)}
     return tuple(
-        Setting(field.name, _value(getattr(game, field.name)), texts.get(field.name, ""))
-        for field in dataclasses.fields(game)
+        Setting(name, text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 4]} ...", texts.get(name, ""))
+        for name, text in values.items()
     )
-
-
-def _value(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 4]} ..."
 
 
 def _hanging(word: str, text: str, margin: int) -> str:
     return textwrap.fill(
         f"{word:<{margin}}{text}", WIDTH, subsequent_indent=" " * margin, break_on_hyphens=False
     )
-
-
-def _fold(paragraph: str) -> str:
-    return textwrap.fill(paragraph, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _cell(text: str) -> str:

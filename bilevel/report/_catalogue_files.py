@@ -25,10 +25,7 @@ from games.matrix import MatrixGame, RepeatedGame
 from games.theory import EVERYBODY, Estimated, ScriptedSchelling, scripted_schelling
 
 PICTURED_AFTER = 10
-"""Steps after which a game is drawn, as far as the episode lasts."""
-
-SURE = 1.96
-"""Standard errors that a 95 % interval reaches to each side."""
+"""Steps after which a game is drawn, if the episode lasts so long."""
 LOOKS = {
     "cooperator": (BLUE, "o", "-"),
     "defector": (RED, "s", "--"),
@@ -48,7 +45,7 @@ are not interchangeable each has lines of its own. Pictures are drawn after at m
 
 
 def picture(game: Game, generator: torch.Generator) -> np.ndarray:
-    """Draw a game in the midst of an episode of random actions: uint8 [height, width, 3]."""
+    """Draw a game after some random actions: uint8 [height, width, 3]."""
     state, act = game.reset(1, generator), random_actor(game)
     frame = None
     for _ in range(min(PICTURED_AFTER, game.horizon)):
@@ -66,9 +63,9 @@ def write_game(name: str, folder: Path, *, episodes: int, seed: int) -> list[Pat
 
     Args:
         name: of the catalogue.
-        folder: where; made if it is not there.
+        folder: made if it is not there.
         episodes: for each number of cooperators.
-        seed: where all randomness starts.
+        seed: of all randomness.
 
     Returns:
         the files written: frame.png, and schelling.png and schelling.csv.
@@ -79,14 +76,10 @@ def write_game(name: str, folder: Path, *, episodes: int, seed: int) -> list[Pat
     """
     game = games.make(name)
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    if game.can_render:
-        frame = picture(game, torch.Generator().manual_seed(seed))
-        written.append(_save_picture(frame, folder / "frame.png"))
-    if not _has_script(game):
-        return written
-    data = scripted_schelling(game, torch.Generator().manual_seed(seed), episodes=episodes)
-    return [*written, *write_schelling(data, folder, name, game.value_unit)]
+    written = [_write_picture(game, folder / "frame.png", seed)] if game.can_render else []
+    if _has_script(game):
+        written += _write_schelling(name, game, folder / "schelling.png", episodes, seed)
+    return written
 
 
 def write_catalogue(
@@ -95,10 +88,10 @@ def write_catalogue(
     """Write README.md with every game's page, and the pictures beside it.
 
     Args:
-        folder: where; made if it is not there.
+        folder: made if it is not there.
         episodes: for each number of cooperators in a diagram.
-        seed: where all randomness starts.
-        listener: told of every game.
+        seed: of all randomness.
+        listener: called with a line for every game.
 
     Raises:
         OSError: a file cannot be written.
@@ -109,17 +102,16 @@ def write_catalogue(
         listener(f"{number + 1} of {len(names)}: {name}")
         game = games.make(name)
         if game.can_render:
-            _save_picture(picture(game, torch.Generator().manual_seed(seed)), folder / f"{name}.png")
+            _write_picture(game, folder / f"{name}.png", seed)
         if has_diagram(game):
-            data = scripted_schelling(game, torch.Generator().manual_seed(seed), episodes=episodes)
-            write_schelling(data, folder, name, game.value_unit, stem=f"{name}-schelling")
+            _write_schelling(name, game, folder / f"{name}-schelling.png", episodes, seed)
     document = folder / "README.md"
     write_text(document, document_text())
     return document
 
 
 def document_text() -> str:
-    """The document without its pictures."""
+    """The text of the document."""
     index = ["| game | agents | |", "|---|---|---|"]
     for name in games.names():
         entry = games.entry(name)
@@ -138,13 +130,13 @@ def document_text() -> str:
 
 
 def shown(name: str) -> bool:
-    """True of games with a section of their own: of the repeated games, the first."""
+    """Whether a game has a section of its own: of the repeated games, the first."""
     game = games.entry(name).game
     return not isinstance(game, RepeatedGame) or name == "repeated-prisoners-dilemma"
 
 
 def has_diagram(game: Game) -> bool:
-    """True of games with a diagram in the document: a one-shot game's payoffs are in its picture."""
+    """Whether a game has a diagram in the document: a one-shot game's payoffs are in its picture."""
     return not isinstance(game, MatrixGame | RepeatedGame) and _has_script(game)
 
 
@@ -153,14 +145,15 @@ def _has_script(game: Game) -> bool:
     return game.scripted(state, torch.ones(1, game.num_agents, dtype=torch.bool)) is not None
 
 
-def _save_picture(frame: np.ndarray, path: Path) -> Path:
+def _write_picture(game: Game, path: Path, seed: int) -> Path:
+    frame = picture(game, torch.Generator().manual_seed(seed))
     colors = Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE)
     write_atomic(path, lambda file: colors.save(file, format="png", optimize=True))
     return path
 
 
-def draw_roles(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
-    """Draw what a cooperator and a defector earn, by how many others cooperate, with 95 % intervals.
+def _draw_roles(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
+    """Draw what a cooperator and a defector earn, by the number of other cooperators.
 
     Agents who are not interchangeable have lines of their own, the later the paler.
     """
@@ -174,47 +167,33 @@ def draw_roles(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
     axes.legend()
 
 
-def draw_average(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
-    """Draw what agents earn on average, by how many of them cooperate, with 95 % intervals."""
+def _draw_average(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
+    """Draw what agents earn on average, by the number of cooperators."""
     _draw(axes, data.average, "all agents", "all agents")
     axes.set_xlabel("agents who cooperate")
     axes.set_ylabel(f"value, mean over all agents\n({unit})")
 
 
-def write_schelling(
-    data: ScriptedSchelling, folder: Path, title: str, unit: str, *, stem: str = "schelling"
-) -> list[Path]:
-    """Write the figure and the numbers behind it.
-
-    Args:
-        data: what was measured.
-        folder: where; made if it is not there.
-        title: the game's name.
-        unit: of values (`Game.value_unit`).
-        stem: what the files are called, before .png and .csv.
-
-    Returns:
-        the files written.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
+def _write_schelling(name: str, game: Game, path: Path, episodes: int, seed: int) -> list[Path]:
+    """Write a Schelling diagram, and the numbers behind it beside it."""
+    data = scripted_schelling(game, torch.Generator().manual_seed(seed), episodes=episodes)
     with style():
         figure = Figure(figsize=(10, 4.8))
         roles, average = figure.subplots(1, 2)
-        draw_roles(roles, data, unit)
-        draw_average(average, data, unit)
-        how = f"{title}: scripted agents, means of {data.episodes} episodes each with 95 % intervals"
+        _draw_roles(roles, data, game.value_unit)
+        _draw_average(average, data, game.value_unit)
+        how = f"{name}: scripted agents, means of {data.episodes} episodes each with 95 % intervals"
         figure.suptitle(f"{how}\n{textwrap.fill(str(data.verdict()), 100)}", fontsize=12)
-    return save_with_numbers(figure, folder / f"{stem}.png", csv_text(data.records()))
+    return save_with_numbers(figure, path, csv_text(data.records()))
 
 
 def _draw(axes: Axes, values: Estimated, look: str, label: str, opacity: float = 1.0) -> None:
+    """Draw values with their 95 % intervals."""
     color, marker, dashes = LOOKS[look]
     axes.errorbar(
         range(len(values.mean)),
         values.mean,
-        yerr=SURE * values.error,
+        yerr=1.96 * values.error,
         color=color,
         marker=marker,
         linestyle=dashes,

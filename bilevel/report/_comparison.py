@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.console import Group, RenderableType
 
-from bilevel.experiments import MEASURES, RESAMPLES, Compared, Interval, Run, over_seeds, write_text
+from bilevel.experiments import MEASURES, RESAMPLES, Compared, Run, over_seeds, write_text
 from bilevel.report._table import (
     Column,
     ResultsTable,
@@ -69,20 +69,18 @@ MAX_STEPS = 200
 
 
 def results_table(runs: Sequence[Run]) -> Group:
-    """A table to print, one row per run, a part per game; it fits a terminal of 80 columns."""
+    """A table to print in 80 columns, one row per run, a part per game."""
     games = dict.fromkeys(run.config.game_name for run in runs)
     tables = (_run_table(name, [run for run in runs if run.config.game_name == name]) for name in games)
     return Group(*(part for table in tables for part in (table.to_rich(), "")), folded(RUN_NOTES))
 
 
 def comparison_table(rows: Sequence[Compared], theory: Theory | str | None = None) -> Group:
-    """A table to print in two parts, with what its words mean below; it fits a terminal of 80 columns.
-
-    There is a third part where a method learned the weights of its losses.
+    """A table to print in 80 columns: results, differences, learned loss weights, notes and theory.
 
     Args:
         rows: of `compare_runs`.
-        theory: of the game, or why there is none, to stand below; None: nothing is said of it.
+        theory: of the game, or why there is none; None: no part on theory.
     """
     config = rows[0].results.config
     parts: dict[str, Sequence[str]] = {
@@ -100,7 +98,7 @@ def comparison_table(rows: Sequence[Compared], theory: Theory | str | None = Non
 
 
 def notes(rows: Sequence[Compared]) -> list[str]:
-    """The meaning of a comparison's words and intervals, and the reasons of its dashes."""
+    """The meaning of a comparison's headings and intervals, and the reasons of its dashes."""
     config, first = rows[0].results.config, rows[0].label
     return [
         f"Welfare: of all agents, {config.game.value_unit}. Interquartile means over {config.seeds} seeds; "
@@ -120,11 +118,11 @@ def notes(rows: Sequence[Compared]) -> list[str]:
 def write_comparison_files(
     rows: Sequence[Compared], folder: Path, theory: Theory | str | None = None
 ) -> list[Path]:
-    """Write the numbers of a comparison; a file of an earlier one that this has not is removed.
+    """Write the numbers of a comparison; an earlier theory.json is removed if there is no theory.
 
     Args:
         rows: of `compare_runs`.
-        folder: where; made if it is not there.
+        folder: made if it is not there.
         theory: of the game.
 
     Returns:
@@ -151,10 +149,7 @@ def write_comparison_files(
 
 
 def seed_records(rows: Sequence[Compared]) -> list[dict[str, Any]]:
-    """A record for each method and seed: `MEASURES`, then all other metrics; "" where there is none.
-
-    Matrices of many agents are left out: they are in the files of each run.
-    """
+    """A record for each method and seed: `MEASURES`, then all other metrics, arrays left out; "" for none."""
     metrics = (name for row in rows for name, values in row.results.final.items() if values.ndim == 1)
     names = list(dict.fromkeys([*MEASURES, *metrics]))
 
@@ -175,11 +170,8 @@ def marl_eval_data(runs: Mapping[str, Run]) -> dict[str, Any]:
     {environment: {task: {algorithm: {run: {step_k: {step_count, metric: [..]}, .., absolute_metrics:
     {metric: [..]}}}}}}, every list with one number, which is a mean over episodes already. Here `step_count`
     counts outer steps, and `absolute_metrics` are the final policies on fresh episodes (the protocol takes
-    the best ones instead). As marl-eval asks, all methods have the same metrics, those that all of them know
-    and that are finite throughout (shares and matrices are left out), and the same number of steps.
-
-    Args:
-        runs: label -> run of one game.
+    the best ones instead). All methods have the same number of steps and the same metrics, as required: those
+    that are finite in all of them, without shares and arrays.
 
     Source:
         Gorsane et al., Towards a standardized performance evaluation protocol for cooperative MARL, arXiv
@@ -200,7 +192,6 @@ def marl_eval_data(runs: Mapping[str, Run]) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[Compared], names: Sequence[str], title: str = "") -> ResultsTable:
-    """These columns of a comparison."""
     values = []
     for row in rows:
         run = row.results
@@ -222,7 +213,7 @@ def _run_table(title: str, runs: Sequence[Run]) -> ResultsTable:
 
 
 def _undefined_notes(rows: Sequence[Compared]) -> list[str]:
-    """A sentence for each measure that some seeds leave undefined: for which methods, in how many seeds."""
+    """A sentence for each measure that some seeds leave undefined: methods, and numbers of seeds."""
     counts: dict[str, list[str]] = {}
     for row in rows:
         for name, count in row.undefined.items():
@@ -236,9 +227,9 @@ def _undefined_notes(rows: Sequence[Compared]) -> list[str]:
 
 
 def _low_equality_notes(rows: Sequence[Compared]) -> list[str]:
-    """A sentence for the methods whose equality lies below 0, which it does not for returns of 0 or more."""
-    none = Interval(np.zeros(()), np.zeros(()), np.zeros(()))
-    labels = [row.label for row in rows if row.intervals.get("equality", none).estimate < 0]
+    """A sentence for the methods whose equality is below 0, as it can be with negative returns."""
+    known = ((row.label, row.intervals["equality"]) for row in rows if "equality" in row.intervals)
+    labels = [label for label, equality in known if equality.estimate < 0]
     if not labels:
         return []
     return [
@@ -257,7 +248,7 @@ def _finite(run: Run, name: str) -> bool:
 
 
 def _marl_eval_run(run: Run, names: Sequence[str], seed: int, count: int) -> dict[str, Any]:
-    """One run of marl-eval's: `count` steps of a seed, the last among them, then its final metrics."""
+    """One of marl-eval's runs: `count` steps of a seed, the last among them, then its final metrics."""
     total = len(run.curves["welfare"])
     places = np.linspace(total / count - 1, total - 1, count).round().astype(int)
     steps: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Curves over training with their intervals: welfare, cooperation, shares kept, and levels among them."""
+"""Curves over training with their intervals: welfare, cooperation, share kept, and reference levels."""
 
 from __future__ import annotations
 
@@ -16,16 +16,14 @@ from bilevel.experiments import FEWEST_SEEDS, RESAMPLES, Run, interquartile_inte
 from bilevel.report._style import GRAY, looks, style
 
 POINTS = 60
-"""A curve is drawn at this many outer steps at most: intervals take time, and eyes see no more."""
+"""Most outer steps at which a curve is drawn, as intervals take time."""
 SAME = 1e-9
-"""Levels that differ by less, or by less than this share of their height, are one."""
-CROWDED = 0.08
-"""Words take this share of what is drawn: they go below their line where a level is nearer, or curves are."""
-LATE = POINTS // 2
-"""Of so many last points of a curve: words stand at the right."""
+"""Relative difference up to which levels are the same."""
+LABEL_HEIGHT = 0.08
+"""Height of a level's label as a share of the drawn range."""
 
 Level = tuple[str, float]
-"""What a height means, in words, and the height."""
+"""A label and its height."""
 
 
 def draw_band(
@@ -40,15 +38,12 @@ def draw_band(
     """Draw the interquartile mean over seeds as a line, and from 3 seeds on its 95 % interval as a band.
 
     Args:
-        axes: where.
-        x: the points, [point].
+        axes: the axes to draw on.
+        x: points, [point].
         samples: values, [point, seed].
         look: Matplotlib's settings of the line; its color is also the band's.
         alpha: of the band, from 0 to 1.
         resamples: bootstrap samples, 1 or more.
-
-    Returns:
-        the line.
 
     Raises:
         ValueError: there are 3 seeds or more, and a value is not finite.
@@ -69,10 +64,10 @@ def draw_curves(axes: Axes, runs: Mapping[str, Run], metric: str, *, log: bool =
     """Draw one metric over training: interquartile mean over seeds, with its 95 % interval from 3 seeds on.
 
     Args:
-        axes: where.
-        runs: label -> run; one that is a method's name has its color.
+        axes: the axes to draw on.
+        runs: label -> run; the label of a known method has its color.
         metric: column of metrics.csv.
-        log: whether outer steps are on a logarithmic axis; else they begin at 0.
+        log: whether outer steps are on a logarithmic axis.
     """
     of_label = looks(list(runs))
     for label, results in runs.items():
@@ -99,14 +94,7 @@ def draw_curves(axes: Axes, runs: Mapping[str, Run], metric: str, *, log: bool =
 def draw_welfare(
     axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level] = (), *, log: bool = True
 ) -> None:
-    """Draw `draw_curves` of the welfare, with the group optimum and the line of everybody defecting.
-
-    Args:
-        axes: where.
-        runs: label -> run of one game.
-        levels: of welfare that are marked besides.
-        log: whether steps are on a logarithmic scale.
-    """
+    """Draw the curves of welfare, with the group optimum, the welfare of all defecting, and `levels`."""
     game = next(iter(runs.values())).config.game
     draw_curves(axes, runs, "welfare", log=log)
     axes.set_ylabel(f"welfare ({game.value_unit}, all agents)")
@@ -114,16 +102,13 @@ def draw_welfare(
     own = tuple((text, height) for text, height in known if height is not None)
     draw_levels(axes, [*own, *levels])
     axes.margins(y=0.12)
-    _widen(axes)
+    low, high = axes.get_ylim()
+    if high - low < 1e-6 * max(1, abs(low), abs(high)):  # equal values, up to rounding
+        axes.set_ylim(low - 1, high + 1)
 
 
 def draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
-    """Mark heights among curves; what lies at the same height shares a line, and words keep out of the way.
-
-    Args:
-        axes: where; the curves are there already.
-        levels: words and height; words that occur twice at a height are said once.
-    """
+    """Mark levels among the curves drawn before: one line per height, labels where there is room."""
     merged: list[tuple[list[str], float]] = []
     for text, height in sorted(levels, key=lambda level: -level[1]):
         last = merged[-1] if merged else None
@@ -131,8 +116,9 @@ def draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
             last[0].extend([text] if text not in last[0] else [])
         else:
             merged.append(([text], height))
-    curves = np.concatenate([np.zeros(0), *(_last_points(line) for line in axes.lines)])
-    room = CROWDED * np.ptp([*(height for _, height in merged), *curves]) if merged else 0.0
+    ends = (np.asarray(line.get_ydata(), dtype=float)[-POINTS // 2 :] for line in axes.lines)
+    curves = np.concatenate([np.zeros(0), *ends])  # beside the labels, which are at the right
+    room = LABEL_HEIGHT * np.ptp([*(height for _, height in merged), *curves]) if merged else 0.0
     above = np.inf
     for words, height in merged:
         higher, lower = (int(((gap >= 0) & (gap < room)).sum()) for gap in (curves - height, height - curves))
@@ -161,13 +147,7 @@ def draw_cooperation(axes: Axes, runs: Mapping[str, Run]) -> None:
 
 
 def draw_kept(axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level]) -> None:
-    """Draw the part of its own reward that an agent keeps, on average over agents, as it is learned.
-
-    Args:
-        axes: where.
-        runs: label -> run whose agents share rewards.
-        levels: shares to mark.
-    """
+    """Draw the share of its own reward that an agent keeps, of runs that share rewards, and `levels`."""
     kept = {
         label: dataclasses.replace(run, curves={"kept": 1 - run.curves["given_away"]})
         for label, run in runs.items()
@@ -185,13 +165,7 @@ def percent_axis(axes: Axes, top: float = 1.03) -> None:
 
 
 def panel_figure(drawings: Sequence[Callable[[Axes], None]], title: str, size: tuple[float, float]) -> Figure:
-    """A figure of panels side by side, the legend of the first at the right, where it hides nothing.
-
-    Args:
-        drawings: one for each panel.
-        title: above all of them.
-        size: width and height, in inches.
-    """
+    """A figure of panels side by side, with the legend of the first at the right; its size is in inches."""
     with style():
         figure = Figure(figsize=size)
         panels = figure.subplots(1, len(drawings), squeeze=False)[0]
@@ -201,14 +175,3 @@ def panel_figure(drawings: Sequence[Callable[[Axes], None]], title: str, size: t
         figure.legend(handles, labels, loc="outside right upper")
         figure.suptitle(title, fontsize=12)
     return figure
-
-
-def _last_points(line: Line2D) -> np.ndarray:
-    return np.asarray(line.get_ydata(), dtype=float)[-LATE:]
-
-
-def _widen(axes: Axes) -> None:
-    """Keep an axis of equal values from being drawn at the scale of its rounding errors."""
-    low, high = axes.get_ylim()
-    if high - low < 1e-6 * max(1, abs(low), abs(high)):
-        axes.set_ylim(low - 1, high + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Group
 
@@ -17,7 +17,7 @@ from bilevel.hypergradient import (
 from bilevel.report._table import Column, ResultsTable, folded
 
 MAX_NAME = 19
-"""Longer names of estimators are broken, in characters."""
+"""Characters from which on names of estimators are broken."""
 
 NOTE = (
     "Relative error: of the greater of the two norms. Inside: the part of directions whose reference lies "
@@ -37,61 +37,12 @@ def ratio(value: float) -> str:
     return f"{value:.2g}" if not value or not math.isfinite(value) or 0.01 <= value < 999 else f"{value:.1e}"
 
 
-def duration(seconds: float) -> str:
-    """A duration in three digits.
+def three_digits(value: float, unit: str) -> str:
+    """A number in three digits, with the prefix that brings it between 1 and 1000; kB is 1000 bytes.
 
-    >>> duration(0.0471)
-    '47.1 ms'
+    >>> three_digits(0.0471, "s"), three_digits(26344, "B")
+    ('47.1 ms', '26.3 kB')
     """
-    return _three_digits(seconds, "s")
-
-
-def memory(size: float) -> str:
-    """A number of bytes in three digits; kB is 1000 bytes.
-
-    >>> memory(26344)
-    '26.3 kB'
-    """
-    return _three_digits(size, "B")
-
-
-def estimators_table(comparison: HypergradientComparison, title: str = "") -> Group:
-    """A table to print: a row for each estimator, then the reasons of those that do not apply.
-
-    Args:
-        comparison: what was measured.
-        title: what was compared on.
-    """
-    table = ResultsTable(title=title, columns=TABLE, rows=list(map(_cells, comparison.rows)))
-    reasons = [f"{row.estimator} does not apply: {row.reason}" for row in comparison.refused]
-    notes = REFERENCES[comparison.reference], folded([NOTE.format(resamples=comparison.resamples)])
-    return Group(table.to_rich(), "", *reasons, *([""] if reasons else []), *notes)
-
-
-def _cells(row: EstimatorMeasured | EstimatorRefused) -> tuple[Any, ...]:
-    if isinstance(row, EstimatorRefused):
-        return broken(row.estimator), "refused"
-    return (
-        broken(row.estimator),
-        row.check.relative_error,
-        row.inside_interval,
-        row.check.cosine,
-        row.relative_variance,
-        row.seconds,
-        row.peak_bytes,
-        row.step_calls,
-    )
-
-
-def broken(name: str) -> str:
-    """Break a long text form after its name and between its settings."""
-    if len(name) <= MAX_NAME:
-        return name
-    return name.replace("(", "(\n  ", 1).replace(", ", ",\n  ")
-
-
-def _three_digits(value: float, unit: str) -> str:
-    """A number with the prefix that brings it between 1 and 1000."""
     if not value:
         return f"0 {unit}"
     digits, exponent = f"{value:.2e}".split("e")  # rounded first: 999.9 is 1.00 of the next prefix
@@ -103,16 +54,44 @@ def _three_digits(value: float, unit: str) -> str:
     return f"{scaled:.{places}f} {prefix}{unit}"
 
 
-FORMS: dict[str, Callable[[Any], str]] = {
-    "error": ratio,
-    "inside": lambda share: f"{100 * share:.0f} %",
-    "cosine": lambda cosine: f"{cosine:z.3f}",
-    "variance": ratio,
-    "time": duration,
-    "memory": memory,
-    "calls": str,
+class Measure(NamedTuple):
+    """A measure of an estimator, and its text."""
+
+    value: Callable[[EstimatorMeasured], Any]
+    text: Callable[[Any], str]
+
+
+MEASURES = {
+    "error": Measure(lambda row: row.check.relative_error, ratio),
+    "inside": Measure(lambda row: row.inside_interval, lambda share: f"{100 * share:.0f} %"),
+    "cosine": Measure(lambda row: row.check.cosine, lambda cosine: f"{cosine:z.3f}"),
+    "variance": Measure(lambda row: row.relative_variance, ratio),
+    "time": Measure(lambda row: row.seconds, lambda seconds: three_digits(seconds, "s")),
+    "memory": Measure(lambda row: row.peak_bytes, lambda size: three_digits(size, "B")),
+    "calls": Measure(lambda row: row.step_calls, str),
 }
-TABLE = (
-    Column(heading="estimator", min_width=MAX_NAME),
-    *(Column(heading=heading, form=form, wrap=False) for heading, form in FORMS.items()),
-)
+
+
+def estimators_table(comparison: HypergradientComparison, title: str = "") -> Group:
+    """A table to print: a row for each estimator, then the reasons of those that do not apply."""
+    columns = [
+        Column(heading="estimator", min_width=MAX_NAME),
+        *(Column(heading=name, form=measure.text, wrap=False) for name, measure in MEASURES.items()),
+    ]
+    table = ResultsTable(title=title, columns=columns, rows=list(map(_cells, comparison.rows)))
+    reasons = [f"{row.estimator} does not apply: {row.reason}" for row in comparison.refused]
+    notes = REFERENCES[comparison.reference], folded([NOTE.format(resamples=comparison.resamples)])
+    return Group(table.to_rich(), "", *reasons, *([""] if reasons else []), *notes)
+
+
+def _cells(row: EstimatorMeasured | EstimatorRefused) -> tuple[Any, ...]:
+    if isinstance(row, EstimatorRefused):
+        return broken(row.estimator), "refused"
+    return broken(row.estimator), *(measure.value(row) for measure in MEASURES.values())
+
+
+def broken(name: str) -> str:
+    """Break a long text form after its name and between its settings."""
+    if len(name) <= MAX_NAME:
+        return name
+    return name.replace("(", "(\n  ", 1).replace(", ", ",\n  ")

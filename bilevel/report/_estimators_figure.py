@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from bilevel.hypergradient import (
     EstimatorRefused,
     HypergradientComparison,
 )
-from bilevel.report._estimators import broken, duration, memory, ratio
+from bilevel.report._estimators import MEASURES, Measure, broken
 from bilevel.report._style import BLUE, save_with_numbers, style
 from bilevel.report._table import csv_text
 
@@ -31,15 +30,14 @@ class Panel(NamedTuple):
     title: str
     scale: str
     unit: str
-    value: Callable[[EstimatorMeasured], float]
-    text: Callable[[float], str]
+    measure: Measure
 
 
 PANELS = (
-    Panel("relative error", "ratio of norms", "", lambda row: row.check.relative_error, ratio),
-    Panel("relative variance", "ratio of squared norms", "", lambda row: row.relative_variance, ratio),
-    Panel("time", "seconds", "s", lambda row: row.seconds, duration),
-    Panel("peak memory", "bytes", "B", lambda row: row.peak_bytes, memory),
+    Panel("relative error", "ratio of norms", "", MEASURES["error"]),
+    Panel("relative variance", "ratio of squared norms", "", MEASURES["variance"]),
+    Panel("time", "seconds", "s", MEASURES["time"]),
+    Panel("peak memory", "bytes", "B", MEASURES["memory"]),
 )
 
 
@@ -47,18 +45,9 @@ def draw_comparison(axes: Axes, comparison: HypergradientComparison, panel: Pane
     """Draw one measure of every estimator on a log scale, best on the left; a cross is one that refused.
 
     A value of 0 has no place on a log scale: it is an open mark at the left edge.
-
-    Args:
-        axes: where.
-        comparison: what was measured.
-        panel: of `PANELS`.
     """
-    values = {
-        place: panel.value(row)
-        for place, row in enumerate(comparison.rows)
-        if isinstance(row, EstimatorMeasured)
-    }
-    shown = [value for value in values.values() if value > 0 and math.isfinite(value)]
+    measured = [row for row in comparison.rows if isinstance(row, EstimatorMeasured)]
+    shown = [value for value in map(panel.measure.value, measured) if value > 0 and math.isfinite(value)]
     low, high = (min(shown), max(shown)) if shown else (0.1, 1.0)
     span = max(math.log10(high / low), 1.0)
     left, right = low / 10 ** (0.25 * span), high * 10 ** (0.75 * span)  # room for the numbers
@@ -69,11 +58,11 @@ def draw_comparison(axes: Axes, comparison: HypergradientComparison, panel: Pane
             axes.plot(left, place, "x", color=REFUSED_COLOR, clip_on=False, markersize=8)
             _label(axes, left, place, "does not apply", REFUSED_COLOR)
             continue
-        value = values[place]
+        value = panel.measure.value(row)
         finite = value > 0 and math.isfinite(value)
         at, face = (value, MEASURED_COLOR) if finite else (left, "white")
         axes.plot(at, place, "o", color=MEASURED_COLOR, markerfacecolor=face, clip_on=False, markersize=8)
-        _label(axes, at, place, panel.text(value), "black")
+        _label(axes, at, place, panel.measure.text(value), "black")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if right / left < 1e3 else (1,), numticks=4))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(EngFormatter(panel.unit) if panel.unit else lambda value, _: f"{value:g}")
@@ -83,19 +72,7 @@ def draw_comparison(axes: Axes, comparison: HypergradientComparison, panel: Pane
 
 
 def write_comparison(comparison: HypergradientComparison, folder: Path, title: str = "") -> list[Path]:
-    """Write a figure and the numbers behind it.
-
-    Args:
-        comparison: what was measured.
-        folder: where; made if it is not there.
-        title: what was compared on.
-
-    Returns:
-        the files written: estimators.png and estimators.csv.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
+    """Write estimators.png, and the numbers behind it, estimators.csv, into a folder."""
     with style():
         figure = Figure(figsize=(14, 1.9 + 0.5 * len(comparison.rows)))
         row = figure.subplots(1, len(PANELS), sharey=True)

@@ -17,7 +17,6 @@ from bilevel.experiments import (
     Compared,
     Interval,
     Run,
-    RunConfig,
     RunFolder,
     mean_weight,
     performance_profile,
@@ -34,7 +33,6 @@ from bilevel.report._curves import (
 from bilevel.report._heat_maps import (
     KINDS,
     MAX_WITH_DEVIATION,
-    Transfers,
     draw_transfers,
     final_transfers,
     transfer_figure,
@@ -44,10 +42,12 @@ from bilevel.report._theory_summary import Theory, share_levels, theory_levels
 from bilevel.sharing import TERMS
 from games.core import require
 
-COMPARISON_FIGURES = ("curves", "profile", "sharing", "incentives", "equality", "loss_weights")
+OPTIONAL = ("sharing", "incentives", "equality", "loss_weights")
+"""Figures that only some comparisons have."""
+ONE_PANEL = (8.4, 4.8)
 MARKERS = "osD^vP*X"
 UNITS = {"policy": "of minus the return", "value": "of the critic's error", "entropy": "reward units per nat"}
-"""Term -> what a weight of 1 counts, for axes."""
+"""Term -> unit of its weight, for axes."""
 
 
 def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
@@ -58,39 +58,36 @@ def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
         knows cooperation, cooperation.png; and where loss weights were learned, loss_weights.png.
     """
     config = results.config
-    runs = {config.method_name: results}
-    drawings: dict[str, Callable[[Axes], None]] = {
-        "welfare": lambda axes: draw_welfare(axes, runs),
+    runs, title = {config.method_name: results}, f"{config.method_name} on {config.game_name}"
+    seeds = counted(config.seeds, "seed")
+    enough = config.seeds >= FEWEST_SEEDS
+    statistic = f"interquartile mean and 95 % interval, {seeds}" if enough else f"mean over {seeds}"
+    drawings: dict[str, tuple[Callable[[Axes], None], str]] = {
+        "welfare": (partial(draw_welfare, runs=runs), statistic)
     }
     shared = final_transfers(results)
     if shared is not None:
-        drawings["sharing"] = lambda axes: draw_transfers(axes, shared)
+        deviates = config.seeds > 1 and config.game.num_agents <= MAX_WITH_DEVIATION
+        mean = f"mean {'± standard deviation ' if deviates else ''}over {seeds}"
+        drawings["sharing"] = partial(draw_transfers, transfers=shared), f"{KINDS[shared.kind][1]}, {mean}"
     if "cooperation" in results.curves:
-        drawings["cooperation"] = lambda axes: draw_cooperation(axes, runs)
-    written = []
-    title = f"{config.method_name} on {config.game_name}"
-    for name, draw in drawings.items():
+        drawings["cooperation"] = partial(draw_cooperation, runs=runs), statistic
+    figures = {}
+    for name, (draw, subtitle) in drawings.items():
         with style():
-            figure = Figure(figsize=(6, 4.6))
-            axes = figure.subplots()
+            figures[name] = Figure(figsize=(6, 4.6))
+            axes = figures[name].subplots()
             draw(axes)
-            axes.set_title(f"{title}\n{_subtitle(name, config, shared)}", fontsize=11)
-        written.append(save(figure, folder.figures / f"{name}.png"))
+            axes.set_title(f"{title}\n{subtitle}", fontsize=11)
     learned = agent_weight_curves(results)
     if learned:
-        shown = _subtitle("loss_weights", config, None)
-        figure = loss_weight_figure(learned, f"{title}: learned weights of each agent's loss, {shown}")
-        written.append(save(figure, folder.figures / "loss_weights.png"))
-    return written
+        heading = f"{title}: learned weights of each agent's loss, {statistic}"
+        figures["loss_weights"] = loss_weight_figure(learned, heading)
+    return [save(figure, folder.figures / f"{name}.png") for name, figure in figures.items()]
 
 
 def write_overview(games: Mapping[str, Mapping[str, Run]], path: Path) -> Path:
-    """Write one picture of several games: a row each of welfare, cooperation and the learned sharing.
-
-    Args:
-        games: title -> method name -> run.
-        path: the picture.
-    """
+    """Write a figure of games, title -> method name -> run: welfare, cooperation and learned sharing."""
     with style():
         figure = Figure(figsize=(14, 4.2 * len(games)))
         rows = figure.subplots(len(games), 3, squeeze=False, width_ratios=(1.3, 1.3, 1))
@@ -111,12 +108,12 @@ def write_overview(games: Mapping[str, Mapping[str, Run]], path: Path) -> Path:
 def write_comparison_figures(
     rows: Sequence[Compared], folder: Path, theory: Theory | str | None = None
 ) -> list[Path]:
-    """Write the figures of a comparison; one that an earlier comparison left and this one has not is removed.
+    """Write the figures of a comparison, and remove those of an earlier one that this one does not have.
 
     Args:
         rows: of `compare_runs`.
-        folder: where; made if it is not there.
-        theory: of the game, marked among the curves where there is any.
+        folder: made if it is not there.
+        theory: of the game, marked among the curves.
 
     Returns:
         the files written: curves.png, profile.png and, where some method has what they show, sharing.png,
@@ -128,14 +125,10 @@ def write_comparison_figures(
     runs = {row.label: row.results for row in rows}
     game, seeds = rows[0].results.config.game_name, rows[0].results.config.seeds
     how = f"interquartile means and 95 % intervals, {seeds} seeds"
-    one_panel = (8.4, 4.8)
+    bands = f"{game}: welfare of {seeds} seeds, pointwise 95 % bands"
     figures = {
         "curves": _curves(runs, f"{game}: {how}", theory),
-        "profile": panel_figure(
-            [lambda axes: draw_profiles(axes, runs)],
-            f"{game}: welfare of {seeds} seeds, pointwise 95 % bands",
-            one_panel,
-        ),
+        "profile": panel_figure([partial(draw_profiles, runs=runs)], bands, ONE_PANEL),
     }
     known = ((label, final_transfers(run)) for label, run in runs.items())
     transfers = {label: found for label, found in known if found is not None}
@@ -149,16 +142,14 @@ def write_comparison_figures(
     without = [row.label for row in rows if "equality" not in row.intervals]
     if len(without) < len(rows):
         note = f"\n(equality is not defined for {', '.join(without)})" if without else ""
-        figures["equality"] = panel_figure(
-            [lambda axes: draw_equality(axes, rows)], f"{game}: {how}{note}", one_panel
-        )
+        draw = partial(draw_equality, rows=rows)
+        figures["equality"] = panel_figure([draw], f"{game}: {how}{note}", ONE_PANEL)
     learned = mean_weight_curves(runs)
     if learned:
         title = f"{game}: learned weights of losses, mean over agents; {how}"
         figures["loss_weights"] = loss_weight_figure(learned, title)
-    for name in COMPARISON_FIGURES:
-        if name not in figures:
-            (folder / f"{name}.png").unlink(missing_ok=True)
+    for name in set(OPTIONAL) - figures.keys():
+        (folder / f"{name}.png").unlink(missing_ok=True)
     return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
@@ -166,8 +157,8 @@ def write_weights_figure(history: History, path: Path) -> Path:
     """Draw the learned values, and below them the validation loss if there is one, against training steps.
 
     Args:
-        history: a tuner's.
-        path: of the file; its ending is the format.
+        history: of a tuner.
+        path: of the file, whose ending is the format.
 
     Raises:
         ValueError: there was no outer step yet.
@@ -191,18 +182,13 @@ def write_weights_figure(history: History, path: Path) -> Path:
 
 
 def draw_profiles(axes: Axes, runs: Mapping[str, Run]) -> None:
-    """Draw each method's share of seeds with more welfare than tau, with its pointwise 95 % band.
-
-    Args:
-        axes: where.
-        runs: label -> run of one game, 3 seeds or more.
-    """
+    """Draw each method's share of seeds with more welfare than tau, with its pointwise 95 % band."""
     steps = np.unique([results.final["welfare"] for results in runs.values()])
     margin = 0.05 * (steps[-1] - steps[0]) or 0.05 * max(1.0, abs(steps[-1]))
     thresholds = np.array([steps[0] - margin, *steps, steps[-1] + margin])
     for place, (label, look) in enumerate(looks(list(runs)).items()):
         profile = performance_profile(runs[label].final["welfare"], thresholds)
-        above = 3 - place / len(runs)  # where lines coincide, dashes lie above what is drawn through
+        above = 3 - place / len(runs)  # where lines coincide, dashed ones lie above solid ones
         axes.plot(thresholds, profile.estimate, drawstyle="steps-post", label=label, zorder=above, **look)
         axes.fill_between(
             thresholds, profile.low, profile.high, step="post", color=look["color"], alpha=0.2, linewidth=0
@@ -213,12 +199,7 @@ def draw_profiles(axes: Axes, runs: Mapping[str, Run]) -> None:
 
 
 def draw_equality(axes: Axes, rows: Sequence[Compared]) -> None:
-    """Draw equality against welfare, interquartile means with their 95 % intervals; who has none is left out.
-
-    Args:
-        axes: where.
-        rows: of `compare_runs`.
-    """
+    """Draw equality, where it is defined, against welfare: interquartile means with their 95 % intervals."""
     of_label = looks([row.label for row in rows])
     for place, row in enumerate(rows):
         if "equality" not in row.intervals:
@@ -242,7 +223,7 @@ def draw_equality(axes: Axes, rows: Sequence[Compared]) -> None:
 
 
 def agent_weight_curves(results: Run) -> dict[str, Run]:
-    """One run as many, the curves of each being one agent's loss weights; none where none were learned."""
+    """Copies of a run, each with the curves of one agent's loss weights; none where none were learned."""
     return {
         f"agent {agent}": dataclasses.replace(
             results, curves={term: results.curves[f"{term}_weight_{agent}"] for term in TERMS}
@@ -253,7 +234,7 @@ def agent_weight_curves(results: Run) -> dict[str, Run]:
 
 
 def mean_weight_curves(runs: Mapping[str, Run]) -> dict[str, Run]:
-    """The runs that learned loss weights, their curves being the agents' mean of these."""
+    """The runs that learned loss weights, with the curves of their means over agents."""
     found = {}
     for label, results in runs.items():
         means = {term: mean_weight(results.curves, term, results.config.game.num_agents) for term in TERMS}
@@ -264,12 +245,7 @@ def mean_weight_curves(runs: Mapping[str, Run]) -> dict[str, Run]:
 
 
 def loss_weight_figure(runs: Mapping[str, Run], title: str) -> Figure:
-    """Draw the weights of each term over training.
-
-    Args:
-        runs: label -> run of `agent_weight_curves` or `mean_weight_curves`.
-        title: above all panels.
-    """
+    """Draw the weights of each term of `agent_weight_curves` or `mean_weight_curves` over training."""
 
     def draw(axes: Axes, term: str) -> None:
         draw_curves(axes, runs, term, log=False)
@@ -281,28 +257,17 @@ def loss_weight_figure(runs: Mapping[str, Run], title: str) -> Figure:
     return panel_figure([partial(draw, term=term) for term in TERMS], title, (14.4, 4.6))
 
 
-def _subtitle(name: str, config: RunConfig, shared: Transfers | None) -> str:
-    """The statistic over seeds that a figure shows."""
-    seeds = counted(config.seeds, "seed")
-    if name == "sharing" and shared is not None:
-        deviates = config.seeds > 1 and config.game.num_agents <= MAX_WITH_DEVIATION
-        return f"{KINDS[shared.kind][1]}, mean {'± standard deviation ' if deviates else ''}over {seeds}"
-    if config.seeds < FEWEST_SEEDS:
-        return f"mean over {seeds}"
-    return f"interquartile mean and 95 % interval, {seeds}"
-
-
 def _curves(runs: Mapping[str, Run], title: str, theory: Theory | str | None) -> Figure:
-    with_cooperation = {label: results for label, results in runs.items() if "cooperation" in results.curves}
-    with_sharing = {label: results for label, results in runs.items() if "given_away" in results.curves}
+    cooperating = {label: results for label, results in runs.items() if "cooperation" in results.curves}
+    sharing = {label: results for label, results in runs.items() if "given_away" in results.curves}
     welfares, shares = (
         (theory_levels(theory), share_levels(theory)) if isinstance(theory, Theory) else ((), ())
     )
-    drawings: list[Callable[[Axes], None]] = [lambda axes: draw_welfare(axes, runs, welfares)]
-    if with_cooperation:
-        drawings.append(lambda axes: draw_cooperation(axes, with_cooperation))
-    if with_sharing:
-        drawings.append(lambda axes: draw_kept(axes, with_sharing, shares))
+    drawings: list[Callable[[Axes], None]] = [partial(draw_welfare, runs=runs, levels=welfares)]
+    if cooperating:
+        drawings.append(partial(draw_cooperation, runs=cooperating))
+    if sharing:
+        drawings.append(partial(draw_kept, runs=sharing, levels=shares))
     return panel_figure(drawings, title, (2.4 + 5.2 * len(drawings), 4.8))
 
 

@@ -18,8 +18,8 @@ from games.core import Game, require
 from games.render import captioned, framed
 
 FORMATS = (".gif", ".webp", ".mp4")
-MAX_NAMED = 6
-"""Up to so many agents a frame says what each one got; else what the group did."""
+MAX_LISTED = 6
+"""Most agents whose rewards a frame lists one by one."""
 NO_MP4 = "Films in .mp4 need FFmpeg: pip install imageio-ffmpeg; or take a name that ends in .gif."
 
 
@@ -33,16 +33,16 @@ def film(
     scale: float = 1.0,
     transfer: Transfer | None = None,
 ) -> Iterator[np.ndarray]:
-    """Play, and draw a frame before the first and after every step.
+    """Run episodes, and draw a frame before the first and after every step.
 
     Args:
-        game: what is played.
-        actor: who plays.
+        game: the game.
+        actor: the policy.
         generator: the source of every draw.
-        episodes: how many, one after the other, 1 or more.
+        episodes: number of episodes, 1 or more.
         max_steps: of an episode; None: until it ends.
         scale: of the frames, above 0.
-        transfer: by what rule agents give: the game is told what was given; None: nothing is.
+        transfer: the rule by which agents give; None: they do not.
 
     Returns:
         frames, uint8 [height, width, 3], of sizes that may differ by their captions' lengths.
@@ -63,29 +63,23 @@ def film(
                 )
                 state = game.give(state, given)
             step, over, total = step + 1, bool(done.item()), total + float(rewards.sum())
-            words = f"{title}step {step}: {earned(rewards[0].tolist())}, together so far {total:z.4g}"
+            words = f"{title}step {step}: {_earned(rewards[0].tolist())}, together so far {total:z.4g}"
             yield captioned(game.render(state, 0, scale), words, scale)
 
 
-def earned(rewards: list[float]) -> str:
-    """What a step paid, in words.
+def _earned(rewards: list[float]) -> str:
+    """The rewards of a step in words.
 
-    >>> earned([1.0, -0.01]), earned([0.5] * 20)
+    >>> _earned([1.0, -0.01]), _earned([0.5] * 20)
     ('rewards 1, -0.01', 'reward 10')
     """
-    if len(rewards) <= MAX_NAMED:
+    if len(rewards) <= MAX_LISTED:
         return f"rewards {', '.join(f'{reward:z.4g}' for reward in rewards)}"
     return f"reward {sum(rewards):z.4g}"
 
 
 def check_film(path: Path) -> None:
-    """Refuse a name that no film can have, before anything is played.
-
-    Raises:
-        ValueError: its ending is none of `FORMATS`, or FFmpeg is needed and not there.
-
-    >>> check_film(Path("clip.gif"))
-    """
+    """Raise ValueError if a film's name ends in none of `FORMATS`, or FFmpeg is needed but missing."""
     require(
         path.suffix in FORMATS,
         f"A film's name ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; {path.name} does not.",
@@ -98,18 +92,15 @@ def check_film(path: Path) -> None:
 
 
 def write_film(frames: Iterable[np.ndarray], path: Path, *, frames_per_second: float = 4.0) -> Path:
-    """Write frames as a film that runs for ever, whole or not at all.
+    """Write frames as a film in an endless loop, and return its path.
 
     Args:
-        frames: uint8 [height, width, 3]; smaller ones get white to the right and below.
-        path: its ending says how: .gif, .webp, or .mp4, which needs imageio-ffmpeg.
+        frames: uint8 [height, width, 3]; smaller ones are padded with white to the right and below.
+        path: ends in .gif, .webp, or .mp4, which needs imageio-ffmpeg.
         frames_per_second: above 0.
 
-    Returns:
-        the path.
-
     Raises:
-        ValueError: the ending is none of these, or FFmpeg is not there.
+        ValueError: as `check_film`.
         OSError: the file cannot be written.
     """
     check_film(path)

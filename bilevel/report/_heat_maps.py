@@ -14,9 +14,9 @@ from bilevel.report._style import style
 from games.core import ExactGame
 
 MAX_WITH_DEVIATION = 4
-"""Most agents for which a share is drawn with its deviation over seeds ..."""
+"""Most agents for which cells have a number with its deviation over seeds."""
 MAX_NUMBERED = 12
-"""... and most for which it is a number at all; the color bar remains."""
+"""Most agents for which cells have a number at all."""
 MAX_COLUMNS = 4
 """Heat maps in a row."""
 KINDS = {
@@ -24,7 +24,7 @@ KINDS = {
     "incentive": ("incentive_0_1", "what is given in the end"),
     "payment": ("paid_0", "what the planner pays in the end"),
 }
-"""Kind of transfers -> a metric that only it has, and words for titles."""
+"""Kind of transfers -> a metric that only it has, and its title."""
 
 
 class Transfers(NamedTuple):
@@ -44,11 +44,7 @@ class Transfers(NamedTuple):
 
 
 def final_transfers(results: Run) -> Transfers | None:
-    """Transfers of a run between its agents, or from its planner; None where there are none.
-
-    Args:
-        results: of a finished run.
-    """
+    """Transfers of a finished run between its agents, or from its planner; None where there are none."""
     final, config = results.final, results.config
     kind = next((kind for kind, (metric, _) in KINDS.items() if metric in final or kind in final), None)
     if kind is None:
@@ -66,13 +62,7 @@ def final_transfers(results: Run) -> Transfers | None:
 
 
 def color_limits(transfers: Sequence[Transfers]) -> tuple[float, float]:
-    """The ends of a common scale of colors: 0 and 1 for shares, else as far as the means reach.
-
-    Where something is taken, below 0, white lies in the middle.
-
-    >>> color_limits([Transfers("incentive", "reward per episode", np.array([[[0.0], [2.0]]]))])
-    (0.0, 2.0)
-    """
+    """The ends of a common color scale: 0 and 1 for shares, else of means, symmetric if one is negative."""
     if all(one.kind == "share" for one in transfers):
         return 0.0, 1.0
     most = max(1e-12, *(float(np.abs(one.mean).max()) for one in transfers))
@@ -85,10 +75,10 @@ def draw_transfers(
     """Draw transfers as a heat map: mean over seeds, with the standard deviation where there is room.
 
     Args:
-        axes: where.
+        axes: the axes to draw on.
         transfers: of `final_transfers`.
-        scale: the ends of the colors; None: of this heat map alone.
-        color_bar: whether there is one beside it.
+        scale: the ends of the color scale; None: of this heat map alone.
+        color_bar: whether to draw a color bar.
     """
     low, most = scale or color_limits([transfers])
     mean, deviation = transfers.mean, transfers.values.std(-1)
@@ -122,7 +112,7 @@ def draw_transfers(
 
 
 def transfer_figure(transfers: Mapping[str, Transfers], title: str) -> Figure:
-    """Heat maps side by side, on one scale; where their units differ each has its own."""
+    """Heat maps side by side, on one color scale if they have one unit."""
     across = min(MAX_COLUMNS, len(transfers))
     down = -(-len(transfers) // across)
     units = {one.unit for one in transfers.values()}

@@ -15,22 +15,20 @@ from bilevel.experiments import write_atomic, write_text
 
 BLUE, RED, GREEN, AMBER = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 PURPLE, SKY, BLACK, YELLOW = "#CC79A7", "#56B4E9", "#000000", "#F0E442"
-"""Okabe and Ito's palette: told apart with any color vision."""
+"""Okabe and Ito's palette, which does not depend on color vision."""
 GRAY = "#666666"
-"""Of what stands behind the data: levels and their names."""
+"""For reference levels and their labels."""
 DOTTED: Any = (0, (1, 1))
 DASHED: Any = (0, (5, 2))
 SHORT_DASHED: Any = (0, (2, 2))
 DASH_DOTTED: Any = (0, (3, 1, 1, 1))
 LONG_DASH_DOTTED: Any = (0, (6, 2, 1, 2))
-"""Dashes of lines, a second sign beside color."""
 
 COLORS = {"selfish": RED, "prosocial": BLUE, "fixed": AMBER, "tos": GREEN}
 SPARE_COLORS = (PURPLE, SKY, BLACK, YELLOW)
 DASHES: dict[str, Any] = {"selfish": DOTTED, "prosocial": DASHED, "fixed": DASH_DOTTED}
-"""A method that is not here has a solid line ..."""
 SPARE_DASHES: tuple[Any, ...] = ("-", LONG_DASH_DOTTED, SHORT_DASHED)
-"""... or, where the spare colors have come round, one of these."""
+"""Lines of other methods: one for each round of the spare colors."""
 
 SETTINGS: Any = {
     "font.size": 12,
@@ -47,12 +45,12 @@ SETTINGS: Any = {
     "savefig.dpi": 150,
     "figure.constrained_layout.use": True,
 }
-QUICKLY: Any = {"compress_level": 1}
-"""Of pictures of lines and flat areas: a few kilobytes more, in a third of the time."""
+PNG: Any = {"compress_level": 1}
+"""A few kilobytes more, in a third of the time."""
 
 
 def style() -> AbstractContextManager[None]:
-    """Draw in this style inside the context; nobody else's figures change."""
+    """Draw in this style inside the context."""
     return mpl.rc_context(SETTINGS)
 
 
@@ -62,9 +60,7 @@ def colors(names: Sequence[str]) -> dict[str, str]:
     >>> colors(["tos", "mine"])
     {'tos': '#009E73', 'mine': '#CC79A7'}
     """
-    unknown = [name for name in names if name not in COLORS]
-    spare = {name: SPARE_COLORS[index % len(SPARE_COLORS)] for index, name in enumerate(unknown)}
-    return {name: COLORS.get(name) or spare[name] for name in names}
+    return {name: look["color"] for name, look in looks(names).items()}
 
 
 def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -73,42 +69,27 @@ def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     >>> looks(["tos", "mine"])["mine"]
     {'color': '#CC79A7', 'linestyle': '-'}
     """
-    unknown = [name for name in names if name not in COLORS]
-    rounds = {name: index // len(SPARE_COLORS) for index, name in enumerate(unknown)}
-    return {
-        name: {
-            "color": color,
-            "linestyle": DASHES.get(name, SPARE_DASHES[rounds.get(name, 0) % len(SPARE_DASHES)]),
-        }
-        for name, color in colors(names).items()
-    }
+    found = {name: {"color": color, "linestyle": DASHES.get(name, "-")} for name, color in COLORS.items()}
+    for index, name in enumerate(name for name in names if name not in COLORS):
+        again, spare = divmod(index, len(SPARE_COLORS))
+        found[name] = {"color": SPARE_COLORS[spare], "linestyle": SPARE_DASHES[again % len(SPARE_DASHES)]}
+    return {name: found[name] for name in names}
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure whole or not at all; its format is its name's ending.
-
-    `savefig` draws everything twice where a layout is computed, the first time for nothing else. Where pixels
-    are written once is enough.
-    """
+    """Write a figure atomically in its ending's format; `savefig` would draw pixels twice for the layout."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with style():
         if path.suffix == ".png":
             figure.set_dpi(SETTINGS["savefig.dpi"])
-            write_atomic(path, lambda file: FigureCanvasAgg(figure).print_png(file, pil_kwargs=QUICKLY))
+            write_atomic(path, lambda file: FigureCanvasAgg(figure).print_png(file, pil_kwargs=PNG))
         else:
             write_atomic(path, lambda file: figure.savefig(file, format=path.suffix[1:]))
     return path
 
 
 def save_with_numbers(figure: Figure, path: Path, numbers: str) -> list[Path]:
-    """Write a figure, and the numbers behind it, as CSV, beside it.
-
-    Returns:
-        both files.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
+    """Write a figure, and the numbers behind it, as CSV, beside it; return both files."""
     table = path.with_suffix(".csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(table, numbers)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def number(value: float | np.ndarray) -> str:
 
 
 def exact_number(value: float) -> str:
-    """Format a number that is exact up to rounding, in four digits; what rounding leaves of 0 is 0.
+    """Format a number that is exact up to rounding, in four digits.
 
     >>> exact_number(2 / 3), exact_number(-1e-17), exact_number(9.0)
     ('0.6667', '0', '9')
@@ -47,7 +47,7 @@ def exact_number(value: float) -> str:
 
 
 def with_interval(interval: Interval | None) -> str:
-    """Format an estimate with its interval; an interval whose ends are NaN is left out.
+    """Format an estimate with its interval, unless the ends are NaN.
 
     >>> from bilevel.experiments import Interval
     >>> with_interval(Interval(np.array(1.0), np.array(-0.5), np.array(2.0)))
@@ -69,12 +69,7 @@ def percent(value: float | np.ndarray) -> str:
 
 
 def estimate(form: Callable[[np.ndarray], str]) -> Callable[[Interval], str]:
-    """Format the estimate of an interval alone.
-
-    >>> from bilevel.experiments import Interval
-    >>> estimate(percent)(Interval(np.array(0.5), np.array(0.4), np.array(0.6)))
-    '50.0 %'
-    """
+    """Format the estimate of an interval alone."""
     return lambda interval: form(interval.estimate)
 
 
@@ -85,17 +80,17 @@ class Column:
     heading: str
     """In a terminal and in Markdown."""
     name: str = ""
-    """In CSV; "": as the heading."""
+    """In CSV; "": the heading."""
     form: Callable[[Any], str] | None = None
-    """From a value to text, which is aligned right; None: words, aligned left."""
+    """Format of values, aligned right; None: words, aligned left."""
     interval: bool = False
     """Values are `Interval`s; in CSV these are three columns: NAME, NAME_low and NAME_high."""
     wrap: bool = True
-    """In a terminal that is too narrow, long texts continue on another line."""
+    """Wrap long texts in a narrow terminal."""
     min_width: int | None = None
     """In a terminal."""
     code: bool = False
-    """In Markdown, texts are set as code."""
+    """Set texts as code in Markdown."""
 
     def text(self, value: Any) -> str:
         """Format a value; a text is taken as it is, and None is missing."""
@@ -147,7 +142,15 @@ class ResultsTable:
 
     def to_rich(self) -> Group:
         """The table for a terminal, with its notes below, folded to 80 columns."""
-        table = _rich_table(self.title)
+        table = Table(
+            title=self.title or None,
+            title_justify="left",
+            title_style="bold",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+        )
         for column in self.columns:
             table.add_column(
                 column.heading,
@@ -158,8 +161,7 @@ class ResultsTable:
             )
         for row in self.texts():
             table.add_row(*row)
-        parts: list[RenderableType] = [table]
-        return Group(*parts, *(["", folded(self.notes)] if self.notes else []))
+        return Group(table, *(["", folded(self.notes)] if self.notes else []))
 
     def to_csv(self) -> str:
         """The numbers, unrounded; lines end in a line feed alone."""
@@ -187,10 +189,10 @@ class ResultsTable:
 
 
 def csv_text(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
-    """Write records as CSV; lines end in a line feed alone.
+    """Format records as CSV, with lines that end in a line feed alone.
 
     Args:
-        records: column -> value, the same columns in each; one or more, unless `columns` says which.
+        records: column -> value, the same columns in each; one or more, unless there are `columns`.
         columns: their order; None: that of the first record.
 
     Raises:
@@ -198,8 +200,6 @@ def csv_text(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None
 
     >>> csv_text([{"method": "tos", "welfare": 8.5}, {"method": "a, b", "welfare": None}])
     'method,welfare\\ntos,8.5\\n"a, b",\\n'
-    >>> csv_text([], ["method", "welfare"])
-    'method,welfare\\n'
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, list(records[0]) if columns is None else columns, lineterminator="\n")
@@ -208,26 +208,13 @@ def csv_text(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None
     return text.getvalue()
 
 
-def _rich_table(title: str = "") -> Table:
-    """A table without rows or columns yet, a rule under its head and no edges."""
-    return Table(
-        title=title or None,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-
-
 def folded(sentences: Sequence[str]) -> str:
     """Sentences, each on lines of its own of 80 characters at most."""
     return "\n".join(textwrap.fill(sentence, WIDTH) for sentence in sentences)
 
 
 def _plain(value: Any) -> Any:
-    """A value as CSV takes it: "" for a missing one."""
+    """A value for CSV, "" where it is missing."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.item()
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value

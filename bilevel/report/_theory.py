@@ -25,11 +25,11 @@ from games.theory import (
 )
 
 MAX_ROWS = 6
-"""Of longer lists only so many are shown, and how many there are."""
+"""Most optima or equilibria that are listed."""
 
 
 def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, along_graph: bool) -> Group:
-    """Say what is best, what is stable, and how little must be given, with the proofs.
+    """Optima, pure equilibria and their prices, and minimal transfers of a one-shot game, with the proofs.
 
     Args:
         game: the one-shot game.
@@ -72,10 +72,7 @@ def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, al
 
 
 def stage_of(game: Game) -> ExactGame | None:
-    """The one-shot game with exact values of which theory speaks; None where there is none.
-
-    Args:
-        game: itself one, or a repeated game, of which it is the stage.
+    """The one-shot game with exact values that a game is, or repeats; None where there is none.
 
     >>> import games
     >>> stage_of(games.make("repeated-chicken")) == games.make("chicken"), stage_of(games.make("escape-room"))
@@ -87,7 +84,7 @@ def stage_of(game: Game) -> ExactGame | None:
 
 
 def profile_name(game: Game, profile: Profile) -> str:
-    """What everybody plays, in words.
+    """The actions of a profile in words.
 
     >>> import games
     >>> profile_name(games.make("pigou"), (1, 1, 1, 1)), profile_name(games.make("chicken"), (0, 1))
@@ -108,17 +105,13 @@ def _outcomes(game: Game, anarchy: Anarchy) -> list[RenderableType]:
     words = [Column(heading=heading) for heading in ("outcome", "agents 0, 1, ... play")]
     table = ResultsTable(columns=[*words, Column(heading="welfare", form=exact_number)], rows=rows)
     several = len(anarchy.optima)
-    said = [f"{several} optima tie; what follows speaks of one (--optimum chooses)."] if several > 1 else []
-    return [
-        table.to_rich(),
-        "",
-        *said,
-        "Every pure equilibrium was looked for; mixed ones are not enumerated.",
-    ]
+    ties = [f"{several} optima tie; what follows speaks of one (--optimum chooses)."] if several > 1 else []
+    searched = "Every pure equilibrium was looked for; mixed ones are not enumerated."
+    return [table.to_rich(), "", *ties, searched]
 
 
 def _zero_sum(game: Game) -> list[str]:
-    """Of two agents' zero-sum games the mixed equilibrium is known, too."""
+    """The mixed equilibrium of a zero-sum game of two agents."""
     table = payoff_table(game)
     if game.num_agents != 2 or np.abs(table.sum(-1)).max() > 2 * rounding(table):
         return []
@@ -150,19 +143,19 @@ def _answer(
         "",
         _matrix(found.matrix),
         "",
-        f"Checked: {_gain(found.largest_gain)} {_binding(game, found)}",
+        f"Checked: {_loss(found.largest_gain)} {_binding(game, found)}",
     ]
 
 
-def _gain(largest: float) -> str:
-    """What leaving is worth under a matrix that makes staying dominant."""
-    if exact_number(largest) == "0":
+def _loss(largest_gain: float) -> str:
+    """The loss of leaving under a matrix that makes staying dominant."""
+    if exact_number(largest_gain) == "0":
         return "under it nobody gains by leaving, and somebody loses nothing by it."
-    return f"under it whoever leaves loses {exact_number(-largest)} or more."
+    return f"under it whoever leaves loses {exact_number(-largest_gain)} or more."
 
 
 def _binding(game: Game, found: FeasibleTransfer) -> str:
-    """What would pay if more were kept."""
+    """The deviation that would pay if more were kept."""
     if not found.binding or found.share > 1 - 1e-12:
         return "Everything can be kept: nothing need be given."
     if found.share < 1e-12:

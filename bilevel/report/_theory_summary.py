@@ -19,11 +19,10 @@ class Theory(NamedTuple):
     """Optima, equilibria and minimal transfers of a one-shot game."""
 
     anarchy: Anarchy
-    """Optima, pure equilibria, and what these cost."""
     transfer: MinimalTransfer
-    """The most of its own reward that everybody can keep if only neighbours give to each other."""
+    """Between neighbours only."""
     stage: bool
-    """True if this is the stage of a repeated game."""
+    """Whether this is the stage of a repeated game."""
 
     @property
     def optimum(self) -> float:
@@ -42,10 +41,7 @@ class Theory(NamedTuple):
 
 
 def theory_of(game: Game) -> Theory | str:
-    """Compute the theory of a game, or the reason, in a sentence, why there is none.
-
-    Args:
-        game: one-shot, or repeated, of which the stage is worked out: its welfare is in the same units.
+    """Compute the theory of a one-shot game or a repeated game's stage, or the reason why there is none.
 
     >>> import games
     >>> theory = theory_of(games.make("repeated-prisoners-dilemma"))
@@ -68,25 +64,13 @@ def theory_of(game: Game) -> Theory | str:
 
 
 def kept(row: Compared) -> Interval | None:
-    """The part of its own reward that an agent keeps, on average over agents: as the table has what is given.
-
-    Args:
-        row: of `compare_runs`.
-
-    Returns:
-        None where rewards are not shared.
-    """
+    """The share of its own reward that an agent keeps, on average; None where rewards are not shared."""
     given = row.intervals.get("given_away")
     return None if given is None else Interval(1 - given.estimate, 1 - given.high, 1 - given.low)
 
 
 def theory_tables(theory: Theory | str, rows: Sequence[Compared]) -> list[RenderableType]:
-    """Tables and sentences to print below a comparison.
-
-    Args:
-        theory: of the game that is compared on.
-        rows: of `compare_runs`.
-    """
+    """Tables and sentences to print below a comparison."""
     if isinstance(theory, str):
         return [folded([theory])]
     reasons = dict.fromkeys(price.reason for price in _prices(theory) if price.value is None)
@@ -104,7 +88,7 @@ def theory_tables(theory: Theory | str, rows: Sequence[Compared]) -> list[Render
 
 
 def theory_levels(theory: Theory) -> list[tuple[str, float]]:
-    """Heights to mark among curves of welfare: words and welfare, in the game's units."""
+    """Levels to mark among curves of welfare: label and welfare, in the game's units."""
     optimum = ("group optimum", theory.optimum)
     if theory.best is None or theory.worst is None:
         return [optimum]
@@ -118,19 +102,13 @@ def theory_levels(theory: Theory) -> list[tuple[str, float]]:
 
 
 def share_levels(theory: Theory) -> list[tuple[str, float]]:
-    """Heights to mark among curves of what is kept: s* and g*, where they are possible."""
+    """Levels to mark among curves of shares kept: s* and g*, where they are possible."""
     return [(name, share) for name, share in _max_shares(theory).items() if share is not None]
 
 
 def theory_record(theory: Theory, rows: Sequence[Compared]) -> dict[str, Any]:
-    """The same numbers for a file; None where there is none.
-
-    Args:
-        theory: of the game that is compared on.
-        rows: of `compare_runs`.
-    """
+    """The numbers of `theory_tables` for a file; None where there is none."""
     anarchy, stability = _prices(theory)
-    shares = {row.label: kept(row) for row in rows}
     return {
         "of_the_stage": theory.stage,
         "optimum": theory.optimum,
@@ -141,9 +119,9 @@ def theory_record(theory: Theory, rows: Sequence[Compared]) -> dict[str, Any]:
         "s": theory.transfer.s,
         "g": theory.transfer.g,
         "kept": {
-            label: dict(zip(("estimate", "low", "high"), map(float, share), strict=True))
-            for label, share in shares.items()
-            if share is not None
+            row.label: {name: float(value) for name, value in share._asdict().items()}
+            for row in rows
+            if (share := kept(row)) is not None
         },
     }
 
@@ -153,7 +131,7 @@ def _prices(theory: Theory) -> tuple[Price, Price]:
 
 
 def _max_shares(theory: Theory) -> dict[str, float | None]:
-    """The most that can be kept, by name; None where nothing makes the optimum dominant."""
+    """The largest shares that can be kept; None where nothing makes the optimum dominant."""
     return {"s*": theory.transfer.s, "g*": theory.transfer.g}
 
 
@@ -169,12 +147,9 @@ def _welfare_table(theory: Theory) -> ResultsTable:
             ("best pure equilibrium", theory.best, f"of stability {stability}"),
             ("worst pure equilibrium", theory.worst, f"of anarchy {anarchy}"),
         ]
-    headings = (
-        Column(heading="outcome"),
-        Column(heading="welfare", form=number),
-        Column(heading="price", form=str),
-    )
-    return ResultsTable(title="Theory", columns=headings, rows=rows)
+    forms = {"outcome": None, "welfare": number, "price": str}
+    columns = [Column(heading=heading, form=form) for heading, form in forms.items()]
+    return ResultsTable(title="Theory", columns=columns, rows=rows)
 
 
 def _kept_table(theory: Theory, rows: Sequence[Compared], notes: Sequence[str]) -> ResultsTable:
@@ -187,6 +162,5 @@ def _kept_table(theory: Theory, rows: Sequence[Compared], notes: Sequence[str]) 
         (f"{name}, the most with {kinds[name]}", "impossible" if share is None else number(share))
         for name, share in _max_shares(theory).items()
     ]
-    shares = [(row.label, kept(row)) for row in rows]
-    learned = [(label, share) for label, share in shares if share is not None]
+    learned = [(row.label, share) for row in rows if (share := kept(row)) is not None]
     return ResultsTable(columns=columns, rows=[*limits, *learned], notes=notes)

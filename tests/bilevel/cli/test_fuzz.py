@@ -70,7 +70,7 @@ def test_faults_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     functions = {"fails": fails, "hangs": hangs}
     monkeypatch.setattr(app.Command, "run", lambda command, words: functions[command.function](words))
     for name in functions:
-        monkeypatch.setitem(app.COMMANDS, name, app.Command("", name, ""))
+        monkeypatch.setitem(app.COMMANDS, name, app.Command("", "", name))
     monkeypatch.setattr("tests.fuzz.judge.PATIENCE", 0.2)
     monkeypatch.setattr("tests.fuzz.judge.ASKED_AGAIN", 0.1)
     assert "KeyError: 'x'" in ask(["fails"]).fault

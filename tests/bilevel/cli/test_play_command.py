@@ -104,6 +104,8 @@ def test_every_kind_of_policy_learns_and_plays(words: tuple[object, ...], call: 
         (("jungle", "--scale", 0), "scale must be from 0.1 to 20, not 0"),
         (("jungle", "--frames-per-second", 0), "frames_per_second must be from 0.01 to 100, not 0"),
         (("jungle", "--max-steps", 0), "max_steps must be 1 or more"),
+        (("jungle", "--most-steps", 3), "--most-steps is now called --max-steps."),
+        (("jungle", "--most_steps=3"), "--most-steps is now called --max-steps."),
         (("jungle", "--cooperators", 21), "cooperators must be from 0 to 20"),
         (("jungle", "--game.size", 1), "at least 2 cells a side"),
     ],

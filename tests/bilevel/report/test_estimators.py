@@ -21,7 +21,7 @@ from bilevel.hypergradient import (
     HypergradientComparison,
 )
 from bilevel.report import estimators_table, write_comparison
-from bilevel.report._estimators import duration, memory
+from bilevel.report._estimators import three_digits
 from bilevel.report._estimators_figure import PANELS, draw_comparison
 from tests.bilevel.report.compared import printed
 
@@ -77,13 +77,13 @@ def test_the_table_fits_eighty_columns_and_says_everything() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (duration(0.9999), "1.00 s"),
-        (duration(2.5e-7), "250 ns"),
-        (duration(754.0), "754 s"),
-        (memory(999_960), "1.00 MB"),
-        (memory(512), "512 B"),
-        (memory(0), "0 B"),
-        (memory(1.5e9), "1.50 GB"),
+        (three_digits(0.9999, "s"), "1.00 s"),
+        (three_digits(2.5e-7, "s"), "250 ns"),
+        (three_digits(754.0, "s"), "754 s"),
+        (three_digits(999_960, "B"), "1.00 MB"),
+        (three_digits(512, "B"), "512 B"),
+        (three_digits(0, "B"), "0 B"),
+        (three_digits(1.5e9, "B"), "1.50 GB"),
     ],
 )
 def test_prefixes(text: str, expected: str) -> None:
