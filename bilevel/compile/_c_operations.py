@@ -71,14 +71,9 @@ COMPARISONS = {
 """Operations that compare arguments in their common dtype."""
 
 LOGICAL = {
-    aten.bitwise_and: "{a} & {b}",
-    aten.bitwise_not: "!{a}",
-    aten.bitwise_or: "{a} | {b}",
-    aten.bitwise_xor: "{a} ^ {b}",
-    aten.logical_and: "{a} & {b}",
-    aten.logical_not: "!{a}",
-    aten.logical_or: "{a} | {b}",
-    aten.logical_xor: "{a} ^ {b}",
+    getattr(aten, f"{kind}_{name}"): form
+    for kind in ("bitwise", "logical")
+    for name, form in {"and": "{a} & {b}", "not": "!{a}", "or": "{a} | {b}", "xor": "{a} ^ {b}"}.items()
 }
 """Operations on truth values."""
 

@@ -7,6 +7,7 @@ infinity: what a mask removes is gone. Apart from that results change by roundin
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -166,7 +167,7 @@ def apply(
 
 
 class Term(NamedTuple):
-    """A factor times an expression; no expression stands for 1."""
+    """A factor times an expression; None stands for 1."""
 
     factor: float
     number: int | None
@@ -191,14 +192,15 @@ def _term(known: Expressions, dtype: torch.dtype, argument: Any) -> Term | None:
     return Term(1, number)
 
 
-def _scaled(known: Expressions, dtype: torch.dtype, factor: float, number: int) -> int:
-    """Number factor times an expression, a product of its own last, so that `_term` can read it."""
+def _scaled(known: Expressions, dtype: torch.dtype, factor: float, number: int | None) -> int:
+    """Number a term; a product has its factor last, so that `_term` can read it."""
+    if number is None:
+        return known.constant(float(factor) if dtype.is_floating_point else factor, dtype)
     if factor == 1:
         return number
     if factor == -1:
         return known.operation(aten.neg.default, (Ref(number),), dtype)
-    by = known.constant(float(factor) if dtype.is_floating_point else factor, dtype)
-    return known.operation(aten.mul.Tensor, (Ref(number), Ref(by)), dtype)
+    return known.operation(aten.mul.Tensor, (Ref(number), Ref(_scaled(known, dtype, factor, None))), dtype)
 
 
 def _ordered(known: Expressions, dtype: torch.dtype, target: Any, first: int, second: int) -> int:
@@ -226,16 +228,11 @@ def _multiply(known: Expressions, dtype: torch.dtype, first: Any, second: Any) -
     return _scaled(known, dtype, 1 if (one.factor < 0) == (other.factor < 0) else -1, product)
 
 
-def _add(known: Expressions, dtype: torch.dtype, first: Any, second: Any) -> int | None:
-    one, other = _term(known, dtype, first), _term(known, dtype, second)
-    return None if one is None or other is None else _sum(known, dtype, one, other)
-
-
-def _subtract(known: Expressions, dtype: torch.dtype, first: Any, second: Any) -> int | None:
+def _add(known: Expressions, dtype: torch.dtype, first: Any, second: Any, sign: int = 1) -> int | None:
     one, other = _term(known, dtype, first), _term(known, dtype, second)
     if one is None or other is None:
         return None
-    return _sum(known, dtype, one, Term(-other.factor, other.number))
+    return _sum(known, dtype, one, Term(sign * other.factor, other.number))
 
 
 def _sum(known: Expressions, dtype: torch.dtype, one: Term, other: Term) -> int:
@@ -243,8 +240,7 @@ def _sum(known: Expressions, dtype: torch.dtype, one: Term, other: Term) -> int:
         one, other = other, one
     for here, there in ((one, other), (other, one)):
         if here.number is None and here.factor == 0:
-            assert there.number is not None
-            return _scaled(known, dtype, there.factor, there.number)
+            return _scaled(known, dtype, *there)
     if one.number is not None and other.number is not None:
         if one.factor == other.factor:
             both = _ordered(known, dtype, aten.add.Tensor, one.number, other.number)
@@ -252,18 +248,11 @@ def _sum(known: Expressions, dtype: torch.dtype, one: Term, other: Term) -> int:
         if one.factor == -other.factor:
             between = known.operation(aten.sub.Tensor, (Ref(one.number), Ref(other.number)), dtype)
             return _scaled(known, dtype, one.factor, between)
-    more = _value(known, dtype, one)
+    more = _scaled(known, dtype, *one)
     if other.factor < 0:
-        less = _value(known, dtype, Term(-other.factor, other.number))
+        less = _scaled(known, dtype, -other.factor, other.number)
         return known.operation(aten.sub.Tensor, (Ref(more), Ref(less)), dtype)
-    return _ordered(known, dtype, aten.add.Tensor, more, _value(known, dtype, other))
-
-
-def _value(known: Expressions, dtype: torch.dtype, term: Term) -> int:
-    """Number a term."""
-    if term.number is None:
-        return known.constant(float(term.factor) if dtype.is_floating_point else term.factor, dtype)
-    return _scaled(known, dtype, term.factor, term.number)
+    return _ordered(known, dtype, aten.add.Tensor, more, _scaled(known, dtype, *other))
 
 
 def _negate(known: Expressions, dtype: torch.dtype, argument: Any) -> int | None:
@@ -291,7 +280,7 @@ RULES: dict[Any, Callable[..., int | None]] = {
     aten.div.Tensor: _divide,
     aten.mul.Tensor: _multiply,
     aten.neg.default: _negate,
-    aten.sub.Tensor: _subtract,
+    aten.sub.Tensor: functools.partial(_add, sign=-1),
     aten.where.self: _choose,
 }
 """Operation -> its simplified expression, or None."""

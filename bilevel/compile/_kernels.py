@@ -174,6 +174,8 @@ class CompiledKernels(Kernels):
             leaves, form = self._split(data)
             key = (kind, form, *((leaf.shape, leaf.dtype) for leaf in leaves))
             if key not in found:
+                if kind == "step":
+                    require_pure(self.problem.step, self.trees(state), self.phi, data)
                 found[key] = self.program.package(self._request(kind, state, more))
             return found[key]
         except ImpureStepError:
@@ -193,12 +195,7 @@ class CompiledKernels(Kernels):
             members = Members(None)
         function = FUNCTIONS[kind](self.problem, Forms(self._state_form, self._phi_form, form))
         inputs = Inputs((*plain, *more), (0,) * len(plain) + (axis,) * len(more), members)
-
-        def prepare() -> None:
-            if kind == "step":
-                require_pure(self.problem.step, self.trees(state), self.eager.phi, form.join(leaves))
-
-        return PackageRequest(kind, function, inputs, axis, prepare=prepare)
+        return PackageRequest(kind, function, inputs, axis)
 
 
 def warn_once(program: Program, kind: str, reason: Exception) -> None:

@@ -83,8 +83,6 @@ class PackageRequest(NamedTuple):
     """The axis of every result that counts members."""
     forms: tuple[Form, ...] = ("rows", "plain")
     """The forms to try, in this order."""
-    prepare: Callable[[], None] = lambda: None
-    """Called first."""
     write: Callable[[Sequence[Tensor]], LibrarySource] | None = None
     """Its results -> its C source, if that is not simply the function entry by entry."""
     sizes: tuple[int, ...] = ()
@@ -111,9 +109,8 @@ class Program:
 
         Raises:
             NotCompilableError: what it gives is not what the function gives (says how).
-            Exception: whatever torch, the file system or `request.prepare` raises.
+            Exception: whatever torch or the file system raises.
         """
-        request.prepare()
         expected = eagerly(request.function)
         results = expected(request.inputs.leaves)
         keys = {form: package_key(form, request) for form in request.forms}

@@ -26,34 +26,16 @@ class Numbers(NamedTuple):
 
 
 MOVES = frozenset(
-    {
-        aten.alias.default,
-        aten.cat.default,
-        aten.clone.default,
-        aten.detach.default,
-        aten.diagonal.default,
-        aten.diagonal_scatter.default,
-        aten.expand.default,
-        aten.flip.default,
-        aten.lift_fresh_copy.default,
-        aten.permute.default,
-        aten.repeat.default,
-        aten.roll.default,
-        aten.select.int,
-        aten.select_scatter.default,
-        aten.slice.Tensor,
-        aten.slice_scatter.default,
-        aten.split.Tensor,
-        aten.split_with_sizes.default,
-        aten.squeeze.default,
-        aten.squeeze.dim,
-        aten.squeeze.dims,
-        aten.stack.default,
-        aten.t.default,
-        aten.transpose.int,
-        aten.unbind.int,
-        aten.unsqueeze.default,
-    }
+    getattr(getattr(aten, name), overload)
+    for overload, names in {
+        "default": "alias cat clone detach diagonal diagonal_scatter expand flip lift_fresh_copy permute "
+        "repeat roll select_scatter slice_scatter split_with_sizes squeeze stack t unsqueeze",
+        "Tensor": "slice split",
+        "dim": "squeeze",
+        "dims": "squeeze",
+        "int": "select transpose unbind",
+    }.items()
+    for name in names.split()
 )
 """Operations that only move entries."""
 

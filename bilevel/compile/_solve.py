@@ -161,6 +161,11 @@ class SolveInputs(NamedTuple):
     """The outer loss's data, as a tree."""
 
     @property
+    def program(self) -> Program:
+        """The problem's packages."""
+        return find_program(self.problem, (self.state, self.forms.state), (self.phi, self.forms.phi))
+
+    @property
     def shared(self) -> Tensors:
         """All leaves but the data of steps."""
         return (*self.state, *self.phi, *self.outer_data)
@@ -185,8 +190,7 @@ def solve(
     given = flatten_inputs(problem, theta, opt_state, phi, steps)
     if given is None:
         return None
-    program = find_program(problem, (given.state, given.forms.state), (given.phi, given.forms.phi))
-    last = steps if last is None else last
+    program, last = given.program, steps if last is None else last
     leaves = [leaf for part in (given.shared, *given.batches) for leaf in part]
     package = _package(program, given)
     if package is not None:
@@ -212,10 +216,7 @@ def build_solve(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree
         ValueError: the step is no pure function, or the outer loss does not depend on theta.
     """
     given = flatten_inputs(problem, theta, opt_state, phi, 1)
-    if given is None:
-        return False
-    program = find_program(problem, (given.state, given.forms.state), (given.phi, given.forms.phi))
-    return _package(program, given) is not None
+    return given is not None and _package(given.program, given) is not None
 
 
 def flatten_inputs(

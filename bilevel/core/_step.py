@@ -148,14 +148,10 @@ def under_transform() -> bool:
 
 
 def in_parts(step: Step, parts: Callable[[Tree, Tree, Tree], Iterable[Tree]]) -> Step:
-    """Join several steps to one: on minibatches of the data, or epochs.
+    """Join several steps to one, on minibatches or epochs: (theta before them, phi, data) -> data of each.
 
     Estimators differentiate through all of it, `parts` included; they keep the states between such steps,
     not those within.
-
-    Args:
-        step: the step to repeat.
-        parts: (theta before all of them, phi, data) -> the data of each.
 
     >>> from bilevel.optimizers import sgd
     >>> step = inner_step(lambda theta, phi, data: (theta - data) ** 2, sgd(0.25))

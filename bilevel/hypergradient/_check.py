@@ -206,15 +206,15 @@ def check_hypergradient(
 ) -> HypergradientCheck:
     """Compare an estimator with central finite differences of the same K steps, in float64.
 
-    The estimator runs first, and its data are replayed in every difference. Inputs are converted to float64;
-    tensors in closures of the step and the losses must be able to follow. It is a loop over the directions,
-    with 2 K steps for each. `compare_hypergradients` measures several estimators.
+    The estimator runs first, and its data are replayed in every difference, in a loop over the directions
+    with 2 K steps each. Inputs are converted to float64; tensors in closures of the step and the losses must
+    be able to follow. `compare_hypergradients` measures several estimators.
 
     Args:
         problem, theta, opt_state, phi, steps: as for `Estimator.estimate`.
         estimator: the estimator to check.
         epsilon: the step of a difference, in units of phi, above 0; see `Differences`.
-        max_entries: phi is checked entry by entry up to this many, at least 1; beyond, along 8 random
+        max_entries: phi is moved entry by entry up to this many, at least 1; beyond, along 8 random
             directions of length 1, always the same ones.
         tolerance: the relative error that is allowed, above 0.
 

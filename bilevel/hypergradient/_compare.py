@@ -172,21 +172,20 @@ def compare_hypergradients(
 ) -> HypergradientComparison:
     """Measure the errors, the noise and the costs of estimators on one problem.
 
-    An error is measured in float64, everything else in the precision of what is given. One that does not
-    apply has a row with its reason. What is random is drawn anew `resamples` times: the data, and the draws
-    of an estimator that has a `seed`.
+    Errors are measured in float64, everything else in the precision of what is given. An estimator that does
+    not apply has a row with its reason. What is random is drawn anew `resamples` times: the data, and the
+    draws of an estimator that has a `seed`.
 
     Args:
         problem, theta, opt_state, phi, steps: as for `Estimator.estimate`.
-        estimators: names, text forms or objects; None: every name in `ESTIMATORS`, with the last sqrt(K)
-            steps for `truncated`.
+        estimators: names, text forms or objects; None: all of `ESTIMATORS`, `truncated` with the last sqrt(K)
+            steps.
         resamples: number of draws of everything random, at least 2.
-        build: fits a named estimator to the problem; what it refuses with a ValueError has a row with the
-            reason.
-        generator: the source of the problem's data: every estimator then sees the same draws, and the
-            generator is afterwards as it was. None: each estimator sees draws of its own.
-        reference: the true gradient, where it is known otherwise (from exact values, say), in the form of an
-            estimate's: the mean over all draws is then compared with it. None: finite differences.
+        build: fits a named estimator to the problem; a ValueError of it becomes a row's reason.
+        generator: the source of the problem's data, so that every estimator sees the same draws; it is
+            restored afterwards. None: each estimator sees draws of its own.
+        reference: the true gradient, where it is known (from exact values, say), in the form of an
+            estimate's; the mean over all draws is compared with it. None: finite differences.
         epsilon, max_entries: as in `check_hypergradient`.
         tolerance: the relative error that a row's `check` allows.
         listener: called with each estimator's text before its turn.

@@ -99,11 +99,11 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Estimator(abc.ABC):
-    """A way to estimate the hypergradient, d(outer loss) / d phi: a frozen dataclass of its settings.
+    """An estimator of the hypergradient, d(outer loss) / d phi: a frozen dataclass of its settings.
 
-    An estimator carries a state from one outer step to the next; that of a stateless one is None. A stateful
-    one looks further back than one outer step. Learning is then online: its state belongs to the theta and
-    opt_state at which the last estimate ended, and another start is refused.
+    A stateful one carries a state from one outer step to the next, and looks further back than one outer
+    step. Learning is then online: the state belongs to the theta and opt_state at which the last estimate
+    ended, and another start is refused. The state of a stateless one is None.
     """
 
     @property

@@ -32,22 +32,16 @@ class Evolution(StatelessEstimator):
 
         gradient = mean over e of e (F(phi + sigma e) - F(phi - sigma e)) / (2 sigma).
 
-    Bias: that of smoothing, of order sigma^2 times F's third derivatives: none where F is quadratic. With
-    rank shaping it is a direction only: the gradient of no objective, in no unit.
-    Shared data stay as they were drawn: that they would depend on theta and phi is seen with `fresh_data`
-    only.
+    Bias: that of smoothing, of order sigma^2 times F's third derivatives: none where F is quadratic. Ranks
+    (`rank_shaping`) give a direction only: the gradient of no objective, in no unit. Shared data miss that
+    data depend on theta and phi; `fresh_data` do not.
     Variance: for pairs, where F is about linear with P entries of phi, 2 (P + 1) |gradient|^2 / samples over
-    all entries together; unpaired samples half of that, but more by the variance of F's even part over
-    sigma^2, which curvature or noise soon make the larger. `standard_error` of the result measures it.
+    all entries together; unpaired samples half of that, plus the variance of F's even part over sigma^2,
+    which curvature or noise soon make the larger. `standard_error` of the result measures it.
     Cost: (samples + 1) K steps, no backward pass; the one is the unperturbed run, whose end is the
     estimate's theta.
     Memory: samples times (theta and the optimizer's state), whatever K is, and the data of each step.
-
-    Several objectives share the samples. Draws are named by `seed` and the bits of phi and theta: see
-    `draw_noise`.
-
-    Raises:
-        ValueError: a setting is out of range.
+    Several objectives share the samples. Draws are named by `seed` and the bits of phi and theta.
 
     Source:
         Salimans et al., Evolution strategies as a scalable alternative to reinforcement learning, arXiv

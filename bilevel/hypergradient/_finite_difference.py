@@ -19,28 +19,23 @@ from games.core import require
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class FiniteDifference(StatelessEstimator):
-    """DARTS-like: the last step's effect on the outer loss by central differences, for any step.
+    """The last step's effect on the outer loss by central differences, for any step; like DARTS.
 
     With v = dF/dtheta_K and S the last step, taken from (theta_K-1, state_K-1), for each entry j of phi:
 
         dF/dphi_j = partial F/partial phi_j + <v, S(phi + epsilon u_j) - S(phi - epsilon u_j)> / (2 epsilon).
 
-    It tends to `OneStep` as epsilon goes to 0. DARTS has a step of plain descent on one loss L, S = theta -
-    alpha grad_theta L, and differences grad_phi L between theta + e v and theta - e v: the same mixed
-    product, since d/dphi <v, S> = -alpha d/dphi d/de L(theta + e v, phi) at e = 0. That takes two gradients
-    whatever the size of phi, but needs L itself; a general step (momentum, Adam, several agents) has no such
-    loss to show, and its vector-Jacobian product along v would already be the whole answer. So here the
-    difference is taken along phi.
+    It tends to `OneStep` as epsilon goes to 0. DARTS, whose step is plain descent on one loss, S = theta -
+    alpha grad_theta L, differences grad_phi L between theta + e v and theta - e v instead: the same mixed
+    product, since d/dphi <v, S> = -alpha d/dphi d/de L(theta + e v, phi) at e = 0, in two gradients whatever
+    the size of phi. That needs L, which a general step (momentum, Adam, several agents) does not have.
 
     Bias: epsilon^2 / 6 times the third derivative along each entry, and rounding of about (unit of rounding)
-    |theta| |v| / epsilon. Beyond that none for K = 1; for K > 1 it leaves out what phi did in all steps but
-    the last, and what it does through the optimizer's state. No variance but that of the data.
+    |theta| |v| / epsilon. For K > 1 also the effect of phi in all steps but the last, and through the
+    optimizer's state. No variance but that of the data.
     Cost: K steps, one backward pass of the outer loss, and 2 steps for each entry of phi (of one member's).
     Memory: `chunk` times 2 theta; nothing grows with K but the data.
     Several objectives share the differences.
-
-    Raises:
-        ValueError: a setting is out of range.
 
     Source:
         Liu et al., DARTS: Differentiable architecture search, arXiv 1806.09055, equations 7 and 8.

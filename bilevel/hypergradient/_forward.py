@@ -25,11 +25,10 @@ class Forward(StatelessEstimator):
 
         Z_0 = 0,   Z_k+1 = (dS/dz_k) Z_k + dS/dphi,   dF/dphi = (partial F/partial phi) + Z_K' dF/dz_K.
 
-    Bias: none; it is the gradient of `Unrolled`, added up in another order.
-    Cost: K steps with a Jacobian-vector product for each entry of phi, batched.
+    Bias: none; it is the gradient of `Unrolled`, summed in another order.
+    Cost: K steps with a Jacobian-vector product for each entry of phi, batched; members of a batch (seeds)
+    share tangents (see `batch_dims`), at the cost of the entries of ONE member.
     Memory: (theta and the optimizer's state) times 1 + the entries of phi, and each step's data, whatever K.
-    The members of a batch (seeds) share tangents if `batch_dims` says which axes count them: the cost
-    is then the entries of phi of ONE member.
     In float32 a loss that mixes single numbers and tensors may get tangents in float64 from torch; they are
     rounded back after each step, but a matrix product inside the loss may refuse them: use float64 there.
 

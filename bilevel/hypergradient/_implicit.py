@@ -67,19 +67,17 @@ class Implicit(StatelessEstimator):
 
         (I - J)' v = dF/dtheta,   dF/dphi = (partial F/partial phi) + (d theta'/d phi)' v.
 
-    Any step with the fixed point of the true one has the same answer, whatever its state: to fix the state
-    is exact for momentum, Adam and RMSProp, where it acts as a preconditioner that cancels (while the joint
-    map of theta and Adam's state is degenerate: its second moment dies away at the fixed point). Where the
-    fixed point itself depends on the state (decoupled weight decay beside Adam with a large epsilon) it
-    would be wrong; that is looked for, with the state halved, and refused.
+    Fixing the state is exact for momentum, Adam and RMSProp, whose fixed point does not depend on it: the
+    state is then a preconditioner that cancels (while the joint map of theta and Adam's state is degenerate:
+    its second moment vanishes at the fixed point). Where the fixed point does depend on the state (decoupled
+    weight decay beside Adam with a large epsilon), which is tested with the state halved, it is refused.
 
     Bias: of the order of theta's distance from the fixed point, plus the solver's residual times |v|. The
     step is taken with the last step's data.
     Cost: K steps, and one or two Jacobian products for each iteration of the solver ("normal-cg": two), for
-    the gradient and, unless `accept_distance` is infinite, once more for the distance.
+    the gradient and, unless `accept_distance` is infinite, for the distance.
     Memory: a few times theta, whatever K, and each step's data; "gmres": `iterations` times theta.
-    Several objectives are solved for in one batch; so are members, each with a residual of its own, if
-    `batch_dims` says which axes count them.
+    Several objectives, and members (see `batch_dims`), are solved for in one batch, each to the tolerance.
 
     Source:
         Rajeswaran et al., Meta-learning with implicit gradients, arXiv 1909.04630; Lorraine et al.,

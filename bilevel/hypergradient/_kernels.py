@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -120,15 +121,10 @@ class Kernels:
         """Linearize one step at a fixed state of the optimizer; vectors are [vector, *leaf.shape]."""
         single = linearize_step(self.problem.step, state, self.phi, data)
 
-        def vjp(v: Tensors) -> tuple[Tensors, Tensors]:
-            found: tuple[Tensors, Tensors] = torch.vmap(lambda *flat: single.vjp(flat))(*v)
-            return found
+        def mapped(function: Callable[[Tensors], Any]) -> Callable[[Tensors], Any]:
+            return lambda v: torch.vmap(lambda *flat: function(flat))(*v)
 
-        def jvp(v: Tensors) -> Tensors:
-            found: Tensors = torch.vmap(lambda *flat: single.jvp(flat))(*v)
-            return found
-
-        return Linearization(single.result, vjp, jvp)
+        return Linearization(single.result, mapped(single.vjp), mapped(single.jvp))
 
     def at(self, phi: Tree) -> Kernels:
         """The kernels of the same problem at another phi."""

@@ -50,18 +50,15 @@ class PersistentEvolution(Estimator):
 
         gradient_t = mean over pairs of (e_1 + ... + e_t) (F_t(+) - F_t(-)) / (2 sigma).
 
-    `Evolution` takes e_t alone, and misses what phi did in the outer steps before. The particles are the
-    estimator's state; the first estimate is that of `Evolution`.
+    `Evolution`, which is the first estimate, takes e_t alone, and misses the effect of phi in earlier outer
+    steps. The particles are the estimator's state.
 
     Bias: that of smoothing only (none where the losses are quadratic in all draws), however small K is, as
-    long as phi stands still; one that moves in between is a little behind, as in all online learning.
+    long as phi is constant; where it moves, the estimate lags behind, as in all online learning.
     Variance: as of `Evolution`, growing with the number of outer steps since the start.
     Cost: (samples + 1) K steps, no backward pass.
     Memory: samples times (theta, the optimizer's state) plus samples / 2 times phi, all kept between outer
     steps; the data of each of K steps, drawn along the unperturbed run and shared by all particles.
-
-    Raises:
-        ValueError: a setting is out of range.
 
     Source:
         Vicol et al., Unbiased gradient estimation in unrolled computation graphs with persistent evolution

@@ -138,12 +138,9 @@ def learn_samples(
         states: (theta, opt_state) where all start, unless `samples` has their own.
         phi: outer variables, for their form.
         samples: the floating leaves of each sample's (theta, opt_state), or None, and of its phi, all
-            [sample, *leaf].
+            [sample, *leaf]; so are the final states in the result.
         inner_data: the data of each step.
         outer_data: the data of the outer loss.
-
-    Returns:
-        the floating leaves of every sample's (theta_K, opt_state_K), and its outer loss, [sample, ...].
 
     >>> def step(theta, opt_state, phi, data):
     ...     return theta * phi, opt_state

@@ -39,7 +39,7 @@ class BufferPool:
         self._free: list[State] | None = None
 
     def keep(self, state: State) -> State:
-        """Copy a state into a free buffer; with none left (or none of this form) a new one is allocated."""
+        """Copy a state into a free buffer, or a new one if none is left or of this form."""
         if self._free is None:
             self._free = [tree_map(_buffer, state) for _ in range(self.count)]
         fits = bool(self._free) and structure(self._free[-1]) == structure(state)
@@ -57,7 +57,7 @@ def _buffer(leaf: Any) -> Any:
 
 
 def _written(buffer: Any, leaf: Any) -> Any:
-    """The leaf copied into its buffer, or a new one if it has another form; itself if it is no tensor."""
+    """The leaf in its buffer, or in a new tensor if it has another form; itself if it is no tensor."""
     if not isinstance(leaf, Tensor):
         return leaf
     if not isinstance(buffer, Tensor) or buffer.shape != leaf.shape or buffer.dtype != leaf.dtype:
@@ -88,7 +88,6 @@ class Storage:
         self.dtype = None if dtype is None else DTYPES[dtype]
         tensors = [leaf for leaf in leaves(start) if isinstance(leaf, Tensor)]
         self.state_bytes: int = sum(leaf.numel() * self._dtype_of(leaf).itemsize for leaf in tensors)
-        """Size of one kept state."""
         self.exact = all(self._dtype_of(leaf) == leaf.dtype for leaf in tensors)
         """Whether states come back unrounded."""
         self._plain = self.exact and not offload

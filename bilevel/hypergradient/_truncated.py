@@ -31,11 +31,11 @@ class OneStep(StatelessEstimator):
 
         dF/dphi ~ (partial F/partial phi) + (d step/d phi)' dF/dtheta_K.
 
-    Bias: everything but the first term of the series. Where a step contracts by a factor q, the rest is at
-    most q / (1 - q) times what is kept: small for a fast inner learner (Newton's method), while for gradient
-    descent with a small rate the estimate is about (rate x curvature) times the gradient: a direction more
-    than a size. A variable that acts through the optimizer's state (momentum) counts only as far as it moves
-    theta in this same step.
+    Bias: everything but the first term of the series. Where a step contracts by a factor q, that is at most
+    q / (1 - q) times what is kept: small for a fast inner learner (Newton's method), while with gradient
+    descent the estimate is about (learning rate x curvature) times the gradient: a direction more than a
+    size. An effect through the optimizer's state (momentum) counts only as far as it moves theta in this
+    step.
     Cost: K steps, and about two more.
     Memory: twice (theta and the optimizer's state), each step's data, and the graph of one step.
 
@@ -58,16 +58,12 @@ class OneStep(StatelessEstimator):
 
 
 class WindowStep(NamedTuple):
-    """One step of inner learning, with all that it depended on."""
+    """One step of inner learning: its start, the outer variables at that time, and its data."""
 
     theta: Tree
-    """The inner variables before it."""
     opt_state: Tree
-    """The optimizer's state before it."""
     phi: Tree
-    """The outer variables at that time."""
     data: Tree
-    """Its data."""
 
 
 class StepWindow(NamedTuple):
@@ -130,22 +126,21 @@ class Truncated(Checkpointing, Estimator):
 
         dF/dphi ~ (partial F/partial phi) + sum_{k' > K - k} (dS/dphi)' a_k'.
 
-    Bias: what phi did before the last k steps. Where a step contracts by a factor q, it is at most of order
-    q^k; at a fixed point the estimate is exactly k terms of `Implicit(solver="neumann")`. Steps that do not
-    contract (a dilemma's drift, say) forget nothing, and about k / K of the gradient is left.
+    Bias: the effect of phi before the last k steps. Where a step contracts by a factor q, it is at most of
+    order q^k; at a fixed point the estimate is exactly k terms of `Implicit(solver="neumann")`. Where steps
+    do not contract (in a social dilemma, say), about k / K of the gradient is left.
     Cost: about K + k steps where the graph of the last k is kept, K + 2 k where they are computed again.
     Memory: the graph of k steps, or k + 1 times (theta and the optimizer's state), each step's data, and the
-    graph of one step; with the settings of `Checkpointing` less, for more steps.
+    graph of one step; less with the settings of `Checkpointing`, for more steps.
 
-    With `window`, learning is online: the inner state is carried on from one outer step to the next, and a
-    window of k steps slides over all of it. An outer step every K < k steps differentiates its own K
-    and the k - K before them, each at the phi, the data and the state of its time (truncated
-    back-propagation through time, with h = k and h' = K). Those phis were not all the same:
+    With `window`, learning is online: theta and the optimizer's state go on from one outer step to the next,
+    and each outer step of K < k steps differentiates its own K and the k - K before them, each at the phi,
+    the data and the state of its time (truncated back-propagation through time, with h = k and h' = K):
 
         dF/dphi ~ (partial F/partial phi) + sum_{k' > K - k} (dS/dphi at phi_k')' a_k'
 
-    is the derivative along a shift of all of them at once, given to the present phi as if it had stood still.
-    The bias is then also how far phi moved in k steps.
+    This is the derivative along a common shift of all those phis, used as that by the present one; the bias
+    is then also how far phi moved in k steps.
     Cost with `window`: about K + 2 k steps, and one.
     Memory with `window`: k + 1 times (theta and the optimizer's state), and the data of k steps.
 

@@ -101,8 +101,8 @@ class Unrolled(Checkpointing, StatelessEstimator):
     Cost: about 2 K steps where their graph is kept, 3 K where steps are computed again.
     Memory: the graph of K steps, while it is at most 1 GiB; beyond that K + 1 times (theta and the
     optimizer's state), each step's data, and the graph of one step. The settings of `Checkpointing` make it
-    less for more steps: about 2 sqrt(K) times for K more with segments="sqrt". Rounded states (keep_dtype)
-    are the only ones that change the gradient.
+    less for more steps, as segments="sqrt": about 2 sqrt(K) times for K more. Of these only keep_dtype, which
+    rounds states, changes the gradient.
     Several objectives share one reverse sweep, batched over their cotangents.
 
     Source:

@@ -54,14 +54,9 @@ def require_pure(
     data: Tree,
     check: Callable[[tuple[Tree, Tree]], None] = lambda _: None,
 ) -> None:
-    """Raise ImpureStepError unless a step, taken twice, gives the same result; checked `once`.
+    """Raise ImpureStepError unless a step, taken twice from `state`, gives the same result; checked `once`.
 
-    Args:
-        step: the step.
-        state: (theta, opt_state) before it.
-        phi: the outer variables.
-        data: the step's data.
-        check: a further check of the result, (theta', opt_state').
+    `check` is a further check of the result, (theta', opt_state').
     """
 
     def look() -> None:

@@ -100,14 +100,9 @@ class Convolutions:
         return torch.cat(first_layers(self._layers, generator, *batch), -1)
 
     def __call__(self, theta: Tensor, planes: Tensor) -> Tensor:
-        """Apply every network to its own samples.
+        """Apply every network [..., parameter] to its own samples [..., sample, plane, row, column].
 
-        Args:
-            theta: [..., parameter].
-            planes: [..., sample, plane, row, column].
-
-        Returns:
-            [..., sample, channel, row, column].
+        The output is [..., sample, channel, row, column].
         """
         act = ACTIVATIONS[self.activation]
         parts = split_layers(theta, self._layers)
@@ -120,13 +115,9 @@ class Convolutions:
         return units.movedim(-1, -4)
 
     def _patches(self, planes: Tensor) -> Tensor:
-        """The input of each weight in each place.
+        """The input of each weight in each place, of planes [..., plane, row, column, sample].
 
-        Args:
-            planes: [..., plane, row, column, sample].
-
-        Returns:
-            [..., plane * kernel row * kernel column, row, column, sample].
+        [..., plane * kernel row * kernel column, row, column, sample].
         """
         rows, columns = planes.shape[-3:-1]
         if self.padding == "same":

@@ -21,9 +21,8 @@ class GatedWeights(NamedTuple):
     hidden: Tensor
     """Of the hidden state, [..., 3 unit, unit]."""
     inputs_bias: Tensor
-    """[..., 3 unit, 1]."""
     hidden_bias: Tensor
-    """[..., 3 unit, 1]."""
+    """Both [..., 3 unit, 1]."""
 
 
 @dataclass(frozen=True)
@@ -88,28 +87,11 @@ class GatedCell:
         )
 
     def drive(self, weights: GatedWeights, inputs: Tensor) -> Tensor:
-        """W x + b, which needs no hidden state and so is computed for all steps at once.
-
-        Args:
-            weights: of this cell.
-            inputs: [..., input, sample].
-
-        Returns:
-            [..., 3 unit, sample].
-        """
+        """W x + b of inputs [..., input, sample] for all steps at once: [..., 3 unit, sample]."""
         return weights.inputs @ inputs + weights.inputs_bias
 
     def step(self, weights: GatedWeights, driven: Tensor, hidden: Tensor) -> Tensor:
-        """Update the hidden state.
-
-        Args:
-            weights: of this cell.
-            driven: from `drive`, [..., 3 unit, sample].
-            hidden: of the step before, [..., unit, sample].
-
-        Returns:
-            the new hidden state, [..., unit, sample].
-        """
+        """Update the hidden state, [..., unit, sample], from what `drive` gave, [..., 3 unit, sample]."""
         recurrent = weights.hidden @ hidden + weights.hidden_bias
         reset, update = sigmoid((driven + recurrent)[..., : 2 * self.units, :]).split(self.units, -2)
         new = tanh(driven[..., 2 * self.units :, :] + reset * recurrent[..., 2 * self.units :, :])

@@ -23,10 +23,7 @@ def sigmoid(values: Tensor) -> Tensor:
     """The sigmoid, whose rounding of a member does not depend on the number of members.
 
     On a CPU torch computes the entries after the last full vector by another formula, which may round
-    otherwise; so each member is padded to full vectors.
-
-    Args:
-        values: [member, ...].
+    otherwise; so each member of values [member, ...] is padded to full vectors.
 
     >>> sigmoid(torch.zeros(2, 3))
     tensor([[0.5000, 0.5000, 0.5000],
@@ -44,13 +41,7 @@ def log_softmax(logits: Tensor) -> Tensor:
     """The log-softmax with the actions first, whose rounding of a member does not depend on their number.
 
     Over a few actions that lie next to one another it would take several times as long. As in `sigmoid`, each
-    member is padded to full vectors.
-
-    Args:
-        logits: [member, ..., action].
-
-    Returns:
-        [action, member, ...].
+    member is padded to full vectors. Logits [member, ..., action] -> [action, member, ...].
 
     >>> log_softmax(torch.zeros(3, 2, 4)).shape
     torch.Size([4, 3, 2])
@@ -139,24 +130,16 @@ class Perceptron:
     def initial(self, generator: torch.Generator, *batch: int, last_layer_scale: float = 1.0) -> Tensor:
         """Normal weights of standard deviation 1 / sqrt(fan in), zero biases: float64 [*batch, parameter].
 
-        Args:
-            generator: of the draws.
-            batch: number of networks.
-            last_layer_scale: factor on the last layer's weights.
+        The last layer's weights are multiplied by `last_layer_scale`.
         """
         parts = first_layers(self._layers, generator, *batch)
         parts[-2] = parts[-2] * last_layer_scale
         return torch.cat(parts, -1)
 
     def __call__(self, theta: Tensor, inputs: Tensor) -> Tensor:
-        """Apply every network to its own samples.
+        """Apply every network [..., parameter] to its own samples [..., sample, input].
 
-        Args:
-            theta: [..., parameter].
-            inputs: [..., sample, input].
-
-        Returns:
-            [..., sample, output], samples next to one another in memory.
+        The output is [..., sample, output], samples next to one another in memory.
         """
         core = sigmoid if self.activation == "tanh" else torch.relu
         *hidden, (weights, bias) = self._affine_maps(theta)
@@ -210,14 +193,8 @@ def _product(left: Tensor, right: Tensor, bias: Tensor) -> Tensor:
 def as_vectors(observations: Tensor, like: Tensor, *, one_hot: int = 0, axes: int = 1) -> Tensor:
     """Observations as vectors: one-hot integers, or flattened planes of a grid, which may be bytes.
 
-    Args:
-        observations: [..., sample] of integers, or [..., sample, *shape].
-        like: has the dtype of the vectors.
-        one_hot: number of integers; 0: observations are no integers.
-        axes: of `shape`.
-
-    Returns:
-        [..., sample, feature].
+    Observations are integers below `one_hot`, [..., sample], or [..., sample, *shape] with `axes` axes of
+    shape if that is 0; vectors are [..., sample, feature], in the dtype of `like`.
 
     >>> as_vectors(torch.tensor([2, 0]), torch.zeros(()), one_hot=3)
     tensor([[0., 0., 1.],

@@ -94,10 +94,7 @@ def clip_by_norm(max_norm: float, *, batch_dims: int = 0, eps: float = 0.0) -> G
 
 
 def clip_by_value(limit: float) -> GradientTransformation:
-    """Clip each entry of the gradient to [-limit, limit].
-
-    Args:
-        limit: in units of the gradient, above 0.
+    """Clip each entry of the gradient to [-limit, limit], above 0 and in units of the gradient.
 
     >>> clip = clip_by_value(1.0)
     >>> clip.update(torch.tensor([-3.0, 0.5]), clip.init(None))[0]
@@ -114,15 +111,8 @@ def per_member(transformation: GradientTransformation, batch_dims: int = 1) -> G
     faster.
 
     Args:
-        transformation: its state must consist of tensors.
-        batch_dims: how many leading axes of every leaf count members, at least 1.
-
-    Returns:
-        a transformation whose state has the batch's axes in front.
-
-    Raises:
-        ValueError: `batch_dims` is below 1; or, in `init`, the leaves do not share the leading axes, or the
-            state holds something else than tensors.
+        transformation: its state must consist of tensors (ValueError in `init`).
+        batch_dims: how many leading axes of every leaf count members, at least 1; the state has them too.
 
     >>> import torchopt
     >>> clip = per_member(torchopt.clip_grad_norm(1.0))
