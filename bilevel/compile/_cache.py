@@ -6,15 +6,15 @@ write to, no link is followed, and only this cache's own files are deleted.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,8 @@ def keep(key: str, build: Callable[[Path], None], about: Mapping[str, Any]) -> N
         about: its description; when it was built and its digest are added.
     """
     path = package_path(key)
-    with building() as scratch:
-        part = scratch / path.name
+    with tempfile.TemporaryDirectory(prefix=BUILD, dir=ready(), ignore_cleanup_errors=True) as scratch:
+        part = Path(scratch) / path.name
         build(part)
         part.chmod(0o600)
         built = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -122,13 +122,6 @@ def keep(key: str, build: Callable[[Path], None], about: Mapping[str, Any]) -> N
         text = json.dumps(described, indent=1)
         _write(about_path(path), lambda file: file.write_text(text))
         part.replace(path)
-
-
-@contextlib.contextmanager
-def building() -> Iterator[Path]:
-    """A folder for a build inside the cache, in which the compiler works, too; gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix=BUILD, dir=ready(), ignore_cleanup_errors=True) as scratch:
-        yield Path(scratch)
 
 
 def packages() -> list[CachedPackage]:
@@ -152,7 +145,7 @@ def clear() -> list[CachedPackage]:
         if NAMES.fullmatch(entry.name) and (entry.is_symlink() or entry.is_file()):
             entry.unlink(missing_ok=True)
         elif _is_build(entry):
-            _remove_build(entry)
+            shutil.rmtree(entry)
     return deleted
 
 
@@ -199,17 +192,6 @@ def _is_build(entry: Path) -> bool:
     """Whether an entry of the folder is one that builds made, and a folder."""
     named = entry.name == COMPILER or entry.name.startswith(BUILD)
     return named and entry.is_dir() and not entry.is_symlink()
-
-
-def _remove_build(path: Path) -> None:
-    """Remove a folder of a build; links in it are removed, not followed."""
-    for root, folders, files in os.walk(path, topdown=False):
-        for name in files:
-            (Path(root) / name).unlink()
-        for name in folders:
-            inner = Path(root) / name
-            inner.unlink() if inner.is_symlink() else inner.rmdir()
-    path.rmdir()
 
 
 def _read(path: Path) -> dict[str, Any]:

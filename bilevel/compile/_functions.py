@@ -10,7 +10,7 @@ import optree
 import torch
 from torch import Tensor
 
-from bilevel.core import NAMESPACE, Tensors, Tree, paths
+from bilevel.core import NAMESPACE, Tensors, Tree, paths, split_floating
 from bilevel.hypergradient import (
     BilevelProblem,
     linearize_step,
@@ -40,9 +40,7 @@ class TreeForm(NamedTuple):
     @classmethod
     def split(cls, tree: Tree, name: str) -> tuple[Tensors, TreeForm]:
         """Flatten a tree; NotCompilableError if a leaf is no tensor."""
-        if tree is None:
-            return (), NOTHING
-        flat, spec = optree.tree_flatten(tree, namespace=NAMESPACE)
+        flat, spec = optree.tree_flatten(cast(Any, tree), namespace=NAMESPACE)
         for place, leaf in enumerate(flat):
             if not isinstance(leaf, Tensor):
                 kind, path = type(leaf).__name__, paths(tree)[place]
@@ -56,15 +54,6 @@ class TreeForm(NamedTuple):
         """Rebuild the tree."""
         return optree.tree_unflatten(self.spec, leaves)
 
-    def only_floating(self, leaves: Sequence[Tensor]) -> Tensors:
-        """The leaves that carry gradients."""
-        return tuple(leaf for leaf, floats in zip(leaves, self.floating, strict=True) if floats)
-
-    def with_floating(self, leaves: Sequence[Tensor], floating: Sequence[Tensor]) -> list[Tensor]:
-        """The leaves with others in the place of those that carry gradients."""
-        others = iter(floating)
-        return [next(others) if floats else leaf for leaf, floats in zip(leaves, self.floating, strict=True)]
-
 
 def contiguous(leaves: Iterable[Tensor]) -> Tensors:
     """Detach leaves and make them contiguous, as packages take them."""
@@ -75,9 +64,6 @@ def plain_leaves(tree: Tree, name: str) -> tuple[Tensors, TreeForm]:
     """Flatten a tree into leaves as packages take them; NotCompilableError if a leaf is no tensor."""
     leaves, form = TreeForm.split(tree, name)
     return contiguous(leaves), form
-
-
-NOTHING = TreeForm(optree.tree_flatten(cast(Tree, None), namespace=NAMESPACE)[1], ())
 
 
 @dataclass(frozen=True)
@@ -185,17 +171,17 @@ def whole_function(problem: BilevelProblem, forms: Forms, outer_data: TreeForm, 
         cut = len(rest) - last_size
         batches = [first, *(rest[start : start + size] for start in range(0, cut, size or 1))]
         outer_tree = outer_data.join(rest[cut:])
-        count = sum(forms.state.floating)
+        floating, rebuild = split_floating(state)
+        count = len(floating)
 
         def ends(inputs: Tensors) -> Tensors:
-            outer, after = inputs[count:], tuple(forms.state.with_floating(state, inputs[:count]))
+            outer, after = inputs[count:], rebuild(inputs[:count])
             for k in range(steps):
                 after = advance(*after, *outer, *batches[k % len(batches)])
             theta, _ = forms.state.join(after)
             return (problem.outer_loss(theta, forms.phi.join(outer), outer_tree), *after)
 
-        inputs = (*forms.state.only_floating(state), *phi)
-        (loss, *after), back = vjp(ends, inputs, several=problem.several, beside=len(state))
+        (loss, *after), back = vjp(ends, (*floating, *phi), several=problem.several, beside=len(state))
         return (loss, *after, *back((sum_cotangent(loss, problem.several),), count))
 
     return whole

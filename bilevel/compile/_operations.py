@@ -90,7 +90,8 @@ class _Record(TorchDispatchMode):
         digest.update(repr((self.operations, self._described(results))).encode())
         for constant in self._constants:
             digest.update(repr(_form(constant)).encode())
-            digest.update(_bytes(constant))
+            flat = constant.detach().cpu().contiguous().view(-1)
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     def _number(self, tensor: Tensor) -> int:
@@ -112,8 +113,3 @@ class _Record(TorchDispatchMode):
 
 def _form(tensor: Tensor) -> tuple[Any, ...]:
     return tuple(tensor.shape), str(tensor.dtype), tensor.device.type
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    flat = tensor.detach().cpu().contiguous().view(-1)
-    return bytes(flat.view(torch.uint8).numpy().tobytes())

@@ -40,13 +40,11 @@ def perturbed(leaves: Sequence[Tensor]) -> list[Tensor]:
 
 
 def difference(
-    found: Callable[[Sequence[Tensor]], Sequence[Tensor]],
-    expected: Callable[[Sequence[Tensor]], Sequence[Tensor]],
-    inputs: Sequence[Tensor],
+    found: packages.Run, expected: ListFunction, inputs: Sequence[Tensor], sizes: tuple[int, ...] = ()
 ) -> str | None:
     """How a package differs from its function on plain leaves, and on perturbed ones; None if they agree."""
     for leaves in (list(inputs), perturbed(inputs)):
-        results, rights = found(leaves), expected(leaves)
+        results, rights = found([leaf.contiguous() for leaf in leaves], *sizes), expected(leaves)
         if len(results) != len(rights):
             return f"{len(results)} results instead of {len(rights)}"
         # A gradient may be tiny beside the others: it is measured by the largest of them.
@@ -116,7 +114,7 @@ class Program:
         keys = {form: package_key(form, request) for form in request.forms}
         reason = f"its {request.kind} has no form to be compiled in"
         # One that was built before, in any form; else the first form that can be built.
-        kept = [form for form in request.forms if _is_built(keys[form])]
+        kept = [form for form, key in keys.items() if key and (key in _loaded or cache.find(key))]
         for form in (*kept, *(form for form in request.forms if form not in kept)):
             key = keys[form]
             if key is None or (form not in kept and not self._build(form, key, request, results)):
@@ -128,7 +126,7 @@ class Program:
                 if not self._build(form, key, request, results):
                     continue
                 run = _load(form, key, request, results)
-            wrong = difference(_on_any(run, request.sizes), expected, request.inputs.leaves)
+            wrong = difference(run, expected, request.inputs.leaves, request.sizes)
             if wrong is None:
                 return run
             reason = f"its {request.kind} as a package does not give what it gives eagerly ({wrong})"
@@ -177,10 +175,6 @@ def package_key(form: Form, request: PackageRequest) -> str | None:
     return f"{name}.{'so' if form == 'rows' else 'pt2'}"
 
 
-def _is_built(key: str | None) -> bool:
-    return key is not None and (key in _loaded or cache.find(key) is not None)
-
-
 def _load(form: Form, key: str, request: PackageRequest, results: Sequence[Tensor]) -> packages.Run:
     load: Callable[[str], Any] = packages.load_library if form == "rows" else packages.load_graph
     if key not in _loaded:
@@ -190,11 +184,6 @@ def _load(form: Form, key: str, request: PackageRequest, results: Sequence[Tenso
         return run
     inputs, kinds = request.inputs, [(result.shape, result.dtype) for result in results]
     return CFunction(_loaded[key], kinds, inputs.members.count or 1, inputs.threads(form))
-
-
-def _on_any(run: packages.Run, sizes: tuple[int, ...]) -> ListFunction:
-    """A package for leaves that need not be contiguous."""
-    return lambda leaves: run([leaf.contiguous() for leaf in leaves], *sizes)
 
 
 MAX_PROGRAMS = 64
@@ -209,15 +198,20 @@ Flat = tuple[Tensors, TreeForm]
 
 def find_program(problem: BilevelProblem, state: Flat, phi: Flat) -> Program:
     """The program of a problem with inputs of these shapes, which is created if there is none."""
-    key = _key(problem, state, phi)
-    program = _programs.get(key)
-    if program is None:
+    key = (
+        identity(problem.step),
+        identity(problem.outer_loss),
+        problem.several,
+        *(state[1], phi[1]),
+        *((leaf.shape, leaf.dtype, leaf.device) for leaf in (*state[0], *phi[0])),
+        torch.get_num_threads(),
+    )
+    if key not in _programs:
         name = getattr(problem.outer_loss, "__qualname__", type(problem.outer_loss).__name__)
-        members = Members.of((*state[0], *phi[0]))
-        program = _programs[key] = Program(name, members)
-        while len(_programs) > MAX_PROGRAMS:
+        _programs[key] = Program(name, Members.of((*state[0], *phi[0])))
+        if len(_programs) > MAX_PROGRAMS:
             _programs.popitem(last=False)
-    return program
+    return _programs[key]
 
 
 def how_it_runs(step: Step | None) -> str:
@@ -245,15 +239,3 @@ def identity(function: Callable[..., Any]) -> Any:
     except TypeError:
         return id(function)
     return function
-
-
-def _key(problem: BilevelProblem, state: Flat, phi: Flat) -> Any:
-    return (
-        identity(problem.step),
-        identity(problem.outer_loss),
-        problem.several,
-        state[1],
-        phi[1],
-        tuple([(leaf.shape, leaf.dtype, leaf.device) for leaf in (*state[0], *phi[0])]),
-        torch.get_num_threads(),
-    )

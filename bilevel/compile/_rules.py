@@ -46,10 +46,13 @@ PLACEMENT = ("device", "layout", "memory_format", "pin_memory")
 def rewrite(known: Expressions, target: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Apply an aten overload, with `Numbers` in place of tensors; NotScalarError if there is no rule."""
     kwargs = {name: value for name, value in kwargs.items() if name not in PLACEMENT and value is not None}
-    if not any(isinstance(leaf, Numbers) for leaf in _leaves((args, kwargs))):
+    if not any(map(_is_numbers, pytree.tree_leaves((args, kwargs), is_leaf=_is_numbers))):
         return constants(known, target(*args, **kwargs))
     if target in MOVES:
-        return _wrap(target(*_unwrap(args), **kwargs))
+        moved = target(
+            *pytree.tree_map(lambda x: x.ids if _is_numbers(x) else x, args, is_leaf=_is_numbers), **kwargs
+        )
+        return Numbers(moved) if isinstance(moved, Tensor) else [Numbers(part) for part in moved]
     if target in RULES:
         return RULES[target](known, *args, **kwargs)
     if isinstance(target, torch._ops.OpOverload) and torch.Tag.pointwise in target.tags:
@@ -258,16 +261,5 @@ def _numbers(flat: list[int], shape: torch.Size) -> Numbers:
     return Numbers(torch.tensor(flat, dtype=torch.int64).reshape(shape))
 
 
-def _leaves(tree: Any) -> list[Any]:
-    return pytree.tree_leaves(tree, is_leaf=lambda leaf: isinstance(leaf, Numbers))
-
-
-def _unwrap(tree: Any) -> Any:
-    def ids(leaf: Any) -> Any:
-        return leaf.ids if isinstance(leaf, Numbers) else leaf
-
-    return pytree.tree_map(ids, tree, is_leaf=lambda leaf: isinstance(leaf, Numbers))
-
-
-def _wrap(result: Any) -> Any:
-    return Numbers(result) if isinstance(result, Tensor) else [Numbers(part) for part in result]
+def _is_numbers(leaf: Any) -> bool:
+    return isinstance(leaf, Numbers)

@@ -101,9 +101,10 @@ class _Writer(TorchDispatchMode):
             return func(*args, **kwargs)
         if func._schema.is_mutable:
             return self._change(func, args, kwargs)
-        if not _has_rule(func):
+        pointwise = torch.Tag.pointwise in func.tags and has_c_form(func)
+        if not (func in MOVES or func in RULES or pointwise):
             with self:
-                results = _decomposed(func, args, kwargs)
+                results = _decompositions().get(func, func.decompose)(*args, **kwargs)
             if results is not NotImplemented:
                 return results
         read_args, read_kwargs = pytree.tree_map(self._read, (args, kwargs))
@@ -137,18 +138,6 @@ class _Writer(TorchDispatchMode):
 
 def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
-
-
-def _has_rule(func: Any) -> bool:
-    return func in MOVES or func in RULES or (torch.Tag.pointwise in func.tags and has_c_form(func))
-
-
-def _decomposed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run an operation as several simpler ones; NotImplemented where none are known."""
-    decomposition = _decompositions().get(func)
-    if decomposition is not None:
-        return decomposition(*args, **kwargs)
-    return func.decompose(*args, **kwargs)
 
 
 @functools.cache

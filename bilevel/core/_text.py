@@ -96,9 +96,6 @@ def _literal(setting: str, node: ast.expr, source: str) -> Any:
     )
 
 
-UNIONS = (Union, UnionType)
-
-
 def fits(value: Any, hint: Any) -> bool:
     """Whether a value is of a type, for the types of settings: numbers, names and tuples of them.
 
@@ -112,7 +109,7 @@ def fits(value: Any, hint: Any) -> bool:
         return fits(value, inner[0])
     if origin is Literal:
         return value in inner
-    if origin in UNIONS:
+    if origin in (Union, UnionType):
         return any(fits(value, one) for one in inner)
     if origin is tuple:
         if not isinstance(value, tuple):
