@@ -75,11 +75,7 @@ def vectorized() -> frozenset[str]:
 
 
 def lanes(dtypes: Sequence[torch.dtype]) -> int:
-    """The number of members in a block: as many as fit a vector of this processor in the widest dtype.
-
-    >>> lanes([torch.float32]) == 2 * lanes([torch.float64, torch.float32])
-    True
-    """
+    """The number of members in a block: as many as fit a vector of this processor in the widest dtype."""
     wide = 64 if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else 32
     return wide // max((dtype.itemsize for dtype in dtypes if dtype.is_floating_point), default=8)
 

@@ -31,11 +31,7 @@ class Leaf:
 
     @classmethod
     def of(cls, shape: Sequence[int], dtype: torch.dtype, axis: int) -> Leaf:
-        """Of a tensor of this shape, whose members are counted by `axis`; 0-dim ones have none.
-
-        >>> Leaf.of((3, 7, 2, 5), torch.float64, 1)
-        Leaf(dtype=torch.float64, outer=3, inner=10, shared=False, summed=False)
-        """
+        """The layout of a tensor of this shape, whose members are counted by `axis`; 0-dim ones have none."""
         if dtype not in TYPES:
             raise NotScalarError(f"{dtype} has no C form")
         if not shape:
@@ -53,7 +49,7 @@ class Leaf:
         return TYPES[self.dtype]
 
     @property
-    def room(self) -> str:
+    def length(self) -> str:
         """Length of its array in a block."""
         return "1" if self.shared and not self.summed else f"{self.entries} * W"
 
@@ -99,7 +95,7 @@ class Function:
                 if sign == "+=" and known.value(Ref(number)) == 0:
                     continue
                 value = converted(names[number], known.dtypes[number], form.dtype)
-                if form.room != "1":
+                if form.length != "1":
                     lanes.append(f"r{leaf}[{entry} * W + m] {sign} {value};")
                 elif known.shared[number]:
                     shared.append(f"*r{leaf} {sign} {value};")
@@ -180,9 +176,9 @@ def store(leaf: Leaf, source: str, to: str) -> str:
     return f"store_{leaf.kind}({source}, ({leaf.kind} *){to}, {sizes});"
 
 
-def room(leaf: Leaf, name: str) -> str:
+def declare(leaf: Leaf, name: str) -> str:
     """Declare an array for a block of a tensor."""
-    return f"{leaf.kind} {name}[{leaf.room}] __attribute__((aligned(64)));"
+    return f"{leaf.kind} {name}[{leaf.length}] __attribute__((aligned(64)));"
 
 
 def one_call(function: Function) -> str:
@@ -190,8 +186,8 @@ def one_call(function: Function) -> str:
     inputs = [f"x{n}" for n in range(len(function.inputs))]
     results = [f"y{n}" for n in range(len(function.results))]
     body = [
-        *(room(leaf, name) for leaf, name in zip(function.inputs, inputs, strict=True)),
-        *(room(leaf, name) for leaf, name in zip(function.results, results, strict=True)),
+        *(declare(leaf, name) for leaf, name in zip(function.inputs, inputs, strict=True)),
+        *(declare(leaf, name) for leaf, name in zip(function.results, results, strict=True)),
         *(load(leaf, f"in[{n}]", inputs[n]) for n, leaf in enumerate(function.inputs)),
         f"{function.name}({', '.join(inputs + results)});",
         *(store(leaf, results[n], f"out[{n}]") for n, leaf in enumerate(function.results)),

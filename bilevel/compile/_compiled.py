@@ -125,11 +125,7 @@ class CompiledFunction:
         self._found: dict[Any, tuple[Run, TreeForm] | None] = {}
 
     def __call__(self, *trees: Tree) -> Tree:
-        """Compute the result, without a graph.
-
-        Raises:
-            NotCompilableError: a leaf is no tensor.
-        """
+        """Compute the result, without a graph; NotCompilableError if a leaf is no tensor."""
         leaves, form = plain_leaves(trees, f"the inputs of the {self.name}")
         kinds = tuple([(leaf.shape, leaf.dtype, leaf.device) for leaf in leaves])
         key = form, kinds, torch.get_num_threads()

@@ -51,11 +51,11 @@ class Expressions:
     """Expressions by number; equal ones share a number, what is constant is computed at once.
 
     Args:
-        most: how many there may be; beyond that `NotScalarError` is raised.
+        max_size: how many there may be; beyond that `NotScalarError` is raised.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, max_size: int) -> None:
+        self.max_size = max_size
         self.meanings: list[Constant | InputEntry | Operation] = []
         self.dtypes: list[torch.dtype] = []
         self.shared: list[bool] = []
@@ -137,8 +137,8 @@ class Expressions:
         self, key: Hashable, meaning: Constant | InputEntry | Operation, dtype: torch.dtype, *, shared: bool
     ) -> int:
         if key not in self._numbers:
-            if len(self.meanings) >= self.most:
-                raise NotScalarError(f"written out it would be more than {self.most} operations")
+            if len(self.meanings) >= self.max_size:
+                raise NotScalarError(f"written out it would be more than {self.max_size} operations")
             self._numbers[key] = len(self.meanings)
             self.meanings.append(meaning)
             self.dtypes.append(dtype)

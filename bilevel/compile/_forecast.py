@@ -35,7 +35,7 @@ def forecast(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -
     """Estimate what compiling a problem costs and saves, without building, tracing or loading anything.
 
     Problems with known data and few entries for each member can be written out in C, which pays off soon.
-    Others, such as games played in episodes, go to PyTorch's own compiler: a minute or more, which Escape
+    Others, such as games sampled in episodes, go to PyTorch's own compiler: a minute or more, which Escape
     Room, for one, never recovers.
 
     Arguments as for `Estimator.estimate`.

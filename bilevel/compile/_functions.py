@@ -201,11 +201,7 @@ class Members:
 
     @classmethod
     def of(cls, leaves: Iterable[Tensor]) -> Members:
-        """The members of leaves, 0-dim ones aside.
-
-        >>> Members.of([torch.zeros(7, 2), torch.zeros(7), torch.zeros(())]).count
-        7
-        """
+        """The members of leaves, 0-dim ones aside."""
         sizes = {leaf.shape[0] for leaf in leaves if leaf.ndim}
         return cls(sizes.pop() if len(sizes) == 1 else None)
 

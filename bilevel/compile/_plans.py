@@ -74,7 +74,7 @@ def make_function(
     alone, one = traceable("rows", function, inputs)
     shared = [leaf.ndim == 0 for leaf in inputs.leaves]
     try:
-        formulas = write_out(alone, one, shared=shared, most=MAX_SCALARS)
+        formulas = write_out(alone, one, shared=shared, max_size=MAX_SCALARS)
     except NotScalarError:
         raise
     except Exception as error:  # one member alone may break any assumption of the function's

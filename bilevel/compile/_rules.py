@@ -62,7 +62,7 @@ def rewrite(known: Expressions, target: Any, args: Sequence[Any], kwargs: dict[s
 
 def constants(known: Expressions, tensor: Tensor) -> Numbers:
     """Number the entries of a tensor that is known."""
-    if tensor.numel() > known.most:
+    if tensor.numel() > known.max_size:
         raise NotScalarError(f"it holds a constant of {tensor.numel()} entries")
     values = tensor.detach().flatten().tolist()
     return _numbers([known.constant(value, tensor.dtype) for value in values], tensor.shape)

@@ -33,7 +33,7 @@ class Formulas(NamedTuple):
 
 
 def write_out(
-    function: Callable[..., Tensors], examples: Sequence[Tensor], *, shared: Sequence[bool], most: int
+    function: Callable[..., Tensors], examples: Sequence[Tensor], *, shared: Sequence[bool], max_size: int
 ) -> Formulas:
     """Run a function of one member, and record the operations on every entry.
 
@@ -42,19 +42,11 @@ def write_out(
         examples: inputs of ONE member, no two of them the same object. The caller verifies that members are
             independent of each other.
         shared: whether each input is the same for all members.
-        most: largest number of expressions.
-
-    Raises:
-        NotScalarError: an operation has no such form, or there would be too many.
-
-    >>> x, scale = torch.ones(2), torch.ones(())
-    >>> known, (total,) = write_out(lambda x, s: ((s * x).sum(),), (x, scale), shared=(False, True), most=9)
-    >>> known.meanings[int(total)].target
-    <OpOverload(op='aten.add', overload='Tensor')>
+        max_size: largest number of expressions; with more, or an operation of no such form, NotScalarError.
     """
-    if sum(example.numel() for example in examples) > most:
-        raise NotScalarError(f"written out it would be more than {most} operations")
-    known = Expressions(most)
+    if sum(example.numel() for example in examples) > max_size:
+        raise NotScalarError(f"written out it would be more than {max_size} operations")
+    known = Expressions(max_size)
     writer = _Writer(known)
     for leaf, (example, same) in enumerate(zip(examples, shared, strict=True)):
         places = range(example.numel())

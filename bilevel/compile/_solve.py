@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bilevel.compile._c_source import Function, Leaf, driver, load, room, store
+from bilevel.compile._c_source import Function, Leaf, declare, driver, load, store
 from bilevel.compile._expressions import NotScalarError
 from bilevel.compile._functions import (
     FlatFunction,
@@ -106,7 +106,7 @@ def solve_source(step: Function, outer: Function, vjp: Function, phi: int, data:
     ends = [("l0", loss), *((f"S{n}(steps)", leaf) for n, leaf in enumerate(state))]
     ends += [(f"g{n}", leaf) for n, leaf in enumerate(gradient)]
     body = [
-        *(room(leaf, f"{letter}{n}") for letter, found in arrays.items() for n, leaf in enumerate(found)),
+        *(declare(leaf, f"{letter}{n}") for letter, found in arrays.items() for n, leaf in enumerate(found)),
         *(load(leaf, f"in[{n}]", name) for n, (name, leaf) in enumerate(starts)),
         "for (int64 k = 0; k < steps; k++) {",
         *(["  if (batches > 1 || k == 0) {", *load_data, "  }"] if data else []),
@@ -131,7 +131,7 @@ def _offsets(leaves: tuple[Leaf, ...]) -> tuple[list[str], str]:
     offsets, size = [], "0"
     for leaf in leaves:
         offsets.append(size)
-        length = f"(sizeof({leaf.kind}) * {leaf.room} + {ALIGNED - 1}) / {ALIGNED} * {ALIGNED}"
+        length = f"(sizeof({leaf.kind}) * {leaf.length} + {ALIGNED - 1}) / {ALIGNED} * {ALIGNED}"
         size = f"{size} + {length}"
     return offsets, size
 
@@ -182,7 +182,7 @@ def solve(
     Returns:
         the estimate; None where data are drawn as learning goes on, the problem cannot be written out in C,
         or the gradient is zero throughout (the estimator then says why). A missing C compiler or cache folder
-        is told in one warning.
+        is reported in one warning.
 
     Raises:
         ValueError: the step is no pure function, or the outer loss does not depend on theta.

@@ -108,9 +108,6 @@ def gradient_of(total: Callable[[Tensors], Tensor], flat: Tensors) -> Tensors:
     By `torch.func.grad` inside a transform of `torch.func`, or where a graph is traced; elsewhere by
     `torch.autograd.grad`, which gives the same with less to do for each small operation. It is zeros for the
     tensors that `total` does not depend on.
-
-    >>> gradient_of(lambda flat: (flat[0] ** 2).sum(), (torch.tensor([3.0]), torch.tensor([1.0])))
-    (tensor([6.]), tensor([0.]))
     """
     again = torch.is_grad_enabled()
     # With inputs that carry no gradient, nobody knows here whether the result should: torch.func does.

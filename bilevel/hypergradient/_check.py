@@ -100,16 +100,11 @@ class HypergradientCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class Differences:
-    """Settings of central finite differences of the K steps, on fixed data."""
+    """Central finite differences of the K steps, on fixed data; settings as of `check_hypergradient`."""
 
     epsilon: float = 1e-5
-    """The step of a difference, in units of phi, above 0. The error is about epsilon^2 times the third
-    derivative: choose it well below the scale on which the steps bend (Adam bends on its own epsilon)."""
     max_entries: int = 64
-    """Phi is moved entry by entry up to this many, at least 1; beyond, along 8 random directions of length 1,
-    always the same ones."""
     tolerance: float = 1e-6
-    """The relative error that passes, above 0."""
 
     def __post_init__(self) -> None:
         for name in ("epsilon", "tolerance"):
@@ -213,7 +208,9 @@ def check_hypergradient(
     Args:
         problem, theta, opt_state, phi, steps: as for `Estimator.estimate`.
         estimator: the estimator to check.
-        epsilon: the step of a difference, in units of phi, above 0; see `Differences`.
+        epsilon: the step of a difference, in units of phi, above 0. The error is about epsilon^2 times the
+            third derivative: choose it well below the scale on which the steps bend (Adam bends on its own
+            epsilon).
         max_entries: phi is moved entry by entry up to this many, at least 1; beyond, along 8 random
             directions of length 1, always the same ones.
         tolerance: the relative error that is allowed, above 0.

@@ -19,11 +19,7 @@ PASSES = 5
 
 @dataclass(frozen=True)
 class EvenSchedule:
-    """Segments of one length, each cut into segments of one smaller length, and so on.
-
-    >>> list(EvenSchedule(10, (4, 1)).starts), EvenSchedule(10, (4, 1)).segment(2)
-    ([0, 4, 8], EvenSchedule(length=2, spans=(1,)))
-    """
+    """Segments of one length, each cut into segments of one smaller length, and so on."""
 
     length: int
     """Number of steps, at least 1."""
@@ -49,9 +45,6 @@ class BinomialSchedule:
 
     Source:
         Griewank and Walther, Algorithm 799: revolve, ACM Transactions on Mathematical Software 26, 2000.
-
-    >>> BinomialSchedule(6, 2).starts  # two kept, the last one in hand; each step is taken once or twice
-    (0, 3, 5)
     """
 
     length: int
@@ -88,9 +81,6 @@ def cut(length: int, segments: int | None, levels: int = 1) -> EvenSchedule:
 
     Keeps at most segments x levels + length / segments^levels states, rounded up at each level; each level
     takes every step again, once.
-
-    >>> cut(100, None), cut(7, 3)
-    (EvenSchedule(length=100, spans=(10, 1)), EvenSchedule(length=7, spans=(3, 1)))
     """
     count = _root(length, levels + 1) if segments is None else segments
     spans = [length]
@@ -103,19 +93,12 @@ def fit(length: int, states: int) -> BinomialSchedule:
     """The schedule with the fewest steps taken again.
 
     `states` are kept at once, those in hand and at the end included: `fewest_states(length)` or more.
-
-    >>> fit(1000, 1001).buffers, fit(1000, 12).buffers
-    (999, 10)
     """
     return BinomialSchedule(length, min(states - 2, length - 1))
 
 
 def fewest_states(length: int) -> int:
-    """The smallest number of states with which no step is taken forward more than `PASSES` times.
-
-    >>> fewest_states(1), fewest_states(1000)
-    (2, 10)
-    """
+    """The smallest number of states with which no step is taken forward more than `PASSES` times."""
     buffers = 0
     while math.comb(buffers + PASSES, buffers) < length:
         buffers += 1
@@ -123,19 +106,11 @@ def fewest_states(length: int) -> int:
 
 
 def max_states(schedule: CheckpointSchedule) -> int:
-    """The largest number of states kept at once, the end included.
-
-    >>> max_states(keep_all(100)), max_states(cut(100, None)), max_states(fit(100, 12))
-    (101, 20, 12)
-    """
-    return 1 + _max_inside(schedule)
-
-
-def _max_inside(schedule: CheckpointSchedule) -> int:
-    """The same without the end; in segment number `place`, the starts up to that one are still kept."""
-    segments = [schedule.segment(place) for place in range(len(schedule.starts))]
-    inside = [_max_inside(part) - 1 if part.length > 1 else 0 for part in segments]
-    return max(len(segments), *(place + 1 + more for place, more in enumerate(inside)))
+    """The largest number of states kept at once, the end included."""
+    parts = [schedule.segment(place) for place in range(len(schedule.starts))]
+    # In segment number `place` the starts up to that one are still kept.
+    inside = [max_states(part) - 2 if part.length > 1 else 0 for part in parts]
+    return 1 + max(len(parts), *(place + 1 + more for place, more in enumerate(inside)))
 
 
 def _first_part(length: int, buffers: int) -> int:

@@ -44,11 +44,11 @@ def vjp(
     """
     if under_transform():
 
-        def parted(*flat: Tensor) -> tuple[Tensors, Tensors]:
+        def separated(*flat: Tensor) -> tuple[Tensors, Tensors]:
             found = function(flat)
             return found[: len(found) - beside], found[len(found) - beside :]
 
-        traced: Any = torch.func.vjp(parted, *inputs, has_aux=True)
+        traced: Any = torch.func.vjp(separated, *inputs, has_aux=True)
         results, product, rest = traced
         batched = torch.vmap(product) if several else product
         return (*results, *rest), lambda cotangents, skip=0: batched(cotangents)[skip:]

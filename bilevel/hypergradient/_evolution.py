@@ -139,12 +139,6 @@ class Evolution(StatelessEstimator):
 
 def _repeat(tree: Tree, samples: int, members: int) -> Tree:
     """Repeat the members of each leaf, sample by sample; single numbers (counters) serve all."""
-
-    def repeat(leaf: object) -> object:
-        if not isinstance(leaf, Tensor) or leaf.ndim == 0:
-            return leaf
-        return leaf.repeat(samples, *[1] * (leaf.ndim - 1))
-
     for path, leaf in zip(paths(tree), leaves(tree), strict=True):
         shape = tuple(leaf.shape) if isinstance(leaf, Tensor) else ()
         require(
@@ -152,4 +146,6 @@ def _repeat(tree: Tree, samples: int, members: int) -> Tree:
             f"With fresh_data=True every tensor of the optimizer's state must be a single number or have "
             f"{members} members in its first axis, but leaf {path} has shape {shape}.",
         )
-    return tree_map(repeat, tree)
+    return tree_map(
+        lambda leaf: leaf.repeat(samples, *[1] * (leaf.ndim - 1)) if getattr(leaf, "ndim", 0) else leaf, tree
+    )

@@ -46,14 +46,7 @@ def require_sampling(samples: int, sigma: float, *, antithetic: bool) -> None:
 
 
 def count_members(members: bool, theta: Tree, phi: Tree) -> int | None:
-    """The length of the first axis of every leaf of theta and phi, if it counts members; else None.
-
-    Raises:
-        ValueError: there should be members, but the leaves do not share their first axis.
-
-    >>> count_members(True, {"w": torch.zeros(3, 4)}, torch.zeros(3))
-    3
-    """
+    """The length of the first axis of every leaf, if it counts members, else None."""
     if not members:
         return None
     shapes = sorted({tuple(leaf.shape[:1]) for leaf in leaves((theta, phi))})
@@ -169,12 +162,7 @@ def learn_samples(
 
 @dataclass(frozen=True)
 class BatchedStep:
-    """A step of many samples, counted by the first axis of floating leaves, on the same data.
-
-    >>> many = BatchedStep(lambda theta, opt_state, phi, data: (theta * phi + data, opt_state))
-    >>> many(torch.ones(3), None, torch.arange(3.0), torch.tensor(1.0))
-    (tensor([1., 2., 3.]), None)
-    """
+    """A step of many samples, counted by the first axis of floating leaves, on the same data."""
 
     step: Step
 
@@ -247,9 +235,6 @@ def centered_ranks(values: Tensor) -> Tensor:
     """Replace values along the first axis by their ranks, from -1/2 (least) to 1/2; equal values share one.
 
     Where one value is NaN all ranks are.
-
-    >>> centered_ranks(torch.tensor([3.0, -70.0, 3.0, 4.0, 5.0]))
-    tensor([-0.1250, -0.5000, -0.1250,  0.2500,  0.5000])
     """
     lines = values.movedim(0, -1).contiguous()
     ordered = lines.sort(-1).values
@@ -283,11 +268,7 @@ def smoothed_gradient(
     antithetic: bool = True,
     rank_shaping: bool = False,
 ) -> SampledEstimate:
-    """The estimate at an unperturbed run, from the final states, losses and draws of all samples.
-
-    Raises:
-        ValueError: all samples have equal final states and losses, or the loss lacks an axis.
-    """
+    """The estimate from all samples; ValueError if their final states and losses are all equal."""
     problem, phi = center.kernels.problem, center.kernels.phi
     values = total_losses(losses, several=problem.several, members=members)
     require(

@@ -156,11 +156,7 @@ def _restored(leaf: Any, like: Any) -> Any:
 
 
 def parse_bytes(size: str) -> int:
-    """Read a size in bytes: KB, MB, GB and TB are powers of 1000, KiB, MiB, GiB and TiB of 1024.
-
-    >>> parse_bytes("512MB"), parse_bytes("1.5 GiB")
-    (512000000, 1610612736)
-    """
+    """Read a size in bytes: KB, MB, GB and TB are powers of 1000, KiB, MiB, GiB and TiB of 1024."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?)B\s*", size, re.IGNORECASE | re.ASCII)
     count = 0
     if found is not None and found[2].upper() in UNITS:
@@ -172,11 +168,7 @@ def parse_bytes(size: str) -> int:
 
 
 def format_bytes(count: int) -> str:
-    """Write a size in the largest unit of which there is a whole one; rounded up, to three digits or so.
-
-    >>> format_bytes(999), format_bytes(40_010_000)
-    ('999B', '40.1MB')
-    """
+    """Write a size in the largest unit of which there is a whole one; rounded up, to three digits or so."""
     powers = [power for power in range(1, 5) if count >= 1000**power]
     if not powers:
         return f"{count}B"

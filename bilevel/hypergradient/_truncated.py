@@ -88,13 +88,7 @@ def empty_window(length: int, step: WindowStep) -> StepWindow:
 
 
 def slide(window: StepWindow, steps: Sequence[WindowStep]) -> StepWindow:
-    """Append new steps and drop as many of the oldest.
-
-    >>> steps = [WindowStep(torch.tensor(float(k)), None, None, None) for k in range(3)]
-    >>> window = slide(empty_window(2, steps[0]), steps)
-    >>> [int(step.theta) for step in window.steps], int(window.filled)
-    ([1, 2], 2)
-    """
+    """Append new steps and drop as many of the oldest."""
     length = len(window.steps)
     joined = (*window.steps, *steps)
     return StepWindow(joined[len(joined) - length :], (window.filled + len(steps)).clamp(max=length))

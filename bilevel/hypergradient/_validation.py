@@ -27,14 +27,7 @@ class ImpureStepError(ValueError):
 
 
 def once(what: str, step: Step, inputs: Tree, find: Callable[[], Found]) -> Found:
-    """Compute the property `what` of a step once for each form of its inputs, while the step is in use.
-
-    >>> def step(theta, opt_state, phi, data): ...
-    >>> [once("example", step, torch.zeros(size), lambda: print("found") or size) for size in (1, 1, 2)]
-    found
-    found
-    [1, 1, 2]
-    """
+    """Compute the property `what` of a step once for each form of its inputs, while the step is in use."""
     tensors = [leaf for leaf in leaves(inputs) if isinstance(leaf, Tensor)]
     form = (what, *((leaf.shape, leaf.dtype, leaf.device) for leaf in tensors))
     try:

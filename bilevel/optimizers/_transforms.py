@@ -37,12 +37,7 @@ def stateful(init: Any, function: Callable[[Tree, Any, Tree], tuple[Tree, Any]])
 
 
 def stateless(function: Callable[[Tree, Tree], Tree]) -> GradientTransformation:
-    """A transformation without state, from a function (updates, params) -> updates.
-
-    >>> halve = stateless(lambda updates, params: tree_map(lambda g: g / 2, updates))
-    >>> halve.update({"w": 4.0}, halve.init({"w": 1.0}))
-    ({'w': 2.0}, EmptyState())
-    """
+    """A transformation without state, from a function (updates, params) -> updates."""
 
     return stateful(
         lambda params: EmptyState(), lambda updates, state, params: (function(updates, params), state)

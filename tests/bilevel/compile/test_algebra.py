@@ -30,7 +30,7 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def written(function: Callable[..., tuple[Tensor]], x: Tensor) -> Formulas:
-    return write_out(function, (x,), shared=(False,), most=1000)
+    return write_out(function, (x,), shared=(False,), max_size=1000)
 
 
 def computed(formulas: Formulas, x: Tensor) -> Tensor:

@@ -125,9 +125,9 @@ def test_written_out_it_is_the_function(name: str, members: int, seed: int, comp
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-def written(function: Callable[..., Tensor], *examples: Tensor, most: int = 1000) -> Formulas:
+def written(function: Callable[..., Tensor], *examples: Tensor, max_size: int = 1000) -> Formulas:
     shared = [example.ndim == 0 for example in examples]
-    return write_out(lambda *leaves: (function(*leaves),), examples, shared=shared, most=most)
+    return write_out(lambda *leaves: (function(*leaves),), examples, shared=shared, max_size=max_size)
 
 
 def targets(formulas: Formulas) -> list[object]:
@@ -212,4 +212,4 @@ def test_what_has_no_such_form_says_why(function: Callable[[Tensor], Tensor], re
 )
 def test_too_many_operations_are_refused(function: Callable[[Tensor], Tensor], size: int) -> None:
     with pytest.raises(NotScalarError, match=r"more than 30 operations|constant of 50 entries"):
-        written(function, torch.rand(1, size), most=30)
+        written(function, torch.rand(1, size), max_size=30)
