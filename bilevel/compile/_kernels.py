@@ -144,8 +144,7 @@ class CompiledKernels(Kernels):
         inputs, count = self._inputs(state, data), len(example)
 
         def mapped(package: Run, v: Tensors) -> Tensors:
-            found = [package([*inputs, *vector]) for vector in self.tangents(v)]
-            return tuple(torch.stack(leaves) for leaves in zip(*found, strict=True))
+            return self.tangent_leaves([tuple(package([*inputs, *vector])) for vector in self.tangents(v)])
 
         def vjp_all(v: Tensors) -> tuple[Tensors, Tensors]:
             results = mapped(vjp, v)

@@ -49,13 +49,16 @@ def count_operations(run: Callable[[], object]) -> int:
     return len(record.operations)
 
 
-class _Record(TorchDispatchMode):
-    """The operations that run inside, tensors numbered in order of appearance."""
+class DispatchMode(TorchDispatchMode):
+    """A mode that does not import torch's compiler, one second, to keep it away."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """No: that would import torch's compiler, one second, to keep it away."""
         return False
+
+
+class _Record(DispatchMode):
+    """The operations that run inside, tensors numbered in order of appearance."""
 
     def __init__(self, inputs: Sequence[Tensor], max_operations: int | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

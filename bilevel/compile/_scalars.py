@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from bilevel.compile._c_operations import has_c_form
 from bilevel.compile._expressions import Expressions, NotScalarError
+from bilevel.compile._operations import DispatchMode
 from bilevel.compile._rules import MOVES, RULES, Numbers, constants, rewrite
 from bilevel.core import Tensors
 
@@ -58,13 +58,8 @@ def write_out(
     return Formulas(known, tuple(writer.numbers(result).ids for result in results))
 
 
-class _Writer(TorchDispatchMode):
+class _Writer(DispatchMode):
     """Records every operation that depends on an input; the results of others are constants."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: that would import torch's compiler, one second, to keep it away."""
-        return False
 
     def __init__(self, known: Expressions) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,12 @@ from torch.nn import functional
 from games.core import require, require_name
 
 Bounds = tuple[float, float]
+
+
+CONSTRAINTS = ("softplus", "projected", "simplex", "bounded", "free")
+"""softplus: above 0, log(1 + e^x). projected: 0 or more, cut off at 0 after each outer step, so that a weight
+can be 0. simplex: above 0 with the sum 1, the softmax. bounded: between two numbers, by the logistic
+function. free: any number."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Constraint:
     """
 
     name: str
-    """softplus, projected, simplex, bounded or free; see `CONSTRAINTS`."""
+    """One of `CONSTRAINTS`."""
     bounds: Bounds | None = None
     """Of bounded: the least and the greatest value."""
 
@@ -46,7 +51,14 @@ class Constraint:
 
     def values(self, free: Tensor) -> Tensor:
         """The allowed values of free numbers, [..., weight]."""
-        return CONSTRAINTS[self.name].values(free, self.bounds)
+        if self.name == "softplus":
+            return functional.softplus(free)
+        if self.name == "simplex":
+            return free.softmax(-1)
+        if self.bounds is not None:
+            low, high = self.bounds
+            return low + (high - low) * free.sigmoid()
+        return free
 
     def free(self, values: Tensor) -> Tensor:
         """The free numbers of values, [..., weight].
@@ -55,62 +67,34 @@ class Constraint:
             ValueError: a value is not allowed, or lies on a bound that no free number reaches.
         """
         require(bool(values.isfinite().all()), f"Weights must be finite numbers, not {values.tolist()}.")
-        rule = CONSTRAINTS[self.name]
-        sentence = rule.refused(values, self.bounds)
-        require(sentence is None, f"{sentence}, but they are {values.tolist()}.")
-        return rule.free(values, self.bounds)
+        allowed, sentence = self._allowed(values)
+        require(bool(allowed.all()), f"{sentence}, but they are {values.tolist()}.")
+        if self.name == "softplus":
+            return values + torch.log(-torch.expm1(-values))
+        if self.name == "simplex":
+            return values.log()
+        if self.bounds is not None:
+            low, high = self.bounds
+            return ((values - low) / (high - low)).logit()
+        return values.clone()
+
+    def _allowed(self, values: Tensor) -> tuple[Tensor, str]:
+        """Whether each value is allowed, and the first half of the sentence that refuses it."""
+        if self.name == "softplus":
+            return values > 0, "Softplus weights start above 0"
+        if self.name == "projected":
+            return values >= 0, "Projected weights are 0 or more"
+        if self.name == "simplex":
+            sums_to_one = ((values.sum(-1, keepdim=True) - 1).abs() < 1e-4) & (values > 0)
+            return sums_to_one, "Weights on the simplex start above 0 and sum to 1"
+        if self.bounds is not None:
+            low, high = self.bounds
+            inside = (values > low) & (values < high)
+            return inside, f"Bounded weights start strictly between {low:g} and {high:g}"
+        return values.isfinite(), ""
 
     @torch.no_grad()
     def project_(self, free: Tensor) -> None:
         """Project free numbers onto the allowed ones, in place; only those of `projected` ever leave them."""
         if self.name == "projected":
             free.clamp_(min=0)
-
-
-@dataclass(frozen=True)
-class _Rule:
-    values: Callable[[Tensor, Bounds | None], Tensor]
-    free: Callable[[Tensor, Bounds | None], Tensor]
-    refused: Callable[[Tensor, Bounds | None], str | None]
-    """The reason why values are not allowed, as the first half of a sentence; None: they are."""
-
-
-def _between(values: Tensor, bounds: Bounds | None) -> str | None:
-    assert bounds is not None
-    inside = bool(((values > bounds[0]) & (values < bounds[1])).all())
-    return None if inside else f"Bounded weights start strictly between {bounds[0]:g} and {bounds[1]:g}"
-
-
-def _bounded(free: Tensor, bounds: Bounds | None) -> Tensor:
-    assert bounds is not None
-    return bounds[0] + (bounds[1] - bounds[0]) * free.sigmoid()
-
-
-def _from_bounded(values: Tensor, bounds: Bounds | None) -> Tensor:
-    assert bounds is not None
-    return ((values - bounds[0]) / (bounds[1] - bounds[0])).logit()
-
-
-def _sums_to_one(values: Tensor, _: Bounds | None) -> str | None:
-    fine = bool((values > 0).all()) and bool(((values.sum(-1) - 1).abs() < 1e-4).all())
-    return None if fine else "Weights on the simplex start above 0 and sum to 1"
-
-
-CONSTRAINTS: dict[str, _Rule] = {
-    "softplus": _Rule(
-        lambda free, _: functional.softplus(free),
-        lambda values, _: values + torch.log(-torch.expm1(-values)),
-        lambda values, _: None if bool((values > 0).all()) else "Softplus weights start above 0",
-    ),
-    "projected": _Rule(
-        lambda free, _: free,
-        lambda values, _: values.clone(),
-        lambda values, _: None if bool((values >= 0).all()) else "Projected weights are 0 or more",
-    ),
-    "simplex": _Rule(lambda free, _: free.softmax(-1), lambda values, _: values.log(), _sums_to_one),
-    "bounded": _Rule(_bounded, _from_bounded, _between),
-    "free": _Rule(lambda free, _: free, lambda values, _: values.clone(), lambda values, _: None),
-}
-"""Name -> rule. softplus: above 0, log(1 + e^x). projected: 0 or more, cut off at 0 after each outer step, so
-that a weight can be 0. simplex: above 0 with the sum 1, the softmax. bounded: between two numbers, by the
-logistic function. free: any number."""

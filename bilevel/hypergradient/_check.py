@@ -218,15 +218,9 @@ def check_hypergradient(
     Raises:
         ValueError: a setting is out of range, or the estimator refuses the problem.
 
-    >>> from bilevel.core import inner_step
-    >>> from bilevel.optimizers import momentum
-    >>> inner = momentum(0.1)
-    >>> problem = BilevelProblem(
-    ...     step=inner_step(lambda theta, phi, data: theta**4 - phi.sin() * theta, inner),
-    ...     outer_loss=lambda theta, phi, data: theta**2,
-    ... )
-    >>> theta, phi = torch.tensor(0.5), torch.tensor(1.0)
-    >>> check_hypergradient(problem, theta, inner.init(theta), phi, steps=3).passed
+    >>> step = lambda theta, opt_state, phi, data: (theta - 0.1 * (4 * theta**3 - phi.sin()), opt_state)
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta**2)
+    >>> check_hypergradient(problem, torch.tensor(0.5), None, torch.tensor(1.0), steps=3).passed
     True
     """
     differences = Differences(epsilon=epsilon, max_entries=max_entries, tolerance=tolerance)

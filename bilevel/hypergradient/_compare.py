@@ -193,12 +193,9 @@ def compare_hypergradients(
     Raises:
         ValueError: a setting is out of range, there is no such estimator, or the problem itself is not sound.
 
-    >>> from bilevel.core import inner_step
-    >>> from bilevel.optimizers import sgd
-    >>> inner = sgd(0.25)
-    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
-    >>> start = torch.tensor(0.0), inner.init(torch.tensor(0.0)), torch.tensor(1.0)
+    >>> start = torch.tensor(0.0), None, torch.tensor(1.0)
     >>> comparison = compare_hypergradients(problem, *start, steps=2, estimators=["unrolled", "one-step"])
     >>> [round(row.check.relative_error, 6) for row in comparison.measured]  # the truth: 0.75, and 0.5 of it
     [0.0, 0.333333]

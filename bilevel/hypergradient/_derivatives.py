@@ -94,14 +94,10 @@ def _run_backward(
 def step_vjp(
     step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree, *, several: bool = False
 ) -> tuple[tuple[Tree, Tree], Callable[[Tensors, bool], tuple[Tensors, Tensors]]]:
-    """Take one step and create its vector-Jacobian product.
+    """Take one step from (theta, opt_state) and create its vector-Jacobian product.
 
-    Args:
-        step: the step.
-        state: (theta, opt_state); integer leaves of the optimizer's state are constants.
-        phi: the outer variables.
-        data: the step's data, a constant.
-        several: whether cotangents have an axis of objectives in front.
+    The data and integer leaves of the state are constants. With `several`, cotangents have an axis of
+    objectives in front.
 
     Returns:
         (theta', opt_state'), detached; and the product, to be taken once: (cotangents of their floating
@@ -132,17 +128,12 @@ def step_vjp(
 def outer_gradients(
     problem: BilevelProblem, state: tuple[Tree, Tree], phi: Tree, data: Tree
 ) -> tuple[Tensor, Tensors, Tensors]:
-    """Compute the outer loss and its gradients.
-
-    Args:
-        problem: the problem.
-        state: (theta_K, opt_state_K); the second has no part in the loss, so its gradients are zero.
-        phi: the outer variables.
-        data: the data of the outer loss, a constant.
+    """Compute the outer loss and its gradients, at (theta_K, opt_state_K) and constant data.
 
     Returns:
-        the loss; the gradients by the floating leaves of the state; those by phi at a fixed state. With
-        several objectives both have them as first axis.
+        the loss; the gradients by the floating leaves of the state (zero for the optimizer's, which has no
+        part in the loss); those by phi at a fixed state. With several objectives both have them as first
+        axis.
 
     Raises:
         ValueError: there should be several objectives, but the loss has no axis to count them.
@@ -207,14 +198,7 @@ class Linearization(NamedTuple):
 
 
 def linearize_step(step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree) -> Linearization:
-    """Linearize a step in theta and phi, for single vectors, by `torch.func`.
-
-    Args:
-        step: the step.
-        state: (theta, opt_state); the second is a constant.
-        phi: the outer variables.
-        data: the step's data, a constant.
-    """
+    """Linearize a step at (theta, opt_state) in theta and phi, for single vectors, by `torch.func`."""
     flat, rebuild = split_floating(state[0])
     flat_phi, rebuild_phi = split_floating(phi)
 

@@ -48,13 +48,10 @@ class Evolution(StatelessEstimator):
         1703.03864; Metz et al., Understanding and correcting pathologies in the training of learned
         optimizers, arXiv 1810.10180.
 
-    >>> from bilevel.core import inner_step
-    >>> from bilevel.optimizers import sgd
-    >>> inner = sgd(0.25)
-    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
-    >>> estimate = Evolution(samples=1000)(problem, zero, inner.init(zero), one, steps=2)
+    >>> estimate = Evolution(samples=1000)(problem, zero, None, one, steps=2)
     >>> bool((estimate.gradient - 0.75).abs() < 3 * estimate.standard_error)  # 1 - (1 - 0.5)^2
     True
     """

@@ -40,16 +40,11 @@ class FiniteDifference(StatelessEstimator):
     Source:
         Liu et al., DARTS: Differentiable architecture search, arXiv 1806.09055, equations 7 and 8.
 
-    >>> from bilevel.core import inner_step
-    >>> from bilevel.optimizers import sgd
-    >>> inner = sgd(0.25)
-    >>> problem = BilevelProblem(
-    ...     step=inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner),
-    ...     outer_loss=lambda theta, phi, data: 3 * theta,
-    ... )
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: 3 * theta)
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
-    >>> gradient = FiniteDifference()(problem, zero, inner.init(zero), one, steps=1).gradient
-    >>> round(gradient.item(), 3)  # 3 x 2 alpha
+    >>> gradient = FiniteDifference()(problem, zero, None, one, steps=1).gradient
+    >>> round(gradient.item(), 3)  # 3 x 1/2
     1.5
     """
 

@@ -84,13 +84,10 @@ class Implicit(StatelessEstimator):
         Optimizing millions of hyperparameters by implicit differentiation, arXiv 1911.02590; Grazzi et al.,
         On the iteration complexity of hypergradient computation, arXiv 2006.16218.
 
-    >>> from bilevel.core import inner_step
-    >>> from bilevel.optimizers import sgd
-    >>> inner = sgd(0.25)
-    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero = torch.tensor(0.0)
-    >>> Implicit()(problem, zero, inner.init(zero), torch.tensor(1.0), steps=20).gradient
+    >>> Implicit()(problem, zero, None, torch.tensor(1.0), steps=20).gradient
     tensor(1.)
     """
 

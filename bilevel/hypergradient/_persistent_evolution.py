@@ -64,14 +64,11 @@ class PersistentEvolution(Estimator):
         Vicol et al., Unbiased gradient estimation in unrolled computation graphs with persistent evolution
         strategies, arXiv 2112.13835.
 
-    >>> from bilevel.core import inner_step
-    >>> from bilevel.optimizers import sgd
-    >>> inner = sgd(0.25)
-    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
     >>> persistent = PersistentEvolution(samples=2000)
-    >>> first, state = persistent.estimate(problem, zero, inner.init(zero), one, steps=1)
+    >>> first, state = persistent.estimate(problem, zero, None, one, steps=1)
     >>> second, state = persistent.estimate(problem, first.theta, first.opt_state, one, state, steps=1)
     >>> bool((second.gradient - 0.75).abs() < 3 * second.standard_error)  # 1 - (1 - 0.5)^2
     True

@@ -43,13 +43,10 @@ class OneStep(StatelessEstimator):
         Luketina et al., Scalable gradient-based tuning of continuous regularization hyperparameters (T1-T2),
         arXiv 1511.06727; Bolte et al., One-step differentiation of iterative algorithms, arXiv 2305.13768.
 
-    >>> from bilevel.core import inner_step
-    >>> from bilevel.optimizers import sgd
-    >>> inner = sgd(0.25)
-    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero = torch.tensor(0.0)
-    >>> OneStep()(problem, zero, inner.init(zero), torch.tensor(1.0), steps=9).gradient
+    >>> OneStep()(problem, zero, None, torch.tensor(1.0), steps=9).gradient
     tensor(0.5000)
     """
 
@@ -143,16 +140,13 @@ class Truncated(Checkpointing, Estimator):
         Peng, An efficient gradient-based algorithm for on-line training of recurrent network trajectories,
         Neural Computation 2, 1990 (the window).
 
-    >>> from bilevel.core import inner_step
-    >>> from bilevel.optimizers import sgd
-    >>> inner = sgd(0.25)
-    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
-    >>> Truncated(steps=2)(problem, zero, inner.init(zero), one, steps=9).gradient  # 1 - (1 - 0.5)^2
+    >>> Truncated(steps=2)(problem, zero, None, one, steps=9).gradient  # 1 - (1 - 0.5)^2
     tensor(0.7500)
     >>> online = Truncated(steps=2, window=True)
-    >>> first, state = online.estimate(problem, zero, inner.init(zero), one, steps=1)
+    >>> first, state = online.estimate(problem, zero, None, one, steps=1)
     >>> online.estimate(problem, first.theta, first.opt_state, 2 * one, state, steps=1)[0].gradient
     tensor(0.7500)
     """

@@ -110,15 +110,12 @@ class Unrolled(Checkpointing, StatelessEstimator):
         1502.03492; Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, arXiv
         1703.01785.
 
-    >>> from bilevel.core import inner_step
-    >>> from bilevel.optimizers import sgd
-    >>> inner = sgd(0.25)
-    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero = torch.tensor(0.0)
-    >>> Unrolled()(problem, zero, inner.init(zero), torch.tensor(1.0), steps=2).gradient  # 1 - (1 - 0.5)^2
+    >>> Unrolled()(problem, zero, None, torch.tensor(1.0), steps=2).gradient  # 1 - (1 - 0.5)^2
     tensor(0.7500)
-    >>> Unrolled(segments="sqrt")(problem, zero, inner.init(zero), torch.tensor(1.0), steps=2).gradient
+    >>> Unrolled(segments="sqrt")(problem, zero, None, torch.tensor(1.0), steps=2).gradient
     tensor(0.7500)
     """
 

@@ -91,10 +91,7 @@ def adamw(
     """Adam with decoupled weight decay: the step shrinks theta by learning_rate weight_decay theta as well.
 
     Args:
-        learning_rate: as for `adam`, like betas, epsilon and epsilon_root.
-        betas: decay of the means of g and of g^2.
-        epsilon: added to the root.
-        epsilon_root: added inside the root.
+        learning_rate, betas, epsilon, epsilon_root: as for `adam`.
         weight_decay: strength of the decay, at least 0; it is multiplied by the learning rate, as in PyTorch.
 
     Raises:

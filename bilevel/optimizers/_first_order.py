@@ -85,11 +85,7 @@ def at_learning_rate(
     """Change the learning rate of a transformation that was built with a learning rate of 1.
 
     Where the rate changes from step to step, only this is built anew. States and updates are the same bits
-    as those of a transformation built with this rate.
-
-    Args:
-        optimizer: one of this package, built with `learning_rate=1.0`.
-        learning_rate: a number or a tensor; it is not checked.
+    as those of a transformation of this package that is built with this rate, which is not checked here.
 
     >>> optimizer = at_learning_rate(sgd(1.0), torch.tensor(0.5))
     >>> optimizer.update(torch.tensor([2.0]), optimizer.init(torch.tensor([5.0])))[0]
