@@ -12,7 +12,7 @@ from bilevel.core import Tensors, Tree, batch_shape, split_floating
 from bilevel.hypergradient._derivatives import require_objectives
 from bilevel.hypergradient._estimator import BilevelProblem, Estimate, StatelessEstimator
 from bilevel.hypergradient._kernels import State, make_kernels
-from bilevel.hypergradient._rollout import require_floating, roll_out
+from bilevel.hypergradient._rollout import Rollout, require_floating, roll_out
 from bilevel.hypergradient._validation import close, require_outer_path, require_pure
 from games.core import require
 
@@ -68,9 +68,8 @@ class Forward(StatelessEstimator):
 
         run = roll_out(problem, *start, phi, steps, keep=1, before_step=carry, kernels=kernels)
         require_outer_path(problem, run.end[0], phi, run.outer_data)
-        along = kernels.tangent_leaves(tangents), directions
-        loss, slopes = _outer_jvp(problem, run.end, phi, run.outer_data, along)
-        return run.estimate(loss, self._gradient(problem.several, loss, slopes, directions, phi))
+        loss, slopes = _outer_jvp(run, kernels.tangent_leaves(tangents), directions)
+        return run.estimate(loss, self._gradient(run, loss, slopes, directions))
 
     def _directions(self, phi: Tree) -> Tensors:
         """The unit directions of phi, [direction, *leaf.shape]; with members, one more of random vectors."""
@@ -93,10 +92,9 @@ class Forward(StatelessEstimator):
         parts = rows.split(sizes, -1)
         return tuple(part.reshape((-1, *leaf.shape)).to(leaf) for part, leaf in zip(parts, flat, strict=True))
 
-    def _gradient(
-        self, several: bool, loss: Tensor, slopes: Tensor, directions: Tensors, phi: Tree
-    ) -> Tensors:
+    def _gradient(self, run: Rollout, loss: Tensor, slopes: Tensor, directions: Tensors) -> Tensors:
         """Reshape the slopes [direction, *loss.shape] to phi's leaves."""
+        phi, several = run.kernels.phi, run.kernels.problem.several
         batch = batch_shape(phi, self.batch_dims)
         kept = int(several) + self.batch_dims
         require(
@@ -120,19 +118,14 @@ class Forward(StatelessEstimator):
         return tuple(p.reshape((*front, *leaf.shape)).to(leaf) for p, leaf in zip(parts, flat, strict=True))
 
 
-def _outer_jvp(
-    problem: BilevelProblem,
-    state: tuple[Tree, Tree],
-    phi: Tree,
-    data: Tree,
-    tangents: tuple[Tensors, Tensors],
-) -> tuple[Tensor, Tensor]:
-    """The outer loss, and its tangents [direction, *loss.shape] by those of (state, phi)."""
-    flat, rebuild = split_floating(state)
-    flat_phi, rebuild_phi = split_floating(phi)
+def _outer_jvp(run: Rollout, tangents: Tensors, directions: Tensors) -> tuple[Tensor, Tensor]:
+    """The outer loss, and its tangents [direction, *loss.shape] by those of the end and of phi."""
+    flat, rebuild = split_floating(run.end)
+    flat_phi, rebuild_phi = split_floating(run.kernels.phi)
+    problem = run.kernels.problem
 
     def outer(flat: Tensors, flat_phi: Tensors) -> Tensor:
-        return problem.outer_loss(rebuild(flat)[0], rebuild_phi(flat_phi), data)
+        return problem.outer_loss(rebuild(flat)[0], rebuild_phi(flat_phi), run.outer_data)
 
     def along(*tangents: Tensors) -> Any:
         return torch.func.jvp(outer, (flat, flat_phi), tangents)[1]
@@ -140,5 +133,5 @@ def _outer_jvp(
     with torch.no_grad():
         loss = outer(flat, flat_phi)
         require_objectives(loss, problem.several)
-        slopes: Tensor = torch.vmap(along)(*tangents)
+        slopes: Tensor = torch.vmap(along)(tangents, directions)
         return loss, slopes

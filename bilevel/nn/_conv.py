@@ -87,7 +87,7 @@ class Convolutions:
 
     @property
     def num_outputs(self) -> int:
-        """Numbers that come out for a sample."""
+        """Size of the output of a sample."""
         return math.prod(self.shapes[-1])
 
     @property
