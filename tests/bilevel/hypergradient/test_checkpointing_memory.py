@@ -119,7 +119,7 @@ def test_four_hundred_steps_of_a_million_parameters():
     """Three loss weights, states of 4.1 MB: 1640 MB if all were kept, 40 states (164 MB) with segments.
 
     It is what the process takes beyond four steps, so what the allocator does not use again comes on top.
-    glibc is told to give large blocks back: left alone, it keeps them, and what it keeps differs from run to run.
+    glibc is told to give large blocks back: left alone, it keeps them, and how many differs from run to run.
     """
     arguments = [sys.executable, "-c", WEIGHTS, "unrolled(segments=sqrt)", "400"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "1000000"}
