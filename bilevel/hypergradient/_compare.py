@@ -143,8 +143,6 @@ def _record(row: EstimatorMeasured | EstimatorRefused) -> dict[str, str | float 
     return {name: values.get(name) for name in COLUMNS}
 
 
-Estimators = Sequence[str | Estimator]
-
 MUST_FOLLOW = (
     "Errors are measured in float64, and the step or a loss uses tensors that do not follow: convert them "
     "where they are used, as in x.to(theta.dtype), or give everything in float64."
@@ -160,7 +158,7 @@ def compare_hypergradients(
     phi: Tree,
     *,
     steps: int,
-    estimators: Estimators | None = None,
+    estimators: Sequence[str | Estimator] | None = None,
     resamples: int = 8,
     build: Callable[[str | Estimator], Estimator] = make_hypergradient,
     generator: torch.Generator | None = None,

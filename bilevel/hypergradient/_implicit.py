@@ -78,6 +78,8 @@ class Implicit(StatelessEstimator):
     the gradient and, unless `accept_distance` is infinite, for the distance.
     Memory: a few times theta, whatever K, and each step's data; "gmres": `iterations` times theta.
     Several objectives, and members (see `batch_dims`), are solved for in one batch, each to the tolerance.
+    A torch training loop, whose step is no pure function, takes `bilevel.loss_weights.InverseHessian`: the
+    same solvers on one batch's Hessian, since there is no step to linearize.
 
     Source:
         Rajeswaran et al., Meta-learning with implicit gradients, arXiv 1909.04630; Lorraine et al.,
