@@ -30,6 +30,7 @@ from .matrix import Circular as Circular
 from .matrix import CongestionGame as CongestionGame
 from .matrix import ContributionGame as ContributionGame
 from .matrix import Cyclical as Cyclical
+from .matrix import DifferentiableGame as DifferentiableGame
 from .matrix import EscapeRoom as EscapeRoom
 from .matrix import FiniteRepeatedGame as FiniteRepeatedGame
 from .matrix import MatrixGame as MatrixGame

@@ -9,6 +9,9 @@ from ._congestion import worst_equilibrium as worst_equilibrium
 from ._counted import CountedFamily as CountedFamily
 from ._counted import count_array as count_array
 from ._counted import welfare_by_count as welfare_by_count
+from ._differentiable import TANDEM as TANDEM
+from ._differentiable import DifferentiableGame as DifferentiableGame
+from ._differentiable import bilinear as bilinear
 from ._escape_room import EscapeRoom as EscapeRoom
 from ._families import Circular as Circular
 from ._families import ContributionGame as ContributionGame
