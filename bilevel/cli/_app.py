@@ -156,7 +156,6 @@ def _run(arguments: list[str]) -> None:
 
 
 def usage() -> str:
-    """The text of `bilevel --help`."""
     width = max(map(len, COMMANDS))
     lines = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
     return (

@@ -37,7 +37,6 @@ class CacheSettings:
 
 
 def cache_command(arguments: list[str]) -> None:
-    """List the packages, delete them, or build some ahead."""
     options = read_settings(CacheSettings, arguments, prog="bilevel cache")
     require(not options.clear or options.build is None, "Give --clear or --build, not both.")
     if options.build is not None:

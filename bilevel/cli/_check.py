@@ -85,7 +85,6 @@ class CheckSettings:
 
 
 def check_command(arguments: list[str]) -> None:
-    """Compare estimators as the arguments say; print the table, and write a figure and a file if asked to."""
     chosen, rest = split_leading("bilevel check", arguments)
     settings = parse_check(chosen.game or DEFAULT_GAME, chosen.method or DEFAULT_METHOD, rest)
     if chosen.out is not None:
@@ -106,12 +105,11 @@ def _compare_estimators(settings: CheckSettings) -> HypergradientComparison:
     config = settings.run
     torch.set_num_threads(config.threads)
     learner = config.build_learner()
-    require(
-        isinstance(learner, OuterLearner),
-        f"{config.method_name} does not say which bilevel problem it solves, so its estimators cannot be "
-        "compared.",
-    )
-    assert isinstance(learner, OuterLearner)
+    if not isinstance(learner, OuterLearner):
+        raise ValueError(
+            f"{config.method_name} does not say which bilevel problem it solves, so its estimators cannot be "
+            "compared."
+        )
     state = learner.init(config.seed)
     for done in range(settings.outer_steps_before):
         state, _ = learner.update(state)
@@ -134,15 +132,15 @@ def _compare_estimators(settings: CheckSettings) -> HypergradientComparison:
 
 
 def parse_check(game_name: str, method_name: str, arguments: list[str]) -> CheckSettings:
-    """Read the settings from the command line; ValueError and SystemExit as `read_settings`."""
     game, method = preset(game_name, method_name)
-    default = {field.name: field.default for field in dataclasses.fields(CheckSettings)} | {"game": game}
-    beside = ("game_name", "method_name", "method")
+    defaults = {field.name: field.default for field in dataclasses.fields(CheckSettings)} | {"game": game}
+    for name in ("game_name", "method_name", "method"):
+        del defaults[name]
     method, others = read_with_method(
         "bilevel check",
         arguments,
         method,
-        {name: value for name, value in default.items() if name not in beside},
+        defaults,
         kind=CheckSettings,
         description=(
             f"Compare estimators of the hypergradient for {method_name} on {game_name}: how far off each one "

@@ -84,7 +84,6 @@ class CompareSettings:
 
 
 def compare_command(arguments: list[str]) -> None:
-    """Run what is missing of a comparison, then print the table, and write figures and files."""
     chosen, rest = split_leading("bilevel compare", arguments, names=("game",))
     settings = parse_compare(chosen.game or DEFAULT_GAME, rest)
     if settings.runs:
@@ -121,7 +120,6 @@ def _show(rows: Sequence[Compared], out: Path | None) -> None:
 
 
 def parse_compare(game_name: str, arguments: list[str]) -> CompareSettings:
-    """Read the settings from the command line; ValueError and SystemExit as `read_settings`."""
     require_once(arguments, "methods", "set", "runs")
     game, _ = preset(game_name, USUAL[0])
     return read_settings(

@@ -49,7 +49,6 @@ class DemoSettings:
 
 
 def demo_command(arguments: list[str]) -> None:
-    """Run what is missing of the demonstration, then show it."""
     settings = read_settings(DemoSettings, arguments, prog="bilevel demo")
     pairs = [(game, method) for game in GAMES for method in METHODS]
     size = {name: getattr(settings, name) for name in ("seeds", "seed", "outer_steps")}

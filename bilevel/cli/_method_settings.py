@@ -82,23 +82,16 @@ def read_with_method(
     description: str = "",
     config: Sequence[Any] = (),
 ) -> tuple[Method, dict[str, Any]]:
-    """Read a method's settings from the command line, and settings beside them.
+    """Read a method's settings from the command line, and other settings: both return with their changes.
 
     Args:
-        prog: the command, for its help.
-        arguments: options; --policy NAME, --inner NAME and the like may be among them.
+        prog, arguments, description, config: as of `read_settings`; --policy NAME and the like come first.
         method: the default settings.
         others: further settings and their defaults, fields of `kind`.
-        kind: the dataclass whose documentation and types these have.
-        description: the first paragraphs of the help.
-        config: markers of `tyro.conf`, for all settings.
-
-    Returns:
-        the method and the other settings.
 
     Raises:
         ValueError: a setting or variant is unknown, out of range, or of an earlier version (says which).
-        SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
+        SystemExit: as `read_settings`.
     """
     choices = _choices(method)
     named, rest = split_leading(prog, arguments, names=list(choices), paths=())
@@ -224,9 +217,6 @@ def labeled_methods(words: Sequence[str]) -> dict[str, str]:
 
     Raises:
         ValueError: a method is unknown, or a label is there twice.
-
-    >>> labeled_methods(["selfish", "generous=fixed"])
-    {'selfish': 'selfish', 'generous': 'fixed'}
     """
     found: dict[str, str] = {}
     for word in words:
@@ -244,25 +234,14 @@ def labeled_methods(words: Sequence[str]) -> dict[str, str]:
 def methods_with_settings(
     game_name: str, names: Mapping[str, str], settings: Sequence[str]
 ) -> dict[str, Method]:
-    """Build methods with their presets for a game, changed as the command line says.
+    """Build methods, label -> name, with their presets for a game, and changed settings.
 
-    Args:
-        game_name: the game, for the presets.
-        names: label -> method's name.
-        settings: each LABEL.SETTING=VALUE, or SETTING=VALUE for all methods, with the names that the options
-            of `bilevel train` have, as tos.inner.steps=5; lists have commas between their values.
-
-    Returns:
-        label -> method.
+    These are LABEL.SETTING=VALUE, or SETTING=VALUE for all methods, with the names that the options of
+    `bilevel train` have, as tos.inner.steps=5; lists have commas between their values.
 
     Raises:
         ValueError: a word is of another form, a label or a setting is unknown, or a value is out of range.
         SystemExit: a value cannot be read (code 2; says which).
-
-    >>> names = {"selfish": "selfish", "generous": "fixed"}
-    >>> methods = methods_with_settings("chicken", names, ["generous.self-interest=0.6", "inner.steps=2"])
-    >>> methods["generous"].self_interest, [method.inner.steps for method in methods.values()]
-    (0.6, [2, 2])
     """
     methods = {label: preset(game_name, name)[1] for label, name in names.items()}
     options: dict[str, list[str]] = {label: [] for label in methods}

@@ -31,7 +31,6 @@ def unusable(error: OSError) -> str:
 
 
 def tell(line: str) -> None:
-    """Print a line on standard error at once."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -59,14 +58,12 @@ class Lenient:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write if possible."""
         try:
             return self._stream.write(text)
         except (OSError, ValueError):  # ValueError: it is closed
             return len(text)
 
     def flush(self) -> None:
-        """Flush if possible."""
         try:
             self._stream.flush()
         except (OSError, ValueError):

@@ -60,7 +60,6 @@ class PlaySettings:
 
 
 def play_command(arguments: list[str]) -> None:
-    """Write a film as the arguments say."""
     named, options = split_name(arguments)
     chosen, rest = split_leading("bilevel play", options, names=("policy",))
     require_current(rest, "--most-steps", "--max-steps")
@@ -68,25 +67,17 @@ def play_command(arguments: list[str]) -> None:
     folder = None if policy in (RANDOM, SCRIPTED) else RunFolder(Path(policy))
     config = None if folder is None else _config(folder, named)
     name = named if config is None else config.game_name
-    require(
-        name is not None,
-        "Name the game first (bilevel games lists them): bilevel play escape-room --policy scripted",
-    )
-    assert name is not None
+    if name is None:
+        raise ValueError(
+            "Name the game first (bilevel games lists them): bilevel play escape-room --policy scripted"
+        )
     out = chosen.out or Path(f"{name}.gif")
     settings = _parse(rest, name, games.make(name) if config is None else config.game)
     report.check_film(out)
     game, actor, transfer = _actor(settings, policy, folder, config)
     generator = torch.Generator().manual_seed(settings.seed)
-    frames = report.film(
-        game,
-        actor,
-        generator,
-        episodes=settings.episodes,
-        max_steps=settings.max_steps,
-        scale=settings.scale,
-        transfer=transfer,
-    )
+    how = {name: getattr(settings, name) for name in ("episodes", "max_steps", "scale")}
+    frames = report.film(game, actor, generator, **how, transfer=transfer)
     with torch.no_grad():
         print(f"Written: {report.write_film(frames, out, frames_per_second=settings.frames_per_second)}")
 
@@ -143,8 +134,8 @@ def _actor(
     )
     learner = config.build_learner()
     fresh = learner.init(config.seed)
-    require(isinstance(learner, Playable), f"{config.method_name} keeps no policies to play with.")
-    assert isinstance(learner, Playable)
+    if not isinstance(learner, Playable):
+        raise ValueError(f"{config.method_name} keeps no policies to play with.")
     state = load_checkpoint(folder.checkpoint, like=fresh).state
     game = config.method.played(game)
     return game, *learner.actor(game, state, settings.repetition)

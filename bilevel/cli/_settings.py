@@ -38,7 +38,7 @@ def read_settings(
         kind: the dataclass.
         arguments: options of these settings only.
         prog: the command, for its help.
-        description: the first paragraphs of the help; None: the dataclass's docstring.
+        description: of the command, for its help; None: the dataclass's docstring.
         default: the default settings; None: the dataclass's own.
         config: markers of `tyro.conf`, for all settings.
         rules: constructors of other types than numbers and names (`text_rules`).
@@ -95,13 +95,6 @@ def split_leading(
 ) -> tuple[argparse.Namespace, list[str]]:
     """Split off options that take a name or a path, and run the files of --load, which may be repeated.
 
-    Returns:
-        these options, as attributes (None where one is absent), and the other arguments.
-
-    Raises:
-        SystemExit: one of these has no value (code 2).
-        ValueError: as `load_file`.
-
     >>> chosen, rest = split_leading("bilevel train", ["--game", "jungle", "--seeds", "2"])
     >>> chosen.game, chosen.out, rest
     ('jungle', None, ['--seeds', '2'])
@@ -132,11 +125,7 @@ def require_current(arguments: Sequence[str], before: str, now: str) -> None:
 
 
 def split_name(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Split off the name, of a game or a task, before all options; None where there is none.
-
-    >>> split_name(["jungle", "--seed", "2"]), split_name(["--seed", "2"])
-    (('jungle', ['--seed', '2']), (None, ['--seed', '2']))
-    """
+    """Split off the name, of a game or a task, before all options; None where there is none."""
     if arguments and not arguments[0].startswith("-"):
         return arguments[0], list(arguments[1:])
     return None, list(arguments)

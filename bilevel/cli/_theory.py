@@ -68,7 +68,6 @@ def theory_command(arguments: list[str]) -> None:
 
 
 def parse_theory(game_name: str, arguments: list[str]) -> TheorySettings:
-    """Read the settings from the command line; ValueError and SystemExit as `read_settings`."""
     game = games.make(game_name)
     return read_settings(
         TheorySettings,

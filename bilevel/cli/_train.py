@@ -31,7 +31,6 @@ DEFAULT_GAME, DEFAULT_METHOD = "escape-room", "tos"
 
 
 def train_command(arguments: list[str]) -> None:
-    """Train as the arguments say."""
     chosen, rest = split_leading("bilevel train", arguments, paths=("out", "resume"))
     if chosen.resume is not None:
         parser = argparse.ArgumentParser(prog="bilevel train --resume", add_help=False, allow_abbrev=False)
@@ -65,7 +64,6 @@ def follow(folder: RunFolder, place: str = "") -> Run:
 
 
 def show(folder: RunFolder, results: Run) -> None:
-    """Write the figures, print the table and where everything is."""
     written = report.write_run_figures(folder, results)
     Console(highlight=False).print(report.results_table([results]))
     print(f"Figures: {', '.join(str(path) for path in written)}")

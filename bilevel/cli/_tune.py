@@ -73,7 +73,6 @@ def tune_command(arguments: list[str]) -> None:
 
 
 def _run(study: Study, out: Path) -> None:
-    """Do the missing trials and show the results of all."""
     open_folder(study, out)
     total = len(study.trials)
     done = total - len(study.missing(out))
@@ -91,7 +90,6 @@ def _run(study: Study, out: Path) -> None:
 
 
 def _parse(name: str, arguments: list[str]) -> tuple[Study, int]:
-    """Read the trials, and the number of CPU threads; ValueError and SystemExit as `read_settings`."""
     task = make_task(name)
     defaults = task.settings()
     for setting in OWN:

@@ -10,13 +10,10 @@ from ._config import LARGEST_SEED as LARGEST_SEED
 from ._config import MOST_THREADS as MOST_THREADS
 from ._config import DtypeName as DtypeName
 from ._config import RunConfig as RunConfig
-from ._config import configured as configured
 from ._config import default_config as default_config
 from ._config import load_config as load_config
-from ._config import named_config as named_config
 from ._execution import keep_freed_memory as keep_freed_memory
 from ._files import file_lock as file_lock
-from ._files import make_folder as make_folder
 from ._files import parse_json as parse_json
 from ._files import require_regular as require_regular
 from ._files import write_atomic as write_atomic
@@ -33,7 +30,6 @@ from ._policies import AgentPolicy as AgentPolicy
 from ._policies import load_policy as load_policy
 from ._presets import preset as preset
 from ._presets import sizes as sizes
-from ._provenance import note_resumption as note_resumption
 from ._provenance import provenance as provenance
 from ._results import Run as Run
 from ._results import join_runs as join_runs

@@ -35,8 +35,6 @@ CONTENT = {
 
 
 class Checkpoint(NamedTuple):
-    """The state of a run after a number of outer steps."""
-
     state: Any
     positions: Positions
     """The position of each file of metrics."""
@@ -144,7 +142,6 @@ def _is_mark(name: object, position: object) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's content and check its form."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:

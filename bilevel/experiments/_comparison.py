@@ -37,13 +37,7 @@ class Comparison:
 
     Raises:
         ValueError: there is one method only, a label is no word, there are too few seeds for an interval, the
-            runs differ in what they must share, or a method does not apply to the game (says why, and which
-            do).
-
-    >>> from bilevel.experiments._config import default_config
-    >>> configs = {name: default_config("chicken", name) for name in ("selfish", "tos")}
-    >>> list(Comparison(configs).configs)
-    ['selfish', 'tos']
+            runs differ in what they must share, or a method does not apply to the game (says which do).
     """
 
     configs: Mapping[str, RunConfig]
@@ -169,18 +163,7 @@ def _require_same(folder: RunFolder, config: RunConfig) -> None:
 
 
 def require_comparable(configs: Mapping[str, RunConfig]) -> None:
-    """Raise ValueError unless runs have the same game, seeds and evaluation, and enough seeds.
-
-    Args:
-        configs: label -> run; the others are compared with the first.
-
-    >>> import dataclasses
-    >>> from bilevel.experiments._config import default_config
-    >>> one, other = default_config("chicken", "selfish"), default_config("chicken", "tos")
-    >>> require_comparable({"selfish": one, "tos": dataclasses.replace(other, seeds=8)})
-    Traceback (most recent call last):
-    ValueError: tos cannot be compared with selfish: they differ in seeds (8, not 32).
-    """
+    """Raise ValueError unless runs, by label, have the same game, seeds and evaluation, and enough seeds."""
     (first, config), *others = configs.items()
     for label, against in others:
         differing = config_differences(against, config)
@@ -194,10 +177,7 @@ def require_comparable(configs: Mapping[str, RunConfig]) -> None:
 
 
 def load_comparison(paths: Sequence[Path]) -> dict[str, Run]:
-    """Load finished runs of one game; those of the same settings and consecutive seeds are joined.
-
-    Args:
-        paths: their folders; the others are compared with the first.
+    """Load finished runs of one game from their folders, and join those that differ in seeds alone.
 
     Returns:
         label -> run. The label is the method's name, or the folder's where runs share a method.
@@ -225,8 +205,6 @@ def load_comparison(paths: Sequence[Path]) -> dict[str, Run]:
 
 
 def applicable_methods(game_name: str, game: Game) -> list[str]:
-    """The methods that apply to a game with their presets."""
-
     def applies(name: str) -> bool:
         try:
             preset(game_name, name)[1].build(game, Placement())

@@ -166,11 +166,6 @@ def named_config(game: str | Game, method: str | Method) -> RunConfig:
 
     Raises:
         ValueError: there is no such game or method (names the nearest), or an object's class has no name.
-
-    >>> from bilevel.methods import Selfish
-    >>> config = named_config(games.make("chicken"), Selfish())
-    >>> config.game_name, config.method_name
-    ('chicken', 'selfish')
     """
     config = default_config(
         game if isinstance(game, str) else _game_name(game),
@@ -223,11 +218,11 @@ def configured(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
         else:
             require_name(name, _names(config), "setting of a run")
             run[name] = value
-    changed: Any = config.game
+    before: Any = config.game
     for name in game:
-        require_name(name, _names(changed), f"setting of {config.game_name}")
+        require_name(name, _names(before), f"setting of {config.game_name}")
     if game:
-        run["game"] = dataclasses.replace(changed, **game)
+        run["game"] = dataclasses.replace(before, **game)
     if method:
         run["method"] = config.method.with_settings(method)
     return dataclasses.replace(config, **run)
@@ -265,12 +260,7 @@ def load_config(path: Path) -> RunConfig:
 
 
 def from_settings(settings: Any) -> RunConfig:
-    """Build a configuration from its JSON form (`RunConfig.plain`).
-
-    Raises:
-        ValueError: there is no such game or method, or a setting is missing, unknown, of another type or out
-            of range (says which).
-    """
+    """Build a configuration from its JSON form (`RunConfig.plain`); ValueError as `load_config`."""
     require(isinstance(settings, dict), f"Settings are an object of names and values, not {settings!r}.")
     for name in ("game_name", "method_name"):
         require(isinstance(settings.get(name), str), f"The setting {name} must be a name.")

@@ -28,14 +28,8 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a temporary file, sync it to the disk, then move it into place.
 
-    Temporary files of the same file that killed processes left are removed.
-
-    Args:
-        path: the file.
-        write: writes the content to an open binary file.
-
-    Raises:
-        OSError: the file cannot be written; an earlier one is unchanged.
+    Temporary files of the same file that killed processes left are removed. After an OSError an earlier file
+    is unchanged.
     """
     remove_leftovers(path)
     beside = _part(path)
@@ -82,16 +76,12 @@ def write_text(path: Path, text: str) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files that killed processes left of a file."""
-    for part in leftover_parts(path):
+    for part in _leftovers(path):
         part.unlink(missing_ok=True)
 
 
 def make_folder(path: Path, name: str, text: str) -> None:
-    """Make a folder and its parents atomically with its first file; an empty folder is used as it is.
-
-    Args:
-        path: the folder.
-        name, text: of the file.
+    """Make a folder atomically with its first file, by name and text; an empty folder is used as it is.
 
     Raises:
         FileExistsError: something else is at this place (`can_make_folder`).
@@ -106,7 +96,7 @@ def make_folder(path: Path, name: str, text: str) -> None:
     if path.exists():
         write_text(path / name, text)
         return
-    for part in leftover_parts(path):
+    for part in _leftovers(path):
         _remove_folder(part, name)
     beside = _part(path)
     try:
@@ -125,10 +115,10 @@ def can_make_folder(path: Path, name: str) -> bool:
     """Whether nothing is there, or a folder that is empty but for leftovers of its first file."""
     if not path.is_dir():
         return not path.exists() and not path.is_symlink()
-    return set(path.iterdir()) <= set(leftover_parts(path / name))
+    return set(path.iterdir()) <= set(_leftovers(path / name))
 
 
-def leftover_parts(path: Path) -> list[Path]:
+def _leftovers(path: Path) -> list[Path]:
     """Temporary versions of a file or folder that processes left which no longer run."""
     name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.part", re.ASCII)
     found = [(place, name.fullmatch(place.name)) for place in path.parent.glob(".*.part")]
@@ -173,12 +163,6 @@ def file_lock(path: Path) -> Iterator[bool]:
 
     The lock is advisory (flock) and ends with the process, however that ends. Windows, and file systems
     without such locks, always give True.
-
-    >>> import tempfile
-    >>> with tempfile.NamedTemporaryFile() as file:
-    ...     with file_lock(Path(file.name)) as first, file_lock(Path(file.name)) as second:
-    ...         print(first, second)
-    True False
     """
     acquired = True
     with path.open("r+b") as file:
@@ -217,12 +201,10 @@ class AppendedFile:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was written or buffered."""
         return not self._size and not self._buffer
 
     @property
     def position(self) -> FilePosition:
-        """The end of the file as written."""
         return FilePosition(self._size, self._sum.hexdigest())
 
     def write(self, data: bytes) -> None:
@@ -275,13 +257,11 @@ class AppendedFile:
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 sum of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sum(path: Path, size: int) -> hashlib._Hash:
-    """The check sum of the first bytes of a file."""
     found = hashlib.sha256()
     with path.open("rb") as file:
         while size > 0 and (data := file.read(min(size, SPILL))):

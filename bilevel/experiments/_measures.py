@@ -49,12 +49,7 @@ def equality_of_returns(results: Run) -> np.ndarray | None:
 
 
 def mean_weight(numbers: Mapping[str, np.ndarray], term: str, agents: int) -> np.ndarray | None:
-    """The agents' mean of the learned weight of a term, [..., seed]; None where none was learned.
-
-    >>> numbers = {"value_weight_0": np.array([0.5]), "value_weight_1": np.array([1.5])}
-    >>> mean_weight(numbers, "value", agents=2), mean_weight({}, "value", agents=2)
-    (array([1.]), None)
-    """
+    """The agents' mean of the learned weight of a term, [..., seed]; None where none was learned."""
     names = [f"{term}_weight_{agent}" for agent in range(agents)]
     if not all(name in numbers for name in names):
         return None

@@ -60,7 +60,6 @@ class MetricsFile:
 
     @property
     def positions(self) -> dict[str, FilePosition]:
-        """The position of each file."""
         return {file.path.name: file.position for file in (self._table, *self._arrays.values())}
 
     def flush(self) -> None:

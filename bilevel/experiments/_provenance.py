@@ -38,12 +38,7 @@ def note_resumption(folder: Path, began: dict[str, Any], unit: str, done: int) -
     Args:
         folder: of the record.
         began: the provenance at the beginning, as in config.json.
-        unit: of progress, as "outer_step".
-        done: progress so far.
-
-    Raises:
-        ValueError: the record is damaged.
-        OSError: it cannot be written.
+        unit, done: of progress, as "outer_step" and 50.
     """
     before, now = resumptions(folder), provenance()
     changed = _changes([began, *before][-1], now)

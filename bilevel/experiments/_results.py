@@ -103,8 +103,8 @@ class Run:
         Raises:
             ValueError: the run was joined of several, or its checkpoint is gone or damaged.
         """
-        require(self.path is not None, "Joined runs have no folder to take policies from: load one of them.")
-        assert self.path is not None
+        if self.path is None:
+            raise ValueError("Joined runs have no folder to take policies from: load one of them.")
         learner = self.config.build_learner()
         fresh = learner.init(self.config.seed)
         return learner, load_checkpoint(RunFolder(self.path).checkpoint, like=fresh).state
@@ -116,12 +116,11 @@ class Run:
             f"The run has {config.seeds} repetitions, 0 to {config.seeds - 1}; there is no {repetition}.",
         )
         learner, state = self.learner()
-        require(
-            isinstance(learner, HasPolicies),
-            f"Agents of {config.method_name} do not act by their own observations alone, so that one "
-            "agent's policy cannot be taken out: bilevel play shows them together.",
-        )
-        assert isinstance(learner, HasPolicies)
+        if not isinstance(learner, HasPolicies):
+            raise ValueError(
+                f"Agents of {config.method_name} do not act by their own observations alone, so that one "
+                "agent's policy cannot be taken out: bilevel play shows them together."
+            )
         policy, theta = learner.policies(state, repetition)
         return policy, distribution_of(config.method.played(config.game)), theta
 
@@ -232,5 +231,4 @@ def group_joinable(runs: Sequence[Run]) -> list[list[int]]:
 
 
 def require_pandas() -> None:
-    """Raise ValueError, with advice, unless pandas is installed."""
     require(find_spec("pandas") is not None, "A data frame needs pandas: pip install pandas")

@@ -75,7 +75,6 @@ class ResumableFolder:
             yield
 
     def note_resumption(self, unit: str, done: int) -> None:
-        """Record that work is resumed; see `bilevel.experiments.note_resumption`."""
         note_resumption(self.path, json.loads(self.config.read_text(encoding="utf-8")), unit, done)
 
 

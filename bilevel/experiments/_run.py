@@ -143,8 +143,8 @@ def train(
         require(method is None, "A configuration has its method already: train(config).")
         config = configured(game, settings)
     else:
-        require(method is not None, "Say which method trains, as in train('chicken', 'tos').")
-        assert method is not None
+        if method is None:
+            raise ValueError("Say which method trains, as in train('chicken', 'tos').")
         config = configured(named_config(game, method), settings)
     return _train(create_run(config, new_folder(config) if out is None else out), listener)
 
@@ -267,7 +267,6 @@ class _Training:
 
     @property
     def done(self) -> int:
-        """The number of outer steps taken, now or before."""
         return int(self._state["outer_step"])
 
     def run(self, listener: Listener | None) -> None:

@@ -49,7 +49,6 @@ def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def require_seeds(seeds: int) -> None:
-    """Raise ValueError where there are too few seeds for an interval."""
     require(
         seeds >= FEWEST_SEEDS,
         f"An interval over seeds needs {FEWEST_SEEDS} seeds or more, but there are {seeds}.",
@@ -99,7 +98,7 @@ def bootstrap_interval(
     return Interval(estimate, low, high)
 
 
-def interquartile_interval(values: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+def interquartile_interval(values: np.ndarray, *, resamples: int = RESAMPLES) -> Interval:
     """The interquartile mean of [..., seed] with its 95 % percentile bootstrap interval over seeds.
 
     Raises:
@@ -109,7 +108,7 @@ def interquartile_interval(values: np.ndarray, *, resamples: int = RESAMPLES, se
     >>> float(interval.estimate), bool(interval.low < 3.5 < interval.high)
     (3.5, True)
     """
-    return bootstrap_interval((values,), interquartile_mean, resamples=resamples, seed=seed)
+    return bootstrap_interval((values,), interquartile_mean, resamples=resamples)
 
 
 def over_seeds(values: np.ndarray) -> Interval | None:
@@ -145,9 +144,7 @@ def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> np.ndarray
     return np.asarray((ranks.sum(-1) - seeds * (seeds + 1) / 2) / (seeds * others))
 
 
-def improvement_interval(
-    one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
+def improvement_interval(one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES) -> Interval:
     """`probability_of_improvement` with its 95 % percentile bootstrap interval.
 
     Both methods' seeds are resampled independently. Where no seed of one reaches any of the other's, the
@@ -159,12 +156,10 @@ def improvement_interval(
     >>> [float(part) for part in improvement_interval(np.arange(3.0), np.arange(3.0) - 9)]
     [1.0, 1.0, 1.0]
     """
-    return bootstrap_interval((one, other), probability_of_improvement, resamples=resamples, seed=seed)
+    return bootstrap_interval((one, other), probability_of_improvement, resamples=resamples)
 
 
-def difference_interval(
-    one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
+def difference_interval(one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES) -> Interval:
     """The difference of two methods' interquartile means, A minus B, with its 95 % bootstrap interval.
 
     Both methods' seeds are resampled independently. Whether this interval contains 0 says more than whether
@@ -177,16 +172,10 @@ def difference_interval(
     >>> float(interval.estimate), bool(interval.low > 0)
     (9.0, True)
     """
-
-    def difference(drawn: np.ndarray, against: np.ndarray) -> np.ndarray:
-        return np.asarray(interquartile_mean(drawn) - interquartile_mean(against))
-
-    return bootstrap_interval((one, other), difference, resamples=resamples, seed=seed)
+    return bootstrap_interval((one, other), _difference, resamples=resamples)
 
 
-def paired_difference_interval(
-    one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
+def paired_difference_interval(one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES) -> Interval:
     """The difference of interquartile means over [seed], A minus B, where seed i of both had the same data.
 
     As `difference_interval`, but a seed is resampled with both of its scores, so that its effect on both
@@ -200,11 +189,12 @@ def paired_difference_interval(
     [1.0, 1.0, 1.0]
     """
     require(one.shape == other.shape, f"Pairs need as many seeds, but there are {one.size} and {other.size}.")
+    pairs = np.stack((one, other))
+    return bootstrap_interval((pairs,), lambda both: _difference(*both), resamples=resamples)
 
-    def difference(both: np.ndarray) -> np.ndarray:
-        return np.asarray(interquartile_mean(both[0]) - interquartile_mean(both[1]))
 
-    return bootstrap_interval((np.stack((one, other)),), difference, resamples=resamples, seed=seed)
+def _difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.asarray(interquartile_mean(one) - interquartile_mean(other))
 
 
 def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> Interval:

@@ -34,12 +34,8 @@ from ._style import colors as colors
 from ._style import looks as looks
 from ._style import save as save
 from ._style import style as style
-from ._table import MISSING as MISSING
-from ._table import WIDTH as WIDTH
 from ._table import Column as Column
 from ._table import ResultsTable as ResultsTable
-from ._table import csv_text as csv_text
-from ._table import estimate as estimate
 from ._table import folded as folded
 from ._table import number as number
 from ._table import percent as percent

@@ -46,7 +46,6 @@ class Page:
     settings: tuple[Setting, ...]
 
     def text(self) -> str:
-        """The page for a terminal."""
         margin = max(map(len, self.facts)) + 2
         facts = [_hanging(word, text, margin) for word, text in self.facts.items()]
         rules = [textwrap.fill(paragraph, WIDTH, break_on_hyphens=False) for paragraph in self.rules]
@@ -72,14 +71,7 @@ class Page:
 
 
 def page(name: str) -> Page:
-    """Make the page of a game in the catalogue.
-
-    Raises:
-        ValueError: there is no such game (names the nearest).
-
-    >>> page("escape-room").facts["agents"]
-    '2'
-    """
+    """Make the page of a game in the catalogue; ValueError if there is no such game (names the nearest)."""
     entry = games.entry(name)
     game: Any = entry.game
     return Page(name, entry.summary, _facts(game, entry.source), _rules(type(game)), _settings(game))

@@ -59,20 +59,13 @@ def picture(game: Game, generator: torch.Generator) -> np.ndarray:
 
 
 def write_game(name: str, folder: Path, *, episodes: int, seed: int) -> list[Path]:
-    """Write a game's picture, and where it has a script its Schelling diagram with the numbers behind it.
+    """Write a game's picture, frame.png, and where it has a script schelling.png and schelling.csv.
 
     Args:
         name: of the catalogue.
         folder: made if it is not there.
         episodes: for each number of cooperators.
         seed: of all randomness.
-
-    Returns:
-        the files written: frame.png, and schelling.png and schelling.csv.
-
-    Raises:
-        ValueError: there is no such game.
-        OSError: a file cannot be written.
     """
     game = games.make(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,13 +81,8 @@ def write_catalogue(
     """Write README.md with every game's page, and the pictures beside it.
 
     Args:
-        folder: made if it is not there.
-        episodes: for each number of cooperators in a diagram.
-        seed: of all randomness.
+        folder, episodes, seed: as of `write_game`.
         listener: called with a line for every game.
-
-    Raises:
-        OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = [name for name in games.names() if shown(name)]
@@ -111,7 +99,6 @@ def write_catalogue(
 
 
 def document_text() -> str:
-    """The text of the document."""
     index = ["| game | agents | |", "|---|---|---|"]
     for name in games.names():
         entry = games.entry(name)
@@ -168,14 +155,12 @@ def _draw_roles(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
 
 
 def _draw_average(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
-    """Draw what agents earn on average, by the number of cooperators."""
     _draw(axes, data.average, "all agents", "all agents")
     axes.set_xlabel("agents who cooperate")
     axes.set_ylabel(f"value, mean over all agents\n({unit})")
 
 
 def _write_schelling(name: str, game: Game, path: Path, episodes: int, seed: int) -> list[Path]:
-    """Write a Schelling diagram, and the numbers behind it beside it."""
     data = scripted_schelling(game, torch.Generator().manual_seed(seed), episodes=episodes)
     with style():
         figure = Figure(figsize=(10, 4.8))

@@ -76,12 +76,7 @@ def results_table(runs: Sequence[Run]) -> Group:
 
 
 def comparison_table(rows: Sequence[Compared], theory: Theory | str | None = None) -> Group:
-    """A table to print in 80 columns: results, differences, learned loss weights, notes and theory.
-
-    Args:
-        rows: of `compare_runs`.
-        theory: of the game, or why there is none; None: no part on theory.
-    """
+    """A table to print in 80 columns: results, differences, learned loss weights, notes and theory."""
     config = rows[0].results.config
     parts: dict[str, Sequence[str]] = {
         f"{config.game_name}, {config.seeds} seeds": REACHED,
@@ -120,17 +115,9 @@ def write_comparison_files(
 ) -> list[Path]:
     """Write the numbers of a comparison; an earlier theory.json is removed if there is no theory.
 
-    Args:
-        rows: of `compare_runs`.
-        folder: made if it is not there.
-        theory: of the game.
-
     Returns:
         the files written: table.csv, a row for each method; seeds.csv, one for each method and seed;
         marl-eval.json; theory.json, if there is any.
-
-    Raises:
-        OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     data = marl_eval_data({row.label: row.results for row in rows})

@@ -61,14 +61,7 @@ def draw_band(
 
 
 def draw_curves(axes: Axes, runs: Mapping[str, Run], metric: str, *, log: bool = True) -> None:
-    """Draw one metric over training: interquartile mean over seeds, with its 95 % interval from 3 seeds on.
-
-    Args:
-        axes: the axes to draw on.
-        runs: label -> run; the label of a known method has its color.
-        metric: column of metrics.csv.
-        log: whether outer steps are on a logarithmic axis.
-    """
+    """Draw one metric of runs, by label, over training, with `draw_band`; on a log scale if asked to."""
     of_label = looks(list(runs))
     for label, results in runs.items():
         values = results.curves[metric]
@@ -140,7 +133,6 @@ def draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
 
 
 def draw_cooperation(axes: Axes, runs: Mapping[str, Run]) -> None:
-    """Draw `draw_curves` of the share of cooperating actions."""
     draw_curves(axes, runs, "cooperation")
     axes.set_ylabel("cooperating actions")
     percent_axis(axes)
@@ -159,7 +151,6 @@ def draw_kept(axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level]) -> N
 
 
 def percent_axis(axes: Axes, top: float = 1.03) -> None:
-    """Scale the vertical axis to shares from 0 to 1, as percentages."""
     axes.set_ylim(-0.03, top)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
 

@@ -55,8 +55,6 @@ def three_digits(value: float, unit: str) -> str:
 
 
 class Measure(NamedTuple):
-    """A measure of an estimator, and its text."""
-
     value: Callable[[EstimatorMeasured], Any]
     text: Callable[[Any], str]
 

@@ -25,8 +25,6 @@ MEASURED_COLOR, REFUSED_COLOR = BLUE, "#767676"
 
 
 class Panel(NamedTuple):
-    """One measure, as a part of the figure."""
-
     title: str
     scale: str
     unit: str

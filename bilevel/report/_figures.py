@@ -110,17 +110,9 @@ def write_comparison_figures(
 ) -> list[Path]:
     """Write the figures of a comparison, and remove those of an earlier one that this one does not have.
 
-    Args:
-        rows: of `compare_runs`.
-        folder: made if it is not there.
-        theory: of the game, marked among the curves.
-
     Returns:
         the files written: curves.png, profile.png and, where some method has what they show, sharing.png,
         incentives.png, equality.png and loss_weights.png.
-
-    Raises:
-        OSError: a file cannot be written.
     """
     runs = {row.label: row.results for row in rows}
     game, seeds = rows[0].results.config.game_name, rows[0].results.config.seeds

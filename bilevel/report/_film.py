@@ -36,9 +36,7 @@ def film(
     """Run episodes, and draw a frame before the first and after every step.
 
     Args:
-        game: the game.
-        actor: the policy.
-        generator: the source of every draw.
+        game, actor, generator: the game, the policy, and the source of every draw.
         episodes: number of episodes, 1 or more.
         max_steps: of an episode; None: until it ends.
         scale: of the frames, above 0.
@@ -101,7 +99,6 @@ def write_film(frames: Iterable[np.ndarray], path: Path, *, frames_per_second: f
 
     Raises:
         ValueError: as `check_film`.
-        OSError: the file cannot be written.
     """
     check_film(path)
     listed = list(frames)

@@ -33,7 +33,6 @@ class Transfers(NamedTuple):
     kind: str
     """A key of `KINDS`."""
     unit: str
-    """Of the values."""
     values: np.ndarray
     """[giver, receiver, seed]; of payments one giver, the planner."""
 
@@ -74,11 +73,7 @@ def draw_transfers(
 ) -> None:
     """Draw transfers as a heat map: mean over seeds, with the standard deviation where there is room.
 
-    Args:
-        axes: the axes to draw on.
-        transfers: of `final_transfers`.
-        scale: the ends of the color scale; None: of this heat map alone.
-        color_bar: whether to draw a color bar.
+    The ends of the color scale are those of this heat map alone, or `scale`.
     """
     low, most = scale or color_limits([transfers])
     mean, deviation = transfers.mean, transfers.values.std(-1)

@@ -69,7 +69,6 @@ def percent(value: float | np.ndarray) -> str:
 
 
 def estimate(form: Callable[[np.ndarray], str]) -> Callable[[Interval], str]:
-    """Format the estimate of an interval alone."""
     return lambda interval: form(interval.estimate)
 
 
@@ -134,7 +133,6 @@ class ResultsTable:
     """Sentences below the table."""
 
     def texts(self) -> list[list[str]]:
-        """The texts of each row."""
         return [
             [column.text(value) for column, value in zip(self.columns, row, strict=False)]
             for row in self.rows
@@ -214,7 +212,6 @@ def folded(sentences: Sequence[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value for CSV, "" where it is missing."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.item()
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value

@@ -29,14 +29,7 @@ MAX_ROWS = 6
 
 
 def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, along_graph: bool) -> Group:
-    """Optima, pure equilibria and their prices, and minimal transfers of a one-shot game, with the proofs.
-
-    Args:
-        game: the one-shot game.
-        anarchy: its optima, pure equilibria and their prices.
-        transfer: its minimal transfers.
-        along_graph: whether only neighbours could give to each other.
-    """
+    """Optima, pure equilibria and their prices, and minimal transfers of a one-shot game, with the proofs."""
     least = transfer.least_share
     demand = (
         f"T_ii >= {exact_number(least)} was demanded: nobody may keep less than that of its own reward."
@@ -84,12 +77,6 @@ def stage_of(game: Game) -> ExactGame | None:
 
 
 def profile_name(game: Game, profile: Profile) -> str:
-    """The actions of a profile in words.
-
-    >>> import games
-    >>> profile_name(games.make("pigou"), (1, 1, 1, 1)), profile_name(games.make("chicken"), (0, 1))
-    ('all narrow', 'swerve, straight')
-    """
     names = [game.action_names[action] for action in profile]
     return f"all {names[0]}" if len(set(names)) == 1 else ", ".join(names)
 

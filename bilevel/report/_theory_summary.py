@@ -70,7 +70,6 @@ def kept(row: Compared) -> Interval | None:
 
 
 def theory_tables(theory: Theory | str, rows: Sequence[Compared]) -> list[RenderableType]:
-    """Tables and sentences to print below a comparison."""
     if isinstance(theory, str):
         return [folded([theory])]
     reasons = dict.fromkeys(price.reason for price in _prices(theory) if price.value is None)
