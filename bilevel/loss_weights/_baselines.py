@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from bilevel.loss_weights._training import (
     FIRST,
     Clipping,
     History,
+    Resumable,
     StepResult,
     require_functions,
     require_learnable,
@@ -24,7 +26,7 @@ from bilevel.loss_weights._weights import Losses
 from games.core import require, require_name
 
 
-class Trainer:
+class Trainer(Resumable):
     """Trains a model with an optimizer by a weighting: the baselines of `LossWeightTuner`.
 
     Args:
@@ -35,7 +37,7 @@ class Trainer:
         max_value: as of `LossWeightTuner`.
 
     Raises:
-        ValueError: the weighting has parameters and no optimizer for them, or an optimizer for others.
+        ValueError: weighting_optimizer does not move exactly the weighting's parameters.
 
     >>> from bilevel.loss_weights import FixedWeights
     >>> guess = torch.nn.Linear(1, 1, bias=False)
@@ -48,6 +50,8 @@ class Trainer:
     2.0
     """
 
+    saved = ("weighting", "weighting_optimizer", "steps", "history")
+
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
@@ -57,9 +61,7 @@ class Trainer:
         max_norm: float | None = None,
         max_value: float | None = None,
     ) -> None:
-        moved = {
-            id(p) for p in (parameters_of(weighting_optimizer) if weighting_optimizer is not None else [])
-        }
+        moved = set() if weighting_optimizer is None else {id(p) for p in parameters_of(weighting_optimizer)}
         own = {id(p) for p in weighting.parameters()}
         require(
             moved == own,
@@ -69,63 +71,44 @@ class Trainer:
         self.optimizer, self.weighting, self.weighting_optimizer = optimizer, weighting, weighting_optimizer
         self.clipping, self.history, self.steps = Clipping(max_norm, max_value), History(), 0
 
+    @torch.enable_grad()
     def step(
         self, train_losses: Callable[[], Losses], validation_loss: Callable[[], Tensor] | None = None
     ) -> StepResult:
         """Train the model by one step.
 
         Args:
-            train_losses: gives name -> loss on a batch, each one number.
-            validation_loss: not used; a tuner needs it, and both are called alike.
+            train_losses: computes name -> loss on a batch, each one number.
+            validation_loss: not used; for the same call as a tuner's.
 
         Raises:
             ValueError: losses are for other names, not numbers, or detached.
             FloatingPointError: a loss is not a finite number; nothing was changed.
         """
         require_functions(train_losses=train_losses)
-        with torch.enable_grad():
-            losses = train_losses()
-            require_learnable(losses)
-            for name, loss in losses.items():
-                if not loss.isfinite().all():
-                    raise FloatingPointError(
-                        f"The loss {name!r} is not finite in step {self.steps}: try a smaller learning rate."
-                    )
-            trained = parameters_of(self.optimizer)
-            self.optimizer.zero_grad()
-            self.weighting.zero_grad()
-            descended = self.weighting.descend(losses, trained)
-            self.clipping.in_place(trained)
-            self.optimizer.step()
-            if self.weighting_optimizer is not None:
-                self.weighting_optimizer.step()
-            self.weighting.project_()
-            self.weighting.advance()
+        losses = train_losses()
+        require_learnable(losses)
+        for name, loss in losses.items():
+            if not loss.isfinite().all():
+                raise FloatingPointError(
+                    f"The loss {name!r} is not finite in step {self.steps}: try a smaller learning rate."
+                )
+        trained = parameters_of(self.optimizer)
+        self.optimizer.zero_grad()
+        self.weighting.zero_grad()
+        descended = self.weighting.descend(losses, trained)
+        self.clipping.in_place(trained)
+        self.optimizer.step()
+        if self.weighting_optimizer is not None:
+            self.weighting_optimizer.step()
+        self.weighting.project_()
+        self.weighting.advance()
         self.steps += 1
         self.history.add(self.steps, self.weighting.as_dict(), None)
         return StepResult(descended, None)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the trainer adds to a run; the model's and its optimizer's are saved beside it."""
-        optimizer = self.weighting_optimizer
-        return {
-            "weighting": self.weighting.state_dict(),
-            "weighting_optimizer": None if optimizer is None else optimizer.state_dict(),
-            "steps": self.steps,
-            "history": self.history.state_dict(),
-        }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where a state was saved."""
-        self.weighting.load_state_dict(state["weighting"])
-        if self.weighting_optimizer is not None:
-            self.weighting_optimizer.load_state_dict(state["weighting_optimizer"])
-        self.steps = int(state["steps"])
-        self.history.load_state_dict(state["history"])
-
-
-Trained = TypeVar("Trained")
-"""The result of a training: a model, measures."""
+Trained = TypeVar("Trained")  # the result of a training: a model, measures
 
 
 @dataclass(frozen=True)
@@ -136,7 +119,7 @@ class SearchResult(Generic[Trained]):
     validation_loss: float
     trained: Trained
     tried: list[tuple[dict[str, float], float]]
-    """Weights in the order tried, with the validation losses they led to; infinite where it diverged."""
+    """Weights in the order tried, with their validation losses; infinite where training diverged."""
 
 
 def random_search(
@@ -151,12 +134,12 @@ def random_search(
     """Draw weights log-uniformly, train with each, and keep the training with the lowest validation loss.
 
     Args:
-        train: weights, name -> weight, to the validation loss at the end of one whole training, and its
-            result; a FloatingPointError says that it diverged, which loses it.
+        train: from name -> weight to the validation loss at the end of a whole training, and its result;
+            a FloatingPointError marks a diverged training.
         ranges: name -> (minimum, maximum weight), both above 0; the same number twice fixes a weight.
-        budget: gradients of a batch's loss that all trainings may take together: as many as
-            `gradient_evaluations` counts for a training with learned weights.
-        cost: gradients that one training takes: its steps; so there are budget // cost trainings.
+        budget: gradients of a batch's loss for all trainings: as many as `gradient_evaluations` counts for
+            a training with learned weights.
+        cost: gradients of one training, its steps; there are budget // cost trainings.
         generator: draws the weights.
         progress: called with the fraction of the search that is done.
 
@@ -167,15 +150,10 @@ def random_search(
     Source:
         Bergstra and Bengio, Random search for hyper-parameter optimization, JMLR 13, 2012.
 
-    The validation loss is least where the weight is 1; "trained" is just the weight:
-
-    >>> found = random_search(
-    ...     lambda weights: (math.log(weights["a"]) ** 2, weights["a"]),
-    ...     {"a": (0.01, 100.0)},
-    ...     budget=1000,
-    ...     cost=10,
-    ...     generator=torch.Generator().manual_seed(0),
-    ... )
+    >>> def train(weights):  # the best weight is 1
+    ...     return math.log(weights["a"]) ** 2, weights["a"]
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> found = random_search(train, {"a": (0.01, 100.0)}, budget=1000, cost=10, generator=generator)
     >>> len(found.tried), 0.8 < found.trained < 1.25
     (100, True)
     """
@@ -198,15 +176,13 @@ def random_search(
             name: math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
             for share, (name, (low, high)) in zip(uniform, ranges.items(), strict=True)
         }
-        try:
-            loss, trained = train(dict(weights))
-        except FloatingPointError:
-            tried.append((weights, math.inf))
-        else:
-            loss = float(loss) if math.isfinite(loss) else math.inf
-            tried.append((weights, loss))
+        loss = math.inf
+        with suppress(FloatingPointError):
+            found, trained = train(dict(weights))
+            loss = float(found) if math.isfinite(found) else math.inf
             if loss < (math.inf if best is None else best.validation_loss):
                 best = SearchResult(weights, loss, trained, tried)
+        tried.append((weights, loss))
         progress((index + 1) / count)
     if best is None:
         raise FloatingPointError(
@@ -222,9 +198,9 @@ LOOK_AHEAD_COST: dict[str, Callable[[int], int]] = {
     "finite-difference": lambda steps: 4,
     "implicit": lambda steps: 10,
 }
-"""Estimator -> gradients that one look ahead over so many virtual steps takes. A gradient of a loss counts 1,
-that of the validation loss too; a gradient that is differentiated again 2 more; a pass in forward mode, or a
-call of the losses, 1. Of implicit, with its three terms."""
+"""Estimator -> gradients that one look ahead over so many virtual steps takes. A gradient of a training or
+validation loss counts 1; differentiating a gradient again 2 more; a forward-mode pass or a call of the losses
+1. Implicit is with its three terms."""
 
 
 def gradient_evaluations(
@@ -235,20 +211,17 @@ def gradient_evaluations(
     first: str = "weights",
     every: int = 1,
 ) -> int:
-    """Count the gradients, about, of a training whose weights are learned.
+    """Approximate number of gradients of a batch's weighted loss in a training with learned weights.
 
     Args:
         steps: of the model, 1 or more; each takes a gradient of its own.
-        estimator: as of `LossWeightTuner`; one of `LOOK_AHEAD_COST`.
+        estimator: unrolled, directional, finite-difference or implicit.
         virtual_steps: as of `LossWeightTuner`.
         first: as of `LossWeightTuner`; a model that moves first needs no other gradient for its own step.
         every: as of `LossWeightTuner`.
 
-    Returns:
-        gradients of one batch's weighted loss.
-
     Raises:
-        ValueError: a number is below 1, the estimator is not counted, or nothing moves first by that name.
+        ValueError: a number is below 1, the estimator is not counted, or `first` is unknown.
 
     >>> gradient_evaluations(100), gradient_evaluations(100, "implicit", every=10)
     (500, 200)

@@ -13,22 +13,15 @@ from torch.nn.parallel import DistributedDataParallel
 from games.core import require
 
 _SHARDED = ("FullyShardedDataParallel", "XlaFullyShardedDataParallel", "DeepSpeedEngine", "DTensor")
-"""Names of modules' and of parameters' types."""
+"""Types of modules and of parameters."""
 
 
 class Processes:
-    """The processes that train a model together, each on its own part of a batch.
+    """The processes that train a model, wrapped in DistributedDataParallel, each on its part of a batch.
 
     With g_r the gradient of process r and V_r its validation loss, a step follows g = mean_r g_r, and the
-    weights are to lower V = mean_r V_r. So virtual steps average gradients, differentiably, and the
-    hypergradient is the mean of the processes' own: what one process would find on the union of their data.
-
-    Args:
-        model: modules as the losses use them, wrapped.
-
-    Raises:
-        ValueError: a wrapper or a setting of it that is not supported (says which); or processes train
-            together, and no module is wrapped.
+    weights minimize V = mean_r V_r. So virtual steps average gradients, differentiably, and the hypergradient
+    is the mean of the processes' own. Raises ValueError for what is not supported (says which).
     """
 
     def __init__(self, model: Iterable[nn.Module]) -> None:
@@ -41,8 +34,11 @@ class Processes:
             f"The model holds a {'/'.join(sharded)}, whose parameters are spread over processes: virtual "
             "steps need whole parameters, so use DistributedDataParallel.",
         )
+        several = (
+            distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+        )
         require(
-            bool(self.wrapped) or not _several(),
+            bool(self.wrapped) or not several,
             "Several processes train together (torch.distributed), but no module of the model is wrapped in "
             "DistributedDataParallel, so that their weights would come apart: pass the wrapped model, in "
             "Lightning trainer.model, in Accelerate what prepare gives.",
@@ -67,12 +63,9 @@ class Processes:
             if name not in each.parameters_to_ignore
         }
 
-    def __bool__(self) -> bool:
-        return self.group is not None
-
     @contextmanager
     def unwrapped(self) -> Iterator[None]:
-        """Call wrapped modules without their wrappers inside, which prepare passes back, and communicate."""
+        """Call wrapped modules inside without their wrappers, which communicate."""
         for each in self.wrapped:
             each.__dict__["forward"] = each.module.__call__
         try:
@@ -82,7 +75,7 @@ class Processes:
                 del each.__dict__["forward"]
 
     def begin(self, learned: Iterable[Tensor]) -> None:
-        """Give every process what the first one has of what is learned."""
+        """Copy what is learned from the first process to the others."""
         if self.group is None:
             return
         device = self.wrapped[0].device
@@ -116,7 +109,7 @@ class Processes:
 
 
 class _ProcessMean(torch.autograd.Function):
-    """The mean of tensors over processes; it is its own transpose, so cotangents are averaged, too."""
+    """Mean of tensors over processes; its own transpose, so cotangents are averaged, too."""
 
     @staticmethod
     def forward(ctx: Any, group: Any, device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -131,7 +124,3 @@ class _ProcessMean(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
         means = _ProcessMean.apply(ctx.group, ctx.device, *cotangents)  # type: ignore[no-untyped-call]
         return None, None, *means
-
-
-def _several() -> bool:
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1

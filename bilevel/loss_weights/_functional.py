@@ -1,4 +1,4 @@
-"""Loss weights learned by pure functions: many seeds at once, compiled if wanted."""
+"""Loss weights learned by pure functions, for many seeds at once and compilation."""
 
 from __future__ import annotations
 
@@ -19,44 +19,39 @@ from games.core import require
 
 
 class TrainState(NamedTuple):
-    """The model of a functional tuner at one moment; with seeds, one row of each leaf for each of them."""
+    """Model parameters and optimizer state of a functional tuner; with seeds, leaves have a row for each."""
 
     theta: Tree
-    """The model's parameters."""
     opt_state: Tree
-    """Of its optimizer."""
 
 
 class FunctionalTuner:
-    """`LossWeightTuner` for pure losses: the same look ahead, the same order of steps, on tensors alone.
+    """`LossWeightTuner` for pure losses: the same look ahead and order of steps.
 
-    Nothing is looked at but its arguments, so seeds can be a first axis of everything (weights with
+    As nothing but the arguments is used, seeds can be a first axis of everything (weights with
     `batch=(seeds,)`, every leaf of theta, every loss), and the look ahead can be compiled.
 
     Args:
         losses: (theta, batch) -> what the weights take, name -> [*seeds] for `LossWeights`.
         validation_loss: (theta, held out) -> [*seeds].
         optimizer: of the model, one of `bilevel.optimizers`.
-        weights: `LossWeights`, or any module without buffers that turns losses into [*seeds].
-        outer_optimizer: of the weights' parameters, any of torch's; those that work entry by entry, as Adam,
-            keep seeds apart.
-        virtual_steps: steps that the look ahead takes, 1 or more.
+        weights: `LossWeights`, or any module without buffers from losses to [*seeds].
+        outer_optimizer: of the weights' parameters, any of torch's; elementwise ones, as Adam, keep seeds
+            apart.
+        virtual_steps: steps of the look ahead, 1 or more.
         estimator: one of `bilevel.hypergradient`, by name or itself, as `Compiled(Unrolled())`.
 
     Raises:
-        ValueError: a setting is out of range, weights have buffers, or the outer optimizer moves something
-            else.
+        ValueError: a setting is out of range, weights have buffers, or the outer optimizer does not move
+            exactly the weights.
 
     >>> from bilevel.optimizers import sgd
     >>> from bilevel.loss_weights import LossWeights
     >>> weights = LossWeights(["right", "wrong"], batch=(3,))
-    >>> tuner = FunctionalTuner(
-    ...     lambda theta, batch: {"right": (theta - 3) ** 2, "wrong": (theta + 3) ** 2},
-    ...     lambda theta, held_out: (theta - 3) ** 2,
-    ...     sgd(0.1),
-    ...     weights,
-    ...     torch.optim.Adam(weights.parameters(), lr=0.1),
-    ... )
+    >>> outer_optimizer = torch.optim.Adam(weights.parameters(), lr=0.1)
+    >>> losses = lambda theta, batch: {"right": (theta - 3) ** 2, "wrong": (theta + 3) ** 2}
+    >>> validation_loss = lambda theta, held_out: (theta - 3) ** 2
+    >>> tuner = FunctionalTuner(losses, validation_loss, sgd(0.1), weights, outer_optimizer)
     >>> state = tuner.init(torch.tensor([0.0, 1.0, 2.0]))
     >>> for _ in range(50):
     ...     state, validation = tuner.step(state, [None], None)
@@ -97,10 +92,10 @@ class FunctionalTuner:
             step=inner_step(weighed, optimizer),
             outer_loss=lambda theta, phi, held_out: validation_loss(theta, held_out),
         )
-        """The look ahead, without its data: for `check_hypergradient`, or a loop of one's own."""
+        """The look ahead without its data, for `check_hypergradient` or your own loop."""
 
     def init(self, theta: Tree) -> TrainState:
-        """Start learning from parameters."""
+        """Initial state with these parameters."""
         return TrainState(theta, self.optimizer.init(theta))
 
     def step(self, state: TrainState, batches: Sequence[Tree], held_out: Tree) -> tuple[TrainState, Tensor]:
@@ -108,9 +103,8 @@ class FunctionalTuner:
 
         Args:
             state: from `init` or the last step.
-            batches: what each virtual step sees; the first one is also what is trained on. One alone serves
-                all virtual steps.
-            held_out: what the validation loss sees.
+            batches: data of each virtual step, the first also of the model's own; or one for all of them.
+            held_out: data of the validation loss.
 
         Returns:
             the state after the step, and the validation loss after the virtual steps, [*seeds].
@@ -128,24 +122,15 @@ class FunctionalTuner:
             self.problem, inner_data=RecordedData(tuple(given)), outer_data=FixedData(held_out)
         )
         estimate = self.estimator(problem, *state, self.phi(), steps=self.virtual_steps)
-        outer_step(
-            dict(self.weights.named_parameters()),
-            estimate.gradient,
-            None,
-            self.outer_optimizer,
-            self._project,
-        )
+        phi = dict(self.weights.named_parameters())
+        outer_step(phi, estimate.gradient, None, self.outer_optimizer)
+        for module in self.weights.modules():
+            if isinstance(module, Learned):
+                module.project_()
         with torch.no_grad():
             after = self.problem.step(*state, self.phi(), given[0])
         return TrainState(*after), estimate.outer_loss
 
-    def _project(self, phi: Tree) -> Tree:
-        """Bring the weights back to where they are allowed, in place."""
-        for module in self.weights.modules():
-            if isinstance(module, Learned):
-                module.project_()
-        return phi
-
     def phi(self) -> dict[str, Tensor]:
-        """The outer parameters as they are now: name -> value, detached."""
+        """Name -> outer parameter, detached."""
         return {name: parameter.detach() for name, parameter in self.weights.named_parameters()}

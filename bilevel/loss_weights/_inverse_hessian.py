@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from bilevel.hypergradient import SOLVERS, System
+from bilevel.loss_weights._lifted import accumulated
 from bilevel.loss_weights._look_ahead import LookAhead, LookAheadResult
 from bilevel.loss_weights._torch_patches import require_second_derivative
 from games.core import require, require_name
 
-_GROWTH = 2.0
-"""A series whose terms grow by more than this factor each is refused: plain descent would diverge, too."""
+_GROWTH = 2.0  # largest growth of a series's terms; beyond it plain descent would diverge, too
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,11 @@ class InverseHessian:
 
         H x = d L_val / d theta,   hypergradient = (partial L_val / partial phi) - (d2 L / d theta d phi)' x.
 
-    No virtual step is taken. It is exact where the gradient of L is 0; elsewhere it is a direction. With
-    "neumann" x = P sum_(k <= terms) (I - H P)^k v, where P scales each parameter: what `terms` + 1 further
-    steps of plain descent from a stationary point would show, and less than the inverse while terms are few.
-    The other solvers find H^-1 v; a network's H is rarely positive definite, as "cg" needs it, unless there
-    is `damping`.
-
-    A series takes two gradients for each term, and four more.
+    It takes no virtual step, is exact where the gradient of L is 0, and elsewhere a direction. With "neumann"
+    x = P sum_(k <= terms) (I - H P)^k v, where P scales each parameter: the effect of `terms` + 1 steps of
+    plain descent from a stationary point, less than the inverse while terms are few. The other solvers find
+    H^-1 v; "cg" needs a positive definite H, which a network rarely has without `damping`. A series takes two
+    gradients for each term, and four more.
 
     Raises:
         ValueError: a setting is out of range; in a step, the series grows, or conjugate gradient meets
@@ -48,15 +46,15 @@ class InverseHessian:
     """
 
     terms: int = 3
-    """Of the series, after the first, 0 or more; for other solvers the most iterations, 1 or more."""
+    """Terms of the series after the first, 0 or more; maximum iterations of other solvers, 1 or more."""
     solver: str = "neumann"
     """neumann, gmres, normal-cg or cg."""
     scale: float | None = None
     """P, above 0, below 2 over the largest curvature; None: each parameter's learning rate."""
     damping: float = 0.0
-    """Added to H, times one, 0 or more."""
+    """Multiple of the identity added to H, 0 or more."""
     tolerance: float = 0.0
-    """Of the other solvers: stop at this relative residual, 0 or more."""
+    """Relative residual at which the other solvers stop, 0 or more."""
 
     def __post_init__(self) -> None:
         require_name(self.solver, SOLVERS, "solver")
@@ -74,38 +72,47 @@ class InverseHessian:
             require(math.isfinite(value) and value >= 0, f"{name} must be a number, 0 or more, not {value}.")
 
     def __call__(self, ahead: LookAhead) -> LookAheadResult:
-        """Solve, at the model's parameters as they are, with the step's batch."""
+        """Solve at the model's parameters with the step's batch."""
         params = ahead.start()
         total = ahead.total(0, params, ahead.model.copy_buffers())
         if ahead.inspect:
             require_second_derivative(total)
-            ahead.require_own_unread()
+            if ahead.shared is not None:
+                ahead.model.require_own_unread(ahead.before, lambda: [each() for each in ahead.losses[0]])
         buffers = ahead.model.copy_buffers()
         ahead.rewind(buffers)
         loss = ahead.outcome(params, buffers)
         free = [index for index, p in enumerate(params) if p.requires_grad]
-        pulled = torch.autograd.grad(loss, [*(params[i] for i in free), *ahead.outer], allow_unused=True)
-        found = torch.autograd.grad(total, [params[i] for i in free], create_graph=True, allow_unused=True)
-        by_place = dict(zip(free, found, strict=True))
-        hooked = ahead.optimizer.hooks([by_place.get(place) for place in range(len(params))])
-        followed = [hooked[place] for place in free]
-        # Optimizers leave a parameter without a gradient alone.
-        moved = [place for place, slope in enumerate(followed) if slope is not None and slope.requires_grad]
-        leaves = [params[free[place]] for place in moved]
+        inputs = [params[index] for index in free]
+        pulled = torch.autograd.grad(loss, [*inputs, *ahead.outer], allow_unused=True)
+        found = dict(
+            zip(free, torch.autograd.grad(total, inputs, create_graph=True, allow_unused=True), strict=True)
+        )
+        hooked = ahead.optimizer.hooks([found.get(index) for index in range(len(params))])
+        # optimizers leave a parameter without a gradient alone
+        moved = [index for index in free if (g := hooked[index]) is not None and g.requires_grad]
+        leaves = [params[index] for index in moved]
         require(
             bool(leaves),
             "The training losses depend on no parameter of the optimizer: give it those that the model has.",
         )
-        slope = _flat([followed[place] for place in moved], leaves)
-        right = _flat([pulled[place] for place in moved], leaves).unsqueeze(0)
+        slope = _flat([hooked[index] for index in moved], leaves)
+        cotangents = dict(zip(free, pulled, strict=False))
+        right = _flat([cotangents[index] for index in moved], leaves).unsqueeze(0)
+        groups = [group for group in ahead.optimizer.param_groups for _ in group["params"]]
 
-        def spread(each: list[float]) -> Tensor:
-            """One number for each parameter, at each of its entries."""
-            return _flat(
-                [torch.full_like(p, each[free[i]]) for i, p in zip(moved, leaves, strict=True)], leaves
-            )
+        def spread(numbers: Sequence[float]) -> Tensor:
+            """Repeat one number per parameter at each of its entries."""
+            return _flat([torch.full_like(params[index], numbers[index]) for index in moved], leaves)
 
-        added = spread(ahead.optimizer.weight_decays) + self.damping
+        decoupled = ahead.optimizer.rule.decoupled
+        decays = [
+            0.0
+            if decoupled or group.get("decoupled_weight_decay", False)
+            else float(group.get("weight_decay", 0.0))
+            for group in groups
+        ]
+        added = spread(decays) + self.damping
 
         def curve(rows: Tensor) -> Tensor:
             """Multiply by H."""
@@ -113,19 +120,13 @@ class InverseHessian:
             return _flat(image, leaves).unsqueeze(0) + added * rows
 
         if self.solver == "neumann":
-            scale = (
-                spread(ahead.optimizer.learning_rates)
-                if self.scale is None
-                else torch.full_like(slope, self.scale)
-            )
+            rates = [float(group["lr"]) for group in groups]
+            scale = spread(rates) if self.scale is None else torch.full_like(slope, self.scale)
             solution = self._series(curve, right, scale.detach())
         else:
-            system = System(curve, curve)
-            solution = SOLVERS[self.solver](system, right, self.tolerance, self.terms)
+            solution = SOLVERS[self.solver](System(curve, curve), right, self.tolerance, self.terms)
         mixed = torch.autograd.grad(slope, ahead.outer, -solution.squeeze(0), allow_unused=True)
-        both = zip(pulled[len(free) :], mixed, strict=True)
-        gradient: list[Tensor | None] = [a if b is None else b if a is None else a + b for a, b in both]
-        return LookAheadResult(gradient, loss.detach())
+        return LookAheadResult(accumulated([pulled[len(free) :], mixed]), loss.detach())
 
     def _series(self, curve: Callable[[Tensor], Tensor], right: Tensor, scale: Tensor) -> Tensor:
         term, found = right, right
@@ -143,6 +144,6 @@ class InverseHessian:
 
 
 def _flat(gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensor:
-    """One row of all entries; zeros where there is no gradient."""
+    """All entries in one row; zeros where there is no gradient."""
     pairs = zip(gradients, like, strict=True)
     return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])

@@ -1,4 +1,4 @@
-"""Torch's optimizers with differentiable steps, by `higher`; trainers' wrappers and what cannot be lifted."""
+"""Torch's optimizers with differentiable steps, by `higher`, also inside trainers' wrappers."""
 
 from __future__ import annotations
 
@@ -22,21 +22,11 @@ _WRAPPERS = (
     "lightning_fabric.wrappers",
     "pytorch_lightning.core.optimizer",
 )
-"""Modules of wrappers that pass the step on as it is, and hold the wrapped one as `optimizer`."""
-_HARMLESS = frozenset(
-    (
-        *(
-            "__class__",
-            "__getstate__",
-            "__init__",
-            "__init_subclass__",
-            "__new__",
-            "__repr__",
-            "__setstate__",
-        ),
-        *("add_param_group", "load_state_dict", "profile_hook_step", "state_dict", "zero_grad"),
-    )
-)
+"""Modules of wrappers that forward the step, and hold the wrapped one as `optimizer`."""
+_HARMLESS = {
+    *("__class__", "__getstate__", "__init__", "__init_subclass__", "__new__", "__repr__", "__setstate__"),
+    *("add_param_group", "load_state_dict", "profile_hook_step", "state_dict", "zero_grad"),
+}
 """Methods of optimizers that no step depends on."""
 _SCALER = (
     "A GradScaler cannot be used with learned weights: their gradient is a second derivative, and leaves the "
@@ -48,13 +38,7 @@ TransformGradients = Callable[[Sequence[Tensor | None]], list[Tensor | None]]
 
 
 def unwrapped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Find the optimizer inside the wrappers of Accelerate, Lightning and Fabric.
-
-    Its steps are differentiated, and taken through the wrapper, so that a trainer's counters go on.
-
-    Raises:
-        ValueError: a wrapper scales gradients.
-    """
+    """The optimizer inside wrappers of trainers; raises ValueError if one scales gradients."""
     while any(cls.__module__ in _WRAPPERS for cls in type(optimizer).__mro__):
         require_unscaled(optimizer)
         strategy = getattr(optimizer, "_strategy", None)
@@ -64,19 +48,13 @@ def unwrapped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 def require_unscaled(holder: object) -> None:
-    """Raise ValueError if a wrapper or a trainer's plugin scales gradients by the `scaler` that it holds."""
+    """Raise ValueError if a wrapper or a trainer's plugin has a `scaler` of gradients."""
     require(getattr(holder, "scaler", None) is None, _SCALER)
 
 
 @contextmanager
 def refusing_scalers() -> Iterator[None]:
-    """Refuse losses that this thread scales by a `GradScaler` inside.
-
-    >>> with refusing_scalers():
-    ...     torch.amp.GradScaler("cpu").scale(torch.ones(1))
-    Traceback (most recent call last):
-    ValueError: A GradScaler cannot be used with learned weights: ...
-    """
+    """Refuse losses that this thread scales by a `GradScaler` inside."""
     scale, thread = torch.amp.GradScaler.scale, threading.get_ident()
 
     def refuse(self: Any, outputs: Any) -> Any:
@@ -91,16 +69,10 @@ def refusing_scalers() -> Iterator[None]:
 
 
 def rule_of(optimizer: torch.optim.Optimizer) -> UpdateRule:
-    """Find the update rule of an optimizer, or of a subclass that overrides nothing of the step.
+    """Find the update rule of an optimizer, or of a subclass with the same step.
 
-    Raises:
-        ValueError: there is none (lists the optimizers that have one); a subclass overrides a method that its
-            step may depend on, or hooks surround its step (names them); or the optimizer ascends.
-
-    >>> class Named(torch.optim.Adam):
-    ...     label = "mine"
-    >>> rule_of(Named([torch.zeros(1)])) is RULES[torch.optim.Adam]
-    True
+    Raises ValueError if there is none, a subclass overrides a method that its step may depend on, hooks
+    surround its step, or the optimizer ascends.
     """
     optimizer = unwrapped(optimizer)
     cls = type(optimizer)
@@ -130,7 +102,7 @@ def rule_of(optimizer: torch.optim.Optimizer) -> UpdateRule:
 
 
 def _overridden(optimizer: torch.optim.Optimizer, base: type[torch.optim.Optimizer]) -> list[str]:
-    """Names of methods that a subclass of `base`, or the object, defines anew, and a step may depend on."""
+    """Names of methods of `base` that a subclass, or the object, overrides, and a step may depend on."""
     cls = type(optimizer)
     below = [vars(each) for each in cls.__mro__[: cls.__mro__.index(base)]]
     found = {
@@ -148,21 +120,12 @@ def _overridden(optimizer: torch.optim.Optimizer, base: type[torch.optim.Optimiz
 
 
 class LiftedOptimizer(DifferentiableOptimizer):  # type: ignore[misc]  # higher has no types
-    """An optimizer, with its state as it is, whose steps are differentiable functions.
+    """Differentiable steps of an optimizer, from its state as it is.
 
     `higher` differentiates a loss and keeps the graph; the updates are those of `_torch_steps` (`higher`
-    itself lacks AdamW, and adds Adam's epsilon elsewhere). Nothing of the optimizer is copied, so take these
-    steps before it takes its own. Gradients pass `hooks`, `reduce` and `clip`, in this order.
-
-    Args:
-        optimizer: one of torch's in `RULES`; not changed.
-        clip: clipping; None: none.
-        hooks: hooks on parameters.
-        reduce: an average over processes; None: there is one process.
-        groups: parameter groups in the place of its own, with a learning rate that is to be differentiated.
-
-    Raises:
-        ValueError: as `rule_of`.
+    itself lacks AdamW, and adds Adam's epsilon elsewhere). The optimizer's state is not copied, so take these
+    steps before its own. Gradients pass parameter `hooks`, `reduce` (over processes) and `clip`, in this
+    order; `groups` replace its parameter groups.
 
     >>> p = torch.nn.Parameter(torch.tensor([1.0]))
     >>> step = LiftedOptimizer(torch.optim.SGD([p], lr=0.5))
@@ -176,9 +139,9 @@ class LiftedOptimizer(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         self,
         optimizer: torch.optim.Optimizer,
         *,
-        clip: TransformGradients | None = None,
+        clip: TransformGradients = list,
         hooks: TransformGradients = list,
-        reduce: TransformGradients | None = None,
+        reduce: TransformGradients = list,
         groups: Sequence[Group] | None = None,
     ) -> None:
         self.rule = rule_of(optimizer)
@@ -194,19 +157,14 @@ class LiftedOptimizer(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         self.clip, self.hooks, self.reduce = clip, hooks, reduce
         self._grad_callback = self._keep_and_clip
         self.gradient: list[Tensor | None] = []
-        """Of the last step, before clipping; None for a parameter that stayed."""
+        """Gradient of the last step, before clipping; None for a parameter that stayed."""
         self._fmodel, self._track_higher_grads = None, True
 
     def __call__(self, loss: Tensor | Sequence[Tensor], params: Sequence[Tensor]) -> Params:
-        """Take one step on a loss.
+        """Take one step on a loss, or on several, accumulated bit-for-bit as by successive `backward` calls.
 
-        Args:
-            loss: one number, a function of the parameters; or several, whose gradients are accumulated in
-                their order, bit-for-bit as by one `backward` after the other.
-            params: in the order of `parameters_of` the optimizer.
-
-        Returns:
-            the new parameters, functions of the old ones and of whatever the loss depends on.
+        Parameters are in the order of `parameters_of` the optimizer; the new ones are functions of them and
+        of what the loss depends on.
         """
         parts = [loss] if isinstance(loss, Tensor) else loss
         if len(parts) == 1:
@@ -218,33 +176,16 @@ class LiftedOptimizer(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         return self.along([gradients.get(place) for place in range(len(params))], params)
 
     def along(self, gradients: Sequence[Tensor | None], params: Sequence[Tensor]) -> Params:
-        """Take one step along gradients, None for a parameter that is to stay."""
+        """Take one step along gradients; None: the parameter stays."""
         clipped = self._keep_and_clip(gradients)
         for group, places in zip(self.param_groups, self._group_to_param_list, strict=True):
             group["params"] = [params[place] for place in places]
         self._update([[clipped[place] for place in places] for places in self._group_to_param_list])
         return [p for group in self.param_groups for p in group["params"]]
 
-    @property
-    def learning_rates(self) -> list[float]:
-        """The learning rate of each parameter."""
-        return [float(group["lr"]) for group in self.param_groups for _ in group["params"]]
-
-    @property
-    def weight_decays(self) -> list[float]:
-        """The weight decay of each parameter that is added to its gradient; 0 where it is decoupled."""
-        return [
-            0.0
-            if self.rule.decoupled or group.get("decoupled_weight_decay", False)
-            else float(group.get("weight_decay", 0.0))
-            for group in self.param_groups
-            for _ in group["params"]
-        ]
-
     def _keep_and_clip(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-        hooked = self.hooks(gradients)
-        self.gradient = hooked if self.reduce is None else self.reduce(hooked)
-        return self.gradient if self.clip is None else self.clip(self.gradient)
+        self.gradient = self.reduce(self.hooks(gradients))
+        return self.clip(self.gradient)
 
     def _update(self, grouped_grads: list[list[Tensor | None]], **_: Any) -> None:
         for group, states, grads in zip(self.param_groups, self.state, grouped_grads, strict=True):
@@ -260,11 +201,7 @@ def parameters_of(optimizer: torch.optim.Optimizer) -> Params:
 
 
 def accumulated(gradients: Sequence[Sequence[Tensor | None]]) -> list[Tensor | None]:
-    """Add the gradients of several losses in their order, as `backward` does; None counts as nothing.
-
-    >>> accumulated([[torch.ones(1), None, None], [torch.ones(1), torch.ones(1), None]])
-    [tensor([2.]), tensor([1.]), None]
-    """
+    """Add the gradients of several losses in their order, as `backward` does; None counts as nothing."""
     first, *rest = gradients
     total = list(first)
     for more in rest:

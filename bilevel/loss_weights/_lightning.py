@@ -16,20 +16,20 @@ from games.core import require
 
 
 class LossWeightCallback(Callback):  # type: ignore[misc]  # not followed by mypy
-    """Learns the weights of losses in automatic optimization; Lightning takes every step of the model.
+    """Learns loss weights in automatic optimization; the model's steps are Lightning's.
 
     Before each training step the callback looks ahead on its batch and moves the weights. `training_step`
     returns the losses, weighted: `return self.weights(losses)`. Clipping, schedulers, precision, logging and
     checkpoints stay Lightning's; the state of the weights goes into its checkpoints. With outer learning rate
-    0 training is what it was with fixed weights, bit for bit. A step costs one call of the losses more than
+    0 training is bit-for-bit that with fixed weights. A step costs one call of the losses more than
     `LossWeightTuner.step`. In manual optimization, call that with `self.optimizers()` instead.
 
     Args:
-        losses: (module, batch) -> what the weights take; `training_step` weighs the same losses.
-        validation_loss: module -> the loss on held-out data that the weights are to lower, one number.
-        weights: `LossWeights`, or another module that turns losses into one number.
+        losses: (module, batch) -> what the weights take; `training_step` weights the same losses.
+        validation_loss: module -> the loss on held-out data that the weights minimize, one number.
+        weights: `LossWeights`, or another module from losses to one number.
         outer_optimizer: of the weights' parameters, any of torch's.
-        settings: further ones of `LossWeightTuner`: also, learning_rate, virtual_steps, every, estimator.
+        settings: of `LossWeightTuner`: also, learning_rate, virtual_steps, every, estimator.
 
     Raises:
         ValueError: when training starts: optimization is manual, there is not one optimizer, batches are
@@ -48,12 +48,11 @@ class LossWeightCallback(Callback):  # type: ignore[misc]  # not followed by myp
         super().__init__()
         self.losses, self.validation_loss = losses, validation_loss
         self.weights, self.outer_optimizer, self.settings = weights, outer_optimizer, settings
-        self.tuner: LossWeightTuner | None = None
-        """Built when training starts."""
+        self.tuner: LossWeightTuner | None = None  # built when training starts
         self._loaded: Mapping[str, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Build the tuner around the module and its optimizer as they are."""
+        """Build the tuner around the module and its optimizer."""
         require(
             pl_module.automatic_optimization,
             "In manual optimization you take the step: call LossWeightTuner.step in training_step, with "
@@ -113,5 +112,5 @@ class LossWeightCallback(Callback):  # type: ignore[misc]  # not followed by myp
         return dict(self._loaded) if self.tuner is None else self.tuner.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint when training starts."""
+        """Restore a checkpoint when training starts."""
         self._loaded = state_dict

@@ -1,4 +1,4 @@
-"""Virtual steps of training, and the gradient of the validation loss after them in the loss weights."""
+"""Virtual training steps, and the gradient in the loss weights of the validation loss after them."""
 
 from __future__ import annotations
 
@@ -14,49 +14,40 @@ from torch.nn.utils import get_total_norm
 
 from bilevel.core import Tensors, Tree, split_floating
 from bilevel.loss_weights._lifted import LiftedOptimizer, Params, accumulated
-from bilevel.loss_weights._module_state import Attributes, RandomState, differing, fork_random_state
-from bilevel.loss_weights._purity import require_attributes_unread, require_pure
+from bilevel.loss_weights._module_state import Attributes, RandomState, fork_random_state
+from bilevel.loss_weights._purity import require_attributes_unread
 from bilevel.loss_weights._stateless_model import Buffers, ModelSnapshot, StatelessModel
 from bilevel.loss_weights._torch_patches import composite_kernels, lacks_derivative, require_second_derivative
 from games.core import require
 
 Result = TypeVar("Result")
-ScalarLoss = Callable[[], Tensor]
-"""A loss of the model as it is: one number."""
-TrainLosses = Callable[[], Tree]
-"""The training losses of the model as it is: what the weights take."""
+ScalarLoss = Callable[[], Tensor]  # computes a loss of the model: one number
+TrainLosses = Callable[[], Tree]  # computes the training losses of the model: what the weights take
 OuterGradient = list[Tensor | None]
 """Like the outer parameters; None where the validation loss does not depend on one."""
 
 
 class SharedForward(NamedTuple):
-    """The training losses of the model's own next step, which are those of the first virtual step, too."""
+    """Training losses of the model's own next step, which are also those of the first virtual step."""
 
-    losses: list[Tree]
-    """Of the minibatches, functions of the model's own parameters."""
-    random_state: RandomState
-    """Before that."""
-    reads_outer: bool = False
-    """Whether these losses are functions of the outer parameters, too."""
+    losses: list[Tree]  # by minibatch, functions of the model's own parameters
+    random_state: RandomState  # before these losses
+    reads_outer: bool = False  # whether these losses are functions of the outer parameters, too
 
 
 class FirstStep(NamedTuple):
-    """The first virtual step, for a model that takes it for its own."""
+    """Weighted training loss of the first virtual step, and its gradient before clipping; both detached."""
 
     loss: Tensor
-    """The weighted training loss: a number, detached."""
     gradient: list[Tensor | None]
-    """In the parameters, before clipping, detached; None where the loss does not depend on one."""
 
 
 class LookAheadResult(NamedTuple):
-    """The hypergradient, and what else was found on the way."""
+    """Hypergradient, detached validation loss after the virtual steps, and the first step if kept."""
 
     gradient: OuterGradient
     validation_loss: Tensor
-    """After the virtual steps: a number, detached."""
     first_step: FirstStep | None = None
-    """None where the estimator does not keep it."""
 
 
 LoopEstimator = Callable[["LookAhead"], LookAheadResult]
@@ -67,28 +58,25 @@ class LookAhead:
     """Virtual steps, and the validation loss after them; the model itself stays as it is."""
 
     model: StatelessModel
-    optimizer: LiftedOptimizer
-    """Of the virtual steps."""
-    losses: Sequence[Sequence[TrainLosses]]
-    """For each step, those of its minibatches, whose mean is descended."""
-    weigh: Callable[[Tree], Tensor]
-    """Turns training losses into one number."""
+    lift: Callable[[], LiftedOptimizer]
+    losses: list[list[TrainLosses]]  # training losses of each step, by minibatch; their mean is descended
+    weigh: Callable[[Tree], Tensor]  # from training losses to one number
     validation: ScalarLoss
-    outer: Sequence[Tensor]
-    """The outer parameters."""
-    learned: nn.Module
-    """The modules of the outer parameters."""
+    outer: Sequence[Tensor]  # the outer parameters
+    learned: nn.Module  # the modules of the outer parameters
     groups: Callable[[], list[dict[str, Any]]]
-    """Gives the optimizer's parameter groups, with the learning rate that is learned."""
-    before: ModelSnapshot
-    """Of what calling the model changes, before the first step."""
+    """The optimizer's parameter groups with the learned learning rate."""
+    before: ModelSnapshot  # the model's changing state before the first step
     shared: SharedForward | None = None
-    """Losses of the first step that are computed already; None: they are not."""
-    inspect: bool = False
-    """Search graphs that are to be differentiated twice for what torch does not report."""
+    inspect: bool = False  # search graphs that are differentiated twice for what torch does not report
+
+    @functools.cached_property
+    def optimizer(self) -> LiftedOptimizer:
+        """The optimizer of the virtual steps."""
+        return self.lift()
 
     def start(self) -> Params:
-        """The model's own parameters or copies, to start from: to be differentiated, not to be changed."""
+        """The model's own parameters or copies, to differentiate and not to change."""
         if self.shared is not None:
             return list(self.model.trained)
         return [p.detach().clone().requires_grad_(p.requires_grad) for p in self.model.trained]
@@ -103,59 +91,23 @@ class LookAhead:
             self.rewind(buffers)
         return [self.model.call(each, params, buffers) for each in self.losses[step]]
 
-    def differentiated_by(self, estimator: LoopEstimator) -> LookAheadResult:
-        """Take the hypergradient.
-
-        Raises:
-            ValueError: something that is saved for the backward pass is written to before it; or the
-                estimator refuses.
-        """
-        try:
-            return estimator(self)
-        except RuntimeError as error:
-            if "modified by an inplace operation" not in str(error):
-                raise
-            raise ValueError(
-                "A tensor that the gradient needs is written to in place before the gradient is taken: take "
-                "one virtual step, if those are running statistics in a checkpoint; or have the module that "
-                "writes to it make a new tensor."
-            ) from error
-
     def rewind(self, buffers: Buffers | None = None) -> None:
-        """Bring plain attributes, and copies of buffers, back to where they were before the first step."""
+        """Restore plain attributes, and copies of buffers, to where they were before the first step."""
         self.before.attributes.restore()
         if buffers is not None and self.shared is not None:
             buffers[:] = self.model.copy_buffers(self.before)
 
-    def require_own_unread(self) -> None:
-        """Raise ValueError if the model's own losses write to a buffer without a gradient, and read it."""
-        if self.shared is not None:
-            self.model.require_own_unread(self.before, lambda: [each() for each in self.losses[0]])
-
-    def require_pure(self, params: Params) -> None:
-        """Raise ValueError if training losses leave in plain attributes what a call then reads."""
-        attributes = self.before.attributes
-        left = attributes.now()
-        attributes.restore()
-        if not self.model.harmless.issuperset(differing(attributes.now(), left)):
-            training = [each for minibatches in self.losses for each in minibatches]
-            require_pure(self.model, attributes, params, training, self.validation)
-
     def weighted(self, losses: Sequence[Tree]) -> list[Tensor]:
-        """The weighted loss of each minibatch, divided by their number."""
+        """Weighted loss of each minibatch, divided by their number."""
         totals = [self.weigh(each) for each in losses]
         return totals if len(totals) == 1 else [total / len(totals) for total in totals]
 
     def total(self, step: int, params: Params, buffers: Buffers) -> Tensor:
-        """The weighted training loss of a step, with these parameters and buffers."""
+        """Weighted training loss of a step with these parameters and buffers."""
         return _sum(self.weighted(self.training(step, params, buffers)))
 
     def outcome(self, params: Params, buffers: Buffers) -> Tensor:
-        """The validation loss.
-
-        Raises:
-            ValueError: it is not one number, or does not depend on the model.
-        """
+        """The validation loss; raises ValueError unless it is one number and depends on the model."""
         loss = require_number(self.model.call(self.validation, params, buffers))
         require(
             loss.requires_grad,
@@ -176,7 +128,7 @@ def require_number(loss: Any) -> Tensor:
 
 
 def unrolled(ahead: LookAhead) -> LookAheadResult:
-    """Exact, for any number of steps: the graph of all steps is kept, and differentiated a second time."""
+    """Exact hypergradient for any number of steps: their graph is kept, and differentiated a second time."""
     params, buffers = ahead.start(), ahead.model.copy_buffers()
     first: FirstStep | None = None
     for step in range(len(ahead.losses)):
@@ -202,34 +154,34 @@ def unrolled(ahead: LookAhead) -> LookAheadResult:
 
 
 def directional(ahead: LookAhead) -> LookAheadResult:
-    """Exact, for one step, without a second derivative of the model by reverse mode.
+    """Exact hypergradient for one step, without a second derivative of the model by reverse mode.
 
-    With u = d(validation loss)/d(gradient), the hypergradient is d/d(outer) of the training loss's derivative
-    in the direction u, which forward mode gives in one pass; it costs about two passes forward.
+    With u = d(validation loss)/d(gradient), it is d/d(outer) of the training loss's derivative in direction
+    u, by forward mode at the cost of about two forward passes.
     """
-    back = _pull_back(ahead)
-    if not back.matters:
-        return LookAheadResult(back.direct, back.loss, back.first_step)
-    derivatives = _by_forward_mode(ahead, back)
-    terms = back.weighted(derivatives)
-    off = _ratio(terms.sum() - back.slope, terms.abs().sum())
-    require(
-        off <= 0.05,
-        f"Forward and reverse mode differ by {off:.0%} in the derivative of the training losses, so that "
-        "one of them is not their derivative (it has a backward pass of its own, say, or a buffer is "
-        "written to without a gradient): use unrolled.",
-    )
-    return _joined(derivatives, back, ahead)
+
+    def derivatives(back: _PullBack) -> Sequence[Tensor]:
+        found = _by_forward_mode(ahead, back)
+        terms = back.weighted(found)
+        off = _ratio(terms.sum() - back.slope, terms.abs().sum())
+        require(
+            off <= 0.05,
+            f"Forward and reverse mode differ by {off:.0%} in the derivative of the training losses, so that "
+            "one of them is not their derivative (it has a backward pass of its own, say, or a buffer is "
+            "written to without a gradient): use unrolled.",
+        )
+        return found
+
+    return _along_direction(ahead, derivatives)
 
 
 def finite_difference(ahead: LookAhead) -> LookAheadResult:
-    """As `directional`, the derivative in the direction u by central differences of the training losses.
+    """As `directional`, with the derivative along u by central differences of the training losses.
 
-    The parameters move by eps^(1/3) of their norm, eps being the precision of their dtype: there rounding and
-    the third derivative weigh about the same. The error is estimated at no cost: the differences, weighted,
-    must add up to the weighted loss's derivative along u, which its gradient gives exactly. Where they do
-    not, as a ReLU network changes pieces, or losses are flat for their precision, forward mode is asked, and
-    where torch has none other lengths are tried.
+    Parameters move by eps^(1/3) of their norm, eps being the precision of their dtype, where rounding and the
+    third derivative weigh about the same. The differences, weighted, must add up to the weighted loss's
+    derivative along u, which is known. Where they do not, as a ReLU network changes pieces, or losses are
+    flat for their precision, forward mode is used, and where torch has none other lengths are tried.
 
     Raises:
         ValueError: the parameters have fewer digits than float32; or torch has no forward mode of these
@@ -238,9 +190,11 @@ def finite_difference(ahead: LookAhead) -> LookAheadResult:
     Source:
         Liu et al., DARTS, arXiv 1806.09055, for plain gradient steps; here for every lifted optimizer.
     """
-    back = _pull_back(ahead)
-    if not back.matters:
-        return LookAheadResult(back.direct, back.loss, back.first_step)
+    return _along_direction(ahead, functools.partial(_differentiate, ahead))
+
+
+def _differentiate(ahead: LookAhead, back: _PullBack) -> Sequence[Tensor]:
+    """Derivatives along u by differences, by forward mode where these fail, or at other lengths."""
     moved = [(p, u) for p, u in zip(back.params, back.direction, strict=True) if u is not None]
     precision = max((torch.finfo(p.dtype) for p, _ in moved), key=lambda each: each.eps)
     require(
@@ -252,17 +206,17 @@ def finite_difference(ahead: LookAhead) -> LookAheadResult:
     length = precision.eps ** (1 / 3) * torch.where(size > 0, size, 1) / norm.clamp(min=precision.tiny**0.5)
     first = _by_differences(ahead, back, length)
     if first.error <= 10 * precision.eps**0.5:
-        return _joined(first.derivatives, back, ahead)
+        return first.derivatives
     try:
         with composite_kernels():
-            return _joined(_by_forward_mode(ahead, back), back, ahead)
+            return _by_forward_mode(ahead, back)
     except RuntimeError as error:
         if not lacks_derivative(error):
             raise
     tried = [first, *(_by_differences(ahead, back, factor * length) for factor in (1 / 8, 8.0, 1 / 64))]
 
     def uncertain(each: _Differences) -> float:
-        """The estimated error, or the distance to the nearest of the others, if that is more."""
+        """The estimated error, or the distance to the nearest of the others if larger."""
         apart = [(each.terms - other.terms).norm() for other in tried if other is not each]
         return max(each.error, min(_ratio(distance, each.terms.norm()) for distance in apart))
 
@@ -273,7 +227,7 @@ def finite_difference(ahead: LookAhead) -> LookAheadResult:
         f"{uncertain(best):.0%} at every length tried (losses with jumps, or too flat for "
         f"torch.{precision.dtype}), and torch has no forward mode of them: use unrolled, or float64.",
     )
-    return _joined(best.derivatives, back, ahead)
+    return best.derivatives
 
 
 ESTIMATORS: dict[str, LoopEstimator] = {
@@ -281,37 +235,26 @@ ESTIMATORS: dict[str, LoopEstimator] = {
     "directional": directional,
     "finite-difference": finite_difference,
 }
-"""All of them can start from what the model computed for its own step, and keep its gradient."""
-ONE_STEP = ("directional", "finite-difference")
-"""Estimators for one virtual step only."""
+"""Estimators that can start from the losses of the model's own step, and keep its gradient."""
+ONE_STEP = ("directional", "finite-difference")  # estimators for one virtual step only
 
 
 class _PullBack(NamedTuple):
     """One step, and the validation loss's gradient pulled back through the optimizer's arithmetic."""
 
-    params: Params
-    """Before the step, detached."""
+    params: Params  # before the step, detached
     direction: list[Tensor | None]
     """d(validation loss)/d(gradient of the step); None where a parameter has no gradient."""
-    direct: OuterGradient
-    """The effect of the outer parameters on the validation loss other than by the gradient."""
-    loss: Tensor
-    """The validation loss after the step, detached."""
-    random_state: RandomState
-    """Before the step."""
+    direct: OuterGradient  # effect of the outer parameters on the validation loss other than by the gradient
+    loss: Tensor  # validation loss after the step, detached
+    random_state: RandomState  # before the step
     first_step: FirstStep
     factors: Sequence[Tensor | None]
     """d(weighted training loss)/d(training loss), functions of the outer parameters."""
-    slope: Tensor
-    """The derivative of the weighted training loss in that direction: a number, detached."""
-
-    @property
-    def matters(self) -> bool:
-        """Whether the validation loss depends on the step's gradient at all."""
-        return any(u is not None for u in self.direction)
+    slope: Tensor  # derivative of the weighted training loss along the direction, detached
 
     def weighted(self, derivatives: Sequence[Tensor]) -> Tensor:
-        """The losses' derivatives, each times its factor: flat, detached."""
+        """Derivatives of the losses times their factors: flat, detached."""
         pairs = zip(self.factors, derivatives, strict=True)
         return torch.cat([(s * each).detach().flatten() for s, each in pairs if s is not None])
 
@@ -327,20 +270,12 @@ def _pull_back(ahead: LookAhead) -> _PullBack:
         losses = split_floating(part)[0]
         own = torch.autograd.grad(total, losses, create_graph=True, allow_unused=True)
         factors += own
-        used = [
-            (loss, factor.detach()) for loss, factor in zip(losses, own, strict=True) if factor is not None
-        ]
-        gradients.append(
-            torch.autograd.grad(
-                [loss for loss, _ in used],
-                [params[index] for index in free],
-                [slope for _, slope in used],
-                allow_unused=True,
-                retain_graph=True,
-            )
-        )
+        used = [(loss, factor) for loss, factor in zip(losses, own, strict=True) if factor is not None]
+        outputs, slopes = [loss for loss, _ in used], [factor.detach() for _, factor in used]
+        inputs = [params[index] for index in free]
+        gradients.append(torch.autograd.grad(outputs, inputs, slopes, allow_unused=True, retain_graph=True))
     found = accumulated(gradients)
-    # Optimizers leave a parameter without a gradient alone, whatever its decay or momentum: so it stays out.
+    # optimizers leave a parameter without a gradient alone, whatever its decay or momentum
     leaves = {i: g.detach().requires_grad_() for i, g in zip(free, found, strict=True) if g is not None}
     start = [p.detach() for p in params]
     loss = ahead.outcome(ahead.optimizer.along([leaves.get(i) for i in range(len(params))], start), buffers)
@@ -360,7 +295,7 @@ def _pull_back(ahead: LookAhead) -> _PullBack:
 
 
 def _by_forward_mode(ahead: LookAhead, back: _PullBack) -> list[Tensor]:
-    """The derivatives of the training losses in the direction u."""
+    """Derivatives of the training losses along u."""
 
     def along(params: Params) -> list[Tensor]:
         with forward_ad.dual_level():
@@ -375,19 +310,15 @@ def _by_forward_mode(ahead: LookAhead, back: _PullBack) -> list[Tensor]:
 
 
 class _Differences(NamedTuple):
+    """Derivatives of the training losses along u, these times their factors, and the estimated error."""
+
     derivatives: list[Tensor]
-    """Of the training losses in a direction, by differences."""
     terms: Tensor
-    """These, each times its factor: flat, detached."""
     error: float
-    """Of these, relative to their norm, as estimated."""
 
 
 def _by_differences(ahead: LookAhead, back: _PullBack, length: Tensor) -> _Differences:
-    """The same by central differences, over the length times u to each side.
-
-    Of losses, not of their weighted sum: weights may read a loss without being its function.
-    """
+    """The same by central differences over the length times u; weights may read a loss, so not weighted."""
 
     def shifted(params: Params, sign: int) -> Tensors:
         found = [
@@ -406,10 +337,7 @@ def _by_differences(ahead: LookAhead, back: _PullBack, length: Tensor) -> _Diffe
 
 
 def _called_again(ahead: LookAhead, back: _PullBack, function: Callable[[Params], Result]) -> Result:
-    """Call a function of the parameters before the step, from the same random state.
-
-    They require no gradient, so that no graph is kept; unless losses differentiate in them themselves.
-    """
+    """Call a function of the parameters before the step, without a graph unless it needs one itself."""
     with fork_random_state(back.random_state):
         try:
             return function(back.params)
@@ -421,13 +349,18 @@ def _called_again(ahead: LookAhead, back: _PullBack, function: Callable[[Params]
         return function([p.detach().requires_grad_(free) for p, free in both])
 
 
-def _joined(derivatives: Sequence[Tensor], back: _PullBack, ahead: LookAhead) -> LookAheadResult:
-    """The hypergradient: how the weighted loss's slope, with these derivatives, depends on the outer ones."""
-    pairs = zip(back.factors, derivatives, strict=True)
-    slope = _sum([(factor * each).sum() for factor, each in pairs if factor is not None])
-    none: OuterGradient = [None] * len(ahead.outer)
-    through = _gradients(slope, ahead.outer) if slope.requires_grad else none
-    return LookAheadResult(accumulated([through, back.direct]), back.loss, back.first_step)
+def _along_direction(
+    ahead: LookAhead, derivatives: Callable[[_PullBack], Sequence[Tensor]]
+) -> LookAheadResult:
+    """Hypergradient from the training losses' derivatives along u, plus the direct effect."""
+    back = _pull_back(ahead)
+    gradient = back.direct
+    if any(u is not None for u in back.direction):
+        pairs = zip(back.factors, derivatives(back), strict=True)
+        slope = _sum([(factor * each).sum() for factor, each in pairs if factor is not None])
+        if slope.requires_grad:
+            gradient = accumulated([_gradients(slope, ahead.outer), back.direct])
+    return LookAheadResult(gradient, back.loss, back.first_step)
 
 
 def _first_step(loss: Tensor, gradient: Sequence[Tensor | None]) -> FirstStep:

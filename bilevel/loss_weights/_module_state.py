@@ -1,4 +1,4 @@
-"""State outside of parameters and buffers, saved and restored: random streams, plain attributes."""
+"""State besides parameters and buffers, saved and restored: random streams, plain attributes."""
 
 from __future__ import annotations
 
@@ -14,34 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-MAX_ENTRIES = 2**20
-"""Tensors and containers with more entries than this are saved by reference alone."""
-_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
-"""Attributes that torch gives every module; parameters and buffers are seen to elsewhere."""
+MAX_ENTRIES = 2**20  # tensors and containers with more entries than this are saved by reference alone
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))  # attributes that torch gives every module
 
-Place = tuple[nn.Module, str]
-"""A module and the name of its parameter, buffer or attribute."""
-AttributeValues = dict[Place, Any]
-"""Copies of attributes that can be compared."""
+Place = tuple[nn.Module, str]  # A module and the name of its parameter, buffer or attribute
+AttributeValues = dict[Place, Any]  # comparable copies of attributes
 Restore = Callable[[], None]
 
 
 class Attributes:
-    """The plain attributes of modules, as they were.
+    """A snapshot of modules' plain attributes.
 
     Tensors, arrays, numbers, strings, and lists, dictionaries, sets and deques of these are saved by value,
-    random generators by their state, and whatever else by reference. Of torch's own modules, which keep no
-    such state, the mode is saved, and what recurrent ones list.
-
-    Args:
-        modules: each once.
-
-    >>> layer = nn.Identity()
-    >>> saved = Attributes([layer])
-    >>> _ = layer.eval()
-    >>> saved.restore()
-    >>> layer.training
-    True
+    random generators by their state, everything else by reference. Of torch's own modules, which keep no such
+    state, only the mode is saved, and the lists of recurrent ones.
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
@@ -54,7 +40,7 @@ class Attributes:
                 self._plain.append((module, saved, _contents(saved.values())))
 
     def restore(self) -> None:
-        """Bring them back; this can be called again."""
+        """Restore the attributes; can be called again."""
         for module, mode in self._modes:
             if module.training is not mode:
                 module.training = mode
@@ -67,7 +53,7 @@ class Attributes:
                 restore()
 
     def now(self) -> AttributeValues:
-        """Copies of the same modules' attributes as they are now, as far as they can be compared."""
+        """Copy the same modules' attributes as they are now, as far as they can be compared."""
         found: AttributeValues = {(module, "training"): module.training for module, _ in self._modes}
         for module, *_ in self._plain:
             for name, value in vars(module).items():
@@ -78,42 +64,25 @@ class Attributes:
 
 def differing(one: AttributeValues, other: AttributeValues) -> list[Place]:
     """The attributes whose values differ."""
-    return [place for place in {**one, **other} if not _same(one.get(place), other.get(place))]
+    return [place for place in {**one, **other} if not same(one.get(place), other.get(place))]
 
 
 def optimizer_snapshot(optimizer: torch.optim.Optimizer) -> Restore:
-    """Save an optimizer's parameters and state; the function that is returned brings them back.
-
-    >>> p = nn.Parameter(torch.ones(1))
-    >>> adam = torch.optim.Adam([p])
-    >>> restore = optimizer_snapshot(adam)
-    >>> p.grad = torch.ones(1)
-    >>> adam.step()
-    >>> restore()
-    >>> p.item(), len(adam.state)
-    (1.0, 0)
-    """
+    """Save an optimizer's parameters and state; the returned function restores them."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     values = [p.detach().clone() for p in parameters]
-    states = [
-        {
-            name: each.clone() if isinstance(each, Tensor) else each
-            for name, each in optimizer.state[p].items()
-        }
-        if p in optimizer.state
-        else None
-        for p in parameters
-    ]
+    states = {
+        p: {name: each.clone() if isinstance(each, Tensor) else each for name, each in state.items()}
+        for p, state in optimizer.state.items()
+    }
 
     def restore() -> None:
         with torch.no_grad():
-            for p, value, state in zip(parameters, values, states, strict=True):
+            for p, value in zip(parameters, values, strict=True):
                 p.copy_(value)
                 p.grad = None
-                if state is None:
-                    optimizer.state.pop(p, None)
-                else:
-                    optimizer.state[p] = state
+        optimizer.state.clear()
+        optimizer.state.update(states)
 
     return restore
 
@@ -128,7 +97,7 @@ def _keeps_attributes(module: nn.Module) -> bool:
 
 
 def _contents(values: Iterable[Any]) -> list[Restore]:
-    """Functions that bring back what objects hold, of those that can change and are known."""
+    """Functions that restore the contents of mutable objects of known types."""
     return [restore for value in values if (restore := _content(value)) is not None]
 
 
@@ -136,8 +105,7 @@ def _content(value: Any) -> Restore | None:
     if isinstance(value, Tensor):
         return _tensor(value)
     if isinstance(value, np.ndarray) and value.size <= MAX_ENTRIES:
-        copied = value.copy()
-        return lambda: np.copyto(value, copied)
+        return functools.partial(np.copyto, value, value.copy())
     if isinstance(value, list | dict | set | deque) and len(value) <= MAX_ENTRIES:
         return _container(value)
     if isinstance(value, tuple) and (inside := _contents(value)):
@@ -148,18 +116,12 @@ def _content(value: Any) -> Restore | None:
 
         return restore
     if isinstance(value, torch.Generator):
-        return functools.partial(_set_state, value, value.get_state())
+        return functools.partial(value.set_state, value.get_state())  # type: ignore[return-value]
     if isinstance(value, np.random.Generator):
-        bits, where = value.bit_generator, value.bit_generator.state
-        return lambda: setattr(bits, "state", where)
+        return functools.partial(setattr, value.bit_generator, "state", value.bit_generator.state)
     if isinstance(value, random.Random):
-        drawn = value.getstate()
-        return lambda: value.setstate(drawn)
+        return functools.partial(value.setstate, value.getstate())
     return None
-
-
-def _set_state(generator: torch.Generator, state: Tensor) -> None:
-    generator.set_state(state)
 
 
 def _tensor(value: Tensor) -> Restore | None:
@@ -192,7 +154,7 @@ def _container(value: Any) -> Restore:
 
 
 def _comparable(value: Any) -> Any:
-    """A copy that can be compared; None for what cannot."""
+    """A comparable copy; None where there is none."""
     if isinstance(value, Tensor):
         return None if value.numel() > MAX_ENTRIES else value.detach().clone()
     if isinstance(value, dict) and len(value) <= MAX_ENTRIES:
@@ -204,47 +166,36 @@ def _comparable(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str | bytes | set) else None
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are of one type, and all their tensors and other leaves are equal."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return one.shape == other.shape and torch.equal(one, other)
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(same, one, other))
     return type(one) is type(other) and bool(one == other)
-
-
-_GOLDEN = 0x9E3779B9
-"""An odd number near 2^32 divided by the golden ratio: its multiples modulo 2^32 are all different."""
 
 
 @dataclass(frozen=True, eq=False)
 class RandomState:
-    """The state of every global random stream; a single leaf of a tree."""
+    """State of torch's, NumPy's and Python's global random streams; a single leaf of a tree."""
 
     cpu: Tensor
     devices: dict[torch.device, Tensor]
-    """Of torch on each accelerator in use."""
     numpy: dict[str, Any]
     python: tuple[Any, ...]
 
 
 def random_state(devices: Iterable[torch.device] = ()) -> RandomState:
-    """Save the state of the random streams, those of accelerators too.
-
-    >>> start = random_state()
-    >>> first = torch.rand(()), np.random.rand(), random.random()
-    >>> set_random_state(start)
-    >>> (torch.rand(()), np.random.rand(), random.random()) == first
-    True
-    """
+    """Save the state of the random streams, also of accelerators."""
     on_devices = {device: torch.get_device_module(device).get_rng_state(device) for device in devices}
     numpy: Any = np.random.get_state(legacy=False)
     return RandomState(torch.get_rng_state(), on_devices, numpy, random.getstate())
 
 
 def set_random_state(state: RandomState) -> None:
-    """Put the random streams back to where they were."""
+    """Restore the random streams."""
     torch.set_rng_state(state.cpu)
     for device, on_device in state.devices.items():
         torch.get_device_module(device).set_rng_state(on_device, device)
@@ -254,7 +205,7 @@ def set_random_state(state: RandomState) -> None:
 
 @contextmanager
 def fork_random_state(start: RandomState) -> Iterator[None]:
-    """Draw from a saved state inside, and leave the streams where they were."""
+    """Draw from a saved state inside, and restore the streams afterwards."""
     before = random_state(start.devices)
     set_random_state(start)
     try:
@@ -264,20 +215,16 @@ def fork_random_state(start: RandomState) -> Iterator[None]:
 
 
 def validation_seed() -> int:
-    """Derive a seed, below 2^32, from torch's stream on the CPU, which stays where it is."""
-    copied = torch.Generator()
-    copied.set_state(torch.get_rng_state())
-    return int(torch.randint(2**32, (), generator=copied))
+    """Derive a seed below 2^32 from torch's CPU stream, without advancing it."""
+    return int(torch.randint(2**32, (), generator=torch.default_generator.clone_state()))
 
 
 def seed_validation(seed: int, step: int, devices: Iterable[torch.device] = ()) -> None:
-    """Seed the random streams for the validation loss of an outer step: a different place for every step.
+    """Seed the random streams for the validation loss of an outer step, differently for every step.
 
-    If validation drew from the training stream, it would see the same minibatch in every step of a loop whose
-    training draws nothing. So it has a stream of its own: every evaluation within an outer step draws the
-    same, and those of another step differ.
+    From the training stream it would draw the same minibatch in every step if training draws nothing.
     """
-    mixed = (seed + _GOLDEN * step) % 2**32
+    mixed = (seed + 0x9E3779B9 * step) % 2**32  # 2^32 / golden ratio, odd: all multiples mod 2^32 differ
     torch.default_generator.manual_seed(mixed)
     for device in devices:
         state = torch.Generator(device).manual_seed(mixed).get_state()

@@ -1,6 +1,6 @@
-"""Losses called again and compared: refused where they are no function of the parameters that are exchanged.
+"""Refusal of losses that read state which an earlier call left without a gradient.
 
-The hypergradient is wrong where state is carried from one call to the next without a gradient, and read.
+Losses are called again and compared, since the hypergradient would be wrong.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from bilevel.loss_weights._module_state import (
     RandomState,
     differing,
     fork_random_state,
+    same,
 )
 from games.core import require
 
@@ -35,10 +36,10 @@ Function = Callable[[], Any]
 def written_without_gradient(
     places: Sequence[Place], before: Sequence[tuple[Tensor | None, int]], after: Buffers
 ) -> list[int]:
-    """Indices of the floating buffers that were written to, and of which autograd knows nothing.
+    """Indices of the floating buffers written to without a gradient since `before`, with versions.
 
-    Running statistics of batch and instance norm are left out: in train mode they are not read, and where
-    several steps are looked through they have a gradient. `before` has each buffer's version.
+    Running statistics of batch and instance norm are left out: train mode does not read them, and over
+    several virtual steps they have a gradient.
     """
     return [
         index
@@ -54,22 +55,21 @@ def written_without_gradient(
 def require_buffer_unread(
     model: StatelessModel, index: int, function: Function, params: Sequence[Tensor]
 ) -> None:
-    """Raise ValueError if a buffer follows from the parameters, and the function's result from the buffer.
+    """Raise ValueError if a buffer depends on the parameters, and the function's result on the buffer.
 
-    The function is called three more times, once in a tuner's life for each buffer: does the buffer differ
-    with other parameters, and does the result with another buffer?
+    The function is called three more times, once in a tuner's life for each buffer.
     """
     module, key = model.buffer_places[index]
     plain = [_primal(p) for p in params]
-    result, buffers = _call(model, function, plain, model.copy_buffers())
-    _, with_others = _call(model, function, _perturbed(plain), model.copy_buffers())
-    if _equal(buffers[index], with_others[index]):
+    result, buffers = _call(model, function, plain)
+    _, with_others = _call(model, function, _perturbed(plain))
+    if same(buffers[index], with_others[index]):
         return
     start = model.copy_buffers()
     start[index] = _perturbed([start[index]])[0]
     other, _ = _call(model, function, plain, start)
     require(
-        all(map(_equal, leaves(result), leaves(other))),
+        same(leaves(result), leaves(other)),
         f"{model.describe(module)} changes its buffer {key!r} without a gradient when it is called, by its "
         "parameters, and reads it, so that the hypergradient would be wrong: put it into eval mode in the "
         "validation loss, take one virtual step with unrolled, or update the buffer after the step.",
@@ -84,10 +84,9 @@ def require_attributes_unread(
     training: Function,
     validation: Function,
 ) -> None:
-    """Raise ValueError if a plain attribute carries what follows from the parameters to the next call.
+    """Raise ValueError if a plain attribute that depends on the parameters affects the next call.
 
-    Losses are called again only where an attribute has changed since `start`, before a step that is not the
-    first, once in a tuner's life for each.
+    Losses are called again only for attributes that have changed since `start`, once in a tuner's life.
     """
     after, left = start.now(), Attributes(model.all_modules)
     changed = [place for place in differing(before, after) if place not in model.harmless]
@@ -95,17 +94,17 @@ def require_attributes_unread(
         return
     plain = [_primal(p) for p in params]
     start.restore()
-    _call(model, training, _perturbed(plain), model.copy_buffers(), keep=True)
+    _call(model, training, _perturbed(plain), keep=True)
     dependent = set(differing(after, start.now()))
     suspects = [place for place in changed if place in dependent]
     for function in (training, validation) if suspects else ():
         results = []
         for state in (start, left):
             state.restore()
-            results.append(_call(model, function, plain, model.copy_buffers())[0])
+            results.append(leaves(_call(model, function, plain)[0]))
         module, name = suspects[0]
         require(
-            all(map(_equal, *map(leaves, results))),
+            same(*results),
             f"{model.describe(module)} keeps {name!r} from one call to the next, without a gradient, and "
             "reads it, so that the hypergradient through several virtual steps would be wrong: take one "
             "virtual step, or reset it in each loss.",
@@ -125,17 +124,17 @@ def require_pure(
     functions = [*training, validation]
     start.restore()
     before, plain = start.now(), [_primal(p) for p in params]
-    expected = [_call(model, function, plain, model.copy_buffers())[0] for function in functions]
+    expected = [_call(model, function, plain)[0] for function in functions]
     for function in training:
-        _call(model, function, plain, model.copy_buffers(), keep=True)
+        _call(model, function, plain, keep=True)
         changed = [place for place in differing(before, start.now()) if place not in model.harmless]
         left = Attributes(model.all_modules)
         for again, result in zip(functions, expected, strict=True) if changed else ():
             left.restore()
-            found = _call(model, again, plain, model.copy_buffers())[0]
+            found = _call(model, again, plain)[0]
             module, name = changed[0]
             require(
-                all(map(_equal, leaves(found), leaves(result))),
+                same(leaves(found), leaves(result)),
                 f"{model.describe(module)} keeps {name!r} from one call to the next and reads it, and this "
                 "estimator takes the model as a pure function: use unrolled with one virtual step, or reset "
                 "it in each loss.",
@@ -147,10 +146,9 @@ def require_pure(
 def require_repeatable(
     functions: Iterable[Function], model: StatelessModel, start: RandomState, estimator: str, name: str
 ) -> None:
-    """Raise ValueError if losses differ when they are called again at the same parameters and random state.
+    """Raise ValueError if losses differ when called again at the same parameters and random state.
 
-    So they do where they take the next batch from an iterator, or draw by a generator of their own: an
-    estimator that calls them twice a step compares losses of two batches, and half of the batches are lost.
+    An estimator that calls them twice a step would compare losses of two batches.
     """
     for function in functions:
         first, again = (_values(function, model, start) for _ in range(2))
@@ -163,7 +161,7 @@ def require_repeatable(
 
 
 def require_no_autocast(function: Function, model: StatelessModel, start: RandomState) -> None:
-    """Raise ValueError if losses are computed under autocast, whose digits are too few for differences."""
+    """Raise ValueError if losses are computed under autocast, too coarse for differences."""
     with _AutocastSpy() as spy:
         _values(function, model, start)
     require(
@@ -174,7 +172,7 @@ def require_no_autocast(function: Function, model: StatelessModel, start: Random
 
 
 class _AutocastSpy(TorchFunctionMode):
-    """Notes in which dtype autocast computes, if any operation is under it."""
+    """Records the dtype of autocast if any operation is under it."""
 
     dtype: torch.dtype | None = None
 
@@ -199,12 +197,13 @@ def _call(
     model: StatelessModel,
     function: Function,
     params: Sequence[Tensor],
-    buffers: Buffers,
+    buffers: Buffers | None = None,
     *,
     keep: bool = False,
 ) -> tuple[Any, Buffers]:
-    """The result and the buffers; random streams stay, and attributes unless they are to be kept."""
+    """Call without effect on random streams, and on attributes unless `keep`: the result and the buffers."""
     attributes = Attributes(model.all_modules)
+    buffers = model.copy_buffers() if buffers is None else buffers
     with fork_random_state(model.random_state()), model.isolated():
         result = model.call(function, params, buffers)
     if not keep:
@@ -222,9 +221,3 @@ def _perturbed(values: Sequence[Any]) -> list[Any]:
         v if v is None else (1.001 * v.detach() + 1e-3).to(v.dtype).requires_grad_(v.requires_grad)
         for v in values
     ]
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return torch.equal(one.detach(), other.detach())
-    return bool(one == other)

@@ -1,29 +1,32 @@
-"""Weights of samples without a network: those whose gradient helps on clean data count."""
+"""Sample weights without a network, by the alignment of gradients with those of clean data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from bilevel.loss_weights._module_state import Attributes, fork_random_state, validation_seed
 from bilevel.loss_weights._stateless_model import StatelessModel
-from bilevel.loss_weights._training import Clipping, History, StepResult, require_functions, require_learnable
+from bilevel.loss_weights._training import (
+    Clipping,
+    History,
+    Resumable,
+    StepResult,
+    require_functions,
+    require_learnable,
+)
 from games.core import require
 
 
-class Reweighter:
-    """Learning to Reweight: trains a model with weights that each batch gets anew from a validation loss.
+class Reweighter(Resumable):
+    """Learning to Reweight: trains a model with sample weights computed anew for each batch.
 
     A step looks ahead by one plain gradient step on sum_i eps_i L_i from eps = 0; the weight of sample i is
-    the positive part of -d L_val / d eps_i, divided by the sum over the batch. As eps is 0 the look ahead
-    ends where it starts, and that derivative is the inner product of the gradients of L_i and L_val, times a
-    learning rate that falls out. Then the model takes its own step on sum_i w_i L_i. Where no sample helps,
-    all weights are 0.
-
-    It is called as `LossWeightTuner` is, and has nothing to tune: no network, no outer learning rate.
+    the positive part of -d L_val / d eps_i, normalized over the batch: up to the learning rate the inner
+    product of the gradients of L_i and L_val. Then the model takes its own step on sum_i w_i L_i. Where no
+    sample helps, all weights are 0. It is called as `LossWeightTuner` is, without an outer optimizer.
 
     Args:
         model: the module that the losses use; several as a list.
@@ -37,7 +40,7 @@ class Reweighter:
     Source:
         Ren et al., Learning to reweight examples for robust deep learning, arXiv 1803.09050.
 
-    Three samples, of which two pull the right way, one twice as hard:
+    Two of three samples pull in the right direction, one of them twice as hard:
 
     >>> guess = nn.Linear(1, 1, bias=False)
     >>> reweighter = Reweighter(guess, torch.optim.SGD(guess.parameters(), lr=0.1))
@@ -46,6 +49,8 @@ class Reweighter:
     >>> reweighter.weights
     tensor([0.3333, 0.6667, 0.0000])
     """
+
+    saved = ("steps", "validation_seed", "weights", "history")
 
     def __init__(
         self,
@@ -58,18 +63,17 @@ class Reweighter:
         self.model = StatelessModel([model] if isinstance(model, nn.Module) else model, optimizer)
         self.optimizer, self.clipping = optimizer, Clipping(max_norm, max_value)
         self.history, self.steps = History(), 0
-        self.validation_seed: int | None = None
-        """As of `LossWeightTuner`."""
-        self.weights = torch.zeros(0)
-        """Of the last batch, [sample]: 0 or more, of sum 1, or all 0."""
+        self.validation_seed: int | None = None  # as of `LossWeightTuner`
+        self.weights = torch.zeros(0)  # weights of the last batch, [sample]: 0 or more, of sum 1, or all 0
 
+    @torch.enable_grad()
     def step(self, train_losses: Callable[[], Tensor], validation_loss: Callable[[], Tensor]) -> StepResult:
-        """Weigh the samples of a batch, and train the model by one step.
+        """Weight the samples of a batch, and train the model by one step.
 
         Args:
-            train_losses: gives one loss for each sample, [sample]: no mean is taken yet (reduction="none").
-            validation_loss: gives the loss on clean data, one number; what it does to buffers, as batch
-                norm's, and to plain attributes is undone, and it draws from a random stream of its own.
+            train_losses: computes the loss of each sample, [sample] (reduction="none").
+            validation_loss: computes the loss on clean data, one number; its changes of buffers, as batch
+                norm's, and of plain attributes are undone, and it has a random stream of its own.
 
         Returns:
             the weighted training loss, and the validation loss of the model before the step.
@@ -79,10 +83,6 @@ class Reweighter:
             FloatingPointError: a loss is not a finite number; no parameter was changed.
         """
         require_functions(train_losses=train_losses, validation_loss=validation_loss)
-        with torch.enable_grad():
-            return self._step(train_losses, validation_loss)
-
-    def _step(self, train_losses: Callable[[], Tensor], validation_loss: Callable[[], Tensor]) -> StepResult:
         self.model.refresh()
         params = [parameter for parameter in self.model.trained if parameter.requires_grad]
         direction, outcome = self._validation_gradient(validation_loss, params)
@@ -110,28 +110,13 @@ class Reweighter:
         return StepResult(loss.detach(), outcome)
 
     def as_dict(self) -> dict[str, float]:
-        """The fraction of the last batch that had a weight, for a history."""
+        """Fraction of the last batch with a weight above 0, for a history."""
         return {"samples with weight": float((self.weights > 0).double().mean())} if self.steps else {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that this adds to a run; the model's and its optimizer's are saved beside it."""
-        return {
-            "steps": self.steps,
-            "validation_seed": self.validation_seed,
-            "weights": self.weights.clone(),
-            "history": self.history.state_dict(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where a state was saved."""
-        self.steps, self.validation_seed = int(state["steps"]), state.get("validation_seed")
-        self.weights = state["weights"].clone()
-        self.history.load_state_dict(state["history"])
 
     def _validation_gradient(
         self, validation_loss: Callable[[], Tensor], params: Sequence[Tensor]
     ) -> tuple[list[Tensor | None], Tensor]:
-        """The gradient of the validation loss in the model as it is, and the loss, detached."""
+        """Gradient of the validation loss in the model's parameters, and the loss, detached."""
         if self.validation_seed is None:
             self.validation_seed = validation_seed()
         seeded = self.model.seeded(validation_loss, self.validation_seed, self.steps)
@@ -147,12 +132,7 @@ class Reweighter:
 
 
 def alignment(losses: Tensor, params: Sequence[Tensor], direction: Sequence[Tensor | None]) -> Tensor:
-    """The inner product of each loss's gradient with a direction, [sample]; the losses' graph is kept.
-
-    >>> x = torch.tensor([3.0], requires_grad=True)
-    >>> alignment(torch.stack([x.sum(), x.square().sum()]), [x], [torch.tensor([2.0])])
-    tensor([ 2., 12.])
-    """
+    """Inner product of each loss's gradient with a direction, [sample]; the losses' graph is kept."""
     weights = torch.zeros_like(losses, requires_grad=True)
     found = torch.autograd.grad((weights * losses).sum(), list(params), create_graph=True, allow_unused=True)
     products = [
@@ -169,11 +149,7 @@ def alignment(losses: Tensor, params: Sequence[Tensor], direction: Sequence[Tens
 
 
 def normalized_positive(values: Tensor) -> Tensor:
-    """The positive part, divided by its sum; zeros where nothing is positive.
-
-    >>> normalized_positive(torch.tensor([1.0, -2.0, 3.0]))
-    tensor([0.2500, 0.0000, 0.7500])
-    """
+    """Positive part divided by its sum; zeros where nothing is positive."""
     positive = values.clamp(min=0)
     largest = positive.max()
     shares = positive / torch.where(largest > 0, largest, 1)  # at most 1, however small all of them are

@@ -1,4 +1,4 @@
-"""A model called with other parameters and buffers in the place of its own, by functions of no arguments."""
+"""Calls of a model with other parameters and buffers than its own."""
 
 from __future__ import annotations
 
@@ -34,41 +34,32 @@ from games.core import require
 
 Result = TypeVar("Result")
 Buffers = list[Tensor | None]
-"""In the order of `buffer_places`; written to, and exchanged, where the model does so with its own."""
+"""In the order of `buffer_places`; written to, and exchanged, as the model does with its own."""
 
 
 class ModelSnapshot(NamedTuple):
     """State that calling a model changes."""
 
-    buffers: list[tuple[nn.Module, str, Tensor | None]]
-    """The module, the name and the tensor itself."""
-    values: list[Tensor | None]
-    """Copies of these tensors."""
+    buffers: list[tuple[nn.Module, str, Tensor | None]]  # the module, the name and the tensor itself
+    values: list[Tensor | None]  # copies of these tensors
     random_state: RandomState
     attributes: Attributes
 
 
 @dataclass(frozen=True, eq=False)
 class Substitution:
-    """The tensors that the modules hold while something runs, and while its graph is differentiated."""
+    """Tensors in the modules while something runs, and while its graph is differentiated."""
 
-    params: Sequence[Tensor] | None
-    """None: the model's own."""
+    params: Sequence[Tensor] | None  # None: the model's own
     buffers: Buffers
 
 
 class StatelessModel(nn.Module):
-    """Calls a function of no arguments with other values in the place of the model's parameters.
+    """Calls a function of no arguments with other values of the model's parameters.
 
-    Whoever holds the model itself sees those values too, so that losses may be written as they always were;
-    and so does a list of its parameters, wherever it was made (`_torch_patches.StandIn`).
-
-    Args:
-        model: the modules that the losses use.
-        optimizer: of the parameters that are trained.
-
-    Raises:
-        ValueError: the optimizer has a parameter that is none of the model's.
+    The modules themselves hold these values, and lists of parameters made elsewhere stand for them
+    (`_torch_patches.StandIn`), so losses are written as usual. Raises ValueError if the optimizer has a
+    parameter that is none of the model's.
 
     >>> model = nn.Linear(1, 1)
     >>> stateless = StatelessModel([model], torch.optim.SGD(model.parameters(), lr=0.1))
@@ -81,11 +72,9 @@ class StatelessModel(nn.Module):
         super().__init__()
         self.model, self._optimizer = nn.ModuleList(model), optimizer
         self.differentiated = True
-        """Whether the running call is to be differentiated in the model's parameters by reverse mode."""
-        self.several_steps = False
-        """Whether several steps are looked through, so that one sees the running statistics of another."""
-        self.harmless: set[Place] = set()
-        """Buffers and attributes that change when the model is called, and are not read before they do."""
+        """Whether reverse mode will differentiate the running call in the model's parameters."""
+        self.several_steps = False  # whether one virtual step sees the running statistics of another
+        self.harmless: set[Place] = set()  # buffers and attributes that a call changes before it reads them
         self._parameter_hooks: list[dict[int, Any]] = []
         self._changing: list[nn.Module | None] = []
         self._exact_norms = False
@@ -104,7 +93,7 @@ class StatelessModel(nn.Module):
             )
 
     def refresh(self) -> None:
-        """Find anew which parameters are trained, and where modules hold them: a model may have changed."""
+        """Find the trained parameters and the modules that hold them: a model may have changed."""
         self.trained = parameters_of(self._optimizer)
         self._changing.clear()
         self._recomputed = None
@@ -122,8 +111,6 @@ class StatelessModel(nn.Module):
         self.requires_grad = [parameter.requires_grad for parameter in self.trained]
         self._hooks = [parameter._backward_hooks or {} for parameter in self.trained]
 
-    # Snapshots
-
     def snapshot(self) -> ModelSnapshot:
         """Save the state that calling the model changes."""
         buffers = [(module, key, module._buffers[key]) for module, key in self.buffer_places]
@@ -132,18 +119,14 @@ class StatelessModel(nn.Module):
 
     @torch.no_grad()
     def restore(self, snapshot: ModelSnapshot) -> None:
-        """Bring buffers, plain attributes and random streams back to where they were."""
+        """Restore buffers, plain attributes and random streams."""
         for (module, key, buffer), value in zip(snapshot.buffers, snapshot.values, strict=True):
             module._buffers[key] = buffer if buffer is None or value is None else buffer.copy_(value)
         snapshot.attributes.restore()
         set_random_state(snapshot.random_state)
 
     def copy_buffers(self, snapshot: ModelSnapshot | None = None) -> Buffers:
-        """Copies of the model's own buffers, as batch norm's running means, that may be written to.
-
-        Args:
-            snapshot: copy the buffers as they were then; None: as they are.
-        """
+        """Copy the model's own buffers, as batch norm's running means, as they are or were in a snapshot."""
         if snapshot is None:
             own = self._buffers_in_place() if self._now is None else self._own_buffers
             pairs = [(b, b) for b in own]
@@ -159,16 +142,16 @@ class StatelessModel(nn.Module):
 
     @property
     def devices(self) -> list[torch.device]:
-        """The accelerators that hold parameters: their random streams are restored, too."""
+        """Accelerators that hold parameters, whose random streams are restored, too."""
         found = dict.fromkeys(parameter.device for parameter in self.trained)
         return [device for device in found if device.type not in ("cpu", "meta")]
 
     def random_state(self) -> RandomState:
-        """Where the random streams are."""
+        """State of the global random streams."""
         return global_random_state(self.devices)
 
     def seeded(self, function: Callable[[], Result], seed: int, step: int) -> Callable[[], Result]:
-        """The same function with draws that a seed and a step name; the streams are left where it ends."""
+        """The same function with random streams that start from a seed and a step."""
 
         def drawing() -> Result:
             seed_validation(seed, step, self.devices)
@@ -176,10 +159,8 @@ class StatelessModel(nn.Module):
 
         return drawing
 
-    # Calls
-
     def call_own(self, function: Callable[[], Result]) -> Result:
-        """Call the function with the model as it is; raises ValueError as `call`."""
+        """Call a function with the model as it is; raises ValueError as `call`."""
         versions = [parameter._version for parameter in self.trained]
         with self.watching():
             result = function()
@@ -187,15 +168,9 @@ class StatelessModel(nn.Module):
         return result
 
     def call(self, function: Callable[[], Result], params: Sequence[Tensor], buffers: Buffers) -> Result:
-        """Call the function with these parameters and buffers; the model's own are not touched.
+        """Call a function with these parameters and buffers, which the model may change; not its own.
 
-        Args:
-            function: of no arguments.
-            params: in the order of the optimizer's.
-            buffers: in the order of `copy_buffers`; afterwards they are what the model made of them.
-
-        Raises:
-            ValueError: a module changes its parameters in place (says which).
+        Raises ValueError if a module changes its parameters in place (says which).
         """
         self.differentiated = any(parameter.requires_grad for parameter in params)
         versions = [parameter._version for parameter in params]
@@ -221,14 +196,14 @@ class StatelessModel(nn.Module):
         return result
 
     def use_own(self, buffers: Buffers) -> None:
-        """Hold the model's own parameters, with these buffers, while something of them is differentiated."""
+        """Put the model's own parameters in place, with these buffers, while they are differentiated."""
         self._last = Substitution(None, buffers)
         self._versions = [None if buffer is None else buffer._version for buffer in buffers]
         self._install(self._last)
 
     @contextmanager
     def isolated(self) -> Iterator[None]:
-        """Call inside without effect on what stays in place."""
+        """Restore the tensors in place after each call inside."""
         keeps, self._keeps_last = self._keeps_last, False
         try:
             yield
@@ -237,11 +212,9 @@ class StatelessModel(nn.Module):
 
     @contextmanager
     def keeping_last(self) -> Iterator[None]:
-        """Leave the last call's tensors in place inside, for whatever reads the model in a backward pass.
+        """Leave the last call's tensors in place inside, for checkpoints and custom backward passes.
 
-        Checkpoints recompute activations then, and functions with a backward pass of their own may read a
-        module. Gradients go back through the calls in reverse order, and each finds the parameters and
-        buffers that it ran with.
+        The backward pass visits the calls in reverse order, and each finds the tensors that it ran with.
         """
         self._keeps_last, self._last = True, None
         self._parameter_hooks = [dict(hooks) for hooks in self._hooks]
@@ -260,12 +233,12 @@ class StatelessModel(nn.Module):
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Have checkpoints be differentiable twice, and watch backward hooks, inside."""
+        """Make checkpoints differentiable twice, and watch backward hooks, inside."""
         with without_reentrance(), watching_hooks(self.all_modules, self._changing.append):
             yield
 
     def hooked(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Gradients in the parameters as hooks on them (`register_hook`) leave them."""
+        """Pass gradients in the parameters through the hooks on them (`register_hook`)."""
         found = list(gradients)
         for place, hooks in enumerate(self._parameter_hooks):
             for hook in hooks.values():
@@ -275,11 +248,10 @@ class StatelessModel(nn.Module):
         return found
 
     def _follow_back(self, result: Any, now: Substitution, last: Substitution | None) -> None:
-        """Have a backward pass find what each call ran with.
+        """Put the tensors of each call in place when a backward pass enters it by its results.
 
-        Autograd takes nodes in the reverse order of their making. So when a gradient reaches the parameters,
-        all of this call is behind, and the one before it follows; and when one enters by its results, all of
-        this call is ahead.
+        Autograd visits nodes in reverse order of creation, so a gradient that reaches the parameters has left
+        this call for the one before.
         """
         for parameter in now.params or ():
             if parameter.grad_fn is not None:
@@ -290,7 +262,7 @@ class StatelessModel(nn.Module):
 
     def _arrive(self, at: Substitution | None, gradient: Tensor) -> None:
         if at is not None and any(b is not None and b.requires_grad for b in at.buffers):
-            # Running statistics that a later step wrote to: what is recomputed may write to them again.
+            # running statistics that a later step wrote to: a recomputation may write to them again
             copies = [b.detach().clone() if b is not None and b.requires_grad else b for b in at.buffers]
             at = Substitution(at.params, copies)
         if self._keeps_last:
@@ -299,8 +271,7 @@ class StatelessModel(nn.Module):
     def _install(self, new: Substitution | None) -> None:
         """Put tensors into every module that holds the model's own; None: put its own back.
 
-        `functional_call` would look for them by name and for ties at each call, which takes longer than a
-        small model does.
+        `functional_call` looks for names and ties at each call, which is slower than a small model.
         """
         if new is self._now:
             return
@@ -321,10 +292,8 @@ class StatelessModel(nn.Module):
         if self._exact_norms:
             use_exact_norms(new is not None and new.params is not None)
 
-    # Models that cannot be followed
-
     def require_own_unread(self, snapshot: ModelSnapshot, function: Callable[[], Any]) -> None:
-        """Raise ValueError if the model has written to a buffer since, by this function, and reads it."""
+        """Raise ValueError if this function has written to a buffer since the snapshot, and reads it."""
         written = [(buffer, -1) for *_, buffer in snapshot.buffers]
         own = self.copy_buffers()
         for index in written_without_gradient(self.buffer_places, written, own):
@@ -338,7 +307,7 @@ class StatelessModel(nn.Module):
             self.harmless.add(self.buffer_places[index])
 
     def require_no_accumulate_hooks(self) -> None:
-        """Raise ValueError where a parameter has a hook that no gradient by `torch.autograd.grad` meets."""
+        """Raise ValueError if a parameter has a hook that `torch.autograd.grad` does not call."""
         for places, parameter in zip(self._places, self.trained, strict=True):
             if places and getattr(parameter, "_post_accumulate_grad_hooks", None):
                 module, key = places[0]
@@ -378,7 +347,7 @@ class StatelessModel(nn.Module):
                 self._recomputed = index
 
     def require_not_recomputed(self) -> None:
-        """Raise ValueError if a backward pass wrote to a buffer: a model that moves first takes none."""
+        """Raise ValueError if a backward pass wrote to a buffer, which a model that moves first misses."""
         if self._recomputed is not None:
             module, key = self.buffer_places[self._recomputed]
             raise ValueError(
@@ -397,7 +366,7 @@ class StatelessModel(nn.Module):
                 )
 
     def changed_buffer(self, before: Buffers, after: Buffers) -> str | None:
-        """Name a buffer that differs: the module, and "its buffer 'name'"; None: there is none."""
+        """Describe a buffer that differs; None: there is none."""
         for (module, key), one, other in zip(self.buffer_places, before, after, strict=True):
             if one is not None and other is not None and not torch.equal(one, other):
                 return f"{self.describe(module)} changes its buffer {key!r}"
@@ -405,20 +374,20 @@ class StatelessModel(nn.Module):
 
     @property
     def compiled(self) -> bool:
-        """Whether torch.compile has made a module of the model."""
+        """Whether a module of the model is made by torch.compile."""
         return any(
             module._compiled_call_impl is not None or type(module).__name__ == "OptimizedModule"
             for module in self.modules()
         )
 
     def describe(self, module: nn.Module) -> str:
-        """The module, for a sentence."""
+        """Describe a module in an error message."""
         path = next(name for name, found in self.named_modules() if found is module)
         return f"The module {path.removeprefix('model.')!r} ({type(module).__name__})"
 
 
 def _normalizes_weights(module: nn.Module) -> bool:
-    """Whether a module is torch's weight norm, or has it as a hook."""
+    """Whether a module is torch's weight norm or has it as a hook."""
     return type(module).__name__ == "_WeightNorm" or any(
         type(hook).__name__ == "WeightNorm" for hook in module._forward_pre_hooks.values()
     )

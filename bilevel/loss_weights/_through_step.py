@@ -1,14 +1,15 @@
-"""The look ahead as a step of the functional core, so that each of its estimators can take the gradient."""
+"""The look ahead as a step of the functional core, for its estimators."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn.utils.stateless import _reparametrize_module
 
 from bilevel.compile import Compiled
 from bilevel.core import Tensors, Tree
@@ -22,24 +23,19 @@ from bilevel.loss_weights._look_ahead import (
     LoopEstimator,
     require_number,
 )
-from bilevel.loss_weights._module_state import fork_random_state, set_random_state
+from bilevel.loss_weights._module_state import differing, fork_random_state, set_random_state
+from bilevel.loss_weights._purity import require_pure
 from bilevel.loss_weights._torch_patches import require_second_derivative
 from games.core import require, require_name
 
 LOOP_ESTIMATORS: dict[str, LoopEstimator] = {**ESTIMATORS, "implicit": InverseHessian()}
-"""Estimators around a user's loop; a bare name means one of these first."""
+"""Estimators around a user's loop, whose bare names come first."""
 
 
 def make_estimator(estimator: str | InverseHessian | Estimator) -> LoopEstimator:
-    """Find an estimator for torch's modules, or adapt one of `bilevel.hypergradient`.
+    """Find an estimator by name, or adapt one of `bilevel.hypergradient`, by its text form or itself.
 
-    Args:
-        estimator: a name in `LOOP_ESTIMATORS`; an `InverseHessian`; or a name of `bilevel.hypergradient`,
-            settings in parentheses if any, or such an estimator itself: these go through the step.
-
-    Raises:
-        ValueError: there is none of that name; a setting is wrong; it is to be compiled; or it carries a
-            state from one outer step to the next.
+    Raises ValueError if there is none of that name, a setting is wrong, it is compiled, or it is stateful.
     """
     if isinstance(estimator, str):
         if estimator in LOOP_ESTIMATORS:
@@ -63,10 +59,9 @@ def make_estimator(estimator: str | InverseHessian | Estimator) -> LoopEstimator
 
 @dataclasses.dataclass(frozen=True)
 class ThroughStep:
-    """Takes the hypergradient by an estimator of the functional core.
+    """The hypergradient by an estimator of the functional core, with the optimizer's step as a pure function.
 
-    The model is called with its parameters exchanged; the step is that of torch's optimizer, as a pure
-    function. Each step's random draws begin where they began the first time it was taken, so dropout is pure.
+    A step's random draws begin where they began the first time, so that dropout is pure.
     """
 
     estimator: Estimator
@@ -87,14 +82,13 @@ class ThroughStep:
 class PureStep:
     """One step of a look ahead: (theta, opt_state, phi, data) -> (theta', opt_state').
 
-    theta: the parameters that are trained; opt_state: of torch's optimizer, for each of them; phi: the outer
-    parameters by name; data: the number of the step and the random state that it begins with. Raises
-    ValueError if a module changes its buffers when it is called (says which).
+    Theta are the trained parameters, opt_state torch's of each, phi the outer parameters by name, data the
+    step's number and initial random state. Raises ValueError if a module changes its buffers (says which).
     """
 
     def __init__(self, ahead: LookAhead) -> None:
         ahead.model.require_no_backward_hooks()
-        self.ahead, self._learned = ahead, _Calling(ahead.learned)
+        self.ahead, self._with = ahead, functools.partial(_with_learned, ahead.learned)
         self.start = ahead.start()
         self.places = [place for place, p in enumerate(self.start) if p.requires_grad]
         self.theta: Tensors = tuple(self.start[place].detach() for place in self.places)
@@ -114,7 +108,12 @@ class PureStep:
         )
         self._group_of = [index for index, group in enumerate(lifted.param_groups) for _ in group["params"]]
         self._moved = [self._find_moved(index) for index in range(len(ahead.losses))]
-        ahead.require_pure(self.start)
+        attributes = ahead.before.attributes
+        left = attributes.now()
+        attributes.restore()
+        if not ahead.model.harmless.issuperset(differing(attributes.now(), left)):
+            training = [each for minibatches in ahead.losses for each in minibatches]
+            require_pure(ahead.model, attributes, self.start, training, ahead.validation)
 
     def __call__(self, theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
         """Take the step."""
@@ -124,15 +123,14 @@ class PureStep:
             set_random_state(random_state)
             self.ahead.rewind()
             buffers, params = self.ahead.model.copy_buffers(), self._all_parameters(theta)
-            loss: Tensor = self._learned.call(phi, lambda: self.ahead.total(index, params, buffers))
+            loss: Tensor = self._with(phi, lambda: self.ahead.total(index, params, buffers))
             return loss
 
         found = dict(zip(self.places, torch.func.grad(total)(theta), strict=True))
         gradients = [found[p] if p in self._moved[index] else None for p in range(len(self.start))]
         lifted = self.ahead.optimizer
-        gradients = lifted.hooks(gradients)
-        gradients = gradients if lifted.clip is None else lifted.clip(gradients)
-        groups = self._learned.call(phi, self.ahead.groups)
+        gradients = lifted.clip(lifted.hooks(gradients))
+        groups = self._with(phi, self.ahead.groups)
         result = []
         for place, p, state in zip(self.places, theta, opt_state, strict=True):
             gradient = gradients[place]
@@ -147,21 +145,18 @@ class PureStep:
         model, buffers = self.ahead.model, self.ahead.model.copy_buffers()
         self.ahead.rewind()
         with fork_random_state(model.random_state()):
-            loss: Tensor = self._learned.call(
-                phi,
-                lambda: require_number(
-                    model.call(self.ahead.validation, self._all_parameters(theta), buffers)
-                ),
-            )
+            params = self._all_parameters(theta)
+            outcome = functools.partial(model.call, self.ahead.validation, params, buffers)
+            loss: Tensor = self._with(phi, lambda: require_number(outcome()))
         return loss
 
     def _all_parameters(self, theta: Tensors) -> list[Tensor]:
-        """Every parameter of the optimizer, the frozen ones as they are."""
+        """All parameters of the optimizer, also frozen ones."""
         free = dict(zip(self.places, theta, strict=True))
         return [free.get(place, p) for place, p in enumerate(self.start)]
 
     def _find_moved(self, index: int) -> set[int]:
-        """Find the parameters that have a gradient in a step: torch leaves the others alone."""
+        """Find the parameters with a gradient in a step: torch leaves the others alone."""
         model = self.ahead.model
         before, buffers = model.copy_buffers(), model.copy_buffers()
         self.ahead.rewind()
@@ -179,15 +174,7 @@ class PureStep:
         return {place for place, gradient in zip(self.places, found, strict=True) if gradient is not None}
 
 
-class _Calling(nn.Module):
-    """Calls a function of no arguments with other values in the place of a module's parameters."""
-
-    def __init__(self, learned: nn.Module) -> None:
-        super().__init__()
-        self.learned = learned
-
-    def call(self, phi: dict[str, Tensor], function: Callable[[], Any]) -> Any:
-        return functional_call(self, {f"learned.{name}": p for name, p in phi.items()}, (function,))
-
-    def forward(self, function: Callable[[], Any]) -> Any:
+def _with_learned(learned: nn.Module, phi: dict[str, Tensor], function: Callable[[], Any]) -> Any:
+    """Call a function with other values of a module's parameters."""
+    with _reparametrize_module(learned, phi, tie_weights=True):
         return function()

@@ -1,8 +1,4 @@
-"""Higher derivatives that torch leaves out, patched while a look ahead runs.
-
-Checkpoints that differentiate twice, norms with all derivatives, kernels without fused backward passes,
-parameters that stand in for other tensors, and watched backward hooks.
-"""
+"""Patches of torch while a look ahead runs: higher derivatives, stand-in parameters, watched hooks."""
 
 from __future__ import annotations
 
@@ -24,11 +20,9 @@ from torch.utils.checkpoint import CheckpointFunction, checkpoint
 
 @contextmanager
 def without_reentrance() -> Iterator[None]:
-    """Run `checkpoint(..., use_reentrant=True)` as `use_reentrant=False` inside.
+    """Run `checkpoint(..., use_reentrant=True)` as `use_reentrant=False` inside, with the same results.
 
-    A reentrant checkpoint has gradients by `backward()` alone: for `torch.autograd.grad` its parameters are
-    no part of the graph, and it would be left out without a word. The values and gradients of the two forms
-    are the same.
+    `torch.autograd.grad` would silently leave the parameters of a reentrant checkpoint out.
     """
     reentrant: Any = CheckpointFunction
     reentrant.apply = staticmethod(_not_reentrant)
@@ -46,65 +40,39 @@ def _not_reentrant(function: Callable[..., Any], preserve_rng_state: bool, *args
     return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=preserve_rng_state)
 
 
-_BATCH_NORM, _INSTANCE_NORM, _WEIGHT_NORM = torch.batch_norm, torch.instance_norm, torch._weight_norm
-
-
 def use_exact_norms(exact: bool) -> None:
     """Compute torch's batch, instance and weight norm by functions that have all derivatives, or not.
 
     Torch updates running statistics without a gradient, so that a validation loss in eval mode would not see
     how they move with the parameters of earlier steps; and its fused weight norm takes norms for constants in
     the second derivative, and lacks forward mode.
-
-    >>> mean, variance = torch.zeros(1), torch.ones(1)
-    >>> x = torch.tensor([[1.0], [3.0]], requires_grad=True)
-    >>> use_exact_norms(True)
-    >>> _ = torch.nn.functional.batch_norm(x, mean, variance, training=True)
-    >>> use_exact_norms(False)
-    >>> torch.autograd.grad(mean.sum(), x)[0].flatten()
-    tensor([0.0500, 0.0500])
     """
-    library: Any = torch
-    library.batch_norm = _batch_norm if exact else _BATCH_NORM
-    library.instance_norm = _instance_norm if exact else _INSTANCE_NORM
-    library._weight_norm = _weight_norm if exact else _WEIGHT_NORM
+    for name, (own, differentiable) in _NORMS.items():
+        setattr(torch, name, differentiable if exact else own)
 
 
-def _batch_norm(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    training: bool,
-    momentum: float,
-    eps: float,
-    cudnn_enabled: bool,
-) -> Tensor:
-    if mean is not None and variance is not None:
-        if not training:
-            return _normalized(x, mean, variance, weight, bias, eps)
-        _update_running(x, mean, variance, momentum, batch=True)
-    # With batch statistics the running ones are only written to, which is done.
-    return _BATCH_NORM(x, weight, bias, None, None, training, momentum, eps, cudnn_enabled)
+def _with_statistics(own: Callable[..., Tensor], *, batch: bool) -> Callable[..., Tensor]:
+    """Batch or instance norm whose running statistics have gradients."""
 
+    def norm(
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        mean: Tensor | None,
+        variance: Tensor | None,
+        training: bool,
+        momentum: float,
+        eps: float,
+        cudnn_enabled: bool,
+    ) -> Tensor:
+        if mean is not None and variance is not None:
+            if not training:
+                return _normalized(x, mean, variance, weight, bias, eps)
+            _update_running(x, mean, variance, momentum, batch=batch)
+        # with batch statistics the running ones are only written to, which is done
+        return own(x, weight, bias, None, None, training, momentum, eps, cudnn_enabled)
 
-def _instance_norm(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    use_input_stats: bool,
-    momentum: float,
-    eps: float,
-    cudnn_enabled: bool,
-) -> Tensor:
-    if mean is not None and variance is not None:
-        if not use_input_stats:
-            return _normalized(x, mean, variance, weight, bias, eps)
-        _update_running(x, mean, variance, momentum, batch=False)
-    return _INSTANCE_NORM(x, weight, bias, None, None, use_input_stats, momentum, eps, cudnn_enabled)
+    return norm
 
 
 def _update_running(x: Tensor, mean: Tensor, variance: Tensor, momentum: float, *, batch: bool) -> None:
@@ -125,18 +93,24 @@ def _normalized(
     x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
     shape = [1, -1] + [1] * (x.ndim - 2)
-    # Copies, since what is saved for the backward pass must not be written to later.
+    # copies: what is saved for the backward pass must not be written to later
     scale = (variance.clone() + eps).rsqrt()
     out = (x - mean.clone().view(shape)) * (scale if weight is None else scale * weight).view(shape)
     return (out if bias is None else out + bias.view(shape)).to(x.dtype)
 
 
-class StandIn(nn.Parameter):
-    """A parameter every use of which is a use of another tensor, `stands_for`.
+_NORMS = {
+    "batch_norm": (torch.batch_norm, _with_statistics(torch.batch_norm, batch=True)),
+    "instance_norm": (torch.instance_norm, _with_statistics(torch.instance_norm, batch=False)),
+    "_weight_norm": (torch._weight_norm, _weight_norm),
+}
 
-    A model looks its parameters up by name, where another tensor can be put in their place. A list made
-    outside, as `ps = list(model.parameters())` for an L2 penalty, holds the parameter itself. While it has
-    this class, torch hands each function that takes it to `__torch_function__`, which exchanges it.
+
+class StandIn(nn.Parameter):
+    """A parameter that torch functions exchange for another tensor, `stands_for`.
+
+    Modules find parameters by name, where another tensor can be put. A list made outside, as
+    `ps = list(model.parameters())` for an L2 penalty, holds the parameter itself.
     """
 
     stands_for: Tensor
@@ -152,18 +126,16 @@ class StandIn(nn.Parameter):
 
 
 def substitute(parameter: Tensor, other: Tensor) -> None:
-    """Let a parameter stand for another tensor, until `unsubstitute`."""
+    """Have a parameter stand for another tensor, until `unsubstitute`."""
     vars(parameter)["stands_for"] = other
     if not isinstance(parameter, StandIn):
         parameter.__class__ = _stand_in_type(type(parameter))
 
 
 def unsubstitute(parameter: Tensor) -> None:
-    """Let a parameter be itself again."""
+    """Make a parameter itself again."""
     if isinstance(parameter, StandIn):
-        parameter.__class__ = (
-            type(parameter).__bases__[-1] if type(parameter) is not StandIn else nn.Parameter
-        )
+        parameter.__class__ = type(parameter).__bases__[-1]
         vars(parameter).pop("stands_for")
 
 
@@ -183,13 +155,7 @@ _MISSING = re.compile(
 
 
 def lacks_derivative(error: BaseException) -> bool:
-    """Whether torch raised this because it has no derivative of some operation.
-
-    >>> lacks_derivative(RuntimeError("derivative for aten::grid_sampler_2d_backward is not implemented"))
-    True
-    >>> lacks_derivative(RuntimeError("mat1 and mat2 shapes cannot be multiplied (3x4 and 5x6)"))
-    False
-    """
+    """Whether torch raised this because it has no derivative of some operation."""
     return isinstance(error, RuntimeError) and _MISSING.search(str(error)) is not None
 
 
@@ -197,10 +163,7 @@ _ONCE = once_differentiable(lambda ctx: None).__code__
 
 
 def require_second_derivative(loss: Tensor) -> None:
-    """Raise RuntimeError if an autograd function behind a loss is marked with @once_differentiable.
-
-    torch.autograd.grad in chosen inputs takes what such a function passes back for constant, without a word.
-    """
+    """Raise RuntimeError for @once_differentiable behind a loss, which torch.autograd.grad takes silently."""
     todo, done = [loss.grad_fn], set()
     while todo:
         node = todo.pop()
@@ -215,15 +178,10 @@ def require_second_derivative(loss: Tensor) -> None:
 
 @contextmanager
 def composite_kernels() -> Iterator[None]:
-    """Compute inside by operations that have every derivative, in the place of fused ones.
+    """Compute inside by operations that have every derivative instead of fused ones.
 
-    scaled_dot_product_attention uses torch's math backend, recurrent layers do without cuDNN, and whatever
-    torch.compile made runs as it was written. The values are the same but for rounding; where a compiled
-    model draws, as dropout does, its draws are those of the model as it was written.
-
-    >>> with composite_kernels():
-    ...     torch.backends.cuda.flash_sdp_enabled()
-    False
+    scaled_dot_product_attention uses torch's math backend, recurrent layers no cuDNN, and compiled models run
+    uncompiled, with their random draws. Values are the same but for rounding.
     """
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
@@ -233,29 +191,17 @@ def composite_kernels() -> Iterator[None]:
         yield
 
 
-register_hook: Callable[..., Any] = torch.Tensor.register_hook
-"""As torch has it, whatever is watched."""
+register_hook: Callable[..., Any] = torch.Tensor.register_hook  # Torch's own, unwatched
 
 Report = Callable[[nn.Module | None], None]
-"""Takes the module whose hook changed a gradient; None: the hook is an activation's."""
+"""Takes the module whose hook changed a gradient; None: an activation's hook."""
 
 
 @contextmanager
 def watching_hooks(modules: Iterable[nn.Module], report: Report) -> Iterator[None]:
     """Report backward hooks that change gradients, also after the context if they were registered inside.
 
-    A hook is there for the gradient of the training loss. But the hypergradient flows through the same graph,
-    and the gradient of the validation loss through one like it, where it would be called, too. One that only
-    looks does no harm; one that changes what it sees makes the hypergradient wrong.
-
-    >>> changed = []
-    >>> with watching_hooks([], changed.append):
-    ...     x = torch.ones(2, requires_grad=True)
-    ...     y = 2 * x
-    ...     _ = y.register_hook(lambda g: g / 2)
-    ...     _ = torch.autograd.grad(y.sum(), x)
-    >>> changed
-    [None]
+    Meant for the training loss's gradient, they would also change the hypergradient in the same graph.
     """
     replaced: list[tuple[dict[int, Any], dict[int, Any]]] = []
     for module in modules:
@@ -274,7 +220,7 @@ def watching_hooks(modules: Iterable[nn.Module], report: Report) -> Iterator[Non
 
 
 def _watched(hook: Callable[..., Any], report: Report, module: nn.Module | None = None) -> Callable[..., Any]:
-    """The hook, reported when it returns another gradient: of a module's the first gradients are compared."""
+    """Report a hook that returns another gradient; a module's hook gets the input gradients first."""
 
     @functools.wraps(hook)
     def watched(*args: Any) -> Any:

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Group = Mapping[str, Any]
-"""A parameter group's settings; the learning rate may be a tensor that is learned."""
+Group = Mapping[str, Any]  # settings of a parameter group; the learning rate may be a tensor
 OptState = dict[str, Any]
-"""An optimizer's state for one parameter: tensors like it, and numbers, Python's or tensors without axes."""
+"""An optimizer's state of one parameter: tensors like it, and numbers or tensors without axes."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +22,14 @@ class UpdateRule:
     update: Callable[[Tensor, Tensor, OptState, Group], tuple[Tensor, OptState]]
     """(parameter, gradient, state, group) -> the new parameter and state; nothing is changed in place."""
     averages: Callable[[Group], tuple[str, ...]] = lambda group: ()
-    """Names, torch's own, of the tensors like the parameter that begin as zeros."""
-    numbers: tuple[str, ...] = ("step",)
-    """Names of the numbers in the state."""
+    """Torch's names of the tensors like the parameter, zeros at first."""
+    numbers: tuple[str, ...] = ("step",)  # names of the numbers in the state
     factors: Callable[[Tensor], Mapping[str, Sequence[int]]] = lambda parameter: {}
-    """Name -> shape of further tensors that begin as zeros."""
-    decoupled: bool = False
-    """Whether weight decay is never added to the gradient."""
+    """Name -> shape of further tensors, zeros at first."""
+    decoupled: bool = False  # whether weight decay is never added to the gradient
 
     def state_of(self, parameter: Tensor, state: Mapping[str, Any], group: Group) -> OptState:
-        """Read torch's state of a parameter, empty before its first step; zeros take no memory."""
+        """Read torch's state of a parameter, empty before its first step."""
         shapes = {**dict.fromkeys(self.averages(group), parameter.shape), **self.factors(parameter)}
         kept = {name: state.get(name) for name in shapes}
         read: OptState = {
@@ -65,7 +62,7 @@ def _sgd(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, O
 
 
 def _moments(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, Tensor, OptState]:
-    """Decay, and average the gradient and its square: the decayed parameter, the gradient, the new state."""
+    """Decay, and average the gradient and its square: decayed parameter, gradient, new state."""
     first_decay, second_decay = group["betas"]
     if group.get("decoupled_weight_decay", False):
         p = _shrunk(p, group)
@@ -145,7 +142,7 @@ def _adafactor(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Ten
 
 
 def _muon(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
-    """Torch iterates in bfloat16: the value is that, the derivative that of the same without rounding."""
+    """Torch iterates in bfloat16: this has its value, and the derivative without rounding."""
     buffer = torch.lerp(state["momentum_buffer"], g, 1 - group["momentum"])
     move = torch.lerp(g, buffer, group["momentum"]) if group["nesterov"] else buffer
     if p.dtype is torch.bfloat16 and not group["nesterov"]:  # torch then divides the buffer itself
@@ -162,7 +159,7 @@ def _muon(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, 
 
 
 def _orthogonal(matrix: Tensor, group: Group) -> Tensor:
-    """Newton and Schulz's iteration towards the nearest orthogonal matrix, as torch's Muon has it."""
+    """Newton-Schulz iteration towards the nearest orthogonal matrix, as in torch's Muon."""
     a, b, c = group["ns_coefficients"]
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     wide = wide / wide.norm().clamp(min=group["eps"])
@@ -209,7 +206,7 @@ def _adadelta(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tens
 
 
 def _asgd(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
-    """The averages are left out: no step depends on them."""
+    """Without the averages, on which no step depends."""
     g, count, size = _decayed(p, g, group), state["step"] + 1, _as(state["eta"], p)
     eta = group["lr"] / (1 + group["lambd"] * group["lr"] * _as(count, p)) ** group["alpha"]
     return p * (1 - group["lambd"] * size) - size * g, {"step": count, "eta": _as(eta, p)}
@@ -218,8 +215,7 @@ def _asgd(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, 
 RULES: dict[type[torch.optim.Optimizer], UpdateRule] = {
     torch.optim.SGD: UpdateRule(_sgd, lambda group: ("momentum_buffer",) if group["momentum"] != 0 else ()),
     torch.optim.Adam: UpdateRule(
-        _adam,
-        lambda group: ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ())),
+        _adam, lambda group: ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ()))
     ),
     torch.optim.Adamax: UpdateRule(_adamax, lambda group: ("exp_avg", "exp_inf")),
     torch.optim.RMSprop: UpdateRule(
@@ -234,9 +230,7 @@ RULES: dict[type[torch.optim.Optimizer], UpdateRule] = {
     torch.optim.Adagrad: UpdateRule(_adagrad, lambda group: ("sum",)),
     torch.optim.Adadelta: UpdateRule(_adadelta, lambda group: ("square_avg", "acc_delta"), numbers=()),
     torch.optim.ASGD: UpdateRule(_asgd, numbers=("step", "eta")),
-    torch.optim.NAdam: UpdateRule(
-        _nadam, lambda group: ("exp_avg", "exp_avg_sq"), numbers=("step", "mu_product")
-    ),
+    torch.optim.NAdam: UpdateRule(_nadam, lambda _: ("exp_avg", "exp_avg_sq"), ("step", "mu_product")),
     torch.optim.RAdam: UpdateRule(_radam, lambda group: ("exp_avg", "exp_avg_sq")),
     torch.optim.Adafactor: UpdateRule(
         _adafactor,
@@ -248,8 +242,8 @@ RULES: dict[type[torch.optim.Optimizer], UpdateRule] = {
         decoupled=True,
     ),
 }
-RULES[torch.optim.AdamW] = RULES[torch.optim.Adam]
 """Torch's optimizer -> its rule; a group says whether Adam's weight decay is decoupled."""
+RULES[torch.optim.AdamW] = RULES[torch.optim.Adam]
 if hasattr(torch.optim, "Muon"):  # since torch 2.9
     RULES[torch.optim.Muon] = UpdateRule(
         _muon, lambda group: ("momentum_buffer",), numbers=(), decoupled=True
@@ -270,17 +264,17 @@ def _norm(values: Tensor) -> Tensor:
 
 
 def _root(square: Tensor) -> Tensor:
-    """The square root; where nothing was ever descended it is next to 0, with the derivative 0."""
+    """Square root with derivative 0 at 0."""
     return square.clamp(min=torch.finfo(square.dtype).tiny).sqrt()
 
 
 def _down(p: Tensor, move: Tensor, rate: float | Tensor) -> Tensor:
-    """Without room for the product, where the rate is a number."""
+    """Descend, without a temporary product if the rate is a number."""
     return p - rate * move if isinstance(rate, Tensor) else torch.sub(p, move, alpha=rate)
 
 
 def _as(number: Any, p: Tensor) -> Any:
-    """A number, in the precision of a parameter if it is a tensor."""
+    """A number, in a parameter's precision if it is a tensor."""
     return number.to(p.dtype) if isinstance(number, Tensor) else number
 
 

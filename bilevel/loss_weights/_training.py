@@ -1,11 +1,12 @@
-"""Parts that all trainers share: a step's result, history, clipping, and checks of losses and settings."""
+"""What all trainers share: a step's result, history, clipping, and checks of losses and settings."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,28 +15,40 @@ from bilevel import optimizers
 from bilevel.loss_weights._lifted import parameters_of
 from games.core import require
 
-FIRST = ("weights", "model")
-"""The first to move in an outer step."""
+FIRST = ("weights", "model")  # the first to move in an outer step
 
 
 class StepResult(NamedTuple):
     """The losses of a step."""
 
     loss: Tensor
-    """The weighted training loss that was descended; detached."""
+    """Weighted training loss that was descended; detached."""
     validation_loss: Tensor | None
-    """After the virtual steps, if there are any; None in steps between two outer ones."""
+    """After the virtual steps, if any; None in steps between two outer ones."""
 
 
-class ScalarWriter(Protocol):
-    """The part of TensorBoard's SummaryWriter that is used."""
+class Resumable:
+    """State of the attributes named in `saved`, by their own `state_dict` if they have one."""
 
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> Any:
-        """Write one number."""
+    saved: ClassVar[tuple[str, ...]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """State to resume from; save the model's and its optimizer's beside it."""
+        values = ((name, getattr(self, name)) for name in self.saved)
+        return {k: v.state_dict() if hasattr(v, "state_dict") else copy.deepcopy(v) for k, v in values}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a saved state."""
+        for name in self.saved:
+            value = state.get(name) if name == "validation_seed" else state[name]  # older states lack it
+            if hasattr(now := getattr(self, name), "load_state_dict"):
+                now.load_state_dict(value)
+            else:
+                setattr(self, name, copy.deepcopy(value))
 
 
-class History:
-    """The learned values after each outer step, and the validation loss that they were learned from, if any.
+class History(Resumable):
+    """Learned values after each outer step, and the validation loss that they were learned from, if any.
 
     >>> history = History()
     >>> history.add(1, {"label": 1.0}, 0.5)
@@ -43,20 +56,22 @@ class History:
     ([1.0], [0.5])
     """
 
+    saved = ("steps", "values", "validation_loss")
+
     def __init__(self) -> None:
         self.steps: list[int] = []
         self.values: dict[str, list[float]] = {}
         self.validation_loss: list[float | None] = []
 
     def add(self, step: int, values: Mapping[str, float], validation_loss: float | None) -> None:
-        """Write down one outer step."""
+        """Append one outer step."""
         self.steps.append(step)
         self.validation_loss.append(validation_loss)
         for name, value in values.items():
             self.values.setdefault(name, []).append(value)
 
-    def write_to(self, writer: ScalarWriter, prefix: str = "learned") -> None:
-        """Hand the last outer step to TensorBoard's SummaryWriter, or to anything with its `add_scalar`.
+    def write_to(self, writer: Any, prefix: str = "learned") -> None:
+        """Write the last outer step to TensorBoard's SummaryWriter, or anything with its `add_scalar`.
 
         Raises:
             ValueError: there was no outer step yet.
@@ -67,28 +82,10 @@ class History:
         if (loss := self.validation_loss[-1]) is not None:
             writer.add_scalar(f"{prefix}/validation loss", loss, self.steps[-1])
 
-    def state_dict(self) -> dict[str, Any]:
-        """Copies of all that is written down."""
-        values = {name: list(numbers) for name, numbers in self.values.items()}
-        return {"steps": list(self.steps), "values": values, "validation_loss": list(self.validation_loss)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from such copies."""
-        self.steps = list(state["steps"])
-        self.values = {name: list(numbers) for name, numbers in state["values"].items()}
-        self.validation_loss = list(state["validation_loss"])
-
 
 @dataclass(frozen=True)
 class Clipping:
-    """Clipping of each entry, then of the norm over all parameters, as torch's own.
-
-    Raises:
-        ValueError: a limit is not a number above 0.
-
-    >>> Clipping(max_norm=1.0).differentiable([torch.tensor([3.0, 4.0]), None])
-    [tensor([0.6000, 0.8000]), None]
-    """
+    """Clipping of each entry, then of the norm over all parameters, as torch's own; limits are above 0."""
 
     max_norm: float | None = None
     max_value: float | None = None
@@ -119,13 +116,7 @@ class Clipping:
 
 
 def require_learnable(losses: Any, *, differentiated: bool = True) -> None:
-    """Raise ValueError unless the model can learn from each loss; if not `differentiated`, from any tensor.
-
-    >>> require_learnable({"label": 3.0})
-    Traceback (most recent call last):
-    ValueError: The loss 'label' does not depend on the model's parameters: it is detached, or computed under
-    torch.no_grad().
-    """
+    """Raise ValueError unless each loss is a tensor, and differentiable where that is needed."""
     for name, loss in losses.items() if isinstance(losses, Mapping) else [("training", losses)]:
         require(
             isinstance(loss, Tensor) and (loss.requires_grad or not differentiated),
@@ -135,17 +126,7 @@ def require_learnable(losses: Any, *, differentiated: bool = True) -> None:
 
 
 def require_functions(**losses: object) -> None:
-    """Raise ValueError unless losses come as functions, and outside torch.inference_mode().
-
-    >>> require_functions(validation_loss=torch.tensor(1.0))
-    Traceback (most recent call last):
-    ValueError: validation_loss must be a function of no arguments, because it is called on other parameters
-    too, and this is a Tensor: wrap what computes it in `lambda:`.
-    >>> with torch.inference_mode():
-    ...     require_functions()
-    Traceback (most recent call last):
-    ValueError: A training step cannot be taken under torch.inference_mode(): call step outside it.
-    """
+    """Raise ValueError unless losses are functions, and outside torch.inference_mode()."""
     for name, given in losses.items():
         require(
             callable(given),
@@ -159,12 +140,7 @@ def require_functions(**losses: object) -> None:
 
 
 def require_counts(**settings: object) -> None:
-    """Raise ValueError, naming the setting, unless each is a whole number from 1.
-
-    >>> require_counts(virtual_steps=0)
-    Traceback (most recent call last):
-    ValueError: virtual_steps must be a whole number, 1 or more, not 0.
-    """
+    """Raise ValueError unless each setting is a whole number from 1."""
     for name, value in settings.items():
         require(
             isinstance(value, int) and value >= 1, f"{name} must be a whole number, 1 or more, not {value}."
@@ -172,14 +148,7 @@ def require_counts(**settings: object) -> None:
 
 
 def require_moved(outer_optimizer: torch.optim.Optimizer, learned: Iterable[Tensor], owners: str) -> None:
-    """Raise ValueError unless an outer optimizer moves all learned parameters and nothing else.
-
-    >>> one, other = torch.zeros(2, requires_grad=True), torch.zeros(3, requires_grad=True)
-    >>> require_moved(torch.optim.SGD([one, other], lr=0.1), [one], "the weights")
-    Traceback (most recent call last):
-    ValueError: The outer optimizer moves 2 parameters, and 1 are learned: give it those of the weights, and
-    no others.
-    """
+    """Raise ValueError unless an outer optimizer moves all learned parameters and nothing else."""
     moved, own = {id(p) for p in parameters_of(outer_optimizer)}, {id(p) for p in learned}
     require(
         moved == own,

@@ -18,27 +18,25 @@ from transformers import Trainer
 from bilevel.loss_weights._tuner import LossWeightTuner
 from games.core import require
 
-SAVED = "loss_weights.pt"
-"""File in a checkpoint's folder."""
+SAVED = "loss_weights.pt"  # file in a checkpoint's folder
 
 
 class LossWeightTrainer(Trainer):  # type: ignore[misc]  # not followed by mypy
-    """A `Trainer` that learns the weights of losses; it takes every step of the model as `Trainer` does.
+    """A `Trainer` that learns loss weights; the model's steps are the `Trainer`'s.
 
     Before the first part of each accumulated batch it looks ahead on all of its parts and moves the weights.
     Clipping, schedulers, bfloat16, logging, evaluation and checkpoints stay the Trainer's; the state of the
-    weights is saved and resumed with them. With outer learning rate 0 training is what it was with fixed
-    weights, bit for bit. A step costs one call of the losses more than `LossWeightTuner.step`.
+    weights is saved and resumed with them. With outer learning rate 0 training is bit-for-bit that with fixed
+    weights. A step costs one call of the losses more than `LossWeightTuner.step`.
 
     Args:
         arguments: as of `Trainer`.
         losses: (model, inputs) -> (what the weights take, the model's outputs), each loss a mean over the
-            batch; in the place of `compute_loss`.
-        validation_loss: model -> the loss on held-out data that the weights are to lower, one number.
-        weights: `LossWeights`, or another module that turns losses into one number.
+            batch; replaces `compute_loss`.
+        validation_loss: model -> the loss on held-out data that the weights minimize, one number.
+        weights: `LossWeights`, or another module from losses to one number.
         outer_optimizer: of the weights' parameters, any of torch's.
-        tuner_settings: further ones of `LossWeightTuner`: also, learning_rate, virtual_steps, every,
-            estimator.
+        tuner_settings: of `LossWeightTuner`: also, learning_rate, virtual_steps, every, estimator.
         keywords: as of `Trainer`.
 
     Raises:
@@ -65,8 +63,7 @@ class LossWeightTrainer(Trainer):  # type: ignore[misc]  # not followed by mypy
         self.losses, self.validation_loss = losses, validation_loss
         self.weights, self.outer_optimizer = weights, outer_optimizer
         self.tuner_settings = dict(tuner_settings or {})
-        self.tuner: LossWeightTuner | None = None
-        """Built in the first step."""
+        self.tuner: LossWeightTuner | None = None  # built in the first step
         # each loss is a mean over its part: the Trainer divides by the number of parts
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = False
         self._parts: list[Any] = []
@@ -75,14 +72,14 @@ class LossWeightTrainer(Trainer):  # type: ignore[misc]  # not followed by mypy
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
     ) -> Any:
-        """Weigh the losses; nothing flows to the weights."""
+        """Weight the losses, without gradients in the weights."""
         losses, outputs = self.losses(model, inputs)
         fixed = {name: p.detach() for name, p in self.weights.named_parameters()}
         loss = functional_call(self.weights, fixed, (losses,))
         return (loss, outputs) if return_outputs else loss
 
     def get_batch_samples(self, *arguments: Any, **keywords: Any) -> Any:
-        """Keep the parts of the batch that comes."""
+        """Keep the parts of the next batch."""
         found = super().get_batch_samples(*arguments, **keywords)
         self._parts = list(found[0])
         return found

@@ -1,4 +1,4 @@
-"""Weightings of losses that need no validation loss: the baselines that learned weights are compared with."""
+"""Weightings of losses without validation loss: baselines of learned weights."""
 
 from __future__ import annotations
 
@@ -16,14 +16,7 @@ from games.core import require, require_name
 
 
 class Weighting(Learned, abc.ABC):
-    """Turns losses into the gradients that a step follows; a `Trainer` calls it.
-
-    Args:
-        names: of the losses.
-
-    Raises:
-        ValueError: a name comes twice, or there is none.
-    """
+    """Computes the gradients of a `Trainer`'s step from losses of distinct names."""
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
@@ -42,14 +35,15 @@ class Weighting(Learned, abc.ABC):
             parameters: the model's.
 
         Returns:
-            what is descended, or, where that is no loss, the losses' mean: one number, detached.
+            the descended loss, or, where there is none, the losses' mean: one number, detached.
         """
 
-    def stacked(self, losses: Losses) -> Tensor:
+    def stacked(self, losses: Losses, *, positive: str = "") -> Tensor:
         """The losses in the order of the names, [loss].
 
         Raises:
-            ValueError: they are for other names, or one is not a number.
+            ValueError: they are for other names, one is not a number, or, if `positive` names what needs
+                that, one is not above 0.
         """
         require(
             set(losses) == set(self.names),
@@ -58,7 +52,10 @@ class Weighting(Learned, abc.ABC):
         )
         for name in self.names:
             require(losses[name].ndim == 0, f"The loss {name!r} must be one number: take its mean.")
-        return torch.stack([losses[name] for name in self.names])
+        stacked = torch.stack([losses[name] for name in self.names])
+        if positive and not (stacked > 0).all():
+            raise ValueError(f"{positive} need losses above 0, but they are {stacked.tolist()}.")
+        return stacked
 
 
 class WeightedSum(Weighting):
@@ -66,14 +63,12 @@ class WeightedSum(Weighting):
 
     @abc.abstractmethod
     def weights(self) -> Tensor:
-        """The weights of the step that comes, [loss]."""
+        """Weights of the next step, [loss]."""
 
     def as_dict(self) -> dict[str, float]:
-        """Name -> the weight of the step that comes."""
         return dict(zip(self.names, self.weights().detach().tolist(), strict=True))
 
     def descend(self, losses: Losses, parameters: Sequence[Tensor]) -> Tensor:
-        """Descend the weighted sum."""
         stacked = self.stacked(losses)
         total = (self.weights().detach().to(stacked) * stacked).sum()
         total.backward()
@@ -83,13 +78,13 @@ class WeightedSum(Weighting):
 class DynamicAverage(WeightedSum):
     """Dynamic weight average: K softmax(r_k / temperature), r_k = L_k(e - 1) / L_k(e - 2).
 
-    L_k(e) is the mean of loss k over epoch e; what falls slowly gets more. In the first two epochs all
-    weights are 1.
+    L_k(e) is the mean of loss k over epoch e; losses that fall slowly get more. All weights are 1 in the
+    first two epochs.
 
     Args:
         names: of the losses; they must stay above 0.
         epoch: steps of an epoch, 1 or more.
-        temperature: above 0; the larger, the more alike the weights. The paper has 2.
+        temperature: above 0; larger ones make weights more alike. The paper has 2.
 
     Raises:
         ValueError: a setting is out of range; in a step, a loss is not above 0.
@@ -115,25 +110,20 @@ class DynamicAverage(WeightedSum):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def weights(self) -> Tensor:
-        """From the last two epochs that are over, [loss]."""
+        """Weights of the next step from the last two complete epochs, [loss]."""
         if int(self.step) < 2 * self.epoch:
             return torch.ones(len(self.names))
         rates = self.past[1] / self.past[0]
         return len(self.names) * (rates / self.temperature).softmax(-1)
 
     def descend(self, losses: Losses, parameters: Sequence[Tensor]) -> Tensor:
-        """Descend the weighted sum, and remember the losses."""
-        values = self.stacked(losses).detach()
-        require(
-            bool((values > 0).all()),
-            f"Rates of falling need losses above 0, but they are {values.tolist()}.",
-        )
+        values = self.stacked(losses, positive="Rates of falling").detach()
         total = super().descend(losses, parameters)
         self.sums += values.to(self.sums)
         return total
 
     def advance(self) -> None:
-        """Count one step; at the end of an epoch its means become the past."""
+        """Count one step; store the means at the end of an epoch."""
         self.step += 1
         if int(self.step) % self.epoch == 0:
             self.past.copy_(torch.stack((self.past[1], self.sums / self.epoch)))
@@ -141,13 +131,7 @@ class DynamicAverage(WeightedSum):
 
 
 class FixedWeights(WeightedSum):
-    """Weights set by hand.
-
-    Args:
-        weights: name -> weight, 0 or more.
-
-    Raises:
-        ValueError: a weight is below 0 or not finite.
+    """Fixed weights, name -> weight, finite and 0 or more.
 
     >>> FixedWeights({"policy": 1.0, "value": 0.5}).as_dict()
     {'policy': 1.0, 'value': 0.5}
@@ -165,20 +149,17 @@ class FixedWeights(WeightedSum):
         self.register_buffer("fixed", values)
 
     def weights(self) -> Tensor:
-        """Always the same, [loss]."""
         return self.fixed
 
 
 class LinearWeights(WeightedSum):
-    """Weights on a linear schedule: from one number to another, and constant after that.
+    """Weights on a linear schedule, constant after its end.
 
     Args:
-        schedules: name -> (first weight, last weight, steps from one to the other, 1 or more).
+        schedules: name -> (first weight, last weight, steps from one to the other, 1 or more); weights are
+            finite and 0 or more.
 
-    Raises:
-        ValueError: a weight is below 0 or not finite, or steps are fewer than 1.
-
-    A world model's adaptive schedule: the policy comes in, the reconstruction goes out.
+    A world model's schedule fades the policy in and the reconstruction out:
 
     >>> weights = LinearWeights({"policy": (0.1, 1.0, 9000), "reconstruction": (1.0, 0.1, 45000)})
     >>> weights.advance()
@@ -200,17 +181,10 @@ class LinearWeights(WeightedSum):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def weights(self) -> Tensor:
-        """Of the step that comes, [loss]."""
-        step = int(self.step)
-        return torch.tensor(
-            [
-                first + (last - first) * min(step / steps, 1.0)
-                for first, last, steps in self.schedules.values()
-            ]
-        )
+        now = int(self.step)
+        return torch.tensor([a + (b - a) * min(now / steps, 1.0) for a, b, steps in self.schedules.values()])
 
     def advance(self) -> None:
-        """Count one step."""
         self.step += 1
 
 
@@ -218,9 +192,8 @@ class GradNorm(WeightedSum):
     """GradNorm: the norm of each weighted gradient follows the loss's relative training rate.
 
     With G_k = |w_k grad L_k| in the shared parameters and r_k = (L_k / L_k(0)) relative to its mean, the
-    weights descend sum_k |G_k - mean(G) r_k^asymmetry|, the targets taken as constants, and are then scaled
-    to sum to the number of losses. They are parameters of this module: give them an optimizer (`Trainer`'s
-    `weighting_optimizer`).
+    weights descend sum_k |G_k - mean(G) r_k^asymmetry|, with constant targets, and are then scaled to sum to
+    the number of losses. They are this module's parameters: move them by `Trainer`'s `weighting_optimizer`.
 
     Args:
         names: of the losses; they must stay above 0.
@@ -251,17 +224,11 @@ class GradNorm(WeightedSum):
         self.register_buffer("first", torch.zeros(len(self.names)))
 
     def weights(self) -> Tensor:
-        """Of the step that comes, [loss]."""
         return self.free
 
     def descend(self, losses: Losses, parameters: Sequence[Tensor]) -> Tensor:
-        """Gradients for the model by the weighted sum, and for the weights by the norms."""
-        stacked = self.stacked(losses)
+        stacked = self.stacked(losses, positive="Training rates")
         values = stacked.detach().to(self.first)
-        require(
-            bool((values > 0).all()),
-            f"Training rates need losses above 0, but they are {values.tolist()}.",
-        )
         if not self.first.any():
             self.first.copy_(values)
         norms = torch.stack([self._norm(loss) for loss in stacked]).to(self.free)
@@ -273,7 +240,7 @@ class GradNorm(WeightedSum):
         return total
 
     def project_(self) -> None:
-        """Scale the weights to sum to their number; none falls below 0."""
+        """Clamp the weights to 0 or more, and scale them to sum to their number."""
         with torch.no_grad():
             self.free.clamp_(min=0)
             self.free.mul_(len(self.names) / self.free.sum().clamp(min=torch.finfo(self.free.dtype).tiny))
@@ -287,8 +254,8 @@ class GradNorm(WeightedSum):
 class Uncertainty(Weighting):
     """Uncertainty weighting: descends sum_k exp(-s_k) L_k / 2 + s_k / 2, in the model and in every s_k.
 
-    s_k is the logarithm of what is taken for the variance of loss k, 0 at first. Whatever is hard to fit
-    gets a small weight, whether it matters or not.
+    s_k is the log variance assumed for loss k, 0 at first. Losses that are hard to fit get small weights,
+    whether they matter or not.
 
     Args:
         names: of the losses.
@@ -309,7 +276,6 @@ class Uncertainty(Weighting):
         return dict(zip(self.names, ((-self.log_variance.detach()).exp() / 2).tolist(), strict=True))
 
     def descend(self, losses: Losses, parameters: Sequence[Tensor]) -> Tensor:
-        """Gradients for the model and for every s_k."""
         stacked = self.stacked(losses)
         log_variance = self.log_variance.to(stacked.device)
         total = ((-log_variance).exp() * stacked + log_variance).sum() / 2
@@ -324,22 +290,22 @@ AGGREGATORS: dict[str, Callable[[Any, int], Any]] = {
     "cagrad": lambda known, losses: known.CAGrad(c=0.5),
     "nash-mtl": lambda known, losses: known.NashMTL(n_tasks=losses),
 }
-"""Name -> how torchjd's aggregator is made; CAGrad's radius is 0.5."""
+"""Name -> constructor of torchjd's aggregator; CAGrad's radius is 0.5."""
 
 
 class Aggregated(Weighting):
     """Descends an aggregate of all losses' gradients, in which no loss rises, or few do, by `torchjd`.
 
-    Needs the optional package torchjd with all its solvers (the extra `rivals`). Nash-MTL's memory of its
-    last solution is not saved with a run.
+    Needs the optional package torchjd with all its solvers (the extra `rivals`). Nash-MTL's last solution is
+    not saved with a run.
 
     Args:
         names: of the losses.
         by: upgrad, mgda, pcgrad, cagrad or nash-mtl.
 
     Raises:
-        ValueError: there is no such aggregator.
-        ModuleNotFoundError: torchjd is not installed (says how).
+        ValueError: the aggregator is unknown.
+        ModuleNotFoundError: torchjd is not installed (says how to install it).
 
     Source:
         TorchJD and UPGrad: Quinton and Rey, Jacobian descent, arXiv 2406.16232; MGDA: Sener and Koltun, arXiv
@@ -363,13 +329,12 @@ class Aggregated(Weighting):
         self.aggregator = AGGREGATORS[by](aggregation, len(self.names))
 
     def descend(self, losses: Losses, parameters: Sequence[Tensor]) -> Tensor:
-        """Write the aggregated direction into the model's gradients."""
         stacked = self.stacked(losses)
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         self._autojac.backward([losses[name] for name in self.names], inputs=trained)
         reached = [parameter for parameter in trained if getattr(parameter, "jac", None) is not None]
         with warnings.catch_warnings():
-            # a matter of torchjd's program for Nash-MTL
+            # by torchjd's solver of Nash-MTL
             warnings.filterwarnings("ignore", message="You are solving a parameterized problem")
             self._autojac.jac_to_grad(reached, self.aggregator)
         return stacked.detach().mean()

@@ -1,4 +1,4 @@
-"""Modules of outer parameters: weights of losses or samples, hyper-parameters, a loss network."""
+"""Modules of outer parameters: loss weights, sample weights, hyper-parameters, a loss network."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from games.core import require
 
 
 class Learned(nn.Module):
-    """A module whose parameters an outer optimizer moves; each method here does nothing, or knows nothing."""
+    """A module whose parameters an outer optimizer moves."""
 
     def as_dict(self) -> dict[str, float]:
-        """Name -> value as it is now, for a history."""
         return {}
 
     def project_(self) -> None:
@@ -29,19 +28,18 @@ class Learned(nn.Module):
         """Count one step of the inner loop; called after it."""
 
 
-Losses = Mapping[str, Tensor]
-"""Name -> a loss, [*batch]: a single number for one learner."""
+Losses = Mapping[str, Tensor]  # name -> a loss, [*batch]: a single number for one learner
 
 
 class LossWeights(Learned):
-    """Weights lambda of losses: called with the losses it gives sum_k lambda_k L_k.
+    """Weighted sum of losses, sum_k lambda_k L_k, with learned weights lambda.
 
-    They stay on the device where they are, and their values follow the losses' device. A loss may be absent
-    from a batch: its weight then is out of the sum, and a tuner leaves it as it is.
+    Weights stay on their device, and their values follow the losses' device. The weight of a loss that is
+    absent from a batch is out of the sum, and a tuner does not move it.
 
     Args:
         names: of the losses.
-        init: the first weights: one for all, or one for each name.
+        init: initial weights: one for all, or one for each name.
         constraint: softplus (above 0), projected (0 or more), simplex (above 0, sum 1), bounded, or free.
         bounds: with bounded: the minimum and the maximum weight.
         batch: leading axes, for many learners at once, as seeds.
@@ -72,32 +70,31 @@ class LossWeights(Learned):
         for name in self.names:
             require(self.names.count(name) == 1, f"Every loss has one weight, but {name!r} comes twice.")
         self.constraint = Constraint(constraint, bounds)
-        first = self._first(init).double()
+        given = init if isinstance(init, Mapping) else dict.fromkeys(self.names, init)
+        require(
+            set(given) == set(self.names),
+            f"init is for {_listed(given)}, but the losses are {_listed(self.names)}.",
+        )
+        first = torch.tensor([float(given[name]) for name in self.names], dtype=torch.float64)
         free = self.constraint.free(first).to(torch.get_default_dtype())
         self.free = nn.Parameter(free.expand(*batch, -1).clone())
 
     def values(self) -> Tensor:
-        """The weights as they are now, [*batch, loss]."""
+        """Current weights, [*batch, loss]."""
         return self.constraint.values(self.free)
 
     @property
     def batch(self) -> tuple[int, ...]:
-        """Leading axes of the weights, and the shape of every loss."""
+        """Leading axes of the weights: the shape of every loss."""
         return tuple(self.free.shape[:-1])
 
     def as_dict(self) -> dict[str, float]:
-        """Name -> the weight as it is now; of many learners, their mean."""
+        """Name -> current weight; of many learners, their mean."""
         means = self.values().detach().reshape(-1, len(self.names)).mean(0)
         return dict(zip(self.names, means.tolist(), strict=True))
 
     def forward(self, losses: Losses) -> Tensor:
-        """The weighted sum.
-
-        Args:
-            losses: name -> [*batch]; those that a batch lacks are left out.
-
-        Returns:
-            [*batch].
+        """Weighted sum of name -> loss, all [*batch]; absent losses are left out.
 
         Raises:
             ValueError: there is no loss, or one without a weight; or a loss has another shape.
@@ -109,12 +106,7 @@ class LossWeights(Learned):
         return (stacked * values.to(stacked)).sum(-1)
 
     def check(self, losses: Losses, *, complete: bool = False) -> None:
-        """Raise ValueError unless the losses are those of the weights, as `forward` wants it.
-
-        Args:
-            losses: name -> loss.
-            complete: whether each weight needs a loss.
-        """
+        """Raise ValueError unless these are losses for `forward`, and, if complete, one for each weight."""
         require(
             isinstance(losses, Mapping),
             f"Losses are a dictionary, name -> loss, for {_listed(self.names)}; these are a "
@@ -134,25 +126,15 @@ class LossWeights(Learned):
             )
 
     def project_(self) -> None:
-        """Bring projected weights back to 0 or more."""
         self.constraint.project_(self.free)
-
-    def _first(self, init: float | Mapping[str, float]) -> Tensor:
-        if not isinstance(init, Mapping):
-            return torch.full((len(self.names),), float(init), dtype=torch.float64)
-        require(
-            set(init) == set(self.names),
-            f"init is for {_listed(init)}, but the losses are {_listed(self.names)}.",
-        )
-        return torch.tensor([float(init[name]) for name in self.names], dtype=torch.float64)
 
 
 class ScheduledLossWeights(LossWeights):
-    """Weights on a learned schedule: free numbers at knots, and straight lines between the numbers.
+    """Loss weights on a learned schedule: free numbers at knots, linear in between.
 
     Args:
         names: of the losses.
-        knots: steps of the inner loop, increasing from 0; after the last one weights stay.
+        knots: steps of the inner loop, increasing from 0; weights are constant after the last.
         init: as of `LossWeights`, at every knot.
         constraint: as of `LossWeights`.
         bounds: as of `LossWeights`.
@@ -188,7 +170,6 @@ class ScheduledLossWeights(LossWeights):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def values(self) -> Tensor:
-        """The weights of the step that comes, [loss]."""
         place = min(max(sum(knot <= int(self.step) for knot in self.knots) - 1, 0), len(self.knots) - 2)
         low, high = self.knots[place], self.knots[place + 1]
         part = min((int(self.step) - low) / (high - low), 1.0)
@@ -196,11 +177,10 @@ class ScheduledLossWeights(LossWeights):
 
     @property
     def batch(self) -> tuple[int, ...]:
-        """There is one learner; the knots are no axis of its losses."""
+        """No axis: the knots are none of the losses'."""
         return ()
 
     def advance(self) -> None:
-        """Count one step of the inner loop."""
         self.step += 1
 
 
@@ -209,11 +189,11 @@ def _listed(names: Sequence[str] | Mapping[str, object]) -> str:
 
 
 class HyperParameter(Learned):
-    """Any number that a loss depends on differentiably; call it to read it.
+    """A learned number that losses depend on differentiably; call it to read it.
 
     Args:
-        name: what it is called in a history.
-        init: its first value.
+        name: in a history.
+        init: initial value.
         constraint: softplus (above 0), projected (0 or more), bounded, or free.
         bounds: with bounded: the minimum and the maximum value.
 
@@ -235,23 +215,21 @@ class HyperParameter(Learned):
         self.free = nn.Parameter(free.to(torch.get_default_dtype()))
 
     def forward(self) -> Tensor:
-        """The value as it is now: a scalar."""
+        """Current value, a scalar."""
         return self.constraint.values(self.free)
 
     def as_dict(self) -> dict[str, float]:
-        """Its name -> its value as it is now."""
         return {self.name: float(self().detach())}
 
     def project_(self) -> None:
-        """Bring a projected value back to 0 or more."""
         self.constraint.project_(self.free)
 
 
 class LossNetwork(LossWeights):
     """Losses combined by a monotone network: sum_k w_k L_k + v . softplus(U L + b).
 
-    w, U and v are 0 or more (cut off after each outer step), so that the model never gains by a greater loss;
-    v starts at 0, so that the sum is the plain one. What one loss counts may depend on the others.
+    w, U and v are 0 or more (projected after each outer step), so that the model never gains by a greater
+    loss; v starts at 0, as the plain sum. The effect of one loss may depend on the others.
 
     Args:
         names: of the losses.
@@ -280,17 +258,7 @@ class LossNetwork(LossWeights):
         self.outward = nn.Parameter(torch.zeros(hidden))
 
     def forward(self, losses: Losses) -> Tensor:
-        """The combined loss.
-
-        Args:
-            losses: name -> one number.
-
-        Returns:
-            one number.
-
-        Raises:
-            ValueError: as of `LossWeights`; or a loss is absent.
-        """
+        """Combined loss, one number, of all names' losses; raises ValueError as `LossWeights`."""
         self.check(losses, complete=True)
         total = super().forward(losses)
         stacked = torch.stack([losses[name] for name in self.names])
@@ -299,14 +267,14 @@ class LossNetwork(LossWeights):
         return combined
 
     def as_dict(self) -> dict[str, float]:
-        """Name -> what the loss counts where all losses are 1: the slope there."""
+        """Name -> slope in the loss where all losses are 1."""
         with torch.no_grad():
             sigmoid = (self.inward.sum(-1) + self.shift).sigmoid()
             slopes = self.values() + (self.outward * sigmoid) @ self.inward
         return dict(zip(self.names, slopes.tolist(), strict=True))
 
     def project_(self) -> None:
-        """Bring what must be 0 or more back there."""
+        """Clamp w, U and v to 0 or more."""
         with torch.no_grad():
             for part in (self.inward, self.outward):
                 part.clamp_(min=0)
@@ -316,15 +284,13 @@ class LossNetwork(LossWeights):
 class SampleWeights(Learned):
     """Meta-Weight-Net: the weight of a sample is a network of its loss, sigmoid(MLP(L_i)).
 
-    Called with the losses of a batch it gives their weighted mean, sum_i w_i L_i / n; or, normalized,
-    sum_i w_i L_i / sum_i w_i, as the paper's code does. The network stays on the device where it is, and is
-    evaluated on the losses'.
+    The losses of a batch become their weighted mean, sum_i w_i L_i / n; or, normalized, sum_i w_i L_i /
+    sum_i w_i, as in the paper's code. The network stays on its device, and is evaluated on the losses'.
 
     Args:
         hidden: units of each hidden layer; the paper has one layer of 100.
-        init: the weight of every sample at first, strictly between 0 and 1.
-        normalize: whether the weights of a batch sum to 1. Weights then only say which samples matter more,
-            and not how fast to learn.
+        init: initial weight of every sample, strictly between 0 and 1.
+        normalize: whether the weights of a batch sum to 1: which samples matter more, not how fast to learn.
 
     Raises:
         ValueError: a layer has no unit, or init is out of range.
@@ -351,22 +317,12 @@ class SampleWeights(Learned):
         self.theta = nn.Parameter(first.to(torch.get_default_dtype()))
 
     def values(self, losses: Tensor) -> Tensor:
-        """The weight of each sample, [..., sample]; losses are taken as they are, not differentiated.
-
-        Args:
-            losses: [..., sample].
-        """
+        """Weight of each sample, not differentiated in its loss, both [..., sample]."""
         read = losses.detach().unsqueeze(-1).to(self.theta.dtype)
         return self.network(self.theta.to(losses.device), read).squeeze(-1).sigmoid()
 
     def forward(self, losses: Tensor) -> Tensor:
-        """The weighted mean of a batch.
-
-        Args:
-            losses: one for each sample, [..., sample]: no mean is taken yet (reduction="none").
-
-        Returns:
-            [...].
+        """Weighted mean of a batch's losses, [..., sample] (reduction="none").
 
         Raises:
             ValueError: the losses are one number, or a dictionary.

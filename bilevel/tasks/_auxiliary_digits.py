@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from bilevel import report
 from bilevel.loss_weights import (
     Aggregated,
     DynamicAverage,
@@ -25,23 +26,8 @@ from bilevel.loss_weights import (
     gradient_evaluations,
     random_search,
 )
-from bilevel.report import (
-    AMBER,
-    BLACK,
-    BLUE,
-    DASH_DOTTED,
-    DASHED,
-    DOTTED,
-    GRAY,
-    GREEN,
-    RED,
-    SHORT_DASHED,
-    save,
-    style,
-)
 from bilevel.tasks._auxiliary_training import (
     LOSSES,
-    AuxiliaryDigitsData,
     AuxiliaryDigitsSettings,
     DigitTraining,
     draw_data,
@@ -49,24 +35,21 @@ from bilevel.tasks._auxiliary_training import (
 from bilevel.tasks._results import Marks, Trials, draw_final
 from bilevel.tasks._task import Measure, Progress, Trial
 
-POINTS = 100
-"""Approximate number of points of a curve."""
+POINTS = 100  # approximate number of points of a curve
 SHOWN = ("learned", "implicit", "uncertainty", "gradnorm")
 """The first of these weightings that is there has its weights drawn."""
-FLOOR = 0.1
-"""Smaller shares, in per cent, are drawn at it."""
+FLOOR = 0.1  # smaller shares, in per cent, are drawn at it
 LOOKS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "digit": ("the objective", {"color": BLACK, "linestyle": "-"}),
-    "pair": ("helpful", {"color": GREEN, "linestyle": DASHED}),
-    "noise": ("useless", {"color": AMBER, "linestyle": DASH_DOTTED}),
-    "shifted": ("harmful", {"color": RED, "linestyle": DOTTED}),
+    "digit": ("the objective", {"color": report.BLACK, "linestyle": "-"}),
+    "pair": ("helpful", {"color": report.GREEN, "linestyle": report.DASHED}),
+    "noise": ("useless", {"color": report.AMBER, "linestyle": report.DASH_DOTTED}),
+    "shifted": ("harmful", {"color": report.RED, "linestyle": report.DOTTED}),
 }
-MARKS = Marks({"marker": "o", "color": "#B0B0B0", "markersize": 3, "zorder": 1}, {"color": BLUE})
+MARKS = Marks({"marker": "o", "color": "#B0B0B0", "markersize": 3, "zorder": 1}, {"color": report.BLUE})
 
-Curves = dict[str, list[float]]
-"""Name -> weights from the start on; `<name> at` -> their steps."""
-Train = Callable[[AuxiliaryDigitsData, AuxiliaryDigitsSettings, int, Progress], tuple[DigitTraining, Curves]]
-"""(data, settings, seed, progress) -> the training after all steps, and its weights over the steps."""
+Curves = dict[str, list[float]]  # name -> weights from the start on; `<name> at` -> their steps
+Train = Callable[[DigitTraining, Progress], tuple[DigitTraining, Curves]]
+"""(new training, progress) -> the training after all steps, and its weights over the steps."""
 
 
 def _follow(
@@ -94,15 +77,13 @@ def _follow(
 def _by(make: Callable[[DigitTraining], Weighting], *, with_validation: bool = False) -> Train:
     """Train by a weighting without validation loss, optionally on the validation images, too."""
 
-    def train(
-        data: AuxiliaryDigitsData, settings: AuxiliaryDigitsSettings, seed: int, progress: Progress
-    ) -> tuple[DigitTraining, Curves]:
+    def train(training: DigitTraining, progress: Progress) -> tuple[DigitTraining, Curves]:
+        data = training.data
         if with_validation:
-            data = data._replace(labeled=data.labeled.with_others(data.validation))
-        training = DigitTraining(data, settings, seed)
+            training.data = data._replace(labeled=data.labeled.with_others(data.validation))
         weighting = make(training)
         own = list(weighting.parameters())
-        optimizer = torch.optim.Adam(own, lr=settings.outer_learning_rate) if own else None
+        optimizer = torch.optim.Adam(own, lr=training.settings.outer_learning_rate) if own else None
         trainer = Trainer(training.optimizer, weighting, optimizer)
         return _follow(training, trainer, weighting.as_dict(), progress)
 
@@ -112,10 +93,8 @@ def _by(make: Callable[[DigitTraining], Weighting], *, with_validation: bool = F
 def _learned(estimator: str = "unrolled", constraint: str = "softplus") -> Train:
     """Train with weights learned from the validation loss."""
 
-    def train(
-        data: AuxiliaryDigitsData, settings: AuxiliaryDigitsSettings, seed: int, progress: Progress
-    ) -> tuple[DigitTraining, Curves]:
-        training = DigitTraining(data, settings, seed)
+    def train(training: DigitTraining, progress: Progress) -> tuple[DigitTraining, Curves]:
+        settings = training.settings
         weights = LossWeights(list(LOSSES), 1 / len(LOSSES) if constraint == "simplex" else 1.0, constraint)
         tuner = LossWeightTuner(
             training.network,
@@ -130,20 +109,19 @@ def _learned(estimator: str = "unrolled", constraint: str = "softplus") -> Train
     return train
 
 
-def _searched(
-    data: AuxiliaryDigitsData, settings: AuxiliaryDigitsSettings, seed: int, progress: Progress
-) -> tuple[DigitTraining, Curves]:
+def _searched(training: DigitTraining, progress: Progress) -> tuple[DigitTraining, Curves]:
     """Run as many whole trainings as the gradients of one with learned weights allow."""
+    settings, seed = training.settings, training.seed
 
     def train(weights: dict[str, float]) -> tuple[float, DigitTraining]:
-        training = DigitTraining(data, settings, seed)
-        _follow(training, Trainer(training.optimizer, FixedWeights(weights)), {}, lambda fraction: None)
-        return float(training.validation().detach()), training
+        each = DigitTraining(training.data, settings, seed)
+        _follow(each, Trainer(each.optimizer, FixedWeights(weights)), {}, lambda fraction: None)
+        return float(each.validation().detach()), each
 
-    limits = (settings.min_weight, settings.max_weight)
+    ranges = dict.fromkeys(LOSSES, (settings.min_weight, settings.max_weight)) | {"digit": (1.0, 1.0)}
     found = random_search(
         train,
-        {name: (1.0, 1.0) if name == "digit" else limits for name in LOSSES},
+        ranges,
         budget=gradient_evaluations(settings.steps),
         cost=settings.steps,
         generator=torch.Generator().manual_seed(seed),
@@ -227,10 +205,9 @@ class AuxiliaryDigits:
     weightings: Mapping[str, str] = {name: text for name, (text, _) in WEIGHTINGS.items()}
 
     def run(self, settings: AuxiliaryDigitsSettings, weighting: str, seed: int, progress: Progress) -> Trial:
-        """Train once and measure."""
         data = draw_data(settings, torch.Generator().manual_seed(seed))
         _, train = WEIGHTINGS[weighting]
-        training, curves = train(data, settings, seed, progress)
+        training, curves = train(DigitTraining(data, settings, seed), progress)
         shares = {
             f"{name} weight (% of start)": 100 * curves[name][-1] / curves[name][0]
             if curves.get(name, [0.0])[0] > 0
@@ -242,13 +219,13 @@ class AuxiliaryDigits:
     def draw(self, trials: Trials, path: Path) -> None:
         """Draw the weights of one weighting over the steps with bands, and test errors with intervals."""
         shown = next((weighting for weighting in SHOWN if weighting in trials), None)
-        with style():
+        with report.style():
             figure = Figure(figsize=(14, 6) if shown else (7, 5))
             axes = figure.subplots(1, 2 if shown else 1, squeeze=False)[0]
             if shown:
                 _draw_weights(axes[0], shown, trials[shown])
             _draw_errors(axes[-1], trials)
-        save(figure, path)
+        report.save(figure, path)
 
 
 def _draw_weights(axes: Any, weighting: str, trials: Sequence[Trial]) -> None:
@@ -259,8 +236,10 @@ def _draw_weights(axes: Any, weighting: str, trials: Sequence[Trial]) -> None:
         axes.plot(steps, np.median(shares, axis=0), label=f"{name} ({kind})", **look)
         low, high = np.quantile(shares, (0.1, 0.9), axis=0)
         axes.fill_between(steps, low, high, color=look["color"], alpha=0.15, linewidth=0)
-    axes.axhline(5, color=GRAY, linewidth=1, linestyle=SHORT_DASHED)
-    axes.annotate("5 % of start", (0, 5), xytext=(4, 3), textcoords="offset points", fontsize=10, color=GRAY)
+    axes.axhline(5, color=report.GRAY, linewidth=1, linestyle=report.SHORT_DASHED)
+    axes.annotate(
+        "5 % of start", (0, 5), xytext=(4, 3), textcoords="offset points", fontsize=10, color=report.GRAY
+    )
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("step of training")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bilevel.core import require_number
-from bilevel.tasks._digits import CLASSES, IMAGES, PIXELS, Images, split_digits
+from bilevel.tasks._digits import CLASSES, PIXELS, Images, check_settings, split_digits
 from games.core import require
 
 LOSSES: Mapping[str, str] = {
@@ -58,18 +58,9 @@ class AuxiliaryDigitsSettings:
     """The largest weight that `random-search` tries, at least `min_weight`."""
 
     def __post_init__(self) -> None:
-        for name in ("labeled", "pool", "validation", "hidden", "steps", "batch", "every", "epoch"):
-            require(getattr(self, name) >= 1, f"{name} must be 1 or more, not {getattr(self, name)}.")
-        taken = self.labeled + self.pool + self.validation
-        require(
-            taken < IMAGES,
-            f"labeled, pool and validation must leave some of the {IMAGES} images to test on, but they take "
-            f"{taken}.",
-        )
-        require_number("learning_rate", self.learning_rate, above=0)
-        require(0 <= self.momentum < 1, f"momentum must be from 0 up to 1, not {self.momentum}.")
-        for name in ("weight_decay", "outer_learning_rate"):
-            require_number(name, getattr(self, name), least=0)
+        counts = "labeled pool validation hidden steps batch every epoch"
+        check_settings(self, counts, "labeled pool validation")
+        require_number("weight_decay", self.weight_decay, least=0)
         require(
             0 < self.min_weight <= self.max_weight < float("inf"),
             "min_weight and max_weight are two weights above 0 in order, not "
@@ -82,8 +73,7 @@ class AuxiliaryDigitsData(NamedTuple):
 
     labeled: Images
     pool: Images
-    noise: Tensor
-    """A random label for each image of the pool: [image], int64."""
+    noise: Tensor  # A random label for each image of the pool: [image], int64
     validation: Images
     test: Images
 
@@ -118,7 +108,7 @@ class DigitTraining:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = DigitNetwork(settings.hidden)
-        self.data, self.settings = data, settings
+        self.data, self.settings, self.seed = data, settings, seed
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),

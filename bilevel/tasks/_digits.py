@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-CLASSES, IMAGES, PIXELS = 10, 1797, 64
-"""Digits, images of them, and 8 x 8 pixels of each."""
+from bilevel.core import require_number
+from games.core import require
+
+CLASSES, IMAGES, PIXELS = 10, 1797, 64  # Digits, images of them, and 8 x 8 pixels of each
 
 
 class Images(NamedTuple):
     """Images with labels."""
 
-    pixels: Tensor
-    """[image, pixel], float32 from 0 to 1."""
-    labels: Tensor
-    """[image], int64 from 0 to 9."""
+    pixels: Tensor  # [image, pixel], float32 from 0 to 1
+    labels: Tensor  # [image], int64 from 0 to 9
 
     def chosen(self, index: Tensor) -> Images:
         """The images at these indices or under this mask."""
@@ -38,6 +38,23 @@ class Images(NamedTuple):
         """The percentage that a model classifies correctly."""
         with torch.no_grad():
             return 100 * float((model(self.pixels).argmax(-1) == self.labels).double().mean())
+
+
+def check_settings(settings: Any, counts: str, parts: str) -> None:
+    """Raise ValueError unless counts are from 1, parts leave test images, and rates are in range."""
+    for name in counts.split():
+        value = getattr(settings, name)
+        require(value >= 1, f"{name} must be 1 or more, not {value}.")
+    *most, last = parts.split()
+    taken = sum(getattr(settings, part) for part in (*most, last))
+    require(
+        taken < IMAGES,
+        f"{', '.join(most)} and {last} must leave some of the {IMAGES} images to test on, but they take "
+        f"{taken}.",
+    )
+    require_number("learning_rate", settings.learning_rate, above=0)
+    require(0 <= settings.momentum < 1, f"momentum must be from 0 up to 1, not {settings.momentum}.")
+    require_number("outer_learning_rate", settings.outer_learning_rate, least=0)
 
 
 def split_digits(sizes: Sequence[int], generator: torch.Generator) -> list[Images]:

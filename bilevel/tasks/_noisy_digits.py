@@ -17,18 +17,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from bilevel.core import Range, require_number
+from bilevel.core import Range
 from bilevel.experiments import interquartile_mean, probability_of_improvement
 from bilevel.loss_weights import LossWeightTuner, Reweighter, SampleWeights
 from bilevel.report import BLACK, BLUE, RED, looks, save, style
-from bilevel.tasks._digits import CLASSES, IMAGES, PIXELS, Images, split_digits
+from bilevel.tasks._digits import CLASSES, PIXELS, Images, check_settings, split_digits
 from bilevel.tasks._results import Marks, Trials, draw_final
 from bilevel.tasks._task import Measure, Progress, Trial
 from games.core import require
 
 ACCURACY = "test accuracy (%)"
-EVALUATIONS = 60
-"""Evaluations of test accuracy, and of the clean set's loss, during training."""
+EVALUATIONS = 60  # evaluations of test accuracy, and of the clean set's loss, during training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,26 +59,16 @@ class NoisyDigitsSettings:
     """Hidden units of the weighting network, 1 or more."""
 
     def __post_init__(self) -> None:
-        for name in ("train", "clean", "hidden", "steps", "batch", "weight_hidden"):
-            require(getattr(self, name) >= 1, f"{name} must be 1 or more, not {getattr(self, name)}.")
+        check_settings(self, "train clean hidden steps batch weight_hidden", "train clean")
         require(self.burn_in >= 0, f"burn_in must be 0 or more, not {self.burn_in}.")
         Range(least=0, most=1).require("noise", self.noise)
-        require(
-            self.train + self.clean < IMAGES,
-            f"train and clean must leave some of the {IMAGES} images to test on, but they take "
-            f"{self.train + self.clean}.",
-        )
-        require_number("learning_rate", self.learning_rate, above=0)
-        require(0 <= self.momentum < 1, f"momentum must be from 0 up to 1, not {self.momentum}.")
-        require_number("outer_learning_rate", self.outer_learning_rate, least=0)
 
 
 class NoisyDigitsData(NamedTuple):
     """Disjoint training, validation and test data."""
 
     train: Images
-    wrong: Tensor
-    """Mask of the training set's wrong labels: [image], bool."""
+    wrong: Tensor  # mask of the training set's wrong labels: [image], bool
     clean: Images
     test: Images
 
@@ -165,13 +154,10 @@ def reweighted(classifier: Classifier, data: NoisyDigitsData, settings: NoisyDig
 class SampleWeighting(NamedTuple):
     """A weighting of samples."""
 
-    text: str
-    """A one-line description."""
-    pool: Callable[[NoisyDigitsData], Images] = lambda data: data.train
-    """The training data."""
+    text: str  # A one-line description
+    pool: Callable[[NoisyDigitsData], Images] = lambda data: data.train  # the training data
     begin: Callable[[Classifier, NoisyDigitsData, NoisyDigitsSettings], TrainStep] = uniform
-    stops_early: bool = False
-    """Keep the model with the lowest loss on the clean set instead of the last one."""
+    stops_early: bool = False  # keep the model with the lowest loss on the clean set instead of the last one
 
 
 WEIGHTINGS = {

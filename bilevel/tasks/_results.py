@@ -23,8 +23,7 @@ from bilevel.experiments import (
 from bilevel.report import Column, ResultsTable, folded, with_interval
 from bilevel.tasks._task import Measure, Trial
 
-Trials = Mapping[str, Sequence[Trial]]
-"""Weighting -> its trials, seed by seed; the same seeds for each."""
+Trials = Mapping[str, Sequence[Trial]]  # weighting -> its trials, seed by seed; the same seeds for each
 
 
 class Row(NamedTuple):
@@ -37,10 +36,8 @@ class Row(NamedTuple):
     difference: Interval | None
     """Paired difference from the first weighting; None for that one, or where undefined."""
     seeds: int
-    seconds: float
-    """Mean duration of a trial."""
-    undefined: int
-    """Trials in which the measure is undefined."""
+    seconds: float  # mean duration of a trial
+    undefined: int  # trials in which the measure is undefined
 
 
 COLUMNS = {

@@ -33,10 +33,8 @@ from games.core import require, require_name
 
 FORMAT = "bilevel-tune/1"
 TRIAL_FORMAT = "bilevel-trial/2"
-HEADER = "trial.json"
-"""Entry of a trial's file with everything but the arrays."""
-LABEL = re.compile(r"[a-z0-9][a-z0-9_-]*")
-"""Names of weightings, which are also names of folders."""
+HEADER = "trial.json"  # entry of a trial's file with everything but the arrays
+LABEL = re.compile(r"[a-z0-9][a-z0-9_-]*")  # names of weightings, which are also names of folders
 
 Listener = Callable[[str, int, float], object]
 """Called with weighting, seed and the fraction that is done; 1 when the trial is written."""

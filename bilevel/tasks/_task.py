@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from games.core import Registry
 
-Progress = Callable[[float], None]
-"""Takes the fraction of a trial that is done, from 0 to 1."""
+Progress = Callable[[float], None]  # takes the fraction of a trial that is done, from 0 to 1
 
 
 @dataclass(frozen=True)

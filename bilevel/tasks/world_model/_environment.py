@@ -22,12 +22,9 @@ from bilevel.tasks.world_model._settings import WorldModelSettings
 from games.core import require
 
 WIDTH, HEIGHT = 600, 400
-SCALE = WIDTH / 4.8
-"""Pixels in a unit of position."""
-CART, POLE = (50.0, 30.0), (10.0, SCALE)
-"""Width and height, in pixels."""
-TOP = 100
-"""Height of the cart and the track above the bottom."""
+SCALE = WIDTH / 4.8  # pixels in a unit of position
+CART, POLE = (50.0, 30.0), (10.0, SCALE)  # width and height, in pixels
+TOP = 100  # height of the cart and the track above the bottom
 
 
 class CartPolePicture:
@@ -75,22 +72,17 @@ class CartPolePicture:
 
 
 Pixels = NDArray[np.float32]
-DECAY = 0.3
-"""Weight of a new picture in the trail, a running mean of an episode's pictures."""
+DECAY = 0.3  # weight of a new picture in the trail, a running mean of an episode's pictures
 
 
 class PixelStep(NamedTuple):
     """The copies after a step; each [copy], the picture [copy, pixel]."""
 
-    picture: Tensor
-    """Darkness of each pixel, then its difference from the trail; both times the contrast."""
+    picture: Tensor  # darkness of each pixel, then its difference from the trail; both times the contrast
     reward: Tensor
-    ended: Tensor
-    """Mask of episodes that terminated in this step."""
-    stopped: Tensor
-    """Mask of episodes that terminated or were truncated."""
-    first: Tensor
-    """Mask of first pictures of an episode: the action was ignored, and not rewarded."""
+    ended: Tensor  # mask of episodes that terminated in this step
+    stopped: Tensor  # mask of episodes that terminated or were truncated
+    first: Tensor  # mask of first pictures of an episode: the action was ignored, and not rewarded
 
 
 class PixelEnvironment:
@@ -181,21 +173,14 @@ Actions = Literal["sampled", "likeliest", "uniform"]
 class PixelRollout(NamedTuple):
     """A window of steps of all copies; each [time, copy, ...]."""
 
-    pictures: Tensor
-    """[time + 1, copy, pixel]."""
-    first: Tensor
-    """Mask of the first pictures of episodes, [time + 1, copy]."""
-    actions: Tensor
-    """One-hot, [time, copy, action]."""
-    log_policy: Tensor
-    """Log probability of the action, [time, copy]."""
+    pictures: Tensor  # [time + 1, copy, pixel]
+    first: Tensor  # mask of the first pictures of episodes, [time + 1, copy]
+    actions: Tensor  # One-hot, [time, copy, action]
+    log_policy: Tensor  # log probability of the action, [time, copy]
     rewards: Tensor
-    ended: Tensor
-    """1 where an episode terminated."""
-    stopped: Tensor
-    """Mask of terminated or truncated episodes."""
-    hidden: Tensor
-    """State of the recurrent network before the first picture, [copy, unit]."""
+    ended: Tensor  # 1 where an episode terminated
+    stopped: Tensor  # mask of terminated or truncated episodes
+    hidden: Tensor  # state of the recurrent network before the first picture, [copy, unit]
 
     @property
     def counts(self) -> Tensor:

@@ -95,12 +95,9 @@ Latents = GaussianLatents | CategoricalLatents
 class GaussianMixture(NamedTuple):
     """A mixture of Gaussians with diagonal covariances."""
 
-    logits: Tensor
-    """[..., component]."""
-    mean: Tensor
-    """[..., component, latent]."""
-    log_deviation: Tensor
-    """[..., component, latent]."""
+    logits: Tensor  # [..., component]
+    mean: Tensor  # [..., component, latent]
+    log_deviation: Tensor  # [..., component, latent]
 
     @classmethod
     def of(cls, numbers: Tensor, components: int) -> GaussianMixture:
@@ -129,8 +126,7 @@ class GaussianMixture(NamedTuple):
 class CategoricalPrediction(NamedTuple):
     """Logits of the next categorical latent."""
 
-    logits: Tensor
-    """[..., latent]."""
+    logits: Tensor  # [..., latent]
     latents: CategoricalLatents
 
     def log_likelihood(self, latents: Tensor) -> Tensor:

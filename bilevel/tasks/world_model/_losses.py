@@ -113,14 +113,10 @@ class WorldModelBatch(NamedTuple):
     """Roll-outs, their advantages and all noise: the data of the losses."""
 
     roll_out: PixelRollout
-    advantages: Tensor
-    """Normalized, [time, copy]."""
-    targets: Tensor
-    """Value targets, [time, copy]."""
-    noise: Tensor
-    """Latent noise, [time + 1, copy, latent]."""
-    imagination: ImaginationNoise
-    """Imagined roll-outs start in every `imagined_steps`-th step of every copy."""
+    advantages: Tensor  # Normalized, [time, copy]
+    targets: Tensor  # value targets, [time, copy]
+    noise: Tensor  # latent noise, [time + 1, copy, latent]
+    imagination: ImaginationNoise  # imagined roll-outs start in every `imagined_steps`-th step of every copy
 
 
 class Encoding(NamedTuple):

@@ -81,10 +81,8 @@ class Prediction(NamedTuple):
     """Distribution of the outcome of an action."""
 
     latent: GaussianMixture | CategoricalPrediction
-    reward: Tensor
-    """Its mean, [...]."""
-    end_logit: Tensor
-    """Of the episode's end, [...]."""
+    reward: Tensor  # its mean, [...]
+    end_logit: Tensor  # of the episode's end, [...]
 
 
 class Dynamics(nn.Module):

@@ -15,7 +15,6 @@ from bilevel.tasks.world_model._settings import WorldModelSettings
 from bilevel.tasks.world_model._training import GRID, WEIGHTINGS, WorldModelTraining
 from games.core import require_name
 
-PREFIX = "weight of "
 EMPHASIS = {"color": GREEN, "linestyle": "-", "linewidth": 3.0}
 QUARTERS = ("first quarter", "second quarter", "third quarter")
 TESTED = "mean return of fresh episodes, by the likeliest actions, in the tests of"
@@ -42,21 +41,17 @@ class WorldModelTask:
     settings: type[Any] = WorldModelSettings
 
     def run(self, settings: WorldModelSettings, weighting: str, seed: int, progress: Progress) -> Trial:
-        """Train once and measure; see `Task.run`."""
         require_name(weighting, self.weightings, "weighting")
         training = WorldModelTraining(settings, weighting, seed)
         try:
-            curves = training.train(progress)
+            training.train(progress)
             final = training.last_losses()
         finally:
             training.close()
-        tests = np.array(curves.returns[1:]).reshape(4, -1).mean(1)
+        tests = np.array(training.curves["return"][1:]).reshape(4, -1).mean(1)
         names = (measure.name for measure in self.measures)
         measures = dict(zip(names, [tests[3], *tests[:3], *final], strict=True))
-        found: dict[str, Sequence[float]] = {"return": curves.returns, "return at": curves.steps}
-        for name, values in curves.weights.items():
-            found |= {PREFIX + name: values, f"{PREFIX}{name} at": curves.weight_steps}
-        return Trial(measures, found, {"returns at the end": np.asarray(curves.last_returns)})
+        return Trial(measures, training.curves, {"returns at the end": np.asarray(training.last_returns)})
 
     def draw(self, trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
         """Draw returns, in a panel for weights by hand and one for other weightings, and learned weights.
@@ -74,9 +69,11 @@ class WorldModelTask:
                 axis.set_ylabel("return of fresh episodes")
                 axis.sharey(axes[0])
             if learned:
-                weights = [name for name in learned[0].curves if name.startswith(PREFIX)]
-                for name, look in looks([name for name in weights if not name.endswith(" at")]).items():
-                    _line(axes[-1], learned, name, name.removeprefix(PREFIX), look)
+                names = [
+                    name for name in learned[0].curves if name.startswith("weight") and name[-3:] != " at"
+                ]
+                for name, look in looks(names).items():
+                    _line(axes[-1], learned, name, name.removeprefix("weight of "), look)
                 axes[-1].set_ylabel("learned weight")
             for axis in axes:
                 axis.set_ylim(bottom=0)

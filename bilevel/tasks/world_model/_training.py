@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -43,8 +44,7 @@ class TrainingPhase:
 
     parts: tuple[str, ...]
     losses: tuple[str, ...]
-    uniform_actions: bool = False
-    """Before there is a trained controller."""
+    uniform_actions: bool = False  # before there is a trained controller
 
 
 def phases(weighting: str, batches: int, losses: Sequence[str]) -> list[TrainingPhase]:
@@ -72,22 +72,6 @@ def schedule(updates: int, losses: Sequence[str]) -> dict[str, tuple[float, floa
     return {name: schedules.get(name, (1.0, 1.0, 1)) for name in losses}
 
 
-@dataclass
-class TrainingCurves:
-    """Returns and weights during training."""
-
-    steps: list[int] = field(default_factory=list)
-    """Environment steps before each evaluation."""
-    returns: list[float] = field(default_factory=list)
-    """Mean return of each evaluation's fresh episodes."""
-    last_returns: list[float] = field(default_factory=list)
-    """Return of each fresh episode of the last evaluation."""
-    weight_steps: list[int] = field(default_factory=list)
-    """Environment steps after each batch of roll-outs."""
-    weights: dict[str, list[float]] = field(default_factory=dict)
-    """Weights of each loss after each batch of roll-outs; 0 where it is not trained on."""
-
-
 class WorldModelTraining:
     """A model, its environment, its optimizer and one of `WEIGHTINGS`; all randomness is the seed's."""
 
@@ -106,20 +90,24 @@ class WorldModelTraining:
         if weighting in ("staged", "alternating"):
             self.plan = phases(weighting, settings.batches, settings.losses)
         self._trainers = {phase: self._make_trainer(weighting, phase) for phase in dict.fromkeys(self.plan)}
-        self.curves = TrainingCurves()
+        self.curves: dict[str, list[float]] = {}
+        """Mean returns of fresh episodes and weights, each with its environment steps in `<name> at`."""
         self.last: PixelRollout | None = None
+        self.last_returns: list[float] = []
 
-    def train(self, progress: Progress) -> TrainingCurves:
+    def train(self, progress: Progress) -> None:
         """Train through the plan with evaluations on fresh episodes."""
         batches, count = self.settings.batches, self.settings.evaluations
         evaluated = {round((number + 1) * batches / count) for number in range(count)}
         self._evaluate(0)
         for number, phase in enumerate(self.plan, start=1):
             self.train_batch(phase)
+            weights = self._trainers[phase].history.values
+            for name in self.settings.losses:  # 0 where a phase does not train on a loss
+                self._write(f"weight of {name}", weights[name][-1] if name in weights else 0.0, number)
             if number in evaluated:
                 self._evaluate(number)
             progress(number / batches)
-        return self.curves
 
     def train_batch(self, phase: TrainingPhase) -> None:
         """Act for a window in every copy, and train on it."""
@@ -133,7 +121,6 @@ class WorldModelTraining:
             for here, there in (halves, halves[::-1]):
                 held_out = functools.partial(held_out_loss, self.model, there, settings)
                 trainer.step(functools.partial(losses, self.model, here, settings, phase.losses), held_out)
-        self._write_weights(trainer)
 
     @torch.no_grad()
     def last_losses(self) -> tuple[float, float]:
@@ -150,21 +137,18 @@ class WorldModelTraining:
         self.fresh.close()
 
     def _evaluate(self, batches: int) -> None:
-        self.curves.steps.append(batches * self.settings.copies * self.settings.window)
         returns = episode_returns(self.fresh, self.model, self.generator)
-        self.curves.returns.append(float(returns.mean()))
-        self.curves.last_returns = returns.tolist()
+        self.last_returns = returns.tolist()
+        self._write("return", float(returns.mean()), batches)
 
-    def _write_weights(self, trainer: Trainer | LossWeightTuner) -> None:
-        steps = len(self.curves.weight_steps) + 1
-        self.curves.weight_steps.append(steps * self.settings.copies * self.settings.window)
-        now = {name: values[-1] for name, values in trainer.history.values.items()}
-        for name in self.settings.losses:
-            self.curves.weights.setdefault(name, []).append(now.get(name, 0.0))
+    def _write(self, curve: str, value: float, batches: int) -> None:
+        self.curves.setdefault(curve, []).append(value)
+        steps = batches * self.settings.copies * self.settings.window
+        self.curves.setdefault(f"{curve} at", []).append(steps)
 
     def _make_trainer(self, weighting: str, phase: TrainingPhase) -> Trainer | LossWeightTuner:
         s = self.settings
-        clipping = {"max_norm": s.max_norm, "max_value": s.max_value}
+        clipping: dict[str, Any] = {"max_norm": s.max_norm, "max_value": s.max_value}
         if weighting == "learned":
             weights = LossWeights(phase.losses)
             outer = torch.optim.Adam(weights.parameters(), lr=s.outer_learning_rate)
