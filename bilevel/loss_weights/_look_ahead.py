@@ -119,12 +119,9 @@ class LookAhead:
 
 def require_number(loss: Any) -> Tensor:
     """Raise ValueError unless a validation loss is one number."""
-    require(
-        isinstance(loss, Tensor) and loss.ndim == 0,
-        "The validation loss must be one number, a tensor without axes: take its mean.",
-    )
-    number: Tensor = loss
-    return number
+    if not isinstance(loss, Tensor) or loss.ndim > 0:
+        raise ValueError("The validation loss must be one number, a tensor without axes: take its mean.")
+    return loss
 
 
 def unrolled(ahead: LookAhead) -> LookAheadResult:
