@@ -19,16 +19,7 @@ class Actor(Protocol):
     def __call__(
         self, state: State, generator: torch.Generator, memory: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Take a step.
-
-        Args:
-            state: of the game.
-            generator: the source of every draw.
-            memory: from the step before; None: the episode starts.
-
-        Returns:
-            actions as the game takes them; the memory, None where there is none.
-        """
+        """Take a step: the game's actions, and the memory for the next step, None before the first."""
 
 
 def random_actor(game: Game) -> Actor:
@@ -56,9 +47,7 @@ def random_actor(game: Game) -> Actor:
 def scripted_actor(game: Game, cooperative: Tensor) -> Actor:
     """Make an actor of the policy that the game itself provides (`Game.scripted`).
 
-    Args:
-        game: the game.
-        cooperative: agents that cooperate, boolean [agent] or [batch, agent].
+    The agents that cooperate are boolean [agent] or [batch, agent].
 
     Raises:
         ValueError: from the actor, where the game has no scripted policy.
@@ -86,13 +75,7 @@ def scripted_actor(game: Game, cooperative: Tensor) -> Actor:
 
 
 def learned_actor(game: Game, policy: Policy, theta: Tensor) -> Actor:
-    """Make an actor of one repetition's learned policies.
-
-    Args:
-        game: the game.
-        policy: the agents'.
-        theta: its parameters, [agent, parameter].
-    """
+    """Make an actor of one repetition's learned policies, theta [agent, parameter]."""
     distribution = distribution_of(game)
 
     def act(

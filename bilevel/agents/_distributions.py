@@ -22,11 +22,7 @@ ILLEGAL = -1e9
 
 
 def allowed(logits: Tensor, legal: Tensor | None) -> Tensor:
-    """Mask illegal actions.
-
-    Args:
-        logits: [..., action].
-        legal: boolean, like the logits; None: all are.
+    """Mask the logits [..., action] of illegal actions; None: all are legal.
 
     >>> allowed(torch.zeros(3), torch.tensor([True, False, True])).softmax(-1)
     tensor([0.5000, 0.0000, 0.5000])

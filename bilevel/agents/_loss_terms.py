@@ -32,10 +32,6 @@ class TermWeights(NamedTuple):
 def weighted(terms: LossTerms, weights: TermWeights) -> Tensor:
     """Each agent's loss: policy's weight x policy + value's weight x value - entropy's weight x entropy.
 
-    Args:
-        terms: of the loss, [seed, agent] each.
-        weights: of the terms; the result is differentiable in them.
-
     >>> one = torch.ones(1, 2)
     >>> weighted(LossTerms(policy=-3 * one, value=4 * one, entropy=one), TermWeights(1.0, 0.5, 0.1))
     tensor([[-1.1000, -1.1000]])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -30,24 +31,24 @@ class Measured(NamedTuple):
     """Each agent's share of cooperating actions, [seed, agent]; None where the word has no meaning."""
 
 
-class Play(Protocol):
+@dataclass(frozen=True)
+class Play(abc.ABC):
     """Losses and values of policies in a game. Theta is [seed, agent, parameter] everywhere."""
 
-    @property
-    def policy(self) -> Policy:
-        """The agents' policy."""
+    game: Game
+    policy: Policy
+    draws: ClassVar[bool]
+    """Whether `sample` draws anything; where it does not, it gives an empty tuple."""
+    weights = TermWeights()
 
-    @property
-    def draws(self) -> bool:
-        """Whether `sample` draws anything; where it does not, it gives an empty tuple."""
-
+    @abc.abstractmethod
     def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Any:
         """Draw the data of a loss under these policies."""
 
     def losses(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
     ) -> Tensor:
-        """Each agent's inner loss on the rewards it sees, as a function of its own and the others' policies.
+        """Each agent's inner loss on the rewards it sees, [seed, agent], of its own and the others' policies.
 
         Args:
             own: the policies differentiated: agent i's loss sees own[i] ...
@@ -55,47 +56,33 @@ class Play(Protocol):
             transfer: turns own rewards into those which learners see.
             data: from `sample`; with a critic, one of its `parts`.
             entropy_bonus: scalar, reward units per nat; None: there is none, which costs nothing.
-
-        Returns:
-            [seed, agent].
         """
+        terms = self.terms(own, others, transfer, data, regularized=entropy_bonus is not None)
+        return weighted(terms, self.weights._replace(entropy=0.0 if entropy_bonus is None else entropy_bonus))
 
+    @abc.abstractmethod
     def terms(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, *, regularized: bool = True
     ) -> LossTerms:
         """The terms that `losses` adds up, with its arguments; the entropy only if `regularized`."""
 
+    @abc.abstractmethod
     def values(self, theta: Tensor, data: Any) -> Tensor:
         """Each agent's extrinsic value, [seed, agent], whose derivative in theta is the policy gradient."""
 
+    @abc.abstractmethod
     def measure(self, theta: Tensor, data: Any) -> Measured:
         """Evaluate the policies that `data` was drawn from."""
 
+    @abc.abstractmethod
     def evaluate(
         self, theta: Tensor, transfer: Transfer, generator: torch.Generator, episodes: int
     ) -> tuple[Measured, Report]:
         """Evaluate policies on this many fresh episodes per seed, and report on the transfer."""
 
 
-class _SumOfTerms:
-    """Losses as a weighted sum of terms."""
-
-    weights = TermWeights()
-
-    def terms(
-        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, *, regularized: bool = True
-    ) -> LossTerms:
-        raise NotImplementedError
-
-    def losses(
-        self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
-    ) -> Tensor:
-        terms = self.terms(own, others, transfer, data, regularized=entropy_bonus is not None)
-        return weighted(terms, self.weights._replace(entropy=0.0 if entropy_bonus is None else entropy_bonus))
-
-
 @dataclass(frozen=True)
-class ExactPlay(_SumOfTerms):
+class ExactPlay(Play):
     """Exact values: no sampling, no variance; the policy is a table.
 
     >>> import games
@@ -151,7 +138,7 @@ class ExactPlay(_SumOfTerms):
 
 
 @dataclass(frozen=True)
-class SampledPlay(_SumOfTerms):
+class SampledPlay(Play):
     """Sampled episodes and surrogate losses, for any game and any policy.
 
     >>> import games
@@ -165,8 +152,6 @@ class SampledPlay(_SumOfTerms):
     tensor([[-2., -2.]])
     """
 
-    game: Game
-    policy: Policy
     surrogate: Surrogate
     """Estimates the policies' gradient."""
     episodes: int
@@ -244,15 +229,8 @@ class SampledPlay(_SumOfTerms):
 def seed_groups(seeds: int, training: int, episodes: int, horizon: int) -> list[slice]:
     """Group seeds for evaluation, so that a time step has no more observations than a training sample.
 
-    Args:
-        seeds: number of seeds.
-        training: episodes per seed of a training sample.
-        episodes: per seed, of the evaluation.
-        horizon: of the game, in steps.
-
-    Returns:
-        Slices of all seeds, in order, whose lengths differ by 1 at most; every seed alone, where even one
-        has more observations in a step than training in all.
+    Slices of all seeds, in order, whose lengths differ by 1 at most; every seed alone, where even one has
+    more observations in a step than training in all. `training` and `episodes` are per seed.
 
     >>> seed_groups(32, training=8, episodes=1024, horizon=50)
     [slice(0, 11, None), slice(11, 22, None), slice(22, 32, None)]
@@ -265,11 +243,7 @@ def seed_groups(seeds: int, training: int, episodes: int, horizon: int) -> list[
 def block_length(horizon: int, training: int, episodes: int, reporting: Reporting | None) -> int:
     """Time steps of a block of evaluation, which has as many observations as a training sample.
 
-    Args:
-        horizon: of the game, in steps.
-        training: episodes per seed of a training sample.
-        episodes: per seed, of the evaluation.
-        reporting: says of what length blocks must be multiples.
+    `training` and `episodes` are per seed; a block is a multiple of `reporting.hold`.
 
     >>> block_length(150, 32, 1024, None), block_length(5, 64, 1024, Reporting("steps", 2))
     (4, 2)
@@ -286,11 +260,7 @@ def measure_blocks(
 ) -> tuple[Measured, Report]:
     """Evaluate episodes that come in blocks of successive time steps, and keep no observations.
 
-    Args:
-        game: the game.
-        blocks: of `rollout_blocks` or `play_blocks`.
-        report: of the transfer, on a block.
-        reporting: how reports on blocks combine; None: `report` is asked once, for the whole episodes.
+    `report` is called on each block, or, if `reporting` is None, once for the whole episodes.
     """
     outcomes, reports, steps = [], [], []
     for block in blocks:
@@ -306,10 +276,6 @@ def measure_blocks(
 
 def profiles_of_learners(own: Tensor, others: Tensor) -> Tensor:
     """Each learner's policy profile: its own policy, and the others', [..., learner, agent, parameter].
-
-    Args:
-        own: [..., agent, parameter].
-        others: of the same shape.
 
     >>> profiles_of_learners(torch.ones(2, 1), torch.zeros(2, 1)).squeeze(-1)
     tensor([[1., 0.],

@@ -26,37 +26,18 @@ class Policy(Protocol):
         """Draw the first parameters of a batch of agents, or of one: float64 [*batch, parameter]."""
 
     def memory(self, theta: Tensor, samples: int) -> Tensor:
-        """The recurrent state at the start of an episode, [..., agent, unit, sample], in theta's dtype.
-
-        A policy that is not recurrent has no units.
-
-        Args:
-            theta: [..., agent, parameter].
-            samples: episodes that each agent plays at once.
-        """
+        """The recurrent state before `samples` episodes, [..., agent, unit, sample]; it may have no units."""
 
     def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of every episode.
+        """One step of every episode: logits [..., agent, sample, action], and the memory for the next step.
 
-        Args:
-            theta: [..., agent, parameter].
-            observations: [..., agent, sample, *shape], integer, bytes or of theta's dtype.
-            memory: from `memory` or the step before.
-
-        Returns:
-            logits [..., agent, sample, action]; the memory for the next step.
+        Observations are [..., agent, sample, *shape], integer, bytes or of theta's dtype.
         """
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """Whole episodes, from their start.
+        """Whole episodes, from their start: logits [..., agent, time, episode, action].
 
-        Args:
-            theta: [..., agent, parameter].
-            observations: [..., agent, time, episode, *shape], the same leading axes, integer, bytes or of
-                theta's dtype.
-
-        Returns:
-            logits [..., agent, time, episode, action].
+        Observations are [..., agent, time, episode, *shape], integer, bytes or of theta's dtype.
         """
 
 
@@ -65,12 +46,7 @@ class FeedForward(abc.ABC):
 
     @abc.abstractmethod
     def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """Unnormalized log-probabilities, [..., agent, sample, action].
-
-        Args:
-            theta: [..., agent, parameter].
-            observations: [..., agent, sample] of integers or [..., agent, sample, *shape] of floats or bytes.
-        """
+        """Logits [..., agent, sample, action] of observations [..., agent, sample, *shape]."""
 
     def memory(self, theta: Tensor, samples: int) -> Tensor:
         return theta.new_zeros(*theta.shape[:-1], 0, samples)
@@ -90,15 +66,8 @@ def initial_parameters(
 ) -> Tensor:
     """Draw all agents' first parameters, float64 [seed, agent, parameter], on the CPU.
 
-    Those of repetition i depend on the random seed `seed` + i alone.
-
-    Args:
-        policy: the policy.
-        seed: the random seed of repetition 0.
-        seeds: number of independent repetitions.
-        agents: number of agents.
-        alike: whether all agents of a repetition start with the same ones.
-        outer_step: each has draws of its own.
+    Those of repetition i depend on the random seed `seed` + i, and on the outer step, alone; `alike`: all
+    agents of a repetition start with the same ones.
 
     >>> from bilevel.agents import Tabular
     >>> policy = Tabular(num_observations=1, num_actions=2)

@@ -43,9 +43,6 @@ def critic_like(policy: Policy) -> Policy:
 
     A table for a table; for a network the same layers, recurrent ones too, with one unit at the end.
 
-    Args:
-        policy: one of `bilevel.agents`.
-
     >>> from bilevel.agents import MLP
     >>> critic_like(MLP(num_features=4, num_actions=3, hidden=(8,))).num_actions
     1
@@ -109,10 +106,5 @@ class PolicyWithCritic:
         return self.policy.unroll(self.split(theta)[0], observations)
 
     def values(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """The critic's values of whole episodes, [..., agent, time, episode], in units of its rewards.
-
-        Args:
-            theta: [..., agent, parameter].
-            observations: [..., agent, time, episode, *shape], integer or of theta's dtype.
-        """
+        """The critic's values of whole episodes, [..., agent, time, episode], in units of its rewards."""
         return self.critic.unroll(self.split(theta)[1], observations).squeeze(-1)

@@ -54,11 +54,7 @@ class QNetwork:
 
 
 def best_value(values: Tensor, legal: Tensor | None = None) -> Tensor:
-    """The value of the best legal action: V = max_a Q(a).
-
-    Args:
-        values: [..., action].
-        legal: boolean, like the values, at least one True in each row; None: all actions are.
+    """The value of the best legal action: V = max_a Q(a), of values [..., action].
 
     >>> best_value(torch.tensor([1.0, 3.0]), torch.tensor([True, False]))
     tensor(1.)
@@ -83,13 +79,7 @@ def epsilon_greedy(
 
 
 def targets(rewards: Tensor, following: Tensor, continues: Tensor, discount: float) -> Tensor:
-    """Targets of Q-learning: y = r + discount V'(s'), V' being 0 after an episode's end.
-
-    Args:
-        rewards: [...].
-        following: V' of the next state, by the target network, [...].
-        continues: 1 where the episode went on, else 0; broadcasts to `rewards`.
-        discount: per step, from 0 to 1.
+    """Targets of Q-learning: y = r + discount V'(s'), V' of the target network, 0 after an episode's end.
 
     Source:
         Watkins and Dayan 1992; the target network: Mnih et al. 2015.
@@ -129,14 +119,10 @@ class ReplayBuffer(NamedTuple):
 
 
 def empty_replay_buffer(example: Tree, capacity: int) -> ReplayBuffer:
-    """Make an empty replay buffer.
-
-    Args:
-        example: a nest of tensors [seed, sample, ...] like those to be kept.
-        capacity: items for each seed, 1 or more.
+    """Make a replay buffer for items like those of a nest of tensors [seed, sample, ...].
 
     Raises:
-        ValueError: the capacity is below 1.
+        ValueError: the capacity, items of each seed, is below 1.
 
     >>> empty_replay_buffer(torch.zeros(2, 5, 3), capacity=4).items.shape
     torch.Size([2, 5, 3])
@@ -153,12 +139,7 @@ def capacity_of(buffer: ReplayBuffer) -> int:
 
 
 def add(buffer: ReplayBuffer, items: Tree, keep: Tensor) -> ReplayBuffer:
-    """Add items in their order, each seed its own number of them; the buffer passed in is not changed.
-
-    Args:
-        buffer: the buffer before.
-        items: a nest of tensors [seed, sample, ...].
-        keep: the items to add, boolean [seed, sample].
+    """Add the items to `keep`, boolean [seed, sample], in order; the buffer passed in is not changed.
 
     Raises:
         ValueError: there are more samples than the buffer holds.
@@ -183,12 +164,7 @@ def add(buffer: ReplayBuffer, items: Tree, keep: Tensor) -> ReplayBuffer:
 
 
 def draw(buffer: ReplayBuffer, samples: int, generator: torch.Generator) -> Tree:
-    """Draw items uniformly with replacement: a nest of [seed, sample, ...].
-
-    Args:
-        buffer: holds at least one item of each seed.
-        samples: number of draws for each seed.
-        generator: the source of the draws, on the buffer's device.
+    """Draw so many items of each seed uniformly with replacement: a nest of [seed, sample, ...].
 
     >>> buffer = add(empty_replay_buffer(torch.zeros(1, 1), 8), torch.tensor([[7.0]]), torch.tensor([[True]]))
     >>> draw(buffer, 3, torch.Generator())

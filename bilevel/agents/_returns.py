@@ -51,12 +51,7 @@ def generalized_advantages(rewards: Tensor, values: Tensor, discount: float, tra
     """Generalized advantage estimates: A_t = sum_{u >= t} (discount trace)^(u - t) delta_u.
 
     delta_t = r_t + discount V_{t+1} - V_t, with nothing after the last step. With trace 1 it is G_t - V_t.
-
-    Args:
-        rewards: [..., time, episode], zero after an episode's end.
-        values: estimated returns-to-go, zero after an episode's end, shaped like `rewards`.
-        discount: per step, in [0, 1].
-        trace: from 0 (one step, then the values) to 1 (the sampled return).
+    Rewards and values are [..., time, episode], zero after an episode's end; discount and trace from 0 to 1.
 
     Source:
         Schulman et al., Generalized advantage estimation, arXiv 1506.02438.

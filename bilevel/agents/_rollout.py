@@ -50,19 +50,10 @@ Give = Callable[[StepObservation, Tensor, Tensor, Tensor], Tensor]
 def rollout(
     game: Game, policy: Policy, theta: Tensor, transfer: Transfer, episodes: int, generator: torch.Generator
 ) -> Trajectory:
-    """Play `episodes` whole episodes per seed.
+    """Play `episodes` whole episodes per seed, `game.horizon` steps of each.
 
-    Args:
-        game: any game.
-        policy: any policy of as many features and actions.
-        theta: [seed, agent, parameter].
-        transfer: the gifts that the game is told of (`Game.give`).
-        episodes: per seed.
-        generator: the source of every draw, on theta's device; of `games.core.Streams`, each seed's own.
-
-    Returns:
-        `game.horizon` steps of every episode. A copy's observations and rewards after its end are replaced
-        by 0, so they may be anything, even NaN.
+    A copy's observations and rewards after its end are replaced by 0, so they may be anything, even NaN. The
+    generator, on theta's device, is the source of every draw; of `games.core.Streams`, each seed has its own.
 
     Raises:
         FloatingPointError: a reward is not a finite number (says at which step, for which seed and agent).
@@ -99,12 +90,8 @@ def rollout_blocks(
 def play_out(game: Game, act: Act, give: Give, mask: Tensor, generator: torch.Generator) -> Trajectory:
     """Play whole episodes with any actions and gifts; returns and raises as `rollout`.
 
-    Args:
-        game: any game.
-        act: decides for all agents; it is called once for each of `game.horizon` steps.
-        give: the gifts that the game is told of, if it takes any.
-        mask: 1s, [seed, 1, episode], of the dtype and on the device of the result.
-        generator: the source of the game's draws, on the same device.
+    `act` is called once for each of `game.horizon` steps, `give` where the game takes gifts. The mask is 1s,
+    [seed, 1, episode], of the dtype and on the device of the result.
     """
     (whole,) = play_blocks(game, act, give, mask, generator, game.horizon)
     return whole
@@ -216,12 +203,7 @@ def step_gifts(
 ) -> Tensor:
     """The gifts of one step, [seed * episode, giver, receiver], in reward units; see `Game.give`.
 
-    Args:
-        transfer: the rule of giving.
-        seen: the step's observations.
-        actions: integer [seed, agent, episode].
-        rewards: own rewards, [seed, agent, episode].
-        mask: [seed, 1, episode].
+    Actions and own rewards are [seed, agent, episode], the mask is [seed, 1, episode].
     """
     step = Trajectory(
         seen.observed.unsqueeze(2),

@@ -58,10 +58,6 @@ def magic_box(log_probabilities: Tensor) -> Tensor:
     return (log_probabilities - log_probabilities.detach()).exp()
 
 
-def _require_share(name: str, value: float) -> None:
-    require(0 <= value <= 1, f"{name} must be from 0 to 1, not {value}.")
-
-
 def _require_critic(trace: float, values: Tensor | None) -> None:
     require(
         values is not None or trace == 1,
@@ -71,7 +67,20 @@ def _require_critic(trace: float, values: Tensor | None) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reinforce:
+class _Traced:
+    """Settings of surrogates with generalized advantages, all from 0 to 1."""
+
+    trace: float = 1.0
+    """Lambda of generalized advantage estimation, from 0 to 1; 1: sampled returns, no bias; below 1, with a
+    critic only: less variance for the bias of its values."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            require(0 <= value <= 1, f"{name} must be from 0 to 1, not {value}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reinforce(_Traced):
     """The likelihood-ratio surrogate: mean over episodes of sum_t discount^t log pi_t A_t.
 
     Its first derivative is unbiased without a critic or with a trace of 1. Differentiated again, it misses
@@ -96,11 +105,6 @@ class Reinforce:
 
     uses_joint: ClassVar[bool] = False
     """The likelihood ratio is of one's own policy alone."""
-    trace: float = 1.0
-    """Lambda of generalized advantage estimation, from 0 to 1; see `LoadedDice`."""
-
-    def __post_init__(self) -> None:
-        _require_share("trace", self.trace)
 
     def __call__(
         self,
@@ -126,12 +130,7 @@ reinforce = Reinforce()
 
 
 def dice(
-    own: Tensor,
-    joint: Tensor,
-    rewards: Tensor,
-    mask: Tensor,
-    discount: float,
-    values: Tensor | None = None,
+    own: Tensor, joint: Tensor, rewards: Tensor, mask: Tensor, discount: float, values: Tensor | None = None
 ) -> Tensor:
     """DiCE: mean over episodes of sum_t discount^t box(sum_{u <= t} log pi_u) r_t, plus its baseline term.
 
@@ -151,7 +150,7 @@ def dice(
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadedDice:
+class LoadedDice(_Traced):
     """Loaded DiCE: DiCE with advantages, whose baseline lowers the variance of derivatives of every order.
 
     With W_t = sum_{u <= t} lambda^(t - u) log pi_u, lambda being `dependency_decay`, and advantages A_t,
@@ -178,13 +177,6 @@ class LoadedDice:
     dependency_decay: float = 1.0
     """The paper's lambda, from 0 to 1: decay of dependencies between steps; 1: unbiased, 0: only those within
     a step."""
-    trace: float = 1.0
-    """Lambda of generalized advantage estimation, from 0 to 1; 1: sampled returns, no bias; below 1, with a
-    critic only: less variance for the bias of its values."""
-
-    def __post_init__(self) -> None:
-        for name in ("dependency_decay", "trace"):
-            _require_share(name, getattr(self, name))
 
     def __call__(
         self,

@@ -90,8 +90,5 @@ class Playable(Protocol):
     def actor(self, game: Game, state: State, repetition: int) -> tuple[Actor, Transfer]:
         """One repetition's policies as an actor on the CPU, and its transfer.
 
-        Args:
-            game: with agents, actions and observations as in the game that was learned.
-            state: from `Learner.update`.
-            repetition: which one, counted from 0.
+        The game has agents, actions and observations as in the game that was learned.
         """

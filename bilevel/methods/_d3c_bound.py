@@ -150,12 +150,8 @@ def mirror_step(log_weights: Tensor, slope: Tensor, rate: float, least: float) -
 def loss_bound(game: Game, asked: float | None) -> float:
     """The upper bound of values that defines losses: loss = bound - value, in the game's units of value.
 
-    A payoff table's own bound is 0 if all payoffs are below 0, so that costs are losses as they are, and else
-    the greatest payoff plus the range of payoffs.
-
-    Args:
-        game: the game.
-        asked: the bound; None: the game's own.
+    A payoff table's own bound, if none is asked, is 0 if all payoffs are below 0, so that costs are losses as
+    they are, and else the greatest payoff plus the range of payoffs.
 
     Raises:
         ValueError: there is neither a bound nor a payoff table, or a payoff reaches the bound.

@@ -40,9 +40,7 @@ class TableCritic:
     observations: int
     """Number of observations, the integers from 0."""
     agents: int
-    """Number of agents."""
     actions: int
-    """Number of actions of each."""
 
     @property
     def num_parameters(self) -> int:
@@ -80,7 +78,6 @@ class KnownPayoffs:
     """The payoff table of a one-shot game in place of a learned critic."""
 
     table: TableCritic
-    """Its layout."""
     payoffs: Tensor
     """[A, ..., A, agent], one axis per agent's action, then the agent."""
     num_parameters = 0
@@ -107,11 +104,8 @@ class NetworkCritic:
     """
 
     encoder: ObservationEncoder
-    """The network's inputs."""
     hidden: tuple[int, ...] = (32,)
-    """Units of each hidden layer, one layer or more."""
     activation: ActivationName = "tanh"
-    """Between layers."""
 
     def __post_init__(self) -> None:
         require(bool(self.hidden), "A critic that is a network needs 1 hidden layer or more, but has none.")

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from gymnasium import spaces
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from bilevel.agents import Policy
 from bilevel.nn import ActivationName, Perceptron
 from bilevel.sharing import ObservationEncoder, Trajectory
 from games.wrappers import both_present
 
 
-class Acts(Protocol):
-    """A policy that can unroll."""
-
-    def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """Logits of whole episodes; see `bilevel.agents.Policy.unroll`."""
-
-
-class Perspective(Protocol):
-    """Agents' models of the other agents' policies."""
+class Perspective(abc.ABC):
+    """Agents' models of the other agents' policies; by default without parameters."""
 
     @property
     def num_parameters(self) -> int:
         """Learned parameters of one agent."""
+        return 0
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
         """Draw parameters, float64 [*batch, parameter]."""
+        return torch.zeros(*batch, 0, dtype=torch.float64)
 
+    @abc.abstractmethod
     def policies(self, theta: Tensor, minds: Tensor, trajectory: Trajectory) -> Tensor:
         """Agent i's model of j's policy, probabilities [seed, time, episode, agent, other, action].
 
@@ -39,20 +36,11 @@ class Perspective(Protocol):
         """
 
 
-class _LearnsNothing:
-    """A perspective without parameters."""
-
-    num_parameters = 0
-
-    def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        return torch.zeros(*batch, 0, dtype=torch.float64)
-
-
 @dataclass(frozen=True, eq=False)
-class TruePolicy(_LearnsNothing):
+class TruePolicy(Perspective):
     """The other agents' own policies of their observations, as theory assumes."""
 
-    policy: Acts
+    policy: Policy
 
     def policies(self, theta: Tensor, minds: Tensor, trajectory: Trajectory) -> Tensor:
         own = self.policy.unroll(minds, trajectory.observations).softmax(-1).permute(0, 2, 3, 1, 4)
@@ -60,10 +48,10 @@ class TruePolicy(_LearnsNothing):
 
 
 @dataclass(frozen=True, eq=False)
-class TrueObservation(_LearnsNothing):
+class TrueObservation(Perspective):
     """One's own policy of the other agents' true observations."""
 
-    policy: Acts
+    policy: Policy
 
     def policies(self, theta: Tensor, minds: Tensor, trajectory: Trajectory) -> Tensor:
         seen = trajectory.observations.movedim(1, 2).unsqueeze(1)
@@ -71,21 +59,19 @@ class TrueObservation(_LearnsNothing):
 
 
 @dataclass(frozen=True, eq=False)
-class Imagined:
+class Imagined(Perspective):
     """One's own policy of imagined observations, by a network of one's observation and the other's index.
 
     Where observations are numbers the network gives their probabilities, and the policy is the mean over
     them; elsewhere it gives the observation. Source: LASE, arXiv 2410.07863.
     """
 
-    policy: Acts
+    policy: Policy
     """The agents' own."""
     encoder: ObservationEncoder
     """The network's inputs."""
     hidden: tuple[int, ...] = (32,)
-    """Units of each hidden layer."""
     activation: ActivationName = "tanh"
-    """Between layers."""
 
     def __post_init__(self) -> None:
         self.num_parameters  # noqa: B018 - refuses bad layers
@@ -178,7 +164,7 @@ class Imagined:
         return first, second
 
 
-def _in_their_places(policy: Acts, minds: Tensor, observations: Tensor) -> Tensor:
+def _in_their_places(policy: Policy, minds: Tensor, observations: Tensor) -> Tensor:
     """One's own policy of observations [seed, agent, time, other, episode, ...]; see `Perspective`."""
     others, episodes = observations.shape[3:5]
     logits = policy.unroll(minds, observations.flatten(3, 4))

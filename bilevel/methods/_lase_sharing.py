@@ -12,7 +12,7 @@ from bilevel.agents import ExactPlay, LossTerms, Measured, entropy, profiles_of_
 from bilevel.core import Purpose, first_draws
 from bilevel.methods._lase_critic import JointCritic
 from bilevel.methods._lase_perspective import Perspective
-from bilevel.sharing import Report, Trajectory, Transfer, VaryingShares, check_neighbours
+from bilevel.sharing import Report, Trajectory, Transfer, VaryingShares
 from games.theory import payoff_table
 
 ROUNDING = 32
@@ -107,9 +107,6 @@ class Empathy:
     policy_parameters: int
     """Parameters of one agent's policy."""
     exact = False
-
-    def __post_init__(self) -> None:
-        check_neighbours(self.neighbours)
 
     @property
     def agents(self) -> int:

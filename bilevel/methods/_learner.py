@@ -178,18 +178,11 @@ class PolicyLearner:
 
     @torch.no_grad()
     def evaluate(self, state: State, *, episodes: int) -> Metrics:
-        """Evaluate the policies of a state on fresh episodes.
+        """Evaluate the policies of a state on so many fresh episodes per seed, if values are not exact.
 
         Seeds are played in groups, and observations are kept in blocks of time steps, so that there are no
         more of them at a time than in training, if a step of a single seed's episodes has no more. Neither
         changes the draws.
-
-        Args:
-            state: from `init` or `update`.
-            episodes: per seed; unused when values are exact.
-
-        Raises:
-            FloatingPointError: a reward is not a finite number.
         """
 
         def measure(state: State) -> Metrics:

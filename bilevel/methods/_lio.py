@@ -27,7 +27,6 @@ from bilevel.sharing import (
     Reporting,
     Trajectory,
     Transfer,
-    check_neighbours,
     first_parameters,
     given_report,
     only_among_present,
@@ -47,22 +46,16 @@ class Incentives:
     neighbours: Tensor
     """Who may give to whom: boolean [giver, receiver], True on the diagonal (which is not used)."""
     space: spaces.Box | spaces.Discrete
-    """One agent's observations."""
     actions: int
-    """Number of actions of each agent."""
     most: float = 2.0
     """The most that an agent can give another in a step, above 0, in reward units."""
     hidden: tuple[int, ...] = (32,)
-    """Units of each hidden layer."""
     activation: ActivationName = "tanh"
-    """Between layers."""
     charged: bool = False
     """Whether givers pay for incentives from the reward that they learn from: the total is conserved."""
     exact = False
 
     def __post_init__(self) -> None:
-        check_neighbours(self.neighbours)
-        require(self.most > 0, f"The most that agents give must be above 0, not {self.most:g}.")
         self.network.num_parameters  # noqa: B018 - refuses bad layers
 
     @property

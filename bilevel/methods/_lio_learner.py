@@ -37,9 +37,6 @@ class OpponentModels:
     steps: int
     """Steps of a fit, 1 or more."""
 
-    def __post_init__(self) -> None:
-        require(self.steps >= 1, f"A fit of models takes 1 step or more, not {self.steps}.")
-
     def initial(self, seed: int, seeds: int, agents: int) -> Tensor:
         """Draw the first models, float64 [seed, observer, modeled agent, parameter], on the CPU.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from bilevel.core import gradient_at
 from bilevel.hypergradient import vjp
 from bilevel.sharing import GivenShares, ObservationEncoder, SharingNetwork, Trajectory
-from games.core import normal, require
+from games.core import normal
 
 Critic = Callable[[Tensor], Tensor]
 """Incoming shares [seed, receiver, sample, giver] -> each receiver's value, [seed, receiver, sample]."""
@@ -146,24 +146,6 @@ class OrnsteinUhlenbeck:
     """Standard deviation added in a unit of time, 0 or more."""
     dt: float = 0.01
     """Time of a step, above 0; theta dt is below 2."""
-
-    def __post_init__(self) -> None:
-        for name, value in (("theta", self.theta), ("dt", self.dt)):
-            require(
-                0 < value < math.inf, f"{name} of the noise must be a finite number above 0, not {value}."
-            )
-        require(
-            0 <= self.sigma < math.inf, f"sigma of the noise must be finite and 0 or more, not {self.sigma}."
-        )
-        require(
-            self.theta * self.dt < 2,
-            f"theta dt of the noise must be below 2, or it grows for ever; it is {self.theta * self.dt}.",
-        )
-
-    @property
-    def variance(self) -> float:
-        """The stationary variance: sigma^2 / (theta (2 - theta dt)); for small dt, sigma^2 / (2 theta)."""
-        return self.sigma**2 / (self.theta * (2 - self.theta * self.dt))
 
     def start(self, like: Tensor, generator: torch.Generator) -> Tensor:
         """Draw the means at which it starts, as LToS does: normal, of standard deviation sigma."""

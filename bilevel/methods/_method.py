@@ -45,10 +45,6 @@ class Method(abc.ABC):
     def build(self, game: Game, placement: Placement) -> Learner:
         """Wire game, agents, outer variable, step and outer objective into a learner.
 
-        Args:
-            game: the game.
-            placement: seeds, precision, device.
-
         Raises:
             ValueError: the method or its policy does not apply to this game (says why).
         """
@@ -129,12 +125,7 @@ class Method(abc.ABC):
         return dataclasses.replace(settings, **read, **changed) if read or changed else settings
 
     def refuse(self, name: str, group: Any = None) -> NoReturn:
-        """Raise ValueError for an unknown setting: name the variants that have it, or the nearest names.
-
-        Args:
-            name: of the setting.
-            group: the group that lacks it; None: the method's own.
-        """
+        """Raise ValueError for an unknown setting: name the variants that have it, or the nearest names."""
         part, _, setting = name.partition(".")
         variants = parts_of(type(self)).get(part, {})
         having = [one for one, kind in variants.items() if kind is not None and setting in hints_of(kind)]

@@ -169,24 +169,13 @@ class OuterLearner(PolicyLearner):
         return state
 
     def problem_at(self, state: State, generator: torch.Generator) -> BilevelProblem:
-        """The bilevel problem of the next outer step.
-
-        Args:
-            state: from `init` or `update`.
-            generator: the source of every draw, on the learner's device.
-        """
+        """The bilevel problem of the next outer step; all draws are the generator's."""
         return self.problem(generator, self.inputs(state), self._cost_weight(state))
 
     def problem(
         self, generator: torch.Generator, inputs: StepInputs, cost_weight: Tensor | None = None
     ) -> BilevelProblem:
-        """This learner's bilevel problem.
-
-        Args:
-            generator: the source of every draw, on the learner's device.
-            inputs: of every inner step, with a batch that is replaced where episodes are sampled.
-            cost_weight: of the cost, scalar; None where it does not change.
-        """
+        """The bilevel problem of given inputs, whose batch is replaced where episodes are sampled."""
 
         def sample(theta: Tensor, phi: Tree) -> Any:
             return self.play.sample(theta, self.transfer(phi), generator)
@@ -253,12 +242,7 @@ class OuterLearner(PolicyLearner):
         return after, metrics
 
     def own_gradient(self, gradient: Tree, losses: Tensor) -> Tree:
-        """Each group's gradient of its own objective.
-
-        Args:
-            gradient: of the outer losses, like phi; agents' losses first, where there are several.
-            losses: those losses.
-        """
+        """Each group's gradient of its own objective, of gradients of the outer losses, like phi."""
         if isinstance(gradient, dict):
             return self.objectives.gradients(gradient, losses)
         return self.objectives.gradients({"transfer": gradient}, losses)["transfer"]

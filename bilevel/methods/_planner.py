@@ -26,7 +26,7 @@ from bilevel.sharing import (
     first_parameters,
     per_episode,
 )
-from games.core import Game, numbered_actions, require
+from games.core import Game, numbered_actions
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,28 +42,19 @@ class Planner:
     """
 
     space: spaces.Box | spaces.Discrete
-    """One agent's observations."""
     agents: int
-    """Number of agents."""
     actions: int
-    """Number of actions of each."""
     budget: float = 2.0
-    """The most that payments and taxes of a step add up to, above 0, in reward units."""
     balanced: bool = False
-    """Whether payments are taken from the other agents."""
     hidden: tuple[int, ...] = (32,)
-    """Units of each hidden layer."""
     activation: ActivationName = "tanh"
-    """Between layers."""
     exact = False
 
     def __post_init__(self) -> None:
-        require(self.budget > 0, f"A planner's budget must be above 0, not {self.budget:g}.")
         self.network.num_parameters  # noqa: B018 - refuses bad layers
 
     @property
     def encoder(self) -> ObservationEncoder:
-        """The network's inputs."""
         return ObservationEncoder(self.space, self.agents, self.actions)
 
     @property

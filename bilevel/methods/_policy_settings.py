@@ -37,7 +37,7 @@ class PolicySettings(SettingsGroup, abc.ABC):
     @property
     def shared(self) -> bool:
         """Whether all agents have the same parameters."""
-        return False
+        return bool(getattr(self, "share_parameters", False))
 
     @abc.abstractmethod
     def _build(self, game: Game) -> Policy:
@@ -90,10 +90,6 @@ class NetworkPolicy(PolicySettings, abc.ABC):
     share_parameters: bool = False
     """Whether all agents have the same parameters and observe their index: all then descend the mean of
     their own gradients."""
-
-    @property
-    def shared(self) -> bool:
-        return self.share_parameters
 
     def _build(self, game: Game) -> Policy:
         space = game.observation_space

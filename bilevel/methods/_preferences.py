@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,71 +17,36 @@ from bilevel.methods._method import LossWeightMethod
 from bilevel.sharing import Trajectory, Transfer
 from games.core import Game, require
 
-RewardPreference = Callable[[Tensor, Tensor | None], Tensor]
-"""(own rewards, present agents) -> the rewards that learners see, [seed, agent, time, episode] each.
 
-Agents compare themselves with the others that are present, boolean of the same shape; None: all.
-"""
-
-
-@dataclass(frozen=True)
-class InequityAversion:
+def inequity_aversion(
+    rewards: Tensor, present: Tensor | None, *, envy: float, guilt: float, trace: float, discount: float
+) -> Tensor:
     """Envy and guilt: u_i = r_i - a / (N-1) sum_j max(e_j - e_i, 0) - b / (N-1) sum_j max(e_i - e_j, 0).
 
-    The rewards compared are smoothed over time: e_t = discount trace e_t-1 + r_t.
+    The rewards compared are smoothed over time: e_t = discount trace e_t-1 + r_t; rewards and presence are
+    [seed, agent, time, episode].
     """
-
-    envy: float = 5.0
-    """Weight of having less, a, 0 or more."""
-    guilt: float = 0.05
-    """Weight of having more, b, 0 or more."""
-    trace: float = 0.95
-    """Decay of the smoothed rewards, lambda, from 0 to 1."""
-    discount: float = 0.99
-    """Per step, from 0 to 1."""
-
-    def __post_init__(self) -> None:
-        for name in ("envy", "guilt"):
-            require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name):g}.")
-        for name in ("trace", "discount"):
-            require(0 <= getattr(self, name) <= 1, f"{name} is from 0 to 1, not {getattr(self, name):g}.")
-
-    def __call__(self, rewards: Tensor, present: Tensor | None = None) -> Tensor:
-        time = torch.arange(rewards.shape[-2], device=rewards.device)
-        past = (time[:, None] - time).to(rewards.dtype)
-        weights = (self.discount * self.trace) ** past.clamp(min=0) * (past >= 0)
-        smoothed = weights @ rewards
-        more = smoothed.unsqueeze(1) - smoothed.unsqueeze(2)  # [seed, agent, other, ...]: others have more
-        if present is not None:
-            more = more * present.unsqueeze(1)
-        others = _others(rewards, present)
-        return (
-            rewards
-            - self.envy / others * more.clamp(min=0).sum(2)
-            - self.guilt / others * (-more).clamp(min=0).sum(2)
-        )
+    time = torch.arange(rewards.shape[-2], device=rewards.device)
+    past = (time[:, None] - time).to(rewards.dtype)
+    weights = (discount * trace) ** past.clamp(min=0) * (past >= 0)
+    smoothed = weights @ rewards
+    more = smoothed.unsqueeze(1) - smoothed.unsqueeze(2)  # [seed, agent, other, ...]: others have more
+    if present is not None:
+        more = more * present.unsqueeze(1)
+    others = _others(rewards, present)
+    return rewards - envy / others * more.clamp(min=0).sum(2) - guilt / others * (-more).clamp(min=0).sum(2)
 
 
-@dataclass(frozen=True)
-class SocialValueOrientation:
-    """Social value orientation: u_i = r_i - w |angle_i - target|.
+def social_value_orientation(
+    rewards: Tensor, present: Tensor | None, *, weight: float, target: float
+) -> Tensor:
+    """Keep to an angle: u_i = r_i - w |angle_i - target|, the target in degrees.
 
     angle_i = atan2(mean of the others' rewards, own reward), in each step; 0 where all rewards are 0.
     """
-
-    weight: float = 0.2
-    """Weight of the distance from the target, 0 or more, in reward units per radian."""
-    target: float = 45.0
-    """The target angle, in degrees: 0 is selfish, 45 prosocial, 90 altruistic."""
-
-    def __post_init__(self) -> None:
-        require(self.weight >= 0, f"The weight must be 0 or more, not {self.weight:g}.")
-        require(-180 <= self.target <= 180, f"The target is an angle from -180 to 180, not {self.target:g}.")
-
-    def __call__(self, rewards: Tensor, present: Tensor | None = None) -> Tensor:
-        total = (rewards if present is None else rewards * present).sum(1, keepdim=True)
-        others = (total - rewards) / _others(rewards, present)
-        return rewards - self.weight * (torch.atan2(others, rewards) - math.radians(self.target)).abs()
+    total = (rewards if present is None else rewards * present).sum(1, keepdim=True)
+    others = (total - rewards) / _others(rewards, present)
+    return rewards - weight * (torch.atan2(others, rewards) - math.radians(target)).abs()
 
 
 def _others(rewards: Tensor, present: Tensor | None) -> Tensor | int:
@@ -94,7 +60,8 @@ def _others(rewards: Tensor, present: Tensor | None) -> Tensor | int:
 class PreferenceTransfer(Transfer):
     """A preference as an outer variable without a value, and as its transfer; nothing changes hands."""
 
-    preference: RewardPreference
+    preference: Callable[[Tensor, Tensor | None], Tensor]
+    """(own rewards, present agents) -> the rewards that learners see, [seed, agent, time, episode] each."""
     agents: int
     """Number of agents."""
     exact = False
@@ -111,7 +78,10 @@ class PreferenceTransfer(Transfer):
 
 @dataclass(frozen=True, kw_only=True)
 class InequityAverse(LossWeightMethod):
-    """Envy and guilt: agents learn from their reward less a penalty of inequity (`InequityAversion`).
+    """Envy and guilt: agents learn from their reward less a penalty of inequity.
+
+    u_i = r_i - envy / (N-1) sum_j max(e_j - e_i, 0) - guilt / (N-1) sum_j max(e_i - e_j, 0), where the
+    rewards compared are smoothed over time: e_t = discount trace e_t-1 + r_t.
 
     Needs: everybody's rewards. Conserves nothing, and nothing changes hands: welfare is still that of the
     game's own rewards.
@@ -120,8 +90,8 @@ class InequityAverse(LossWeightMethod):
         ValueError: a setting is out of range.
 
     Source:
-        Hughes et al., arXiv 1803.08884. The defaults of envy, guilt and trace are SocialJax's; the discount
-        is the game's.
+        Hughes et al., Inequity aversion improves cooperation in intertemporal social dilemmas, arXiv
+        1803.08884. The defaults of envy, guilt and trace are SocialJax's; the discount is the game's.
 
     >>> import games
     >>> learner = InequityAverse().build(games.make("escape-room"), Placement(seeds=2))
@@ -140,19 +110,23 @@ class InequityAverse(LossWeightMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._preference(discount=1.0)
+        for name in ("envy", "guilt"):
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name):g}.")
+        require(0 <= self.trace <= 1, f"trace is from 0 to 1, not {self.trace:g}.")
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        preference = PreferenceTransfer(self._preference(game.discount), game.num_agents)
-        return policy_learner(self, game, placement, preference)
-
-    def _preference(self, discount: float) -> InequityAversion:
-        return InequityAversion(self.envy, self.guilt, self.trace, discount)
+        preference = functools.partial(
+            inequity_aversion, envy=self.envy, guilt=self.guilt, trace=self.trace, discount=game.discount
+        )
+        return policy_learner(self, game, placement, PreferenceTransfer(preference, game.num_agents))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SVO(LossWeightMethod):
     """Social value orientation: agents prefer an angle between their own reward and the others'.
+
+    u_i = r_i - weight |angle_i - target|, with angle_i = atan2(mean of the others' rewards, own reward) in
+    each step.
 
     Needs: everybody's rewards. Conserves nothing, and nothing changes hands: welfare is still that of the
     game's own rewards.
@@ -179,10 +153,9 @@ class SVO(LossWeightMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._preference()
+        require(self.weight >= 0, f"The weight must be 0 or more, not {self.weight:g}.")
+        require(-180 <= self.target <= 180, f"The target is an angle from -180 to 180, not {self.target:g}.")
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        return policy_learner(self, game, placement, PreferenceTransfer(self._preference(), game.num_agents))
-
-    def _preference(self) -> SocialValueOrientation:
-        return SocialValueOrientation(self.weight, self.target)
+        preference = functools.partial(social_value_orientation, weight=self.weight, target=self.target)
+        return policy_learner(self, game, placement, PreferenceTransfer(preference, game.num_agents))

@@ -73,24 +73,13 @@ class SharingNetwork:
         return first_parameters(self.network, seed, seeds, self.agents)
 
     def logits(self, phi: Tensor, seen: Tensor) -> Tensor:
-        """The networks' outputs, [seed, sample, giver, receiver].
-
-        Args:
-            phi: [seed, giver, parameter].
-            seen: observations as numbers, [seed, giver, sample, feature].
-        """
+        """The networks' outputs, [seed, sample, giver, receiver], of [seed, giver, sample, feature]."""
         return self.network(phi, seen).movedim(1, 2)
 
     def matrices(self, logits: Tensor, graph: Tensor | None = None, present: Tensor | None = None) -> Tensor:
-        """Sharing matrices of the networks' outputs, the start's logits added.
+        """Sharing matrices of the networks' outputs [..., giver, receiver], the start's logits added.
 
-        Args:
-            logits: [..., giver, receiver].
-            graph: who may share with whom, boolean, of the same shape; None: the fixed graph.
-            present: agents that take part, boolean [..., agent]; None: all of them.
-
-        Returns:
-            [..., giver, receiver]; rows sum to 1.
+        The graph, boolean, is of the same shape; None: the fixed one. Presence is [..., agent]; None: of all.
         """
         start = self.sharing.initial() if graph is None else self.sharing.start(graph)
         return share_among_present(self.sharing.matrix(logits + start.to(logits), graph), present)

@@ -113,22 +113,15 @@ class Objective:
     def losses(self, values: Tensor, costs: Tensor) -> Tensor:
         """Losses to be minimized, [seed], or [agent, seed] where there is one per agent.
 
-        Args:
-            values: each agent's extrinsic value, [seed, agent], in the game's units.
-            costs: each agent's cost of giving, [seed, agent], in the same units.
+        Extrinsic values and costs of giving are [seed, agent], in the game's units.
         """
         net = values - costs
         return -net.T if self.welfare is None else -self.welfare(net)
 
     def gradient(self, by_agent: Tensor, losses: Tensor) -> Tensor:
-        """This objective's gradient, of the gradients of the agents' own losses.
+        """This objective's gradient [seed, row, ...], of agents' losses [agent, seed] and their gradients.
 
-        Args:
-            by_agent: [agent, seed, row, ...]; of each agent's own loss.
-            losses: those losses, [agent, seed].
-
-        Returns:
-            [seed, row, ...]: of agent i's own loss in row i, or of this objective in all rows.
+        `by_agent` is [agent, seed, row, ...]; a per-agent objective takes agent i's own loss in row i.
         """
         if self.welfare is None:
             return torch.diagonal(by_agent, dim1=0, dim2=2).movedim(-1, 1)
@@ -197,12 +190,7 @@ class GroupObjectives:
         return given.losses(values, costs)
 
     def gradients(self, gradient: Mapping[str, Tensor], losses: Tensor) -> dict[str, Tensor]:
-        """Each group's gradient of its own objective.
-
-        Args:
-            gradient: of `losses`, by groups, [seed, row, ...]; the agents first, where the loss is of each.
-            losses: the loss, [seed] or [agent, seed].
-        """
+        """Each group's gradient of its own objective, of gradients of `losses`, [seed] or [agent, seed]."""
         found = {}
         for name, objective in self.groups.items():
             whole = gradient[name]

@@ -158,15 +158,9 @@ class Sharing:
         return self.start(self.neighbours)
 
     def start(self, graph: Tensor) -> Tensor:
-        """Logits that keep the own share rho: log(rho / (1 - rho) (k - 1)) on the diagonal, else 0.
+        """Logits, float64, that keep the own share rho: log(rho / (1 - rho) (k - 1)) on the diagonal, else 0.
 
-        k counts the neighbours, oneself included.
-
-        Args:
-            graph: boolean [..., giver, receiver], True on the diagonals.
-
-        Returns:
-            float64, of the same shape.
+        k counts the neighbours of a graph, boolean [..., giver, receiver], oneself included.
         """
         if self.own_share is None:
             return torch.zeros(graph.shape, dtype=torch.float64, device=graph.device)
@@ -175,11 +169,6 @@ class Sharing:
         return torch.diag_embed(math.log(odds) + others.log())
 
     def matrix(self, logits: Tensor, graph: Tensor | None = None) -> Tensor:
-        """Shares of logits; exactly 0 between strangers.
-
-        Args:
-            logits: [..., giver, receiver].
-            graph: boolean, of the same shape; None: the `neighbours`.
-        """
+        """Shares of logits [..., giver, receiver], exactly 0 between strangers; graph None: the fixed one."""
         graph = self.neighbours.to(logits.device) if graph is None else graph
         return logits.masked_fill(~graph, -math.inf).softmax(-1)

@@ -32,12 +32,7 @@ class Reporting(NamedTuple):
 
 
 def combine_reports(reports: Sequence[Report], steps: Sequence[Tensor], reporting: Reporting) -> Report:
-    """Combine reports of successive blocks of time steps into that of the whole episodes.
-
-    Args:
-        reports: one per block.
-        steps: how many steps were played in each, over all episodes, [seed].
-        reporting: what the reports are means over.
+    """Combine reports of successive blocks of time steps, of so many steps [seed] each, into one.
 
     >>> first, second = {"moved": torch.tensor([1.0])}, {"moved": torch.tensor([4.0])}
     >>> played = [torch.tensor([2.0]), torch.tensor([1.0])]
@@ -117,15 +112,7 @@ class SharedBy:
 
 
 def redistributed(trajectory: Trajectory, matrix: Tensor) -> Tensor:
-    """Redistribute own rewards by one matrix for all steps, among the agents present in each.
-
-    Args:
-        trajectory: the episodes.
-        matrix: [seed, giver, receiver].
-
-    Returns:
-        [seed, agent, time, episode].
-    """
+    """Redistribute own rewards by one matrix [seed, giver, receiver], among the agents present."""
     own = trajectory.rewards
     if trajectory.present is None:
         return redistribute(own.flatten(-2), matrix).reshape(own.shape)
@@ -135,12 +122,7 @@ def redistributed(trajectory: Trajectory, matrix: Tensor) -> Tensor:
 def among_present(shares: Tensor, trajectory: Trajectory) -> Tensor:
     """Keep the shares of agents that have left with their givers; see `share_among_present`.
 
-    Args:
-        shares: [seed, giver, receiver, time or 1, episode or 1].
-        trajectory: the episodes.
-
-    Returns:
-        [seed, giver, receiver, time, episode]; the shares as they are where all agents always are present.
+    Shares are [seed, giver, receiver, time or 1, episode or 1]; they stay as they are where all always are.
     """
     if trajectory.present is None:
         return shares

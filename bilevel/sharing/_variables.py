@@ -83,9 +83,7 @@ TERMS = ("policy", "value", "entropy")
 def loss_weight_factors(free: Tensor, max_factor: float) -> Tensor:
     """Factors on the weights of `TERMS`: max_factor^(2 sigmoid(x) - 1), which is exactly 1 at x = 0.
 
-    Args:
-        free: free numbers x, [..., term].
-        max_factor: the factors lie between 1 / max_factor and max_factor, above 1.
+    They lie between 1 / max_factor and max_factor.
 
     >>> loss_weight_factors(torch.zeros(3), 10.0)
     tensor([1., 1., 1.])

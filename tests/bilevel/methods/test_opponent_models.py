@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 import games
@@ -86,8 +85,3 @@ def test_the_first_models_depend_on_the_seed_and_the_repetition_alone() -> None:
     policies = initial_parameters(policy, seed=4, seeds=2, agents=3)
     weights = policy.num_parameters - 3  # the last biases start at 0
     assert not torch.equal(few[:, 0, :, :weights], policies[..., :weights])
-
-
-def test_a_fit_takes_a_step() -> None:
-    with pytest.raises(ValueError, match="1 step or more, not 0"):
-        OpponentModels(TABLE, adam(0.1), steps=0)

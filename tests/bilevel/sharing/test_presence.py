@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from bilevel.methods._d3c_bound import MixedBy, Mixing
 from bilevel.methods._gifting import ChosenGifts
 from bilevel.methods._lio import Incentives
 from bilevel.methods._planner import Planner
-from bilevel.methods._preferences import InequityAversion, PreferenceTransfer, SocialValueOrientation
+from bilevel.methods._preferences import PreferenceTransfer, inequity_aversion
 from bilevel.sharing import FixedMatrix, LearnedMatrix, OuterVariable, SharedBy, Sharing, SharingNetwork
 from games.grid import StagHuntGrid
 from games.wrappers import GiftGame, GiftRules
@@ -24,6 +26,7 @@ from tests.bilevel.sharing.test_transfers import (
     BOX,
     EPISODES,
     GRAPH,
+    PREFERENCES,
     RING,
     SEEDS,
     TIME,
@@ -59,8 +62,7 @@ OTHERS: dict[str, OuterVariable] = {
     "incentives": Incentives(GRAPH, BOX, ACTIONS),
     "payments": Planner(BOX, AGENTS, ACTIONS),
     "mixing": Mixing(GRAPH, own_weight=0.4),
-    "inequity aversion": PreferenceTransfer(InequityAversion(), AGENTS),
-    "orientation": PreferenceTransfer(SocialValueOrientation(), AGENTS),
+    **PREFERENCES,
     "gifts out of a purse": gifts("fixed", purse=1.2),
     "gifts out of a purse that is filled": gifts("replenishable", purse=0.3),
 }
@@ -135,7 +137,8 @@ def test_of_an_agent_that_left_nothing_is_felt() -> None:
     weights = torch.tensor([[[0.5, 0.2, 0.3], [0.25, 0.75, 0.0], [0.1, 0.6, 0.3]]], dtype=torch.float64)
     episodes = one_step([10.0, 100.0, 0.0], [True, True, False])
     assert MixedBy(weights).rewards(episodes).flatten().tolist() == pytest.approx([28.0, 77.5, 0.0])
-    envious = PreferenceTransfer(InequityAversion(envy=0.5, guilt=0.25), 3)
+    envy = functools.partial(inequity_aversion, envy=0.5, guilt=0.25, trace=0.95, discount=0.99)
+    envious = PreferenceTransfer(envy, 3)
     assert envious.rewards(episodes).flatten().tolist() == pytest.approx([-35.0, 77.5, 0.0])
 
 

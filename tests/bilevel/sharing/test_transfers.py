@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -14,13 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bilevel.agents import MLP, Trajectory
-from bilevel.methods import gift_weights, relationships
+from bilevel.methods import SVO, InequityAverse, gift_weights, relationships
 from bilevel.methods._lase_critic import NetworkCritic
 from bilevel.methods._lase_perspective import Imagined
 from bilevel.methods._lase_sharing import Empathetic, Empathy
 from bilevel.methods._lio import Incentives, incentive_costs
 from bilevel.methods._planner import Planner
-from bilevel.methods._preferences import InequityAversion, PreferenceTransfer, SocialValueOrientation
+from bilevel.methods._preferences import PreferenceTransfer, inequity_aversion, social_value_orientation
 from bilevel.sharing import (
     ObservationEncoder,
     OuterVariable,
@@ -253,14 +254,23 @@ def test_a_planner_keeps_to_its_budget(balanced: bool, seed: int, scale: float) 
     assert (payments.abs().sum(1) <= 1.5 + 1e-12).all()
 
 
+PREFERENCES: dict[str, PreferenceTransfer] = {
+    "envy": PreferenceTransfer(
+        functools.partial(inequity_aversion, envy=5.0, guilt=0.05, trace=0.95, discount=0.99), AGENTS
+    ),
+    "orientation": PreferenceTransfer(
+        functools.partial(social_value_orientation, weight=0.2, target=45.0), AGENTS
+    ),
+}
+
+
 def test_nothing_passes_after_the_end() -> None:
     episodes = trajectory()
     over = (episodes.mask == 0).expand(-1, AGENTS, -1, -1)
     variables: list[OuterVariable] = [
         *BALANCED.values(),
         Planner(BOX, AGENTS, ACTIONS),
-        PreferenceTransfer(InequityAversion(), AGENTS),
-        PreferenceTransfer(SocialValueOrientation(), AGENTS),
+        *PREFERENCES.values(),
     ]
     for variable in variables:
         assert (variable.transfer(random_phi(variable)).rewards(episodes)[over] == 0).all()
@@ -269,7 +279,7 @@ def test_nothing_passes_after_the_end() -> None:
 def test_inequity_aversion_by_hand() -> None:
     """Two steps, two agents; the second step compares what is left of the first."""
     rewards = torch.tensor([[[[1.0], [0.0]], [[0.0], [0.0]]]], dtype=torch.float64)
-    felt = InequityAversion(envy=2.0, guilt=0.5, trace=0.5, discount=0.8)(rewards)
+    felt = inequity_aversion(rewards, None, envy=2.0, guilt=0.5, trace=0.5, discount=0.8)
     expected = torch.tensor([[[[0.5], [-0.2]], [[-2.0], [-0.8]]]], dtype=torch.float64)
     torch.testing.assert_close(felt, expected, rtol=0, atol=1e-12)
 
@@ -277,7 +287,7 @@ def test_inequity_aversion_by_hand() -> None:
 @given(target=st.floats(-180, 180), own=EIGHTHS, other=EIGHTHS)
 def test_an_orientation_costs_the_angle(target: float, own: float, other: float) -> None:
     rewards = torch.tensor([own, other], dtype=torch.float64).reshape(1, 2, 1, 1)
-    felt = SocialValueOrientation(weight=0.3, target=target)(rewards)[0, 0, 0, 0]
+    felt = social_value_orientation(rewards, None, weight=0.3, target=target)[0, 0, 0, 0]
     expected = own - 0.3 * abs(math.atan2(other, own) - math.radians(target))
     assert float(felt) == pytest.approx(expected, abs=1e-9)
 
@@ -302,12 +312,10 @@ def test_a_matrix_in_every_step_is_that_matrix() -> None:
     [
         (lambda: SharingNetwork(Sharing(GRAPH), BOX, hold=0), "held for 1 step or more, not 0"),
         (lambda: SharingNetwork(Sharing(GRAPH), BOX, hidden=(0,)), "needs 1 unit or more"),
-        (lambda: Incentives(GRAPH, BOX, 2, most=0.0), "must be above 0, not 0"),
-        (lambda: Planner(BOX, 2, 2, budget=-1.0), "budget must be above 0, not -1"),
-        (lambda: InequityAversion(envy=-1.0), "envy must be 0 or more, not -1"),
-        (lambda: InequityAversion(trace=2.0), "trace is from 0 to 1, not 2"),
-        (lambda: SocialValueOrientation(weight=-1.0), "weight must be 0 or more, not -1"),
-        (lambda: SocialValueOrientation(target=200.0), "angle from -180 to 180, not 200"),
+        (lambda: InequityAverse(envy=-1.0), "envy must be 0 or more, not -1"),
+        (lambda: InequityAverse(trace=2.0), "trace is from 0 to 1, not 2"),
+        (lambda: SVO(weight=-1.0), "weight must be 0 or more, not -1"),
+        (lambda: SVO(target=200.0), "angle from -180 to 180, not 200"),
     ],
 )
 def test_what_is_no_transfer_is_refused(build: Any, sentence: str) -> None:
