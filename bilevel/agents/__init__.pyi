@@ -50,7 +50,6 @@ from ._rollout import StepObservation as StepObservation
 from ._rollout import Trajectory as Trajectory
 from ._rollout import observe_step as observe_step
 from ._rollout import play_blocks as play_blocks
-from ._rollout import play_out as play_out
 from ._rollout import step_gifts as step_gifts
 from ._surrogates import SURROGATES as SURROGATES
 from ._surrogates import LoadedDice as LoadedDice

@@ -87,21 +87,15 @@ def rollout_blocks(
     return play_blocks(game, act, functools.partial(step_gifts, transfer), mask, generator, steps)
 
 
-def play_out(game: Game, act: Act, give: Give, mask: Tensor, generator: torch.Generator) -> Trajectory:
-    """Play whole episodes with any actions and gifts; returns and raises as `rollout`.
-
-    `act` is called once for each of `game.horizon` steps, `give` where the game takes gifts. The mask is 1s,
-    [seed, 1, episode], of the dtype and on the device of the result.
-    """
-    (whole,) = play_blocks(game, act, give, mask, generator, game.horizon)
-    return whole
-
-
 @torch.no_grad()
 def play_blocks(
     game: Game, act: Act, give: Give, mask: Tensor, generator: torch.Generator, steps: int
 ) -> Iterator[Trajectory]:
-    """Play as `play_out`, and yield blocks of successive time steps, as `rollout_blocks`."""
+    """Play as `rollout_blocks`, with any actions and gifts.
+
+    `act` is called once for each of `game.horizon` steps, `give` where the game takes gifts. The mask is 1s,
+    [seed, 1, episode], of the dtype and on the device of the result.
+    """
     seeds, _, episodes = mask.shape
     acted = distribution_of(game).acted
     generator = for_members(generator, seeds)

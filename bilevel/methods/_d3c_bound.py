@@ -34,7 +34,6 @@ class Mixing:
     neighbours: Tensor
     """Whose rewards reach whom: boolean [giver, receiver], True on the diagonal."""
     own_weight: float = 0.99
-    """The weight of one's own reward at the start, above 0 and below 1; the others' are equal."""
     exact = True
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from bilevel.agents import ExactPlay, Measured, Play, Policy, Tabular
 from bilevel.methods._contract import Learner, Metrics, Placement
 from bilevel.methods._fixed_sharing import policy_learner
 from bilevel.methods._learner import PolicyLearner
-from bilevel.methods._method import LossWeightMethod
+from bilevel.methods._method import LossWeightMethod, suggesting_episodes
 from bilevel.sharing import Report, Reporting, Trajectory, Transfer, given_report, per_episode
 from games.core import ExactGame, Game, require
 from games.wrappers import BUDGETS, GiftExactGame, GiftGame, GiftRules
@@ -33,7 +33,6 @@ class ChosenGifts(Transfer):
     """
 
     game: GiftGame
-    """The game with gifts."""
     exact = True
 
     @property
@@ -172,10 +171,8 @@ class Gifting(LossWeightMethod):
         sampled = GiftGame(game=game, **settings, separate=True)
         if not (self.exact and isinstance(game, ExactGame)):
             return sampled
-        try:
+        with suggesting_episodes():
             return GiftExactGame(game=game, **settings)
-        except ValueError as error:
-            raise ValueError(f"{error} (Switch exact off: --inner.no-exact.)") from error
 
     def build_policy(self, game: Game) -> Policy:
         policy = super().build_policy(game)

@@ -16,7 +16,7 @@ from bilevel.methods._lase_critic import MOST_ENTRIES, JointCritic, KnownPayoffs
 from bilevel.methods._lase_learner import EmpathyLearner
 from bilevel.methods._lase_perspective import Imagined, Perspective, TrueObservation, TruePolicy
 from bilevel.methods._lase_sharing import Empathy, OneShotPlay
-from bilevel.methods._method import PolicyMethod
+from bilevel.methods._method import PolicyMethod, suggesting_episodes
 from bilevel.methods._settings import SettingsGroup, Whole
 from bilevel.nn import ActivationName
 from bilevel.sharing import ObservationEncoder
@@ -150,10 +150,8 @@ class LASE(PolicyMethod):
         play = super().play(game)
         if not isinstance(play, ExactPlay):
             return play
-        try:
+        with suggesting_episodes():
             return OneShotPlay(play.game, play.policy)
-        except ValueError as error:
-            raise ValueError(f"{error} (Switch exact off: --inner.no-exact.)") from error
 
     def build(self, game: Game, placement: Placement) -> Learner:
         require(game.num_agents >= 2, f"{type(game).__name__} has one agent: there is nobody to share with.")

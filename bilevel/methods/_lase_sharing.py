@@ -99,13 +99,9 @@ class Empathy:
     """
 
     neighbours: Tensor
-    """Who may give to whom: boolean [giver, receiver], True on the diagonal."""
     critic: JointCritic
-    """Each agent's values of joint actions."""
     perspective: Perspective
-    """Each agent's model of the other agents' policies."""
     policy_parameters: int
-    """Parameters of one agent's policy."""
     exact = False
 
     @property

@@ -31,11 +31,9 @@ class OpponentModels:
     """
 
     policy: Policy
-    """Of the modeled agents."""
     optimizer: GradientTransformation
     """Optimizer of the models' cross-entropy; entry by entry, so that no model sees another's."""
     steps: int
-    """Steps of a fit, 1 or more."""
 
     def initial(self, seed: int, seeds: int, agents: int) -> Tensor:
         """Draw the first models, float64 [seed, observer, modeled agent, parameter], on the CPU.

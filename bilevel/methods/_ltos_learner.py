@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +21,6 @@ from bilevel.agents import (
     measure_blocks,
     measure_episodes,
     play_blocks,
-    play_out,
     seed_groups,
     soft_update,
     split,
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from bilevel.methods._ltos import LToS
 
 
+Move = Callable[[Tensor, Tree, Tensor], tuple[Tensor, Tree]]
+"""(gradient, state of the optimizer, parameters) -> parameters and state after a step."""
 MOST_WRITTEN = 2**53
 """An upper bound of the items ever written to a replay buffer."""
 
@@ -58,12 +60,7 @@ class LToSLearner:
     """
 
     def __init__(
-        self,
-        method: LToS,
-        game: Game,
-        placement: Placement,
-        variable: SharingNetwork,
-        network: QNetwork,
+        self, method: LToS, game: Game, placement: Placement, variable: SharingNetwork, network: QNetwork
     ) -> None:
         self.method, self.game, self.placement = method, game, placement
         self.variable, self.network = variable, network
@@ -118,6 +115,7 @@ class LToSLearner:
         trajectory, given = self._play(theta, phi, GREEDY, method.inner.episodes, generator)
         metrics = metrics_of(measure_episodes(self.game, trajectory), given.report(trajectory))
         after = {
+            "outer_step": state["outer_step"] + 1,
             "theta": theta,
             "opt_state": opt_state,
             "target_theta": soft_update(state["target_theta"], theta, method.inner.tau),
@@ -126,17 +124,11 @@ class LToSLearner:
             "target_phi": soft_update(state["target_phi"], phi, method.inner.tau),
             "replay": buffer,
         }
-        after["outer_step"] = state["outer_step"] + 1
         return {**state, **{name: detach(tree) for name, tree in after.items()}}, metrics
 
     def _require_sound(self, buffer: ReplayBuffer) -> None:
-        actions, written = buffer.items.actions, buffer.written
-        sound = (
-            int(actions.min()) >= 0
-            and int(actions.max()) < self.game.num_actions
-            and int(written.min()) >= 0
-            and int(written.max()) < MOST_WRITTEN
-        )
+        limits = (buffer.items.actions, self.game.num_actions), (buffer.written, MOST_WRITTEN)
+        sound = all(int(values.min()) >= 0 and int(values.max()) < most for values, most in limits)
         require(sound, "The replay buffer holds actions or counts that no game of this run can have had.")
 
     @torch.no_grad()
@@ -171,16 +163,12 @@ class LToSLearner:
 
     @torch.no_grad()
     def _play(
-        self,
-        theta: Tensor,
-        phi: Tensor,
-        exploration: Exploration,
-        episodes: int,
-        generator: torch.Generator,
+        self, theta: Tensor, phi: Tensor, exploration: Exploration, episodes: int, generator: torch.Generator
     ) -> tuple[Trajectory, GivenShares]:
         sharers = Sharers(self.variable, self.network, theta, phi, exploration, generator)
         mask = torch.ones(len(theta), 1, episodes, dtype=theta.dtype, device=theta.device)
-        trajectory = play_out(self.game, sharers.act, sharers.give, mask, generator)
+        horizon = self.game.horizon
+        (trajectory,) = play_blocks(self.game, sharers.act, sharers.give, mask, generator, horizon)
         return trajectory, sharers.transfer()
 
     def _learn_values(
@@ -188,13 +176,13 @@ class LToSLearner:
     ) -> tuple[Tensor, Tree]:
         """Train the values on a round of batches, towards fixed targets."""
         theta, opt_state, size = state["theta"], state["opt_state"], self.method.inner.batch_size
-        optimizer = self._at_rate(self.descent, "inner.learning_rate", state)
+        move = self._mover(self.descent, "inner.learning_rate", state)
         drawn: Transitions = draw(buffer, self.method.inner.steps * size, generator)
         with torch.no_grad():
             wanted = self._targets(state["target_theta"], state["target_phi"], drawn, generator)
         for batch, goal in zip(split(drawn, size), wanted.split(size, -1), strict=True):
             gradient = gradient_at(theta, functools.partial(self._errors, batch=batch, wanted=goal))
-            theta, opt_state = self._move(optimizer, gradient, opt_state, theta, state)
+            theta, opt_state = move(gradient, opt_state, theta)
         return theta, opt_state
 
     def _learn_to_share(
@@ -202,7 +190,7 @@ class LToSLearner:
     ) -> tuple[Tensor, Tree]:
         """Train the sharing networks on a round of batches, through the values."""
         phi, opt_state, size = state["phi"], state["outer_opt_state"], self.method.inner.batch_size
-        optimizer = self._at_rate(self.ascent, "outer.learning_rate", state)
+        move = self._mover(self.ascent, "outer.learning_rate", state)
         drawn: Transitions = draw(buffer, self.method.outer.updates * size, generator)
         for batch in split(drawn, size):
             seen = batch.seen.movedim(1, 2)
@@ -212,7 +200,7 @@ class LToSLearner:
                 return best_value(self.network(theta, seen, w_in), legal)
 
             gradient = -sharing_gradient(self.variable, phi, seen, batch.graph, critic, batch.present)
-            phi, opt_state = self._move(optimizer, gradient, opt_state, phi, state)
+            phi, opt_state = move(gradient, opt_state, phi)
         return phi, opt_state
 
     def _targets(self, theta: Tensor, phi: Tensor, batch: Transitions, generator: torch.Generator) -> Tensor:
@@ -232,20 +220,14 @@ class LToSLearner:
         values = self.network(theta, batch.seen.movedim(1, 2), batch.told.movedim(1, 2))
         return squared_errors(values, batch.actions.mT, wanted).sum()
 
-    def _at_rate(
-        self, optimizer: GradientTransformation, setting: str, state: State
-    ) -> GradientTransformation:
-        return at_learning_rate(optimizer, self.schedule.value(setting, int(state["outer_step"])))
+    def _mover(self, optimizer: GradientTransformation, setting: str, state: State) -> Move:
+        """Steps of an optimizer at a setting's learning rate, times the decay of this round."""
+        count = int(state["outer_step"])
+        optimizer = at_learning_rate(optimizer, self.schedule.value(setting, count))
+        kept: float = self.method.learning_rate_decay**count
 
-    def _move(
-        self,
-        optimizer: GradientTransformation,
-        gradient: Tensor,
-        opt_state: Tree,
-        params: Tensor,
-        state: State,
-    ) -> tuple[Tensor, Tree]:
-        """Take a step of an optimizer, times this round's decay."""
-        updates, opt_state = optimizer.update(gradient, opt_state, params=params, inplace=False)
-        kept: float = self.method.learning_rate_decay ** int(state["outer_step"])
-        return params + kept * updates, opt_state
+        def move(gradient: Tensor, opt_state: Tree, params: Tensor) -> tuple[Tensor, Tree]:
+            updates, opt_state = optimizer.update(gradient, opt_state, params=params, inplace=False)
+            return params + kept * updates, opt_state
+
+        return move

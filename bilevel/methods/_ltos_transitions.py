@@ -68,7 +68,6 @@ class Transitions(NamedTuple):
     told: Tensor
     """Incoming shares, [seed, sample, receiver, giver]."""
     actions: Tensor
-    """Integer [seed, sample, agent]."""
     rewards: Tensor
     """Shared rewards, [seed, sample, agent]."""
     following: Tensor

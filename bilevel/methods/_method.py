@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -160,6 +161,15 @@ def _switch(part: str, kind: type[SettingsGroup], before: Any, inside: dict[str,
     return kind(**kept)
 
 
+@contextlib.contextmanager
+def suggesting_episodes() -> Iterator[None]:
+    """Suggest to play episodes, where exact values are refused."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error} (Switch exact off: --inner.no-exact.)") from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class PolicyMethod(Method, abc.ABC):
     """A method whose agents' policies learn by their gradients."""
@@ -203,10 +213,8 @@ class PolicyMethod(Method, abc.ABC):
         )
         assert isinstance(policy, Tabular)
         play = ExactPlay(game, policy)
-        try:
+        with suggesting_episodes():
             play.values(torch.zeros(1, game.num_agents, policy.num_parameters), ())
-        except ValueError as error:
-            raise ValueError(f"{error} (Switch exact off: --inner.no-exact.)") from error
         return play
 
 

@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import vector as wrappers
 
 import games
-from bilevel.agents import play_out
+from bilevel.agents import play_blocks
 from games import make
 from games.adapters import ParallelView, VectorView, vector_env
 from games.core import Game
@@ -324,7 +324,7 @@ def test_mean_returns_are_those_of_roll_outs() -> None:
 
     alive = torch.ones(1, 1, 20_000)
     nothing = torch.zeros(20_000, 2, 2)
-    episodes = play_out(game, act, lambda *_: nothing, alive, generator)
+    (episodes,) = play_blocks(game, act, lambda *_: nothing, alive, generator, game.horizon)
     expected = episodes.rewards.sum(2)[0]
     for mode in (SAME, NEXT):
         envs = wrappers.RecordEpisodeStatistics(
