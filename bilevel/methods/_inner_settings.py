@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from bilevel.agents import (
     SURROGATES,
@@ -26,10 +26,8 @@ SurrogateName = Literal["reinforce", "dice", "loaded-dice"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class InnerLoop(SettingsGroup, abc.ABC):
+class InnerLoop(SettingsGroup, abc.ABC, part="inner"):
     """Settings that all learners of policies have."""
-
-    prefix: ClassVar[str] = "inner."
 
     optimizer: OptimizerName = "sgd"
     """Optimizer of the policies."""
@@ -54,10 +52,8 @@ class InnerLoop(SettingsGroup, abc.ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyGradient(InnerLoop):
+class PolicyGradient(InnerLoop, variant="policy-gradient"):
     """Policy gradients of exact values, or of a surrogate of sampled returns."""
-
-    variant: ClassVar[str] = "policy-gradient"
 
     exact: bool = True
     """Use exact values where the game has them (no sampling); off: play episodes."""
@@ -92,10 +88,8 @@ class CriticLoop(InnerLoop, abc.ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActorCritic(CriticLoop):
+class ActorCritic(CriticLoop, variant="actor-critic"):
     """Actor-critic: the surrogate with a critic's advantages (`CriticPlay`), on sampled episodes."""
-
-    variant: ClassVar[str] = "actor-critic"
 
     surrogate: SurrogateName = "reinforce"
     """As of policy-gradient; with dice the critic is a baseline only, and gae_lambda is 1."""
@@ -113,10 +107,8 @@ class ActorCritic(CriticLoop):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPO(CriticLoop):
+class PPO(CriticLoop, variant="ppo"):
     """Proximal policy optimization: clipped gradient steps on each sample (`PPOPlay`), with a critic."""
-
-    variant: ClassVar[str] = "ppo"
 
     clip_coef: Positive = 0.2
     """Clipping range of the ratio of new to old probabilities around 1, above 0."""

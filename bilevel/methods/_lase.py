@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from gymnasium import spaces
@@ -27,10 +27,8 @@ UNIT = Range(least=0, most=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CriticSettings(SettingsGroup):
+class CriticSettings(SettingsGroup, part="critic"):
     """Settings that all critics of joint actions have."""
-
-    prefix: ClassVar[str] = "critic."
 
     learning_rate: Annotated[float, Range(above=0)] = 0.01
     """Learning rate of Adam on the critics' mean squared errors, above 0."""
@@ -43,24 +41,18 @@ class CriticSettings(SettingsGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoCritic(CriticSettings):
+class AutoCritic(CriticSettings, variant="auto"):
     """A table where observations are numbers and it has 4096 entries or fewer, else mlp with its defaults."""
 
-    variant: ClassVar[str] = "auto"
-
 
 @dataclass(frozen=True, kw_only=True)
-class TabularCritic(CriticSettings):
+class TabularCritic(CriticSettings, variant="tabular"):
     """A table of observations and joint actions."""
 
-    variant: ClassVar[str] = "tabular"
-
 
 @dataclass(frozen=True, kw_only=True)
-class MLPCritic(CriticSettings):
+class MLPCritic(CriticSettings, variant="mlp"):
     """A perceptron."""
-
-    variant: ClassVar[str] = "mlp"
 
     hidden_size: tuple[int, ...] = (32,)
     """Units of each hidden layer."""
@@ -69,11 +61,8 @@ class MLPCritic(CriticSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PerspectiveTaking(SettingsGroup):
+class PerspectiveTaking(SettingsGroup, part="perspective", variant="taking"):
     """An agent applies its own policy to observations that a network imagines for the other agents."""
-
-    prefix: ClassVar[str] = "perspective."
-    variant: ClassVar[str] = "taking"
 
     hidden_size: tuple[int, ...] = (32,)
     """Units of each hidden layer."""
@@ -89,19 +78,13 @@ class PerspectiveTaking(SettingsGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrueObservationPerspective(SettingsGroup):
+class TrueObservationPerspective(SettingsGroup, part="perspective", variant="true-observation"):
     """Ablation: an agent applies its own policy to the other agents' observations."""
-
-    prefix: ClassVar[str] = "perspective."
-    variant: ClassVar[str] = "true-observation"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TruePolicyPerspective(SettingsGroup):
+class TruePolicyPerspective(SettingsGroup, part="perspective", variant="true-policy"):
     """Ablation: an agent knows the other agents' policies, as theory assumes."""
-
-    prefix: ClassVar[str] = "perspective."
-    variant: ClassVar[str] = "true-policy"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from gymnasium import spaces
@@ -119,49 +119,34 @@ def incentive_costs(transfer: IncentiveTransfer, trajectory: Trajectory, discoun
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeparateCost(SettingsGroup):
+class SeparateCost(SettingsGroup, part="cost", variant="separate"):
     """The cost is descended by an optimizer of its own, as in the released code."""
-
-    prefix: ClassVar[str] = "cost."
-    variant: ClassVar[str] = "separate"
 
     learning_rate: Annotated[Scheduled, Range(least=0)] = 0.001
     """Learning rate of Adam on the incentives' cost, 0 or more; or a schedule of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectiveCost(SettingsGroup):
+class ObjectiveCost(SettingsGroup, part="cost", variant="objective"):
     """The cost is subtracted from each giver's outer objective."""
-
-    prefix: ClassVar[str] = "cost."
-    variant: ClassVar[str] = "objective"
 
     weight: Annotated[Scheduled, Range(least=0)] = 0.1
     """Weight of a unit given in the giver's objective, 0 or more; or a schedule of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChargedCost(SettingsGroup):
+class ChargedCost(SettingsGroup, part="cost", variant="charged"):
     """Givers pay from the reward that they learn from."""
 
-    prefix: ClassVar[str] = "cost."
-    variant: ClassVar[str] = "charged"
-
 
 @dataclass(frozen=True, kw_only=True)
-class KnownOpponents(SettingsGroup):
+class KnownOpponents(SettingsGroup, part="opponents", variant="known"):
     """Givers know the other agents' policies."""
 
-    prefix: ClassVar[str] = "opponents."
-    variant: ClassVar[str] = "known"
-
 
 @dataclass(frozen=True, kw_only=True)
-class ModeledOpponents(SettingsGroup):
+class ModeledOpponents(SettingsGroup, part="opponents", variant="modeled"):
     """Givers model the other agents' policies (bilevel check still looks at the gradient of true steps)."""
-
-    prefix: ClassVar[str] = "opponents."
-    variant: ClassVar[str] = "modeled"
 
     optimizer: OptimizerName = "adam"
     """Optimizer of the models' cross-entropy."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from gymnasium import spaces
 
@@ -22,15 +22,12 @@ Part = Annotated[float, Range(above=0, most=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class QLearning(SettingsGroup):
+class QLearning(SettingsGroup, part="inner", variant="q-learning"):
     """Q-learning with a replay buffer and target networks.
 
     Raises:
         ValueError: as `SettingsGroup`; or a batch does not fit into the buffer.
     """
-
-    prefix: ClassVar[str] = "inner."
-    variant: ClassVar[str] = "q-learning"
 
     optimizer: OptimizerName = "rmsprop"
     """Optimizer of the values."""
@@ -70,10 +67,8 @@ class QLearning(SettingsGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharingAscent(SettingsGroup):
+class SharingAscent(SettingsGroup, part="outer"):
     """Ascent of the sharing networks, through the values."""
-
-    prefix: ClassVar[str] = "outer."
 
     optimizer: OptimizerName = "adam"
     """Optimizer of the sharing networks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from bilevel.core import Range, Scheduled
 from bilevel.hypergradient import Estimator, Unrolled
@@ -14,7 +14,7 @@ from games.core import require
 
 
 @dataclass(frozen=True, kw_only=True)
-class OuterLoop(SettingsGroup):
+class OuterLoop(SettingsGroup, part="outer"):
     """The outer variables' optimizer, and the learning that their hypergradient differentiates.
 
     The hypergradient is that of K inner steps, which start by `reset`:
@@ -28,8 +28,6 @@ class OuterLoop(SettingsGroup):
     Raises:
         ValueError: as `SettingsGroup`; or a stateful estimator is to carry what `reset` forgets.
     """
-
-    prefix: ClassVar[str] = "outer."
 
     optimizer: OptimizerName = "adam"
     """Optimizer of the outer variables."""
@@ -58,10 +56,8 @@ class OuterLoop(SettingsGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training(SettingsGroup, abc.ABC):
+class Training(SettingsGroup, abc.ABC, part="training"):
     """The order of outer and inner steps."""
-
-    prefix: ClassVar[str] = "training."
 
     @abc.abstractmethod
     def training_phases(self) -> tuple[Phase, ...]:
@@ -69,20 +65,16 @@ class Training(SettingsGroup, abc.ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joint(Training):
+class Joint(Training, variant="joint"):
     """Both levels move in each outer step."""
-
-    variant: ClassVar[str] = "joint"
 
     def training_phases(self) -> tuple[Phase, ...]:
         return (Phase(begin=0),)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Alternating(Training):
+class Alternating(Training, variant="alternating"):
     """Policies first learn for several rounds of inner steps under fixed outer variables."""
-
-    variant: ClassVar[str] = "alternating"
 
     rounds: Whole
     """Rounds of inner steps before the one that an outer step differentiates, 1 or more."""
@@ -92,13 +84,11 @@ class Alternating(Training):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Staged(Training):
+class Staged(Training, variant="staged"):
     """The outer variables are learned first; then new policies learn under them, from the start.
 
     The entropy bonus, and a schedule of the policies' learning rate, start again with the new policies.
     """
-
-    variant: ClassVar[str] = "staged"
 
     outer_steps: Whole
     """Outer steps in which the outer variables learn, 1 or more, and fewer than the run's."""
@@ -109,10 +99,8 @@ class Staged(Training):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curriculum(Training):
+class Curriculum(Training, variant="curriculum"):
     """Phases choose the levels that move, and change settings, in given outer steps."""
-
-    variant: ClassVar[str] = "curriculum"
 
     phases: tuple[Phase, ...]
     """The phases, in order, as 0-100(moves=policies), 100-300(cost_weight=0.5); docs/training.md."""
@@ -122,7 +110,7 @@ class Curriculum(Training):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnedLossWeights(SettingsGroup):
+class LearnedLossWeights(SettingsGroup, part="loss_weights", variant="learned"):
     """Learned weights of the terms of agents' losses: the policy's, the value's and the entropy's.
 
     Each agent has a factor on each term's coefficient. Factors start at 1 and move by the hypergradient
@@ -134,9 +122,6 @@ class LearnedLossWeights(SettingsGroup):
         Zahavy et al., A self-tuning actor-critic algorithm (STAC), arXiv 2002.12928, for one agent; its
         outer loss is an actor-critic's own.
     """
-
-    prefix: ClassVar[str] = "loss_weights."
-    variant: ClassVar[str] = "learned"
 
     objective: ObjectiveName = "own-return"
     """Objective of the loss weights: own-return (each agent's), welfare (the sum), maximin, nash-welfare,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -19,10 +19,8 @@ Space = spaces.Box | spaces.Discrete
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicySettings(SettingsGroup, abc.ABC):
+class PolicySettings(SettingsGroup, abc.ABC, part="policy"):
     """Settings of the agents' policies."""
-
-    prefix: ClassVar[str] = "policy."
 
     def build(self, game: Game) -> Policy:
         """Build the policy for a game; where actions are a Box, it is a Gaussian's.
@@ -45,15 +43,13 @@ class PolicySettings(SettingsGroup, abc.ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoPolicy(PolicySettings):
+class AutoPolicy(PolicySettings, variant="auto"):
     """A table where observations and actions are numbers, else a perceptron with its defaults.
 
     >>> import games
     >>> AutoPolicy().build(games.make("prisoners-dilemma"))
     Tabular(num_observations=1, num_actions=2, initial_scale=1.0, every_logit=False)
     """
-
-    variant: ClassVar[str] = "auto"
 
     def _build(self, game: Game) -> Policy:
         table = all(
@@ -63,10 +59,8 @@ class AutoPolicy(PolicySettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TabularPolicy(PolicySettings):
+class TabularPolicy(PolicySettings, variant="tabular"):
     """A table of logits: observations are numbers."""
-
-    variant: ClassVar[str] = "tabular"
 
     def _build(self, game: Game) -> Policy:
         space = game.observation_space
@@ -120,20 +114,16 @@ class NetworkPolicy(PolicySettings, abc.ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLPPolicy(NetworkPolicy):
+class MLPPolicy(NetworkPolicy, variant="mlp"):
     """A perceptron."""
-
-    variant: ClassVar[str] = "mlp"
 
     def _network(self, game: Game, space: Space) -> Policy:
         return MLP(**self._vector_inputs(game, space))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvPolicy(NetworkPolicy):
+class ConvPolicy(NetworkPolicy, variant="conv"):
     """Convolutions, then a perceptron: observations are planes of a grid, [plane, row, column]."""
-
-    variant: ClassVar[str] = "conv"
 
     channels: tuple[int, ...] = (16,)
     """Output planes of each layer of convolutions."""
@@ -170,10 +160,8 @@ class ConvPolicy(NetworkPolicy):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GRUPolicy(NetworkPolicy):
+class GRUPolicy(NetworkPolicy, variant="gru"):
     """A gated recurrent unit, with a perceptron before it."""
-
-    variant: ClassVar[str] = "gru"
 
     recurrent_size: Whole = 32
     """Units of the recurrent state, 1 or more."""

@@ -45,6 +45,10 @@ class SettingsGroup:
     variant: ClassVar[str] = ""
     """The name by which the command line and config.json choose this group for its part."""
 
+    def __init_subclass__(cls, *, part: str = "", variant: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.prefix, cls.variant = f"{part}." if part else cls.prefix, variant or cls.variant
+
     def __post_init__(self) -> None:
         check_fields(self, self.prefix)
 

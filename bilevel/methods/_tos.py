@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
@@ -26,19 +26,13 @@ from games.core import Game, require
 
 
 @dataclass(frozen=True, kw_only=True)
-class StaticSharing(SettingsGroup):
+class StaticSharing(SettingsGroup, part="sharing", variant="static"):
     """One sharing matrix for all steps."""
-
-    prefix: ClassVar[str] = "sharing."
-    variant: ClassVar[str] = "static"
 
 
 @dataclass(frozen=True, kw_only=True)
-class StateDependentSharing(SettingsGroup):
+class StateDependentSharing(SettingsGroup, part="sharing", variant="state-dependent"):
     """Shares by a network of the giver's observation; needs episodes: exact values are refused."""
-
-    prefix: ClassVar[str] = "sharing."
-    variant: ClassVar[str] = "state-dependent"
 
     hidden_size: tuple[int, ...] = (32,)
     """Units of each hidden layer of a giver's network."""
