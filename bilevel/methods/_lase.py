@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from bilevel.agents import ExactPlay, Play
 from bilevel.core import Range
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
-from bilevel.methods._lase_critic import MOST_ENTRIES, JointCritic, KnownPayoffs, NetworkCritic, TableCritic
+from bilevel.methods._lase_critic import MOST_ENTRIES, JointCritic, NetworkCritic, TableCritic
 from bilevel.methods._lase_learner import EmpathyLearner
 from bilevel.methods._lase_perspective import Imagined, Perspective, TrueObservation, TruePolicy
 from bilevel.methods._lase_sharing import Empathy, OneShotPlay
@@ -153,7 +154,7 @@ class LASE(PolicyMethod):
         numbers = isinstance(encoder.space, spaces.Discrete)
         table = TableCritic(encoder.features, encoder.agents, encoder.actions)
         if isinstance(play, OneShotPlay):
-            return KnownPayoffs(table, torch.tensor(payoff_table(game)))
+            return dataclasses.replace(table, payoffs=torch.tensor(payoff_table(game)))
         critic = self.critic
         tabular = isinstance(critic, TabularCritic)
         require(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,49 +15,47 @@ MOST_ENTRIES = 4096
 """Entries of the largest table that is chosen by default: larger ones are seldom visited everywhere."""
 
 
-class JointCritic(Protocol):
-    """Q_i(o_i, a): the return that agent i expects by its observation and the joint action."""
-
-    @property
-    def num_parameters(self) -> int:
-        """Parameters of one agent."""
-
-    def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        """Draw parameters, float64 [*batch, parameter]."""
-
-    def values(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
-        """Q_i(o_i, a), [seed, agent, time, episode]; theta is [seed, agent, parameter]."""
-
-    def had_others_done(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
-        """Q_i(o_i, a_-j, a') for every j and every a', [seed, time, episode, agent, other, action]."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TableCritic:
-    """A value for each observation and joint action (the last agent's changing fastest), 0 at first."""
+    """Q_i(o_i, a): agent i's expected return by its observation and the joint action, in a table.
+
+    The last agent's action changes fastest. Values are learned, 0 at first, or those of a payoff table.
+    """
 
     observations: int
     """Number of observations, the integers from 0."""
     agents: int
     actions: int
+    payoffs: Tensor | None = None
+    """Of a one-shot game, [A, ..., A, agent], one axis per agent's action, then the agent; None: learned."""
 
     @property
     def num_parameters(self) -> int:
-        return int(self.observations * self.actions**self.agents)
+        """Parameters of one agent."""
+        return int(self.observations * self.actions**self.agents) if self.payoffs is None else 0
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
+        """Draw parameters, float64 [*batch, parameter]."""
         return torch.zeros(*batch, self.num_parameters, dtype=torch.float64)
 
     def values(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
+        """Q_i(o_i, a), [seed, agent, time, episode]; theta is [seed, agent, parameter]."""
         rows = self._rows(trajectory)
-        return theta.gather(-1, rows.flatten(2)).reshape(rows.shape)
+        return self._table(theta).gather(-1, rows.flatten(2)).reshape(rows.shape)
 
     def had_others_done(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
+        """Q_i(o_i, a_-j, a') for every j and every a', [seed, time, episode, agent, other, action]."""
         acted = trajectory.actions.movedim(1, -1)[:, None, ..., None]  # seed, 1, time, episode, other, 1
         otherwise = torch.arange(self.actions, device=theta.device) - acted
         rows = self._rows(trajectory)[..., None, None] + otherwise * self._places(theta.device).unsqueeze(-1)
-        values = theta.gather(-1, rows.flatten(2)).reshape(rows.shape)
+        values = self._table(theta).gather(-1, rows.flatten(2)).reshape(rows.shape)
         return values.movedim(1, 3)
+
+    def _table(self, theta: Tensor) -> Tensor:
+        """Values, [seed, agent, row]."""
+        if self.payoffs is None:
+            return theta
+        return self.payoffs.to(theta).flatten(0, -2).T.expand(len(theta), -1, -1)
 
     def _rows(self, trajectory: Trajectory) -> Tensor:
         """Indices of entries, integer [seed, agent, time, episode]."""
@@ -71,29 +68,6 @@ class TableCritic:
         """The place value of each agent's action in a joint action's index."""
         places: Tensor = self.actions ** torch.arange(self.agents - 1, -1, -1, device=device)
         return places
-
-
-@dataclass(frozen=True, eq=False)
-class KnownPayoffs:
-    """The payoff table of a one-shot game in place of a learned critic."""
-
-    table: TableCritic
-    payoffs: Tensor
-    """[A, ..., A, agent], one axis per agent's action, then the agent."""
-    num_parameters = 0
-
-    def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        return torch.zeros(*batch, 0, dtype=torch.float64)
-
-    def values(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
-        return self.table.values(self._like(theta), trajectory)
-
-    def had_others_done(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
-        return self.table.had_others_done(self._like(theta), trajectory)
-
-    def _like(self, theta: Tensor) -> Tensor:
-        """The table, [seed, agent, row]."""
-        return self.payoffs.to(theta).flatten(0, -2).T.expand(len(theta), -1, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,3 +133,6 @@ class NetworkCritic:
         units = ACTIVATIONS[self.activation](begun)
         out: Tensor = self.rest(theta[..., self.first.num_parameters :], units)
         return out.squeeze(-1)
+
+
+JointCritic = TableCritic | NetworkCritic

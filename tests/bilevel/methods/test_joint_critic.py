@@ -8,7 +8,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from bilevel.agents import Trajectory
-from bilevel.methods._lase_critic import JointCritic, KnownPayoffs, NetworkCritic, TableCritic
+from bilevel.methods._lase_critic import JointCritic, NetworkCritic, TableCritic
 from bilevel.sharing import ObservationEncoder
 
 SEEDS, AGENTS, TIME, EPISODES, ACTIONS, NUMBERS = 2, 3, 4, 5, 3, 4
@@ -87,7 +87,7 @@ def test_a_network_is_the_perceptron_of_all_its_inputs() -> None:
 def test_known_payoffs_are_looked_up() -> None:
     draws = torch.Generator().manual_seed(2)
     payoffs = torch.randn(*[ACTIONS] * AGENTS, AGENTS, generator=draws, dtype=torch.float64)
-    critic = KnownPayoffs(TableCritic(1, AGENTS, ACTIONS), payoffs)
+    critic = TableCritic(1, AGENTS, ACTIONS, payoffs)
     episodes = trajectory(True)._replace(observations=torch.zeros(SEEDS, AGENTS, TIME, EPISODES).long())
     nothing = torch.zeros(SEEDS, AGENTS, 0, dtype=torch.float64)
     expected = payoffs[episodes.actions.unbind(1)].movedim(-1, 1)
