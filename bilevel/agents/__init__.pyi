@@ -1,3 +1,4 @@
+from ._actors import Acted as Acted
 from ._actors import Actor as Actor
 from ._actors import learned_actor as learned_actor
 from ._actors import random_actor as random_actor

@@ -12,14 +12,15 @@ from bilevel.agents._distributions import allowed, distribution_of, draw_actions
 from bilevel.agents._policy import Policy
 from games.core import Game, State, require, uniform
 
+Acted = tuple[Tensor, Tensor | None]
+"""Actions as the game takes them; the memory for the next step, None where there is none."""
+
 
 class Actor(Protocol):
     """Policies of all agents, called once a step."""
 
-    def __call__(
-        self, state: State, generator: torch.Generator, memory: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Take a step: the game's actions, and the memory for the next step, None before the first."""
+    def __call__(self, state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:
+        """Take a step; the memory is None before the first."""
 
 
 def random_actor(game: Game) -> Actor:
@@ -31,9 +32,7 @@ def random_actor(game: Game) -> Actor:
     torch.Size([3, 2])
     """
 
-    def act(
-        state: State, generator: torch.Generator, memory: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def act(state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:
         batch, space = len(game.observe(state)), game.action_space
         if isinstance(space, spaces.Box):
             low, high = (torch.as_tensor(bound, device=generator.device) for bound in (space.low, space.high))
@@ -58,9 +57,7 @@ def scripted_actor(game: Game, cooperative: Tensor) -> Actor:
     (tensor([[0, 1]]), None)
     """
 
-    def act(
-        state: State, generator: torch.Generator, memory: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def act(state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:
         batch = len(game.observe(state))
         actions = game.scripted(state, cooperative.expand(batch, -1))
         require(
@@ -78,9 +75,7 @@ def learned_actor(game: Game, policy: Policy, theta: Tensor) -> Actor:
     """Make an actor of one repetition's learned policies, theta [agent, parameter]."""
     distribution = distribution_of(game)
 
-    def act(
-        state: State, generator: torch.Generator, memory: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def act(state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:
         seen = game.observe(state)
         seen = seen.to(theta.dtype) if seen.is_floating_point() else seen
         memory = policy.memory(theta, len(seen)) if memory is None else memory

@@ -103,9 +103,6 @@ class LToS(Method):
     divided by 20, nor punished where positive; sharing networks start from themselves rather than from their
     targets; an episode's end is terminal.
 
-    Raises:
-        ValueError: a setting is out of range or a name is unknown.
-
     Source:
         Yi et al., Learning to Share in Networked Multi-Agent Reinforcement Learning, NeurIPS 2022, arXiv
         2112.08702; their code for traffic signals (in RoadnetSZ).

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.agents import QNetwork, StepObservation, epsilon_greedy, observe_step
+from bilevel.agents import Acted, QNetwork, StepObservation, epsilon_greedy, observe_step
 from bilevel.methods._ltos_transitions import OrnsteinUhlenbeck, incoming
 from bilevel.sharing import GivenShares, Report, Reporting, SharingNetwork, Trajectory, Transfer
 from games.core import Game, State
@@ -94,9 +94,7 @@ class SharingActor(Transfer):
         self.game, self._parts = game, (variable, network, theta[None], phi[None])
         self._playing: Sharers | None = None
 
-    def __call__(
-        self, state: State, generator: torch.Generator, memory: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def __call__(self, state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:
         """Take a step; the memory that it returns only signals that the episode goes on."""
         if memory is None or self._playing is None:
             self._playing = Sharers(*self._parts, GREEDY, generator)

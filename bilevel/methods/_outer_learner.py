@@ -41,10 +41,6 @@ def fit_hypergradient(estimator: str | Estimator, play: Play) -> Estimator:
     With `members` and `batch_dims`, where an estimator has them, no seed's estimate has the noise or the cost
     of the other seeds. They are facts of the learner: the estimator's own values are replaced.
 
-    Args:
-        estimator: its text form, or an object.
-        play: exact or sampled.
-
     Raises:
         ValueError: as `make_hypergradient`; or the estimator needs the values of an exact game, or draws of
             its own, or another surrogate, and has none of these (says what to write instead).

@@ -86,9 +86,6 @@ class InequityAverse(LossWeightMethod):
     Needs: everybody's rewards. Conserves nothing, and nothing changes hands: welfare is still that of the
     game's own rewards.
 
-    Raises:
-        ValueError: a setting is out of range.
-
     Source:
         Hughes et al., Inequity aversion improves cooperation in intertemporal social dilemmas, arXiv
         1803.08884. The defaults of envy, guilt and trace are SocialJax's; the discount is the game's.
@@ -130,9 +127,6 @@ class SVO(LossWeightMethod):
 
     Needs: everybody's rewards. Conserves nothing, and nothing changes hands: welfare is still that of the
     game's own rewards.
-
-    Raises:
-        ValueError: a setting is out of range.
 
     Source:
         McKee et al., Social diversity and social preferences in mixed-motive reinforcement learning, arXiv

@@ -29,12 +29,9 @@ METHODS: Registry[type[Method]] = Registry(
 
 
 def register_method(name: str, method: type[Method], *, replace: bool = False) -> None:
-    """Add a method for the rest of the process.
+    """Add a method, a frozen dataclass whose fields all have defaults, for the rest of the process.
 
-    Args:
-        name: for the command line and figures; lower case, words joined by hyphens.
-        method: a frozen dataclass whose fields all have defaults.
-        replace: whether it may take the place of a method of this name.
+    The name is for the command line and figures: lower case, words joined by hyphens.
 
     Raises:
         ValueError: the name is taken, or is no such name.

@@ -54,14 +54,10 @@ def maximin(returns: Tensor) -> Tensor:
 
 
 def nash_welfare(returns: Tensor, floor: float = 0.01) -> Tensor:
-    """Nash social welfare, the sum of the logarithms of returns.
+    """Nash social welfare, the sum of the logarithms of returns [..., agent].
 
-    A logarithm needs a positive return: below `floor` it goes on as its tangent, so that the derivative of a
-    poor agent is large, but finite.
-
-    Args:
-        returns: [..., agent], in the game's units.
-        floor: above 0, in the same units.
+    A logarithm needs a positive return: below `floor`, above 0, it goes on as its tangent, so that the
+    derivative of a poor agent is large, but finite.
 
     Source:
         Nash, The bargaining problem, Econometrica 1950; Kaneko and Nakamura, Econometrica 1979.
@@ -146,12 +142,9 @@ OBJECTIVES: Registry[Objective] = Registry(
 
 
 def register_objective(name: str, welfare: Welfare, *, replace: bool = False) -> None:
-    """Add an outer objective for the rest of the process.
+    """Add an outer objective, a differentiable function of returns [..., agent] -> [...], to be maximized.
 
-    Args:
-        name: for settings and the command line; lower case, words joined by hyphens.
-        welfare: a differentiable function of returns, [..., agent] -> [...], to be maximized.
-        replace: whether it may take the place of an objective of this name.
+    It is known for the rest of the process, by a name in lower case, words joined by hyphens.
 
     Raises:
         ValueError: the name is taken, or is no such name; or the function does not reduce the agents.

@@ -61,16 +61,9 @@ def identity_sharing(agents: int) -> Tensor:
 def self_interest_sharing(neighbours: Tensor, self_interest: float) -> Tensor:
     """The reward-transfer rule: everybody keeps a share s and splits the rest evenly among its neighbours.
 
-    T_ii = s, and T_ij = (1 - s) / (k_i - 1) for the others among the k_i neighbours
-    of i, itself included. s = 1 is selfish; s = 1 / N, with everybody neighbours, is the common reward. An
-    agent that has no other neighbour keeps all.
-
-    Args:
-        neighbours: boolean [giver, receiver], True on the diagonal.
-        self_interest: s, from 0 to 1.
-
-    Returns:
-        float64 [giver, receiver].
+    T_ii = s, and T_ij = (1 - s) / (k_i - 1) for the others among the k_i neighbours of i, itself included.
+    s = 1 is selfish; s = 1 / N, with everybody neighbours, is the common reward. An agent that has no other
+    neighbour keeps all. The graph is boolean, the matrix float64 [giver, receiver].
 
     Raises:
         ValueError: s is outside [0, 1], or the graph is not square or lacks its diagonal.
