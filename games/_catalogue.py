@@ -56,13 +56,7 @@ MELTING_POT_RULES: dict[str, Any] = {
 
 
 class GameEntry:
-    """A game of the catalogue, made when it is first asked for.
-
-    Args:
-        make: makes the game with its preset settings.
-        summary: what it is about, in one line.
-        source: where its numbers come from.
-    """
+    """A game of the catalogue, made when it is first asked for; its summary is one line."""
 
     def __init__(self, make: Callable[[], Game], summary: str, source: str) -> None:
         self._make, self.summary, self.source = make, summary, source
@@ -317,7 +311,7 @@ def register(name: str, game: Game, *, summary: str = "", source: str = "", repl
         replace: whether it may take the place of a game that has this name already.
     Raises:
         ValueError: the name is taken, or is no such name; or what is registered is no game (as an environment
-            of others is before `from_pettingzoo`, `from_gymnasium` or `from_openspiel`).
+            is before `from_pettingzoo`, `from_gymnasium` or `from_openspiel`).
 
     >>> register("tame-chicken", make("chicken", punishment=-2), summary="chicken without much to fear")
     >>> make("tame-chicken").punishment

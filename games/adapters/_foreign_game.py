@@ -19,7 +19,7 @@ from games.adapters._constructors import RENDER_MODE
 from games.adapters._copy import CopyResult, Description
 from games.adapters._pools import RunningCopies
 from games.adapters._source import IMAGE_MODES, EnvironmentSource
-from games.core import Game, alias, computed, require
+from games.core import Game, Step, alias, computed, require
 from games.render import draw_table, resized
 
 SEEDS = 2**31 - 1  # copies are started with a seed from 0 to here, exclusive: every environment takes these
@@ -135,9 +135,7 @@ class ForeignGame(Game):
     def ended(self, state: ForeignState) -> Tensor:
         return state.terminated
 
-    def step(
-        self, state: ForeignState, actions: Tensor, generator: torch.Generator
-    ) -> tuple[ForeignState, Tensor, Tensor]:
+    def step(self, state: ForeignState, actions: Tensor, generator: torch.Generator) -> Step:
         """Step every copy that is not over; see `Game.step` for the shapes. The generator is not used.
 
         Raises:

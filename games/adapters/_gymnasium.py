@@ -14,16 +14,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import iterate
 from numpy.typing import NDArray
 
+from games.adapters import _copy as contract
 from games.adapters._constructors import Parameters, parameters_of
-from games.adapters._copy import (
-    Copy,
-    CopyResult,
-    Description,
-    rendered,
-    require_suitable,
-    stack,
-    without_rewards,
-)
 from games.adapters._foreign_game import ForeignGame, foreign_game
 from games.adapters._layout import MASK, action_layouts, legal_actions, observation_layouts
 from games.adapters._pools import Pool
@@ -45,7 +37,7 @@ class _Layout:
         self.observation = observation_layouts({AGENT: observed}, name, **options)[0]
         space = self.action.space
         self._width = int(space.n) if isinstance(space, spaces.Discrete) else 1
-        self.description = Description(
+        self.description = contract.Description(
             name=name,
             agents=(AGENT,),
             observation_space=self.observation.space,
@@ -54,9 +46,11 @@ class _Layout:
             render_modes=tuple((getattr(env, "metadata", None) or {}).get("render_modes", ())),
         )
 
-    def result(self, observation: Any, info: Any, reward: float, over: bool, ended: bool) -> CopyResult:
+    def result(
+        self, observation: Any, info: Any, reward: float, over: bool, ended: bool
+    ) -> contract.CopyResult:
         """Convert what an environment returns."""
-        return CopyResult(
+        return contract.CopyResult(
             observations=self.observation.encode(observation)[None],
             legal=legal_actions(observation, info, self.action.count, self._width)[None],
             rewards=np.array([float(reward)]),
@@ -65,7 +59,7 @@ class _Layout:
         )
 
 
-class GymnasiumCopy(Copy):
+class GymnasiumCopy(contract.Copy):
     """One Gymnasium environment."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], **options: bool) -> None:
@@ -73,18 +67,20 @@ class GymnasiumCopy(Copy):
         self._layout = _Layout(env, env.observation_space, env.action_space, **options)
         self.description = self._layout.description
 
-    def reset(self, seed: int) -> CopyResult:
+    def reset(self, seed: int) -> contract.CopyResult:
         observation, info = self.env.reset(seed=seed)
         return self._layout.result(observation, info, 0.0, over=False, ended=False)
 
-    def step(self, actions: Sequence[Any]) -> CopyResult:
+    def step(self, actions: Sequence[Any]) -> contract.CopyResult:
         action = self._layout.action.decode(actions[0])
         observation, reward, terminated, truncated, info = self.env.step(action)
         over, ended = bool(terminated or truncated), bool(terminated)
         return self._layout.result(observation, info, float(reward), over, ended)
 
     def render(self) -> NDArray[np.uint8] | str:
-        return rendered(self.env.render(), self.description.name, getattr(self.env, "render_mode", None))
+        return contract.rendered(
+            self.env.render(), self.description.name, getattr(self.env, "render_mode", None)
+        )
 
     def close(self) -> None:
         self.env.close()
@@ -102,30 +98,30 @@ class VectorPool:
     ) -> None:
         self.env, self._make_env = env, make_env
         self._layout = _Layout(env, env.single_observation_space, env.single_action_space, **options)
-        self._results: list[CopyResult] = []
+        self._results: list[contract.CopyResult] = []
 
-    def describe(self) -> list[Description]:
+    def describe(self) -> list[contract.Description]:
         return [self._layout.description] * self.env.num_envs
 
-    def reset(self, seeds: Sequence[int | None]) -> CopyResult:
+    def reset(self, seeds: Sequence[int | None]) -> contract.CopyResult:
         """See `Pool.reset`; UnsuitableEnvironmentError if the vector takes no list of seeds."""
         mask = np.array([seed is not None for seed in seeds])
         if mask.all() and self._results and self._make_env is not None:
             self.env = self._make_env()
         fresh = self._fresh(seeds, mask) if mask.any() else self._results
         self._results = [
-            new if start else without_rewards(old)
+            new if start else contract.without_rewards(old)
             for new, old, start in zip(fresh, self._results or fresh, mask, strict=True)
         ]
-        return stack(self._results)
+        return contract.stack(self._results)
 
-    def _fresh(self, seeds: Sequence[int | None], mask: NDArray[np.bool_]) -> list[CopyResult]:
+    def _fresh(self, seeds: Sequence[int | None], mask: NDArray[np.bool_]) -> list[contract.CopyResult]:
         """Reset the copies of the mask: results of all copies."""
         options = None if mask.all() else {"reset_mask": mask}
         try:
             observations, infos = self.env.reset(seed=list(seeds), options=options)  # type: ignore[arg-type]
         except (gymnasium.error.Error, TypeError) as error:
-            require_suitable(
+            contract.require_suitable(
                 "seed" not in str(error).lower(),
                 f"{self._layout.description.name} cannot be played here: its vector draws for all copies "
                 "from one seed, and each needs its own: register the single environment.",
@@ -133,7 +129,7 @@ class VectorPool:
             raise
         return self._convert(observations, infos, np.zeros(len(seeds)), mask & False, mask & False)
 
-    def step(self, actions: NDArray[Any]) -> CopyResult:
+    def step(self, actions: NDArray[Any]) -> contract.CopyResult:
         decode = self._layout.action.decode
         chosen = np.stack([np.asarray(decode(action[0])) for action in actions])
         observations, rewards, terminations, truncations, infos = self.env.step(chosen)
@@ -142,10 +138,10 @@ class VectorPool:
             final = infos["final_obs"], infos["_final_obs"]
         new = self._convert(observations, infos, rewards, terminations | truncations, terminations, final)
         self._results = [
-            after if before.present.any() else without_rewards(before)
+            after if before.present.any() else contract.without_rewards(before)
             for before, after in zip(self._results, new, strict=True)
         ]
-        return stack(self._results)
+        return contract.stack(self._results)
 
     def close(self) -> None:
         self.env.close()
@@ -158,7 +154,7 @@ class VectorPool:
         over: NDArray[np.bool_],
         ended: NDArray[np.bool_],
         final: tuple[Sequence[Any], Sequence[bool]] | None = None,
-    ) -> list[CopyResult]:
+    ) -> list[contract.CopyResult]:
         """Convert what the vector returns, with the final observations of copies that it has reset."""
         shown = list(iterate(self.env.observation_space, observations))
         if final is not None:
@@ -168,24 +164,24 @@ class VectorPool:
         return [self._layout.result(*row) for row in rows]
 
 
-class OneOfVector(Copy):
+class OneOfVector(contract.Copy):
     """The only environment of a vector."""
 
     def __init__(self, env: VectorEnv, **options: bool) -> None:
         self._pool = VectorPool(env, None, options)
         self.description = self._pool.describe()[0]
 
-    def reset(self, seed: int) -> CopyResult:
-        return CopyResult(*(part[0] for part in self._pool.reset([seed])))
+    def reset(self, seed: int) -> contract.CopyResult:
+        return contract.CopyResult(*(part[0] for part in self._pool.reset([seed])))
 
-    def step(self, actions: Sequence[Any]) -> CopyResult:
-        return CopyResult(*(part[0] for part in self._pool.step(np.asarray([actions]))))
+    def step(self, actions: Sequence[Any]) -> contract.CopyResult:
+        return contract.CopyResult(*(part[0] for part in self._pool.step(np.asarray([actions]))))
 
     def render(self) -> NDArray[np.uint8] | str:
         env = self._pool.env
         frames = env.render()
         frame = None if frames is None else frames[0]
-        return rendered(frame, self.description.name, getattr(env, "render_mode", None))
+        return contract.rendered(frame, self.description.name, getattr(env, "render_mode", None))
 
     def close(self) -> None:
         self._pool.close()

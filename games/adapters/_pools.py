@@ -10,16 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from games.adapters._copy import (
-    Copy,
-    CopyResult,
-    Description,
-    MakeCopy,
-    UnsuitableEnvironmentError,
-    one_line,
-    stack,
-    without_rewards,
-)
+from games.adapters import _copy as contract
 from games.core import CopyError
 
 Made = TypeVar("Made")
@@ -28,13 +19,13 @@ Made = TypeVar("Made")
 class Pool(Protocol):
     """Several copies, numbered from 0; results are stacked."""
 
-    def describe(self) -> list[Description]:
+    def describe(self) -> list[contract.Description]:
         """The description of each copy."""
 
-    def reset(self, seeds: Sequence[int | None]) -> CopyResult:
+    def reset(self, seeds: Sequence[int | None]) -> contract.CopyResult:
         """Start an episode in each copy that has a seed; the others are not stepped."""
 
-    def step(self, actions: NDArray[Any]) -> CopyResult:
+    def step(self, actions: NDArray[Any]) -> contract.CopyResult:
         """Step each copy that is not over; actions are [copy, agent] or, in a Box, [copy, agent, number]."""
 
     def close(self) -> None:
@@ -49,54 +40,57 @@ class LocalPool:
     """
 
     def __init__(
-        self, make_copy: MakeCopy, numbers: Iterable[int], watch: Callable[[int], None] = lambda number: None
+        self,
+        make_copy: contract.MakeCopy,
+        numbers: Iterable[int],
+        watch: Callable[[int], None] = lambda number: None,
     ) -> None:
         self._numbers = list(numbers)
         self._watch = watch
-        self._copies: list[Copy] = []
-        self._results: dict[int, CopyResult] = {}
+        self._copies: list[contract.Copy] = []
+        self._results: dict[int, contract.CopyResult] = {}
         with contextlib.ExitStack() as unless_all_open:
             unless_all_open.callback(self.close)
             for number in self._numbers:
                 self._copies.append(self._guarded(number, make_copy))
             unless_all_open.pop_all()
 
-    def describe(self) -> list[Description]:
+    def describe(self) -> list[contract.Description]:
         return [copy.description for copy in self._copies]
 
-    def reset(self, seeds: Sequence[int | None]) -> CopyResult:
+    def reset(self, seeds: Sequence[int | None]) -> contract.CopyResult:
         for number, copy, seed in zip(self._numbers, self._copies, seeds, strict=True):
             if seed is None:
-                self._results[number] = without_rewards(self._results[number])
+                self._results[number] = contract.without_rewards(self._results[number])
             else:
                 self._results[number] = self._guarded(number, copy.reset, seed)
         return self._stacked()
 
-    def step(self, actions: NDArray[Any]) -> CopyResult:
+    def step(self, actions: NDArray[Any]) -> contract.CopyResult:
         for number, copy, chosen in zip(self._numbers, self._copies, actions.tolist(), strict=True):
             last = self._results[number]
             if last.present.any():
                 self._results[number] = self._guarded(number, copy.step, chosen)
             else:
-                self._results[number] = without_rewards(last)
+                self._results[number] = contract.without_rewards(last)
         return self._stacked()
 
     def close(self) -> None:
         while self._copies:
             self._copies.pop().close()
 
-    def _stacked(self) -> CopyResult:
-        return stack([self._results[number] for number in self._numbers])
+    def _stacked(self) -> contract.CopyResult:
+        return contract.stack([self._results[number] for number in self._numbers])
 
     def _guarded(self, number: int, work: Callable[..., Made], *arguments: Any) -> Made:
         """Call a copy's code, and say which copy it was if that fails."""
         self._watch(number)
         try:
             return work(*arguments)
-        except UnsuitableEnvironmentError:
+        except contract.UnsuitableEnvironmentError:
             raise
         except Exception as error:
-            raise CopyError(f"Copy {number} failed: {one_line(error)}") from error
+            raise CopyError(f"Copy {number} failed: {contract.one_line(error)}") from error
 
 
 VERSIONS = itertools.count()  # numbers for states: no two of this process have the same
@@ -117,15 +111,17 @@ class RunningCopies:
     that learn need not carry what it takes to draw.
     """
 
-    def __init__(self, pool: Pool, make_drawable: MakeCopy) -> None:
+    def __init__(self, pool: Pool, make_drawable: contract.MakeCopy) -> None:
         self.pool = pool
         self.version = NO_STATE
         self._make_drawable = make_drawable
-        self._drawable: Copy | None = None
-        self._drawn: tuple[Episode, int, CopyResult] | None = None  # with the number of steps replayed
+        self._drawable: contract.Copy | None = None
+        self._drawn: tuple[Episode, int, contract.CopyResult] | None = (
+            None  # with the number of steps replayed
+        )
         self._episodes: list[Episode] = []
 
-    def reset(self, seeds: list[int | None]) -> CopyResult:
+    def reset(self, seeds: list[int | None]) -> contract.CopyResult:
         self.version = NO_STATE
         result = self.pool.reset(seeds)
         self._episodes = [
@@ -134,7 +130,7 @@ class RunningCopies:
         self.version = next(VERSIONS)
         return result
 
-    def step(self, actions: NDArray[Any]) -> CopyResult:
+    def step(self, actions: NDArray[Any]) -> contract.CopyResult:
         self.version = NO_STATE  # if the environment fails, there is no latest state any more
         result = self.pool.step(actions)
         for episode, chosen in zip(self._episodes, actions, strict=True):
@@ -158,13 +154,15 @@ class RunningCopies:
         self._drawn = episode, len(episode.actions), last
         try:
             return self._drawable.render()
-        except (UnsuitableEnvironmentError, CopyError):
+        except (contract.UnsuitableEnvironmentError, CopyError):
             raise
         except NotImplementedError as error:
             name = self._drawable.description.name
-            raise UnsuitableEnvironmentError(f"{name} draws nothing that can be shown here.") from error
+            raise contract.UnsuitableEnvironmentError(
+                f"{name} draws nothing that can be shown here."
+            ) from error
         except Exception as error:
-            raise CopyError(f"Copy {copy} could not be drawn: {one_line(error)}") from error
+            raise CopyError(f"Copy {copy} could not be drawn: {contract.one_line(error)}") from error
 
     def close(self) -> None:
         self.version = NO_STATE

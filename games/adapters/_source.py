@@ -11,16 +11,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from games.adapters import _copy as contract
 from games.adapters._constructors import RENDER_MODE, Parameters, parameters_of
-from games.adapters._copy import (
-    Copy,
-    CopyResult,
-    Description,
-    FreshCopy,
-    UnsuitableEnvironmentError,
-    one_line,
-    require_suitable,
-)
 from games.adapters._pools import LocalPool, Pool
 from games.adapters._workers import WorkerPool
 from games.core import CopyError, require
@@ -35,13 +27,13 @@ class CopyMaker:
 
     make_env: Callable[..., Any]
     settings: Mapping[str, Any]
-    copy_of: Callable[[Any], Copy]
+    copy_of: Callable[[Any], contract.Copy]
     reuse: bool
 
-    def __call__(self) -> Copy:
-        return self.single() if self.reuse else FreshCopy(self.single)
+    def __call__(self) -> contract.Copy:
+        return self.single() if self.reuse else contract.FreshCopy(self.single)
 
-    def single(self) -> Copy:
+    def single(self) -> contract.Copy:
         """Open a copy that plays all its episodes in one environment."""
         return self.copy_of(self.make_env(**self.settings))
 
@@ -51,7 +43,7 @@ class EnvironmentSource:
     """What all games of one registered constructor have in common."""
 
     make_env: Callable[..., Any]  # the constructor; takes settings by keyword
-    copy_of: Callable[[Any], Copy]  # turns an environment into a copy
+    copy_of: Callable[[Any], contract.Copy]  # turns an environment into a copy
     fixed: Mapping[str, Any] = field(default_factory=dict)  # settings that are not fields of the game
     lists: frozenset[str] = frozenset()  # settings that are tuples in the game, and lists to the constructor
     drawable: bool = False  # whether the constructor takes a render mode
@@ -86,7 +78,7 @@ class EnvironmentSource:
         first, *others = pool.describe()
         if any(other != first for other in others):
             pool.close()
-            raise UnsuitableEnvironmentError(
+            raise contract.UnsuitableEnvironmentError(
                 f"The copies of {first.name} differ in agents, spaces or horizon: its constructor must make "
                 "the same environment each time."
             )
@@ -101,9 +93,9 @@ class EnvironmentSource:
                 f"{key}={value!r}" for key, value in settings.items() if defaults.get(key, ...) != value
             ]
             how = f"with {', '.join(changed)}" if changed else "as it is"
-            raise ValueError(f"{name} cannot be opened {how}: {one_line(error)}") from error
+            raise ValueError(f"{name} cannot be opened {how}: {contract.one_line(error)}") from error
 
-    def describe(self, env: Any, settings: Mapping[str, Any]) -> Description:
+    def describe(self, env: Any, settings: Mapping[str, Any]) -> contract.Description:
         """Describe an environment, try whether its episodes follow from their seeds, and close it."""
         copies = [self.copy_of(env)]
         description = copies[0].description
@@ -113,10 +105,10 @@ class EnvironmentSource:
             if not self.reuse:
                 copies.append(self.maker(settings).single())
             _require_same(first, _trial(copies[-1]), name)
-        except UnsuitableEnvironmentError:
+        except contract.UnsuitableEnvironmentError:
             raise
         except Exception as error:
-            raise ValueError(f"{name} failed when it was tried: {one_line(error)}") from error
+            raise ValueError(f"{name} failed when it was tried: {contract.one_line(error)}") from error
         finally:
             for copy in copies:
                 copy.close()
@@ -126,21 +118,21 @@ class EnvironmentSource:
         )
         return description
 
-    def drawable_copy(self, settings: Mapping[str, Any], modes: tuple[str, ...]) -> Copy:
+    def drawable_copy(self, settings: Mapping[str, Any], modes: tuple[str, ...]) -> contract.Copy:
         """Open a copy that can draw itself, where the constructor takes one of these render modes."""
         mode = next((mode for mode in IMAGE_MODES if mode in modes), None)
         try:
             return self.maker(settings, render_mode=mode)()
-        except UnsuitableEnvironmentError:
+        except contract.UnsuitableEnvironmentError:
             raise
         except Exception as error:
-            raise CopyError(f"The copy to be drawn failed: {one_line(error)}") from error
+            raise CopyError(f"The copy to be drawn failed: {contract.one_line(error)}") from error
 
 
-def _require_same(first: list[CopyResult], second: list[CopyResult], name: str) -> None:
+def _require_same(first: list[contract.CopyResult], second: list[contract.CopyResult], name: str) -> None:
     """Require that two episodes of the same seed and actions are the same: a resumed run depends on it."""
     pairs = zip(itertools.chain(*first), itertools.chain(*second), strict=False)
-    require_suitable(
+    contract.require_suitable(
         len(first) == len(second)
         and all(np.array_equal(one, two, equal_nan=one.dtype.kind == "f") for one, two in pairs),
         f"{name} cannot be played here: two episodes with the same seed and actions differ, so no run could "
@@ -149,7 +141,7 @@ def _require_same(first: list[CopyResult], second: list[CopyResult], name: str) 
     )
 
 
-def _trial(copy: Copy) -> list[CopyResult]:
+def _trial(copy: contract.Copy) -> list[contract.CopyResult]:
     """The results of a few steps of random legal actions."""
     draws, space = np.random.default_rng(0), copy.description.action_space
 

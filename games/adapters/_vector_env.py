@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,11 +57,11 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
         render_mode: str | None = None,
         name: str | None = None,
     ) -> None:
-        modes = ", ".join(mode.value for mode in AutoresetMode)
+        modes = [mode.value for mode in AutoresetMode]
         require(copies >= 1, f"A vector environment needs at least 1 copy of the game; copies is {copies}.")
         require(
-            autoreset_mode in {*AutoresetMode, *(mode.value for mode in AutoresetMode)},
-            f"There is no autoreset mode {autoreset_mode!r}; there are {modes}.",
+            autoreset_mode in (*AutoresetMode, *modes),
+            f"There is no autoreset mode {autoreset_mode!r}; there are {', '.join(modes)}.",
         )
         require(
             render_mode is None or render_mode in RENDER_MODES,
@@ -251,19 +251,16 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
         rows = seen.flatten(0, 1).numpy().astype(self._seen_space.dtype, copy=False)
         return flatten(rows, self._seen_space) if self._flat else rows
 
-    def _infos(
-        self, state: State, told: dict[str, Tensor] | None = None, played: Tensor | None = None
-    ) -> Infos:
+    def _infos(self, state: State, told: Mapping[str, Tensor] = {}, played: Tensor | None = None) -> Infos:
         """The infos of all rows, and of those of the copies that played; see `Infos`."""
         infos: Infos = {}
         now = {MASK: self.game.action_mask(state), "present": self.game.present(state)}
-        for name, values in {**now, **(told or {})}.items():
-            if values is None:
-                continue
-            rows = _apart(values, state).flatten(0, 1).numpy()
-            infos[name] = rows.astype(np.int8) if name == MASK else rows
-            everybody = np.ones(self.num_envs, dtype=np.bool_)
-            infos[f"_{name}"] = everybody if played is None or name in now else self._rows(played)
+        for name, values in {**now, **told}.items():
+            if values is not None:
+                rows = _apart(values, state).flatten(0, 1).numpy()
+                infos[name] = rows.astype(np.int8) if name == MASK else rows
+                everybody = np.ones(self.num_envs, dtype=np.bool_)
+                infos[f"_{name}"] = everybody if played is None or name in now else self._rows(played)
         return infos
 
 

@@ -11,6 +11,7 @@ from ._game import DrawnGame as DrawnGame
 from ._game import ExactGame as ExactGame
 from ._game import Game as Game
 from ._game import State as State
+from ._game import Step as Step
 from ._game import alias as alias
 from ._game import computed as computed
 from ._game import numbered_actions as numbered_actions

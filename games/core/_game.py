@@ -17,6 +17,8 @@ from games.core._streams import uniform
 
 State = Any
 """A NamedTuple of tensors whose first axis is the batch."""
+Step = tuple[State, Tensor, Tensor]
+"""The next state; rewards, float [batch, agent]; done, boolean [batch]."""
 
 
 computed: Any = property
@@ -178,7 +180,7 @@ class Game(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
+    def step(self, state: State, actions: Tensor, generator: torch.Generator) -> Step:
         """Play one step of every copy.
 
         Args:
@@ -337,11 +339,11 @@ class DrawnGame(Game):
         """Start copies, by draws that are uniform in [0, 1), float32 [batch, start_draws]."""
 
     @abc.abstractmethod
-    def advance(self, state: State, actions: Tensor, draws: Tensor) -> tuple[State, Tensor, Tensor]:
+    def advance(self, state: State, actions: Tensor, draws: Tensor) -> Step:
         """Play one step, as `step` does, by draws that are uniform in [0, 1), float32 [batch, step_draws]."""
 
     def reset(self, batch: int, generator: torch.Generator) -> State:
         return self.begin(uniform((batch, self.start_draws), generator))
 
-    def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
+    def step(self, state: State, actions: Tensor, generator: torch.Generator) -> Step:
         return self.advance(state, actions, uniform((len(actions), self.step_draws), generator))

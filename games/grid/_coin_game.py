@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame, cached_constants, computed, constant, in_fresh_thread, require
+from games.core import DrawnGame, Step, cached_constants, computed, constant, in_fresh_thread, require
 from games.grid._coin_tables import Cells, CoinTables, Sizes, tabulate
 from games.grid._frame import Figure, Thing, draw_grid
 from games.grid._open_ground import STAY, WALKS
@@ -123,7 +123,7 @@ class CoinGame(DrawnGame):
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
         return CoinState(torch.stack((red, blue)).T, coins.T, time)
 
-    def advance(self, state: CoinState, actions: Tensor, draws: Tensor) -> tuple[CoinState, Tensor, Tensor]:
+    def advance(self, state: CoinState, actions: Tensor, draws: Tensor) -> Step:
         tables = _tables(self, draws.device)
         play = self._by_the_rules if tables is None else tables.play
         cells, rewards = play(_cells(state), actions, draws)

@@ -110,11 +110,11 @@ def _crowd(pen: Pen, figures: Sequence[Figure], place: tuple[int, int], cell: in
         color, ink = AGENTS[figure.number % len(AGENTS)]
         if figure.orientation is not None:
             angle = math.pi / 2 * (figure.orientation - 1)
-            tip = (x + 0.48 * room * math.cos(angle), y + 0.48 * room * math.sin(angle))
-            sides = [
-                (x + 0.3 * room * math.cos(angle + turn), y + 0.3 * room * math.sin(angle + turn))
-                for turn in (-1.2, 1.2)
+            arrow = ((0.48, 0.0), (0.3, -1.2), (0.3, 1.2))  # (distance, turn) of its corners
+            corners = [
+                (x + reach * room * math.cos(angle + turn), y + reach * room * math.sin(angle + turn))
+                for reach, turn in arrow
             ]
-            pen.polygon([tip, *sides], fill=INK)
+            pen.polygon(corners, fill=INK)
         pen.circle((x, y), 0.36 * room, fill=color, line=cell / 24)
         pen.text((x, y), str(figure.number), size=0.36 * room, color=ink)

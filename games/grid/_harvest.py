@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from games.core import cached_constants, computed, constant, require
+from games.core import Step, cached_constants, computed, constant, require
 from games.grid._social import SocialGrid
 from games.grid._social_state import SocialState
 from games.grid._tables import at, cell_indices, occupied, put
@@ -124,9 +124,7 @@ class Harvest(SocialGrid):
         require(self.radius >= 0, f"radius is a squared distance, 0 or more, not {self.radius}.")
         require(len(self.cells_of("apple")) > 0, "The map has no orchard: mark its cells with A.")
 
-    def advance(
-        self, state: SocialState, actions: Tensor, draws: Tensor
-    ) -> tuple[SocialState, Tensor, Tensor]:
+    def advance(self, state: SocialState, actions: Tensor, draws: Tensor) -> Step:
         after, rewards, done = super().advance(state, actions, draws)
         if self.under_agents:
             _, fresh = self.eat(after._replace(apples=after.apples & ~state.apples))

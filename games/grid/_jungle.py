@@ -9,20 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.core import computed, require
+from games.core import Step, computed, require
+from games.grid import _open_ground as ground
 from games.grid._frame import Thing
 from games.grid._moves import resolve_moves
-from games.grid._open_ground import (
-    STAY,
-    WALKS,
-    SquareGame,
-    beside,
-    distance,
-    draw_distinct,
-    toward,
-    walk,
-    windowed,
-)
+from games.grid._open_ground import STAY, WALKS
 from games.grid._tables import mark
 
 ATTACK = STAY + 1  # the first attack, upwards; the others follow in the order of the walks
@@ -37,7 +28,7 @@ class JungleState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jungle(SquareGame):
+class Jungle(ground.SquareGame):
     """The jungle: agents among foods, who may eat, or attack each other for more.
 
     Agents and foods start on cells of their own, drawn anew for each episode; foods are not used up. In a
@@ -111,13 +102,11 @@ class Jungle(SquareGame):
         return (*WALKS, *(f"attack {direction}" for direction in list(WALKS)[:STAY]))
 
     def begin(self, draws: Tensor) -> JungleState:
-        cells = draw_distinct(draws, self.agents + self.foods)
+        cells = ground.draw_distinct(draws, self.agents + self.foods)
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
         return JungleState(cells[:, : self.agents], cells[:, self.agents :], time)
 
-    def advance(
-        self, state: JungleState, actions: Tensor, draws: Tensor
-    ) -> tuple[JungleState, Tensor, Tensor]:
+    def advance(self, state: JungleState, actions: Tensor, draws: Tensor) -> Step:
         eaten, hits = self._attacks(state, actions)
         rewards = (
             self.food_reward * eaten.float()
@@ -125,7 +114,7 @@ class Jungle(SquareGame):
             - self.harm * hits.sum(1)
             - self.attack_cost * (actions >= ATTACK).float()
         )
-        wanted = walk(state.places, actions.long(), self.extent)
+        wanted = ground.walk(state.places, actions.long(), self.extent)
         barred = (wanted[:, :, None] == state.foods[:, None, :]).any(-1)
         places = resolve_moves(state.places, torch.where(barred, state.places, wanted), draws)
         after = JungleState(places, state.foods, state.time + 1)
@@ -134,7 +123,7 @@ class Jungle(SquareGame):
     def observe(self, state: JungleState) -> Tensor:
         cells = self.size**2
         things = torch.stack((mark(state.foods, cells).any(1), mark(state.places, cells).any(1)), 1)
-        seen = windowed(things, state.places, self.extent, self.view)
+        seen = ground.windowed(things, state.places, self.extent, self.view)
         seen[:, :, 2, self.view, self.view] = 0  # oneself is no other
         return seen
 
@@ -156,15 +145,15 @@ class Jungle(SquareGame):
         cells = self.size**2
         foods = mark(state.foods, cells).any(1)
         held = foods | mark(state.places, cells).any(1)
-        sides = beside(state.foods, self.extent).flatten(1)
-        apart = distance(state.places[..., None], sides[:, None, :], self.size)
+        sides = ground.beside(state.foods, self.extent).flatten(1)
+        apart = ground.distance(state.places[..., None], sides[:, None, :], self.size)
         closest = apart.masked_fill(held.gather(1, sides)[:, None, :], 2 * self.size).argmin(-1)
         victim = state.places.gather(1, self._order(state.places).argmin(-1))
         target = torch.where(cooperative, sides.gather(1, closest), victim)
-        around = beside(state.places, self.extent)
+        around = ground.beside(state.places, self.extent)
         edible = foods.gather(1, around.flatten(1)).unflatten(1, around.shape[1:])
         within = torch.where(cooperative[..., None], edible, around == victim[..., None])
-        walks = toward(state.places, target, self.extent, held[:, None, :].expand(-1, self.agents, -1))
+        walks = ground.toward(state.places, target, self.extent, held[:, None, :].expand(-1, self.agents, -1))
         return torch.where(within.any(-1), ATTACK + within.int().argmax(-1), walks)
 
     def render(self, state: JungleState, index: int = 0, scale: float = 1.0) -> np.ndarray:
@@ -174,13 +163,13 @@ class Jungle(SquareGame):
     def _order(self, places: Tensor) -> Tensor:
         """Grows with the other's distance, then index, and is largest for oneself: [batch, agent, other]."""
         index = torch.arange(self.agents, device=places.device)
-        apart = distance(places[:, :, None], places[:, None, :], self.size)
+        apart = ground.distance(places[:, :, None], places[:, None, :], self.size)
         return (apart * self.agents + index).masked_fill(index == index[:, None], 2 * self.size * self.agents)
 
     def _attacks(self, state: JungleState, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Attacks on foods, [batch, agent], and on agents, [batch, attacker, target]: boolean."""
         attacking = actions >= ATTACK
-        aimed = walk(state.places, torch.where(attacking, actions.long() - ATTACK, STAY), self.extent)
+        aimed = ground.walk(state.places, torch.where(attacking, actions.long() - ATTACK, STAY), self.extent)
         aimed = aimed.masked_fill(aimed == state.places, -1)  # beyond the border, or no attack
         eaten = (aimed[:, :, None] == state.foods[:, None, :]).any(-1)
         return eaten, aimed[:, :, None] == state.places[:, None, :]

@@ -9,19 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.core import computed, require
+from games.core import Step, computed, require
+from games.grid import _open_ground as ground
 from games.grid._frame import Figure, Thing, draw_grid
 from games.grid._moves import choose_cell, on_duty, outranked
-from games.grid._open_ground import (
-    WALKS,
-    OpenGroundGame,
-    distance,
-    draw_cells,
-    draw_distinct,
-    toward,
-    walk,
-    windowed_agents,
-)
+from games.grid._open_ground import WALKS
 from games.grid._tables import cell_mask, occupied
 
 SIZE = (8, 8)
@@ -45,7 +37,7 @@ class LaseCleanupState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaseCleanup(OpenGroundGame):
+class LaseCleanup(ground.OpenGroundGame):
     """Cleanup on 8x8 cells as LASE plays it: the two top rows are a river, the two bottom rows an orchard.
 
     In a step agents walk, clean the waste in their own cell, or pick the apple there: +1; cleaning gives
@@ -91,16 +83,14 @@ class LaseCleanup(OpenGroundGame):
         )
 
     def begin(self, draws: Tensor) -> LaseCleanupState:
-        places = draw_cells(draws[:, : self.agents], CELLS)
-        waste = occupied(draw_distinct(draws[:, self.agents :], FULL), CELLS)
+        places = ground.draw_cells(draws[:, : self.agents], CELLS)
+        waste = occupied(ground.draw_distinct(draws[:, self.agents :], FULL), CELLS)
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
         return LaseCleanupState(places, torch.zeros_like(waste), waste, time, torch.zeros_like(places))
 
-    def advance(
-        self, state: LaseCleanupState, actions: Tensor, draws: Tensor
-    ) -> tuple[LaseCleanupState, Tensor, Tensor]:
+    def advance(self, state: LaseCleanupState, actions: Tensor, draws: Tensor) -> Step:
         rank, more = draws[:, : self.agents], draws[:, self.agents :]
-        places = walk(state.places, actions, SIZE)
+        places = ground.walk(state.places, actions, SIZE)
         cleaned = (actions == CLEAN) & state.waste.gather(1, places)
         waste = state.waste & ~occupied(torch.where(actions == CLEAN, places, -1), CELLS)
         wants = (actions == PICK) & state.apples.gather(1, places)
@@ -123,7 +113,7 @@ class LaseCleanup(OpenGroundGame):
             cell_mask(SIZE, bank, state.places.device).expand_as(state.waste) for bank in (RIVER, ORCHARD)
         ]
         planes = torch.stack((state.apples, state.waste, *banks), 1)
-        return windowed_agents(planes, state.places, SIZE, self.view)
+        return ground.windowed_agents(planes, state.places, SIZE, self.view)
 
     def cooperates(self, state: LaseCleanupState, actions: Tensor) -> Tensor:
         return actions == CLEAN  # cleaning cooperates: boolean [batch, agent]
@@ -153,6 +143,6 @@ def _add(things: Tensor, allowed: Tensor, appears: Tensor, draw: Tensor) -> Tens
 def _use(places: Tensor, things: Tensor, action: int) -> Tensor:
     """Walk to the nearest of these things, and do something with it: integer [batch, agent]."""
     cells = torch.arange(CELLS, device=places.device)
-    apart = distance(places[..., None], cells, SIZE[1]).masked_fill(~things[:, None], CELLS)
+    apart = ground.distance(places[..., None], cells, SIZE[1]).masked_fill(~things[:, None], CELLS)
     nearest = torch.where(things.any(1, keepdim=True), apart.argmin(-1), -1)
-    return torch.where(places == nearest, action, toward(places, nearest, SIZE))
+    return torch.where(places == nearest, action, ground.toward(places, nearest, SIZE))

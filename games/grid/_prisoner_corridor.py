@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame, computed, require
+from games.core import DrawnGame, Step, computed, require
 from games.grid._frame import Figure, draw_grid
 from games.grid._moves import resolve_moves
 from games.grid._open_ground import WALKS, walk
@@ -113,9 +113,7 @@ class PrisonerCorridor(DrawnGame):
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
         return CorridorState(places.expand(len(draws), -1).clone(), time)
 
-    def advance(
-        self, state: CorridorState, actions: Tensor, draws: Tensor
-    ) -> tuple[CorridorState, Tensor, Tensor]:
+    def advance(self, state: CorridorState, actions: Tensor, draws: Tensor) -> Step:
         wanted = walk(state.places, FIRST_WALK + actions.long(), (1, self.length))
         after = CorridorState(resolve_moves(state.places, wanted, draws), state.time + 1)
         arrived = self._at_goal(after.places)

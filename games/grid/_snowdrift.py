@@ -10,19 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.core import computed, require
+from games.core import Step, computed, require
+from games.grid import _open_ground as ground
 from games.grid._frame import Thing
-from games.grid._open_ground import (
-    STAY,
-    WALKS,
-    SquareGame,
-    distance,
-    draw_cells,
-    draw_distinct,
-    toward,
-    walk,
-    windowed_agents,
-)
+from games.grid._open_ground import STAY, WALKS
 from games.grid._tables import mark
 
 REMOVE = STAY + 1
@@ -37,7 +28,7 @@ class SnowdriftState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snowdrift(SquareGame):
+class Snowdrift(ground.SquareGame):
     """A sequential snowdrift game: whoever removes a drift pays for it, and everybody gains.
 
     Drifts lie on cells of their own, drawn anew for each episode, and do not come back; agents start
@@ -99,26 +90,24 @@ class Snowdrift(SquareGame):
 
     def begin(self, draws: Tensor) -> SnowdriftState:
         cells = self.size**2
-        drifts = draw_distinct(draws[:, :cells], self.drifts)
+        drifts = ground.draw_distinct(draws[:, :cells], self.drifts)
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
-        return SnowdriftState(draw_cells(draws[:, cells:], cells), drifts, time)
+        return SnowdriftState(ground.draw_cells(draws[:, cells:], cells), drifts, time)
 
-    def advance(
-        self, state: SnowdriftState, actions: Tensor, draws: Tensor
-    ) -> tuple[SnowdriftState, Tensor, Tensor]:
+    def advance(self, state: SnowdriftState, actions: Tensor, draws: Tensor) -> Step:
         removes = self._removes(state, actions)
         count = removes.sum(1)
         removed = count > 0
         price = self.cost / (count.clamp_min(1) if self.shared_cost else torch.ones_like(count))
         paid = (removes * price[:, None, :]).sum(-1)
         rewards = self.benefit * removed.sum(-1, keepdim=True) - paid
-        places = walk(state.places, actions.long(), self.extent)
+        places = ground.walk(state.places, actions.long(), self.extent)
         after = SnowdriftState(places, state.drifts.masked_fill(removed, -1), state.time + 1)
         return after, rewards, self.ended(after) | (after.time >= self.horizon)
 
     def observe(self, state: SnowdriftState) -> Tensor:
         lying = mark(state.drifts, self.size**2).any(1, keepdim=True)
-        return windowed_agents(lying, state.places, self.extent, self.view)
+        return ground.windowed_agents(lying, state.places, self.extent, self.view)
 
     def ended(self, state: SnowdriftState) -> Tensor:
         return (state.drifts < 0).all(-1)  # which copies ended because no drift is left: boolean [batch]
@@ -131,11 +120,11 @@ class Snowdrift(SquareGame):
         team = cooperative.sum(-1).clamp_min(1)[:, None, None]
         rank = (cooperative.cumsum(-1) - 1)[..., None]
         number = torch.arange(self.drifts, device=rank.device)
-        apart = distance(state.places[..., None], state.drifts[:, None, :], self.size)
+        apart = ground.distance(state.places[..., None], state.drifts[:, None, :], self.size)
         own = (number % team == rank) & (state.drifts >= 0)[:, None, :]
         nearest = apart.masked_fill(~own, 2 * self.size).argmin(-1)
         cells = state.drifts.gather(1, nearest).masked_fill(~own.any(-1), -1)
-        works = torch.where(state.places == cells, REMOVE, toward(state.places, cells, self.extent))
+        works = torch.where(state.places == cells, REMOVE, ground.toward(state.places, cells, self.extent))
         return torch.where(cooperative, works, STAY)
 
     def render(self, state: SnowdriftState, index: int = 0, scale: float = 1.0) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame, cached_constants, computed, constant, require
+from games.core import DrawnGame, Step, cached_constants, computed, constant, require
 from games.grid._frame import Figure, Thing, draw_grid
 from games.grid._tables import OFFSETS
 from games.render import AGENTS
@@ -82,9 +82,7 @@ class Soccer(DrawnGame):
         places = _starts(draws.device).expand(len(ball), -1)
         return SoccerState(places, ball, torch.zeros_like(ball, dtype=torch.bool), torch.zeros_like(ball))
 
-    def advance(
-        self, state: SoccerState, actions: Tensor, draws: Tensor
-    ) -> tuple[SoccerState, Tensor, Tensor]:
+    def advance(self, state: SoccerState, actions: Tensor, draws: Tensor) -> Step:
         actions = actions.long()
         first = (draws[:, 0] >= 0.5).long()
         places, ball, first_scores = _move(state.places, state.ball, first, actions)

@@ -14,22 +14,11 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn.functional import pad
 
-from games.core import DrawnGame, cached_constants, computed, constant, require
+from games.core import DrawnGame, Step, cached_constants, computed, constant, require
+from games.grid import _tables as tables
 from games.grid._moves import path_heading, resolve_moves
 from games.grid._social_state import SocialState, draw, observations
-from games.grid._tables import (
-    STILL,
-    at,
-    beam_table,
-    cell_indices,
-    cell_mask,
-    look_up,
-    occupied,
-    paths,
-    read_map,
-    rows_at,
-    window_shape,
-)
+from games.grid._tables import STILL
 
 
 class Beams(NamedTuple):
@@ -178,7 +167,7 @@ class SocialGrid(DrawnGame, abc.ABC):
     @property
     def observation_space(self) -> spaces.Box:
         """Planes in a window, of bytes: as floats they would be most of what a step writes, and keeps."""
-        shape = (len(self.PLANES), *window_shape(self.view))
+        shape = (len(self.PLANES), *tables.window_shape(self.view))
         return spaces.Box(0, 1, shape, dtype=np.uint8)
 
     @property
@@ -192,23 +181,21 @@ class SocialGrid(DrawnGame, abc.ABC):
 
     def begin(self, draws: Tensor) -> SocialState:
         batch, device = len(draws), draws.device
-        spawn = cell_indices(self.cells_of("spawn"), device)
+        spawn = tables.cell_indices(self.cells_of("spawn"), device)
         if self.random_spawn:
             places = spawn[draws[:, : len(spawn)].topk(self.agents).indices]
         else:
             places = spawn.flip(0)[: self.agents].repeat(batch, 1)
         faces = (draws[:, len(spawn) :] * 4).long() * int(self.turning)
         apples, waste = (
-            cell_mask(self.size, self.cells_of(meaning), device).repeat(batch, 1)
+            tables.cell_mask(self.size, self.cells_of(meaning), device).repeat(batch, 1)
             for meaning in ("apple", "waste")
         )
         none = torch.zeros_like(places)
         time = torch.zeros(batch, dtype=torch.int64, device=device)
         return SocialState(places, faces, none, none, apples, waste, torch.zeros_like(apples), time, none)
 
-    def advance(
-        self, state: SocialState, actions: Tensor, draws: Tensor
-    ) -> tuple[SocialState, Tensor, Tensor]:
+    def advance(self, state: SocialState, actions: Tensor, draws: Tensor) -> Step:
         present = state.places >= 0
         actions = torch.where(present, actions.long(), STAY)
         wanted, faces = self.led_to(state, actions)
@@ -233,16 +220,16 @@ class SocialGrid(DrawnGame, abc.ABC):
     def eat(self, state: SocialState) -> tuple[SocialState, Tensor]:
         """Let agents eat the apples in their cells: the state afterwards; rewards, float32 [batch, agent]."""
         eaten = state.apples.gather(1, state.places.clamp_min(0)) & (state.places >= 0)
-        apples = state.apples & ~occupied(state.places, state.apples.shape[1])
+        apples = state.apples & ~tables.occupied(state.places, state.apples.shape[1])
         return state._replace(apples=apples), EAT_REWARD * eaten.float()
 
     def led_to(self, state: SocialState, actions: Tensor) -> tuple[Tensor, Tensor]:
         """The cells that actions lead to when nobody is in the way, and where agents then face."""
         names, device = self.action_names, actions.device
         key = state.orientation * len(names) + actions
-        heading, faces = (look_up(effect, key) for effect in _effects(names, device))
-        table = paths(self.size, self.cells_of("wall"), device)
-        led = look_up(table.flatten(), heading * table.shape[1] + state.places.clamp_min(0))
+        heading, faces = (tables.look_up(effect, key) for effect in _effects(names, device))
+        table = tables.paths(self.size, self.cells_of("wall"), device)
+        led = tables.look_up(table.flatten(), heading * table.shape[1] + state.places.clamp_min(0))
         return torch.where(state.places < 0, state.places, led), faces
 
     def fire(self, state: SocialState, name: str, firing: Tensor) -> tuple[SocialState, Tensor]:
@@ -253,7 +240,7 @@ class SocialGrid(DrawnGame, abc.ABC):
         state = state._replace(cooling=cooling)
         if not firing.any():
             return state, torch.zeros(firing.shape, dtype=torch.float32, device=firing.device)
-        beams = self.beams(state, firing, occupied(state.places, state.apples.shape[1]))
+        beams = self.beams(state, firing, tables.occupied(state.places, state.apples.shape[1]))
         times = beams.hits(state.places)
         rewards = -self.fine_cost * firing.float() - self.fine * times
         hit = (times > 0) & (self.time_out > 0)
@@ -267,9 +254,9 @@ class SocialGrid(DrawnGame, abc.ABC):
     def beams(self, state: SocialState, firing: Tensor, stops: Tensor) -> Beams:
         """The beams that agents fire, boolean [batch, agent]; stops are boolean [batch, cell]."""
         walls = self.cells_of("wall")
-        table = beam_table(self.size, walls, self.beam_length, BEAM_BREADTH, firing.device)
+        table = tables.beam_table(self.size, walls, self.beam_length, BEAM_BREADTH, firing.device)
         copy, agent = firing.nonzero(as_tuple=True)  # few of all fire: the others cost nothing
-        rays = rows_at(table, state.orientation[copy, agent], state.places[copy, agent])
+        rays = tables.rows_at(table, state.orientation[copy, agent], state.places[copy, agent])
         return Beams(copy, reached(rays, stops.index_select(0, copy)))
 
     def observe(self, state: SocialState) -> Tensor:
@@ -283,7 +270,7 @@ class SocialGrid(DrawnGame, abc.ABC):
     def walk_to(self, state: SocialState, goals: Tensor, barred: Tensor | None = None) -> Tensor:
         """Actions that lead agents to the nearest goal, or `STAY`; cells are [batch, agent or 1, cell]."""
         heading = path_heading(state, goals, self.size, self.cells_of("wall"), barred)
-        walk = cell_indices(tuple(WALKS.index(turn) for turn in range(STILL)), heading.device)
+        walk = tables.cell_indices(tuple(WALKS.index(turn) for turn in range(STILL)), heading.device)
         return torch.where(heading == STILL, STAY, walk[(heading - state.orientation) % STILL])
 
     @property
@@ -294,8 +281,8 @@ class SocialGrid(DrawnGame, abc.ABC):
         """Count the time-outs of those who were gone in this step; whose is over gets a free place."""
         away = state.away - gone.long()
         back = gone & (away == 0)
-        spawn = cell_indices(self.cells_of("spawn"), draws.device)
-        taken = at(occupied(state.places, state.apples.shape[1]), spawn)
+        spawn = tables.cell_indices(self.cells_of("spawn"), draws.device)
+        taken = tables.at(tables.occupied(state.places, state.apples.shape[1]), spawn)
         free = spawn[draws.masked_fill(taken, -1.0).topk(self.agents).indices]
         mine = free.gather(1, (back.cumsum(1) - 1).clamp_min(0))
         return state._replace(away=away, places=torch.where(back, mine, state.places))
@@ -305,7 +292,7 @@ class SocialGrid(DrawnGame, abc.ABC):
 def _layout(
     rows: tuple[str, ...], symbols: tuple[tuple[str, str], ...], agents: int
 ) -> Mapping[str, tuple[int, ...]]:
-    return read_map(rows, dict(symbols), agents=agents)
+    return tables.read_map(rows, dict(symbols), agents=agents)
 
 
 @functools.lru_cache

@@ -9,18 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.core import computed, require
+from games.core import Step, computed, require
+from games.grid import _open_ground as ground
 from games.grid._frame import Thing
-from games.grid._open_ground import (
-    STAY,
-    WALKS,
-    SquareGame,
-    draw_cells,
-    draw_distinct,
-    toward,
-    walk,
-    windowed_agents,
-)
+from games.grid._open_ground import STAY, WALKS
 from games.grid._tables import mark
 
 HUNT = STAY + 1
@@ -36,7 +28,7 @@ class StagHuntState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StagHuntGrid(SquareGame):
+class StagHuntGrid(ground.SquareGame):
     """A sequential stag hunt: meet at a stag and hunt it together, or take a hare alone and leave.
 
     Prey lies on cells of its own, drawn anew for each episode, and does not move; agents start anywhere, and
@@ -125,13 +117,11 @@ class StagHuntGrid(SquareGame):
 
     def begin(self, draws: Tensor) -> StagHuntState:
         cells = self.size**2
-        prey = draw_distinct(draws[:, :cells], self.stags + self.hares)
+        prey = ground.draw_distinct(draws[:, :cells], self.stags + self.hares)
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
-        return StagHuntState(draw_cells(draws[:, cells:], cells), prey, time)
+        return StagHuntState(ground.draw_cells(draws[:, cells:], cells), prey, time)
 
-    def advance(
-        self, state: StagHuntState, actions: Tensor, draws: Tensor
-    ) -> tuple[StagHuntState, Tensor, Tensor]:
+    def advance(self, state: StagHuntState, actions: Tensor, draws: Tensor) -> Step:
         places, hunts = self._hunts(state, actions)
         count = hunts.sum(1)
         stag = self._stag(places.device)
@@ -146,7 +136,7 @@ class StagHuntGrid(SquareGame):
     def observe(self, state: StagHuntState) -> Tensor:
         lying = mark(state.prey, self.size**2)
         things = torch.stack((lying[:, : self.stags].any(1), lying[:, self.stags :].any(1)), 1)
-        return windowed_agents(things, state.places, self.extent, self.view)
+        return ground.windowed_agents(things, state.places, self.extent, self.view)
 
     def present(self, state: StagHuntState) -> Tensor:
         return state.places >= 0  # agents that have not hunted yet: boolean [batch, agent]
@@ -173,10 +163,10 @@ class StagHuntGrid(SquareGame):
         if not self.hunt_action:
             others = mark(state.prey, self.size**2).any(1)[:, None] & ~mark(cells, self.size**2)
             keep_off = others | mark(state.places, self.size**2)
-            return toward(state.places, cells, self.extent, avoid=keep_off)
+            return ground.toward(state.places, cells, self.extent, avoid=keep_off)
         arrived = here & (state.places == cells)
         missing = (cells[:, :, None] == cells[:, None, :]) & (here & ~arrived)[:, None, :]
-        walks = toward(state.places, cells, self.extent)
+        walks = ground.toward(state.places, cells, self.extent)
         return torch.where(arrived & ~missing.any(-1), HUNT, walks)
 
     def render(self, state: StagHuntState, index: int = 0, scale: float = 1.0) -> np.ndarray:
@@ -198,7 +188,7 @@ class StagHuntGrid(SquareGame):
 
     def _hunts(self, state: StagHuntState, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Positions after walking, and which agents hunt which prey there, boolean [batch, agent, prey]."""
-        places = walk(state.places, actions.long(), self.extent)
+        places = ground.walk(state.places, actions.long(), self.extent)
         there = (places[:, :, None] == state.prey[:, None, :]) & (state.prey >= 0)[:, None, :]
         if self.hunt_action:
             there = there & (actions == HUNT)[..., None]

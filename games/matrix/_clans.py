@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame, computed, require
+from games.core import DrawnGame, Step, computed, require
 from games.render import draw_table
 
 SEASONS = ("peace", "feud")
@@ -112,7 +112,7 @@ class Clans(DrawnGame):
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
         return ClansState(self._season(draws), time)
 
-    def advance(self, state: ClansState, actions: Tensor, draws: Tensor) -> tuple[ClansState, Tensor, Tensor]:
+    def advance(self, state: ClansState, actions: Tensor, draws: Tensor) -> Step:
         helps = (actions == HELP).float()
         feud = (state.season == FEUD)[:, None]
         given, taken = helps.unflatten(1, (CLAN, CLAN)), helps.roll(CLAN, 1)

@@ -61,23 +61,17 @@ class RoadNetwork:
     def route_costs(self, loads: NDArray[np.int64]) -> NDArray[np.float64]:
         """Each route's cost in units of time, of the number of drivers on each route: both [..., route]."""
         empty: NDArray[np.float64] = self._takes() @ np.array(self.fixed, dtype=np.float64)
-        return empty + loads @ self._shared()
+        return empty + loads @ self.shared()
 
-    def detours(self) -> NDArray[np.float64]:
-        """Cost that a driver who comes over from another route adds to a route: [from, to]."""
-        shared = self._shared()
-        return shared.diagonal() - shared
-
-    def _takes(self) -> NDArray[np.float64]:
-        """1 where a route takes a road, [route, road]."""
-        roads = range(len(self.fixed))
-        return np.array([[float(road in route) for road in roads] for route in self.routes])
-
-    def _shared(self) -> NDArray[np.float64]:
+    def shared(self) -> NDArray[np.float64]:
         """Cost that a driver on one route adds to another, on the roads they share: [route, route]."""
         takes = self._takes()
         shared: NDArray[np.float64] = (takes * np.array(self.slope, dtype=np.float64)) @ takes.T
         return shared
+
+    def _takes(self) -> NDArray[np.float64]:
+        """1 where a route takes a road, [route, road]."""
+        return np.array([[float(road in route) for road in range(len(self.fixed))] for route in self.routes])
 
 
 class Traffic(NamedTuple):
@@ -97,12 +91,12 @@ def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
     Traffic(loads=(2, 2, 0), mean_cost=65.0)
     """
 
-    def cheapest(loads: NDArray[np.int64]) -> Traffic:
+    best = []
+    for loads in _all_loads(network, drivers):
         means = (loads * network.route_costs(loads)).sum(-1) / drivers
-        best = int(means.argmin())
-        return Traffic(tuple(loads[best].tolist()), float(means[best]))
-
-    return min(map(cheapest, _all_loads(network, drivers)), key=lambda traffic: traffic.mean_cost)
+        cheapest = int(means.argmin())
+        best.append(Traffic(tuple(loads[cheapest].tolist()), float(means[cheapest])))
+    return min(best, key=lambda traffic: traffic.mean_cost)
 
 
 def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
@@ -117,7 +111,8 @@ def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
     >>> equilibria(Braess().network, drivers=4)
     (Traffic(loads=(0, 0, 4), mean_cost=80.0),)
     """
-    detours = network.detours()
+    shared = network.shared()
+    detours = shared.diagonal() - shared  # cost that a driver adds to a route who comes over: [from, to]
     found = []
     for loads in _all_loads(network, drivers):
         costs = network.route_costs(loads)

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.core import alias, cached_constants, computed, constant, product, require
+from games.core import Step, alias, cached_constants, computed, constant, product, require
 from games.matrix._matrix import MatrixGame, MatrixState, require_finite
 
 MAX_AGENTS = 10_000
@@ -101,9 +101,7 @@ class CountedFamily(MatrixGame):
         theirs = received - kept_share.unsqueeze(-1) * torch.stack((before, response), -1)
         return theirs[..., 0] + moved * theirs[..., 1] + kept_share * after
 
-    def step(
-        self, state: MatrixState, actions: Tensor, generator: torch.Generator
-    ) -> tuple[MatrixState, Tensor, Tensor]:
+    def step(self, state: MatrixState, actions: Tensor, generator: torch.Generator) -> Step:
         table = count_tensor(self, torch.get_default_dtype(), actions.device)
         cooperates = (actions == 0).long()
         others = cooperates.sum(-1, keepdim=True) - cooperates

@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import Game, alias, cached_constants, computed, constant, require, uniform
+from games.core import Game, Step, alias, cached_constants, computed, constant, require, uniform
 from games.render import AGENTS, INK, Pen
 
 WIDTH, HEIGHT = 150, 180  # of one room
@@ -142,12 +142,10 @@ class EscapeRoom(Game):
 
     @property
     def observation_space(self) -> spaces.Box:
-        """The vector described above; only what was given is unbounded."""
         one_hots = len(PLACES) * self.agents
         gifts = self.agents - 1 if self.observe_gifts else 0
-        low = np.array([0.0] * one_hots + [-np.inf] * gifts, dtype=np.float32)
-        high = np.array([1.0] * one_hots + [np.inf] * gifts, dtype=np.float32)
-        return spaces.Box(low, high, dtype=np.float32)
+        low, high = [0.0] * one_hots + [-np.inf] * gifts, [1.0] * one_hots + [np.inf] * gifts
+        return spaces.Box(np.array(low, np.float32), np.array(high, np.float32), dtype=np.float32)
 
     @property
     def best_welfare(self) -> float:
@@ -183,18 +181,15 @@ class EscapeRoom(Game):
 
     def observe(self, state: EscapeRoomState) -> Tensor:
         device, batch = state.places.device, len(state.places)
-        order, places = _order(self.agents, device), _one_hot(device)
-        shown = state.places.gather(1, order.expand(batch, -1)).flatten()
-        seen = places.index_select(0, shown).view(batch, self.agents, -1)
+        shown = state.places.gather(1, _order(self.agents, device).expand(batch, -1)).flatten()
+        seen = _one_hot(device).index_select(0, shown).view(batch, self.agents, -1)
         if not self.observe_gifts:
             return seen
         pairs = _others(self.agents, device).expand(batch, -1)
         given = state.given.flatten(1).gather(1, pairs).view(batch, self.agents, -1)
         return torch.cat((seen, given), -1)
 
-    def step(
-        self, state: EscapeRoomState, actions: Tensor, generator: torch.Generator
-    ) -> tuple[EscapeRoomState, Tensor, Tensor]:
+    def step(self, state: EscapeRoomState, actions: Tensor, generator: torch.Generator) -> Step:
         after = EscapeRoomState(actions.to(state.places), state.given, state.time + 1)
         escapes = self._enough(actions)[:, None] & (actions == DOOR)
         stays = (actions == state.places).to(torch.get_default_dtype())

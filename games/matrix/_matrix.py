@@ -13,7 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.core import ExactGame, cached_constants, constant, require
+from games.core import ExactGame, Step, cached_constants, constant, require
 from games.render import draw_table
 
 WIDEST_PAYOFF = "-8.888e+88"  # no payoff that is written with four digits needs more room
@@ -116,9 +116,7 @@ class MatrixGame(ExactGame):
     def observe(self, state: MatrixState) -> Tensor:
         return torch.zeros_like(state.actions)
 
-    def step(
-        self, state: MatrixState, actions: Tensor, generator: torch.Generator
-    ) -> tuple[MatrixState, Tensor, Tensor]:
+    def step(self, state: MatrixState, actions: Tensor, generator: torch.Generator) -> Step:
         table = payoff_tensor(self, torch.get_default_dtype(), actions.device)
         time = state.time + 1
         return MatrixState(time, actions), table[actions.unbind(-1)], time >= self.horizon

@@ -23,14 +23,17 @@ from torch import Tensor
 from games.core import cached_constants, constant, product
 
 
-def flow(first: Tensor, second: Tensor, source: Tensor, discount: float) -> Tensor:
-    """Solve (I / discount - P') x = source, [..., 4]; differentiable any number of times, in both modes.
+def flow(
+    first: Tensor, second: Tensor, source: Tensor, discount: float, *, transposed: bool = False
+) -> Tensor:
+    """Solve (I / discount - P') x = source, [..., 4], or with P; differentiable any number of times.
 
     The agents' action probabilities in states CC, CD, DC, DD are [..., 4, 2], and P[s, (a, b)] = first[s, a]
     second[s, b]. The discount lies in (0, 1), so that the matrix is diagonally dominant by columns, and
     elimination needs no pivoting.
     """
-    return _flow(first, second, source, discount, transposed=False)
+    result: Tensor = _Flow.apply(first, second, source, discount, transposed)  # type: ignore[no-untyped-call]
+    return result
 
 
 class _Flow(torch.autograd.Function):
@@ -55,7 +58,7 @@ class _Flow(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         first, second, solution = ctx.saved_tensors
         discount, transposed = ctx.rest
-        pulled = _flow(first, second, gradients[0], discount, transposed=not transposed)
+        pulled = flow(first, second, gradients[0], discount, transposed=not transposed)
         x, w = (pulled, solution) if transposed else (solution, pulled)
         x, w = x.unsqueeze(-1), w.unflatten(-1, (1, 2, 2))
         by_first = x * (w * second.unsqueeze(-2)).sum(-1)
@@ -69,13 +72,7 @@ class _Flow(torch.autograd.Function):
         by_first, by_second, by_source, *_ = tangents
         change = _joint(by_first, second) + _joint(first, by_second)
         moved = (change * solution.unsqueeze(-2 if transposed else -1)).sum(-1 if transposed else -2)
-        return _flow(first, second, by_source + moved, discount, transposed=transposed)
-
-
-def _flow(first: Tensor, second: Tensor, source: Tensor, discount: float, *, transposed: bool) -> Tensor:
-    """The flow, or with P in the place of P'."""
-    result: Tensor = _Flow.apply(first, second, source, discount, transposed)  # type: ignore[no-untyped-call]
-    return result
+        return flow(first, second, by_source + moved, discount, transposed=transposed)
 
 
 def _joint(first: Tensor, second: Tensor) -> Tensor:
@@ -152,7 +149,7 @@ def two_agent_occupancy(policies: Tensor, discount: float) -> list[Tensor]:
 
 
 def chain_occupancy(policies: Tensor, discount: float) -> Tensor:
-    """Discounted shares of joint actions, [..., A^N], among N memory-one policies, by one A^N x A^N inverse.
+    """Discounted shares of joint actions, [..., A^N], among N memory-one policies, by an A^N x A^N inverse.
 
     Policies are probabilities [..., agent, 1 + A^N, A].
 
@@ -175,8 +172,7 @@ def chain_occupancy(policies: Tensor, discount: float) -> Tensor:
 @cached_constants
 def _seen_by_others(agents: int, actions: int, device: torch.device) -> Tensor:
     """What each agent but the first observes at the start and in each state: [other, 1 + A^N]."""
-    _, *others = observed_states(agents, actions)
-    return constant([[0, *row] for row in others], torch.int64, device)
+    return constant([[0, *row] for row in observed_states(agents, actions)[1:]], torch.int64, device)
 
 
 @cached_constants

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from games.core import (
     ExactGame,
+    Step,
     alias,
     cached_constants,
     computed,
@@ -21,13 +22,8 @@ from games.core import (
     traced,
     uniform,
 )
+from games.matrix import _memory_one as memory_one
 from games.matrix._matrix import MatrixGame, MatrixState, payoff_array, payoff_tensor
-from games.matrix._memory_one import (
-    chain_occupancy,
-    observation_weights,
-    observed_states,
-    two_agent_occupancy,
-)
 from games.matrix._normal_forms import SymmetricTwoAgentGame
 
 MAX_JOINT_ACTIONS = 2**16
@@ -119,7 +115,7 @@ class RepeatedGame(ExactGame):
         if policies.ndim == 3:  # torch 2.13: jvp(grad) turns 0-dim float32 into float64 beside Python floats
             return self.values(policies.unsqueeze(0)).squeeze(0)
         if _written_out(policies):
-            shares = two_agent_occupancy(self.carried_out(policies), self.discount)
+            shares = memory_one.two_agent_occupancy(self.carried_out(policies), self.discount)
             return torch.stack([_weighted_sum(shares, own) for own in _rewards_by_agent(self.stage)], -1)
         table = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
         return product(self.occupancy(policies), table)
@@ -156,14 +152,14 @@ class RepeatedGame(ExactGame):
             return self.occupancy(policies.unsqueeze(0)).squeeze(0)
         policies = self.carried_out(policies)
         if _written_out(policies):
-            return torch.stack(two_agent_occupancy(policies, self.discount), -1)
+            return torch.stack(memory_one.two_agent_occupancy(policies, self.discount), -1)
         states = policies.shape[-2] - 1
         if states > MAX_EXACT_STATES:
             raise ValueError(
                 f"Exact values need at most {MAX_EXACT_STATES} joint actions, as each is a state of the "
                 f"chain; there are {states}. Sample the game instead."
             )
-        return chain_occupancy(policies, self.discount)
+        return memory_one.chain_occupancy(policies, self.discount)
 
     def reset(self, batch: int, generator: torch.Generator) -> MatrixState:
         return self.stage.reset(batch, generator)
@@ -173,9 +169,7 @@ class RepeatedGame(ExactGame):
         numbers = 1 + (state.actions.unsqueeze(-2) * weights).sum(-1)
         return torch.where(state.time.unsqueeze(-1) == 0, 0, numbers)
 
-    def step(
-        self, state: MatrixState, actions: Tensor, generator: torch.Generator
-    ) -> tuple[MatrixState, Tensor, Tensor]:
+    def step(self, state: MatrixState, actions: Tensor, generator: torch.Generator) -> Step:
         """Play the stage game: rewards are not discounted, and the state holds what was carried out."""
         if self.noise > 0:
             draws = uniform((*actions.shape, 2), generator)
@@ -222,7 +216,7 @@ def _cooperators(agents: int, dtype: torch.dtype, device: torch.device) -> Tenso
 
 @cached_constants
 def _observation_weights(agents: int, actions: int, device: torch.device) -> Tensor:
-    return constant(observation_weights(agents, actions), torch.int64, device)
+    return constant(memory_one.observation_weights(agents, actions), torch.int64, device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +270,7 @@ def _joint_probabilities(policies: Tensor) -> Tensor:
     """Of every joint action, at the start and after each one: [..., 1 + A^N, A^N]."""
     agents, _, actions = policies.shape[-3:]
     joint = torch.ones_like(policies[..., 0, :, :1])
-    for agent, order in enumerate(observed_states(agents, actions)):
+    for agent, order in enumerate(memory_one.observed_states(agents, actions)):
         own = policies[..., agent, [0, *order], :]
         joint = (joint.unsqueeze(-1) * own.unsqueeze(-2)).flatten(-2)
     return joint

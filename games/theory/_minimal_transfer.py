@@ -13,16 +13,7 @@ import scipy
 from numpy.typing import NDArray
 
 from games.core import Game, require
-from games.theory._profiles import (
-    TOLERANCE,
-    Deviation,
-    Deviations,
-    Outcome,
-    Profile,
-    deviations,
-    payoff_table,
-    welfare_optima,
-)
+from games.theory import _profiles as profiles
 
 
 class TransferMatrices(NamedTuple):
@@ -80,7 +71,9 @@ class FeasibleTransfer(NamedTuple):
     share: float  # the greatest share of its own reward that every agent can keep: the smallest T_ii
     matrix: NDArray[np.float64]  # T, shares of rewards, [giver, receiver]; rows sum to 1
     largest_gain: float  # the greatest gain of a deviation under T, in the game's units: not above 0
-    binding: tuple[Deviation, ...]  # which hold the share down: their multipliers prove it the greatest
+    binding: tuple[
+        profiles.Deviation, ...
+    ]  # which hold the share down: their multipliers prove it the greatest
     gap: float  # share that the multipliers would allow to keep beyond this: 0 up to rounding
 
 
@@ -93,10 +86,10 @@ class InfeasibleTransfer(NamedTuple):
     """
 
     gain: float  # the least gain of some deviation, under every matrix, in the game's units: above 0
-    weights: tuple[tuple[Deviation, float], ...]  # with their multipliers, above 0, which sum to 1
+    weights: tuple[tuple[profiles.Deviation, float], ...]  # with their multipliers, above 0, which sum to 1
 
 
-def gains_under(found: Deviations, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def gains_under(found: profiles.Deviations, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """The deviator's gain when rewards are shared by T, [giver, receiver]: sum_j T_ji gain_j, [deviation]."""
     shared: NDArray[np.float64] = found.gains @ matrix
     return np.take_along_axis(shared, found.agents[:, None], 1)[:, 0]
@@ -105,7 +98,7 @@ def gains_under(found: Deviations, matrix: NDArray[np.float64]) -> NDArray[np.fl
 class TransferProgram:
     """The linear program for one kind of matrices, and the one that proves it infeasible."""
 
-    def __init__(self, allowed: TransferMatrices, found: Deviations, least_share: float) -> None:
+    def __init__(self, allowed: TransferMatrices, found: profiles.Deviations, least_share: float) -> None:
         self.allowed, self.found, self.least_share = allowed, found, least_share
         # The largest of each deviation's gains is divided out: the solver's tolerances are absolute.
         self.sizes = np.abs(found.gains).max(1)
@@ -136,7 +129,7 @@ class TransferProgram:
             return self.refute()
         matrix = self.allowed.matrix(answer.x[:-1])
         share = float(matrix.diagonal().min())
-        if share < self.least_share - TOLERANCE:
+        if share < self.least_share - profiles.TOLERANCE:
             return self.refute()
         multipliers = np.maximum(-answer.ineqlin.marginals, 0)
         lines, shares = np.split(multipliers, [len(self.lines)])
@@ -147,7 +140,9 @@ class TransferProgram:
         size = float(np.abs(self.found.gains).max()) or 1.0
         if gap > SOLVED or gain > SOLVED * size:
             raise ArithmeticError(f"The linear program left a gap of {gap:g} and a gain of {gain:g}.")
-        binding = tuple(self.found.at(self.used[index]) for index in np.flatnonzero(lines > TOLERANCE))
+        binding = tuple(
+            self.found.at(self.used[index]) for index in np.flatnonzero(lines > profiles.TOLERANCE)
+        )
         return FeasibleTransfer(share, matrix, gain, binding, gap)
 
     def refute(self) -> InfeasibleTransfer:
@@ -165,7 +160,7 @@ class TransferProgram:
         if answer.status == INFEASIBLE:
             raise ArithmeticError("The linear program and its dual were both found infeasible.")
         found = answer.x[: len(self.lines)]
-        weights = np.where(found > TOLERANCE, found, 0) / self.sizes[self.used]
+        weights = np.where(found > profiles.TOLERANCE, found, 0) / self.sizes[self.used]
         weights = weights / weights.sum()
         gain = self.allowed.lowest(self._combine(weights), self.least_share)
         if gain <= 0:
@@ -201,8 +196,8 @@ MAX_DEVIATIONS = 100_000
 class MinimalTransfer(NamedTuple):
     """The minimal transfer with one share for all (s*) and with a share of each agent's own (g*)."""
 
-    optimum: Outcome  # the welfare optimum that is made dominant
-    optima: tuple[Outcome, ...]  # all welfare optima, itself included
+    optimum: profiles.Outcome  # the welfare optimum that is made dominant
+    optima: tuple[profiles.Outcome, ...]  # all welfare optima, itself included
     least_share: float  # the share that every agent had to keep at least, T_ii >= this
     symmetric: FeasibleTransfer | InfeasibleTransfer  # with T_ii = s and the rest divided evenly
     general: FeasibleTransfer | InfeasibleTransfer  # with any T; for more than two agents it is one of many
@@ -260,10 +255,10 @@ def minimal_transfer(
         f"Transfers are checked against every way to leave the optimum, up to {MAX_DEVIATIONS}; {agents} "
         f"agents with {actions} actions have {count}.",
     )
-    table, optima = payoff_table(game), welfare_optima(game)
+    table, optima = profiles.payoff_table(game), profiles.welfare_optima(game)
     chosen = _choose(optima, optimum)
     neighbours: Any = game.neighbours.numpy() if along_graph else np.ones((agents, agents), bool)
-    found = deviations(table, chosen.profile)
+    found = profiles.deviations(table, chosen.profile)
     symmetric, general = (
         TransferProgram(allowed(neighbours), found, least_share).solve()
         for allowed in (one_share, any_shares)
@@ -271,10 +266,10 @@ def minimal_transfer(
     return MinimalTransfer(chosen, optima, least_share, symmetric, general)
 
 
-def _choose(optima: tuple[Outcome, ...], wanted: Sequence[int] | None) -> Outcome:
+def _choose(optima: tuple[profiles.Outcome, ...], wanted: Sequence[int] | None) -> profiles.Outcome:
     if wanted is None:
         return optima[0]
-    profile: Profile = tuple(wanted)
+    profile: profiles.Profile = tuple(wanted)
     match = [outcome for outcome in optima if outcome.profile == profile]
     shown = "; ".join(" ".join(map(str, outcome.profile)) for outcome in optima[:6])
     more = f" and {len(optima) - 6} more" if len(optima) > 6 else ""

@@ -11,10 +11,12 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from games import matrix
 from games.core import (
     ExactGame,
     Game,
     State,
+    Step,
     alias,
     cached_constants,
     computed,
@@ -23,7 +25,6 @@ from games.core import (
     require,
     require_name,
 )
-from games.matrix import MatrixGame, MatrixState, RepeatedGame, observed_states, payoff_array, require_finite
 from games.wrappers._sharing_matrix import both_present
 from games.wrappers._wrapper import PaidGame, WrappedExactGame, nothing_paid
 
@@ -77,7 +78,7 @@ class GiftRules:
     def __post_init__(self) -> None:
         require_name(self.budget, BUDGETS, "budget")
         require_name(self.receivers, ("neighbours", "everybody"), "kind of receivers")
-        require_finite(amount=self.amount, purse=self.purse)
+        matrix.require_finite(amount=self.amount, purse=self.purse)
         require(self.amount > 0, f"A gift is worth something: amount must be above 0, not {self.amount}.")
         require(self.purse >= 0, f"A purse cannot hold less than nothing: purse is {self.purse}.")
         require(
@@ -234,9 +235,7 @@ class GiftGame(PaidGame):
         legal = self.game.action_mask(state.game)
         return None if legal is None else torch.cat((legal, legal), -1)
 
-    def step(
-        self, state: GiftState, actions: Tensor, generator: torch.Generator
-    ) -> tuple[GiftState, Tensor, Tensor]:
+    def step(self, state: GiftState, actions: Tensor, generator: torch.Generator) -> Step:
         own, wanted = self._split_actions(actions)
         game, extrinsic, done = self.game.step(state.game, own, generator)
         among_all = self.rules.split(self.game, extrinsic.dtype, extrinsic.device)
@@ -291,7 +290,7 @@ class GiftExactGame(GiftGame, WrappedExactGame):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        repeated = type(self.game) is RepeatedGame  # a kind of it may end
+        repeated = type(self.game) is matrix.RepeatedGame  # a kind of it may end
         limited = self.rules.source.limited
         require(
             (repeated and not limited) or (self.game.horizon == 1 and self.game.num_observations == 1),
@@ -319,7 +318,7 @@ class GiftExactGame(GiftGame, WrappedExactGame):
     def _given(self, policies: Tensor, split: Tensor) -> Tensor:
         """What each agent is expected to give: [..., giver]."""
         wanting = policies.unflatten(-1, (2, -1))[..., 1, :].sum(-1)
-        if isinstance(self.game, RepeatedGame):
+        if isinstance(self.game, matrix.RepeatedGame):
             wanting = wanting * observation_shares(self.game, without_gifts(policies))
         purse = torch.full_like(split[0], self.rules.purse)
         whole = self.rules.given(torch.ones_like(purse, dtype=torch.bool), purse, split)
@@ -328,10 +327,10 @@ class GiftExactGame(GiftGame, WrappedExactGame):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GiftMatrixGame(MatrixGame):
+class GiftMatrixGame(matrix.MatrixGame):
     """A matrix game with gifts: a matrix game of twice as many actions; see `gift_actions`."""
 
-    game: MatrixGame
+    game: matrix.MatrixGame
     """The game without gifts."""
     rules: GiftRules
 
@@ -352,7 +351,7 @@ class GiftMatrixGame(MatrixGame):
     def build_payoffs(self) -> NDArray[np.float64]:
         agents, own = self.game.num_agents, self.game.num_actions
         joint = np.indices((2 * own,) * agents)
-        extrinsic = torch.from_numpy(payoff_array(self.game)[tuple(joint % own)])
+        extrinsic = torch.from_numpy(matrix.payoff_array(self.game)[tuple(joint % own)])
         wanted = torch.from_numpy(np.moveaxis(joint >= own, 0, -1).copy())
         split = self.rules.split(self.game, torch.float64, torch.device("cpu"))
         given = self.rules.given(wanted, torch.full_like(extrinsic, self.rules.purse), split)
@@ -361,7 +360,7 @@ class GiftMatrixGame(MatrixGame):
     def cooperation(self, policies: Tensor) -> Tensor | None:
         return self.game.cooperation(without_gifts(policies))
 
-    def cooperates(self, state: MatrixState, actions: Tensor) -> Tensor | None:
+    def cooperates(self, state: matrix.MatrixState, actions: Tensor) -> Tensor | None:
         return self.game.cooperates(state, actions % self.game.num_actions)
 
 
@@ -398,7 +397,7 @@ def gift_actions(
     ('hunt', 'forage', 'hunt and give', 'forage and give')
     """
     rules = GiftRules(amount=amount, budget=budget, purse=purse, receivers=receivers)
-    if isinstance(game, MatrixGame) and not observe_purse and _joint_actions(game) <= LARGEST_TABLE:
+    if isinstance(game, matrix.MatrixGame) and not observe_purse and _joint_actions(game) <= LARGEST_TABLE:
         return GiftMatrixGame(game=game, rules=rules)
     return GiftGame(game=game, rules=rules, observe_purse=observe_purse)
 
@@ -409,7 +408,7 @@ def without_gifts(policies: Tensor) -> Tensor:
     return chosen
 
 
-def observation_shares(game: RepeatedGame, policies: Tensor) -> Tensor:
+def observation_shares(game: matrix.RepeatedGame, policies: Tensor) -> Tensor:
     """Discounted shares of the steps in which each agent sees each observation, in a game without end.
 
     Policies are [..., agent, 1 + A^N, A]; the shares, [..., agent, 1 + A^N], sum to 1.
@@ -422,7 +421,8 @@ def observation_shares(game: RepeatedGame, policies: Tensor) -> Tensor:
 @cached_constants
 def _state_behind(agents: int, actions: int, device: torch.device) -> Tensor:
     """The joint action that each agent sees as observation 1, 2, ...: [agent, A^N]."""
-    states = [sorted(range(len(seen)), key=seen.__getitem__) for seen in observed_states(agents, actions)]
+    observed = matrix.observed_states(agents, actions)
+    states = [sorted(range(len(seen)), key=seen.__getitem__) for seen in observed]
     return constant(states, torch.int64, device)
 
 
@@ -438,7 +438,7 @@ def _with_gifts(names: tuple[str, ...]) -> tuple[str, ...]:
     return (*names, *(f"{name} and give" for name in names))
 
 
-def _joint_actions(game: MatrixGame) -> int:
+def _joint_actions(game: matrix.MatrixGame) -> int:
     """Number of joint actions, with gifts."""
     count: int = (2 * game.num_actions) ** game.num_agents
     return count

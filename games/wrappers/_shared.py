@@ -11,16 +11,9 @@ import torch
 from pettingzoo.utils.env import ParallelEnv
 from torch import Tensor
 
-from games.core import ExactGame, Game, State, cached_constants, computed, constant, require
+from games.core import ExactGame, Game, State, Step, cached_constants, computed, constant, require
+from games.wrappers import _sharing_matrix as matrices
 from games.wrappers._shared_environment import EnvironmentIncentives, SharedParallelEnv
-from games.wrappers._sharing_matrix import (
-    MATRICES_ALWAYS_PAY,
-    SharingLike,
-    SharingRows,
-    both_present,
-    share_among_present,
-    sharing_rows,
-)
 from games.wrappers._wrapper import PaidGame, WrappedExactGame, nothing_paid
 
 Incentives = Callable[[Tensor, Tensor], Tensor]
@@ -49,9 +42,7 @@ class RewardingGame(PaidGame, abc.ABC):
         paid = nothing_paid(batch, self.num_agents, generator.device)
         return SharedState(self.game.reset(batch, generator), *paid)
 
-    def step(
-        self, state: SharedState, actions: Tensor, generator: torch.Generator
-    ) -> tuple[SharedState, Tensor, Tensor]:
+    def step(self, state: SharedState, actions: Tensor, generator: torch.Generator) -> Step:
         game, extrinsic, done = self.game.step(state.game, actions, generator)
         given, rewards = self.pay(state.game, actions, extrinsic)
         return SharedState(self.game.give(game, given), extrinsic, given), rewards, done
@@ -73,11 +64,11 @@ class SharedGame(RewardingGame):
     (tensor([[-3.,  0.]]), tensor([[-1.5000, -1.5000]]))
     """
 
-    sharing: SharingRows
+    sharing: matrices.SharingRows
     """Shares [giver][receiver]; each row sums to 1."""
 
     def __post_init__(self) -> None:
-        rows = sharing_rows(self.sharing, range(self.num_agents))
+        rows = matrices.sharing_rows(self.sharing, range(self.num_agents))
         object.__setattr__(self, "sharing", rows)
         for giver, receiver in (~self.neighbours).nonzero().tolist():
             require(
@@ -88,7 +79,7 @@ class SharedGame(RewardingGame):
 
     def pay(self, before: State, actions: Tensor, extrinsic: Tensor) -> tuple[Tensor, Tensor]:
         shares = _matrix(self.sharing, extrinsic.dtype, extrinsic.device)
-        given = extrinsic.unsqueeze(-1) * share_among_present(shares, self.game.present(before))
+        given = extrinsic.unsqueeze(-1) * matrices.share_among_present(shares, self.game.present(before))
         return given, given.sum(-2)
 
 
@@ -134,18 +125,18 @@ class IncentiveGame(RewardingGame):
         )
         allowed = self.neighbours.to(extrinsic.device).clone().fill_diagonal_(False)
         present = self.game.present(before)
-        allowed = allowed if present is None else allowed & both_present(present)
+        allowed = allowed if present is None else allowed & matrices.both_present(present)
         given = torch.where(allowed, gifts.to(extrinsic), 0)
         rewards = extrinsic + given.sum(-2)
         return given, rewards - given.sum(-1) if self.givers_pay else rewards
 
 
 @overload
-def shared(game_or_env: ExactGame, sharing: SharingLike) -> SharedExactGame: ...
+def shared(game_or_env: ExactGame, sharing: matrices.SharingLike) -> SharedExactGame: ...
 
 
 @overload
-def shared(game_or_env: Game, sharing: SharingLike) -> SharedGame: ...
+def shared(game_or_env: Game, sharing: matrices.SharingLike) -> SharedGame: ...
 
 
 @overload
@@ -155,7 +146,7 @@ def shared(game_or_env: Game, sharing: Incentives, *, givers_pay: bool = ...) ->
 @overload
 def shared(
     game_or_env: ParallelEnv[str, Any, Any],
-    sharing: SharingLike | EnvironmentIncentives,
+    sharing: matrices.SharingLike | EnvironmentIncentives,
     *,
     givers_pay: bool = ...,
 ) -> SharedParallelEnv: ...
@@ -163,7 +154,7 @@ def shared(
 
 def shared(
     game_or_env: Game | ParallelEnv[str, Any, Any],
-    sharing: SharingLike | Incentives | EnvironmentIncentives,
+    sharing: matrices.SharingLike | Incentives | EnvironmentIncentives,
     *,
     givers_pay: bool = False,
 ) -> Game | SharedParallelEnv:
@@ -194,13 +185,13 @@ def shared(
     if callable(sharing):
         incentives = cast(Incentives, sharing)
         return IncentiveGame(game=game_or_env, incentives=incentives, givers_pay=givers_pay)
-    require(not givers_pay, MATRICES_ALWAYS_PAY)
-    rows = sharing_rows(sharing, range(game_or_env.num_agents))
+    require(not givers_pay, matrices.MATRICES_ALWAYS_PAY)
+    rows = matrices.sharing_rows(sharing, range(game_or_env.num_agents))
     if isinstance(game_or_env, ExactGame):
         return SharedExactGame(game=game_or_env, sharing=rows)
     return SharedGame(game=game_or_env, sharing=rows)
 
 
 @cached_constants
-def _matrix(rows: SharingRows, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _matrix(rows: matrices.SharingRows, dtype: torch.dtype, device: torch.device) -> Tensor:
     return constant(rows, dtype, device)

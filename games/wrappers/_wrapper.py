@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from games.core import ExactGame, Game, State, alias
+from games.core import ExactGame, Game, State, Step, alias
 
 
 def _by_game(name: str) -> Any:
@@ -78,7 +78,7 @@ class WrappedGame(Game):
     def reset(self, batch: int, generator: torch.Generator) -> State:
         return self.game.reset(batch, generator)
 
-    def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
+    def step(self, state: State, actions: Tensor, generator: torch.Generator) -> Step:
         return self.game.step(state, actions, generator)
 
     def give(self, state: State, gifts: Tensor) -> State:

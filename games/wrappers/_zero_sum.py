@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.core import ExactGame, Game, State, alias, require
+from games.core import ExactGame, Game, State, Step, alias, require
 from games.matrix import MatrixGame, payoff_array
 from games.wrappers._wrapper import WrappedExactGame, WrappedGame
 
@@ -86,7 +86,7 @@ class ZeroSumGame(WrappedGame):
     def __post_init__(self) -> None:
         _require_opponents(self.game)
 
-    def step(self, state: State, actions: Tensor, generator: torch.Generator) -> tuple[State, Tensor, Tensor]:
+    def step(self, state: State, actions: Tensor, generator: torch.Generator) -> Step:
         state, rewards, done = self.game.step(state, actions, generator)
         return state, relative_rewards(rewards), done
 
