@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -143,11 +142,6 @@ class SocialGrid(DrawnGame, abc.ABC):
             require(value >= 0, f"{name} must be 0 or more, but it is {value}.")
         self.cells_of("wall")
 
-    @property
-    def layout(self) -> Mapping[str, tuple[int, ...]]:
-        """Cells of the map by meaning."""
-        return _layout(tuple(self.map), tuple(self.SYMBOLS.items()), self.agents)
-
     def cells_of(self, *meanings: str) -> tuple[int, ...]:
         """The cells with any of these meanings, in increasing order."""
         return _cells_of(tuple(self.map), tuple(self.SYMBOLS.items()), self.agents, meanings)
@@ -260,12 +254,10 @@ class SocialGrid(DrawnGame, abc.ABC):
         return Beams(copy, reached(rays, stops.index_select(0, copy)))
 
     def observe(self, state: SocialState) -> Tensor:
-        return observations(
-            state, self.layout, self.size, planes=self.PLANES, reach=self.view, turning=self.turning
-        )
+        return observations(self, state)
 
     def render(self, state: SocialState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        return draw(state, index, self.layout, self.size, turning=self.turning, scale=scale)
+        return draw(self, state, index, scale)
 
     def walk_to(self, state: SocialState, goals: Tensor, barred: Tensor | None = None) -> Tensor:
         """Actions that lead agents to the nearest goal, or `STAY`; cells are [batch, agent or 1, cell]."""
@@ -289,17 +281,10 @@ class SocialGrid(DrawnGame, abc.ABC):
 
 
 @functools.lru_cache
-def _layout(
-    rows: tuple[str, ...], symbols: tuple[tuple[str, str], ...], agents: int
-) -> Mapping[str, tuple[int, ...]]:
-    return tables.read_map(rows, dict(symbols), agents=agents)
-
-
-@functools.lru_cache
 def _cells_of(
     rows: tuple[str, ...], symbols: tuple[tuple[str, str], ...], agents: int, meanings: tuple[str, ...]
 ) -> tuple[int, ...]:
-    layout = _layout(rows, symbols, agents)
+    layout = tables.read_map(rows, dict(symbols), agents=agents)
     return tuple(sorted(cell for meaning in meanings for cell in layout.get(meaning, ())))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,10 @@ from torch import Tensor
 
 from games.core import cached_constants, constant
 from games.grid._frame import Figure, Thing, draw_grid, fitting
-from games.grid._tables import Reach, Size, occupied, rows_at, window_table
+from games.grid._tables import Size, occupied, rows_at, window_table
+
+if TYPE_CHECKING:
+    from games.grid._social import SocialGrid
 
 GROUND = {
     "wall": "wall", "river": "river", "stream": "stream", "waste": "river",
@@ -34,72 +37,53 @@ class SocialState(NamedTuple):
     cleaned: Tensor  # cells of waste that each agent's beam cleaned in the last step, integer [batch, agent]
 
 
-def observations(
-    state: SocialState,
-    layout: Mapping[str, tuple[int, ...]],
-    size: Size,
-    *,
-    planes: tuple[str, ...],
-    reach: Reach,
-    turning: bool,
-) -> Tensor:
+def observations(game: SocialGrid, state: SocialState) -> Tensor:
     """Observations: uint8 [batch, agent, plane, row, column], 0 or 1; zeros for agents that are away.
 
     All planes of a cell fit into one byte, so that a window is cut only once and then taken apart. "oneself"
-    and "others" are the first planes; then any of walls, apples, waste, water, beams. The layout is cells of
-    the map by meaning; `turning` says whether windows turn with their agents.
+    and "others" are the first planes; then any of walls, apples, waste, water, beams.
     """
-    cells, device = size[0] * size[1], state.places.device
-    fixed = _fixed(size, layout.get("wall", ()), _water(layout), planes, device)
-    shown = {"others": occupied(state.places, cells), **state._asdict()}
+    size, planes, device = game.size, game.PLANES, state.places.device
+    walls, water = game.cells_of("wall"), game.cells_of("river", "stream", "waste")
+    fixed = _fixed(size, walls, water, planes, device)
+    shown = {"others": occupied(state.places, size[0] * size[1]), **state._asdict()}
     codes = fixed[:-2].expand(len(state.places), -1)
     for bit, name in enumerate(planes):
         if name in shown:
             # No two planes share a bit, so that adding sets it: one operation instead of two.
             codes = torch.add(codes, shown[name].view(torch.uint8), alpha=1 << bit)
     codes = torch.cat((codes, fixed[-2:].expand(len(codes), -1)), 1)
-    window = rows_at(window_table(size, reach, device), state.orientation if turning else None, state.places)
+    faces = state.orientation if game.turning else None
+    window = rows_at(window_table(size, game.view, device), faces, state.places)
     seen = codes.gather(1, window.flatten(1)).reshape(window.shape)
     # One agent to a cell: whoever is seen in the middle of a window is oneself, not another.
-    seen[..., reach[0], reach[3]] ^= 3 * (state.places >= 0).view(torch.uint8)
+    seen[..., game.view[0], game.view[3]] ^= 3 * (state.places >= 0).view(torch.uint8)
     return (seen.unsqueeze(2) & _bits(len(planes), device)).clamp_max_(1)
 
 
-def draw(
-    state: SocialState,
-    index: int,
-    layout: Mapping[str, tuple[int, ...]],
-    size: Size,
-    *,
-    turning: bool,
-    scale: float,
-) -> np.ndarray:
+def draw(game: SocialGrid, state: SocialState, index: int, scale: float) -> np.ndarray:
     """Draw the whole map of copy `index` with everything on it: uint8 [height, width, 3]."""
-    rows, columns = size
+    rows, columns = game.size
     colors = ["ground"] * (rows * columns)
     for meaning, color in GROUND.items():
-        for cell in layout.get(meaning, ()):
+        for cell in game.cells_of(meaning):
             colors[cell] = color
     for cell in _cells(state.beams[index]):
         colors[cell] = "beam"
     things = [Thing(cell, "waste", "square") for cell in _cells(state.waste[index])]
     things += [Thing(cell, "apple") for cell in _cells(state.apples[index])]
-    faces = state.orientation[index].tolist() if turning else [None] * state.orientation.shape[1]
+    faces = state.orientation[index].tolist() if game.turning else [None] * game.agents
     figures = [
         Figure(cell, number, face)
         for number, (cell, face) in enumerate(zip(state.places[index].tolist(), faces, strict=True))
     ]
     ground: Sequence[Sequence[str]] = [colors[row * columns : (row + 1) * columns] for row in range(rows)]
-    return draw_grid(ground, things, figures, cell=fitting(size), scale=scale)
+    return draw_grid(ground, things, figures, cell=fitting(game.size), scale=scale)
 
 
 def _cells(mask: Tensor) -> list[int]:
     cells: list[int] = mask.nonzero().flatten().tolist()
     return cells
-
-
-def _water(layout: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    return tuple(cell for meaning in ("river", "stream", "waste") for cell in layout.get(meaning, ()))
 
 
 @cached_constants
