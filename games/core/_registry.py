@@ -14,13 +14,9 @@ T = TypeVar("T")
 
 
 class Registry(UserDict[str, T], Generic[T]):
-    """A mapping from names to values of one kind, to which users may add theirs.
+    """A mapping from names to values of one kind (in the singular), to which users may add theirs.
 
     A value may be given as the text "module:attribute"; it is imported when it is first looked up.
-
-    Args:
-        kind: what the values are, in the singular, for error messages.
-        values: the initial ones.
 
     >>> colors = Registry("color", {"dark-red": (139, 0, 0)})
     >>> colors.register("white", (255, 255, 255))
@@ -41,23 +37,14 @@ class Registry(UserDict[str, T], Generic[T]):
         return value
 
     def find(self, name: str) -> T:
-        """Look up a name that a user wrote.
-
-        Raises:
-            ValueError: it is unknown (names the nearest, whatever the case of its letters).
-        """
+        """Look up a name that a user wrote; ValueError names the nearest, whatever its letters' case."""
         require_name(name, self, self.kind)
         return self[name]
 
     def register(self, name: str, value: T | str, *, replace: bool = False) -> None:
-        """Add a value for the rest of the process.
+        """Add a value, or "module:attribute", for the rest of the process.
 
-        Args:
-            name: lower case, words joined by hyphens.
-            value: the value, or "module:attribute".
-            replace: whether it may take the place of one that has this name already.
-        Raises:
-            ValueError: the name is taken, or is not such a name.
+        ValueError: the name is taken, and not to be replaced, or is not lower case, words joined by hyphens.
         """
         require(
             re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) is not None,

@@ -25,9 +25,8 @@ MAX_LOADS = 20_000_000
 class RoadNetwork:
     """The routes from one place to another, over roads that cost fixed + slope * load each.
 
-    Raises:
-        ValueError: there are fewer than two routes, a route has no road or an unknown one, or a road's
-            numbers are missing, negative or not finite.
+    ValueError: there are fewer than two routes, a route has no road or an unknown one, or a road's numbers
+    are missing, negative or not finite.
 
     >>> network = RoadNetwork(routes=((0,), (1,)), fixed=(1, 0), slope=(0, 0.25))
     >>> network.route_costs(np.array([1, 3]))
@@ -84,8 +83,7 @@ class Traffic(NamedTuple):
 def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
     """The loads whose total cost is least, by trying all; the first of several.
 
-    Raises:
-        ValueError: nobody drives, or there are too many possible loads.
+    ValueError: nobody drives, or there are too many possible loads.
 
     >>> social_optimum(Braess().network, drivers=4)
     Traffic(loads=(2, 2, 0), mean_cost=65.0)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from games.core import alias, require
+from games.core import alias, computed, require
 from games.matrix._counted import CountedFamily
 from games.matrix._matrix import MatrixGame, require_finite
 from games.matrix._normal_forms import SymmetricTwoAgentGame
@@ -60,17 +60,16 @@ class SymmetricalFamily(CountedFamily):
 
     @property
     @abc.abstractmethod
-    def pair_game(self) -> SymmetricTwoAgentGame:
-        """The game that every pair plays."""
-
-    action_names = alias("pair_game.action_names")
+    def pair_payoffs(self) -> tuple[float, float, float, float]:
+        """R, S, T and P of the game that every pair plays."""
 
     def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        game, cooperators = self.pair_game, others / (self.agents - 1)
+        reward, sucker, temptation, punishment = self.pair_payoffs
+        cooperators = others / (self.agents - 1)
         defectors = (self.agents - 1 - others) / (self.agents - 1)
         return (
-            game.reward * cooperators + game.sucker * defectors,
-            game.temptation * cooperators + game.punishment * defectors,
+            reward * cooperators + sucker * defectors,
+            temptation * cooperators + punishment * defectors,
         )
 
 
@@ -83,10 +82,7 @@ class SymmetricalPrisonersDilemma(SymmetricalFamily):
     tensor([1.5000, 1.5000, 4.0000], dtype=torch.float64)
     """
 
-    @property
-    def pair_game(self) -> SymmetricTwoAgentGame:
-        """(R, S, T, P) = (c, 0, c + d, d)."""
-        return SymmetricTwoAgentGame(reward=self.c, sucker=0, temptation=self.c + self.d, punishment=self.d)
+    pair_payoffs = computed(lambda self: (self.c, 0, self.c + self.d, self.d))
 
 
 class SymmetricalChicken(SymmetricalFamily):
@@ -98,10 +94,7 @@ class SymmetricalChicken(SymmetricalFamily):
     tensor([2., 2., 4.], dtype=torch.float64)
     """
 
-    @property
-    def pair_game(self) -> SymmetricTwoAgentGame:
-        """(R, S, T, P) = (c, d, c + d, 0)."""
-        return SymmetricTwoAgentGame(reward=self.c, sucker=self.d, temptation=self.c + self.d, punishment=0)
+    pair_payoffs = computed(lambda self: (self.c, self.d, self.c + self.d, 0))
 
 
 class SymmetricalStagHunt(SymmetricalFamily):
@@ -113,10 +106,7 @@ class SymmetricalStagHunt(SymmetricalFamily):
     tensor([2., 2., 3.], dtype=torch.float64)
     """
 
-    @property
-    def pair_game(self) -> SymmetricTwoAgentGame:
-        """(R, S, T, P) = (c + d, 0, c, d)."""
-        return SymmetricTwoAgentGame(reward=self.c + self.d, sucker=0, temptation=self.c, punishment=self.d)
+    pair_payoffs = computed(lambda self: (self.c + self.d, 0, self.c, self.d))
 
 
 @dataclass(frozen=True, kw_only=True)

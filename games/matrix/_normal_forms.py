@@ -59,11 +59,7 @@ MOST_PAYOFFS = 1_000_000
 def random_zero_sum(actions: int, seed: int) -> NormalForm:
     """Draw a two-agent zero-sum game: agent 0's payoffs are standard normal, agent 1's are minus those.
 
-    Args:
-        actions: of each agent, 2 or more.
-        seed: the same seed gives the same game.
-    Raises:
-        ValueError: there are too few or too many actions.
+    The same seed gives the same game. ValueError: there are too few (below 2) or too many actions.
 
     >>> random_zero_sum(actions=3, seed=0).payoffs().sum(-1).abs().max()
     tensor(0., dtype=torch.float64)

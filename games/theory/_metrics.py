@@ -3,7 +3,8 @@ appropriation, arXiv 1707.06600.
 
 Everything is batched. `rewards` is [time, ..., agent] and `returns`, its undiscounted sum over time, is
 [..., agent]; the leading axes (seeds, copies) stay. `mask`, boolean [time, ...], tells which steps were
-played, and defaults to all; the others are ignored. A quantity that is not defined is NaN, never 0.
+played, and defaults to all (ValueError: it has another shape); the others are ignored. A quantity that is not
+defined is NaN, never 0.
 """
 
 from __future__ import annotations
@@ -16,9 +17,6 @@ from games.core import require
 
 def efficiency(rewards: Tensor, mask: Tensor | None = None) -> Tensor:
     """The group's reward per step, U = sum_i R_i / T, T being the number of steps played: [...].
-
-    Raises:
-        ValueError: the mask has another shape than the rewards without their last axis.
 
     >>> efficiency(torch.tensor([[-1.0, 0.0], [0.0, 10.0]]))
     tensor(4.5000)
@@ -47,9 +45,6 @@ def sustainability(rewards: Tensor, mask: Tensor | None = None) -> Tensor:
     Steps count from 1. An agent that never got a positive reward has no such step and is left out of the mean
     over agents (the paper does not say how it is counted).
 
-    Raises:
-        ValueError: the mask has another shape than the rewards without their last axis.
-
     >>> sustainability(torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 2.0], [1.0, 0.0, -1.0]]))
     tensor(2.)
     """
@@ -63,9 +58,6 @@ def peace(timed_out: Tensor, mask: Tensor | None = None) -> Tensor:
     """The mean number of agents that are not timed out, P = (N T - agent-steps timed out) / T: [...].
 
     Which agents were out of the game (tagged) in which step is boolean [time, ..., agent].
-
-    Raises:
-        ValueError: the mask has another shape than `timed_out` without its last axis.
 
     >>> peace(torch.tensor([[True, False], [False, False]]))
     tensor(1.5000)

@@ -19,10 +19,10 @@ FLOAT32_ROUNDING = 1e-6  # how far rows of a setting may miss 1, as shares may c
 
 
 def check_sharing(sharing: Tensor, *, agents: int | Sequence[object], tolerance: float | None = None) -> None:
-    """Raise ValueError unless this is a row-stochastic sharing matrix.
+    """Raise ValueError unless this is a row-stochastic sharing matrix, floating, [..., giver, receiver].
 
     Args:
-        sharing: shares, floating, [..., giver, receiver].
+        sharing: the matrix.
         agents: how many agents there are, or their names, in the order of the rows.
         tolerance: how far a row may miss 1; by default the square root of the dtype's rounding unit, 1.5e-8
             in float64.
