@@ -192,7 +192,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         if not acted:
             raise ResetNeeded("The episode has ended: call reset() before step().")
         joint = self._joint(now, actions)
-        after, paid, over, done, told = now.outcomes.get(joint) or self._play(now, joint)
+        after, paid, over, done, measured = now.outcomes.get(joint) or self._play(now, joint)
         self._now = after
         self._cycles += 1
         cut = not over and (done or self._cycles >= self._max_cycles)
@@ -203,7 +203,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         self._last = ({agent: int(actions[agent]) for agent in acted}, paid)
         if self._window is not None:
             self.render()
-        infos = self._infos(after, acted, told)
+        infos = self._infos(after, acted, measured)
         return self._observations(after, acted), rewards, terminations, truncations, infos
 
     def state(self) -> np.ndarray:
@@ -229,8 +229,8 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             return self.game.render(state)
         names = self.game.action_names
         actions, paid = self._last
-        deeds = (f"{agent} {names[action]} {paid[agent]:g}" for agent, action in actions.items())
-        return f"step {self._cycles}: {', '.join(deeds) or 'nobody has acted yet'}"
+        moves = (f"{agent} {names[action]} {paid[agent]:g}" for agent, action in actions.items())
+        return f"step {self._cycles}: {', '.join(moves) or 'nobody has acted yet'}"
 
     def close(self) -> None:
         if self._window is not None:
@@ -262,13 +262,13 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         state, rewards, done = game.step(now.state, actions, self._generator)
         if before is not None:
             self._caches_steps = torch.equal(before, self._generator.get_state())
-        told = {name: self._by_agent(values) for name, values in game.measures(state).items()}
+        measured = {name: self._by_agent(values) for name, values in game.measures(state).items()}
         cooperated = game.cooperates(now.state, actions)
         if cooperated is not None:
-            told = {"cooperated": self._by_agent(cooperated), **told}
+            measured = {"cooperated": self._by_agent(cooperated), **measured}
         ends = bool(done.tolist()[0])
         over = ends and bool(game.ended(state).tolist()[0])
-        outcome = StepOutcome(self._view(state), self._by_agent(rewards), over, ends, told)
+        outcome = StepOutcome(self._view(state), self._by_agent(rewards), over, ends, measured)
         if self._caches_steps and self._cached < CACHE_SIZE:
             self._cached += OUTCOME_SIZE
             now.outcomes[joint] = outcome
@@ -327,10 +327,12 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         """Python numbers by agent, of a tensor [1, agent]."""
         return dict(zip(self.possible_agents, values.tolist()[0], strict=True))
 
-    def _infos(self, now: StateView, agents: Sequence[str], told: Mapping[str, Mapping[str, Any]]) -> Infos:
+    def _infos(
+        self, now: StateView, agents: Sequence[str], measured: Mapping[str, Mapping[str, Any]]
+    ) -> Infos:
         if now.legal is not None:
-            told = {MASK: self._masks_of(now.legal), **told}
-        return {agent: {name: values[agent] for name, values in told.items()} for agent in agents}
+            measured = {MASK: self._masks_of(now.legal), **measured}
+        return {agent: {name: values[agent] for name, values in measured.items()} for agent in agents}
 
     def _masks_of(self, legal: np.ndarray) -> dict[str, np.ndarray]:
         """Which actions are legal, by agent: int8 [action], in memory that is nobody else's."""

@@ -125,7 +125,7 @@ class CoinGame(DrawnGame):
 
     def advance(self, state: CoinState, actions: Tensor, draws: Tensor) -> Step:
         tables = _tables(self, draws.device)
-        play = self._by_the_rules if tables is None else tables.play
+        play = self._transition if tables is None else tables.play
         cells, rewards = play(_cells(state), actions, draws)
         after = CoinState(cells[:2].T, cells[2:].T, state.time + 1)
         done = after.time >= self.horizon
@@ -133,7 +133,7 @@ class CoinGame(DrawnGame):
 
     def observe(self, state: CoinState) -> Tensor:
         tables = _tables(self, state.places.device)
-        look = self._look if tables is None else tables.look
+        look = self._observations if tables is None else tables.look
         return look(_cells(state)).view(-1, self.num_agents, *self._planes)
 
     def cooperates(self, state: CoinState, actions: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ class CoinGame(DrawnGame):
         side = self.size if self.view is None else 2 * self.view + 1
         return 4, side, side
 
-    def _by_the_rules(self, cells: Cells, actions: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+    def _transition(self, cells: Cells, actions: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
         """Play a step: cells of agents and coins [4, batch] -> those afterwards, rewards [agent, batch]."""
         # The batch comes last: along it all is fast, over two agents or two colors a loop is too short.
         before, coins = torch.stack(tuple(cells)).split(2)
@@ -178,12 +178,12 @@ class CoinGame(DrawnGame):
         laid = self._lay(places, coins, taken[0] | taken[1], draws)
         return torch.cat((places, laid)), rewards
 
-    def _look(self, cells: Cells) -> Tensor:
-        """Observations, [batch, agent * 4 planes * cell], of cells as for `_by_the_rules`."""
+    def _observations(self, cells: Cells) -> Tensor:
+        """Observations, [batch, agent * 4 planes * cell], of cells as for `_transition`."""
         count = self.size**2
         red, blue, red_coin, blue_coin = cells
         seen = ((red, blue), (red_coin, blue_coin), (blue, red), (blue_coin, red_coin))
-        pairs = torch.stack([_pair(own, other, count) for own, other in seen], 1)
+        pairs = torch.stack([torch.add(other, own, alpha=count + 1) for own, other in seen], 1)
         planes = _stamps(count, pairs.device).index_select(0, (pairs + (count + 2)).flatten())
         if self.view is None:
             return planes.reshape(len(red), -1)
@@ -236,7 +236,7 @@ class CoinGame(DrawnGame):
             cell = cell + ((cell >= high) & counts)
         return cell
 
-    def _room(self, places: Tensor) -> Tensor:
+    def _free_count(self, places: Tensor) -> Tensor:
         """Number of cells that the only new coin may lie in: float32 [batch], of places [agent, batch]."""
         red, blue = places
         if self.anywhere:
@@ -248,14 +248,9 @@ def _cells(state: CoinState) -> Cells:
     return (*state.places.unbind(1), *state.coins.unbind(1))
 
 
-def _pair(first: Tensor, second: Tensor, cells: int) -> Tensor:
-    """The row of `_stamps` for two cells, less that for two cells 0; -1 is none."""
-    return torch.add(second, first, alpha=cells + 1)
-
-
 @cached_constants
 def _stamps(cells: int, device: torch.device) -> Tensor:
-    """Two planes of each pair of cells, none included, with ones where they are: float32 [pair, 2 * cell]."""
+    """Two planes of each pair of cells, -1 (none) included, with ones where they are: [pair, 2 * cell]."""
     plane = np.eye(cells + 1, dtype=np.float32)[:, 1:]
     both = np.concatenate((np.repeat(plane, cells + 1, 0), np.tile(plane, (cells + 1, 1))), 1)
     return constant(both, torch.float32, device)
@@ -285,7 +280,7 @@ def _tables(game: CoinGame, device: torch.device) -> CoinTables | None:
     sizes = Sizes(game.size**2, len(game.action_names), game.step_draws - 1)
     if game.coins == 2 or sizes.outcomes > MOST_OUTCOMES:
         return None
-    tables = in_fresh_thread(lambda: tabulate(sizes, game._by_the_rules, game._room, game._look))
+    tables = in_fresh_thread(lambda: tabulate(sizes, game._transition, game._free_count, game._observations))
     return CoinTables(sizes, *(table.to(device) for table in tables[1:]))
 
 
@@ -311,13 +306,10 @@ def _targets(size: int, device: torch.device) -> Tensor:
 @cached_constants
 def _around(size: int, view: int, device: torch.device) -> Tensor:
     """The cells of each cell's window, row by row: [cell, cell of the window]."""
-    reach = range(-view, view + 1)
-    rows = [
-        [(row + down) % size * size + (column + right) % size for down in reach for right in reach]
-        for row in range(size)
-        for column in range(size)
-    ]
-    return constant(rows, torch.int64, device)
+    side, reach = np.arange(size), np.arange(-view, view + 1)
+    rows = (side[:, None, None, None] + reach[:, None]) % size
+    columns = (side[:, None, None] + reach) % size
+    return constant((rows * size + columns).reshape(size**2, -1), torch.int64, device)
 
 
 @cached_constants

@@ -23,7 +23,7 @@ class Sizes(NamedTuple):
 
     @property
     def layouts(self) -> int:
-        """Numbers that tell the boards apart, with room for a few that do not occur."""
+        """Numbers that tell the boards apart, with space for a few that do not occur."""
         return self.cells**2 * (2 * self.cells + 1)
 
     @property
@@ -41,7 +41,7 @@ class CoinTables(NamedTuple):
 
     sizes: Sizes
     rewards: Tensor  # both agents', float32, as one number of 64 bits: [choice]
-    room: Tensor  # number of cells a new coin may lie in: float32 [choice]
+    free_count: Tensor  # number of cells a new coin may lie in: float32 [choice]
     row: Tensor  # which of the `landings` belongs to a choice, times the number of cells: integer [choice]
     # The cells afterwards, int16, as one number of 64 bits, for each place of a new coin among those free.
     landings: Tensor  # [row * rank]
@@ -57,7 +57,7 @@ class CoinTables(NamedTuple):
             choice = torch.add(action, choice, alpha=self.sizes.moves)
         for flip in draws.unbind(1)[1:]:
             choice = torch.add((flip < 0.5).long(), choice, alpha=2)
-        rank = (draws[:, 0] * self.room.index_select(0, choice)).long()
+        rank = (draws[:, 0] * self.free_count.index_select(0, choice)).long()
         after = self.landings.index_select(0, rank + self.row.index_select(0, choice)).view(torch.int16)
         rewards = self.rewards.index_select(0, choice).view(torch.float32)
         rows = torch.contiguous_format
@@ -75,16 +75,16 @@ class CoinTables(NamedTuple):
 
 
 def tabulate(
-    sizes: Sizes, play: Play, room: Callable[[Tensor], Tensor], look: Callable[[Cells], Tensor]
+    sizes: Sizes, play: Play, free_count: Callable[[Tensor], Tensor], look: Callable[[Cells], Tensor]
 ) -> CoinTables:
-    """Make the tables of a game by the rules of a step, its observations, and the room for a new coin.
+    """Make the tables of a game, by a step, observations and the number of free cells for a new coin.
 
-    `room` takes agents' cells after a step, [agent, batch], to the number of free cells, float32 [batch].
+    `free_count` takes agents' cells after a step, [agent, batch], to numbers of free cells, float32 [batch].
     """
     boards = _boards(sizes.cells)
     board, actions, draws = _choices(sizes, boards.shape[1])
     cells = boards[:, board]
-    free = room(play(cells, actions, draws)[0][:2])
+    free = free_count(play(cells, actions, draws)[0][:2])
     landings = []
     for rank in range(sizes.cells):
         draws[:, 0] = (rank + 0.5) / free  # beyond the last free cell nobody will ask

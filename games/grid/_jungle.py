@@ -144,16 +144,18 @@ class Jungle(ground.SquareGame):
         """Cooperators eat at the nearest free place beside a food; defectors hunt the nearest agent."""
         cells = self.size**2
         foods = mark(state.foods, cells).any(1)
-        held = foods | mark(state.places, cells).any(1)
+        taken = foods | mark(state.places, cells).any(1)
         sides = ground.beside(state.foods, self.extent).flatten(1)
         apart = ground.distance(state.places[..., None], sides[:, None, :], self.size)
-        closest = apart.masked_fill(held.gather(1, sides)[:, None, :], 2 * self.size).argmin(-1)
+        closest = apart.masked_fill(taken.gather(1, sides)[:, None, :], 2 * self.size).argmin(-1)
         victim = state.places.gather(1, self._order(state.places).argmin(-1))
         target = torch.where(cooperative, sides.gather(1, closest), victim)
         around = ground.beside(state.places, self.extent)
         edible = foods.gather(1, around.flatten(1)).unflatten(1, around.shape[1:])
         within = torch.where(cooperative[..., None], edible, around == victim[..., None])
-        walks = ground.toward(state.places, target, self.extent, held[:, None, :].expand(-1, self.agents, -1))
+        walks = ground.toward(
+            state.places, target, self.extent, taken[:, None, :].expand(-1, self.agents, -1)
+        )
         return torch.where(within.any(-1), ATTACK + within.int().argmax(-1), walks)
 
     def render(self, state: JungleState, index: int = 0, scale: float = 1.0) -> np.ndarray:

@@ -116,7 +116,10 @@ class RepeatedGame(ExactGame):
             return self.values(policies.unsqueeze(0)).squeeze(0)
         if _written_out(policies):
             shares = memory_one.two_agent_occupancy(self.carried_out(policies), self.discount)
-            return torch.stack([_weighted_sum(shares, own) for own in _rewards_by_agent(self.stage)], -1)
+            rewards = _rewards_by_agent(self.stage)
+            return torch.stack(
+                [functools.reduce(torch.add, map(torch.mul, shares, own)) for own in rewards], -1
+            )
         table = payoff_tensor(self.stage, policies.dtype, policies.device).flatten(0, -2)
         return product(self.occupancy(policies), table)
 
@@ -196,11 +199,6 @@ def _written_out(policies: Tensor) -> bool:
 def _rewards_by_agent(stage: MatrixGame) -> tuple[tuple[float, ...], ...]:
     """Payoffs as numbers, which a compiled kernel takes as literals: [agent][joint action]."""
     return tuple(map(tuple, payoff_array(stage).reshape(-1, stage.num_agents).T.tolist()))
-
-
-def _weighted_sum(shares: list[Tensor], rewards: tuple[float, ...]) -> Tensor:
-    first, *others = (share * reward for share, reward in zip(shares, rewards, strict=True))
-    return functools.reduce(torch.add, others, first)
 
 
 def _share_of_cooperation(shares: Tensor, agents: int) -> Tensor:

@@ -53,12 +53,12 @@ def zero_sum_equilibrium(payoffs: Tensor) -> ZeroSumEquilibrium:
     require(bool(payoffs.isfinite().all()), "Every payoff must be finite; the matrix holds one that is not.")
     matrix = payoffs.detach().to("cpu", torch.float64).numpy()
     row, column = _maximin(matrix), _maximin(-matrix.T)
-    secured, held = (row @ matrix).min(), (matrix @ column).max()
-    gap = float(held - secured)
+    secured, conceded = (row @ matrix).min(), (matrix @ column).max()
+    gap = float(conceded - secured)
     if gap > TOLERANCE * (float(np.ptp(matrix)) or 1.0):
         raise ArithmeticError(f"The linear program left a gap of {gap:g} between the two agents' values.")
     return ZeroSumEquilibrium(
-        float(secured + held) / 2,
+        float(secured + conceded) / 2,
         torch.as_tensor(row, device=payoffs.device),
         torch.as_tensor(column, device=payoffs.device),
         gap,

@@ -348,11 +348,11 @@ def test_tables_say_what_the_rules_say(
     actions = torch.randint(int(game.action_space.n), (500, 2), generator=generator)
     draws = torch.rand(500, game.step_draws, generator=generator)
     for ours, theirs in zip(
-        tables.play(cells, actions, draws), game._by_the_rules(cells, actions, draws), strict=True
+        tables.play(cells, actions, draws), game._transition(cells, actions, draws), strict=True
     ):
         assert torch.equal(ours, theirs)
         assert ours.dtype == theirs.dtype
-    assert torch.equal(tables.look(cells), game._look(cells))
+    assert torch.equal(tables.look(cells), game._observations(cells))
 
 
 def test_large_boards_and_two_coins_are_played_by_the_rules() -> None:
