@@ -16,8 +16,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.adapters._constructors import RENDER_MODE
-from games.adapters._copy import CopyResult, Description
-from games.adapters._pools import RunningCopies
+from games.adapters._copies import CopyResult, Description, RunningCopies
 from games.adapters._source import IMAGE_MODES, EnvironmentSource
 from games.core import Game, Step, alias, computed, require
 from games.render import draw_table, resized

@@ -14,11 +14,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import iterate
 from numpy.typing import NDArray
 
-from games.adapters import _copy as contract
+from games.adapters import _copies as contract
 from games.adapters._constructors import Parameters, parameters_of
+from games.adapters._copies import Pool
 from games.adapters._foreign_game import ForeignGame, foreign_game
 from games.adapters._layout import MASK, action_layouts, legal_actions, observation_layouts
-from games.adapters._pools import Pool
 from games.adapters._source import EnvironmentSource
 from games.core import require
 

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from games.adapters._copy import require_suitable
+from games.adapters._copies import require_suitable
 
 MASK = "action_mask"  # the key under which PettingZoo's environments tell which actions are legal
 

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from games.adapters._constructors import Parameters
-from games.adapters._copy import Copy, CopyResult, Description, require_suitable
+from games.adapters._copies import Copy, CopyResult, Description, require_suitable
 from games.adapters._foreign_game import ForeignGame, foreign_game
 from games.adapters._source import EnvironmentSource
 from games.core import require, require_name

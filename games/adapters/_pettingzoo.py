@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pettingzoo.utils.env import AECEnv
 
-from games.adapters._copy import Copy, CopyResult, Description, rendered, require_suitable
+from games.adapters._copies import Copy, CopyResult, Description, rendered, require_suitable
 from games.adapters._foreign_game import ForeignGame, foreign_game
 from games.adapters._layout import action_layouts, legal_actions, observation_layouts
 from games.adapters._source import IMAGE_MODES, EnvironmentSource

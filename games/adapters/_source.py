@@ -11,9 +11,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from games.adapters import _copy as contract
+from games.adapters import _copies as contract
 from games.adapters._constructors import RENDER_MODE, Parameters, parameters_of
-from games.adapters._pools import LocalPool, Pool
+from games.adapters._copies import LocalPool, Pool
 from games.adapters._workers import WorkerPool
 from games.core import CopyError, require
 

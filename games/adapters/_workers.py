@@ -17,8 +17,7 @@ import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper
 from numpy.typing import NDArray
 
-from games.adapters._copy import CopyResult, Description, MakeCopy, UnsuitableEnvironmentError
-from games.adapters._pools import LocalPool
+from games.adapters._copies import CopyResult, Description, LocalPool, MakeCopy, UnsuitableEnvironmentError
 from games.core import CopyError
 
 CLOSE_TIMEOUT = 5.0  # seconds that a worker is given to close its environments before it is ended
