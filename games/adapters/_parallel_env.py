@@ -94,10 +94,9 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
 
     Agents are called "agent_0", "agent_1", ... An agent that leaves before the others (`Game.present`) is
     terminated then. The others leave together: terminated when the game's rules end the episode
-    (`Game.ended`), truncated when only the horizon or `max_cycles` does.
-
-    Where a game masks actions, observations are dicts of "observation" and "action_mask" (int8, 1 where an
-    action is legal), PettingZoo's convention, and infos hold the same "action_mask".
+    (`Game.ended`), truncated when only the horizon or `max_cycles` does. Where a game masks actions,
+    observations are dicts of "observation" and "action_mask" (int8, 1 where an action is legal), PettingZoo's
+    convention, and infos hold the same "action_mask".
 
     A step of a pure game (`Game.pure`) that drew nothing is computed once: some megabytes of outcomes are
     cached (`CACHE_SIZE`).

@@ -70,10 +70,7 @@ def stream(*numbers: int, device: str | torch.device = "cpu") -> torch.Generator
 def uniform(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """Draw uniform numbers in [0, 1), on the generator's device.
 
-    Args:
-        shape: of the draws; with `Streams` the first axis is the batch: each seed's rows, seed by seed.
-        generator: the source; of `Streams`, each seed's rows come from its own stream.
-        dtype: floating.
+    With `Streams` the first axis is the batch, seed by seed, and each seed's rows come from its own stream.
 
     >>> uniform((2, 3), stream(0)).shape
     torch.Size([2, 3])
@@ -113,11 +110,7 @@ class Streams(torch.Generator):
 
     A batch that is drawn from it has the seeds one after the other, each with the same number of rows, so
     that a member of a batch draws what it would draw alone, bit for bit. Draw with `uniform` and `normal`;
-    `separated` lets torch's own functions draw from it, too.
-
-    Args:
-        names: of the streams, one for each seed.
-        device: where they draw.
+    `separated` lets torch's own functions draw from it, too. Each seed's stream has a name.
 
     >>> both, alone = Streams([(0,), (1,)]), Streams([(1,)])
     >>> bool(torch.equal(uniform((6, 5), both)[3:], uniform((3, 5), alone)))
@@ -138,11 +131,7 @@ class Streams(torch.Generator):
         return made
 
     def for_members(self, members: int) -> Streams:
-        """The same streams for a batch of several samples of all seeds, sample by sample.
-
-        Raises:
-            ValueError: the number of members is no multiple of that of streams.
-        """
+        """The same streams for several samples of all seeds, sample by sample; ValueError for other numbers."""
         seeds = len(self._source.names)
         require(
             members % seeds == 0,

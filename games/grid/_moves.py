@@ -11,17 +11,13 @@ from games.grid._tables import STILL, Size, distances, mark, occupied, paths, sq
 
 
 def resolve_moves(places: Tensor, wanted: Tensor, priority: Tensor) -> Tensor:
-    """Move agents to the cells they want, or leave them where they are: a cell holds one agent.
+    """Move agents, at `places`, to the cells they want, or leave them where they are: a cell holds one agent.
 
-    An agent that stays keeps its cell. Of several that want a cell the one with the highest priority gets it
-    (of a tie the lower index). A cell whose owner moves on may be entered in the same step, also around a
-    ring of three or more; two agents do not swap places. Whoever is refused keeps its cell against all
-    others, so refusals can run back along a queue.
-
-    Args:
-        places: agents' cells, integer [batch, agent], all different; below 0 is nowhere, never contested.
-        wanted: the cells they want, integer [batch, agent]; their own to stay.
-        priority: float [batch, agent].
+    Cells are integer [batch, agent]; below 0 is nowhere, never contested. An agent that stays keeps its cell.
+    Of several that want a cell the one with the highest priority gets it (of a tie the lower index). A cell
+    whose owner moves on may be entered in the same step, also around a ring of three or more; two agents do
+    not swap places. Whoever is refused keeps its cell against all others, so refusals can run back along a
+    queue.
 
     >>> places, wanted = torch.tensor([[0, 2, 1]]), torch.tensor([[1, 1, 3]])
     >>> resolve_moves(places, wanted, torch.tensor([[0.1, 0.9, 0.5]]))  # 2 leaves; 0 and 1 want its cell
@@ -65,16 +61,9 @@ def path_heading(
     """Choose the shortest path to the nearest free goal; of paths of equal length the straightest.
 
     Where another agent stands in the way, an agent waits behind it or goes around it, by turns (by the bits
-    of its number), so that of two that meet sooner or later one makes way.
-
-    Args:
-        state: places and time.
-        goals: boolean [batch, agent or 1, cell].
-        size: rows and columns.
-        walls: cells that no agent enters.
-        barred: more such cells, boolean [batch, agent or 1, cell].
-    Returns:
-        an orientation, integer [batch, agent]; `STILL` (4) where there is no goal, no path, or one is there.
+    of its number), so that of two that meet sooner or later one makes way. Goals, and barred cells, which no
+    agent enters, as it does no walls, are boolean [batch, agent or 1, cell]. The result is an orientation,
+    integer [batch, agent]; `STILL` (4) where there is no goal, no path, or one is there.
 
     >>> from types import SimpleNamespace
     >>> state = SimpleNamespace(places=torch.tensor([[3]]), time=torch.tensor([0]))

@@ -186,12 +186,9 @@ def windows(
 ) -> Tensor:
     """Windows of planes around each agent: [batch, agent, plane, ahead + behind + 1, left + right + 1].
 
-    Args:
-        planes: [batch, plane, row, column]; what lies outside is 0 in every plane.
-        places: cells, integer [batch, agent]; below 0 is nowhere, and sees zeros only.
-        orientation: integer [batch, agent], 0 north and on clockwise, up in the window; None: all north.
-        width: of the map, in cells.
-        reach: cells that are seen ahead, to the right, behind and to the left.
+    Planes are [batch, plane, row, column]; what lies outside is 0. Places are cells [batch, agent]; below 0
+    is nowhere, and sees zeros only. Orientations, 0 north and on clockwise, are up; None: all face north.
+    The width is that of the map; `reach` says how many cells are seen ahead, right, behind and left.
 
     >>> planes = torch.arange(6.0).reshape(1, 1, 2, 3)
     >>> windows(planes, torch.tensor([[4]]), None, width=3, reach=(1, 0, 0, 1))

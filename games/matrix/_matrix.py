@@ -85,8 +85,6 @@ class MatrixGame(ExactGame):
     def values(self, policies: Tensor) -> Tensor:
         """Each agent's expected reward, [..., agent], by averaging over one agent's action after the other.
 
-        Policies are probabilities [..., agent, 1, action].
-
         >>> game = NormalForm(table=(((1, -1), (-1, 1)), ((-1, 1), (1, -1))))
         >>> game.values(torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]]))
         tensor([0., 0.])

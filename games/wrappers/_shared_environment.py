@@ -23,11 +23,10 @@ class SharedParallelEnv(BaseParallelWrapper[str, Any, Any]):  # type: ignore[mis
     others and received from them in "given" and "received". Agents that have left neither give nor receive:
     whoever would have given them a share keeps it, which conserves the total of the agents present.
 
-    Args:
-        env: the environment; its `possible_agents` name the rows and columns, in this order.
-        sharing: a sharing matrix [giver, receiver]; or incentives: a function from observations and actions,
-            by agent, to gifts[giver][receiver], 0 where left out; gifts to oneself are not paid.
-        givers_pay: whether incentives are taken from their giver's reward, which conserves the total.
+    Rows and columns of a sharing matrix [giver, receiver] are the environment's `possible_agents`. Incentives
+    are a function from observations and actions, by agent, to gifts[giver][receiver], 0 where left out; gifts
+    to oneself are not paid; `givers_pay` takes them from their giver's reward, which conserves the total.
+
     Raises:
         ValueError: the environment does not list its possible agents, or the matrix is bad; from `step`, when
             incentives name an unknown agent.
