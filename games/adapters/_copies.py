@@ -51,10 +51,7 @@ class CopyResult(NamedTuple):
 
 
 class Copy(abc.ABC):
-    """One environment with a state of its own.
-
-    Its exceptions are reported with the copy's number; an `UnsuitableEnvironmentError` as it is.
-    """
+    """One environment with a state of its own, whose exceptions are reported with the copy's number."""
 
     description: Description
 

@@ -160,7 +160,7 @@ class VectorPool:
         if final is not None:
             shown = [last if is_final else now for now, last, is_final in zip(shown, *final, strict=True)]
         masks = [None] * len(shown) if MASK not in infos else [{MASK: mask} for mask in infos[MASK]]
-        rows = zip(shown, masks, rewards.tolist(), over.tolist(), ended.tolist(), strict=True)
+        rows = zip(shown, masks, np.asarray(rewards).tolist(), over.tolist(), ended.tolist(), strict=True)
         return [self._layout.result(*row) for row in rows]
 
 

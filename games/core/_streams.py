@@ -131,7 +131,7 @@ class Streams(torch.Generator):
         return made
 
     def for_members(self, members: int) -> Streams:
-        """The same streams for several samples of all seeds, sample by sample; ValueError for other numbers."""
+        """The same streams for several samples of all seeds, sample by sample; or ValueError."""
         seeds = len(self._source.names)
         require(
             members % seeds == 0,

@@ -36,17 +36,15 @@ class RepeatedGame(ExactGame):
     """A stage game repeated with memory one; values are per step, (1 - discount) V.
 
     An agent observes 0 at the start, then 1 + the last joint action as a number to the base A (the number of
-    actions), its own action the most significant digit and the others' following in increasing order. For two
-    agents who cooperate (C) or defect (D) that is start, then (own, other) = CC, CD, DC, DD: the same outcome
-    CD is 2 to agent 0 and 3 to agent 1.
-
-    `values` is the infinite game's expectation; a sampled episode stops after `horizon` steps, so that its
-    `episode_value` leaves out a share discount^horizon of it.
+    actions), its own action the most significant digit and the others' following in increasing order: for two
+    agents who cooperate (C) or defect (D) start, then (own, other) = CC, CD, DC, DD. The same outcome CD is 2
+    to agent 0 and 3 to agent 1. `values` is the infinite game's expectation; a sampled episode stops after
+    `horizon` steps, so that its `episode_value` leaves out a share discount^horizon of it.
 
     With `noise` hands tremble: each action that an agent chooses is, with this probability and independently,
-    carried out as another one, all others being equally likely; with two actions it is flipped. Everybody
-    remembers what was carried out, one's own action too. A policy p so plays (1 - noise) p + noise (1 - p) /
-    (A - 1), in exact values and in samples; exact shares of cooperation count what was carried out.
+    carried out as another one, all others being equally likely. Everybody remembers what was carried out, of
+    itself too. A policy p so becomes (1 - noise) p + noise (1 - p) / (A - 1), in exact values and in samples;
+    exact shares of cooperation count what was carried out.
 
     Raises:
         ValueError: the stage is no matrix game, or a number is out of range; from `values` and
