@@ -47,7 +47,6 @@ class WrappedGame(Game):
     def inner(self, state: State) -> State:
         return state  # the game's own state in one of this game's
 
-    num_agents = alias("game.num_agents")
     horizon = alias("game.horizon")
     action_space = alias("game.action_space")
     observation_space = alias("game.observation_space")
@@ -74,6 +73,10 @@ class WrappedGame(Game):
     cooperates = _by_game("cooperates")
     scripted = _by_game("scripted")
     measures = _by_game("measures")
+
+    @property
+    def num_agents(self) -> int:
+        return self.game.num_agents
 
     def reset(self, batch: int, generator: torch.Generator) -> State:
         return self.game.reset(batch, generator)
