@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,15 @@ collect_ignore = [
     "tests/bilevel/cli/foreign_file.py",  # registers games, which is what commands load it for
 ]
 """They have no doctests, and import what is large or not installed."""
+
+
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector need not look through modules and tests again and again: they stay."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
