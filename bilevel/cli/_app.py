@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,15 +101,17 @@ def _leaving_at_once() -> Iterator[None]:
 def interrupting_again() -> Iterator[None]:
     """While entered, repeat interrupts that Python had to ignore, as in the callback of a weak reference."""
 
-    def interrupt(ignored: sys.UnraisableHookArgs) -> None:
+    def interrupt() -> None:
+        time.sleep(0.01)  # not at once: it would be ignored, too
+        _thread.interrupt_main()
+
+    def repeat(ignored: sys.UnraisableHookArgs) -> None:
         if issubclass(ignored.exc_type, KeyboardInterrupt):
-            again = threading.Timer(0.01, _thread.interrupt_main)  # not at once: it would be ignored, too
-            again.daemon = True
-            again.start()
+            _thread.start_new_thread(interrupt, ())  # Thread.start would wait, and be interrupted itself
         else:
             sys.__unraisablehook__(ignored)
 
-    reported, sys.unraisablehook = sys.unraisablehook, interrupt
+    reported, sys.unraisablehook = sys.unraisablehook, repeat
     try:
         yield
     finally:

@@ -50,10 +50,9 @@ def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:
     from bilevel.compile import built_before, forecast
 
     expected = forecast(problem, *start)
-    gain = 0.0 if expected is None else expected.saved * spent - LOADING
-    if expected is None or gain <= 0:
+    if expected is None or expected.saved * spent <= LOADING:
         return False
-    if gain <= expected.seconds:
+    if expected.saved * spent - LOADING <= expected.seconds:
         return built_before(problem, *start)
     from bilevel.compile import build_solve
 

@@ -237,7 +237,10 @@ class AppendedFile:
         )
         if not found:
             return
-        self._sum, self._size = _sum(self.path, size), size
+        with self.path.open("rb") as file:
+            while self._size < size and (data := file.read(min(size - self._size, SPILL))):
+                self._sum.update(data)
+                self._size += len(data)
         require(
             position is None or self._sum.hexdigest() == position.digest,
             f"{self.path} is damaged, its first {size} bytes are not those that the run wrote: {REMEDY}",
@@ -259,12 +262,3 @@ class AppendedFile:
 def digest_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sum(path: Path, size: int) -> hashlib._Hash:
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while size > 0 and (data := file.read(min(size, SPILL))):
-            found.update(data)
-            size -= len(data)
-    return found

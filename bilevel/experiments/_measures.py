@@ -98,21 +98,17 @@ def compare_runs(runs: Mapping[str, Run]) -> list[Compared]:
     Raises:
         ValueError: there are fewer than 3 seeds.
     """
-    first = next(iter(runs))
-    require_seeds(runs[first].config.seeds)
-    baseline = runs[first].final["welfare"]
-    return [
-        _compared(label, results, None if label == first else baseline) for label, results in runs.items()
-    ]
-
-
-def _compared(label: str, results: Run, baseline: np.ndarray | None) -> Compared:
-    known = {name: measure(results) for name, measure in MEASURES.items()}
-    measures = {name: values for name, values in known.items() if values is not None}
-    found = {name: over_seeds(values) for name, values in measures.items()}
-    intervals = {name: interval for name, interval in found.items() if interval is not None}
-    better = difference = None
-    if baseline is not None:
-        better = improvement_interval(measures["welfare"], baseline)
-        difference = difference_interval(measures["welfare"], baseline)
-    return Compared(label, results, measures, intervals, better, difference)
+    first = next(iter(runs.values()))
+    require_seeds(first.config.seeds)
+    compared: list[Compared] = []
+    for label, results in runs.items():
+        known = {name: measure(results) for name, measure in MEASURES.items()}
+        measures = {name: values for name, values in known.items() if values is not None}
+        found = {name: over_seeds(values) for name, values in measures.items()}
+        intervals = {name: interval for name, interval in found.items() if interval is not None}
+        better = difference = None
+        if compared:
+            better = improvement_interval(measures["welfare"], first.final["welfare"])
+            difference = difference_interval(measures["welfare"], first.final["welfare"])
+        compared.append(Compared(label, results, measures, intervals, better, difference))
+    return compared

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +22,8 @@ from bilevel.experiments._resumable import ResumableFolder, differences
 from games.core import require
 
 FORMAT = "bilevel-summary/1"
-WITHOUT_CHECKSUMS = {"outer_steps", "seconds"}
-"""Entries of the summary in versions without check sums."""
 WRITTEN: dict[Path, tuple[str, RunConfig]] = {}
 """The last folder created by this process -> the text of its config.json, and the configuration."""
-
-
-class UncheckedWarning(UserWarning):
-    """Files of a run were read that have no check sums."""
 
 
 @dataclass(frozen=True)
@@ -161,17 +154,11 @@ def write_summary(path: Path, outer_steps: int, seconds: float, files: Mapping[s
 
 
 def read_summary(path: Path) -> tuple[float, dict[str, str]]:
-    """Read the training time, and name -> check sum of the files beside a summary.
-
-    Versions without check sums have none, with an `UncheckedWarning`; ValueError if the summary is damaged.
-    """
+    """Read the training time, and name -> check sum of the files beside a summary; ValueError if damaged."""
     advice = f"delete it, and bilevel train --resume {path.parent} evaluates the run again"
     refusal = f"{path} is not the summary of a run, or it is damaged: {advice}."
     try:
         content: dict[str, Any] = parse_json(path.read_bytes())
-        if set(content) == WITHOUT_CHECKSUMS:
-            warnings.warn(f"{path} is of a version that kept no check sums.", UncheckedWarning, stacklevel=3)
-            return float(content["seconds"]), {}
         whole = content.pop("sha256") == _sum(content) and content["format"] == FORMAT
         files = {str(name): str(digest) for name, digest in content["files"].items()}
         seconds = float(content["seconds"])

@@ -22,7 +22,7 @@ from bilevel.experiments import RunFolder, RunInterrupted, create_run, file_lock
 from bilevel.experiments import _files as files
 from bilevel.experiments import _run as run
 from bilevel.experiments._files import digest_of
-from bilevel.experiments._run_folder import UncheckedWarning, write_summary
+from bilevel.experiments._run_folder import write_summary
 from tests.bilevel.experiments.small_runs import EVERY, GONE, STEPS, small
 
 
@@ -350,7 +350,9 @@ def test_a_run_may_go_on_further_and_elsewhere(whole: RunFolder, fresh: RunFolde
     assert pd.read_csv(fresh.metrics)["outer_step"].max() == STEPS + 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "3", '{"seconds": "many"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "{}", "[]", "3", '{"seconds": "many"}', '{"outer_steps": 7, "seconds": 2.5}']
+)
 def test_a_damaged_summary_is_refused(text: str, fresh: RunFolder) -> None:
     train(fresh)
     fresh.summary.write_text(text)
@@ -402,16 +404,6 @@ def test_a_change_of_the_configuration_of_a_finished_run_is_found(fresh: RunFold
         ValueError, match=r"config\.json is damaged, or was changed after the run ended: put back"
     ):
         load_run(fresh)
-
-
-def test_a_summary_without_check_sums_is_read_with_a_warning(fresh: RunFolder) -> None:
-    """As versions before wrote it."""
-    whole = train(fresh)
-    fresh.summary.write_text(json.dumps({"outer_steps": STEPS, "seconds": 2.5}))
-    with pytest.warns(UncheckedWarning, match=r"summary\.json is of a version that kept no check sums"):
-        found = load_run(fresh)
-    assert found.seconds == 2.5
-    np.testing.assert_array_equal(found.curves["welfare"], whole.curves["welfare"])
 
 
 def test_what_a_refusal_advises_works(whole: RunFolder, fresh: RunFolder) -> None:
