@@ -34,7 +34,8 @@ class SettingsGroup:
     """Settings of one part of a method, checked against their types.
 
     `Annotated[int, Range(least=1)]` also says where a number lies, and `Annotated[Scheduled, Range(...)]`
-    that it may change during the run.
+    that it may change during the run. A group names its part and its variant in its class statement, as in
+    `class PPO(CriticLoop, variant="ppo")`.
 
     Raises:
         ValueError: a setting is of another type, an unknown name, or out of range (names it).
