@@ -3,8 +3,9 @@
 #
 # **What are these lessons about, which one is for you, and how do you run it?**
 #
-# Ten notebooks, each of which answers one question. Everything is about one situation: somebody learns, and
-# somebody else chooses *what for*. The first picture is the reason why that is worth two hours.
+# Ten notebooks, each of which answers one question. All of them are about *bilevel* learning: an inner loop
+# learns, and an outer loop chooses the objective that it learns from. The first picture shows why that is
+# worth two hours.
 
 # %%
 import dataclasses
@@ -24,7 +25,7 @@ use_style()
 
 
 def train(method, seeds=16):
-    """What two agents get together in a repeated prisoner's dilemma, as they learn: [outer step, seed]."""
+    """Welfare of two agents in a repeated prisoner's dilemma while they learn, [outer step, seed]."""
     config = bilevel.default_config("repeated-prisoners-dilemma", method)
     config = dataclasses.replace(config, seeds=seeds, outer_steps=size(50, fast=2))
     with tempfile.TemporaryDirectory() as folder:
@@ -34,13 +35,13 @@ def train(method, seeds=16):
 # %% [markdown]
 # ## A picture of the answer
 #
-# Two agents play the prisoner's dilemma again and again. Each learns to do what is best for *itself*, and
-# the two end where they are, together, worst off: at defection. Now let them also learn **how much of their
-# reward to give to each other**. Nothing else changes, and they end at the best that the two can reach.
+# Two agents play the prisoner's dilemma repeatedly. Each learns a policy that maximizes its *own* reward, and
+# they end at mutual defection, the worst joint outcome. Now let them also learn **how much of their reward to
+# give to each other**. Nothing else changes, and they reach the best joint outcome.
 #
-# In the picture time goes to the right. One *outer step* is a step of learning to play and, for those who
-# learn what to share, too, a step of the sharing. A line is the mean of the middle half of 16 seeds (the
-# *interquartile mean*), a seed being a start of its own; the band is its 95 % interval.
+# One *outer step* is one update of the policies and, where sharing is learned, one update of the sharing. A
+# line is the *interquartile mean* over 16 seeds (the mean of the middle half), each seed with its own initial
+# policies and random numbers; the band is its 95 % confidence interval.
 
 # %%
 WORDS = {"selfish": "learn what is best for oneself", "tos": "learn what to share, too"}
@@ -67,24 +68,26 @@ plt.show()
 # %% [markdown]
 # ## The idea in words
 #
-# There are two levels. The *inner* one learns: a policy, a network's weights. The *outer* one sets what the
-# inner one learns from: how rewards are shared, how losses are weighted. To improve the outer setting one
-# has to know how the inner learning *would have gone* with another one, and this can be computed: by taking
-# a derivative through the learning itself. That derivative is the **meta-gradient**. Every lesson is about
-# it: how it is taken, where it gets lost, and what it is good for.
+# There are two loops. The *inner loop* learns the parameters: a policy, a network's weights. The *outer loop*
+# learns the **outer variables**, which define what the inner loop learns from: how rewards are shared, how
+# losses are weighted. To improve the outer variables one has to know how the inner loop *would have turned
+# out* with other values. This can be computed, by differentiating through the learning itself. That
+# derivative is the **hypergradient** (also called *meta-gradient*). Every lesson is about it: how it is
+# computed, where it gets lost, and what it is good for.
 #
 # ## The key equation
 #
-# $\theta$ (theta) is what the inner level learns, $\varphi$ (phi) what the outer one sets, $S$ one step of
-# learning, $f$ what the outer level wants to be small:
+# $\theta$ (theta) are the parameters of the inner loop, $\varphi$ (phi) the outer variables, $S$ one learning
+# step, $K$ the number of steps, $f$ the outer loss:
 #
 # $$\theta_{k+1} = S(\theta_k, \varphi)
-# \qquad\text{and}\qquad \text{choose } \varphi \text{ so that } f(\theta_K) \text{ is small.}$$
+# \qquad\text{and}\qquad \min_\varphi\ f(\theta_K).$$
 #
-# ## From scratch, and by the library
+# ## From scratch, and with the library
 #
-# The smallest example: $\theta$ takes $K = 5$ steps towards $\varphi$, and we want it to be at 1 *by then*.
-# The derivative goes through all five.
+# The smallest example: $\theta$ takes $K = 5$ gradient steps towards $\varphi$, and after them it should be
+# at
+# 1. The derivative goes through all five steps.
 
 # %%
 
@@ -112,7 +115,8 @@ print(f"with phi = 1 theta gets to {end(phi):.4f} in time; d f / d phi is {from_
 print(f"the library says           {by_library:.6f}")
 
 # %% [markdown]
-# The slope is negative: to be at 1 in time, $\theta$ needs a target *beyond* 1. Lesson 1 begins here.
+# The hypergradient is negative: to reach 1 in five steps, $\theta$ needs a target *beyond* 1. Lesson 1 starts
+# from here.
 #
 # ## The map
 
@@ -142,7 +146,7 @@ rows.append(
 display(Markdown("\n".join(rows)))
 
 # %% [markdown]
-# The same as a picture. An arrow says: this one before that one.
+# The same as a graph. An arrow leads from a prerequisite to the lesson that needs it.
 
 # %%
 PLACES = {
@@ -175,50 +179,49 @@ axes.axis("off")
 plt.show()
 
 # %% [markdown]
-# * **Two hours, a class:** 01, 03, 04, and the pictures of 05; the notebook `teacher` has the plan, minute
+# * **Two hours, a class:** 01, 03, 04, and the figures of 05; the notebook `teacher` has the plan, minute
 #   by minute.
 # * **You have a model with several losses:** 01, 02, 08.
-# * **You study cooperation:** 03, 04, 05, 06; take 01 where you want to know how.
+# * **You study cooperation:** 03, 04, 05, 06; add 01 if you want to know how the gradients are computed.
 # * **You bring a game or an idea:** 01, 05, 09.
 #
-# The minutes are for reading, playing and the first exercises.
+# The minutes cover reading, the experiments and the first exercises.
 #
 # ## What you need
 #
-# * Python as in a first course, and what a derivative is. The chain rule gets used a lot.
-# * A little PyTorch: what a tensor is, and that `autograd` takes derivatives.
-# * No game theory, and no reinforcement learning; what is needed is said where it is needed.
+# * Python at the level of a first course, and derivatives. The chain rule is used a lot.
+# * A little PyTorch: tensors, and that `autograd` computes derivatives.
+# * No game theory and no reinforcement learning: both are explained where they are needed.
 #
 # ## How to run it
 #
 # In the project's folder, once:
 #
 # ```sh
-# make lab         # sets up .venv with all that is needed, and opens this notebook in JupyterLab
+# make lab         # sets up .venv with all dependencies, and opens this notebook in JupyterLab
 # ```
 #
-# An editor that shows notebooks does as well, with `.venv` as the kernel. Every lesson runs from top to
-# bottom in under three minutes on two processor cores, without a graphics card and without the network.
-# What you see before you run anything was saved by `make notebooks`. If a cell with sliders shows only a
-# figure, run it.
+# An editor with notebook support works too, with `.venv` as the kernel. Every lesson runs from top to
+# bottom in under three minutes on two CPU cores, without a GPU and without network access. The outputs that
+# you see before you run anything were saved by `make notebooks`. Where a cell with sliders shows only a
+# figure, run the cell to get the sliders.
 #
 # ## An experiment, and how exercises work
 #
-# Change `seeds` in the call below, or put `"prosocial"` in the place of `"fixed"`, and run the cell again.
-# (`fixed`: each keeps 80 % and gives 20 %. `prosocial`: each gets half of everything. `bilevel methods`
-# lists all.)
+# Change `seeds` in the call below, or replace `"fixed"` by `"prosocial"`, and run the cell again. (`fixed`:
+# each agent keeps 80 % of its reward and gives away 20 %. `prosocial`: each gets half of the total.
+# `bilevel methods` lists all methods.)
 
 # %%
 for method in ("selfish", "fixed"):
     print(f"{method}: together they get {train(method, seeds=8)[-1].mean():.3f} per round in the end")
 
 # %% [markdown]
-# An exercise has a cell with dots. Put your answer in their place, run the cell, then the one below: it
-# tells you whether you are right, and if not, what to think about. It never tells the answer. Solutions
-# stand in `solutions/`, one file for each lesson, with common mistakes.
+# An exercise has a cell with dots. Replace the dots by your answer, run the cell, then run the one below: it
+# tells you whether your answer is right, and gives a hint if it is not. It never reveals the answer. The
+# solutions are in `solutions/`, one file per lesson, with common mistakes.
 #
-# **Exercise 1.** $N$ agents share all rewards evenly among them. Which part of its own reward does each
-# keep?
+# **Exercise 1.** $N$ agents share all rewards evenly. What share of its own reward does each agent keep?
 
 
 # %% tags=["exercise-1"]
@@ -233,9 +236,9 @@ check_1(kept)
 # ## What to read
 #
 # * The project's `README.md`: two commands, and the map of the code. `docs/choosing.md`: which
-#   meta-gradient, when.
+#   hypergradient estimator, when.
 # * Franceschi and others, *Bilevel programming for hyperparameter optimization and meta-learning*, arXiv
-#   1806.04910: the two levels, in one framework.
-# * Dafoe and others, *Open problems in cooperative AI*, arXiv 2012.08630: why agents that cooperate are
-#   worth a science.
+#   1806.04910: both problems in one framework.
+# * Dafoe and others, *Open problems in cooperative AI*, arXiv 2012.08630: why cooperation of agents
+#   is a research field of its own.
 # * Next: `01_two_levels`.

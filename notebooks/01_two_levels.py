@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 1. Two levels
 #
-# **How should you turn a knob, if what you care about is what somebody else learns from it?**
+# **How should you turn a knob, if what you care about is the outcome of somebody else's learning?**
 #
 # A pupil has two skills, $x$ and $y$, and two teachers. The first wants the pupil at $A$ and insists on
 # $x$; the second wants $B$ and insists on $y$. The head of the school has one knob, $\varphi$ (phi): the
@@ -9,9 +9,9 @@
 # teach. All the head can do is turn the knob, let the pupil learn, look at the result, and turn again.
 #
 # That is *bilevel optimization*: an outer problem (choose $\varphi$) around an inner one (learn, given
-# $\varphi$). With a million skills and a network as the pupil it is how rewards are shared, losses are
-# weighted and learning rates are set in the rest of these lessons. Here it has a closed form, so that
-# nothing has to be believed.
+# $\varphi$). With a neural network as the pupil and a million parameters as its skills, this is how rewards
+# are shared, losses are weighted and learning rates are set in the rest of these lessons. Here the problem
+# has a closed form, so that everything can be verified.
 
 # %%
 import matplotlib.pyplot as plt
@@ -20,7 +20,7 @@ from checks.two_levels import check_1, check_2, check_3
 from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, SKY, explore, size, use_style
 
 use_style()
-torch.set_default_dtype(torch.float64)  # 16 digits: exact enough to compare with
+torch.set_default_dtype(torch.float64)  # double precision, for exact comparisons
 
 A, B, C = torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 2.0]), torch.tensor([1.2, 1.0])
 FIRM_A, FIRM_B = torch.tensor([1.0, 0.05]), torch.tensor([0.1, 0.6])  # how firmly each teacher pulls x and y
@@ -28,12 +28,12 @@ START, RATE = torch.tensor([2.0, -1.0]), 0.5
 
 
 def inner_loss(theta, phi):
-    """What the lessons pull down: both teachers' wishes, weighted by phi."""
+    """The inner loss: both teachers' losses, weighted by phi."""
     return (phi * FIRM_A * (theta - A) ** 2 + (1 - phi) * FIRM_B * (theta - B) ** 2).sum() / 2
 
 
 def outer_loss(theta):
-    """What the head wants: near C. Only theta is in it, not phi."""
+    """The head's loss: the distance from C. It depends on theta, not on phi."""
     return ((theta - C) ** 2).sum() / 2
 
 
@@ -43,7 +43,7 @@ def step(theta, phi):
 
 
 def learn(phi, steps, theta=START):
-    """All of theta_0 to theta_K, [K + 1, 2]."""
+    """The trajectory theta_0, ..., theta_K, [K + 1, 2]."""
     path = [theta]
     for _ in range(steps):
         path.append(step(path[-1], phi))
@@ -53,10 +53,10 @@ def learn(phi, steps, theta=START):
 # %% [markdown]
 # ## A picture of the answer
 #
-# Left: what the pupil does, for one setting of the knob. Each dot is a lesson; along a gray line the inner
-# loss is the same, and the middle of those lines is where the lessons pull. Right: what the head sees, how
-# far the pupil ends from the goal, by the knob. The head's curve depends on *how long* the pupil learns, and
-# so does the best setting. (After 3 lessons the best is the smallest knob that was tried.)
+# Left: the pupil's trajectory for one setting of the knob. Each dot is a lesson, that is, one gradient step;
+# the gray lines are contours of the inner loss, and the pupil is pulled to their center. Right: the head's
+# view, the outer loss at the end of learning as a function of the knob. This curve depends on *how long* the
+# pupil learns, and so does the best setting. (After 3 lessons the best is the smallest knob that was tried.)
 
 # %%
 KNOBS = torch.linspace(0.02, 0.98, size(97, fast=13))
@@ -64,13 +64,13 @@ LESSONS = {3: (PURPLE, ":"), 10: (BLUE, "-"), 100: (GREEN, "--")}
 
 
 def resting_point(phi):
-    """Where learning ends: the minimum of the inner loss."""
+    """The fixed point of learning: the minimum of the inner loss."""
     pull = phi * FIRM_A + (1 - phi) * FIRM_B
     return (phi * FIRM_A * A + (1 - phi) * FIRM_B * B) / pull
 
 
 def draw_plane(axes, phi, steps):
-    """The inner problem: hills of the inner loss, the pupil's path, and all points where it could end."""
+    """The inner problem: contours of the inner loss, the trajectory, and all fixed points."""
     x, y = torch.meshgrid(torch.linspace(-1.6, 2.9, 60), torch.linspace(-1.4, 2.6, 60), indexing="xy")
     height = torch.func.vmap(lambda point: inner_loss(point, phi))(torch.stack((x, y), -1).reshape(-1, 2))
     axes.contour(x, y, height.reshape(x.shape), levels=14, colors="#BBBBBB", linewidths=0.8)
@@ -88,12 +88,12 @@ def draw_plane(axes, phi, steps):
 
 
 def how_far(knobs, steps):
-    """The outer loss after so many lessons, for many knobs in one go."""
+    """The outer loss after `steps` lessons, for a batch of knobs."""
     return torch.func.vmap(lambda knob: outer_loss(learn(knob, steps)[-1]))(knobs)
 
 
 def draw_outer(axes):
-    """The outer problem: how far from the goal the pupil ends, for every knob."""
+    """The outer problem: the outer loss after learning, for every knob."""
     for steps, (color, dashes) in LESSONS.items():
         far = how_far(KNOBS, steps)
         axes.plot(KNOBS, far, color=color, linestyle=dashes, label=f"after {steps} lessons")
@@ -112,49 +112,49 @@ plt.show()
 # %% [markdown]
 # ## The idea in words
 #
-# The head could try every knob, as the picture did. With one knob that works; with a thousand it does not.
-# To go downhill one needs the *slope* of the outer curve, $dF/d\varphi$, the **meta-gradient** (or
-# hypergradient). The goal does not mention the knob at all. The knob acts *through the lessons*: it bends
-# each lesson a little, and every bend is carried on by the lessons that follow. There are four ways to
-# count that:
+# The head could try every knob setting, as the figure did. That works with one knob, and not with a thousand.
+# Gradient descent needs the *slope* of the outer curve, $dF/d\varphi$, the **hypergradient**. The outer loss
+# does not contain the knob at all. The knob acts *through the lessons*: it perturbs each lesson a little, and
+# the later lessons propagate every perturbation to the end. There are four ways to add up these
+# contributions:
 #
-# * **Unrolled**: remember the whole path; walk back through all the lessons, and collect what each one's
-#   bend does to the end. Exact; memory grows with the number of lessons.
-# * **Truncated**: walk back through the last few lessons only. Cheaper; the early bends are left out.
-# * **Forward**: carry along, beside the skills, how much the knob has moved them so far. Exact; memory does
-#   not grow with the lessons, but with the number of knobs.
-# * **Implicit**: forget the path. Where learning has *come to rest*, ask how the resting point moves with
-#   the knob. One linear equation; right only at rest.
+# * **Unrolled**: store the whole trajectory, backpropagate through all the steps, and sum the contribution of
+#   each. Exact; memory grows with the number of steps.
+# * **Truncated**: backpropagate through the last few steps only. Cheaper; the contributions of the earlier
+#   steps are left out.
+# * **Forward**: propagate the derivative of the skills in the knob along with the skills themselves. Exact;
+#   memory grows with the number of knobs, not with the number of steps.
+# * **Implicit**: ignore the trajectory. Where learning has *converged*, differentiate the fixed point in the
+#   knob. One linear system; correct only at the fixed point.
 
 # %% [markdown]
 # ## The key equation
 #
 # $\theta_k$ (theta) is the pupil after $k$ lessons, a vector; $\varphi$ the knob; $g$ the inner loss, $f$
-# the outer one; $r$ the learning rate; $K$ the number of lessons. (In the code: `inner_loss`, `outer_loss`,
+# the outer loss; $r$ the learning rate; $K$ the number of lessons. (In the code: `inner_loss`, `outer_loss`,
 # `RATE`, `steps`.) One lesson is a function, the **step** $S$:
 #
 # $$\theta_{k+1} = S(\theta_k, \varphi) = \theta_k - r\,\frac{\partial g}{\partial \theta}(\theta_k, \varphi),
 # \qquad F(\varphi) = f(\theta_K).$$
 #
-# The chain rule, read from the end to the start, with a vector $a_k$ that says how much the end depends on
-# $\theta_k$:
+# The chain rule from the last step to the first (*reverse mode*), with the *adjoint* $a_k$, the derivative of
+# the outer loss in $\theta_k$:
 #
 # $$a_K = \frac{\partial f}{\partial \theta}(\theta_K), \qquad
 # a_k = \Big(\frac{\partial S}{\partial \theta}(\theta_k, \varphi)\Big)^{\!\top} a_{k+1}, \qquad
 # \boxed{\ \frac{dF}{d\varphi} = \sum_{k=0}^{K-1}
 # \Big(\frac{\partial S}{\partial \varphi}(\theta_k, \varphi)\Big)^{\!\top} a_{k+1}\ }$$
 #
-# *Unrolled* is this sum; *truncated* its last terms; *forward* the same sum started from the other end,
-# $z_{k+1} = \frac{\partial S}{\partial \theta} z_k + \frac{\partial S}{\partial \varphi}$ with
-# $z_k = d\theta_k / d\varphi$ and $z_0 = 0$. *Implicit* sets $\theta_{k+1} = \theta_k$ in it: then
-# $z = \frac{\partial S}{\partial \theta} z + \frac{\partial S}{\partial \varphi}$, which can be solved for
-# $z$ at once.
+# *Unrolled* is this sum; *truncated* is its last terms; *forward* computes the same sum from the first step
+# on, $z_{k+1} = \frac{\partial S}{\partial \theta} z_k + \frac{\partial S}{\partial \varphi}$ with
+# $z_k = d\theta_k / d\varphi$ and $z_0 = 0$. *Implicit* sets $\theta_{k+1} = \theta_k$: then
+# $z = \frac{\partial S}{\partial \theta} z + \frac{\partial S}{\partial \varphi}$, a linear system for $z$.
 
 # %% [markdown]
 # ## From scratch
 #
-# Four estimators, a few lines each. `torch.func` differentiates functions; `jvp` is a Jacobian times a
-# vector.
+# Four estimators, a few lines each. `torch.func` differentiates functions; `jvp` is a Jacobian-vector
+# product.
 
 # %%
 from torch.func import grad, jacrev, jvp
@@ -165,7 +165,7 @@ def unrolled(phi, steps):
 
 
 def truncated(phi, steps, last):
-    before = learn(phi, steps - last)[-1]  # a constant from here on: these lessons are not walked back
+    before = learn(phi, steps - last)[-1]  # a constant: no gradient through these steps
     return grad(lambda knob: outer_loss(learn(knob, last, before)[-1]))(phi)
 
 
@@ -177,7 +177,7 @@ def forward(phi, steps):
 
 
 def implicit(phi, steps):
-    theta = learn(phi, steps)[-1]  # hopefully at rest
+    theta = learn(phi, steps)[-1]  # assumed to be the fixed point
     by_theta, by_phi = jacrev(step, 0)(theta, phi), jacrev(step, 1)(theta, phi)
     return grad(outer_loss)(theta) @ torch.linalg.solve(torch.eye(2) - by_theta, by_phi)
 
@@ -192,9 +192,9 @@ for name, found in {
     print(f"{name:16}{found:10.6f}")
 
 # %% [markdown]
-# Two agree to the last digit; the other two have another sign: they would turn the knob the other way. Who
-# is right? This problem has a closed form. Each skill decays towards its resting point $\theta^*$ by a
-# factor $q = 1 - r m$ of its own, the same in every lesson, where $m$ is how firmly both teachers together
+# Two agree in all digits; the other two have the opposite sign: they would turn the knob the other way. Which
+# are right? This problem has a closed form. Each skill converges to its fixed point $\theta^*$ by a factor
+# $q = 1 - r m$ of its own, the same in every lesson, where $m$ is the total firmness with which both teachers
 # pull it: $\theta_K = \theta^* + q^K (\theta_0 - \theta^*)$. Differentiate that by hand:
 
 # %%
@@ -222,8 +222,8 @@ print(f"differences {differences:.12f}   (turn the knob by 0.00001 and look)")
 # %% [markdown]
 # ## The library's version
 #
-# The same problem in this toolkit: a step, an outer loss, and an estimator to choose. `data` is what a step
-# would see of a batch or an episode; here there is none. `sgd` is plain gradient descent.
+# The same problem in this toolkit: a step, an outer loss, and an exchangeable estimator. `data` is the batch
+# or episode that a step uses; here there is none. `sgd` is plain gradient descent.
 
 # %%
 from bilevel import BilevelProblem, Unrolled, inner_step
@@ -247,8 +247,8 @@ for name, (estimator, scratch) in ours.items():
     print(f"{name:16}{gradient:12.8f}   from scratch {scratch:12.8f}   the same: {same}")
 
 # %% [markdown]
-# `implicit` had to be told to accept any distance from rest. Left to itself it measures how far the pupil
-# still is from the resting point, and says no:
+# `implicit` was told to accept any distance from the fixed point. By default it measures this distance, and
+# raises an error if the pupil is too far away:
 
 # %%
 try:
@@ -259,9 +259,9 @@ except ValueError as refusal:
 # %% [markdown]
 # ## Why they differ
 #
-# Left, what each one says after $K$ lessons; right, how far that is from the closed form. Longer learning
-# mends `implicit`. `truncated` is exact as long as it walks back through *all* lessons, and is off from
-# there on, however long the pupil learns:
+# Left, the estimates after $K$ lessons; right, their error against the closed form. `implicit` improves with
+# longer learning. `truncated` is exact as long as it backpropagates through *all* lessons; beyond that it has
+# an error, however long the pupil learns:
 
 # %%
 lengths = torch.unique(torch.logspace(0.5, 2.2, size(40, fast=5)).long())
@@ -307,26 +307,28 @@ late = [float(implicit(phi, n) - closed_form(phi, n)) for n in (120, 121)]
 print(f"From lesson 120 to 121 implicit's error falls by a factor of {late[1] / late[0]:.3f}.")
 
 # %% [markdown]
-# * `implicit` errs by how far learning is from its end. In the long run its error shrinks in every lesson
-#   by about the larger $q$, the slow skill's: it falls as $K q^K$ does.
-# * `truncated` errs by what it leaves out. At rest that is a share of $q^k$ of what the knob does to a
-#   skill, $k$ the lessons walked back: a *slow* skill (with $q$ near 1) forgets slowly, and needs many. The
-#   share is not the same for all skills. Here the head's slope is the difference of two larger
-#   effects, so that leaving out more of the one than of the other turns its sign.
-# * In the figure `truncated` to 3 ends nearer to the truth than `truncated` to 10. That is luck: it leaves
-#   out more of both effects, and what it leaves out happens to cancel.
-# * What looks like an error may answer another question. At rest, the implicit slope is the one for a pupil
-#   who goes on for ever. If your pupil sits an exam after 10 lessons, that is the wrong question; and asked
-#   10 lessons in, long before rest, it does not answer that one either.
+# * The error of `implicit` comes from learning that has not converged. In the long run it shrinks with every
+#   lesson by about the larger $q$, that of the slow skill: it falls as $K q^K$ does.
+# * The error of `truncated` is what it leaves out. At the fixed point that is a fraction $q^k$ of the
+#   derivative of a skill in the knob, where $k$ is the number of lessons that it backpropagates through. A
+#   *slow* skill ($q$ near 1) forgets slowly, and needs many. The fraction differs between skills. Here the
+#   hypergradient is the difference of two larger terms, so that leaving out more of one than of the other
+#   flips its sign.
+# * In the figure `truncated` to 3 ends closer to the true value than `truncated` to 10. That is a
+#   coincidence: it leaves out more of both terms, and these errors happen to cancel.
+# * What looks like an error may be the answer to another question. At the fixed point the implicit gradient
+#   is right for a pupil who learns forever. If your pupil takes an exam after 10 lessons, that is the wrong
+#   question; and evaluated after 10 lessons, long before convergence, it does not answer that question
+#   either.
 #
-# Does it matter? Let the head go downhill by each of them, with an exam after 10 lessons. The lines show the
-# outer loss at that exam, round by round:
+# Does it matter? Let the head follow each of these gradients, with an exam after 10 lessons. The lines show
+# the outer loss at that exam, by outer step:
 
 # %%
 
 
 def descend(estimate, rounds=size(200, fast=3), rate=0.05):
-    """Turn the knob downhill, by that estimate; how far from the goal after every round."""
+    """Gradient descent on the knob with that estimate: the last knob and the outer loss of every round."""
     knob, losses = torch.tensor(0.9), []
     for _ in range(rounds):
         losses.append(outer_loss(learn(knob, 10)[-1]))
@@ -360,23 +362,23 @@ early, late = implicit(best, 10), implicit(best, 1000)
 print(f"At the latter implicit's slope is {early:.2f} after 10 lessons and {late:.2f} at rest.")
 
 # %% [markdown]
-# The truncated ones come past the best knob and leave it again: they head for a place where their own slope
-# is zero, and F's is not. `implicit`, taken after 10 lessons, stops at a knob that is best for nobody: not
-# for the pupil with the exam, and not for one who learns for ever. Only at rest is its slope 0 at the best
-# knob of the latter.
+# The truncated estimators pass the best knob and leave it again: they converge to a knob where their own
+# estimate is zero, and the true gradient is not. `implicit`, evaluated after 10 lessons, stops at a knob that
+# is optimal in neither case: not for the pupil with the exam, and not for one who learns forever. Only at the
+# fixed point is its estimate 0 at the best knob of the latter.
 #
 # ## Play
 #
-# Move the knob, the number of lessons, and how many of them are walked back. The lines on the right are the
-# slopes that each estimator believes in, drawn where the knob stands. (Run the cell to get sliders. Without
-# them it shows their start.) Find a setting where `implicit` points *uphill*: where its slope has the wrong
-# sign, so that whoever goes down by it goes up.
+# Move the knob, the number of lessons, and the number of lessons that `truncated` backpropagates through.
+# The lines on the right are the slopes by each estimator at the current knob. (Run the cell to get sliders.
+# Without them the figure shows their initial values.) Find a setting where `implicit` has the wrong sign,
+# so that gradient descent with it goes *uphill*.
 
 # %%
 
 
-def play(phi, steps, walked_back):
-    knob, walked_back = torch.tensor(phi), min(walked_back, steps)
+def play(phi, steps, last):
+    knob, last = torch.tensor(phi), min(last, steps)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
     draw_plane(left, knob, steps)
     here = outer_loss(learn(knob, steps)[-1])
@@ -387,9 +389,9 @@ def play(phi, steps, walked_back):
         ("unrolled, forward", {"color": SKY, "linewidth": 5}, unrolled(knob, steps)),
         ("implicit", {"color": GREEN, "linestyle": "--"}, implicit(knob, steps)),
         (
-            f"truncated to {walked_back}",
+            f"truncated to {last}",
             {"color": RED, "linestyle": ":"},
-            truncated(knob, steps, walked_back),
+            truncated(knob, steps, last),
         ),
     ):
         right.plot(knob + reach, here + slope * reach, label=f"{label}: {slope:+.3f}", **look)
@@ -398,7 +400,7 @@ def play(phi, steps, walked_back):
     plt.show()
 
 
-explore(play, phi=(0.05, 0.95, 0.01, 0.7), steps=(1, 100, 1, 10), walked_back=(1, 100, 1, 3))
+explore(play, phi=(0.05, 0.95, 0.01, 0.7), steps=(1, 100, 1, 10), last=(1, 100, 1, 3))
 
 # %% [markdown]
 # ## Exercises
@@ -407,8 +409,8 @@ explore(play, phi=(0.05, 0.95, 0.01, 0.7), steps=(1, 100, 1, 10), walked_back=(1
 # `solutions/01_two_levels.py`.
 #
 # **Exercise 1 (warm up).** One skill, pulled with firmness $m$ by a teacher whose target is the knob
-# itself: the inner loss is $\frac{m}{2}(\theta - \varphi)^2$. Learning is at rest. Which *share* of the
-# true $d\theta/d\varphi$ (which is 1) do the last $k$ lessons at rate $r$ account for?
+# itself: the inner loss is $\frac{m}{2}(\theta - \varphi)^2$. Learning has converged. What *fraction* of the
+# true $d\theta/d\varphi$ (which is 1) comes from the last $k$ lessons, at learning rate $r$?
 
 
 # %% tags=["exercise-1"]
@@ -420,18 +422,18 @@ def share_left(m, r, k):
 check_1(share_left)
 
 # %% [markdown]
-# **Exercise 2 (the walk back).** Write the boxed equation as a loop. `torch.func.vjp(step, theta, phi)`
-# gives the step's value and a function `pull`; `pull(a)` is the pair
+# **Exercise 2 (the reverse sweep).** Write the boxed equation as a loop. `torch.func.vjp(step, theta, phi)`
+# returns the step's value and a function `pull` (a *vector-Jacobian product*); `pull(a)` is the pair
 # $\big(\frac{\partial S}{\partial\theta}^{\!\top} a,\ \frac{\partial S}{\partial\varphi}^{\!\top} a\big)$.
-# This is what the library does where one graph of all steps would take more than 1 GiB.
+# This is what the library does when the graph of all steps would take more than 1 GiB.
 
 
 # %% tags=["exercise-2"]
-def walk_back(phi, steps):
-    path = learn(phi, steps)
-    a = grad(outer_loss)(path[-1])
+def reverse_sweep(phi, steps):
+    trajectory = learn(phi, steps)
+    a = grad(outer_loss)(trajectory[-1])
     total = torch.zeros_like(phi)
-    for theta in path[:-1].flip(0):  # theta_K-1, ..., theta_0
+    for theta in trajectory[:-1].flip(0):  # theta_K-1, ..., theta_0
         _, pull = torch.func.vjp(step, theta, phi)
         total = ...
         a = ...
@@ -439,14 +441,14 @@ def walk_back(phi, steps):
 
 
 # %% tags=["check-2"]
-check_2(walk_back, unrolled)
+check_2(reverse_sweep, unrolled)
 
 # %% [markdown]
 # **Exercise 3 (a bridge).** `implicit` solves $(I - J)^\top v = \partial f/\partial\theta$ with
 # $J = \partial S/\partial\theta$. If steps contract,
 # $v = \sum_{j=0}^{\infty} (J^\top)^j\, \partial f/\partial\theta$ (a *Neumann series*). Stop after `terms`
-# terms, and compute the slope at `theta` from them. Then compare with `truncated`, at rest: what do you
-# notice?
+# terms, and compute the hypergradient at `theta` from them. Then compare it with `truncated`, at the fixed
+# point: what do you notice?
 
 
 # %% tags=["exercise-3"]
@@ -464,19 +466,19 @@ def neumann(theta, phi, terms):
 check_3(neumann, implicit, truncated, learn)
 
 # %% [markdown]
-# **For discussion.** (a) You have one pupil and a million knobs. Which estimator is out of the question?
-# (b) The pupil's lessons have noise, so that learning never comes to rest. Which one now? (c) The head may
-# change the knob *during* learning, after every lesson. What is $K$ then, and what does the head overlook?
+# **For discussion.** (a) You have one pupil and a million knobs. Which estimator is ruled out? (b) The
+# pupil's lessons are noisy, so that learning never converges. Which one now? (c) The head may change the knob
+# *during* learning, after every lesson. What is $K$ then, and what does the head overlook?
 
 # %% [markdown]
 # ## What to read
 #
 # * Franceschi and others, *Forward and reverse gradient-based hyperparameter optimization*, arXiv
-#   1703.01785: the two exact ways, as one chain rule read from both ends.
-# * Shaban and others, *Truncated back-propagation for bilevel optimization*, arXiv 1810.10667: what leaving
-#   out costs.
+#   1703.01785: the two exact estimators, forward and reverse mode of one chain rule.
+# * Shaban and others, *Truncated back-propagation for bilevel optimization*, arXiv 1810.10667: what
+#   truncation costs.
 # * Lorraine and others, *Optimizing millions of hyperparameters by implicit differentiation*, arXiv
 #   1911.02590; Rajeswaran and others, *Meta-learning with implicit gradients*, arXiv 1909.04630.
-# * In this toolkit: `docs/choosing.md`, a list to go down until a line fits your problem, and
-#   `bilevel.check_hypergradient`, which compares all estimators on it.
-# * Next: `02_differentiable_optimizers`, where the pupil learns with Adam and things get lost.
+# * In this toolkit: `docs/choosing.md`, a checklist for choosing an estimator, and
+#   `bilevel.check_hypergradient`, which compares all estimators on your problem.
+# * Next: `02_differentiable_optimizers`, where the pupil learns with Adam, and gradients get lost.

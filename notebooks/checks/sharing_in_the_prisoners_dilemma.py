@@ -14,7 +14,7 @@ DILEMMAS = [(-1, -3, 0, -2), (3, 0, 4, 1), (3, 0, 5, 1), (4, 0, 5, 3), (2, -1, 2
 
 @graded("Exercise 1")
 def check_1(least: Callable[[float, float, float, float], float]) -> str:
-    """1 - w is the lesser of (R - S) / (T - S) and (T - P) / (T - S)."""
+    """1 - w is the smaller of (R - S) / (T - S) and (T - P) / (T - S)."""
     expect(
         close(least(-1, -3, 0, -2), 1 / 3),
         "The kitchen has reward -1, sucker -3, temptation 0, punishment -2, and there it is a third.",
@@ -26,15 +26,15 @@ def check_1(least: Callable[[float, float, float, float], float]) -> str:
         left.append(close(least(*case), (punishment - sucker) / (temptation - sucker)))
     expect(
         not all(met),
-        "Right if the other cooperates. What if it defects? Only in the kitchen is that the same.",
+        "Right if the other cooperates. What if it defects? Only in the kitchen both cases coincide.",
     )
     expect(
         not all(left),
-        "Right if the other defects. What if it cooperates? Only in the kitchen is that the same.",
+        "Right if the other defects. What if it cooperates? Only in the kitchen both cases coincide.",
     )
     expect(
         all(one or two for one, two in zip(met, left, strict=True)),
-        "Right for the kitchen, not for all. Write down what leaving gains in each of the two cases.",
+        "Right for the kitchen, not in general. Write down the gain from defecting in each of the two cases.",
     )
     for case in DILEMMAS:
         reward, sucker, temptation, punishment = case
@@ -43,7 +43,7 @@ def check_1(least: Callable[[float, float, float, float], float]) -> str:
             close(least(*case), both),
             f"For {case} your share is enough in one of the two cases, but not in the other.",
         )
-    return "One case for each thing the other may do, and the worse one decides."
+    return "One case for each action of the other, and the worse case decides."
 
 
 @graded("Exercise 2")
@@ -61,17 +61,17 @@ def check_2(matrix: Callable[[int, float], Tensor], greatest: Callable[[int], fl
         expect(close(T, even), "What is not kept is divided evenly among the others.")
     expect(
         close(greatest(2), 2 / 3),
-        "The matrix is right. With two agents the greatest share kept must be what theory said above.",
+        "The matrix is right. With two agents the largest share kept must be the one from theory above.",
     )
     expect(
         not close(greatest(5), 2 / 6) and not close(greatest(5), 2 / 18),
-        "Right for two. Who cleans gets something back from how many others, and how much from all together?",
+        "Right for two. From how many others does the cleaner get a share back, and how much in total?",
     )
     expect(
         all(close(greatest(n), 2 / 3) for n in (3, 5, 50)),
-        "Right for two, not for more. Add up what cleaning changes for one agent: its cost, and n - 1 gifts.",
+        "Right for two, not for more. Add up what cleaning changes for one agent: its cost, and n - 1 shares.",
     )
-    return "Each gives a smaller part to me, but more of them do: it does not get harder."
+    return "Each gives a smaller share to me, but more of them do: it does not get harder."
 
 
 @graded("Exercise 3")
@@ -96,18 +96,18 @@ def check_3(slope: Callable[[Tensor, Tensor, float], Tensor]) -> str:
 
     expect(
         not all_close([full[0] for full, _ in told]),
-        "That is what it does to agent 0. Agent 1 gets what is given: what does that change?",
+        "That is the effect on agent 0. Agent 1 receives the share: what is the effect on it?",
     )
     expect(
         not all_close([full.sum() for full, _ in told]),
-        "Nearly. A share more given takes a cost of 1 from agent 0. How much help does it hand to agent 1?",
+        "Nearly. A larger share relieves agent 0 of its cost of 1. How much help does it pass to agent 1?",
     )
     expect(
         not all_close([bare[0] + 2 * bare[1] for _, bare in told]),
-        "That is how the log-odds move. F has probabilities in it, and these at the new log-odds.",
+        "That is the change of the log-odds. F depends on probabilities, at the new log-odds.",
     )
     expect(
         all_close([full[0] + 2 * full[1] for full, _ in told]),
-        "Not the derivative. Chain rule: F by the new log-odds (at the new policies), those by w[0].",
+        "Not the derivative. Chain rule: dF / d new log-odds (at the new policies), times their d / dw[0].",
     )
-    return "Only positive factors: whatever the policies do, one more bit of giving looks good."
+    return "All factors are positive: whatever the policies are, giving more increases F."

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # The solution of `00_start_here`
 #
-# **Exercise 1.** All $N$ agents, oneself among them, get the same part. The common mistake is to forget
-# oneself, or to take what holds for two agents for the rule.
+# **Exercise 1.** All $N$ agents, including the one that earned the reward, get the same share. The common
+# mistake is to forget that agent, or to generalize from the case of two agents.
 
 # %% tags=["wrong-1"]
 def kept(N):

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Solutions of `01_two_levels`
 #
-# **Exercise 1.** One lesson is $\theta' = (1 - rm)\,\theta + rm\,\varphi$. A move of the knob by 1 moves
-# the last lesson's result by $rm$; the lesson before did the same, and the last one kept $1 - rm$ of it;
-# and so on. The sum $rm\,(1 + q + \dots + q^{k-1})$ with $q = 1 - rm$ is $1 - q^k$. A common mistake is to
-# think that each lesson does an equal part, so that $k$ lessons do $k\,rm$.
+# **Exercise 1.** One lesson is $\theta' = (1 - rm)\,\theta + rm\,\varphi$. Increasing the knob by 1 changes
+# the result of the last lesson by $rm$. The lesson before adds the same, and the last one keeps $1 - rm$ of
+# it; and so on. The sum $rm\,(1 + q + \dots + q^{k-1})$ with $q = 1 - rm$ is $1 - q^k$. A common mistake is
+# to assume that every lesson contributes equally, so that $k$ lessons contribute $k\,rm$.
 
 # %% tags=["wrong-1"]
 def share_left(m, r, k):
@@ -17,12 +17,12 @@ def share_left(m, r, k):
 
 
 # %% [markdown]
-# **Exercise 2.** Collect what this lesson's bend does to the end, then move `a` back over the lesson. The
-# common mistake is to forget the sum: what is left is the first lesson's bend alone.
+# **Exercise 2.** Add the contribution of this step, then propagate the adjoint `a` back through the step. The
+# common mistake is to forget the sum: only the contribution of the first step is left.
 
 
 # %% tags=["wrong-2"]
-def walk_back(phi, steps):
+def reverse_sweep(phi, steps):
     path = learn(phi, steps)
     a = grad(outer_loss)(path[-1])
     total = torch.zeros_like(phi)
@@ -33,7 +33,7 @@ def walk_back(phi, steps):
 
 
 # %% tags=["solution-2"]
-def walk_back(phi, steps):
+def reverse_sweep(phi, steps):
     path = learn(phi, steps)
     a = grad(outer_loss)(path[-1])
     total = torch.zeros_like(phi)
@@ -45,10 +45,10 @@ def walk_back(phi, steps):
 
 
 # %% [markdown]
-# **Exercise 3.** `v` sums the terms, and each term is $J^\top$ times the one before. At rest all
-# $\partial S / \partial \theta$ along the path are the same $J$: the boxed sum over the last $n$ lessons
-# *is* the series' first $n$ terms. So truncated and implicit are one thing, stopped early or summed up. The
-# mistake here moves the term on before it is added.
+# **Exercise 3.** `v` sums the terms, and each term is $J^\top$ times the one before. At the fixed point
+# $\partial S / \partial \theta$ is the same $J$ in every step: the boxed sum over the last $n$ lessons *is*
+# the sum of the first $n$ terms of the series. So `truncated` is the partial sum and `implicit` the limit.
+# The mistake here multiplies the term by $J^\top$ before it is added.
 
 
 # %% tags=["wrong-3"]
@@ -75,5 +75,6 @@ def neumann(theta, phi, terms):
 
 # %% [markdown]
 # **For discussion.** (a) `forward`: it carries one tangent for each knob. (b) Not `implicit`; `unrolled` if
-# the path fits, else `truncated`. (c) $K = 1$: the head sees what the knob does to the *next* lesson and
-# overlooks all that follows; that is called short-horizon bias (Wu and others, arXiv 1803.02021).
+# the trajectory fits into memory, else `truncated`. (c) $K = 1$: the head sees the effect of the knob on the
+# *next* lesson and overlooks all later ones; this is called short-horizon bias (Wu and others, arXiv
+# 1803.02021).

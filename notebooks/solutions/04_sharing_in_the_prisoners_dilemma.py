@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Solutions of `04_sharing_in_the_prisoners_dilemma`
 #
-# **Exercise 1.** Let the other cooperate. Turning from cooperating to defecting gains me temptation -
-# reward, of which I keep $1 - w$, and takes reward - sucker from the other, of which I feel $w$. So it
-# must hold that $(1 - w)(\text{temptation} - \text{reward}) \le w\,(\text{reward} - \text{sucker})$,
+# **Exercise 1.** Let the other cooperate. Switching from cooperating to defecting gains me temptation -
+# reward, of which I keep $1 - w$, and costs the other reward - sucker, of which I bear $w$. Cooperating is
+# best if $(1 - w)(\text{temptation} - \text{reward}) \le w\,(\text{reward} - \text{sucker})$,
 # that is $w \ge (\text{temptation} - \text{reward}) / (\text{temptation} - \text{sucker})$. If the
 # other defects, in the same way
 # $w \ge (\text{punishment} - \text{sucker}) / (\text{temptation} - \text{sucker})$. Both must hold. The
@@ -21,9 +21,9 @@ def least(reward, sucker, temptation, punishment):
 
 # %% [markdown]
 # **Exercise 2.** Cleaning costs me 1, of which I keep $s$. It gives 2 to each of $n - 1$ others, and
-# each of them passes $(1 - s)/(n - 1)$ of that to me: $2(1 - s)$ in all. So I clean if
-# $s \le 2 (1 - s)$, that is $s \le 2/3$, for any $n$. The common mistake is to count the gift of one of
-# them. (Where a *fixed* help is divided among the others it does get harder: the table in
+# each of them passes $(1 - s)/(n - 1)$ of that on to me: $2(1 - s)$ in total. So I clean if
+# $s \le 2 (1 - s)$, that is $s \le 2/3$, for any $n$. The common mistake is to count the share from only one
+# of them. (Where a *fixed* help is divided among the others it does get harder: the table in
 # `docs/theory.md` has such games.)
 
 
@@ -46,11 +46,10 @@ def greatest(n):
 
 
 # %% [markdown]
-# **Exercise 3.** $F = -4 + p_0' + p_1'$. A little more of $w_0$ moves $\theta_0'$ by
-# $\alpha p_0 (1 - p_0)$ (agent 0 bears less of its own cost), and $\theta_1'$ by
-# $2 \alpha p_1 (1 - p_1)$ (agent 1 feels more of the help). Each of them moves its new probability by
-# $p_i'(1 - p_i')$. All factors are positive. The mistake here leaves out that the new probabilities
-# have a slope of their own.
+# **Exercise 3.** $F = -4 + p_0' + p_1'$. The derivative of $\theta_0'$ in $w_0$ is
+# $\alpha p_0 (1 - p_0)$ (agent 0 bears less of its own cost), and that of $\theta_1'$ is
+# $2 \alpha p_1 (1 - p_1)$ (agent 1 receives more of the help). The derivative of each new probability in its
+# log-odds is $p_i'(1 - p_i')$. All factors are positive. The mistake here leaves out this last factor.
 
 
 # %% tags=["wrong-3"]
@@ -67,15 +66,15 @@ def slope(theta, w, alpha):
 
 
 # %% [markdown]
-# **For discussion.** (a) It would. With $p_i$ learned itself, $r_0 = -2 - p_0 + 2 p_1$, so
+# **For discussion.** (a) It would. With $p_i$ itself as the parameter, $r_0 = -2 - p_0 + 2 p_1$, so
 # $\partial r_0 / \partial w_0 = \alpha K (-1 + 2 \cdot 2) = 3 \alpha K$ and
-# $\partial r_1 / \partial w_0 = \alpha K (-2 + 2) = 0$: all that giving brings comes back to the giver,
-# since the other then cleans. (b) Which cost, which bonus, how many updates, from which start? 0.388 is
-# where *that* question has its answer; theory's curve moves with $\tau$ and $c$. And what do *new*
-# policies do under it? (c) Conservation is lost: somebody must have the money, and learners can live on
-# payments instead of on the game. It is easier in that a payment can depend on the action, so that one
-# need not share everything to reward one thing.
+# $\partial r_1 / \partial w_0 = \alpha K (-2 + 2) = 0$: the whole benefit of giving returns to the giver,
+# since the other then cleans. (b) Which cost, which bonus, how many updates, which initial
+# sharing? 0.388 is the answer for *those* settings; the theoretical curve depends on $\tau$ and $c$. And how
+# do *newly initialized* policies learn under it? (c) Conservation is lost: somebody must provide the money,
+# and learners can exploit the payments instead of the game. It is easier in that a payment can depend on the
+# action, so one need not share everything to reward one action.
 #
-# **Play.** Only 0 cleans, for instance, if 0 gives 0.2 and 1 gives 0.5: who *receives* has a reason to
-# clean. If 0 gives nothing, then 1 has only its own cost, $1 - w_1$, to think of, and does not clean
-# unless it keeps nothing at all, and then it does not care.
+# **Play.** Only 0 cleans, for instance, if 0 gives 0.2 and 1 gives 0.5: the agent that *receives* has an
+# incentive to clean. If 0 gives nothing, then cleaning only costs 1 its kept part, $1 - w_1$, so it does not
+# clean unless it keeps nothing at all, and then it is indifferent.
