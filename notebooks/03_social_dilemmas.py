@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 3. Social dilemmas
 #
-# **Everybody does what is best for them, and everybody is worse off. When does that happen, and what does
-# it cost?**
+# **Everybody does what is best for themselves, and everybody is worse off. When does that happen, and what
+# does it cost?**
 #
-# Two agents each choose: cooperate or defect. Four numbers say what an agent gets: $R$ (the *reward*) if
-# both cooperate, $P$ (the *punishment*) if both defect, $S$ (the *sucker's* payoff) for who cooperates
-# alone, and $T$ (the *temptation*) for who defects alone. Whether there is a dilemma, and of which kind,
-# can be read off them.
+# Two agents each choose to cooperate or to defect. Four numbers define an agent's payoff: $R$ (the *reward*)
+# if both cooperate, $P$ (the *punishment*) if both defect, $S$ (the *sucker's* payoff) for cooperating alone,
+# and $T$ (the *temptation*) for defecting alone. They determine whether the game is a dilemma, and of which
+# kind.
 
 # %%
 import dataclasses
@@ -26,14 +26,14 @@ torch.set_default_dtype(torch.float64)
 # %% [markdown]
 # ## A picture of the answer
 #
-# Let $R > P$. Move and stretch the payoffs until $R = 1$ and $P = 0$; nobody's choice changes. What is left
-# are two numbers, $S$ and $T$, and so every such game is a point in a plane. **Greed**: defecting pays
-# although the other cooperates, $T > R$. **Fear**: defecting pays when the other defects, $P > S$.
+# Let $R > P$. Shift and scale the payoffs so that $R = 1$ and $P = 0$; best responses do not change. Two
+# numbers remain, $S$ and $T$, so every such game is a point in a plane. **Greed**: defecting pays although
+# the other cooperates, $T > R$. **Fear**: defecting pays when the other defects, $P > S$.
 
 # %%
 from games import make
 
-NAMED = {  # words, and where they stand beside the point
+NAMED = {  # label, and its offset from the point
     "prisoners-dilemma": ("prisoner's dilemma\n(years in prison)", (-8, -6), "right"),
     "prisoners-dilemma-axelrod": ("prisoner's dilemma\n(Axelrod's)", (0, -8), "center"),
     "stag-hunt": ("stag hunt", (8, -6), "left"),
@@ -67,55 +67,56 @@ plt.show()
 # %% [markdown]
 # ## The idea in words
 #
-# A **social dilemma** is a game in which cooperation is good for all, and yet somebody gains by leaving it.
-# Greed and fear are the two reasons to leave. In the *prisoner's dilemma* both pull: defecting is better
-# whatever the other does. In the *stag hunt* there is only fear: I would hunt the stag with you, if I were
-# sure of you. In *chicken* there is only greed: I would drive on, if I were sure that you swerve.
+# A **social dilemma** is a game in which mutual cooperation is good for all, and yet there is an incentive to
+# deviate from it. Greed and fear are the two incentives. In the *prisoner's dilemma* both are present:
+# defecting is dominant, better whatever the other does. In the *stag hunt* there is only fear: I would hunt
+# the stag with you, if I were sure of you. In *chicken* there is only greed: I would drive on, if I were sure
+# that you swerve.
 #
-# With many agents four numbers become two curves, **Schelling's diagram**: what a cooperator gets, and what
-# a defector gets, by how many of the others cooperate. Greed is read off at its right end, fear at its
-# left.
+# With many agents the four numbers become two curves, **Schelling's diagram**: the payoff of a cooperator and
+# that of a defector, as functions of the number of other agents that cooperate. Greed is the gap at its right
+# end, fear the gap at its left end.
 #
-# Where nobody gains by changing only the own action, we are at an **equilibrium**. The **price of anarchy**
-# compares the group's best outcome with the worst equilibrium: how much it may cost that nobody is in
-# charge.
+# A profile of actions from which no agent gains by deviating alone is a **Nash equilibrium** (here always in
+# *pure* strategies, without randomization). The **price of anarchy** compares the best total payoff with that
+# of the worst Nash equilibrium: how much it may cost that nobody coordinates the agents.
 
 # %% [markdown]
 # ## The key equation
 #
-# $N$ agents; $m$ of the *others* cooperate, $0 \le m \le N - 1$; $R_c(m)$ is what a cooperator gets then,
-# $R_d(m)$ what a defector gets. With $R = R_c(N-1)$, $S = R_c(0)$, $T = R_d(N-1)$, $P = R_d(0)$ a game is a
-# social dilemma if
+# $N$ agents; $m$ of the *other* agents cooperate, $0 \le m \le N - 1$; $R_c(m)$ is then the payoff of a
+# cooperator, $R_d(m)$ that of a defector. With $R = R_c(N-1)$, $S = R_c(0)$, $T = R_d(N-1)$, $P = R_d(0)$ a
+# game is a social dilemma if
 #
 # $$\underbrace{R > P, \qquad R > S}_{\text{cooperation is good}} \qquad \text{and} \qquad
 # \boxed{\ \underbrace{T > R}_{\text{greed}} \quad \text{or} \quad \underbrace{P > S}_{\text{fear}}\ }$$
 #
-# and, with two agents, $2R > T + S$: else the best would be to take turns. If no payoff is negative, the
+# and, with two agents, $2R > T + S$: otherwise taking turns would be better. If no payoff is negative, the
 # price of anarchy is
 #
-# $$\frac{\text{greatest total of all payoffs}}{\text{total in the worst equilibrium}} \ \ge\ 1.$$
+# $$\frac{\text{largest total payoff}}{\text{total payoff in the worst Nash equilibrium}} \ \ge\ 1.$$
 #
-# If all are losses, as years in prison are, it is turned round: the loss in the worst equilibrium over the
-# least total loss.
+# If all payoffs are losses, such as years in prison, the fraction is inverted: the loss in the worst Nash
+# equilibrium over the smallest total loss.
 
 # %% [markdown]
 # ## From scratch
 #
-# A **public good**: everybody has one unit and keeps it, or puts it into a pot. What is in the pot is
-# multiplied by $k$ and shared by all $N$. So who puts in gets $k (m + 1) / N$, and who keeps gets
-# $1 + k m / N$.
+# A **public good**: every agent has one unit, and keeps it or contributes it to a pot. The content of the pot
+# is multiplied by $k$ and divided evenly among all $N$ agents. So a contributor gets $k (m + 1) / N$, and an
+# agent that keeps its unit gets $1 + k m / N$.
 
 # %%
 
 
 def public_good(actions, k):
-    """Payoffs of one round; action 0 puts the unit in (cooperates), 1 keeps it (defects)."""
+    """Payoffs of one round; action 0 contributes the unit (cooperates), 1 keeps it (defects)."""
     pot = k * sum(action == 0 for action in actions)
     return [pot / len(actions) + (action == 1) for action in actions]
 
 
 def schelling_diagram(payoffs, agents):
-    """R_c and R_d by how many others cooperate: agent 0 against m cooperators first, then defectors."""
+    """R_c and R_d by the number of other cooperators: of the opponents of agent 0, m cooperate first."""
     others = [[0] * m + [1] * (agents - 1 - m) for m in range(agents)]
     return [[payoffs([mine, *rest])[0] for rest in others] for mine in (0, 1)]
 
@@ -127,7 +128,7 @@ def motives(cooperator, defector):
 
 
 def equilibria(payoffs, agents):
-    """All profiles of actions that nobody gains by leaving alone."""
+    """All pure Nash equilibria: action profiles from which no agent gains by deviating alone."""
     found = []
     for profile in itertools.product((0, 1), repeat=agents):
         flipped = [[*profile[:i], 1 - profile[i], *profile[i + 1 :]] for i in range(agents)]
@@ -153,8 +154,8 @@ print("equilibria:", equilibria(good, 4), "(1 is defecting)")
 print("price of anarchy:", price_of_anarchy(good, 4))
 
 # %% [markdown]
-# Whatever the others do, keeping the unit pays half a unit more. So everybody keeps it, and all get 1. Had
-# everybody put it in, all would have got 2.
+# Whatever the others do, keeping the unit pays half a unit more. So all keep it, the only Nash equilibrium,
+# and each gets 1. If all contributed, each would get 2.
 #
 # ## The library's version
 
@@ -171,15 +172,15 @@ print("equilibria:", [outcome.profile for outcome in prices.equilibria])
 print("price of anarchy:", prices.price_of_anarchy.value, "-", prices.price_of_anarchy.reason)
 
 # %% [markdown]
-# The same for every one-shot game of the library, on the command line: `bilevel theory --game
-# public-goods`. And Schelling's diagrams of games that take many steps, like harvesting apples on a grid,
-# stand in `docs/games`, measured with agents that cooperate or defect by the book.
+# The command `bilevel theory --game public-goods` prints the same for any one-shot game of the library.
+# Schelling diagrams of games with many steps, such as harvesting apples on a grid, are in `docs/games`,
+# measured with scripted policies that cooperate or defect.
 #
 # ## Play with the pot
 #
-# When is a public good a dilemma? Left, Schelling's diagram of it, payoffs by how many of the others put in:
-# *greed* is the gap at the right end, *fear* at the left. Right, what selfishness may cost, for every
-# multiplier $k$; the black dot is the $k$ of the left side.
+# When is a public good a dilemma? Left, its Schelling diagram, payoffs by the number of other contributors:
+# *greed* is the gap at the right end, *fear* that at the left end. Right, the price of anarchy for every
+# multiplier $k$; the black dot is the $k$ of the left figure.
 
 # %%
 
@@ -209,10 +210,10 @@ explore(draw_pot, agents=(2, 6, 1, 4), k=(0.6, 7.0, 0.2, 2.0))
 # %% [markdown]
 # ## Play a few rounds yourself
 #
-# You and a stranger are in the prisoner's dilemma of the first picture, in years of prison: $R = -1$,
-# $S = -3$, $T = 0$, $P = -2$. Ten rounds. The stranger plays by a rule; which? Write your moves into
-# `MINE`, `C` or `D` each, or run the second cell below for buttons. The figure adds up what each of the two
-# has got, round by round. (A strategy sees its own moves so far, and the other's.)
+# You and a stranger play the prisoner's dilemma of the first figure, in years of prison: $R = -1$,
+# $S = -3$, $T = 0$, $P = -2$. Ten rounds. The stranger follows a fixed strategy; which one? Write your
+# moves into `MINE`, `C` or `D` each, or run the second cell below for buttons. The figure shows the
+# cumulative payoff of both. (A strategy observes its own past moves and the other's.)
 
 # %%
 YEARS = {"CC": (-1, -1), "CD": (-3, 0), "DC": (0, -3), "DD": (-2, -2)}
@@ -223,12 +224,12 @@ def always_defect(own, others):
 
 
 def sorry(own, others):
-    """Defects once, in the third round, and cooperates ever after."""
+    """Defects once, in the third round, and cooperates otherwise."""
     return "D" if len(own) == 2 else "C"
 
 
 def play_match(first, second, rounds=10):
-    """Both strings of moves, and the rewards of both, [round, 2]."""
+    """Both strings of moves, and both rewards, [round, 2]."""
     one, two, rewards = "", "", []
     for _ in range(rounds):
         moves = first(one, two) + second(two, one)
@@ -252,7 +253,7 @@ MINE = "CCCDCCCCCC"
 draw_match(*play_match(lambda own, others: MINE[len(own)], STRANGERS[0]))
 
 # %%
-OTHER, yours = STRANGERS[1], ""  # run this cell again to start again; there is a third one, too
+OTHER, yours = STRANGERS[1], ""  # run this cell again to restart; STRANGERS[2] is a third one
 
 
 def move(name):
@@ -264,30 +265,32 @@ def move(name):
 press(move, "cooperate", "defect")
 
 # %% [markdown]
-# Who were they? Guess first; `print(STRANGERS[0].__doc__)` tells, and so for 1 and 2. In a repeated game the
-# other can *answer*: after one defection here the stranger did, and what was gained in one round was lost in
-# the next ones. In the one-shot game nothing can be answered: that is why it is the harder dilemma.
+# Which strategies were they? Guess first; `print(STRANGERS[0].__doc__)` tells, and likewise for 1 and 2. In
+# a repeated game the other can *retaliate*: here the stranger did so after one defection, and the gain of
+# one round was lost in the next ones. In the one-shot game no retaliation is possible: that is why it is
+# the harder dilemma.
 #
 # ## Where selfish learning ends
 #
-# An agent that learns does not compute equilibria; it follows the gradient of its own payoff. Let $p$ and
-# $q$ be the probabilities with which the two cooperate, each the logistic function of a number that its
-# agent learns. The arrows show where a small learning step takes them both, in four games with $R = 1$ and
-# $P = 0$: defection of both is the lower left corner, cooperation of both the upper right one. The titles say
-# from how many of 625 starts, spread evenly over the square, learning ends near the latter.
+# A learning agent does not compute Nash equilibria; it follows the gradient of its own payoff. Let $p$ and
+# $q$ be the probabilities with which the two cooperate, each the logistic function of its agent's
+# parameter. The arrows show the learning dynamics (the direction of a small gradient step of both), in four
+# games with $R = 1$ and $P = 0$: mutual defection is the lower left corner, mutual cooperation the upper
+# right one. The titles state the percentage of 625 initial policies, on an even grid, from which learning
+# ends near the latter.
 
 # %%
 
 
 def selfish_step(p, q, S, T):
-    """How p and q move. p (1 - p), the logistic slope, counts twice: payoff to number, number to p."""
+    """The changes of p and q. The logistic slope p (1 - p) counts twice: payoff to logit, logit to p."""
     gain_p = q * (1 - T) + (1 - q) * S  # cooperating instead of defecting, against q
     gain_q = p * (1 - T) + (1 - p) * S
     return (p * (1 - p)) ** 2 * gain_p, (q * (1 - q)) ** 2 * gain_q
 
 
 def both_cooperate(S, T, steps):
-    """The share of starts from which both end by cooperating."""
+    """The fraction of initial policies from which both learn to cooperate."""
     p, q = torch.meshgrid(torch.linspace(0.02, 0.98, 25), torch.linspace(0.02, 0.98, 25), indexing="xy")
     for _ in range(steps):
         dp, dq = selfish_step(p, q, S, T)
@@ -315,9 +318,9 @@ all_axes[0].set_ylabel("q: chance that 1 cooperates", fontsize=11)
 plt.show()
 
 # %% [markdown]
-# Greed and fear together leave nothing to hope for: from everywhere it goes to mutual defection. Fear alone
-# leaves it to where one starts. Greed alone makes one swerve and the other drive on. The library's
-# `selfish` learners find the same, from starts of their own:
+# With greed and fear, learning converges to mutual defection from everywhere. With fear only, there are two
+# pure Nash equilibria, and the initial policies decide between them. With greed only, one agent swerves and
+# the other drives on. The library's `selfish` learners give the same results, from random initial policies:
 
 # %%
 import bilevel
@@ -343,8 +346,8 @@ for name in ("prisoners-dilemma", "stag-hunt", "chicken"):
 # Put your answer in the place of the dots and run the cell below it. Solutions:
 # `solutions/03_social_dilemmas.py`.
 #
-# **Exercise 1 (warm up).** Which motives to defect does a two-agent game have? Give a pair of true or
-# false, greed first.
+# **Exercise 1 (warm up).** Which motives to defect are present in a two-agent game? Return a pair of
+# booleans, greed first.
 
 
 # %% tags=["exercise-1"]
@@ -357,7 +360,7 @@ check_1(greed_and_fear)
 
 # %% [markdown]
 # **Exercise 2 (the pot).** For which multipliers $k$ is the public good of $N$ agents a social dilemma?
-# Give the two ends of the interval. Play with the pot above, then prove it from the formulas of $R_c$ and
+# Return the two ends of the interval. Play with the pot above, then prove it from the formulas of $R_c$ and
 # $R_d$.
 
 
@@ -370,10 +373,10 @@ def dilemma_between(N):
 check_2(dilemma_between)
 
 # %% [markdown]
-# **Exercise 3 (a way out).** Two agents agree to hand over the part $s$ of whatever they get, and to keep
-# the rest. So each has $(1 - s)$ times its own payoff and $s$ times the other's. Which four numbers do they
-# play for now? (Then find out, for the prisoner's dilemma in years, from which $s$ on greed and fear are
-# gone. The next lesson is about that.)
+# **Exercise 3 (a way out).** Two agents agree to give each other the share $s$ of their payoffs, and to
+# keep the rest. So each has $(1 - s)$ times its own payoff plus $s$ times the other's. What are the four
+# payoffs of the resulting game? (Then find the smallest $s$ at which neither greed nor fear is left in the
+# prisoner's dilemma in years. The next lesson is about that.)
 
 
 # %% tags=["exercise-3"]
@@ -385,10 +388,10 @@ def after_sharing(R, S, T, P, s):
 check_3(after_sharing)
 
 # %% [markdown]
-# **Exercise 4 (a strategy).** Who never forgives pays for it against `sorry`. Write a strategy for ten
-# rounds that (a) cooperates with itself throughout, (b) is exploited by `always_defect` no more than once,
-# and (c) finds back to cooperation with `sorry` by the sixth round. It sees its own moves and the other's
-# so far, as strings of `C` and `D`.
+# **Exercise 4 (a strategy).** A strategy that never forgives does badly against `sorry`. Write a strategy
+# for ten rounds that (a) cooperates with itself throughout, (b) is exploited by `always_defect` at most
+# once, and (c) returns to cooperation with `sorry` by the sixth round. It observes its own past moves and
+# the other's, as strings of `C` and `D`.
 
 
 # %% tags=["exercise-4"]
@@ -401,9 +404,9 @@ check_4(my_strategy, play_match, always_defect, sorry)
 
 # %% [markdown]
 # **For discussion.** (a) The library's chicken has $T + S = 2R$ (it lies on the line of the first picture),
-# and `dilemma_test` says that it is no dilemma. Do you agree? (b) Name a dilemma of your town with fear and
-# no greed. (c) The price of anarchy of the prisoner's dilemma in years is 2: 4 years in all for 2. What
-# becomes of it if everybody gets a payoff of 10 more? Is it a good measure?
+# and `dilemma_test` says that it is no dilemma. Do you agree? (b) Name a dilemma from everyday life with
+# fear and no greed. (c) The price of anarchy of the prisoner's dilemma in years is 2: a total of 4 years
+# instead of 2. What does it become if 10 is added to all payoffs? Is it a good measure?
 
 # %% [markdown]
 # ## What to read
@@ -412,9 +415,9 @@ check_4(my_strategy, play_match, always_defect, sorry)
 #   17(3), 1973: the diagram.
 # * Leibo and others, *Multi-agent reinforcement learning in sequential social dilemmas*, arXiv 1702.03037;
 #   Hughes and others, *Inequity aversion improves cooperation in intertemporal social dilemmas*, arXiv
-#   1803.08884: greed, fear, and games that take time.
+#   1803.08884: greed, fear, and games over time.
 # * Koutsoupias and Papadimitriou, *Worst-case equilibria*, STACS 1999: the price of anarchy.
-# * Axelrod, *The evolution of cooperation*, 1984: strategies that answer.
-# * In this toolkit: `docs/games/README.md`, every game with its rules and diagram; `docs/theory.md`, what
-#   must be given.
+# * Axelrod, *The evolution of cooperation*, 1984: strategies that reciprocate.
+# * In this toolkit: `docs/games/README.md`, every game with its rules and diagram; `docs/theory.md`,
+#   the minimal transfer.
 # * Next: `04_sharing_in_the_prisoners_dilemma`.

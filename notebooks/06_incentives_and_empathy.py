@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 6. Incentives and empathy
 #
-# **What if agents pay for what others do, or feel for them?**
+# **What if agents pay other agents for their actions, or have empathy?**
 #
-# Lesson 5's agents learn to give away a part of what they get, whatever the others do. There are other ways
-# to make somebody else's business one's own. One can *reward* what the other does. One can be *grateful* for
-# it. One can *suffer with* the other. Or one can hand over a present when one feels like it. Here are four
-# methods that do these, on one dilemma, side by side: what each of them pays, to whom, out of whose pocket,
-# and what it has to know.
+# Lesson 5's agents learn to give away a share of their reward, whatever the other agents do. There are
+# other ways to give agents an interest in each other's outcomes. An agent can *reward* the other's actions.
+# It can be *grateful* for them. It can *care* about the other's losses. Or it can make *gifts*. Here are
+# four methods, one for each, compared on one dilemma: what they pay, to whom, at whose cost, and what
+# information they require.
 
 # %%
 
@@ -28,18 +28,18 @@ torch.set_default_dtype(torch.float64)
 R, S, T, P = 4.0, 0.0, 5.0, 1.0  # both cooperate, I alone do, I alone defect, both defect
 SEEDS, ROUNDS = size(16, fast=3), size(80, fast=2)
 EXACT = {"inner.exact": True, "inner.learning_rate": 1.0, "inner.entropy_coef": 0.0}
-METHODS = {  # color, dashes, words, settings that are not the library's presets
+METHODS = {  # color, dashes, label, settings that differ from the library's presets
     "selfish": (RED, (0, (1, 1)), "selfish", {}),
     "gifting": (PURPLE, (0, (5, 2)), "gifts as actions", {}),
-    "d3c": (SKY, "-.", "D3C: suffer with the other", {}),
-    "lase": (BLUE, (0, (8, 2)), "LASE: be grateful", EXACT),
-    "lio": (AMBER, (0, (6, 2, 1, 2)), "LIO: reward the other", {}),
-    "tos": (GREEN, "-", "lesson 5: share", {}),
+    "d3c": (SKY, "-.", "D3C: weigh the other's loss", {}),
+    "lase": (BLUE, (0, (8, 2)), "LASE: gratitude", EXACT),
+    "lio": (AMBER, (0, (6, 2, 1, 2)), "LIO: pay incentives", {}),
+    "tos": (GREEN, "-", "ToS: share (lesson 5)", {}),
 }
 
 
 def dilemma(shift=0.0):
-    """The prisoner's dilemma of this lesson, with something added to all payoffs."""
+    """The prisoner's dilemma of this lesson, with a constant added to all payoffs."""
     return SymmetricTwoAgentGame(
         reward=R + shift, sucker=S + shift, temptation=T + shift, punishment=P + shift
     )
@@ -60,8 +60,8 @@ def train(name, shift=0.0, **changes):
         rows.append(metrics)
     found = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
     if name == "d3c":
-        weights = learner.transfer(state["phi"]).weights  # [seed, who feels, whose reward]
-        found["felt_by_all"] = weights.sum(1)
+        weights = learner.transfer(state["phi"]).weights  # [seed, receiver, whose reward]
+        found["total_weight"] = weights.sum(1)
     return found
 
 
@@ -74,22 +74,22 @@ def middle(samples):
 # %% [markdown]
 # ## A picture of the answer
 #
-# A prisoner's dilemma with $(R, S, T, P) = (4, 0, 5, 1)$: what one gets if both cooperate, if one alone does,
-# if one alone defects, and if both defect. Left: what both get together while they learn.
-# Right: how much more the two *feel* that they get, in the end, than the game pays. Some methods only move
-# rewards about; others create them.
+# A prisoner's dilemma with $(R, S, T, P) = (4, 0, 5, 1)$: the payoff if both cooperate, for cooperating
+# alone, for defecting alone, and if both defect. Left: welfare during learning. Right: the total *effective
+# reward* that the agents learn from, minus the total that the game pays, at the end of learning. Some
+# methods only redistribute reward; others create it.
 
 # %%
 
 
 def created(name, found):
-    """What both feel together, beyond what the game pays them, in the end, [seed]."""
+    """Total effective reward minus the total that the game pays, at the end, [seed]."""
     if name == "lio":
         return found["incentive_0_1"][-1] + found["incentive_1_0"][-1]
     if name == "d3c":
         paid = torch.stack((found["return_0"][-1], found["return_1"][-1]), -1)
-        return ((found["felt_by_all"] - 1) * paid).sum(-1)
-    return torch.zeros_like(found["welfare"][-1])  # paid by who gives: the next section counts
+        return ((found["total_weight"] - 1) * paid).sum(-1)
+    return torch.zeros_like(found["welfare"][-1])  # the giver pays: the next sections check it
 
 
 runs = {name: train(name) for name in METHODS}
@@ -100,91 +100,92 @@ for row, (name, found) in enumerate(runs.items()):
     estimate, low, high = middle(created(name, found))
     right.barh(row, estimate, color=color, height=0.6)
     right.errorbar(estimate, row, xerr=[[estimate - low], [high - estimate]], color=BLACK, capsize=4)
-left.set(xlabel="rounds of learning", ylabel="welfare (reward of both)", ylim=(1.5, 8.3))
+left.set(xlabel="rounds of learning", ylabel="welfare (sum of both rewards)", ylim=(1.5, 8.3))
 left.legend(loc="upper left", bbox_to_anchor=(0, 1.28), ncols=2)
 right.set(
-    xlabel="felt by both beyond what is paid (reward; no bar: 0)",
+    xlabel="created reward: effective minus paid (no bar: 0)",
     yticks=range(len(runs)),
     yticklabels=list(runs),
 )
 right.invert_yaxis()
 plt.show()
-print(f"gifting: given in the end {middle(runs['gifting']['given'][-1])[0]:.2f} per agent")
+print(f"gifting: {middle(runs['gifting']['given'][-1])[0]:.2f} given per agent at the end")
 for name in ("d3c", "lase", "lio"):
     both = torch.stack((runs[name]["return_0"][-1], runs[name]["return_1"][-1]))
     more, less = ("{:.2f} [{:.2f}, {:.2f}]".format(*middle(side)) for side in (both.amax(0), both.amin(0)))
-    print(f"{name:5} in the end one agent gets {more}, the other {less}")
+    print(f"{name:5} at the end one agent gets {more}, the other {less}")
 
 # %% [markdown]
-# (Interquartile means over 16 seeds, and 95 % intervals. The most that two can get is 8; if both defect they
-# get 2. Do not compare speeds: LIO learns from episodes and explores, the others know expected values.)
+# (Interquartile means over 16 seeds, and 95 % intervals. The maximum welfare is 8; mutual defection gives 2.
+# Do not compare speeds: LIO learns from episodes and explores, the others use exact expected values.)
 #
-# Gifts do nothing here: a gift rewards the other whatever it did, and who gives soon learns not to. Gratitude
-# and fellow suffering bring about half of what cooperation could add: one of the two cooperates, and the
-# other lives on it.
-# Prices for what the other does, and shares, bring nearly all of it to both.
+# Gifts do not help here: a gift rewards the other whatever it did, so agents soon learn not to give.
+# Gratitude and weighing the other's loss achieve about half of the possible gain: one of the two
+# cooperates, and the other exploits it. Incentives for the other's actions, and sharing, achieve nearly all
+# of the gain, for both.
 #
 # ## The idea in words
 #
-# * **Gifts as actions** (*gifting*). Every action comes twice: as it is, and with a gift $g$ to the other. To
-#   give is to do; agents learn when, as they learn all else. Nobody is told to look ahead.
-# * **LIO**, *learning to incentivise others*. Each agent has a price list: so much for you if you do this, so
-#   much if you do that. It learns the list by asking what the *other will learn* from it, and what that
-#   brings to itself: a meta-gradient through the other's learning step.
-# * **LASE**, *empathy*. A rule, not learned: whoever just did more for me than I expected gets a part of my
-#   reward. What I expect of you is what I would do in your place.
-# * **D3C**, *suffering with*. Each agent mixes losses: its own, and a weight on the other's. While the
-#   other's learning harms it, it shifts its weights; while all goes well, it leaves them ("win, stay; lose,
-#   shift").
+# * **Gifts as actions** (*gifting*). Every action exists twice: as it is, and with a gift $g$ to the other.
+#   Giving is part of the action, and is learned like any other behaviour. There is no outer loop.
+# * **LIO**, *learning to incentivise others*. Each agent has a table of incentives: how much it pays the
+#   other for each action. It learns the table by its effect on *the other's learning*, and the effect of
+#   that on its own reward: a hypergradient through the other's learning step.
+# * **LASE**, *empathy*. A fixed rule, not learned: an agent whose action was better for me than I expected
+#   gets a share of my reward. I predict your action by what I would do in your place.
+# * **D3C**, *mixed losses*. Each agent minimizes a weighted sum of its own loss and the other's. While the
+#   other's learning harms it, it changes the weights; otherwise it leaves them ("win, stay; lose, shift").
 #
-# Beside them stands `tos`, lesson 5's learner of shares that depend on nothing.
+# For comparison there is `tos`, the learner of lesson 5, whose shares do not depend on actions.
 
 # %% [markdown]
 # ## The key equation
 #
-# $r_i$ is what the game pays agent $i$, $a$ what all did, and $\tilde r_j$ what $j$ learns from. All four are
+# $r_i$ is agent $i$'s payoff in the game, $a$ the joint action, and $\tilde r_j$ the effective reward that
+# $j$ learns from. All four methods have the form
 #
-# $$\boxed{\ \tilde r_j = \sum_i W_{ij}(a)\, r_i + \sum_{i \ne j} G_{ij}(a) - \text{what } j \text{ gave, if
+# $$\boxed{\ \tilde r_j = \sum_i W_{ij}(a)\, r_i + \sum_{i \ne j} G_{ij}(a) - \text{payments by } j \text{, if
 # givers pay}\ }$$
 #
-# with a *share* $W_{ij}$ of $i$'s reward that $j$ feels (lesson 5's $T_{ij}$; here $T$ is the temptation) and
-# a *payment* $G_{ij}$ from $i$ to $j$. The total is conserved where rows of $W$ sum to 1 and payments are
-# paid for.
+# with a *share* $W_{ij}$ of $i$'s reward that $j$ receives (lesson 5's $T_{ij}$; here $T$ is the
+# temptation) and a *payment* $G_{ij}$ from $i$ to $j$. The total is conserved if the rows of $W$ sum to 1
+# and the givers pay.
 #
 # | | $W_{ij}$ | $G_{ij}$ | chosen by |
 # |---|---|---|---|
 # | gifting | own reward only | $g$ if $i$ gives | $i$'s policy |
-# | LIO | own reward only | $\eta_i(a_j)$, from 0 to 2 | the slope of $i$'s own return *after* $j$ learned |
-# | LASE | $\max(w_{ij}, 0)$; the rest is kept | 0 | a rule (below) |
-# | D3C | $A_{ji}$: the *receiver's* weight | 0 | each receiver, by the slope of a bound of its own harm |
+# | LIO | own reward only | $\eta_i(a_j)$, from 0 to 2 | gradient of $i$'s return *after* $j$'s update |
+# | LASE | $\max(w_{ij}, 0)$; the rest is kept | 0 | a fixed rule (below) |
+# | D3C | $A_{ji}$: the *receiver's* weight | 0 | each receiver, by the gradient of an upper bound (below) |
 #
-# LIO's $\eta_i(a_j)$ (eta) is $i$'s price for $a_j$. Its slope is lesson 1's chain rule with one step: $V_i$
-# is $i$'s expected reward (not counting payments), $\theta_j'$ is $j$'s policy after a step, and
+# LIO's $\eta_i(a_j)$ (eta) is the incentive that $i$ pays for $a_j$. Its gradient is lesson 1's chain rule
+# with one step: $V_i$ is $i$'s expected reward (without payments), $\theta_j'$ is $j$'s policy after a
+# step, and
 #
 # $$\frac{dV_i}{d\eta_i} = \frac{\partial V_i}{\partial \theta_j'} \cdot \frac{\partial \theta_j'}{\partial
-# \eta_i}: \quad \text{what your change is worth to me} \times \text{how my list changes you}.$$
+# \eta_i}: \quad \text{value of your change to me} \times \text{effect of my incentives on you}.$$
 #
-# LASE's $w_{ij} = (Q_i(a) - b_{ij})\, /\, (\max Q_i - \min Q_i)$, with $Q_i$ what $i$ expects to get,
-# $b_{ij}$ the mean of $Q_i$ over what $i$ takes $j$'s policy to be, and max and min over $j$'s actions.
+# LASE's $w_{ij} = (Q_i(a) - b_{ij})\, /\, (\max Q_i - \min Q_i)$, with $Q_i$ the expected reward of $i$,
+# $b_{ij}$ the mean of $Q_i$ under the policy that $i$ assumes for $j$, and max and min over $j$'s actions.
 #
-# D3C counts in losses $f_j = \text{bound} - V_j$, above 0 as no value comes up to the bound, and mixes them:
-# $f_i^A = \sum_j A_{ij} f_j$ (rows of $A$ sum to 1). The row $A_i$ descends $\rho_i$ (rho), a bound of what
-# selfishness costs here:
+# D3C uses losses $f_j = \text{bound} - V_j$, which are positive as no value reaches the bound, and mixes
+# them: $f_i^A = \sum_j A_{ij} f_j$ (rows of $A$ sum to 1). The row $A_i$ descends $\rho_i$ (rho), a local
+# upper bound of the price of anarchy:
 #
-# $$\rho_i = 1 + \max\Big(0,\ \frac{\text{how fast the others' learning makes } f_i^A \text{ grow}}{f_i^A}
+# $$\rho_i = 1 + \max\Big(0,\ \frac{\text{growth rate of } f_i^A \text{ by the other agents' learning}}{f_i^A}
 # \Big).$$
 
 # %% [markdown]
 # ## From scratch
 #
-# All four, with exact expected values, on two agents. A table `felt` [action of agent 0, action of agent 1,
-# agent] says what they learn from; action 0 is to cooperate.
+# All four, with exact expected values, for two agents. The table `felt` [action of agent 0, action of agent
+# 1, agent] holds the effective rewards; action 0 is to cooperate.
 
 # %%
 
 
 def learn_step(logits, felt, rate=1.0):
-    """Both climb what they feel; of two logits the second stays 0, of more all move. [agent, action]"""
+    """Both agents ascend their effective reward. Of two logits the second is fixed at 0. [agent, action]"""
     chance = logits.softmax(-1)
     value = torch.stack((felt[..., 0] @ chance[1], chance[0] @ felt[..., 1]))
     slope = chance * (value - (chance * value).sum(-1, keepdim=True))
@@ -194,7 +195,7 @@ def learn_step(logits, felt, rate=1.0):
 
 
 def expected(logits, pay):
-    """What both get, [agent]."""
+    """Expected payoffs, [agent]."""
     chance = logits.softmax(-1)
     return torch.einsum("a,abi,b->i", chance[0], pay, chance[1])
 
@@ -207,14 +208,14 @@ def with_gifts(pay, gift):
 
 
 def with_incentives(pay, lists):
-    """LIO: lists [giver, what the other did]."""
+    """LIO: incentives `lists` [giver, the other's action]."""
     to_0 = lists[1][:, None].expand(2, 2)
     to_1 = lists[0][None, :].expand(2, 2)
     return pay + torch.stack((to_0, to_1), -1)
 
 
 def with_thanks(pay, chance, perspective="own"):
-    """LASE: w from the payoffs and from what each takes the other's policy to be; a constant for learners."""
+    """LASE: w from the payoffs and the policy that each assumes of the other; constant for the learners."""
     assumed = chance if perspective == "own" else chance.flip(0)
 
     def part(mine, policy):  # mine [my action, yours]
@@ -227,12 +228,12 @@ def with_thanks(pay, chance, perspective="own"):
 
 
 def with_weights(pay, weights):
-    """D3C: agent i feels sum_j A_ij r_j."""
+    """D3C: the effective reward of agent i is sum_j A_ij r_j."""
     return pay @ weights.T
 
 
 def d3c_slope(pay, logits, weights, bound=10.0):
-    """Slope of rho_i = 1 + relu(how fast the other's learning makes i's mixed loss grow), [agent, agent]."""
+    """Slope of rho_i = 1 + relu(relative growth of i's mixed loss by the other's step), [agent, agent]."""
     loss = bound - expected(logits, pay)  # above 0
     slopes = -torch.func.jacrev(expected)(logits, pay)[..., 0]  # [whose loss, whose logit]
     own_step = (weights[:, :, None] * slopes).sum(1).diagonal()  # each descends its mixed loss by this
@@ -243,7 +244,7 @@ def d3c_slope(pay, logits, weights, bound=10.0):
 
 
 def lio_slope(lists, logits, pay):
-    """Each giver's slope of its own reward after the others' next step, [giver, action of the other]."""
+    """Hypergradient of each giver's own reward after the other's next step, [giver, action of the other]."""
 
     def after(lists):
         return expected(learn_step(logits, with_incentives(pay, lists)), pay)
@@ -263,17 +264,17 @@ felt = {
 for name, table in felt.items():
     paid = pay.sum(-1).repeat(2, 2) if name == "gifting" else pay.sum(-1)
     extra = table.sum(-1) - paid
-    print(f"{name:8} the total felt, less the total paid: from {extra.min():+.2f} to {extra.max():+.2f}")
+    print(f"{name:8} total effective reward minus total paid: from {extra.min():+.2f} to {extra.max():+.2f}")
 
 # %% [markdown]
-# The first and the third conserve every outcome's total; the other two do not. (LIO can be told to charge the
-# givers, `--cost charged`; then it does, too. D3C would if the columns of $A$ summed to 1, as its rows
-# do; nothing makes them.)
+# The first and the third conserve the total of every outcome; the other two do not. (LIO with
+# `--cost charged`, which charges the givers, does, too. D3C would if the columns of $A$ summed to 1, as its
+# rows do; nothing enforces that.)
 #
 # ## The library's version
 #
-# First the single steps, then whole runs from the same start: seed 0 of the library's learners, and the
-# functions above, 40 rounds each.
+# First the single steps, then whole runs from the same initial policies: seed 0 of the library's learners,
+# and the functions above, 40 rounds each.
 
 # %%
 from bilevel import BilevelProblem, Unrolled, inner_step_per_agent
@@ -291,7 +292,7 @@ shares = gift_weights(
     relationships(values, chance[:, None].expand(2, 2, 2), torch.tensor([0, 1])),
     torch.ones(2, 2, dtype=torch.bool),
 )
-print("LASE, felt after C, D:   ", torch.allclose(pay[0, 1] @ shares, with_thanks(pay, chance)[0, 1]))
+print("LASE, reward after C, D: ", torch.allclose(pay[0, 1] @ shares, with_thanks(pay, chance)[0, 1]))
 
 logits = torch.stack((chance[:, 0].logit(), torch.zeros(2)), -1)
 jacobian = -torch.func.jacrev(expected)(logits, pay)[None, ..., :1]
@@ -315,11 +316,11 @@ def outer_loss(theta, lists, data):
 inner, lists = sgd(1.0), torch.tensor([[1.2, 0.1], [0.7, 0.3]])
 problem = BilevelProblem(step=inner_step_per_agent(inner_loss, inner), outer_loss=outer_loss)
 theirs = -Unrolled()(problem, logits[:, 0], inner.init(logits[:, 0]), lists, steps=1).gradient[0]
-print("LIO, the meta-gradient:  ", torch.allclose(theirs, lio_slope(lists, logits, pay)[0]))
+print("LIO, the hypergradient:  ", torch.allclose(theirs, lio_slope(lists, logits, pay)[0]))
 
 
 def run(name, state, rounds):
-    """Welfare in each round, by the functions above, from the start of a library's run."""
+    """Welfare in each round by the functions above, from the initial state of a library run."""
     theta = state["theta"][0]
     logits = theta if name == "gifting" else torch.cat((theta, torch.zeros(2, 1)), -1)
     log_weights, welfare = torch.tensor([[0.99, 0.01], [0.01, 0.99]]).log(), []
@@ -331,7 +332,7 @@ def run(name, state, rounds):
             "d3c": lambda: with_weights(pay, weights),
         }[name]()
         logits = learn_step(logits, felt)
-        if name == "d3c":  # down the slope, a little pulled back to caring for oneself; a floor of e^-8
+        if name == "d3c":  # gradient descent, with a small pull to the own loss; floor e^-8
             slope = d3c_slope(pay, logits, weights) - 1e-6 * torch.diag(1 / weights.diagonal())
             log_weights = (weights.log() - 30 * slope).log_softmax(-1).clamp(min=-8)
         played = with_gifts(pay, 1.0) if name == "gifting" else pay
@@ -345,20 +346,20 @@ for name in ("gifting", "lase", "d3c"):
     print(f"{name}, {rounds} rounds of seed 0: the same: {same}")
 
 # %% [markdown]
-# (LIO's runs above play episodes and have networks for price lists; from scratch we have its meta-gradient.)
+# (The LIO runs above sample episodes and use incentive networks; from scratch we have its hypergradient.)
 #
 # ## Where gifts help
 #
-# In the stag hunt there is only fear: hunting the stag is best beside a hunter, and who does not hunt
-# *forages*, for the same 1 whatever the other does. Here it is $(R, S, T, P) = (2, -2, 1, 1)$, and a gift is
-# worth 10, paid by who gives, or out of a purse that costs nobody anything.
+# In the stag hunt there is only fear: hunting the stag is the best response to a hunter, and the
+# alternative is to *forage*, which gives 1 whatever the other does. Here $(R, S, T, P) = (2, -2, 1, 1)$,
+# and a gift is worth 10, paid by the giver, or from an external budget that costs nobody anything.
 
 # %%
 HUNTERS, hunt = size(400, fast=4), SymmetricTwoAgentGame(reward=2, sucker=-2, temptation=1, punishment=1)
 for words, name, settings in (
     ("no gifts", "selfish", {}),
     ("gifts of 10, paid by the giver", "gifting", {"amount": 10.0}),
-    ("gifts of 10, out of a purse", "gifting", {"amount": 10.0, "budget": "fixed"}),
+    ("gifts of 10, external budget", "gifting", {"amount": 10.0, "budget": "fixed"}),
 ):
     method = bilevel.default_config("stag-hunt-gifting", name).method.with_settings(settings)
     learner = method.build(hunt, Placement(seeds=HUNTERS))
@@ -367,23 +368,22 @@ for words, name, settings in (
         state, metrics = learner.update(state)
     share, z = float((metrics["welfare"] > 3.5).double().mean()), 1.96**2 / HUNTERS
     center, half = (share + z / 2) / (1 + z), (z * share * (1 - share) + z**2 / 4) ** 0.5 / (1 + z)
-    given = f"given in the end {metrics['given'].mean():.2f}" if "given" in metrics else ""
+    given = f"given at the end: {metrics['given'].mean():.2f}" if "given" in metrics else ""
     low, high = 100 * (center - half), 100 * (center + half)
     print(f"{words:32} both hunt in {100 * share:.1f} % of seeds [{low:.1f}, {high:.1f}]", given)
 
 # %% [markdown]
-# Agents who can give end up giving nothing, and yet, where givers pay, more of them hunt. One way to see it:
-# the slope of an action's logit is its chance times its *advantage* over the average. Giving is so dear that
-# beside it both hunting and foraging without a gift have a great advantage; both grow, the likelier one
-# faster, before the difference between the two is felt. So the end depends more on where one starts, and
-# less on fear.
-# (The brackets are Wilson's 95 % intervals. Agents with gifts have four numbers to start from, not two, so
-# the fair comparison is of the last two lines.)
+# Agents that can give end up giving nothing, and yet, where givers pay, more of them hunt. One explanation:
+# the gradient of an action's logit is its probability times its *advantage* over the average. Giving is so
+# costly that in comparison both hunting and foraging without a gift have a large advantage; both grow, the
+# more likely one faster, before the difference between the two matters. So the result depends more on the
+# initial policies, and less on fear. (The brackets are Wilson's 95 % intervals. Agents with gifts have four
+# initial logits, not two, so the fair comparison is between the last two lines.)
 #
 # ## Where is zero?
 #
-# Take 6 from all payoffs: $(-2, -6, -1, -5)$. Nobody's best choice changes, and it is the same dilemma. But a
-# part of a reward is now a part of a *loss*. Who notices?
+# Subtract 6 from all payoffs: $(-2, -6, -1, -5)$. Best responses do not change, so it is the same dilemma.
+# But a share of a reward is now a share of a *loss*. Which methods are affected?
 
 # %%
 LOWER = -6.0
@@ -394,31 +394,31 @@ for row, (name, (color, *_)) in enumerate(METHODS.items()):
         estimate, low, high = middle((found[name]["welfare"][-1] - 2 * shift - 2 * P) / (2 * R - 2 * P))
         error = [[estimate - low], [high - estimate]]
         axes.errorbar(estimate, row + offset, xerr=error, color=color, marker=marker, capsize=4, markersize=8)
-for marker, words in (("o", "payoffs as they were"), ("s", "6 less each")):
+for marker, words in (("o", "original payoffs"), ("s", "all payoffs minus 6")):
     axes.plot([], [], marker, color=BLACK, label=words)
 axes.set(
     yticks=range(len(METHODS)), yticklabels=[words for _, _, words, _ in METHODS.values()], xlim=(-0.1, 1.05)
 )
-axes.set_xlabel("welfare: 0 is both defect, 1 is both cooperate")
+axes.set_xlabel("normalized welfare (0: both defect, 1: both cooperate)")
 axes.invert_yaxis()
 axes.legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
-# * LIO, gifts and `tos` look at *differences* between payoffs (what would change if I did something else), in
-#   which the 6 drops out.
-# * LASE hands over a part of what there is. Where that is a loss, gratitude hurts: who was helped hands its
-#   helper a part of the damage.
-# * D3C counts losses from a bound that values stay below. The library takes 0 where all payoffs are below 0,
-#   and else a number above them, so that it hardly notices either.
+# * LIO, gifts and `tos` depend on *differences* between payoffs (what would change by another action), in
+#   which the 6 cancels.
+# * LASE gives away a share of the reward. Where that is a loss, gratitude hurts: the agent that was helped
+#   passes a share of its loss to its helper.
+# * D3C measures losses from an upper bound of all values. The library uses 0 where all payoffs are
+#   negative, and otherwise a number above them, so that D3C is hardly affected either.
 
 # %% [markdown]
 # ## Play: gratitude
 #
-# How does LASE learn, from everywhere? Arrows: where a learning step takes both agents; colored: two paths,
-# each from its dot to its square. Left, what each
-# expects of the other is its *own* policy (perspective taking, the method as it is); right, it knows the
-# other's (`--perspective true-policy`). Shift the payoffs, or make the temptation greater.
+# The learning dynamics of LASE. Arrows: the direction of a learning step of both agents; colored: two
+# trajectories, each from its dot to its square. Left, each agent assumes that the other has its *own*
+# policy (perspective taking, the published method); right, it knows the other's policy
+# (`--perspective true-policy`). Shift the payoffs, or increase the temptation.
 
 # %%
 
@@ -429,7 +429,7 @@ def draw_gratitude(shift, temptation):
     grid = torch.linspace(0.04, 0.96, size(20, fast=4))
     _, both = plt.subplots(1, 2, figsize=(11, 4.9), sharey=True)
     for axes, perspective, words in zip(
-        both, ("own", "true"), ("expecting what I would do", "expecting what the other does"), strict=True
+        both, ("own", "true"), ("assuming one's own policy", "knowing the other's policy"), strict=True
     ):
         moves = torch.zeros(len(grid), len(grid), 2)
         for row, q in enumerate(grid):
@@ -447,14 +447,18 @@ def draw_gratitude(shift, temptation):
             axes.plot(*path[0], "o", color=color)
             axes.plot(*path[-1], "s", color=color, markersize=9, clip_on=False)
         axes.set(
-            xlim=(0, 1), ylim=(0, 1), aspect="equal", title=words, xlabel="agent 0 cooperates with chance"
+            xlim=(0, 1),
+            ylim=(0, 1),
+            aspect="equal",
+            title=words,
+            xlabel="probability that agent 0 cooperates",
         )
-    both[0].set_ylabel("agent 1 cooperates with chance")
+    both[0].set_ylabel("probability that agent 1 cooperates")
     plt.show()
 
 
 def gratitude(table, log_odds, perspective, steps):
-    """Both agents' chances to cooperate while they learn by LASE, [step, agent]."""
+    """Both agents' probabilities of cooperating while they learn by LASE, [step, agent]."""
     logits = torch.stack((log_odds, torch.zeros(2)), -1)
     path = [logits.softmax(-1)]
     for _ in range(steps):
@@ -466,36 +470,34 @@ def gratitude(table, log_odds, perspective, steps):
 explore(draw_gratitude, shift=(-6.0, 2.0, 0.5, 0.0), temptation=(4.5, 8.0, 0.25, 5.0))
 
 # %% [markdown]
-# And from random starts, in numbers:
+# And from random initial policies, in numbers (the agent that cooperates more often first):
 
 # %%
 first = torch.randn(SEEDS, 2, generator=torch.Generator().manual_seed(0))
 for perspective in ("own", "true"):
     ends = torch.stack([gratitude(pay, start, perspective, size(400, fast=5))[-1] for start in first])
     kinder, other = ("{:.2f} [{:.2f}, {:.2f}]".format(*middle(side)) for side in (ends.amax(1), ends.amin(1)))
-    print(
-        f"{perspective:5}policy expected: the kinder one cooperates with chance {kinder}, the other {other}"
-    )
+    print(f"assumed policy: {perspective:4}  probability of cooperating: {kinder} and {other}")
 
 # %% [markdown]
-# With the other's policy known, both end at the same mixture (exercise 4 asks which): to be *always* kind
-# earns no thanks, since it is what was expected. With one's own policy in the other's place the mixture is a
-# saddle. Whoever cooperates less expects less, and is the more grateful. So the two drift apart, to one who
-# cooperates and one who defects and pays for it.
+# With the other's policy known, both converge to the same mixed policy (exercise 4 asks which): an agent
+# that *always* cooperates earns no gratitude, since it was expected to. With one's own policy assumed for
+# the other, this point is a saddle. The agent that cooperates less expects less, and is more grateful. So
+# the two diverge, to one agent that cooperates and one that defects and pays for it.
 #
 # ## Side by side
 
 # %%
-NEEDS = {  # who chooses, what it depends on, whether the total is conserved, what must be known
+NEEDS = {  # chosen by, depends on, total conserved, required information
     "selfish": ("-", "-", "yes", "nothing"),
-    "gifting": ("the policy", "what the giver does", "yes; no from a purse", "that gifts arrive"),
-    "d3c": ("each receiver", "nothing", "no", "others' rewards; here all gradients, too"),
-    "lase": ("a rule", "what all just did", "yes", "others' actions, what each is worth to oneself"),
-    "lio": ("each giver", "what the receiver did", "no; yes if givers pay", "others' actions and policies"),
-    "tos": ("all, for the welfare", "nothing", "yes", "others' rewards and policies"),
+    "gifting": ("the giver's policy", "the giver's action", "yes; no with a budget", "gifts received"),
+    "d3c": ("each receiver", "nothing", "no", "all rewards; here all gradients, too"),
+    "lase": ("a fixed rule", "the last joint action", "yes", "the other's actions and their value"),
+    "lio": ("each giver", "the receiver's action", "no; yes if givers pay", "the other's actions and policy"),
+    "tos": ("gradient of the welfare", "nothing", "yes", "all rewards and policies"),
 }
 rows = [
-    "| method | who chooses | depends on | total conserved | must know | created | welfare | 6 less, + 12 |",
+    "| method | chosen by | depends on | total conserved | must know | created | welfare | shifted |",
     "|---|---|---|---|---|---|---|---|",
 ]
 for name, words in NEEDS.items():
@@ -504,21 +506,21 @@ for name, words in NEEDS.items():
     rows.append(f"| {name} | {' | '.join(words)} | {' | '.join(shown)} |")
 display(Markdown("\n".join(rows)))
 charged = middle(train("lio", cost="charged")["welfare"][-1])
-print("lio, if givers pay for what they give: welfare {:.2f} [{:.2f}, {:.2f}]".format(*charged))
+print("lio with paying givers: welfare {:.2f} [{:.2f}, {:.2f}]".format(*charged))
 
 # %% [markdown]
-# ("Created": felt by both beyond what the game pays, in the end. "6 less, + 12": the welfare with 6 less for
-# each, counted from the same zero. Interquartile means over seeds with 95 % intervals. The numbers are this
-# game's, with these settings and lengths; `docs/comparing.md` and `docs/dilemmas.md` have other games, on
-# some of which the order is another.)
+# ("Must know": the required information. "Created": total effective reward minus total payoff, at the end.
+# "Shifted": the welfare with all payoffs lowered by 6, plus 12 for comparison. Interquartile means over
+# seeds with 95 % intervals. The numbers hold for this game, these settings and this length of training;
+# `docs/comparing.md` and `docs/dilemmas.md` have other games, on some of which the ranking differs.)
 #
-# The last line: what LIO creates is not what makes it work here. What a giver pays depends on what the
-# *other* does, and so changes no reason of its own.
+# The last line: the reward that LIO creates is not what makes it work here. What a giver pays depends on the
+# *other's* action, and so does not change its own incentives.
 #
 # ## Exercises
 #
-# **Exercise 1 (warm up).** What is the least that somebody must be paid for cooperating, so that cooperating
-# is at least as good as defecting, whatever the other does?
+# **Exercise 1 (warm up).** What is the smallest payment for cooperating that makes cooperating at least as
+# good as defecting, whatever the other does?
 
 
 # %% tags=["exercise-1"]
@@ -530,10 +532,10 @@ def least_payment(R, S, T, P):
 check_1(least_payment)
 
 # %% [markdown]
-# **Exercise 2 (gratitude).** Which part of its reward does an agent give to one other by LASE? `values`:
-# what it gets for each of the other's actions, its own being what it was; `assumed`: the chances with which
-# it takes the other to do them; `done`: the number of what the other did. Mind the case in which nothing
-# that the other does makes a difference.
+# **Exercise 2 (gratitude).** Which share of its reward does an agent give to one other agent by LASE?
+# `values`: its reward for each action of the other, given its own action; `assumed`: the policy that it
+# assumes for the other; `done`: the index of the other's action. Consider the case in which the other's
+# action makes no difference.
 
 
 # %% tags=["exercise-2"]
@@ -545,25 +547,26 @@ def part_given(values, assumed, done):
 check_2(part_given)
 
 # %% [markdown]
-# **Exercise 3 (what a price is worth).** Let an agent learn its chance to cooperate, $q$, itself: in a step
-# it adds `rate` times the derivative of what it feels by $q$. What it feels includes a payment $\eta_C$ when
-# it cooperates, $\eta_D$ when it defects. By how much does the *giver's* own expected reward after the step
-# change with $\eta_C$, and with $\eta_D$? After the step the giver cooperates with chance $p$. Give the pair.
+# **Exercise 3 (the hypergradient of LIO).** Let an agent's parameter be its probability of cooperating,
+# $q$, itself: in a step it adds `rate` times the derivative of its effective reward in $q$. The effective
+# reward includes a payment $\eta_C$ when it cooperates, $\eta_D$ when it defects. What are the derivatives
+# of the *giver's* own expected reward after the step in $\eta_C$ and in $\eta_D$? After the step the giver
+# cooperates with probability $p$. Return the pair.
 
 
 # %% tags=["exercise-3"]
-def meta_gradient(R, S, T, P, p, rate):
+def hypergradient(R, S, T, P, p, rate):
     return ...  # by eta_C, by eta_D
 
 
 # %% tags=["check-3"]
-check_3(meta_gradient)
+check_3(hypergradient)
 
 # %% [markdown]
-# **Exercise 4 (how kind is kind enough?).** LASE with the other's policy known, in a dilemma with $R > S$ and
-# $T > P$. Both cooperate with the same chance $p$. At which $p$ does learning come to rest between 0 and 1?
-# (Which part does one give if the other cooperates, and which if not? What does cooperating then feel like,
-# and what defecting?)
+# **Exercise 4 (the mixed fixed point).** LASE with the other's policy known, in a dilemma with $R > S$ and
+# $T > P$. Both cooperate with the same probability $p$. At which $p$ between 0 and 1 does learning
+# converge? (Which share does an agent give if the other cooperates, and which if not? What is then the
+# effective reward of cooperating, and of defecting?)
 
 
 # %% tags=["exercise-4"]
@@ -575,10 +578,10 @@ def resting_chance(R, S, T, P):
 check_4(resting_chance, with_thanks, learn_step)
 
 # %% [markdown]
-# **For discussion.** (a) Two agents with LIO both pay up to 2 in each step, out of nothing. What may happen
-# in a game where rewards are small and rare? (`docs/dilemmas.md` has the answer.) (b) "I expect of you what I
-# would do": where does that go wrong with people? (c) Which of the four could run on robots of two makers
-# that share no code, only a protocol for payments?
+# **For discussion.** (a) Two agents with LIO both pay up to 2 in each step, at no cost. What may happen in
+# a game with small and rare rewards? (`docs/dilemmas.md` has the answer.) (b) "I expect you to do what I
+# would do": where does that go wrong with people? (c) Which of the four could run on robots of two
+# manufacturers that share no code, only a payment protocol?
 
 # %% [markdown]
 # ## What to read
@@ -587,8 +590,8 @@ check_4(resting_chance, with_thanks, learn_step)
 # * Kong and others, *Learning to balance altruism and self-interest based on empathy in mixed-motive games*,
 #   arXiv 2410.07863: LASE. In this toolkit: `docs/empathy.md`.
 # * Gemp and others, *D3C: Reducing the price of anarchy in multi-agent learning*, arXiv 2010.00575; the
-#   docstring of `bilevel.methods.D3C` says what of the rule here was checked against it.
+#   docstring of `bilevel.methods.D3C` says which parts of the rule were checked against it.
 # * Lupu and Precup, *Gifting in multi-agent reinforcement learning*, AAMAS 2020; Wang and others, *Emergent
 #   prosociality in multi-agent games through gifting*, arXiv 2105.06593.
 # * In this toolkit: `docs/comparing.md`, eight methods on one game; `bilevel methods`, all of them.
-# * Next: `07_zero_sum`, where there is nothing to be kind about.
+# * Next: `07_zero_sum`, where agents have nothing in common.

@@ -5,9 +5,9 @@
 #
 # Each evening two agents choose one of two cafés. The *seeker* gains 1 if they meet and loses 1 if they do
 # not; for the *hider* it is the other way round. Whatever one gains the other loses: a **zero-sum** game,
-# known as matching pennies. Now let a table for two be cheaper: *both* gain a bonus $b$ if they meet, and
-# lose it if they do not. With $b = 0.5$ the hider still wants to be alone. But the two now have something
-# in common, and that changes what sharing can do.
+# known as matching pennies. Now add a common interest: *both* gain a bonus $b$ if they meet, and lose it if
+# they do not. With $b = 0.5$ the hider still prefers to be alone. But the two now have something in common,
+# and that changes the effect of sharing.
 
 # %%
 import matplotlib.pyplot as plt
@@ -26,20 +26,20 @@ def cafes(bonus):
 
 
 def share(payoffs, part):
-    """Each hands over that part of whatever it gets, and receives that part of what the other gets."""
+    """Each agent gives away the share `part` of its reward and receives the same share of the other's."""
     part = torch.as_tensor(part)
     return (1 - part) * payoffs + part * payoffs.flip(-1)
 
 
 def action_values(payoffs, policies):
-    """What each action is worth against the other's policy, [..., agent, action]."""
+    """The value of each action against the other's policy, [..., agent, action]."""
     first = torch.einsum("...ij,...j->...i", payoffs[..., 0], policies[..., 1, :])
     second = torch.einsum("...ij,...i->...j", payoffs[..., 1], policies[..., 0, :])
     return torch.stack((first, second), -2)
 
 
 def learn(payoffs, logits, steps, rate=0.1):
-    """Both play more of what pays more now: policies [step, ..., agent, action], the start included."""
+    """Multiplicative weights: the policies, [step, ..., agent, action], including the initial ones."""
     policies = [logits.softmax(-1)]
     for _ in range(steps):
         logits = logits + rate * action_values(payoffs, policies[-1])
@@ -50,10 +50,11 @@ def learn(payoffs, logits, steps, rate=0.1):
 # %% [markdown]
 # ## A picture of the answer
 #
-# Each path goes from the dot to its square and shows what the two learn, as the chance that each goes to
-# the first café. Left, zero-sum: they chase each other in circles. Sharing changes how fast, and which way
-# round, and nothing else; at a half (black) nothing moves. Right, with a bonus: a little sharing does no
-# more than that, but enough of it leads to a corner, where they meet, and both together are better off.
+# Each trajectory goes from the dot to its square and shows the two policies during learning, as the
+# probabilities of choosing the first café. Left, zero-sum: the policies cycle. Sharing changes only the
+# speed and the direction of the cycle; at a half (black) there is no learning. Right, with a bonus: a
+# little sharing has the same effect, but enough of it makes the policies converge to a corner, where the
+# two meet and their total reward is larger.
 
 # %%
 START = torch.tensor([[0.75, -0.75], [0.4, -0.4]])  # logits [agent, cafe]
@@ -66,8 +67,8 @@ def draw_paths(axes, bonus, steps, parts):
         axes.plot(*path.T, color=color, linestyle=dashes, label=label, alpha=0.9)
         axes.plot(*path[-1], marker="s", color=color, markersize=8, clip_on=False)
     axes.plot(*START.softmax(-1)[:, 0], "o", color=BLACK, zorder=5)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="seeker: chance of the first café")
-    axes.set_ylabel("hider: chance of the first café")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="seeker: probability of the first café")
+    axes.set_ylabel("hider: probability of the first café")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
@@ -81,57 +82,58 @@ plt.show()
 # %% [markdown]
 # ## The idea in words
 #
-# **Why circles?** The seeker goes where the hider often is; so the hider moves; so the seeker follows. Each
-# climbs a slope of its own, and there is no hill that both are on. Only where both choose at random with
-# equal chances has nobody a reason to move, and learning does not get there: every step is at a right angle
-# to the way there.
+# **Why cycles?** The seeker goes where the hider often is; so the hider moves; so the seeker follows. Each
+# agent ascends its own objective, and no common objective increases. The only **Nash equilibrium** is
+# mixed: both choose at random with probability 1/2, and neither gains by deviating alone. Learning does not
+# reach it: every gradient step is orthogonal to the direction of the equilibrium.
 #
-# **Then what is learned?** A policy is good here if nobody can make use of it. **Exploitability** measures
-# that: how much an agent would gain by the best answer to the other's policy, on average over agents. It is
-# 0 in an equilibrium. The circles' exploitability stays large. But who goes round and round is on every side
-# equally often, so that the policy *on average over time* becomes unexploitable.
+# **Then what is learned?** A policy is good here if it cannot be exploited. **Exploitability** measures
+# this: the gain of a best response to the other's policy, averaged over agents. It is 0 exactly in a Nash
+# equilibrium. The exploitability of a cycling policy stays large. But a cycle visits all sides of the
+# equilibrium equally often, so the *time-averaged* policy becomes unexploitable.
 #
-# **What can sharing do?** Split any game of two in a part that both have in common and a part in which they
-# are opposed. Sharing leaves the first and shrinks the second. One knob goes all the way from rivals to a
-# team. A zero-sum game is all opposition: there is nothing else for sharing to bring out.
+# **What can sharing do?** Any two-player game is the sum of a common part and an opposed (zero-sum) part.
+# Sharing preserves the first and scales the second down. One parameter interpolates between opponents and a
+# team. A zero-sum game has no common part that sharing could preserve.
 
 # %% [markdown]
 # ## The key equation
 #
-# $r_1, r_2$ are what the game pays, $T_{ij}$ is the share of $i$'s reward that $j$ gets (rows sum to 1), and
-# $\tilde r_j = T_{1j} r_1 + T_{2j} r_2$ is what $j$ learns from. Let
+# $r_1, r_2$ are the rewards in the game, $T_{ij}$ is the share of $i$'s reward that $j$ receives (rows sum
+# to 1), and $\tilde r_j = T_{1j} r_1 + T_{2j} r_2$ is the shared reward that $j$ learns from. Let
 #
 # $$c = \frac{r_1 + r_2}{2} \ \text{(common)}, \qquad d = \frac{r_1 - r_2}{2} \ \text{(opposed)}, \qquad
 # \kappa = T_{11} - T_{21} = T_{22} - T_{12},$$
 #
-# so that $r_1 = c + d$ and $r_2 = c - d$. Put that in:
+# so that $r_1 = c + d$ and $r_2 = c - d$. Substitute:
 #
 # $$\boxed{\ \tilde r_1 = (T_{11} + T_{21})\, c + \kappa\, d, \qquad \tilde r_2 = (T_{12} + T_{22})\, c -
 # \kappa\, d\ }$$
 #
-# If each hands over the part $g$, then $\kappa$ (kappa) is $1 - 2g$ and both factors of $c$ are 1:
+# If each gives away the share $g$, then $\kappa$ (kappa) is $1 - 2g$ and both factors of $c$ are 1:
 #
-# | $g$ | $\kappa$ | they play |
+# | $g$ | $\kappa$ | resulting game |
 # |---|---|---|
-# | 0 | 1 | the game itself |
-# | between | $0 < \kappa < 1$ | the same with less opposition |
-# | 1/2 | 0 | a **team game**: both want $c$ |
-# | 1 | $-1$ | with each other's rewards: opposed again |
+# | 0 | 1 | the original game |
+# | between | $0 < \kappa < 1$ | the same, with a smaller opposed part |
+# | 1/2 | 0 | a **team game**: both maximize $c$ |
+# | 1 | $-1$ | rewards exchanged: opposed again |
 #
-# In a zero-sum game $c = 0$, and so $\tilde r = \kappa\, r$ for both, whatever $T$ is: the old game, scaled
-# ($\kappa > 0$), gone ($\kappa = 0$) or flipped ($\kappa < 0$). The welfare $r_1 + r_2 = 2c$ is 0 all along.
+# In a zero-sum game $c = 0$, and so $\tilde r = \kappa\, r$ for both, whatever $T$ is: the original game,
+# scaled ($\kappa > 0$), zero ($\kappa = 0$) or with reversed sign ($\kappa < 0$). The welfare
+# $r_1 + r_2 = 2c$ is always 0.
 
 # %% [markdown]
 # ## From scratch
 #
-# Exploitability, and the split. (The learner stands in the first cell: each agent adds to its logits what
-# the actions are worth. It is called *multiplicative weights*, or Hedge.)
+# Exploitability, and the decomposition. (The learner is in the first cell: each agent adds the action values,
+# times a learning rate, to its logits. It is called *multiplicative weights*, or Hedge.)
 
 # %%
 
 
 def exploitability(payoffs, policies):
-    """How much the best answer gains, the mean over both agents, [...]."""
+    """The gain of a best response, averaged over both agents, [...]."""
     values = action_values(payoffs, policies)
     return (values.amax(-1) - (values * policies).sum(-1)).mean(-1)
 
@@ -148,25 +150,26 @@ kappa = T[0, 0] - T[1, 0]
 by_equation = torch.stack(
     (T[:, 0].sum() * common + kappa * opposed, T[:, 1].sum() * common - kappa * opposed), -1
 )
-print("r T is what the equation says:", torch.allclose(cafes(0.5) @ T, by_equation))
+print("r T equals the key equation:", torch.allclose(cafes(0.5) @ T, by_equation))
 print(
-    "zero-sum, shared by the same T, over the game itself:", ((cafes(0.0) @ T) / cafes(0.0)).unique().tolist()
+    "zero-sum game: shared payoffs over original payoffs:", ((cafes(0.0) @ T) / cafes(0.0)).unique().tolist()
 )
 
 path = learn(cafes(0.0), START, 1000)
 for name, policies in (
     ("at the start", path[0]),
     ("after 1000 steps", path[-1]),
-    ("on average", path.mean(0)),
+    ("of the average", path.mean(0)),
 ):
     print(f"exploitability {name:17}{exploitability(cafes(0.0), policies):.4f}")
 
 # %% [markdown]
 # ## The library's version
 #
-# `shared` wraps any game, `exploitability` measures any policies of a one-shot game, `zero_sum_equilibrium`
-# solves by a linear program, and `inner_step_per_agent` makes a step in which each descends its own loss.
-# (With the loss $-\text{logits} \cdot \text{values}$, plain gradient descent is the learner above.)
+# `shared` wraps any game, `exploitability` evaluates any policies of a one-shot game,
+# `zero_sum_equilibrium` solves a linear program for a Nash equilibrium, and `inner_step_per_agent` makes a
+# step in which each agent descends its own loss. (With the loss $-\text{logits} \cdot \text{values}$, plain
+# gradient descent is the learner above.)
 
 # %%
 from bilevel import BilevelProblem, Unrolled, inner_step_per_agent
@@ -187,7 +190,7 @@ print(
     f"the equilibrium: seeker {solved.row.tolist()}, hider {solved.column.tolist()}, value {solved.value:.4f}"
 )
 print(
-    "zero_sum(game) keeps 2d alone:         ",
+    "zero_sum(game) keeps only 2d:          ",
     torch.equal(zero_sum(bonus_game).payoffs()[..., 0], 2 * opposed),
 )
 
@@ -198,7 +201,7 @@ def hedge_loss(own, others, part, data):
 
 
 def welfare_after(part, steps, bonus):
-    """What both get together after so many steps of learning, if each hands over that part."""
+    """Welfare after that many learning steps, if each agent gives away the share `part`."""
     policies = learn(share(cafes(bonus), part), START, steps)[-1]
     return 2 * policies[0] @ cafes(bonus).mean(-1) @ policies[1]
 
@@ -210,14 +213,15 @@ problem = BilevelProblem(
 )
 ours = -Unrolled()(problem, START, inner.init(START), part, steps=30).gradient
 scratch = torch.func.grad(lambda value: welfare_after(value, 30, 0.5))(part)
-print(f"d welfare / d part, 30 steps:            {ours:.8f}, from scratch {scratch:.8f}")
+print(f"d welfare / d g, 30 steps:               {ours:.8f}, from scratch {scratch:.8f}")
 
 # %% [markdown]
 # ## Do learners become unexploitable?
 #
-# One game may be special. So here are zero-sum games drawn at random, three actions each, and a random start
-# in each of them. Left: exploitability while learning. Right: each agent hands over a part of its reward
-# during learning; afterwards its average policy is tested in the game *as it was*, without sharing.
+# One game may be special. So here are random zero-sum games with three actions each, and random initial
+# policies in each of them. Left: exploitability during learning. Right: each agent gives away a share of
+# its reward during learning; afterwards its time-averaged policy is evaluated in the *original* game,
+# without sharing.
 
 # %%
 from bilevel.experiments import interquartile_interval
@@ -233,7 +237,7 @@ def between(samples):
 GAMES, LONG = size(40, fast=4), size(1000, fast=10)
 rivals = torch.stack([random_zero_sum(3, seed).payoffs() for seed in range(GAMES)])
 starts = torch.randn(GAMES, 2, 3, generator=torch.Generator().manual_seed(0))
-pure = rivals[..., 0].amin(2).amax(1) == rivals[..., 0].amax(1).amin(1)  # an equilibrium without chance
+pure = rivals[..., 0].amin(2).amax(1) == rivals[..., 0].amax(1).amin(1)  # has a pure equilibrium
 path = learn(rivals, starts, LONG, rate=0.3)
 average = path.cumsum(0) / torch.arange(1, LONG + 2)[:, None, None, None]
 shown = torch.unique(torch.logspace(0, torch.tensor(LONG).log10(), 30).long())
@@ -244,40 +248,41 @@ averages = learn(shared_rivals, starts.expand(len(PARTS), -1, -1, -1), LONG, rat
 tested = exploitability(rivals, averages)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
-draw_band(left, shown, exploitability(rivals, path[shown]), label="the policy now", color=RED, linestyle=":")
-draw_band(left, shown, exploitability(rivals, average[shown]), label="the average so far", color=BLUE)
+draw_band(left, shown, exploitability(rivals, path[shown]), label="current policy", color=RED, linestyle=":")
+draw_band(left, shown, exploitability(rivals, average[shown]), label="time-averaged policy", color=BLUE)
 left.set(xscale="log", xlabel="steps", ylabel="exploitability (reward)", ylim=(0, None))
 left.legend()
-draw_band(right, PARTS, tested, label="the average policy", color=BLUE, marker="o")
+draw_band(right, PARTS, tested, label="time-averaged policy", color=BLUE, marker="o")
 right.axvline(0.5, color=GRAY, linestyle="--", linewidth=1)
 right.set(
-    xlabel="part that each hands over, g", ylabel="exploitability in the game as it was", ylim=(0, None)
+    xlabel="share that each gives away, g", ylabel="exploitability in the original game", ylim=(0, None)
 )
 plt.show()
 
 print(f"{GAMES} games, {LONG} steps; exploitability, interquartile mean and 95 % interval:")
-print("the policy in the end:", between(exploitability(rivals, path[-1])))
-print("the average policy:   ", between(exploitability(rivals, average[-1])))
+print("final policy:         ", between(exploitability(rivals, path[-1])))
+print("time-averaged policy: ", between(exploitability(rivals, average[-1])))
 for part in (0.4, 0.5, 1.0):
     print(f"if each gives {100 * part:.0f} %:".ljust(22), between(tested[(PARTS - part).abs().argmin()]))
 stuck = exploitability(rivals, path[-1]) > 0.05
-print(f"{int(pure.sum())} games have an equilibrium without chance; above 0.05 in the end are", end=" ")
-print(f"{int((stuck & pure).sum())} of these, and {int((stuck & ~pure).sum())} of the others.")
+print(f"{int(pure.sum())} games have a pure Nash equilibrium. Final exploitability above 0.05:", end=" ")
+print(f"{int((stuck & pure).sum())} of these games, {int((stuck & ~pure).sum())} of the others.")
 
 # %% [markdown]
-# * Where an equilibrium needs no chance, learning finds it. Elsewhere the policy of the moment mostly goes on
-#   circling; its average gets ever harder to exploit. (It is a theorem: with small steps, no agent of this
-#   kind regrets much, and in zero-sum games regret bounds exploitability.)
-# * To give less than half is to learn more slowly, no more: $\kappa$ is a learning rate.
+# * Where a pure Nash equilibrium exists, learning finds it. In the other games the current policy mostly
+#   keeps cycling; the time average becomes harder and harder to exploit. (This is a theorem: with a small
+#   learning rate such a learner has small *regret*, and in zero-sum games the regret bounds the
+#   exploitability of the average.)
+# * Giving away less than a half only slows learning down: $\kappa$ scales the learning rate.
 # * At a half nothing is learned. Above a half everybody learns to *lose*: the opponent's reward weighs more
-#   than one's own, and to be exploited is what one aims for.
+#   than one's own, so agents learn to be exploited.
 #
-# ## From rivals to a team
+# ## From opponents to a team
 #
-# Now games that are neither: payoffs drawn at random, where those of one outcome are *correlated* between the
-# two agents. The correlation $\rho$ (rho) is 1 for a team and $-1$ for rivals; here it is $-0.5$. What is
-# shared out has another correlation, by the key equation (the variances of $c$ and $d$ are $(1 + \rho) / 2$
-# and $(1 - \rho) / 2$):
+# Now games that are neither: random payoffs that are *correlated* between the two agents. The correlation
+# $\rho$ (rho) is 1 for a team and $-1$ for a zero-sum game; here it is $-0.5$. The shared rewards have a
+# different correlation, by the key equation (the variances of $c$ and $d$ are $(1 + \rho) / 2$ and
+# $(1 - \rho) / 2$):
 #
 # $$\tilde\rho = \frac{(1 + \rho) - \kappa^2 (1 - \rho)}{(1 + \rho) + \kappa^2 (1 - \rho)}.$$
 
@@ -299,41 +304,42 @@ measured = torch.stack([torch.corrcoef(share(many, part).reshape(-1, 2).T)[0, 1]
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.4))
 left.plot(PARTS, predicted, color=GRAY, label="the formula")
 left.plot(PARTS, measured, "o", color=BLUE, label="measured")
-left.set(ylabel="correlation of what is learned from", ylim=(-1.1, 1.1))
+left.set(ylabel="correlation of the shared rewards", ylim=(-1.1, 1.1))
 left.legend(loc="lower center")
 moving = unsettled.double().mean(1)
 z = 1.96**2 / GAMES  # Wilson's 95 % interval of a proportion
 center, half = (moving + z / 2) / (1 + z), (z * moving * (1 - moving) + z**2 / 4).sqrt() / (1 + z)
 middle.fill_between(PARTS, center - half, center + half, color=RED, alpha=0.2, linewidth=0)
 middle.plot(PARTS, moving, color=RED, marker="o", linestyle="--")
-middle.set(ylabel="share of games still moving at the end", ylim=(-0.02, 1))
+middle.set(ylabel="fraction of games not converged", ylim=(-0.02, 1))
 draw_band(right, PARTS, welfare, label="learned", color=GREEN, marker="o")
-draw_band(right, PARTS, best.expand(len(PARTS), -1), label="the best outcome", color=BLACK, linestyle=":")
-right.set(ylabel="welfare (reward of both)")
+draw_band(right, PARTS, best.expand(len(PARTS), -1), label="best outcome", color=BLACK, linestyle=":")
+right.set(ylabel="welfare (sum of both rewards)")
 right.legend(loc="lower center")
 for axes in (left, middle, right):
-    axes.set_xlabel("part that each hands over, g")
+    axes.set_xlabel("share that each gives away, g")
 plt.show()
 for part in (0.0, 0.5, 1.0):
     row = (PARTS - part).abs().argmin()
     print(f"each gives {100 * part:3.0f} %: welfare {between(welfare[row])};", end=" ")
-    print(f"still moving: {int(unsettled[row].sum())} of {GAMES}")
+    print(f"not converged: {int(unsettled[row].sum())} of {GAMES}")
 gained, found = welfare[len(PARTS) // 2] - welfare[0], best - welfare[len(PARTS) // 2] < 0.02
-print(f"a half instead of nothing gains {between(gained)}, game by game;", end=" ")
+print(f"sharing a half instead of nothing raises welfare by {between(gained)} (paired by game);", end=" ")
 print(f"the best outcome is found in {int(found.sum())} of {GAMES}")
 
 # %% [markdown]
-# (Still moving: exploitability, in the game that is learned, above 0.01 at some time in the last quarter.)
+# (Not converged: exploitability, in the shared game, above 0.01 at some time in the last quarter of
+# learning.)
 #
-# One knob, and at its middle rivals have become a team: almost all learning comes to rest, and welfare is at
-# its greatest. Not at the best outcome in every game, though: a team gets stuck where two would have to
-# change together, and neither gains by changing alone. Beyond the middle the picture turns back: to live for
-# the other's reward is as opposed as to live for one's own.
+# At $g = 1/2$ the opponents have become a team: almost all games converge, and welfare is largest. Not in
+# every game at the best outcome, though: a team can be stuck in an inferior Nash equilibrium, where both
+# would have to change together, and neither gains by deviating alone. Beyond a half the effect reverses:
+# maximizing the other's reward is as opposed as maximizing one's own.
 #
-# ## What an outer level sees
+# ## What the outer loop sees
 #
-# Can the part $g$ be *learned*, as a knob of lesson 1, by the slope of the welfare after $K$ steps of
-# learning?
+# Can the share $g$ be *learned*, as the outer variable of lesson 1, by the derivative of the welfare after
+# $K$ steps of learning?
 
 # %%
 lengths = torch.arange(1, size(121, fast=5), 4)
@@ -350,27 +356,27 @@ for bonus, part, color, dashes in ((0.0, 0.1, GRAY, "-"), (0.5, 0.1, AMBER, "--"
         lengths, slopes, color=color, linestyle=dashes, label=f"b = {bonus}, each gives {100 * part:.0f} %"
     )
     signs = [sign for sign, seen in (("+", slopes > 1e-9), ("-", slopes < -1e-9)) if seen.any()]
-    words = f"signs {' and '.join(signs) or 'none'}, at most {slopes.abs().max():.3g}"
+    words = f"signs {' and '.join(signs) or 'none'}, magnitude at most {slopes.abs().max():.3g}"
     print(f"b = {bonus}, each gives {100 * part:.0f} %: {words}")
 axes.set(xlabel="steps of learning, K", ylabel="d welfare / d g (reward)")
 axes.legend()
 plt.show()
 
 # %% [markdown]
-# In the zero-sum game the slope is 0: no sharing is better than any other, and an outer level that climbs
-# welfare stays where it is. Where the two go round in circles the slope has *either* sign, and what it says
-# depends on where on the circle one happened to look. Where they come to rest it tells what one wants to
-# know.
+# In the zero-sum game the hypergradient is 0: no sharing is better than any other, and an outer loop that
+# ascends the welfare does not move. Where the policies cycle, the hypergradient changes its sign with $K$:
+# it depends on the phase of the cycle at which learning is cut off. Where they converge, it points in the
+# right direction.
 #
-# `tos`, the library's learner of sharing, in both games; the parts given start at 10 %, where the cycle with
-# a bonus still turns. It takes five policy steps for each of its own.
+# `tos`, the library's learner of sharing, in both games; the initial share given is 10 %, where the
+# policies still cycle with the bonus. It takes five policy steps per outer step.
 
 # %%
 from bilevel.methods import Placement, Selfish, ToS
 
 
 def train(method, game, rounds, seeds=size(16, fast=3)):
-    """Welfare and the part given away, [round, seed] each."""
+    """Welfare and the share given away, [round, seed] each."""
     learner = method.build(game, Placement(seeds=seeds))
     state, rows = learner.init(seed=0), []
     for _ in range(rounds):
@@ -381,7 +387,7 @@ def train(method, game, rounds, seeds=size(16, fast=3)):
 
 rounds = size(60, fast=3)
 _, given = train(ToS(own_share=0.9).with_settings({"inner.steps": 5}), pennies, rounds=size(10, fast=3))
-print(f"zero-sum: tos gives {given.min():.6f} to {given.max():.6f}, in all rounds and seeds")
+print(f"zero-sum: tos gives away {given.min():.6f} to {given.max():.6f}, over all rounds and seeds")
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 for name, method, color, dashes in (
     ("selfish", Selfish().with_settings({"inner.steps": 5}), RED, ":"),
@@ -391,20 +397,20 @@ for name, method, color, dashes in (
     draw_band(left, range(1, rounds + 1), welfare, label=name, color=color, linestyle=dashes)
     draw_band(right, range(1, rounds + 1), given, label=name, color=color, linestyle=dashes)
     late = welfare[-rounds // 3 :].mean(0)
-    print(f"bonus 0.5: {name} gets {between(late)} in the last third, of 1 at best")
-left.set(xlabel="outer step", ylabel="welfare (reward of both)")
-right.set(xlabel="outer step", ylabel="part given away", ylim=(-0.02, 1))
+    print(f"bonus 0.5: welfare of {name} in the last third {between(late)} (maximum: 1)")
+left.set(xlabel="outer step", ylabel="welfare (sum of both rewards)")
+right.set(xlabel="outer step", ylabel="share given away", ylim=(-0.02, 1))
 left.legend()
 plt.show()
 
 # %% [markdown]
-# Selfish learners go on going round, and get nothing on average. `tos` finds sharing, and the two meet. It
-# goes beyond three quarters, where $\kappa < -b$ and they are opposed again, and comes back.
+# Selfish learners keep cycling, and get nothing on average. `tos` learns to share, and the two meet. The
+# share exceeds three quarters, where $\kappa < -b$ and the agents are opposed again, and then comes back.
 
 # %% [markdown]
 # ## Play
 #
-# Choose a bonus and a part. Where exactly does the circle break up? Gray arrows: where a small step goes.
+# Choose a bonus and a share. At which share exactly do the cycles end? Gray arrows: the learning dynamics.
 
 # %%
 
@@ -425,7 +431,7 @@ def play(bonus, part):
     left.plot(*path[..., 0].T, color=BLUE)
     left.plot(*path[0, :, 0], "o", color=BLACK)
     left.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"$\\kappa$ = {1 - 2 * part:.2f}")
-    left.set(xlabel="seeker: chance of the first café", ylabel="hider: chance of the first café")
+    left.set(xlabel="seeker: probability of the first café", ylabel="hider: probability of the first café")
     gets = torch.einsum("ti,ijk,tj->tk", path[:, 0], cafes(bonus), path[:, 1])
     right.plot(gets[:, 0], color=RED, label="seeker")
     right.plot(gets[:, 1], color=BLUE, linestyle="--", label="hider")
@@ -441,7 +447,7 @@ explore(play, bonus=(0.0, 1.0, 0.05, 0.5), part=(0.0, 1.0, 0.05, 0.2))
 # ## Exercises
 #
 # **Exercise 1 (warm up).** $N$ agents play a zero-sum game: their rewards sum to 0. Each keeps the share $s$
-# and divides the rest evenly among the others. By which factor is everybody's reward multiplied?
+# and divides the rest evenly among the other agents. By which factor is every agent's reward multiplied?
 
 
 # %% tags=["exercise-1"]
@@ -453,11 +459,11 @@ def factor(N, s):
 check_1(factor)
 
 # %% [markdown]
-# **Exercise 2 (where the circle breaks up).** For two actions let
-# $a_i = r_i(0,0) - r_i(0,1) - r_i(1,0) + r_i(1,1)$: above 0 if $i$ would rather do what the other does, below
-# if rather not. Learning goes round in circles only where $\tilde a_1$ and $\tilde a_2$ have opposite signs.
-# Which is the least part that each must hand over, so that they have not? `payoffs` is [action, action,
-# agent]. (If they agree from the start: 0.)
+# **Exercise 2 (where the cycles end).** For two actions let
+# $a_i = r_i(0,0) - r_i(0,1) - r_i(1,0) + r_i(1,1)$: positive if $i$ prefers to match the other's action,
+# negative if it prefers not to. Learning cycles only if $\tilde a_1$ and $\tilde a_2$ have opposite signs.
+# What is the smallest share that each must give away so that they do not? `payoffs` is [action, action,
+# agent]. (If the signs agree without sharing: 0.)
 
 
 # %% tags=["exercise-2"]
@@ -469,11 +475,11 @@ def breaks_up_at(payoffs):
 check_2(breaks_up_at, cafes, share)
 
 # %% [markdown]
-# **Exercise 3 (a learner that comes to rest).** The circles come from reacting to where the other *was*. Be
-# **optimistic**: expect that values will change in the next step just as they did in the last one. Write the
-# values that are then expected, given the actions' values `now` and one step `before`. The check adds them
-# to the logits, times a learning rate, in games like the cafés, and looks at the last policy, not at the
-# average.
+# **Exercise 3 (a learner that converges).** The cycles come from reacting to the other's *previous* policy.
+# Be **optimistic**: predict that the action values will change in the next step just as they did in the
+# last one. Write the predicted values, given the action values `now` and one step `before`. The check adds
+# them to the logits, times a learning rate, in games like the cafés, and evaluates the final policy, not
+# the average.
 
 
 # %% tags=["exercise-3"]
@@ -485,9 +491,9 @@ def optimistic_push(now, before):
 check_3(optimistic_push, action_values, exploitability)
 
 # %% [markdown]
-# **Exercise 4 (who should give?).** So far both gave the same part. Let the seeker give the part $x$ and the
-# hider the part $y$, and find the pair that makes meeting no worse for either ($\tilde a_1 \ge 0$ and
-# $\tilde a_2 \ge 0$) with the least $x + y$, for a bonus $0 < b < 1$.
+# **Exercise 4 (unequal shares).** So far both gave the same share. Let the seeker give the share $x$ and the
+# hider the share $y$, and find the pair under which meeting is not worse for either ($\tilde a_1 \ge 0$ and
+# $\tilde a_2 \ge 0$) with the smallest $x + y$, for a bonus $0 < b < 1$.
 
 
 # %% tags=["exercise-4"]
@@ -499,22 +505,23 @@ def cheapest(b):
 check_4(cheapest, cafes)
 
 # %% [markdown]
-# **For discussion.** (a) The agents learn with Adam, which divides by the size of the gradient. What is left
-# of the influence of $\kappa$ in a zero-sum game? (b) Is football zero-sum, for the two teams? And the
-# market for their tickets? (c) `tos` climbs the welfare. What could an outer level climb in a zero-sum game?
+# **For discussion.** (a) The agents learn with Adam, which divides by the size of the gradient. What
+# influence of $\kappa$ remains in a zero-sum game? (b) Is football zero-sum, for the two teams? And the
+# market for their tickets? (c) `tos` ascends the welfare. What could an outer loop optimize in a zero-sum
+# game?
 
 # %% [markdown]
 # ## What to read
 #
 # * von Neumann, *Zur Theorie der Gesellschaftsspiele*, Mathematische Annalen 100, 1928: the value of a
 #   zero-sum game. Freund and Schapire, *Adaptive game playing using multiplicative weights*, Games and
-#   Economic Behavior 29, 1999: why the average gets there.
-# * Balduzzi and others, *The mechanics of n-player differentiable games*, arXiv 1802.05642: every game near a
-#   point as a part that goes downhill and a part that turns. Mescheder and others, *The numerics of GANs*,
-#   arXiv 1705.10461.
+#   Economic Behavior 29, 1999: why the average converges to it.
+# * Balduzzi and others, *The mechanics of n-player differentiable games*, arXiv 1802.05642: the
+#   decomposition of learning dynamics into a gradient (potential) part and a rotational (Hamiltonian) part.
+#   Mescheder and others, *The numerics of GANs*, arXiv 1705.10461.
 # * Daskalakis and others, *Training GANs with optimism*, arXiv 1711.00141: exercise 3.
 # * Lanctot and others, *A unified game-theoretic approach to multiagent reinforcement learning*, arXiv
 #   1711.00832: exploitability as a measure of learners.
-# * In this toolkit: `games.zero_sum` turns any game into the opposed part, `games.Soccer` is zero-sum on a
-#   grid.
+# * In this toolkit: `games.zero_sum` keeps only the opposed part of any game, `games.Soccer` is a zero-sum
+#   game on a grid.
 # * Next: `08_learning_loss_weights`.

@@ -13,13 +13,13 @@ COST, HELP = 1.0, 3.0
 
 
 def ring(agents: int) -> Tensor:
-    """Who may give to whom: oneself and the two beside one."""
+    """The mask of permitted shares: an agent itself and its two neighbours."""
     own = torch.eye(agents, dtype=torch.bool)
     return own | own.roll(1, 0) | own.roll(-1, 0)
 
 
 def gains(T: Tensor) -> Tensor:
-    """What digging changes in what each agent sees, [agent]."""
+    """The change of each agent's shared reward by digging, [agent]."""
     return HELP * T.roll(1, 0).diagonal() - COST * T.diagonal()
 
 
@@ -45,41 +45,41 @@ def check_1(digs: Callable[[Tensor], Any]) -> str:
 
     expect(
         not all_close(lambda T: HELP * T.roll(-1, 1).diagonal() - COST * T.diagonal() > 0),
-        "You look at what the agent itself gives. Whose share reaches the one who digs?",
+        "You look at what the agent itself gives. Which share does the digger receive?",
     )
     expect(
         not all_close(lambda T: HELP * T.roll(-1, 0).diagonal() - COST * T.diagonal() > 0),
-        "Wrong neighbour: agent i waters agent i - 1, so it is that one's harvest that grows.",
+        "Wrong neighbour: agent i waters agent i - 1, so the harvest of agent i - 1 grows.",
     )
     expect(
         all_close(lambda T: gains(T) > 0),
-        "Not yet for every matrix. What does the digger bear of the cost, and what does it see of the help?",
+        "Not yet for every matrix. Which share of the cost does the digger bear, and which of the help?",
     )
-    return "Two entries of T decide about each agent, and neither of them is what it gives."
+    return "Two entries of T decide for each agent, and neither of them is a share that it gives."
 
 
 @graded("Exercise 2")
 def check_2(alternating: Callable[..., Any], staged: Callable[..., Any]) -> str:
-    """The order of the calls, written down by stand-ins: l and L with the sharing's number, n for new."""
+    """The order of the calls, recorded as words by stand-in functions, with the number of the sharing."""
 
     def learn(theta: str, phi: int) -> str:
         return f"{theta} learn{phi}"
 
-    def look(theta: str, phi: int) -> tuple[str, int]:
-        return f"{theta} look{phi}", phi + 1
+    def outer_step(theta: str, phi: int) -> tuple[str, int]:
+        return f"{theta} outer{phi}", phi + 1
 
-    found = alternating("start", 0, 2, 2, learn, look)
+    found = alternating("start", 0, 2, 2, learn, outer_step)
     expect(
         isinstance(found, (tuple, list)) and len(found) == 2,
         "alternating should return the pair (policies, sharing).",
     )
     expect(
-        found[0].count("look") == 2 and found[0].count("learn") == 4,
-        f"alternating with 2 outer steps and 2 rounds made of the policies: {found[0]}. Count them.",
+        found[0].count("outer") == 2 and found[0].count("learn") == 4,
+        f"alternating with 2 outer steps and 2 rounds made these calls: {found[0]}. Count them.",
     )
     expect(
-        tuple(found) == ("start learn0 learn0 look0 learn1 learn1 look1", 2),
-        f"alternating did this: {found[0]}, and the sharing was moved to {found[1]}. Mind the order.",
+        tuple(found) == ("start learn0 learn0 outer0 learn1 learn1 outer1", 2),
+        f"alternating made the calls {found[0]}, with {found[1]} updates of the sharing. Mind the order.",
     )
     drawn: list[str] = []
 
@@ -87,13 +87,13 @@ def check_2(alternating: Callable[..., Any], staged: Callable[..., Any]) -> str:
         drawn.append("new")
         return "new"
 
-    found = staged("start", 0, 5, 2, learn, look, new)
+    found = staged("start", 0, 5, 2, learn, outer_step, new)
     expect(
         isinstance(found, (tuple, list)) and len(found) == 2,
         "staged should return the pair (policies, sharing).",
     )
     expect(
-        found[1] == 2, f"staged moved the sharing {found[1]} times; its first stage has 2 outer steps here."
+        found[1] == 2, f"staged updated the sharing {found[1]} times; its first stage has 2 outer steps here."
     )
     expect(
         len(drawn) == 1,
@@ -101,9 +101,9 @@ def check_2(alternating: Callable[..., Any], staged: Callable[..., Any]) -> str:
     )
     expect(
         found[0] == "new learn2 learn2 learn2",
-        f"The policies of staged went through this: {found[0]}. There are 5 rounds in all, 2 of them before.",
+        f"staged ended with the calls {found[0]}. There are 5 rounds in total, 2 of them in the first stage.",
     )
-    return "That is all there is to it: both look through updates, and differ in when."
+    return "Both schedules differentiate through updates, and differ only in when."
 
 
 @graded("Exercise 3")
@@ -116,16 +116,16 @@ def check_3(least_giving: Callable[[int], Any]) -> str:
             f"For {n} agents it needs {n} rows and columns.",
         )
         expect(close(T.sum(-1), torch.ones(n)) and (T >= 0).all(), "Rows sum to 1, and no share is below 0.")
-        expect(close(T[~ring(n)].sum(), 0.0), "Somebody gives to one who is not its neighbour.")
+        expect(close(T[~ring(n)].sum(), 0.0), "An agent gives to another that is not its neighbour.")
         worst = float(gains(T.double()).min())
         expect(worst > -1e-6, f"Under it an agent loses {-worst:.3f} by digging.")
         least = float(T.diagonal().min())
         expect(
             not close(least, 0.6, within=1e-4),
-            "All dig, and each gives the same to both sides. What is the share to the other side good for?",
+            "All dig, and each gives the same to both neighbours. What is the share to the second for?",
         )
         expect(
             close(least, 0.75, within=1e-4),
-            f"All dig, but the one who keeps least keeps {least:.3f}: more is possible.",
+            f"All dig, but the smallest kept share is {least:.3f}: more is possible.",
         )
-    return "A quarter, and all of it to the one who waters you: that is g*."
+    return "A quarter, all of it to the neighbour that waters you: that is g*."

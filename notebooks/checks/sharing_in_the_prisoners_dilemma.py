@@ -69,7 +69,7 @@ def check_2(matrix: Callable[[int, float], Tensor], greatest: Callable[[int], fl
     )
     expect(
         all(close(greatest(n), 2 / 3) for n in (3, 5, 50)),
-        "Right for two, not for more. Add up what cleaning changes for one agent: its cost, and n - 1 shares.",
+        "Right for two, not for more. Add up what cleaning changes for the cleaner: a cost, n - 1 shares.",
     )
     return "Each gives a smaller share to me, but more of them do: it does not get harder."
 

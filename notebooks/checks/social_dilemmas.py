@@ -1,4 +1,4 @@
-"""Checks of `03_social_dilemmas`, and the strangers that one meets there."""
+"""Checks of `03_social_dilemmas`, and the strategies of its strangers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ def check_1(greed_and_fear: Callable[[float, float, float, float], tuple[bool, b
     expect(list(answer) == [True, True], "The prisoner's dilemma (3, 0, 5, 1) has both.")
     expect(
         list(greed_and_fear(3, 0, 2, 1)) == [False, True],
-        "The stag hunt (3, 0, 2, 1): would you leave a partner who hunts the stag? One who does not?",
+        "The stag hunt (3, 0, 2, 1): would you defect if the other hunts the stag? If it does not?",
     )
     expect(
         list(greed_and_fear(0, -1, 1, -10)) == [True, False],
         "Chicken (0, -1, 1, -10): would you drive on if the other swerves? If it drives on?",
     )
-    expect(list(greed_and_fear(2, 1, 2, 1)) == [False, False], "Ties do not count: who gains nothing stays.")
-    return "Greed looks at a partner who cooperates, fear at one who does not."
+    expect(
+        list(greed_and_fear(2, 1, 2, 1)) == [False, False],
+        "Ties do not count: without a gain nobody deviates.",
+    )
+    return "Greed is about a partner who cooperates, fear about one who does not."
 
 
 @graded("Exercise 2")
@@ -38,17 +41,17 @@ def check_2(dilemma_between: Callable[[int], tuple[float, float]]) -> str:
     low, high = answer
     expect(
         close(low, 1.0),
-        "The lower end: with everybody in, each gets k N / N. When is that more than the unit it had?",
+        "The lower end: if all contribute, each gets k N / N. When is that more than the unit that it had?",
     )
     expect(
         close(high, 4.0),
-        "The upper end: a unit put in brings its owner k / N back. When is it not worth keeping any more?",
+        "The upper end: a contributed unit returns k / N to its owner. From which k on does that pay?",
     )
     expect(
         all(close(dilemma_between(n)[0], 1.0) and close(dilemma_between(n)[1], n) for n in (2, 7)),
         "Right for 4 agents, not for 2 or 7.",
     )
-    return "Between 1 and N the pot is good for all, and putting in is bad for each."
+    return "Between 1 and N contributing is good for all together, and bad for each alone."
 
 
 @graded("Exercise 3")
@@ -56,13 +59,13 @@ def check_3(after_sharing: Callable[[float, float, float, float, float], Four]) 
     """R and P stay; S and T move towards each other."""
     answer = after_sharing(-1, -3, 0, -2, 0.0)
     expect(isinstance(answer, (tuple, list)) and len(answer) == 4, "Give four numbers, (R, S, T, P).")
-    expect(close(list(answer), [-1.0, -3.0, 0.0, -2.0]), "Who hands over nothing plays the game as it was.")
+    expect(close(list(answer), [-1.0, -3.0, 0.0, -2.0]), "With s = 0 the payoffs do not change.")
     R, S, T, P = after_sharing(-1, -3, 0, -2, 0.5)
     expect(
         close(R, -1.0) and close(P, -2.0),
-        "Where both get the same, each gives as much as it receives: what happens to R and P?",
+        "Where both payoffs are equal, each gives as much as it receives: what happens to R and P?",
     )
-    expect(close(S, T), "Who hands over a half ends with half of the total: S and T should be equal then.")
+    expect(close(S, T), "With s = 1/2 each has half of the total: S and T should be equal then.")
     expect(
         close(list(after_sharing(-1, -3, 0, -2, 0.2)), [-1.0, -2.4, -0.6, -2.0]),
         "Right for s = 0 and s = 1/2, not between. Keep 1 - s of your own, and add s of the other's.",
@@ -86,18 +89,21 @@ def check_4(
     """Nice, not exploited twice, and forgiving."""
     moves = {strategy(own, others) for own in ("", "CCC", "CDC") for others in (own, "C" * len(own))}
     expect(moves <= {"C", "D"}, 'Return "C" or "D", one letter.')
-    expect(play_match(strategy, strategy)[0] == "C" * 10, "(a) fails: two of yours do not always cooperate.")
+    expect(
+        play_match(strategy, strategy)[0] == "C" * 10,
+        "(a) fails: your strategy does not always cooperate with itself.",
+    )
     exploited = play_match(strategy, always_defect)[0]
     expect(
         exploited.count("C") <= 1,
-        f"(b) fails: against always_defect yours plays {exploited}, and pays for each C.",
+        f"(b) fails: against always_defect yours plays {exploited}, and is exploited at each C.",
     )
     one, two, _ = play_match(strategy, sorry)
     expect(
         one[5:] == "CCCCC" and two[5:] == "CCCCC",
-        f"(c) fails: against sorry yours plays {one}. How long must a defection be remembered?",
+        f"(c) fails: against sorry yours plays {one}. For how long should it respond to a defection?",
     )
-    return "Friendly, quick to answer, quick to forgive."
+    return "Nice, quick to retaliate, quick to forgive."
 
 
 def stranger_1(own: str, others: str) -> str:
@@ -106,16 +112,16 @@ def stranger_1(own: str, others: str) -> str:
 
 
 def stranger_2(own: str, others: str) -> str:
-    """Does what the other one did last."""
+    """Tit for tat: cooperates first, then copies the other's last move."""
     return others[-1] if others else "C"
 
 
 def stranger_3(own: str, others: str) -> str:
-    """Repeats its move where the other one cooperated, and changes it where not: win, stay; lose, shift."""
+    """Repeats its move if the other cooperated, and changes it if not: win-stay, lose-shift."""
     if not own:
         return "C"
     return own[-1] if others[-1] == "C" else {"C": "D", "D": "C"}[own[-1]]
 
 
 STRANGERS = (stranger_1, stranger_2, stranger_3)
-"""Strategies: own moves and the other's so far, as strings of C and D -> the next move."""
+"""Strategies: own past moves and the other's, as strings of C and D -> the next move."""

@@ -13,17 +13,19 @@ from torch import Tensor
 @graded("Exercise 1")
 def check_1(factor: Callable[[int, float], float]) -> str:
     """(N s - 1) / (N - 1)."""
-    expect(close(factor(5, 1.0), 1.0), "Who keeps everything plays the game as it is: the factor is 1.")
-    expect(close(factor(2, 0.3), -0.4), "For two agents the lesson has it: kappa, with g = 1 - s.")
+    expect(
+        close(factor(5, 1.0), 1.0), "An agent that keeps everything plays the original game: the factor is 1."
+    )
+    expect(close(factor(2, 0.3), -0.4), "For two agents it is the kappa of the lesson, with g = 1 - s.")
     expect(
         close(factor(3, 1 / 3), 0.0),
-        "Three agents who share evenly get a third of the total each. What is the total?",
+        "Three agents that share evenly get a third of the total each. What is the total?",
     )
     expect(
         all(close(factor(n, s), (n * s - 1) / (n - 1)) for n in (3, 4, 9) for s in (0.0, 0.2, 0.7)),
         "Right in the special cases. In general: what do the others' rewards sum to, if mine is r?",
     )
-    return "The more agents, the nearer to s itself: it is zero at s = 1/N, where all get the same."
+    return "With more agents it is closer to s; it is zero at s = 1/N, where all get the same."
 
 
 @graded("Exercise 2")
@@ -33,27 +35,27 @@ def check_2(
     share: Callable[[Tensor, float], Tensor],
 ) -> str:
     """kappa = |a_common / a_opposed|."""
-    expect(close(breaks_up_at(cafes(0.0)), 0.5), "In a zero-sum game only a half stops the circle.")
+    expect(close(breaks_up_at(cafes(0.0)), 0.5), "In a zero-sum game only a half ends the cycles.")
     expect(
         close(breaks_up_at(cafes(0.5)), 0.25),
-        "With b = 0.5: the hider's reward after sharing is b - kappa times 1 or -1. When does it turn?",
+        "With b = 0.5: the hider's reward after sharing is b - kappa times 1 or -1. When does it change sign?",
     )
     expect(close(breaks_up_at(cafes(0.9)), 0.05), "Right for b = 0.5, not for 0.9.")
     expect(
         close(breaks_up_at(cafes(1.5)), 0.0),
-        "With b = 1.5 even the hider wants to meet: there is no circle to break up, and nobody must give.",
+        "With b = 1.5 even the hider wants to meet: there are no cycles, and no sharing is needed.",
     )
     generator = torch.Generator().manual_seed(0)
     for payoffs in torch.randn(20, 2, 2, 2, generator=generator, dtype=torch.float64):
         part = float(breaks_up_at(payoffs))
         expect(
             0 <= part <= 0.5,
-            f"A part lies between 0 and a half; for a game drawn at random you say {part:g}.",
+            f"The share lies between 0 and a half; for a random game you say {part:g}.",
         )
         agree = [_pulls(share(payoffs, value)).prod() > 0 for value in (part + 1e-6, max(part - 1e-6, 0.0))]
-        expect(agree[0], "In a game drawn at random they are still opposed beyond your part.")
-        expect(part == 0 or not agree[1], "In a game drawn at random less than your part would be enough.")
-    return "What they have in common must outweigh what is left of their opposition."
+        expect(agree[0], "In a random game they are still opposed above your share.")
+        expect(part == 0 or not agree[1], "In a random game less than your share would be enough.")
+    return "The common part must outweigh the scaled opposed part."
 
 
 @graded("Exercise 3")
@@ -64,17 +66,17 @@ def check_3(
 ) -> str:
     """2 now - before."""
     same = torch.tensor([0.3, -1.2])
-    expect(close(push(same, same), same), "If values did not change, expect that they stay: push by them.")
+    expect(close(push(same, same), same), "If the values did not change, predict the same values.")
     rising = push(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.0]))
     expect(isinstance(rising, Tensor) and rising.shape == (2,), "Give one number for each action.")
-    expect(float(rising[0]) > 1, "A value that has just risen from 0 to 1 will rise on, says the optimist.")
+    expect(float(rising[0]) > 1, "A value that has just risen from 0 to 1 is predicted to rise further.")
     expect(
         close(rising, [2.0, 0.0]),
-        f"A value rose from 0 to 1, and you expect {float(rising[0]):g}. Expect the same change again, no "
+        f"A value rose from 0 to 1, and you predict {float(rising[0]):g}. Predict the same change again, no "
         "more and no less.",
     )
     drawn = 0.5 + torch.rand(10, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    signed = drawn * torch.tensor([[1.0, -1.0], [-1.0, 1.0]])  # no equilibrium without chance
+    signed = drawn * torch.tensor([[1.0, -1.0], [-1.0, 1.0]])  # no pure equilibrium
     games = torch.stack((signed, -signed), -1)
     logits = torch.randn(10, 2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     before = action_values(games, logits.softmax(-1))
@@ -82,8 +84,8 @@ def check_3(
         now = action_values(games, logits.softmax(-1))
         logits, before = logits + 0.3 * push(now, before), now
     left = float(exploitability(games, logits.softmax(-1)).max())
-    expect(left < 0.05, f"After 1500 steps somebody could still be exploited for {left:.2f}.")
-    return "The last policy itself is hard to exploit: no average is needed."
+    expect(left < 0.05, f"After 1500 steps the exploitability is still {left:.2f}.")
+    return "The final policy itself is hard to exploit: no averaging is needed."
 
 
 @graded("Exercise 4")
@@ -94,20 +96,20 @@ def check_4(cheapest: Callable[[float], Any], cafes: Callable[[float], Tensor]) 
         expect(torch.as_tensor(answer).shape == (2,), "Give a pair, (x, y).")
         x, y = (float(part) for part in answer)
         expect(
-            0 <= x <= 1 and 0 <= y <= 1, f"Parts lie between 0 and 1; for b = {b} they are {x:g} and {y:g}."
+            0 <= x <= 1 and 0 <= y <= 1, f"Shares lie between 0 and 1; for b = {b} they are {x:g} and {y:g}."
         )
         matrix = torch.tensor([[1 - x, x], [y, 1 - y]], dtype=torch.float64)
         pulls = _pulls(cafes(b).double() @ matrix)
         expect(
             float(pulls.min()) > -1e-9,
-            f"For b = {b} {('the seeker', 'the hider')[int(pulls.argmin())]} would rather not meet.",
+            f"For b = {b} {('the seeker', 'the hider')[int(pulls.argmin())]} prefers not to meet.",
         )
         least = (1 - b) / (1 + b)
         expect(
             x + y < least + 1e-6,
-            f"For b = {b} they meet, and x + y is {x + y:.3f}: less will do. To whom is meeting worth more?",
+            f"For b = {b} they meet, and x + y is {x + y:.3f}: less suffices. To whom is meeting worth more?",
         )
-    return "Who wants the meeting pays for it: what the hider gives counts for less."
+    return "The agent that wants to meet pays for it: the hider's share has a smaller effect."
 
 
 def _pulls(payoffs: Tensor) -> Tensor:

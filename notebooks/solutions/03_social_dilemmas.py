@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Solutions of `03_social_dilemmas`
 #
-# **Exercise 1.** Greed compares what defecting brings against a cooperator ($T$) with staying ($R$); fear
-# what defecting brings against a defector ($P$) with being exploited ($S$). The common mistake compares $T$
-# with $P$.
+# **Exercise 1.** Greed compares the payoff of defecting against a cooperator ($T$) with that of cooperating
+# ($R$); fear compares the payoff of defecting against a defector ($P$) with being exploited ($S$). The common
+# mistake compares $T$ with $P$.
 
 # %% tags=["wrong-1"]
 def greed_and_fear(R, S, T, P):
@@ -32,7 +32,7 @@ def dilemma_between(N):
 
 
 # %% [markdown]
-# **Exercise 3.** Only where the two get different payoffs does anything change hands. With $s = 1/3$ the
+# **Exercise 3.** Sharing changes only outcomes in which the two payoffs differ. With $s = 1/3$ the
 # prisoner's dilemma in years becomes $(-1, -2, -1, -2)$: neither greed nor fear. The mistake gives and
 # forgets to receive.
 
@@ -48,8 +48,8 @@ def after_sharing(R, S, T, P, s):
 
 
 # %% [markdown]
-# **Exercise 4.** Do what the other did last, and begin friendly: *tit for tat*, the winner of Axelrod's
-# tournaments. (Who never forgives passes (a) and (b), and fails (c).)
+# **Exercise 4.** Cooperate first, then copy the other's last move: *tit for tat*, the winner of Axelrod's
+# tournaments. (A strategy that never forgives passes (a) and (b), and fails (c).)
 
 
 # %% tags=["wrong-4"]
@@ -64,6 +64,6 @@ def my_strategy(own, others):
 
 # %% [markdown]
 # **For discussion.** (a) With $T + S = 2R$ taking turns at driving on is as good as swerving together:
-# nothing is lost to the group, only to whoever swerves. (c) The optimum becomes $18$ and the equilibrium
-# $16$: a price of $18 / 16$ in the place of $4 / 2$. A ratio depends on where zero is put;
-# `games.price_of_selfishness` refuses where payoffs have both signs.
+# the group loses nothing, only the agent that swerves does. (c) The optimum becomes $18$ and the equilibrium
+# $16$: a price of $18 / 16$ instead of $4 / 2$. A ratio depends on the zero point of the payoffs;
+# `games.price_of_selfishness` raises an error where payoffs have both signs.

@@ -2,8 +2,8 @@
 # # Solutions of `05_learning_to_share`
 #
 # **Exercise 1.** Digging costs agent $i$ 1, of which it keeps $T_{ii}$. It is worth 3 to agent $i - 1$,
-# who passes $T_{i-1,i}$ of that on. What $i$ itself gives away to others does not matter, but for
-# making $T_{ii}$ smaller. The common mistake is to look at what $i$ gives.
+# which gives $T_{i-1,i}$ of that to $i$. What $i$ itself gives away matters only in that it makes $T_{ii}$
+# smaller. The common mistake is to look at what $i$ gives.
 
 # %% tags=["wrong-1"]
 def digs(T):
@@ -17,40 +17,40 @@ def digs(T):
 
 
 # %% [markdown]
-# **Exercise 2.** Both consist of rounds; some are looked at, and some are not. The common mistake is to
-# forget the new policies: then the second stage shows how the old ones go on, and nothing about the
-# rule.
+# **Exercise 2.** Both consist of rounds; the outer loop differentiates through some of them. The common
+# mistake is to forget the new policies: then the second stage shows how the old ones continue, and does not
+# test the learned sharing.
 
 
 # %% tags=["wrong-2"]
-def alternating(theta, phi, outer, rounds, learn, look):
+def alternating(theta, phi, outer, rounds, learn, outer_step):
     for _ in range(outer):
         for _ in range(rounds):
             theta = learn(theta, phi)
-        theta, phi = look(theta, phi)
+        theta, phi = outer_step(theta, phi)
     return theta, phi
 
 
-def staged(theta, phi, outer, stage, learn, look, new):
+def staged(theta, phi, outer, stage, learn, outer_step, new):
     for _ in range(stage):
-        theta, phi = look(theta, phi)
+        theta, phi = outer_step(theta, phi)
     for _ in range(outer - stage):
         theta = learn(theta, phi)
     return theta, phi
 
 
 # %% tags=["solution-2"]
-def alternating(theta, phi, outer, rounds, learn, look):
+def alternating(theta, phi, outer, rounds, learn, outer_step):
     for _ in range(outer):
         for _ in range(rounds):
             theta = learn(theta, phi)
-        theta, phi = look(theta, phi)
+        theta, phi = outer_step(theta, phi)
     return theta, phi
 
 
-def staged(theta, phi, outer, stage, learn, look, new):
+def staged(theta, phi, outer, stage, learn, outer_step, new):
     for _ in range(stage):
-        theta, phi = look(theta, phi)
+        theta, phi = outer_step(theta, phi)
     theta = new()
     for _ in range(outer - stage):
         theta = learn(theta, phi)
@@ -59,9 +59,9 @@ def staged(theta, phi, outer, stage, learn, look, new):
 
 # %% [markdown]
 # **Exercise 3.** Agent $i$ digs if $3\,T_{i-1,i} \ge T_{ii}$. If all keep $z$ and give the rest,
-# $1 - z$, to the one who waters them, that is $3 (1 - z) \ge z$, so $z = 3/4$. More is not possible:
-# keeping more than $3/4$ leaves less than $1/4$ for the one who waters you, who would have to keep less
-# than $3/4$ itself to dig. The common mistake gives to both sides alike: $3 (1 - z)/2 \ge z$, and
+# $1 - z$, to the neighbour that waters them, that is $3 (1 - z) \ge z$, so $z = 3/4$. More is not possible:
+# keeping more than $3/4$ leaves less than $1/4$ for the neighbour that waters you, which would then have to
+# keep less than $3/4$ itself to dig. The common mistake gives to both sides alike: $3 (1 - z)/2 \ge z$, and
 # $z = 3/5$.
 
 
@@ -79,8 +79,8 @@ def least_giving(n):
 
 # %% [markdown]
 # **For discussion.** (a) Joint, alternating, and curricula without new policies. What cannot be tested
-# is whether the rule of sharing would teach anybody who starts from nothing: cooperation may be habit.
+# is whether the sharing would teach newly initialized agents to cooperate: cooperation may be mere inertia.
 # (b) The derivative of the cost itself, which only says: give less. (c) The gradient does not go
-# through updates, so not in the first sense. The levels take turns with the critic between them, so
-# hardly in the second. It is learned as a whole from rewards, which is what most people mean by it; say
-# what *you* mean.
+# through updates, so not in the first sense. Both policies are trained in alternation, with a critic in
+# between, so hardly in the second. It is trained as a whole from rewards, which is what most people mean by
+# it; say what *you* mean.

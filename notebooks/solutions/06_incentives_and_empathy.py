@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Solutions of `06_incentives_and_empathy`
 #
-# **Exercise 1.** Defecting gains $T - R$ beside a cooperator (greed) and $P - S$ beside a defector (fear);
-# the payment must make up for the greater. The common mistake looks at greed alone.
+# **Exercise 1.** Defecting gains $T - R$ against a cooperator (greed) and $P - S$ against a defector (fear);
+# the payment must compensate for the larger. The common mistake considers greed only.
 
 
 # %% tags=["wrong-1"]
@@ -16,8 +16,8 @@ def least_payment(R, S, T, P):
 
 
 # %% [markdown]
-# **Exercise 2.** What came, less what was expected, over the most that the other can change; nothing if that
-# is below 0. The mistake lets the part be negative: a fine, which LASE does not have.
+# **Exercise 2.** The reward minus the expected reward, divided by the range over the other's actions; 0 if
+# that is negative. The mistake allows negative shares: a fine, which LASE does not have.
 
 
 # %% tags=["wrong-2"]
@@ -36,30 +36,31 @@ def part_given(values, assumed, done):
 
 
 # %% [markdown]
-# **Exercise 3.** What is felt has $\eta_C\, q + \eta_D\, (1 - q)$ in it, so that the step moves $q$ by `rate`
-# times $\eta_C - \eta_D$. A greater $q$ is worth $R - S$ to a giver who cooperates, and $T - P$ to one who
-# defects. In $(-1, -3, 0, -2)$ both are 2, whatever $p$ is. The mistake forgets the step.
+# **Exercise 3.** The effective reward contains $\eta_C\, q + \eta_D\, (1 - q)$, so the payments change $q$
+# in the step by `rate` times $\eta_C - \eta_D$. Increasing $q$ is worth $R - S$ to a giver that cooperates,
+# and $T - P$ to one that defects. In $(-1, -3, 0, -2)$ both are 2, whatever $p$ is. The mistake forgets the
+# learning rate.
 
 
 # %% tags=["wrong-3"]
-def meta_gradient(R, S, T, P, p, rate):
+def hypergradient(R, S, T, P, p, rate):
     worth = p * (R - S) + (1 - p) * (T - P)
     return worth, -worth
 
 
 # %% tags=["solution-3"]
-def meta_gradient(R, S, T, P, p, rate):
+def hypergradient(R, S, T, P, p, rate):
     worth = p * (R - S) + (1 - p) * (T - P)
     return rate * worth, -rate * worth
 
 
 # %% [markdown]
-# **Exercise 4.** The other's cooperating is better for me whatever I do. If it cooperates, that is better
-# than I expected by $1 - p$ of what it can change, so I give it $1 - p$ of my reward; if it defects, nothing.
-# And I receive $1 - p$ of its reward if I cooperate. So cooperating feels like
-# $p\,(p R + (1 - p) R) + (1 - p)(S + (1 - p)\, T)$ and defecting like $p \cdot p\, T + (1 - p) P$. They are
-# the same at $p = (T + S - P) / (2T + S - P - R)$. The mistake looks for the mixture of a game without
-# thanks.
+# **Exercise 4.** The other's cooperation is better for me whatever I do. If it cooperates, my reward
+# exceeds the expected one by $1 - p$ of the range, so I give it $1 - p$ of my reward; if it defects,
+# nothing. And I receive $1 - p$ of its reward if I cooperate. So the effective reward of cooperating is
+# $p\,(p R + (1 - p) R) + (1 - p)(S + (1 - p)\, T)$ and that of defecting $p \cdot p\, T + (1 - p) P$. They
+# are equal at $p = (T + S - P) / (2T + S - P - R)$. The mistake computes the mixed equilibrium of the game
+# without gratitude.
 
 
 # %% tags=["wrong-4"]
@@ -73,7 +74,8 @@ def resting_chance(R, S, T, P):
 
 
 # %% [markdown]
-# **For discussion.** (a) They live on what they pay each other and forget the game: on the coin game `lio`
-# ends below selfish agents. (b) Where the other has other needs, or knows something else: it is taken for
-# kind, or for unkind, for what it would do anyway. (c) Gifts: the others need only notice that something
-# arrived. LASE must see what the others do, LIO know how they learn, and D3C know their rewards.
+# **For discussion.** (a) They optimize the payments between each other and neglect the game: on the coin
+# game `lio` ends below selfish agents. (b) Where the other has different needs or information: it appears
+# kind, or unkind, for something that it would do anyway. (c) Gifting: the other agents only need to observe
+# what they receive. LASE must observe the other agents' actions, LIO must know how they learn, and D3C must
+# know their rewards.

@@ -2,7 +2,7 @@
 # # Solutions of `07_zero_sum`
 #
 # **Exercise 1.** The others' rewards sum to $-r$ if mine is $r$. I keep $s r$ and get $(1 - s) / (N - 1)$ of
-# each of theirs, together $-(1 - s)\, r / (N - 1)$. The mistake is the factor of two agents.
+# each of theirs, in total $-(1 - s)\, r / (N - 1)$. The mistake is the factor for two agents.
 
 # %% tags=["wrong-1"]
 def factor(N, s):
@@ -17,7 +17,7 @@ def factor(N, s):
 # %% [markdown]
 # **Exercise 2.** With $a_c$ and $a_d$ for the common and the opposed part, $\tilde a_1 = a_c + \kappa a_d$
 # and $\tilde a_2 = a_c - \kappa a_d$. They have opposite signs as long as $\kappa |a_d| > |a_c|$. With
-# $\kappa = 1 - 2g$ that ends at $g = (1 - |a_c / a_d|) / 2$. The mistake stops at $\kappa$.
+# $\kappa = 1 - 2g$ that ends at $g = (1 - |a_c / a_d|) / 2$. The mistake returns $\kappa$.
 
 
 # %% tags=["wrong-2"]
@@ -34,8 +34,8 @@ def breaks_up_at(payoffs):
 
 
 # %% [markdown]
-# **Exercise 3.** The values in the next step are expected to be those of now and the last change again: `now
-# + (now - before)`. The mistake is momentum in the wrong direction: it looks back, and circles faster.
+# **Exercise 3.** The predicted values are the current ones plus the last change: `now + (now - before)`. The
+# mistake is momentum in the wrong direction: it uses past values, and makes the cycles worse.
 
 
 # %% tags=["wrong-3"]
@@ -49,11 +49,11 @@ def optimistic_push(now, before):
 
 
 # %% [markdown]
-# **Exercise 4.** What the seeker learns from is $(1 - x)(b + 1) + y (b - 1)$ times 1 or $-1$, what the hider
-# learns from $x (b + 1) + (1 - y)(b - 1)$. The second must be 0 or more: $x (1 + b) + y (1 - b) \ge 1 - b$. A
-# part that the seeker gives counts $1 + b$ there, one that the hider gives only $1 - b$: so $y = 0$ and
-# $x = (1 - b) / (1 + b)$, and the first is $2b > 0$. Two who give the same part need $(1 - b) / 2$ each
-# (exercise 2), and that is the mistake here: together it is more.
+# **Exercise 4.** The seeker's shared reward is $(1 - x)(b + 1) + y (b - 1)$ times 1 or $-1$, the hider's
+# $x (b + 1) + (1 - y)(b - 1)$. The second must not be negative: $x (1 + b) + y (1 - b) \ge 1 - b$. There,
+# the seeker's share counts $1 + b$, the hider's only $1 - b$: so $y = 0$ and $x = (1 - b) / (1 + b)$, and
+# the first is $2b > 0$. With equal shares both need $(1 - b) / 2$ (exercise 2), and that is the mistake
+# here: the sum is larger.
 
 
 # %% tags=["wrong-4"]
@@ -67,8 +67,8 @@ def cheapest(b):
 
 
 # %% [markdown]
-# **For discussion.** (a) Its sign alone: Adam's steps do not shrink with the gradient, so that giving less
-# than a half changes next to nothing, and giving more than a half turns everything round. (b) The match is,
+# **For discussion.** (a) Only its sign: Adam's steps do not shrink with the gradient, so that giving less
+# than a half changes almost nothing, and giving more than a half reverses the direction. (b) The match is,
 # as long as only winning counts; for the tickets the two teams need each other, and a dull match is bad for
 # both. (c) For instance the exploitability, or the speed of learning: how fast the average becomes hard to
 # exploit.
