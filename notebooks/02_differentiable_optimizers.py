@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 2. Differentiable optimizers
 #
-# **An optimizer changes the weights. How do you take a derivative *through* that, and where does it get
-# lost?**
+# **An optimizer changes the weights. How do you differentiate *through* its updates, and where do gradients
+# get lost?**
 #
-# Two sensors measure the same curve. One is noisy, the other reads 1 too much. A network learns from both;
-# $\varphi$ (phi) is the weight of the noisy one, $1 - \varphi$ that of the shifted one. A few points were
-# checked by hand: their loss, after learning, is what we want small. To go downhill in $\varphi$ we need
-# its slope, and $\varphi$ acts only through what the optimizer did.
+# Two sensors measure the same curve. One is noisy, the other has an offset of 1. A network learns from
+# both; $\varphi$ (phi) is the loss weight of the noisy sensor, $1 - \varphi$ that of the shifted one. A few
+# points were checked by hand: the loss on these points after training is what we want to minimize. Gradient
+# descent in $\varphi$ needs its derivative, and $\varphi$ acts only through the optimizer's updates.
 
 # %%
 import higher
@@ -40,7 +40,7 @@ def training_loss(predicted, phi):
 
 
 def validation_loss(predicted):
-    """The outer loss: what was checked by hand. There is no phi in it."""
+    """The outer loss: the points checked by hand. It does not contain phi."""
     return ((predicted - torch.sin(2 * checked)) ** 2).mean()
 
 
@@ -48,8 +48,8 @@ def validation_loss(predicted):
 # ## A picture of the answer
 #
 # The curve is the validation loss after ten steps of gradient descent, for each weight $\varphi$; the dot
-# stands at $\varphi = 0.5$. Somebody who takes the derivative *through* the ten steps finds the curve's
-# slope there. The loop that everybody writes, with `torch.optim`, finds none.
+# is at $\varphi = 0.5$. Differentiating *through* the ten steps gives the slope of the curve there. The
+# usual training loop, with `torch.optim`, gives no gradient.
 
 # %%
 RATE, STEPS, HALF = 0.1, 10, torch.tensor(0.5)
@@ -60,7 +60,7 @@ def predict(theta, x):
 
 
 def sgd_step(theta, phi):
-    """One step of gradient descent as a function: weights in, new weights out, nothing overwritten."""
+    """One step of gradient descent as a pure function: weights in, new weights out."""
     slopes = grad(lambda weights: training_loss(predict(weights, inputs), phi))(theta)
     return {name: theta[name] - RATE * slopes[name] for name in theta}
 
@@ -73,7 +73,7 @@ def after_sgd(phi, steps=STEPS):
 
 
 def usual_loop():
-    """What everybody writes. Is phi's gradient there in the end?"""
+    """The usual training loop. Does phi get a gradient?"""
     learner = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
     learner.load_state_dict(START)
     phi = HALF.clone().requires_grad_()
@@ -91,13 +91,13 @@ axes.plot(knobs, torch.func.vmap(after_sgd)(knobs), color=GRAY, label="validatio
 here, slope = after_sgd(HALF), grad(after_sgd)(HALF)
 axes.plot(0.5, here, "o", color=BLACK)
 reach = torch.tensor([-0.25, 0.25])
-axes.plot(0.5 + reach, here + slope * reach, color=BLUE, label=f"slope through the steps: {slope:.4f}")
+axes.plot(0.5 + reach, here + slope * reach, color=BLUE, label=f"gradient through the steps: {slope:.4f}")
 axes.plot(
     0.5 + reach,
     here + 0 * reach,
     color=RED,
     linestyle=":",
-    label=f"the usual loop finds: {usual_loop()} (drawn flat)",
+    label=f"gradient of the usual loop: {usual_loop()} (drawn flat)",
 )
 axes.set(xlabel="weight of the noisy sensor, $\\varphi$", ylabel="validation loss")
 axes.legend()
@@ -106,47 +106,49 @@ plt.show()
 # %% [markdown]
 # ## The idea in words
 #
-# `optimizer.step()` *overwrites* the weights, outside of what autograd records. The new weights are numbers
-# without a past. Nothing connects them to $\varphi$, and a question about $\varphi$ gets the answer `None`.
+# `optimizer.step()` updates the weights *in place*, outside the autograd graph. The new weights are leaf
+# tensors without a history. Nothing connects them to $\varphi$, and the gradient in $\varphi$ is `None`.
 #
-# The cure: a step is a **function**. Weights, the optimizer's memory (momentum, Adam's means) and $\varphi$
-# go in; new weights and a new memory come out; nothing is overwritten. Then the chain rule of lesson 1
-# applies, with the pair of weights and memory in the place of $\theta$. TorchOpt, higher and this toolkit
-# differ in how they get there:
+# The remedy: write the step as a **pure function**. Weights, the optimizer state (momentum, Adam's moments)
+# and $\varphi$ go in; new weights and a new state come out; nothing is changed in place. Then the chain
+# rule of lesson 1 applies, with the pair of weights and optimizer state as $\theta$. TorchOpt, higher and
+# this toolkit achieve this in different ways:
 #
-# * **higher** takes your `nn.Module` and your `torch.optim` optimizer, and lends you copies of both that do
-#   not overwrite.
-# * **TorchOpt** has optimizers of its own: as functions (`init`, `update`) or as `MetaSGD`, `MetaAdam` for
+# * **higher** takes your `nn.Module` and your `torch.optim` optimizer, and gives you copies of both without
+#   in-place updates.
+# * **TorchOpt** has its own optimizers: as functions (`init`, `update`) or as `MetaSGD`, `MetaAdam` for
 #   modules.
-# * **This toolkit** uses TorchOpt's functional form, and keeps the graph over all steps while it is small:
-#   beyond 1 GiB it keeps the weights between steps and walks back one step at a time.
+# * **This toolkit** uses TorchOpt's functional form, and keeps the graph of all steps while it is small:
+#   beyond 1 GiB it stores the weights between steps, and recomputes one step at a time in the reverse
+#   sweep.
 
 # %% [markdown]
 # ## The key equation
 #
 # Let $g_k$ be the gradient of the training loss in the weights $\theta_k$, $r$ the learning rate. Gradient
-# descent is $\theta_{k+1} = \theta_k - r g_k$. Adam keeps a mean $m$ of the gradients and a mean $v$ of
-# their squares, each for every weight by itself, and a count $t$ of the steps; $\beta_1, \beta_2$ say how
-# much of a mean is kept, and $\varepsilon$ (epsilon) keeps the quotient finite. What is new has a prime:
+# descent is $\theta_{k+1} = \theta_k - r g_k$. Adam keeps a moving average $m$ of the gradients and a
+# moving average $v$ of their squares, for every weight separately, and the step count $t$;
+# $\beta_1, \beta_2$ are the decay rates, and $\varepsilon$ (epsilon) keeps the quotient finite. Primes
+# denote new values:
 #
 # $$m' = \beta_1 m + (1 - \beta_1)\, g, \qquad v' = \beta_2 v + (1 - \beta_2)\, g^2, \qquad
 # \theta' = \theta - r\, \frac{m' / (1 - \beta_1^t)}{\sqrt{v' / (1 - \beta_2^t)} + \varepsilon}.$$
 #
-# In the first step the corrected means are $g$ and $g^2$ themselves. So Adam's first update $u$ (what $-r$
-# multiplies) and its slope are
+# In the first step the bias-corrected averages are $g$ and $g^2$ themselves. So Adam's first update $u$
+# (which is multiplied by $-r$) and its derivative are
 #
 # $$u(g) = \frac{g}{|g| + \varepsilon}, \qquad
 # \boxed{\ \frac{du}{dg} = \frac{\varepsilon}{(|g| + \varepsilon)^2}\ }$$
 #
-# Look at the boxed one. Where $|g|$ is much larger than $\varepsilon$ the slope is nearly 0: the update is
-# $\pm 1$ whatever the size of the gradient. Where $|g|$ is as small as $\varepsilon$ the slope is about
-# $1/\varepsilon$: a hundred million, if $\varepsilon$ is the usual $10^{-8}$. A meta-gradient is built from
-# such slopes. The constant that nobody looks at decides.
+# Look at the boxed derivative. Where $|g|$ is much larger than $\varepsilon$ it is nearly 0: the update is
+# $\pm 1$ whatever the size of the gradient. Where $|g|$ is as small as $\varepsilon$ it is about
+# $1/\varepsilon$: a hundred million, if $\varepsilon$ is the usual $10^{-8}$. A hypergradient is a product of
+# such derivatives, so a constant that is rarely looked at determines it.
 
 # %% [markdown]
 # ## From scratch
 #
-# Both optimizers as functions, and the derivative through all their steps.
+# Both optimizers as pure functions, and the derivative through all their steps.
 
 # %%
 ADAM_RATE, BETAS = 0.02, (0.9, 0.999)
@@ -157,8 +159,8 @@ def mapped(function, *trees):
     return {name: function(*(tree[name] for tree in trees)) for name in trees[0]}
 
 
-def adam_step(theta, memory, phi, epsilon):
-    (m, v, t), (keep_m, keep_v) = memory, BETAS
+def adam_step(theta, state, phi, epsilon):
+    (m, v, t), (keep_m, keep_v) = state, BETAS
     g = grad(lambda weights: training_loss(predict(weights, inputs), phi))(theta)
     t = t + 1
     m = mapped(lambda m, g: keep_m * m + (1 - keep_m) * g, m, g)
@@ -171,23 +173,23 @@ def adam_step(theta, memory, phi, epsilon):
 
 
 def after_adam(phi, epsilon=1e-8, steps=STEPS):
-    theta, memory = START, (mapped(torch.zeros_like, START), mapped(torch.zeros_like, START), 0)
+    theta, state = START, (mapped(torch.zeros_like, START), mapped(torch.zeros_like, START), 0)
     for _ in range(steps):
-        theta, memory = adam_step(theta, memory, phi, epsilon)
+        theta, state = adam_step(theta, state, phi, epsilon)
     return validation_loss(predict(theta, checked))
 
 
 print(f"through gradient descent {grad(after_sgd)(HALF):.8f}")
 print(f"through Adam             {grad(after_adam)(HALF):.8f}")
-nudge = 1e-6  # turn phi by so little, and look
+nudge = 1e-6
 for name, after in (("gradient descent", after_sgd), ("Adam", after_adam)):
-    print(f"{name}: differences say {(after(HALF + nudge) - after(HALF - nudge)) / (2 * nudge):.8f}")
+    print(f"finite differences, {name}: {(after(HALF + nudge) - after(HALF - nudge)) / (2 * nudge):.8f}")
 
 # %% [markdown]
 # ## Three libraries, side by side
 #
-# The same problem, the same start, ten steps. Note what each one asks of you. (`make` builds an optimizer
-# for weights or for a module.)
+# The same problem, the same initial weights, ten steps. Note what each library requires of you. (`make`
+# builds an optimizer for weights or for a module.)
 
 # %%
 from bilevel import BilevelProblem, Unrolled, inner_step
@@ -196,7 +198,7 @@ from bilevel.optimizers import adam, sgd
 
 
 def with_higher(make, steps=STEPS):
-    """Your module, your optimizer: inside the context both are copies that do not overwrite."""
+    """Your module and your optimizer: inside the context both are copies without in-place updates."""
     phi = HALF.clone().requires_grad_()
     with higher.innerloop_ctx(model, make(model.parameters())) as (learner, optimizer):
         for _ in range(steps):
@@ -205,7 +207,7 @@ def with_higher(make, steps=STEPS):
 
 
 def with_torchopt(make, steps=STEPS):
-    """Your module, TorchOpt's optimizer: the module's weights are exchanged, and must be put back."""
+    """Your module, TorchOpt's optimizer: it replaces the module's weights, which must be restored."""
     phi = HALF.clone().requires_grad_()
     optimizer = make(model)
     for _ in range(steps):
@@ -238,15 +240,15 @@ print(f"{'':18}TorchOpt     {with_torchopt(lambda module: torchopt.MetaAdam(modu
 print(f"{'':18}this toolkit {with_ours(adam(ADAM_RATE)):.10f}")
 
 # %% [markdown]
-# With gradient descent all agree to the last digit. With Adam `higher` leaves the others in the seventh. It
-# has no bug: it adds $\varepsilon$ to $\sqrt{v'}$ *before* the correction by $1 - \beta_2^t$, the others
-# after it. In the first step that makes its $\varepsilon$ larger by a factor of
-# $1/\sqrt{1 - \beta_2} \approx 32$. Is that as harmless as it looks?
+# With gradient descent all printed digits agree. With Adam `higher` differs from the others in the seventh
+# digit. That is not a bug: it adds $\varepsilon$ to $\sqrt{v'}$ *before* the bias correction by
+# $1 - \beta_2^t$, the others add it afterwards. In the first step that makes its $\varepsilon$ larger by a
+# factor of $1/\sqrt{1 - \beta_2} \approx 32$. Is that as harmless as it looks?
 #
 # ## Adam's epsilon
 #
-# Left, the boxed slope, by the size of the gradient. Right, the validation loss after a single step of Adam,
-# for every weight $\varphi$. Three $\varepsilon$ each:
+# Left, the boxed derivative against the size of the gradient. Right, the validation loss after a single
+# step of Adam, for every weight $\varphi$. Three values of $\varepsilon$ each:
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
@@ -278,11 +280,11 @@ right.legend()
 plt.show()
 
 # %% [markdown]
-# With a tiny $\varepsilon$ the right curve is a staircase: flat while no weight's gradient changes its
-# sign, then a jump. Its slope says 0 nearly everywhere, rightly, and helps nobody. A larger $\varepsilon$
-# makes ramps of the jumps. So both the size of $\varepsilon$ and its place, before or after the correction,
-# can change a meta-gradient by more than the meta-gradient is. Here it is at $\varphi = 0.5$, for every
-# $\varepsilon$, with both places, after one step and after ten:
+# With a tiny $\varepsilon$ the right curve is a staircase: constant while no weight's gradient changes its
+# sign, then a jump. Its derivative is 0 nearly everywhere: correct, and useless. A larger $\varepsilon$
+# turns the jumps into ramps. So both the size of $\varepsilon$ and its place, before or after the bias
+# correction, can change a hypergradient by more than its own size. Here is the hypergradient at
+# $\varphi = 0.5$, for every $\varepsilon$, with both places, after one step and after ten:
 
 # %%
 epsilons = torch.logspace(-8, 0, size(17, fast=3))
@@ -295,7 +297,7 @@ for axes, steps in zip(all_axes, (1, 10), strict=True):
     axes.set(
         xscale="log",
         xlabel="$\\varepsilon$",
-        ylabel="meta-gradient",
+        ylabel="hypergradient",
         title=f"{steps} step{'s' * (steps > 1)} of Adam",
     )
 figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
@@ -309,17 +311,17 @@ print(
 )
 
 # %% [markdown]
-# What to do: say which convention you use. Inside a meta-gradient take an $\varepsilon$ that is not small
-# beside the gradients, or plain gradient descent.
+# Recommendation: state which convention you use. In an inner loop that you differentiate, take an
+# $\varepsilon$ that is not small compared with the gradients, or use plain gradient descent.
 #
 # ## Memory
 #
-# `higher` and TorchOpt build one graph over all steps and keep everything that was computed in it; so does
-# `Unrolled` while that takes less than 1 GiB, since it is faster. With `recompute=True` it walks back step by
-# step: it keeps the weights between steps, and computes the rest again. Keeping only some of those
-# (segments), or carrying the derivative along (forward), takes less still when steps are many. The picture
-# counts bytes of tensors, the most that are alive at once, by the number of steps; the lines of TorchOpt
-# and `higher` nearly cover each other:
+# `higher` and TorchOpt build one graph over all steps and keep all intermediate values; so does `Unrolled`
+# while that takes less than 1 GiB, since it is faster. With `recompute=True` it stores only the weights
+# between steps, and recomputes each step in the reverse sweep. Storing only some of these weights
+# (checkpointing), or propagating the derivative forward (forward mode), takes even less memory when there
+# are many steps. The figure shows the peak memory in tensors against the number of steps; the lines of
+# TorchOpt and `higher` nearly coincide:
 
 # %%
 from bilevel.hypergradient import measure_peak
@@ -330,16 +332,16 @@ counts = [2**power for power in range(1, lengths.bit_length())]
 ways = {
     "TorchOpt": (RED, ":", lambda n: with_torchopt(lambda module: torchopt.MetaSGD(module, lr=RATE), n)),
     "higher": (AMBER, "-.", lambda n: with_higher(lambda w: torch.optim.SGD(w, lr=RATE), n)),
-    "step by step": (BLUE, "-", lambda n: with_ours(sgd(RATE), Unrolled(recompute=True), n)),
-    "step by step, segments": (GREEN, "--", lambda n: with_ours(sgd(RATE), Unrolled(segments="sqrt"), n)),
-    "forward (one knob)": (PURPLE, (0, (6, 2, 1, 2)), lambda n: with_ours(sgd(RATE), Forward(), n)),
+    "recompute each step": (BLUE, "-", lambda n: with_ours(sgd(RATE), Unrolled(recompute=True), n)),
+    "sqrt(K) checkpoints": (GREEN, "--", lambda n: with_ours(sgd(RATE), Unrolled(segments="sqrt"), n)),
+    "forward mode (one phi)": (PURPLE, (0, (6, 2, 1, 2)), lambda n: with_ours(sgd(RATE), Forward(), n)),
 }
 figure, axes = plt.subplots()
 peaks = {}
 for name, (color, dashes, run) in ways.items():
     peaks[name] = [measure_peak(lambda: run(n), cpu)[1] / 1024 for n in counts]
     axes.plot(counts, peaks[name], color=color, linestyle=dashes, marker="o", markersize=4, label=name)
-axes.set(xscale="log", yscale="log", xlabel="steps K", ylabel="most memory at once (KiB)")
+axes.set(xscale="log", yscale="log", xlabel="steps K", ylabel="peak memory (KiB)")
 axes.legend()
 plt.show()
 for name, peak in peaks.items():
@@ -348,14 +350,14 @@ for name, peak in peaks.items():
 # %% [markdown]
 # ## Where a gradient gets lost
 #
-# The same ten steps of gradient descent, in several ways. The first is right. Two others say so themselves
-# (`None`). The dangerous ones give a number.
+# The same ten steps of gradient descent, in several variants. The first is correct. Two variants reveal
+# themselves (`None`). The dangerous ones return a wrong number.
 
 # %%
 
 
 def by_hand(slopes_of, *, between=lambda weight: weight, weigh=lambda phi: phi):
-    """Ten steps, with a part exchanged; the derivative of the validation loss by phi, or None."""
+    """Ten steps with one part replaced: the derivative of the validation loss in phi, or None."""
     phi = HALF.clone().requires_grad_()
     theta = {name: weight.clone().requires_grad_() for name, weight in START.items()}
     for _ in range(STEPS):
@@ -387,7 +389,7 @@ def clipped(detach):
 
 truth = by_hand(with_graph)
 rows = [
-    ("right", truth, truth),
+    ("correct", truth, truth),
     ("create_graph forgotten", by_hand(without_graph), truth),
     ("phi.item() in the loss", by_hand(with_graph, weigh=lambda phi: phi.item()), truth),
     (
@@ -396,22 +398,23 @@ rows = [
         truth,
     ),
     ("weights rounded to float32", by_hand(with_graph, between=lambda w: w.float().double()), truth),
-    ("clipped, through the norm", by_hand(clipped(detach=False)), by_hand(clipped(detach=False))),
+    ("clipped, norm differentiated", by_hand(clipped(detach=False)), by_hand(clipped(detach=False))),
     ("clipped, norm detached", by_hand(clipped(detach=True)), by_hand(clipped(detach=False))),
 ]
 for name, found, true in rows:
     print(f"{name:32}{'None' if found is None else f'{found:.6f}':>12}   truth {true:.6f}")
 
 # %% [markdown]
-# Rounding does no harm here. *Detached between steps* leaves the last step's part alone: lesson 1's
-# `truncated` to 1, by accident. *Norm detached* is how TorchOpt's `clip_grad_norm` is written. With several
-# agents there is one more, the worst: an agent's own weights detached from those that the others see. The
-# steps are right to the last bit and the meta-gradient is not. (One learner alone cannot show it.)
+# Rounding does no harm here. *Detached between steps* leaves only the contribution of the last step: lesson
+# 1's `truncated` to 1, by accident. *Norm detached* is how TorchOpt's `clip_grad_norm` is implemented. With
+# several agents there is one more variant, the worst: an agent's own weights are detached in the losses of
+# the other agents. The steps are bit-for-bit correct and the hypergradient is not. (A single learner cannot
+# show this.)
 #
-# How to catch what gives a number? **Ask finite differences.** They turn $\varphi$ a little, learn again,
-# and look; they cannot lose a gradient since they take none. The library's check, first of its own
-# clipping, then of TorchOpt's. (Its *cosine* is that of the angle between the two gradients. With one knob
-# it says only that the signs agree.)
+# How to detect a wrong number? **Compare with finite differences.** They change $\varphi$ a little and
+# train again; they use no autograd graph, so they cannot lose a gradient. The library's check, first of its
+# own clipping, then of TorchOpt's. (Its *cosine* is that of the angle between the two gradients. With a
+# single outer variable it only says that the signs agree.)
 
 # %%
 from torchopt.clip import clip_grad_norm
@@ -422,13 +425,13 @@ from bilevel.optimizers import chain, clip_by_norm
 for name, clip in (("this toolkit's", clip_by_norm(0.2)), ("TorchOpt's", clip_grad_norm(0.2))):
     clipped_sgd = chain(clip, sgd(RATE))
     result = check_hypergradient(problem_of(clipped_sgd), START, clipped_sgd.init(START), HALF, steps=STEPS)
-    print(f"{name} clipping: {'right' if result.passed else 'WRONG'}\n{result}\n")
+    print(f"{name} clipping: {'correct' if result.passed else 'WRONG'}\n{result}\n")
 
 # %% [markdown]
 # ## Play
 #
-# The validation loss after some steps of Adam, and the slope at $\varphi$. Make $\varepsilon$ small with
-# one step; then take more steps. When does the slope begin to tell where downhill is?
+# The validation loss after some steps of Adam, and its derivative at $\varphi$. Make $\varepsilon$ small
+# with one step; then take more steps. When does the derivative begin to point downhill?
 
 # %%
 
@@ -460,7 +463,7 @@ explore(play, phi=(0.05, 0.95, 0.05, 0.5), steps=(1, 30, 1, 3), log10_epsilon=(-
 # `solutions/02_differentiable_optimizers.py`.
 #
 # **Exercise 1 (warm up).** RMSProp's first update is $u(g) = g / (\sqrt{(1 - \beta)\, g^2} + \varepsilon)$,
-# since it has no correction. Differentiate it by hand, for any $g$, also below 0.
+# since it has no bias correction. Differentiate it by hand, for any $g$, also negative.
 
 
 # %% tags=["exercise-1"]
@@ -472,9 +475,9 @@ def rmsprop_slope(g, beta, epsilon):
 check_1(rmsprop_slope)
 
 # %% [markdown]
-# **Exercise 2 (a step that loses nothing).** Momentum keeps a trace $b$, of which a part $\mu$ (mu) is
-# kept: $b' = \mu\, b + g$, and $\theta' = \theta - r\, b'$. Write it as a function that overwrites nothing.
-# `theta` and `trace` are dictionaries as above; `mapped` helps. The check looks at the weights *and* at the
+# **Exercise 2 (a differentiable step).** Momentum keeps a buffer $b$ (`trace`) with decay $\mu$ (mu):
+# $b' = \mu\, b + g$, and $\theta' = \theta - r\, b'$. Write it as a pure function, without in-place updates.
+# `theta` and `trace` are dictionaries as above; `mapped` helps. The check compares the weights *and* the
 # derivative through ten steps.
 
 
@@ -490,10 +493,10 @@ def momentum_step(theta, trace, phi, rate, mu):
 check_2(momentum_step, START, problem_of)
 
 # %% [markdown]
-# **Exercise 3 (less memory).** Keep only every `every`-th of the weights on the way, and on the way back
-# compute those between them again. What is missing is `segment`: the list of the weights before step `first`,
-# before step `first + 1`, and so on, up to, but not including, the next kept ones (or the end). Compute
-# them from `kept[first]`. (More than one line is fine.)
+# **Exercise 3 (checkpointing).** In the forward pass store only the weights of every `every`-th step, and
+# recompute those in between during the reverse sweep. What is missing is `segment`: the list of the weights
+# before step `first`, before step `first + 1`, and so on, up to, but not including, the next checkpoint (or
+# the end). Compute them from `kept[first]`. (More than one line is fine.)
 
 
 # %% tags=["exercise-3"]
@@ -518,18 +521,18 @@ def segmented(phi, steps, every):
 check_3(segmented, lambda phi, steps: grad(lambda value: after_sgd(value, steps))(phi))
 
 # %% [markdown]
-# **For discussion.** (a) Dropout draws anew in every step. What must be kept for walking back? (b) Which
-# `every` needs the least memory in exercise 3, if each kept state and each recomputed one cost the same?
-# (c) Your colleague's loop trains well, but the learned weight of the loss never moves. Where do you look
-# first?
+# **For discussion.** (a) Dropout draws a new mask in every step. What must be stored for the reverse sweep?
+# (b) Which `every` needs the least memory in exercise 3, if each stored and each recomputed state cost the
+# same? (c) Your colleague's loop trains well, but the learned weight of the loss never moves. Where do you
+# look first?
 
 # %% [markdown]
 # ## What to read
 #
 # * Grefenstette and others, *Generalized inner loop meta-learning* (`higher`), arXiv 1910.01727; Ren and
 #   others, *TorchOpt: an efficient library for differentiable optimization*, arXiv 2211.06934.
-# * Kingma and Ba, *Adam*, arXiv 1412.6980: where $\varepsilon$ stands in the formulas.
-# * Chen and others, *Training deep nets with sublinear memory cost*, arXiv 1604.06174: segments.
-# * In this toolkit: `docs/loss_weights.md` does this lesson's task around a training loop of your own, in
-#   five new lines; `tests/benchmarks/RESULTS.md` has times and memory beside all three.
+# * Kingma and Ba, *Adam*, arXiv 1412.6980: the place of $\varepsilon$ in the formulas.
+# * Chen and others, *Training deep nets with sublinear memory cost*, arXiv 1604.06174: checkpointing.
+# * In this toolkit: `docs/loss_weights.md` adds this lesson's task to your own training loop, in five new
+#   lines; `tests/benchmarks/RESULTS.md` compares time and memory of all three.
 # * Next: `08_learning_loss_weights` with this lesson's tools, or `03_social_dilemmas`, which needs none.

@@ -15,7 +15,7 @@ from bilevel.optimizers import momentum
 
 @graded("Exercise 1")
 def check_1(slope: Callable[[float, float, float], float]) -> str:
-    """The slope of g / (sqrt(1 - beta) |g| + epsilon) is epsilon over the square of what divides."""
+    """The derivative of g / (sqrt(1 - beta) |g| + epsilon) is epsilon over the squared denominator."""
 
     def truth(g: float, beta: float, epsilon: float) -> float:
         return epsilon / ((1 - beta) ** 0.5 * abs(g) + epsilon) ** 2
@@ -26,11 +26,11 @@ def check_1(slope: Callable[[float, float, float], float]) -> str:
     )
     expect(
         close(slope(3.0, 0.99, 0.5), truth(3.0, 0.99, 0.5)),
-        "Right at 0, wrong at g = 3. What divides depends on g, too: use the quotient rule.",
+        "Right at 0, wrong at g = 3. The denominator depends on g, too: use the quotient rule.",
     )
     expect(
         close(slope(-3.0, 0.99, 0.5), truth(-3.0, 0.99, 0.5)),
-        "Right above 0, wrong below. The root of g^2 is |g|, and the update is odd: its slope is even.",
+        "Right for g > 0, wrong for g < 0. The root of g^2 is |g|, and the update is odd: its slope is even.",
     )
     expect(close(slope(0.7, 0.9, 0.01), truth(0.7, 0.9, 0.01)), "Right for beta = 0.99 only.")
     return "Steep only where the gradient is as small as epsilon over the root of 1 - beta."
@@ -38,7 +38,7 @@ def check_1(slope: Callable[[float, float, float], float]) -> str:
 
 @graded("Exercise 2")
 def check_2(step: Callable[..., Any], start: dict[str, Tensor], problem_of: Callable[..., Any]) -> str:
-    """Ten steps end where the library's do, and their derivative by phi is the library's."""
+    """Ten steps give the library's weights and its derivative in phi."""
     rate, mu, half = 0.05, 0.8, torch.tensor(0.5)
     library = momentum(rate, mu)
     problem: BilevelProblem = problem_of(library)
@@ -58,44 +58,44 @@ def check_2(step: Callable[..., Any], start: dict[str, Tensor], problem_of: Call
     first, _ = step(weights, trace, half, rate, mu)
     expect(
         all(torch.equal(start[name], weight) for name, weight in weights.items()),
-        "Your step overwrites the weights that it was given. Build new ones.",
+        "Your step changes its input weights in place. Build new ones.",
     )
     expect(
         all(not weight.any() for weight in trace.values()),
-        "Your step overwrites the trace that it was given. Build a new one.",
+        "Your step changes its input trace in place. Build a new one.",
     )
     slope, theta = torch.func.grad(ten, has_aux=True)(half)
     expect(
         all(not torch.equal(start[name], weight) for name, weight in first.items()),
-        "After the first step some weights are where they were: does theta move along the new trace?",
+        "After the first step some weights are unchanged: does the update of theta use the new trace?",
     )
     expect(
         all(close(theta[name], true.theta[name], within=1e-9) for name in start),
-        "The weights after ten steps are not those of momentum. Is mu on the trace, the rate on the move?",
+        "The weights after ten steps are not those of momentum. Is mu on the trace, the rate on the update?",
     )
     expect(
         close(slope, true.gradient, within=1e-9),
-        "The weights are right, the derivative is not: something was cut off.",
+        "The weights are right, the derivative is not: something is detached from the graph.",
     )
-    return "Right weights, and a derivative that nothing got lost from."
+    return "The weights are right, and so is the derivative through all steps."
 
 
 @graded("Exercise 3")
 def check_3(
     segmented: Callable[[Tensor, int, int], Tensor], unrolled: Callable[[Tensor, int], Tensor]
 ) -> str:
-    """The same gradient, whichever states are kept."""
+    """The same gradient, whichever states are stored."""
     phi = torch.tensor(0.3)
     expect(
         close(segmented(phi, 4, 1), unrolled(phi, 4), within=1e-9),
-        "With every = 1 each segment is the one weight that was kept, and even that is wrong.",
+        "With every = 1 each segment holds just the stored weights, and even that is wrong.",
     )
     expect(
         close(segmented(phi, 6, 3), unrolled(phi, 6), within=1e-9),
-        "Right for every = 1, not for every = 3: the segment has to take sgd_step from the kept weights on.",
+        "Right for every = 1, not for every = 3: the segment has to apply sgd_step from the checkpoint on.",
     )
     expect(
         close(segmented(phi, 7, 3), unrolled(phi, 7), within=1e-9),
         "Right for 6 steps in threes, not for 7: the last segment ends where learning ends.",
     )
-    return "The same number to the last digits, from a fraction of the memory."
+    return "The same gradient, with a fraction of the memory."

@@ -38,7 +38,7 @@ def check_2(
     expect(close(breaks_up_at(cafes(0.0)), 0.5), "In a zero-sum game only a half ends the cycles.")
     expect(
         close(breaks_up_at(cafes(0.5)), 0.25),
-        "With b = 0.5: the hider's reward after sharing is b - kappa times 1 or -1. When does it change sign?",
+        "With b = 0.5: the hider's shared reward is b - kappa times 1 or -1. When does it change sign?",
     )
     expect(close(breaks_up_at(cafes(0.9)), 0.05), "Right for b = 0.5, not for 0.9.")
     expect(

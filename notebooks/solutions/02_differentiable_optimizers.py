@@ -4,8 +4,8 @@
 # **Exercise 1.** $\sqrt{(1 - \beta)\, g^2} = c\,|g|$ with $c = \sqrt{1 - \beta}$. For $g > 0$ the quotient
 # rule gives
 # $\frac{(cg + \varepsilon) - g c}{(cg + \varepsilon)^2} = \frac{\varepsilon}{(cg + \varepsilon)^2}$; the
-# update is odd, so that its slope is even. The common mistake treats what divides as a constant, and finds
-# $1 / (c\,|g| + \varepsilon)$: huge, where the truth is nearly 0. (Detaching $v$ in code does exactly
+# update is odd, so that its slope is even. The common mistake treats the denominator as a constant, and finds
+# $1 / (c\,|g| + \varepsilon)$: huge, where the true value is nearly 0. (Detaching $v$ in code does exactly
 # this.)
 
 # %% tags=["wrong-1"]
@@ -19,8 +19,8 @@ def rmsprop_slope(g, beta, epsilon):
 
 
 # %% [markdown]
-# **Exercise 2.** Two lines. The mistake below has the right weights to the last bit: it cuts the trace off
-# from its past, as a buffer that is updated in place under `no_grad` would be.
+# **Exercise 2.** Two lines. The mistake below computes the weights bit-for-bit correctly, but detaches the
+# momentum buffer from its history, as an in-place update under `no_grad` would.
 
 
 # %% tags=["wrong-2"]
@@ -40,8 +40,8 @@ def momentum_step(theta, trace, phi, rate, mu):
 
 
 # %% [markdown]
-# **Exercise 3.** Start from the kept weights and take the same steps again. The last segment may be
-# shorter; the mistake forgets that.
+# **Exercise 3.** Start from the checkpoint and take the same steps again. The last segment may be shorter;
+# the mistake forgets that.
 
 
 # %% tags=["wrong-3"]
@@ -85,8 +85,8 @@ def segmented(phi, steps, every):
 
 
 # %% [markdown]
-# **For discussion.** (a) The seed of every step's draw, or the masks: a step that draws anew when it is
-# computed again is another step. (b) With $K$ steps and one in $n$ kept there are $K / n$ kept states and
-# $n$ recomputed ones at a time; the sum is least at $n = \sqrt{K}$. (c) Between the weights: print the
-# meta-gradient. `None` or exactly 0: the path is cut. Another number than finite differences: something is
-# detached on the way.
+# **For discussion.** (a) The random seed of every step, or the masks: a step that draws a new mask when it
+# is recomputed is a different step. (b) With $K$ steps and one in $n$ stored there are $K / n$ checkpoints
+# and $n$ recomputed states at a time; the sum is smallest at $n = \sqrt{K}$. (c) At the hypergradient:
+# print it. `None` or exactly 0: the graph is cut. A number that differs from finite differences: something
+# is detached along the trajectory.
