@@ -24,10 +24,7 @@ from bilevel.experiments import (
 from bilevel.report import percent, results_table
 from games.core import require
 
-GAMES = {
-    "repeated-prisoners-dilemma": "Repeated prisoner's dilemma",
-    "escape-room": "Escape Room ER(2,1)",
-}
+GAMES = {"repeated-prisoners-dilemma": "Repeated prisoner's dilemma", "escape-room": "Escape Room ER(2,1)"}
 METHODS = USUAL
 
 

@@ -47,16 +47,18 @@ class GamesSettings:
 
 def games_command(arguments: list[str]) -> None:
     """List the games, or print one game's page; write files if asked to."""
+    if not arguments:  # neither torch nor the games are loaded
+        _list_games()
+        return
     name, options = split_name(arguments)
-    # without options neither torch nor the games are loaded
-    settings = read_settings(GamesSettings, options, prog="bilevel games [GAME]") if arguments else None
-    for path in settings.load if settings else ():
+    settings = read_settings(GamesSettings, options, prog="bilevel games [GAME]")
+    for path in settings.load:
         load_file(path)
     if name is not None:
         print(report.page(name).text())
-    elif settings is None or settings.out is None:
-        print_rows({known: catalogue.entry(known).summary for known in catalogue.names()})
-    if settings is None or settings.out is None:
+    elif settings.out is None:
+        _list_games()
+    if settings.out is None:
         return
     how: dict[str, Any] = {"episodes": settings.episodes, "seed": settings.seed}
     if name is not None:
@@ -65,6 +67,10 @@ def games_command(arguments: list[str]) -> None:
     else:
         document = report.write_catalogue(settings.out, **how, listener=tell)
         print(f"Written: {document} and its pictures")
+
+
+def _list_games() -> None:
+    print_rows({name: catalogue.entry(name).summary for name in catalogue.names()})
 
 
 def list_methods(arguments: list[str]) -> None:

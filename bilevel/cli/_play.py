@@ -106,8 +106,7 @@ def _config(folder: RunFolder, named: str | None) -> RunConfig:
     )
     config = load_config(folder.config)
     require(
-        named in (None, config.game_name),
-        f"{folder.path} learned to play {config.game_name}, not {named}.",
+        named in (None, config.game_name), f"{folder.path} learned to play {config.game_name}, not {named}."
     )
     return config
 

@@ -112,10 +112,7 @@ class RunConfig:
         exact = self.method.exact and isinstance(self.game, ExactGame)
         name = ("float64" if exact else "float32") if self.dtype == "auto" else self.dtype
         return Placement(
-            seeds=self.seeds,
-            dtype=getattr(torch, name),
-            device=self.device,
-            compile=self.compile == "always",
+            seeds=self.seeds, dtype=getattr(torch, name), device=self.device, compile=self.compile == "always"
         )
 
     @functools.cached_property

@@ -67,7 +67,7 @@ VALUE_BASED: dict[str, dict[str, Any]] = {
         "outer.updates": 10,
         "noise": 2.0,
         "noise_always": True,
-    },
+    }
 }
 """Method name -> settings of a method without policy gradients, in place of those above."""
 

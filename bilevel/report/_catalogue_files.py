@@ -26,11 +26,7 @@ from games.theory import EVERYBODY, Estimated, ScriptedSchelling, scripted_schel
 
 PICTURED_AFTER = 10
 """Steps after which a game is drawn, if the episode lasts so long."""
-LOOKS = {
-    "cooperator": (BLUE, "o", "-"),
-    "defector": (RED, "s", "--"),
-    "all agents": (BLACK, "D", ":"),
-}
+LOOKS = {"cooperator": (BLUE, "o", "-"), "defector": (RED, "s", "--"), "all agents": (BLACK, "D", ":")}
 
 HEAD = """\
 # The games

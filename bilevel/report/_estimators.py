@@ -8,12 +8,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Group
 
-from bilevel.hypergradient import (
-    REFERENCES,
-    EstimatorMeasured,
-    EstimatorRefused,
-    HypergradientComparison,
-)
+from bilevel.hypergradient import REFERENCES, EstimatorMeasured, EstimatorRefused, HypergradientComparison
 from bilevel.report._table import Column, ResultsTable, folded
 
 MAX_NAME = 19

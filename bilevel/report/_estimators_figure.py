@@ -11,12 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from bilevel.core import counted
-from bilevel.hypergradient import (
-    COLUMNS,
-    EstimatorMeasured,
-    EstimatorRefused,
-    HypergradientComparison,
-)
+from bilevel.hypergradient import COLUMNS, EstimatorMeasured, EstimatorRefused, HypergradientComparison
 from bilevel.report._estimators import MEASURES, Measure, broken
 from bilevel.report._style import BLUE, save_with_numbers, style
 from bilevel.report._table import csv_text
