@@ -71,15 +71,7 @@ class _Progress:
 
 
 class RunProgress(_Progress):
-    """Progress of a run: its outer steps and their welfare.
-
-    Args:
-        folder: of the run, which has its config.json.
-        place: of the run among several, in words; every line begins with it.
-
-    Raises:
-        ValueError: the folder is no run (says why).
-    """
+    """Progress of a run: its outer steps and their welfare, with its place among several runs in words."""
 
     def __init__(self, folder: RunFolder, place: str = "") -> None:
         config = folder.load_config()

@@ -57,11 +57,10 @@ class Comparison:
             _require_applies(label, config)
 
     def folders(self, path: Path) -> dict[str, RunFolder]:
-        """Find or create a folder for each run within one folder.
+        """Find or create a folder for each run within one folder; none if one of them is refused.
 
         Raises:
-            ValueError: a folder holds a run with other settings (says which; nothing is made), or none, or
-                cannot be made.
+            ValueError: as `find_or_create`.
         """
         for label, config in self.configs.items():
             _require_same(RunFolder(path / label), config)

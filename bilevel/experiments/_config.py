@@ -131,11 +131,7 @@ class RunConfig:
 
     @functools.cached_property
     def plain(self) -> dict[str, Any]:
-        """Every setting as JSON can hold it: schedules, estimators and phases in their text forms.
-
-        Raises:
-            ValueError: the estimator has no name (says how to give it one).
-        """
+        """Every setting as JSON can hold it, in text forms; ValueError if the estimator has no name."""
         settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         game: Any = self.game
         return settings | {"game": dataclasses.asdict(game), "method": plain_settings(self.method)}

@@ -33,11 +33,7 @@ Positions = Mapping[str, FilePosition]
 
 
 class MetricsFile:
-    """A buffered writer of metrics; numbers are read back bit-for-bit.
-
-    Args:
-        path: the CSV file, which the first `flush` creates.
-    """
+    """A buffered writer of metrics to a CSV file and arrays beside it; numbers are read back bit-for-bit."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

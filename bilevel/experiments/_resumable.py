@@ -38,14 +38,10 @@ class ResumableFolder:
         return can_make_folder(self.path, self.settings_file)
 
     def create(self, record: Mapping[str, Any], *, refusal: str) -> None:
-        """Make the folder with its file of settings.
-
-        Args:
-            record: the file's content.
-            refusal: the message if something else is there.
+        """Make the folder with its file of settings, the record.
 
         Raises:
-            ValueError: something else is there, or the folder cannot be made.
+            ValueError: something else is there (says the refusal), or the folder cannot be made.
             OSError: the disk is full.
         """
         try:
@@ -92,11 +88,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, t
 
 
 def list_differences(found: Mapping[str, tuple[Any, Any]], form: str) -> str:
-    """The first few differences, in words.
-
-    >>> list_differences({"seeds": (32, 8), "seed": (0, 1)}, "{0}, not {1}")
-    'seeds 32, not 8, seed 0, not 1'
-    """
+    """The first few differences in words, as "seeds 32, not 8", where `form` is "{0}, not {1}"."""
     shown = [f"{name} {form.format(*values)}" for name, values in list(found.items())[:3]]
     more = len(found) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

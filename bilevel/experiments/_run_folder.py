@@ -124,21 +124,12 @@ def _same_types(one: Any, other: Any) -> bool:
 
 
 def config_differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """The differing settings of two runs: dotted name -> both values.
-
-    >>> config = default_config("chicken", "tos")
-    >>> config_differences(config, dataclasses.replace(config, seeds=8))
-    {'seeds': (32, 8)}
-    """
+    """The differing settings of two runs: dotted name -> both values."""
     return differences(one.plain, other.plain)
 
 
 def run_status(folder: RunFolder) -> str:
-    """The progress of a run on the disk, in one sentence.
-
-    Raises:
-        ValueError: it is no run, or its checkpoint is damaged.
-    """
+    """The progress of a run on the disk in one sentence; ValueError if its checkpoint is damaged."""
     if folder.finished:
         return f"{folder.path} is trained and evaluated."
     if not folder.checkpoint.exists():
