@@ -37,7 +37,7 @@ class ChosenGifts(Transfer):
 
     @property
     def agents(self) -> int:
-        return int(self.game.num_agents)
+        return self.game.num_agents
 
     def initial(self, seed: int, seeds: int) -> Tensor:
         return torch.zeros(seeds, 0, dtype=torch.float64)
