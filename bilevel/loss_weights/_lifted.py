@@ -69,11 +69,7 @@ def refusing_scalers() -> Iterator[None]:
 
 
 def rule_of(optimizer: torch.optim.Optimizer) -> UpdateRule:
-    """Find the update rule of an optimizer, or of a subclass with the same step.
-
-    Raises ValueError if there is none, a subclass overrides a method that its step may depend on, hooks
-    surround its step, or the optimizer ascends.
-    """
+    """The update rule of an optimizer, or of a subclass with the same step; raises ValueError without one."""
     optimizer = unwrapped(optimizer)
     cls = type(optimizer)
     base = next((each for each in cls.__mro__ if each in RULES), None)
@@ -126,13 +122,6 @@ class LiftedOptimizer(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
     itself lacks AdamW, and adds Adam's epsilon elsewhere). The optimizer's state is not copied, so take these
     steps before its own. Gradients pass parameter `hooks`, `reduce` (over processes) and `clip`, in this
     order; `groups` replace its parameter groups.
-
-    >>> p = torch.nn.Parameter(torch.tensor([1.0]))
-    >>> step = LiftedOptimizer(torch.optim.SGD([p], lr=0.5))
-    >>> w = torch.tensor(3.0, requires_grad=True)
-    >>> (after,) = step((w * p).sum(), [p])
-    >>> torch.autograd.grad(after.sum(), w)
-    (tensor(-0.5000),)
     """
 
     def __init__(
@@ -161,11 +150,7 @@ class LiftedOptimizer(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         self._fmodel, self._track_higher_grads = None, True
 
     def __call__(self, loss: Tensor | Sequence[Tensor], params: Sequence[Tensor]) -> Params:
-        """Take one step on a loss, or on several, accumulated bit-for-bit as by successive `backward` calls.
-
-        Parameters are in the order of `parameters_of` the optimizer; the new ones are functions of them and
-        of what the loss depends on.
-        """
+        """Take one step on a loss, or on several, accumulated bit-for-bit as `backward` calls do."""
         parts = [loss] if isinstance(loss, Tensor) else loss
         if len(parts) == 1:
             return list(self.step(parts[0], params=list(params)))

@@ -1,7 +1,4 @@
-"""Refusal of losses that read state which an earlier call left without a gradient.
-
-Losses are called again and compared, since the hypergradient would be wrong.
-"""
+"""Refusal of losses that read state which an earlier call left without a gradient, by calling them again."""
 
 from __future__ import annotations
 
@@ -55,10 +52,7 @@ def written_without_gradient(
 def require_buffer_unread(
     model: StatelessModel, index: int, function: Function, params: Sequence[Tensor]
 ) -> None:
-    """Raise ValueError if a buffer depends on the parameters, and the function's result on the buffer.
-
-    The function is called three more times, once in a tuner's life for each buffer.
-    """
+    """Raise ValueError if a buffer depends on the parameters, and the function's result on the buffer."""
     module, key = model.buffer_places[index]
     plain = [_primal(p) for p in params]
     result, buffers = _call(model, function, plain)
@@ -84,10 +78,7 @@ def require_attributes_unread(
     training: Function,
     validation: Function,
 ) -> None:
-    """Raise ValueError if a plain attribute that depends on the parameters affects the next call.
-
-    Losses are called again only for attributes that have changed since `start`, once in a tuner's life.
-    """
+    """Raise ValueError if a plain attribute that depends on the parameters affects the next call."""
     after, left = start.now(), Attributes(model.all_modules)
     changed = [place for place in differing(before, after) if place not in model.harmless]
     if not changed:
@@ -146,10 +137,7 @@ def require_pure(
 def require_repeatable(
     functions: Iterable[Function], model: StatelessModel, start: RandomState, estimator: str, name: str
 ) -> None:
-    """Raise ValueError if losses differ when called again at the same parameters and random state.
-
-    An estimator that calls them twice a step would compare losses of two batches.
-    """
+    """Raise ValueError if losses differ when called again at the same parameters and random state."""
     for function in functions:
         first, again = (_values(function, model, start) for _ in range(2))
         require(

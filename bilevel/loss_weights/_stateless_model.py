@@ -60,12 +60,6 @@ class StatelessModel(nn.Module):
     The modules themselves hold these values, and lists of parameters made elsewhere stand for them
     (`_torch_patches.StandIn`), so losses are written as usual. Raises ValueError if the optimizer has a
     parameter that is none of the model's.
-
-    >>> model = nn.Linear(1, 1)
-    >>> stateless = StatelessModel([model], torch.optim.SGD(model.parameters(), lr=0.1))
-    >>> zeros = [torch.zeros_like(p) for p in stateless.trained]
-    >>> stateless.call(lambda: model(torch.ones(1)), zeros, stateless.copy_buffers())
-    tensor([0.])
     """
 
     def __init__(self, model: Sequence[nn.Module], optimizer: torch.optim.Optimizer) -> None:

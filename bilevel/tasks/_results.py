@@ -131,9 +131,6 @@ def write_tables(
 ) -> list[Path]:
     """Write the rows of `summarize` and the trials, from `first_seed` on, into an existing folder.
 
-    Returns:
-        paths of table.csv, table.md and seeds.csv.
-
     Raises:
         OSError: a file cannot be written.
     """

@@ -1,7 +1,4 @@
-"""Trials of a task under several weightings and seeds, in a folder that can be resumed.
-
-A finished trial is one file, which is written whole or not at all and read without executing anything.
-"""
+"""Trials of a task under several weightings and seeds, as files in a folder that can be resumed."""
 
 from __future__ import annotations
 

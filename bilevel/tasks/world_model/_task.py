@@ -25,9 +25,6 @@ class WorldModelTask:
 
     Source:
         Ha and Schmidhuber, World models, arXiv 1803.10122.
-
-    >>> WorldModelTask().measures[0].name
-    'return'
     """
 
     summary = "A world model (autoencoder, recurrent dynamics, controller) learns CartPole from pixels."
