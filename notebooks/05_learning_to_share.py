@@ -10,7 +10,7 @@
 # give shares of its harvest to its two neighbours, and each decides whether to dig by the harvest that it
 # receives.
 #
-# Nobody prescribes who gives how much to whom. In lesson 4 that was one number, and theory gave it. Here it
+# The shares are not prescribed. In lesson 4 there was one share, and theory gave it. Here it
 # is a sharing matrix on a graph, and it is learned, from an initial sharing under which digging does not pay.
 
 # %%

@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 8. Learning loss weights
 #
-# **A model is trained on the sum of several losses. Who says how much each of them counts?**
+# **A model is trained on a weighted sum of several losses. How should the weights be chosen?**
 #
-# Mostly somebody who tried three numbers. But often there is a small set of data on which one can see what is
-# *really* wanted: measurements checked by hand, labels that an expert looked at, the return of a policy. Then
-# the weights can be learned from it, while the model trains, by the meta-gradient of lessons 1 and 2.
+# Usually somebody tries three values by hand. But often there is a small data set that represents the
+# *actual* objective: measurements checked by hand, labels verified by an expert, the return of a policy.
+# Then the weights can be learned from it, while the model trains, by the hypergradient of lessons 1 and 2.
 #
-# The example: a quantity is read by two sensors. One is *noisy*, its mean so far somewhat low; the other
-# is steady, but *shifted*: it reads too much. A few measurements were checked by hand. How much should
-# each count?
+# The example: two sensors measure a quantity. One is *noisy*, and the mean of its readings so far is
+# somewhat too low; the other is precise, but *shifted*: it reads too high. A few measurements were checked
+# by hand. What weight should each sensor get?
 
 # %%
 import matplotlib.pyplot as plt
@@ -23,7 +23,7 @@ from bilevel.loss_weights import LossWeights, LossWeightTuner
 use_style()
 torch.set_default_dtype(torch.float64)
 
-NOISY, SHIFTED, CHECKED = -0.3, 1.0, 0.0  # means of what both sensors read, and of what was checked by hand
+NOISY, SHIFTED, CHECKED = -0.3, 1.0, 0.0  # means of both sensors, and of the checked measurements
 
 
 def losses_of(theta, noisy=NOISY, shifted=SHIFTED):
@@ -32,12 +32,12 @@ def losses_of(theta, noisy=NOISY, shifted=SHIFTED):
 
 
 def validation_of(theta):
-    """What is really wanted."""
+    """The actual objective: the validation loss."""
     return (theta - CHECKED) ** 2 / 2
 
 
 def learn(steps, rate=0.3, outer_rate=2.0, noisy=NOISY, shifted=SHIFTED):
-    """Train and learn the weights, from equal ones on: all theta, [steps], and all weights, [steps, 2]."""
+    """Train the model and its loss weights, initially equal: theta, [steps], and weights, [steps, 2]."""
     theta, phi, path = torch.tensor(1.5), torch.zeros(2), []
 
     def ahead(phi):
@@ -48,7 +48,7 @@ def learn(steps, rate=0.3, outer_rate=2.0, noisy=NOISY, shifted=SHIFTED):
 
     for _ in range(steps):
         path.append((theta, phi.softmax(0)))
-        phi = phi - outer_rate * torch.func.grad(ahead)(phi)  # first the weights, by looking ahead,
+        phi = phi - outer_rate * torch.func.grad(ahead)(phi)  # first the weights, by the look-ahead gradient,
         weights = phi.softmax(0)
         pull = torch.func.grad(lambda at: weights @ losses_of(at, noisy, shifted))(theta)
         theta = theta - rate * pull  # then the model, with the new weights
@@ -59,9 +59,9 @@ def learn(steps, rate=0.3, outer_rate=2.0, noisy=NOISY, shifted=SHIFTED):
 # %% [markdown]
 # ## A picture of the answer
 #
-# Left: what the checked measurements say of every mix, if the model is trained to its end with it. In
-# practice nobody has this curve; a training for each point would be too dear. Dots: one single training,
-# whose weights go down that curve by themselves. Right: the weights on the way.
+# Left: the validation loss for every pair of weights, if the model is trained to convergence with it. In
+# practice this curve is not available; one training run per point would be too expensive. Dots: a single
+# training run, whose learned weights descend that curve. Right: the weights during training.
 
 
 # %%
@@ -92,27 +92,27 @@ print(f"{(SHIFTED - CHECKED) / (SHIFTED - NOISY):.4f}")
 # %% [markdown]
 # ## The idea in words
 #
-# Each loss pulls the model somewhere, and the training step is the sum of the pulls. Before a step is taken,
-# *look ahead*: take it on a copy, and ask the validation loss how it liked that. A loss that pulled the copy
-# to where the validation loss wants it gets more weight, one that pulled it away gets less. Then the model
-# takes the step with the new weights. It is the meta-gradient through $K = 1$ step, taken at every step.
+# The training step is a weighted sum of the gradients of the losses. Before a step is taken, *look ahead*:
+# take it on a copy of the model, and evaluate the validation loss. A loss whose gradient step decreased the
+# validation loss gets more weight, one that increased it gets less. Then the model takes the step with the
+# new weights. This is the hypergradient through $K = 1$ step, computed at every step.
 #
 # ## The key equation
 #
 # $\theta$ (theta) is the model, $r$ its learning rate, $L_k$ the training losses, $w_k$ their weights,
-# $V$ the validation loss. Looking ahead is $\theta' = \theta - r \sum_k w_k \nabla L_k(\theta)$. The
+# $V$ the validation loss. The look-ahead step is $\theta' = \theta - r \sum_k w_k \nabla L_k(\theta)$. The
 # chain rule gives
 #
 # $$\boxed{\ \frac{\partial V(\theta')}{\partial w_k} = -\,r\;\nabla V(\theta') \cdot \nabla L_k(\theta)\ }$$
 #
-# A dot product of two gradients: *does this loss pull where the validation loss wants to go?* If the
-# weights are themselves functions of free numbers $\varphi$ (phi), so that they stay positive (softplus)
-# or sum to 1 (softmax, as here), the chain rule goes on:
+# A dot product of two gradients: *does a gradient step on this loss also decrease the validation loss?* If
+# the weights are functions of unconstrained outer variables $\varphi$ (phi), so that they stay positive
+# (softplus) or sum to 1 (softmax, as here), the chain rule continues:
 # $\partial V / \partial \varphi_j = \sum_k (\partial V / \partial w_k) (\partial w_k / \partial \varphi_j)$.
 #
 # ## From scratch
 #
-# `learn` above is the whole algorithm: ten lines. Here is its gradient by hand, at the start:
+# `learn` above is the whole algorithm: ten lines. Here is its first hypergradient, computed by hand:
 
 # %%
 theta, rate = torch.tensor(1.5), 0.3
@@ -125,13 +125,13 @@ print("by the box: ", [round(float(value), 12) for value in by_hand])
 print("by autograd:", [round(float(value), 12) for value in by_autograd])
 
 # %% [markdown]
-# Both are negative: from 1.5 either sensor pulls downwards, and that is where the checked ones are. The noisy
-# one pulls harder.
+# Both are negative: at 1.5 the gradient steps on both sensors' losses decrease theta, towards the checked
+# measurements. The effect of the noisy sensor is larger.
 #
 # ## The library's version
 #
-# `LossWeightTuner` goes around a loop that is there already: any `nn.Module`, any optimizer of torch's.
-# Losses are given as functions, because they are looked at twice.
+# `LossWeightTuner` wraps an existing training loop: any `nn.Module`, any `torch.optim` optimizer. Losses
+# are passed as functions, because they are evaluated twice.
 
 
 # %%
@@ -165,23 +165,23 @@ print("the same all the way:", torch.allclose(torch.tensor(found), scratch, atol
 # %% [markdown]
 # ## Play
 #
-# Move the sensors, and the rate at which the weights learn. What happens when *both* read too much? When both
-# are exact? Can weights learn too fast?
+# Move the sensors, and the learning rate of the weights. What happens when *both* sensors read too high?
+# When both are exact? Can the learning rate of the weights be too large?
 
 # %%
 explore(draw, noisy=(-1.0, 1.0, 0.1, 0.2), shifted=(0.0, 1.5, 0.1, 1.0), outer_rate=(0.0, 20.0, 0.5, 0.5))
 
 # %% [markdown]
-# No mix reaches the truth if it does not lie between the sensors; then one sensor's weight goes on towards
-# 1, slower and slower. And note what was used up: the checked measurements have chosen the weights, so that
-# a *third* set is needed to say how good the model is.
+# No weighting reaches the true value if it does not lie between the sensors; then one sensor's weight
+# converges to 1, more and more slowly. And note that the checked measurements have been used: they
+# determined the weights, so a *third* data set is needed to evaluate the model.
 #
-# ## Who else could have set the weights?
+# ## Other ways to set the weights
 #
 # Now a network of 97 parameters on 4 inputs, fresh batches from both sensors, 50 checked measurements; the
-# error is that on other, fresh data. The rivals: weights by hand, a schedule by hand (a straight line from
-# the steady sensor to the noisy one), and *uncertainty weighting*, a well-known rule that looks at the
-# training losses alone.
+# error is measured on a separate test set. The baselines: weights set by hand, a schedule set by hand (a
+# linear schedule from the shifted sensor to the noisy one), and *uncertainty weighting*, a well-known rule
+# that uses only the training losses.
 
 # %%
 from torch.nn.functional import mse_loss
@@ -201,7 +201,7 @@ WAYS = {
 
 
 def sensors(seed, noise=1.0, shift=1.0):
-    """A function that draws batches, the checked measurements, and fresh data to report on."""
+    """A function that samples batches, the checked measurements, and test data."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape):
@@ -221,7 +221,7 @@ def sensors(seed, noise=1.0, shift=1.0):
 
 
 def train(way, seed):
-    """The error on fresh data in the end, and the noisy sensor's part of the weights on the way."""
+    """The final test error, and the relative weight of the noisy sensor during training."""
     batch, checked, fresh = sensors(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # torch's layers take no generator
@@ -269,20 +269,20 @@ for way in WAYS:
 # %% [markdown]
 # (Interquartile means over 5 seeds with 95 % intervals.) Three things to read:
 #
-# * A rule that sees the training losses alone cannot know that a sensor is *wrong*. Uncertainty weighting
-#   trusts what is easy to fit, which is the steady sensor, and ends where the shift is.
-# * Learned weights find out that the noisy sensor is the better one, and end near `noisy alone`, which nobody
-#   told them.
-# * They do not beat a schedule from somebody who knows the problem: first the steady sensor (a good
-#   start), then the honest one. A learned schedule has that freedom, and does not use it: it looks one
-#   step ahead, sees no reason to begin with the shifted sensor, and goes the same way as the learned
-#   weights.
+# * A rule that uses only the training losses cannot detect that a sensor is *biased*. Uncertainty weighting
+#   prefers the loss that is easy to fit, that of the shifted sensor, and its error is that of the shift.
+# * Learned weights find that the noisy sensor is the better one, and end near `noisy alone`, without being
+#   told.
+# * They do not beat a schedule by somebody who knows the problem: first the sensor without noise (a good
+#   initialization), then the unbiased one. A learned schedule could do the same, but does not: it looks
+#   only one step ahead, where nothing favours the shifted sensor, and follows the same course as the
+#   learned weights.
 #
 # ## Noisy labels: a weight for each sample
 #
-# One weight for each of two losses is little to learn. Now a weight for *each sample*: scikit-learn's digits,
-# of whose 1000 training labels 400 are wrong. 100 images were checked by hand. A small network turns the loss
-# of a sample into its weight (Meta-Weight-Net), and is learned by the same look ahead.
+# Two loss weights are few outer variables. Now a weight for *each sample*: scikit-learn's digits, where 400
+# of the 1000 training labels are wrong. 100 images were checked by hand. A small network maps the loss of a
+# sample to its weight (Meta-Weight-Net), and is trained by the same look-ahead gradient.
 
 # %%
 from bilevel.tasks import NoisyDigits, NoisyDigitsSettings
@@ -320,21 +320,21 @@ for way in LABELS:
     )
 
 # %% [markdown]
-# `uniform` learns wrong labels by heart: its curve rises, and falls. `learned` sees 100 images more than
-# `uniform`, so that this would be no fair comparison; the fair ones are with what else can be done with these
-# 100: train on them alone, or use them to stop early. `clean` is the ceiling: somebody told which labels are
-# wrong. The table of 20 seeds and 600 steps, with two more rivals, stands in `docs/tasks.md`; its command is
-# `bilevel tune noisy-digits --seeds 20`.
+# `uniform` memorizes the wrong labels: its accuracy rises, then falls. `learned` uses 100 images more than
+# `uniform`, so that this comparison would be unfair; the fair baselines use these 100 images differently:
+# train on them alone, or use them for early stopping. `clean` is the upper bound: the wrong labels are
+# known and removed. The table with 20 seeds, 600 steps and two more baselines is in `docs/tasks.md`; its
+# command is `bilevel tune noisy-digits --seeds 20`.
 #
 # ## A world model, end to end
 #
-# The last case has losses that are of different kinds: an agent sees pictures of a pole on a cart. An
-# autoencoder makes *latents* of them (a reconstruction loss), a recurrent network foretells the next ones (a
-# dynamics loss), a controller acts on both (a policy loss, and one of its value estimate). All share what is
-# learned below. How much should each count? What is really wanted is the *return*. So the validation loss is
-# the policy's, on roll-outs that the step did not see.
+# In the last example the losses are of different kinds: an agent observes images of a pole on a cart. An
+# autoencoder encodes them as *latents* (a reconstruction loss), a recurrent network predicts the next
+# latents (a dynamics loss), a controller acts on both (a policy loss and a value loss). All losses act on
+# shared parameters. How much weight should each get? The actual objective is the *return*. So the
+# validation loss is the policy loss, on rollouts that were not used for the step.
 #
-# This run is tiny, so that it fits into a lesson: watch the weights, and believe no return.
+# This run is tiny, so that it fits into a lesson: look at the weights, and do not trust the returns.
 
 # %%
 from bilevel.tasks.world_model import WorldModelSettings, WorldModelTask
@@ -359,18 +359,19 @@ axes.legend(title="loss", ncols=2)
 plt.show()
 
 # %% [markdown]
-# `bilevel tune world-model --seed 1 --seeds 10` trains for 12 times as long, beside weights set by hand,
-# a published schedule and training in stages; the table stands in `docs/world_model.md`. In short: learned
-# weights ended clearly above equal ones (a return of 177 against 53). They also came first in the estimate,
-# before the best of five settings by hand (115), but the seeds do not decide that: the interval of the
-# difference goes from -34 to 178, and in another run of the same seeds learned weights ended at 96. What they
-# found in both runs is what that best setting has: a low weight of the dynamics. Nobody told them; and the
-# schedule, which turns down the reconstruction, did no better than equal weights.
+# `bilevel tune world-model --seed 1 --seeds 10` trains for 12 times as long, and compares with weights set
+# by hand, a published schedule and staged training; the table is in `docs/world_model.md`. In short:
+# learned weights were clearly better than equal weights (a return of 177 against 53). Their estimate was
+# also higher than that of the best of five settings by hand (115), but these seeds do not show a
+# difference: its interval goes from -34 to 178, and in another run with the same seeds learned weights
+# ended at 96. In both runs they found the property of that best setting: a low weight of the dynamics loss,
+# without being told; and the schedule, which reduces the weight of the reconstruction, was no better than
+# equal weights.
 #
 # ## Exercises
 #
-# **Exercise 1 (the box).** `validation_gradient` is $\nabla V(\theta')$, [parameter]; `loss_gradients`
-# are the $\nabla L_k(\theta)$, [loss, parameter]; `rate` is $r$. Give the slope of $V(\theta')$ in each
+# **Exercise 1 (the box).** `validation_gradient` is $\nabla V(\theta')$, [parameter]; `loss_gradients` are
+# the $\nabla L_k(\theta)$, [loss, parameter]; `rate` is $r$. Return the derivative of $V(\theta')$ in each
 # weight, [loss].
 
 
@@ -383,9 +384,10 @@ def slopes(validation_gradient, loss_gradients, rate):
 check_1(slopes)
 
 # %% [markdown]
-# **Exercise 2 (Learning to Reweight).** No memory, no network: weigh each loss by how much it would help
-# *now*. Start from weights 0, go one step of size 1 down the slopes, cut off what is negative, and divide
-# by the sum, so that weights sum to 1. If no loss helps, all weights are 0.
+# **Exercise 2 (Learning to Reweight).** No outer state, no network: weight each loss by how much it helps
+# in the *current* step. Start from weights 0, take one gradient step with learning rate 1 along the
+# negative `slopes`, clamp negative weights to 0, and divide by the sum, so that weights sum to 1. If no
+# loss helps, all weights are 0.
 
 
 # %% tags=["exercise-2"]
@@ -399,8 +401,8 @@ check_2(reweight)
 # %% [markdown]
 # **Exercise 3 (which sample is wrong?).** Linear regression: $\theta$ has shape [input]; sample $i$ has
 # the loss $\frac12 (x_i \cdot \theta - y_i)^2$, and the step descends the *sum* of $w_i$ times that. $V$
-# is the mean of the same loss over checked samples. Give the slope of $V(\theta')$ in each $w_i$ at
-# $w = 0$, [sample]. Then think: what has a sample with a wrong label in it?
+# is the mean of the same loss over checked samples. Return the derivative of $V(\theta')$ in each $w_i$ at
+# $w = 0$, [sample]. Then think: which sign does a sample with a wrong label tend to have?
 
 
 # %% tags=["exercise-3"]
@@ -412,19 +414,19 @@ def sample_slopes(theta, x, y, x_checked, y_checked, rate):
 check_3(sample_slopes)
 
 # %% [markdown]
-# **For discussion.** (a) An auxiliary loss teaches features that are of use only a thousand steps later. What
-# weight will it get, and which estimator of lesson 1 would do better? (b) Adam divides each gradient by its
-# size. What does a weight mean that multiplies *all* losses? (c) You have 100 checked images. How many would
-# you learn weights from, how many train on, and how many report on?
+# **For discussion.** (a) An auxiliary loss teaches features that are useful only a thousand steps later.
+# What weight will it get, and which estimator of lesson 1 would be better? (b) Adam divides each gradient
+# by its size. What is the effect of a factor that multiplies *all* losses? (c) You have 100 checked images.
+# How many would you use to learn weights, how many for training, and how many for testing?
 #
 # ## What to read
 #
-# * `docs/loss_weights.md`: five lines around your own loop, all options, and what it does not do.
+# * `docs/loss_weights.md`: five lines around your own loop, all options, and the limitations.
 #   `docs/tasks.md`: noisy digits, and a task of your own.
 # * Ren and others, *Learning to reweight examples for robust deep learning*, arXiv 1803.09050. Shu and
-#   others, *Meta-Weight-Net*, arXiv 1902.07379. Liu and others, *DARTS*, arXiv 1806.09055: the same look
-#   ahead.
-# * Kendall and others, *Multi-task learning using uncertainty*, arXiv 1705.07115: the rival above.
-# * Wu and others, *Understanding short-horizon bias*, arXiv 1803.02021: what one step ahead cannot see.
+#   others, *Meta-Weight-Net*, arXiv 1902.07379. Liu and others, *DARTS*, arXiv 1806.09055: the same
+#   look-ahead gradient.
+# * Kendall and others, *Multi-task learning using uncertainty*, arXiv 1705.07115: the baseline above.
+# * Wu and others, *Understanding short-horizon bias*, arXiv 1803.02021: what a one-step look-ahead misses.
 # * Ha and Schmidhuber, *World models*, arXiv 1803.10122.
 # * Next: `09_your_own_game_and_method`.

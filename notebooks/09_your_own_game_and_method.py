@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 9. Your own game and method
 #
-# **You have a dilemma that nobody has written down yet, and an idea that might solve it. How do you get from
-# there to a figure that you can defend?**
+# **You have a dilemma that is not in any library, and an idea that might solve it. How do you get from
+# there to a result that you can defend?**
 #
-# The dilemma: three neighbours fish in one pond. What they leave in it doubles by tomorrow; what they take
-# today is theirs. The idea: a *tax on catch*, handed out again evenly, whose rate nobody sets by hand. It is
-# learned, by the meta-gradient of the neighbours' welfare.
+# The dilemma: three neighbours fish in one pond. The fish that they leave double by the next day; the fish
+# that they catch today are theirs. The idea: a *tax on the catch*, redistributed evenly, whose rate is not
+# set by hand. It is learned, by the hypergradient of the neighbours' welfare.
 #
-# The answer takes two classes. Here they are, as they would stand in a file of yours; run them now, and read
-# them later.
+# This takes two classes. Here they are, as they would be in a file of your own; run them now, and read them
+# later.
 
 # %%
 import dataclasses
@@ -37,14 +37,13 @@ import games
 
 
 class PondState(NamedTuple):
-    fish: torch.Tensor  # [batch], whole numbers
+    fish: torch.Tensor  # [batch], integers
     day: torch.Tensor  # [batch], from 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pond(games.Game):
-    """A pond with two fish for each agent. Whoever spares asks for one, whoever grabs for two; then what is
-    left doubles, as far as there is room."""
+    """A pond: two fish per agent. Each asks for one (spare) or two (grab); the rest doubles, if it fits."""
 
     agents: int = 3
     """How many agents fish."""
@@ -64,13 +63,13 @@ class Pond(games.Game):
         return PondState(day + self.capacity, day)
 
     def observe(self, state):
-        """The day and the fish, as one number; the same for all."""
+        """The day and the number of fish, encoded as one integer; the same for all agents."""
         return (state.day * (self.capacity + 1) + state.fish)[:, None].expand(-1, self.agents)
 
     def step(self, state, actions, generator):
         asked = actions + 1
         total = asked.sum(-1)
-        caught = asked * (state.fish / total).clamp(max=1)[:, None]  # too few: everybody gets its part
+        caught = asked * (state.fish / total).clamp(max=1)[:, None]  # too few: in proportion
         left = (state.fish - total).clamp(min=0)
         state = PondState((2 * left).clamp(max=self.capacity), state.day + 1)
         return state, caught, state.day >= self.horizon
@@ -98,7 +97,7 @@ from bilevel.sharing import OBJECTIVES, SharedBy
 
 @dataclass(frozen=True)
 class Tax:
-    """The outer variable: one number for each seed, whose logistic function is the tax rate."""
+    """The outer variable: one logit per seed, whose logistic function is the tax rate."""
 
     agents: int
     start: float
@@ -115,10 +114,10 @@ class Tax:
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedTax(OuterMethod):
-    """Everybody pays the same part of its reward into a pot, which is split evenly; the part is learned."""
+    """A learned tax: all agents pay the same share of their rewards into a pot, which is split evenly."""
 
     start: float = 0.1
-    """The tax rate at the start, above 0 and below 1."""
+    """The initial tax rate, above 0 and below 1."""
 
     def build(self, game, placement):
         return OuterLearner(
@@ -131,13 +130,13 @@ register_method("tax", LearnedTax)
 # %% [markdown]
 # ## A picture of the answer
 #
-# Selfish neighbours empty the pond on the first day. With the tax they learn to leave enough, and the tax
-# rate comes from learning, too.
+# Selfish neighbours empty the pond on the first day. With the tax they learn to leave enough fish, and the
+# tax rate is learned, too.
 
 
 # %%
 def configuration(method, seeds, steps, game=Pond(), **settings):
-    """A run's configuration; what a game of the toolkit finds in a table of presets we choose ourselves."""
+    """A run's configuration. A game outside the toolkit has no presets, so we choose the settings."""
     config = bilevel.default_config("pond", method)
     learning = {"inner.learning_rate": 1.0, "inner.episodes": 32, **settings}
     config = dataclasses.replace(config, game=game, method=config.method.with_settings(learning))
@@ -145,7 +144,7 @@ def configuration(method, seeds, steps, game=Pond(), **settings):
 
 
 def train(*arguments, **settings):
-    """Train all seeds in one batch, in a folder that is thrown away."""
+    """Train all seeds in one batch, in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         return bilevel.train(bilevel.create_run(configuration(*arguments, **settings), Path(folder) / "run"))
 
@@ -179,26 +178,28 @@ plt.show()
 # An hour of research, in seven steps. Each has its section below.
 #
 # 1. **Write the game** as a function from a state and actions to a state and rewards, for a whole batch.
-# 2. **Try to break it**: rewards worked out by hand; a second program that must agree; the best possible
-#    outcome by brute force. A wrong game gives beautiful results.
-# 3. **Write the method**: what is learned above, and what it does to the rewards that agents learn from.
+# 2. **Try to break it**: rewards computed by hand; a second implementation that must agree; the optimum by
+#    brute force. A wrong game gives beautiful results.
+# 3. **Write the method**: the outer variables, and how they change the rewards that agents learn from.
 # 4. **Check its gradient** before you look at what it learns.
-# 5. **Compare**: the same seeds and steps for all, what is simplest first, intervals.
-# 6. **Look for a simpler reason.** Would a tax set by hand have done?
-# 7. **Hand it on**: a file and a command that somebody else can run.
+# 5. **Compare**: the same seeds and steps for all methods, the simplest baselines first, confidence
+#    intervals.
+# 6. **Look for a simpler explanation.** Would a tax set by hand have been enough?
+# 7. **Share it**: a file and a command that somebody else can run.
 #
 # ## The key equation
 #
-# $N$ agents; $r_j$ is the reward of agent $j$, $\tau$ (tau) the tax rate, $\varphi$ (phi) the number that is
-# learned. Agent $i$ learns from
+# $N$ agents; $r_j$ is the reward of agent $j$, $\tau$ (tau) the tax rate, $\varphi$ (phi) the outer variable.
+# Agent $i$ learns from
 #
 # $$\tilde r_i = (1 - \tau)\, r_i + \frac{\tau}{N} \sum_{j=1}^N r_j, \qquad
 # \tau = \frac{1}{1 + e^{-\varphi}}.$$
 #
-# Nothing is lost: $\sum_i \tilde r_i = \sum_i r_i$. With $\theta_i$ (theta) agent $i$'s policy, $V_i$ the
-# value of its own rewards, $\tilde V_i$ of the taxed ones and $\alpha$ (alpha) the learning rate, an agent
-# learns by $\theta_i' = \theta_i + \alpha\, \partial \tilde V_i / \partial \theta_i$, and the tax by the
-# welfare *after* that:
+# The total is conserved: $\sum_i \tilde r_i = \sum_i r_i$. With $\theta_i$ (theta) agent $i$'s policy,
+# $V_i$ the value of its own rewards, $\tilde V_i$ that of the taxed rewards and $\alpha$ (alpha) the
+# learning rate, an agent learns by
+# $\theta_i' = \theta_i + \alpha\, \partial \tilde V_i / \partial \theta_i$, and the tax by the gradient of
+# the welfare *after* this update:
 #
 # $$\boxed{\ \frac{dW}{d\varphi} = \frac{d\tau}{d\varphi}\; \sum_{i=1}^N
 # \frac{\partial W}{\partial \theta_i}(\theta')\; \alpha\, \frac{\partial}{\partial \tau}
@@ -206,8 +207,8 @@ plt.show()
 #
 # ## From scratch
 #
-# First the game: the rule again, in plain Python for one pond, and the best that three neighbours can do, by
-# trying everything.
+# First the game: the rules again, in plain Python for one pond, and the optimum for three neighbours, by
+# exhaustive search.
 
 # %%
 from functools import cache
@@ -215,7 +216,7 @@ from itertools import product
 
 
 def one_day(fish, actions, capacity):
-    """Fish tomorrow, and what each catches today."""
+    """Fish tomorrow, and each agent's catch today."""
     asked = [1 + action for action in actions]
     if sum(asked) >= fish:
         return 0, [fish * mine / sum(asked) for mine in asked]
@@ -224,7 +225,7 @@ def one_day(fish, actions, capacity):
 
 @cache
 def most(fish, days, agents=3):
-    """The greatest catch of all together in so many days (dynamic programming)."""
+    """The largest total catch in that many days (dynamic programming)."""
     if days == 0:
         return 0.0
     outcomes = (one_day(fish, actions, 2 * agents) for actions in product((0, 1), repeat=agents))
@@ -251,7 +252,7 @@ print(f"500 random ponds, batch against plain Python: the same: {same}")
 
 # %% [markdown]
 # Then the method. Its gradient is easiest to check where values are exact: in the one-shot prisoner's
-# dilemma of lesson 3, whose policy is one number, the log-odds of cooperating.
+# dilemma of lesson 3, whose policy is a single parameter, the log-odds of cooperating.
 
 # %%
 R, S, T, P = -1.0, -3.0, 0.0, -2.0  # minus years of prison
@@ -260,7 +261,7 @@ R, S, T, P = -1.0, -3.0, 0.0, -2.0  # minus years of prison
 def values(theta):
     """Both agents' expected payoff, from their log-odds of cooperating."""
     p = theta.sigmoid()
-    q = p.flip(0)  # the other's
+    q = p.flip(0)  # the other agent's
     return p * q * R + p * (1 - q) * S + (1 - p) * q * T + (1 - p) * (1 - q) * P
 
 
@@ -270,8 +271,8 @@ def taxed(theta, phi):
 
 
 def welfare_after(phi, theta, alpha=1.0):
-    """Both learn for one step under this tax; then what do both get?"""
-    uphill = torch.func.jacrev(taxed)(theta, phi).diagonal()  # each follows its own value
+    """The welfare after one learning step of both agents under this tax."""
+    uphill = torch.func.jacrev(taxed)(theta, phi).diagonal()  # each agent ascends its own value
     return values(theta + alpha * uphill).sum()
 
 
@@ -287,8 +288,9 @@ from_scratch = torch.func.vmap(torch.func.grad(welfare_after))(phi, theta)
 # %% [markdown]
 # ## The library's version
 #
-# `learner.update` takes one outer step. With plain gradient ascent of rate 1, what it adds to $\varphi$ is
-# the gradient. And the toolkit checks it by finite differences, as it does for any problem.
+# `learner.update` takes one outer step. With plain gradient ascent at learning rate 1, the change of
+# $\varphi$ is the gradient. In addition the toolkit checks it by finite differences, as it does for any
+# problem.
 
 # %%
 moved = (learner.update(state)[0]["phi"] - state["phi"])[:, 0]
@@ -301,9 +303,9 @@ print(bilevel.check_hypergradient(problem, state["theta"], state["opt_state"], s
 # %% [markdown]
 # ## A game from outside
 #
-# Perhaps your game exists already, as a [PettingZoo](https://pettingzoo.farama.org) environment. Suppose a
-# colleague wrote the pond that way. One line brings it in; then it is a game like any other, and the best
-# test of ours: the same actions must give the same fish.
+# Perhaps your game already exists as a [PettingZoo](https://pettingzoo.farama.org) environment. Suppose a
+# colleague wrote the pond that way. One line converts it; then it is a game like any other, and the best
+# test of ours: the same actions must give the same catch.
 
 # %%
 from pettingzoo.utils.env import ParallelEnv
@@ -352,8 +354,8 @@ for _ in range(5):
 print(f"50 episodes, ours against the colleague's: the same fish: {same}")
 
 # %% [markdown]
-# Methods learn in it as it is. (As many environments are open as there are seeds times episodes. The draws
-# are others than in ours, so the numbers are not the same.)
+# Methods can be trained in it directly. (There is one open environment for each seed and episode. The
+# random numbers differ from those in our game, so the results are not the same.)
 
 # %%
 settings = {"inner.learning_rate": 1.0, "inner.episodes": 8}
@@ -371,10 +373,10 @@ for name, played in (
     )
 
 # %% [markdown]
-# The packages `pettingzoo` and `mpe2` have dozens of such environments, parallel and turn-based; OpenSpiel's
-# games come in by `from_openspiel`, Gymnasium's environments by `from_gymnasium`. What is registered,
-# `games.register("spread", ...)`, every command of `bilevel` plays, with the constructor's settings as
-# options. For instance, three agents that are to cover three landmarks:
+# The packages `pettingzoo` and `mpe2` have dozens of such environments, parallel and turn-based;
+# OpenSpiel's games are converted by `from_openspiel`, Gymnasium's environments by `from_gymnasium`. After
+# `games.register("spread", ...)` every command of `bilevel` accepts the game, with the constructor's
+# arguments as options. For instance, three agents that should cover three landmarks:
 
 # %%
 from mpe2 import simple_spread_v3
@@ -386,9 +388,9 @@ print(f"{spread.observation_space.shape[0]} numbers, {spread.horizon} steps")
 # %% [markdown]
 # ## The comparison
 #
-# Four methods under the same conditions. `selfish` says that there is a problem; `fixed` (keep 80 %) is what
-# one would try first; `tos` learns a whole matrix of shares, 9 numbers, where the tax learns one. If the tax
-# is not better than all of these at something, there is no paper.
+# Four methods under the same conditions. `selfish` shows that there is a dilemma; `fixed` (keep 80 %) is
+# what one would try first; `tos` learns a whole sharing matrix, 9 outer variables, where the tax learns
+# one. If the tax is not better than all of these in some respect, there is no paper.
 
 # %%
 from bilevel.experiments import compare_runs
@@ -421,16 +423,17 @@ print(f"Fish with the tax, less fish with tos: {with_interval(tax.difference)}; 
 print(f"A seed of the tax beats a seed of tos with a chance of {with_interval(tax.better)}.")
 
 # %% [markdown]
-# "Better" is the chance that a seed of the method has more fish than a seed of the first one; 0.5 is no
-# difference. Read the figure with suspicion, too. `tos` starts where everybody gives two thirds away, the tax
-# at a tenth, so that part of the race to the top is the start. And what is learned differs more than what is
-# caught: under `tos` neighbours give nearly *everything* away for most of the run, and live on what they are
-# given. The tax cannot do that; its end is the even split.
+# "Better" is the probability that a seed of the method catches more fish than a seed of the first one; 0.5
+# is no difference. Be critical of the figure, too. `tos` starts with everybody giving two thirds away, the
+# tax at a rate of a tenth, so part of the difference in speed is due to the initial sharing. And the
+# learned sharing differs more than the catch: under `tos` neighbours give away almost their *whole* catch
+# for most of the run, and live on what they receive. The tax cannot do that; its limit is the even split.
 #
-# ## Look for a simpler reason
+# ## Look for a simpler explanation
 #
-# Was learning needed? A hand-set tax is the strongest rival of a learned one. Train under 9 of them. (With a
-# tax of $\tau$ among $N$ agents each keeps $1 - \tau + \tau / N$ of its own, so `fixed` can play the part.)
+# Was learning needed? A tax set by hand is the strongest baseline for a learned one. Train with 9 rates.
+# (With a tax of $\tau$ among $N$ agents each keeps $1 - \tau + \tau / N$ of its own reward, so `fixed` can
+# implement it.)
 
 # %%
 RATES = torch.linspace(0, 1, size(9, fast=2)).tolist()
@@ -458,16 +461,17 @@ fish, rate = runs["tax"].final["welfare"].mean(), learned.mean()
 print(f"Learned: {fish:.2f} fish on average, with a tax of {rate:.3g}, found by one training.")
 
 # %% [markdown]
-# So learning found a good rate, and no miracle: where everything goes into one pot (a tax of 1, the
-# common reward) at least as much is caught. Who knows that needs no meta-gradient; who does not saves the
-# other trainings. And half of the tax would have bought most of the fish: the learned rate *overshoots*,
-# since nothing tells it that a tax is dear. `tos` has a `cost_weight` for that, and `docs/theory.md` says
-# what the least is.
+# So learning found a good rate, but no miracle: with a tax of 1 (everything goes into the pot, a common
+# reward) the catch is at least as large. If you know that, you need no hypergradient; if not, it saves the
+# other training runs. And half of the tax would have given most of the fish: the learned rate *overshoots*,
+# since its objective has no cost of taxation. `tos` has a `cost_weight` for that, and `docs/theory.md`
+# computes the minimal transfer.
 #
 # ## Play
 #
-# Your own experiment: more neighbours, another tax. Each setting trains anew (8 seeds, 100 steps). From which
-# rate on does the pond survive with 2 neighbours, and with 5? First write down your guess.
+# Your own experiment: more neighbours, another tax. Each setting starts a new training run (8 seeds, 100
+# steps). From which rate on does the pond survive with 2 neighbours, and with 5? First write down your
+# guess.
 
 
 # %%
@@ -490,21 +494,21 @@ def draw_pond(agents, tax):
 explore(draw_pond, agents=(2, 5, 1, 3), tax=(0.0, 1.0, 0.05, 0.5))
 
 # %% [markdown]
-# ## Hand it on
+# ## Share it
 #
-# Put the two cells of the game and the method into a file `pond.py`. Then anybody can repeat, doubt and
+# Put the two cells of the game and the method into a file `pond.py`. Then anybody can reproduce, question and
 # extend it, without a notebook:
 #
 # ```sh
 # bilevel compare --load pond.py --game pond --methods selfish fixed tax tos --seeds 16 --outer-steps 200 \
 #   --set inner.learning-rate=1 inner.episodes=32
-# bilevel check --load pond.py --game pond --method tax     # which estimator of the meta-gradient?
+# bilevel check --load pond.py --game pond --method tax     # which hypergradient estimator?
 # bilevel train --load pond.py --game pond --game.agents 5 --method tax
 # bilevel play pond --load pond.py --policy random --out pond.gif
 # ```
 #
-# `compare` writes the figures, a table and every seed's numbers into one folder. The game's frames (`render`)
-# are what `play` films:
+# `compare` writes the figures, a table and the results of every seed into one folder. `play` makes an
+# animation of the frames that `render` returns:
 
 # %%
 figure, rows = plt.subplots(2, 5, figsize=(11, 2.0))
@@ -520,8 +524,8 @@ plt.show()
 # %% [markdown]
 # ## Exercises
 #
-# **Exercise 1 (warm up).** With a tax of $\tau$ and $N$ agents, which part of its own reward goes to
-# *others*? (`given_away` in the figure above.)
+# **Exercise 1 (warm up).** With a tax of $\tau$ and $N$ agents, which share of an agent's own reward goes
+# to the *other* agents? (`given_away` in the figure above.)
 
 
 # %% tags=["exercise-1"]
@@ -533,8 +537,8 @@ def goes_to_others(tax, N):
 check_1(goes_to_others)
 
 # %% [markdown]
-# **Exercise 2 (the game).** Make breeding uncertain: each of the fish that are left has one young with the
-# probability `chance`, independently; more than `capacity` fish do not fit. `left` has shape [batch]. All
+# **Exercise 2 (the game).** Make reproduction random: each remaining fish has one young with probability
+# `chance`, independently; the number of fish is limited to `capacity`. `left` has shape [batch]. All
 # randomness must come from the generator: then the same seed gives the same pond, and nothing else in your
 # program can change it. (`torch.binomial` takes a generator.)
 
@@ -549,7 +553,7 @@ check_2(breed)
 
 # %% [markdown]
 # **Exercise 3 (the method).** Let every agent have a tax rate of its own: `phi` has the shape [seed, agent],
-# and agent $i$ pays the part $\tau_i = 1 / (1 + e^{-\varphi_i})$ of *its* reward into the pot. Give the
+# and agent $i$ pays the share $\tau_i = 1 / (1 + e^{-\varphi_i})$ of *its* reward into the pot. Return the
 # sharing matrix, [seed, giver, receiver], differentiable in `phi`. Each giver's row sums to 1.
 
 
@@ -562,9 +566,9 @@ def own_rates(phi):
 check_3(own_rates)
 
 # %% [markdown]
-# **Exercise 4 (yours).** Write a game of your own, and put an instance of it in the place of the dots. The
-# check plays it: shapes, draws, ends, and whether `best_welfare` can be beaten at random. Start from `Pond`,
-# or from a dilemma of your town.
+# **Exercise 4 (your own game).** Write a game of your own, and replace the dots by an instance of it. The
+# check runs random episodes: shapes, random numbers, termination, and whether random actions exceed
+# `best_welfare`. Start from `Pond`, or from a dilemma of everyday life.
 
 # %% tags=["exercise-4"]
 my_game = ...
@@ -573,19 +577,20 @@ my_game = ...
 check_4(my_game)
 
 # %% [markdown]
-# **For discussion.** (a) We chose the learning rate 1 for all methods because it worked. For whom did it
-# work best, and what would a fair choice be? (b) The tax learns what is good for the sum of all catches. Who
-# is that, in a village? What if each agent moved the rate by its *own* reward? (c) An interval over 16 seeds
-# says how sure we are of this pond, with these settings. What does it not say?
+# **For discussion.** (a) We chose the learning rate 1 for all methods because it worked. For which method
+# did it work best, and what would be a fair choice? (b) The tax maximizes the total catch. Whose objective
+# is that, in a village? What if each agent updated the rate by its *own* reward? (c) An interval over 16
+# seeds quantifies the uncertainty for this pond, with these settings. What does it not quantify?
 
 # %% [markdown]
 # ## What to read
 #
 # * `CONTRIBUTING.md`: how to add a game, a method or an estimator to the toolkit, and which tests they need.
-# * `docs/comparing.md`: tables of papers, and what their intervals mean; `docs/choosing.md`: which estimator.
+# * `docs/comparing.md`: reproducing the tables of papers, and what their intervals mean;
+#   `docs/choosing.md`: which estimator.
 # * Agarwal and others, *Deep reinforcement learning at the edge of the statistical precipice*, arXiv
-#   2108.13264: how few seeds mislead. Henderson and others, *Deep reinforcement learning that matters*, arXiv
+#   2108.13264: why few seeds mislead. Henderson and others, *Deep reinforcement learning that matters*, arXiv
 #   1709.06560.
-# * Zheng and others, *The AI Economist*, arXiv 2004.13332: taxes that are learned, on a larger scale.
+# * Zheng and others, *The AI Economist*, arXiv 2004.13332: learned taxes, on a larger scale.
 #   Terry and others, *PettingZoo*, arXiv 2009.14471.
-# * Ostrom, *Governing the commons*, 1990: ponds, and what villages did about them.
+# * Ostrom, *Governing the commons*, 1990: common resources, and how villages managed them.

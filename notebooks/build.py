@@ -1,8 +1,8 @@
-"""Notebooks from their scripts: `python notebooks/build.py` executes them all and rewrites what they show.
+"""Build notebooks from their scripts: `python notebooks/build.py` executes them all and saves their outputs.
 
 python notebooks/build.py              # every lesson
-python notebooks/build.py 01 03        # those whose names begin so
-python notebooks/build.py --check 01   # write nothing; does the notebook beside the script say the same?
+python notebooks/build.py 01 03        # lessons whose names start with these
+python notebooks/build.py --check 01   # write nothing; compare with the saved outputs
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from games.core import require
 FOLDER = Path(__file__).resolve().parent
 SCRIPTS = "[0-9][0-9]_*.py"
 ALONE = ("teacher.py",)
-"""Lessons whose names have no number."""
+"""Lessons without a number."""
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
@@ -36,10 +36,10 @@ METADATA = {
 
 
 def lessons(folder: Path = FOLDER, beginnings: Iterable[str] = ()) -> list[Path]:
-    """The scripts, in order; those alone whose names begin so, where beginnings are given.
+    """The lesson scripts, in order; if `beginnings` are given, only those whose names start with one of them.
 
     Raises:
-        ValueError: no script begins so.
+        ValueError: no script starts with one of the beginnings.
     """
     found = sorted([*folder.glob(SCRIPTS), *(folder / name for name in ALONE if (folder / name).exists())])
     wanted = tuple(beginnings)
@@ -51,7 +51,7 @@ def lessons(folder: Path = FOLDER, beginnings: Iterable[str] = ()) -> list[Path]
 
 
 def read(script: Path) -> Any:
-    """A percent script as a notebook without outputs, the same to the bit wherever it is read."""
+    """Read a percent script as a notebook without outputs, bit-for-bit the same on every machine."""
     notebook = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
     notebook.metadata = nbformat.from_dict(METADATA)
     for index, cell in enumerate(notebook.cells):
@@ -68,10 +68,10 @@ def tagged(notebook: Any) -> dict[str, Any]:
 
 
 def solved(notebook: Any, solutions: Any) -> Any:
-    """The notebook with answers put in after its exercises: first the wrong ones, if any, then the right one.
+    """Insert answers after the exercises of a notebook: the wrong one, if any, then the right one.
 
-    After every `exercise-N`, as it stands, come its check and `wrong-N`; its check again and `solution-N`,
-    which the check that follows in the notebook grades.
+    After every `exercise-N`, unchanged, come its check and `wrong-N`; then its check again and `solution-N`,
+    which the next check of the notebook grades.
 
     Raises:
         ValueError: an exercise has no solution or no check, or a solution or a wrong answer no exercise.
@@ -128,7 +128,7 @@ def execute(notebook: Any, *, mode: str, folder: Path = FOLDER) -> Any:
 
 
 def texts(notebook: Any) -> list[str]:
-    """What a notebook shows in words: what it printed, and the text form of all else but figures."""
+    """The text outputs of a notebook: streams, and the text form of all other outputs except figures."""
     found = []
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         if output.output_type == "stream":
@@ -140,10 +140,10 @@ def texts(notebook: Any) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Build or check the lessons asked for; 1 if a check failed, else 0."""
+    """Build or check the requested lessons; return 1 if a check failed, else 0."""
     parser = argparse.ArgumentParser(prog="notebooks/build.py", description=__doc__.splitlines()[0])
-    parser.add_argument("beginnings", nargs="*", help="which lessons; all, if none is given")
-    parser.add_argument("--check", action="store_true", help="write nothing; compare what is printed")
+    parser.add_argument("beginnings", nargs="*", help="beginnings of lesson names; default: all lessons")
+    parser.add_argument("--check", action="store_true", help="write nothing; compare text outputs")
     options = parser.parse_args(arguments)
     try:
         chosen = lessons(beginnings=options.beginnings)

@@ -1,4 +1,4 @@
-"""Figures in words, for readers who do not see them: the alternative text of each picture in a notebook."""
+"""Alternative texts of figures in a notebook, for readers who do not see them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.legend import Legend
 
 
 def describe(figure: Figure) -> str:
-    """Say what a figure shows, from its own titles, axes and legends.
+    """Describe a figure by its titles, axis labels and legends.
 
     >>> figure = Figure()
     >>> axes = figure.subplots()
@@ -28,24 +28,24 @@ def describe(figure: Figure) -> str:
 
 
 def add_descriptions() -> None:
-    """Have the notebook that runs show its figures with their alternative text; elsewhere, do nothing.
+    """Add alternative texts to the figures of the running notebook; outside a notebook, do nothing.
 
-    It may be called again, as readers do who run a first cell twice.
+    Calling it again has no effect, so a first cell can be run twice.
     """
     from IPython import get_ipython  # noqa: PLC0415 - readers outside of notebooks need none
 
     shell = get_ipython()
     if getattr(shell, "kernel", None) is None:
-        return  # a script, or IPython in a terminal, whose windows are left alone
+        return  # a script, or IPython in a terminal: keep its figure windows
     formatter = shell.display_formatter.formatters["image/png"]
-    shell.run_line_magic("matplotlib", "inline")  # who calls it first brings the formatter
+    shell.run_line_magic("matplotlib", "inline")  # loads the formatter on first use
     draw = formatter.lookup_by_type(Figure)
     if getattr(draw, "func", None) is not _drawn:
         formatter.for_type(Figure, functools.partial(_drawn, draw))
 
 
 def _drawn(draw: Callable[[Figure], Any], figure: Figure) -> Any:
-    """A picture as the formatter makes it, with its alternative text."""
+    """The formatter's image, with its alternative text."""
     picture = draw(figure)
     return picture if picture is None else (picture, {"alt": describe(figure)})
 

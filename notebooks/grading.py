@@ -1,4 +1,4 @@
-"""How exercises grade themselves: a friendly sentence, never a traceback, never the answer."""
+"""Automatic grading of exercises: a friendly sentence, never a traceback, never the answer."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 import torch
 
 RIGHT, OPEN, WRONG = "✓", "○", "✗"
-"""What a grade begins with; tests read it."""
+"""First characters of a grade; tests read them."""
 DOTS = re.compile(r"(=|return)\s*\.\.\.\s*(#|$)", re.MULTILINE)
-"""What is assigned or returned before a reader has put an answer there."""
+"""An assignment or return of dots, before the reader replaces them."""
 
 
 class NotYetError(Exception):
-    """An answer is not right; its words say what is off, and hint at the way, not at the answer."""
+    """An answer is wrong; the message states the error and gives a hint, not the answer."""
 
 
 class NotDoneError(Exception):
-    """There is no answer yet: the dots are still there."""
+    """There is no answer yet: the dots have not been replaced."""
 
 
 def expect(condition: Any, sentence: str) -> None:
-    """Go on if the condition holds, else tell the reader this sentence.
+    """Raise NotYetError with this sentence for the reader unless the condition holds.
 
     >>> expect(1 + 1 == 3, "One and one is less than that.")
     Traceback (most recent call last):
@@ -36,8 +36,8 @@ def expect(condition: Any, sentence: str) -> None:
 
 
 def close(answer: Any, truth: Any, *, within: float = 1e-6) -> bool:
-    """Whether numbers or tensors agree: same shape, nowhere further apart than `within` (times the truth, if
-    that is above 1).
+    """Whether numbers or tensors agree: same shape, and errors of at most `within` (relative where the truth
+    exceeds 1).
 
     >>> close(0.1 + 0.2, 0.3), close(torch.ones(2), torch.ones(3)), close("one", 1.0)
     (True, False, False)
@@ -53,16 +53,16 @@ def close(answer: Any, truth: Any, *, within: float = 1e-6) -> bool:
 
 
 def graded(title: str) -> Callable[[Callable[..., str]], Callable[..., None]]:
-    """Make a check of a function that looks at answers: it prints right, not yet, or not done.
+    """Decorate a function that examines answers as a check that prints right, not yet, or not done.
 
-    The function calls `expect` for what must hold and returns a sentence for a right answer. Answers that are
-    functions may be called as they are: dots inside them, and errors, become sentences, too.
+    The function calls `expect` for each condition and returns a sentence for a right answer. Answers that are
+    functions can be called directly: dots inside them, and exceptions, become sentences, too.
 
     Args:
-        title: of the exercise, for instance "Exercise 1".
+        title: title of the exercise, for instance "Exercise 1".
 
     Returns:
-        a decorator; the check takes what the function takes and returns nothing.
+        a decorator; the check has the same arguments as the function and returns nothing.
 
     >>> @graded("Exercise 0")
     ... def check_0(answer):
@@ -98,7 +98,7 @@ def _grade(title: str, look: Callable[..., str], answers: tuple[Any, ...]) -> st
 
 
 def _watched(answer: Any) -> Any:
-    """The answer, or, of a function, one that notices dots inside it."""
+    """The answer; a function is wrapped to detect dots inside it."""
     if not callable(answer):
         return _done(answer)
     if DOTS.search(_source(answer)):
@@ -123,7 +123,7 @@ def _source(function: Callable[..., Any]) -> str:
 
 
 def _done(answer: Any) -> Any:
-    """The answer, if nothing in it is dots (or nothing at all, as from a function without `return`)."""
+    """The answer, unless it contains dots or None (as from a function without `return`)."""
     parts = answer if isinstance(answer, (tuple, list)) else [answer]
     if any(part is ... or part is None for part in parts):
         raise NotDoneError

@@ -1,4 +1,4 @@
-"""What every lesson needs besides its subject: sizes, one figure style, intervals, sliders."""
+"""Helpers of all lessons: sizes, figure style, confidence bands, sliders."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = ["AMBER", "BLACK", "BLUE", "GRAY", "GREEN", "MODES", "PURPLE", "RED", 
 __all__ += ["draw_band", "explore", "mode", "press", "size", "use_style"]
 
 VARIABLE = "BILEVEL_NOTEBOOKS"
-"""Set while notebooks are executed by a program: `full` for the outputs that are kept, `fast` for tests."""
+"""Environment variable of automatic execution: `full` for saved outputs, `fast` for tests."""
 MODES = ("full", "fast")
 
 
 def mode() -> str | None:
-    """Who executes this notebook: a program in `full` or `fast` mode, or (None) a reader.
+    """The execution mode: `full` or `fast` for automatic execution, None for a reader.
 
     Raises:
-        ValueError: the variable holds something else.
+        ValueError: the variable has another value.
     """
     value = os.environ.get(VARIABLE)
     require(
@@ -39,7 +39,7 @@ def mode() -> str | None:
 
 
 def size(full: int, *, fast: int) -> int:
-    """A number of steps, seeds or points: `full` for readers, `fast` where a test only asks "does it run?".
+    """Choose a number of steps, seeds or points: `full` for readers, `fast` for tests that only run the code.
 
     >>> size(200, fast=5)
     200
@@ -48,7 +48,7 @@ def size(full: int, *, fast: int) -> int:
 
 
 def use_style() -> None:
-    """Draw all figures of this notebook in the project's one style, and give each an alternative text.
+    """Set the project's figure style for this notebook, and add alternative texts to its figures.
 
     Call it in the first cell.
     """
@@ -61,12 +61,12 @@ def draw_band(axes: Axes, x: Any, samples: Any, *, label: str, color: str, **lin
     """Draw the interquartile mean over seeds as a line, and its 95 % bootstrap interval as a band.
 
     Args:
-        axes: where.
-        x: the points, [point].
+        axes: the axes to draw on.
+        x: x coordinates, [point].
         samples: values, [point, seed] with 3 seeds or more; NumPy or torch.
-        label: the line's words in the legend.
-        color: of both.
-        line: further settings of Matplotlib's line.
+        label: legend entry.
+        color: color of line and band.
+        line: further Matplotlib line properties.
 
     Returns:
         the line.
@@ -81,19 +81,19 @@ def draw_band(axes: Axes, x: Any, samples: Any, *, label: str, color: str, **lin
 
 
 def explore(draw: Callable[..., None], **ranges: tuple[Any, ...]) -> None:
-    """Show a figure with a slider for each of its settings; in saved outputs, the figure alone.
+    """Show a figure with a slider for each of its parameters; in saved outputs, only the figure.
 
     Args:
-        draw: draws and shows one figure; takes the settings as keywords.
-        ranges: for each setting (least, greatest, step, start): whole numbers make whole steps.
+        draw: draws and shows one figure; takes the parameters as keyword arguments.
+        ranges: for each parameter (minimum, maximum, step, initial value); integers give an integer slider.
 
     Raises:
-        ValueError: a range does not have four numbers, or its start lies outside.
+        ValueError: a range does not have four numbers, or its initial value is outside.
     """
     for name, values in ranges.items():
-        require(len(values) == 4, f"{name} needs (least, greatest, step, start), not {values}.")
-        least, greatest, _, start = values
-        require(least <= start <= greatest, f"{name} starts at {start}, outside {least} to {greatest}.")
+        require(len(values) == 4, f"{name} needs (minimum, maximum, step, initial value), not {values}.")
+        low, high, _, start = values
+        require(low <= start <= high, f"{name} starts at {start}, outside {low} to {high}.")
     if mode() is not None:
         draw(**{name: values[3] for name, values in ranges.items()})
         return
@@ -103,13 +103,13 @@ def explore(draw: Callable[..., None], **ranges: tuple[Any, ...]) -> None:
 
 
 def press(react: Callable[[str], None], *names: str) -> None:
-    """Show a button for each name; a press shows what `react(name)` prints and draws.
+    """Show a button for each name; pressing it shows the output of `react(name)`.
 
     In saved outputs there are no buttons, and nothing is shown.
 
     Args:
-        react: what happens; takes the button's name.
-        names: of the buttons, one or more.
+        react: callback; takes the button's name.
+        names: names of the buttons, at low one.
 
     Raises:
         ValueError: there are no names.
@@ -133,7 +133,7 @@ def press(react: Callable[[str], None], *names: str) -> None:
     display(ipywidgets.VBox([ipywidgets.HBox(buttons), shown]))
 
 
-def _slider(ipywidgets: Any, least: Any, greatest: Any, step: Any, start: Any) -> Any:
-    whole = all(isinstance(value, int) for value in (least, greatest, step, start))
+def _slider(ipywidgets: Any, low: Any, high: Any, step: Any, start: Any) -> Any:
+    whole = all(isinstance(value, int) for value in (low, high, step, start))
     kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-    return kind(value=start, min=least, max=greatest, step=step, continuous_update=False)
+    return kind(value=start, min=low, max=high, step=step, continuous_update=False)

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # For the teacher
 #
-# **How do you give these lessons, where do people stumble, and how do you see that something has arrived?**
+# **How do you teach these lessons, where do students struggle, and how do you check what they have learned?**
 #
-# For each lesson: what students can do afterwards, how long it takes, what is commonly misunderstood and what
-# to ask then, and two exam questions with answers. Answers that are numbers are computed in this notebook.
+# For each lesson: the learning goals, the time it takes, common misunderstandings with a question to ask in
+# return, and two exam questions with answers. Numerical answers are computed in this notebook.
 
 # %%
 import matplotlib.pyplot as plt
@@ -50,63 +50,65 @@ for name, parts in PLANS.items():
 # %% [markdown]
 # ## Two hours, minute by minute
 #
-# | minute | what | who |
+# | minute | what | by |
 # |---|---|---|
 # | 0 | Lesson 0: the first picture; everybody runs one cell | you |
-# | 10 | Lesson 1: which way would *you* turn the knob? Vote; then the four estimators | you |
+# | 10 | Lesson 1: in which direction would *you* turn the knob? Vote; then the four estimators | you |
 # | 25 | Lesson 1: sliders, until `implicit` points uphill; exercise 1 | pairs |
-# | 40 | Lesson 3: ten rounds against the unknown other, before any theory | pairs |
+# | 40 | Lesson 3: ten rounds against the stranger, before any theory | pairs |
 # | 50 | Lesson 3: greed, fear, and where selfish learning ends; exercise 1 | you, pairs |
-# | 75 | Break, with the picture of lesson 4 on the wall | |
+# | 75 | Break, with the first figure of lesson 4 on the screen | |
 # | 80 | Lesson 4: guess the share, derive $w > 1/3$ together; why learning overshoots | you |
 # | 100 | Lesson 4: exercise 1, or the sliders | pairs |
-# | 110 | Lesson 5: its first two pictures; the slip below, on the way out | all |
+# | 110 | Lesson 5: its first two figures; the exit question below, on a slip of paper | all |
 #
-# *The slip:* "An agent gives half of its reward away. Why is the group not poorer, and why might it be
-# richer?"
+# *The exit question:* "An agent gives half of its reward away. Why is the group not poorer, and why might
+# it be richer?"
 #
 # ## Before the class
 #
-# * `make lab` on every machine the day before: it downloads some gigabytes once. On Linux, a CPU build of
-#   PyTorch installed first keeps that small.
-# * `make notebooks` executes all lessons anew: do that if you changed something; otherwise what is saved
-#   will do.
-# * Run all cells before you talk. Nearly all take seconds, and sliders redraw in a few; the long ones take up
-#   to a minute on two cores: in lesson 5 the three orders, in 6 the first picture and the shifted payoffs, in
-#   8 the rivals, the digits and the world model, in 9 the comparison and the taxes by hand.
-# * Without sliders (a viewer on the web) every figure is there at its start.
-# * Weak machines: the first number in `size(2000, fast=20)` is the one to lower; `BILEVEL_NOTEBOOKS=fast`
-#   lowers all, but then what the text says of the figures is no longer so.
-# * Solutions lie in `solutions/`, with a common mistake for most exercises. Checks never show an answer.
+# * `make lab` on every machine the day before: it downloads some gigabytes once. On Linux, installing a CPU
+#   build of PyTorch first keeps the download small.
+# * `make notebooks` executes all lessons again: do that if you changed something; otherwise the saved
+#   outputs are sufficient.
+# * Run all cells before the class. Nearly all take seconds, and sliders redraw in a few; the slow ones take
+#   up to a minute on two cores: in lesson 5 the three schedules, in 6 the first figure and the shifted
+#   payoffs, in 8 the baselines, the digits and the world model, in 9 the comparison and the taxes set by
+#   hand.
+# * Without sliders (a viewer on the web) every figure is shown for the initial slider values.
+# * Slow machines: reduce the first number in `size(2000, fast=20)`; `BILEVEL_NOTEBOOKS=fast` reduces all of
+#   them, but then the figures no longer show what the text says.
+# * Solutions are in `solutions/`, with a common mistake for most exercises. Checks never show an answer.
 #
-# What students need: Python, derivatives with the chain rule, a little PyTorch. No game theory, no
+# Prerequisites: Python, derivatives with the chain rule, a little PyTorch. No game theory, no
 # reinforcement learning.
 
 # %% [markdown]
 # ## Lesson 1: two levels (35 minutes)
 #
-# **Goals.** They can say what is inner and what is outer in a problem of their own; write a meta-gradient as
-# a chain rule; choose among unrolled, truncated, forward and implicit, and say what each gets wrong.
+# **Goals.** Students can identify the inner and the outer problem in an application of their own; write a
+# hypergradient with the chain rule; choose among unrolled, truncated, forward and implicit, and explain the
+# error of each.
 #
-# **Time.** Picture and words 10, equation 5, from scratch 10, playing and exercise 1: 10. Exercises 2 and
+# **Time.** Figure and idea 10, equation 5, from scratch 10, experiment and exercise 1: 10. Exercises 2 and
 # 3 are homework.
 #
-# **They say, and you ask.**
+# **Misunderstandings, and questions in return.**
 #
-# * "The goal does not contain the knob, so its slope is 0." → Through what does the knob act?
-# * "Implicit is the exact one, unrolled an approximation." → Exact for which question: an exam after 10
-#   lessons, or after infinitely many?
-# * "Truncation only makes the gradient smaller." → Look at the printed numbers: which sign? Which effects
-#   are left out of the difference?
+# * "The outer loss does not contain the knob, so its gradient is 0." → Through what does the knob act?
+# * "Implicit is exact, unrolled is an approximation." → Exact for which question: an exam after 10 lessons,
+#   or after infinitely many?
+# * "Truncation only makes the gradient smaller." → Look at the printed numbers: which sign? Which terms of
+#   the difference are left out?
 #
 # **Exam.** (1) $g = \frac12(\theta - \varphi)^2$, $f = \frac12(\theta - 1)^2$, rate 0.5, $\theta_0 = 0$,
 # $\varphi = 1$, two steps. Give $dF/d\varphi$, what truncation to one step finds, and what implicit
-# differentiation finds at $\theta_2$. (2) You have one number to learn above, and a network that needs
-# 10,000 steps below. Which estimator?
+# differentiation finds at $\theta_2$. (2) You have a single outer variable, and a network that needs
+# 10,000 inner steps. Which estimator?
 #
-# **Answers.** (1) $\theta_2 = \frac34 \varphi$, so that $d\theta_2 / d\varphi$ is 3/4, 1/2 by the last
-# step alone, and 1 at rest; times $\theta_2 - 1$. (2) Forward: exact, and its memory does not grow with
-# steps.
+# **Answers.** (1) $\theta_2 = \frac34 \varphi$, so that $d\theta_2 / d\varphi$ is 3/4, 1/2 for the last
+# step alone, and 1 at the fixed point; each times $\theta_2 - 1$. (2) Forward: exact, and its memory does
+# not grow with the number of steps.
 
 # %%
 theta = 0.75
@@ -125,26 +127,26 @@ print(f"by autograd     {torch.func.grad(end)(torch.tensor(1.0)):+.4f}")
 # %% [markdown]
 # ## Lesson 2: differentiable optimizers (40 minutes)
 #
-# **Goals.** They can write an optimizer as a function, find where a graph is cut, and test a gradient by
-# finite differences.
+# **Goals.** Students can write an optimizer as a pure function, find where a graph is cut, and test a
+# gradient by finite differences.
 #
-# **Time.** Picture 5, words and equation 10, three libraries 10, lost gradients 10, exercise 1: 5.
+# **Time.** Figure 5, idea and equation 10, three libraries 10, lost gradients 10, exercise 1: 5.
 #
-# **They say, and you ask.**
+# **Misunderstandings, and questions in return.**
 #
-# * "`None` is a bug of PyTorch." → What did `step()` do to the old weights?
-# * "If training works, the meta-gradient is right." → Which of the variants trained well and gave a wrong
+# * "`None` is a bug in PyTorch." → What did `step()` do to the old weights?
+# * "If training works, the hypergradient is right." → Which of the variants trained well and gave a wrong
 #   number?
-# * "Epsilon is there for division by zero and does not matter." → What is the slope of
+# * "Epsilon only prevents division by zero and does not matter." → What is the derivative of
 #   $g / (\lvert g\rvert + \varepsilon)$ at $g = 1$?
 #
-# **Exam.** (1) What is the slope of Adam's first update at $g = 0.3$, for $\varepsilon = 10^{-8}$ and for
-# 0.1? What follows for a weight that is learned through one step of Adam? (2) A loop trains well, and the
-# learned weight does not move. Name two causes and how to tell them apart.
+# **Exam.** (1) What is the derivative of Adam's first update at $g = 0.3$, for $\varepsilon = 10^{-8}$ and
+# for 0.1? What follows for a loss weight that is learned through one step of Adam? (2) A loop trains well,
+# and the learned weight does not change. Name two causes and how to distinguish them.
 #
-# **Answers.** (1) $\varepsilon / (\lvert g\rvert + \varepsilon)^2$, below; with the small one nothing
-# gets through. (2) The weights were overwritten (the gradient is `None`), or the path is flat or detached
-# (a number that is 0 or wrong): ask finite differences.
+# **Answers.** (1) $\varepsilon / (\lvert g\rvert + \varepsilon)^2$, below; with the small one the gradient
+# vanishes. (2) The weights were updated in place (the gradient is `None`), or the gradient vanishes or is
+# detached (a number that is 0 or wrong): compare with finite differences.
 
 # %%
 for epsilon in (1e-8, 0.1):
@@ -155,24 +157,24 @@ for epsilon in (1e-8, 0.1):
 # %% [markdown]
 # ## Lesson 3: social dilemmas (35 minutes)
 #
-# **Goals.** They can read greed and fear off four payoffs or Schelling's diagram, find equilibria, and
-# say where selfish learning ends and why.
+# **Goals.** Students can identify greed and fear in four payoffs or Schelling's diagram, find pure Nash
+# equilibria, and predict where selfish learning converges and why.
 #
-# **Time.** Ten rounds first: 10. Picture and words 10, diagram and pot 5, exercises 1 and 2: 10.
+# **Time.** Ten rounds first: 10. Figure and idea 10, diagram and pot 5, exercises 1 and 2: 10.
 #
-# **They say, and you ask.**
+# **Misunderstandings, and questions in return.**
 #
 # * "A dilemma is when people are bad." → Which of the four payoffs would you change to make good people
 #   defect?
-# * "The equilibrium is the best outcome." → Best for whom, given what? What would both rather have?
-# * "In the stag hunt everybody should cooperate." → If you are sure of me. What if there is a chance of 1
-#   in 3 that I am not?
+# * "The Nash equilibrium is the best outcome." → Best for whom, given what? What would both prefer?
+# * "In the stag hunt everybody should cooperate." → If you are sure that I do. What if there is a
+#   probability of 1/3 that I do not?
 #
 # **Exam.** (1) Five people, a pot whose content is multiplied by 3. Is it a dilemma, of which kind, and
-# what is the price of anarchy? (2) $(R, S, T, P) = (4, 1, 3, 2)$: greed, fear, both, none?
+# what is the price of anarchy? (2) $(R, S, T, P) = (4, 1, 3, 2)$: greed, fear, both or neither?
 #
-# **Answers.** (1) Greed and fear (keeping pays 1 - 3/5 more, whatever others do); the price is 3. (2) Fear
-# alone: a stag hunt.
+# **Answers.** (1) Greed and fear (keeping pays 1 - 3/5 more, whatever the other agents do); the price is 3.
+# (2) Fear only: a stag hunt.
 
 # %%
 from games.matrix import PublicGoods
@@ -187,25 +189,25 @@ print(f"(4, 1, 3, 2): greed {T > R}, fear {P > S}")
 # %% [markdown]
 # ## Lesson 4: sharing in the prisoner's dilemma (35 minutes)
 #
-# **Goals.** They can say what a sharing matrix conserves, derive the least share for a dilemma of two, and
-# explain why a learner of pure welfare gives more than that.
+# **Goals.** Students can explain what a sharing matrix conserves, derive the least share for a two-player
+# dilemma, and explain why a learner of pure welfare gives more than that.
 #
-# **Time.** Guess and derive the share 10, picture 5, why it overshoots 10, playing and exercise 1: 10.
+# **Time.** Guess and derive the share 10, figure 5, why it overshoots 10, experiment and exercise 1: 10.
 #
-# **They say, and you ask.**
+# **Misunderstandings, and questions in return.**
 #
-# * "Giving makes the giver poorer, and the group too." → What does each row of the matrix sum to? And all
-#   of it?
+# * "Giving makes the giver poorer, and the group too." → What does each row of the matrix sum to? And the
+#   sum of all shared rewards?
 # * "The learner gives 0.8, so 0.8 is needed." → What in its objective says that less would be better?
-# * "Differentiate the sum of all shared rewards." → By conservation that is the group's reward. Whose
-#   gradient does *one* agent follow?
+# * "Differentiate the sum of all shared rewards." → By conservation that is the welfare. Which gradient
+#   does *one* agent follow?
 #
 # **Exam.** (1) Cleaning costs 1 and saves the *other* 5. From which share on do both clean? (2) Two teams
-# learn sharing by the same welfare, with step sizes 0.1 and 0.01, and report shares of 0.8 and 0.5. Who
-# is right?
+# learn sharing for the same welfare, with learning rates 0.1 and 0.01, and report shares of 0.8 and 0.5.
+# Which is right?
 #
 # **Answers.** (1) $5w > 1 - w$, so $w > 1/6$. (2) Both and neither: beyond the least share welfare is nearly
-# flat, and where one stops on flat ground is a matter of the step size. Ask with a cost of giving.
+# flat, and the final share on a plateau depends on the learning rate. Add a cost of giving.
 
 # %%
 shares = torch.linspace(0, 1, 100001)
@@ -215,26 +217,27 @@ print(f"the least share at which cleaning pays: {shares[cleans][0]:.4f}; 1/6 is 
 # %% [markdown]
 # ## Lesson 5: learning to share (45 minutes)
 #
-# **Goals.** They can tell the two senses of "end to end" apart, compare joint, alternating and staged
+# **Goals.** Students can distinguish the two senses of "end to end", compare joint, alternating and staged
 # training fairly, and test a curriculum with new policies.
 #
-# **Time.** Picture and words 10, key equation and the cut gradient 10, three orders 10, curriculum 10,
+# **Time.** Figure and idea 10, key equation and the cut gradient 10, three schedules 10, curriculum 10,
 # exercise 1: 5.
 #
-# **They say, and you ask.**
+# **Misunderstandings, and questions in return.**
 #
 # * "End to end means that both train at the same time." → What happens if you cut the gradient and still
 #   train both at once?
-# * "The curriculum found a cheaper solution." → Do *new* policies find it, too? Did you run on for long
+# * "The curriculum found a cheaper solution." → Do *new* policies find it, too? Did you train for long
 #   enough?
-# * "The arrows mean friendship." → Many sharings reach the best. What would another start have given?
+# * "The arrows mean friendship." → Many sharing matrices reach the optimum. What would another
+#   initialization give?
 #
 # **Exam.** (1) In the ring digging costs 1 and is worth 3 to one neighbour. Which share must each give if it
-# goes to the one who waters it, and which if it is split evenly between both neighbours? (2) Why is
+# goes to the neighbour that waters it, and which if it is split evenly between both neighbours? (2) Why is
 # $\partial F / \partial \varphi = 0$, and what is left?
 #
 # **Answers.** (1) $3w \ge 1 - w$: 1/4. Split, only half of it counts: $\frac32 w \ge 1 - w$: 2/5. (2) Sharing
-# conserves the sum; what is left is what agents *learn* from it.
+# conserves the sum; what is left is the effect through the agents' *learning*.
 
 # %%
 for words, part in (("to the one who waters it", 1.0), ("split evenly", 0.5)):
@@ -244,23 +247,24 @@ for words, part in (("to the one who waters it", 1.0), ("split evenly", 0.5)):
 # %% [markdown]
 # ## Lesson 6: incentives and empathy (40 minutes)
 #
-# **Goals.** They can say of a method what it pays, to whom, out of whose pocket and what it must know;
-# explain why unconditional gifts are unlearned; and notice where a method depends on where zero is.
+# **Goals.** Students can describe what a method pays, to whom, at whose cost and with which information;
+# explain why unconditional gifts are unlearned; and recognize when a method depends on the zero point of
+# the payoffs.
 #
-# **Time.** Picture and words 15, from scratch 10, where is zero 5, exercises 1 and 2: 10.
+# **Time.** Figure and idea 15, from scratch 10, where is zero 5, exercises 1 and 2: 10.
 #
-# **They say, and you ask.**
+# **Misunderstandings, and questions in return.**
 #
 # * "Gifts make others cooperate." → Does the gift depend on what the other did?
 # * "LIO solves it, so it is the best." → Where does the money come from? Would it work if givers paid?
-#   (Here it would: see the line under the lesson's table.) What must it know?
-# * "Empathy is always good." → What does gratitude hand over, if what I got is a loss?
+#   (Here it would: see the line under the lesson's table.) Which information does it need?
+# * "Empathy is always good." → What does gratitude give away if my reward is a loss?
 #
-# **Exam.** (1) $(R, S, T, P) = (4, 0, 5, 1)$: the least payment for cooperating that makes it as good as
-# defecting, whatever the other does? (2) Of gifting with paying givers, LIO, LASE and D3C: which conserve
-# the total?
+# **Exam.** (1) $(R, S, T, P) = (4, 0, 5, 1)$: what is the smallest payment for cooperating that makes it as
+# good as defecting, whatever the other does? (2) Of gifting with paying givers, LIO, LASE and D3C: which
+# conserve the total?
 #
-# **Answers.** (1) The greater of $T - R$ and $P - S$. (2) The first and the third; LIO if givers are charged.
+# **Answers.** (1) The larger of $T - R$ and $P - S$. (2) The first and the third; LIO if givers are charged.
 
 # %%
 R, S, T, P = 4, 0, 5, 1
@@ -269,19 +273,20 @@ print("the least payment:", max(T - R, P - S))
 # %% [markdown]
 # ## Lesson 7: zero-sum (35 minutes)
 #
-# **Goals.** They can compute exploitability, say what circles and what comes to rest, and split a game into a
-# common and an opposed part.
+# **Goals.** Students can compute exploitability, explain what cycles and what converges, and decompose a
+# game into a common and an opposed part.
 #
-# **Time.** Picture 5, words and equation 10, unexploitable? 5, rivals to a team 5, exercises 1 and 2: 10.
+# **Time.** Figure 5, idea and equation 10, unexploitable? 5, opponents to a team 5, exercises 1 and 2: 10.
 #
-# **They say, and you ask.**
+# **Misunderstandings, and questions in return.**
 #
-# * "It does not converge, so nothing was learned." → What of the average policy?
-# * "Sharing always helps." → What is there to have in common if the total is 0?
-# * "An exploitability of 0 means that one wins." → Against whom? What does it promise against a bad opponent?
+# * "It does not converge, so nothing was learned." → What about the time-averaged policy?
+# * "Sharing always helps." → What is the common part if the total is always 0?
+# * "An exploitability of 0 means that one wins." → Against whom? What does it guarantee against a weak
+#   opponent?
 #
-# **Exam.** (1) Three agents, zero-sum; each keeps 0.6 and splits the rest. What happens to everybody's
-# reward? (2) What is the slope of welfare in the part that is shared, in a zero-sum game?
+# **Exam.** (1) Three agents, zero-sum; each keeps 0.6 and splits the rest. What happens to every
+# reward? (2) What is the derivative of welfare in the share given, in a zero-sum game?
 #
 # **Answers.** (1) It is multiplied by $s - (1 - s)/(N - 1) = 0.4$: the same game, learned more slowly. (2) 0.
 
@@ -293,26 +298,27 @@ print("rewards", rewards.tolist(), "become", [round(float(r), 6) for r in reward
 # %% [markdown]
 # ## Lesson 8: learning loss weights (40 minutes)
 #
-# **Goals.** They can put learned weights around a loop of their own, explain by a dot product which loss
-# gains weight, and name the fair rivals: a schedule, stopping early, training on the checked data.
+# **Goals.** Students can add learned weights to a training loop of their own, explain by a dot product
+# which loss gains weight, and name the fair baselines: a schedule, early stopping, training on the checked
+# data.
 #
-# **Time.** Picture and box 10, the tuner 5, rivals 10, noisy labels 10, exercise 1: 5. The world model as
-# long as there is time.
+# **Time.** Figure and equation 10, the tuner 5, baselines 10, noisy labels 10, exercise 1: 5. The world
+# model if there is time.
 #
-# **They say, and you ask.**
+# **Misunderstandings, and questions in return.**
 #
-# * "Learned weights are optimal." → For what, how far ahead, and on which data? Which rivals did they not
-#   beat?
+# * "Learned weights are optimal." → For which objective, how many steps ahead, and on which data? Which
+#   baselines did they not beat?
 # * "A loss that is easy to fit deserves weight." → Which sensor was easy to fit, and what was wrong with it?
-# * "The validation set stays untouched, we do not train on it." → What were the weights learned from?
+# * "The validation set is untouched, we do not train on it." → What were the weights learned from?
 #
 # **Exam.** (1) $\nabla V = (1, 0)$, $\nabla L_1 = (2, 1)$, $\nabla L_2 = (-1, 3)$, rate 0.1. Which weight
-# rises? (2) A colleague reports 93 % with learned weights and 75 % without, having 100 checked images.
+# rises? (2) A colleague reports 93 % with learned weights and 75 % without, using 100 checked images.
 # What is missing?
 #
-# **Answers.** (1) The slopes of $V$ are minus the rate times dot products, below: the first weight rises, the
-# second falls. (2) What else can be done with the 100 images: training on them alone, adding them, stopping
-# early. (And the ceiling, and intervals.)
+# **Answers.** (1) The slopes of $V$ are minus the rate times dot products, below: the first weight rises,
+# the second falls. (2) Baselines that use the same 100 images: training on them alone, adding them, early
+# stopping. (And the upper bound, and confidence intervals.)
 
 # %%
 wish, pulls = torch.tensor([1.0, 0.0]), torch.tensor([[2.0, 1.0], [-1.0, 3.0]])
@@ -321,24 +327,26 @@ print("slopes of V in both weights:", [round(float(slope), 6) for slope in -0.1 
 # %% [markdown]
 # ## Lesson 9: your own game and method (30 minutes, and a project)
 #
-# **Goals.** They can write a game and a method, test both against something independent, and compare
-# methods so that others can doubt and repeat it.
+# **Goals.** Students can write a game and a method, test both against an independent reference, and compare
+# methods so that others can question and reproduce the result.
 #
-# **Time.** Picture and steps 10, reading game and method 10, comparison and hand-set rival 10. Exercise 4
-# is a good project for teams of two: a game on one page, its dilemma shown by `selfish`, one method, one
-# interval.
+# **Time.** Figure and steps 10, reading game and method 10, comparison and hand-set baseline 10. Exercise 4
+# is a good project for teams of two: a game on one page, its dilemma demonstrated by `selfish`, one method,
+# one confidence interval.
 #
-# **They say, and you ask.**
+# **Misunderstandings, and questions in return.**
 #
-# * "My method wins, 5 seeds of 5." → With whose settings? What does the simplest rival reach, tuned as long?
-# * "It runs, so the game is right." → Which number do you know without running it?
-# * "The interval holds 0, so both are equal." → Or are there too few seeds to tell?
+# * "My method wins, 5 seeds of 5." → With whose settings? What does the simplest baseline reach with the
+#   same tuning?
+# * "It runs, so the game is right." → Which value do you know without running it?
+# * "The interval contains 0, so both are equal." → Or are there too few seeds to tell?
 #
-# **Exam.** (1) A tax of 0.3 among 4 agents: which part of its reward goes to others? (2) The difference
-# of two methods over 8 seeds is 0.4, with the 95 % interval from -0.2 to 0.9. Write one honest sentence.
+# **Exam.** (1) A tax of 0.3 among 4 agents: which share of its reward goes to the other agents? (2) The
+# difference of two methods over 8 seeds is 0.4, with the 95 % interval from -0.2 to 0.9. Write one honest
+# sentence.
 #
 # **Answers.** (1) $0.3\,(1 - 1/4)$. (2) For instance: "With these settings, 8 seeds do not show which of
-# the two is better; the data go with a small loss as well as with a gain of 0.9."
+# the two is better; the data are compatible with a small loss as well as with a gain of 0.9."
 
 # %%
 print(f"goes to others: {0.3 * (1 - 1 / 4):.3f}")
@@ -346,14 +354,14 @@ print(f"goes to others: {0.3 * (1 - 1 / 4):.3f}")
 # %% [markdown]
 # ## Marking
 #
-# In every lesson the first exercise can be done by all who read the picture and the equation; the last
-# one takes an evening. A fair weight: half for exercises 1 and 2 of the lessons given, a quarter for one
-# discussion question in writing, a quarter for the project of lesson 9. For the project, ask for three
-# things and mark nothing else: a test that could have failed, a rival that was given a fair chance, and a
-# sentence on what was not shown.
+# In every lesson the first exercise can be done by everybody who has understood the figure and the
+# equation; the last one takes an evening. A fair weighting: half for exercises 1 and 2 of the lessons
+# taught, a quarter for one discussion question in writing, a quarter for the project of lesson 9. For the
+# project, ask for three things and mark nothing else: a test that could have failed, a baseline with a fair
+# chance, and a sentence on what was not shown.
 #
 # ## What to read
 #
-# * `notebooks/README.md`: how lessons are made, should you want to change one, or write the tenth.
-# * `docs/choosing.md`, `docs/comparing.md` and `docs/theory.md`: what lies behind most questions that
+# * `notebooks/README.md`: how lessons are made, in case you want to change one, or write a tenth.
+# * `docs/choosing.md`, `docs/comparing.md` and `docs/theory.md`: the background of most questions that
 #   students ask.

@@ -17,17 +17,20 @@ def check_1(slopes: Callable[[Tensor, Tensor, float], Any]) -> str:
     losses = torch.tensor([[1.0, 0.0], [-2.0, 5.0], [0.0, 3.0]], dtype=torch.float64)
     answer = torch.as_tensor(slopes(validation, losses, 1.0))
     expect(answer.shape == (3,), "Three losses have three slopes.")
-    expect(close(answer[2], 0.0), "A loss whose pull stands at a right angle to the wish changes nothing.")
+    expect(
+        close(answer[2], 0.0),
+        "A loss whose gradient is orthogonal to the validation gradient changes nothing.",
+    )
     expect(
         not close(answer, [1.0, -2.0, 0.0]),
-        "The signs are turned: more weight on a loss that pulls the right way makes V *smaller*.",
+        "The signs are wrong: more weight on a loss with an aligned gradient makes V *smaller*.",
     )
     expect(close(answer, [-1.0, 2.0, 0.0]), "With rate 1 the slope is minus a dot product, for each loss.")
     expect(close(slopes(validation, losses, 0.5), [-0.5, 1.0, 0.0]), "A shorter step has a smaller effect.")
     generator = torch.Generator().manual_seed(0)
     v, g = torch.randn(5, 7, generator=generator, dtype=torch.float64).split((1, 4))
     expect(close(slopes(v[0], g, 0.3), -0.3 * g @ v[0]), "Right for two parameters, not for seven.")
-    return "A loss earns weight by pulling where the validation loss wants to go."
+    return "A loss gains weight if its gradient is aligned with the validation gradient."
 
 
 @graded("Exercise 2")
@@ -39,19 +42,20 @@ def check_2(reweight: Callable[[Tensor], Any]) -> str:
     )
     answer = torch.as_tensor(reweight(torch.tensor([-1.0, 2.0, -1.0])))
     expect(
-        bool((answer >= 0).all()), "A weight must not be negative: who would pull the model the wrong way?"
+        bool((answer >= 0).all()), "A weight must not be negative: the step would then increase that loss."
     )
     expect(
-        close(answer, [0.5, 0.0, 0.5]), "Slopes of -1, 2 and -1: the second loss harms. Cut off, then divide."
+        close(answer, [0.5, 0.0, 0.5]),
+        "Slopes of -1, 2 and -1: the second loss harms. Clamp first, then divide.",
     )
     nothing = torch.as_tensor(reweight(torch.tensor([1.0, 0.0])))
     expect(not bool(nothing.isnan().any()), "If no loss helps the sum is 0, and you divided by it.")
     expect(close(nothing, [0.0, 0.0]), "If no loss helps all weights are 0.")
     expect(
         close(reweight(torch.tensor([-1e-6, -3e-6])), [0.25, 0.75]),
-        "Small slopes count the same after dividing.",
+        "Small slopes give the same weights after dividing.",
     )
-    return "With samples in the place of losses this is the way `reweight` of the noisy digits."
+    return "With samples instead of losses this is the method `reweight` of the noisy digits."
 
 
 @graded("Exercise 3")
@@ -72,17 +76,17 @@ def check_3(sample_slopes: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, flo
     expected = torch.func.grad(validation)(torch.zeros(6, dtype=torch.float64), 0.1)
     answer = torch.as_tensor(sample_slopes(theta, x, y, x_checked, y_checked, 0.1))
     expect(answer.shape == (6,), "Six samples have six slopes.")
-    expect(not close(answer, -expected), "The signs are turned.")
+    expect(not close(answer, -expected), "The signs are wrong.")
     expect(
         not close(answer, 50 * expected) and not close(answer, 2 * expected),
         "A factor is off: V is the mean over the checked samples, of a loss with a half in front.",
     )
     expect(
         close(answer, expected),
-        "Exercise 1 has the form: the gradient of V (at w = 0 theta' is theta), and one a sample.",
+        "As in exercise 1: the gradient of V (at w = 0 theta' is theta) and that of each sample.",
     )
     expect(
         close(sample_slopes(theta, x, y, x_checked, y_checked, 0.7), 7 * expected),
         "Where does the rate come in?",
     )
-    return "A wrong label turns its residual, and with it the sign of its slope: it is told apart."
+    return "A wrong label flips its residual, and with it the sign of its derivative: it is detected."

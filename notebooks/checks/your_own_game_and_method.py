@@ -15,23 +15,23 @@ Breed = Callable[[Tensor, float, int, Generator], Tensor]
 
 @graded("Exercise 1")
 def check_1(goes_to_others: Callable[[float, int], float]) -> str:
-    """Of what is paid, an N-th comes back."""
-    expect(close(goes_to_others(0.0, 3), 0.0), "Without a tax nothing goes to others.")
+    """Of the tax paid, 1/N comes back."""
+    expect(close(goes_to_others(0.0, 3), 0.0), "Without a tax nothing goes to the other agents.")
     expect(
         close(goes_to_others(1.0, 2), 0.5),
-        "Two agents, everything into the pot: how much of my own fish do I get back from it?",
+        "Two agents, everything into the pot: which share of my own catch do I get back from it?",
     )
     cases = [(0.3, 2), (0.5, 3), (1.0, 10), (0.2, 1)]
     expect(
         all(close(goes_to_others(tax, n), tax * (1 - 1 / n)) for tax, n in cases),
-        "Right for the simplest cases, not for all. Pay first, then take your part of your own payment back.",
+        "Right for the simplest cases, not for all. Pay first, then subtract your share of your own payment.",
     )
-    return "Even a tax of 100 % leaves everybody an N-th of its own."
+    return "Even with a tax of 100 % every agent keeps 1/N of its own reward."
 
 
 @graded("Exercise 2")
 def check_2(breed: Breed) -> str:
-    """A binomial number of young, drawn from the generator alone, capped."""
+    """A binomial number of young, drawn from the generator only, limited to the capacity."""
 
     def generator() -> Generator:
         return torch.Generator().manual_seed(1)
@@ -39,15 +39,17 @@ def check_2(breed: Breed) -> str:
     left = torch.full((20000,), 10)
     certain = breed(left, 1.0, 100, generator())
     expect(
-        isinstance(certain, Tensor) and certain.shape == left.shape, "Give one number of fish for each pond."
+        isinstance(certain, Tensor) and certain.shape == left.shape,
+        "Return one number of fish for each pond.",
     )
-    expect(close(certain, 20 * torch.ones(20000)), "If the chance is 1 the fish double, as they did before.")
+    expect(close(certain, 20 * torch.ones(20000)), "With probability 1 the fish double, as before.")
     expect(
-        close(breed(left, 0.0, 100, generator()), left), "If the chance is 0 there are as many as were left."
+        close(breed(left, 0.0, 100, generator()), left),
+        "With probability 0 the number of fish does not change.",
     )
     expect(
         int(breed(left, 1.0, 12, generator()).max()) == 12,
-        "There is room for 12, and you have more or fewer.",
+        "The capacity is 12; your maximum differs.",
     )
     once = breed(left, 0.3, 100, generator())
     torch.rand(())
@@ -56,18 +58,16 @@ def check_2(breed: Breed) -> str:
         "The same seed gave two different ponds: do all your draws come from the generator?",
     )
     young = (once - left).double()
-    expect(young.std() > 0, "All ponds had the same number of young: each pond draws for itself.")
+    expect(young.std() > 0, "All ponds had the same number of young: draw independently for each pond.")
     expect(
         abs(float(young.mean()) - 3) < 0.1,
-        "Ten fish with a chance of 0.3 have 3 young on average; yours do not.",
+        "Ten fish with probability 0.3 have 3 young on average; yours do not.",
     )
     expect(
         abs(float(young.var()) - 2.1) < 0.2,
-        "The mean is right, the spread is not: does every *fish* draw for itself?",
+        "The mean is right, the variance is not: do you draw independently for each *fish*?",
     )
-    expect(
-        not once.is_floating_point(), "Fish are whole numbers: the state that you give back has to be, too."
-    )
+    expect(not once.is_floating_point(), "The number of fish is an integer: return an integer tensor.")
     return "The same seed, the same pond: now a surprising result can be repeated."
 
 
@@ -91,13 +91,11 @@ def check_3(own_rates: Callable[[Tensor], Tensor]) -> str:
         "In the second seed agent 0 pays everything and agent 1 nothing: what does each keep?",
     )
     rates = phi.sigmoid()[..., None]
-    expect(
-        close(sharing, (1 - rates) * eye + rates / 3), "Right where all or nothing is paid, not in between."
-    )
+    expect(close(sharing, (1 - rates) * eye + rates / 3), "Right for rates of 0 and 1, not in between.")
     slope = torch.func.jacrev(own_rates)(phi)[0, 1, 1, 0]
     expect(
         bool(slope[1] < 0) and not slope[0],
-        "Agent 1's share must depend on its own phi, and on nobody else's.",
+        "Agent 1's row must depend on its own phi only.",
     )
     return "Put it into `transfer`, start phi at [seed, agent], and you have another method."
 
@@ -108,7 +106,7 @@ def check_4(game: Game) -> str:
     expect(isinstance(game, Game), "Give an instance of your game, as MyGame(); it derives from games.Game.")
     expect(
         type(game).__name__ != "Pond" and not type(game).__module__.startswith("games."),
-        f"{type(game).__name__} is here already: change its rules, and give it a name of its own.",
+        f"{type(game).__name__} is here already: change its rules, and give it a new name.",
     )
     agents, actions, copies = game.num_agents, int(game.action_space.n), 64
     expect(agents >= 2, "A dilemma needs two agents or more.")
@@ -121,11 +119,11 @@ def check_4(game: Game) -> str:
     )
     total = float(game.episode_value(first).sum(-1).max())
     best = game.best_welfare
-    expect(best is not None, "Tell the best that all can get together: best_welfare.")
+    expect(best is not None, "Set best_welfare, the largest total that all agents can get together.")
     assert best is not None
     expect(
         total <= best + 1e-4,
-        f"Playing at random, all together got {total:g}, and best_welfare says {best:g} is the most.",
+        f"Random actions reached a total of {total:g}, but best_welfare is {best:g}.",
     )
     state = game.reset(copies, draws)
     everything = torch.arange(actions).expand(copies, agents, actions)
@@ -134,7 +132,7 @@ def check_4(game: Game) -> str:
         all(isinstance(answer, Tensor) and answer.dtype == torch.bool for answer in judged)
         and any(bool(answer.any()) for answer in judged if answer is not None)
         and not all(bool(answer.all()) for answer in judged if answer is not None),
-        "cooperates must say of some actions that they cooperate, and of others that they do not.",
+        "cooperates must be true for some actions, and false for others.",
     )
     return f"{agents} agents, {actions} actions, horizon {game.horizon}: now compare methods on it."
 
@@ -147,14 +145,14 @@ def _episode(game: Game, copies: int, generator: Generator, actions: int) -> Ten
         seen = game.observe(state)
         expect(
             tuple(seen.shape[:2]) == (copies, game.num_agents),
-            f"observe must give [batch, agent]: {[copies, game.num_agents]}, not {list(seen.shape)}.",
+            f"observe must return [batch, agent]: {[copies, game.num_agents]}, not {list(seen.shape)}.",
         )
         chosen = torch.randint(actions, (copies, game.num_agents), generator=generator)
         before = [leaf.clone() for leaf in state]
         after, paid, done = game.step(state, chosen, generator)
         expect(
             all(torch.equal(old, new) for old, new in zip(before, state, strict=True)),
-            "step changed the state that it was given: make a new one.",
+            "step changed its input state in place: return a new one.",
         )
         expect(
             tuple(paid.shape) == (copies, game.num_agents) and paid.is_floating_point(),

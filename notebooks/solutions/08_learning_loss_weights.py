@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Solutions of `08_learning_loss_weights`
 #
-# **Exercise 1.** The box, for all losses at once: a matrix times a vector. The common mistake is the sign: a
-# slope says how $V$ *rises*, and a helpful loss makes it fall.
+# **Exercise 1.** The boxed equation, for all losses at once: a matrix times a vector. The common mistake is
+# the sign: a positive derivative means that $V$ *increases*, and a helpful loss decreases it.
 
 
 # %% tags=["wrong-1"]
@@ -16,8 +16,8 @@ def slopes(validation_gradient, loss_gradients, rate):
 
 
 # %% [markdown]
-# **Exercise 2.** Down the slope from 0 is minus the slope. Divide by the sum only where there is one; the
-# mistake gives `nan` where no loss helps.
+# **Exercise 2.** A gradient step from 0 with learning rate 1 gives minus the slopes. Divide by the sum only
+# if it is positive; the mistake gives `nan` where no loss helps.
 
 
 # %% tags=["wrong-2"]
@@ -34,10 +34,10 @@ def reweight(slopes):
 
 
 # %% [markdown]
-# **Exercise 3.** A sample's gradient is its residual times its input. At $w = 0$ nothing moves, so that
-# $\nabla V$ is taken at $\theta$ itself. A wrong label changes the residual: where it turns the sign, the
-# sample pulls away from where the checked ones want to go, and its slope is positive. The mistake takes
-# the checked loss's sum for its mean.
+# **Exercise 3.** A sample's gradient is its residual times its input. At $w = 0$ the step does not change
+# $\theta$, so $\nabla V$ is evaluated at $\theta$ itself. A wrong label changes the residual: where it
+# flips the sign, a step on the sample increases the loss of the checked samples, and its derivative is
+# positive. The mistake uses the sum of the checked losses instead of their mean.
 
 
 # %% tags=["wrong-3"]
@@ -55,6 +55,7 @@ def sample_slopes(theta, x, y, x_checked, y_checked, rate):
 
 
 # %% [markdown]
-# **For discussion.** (a) Little: one step ahead it only costs. `implicit`, or unrolled over many steps,
-# would see more of its use. (b) To Adam alone, nearly nothing: only proportions between losses count. (c)
-# There is no one answer; but what the weights were learned from must not be reported on.
+# **For discussion.** (a) A small one: within one step it has only a cost. `implicit`, or `unrolled` over
+# many steps, would see more of its benefit. (b) With Adam, almost none: only the ratios between the losses
+# count. (c) There is no single answer; but the images that the weights were learned from must not be used
+# for testing.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Solutions of `09_your_own_game_and_method`
 #
-# **Exercise 1.** The part $\tau$ goes into the pot, and an $N$-th of it comes back: $\tau - \tau / N$. The
+# **Exercise 1.** The share $\tau$ goes into the pot, and $1/N$ of it comes back: $\tau - \tau / N$. The
 # common mistake forgets what comes back.
 
 
@@ -16,8 +16,9 @@ def goes_to_others(tax, N):
 
 
 # %% [markdown]
-# **Exercise 2.** The number of young is binomial. Rounding the mean, or one draw for all fish of a pond, has
-# the right mean and the wrong spread; so has the mistake here, in which a pond's fish all breed, or none.
+# **Exercise 2.** The number of young is binomially distributed. Rounding the mean, or one random number for
+# all fish of a pond, gives the right mean and the wrong variance; so does the mistake here, in which either
+# all fish of a pond reproduce, or none.
 
 
 # %% tags=["wrong-2"]
@@ -33,8 +34,8 @@ def breed(left, chance, capacity, generator):
 
 
 # %% [markdown]
-# **Exercise 3.** The rates need an axis for the receiver, the last one. With the axis in front of the agents'
-# the rate is the *receiver's*: rows no longer sum to 1, and reward is created or lost.
+# **Exercise 3.** The rates need a new axis for the receiver, the last one. With the new axis in front of
+# the agents' axis the rate is the *receiver's*: rows no longer sum to 1, and reward is created or lost.
 
 
 # %% tags=["wrong-3"]
@@ -50,9 +51,9 @@ def own_rates(phi):
 
 
 # %% [markdown]
-# **Exercise 4.** For instance the volunteer's dilemma (Diekmann 1985): one who calls the fire brigade is
-# enough, and it takes trouble. It differs from the pond in a few lines. The mistake: a `best_welfare` that
-# holds for the catch, and not for the trouble.
+# **Exercise 4.** For instance the volunteer's dilemma (Diekmann 1985): it is enough that one agent calls
+# the fire brigade, but calling is costly. It differs from the pond in a few lines. The mistake: the
+# `best_welfare` of the pond does not hold for the new rewards.
 
 
 # %% tags=["wrong-4"]
@@ -85,7 +86,8 @@ class Volunteer(Pond):
 my_game = Volunteer(horizon=1)
 
 # %% [markdown]
-# **For discussion.** (a) Give every method the same number of tries at its settings, on other seeds than
-# those that are reported. (b) The sum of all catches is a planner's wish, or everybody's before they know who
-# they are. With votes by own reward, `tos` with the objective `own-return` is the model: compare. (c) It says
-# nothing of other ponds, learning rates or numbers of agents, nor of what was tried before and not reported.
+# **For discussion.** (a) Give every method the same budget for tuning its settings, on other seeds than
+# those that are reported. (b) The total catch is the objective of a social planner, or everybody's before
+# they know who they are. For updates by each agent's own reward, compare `tos` with the objective
+# `own-return`. (c) It says nothing about other ponds, learning rates or numbers of agents, nor about what
+# was tried before and not reported.

@@ -123,7 +123,7 @@ def test_buttons_react(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ((0, 1, 0.1), r"rate needs \(least, greatest, step, start\)"),
+        ((0, 1, 0.1), r"rate needs \(minimum, maximum, step, initial value\)"),
         ((0, 1, 0.1, 2), "rate starts at 2, outside 0 to 1"),
     ],
 )
