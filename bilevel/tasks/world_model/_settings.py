@@ -34,7 +34,7 @@ class WorldModelSettings:
     copies: int = 8
     """Copies of the environment in a batch; an even number."""
     window: int = 32
-    """Steps of each copy between two trainings; also how far back-propagation through time reaches."""
+    """Steps of each copy between two trainings, 2 or more; also how far back-propagation through time reaches."""
     epochs: int = 4
     """Passes over each roll-out."""
 
@@ -94,12 +94,16 @@ class WorldModelSettings:
         require_name(self.latents, LATENTS, "kind of latents")
         require_name(self.policy_gradient, GRADIENTS, "policy gradient")
         whole = (
-            "shrink", "environment_steps", "copies", "window", "epochs", "latent_size", "classes", "hidden",
+            "shrink", "environment_steps", "copies", "epochs", "latent_size", "classes", "hidden",
             "recurrent_size", "mixtures", "imagined_steps", "evaluations", "evaluation_episodes",
         )  # fmt: skip
         for name in whole:
             value = getattr(self, name)
             require(value >= 1, f"{name} must be 1 or more, not {value}.")
+        require(
+            self.window >= 2,
+            f"window must be 2 or more, not {self.window}: the step that restarts an episode trains nothing.",
+        )
         require(self.controller_hidden >= 0, "controller_hidden must be 0 (linear) or more.")
         require(
             self.truncate is None or self.truncate >= 1,

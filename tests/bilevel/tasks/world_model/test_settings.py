@@ -14,7 +14,7 @@ from bilevel.tasks.world_model import WorldModelSettings
         ({"policy_gradient": "dreamt"}, "policy gradient"),
         ({"copies": 5}, "copies must be an even number, not 5"),
         ({"environment_steps": 2000}, "copies x window x evaluations = 4096 or more, not 2000"),
-        ({"window": 0}, "window must be 1 or more, not 0"),
+        ({"window": 1}, "window must be 2 or more, not 1: the step that restarts an episode trains nothing"),
         ({"truncate": 0}, "truncate must be 1 step or more, or None"),
         ({"evaluations": 6}, "evaluations must be a multiple of 4, not 6"),
         ({"crop": (0, 100, 0, 600)}, "its sides multiples of shrink, 15"),
