@@ -34,7 +34,7 @@ class WorldModelSettings:
     copies: int = 8
     """Copies of the environment in a batch; an even number."""
     window: int = 32
-    """Steps of each copy between two trainings, 2 or more; also how far back-propagation through time reaches."""
+    """Steps of each copy between two trainings, 2 or more; the reach of back-propagation through time."""
     epochs: int = 4
     """Passes over each roll-out."""
 
