@@ -229,11 +229,11 @@ def test_ctrl_c_outside_training_says_how_to_go_on(
 
 
 @pytest.mark.parametrize(
-    ("twice", "stands"), [(False, "run is saved after 1 of"), (True, "run has no checkpoint yet")]
+    ("number", "twice"),
+    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGHUP, False), (signal.SIGTERM, True)],
 )
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_training(
-    number: signal.Signals, twice: bool, stands: str, call: Call, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals, twice: bool, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call("train", *SHARING, "--out", "whole")
 
@@ -245,6 +245,9 @@ def test_a_signal_in_training(
         patched.setattr(train_command.RunProgress, "show", show)
         said = call("train", *SHARING, "--out", "run")
     assert said.code == (130 if twice else 128 + number)
+    name = "Ctrl-C" if number == signal.SIGINT else number.name
+    assert f"{name}: stopping after this outer step, and saving it. A second one stops at once" in said.err
+    stands = "run has no checkpoint yet" if twice else "run is saved after 1 of"
     assert said.err.splitlines()[-1].startswith(f"Stopped. {stands}")
     assert said.err.splitlines()[-1].endswith("Continue with: bilevel train --resume run")
     assert call("train", "--resume", "run").code == 0
