@@ -121,7 +121,7 @@ print(f"the library says           {by_library:.6f}")
 # ## The map
 
 # %%
-LESSONS = [  # name, question, minutes, comes after
+LESSONS = [  # name, question, minutes, prerequisites
     ("01_two_levels", "How do you turn a knob through somebody else's learning?", 35, []),
     (
         "02_differentiable_optimizers",

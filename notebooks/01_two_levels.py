@@ -124,8 +124,9 @@ plt.show()
 #   steps are left out.
 # * **Forward**: propagate the derivative of the skills in the knob along with the skills themselves. Exact;
 #   memory grows with the number of knobs, not with the number of steps.
-# * **Implicit**: ignore the trajectory. Where learning has *converged*, differentiate the fixed point in the
-#   knob. One linear system; correct only at the fixed point.
+# * **Implicit**: ignore the trajectory. Where learning has *converged* (the pupil is *at rest*, at a fixed
+#   point of the step), differentiate the fixed point in the knob. One linear system; correct only at the
+#   fixed point.
 
 # %% [markdown]
 # ## The key equation

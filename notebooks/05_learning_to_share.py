@@ -334,7 +334,7 @@ for game, runs, best in (("escape room", escape_runs, 9.0), ("ring", ring_runs, 
 #   games, in all seeds. Fixed sharing does not: `fixed` solves the escape room in 1 of 12 seeds, and in the
 #   ring agents that keep 0.8 stop digging (first figure). So training both *together* is not what makes it
 #   work. The gradient *through* the updates is.
-# * **The staged curve tests what was learned.** At halftime the new policies know nothing, and welfare
+# * **The staged curve tests what was learned.** Halfway the new policies know nothing, and welfare
 #   falls; then it recovers. So the learned sharing is a *rule* that also works for policies which were not
 #   part of its training, and not only along one trajectory of one set of policies.
 # * **The share given differs.** Welfare does not determine it (many sharing matrices reach the optimum), so
@@ -415,8 +415,8 @@ for (sight, plan), (welfare, given, _) in ENDS.items():
 # ## Play
 #
 # Choose the cost, the outer step at which it begins, the number of updates $K$ that the outer loop
-# differentiates through, and the policies' learning rate. Dashed: new policies under the sharing learned by
-# halftime. Where is the boundary between a stable solution and mere inertia?
+# differentiates through, and the policies' learning rate. Dashed: new policies under the sharing learned in
+# the first half. Where is the boundary between a stable solution and mere inertia?
 
 # %%
 
@@ -467,8 +467,8 @@ check_1(digs)
 # **Exercise 2 (training schedules).** Write two schedules as loops. You get three functions:
 # `learn(theta, phi)` returns the policies after a round of updates; `outer_step(theta, phi)` does so, too,
 # and also updates the sharing by the gradient through that round: it returns the pair (policies, sharing).
-# `new()` draws new policies. *Alternating*: every outer step consists of `rounds` rounds of `learn`, then
-# one `outer_step`. *Staged*: `stage` outer steps; then new policies, and rounds of `learn` under the fixed
+# `new()` draws new policies. *Alternating*: `outer` times, `rounds` rounds of `learn` and then one
+# `outer_step`. *Staged*: `stage` outer steps; then new policies, and rounds of `learn` under the fixed
 # sharing, so that there are `outer` rounds in total. Return the pair (policies, sharing).
 
 

@@ -236,8 +236,8 @@ def d3c_slope(pay, logits, weights, bound=10.0):
     """Slope of rho_i = 1 + relu(relative growth of i's mixed loss by the other's step), [agent, agent]."""
     loss = bound - expected(logits, pay)  # above 0
     slopes = -torch.func.jacrev(expected)(logits, pay)[..., 0]  # [whose loss, whose logit]
-    own_step = (weights[:, :, None] * slopes).sum(1).diagonal()  # each descends its mixed loss by this
-    harm = -(slopes * own_step).flip(1).T  # [i, j]: what the step of the agent other than i does to loss j
+    own_step = (weights[:, :, None] * slopes).sum(1).diagonal()  # each agent descends its mixed loss
+    harm = -(slopes * own_step).flip(1).T  # [i, j]: change of loss j by the step of the agent other than i
     mixed = weights @ loss
     growth = (weights * harm).sum(1) / mixed
     return (growth > 0)[:, None] * (harm - growth[:, None] * loss) / mixed[:, None]
