@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bilevel.experiments._files import DISK_FULL, can_make_folder, file_lock, make_folder
-from bilevel.experiments._provenance import note_resumption
+from bilevel.experiments._provenance import PROVENANCE, note_resumption
 from games.core import require
 
 
@@ -71,7 +71,8 @@ class ResumableFolder:
             yield
 
     def note_resumption(self, unit: str, done: int) -> None:
-        note_resumption(self.path, json.loads(self.config.read_text(encoding="utf-8")), unit, done)
+        config = json.loads(self.config.read_text(encoding="utf-8"))
+        note_resumption(self.path, {name: config.get(name) for name in PROVENANCE}, unit, done)
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -49,19 +49,19 @@ def three_digits(value: float, unit: str) -> str:
     return f"{scaled:.{places}f} {prefix}{unit}"
 
 
-class Measure(NamedTuple):
+class MeasureColumn(NamedTuple):
     value: Callable[[EstimatorMeasured], Any]
     text: Callable[[Any], str]
 
 
 MEASURES = {
-    "error": Measure(lambda row: row.check.relative_error, ratio),
-    "inside": Measure(lambda row: row.inside_interval, lambda share: f"{100 * share:.0f} %"),
-    "cosine": Measure(lambda row: row.check.cosine, lambda cosine: f"{cosine:z.3f}"),
-    "variance": Measure(lambda row: row.relative_variance, ratio),
-    "time": Measure(lambda row: row.seconds, lambda seconds: three_digits(seconds, "s")),
-    "memory": Measure(lambda row: row.peak_bytes, lambda size: three_digits(size, "B")),
-    "calls": Measure(lambda row: row.step_calls, str),
+    "error": MeasureColumn(lambda row: row.check.relative_error, ratio),
+    "inside": MeasureColumn(lambda row: row.inside_interval, lambda share: f"{100 * share:.0f} %"),
+    "cosine": MeasureColumn(lambda row: row.check.cosine, lambda cosine: f"{cosine:z.3f}"),
+    "variance": MeasureColumn(lambda row: row.relative_variance, ratio),
+    "time": MeasureColumn(lambda row: row.seconds, lambda seconds: three_digits(seconds, "s")),
+    "memory": MeasureColumn(lambda row: row.peak_bytes, lambda size: three_digits(size, "B")),
+    "calls": MeasureColumn(lambda row: row.step_calls, str),
 }
 
 
