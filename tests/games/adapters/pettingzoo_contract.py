@@ -23,7 +23,7 @@ Make = Callable[[], ParallelView]
 
 INFOS = {"cooperated": bool, "extrinsic_reward": float, "given": float, "received": float, "cleaned": int}
 
-LONGEST = 25
+LONGEST = 10
 """Steps that say as much about an environment as a thousand."""
 
 

@@ -56,16 +56,16 @@ def test_contract(game: Game):
 
 @every_game
 def test_pettingzoo_parallel(game: Game):
-    parallel_api_test(ParallelView(game), num_cycles=50)
-    parallel_seed_test(lambda: ParallelView(game), num_cycles=50)
+    parallel_api_test(ParallelView(game), num_cycles=25)
+    parallel_seed_test(lambda: ParallelView(game), num_cycles=25)
 
 
 @every_game
 def test_pettingzoo_turn_based(game: Game):
     with warnings.catch_warnings():
         ignore_opinions(game)
-        api_test(parallel_to_aec(ParallelView(game)), num_cycles=50)
-        seed_test(lambda: env(game), num_cycles=50)
+        api_test(parallel_to_aec(ParallelView(game)), num_cycles=25)
+        seed_test(lambda: env(game), num_cycles=25)
         state_test(env(game), ParallelView(game))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +25,7 @@ DILEMMAS: dict[str, tuple[str, dict[str, int]]] = {
     "cleanup-lio-10x10": (TURNS, {}),  # one cleaner is enough
     "cleanup-lio-7x7": (TURNS, {}),
     "cleanup-lase": (GREED, {}),
-    "harvest-closed": (GREED, {"horizon": 400}),
+    "harvest-closed": (GREED, {"horizon": 400, "episodes": 24}),
     "stag-hunt-grid": (FEAR, {}),
     "snowdrift": (GREED, {}),
     "prisoner-corridor": (BOTH, {}),
@@ -32,6 +34,7 @@ DILEMMAS: dict[str, tuple[str, dict[str, int]]] = {
 """Name -> what the diagram says, and settings that make it quick."""
 
 
+@functools.cache
 def diagram(name: str, *, episodes: int = 64, **settings: int) -> ScriptedSchelling:
     game = games.make(name, **settings)
     return scripted_schelling(game, torch.Generator().manual_seed(0), episodes=episodes)
