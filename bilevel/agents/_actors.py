@@ -13,18 +13,18 @@ from bilevel.agents._policy import Policy
 from games.core import Game, State, require, uniform
 
 Acted = tuple[Tensor, Tensor | None]
-"""Actions as the game takes them; the memory for the next step, None where there is none."""
+"""Actions as the game takes them, and the recurrent state for the next step, None where there is none."""
 
 
 class Actor(Protocol):
     """Policies of all agents, called once a step."""
 
     def __call__(self, state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:
-        """Take a step; the memory is None before the first."""
+        """Choose the actions of a step; the recurrent state `memory` is None before the first."""
 
 
 def random_actor(game: Game) -> Actor:
-    """Make an actor that draws uniformly from the legal actions, or from a Box.
+    """Make an actor of uniformly random legal actions, or uniform in a Box.
 
     >>> import games
     >>> game, generator = games.make("chicken"), torch.Generator().manual_seed(0)
@@ -44,9 +44,9 @@ def random_actor(game: Game) -> Actor:
 
 
 def scripted_actor(game: Game, cooperative: Tensor) -> Actor:
-    """Make an actor of the policy that the game itself provides (`Game.scripted`).
+    """Make an actor of the game's own scripted policy (`Game.scripted`).
 
-    The agents that cooperate are boolean [agent] or [batch, agent].
+    `cooperative` marks the agents that cooperate, boolean [agent] or [batch, agent].
 
     Raises:
         ValueError: from the actor, where the game has no scripted policy.
@@ -62,7 +62,7 @@ def scripted_actor(game: Game, cooperative: Tensor) -> Actor:
         actions = game.scripted(state, cooperative.expand(batch, -1))
         require(
             actions is not None,
-            f"Nobody has written a script for {type(game).__name__}: let agents act at random, or give the "
+            f"{type(game).__name__} has no scripted policy: let agents act at random, or give the "
             "folder of a run.",
         )
         assert actions is not None
@@ -76,10 +76,10 @@ def learned_actor(game: Game, policy: Policy, theta: Tensor) -> Actor:
     distribution = distribution_of(game)
 
     def act(state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:
-        seen = game.observe(state)
-        seen = seen.to(theta.dtype) if seen.is_floating_point() else seen
-        memory = policy.memory(theta, len(seen)) if memory is None else memory
-        logits, memory = policy.step(theta, seen.movedim(0, 1), memory)  # samples are the copies
+        observed = game.observe(state)
+        observed = observed.to(theta.dtype) if observed.is_floating_point() else observed
+        memory = policy.memory(theta, len(observed)) if memory is None else memory
+        logits, memory = policy.step(theta, observed.movedim(0, 1), memory)  # one sample per copy of the game
         drawn = distribution.draw(allowed(logits.movedim(0, 1), game.action_mask(state)), generator)
         return distribution.acted(drawn), memory
 

@@ -26,39 +26,39 @@ from games.core import require
 
 
 class RolloutBatch(NamedTuple):
-    """Data of the gradient steps on one sample: episodes, evaluated by the critics before these steps."""
+    """Data of the gradient steps on one sample, with the critics' values before these steps."""
 
     episodes: Trajectory
     rewards: Tensor
     """Shared rewards, [seed, agent, time, episode], 0 after the end; differentiable in phi. The last one of a
     truncated episode includes the discounted value of the following observation."""
     values: Tensor
-    """Each critic's, like the rewards; differentiable in theta before these steps."""
+    """Values of each critic, like the rewards; differentiable in theta before these steps."""
 
 
 @dataclass(frozen=True)
 class CriticPlay(SampledPlay):
     """Actor-critic: the chosen surrogate with a critic's values, and the critic's own loss.
 
-    The critic is a value function of what its agent sees, [seed, agent, policy | critic] in one theta, and
-    learns on the shared rewards. One loss moves both:
+    The critic is a value function of its agent's observations, [seed, agent, policy | critic] in one theta,
+    and learns on the shared rewards. One loss updates both:
 
-        policy's weight x -surrogate(A) + value's weight x 1/2 mean (V(own) - (A + V))^2 - bonus x entropy,
+        policy weight x -surrogate(A) + value weight x 1/2 mean (V(own) - (A + V))^2 - bonus x entropy,
 
     with A the generalized advantages of the shared rewards and of V, the critics' values BEFORE the step.
 
-    * In the step A and V are constants. The policy's parameters move by the surrogate and the entropy alone,
-      the critic's by the value loss alone, towards fixed targets A + V, TD(trace) returns.
-    * In the hypergradient through steps, rewards are differentiable in phi, and V in the parameters that
-      earlier steps led to: the effect of phi on critics, and of these on policies, is all there. Whether the
-      hypergradient sees that episodes depend on policies is up to the surrogate, as without a critic.
-    * The extrinsic `values` of the outer level use no critic, as critics learn on other rewards.
+    * In the step A and V are constants. The policy's parameters are updated by the surrogate and the entropy
+      alone, the critic's by the value loss alone, towards fixed targets A + V, TD(trace) returns.
+    * In the hypergradient through steps, rewards are differentiable in phi, and V in the parameters after
+      earlier steps: it includes the effect of phi on critics, and of these on policies. The surrogate
+      determines if it includes that episodes depend on policies, as without a critic.
+    * The extrinsic `values` of the outer loss use no critic, as critics learn on shared rewards.
 
     The last reward of a truncated episode (`Trajectory.cut`) includes the critic's discounted value of the
     following observation; after termination there is none.
 
-    Where an observation does not show the time and episodes end after some steps, a critic can only learn a
-    mean over times; a trace near 1 leans on it least. A recurrent critic's loss unrolls the whole horizon.
+    Where observations do not show the time and episodes have a fixed length, a critic can only learn a mean
+    over times; a trace near 1 relies on it least. A recurrent critic's loss unrolls the whole horizon.
 
     Raises:
         ValueError: the policy has no critic, or a number is out of range.
@@ -84,30 +84,30 @@ class CriticPlay(SampledPlay):
     trace: float = 1.0
     """Lambda of the critic's targets, from 0 to 1; a surrogate that has advantages has its own."""
     weights: TermWeights = field(default_factory=TermWeights)
-    """Of the policy's and the value's term; the entropy's comes with the data."""
+    """Weights of the policy and value terms; the entropy bonus is an argument of `losses`."""
 
     def __post_init__(self) -> None:
         require(isinstance(self.policy, PolicyWithCritic), "Actor-critic and PPO need a critic.")
         Range(least=0, most=1).require("trace", self.trace)
         for name in ("policy", "value"):
             weight = getattr(self.weights, name)
-            if not isinstance(weight, Tensor):  # learned weights are not looked at
+            if not isinstance(weight, Tensor):  # learned weights are not checked
                 Range(above=0).require(f"{name}_weight", weight)
 
     def parts(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[RolloutBatch]:
-        """The data of each gradient step on one sample, for `losses`; here one step, on all episodes.
+        """Data of each gradient step on one sample, for `losses`; here one step, on all episodes.
 
         Args:
             theta: the policies and critics before these steps.
-            transfer: turns own rewards into those which learners see.
+            transfer: turns individual rewards into learners' rewards.
             data: from `sample`.
         """
         values = self.policy.values(theta, data.observations) * data.acting
         rewards = transfer.rewards(data)
         if data.cut is not None and data.following is not None:
-            seen = torch.cat((data.observations[:, :, :1], data.following), 2)  # one step more
-            beyond = self.policy.values(theta, seen)[:, :, 1:]
-            rewards = rewards + self.game.discount * beyond * data.cut * data.acting
+            observed = torch.cat((data.observations[:, :, :1], data.following), 2)  # one step more
+            bootstrap = self.policy.values(theta, observed)[:, :, 1:]
+            rewards = rewards + self.game.discount * bootstrap * data.cut * data.acting
         return (RolloutBatch(data, rewards, values),)
 
     def terms(
@@ -132,23 +132,23 @@ class CriticPlay(SampledPlay):
 
 @dataclass(frozen=True)
 class PPOPlay(CriticPlay):
-    """Proximal policy optimization: several gradient steps on a sample, near the policies that drew it.
+    """Proximal policy optimization: several clipped gradient steps on each sample.
 
     The policy's term is minus the mean over episodes of
 
         sum_t discount^t min(ratio_t A_t, clamp(ratio_t, 1 - clip_range, 1 + clip_range) A_t),
 
-    ratio_t = pi(a_t) / pi_old(a_t) of the agent itself, the others as they were. (It counts steps by
-    discount^t, as every surrogate here does, so that one epoch without normalization is the first-order step
-    of actor-critic; released code often leaves that factor out.) One inner step is `epochs` passes over the
+    ratio_t = pi(a_t) / pi_old(a_t) of the agent itself, the others fixed. (Steps are weighted by
+    discount^t, as in every surrogate here, so that one epoch without normalization is the first-order step
+    of actor-critic; released code often omits that factor.) One inner step is `epochs` passes over the
     sample, each in `minibatches` gradient steps; rewards and critics' values are those before the first.
 
     The hypergradient goes through all of these gradient steps, and through A to the rewards (in phi) and the
     critics before them. pi_old(a_t) are recorded numbers, constants even there: the step is differentiated
     as a function of theta on a fixed sample. At pi = pi_old the step's derivative then has those terms of
-    DiCE that belong to one action of one agent, and none of those between times or between agents: it does
-    not see that later states, and the other agents' actions, depend on policies. Where a ratio is clipped
-    nothing goes through that action, neither in the step nor in the hypergradient.
+    DiCE that belong to one action of one agent, and no cross terms between times or agents: it ignores that
+    later states, and the other agents' actions, depend on policies. Where a ratio is clipped that action has
+    no gradient, neither in the step nor in the hypergradient.
 
     Raises:
         ValueError: the policy has no critic, or a number is out of range; in a step, there are more
@@ -163,11 +163,11 @@ class PPOPlay(CriticPlay):
     epochs: int = 4
     """Passes over a sample, 1 or more."""
     minibatches: int = 1
-    """Gradient steps of a pass, each on as many whole episodes, always the same ones together."""
+    """Gradient steps of a pass, on equal parts of the episodes, which are the same in every pass."""
     normalize: bool = False
-    """Whether advantages are normalized, for each agent and seed over a minibatch."""
+    """Normalize advantages, for each agent and seed over a minibatch."""
     value_clip: float | None = None
-    """Clipping range of values around those before the steps, above 0, in reward units; None: no clipping."""
+    """Clipping range of values around those before the steps, above 0, in reward units; None: off."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -189,7 +189,7 @@ class PPOPlay(CriticPlay):
         ((episodes, rewards, values),) = super().parts(theta, transfer, data)
         count = rewards.shape[-1]
         check_minibatches(self.minibatches, count)
-        bounds = [count * place // self.minibatches for place in range(self.minibatches + 1)]
+        bounds = [count * index // self.minibatches for index in range(self.minibatches + 1)]
         slices = [slice(*ends) for ends in itertools.pairwise(bounds)]
         return [
             RolloutBatch(episodes.some(part), rewards[..., part], values[..., part]) for part in slices
@@ -200,7 +200,10 @@ class PPOPlay(CriticPlay):
     ) -> LossTerms:
         episodes, rewards, old = data
         acting, drawn = episodes.acting, episodes.log_probabilities
-        require(drawn is not None, "PPO needs to know how likely actions were when they were drawn.")
+        require(
+            drawn is not None,
+            "PPO needs the log-probabilities of the actions when they were drawn: sample them by PPOPlay.",
+        )
         assert drawn is not None
         advantages, targets = self._advantages(data), self._targets(data)
         advantages = normalized(advantages, acting) if self.normalize else advantages
@@ -223,9 +226,9 @@ def check_minibatches(minibatches: int, episodes: int) -> None:
 
     >>> check_minibatches(4, episodes=3)
     Traceback (most recent call last):
-    ValueError: 3 episodes cannot be cut into 4 minibatches: play more of them.
+    ValueError: 3 episodes cannot be split into 4 minibatches: play more of them.
     """
     require(
         minibatches <= episodes,
-        f"{episodes} episodes cannot be cut into {minibatches} minibatches: play more of them.",
+        f"{episodes} episodes cannot be split into {minibatches} minibatches: play more of them.",
     )

@@ -16,9 +16,9 @@ from bilevel.agents._surrogates import chosen, entropy
 from games.core import Game, cached_constants, constant, normal, uniform
 
 NODES = 40
-"""Of the Gauss-Hermite quadrature of entropies: exact to 1e-6 nats for standard deviations up to 1."""
+"""Nodes of the Gauss-Hermite quadrature of entropies: exact to 1e-6 nats for standard deviations up to 1."""
 ILLEGAL = -1e9
-"""The logit of an illegal action: probability 0, and, being finite, no entropy of 0 x infinity."""
+"""Logit of an illegal action: probability 0; finite, as 0 x infinity would make the entropy NaN."""
 
 
 def allowed(logits: Tensor, legal: Tensor | None) -> Tensor:
@@ -33,9 +33,9 @@ def allowed(logits: Tensor, legal: Tensor | None) -> Tensor:
 def draw_actions(logits: Tensor, generator: torch.Generator) -> Tensor:
     """Sample from softmax policies: logits [..., action] -> integer [...].
 
-    By one uniform draw against cumulated weights: an action of probability 0 is never taken.
+    By inverse transform sampling, one uniform draw each: an action of probability 0 is never taken.
     """
-    rows = logits.movedim(-1, 0).contiguous()  # a loop over a few actions is slow, one over all else is not
+    rows = logits.movedim(-1, 0).contiguous()  # reducing a short last axis is slow
     weights = (rows - rows.amax(0)).exp().cumsum(0)
     total = weights[-1]
     drawn = uniform(total.shape, generator, total.dtype) * total
@@ -43,17 +43,17 @@ def draw_actions(logits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class Distribution(Protocol):
-    """Distribution of actions by a policy's outputs, in which illegal Discrete actions are masked."""
+    """Action distribution parametrized by a policy's outputs, with illegal Discrete actions masked."""
 
     @property
     def outputs(self) -> int:
-        """Outputs of a policy's network; standard deviations are parameters beside it (`Gaussian`)."""
+        """Number of outputs of a policy's network, without the standard deviations (`Gaussian`)."""
 
     def draw(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Sample actions, as episodes record them, by outputs [..., output]."""
+        """Sample actions, as trajectories record them, from outputs [..., output]."""
 
     def acted(self, actions: Tensor) -> Tensor:
-        """Turn recorded actions into the game's."""
+        """Convert recorded actions into the game's."""
 
     def log_probability(self, outputs: Tensor, actions: Tensor) -> Tensor:
         """Log-probability, or log-density, of recorded actions, in nats: [..., output] -> [...]."""
@@ -64,7 +64,7 @@ class Distribution(Protocol):
 
 @dataclass(frozen=True)
 class Softmax:
-    """Discrete actions, by logits; recorded as the game's integers."""
+    """Categorical distribution of Discrete actions by logits; recorded as the game's integers."""
 
     outputs: int
     """Number of actions."""
@@ -102,7 +102,7 @@ class SquashedGaussian:
     """
 
     low: tuple[float, ...]
-    """The Box's bounds, finite."""
+    """Lower bounds of the Box, finite; `high` are the upper ones."""
     high: tuple[float, ...]
 
     @property
@@ -133,7 +133,7 @@ class SquashedGaussian:
 
     def _log_slope(self, actions: Tensor) -> Tensor:
         low, high = self._bounds(actions)
-        # Not softplus, whose rounding depends on the place in a tensor: members must equal seeds alone.
+        # Not softplus: its rounding depends on the position in a tensor, and so on the number of seeds.
         flat = 2 * (math.log(2.0) - actions + functional.logsigmoid(2 * actions))
         return ((high - low) / 2).log() + flat
 
@@ -161,6 +161,6 @@ def _bound(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) 
 
 @cached_constants
 def _quadrature(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of the mean over a standard normal variable."""
+    """Gauss-Hermite nodes and weights of the mean over a standard normal variable."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
     return constant(nodes, dtype, device), constant(weights / weights.sum(), dtype, device)

@@ -16,8 +16,8 @@ class LossTerms(NamedTuple):
     value: Tensor | None
     """Half the critic's mean squared error, in squared reward units; None: there is no critic."""
     entropy: Tensor | None
-    """Of the policy, in nats, to be maximized: summed over an episode's steps, or, where values are exact, an
-    observation's on average; None: it has no weight."""
+    """Entropy of the policy, in nats, to be maximized: summed over an episode's steps, or, where values are
+    exact, the mean over observations; None: its weight is 0."""
 
 
 class TermWeights(NamedTuple):
@@ -26,7 +26,7 @@ class TermWeights(NamedTuple):
     policy: Tensor | float = 1.0
     value: Tensor | float = 0.5
     entropy: Tensor | float = 0.0
-    """Reward units per nat."""
+    """Entropy bonus, in reward units per nat."""
 
 
 def weighted(terms: LossTerms, weights: TermWeights) -> Tensor:
@@ -36,8 +36,8 @@ def weighted(terms: LossTerms, weights: TermWeights) -> Tensor:
     >>> weighted(LossTerms(policy=-3 * one, value=4 * one, entropy=one), TermWeights(1.0, 0.5, 0.1))
     tensor([[-1.1000, -1.1000]])
     """
-    counted = isinstance(weights.policy, Tensor) or weights.policy != 1
-    total = weights.policy * terms.policy if counted else terms.policy
+    scaled = isinstance(weights.policy, Tensor) or weights.policy != 1
+    total = weights.policy * terms.policy if scaled else terms.policy
     if terms.value is not None:
         total = total + weights.value * terms.value
     return total if terms.entropy is None else total - weights.entropy * terms.entropy
@@ -49,7 +49,7 @@ def value_losses(values: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
 
 
 def clipped_value_losses(values: Tensor, targets: Tensor, mask: Tensor, old: Tensor, clip: float) -> Tensor:
-    """As `value_losses`, each step with the greater error of the value and of its clipped change.
+    """As `value_losses`, with the greater error of the value and of the value clipped around the old one.
 
     Source: released code of Schulman et al., PPO, arXiv 1707.06347 (it is not in the paper).
     """
@@ -59,14 +59,14 @@ def clipped_value_losses(values: Tensor, targets: Tensor, mask: Tensor, old: Ten
 
 
 def normalized(advantages: Tensor, mask: Tensor) -> Tensor:
-    """Standardize advantages, differentiably, over each agent's and seed's own steps played.
+    """Standardize advantages, differentiably, over the steps played of each agent and seed.
 
     Where all advantages are equal they become 0.
     """
-    apart = advantages - _mean(advantages, mask)
-    return apart * (_mean(apart.square(), mask) + 1e-8).rsqrt() * mask
+    centered = advantages - _mean(advantages, mask)
+    return centered * (_mean(centered.square(), mask) + 1e-8).rsqrt() * mask
 
 
 def _mean(steps: Tensor, mask: Tensor) -> Tensor:
-    """Over the steps that were played: [..., agent, time, episode] -> [..., agent, 1, 1]."""
+    """Mean over the steps played: [..., agent, time, episode] -> [..., agent, 1, 1]."""
     return (steps * mask).sum((-2, -1), keepdim=True) / mask.sum((-2, -1), keepdim=True)

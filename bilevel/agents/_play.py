@@ -28,7 +28,8 @@ class Measured(NamedTuple):
     values: Tensor
     """Each agent's `episode_value`, [seed, agent], in the game's units."""
     cooperation: Tensor | None
-    """Each agent's share of cooperating actions, [seed, agent]; None where the word has no meaning."""
+    """Each agent's share of cooperating actions, [seed, agent]; None where the game
+    does not define cooperation."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Play(abc.ABC):
     game: Game
     policy: Policy
     draws: ClassVar[bool]
-    """Whether `sample` draws anything; where it does not, it gives an empty tuple."""
+    """True if `sample` draws episodes; else it returns an empty tuple."""
     weights = TermWeights()
 
     @abc.abstractmethod
@@ -48,14 +49,14 @@ class Play(abc.ABC):
     def losses(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, entropy_bonus: Tensor | None
     ) -> Tensor:
-        """Each agent's inner loss on the rewards it sees, [seed, agent], of its own and the others' policies.
+        """Inner losses on learners' rewards, [seed, agent], of own policies and the other agents'.
 
         Args:
-            own: the policies differentiated: agent i's loss sees own[i] ...
-            others: ... and others[j] for every j other than i.
-            transfer: turns own rewards into those which learners see.
+            own: the policies to differentiate: agent i's loss depends on own[i] ...
+            others: ... and on others[j] for every j other than i.
+            transfer: turns individual rewards into learners' rewards.
             data: from `sample`; with a critic, one of its `parts`.
-            entropy_bonus: scalar, reward units per nat; None: there is none, which costs nothing.
+            entropy_bonus: scalar, reward units per nat; None: no bonus; the entropy is not computed.
         """
         terms = self.terms(own, others, transfer, data, regularized=entropy_bonus is not None)
         return weighted(terms, self.weights._replace(entropy=0.0 if entropy_bonus is None else entropy_bonus))
@@ -64,7 +65,7 @@ class Play(abc.ABC):
     def terms(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, *, regularized: bool = True
     ) -> LossTerms:
-        """The terms that `losses` adds up, with its arguments; the entropy only if `regularized`."""
+        """Terms of `losses`, with its arguments; the entropy only if `regularized`."""
 
     @abc.abstractmethod
     def values(self, theta: Tensor, data: Any) -> Tensor:
@@ -104,24 +105,26 @@ class ExactPlay(Play):
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, *, regularized: bool = True
     ) -> LossTerms:
         """Minus each agent's shared discounted return, and the mean entropy over observations."""
-        seen = None
+        values = None
         if isinstance(self.game, CountedFamily) and transfer.matrix is not None:
-            # without a policy profile for each learner, where the game can
+            # needs no policy profile for each learner; None where the game has no such formula
             policies = self.policy.probabilities(own), self.policy.probabilities(others)
-            seen = self.game.shared_values(*policies, transfer.matrix)
-        if seen is None:
-            seen = self.seen(self.policy.probabilities(profiles_of_learners(own, others)), transfer)
+            values = self.game.shared_values(*policies, transfer.matrix)
+        if values is None:
+            values = self.learner_values(
+                self.policy.probabilities(profiles_of_learners(own, others)), transfer
+            )
         nats = entropy(self.policy.table(own)).mean(-1) if regularized else None
-        return LossTerms(seen * -self.game.effective_horizon, None, nats)
+        return LossTerms(values * -self.game.effective_horizon, None, nats)
 
-    def seen(self, policies: Tensor, transfer: Transfer) -> Tensor:
-        """Each learner's value on the rewards that it sees, [..., learner], in the game's units.
+    def learner_values(self, policies: Tensor, transfer: Transfer) -> Tensor:
+        """Each learner's value on its transferred rewards, [..., learner], in the game's units.
 
         Args:
             policies: as each learner differentiates them, [..., learner, agent, observation, action].
-            transfer: turns own rewards into those which learners see.
+            transfer: turns individual rewards into learners' rewards.
         """
-        assert transfer.matrix is not None  # learners see to it when they are built
+        assert transfer.matrix is not None  # checked when a learner is built
         return (self.game.values(policies) * transfer.matrix.mT).sum(-1)  # [learner, giver], [giver, learner]
 
     def values(self, theta: Tensor, data: Any) -> Tensor:
@@ -153,7 +156,7 @@ class SampledPlay(Play):
     """
 
     surrogate: Surrogate
-    """Estimates the policies' gradient."""
+    """Surrogate loss that estimates the policies' gradient."""
     episodes: int
     """Episodes per seed in each sample."""
     draws = True
@@ -171,16 +174,16 @@ class SampledPlay(Play):
     ) -> LossTerms:
         """Minus the surrogate of the shared discounted return, and the entropy per episode.
 
-        The entropy takes the observations as given: it does not see that they depend on the policies.
+        The entropy's derivative ignores that observations depend on the policies.
         """
         logits = self._logits(own, data)
         own_log, joint = self._log_probabilities(logits, others, data)
-        seen = transfer.rewards(data)
-        returns = self.surrogate(own_log, joint, seen, data.acting, self.game.discount)
+        rewards = transfer.rewards(data)
+        returns = self.surrogate(own_log, joint, rewards, data.acting, self.game.discount)
         return LossTerms(-returns, None, self._entropy(logits, data) if regularized else None)
 
     def values(self, theta: Tensor, data: Any) -> Tensor:
-        """DiCE estimates of the discounted return: right in value, and in derivative through every agent.
+        """DiCE estimates of the discounted return, unbiased in value and in derivatives by all agents.
 
         In the units of `episode_value` (see `Game.effective_horizon`), which it equals, on the sample, where
         the game does not discount or discounts in its `episode_value`, too.
@@ -205,20 +208,20 @@ class SampledPlay(Play):
         return measure_blocks(self.game, blocks, transfer.report, reporting)
 
     def _log_probabilities(self, logits: Tensor, others: Tensor, data: Trajectory) -> tuple[Tensor, Tensor]:
-        """Each agent's log-probabilities, and the joint ones by its policy, if the surrogate uses them."""
+        """Log-probabilities of each agent's actions, and of joint actions, if the surrogate uses these."""
         own = self._chosen(logits, data)
         if not getattr(self.surrogate, "uses_joint", True):
             return own, own
-        theirs = self._chosen(self._logits(others, data), data)
-        return own, own + theirs.sum(-3, keepdim=True) - theirs
+        fixed = self._chosen(self._logits(others, data), data)
+        return own, own + fixed.sum(-3, keepdim=True) - fixed
 
     def _entropy(self, logits: Tensor, data: Trajectory) -> Tensor:
-        """The sum over an episode's steps, mean over episodes: [seed, agent], in nats."""
+        """Entropy, summed over an episode's steps, mean over episodes: [seed, agent], in nats."""
         whole: Tensor = (self.distribution.entropy(logits) * data.acting).sum(-2).mean(-1)
         return whole
 
     def _chosen(self, logits: Tensor, data: Trajectory) -> Tensor:
-        """Log-probability of each agent's action, 0 where it did not count: [seed, agent, time, episode]."""
+        """Log-probability of each agent's action, 0 where masked: [seed, agent, time, episode]."""
         return self.distribution.log_probability(logits, data.actions) * data.acting
 
     def _logits(self, theta: Tensor, data: Trajectory) -> Tensor:
@@ -227,21 +230,21 @@ class SampledPlay(Play):
 
 
 def seed_groups(seeds: int, training: int, episodes: int, horizon: int) -> list[slice]:
-    """Group seeds for evaluation, so that a time step has no more observations than a training sample.
+    """Group seeds for evaluation, so that a time step has at most a training sample's observations.
 
-    Slices of all seeds, in order, whose lengths differ by 1 at most; every seed alone, where even one has
-    more observations in a step than training in all. `training` and `episodes` are per seed.
+    Slices of all seeds, in order, whose lengths differ by 1 at most; one seed each, if a step of one
+    seed alone has more. `training` and `episodes` are per seed.
 
     >>> seed_groups(32, training=8, episodes=1024, horizon=50)
     [slice(0, 11, None), slice(11, 22, None), slice(22, 32, None)]
     """
-    most = max(1, min(seeds, seeds * training * horizon // episodes))
-    groups = np.array_split(np.arange(seeds), -(-seeds // most))
+    largest = max(1, min(seeds, seeds * training * horizon // episodes))
+    groups = np.array_split(np.arange(seeds), -(-seeds // largest))
     return [slice(int(group[0]), int(group[-1]) + 1) for group in groups]
 
 
 def block_length(horizon: int, training: int, episodes: int, reporting: Reporting | None) -> int:
-    """Time steps of a block of evaluation, which has as many observations as a training sample.
+    """Length of an evaluation block in time steps: at most a training sample's observations, if possible.
 
     `training` and `episodes` are per seed; a block is a multiple of `reporting.hold`.
 
@@ -258,9 +261,9 @@ def measure_blocks(
     report: Callable[[Trajectory], Report],
     reporting: Reporting | None,
 ) -> tuple[Measured, Report]:
-    """Evaluate episodes that come in blocks of successive time steps, and keep no observations.
+    """Evaluate episodes from blocks of successive time steps, without keeping observations.
 
-    `report` is called on each block, or, if `reporting` is None, once for the whole episodes.
+    `report` is called on each block, or, if `reporting` is None, once on whole episodes.
     """
     outcomes, reports, steps = [], [], []
     for block in blocks:
@@ -268,14 +271,14 @@ def measure_blocks(
         if reporting is not None:
             reports.append(report(block))
             steps.append(block.mask.sum((-3, -2, -1)))
-        del block  # before the next one is made
+        del block  # frees its memory before the next one is allocated
     whole = concatenated(outcomes)
     measured = measure_episodes(game, whole)
     return measured, report(whole) if reporting is None else combine_reports(reports, steps, reporting)
 
 
 def profiles_of_learners(own: Tensor, others: Tensor) -> Tensor:
-    """Each learner's policy profile: its own policy, and the others', [..., learner, agent, parameter].
+    """Policy profile of each learner: its own policy and the others', [..., learner, agent, parameter].
 
     >>> profiles_of_learners(torch.ones(2, 1), torch.zeros(2, 1)).squeeze(-1)
     tensor([[1., 0.],
@@ -291,7 +294,7 @@ def _oneself(agents: int, device: torch.device) -> Tensor:
 
 
 def measure_episodes(game: Game, data: Trajectory) -> Measured:
-    """Means over episodes of a game; cooperation over all steps of an agent alike, not discounted."""
+    """Mean values over episodes, and mean cooperation over an agent's steps, not discounted."""
     by_time = data.rewards.permute(2, 0, 3, 1)  # time, seed, episode, agent
     values = game.episode_value(by_time).mean(1)
     if data.cooperated is None:

@@ -14,39 +14,39 @@ from bilevel.core import Purpose, first_draws
 class Policy(Protocol):
     """A policy of all agents: parameters, a recurrent state (`memory`), and functions to logits.
 
-    `step` plays episodes, `unroll` learns from them: the same logits, with derivatives through the recurrent
-    state. Logits are unnormalized log-probabilities of every action.
+    `step` is for acting, `unroll` for learning from whole episodes: the same logits, with derivatives through
+    the recurrent state. Logits are unnormalized log-probabilities of every action.
     """
 
     @property
     def num_parameters(self) -> int:
-        """Parameters of one agent."""
+        """Number of parameters of one agent."""
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
-        """Draw the first parameters of a batch of agents, or of one: float64 [*batch, parameter]."""
+        """Draw initial parameters of a batch of agents, or of one: float64 [*batch, parameter]."""
 
     def memory(self, theta: Tensor, samples: int) -> Tensor:
-        """The recurrent state before `samples` episodes, [..., agent, unit, sample]; it may have no units."""
+        """Initial recurrent state of `samples` episodes, [..., agent, unit, sample]."""
 
     def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of every episode: logits [..., agent, sample, action], and the memory for the next step.
+        """Compute logits [..., agent, sample, action] of one step, and the next recurrent state.
 
         Observations are [..., agent, sample, *shape], integer, bytes or of theta's dtype.
         """
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """Whole episodes, from their start: logits [..., agent, time, episode, action].
+        """Compute logits [..., agent, time, episode, action] of whole episodes, from their start.
 
         Observations are [..., agent, time, episode, *shape], integer, bytes or of theta's dtype.
         """
 
 
 class FeedForward(abc.ABC):
-    """A policy that is not recurrent, by its `logits`: an episode's steps are samples to it."""
+    """A policy that is not recurrent, defined by `logits`; an episode's steps are independent samples."""
 
     @abc.abstractmethod
     def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """Logits [..., agent, sample, action] of observations [..., agent, sample, *shape]."""
+        """Compute logits [..., agent, sample, action] of observations [..., agent, sample, *shape]."""
 
     def memory(self, theta: Tensor, samples: int) -> Tensor:
         return theta.new_zeros(*theta.shape[:-1], 0, samples)
@@ -64,10 +64,10 @@ class FeedForward(abc.ABC):
 def initial_parameters(
     policy: Policy, *, seed: int, seeds: int, agents: int, alike: bool = False, outer_step: int = 0
 ) -> Tensor:
-    """Draw all agents' first parameters, float64 [seed, agent, parameter], on the CPU.
+    """Draw all agents' initial parameters, float64 [seed, agent, parameter], on the CPU.
 
-    Those of repetition i depend on the random seed `seed` + i, and on the outer step, alone; `alike`: all
-    agents of a repetition start with the same ones.
+    Those of repetition i depend on the random seed `seed` + i and the outer step alone; with `alike` all
+    agents of a repetition have the same ones.
 
     >>> from bilevel.agents import Tabular
     >>> policy = Tabular(num_observations=1, num_actions=2)

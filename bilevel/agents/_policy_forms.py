@@ -14,7 +14,7 @@ from bilevel.nn import as_vectors
 
 @dataclass(frozen=True)
 class Tabular(FeedForward):
-    """A table of logits, one row per observation; the last action's logit is 0, unless it has one of its own.
+    """A table of logits, one row per observation; the last action's logit is 0, unless `every_logit`.
 
     With two actions the parameter is the log-odds of the first: P(cooperate) = sigmoid(theta), as in the
     literature on repeated dilemmas (Foerster et al., LOLA, arXiv 1709.04326).
@@ -29,9 +29,9 @@ class Tabular(FeedForward):
     num_actions: int
     """Number of actions."""
     initial_scale: float = 1.0
-    """Standard deviation of the first logits."""
+    """Standard deviation of the initial logits."""
     every_logit: bool = False
-    """Whether the last action has a logit, too, so that gradient steps treat three actions or more alike."""
+    """Parametrize the last action's logit, too, so that gradient steps treat three actions or more alike."""
 
     @property
     def num_parameters(self) -> int:
@@ -47,11 +47,11 @@ class Tabular(FeedForward):
         return free if self.every_logit else functional.pad(free, (0, 1))
 
     def probabilities(self, theta: Tensor) -> Tensor:
-        """The whole policy, [..., observation, action], of theta [..., parameter]."""
+        """Action probabilities [..., observation, action] of theta [..., parameter]."""
         return self.table(theta).softmax(-1)
 
     def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """Look the rows up: theta [..., agent, parameter], observations integer [..., agent, sample]."""
+        """Look up rows of logits: theta [..., agent, parameter], integers [..., agent, sample]."""
         rows = observations.unsqueeze(-1).expand(*observations.shape, self.num_actions)
         return self.table(theta).gather(-2, rows)
 
@@ -62,14 +62,14 @@ class Tabular(FeedForward):
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A network of means, and a log standard deviation for each, end to end in one flat vector.
+    """A network of means, and a log standard deviation for each, in one flat vector.
 
-    The standard deviations are parameters that do not depend on observations, 1 at first, as is usual for
+    The standard deviations are parameters that do not depend on observations, initially 1, as is usual for
     policy gradients and PPO. `SquashedGaussian` squashes the Gaussian into the action space.
 
     Source:
-        Schulman et al., Trust region policy optimization, arXiv 1502.05477, for standard deviations beside
-        the network.
+        Schulman et al., Trust region policy optimization, arXiv 1502.05477, for standard deviations that
+        are separate from the network.
 
     >>> from bilevel.agents import MLP
     >>> policy = Gaussian(MLP(num_features=4, num_actions=2), numbers=2)
@@ -81,7 +81,7 @@ class Gaussian:
     policy: Policy
     """The network of means."""
     numbers: int
-    """Numbers of an action."""
+    """Dimension of an action."""
 
     @property
     def num_parameters(self) -> int:
@@ -97,18 +97,18 @@ class Gaussian:
     def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         network, log_std = self._split(theta)
         means, memory = self.policy.step(network, observations, memory)
-        return _beside(means, log_std), memory
+        return _append_log_std(means, log_std), memory
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
         network, log_std = self._split(theta)
-        return _beside(self.policy.unroll(network, observations), log_std)
+        return _append_log_std(self.policy.unroll(network, observations), log_std)
 
     def _split(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         network, log_std = theta.split((self.policy.num_parameters, self.numbers), -1)
         return network, log_std
 
 
-def _beside(means: Tensor, log_std: Tensor) -> Tensor:
+def _append_log_std(means: Tensor, log_std: Tensor) -> Tensor:
     """[..., agent, *samples, number] and [..., agent, number] -> [..., agent, *samples, mean | log std]."""
     between = means.ndim - log_std.ndim
     spread = log_std.reshape(*log_std.shape[:-1], *[1] * between, log_std.shape[-1])
@@ -117,25 +117,25 @@ def _beside(means: Tensor, log_std: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Numbered:
-    """Any policy, with the agent's index one-hot appended to its observation: as features, or as planes.
+    """A policy with the agent's one-hot index appended to its observation, as features or as planes.
 
     >>> from bilevel.agents import MLP
     >>> policy = Numbered(MLP(num_features=4 + 2, num_actions=3))
     >>> theta = torch.zeros(2, policy.num_parameters)  # two agents
-    >>> policy.seen(theta, torch.full((2, 1, 4), 0.5))
+    >>> policy.with_index(theta, torch.full((2, 1, 4), 0.5))
     tensor([[[0.5000, 0.5000, 0.5000, 0.5000, 1.0000, 0.0000]],
             [[0.5000, 0.5000, 0.5000, 0.5000, 0.0000, 1.0000]]])
     """
 
     policy: Policy
-    """Of one more feature, or plane, for each agent."""
+    """Policy whose inputs have one more feature, or plane, per agent."""
     one_hot: int = 0
-    """Number of integer observations, to be one-hot encoded; 0: observations are no integers."""
+    """Number of integer observations, to be one-hot encoded; 0: observations are not integers."""
     observation_axes: int = 1
-    """Axes of an observation that is no integer."""
+    """Number of axes of an observation that is not an integer."""
     planes: bool = False
-    """Whether an observation stays planes [plane, row, column], each index a plane of 0s or of 1s; else it is
-    flattened."""
+    """Keep observations as planes [plane, row, column], with an index plane of 0s or 1s per agent; else
+    flatten them."""
 
     @property
     def num_parameters(self) -> int:
@@ -148,19 +148,19 @@ class Numbered:
         return self.policy.memory(theta, samples)
 
     def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        return self.policy.step(theta, self.seen(theta, observations), memory)
+        return self.policy.step(theta, self.with_index(theta, observations), memory)
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
-        return self.policy.unroll(theta, self.seen(theta, observations))
+        return self.policy.unroll(theta, self.with_index(theta, observations))
 
-    def seen(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """Observations [..., agent, *samples, *shape] with each agent's index appended."""
+    def with_index(self, theta: Tensor, observations: Tensor) -> Tensor:
+        """Append each agent's index to observations [..., agent, *samples, *shape]."""
         if self.planes:
-            return self._with_number(theta, observations.movedim(-3, -1)).movedim(-1, -3)
+            return self._append_index(theta, observations.movedim(-3, -1)).movedim(-1, -3)
         vectors = as_vectors(observations, theta, one_hot=self.one_hot, axes=self.observation_axes)
-        return self._with_number(theta, vectors)
+        return self._append_index(theta, vectors)
 
-    def _with_number(self, theta: Tensor, features: Tensor) -> Tensor:
+    def _append_index(self, theta: Tensor, features: Tensor) -> Tensor:
         agents = theta.shape[-2]
         numbers = torch.eye(agents, dtype=theta.dtype, device=theta.device)
         between = features.ndim - theta.ndim  # axes between the agents and the features

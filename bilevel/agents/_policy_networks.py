@@ -20,11 +20,11 @@ from bilevel.nn import (
 from games.core import require
 
 
-def require_layers(whose: str, hidden: tuple[int, ...]) -> None:
+def require_layers(owner: str, hidden: tuple[int, ...]) -> None:
     """Raise ValueError unless there is a hidden layer, and each has units."""
     require(
         bool(hidden) and min(hidden) > 0,
-        f"{whose} hidden layers need 1 unit or more each, but hidden is {hidden}.",
+        f"{owner} hidden layers need 1 unit or more each, but hidden is {hidden}.",
     )
 
 
@@ -32,7 +32,8 @@ def require_layers(whose: str, hidden: tuple[int, ...]) -> None:
 class MLP(FeedForward):
     """A multilayer perceptron per agent.
 
-    Agents share no parameters. The last layer starts small, so that the first policies are close to uniform.
+    Agents share no parameters. The last layer's initial weights are small, so that initial policies are
+    nearly uniform.
 
     Raises:
         ValueError: there is no hidden layer, or one without units.
@@ -44,19 +45,19 @@ class MLP(FeedForward):
     """
 
     num_features: int
-    """Numbers of an observation."""
+    """Number of features of an observation."""
     num_actions: int
     """Number of actions."""
     hidden: tuple[int, ...] = (32,)
     """Units of each hidden layer, one layer or more."""
     one_hot: bool = False
-    """Whether observations are integers below `num_features`, to be one-hot encoded."""
+    """One-hot encode observations, integers below `num_features`."""
     observation_axes: int = 1
-    """Axes of an observation that is no integer; more than one (planes of a grid) are flattened."""
+    """Number of axes of an observation that is not an integer; more than one (planes) are flattened."""
     last_layer_scale: float = 0.1
-    """Factor on the last layer's first weights."""
+    """Factor on the last layer's initial weights."""
     activation: ActivationName = "tanh"
-    """Between layers."""
+    """Activation between layers."""
 
     def __post_init__(self) -> None:
         require_layers("An MLP's", self.hidden)
@@ -82,9 +83,9 @@ class MLP(FeedForward):
 
 @dataclass(frozen=True)
 class Convolutional(FeedForward):
-    """Layers of convolutions, then a multilayer perceptron, per agent; see `bilevel.nn.Convolutions`.
+    """Convolutional layers, then a multilayer perceptron, per agent; see `bilevel.nn.Convolutions`.
 
-    The last layer starts small, so that the first policies are close to uniform.
+    The last layer's initial weights are small, so that initial policies are nearly uniform.
 
     Raises:
         ValueError: there is no hidden layer, or one without units; or `Convolutions` refuses its settings.
@@ -96,23 +97,23 @@ class Convolutional(FeedForward):
     """
 
     planes: tuple[int, int, int]
-    """Planes of an observation, rows and columns of each."""
+    """Shape of an observation: planes, rows, columns."""
     num_actions: int
     """Number of actions."""
     channels: tuple[int, ...] = (16,)
-    """Output planes of each layer of convolutions, one layer or more."""
+    """Output planes of each convolutional layer, one layer or more."""
     kernel: int = 3
-    """Rows and columns of a kernel."""
+    """Rows, and columns, of a kernel."""
     stride: int = 1
-    """Rows and columns by which the kernel moves."""
+    """Rows, and columns, by which the kernel moves."""
     padding: PaddingName = "same"
-    """Whether planes are surrounded with zeros ("same") or not ("valid")."""
+    """Zero padding of planes ("same") or none ("valid")."""
     hidden: tuple[int, ...] = (32,)
     """Units of each hidden layer of the perceptron, one layer or more."""
     last_layer_scale: float = 0.1
-    """Factor on the last layer's first weights."""
+    """Factor on the last layer's initial weights."""
     activation: ActivationName = "tanh"
-    """After every layer but the last."""
+    """Activation after every layer but the last."""
 
     def __post_init__(self) -> None:
         require_layers("A convolutional policy's", self.hidden)
@@ -120,7 +121,7 @@ class Convolutional(FeedForward):
 
     @property
     def convolutions(self) -> Convolutions:
-        """The first layers that each agent has."""
+        """Convolutional layers of each agent."""
         return Convolutions(
             self.planes, self.channels, self.kernel, self.stride, self.padding, self.activation
         )
@@ -146,11 +147,11 @@ class Convolutional(FeedForward):
 
 @dataclass(frozen=True)
 class GRU:
-    """A perceptron that encodes observations, a gated recurrent unit, and a layer to logits, per agent.
+    """A perceptron encoder, a gated recurrent unit, and a linear readout to logits, per agent.
 
-    Every episode starts with a recurrent state of zeros. Losses unroll whole episodes, so derivatives go back
-    through time to the first step; time and memory of a derivative grow with the game's horizon. The last
-    layer starts small, so that the first policies are close to uniform.
+    The initial recurrent state is zeros. Losses unroll whole episodes: backpropagation through time reaches
+    the first step, and its time and memory grow with the game's horizon. The last layer's initial weights are
+    small, so that initial policies are nearly uniform.
 
     Raises:
         ValueError: there is no hidden layer, or one without units; or there is no recurrent unit.
@@ -166,30 +167,30 @@ class GRU:
     """
 
     num_features: int
-    """Numbers of an observation."""
+    """Number of features of an observation."""
     num_actions: int
     """Number of actions."""
     hidden: tuple[int, ...] = (32,)
-    """Units of each layer that encodes observations, one layer or more."""
+    """Units of each layer of the encoder, one layer or more."""
     units: int = 32
-    """Numbers of the recurrent state, 1 or more."""
+    """Units of the recurrent state, 1 or more."""
     one_hot: bool = False
-    """Whether observations are integers below `num_features`, to be one-hot encoded."""
+    """One-hot encode observations, integers below `num_features`."""
     observation_axes: int = 1
-    """Axes of an observation that is no integer; more than one (planes of a grid) are flattened."""
+    """Number of axes of an observation that is not an integer; more than one (planes) are flattened."""
     last_layer_scale: float = 0.1
-    """Factor on the last layer's first weights."""
+    """Factor on the last layer's initial weights."""
     activation: ActivationName = "tanh"
-    """After each layer that encodes observations."""
+    """Activation after each layer of the encoder."""
 
     def __post_init__(self) -> None:
         require_layers("A GRU's", self.hidden)
-        require(self.units >= 1, f"A GRU remembers with 1 unit or more, not {self.units}.")
+        require(self.units >= 1, f"A GRU has 1 recurrent unit or more, not {self.units}.")
         _ = self.encoder
 
     @property
     def encoder(self) -> Perceptron:
-        """From an observation to the cell's input, but for the last activation."""
+        """Perceptron from an observation to the cell's input, without the last activation."""
         return Perceptron((self.num_features, *self.hidden), self.activation)
 
     @property
@@ -199,7 +200,7 @@ class GRU:
 
     @property
     def readout(self) -> Perceptron:
-        """From the recurrent state to logits, one layer."""
+        """Linear layer from the recurrent state to logits."""
         return Perceptron((self.units, self.num_actions))
 
     @property
@@ -240,7 +241,7 @@ class GRU:
         return whole
 
     def _encoded(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """The cell's input: [..., agent, sample, *shape] -> [..., agent, input, sample]."""
+        """Encode the cell's input: [..., agent, sample, *shape] -> [..., agent, input, sample]."""
         one_hot = self.num_features if self.one_hot else 0
         vectors = as_vectors(observations, theta, one_hot=one_hot, axes=self.observation_axes)
         return ACTIVATIONS[self.activation](self.encoder(theta, vectors)).mT

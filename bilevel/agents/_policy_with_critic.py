@@ -1,4 +1,4 @@
-"""Policies with critics, end to end in one flat vector: [policy's parameters | critic's]."""
+"""Policies with critics, in one flat parameter vector: [policy's parameters | critic's]."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bilevel.agents._policy_forms import Gaussian, Numbered, Tabular
 
 @dataclass(frozen=True)
 class ValueTable(FeedForward):
-    """A table of values: one number per observation, all 0 at first.
+    """A table of values: one number per observation, initially 0.
 
     >>> table = ValueTable(num_observations=3)
     >>> table.logits(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[2, 0]]))  # agent, sample, 1
@@ -34,14 +34,14 @@ class ValueTable(FeedForward):
         return torch.zeros(*batch, self.num_parameters, dtype=torch.float64)
 
     def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
-        """Look values up: theta [..., agent, parameter], integers [..., agent, sample] -> the same, 1."""
+        """Look up values: theta [..., agent, parameter], integers [..., agent, sample] -> the same, 1."""
         return theta.gather(-1, observations).unsqueeze(-1)
 
 
 def critic_like(policy: Policy) -> Policy:
     """Build a critic of the policy's kind, with parameters of its own and one output, the value.
 
-    A table for a table; for a network the same layers, recurrent ones too, with one unit at the end.
+    A table for a table; for a network the same layers, also recurrent ones, with one output unit.
 
     >>> from bilevel.agents import MLP
     >>> critic_like(MLP(num_features=4, num_actions=3, hidden=(8,))).num_actions
@@ -60,10 +60,10 @@ def critic_like(policy: Policy) -> Policy:
 
 @dataclass(frozen=True)
 class PolicyWithCritic:
-    """A policy with a critic beside it, which plays as the policy alone.
+    """A policy and a critic; it acts as the policy alone.
 
-    Theta is [..., agent, policy's parameters | critic's], for optimizers, hypergradients and checkpoints as
-    any policy's.
+    Theta is [..., agent, policy's parameters | critic's]; optimizers, hypergradients and checkpoints treat it
+    as any policy's.
 
     >>> both = PolicyWithCritic.of(Tabular(num_observations=5, num_actions=2))
     >>> theta = torch.zeros(2, both.num_parameters)  # two agents
@@ -77,11 +77,11 @@ class PolicyWithCritic:
 
     policy: Policy
     critic: Policy
-    """Of one output, the value of the observations so far."""
+    """Critic of one output, the value of the observations so far."""
 
     @classmethod
     def of(cls, policy: Policy) -> PolicyWithCritic:
-        """Put a critic of its kind beside a policy (`critic_like`)."""
+        """Add a critic of its kind to a policy (`critic_like`)."""
         return cls(policy, critic_like(policy))
 
     @property
@@ -92,7 +92,7 @@ class PolicyWithCritic:
         return torch.cat([part.initial(generator, *batch) for part in (self.policy, self.critic)], -1)
 
     def split(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Cut [..., parameter] into the policy's and the critic's."""
+        """Split [..., parameter] into the policy's and the critic's."""
         policy, critic = theta.split((self.policy.num_parameters, self.critic.num_parameters), -1)
         return policy, critic
 

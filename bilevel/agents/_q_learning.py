@@ -17,27 +17,27 @@ from games.core import require, uniform
 
 @dataclass(frozen=True)
 class QNetwork:
-    """Action values: a perceptron per agent of its observation and of further inputs.
+    """Action values: a perceptron per agent of its observation and of extra features.
 
     Raises:
-        ValueError: a layer has no unit, or there is no such activation.
+        ValueError: a layer has no unit, or the activation is unknown.
 
-    >>> network = QNetwork(num_features=4, num_told=2, num_actions=3)
+    >>> network = QNetwork(num_features=4, num_extra=2, num_actions=3)
     >>> theta = torch.zeros(5, network.network.num_parameters)  # five agents
     >>> network(theta, torch.zeros(5, 10, 4), torch.zeros(5, 10, 2)).shape  # agent, sample, action
     torch.Size([5, 10, 3])
     """
 
     num_features: int
-    """Numbers of an observation."""
-    num_told: int
-    """Numbers of the further inputs."""
+    """Number of features of an observation."""
+    num_extra: int
+    """Number of extra features."""
     num_actions: int
     """Number of actions."""
     hidden: tuple[int, ...] = (32, 32)
     """Units of each hidden layer."""
     activation: ActivationName = "relu"
-    """Between layers."""
+    """Activation between layers."""
 
     def __post_init__(self) -> None:
         _ = self.network
@@ -45,16 +45,16 @@ class QNetwork:
     @property
     def network(self) -> Perceptron:
         return Perceptron(
-            (self.num_features + self.num_told, *self.hidden, self.num_actions), self.activation
+            (self.num_features + self.num_extra, *self.hidden, self.num_actions), self.activation
         )
 
-    def __call__(self, theta: Tensor, seen: Tensor, told: Tensor) -> Tensor:
-        """Action values [..., agent, sample, action] of inputs [..., agent, sample, number]."""
-        return self.network(theta, torch.cat((seen, told), -1))
+    def __call__(self, theta: Tensor, features: Tensor, extra: Tensor) -> Tensor:
+        """Compute action values [..., agent, sample, action] of inputs [..., agent, sample, feature]."""
+        return self.network(theta, torch.cat((features, extra), -1))
 
 
 def best_value(values: Tensor, legal: Tensor | None = None) -> Tensor:
-    """The value of the best legal action: V = max_a Q(a), of values [..., action].
+    """Value of the best legal action: V = max_a Q(a), of values [..., action].
 
     >>> best_value(torch.tensor([1.0, 3.0]), torch.tensor([True, False]))
     tensor(1.)
@@ -65,7 +65,7 @@ def best_value(values: Tensor, legal: Tensor | None = None) -> Tensor:
 def epsilon_greedy(
     values: Tensor, legal: Tensor | None, epsilon: float, generator: torch.Generator
 ) -> Tensor:
-    """The best legal action, or, with probability epsilon, any legal one: [..., action] -> integer [...].
+    """Choose the best legal action, or a random one with probability epsilon: [..., action] -> [...].
 
     >>> epsilon_greedy(torch.tensor([[0.0, 2.0, 1.0]]), None, 0.0, torch.Generator())
     tensor([1])
@@ -73,13 +73,15 @@ def epsilon_greedy(
     best = allowed(values, legal).argmax(-1)
     if epsilon == 0:
         return best
-    anything = draw_actions(allowed(torch.zeros_like(values), legal), generator)
+    explored = draw_actions(allowed(torch.zeros_like(values), legal), generator)
     explores = uniform(best.shape, generator) < epsilon
-    return torch.where(explores, anything, best)
+    return torch.where(explores, explored, best)
 
 
 def targets(rewards: Tensor, following: Tensor, continues: Tensor, discount: float) -> Tensor:
-    """Targets of Q-learning: y = r + discount V'(s'), V' of the target network, 0 after an episode's end.
+    """Targets of Q-learning: y = r + discount V'(s'), V' of the target network, 0 at termination.
+
+    Rewards, the `following` states' values and `continues` (0 at termination, else 1) are [...], one shape.
 
     Source:
         Watkins and Dayan 1992; the target network: Mnih et al. 2015.
@@ -90,10 +92,10 @@ def targets(rewards: Tensor, following: Tensor, continues: Tensor, discount: flo
     return rewards + discount * continues * following
 
 
-def squared_errors(values: Tensor, actions: Tensor, wanted: Tensor) -> Tensor:
+def squared_errors(values: Tensor, actions: Tensor, goals: Tensor) -> Tensor:
     """Mean over samples of (Q(a) - y)^2: values [..., sample, action], the others [..., sample] -> [...]."""
     taken = values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-    return (taken - wanted).square().mean(-1)
+    return (taken - goals).square().mean(-1)
 
 
 def soft_update(target: Tensor, online: Tensor, rate: float) -> Tensor:
@@ -110,16 +112,16 @@ def soft_update(target: Tensor, online: Tensor, rate: float) -> Tensor:
 
 
 class ReplayBuffer(NamedTuple):
-    """The latest items of each seed, as a ring buffer."""
+    """Ring buffer of the latest items of each seed."""
 
     items: Tree
-    """A nest of tensors [seed, capacity + 1, ...]; items not kept are written, as 0, to the last place."""
+    """A nest of tensors [seed, capacity + 1, ...]; the last slot takes zeros for skipped items."""
     written: Tensor
-    """Number of items ever kept, int64 [seed]."""
+    """Number of items ever added, int64 [seed]."""
 
 
 def empty_replay_buffer(example: Tree, capacity: int) -> ReplayBuffer:
-    """Make a replay buffer for items like those of a nest of tensors [seed, sample, ...].
+    """Make an empty replay buffer for items like those of a nest of tensors [seed, sample, ...].
 
     Raises:
         ValueError: the capacity, items of each seed, is below 1.
@@ -134,12 +136,12 @@ def empty_replay_buffer(example: Tree, capacity: int) -> ReplayBuffer:
 
 
 def capacity_of(buffer: ReplayBuffer) -> int:
-    """The most items that a buffer holds of each seed."""
+    """Capacity of a buffer: items per seed."""
     return int(leaves(buffer.items)[0].shape[1]) - 1
 
 
 def add(buffer: ReplayBuffer, items: Tree, keep: Tensor) -> ReplayBuffer:
-    """Add the items to `keep`, boolean [seed, sample], in order; the buffer passed in is not changed.
+    """Add the items marked by `keep`, boolean [seed, sample], in order; the buffer passed in is not changed.
 
     Raises:
         ValueError: there are more samples than the buffer holds.
@@ -152,29 +154,29 @@ def add(buffer: ReplayBuffer, items: Tree, keep: Tensor) -> ReplayBuffer:
     """
     capacity, samples = capacity_of(buffer), keep.shape[1]
     require(samples <= capacity, f"A replay buffer of {capacity} items cannot take {samples} at once.")
-    place = (buffer.written[:, None] + keep.long().cumsum(1) - 1) % capacity
-    place = torch.where(keep, place, capacity)
+    slot = (buffer.written[:, None] + keep.long().cumsum(1) - 1) % capacity
+    slot = torch.where(keep, slot, capacity)
     seed = torch.arange(len(keep), device=keep.device)[:, None]
 
     def put(old: Tensor, new: Tensor) -> Tensor:
-        kept = keep.reshape(*keep.shape, *[1] * (new.ndim - 2))
-        return old.index_put((seed, place), torch.where(kept, new, torch.zeros_like(new)))
+        mask = keep.reshape(*keep.shape, *[1] * (new.ndim - 2))
+        return old.index_put((seed, slot), torch.where(mask, new, torch.zeros_like(new)))
 
     return ReplayBuffer(tree_map(put, buffer.items, items), buffer.written + keep.sum(1))
 
 
 def draw(buffer: ReplayBuffer, samples: int, generator: torch.Generator) -> Tree:
-    """Draw so many items of each seed uniformly with replacement: a nest of [seed, sample, ...].
+    """Draw `samples` items of each seed uniformly with replacement: a nest of [seed, sample, ...].
 
     >>> buffer = add(empty_replay_buffer(torch.zeros(1, 1), 8), torch.tensor([[7.0]]), torch.tensor([[True]]))
     >>> draw(buffer, 3, torch.Generator())
     tensor([[7., 7., 7.]])
     """
-    there = buffer.written.clamp(max=capacity_of(buffer))[:, None]
+    stored = buffer.written.clamp(max=capacity_of(buffer))[:, None]
     size = (len(buffer.written), samples)
-    place = (uniform(size, generator, torch.float64) * there).long().minimum(there - 1)
-    seed = torch.arange(size[0], device=there.device)[:, None]
-    return tree_map(lambda leaf: leaf[seed, place], buffer.items)
+    slot = (uniform(size, generator, torch.float64) * stored).long().minimum(stored - 1)
+    seed = torch.arange(size[0], device=stored.device)[:, None]
+    return tree_map(lambda leaf: leaf[seed, slot], buffer.items)
 
 
 def split(items: Tree, size: int) -> Iterator[Tree]:

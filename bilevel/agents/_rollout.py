@@ -43,7 +43,7 @@ def observe_step(game: Game, state: Any) -> StepObservation:
 Act = Callable[[StepObservation], Tensor]
 """Observations of a step -> actions as in `Trajectory`: integer [seed, agent, episode] if Discrete."""
 Give = Callable[[StepObservation, Tensor, Tensor, Tensor], Tensor]
-"""(observations, actions, own rewards, mask) of one step -> the gifts in it; see `step_gifts`."""
+"""(observations, actions, individual rewards, mask) of one step -> its gifts; see `step_gifts`."""
 
 
 @torch.no_grad()
@@ -52,11 +52,11 @@ def rollout(
 ) -> Trajectory:
     """Play `episodes` whole episodes per seed, `game.horizon` steps of each.
 
-    A copy's observations and rewards after its end are replaced by 0, so they may be anything, even NaN. The
-    generator, on theta's device, is the source of every draw; of `games.core.Streams`, each seed has its own.
+    Observations and rewards of a copy after its end are replaced by 0, so they may be anything, even NaN. All
+    draws are from the generator, on theta's device; `games.core.Streams` have one stream per seed.
 
     Raises:
-        FloatingPointError: a reward is not a finite number (says at which step, for which seed and agent).
+        FloatingPointError: a reward is not a finite number (names the step, seed and agent).
     """
     (whole,) = rollout_blocks(game, policy, theta, transfer, episodes, generator, game.horizon)
     return whole
@@ -78,10 +78,10 @@ def rollout_blocks(
     memory, generator = policy.memory(theta, episodes), for_members(generator, len(theta))
     distribution = distribution_of(game)
 
-    def act(seen: StepObservation) -> Tensor:
+    def act(step: StepObservation) -> Tensor:
         nonlocal memory
-        outputs, memory = policy.step(theta, seen.observed, memory)
-        return distribution.draw(allowed(outputs, seen.legal), generator)
+        outputs, memory = policy.step(theta, step.observed, memory)
+        return distribution.draw(allowed(outputs, step.legal), generator)
 
     mask = torch.ones(theta.shape[0], 1, episodes, dtype=theta.dtype, device=theta.device)
     return play_blocks(game, act, functools.partial(step_gifts, transfer), mask, generator, steps)
@@ -106,39 +106,39 @@ def play_blocks(
         """[seed * episode, agent, ...] -> [seed, agent, episode, ...]."""
         return values.reshape(seeds, episodes, *values.shape[1:]).movedim(1, 2)
 
-    def stack_known(values: Tensor | None) -> Tensor | None:
+    def stack_optional(values: Tensor | None) -> Tensor | None:
         return None if values is None else stack(values)
 
     def observe(state: Any) -> Tensor:
-        shown = stack(game.observe(state))
-        return shown.to(mask.dtype) if shown.is_floating_point() else shown
+        observed = stack(game.observe(state))
+        return observed.to(mask.dtype) if observed.is_floating_point() else observed
 
     def play_step(block: _Block, time: int, state: Any, mask: Tensor) -> tuple[Any, Tensor]:
-        """Play and record one step: the next state, and which episodes go on."""
+        """Play and record one step: the next state, and the mask of episodes that continue."""
         observed = block.write_while("observations", time, observe(state), mask)
-        graph = stack_known(game.neighbours_now(state))
-        seen = StepObservation(
+        graph = stack_optional(game.neighbours_now(state))
+        step = StepObservation(
             observed,
-            block.write("legal", time, stack_known(game.action_mask(state))),
+            block.write("legal", time, stack_optional(game.action_mask(state))),
             block.write("neighbours", time, None if graph is None else graph.movedim(2, -1)),
-            block.write("present", time, stack_known(game.present(state))),
+            block.write("present", time, stack_optional(game.present(state))),
         )
-        actions = act(seen)
+        actions = act(step)
         block.write("actions", time, actions)
         joint = acted(actions.movedim(1, 2).flatten(0, 1))
-        block.write("cooperated", time, stack_known(game.cooperates(state, joint)), mask.dtype)
+        block.write("cooperated", time, stack_optional(game.cooperates(state, joint)), mask.dtype)
         with separated(game, generator, seeds * episodes):
             state, rewards, done = game.step(state, joint, generator)
         own = block.write_while("rewards", time, stack(rewards).to(mask.dtype), mask)
         block.write("mask", time, mask)
         if game.takes_gifts:
-            state = game.give(state, give(seen, actions, own, mask))
-        goes_on = mask * (~done).to(mask.dtype).reshape(seeds, 1, episodes)
+            state = game.give(state, give(step, actions, own, mask))
+        continues = mask * (~done).to(mask.dtype).reshape(seeds, 1, episodes)
         if game.truncates:
-            cut = (mask - goes_on) * (~game.ended(state)).to(mask.dtype).reshape(seeds, 1, episodes)
+            cut = (mask - continues) * (~game.ended(state)).to(mask.dtype).reshape(seeds, 1, episodes)
             block.write("cut", time, cut)
-            block.write_while("following", time, observe(state), goes_on + cut)
-        return state, goes_on
+            block.write_while("following", time, observe(state), continues + cut)
+        return state, continues
 
     for begin in range(0, game.horizon, steps):
         block = _Block(min(steps, game.horizon - begin))
@@ -149,20 +149,20 @@ def play_blocks(
         parts: dict[str, Any] = {"cooperated": None, **block.written}
         trajectory = Trajectory(**parts)
         parts.clear()
-        del block  # so that no two blocks are in memory at a time
+        del block  # at most one block is in memory
         yield trajectory
         del trajectory
 
 
 class _Block:
-    """Preallocated tensors of a block of time steps, each made when its first step is written."""
+    """Tensors of a block of time steps, each allocated when its first step is written."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self.written: dict[str, Tensor] = {}
 
-    def slot(self, name: str, time: int, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """A view of one step, like `like`: time is the last axis but one of graphs, else the third."""
+    def view(self, name: str, time: int, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """View of one step, shaped like `like`: time is the last axis but one of graphs, else the third."""
         axis = like.ndim - 1 if name == "neighbours" else 2
         if name not in self.written:
             shape = (*like.shape[:axis], self.steps, *like.shape[axis:])
@@ -172,42 +172,42 @@ class _Block:
     def write(
         self, name: str, time: int, values: Tensor | None, dtype: torch.dtype | None = None
     ) -> Tensor | None:
-        """Copy a step, if there is one, and return the copy."""
-        return None if values is None else self.slot(name, time, values, dtype).copy_(values)
+        """Copy a step's values, unless None, and return the copy."""
+        return None if values is None else self.view(name, time, values, dtype).copy_(values)
 
     def write_while(self, name: str, time: int, values: Tensor, mask: Tensor) -> Tensor:
-        """Copy a step, 0 where the episode is over (`mask` [seed, 1, episode]), and return the copy."""
+        """Copy a step's values, 0 after the end (`mask` [seed, 1, episode]), and return the copy."""
         running = mask.reshape(*mask.shape, *[1] * (values.ndim - mask.ndim)) > 0
-        return torch.where(running, values, values.new_zeros(()), out=self.slot(name, time, values))
+        return torch.where(running, values, values.new_zeros(()), out=self.view(name, time, values))
 
 
 def concatenated(blocks: Sequence[Trajectory]) -> Trajectory:
     """Join blocks of successive time steps of the same episodes (see `Trajectory.outcome`)."""
 
     def joined(name: str) -> Tensor | None:
-        known = [part for block in blocks if (part := getattr(block, name)) is not None]
-        return torch.cat(known, -2 if name == "neighbours" else 2) if known else None
+        parts = [part for block in blocks if (part := getattr(block, name)) is not None]
+        return torch.cat(parts, -2 if name == "neighbours" else 2) if parts else None
 
     parts: dict[str, Any] = {name: joined(name) for name in Trajectory._fields}
     return Trajectory(**parts)
 
 
 def step_gifts(
-    transfer: Transfer, seen: StepObservation, actions: Tensor, rewards: Tensor, mask: Tensor
+    transfer: Transfer, observation: StepObservation, actions: Tensor, rewards: Tensor, mask: Tensor
 ) -> Tensor:
-    """The gifts of one step, [seed * episode, giver, receiver], in reward units; see `Game.give`.
+    """Gifts of one step, [seed * episode, giver, receiver], in reward units; see `Game.give`.
 
-    Actions and own rewards are [seed, agent, episode], the mask is [seed, 1, episode].
+    Actions and individual rewards are [seed, agent, episode], the mask is [seed, 1, episode].
     """
     step = Trajectory(
-        seen.observed.unsqueeze(2),
+        observation.observed.unsqueeze(2),
         actions.unsqueeze(2),
         rewards.unsqueeze(2),
         mask.unsqueeze(2),
         cooperated=None,
-        legal=None if seen.legal is None else seen.legal.unsqueeze(2),
-        neighbours=None if seen.neighbours is None else seen.neighbours.unsqueeze(-2),
-        present=None if seen.present is None else seen.present.unsqueeze(2),
+        legal=None if observation.legal is None else observation.legal.unsqueeze(2),
+        neighbours=None if observation.neighbours is None else observation.neighbours.unsqueeze(-2),
+        present=None if observation.present is None else observation.present.unsqueeze(2),
     )
     return transfer.gifts(step).squeeze(-2).movedim(-1, 1).flatten(0, 1)
 

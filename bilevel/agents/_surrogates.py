@@ -1,7 +1,7 @@
 """Surrogate losses: scalars whose derivatives estimate those of an expected return.
 
-The data were drawn from the policies, so they depend on theta; surrogates differ in whether they see that.
-`reinforce` is right when differentiated once; `dice` and, with less noise, `loaded_dice` at any order.
+Episodes were drawn from the policies, so their distribution depends on theta. Derivatives of `reinforce` are
+unbiased at first order only; those of `dice` and, with less variance, `loaded_dice` at any order.
 docs/sampled.md measures the effect on a hypergradient.
 """
 
@@ -40,13 +40,13 @@ class Surrogate(Protocol):
         Args:
             own: log-probability of each agent's action, 0 after the end: [..., agent, time, episode].
             joint: log-probability of ALL agents' actions, as each agent differentiates it, of the same shape.
-                A surrogate that does not use it has an attribute `uses_joint` that is False, and is handed
-                `own` again, which saves the other agents' policies.
-            rewards: those which each agent learns from, [..., agent, time, episode], zero after the end.
+                A surrogate that does not use it has an attribute `uses_joint` that is False, and gets
+                `own` again, which saves evaluating the other agents' policies.
+            rewards: each learner's rewards, [..., agent, time, episode], zero after the end.
             mask: 1 while the episode runs, broadcasts to `rewards`.
             discount: per step.
-            values: a critic's, of the state before each step's action, shaped like `rewards`; None: the
-                other episodes' mean returns.
+            values: of a critic, of the state before each step's action, shaped like `rewards`; None: the
+                baseline is the other episodes' mean return.
 
         Returns:
             [..., agent], in reward units.
@@ -54,20 +54,20 @@ class Surrogate(Protocol):
 
 
 def magic_box(log_probabilities: Tensor) -> Tensor:
-    """Exp(x - stop_gradient(x)): the value 1, with the derivative of x (arXiv 1802.05098)."""
+    """Magic box exp(x - stop_gradient(x)): the value 1, with the derivative of x (arXiv 1802.05098)."""
     return (log_probabilities - log_probabilities.detach()).exp()
 
 
 def _require_critic(trace: float, values: Tensor | None) -> None:
     require(
         values is not None or trace == 1,
-        f"A trace of {trace:g}, below 1, leans on a critic's values, and there are none: leave it at 1, or "
+        f"A trace of {trace:g}, below 1, needs a critic's values, and there are none: leave it at 1, or "
         "pass values.",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Traced:
+class _AdvantageSettings:
     """Settings of surrogates with generalized advantages, all from 0 to 1."""
 
     trace: float = 1.0
@@ -80,10 +80,10 @@ class _Traced:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reinforce(_Traced):
+class Reinforce(_AdvantageSettings):
     """The likelihood-ratio surrogate: mean over episodes of sum_t discount^t log pi_t A_t.
 
-    Its first derivative is unbiased without a critic or with a trace of 1. Differentiated again, it misses
+    Its first derivative is unbiased without a critic or with a trace of 1. Differentiated again, it ignores
     that the data depend on theta: a hypergradient through two or more inner steps is biased. Without a
     critic A_t = G_t - b_t, b_t the mean return of the other episodes from step t on.
 
@@ -104,7 +104,7 @@ class Reinforce(_Traced):
     """
 
     uses_joint: ClassVar[bool] = False
-    """The likelihood ratio is of one's own policy alone."""
+    """False: the likelihood ratio is of the agent's own policy alone."""
 
     def __call__(
         self,
@@ -136,8 +136,8 @@ def dice(
 
     Every derivative, of any order, is an unbiased estimate of the expected return's. The baseline term
     sum_t discount^t (1 - box(log pi_t)) b_t lowers the first derivative's variance and is 0 on average, in
-    every derivative: b_t comes from other episodes, or from a critic, which does not see the action of step
-    t. That also holds where rewards depend on parameters. Its value is the mean discounted return.
+    every derivative: b_t comes from other episodes, or from a critic, which does not depend on the action of
+    step t. That also holds where rewards depend on parameters. Its value is the mean discounted return.
 
     Source:
         Foerster et al., DiCE, arXiv 1802.05098, with its baseline for the first derivative.
@@ -150,7 +150,7 @@ def dice(
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadedDice(_Traced):
+class LoadedDice(_AdvantageSettings):
     """Loaded DiCE: DiCE with advantages, whose baseline lowers the variance of derivatives of every order.
 
     With W_t = sum_{u <= t} lambda^(t - u) log pi_u, lambda being `dependency_decay`, and advantages A_t,
@@ -175,7 +175,7 @@ class LoadedDice(_Traced):
     """
 
     dependency_decay: float = 1.0
-    """The paper's lambda, from 0 to 1: decay of dependencies between steps; 1: unbiased, 0: only those within
+    """The paper's lambda, from 0 to 1: decay of dependencies between steps; 1: unbiased; 0: only those within
     a step."""
 
     def __call__(
@@ -200,7 +200,7 @@ class LoadedDice(_Traced):
 
 
 loaded_dice = LoadedDice()
-"""Loaded DiCE without bias: all dependencies, sampled returns."""
+"""Unbiased Loaded DiCE: all dependencies, sampled returns."""
 
 
 SURROGATES: dict[str, Surrogate] = {"reinforce": reinforce, "dice": dice, "loaded-dice": loaded_dice}

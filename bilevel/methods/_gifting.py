@@ -97,7 +97,7 @@ class ExactGiftPlay(ExactPlay):
 
     game: GiftExactGame
 
-    def seen(self, policies: Tensor, transfer: Transfer) -> Tensor:
+    def learner_values(self, policies: Tensor, transfer: Transfer) -> Tensor:
         return self.game.paid_values(policies).diagonal(dim1=-2, dim2=-1)
 
     def gifts(self, theta: Tensor) -> Tensor:

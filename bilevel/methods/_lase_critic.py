@@ -111,7 +111,7 @@ class NetworkCritic:
 
     def had_others_done(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
         encoder, layer = self.encoder, self.first.sizes
-        acted = encoder.done(trajectory, theta).flatten(2, 3)
+        acted = encoder.encode_actions(trajectory, theta).flatten(2, 3)
         weights = theta[..., : layer[0] * layer[1]].unflatten(-1, layer)[..., encoder.features :, :]
         rows = weights.unflatten(-2, (encoder.agents, encoder.actions))  # seed, agent, other, action, unit
         taken = torch.einsum("sjxa,sijah->sixjh", acted, rows)  # x: steps of episodes
@@ -123,8 +123,8 @@ class NetworkCritic:
 
     def _begin(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
         """The first layer before its activation, [seed, agent, time * episode, unit]."""
-        seen = self.encoder.seen(trajectory, theta).flatten(2, 3)
-        acted = self.encoder.done(trajectory, theta).movedim(1, -2).flatten(-2)
+        seen = self.encoder.encode_observations(trajectory, theta).flatten(2, 3)
+        acted = self.encoder.encode_actions(trajectory, theta).movedim(1, -2).flatten(-2)
         acted = acted.flatten(1, 2).unsqueeze(1).expand(-1, self.encoder.agents, -1, -1)
         return self.first(theta[..., : self.first.num_parameters], torch.cat((seen, acted), -1))
 

@@ -138,7 +138,7 @@ class Imagined(Perspective):
         """
         if self._numbers:
             return self._guess_of_numbers(theta, minds, trajectory)
-        seen = self.encoder.seen(trajectory, theta)
+        seen = self.encoder.encode_observations(trajectory, theta)
         imagined = self.imagined(theta, seen.flatten(2, 3)).unflatten(2, seen.shape[2:4])
         distance = (imagined - seen.unsqueeze(4)).abs().sum(-1).permute(0, 2, 3, 1, 4)
         shaped = imagined.movedim(4, 3).unflatten(-1, self.encoder.space.shape)

@@ -148,8 +148,8 @@ class Empathetic(VaryingShares):
         )
 
     @torch.no_grad()
-    def stated(self, trajectory: Trajectory) -> Tensor:
-        """See `VaryingShares.stated`; not differentiated. Many episodes are evaluated part by part."""
+    def unmasked_shares(self, trajectory: Trajectory) -> Tensor:
+        """As in `VaryingShares`, but not differentiated; many episodes are evaluated in chunks."""
         episodes = trajectory.actions.shape[-1]
         views = trajectory.observations.numel() // episodes * self.variable.agents
         size = max(1, MOST_NUMBERS // views)

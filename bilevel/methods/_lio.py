@@ -70,7 +70,7 @@ class Incentives:
     @property
     def network(self) -> Perceptron:
         """Each giver's network: its observation, the other agents' actions -> a number for each receiver."""
-        inputs = self.encoder.features + self.encoder.acted
+        inputs = self.encoder.features + self.encoder.other_action_features
         return Perceptron((inputs, *self.hidden, self.agents), self.activation)
 
     def initial(self, seed: int, seeds: int) -> Tensor:
@@ -93,7 +93,11 @@ class IncentiveTransfer(Transfer):
     def gifts(self, trajectory: Trajectory) -> Tensor:
         encoder = self.variable.encoder
         inputs = torch.cat(
-            (encoder.seen(trajectory, self.phi), encoder.done_by_others(trajectory, self.phi)), -1
+            (
+                encoder.encode_observations(trajectory, self.phi),
+                encoder.encode_other_actions(trajectory, self.phi),
+            ),
+            -1,
         )
         out = self.variable.network(self.phi, inputs.flatten(2, 3)).unflatten(2, inputs.shape[2:4])
         graph = self.variable.neighbours.to(self.phi.device).clone().fill_diagonal_(False)

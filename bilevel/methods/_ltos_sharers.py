@@ -53,7 +53,7 @@ class Sharers:
 
     def act(self, seen: StepObservation) -> Tensor:
         """Choose the actions of a step: integer [seed, agent, episode]."""
-        features = self.variable.encoder.numbers(seen.observed, self.theta)
+        features = self.variable.encoder.encode(seen.observed, self.theta)
         if self._steps % self.variable.hold == 0:
             self._logits = self._explored(self.variable.logits(self.phi, features))
         self._steps += 1

@@ -89,13 +89,15 @@ def transitions_of(
     trajectory: Trajectory, given: GivenShares, encoder: ObservationEncoder
 ) -> tuple[Transitions, Tensor]:
     """Cut episodes, and the shares of each step, into samples, and a mask of those played, [seed, sample]."""
-    seen = encoder.seen(trajectory, trajectory.mask)
+    seen = encoder.encode_observations(trajectory, trajectory.mask)
     acting, present = trajectory.acting, trajectory.present
     goes_on = torch.cat((acting[:, :, 1:], torch.zeros_like(acting[:, :, :1])), 2)
     seen_next = seen.roll(-1, 2)
     if trajectory.cut is not None and trajectory.following is not None:  # truncated, not terminated
         goes_on = goes_on + trajectory.cut * acting
-        seen_next = encoder.seen(trajectory._replace(observations=trajectory.following), trajectory.mask)
+        seen_next = encoder.encode_observations(
+            trajectory._replace(observations=trajectory.following), trajectory.mask
+        )
     shares = given.given.flatten(-2).movedim(-1, 1)
     graph, legal = trajectory.neighbours, trajectory.legal
     following = None if graph is None else _next(graph, trajectory.cut, -2)

@@ -86,8 +86,12 @@ class PlannerPayments(Transfer):
         Agents that have left get and pay nothing; balanced payments are balanced among those present.
         """
         planner, acting = self.variable, trajectory.acting
-        acted = planner.encoder.done(trajectory, self.phi)
-        inputs = torch.cat((planner.encoder.seen(trajectory, self.phi), acted), -1).movedim(1, -2).flatten(-2)
+        acted = planner.encoder.encode_actions(trajectory, self.phi)
+        inputs = (
+            torch.cat((planner.encoder.encode_observations(trajectory, self.phi), acted), -1)
+            .movedim(1, -2)
+            .flatten(-2)
+        )
         out = planner.network(self.phi[:, 0], inputs.flatten(1, 2)).unflatten(1, inputs.shape[1:3])
         paid = planner.budget / planner.agents * out.tanh().movedim(-1, 1)
         if planner.balanced and trajectory.present is None:

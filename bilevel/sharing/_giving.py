@@ -1,4 +1,4 @@
-"""Inputs of sharing and incentive networks, and sharing by shares that differ from step to step."""
+"""Encoded inputs of sharing and incentive networks, and transfers by shares that vary over time."""
 
 from __future__ import annotations
 
@@ -19,53 +19,56 @@ from bilevel.sharing._transfer import Report, Reporting, Transfer, among_present
 
 @dataclass(frozen=True, eq=False)
 class ObservationEncoder:
-    """Encodes observations and actions as inputs of stacked networks, one network for each agent.
+    """Encoder of observations and actions as inputs of stacked networks, one network per agent.
 
     >>> ObservationEncoder(spaces.Box(0, 1, (4, 3)), agents=3, actions=2).features
     12
     """
 
     space: spaces.Box | spaces.Discrete
-    """One agent's observations."""
+    """Observation space of one agent."""
     agents: int
     """Number of agents."""
     actions: int
-    """Number of actions of each."""
+    """Number of actions of each agent."""
 
     @property
     def features(self) -> int:
-        """Numbers of one agent's observation."""
+        """Number of features of one agent's observation."""
         return int(self.space.n) if isinstance(self.space, spaces.Discrete) else math.prod(self.space.shape)
 
     @property
-    def acted(self) -> int:
-        """Numbers that encode the actions of all other agents."""
+    def other_action_features(self) -> int:
+        """Number of features that encode the actions of all other agents."""
         return (self.agents - 1) * self.actions
 
-    def seen(self, trajectory: Trajectory, like: Tensor) -> Tensor:
-        """Observations as numbers, [seed, agent, time, episode, feature], in the dtype of `like`."""
-        return self.numbers(trajectory.observations, like)
+    def encode_observations(self, trajectory: Trajectory, like: Tensor) -> Tensor:
+        """Encode a trajectory's observations as [seed, agent, time, episode, feature] of `like`'s dtype."""
+        return self.encode(trajectory.observations, like)
 
-    def numbers(self, observations: Tensor, like: Tensor) -> Tensor:
-        """Observations [..., *shape] as numbers, [..., feature], in the dtype of `like`."""
+    def encode(self, observations: Tensor, like: Tensor) -> Tensor:
+        """Flatten or one-hot encode observations: [..., *shape] -> [..., feature], in the dtype of `like`."""
         discrete = isinstance(self.space, spaces.Discrete)
         axes = len(self.space.shape or ())
         return as_vectors(observations, like, one_hot=self.features if discrete else 0, axes=axes)
 
-    def done_by_others(self, trajectory: Trajectory, like: Tensor) -> Tensor:
-        """The other agents' actions, in order and one-hot: [seed, agent, time, episode, other * action]."""
+    def encode_other_actions(self, trajectory: Trajectory, like: Tensor) -> Tensor:
+        """One-hot actions of the other agents, in order: [seed, agent, time, episode, other * action]."""
         index = torch.arange(self.agents, device=trajectory.actions.device)
         others = index[:-1] + (index[:-1] >= index[:, None])  # row i: 0 .. N-1 without i
-        return self.done(trajectory, like)[:, others].movedim(2, -2).flatten(-2)
+        return self.encode_actions(trajectory, like)[:, others].movedim(2, -2).flatten(-2)
 
-    def done(self, trajectory: Trajectory, like: Tensor) -> Tensor:
-        """Actions, one-hot, zeros once an agent has left: [seed, agent, time, episode, action]."""
-        acted = one_hot(trajectory.actions, self.actions).to(like.dtype)
-        return acted if trajectory.present is None else acted * trajectory.present.unsqueeze(-1)
+    def encode_actions(self, trajectory: Trajectory, like: Tensor) -> Tensor:
+        """One-hot actions, zeros once an agent has left: [seed, agent, time, episode, action]."""
+        encoded = one_hot(trajectory.actions, self.actions).to(like.dtype)
+        return encoded if trajectory.present is None else encoded * trajectory.present.unsqueeze(-1)
 
 
 def first_parameters(network: Perceptron, seed: int, seeds: int, agents: int) -> Tensor:
-    """Draw networks of small outputs: float64 [seed, agent, parameter]; each random seed's by itself."""
+    """Draw initial parameters of networks whose outputs are nearly 0: float64 [seed, agent, parameter].
+
+    Those of repetition i depend on the random seed `seed` + i alone.
+    """
     return first_draws(
         lambda generator: network.initial(generator, agents, last_layer_scale=0.1),
         range(seed, seed + seeds),
@@ -74,9 +77,9 @@ def first_parameters(network: Perceptron, seed: int, seeds: int, agents: int) ->
 
 
 class VaryingShares(Transfer, abc.ABC):
-    """A transfer by shares of every step: r~_j = sum_i T_ij r_i; rows sum to 1.
+    """A transfer by a sharing matrix per step: r~_j = sum_i T_ij r_i; rows of T sum to 1.
 
-    So the total of each step is conserved, whatever the shares depend on.
+    The total of each step is conserved, whatever the shares depend on.
     """
 
     @property
@@ -84,12 +87,12 @@ class VaryingShares(Transfer, abc.ABC):
         return Reporting("steps")
 
     @abc.abstractmethod
-    def stated(self, trajectory: Trajectory) -> Tensor:
-        """The shares of every step as if no agent had left, [seed, giver, receiver, time, episode]."""
+    def unmasked_shares(self, trajectory: Trajectory) -> Tensor:
+        """Shares of every step as if no agent had left, [seed, giver, receiver, time, episode]."""
 
     def shares(self, trajectory: Trajectory) -> Tensor:
-        """T in every step, among the agents present in it: [seed, giver, receiver, time, episode]."""
-        return among_present(self.stated(trajectory), trajectory)
+        """T of every step, masked by the agents present in it: [seed, giver, receiver, time, episode]."""
+        return among_present(self.unmasked_shares(trajectory), trajectory)
 
     def rewards(self, trajectory: Trajectory) -> Tensor:
         return self.gifts(trajectory).sum(1)
@@ -104,7 +107,7 @@ class VaryingShares(Transfer, abc.ABC):
 
 @dataclass(frozen=True, eq=False)
 class GivenShares(VaryingShares):
-    """Sharing by known matrices, one for each step.
+    """Sharing by given matrices, one for each step.
 
     >>> GivenShares(torch.full((1, 2, 2, 3, 4), 0.5)).matrix is None  # seed, giver, receiver, time, episode
     True
@@ -113,5 +116,5 @@ class GivenShares(VaryingShares):
     given: Tensor
     """[seed, giver, receiver, time, episode]; a giver's shares sum to 1."""
 
-    def stated(self, trajectory: Trajectory) -> Tensor:
+    def unmasked_shares(self, trajectory: Trajectory) -> Tensor:
         return self.given

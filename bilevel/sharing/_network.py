@@ -19,19 +19,19 @@ from games.wrappers import share_among_present
 
 @dataclass(frozen=True, eq=False)
 class SharingNetwork:
-    """Each giver's row of the sharing matrix is the softmax of a network of its own observation.
+    """State-dependent sharing: each giver's row is the softmax of a network of its own observation.
 
     Rows sum to 1 in every step, whatever the networks' outputs, and shares between strangers are exactly 0.
     Where the graph changes from step to step (`Game.neighbours_now`), rows are spread over the neighbours of
     that step.
 
     Raises:
-        ValueError: the graph or the own share is none (see `Sharing`), a layer has no unit, or weights are
-            held for less than a step.
+        ValueError: the graph or the own share is invalid (see `Sharing`), a layer has no unit, or `hold` is
+            below 1.
 
     Source:
         Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702: the weights
-        of the high level, held for several decisions of the low one; here trained end to end.
+        of the high level, fixed for several decisions of the low one; here trained end to end.
 
     >>> network = SharingNetwork(Sharing(torch.ones(2, 2, dtype=torch.bool)), spaces.Discrete(5))
     >>> network.initial(seed=0, seeds=3).shape  # seed, giver, parameter
@@ -39,15 +39,15 @@ class SharingNetwork:
     """
 
     sharing: Sharing
-    """The graph, and the share kept at the start, on average over networks."""
+    """The graph, and the initial own share, on average over networks."""
     space: spaces.Box | spaces.Discrete
     """One agent's observations."""
     hidden: tuple[int, ...] = (32,)
     """Units of each hidden layer."""
     activation: ActivationName = "tanh"
-    """Between layers."""
+    """Activation between layers."""
     hold: int = 1
-    """Steps for which the networks' outputs are held, 1 or more; the graph is that of each step."""
+    """Steps for which the networks' outputs stay fixed, 1 or more; the graph is that of each step."""
     exact = False
 
     def __post_init__(self) -> None:
@@ -69,17 +69,17 @@ class SharingNetwork:
         return Perceptron((self.encoder.features, *self.hidden, self.agents), self.activation)
 
     def initial(self, seed: int, seeds: int) -> Tensor:
-        """Draw parameters, float64 [seed, giver, parameter], of rows that nearly keep the own share."""
+        """Draw initial parameters, float64 [seed, giver, parameter]: own shares nearly as configured."""
         return first_parameters(self.network, seed, seeds, self.agents)
 
-    def logits(self, phi: Tensor, seen: Tensor) -> Tensor:
-        """The networks' outputs, [seed, sample, giver, receiver], of [seed, giver, sample, feature]."""
-        return self.network(phi, seen).movedim(1, 2)
+    def logits(self, phi: Tensor, features: Tensor) -> Tensor:
+        """Outputs of the networks, [seed, sample, giver, receiver], of [seed, giver, sample, feature]."""
+        return self.network(phi, features).movedim(1, 2)
 
     def matrices(self, logits: Tensor, graph: Tensor | None = None, present: Tensor | None = None) -> Tensor:
-        """Sharing matrices of the networks' outputs [..., giver, receiver], the start's logits added.
+        """Sharing matrices of the networks' outputs plus the initial logits, [..., giver, receiver].
 
-        The graph, boolean, is of the same shape; None: the fixed one. Presence is [..., agent]; None: of all.
+        The graph is boolean, of the same shape; None: the fixed one. `present` is [..., agent]; None: all.
         """
         start = self.sharing.initial() if graph is None else self.sharing.start(graph)
         return share_among_present(self.sharing.matrix(logits + start.to(logits), graph), present)
@@ -100,10 +100,13 @@ class SharedByNetwork(VaryingShares):
     def reporting(self) -> Reporting:
         return Reporting("steps", self.variable.hold)
 
-    def stated(self, trajectory: Trajectory) -> Tensor:
-        seen, graph = self.variable.encoder.seen(trajectory, self.phi), trajectory.neighbours
-        time, hold = torch.arange(seen.shape[2], device=seen.device), self.variable.hold
-        chosen = seen[:, :, time // hold * hold] if hold > 1 else seen
-        logits = self.variable.logits(self.phi, chosen.flatten(2, 3)).unflatten(1, chosen.shape[2:4])
-        now = None if graph is None else graph.permute(0, 3, 4, 1, 2)
-        return self.variable.matrices(logits, now).permute(0, 3, 4, 1, 2)
+    def unmasked_shares(self, trajectory: Trajectory) -> Tensor:
+        features, graph = (
+            self.variable.encoder.encode_observations(trajectory, self.phi),
+            trajectory.neighbours,
+        )
+        time, hold = torch.arange(features.shape[2], device=features.device), self.variable.hold
+        inputs = features[:, :, time // hold * hold] if hold > 1 else features
+        logits = self.variable.logits(self.phi, inputs.flatten(2, 3)).unflatten(1, inputs.shape[2:4])
+        graph_by_step = None if graph is None else graph.permute(0, 3, 4, 1, 2)
+        return self.variable.matrices(logits, graph_by_step).permute(0, 3, 4, 1, 2)

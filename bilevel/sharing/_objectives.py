@@ -1,4 +1,4 @@
-"""Outer objectives: functions of the agents' own, extrinsic returns, net of what giving costs."""
+"""Outer objectives: functions of the agents' own, extrinsic returns, net of the cost of giving."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Welfare = Callable[[Tensor], Tensor]
 
 
 def given_away(sharing: Tensor) -> Tensor:
-    """The share that each giver does not keep: [..., giver, receiver] -> [..., giver], from 0 to 1."""
+    """Share given away by each giver: [..., giver, receiver] -> [..., giver], from 0 to 1."""
     return 1 - sharing.diagonal(dim1=-2, dim2=-1)
 
 
 def kl_to_keeping(sharing: Tensor) -> Tensor:
-    """KL(keep everything || T_i) = -log T_ii in nats, D3C's regularizer (arXiv 2010.00575): [..., giver].
+    """KL(e_i || T_i) = -log T_ii in nats, D3C's regularizer (arXiv 2010.00575): [..., giver].
 
-    Infinite where nothing is kept, so under it no giver ever gives everything away.
+    Infinite for an own share of 0, so under this cost no giver ever gives everything away.
     """
     return -sharing.diagonal(dim1=-2, dim2=-1).log()
 
@@ -33,7 +33,7 @@ COSTS: dict[str, Cost] = {"l1": given_away, "kl": kl_to_keeping}
 
 
 def utilitarian(returns: Tensor) -> Tensor:
-    """Welfare, the sum of returns.
+    """Utilitarian welfare: the sum of returns, [..., agent] -> [...].
 
     >>> utilitarian(torch.tensor([1.0, 3.0]))
     tensor(4.)
@@ -42,7 +42,7 @@ def utilitarian(returns: Tensor) -> Tensor:
 
 
 def maximin(returns: Tensor) -> Tensor:
-    """The return of the agent that is worst off; its derivative is shared where several are.
+    """Egalitarian welfare: the lowest return, [..., agent] -> [...]; ties share the derivative evenly.
 
     Source:
         Rawls, A Theory of Justice, 1971.
@@ -56,8 +56,8 @@ def maximin(returns: Tensor) -> Tensor:
 def nash_welfare(returns: Tensor, floor: float = 0.01) -> Tensor:
     """Nash social welfare, the sum of the logarithms of returns [..., agent].
 
-    A logarithm needs a positive return: below `floor`, above 0, it goes on as its tangent, so that the
-    derivative of a poor agent is large, but finite.
+    A logarithm needs a positive return: below `floor` (above 0) it continues as its tangent, so that the
+    derivative of a low return is large, but finite.
 
     Source:
         Nash, The bargaining problem, Econometrica 1950; Kaneko and Nakamura, Econometrica 1979.
@@ -70,7 +70,7 @@ def nash_welfare(returns: Tensor, floor: float = 0.01) -> Tensor:
 
 
 def gini_welfare(returns: Tensor) -> Tensor:
-    """Gini-weighted welfare, mean x (1 - Gini coefficient): the poorer an agent, the more its return counts.
+    """Gini-weighted welfare, mean x (1 - Gini coefficient): lower returns have larger weights.
 
     sum_k (2 (N - k) + 1) / N^2 r_(k), with returns in ascending order, k from 1; that is also defined where
     returns are negative.
@@ -99,11 +99,11 @@ class Objective:
     """
 
     welfare: Welfare | None
-    """The function of all returns; None: each agent's own return, which has one hypergradient per agent."""
+    """Function of all returns; None: each agent's own return, which takes one hypergradient per agent."""
 
     @property
     def per_agent(self) -> bool:
-        """Whether there is one objective per agent, with losses [agent, seed], not one with [seed]."""
+        """True if each agent has an objective, with losses [agent, seed]; else losses are [seed]."""
         return self.welfare is None
 
     def losses(self, values: Tensor, costs: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class Objective:
         return -net.T if self.welfare is None else -self.welfare(net)
 
     def gradient(self, by_agent: Tensor, losses: Tensor) -> Tensor:
-        """This objective's gradient [seed, row, ...], of agents' losses [agent, seed] and their gradients.
+        """Gradient of this objective, [seed, row, ...], by agents' losses [agent, seed] and their gradients.
 
         `by_agent` is [agent, seed, row, ...]; a per-agent objective takes agent i's own loss in row i.
         """
@@ -144,7 +144,7 @@ OBJECTIVES: Registry[Objective] = Registry(
 def register_objective(name: str, welfare: Welfare, *, replace: bool = False) -> None:
     """Add an outer objective, a differentiable function of returns [..., agent] -> [...], to be maximized.
 
-    It is known for the rest of the process, by a name in lower case, words joined by hyphens.
+    It stays registered for the rest of the process, by a name in lower case, words joined by hyphens.
 
     Raises:
         ValueError: the name is taken, or is no such name; or the function does not reduce the agents.
@@ -154,41 +154,41 @@ def register_objective(name: str, welfare: Welfare, *, replace: bool = False) ->
     tensor([-1.])
     >>> del OBJECTIVES["first-agent"]
     """
-    found = welfare(torch.ones(3, 2))
+    result = welfare(torch.ones(3, 2))
     require(
-        isinstance(found, Tensor) and found.shape == (3,),
+        isinstance(result, Tensor) and result.shape == (3,),
         "An objective turns returns [..., agent] into [...], but this one turns [3, 2] into "
-        f"{list(getattr(found, 'shape', [])) or type(found).__name__}.",
+        f"{list(getattr(result, 'shape', [])) or type(result).__name__}.",
     )
     OBJECTIVES.register(name, Objective(welfare), replace=replace)
 
 
 @dataclass(frozen=True)
 class GroupObjectives:
-    """Objectives of groups of outer variables; one loss gives the gradients of all of them."""
+    """Objectives of groups of outer variables, whose gradients come from one outer loss."""
 
     groups: Mapping[str, Objective | None]
-    """Group of phi -> its objective; None: it does not move."""
+    """Group of phi -> its objective; None: the group is not updated."""
 
     @property
     def per_agent(self) -> bool:
-        """Whether the loss is of each agent apart: where an objective is, or where objectives differ."""
-        given = {objective for objective in self.groups.values() if objective is not None}
-        return len(given) > 1 or any(objective.per_agent for objective in given)
+        """True if the loss is per agent: an objective is, or objectives differ."""
+        objectives = {objective for objective in self.groups.values() if objective is not None}
+        return len(objectives) > 1 or any(objective.per_agent for objective in objectives)
 
     def losses(self, values: Tensor, costs: Tensor) -> Tensor:
         if self.per_agent:
             return -(values - costs).T
-        given = next((each for each in self.groups.values() if each is not None), Objective(utilitarian))
-        return given.losses(values, costs)
+        shared = next((each for each in self.groups.values() if each is not None), Objective(utilitarian))
+        return shared.losses(values, costs)
 
     def gradients(self, gradient: Mapping[str, Tensor], losses: Tensor) -> dict[str, Tensor]:
-        """Each group's gradient of its own objective, of gradients of `losses`, [seed] or [agent, seed]."""
-        found = {}
+        """Gradient of each group's own objective, from gradients of `losses`, [seed] or [agent, seed]."""
+        by_group = {}
         for name, objective in self.groups.items():
             whole = gradient[name]
             if objective is None:
-                found[name] = torch.zeros_like(whole[0] if self.per_agent else whole)
+                by_group[name] = torch.zeros_like(whole[0] if self.per_agent else whole)
             else:
-                found[name] = objective.gradient(whole, losses) if self.per_agent else whole
-        return found
+                by_group[name] = objective.gradient(whole, losses) if self.per_agent else whole
+        return by_group

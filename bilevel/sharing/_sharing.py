@@ -13,7 +13,7 @@ from games.wrappers import check_sharing
 
 
 def redistribute(rewards: Tensor, sharing: Tensor) -> Tensor:
-    """`share` of samples [..., giver, sample] without its checks, for hot paths."""
+    """`share` without its checks, for rewards of samples, [..., giver, sample]."""
     return sharing.mT @ rewards
 
 
@@ -23,15 +23,15 @@ def share(rewards: Tensor, sharing: Tensor) -> Tensor:
     r~_j = sum_i T[i, j] r_i: the total is conserved whatever T is.
 
     Args:
-        rewards: own rewards, [..., giver], in the game's units.
+        rewards: individual rewards, [..., giver], in the game's units.
         sharing: shares, [..., giver, receiver]; each row sums to 1.
 
     Returns:
-        shared rewards, [..., receiver].
+        Shared rewards, [..., receiver].
 
     Raises:
-        ValueError: a share is negative, or a row misses 1 (says which, and by how much), or a shape or dtype
-            is wrong.
+        ValueError: a share is negative, or a row does not sum to 1 (names it, and its sum), or a shape or
+            dtype is wrong.
 
     Source:
         Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702.
@@ -49,7 +49,7 @@ def share(rewards: Tensor, sharing: Tensor) -> Tensor:
 
 
 def identity_sharing(agents: int) -> Tensor:
-    """The sharing matrix by which everybody keeps everything: float64 [giver, receiver].
+    """Identity sharing matrix, by which each agent keeps its reward: float64 [giver, receiver].
 
     >>> identity_sharing(2)
     tensor([[1., 0.],
@@ -59,11 +59,11 @@ def identity_sharing(agents: int) -> Tensor:
 
 
 def self_interest_sharing(neighbours: Tensor, self_interest: float) -> Tensor:
-    """The reward-transfer rule: everybody keeps a share s and splits the rest evenly among its neighbours.
+    """Reward-transfer rule: each agent keeps a share s and splits the rest evenly among its neighbours.
 
     T_ii = s, and T_ij = (1 - s) / (k_i - 1) for the others among the k_i neighbours of i, itself included.
-    s = 1 is selfish; s = 1 / N, with everybody neighbours, is the common reward. An agent that has no other
-    neighbour keeps all. The graph is boolean, the matrix float64 [giver, receiver].
+    s = 1 is selfish; s = 1 / N on a complete graph is the common reward. An agent without other neighbours
+    keeps everything. The graph is boolean, the matrix float64 [giver, receiver].
 
     Raises:
         ValueError: s is outside [0, 1], or the graph is not square or lacks its diagonal.
@@ -79,12 +79,12 @@ def self_interest_sharing(neighbours: Tensor, self_interest: float) -> Tensor:
     own = torch.eye(len(graph), dtype=torch.float64)
     others = graph - own
     degree = others.sum(-1, keepdim=True)
-    given = (1 - self_interest) * others / degree.clamp(min=1)
-    return given + own * (1 - given.sum(-1, keepdim=True))
+    to_others = (1 - self_interest) * others / degree.clamp(min=1)
+    return to_others + own * (1 - to_others.sum(-1, keepdim=True))
 
 
 def check_neighbours(neighbours: Tensor) -> Tensor:
-    """Return the graph if it is one: boolean [giver, receiver] with a True diagonal; else raise ValueError.
+    """Return the graph, or raise ValueError unless it is boolean [giver, receiver] with a True diagonal.
 
     >>> check_neighbours(torch.zeros(2, 2, dtype=torch.bool))
     Traceback (most recent call last):
@@ -106,7 +106,7 @@ def check_neighbours(neighbours: Tensor) -> Tensor:
 
 
 def check_own_share(own_share: float | None) -> None:
-    """Raise ValueError unless a softmax row can start by keeping this share; None is equal shares.
+    """Raise ValueError unless this is a softmax row's possible own share, in (0, 1); None: equal shares.
 
     >>> check_own_share(1.0)
     Traceback (most recent call last):
@@ -120,10 +120,10 @@ def check_own_share(own_share: float | None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Sharing:
-    """A learned sharing matrix: free logits, masked by the neighbour graph, softmax over each giver's row.
+    """Parametrization of a sharing matrix: logits, masked by the neighbour graph, softmax over each row.
 
-    Rows sum to 1 whatever the logits are, so no total is ever created or lost. Between strangers the share
-    is exactly 0 and the logit has no gradient; an agent without neighbours keeps everything.
+    Rows sum to 1 whatever the logits are, so the total is conserved. Without an edge the share is exactly 0
+    and the logit has no gradient; an agent without neighbours keeps everything.
 
     Raises:
         ValueError: the graph is not square and boolean, lacks its diagonal, or the own share is out of range.
@@ -133,27 +133,27 @@ class Sharing:
     tensor([0.8000, 0.1000, 0.1000], dtype=torch.float64)
 
     Source:
-        Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702: it starts at
-        an own share of .8.
+        Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702: there the
+        initial own share is .8.
     """
 
     neighbours: Tensor
-    """Who may share with whom: boolean [giver, receiver], True on the diagonal."""
+    """Neighbour graph, boolean [giver, receiver], True on the diagonal."""
     own_share: float | None = None
-    """The share kept at the start, above 0 and below 1; None: equal shares for all neighbours."""
+    """Initial own share, above 0 and below 1; None: equal shares for all neighbours."""
 
     def __post_init__(self) -> None:
         check_neighbours(self.neighbours)
         check_own_share(self.own_share)
 
     def initial(self) -> Tensor:
-        """The first logits, float64 [giver, receiver]: `start` on the fixed graph."""
+        """Initial logits, float64 [giver, receiver]: `start` on the fixed graph."""
         return self.start(self.neighbours)
 
     def start(self, graph: Tensor) -> Tensor:
-        """Logits, float64, that keep the own share rho: log(rho / (1 - rho) (k - 1)) on the diagonal, else 0.
+        """Initial logits, float64, of own share rho: log(rho / (1 - rho) (k - 1)) on the diagonal, else 0.
 
-        k counts the neighbours of a graph, boolean [..., giver, receiver], oneself included.
+        k counts the giver's neighbours on a graph, boolean [..., giver, receiver], itself included.
         """
         if self.own_share is None:
             return torch.zeros(graph.shape, dtype=torch.float64, device=graph.device)
@@ -162,6 +162,6 @@ class Sharing:
         return torch.diag_embed(math.log(odds) + others.log())
 
     def matrix(self, logits: Tensor, graph: Tensor | None = None) -> Tensor:
-        """Shares of logits [..., giver, receiver], exactly 0 between strangers; graph None: the fixed one."""
+        """Shares of logits [..., giver, receiver], exactly 0 without an edge; graph None: the fixed one."""
         graph = self.neighbours.to(logits.device) if graph is None else graph
         return logits.masked_fill(~graph, -math.inf).softmax(-1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Trajectory(NamedTuple):
-    """Sampled episodes; after an episode's end its observations, rewards and `mask` are 0."""
+    """Sampled episodes; after an episode's end observations, rewards and `mask` are 0."""
 
     observations: Tensor
     """[seed, agent, time, episode, *shape], integer or of theta's dtype."""
@@ -16,24 +16,24 @@ class Trajectory(NamedTuple):
     """Integer [seed, agent, time, episode]; meaningless after the end. Where actions are continuous, float
     [seed, agent, time, episode, number], before they are squashed (`bilevel.agents.SquashedGaussian`)."""
     rewards: Tensor
-    """Own rewards before sharing, [seed, agent, time, episode], in the game's units."""
+    """Individual rewards before sharing, [seed, agent, time, episode], in the game's units."""
     mask: Tensor
     """1 while the episode runs, [seed, 1, time, episode]."""
     cooperated: Tensor | None
     """1 where the action cooperates, [seed, agent, time, episode]; meaningless after the end; None where the
-    word has no meaning."""
+    game does not define cooperation."""
     legal: Tensor | None = None
     """Legal actions, boolean [seed, agent, time, episode, action]; None where all are."""
     neighbours: Tensor | None = None
     """Sharing graph of each step, boolean [seed, giver, receiver, time, episode]; None where it is fixed."""
     log_probabilities: Tensor | None = None
-    """Of the actions, under the policies that drew them, [seed, agent, time, episode], in nats; None where
-    not recorded."""
+    """Log-probabilities of the actions under the policies that drew them, [seed, agent, time, episode], in
+    nats; None where not recorded."""
     present: Tensor | None = None
     """Agents that took part in each step, boolean [seed, agent, time, episode]; None where all always do."""
     cut: Tensor | None = None
-    """1 in the step after which an episode was truncated, [seed, 1, time, episode]; None where the game's
-    horizon is a rule (`Game.truncates`)."""
+    """1 in the step after which an episode was truncated, [seed, 1, time, episode]; None where the horizon
+    terminates episodes (`Game.truncates`)."""
     following: Tensor | None = None
     """Observations after each step, like `observations`, 0 after termination; None where `cut` is."""
 
@@ -42,18 +42,18 @@ class Trajectory(NamedTuple):
         """1 in the steps in which an agent's action counts, [seed, agent or 1, time, episode]."""
         return self.mask if self.present is None else self.mask * self.present
 
-    def some(self, which: slice) -> Trajectory:
+    def some(self, episodes: slice) -> Trajectory:
         """Select episodes by their indices."""
-        graph = self.neighbours  # its episodes come last, all others' fourth
-        parts = (None if part is None else part[:, :, :, which] for part in self._replace(neighbours=None))
-        return Trajectory._make(parts)._replace(neighbours=None if graph is None else graph[..., which])
+        graph = self.neighbours  # the episode axis is the last here, the fourth elsewhere
+        parts = (None if part is None else part[:, :, :, episodes] for part in self._replace(neighbours=None))
+        return Trajectory._make(parts)._replace(neighbours=None if graph is None else graph[..., episodes])
 
     @property
     def outcome(self) -> Trajectory:
         """The same episodes without observations: actions, rewards and presence.
 
-        Observations have no features; legal actions, graphs and what follows a truncation are None. Integer
-        actions are int32 and `cooperated` is boolean, as there may be many episodes.
+        Observations have no features; legal actions, graphs and following observations are None. Integer
+        actions are int32 and `cooperated` is boolean, to save memory.
         """
         return self._replace(
             observations=self.rewards.new_empty(*self.rewards.shape, 0),
@@ -72,7 +72,7 @@ def per_episode(values: Tensor, trajectory: Trajectory) -> Tensor:
 
 
 def per_step(values: Tensor, trajectory: Trajectory) -> Tensor:
-    """Mean over all steps of all episodes, 0 of none: [seed, ..., time, episode] -> [seed, ...]."""
+    """Mean over all steps of all episodes, 0 if there are none: [seed, ..., time, episode] -> [seed, ...]."""
     steps = trajectory.mask.sum((-3, -2, -1)) / trajectory.mask.shape[-1]
     steps = steps.where(steps > 0, 1)
     return per_episode(values, trajectory) / steps.reshape(-1, *[1] * (values.ndim - 3))

@@ -1,4 +1,4 @@
-"""Transfers: rules that turn individual rewards into those that learners see."""
+"""Transfers: rules that turn individual rewards into learners' rewards."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ Report = dict[str, Tensor]
 """Name -> float [seed], or [seed, ...] (see `matrix_report`): a transfer's part of metrics.csv."""
 
 MOST_NAMED = 16
-"""Up to so many agents each entry of a matrix has a name; of more, the matrix has one."""
+"""Maximum number of agents for which each entry of a matrix is a metric of its own."""
 
 
 class Reporting(NamedTuple):
-    """How reports of successive blocks of time steps combine into that of the whole episodes."""
+    """Rule that combines reports of successive blocks of time steps into one of whole episodes."""
 
     mean_over: Literal["steps", "episodes"]
-    """Whether reports are means over all steps, or sums over an episode's steps, averaged over episodes."""
+    """Reports are means over all steps, or sums over an episode's steps, averaged over episodes."""
     hold: int = 1
-    """Blocks begin at multiples of this many steps."""
+    """Number of steps of which the first step of a block is a multiple."""
 
 
 def combine_reports(reports: Sequence[Report], steps: Sequence[Tensor], reporting: Reporting) -> Report:
-    """Combine reports of successive blocks of time steps, of so many steps [seed] each, into one.
+    """Combine reports of successive blocks of time steps, whose numbers of steps are [seed] each.
 
     >>> first, second = {"moved": torch.tensor([1.0])}, {"moved": torch.tensor([4.0])}
-    >>> played = [torch.tensor([2.0]), torch.tensor([1.0])]
-    >>> [combine_reports([first, second], played, Reporting(over))["moved"] for over in ("steps", "episodes")]
+    >>> steps = [torch.tensor([2.0]), torch.tensor([1.0])]
+    >>> [combine_reports([first, second], steps, Reporting(over))["moved"] for over in ("steps", "episodes")]
     [tensor([2.]), tensor([5.])]
     """
     if len(reports) == 1:
@@ -53,7 +53,7 @@ def combine_reports(reports: Sequence[Report], steps: Sequence[Tensor], reportin
 
 
 class Transfer(Protocol):
-    """A rule for the rewards that learners see, of one value of the outer variables.
+    """A rule for learners' rewards, at one value of the outer variables.
 
     Nothing goes to or from an agent that has left the game (`Trajectory.present`): the share of a reward
     that would go to it stays with its giver.
@@ -61,34 +61,34 @@ class Transfer(Protocol):
 
     @property
     def matrix(self) -> Tensor | None:
-        """The sharing matrix [seed, giver, receiver], if the transfer is no more than that; else None."""
+        """Sharing matrix [seed, giver, receiver], if the transfer is just that; else None."""
         return None
 
     def rewards(self, trajectory: Trajectory) -> Tensor:
-        """The rewards that learners see, [seed, agent, time, episode], 0 after the end."""
+        """Learners' rewards, [seed, agent, time, episode], 0 after the end."""
         raise NotImplementedError
 
     def gifts(self, trajectory: Trajectory) -> Tensor:
-        """Gifts in reward units, [seed, giver, receiver, time, episode]; a share kept is given to oneself."""
+        """Gifts in reward units, [seed, giver, receiver, time, episode]; the diagonal is kept."""
         own = trajectory.rewards
         return torch.zeros_like(own).unsqueeze(2).expand(-1, -1, own.shape[1], -1, -1)
 
     def report(self, trajectory: Trajectory | None) -> Report:
-        """Metrics of the transfer; None: nothing was sampled, as values are exact."""
+        """Metrics of the transfer on sampled episodes; None: values are exact."""
         return {}
 
     @property
     def reporting(self) -> Reporting | None:
-        """How reports of blocks of time steps combine; None: a report depends on no observation or graph.
+        """Combination rule for reports of blocks of time steps; None: a report needs no observation or graph.
 
-        Evaluation then asks for one report, on whole episodes without these (`Trajectory.outcome`).
+        Evaluation then takes one report, on whole episodes without these (`Trajectory.outcome`).
         """
         return None
 
 
 @dataclass(frozen=True, eq=False)
 class SharedBy:
-    """Sharing by one matrix for all steps: r~_j = sum_i T[i, j] r_i; conserves the total.
+    """Sharing by one matrix in all steps: r~_j = sum_i T[i, j] r_i; conserves the total.
 
     Source:
         Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702.
@@ -112,7 +112,7 @@ class SharedBy:
 
 
 def redistributed(trajectory: Trajectory, matrix: Tensor) -> Tensor:
-    """Redistribute own rewards by one matrix [seed, giver, receiver], among the agents present."""
+    """Redistribute individual rewards by one matrix [seed, giver, receiver], among the agents present."""
     own = trajectory.rewards
     if trajectory.present is None:
         return redistribute(own.flatten(-2), matrix).reshape(own.shape)
@@ -122,7 +122,7 @@ def redistributed(trajectory: Trajectory, matrix: Tensor) -> Tensor:
 def among_present(shares: Tensor, trajectory: Trajectory) -> Tensor:
     """Keep the shares of agents that have left with their givers; see `share_among_present`.
 
-    Shares are [seed, giver, receiver, time or 1, episode or 1]; they stay as they are where all always are.
+    Shares are [seed, giver, receiver, time or 1, episode or 1]; returned unchanged if no agent ever leaves.
     """
     if trajectory.present is None:
         return shares
@@ -167,7 +167,7 @@ def given_report(given: Tensor) -> Report:
 
 
 def _entries(name: str, matrix: Tensor) -> Report:
-    """Entries of matrices [seed, row, column] by name, cut in one call; of many agents, the matrix."""
+    """Entries of matrices [seed, row, column] by name; of more than `MOST_NAMED` agents, the matrix."""
     agents = range(matrix.shape[-1])
     if len(agents) > MOST_NAMED:
         return {name: matrix}

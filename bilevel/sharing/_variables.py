@@ -15,7 +15,7 @@ from games.wrappers import check_sharing
 
 
 class OuterVariable(Protocol):
-    """What passes between the agents, learned or fixed: a sharing matrix, networks of incentives, ..."""
+    """Parametrization of a transfer between agents, learned or fixed: a matrix, incentive networks, ..."""
 
     @property
     def agents(self) -> int:
@@ -23,13 +23,13 @@ class OuterVariable(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether it applies where values are exact: only sharing matrices do."""
+        """True if it applies to exact values, as sharing matrices do."""
 
     def initial(self, seed: int, seeds: int) -> Tensor:
-        """Draw the first value, float64 [seed, ...], on the CPU; repetition i's by `seed` + i alone."""
+        """Draw the initial value, float64 [seed, ...], on the CPU; a repetition depends on its seed alone."""
 
     def transfer(self, phi: Tensor) -> Transfer:
-        """The transfer that a value [seed, ...] stands for, differentiable in it."""
+        """Build the transfer at a value [seed, ...], differentiable in it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class FixedMatrix:
     """A fixed sharing matrix.
 
     Raises:
-        ValueError: it is no sharing matrix.
+        ValueError: it is not square, a row does not sum to 1, or an entry is negative.
     """
 
     sharing: Tensor
@@ -60,7 +60,7 @@ class FixedMatrix:
 
 @dataclass(frozen=True, eq=False)
 class LearnedMatrix:
-    """A learned static sharing matrix: free logits [seed, giver, receiver], at first the same."""
+    """A learned static sharing matrix: logits [seed, giver, receiver], initially equal for all seeds."""
 
     sharing: Sharing
     exact = True
@@ -77,11 +77,11 @@ class LearnedMatrix:
 
 
 TERMS = ("policy", "value", "entropy")
-"""The terms of a loss whose weights are learned, as `LossTerms` has them."""
+"""Terms of a loss whose weights can be learned, in the order of `LossTerms`."""
 
 
 def loss_weight_factors(free: Tensor, max_factor: float) -> Tensor:
-    """Factors on the weights of `TERMS`: max_factor^(2 sigmoid(x) - 1), which is exactly 1 at x = 0.
+    """Factors on the weights of `TERMS`: max_factor^(2 sigmoid(x) - 1), exactly 1 at x = 0.
 
     They lie between 1 / max_factor and max_factor.
 

@@ -97,5 +97,5 @@ def test_wrapped_games_pass_the_mask_on() -> None:
 def test_nobody_follows_a_script_that_is_not_there() -> None:
     soccer, generator = games.make("soccer"), torch.Generator()
     act = scripted_actor(soccer, torch.ones(2, dtype=torch.bool))
-    with pytest.raises(ValueError, match="Nobody has written a script for Soccer"):
+    with pytest.raises(ValueError, match="Soccer has no scripted policy"):
         act(soccer.reset(1, generator), generator)

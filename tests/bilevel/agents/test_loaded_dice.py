@@ -161,7 +161,7 @@ def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
 @pytest.mark.parametrize("kind", [LoadedDice, Reinforce])
 def test_a_trace_is_from_0_to_1_and_needs_a_critic(kind: type[LoadedDice] | type[Reinforce]) -> None:
     joint, rewards, _, mask = random_batch(0)
-    with pytest.raises(ValueError, match=r"A trace of 0\.9, below 1, leans on a critic's values"):
+    with pytest.raises(ValueError, match=r"A trace of 0\.9, below 1, needs a critic's values"):
         kind(trace=0.9)(joint, joint, rewards, mask, 1.0)
     with pytest.raises(ValueError, match="trace must be from 0 to 1, not 2"):
         kind(trace=2.0)

@@ -116,7 +116,9 @@ def test_samples_know_how_likely_what_was_done_was() -> None:
     expected = torch.distributions.Categorical(logits=logits).log_prob(case.data.actions) * case.data.mask
     torch.testing.assert_close(case.data.log_probabilities, expected, rtol=0, atol=1e-14)
     (data,) = plain.parts(case.theta, case.phi, plain.data)
-    with pytest.raises(ValueError, match="PPO needs to know how likely actions were when they were drawn"):
+    with pytest.raises(
+        ValueError, match="PPO needs the log-probabilities of the actions when they were drawn"
+    ):
         case.losses(case.theta, case.theta, case.phi, data)
 
 
@@ -204,5 +206,5 @@ def test_numbers_out_of_range_are_refused(settings: dict[str, Any], sentence: st
 def test_more_minibatches_than_episodes_are_refused_in_a_step() -> None:
     """Not before: policies may be measured on fewer episodes than they learn from."""
     case = ppo("table", minibatches=7, episodes=6)
-    with pytest.raises(ValueError, match="6 episodes cannot be cut into 7 minibatches"):
+    with pytest.raises(ValueError, match="6 episodes cannot be split into 7 minibatches"):
         case.parts(case.theta, case.phi, case.data)

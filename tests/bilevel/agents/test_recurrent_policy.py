@@ -123,7 +123,7 @@ def test_planes_are_one_vector_and_numbers_are_one_hot() -> None:
 
 
 def test_a_policy_without_memory_is_refused() -> None:
-    with pytest.raises(ValueError, match="A GRU remembers with 1 unit or more, not 0"):
+    with pytest.raises(ValueError, match="A GRU has 1 recurrent unit or more, not 0"):
         GRU(num_features=2, num_actions=2, units=0)
     with pytest.raises(ValueError, match=r"There is no activation 'rely'\. Did you mean 'relu'"):
         GRU(num_features=2, num_actions=2, activation="rely")  # type: ignore[arg-type]

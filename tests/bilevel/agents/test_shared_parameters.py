@@ -31,7 +31,7 @@ def test_a_number_is_appended_to_features() -> None:
     )
     numbers = torch.eye(AGENTS).double()[:, None, None].expand(2, AGENTS, TIME, 5, AGENTS)
     expected = torch.cat((seen, numbers), -1)
-    assert torch.equal(policy.seen(theta, seen), expected)
+    assert torch.equal(policy.with_index(theta, seen), expected)
     assert torch.equal(policy.unroll(theta, seen), inner.unroll(theta, expected))
     memory = draw(2, *policy.memory(theta, 5).shape)
     found, after = policy.step(theta, seen[:, :, 0], memory)
@@ -43,7 +43,7 @@ def test_a_number_is_appended_to_features() -> None:
 def test_a_number_is_a_plane_of_ones_among_planes_of_zeros() -> None:
     policy = Numbered(Convolutional((2 + AGENTS, 3, 4), 2), planes=True)
     theta, seen = torch.zeros(2, AGENTS, policy.num_parameters).double(), draw(1, 2, AGENTS, 5, 2, 3, 4)
-    shown = policy.seen(theta, seen)
+    shown = policy.with_index(theta, seen)
     assert shown.shape == (2, AGENTS, 5, 2 + AGENTS, 3, 4)
     assert torch.equal(shown[..., :2, :, :], seen)
     for agent in range(AGENTS):
@@ -53,9 +53,9 @@ def test_a_number_is_a_plane_of_ones_among_planes_of_zeros() -> None:
 
 def test_numbers_and_planes_become_vectors() -> None:
     theta = torch.zeros(2, 1)
-    numbers = Numbered(MLP(5, 2), one_hot=3).seen(theta, torch.tensor([[1], [2]]))
+    numbers = Numbered(MLP(5, 2), one_hot=3).with_index(theta, torch.tensor([[1], [2]]))
     assert numbers.tolist() == [[[0, 1, 0, 1, 0]], [[0, 0, 1, 0, 1]]]
-    planes = Numbered(MLP(6, 2), observation_axes=3).seen(theta, torch.ones(2, 7, 1, 2, 2))
+    planes = Numbered(MLP(6, 2), observation_axes=3).with_index(theta, torch.ones(2, 7, 1, 2, 2))
     assert planes.shape == (2, 7, 6)
 
 

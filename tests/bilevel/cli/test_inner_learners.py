@@ -72,7 +72,7 @@ def test_estimators_are_checked_through_its_steps(call: Call) -> None:
         (["--inner.gae-lambda", "2"], "inner.gae_lambda must be a finite number from 0 to 1, not 2."),
         (
             ["--inner.num-minibatches", "65"],
-            "64 episodes cannot be cut into 65 minibatches: play more of them.",
+            "64 episodes cannot be split into 65 minibatches: play more of them.",
         ),
     ],
 )

@@ -100,7 +100,7 @@ def test_every_kind_of_policy_learns_and_plays(words: tuple[object, ...], call: 
         (("jungel",), "There is no game 'jungel'. Did you mean 'jungle'"),
         (("jungle", "--policy", "clever"), "clever is none of these"),
         (("jungle", "--out", "clip.avi"), "A film's name ends in .gif, .webp or .mp4; clip.avi does not."),
-        (("soccer", "--policy", "scripted"), "Nobody has written a script for Soccer"),
+        (("soccer", "--policy", "scripted"), "Soccer has no scripted policy"),
         (("jungle", "--scale", 0), "scale must be from 0.1 to 20, not 0"),
         (("jungle", "--frames-per-second", 0), "frames_per_second must be from 0.01 to 100, not 0"),
         (("jungle", "--max-steps", 0), "max_steps must be 1 or more"),

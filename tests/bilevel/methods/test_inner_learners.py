@@ -139,7 +139,7 @@ def test_bad_settings_are_refused(name: str, settings: dict[str, Any], sentence:
         (
             {"inner": "ppo", "inner.num_minibatches": 5, "inner.episodes": 4},
             ROOM,
-            "4 episodes cannot be cut into 5 minibatches",
+            "4 episodes cannot be split into 5 minibatches",
         ),
         (
             {"inner": "ppo", "outer.hypergradient": "implicit(accept_distance=inf)"},

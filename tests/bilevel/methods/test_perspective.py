@@ -105,7 +105,7 @@ def test_losses_by_hand(numbers: bool, closeness: float) -> None:
     graph[0, 1] = False
     found = perspective.losses(theta, minds, episodes, graph, closeness)
     guessed = perspective.policies(theta, minds, episodes)
-    seen = perspective.encoder.seen(episodes, theta)
+    seen = perspective.encoder.encode_observations(episodes, theta)
     views = perspective.imagined(theta, seen.flatten(2, 3)).unflatten(2, (TIME, EPISODES))
     seed, agent, expected, steps = 1, 0, 0.0, 0
     for time in range(TIME):

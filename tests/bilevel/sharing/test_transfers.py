@@ -325,7 +325,7 @@ def test_what_is_no_transfer_is_refused(build: Any, sentence: str) -> None:
 
 def test_what_the_others_did_is_in_order() -> None:
     episodes = trajectory()
-    acted = ObservationEncoder(BOX, AGENTS, ACTIONS).done_by_others(episodes, episodes.rewards)
+    acted = ObservationEncoder(BOX, AGENTS, ACTIONS).encode_other_actions(episodes, episodes.rewards)
     assert acted.shape == (SEEDS, AGENTS, TIME, EPISODES, 2 * ACTIONS)
     assert torch.equal(acted[..., ACTIONS:].argmax(-1)[:, 1], episodes.actions[:, 2])
     assert torch.equal(acted[..., :ACTIONS].argmax(-1)[:, 1], episodes.actions[:, 0])
