@@ -340,9 +340,9 @@ for way in LABELS:
 from bilevel.tasks.world_model import WorldModelSettings, WorldModelTask
 
 tiny = WorldModelSettings(
-    environment_steps=size(1024, fast=128),
+    environment_steps=size(1024, fast=64),
     copies=size(4, fast=2),
-    window=size(32, fast=16),
+    window=size(32, fast=8),
     evaluations=4,
     evaluation_episodes=size(4, fast=1),
 )

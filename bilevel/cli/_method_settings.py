@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -159,6 +160,7 @@ def _option(kind: type, name: str, default: Any) -> tuple[str, Any, Any]:
     return name, hint, dataclasses.field(default=default)
 
 
+@functools.cache
 def _field_docs(kind: type) -> dict[str, str]:
     """Fields of a dataclass -> the docstrings under them, its bases' too."""
     docs: dict[str, str] = {}

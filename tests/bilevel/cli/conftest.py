@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from bilevel.cli import main
 
@@ -29,9 +30,28 @@ class Said(NamedTuple):
 Call = Callable[..., Said]
 
 
+def _signature_alone(_: object, file: IO[bytes], **settings: object) -> None:
+    file.write(b"\x89PNG")
+
+
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
-    """Call `bilevel WORDS` in this process, in an empty folder, with no terminal."""
+def painted() -> None:
+    """For tests that use it, `call` leaves figures their pixels, which take most of a small run's time."""
+
+
+@pytest.fixture
+def call(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Call:
+    """Call `bilevel WORDS` in this process, in an empty folder, with no terminal.
+
+    Figures are drawn and their files written, but for the pixels: `tests/bilevel/report` tests those.
+    """
+    if "painted" not in request.fixturenames:
+        monkeypatch.setattr(FigureCanvasAgg, "print_png", _signature_alone)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COLUMNS", raising=False)
 

@@ -30,6 +30,7 @@ def numbers(folder: str) -> dict[str, dict[str, str]]:
         return {row["estimator"]: row for row in csv.DictReader(file)}
 
 
+@pytest.mark.usefixtures("painted")
 def test_all_estimators_on_an_exact_game(call: Call) -> None:
     said = call("check", *SMALL, "--inner-steps", 3, "--outer-steps-before", 2, "--out", "found")
     assert said.code == 0

@@ -24,6 +24,7 @@ def rows(folder: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.usefixtures("painted")
 @pytest.mark.parametrize("game", ["escape-room", "prisoners-dilemma-lase", "repeated-chicken", *GRIDS])
 def test_a_run_from_end_to_end(game: str, call: Call) -> None:
     horizon = () if game in ("escape-room", "prisoners-dilemma-lase") else ("--game.horizon", 5)

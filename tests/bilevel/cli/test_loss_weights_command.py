@@ -15,6 +15,7 @@ SMALL = ("--seeds", 3, "--outer-steps", 3, "--inner.episodes", 4, "--evaluation-
 LEARN = ("--inner", "actor-critic", "--loss-weights", "learned")
 
 
+@pytest.mark.usefixtures("painted")
 @pytest.mark.parametrize("method", ["selfish", "tos"])
 def test_a_run_from_end_to_end(method: str, call: Call) -> None:
     said = call("train", "--game", "escape-room", "--method", method, *SMALL, *LEARN, "--out", "run")

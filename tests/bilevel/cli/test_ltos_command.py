@@ -30,6 +30,7 @@ GAMES = {
 }
 
 
+@pytest.mark.usefixtures("painted")
 @pytest.mark.parametrize("game", GAMES)
 def test_it_trains_and_plays_what_it_learned(game: str, call: Call) -> None:
     said = call("train", "--game", game, *GAMES[game], "--method", "ltos", *SMALL, *FEW, "--out", "run")

@@ -37,6 +37,7 @@ def numbers(folder: Path) -> tuple[bytes, bytes]:
     return (folder / "metrics.csv").read_bytes(), (folder / "evaluation.csv").read_bytes()
 
 
+@pytest.mark.usefixtures("painted")
 def test_a_run_from_end_to_end(call: Call) -> None:
     said = call("train", *SHARING, "--game.agents", 3, "--out", "run")
     assert said.code == 0
@@ -180,6 +181,7 @@ def test_a_hypergradient_is_trained_with_kept_and_resumed(
     assert numbers(Path("other")) != numbers(Path("whole"))
 
 
+@pytest.mark.usefixtures("painted")
 def test_a_finished_run_goes_on_to_more_outer_steps(call: Call) -> None:
     call("train", *SHARING, "--outer-steps", 6, "--out", "whole")
     call("train", *SHARING, "--out", "run")
