@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from bilevel.core import counted
 from bilevel.hypergradient import COLUMNS, EstimatorMeasured, EstimatorRefused, HypergradientComparison
-from bilevel.report._estimators import MEASURES, Measure, broken
+from bilevel.report._estimators import MEASURES, MeasureColumn, broken
 from bilevel.report._style import BLUE, save_with_numbers, style
 from bilevel.report._table import csv_text
 
@@ -23,7 +23,7 @@ class Panel(NamedTuple):
     title: str
     scale: str
     unit: str
-    measure: Measure
+    measure: MeasureColumn
 
 
 PANELS = (
