@@ -49,12 +49,12 @@ class Plan(NamedTuple):
 
 def make_plan(function: FlatFunction, inputs: Inputs) -> Plan:
     """Trace a function, by `make_fx`: export alone would take the inputs of `torch.func` for constants."""
-    function, leaves = traceable("plain", function, inputs)
+    function, leaves = traceable("graph", function, inputs)
     with torch.no_grad():
         graph = make_fx(function, decomposition_table=_decompositions())(*leaves)
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    return Plan(graph, leaves, inputs.threads("plain"))
+    return Plan(graph, leaves, inputs.threads("graph"))
 
 
 @functools.cache

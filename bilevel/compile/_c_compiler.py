@@ -52,10 +52,7 @@ def compile_source(source: str, path: Path) -> None:
         raise OSError(f"the C compiler {command[0]} fails: {said}")
 
 
-VECTORS = {
-    "x86_64": (("_ZGVdN4", ""), ("_ZGVdN8", "f")),
-    "aarch64": (("_ZGVnN2", ""), ("_ZGVnN4", "f")),
-}
+VECTORS = {"x86_64": (("_ZGVdN4", ""), ("_ZGVdN8", "f")), "aarch64": (("_ZGVnN2", ""), ("_ZGVnN4", "f"))}
 """Prefixes of the names of vector functions, by processor: in double and in single precision."""
 
 

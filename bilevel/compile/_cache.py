@@ -14,6 +14,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,16 +111,16 @@ def keep(key: str, build: Callable[[Path], None], about: Mapping[str, Any]) -> N
     Args:
         key: the package's name, 32 hexadecimal digits and the suffix so or pt2.
         build: writes the package to a path; may raise anything.
-        about: its description; when it was built and its digest are added.
+        about: its description; when it was built, in how many seconds, and its digest are added.
     """
-    path = package_path(key)
+    path, began = package_path(key), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix=BUILD, dir=ready(), ignore_cleanup_errors=True) as scratch:
         part = Path(scratch) / path.name
         build(part)
         part.chmod(0o600)
         built = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        described = {**about, "built": built, "digest": _digest(part)}
-        text = json.dumps(described, indent=1)
+        seconds = round(time.perf_counter() - began, 1)
+        text = json.dumps({**about, "seconds": seconds, "built": built, "digest": _digest(part)}, indent=1)
         _write(about_path(path), lambda file: file.write_text(text))
         part.replace(path)
 
@@ -189,7 +190,7 @@ def _require_private(path: Path, *, directory: bool = True) -> None:
 
 
 def _is_build(entry: Path) -> bool:
-    """Whether an entry of the folder is one that builds made, and a folder."""
+    """Recognize a folder that builds made."""
     named = entry.name == COMPILER or entry.name.startswith(BUILD)
     return named and entry.is_dir() and not entry.is_symlink()
 

@@ -26,8 +26,7 @@ from typing import Any
 
 import torch
 
-from bilevel.compile._functions import Members, NotCompilableError, TreeForm, plain_leaves
-from bilevel.compile._packages import Run
+from bilevel.compile._functions import Members, NotCompilableError, Run, TreeForm, plain_leaves
 from bilevel.compile._plans import LOG, Inputs
 from bilevel.compile._program import PackageRequest, Program
 from bilevel.core import Tensors, Tree, detach, split_floating
@@ -121,7 +120,7 @@ class CompiledFunction:
     def __init__(self, function: Callable[..., Tree], name: str) -> None:
         self.function, self.name = function, name
         self.failed = False
-        """Whether it runs eagerly for want of a compiler or of a cache, so that elsewhere it might not."""
+        """True if it runs eagerly for want of a compiler or of a cache, so that elsewhere it might not."""
         self._found: dict[Any, tuple[Run, TreeForm] | None] = {}
 
     def __call__(self, *trees: Tree) -> Tree:
@@ -150,7 +149,7 @@ class CompiledFunction:
         inputs = Inputs(leaves, (0,) * len(leaves), Members.of(leaves))
         program = Program(getattr(self.function, "__qualname__", repr(self.function)), inputs.members)
         try:
-            return program.package(PackageRequest(self.name, flat, inputs, 0, ("rows",))), results[1]
+            return program.package(PackageRequest(self.name, flat, inputs, 0, ("c",))), results[1]
         except (NotCompilableError, OSError) as reason:
             LOG.debug("The %s runs eagerly: %s.", self.name, reason)
             self.failed = isinstance(reason, OSError)

@@ -47,7 +47,7 @@ def forecast(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -
     given = flatten_inputs(problem, theta, opt_state, phi, 1)
     if given is None:
         return None
-    flat = [*given.shared, *given.batches[0]]
+    flat = given.leaves(1)
     entries = sum(leaf.numel() for leaf in flat) / (Members.of(flat).count or 1)
     try:
         find_compiler()
@@ -58,15 +58,15 @@ def forecast(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -
     kernels = Kernels(problem, phi)
 
     def one_step() -> None:
-        after, vjp = kernels.vjp((theta, opt_state), given.seen[0])
-        _, cotangent, gradient = kernels.outer(after, given.outer)
+        after, vjp = kernels.vjp((theta, opt_state), problem.inner_data(None, None, 0))
+        _, cotangent, gradient = kernels.outer(after, problem.outer_data(None, None))
         vjp(cotangent, gradient)
 
     return Forecast(FIXED + EACH * count_operations(one_step), SAVED)
 
 
 def built_before(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -> bool:
-    """Whether the package of a problem that has a `forecast`, with the same arguments, is in the cache."""
+    """True if the package of a problem that has a `forecast`, with the same arguments, is in the cache."""
     given = flatten_inputs(problem, theta, opt_state, phi, 1)
     if given is None:
         return False

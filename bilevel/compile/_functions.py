@@ -23,6 +23,8 @@ from bilevel.hypergradient import (
 
 FlatFunction = Callable[..., Tensors]
 """Tensors, one after the other -> tensors."""
+Run = Callable[..., list[Tensor]]
+"""A function in machine code: a list of tensors in, a list of tensors out, no check of either."""
 
 
 class NotCompilableError(Exception):
@@ -89,88 +91,77 @@ class Forms:
         return self.state.join(state), self.phi.join(phi), self.data.join(data), rest
 
 
-def advance_function(problem: BilevelProblem, forms: Forms) -> FlatFunction:
-    """(state, phi, data) -> the next state."""
-
-    def advance(*flat: Tensor) -> Tensors:
-        state, phi, data, _ = forms.trees(flat)
-        after, form = TreeForm.split(problem.step(*state, phi, data), "theta and opt_state")
-        if form != forms.state:
-            raise NotCompilableError("the step gives theta or opt_state back in another form")
-        return after
-
-    return advance
+def _advance(problem: BilevelProblem, forms: Forms, state: Any, phi: Tree, data: Tree, _: Tensors) -> Tensors:
+    after, form = TreeForm.split(problem.step(*state, phi, data), "theta and opt_state")
+    if form != forms.state:
+        raise NotCompilableError("the step gives theta or opt_state back in another form")
+    return after
 
 
-def vjp_function(problem: BilevelProblem, forms: Forms) -> FlatFunction:
-    """(state, phi, data, cotangent, gradient so far) -> the state's cotangent, and the gradient."""
-
-    def pull_back(*flat: Tensor) -> Tensors:
-        state, phi, data, rest = forms.trees(flat)
-        count = sum(forms.state.floating)
-        product = step_vjp(problem.step, state, phi, data, several=problem.several)[1]
-        cotangent, through_step = product(rest[:count], False)
-        return (*cotangent, *map(torch.add, rest[count:], through_step))
-
-    return pull_back
+def _vjp(problem: BilevelProblem, forms: Forms, state: Any, phi: Tree, data: Tree, rest: Tensors) -> Tensors:
+    count = sum(forms.state.floating)
+    product = step_vjp(problem.step, state, phi, data, several=problem.several)[1]
+    cotangent, through_step = product(rest[:count], False)
+    return (*cotangent, *map(torch.add, rest[count:], through_step))
 
 
-def jvp_function(problem: BilevelProblem, forms: Forms) -> FlatFunction:
-    """(state, phi, data, tangent of the state, direction of phi) -> the tangent of the next state."""
-
-    def push_forward(*flat: Tensor) -> Tensors:
-        state, phi, data, rest = forms.trees(flat)
-        count = sum(forms.state.floating)
-        return step_jvp(problem.step, state, phi, data, (rest[:count], rest[count:]))
-
-    return push_forward
+def _jvp(problem: BilevelProblem, forms: Forms, state: Any, phi: Tree, data: Tree, rest: Tensors) -> Tensors:
+    count = sum(forms.state.floating)
+    return step_jvp(problem.step, state, phi, data, (rest[:count], rest[count:]))
 
 
-def linearized_vjp_function(problem: BilevelProblem, forms: Forms) -> FlatFunction:
-    """(state, phi, data, v) -> (J' v, (d theta'/d phi)' v), of one vector v."""
-
-    def pull_back(*flat: Tensor) -> Tensors:
-        state, phi, data, v = forms.trees(flat)
-        inner, outer = linearize_step(problem.step, state, phi, data).vjp(v)
-        return (*inner, *outer)
-
-    return pull_back
+def _linearized_vjp(
+    problem: BilevelProblem, forms: Forms, state: Any, phi: Tree, data: Tree, v: Tensors
+) -> Tensors:
+    through_theta, through_phi = linearize_step(problem.step, state, phi, data).vjp(v)
+    return (*through_theta, *through_phi)
 
 
-def linearized_jvp_function(problem: BilevelProblem, forms: Forms) -> FlatFunction:
-    """(state, phi, data, v) -> J v, of one vector v."""
-
-    def push_forward(*flat: Tensor) -> Tensors:
-        state, phi, data, v = forms.trees(flat)
-        return tuple(linearize_step(problem.step, state, phi, data).jvp(v))
-
-    return push_forward
+def _linearized_jvp(
+    problem: BilevelProblem, forms: Forms, state: Any, phi: Tree, data: Tree, v: Tensors
+) -> Tensors:
+    return tuple(linearize_step(problem.step, state, phi, data).jvp(v))
 
 
-def outer_function(problem: BilevelProblem, forms: Forms) -> FlatFunction:
-    """(state, phi, outer data) -> the outer loss, the state's cotangent and the gradient by phi."""
+def _outer(problem: BilevelProblem, forms: Forms, state: Any, phi: Tree, data: Tree, _: Tensors) -> Tensors:
+    loss, cotangent, gradient = outer_gradients(problem, state, phi, data)
+    return (loss, *cotangent, *gradient)
 
-    def outer(*flat: Tensor) -> Tensors:
-        state, phi, data, _ = forms.trees(flat)
-        loss, cotangent, gradient = outer_gradients(problem, state, phi, data)
-        return (loss, *cotangent, *gradient)
 
-    return outer
+FUNCTIONS: dict[str, Callable[..., Tensors]] = {
+    "step": _advance,
+    "vjp": _vjp,
+    "jvp": _jvp,
+    "linearized vjp": _linearized_vjp,
+    "linearized jvp": _linearized_jvp,
+    "outer loss": _outer,
+}
+"""A problem's functions of flat tensors, whose inputs are (state, phi, data) and for
+
+    step: nothing else -> the next state;
+    vjp: the cotangent of the next state, phi's gradient so far -> those before the step;
+    jvp: the tangent of the state, a direction of phi -> the tangent of the next state;
+    linearized vjp: one vector v -> J' v and (d theta'/d phi)' v;
+    linearized jvp: one vector v -> J v;
+    outer loss (of the outer data): nothing else -> the loss, the state's cotangent, phi's gradient.
+"""
+
+
+def flat_function(kind: str, problem: BilevelProblem, forms: Forms) -> FlatFunction:
+    """One of `FUNCTIONS` of a problem."""
+    return lambda *flat: FUNCTIONS[kind](problem, forms, *forms.trees(flat))
 
 
 def whole_function(problem: BilevelProblem, forms: Forms, outer_data: TreeForm, steps: int) -> FlatFunction:
-    """(state, phi, data of all steps, outer data) -> the outer loss, the state at the end, phi's gradient.
+    """(state, phi, outer data, data of steps) -> the outer loss, the state at the end, phi's gradient.
 
     Data come once for all steps or once for each, one batch after the other.
     """
-    advance = advance_function(problem, forms)
-    size, last_size = len(forms.data.floating), len(outer_data.floating)
+    advance, size = flat_function("step", problem, forms), len(forms.data.floating)
 
     def whole(*flat: Tensor) -> Tensors:
-        state, phi, first, rest = forms.split(flat)
-        cut = len(rest) - last_size
-        batches = [first, *(rest[start : start + size] for start in range(0, cut, size or 1))]
-        outer_tree = outer_data.join(rest[cut:])
+        state, phi, last, rest = Forms(forms.state, forms.phi, outer_data).split(flat)
+        batches = [rest[start : start + size] for start in range(0, len(rest), size or 1)] or [()]
         floating, rebuild = split_floating(state)
         count = len(floating)
 
@@ -179,16 +170,16 @@ def whole_function(problem: BilevelProblem, forms: Forms, outer_data: TreeForm, 
             for k in range(steps):
                 after = advance(*after, *outer, *batches[k % len(batches)])
             theta, _ = forms.state.join(after)
-            return (problem.outer_loss(theta, forms.phi.join(outer), outer_tree), *after)
+            return (problem.outer_loss(theta, forms.phi.join(outer), outer_data.join(last)), *after)
 
-        (loss, *after), back = vjp(ends, (*floating, *phi), several=problem.several, beside=len(state))
-        return (loss, *after, *back((sum_cotangent(loss, problem.several),), count))
+        (loss, *after), product = vjp(ends, (*floating, *phi), several=problem.several, beside=len(state))
+        return (loss, *after, *product((sum_cotangent(loss, problem.several),), count))
 
     return whole
 
 
-Form = Literal["plain", "rows"]
-"""rows: in C, entry by entry, a loop over the members. plain: a graph of whole tensors. Both take and give
+Form = Literal["c", "graph"]
+"""c: in C, entry by entry, a loop over the members. graph: operations on whole tensors. Both take and give
 contiguous leaves in their own shapes."""
 
 
@@ -207,12 +198,16 @@ class Members:
 
     @property
     def many(self) -> bool:
-        """Whether there are two members or more."""
+        """True for two members or more."""
         return self.count is not None and self.count > 1
 
     def first(self, leaf: Tensor, axis: int) -> Tensor:
         """A copy of the first member alone, its axis kept at length 1 (made, if there is none)."""
         if leaf.ndim == 0:
             return leaf.clone()
-        one = leaf.unsqueeze(0) if self.count is None else leaf.narrow(axis, 0, 1)
-        return torch.empty(one.shape, dtype=one.dtype, device=one.device).copy_(one)
+        return copy(leaf.unsqueeze(0) if self.count is None else leaf.narrow(axis, 0, 1))
+
+
+def copy(leaf: Tensor) -> Tensor:
+    """A contiguous copy: tracing tells inputs apart by object, and strides of length-1 axes are canonical."""
+    return torch.empty(leaf.shape, dtype=leaf.dtype, device=leaf.device).copy_(leaf)

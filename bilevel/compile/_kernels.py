@@ -11,17 +11,12 @@ from torch import Tensor
 from bilevel.compile._functions import (
     Forms,
     Members,
+    Run,
     TreeForm,
-    advance_function,
     contiguous,
-    jvp_function,
-    linearized_jvp_function,
-    linearized_vjp_function,
-    outer_function,
+    flat_function,
     plain_leaves,
-    vjp_function,
 )
-from bilevel.compile._packages import Run
 from bilevel.compile._plans import Inputs
 from bilevel.compile._program import PackageRequest, Program, find_program
 from bilevel.core import Tensors, Tree, split_floating
@@ -37,16 +32,6 @@ from bilevel.hypergradient import (
 
 class CompileWarning(UserWarning):
     """Something that was to be compiled runs eagerly; says why."""
-
-
-FUNCTIONS = {
-    "step": advance_function,
-    "vjp": vjp_function,
-    "jvp": jvp_function,
-    "linearized vjp": linearized_vjp_function,
-    "linearized jvp": linearized_jvp_function,
-    "outer loss": outer_function,
-}
 
 
 class CompiledKernels(Kernels):
@@ -114,24 +99,13 @@ class CompiledKernels(Kernels):
         loss, *rest = package(self._inputs(state, data))
         return loss, tuple(rest[:count]), tuple(rest[count:])
 
-    def tangents(self, stacked: Tensors) -> list[Tensors]:
-        return [contiguous(leaves) for leaves in zip(*(leaf.unbind() for leaf in stacked), strict=True)]
-
-    def jvp(self, state: Tensors, data: Tree, tangents: list[Tensors], directions: Tensors) -> list[Tensors]:
+    def jvp(self, state: Tensors, data: Tree, tangents: Tensors, directions: Tensors) -> Tensors:
         """Push one direction after the other: a graph of all of them would be long."""
-        along = self.tangents(directions)
-        package = self._package("jvp", state, data, (*tangents[0], *along[0]))
+        vectors = _unstacked((*tangents, *directions))
+        package = self._package("jvp", state, data, vectors[0])
         if package is None:
-            stacked = self.eager.jvp(self.trees(state), data, self.tangent_leaves(tangents), directions)
-            return self.tangents(stacked)
-        inputs = self._inputs(state, data)
-        return [
-            tuple(package([*inputs, *tangent, *direction]))
-            for tangent, direction in zip(tangents, along, strict=True)
-        ]
-
-    def tangent_leaves(self, tangents: list[Tensors]) -> Tensors:
-        return tuple(torch.stack(leaves) for leaves in zip(*tangents, strict=True))
+            return self.eager.jvp(self.trees(state), data, tangents, directions)
+        return _mapped(package, self._inputs(state, data), vectors)
 
     def linearize(self, state: Tensors, data: Tree) -> Linearization:
         """Packages for J' v and J v, one vector after the other."""
@@ -143,19 +117,11 @@ class CompiledKernels(Kernels):
         after = split_floating(self.trees(self.advance(state, data))[0])[0]
         inputs, count = self._inputs(state, data), len(example)
 
-        def mapped(package: Run, v: Tensors) -> Tensors:
-            return self.tangent_leaves([tuple(package([*inputs, *vector])) for vector in self.tangents(v)])
-
         def vjp_all(v: Tensors) -> tuple[Tensors, Tensors]:
-            results = mapped(vjp, v)
+            results = _mapped(vjp, inputs, _unstacked(v))
             return results[:count], results[count:]
 
-        return Linearization(after, vjp_all, lambda v: mapped(jvp, v))
-
-    def at(self, phi: Tree) -> CompiledKernels:
-        there = CompiledKernels(self.problem, phi)
-        there._state_form, there.program = self._state_form, self.program
-        return there
+        return Linearization(after, vjp_all, lambda v: _mapped(jvp, inputs, _unstacked(v)))
 
     def _inputs(self, state: Tensors, data: Tree) -> list[Tensor]:
         return [*state, *self._phi, *self._split(data)[0]]
@@ -192,9 +158,20 @@ class CompiledKernels(Kernels):
         members = self.program.members
         if Members.of(plain) != members:  # no axis in common: all of it is one member
             members = Members(None)
-        function = FUNCTIONS[kind](self.problem, Forms(self._state_form, self._phi_form, form))
+        function = flat_function(kind, self.problem, Forms(self._state_form, self._phi_form, form))
         inputs = Inputs((*plain, *more), (0,) * len(plain) + (axis,) * len(more), members)
         return PackageRequest(kind, function, inputs, axis)
+
+
+def _unstacked(stacked: Tensors) -> list[Tensors]:
+    """Split tensors [vector, *leaf.shape] into vectors."""
+    return [contiguous(vector) for vector in zip(*(leaf.unbind() for leaf in stacked), strict=True)]
+
+
+def _mapped(package: Run, inputs: list[Tensor], vectors: list[Tensors]) -> Tensors:
+    """Call a package on one vector after the other, and stack the results."""
+    results = [package([*inputs, *vector]) for vector in vectors]
+    return tuple(torch.stack(leaves) for leaves in zip(*results, strict=True))
 
 
 def warn_once(program: Program, kind: str, reason: Exception) -> None:

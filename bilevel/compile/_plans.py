@@ -14,7 +14,7 @@ from torch import Tensor
 from bilevel.compile._c_compiler import lanes, vectorized
 from bilevel.compile._c_source import Function, Leaf, header, one_call
 from bilevel.compile._expressions import NotScalarError
-from bilevel.compile._functions import FlatFunction, Form, Members
+from bilevel.compile._functions import FlatFunction, Form, Members, copy
 from bilevel.compile._scalars import write_out
 from bilevel.core import Tensors
 
@@ -41,7 +41,7 @@ class Inputs:
 
     def threads(self, form: Form) -> int:
         """The best number of threads for inputs of this size."""
-        if form == "rows":
+        if form == "c":
             few = (self.members.count or 1) < PARALLEL_MEMBERS
         else:
             few = sum(leaf.numel() for leaf in self.leaves) < PARALLEL_ENTRIES
@@ -71,7 +71,7 @@ def make_function(
     Raises:
         NotScalarError: it has no such form, or is too large for it.
     """
-    alone, one = traceable("rows", function, inputs)
+    alone, one = traceable("c", function, inputs)
     shared = [leaf.ndim == 0 for leaf in inputs.leaves]
     try:
         formulas = write_out(alone, one, shared=shared, max_size=MAX_SCALARS)
@@ -79,19 +79,14 @@ def make_function(
         raise
     except Exception as error:  # one member alone may break any assumption of the function's
         raise NotScalarError(f"{type(error).__name__}: {error}") from error
-    read = [inputs.leaf(leaf, axis) for leaf, axis in zip(inputs.leaves, inputs.axes, strict=True)]
-    written = [
-        _result(inputs.leaf(result, out_axis), formulas.known.shared, ids)
-        for result, ids in zip(results, formulas.results, strict=True)
-    ]
-    return Function(name, formulas, tuple(read), tuple(written))
-
-
-def _result(leaf: Leaf, shared: Sequence[bool], ids: Tensor) -> Leaf:
-    if leaf.entries != ids.numel():
-        raise NotScalarError("a result has another number of entries for one member alone")
-    depends = leaf.shared and not all(shared[number] for number in ids.flatten().tolist())
-    return dataclasses.replace(leaf, summed=depends)
+    written = []
+    for result, ids in zip(results, formulas.results, strict=True):
+        leaf = inputs.leaf(result, out_axis)
+        if leaf.entries != ids.numel():
+            raise NotScalarError("a result has another number of entries for one member alone")
+        depends = not all(formulas.known.shared[number] for number in ids.flatten().tolist())
+        written.append(dataclasses.replace(leaf, summed=leaf.shared and depends))
+    return Function(name, formulas, tuple(map(inputs.leaf, inputs.leaves, inputs.axes)), tuple(written))
 
 
 def make_source(
@@ -103,7 +98,7 @@ def make_source(
 
 
 def make_library(text: str, functions: Sequence[Function], *, many: bool) -> LibrarySource:
-    """A library of functions, whose C source is `text`; `many`: whether there are two members or more."""
+    """A library of functions, whose C source is `text`; `many`: for two members or more."""
     leaves = (leaf for function in functions for leaf in (*function.inputs, *function.results))
     width = lanes([leaf.dtype for leaf in leaves]) if many else 1
     operations = sum(len(function.formulas.known.meanings) for function in functions)
@@ -111,12 +106,19 @@ def make_library(text: str, functions: Sequence[Function], *, many: bool) -> Lib
 
 
 def traceable(form: Form, function: FlatFunction, inputs: Inputs) -> tuple[FlatFunction, Tensors]:
-    """The function to trace in this form, and its inputs: all members, or as rows one member alone."""
-    if form == "plain":
-        return function, tuple(_fresh(leaf) for leaf in inputs.leaves)
-    members = inputs.members
-    one = tuple(members.first(leaf, axis) for leaf, axis in zip(inputs.leaves, inputs.axes, strict=True))
-    return _as_one_member(function, members), one
+    """The function to trace in this form, and its inputs: all members, or for C one member alone."""
+    if form == "graph":
+        return function, tuple(map(copy, inputs.leaves))
+    one = tuple(map(inputs.members.first, inputs.leaves, inputs.axes))
+    if inputs.members.count is not None:
+        return function, one
+
+    def with_axis(*leaves: Tensor) -> Tensors:
+        """The function of inputs with an axis of length 1 for its one member."""
+        results = function(*(leaf.squeeze(0) if leaf.ndim else leaf for leaf in leaves))
+        return tuple(result.unsqueeze(0) if result.ndim else result for result in results)
+
+    return with_axis, one
 
 
 def eagerly(function: FlatFunction) -> ListFunction:
@@ -127,20 +129,3 @@ def eagerly(function: FlatFunction) -> ListFunction:
             return function(*leaves)
 
     return run
-
-
-def _as_one_member(function: FlatFunction, members: Members) -> FlatFunction:
-    """Give a function without members an axis of length 1 for them."""
-    if members.count is not None:
-        return function
-
-    def wrapped(*leaves: Tensor) -> Tensors:
-        results = function(*(leaf.squeeze(0) if leaf.ndim else leaf for leaf in leaves))
-        return tuple(result.unsqueeze(0) if result.ndim else result for result in results)
-
-    return wrapped
-
-
-def _fresh(leaf: Tensor) -> Tensor:
-    """A contiguous copy: tracing tells inputs apart by object, and strides of length-1 axes are canonical."""
-    return torch.empty(leaf.shape, dtype=leaf.dtype, device=leaf.device).copy_(leaf)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import platform
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from bilevel import __version__
 from bilevel.compile import _cache as cache
-from bilevel.compile import _packages as packages
-from bilevel.compile._c_compiler import CFunction
+from bilevel.compile._c_compiler import CFunction, compile_source, open_library
 from bilevel.compile._expressions import NotScalarError
-from bilevel.compile._functions import FlatFunction, Form, Members, NotCompilableError, TreeForm
+from bilevel.compile._functions import FlatFunction, Form, Members, NotCompilableError, Run, TreeForm
 from bilevel.compile._operations import operations_digest
 from bilevel.compile._plans import LOG, Inputs, LibrarySource, ListFunction, eagerly, make_source, traceable
 from bilevel.core import Step, Tensors
@@ -40,9 +43,9 @@ def perturbed(leaves: Sequence[Tensor]) -> list[Tensor]:
 
 
 def difference(
-    found: packages.Run, expected: ListFunction, inputs: Sequence[Tensor], sizes: tuple[int, ...] = ()
+    found: Run, expected: ListFunction, inputs: Sequence[Tensor], sizes: tuple[int, ...] = ()
 ) -> str | None:
-    """How a package differs from its function on plain leaves, and on perturbed ones; None if they agree."""
+    """Compare a package with its function on plain leaves, and on perturbed ones; None if they agree."""
     for leaves in (list(inputs), perturbed(inputs)):
         results, rights = found([leaf.contiguous() for leaf in leaves], *sizes), expected(leaves)
         if len(results) != len(rights):
@@ -79,7 +82,7 @@ class PackageRequest(NamedTuple):
     """An example."""
     out_axis: int
     """The axis of every result that counts members."""
-    forms: tuple[Form, ...] = ("rows", "plain")
+    forms: tuple[Form, ...] = ("c", "graph")
     """The forms to try, in this order."""
     write: Callable[[Sequence[Tensor]], LibrarySource] | None = None
     """Its results -> its C source, if that is not simply the function entry by entry."""
@@ -97,12 +100,12 @@ class Program:
     name: str
     """Name in the list of packages."""
     members: Members
-    found: dict[Any, packages.Run | None] = field(default_factory=dict)
+    found: dict[Any, Run | None] = field(default_factory=dict)
     """Packages by kind and form of the data; None: it cannot be compiled."""
     warned: bool = False
-    """Whether the user was warned that something runs eagerly."""
+    """True once the user was warned that something runs eagerly."""
 
-    def package(self, request: PackageRequest) -> packages.Run:
+    def package(self, request: PackageRequest) -> Run:
         """The package of a function: from the cache, or traced and built; verified either way.
 
         Raises:
@@ -111,32 +114,35 @@ class Program:
         """
         expected = eagerly(request.function)
         results = expected(request.inputs.leaves)
-        keys = {form: package_key(form, request) for form in request.forms}
+        keys = {form: key for form in request.forms if (key := package_key(form, request)) is not None}
+        cached = {form for form, key in keys.items() if key in _loaded or cache.find(key)}
         reason = f"its {request.kind} has no form to be compiled in"
-        # One that was built before, in any form; else the first form that can be built.
-        kept = [form for form, key in keys.items() if key and (key in _loaded or cache.find(key))]
-        for form in (*kept, *(form for form in request.forms if form not in kept)):
-            key = keys[form]
-            if key is None or (form not in kept and not self._build(form, key, request, results)):
+        for form in sorted(keys, key=lambda form: form not in cached):
+            run = self._load_or_build(form, keys[form], request, results)
+            if run is None:
                 continue
-            try:
-                run = _load(form, key, request, results)
-            except OSError:  # whole, and yet not to be loaded: built again, once
-                cache.discard(key)
-                if not self._build(form, key, request, results):
-                    continue
-                run = _load(form, key, request, results)
             wrong = difference(run, expected, request.inputs.leaves, request.sizes)
             if wrong is None:
                 return run
             reason = f"its {request.kind} as a package does not give what it gives eagerly ({wrong})"
         raise NotCompilableError(reason)
 
+    def _load_or_build(
+        self, form: Form, key: str, request: PackageRequest, results: Sequence[Tensor]
+    ) -> Run | None:
+        """The package of a function in this form; None if it has no such form."""
+        try:
+            return _load(form, key, request, results)
+        except OSError:  # not built yet, or damaged
+            cache.discard(key)
+        return _load(form, key, request, results) if self._build(form, key, request, results) else None
+
     def _build(self, form: Form, key: str, request: PackageRequest, results: Sequence[Tensor]) -> bool:
         """Build a function's package in this form, if it has one."""
-        about = f"{request.kind} of {self.name}"
-        if form == "rows":
-            LOG.info("Compiling the %s, once for all: %s.", about, cache.folder())
+        about, folder = f"{request.kind} of {self.name}", cache.folder()
+        described: dict[str, Any] = {"about": about, "environment": environment()}
+        if form == "c":
+            LOG.info("Compiling the %s, once for all: %s.", about, folder)
             try:
                 source = (
                     make_source(request.function, request.inputs, results, request.out_axis)
@@ -146,41 +152,82 @@ class Program:
             except NotScalarError as error:
                 LOG.debug("Not written out entry by entry: %s.", error)
                 return False
-            packages.build_library(source.text, key, about, source.operations)
+            described["operations"] = source.operations
+            cache.keep(key, functools.partial(compile_source, source.text), described)
             return True
-        LOG.info("Compiling the %s, once for all, which may take a minute: %s.", about, cache.folder())
-        from bilevel.compile._aoti import make_plan  # noqa: PLC0415  # seconds of imports
+        LOG.info("Compiling the %s, once for all, which may take a minute: %s.", about, folder)
+        from bilevel.compile import _aoti as aoti  # noqa: PLC0415  # seconds of imports
 
-        plan = make_plan(request.function, request.inputs)
-        packages.build_graph(plan, key, about)
+        plan = aoti.make_plan(request.function, request.inputs)
+        described["operations"] = plan.operations
+        cache.keep(key, lambda path: aoti.compile_graph(plan, path), described)
         return True
 
 
 def package_key(form: Form, request: PackageRequest) -> str | None:
     """The name of a function's package: a digest of all that its machine code depends on, and a suffix.
 
-    None if the function cannot be called for one member alone, in rows; as plain tensors it raises.
+    None if the function cannot be called for one member alone, for C; for a graph that raises.
     """
     function, leaves = traceable(form, request.function, request.inputs)
     try:
         operations = operations_digest(function, leaves)
     except Exception:
-        if form == "plain":
+        if form == "graph":
             raise
         return None  # one member alone may break any assumption of the function's
     inputs = request.inputs
-    threads = form == "plain" and inputs.threads(form)
-    parts = packages.environment(), operations, form, inputs.members.many, threads
+    threads = form == "graph" and inputs.threads(form)
+    parts = environment(), operations, form, inputs.members.many, threads
     name = hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
-    return f"{name}.{'so' if form == 'rows' else 'pt2'}"
+    return f"{name}.{'so' if form == 'c' else 'pt2'}"
 
 
-def _load(form: Form, key: str, request: PackageRequest, results: Sequence[Tensor]) -> packages.Run:
-    load: Callable[[str], Any] = packages.load_library if form == "rows" else packages.load_graph
+def environment() -> tuple[str, ...]:
+    """The environment of machine code: versions, processor, instruction set."""
+    return (
+        f"bilevel {__version__}",
+        f"compiler {_sources()}",
+        f"torch {torch.__version__}",
+        platform.system(),
+        platform.machine(),
+        torch.backends.cpu.get_cpu_capability(),
+        _processor(),
+    )
+
+
+@functools.cache
+def _processor() -> str:
+    """A digest of the processor's features: one home folder may serve several machines."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    able = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return hashlib.blake2b(able.encode(), digest_size=8).hexdigest()
+
+
+@functools.cache
+def _sources() -> str:
+    """A digest of the source of `bilevel.compile`: a change of it makes all packages anew."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _load(form: Form, key: str, request: PackageRequest, results: Sequence[Tensor]) -> Run:
+    """Load a package; OSError if it is not in the cache, or cannot be read."""
     if key not in _loaded:
-        _loaded[key] = load(key)
-    if form == "plain":
-        run: packages.Run = _loaded[key]
+        path = cache.find(key)
+        if path is None:
+            raise OSError(f"the package {cache.package_path(key)} is gone")
+        if form == "c":
+            _loaded[key] = open_library(path)
+        else:
+            from bilevel.compile import _aoti as aoti  # noqa: PLC0415  # seconds of imports
+
+            _loaded[key] = aoti.open_graph(path, path.parent / cache.COMPILER)
+    if form == "graph":
+        run: Run = _loaded[key]
         return run
     inputs, kinds = request.inputs, [(result.shape, result.dtype) for result in results]
     return CFunction(_loaded[key], kinds, inputs.members.count or 1, inputs.threads(form))
@@ -215,7 +262,7 @@ def find_program(problem: BilevelProblem, state: Flat, phi: Flat) -> Program:
 
 
 def how_it_runs(step: Step | None) -> str:
-    """How a step that was to be compiled ran in this process: "compiled", "eagerly", or "" (there is none).
+    """Look up if a step ran "compiled" or "eagerly" in this process; "" if no such step was to be compiled.
 
     A step of which only some functions have packages ran eagerly.
     """

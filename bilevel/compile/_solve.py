@@ -21,16 +21,14 @@ from bilevel.compile._functions import (
     Forms,
     Members,
     NotCompilableError,
+    Run,
     TreeForm,
-    advance_function,
-    outer_function,
+    flat_function,
     plain_leaves,
-    vjp_function,
     whole_function,
 )
 from bilevel.compile._kernels import warn_once
 from bilevel.compile._operations import operations_digest
-from bilevel.compile._packages import Run
 from bilevel.compile._plans import LOG, Inputs, LibrarySource, eagerly, make_function, make_library
 from bilevel.compile._program import PackageRequest, Program, find_program
 from bilevel.core import Tensors, Tree
@@ -155,20 +153,15 @@ class SolveInputs(NamedTuple):
     outer_data: Tensors
     batches: list[Tensors]
     """The data of steps: one batch for all of them, or one for each."""
-    seen: tuple[Tree, ...]
-    """The same as trees, for each step."""
-    outer: Tree
-    """The outer loss's data, as a tree."""
 
     @property
     def program(self) -> Program:
         """The problem's packages."""
         return find_program(self.problem, (self.state, self.forms.state), (self.phi, self.forms.phi))
 
-    @property
-    def shared(self) -> Tensors:
-        """All leaves but the data of steps."""
-        return (*self.state, *self.phi, *self.outer_data)
+    def leaves(self, batches: int | None = None) -> Tensors:
+        """All leaves: of the state, phi, the outer data, and the first batches of data (or all of them)."""
+        return tuple(itertools.chain(self.state, self.phi, self.outer_data, *self.batches[:batches]))
 
 
 def solve(
@@ -190,8 +183,7 @@ def solve(
     given = flatten_inputs(problem, theta, opt_state, phi, steps)
     if given is None:
         return None
-    program, last = given.program, steps if last is None else last
-    leaves = [leaf for part in (given.shared, *given.batches) for leaf in part]
+    program, last, leaves = given.program, steps if last is None else last, list(given.leaves())
     package = _package(program, given)
     if package is not None:
         loss, *rest = package(leaves, steps, len(given.batches), last)
@@ -204,7 +196,9 @@ def solve(
     if all_zero(tuple(gradient)):
         return None
     end_theta, end_state = given.forms.state.join(end)
-    return Estimate(end_theta, end_state, loss, given.forms.phi.join(gradient), given.seen, given.outer)
+    inner_data = tuple(problem.inner_data(None, None, k) for k in range(steps))
+    outer_data = problem.outer_data(None, None)
+    return Estimate(end_theta, end_state, loss, given.forms.phi.join(gradient), inner_data, outer_data)
 
 
 def build_solve(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -> bool:
@@ -226,24 +220,20 @@ def flatten_inputs(
     inner, outer = problem.inner_data, problem.outer_data
     if steps < 1 or not (isinstance(inner, FixedData | RecordedData) and isinstance(outer, FixedData)):
         return None
-    batches = (inner.data,) if isinstance(inner, FixedData) else inner.data[:steps]
-    if isinstance(inner, RecordedData) and len(batches) < steps:
+    trees = (inner.data,) if isinstance(inner, FixedData) else inner.data[:steps]
+    if isinstance(inner, RecordedData) and len(trees) < steps:
         return None
     try:
         state, state_form = plain_leaves((theta, opt_state), "the inputs")
         phi_leaves, phi_form = plain_leaves(phi, "the inputs")
         outer_data, last = plain_leaves(outer.data, "the inputs")
-        seen = [plain_leaves(batch, "the inputs") for batch in batches]
+        batches, data_forms = zip(*(plain_leaves(tree, "the inputs") for tree in trees), strict=True)
     except NotCompilableError:
         return None
-    leaves, form = seen[0]
-    if any(other != form or _kinds(batch) != _kinds(leaves) for batch, other in seen[1:]):
+    if len({(form, *_kinds(batch)) for form, batch in zip(data_forms, batches, strict=True)}) > 1:
         return None
-    forms = Forms(state_form, phi_form, form)
-    trees = (inner.data,) * steps if isinstance(inner, FixedData) else batches
-    return SolveInputs(
-        problem, forms, last, state, phi_leaves, outer_data, [batch for batch, _ in seen], trees, outer.data
-    )
+    forms = Forms(state_form, phi_form, data_forms[0])
+    return SolveInputs(problem, forms, last, state, phi_leaves, outer_data, list(batches))
 
 
 def _kinds(leaves: Tensors) -> list[tuple[torch.Size, torch.dtype]]:
@@ -264,11 +254,11 @@ def _graph(program: Program, given: SolveInputs, steps: int) -> Run | None:
     """The package of so many steps as one graph of tensors; None where that would be too large."""
     key = ("whole", steps, len(given.batches), *_kinds(given.batches[0]), *_kinds(given.outer_data))
     if key not in program.found:
-        leaves = (*given.shared, *(leaf for batch in given.batches for leaf in batch))
-        inputs, whole = Inputs(leaves, (0,) * len(leaves), program.members), _reference(given, steps)
+        leaves, whole = given.leaves(), whole_function(given.problem, given.forms, given.last, steps)
+        inputs = Inputs(leaves, (0,) * len(leaves), program.members)
         try:
             operations_digest(whole, leaves, max_operations=MAX_WHOLE)
-            request = PackageRequest(f"solve of {steps} steps", whole, inputs, 0, ("plain",))
+            request = PackageRequest(f"solve of {steps} steps", whole, inputs, 0, ("graph",))
             program.found[key] = program.package(request)
         except Exception as error:  # noqa: BLE001 - step by step, each of its functions says what it cannot
             LOG.debug("Not compiled as a whole: %s: %s.", type(error).__name__, error)
@@ -297,28 +287,20 @@ def solve_requests(given: SolveInputs, members: Members) -> list[PackageRequest]
 
     Where members have no axis in common, or meet each other, all of it is one member.
     """
-    batches, alone = given.batches[:VERIFIED], Members(None)
-    leaves = (*given.shared, *(leaf for batch in batches for leaf in batch))
+    batches, alone, leaves = len(given.batches[:VERIFIED]), Members(None), given.leaves(VERIFIED)
     shared_axis = Members.of(leaves) == members and members != alone
     return [
         PackageRequest(
             "solve",
-            _reference(given, VERIFIED),
+            whole_function(given.problem, given.forms, given.last, VERIFIED),
             Inputs(leaves, (0,) * len(leaves), found),
             0,
-            ("rows",),
+            ("c",),
             write=partial(_source, given, found),
-            sizes=(VERIFIED, len(batches), VERIFIED),
+            sizes=(VERIFIED, batches, VERIFIED),
         )
         for found in ((members, alone) if shared_axis else (alone,))
     ]
-
-
-def _reference(given: SolveInputs, steps: int) -> FlatFunction:
-    """The solve, eagerly: (state, phi, outer data, data of steps) -> results."""
-    whole = whole_function(given.problem, given.forms, given.last, steps)
-    start, end = len(given.state) + len(given.phi), len(given.shared)
-    return lambda *flat: whole(*flat[:start], *flat[end:], *flat[start:end])
 
 
 def _source(given: SolveInputs, members: Members, results: Sequence[Tensor]) -> LibrarySource:
@@ -328,8 +310,8 @@ def _source(given: SolveInputs, members: Members, results: Sequence[Tensor]) -> 
         raise NotScalarError("all members share a number that is learned")
     first = (*given.state, *given.phi, *given.batches[0])
     last = (*given.state, *given.phi, *given.outer_data)
-    outer = outer_function(problem, Forms(forms.state, forms.phi, given.last))
-    vjp = vjp_function(problem, forms)
+    outer = flat_function("outer loss", problem, Forms(forms.state, forms.phi, given.last))
+    vjp = flat_function("vjp", problem, forms)
     _, *derivatives = eagerly(outer)(last)
     count = sum(forms.state.floating)
     cotangent, gradient = derivatives[:count], derivatives[count:]
@@ -348,7 +330,7 @@ def _source(given: SolveInputs, members: Members, results: Sequence[Tensor]) -> 
     of_outer = Inputs(last, (0,) * len(last), members)
     of_vjp = Inputs((*first, *cotangent), (*of_step.axes, *[axis] * count), members)
     functions = (
-        written("step", advance_function(problem, forms), of_step, 0),
+        written("step", flat_function("step", problem, forms), of_step, 0),
         written("outer", outer, of_outer, axis),
         written("vjp", vjp_alone, of_vjp, axis),
     )

@@ -56,8 +56,8 @@ class Forward(StatelessEstimator):
         require_floating(phi, "phi")
         directions = self._directions(phi)
         kernels = make_kernels(problem, phi)
-        zeros = (leaf.new_zeros(len(directions[0]), *leaf.shape) for leaf in split_floating(start)[0])
-        tangents, started = kernels.tangents(tuple(zeros)), False
+        count, started = len(directions[0]), False
+        tangents = tuple(leaf.new_zeros(count, *leaf.shape) for leaf in split_floating(start)[0])
 
         def carry(state: State, data: Tree) -> None:
             nonlocal tangents, started
@@ -68,7 +68,7 @@ class Forward(StatelessEstimator):
 
         run = roll_out(problem, *start, phi, steps, keep=1, before_step=carry, kernels=kernels)
         require_outer_path(problem, run.end[0], phi, run.outer_data)
-        loss, slopes = _outer_jvp(run, kernels.tangent_leaves(tangents), directions)
+        loss, slopes = _outer_jvp(run, tangents, directions)
         return run.estimate(loss, self._gradient(run, loss, slopes, directions))
 
     def _directions(self, phi: Tree) -> Tensors:

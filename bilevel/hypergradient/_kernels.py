@@ -100,22 +100,17 @@ class Kernels:
         """Compute the outer loss, its cotangent by `state` and its gradient by phi; see `outer_gradients`."""
         return outer_gradients(self.problem, state, self.phi, data)
 
-    def tangents(self, stacked: Tensors) -> Any:
-        """Convert tangents of the state's floating leaves, [direction, *leaf.shape], to the kernels' form."""
-        return stacked
+    def jvp(self, state: State, data: Tree, tangents: Tensors, directions: Tensors) -> Tensors:
+        """Push tangents of the state's floating leaves and `directions` of phi through one step.
 
-    def jvp(self, state: State, data: Tree, tangents: Any, directions: Tensors) -> Any:
-        """Push tangents of the state, and `directions` of phi, [direction, *leaf.shape], through one step."""
+        All are [direction, *leaf.shape].
+        """
 
         def along(tangent: Tensors, direction: Tensors) -> Tensors:
             return step_jvp(self.problem.step, state, self.phi, data, (tangent, direction))
 
-        return torch.vmap(along)(tangents, directions)
-
-    def tangent_leaves(self, tangents: Any) -> Tensors:
-        """Convert tangents back to stacked leaves."""
-        leaves: Tensors = tangents
-        return leaves
+        pushed: Tensors = torch.vmap(along)(tangents, directions)
+        return pushed
 
     def linearize(self, state: State, data: Tree) -> Linearization:
         """Linearize one step at a fixed state of the optimizer; vectors are [vector, *leaf.shape]."""
@@ -125,10 +120,6 @@ class Kernels:
             return lambda v: torch.vmap(lambda *flat: function(flat))(*v)
 
         return Linearization(single.result, mapped(single.vjp), mapped(single.jvp))
-
-    def at(self, phi: Tree) -> Kernels:
-        """The kernels of the same problem at another phi."""
-        return Kernels(self.problem, phi)
 
 
 def make_kernels(problem: BilevelProblem, phi: Tree) -> Kernels:

@@ -19,7 +19,7 @@ from bilevel.hypergradient._estimator import (
     copied,
     require_leads_to,
 )
-from bilevel.hypergradient._kernels import Kernels
+from bilevel.hypergradient._kernels import make_kernels
 from bilevel.hypergradient._rollout import roll_out
 from bilevel.hypergradient._unrolled import reverse_sweep
 from games.core import require
@@ -92,7 +92,7 @@ def slide(window: StepWindow, steps: Sequence[WindowStep]) -> StepWindow:
 
 
 def sweep_window(
-    kernels: Kernels, window: StepWindow, end: tuple[Tree, Tree], cotangent: Tensors, gradient: Tensors
+    problem: BilevelProblem, window: StepWindow, end: tuple[Tree, Tree], cotangent: Tensors, gradient: Tensors
 ) -> Tensors:
     """Continue a reverse sweep through a window, each step at the phi of its time: -> phi's gradient.
 
@@ -101,7 +101,7 @@ def sweep_window(
     """
     taken = window.steps[len(window.steps) - int(window.filled) :]
     for k, step in reversed(list(enumerate(taken))):
-        then = kernels.at(step.phi)
+        then = make_kernels(problem, step.phi)
         state = then.start(step.theta, step.opt_state)
         if k == len(taken) - 1:
             require_leads_to(then.trees(then.advance(state, step.data)), end)
@@ -224,6 +224,6 @@ class Truncated(Checkpointing, Estimator):
         window = empty_window(length, own[0]) if past is None else past
 
         def earlier(cotangent: Tensors, gradient: Tensors) -> Tensors:
-            return sweep_window(run.kernels, window, start, cotangent, gradient)
+            return sweep_window(problem, window, start, cotangent, gradient)
 
         return reverse_sweep(run, earlier), slide(window, own)

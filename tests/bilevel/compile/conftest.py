@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor, fx
 
+from bilevel.compile import _aoti as aoti
 from bilevel.compile import _cache as cache
-from bilevel.compile import _packages as packages
 from bilevel.compile import _program as program
+from bilevel.compile._functions import Run
 from bilevel.core import Tree, inner_step
 from bilevel.hypergradient import BilevelProblem
 from bilevel.optimizers import GradientTransformation, sgd
@@ -61,20 +62,18 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """List what is compiled; graphs of plain tensors run as they are, without the C++ compiler."""
     graphs: dict[str, fx.GraphModule] = {}
     names: list[str] = []
-    compile_in_c = packages.build_library
+    keep = cache.keep
 
-    def build_library(source: str, key: str, about: str, operations: int) -> None:
-        compile_in_c(source, key, about, operations)
+    def recorded(key: str, build: Callable[[Path], None], about: Any) -> None:
+        keep(key, build, about)
         names.append(key)
 
-    def build_graph(plan: Any, key: str, about: str) -> None:
-        cache.keep(key, lambda path: path.write_text("a package"), {"operations": plan.operations})
-        graphs[key] = plan.graph
-        names.append(key)
+    def compile_graph(plan: aoti.Plan, path: Path) -> None:
+        path.write_text("a package")
+        graphs[path.name] = plan.graph
 
-    def load_graph(key: str) -> packages.Run:
-        assert cache.find(key) is not None
-        graph = graphs[key]
+    def open_graph(path: Path, folder: Path) -> Run:
+        graph = graphs[path.name]
 
         def run(leaves: list[Tensor]) -> list[Tensor]:
             assert all(leaf.is_contiguous() for leaf in leaves)
@@ -83,9 +82,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
         return run
 
-    monkeypatch.setattr(packages, "build_library", build_library)
-    monkeypatch.setattr(packages, "build_graph", build_graph)
-    monkeypatch.setattr(packages, "load_graph", load_graph)
+    monkeypatch.setattr(cache, "keep", recorded)
+    monkeypatch.setattr(aoti, "compile_graph", compile_graph)
+    monkeypatch.setattr(aoti, "open_graph", open_graph)
     yield names
     shutil.rmtree(cache.folder(), ignore_errors=True)
 

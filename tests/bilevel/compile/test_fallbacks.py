@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from bilevel.compile import Compiled, CompileWarning
+from bilevel.compile import _aoti as aoti
 from bilevel.compile import _cache as cache
-from bilevel.compile import _packages as packages
-from bilevel.compile._c_compiler import CFunction
+from bilevel.compile import _program as program
+from bilevel.compile._c_compiler import CFunction, open_library
 from bilevel.core import inner_step
 from bilevel.hypergradient import BilevelProblem, FixedData, Forward, Implicit, Truncated, Unrolled
 from bilevel.optimizers import sgd
@@ -78,7 +79,7 @@ def test_a_package_that_gives_something_else(
 ) -> None:
     right = CFunction.__call__
     monkeypatch.setattr(CFunction, "__call__", lambda self, *given: [2 * x for x in right(self, *given)])
-    monkeypatch.setattr(packages, "load_graph", lambda key: lambda leaves: [2 * x for x in leaves])
+    monkeypatch.setattr(aoti, "open_graph", lambda path, folder: lambda leaves: [2 * x for x in leaves])
     assert_falls_back(Unrolled(), start(), "does not give what it gives eagerly (")
 
 
@@ -101,15 +102,15 @@ def test_a_package_that_cannot_be_loaded_is_built_again(
     problem, *inputs = start()
     Compiled(Unrolled())(problem, *inputs, steps=2)
     as_new()
-    right, failed = packages.load_library, set[str]()
+    failed = set[str]()
 
-    def load(key: str) -> Any:
-        if key not in failed:
-            failed.add(key)
-            raise OSError(f"the package {key} cannot be loaded")
-        return right(key)
+    def load(path: Path) -> Any:
+        if path.name not in failed:
+            failed.add(path.name)
+            raise OSError(f"the package {path.name} cannot be loaded")
+        return open_library(path)
 
-    monkeypatch.setattr(packages, "load_library", load)
+    monkeypatch.setattr(program, "open_library", load)
     first = list(built)
     found = Compiled(Unrolled())(problem, *inputs, steps=2)
     libraries = [sorted(name for name in names if name.endswith(".so")) for names in (first, built)]
@@ -120,16 +121,16 @@ def test_a_package_that_cannot_be_loaded_is_built_again(
 
 @pytest.mark.parametrize(
     ("suffix", "load"),
-    [("pt2", packages.load_graph), ("so", packages.load_library)],
+    [("pt2", lambda path: aoti.open_graph(path, path.parent)), ("so", open_library)],
     ids=["graph", "library"],
 )
 def test_what_is_no_package_is_said_to_be_none(
-    suffix: str, load: Callable[[str], Any], cache_folder: Path
+    suffix: str, load: Callable[[Path], Any], cache_folder: Path
 ) -> None:
     key = f"{'d' * 32}.{suffix}"
     cache.keep(key, lambda path: path.write_bytes(b"PK\x03\x04 half an archive"), {})
     with pytest.raises(OSError, match=rf"d\.{suffix}"):
-        load(key)
+        load(cache.package_path(key))
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775])

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from bilevel import compile as compilation
+from bilevel.compile import _aoti as aoti
 from bilevel.compile import _cache as cache
-from bilevel.compile import _packages as packages
 from bilevel.compile._forecast import Forecast
 from bilevel.experiments import _execution as execution
 from bilevel.experiments import default_config
@@ -94,6 +94,6 @@ def test_what_is_too_large_for_c_stays_eager(
 ) -> None:
     """All three are forecast to be small; PyTorch's compiler takes half a minute for the last two."""
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "packages"))
-    monkeypatch.setattr(packages, "build_graph", None)
+    monkeypatch.setattr(aoti, "compile_graph", None)
     tos = learner(game=game)
     assert worth_compiling(tos, tos.init(0), 10**6) is expected
