@@ -141,7 +141,7 @@ def expression(known: Expressions, number: int, names: Mapping[int, str]) -> str
 
 
 def has_c_form(target: Any) -> bool:
-    """Whether an operation is one of those that `expression` writes, for some dtypes at least."""
+    """True for an operation that `expression` writes, for some dtypes at least."""
     packet = getattr(target, "overloadpacket", target)
     others = (aten._to_copy, aten.where, aten.clamp, aten.pow)
     return packet in others or any(packet in table for table in (FLOATING, ARITHMETIC, COMPARISONS, LOGICAL))

@@ -25,9 +25,9 @@ class Leaf:
     outer: int
     inner: int
     shared: bool
-    """Whether it has no axis of members: one entry for all of them."""
+    """True without an axis of members: one entry for all of them."""
     summed: bool = False
-    """Of a result: whether it is a sum over members."""
+    """True for a result that is a sum over members."""
 
     @classmethod
     def of(cls, shape: Sequence[int], dtype: torch.dtype, axis: int) -> Leaf:

@@ -59,7 +59,7 @@ class Expressions:
         self.meanings: list[Constant | InputEntry | Operation] = []
         self.dtypes: list[torch.dtype] = []
         self.shared: list[bool] = []
-        """Whether all members of the batch have the same value."""
+        """True for expressions with the same value for all members of the batch."""
         self._numbers: dict[Hashable, int] = {}
         self._result_dtypes: dict[Hashable, torch.dtype] = {}
 

@@ -91,39 +91,49 @@ class Forms:
         return self.state.join(state), self.phi.join(phi), self.data.join(data), rest
 
 
-def _advance(problem: BilevelProblem, forms: Forms, state: Any, phi: Tree, data: Tree, _: Tensors) -> Tensors:
+State = tuple[Tree, Tree]
+"""(theta, opt_state)."""
+
+
+def _advance(
+    problem: BilevelProblem, forms: Forms, state: State, phi: Tree, data: Tree, _: Tensors
+) -> Tensors:
     after, form = TreeForm.split(problem.step(*state, phi, data), "theta and opt_state")
     if form != forms.state:
         raise NotCompilableError("the step gives theta or opt_state back in another form")
     return after
 
 
-def _vjp(problem: BilevelProblem, forms: Forms, state: Any, phi: Tree, data: Tree, rest: Tensors) -> Tensors:
+def _vjp(
+    problem: BilevelProblem, forms: Forms, state: State, phi: Tree, data: Tree, rest: Tensors
+) -> Tensors:
     count = sum(forms.state.floating)
     product = step_vjp(problem.step, state, phi, data, several=problem.several)[1]
     cotangent, through_step = product(rest[:count], False)
     return (*cotangent, *map(torch.add, rest[count:], through_step))
 
 
-def _jvp(problem: BilevelProblem, forms: Forms, state: Any, phi: Tree, data: Tree, rest: Tensors) -> Tensors:
+def _jvp(
+    problem: BilevelProblem, forms: Forms, state: State, phi: Tree, data: Tree, rest: Tensors
+) -> Tensors:
     count = sum(forms.state.floating)
     return step_jvp(problem.step, state, phi, data, (rest[:count], rest[count:]))
 
 
 def _linearized_vjp(
-    problem: BilevelProblem, forms: Forms, state: Any, phi: Tree, data: Tree, v: Tensors
+    problem: BilevelProblem, forms: Forms, state: State, phi: Tree, data: Tree, v: Tensors
 ) -> Tensors:
     through_theta, through_phi = linearize_step(problem.step, state, phi, data).vjp(v)
     return (*through_theta, *through_phi)
 
 
 def _linearized_jvp(
-    problem: BilevelProblem, forms: Forms, state: Any, phi: Tree, data: Tree, v: Tensors
+    problem: BilevelProblem, forms: Forms, state: State, phi: Tree, data: Tree, v: Tensors
 ) -> Tensors:
     return tuple(linearize_step(problem.step, state, phi, data).jvp(v))
 
 
-def _outer(problem: BilevelProblem, forms: Forms, state: Any, phi: Tree, data: Tree, _: Tensors) -> Tensors:
+def _outer(problem: BilevelProblem, forms: Forms, state: State, phi: Tree, data: Tree, _: Tensors) -> Tensors:
     loss, cotangent, gradient = outer_gradients(problem, state, phi, data)
     return (loss, *cotangent, *gradient)
 

@@ -121,25 +121,17 @@ def _affine(known: Expressions, bias: Numbers, a: Numbers, b: Numbers) -> Number
     return pointwise(known, aten.add.Tensor, bias, _matrix_product(known, a, b))
 
 
-def _scores(known: Expressions, x: Numbers, dim: int) -> tuple[Numbers, Numbers, Numbers]:
-    """Subtract the maximum; then take exp, and the sum of that."""
+def _softmax(
+    known: Expressions, x: Numbers, dim: int, half_to_float: bool, *, logarithm: bool = False
+) -> Numbers:
+    if x.ids.shape[dim] == 2:
+        return _on_pairs(known, x, dim, logarithm=logarithm)
     centered = pointwise(known, aten.sub.Tensor, x, _largest(known, x, dim, True))
     scores = pointwise(known, aten.exp.default, centered)
-    return centered, scores, _add(known, scores, dim, True)
-
-
-def _softmax(known: Expressions, x: Numbers, dim: int, half_to_float: bool) -> Numbers:
-    if x.ids.shape[dim] == 2:
-        return _on_pairs(known, x, dim, logarithm=False)
-    _, scores, total = _scores(known, x, dim)
+    total = _add(known, scores, dim, True)
+    if logarithm:
+        return pointwise(known, aten.sub.Tensor, centered, pointwise(known, aten.log.default, total))
     return pointwise(known, aten.mul.Tensor, scores, pointwise(known, aten.reciprocal.default, total))
-
-
-def _log_softmax(known: Expressions, x: Numbers, dim: int, half_to_float: bool) -> Numbers:
-    if x.ids.shape[dim] == 2:
-        return _on_pairs(known, x, dim, logarithm=True)
-    centered, _, total = _scores(known, x, dim)
-    return pointwise(known, aten.sub.Tensor, centered, pointwise(known, aten.log.default, total))
 
 
 def _on_pairs(known: Expressions, x: Numbers, dim: int, *, logarithm: bool) -> Numbers:
@@ -207,29 +199,27 @@ def _cast(known: Expressions, x: Numbers, dtype: torch.dtype | None = None, **_:
     return pointwise(known, aten._to_copy.default, x, dtype=dtype)
 
 
-def _known_index(known: Expressions, index: Numbers | None) -> Tensor | None:
-    if index is None:
-        return None
+def _known_index(known: Expressions, index: Numbers) -> Tensor:
     values = [known.value(Ref(number)) for number in index.ids.flatten().tolist()]
     if None in values:
         raise NotScalarError("an index depends on the input")
     return torch.tensor(values).reshape(index.ids.shape)
 
 
-def _index(known: Expressions, x: Numbers, indices: Sequence[Numbers | None]) -> Numbers:
-    return Numbers(aten.index.Tensor(x.ids, [_known_index(known, index) for index in indices]))
+def _look_up(target: Any) -> Callable[..., Numbers]:
+    """Make the rule of an operation that picks entries by indices, which must be constants."""
 
+    def rule(known: Expressions, x: Numbers, *args: Any, **_: Any) -> Numbers:
+        indices = pytree.tree_map(
+            lambda leaf: _known_index(known, leaf) if _is_numbers(leaf) else leaf, args, is_leaf=_is_numbers
+        )
+        return Numbers(target(x.ids, *indices))
 
-def _gather(known: Expressions, x: Numbers, dim: int, index: Numbers, **_: Any) -> Numbers:
-    return Numbers(aten.gather.default(x.ids, dim, _known_index(known, index)))
-
-
-def _index_select(known: Expressions, x: Numbers, dim: int, index: Numbers) -> Numbers:
-    return Numbers(aten.index_select.default(x.ids, dim, _known_index(known, index)))
+    return rule
 
 
 RULES: dict[Any, Callable[..., Numbers]] = {
-    aten._log_softmax.default: _log_softmax,
+    aten._log_softmax.default: functools.partial(_softmax, logarithm=True),
     aten._log_softmax_backward_data.default: _log_softmax_backward,
     aten._softmax.default: _softmax,
     aten._softmax_backward_data.default: _softmax_backward,
@@ -241,9 +231,9 @@ RULES: dict[Any, Callable[..., Numbers]] = {
     aten.bmm.default: _matrix_product,
     aten.constant_pad_nd.default: _pad,
     aten.full_like.default: _full_like,
-    aten.gather.default: _gather,
-    aten.index.Tensor: _index,
-    aten.index_select.default: _index_select,
+    aten.gather.default: _look_up(aten.gather.default),
+    aten.index.Tensor: _look_up(aten.index.Tensor),
+    aten.index_select.default: _look_up(aten.index_select.default),
     aten.mean.default: _mean,
     aten.mean.dim: _mean,
     aten.mm.default: _matrix_product,

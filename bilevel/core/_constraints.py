@@ -79,7 +79,7 @@ class Constraint:
         return values.clone()
 
     def _allowed(self, values: Tensor) -> tuple[Tensor, str]:
-        """Whether each value is allowed, and the first half of the sentence that refuses it."""
+        """A mask of the allowed values, and the first half of the error message for the others."""
         if self.name == "softplus":
             return values > 0, "Softplus weights start above 0"
         if self.name == "projected":

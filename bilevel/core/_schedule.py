@@ -73,7 +73,7 @@ class Schedule:
 
     @property
     def constant(self) -> bool:
-        """Whether it has one value only."""
+        """True if it has one value only."""
         return len(set(self.values)) == 1
 
     @staticmethod

@@ -137,7 +137,7 @@ def gradient_at(point: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def under_transform() -> bool:
-    """Whether this runs inside a transform of `torch.func`, or a graph is traced (`make_fx`)."""
+    """True inside a transform of `torch.func`, and where a graph is traced (`make_fx`)."""
     return (
         torch._C._functorch.peek_interpreter_stack() is not None
         or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None

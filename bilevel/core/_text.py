@@ -97,7 +97,7 @@ def _literal(setting: str, node: ast.expr, source: str) -> Any:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type, for the types of settings: numbers, names and tuples of them.
+    """True if a value is of a type, for the types of settings: numbers, names and tuples of them.
 
     >>> fits((1, 2), tuple[int, ...]), fits(1, float), fits(True, int), fits(None, float | None)
     (True, True, False, True)

@@ -21,7 +21,7 @@ NAMESPACE = "torchopt"
 
 
 def is_floating(leaf: object) -> TypeGuard[Tensor]:
-    """Whether a leaf is a floating tensor."""
+    """True for a floating tensor."""
     return isinstance(leaf, Tensor) and leaf.is_floating_point()
 
 

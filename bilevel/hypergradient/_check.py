@@ -77,12 +77,12 @@ class HypergradientCheck:
 
     @property
     def drowned(self) -> bool:
-        """Whether the gradient is too small beside the rounding noise for a verdict."""
+        """True if the gradient is too small beside the rounding noise for a verdict."""
         return self.tolerance * self.size < self.error <= 10 * self.noise and self.size <= 10 * self.noise
 
     @property
     def passed(self) -> bool:
-        """Whether the difference is within the tolerance and the rounding noise; drowned or NaN is not."""
+        """True if the difference is within the tolerance and the rounding noise; not if drowned or NaN."""
         return self.error <= self.tolerance * self.size + self.noise and not self.drowned
 
     def __str__(self) -> str:

@@ -157,8 +157,8 @@ class Checkpointing:
     """
 
     recompute: Literal["auto"] | bool = "auto"
-    """Whether steps are computed again in the reverse sweep: True; False: the graph of all of them is kept,
-    whatever it takes; or auto, as it fits 1 GiB. Packages of compiled steps keep no graph at all."""
+    """True: compute steps again in the reverse sweep; False: keep the graph of all of them, whatever it takes;
+    auto: keep it if it fits 1 GiB. Packages of compiled steps keep no graph at all."""
     segments: int | Literal["sqrt"] | None = None
     """Number of segments of which only the starts are kept, at least 1; sqrt: the number that makes the kept
     states fewest; None: every state is kept."""
@@ -174,7 +174,7 @@ class Checkpointing:
     the gradient is off by the rounding of 2^-24, 2^-8 or 2^-11 of the state times how fast the step's
     derivatives change with it. float16 also loses what is below 6e-8, as second moments are."""
     offload: bool = False
-    """Whether kept states lie in the host's memory while a GPU computes; on the CPU nothing changes."""
+    """Keep states in the host's memory while a GPU computes; on the CPU nothing changes."""
 
     def __post_init__(self) -> None:
         require(
@@ -206,13 +206,13 @@ class Checkpointing:
 
     @property
     def keeps_states(self) -> bool:
-        """Whether every state is kept, as it is."""
+        """True if every state is kept, as it is."""
         bounds = self.segments, self.levels, self.memory, self.keep_dtype, self.offload
         return bounds == (None, 1, None, None, False)
 
     @property
     def may_keep_graph(self) -> bool:
-        """Whether the graph of the steps is kept if it is small enough."""
+        """True if the graph of the steps is kept where it is small enough."""
         return self.keeps_states and self.recompute is not True
 
     def keeps_graph(self, length: int, step_bytes: Callable[[], int]) -> bool:

@@ -170,7 +170,7 @@ def compare_hypergradients(
 ) -> HypergradientComparison:
     """Measure the errors, the noise and the costs of estimators on one problem.
 
-    Errors are measured in float64, everything else in the precision of what is given. An estimator that does
+    Errors are measured in float64, everything else in the precision of the inputs. An estimator that does
     not apply has a row with its reason. What is random is drawn anew `resamples` times: the data, and the
     draws of an estimator that has a `seed`.
 

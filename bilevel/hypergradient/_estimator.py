@@ -69,7 +69,7 @@ class BilevelProblem:
     """(problem, phi) -> the `Kernels` that take its steps and their derivatives; None: torch, operation by
     operation. Estimates are the same with any, but for rounding."""
     several: bool = False
-    """Whether the first axis of the outer loss counts objectives (one per agent, say), each of which has a
+    """True: the first axis of the outer loss counts objectives (one per agent, say), each of which has a
     gradient of its own."""
 
     def replay(self, inner_data: tuple[Tree, ...], outer_data: Tree) -> BilevelProblem:
@@ -108,7 +108,7 @@ class Estimator(abc.ABC):
 
     @property
     def stateful(self) -> bool:
-        """Whether these settings carry a state from one outer step to the next."""
+        """True if these settings carry a state from one outer step to the next."""
         return False
 
     def init(self, problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, *, steps: int) -> Tree:

@@ -52,8 +52,8 @@ class FiniteDifference(StatelessEstimator):
     """Half the width of a difference, above 0, in units of phi; None: the cube root of the unit of rounding
     of phi's dtype (6e-6 in float64, 5e-3 in float32), best where phi and third derivatives are about 1."""
     members: bool = False
-    """Whether the first axis of every leaf of theta and phi counts members that learn independently (seeds):
-    their differences are then taken all at once, for the cost of one member."""
+    """The first axis of every leaf of theta and phi counts members that learn independently (seeds): their
+    differences are then taken all at once, for the cost of one member."""
     max_entries: int = 1024
     """Largest number of entries of phi (of one member), at least 1: each costs two steps."""
     chunk: int = 64

@@ -34,7 +34,7 @@ class Reference:
     """
 
     blind = False
-    """Whether on fixed data the outer loss depends on theta by its derivative, not by its value; derivatives
+    """True if on fixed data the outer loss depends on theta by its derivative, not by its value; derivatives
     are then those of `Unrolled`."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Reference:
 
 
 def _is_blind(problem: BilevelProblem, theta: Tree, phi: Tree, data: Tree) -> bool | None:
-    """Whether the outer loss has a slope in theta that its value does not follow; None if it has no slope."""
+    """True if the outer loss has a slope in theta that its value does not follow; None if it has no slope."""
     flat, rebuild = split_floating(theta)
 
     def outer(*flat: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ def _is_blind(problem: BilevelProblem, theta: Tree, phi: Tree, data: Tree) -> bo
 
 
 def _same(first: Tree, second: Tree) -> bool:
-    """Whether two trees hold the same tensors or objects."""
+    """True if two trees hold the same tensors or objects."""
 
     def equal(one: object, other: object) -> bool:
         if isinstance(one, Tensor) and isinstance(other, Tensor):

@@ -145,7 +145,7 @@ def roll_out(
 def _keeps_graph(
     kernels: Kernels, state: State, data: Tree, length: int, checkpointing: Checkpointing
 ) -> bool:
-    """Whether the graph of the next `length` steps is kept; the step is checked before."""
+    """Check the step, and choose between keeping the graph of the next `length` steps and their states."""
     if not checkpointing.may_keep_graph:
         return False
     step, start, phi = kernels.problem.step, kernels.trees(state), kernels.phi

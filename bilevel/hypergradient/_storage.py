@@ -89,9 +89,9 @@ class Storage:
         tensors = [leaf for leaf in leaves(start) if isinstance(leaf, Tensor)]
         self.state_bytes: int = sum(leaf.numel() * self._dtype_of(leaf).itemsize for leaf in tensors)
         self.exact = all(self._dtype_of(leaf) == leaf.dtype for leaf in tensors)
-        """Whether states come back unrounded."""
+        """True if states come back unrounded."""
         self._plain = self.exact and not offload
-        """Whether states are kept in the kernels' form."""
+        """True if states are kept in the kernels' form."""
         self._on_host = all(leaf.device.type == "cpu" for leaf in tensors)
         self._pool: BufferPool | None = None
 

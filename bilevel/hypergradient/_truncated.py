@@ -32,7 +32,7 @@ class OneStep(StatelessEstimator):
         dF/dphi ~ (partial F/partial phi) + (d step/d phi)' dF/dtheta_K.
 
     Bias: everything but the first term of the series. Where a step contracts by a factor q, that is at most
-    q / (1 - q) times what is kept: small for a fast inner learner (Newton's method), while with gradient
+    q / (1 - q) times the first term: small for a fast inner learner (Newton's method), while with gradient
     descent the estimate is about (learning rate x curvature) times the gradient: a direction more than a
     size. An effect through the optimizer's state (momentum) counts only as far as it moves theta in this
     step.
@@ -154,7 +154,7 @@ class Truncated(Checkpointing, Estimator):
     steps: int
     """k, the number of differentiated steps, at least 1; where there are fewer, all of them."""
     window: bool = False
-    """Whether steps before this outer step are among them: the inner state must then be carried on from one
+    """Differentiate steps before this outer step as well: the inner state must then be carried on from one
     outer step to the next, and the estimator's state with it (see `Estimator`)."""
 
     def __post_init__(self) -> None:

@@ -71,7 +71,7 @@ def require_same(first: Tensors, again: Tensors) -> None:
 
 
 def agree(first: Tensors, again: Tensors) -> bool:
-    """Whether two results are the same but for rounding.
+    """True if two results are the same but for rounding.
 
     >>> agree((torch.tensor([1.0, 0.0]),), (torch.tensor([1.0, 1e-6]),))
     True
@@ -80,14 +80,14 @@ def agree(first: Tensors, again: Tensors) -> bool:
 
 
 def close(first: Tensor, again: Tensor) -> bool:
-    """Whether two tensors are the same but for rounding, in units of the first one's largest finite entry."""
+    """True if two tensors are the same but for rounding, in units of the first one's largest finite entry."""
     tolerance = torch.finfo(first.dtype).eps ** 0.5
     scale = float(first.nan_to_num(nan=0, posinf=0, neginf=0).abs().max())
     return torch.allclose(first, again, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
 
 
 def all_zero(tensors: Sequence[Tensor]) -> bool:
-    """Whether every entry is exactly zero (NaN is not)."""
+    """True if every entry is exactly zero (NaN is not)."""
     return not any(bool(tensor.any()) for tensor in tensors)
 
 

@@ -49,7 +49,7 @@ class Convolutions:
     stride: int = 1
     """Rows and columns between places of the kernel, in every layer."""
     padding: PaddingName = "same"
-    """Whether planes are surrounded with zeros ("same") or not ("valid")."""
+    """Padding of the planes: zeros around them ("same") or none ("valid")."""
     activation: ActivationName = "tanh"
     """After every layer."""
 

@@ -149,7 +149,7 @@ def momentum(
 
     Args:
         learning_rate: a number of at least 0, a tensor or a schedule (see `LearningRate`).
-        decay: what is kept of the trace in each step, in [0, 1).
+        decay: the factor of the trace in each step, in [0, 1).
         nesterov: look ahead by one step; needs a decay above 0 and no dampening.
         dampening: how much of each new gradient is left out, in [0, 1).
         weight_decay: strength of the L2 penalty, at least 0.
