@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
@@ -91,49 +92,41 @@ class Forms:
         return self.state.join(state), self.phi.join(phi), self.data.join(data), rest
 
 
-State = tuple[Tree, Tree]
-"""(theta, opt_state)."""
-
-
-def _advance(
-    problem: BilevelProblem, forms: Forms, state: State, phi: Tree, data: Tree, _: Tensors
-) -> Tensors:
+def _advance(problem: BilevelProblem, forms: Forms, *flat: Tensor) -> Tensors:
+    state, phi, data, _ = forms.trees(flat)
     after, form = TreeForm.split(problem.step(*state, phi, data), "theta and opt_state")
     if form != forms.state:
         raise NotCompilableError("the step gives theta or opt_state back in another form")
     return after
 
 
-def _vjp(
-    problem: BilevelProblem, forms: Forms, state: State, phi: Tree, data: Tree, rest: Tensors
-) -> Tensors:
+def _vjp(problem: BilevelProblem, forms: Forms, *flat: Tensor) -> Tensors:
+    state, phi, data, rest = forms.trees(flat)
     count = sum(forms.state.floating)
     product = step_vjp(problem.step, state, phi, data, several=problem.several)[1]
     cotangent, through_step = product(rest[:count], False)
     return (*cotangent, *map(torch.add, rest[count:], through_step))
 
 
-def _jvp(
-    problem: BilevelProblem, forms: Forms, state: State, phi: Tree, data: Tree, rest: Tensors
-) -> Tensors:
+def _jvp(problem: BilevelProblem, forms: Forms, *flat: Tensor) -> Tensors:
+    state, phi, data, rest = forms.trees(flat)
     count = sum(forms.state.floating)
     return step_jvp(problem.step, state, phi, data, (rest[:count], rest[count:]))
 
 
-def _linearized_vjp(
-    problem: BilevelProblem, forms: Forms, state: State, phi: Tree, data: Tree, v: Tensors
-) -> Tensors:
+def _linearized_vjp(problem: BilevelProblem, forms: Forms, *flat: Tensor) -> Tensors:
+    state, phi, data, v = forms.trees(flat)
     through_theta, through_phi = linearize_step(problem.step, state, phi, data).vjp(v)
     return (*through_theta, *through_phi)
 
 
-def _linearized_jvp(
-    problem: BilevelProblem, forms: Forms, state: State, phi: Tree, data: Tree, v: Tensors
-) -> Tensors:
+def _linearized_jvp(problem: BilevelProblem, forms: Forms, *flat: Tensor) -> Tensors:
+    state, phi, data, v = forms.trees(flat)
     return tuple(linearize_step(problem.step, state, phi, data).jvp(v))
 
 
-def _outer(problem: BilevelProblem, forms: Forms, state: State, phi: Tree, data: Tree, _: Tensors) -> Tensors:
+def _outer(problem: BilevelProblem, forms: Forms, *flat: Tensor) -> Tensors:
+    state, phi, data, _ = forms.trees(flat)
     loss, cotangent, gradient = outer_gradients(problem, state, phi, data)
     return (loss, *cotangent, *gradient)
 
@@ -159,7 +152,7 @@ FUNCTIONS: dict[str, Callable[..., Tensors]] = {
 
 def flat_function(kind: str, problem: BilevelProblem, forms: Forms) -> FlatFunction:
     """One of `FUNCTIONS` of a problem."""
-    return lambda *flat: FUNCTIONS[kind](problem, forms, *forms.trees(flat))
+    return functools.partial(FUNCTIONS[kind], problem, forms)
 
 
 def whole_function(problem: BilevelProblem, forms: Forms, outer_data: TreeForm, steps: int) -> FlatFunction:

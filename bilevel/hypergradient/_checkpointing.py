@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -11,8 +10,6 @@ from typing import Literal
 from bilevel.hypergradient._storage import DTYPES, LowPrecision, format_bytes, parse_bytes
 from games.core import require, require_name
 
-GRAPH_BYTES = 1 << 30
-"""Bound of the graph of all steps with recompute="auto": 1 GiB."""
 PASSES = 5
 """Bound of how often a `BinomialSchedule` of `fit` takes a step forward, the first time included."""
 
@@ -69,11 +66,6 @@ class BinomialSchedule:
 
 
 CheckpointSchedule = EvenSchedule | BinomialSchedule
-
-
-def keep_all(length: int) -> EvenSchedule:
-    """Keep every state: no step is taken again."""
-    return EvenSchedule(length, (1,))
 
 
 def cut(length: int, segments: int | None, levels: int = 1) -> EvenSchedule:
@@ -157,8 +149,8 @@ class Checkpointing:
     """
 
     recompute: Literal["auto"] | bool = "auto"
-    """True: compute steps again in the reverse sweep; False: keep the graph of all of them, whatever it takes;
-    auto: keep it if it fits 1 GiB. Packages of compiled steps keep no graph at all."""
+    """True: compute steps again in the reverse sweep; False: keep the graph of all of them, whatever it
+    takes; auto: keep it if it fits 1 GiB. Packages of compiled steps keep no graph at all."""
     segments: int | Literal["sqrt"] | None = None
     """Number of segments of which only the starts are kept, at least 1; sqrt: the number that makes the kept
     states fewest; None: every state is kept."""
@@ -215,15 +207,6 @@ class Checkpointing:
         """True if the graph of the steps is kept where it is small enough."""
         return self.keeps_states and self.recompute is not True
 
-    def keeps_graph(self, length: int, step_bytes: Callable[[], int]) -> bool:
-        """Choose between keeping the graph of the steps and computing them again.
-
-        `step_bytes`, which measures the graph of one, is called only where the choice depends on it.
-        """
-        if not self.may_keep_graph or self.recompute is False:
-            return self.may_keep_graph
-        return length == 1 or length * step_bytes() <= GRAPH_BYTES
-
     def schedule(self, length: int, state_bytes: int) -> CheckpointSchedule:
         """Choose which states, of this size, are kept; ValueError if the fewest do not fit in `memory`."""
         if self.memory is not None:
@@ -235,7 +218,7 @@ class Checkpointing:
             )
             return fit(length, states)
         if self.segments is None:
-            return keep_all(length)
+            return cut(length, length)
         return cut(length, None if isinstance(self.segments, str) else self.segments, self.levels)
 
 

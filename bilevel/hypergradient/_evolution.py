@@ -66,8 +66,8 @@ class Evolution(StatelessEstimator):
     """Replace losses by their ranks from -1/2 to 1/2, so that no outlier counts for more than its place; the
     gradient's length then means nothing."""
     members: bool = False
-    """The first axis of every leaf of theta and phi counts members that learn independently (seeds), each with
-    its own outer loss: each then has its own estimate, without the noise of the others."""
+    """The first axis of every leaf of theta and phi counts members that learn independently (seeds), each
+    with its own outer loss: each then has its own estimate, without the noise of the others."""
     fresh_data: bool = False
     """Draw data for every sample, as sampled games need where data follow the policy (else the
     data of the unperturbed run serve all: common random numbers, less noise). Needs members=True: samples

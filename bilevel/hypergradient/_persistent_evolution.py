@@ -79,8 +79,8 @@ class PersistentEvolution(Estimator):
     sigma: float = 0.05
     """Standard deviation of each outer step's perturbations, above 0, in units of phi."""
     members: bool = False
-    """The first axis of every leaf of theta and phi counts members that learn independently (seeds), each with
-    its own outer loss: each then has its own estimate, without the noise of the others."""
+    """The first axis of every leaf of theta and phi counts members that learn independently (seeds), each
+    with its own outer loss: each then has its own estimate, without the noise of the others."""
     seed: int = 0
     """Name of the stream of draws, any whole number."""
 

@@ -22,15 +22,7 @@ ReferenceName = Literal["finite-differences", "unrolled", "given"]
 class Reference:
     """Derivatives of a problem along directions of phi, in float64, on the data of an estimate.
 
-    Args:
-        problem: the step and the outer loss.
-        start: (theta, opt_state, phi), in float64.
-        steps: K.
-        differences: settings of the finite differences.
-        given: the gradient, shaped like an estimate's, where it is known otherwise.
-
-    Raises:
-        ValueError: phi is empty, or `given` has not the form of its gradient.
+    `given` is the gradient, shaped like an estimate's, where it is known otherwise.
     """
 
     blind = False

@@ -23,6 +23,9 @@ from bilevel.hypergradient._validation import (
 )
 from games.core import require
 
+GRAPH_BYTES = 1 << 30
+"""Bound of the graph of all steps with recompute="auto": 1 GiB."""
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -151,10 +154,10 @@ def _keeps_graph(
     step, start, phi = kernels.problem.step, kernels.trees(state), kernels.phi
     require_pure(step, start, phi, data, lambda after: _require_same_forms(start, after))
 
-    def step_bytes() -> int:
-        return once("bytes", step, (start, phi, data), lambda: kernels.vjp_bytes(state, data))
-
-    return checkpointing.keeps_graph(length, step_bytes)
+    if checkpointing.recompute is False or length == 1:
+        return True
+    step_bytes = once("bytes", step, (start, phi, data), lambda: kernels.vjp_bytes(state, data))
+    return length * step_bytes <= GRAPH_BYTES
 
 
 def require_floating(tree: Tree, name: str) -> None:

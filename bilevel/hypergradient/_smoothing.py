@@ -31,12 +31,7 @@ class SampledEstimate(Estimate):
 
 
 def require_sampling(samples: int, sigma: float, *, antithetic: bool) -> None:
-    """Raise ValueError unless these settings of a sampling estimator are in range.
-
-    >>> require_sampling(5, 0.1, antithetic=True)
-    Traceback (most recent call last):
-    ValueError: samples must be even with antithetic=True, as they come in pairs, not 5.
-    """
+    """Raise ValueError unless these settings of a sampling estimator are in range."""
     require(samples >= 2, f"samples must be at least 2, not {samples}.")
     require(
         not antithetic or samples % 2 == 0,
@@ -62,16 +57,9 @@ def draw_noise(phi: Tree, count: int, seed: int, *also: Tree, members: int | Non
     """Draw standard normal noise for every leaf of phi: [draw, *leaf] each.
 
     The stream is named by `seed` and by the bits of phi and of `also`: draws are fresh whenever any of these
-    has moved, no generator is kept between calls, and a resumed run draws the same. Each member, of as many
-    as the first axis of every leaf counts, has a stream of its own, named by its own bits and by the single
-    numbers: it draws what it would draw alone, but for members that are equal bit for bit, whose draws
-    differ.
-
-    >>> phi = torch.zeros(2)
-    >>> torch.equal(draw_noise(phi, 4, 0)[0], draw_noise(phi, 4, 0)[0])
-    True
-    >>> torch.equal(draw_noise(phi, 4, 0)[0], draw_noise(phi, 4, 1)[0])
-    False
+    has moved, no generator is kept between calls, and a resumed run draws the same. Each member has a stream
+    of its own, named by its own bits and by the 0-dim tensors, so that it draws as it would alone; members
+    that are equal bit for bit draw differently.
     """
     named = [leaf.detach().cpu() for leaf in split_floating((phi, *also))[0]]
     flat = split_floating(phi)[0]
@@ -123,24 +111,10 @@ def learn_samples(
 ) -> tuple[Tensors, Tensor]:
     """Take the same K steps on the same data for many outer variables in one batch (`torch.vmap`).
 
+    `samples` are the floating leaves of each sample's (theta, opt_state), None if all start at `states`, and
+    of its phi, all [sample, *leaf]; so are the final states in the result, beside the outer losses.
     Operations that torch cannot batch run one sample after the other, and torch warns of the lost speed: of
     TorchOpt's optimizers this concerns those with second moments (adam, rmsprop), of ours none.
-
-    Args:
-        problem: the problem.
-        states: (theta, opt_state) where all start, unless `samples` has their own.
-        phi: outer variables, for their form.
-        samples: the floating leaves of each sample's (theta, opt_state), or None, and of its phi, all
-            [sample, *leaf]; so are the final states in the result.
-        inner_data: the data of each step.
-        outer_data: the data of the outer loss.
-
-    >>> def step(theta, opt_state, phi, data):
-    ...     return theta * phi, opt_state
-    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: -theta)
-    >>> one, two_phi = torch.tensor(1.0), (torch.tensor([2.0, 3.0]),)
-    >>> learn_samples(problem, (one, None), one, (None, two_phi), inner_data=(None, None), outer_data=None)
-    ((tensor([4., 9.]),), tensor([-4., -9.]))
     """
     flat, rebuild_state = split_floating(states)
     rebuild_phi = split_floating(phi)[1]
@@ -210,11 +184,7 @@ def repeated(flat: Tensors, count: int) -> Tensors:
 
 
 def total_losses(losses: Tensor, *, several: bool, members: int | None) -> Tensor:
-    """Sum every sample's loss [sample, ...] to [sample, objective, member].
-
-    The loss has an axis of objectives if there are `several`, then one of members unless these are None; an
-    axis that it need not have has length 1 in the result. ValueError if it lacks one.
-    """
+    """Sum every sample's loss [sample, ...] to [sample, objective, member], either 1 if there are no such."""
     require(
         not several or losses.ndim >= 2,
         "With several=True the outer loss must have shape [objective, ...], but it is a single number.",
@@ -232,10 +202,7 @@ def total_losses(losses: Tensor, *, several: bool, members: int | None) -> Tenso
 
 
 def centered_ranks(values: Tensor) -> Tensor:
-    """Replace values along the first axis by their ranks, from -1/2 (least) to 1/2; equal values share one.
-
-    Where one value is NaN all ranks are.
-    """
+    """Replace values along the first axis by their ranks, -1/2 to 1/2; equal ones share one; NaN spreads."""
     lines = values.movedim(0, -1).contiguous()
     ordered = lines.sort(-1).values
     below = torch.searchsorted(ordered, lines)
@@ -286,11 +253,7 @@ def smoothed_gradient(
 
 
 def mean_along(steepness: Tensor, noise: Tensors, phi: Tree, *, several: bool) -> tuple[Tree, Tree]:
-    """The mean of slope [draw, objective, member] times draw, and its standard error, shaped like phi.
-
-    The mean is the gradient. With `several` both have an axis of objectives in front; without members the
-    slopes' last axis has length 1.
-    """
+    """The mean of slope [draw, objective, member] times draw, and its standard error, shaped like phi."""
     flat, rebuild = split_floating(phi)
     draws, objectives, members = steepness.shape
     means, errors = [], []

@@ -35,13 +35,8 @@ class System:
 def gmres(system: System, right: Tensor, tolerance: float, iterations: int) -> Tensor:
     """Solve M x = b by the smallest residual in the Krylov space; for any invertible M.
 
-    Memory: (iterations + 1) times the unknowns. Without restarts.
-
-    Args:
-        system: M.
-        right: b, [..., unknown], like the result.
-        tolerance: stop once every |b - M x| is below this times |b|.
-        iterations: the largest number of products with M, at least 1.
+    It stops once every |b - M x| is below `tolerance` times |b|, or after so many products with M, without
+    restarts. Memory: (iterations + 1) times the unknowns.
 
     Source:
         Saad and Schultz, GMRES: a generalized minimal residual algorithm, SIAM J. Sci. Stat. Comput. 7, 1986.
@@ -79,8 +74,7 @@ def gmres(system: System, right: Tensor, tolerance: float, iterations: int) -> T
 def normal_cg(system: System, right: Tensor, tolerance: float, iterations: int) -> Tensor:
     """Solve M x = b by conjugate gradient on M'M x = M'b; for any invertible M.
 
-    Converges at the pace of the condition number squared; two products an iteration. Arguments as for
-    `gmres`.
+    Converges at the pace of the condition number squared; two products an iteration.
 
     Source:
         Hestenes and Stiefel, Methods of conjugate gradients for solving linear systems, J. Res. NBS 49, 1952;
@@ -108,12 +102,9 @@ def normal_cg(system: System, right: Tensor, tolerance: float, iterations: int) 
 
 
 def cg(system: System, right: Tensor, tolerance: float, iterations: int) -> Tensor:
-    """Solve M x = b by conjugate gradient; M must be symmetric and positive definite.
+    """Solve M x = b by conjugate gradient for a symmetric, positive definite M.
 
-    Arguments as for `gmres`.
-
-    Raises:
-        ValueError: M is not positive definite in a direction that the search took.
+    ValueError if M is not positive definite in a direction that the search takes.
 
     Source:
         Hestenes and Stiefel, Methods of conjugate gradients for solving linear systems, J. Res. NBS 49, 1952.
@@ -145,11 +136,8 @@ def cg(system: System, right: Tensor, tolerance: float, iterations: int) -> Tens
 def neumann(system: System, right: Tensor, tolerance: float, iterations: int) -> Tensor:
     """Sum the first terms of (I - J)^-1 b = b + J b + J^2 b + ..., where M = I - J.
 
-    It takes exactly `iterations` terms, whatever the tolerance. Memory: three times the unknowns. Arguments
-    as for `gmres`.
-
-    Raises:
-        ValueError: the terms do not shrink over their second half, so the sum does not converge.
+    It takes exactly `iterations` terms, whatever the tolerance; ValueError if they do not shrink over their
+    second half. Memory: three times the unknowns.
 
     Source:
         Lorraine et al., Optimizing millions of hyperparameters by implicit differentiation, arXiv 1911.02590.

@@ -13,7 +13,6 @@ from bilevel.hypergradient._checkpointing import (
     cut,
     fewest_states,
     fit,
-    keep_all,
     max_states,
 )
 
@@ -31,7 +30,7 @@ def plans(draw):
     length = draw(LENGTHS)
     kind = draw(st.sampled_from(["all", "cut", "root", "fit"]))
     if kind == "all":
-        return keep_all(length)
+        return cut(length, length)
     if kind == "cut":
         return cut(length, draw(st.integers(1, 130)), draw(st.integers(1, 4)))
     if kind == "root":
@@ -82,7 +81,7 @@ def test_every_step_is_pulled_once_from_the_last_one_back(plan):
 
 @given(length=LENGTHS)
 def test_what_is_kept_whole_is_never_taken_again(length):
-    assert (max_states(keep_all(length)), steps_again(keep_all(length))) == (length + 1, 0)
+    assert (max_states(cut(length, length)), steps_again(cut(length, length))) == (length + 1, 0)
 
 
 @given(length=LENGTHS, count=st.integers(1, 130), levels=st.integers(1, 4))

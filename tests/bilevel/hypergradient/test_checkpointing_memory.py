@@ -9,7 +9,7 @@ import torch
 
 from bilevel.core import inner_step
 from bilevel.hypergradient import BilevelProblem, Truncated, Unrolled, measure_peak
-from bilevel.hypergradient import _checkpointing as bounds
+from bilevel.hypergradient import _rollout as rollout
 from bilevel.hypergradient._checkpointing import cut, fewest_states, max_states
 from bilevel.optimizers import momentum
 
@@ -44,9 +44,9 @@ def test_a_graph_is_kept_within_its_budget_alone(monkeypatch):
     kept, states = peak(Unrolled(recompute=False), 100), peak(Unrolled(recompute=True), 100)
     assert 1.2 * states < kept < 2 * states
     for budget, expected in ((200 * STATE, kept), (100 * STATE, states)):
-        monkeypatch.setattr(bounds, "GRAPH_BYTES", budget)
+        monkeypatch.setattr(rollout, "GRAPH_BYTES", budget)
         assert peak(Unrolled(), 100) == pytest.approx(expected, rel=0.01)
-    monkeypatch.setattr(bounds, "GRAPH_BYTES", 1)
+    monkeypatch.setattr(rollout, "GRAPH_BYTES", 1)
     assert peak(Unrolled(), 1) == pytest.approx(peak(Unrolled(recompute=False), 1), abs=16)
 
 
