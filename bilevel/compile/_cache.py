@@ -108,10 +108,8 @@ def discard(key: str) -> None:
 def keep(key: str, build: Callable[[Path], None], about: Mapping[str, Any]) -> None:
     """Build a package into the cache, with a description, as a whole or not at all.
 
-    Args:
-        key: the package's name, 32 hexadecimal digits and the suffix so or pt2.
-        build: writes the package to a path; may raise anything.
-        about: its description; when it was built, in how many seconds, and its digest are added.
+    `key` is its name, 32 hexadecimal digits and the suffix so or pt2; `build` writes it to a path. The
+    time of the build, its seconds and the package's digest are added to the description.
     """
     path, began = package_path(key), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix=BUILD, dir=ready(), ignore_cleanup_errors=True) as scratch:

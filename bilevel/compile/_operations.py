@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,14 +27,6 @@ def operations_digest(
     constant (from a closure, a global, an attribute) and counts by value: functions with one digest compute
     the same. The digest is 32 hexadecimal digits, the same in every process. TooManyOperationsError if there
     are more operations than `max_operations`.
-
-    >>> one = torch.ones(2)
-    >>> def scaled(factor):
-    ...     return lambda x: (factor * x,)
-    >>> operations_digest(scaled(2.0), [one]) == operations_digest(scaled(2.0), [5 * one])
-    True
-    >>> operations_digest(scaled(2.0), [one]) == operations_digest(scaled(3.0), [one])
-    False
     """
     record = _Record(inputs, max_operations)
     with torch.no_grad(), record:
@@ -63,8 +56,8 @@ class _Record(DispatchMode):
     def __init__(self, inputs: Sequence[Tensor], max_operations: int | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[Any] = [_form(tensor) for tensor in inputs]
-        self._most = len(inputs) + max_operations if max_operations is not None else None
-        self._seen: list[Tensor] = list(inputs)  # kept alive, so that no id is used twice
+        self._max_length = math.inf if max_operations is None else len(inputs) + max_operations
+        self._tensors: list[Tensor] = list(inputs)  # kept alive, so that no id is used twice
         self._numbers = {id(tensor): number for number, tensor in enumerate(inputs)}
         self._constants: list[Tensor] = []
 
@@ -78,7 +71,7 @@ class _Record(DispatchMode):
             if isinstance(result, Tensor) and id(result) not in self._numbers:
                 self._number(result)
         self.operations.append((str(func), *read))
-        if self._most is not None and len(self.operations) > self._most:
+        if len(self.operations) > self._max_length:
             raise TooManyOperationsError
         return results
 
@@ -93,8 +86,8 @@ class _Record(DispatchMode):
         return digest.hexdigest()
 
     def _number(self, tensor: Tensor) -> int:
-        number = self._numbers[id(tensor)] = len(self._seen)
-        self._seen.append(tensor)
+        number = self._numbers[id(tensor)] = len(self._tensors)
+        self._tensors.append(tensor)
         return number
 
     def _described(self, value: Any) -> Any:

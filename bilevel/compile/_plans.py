@@ -66,11 +66,7 @@ class LibrarySource(NamedTuple):
 def make_function(
     name: str, function: FlatFunction, inputs: Inputs, results: Sequence[Tensor], out_axis: int
 ) -> Function:
-    """Write a function out entry by entry, with this name in C; `results` are those for these inputs.
-
-    Raises:
-        NotScalarError: it has no such form, or is too large for it.
-    """
+    """Write a function out entry by entry, with this name in C; NotScalarError if it has no such form."""
     alone, one = traceable("c", function, inputs)
     shared = [leaf.ndim == 0 for leaf in inputs.leaves]
     try:

@@ -43,26 +43,25 @@ def perturbed(leaves: Sequence[Tensor]) -> list[Tensor]:
 
 
 def difference(
-    found: Run, expected: ListFunction, inputs: Sequence[Tensor], sizes: tuple[int, ...] = ()
+    package: Run, expected: ListFunction, inputs: Sequence[Tensor], sizes: tuple[int, ...] = ()
 ) -> str | None:
     """Compare a package with its function on plain leaves, and on perturbed ones; None if they agree."""
     for leaves in (list(inputs), perturbed(inputs)):
-        results, rights = found([leaf.contiguous() for leaf in leaves], *sizes), expected(leaves)
-        if len(results) != len(rights):
-            return f"{len(results)} results instead of {len(rights)}"
+        results, wanted = package([leaf.contiguous() for leaf in leaves], *sizes), expected(leaves)
+        if len(results) != len(wanted):
+            return f"{len(results)} results instead of {len(wanted)}"
         # A gradient may be tiny beside the others: it is measured by the largest of them.
-        scale = max((_size(right) for right in rights if right.is_floating_point()), default=0.0)
-        for place, (result, right) in enumerate(zip(results, rights, strict=True)):
+        scale = max((_size(right) for right in wanted if right.is_floating_point()), default=0.0)
+        for place, (result, right) in enumerate(zip(results, wanted, strict=True)):
             if result.shape != right.shape or result.dtype != right.dtype:
                 forms = (f"{leaf.dtype}{list(leaf.shape)}" for leaf in (result, right))
                 return f"result {place} is {', not '.join(forms)}"
-            if not right.is_floating_point():
-                if not torch.equal(result, right):
-                    return f"result {place} differs"
-                continue
-            tolerance = TOLERANCE.get(right.dtype, 0.05) * max(_size(right), 1e-6 * scale)
-            if not torch.allclose(result, right, rtol=0, atol=tolerance, equal_nan=True):
-                return f"result {place} is off by {float((result - right).abs().max()):.2g}"
+            if right.is_floating_point():
+                tolerance = TOLERANCE.get(right.dtype, 0.05) * max(_size(right), 1e-6 * scale)
+                if not torch.allclose(result, right, rtol=0, atol=tolerance, equal_nan=True):
+                    return f"result {place} is off by {float((result - right).abs().max()):.2g}"
+            elif not torch.equal(result, right):
+                return f"result {place} differs"
     return None
 
 
@@ -106,11 +105,10 @@ class Program:
     """True once the user was warned that something runs eagerly."""
 
     def package(self, request: PackageRequest) -> Run:
-        """The package of a function: from the cache, or traced and built; verified either way.
+        """The package of a function, from the cache or built, and verified either way.
 
-        Raises:
-            NotCompilableError: what it gives is not what the function gives (says how).
-            Exception: whatever torch or the file system raises.
+        NotCompilableError if its results differ from the function's; or whatever torch or the file system
+        raises.
         """
         expected = eagerly(request.function)
         results = expected(request.inputs.leaves)
@@ -138,7 +136,7 @@ class Program:
         return _load(form, key, request, results) if self._build(form, key, request, results) else None
 
     def _build(self, form: Form, key: str, request: PackageRequest, results: Sequence[Tensor]) -> bool:
-        """Build a function's package in this form, if it has one."""
+        """Build a function's package in this form; False if it has none."""
         about, folder = f"{request.kind} of {self.name}", cache.folder()
         described: dict[str, Any] = {"about": about, "environment": environment()}
         if form == "c":

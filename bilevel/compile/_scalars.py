@@ -35,14 +35,10 @@ class Formulas(NamedTuple):
 def write_out(
     function: Callable[..., Tensors], examples: Sequence[Tensor], *, shared: Sequence[bool], max_size: int
 ) -> Formulas:
-    """Run a function of one member, and record the operations on every entry.
+    """Run a function on inputs of ONE member, no two the same object, and record operations on every entry.
 
-    Args:
-        function: flat tensors -> flat tensors, in aten operations of any kind; `torch.func` may be in it.
-        examples: inputs of ONE member, no two of them the same object. The caller verifies that members are
-            independent of each other.
-        shared: whether each input is the same for all members.
-        max_size: largest number of expressions; with more, or an operation of no such form, NotScalarError.
+    `shared` tells which inputs are the same for all members; that members are independent of each other is
+    for the caller to verify. NotScalarError beyond `max_size` expressions, or where there is no such form.
     """
     if sum(example.numel() for example in examples) > max_size:
         raise NotScalarError(f"written out it would be more than {max_size} operations")

@@ -47,17 +47,10 @@ ALIGNED = 64
 
 
 def solve_source(step: Function, outer: Function, vjp: Function, phi: int, data: int) -> str:
-    """Write a library's function of (state, phi, outer data, data of steps).
+    """Write a library's function (state, phi, outer data, data of steps) -> outer loss, last state, gradient.
 
-    It gives the outer loss, the state at the end and the gradient. Data come once for all steps or once for
-    each.
-
-    Args:
-        step: (state, phi, data) -> the next state.
-        outer: (state, phi, outer data) -> the outer loss, the state's cotangent, the gradient.
-        vjp: (state, phi, data, cotangent) -> the state's cotangent, and what is added to the gradient.
-        phi: number of its leaves.
-        data: number of a step's leaves.
+    It is composed of a problem's functions (see `FUNCTIONS`), of which `vjp` has no gradient among its inputs
+    and adds to it. `phi` and `data` are numbers of leaves; data come once for all steps or once for each.
     """
     state, (loss, *derivatives) = step.results, outer.results
     count, cotangent = len(state), derivatives[:-phi]
@@ -74,47 +67,49 @@ def solve_source(step: Function, outer: Function, vjp: Function, phi: int, data:
         for n, (leaf, offset) in enumerate(zip(state, offsets, strict=True))
     ]
     arrays = {
-        "p": step.inputs[count : count + phi],
-        "d": step.inputs[count + phi :],
-        "e": outer.inputs[count + phi :],
-        "l": [loss],
-        "c": cotangent,
-        "n": cotangent,
-        "g": gradient,
+        "phi": step.inputs[count : count + phi],
+        "data": step.inputs[count + phi :],
+        "outer_data": outer.inputs[count + phi :],
+        "loss": [loss],
+        "cotangent": cotangent,
+        "earlier": cotangent,
+        "gradient": gradient,
     }
 
-    def names(letters: str) -> list[str]:
-        return [f"{letter}{n}" for letter in letters for n in range(len(arrays[letter]))]
+    def named(*names: str) -> list[tuple[str, Leaf]]:
+        """Arrays with their names in C, and of "S(k)" the leaves of a state."""
+        found: list[tuple[str, Leaf]] = []
+        for name in names:
+            if name in arrays:
+                found += [(f"{name}{n}", leaf) for n, leaf in enumerate(arrays[name])]
+            else:
+                found += [(f"S{n}{name[1:]}", leaf) for n, leaf in enumerate(state)]
+        return found
 
-    def call(function: Function, *arguments: str) -> str:
-        """A call on states, as in `S(k)`, and on arrays by their letters."""
-        listed = [
-            [f"S{n}{argument[1:]}" for n in range(count)] if argument[0] == "S" else names(argument)
-            for argument in arguments
-        ]
-        return f"  {function.name}({', '.join(itertools.chain(*listed))});"
+    def call(function: Function, *names: str) -> str:
+        return f"  {function.name}({', '.join(name for name, _ in named(*names))});"
 
-    first_data = count + phi + len(arrays["e"])
+    first_data = count + phi + len(arrays["outer_data"])
     load_data = [
-        load(leaf, f"in[{first_data} + (batches > 1 ? k : 0) * {data} + {n}]", f"d{n}")
-        for n, leaf in enumerate(arrays["d"])
+        load(leaf, f"in[{first_data} + (batches > 1 ? k : 0) * {data} + {n}]", name)
+        for n, (name, leaf) in enumerate(named("data"))
     ]
-    starts = [(f"S{n}(0)", leaf) for n, leaf in enumerate(state)]
-    starts += [(f"{letter}{n}", leaf) for letter in "pe" for n, leaf in enumerate(arrays[letter])]
-    ends = [("l0", loss), *((f"S{n}(steps)", leaf) for n, leaf in enumerate(state))]
-    ends += [(f"g{n}", leaf) for n, leaf in enumerate(gradient)]
+    ends = named("loss", "S(steps)", "gradient")
     body = [
-        *(declare(leaf, f"{letter}{n}") for letter, found in arrays.items() for n, leaf in enumerate(found)),
-        *(load(leaf, f"in[{n}]", name) for n, (name, leaf) in enumerate(starts)),
+        *(declare(leaf, name) for name, leaf in named(*arrays)),
+        *(load(leaf, f"in[{n}]", name) for n, (name, leaf) in enumerate(named("S(0)", "phi", "outer_data"))),
         "for (int64 k = 0; k < steps; k++) {",
         *(["  if (batches > 1 || k == 0) {", *load_data, "  }"] if data else []),
-        call(step, "S(k)", "pd", "S(k + 1)"),
+        call(step, "S(k)", "phi", "data", "S(k + 1)"),
         "}",
-        call(outer, "S(steps)", "pelcg"),
+        call(outer, "S(steps)", "phi", "outer_data", "loss", "cotangent", "gradient"),
         "for (int64 k = steps - 1; k >= steps - differentiated; k--) {",
         *(["  if (batches > 1) {", *load_data, "  }"] if data else []),
-        call(vjp, "S(k)", "pdcng"),
-        *(f"  __builtin_memcpy(c{n}, n{n}, sizeof c{n});" for n in range(len(cotangent))),
+        call(vjp, "S(k)", "phi", "data", "cotangent", "earlier", "gradient"),
+        *(
+            f"  __builtin_memcpy(cotangent{n}, {name}, sizeof {name});"
+            for n, (name, _) in enumerate(named("earlier"))
+        ),
         "}",
         *(store(leaf, name, f"out[{n}]") for n, (name, leaf) in enumerate(ends)),
     ]
@@ -170,15 +165,10 @@ def solve(
     """The estimate of `Unrolled` (or `Truncated`), up to rounding, by one call of machine code.
 
     Arguments as for `Estimator.estimate`; `last` is the number of last steps that are differentiated, or None
-    for all of them.
-
-    Returns:
-        the estimate; None where data are drawn as learning goes on, the problem cannot be written out in C,
-        or the gradient is zero throughout (the estimator then says why). A missing C compiler or cache folder
-        is reported in one warning.
-
-    Raises:
-        ValueError: the step is no pure function, or the outer loss does not depend on theta.
+    for all of them. None where data are drawn as learning goes on, the problem cannot be written out in C, or
+    the gradient is zero throughout (the estimator then says why). A missing C compiler or cache folder is
+    reported in one warning. ValueError if the step is no pure function, or the outer loss does not depend on
+    theta.
     """
     given = flatten_inputs(problem, theta, opt_state, phi, steps)
     if given is None:
