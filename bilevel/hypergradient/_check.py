@@ -1,31 +1,37 @@
-"""The check of one estimator against central finite differences of the K steps."""
+"""The check of an estimator against central finite differences of the K steps, or another reference."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from bilevel.core import Tensors, Tree, cast_floating, counted, detach, leaves, paths, split_floating
+from bilevel.core import (
+    Tensors,
+    Tree,
+    cast_floating,
+    counted,
+    detach,
+    leaves,
+    paths,
+    split_floating,
+    structure,
+)
 from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
 from bilevel.hypergradient._finite_difference import central_change
-from bilevel.hypergradient._rollout import roll_out
+from bilevel.hypergradient._rollout import require_floating, roll_out
 from bilevel.hypergradient._unrolled import Unrolled
+from bilevel.hypergradient._validation import all_zero
 from games.core import require
 
 RANDOM_DIRECTIONS = 8
 
-
-class Directions(NamedTuple):
-    """Directions of phi along which derivatives are taken."""
-
-    names: tuple[str, ...]
-    rows: Tensor
-    """Unit vectors over all entries of phi, float64 [direction, entry]."""
+ReferenceName = Literal["finite-differences", "unrolled", "given"]
 
 
 @dataclass(frozen=True)
@@ -98,80 +104,154 @@ class HypergradientCheck:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Differences:
-    """Central finite differences of the K steps, on fixed data; settings as of `check_hypergradient`."""
+class Reference:
+    """Derivatives of K steps along directions of phi, in float64, on the data of an estimate.
 
-    epsilon: float = 1e-5
-    max_entries: int = 64
-    tolerance: float = 1e-6
+    By central finite differences, or from `given`, the gradient in the form of an estimate's, where it is
+    known. Settings as of `check_hypergradient`.
+    """
 
-    def __post_init__(self) -> None:
-        for name in ("epsilon", "tolerance"):
-            value = getattr(self, name)
+    blind = False
+    """True if on fixed data the outer loss depends on theta by its derivative, not by its value; derivatives
+    are then those of `Unrolled`."""
+
+    def __init__(
+        self,
+        problem: BilevelProblem,
+        start: tuple[Tree, Tree, Tree],
+        *,
+        steps: int,
+        epsilon: float,
+        max_entries: int,
+        tolerance: float,
+        given: Tree | None = None,
+    ) -> None:
+        for name, value in (("epsilon", epsilon), ("tolerance", tolerance)):
             require(math.isfinite(value) and value > 0, f"{name} must be a number above 0, not {value}.")
-        require(self.max_entries >= 1, f"max_entries must be at least 1, not {self.max_entries}.")
-
-    def directions(self, phi: Tree) -> Directions:
-        """The unit vectors, or random directions if phi has too many entries."""
-        flat = leaves(phi)
-        size, device = sum(leaf.numel() for leaf in flat), flat[0].device
-        if size <= self.max_entries:
-            leaf_names = ["phi"] if isinstance(phi, Tensor) else paths(phi)
-            entries = (
-                f"{name}{list(index) if index else ''}"
-                for name, leaf in zip(leaf_names, flat, strict=True)
-                for index in itertools.product(*map(range, leaf.shape))
+        require(max_entries >= 1, f"max_entries must be at least 1, not {max_entries}.")
+        self.problem, self.start, self.steps = problem, start, steps
+        self.epsilon, self.tolerance = epsilon, tolerance
+        self.names, self.rows = _directions(start[2], max_entries)
+        self._last: tuple[Any, Tensor] | None = None
+        self._given: Tensor | None = None
+        if given is not None:
+            self._given = entries_of(in_float64(given)[0], problem.several)
+            size = self.rows.shape[1]
+            require(
+                self._given.shape[-1] == size and self._given.ndim == 1 + int(problem.several),
+                f"The reference must have the form of the gradient, with {size} entries"
+                f"{' for each objective' if problem.several else ''}, not shape {tuple(self._given.shape)}.",
             )
-            return Directions(tuple(entries), torch.eye(size, dtype=torch.float64, device=device))
-        generator = torch.Generator(device).manual_seed(0)
-        draws = torch.randn(RANDOM_DIRECTIONS, size, generator=generator, dtype=torch.float64, device=device)
-        names = tuple(f"random direction {k}" for k in range(RANDOM_DIRECTIONS))
-        return Directions(names, draws / draws.norm(dim=1, keepdim=True))
 
-    def take(
-        self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, directions: Tensor, steps: int
-    ) -> Tensor:
-        """Slopes of the outer loss along `directions`: [direction] or [objective, direction]."""
-        flat, rebuild = split_floating(phi)
-        sizes = [leaf.numel() for leaf in flat]
+    @property
+    def name(self) -> ReferenceName:
+        """The source of the derivatives."""
+        if self._given is not None:
+            return "given"
+        return "unrolled" if self.blind else "finite-differences"
 
-        def outer_loss(moved: Tensors) -> Tensors:
-            phi = rebuild(moved)
-            rollout = roll_out(problem, *start, phi, steps)
-            with torch.no_grad():
-                loss = problem.outer_loss(rollout.end[0], phi, rollout.outer_data)
-            return (entries_of(loss, problem.several).sum(-1),)
+    def detect_blindness(self, draws: int, begin: Callable[[int], object]) -> None:
+        """Set `blind` from the first draw with a slope; `begin(draw)` comes before each."""
+        theta, opt_state, phi = self.start
+        for draw in range(draws):
+            begin(draw)
+            run = roll_out(self.problem, theta, opt_state, phi, self.steps, keep=1)
+            found = _is_blind(self.problem, run.end[0], phi, run.outer_data)
+            if found is not None:
+                self.blind = found
+                return
 
-        slopes = []
-        for direction in directions:
-            parts = (self.epsilon * direction).split(sizes)
-            shift = [part.view_as(leaf) for part, leaf in zip(parts, flat, strict=True)]
-            slopes.append(central_change(outer_loss, flat, shift)[0] / (2 * self.epsilon))
-        return torch.stack(slopes, -1)
+    def check(self, estimate: Estimate, estimator: str) -> HypergradientCheck:
+        """Compare an estimate, on its own data."""
+        differences, gradient = self.values(estimate), entries_of(estimate.gradient, self.problem.several)
+        noise = self.rounding(estimate.outer_loss) * math.sqrt(differences.numel())
+        return HypergradientCheck(
+            estimator, self.names, gradient @ self.rows.T, differences, noise, self.tolerance
+        )
 
     def rounding(self, loss: Tensor) -> float:
         """Bound of the rounding error of one difference of an outer loss of this size."""
         return 100 * torch.finfo(torch.float64).eps * float(loss.abs().sum()) / self.epsilon
 
-    def check(
-        self,
-        estimate: Estimate,
-        differences: Tensor,
-        directions: Directions,
-        *,
-        estimator: str,
-        several: bool,
-    ) -> HypergradientCheck:
-        """Compare an estimate with differences."""
-        return HypergradientCheck(
-            estimator=estimator,
-            directions=directions.names,
-            estimated=entries_of(estimate.gradient, several) @ directions.rows.T,
-            differences=differences,
-            noise=self.rounding(estimate.outer_loss) * math.sqrt(differences.numel()),
-            tolerance=self.tolerance,
+    def values(self, estimate: Estimate) -> Tensor:
+        """The derivatives on this estimate's data: [direction] or [objective, direction]."""
+        if self._given is not None:
+            return self._given @ self.rows.T
+        data = estimate.inner_data, estimate.outer_data
+        if self._last is None or not _same(self._last[0], data):
+            replay = self.problem.replay(*data)
+            self._last = data, self._by_unrolled(replay) if self.blind else self._by_differences(replay)
+        return self._last[1]
+
+    def _by_unrolled(self, replay: BilevelProblem) -> Tensor:
+        gradient = Unrolled()(replay, *self.start, steps=self.steps).gradient
+        return entries_of(gradient, replay.several) @ self.rows.T
+
+    def _by_differences(self, replay: BilevelProblem) -> Tensor:
+        theta, opt_state, phi = self.start
+        flat, rebuild = split_floating(phi)
+        sizes = [leaf.numel() for leaf in flat]
+
+        def outer_loss(moved: Tensors) -> Tensors:
+            phi = rebuild(moved)
+            run = roll_out(replay, theta, opt_state, phi, self.steps)
+            with torch.no_grad():
+                loss = replay.outer_loss(run.end[0], phi, run.outer_data)
+            return (entries_of(loss, replay.several).sum(-1),)
+
+        slopes = []
+        for direction in self.rows:
+            parts = (self.epsilon * direction).split(sizes)
+            shift = [part.view_as(leaf) for part, leaf in zip(parts, flat, strict=True)]
+            slopes.append(central_change(outer_loss, flat, shift)[0] / (2 * self.epsilon))
+        return torch.stack(slopes, -1)
+
+
+def _directions(phi: Tree, max_entries: int) -> tuple[tuple[str, ...], Tensor]:
+    """Names and unit vectors, float64 [direction, entry]: entries of phi, or random if these are many."""
+    require_floating(phi, "phi")
+    flat = leaves(phi)
+    size, device = sum(leaf.numel() for leaf in flat), flat[0].device
+    if size <= max_entries:
+        leaf_names = ["phi"] if isinstance(phi, Tensor) else paths(phi)
+        entries = (
+            f"{name}{list(index) if index else ''}"
+            for name, leaf in zip(leaf_names, flat, strict=True)
+            for index in itertools.product(*map(range, leaf.shape))
         )
+        return tuple(entries), torch.eye(size, dtype=torch.float64, device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    draws = torch.randn(RANDOM_DIRECTIONS, size, generator=generator, dtype=torch.float64, device=device)
+    names = tuple(f"random direction {k}" for k in range(RANDOM_DIRECTIONS))
+    return names, draws / draws.norm(dim=1, keepdim=True)
+
+
+def _is_blind(problem: BilevelProblem, theta: Tree, phi: Tree, data: Tree) -> bool | None:
+    """True if the outer loss has a slope in theta that its value does not follow; None if it has no slope."""
+    flat, rebuild = split_floating(theta)
+
+    def outer(*flat: Tensor) -> Tensor:
+        return problem.outer_loss(rebuild(flat), phi, data)
+
+    with torch.no_grad():
+        loss, vjp = torch.func.vjp(outer, *flat)[:2]
+        slope: tuple[Tensor, ...] = vjp(torch.ones_like(loss))
+        if all_zero(slope):
+            return None
+        length = torch.stack([leaf.norm() for leaf in slope]).norm()
+        moved = [leaf + 0.01 * along / length for leaf, along in zip(flat, slope, strict=True)]
+        return torch.equal(outer(*moved), loss)
+
+
+def _same(first: Tree, second: Tree) -> bool:
+    """True if two trees hold the same tensors or objects."""
+
+    def equal(one: object, other: object) -> bool:
+        if isinstance(one, Tensor) and isinstance(other, Tensor):
+            return one.dtype == other.dtype and torch.equal(one, other)
+        return one is other
+
+    return structure(first) == structure(second) and all(map(equal, leaves(first), leaves(second)))
 
 
 def in_float64(*trees: Tree) -> tuple[Tree, ...]:
@@ -223,10 +303,8 @@ def check_hypergradient(
     >>> check_hypergradient(problem, torch.tensor(0.5), None, torch.tensor(1.0), steps=3).passed
     True
     """
-    differences = Differences(epsilon=epsilon, max_entries=max_entries, tolerance=tolerance)
-    theta, opt_state, phi = in_float64(theta, opt_state, phi)
-    estimate = estimator(problem, theta, opt_state, phi, steps=steps)
-    replay = problem.replay(estimate.inner_data, estimate.outer_data)
-    directions = differences.directions(phi)
-    found = differences.take(replay, (theta, opt_state), phi, directions.rows, steps)
-    return differences.check(estimate, found, directions, estimator=repr(estimator), several=problem.several)
+    start = in_float64(theta, opt_state, phi)
+    reference = Reference(
+        problem, start, steps=steps, epsilon=epsilon, max_entries=max_entries, tolerance=tolerance
+    )
+    return reference.check(estimator(problem, *reference.start, steps=steps), repr(estimator))

@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from bilevel.core import Tree, detach, leaves
-from bilevel.hypergradient._check import Differences, HypergradientCheck, entries_of, in_float64
+from bilevel.hypergradient._check import HypergradientCheck, Reference, ReferenceName, entries_of, in_float64
 from bilevel.hypergradient._estimator import BilevelProblem, Estimate, Estimator
 from bilevel.hypergradient._named import ESTIMATORS, format_hypergradient, make_hypergradient
 from bilevel.hypergradient._peak_memory import measure_peak
-from bilevel.hypergradient._reference import Reference, ReferenceName
 from bilevel.hypergradient._smoothing import SampledEstimate
 from games.core import require
 
@@ -198,14 +197,21 @@ def compare_hypergradients(
     >>> [round(row.check.relative_error, 6) for row in comparison.measured]  # the truth: 0.75, and 0.5 of it
     [0.0, 0.333333]
     """
-    differences = Differences(epsilon=epsilon, max_entries=max_entries, tolerance=tolerance)
     require(resamples >= 2, f"resamples must be at least 2, not {resamples}.")
     require(estimators is None or len(estimators) > 0, "estimators must name one at least; None is all.")
     for named in estimators or ():
         make_hypergradient(named)
     start = detach((theta, opt_state, phi))
     with _same_draws(generator, resamples) as begin:
-        truth = Reference(problem, in_float64(*start), steps=steps, differences=differences, given=reference)
+        truth = Reference(
+            problem,
+            in_float64(*start),
+            steps=steps,
+            epsilon=epsilon,
+            max_entries=max_entries,
+            tolerance=tolerance,
+            given=reference,
+        )
         try:
             truth.detect_blindness(resamples, begin)
         except RuntimeError as error:
@@ -287,23 +293,19 @@ class _Trial:
         self, text: str, exact: Estimate, gradients: Tensor, variances: Tensor
     ) -> tuple[HypergradientCheck, float | None]:
         """Compare an estimate with the reference; with one that was given, the mean over all draws."""
-        reference, differences = self.reference, self.reference.differences
-        several, rows = reference.problem.several, reference.directions.rows
-        check = differences.check(
-            exact, reference.values(exact), reference.directions, estimator=text, several=several
-        )
-        errors = None
+        reference, rows, errors = self.reference, self.reference.rows, None
+        check = reference.check(exact, text)
         if reference.name == "given":
             check = dataclasses.replace(check, estimated=gradients.mean(0) @ rows.T)
             reach = float(scipy.special.stdtrit(self.resamples - 1, 0.975)) / math.sqrt(self.resamples)
             errors = reach * variances.sqrt() if variances.any() else None
         elif isinstance(exact, SampledEstimate):
-            errors = NORMAL_QUANTILE * entries_of(exact.standard_error, several)
+            errors = NORMAL_QUANTILE * entries_of(exact.standard_error, reference.problem.several)
         if errors is None:
             return check, None
         # Errors of different entries count as independent, which they nearly are.
         reach_along = (errors.square() @ rows.square().T).sqrt()
-        rounding = differences.rounding(exact.outer_loss)
+        rounding = reference.rounding(exact.outer_loss)
         inside = (check.estimated - check.differences).abs() <= reach_along + rounding
         return check, float(inside.double().mean())
 

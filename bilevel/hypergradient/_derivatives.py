@@ -32,8 +32,8 @@ def vjp(
     Args:
         function: tensors -> tensors.
         inputs: floating tensors.
-        several: whether cotangents have a further first axis.
-        beside: how many of the last results are not differentiated, so that they have no cotangents.
+        several: give cotangents a further first axis.
+        beside: number of last results without cotangents, which are not differentiated.
 
     Returns:
         the function's results, detached, and the product.
@@ -96,13 +96,11 @@ def step_vjp(
 ) -> tuple[tuple[Tree, Tree], Callable[[Tensors, bool], tuple[Tensors, Tensors]]]:
     """Take one step from (theta, opt_state) and create its vector-Jacobian product.
 
-    The data and integer leaves of the state are constants. With `several`, cotangents have an axis of
-    objectives in front.
+    With `several`, cotangents have an axis of objectives in front.
 
     Returns:
         (theta', opt_state'), detached; and the product, to be taken once: (cotangents of their floating
-        leaves, whether phi's alone are wanted) -> cotangents of the floating leaves of (theta, opt_state),
-        none if they are not wanted, and of phi.
+        leaves, True for phi's alone) -> cotangents of the floating leaves of (theta, opt_state), and of phi.
     """
     flat, rebuild = split_floating(state)
     flat_phi, rebuild_phi = split_floating(phi)
@@ -132,8 +130,7 @@ def outer_gradients(
 
     Returns:
         the loss; the gradients by the floating leaves of the state (zero for the optimizer's, which has no
-        part in the loss); those by phi at a fixed state. With several objectives both have them as first
-        axis.
+        part in the loss); those by phi at a fixed state. Several objectives are the first axis of both.
 
     Raises:
         ValueError: there should be several objectives, but the loss has no axis to count them.

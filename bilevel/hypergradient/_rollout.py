@@ -42,7 +42,7 @@ class Rollout:
     schedule: CheckpointSchedule
     """Of the last steps, those that can be differentiated."""
     storage: Storage
-    vjps: tuple[StepVjp, ...] | None = None
+    vjps: list[StepVjp] | None = None
     """The vector-Jacobian products of the steps of `schedule`, where their graph is kept."""
 
     @property
@@ -94,15 +94,13 @@ def roll_out(
     Args:
         problem, theta, opt_state, phi, steps: as for `Estimator.estimate`.
         keep: how many of the last steps can be differentiated, at least 1; all of them if None or above K.
-        before_step: called before each step with (theta_k, opt_state_k), in the form of the kernels, and the
-            step's data.
+        before_step: called with each (theta_k, opt_state_k), in the form of the kernels, and the step's data.
         kernels: None: those of the problem.
-        checkpointing: whether the graph of those steps is kept, or which of their states, and in what form.
+        checkpointing: keeps the graph of the last steps, or some of their states.
 
     Raises:
         ValueError: `steps` is below 1, theta or phi is empty or not floating, the step is no pure function or
-            does not return theta and state in the form it got them, or `checkpointing` leaves too little
-            memory.
+            does not return theta and state in the form it got them, or `checkpointing` has too little memory.
     """
     require(steps >= 1, f"steps must be at least 1, not {steps}.")
     require_floating(theta, "theta")
@@ -117,7 +115,7 @@ def roll_out(
     first = steps - schedule.length
     kept = {first + begin for begin in schedule.starts}
     state, states, inner_data = kernels.start(*start), [], []
-    vjps: list[StepVjp] | None = None
+    vjps: list[StepVjp] | None = None  # until the graph of the steps is kept
     draw, draw_outer = problem.inner_data, problem.outer_data
     known = isinstance(draw, FixedData | RecordedData)
     with torch.no_grad():
@@ -141,8 +139,7 @@ def roll_out(
         states.append(state)
         end = None if isinstance(draw_outer, FixedData) else kernels.trees(state)[0]
         outer_data = draw_outer(end, phi)
-    kept_vjps = None if vjps is None else tuple(vjps)
-    return Rollout(states, tuple(inner_data), outer_data, kernels, schedule, storage, kept_vjps)
+    return Rollout(states, tuple(inner_data), outer_data, kernels, schedule, storage, vjps)
 
 
 def _keeps_graph(
@@ -153,7 +150,6 @@ def _keeps_graph(
         return False
     step, start, phi = kernels.problem.step, kernels.trees(state), kernels.phi
     require_pure(step, start, phi, data, lambda after: _require_same_forms(start, after))
-
     if checkpointing.recompute is False or length == 1:
         return True
     step_bytes = once("bytes", step, (start, phi, data), lambda: kernels.vjp_bytes(state, data))

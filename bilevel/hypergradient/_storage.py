@@ -29,9 +29,8 @@ UNITS = {"": 1} | {
 class BufferPool:
     """Reused buffers for a number of states of one form, all allocated at once.
 
-    A reverse sweep that takes steps again keeps and releases states by the thousand. Left where their steps
-    allocated them, with temporary tensors between them, they would make the process hold half as much again
-    as is in use. Pages of buffers that no state was written to cost nothing.
+    A reverse sweep keeps and releases states by the thousand. Left where their steps allocated them, between
+    temporary tensors, they would take half as much memory again. Pages of unused buffers cost nothing.
     """
 
     def __init__(self, count: int) -> None:
@@ -66,14 +65,10 @@ def _written(buffer: Any, leaf: Any) -> Any:
 
 
 class Storage:
-    """Kept states.
+    """Kept states, of the form of `start`: floating tensors rounded to `dtype`, if they have more bits.
 
-    Args:
-        kernels: the kernels of the states.
-        start: (theta, opt_state) at the start; every other state has its form.
-        dtype: what floating tensors of more bits are rounded to; None: they stay as they are.
-        offload: whether kept states lie in the host's memory, page-locked where they come from a CUDA device;
-            copies are queued without waiting.
+    With `offload` they lie in the host's memory, page-locked where they come from a CUDA device; copies are
+    queued without waiting.
     """
 
     def __init__(
