@@ -16,8 +16,7 @@ from torch import Tensor, fx
 from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from bilevel.compile._functions import FlatFunction
-from bilevel.compile._plans import Inputs, traceable
+from bilevel.compile._functions import FlatFunction, Inputs, traceable
 
 COMPILER_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 """The environment variable by which a user names another folder for the compiler's own files."""

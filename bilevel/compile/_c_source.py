@@ -6,15 +6,24 @@ works on at once. Tensors outside are as PyTorch has them; a driver brings each 
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from bilevel.compile._c_compiler import lanes, vectorized
 from bilevel.compile._c_operations import FUNCTIONS, TYPES, converted, expression, literal
 from bilevel.compile._expressions import Constant, InputEntry, NotScalarError, Ref
-from bilevel.compile._scalars import Formulas
+from bilevel.compile._functions import FlatFunction, Inputs, Members, traceable
+from bilevel.compile._scalars import Formulas, write_out
+
+MAX_SCALARS = 6_000
+"""Operations that a function may have, written out: some seconds of the C compiler's time."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +39,20 @@ class Leaf:
     """True for a result that is a sum over members."""
 
     @classmethod
-    def of(cls, shape: Sequence[int], dtype: torch.dtype, axis: int) -> Leaf:
-        """The layout of a tensor of this shape, whose members are counted by `axis`; 0-dim ones have none."""
-        if dtype not in TYPES:
-            raise NotScalarError(f"{dtype} has no C form")
-        if not shape:
-            return cls(dtype, 1, 1, shared=True)
-        return cls(dtype, math.prod(shape[:axis]), math.prod(shape[axis + 1 :]), shared=False)
+    def of(cls, leaf: Tensor, axis: int, members: Members) -> Leaf:
+        """The layout of an input or a result whose members, if there are many, are counted by `axis`."""
+        if leaf.dtype not in TYPES:
+            raise NotScalarError(f"{leaf.dtype} has no C form")
+        if leaf.ndim == 0:
+            return cls(leaf.dtype, 1, 1, shared=True)
+        if not members.many:
+            return cls(leaf.dtype, leaf.numel(), 1, shared=False)
+        if leaf.shape[axis] != members.count:
+            raise NotScalarError("a result has no axis of members")
+        return cls(leaf.dtype, math.prod(leaf.shape[:axis]), math.prod(leaf.shape[axis + 1 :]), shared=False)
 
     @property
     def entries(self) -> int:
-        """Number of entries of one member."""
         return self.outer * self.inner
 
     @property
@@ -145,21 +157,19 @@ BLOCKS = """\
 """
 
 
-def header(lanes: int, vectorized: Iterable[str]) -> str:
-    """Write the head of a source; `lanes`: members in a block, `vectorized`: functions with vector forms."""
-    several = set(vectorized)
-    lines = [f"#define W {lanes}", HEADER]
+def header(width: int) -> str:
+    """Write the head of a source, for so many members in a block."""
+    lines = [f"#define W {width}", HEADER]
     for name, arguments in FUNCTIONS.items():
         for kind, suffix in (("double", ""), ("float", "f")):
             called = f"{name}{suffix}"
-            clones = '__attribute__((simd("notinbranch"))) ' if called in several else ""
+            clones = '__attribute__((simd("notinbranch"))) ' if called in vectorized() else ""
             lines.append(f"{clones}{kind} {called}({', '.join([kind] * arguments)});")
     lines.extend(MOVING.format(kind=kind) for kind in TYPES.values())
     return "\n".join(lines)
 
 
 def load(leaf: Leaf, source: str, to: str) -> str:
-    """Load a block of a tensor."""
     if leaf.shared:
         return f"*{to} = *(const {leaf.kind} *){source};"
     sizes = f"{leaf.outer}, {leaf.inner}, members, from"
@@ -167,7 +177,6 @@ def load(leaf: Leaf, source: str, to: str) -> str:
 
 
 def store(leaf: Leaf, source: str, to: str) -> str:
-    """Store a block of a result."""
     if leaf.summed:
         return f"sum_{leaf.kind}({source}, ({leaf.kind} *){to}, {leaf.entries}, count);"
     if leaf.shared:
@@ -177,7 +186,6 @@ def store(leaf: Leaf, source: str, to: str) -> str:
 
 
 def declare(leaf: Leaf, name: str) -> str:
-    """Declare an array for a block of a tensor."""
     return f"{leaf.kind} {name}[{leaf.length}] __attribute__((aligned(64)));"
 
 
@@ -218,3 +226,47 @@ def driver(
             "",
         ]
     )
+
+
+class LibrarySource(NamedTuple):
+    text: str
+    operations: int
+
+
+def make_function(
+    name: str, function: FlatFunction, inputs: Inputs, results: Sequence[Tensor], out_axis: int
+) -> Function:
+    """Write a function out entry by entry, with this name in C; NotScalarError if it has no such form."""
+    alone, one = traceable("c", function, inputs)
+    shared = [leaf.ndim == 0 for leaf in inputs.leaves]
+    try:
+        formulas = write_out(alone, one, shared=shared, max_size=MAX_SCALARS)
+    except NotScalarError:
+        raise
+    except Exception as error:  # one member alone may break any assumption of the function's
+        raise NotScalarError(f"{type(error).__name__}: {error}") from error
+    written = []
+    for result, ids in zip(results, formulas.results, strict=True):
+        leaf = Leaf.of(result, out_axis, inputs.members)
+        if leaf.entries != ids.numel():
+            raise NotScalarError("a result has another number of entries for one member alone")
+        depends = not all(formulas.known.shared[number] for number in ids.flatten().tolist())
+        written.append(dataclasses.replace(leaf, summed=leaf.shared and depends))
+    layouts = map(Leaf.of, inputs.leaves, inputs.axes, itertools.repeat(inputs.members))
+    return Function(name, formulas, tuple(layouts), tuple(written))
+
+
+def make_source(
+    function: FlatFunction, inputs: Inputs, results: Sequence[Tensor], out_axis: int
+) -> LibrarySource:
+    """Write a library of one function; see `make_function`."""
+    written = make_function("function", function, inputs, results, out_axis)
+    return make_library(one_call(written), (written,), many=inputs.members.many)
+
+
+def make_library(text: str, functions: Sequence[Function], *, many: bool) -> LibrarySource:
+    """A library of functions, whose C source is `text`; `many`: for two members or more."""
+    leaves = (leaf for function in functions for leaf in (*function.inputs, *function.results))
+    width = lanes([leaf.dtype for leaf in leaves]) if many else 1
+    operations = sum(len(function.formulas.known.meanings) for function in functions)
+    return LibrarySource(header(width) + "\n" + text, operations)

@@ -42,8 +42,6 @@ NAMES = re.compile(r"[0-9a-f]{32}\.(so|pt2|json|choice)(\.[0-9]+\.part)?")
 
 @dataclass(frozen=True)
 class CachedPackage:
-    """A package on disk."""
-
     path: Path
     size: int
     """Bytes of it and its description."""
@@ -68,7 +66,7 @@ def ready() -> Path:
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not any(path.iterdir()):
         _require_private(path)
-        _write(path / TAG, lambda file: file.write_text(SIGNATURE))
+        _write(path / TAG, SIGNATURE)
     require_own(path)
     return path
 
@@ -100,7 +98,6 @@ def find(key: str) -> Path | None:
 
 
 def discard(key: str) -> None:
-    """Delete a package and its description."""
     for path in (package_path(key), about_path(package_path(key))):
         path.unlink(missing_ok=True)
 
@@ -119,7 +116,7 @@ def keep(key: str, build: Callable[[Path], None], about: Mapping[str, Any]) -> N
         built = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         seconds = round(time.perf_counter() - began, 1)
         text = json.dumps({**about, "seconds": seconds, "built": built, "digest": _digest(part)}, indent=1)
-        _write(about_path(path), lambda file: file.write_text(text))
+        _write(about_path(path), text)
         part.replace(path)
 
 
@@ -160,12 +157,12 @@ def about(key: str) -> Mapping[str, Any]:
     return _read(about_path(package_path(key)))
 
 
-def _write(path: Path, write: Callable[[Path], object]) -> None:
+def _write(path: Path, text: str) -> None:
     """Write a file, whole or not at all, that only the user may read or write."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.unlink(missing_ok=True)
     os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    write(part)
+    part.write_text(text)
     part.replace(path)
 
 

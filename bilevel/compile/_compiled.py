@@ -26,8 +26,7 @@ from typing import Any
 
 import torch
 
-from bilevel.compile._functions import Members, NotCompilableError, Run, TreeForm, plain_leaves
-from bilevel.compile._plans import LOG, Inputs
+from bilevel.compile._functions import LOG, Inputs, Members, NotCompilableError, Run, TreeForm, plain_leaves
 from bilevel.compile._program import PackageRequest, Program
 from bilevel.core import Tensors, Tree, detach, split_floating
 from bilevel.hypergradient import BilevelProblem, Estimate, Estimator, Forward, OneStep, Truncated, Unrolled

@@ -19,20 +19,14 @@ class NotScalarError(Exception):
 
 
 class Ref(NamedTuple):
-    """An expression as an argument of another."""
-
     number: int
 
 
 class Constant(NamedTuple):
-    """A number that is known."""
-
     value: bool | int | float
 
 
 class InputEntry(NamedTuple):
-    """One entry of an input."""
-
     leaf: int
     """Number of the input."""
     place: int
@@ -68,7 +62,6 @@ class Expressions:
         return self._number(("constant", repr(value), dtype), Constant(value), dtype, shared=True)
 
     def entry(self, leaf: int, place: int, dtype: torch.dtype, *, shared: bool) -> int:
-        """Number an entry of an input."""
         return self._number(("entry", leaf, place), InputEntry(leaf, place), dtype, shared=shared)
 
     def value(self, argument: Any) -> Any:
@@ -93,17 +86,12 @@ class Expressions:
 
     def used(self, numbers: Sequence[int]) -> list[int]:
         """All expressions that these depend on, in topological order."""
-        seen: set[int] = set()
-        waiting = list(numbers)
-        while waiting:
-            number = waiting.pop()
-            if number in seen:
-                continue
-            seen.add(number)
+        needed = set(numbers)
+        for number in reversed(range(len(self.meanings))):  # arguments have lower numbers
             meaning = self.meanings[number]
-            if isinstance(meaning, Operation):
-                waiting.extend(argument.number for argument in meaning.args if isinstance(argument, Ref))
-        return sorted(seen)
+            if number in needed and isinstance(meaning, Operation):
+                needed.update(argument.number for argument in meaning.args if isinstance(argument, Ref))
+        return sorted(needed)
 
     def as_tensor(self, argument: Any) -> Any:
         """A constant argument as a tensor."""

@@ -44,10 +44,10 @@ def forecast(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -
         the forecast; None where the problem is not expected to be written out in C, or this machine has no C
         compiler.
     """
-    given = flatten_inputs(problem, theta, opt_state, phi, 1)
-    if given is None:
+    inputs = flatten_inputs(problem, theta, opt_state, phi, 1)
+    if inputs is None:
         return None
-    flat = given.leaves(1)
+    flat = inputs.leaves(1)
     entries = sum(leaf.numel() for leaf in flat) / (Members.of(flat).count or 1)
     try:
         find_compiler()
@@ -67,9 +67,9 @@ def forecast(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -
 
 def built_before(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -> bool:
     """True if the package of a problem that has a `forecast`, with the same arguments, is in the cache."""
-    given = flatten_inputs(problem, theta, opt_state, phi, 1)
-    if given is None:
+    inputs = flatten_inputs(problem, theta, opt_state, phi, 1)
+    if inputs is None:
         return False
-    request = solve_requests(given, Members.of((*given.state, *given.phi)))
+    request = solve_requests(inputs, Members.of((*inputs.state, *inputs.phi)))
     keys = [package_key(form, each) for each in request for form in each.forms]
     return any(key is not None and cache.find(key) is not None for key in keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
@@ -22,8 +23,12 @@ from bilevel.hypergradient import (
     vjp,
 )
 
+LOG = logging.getLogger("bilevel.compiled")
+
 FlatFunction = Callable[..., Tensors]
 """Tensors, one after the other -> tensors."""
+ListFunction = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+"""Plain leaves -> plain results."""
 Run = Callable[..., list[Tensor]]
 """A function in machine code: a list of tensors in, a list of tensors out, no check of either."""
 
@@ -54,7 +59,6 @@ class TreeForm(NamedTuple):
         return tuple(flat), cls(spec, tuple([leaf.is_floating_point() for leaf in flat]))
 
     def join(self, leaves: Sequence[Tensor]) -> Tree:
-        """Rebuild the tree."""
         return optree.tree_unflatten(self.spec, leaves)
 
 
@@ -151,7 +155,6 @@ FUNCTIONS: dict[str, Callable[..., Tensors]] = {
 
 
 def flat_function(kind: str, problem: BilevelProblem, forms: Forms) -> FlatFunction:
-    """One of `FUNCTIONS` of a problem."""
     return functools.partial(FUNCTIONS[kind], problem, forms)
 
 
@@ -201,7 +204,6 @@ class Members:
 
     @property
     def many(self) -> bool:
-        """True for two members or more."""
         return self.count is not None and self.count > 1
 
     def first(self, leaf: Tensor, axis: int) -> Tensor:
@@ -214,3 +216,52 @@ class Members:
 def copy(leaf: Tensor) -> Tensor:
     """A contiguous copy: tracing tells inputs apart by object, and strides of length-1 axes are canonical."""
     return torch.empty(leaf.shape, dtype=leaf.dtype, device=leaf.device).copy_(leaf)
+
+
+PARALLEL_MEMBERS = 2_048
+"""Members from which on several threads win over one, in straight-line code."""
+PARALLEL_ENTRIES = 1 << 14
+"""The same for graphs: entries of all inputs together."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs of a function: plain leaves, and the axis of each that counts members."""
+
+    leaves: Tensors
+    axes: tuple[int, ...]
+    members: Members
+
+    def threads(self, form: Form) -> int:
+        """The best number of threads for inputs of this size."""
+        if form == "c":
+            few = (self.members.count or 1) < PARALLEL_MEMBERS
+        else:
+            few = sum(leaf.numel() for leaf in self.leaves) < PARALLEL_ENTRIES
+        return 1 if few else torch.get_num_threads()
+
+
+def traceable(form: Form, function: FlatFunction, inputs: Inputs) -> tuple[FlatFunction, Tensors]:
+    """The function to trace in this form, and its inputs: all members, or for C one member alone."""
+    if form == "graph":
+        return function, tuple(map(copy, inputs.leaves))
+    one = tuple(map(inputs.members.first, inputs.leaves, inputs.axes))
+    if inputs.members.count is not None:
+        return function, one
+
+    def with_axis(*leaves: Tensor) -> Tensors:
+        """The function of inputs with an axis of length 1 for its one member."""
+        results = function(*(leaf.squeeze(0) if leaf.ndim else leaf for leaf in leaves))
+        return tuple(result.unsqueeze(0) if result.ndim else result for result in results)
+
+    return with_axis, one
+
+
+def eagerly(function: FlatFunction) -> ListFunction:
+    """The function itself, on a sequence of leaves, without gradients."""
+
+    def run(leaves: Sequence[Tensor]) -> Tensors:
+        with torch.no_grad():
+            return function(*leaves)
+
+    return run

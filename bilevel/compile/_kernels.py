@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bilevel.compile._functions import (
     Forms,
+    Inputs,
     Members,
     Run,
     TreeForm,
@@ -17,7 +18,6 @@ from bilevel.compile._functions import (
     flat_function,
     plain_leaves,
 )
-from bilevel.compile._plans import Inputs
 from bilevel.compile._program import PackageRequest, Program, find_program
 from bilevel.core import Tensors, Tree, split_floating
 from bilevel.hypergradient import (

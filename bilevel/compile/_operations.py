@@ -35,7 +35,6 @@ def operations_digest(
 
 
 def count_operations(run: Callable[[], object]) -> int:
-    """Call a function and count its operations."""
     record = _Record((), None)
     with torch.no_grad(), record:
         run()

@@ -17,10 +17,22 @@ from torch import Tensor
 from bilevel import __version__
 from bilevel.compile import _cache as cache
 from bilevel.compile._c_compiler import CFunction, compile_source, open_library
+from bilevel.compile._c_source import LibrarySource, make_source
 from bilevel.compile._expressions import NotScalarError
-from bilevel.compile._functions import FlatFunction, Form, Members, NotCompilableError, Run, TreeForm
+from bilevel.compile._functions import (
+    LOG,
+    FlatFunction,
+    Form,
+    Inputs,
+    ListFunction,
+    Members,
+    NotCompilableError,
+    Run,
+    TreeForm,
+    eagerly,
+    traceable,
+)
 from bilevel.compile._operations import operations_digest
-from bilevel.compile._plans import LOG, Inputs, LibrarySource, ListFunction, eagerly, make_source, traceable
 from bilevel.core import Step, Tensors
 from bilevel.hypergradient import BilevelProblem
 

@@ -14,22 +14,34 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bilevel.compile._c_source import Function, Leaf, declare, driver, load, store
+from bilevel.compile._c_source import (
+    Function,
+    Leaf,
+    LibrarySource,
+    declare,
+    driver,
+    load,
+    make_function,
+    make_library,
+    store,
+)
 from bilevel.compile._expressions import NotScalarError
 from bilevel.compile._functions import (
+    LOG,
     FlatFunction,
     Forms,
+    Inputs,
     Members,
     NotCompilableError,
     Run,
     TreeForm,
+    eagerly,
     flat_function,
     plain_leaves,
     whole_function,
 )
 from bilevel.compile._kernels import warn_once
 from bilevel.compile._operations import operations_digest
-from bilevel.compile._plans import LOG, Inputs, LibrarySource, eagerly, make_function, make_library
 from bilevel.compile._program import PackageRequest, Program, find_program
 from bilevel.core import Tensors, Tree
 from bilevel.hypergradient import (
@@ -141,7 +153,7 @@ class SolveInputs(NamedTuple):
 
     problem: BilevelProblem
     forms: Forms
-    last: TreeForm
+    outer_form: TreeForm
     """The form of the outer loss's data."""
     state: Tensors
     phi: Tensors
@@ -151,8 +163,10 @@ class SolveInputs(NamedTuple):
 
     @property
     def program(self) -> Program:
-        """The problem's packages."""
         return find_program(self.problem, (self.state, self.forms.state), (self.phi, self.forms.phi))
+
+    def function(self, steps: int) -> FlatFunction:
+        return whole_function(self.problem, self.forms, self.outer_form, steps)
 
     def leaves(self, batches: int | None = None) -> Tensors:
         """All leaves: of the state, phi, the outer data, and the first batches of data (or all of them)."""
@@ -170,25 +184,25 @@ def solve(
     reported in one warning. ValueError if the step is no pure function, or the outer loss does not depend on
     theta.
     """
-    given = flatten_inputs(problem, theta, opt_state, phi, steps)
-    if given is None:
+    inputs = flatten_inputs(problem, theta, opt_state, phi, steps)
+    if inputs is None:
         return None
-    program, last, leaves = given.program, steps if last is None else last, list(given.leaves())
-    package = _package(program, given)
+    program, last, leaves = inputs.program, steps if last is None else last, list(inputs.leaves())
+    package = _package(program, inputs)
     if package is not None:
-        loss, *rest = package(leaves, steps, len(given.batches), last)
+        loss, *rest = package(leaves, steps, len(inputs.batches), last)
     else:
-        package = _graph(program, given, steps) if last == steps and not program.warned else None
+        package = _graph(program, inputs, steps) if last == steps and not program.warned else None
         if package is None:
             return None
         loss, *rest = package(leaves)
-    end, gradient = rest[: len(given.state)], rest[len(given.state) :]
+    end, gradient = rest[: len(inputs.state)], rest[len(inputs.state) :]
     if all_zero(tuple(gradient)):
         return None
-    end_theta, end_state = given.forms.state.join(end)
+    end_theta, end_state = inputs.forms.state.join(end)
     inner_data = tuple(problem.inner_data(None, None, k) for k in range(steps))
     outer_data = problem.outer_data(None, None)
-    return Estimate(end_theta, end_state, loss, given.forms.phi.join(gradient), inner_data, outer_data)
+    return Estimate(end_theta, end_state, loss, inputs.forms.phi.join(gradient), inner_data, outer_data)
 
 
 def build_solve(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -> bool:
@@ -199,8 +213,8 @@ def build_solve(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree
     Raises:
         ValueError: the step is no pure function, or the outer loss does not depend on theta.
     """
-    given = flatten_inputs(problem, theta, opt_state, phi, 1)
-    return given is not None and _package(given.program, given) is not None
+    inputs = flatten_inputs(problem, theta, opt_state, phi, 1)
+    return inputs is not None and _package(inputs.program, inputs) is not None
 
 
 def flatten_inputs(
@@ -216,39 +230,41 @@ def flatten_inputs(
     try:
         state, state_form = plain_leaves((theta, opt_state), "the inputs")
         phi_leaves, phi_form = plain_leaves(phi, "the inputs")
-        outer_data, last = plain_leaves(outer.data, "the inputs")
+        outer_data, outer_form = plain_leaves(outer.data, "the inputs")
         batches, data_forms = zip(*(plain_leaves(tree, "the inputs") for tree in trees), strict=True)
     except NotCompilableError:
         return None
     if len({(form, *_kinds(batch)) for form, batch in zip(data_forms, batches, strict=True)}) > 1:
         return None
     forms = Forms(state_form, phi_form, data_forms[0])
-    return SolveInputs(problem, forms, last, state, phi_leaves, outer_data, list(batches))
+    return SolveInputs(problem, forms, outer_form, state, phi_leaves, outer_data, list(batches))
 
 
 def _kinds(leaves: Tensors) -> list[tuple[torch.Size, torch.dtype]]:
     return [(leaf.shape, leaf.dtype) for leaf in leaves]
 
 
-def _package(program: Program, given: SolveInputs) -> Run | None:
-    """The package of a solve; None where it has none."""
-    forms, many_batches = given.forms, len(given.batches) > 1
-    kinds = *_kinds(given.batches[0]), *_kinds(given.outer_data)
-    key = ("solve", many_batches, forms.data, given.last, *kinds)
+def _package(program: Program, inputs: SolveInputs) -> Run | None:
+    forms, many_batches = inputs.forms, len(inputs.batches) > 1
+    kinds = *_kinds(inputs.batches[0]), *_kinds(inputs.outer_data)
+    key = ("solve", many_batches, forms.data, inputs.outer_form, *kinds)
     if key not in program.found:
-        program.found[key] = _find(program, given)
+        program.found[key] = _find(program, inputs)
     return program.found[key]
 
 
-def _graph(program: Program, given: SolveInputs, steps: int) -> Run | None:
+def _graph(program: Program, inputs: SolveInputs, steps: int) -> Run | None:
     """The package of so many steps as one graph of tensors; None where that would be too large."""
-    key = ("whole", steps, len(given.batches), *_kinds(given.batches[0]), *_kinds(given.outer_data))
+    key = ("whole", steps, len(inputs.batches), *_kinds(inputs.batches[0]), *_kinds(inputs.outer_data))
     if key not in program.found:
-        leaves, whole = given.leaves(), whole_function(given.problem, given.forms, given.last, steps)
-        inputs = Inputs(leaves, (0,) * len(leaves), program.members)
+        leaves, whole = (
+            inputs.leaves(),
+            whole_function(inputs.problem, inputs.forms, inputs.outer_form, steps),
+        )
+        example = Inputs(leaves, (0,) * len(leaves), program.members)
         try:
             operations_digest(whole, leaves, max_operations=MAX_WHOLE)
-            request = PackageRequest(f"solve of {steps} steps", whole, inputs, 0, ("graph",))
+            request = PackageRequest(f"solve of {steps} steps", whole, example, 0, ("graph",))
             program.found[key] = program.package(request)
         except Exception as error:  # noqa: BLE001 - step by step, each of its functions says what it cannot
             LOG.debug("Not compiled as a whole: %s: %s.", type(error).__name__, error)
@@ -256,12 +272,12 @@ def _graph(program: Program, given: SolveInputs, steps: int) -> Run | None:
     return program.found[key]
 
 
-def _find(program: Program, given: SolveInputs) -> Run | None:
-    problem, forms = given.problem, given.forms
-    start, phi = forms.state.join(given.state), forms.phi.join(given.phi)
-    require_pure(problem.step, start, phi, forms.data.join(given.batches[0]))
-    require_outer_path(problem, start[0], phi, given.last.join(given.outer_data))
-    for request in solve_requests(given, program.members):
+def _find(program: Program, inputs: SolveInputs) -> Run | None:
+    problem, forms = inputs.problem, inputs.forms
+    start, phi = forms.state.join(inputs.state), forms.phi.join(inputs.phi)
+    require_pure(problem.step, start, phi, forms.data.join(inputs.batches[0]))
+    require_outer_path(problem, start[0], phi, inputs.outer_form.join(inputs.outer_data))
+    for request in solve_requests(inputs, program.members):
         try:
             return program.package(request)
         except NotCompilableError as reason:
@@ -272,35 +288,35 @@ def _find(program: Program, given: SolveInputs) -> Run | None:
     return None
 
 
-def solve_requests(given: SolveInputs, members: Members) -> list[PackageRequest]:
+def solve_requests(inputs: SolveInputs, members: Members) -> list[PackageRequest]:
     """The forms of a solve's package to try, in this order.
 
     Where members have no axis in common, or meet each other, all of it is one member.
     """
-    batches, alone, leaves = len(given.batches[:VERIFIED]), Members(None), given.leaves(VERIFIED)
+    batches, alone, leaves = len(inputs.batches[:VERIFIED]), Members(None), inputs.leaves(VERIFIED)
     shared_axis = Members.of(leaves) == members and members != alone
     return [
         PackageRequest(
             "solve",
-            whole_function(given.problem, given.forms, given.last, VERIFIED),
+            inputs.function(VERIFIED),
             Inputs(leaves, (0,) * len(leaves), found),
             0,
             ("c",),
-            write=partial(_source, given, found),
+            write=partial(_source, inputs, found),
             sizes=(VERIFIED, batches, VERIFIED),
         )
         for found in ((members, alone) if shared_axis else (alone,))
     ]
 
 
-def _source(given: SolveInputs, members: Members, results: Sequence[Tensor]) -> LibrarySource:
+def _source(inputs: SolveInputs, members: Members, results: Sequence[Tensor]) -> LibrarySource:
     """Write the step, the outer loss, the vector-Jacobian product and their driver."""
-    problem, forms, axis = given.problem, given.forms, int(given.problem.several)
-    if any(leaf.ndim == 0 and leaf.is_floating_point() for leaf in given.state) and members.count:
+    problem, forms, axis = inputs.problem, inputs.forms, int(inputs.problem.several)
+    if any(leaf.ndim == 0 and leaf.is_floating_point() for leaf in inputs.state) and members.count:
         raise NotScalarError("all members share a number that is learned")
-    first = (*given.state, *given.phi, *given.batches[0])
-    last = (*given.state, *given.phi, *given.outer_data)
-    outer = flat_function("outer loss", problem, Forms(forms.state, forms.phi, given.last))
+    first = (*inputs.state, *inputs.phi, *inputs.batches[0])
+    last = (*inputs.state, *inputs.phi, *inputs.outer_data)
+    outer = flat_function("outer loss", problem, Forms(forms.state, forms.phi, inputs.outer_form))
     vjp = flat_function("vjp", problem, forms)
     _, *derivatives = eagerly(outer)(last)
     count = sum(forms.state.floating)
@@ -313,8 +329,8 @@ def _source(given: SolveInputs, members: Members, results: Sequence[Tensor]) -> 
             phi = tuple(leaf.unsqueeze(0).expand(len(gradient[0]), *leaf.shape) for leaf in phi)
         return vjp(*flat, *map(torch.zeros_like, phi))
 
-    def written(name: str, function: FlatFunction, inputs: Inputs, out_axis: int) -> Function:
-        return make_function(name, function, inputs, eagerly(function)(inputs.leaves), out_axis)
+    def written(name: str, function: FlatFunction, example: Inputs, out_axis: int) -> Function:
+        return make_function(name, function, example, eagerly(function)(example.leaves), out_axis)
 
     of_step = Inputs(first, (0,) * len(first), members)
     of_outer = Inputs(last, (0,) * len(last), members)
@@ -324,5 +340,5 @@ def _source(given: SolveInputs, members: Members, results: Sequence[Tensor]) -> 
         written("outer", outer, of_outer, axis),
         written("vjp", vjp_alone, of_vjp, axis),
     )
-    text = solve_source(*functions, len(given.phi), len(given.batches[0]))
+    text = solve_source(*functions, len(inputs.phi), len(inputs.batches[0]))
     return make_library(text, functions, many=members.many)

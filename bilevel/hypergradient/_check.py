@@ -82,19 +82,19 @@ class HypergradientCheck:
         return name, float(self.estimated.flatten()[place]), float(self.differences.flatten()[place])
 
     @property
-    def drowned(self) -> bool:
+    def below_noise(self) -> bool:
         """True if the gradient is too small beside the rounding noise for a verdict."""
         return self.tolerance * self.size < self.error <= 10 * self.noise and self.size <= 10 * self.noise
 
     @property
     def passed(self) -> bool:
-        """True if the difference is within the tolerance and the rounding noise; not if drowned or NaN."""
-        return self.error <= self.tolerance * self.size + self.noise and not self.drowned
+        """True if the difference is within the tolerance and the noise; not `below_noise`, not NaN."""
+        return self.error <= self.tolerance * self.size + self.noise and not self.below_noise
 
     def __str__(self) -> str:
         name, estimated, difference = self.worst
         verdict = "agrees with" if self.passed else "DIFFERS from"
-        if self.drowned:
+        if self.below_noise:
             verdict = f"is too small to be checked (rounding noise is {self.noise:.1e}) by"
         return (
             f"{self.estimator} {verdict} finite differences: "
@@ -111,7 +111,7 @@ class Reference:
     known. Settings as of `check_hypergradient`.
     """
 
-    blind = False
+    surrogate = False
     """True if on fixed data the outer loss depends on theta by its derivative, not by its value; derivatives
     are then those of `Unrolled`."""
 
@@ -148,21 +148,20 @@ class Reference:
         """The source of the derivatives."""
         if self._given is not None:
             return "given"
-        return "unrolled" if self.blind else "finite-differences"
+        return "unrolled" if self.surrogate else "finite-differences"
 
-    def detect_blindness(self, draws: int, begin: Callable[[int], object]) -> None:
-        """Set `blind` from the first draw with a slope; `begin(draw)` comes before each."""
+    def detect_surrogate(self, draws: int, start_draw: Callable[[int], object]) -> None:
+        """Set `surrogate` from the first draw with a slope; `start_draw` is called before each."""
         theta, opt_state, phi = self.start
         for draw in range(draws):
-            begin(draw)
+            start_draw(draw)
             run = roll_out(self.problem, theta, opt_state, phi, self.steps, keep=1)
-            found = _is_blind(self.problem, run.end[0], phi, run.outer_data)
+            found = _is_surrogate(self.problem, run.end[0], phi, run.outer_data)
             if found is not None:
-                self.blind = found
+                self.surrogate = found
                 return
 
     def check(self, estimate: Estimate, estimator: str) -> HypergradientCheck:
-        """Compare an estimate, on its own data."""
         differences, gradient = self.values(estimate), entries_of(estimate.gradient, self.problem.several)
         noise = self.rounding(estimate.outer_loss) * math.sqrt(differences.numel())
         return HypergradientCheck(
@@ -180,7 +179,7 @@ class Reference:
         data = estimate.inner_data, estimate.outer_data
         if self._last is None or not _same(self._last[0], data):
             replay = self.problem.replay(*data)
-            self._last = data, self._by_unrolled(replay) if self.blind else self._by_differences(replay)
+            self._last = data, self._by_unrolled(replay) if self.surrogate else self._by_differences(replay)
         return self._last[1]
 
     def _by_unrolled(self, replay: BilevelProblem) -> Tensor:
@@ -226,7 +225,7 @@ def _directions(phi: Tree, max_entries: int) -> tuple[tuple[str, ...], Tensor]:
     return names, draws / draws.norm(dim=1, keepdim=True)
 
 
-def _is_blind(problem: BilevelProblem, theta: Tree, phi: Tree, data: Tree) -> bool | None:
+def _is_surrogate(problem: BilevelProblem, theta: Tree, phi: Tree, data: Tree) -> bool | None:
     """True if the outer loss has a slope in theta that its value does not follow; None if it has no slope."""
     flat, rebuild = split_floating(theta)
 

@@ -129,17 +129,16 @@ class HypergradientComparison:
 
     def records(self) -> list[dict[str, str | float | int | None]]:
         """Each row as a dictionary of `COLUMNS`; None where a value is missing."""
-        return [_record(row) for row in self.rows]
+        records = []
+        for row in self.rows:
+            values = dict(vars(row))
+            if isinstance(row, EstimatorMeasured):
+                values |= {"relative_error": row.check.relative_error, "cosine": row.check.cosine}
+            records.append({name: values.get(name) for name in COLUMNS})
+        return records
 
     def __str__(self) -> str:
         return "\n".join([*map(str, self.rows), REFERENCES[self.reference]])
-
-
-def _record(row: EstimatorMeasured | EstimatorRefused) -> dict[str, str | float | int | None]:
-    values = dict(vars(row))
-    if isinstance(row, EstimatorMeasured):
-        values |= {"relative_error": row.check.relative_error, "cosine": row.check.cosine}
-    return {name: values.get(name) for name in COLUMNS}
 
 
 MUST_FOLLOW = (
@@ -202,7 +201,7 @@ def compare_hypergradients(
     for named in estimators or ():
         make_hypergradient(named)
     start = detach((theta, opt_state, phi))
-    with _same_draws(generator, resamples) as begin:
+    with _reseeding(generator, resamples) as start_draw:
         truth = Reference(
             problem,
             in_float64(*start),
@@ -213,13 +212,13 @@ def compare_hypergradients(
             given=reference,
         )
         try:
-            truth.detect_blindness(resamples, begin)
+            truth.detect_surrogate(resamples, start_draw)
         except RuntimeError as error:
             require("dtype" not in str(error), f"{MUST_FOLLOW} ({str(error).splitlines()[0]})")
             raise
-        trial = _Trial(truth, start, resamples, begin)
+        trial = _Trial(truth, start, resamples, start_draw)
         rows = []
-        for named in _all_estimators(steps, truth.blind) if estimators is None else estimators:
+        for named in _all_estimators(steps, truth.surrogate) if estimators is None else estimators:
             text = _text(named)
             if listener is not None:
                 listener(text)
@@ -235,7 +234,7 @@ class _Trial:
     start: tuple[Tree, Tree, Tree]
     """(theta, opt_state, phi) in the precision that was given."""
     resamples: int
-    begin: Callable[[int], object]
+    start_draw: Callable[[int], object]
     """Called before draw number ..."""
 
     def row(self, text: str, build: Callable[[], Estimator]) -> EstimatorMeasured | EstimatorRefused:
@@ -256,10 +255,10 @@ class _Trial:
             step_calls += 1
             return problem.step(*arguments)
 
-        self.begin(0)
+        self.start_draw(0)
         exact = estimator(dataclasses.replace(problem, step=step), *self.reference.start, steps=steps)
         device = leaves(self.start[2])[0].device
-        self.begin(0)
+        self.start_draw(0)
         _, peak = measure_peak(lambda: estimator(problem, *self.start, steps=steps), device)
         gradients, seconds = self._draw(estimator, device)
         variances = (gradients - gradients[0]).var(0)  # identical draws have none at all
@@ -279,7 +278,7 @@ class _Trial:
         """Estimate on each draw: gradients, [draw, entry] or [draw, objective, entry], and seconds."""
         problem, gradients, seconds = self.reference.problem, [], []
         for draw in range(self.resamples):
-            self.begin(draw)
+            self.start_draw(draw)
             again = _reseeded(estimator, draw)
             began = time.perf_counter()
             estimate = again(problem, *self.start, steps=self.reference.steps)
@@ -311,7 +310,7 @@ class _Trial:
 
 
 @contextmanager
-def _same_draws(generator: torch.Generator | None, count: int) -> Iterator[Callable[[int], object]]:
+def _reseeding(generator: torch.Generator | None, count: int) -> Iterator[Callable[[int], object]]:
     """A function that seeds the generator for draw k; afterwards the generator is as it was."""
     if generator is None:
         yield lambda draw: None
@@ -324,10 +323,10 @@ def _same_draws(generator: torch.Generator | None, count: int) -> Iterator[Calla
         generator.set_state(before)
 
 
-def _all_estimators(steps: int, blind: bool) -> list[str]:
-    """Every estimator with the settings it needs; samples draw their own data where values are blind."""
+def _all_estimators(steps: int, surrogate: bool) -> list[str]:
+    """Every estimator with needed settings; samples draw their own data where the loss is a surrogate."""
     needed = {"truncated": f"(steps={math.isqrt(steps - 1) + 1})"}
-    if blind:
+    if surrogate:
         needed["evolution"] = "(members=True, fresh_data=True)"
     return [name + needed.get(name, "") for name in ESTIMATORS]
 

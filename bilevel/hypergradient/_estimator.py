@@ -202,5 +202,4 @@ def require_leads_to(reached: tuple[Tree, Tree], start: tuple[Tree, Tree]) -> No
 
 
 def copied(tree: Tree) -> Tree:
-    """Detach and clone every tensor."""
     return tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, tree)

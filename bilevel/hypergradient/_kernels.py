@@ -56,7 +56,6 @@ class Kernels:
         return theta, opt_state
 
     def advance(self, state: State, data: Tree) -> State:
-        """Take one step."""
         theta, opt_state = state
         return self.problem.step(theta, opt_state, self.phi, data)
 

@@ -65,12 +65,12 @@ def draw_noise(phi: Tree, count: int, seed: int, *also: Tree, members: int | Non
     flat = split_floating(phi)[0]
     if members is None:
         return _normals(flat, count, _name(seed, named))
-    twins: Counter[int] = Counter()
+    repeats: Counter[int] = Counter()
     draws_of = []
     for member in range(members):
         name = _name(seed, [leaf[member] if leaf.ndim else leaf for leaf in named])
-        draws_of.append(_normals([leaf[member] for leaf in flat], count, name, twins[name]))
-        twins[name] += 1
+        draws_of.append(_normals([leaf[member] for leaf in flat], count, name, repeats[name]))
+        repeats[name] += 1
     return tuple(torch.stack(draws, 1) for draws in zip(*draws_of, strict=True))
 
 
@@ -81,10 +81,10 @@ def _name(seed: int, leaves: Sequence[Tensor]) -> int:
     return int.from_bytes(name.digest())
 
 
-def _normals(flat: Sequence[Tensor], count: int, name: int, twin: int = 0) -> Tensors:
+def _normals(flat: Sequence[Tensor], count: int, name: int, repeat: int = 0) -> Tensors:
     from games.core import stream  # noqa: PLC0415  # it loads the games, and no other estimator does
 
-    generator = stream(name, twin, device=flat[0].device)
+    generator = stream(name, repeat, device=flat[0].device)
     return tuple(
         torch.randn(count, *leaf.shape, generator=generator, dtype=leaf.dtype, device=leaf.device)
         for leaf in flat

@@ -35,14 +35,14 @@ def reverse_sweep(rollout: Rollout, earlier: Earlier | None = None) -> Estimate:
         rollout.require_outer_path(cotangent)
         if not storage.exact:  # rounded states cannot tell
             require_pure(kernels.problem.step, storage.start, kernels.phi, rollout.inner_data[0])
-        found = cotangent, gradient
+        carried = cotangent, gradient
         if rollout.vjps is None:
             begin = rollout.first if earlier is None else None
-            found = _sweep(rollout, rollout.schedule, rollout.first, rollout.states, found, begin)
+            carried = _sweep(rollout, rollout.schedule, rollout.first, rollout.states, carried, begin)
         else:
             for k in reversed(range(len(rollout.vjps))):
-                found = rollout.vjps[k](*found, first=k == 0 and earlier is None)
-        gradient = found[1] if earlier is None else earlier(*found)
+                carried = rollout.vjps[k](*carried, first=k == 0 and earlier is None)
+        gradient = carried[1] if earlier is None else earlier(*carried)
     return rollout.estimate(loss, gradient)
 
 
@@ -51,7 +51,7 @@ def _sweep(
     schedule: CheckpointSchedule,
     first: int,
     kept: list[Any],
-    found: tuple[Tensors, Tensors],
+    carried: tuple[Tensors, Tensors],
     begin: int | None,
 ) -> tuple[Tensors, Tensors]:
     """Carry (cotangent, gradient) back through the steps of a schedule, the first of which is `first`.
@@ -63,20 +63,22 @@ def _sweep(
     for place in reversed(range(len(schedule.starts))):
         step, segment = first + schedule.starts[place], schedule.segment(place)
         if segment.length > 1:
-            again = _run_again(rollout, segment, step, kept[place])
-            found = _sweep(rollout, segment, step, again, found, begin)
+            again = _recompute_states(rollout, segment, step, kept[place])
+            carried = _sweep(rollout, segment, step, again, carried, begin)
         else:
             after = kept[1] if step == rollout.first and storage.exact else None
             state = storage.take(kept[place])
-            found = kernels.recompute_vjp(state, rollout.inner_data[step], *found, after, first=step == begin)
+            carried = kernels.recompute_vjp(
+                state, rollout.inner_data[step], *carried, after, first=step == begin
+            )
         if step > rollout.first + 1:
             if place > 0:  # the first one is also the caller's
                 storage.release(kept[place])
             del kept[place]
-    return found
+    return carried
 
 
-def _run_again(rollout: Rollout, schedule: CheckpointSchedule, first: int, start: Any) -> list[Any]:
+def _recompute_states(rollout: Rollout, schedule: CheckpointSchedule, first: int, start: Any) -> list[Any]:
     """Take the steps of a schedule again, up to its last start, and keep the states at the starts."""
     kernels, storage = rollout.kernels, rollout.storage
     kept, starts = [start], set(schedule.starts)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from bilevel.compile._c_compiler import CFunction, compile_source, open_library
-from bilevel.compile._functions import Members
-from bilevel.compile._plans import Inputs, eagerly, make_source
+from bilevel.compile._c_source import make_source
+from bilevel.compile._functions import Inputs, Members, eagerly
 
 
 def library(folder: Path, function: Callable[..., Any], leaves: Sequence[Tensor]) -> Callable[..., Any]:

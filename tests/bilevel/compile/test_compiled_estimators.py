@@ -16,7 +16,7 @@ import torchopt
 from torch import Tensor
 
 from bilevel.compile import Compiled
-from bilevel.compile import _plans as plans
+from bilevel.compile import _c_source as c_source
 from bilevel.compile import _solve as solve
 from bilevel.core import inner_step, leaves
 from bilevel.hypergradient import (
@@ -160,7 +160,7 @@ def test_what_is_plain_has_a_package_for_each_number_of_members(
     built: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Members that a plain package was not made for would be read from beyond its tensors."""
-    monkeypatch.setattr(plans, "MAX_SCALARS", 10)
+    monkeypatch.setattr(c_source, "MAX_SCALARS", 10)
     monkeypatch.setattr(solve, "MAX_WHOLE", 0)
     for count, members in ((3, 2), (6, 3), (6, 2)):
         assert_same(*both(Unrolled(), coupled(members)), 1e-12)

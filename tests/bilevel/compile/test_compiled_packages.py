@@ -16,8 +16,8 @@ from torch import Tensor
 
 from bilevel.compile import Compiled
 from bilevel.compile import _aoti as aoti
+from bilevel.compile import _c_source as c_source
 from bilevel.compile import _cache as cache
-from bilevel.compile import _plans as plans
 from bilevel.core import inner_step
 from bilevel.hypergradient import BilevelProblem, Forward, Unrolled
 from bilevel.optimizers import adam, sgd
@@ -78,7 +78,7 @@ def meeting() -> tuple[BilevelProblem, Tensor, Any, Tensor]:
 def test_what_is_not_written_out_is_one_graph_of_all_steps(
     shared_cache: Path, as_new: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plans, "MAX_SCALARS", 10)
+    monkeypatch.setattr(c_source, "MAX_SCALARS", 10)
     before = set(shared_cache.glob("*.pt2"))
     assert_same(Unrolled(), meeting(), 1e-12)
     as_new()

@@ -11,7 +11,7 @@ import torchopt
 from torch import Tensor
 
 from bilevel.compile import Compiled
-from bilevel.compile import _plans as plans
+from bilevel.compile import _c_source as c_source
 from bilevel.compile import _solve as solving
 from bilevel.compile._solve import solve
 from bilevel.core import inner_step, leaves
@@ -164,7 +164,7 @@ def test_members_that_meet_or_have_no_axis_in_common_are_one(
 def test_what_is_too_large_for_c_is_one_graph_if_that_is_small(
     start: Callable[..., Any], built: list[str], monkeypatch: pytest.MonkeyPatch, as_new: Callable[[], None]
 ) -> None:
-    monkeypatch.setattr(plans, "MAX_SCALARS", 10)
+    monkeypatch.setattr(c_source, "MAX_SCALARS", 10)
     assert_solved(start(), 3)
     assert [name.partition(".")[2] for name in built] == ["pt2"]
     as_new()
