@@ -91,7 +91,7 @@ def find(key: str) -> Path | None:
     if not os.path.lexists(path):
         return None
     _require_private(path, directory=False)
-    if about(key).get("digest") != _digest(path):
+    if _read(about_path(path)).get("digest") != _digest(path):
         discard(key)
         return None
     return path
@@ -151,10 +151,6 @@ def package_path(key: str) -> Path:
 
 def about_path(package: Path) -> Path:
     return package.with_suffix(".json")
-
-
-def about(key: str) -> Mapping[str, Any]:
-    return _read(about_path(package_path(key)))
 
 
 def _write(path: Path, text: str) -> None:

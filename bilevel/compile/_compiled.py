@@ -10,7 +10,7 @@ The pipeline, each stage in the file that is named:
    entry, as numbered expressions, which simple algebra makes few.
 5. `_c_operations`, `_c_source`, `_c_compiler`: these become C, a loop over vectors of members, and a library.
 6. `_aoti`: a larger function becomes a graph of tensors, compiled by AOTInductor, in a minute or more.
-7. `_program`: each package is compared with the function itself on two inputs before it is used.
+7. `_program`: each package is loaded and compared with the function itself on two inputs before it is used.
 8. `_kernels`: estimators call packages step by step; what cannot be compiled runs eagerly, with one warning.
 9. `_solve`: with known data all K steps and the reverse sweep are one call of one library.
 

@@ -193,35 +193,24 @@ def package_key(form: Form, request: PackageRequest) -> str | None:
     return f"{name}.{'so' if form == 'c' else 'pt2'}"
 
 
+@functools.cache
 def environment() -> tuple[str, ...]:
-    """The environment of machine code: versions, processor, instruction set."""
+    """The environment of machine code: versions, own source, processor (a home folder may serve several)."""
+    sources = hashlib.blake2b(digest_size=8)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        sources.update(path.read_bytes())
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
     return (
         f"bilevel {__version__}",
-        f"compiler {_sources()}",
+        f"compiler {sources.hexdigest()}",
         f"torch {torch.__version__}",
         platform.system(),
         platform.machine(),
         torch.backends.cpu.get_cpu_capability(),
-        _processor(),
+        hashlib.blake2b(features.encode(), digest_size=8).hexdigest(),
     )
-
-
-@functools.cache
-def _processor() -> str:
-    """A digest of the processor's features: one home folder may serve several machines."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    able = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-    return hashlib.blake2b(able.encode(), digest_size=8).hexdigest()
-
-
-@functools.cache
-def _sources() -> str:
-    """A digest of the source of `bilevel.compile`: a change of it makes all packages anew."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _load(form: Form, key: str, request: PackageRequest, results: Sequence[Tensor]) -> Run:

@@ -199,21 +199,19 @@ def _cast(known: Expressions, x: Numbers, dtype: torch.dtype | None = None, **_:
     return pointwise(known, aten._to_copy.default, x, dtype=dtype)
 
 
-def _known_index(known: Expressions, index: Numbers) -> Tensor:
-    values = [known.value(Ref(number)) for number in index.ids.flatten().tolist()]
-    if None in values:
-        raise NotScalarError("an index depends on the input")
-    return torch.tensor(values).reshape(index.ids.shape)
-
-
 def _look_up(target: Any) -> Callable[..., Numbers]:
     """Make the rule of an operation that picks entries by indices, which must be constants."""
 
     def rule(known: Expressions, x: Numbers, *args: Any, **_: Any) -> Numbers:
-        indices = pytree.tree_map(
-            lambda leaf: _known_index(known, leaf) if _is_numbers(leaf) else leaf, args, is_leaf=_is_numbers
-        )
-        return Numbers(target(x.ids, *indices))
+        def index(leaf: Any) -> Any:
+            if not _is_numbers(leaf):
+                return leaf
+            values = [known.value(Ref(number)) for number in leaf.ids.flatten().tolist()]
+            if None in values:
+                raise NotScalarError("an index depends on the input")
+            return torch.tensor(values).reshape(leaf.ids.shape)
+
+        return Numbers(target(x.ids, *pytree.tree_map(index, args, is_leaf=_is_numbers)))
 
     return rule
 

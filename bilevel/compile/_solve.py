@@ -54,9 +54,6 @@ from bilevel.hypergradient import (
     require_pure,
 )
 
-ALIGNED = 64
-"""Bytes to whose multiples every array of the buffer is aligned."""
-
 
 def solve_source(step: Function, outer: Function, vjp: Function, phi: int, data: int) -> str:
     """Write a library's function (state, phi, outer data, data of steps) -> outer loss, last state, gradient.
@@ -72,12 +69,6 @@ def solve_source(step: Function, outer: Function, vjp: Function, phi: int, data:
     added = range(len(cotangent), len(derivatives))
     vjp = dataclasses.replace(vjp, results=(*cotangent, *gradient), added=added)
 
-    offsets, size = _offsets(state)
-    macros = [f"#define STATE (int64)({size})"]
-    macros += [
-        f"#define S{n}(k) (({leaf.kind} *)(states + (k) * STATE + {offset}))"
-        for n, (leaf, offset) in enumerate(zip(state, offsets, strict=True))
-    ]
     arrays = {
         "phi": step.inputs[count : count + phi],
         "data": step.inputs[count + phi :],
@@ -89,13 +80,13 @@ def solve_source(step: Function, outer: Function, vjp: Function, phi: int, data:
     }
 
     def named(*names: str) -> list[tuple[str, Leaf]]:
-        """Arrays with their names in C, and of "S(k)" the leaves of a state."""
+        """Arrays with their names in C; of a state, its members."""
         found: list[tuple[str, Leaf]] = []
         for name in names:
             if name in arrays:
                 found += [(f"{name}{n}", leaf) for n, leaf in enumerate(arrays[name])]
             else:
-                found += [(f"S{n}{name[1:]}", leaf) for n, leaf in enumerate(state)]
+                found += [(f"{name}.s{n}", leaf) for n, leaf in enumerate(state)]
         return found
 
     def call(function: Function, *names: str) -> str:
@@ -106,18 +97,19 @@ def solve_source(step: Function, outer: Function, vjp: Function, phi: int, data:
         load(leaf, f"in[{first_data} + (batches > 1 ? k : 0) * {data} + {n}]", name)
         for n, (name, leaf) in enumerate(named("data"))
     ]
-    ends = named("loss", "S(steps)", "gradient")
+    starts = named("states[0]", "phi", "outer_data")
+    ends = named("loss", "states[steps]", "gradient")
     body = [
         *(declare(leaf, name) for name, leaf in named(*arrays)),
-        *(load(leaf, f"in[{n}]", name) for n, (name, leaf) in enumerate(named("S(0)", "phi", "outer_data"))),
+        *(load(leaf, f"in[{n}]", name) for n, (name, leaf) in enumerate(starts)),
         "for (int64 k = 0; k < steps; k++) {",
         *(["  if (batches > 1 || k == 0) {", *load_data, "  }"] if data else []),
-        call(step, "S(k)", "phi", "data", "S(k + 1)"),
+        call(step, "states[k]", "phi", "data", "states[k + 1]"),
         "}",
-        call(outer, "S(steps)", "phi", "outer_data", "loss", "cotangent", "gradient"),
+        call(outer, "states[steps]", "phi", "outer_data", "loss", "cotangent", "gradient"),
         "for (int64 k = steps - 1; k >= steps - differentiated; k--) {",
         *(["  if (batches > 1) {", *load_data, "  }"] if data else []),
-        call(vjp, "S(k)", "phi", "data", "cotangent", "earlier", "gradient"),
+        call(vjp, "states[k]", "phi", "data", "cotangent", "earlier", "gradient"),
         *(
             f"  __builtin_memcpy(cotangent{n}, {name}, sizeof {name});"
             for n, (name, _) in enumerate(named("earlier"))
@@ -125,20 +117,10 @@ def solve_source(step: Function, outer: Function, vjp: Function, phi: int, data:
         "}",
         *(store(leaf, name, f"out[{n}]") for n, (name, leaf) in enumerate(ends)),
     ]
-    before = [f"char *states = aligned_alloc({ALIGNED}, (steps + 1) * STATE);", "if (!states) return 1;"]
-    functions = [step.source(), outer.source(), vjp.source()]
+    before = ["State *states = aligned_alloc(64, (steps + 1) * sizeof(State));", "if (!states) return 1;"]
     run = driver(body, [leaf for _, leaf in ends], before, ["free(states);"])
-    return "\n".join([*macros, *functions, run])
-
-
-def _offsets(leaves: tuple[Leaf, ...]) -> tuple[list[str], str]:
-    """The offsets of arrays in a buffer and its length, in bytes, as C expressions."""
-    offsets, size = [], "0"
-    for leaf in leaves:
-        offsets.append(size)
-        length = f"(sizeof({leaf.kind}) * {leaf.length} + {ALIGNED - 1}) / {ALIGNED} * {ALIGNED}"
-        size = f"{size} + {length}"
-    return offsets, size
+    struct = ["typedef struct {", *(declare(leaf, f"s{n}") for n, leaf in enumerate(state)), "} State;"]
+    return "\n".join([*struct, step.source(), outer.source(), vjp.source(), run])
 
 
 MAX_WHOLE = 4_000

@@ -202,11 +202,6 @@ class Checkpointing:
         bounds = self.segments, self.levels, self.memory, self.keep_dtype, self.offload
         return bounds == (None, 1, None, None, False)
 
-    @property
-    def may_keep_graph(self) -> bool:
-        """True if the graph of the steps is kept where it is small enough."""
-        return self.keeps_states and self.recompute is not True
-
     def schedule(self, length: int, state_bytes: int) -> CheckpointSchedule:
         """Choose which states, of this size, are kept; ValueError if the fewest do not fit in `memory`."""
         if self.memory is not None:

@@ -146,7 +146,7 @@ def _keeps_graph(
     kernels: Kernels, state: State, data: Tree, length: int, checkpointing: Checkpointing
 ) -> bool:
     """Check the step, and choose between keeping the graph of the next `length` steps and their states."""
-    if not checkpointing.may_keep_graph:
+    if checkpointing.recompute is True or not checkpointing.keeps_states:
         return False
     step, start, phi = kernels.problem.step, kernels.trees(state), kernels.phi
     require_pure(step, start, phi, data, lambda after: _require_same_forms(start, after))

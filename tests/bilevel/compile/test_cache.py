@@ -43,7 +43,7 @@ def test_a_package_is_found_listed_and_described(cache_folder: Path) -> None:
     (listed,) = cache.packages()
     assert listed.path == path
     assert listed.size == 1000 + cache.about_path(path).stat().st_size
-    assert (listed.about["about"], cache.about(A)["operations"]) == ("step of a", 3)
+    assert (listed.about["about"], listed.about["operations"]) == ("step of a", 3)
     assert contents(cache_folder) == {path.name, cache.about_path(path).name, cache.TAG}
 
 
