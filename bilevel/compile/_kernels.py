@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -59,7 +60,7 @@ class CompiledKernels(Kernels):
         package = self._package("step", state, data)
         if package is None:
             return plain_leaves(self.eager.advance(self.trees(state), data), "the state")[0]
-        return tuple(package(self._inputs(state, data)))
+        return tuple(package())
 
     def vjp(self, state: Tensors, data: Tree) -> tuple[Tensors, StepVjp]:
         """Take the step; its product takes it again, which costs less than to keep its graph."""
@@ -87,7 +88,7 @@ class CompiledKernels(Kernels):
         if package is None:
             end = None if after is None else self.trees(after)
             return self.eager.recompute_vjp(self.trees(state), data, cotangent, gradient, end)
-        results = tuple(package([*self._inputs(state, data), *cotangent, *gradient]))
+        results = tuple(package(*cotangent, *gradient))
         return results[: len(cotangent)], results[len(cotangent) :]
 
     def outer(self, state: Tensors, data: Tree) -> tuple[Tensor, Tensors, Tensors]:
@@ -96,7 +97,7 @@ class CompiledKernels(Kernels):
             loss, cotangent, gradient = self.eager.outer(self.trees(state), data)
             return loss, contiguous(cotangent), contiguous(gradient)
         count = sum(self._state_form.floating)
-        loss, *rest = package(self._inputs(state, data))
+        loss, *rest = package()
         return loss, tuple(rest[:count]), tuple(rest[count:])
 
     def jvp(self, state: Tensors, data: Tree, tangents: Tensors, directions: Tensors) -> Tensors:
@@ -105,7 +106,7 @@ class CompiledKernels(Kernels):
         package = self._package("jvp", state, data, vectors[0])
         if package is None:
             return self.eager.jvp(self.trees(state), data, tangents, directions)
-        return _mapped(package, self._inputs(state, data), vectors)
+        return _mapped(package, vectors)
 
     def linearize(self, state: Tensors, data: Tree) -> Linearization:
         """Packages for J' v and J v, one vector after the other."""
@@ -115,24 +116,25 @@ class CompiledKernels(Kernels):
         if vjp is None or jvp is None:
             return self.eager.linearize(self.trees(state), data)
         after = split_floating(self.trees(self.advance(state, data))[0])[0]
-        inputs, count = self._inputs(state, data), len(example)
 
         def vjp_all(v: Tensors) -> tuple[Tensors, Tensors]:
-            results = _mapped(vjp, inputs, _unstacked(v))
-            return results[:count], results[count:]
+            results = _mapped(vjp, _unstacked(v))
+            return results[: len(example)], results[len(example) :]
 
-        return Linearization(after, vjp_all, lambda v: _mapped(jvp, inputs, _unstacked(v)))
-
-    def _inputs(self, state: Tensors, data: Tree) -> list[Tensor]:
-        return [*state, *self._phi, *self._split(data)[0]]
+        return Linearization(after, vjp_all, lambda v: _mapped(jvp, _unstacked(v)))
 
     def _split(self, data: Tree) -> tuple[Tensors, TreeForm]:
         if data is not self._data[0]:
             self._data = (data, *plain_leaves(data, "the data"))
         return self._data[1], self._data[2]
 
-    def _package(self, kind: str, state: Tensors, data: Tree, more: Tensors = ()) -> Run | None:
-        """The package for these inputs; None if there is none, of which it warns once."""
+    def _package(
+        self, kind: str, state: Tensors, data: Tree, more: Tensors = ()
+    ) -> Callable[..., list[Tensor]] | None:
+        """The package at (state, phi, data) as a function of further inputs, such as `more`.
+
+        None if there is none, of which it warns once.
+        """
         found: dict[Any, Run | None] = self.program.found
         key: Any = kind
         try:
@@ -142,7 +144,8 @@ class CompiledKernels(Kernels):
                 if kind == "step":
                     require_pure(self.problem.step, self.trees(state), self.phi, data)
                 found[key] = self.program.package(self._request(kind, state, more))
-            return found[key]
+            run, known = found[key], (*state, *self._phi, *leaves)
+            return None if run is None else lambda *further: run([*known, *further])
         except ImpureStepError:
             raise
         except Exception as error:  # noqa: BLE001 - torch's compiler raises what it likes; eager needs none of it
@@ -168,9 +171,9 @@ def _unstacked(stacked: Tensors) -> list[Tensors]:
     return [contiguous(vector) for vector in zip(*(leaf.unbind() for leaf in stacked), strict=True)]
 
 
-def _mapped(package: Run, inputs: list[Tensor], vectors: list[Tensors]) -> Tensors:
+def _mapped(package: Callable[..., list[Tensor]], vectors: list[Tensors]) -> Tensors:
     """Call a package on one vector after the other, and stack the results."""
-    results = [package([*inputs, *vector]) for vector in vectors]
+    results = [package(*vector) for vector in vectors]
     return tuple(torch.stack(leaves) for leaves in zip(*results, strict=True))
 
 

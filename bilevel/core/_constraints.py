@@ -67,31 +67,26 @@ class Constraint:
             ValueError: a value is not allowed, or lies on a bound that no free number reaches.
         """
         require(bool(values.isfinite().all()), f"Weights must be finite numbers, not {values.tolist()}.")
-        allowed, sentence = self._allowed(values)
+        low, high = self.bounds or (-math.inf, math.inf)
+        sums_to_one = (values.sum(-1, keepdim=True) - 1).abs() < 1e-4
+        allowed, sentence = {
+            "softplus": (values > 0, "Softplus weights start above 0"),
+            "projected": (values >= 0, "Projected weights are 0 or more"),
+            "simplex": (sums_to_one & (values > 0), "Weights on the simplex start above 0 and sum to 1"),
+            "bounded": (
+                (values > low) & (values < high),
+                f"Bounded weights start strictly between {low:g} and {high:g}",
+            ),
+            "free": (values.isfinite(), ""),
+        }[self.name]
         require(bool(allowed.all()), f"{sentence}, but they are {values.tolist()}.")
         if self.name == "softplus":
             return values + torch.log(-torch.expm1(-values))
         if self.name == "simplex":
             return values.log()
-        if self.bounds is not None:
-            low, high = self.bounds
+        if self.name == "bounded":
             return ((values - low) / (high - low)).logit()
         return values.clone()
-
-    def _allowed(self, values: Tensor) -> tuple[Tensor, str]:
-        """A mask of the allowed values, and the first half of the error message for the others."""
-        if self.name == "softplus":
-            return values > 0, "Softplus weights start above 0"
-        if self.name == "projected":
-            return values >= 0, "Projected weights are 0 or more"
-        if self.name == "simplex":
-            sums_to_one = ((values.sum(-1, keepdim=True) - 1).abs() < 1e-4) & (values > 0)
-            return sums_to_one, "Weights on the simplex start above 0 and sum to 1"
-        if self.bounds is not None:
-            low, high = self.bounds
-            inside = (values > low) & (values < high)
-            return inside, f"Bounded weights start strictly between {low:g} and {high:g}"
-        return values.isfinite(), ""
 
     @torch.no_grad()
     def project_(self, free: Tensor) -> None:

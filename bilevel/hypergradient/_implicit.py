@@ -35,28 +35,21 @@ class Rows:
         return tuple(part.reshape((len(rows), *leaf.shape)).to(leaf) for part, leaf in parts)
 
 
-@dataclass(frozen=True)
-class LinearSystem:
-    """A step theta -> theta' linearized at one place, with J = d theta'/d theta."""
+class LinearizedStep:
+    """A step theta -> theta' on rows, at a fixed state of the optimizer, with J = d theta'/d theta."""
 
-    move: Tensor
-    """theta' - theta, [1, *members, unknown]."""
-    system: System
-    """I - J, on rows."""
-    phi_vjp: Callable[[Tensor], Tensors]
-    """Rows v -> (d theta'/d phi)' v, [system, *leaf.shape] for each leaf of phi."""
-
-
-def linear_system(kernels: Kernels, state: State, data: Tree, *, rows: Rows) -> LinearSystem:
-    """Linearize a step at a fixed state of the optimizer, with theta laid out as `rows`."""
-    linear = kernels.linearize(state, data)
-    flat, _ = split_floating(kernels.trees(state)[0])
-    move = rows.pack(tuple((new - old).unsqueeze(0) for new, old in zip(linear.result, flat, strict=True)))
-    system = System(
-        lambda v: v - rows.pack(linear.jvp(rows.unpack(v))),
-        lambda v: v - rows.pack(linear.vjp(rows.unpack(v))[0]),
-    )
-    return LinearSystem(move, system, lambda v: linear.vjp(rows.unpack(v))[1])
+    def __init__(self, kernels: Kernels, state: State, data: Tree, rows: Rows) -> None:
+        linear = kernels.linearize(state, data)
+        pairs = zip(linear.result, split_floating(kernels.trees(state)[0])[0], strict=True)
+        self.move = rows.pack(tuple((new - old).unsqueeze(0) for new, old in pairs))
+        """theta' - theta, [1, *members, unknown]."""
+        self.system = System(
+            lambda v: v - rows.pack(linear.jvp(rows.unpack(v))),
+            lambda v: v - rows.pack(linear.vjp(rows.unpack(v))[0]),
+        )
+        """I - J."""
+        self.phi_vjp: Callable[[Tensor], Tensors] = lambda v: linear.vjp(rows.unpack(v))[1]
+        """v -> (d theta'/d phi)' v, [system, *leaf.shape] for each leaf of phi."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -128,7 +121,7 @@ class Implicit(StatelessEstimator):
             if not problem.several:
                 cotangent = tuple(leaf.unsqueeze(0) for leaf in cotangent)
             right = rows.pack(cotangent[: len(split_floating(start[0])[0])])
-            linear = linear_system(run.kernels, run.states[-1], data, rows=rows)
+            linear = LinearizedStep(run.kernels, run.states[-1], data, rows)
             if self.solver == "cg":
                 _require_symmetric(linear.system, right)
             if math.isfinite(self.accept_distance):
@@ -137,7 +130,7 @@ class Implicit(StatelessEstimator):
         pairs = zip(gradient, through_steps, strict=True)
         return run.estimate(loss, tuple(direct + through.reshape(direct.shape) for direct, through in pairs))
 
-    def _solve(self, linear: LinearSystem, right: Tensor) -> Tensor:
+    def _solve(self, linear: LinearizedStep, right: Tensor) -> Tensor:
         """Solve (I - J)' v = right to the tolerance."""
         system, tolerance = linear.system.transposed(), self._tolerance(right)
         # Half of it, since rounding parts the residual that a solver updates from the true one.
@@ -154,7 +147,7 @@ class Implicit(StatelessEstimator):
     def _tolerance(self, right: Tensor) -> float:
         return self.tolerance or torch.finfo(right.dtype).eps ** (2 / 3)
 
-    def _require_near(self, rollout: Rollout, rows: Rows, linear: LinearSystem, start: Tree) -> None:
+    def _require_near(self, rollout: Rollout, rows: Rows, linear: LinearizedStep, start: Tree) -> None:
         """Raise ValueError unless a Newton step is short, with the optimizer's state as it is and halved."""
         theta, opt_state = rollout.end
         norms = [
@@ -163,7 +156,7 @@ class Implicit(StatelessEstimator):
         ]
         size = torch.maximum(*norms)
 
-        def distance(at: LinearSystem) -> float:
+        def distance(at: LinearizedStep) -> float:
             newton = SOLVERS[self.solver](at.system, at.move, self._tolerance(at.move) / 2, self.iterations)
             length = newton.norm(dim=-1)
             return float(torch.where(length == 0, 0, length / size).max())
@@ -178,7 +171,7 @@ class Implicit(StatelessEstimator):
         if not floating:
             return
         elsewhere = rollout.kernels.start(theta, rebuild([leaf / 2 for leaf in floating]))
-        found = distance(linear_system(rollout.kernels, elsewhere, rollout.inner_data[-1], rows=rows))
+        found = distance(LinearizedStep(rollout.kernels, elsewhere, rollout.inner_data[-1], rows))
         require(
             found <= self.accept_distance,
             "Implicit fixes the optimizer's state, but here the fixed point depends on it: with the state "
