@@ -265,8 +265,8 @@ def how_it_runs(step: Step | None) -> str:
 
     A step of which only some functions have packages ran eagerly.
     """
-    request = None if step is None else identity(step)
-    programs = [program for key, program in _programs.items() if key[0] == request]
+    wanted = None if step is None else identity(step)
+    programs = [program for key, program in _programs.items() if key[0] == wanted]
     if any(program.warned for program in programs):
         return "eagerly"
     return "compiled" if any(package for each in programs for package in each.found.values()) else ""

@@ -92,14 +92,14 @@ class Evolution(StatelessEstimator):
         draws = self.samples // 2 if self.antithetic else self.samples
         noise = draw_noise(phi, draws, self.seed, start[0], members=members)
         perturbed = perturb(phi, noise, self.sigma, antithetic=self.antithetic)
-        seen = center.inner_data, center.outer_data
+        data = center.inner_data, center.outer_data
         if self.fresh_data:
             ends, losses = self._fold(problem, start, phi, perturbed, steps)
-        elif self.members and all(leaf.ndim == 0 for leaf in leaves(seen)):
+        elif self.members and all(leaf.ndim == 0 for leaf in leaves(data)):
             # Samples are then further members of the batch, and need no transform.
-            ends, losses = self._fold(problem.replay(*seen), start, phi, perturbed, steps)
+            ends, losses = self._fold(problem.replay(*data), start, phi, perturbed, steps)
         else:
-            ends, losses = learn_samples(problem, start, phi, (None, perturbed), *seen)
+            ends, losses = learn_samples(problem, start, phi, (None, perturbed), *data)
         if not self.fresh_data:
             require_value(center, ends)
         return smoothed_gradient(
