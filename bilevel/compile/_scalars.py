@@ -90,7 +90,9 @@ class _Writer(DispatchMode):
                 results = _decompositions().get(func, func.decompose)(*args, **kwargs)
             if results is not NotImplemented:
                 return results
-        read_args, read_kwargs = pytree.tree_map(self._read, (args, kwargs))
+        read_args, read_kwargs = pytree.tree_map(
+            lambda leaf: self.numbers(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs)
+        )
         written = rewrite(self.known, func, read_args, read_kwargs)
         results = func(*args, **kwargs)
         if isinstance(results, Tensor):
@@ -114,9 +116,6 @@ class _Writer(DispatchMode):
             after = whole(before, *args[1:], **kwargs).to(changed.dtype).expand_as(changed)
         self._numbers[id(changed)] = self.numbers(after)
         return func(*args, **kwargs)
-
-    def _read(self, leaf: Any) -> Any:
-        return self.numbers(leaf) if isinstance(leaf, Tensor) else leaf
 
 
 def _storage(tensor: Tensor) -> int:

@@ -179,12 +179,12 @@ class Reference:
         data = estimate.inner_data, estimate.outer_data
         if self._last is None or not _same(self._last[0], data):
             replay = self.problem.replay(*data)
-            self._last = data, self._by_unrolled(replay) if self.surrogate else self._by_differences(replay)
+            if self.surrogate:
+                gradient = Unrolled()(replay, *self.start, steps=self.steps).gradient
+                self._last = data, entries_of(gradient, replay.several) @ self.rows.T
+            else:
+                self._last = data, self._by_differences(replay)
         return self._last[1]
-
-    def _by_unrolled(self, replay: BilevelProblem) -> Tensor:
-        gradient = Unrolled()(replay, *self.start, steps=self.steps).gradient
-        return entries_of(gradient, replay.several) @ self.rows.T
 
     def _by_differences(self, replay: BilevelProblem) -> Tensor:
         theta, opt_state, phi = self.start

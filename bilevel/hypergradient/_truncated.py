@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -82,13 +81,6 @@ def empty_window(length: int, step: WindowStep) -> StepWindow:
             )
     blank = WindowStep(*(tree_map(torch.zeros_like, tree) for tree in step))
     return StepWindow((blank,) * length, torch.zeros((), dtype=torch.int64))
-
-
-def slide(window: StepWindow, steps: Sequence[WindowStep]) -> StepWindow:
-    """Append new steps and drop as many of the oldest."""
-    length = len(window.steps)
-    joined = (*window.steps, *steps)
-    return StepWindow(joined[len(joined) - length :], (window.filled + len(steps)).clamp(max=length))
 
 
 def sweep_window(
@@ -226,4 +218,5 @@ class Truncated(Checkpointing, Estimator):
         def earlier(cotangent: Tensors, gradient: Tensors) -> Tensors:
             return sweep_window(problem, window, start, cotangent, gradient)
 
-        return reverse_sweep(run, earlier), slide(window, own)
+        filled = (window.filled + len(own)).clamp(max=length)
+        return reverse_sweep(run, earlier), StepWindow((*window.steps, *own)[len(own) :], filled)

@@ -68,9 +68,8 @@ def _sweep(
         else:
             after = kept[1] if step == rollout.first and storage.exact else None
             state = storage.take(kept[place])
-            carried = kernels.recompute_vjp(
-                state, rollout.inner_data[step], *carried, after, first=step == begin
-            )
+            data = rollout.inner_data[step]
+            carried = kernels.recompute_vjp(state, data, *carried, after, first=step == begin)
         if step > rollout.first + 1:
             if place > 0:  # the first one is also the caller's
                 storage.release(kept[place])
